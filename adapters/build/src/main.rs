@@ -1,0 +1,2 @@
+//! marketprism-adapter-build.
+fn main() {}

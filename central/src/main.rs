@@ -1,0 +1,2 @@
+//! marketprism-central.
+fn main() {}

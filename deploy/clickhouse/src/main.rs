@@ -1,0 +1,2 @@
+//! marketprism-clickhouse.
+fn main() {}

@@ -1,0 +1,2 @@
+//! marketprism-local.
+fn main() {}

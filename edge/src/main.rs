@@ -1,0 +1,2 @@
+//! marketprism-edge.
+fn main() {}

@@ -1,0 +1,2 @@
+//! marketprism-bench.
+fn main() {}

@@ -1,0 +1,2 @@
+//! marketprism-tidy.
+fn main() {}

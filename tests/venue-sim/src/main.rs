@@ -1,0 +1,2 @@
+//! marketprism-venue-sim.
+fn main() {}
