@@ -1,1 +1,26 @@
-//! marketprism-schema.
+//! What edge and central agree on: events and their wire form, event ids, subjects, streams, tables, recordings.
+//!
+//! Nothing in this crate does input or output.
+
+mod decimal;
+mod event;
+mod event_id;
+mod names;
+mod recording;
+mod stream;
+mod subject;
+mod table;
+mod wire;
+
+pub use decimal::{Decimal, DecimalError, SCALE_MAX};
+pub use event::{
+    Body, Event, FundingRate, Header, Levels, Liquidation, LongShortRatio, OpenInterest, OrderBook, Trade,
+    VolatilityIndex,
+};
+pub use event_id::EventId;
+pub use names::{DataType, MarketType, Side, UnknownName};
+pub use recording::{Kind, Line, LineError};
+pub use stream::{STREAMS, StreamSettings, stream_of};
+pub use subject::{Subject, SubjectError};
+pub use table::{COLD, DEAD_LETTERS, HOT, Table, dead_letter_ddl, table_ddl};
+pub use wire::{CONTENT_TYPE_JSON, DecodeError, decode_json, encode_json};

@@ -1,0 +1,187 @@
+//! The normalized events, as they stand in payloads.
+
+use std::borrow::Cow;
+
+use crate::{DataType, Decimal, EventId, MarketType, Side};
+
+/// One normalized event. Text is borrowed where it can be, so that an edge builds events without allocating.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event<'a> {
+    /// What every event has.
+    pub header: Header<'a>,
+    /// What its type has besides.
+    pub body: Body<'a>,
+}
+
+/// What every event has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header<'a> {
+    /// Exchange id, such as the first token of a venue and its market.
+    pub exchange: Cow<'a, str>,
+    /// What is traded.
+    pub market_type: MarketType,
+    /// Normalized symbol, `BASE-QUOTE` and so on.
+    pub symbol: Cow<'a, str>,
+    /// The venue's own symbol.
+    pub venue_symbol: Cow<'a, str>,
+    /// The venue's time, microseconds since 1970 UTC.
+    pub timestamp_us: i64,
+    /// When the edge received it, nanoseconds since 1970 UTC.
+    pub received_at_ns: i64,
+    /// See [`EventId`].
+    pub event_id: EventId,
+    /// Name of the edge.
+    pub edge: Cow<'a, str>,
+    /// Region of the edge.
+    pub region: Cow<'a, str>,
+    /// `name@version+digest` of the adapter.
+    pub adapter: Cow<'a, str>,
+}
+
+/// What an event's type has besides the header.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body<'a> {
+    /// A trade.
+    Trade(Trade<'a>),
+    /// An order-book snapshot.
+    OrderBook(OrderBook<'a>),
+    /// A funding rate.
+    FundingRate(FundingRate),
+    /// Open interest.
+    OpenInterest(OpenInterest),
+    /// A liquidation.
+    Liquidation(Liquidation),
+    /// Long/short ratio of top traders' positions.
+    LsrTopPosition(LongShortRatio<'a>),
+    /// Long/short ratio of all accounts.
+    LsrAllAccount(LongShortRatio<'a>),
+    /// A volatility index.
+    VolatilityIndex(VolatilityIndex<'a>),
+}
+
+impl Body<'_> {
+    /// The data type of this body.
+    #[must_use]
+    pub const fn data_type(&self) -> DataType {
+        match self {
+            Self::Trade(_) => DataType::Trade,
+            Self::OrderBook(_) => DataType::OrderBook,
+            Self::FundingRate(_) => DataType::FundingRate,
+            Self::OpenInterest(_) => DataType::OpenInterest,
+            Self::Liquidation(_) => DataType::Liquidation,
+            Self::LsrTopPosition(_) => DataType::LsrTopPosition,
+            Self::LsrAllAccount(_) => DataType::LsrAllAccount,
+            Self::VolatilityIndex(_) => DataType::VolatilityIndex,
+        }
+    }
+}
+
+/// A trade.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trade<'a> {
+    /// The venue's id, as text because some venues' ids are not numbers.
+    pub trade_id: Cow<'a, str>,
+    /// Quote units for one base unit.
+    pub price: Decimal,
+    /// Base units.
+    pub quantity: Decimal,
+    /// The taker's side.
+    pub side: Side,
+}
+
+impl Trade<'_> {
+    /// Whether the buyer was the maker: the taker sold.
+    #[must_use]
+    pub fn is_maker(&self) -> bool {
+        self.side == Side::Sell
+    }
+}
+
+/// The best levels of one order book at one update.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderBook<'a> {
+    /// The venue's id of the last update in it.
+    pub last_update_id: i64,
+    /// The levels, best first.
+    pub levels: Levels<'a>,
+    /// Levels a side that were asked for; the book may have fewer.
+    pub depth: u32,
+    /// Counts the resyncs of this book: update ids of different epochs need not be comparable.
+    pub epoch: u32,
+}
+
+/// Price and quantity mantissas of both sides, at one scale each.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Levels<'a> {
+    /// Decimal places of the prices.
+    pub price_scale: u8,
+    /// Decimal places of the quantities.
+    pub quantity_scale: u8,
+    /// `[price, quantity]`, highest price first.
+    pub bids: Cow<'a, [[i64; 2]]>,
+    /// `[price, quantity]`, lowest price first.
+    pub asks: Cow<'a, [[i64; 2]]>,
+}
+
+/// A funding rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FundingRate {
+    /// Fraction paid per interval (0.0001 is one basis point).
+    pub funding_rate: Decimal,
+    /// When this rate is charged, microseconds.
+    pub funding_time_us: Option<i64>,
+    /// When the next one is, microseconds.
+    pub next_funding_time_us: Option<i64>,
+    /// Hours between two charges.
+    pub interval_hours: Option<u32>,
+    /// Mark price.
+    pub mark_price: Option<Decimal>,
+    /// Index price.
+    pub index_price: Option<Decimal>,
+}
+
+/// Open interest, in each unit the venue gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenInterest {
+    /// Base units.
+    pub open_interest: Option<Decimal>,
+    /// Contracts.
+    pub open_interest_contracts: Option<Decimal>,
+    /// US dollars.
+    pub open_interest_value: Option<Decimal>,
+}
+
+/// A forced order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Liquidation {
+    /// Side of the forced order: sell closes a long.
+    pub side: Side,
+    /// Quote units for one base unit.
+    pub price: Decimal,
+    /// Base units.
+    pub quantity: Decimal,
+    /// When it happened, microseconds.
+    pub liquidation_time_us: Option<i64>,
+}
+
+/// Long and short shares, summing to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongShortRatio<'a> {
+    /// Share of the longs.
+    pub long: Decimal,
+    /// Share of the shorts.
+    pub short: Decimal,
+    /// Long divided by short, as the venue gives it.
+    pub ratio: Option<Decimal>,
+    /// The period it covers, as the venue writes it.
+    pub period: Cow<'a, str>,
+}
+
+/// A volatility index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VolatilityIndex<'a> {
+    /// Percent points: 129.36 is 129.36 % a year.
+    pub index_value: Decimal,
+    /// The asset whose volatility it is.
+    pub underlying_asset: Cow<'a, str>,
+}

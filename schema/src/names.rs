@@ -1,0 +1,100 @@
+//! Closed sets of names: data types, market types, sides.
+
+use std::fmt;
+
+/// A name outside its closed set. Carries the field, the value and what was allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {value:?} is not one of {allowed}")]
+pub struct UnknownName {
+    /// What the name was for.
+    pub field: &'static str,
+    /// The name that was given.
+    pub value: String,
+    /// The names that are known, separated by commas.
+    pub allowed: String,
+}
+
+macro_rules! names {
+    ($(#[$doc:meta])* $type:ident, $field:literal, { $($(#[$item_doc:meta])* $item:ident = $name:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $type { $($(#[$item_doc])* $item),+ }
+
+        impl $type {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$item),+];
+
+            /// The name in payloads, subjects, tables and configuration.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$item => $name),+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(value: &str) -> Result<Self, UnknownName> {
+                match value {
+                    $($name => Ok(Self::$item),)+
+                    _ => Err(UnknownName {
+                        field: $field,
+                        value: value.to_owned(),
+                        allowed: [$($name),+].join(", "),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+names! {
+    /// The eight kinds of market data.
+    DataType, "data_type", {
+        /// One match, or an aggregate of matches where the venue publishes only that.
+        Trade = "trade",
+        /// A snapshot of the best levels of one order book.
+        OrderBook = "orderbook",
+        /// The rate that longs pay shorts.
+        FundingRate = "funding_rate",
+        /// Contracts that are open.
+        OpenInterest = "open_interest",
+        /// A forced order.
+        Liquidation = "liquidation",
+        /// Long and short shares of the positions of top traders.
+        LsrTopPosition = "lsr_top_position",
+        /// Long and short shares of all accounts.
+        LsrAllAccount = "lsr_all_account",
+        /// Expected volatility, annualized, in percent points.
+        VolatilityIndex = "volatility_index",
+    }
+}
+
+names! {
+    /// What is traded on a market.
+    MarketType, "market_type", {
+        /// Immediate exchange of the two assets.
+        Spot = "spot",
+        /// A future without an expiry.
+        Perpetual = "perpetual",
+        /// A future with an expiry.
+        Futures = "futures",
+        /// An option.
+        Options = "options",
+    }
+}
+
+names! {
+    /// Side of an order: the taker's in a trade, the forced order's in a liquidation.
+    Side, "side", {
+        /// The order buys the base asset.
+        Buy = "buy",
+        /// The order sells the base asset.
+        Sell = "sell",
+    }
+}

@@ -1,0 +1,70 @@
+//! The JetStream streams and their default settings.
+
+use std::time::Duration;
+
+use crate::DataType;
+
+const MIB: i64 = 1024 * 1024;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Default settings of one stream. Replicas and all figures may be configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Stream name.
+    pub name: &'static str,
+    /// Subjects it stores.
+    pub subjects: &'static [&'static str],
+    /// Most bytes it holds; the oldest messages go first.
+    pub max_bytes: i64,
+    /// Oldest message it holds.
+    pub max_age: Duration,
+    /// How long the server remembers message ids.
+    pub duplicate_window: Duration,
+    /// Messages that a consumer may hold unacknowledged: at least twice the rows in flight to ClickHouse. None: no consumer of ours.
+    pub max_ack_pending: Option<i64>,
+}
+
+/// Every stream, in the order in which they are created.
+pub const STREAMS: [StreamSettings; 3] = [
+    StreamSettings {
+        name: "MARKET_DATA",
+        subjects: &[
+            "trade.>",
+            "funding_rate.>",
+            "open_interest.>",
+            "liquidation.>",
+            "lsr_top_position.>",
+            "lsr_all_account.>",
+            "volatility_index.>",
+        ],
+        max_bytes: 2048 * MIB,
+        max_age: HOUR.saturating_mul(48),
+        duplicate_window: Duration::from_secs(120),
+        max_ack_pending: Some(100_000),
+    },
+    StreamSettings {
+        name: "ORDERBOOK_SNAP",
+        subjects: &["orderbook.>"],
+        max_bytes: 5120 * MIB,
+        max_age: HOUR.saturating_mul(24),
+        duplicate_window: Duration::from_secs(60),
+        max_ack_pending: Some(20_000),
+    },
+    StreamSettings {
+        name: "AUDIT",
+        subjects: &["audit.>"],
+        max_bytes: 256 * MIB,
+        max_age: HOUR.saturating_mul(7 * 24),
+        duplicate_window: Duration::from_secs(120),
+        max_ack_pending: None,
+    },
+];
+
+/// Name of the stream that stores a data type.
+#[must_use]
+pub const fn stream_of(data_type: DataType) -> &'static str {
+    match data_type {
+        DataType::OrderBook => "ORDERBOOK_SNAP",
+        _ => "MARKET_DATA",
+    }
+}

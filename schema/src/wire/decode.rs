@@ -1,0 +1,295 @@
+//! Reading the JSON form.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+
+use crate::{
+    Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
+    MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
+};
+
+/// Why a payload is not an event.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON of the right shape; the text names the key and the place.
+    #[error("payload: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A name outside its closed set.
+    #[error("payload: {0}")]
+    Name(#[from] UnknownName),
+    /// A key that the data type needs is not there.
+    #[error("payload: a {data_type} needs {key:?}")]
+    Missing {
+        /// The payload's type.
+        data_type: DataType,
+        /// The key that is absent.
+        key: &'static str,
+    },
+    /// The levels of a book do not fit 63 bits at one scale.
+    #[error("payload: {0}: levels do not fit 63 bits at a common number of decimal places")]
+    Levels(&'static str),
+    /// The maker flag says something else than the side.
+    #[error("payload: is_maker {is_maker} contradicts side {side}")]
+    Maker {
+        /// As it stands in the payload.
+        is_maker: bool,
+        /// As it stands in the payload.
+        side: Side,
+    },
+}
+
+/// Reads one JSON payload. Keys that this version does not know are passed over, so that an older central reads a newer edge.
+pub fn decode_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
+    let raw: Raw<'_> = serde_json::from_slice(payload)?;
+    let data_type: DataType = raw.data_type.parse()?;
+    let body = body(data_type, &raw)?;
+    let header = Header {
+        exchange: raw.exchange,
+        market_type: raw.market_type.parse::<MarketType>()?,
+        symbol: raw.symbol,
+        venue_symbol: raw.venue_symbol,
+        timestamp_us: raw.timestamp,
+        received_at_ns: raw.received_at,
+        event_id: raw.event_id.0,
+        edge: raw.edge,
+        region: raw.region,
+        adapter: raw.adapter,
+    };
+    Ok(Event { header, body })
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow)]
+    data_type: Cow<'a, str>,
+    #[serde(borrow)]
+    exchange: Cow<'a, str>,
+    #[serde(borrow)]
+    market_type: Cow<'a, str>,
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    venue_symbol: Cow<'a, str>,
+    timestamp: i64,
+    received_at: i64,
+    event_id: IdText,
+    #[serde(borrow)]
+    edge: Cow<'a, str>,
+    #[serde(borrow)]
+    region: Cow<'a, str>,
+    #[serde(borrow)]
+    adapter: Cow<'a, str>,
+    #[serde(borrow, default)]
+    trade_id: Option<Cow<'a, str>>,
+    #[serde(default)]
+    price: Option<DecimalText>,
+    #[serde(default)]
+    quantity: Option<DecimalText>,
+    #[serde(borrow, default)]
+    side: Option<Cow<'a, str>>,
+    #[serde(default)]
+    is_maker: Option<bool>,
+    #[serde(default)]
+    last_update_id: Option<i64>,
+    #[serde(default)]
+    bids: Option<Vec<LevelText>>,
+    #[serde(default)]
+    asks: Option<Vec<LevelText>>,
+    #[serde(default)]
+    depth: Option<u32>,
+    #[serde(default)]
+    epoch: Option<u32>,
+    #[serde(default)]
+    funding_rate: Option<DecimalText>,
+    #[serde(default)]
+    funding_time: Option<i64>,
+    #[serde(default)]
+    next_funding_time: Option<i64>,
+    #[serde(default)]
+    interval_hours: Option<u32>,
+    #[serde(default)]
+    mark_price: Option<DecimalText>,
+    #[serde(default)]
+    index_price: Option<DecimalText>,
+    #[serde(default)]
+    open_interest: Option<DecimalText>,
+    #[serde(default)]
+    open_interest_contracts: Option<DecimalText>,
+    #[serde(default)]
+    open_interest_value: Option<DecimalText>,
+    #[serde(default)]
+    liquidation_time: Option<i64>,
+    #[serde(default, alias = "long_account_ratio")]
+    long_position_ratio: Option<DecimalText>,
+    #[serde(default, alias = "short_account_ratio")]
+    short_position_ratio: Option<DecimalText>,
+    #[serde(default)]
+    ratio: Option<DecimalText>,
+    #[serde(borrow, default)]
+    period: Option<Cow<'a, str>>,
+    #[serde(default)]
+    index_value: Option<DecimalText>,
+    #[serde(borrow, default)]
+    underlying_asset: Option<Cow<'a, str>>,
+}
+
+fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError> {
+    let missing = |key| DecodeError::Missing { data_type, key };
+    let decimal = |value: Option<DecimalText>, key| value.map(|d| d.0).ok_or_else(|| missing(key));
+    let text = |value: &Option<Cow<'a, str>>, key| value.clone().ok_or_else(|| missing(key));
+    Ok(match data_type {
+        DataType::Trade => Body::Trade(trade(raw, &missing)?),
+        DataType::OrderBook => Body::OrderBook(OrderBook {
+            last_update_id: raw.last_update_id.ok_or_else(|| missing("last_update_id"))?,
+            levels: levels(
+                raw.bids.as_deref().ok_or_else(|| missing("bids"))?,
+                raw.asks.as_deref().ok_or_else(|| missing("asks"))?,
+            )?,
+            depth: raw.depth.ok_or_else(|| missing("depth"))?,
+            epoch: raw.epoch.ok_or_else(|| missing("epoch"))?,
+        }),
+        DataType::FundingRate => Body::FundingRate(FundingRate {
+            funding_rate: decimal(raw.funding_rate, "funding_rate")?,
+            funding_time_us: raw.funding_time,
+            next_funding_time_us: raw.next_funding_time,
+            interval_hours: raw.interval_hours,
+            mark_price: raw.mark_price.map(|d| d.0),
+            index_price: raw.index_price.map(|d| d.0),
+        }),
+        DataType::OpenInterest => Body::OpenInterest(OpenInterest {
+            open_interest: raw.open_interest.map(|d| d.0),
+            open_interest_contracts: raw.open_interest_contracts.map(|d| d.0),
+            open_interest_value: raw.open_interest_value.map(|d| d.0),
+        }),
+        DataType::Liquidation => Body::Liquidation(Liquidation {
+            side: text(&raw.side, "side")?.parse()?,
+            price: decimal(raw.price, "price")?,
+            quantity: decimal(raw.quantity, "quantity")?,
+            liquidation_time_us: raw.liquidation_time,
+        }),
+        DataType::LsrTopPosition | DataType::LsrAllAccount => {
+            let ratio = LongShortRatio {
+                long: decimal(raw.long_position_ratio, "long ratio")?,
+                short: decimal(raw.short_position_ratio, "short ratio")?,
+                ratio: raw.ratio.map(|d| d.0),
+                period: text(&raw.period, "period")?,
+            };
+            if data_type == DataType::LsrTopPosition {
+                Body::LsrTopPosition(ratio)
+            } else {
+                Body::LsrAllAccount(ratio)
+            }
+        }
+        DataType::VolatilityIndex => Body::VolatilityIndex(VolatilityIndex {
+            index_value: decimal(raw.index_value, "index_value")?,
+            underlying_asset: text(&raw.underlying_asset, "underlying_asset")?,
+        }),
+    })
+}
+
+fn trade<'a>(raw: &Raw<'a>, missing: &dyn Fn(&'static str) -> DecodeError) -> Result<Trade<'a>, DecodeError> {
+    let side: Side = raw.side.as_deref().ok_or_else(|| missing("side"))?.parse()?;
+    let trade = Trade {
+        trade_id: raw.trade_id.clone().ok_or_else(|| missing("trade_id"))?,
+        price: raw.price.ok_or_else(|| missing("price"))?.0,
+        quantity: raw.quantity.ok_or_else(|| missing("quantity"))?.0,
+        side,
+    };
+    match raw.is_maker {
+        Some(is_maker) if is_maker != trade.is_maker() => Err(DecodeError::Maker { is_maker, side }),
+        _ => Ok(trade),
+    }
+}
+
+fn levels(bids: &[LevelText], asks: &[LevelText]) -> Result<Levels<'static>, DecodeError> {
+    let all = || bids.iter().chain(asks);
+    let price_scale = all().map(|l| l.0.0.scale).max().unwrap_or_default();
+    let quantity_scale = all().map(|l| l.1.0.scale).max().unwrap_or_default();
+    let side = |levels: &[LevelText], name| {
+        let mut pairs = Vec::with_capacity(levels.len());
+        for LevelText(price, quantity) in levels {
+            let pair = price.0.rescale(price_scale).zip(quantity.0.rescale(quantity_scale));
+            let (price, quantity) = pair.ok_or(DecodeError::Levels(name))?;
+            pairs.push([price, quantity]);
+        }
+        Ok::<_, DecodeError>(Cow::Owned(pairs))
+    };
+    Ok(Levels { price_scale, quantity_scale, bids: side(bids, "bids")?, asks: side(asks, "asks")? })
+}
+
+/// A decimal in a JSON string.
+#[derive(Clone, Copy)]
+struct DecimalText(Decimal);
+
+/// 32 hex digits.
+struct IdText(EventId);
+
+/// `[price, quantity]`.
+#[derive(Clone, Copy)]
+struct LevelText(DecimalText, DecimalText);
+
+struct DecimalVisitor;
+struct IdVisitor;
+struct LevelVisitor;
+
+impl Visitor<'_> for DecimalVisitor {
+    type Value = DecimalText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal in a string")
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<DecimalText, E> {
+        Decimal::parse(value).map(DecimalText).map_err(|e| E::custom(format_args!("{value:?} is {e}")))
+    }
+}
+
+impl Visitor<'_> for IdVisitor {
+    type Value = IdText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("32 hex digits in a string")
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<IdText, E> {
+        EventId::parse(value).map(IdText).ok_or_else(|| E::invalid_value(de::Unexpected::Str(value), &self))
+    }
+}
+
+impl<'de> Visitor<'de> for LevelVisitor {
+    type Value = LevelText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pair of decimals in strings")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LevelText, A::Error> {
+        let (Some(price), Some(quantity), None) =
+            (seq.next_element()?, seq.next_element()?, seq.next_element::<de::IgnoredAny>()?)
+        else {
+            return Err(de::Error::custom("a level is a pair of price and quantity"));
+        };
+        Ok(LevelText(price, quantity))
+    }
+}
+
+impl<'de> Deserialize<'de> for DecimalText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(DecimalVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for IdText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(IdVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for LevelText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(LevelVisitor)
+    }
+}
