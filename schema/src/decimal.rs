@@ -5,15 +5,27 @@ use std::fmt;
 /// Most decimal places a [`Decimal`] may have: that of the `Decimal(38,18)` columns.
 pub const SCALE_MAX: u8 = 18;
 
-const POWERS_OF_TEN: [i128; 19] = {
-    let mut powers = [1_i128; 19];
-    let mut i = 1;
-    while i < 19 {
-        powers[i] = powers[i - 1] * 10;
-        i += 1;
-    }
-    powers
-};
+const POWERS_OF_TEN: [i64; 19] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+    10_000_000_000,
+    100_000_000_000,
+    1_000_000_000_000,
+    10_000_000_000_000,
+    100_000_000_000_000,
+    1_000_000_000_000_000,
+    10_000_000_000_000_000,
+    100_000_000_000_000_000,
+    1_000_000_000_000_000_000,
+];
 
 /// `mantissa` divided by ten to the power of `scale`. Equality is that of the written form: compare [`Decimal::normalized`] values
 /// to compare numbers.
@@ -86,7 +98,7 @@ impl Decimal {
     #[must_use]
     pub fn to_scale_18(self) -> i128 {
         let places = usize::from(SCALE_MAX.saturating_sub(self.scale));
-        i128::from(self.mantissa) * POWERS_OF_TEN.get(places).copied().unwrap_or(1)
+        i128::from(self.mantissa) * POWERS_OF_TEN.get(places).copied().map_or(1, i128::from)
     }
 
     /// The mantissa of the same number with `scale` decimal places, if it fits exactly.
@@ -94,9 +106,9 @@ impl Decimal {
     pub fn rescale(self, scale: u8) -> Option<i64> {
         if scale >= self.scale {
             let power = POWERS_OF_TEN.get(usize::from(scale - self.scale))?;
-            self.mantissa.checked_mul(i64::try_from(*power).ok()?)
+            self.mantissa.checked_mul(*power)
         } else {
-            let power = i64::try_from(*POWERS_OF_TEN.get(usize::from(self.scale - scale))?).ok()?;
+            let power = *POWERS_OF_TEN.get(usize::from(self.scale - scale))?;
             (self.mantissa % power == 0).then(|| self.mantissa / power)
         }
     }
@@ -173,7 +185,7 @@ mod tests {
         assert_eq!(Decimal { mantissa: 15, scale: 1 }.to_scale_18(), 1_500_000_000_000_000_000);
         assert_eq!(
             Decimal { mantissa: i64::MIN, scale: 0 }.to_scale_18(),
-            i128::from(i64::MIN) * POWERS_OF_TEN[18]
+            i128::from(i64::MIN) * 1_000_000_000_000_000_000
         );
         assert_eq!(Decimal { mantissa: 1500, scale: 3 }.rescale(1), Some(15));
         assert_eq!(Decimal { mantissa: 1501, scale: 3 }.rescale(1), None);

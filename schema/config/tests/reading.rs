@@ -1,5 +1,7 @@
 //! Configuration is read whole: every error in one message, each with path, value and what was allowed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::path::PathBuf;
 
 use marketprism_config::{ConfigError, Document, Nats, NatsAuthentication, Problem};

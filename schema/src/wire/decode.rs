@@ -206,8 +206,8 @@ fn trade<'a>(raw: &Raw<'a>, missing: &dyn Fn(&'static str) -> DecodeError) -> Re
 
 fn levels(bids: &[LevelText], asks: &[LevelText]) -> Result<Levels<'static>, DecodeError> {
     let all = || bids.iter().chain(asks);
-    let price_scale = all().map(|l| l.0.0.scale).max().unwrap_or_default();
-    let quantity_scale = all().map(|l| l.1.0.scale).max().unwrap_or_default();
+    let price_scale = all().map(|LevelText(price, _)| price.0.scale).max().unwrap_or_default();
+    let quantity_scale = all().map(|LevelText(_, quantity)| quantity.0.scale).max().unwrap_or_default();
     let side = |levels: &[LevelText], name| {
         let mut pairs = Vec::with_capacity(levels.len());
         for LevelText(price, quantity) in levels {
