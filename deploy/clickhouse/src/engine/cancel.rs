@@ -1,0 +1,98 @@
+//! Stopping queries whose client has gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::Duration;
+
+use super::Engine;
+use super::connection::{mark, quoted};
+
+/// How long until a query that is still there is told again to stop: one told before the engine had registered it was
+/// not found the first time.
+const REPEAT_AFTER: Duration = Duration::from_millis(200);
+
+/// What the threads of the pool and the client's side share about one query.
+#[derive(Debug, Default)]
+pub struct JobState {
+    number: u64,
+    cancelled: AtomicBool,
+    done: AtomicBool,
+}
+
+impl JobState {
+    pub(super) fn new(number: u64) -> Arc<JobState> {
+        Arc::new(JobState { number, ..JobState::default() })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn finish(&self) {
+        self.done.store(true, Ordering::Release);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+}
+
+/// Held by the client's side of a query. Dropping it before the query has ended stops the query.
+pub struct CancelGuard {
+    state: Arc<JobState>,
+    orders: SyncSender<Arc<JobState>>,
+}
+
+impl CancelGuard {
+    pub(super) fn new(state: Arc<JobState>, orders: SyncSender<Arc<JobState>>) -> Self {
+        CancelGuard { state, orders }
+    }
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        if self.state.is_done() {
+            return;
+        }
+        self.state.cancelled.store(true, Ordering::Release);
+        // The channel has a place for every running and waiting query, so that it is never full.
+        if let Err(TrySendError::Full(state)) = self.orders.try_send(Arc::clone(&self.state)) {
+            tracing::warn!(request = state.number, "no place in the cancel queue, the query runs to its end");
+        }
+    }
+}
+
+/// Body of the thread that stops queries, until the last sender is gone.
+pub(super) fn run(engine: &Engine, orders: &Receiver<Arc<JobState>>) {
+    let mut stopping: Vec<Arc<JobState>> = Vec::new();
+    loop {
+        let wait = if stopping.is_empty() { Duration::from_secs(3600) } else { REPEAT_AFTER };
+        match orders.recv_timeout(wait) {
+            Ok(state) => stopping.push(state),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        stopping.extend(orders.try_iter());
+        stopping.retain(|state| !state.is_done());
+        if stopping.is_empty() {
+            continue;
+        }
+        let Some(mut connection) = engine.connect() else {
+            tracing::error!("the engine gave no connection to stop queries with");
+            continue;
+        };
+        for state in &stopping {
+            let mark = quoted(&mark(state.number), '\'');
+            let text = format!("KILL QUERY WHERE endsWith(Settings['log_comment'], {mark}) ASYNC");
+            match connection.plain(&text, "Null") {
+                Ok(_) => tracing::debug!(request = state.number, "client gone, query told to stop"),
+                Err(error) => tracing::warn!(request = state.number, %error, "cannot stop a query"),
+            }
+        }
+    }
+}

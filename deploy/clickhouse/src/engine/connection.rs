@@ -1,0 +1,183 @@
+//! Booting the engine and running one statement on a fresh connection.
+
+use std::ffi::CString;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, bail};
+
+use super::ffi::RawConnection;
+use super::{EngineError, Library, Outcome, Statement};
+
+/// How the engine is to be booted.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// `libchdb.so`.
+    pub library: PathBuf,
+    /// Directory the engine keeps its tables in.
+    pub tables: PathBuf,
+    /// Where the engine's generated configuration is written.
+    pub config: PathBuf,
+    /// Upper bound of the engine's memory in bytes; the engine's own choice (90 % of the machine) when absent.
+    pub memory_limit: Option<u64>,
+}
+
+/// The booted engine. A connection is held open for as long as it lives, because the engine stops with the last one.
+pub struct Engine {
+    library: Arc<Library>,
+    arguments: Vec<CString>,
+    keeper: Mutex<Option<Connection>>,
+}
+
+impl Engine {
+    /// Loads the library and opens the tables. Takes as long as the tables take to load.
+    pub fn boot(options: &EngineOptions) -> anyhow::Result<Engine> {
+        let library = Library::load(&options.library)?;
+        std::fs::write(&options.config, configuration(options.memory_limit))
+            .with_context(|| format!("cannot write {}", options.config.display()))?;
+        let arguments = vec![
+            c"clickhouse".to_owned(),
+            argument("--path=", &options.tables)?,
+            // Named, so that the engine does not pick up a config.xml of the working directory or of the user's home.
+            argument("--config-file=", &options.config)?,
+        ];
+        let engine = Engine { library, arguments, keeper: Mutex::new(None) };
+        let Some(keeper) = engine.connect() else {
+            bail!("the engine could not open {}: see its message above", options.tables.display())
+        };
+        if let Ok(mut slot) = engine.keeper.lock() {
+            *slot = Some(keeper);
+        }
+        Ok(engine)
+    }
+
+    /// A new connection: default database, default settings, no temporary tables.
+    pub fn connect(&self) -> Option<Connection> {
+        self.library.connect(&self.arguments).map(|raw| Connection { raw })
+    }
+
+    /// Stops the engine once every other connection is closed: merges end, tables are flushed.
+    pub fn close(&self) {
+        if let Ok(mut slot) = self.keeper.lock() {
+            drop(slot.take());
+        }
+    }
+}
+
+fn argument(option: &str, path: &Path) -> anyhow::Result<CString> {
+    let mut bytes = option.as_bytes().to_vec();
+    bytes.extend_from_slice(path.as_os_str().as_bytes());
+    CString::new(bytes).with_context(|| format!("path {} contains a zero byte", path.display()))
+}
+
+/// The engine sizes its caches for a server that has the machine to itself; this one shares it.
+fn configuration(memory_limit: Option<u64>) -> String {
+    let mut text = String::from("<clickhouse>\n");
+    for (name, bytes) in [
+        ("mark_cache_size", 256_u64 << 20),
+        ("index_mark_cache_size", 64 << 20),
+        ("primary_index_cache_size", 256 << 20),
+        ("vector_similarity_index_cache_size", 64 << 20),
+    ] {
+        let _ = writeln!(text, "    <{name}>{bytes}</{name}>");
+    }
+    if let Some(bytes) = memory_limit {
+        let _ = writeln!(text, "    <max_server_memory_usage>{bytes}</max_server_memory_usage>");
+    }
+    text.push_str("</clickhouse>\n");
+    text
+}
+
+/// A connection that has run nothing yet, or only queries of this program itself.
+pub struct Connection {
+    raw: RawConnection,
+}
+
+impl Connection {
+    /// Runs the statement with its database, settings and parameters. `number` marks it in `system.processes`, so that
+    /// it can be found and stopped. The connection must not be given to another client afterwards.
+    pub fn run(&mut self, statement: &Statement, number: u64) -> Outcome {
+        if let Err(error) = self.plain(&set_up(statement, number), "Null") {
+            return Outcome { result: Err(error), bytes: Vec::new() };
+        }
+        let result = self.raw.query(&statement.text, &statement.format, &statement.parameters);
+        match result.error() {
+            Some(text) => Outcome { result: Err(EngineError::parse(&text)), bytes: Vec::new() },
+            None => Outcome { result: Ok(result.counts()), bytes: result.bytes().to_vec() },
+        }
+    }
+
+    /// Runs a text of this program's own and gives the result bytes.
+    pub fn plain(&mut self, text: &str, format: &str) -> Result<Vec<u8>, EngineError> {
+        let result = self.raw.query(text.as_bytes(), format, &[]);
+        match result.error() {
+            Some(text) => Err(EngineError::parse(&text)),
+            None => Ok(result.bytes().to_vec()),
+        }
+    }
+}
+
+/// The mark by which a running statement is found again.
+pub(super) fn mark(number: u64) -> String {
+    format!(" request={number}")
+}
+
+/// `USE` and `SET` of one statement. `implicit_select` is on in the embedded engine and off in a server.
+fn set_up(statement: &Statement, number: u64) -> String {
+    let mut text = String::new();
+    if let Some(database) = &statement.database {
+        let _ = write!(text, "USE {}; ", quoted(database, '`'));
+    }
+    let comment =
+        statement.settings.iter().rev().find(|(name, _)| name == "log_comment").map_or("", |(_, v)| v);
+    let mark = format!("{comment} query_id={}{}", statement.query_id, mark(number));
+    let _ = write!(text, "SET implicit_select = 0, log_comment = {}", quoted(mark.trim_start(), '\''));
+    for (name, value) in statement.settings.iter().filter(|(name, _)| name != "log_comment") {
+        let _ = write!(text, ", {name} = {}", quoted(value, '\''));
+    }
+    if statement.read_only {
+        text.push_str(", readonly = 2");
+    }
+    text
+}
+
+/// A string literal or identifier of ClickHouse's SQL.
+pub(super) fn quoted(value: &str, quote: char) -> String {
+    let mut text = String::with_capacity(value.len() + 2);
+    text.push(quote);
+    for c in value.chars() {
+        if c == quote || c == '\\' {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push(quote);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Statement, set_up};
+
+    // Goal: nothing a client writes into a setting or database name can become SQL. Method: quotes and backslashes.
+    #[test]
+    fn set_up_quotes_what_clients_send() {
+        let statement = Statement {
+            database: Some("a`b".into()),
+            settings: vec![
+                ("max_threads".into(), "1', readonly = '0".into()),
+                ("log_comment".into(), "x\\".into()),
+            ],
+            query_id: "q".into(),
+            read_only: true,
+            ..Statement::default()
+        };
+        assert_eq!(
+            set_up(&statement, 7),
+            "USE `a\\`b`; SET implicit_select = 0, log_comment = 'x\\\\ query_id=q request=7', \
+             max_threads = '1\\', readonly = \\'0', readonly = 2"
+        );
+    }
+}

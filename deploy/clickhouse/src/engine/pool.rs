@@ -1,0 +1,179 @@
+//! The threads that run queries, with a bounded queue before them.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+
+use super::{CancelGuard, Connection, Engine, EngineError, JobState, Outcome, Statement, cancel, codes};
+
+/// The engine recurses deeply when it analyses a query, and measures its limit by the thread's stack.
+const STACK_BYTES: usize = 16 << 20;
+
+/// A statement on its way to the engine.
+pub struct Job {
+    /// What to run.
+    pub statement: Statement,
+    /// Descriptors that the text names as `/proc/self/fd/N`: kept open until the query has ended, closed then.
+    pub descriptors: Vec<OwnedFd>,
+    /// Anything else that must live as long as the query runs.
+    pub hold: Option<Box<dyn Send>>,
+}
+
+/// Every thread is busy and every place in the queue is taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{running} queries run and {waiting} wait, which is the most this server takes")]
+pub struct PoolFull {
+    /// Threads, all busy.
+    pub running: usize,
+    /// Places in the queue, all taken.
+    pub waiting: usize,
+}
+
+struct Queued {
+    job: Job,
+    state: Arc<JobState>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Queued>,
+    idle: usize,
+    closed: bool,
+}
+
+struct Shared {
+    engine: Engine,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    capacity: usize,
+    threads: usize,
+}
+
+/// Runs statements, each on a connection of its own that nobody used before and nobody uses after, so that neither
+/// `USE` nor `SET` nor temporary tables pass from one client to another. Opening one takes about a millisecond and is
+/// done ahead of the request.
+pub struct Pool {
+    shared: Arc<Shared>,
+    orders: SyncSender<Arc<JobState>>,
+    numbers: AtomicU64,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Pool {
+    /// Starts `threads` threads with a queue of `waiting` places before them.
+    pub fn start(engine: Engine, threads: usize, waiting: usize) -> anyhow::Result<Pool> {
+        let queue = Mutex::new(Queue::default());
+        let shared = Arc::new(Shared { engine, queue, arrived: Condvar::new(), capacity: waiting, threads });
+        let (orders, inbox) = sync_channel(threads + waiting);
+        let mut workers = Vec::with_capacity(threads);
+        for index in 0..threads {
+            let shared = Arc::clone(&shared);
+            workers.push(spawn(format!("query-{index}"), move || work(&shared))?);
+        }
+        let canceller = Arc::clone(&shared);
+        // Ends by itself when the last order sender is gone; nothing waits for it.
+        spawn("cancel".to_owned(), move || cancel::run(&canceller.engine, &inbox))?;
+        Ok(Pool { shared, orders, numbers: AtomicU64::new(1), workers: Mutex::new(workers) })
+    }
+
+    /// Hands a job to the threads. Gives what will become of it, and the guard that stops it when dropped early.
+    ///
+    /// # Errors
+    /// The queue is full; the job is dropped.
+    pub fn submit(&self, job: Job) -> Result<(oneshot::Receiver<Outcome>, CancelGuard), PoolFull> {
+        let (reply, outcome) = oneshot::channel();
+        let state = JobState::new(self.numbers.fetch_add(1, Ordering::Relaxed));
+        let mut queue = self.shared.lock();
+        if queue.jobs.len() >= self.shared.capacity + queue.idle {
+            return Err(PoolFull { running: self.shared.threads, waiting: self.shared.capacity });
+        }
+        queue.jobs.push_back(Queued { job, state: Arc::clone(&state), reply });
+        drop(queue);
+        self.shared.arrived.notify_one();
+        Ok((outcome, CancelGuard::new(state, self.orders.clone())))
+    }
+
+    /// Lets running queries end, refuses waiting ones, and closes the engine. Gives false when a query is still there
+    /// after `patience`: the tables are whole all the same, as after any sudden end.
+    pub fn close(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        queue.jobs.clear();
+        drop(queue);
+        self.shared.arrived.notify_all();
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            while !worker.is_finished() {
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = worker.join();
+        }
+        self.shared.engine.close();
+        true
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job, or nothing when the pool closes.
+    fn next(&self) -> Option<Queued> {
+        let mut queue = self.lock();
+        queue.idle += 1;
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                queue.idle -= 1;
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
+    thread.spawn(body).context("cannot start a thread for queries")
+}
+
+fn work(shared: &Shared) {
+    let mut ready: Option<Connection> = shared.engine.connect();
+    while let Some(Queued { job, state, reply }) = shared.next() {
+        let outcome = if state.is_cancelled() {
+            refused(codes::QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "query was cancelled while it waited")
+        } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
+            connection.run(&job.statement, state.number())
+        } else {
+            refused(codes::UNKNOWN_EXCEPTION, "UNKNOWN_EXCEPTION", "the engine gave no connection")
+        };
+        state.finish();
+        // The reader of a result learns the end of it by this; it asks for the outcome only then.
+        drop(job.descriptors);
+        drop(job.hold);
+        // Nobody listens when the client has gone.
+        let _ = reply.send(outcome);
+        if ready.is_none() {
+            ready = shared.engine.connect();
+        }
+    }
+}
+
+fn refused(code: i32, name: &str, text: &str) -> Outcome {
+    Outcome { result: Err(EngineError::new(code, name, text)), bytes: Vec::new() }
+}

@@ -1,0 +1,337 @@
+//! One request from its head to the head of its response.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io::Read;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, ORIGIN};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+
+use super::body;
+use super::compression::{Encoder, decoder};
+use super::insert::{Spool, SpoolSpace};
+use super::multipart;
+use super::native::{REVISION_WITH_SERIALIZATION, Restamp};
+use super::request::Asked;
+use super::response::{self, Body, Head, plain};
+use super::run::{self, Ready};
+use crate::engine::{EngineError, Pool, Statement, codes};
+use crate::limits::{BODY_WAIT, QUERY_BYTES};
+use crate::sql::{Parsed, parse};
+
+/// What the server knows of the engine and of its own configuration.
+pub struct ServiceOptions {
+    /// Threads of the engine.
+    pub pool: Arc<Pool>,
+    /// Where inserts are held.
+    pub spool: Arc<SpoolSpace>,
+    /// The engine's version.
+    pub version: String,
+    /// The engine's time zone.
+    pub timezone: String,
+    /// Content type by lower-case name of the format.
+    pub content_types: HashMap<String, String>,
+    /// Answer requests that were meant for another host name, and those of web pages of other origins.
+    pub any_host: bool,
+}
+
+/// Answers requests.
+#[derive(Clone)]
+pub struct Service {
+    options: Arc<ServiceOptions>,
+}
+
+/// A statement as it came, before its descriptors are known.
+struct Statements {
+    text: Vec<u8>,
+    parsed: Parsed,
+    spool: Option<Spool>,
+}
+
+impl Service {
+    /// A service over the engine.
+    pub fn new(options: ServiceOptions) -> Service {
+        Service { options: Arc::new(options) }
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
+        if !self.options.any_host
+            && let Some(refusal) = foreign(request.headers())
+        {
+            return plain(StatusCode::FORBIDDEN, &refusal);
+        }
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/ping" | "/replicas_status" if reads => plain(StatusCode::OK, "Ok.\n"),
+            "/" | "/query" if reads && request.uri().query().is_none_or(|q| !q.contains("query=")) => {
+                plain(StatusCode::OK, "Ok.\n")
+            }
+            "/" | "/query" if reads || *request.method() == Method::POST => self.query(request, reads).await,
+            "/" | "/query" => {
+                plain(StatusCode::METHOD_NOT_ALLOWED, "allowed methods are GET, HEAD and POST\n")
+            }
+            path => {
+                let text = format!("there is no handle {path}: use /?query=, /ping or /replicas_status\n");
+                plain(StatusCode::NOT_FOUND, &text)
+            }
+        }
+    }
+
+    async fn query(&self, request: Request<Incoming>, read_only: bool) -> Response<Body> {
+        let options = &self.options;
+        let mut head =
+            Head { timezone: options.timezone.clone(), version: options.version.clone(), ..Head::default() };
+        let (parts, incoming) = request.into_parts();
+        let mut asked = match Asked::read(parts.uri.query().unwrap_or_default(), &parts.headers) {
+            Ok(asked) => asked,
+            Err(error) => return head.failed(&error),
+        };
+        let boundary =
+            parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(multipart::boundary);
+        let statements = self.receive(&mut asked, incoming, boundary).await;
+        if asked.query_id.is_empty() {
+            asked.query_id = run::fresh_id();
+        }
+        head.query_id.clone_from(&asked.query_id);
+        let prepared = statements.and_then(|statements| {
+            check_session(&asked, &statements.parsed)?;
+            self.prepare(&asked, statements, read_only, &mut head)
+        });
+        let answer = match prepared {
+            Ok(ready) => run::run(&options.pool, ready, &head).await,
+            Err(error) => Err(error),
+        };
+        answer.unwrap_or_else(|error| {
+            tracing::debug!(query_id = %head.query_id, %error, "query refused or failed");
+            head.failed(&error)
+        })
+    }
+
+    /// Reads the body: a query text, the data of an insert, both, or form fields.
+    async fn receive(
+        &self,
+        asked: &mut Asked,
+        incoming: Incoming,
+        boundary: Option<String>,
+    ) -> Result<Statements, EngineError> {
+        let (feed, reader) = body::channel(incoming);
+        let space = Arc::clone(&self.options.spool);
+        let mut begun = asked.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let statements = read_statements(&mut begun, reader, boundary.as_deref(), &space)?;
+            Ok::<_, EngineError>((begun, statements))
+        });
+        let (read, ()) = tokio::join!(reading, feed.run());
+        let (begun, statements) = read.map_err(|_| response::lost())??;
+        *asked = begun;
+        Ok(statements)
+    }
+
+    /// Turns the statement into what the engine runs, with the descriptors it names.
+    fn prepare(
+        &self,
+        asked: &Asked,
+        statements: Statements,
+        read_only: bool,
+        head: &mut Head,
+    ) -> Result<Ready, EngineError> {
+        let Statements { text, parsed, spool } = statements;
+        let statement = Statement {
+            text: Vec::new(),
+            format: "TabSeparated".to_owned(),
+            database: asked.database.clone(),
+            settings: asked.settings.clone(),
+            parameters: asked.parameters.clone(),
+            query_id: asked.query_id.clone(),
+            read_only,
+        };
+        let encoder = |with: bool| {
+            let (coding, framed) = if with { (asked.accept, asked.framed_response) } else { (None, false) };
+            Encoder::new(coding, framed, asked.level).map_err(|e| response::unreadable(&e))
+        };
+        match parsed {
+            Parsed::Empty => Err(EngineError::new(codes::SYNTAX_ERROR, "SYNTAX_ERROR", "Empty query")),
+            Parsed::Plain { end, .. } => {
+                head.content_type = "text/plain; charset=UTF-8".to_owned();
+                let text = text.get(..end).unwrap_or_default().to_vec();
+                Ok(Ready::plain(Statement { text, ..statement }, encoder(false)?))
+            }
+            Parsed::Insert(insert) => {
+                head.content_type = "text/plain; charset=UTF-8".to_owned();
+                let spool = spool.ok_or_else(response::lost)?;
+                let descriptor = spool.descriptor().map_err(|e| response::unreadable(&e))?;
+                let number = run::number(&descriptor);
+                let text = insert.from_descriptor(&text, number);
+                Ok(Ready::insert(Statement { text, ..statement }, descriptor, spool, encoder(false)?))
+            }
+            Parsed::Result(result) => {
+                let format = result.format.clone().or_else(|| asked.format.clone());
+                let format = format.unwrap_or_else(|| "TabSeparated".to_owned());
+                let known = self.options.content_types.get(&format.to_ascii_lowercase());
+                head.content_type = known.map_or("text/plain; charset=UTF-8", String::as_str).to_owned();
+                head.coding =
+                    asked.accept.filter(|_| !asked.framed_response).map(super::compression::Coding::name);
+                let restamps =
+                    asked.revision >= REVISION_WITH_SERIALIZATION && format.eq_ignore_ascii_case("native");
+                let restamp = restamps.then(Restamp::default);
+                let (target, source) = run::into_pipe(asked.wait_end.then_some(&self.options.spool))?;
+                let mut text_to_run = result.into_descriptor(&text, run::number(&target));
+                if result.format.is_none() {
+                    text_to_run.extend_from_slice(b" FORMAT ");
+                    text_to_run.extend_from_slice(format_word(&format)?.as_bytes());
+                }
+                head.format = Some(format);
+                let statement = Statement { text: text_to_run, ..statement };
+                Ok(Ready::result(statement, target, source, encoder(true)?, restamp))
+            }
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Service {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            let head_only = request.method() == Method::HEAD;
+            let mut response = service.route(request).await;
+            if head_only {
+                *response.body_mut() = response::full("");
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// A format's name becomes part of the query text: nothing but a word may come in.
+fn format_word(format: &str) -> Result<&str, EngineError> {
+    if !format.is_empty() && format.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Ok(format);
+    }
+    Err(EngineError::new(73, "UNKNOWN_FORMAT", format!("Unknown format {format:?}")))
+}
+
+/// Sessions are accepted by name and not kept: refuses what would mean nothing without one.
+fn check_session(asked: &Asked, parsed: &Parsed) -> Result<(), EngineError> {
+    if asked.session_check {
+        let text = "Session not found: this server keeps no sessions between requests";
+        return Err(EngineError::new(codes::SESSION_NOT_FOUND, "SESSION_NOT_FOUND", text));
+    }
+    if asked.session && matches!(parsed, Parsed::Plain { session_only: true, .. }) {
+        let text = "SET, USE and CREATE TEMPORARY in a session: this server keeps no sessions between requests; send \
+                    settings and database with each query";
+        return Err(EngineError::new(codes::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text));
+    }
+    Ok(())
+}
+
+/// Runs on a blocking thread: decodes the body and separates query text from data.
+fn read_statements(
+    asked: &mut Asked,
+    reader: body::BodyReader,
+    boundary: Option<&str>,
+    space: &Arc<SpoolSpace>,
+) -> Result<Statements, EngineError> {
+    let broken = |e: std::io::Error| body_error(&e);
+    let mut body = decoder(Box::new(reader), asked.coding, asked.framed_body).map_err(broken)?;
+    let limit = u64::try_from(QUERY_BYTES).unwrap_or(u64::MAX);
+    let mut text = Vec::new();
+    if let Some(boundary) = boundary {
+        let mut form = Vec::new();
+        body.by_ref().take(limit + 1).read_to_end(&mut form).map_err(broken)?;
+        check_length(form.len())?;
+        for (name, value) in multipart::fields(&form, boundary)? {
+            asked.parameter(&name, value)?;
+        }
+        text.extend_from_slice(asked.query.as_bytes());
+    } else {
+        text.extend_from_slice(asked.query.as_bytes());
+        if !text.is_empty() {
+            text.push(b'\n');
+        }
+        body.by_ref().take(limit).read_to_end(&mut text).map_err(broken)?;
+    }
+    let parsed = parse(&text)?;
+    if let Parsed::Insert(insert) = &parsed {
+        let data = text.get(insert.data..).unwrap_or_default();
+        let spool = Spool::fill(space, data, body).map_err(broken)?;
+        return Ok(Statements { text, parsed, spool: Some(spool) });
+    }
+    let more = body.take(1).read_to_end(&mut Vec::new()).map_err(broken)?;
+    check_length(text.len() + more)?;
+    Ok(Statements { text, parsed, spool: None })
+}
+
+fn check_length(length: usize) -> Result<(), EngineError> {
+    if length <= QUERY_BYTES {
+        return Ok(());
+    }
+    let text = format!("Query is too large: more than {QUERY_BYTES} bytes of text");
+    Err(EngineError::new(codes::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", text))
+}
+
+fn body_error(error: &std::io::Error) -> EngineError {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::TimedOut => {
+            let text = format!("Timeout exceeded while receiving the body ({} s)", BODY_WAIT.as_secs());
+            EngineError::new(codes::SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text)
+        }
+        ErrorKind::FileTooLarge => EngineError::new(codes::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", error),
+        ErrorKind::StorageFull => {
+            EngineError::new(243, "NOT_ENOUGH_SPACE", format!("cannot hold the insert: {error}"))
+        }
+        _ => EngineError::new(
+            codes::INCORRECT_DATA,
+            "INCORRECT_DATA",
+            format!("cannot read the body: {error}"),
+        ),
+    }
+}
+
+/// Why a request does not come from this machine's user: a web page may make a browser send requests to loopback, either
+/// openly (its origin is named) or under a host name of its own that it made point here.
+fn foreign(headers: &HeaderMap) -> Option<String> {
+    let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !host.is_empty() && !is_loopback(host) {
+        return Some(format!(
+            "host {host:?}: only localhost and loopback addresses are answered, see --allow-remote\n"
+        ));
+    }
+    let origin = headers.get(ORIGIN).and_then(|v| v.to_str().ok())?;
+    let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+    (!is_loopback(authority))
+        .then(|| format!("origin {origin:?}: web pages of other hosts are refused, see --allow-remote\n"))
+}
+
+/// Whether `host[:port]` names this machine.
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _port)) => host,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _port)| host),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    // Goal: names that a web page can bring along are told from this machine's. Method: both kinds.
+    #[test]
+    fn loopback_names_are_told_apart() {
+        for name in ["localhost:8123", "127.0.0.1", "127.1.2.3:1", "[::1]:8123"] {
+            assert!(is_loopback(name), "{name}");
+        }
+        for name in ["evil.example:8123", "127.0.0.1.evil.example", "10.0.0.1", "null"] {
+            assert!(!is_loopback(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a request asks for besides its query text: parameters of the URL, headers and form fields.
+
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+
+use super::compression::Coding;
+use crate::engine::{EngineError, codes};
+
+/// A request, taken apart.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Query text of the URL or of a form field.
+    pub query: String,
+    /// Database of unqualified names.
+    pub database: Option<String>,
+    /// Format where the query names none.
+    pub format: Option<String>,
+    /// Settings for the engine.
+    pub settings: Vec<(String, String)>,
+    /// Values of placeholders.
+    pub parameters: Vec<(String, String)>,
+    /// Id of the query; empty when the client gave none.
+    pub query_id: String,
+    /// The client wants a session.
+    pub session: bool,
+    /// The client wants a session that already exists.
+    pub session_check: bool,
+    /// The response shall be in ClickHouse's framing.
+    pub framed_response: bool,
+    /// The body is in ClickHouse's framing.
+    pub framed_body: bool,
+    /// The status line shall wait for the end of the query.
+    pub wait_end: bool,
+    /// `http_zlib_compression_level`.
+    pub level: Option<u32>,
+    /// `Native` shall be written for this revision of the native protocol (0: as in files).
+    pub revision: u64,
+    /// Coding of the response.
+    pub accept: Option<Coding>,
+    /// Coding of the body.
+    pub coding: Option<Coding>,
+    no_http_compression: bool,
+}
+
+impl Asked {
+    /// Reads the query string of the URL and the headers.
+    ///
+    /// # Errors
+    /// A content coding or a parameter that cannot be honoured.
+    pub fn read(query: &str, headers: &HeaderMap) -> Result<Asked, EngineError> {
+        let mut asked = Asked::default();
+        let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            asked.parameter(&name, value.into_owned())?;
+        }
+        if asked.database.is_none() {
+            asked.database = header("x-clickhouse-database").filter(|v| !v.is_empty()).map(str::to_owned);
+        }
+        if asked.format.is_none() {
+            asked.format = header("x-clickhouse-format").filter(|v| !v.is_empty()).map(str::to_owned);
+        }
+        if let Some(value) = headers.get(CONTENT_ENCODING) {
+            asked.coding = Coding::of_request(value.to_str().unwrap_or("(not text)"))?;
+        }
+        let accept = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+        asked.accept = accept.filter_map(Coding::of_response).next().filter(|_| !asked.no_http_compression);
+        Ok(asked)
+    }
+
+    /// Takes one parameter of the URL or one field of a form. What has no meaning of its own here is a setting, as in a
+    /// server. User names and passwords are taken and not looked at: the engine has no users.
+    pub fn parameter(&mut self, name: &str, value: String) -> Result<(), EngineError> {
+        let on = || value != "0" && !value.eq_ignore_ascii_case("false");
+        match name {
+            "query" => self.query.push_str(&value),
+            "database" if !value.is_empty() => self.database = Some(value),
+            "default_format" if !value.is_empty() => self.format = Some(value),
+            "query_id" => self.query_id = value,
+            "session_id" => self.session = !value.is_empty(),
+            "session_check" => self.session_check = on(),
+            "compress" => self.framed_response = on(),
+            "decompress" => self.framed_body = on(),
+            "wait_end_of_query" => self.wait_end = on(),
+            "enable_http_compression" => self.no_http_compression = !on(),
+            "http_zlib_compression_level" => self.level = Some(number(name, &value)?),
+            "client_protocol_version" => self.revision = number(name, &value)?,
+            "" | "database" | "default_format" | "user" | "password" | "quota_key" | "role"
+            | "stacktrace" => {}
+            "session_timeout" | "close_session" | "buffer_size" | "http_response_buffer_size" => {}
+            // Progress is not known before the end, and inserts are whole when answered: both are honoured by doing more.
+            "send_progress_in_http_headers" | "http_headers_progress_interval_ms" => {}
+            "async_insert" | "wait_for_async_insert" => {}
+            _ => match name.strip_prefix("param_") {
+                Some(parameter) => self.parameters.push((parameter.to_owned(), value)),
+                None => self.setting(name, value)?,
+            },
+        }
+        Ok(())
+    }
+
+    fn setting(&mut self, name: &str, value: String) -> Result<(), EngineError> {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if !name.bytes().all(is_name) || name.starts_with(|c: char| c.is_ascii_digit()) {
+            let text = format!("Unknown setting {name:?}: a name has letters, digits and underscores only");
+            return Err(EngineError::new(codes::UNKNOWN_SETTING, "UNKNOWN_SETTING", text));
+        }
+        self.settings.push((name.to_owned(), value));
+        Ok(())
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, EngineError> {
+    value.parse().map_err(|_| {
+        let text = format!("parameter {name} is {value:?}: a whole number is allowed");
+        EngineError::new(codes::BAD_ARGUMENTS, "BAD_ARGUMENTS", text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, Coding};
+    use hyper::HeaderMap;
+
+    // Goal: parameters of the interface, placeholders and settings are told apart. Method: one URL with all of them.
+    #[test]
+    fn parameters_settings_and_placeholders_are_told_apart() {
+        let url = "query=SELECT+1%3B&database=d&user=u&password=p&max_threads=3&param_x=%5CN&compress=1&query_id=q&role=r";
+        let mut headers = HeaderMap::new();
+        headers.insert("accept-encoding", "zstd, gzip".parse().unwrap());
+        headers.insert("x-clickhouse-format", "JSON".parse().unwrap());
+        let asked = Asked::read(url, &headers).unwrap();
+        assert_eq!(
+            (asked.query.as_str(), asked.database.as_deref(), asked.format.as_deref()),
+            ("SELECT 1;", Some("d"), Some("JSON"))
+        );
+        assert_eq!(asked.settings, [("max_threads".to_owned(), "3".to_owned())]);
+        assert_eq!(asked.parameters, [("x".to_owned(), "\\N".to_owned())]);
+        assert!(asked.framed_response && !asked.framed_body);
+        assert_eq!(asked.accept, Some(Coding::Zstd));
+        assert_eq!(Asked::read("a%27b=1", &HeaderMap::new()).unwrap_err().code, 115);
+    }
+}

@@ -1,0 +1,292 @@
+//! Heads and bodies of responses.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use hyper::{Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+
+use super::compression::Encoder;
+use super::error;
+use super::native::Restamp;
+use crate::engine::{CancelGuard, Counts, EngineError, Outcome, codes};
+use crate::limits::RESPONSE_CHUNK;
+
+/// Body of every response.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Header set to what marks an error in the middle of a body.
+pub const EXCEPTION_TAG: HeaderName = HeaderName::from_static("x-clickhouse-exception-tag");
+const EXCEPTION_CODE: HeaderName = HeaderName::from_static("x-clickhouse-exception-code");
+const QUERY_ID: HeaderName = HeaderName::from_static("x-clickhouse-query-id");
+const FORMAT: HeaderName = HeaderName::from_static("x-clickhouse-format");
+const TIMEZONE: HeaderName = HeaderName::from_static("x-clickhouse-timezone");
+const SUMMARY: HeaderName = HeaderName::from_static("x-clickhouse-summary");
+const SERVER: HeaderName = HeaderName::from_static("x-clickhouse-server-display-name");
+
+/// What the client sees as the server's name.
+pub const SERVER_NAME: &str = "marketprism-clickhouse";
+
+/// A body that is there already.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A short text.
+pub fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(full(text.to_owned()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    name_server(&mut response);
+    response
+}
+
+fn name_server(response: &mut Response<Body>) {
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
+}
+
+/// Sets a header; what cannot stand in a header (a query id with a line break) is left out.
+fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// What the head of a response tells.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    /// Id of the query.
+    pub query_id: String,
+    /// Output format; none for statements without rows.
+    pub format: Option<String>,
+    /// Content type of the format.
+    pub content_type: String,
+    /// Content coding of the body.
+    pub coding: Option<&'static str>,
+    /// The engine's time zone.
+    pub timezone: String,
+    /// The engine's version, as errors name it.
+    pub version: String,
+}
+
+impl Head {
+    fn apply(&self, response: &mut Response<Body>, counts: Option<&Counts>) {
+        name_server(response);
+        set(response, QUERY_ID, &self.query_id);
+        set(response, TIMEZONE, &self.timezone);
+        if let Some(format) = &self.format {
+            set(response, FORMAT, format);
+        }
+        if let Some(counts) = counts {
+            set(response, SUMMARY, &summary(counts));
+        }
+    }
+
+    /// A response whose body is whole. `body` is encoded already.
+    pub fn whole(&self, body: impl Into<Bytes>, counts: &Counts) -> Response<Body> {
+        let mut response = Response::new(full(body));
+        self.apply(&mut response, Some(counts));
+        self.describe_body(&mut response);
+        response
+    }
+
+    /// A response whose body is still being made. `tag` marks an error in it; `counts` are known when the query has ended.
+    pub fn streamed(&self, body: Body, tag: &str, counts: Option<&Counts>) -> Response<Body> {
+        let mut response = Response::new(body);
+        self.apply(&mut response, counts);
+        self.describe_body(&mut response);
+        set(&mut response, EXCEPTION_TAG, tag);
+        response
+    }
+
+    fn describe_body(&self, response: &mut Response<Body>) {
+        set(response, CONTENT_TYPE, &self.content_type);
+        if let Some(coding) = self.coding {
+            set(response, CONTENT_ENCODING, coding);
+            set(response, VARY, "accept-encoding");
+        }
+    }
+
+    /// A response that says why there is no other.
+    pub fn failed(&self, error: &EngineError) -> Response<Body> {
+        let mut response = Response::new(full(error::text(error, &self.version)));
+        *response.status_mut() = error::status(error.code);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+        Head { format: None, ..self.clone() }.apply(&mut response, None);
+        set(&mut response, EXCEPTION_CODE, &error.code.to_string());
+        response
+    }
+}
+
+/// The counts as ClickHouse writes them: a JSON object of strings.
+fn summary(c: &Counts) -> String {
+    // An insert's rows count as its result, as in a server.
+    let (rows, bytes) =
+        if c.written_rows > 0 { (c.written_rows, c.written_bytes) } else { (c.result_rows, c.result_bytes) };
+    format!(
+        "{{\"read_rows\":\"{}\",\"read_bytes\":\"{}\",\"written_rows\":\"{}\",\"written_bytes\":\"{}\",\
+         \"total_rows_to_read\":\"0\",\"result_rows\":\"{rows}\",\"result_bytes\":\"{bytes}\",\"elapsed_ns\":\"{}\"}}",
+        c.read_rows.max(c.written_rows),
+        c.read_bytes.max(c.written_bytes),
+        c.written_rows,
+        c.written_bytes,
+        c.elapsed.as_nanos()
+    )
+}
+
+/// An error inside a body that began well, in the form clients look for at its end since ClickHouse 25.11.
+fn exception_block(error: &EngineError, version: &str, tag: &str) -> Bytes {
+    let text = error::text(error, version);
+    let length = text.len();
+    Bytes::from(format!("\r\n__exception__\r\n{tag}\r\n{text}{length} {tag}\r\n__exception__\r\n"))
+}
+
+/// Where the bytes of a result come from.
+pub enum Source {
+    /// While the engine writes them.
+    Pipe(pipe::Receiver),
+    /// After the engine has written them.
+    File(tokio::fs::File),
+}
+
+impl Source {
+    /// The next bytes; none at the end.
+    pub async fn next(&mut self) -> io::Result<Bytes> {
+        match self {
+            Source::Pipe(pipe) => read_some(pipe).await,
+            Source::File(file) => read_some(file).await,
+        }
+    }
+}
+
+async fn read_some(source: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let mut buffer = BytesMut::with_capacity(RESPONSE_CHUNK);
+    source.read_buf(&mut buffer).await?;
+    Ok(buffer.freeze())
+}
+
+/// A body that is made while it is sent. Dropping it stops the query.
+pub struct Streaming {
+    /// Bytes read already.
+    pub first: Vec<Bytes>,
+    /// Where the rest comes from.
+    pub source: Source,
+    /// Encodes what is sent.
+    pub encoder: Encoder,
+    /// Changes `Native` blocks for clients that ask for a revision.
+    pub restamp: Option<Restamp>,
+    /// What became of the query; known when the source has ended. None when that was good and is known already.
+    pub outcome: Option<oneshot::Receiver<Outcome>>,
+    /// Stops the query when dropped.
+    pub guard: CancelGuard,
+    /// Version for the text of an error.
+    pub version: String,
+    /// Marks an error.
+    pub tag: String,
+}
+
+enum State {
+    Sending(Box<Streaming>),
+    Breaking(CancelGuard),
+    Over,
+}
+
+impl Streaming {
+    /// The body.
+    pub fn into_body(mut self) -> Body {
+        self.first.reverse();
+        let pieces = stream::unfold(State::Sending(Box::new(self)), |state| async move {
+            match state {
+                State::Sending(streaming) => streaming.step().await,
+                State::Breaking(_guard) => {
+                    // The error text must be on its way before the connection is cut, which tells clients that do not
+                    // look for the text that something is missing.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    Some((Err(io::Error::other("query failed after its first bytes were sent")), State::Over))
+                }
+                State::Over => None,
+            }
+        });
+        StreamBody::new(pieces).boxed_unsync()
+    }
+
+    async fn step(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, State)> {
+        loop {
+            let piece = match self.first.pop() {
+                Some(bytes) => Ok(bytes),
+                None => self.source.next().await,
+            };
+            let piece = match piece {
+                Ok(bytes) if bytes.is_empty() => return self.end().await,
+                Ok(bytes) => self.encode(bytes),
+                Err(error) => Err(unreadable(&error)),
+            };
+            match piece {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Some((Ok(Frame::data(bytes)), State::Sending(self))),
+                Err(error) => return self.fail(&error),
+            }
+        }
+    }
+
+    fn encode(&mut self, bytes: Bytes) -> Result<Bytes, EngineError> {
+        let bytes = match &mut self.restamp {
+            Some(restamp) => restamp.push(&bytes)?,
+            None => bytes,
+        };
+        self.encoder.piece(bytes).map_err(|e| unreadable(&e))
+    }
+
+    async fn end(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, State)> {
+        if let Some(outcome) = self.outcome.take() {
+            let result = outcome.await.map_or_else(|_| Err(lost()), |outcome| outcome.result);
+            if let Err(error) = result {
+                return self.fail(&error);
+            }
+        }
+        if let Some(restamp) = self.restamp.take() {
+            let last = restamp.finish().and_then(|bytes| self.encode(bytes));
+            match last {
+                Ok(bytes) if bytes.is_empty() => {}
+                // The source says once more that it has ended.
+                Ok(bytes) => return Some((Ok(Frame::data(bytes)), State::Sending(self))),
+                Err(error) => return self.fail(&error),
+            }
+        }
+        match self.encoder.finish() {
+            Ok(bytes) if bytes.is_empty() => None,
+            Ok(bytes) => Some((Ok(Frame::data(bytes)), State::Over)),
+            Err(error) => Some((Err(error), State::Over)),
+        }
+    }
+
+    fn fail(mut self: Box<Self>, error: &EngineError) -> Option<(io::Result<Frame<Bytes>>, State)> {
+        tracing::warn!(%error, "query failed after its first bytes were sent");
+        let block = exception_block(error, &self.version, &self.tag);
+        match self.encoder.piece(block) {
+            Ok(bytes) => Some((Ok(Frame::data(bytes)), State::Breaking(self.guard))),
+            Err(error) => Some((Err(error), State::Over)),
+        }
+    }
+}
+
+/// The thread of the query ended without a word.
+pub fn lost() -> EngineError {
+    EngineError::new(codes::QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "the server is stopping")
+}
+
+/// The result could not be read back from the engine.
+pub fn unreadable(error: &io::Error) -> EngineError {
+    EngineError::new(
+        codes::UNKNOWN_EXCEPTION,
+        "UNKNOWN_EXCEPTION",
+        format!("cannot pass the result on: {error}"),
+    )
+}

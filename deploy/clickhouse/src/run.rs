@@ -1,0 +1,130 @@
+//! From the command line to the last request.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Arguments;
+use crate::engine::{Engine, EngineOptions, Pool};
+use crate::http::{Service, ServiceOptions, SpoolSpace, serve};
+use crate::limits::STOP_WAIT;
+use crate::lock::DirectoryLock;
+
+/// What the engine tells about itself.
+struct Facts {
+    version: String,
+    timezone: String,
+    content_types: HashMap<String, String>,
+}
+
+/// Serves until SIGTERM or SIGINT; a second signal ends the process at once.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    arguments.validate()?;
+    let data = &arguments.data;
+    std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
+    let data = data.canonicalize().with_context(|| format!("cannot resolve {}", data.display()))?;
+    let lock = DirectoryLock::take(&data)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    // Bound before the engine boots, so that a port in use is told at once.
+    let listener = runtime.block_on(TcpListener::bind(arguments.listen));
+    let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    let engine = boot(arguments, &data)?;
+    let facts = facts(&engine)?;
+    tracing::info!(version = %facts.version, data = %data.display(), "engine is open");
+    let pool = Arc::new(Pool::start(engine, arguments.queries, arguments.waiting)?);
+    let service = Service::new(ServiceOptions {
+        pool: Arc::clone(&pool),
+        spool: SpoolSpace::open(&data.join("spool")).context("cannot create the directory for inserts")?,
+        version: facts.version,
+        timezone: facts.timezone,
+        content_types: facts.content_types,
+        any_host: arguments.allow_remote,
+    });
+    let drained = runtime.block_on(async {
+        let stop = stop_signal()?;
+        announce(&listener)?;
+        Ok::<bool, anyhow::Error>(serve(listener, service, stop, arguments.drain()).await)
+    })?;
+    runtime.shutdown_timeout(STOP_WAIT);
+    let closed = pool.close(STOP_WAIT);
+    drop(lock);
+    match (drained, closed) {
+        (_, false) => bail!("queries did not stop within {} s of being told to", STOP_WAIT.as_secs()),
+        (false, true) => tracing::warn!("requests were cut because they took longer than --drain-seconds"),
+        (true, true) => tracing::info!("every request was answered, tables are closed"),
+    }
+    Ok(())
+}
+
+fn boot(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
+    let tables = data.join("engine");
+    std::fs::create_dir_all(&tables).with_context(|| format!("cannot create {}", tables.display()))?;
+    let library = &arguments.library;
+    Engine::boot(&EngineOptions {
+        library: library.canonicalize().with_context(|| format!("cannot resolve {}", library.display()))?,
+        tables,
+        config: data.join("engine.xml"),
+        memory_limit: arguments.memory_limit_mib.map(|mib| mib << 20),
+    })
+}
+
+fn facts(engine: &Engine) -> anyhow::Result<Facts> {
+    let mut connection = engine.connect().context("the engine gave no connection")?;
+    let mut ask = |text: &str| -> anyhow::Result<String> {
+        let bytes = connection
+            .plain(text, "TabSeparatedRaw")
+            .with_context(|| format!("the engine refused: {text}"))?;
+        Ok(String::from_utf8(bytes)?)
+    };
+    let formats =
+        ask("SELECT lower(name), content_type FROM system.formats WHERE is_output AND content_type != ''")?;
+    let pairs = formats.lines().filter_map(|line| line.split_once('\t'));
+    Ok(Facts {
+        version: ask("SELECT version()")?.trim().to_owned(),
+        timezone: ask("SELECT timezone()")?.trim().to_owned(),
+        content_types: pairs.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect(),
+    })
+}
+
+/// Resolves at the first signal. The second one ends the process: the tables are whole after any end.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: running requests may end");
+        std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                return;
+            };
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            });
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(130);
+        });
+    })
+}
+
+/// Tells whoever started this process that it answers, and where.
+fn announce(listener: &TcpListener) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("cannot tell the listening address")?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{address}")
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}

@@ -1,0 +1,232 @@
+//! What kind of statement a text is, and the rules a statement over HTTP must keep.
+
+use super::insert::{self, InsertHead};
+use super::token::{Kind, Token, Tokens, is_word, text_of};
+use crate::engine::{EngineError, codes};
+
+/// A statement, taken apart as far as needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parsed {
+    /// No statement: blanks and comments only.
+    Empty,
+    /// Gives rows; the engine can be told to write them to a file.
+    Result(ResultStatement),
+    /// An insert whose rows follow.
+    Insert(InsertHead),
+    /// Anything else, run as it is: offsets of its text.
+    Plain {
+        /// Offset behind the statement.
+        end: usize,
+        /// Changes the session only (`SET`, `USE`, `CREATE TEMPORARY`): pointless without one.
+        session_only: bool,
+    },
+}
+
+/// A statement that gives rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultStatement {
+    /// Offset where the output clause goes: before `FORMAT`, or at the end.
+    split: usize,
+    /// Offset behind the statement.
+    end: usize,
+    /// The format the text names.
+    pub format: Option<String>,
+}
+
+impl ResultStatement {
+    /// The statement that writes its rows to a file descriptor of this process.
+    pub fn into_descriptor(&self, text: &[u8], descriptor: i32) -> Vec<u8> {
+        let mut sql = text.get(..self.split).unwrap_or_default().to_vec();
+        // On a line of its own: the text may end in a comment.
+        sql.extend_from_slice(format!("\nINTO OUTFILE '/proc/self/fd/{descriptor}' TRUNCATE ").as_bytes());
+        sql.extend_from_slice(text.get(self.split..self.end).unwrap_or_default());
+        sql
+    }
+}
+
+const RESULT_WORDS: [&str; 10] =
+    ["SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL"];
+
+/// Takes a text apart.
+///
+/// # Errors
+/// The rules for statements over HTTP: one statement, no `INTO OUTFILE`, no `FROM INFILE`.
+pub fn parse(text: &[u8]) -> Result<Parsed, EngineError> {
+    let Some(first) = Tokens::new(text, 0).find(|t| t.kind != Kind::Sign(b'(') && t.kind != Kind::Sign(b';'))
+    else {
+        return Ok(Parsed::Empty);
+    };
+    if is_word(text, &first, "INSERT")
+        && let Some(head) = insert::head(text, first.start)
+    {
+        return Ok(Parsed::Insert(head));
+    }
+    let scan = scan(text)?;
+    let any = |words: &[&str]| words.iter().any(|word| is_word(text, &first, word));
+    if any(&RESULT_WORDS) && !scan.inserts {
+        let split = scan.format.as_ref().map_or(scan.end, |(at, _)| *at);
+        let format = scan.format.map(|(_, name)| name);
+        return Ok(Parsed::Result(ResultStatement { split, end: scan.end, format }));
+    }
+    let temporary = any(&["CREATE"])
+        && Tokens::new(text, first.end).next().is_some_and(|t| is_word(text, &t, "TEMPORARY"));
+    Ok(Parsed::Plain { end: scan.end, session_only: temporary || any(&["SET", "USE"]) })
+}
+
+/// Words that may follow a column or table called `format` at the end of a statement.
+const NOT_FORMATS: [&str; 4] = ["ASC", "DESC", "FINAL", "SETTINGS"];
+
+struct Scan {
+    end: usize,
+    format: Option<(usize, String)>,
+    inserts: bool,
+}
+
+/// Goes over the whole statement.
+fn scan(text: &[u8]) -> Result<Scan, EngineError> {
+    let mut scan = Scan { end: 0, format: None, inserts: false };
+    let mut over = false;
+    let mut previous: Option<Token> = None;
+    // A FORMAT clause counts when nothing, or only SETTINGS, comes behind its name.
+    let mut candidate: Option<(usize, String)> = None;
+    for token in Tokens::new(text, 0) {
+        if token.kind == Kind::Sign(b';') && token.depth == 0 {
+            over = previous.is_some();
+            continue;
+        }
+        if over {
+            let message = "Syntax error (Multi-statements are not allowed): one request takes one statement";
+            return Err(EngineError::new(codes::SYNTAX_ERROR, "SYNTAX_ERROR", message));
+        }
+        if let Some(before) = previous.filter(|_| token.depth == 0) {
+            let after =
+                |first: &str, second: &str| is_word(text, &before, first) && is_word(text, &token, second);
+            if after("INTO", "OUTFILE") || after("FROM", "INFILE") {
+                let message = "INTO OUTFILE and FROM INFILE are not allowed over HTTP";
+                return Err(EngineError::new(
+                    codes::INTO_OUTFILE_NOT_ALLOWED,
+                    "INTO_OUTFILE_NOT_ALLOWED",
+                    message,
+                ));
+            }
+            if is_word(text, &token, "INSERT") {
+                scan.inserts = true;
+            }
+            let may_name_format =
+                token.kind == Kind::Word && !NOT_FORMATS.iter().any(|w| is_word(text, &token, w));
+            if is_word(text, &before, "FORMAT") && may_name_format {
+                candidate = Some((before.start, text_of(text, &token)));
+                scan.format.clone_from(&candidate);
+            } else if is_word(text, &token, "SETTINGS") && scan.format.is_some() {
+                // Stays a candidate: `FORMAT X SETTINGS ...` ends the statement.
+                candidate = scan.format.clone();
+            } else if scan.format.is_some() && !in_settings(text, &candidate, &token) {
+                scan.format = None;
+            }
+        }
+        scan.end = token.end;
+        previous = Some(token);
+    }
+    Ok(scan)
+}
+
+/// Whether the token belongs to the `SETTINGS` behind a format's name.
+fn in_settings(text: &[u8], candidate: &Option<(usize, String)>, token: &Token) -> bool {
+    let Some((start, _)) = candidate else { return false };
+    Tokens::new(text, *start)
+        .nth(2)
+        .is_some_and(|third| is_word(text, &third, "SETTINGS") && third.start < token.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Parsed, parse};
+
+    fn result(text: &str) -> String {
+        match parse(text.as_bytes()) {
+            Ok(Parsed::Result(r)) => String::from_utf8(r.into_descriptor(text.as_bytes(), 9)).unwrap(),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    // Goal: the output clause goes where the grammar wants it. Method: texts of every shape, looked at whole.
+    #[test]
+    fn output_clause_goes_before_format_or_to_the_end() {
+        let out = "\nINTO OUTFILE '/proc/self/fd/9' TRUNCATE ";
+        for (text, want) in [
+            ("SELECT 1", format!("SELECT 1{out}")),
+            ("SELECT 1 FORMAT JSON", format!("SELECT 1 {out}FORMAT JSON")),
+            ("select 1 format Json;  ", format!("select 1 {out}format Json")),
+            (
+                "SELECT 1 FORMAT JSON SETTINGS a = 1, b = 'x'",
+                format!("SELECT 1 {out}FORMAT JSON SETTINGS a = 1, b = 'x'"),
+            ),
+            ("SELECT 1 -- FORMAT CSV\n", format!("SELECT 1{out}")),
+            ("SELECT 1 FORMAT Nope", format!("SELECT 1 {out}FORMAT Nope")),
+            ("SELECT x FROM t ORDER BY format DESC", format!("SELECT x FROM t ORDER BY format DESC{out}")),
+            ("SELECT (SELECT 1 FORMAT CSV) x", format!("SELECT (SELECT 1 FORMAT CSV) x{out}")),
+            ("SELECT 'FORMAT JSON;'", format!("SELECT 'FORMAT JSON;'{out}")),
+            ("(SELECT 1) UNION ALL SELECT 2", format!("(SELECT 1) UNION ALL SELECT 2{out}")),
+            ("SELECT 1 AS csv, format csv FROM t", format!("SELECT 1 AS csv, format csv FROM t{out}")),
+        ] {
+            assert_eq!(result(text), want, "{text}");
+        }
+    }
+
+    // Goal: the data of an insert begins at the right byte. Method: heads of every shape with data behind.
+    #[test]
+    fn insert_data_begins_behind_the_head() {
+        for (text, data, sql) in [
+            (
+                "INSERT INTO t FORMAT CSV\n1,2",
+                "1,2",
+                "INSERT INTO t FROM INFILE '/proc/self/fd/9' COMPRESSION 'none'  FORMAT CSV",
+            ),
+            (
+                "INSERT INTO t (a, `b)`) VALUES (1,'x')",
+                " (1,'x')",
+                "INSERT INTO t (a, `b)`) FROM INFILE '/proc/self/fd/9' COMPRESSION 'none'  FORMAT Values",
+            ),
+            (
+                "insert into format format Native\r\n\n",
+                "\n",
+                "insert into format FROM INFILE '/proc/self/fd/9' COMPRESSION 'none'  FORMAT Native",
+            ),
+            (
+                "INSERT INTO d.values SETTINGS a=1 FORMAT CSV 7",
+                "7",
+                "INSERT INTO d.values FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' SETTINGS a=1 FORMAT CSV",
+            ),
+            (
+                "INSERT INTO t FORMAT CSV SETTINGS a=1, b='x'\n7",
+                "7",
+                "INSERT INTO t FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' SETTINGS a=1, b='x' FORMAT CSV",
+            ),
+            (
+                "INSERT INTO t SELECT a+1 FROM input('a UInt8') FORMAT CSV\n7",
+                "7",
+                "INSERT INTO t  SELECT a+1 FROM  file('/proc/self/fd/9', 'CSV', 'a UInt8') ",
+            ),
+        ] {
+            let Ok(Parsed::Insert(head)) = parse(text.as_bytes()) else { panic!("{text}") };
+            assert_eq!(&text[head.data..], data, "{text}");
+            assert_eq!(String::from_utf8(head.from_descriptor(text.as_bytes(), 9)).unwrap(), sql, "{text}");
+        }
+        let select = parse(b"INSERT INTO t (a) SELECT 1");
+        assert!(matches!(select, Ok(Parsed::Plain { session_only: false, .. })), "{select:?}");
+    }
+
+    // Goal: what a server refuses over HTTP is refused here. Method: the texts a server refuses.
+    #[test]
+    fn several_statements_and_files_are_refused() {
+        for (text, code) in [
+            ("SELECT 1; DROP TABLE t", 62),
+            ("SELECT 1 INTO OUTFILE '/x'", 358),
+            ("INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV", 358),
+        ] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.code, code, "{text}");
+        }
+        assert_eq!(parse(b" -- nothing\n ;"), Ok(Parsed::Empty));
+    }
+}

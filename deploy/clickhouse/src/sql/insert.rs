@@ -1,0 +1,156 @@
+//! `INSERT` statements: where the data begins, and how the statement is told to read it from a file instead.
+
+use std::ops::Range;
+
+use super::token::{Kind, Token, Tokens, is_word, text_of};
+
+/// An insert whose rows follow its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InsertHead {
+    /// `INSERT INTO table (columns)`: the `FROM INFILE` goes behind it.
+    target: Range<usize>,
+    /// `SETTINGS ...`, wherever it stood.
+    settings: Option<Range<usize>>,
+    /// For `INSERT ... SELECT ... FROM input('structure')`: the select and in it the call.
+    input: Option<Input>,
+    /// Format of the rows.
+    pub format: String,
+    /// Offset of the first byte of data.
+    pub data: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Input {
+    select: Range<usize>,
+    /// From the word `input` to behind its opening bracket.
+    call: Range<usize>,
+}
+
+impl InsertHead {
+    /// The statement that inserts the same rows from a file descriptor of this process.
+    pub fn from_descriptor(&self, text: &[u8], descriptor: i32) -> Vec<u8> {
+        let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+        let file = format!("'/proc/self/fd/{descriptor}'");
+        let settings = self.settings.as_ref().map(part).unwrap_or_default();
+        let mut sql = part(&self.target).to_vec();
+        let mut push = |bytes: &[u8]| {
+            sql.push(b' ');
+            sql.extend_from_slice(bytes);
+        };
+        match &self.input {
+            None => {
+                push(format!("FROM INFILE {file} COMPRESSION 'none'").as_bytes());
+                push(settings);
+                push(format!("FORMAT {}", self.format).as_bytes());
+            }
+            Some(input) => {
+                push(settings);
+                push(part(&(input.select.start..input.call.start)));
+                push(format!("file({file}, '{}',", self.format).as_bytes());
+                push(part(&(input.call.end..input.select.end)));
+            }
+        }
+        sql
+    }
+}
+
+/// Reads the head of a statement whose first word is `INSERT`. Gives nothing for `INSERT ... SELECT` without data, and
+/// for what does not parse: the engine then says what is wrong with it.
+pub(super) fn head(text: &[u8], start: usize) -> Option<InsertHead> {
+    let mut tokens = Tokens::new(text, start);
+    let mut settings: Option<Range<usize>> = None;
+    let mut previous: Option<Token> = None;
+    let mut target_end = start;
+    while let Some(token) = tokens.next() {
+        let names_target = previous.is_none_or(|p| {
+            p.kind == Kind::Sign(b'.') || ["INTO", "TABLE", "FUNCTION"].iter().any(|w| is_word(text, &p, w))
+        });
+        if token.depth == 0 && !names_target {
+            if is_word(text, &token, "FROM") {
+                // FROM INFILE: not for clients.
+                return None;
+            } else if is_word(text, &token, "SETTINGS") && settings.is_none() {
+                settings = Some(token.start..token.end);
+            } else if is_word(text, &token, "VALUES") {
+                let target = start..target_end;
+                let data = token.end;
+                return Some(InsertHead { target, settings, input: None, format: "Values".to_owned(), data });
+            } else if is_word(text, &token, "FORMAT") {
+                let name = tokens.next().filter(|t| t.kind == Kind::Word)?;
+                let (after, data) = after_format(text, name.end);
+                let settings = settings.or(after);
+                let format = text_of(text, &name);
+                return Some(InsertHead { target: start..target_end, settings, input: None, format, data });
+            } else if is_word(text, &token, "SELECT") || is_word(text, &token, "WITH") {
+                return with_input(text, start..target_end, settings, token.start);
+            } else if token.kind == Kind::Sign(b'(') {
+                let inside = tokens.clone().next();
+                if inside.is_some_and(|t| is_word(text, &t, "SELECT") || is_word(text, &t, "WITH")) {
+                    return None;
+                }
+            }
+        }
+        match &mut settings {
+            Some(range) => range.end = token.end,
+            None => target_end = token.end,
+        }
+        previous = Some(token);
+    }
+    None
+}
+
+/// `INSERT ... SELECT ... FROM input('structure') ... FORMAT X` and its data.
+fn with_input(
+    text: &[u8],
+    target: Range<usize>,
+    settings: Option<Range<usize>>,
+    select: usize,
+) -> Option<InsertHead> {
+    let mut tokens = Tokens::new(text, select);
+    let mut call: Option<Range<usize>> = None;
+    while let Some(token) = tokens.next() {
+        if is_word(text, &token, "input") {
+            let bracket = tokens.next().filter(|t| t.kind == Kind::Sign(b'('))?;
+            call = Some(token.start..bracket.end);
+        } else if token.depth == 0 && is_word(text, &token, "FORMAT") {
+            let call = call?;
+            let name = tokens.next().filter(|t| t.kind == Kind::Word)?;
+            let (after, data) = after_format(text, name.end);
+            let input = Some(Input { select: select..token.start, call });
+            let settings = settings.or(after);
+            return Some(InsertHead { target, settings, input, format: text_of(text, &name), data });
+        }
+    }
+    None
+}
+
+/// What stands between the format's name and the data: perhaps `SETTINGS name = value, ...`, then blanks and one line
+/// break, as ClickHouse's parser has it.
+fn after_format(text: &[u8], mut at: usize) -> (Option<Range<usize>>, usize) {
+    let mut tokens = Tokens::new(text, at);
+    let mut settings = None;
+    if let Some(word) = tokens.next().filter(|t| is_word(text, t, "SETTINGS")) {
+        let mut end = word.end;
+        while let (Some(_name), Some(_equals), Some(value)) = (tokens.next(), tokens.next(), tokens.next()) {
+            end = value.end;
+            let mut ahead = tokens.clone();
+            match ahead.next() {
+                Some(t) if t.kind == Kind::Sign(b',') => tokens = ahead,
+                _ => break,
+            }
+        }
+        settings = Some(word.start..end);
+        at = end;
+    }
+    let byte = |at: usize| text.get(at).copied();
+    while matches!(byte(at), Some(b' ' | b'\t' | 0x0c)) {
+        at += 1;
+    }
+    if byte(at) == Some(b'\r') && byte(at + 1) == Some(b'\n') {
+        at += 1;
+    }
+    if byte(at) == Some(b'\n') {
+        at += 1;
+    }
+    (settings, at)
+}

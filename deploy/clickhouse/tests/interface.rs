@@ -1,0 +1,260 @@
+//! The interface as plain HTTP clients see it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::process::Command;
+
+use support::{Server, head, library};
+
+macro_rules! server {
+    ($($more:expr),*) => {{
+        let Some(library) = library() else { return };
+        let data = tempfile::tempdir().unwrap();
+        let server = Server::start(&library, data.path(), &[$($more),*]);
+        (server, data, library)
+    }};
+}
+
+// Goal: what monitoring and browsers ask without a query is answered. Method: each path.
+#[test]
+fn ping_and_unknown_paths() {
+    let (server, _data, _) = server!();
+    for path in ["/ping", "/replicas_status", "/"] {
+        let answer = server.request("GET", path, &[], b"");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "Ok.\n"), "{path}");
+    }
+    assert_eq!(server.request("GET", "/nothing", &[], b"").status, 404);
+    assert_eq!(server.request("DELETE", "/?query=SELECT+1", &[], b"").status, 405);
+}
+
+// Goal: errors carry ClickHouse's code, text and status. Method: one query for each class of error.
+#[test]
+fn errors_have_code_text_and_status() {
+    let (server, _data, _) = server!();
+    for (parameters, query, status, code) in [
+        ("", "SELECT * FROM nowhere", 404, "60"),
+        ("database=nowhere", "SELECT 1", 404, "81"),
+        ("nothing=1", "SELECT 1", 404, "115"),
+        ("", "SELECT noSuchFunction(1)", 404, "46"),
+        ("", "SELECT 1 FORMAT Nothing", 404, "73"),
+        ("default_format=JSON%20x", "SELECT 1", 404, "73"),
+        ("", "SELEC 1", 400, "62"),
+        ("", "SELECT 1; SELECT 2", 400, "62"),
+        ("", " -- nothing", 400, "62"),
+        ("", "SELECT toUInt8('x')", 400, "6"),
+        ("", "SELECT throwIf(1)", 500, "395"),
+        ("", "SELECT 1 INTO OUTFILE 'x'", 500, "358"),
+        ("session_id=s&session_check=1", "SELECT 1", 404, "372"),
+        ("session_id=s", "SET max_threads = 1", 501, "48"),
+        ("max_execution_time=1", "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", 408, "159"),
+    ] {
+        let answer = server.post(parameters, query);
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+        assert_eq!(
+            answer.header("x-clickhouse-exception-code").as_deref(),
+            Some(code),
+            "{query}: {}",
+            answer.text()
+        );
+        assert!(answer.text().starts_with(&format!("Code: {code}. DB::Exception: ")), "{}", answer.text());
+        assert!(answer.text().contains("(version 26."), "{}", answer.text());
+    }
+    let written = server.request("GET", "/?query=CREATE+TABLE+t(x+UInt8)+ENGINE=Memory", &[], b"");
+    assert_eq!(written.header("x-clickhouse-exception-code").as_deref(), Some("164"), "{}", written.text());
+}
+
+// Goal: the query may come in the URL, the body, both or a form; settings, placeholders, format and database take
+// effect; heads tell what they should. Method: one request for each.
+#[test]
+fn queries_come_in_every_way() {
+    let (server, _data, _) = server!();
+    let answer = server.request("GET", "/?query=SELECT+1+AS+x&query_id=mine", &[], b"");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "1\n"));
+    assert_eq!(answer.header("x-clickhouse-query-id").as_deref(), Some("mine"));
+    assert_eq!(answer.header("x-clickhouse-format").as_deref(), Some("TabSeparated"));
+    assert_eq!(answer.header("content-type").as_deref(), Some("text/tab-separated-values; charset=UTF-8"));
+    assert!(answer.header("x-clickhouse-timezone").is_some());
+    assert!(answer.header("x-clickhouse-summary").unwrap().contains("\"result_rows\":\"1\""));
+    assert_eq!(server.post("query=SELECT", "2").text(), "2\n");
+    assert_eq!(server.post("default_format=JSONEachRow", "SELECT 3 AS x").text(), "{\"x\":3}\n");
+    assert_eq!(server.post("default_format=CSV", "SELECT 'a' FORMAT TSV -- end").text(), "a\n");
+    let by_header = server.request(
+        "POST",
+        "/",
+        &[("x-clickhouse-format", "CSV"), ("x-clickhouse-database", "system")],
+        b"SELECT currentDatabase()",
+    );
+    assert_eq!(by_header.text(), "\"system\"\n");
+    assert_eq!(server.post("database=system", "SELECT currentDatabase()").text(), "system\n");
+    assert_eq!(server.post("max_threads=7", "SELECT getSetting('max_threads')").text(), "7\n");
+    assert_eq!(
+        server.post("param_a=41&param_b=it%27s", "SELECT {a:UInt32} + 1, {b:String}").text(),
+        "42\tit\\'s\n"
+    );
+    let form = "--b\r\ncontent-disposition: form-data; name=\"query\"\r\n\r\nSELECT {x:String}\r\n\
+                --b\r\ncontent-disposition: form-data; name=\"param_x\"\r\n\r\nformed\r\n--b--\r\n";
+    let headers = [("content-type", "multipart/form-data; boundary=b")];
+    assert_eq!(server.request("POST", "/", &headers, form.as_bytes()).text(), "formed\n");
+    // None of this stays for the next client.
+    assert_eq!(server.ask("SELECT currentDatabase()"), "default");
+    server.ask("SET max_threads = 3");
+    server.ask("USE system");
+    assert_eq!(server.ask("SELECT currentDatabase(), getSetting('max_threads') = 3"), "default\t0");
+    assert_eq!(server.ask("SHOW DATABASES LIKE 'sys%'"), "system");
+    assert_eq!(server.ask("EXISTS TABLE system.one"), "1");
+}
+
+// Goal: inserts of any format and way arrive whole, tokens deduplicate. Method: one of each, then look.
+#[test]
+fn inserts_come_in_every_way() {
+    let (server, _data, _) = server!();
+    server.ask("CREATE TABLE t (x UInt64, s String) ENGINE = MergeTree ORDER BY x SETTINGS non_replicated_deduplication_window = 100");
+    let insert = |parameters: &str, body: &[u8]| {
+        let answer = server.post(parameters, body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    };
+    let written = insert("query=INSERT+INTO+t+FORMAT+CSV", b"1,url\n");
+    assert!(
+        written.header("x-clickhouse-summary").unwrap().contains("\"written_rows\":\"1\""),
+        "{}",
+        written.head
+    );
+    insert("", b"INSERT INTO t FORMAT TSV\n2\tbody\n");
+    insert("", b"INSERT INTO t (x, s) VALUES (1 + 2, upper('expression')), (4, 'a;b')");
+    insert("query=INSERT+INTO+t+FORMAT+JSONEachRow", b"{\"x\":5,\"s\":\"json\"}");
+    insert("query=INSERT+INTO+t+FORMAT+RowBinary", b"\x06\0\0\0\0\0\0\0\x02\0\xff");
+    insert("query=INSERT+INTO+t+FORMAT+CSV", b"");
+    insert("", b"INSERT INTO t SELECT 7, 'select'");
+    insert("", b"INSERT INTO t SELECT a + 1, b FROM input('a UInt64, b String') FORMAT CSV\n7,input\n");
+    insert("insert_deduplication_token=k&query=INSERT+INTO+t+FORMAT+CSV", b"9,first\n");
+    insert("insert_deduplication_token=k&query=INSERT+INTO+t+FORMAT+CSV", b"10,second\n");
+    insert("async_insert=1&query=INSERT+INTO+{t:Identifier}+FORMAT+CSV&param_t=t", b"11,identifier\n");
+    let want = "1\turl\n2\tbody\n3\tEXPRESSION\n4\ta;b\n5\tjson\n6\t\\0\u{fffd}\n7\tselect\n8\tinput\n9\tfirst\n11\tidentifier";
+    assert_eq!(server.ask("SELECT x, s FROM t ORDER BY x"), want);
+    let broken = server.post("query=INSERT+INTO+t+FORMAT+CSV", "12,good\nbad\n");
+    assert_eq!(broken.status, 400, "{}", broken.text());
+    assert_eq!(server.ask("SELECT count() FROM t WHERE x = 12"), "0");
+}
+
+// Goal: half a body never becomes rows. Method: announce more bytes than are sent, then hang up.
+#[test]
+fn an_insert_that_breaks_off_leaves_nothing() {
+    let (server, _data, _) = server!();
+    server.ask("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
+    let mut stream = server.connect();
+    stream.write_all(&head("POST", "/?query=INSERT+INTO+t+FORMAT+CSV", &server.address, &[], 100)).unwrap();
+    stream.write_all(b"1\n2\n3\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    drop(stream);
+    assert_eq!(server.ask("SELECT count() FROM t"), "0");
+}
+
+// Goal: bodies in every coding are read and written; others are refused by name. Method: round trips.
+#[test]
+fn codings_are_read_and_written() {
+    let (server, _data, _) = server!();
+    server.ask("CREATE TABLE t (x UInt64) ENGINE = Memory");
+    let target = "/?query=INSERT+INTO+t+FORMAT+CSV";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"1\n").unwrap();
+    let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    deflate.write_all(b"2\n").unwrap();
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(b"4\n").unwrap();
+    for (coding, body) in [
+        ("gzip", gzip.finish().unwrap()),
+        ("deflate", deflate.finish().unwrap()),
+        ("zstd", zstd::encode_all(&b"3\n"[..], 0).unwrap()),
+        ("lz4", lz4.finish().unwrap()),
+    ] {
+        let answer = server.request("POST", target, &[("content-encoding", coding)], &body);
+        assert_eq!(answer.status, 200, "{coding}: {}", answer.text());
+    }
+    assert_eq!(server.ask("SELECT groupArray(x) FROM (SELECT x FROM t ORDER BY x)"), "[1,2,3,4]");
+    let refused = server.request("POST", target, &[("content-encoding", "br")], b"x");
+    assert_eq!(refused.status, 415);
+    assert!(refused.text().contains("allowed are gzip, deflate, lz4, zstd"), "{}", refused.text());
+    for (rows, large) in [(10, false), (2_000_000, true)] {
+        let query = format!("SELECT number FROM numbers({rows}) ORDER BY number");
+        let want: String = (0..rows).map(|n| format!("{n}\n")).collect();
+        for coding in ["gzip", "deflate", "zstd", "lz4"] {
+            let answer = server.request("POST", "/", &[("accept-encoding", coding)], query.as_bytes());
+            assert_eq!(answer.header("content-encoding").as_deref(), Some(coding));
+            assert_eq!(answer.header("transfer-encoding").is_some(), large);
+            let mut text = String::new();
+            let body = answer.body.as_slice();
+            match coding {
+                "gzip" => flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap(),
+                "deflate" => flate2::read::ZlibDecoder::new(body).read_to_string(&mut text).unwrap(),
+                "zstd" => zstd::Decoder::new(body).unwrap().read_to_string(&mut text).unwrap(),
+                _ => lz4_flex::frame::FrameDecoder::new(body).read_to_string(&mut text).unwrap(),
+            };
+            assert!(text == want, "{coding} {rows}: {} bytes of {}", text.len(), want.len());
+        }
+    }
+    let off =
+        server.request("POST", "/?enable_http_compression=0", &[("accept-encoding", "gzip")], b"SELECT 1");
+    assert_eq!((off.header("content-encoding"), off.text().as_str()), (None, "1\n"));
+}
+
+// Goal: an error after the first bytes cannot be taken for the end of the result; with wait_end_of_query it gets a status.
+// Method: a query that fails in its second million of rows.
+#[test]
+fn late_errors_are_not_mistaken_for_the_end() {
+    let (server, _data, _) = server!();
+    let query = "SELECT throwIf(number = 2000000) FROM numbers(3000000)";
+    let answer = server.post("", query);
+    assert_eq!((answer.status, answer.complete), (200, false));
+    let tag = answer.header("x-clickhouse-exception-tag").unwrap();
+    assert!(answer.text().ends_with(&format!(" {tag}\r\n__exception__\r\n")));
+    assert!(answer.text().contains("Code: 395. DB::Exception: "));
+    let waited = server.post("wait_end_of_query=1", query);
+    assert_eq!((waited.status, waited.header("x-clickhouse-exception-code").as_deref()), (500, Some("395")));
+    let whole = server.post("wait_end_of_query=1", "SELECT number FROM numbers(1000000) ORDER BY number");
+    assert_eq!((whole.status, whole.complete, whole.body.len()), (200, true, 6_888_890));
+    assert!(whole.header("x-clickhouse-summary").unwrap().contains("\"result_rows\":\"1000000\""));
+}
+
+// Goal: web pages cannot reach the server through a browser; only loopback is bound by itself. Method: their headers, and
+// an address of every interface.
+#[test]
+fn other_hosts_are_refused() {
+    let (server, data, library) = server!();
+    let origin = server.request("POST", "/", &[("origin", "http://evil.example")], b"SELECT 1");
+    assert_eq!(origin.status, 403);
+    let mut stream = server.connect();
+    stream.write_all(&head("POST", "/", "evil.example", &[], 8)).unwrap();
+    stream.write_all(b"SELECT 1").unwrap();
+    assert_eq!(support::Answer::read(&mut stream).status, 403);
+    let out = Command::new(env!("CARGO_BIN_EXE_marketprism-clickhouse"))
+        .args(["--listen", "0.0.0.0:0", "--data"])
+        .arg(data.path())
+        .arg("--library")
+        .arg(library)
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("--allow-remote"));
+}
+
+// Goal: the Go client, and with it Grafana, gets the blocks it asks for. Method: the same result with and without
+// client_protocol_version, the difference being block info and one byte a column.
+#[test]
+fn native_of_a_revision_has_block_info() {
+    let (server, _data, _) = server!();
+    let query =
+        "SELECT 1 AS a, toLowCardinality('x') AS b, [(1, 'y')] AS c, toNullable(2.5) AS d FORMAT Native";
+    let plain = server.post("", query).body;
+    let stamped = server.post("client_protocol_version=54460", query).body;
+    assert_eq!(stamped[..8], [1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0]);
+    assert_eq!(stamped.len(), plain.len() + 8 + 4);
+    assert_eq!(stamped[8..10], [4, 1]);
+    let many = "SELECT number, toString(number), [number] FROM numbers(300000) FORMAT Native";
+    assert_eq!(server.post("client_protocol_version=54460", many).status, 200);
+    let refused = server.post("client_protocol_version=54460", "SELECT 1::Dynamic FORMAT Native");
+    assert_eq!(refused.status, 501, "{}", refused.text());
+}
