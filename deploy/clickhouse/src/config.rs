@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Parser;
 
-/// Serves ClickHouse's HTTP interface from an engine inside this process. There are no users: who reaches the port reads
-/// and writes everything.
+/// Serves ClickHouse's HTTP interface from an engine inside this process. There are no users: who reaches the
+/// port reads and writes everything.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "marketprism-clickhouse", version)]
 pub struct Arguments {
@@ -46,7 +46,8 @@ impl Arguments {
     pub fn validate(&self) -> anyhow::Result<()> {
         if !self.listen.ip().is_loopback() && !self.allow_remote {
             bail!(
-                "--listen {}: only loopback addresses are allowed, because the engine has no users; --allow-remote lifts this",
+                "--listen {}: only loopback addresses are allowed, because the engine has no users; \
+                 --allow-remote lifts this",
                 self.listen
             );
         }

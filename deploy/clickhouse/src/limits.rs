@@ -10,9 +10,11 @@ pub const HEAD_WAIT: Duration = Duration::from_secs(60);
 pub const BODY_WAIT: Duration = Duration::from_secs(60);
 /// Longest time a client may take no byte of a response; its query is stopped then.
 pub const SEND_WAIT: Duration = Duration::from_secs(60);
-/// Chunks of a body between the connection and the thread that decodes it; the client waits when all are taken.
+/// Chunks of a body between the connection and the thread that decodes it; the client waits when all are
+/// taken.
 pub const BODY_CHUNKS: usize = 8;
-/// Longest query text, and longest head of an insert. The engine's own limit, the setting `max_query_size`, is lower.
+/// Longest query text, and longest head of an insert. The engine's own limit, the setting `max_query_size`,
+/// is lower.
 pub const QUERY_BYTES: usize = 4 << 20;
 /// Most data of one insert, uncompressed; the client gets 413 beyond.
 pub const INSERT_BYTES: u64 = 16 << 30;
@@ -20,8 +22,8 @@ pub const INSERT_BYTES: u64 = 16 << 30;
 pub const SPOOL_MEMORY_BYTES: u64 = 64 << 20;
 /// Data of all inserts kept in memory; later ones go to temporary files beyond.
 pub const SPOOL_TOTAL_MEMORY_BYTES: u64 = 256 << 20;
-/// Result bytes gathered before the status line is sent. An error before that gets a status of its own; one after it is
-/// appended to the body.
+/// Result bytes gathered before the status line is sent. An error before that gets a status of its own; one
+/// after it is appended to the body.
 pub const RESPONSE_BUFFER: usize = 1 << 20;
 /// Bytes read from the engine at once.
 pub const RESPONSE_CHUNK: usize = 256 << 10;

@@ -40,8 +40,9 @@ const TABLE: &str = "CREATE TABLE d.t (id UInt64, symbol LowCardinality(String),
      levels Array(Tuple(Int64, Int64)), note Nullable(String)) ENGINE = ReplacingMergeTree ORDER BY id \
      SETTINGS non_replicated_deduplication_window = 100";
 
-// Goal: the crate central uses works unchanged in every mode. Method: with and without compression and validation: rows
-// in, the same rows out; parameters, errors, deduplication token, streaming of a large result.
+// Goal: the crate central uses works unchanged in every mode. Method: with and without compression and
+// validation: rows in, the same rows out; parameters, errors, deduplication token, streaming of a large
+// result.
 #[tokio::test(flavor = "multi_thread")]
 async fn rust_client_works_unchanged() {
     let Some(library) = library() else { return };
@@ -94,8 +95,8 @@ async fn rust_client_works_unchanged() {
     }
 }
 
-// Goal: three inserters like central's reach the rate the design asks for. Method: batches of 10,000 rows into a
-// ReplacingMergeTree for a few seconds; prints rows/s and memory.
+// Goal: three inserters like central's reach the rate the design asks for. Method: batches of 10,000 rows
+// into a ReplacingMergeTree for a few seconds; prints rows/s and memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_inserters_reach_the_rate() {
     const BATCH: u64 = 10_000;
@@ -132,7 +133,8 @@ async fn three_inserters_reach_the_rate() {
     assert!(rate > 50_000, "{rate} rows/s");
 }
 
-// Goal: Python's client works unchanged. Method: its own script in an environment of its own, if one can be made here.
+// Goal: Python's client works unchanged. Method: its own script in an environment of its own, if one can be
+// made here.
 #[test]
 fn python_client_works_unchanged() {
     let Some(library) = library() else { return };

@@ -65,11 +65,12 @@ fn errors_have_code_text_and_status() {
     assert_eq!(written.header("x-clickhouse-exception-code").as_deref(), Some("164"), "{}", written.text());
 }
 
-// Goal: the query may come in the URL, the body, both or a form; settings, placeholders, format and database take
-// effect; heads tell what they should. Method: one request for each.
+// Goal: the query may come in the URL, the body, both or a form; settings, placeholders, format and database
+// take effect; heads tell what they should. Method: one request for each.
 #[test]
 fn queries_come_in_every_way() {
-    let (server, _data, _) = server!();
+    // One thread: what stayed on its connection would meet the next query.
+    let (server, _data, _) = server!("--queries", "1");
     let answer = server.request("GET", "/?query=SELECT+1+AS+x&query_id=mine", &[], b"");
     assert_eq!((answer.status, answer.text().as_str()), (200, "1\n"));
     assert_eq!(answer.header("x-clickhouse-query-id").as_deref(), Some("mine"));
@@ -110,7 +111,10 @@ fn queries_come_in_every_way() {
 #[test]
 fn inserts_come_in_every_way() {
     let (server, _data, _) = server!();
-    server.ask("CREATE TABLE t (x UInt64, s String) ENGINE = MergeTree ORDER BY x SETTINGS non_replicated_deduplication_window = 100");
+    server.ask(
+        "CREATE TABLE t (x UInt64, s String) ENGINE = MergeTree ORDER BY x \
+         SETTINGS non_replicated_deduplication_window = 100",
+    );
     let insert = |parameters: &str, body: &[u8]| {
         let answer = server.post(parameters, body);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -132,7 +136,8 @@ fn inserts_come_in_every_way() {
     insert("insert_deduplication_token=k&query=INSERT+INTO+t+FORMAT+CSV", b"9,first\n");
     insert("insert_deduplication_token=k&query=INSERT+INTO+t+FORMAT+CSV", b"10,second\n");
     insert("async_insert=1&query=INSERT+INTO+{t:Identifier}+FORMAT+CSV&param_t=t", b"11,identifier\n");
-    let want = "1\turl\n2\tbody\n3\tEXPRESSION\n4\ta;b\n5\tjson\n6\t\\0\u{fffd}\n7\tselect\n8\tinput\n9\tfirst\n11\tidentifier";
+    let want = "1\turl\n2\tbody\n3\tEXPRESSION\n4\ta;b\n5\tjson\n6\t\\0\u{fffd}\n\
+                7\tselect\n8\tinput\n9\tfirst\n11\tidentifier";
     assert_eq!(server.ask("SELECT x, s FROM t ORDER BY x"), want);
     let broken = server.post("query=INSERT+INTO+t+FORMAT+CSV", "12,good\nbad\n");
     assert_eq!(broken.status, 400, "{}", broken.text());
@@ -196,13 +201,25 @@ fn codings_are_read_and_written() {
             assert!(text == want, "{coding} {rows}: {} bytes of {}", text.len(), want.len());
         }
     }
+    // ClickHouse's own framing: what is read with it is written back with it.
+    let framed = server.post("compress=1", "SELECT number FROM numbers(300000) FORMAT RowBinary");
+    assert!(framed.header("content-encoding").is_none() && framed.body.len() < 2_400_000);
+    let target = "decompress=1&query=INSERT+INTO+t+FORMAT+RowBinary";
+    let back = server.post(target, &framed.body);
+    assert_eq!(back.status, 200, "{}", back.text());
+    assert_eq!(
+        server.ask("SELECT count(), sum(x) FROM t"),
+        format!("300004\t{}", 10 + 299_999 * 150_000_u64)
+    );
+    let damaged = server.post(target, &framed.body[..framed.body.len() - 9]);
+    assert_eq!((damaged.status, server.ask("SELECT count() FROM t").as_str()), (400, "300004"));
     let off =
         server.request("POST", "/?enable_http_compression=0", &[("accept-encoding", "gzip")], b"SELECT 1");
     assert_eq!((off.header("content-encoding"), off.text().as_str()), (None, "1\n"));
 }
 
-// Goal: an error after the first bytes cannot be taken for the end of the result; with wait_end_of_query it gets a status.
-// Method: a query that fails in its second million of rows.
+// Goal: an error after the first bytes cannot be taken for the end of the result; with wait_end_of_query it
+// gets a status. Method: a query that fails in its second million of rows.
 #[test]
 fn late_errors_are_not_mistaken_for_the_end() {
     let (server, _data, _) = server!();
@@ -219,8 +236,8 @@ fn late_errors_are_not_mistaken_for_the_end() {
     assert!(whole.header("x-clickhouse-summary").unwrap().contains("\"result_rows\":\"1000000\""));
 }
 
-// Goal: web pages cannot reach the server through a browser; only loopback is bound by itself. Method: their headers, and
-// an address of every interface.
+// Goal: web pages cannot reach the server through a browser; only loopback is bound by itself. Method: their
+// headers, and an address of every interface.
 #[test]
 fn other_hosts_are_refused() {
     let (server, data, library) = server!();
@@ -241,8 +258,8 @@ fn other_hosts_are_refused() {
     assert!(String::from_utf8_lossy(&out.stderr).contains("--allow-remote"));
 }
 
-// Goal: the Go client, and with it Grafana, gets the blocks it asks for. Method: the same result with and without
-// client_protocol_version, the difference being block info and one byte a column.
+// Goal: the Go client, and with it Grafana, gets the blocks it asks for. Method: the same result with and
+// without client_protocol_version, the difference being block info and one byte a column.
 #[test]
 fn native_of_a_revision_has_block_info() {
     let (server, _data, _) = server!();

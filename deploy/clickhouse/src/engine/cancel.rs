@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::Engine;
 use super::connection::{mark, quoted};
 
-/// How long until a query that is still there is told again to stop: one told before the engine had registered it was
-/// not found the first time.
+/// How long until a query that is still there is told again to stop: one told before the engine had
+/// registered it was not found the first time.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
 /// What the threads of the pool and the client's side share about one query.

@@ -20,11 +20,13 @@ pub struct EngineOptions {
     pub tables: PathBuf,
     /// Where the engine's generated configuration is written.
     pub config: PathBuf,
-    /// Upper bound of the engine's memory in bytes; the engine's own choice (90 % of the machine) when absent.
+    /// Upper bound of the engine's memory in bytes; the engine's own choice (90 % of the machine) when
+    /// absent.
     pub memory_limit: Option<u64>,
 }
 
-/// The booted engine. A connection is held open for as long as it lives, because the engine stops with the last one.
+/// The booted engine. A connection is held open for as long as it lives, because the engine stops with the
+/// last one.
 pub struct Engine {
     library: Arc<Library>,
     arguments: Vec<CString>,
@@ -40,7 +42,8 @@ impl Engine {
         let arguments = vec![
             c"clickhouse".to_owned(),
             argument("--path=", &options.tables)?,
-            // Named, so that the engine does not pick up a config.xml of the working directory or of the user's home.
+            // Named, so that the engine does not pick up a config.xml of the working directory or of the
+            // user's home.
             argument("--config-file=", &options.config)?,
         ];
         let engine = Engine { library, arguments, keeper: Mutex::new(None) };
@@ -96,8 +99,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Runs the statement with its database, settings and parameters. `number` marks it in `system.processes`, so that
-    /// it can be found and stopped. The connection must not be given to another client afterwards.
+    /// Runs the statement with its database, settings and parameters. `number` marks it in
+    /// `system.processes`, so that it can be found and stopped. The connection must not be given to another
+    /// client afterwards.
     pub fn run(&mut self, statement: &Statement, number: u64) -> Outcome {
         if let Err(error) = self.plain(&set_up(statement, number), "Null") {
             return Outcome { result: Err(error), bytes: Vec::new() };
@@ -161,7 +165,8 @@ pub(super) fn quoted(value: &str, quote: char) -> String {
 mod tests {
     use super::{Statement, set_up};
 
-    // Goal: nothing a client writes into a setting or database name can become SQL. Method: quotes and backslashes.
+    // Goal: nothing a client writes into a setting or database name can become SQL. Method: quotes and
+    // backslashes.
     #[test]
     fn set_up_quotes_what_clients_send() {
         let statement = Statement {

@@ -48,8 +48,8 @@ impl EngineError {
         EngineError { code, message: format!("{text}. ({name})") }
     }
 
-    /// Reads the engine's text `Code: N. DB::Exception: text. (NAME)`. The engine wraps an error once more for each layer
-    /// it passes; the repetitions of prefix, version and name are dropped.
+    /// Reads the engine's text `Code: N. DB::Exception: text. (NAME)`. The engine wraps an error once more
+    /// for each layer it passes; the repetitions of prefix, version and name are dropped.
     pub fn parse(text: &str) -> Self {
         let mut code = codes::UNKNOWN_EXCEPTION;
         let mut rest = text.trim();
@@ -88,18 +88,19 @@ fn without_version(text: &str) -> Option<&str> {
 mod tests {
     use super::EngineError;
 
-    // Goal: clients see one code and one name, whatever the number of layers. Method: texts the engine really gave.
+    // Goal: clients see one code and one name, whatever the number of layers. Method: texts the engine really
+    // gave.
     #[test]
     fn nested_engine_errors_are_unwrapped_to_one() {
-        let nested = "Code: 33. DB::Exception: Code: 33. DB::Exception: Cannot read all data. Bytes read: 4: While \
-                      executing File: data for INSERT was parsed from file. (CANNOT_READ_ALL_DATA) (version 26.5.1.1). \
-                      (CANNOT_READ_ALL_DATA)";
+        let nested = "Code: 33. DB::Exception: Code: 33. DB::Exception: Cannot read all data. Bytes read: \
+                      4: While executing File: data for INSERT was parsed from file. (CANNOT_READ_ALL_DATA) \
+                      (version 26.5.1.1). (CANNOT_READ_ALL_DATA)";
         let error = EngineError::parse(nested);
         assert_eq!(error.code, 33);
         assert_eq!(
             error.message,
-            "Cannot read all data. Bytes read: 4: While executing File: data for INSERT was parsed from file. \
-             (CANNOT_READ_ALL_DATA)"
+            "Cannot read all data. Bytes read: 4: While executing File: data for INSERT was parsed from \
+             file. (CANNOT_READ_ALL_DATA)"
         );
         let plain = EngineError::parse("Code: 60. DB::Exception: Table a.b does not exist. (UNKNOWN_TABLE)");
         assert_eq!((plain.code, plain.message.as_str()), (60, "Table a.b does not exist. (UNKNOWN_TABLE)"));

@@ -1,8 +1,8 @@
 //! The C interface of `libchdb.so`, loaded at run time. The only unsafe code of the crate.
 //!
-//! What the library guarantees, found by experiment with version 26.5 and in its sources: a connection serialises its own
-//! calls with a mutex, several connections of one process share one engine and one data directory, results own their
-//! memory until they are destroyed, and a query may be run from any thread.
+//! What the library guarantees, found by experiment with version 26.5 and in its sources: a connection
+//! serialises its own calls with a mutex, several connections of one process share one engine and one data
+//! directory, results own their memory until they are destroyed, and a query may be run from any thread.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -80,11 +80,12 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads the library and looks up every function that is used, so that a wrong file fails here and not in a query.
+    /// Loads the library and looks up every function that is used, so that a wrong file fails here and not in
+    /// a query.
     pub fn load(path: &Path) -> Result<Arc<Library>, LoadError> {
         let name = path.display().to_string();
-        // SAFETY: loading runs the library's initialisers. The file is the engine the operator named; nothing of ours
-        // depends on the state those initialisers change.
+        // SAFETY: loading runs the library's initialisers. The file is the engine the operator named; nothing
+        // of ours depends on the state those initialisers change.
         let object = unsafe { SharedObject::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
             .map_err(|source| LoadError::Open { path: name.clone(), source })?;
         let library = Library {
@@ -104,21 +105,23 @@ impl Library {
             elapsed: symbol(&object, &name, "chdb_result_elapsed")?,
         };
         let signals: SignalsFn = symbol(&object, &name, "chdb_set_signal_handlers_enabled")?;
-        // SAFETY: takes a flag by value and only writes a global of the library, before any connection exists.
+        // SAFETY: takes a flag by value and only writes a global of the library, before any connection
+        // exists.
         unsafe { signals(false) };
         // The engine's threads run until the process ends: its code must never be unmapped.
         std::mem::forget(object);
         Ok(Arc::new(library))
     }
 
-    /// Opens a connection with command line arguments as of `clickhouse local` (`--path=...`). The first connection of
-    /// the process boots the engine. Gives nothing when the engine refuses, which it explains on standard error.
+    /// Opens a connection with command line arguments as of `clickhouse local` (`--path=...`). The first
+    /// connection of the process boots the engine. Gives nothing when the engine refuses, which it explains
+    /// on standard error.
     pub fn connect(self: &Arc<Self>, arguments: &[CString]) -> Option<RawConnection> {
         let mut argv: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
         let argc = c_int::try_from(argv.len()).ok()?;
         argv.push(ptr::null_mut());
-        // SAFETY: argv holds argc valid NUL-terminated strings that outlive the call and a final null; the library
-        // copies what it keeps and writes to none of them.
+        // SAFETY: argv holds argc valid NUL-terminated strings that outlive the call and a final null; the
+        // library copies what it keeps and writes to none of them.
         let pointer = unsafe { (self.connect)(argc, argv.as_mut_ptr()) };
         (!pointer.is_null()).then(|| RawConnection { library: Arc::clone(self), pointer })
     }
@@ -126,8 +129,8 @@ impl Library {
 
 /// Looks one function up and copies its address out of the library handle.
 fn symbol<T: Copy>(object: &SharedObject, path: &str, name: &'static str) -> Result<T, LoadError> {
-    // SAFETY: every T used here is the function pointer type that the library's header declares for that name, and the
-    // library is never unloaded, so that the copied address stays valid.
+    // SAFETY: every T used here is the function pointer type that the library's header declares for that
+    // name, and the library is never unloaded, so that the copied address stays valid.
     let found = unsafe { object.get::<T>(name) };
     found.map(|s| *s).map_err(|source| LoadError::Symbol { path: path.to_owned(), name, source })
 }
@@ -138,19 +141,21 @@ pub struct RawConnection {
     pointer: ConnectionPointer,
 }
 
-// SAFETY: the library guards each connection with a mutex and binds no state to the calling thread; ownership moves as a
-// whole, and `query` takes `&mut self`, so that two threads never use one connection at a time.
+// SAFETY: the library guards each connection with a mutex and binds no state to the calling thread; ownership
+// moves as a whole, and `query` takes `&mut self`, so that two threads never use one connection at a time.
 unsafe impl Send for RawConnection {}
 
 impl RawConnection {
-    /// Runs one query text to its end. `format` is used where the text names none; `parameters` fill `{name:Type}`.
+    /// Runs one query text to its end. `format` is used where the text names none; `parameters` fill
+    /// `{name:Type}`.
     pub fn query(&mut self, text: &[u8], format: &str, parameters: &[(String, String)]) -> RawResult {
         let names: Vec<*const c_char> = parameters.iter().map(|(n, _)| n.as_ptr().cast()).collect();
         let name_lengths: Vec<usize> = parameters.iter().map(|(n, _)| n.len()).collect();
         let values: Vec<*const c_char> = parameters.iter().map(|(_, v)| v.as_ptr().cast()).collect();
         let value_lengths: Vec<usize> = parameters.iter().map(|(_, v)| v.len()).collect();
-        // SAFETY: `pointer` came from `chdb_connect` and is closed only by Drop, so it points to a live handle; every
-        // buffer is passed with its length, outlives the call and is only read; the four arrays have equal length.
+        // SAFETY: `pointer` came from `chdb_connect` and is closed only by Drop, so it points to a live
+        // handle; every buffer is passed with its length, outlives the call and is only read; the four arrays
+        // have equal length.
         let pointer = unsafe {
             (self.library.query)(
                 *self.pointer,
@@ -197,8 +202,8 @@ impl RawResult {
 
     /// The result bytes that were not written to a file.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the pointer is a live result (the accessors also accept null); buffer and length describe one
-        // allocation that the result owns and that nobody writes while `self` is borrowed.
+        // SAFETY: the pointer is a live result (the accessors also accept null); buffer and length describe
+        // one allocation that the result owns and that nobody writes while `self` is borrowed.
         unsafe {
             let length = (self.library.length)(self.pointer);
             let buffer = (self.library.buffer)(self.pointer);

@@ -20,7 +20,8 @@ const STACK_BYTES: usize = 16 << 20;
 pub struct Job {
     /// What to run.
     pub statement: Statement,
-    /// Descriptors that the text names as `/proc/self/fd/N`: kept open until the query has ended, closed then.
+    /// Descriptors that the text names as `/proc/self/fd/N`: kept open until the query has ended, closed
+    /// then.
     pub descriptors: Vec<OwnedFd>,
     /// Anything else that must live as long as the query runs.
     pub hold: Option<Box<dyn Send>>,
@@ -57,9 +58,9 @@ struct Shared {
     threads: usize,
 }
 
-/// Runs statements, each on a connection of its own that nobody used before and nobody uses after, so that neither
-/// `USE` nor `SET` nor temporary tables pass from one client to another. Opening one takes about a millisecond and is
-/// done ahead of the request.
+/// Runs statements, each on a connection of its own that nobody used before and nobody uses after, so that
+/// neither `USE` nor `SET` nor temporary tables pass from one client to another. Opening one takes about a
+/// millisecond and is done ahead of the request.
 pub struct Pool {
     shared: Arc<Shared>,
     orders: SyncSender<Arc<JobState>>,
@@ -84,7 +85,8 @@ impl Pool {
         Ok(Pool { shared, orders, numbers: AtomicU64::new(1), workers: Mutex::new(workers) })
     }
 
-    /// Hands a job to the threads. Gives what will become of it, and the guard that stops it when dropped early.
+    /// Hands a job to the threads. Gives what will become of it, and the guard that stops it when dropped
+    /// early.
     ///
     /// # Errors
     /// The queue is full; the job is dropped.
@@ -92,6 +94,7 @@ impl Pool {
         let (reply, outcome) = oneshot::channel();
         let state = JobState::new(self.numbers.fetch_add(1, Ordering::Relaxed));
         let mut queue = self.shared.lock();
+        queue.forget_cancelled();
         if queue.jobs.len() >= self.shared.capacity + queue.idle {
             return Err(PoolFull { running: self.shared.threads, waiting: self.shared.capacity });
         }
@@ -101,8 +104,8 @@ impl Pool {
         Ok((outcome, CancelGuard::new(state, self.orders.clone())))
     }
 
-    /// Lets running queries end, refuses waiting ones, and closes the engine. Gives false when a query is still there
-    /// after `patience`: the tables are whole all the same, as after any sudden end.
+    /// Lets running queries end, refuses waiting ones, and closes the engine. Gives false when a query is
+    /// still there after `patience`: the tables are whole all the same, as after any sudden end.
     pub fn close(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut queue = self.shared.lock();
@@ -122,6 +125,19 @@ impl Pool {
         }
         self.shared.engine.close();
         true
+    }
+}
+
+impl Queue {
+    /// Gives the places of clients that have left to others.
+    fn forget_cancelled(&mut self) {
+        self.jobs.retain(|queued| {
+            let left = queued.state.is_cancelled();
+            if left {
+                queued.state.finish();
+            }
+            !left
+        });
     }
 }
 

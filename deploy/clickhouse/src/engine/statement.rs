@@ -17,7 +17,8 @@ pub struct Statement {
     pub settings: Vec<(String, String)>,
     /// Values of `{name:Type}` placeholders.
     pub parameters: Vec<(String, String)>,
-    /// The id the client knows the query by; written to the query's `log_comment`, because the engine gives its own ids.
+    /// The id the client knows the query by; written to the query's `log_comment`, because the engine gives
+    /// its own ids.
     pub query_id: String,
     /// Refuse everything that changes data (settings of the query stay allowed).
     pub read_only: bool,

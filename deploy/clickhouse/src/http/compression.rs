@@ -102,8 +102,8 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    /// An encoder for the coding. `level` is the client's `http_zlib_compression_level`; it counts for zlib only, as
-    /// the others have scales of their own.
+    /// An encoder for the coding. `level` is the client's `http_zlib_compression_level`; it counts for zlib
+    /// only, as the others have scales of their own.
     pub fn new(coding: Option<Coding>, framed: bool, level: Option<u32>) -> io::Result<Encoder> {
         let level = flate2::Compression::new(level.unwrap_or(3).min(9));
         Ok(match coding {

@@ -1,6 +1,7 @@
-//! ClickHouse's own compression framing (`compress=1`, `decompress=1`): blocks of a 16-byte checksum, a method byte, two
-//! little-endian lengths (compressed with this 9-byte header, and uncompressed) and the compressed bytes.
-//! Source: "Native format" in ClickHouse's documentation, and `CompressedReadBufferBase.cpp`.
+//! ClickHouse's own compression framing (`compress=1`, `decompress=1`): blocks of a 16-byte checksum, a
+//! method byte, two little-endian lengths (compressed with this 9-byte header, and uncompressed) and the
+//! compressed bytes. Source: "Native format" in ClickHouse's documentation, and
+//! `CompressedReadBufferBase.cpp`.
 
 use std::io::{Error, ErrorKind, Read, Result};
 
@@ -135,7 +136,8 @@ mod tests {
     use super::{FramingReader, block};
     use std::io::Read;
 
-    // Goal: what is framed comes back, and a flipped bit is noticed. Method: two blocks, then one bit of the second.
+    // Goal: what is framed comes back, and a flipped bit is noticed. Method: two blocks, then one bit of the
+    // second.
     #[test]
     fn framing_round_trips_and_notices_damage() {
         let data = b"abcabcabcabc".repeat(1000);

@@ -225,8 +225,8 @@ fn check_session(asked: &Asked, parsed: &Parsed) -> Result<(), EngineError> {
         return Err(EngineError::new(codes::SESSION_NOT_FOUND, "SESSION_NOT_FOUND", text));
     }
     if asked.session && matches!(parsed, Parsed::Plain { session_only: true, .. }) {
-        let text = "SET, USE and CREATE TEMPORARY in a session: this server keeps no sessions between requests; send \
-                    settings and database with each query";
+        let text = "SET, USE and CREATE TEMPORARY in a session: this server keeps no sessions between \
+                    requests; send settings and database with each query";
         return Err(EngineError::new(codes::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text));
     }
     Ok(())
@@ -296,8 +296,8 @@ fn body_error(error: &std::io::Error) -> EngineError {
     }
 }
 
-/// Why a request does not come from this machine's user: a web page may make a browser send requests to loopback, either
-/// openly (its origin is named) or under a host name of its own that it made point here.
+/// Why a request does not come from this machine's user: a web page may make a browser send requests to
+/// loopback, either openly (its origin is named) or under a host name of its own that it made point here.
 fn foreign(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !host.is_empty() && !is_loopback(host) {

@@ -1,5 +1,5 @@
-//! Holding the data of an insert until it is whole: the engine reads it from a file descriptor, and a client that breaks
-//! off must not leave half of its rows behind.
+//! Holding the data of an insert until it is whole: the engine reads it from a file descriptor, and a client
+//! that breaks off must not leave half of its rows behind.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -130,7 +130,8 @@ mod tests {
     use std::io::{Read, Seek, SeekFrom};
     use std::sync::atomic::Ordering;
 
-    // Goal: data beyond the memory bound goes to disk whole, and no memory stays reserved. Method: 65 MiB + 3 bytes.
+    // Goal: data beyond the memory bound goes to disk whole, and no memory stays reserved. Method: 65 MiB + 3
+    // bytes.
     #[test]
     fn a_large_insert_moves_to_disk_whole() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! `Native` for clients that send `client_protocol_version` (ClickHouse's Go client, and so Grafana): each block begins
-//! with a block info and each column says that it is serialized in the usual way. The engine writes neither, so that the
-//! blocks are taken apart here as far as needed to know where a column ends.
+//! `Native` for clients that send `client_protocol_version` (ClickHouse's Go client, and so Grafana): each
+//! block begins with a block info and each column says that it is serialized in the usual way. The engine
+//! writes neither, so that the blocks are taken apart here as far as needed to know where a column ends.
 //! Source: "Native format" in ClickHouse's documentation, and `NativeWriter.cpp`.
 
 use bytes::Bytes;
@@ -214,7 +214,8 @@ impl<'a> Cursor<'a> {
 #[derive(Debug, Default)]
 pub struct Restamp {
     pending: Vec<u8>,
-    /// Size from which another try is worth while: a block seen in part is not looked at for each piece of it.
+    /// Size from which another try is worth while: a block seen in part is not looked at for each piece of
+    /// it.
     retry: usize,
 }
 
@@ -286,8 +287,8 @@ fn block(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, EngineError> 
 mod tests {
     use super::{BLOCK_INFO, Layout, Restamp};
 
-    // Goal: the rewritten stream is the old one plus block info and one byte a column, however it is cut. Method: a block
-    // of UInt8 and String, pushed byte by byte and whole.
+    // Goal: the rewritten stream is the old one plus block info and one byte a column, however it is cut.
+    // Method: a block of UInt8 and String, pushed byte by byte and whole.
     #[test]
     fn blocks_get_info_and_serialization_byte_however_they_are_cut() {
         let plain = b"\x02\x02\x01a\x05UInt8\x07\x08\x01s\x06String\x01x\x02yz";

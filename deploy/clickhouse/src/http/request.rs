@@ -67,8 +67,9 @@ impl Asked {
         Ok(asked)
     }
 
-    /// Takes one parameter of the URL or one field of a form. What has no meaning of its own here is a setting, as in a
-    /// server. User names and passwords are taken and not looked at: the engine has no users.
+    /// Takes one parameter of the URL or one field of a form. What has no meaning of its own here is a
+    /// setting, as in a server. User names and passwords are taken and not looked at: the engine has no
+    /// users.
     pub fn parameter(&mut self, name: &str, value: String) -> Result<(), EngineError> {
         let on = || value != "0" && !value.eq_ignore_ascii_case("false");
         match name {
@@ -87,7 +88,8 @@ impl Asked {
             "" | "database" | "default_format" | "user" | "password" | "quota_key" | "role"
             | "stacktrace" => {}
             "session_timeout" | "close_session" | "buffer_size" | "http_response_buffer_size" => {}
-            // Progress is not known before the end, and inserts are whole when answered: both are honoured by doing more.
+            // Progress is not known before the end, and inserts are whole when answered: both are honoured by
+            // doing more.
             "send_progress_in_http_headers" | "http_headers_progress_interval_ms" => {}
             "async_insert" | "wait_for_async_insert" => {}
             _ => match name.strip_prefix("param_") {
@@ -121,10 +123,12 @@ mod tests {
     use super::{Asked, Coding};
     use hyper::HeaderMap;
 
-    // Goal: parameters of the interface, placeholders and settings are told apart. Method: one URL with all of them.
+    // Goal: parameters of the interface, placeholders and settings are told apart. Method: one URL with all
+    // of them.
     #[test]
     fn parameters_settings_and_placeholders_are_told_apart() {
-        let url = "query=SELECT+1%3B&database=d&user=u&password=p&max_threads=3&param_x=%5CN&compress=1&query_id=q&role=r";
+        let url = "query=SELECT+1%3B&database=d&user=u&password=p&max_threads=3&\
+                   param_x=%5CN&compress=1&query_id=q&role=r";
         let mut headers = HeaderMap::new();
         headers.insert("accept-encoding", "zstd, gzip".parse().unwrap());
         headers.insert("x-clickhouse-format", "JSON".parse().unwrap());

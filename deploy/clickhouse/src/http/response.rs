@@ -97,7 +97,8 @@ impl Head {
         response
     }
 
-    /// A response whose body is still being made. `tag` marks an error in it; `counts` are known when the query has ended.
+    /// A response whose body is still being made. `tag` marks an error in it; `counts` are known when the
+    /// query has ended.
     pub fn streamed(&self, body: Body, tag: &str, counts: Option<&Counts>) -> Response<Body> {
         let mut response = Response::new(body);
         self.apply(&mut response, counts);
@@ -132,7 +133,8 @@ fn summary(c: &Counts) -> String {
         if c.written_rows > 0 { (c.written_rows, c.written_bytes) } else { (c.result_rows, c.result_bytes) };
     format!(
         "{{\"read_rows\":\"{}\",\"read_bytes\":\"{}\",\"written_rows\":\"{}\",\"written_bytes\":\"{}\",\
-         \"total_rows_to_read\":\"0\",\"result_rows\":\"{rows}\",\"result_bytes\":\"{bytes}\",\"elapsed_ns\":\"{}\"}}",
+         \"total_rows_to_read\":\"0\",\"result_rows\":\"{rows}\",\"result_bytes\":\"{bytes}\",\
+         \"elapsed_ns\":\"{}\"}}",
         c.read_rows.max(c.written_rows),
         c.read_bytes.max(c.written_bytes),
         c.written_rows,
@@ -182,7 +184,8 @@ pub struct Streaming {
     pub encoder: Encoder,
     /// Changes `Native` blocks for clients that ask for a revision.
     pub restamp: Option<Restamp>,
-    /// What became of the query; known when the source has ended. None when that was good and is known already.
+    /// What became of the query; known when the source has ended. None when that was good and is known
+    /// already.
     pub outcome: Option<oneshot::Receiver<Outcome>>,
     /// Stops the query when dropped.
     pub guard: CancelGuard,
@@ -206,8 +209,8 @@ impl Streaming {
             match state {
                 State::Sending(streaming) => streaming.step().await,
                 State::Breaking(_guard) => {
-                    // The error text must be on its way before the connection is cut, which tells clients that do not
-                    // look for the text that something is missing.
+                    // The error text must be on its way before the connection is cut, which tells clients
+                    // that do not look for the text that something is missing.
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                     Some((Err(io::Error::other("query failed after its first bytes were sent")), State::Over))
                 }

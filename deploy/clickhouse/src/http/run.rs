@@ -68,11 +68,13 @@ pub fn number(descriptor: &OwnedFd) -> i32 {
     descriptor.as_raw_fd()
 }
 
-/// A pipe: rows flow while the query runs, and the query waits when they are not read. (A regular file would not do: the
-/// engine writes those under another name first.) Its rows are held in `space` until the query has ended, if given.
+/// A pipe: rows flow while the query runs, and the query waits when they are not read. (A regular file would
+/// not do: the engine writes those under another name first.) Its rows are held in `space` until the query
+/// has ended, if given.
 pub fn into_pipe(space: Option<&Arc<SpoolSpace>>) -> Result<(OwnedFd, Output), EngineError> {
     let (reader, writer) = std::io::pipe().map_err(|e| unreadable(&e))?;
-    // Fewer changes between the two sides. Refused when the user's pipes have used up their share: the usual size does.
+    // Fewer changes between the two sides. Refused when the user's pipes have used up their share: the usual
+    // size does.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, RESPONSE_BUFFER);
     let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(|e| unreadable(&e))?;
     let output = match space {
@@ -99,7 +101,8 @@ fn fresh_tag() -> String {
     (0..16).map(|n| char::from(b'a' + u8::try_from((bits >> (n * 5)) % 26).unwrap_or(0))).collect()
 }
 
-/// Runs the statement. The response comes when the query has ended, or when more of its result is there than is held back.
+/// Runs the statement. The response comes when the query has ended, or when more of its result is there than
+/// is held back.
 pub async fn run(pool: &Pool, ready: Ready, head: &Head) -> Result<Response<Body>, EngineError> {
     let Ready { job, output, encoder, restamp } = ready;
     let (outcome, guard) = pool.submit(job).map_err(|full| {

@@ -14,11 +14,12 @@ use super::handler::Service;
 use super::stall::WriteTimeout;
 use crate::limits::{CONNECTIONS, HEAD_WAIT, SEND_WAIT};
 
-/// How long to wait after a failed accept: it fails when descriptors have run out, and would fail again at once.
+/// How long to wait after a failed accept: it fails when descriptors have run out, and would fail again at
+/// once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` resolves, then lets running requests end for as long as `drain`, and cuts the rest. Gives whether
-/// none had to be cut.
+/// Serves until `stop` resolves, then lets running requests end for as long as `drain`, and cuts the rest.
+/// Gives whether none had to be cut.
 pub async fn serve(
     listener: TcpListener,
     service: Service,

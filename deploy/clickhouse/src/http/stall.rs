@@ -1,4 +1,5 @@
-//! A connection that fails when the peer takes nothing for too long: a stopped reader would hold a query for ever.
+//! A connection that fails when the peer takes nothing for too long: a stopped reader would hold a query for
+//! ever.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -81,7 +82,8 @@ mod tests {
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    // Goal: a reader that stops is noticed, a slow one is not. Method: a pipe of eight bytes, read slowly, then not at all.
+    // Goal: a reader that stops is noticed, a slow one is not. Method: a pipe of eight bytes, read slowly,
+    // then not at all.
     #[tokio::test]
     async fn a_stopped_reader_fails_the_write_and_a_slow_one_does_not() {
         let (near, mut far) = duplex(8);

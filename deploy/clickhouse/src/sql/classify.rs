@@ -195,12 +195,14 @@ mod tests {
             (
                 "INSERT INTO d.values SETTINGS a=1 FORMAT CSV 7",
                 "7",
-                "INSERT INTO d.values FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' SETTINGS a=1 FORMAT CSV",
+                "INSERT INTO d.values FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' SETTINGS a=1 \
+                 FORMAT CSV",
             ),
             (
                 "INSERT INTO t FORMAT CSV SETTINGS a=1, b='x'\n7",
                 "7",
-                "INSERT INTO t FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' SETTINGS a=1, b='x' FORMAT CSV",
+                "INSERT INTO t FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' SETTINGS a=1, b='x' \
+                 FORMAT CSV",
             ),
             (
                 "INSERT INTO t SELECT a+1 FROM input('a UInt8') FORMAT CSV\n7",

@@ -54,8 +54,8 @@ impl InsertHead {
     }
 }
 
-/// Reads the head of a statement whose first word is `INSERT`. Gives nothing for `INSERT ... SELECT` without data, and
-/// for what does not parse: the engine then says what is wrong with it.
+/// Reads the head of a statement whose first word is `INSERT`. Gives nothing for `INSERT ... SELECT` without
+/// data, and for what does not parse: the engine then says what is wrong with it.
 pub(super) fn head(text: &[u8], start: usize) -> Option<InsertHead> {
     let mut tokens = Tokens::new(text, start);
     let mut settings: Option<Range<usize>> = None;
@@ -124,8 +124,8 @@ fn with_input(
     None
 }
 
-/// What stands between the format's name and the data: perhaps `SETTINGS name = value, ...`, then blanks and one line
-/// break, as ClickHouse's parser has it.
+/// What stands between the format's name and the data: perhaps `SETTINGS name = value, ...`, then blanks and
+/// one line break, as ClickHouse's parser has it.
 fn after_format(text: &[u8], mut at: usize) -> (Option<Range<usize>>, usize) {
     let mut tokens = Tokens::new(text, at);
     let mut settings = None;

@@ -1,5 +1,5 @@
-//! Just enough of ClickHouse's SQL to know where a statement ends, where the data of an insert begins and where the
-//! output clause goes. Everything else is the engine's.
+//! Just enough of ClickHouse's SQL to know where a statement ends, where the data of an insert begins and
+//! where the output clause goes. Everything else is the engine's.
 
 mod classify;
 mod insert;
