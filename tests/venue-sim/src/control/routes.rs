@@ -1,0 +1,174 @@
+//! What each path does.
+
+use hyper::Method;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::query::pairs;
+use crate::fault::FaultSpec;
+use crate::ledger::TradeKind;
+use crate::simulation::{Simulation, TradeQuery};
+
+/// Trades given when no limit is asked for.
+const TRADES_LIMIT: usize = 1000;
+
+/// An answer of the control interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON text.
+    pub body: String,
+}
+
+/// Body of an answer that refuses.
+#[must_use]
+pub fn error(text: &str) -> String {
+    json!({ "error": text }).to_string()
+}
+
+fn refuse(status: u16, text: &str) -> Reply {
+    Reply { status, body: error(text) }
+}
+
+fn give(value: &impl Serialize) -> Reply {
+    match serde_json::to_string(value) {
+        Ok(body) => Reply { status: 200, body },
+        Err(problem) => refuse(500, &problem.to_string()),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateChange {
+    updates_per_second: Option<u64>,
+    trade_percent: Option<u32>,
+    burst_every_ms: Option<u64>,
+    burst_frames: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Burst {
+    exchange: String,
+    frames: u64,
+}
+
+fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reply> {
+    serde_json::from_slice(bytes).map_err(|problem| refuse(400, &format!("body: {problem}")))
+}
+
+/// Does what a request asks for.
+#[must_use]
+pub fn answer(sim: &Simulation, method: &Method, path: &str, query: &str, bytes: &[u8]) -> Reply {
+    let query = Query(pairs(query));
+    match route(sim, method, path, &query, bytes) {
+        Ok(reply) | Err(reply) => reply,
+    }
+}
+
+fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[u8]) -> Result<Reply, Reply> {
+    let post = method == Method::POST;
+    match path {
+        "/sim/state" => Ok(give(&sim.state())),
+        "/sim/connections" => Ok(give(&sim.connections())),
+        "/sim/trades" => trades(sim, query),
+        "/sim/book" => book(sim, query),
+        "/sim/fault" if post => {
+            let id =
+                sim.fault(body::<FaultSpec>(bytes)?).map_err(|problem| refuse(400, &problem.to_string()))?;
+            Ok(give(&json!({ "id": id })))
+        }
+        "/sim/fault" if method == Method::DELETE => {
+            let removed = sim.remove_fault(query.number("id", None)?);
+            Ok(give(&json!({ "removed": removed })))
+        }
+        "/sim/fault" | "/sim/faults" => Ok(give(&sim.faults())),
+        "/sim/cut" if post => Ok(give(&json!({ "cut": sim.cut_all() }))),
+        "/sim/rate" if post => {
+            let change: RateChange = body(bytes)?;
+            set_rate(sim, &change)
+        }
+        "/sim/burst" if post => {
+            let burst: Burst = body(bytes)?;
+            sim.exchange(&burst.exchange).ok_or_else(|| refuse(404, "exchange: is not played"))?;
+            sim.burst(&burst.exchange, burst.frames);
+            Ok(give(&json!({})))
+        }
+        "/sim/pause" if post => {
+            sim.pause();
+            Ok(give(&sim.state()))
+        }
+        "/sim/resume" if post => {
+            sim.resume();
+            Ok(give(&json!({ "paused": false })))
+        }
+        _ => Err(refuse(404, "path: unknown, or another method is needed")),
+    }
+}
+
+fn set_rate(sim: &Simulation, change: &RateChange) -> Result<Reply, Reply> {
+    if change.trade_percent.is_some_and(|percent| percent > 100) {
+        return Err(refuse(400, "trade_percent: allowed 0 to 100"));
+    }
+    sim.change_settings(|settings| {
+        settings.rate = change.updates_per_second.unwrap_or(settings.rate);
+        settings.trade_percent = change.trade_percent.unwrap_or(settings.trade_percent);
+        settings.burst_every_ms = change.burst_every_ms.unwrap_or(settings.burst_every_ms);
+        settings.burst_frames = change.burst_frames.unwrap_or(settings.burst_frames);
+    });
+    let now = sim.settings();
+    Ok(give(&json!({ "updates_per_second": now.rate, "trade_percent": now.trade_percent,
+        "burst_every_ms": now.burst_every_ms, "burst_frames": now.burst_frames })))
+}
+
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn need(&self, name: &str) -> Result<&str, Reply> {
+        self.get(name).ok_or_else(|| refuse(400, &format!("{name}: absent")))
+    }
+
+    fn number(&self, name: &str, usual: Option<u64>) -> Result<u64, Reply> {
+        match (self.get(name), usual) {
+            (Some(text), _) => text.parse().map_err(|_| refuse(400, &format!("{name}: {text} is no number"))),
+            (None, Some(usual)) => Ok(usual),
+            (None, None) => Err(refuse(400, &format!("{name}: absent"))),
+        }
+    }
+}
+
+fn trades(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
+    let kind = match query.get("kind") {
+        None => None,
+        Some("trade") => Some(TradeKind::Trade),
+        Some("aggregate") => Some(TradeKind::Aggregate),
+        Some(other) => return Err(refuse(400, &format!("kind: {other}, allowed: trade, aggregate"))),
+    };
+    let limit = query.number("limit", Some(TRADES_LIMIT as u64))?;
+    let query = TradeQuery {
+        exchange: query.need("exchange")?,
+        symbol: query.need("symbol")?,
+        kind,
+        from_id: query.number("from_id", Some(0))?,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    Ok(give(&sim.trades(&query).map_err(|problem| refuse(404, &problem.to_string()))?))
+}
+
+fn book(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
+    let (exchange, symbol) = (query.need("exchange")?, query.need("symbol")?);
+    let found = match query.get("update_id") {
+        Some(_) => sim.book_at(exchange, symbol, query.number("update_id", None)?),
+        None => sim.book_now(exchange, symbol),
+    };
+    match found.map_err(|problem| refuse(404, &problem.to_string()))? {
+        Some(book) => Ok(give(&book)),
+        None => Err(refuse(404, "update_id: no change had this id, or it is forgotten")),
+    }
+}

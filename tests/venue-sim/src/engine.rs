@@ -1,0 +1,101 @@
+//! The clock of the generated markets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock;
+use crate::server::Counters;
+use crate::simulation::{Settings, Simulation};
+
+/// Period of the clock.
+const TICK: Duration = Duration::from_millis(5);
+/// Generation gives the timed events their turn after this long.
+const BUSY_MAX: Duration = Duration::from_millis(20);
+/// What is owed beyond this much time of the rate is given up and counted as behind.
+const OWED_MAX_MS: u64 = 250;
+/// Frames generated for one exchange in one go, so that its locks are free again soon.
+const SLICE: u64 = 32;
+/// One frame, in the unit of the account: millionths, so that any rate comes out exactly over time.
+const FRAME: u64 = 1_000_000;
+
+/// Frames owed to the rate that was asked for.
+struct Account {
+    owed: u64,
+    paid_until: Instant,
+    next_burst: Instant,
+}
+
+impl Account {
+    fn new() -> Account {
+        Account { owed: 0, paid_until: Instant::now(), next_burst: Instant::now() }
+    }
+
+    /// Adds what the time since the last call is worth.
+    fn accrue(&mut self, settings: Settings) {
+        let now = Instant::now();
+        let micros = u64::try_from(now.duration_since(self.paid_until).as_micros()).unwrap_or(u64::MAX);
+        self.paid_until = now;
+        self.owed = self.owed.saturating_add(settings.rate.saturating_mul(micros));
+        if settings.burst_every_ms > 0 && now >= self.next_burst {
+            self.next_burst = now + Duration::from_millis(settings.burst_every_ms);
+            self.owed = self.owed.saturating_add(settings.burst_frames.saturating_mul(FRAME));
+        }
+    }
+
+    /// Gives up what this machine cannot catch up with; returns how many frames.
+    fn write_off(&mut self, settings: Settings) -> u64 {
+        let most = settings.rate.saturating_mul(OWED_MAX_MS * 1000);
+        let most = most.saturating_add(settings.burst_frames.saturating_mul(FRAME)).max(FRAME);
+        let lost = self.owed.saturating_sub(most);
+        self.owed -= lost;
+        lost / FRAME
+    }
+}
+
+/// Generates until stopped.
+pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut account = Account::new();
+    while !stop.is_cancelled() {
+        if account.owed < FRAME {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+        }
+        let settings = simulation.settings();
+        account.accrue(settings);
+        let begun = Instant::now();
+        while account.owed >= FRAME && begun.elapsed() < BUSY_MAX {
+            if !generate(&simulation, &mut dice, &mut account, settings) {
+                // Time that passes while paused is not owed.
+                account.owed = 0;
+            }
+            // Whoever waits for a lock or for this thread gets it now.
+            tokio::task::yield_now().await;
+        }
+        let lost = account.write_off(settings);
+        if let (Some(first), Some(_running)) = (simulation.exchanges().first(), simulation.running()) {
+            Counters::add(&first.counters.behind, lost);
+            simulation.exchanges().iter().for_each(|exchange| exchange.generate_timed(clock::now_ms()));
+        }
+    }
+}
+
+/// Generates one slice; false while paused.
+fn generate(simulation: &Simulation, dice: &mut StdRng, account: &mut Account, settings: Settings) -> bool {
+    let Some(_running) = simulation.running() else { return false };
+    let exchanges = simulation.exchanges();
+    let Some(exchange) = exchanges.get(dice.random_range(0..exchanges.len().max(1))) else { return false };
+    let wanted = (account.owed / FRAME).min(SLICE);
+    let made = exchange.generate(clock::now_ms(), wanted, settings.trade_percent);
+    account.owed = account.owed.saturating_sub(made.saturating_mul(FRAME));
+    true
+}

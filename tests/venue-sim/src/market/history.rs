@@ -1,0 +1,156 @@
+//! The past of one book: every change by its id, with a checkpoint every so many changes, bounded.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::book::{Book, Side};
+
+/// One change of one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Update id; ids grow, whether they are consecutive is the venue's rule.
+    pub id: u64,
+    /// Side of the book.
+    pub side: Side,
+    /// Price in ticks.
+    pub price: i64,
+    /// Absolute quantity in steps, zero for a removed level.
+    pub quantity: i64,
+}
+
+/// Changed levels of both sides, best first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Bids: price, quantity.
+    pub bids: Vec<(i64, i64)>,
+    /// Asks: price, quantity.
+    pub asks: Vec<(i64, i64)>,
+}
+
+/// Changes and checkpoints of one book. Full policy: the oldest checkpoint and its changes are forgotten.
+#[derive(Debug)]
+pub struct History {
+    changes: VecDeque<Change>,
+    checkpoints: VecDeque<(u64, Book)>,
+    checkpoint_every: usize,
+    since_checkpoint: usize,
+    capacity: usize,
+}
+
+impl History {
+    /// Starts with a book at `id`, keeping about `capacity` changes and a checkpoint every
+    /// `checkpoint_every`.
+    #[must_use]
+    pub fn new(id: u64, book: &Book, capacity: usize, checkpoint_every: usize) -> History {
+        History {
+            changes: VecDeque::new(),
+            checkpoints: VecDeque::from([(id, book.clone())]),
+            checkpoint_every: checkpoint_every.max(1),
+            since_checkpoint: 0,
+            capacity: capacity.max(checkpoint_every.max(1)),
+        }
+    }
+
+    /// Records a change; `book` is the book after it.
+    pub fn record(&mut self, change: Change, book: &Book) {
+        self.changes.push_back(change);
+        self.since_checkpoint += 1;
+        if self.since_checkpoint >= self.checkpoint_every {
+            self.since_checkpoint = 0;
+            self.checkpoints.push_back((change.id, book.clone()));
+        }
+        if self.changes.len() > self.capacity + self.checkpoint_every {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if self.checkpoints.len() < 2 {
+            return;
+        }
+        self.checkpoints.pop_front();
+        if let Some((oldest, _)) = self.checkpoints.front() {
+            let known = self.changes.partition_point(|c| c.id <= *oldest);
+            self.changes.drain(..known);
+        }
+    }
+
+    /// The book exactly at `id`; `None` when no change had this id, or it is forgotten.
+    #[must_use]
+    pub fn book_at(&self, id: u64) -> Option<Book> {
+        let after = self.checkpoints.partition_point(|(at, _)| *at <= id);
+        let (from, start) = self.checkpoints.get(after.checked_sub(1)?)?;
+        let mut book = start.clone();
+        let mut last = *from;
+        let first = self.changes.partition_point(|c| c.id <= *from);
+        for change in self.changes.range(first..).take_while(|c| c.id <= id) {
+            book.set(change.side, change.price, change.quantity);
+            last = change.id;
+        }
+        (last == id).then_some(book)
+    }
+
+    /// The id of the `back`-th newest change, for an answer that is out of date on purpose.
+    #[must_use]
+    pub fn id_back(&self, back: usize) -> Option<u64> {
+        let index = self.changes.len().saturating_sub(back + 1);
+        self.changes.get(index).map(|c| c.id)
+    }
+
+    /// The id of the first change after `id`.
+    #[must_use]
+    pub fn first_after(&self, id: u64) -> Option<u64> {
+        self.changes.get(self.changes.partition_point(|c| c.id <= id)).map(|c| c.id)
+    }
+
+    /// The last value of every level changed after `id`.
+    #[must_use]
+    pub fn changed_after(&self, id: u64) -> Changed {
+        let first = self.changes.partition_point(|c| c.id <= id);
+        let mut levels: BTreeMap<(Side, i64), i64> = BTreeMap::new();
+        for change in self.changes.range(first..) {
+            levels.insert((change.side, change.price), change.quantity);
+        }
+        let mut changed = Changed::default();
+        for ((side, price), quantity) in levels {
+            match side {
+                Side::Bid => changed.bids.push((price, quantity)),
+                Side::Ask => changed.asks.push((price, quantity)),
+            }
+        }
+        changed.bids.reverse();
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: any kept id gives exactly the book of that moment, forgotten and unknown ids give nothing.
+    // Method: many changes with ids two apart, each book kept aside and compared.
+    #[test]
+    fn every_kept_update_id_gives_its_book() {
+        let mut book = Book::default();
+        let mut history = History::new(10, &book, 200, 50);
+        let mut kept = Vec::new();
+        for n in 0..1000u64 {
+            let side = if n % 2 == 0 { Side::Bid } else { Side::Ask };
+            let change = Change {
+                id: 12 + 2 * n,
+                side,
+                price: i64::try_from(n % 37).expect("small"),
+                quantity: i64::try_from(n % 5).expect("small"),
+            };
+            book.set(change.side, change.price, change.quantity);
+            history.record(change, &book);
+            kept.push((change.id, book.clone()));
+        }
+        for (id, expected) in &kept[800..] {
+            assert_eq!(history.book_at(*id).as_ref(), Some(expected), "id {id}");
+            assert_eq!(history.book_at(id + 1), None);
+        }
+        assert_eq!(history.book_at(12), None);
+        assert!(history.changes.len() <= 300);
+        assert!(kept.windows(2).any(|w| w[0].1 != w[1].1));
+    }
+}

@@ -1,0 +1,255 @@
+//! Reading a recording: JSON lines of sockets and REST answers.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::config::RecordingConfig;
+use crate::decimal::Decimal;
+use crate::ledger::{TradeKind, TradeRecord};
+use crate::market::Side;
+
+/// Why a recording cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The file cannot be read.
+    #[error("reading recording {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is not of the recording form.
+    #[error("recording {path} line {line}: {source}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// No played exchange owns the recorded addresses.
+    #[error("recording {path}: no exchange is known for its addresses, name one")]
+    UnknownExchange {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+#[derive(Deserialize)]
+struct Line {
+    at: i64,
+    kind: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    data: String,
+}
+
+#[derive(Deserialize)]
+struct Wrapped<'a> {
+    stream: String,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Facts {
+    #[serde(default)]
+    e: String,
+    #[serde(default)]
+    s: String,
+}
+
+#[derive(Deserialize)]
+struct TradeFacts {
+    #[serde(alias = "a")]
+    t: u64,
+    p: String,
+    q: String,
+    #[serde(default)]
+    f: Option<u64>,
+    #[serde(default)]
+    l: Option<u64>,
+    #[serde(rename = "T")]
+    trade_ms: i64,
+    #[serde(rename = "E")]
+    event_ms: i64,
+    m: bool,
+}
+
+/// A trade found in a recorded frame.
+#[derive(Debug, Clone)]
+pub struct RecordedTrade {
+    /// Single match or aggregate.
+    pub kind: TradeKind,
+    /// The trade.
+    pub record: TradeRecord,
+}
+
+/// One recorded frame.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// When it was received, ns since 1970 UTC.
+    pub at: i64,
+    /// Stream name.
+    pub stream: String,
+    /// The venue's symbol.
+    pub symbol: String,
+    /// Whether it is a book update.
+    pub book: bool,
+    /// The unwrapped frame.
+    pub raw: String,
+    /// The trade it carries.
+    pub trade: Option<RecordedTrade>,
+}
+
+#[derive(Debug, Clone)]
+struct Answer {
+    at: i64,
+    path: String,
+    symbol: Option<String>,
+    body: String,
+}
+
+/// A recording in memory, and how far it has been played.
+#[derive(Debug)]
+pub struct Recording {
+    /// Where it comes from and how it is played.
+    pub config: RecordingConfig,
+    /// Frames in their order.
+    pub frames: Vec<Recorded>,
+    answers: Vec<Answer>,
+    /// Frames that name no stream and so can go to nobody.
+    pub unroutable: u64,
+    /// Recorded addresses.
+    pub urls: Vec<String>,
+    /// Time of the last played frame, ns.
+    pub position: AtomicI64,
+    /// What is added to venue times, ms.
+    pub shift_ms: AtomicI64,
+    /// Frames played.
+    pub played: AtomicU64,
+    /// Whether all of it was played.
+    pub done: AtomicBool,
+}
+
+/// Path and symbol of a recorded or requested address.
+fn path_and_symbol(url: &str) -> (String, Option<String>) {
+    let behind_host =
+        url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("", |at| rest.split_at(at).1));
+    let (path, query) = behind_host.split_once('?').unwrap_or((behind_host, ""));
+    let symbol = query.split('&').find_map(|pair| pair.strip_prefix("symbol=")).map(str::to_owned);
+    (path.to_owned(), symbol)
+}
+
+fn trade_of(event: &str, raw: &str) -> Option<RecordedTrade> {
+    let kind = match event {
+        "trade" => TradeKind::Trade,
+        "aggTrade" => TradeKind::Aggregate,
+        _ => return None,
+    };
+    let facts: TradeFacts = serde_json::from_str(raw).ok()?;
+    let record = TradeRecord {
+        id: facts.t,
+        matches: (facts.f.unwrap_or(facts.t), facts.l.unwrap_or(facts.t)),
+        price: Decimal::parse(&facts.p)?,
+        quantity: Decimal::parse(&facts.q)?,
+        taker: if facts.m { Side::Ask } else { Side::Bid },
+        trade_ms: facts.trade_ms,
+        event_ms: facts.event_ms,
+        sends: Vec::new(),
+        withheld: 0,
+    };
+    Some(RecordedTrade { kind, record })
+}
+
+fn frame_of(at: i64, data: &str) -> Option<Recorded> {
+    let (stream, raw) = match serde_json::from_str::<Wrapped<'_>>(data) {
+        Ok(wrapped) => (Some(wrapped.stream), wrapped.data.get().to_owned()),
+        Err(_) => (None, data.to_owned()),
+    };
+    let facts: Facts = serde_json::from_str(&raw).unwrap_or(Facts { e: String::new(), s: String::new() });
+    let symbol = facts.s.to_lowercase();
+    let stream = stream.or_else(|| match facts.e.as_str() {
+        "trade" | "aggTrade" => Some(format!("{symbol}@{}", facts.e)),
+        "depthUpdate" => Some(format!("{symbol}@depth@100ms")),
+        _ => None,
+    })?;
+    let trade = trade_of(&facts.e, &raw);
+    Some(Recorded { at, stream, symbol: facts.s, book: facts.e == "depthUpdate", raw, trade })
+}
+
+impl Recording {
+    /// Reads a recording.
+    ///
+    /// # Errors
+    /// The file, or the first line that is not of the form.
+    pub fn load(config: RecordingConfig) -> Result<Recording, RecordingError> {
+        let path: &Path = &config.file;
+        let read = |source| RecordingError::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(read)?;
+        let (mut frames, mut answers, mut urls, mut unroutable) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for (n, line) in BufReader::new(file).lines().enumerate() {
+            let text = line.map_err(read)?;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let line: Line = serde_json::from_str(&text).map_err(|source| RecordingError::Line {
+                path: path.to_owned(),
+                line: n + 1,
+                source,
+            })?;
+            match line.kind.as_str() {
+                "rest" => {
+                    let (path, symbol) = path_and_symbol(&line.url);
+                    answers.push(Answer { at: line.at, path, symbol, body: line.data });
+                    urls.push(line.url);
+                }
+                "ws-open" => urls.push(line.url),
+                "ws-in" => match frame_of(line.at, &line.data) {
+                    Some(frame) => frames.push(frame),
+                    None => unroutable += 1,
+                },
+                _ => {}
+            }
+        }
+        Ok(Recording {
+            position: AtomicI64::new(frames.first().map_or(0, |f| f.at)),
+            shift_ms: AtomicI64::new(0),
+            played: AtomicU64::new(0),
+            done: AtomicBool::new(frames.is_empty()),
+            config,
+            frames,
+            answers,
+            unroutable,
+            urls,
+        })
+    }
+
+    /// Symbols that frames or answers speak of.
+    #[must_use]
+    pub fn symbols(&self) -> Vec<String> {
+        let frames = self.frames.iter().map(|f| &f.symbol).filter(|s| !s.is_empty());
+        let all: BTreeSet<&String> =
+            frames.chain(self.answers.iter().filter_map(|a| a.symbol.as_ref())).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// The answer to a request: the newest one not after what has been played, or the first there is.
+    #[must_use]
+    pub fn answer(&self, path: &str, symbol: Option<&str>) -> Option<String> {
+        let position = self.position.load(Ordering::Acquire);
+        let fits = |a: &&Answer| a.path == path && (a.symbol.is_none() || a.symbol.as_deref() == symbol);
+        let mut fitting = self.answers.iter().filter(fits);
+        let first = fitting.next()?;
+        let answer = fitting.take_while(|a| a.at <= position).last().unwrap_or(first);
+        Some(super::times::shift(&answer.body, self.shift_ms.load(Ordering::Acquire)))
+    }
+}

@@ -1,0 +1,8 @@
+//! Playing a recording: frames at their pace, REST answers of their time.
+
+mod feeder;
+mod load;
+mod times;
+
+pub use feeder::play;
+pub use load::{Recorded, RecordedTrade, Recording, RecordingError};

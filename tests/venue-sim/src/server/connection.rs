@@ -1,0 +1,167 @@
+//! One websocket connection as the rest of the simulator sees it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::{Notify, mpsc};
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
+
+use super::socket::SocketSwitch;
+use crate::frame::Frame;
+
+/// Something to be sent.
+#[derive(Debug, Clone)]
+pub enum Out {
+    /// A data frame, shared.
+    Frame(Arc<Frame>),
+    /// A data frame changed by a fault: its text for this connection.
+    Spoiled(Utf8Bytes),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+/// Why and how a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// With a close frame.
+    Close(u16, String),
+    /// With a TCP reset.
+    Cut,
+    /// With a TCP reset in the middle of a frame.
+    HalfCut,
+    /// The client reads too slowly: its queue is full.
+    Overflow,
+}
+
+/// A live connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its number, counted over all exchanges.
+    pub id: u64,
+    /// The route of its address.
+    pub route: &'static str,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// When it was opened, ms since 1970 UTC.
+    pub opened_ms: i64,
+    /// Whether frames are wrapped with their stream's name.
+    pub combined: AtomicBool,
+    /// Frames its socket took.
+    pub frames_sent: AtomicU64,
+    queue: mpsc::Sender<Out>,
+    subscriptions: Mutex<BTreeSet<String>>,
+    ending: OnceLock<End>,
+    wake: Notify,
+    switch: Arc<SocketSwitch>,
+}
+
+/// A connection as control shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectionView {
+    /// Its number.
+    pub id: u64,
+    /// Exchange id.
+    pub exchange: String,
+    /// The route of its address.
+    pub route: &'static str,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// When it was opened, ms since 1970 UTC.
+    pub opened_ms: i64,
+    /// Frames its socket took.
+    pub frames_sent: u64,
+    /// Everything the client subscribed to, known or not, flowing or not.
+    pub subscriptions: BTreeSet<String>,
+}
+
+impl Connection {
+    /// A connection and the receiving end of its queue of `capacity` frames.
+    #[must_use]
+    pub fn new(
+        id: u64,
+        (route, combined): (&'static str, bool),
+        peer: SocketAddr,
+        switch: Arc<SocketSwitch>,
+        capacity: usize,
+    ) -> (Arc<Connection>, mpsc::Receiver<Out>) {
+        let (queue, receiver) = mpsc::channel(capacity.max(1));
+        let connection = Connection {
+            id,
+            route,
+            peer,
+            opened_ms: crate::clock::now_ms(),
+            combined: AtomicBool::new(combined),
+            frames_sent: AtomicU64::new(0),
+            queue,
+            subscriptions: Mutex::new(BTreeSet::new()),
+            ending: OnceLock::new(),
+            wake: Notify::new(),
+            switch,
+        };
+        (Arc::new(connection), receiver)
+    }
+
+    /// Queues a frame; false when the queue is full or the connection has ended. A full queue ends it.
+    pub fn offer(&self, out: Out) -> bool {
+        if self.ending.get().is_some() {
+            return false;
+        }
+        match self.queue.try_send(out) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.end(End::Overflow);
+                false
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+
+    /// Ends the connection; true when this call did it.
+    pub fn end(&self, end: End) -> bool {
+        if matches!(end, End::Cut | End::HalfCut) {
+            self.switch.reset_on_drop();
+        }
+        let first = self.ending.set(end).is_ok();
+        self.wake.notify_one();
+        first
+    }
+
+    /// Why it is ending, if it is.
+    #[must_use]
+    pub fn ending(&self) -> Option<&End> {
+        self.ending.get()
+    }
+
+    /// Waits until somebody ends the connection.
+    pub async fn ended(&self) {
+        loop {
+            let woken = self.wake.notified();
+            if self.ending.get().is_some() {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// Works on the list of subscriptions.
+    pub fn with_subscriptions<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
+        work(&mut self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For control.
+    #[must_use]
+    pub fn view(&self, exchange: &str) -> ConnectionView {
+        ConnectionView {
+            id: self.id,
+            exchange: exchange.to_owned(),
+            route: self.route,
+            peer: self.peer,
+            opened_ms: self.opened_ms,
+            frames_sent: self.frames_sent.load(Ordering::Relaxed),
+            subscriptions: self.with_subscriptions(|names| names.clone()),
+        }
+    }
+}

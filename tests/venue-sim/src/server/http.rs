@@ -1,0 +1,210 @@
+//! From a request to control, to a venue's REST, or to a websocket session.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::answer::{Answer, json};
+use super::connection::Connection;
+use super::hub::Counters;
+use super::rest_view::RestView;
+use super::session::Session;
+use super::socket::{Socket, SocketSwitch};
+use super::weight::Verdict;
+use crate::clock;
+use crate::control;
+use crate::exchange::Exchange;
+use crate::fault::{RestEffect, RestFacts};
+use crate::simulation::Simulation;
+use crate::venue::{Opening, RestRequest};
+
+/// Largest control body, and largest message a websocket client may send.
+const BODY_MAX: usize = 64 * 1024;
+/// A client gets this long for its request body, or for the upgrade it asked for.
+const CLIENT_WITHIN: Duration = Duration::from_secs(10);
+
+/// The connection is to end without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("connection ended on purpose")]
+pub struct Hangup;
+
+/// What serves requests.
+#[derive(Clone)]
+pub struct Service {
+    /// The simulator.
+    pub simulation: Arc<Simulation>,
+    /// Numbers of connections.
+    pub next_connection: Arc<AtomicU64>,
+    /// Tasks of websocket sessions.
+    pub tasks: TaskTracker,
+    /// Ends everything.
+    pub stop: CancellationToken,
+}
+
+/// Serves one accepted socket until it ends.
+pub async fn serve(service: Service, socket: Socket, peer: SocketAddr, switch: Arc<SocketSwitch>) {
+    let stop = service.stop.clone();
+    let handler = service_fn(|request| handle(service.clone(), request, peer, switch.clone()));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(socket), handler)
+        .with_upgrades();
+    tokio::select! {
+        result = connection => if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended with an error");
+        },
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn handle(
+    service: Service,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    switch: Arc<SocketSwitch>,
+) -> Result<Answer, Hangup> {
+    let uri = request.uri().clone();
+    let (path, query) = (uri.path(), uri.query().unwrap_or(""));
+    if path.starts_with("/sim/") {
+        let method = request.method().clone();
+        let body = timeout(CLIENT_WITHIN, Limited::new(request.into_body(), BODY_MAX).collect()).await;
+        let Ok(Ok(body)) = body else {
+            return Ok(json(413, control::error("body: too large or too slow"), &[]));
+        };
+        let reply = control::answer(&service.simulation, &method, path, query, &body.to_bytes());
+        return Ok(json(reply.status, reply.body, &[]));
+    }
+    let split = path.trim_start_matches('/').split_once('/');
+    let Some((exchange, rest)) =
+        split.and_then(|(name, rest)| Some((service.simulation.exchange(name)?, rest)))
+    else {
+        return Ok(json(404, control::error("path: names no exchange that is played, nor /sim/"), &[]));
+    };
+    if exchange.faults().refuses(exchange.venue().exchange()) {
+        switch.reset_on_drop();
+        return Err(Hangup);
+    }
+    let rest = format!("/{rest}");
+    let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().to_owned());
+    match (key, wants_upgrade(request.headers())) {
+        (Some(key), true) => match exchange.venue().open(&rest, query) {
+            Some(opening) => Ok(upgrade(service, exchange, request, opening, (peer, switch), &key)),
+            None => Ok(json(404, control::error("path: no websocket there"), &[])),
+        },
+        _ => answer_rest(&exchange, &rest, query, peer, &switch).await,
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get(UPGRADE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+fn upgrade(
+    service: Service,
+    exchange: Arc<Exchange>,
+    mut request: Request<Incoming>,
+    opening: Opening,
+    (peer, switch): (SocketAddr, Arc<SocketSwitch>),
+    key: &[u8],
+) -> Answer {
+    let upgraded = hyper::upgrade::on(&mut request);
+    let id = service.next_connection.fetch_add(1, Ordering::Relaxed) + 1;
+    let capacity = exchange.options().queue_capacity;
+    let (connection, queue) = Connection::new(id, (opening.route, opening.combined), peer, switch, capacity);
+    let stop = service.stop.clone();
+    service.tasks.spawn(async move {
+        let Ok(Ok(upgraded)) = timeout(CLIENT_WITHIN, upgraded).await else { return };
+        let mut config = WebSocketConfig::default();
+        config.max_message_size = Some(BODY_MAX);
+        config.max_frame_size = Some(BODY_MAX);
+        let ws = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+        exchange.join(&connection, &opening.streams);
+        Session::new(exchange, connection).run(ws, queue, stop).await;
+    });
+    let headers = [
+        (CONNECTION.as_str().to_owned(), "Upgrade".to_owned()),
+        (UPGRADE.as_str().to_owned(), "websocket".to_owned()),
+        (SEC_WEBSOCKET_ACCEPT.as_str().to_owned(), derive_accept_key(key)),
+    ];
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<hyper::header::HeaderName>(), value.parse()) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    answer
+}
+
+async fn answer_rest(
+    exchange: &Exchange,
+    path: &str,
+    query: &str,
+    peer: SocketAddr,
+    switch: &SocketSwitch,
+) -> Result<Answer, Hangup> {
+    Counters::add(&exchange.counters.requests, 1);
+    let venue = exchange.venue();
+    let request = RestRequest { path: path.to_owned(), query: control::pairs(query) };
+    let call = venue.rest_call(&request);
+    let used = match exchange.charge(peer.ip(), call.weight) {
+        Verdict::Allowed(used) => used,
+        Verdict::Refused { status, used, wait } => {
+            Counters::add(&exchange.counters.refused_requests, 1);
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            return Ok(refusal(exchange, status, used, Some(seconds)));
+        }
+    };
+    let facts = RestFacts {
+        exchange: venue.exchange(),
+        symbol: request.get("symbol").unwrap_or(""),
+        path,
+        snapshot: call.snapshot,
+    };
+    let RestEffect { delay, stale_updates, status, hang } = exchange.faults().on_rest(facts);
+    if let Some(hang) = hang {
+        sleep(hang).await;
+        switch.reset_on_drop();
+        return Err(Hangup);
+    }
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
+    if let Some((status, retry_after)) = status {
+        return Ok(refusal(exchange, status, used, retry_after));
+    }
+    let recorded = exchange.recording.as_ref().and_then(|r| r.answer(path, request.get("symbol")));
+    let answer = match recorded {
+        Some(body) => crate::venue::RestAnswer { status: 200, body },
+        None => venue.rest_answer(&request, &RestView { exchange, stale_updates }),
+    };
+    Ok(json(answer.status, answer.body, &[(venue.weight_header(), used.to_string())]))
+}
+
+fn refusal(exchange: &Exchange, status: u16, used: u32, retry_after_s: Option<u64>) -> Answer {
+    let venue = exchange.venue();
+    let mut headers = vec![(venue.weight_header(), used.to_string())];
+    headers.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string())));
+    let wait_ms = i64::try_from(retry_after_s.unwrap_or(0)).unwrap_or(0).saturating_mul(1000);
+    let body = match status {
+        418 | 429 => venue.rest_refusal(status, clock::now_ms().saturating_add(wait_ms)),
+        _ => format!(r#"{{"code":-1000,"msg":"status {status} on command"}}"#),
+    };
+    json(status, body, &headers)
+}

@@ -1,0 +1,101 @@
+//! Accepting sockets, and not accepting them on command.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::http::{Service, serve};
+use super::socket::{Socket, SocketSwitch};
+
+/// A TLS handshake may take this long.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Wait after a failed accept or bind.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// Takes the listener down from outside.
+#[derive(Debug)]
+pub struct ListenerControl {
+    down_until: watch::Sender<Option<Instant>>,
+}
+
+impl ListenerControl {
+    /// A control and what the listener watches.
+    #[must_use]
+    pub fn new() -> (ListenerControl, watch::Receiver<Option<Instant>>) {
+        let (down_until, receiver) = watch::channel(None);
+        (ListenerControl { down_until }, receiver)
+    }
+
+    /// Connects are refused from now on for this long.
+    pub fn take_down(&self, duration: Duration) {
+        self.down_until.send_replace(Some(Instant::now() + duration));
+    }
+}
+
+/// Accepts until the service is stopped.
+pub async fn run(
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    service: Service,
+    mut down: watch::Receiver<Option<Instant>>,
+) {
+    let stop = service.stop.clone();
+    let mut listener = Some(listener);
+    loop {
+        let Some(open) = listener.as_ref() else {
+            let until = *down.borrow_and_update();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep_until(until.unwrap_or_else(Instant::now)) => {}
+            }
+            match TcpListener::bind(address).await {
+                Ok(bound) => listener = Some(bound),
+                Err(error) => {
+                    tracing::warn!(%address, %error, "binding again failed, retrying");
+                    sleep(RETRY_AFTER).await;
+                }
+            }
+            continue;
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = down.changed() => match changed {
+                Ok(()) => listener = None,
+                Err(_) => return,
+            },
+            accepted = open.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    service.tasks.spawn(welcome(stream, peer, tls.clone(), service.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    sleep(RETRY_AFTER).await;
+                }
+            },
+        }
+    }
+}
+
+async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, service: Service) {
+    let switch = Arc::new(SocketSwitch::default());
+    // A venue's small frames must not wait for Nagle's algorithm; a failure only costs latency.
+    let _ = stream.set_nodelay(true);
+    let socket = match tls {
+        None => Socket::plain(stream, switch.clone()),
+        Some(acceptor) => match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Socket::tls(stream, switch.clone()),
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "tls handshake failed");
+                return;
+            }
+            Err(_) => return,
+        },
+    };
+    serve(service, socket, peer, switch).await;
+}

@@ -1,0 +1,308 @@
+//! The life of one websocket connection.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Connection, End, Out};
+use super::hub::Counters;
+use crate::clock;
+use crate::exchange::Exchange;
+use crate::ledger::{TradeKey, TradeKind};
+use crate::venue::{ControlAction, SessionView};
+
+/// Frames written between two flushes.
+const BATCH_MAX: usize = 256;
+/// A client gets this long to answer a close frame.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Pings that only ask how far a client has read.
+const CONFIRM_PREFIX: &str = "read?";
+
+type Stream = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Trades a client will have read when it answers a ping.
+type Marks = HashMap<(usize, TradeKind), u64>;
+
+/// One session's own state.
+pub struct Session {
+    exchange: Arc<Exchange>,
+    connection: Arc<Connection>,
+    opened: Instant,
+    next_ping: Instant,
+    next_confirm: Option<Instant>,
+    pong_due: Option<Instant>,
+    noticed: bool,
+    recent_messages: VecDeque<Instant>,
+    newest: Marks,
+    asked: VecDeque<(u64, Marks)>,
+    pings: u64,
+}
+
+impl Session {
+    /// A session of a connection that the exchange already knows.
+    #[must_use]
+    pub fn new(exchange: Arc<Exchange>, connection: Arc<Connection>) -> Session {
+        let now = Instant::now();
+        let options = exchange.options();
+        Session {
+            opened: now,
+            next_ping: now + options.limits.ping_every,
+            next_confirm: options.backlog.map(|_| now + options.confirm_every),
+            pong_due: None,
+            noticed: false,
+            recent_messages: VecDeque::new(),
+            newest: Marks::new(),
+            asked: VecDeque::new(),
+            pings: 0,
+            exchange,
+            connection,
+        }
+    }
+
+    /// Runs until either side ends it, then takes the connection off the exchange.
+    pub async fn run(mut self, mut ws: Stream, mut queue: mpsc::Receiver<Out>, stop: CancellationToken) {
+        let connection = self.connection.clone();
+        tokio::select! {
+            () = connection.ended() => {}
+            () = stop.cancelled() => { connection.end(End::Close(1001, "shutting down".into())); }
+            () = self.serve(&mut ws, &mut queue) => {}
+        }
+        self.exchange.leave(connection.id);
+        finish(&connection, ws).await;
+    }
+
+    async fn serve(&mut self, ws: &mut Stream, queue: &mut mpsc::Receiver<Out>) {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let timer = self.next_timer();
+            tokio::select! {
+                biased;
+                message = ws.next() => match message {
+                    Some(Ok(message)) => if !self.received(ws, message).await { return },
+                    _ => return,
+                },
+                () = tokio::time::sleep_until(timer) => if !self.tick(ws).await { return },
+                _ = queue.recv_many(&mut batch, BATCH_MAX) => if !self.write(ws, &mut batch).await { return },
+            }
+        }
+    }
+
+    /// Writes a batch and notes what the socket took.
+    async fn write(&mut self, ws: &mut Stream, batch: &mut Vec<Out>) -> bool {
+        let combined = self.connection.combined.load(Ordering::Relaxed);
+        let count = batch.len() as u64;
+        let mut trades: Vec<TradeKey> = Vec::new();
+        for out in batch.drain(..) {
+            let message = match out {
+                Out::Frame(frame) => {
+                    trades.extend(frame.trade);
+                    let venue = self.exchange.venue();
+                    let text =
+                        if combined { frame.wrapped(|s, raw| venue.wrap(s, raw)) } else { frame.raw() };
+                    Message::Text(text.clone())
+                }
+                Out::Spoiled(text) => Message::Text(text),
+                Out::Binary(bytes) => Message::Binary(bytes),
+            };
+            if ws.feed(message).await.is_err() {
+                return false;
+            }
+        }
+        if !self.flush(ws).await {
+            return false;
+        }
+        self.connection.frames_sent.fetch_add(count, Ordering::Relaxed);
+        Counters::add(&self.exchange.counters.sent, count);
+        for key in &trades {
+            let newest = self.newest.entry((key.symbol, key.kind)).or_default();
+            *newest = (*newest).max(key.id);
+        }
+        self.exchange.accepted(&trades, self.connection.id);
+        true
+    }
+
+    /// A client that does not read at all is cut off.
+    async fn flush(&self, ws: &mut Stream) -> bool {
+        match timeout(self.exchange.options().write_within, ws.flush()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(_)) => false,
+            Err(_) => {
+                self.connection.end(End::Cut);
+                false
+            }
+        }
+    }
+
+    async fn send(&self, ws: &mut Stream, message: Message) -> bool {
+        ws.feed(message).await.is_ok() && self.flush(ws).await
+    }
+
+    fn close(&self, code: u16, reason: &str) -> bool {
+        self.connection.end(End::Close(code, reason.to_owned()));
+        false
+    }
+
+    /// Handles a message; false when the session is over.
+    async fn received(&mut self, ws: &mut Stream, message: Message) -> bool {
+        let confirms = matches!(&message, Message::Pong(p) if p.starts_with(CONFIRM_PREFIX.as_bytes()));
+        if !confirms && !matches!(message, Message::Close(_)) && self.is_one_too_many() {
+            Counters::add(&self.exchange.counters.too_many_messages, 1);
+            return self.close(1008, "Too many requests");
+        }
+        match message {
+            Message::Text(text) => self.control(ws, &text).await,
+            // tungstenite queued the pong; it must be written.
+            Message::Ping(_) => self.flush(ws).await,
+            Message::Pong(payload) => {
+                self.ponged(&payload);
+                true
+            }
+            Message::Close(_) => {
+                // Nothing may be held back once the client has said goodbye.
+                let _ = timeout(CLOSE_WITHIN, ws.flush()).await;
+                false
+            }
+            Message::Binary(_) | Message::Frame(_) => self.close(1003, "binary messages are not supported"),
+        }
+    }
+
+    fn is_one_too_many(&mut self) -> bool {
+        let now = Instant::now();
+        while self.recent_messages.front().is_some_and(|at| now - *at >= Duration::from_secs(1)) {
+            self.recent_messages.pop_front();
+        }
+        self.recent_messages.push_back(now);
+        self.recent_messages.len() > self.exchange.options().limits.messages_per_second
+    }
+
+    async fn control(&mut self, ws: &mut Stream, text: &Utf8Bytes) -> bool {
+        let control = self.connection.with_subscriptions(|subscriptions| {
+            let view = SessionView {
+                subscriptions,
+                combined: self.connection.combined.load(Ordering::Relaxed),
+                streams_max: self.exchange.options().limits.streams_max,
+            };
+            self.exchange.venue().on_message(text, view)
+        });
+        match control.action {
+            ControlAction::Nothing => {}
+            ControlAction::Subscribe(names) => self.exchange.subscribe(&self.connection, &names),
+            ControlAction::Unsubscribe(names) => self.exchange.unsubscribe(&self.connection, &names),
+            ControlAction::Combined(on) => self.connection.combined.store(on, Ordering::Relaxed),
+        }
+        self.send(ws, Message::text(control.reply)).await
+    }
+
+    fn ponged(&mut self, payload: &[u8]) {
+        let Some(number) = std::str::from_utf8(payload)
+            .ok()
+            .and_then(|text| text.strip_prefix(CONFIRM_PREFIX).unwrap_or(text).parse::<u64>().ok())
+        else {
+            return;
+        };
+        while let Some((asked, marks)) = self.asked.pop_front_if(|(asked, _)| *asked <= number) {
+            if asked == number {
+                self.pong_due = None;
+                self.exchange.confirmed(&marks);
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Instant {
+        let options = self.exchange.options();
+        let mut at = (self.opened + options.limits.age_max).min(self.next_ping);
+        if let Some(before) = options.notice_before.filter(|_| !self.noticed) {
+            at = at.min(self.opened + options.limits.age_max.saturating_sub(before));
+        }
+        for other in [self.next_confirm, self.pong_due].into_iter().flatten() {
+            at = at.min(other);
+        }
+        at
+    }
+
+    /// Does what is due; false when the session is over.
+    async fn tick(&mut self, ws: &mut Stream) -> bool {
+        let now = Instant::now();
+        let options = *self.exchange.options();
+        if now >= self.opened + options.limits.age_max {
+            return self.close(1001, "connection reached its age limit");
+        }
+        if self.pong_due.is_some_and(|due| now >= due) {
+            return self.close(1008, "Pong timeout");
+        }
+        if let Some(before) = options.notice_before
+            && !self.noticed
+            && now >= self.opened + options.limits.age_max.saturating_sub(before)
+        {
+            self.noticed = true;
+            if !self.announce_shutdown(ws).await {
+                return false;
+            }
+        }
+        if now >= self.next_ping {
+            self.next_ping = now + options.limits.ping_every;
+            self.pong_due.get_or_insert(now + options.limits.pong_within);
+            return self.ping(ws, "").await;
+        }
+        if self.next_confirm.is_some_and(|at| now >= at) {
+            self.next_confirm = Some(now + options.confirm_every);
+            return self.ping(ws, CONFIRM_PREFIX).await;
+        }
+        true
+    }
+
+    async fn ping(&mut self, ws: &mut Stream, prefix: &str) -> bool {
+        self.pings += 1;
+        // The venue's payload is a time; a number that grows serves as well and tells which ping is answered.
+        let number = u64::try_from(clock::now_ms()).unwrap_or(0) * 1000 + self.pings % 1000;
+        // Unanswered questions are bounded: the oldest is forgotten, which only makes a backlog longer.
+        if self.asked.len() >= 64 {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((number, self.newest.clone()));
+        self.send(ws, Message::Ping(Bytes::from(format!("{prefix}{number}")))).await
+    }
+
+    async fn announce_shutdown(&self, ws: &mut Stream) -> bool {
+        let venue = self.exchange.venue();
+        let Some((stream, raw)) = venue.shutdown_notice(clock::now_ms()) else { return true };
+        let text =
+            if self.connection.combined.load(Ordering::Relaxed) { venue.wrap(stream, &raw) } else { raw };
+        self.send(ws, Message::text(text)).await
+    }
+}
+
+/// Ends the socket in the way that was asked for.
+async fn finish(connection: &Connection, mut ws: Stream) {
+    match connection.ending() {
+        Some(End::Close(code, reason)) => {
+            let frame = CloseFrame { code: (*code).into(), reason: Utf8Bytes::from(reason.as_str()) };
+            let goodbye = async {
+                ws.close(Some(frame)).await.ok()?;
+                while let Some(Ok(_)) = ws.next().await {}
+                Some(())
+            };
+            let _ = timeout(CLOSE_WITHIN, goodbye).await;
+        }
+        Some(End::HalfCut) => {
+            // Header of a 1000-byte text frame, then less than that.
+            let part = b"\x81\x7e\x03\xe8{\"stream\":\"";
+            let _ = timeout(CLOSE_WITHIN, ws.get_mut().write_all(part)).await;
+            // The reset would throw the bytes away if it overtook them.
+            let _ = timeout(Duration::from_millis(50), ws.next()).await;
+        }
+        Some(End::Cut | End::Overflow) | None => {}
+    }
+}

@@ -1,0 +1,112 @@
+//! REST weight by address: a window, 429 when it is full, 418 when that is ignored.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// The rules of one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightRules {
+    /// Weight allowed per window.
+    pub max: u32,
+    /// Length of the window.
+    pub window: Duration,
+    /// Requests an address may send after its first 429 before it is banned.
+    pub ignored_max: u32,
+    /// Length of the ban.
+    pub ban: Duration,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is answered; this much weight is used in the window.
+    Allowed(u32),
+    /// It is refused with this status until then.
+    Refused {
+        /// 429 or 418.
+        status: u16,
+        /// Weight used in the window.
+        used: u32,
+        /// Time until requests are answered again.
+        wait: Duration,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    window_start: Instant,
+    used: u32,
+    ignored: u32,
+    banned_until: Option<Instant>,
+}
+
+/// Weight used by each address.
+#[derive(Debug)]
+pub struct Weights {
+    rules: WeightRules,
+    accounts: HashMap<IpAddr, Account>,
+}
+
+impl Weights {
+    /// Empty accounts.
+    #[must_use]
+    pub fn new(rules: WeightRules) -> Weights {
+        Weights { rules, accounts: HashMap::new() }
+    }
+
+    /// Charges a request.
+    pub fn charge(&mut self, address: IpAddr, weight: u32, now: Instant) -> Verdict {
+        let fresh = Account { window_start: now, used: 0, ignored: 0, banned_until: None };
+        let account = self.accounts.entry(address).or_insert(fresh);
+        if let Some(until) = account.banned_until {
+            if now < until {
+                return Verdict::Refused { status: 418, used: account.used, wait: until - now };
+            }
+            *account = fresh;
+        }
+        if now.duration_since(account.window_start) >= self.rules.window {
+            *account = fresh;
+        }
+        let used = account.used.saturating_add(weight);
+        if used <= self.rules.max {
+            account.used = used;
+            return Verdict::Allowed(used);
+        }
+        account.ignored += 1;
+        if account.ignored > self.rules.ignored_max {
+            account.banned_until = Some(now + self.rules.ban);
+            return Verdict::Refused { status: 418, used, wait: self.rules.ban };
+        }
+        let wait = self.rules.window.saturating_sub(now.duration_since(account.window_start));
+        Verdict::Refused { status: 429, used, wait }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a full window gives 429, ignoring it gives 418, and both end. Method: a clock of its own.
+    #[test]
+    fn full_window_then_ban_then_peace() {
+        let rules = WeightRules {
+            max: 100,
+            window: Duration::from_secs(60),
+            ignored_max: 2,
+            ban: Duration::from_secs(120),
+        };
+        let (mut weights, start, who) = (Weights::new(rules), Instant::now(), IpAddr::from([127, 0, 0, 1]));
+        let mut at = |seconds: u64| weights.charge(who, 50, start + Duration::from_secs(seconds));
+        assert_eq!(at(0), Verdict::Allowed(50));
+        assert_eq!(at(10), Verdict::Allowed(100));
+        assert_eq!(at(20), Verdict::Refused { status: 429, used: 150, wait: Duration::from_secs(40) });
+        assert_eq!(at(61), Verdict::Allowed(50));
+        at(62);
+        assert!(matches!(at(63), Verdict::Refused { status: 429, .. }));
+        assert!(matches!(at(64), Verdict::Refused { status: 429, .. }));
+        assert!(matches!(at(65), Verdict::Refused { status: 418, .. }));
+        assert!(matches!(at(180), Verdict::Refused { status: 418, .. }));
+        assert_eq!(at(186), Verdict::Allowed(50));
+    }
+}

@@ -1,0 +1,163 @@
+//! Starting and stopping a simulator.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{RecordingConfig, SimConfig};
+use crate::engine;
+use crate::exchange::Exchange;
+use crate::fault::Faults;
+use crate::recording::{self, Recording, RecordingError};
+use crate::server::{ListenerControl, Service, TlsError, acceptor, run_listener};
+use crate::simulation::{Settings, Simulation};
+use crate::venue;
+
+/// Tasks get this long to end.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a simulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// An exchange id nobody plays.
+    #[error("exchange {given}: unknown, allowed: {allowed:?}")]
+    UnknownExchange {
+        /// What was given.
+        given: String,
+        /// What can be played.
+        allowed: &'static [&'static str],
+    },
+    /// The address cannot be listened on.
+    #[error("listening on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A recording.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+}
+
+/// A running simulator. Its methods are those of [`Simulation`]; dropping it stops it without waiting.
+pub struct Sim {
+    simulation: Arc<Simulation>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Deref for Sim {
+    type Target = Simulation;
+
+    fn deref(&self) -> &Simulation {
+        &self.simulation
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Sim {
+    /// Starts a simulator; it listens when this returns.
+    ///
+    /// # Errors
+    /// An unknown exchange, an address in use, a recording that cannot be read, TLS files that cannot be
+    /// written.
+    pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
+        let faults = Arc::new(Faults::default());
+        let exchanges = exchanges(&config, &faults)?;
+        let tls = config.tls_dir.as_deref().map(acceptor).transpose()?;
+        let listen = |source| SimError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let (listener_control, listener_watch) = ListenerControl::new();
+        let settings = Settings {
+            rate: config.rate,
+            trade_percent: config.trade_percent.min(100),
+            burst_every_ms: config.burst_every_ms,
+            burst_frames: config.burst_frames,
+        };
+        let (tls, ca_file) = tls.unzip();
+        let place = (address, ca_file);
+        let simulation = Arc::new(Simulation::new(exchanges, faults, settings, listener_control, place));
+        if config.start_paused {
+            simulation.pause();
+        }
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let service = Service {
+            simulation: simulation.clone(),
+            next_connection: Arc::new(AtomicU64::new(0)),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(run_listener(listener, address, tls, service, listener_watch));
+        tasks.spawn(engine::run(simulation.clone(), config.seed, stop.clone()));
+        for exchange in simulation.exchanges().iter().filter(|e| e.recording.is_some()) {
+            let (exchange, paused, stop) = (exchange.clone(), simulation.paused.clone(), stop.clone());
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = recording::play(exchange, paused) => {}
+                }
+            });
+        }
+        Ok(Sim { simulation, tasks, stop })
+    }
+
+    /// The simulator behind the handle, to share with tasks.
+    #[must_use]
+    pub fn simulation(&self) -> Arc<Simulation> {
+        self.simulation.clone()
+    }
+
+    /// Closes every connection with code 1001 and waits until all tasks have ended (at most 5 s).
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if timeout(STOP_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.tasks.len(), "tasks did not end in time");
+        }
+    }
+}
+
+fn exchanges(config: &SimConfig, faults: &Arc<Faults>) -> Result<Vec<Arc<Exchange>>, SimError> {
+    let names: Vec<String> = if config.exchanges.is_empty() {
+        venue::EXCHANGES.iter().map(|name| (*name).to_owned()).collect()
+    } else {
+        config.exchanges.clone()
+    };
+    let mut recordings =
+        config.recordings.iter().cloned().map(Recording::load).collect::<Result<Vec<_>, _>>()?;
+    let mut all = Vec::new();
+    for name in names {
+        let Some(venue) = venue::by_exchange(&name) else {
+            return Err(SimError::UnknownExchange { given: name, allowed: &venue::EXCHANGES });
+        };
+        let belongs = |recording: &Recording| match &recording.config.exchange {
+            Some(wanted) => *wanted == name,
+            None => recording.urls.iter().any(|url| venue.owns_url(url)),
+        };
+        let recording = recordings.iter().position(belongs).map(|at| recordings.remove(at));
+        all.push(Arc::new(Exchange::new(venue, config, faults.clone(), recording)));
+    }
+    match recordings.pop() {
+        Some(Recording { config: RecordingConfig { file, .. }, .. }) => {
+            Err(RecordingError::UnknownExchange { path: file }.into())
+        }
+        None => Ok(all),
+    }
+}

@@ -1,0 +1,314 @@
+//! The running simulator as tests and the control interface use it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::clock;
+use crate::exchange::{Exchange, lock};
+use crate::fault::{FaultAction, FaultError, FaultId, FaultSpec, FaultStatus, Faults, Immediate};
+use crate::ledger::TradeKind;
+use crate::server::{Connection, ConnectionView, End, ListenerControl, close_of};
+use crate::view::{self, BookView, StateView, TradeView};
+
+/// What can be changed while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Frames per second over all symbols.
+    pub rate: u64,
+    /// Share of trades among the events, percent.
+    pub trade_percent: u32,
+    /// Period of bursts, ms; 0 for none.
+    pub burst_every_ms: u64,
+    /// Frames of a burst.
+    pub burst_frames: u64,
+}
+
+/// Which trades are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TradeQuery<'a> {
+    /// Exchange id.
+    pub exchange: &'a str,
+    /// The venue's symbol.
+    pub symbol: &'a str,
+    /// Single matches or aggregates; the kind that the exchange's adapter takes when absent.
+    pub kind: Option<TradeKind>,
+    /// Lowest id.
+    pub from_id: u64,
+    /// Most trades.
+    pub limit: usize,
+}
+
+/// Exchange or symbol is not played.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {value} is not played by this simulator")]
+pub struct Unknown {
+    /// `exchange` or `symbol`.
+    pub field: &'static str,
+    /// What was given.
+    pub value: String,
+}
+
+/// All exchanges, their faults and their clock's settings.
+pub struct Simulation {
+    exchanges: Vec<Arc<Exchange>>,
+    faults: Arc<Faults>,
+    settings: Mutex<Settings>,
+    /// Held by the clock while it generates, so that a pause is complete when it returns.
+    generating: Mutex<()>,
+    pub(crate) paused: Arc<AtomicBool>,
+    listener: ListenerControl,
+    address: SocketAddr,
+    ca_file: Option<PathBuf>,
+}
+
+impl Simulation {
+    pub(crate) fn new(
+        exchanges: Vec<Arc<Exchange>>,
+        faults: Arc<Faults>,
+        settings: Settings,
+        listener: ListenerControl,
+        (address, ca_file): (SocketAddr, Option<PathBuf>),
+    ) -> Simulation {
+        Simulation {
+            exchanges,
+            faults,
+            settings: Mutex::new(settings),
+            generating: Mutex::new(()),
+            paused: Arc::new(AtomicBool::new(false)),
+            listener,
+            address,
+            ca_file,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Certificate of the authority that signed the server's, when it speaks TLS.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// Base address of an exchange's websockets.
+    #[must_use]
+    pub fn ws_base(&self, exchange: &str) -> String {
+        let scheme = if self.ca_file.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}/{exchange}", self.address)
+    }
+
+    /// Base address of an exchange's REST.
+    #[must_use]
+    pub fn rest_base(&self, exchange: &str) -> String {
+        let scheme = if self.ca_file.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/{exchange}", self.address)
+    }
+
+    /// All exchanges.
+    #[must_use]
+    pub fn exchanges(&self) -> &[Arc<Exchange>] {
+        &self.exchanges
+    }
+
+    /// An exchange by its id.
+    #[must_use]
+    pub fn exchange(&self, name: &str) -> Option<Arc<Exchange>> {
+        self.exchanges.iter().find(|e| e.venue().exchange() == name).cloned()
+    }
+
+    fn find(&self, exchange: &str, symbol: &str) -> Result<(Arc<Exchange>, usize), Unknown> {
+        let unknown = |field, value: &str| Unknown { field, value: value.to_owned() };
+        let found = self.exchange(exchange).ok_or_else(|| unknown("exchange", exchange))?;
+        let index =
+            found.find_symbol(symbol).map(|listed| listed.index).ok_or_else(|| unknown("symbol", symbol))?;
+        Ok((found, index))
+    }
+
+    /// Trades from the ledger.
+    ///
+    /// # Errors
+    /// When exchange or symbol is not played.
+    pub fn trades(&self, query: &TradeQuery<'_>) -> Result<Vec<TradeView>, Unknown> {
+        let (exchange, symbol) = self.find(query.exchange, query.symbol)?;
+        let kind = query.kind.unwrap_or_else(|| exchange.venue().usual_trades());
+        let records = exchange.ledger().list(symbol, kind, query.from_id, query.limit);
+        Ok(records.iter().map(view::trade).collect())
+    }
+
+    /// Every kept trade of a symbol, of the kind that the exchange's adapter takes.
+    ///
+    /// # Errors
+    /// When exchange or symbol is not played.
+    pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
+        self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })
+    }
+
+    /// The whole book exactly at an update id; `None` when no change had this id or it is forgotten.
+    ///
+    /// # Errors
+    /// When exchange or symbol is not played.
+    pub fn book_at(&self, exchange: &str, symbol: &str, update_id: u64) -> Result<Option<BookView>, Unknown> {
+        let (exchange, index) = self.find(exchange, symbol)?;
+        let book = {
+            let market = lock(&exchange.market);
+            market.symbols.get(index).and_then(|symbol| symbol.history().book_at(update_id))
+        };
+        Ok(book.and_then(|book| Some(view::book(exchange.listed.get(index)?, update_id, &book))))
+    }
+
+    /// The book as it stands; `None` when a recording is played.
+    ///
+    /// # Errors
+    /// When exchange or symbol is not played.
+    pub fn book_now(&self, exchange: &str, symbol: &str) -> Result<Option<BookView>, Unknown> {
+        let (exchange, index) = self.find(exchange, symbol)?;
+        let market = lock(&exchange.market);
+        let now = market.symbols.get(index).zip(exchange.listed.get(index));
+        Ok(now.map(|(symbol, listed)| view::book(listed, symbol.last_update_id(), symbol.book())))
+    }
+
+    /// Sets a fault; what is to happen at once has happened when this returns.
+    ///
+    /// # Errors
+    /// A field the action cannot be done with, or an exchange that is not played.
+    pub fn fault(&self, spec: FaultSpec) -> Result<FaultId, FaultError> {
+        if let Some(name) = spec.exchange.as_ref().filter(|name| self.exchange(name).is_none()) {
+            return Err(FaultError::UnknownExchange(name.clone()));
+        }
+        let (id, immediate) = self.faults.set(spec)?;
+        match immediate {
+            Immediate::None => {}
+            Immediate::EndConnections(spec, most) => {
+                let ended = self.end_connections(&spec, usize::try_from(most).unwrap_or(usize::MAX));
+                self.faults.add_fired(id, ended);
+            }
+            Immediate::ListenerDown(duration) => {
+                self.listener.take_down(duration);
+                self.faults.add_fired(id, 1);
+            }
+        }
+        Ok(id)
+    }
+
+    fn end_connections(&self, spec: &FaultSpec, most: usize) -> u64 {
+        let mut chosen: Vec<Arc<Connection>> = Vec::new();
+        for exchange in &self.exchanges {
+            if spec.exchange.as_ref().is_none_or(|name| name == exchange.venue().exchange()) {
+                let streams =
+                    spec.symbol.as_ref().and_then(|s| exchange.find_symbol(s)).map(|l| l.streams.as_slice());
+                chosen.extend(lock(&exchange.hub).matching(spec, streams));
+            }
+        }
+        let end = |connection: &Arc<Connection>| {
+            connection.end(match spec.action {
+                FaultAction::Close => close_of(spec),
+                FaultAction::HalfCut => End::HalfCut,
+                _ => End::Cut,
+            })
+        };
+        chosen.iter().filter(|connection| connection.ending().is_none()).take(most).filter(|c| end(c)).count()
+            as u64
+    }
+
+    /// Resets every websocket connection; returns how many.
+    pub fn cut_all(&self) -> u64 {
+        self.end_connections(&FaultSpec::new(FaultAction::Cut), usize::MAX)
+    }
+
+    /// Every remembered fault with how often it happened.
+    #[must_use]
+    pub fn faults(&self) -> Vec<FaultStatus> {
+        self.faults.list()
+    }
+
+    /// How often a fault happened so far.
+    #[must_use]
+    pub fn fired(&self, id: FaultId) -> u64 {
+        self.faults.list().iter().find(|fault| fault.id == id).map_or(0, |fault| fault.fired)
+    }
+
+    /// Takes a fault away; true when it was there.
+    pub fn remove_fault(&self, id: FaultId) -> bool {
+        self.faults.remove(id)
+    }
+
+    /// Stops generation and publishes what was changed but not published: from here on, books stand still
+    /// and every trade is in the ledger.
+    pub fn pause(&self) {
+        let _generating = lock(&self.generating);
+        if !self.paused.swap(true, Ordering::AcqRel) {
+            let now_ms = clock::now_ms();
+            self.exchanges.iter().for_each(|exchange| exchange.settle(now_ms));
+        }
+    }
+
+    /// Goes on generating.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::Release);
+    }
+
+    /// Whether generation is stopped.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Settings now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        *lock(&self.settings)
+    }
+
+    /// Changes settings.
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut lock(&self.settings));
+    }
+
+    /// Sets the frames per second.
+    pub fn set_rate(&self, rate: u64) {
+        self.change_settings(|settings| settings.rate = rate);
+    }
+
+    /// Generates about this many frames at once in an exchange, paused or not.
+    pub fn burst(&self, exchange: &str, frames: u64) {
+        let _generating = lock(&self.generating);
+        if let Some(exchange) = self.exchange(exchange) {
+            exchange.generate(clock::now_ms(), frames, self.settings().trade_percent);
+        }
+    }
+
+    /// Live connections.
+    #[must_use]
+    pub fn connections(&self) -> Vec<ConnectionView> {
+        let of = |e: &Arc<Exchange>| {
+            let name = e.venue().exchange();
+            lock(&e.hub).connections().map(|connection| connection.view(name)).collect::<Vec<_>>()
+        };
+        self.exchanges.iter().flat_map(of).collect()
+    }
+
+    /// Sums and ids.
+    #[must_use]
+    pub fn state(&self) -> StateView {
+        StateView {
+            paused: self.is_paused(),
+            rate: self.settings().rate,
+            exchanges: self
+                .exchanges
+                .iter()
+                .map(|e| (e.venue().exchange().to_owned(), view::exchange(e)))
+                .collect(),
+        }
+    }
+
+    /// The right to generate; `None` while paused.
+    pub(crate) fn running(&self) -> Option<MutexGuard<'_, ()>> {
+        let guard = lock(&self.generating);
+        (!self.is_paused()).then_some(guard)
+    }
+}

@@ -1,0 +1,187 @@
+//! A websocket client and a bare HTTP client that show exactly what came over the wire.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Everything expected arrives within this time, or the test fails.
+pub const SOON: Duration = Duration::from_secs(10);
+/// Nothing came for this long: the stream is silent.
+pub const SILENCE: Duration = Duration::from_millis(300);
+
+pub async fn start(change: impl FnOnce(&mut SimConfig)) -> Sim {
+    let mut config = SimConfig { rate: 400, ..SimConfig::default() };
+    change(&mut config);
+    Sim::start(config).await.expect("simulator starts")
+}
+
+pub struct Ws {
+    pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    next_id: u64,
+}
+
+/// What a websocket yielded.
+#[derive(Debug, PartialEq)]
+pub enum Got {
+    Text(Utf8Bytes),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Close(Option<(u16, String)>),
+    Failed(String),
+    Nothing,
+}
+
+impl Ws {
+    pub async fn open(url: &str) -> Ws {
+        let (stream, _) = timeout(SOON, connect_async(url)).await.expect("in time").expect(url);
+        Ws { stream, next_id: 0 }
+    }
+
+    pub async fn send(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.expect("sent");
+    }
+
+    /// Subscribes and waits for the ack; data that comes before it is not expected.
+    pub async fn subscribe(&mut self, streams: &[&str]) {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.send(&json!({"method": "SUBSCRIBE", "params": streams, "id": id}).to_string()).await;
+        loop {
+            let message = self.json().await;
+            if message.get("id").is_some() {
+                assert_eq!(message, json!({"result": null, "id": id}));
+                return;
+            }
+        }
+    }
+
+    pub async fn got(&mut self, within: Duration) -> Got {
+        let deadline = Instant::now() + within;
+        loop {
+            return match timeout_at(deadline, self.stream.next()).await {
+                Err(_) => Got::Nothing,
+                Ok(None) => Got::Failed("ended".into()),
+                Ok(Some(Err(Error::ConnectionClosed))) => Got::Failed("closed".into()),
+                Ok(Some(Err(error))) => Got::Failed(error.to_string()),
+                Ok(Some(Ok(Message::Text(text)))) => Got::Text(text),
+                Ok(Some(Ok(Message::Binary(bytes)))) => Got::Binary(bytes.to_vec()),
+                Ok(Some(Ok(Message::Ping(payload)))) => Got::Ping(payload.to_vec()),
+                Ok(Some(Ok(Message::Close(frame)))) => {
+                    Got::Close(frame.map(|f| (f.code.into(), f.reason.to_string())))
+                }
+                Ok(Some(Ok(_))) => continue,
+            };
+        }
+    }
+
+    /// The next text frame.
+    pub async fn text(&mut self) -> Utf8Bytes {
+        loop {
+            match self.got(SOON).await {
+                Got::Text(text) => return text,
+                Got::Ping(_) => {}
+                other => panic!("expected text, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next text frame as JSON.
+    pub async fn json(&mut self) -> Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    /// Reads until the connection ends, and tells how.
+    pub async fn end(&mut self) -> Got {
+        let deadline = Instant::now() + SOON;
+        loop {
+            match self.got(deadline - Instant::now()).await {
+                Got::Text(_) | Got::Binary(_) | Got::Ping(_) => {}
+                end => return end,
+            }
+        }
+    }
+
+    /// Every text frame until nothing came for a while.
+    pub async fn drain(&mut self) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut until = Instant::now() + SILENCE;
+        loop {
+            match self.got(until.saturating_duration_since(Instant::now())).await {
+                Got::Text(text) => {
+                    until = Instant::now() + SILENCE;
+                    all.push(serde_json::from_str(&text).expect("JSON"));
+                }
+                Got::Ping(_) => {}
+                Got::Nothing => return all,
+                other => panic!("connection ended: {other:?}"),
+            }
+        }
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Http {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+impl Http {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+}
+
+pub async fn try_http(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<Http> {
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await?;
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return Err(std::io::Error::other(format!("no answer: {text}")));
+    };
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|l| l.split(' ').nth(1)).and_then(|s| s.parse().ok()).expect("status");
+    let header = |line: &str| line.split_once(": ").map(|(k, v)| (k.to_lowercase(), v.to_owned()));
+    Ok(Http { status, headers: lines.filter_map(header).collect(), body: body.to_owned() })
+}
+
+pub async fn get(sim: &Sim, path: &str) -> Http {
+    timeout(SOON, try_http(sim.addr(), "GET", path, "")).await.expect("in time").expect(path)
+}
+
+pub async fn post(sim: &Sim, path: &str, body: &Value) -> Http {
+    timeout(SOON, try_http(sim.addr(), "POST", path, &body.to_string())).await.expect("in time").expect(path)
+}
+
+/// Polls until a condition holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}

@@ -1,0 +1,89 @@
+//! The venue's own strictness, and what a slow client gets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use super::client::{Got, Ws, eventually, get, start};
+
+// Goal: weight is counted by the venue's table; too much gives 429 with Retry-After, ignoring that gives
+// 418, and the ban ends. Method: a short window, so that the test waits for real ends.
+#[tokio::test]
+async fn weight_is_counted_refused_and_banned() {
+    let sim = start(|config| {
+        config.weight_max = Some(300);
+        config.weight_window_ms = 60_000;
+        config.ban_after_ignored = 2;
+        config.ban_ms = 500;
+    })
+    .await;
+    let depth = |limit: u32| format!("/binance_spot/api/v3/depth?symbol=BTCUSDT&limit={limit}");
+    let mut used = 0;
+    for (limit, weight) in [(100, 5), (500, 25), (1000, 50)] {
+        used += weight;
+        let answer = get(&sim, &depth(limit)).await;
+        assert_eq!(
+            (answer.status, answer.headers["x-mbx-used-weight-1m"].as_str()),
+            (200, used.to_string().as_str())
+        );
+    }
+    for status in [429, 429, 418, 418] {
+        let answer = get(&sim, &depth(5000)).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.headers["retry-after"].parse::<u64>().expect("seconds") >= 1);
+        assert_eq!(answer.json()["code"], -1003);
+    }
+    assert_eq!(
+        get(&sim, "/binance_derivatives/fapi/v1/ping").await.status,
+        200,
+        "each exchange counts for itself"
+    );
+    let banned = std::time::Instant::now();
+    while get(&sim, &depth(5000)).await.status != 200 {
+        assert!(banned.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sim.stop().await;
+}
+
+// Goal: the sixth message in a second closes a spot connection with 1008; the futures venue allows ten.
+#[tokio::test]
+async fn too_many_messages_close_with_1008() {
+    let sim = start(|config| config.rate = 0).await;
+    for (path, allowed) in [("binance_spot/ws", 5), ("binance_derivatives/public/ws", 10)] {
+        let mut ws = Ws::open(&format!("ws://{}/{path}", sim.addr())).await;
+        for n in 0..allowed {
+            ws.send(&format!(r#"{{"method":"LIST_SUBSCRIPTIONS","id":{n}}}"#)).await;
+        }
+        for _ in 0..allowed {
+            ws.json().await;
+        }
+        ws.send(r#"{"method":"LIST_SUBSCRIPTIONS","id":99}"#).await;
+        assert!(matches!(ws.end().await, Got::Close(Some((1008, _)))));
+    }
+    assert_eq!(sim.state().exchanges["binance_spot"].counters.too_many_messages, 1);
+    sim.stop().await;
+}
+
+// Goal: a client that does not read is cut off when its queue is full, counted, and harms nobody else.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let sim = start(|config| {
+        config.rate = 200;
+        config.symbols = vec!["BTCUSDT".into()];
+        config.queue_capacity = 500;
+    })
+    .await;
+    let url = format!("{}/stream?streams=btcusdt@trade/btcusdt@depth@100ms", sim.ws_base("binance_spot"));
+    let slow = Ws::open(&url).await;
+    eventually("subscribed", || sim.connections().len() == 1).await;
+    sim.set_rate(100_000);
+    let overflows = || sim.state().exchanges["binance_spot"].counters.overflows;
+    eventually("cut off", || overflows() == 1).await;
+    eventually("gone", || sim.connections().is_empty()).await;
+    sim.set_rate(200);
+    let mut other = Ws::open(&url).await;
+    assert!(other.json().await.get("stream").is_some());
+    drop(slow);
+    sim.stop().await;
+}

@@ -1,0 +1,12 @@
+//! The simulator over real sockets.
+
+mod backlog;
+mod books;
+mod client;
+mod faults;
+mod limits;
+mod protocol;
+mod recordings;
+mod rest_faults;
+mod throughput;
+mod transport;

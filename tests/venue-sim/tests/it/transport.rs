@@ -1,0 +1,73 @@
+//! TLS with an authority of its own, and the program itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::client::{SOON, Ws, start};
+
+// Goal: the written authority is what a client needs, by name and by address; another authority is refused.
+#[tokio::test]
+async fn tls_works_with_the_written_authority_only() {
+    let dir = tempfile::tempdir().expect("folder");
+    let sim = start(|config| config.tls_dir = Some(dir.path().join("tls"))).await;
+    let connect = |roots: rustls::RootCertStore, name: &'static str| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = sim.addr();
+        async move {
+            let tcp = TcpStream::connect(address).await.expect("connects");
+            TlsConnector::from(Arc::new(config)).connect(name.try_into().expect("name"), tcp).await
+        }
+    };
+    assert!(connect(rustls::RootCertStore::empty(), "localhost").await.is_err());
+    for name in ["localhost", "127.0.0.1"] {
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = sim.ca_file().expect("TLS").to_owned();
+        assert_eq!(pem, dir.path().join("tls/ca.pem"));
+        roots.add(CertificateDer::from_pem_file(pem).expect("PEM")).expect("authority");
+        let tls = connect(roots, name).await.expect("trusted");
+        let url = format!("{}/ws/btcusdt@trade", sim.ws_base("binance_spot"));
+        assert!(url.starts_with("wss://"));
+        let (mut ws, _) = tokio_tungstenite::client_async(url, tls).await.expect("websocket");
+        let frame = timeout(SOON, ws.next()).await.expect("in time").expect("open").expect("frame");
+        assert!(frame.to_text().expect("text").contains("\"trade\""));
+    }
+    sim.stop().await;
+}
+
+// Goal: the program says where it listens, plays what its flags ask for, and ends on a signal.
+#[tokio::test]
+async fn the_program_serves_and_ends_on_a_signal() {
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_marketprism-venue-sim"))
+        .args(["--listen", "127.0.0.1:0", "--exchange", "binance_spot", "--symbols", "BTCUSDT,FOOUSDC"])
+        .args(["--seed", "5", "--rate", "200"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+    let line = timeout(SOON, lines.next_line()).await.expect("in time").expect("read").expect("line");
+    let address = line.strip_prefix("listening on ").expect(&line).to_owned();
+    let mut ws = Ws::open(&format!("ws://{address}/binance_spot/ws/foousdc@trade")).await;
+    assert_eq!(ws.json().await["s"], "FOOUSDC");
+    let id = child.id().expect("running").to_string();
+    let signalled = std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill");
+    assert!(signalled.success());
+    let status = timeout(Duration::from_secs(6), child.wait()).await.expect("in time").expect("waited");
+    assert!(status.success());
+}
