@@ -1,0 +1,137 @@
+//! Opening a websocket: name, TCP, TLS, handshake, each with its own time limit.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use marketprism_adapter_host::contract::Connection;
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WebsocketError;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use url::Url;
+
+use super::wire::{Transport, Wire};
+use crate::error::{BudgetError, chain};
+use crate::options::SocketOptions;
+use crate::rest::retry_after;
+
+/// An open websocket.
+pub(crate) type Socket = WebSocketStream<Wire>;
+
+/// Why a websocket could not be opened.
+#[derive(Debug, Error)]
+pub(crate) enum OpenError {
+    #[error("cannot connect to {host}: {reason}")]
+    Tcp { host: String, reason: String },
+    #[error("tls with {host} failed: {reason}")]
+    Tls { host: String, reason: String },
+    #[error("websocket handshake with {host} failed: {reason}")]
+    Handshake { host: String, reason: String },
+    /// The venue answered the handshake with an HTTP error.
+    #[error("websocket handshake with {host} refused: status {status}: {snippet}")]
+    Refused { host: String, status: u16, snippet: String, retry_after: Option<Duration> },
+    #[error("no room to connect: {0}")]
+    Budget(#[from] BudgetError),
+}
+
+/// Opens a websocket. The caller has reserved what it costs.
+pub(crate) async fn open(
+    connection: &Connection,
+    tls: &Arc<rustls::ClientConfig>,
+    options: &SocketOptions,
+) -> Result<Socket, OpenError> {
+    let bad = |reason: String| OpenError::Handshake { host: connection.url.clone(), reason };
+    let url = Url::parse(&connection.url).map_err(|error| bad(error.to_string()))?;
+    let request = handshake_request(connection, options).map_err(bad)?;
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let tcp = connect(&url, &host, options.connect_timeout).await?;
+    let transport = match url.scheme() {
+        "wss" => secure(tcp, &url, &host, tls, options.tls_timeout).await?,
+        _ => Box::new(tcp) as Box<dyn Transport>,
+    };
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(options.max_frame_bytes))
+        .max_frame_size(Some(options.max_frame_bytes));
+    let handshake = tokio_tungstenite::client_async_with_config(request, Wire::new(transport), Some(config));
+    match timeout(options.handshake_timeout, handshake).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(error)) => Err(refused(host, error)),
+        Err(_) => Err(OpenError::Handshake { host, reason: late(options.handshake_timeout) }),
+    }
+}
+
+fn handshake_request(connection: &Connection, options: &SocketOptions) -> Result<Request, String> {
+    let mut request = connection.url.as_str().into_client_request().map_err(|error| chain(&error))?;
+    let agent = HeaderValue::from_str(&options.user_agent)
+        .map_err(|_| format!("user agent `{}`", options.user_agent))?;
+    request.headers_mut().insert(USER_AGENT, agent);
+    for (name, value) in &connection.headers {
+        let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+        let (parsed, value) = parsed.ok_or_else(|| format!("header `{name}: {value}`"))?;
+        request.headers_mut().insert(parsed, value);
+    }
+    Ok(request)
+}
+
+async fn connect(url: &Url, host: &str, limit: Duration) -> Result<TcpStream, OpenError> {
+    let failed = |reason: String| OpenError::Tcp { host: host.to_owned(), reason };
+    let port = url.port_or_known_default().ok_or_else(|| failed("no port".to_owned()))?;
+    // Brackets belong to the URL, not to an IPv6 address.
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let tcp = match timeout(limit, TcpStream::connect((name, port))).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) => return Err(failed(error.to_string())),
+        Err(_) => return Err(failed(late(limit))),
+    };
+    // Our messages are small and must not wait for each other.
+    tcp.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+    Ok(tcp)
+}
+
+async fn secure(
+    tcp: TcpStream,
+    url: &Url,
+    host: &str,
+    tls: &Arc<rustls::ClientConfig>,
+    limit: Duration,
+) -> Result<Box<dyn Transport>, OpenError> {
+    let failed = |reason: String| OpenError::Tls { host: host.to_owned(), reason };
+    let name = match url.host() {
+        Some(url::Host::Ipv4(address)) => ServerName::from(std::net::IpAddr::V4(address)),
+        Some(url::Host::Ipv6(address)) => ServerName::from(std::net::IpAddr::V6(address)),
+        _ => ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?,
+    };
+    match timeout(limit, TlsConnector::from(Arc::clone(tls)).connect(name, tcp)).await {
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(error)) => Err(failed(chain(&error))),
+        Err(_) => Err(failed(late(limit))),
+    }
+}
+
+fn refused(host: String, error: WebsocketError) -> OpenError {
+    match error {
+        WebsocketError::Http(answer) => {
+            let body = answer.body().as_deref().unwrap_or_default();
+            let snippet = body.get(..crate::limits::SNIPPET_BYTES.min(body.len())).unwrap_or_default();
+            OpenError::Refused {
+                host,
+                status: answer.status().as_u16(),
+                snippet: String::from_utf8_lossy(snippet).into_owned(),
+                retry_after: retry_after(answer.headers(), SystemTime::now()),
+            }
+        }
+        other => OpenError::Handshake { host, reason: chain(&other) },
+    }
+}
+
+fn late(limit: Duration) -> String {
+    format!("not done within {} ms", limit.as_millis())
+}

@@ -1,0 +1,95 @@
+//! The venue's limit of messages from us, as a rolling window.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// At most `max` messages in any `window` as the venue sees them.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    max: usize,
+    /// How many of `max` are kept for pongs, which nobody can hold back.
+    kept_for_pongs: usize,
+    /// A little longer than the venue's: messages that leave a window apart may arrive closer together.
+    window: Duration,
+    sent: VecDeque<Instant>,
+}
+
+impl Pacer {
+    pub(crate) fn new(max: u32, window: Duration) -> Self {
+        let margin = (window / 10).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        Self { max, kept_for_pongs: usize::from(max > 1), window: window + margin, sent: VecDeque::new() }
+    }
+
+    /// Whether a text can ever be sent.
+    pub(crate) fn allows_texts(&self) -> bool {
+        self.max > 0
+    }
+
+    /// Counts a message that goes out now.
+    pub(crate) fn sent(&mut self, now: Instant) {
+        self.forget(now);
+        self.sent.push_back(now);
+    }
+
+    /// When the next text may go out.
+    pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
+        self.forget(now);
+        let allowed = self.max.saturating_sub(self.kept_for_pongs);
+        // One more fits when all but `allowed - 1` of the window's messages have left it.
+        let leaving = (self.sent.len() + 1).saturating_sub(allowed);
+        match leaving.checked_sub(1).and_then(|at| self.sent.get(at)) {
+            Some(sent) => *sent + self.window,
+            None => now,
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.sent.front().is_some_and(|sent| *sent + self.window <= now) {
+            self.sent.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: texts and pongs together never pass the limit in any window, and texts go out as early as that
+    /// allows. Method: a simulated clock; every window that starts at a message is counted.
+    #[test]
+    fn no_window_holds_more_than_the_limit() {
+        let start = Instant::now();
+        let window = Duration::from_secs(1);
+        let mut pacer = Pacer::new(5, window);
+        let mut now = start;
+        let mut sent = Vec::new();
+        for text in 0..40 {
+            now = pacer.ready_at(now);
+            pacer.sent(now);
+            sent.push(now);
+            if text % 4 == 2 {
+                // The venue pings once per window: the pong cannot wait.
+                pacer.sent(now);
+                sent.push(now);
+            }
+        }
+        for first in &sent {
+            let count = sent.iter().filter(|at| **at >= *first && **at < *first + window).count();
+            assert!(count <= 5, "{count} messages within a window");
+        }
+        assert!(now - start < Duration::from_millis(1100) * 14, "texts waited longer than needed");
+    }
+
+    /// Goal: a limit of one message still lets texts through. Method: two in a row.
+    #[test]
+    fn a_limit_of_one_is_usable() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(1, Duration::from_secs(1));
+        assert_eq!(pacer.ready_at(start), start);
+        pacer.sent(start);
+        assert_eq!(pacer.ready_at(start), start + Duration::from_millis(1100));
+    }
+}

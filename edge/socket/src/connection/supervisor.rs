@@ -1,0 +1,322 @@
+//! Keeps one connection standing over its generations.
+//!
+//! At most one generation serves (`current`) and one is on its way to replace it (`candidate`); generations
+//! that were told to close end on their own. A candidate takes over when nothing serves, or when it has shown
+//! data and both have run on together for a while. If it fails, the serving one stays and another candidate
+//! is opened later.
+
+mod ending;
+mod silence;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::Connection;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::outbox::Text;
+use super::session::{Ended, Session, SessionEvent};
+use super::watchdog::StreamWatch;
+use crate::backoff::{Backoff, random_up_to};
+use crate::context::FeedContext;
+use crate::counters::Counted;
+use crate::error::CloseReason;
+use crate::limits::{SESSION_COMMANDS_MAX, SESSION_EVENTS_MAX};
+use crate::status::{ConnectionPhase, ConnectionState};
+
+/// What the pipeline may ask of a connection.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Send this on that generation.
+    Reply { generation: u64, text: String },
+    /// Send these on the generation that serves.
+    Send(Vec<Text>),
+    /// Open a replacement now.
+    Replace(String),
+}
+
+/// Far enough in the future to mean never.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    Open,
+    /// Data came after the last opening message.
+    Ready,
+}
+
+struct Generation {
+    stage: Stage,
+    opened_at: Option<Instant>,
+    opened_at_ns: i64,
+    texts: mpsc::Sender<Text>,
+    retire: CancellationToken,
+    /// Why it was told to close.
+    retired: Option<CloseReason>,
+    task: AbortHandle,
+}
+
+/// The owner of one connection's tasks.
+pub(crate) struct Supervisor {
+    source: u32,
+    plan: Arc<Connection>,
+    feed: Arc<FeedContext>,
+    state: Arc<ConnectionState>,
+    commands: mpsc::Receiver<Command>,
+    /// Given to every generation.
+    news: mpsc::Sender<(u64, SessionEvent)>,
+    events: mpsc::Receiver<(u64, SessionEvent)>,
+    sessions: JoinSet<Ended>,
+    generations: BTreeMap<u64, Generation>,
+    newest: u64,
+    current: Option<u64>,
+    candidate: Option<u64>,
+    /// Why the serving generation is to be replaced.
+    wanted: Option<CloseReason>,
+    backoff: Backoff,
+    /// When the next candidate may be opened.
+    open_at: Instant,
+    /// When the candidate takes over.
+    takeover_at: Option<Instant>,
+    renew_at: Option<Instant>,
+    watches: Vec<(usize, StreamWatch)>,
+    watch_at: Instant,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        source: u32,
+        plan: Arc<Connection>,
+        feed: Arc<FeedContext>,
+        state: Arc<ConnectionState>,
+        commands: mpsc::Receiver<Command>,
+        first_open: Instant,
+    ) -> Self {
+        let now = Instant::now();
+        let streams = plan.streams.iter().enumerate();
+        let watches =
+            streams.filter_map(|(at, stream)| Some((at, StreamWatch::new(stream.expected_silence_ms, now)?)));
+        let watches = watches.collect();
+        let backoff = Backoff::new(feed.options.backoff);
+        let (news, events) = mpsc::channel(SESSION_EVENTS_MAX);
+        Self {
+            source,
+            plan,
+            feed,
+            state,
+            commands,
+            news,
+            events,
+            sessions: JoinSet::new(),
+            generations: BTreeMap::new(),
+            newest: 0,
+            current: None,
+            candidate: None,
+            wanted: None,
+            backoff,
+            open_at: first_open,
+            takeover_at: None,
+            renew_at: None,
+            watches,
+            watch_at: now,
+        }
+    }
+
+    /// Runs until the feed stops or nobody receives its input; then waits for every generation to end.
+    pub(crate) async fn run(mut self) {
+        let feed = Arc::clone(&self.feed);
+        loop {
+            self.show_phase();
+            let wake = self.next_wake();
+            // Events come first: a generation's end must not overtake the news of its opening.
+            tokio::select! {
+                biased;
+                () = feed.stop.cancelled() => break,
+                // Reading for nobody would only cost the venue's limits.
+                () = feed.inputs.closed() => feed.stop.cancel(),
+                Some((generation, event)) = self.events.recv() => self.on_event(generation, event),
+                Some(ended) = self.sessions.join_next() => self.on_ended(ended).await,
+                Some(command) = self.commands.recv() => self.on_command(command),
+                () = sleep_until(wake) => self.on_time(Instant::now()).await,
+            }
+        }
+        // Every generation sees the feed stop by itself.
+        while let Some(ended) = self.sessions.join_next().await {
+            self.on_ended(ended).await;
+        }
+        self.state.set_phase(ConnectionPhase::Stopped);
+    }
+
+    fn show_phase(&self) {
+        self.state.set_phase(match (self.current, self.candidate) {
+            (Some(_), Some(_)) => ConnectionPhase::Replacing,
+            (Some(_), None) => ConnectionPhase::Open,
+            (None, Some(_)) => ConnectionPhase::Connecting,
+            (None, None) => ConnectionPhase::Waiting,
+        });
+    }
+
+    fn wants_candidate(&self) -> bool {
+        self.candidate.is_none() && (self.current.is_none() || self.wanted.is_some())
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mut next = Instant::now() + NEVER;
+        if self.wants_candidate() {
+            next = next.min(self.open_at);
+        }
+        if let Some(at) = self.takeover_at {
+            next = next.min(at);
+        }
+        if self.current.is_some() {
+            next = next.min(self.renew_at.unwrap_or(next));
+            if !self.watches.is_empty() {
+                next = next.min(self.watch_at);
+            }
+        }
+        next
+    }
+
+    async fn on_time(&mut self, now: Instant) {
+        if self.takeover_at.is_some_and(|at| now >= at) {
+            self.take_over();
+        }
+        if self.current.is_some() && self.renew_at.is_some_and(|at| now >= at) {
+            self.renew_at = None;
+            self.want_replacement(CloseReason::Renewed);
+        }
+        if self.current.is_some() && now >= self.watch_at {
+            self.look_at_streams(now).await;
+        }
+        if self.wants_candidate() && now >= self.open_at {
+            self.open_candidate();
+        }
+    }
+
+    fn open_candidate(&mut self) {
+        self.newest += 1;
+        let generation = self.newest;
+        let (texts, receiver) = mpsc::channel(SESSION_COMMANDS_MAX);
+        let retire = self.feed.stop.child_token();
+        let session = Session {
+            source: self.source,
+            generation,
+            plan: Arc::clone(&self.plan),
+            feed: Arc::clone(&self.feed),
+            state: Arc::clone(&self.state),
+            events: self.news.clone(),
+            texts: receiver,
+            retire: retire.clone(),
+        };
+        let task = self.sessions.spawn(self.feed.tasks.track_future(session.run()));
+        let stage = Stage::Opening;
+        let opened =
+            Generation { stage, opened_at: None, opened_at_ns: 0, texts, retire, retired: None, task };
+        self.generations.insert(generation, opened);
+        self.candidate = Some(generation);
+        self.takeover_at = None;
+    }
+
+    fn on_event(&mut self, generation: u64, event: SessionEvent) {
+        let options = &self.feed.options;
+        let Some(found) = self.generations.get_mut(&generation) else { return };
+        match event {
+            SessionEvent::Opened { at, at_ns } => {
+                found.stage = Stage::Open;
+                found.opened_at = Some(at);
+                found.opened_at_ns = at_ns;
+                self.feed.counters.count(Counted::Opened);
+                tracing::info!(connection = %self.plan.name, generation, "connection open");
+                if self.candidate == Some(generation) {
+                    match self.current {
+                        None => self.take_over(),
+                        Some(_) => self.takeover_at = Some(at + options.overlap),
+                    }
+                }
+            }
+            SessionEvent::Ready => {
+                found.stage = Stage::Ready;
+                if self.candidate == Some(generation) {
+                    let settled = Instant::now() + options.overlap_settle;
+                    self.takeover_at = Some(self.takeover_at.map_or(settled, |at| at.min(settled)));
+                }
+            }
+        }
+    }
+
+    /// The candidate serves from now on; the one before closes.
+    fn take_over(&mut self) {
+        self.takeover_at = None;
+        let Some(generation) = self.candidate.take() else { return };
+        let reason = self.wanted.take().unwrap_or(CloseReason::Renewed);
+        if let Some(old) = self.current.replace(generation)
+            && let Some(old) = self.generations.get_mut(&old)
+        {
+            old.retired = Some(reason);
+            old.retire.cancel();
+        }
+        let Some(new) = self.generations.get(&generation) else { return };
+        let opened_at = new.opened_at.unwrap_or_else(Instant::now);
+        self.state.serving(generation, new.opened_at_ns);
+        self.renew_at =
+            renew_after(self.plan.max_age_ms, self.feed.options.overlap).map(|age| opened_at + age);
+        let now = Instant::now();
+        for (_, watch) in &mut self.watches {
+            watch.restart(now);
+        }
+        self.watch_at = now;
+    }
+
+    fn want_replacement(&mut self, reason: CloseReason) {
+        if self.wanted.is_none() && self.current.is_some() {
+            tracing::info!(connection = %self.plan.name, %reason, "connection is being replaced");
+            self.wanted = Some(reason);
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Reply { generation, text } => self.send(Some(generation), Text::new(text, true)),
+            Command::Send(texts) => {
+                for text in texts {
+                    self.send(self.current, text);
+                }
+            }
+            Command::Replace(reason) => {
+                self.want_replacement(CloseReason::Replaced(reason));
+            }
+        }
+    }
+
+    fn send(&self, generation: Option<u64>, text: Text) {
+        let Some(found) = generation.and_then(|generation| self.generations.get(&generation)) else {
+            self.feed.counters.count(Counted::DiscardedTextNotOpen);
+            return;
+        };
+        match found.texts.try_send(text) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.feed.counters.count(Counted::DiscardedTextQueueFull)
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.feed.counters.count(Counted::DiscardedTextNotOpen)
+            }
+        }
+    }
+}
+
+/// The age at which a replacement is opened: early enough for the overlap, and spread so that connections
+/// opened together are not renewed together. `None`: no limit.
+fn renew_after(max_age_ms: u32, overlap: Duration) -> Option<Duration> {
+    if max_age_ms == 0 {
+        return None;
+    }
+    let max_age = Duration::from_millis(u64::from(max_age_ms));
+    let lead = (overlap * 2).min(max_age / 4);
+    Some(max_age - lead - random_up_to(max_age / 20))
+}

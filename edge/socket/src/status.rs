@@ -1,0 +1,225 @@
+//! The state of each connection, readable while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::{Connection, DataType};
+use tokio::time::Instant;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionPhase {
+    /// The first connect or a reconnect is under way (or waits for room in a budget).
+    Connecting,
+    /// Waiting before the next connect.
+    Waiting,
+    /// It stands.
+    Open,
+    /// It stands, and a replacement is being opened.
+    Replacing,
+    /// Stopped for good.
+    Stopped,
+}
+
+/// The state of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// As in the plan.
+    pub data_type: DataType,
+    /// As in the plan.
+    pub instrument: Option<u32>,
+    /// When its newest frame was received, nanoseconds since 1970.
+    pub last_frame_at_ns: Option<i64>,
+    /// Time since then (monotonic).
+    pub last_frame_age: Option<Duration>,
+    /// It is silent for longer than expected.
+    pub silent: bool,
+}
+
+/// The state of one connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionStatus {
+    /// As in the plan.
+    pub name: String,
+    /// Its source number.
+    pub source: u32,
+    /// Where it stands.
+    pub phase: ConnectionPhase,
+    /// The generation that serves; 0 before the first.
+    pub generation: u64,
+    /// Since when it stands, nanoseconds since 1970.
+    pub connected_since_ns: Option<i64>,
+    /// When its newest frame was received, nanoseconds since 1970.
+    pub last_frame_at_ns: Option<i64>,
+    /// Ended generations by reason ([`crate::CloseReason::label`]) and failed connects (`connect_failed`).
+    pub reconnects: BTreeMap<&'static str, u64>,
+    /// The newest trouble in words.
+    pub last_error: Option<String>,
+    /// Frames received.
+    pub frames: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+    /// Time the reader waited for the pipeline.
+    pub stalled: Duration,
+    /// Its streams, in the order of the plan.
+    pub streams: Vec<StreamStatus>,
+}
+
+#[derive(Debug)]
+struct Slow {
+    phase: ConnectionPhase,
+    generation: u64,
+    connected_since_ns: Option<i64>,
+    reconnects: BTreeMap<&'static str, u64>,
+    last_error: Option<String>,
+}
+
+#[derive(Debug)]
+struct StreamState {
+    data_type: DataType,
+    instrument: Option<u32>,
+    /// Microseconds after the feed's start, plus one; 0 is never.
+    seen: AtomicU64,
+    seen_at_ns: AtomicI64,
+    silent: AtomicBool,
+}
+
+/// What the tasks of a connection keep up to date.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    name: String,
+    source: u32,
+    /// The feed's start: stream times count from here.
+    origin: Instant,
+    slow: Mutex<Slow>,
+    last_frame_at_ns: AtomicI64,
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    stalled_us: AtomicU64,
+    streams: Vec<StreamState>,
+}
+
+impl ConnectionState {
+    pub(crate) fn new(source: u32, connection: &Connection, origin: Instant) -> Self {
+        let slow = Slow {
+            phase: ConnectionPhase::Waiting,
+            generation: 0,
+            connected_since_ns: None,
+            reconnects: BTreeMap::new(),
+            last_error: None,
+        };
+        let streams = connection.streams.iter().map(|stream| StreamState {
+            data_type: stream.data_type,
+            instrument: stream.instrument,
+            seen: AtomicU64::new(0),
+            seen_at_ns: AtomicI64::new(0),
+            silent: AtomicBool::new(false),
+        });
+        Self {
+            name: connection.name.clone(),
+            source,
+            origin,
+            slow: Mutex::new(slow),
+            last_frame_at_ns: AtomicI64::new(0),
+            frames: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            stalled_us: AtomicU64::new(0),
+            streams: streams.collect(),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Slow)) {
+        change(&mut self.slow.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn set_phase(&self, phase: ConnectionPhase) {
+        self.change(|slow| slow.phase = phase);
+    }
+
+    pub(crate) fn serving(&self, generation: u64, since_ns: i64) {
+        self.change(|slow| {
+            slow.generation = generation;
+            slow.connected_since_ns = Some(since_ns);
+        });
+    }
+
+    pub(crate) fn not_serving(&self) {
+        self.change(|slow| slow.connected_since_ns = None);
+    }
+
+    pub(crate) fn trouble(&self, label: &'static str, words: String) {
+        self.change(|slow| {
+            *slow.reconnects.entry(label).or_insert(0) += 1;
+            slow.last_error = Some(words);
+        });
+    }
+
+    pub(crate) fn frame(&self, bytes: usize, at_ns: i64) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.last_frame_at_ns.store(at_ns, Ordering::Relaxed);
+        // With one stream only, the frame must be its own (or an answer to its subscription).
+        if self.streams.len() == 1 {
+            self.saw(0, at_ns);
+        }
+    }
+
+    pub(crate) fn stalled(&self, time: Duration) {
+        self.stalled_us.fetch_add(micros(time), Ordering::Relaxed);
+    }
+
+    pub(crate) fn saw(&self, stream: usize, at_ns: i64) {
+        if let Some(stream) = self.streams.get(stream) {
+            stream.seen.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
+            stream.seen_at_ns.store(at_ns, Ordering::Relaxed);
+        }
+    }
+
+    /// When the stream's newest frame was seen.
+    pub(crate) fn seen(&self, stream: usize) -> Option<Instant> {
+        let seen = self.streams.get(stream)?.seen.load(Ordering::Relaxed);
+        seen.checked_sub(1).map(|since| self.origin + Duration::from_micros(since))
+    }
+
+    pub(crate) fn set_silent(&self, stream: usize, silent: bool) {
+        if let Some(stream) = self.streams.get(stream) {
+            stream.silent.store(silent, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> ConnectionStatus {
+        let now = Instant::now();
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = self.streams.iter().enumerate().map(|(index, stream)| {
+            let seen = self.seen(index);
+            StreamStatus {
+                data_type: stream.data_type,
+                instrument: stream.instrument,
+                last_frame_at_ns: seen.map(|_| stream.seen_at_ns.load(Ordering::Relaxed)),
+                last_frame_age: seen.map(|seen| now.saturating_duration_since(seen)),
+                silent: stream.silent.load(Ordering::Relaxed),
+            }
+        });
+        let frames = self.frames.load(Ordering::Relaxed);
+        ConnectionStatus {
+            name: self.name.clone(),
+            source: self.source,
+            phase: slow.phase,
+            generation: slow.generation,
+            connected_since_ns: slow.connected_since_ns,
+            last_frame_at_ns: (frames > 0).then(|| self.last_frame_at_ns.load(Ordering::Relaxed)),
+            reconnects: slow.reconnects.clone(),
+            last_error: slow.last_error.clone(),
+            frames,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            stalled: Duration::from_micros(self.stalled_us.load(Ordering::Relaxed)),
+            streams: streams.collect(),
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,36 @@
+//! One set of trusted authorities for sockets and requests: the public ones (webpki-roots) and the caller's
+//! own files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::error::SocketError;
+
+/// A TLS client configuration over ring. `protocols` are offered by ALPN, best first.
+pub(crate) fn client_config(ca_files: &[PathBuf], protocols: &[&str]) -> Result<ClientConfig, SocketError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for path in ca_files {
+        let refuse = |reason: String| SocketError::CaFile { path: path.clone(), reason };
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
+        let mut found = 0;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
+            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+            found += 1;
+        }
+        if found == 0 {
+            return Err(refuse("holds no certificate".to_owned()));
+        }
+    }
+    // The provider is named here: with none installed for the process, rustls would otherwise have to guess.
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SocketError::Tls(error.to_string()))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(config)
+}

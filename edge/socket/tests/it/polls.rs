@@ -1,0 +1,129 @@
+//! Polls on their schedule and resyncs on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use marketprism_adapter_host::contract::{Resubscription, Resync, ResyncAction};
+use marketprism_socket::{Budgets, Counted, FeedSockets, Input, Refused};
+use tokio::sync::mpsc;
+
+use crate::plans::{connection, plan, poll, request};
+use crate::venue::{Server, answer, eventually, next, quick, stop, until};
+
+const NOW: Duration = Duration::ZERO;
+
+/// Goal: answers come with the poll's source number; a slow poll never runs twice at once and its missed
+/// times are counted; a failing one is reported and goes on. Method: three polls every 50 ms: quick, slow
+/// (180 ms) and failing.
+#[tokio::test]
+async fn polls_follow_their_schedule() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, highest) = (Arc::clone(&running), Arc::clone(&most));
+    let server = Server::tcp(move |mut stream, _| {
+        let (now, highest) = (Arc::clone(&now), Arc::clone(&highest));
+        async move {
+            use tokio::io::AsyncWriteExt;
+            let head = crate::venue::read_head(&mut stream).await;
+            let bytes = if head.contains("/slow") {
+                highest.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(180)).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+                answer("200 OK", "", "slow")
+            } else if head.contains("/fail") {
+                answer("400 Bad Request", "", "no")
+            } else {
+                answer("200 OK", "", "quick")
+            };
+            stream.write_all(&bytes).await.unwrap();
+        }
+    })
+    .await;
+    let period = Duration::from_millis(50);
+    let mut plan = plan(Vec::new());
+    plan.polls = ["/quick", "/slow", "/fail"].map(|path| poll(server.http(path), period)).to_vec();
+    let (sender, mut inputs) = mpsc::channel(8);
+    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let mut seen = [0; 3];
+    while seen[1] < 3 || seen[2] < 3 {
+        match next(&mut inputs).await {
+            Input::Frame(frame) => {
+                let wanted: &[u8] = if frame.source == 0 { b"quick" } else { b"slow" };
+                assert_eq!((frame.data.as_ref(), frame.generation), (wanted, 0));
+                seen[frame.source as usize] += 1;
+            }
+            Input::RequestFailed { source: 2, reason, .. } => {
+                assert_eq!(reason.label(), "refused");
+                seen[2] += 1;
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1, "the slow poll ran twice at once");
+    assert!(seen[0] >= 5, "{seen:?}");
+    assert!(sockets.counters().get(Counted::PollsSkippedLate) >= 4);
+    assert!(sockets.counters().get(Counted::PollsFailed) >= 2);
+    stop(sockets, &mut inputs).await;
+}
+
+/// Goal: a resync request answers with its own source number, once at a time; one that fails is reported and
+/// can be asked for again; a resubscription goes out on its connection. Method: one connection, one poll far
+/// off, three resyncs.
+#[tokio::test]
+async fn resyncs_answer_with_their_source() {
+    let rest = Server::rest(|_, head| {
+        let failed = head.contains("/fail");
+        let wait = if head.contains("/book") { Duration::from_millis(100) } else { NOW };
+        (wait, if failed { answer("404 Not Found", "", "") } else { answer("200 OK", "", "book") })
+    })
+    .await;
+    let (asked, mut asks) = mpsc::channel(8);
+    let venue = Server::websocket(move |mut socket, _| {
+        let asked = asked.clone();
+        async move {
+            while let Some(Ok(message)) = socket.next().await {
+                asked.send(message.to_string()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let mut plan = plan(vec![connection(venue.ws())]);
+    plan.polls = vec![poll(rest.http("/poll"), Duration::from_secs(3600)); 2];
+    let again = Resubscription { connection: 0, messages: vec!["off".to_owned(), "on".to_owned()] };
+    let actions = [
+        ResyncAction::Request(request(rest.http("/book"))),
+        ResyncAction::Resubscribe(again),
+        ResyncAction::Request(request(rest.http("/fail"))),
+    ];
+    plan.resyncs = actions.into_iter().map(|action| Resync { instrument: 0, action }).collect();
+    let (sender, mut inputs) = mpsc::channel(8);
+    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    until(&mut inputs, |input| matches!(input, Input::Opened { .. }).then_some(())).await;
+    eventually("the connection serves", || sockets.status()[0].generation == 1).await;
+    sockets.resync(0).unwrap();
+    assert_eq!(sockets.resync(0), Err(Refused::InFlight));
+    assert_eq!(sockets.resync(3), Err(Refused::UnknownResync(3)));
+    sockets.resync(1).unwrap();
+    let frame = |source| {
+        move |input| match input {
+            Input::Frame(frame) if frame.source == source => Some(frame.data),
+            _ => None,
+        }
+    };
+    assert_eq!(until(&mut inputs, frame(3)).await.as_ref(), b"book");
+    assert_eq!([asks.recv().await.unwrap(), asks.recv().await.unwrap()], ["off", "on"]);
+    eventually("both can be asked for again", || sockets.resync(0).is_ok()).await;
+    eventually("the texts are sent", || sockets.resync(1).is_ok()).await;
+    for _ in 0..2 {
+        eventually("it can be asked for", || sockets.resync(2).is_ok()).await;
+        let failed = until(&mut inputs, |input| match input {
+            Input::RequestFailed { source, reason, .. } => Some((source, reason.label())),
+            _ => None,
+        });
+        assert_eq!(failed.await, (5, "refused"));
+    }
+    assert_eq!(sockets.counters().get(Counted::ResyncsFailed), 2);
+    stop(sockets, &mut inputs).await;
+}

@@ -1,0 +1,214 @@
+//! Requests: what the venue's answers lead to.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::Method;
+use marketprism_socket::{
+    BudgetError, Budgets, Counted, RequestFailure, RestClient, SocketOptions, http_client,
+};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::plans::{charge, request};
+use crate::venue::{Server, answer, quick};
+
+const NOW: Duration = Duration::ZERO;
+
+fn client() -> RestClient {
+    http_client(&quick()).unwrap()
+}
+
+/// Goal: method, body, headers and user agent arrive; the body comes back. Method: the server keeps the
+/// request's head.
+#[tokio::test]
+async fn a_request_arrives_as_the_plan_says() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&heads);
+    let server = Server::rest(move |_, head| {
+        keep.lock().unwrap().push(head.to_owned());
+        (NOW, answer("200 OK", "", "[1]"))
+    })
+    .await;
+    let mut post = request(server.http("/info?limit=5"));
+    post.method = Method::Post;
+    post.body = Some(b"{}".to_vec());
+    post.headers = vec![("X-Time-Unit".to_owned(), "MICROSECOND".to_owned())];
+    assert_eq!(client().fetch(&Budgets::new(), &post).await.unwrap().as_ref(), b"[1]");
+    let head = heads.lock().unwrap().concat();
+    assert!(head.starts_with("POST /info?limit=5 HTTP/1.1\r\n"), "{head}");
+    for wanted in ["x-time-unit: MICROSECOND\r\n", "content-length: 2\r\n", "user-agent: marketprism/"] {
+        assert!(head.contains(wanted), "{wanted} is missing in {head}");
+    }
+}
+
+/// Goal: 429 with `Retry-After` is obeyed by the request and by every other one of the budget. Method: a
+/// server that refuses the first request for a second; arrival times at the server.
+#[tokio::test]
+async fn a_429_keeps_the_whole_budget_away() {
+    let start = Instant::now();
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&arrivals);
+    let server = Server::rest(move |number, _| {
+        keep.lock().unwrap().push(start.elapsed());
+        let refusal = answer("429 Too Many Requests", "retry-after: 1\r\n", "slow down");
+        (NOW, if number == 1 { refusal } else { answer("200 OK", "", "ok") })
+    })
+    .await;
+    let (client, budgets) = (client(), Budgets::new());
+    budgets.define("weight", 100, Duration::from_secs(60));
+    let mut first = request(server.http("/a"));
+    first.charges = vec![charge("weight", 1)];
+    let mut tasks = JoinSet::new();
+    let spawn = |tasks: &mut JoinSet<_>| {
+        let (client, budgets, request) = (client.clone(), budgets.clone(), first.clone());
+        tasks.spawn(async move { client.fetch(&budgets, &request).await.unwrap() });
+    };
+    spawn(&mut tasks);
+    crate::venue::eventually("the refusal", || client.counters().get(Counted::RateLimited) == 1).await;
+    let refused_at = start.elapsed();
+    for _ in 0..4 {
+        spawn(&mut tasks);
+    }
+    while let Some(done) = tasks.join_next().await {
+        assert_eq!(done.unwrap().as_ref(), b"ok");
+    }
+    let arrivals = arrivals.lock().unwrap();
+    assert_eq!(arrivals.len(), 6);
+    // The refusal was known a moment after it was answered; from then on a second must pass.
+    let early = arrivals.iter().skip(1).filter(|at| **at < refused_at + Duration::from_millis(950)).count();
+    assert_eq!(early, 0, "{arrivals:?} refused at {refused_at:?}");
+}
+
+/// Goal: after 418 without `Retry-After` nobody of the group asks for two minutes. Method: the failure says
+/// how long; the server sees one request only.
+#[tokio::test]
+async fn a_418_blocks_the_group_for_two_minutes() {
+    let server = Server::rest(|_, _| (NOW, answer("418 I'm a teapot", "", "banned"))).await;
+    let mut options = quick();
+    options.budget_wait_max = Duration::from_secs(1);
+    let (client, budgets) = (http_client(&options).unwrap(), Budgets::new());
+    let mut first = request(server.http("/a"));
+    first.charges = vec![charge("weight", 1)];
+    for _ in 0..2 {
+        let Err(RequestFailure::Budget(BudgetError::Blocked { budget, remaining })) =
+            client.fetch(&budgets, &first).await
+        else {
+            panic!("not blocked")
+        };
+        assert_eq!(budget, "weight");
+        assert!(
+            remaining > Duration::from_secs(115) && remaining <= Duration::from_secs(120),
+            "{remaining:?}"
+        );
+    }
+    assert_eq!(server.accepted(), 1);
+    assert_eq!(client.counters().get(Counted::Banned), 1);
+}
+
+/// Goal: a request without charges is kept away from the host as well. Method: 418, then another path.
+#[tokio::test]
+async fn a_block_holds_for_requests_without_budget() {
+    let server = Server::rest(|_, _| (NOW, answer("418 I'm a teapot", "retry-after: 60\r\n", ""))).await;
+    let mut options = quick();
+    options.budget_wait_max = Duration::from_secs(1);
+    let (client, budgets) = (http_client(&options).unwrap(), Budgets::new());
+    for path in ["/a", "/b"] {
+        let failure = client.fetch(&budgets, &request(server.http(path))).await.unwrap_err();
+        assert_eq!(failure.label(), "budget");
+    }
+    assert_eq!(server.accepted(), 1);
+}
+
+/// Goal: failures that may pass are tried again a bounded number of times; others not at all. Method: a table
+/// of answers with the number of requests the server must see.
+#[tokio::test]
+async fn only_passing_failures_are_tried_again() {
+    for (status, requests, label) in [
+        ("503 Service Unavailable", 4, "venue_error"),
+        ("500 Internal Server Error", 4, "venue_error"),
+        ("400 Bad Request", 1, "refused"),
+        ("403 Forbidden", 1, "forbidden"),
+        ("302 Found", 1, "refused"),
+    ] {
+        let server = Server::rest(move |_, _| (NOW, answer(status, "location: /elsewhere\r\n", "no"))).await;
+        let failure = client().fetch(&Budgets::new(), &request(server.http("/a"))).await.unwrap_err();
+        assert_eq!((failure.label(), server.accepted()), (label, requests), "{status}: {failure}");
+        assert!(failure.to_string().ends_with(": no"), "{failure}");
+    }
+}
+
+/// Goal: an answer that is too large, whether it says so or not, is refused without being read to its end.
+/// Method: a limit of 1,000 bytes.
+#[tokio::test]
+async fn large_answers_are_refused() {
+    let mut options = quick();
+    options.body_max_bytes = 1000;
+    let client = http_client(&options).unwrap();
+    let long = "x".repeat(1001);
+    for bytes in [
+        answer("200 OK", "", &long),
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{long}").into_bytes(),
+    ] {
+        let server = Server::rest(move |_, _| (NOW, bytes.clone())).await;
+        let failure = client.fetch(&Budgets::new(), &request(server.http("/a"))).await.unwrap_err();
+        assert_eq!(failure, RequestFailure::TooLarge { limit: 1000 });
+        assert_eq!(server.accepted(), 1);
+    }
+    assert_eq!(client.counters().get(Counted::DiscardedAnswerTooLarge), 2);
+}
+
+/// Goal: slow and broken answers end in time with their own reasons. Method: a slow server, a cut answer, a
+/// closed port.
+#[tokio::test]
+async fn slow_and_broken_answers_are_told_apart() {
+    let mut options = quick();
+    options.request_tries = 1;
+    let client = http_client(&options).unwrap();
+    let slow = Server::rest(|_, _| (Duration::from_secs(30), Vec::new())).await;
+    let mut late = request(slow.http("/a"));
+    late.timeout_ms = 100;
+    let failure = client.fetch(&Budgets::new(), &late).await.unwrap_err();
+    assert_eq!(failure, RequestFailure::Timeout(Duration::from_millis(100)));
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n123".to_vec();
+    let cut = Server::rest(move |_, _| (NOW, half.clone())).await;
+    assert_eq!(
+        client.fetch(&Budgets::new(), &request(cut.http("/a"))).await.unwrap_err().label(),
+        "transport"
+    );
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failure = client.fetch(&Budgets::new(), &request(format!("http://{closed}/a"))).await.unwrap_err();
+    assert_eq!(failure.label(), "connect", "{failure}");
+}
+
+/// Goal: the budget is exact at the server under concurrency. Method: 40 requests of weight 2 at once, 10
+/// units per 300 ms; arrivals per rolling window at the server.
+#[tokio::test]
+async fn the_budget_is_exact_at_the_venue() {
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&arrivals);
+    let server = Server::rest(move |number, _| {
+        keep.lock().unwrap().push(Instant::now());
+        (Duration::from_millis(number as u64 % 7), answer("200 OK", "", "ok"))
+    })
+    .await;
+    let client = http_client(&SocketOptions::default()).unwrap();
+    let budgets = Budgets::new();
+    let window = Duration::from_millis(300);
+    budgets.define("weight", 10, window);
+    let mut tasks = JoinSet::new();
+    for _ in 0..40 {
+        let (client, budgets, mut request) = (client.clone(), budgets.clone(), request(server.http("/a")));
+        request.charges = vec![charge("weight", 2)];
+        tasks.spawn(async move { client.fetch(&budgets, &request).await.unwrap() });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let arrivals = arrivals.lock().unwrap();
+    assert_eq!(arrivals.len(), 40);
+    for first in arrivals.iter() {
+        let count = arrivals.iter().filter(|at| **at >= *first && **at < *first + window).count();
+        assert!(count <= 5, "{count} requests of weight 2 in a window of 10");
+    }
+}

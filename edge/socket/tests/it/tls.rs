@@ -1,0 +1,140 @@
+//! Whom we trust.
+
+use std::sync::Arc;
+
+use futures_util::{SinkExt, StreamExt};
+use marketprism_socket::{Budgets, Counted, FeedSockets, Input, SocketError, SocketOptions, http_client};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls_pki_types::PrivateKeyDer;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::plans::{connection, plan, request};
+use crate::venue::{Server, answer, eventually, quick, read_head, stop, until};
+
+/// An authority's certificate (PEM) and a server configuration for `localhost` and 127.0.0.1 that it signed.
+fn authority() -> (String, Arc<ServerConfig>) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    (authority.pem(), Arc::new(config))
+}
+
+async fn wss_server(config: Arc<ServerConfig>) -> Server {
+    Server::tcp(move |stream, _| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            socket.send(Message::text("secret")).await.unwrap();
+            while socket.next().await.is_some_and(|message| message.is_ok()) {}
+        }
+    })
+    .await
+}
+
+fn trusting(pem: &str) -> (tempfile::TempDir, SocketOptions) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    std::fs::write(&path, pem).unwrap();
+    let mut options = quick();
+    options.ca_files = vec![path];
+    (dir, options)
+}
+
+/// Goal: wss works with the authority's file, by name and by address. Method: an authority made in the test.
+#[tokio::test]
+async fn wss_works_with_the_own_authority() {
+    let (pem, config) = authority();
+    let server = wss_server(config).await;
+    let (_dir, options) = trusting(&pem);
+    let by_address = connection(format!("wss://{}/stream", server.address));
+    let mut by_name = connection(by_address.url.replace("127.0.0.1", "localhost"));
+    by_name.name = "by name".to_owned();
+    let (sender, mut inputs) = mpsc::channel(8);
+    let sockets =
+        FeedSockets::start(&plan(vec![by_address, by_name]), options, Budgets::new(), sender).unwrap();
+    for _ in 0..2 {
+        let data = until(&mut inputs, |input| match input {
+            Input::Frame(frame) => Some(frame.data),
+            _ => None,
+        });
+        assert_eq!(data.await.as_ref(), b"secret");
+    }
+    stop(sockets, &mut inputs).await;
+}
+
+/// Goal: an unknown authority is refused, and the words say why. Method: the same server without the file.
+#[tokio::test]
+async fn wss_without_the_authority_is_refused_in_clear_words() {
+    let (_, config) = authority();
+    let server = wss_server(config).await;
+    let plan = plan(vec![connection(format!("wss://{}/stream", server.address))]);
+    let (sender, mut inputs) = mpsc::channel(8);
+    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    eventually("a refusal", || sockets.counters().get(Counted::ConnectFailedTls) > 0).await;
+    let status = sockets.status().remove(0);
+    let words = status.last_error.unwrap();
+    assert!(words.starts_with("tls with 127.0.0.1 failed: ") && words.contains("UnknownIssuer"), "{words}");
+    assert!(status.reconnects["connect_failed"] >= 1);
+    stop(sockets, &mut inputs).await;
+}
+
+/// Goal: requests trust the same authorities as sockets. Method: an https server, with and without the file.
+#[tokio::test]
+async fn https_trusts_the_same_authorities() {
+    let (pem, config) = authority();
+    let server = Server::tcp(move |stream, _| {
+        let acceptor = TlsAcceptor::from(Arc::clone(&config));
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            read_head(&mut stream).await;
+            stream.write_all(&answer("200 OK", "", "secret")).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    })
+    .await;
+    let request = request(format!("https://{}/a", server.address));
+    let (_dir, options) = trusting(&pem);
+    let client = http_client(&options).unwrap();
+    assert_eq!(client.fetch(&Budgets::new(), &request).await.unwrap().as_ref(), b"secret");
+    let mut untrusting = quick();
+    untrusting.request_tries = 1;
+    let failure = http_client(&untrusting).unwrap().fetch(&Budgets::new(), &request).await.unwrap_err();
+    assert!(failure.label() == "connect" && failure.to_string().contains("UnknownIssuer"), "{failure}");
+}
+
+/// Goal: a CA file that cannot be used is named with the reason. Method: missing, empty and garbage.
+#[test]
+fn bad_ca_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    let refusal = || {
+        let options = SocketOptions { ca_files: vec![path.clone()], ..SocketOptions::default() };
+        match http_client(&options) {
+            Err(error @ SocketError::CaFile { .. }) => error.to_string(),
+            other => panic!("accepted: {other:?}"),
+        }
+    };
+    assert!(refusal().contains(path.to_str().unwrap()));
+    std::fs::write(&path, "").unwrap();
+    assert!(refusal().contains("holds no certificate"));
+    std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(refusal().contains("allowed: a readable PEM file"));
+}
