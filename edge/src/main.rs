@@ -1,2 +1,7 @@
-//! marketprism-edge.
-fn main() {}
+//! The edge's command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    marketprism_edge::cli::main()
+}

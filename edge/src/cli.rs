@@ -1,0 +1,225 @@
+//! The command line: which command, with which arguments, and what the exit status means.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use marketprism_config::{LogFormat, init_logs};
+use marketprism_schema::DataType;
+
+use crate::config::{Adapters, Config};
+use crate::replay::{Replay, ReplayOptions};
+use crate::{inspect, record, run};
+
+/// Exit status: trouble while running.
+const RUNTIME: u8 = 1;
+/// Exit status: the configuration is wrong, or (of `replay`) a frame was malformed. Wrong usage has the same, from the parser.
+const CONFIGURATION: u8 = 2;
+/// Exit status: the start failed, for example because a port is in use.
+const START: u8 = 3;
+/// Exit status: events were left when the time to deliver them was over.
+const DRAIN: u8 = 4;
+
+/// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(name = "marketprism-edge", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Collect until SIGTERM or SIGINT. Exit status: 0 all delivered, 2 configuration, 3 start, 4 events left undelivered.
+    Run(ConfigFile),
+    /// Check a configuration as `run` would before it touches the network. Lists every error; exit status 2 if there is one.
+    Check(ConfigFile),
+    /// Print the normalized events of recordings as JSON lines. Exit status 2 when a frame was malformed.
+    Replay(ReplayArguments),
+    /// Write what the venues send to recordings, without publishing anything.
+    Record(RecordArguments),
+    /// Look at adapters.
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArguments {
+    /// The adapter's component.
+    #[arg(long, value_name = "FILE")]
+    adapter: PathBuf,
+    /// Exchange id.
+    #[arg(long, value_name = "ID")]
+    exchange: String,
+    /// Only this data type; may be given several times. Default: every one that the adapter offers.
+    #[arg(long = "data-type", value_name = "TYPE")]
+    data_types: Vec<DataType>,
+    /// Print the live book after each update instead of once per interval.
+    #[arg(long)]
+    every_update: bool,
+    /// Levels a side of printed books.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    depth: u32,
+    /// Least time between two printed states of a book, by the recording's clock.
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    publish_interval_ms: u64,
+    /// The recordings, in order.
+    #[arg(required = true, value_name = "RECORDING")]
+    recordings: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RecordArguments {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Folder for the recordings.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Stop after this time. Default: at SIGTERM or SIGINT.
+    #[arg(long, value_name = "SECONDS")]
+    for_seconds: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdapterCommand {
+    /// Print the adapters that a configuration names.
+    List(ConfigFile),
+    /// Print who an adapter is and what it offers, as JSON.
+    Inspect {
+        /// The adapter's component.
+        #[arg(value_name = "FILE")]
+        adapter: PathBuf,
+    },
+}
+
+/// Parses the command line, does what it says, and prints what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logs(LogFormat::default());
+    let done = match cli.command {
+        Command::Run(file) => run_command(&file.config),
+        Command::Check(file) => check_command(&file.config),
+        Command::Replay(arguments) => replay_command(arguments),
+        Command::Record(arguments) => record_command(&arguments),
+        Command::Adapter(AdapterCommand::List(file)) => list_command(&file.config),
+        Command::Adapter(AdapterCommand::Inspect { adapter }) => inspect_command(&adapter),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(Failure { status, error }) => {
+            // Nothing can be done when standard error is gone too.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+/// Why a command failed, and the exit status that tells the class.
+struct Failure {
+    status: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    fn of(status: u8) -> impl FnOnce(anyhow::Error) -> Self {
+        move |error| Self { status, error }
+    }
+}
+
+type Done = Result<u8, Failure>;
+
+fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {
+    Config::load(path, adapters).map_err(|error| Failure { status: CONFIGURATION, error: error.into() })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("edge").build();
+    built.context("the runtime cannot start").map_err(Failure::of(START))
+}
+
+fn run_command(path: &Path) -> Done {
+    let mut adapters = Adapters::default();
+    let config = load(path, &mut adapters)?;
+    let runtime = runtime()?;
+    let edge = runtime.block_on(run::Edge::start(config, &adapters)).map_err(Failure::of(START))?;
+    let drained = runtime.block_on(edge.run()).map_err(Failure::of(RUNTIME))?;
+    Ok(if drained.undelivered == 0 { 0 } else { DRAIN })
+}
+
+fn check_command(path: &Path) -> Done {
+    let config = load(path, &mut Adapters::default())?;
+    print(&inspect::summary(&config)).map_err(Failure::of(RUNTIME))?;
+    Ok(0)
+}
+
+fn replay_command(arguments: ReplayArguments) -> Done {
+    let options = ReplayOptions {
+        exchange: arguments.exchange,
+        data_types: arguments.data_types,
+        every_update: arguments.every_update,
+        depth: arguments.depth,
+        publish_interval: Duration::from_millis(arguments.publish_interval_ms),
+        recordings: arguments.recordings,
+    };
+    let adapter = Adapters::default()
+        .load(&arguments.adapter, None)
+        .map_err(|error| Failure::of(RUNTIME)(anyhow::anyhow!("{}: {error}", arguments.adapter.display())))?;
+    let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
+    match Replay::run(&adapter, &options, &mut out, &mut std::io::stderr().lock()) {
+        Ok(replay) if replay.faults > 0 => Ok(RUNTIME),
+        Ok(replay) if replay.malformed > 0 => Ok(CONFIGURATION),
+        Ok(_) => Ok(0),
+        Err(error) if is_closed_pipe(&error) => Ok(0),
+        Err(error) => Err(Failure::of(RUNTIME)(error)),
+    }
+}
+
+/// Whoever read the output has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn record_command(arguments: &RecordArguments) -> Done {
+    let mut adapters = Adapters::default();
+    let config = load(&arguments.config, &mut adapters)?;
+    let limit = arguments.for_seconds.map(Duration::from_secs);
+    let recording = record::record(config, &adapters, &arguments.out, limit);
+    runtime()?.block_on(recording).map_err(Failure::of(RUNTIME))?;
+    Ok(0)
+}
+
+fn list_command(path: &Path) -> Done {
+    let mut adapters = Adapters::default();
+    let config = load(path, &mut adapters)?;
+    print(&inspect::list(&config, &adapters)).map_err(Failure::of(RUNTIME))?;
+    Ok(0)
+}
+
+fn inspect_command(path: &Path) -> Done {
+    let adapter = Adapters::default()
+        .load(path, None)
+        .map_err(|error| Failure::of(RUNTIME)(anyhow::anyhow!("{}: {error}", path.display())))?;
+    print(&inspect::describe(&adapter)).map_err(Failure::of(RUNTIME))?;
+    Ok(0)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

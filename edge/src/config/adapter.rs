@@ -1,0 +1,139 @@
+//! The adapters that a configuration names: loaded once, and asked what they offer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use marketprism_adapter_host::contract::Venue;
+use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_config::Section;
+use marketprism_schema::DataType;
+
+use super::FeedConfig;
+use super::feed::allowed;
+use crate::envelope::{data_type, market_type};
+
+/// Name of the compile cache inside the data folder.
+const CACHE: &str = "compiled";
+
+/// Every adapter that was loaded, by its file. One engine runs them all.
+#[derive(Default)]
+pub struct Adapters {
+    engine: Option<Engine>,
+    loaded: BTreeMap<PathBuf, Result<Adapter, String>>,
+}
+
+impl Adapters {
+    /// The adapter of a file that was loaded before.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&Adapter> {
+        self.loaded.get(path)?.as_ref().ok()
+    }
+
+    /// Loads a file, or gives what was loaded before.
+    pub fn load(&mut self, path: &Path, data_dir: Option<&Path>) -> Result<Adapter, String> {
+        if let Some(known) = self.loaded.get(path) {
+            return known.clone();
+        }
+        let loaded = self.compile(path, data_dir);
+        self.loaded.insert(path.to_owned(), loaded.clone());
+        loaded
+    }
+
+    fn compile(&mut self, path: &Path, data_dir: Option<&Path>) -> Result<Adapter, String> {
+        let engine = match &self.engine {
+            Some(engine) => engine.clone(),
+            None => {
+                let cache = data_dir.map(|dir| dir.join(CACHE));
+                let engine = Engine::new(cache.as_deref()).map_err(|error| error.to_string())?;
+                self.engine.insert(engine).clone()
+            }
+        };
+        Adapter::load(&engine, path, &Limits::default()).map_err(|error| chain(&error))
+    }
+
+    /// Reports what a feed asks for and its adapter does not offer.
+    pub(super) fn verify(&mut self, section: &Section<'_>, feed: &FeedConfig, data_dir: &Path) {
+        let adapter = match self.load(&feed.adapter, Some(data_dir)) {
+            Ok(adapter) => adapter,
+            Err(error) => {
+                let what = format!("{:?}: {error}", feed.adapter.display().to_string());
+                return section.report("adapter", what, "");
+            }
+        };
+        if feed.exchange.is_empty() {
+            return;
+        }
+        let Some(venue) = adapter.venue(&feed.exchange) else {
+            let served: Vec<&str> =
+                adapter.description().venues.iter().map(|venue| venue.exchange.as_str()).collect();
+            let what = format!("{:?} is not served by {}", feed.exchange, adapter.id());
+            return section.report("exchange", what, served.join(", "));
+        };
+        report_data_types(section, feed, venue);
+        report_market_types(section, feed, venue);
+        report_endpoints(section, feed, venue);
+        report_depth(section, feed, venue);
+    }
+}
+
+/// The data types that a venue offers.
+#[must_use]
+pub fn offered(venue: &Venue) -> Vec<DataType> {
+    venue.capabilities.iter().map(|capability| data_type(capability.data_type)).collect()
+}
+
+fn report_data_types(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+    let offered = offered(venue);
+    for kind in feed.data_types.iter().filter(|kind| !offered.contains(kind)) {
+        let what = format!("{:?} is not offered for {}", kind.as_str(), feed.exchange);
+        section.report("data_types", what, allowed(&offered));
+    }
+}
+
+fn report_market_types(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+    let served: Vec<_> = venue.market_types.iter().copied().map(market_type).collect();
+    for kind in feed.market_types.iter().filter(|kind| !served.contains(kind)) {
+        let what = format!("{:?} is not offered for {}", kind.as_str(), feed.exchange);
+        section.report("market_types", what, allowed(&served));
+    }
+}
+
+fn report_endpoints(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+    let names: Vec<&str> = venue.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    for (name, _) in feed.endpoints.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+        section.report(
+            "endpoints",
+            format!("{name:?} is no endpoint of {}", feed.exchange),
+            names.join(", "),
+        );
+    }
+}
+
+fn report_depth(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+    let book =
+        venue.capabilities.iter().find(|capability| data_type(capability.data_type) == DataType::OrderBook);
+    let deepest = book.map_or(0, |book| book.max_depth);
+    if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && feed.depth > deepest {
+        section.report(
+            "depth",
+            format!("is {}", feed.depth),
+            format!("1 to {deepest} for {}", feed.exchange),
+        );
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some errors show their cause already.
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

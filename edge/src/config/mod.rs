@@ -1,0 +1,9 @@
+//! The configuration of an edge: read, validated as a whole, every error listed at once.
+
+mod adapter;
+mod edge;
+mod feed;
+
+pub use adapter::{Adapters, offered};
+pub use edge::{Config, Http, PublisherLimits, Sandbox};
+pub use feed::FeedConfig;

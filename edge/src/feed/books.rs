@@ -1,0 +1,317 @@
+//! The order books of one feed: which update goes to which book, when to ask for a new starting state, when to publish.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::{self, BookChange};
+use marketprism_book::{
+    Book, BookSettings, BookStats, BookUpdate, BookView, Change, Gap, Outcome, PublishGate, ResyncBackoff,
+    State,
+};
+
+use crate::limits::BOOK_GAPS_MAX;
+
+/// A book that was asked for a starting state and has none after this time is asked for again.
+const RESYNC_ANSWER_NS: i64 = 30_000_000_000;
+
+/// What the books of a feed are like.
+#[derive(Debug, Clone)]
+pub struct BooksPlan {
+    /// Sequence rule, snapshot source and depth; the same for all books of the feed.
+    pub settings: BookSettings,
+    /// Number of instruments.
+    pub instruments: usize,
+    /// The position of each instrument's resync in the adapter's plan.
+    pub resyncs: Vec<Option<u32>>,
+    /// Least time between two published states of one book.
+    pub publish_interval: Duration,
+}
+
+#[derive(Debug)]
+struct Slot {
+    book: Book,
+    gate: PublishGate,
+    backoff: ResyncBackoff,
+    resync: Option<u32>,
+    /// When to ask for a starting state.
+    ask_at_ns: Option<i64>,
+    gaps: VecDeque<Gap>,
+    is_changed: bool,
+}
+
+/// A book as `/coverage` tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BookReport {
+    /// Position of the instrument.
+    pub instrument: u32,
+    /// Where it stands.
+    pub state: State,
+    /// Rises with each resync of a live book.
+    pub epoch: u32,
+    /// Counters.
+    pub stats: BookStats,
+    /// States that a newer one replaced before they were published.
+    pub conflated: u64,
+    /// The latest holes.
+    pub gaps: Vec<Gap>,
+}
+
+/// The order books of one feed. Made when their first update comes.
+#[derive(Debug)]
+pub struct Books {
+    plan: BooksPlan,
+    slots: Vec<Option<Box<Slot>>>,
+    /// Instruments whose book has something to publish.
+    changed: Vec<u32>,
+    /// Instruments that wait for a starting state.
+    asking: Vec<u32>,
+    /// No book is due before.
+    next_due_ns: i64,
+    /// Spreads the back-off of the books.
+    random: u64,
+}
+
+impl Books {
+    /// No book yet.
+    #[must_use]
+    pub fn new(plan: BooksPlan) -> Self {
+        let mut slots = Vec::new();
+        slots.resize_with(plan.instruments, || None);
+        let (changed, asking) = (Vec::new(), Vec::new());
+        Self { plan, slots, changed, asking, next_due_ns: i64::MAX, random: rand::random() }
+    }
+
+    /// Applies one book event; `levels` are those of its batch. `each` sees the live book after every update that is applied.
+    pub fn apply(
+        &mut self,
+        event: &contract::Book,
+        levels: &[i64],
+        received_at_ns: i64,
+        now_ns: i64,
+        each: &mut dyn FnMut(u32, BookView<'_>),
+    ) -> Outcome {
+        let instrument = event.instrument;
+        let Some(update) = book_update(event, levels, received_at_ns) else { return Outcome::default() };
+        let Some(slot) = self.slot_made(instrument) else { return Outcome::default() };
+        let outcome = slot.book.apply_each(&update, &mut |view| each(instrument, view));
+        if let Some(gap) = outcome.gap {
+            if slot.gaps.len() >= BOOK_GAPS_MAX {
+                slot.gaps.pop_front();
+            }
+            slot.gaps.push_back(gap);
+        }
+        self.after_update(instrument, &outcome, now_ns);
+        outcome
+    }
+
+    fn after_update(&mut self, instrument: u32, outcome: &Outcome, now_ns: i64) {
+        let random = self.next_random();
+        let Some(slot) = self.slot(instrument) else { return };
+        if slot.book.state() == State::Live {
+            if outcome.action.is_none() {
+                slot.ask_at_ns = None;
+            }
+            slot.backoff.live(now_ns);
+            if outcome.applied > 0 {
+                slot.gate.changed(outcome.applied);
+                let due = slot.gate.due_at_ns().unwrap_or(i64::MAX);
+                let is_new = !std::mem::replace(&mut slot.is_changed, true);
+                self.next_due_ns = self.next_due_ns.min(due);
+                if is_new {
+                    self.changed.push(instrument);
+                }
+            }
+        } else {
+            slot.gate.withdraw();
+        }
+        if outcome.action.is_some() {
+            self.ask_with(instrument, now_ns, random);
+        }
+    }
+
+    /// The stream says that this book must start anew, or nothing else can prove that none of its updates is missing.
+    pub fn restart(&mut self, instrument: u32, now_ns: i64) {
+        if let Some(slot) = self.slot(instrument) {
+            // Whatever the action, it is to ask for a starting state.
+            let _action = slot.book.restart();
+            slot.gate.withdraw();
+            self.ask(instrument, now_ns);
+        }
+    }
+
+    /// The asked-for starting state did not come, or could not be read: ask again, later each time.
+    pub fn ask(&mut self, instrument: u32, now_ns: i64) {
+        let random = self.next_random();
+        self.ask_with(instrument, now_ns, random);
+    }
+
+    fn ask_with(&mut self, instrument: u32, now_ns: i64, random: u64) {
+        let Some(slot) = self.slot(instrument) else { return };
+        slot.ask_at_ns = Some(slot.backoff.next_at_ns(now_ns, random));
+        if !self.asking.contains(&instrument) {
+            self.asking.push(instrument);
+        }
+    }
+
+    /// The resyncs of the plan that are to be asked for now.
+    pub fn resyncs_due(&mut self, now_ns: i64) -> Vec<u32> {
+        let mut due = Vec::new();
+        let asking = std::mem::take(&mut self.asking);
+        for instrument in asking {
+            let Some(slot) = self.slot(instrument) else { continue };
+            let Some(at_ns) = slot.ask_at_ns else { continue };
+            if at_ns <= now_ns {
+                due.extend(slot.resync);
+                // Asked again when nothing comes of it; a live book clears it.
+                slot.ask_at_ns = Some(now_ns.saturating_add(RESYNC_ANSWER_NS));
+            }
+            self.asking.push(instrument);
+        }
+        due
+    }
+
+    /// Whether any book waits for a starting state.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        !self.asking.is_empty()
+    }
+
+    /// When the next book is due, nanoseconds; `i64::MAX` for none.
+    #[must_use]
+    pub const fn next_due_ns(&self) -> i64 {
+        self.next_due_ns
+    }
+
+    /// Shows every book that is due, and counts it as published.
+    pub fn publish_due(&mut self, now_ns: i64, publish: &mut dyn FnMut(u32, BookView<'_>)) {
+        if now_ns >= self.next_due_ns {
+            self.publish_where(now_ns, &|gate| gate.is_due(now_ns), publish);
+        }
+    }
+
+    /// Shows every book that changed since it was published: for the end.
+    pub fn publish_rest(&mut self, now_ns: i64, publish: &mut dyn FnMut(u32, BookView<'_>)) {
+        self.publish_where(now_ns, &|gate| gate.due_at_ns().is_some(), publish);
+    }
+
+    fn publish_where(
+        &mut self,
+        now_ns: i64,
+        is_due: &dyn Fn(&PublishGate) -> bool,
+        publish: &mut dyn FnMut(u32, BookView<'_>),
+    ) {
+        let mut next_due_ns = i64::MAX;
+        let changed = std::mem::take(&mut self.changed);
+        for instrument in changed {
+            let Some(slot) = self.slot(instrument) else { continue };
+            if is_due(&slot.gate)
+                && let Some(view) = slot.book.view()
+            {
+                publish(instrument, view);
+                slot.gate.published(now_ns);
+            }
+            match slot.gate.due_at_ns() {
+                Some(due) => {
+                    next_due_ns = next_due_ns.min(due);
+                    self.changed.push(instrument);
+                }
+                None => slot.is_changed = false,
+            }
+        }
+        self.next_due_ns = next_due_ns;
+    }
+
+    /// Throws away books that are crossed for too long though their stream is silent.
+    pub fn check_crossed(&mut self, now_ns: i64) {
+        let mut crossed = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(slot) = slot
+                && slot.book.check_crossed(now_ns).is_some()
+            {
+                slot.gate.withdraw();
+                crossed.extend(u32::try_from(index));
+            }
+        }
+        for instrument in crossed {
+            self.ask(instrument, now_ns);
+        }
+    }
+
+    /// Instruments that have a book whose updates carry no sequence: only a restart can make up for a lost connection.
+    #[must_use]
+    pub fn is_unnumbered(&self) -> bool {
+        self.plan.settings.rule == marketprism_book::SequenceRule::Unnumbered
+    }
+
+    /// Every book.
+    #[must_use]
+    pub fn reports(&self) -> Vec<BookReport> {
+        let report = |(index, slot): (usize, &Option<Box<Slot>>)| {
+            let slot = slot.as_ref()?;
+            Some(BookReport {
+                instrument: u32::try_from(index).ok()?,
+                state: slot.book.state(),
+                epoch: slot.book.epoch(),
+                stats: *slot.book.stats(),
+                conflated: slot.gate.conflated(),
+                gaps: slot.gaps.iter().copied().collect(),
+            })
+        };
+        self.slots.iter().enumerate().filter_map(report).collect()
+    }
+
+    fn slot(&mut self, instrument: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(instrument).ok()?)?.as_deref_mut()
+    }
+
+    fn slot_made(&mut self, instrument: u32) -> Option<&mut Slot> {
+        let index = usize::try_from(instrument).ok()?;
+        let plan = &self.plan;
+        let slot = self.slots.get_mut(index)?.get_or_insert_with(|| {
+            let interval = i64::try_from(plan.publish_interval.as_nanos()).unwrap_or(i64::MAX);
+            Box::new(Slot {
+                book: Book::new(plan.settings),
+                gate: PublishGate::new(interval),
+                backoff: ResyncBackoff::new(),
+                resync: plan.resyncs.get(index).copied().flatten(),
+                ask_at_ns: None,
+                gaps: VecDeque::new(),
+                is_changed: false,
+            })
+        });
+        Some(slot)
+    }
+
+    fn next_random(&mut self) -> u64 {
+        // splitmix64: back-off needs spread, not secrecy.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The host has checked that the levels are within the batch; anything else gives nothing.
+fn book_update<'a>(event: &contract::Book, levels: &'a [i64], received_at_ns: i64) -> Option<BookUpdate<'a>> {
+    let from = usize::try_from(event.levels_at).ok()?;
+    let bids = usize::try_from(event.bids).ok()?.checked_mul(2)?;
+    let asks = usize::try_from(event.asks).ok()?.checked_mul(2)?;
+    let (bids, rest) = levels.get(from..)?.split_at_checked(bids)?;
+    Some(BookUpdate {
+        change: match event.change {
+            BookChange::Snapshot => Change::Snapshot,
+            BookChange::Delta => Change::Delta,
+        },
+        time_us: event.time_us,
+        received_at_ns,
+        first_id: event.first_id,
+        last_id: event.last_id,
+        previous_id: event.previous_id,
+        checksum: event.checksum,
+        price_scale: event.price_scale,
+        quantity_scale: event.quantity_scale,
+        bids,
+        asks: rest.get(..asks)?,
+    })
+}

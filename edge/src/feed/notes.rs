@@ -1,0 +1,107 @@
+//! Remarks of an adapter that need no action but must not go unseen: counted by reason, logged within limits.
+
+use std::time::Instant;
+
+use marketprism_adapter_host::contract::{Ignored, Remark};
+
+use crate::limits::SNIPPET_CHARS_MAX;
+use crate::log_limit::LogLimit;
+use crate::metrics::Metrics;
+
+/// Label of a count that no single data type has.
+const ANY: &str = "any";
+
+/// Counts and logs remarks of one feed.
+pub(super) struct Notes {
+    exchange: String,
+    metrics: Metrics,
+    ignored: [u64; REASONS.len()],
+    malformed: LogLimit,
+    venue_errors: LogLimit,
+    unknown: LogLimit,
+}
+
+const REASONS: [(Ignored, &str); 8] = [
+    (Ignored::Acknowledgement, "acknowledgement"),
+    (Ignored::Heartbeat, "heartbeat"),
+    (Ignored::NotNeeded, "not_needed"),
+    (Ignored::OtherInstrument, "other_instrument"),
+    (Ignored::OtherDataType, "other_data_type"),
+    (Ignored::Status, "status"),
+    (Ignored::UnknownKind, "unknown_kind"),
+    (Ignored::Empty, "empty"),
+];
+
+impl Notes {
+    pub(super) fn new(exchange: &str, metrics: Metrics) -> Self {
+        Self {
+            exchange: exchange.to_owned(),
+            metrics,
+            ignored: [0; REASONS.len()],
+            malformed: LogLimit::default(),
+            venue_errors: LogLimit::default(),
+            unknown: LogLimit::default(),
+        }
+    }
+
+    /// Counts a remark. What asks for an action is the pipeline's.
+    pub(super) fn note(&mut self, remark: &Remark, frame: &[u8]) {
+        match remark {
+            Remark::Ignored(reason) => {
+                let index = REASONS.iter().position(|(known, _)| known == reason);
+                if let Some(count) = index.and_then(|index| self.ignored.get_mut(index)) {
+                    *count += 1;
+                }
+                if matches!(reason, Ignored::UnknownKind)
+                    && let Some(held_back) = self.unknown.allow(Instant::now())
+                {
+                    let (exchange, frame) = (&self.exchange, snippet(frame));
+                    tracing::warn!(
+                        exchange,
+                        frame,
+                        held_back,
+                        "the adapter does not know this kind of message"
+                    );
+                }
+            }
+            Remark::VenueError(error) => {
+                self.count_error("venue_error");
+                if let Some(held_back) = self.venue_errors.allow(Instant::now()) {
+                    let (exchange, code, text) = (&self.exchange, &error.code, &error.text);
+                    tracing::warn!(exchange, code, text, held_back, "the venue reports an error");
+                }
+            }
+            Remark::Malformed(malformed) => {
+                self.count_error("malformed");
+                if let Some(held_back) = self.malformed.allow(Instant::now()) {
+                    let (exchange, at, what) = (&self.exchange, malformed.at, &malformed.what);
+                    let frame = snippet(frame);
+                    tracing::error!(exchange, at, what, frame, held_back, "a frame is malformed, it is lost");
+                }
+            }
+            Remark::Reply(_) | Remark::Closing(_) | Remark::RestartBook(_) => {}
+        }
+    }
+
+    /// Counts an error that is not a remark.
+    pub(super) fn count_error(&self, code: &str) {
+        self.metrics.collector_errors.with_label_values(&[self.exchange.as_str(), ANY, code]).inc();
+    }
+
+    /// Brings the counts to the metrics: once per batch.
+    pub(super) fn flush(&mut self) {
+        for ((_, reason), count) in REASONS.iter().zip(&mut self.ignored) {
+            let count = std::mem::take(count);
+            if count > 0 {
+                self.metrics.ignored.with_label_values(&[self.exchange.as_str(), reason]).inc_by(count);
+            }
+        }
+    }
+}
+
+/// The beginning of a frame for a log line.
+#[must_use]
+pub(super) fn snippet(frame: &[u8]) -> String {
+    let head = frame.get(..frame.len().min(4 * SNIPPET_CHARS_MAX)).unwrap_or_default();
+    String::from_utf8_lossy(head).chars().take(SNIPPET_CHARS_MAX).collect()
+}

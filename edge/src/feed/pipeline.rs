@@ -1,0 +1,363 @@
+//! The pipeline of one feed: inputs in batches through the adapter, events to the journal. It owns a thread and all its state.
+
+mod turn;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use marketprism_adapter_host::contract::{Payload, Remark};
+use marketprism_adapter_host::{FrameBatch, FrameFault, PushError, Supervised};
+use marketprism_schema::DataType;
+use marketprism_socket::{FeedSockets, Frame, Input};
+use prometheus::Histogram;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::notes::Notes;
+use super::router::Router;
+use super::sources::{Source, SourceMap};
+use super::status::FeedStatus;
+use super::tap::Tap;
+use crate::clock;
+use crate::journal::{Journal, Record};
+use crate::limits::{INPUTS_PER_TURN_MAX, STATUS_EVERY};
+use crate::log_limit::LogLimit;
+use crate::metrics::Metrics;
+
+/// What a pipeline is made of.
+pub struct PipelineParts {
+    /// What comes in.
+    pub inputs: Receiver<Input>,
+    /// The loaded adapter.
+    pub adapter: Supervised,
+    /// Makes the records.
+    pub router: Router,
+    /// What the source numbers stand for.
+    pub sources: SourceMap,
+    /// Takes commands. Held weakly, so that whoever stops the sockets can own them.
+    pub sockets: Weak<FeedSockets>,
+    /// Takes the records.
+    pub journal: Arc<dyn Journal>,
+    /// What is told to others.
+    pub status: Arc<FeedStatus>,
+    /// Every metric.
+    pub metrics: Metrics,
+    /// Looks on, when recording.
+    pub tap: Option<Arc<dyn Tap>>,
+    /// End now, and count what is left as lost.
+    pub abort: CancellationToken,
+}
+
+/// Where a frame of the batch came from.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    source: u32,
+    generation: u64,
+    received_at_ns: i64,
+}
+
+/// The pipeline of one feed.
+pub struct Pipeline {
+    parts: PipelineParts,
+    batch: FrameBatch,
+    origins: Vec<Origin>,
+    records: Vec<Record>,
+    notes: Notes,
+    /// Streams that the batch brought something of.
+    seen: HashSet<(u32, u32)>,
+    /// The stream of the event before: most events follow one of their own stream.
+    seen_last: Option<(u32, std::mem::Discriminant<Payload>, u32)>,
+    receive_to_normalized: Histogram,
+    gaps: LogLimit,
+    losses: LogLimit,
+    told_at: Instant,
+}
+
+impl Pipeline {
+    /// A pipeline that did not start yet.
+    #[must_use]
+    pub fn new(parts: PipelineParts) -> Self {
+        Self {
+            notes: Notes::new(&parts.status.exchange, parts.metrics.clone()),
+            receive_to_normalized: parts.metrics.hop_seconds.with_label_values(&["receive_to_normalized"]),
+            batch: FrameBatch::new(),
+            origins: Vec::with_capacity(INPUTS_PER_TURN_MAX),
+            records: Vec::with_capacity(4 * INPUTS_PER_TURN_MAX),
+            seen: HashSet::new(),
+            seen_last: None,
+            gaps: LogLimit::default(),
+            losses: LogLimit::default(),
+            told_at: Instant::now(),
+            parts,
+        }
+    }
+
+    /// Works until every sender of inputs is gone and all inputs are worked off. Blocks: needs a thread of its own.
+    pub fn run(mut self, runtime: &Handle) {
+        let mut inputs = Vec::with_capacity(INPUTS_PER_TURN_MAX);
+        while self.receive(runtime, &mut inputs) {
+            for input in inputs.drain(..) {
+                self.take(input);
+            }
+            self.end_turn();
+            if self.parts.abort.is_cancelled() {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// Gets the inputs of one turn; none when a timer is due. False when there will be no more.
+    fn receive(&mut self, runtime: &Handle, inputs: &mut Vec<Input>) -> bool {
+        while inputs.len() < INPUTS_PER_TURN_MAX {
+            match self.parts.inputs.try_recv() {
+                Ok(input) => inputs.push(input),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return !inputs.is_empty(),
+            }
+        }
+        if !inputs.is_empty() {
+            return true;
+        }
+        let wait = self.wait();
+        let receiver = &mut self.parts.inputs;
+        let abort = &self.parts.abort;
+        runtime.block_on(async {
+            tokio::select! {
+                count = receiver.recv_many(inputs, INPUTS_PER_TURN_MAX) => count > 0,
+                () = tokio::time::sleep(wait) => true,
+                () = abort.cancelled() => true,
+            }
+        })
+    }
+
+    /// Time until something is due without an input.
+    fn wait(&self) -> Duration {
+        let due_ns = self.parts.router.next_due_ns();
+        let until_due = u64::try_from(due_ns.saturating_sub(clock::now_ns()).max(0)).unwrap_or(u64::MAX);
+        Duration::from_nanos(until_due).min(STATUS_EVERY.saturating_sub(self.told_at.elapsed()))
+    }
+
+    fn take(&mut self, input: Input) {
+        if let Some(tap) = &self.parts.tap {
+            tap.input(&input, &self.parts.sources);
+        }
+        match input {
+            Input::Frame(frame) => self.push(&frame),
+            Input::Closed { source, reason, overlap, .. } => {
+                // What came before it belongs to the time before it.
+                self.normalize();
+                self.closed(source, overlap, &reason.to_string());
+            }
+            Input::Opened { source, generation, .. } => {
+                tracing::info!(exchange = self.exchange(), source, generation, "connected");
+            }
+            Input::Silent { source, stream, silence_ms, hint } => {
+                self.notes.count_error("silent_stream");
+                let exchange = self.exchange();
+                tracing::warn!(exchange, source, stream, silence_ms, ?hint, "a stream is silent");
+            }
+            Input::RequestFailed { source, reason, .. } => {
+                self.request_failed(source, reason.label(), &reason)
+            }
+            Input::Sent { .. } => {}
+        }
+    }
+
+    fn push(&mut self, frame: &Frame) {
+        let mut pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
+        if pushed == Err(PushError::Full) {
+            self.normalize();
+            pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
+        }
+        match pushed {
+            Ok(()) => self.origins.push(Origin {
+                source: frame.source,
+                generation: frame.generation,
+                received_at_ns: frame.received_at_ns,
+            }),
+            Err(error) => {
+                self.notes.count_error("frame_too_large");
+                if let Some(held_back) = self.losses.allow(Instant::now()) {
+                    let exchange = self.exchange();
+                    tracing::error!(exchange, source = frame.source, %error, held_back, "a frame is lost");
+                }
+            }
+        }
+    }
+
+    /// Gives the batch to the adapter and routes what comes back.
+    fn normalize(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let outcome = self.parts.adapter.normalize(&self.batch);
+        let now_ns = clock::now_ns();
+        for event in &outcome.normalized.events {
+            self.event(event.frame, &event.payload, &outcome.normalized.levels, now_ns);
+        }
+        for note in &outcome.normalized.notes {
+            self.remark(note.frame, &note.remark, now_ns);
+        }
+        self.lost_to_faults(&outcome.faults, now_ns);
+        let frames = u64::try_from(self.batch.len()).unwrap_or_default();
+        let bytes = u64::try_from(self.batch.bytes()).unwrap_or_default();
+        let exchange = [self.parts.status.exchange.as_str()];
+        self.parts.metrics.frames.with_label_values(&exchange).inc_by(frames);
+        self.parts.metrics.frame_bytes.with_label_values(&exchange).inc_by(bytes);
+        if let Some(oldest) = self.origins.first() {
+            self.receive_to_normalized.observe(seconds_between(oldest.received_at_ns, now_ns));
+        }
+        self.tell_seen(now_ns);
+        self.batch.clear();
+        self.origins.clear();
+    }
+
+    /// The host has logged, counted and kept them. A snapshot among them leaves its book without a starting state.
+    fn lost_to_faults(&mut self, faults: &[FrameFault], now_ns: i64) {
+        for fault in faults {
+            self.notes.count_error("adapter_fault");
+            if let Some(origin) = self.origin(fault.frame) {
+                self.starting_state_failed(origin.source, now_ns);
+            }
+        }
+    }
+
+    fn event(&mut self, frame: u32, payload: &Payload, levels: &[i64], now_ns: i64) {
+        let Some(origin) = self.origin(frame) else { return };
+        self.saw(origin.source, payload);
+        let received_at_ns = origin.received_at_ns;
+        let outcome = self.parts.router.event(payload, levels, received_at_ns, now_ns, &mut self.records);
+        let (Some(outcome), Payload::Book(book)) = (outcome, payload) else { return };
+        if outcome.gap.is_none() && outcome.rejected.is_none() {
+            return;
+        }
+        if let Some(held_back) = self.gaps.allow(Instant::now()) {
+            let (exchange, symbol) = (self.exchange(), self.symbol(book.instrument));
+            if let Some(gap) = outcome.gap {
+                let (expected, got) = (gap.expected, gap.got);
+                tracing::warn!(
+                    exchange,
+                    symbol,
+                    expected,
+                    got,
+                    held_back,
+                    "a gap in an order book, it starts anew"
+                );
+            }
+            if let Some(error) = outcome.rejected {
+                tracing::warn!(exchange, symbol, %error, held_back, "an order-book update was refused");
+            }
+        }
+    }
+
+    fn remark(&mut self, frame: u32, remark: &Remark, now_ns: i64) {
+        let Some(origin) = self.origin(frame) else { return };
+        let bytes = usize::try_from(frame).ok().and_then(|index| self.batch.frame(index));
+        self.notes.note(remark, bytes.map(|frame| frame.bytes).unwrap_or_default());
+        let sockets = self.parts.sockets.upgrade();
+        let answered = match (remark, sockets) {
+            (Remark::Reply(text), Some(sockets)) => {
+                sockets.reply(origin.source, origin.generation, text.clone())
+            }
+            (Remark::Closing(why), Some(sockets)) => sockets.replace(origin.source, why),
+            (Remark::RestartBook(instrument), _) => {
+                if let Some(books) = self.parts.router.books() {
+                    books.restart(*instrument, now_ns);
+                }
+                Ok(())
+            }
+            (Remark::Malformed(_), _) => {
+                self.starting_state_failed(origin.source, now_ns);
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = answered {
+            self.notes.count_error("socket_command");
+            tracing::warn!(exchange = self.exchange(), source = origin.source, %error, "the sockets refuse");
+        }
+    }
+
+    /// A snapshot that cannot be read leaves its book without a starting state: ask again.
+    fn starting_state_failed(&mut self, source: u32, now_ns: i64) {
+        if let Some(Source::Resync { instrument, .. }) = self.parts.sources.get(source) {
+            let instrument = *instrument;
+            if let Some(books) = self.parts.router.books() {
+                books.ask(instrument, now_ns);
+            }
+        }
+    }
+
+    fn request_failed(&mut self, source: u32, code: &str, reason: &dyn std::fmt::Display) {
+        let kind = match self.parts.sources.get(source) {
+            Some(Source::Poll { data_type, .. }) => *data_type,
+            _ => DataType::OrderBook,
+        };
+        let exchange = self.parts.status.exchange.as_str();
+        let labels = [exchange, kind.as_str(), code];
+        self.parts.metrics.collector_errors.with_label_values(&labels).inc();
+        if let Some(held_back) = self.losses.allow(Instant::now()) {
+            tracing::warn!(exchange, %kind, source, %reason, held_back, "a request failed");
+        }
+        self.starting_state_failed(source, clock::now_ns());
+    }
+
+    /// Where updates are numbered, the next one proves whether any is missing. Where they are not, only a new start helps.
+    fn closed(&mut self, source: u32, overlap: bool, reason: &str) {
+        tracing::info!(exchange = self.exchange(), source, reason, overlap, "a connection ended");
+        if overlap {
+            return;
+        }
+        let instruments = self.parts.sources.books_of(source);
+        let now_ns = clock::now_ns();
+        if let Some(books) = self.parts.router.books().filter(|books| books.is_unnumbered()) {
+            for instrument in instruments {
+                books.restart(instrument, now_ns);
+            }
+        }
+    }
+
+    fn saw(&mut self, source: u32, payload: &Payload) {
+        let key = (source, std::mem::discriminant(payload), super::router::instrument_of(payload));
+        if self.seen_last == Some(key) {
+            return;
+        }
+        self.seen_last = Some(key);
+        if let Some(stream) = self.parts.sources.stream(source, payload) {
+            self.seen.insert((source, stream));
+        }
+    }
+
+    fn tell_seen(&mut self, now_ns: i64) {
+        self.seen_last = None;
+        if let Some(sockets) = self.parts.sockets.upgrade() {
+            for (source, stream) in self.seen.drain() {
+                sockets.saw(source, stream, now_ns);
+            }
+        }
+        self.seen.clear();
+    }
+
+    fn origin(&self, frame: u32) -> Option<Origin> {
+        self.origins.get(usize::try_from(frame).ok()?).copied()
+    }
+
+    fn exchange(&self) -> &str {
+        &self.parts.status.exchange
+    }
+
+    fn symbol(&self, instrument: u32) -> String {
+        let instruments = self.parts.status.instruments();
+        let found = usize::try_from(instrument).ok().and_then(|index| instruments.get(index));
+        found.map(|instrument| instrument.symbol.clone()).unwrap_or_default()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a latency in seconds needs no 64 bits")]
+fn seconds_between(from_ns: i64, to_ns: i64) -> f64 {
+    to_ns.saturating_sub(from_ns).max(0) as f64 / 1e9
+}

@@ -1,0 +1,199 @@
+//! From normalized events to records: books through the book engine, the rest straight to the envelope.
+
+use marketprism_adapter_host::contract::{Payload, TradeId};
+use marketprism_book::Outcome;
+use marketprism_schema::DataType;
+
+use super::books::{Books, BooksPlan};
+use super::deduplicate::{RecentIds, TradeSequence};
+use super::status::TradeReport;
+use crate::envelope::Envelope;
+use crate::journal::Record;
+
+/// What a router needs to know about its feed.
+#[derive(Debug, Clone)]
+pub struct RouterPlan {
+    /// The books, where the feed asks for them.
+    pub books: Option<BooksPlan>,
+    /// Levels a side that are published.
+    pub depth: u32,
+    /// Trade ids rise by one.
+    pub contiguous_trade_ids: bool,
+    /// Leave out events that came before.
+    pub deduplicate: bool,
+    /// Give the live book after each update instead of once per interval.
+    pub every_update: bool,
+}
+
+/// What a batch came to, for the metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routed {
+    /// Events by data type, in the order of [`DataType::ALL`].
+    pub events: [u64; 8],
+    /// Copies left out, by data type.
+    pub duplicates: [u64; 8],
+    /// Holes seen in trade ids.
+    pub trade_gaps: u64,
+    /// Updates applied to live books.
+    pub book_updates: u64,
+}
+
+/// Makes the records of one feed.
+pub struct Router {
+    plan: RouterPlan,
+    envelope: Envelope,
+    books: Option<Books>,
+    /// Per instrument.
+    recent: Vec<RecentIds>,
+    trades: Vec<TradeSequence>,
+    routed: Routed,
+}
+
+impl Router {
+    /// A router for `instruments` instruments.
+    #[must_use]
+    pub fn new(plan: RouterPlan, envelope: Envelope, instruments: usize) -> Self {
+        let mut recent = Vec::new();
+        recent.resize_with(instruments, RecentIds::default);
+        let mut trades = Vec::new();
+        trades.resize_with(instruments, TradeSequence::default);
+        let books = plan.books.clone().map(Books::new);
+        Self { plan, envelope, books, recent, trades, routed: Routed::default() }
+    }
+
+    /// Routes one event. Records are appended to `out`; a book's outcome is given for the log.
+    pub fn event(
+        &mut self,
+        payload: &Payload,
+        levels: &[i64],
+        received_at_ns: i64,
+        now_ns: i64,
+        out: &mut Vec<Record>,
+    ) -> Option<Outcome> {
+        if let Payload::Book(event) = payload {
+            let (every_update, depth) = (self.plan.every_update, self.plan.depth);
+            let envelope = &mut self.envelope;
+            let outcome =
+                self.books.as_mut()?.apply(event, levels, received_at_ns, now_ns, &mut |id, view| {
+                    if every_update {
+                        out.extend(envelope.book(id, &view, depth));
+                    }
+                });
+            self.routed.book_updates += u64::from(outcome.applied);
+            return Some(outcome);
+        }
+        let record = self.envelope.event(payload, received_at_ns)?;
+        if let Payload::Trade(trade) = payload {
+            let number = match &trade.id {
+                TradeId::Number(number) => Some(*number),
+                TradeId::Text(_) => None,
+            };
+            self.trade(trade.instrument, number, record, out);
+        } else {
+            self.keep(instrument_of(payload), record, out);
+        }
+        None
+    }
+
+    fn trade(&mut self, instrument: u32, id: Option<u64>, record: Record, out: &mut Vec<Record>) {
+        let at_ns = record.received_at_ns;
+        let is_new = self.keep(instrument, record, out);
+        if is_new
+            && self.plan.contiguous_trade_ids
+            && let Some(id) = id
+            && let Some(sequence) = usize::try_from(instrument).ok().and_then(|i| self.trades.get_mut(i))
+            && sequence.note(id, at_ns).is_some()
+        {
+            self.routed.trade_gaps += 1;
+        }
+    }
+
+    /// Keeps a record unless it is a copy. Gives whether it is new.
+    fn keep(&mut self, instrument: u32, record: Record, out: &mut Vec<Record>) -> bool {
+        let kind = kind_of(record.data_type);
+        let recent = usize::try_from(instrument).ok().and_then(|index| self.recent.get_mut(index));
+        let is_new = !self.plan.deduplicate || recent.is_none_or(|recent| recent.insert(record.event_id));
+        let count = if is_new { &mut self.routed.events } else { &mut self.routed.duplicates };
+        if let Some(count) = count.get_mut(kind) {
+            *count += 1;
+        }
+        if is_new {
+            out.push(record);
+        }
+        is_new
+    }
+
+    /// Appends the books that are due.
+    pub fn publish_due(&mut self, now_ns: i64, out: &mut Vec<Record>) {
+        self.publish(out, |books, publish| books.publish_due(now_ns, publish));
+    }
+
+    /// Appends the books that changed since they were published: for the end.
+    pub fn publish_rest(&mut self, now_ns: i64, out: &mut Vec<Record>) {
+        self.publish(out, |books, publish| books.publish_rest(now_ns, publish));
+    }
+
+    fn publish(
+        &mut self,
+        out: &mut Vec<Record>,
+        show: impl FnOnce(&mut Books, &mut dyn FnMut(u32, marketprism_book::BookView<'_>)),
+    ) {
+        if self.plan.every_update {
+            return;
+        }
+        let (envelope, depth, before) = (&mut self.envelope, self.plan.depth, out.len());
+        if let Some(books) = &mut self.books {
+            show(books, &mut |instrument, view| out.extend(envelope.book(instrument, &view, depth)));
+        }
+        let published = u64::try_from(out.len() - before).unwrap_or_default();
+        if let Some(count) = self.routed.events.get_mut(kind_of(DataType::OrderBook)) {
+            *count += published;
+        }
+    }
+
+    /// The books, where the feed has them.
+    pub const fn books(&mut self) -> Option<&mut Books> {
+        self.books.as_mut()
+    }
+
+    /// When the next book is due, nanoseconds; `i64::MAX` for none.
+    #[must_use]
+    pub fn next_due_ns(&self) -> i64 {
+        self.books.as_ref().map_or(i64::MAX, Books::next_due_ns)
+    }
+
+    /// What came of the events since the last call.
+    pub fn take_routed(&mut self) -> Routed {
+        std::mem::take(&mut self.routed)
+    }
+
+    /// The holes in the trade ids of each instrument that has any.
+    #[must_use]
+    pub fn trade_reports(&self) -> Vec<TradeReport> {
+        let report = |(index, sequence): (usize, &TradeSequence)| {
+            (sequence.gaps_seen > 0).then(|| TradeReport {
+                instrument: u32::try_from(index).unwrap_or(u32::MAX),
+                gaps_seen: sequence.gaps_seen,
+                missing: sequence.missing,
+                open: sequence.open_gaps().collect(),
+            })
+        };
+        self.trades.iter().enumerate().filter_map(report).collect()
+    }
+}
+
+fn kind_of(data_type: DataType) -> usize {
+    DataType::ALL.iter().position(|kind| *kind == data_type).unwrap_or_default()
+}
+
+pub(super) const fn instrument_of(payload: &Payload) -> u32 {
+    match payload {
+        Payload::Trade(event) => event.instrument,
+        Payload::Book(event) => event.instrument,
+        Payload::FundingRate(event) => event.instrument,
+        Payload::OpenInterest(event) => event.instrument,
+        Payload::Liquidation(event) => event.instrument,
+        Payload::LsrTopPosition(event) | Payload::LsrAllAccount(event) => event.instrument,
+        Payload::VolatilityIndex(event) => event.instrument,
+    }
+}

@@ -1,0 +1,154 @@
+//! What a source number of a plan stands for.
+
+use std::collections::HashMap;
+
+use marketprism_adapter_host::contract::{self, Payload, Plan, ResyncAction};
+use marketprism_schema::DataType;
+
+use crate::envelope::data_type;
+
+/// A source of frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A websocket connection.
+    Connection {
+        /// Its name in the plan.
+        name: String,
+    },
+    /// A poll.
+    Poll {
+        /// What it asks for.
+        data_type: DataType,
+        /// Its address.
+        url: String,
+    },
+    /// A snapshot request.
+    Resync {
+        /// Whose book.
+        instrument: u32,
+        /// Its address; none where the snapshot comes in-band.
+        url: Option<String>,
+    },
+}
+
+/// The sources of one plan, and the streams of its connections.
+#[derive(Debug, Clone)]
+pub struct SourceMap {
+    sources: Vec<Source>,
+    /// Per connection: the stream that brings a data type of an instrument.
+    streams: Vec<HashMap<(DataType, Option<u32>), u32>>,
+    /// The position of each instrument's resync in the plan.
+    resyncs: Vec<Option<u32>>,
+}
+
+impl SourceMap {
+    /// The sources in the order in which the plan numbers them: connections, polls, resyncs.
+    #[must_use]
+    pub fn new(plan: &Plan, instruments: usize) -> Self {
+        let connections = plan.connections.iter().map(|c| Source::Connection { name: c.name.clone() });
+        let polls = plan
+            .polls
+            .iter()
+            .map(|poll| Source::Poll { data_type: data_type(poll.data_type), url: poll.request.url.clone() });
+        let resyncs = plan.resyncs.iter().map(|resync| Source::Resync {
+            instrument: resync.instrument,
+            url: match &resync.action {
+                ResyncAction::Request(request) => Some(request.url.clone()),
+                ResyncAction::Resubscribe(_) => None,
+            },
+        });
+        let mut resync_of = vec![None; instruments];
+        for (position, resync) in plan.resyncs.iter().enumerate() {
+            let slot = usize::try_from(resync.instrument).ok().and_then(|index| resync_of.get_mut(index));
+            if let Some(slot) = slot {
+                *slot = u32::try_from(position).ok();
+            }
+        }
+        Self {
+            sources: connections.chain(polls).chain(resyncs).collect(),
+            streams: plan.connections.iter().map(streams_of).collect(),
+            resyncs: resync_of,
+        }
+    }
+
+    /// What a source number stands for.
+    #[must_use]
+    pub fn get(&self, source: u32) -> Option<&Source> {
+        self.sources.get(usize::try_from(source).ok()?)
+    }
+
+    /// Number of connections: they come first.
+    #[must_use]
+    pub const fn connections(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Number of all sources.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Whether the plan has no source at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// The position of each instrument's resync in the plan.
+    #[must_use]
+    pub fn resyncs(&self) -> &[Option<u32>] {
+        &self.resyncs
+    }
+
+    /// The address of a poll or a snapshot request.
+    #[must_use]
+    pub fn url(&self, source: u32) -> Option<&str> {
+        match self.get(source)? {
+            Source::Connection { .. } => None,
+            Source::Poll { url, .. } => Some(url),
+            Source::Resync { url, .. } => url.as_deref(),
+        }
+    }
+
+    /// The stream of a connection that brought an event.
+    #[must_use]
+    pub fn stream(&self, source: u32, payload: &Payload) -> Option<u32> {
+        let streams = self.streams.get(usize::try_from(source).ok()?)?;
+        let (kind, instrument) = stream_key(payload);
+        streams.get(&(kind, Some(instrument))).or_else(|| streams.get(&(kind, None))).copied()
+    }
+
+    /// The instruments whose books a connection carries; all of them where one stream carries several.
+    #[must_use]
+    pub fn books_of(&self, source: u32) -> Vec<u32> {
+        let Some(streams) = usize::try_from(source).ok().and_then(|index| self.streams.get(index)) else {
+            return Vec::new();
+        };
+        if streams.contains_key(&(DataType::OrderBook, None)) {
+            return (0..u32::try_from(self.resyncs.len()).unwrap_or(u32::MAX)).collect();
+        }
+        let books = streams.keys().filter(|(kind, _)| *kind == DataType::OrderBook);
+        books.filter_map(|(_, instrument)| *instrument).collect()
+    }
+}
+
+fn streams_of(connection: &contract::Connection) -> HashMap<(DataType, Option<u32>), u32> {
+    let stream = |(index, stream): (usize, &contract::DataStream)| {
+        Some(((data_type(stream.data_type), stream.instrument), u32::try_from(index).ok()?))
+    };
+    connection.streams.iter().enumerate().filter_map(stream).collect()
+}
+
+const fn stream_key(payload: &Payload) -> (DataType, u32) {
+    match payload {
+        Payload::Trade(event) => (DataType::Trade, event.instrument),
+        Payload::Book(event) => (DataType::OrderBook, event.instrument),
+        Payload::FundingRate(event) => (DataType::FundingRate, event.instrument),
+        Payload::OpenInterest(event) => (DataType::OpenInterest, event.instrument),
+        Payload::Liquidation(event) => (DataType::Liquidation, event.instrument),
+        Payload::LsrTopPosition(event) => (DataType::LsrTopPosition, event.instrument),
+        Payload::LsrAllAccount(event) => (DataType::LsrAllAccount, event.instrument),
+        Payload::VolatilityIndex(event) => (DataType::VolatilityIndex, event.instrument),
+    }
+}

@@ -1,0 +1,139 @@
+//! `/coverage`: what arrives, and what is known to be missing.
+
+use std::collections::HashMap;
+
+use marketprism_book::State;
+use serde_json::{Value, json};
+
+use super::EdgeState;
+use super::health::phase_text;
+use crate::clock;
+use crate::coverage::stale_after;
+use crate::feed::{BookReport, FeedStatus, TradeReport};
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// The whole table.
+pub(super) fn coverage(state: &EdgeState) -> Value {
+    let now_ns = clock::now_ns();
+    let rows: Vec<Value> = state
+        .coverage
+        .rows(now_ns)
+        .into_iter()
+        .map(|row| {
+            json!({
+                "exchange": row.exchange,
+                "data_type": row.data_type.as_str(),
+                "last_success_ts": row.last_success_ns.map(|at| at / NANOS_PER_SECOND),
+                "age_seconds": row.age_seconds,
+                "threshold_seconds": stale_after(row.data_type).as_secs(),
+                "status": row.status,
+            })
+        })
+        .collect();
+    let queue = state.journal.status();
+    json!({
+        "edge": state.edge,
+        "region": state.region,
+        "coverage": rows,
+        "queue": {
+            "messages": queue.messages,
+            "bytes": queue.bytes,
+            "conflated": queue.conflated,
+            "dropped": queue.dropped.iter().sum::<u64>(),
+        },
+        "feeds": state.feeds.iter().map(|feed| feed_json(feed)).collect::<Vec<_>>(),
+    })
+}
+
+fn feed_json(feed: &FeedStatus) -> Value {
+    let report = feed.report();
+    let books: HashMap<u32, &BookReport> = report.books.iter().map(|book| (book.instrument, book)).collect();
+    let trades: HashMap<u32, &TradeReport> =
+        report.trades.iter().map(|trades| (trades.instrument, trades)).collect();
+    let instruments = feed.instruments();
+    let instruments: Vec<Value> = instruments
+        .iter()
+        .enumerate()
+        .map(|(index, instrument)| {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            json!({
+                "symbol": instrument.symbol,
+                "venue_symbol": instrument.venue_symbol,
+                "market_type": instrument.market_type.as_str(),
+                "orderbook": books.get(&index).map(|book| book_json(book)),
+                "trade_gaps": trades.get(&index).map(|trades| trades_json(trades)),
+            })
+        })
+        .collect();
+    json!({
+        "exchange": feed.exchange,
+        "state": phase_text(&feed.phase()),
+        "adapter": feed.adapter.id(),
+        "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "instruments": instruments,
+        "connections": connections_json(feed),
+    })
+}
+
+fn book_json(book: &BookReport) -> Value {
+    let gaps: Vec<Value> = book
+        .gaps
+        .iter()
+        .map(|gap| json!({ "expected": gap.expected, "got": gap.got, "at": gap.at_ns }))
+        .collect();
+    json!({
+        "state": state_text(book.state),
+        "epoch": book.epoch,
+        "updates": book.stats.applied,
+        "outdated": book.stats.outdated,
+        "conflated": book.conflated,
+        "gaps": book.stats.gaps,
+        "recent_gaps": gaps,
+    })
+}
+
+fn trades_json(trades: &TradeReport) -> Value {
+    let open: Vec<Value> =
+        trades.open.iter().map(|gap| json!({ "from": gap.from, "to": gap.to, "at": gap.at_ns })).collect();
+    json!({ "gaps": trades.gaps_seen, "missing": trades.missing, "open": open })
+}
+
+fn connections_json(feed: &FeedStatus) -> Vec<Value> {
+    let Some(sockets) = feed.sockets() else { return Vec::new() };
+    let connections = sockets.status().into_iter().map(|connection| {
+        let streams: Vec<Value> = connection
+            .streams
+            .iter()
+            .map(|stream| {
+                json!({
+                    "data_type": crate::envelope::data_type(stream.data_type).as_str(),
+                    "instrument": stream.instrument,
+                    "last_frame_age_ms": stream.last_frame_age.map(|age| u64::try_from(age.as_millis()).ok()),
+                    "silent": stream.silent,
+                })
+            })
+            .collect();
+        json!({
+            "name": connection.name,
+            "phase": format!("{:?}", connection.phase).to_lowercase(),
+            "generation": connection.generation,
+            "connected_since": connection.connected_since_ns,
+            "last_frame_at": connection.last_frame_at_ns,
+            "frames": connection.frames,
+            "reconnects": connection.reconnects,
+            "last_error": connection.last_error,
+            "streams": streams,
+        })
+    });
+    connections.collect()
+}
+
+/// The name of a book's state.
+pub(super) const fn state_text(state: State) -> &'static str {
+    match state {
+        State::WaitSnapshot => "WAIT_SNAPSHOT",
+        State::Syncing => "SYNCING",
+        State::Live => "LIVE",
+    }
+}

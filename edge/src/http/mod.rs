@@ -1,0 +1,10 @@
+//! What the edge tells about itself over HTTP.
+
+mod coverage;
+mod health;
+mod refresh;
+mod serve;
+mod state;
+
+pub use serve::{Bound, bind};
+pub use state::EdgeState;

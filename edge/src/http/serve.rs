@@ -1,0 +1,123 @@
+//! The two listeners.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::EdgeState;
+use super::{coverage, health, refresh};
+use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_REQUEST};
+use crate::metrics::Metrics;
+
+/// Both listeners, bound.
+#[derive(Debug)]
+pub struct Bound {
+    main: TcpListener,
+    metrics: TcpListener,
+}
+
+/// Binds both listeners, so that a port in use is an error of the start.
+pub async fn bind(listen: SocketAddr, metrics_listen: SocketAddr) -> anyhow::Result<Bound> {
+    let one = async |key: &str, address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("http.{key} cannot listen on {address}"))
+    };
+    let bound =
+        Bound { main: one("listen", listen).await?, metrics: one("metrics_listen", metrics_listen).await? };
+    let (main, metrics) = bound.addresses()?;
+    tracing::info!(%main, %metrics, "http listens");
+    Ok(bound)
+}
+
+impl Bound {
+    /// The addresses, with the ports that the system chose.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.main.local_addr()?, self.metrics.local_addr()?))
+    }
+
+    /// Serves until `stop`.
+    pub async fn serve(self, state: Arc<EdgeState>, stop: CancellationToken) {
+        let metrics_only = Router::new().route("/metrics", get(metrics_page)).with_state(Arc::clone(&state));
+        let all = Router::new()
+            .route("/health", get(health_page))
+            .route("/ready", get(ready_page))
+            .route("/metrics", get(metrics_page))
+            .route("/coverage", get(coverage_page))
+            .route("/adapters", get(adapters_page))
+            .with_state(state);
+        tokio::join!(listen(self.main, all, &stop), listen(self.metrics, metrics_only, &stop));
+    }
+}
+
+async fn listen(listener: TcpListener, router: Router, stop: &CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < HTTP_CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve_one(stream, router.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an http connection was not accepted");
+                    // Out of file descriptors most likely: give others time to close.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn serve_one(stream: TcpStream, router: Router) {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HTTP_REQUEST);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an http connection ended");
+    }
+}
+
+type Shared = State<Arc<EdgeState>>;
+
+async fn health_page(State(state): Shared) -> Response {
+    page(health::health(&state))
+}
+
+async fn ready_page(State(state): Shared) -> Response {
+    page(health::ready(&state))
+}
+
+async fn coverage_page(State(state): Shared) -> Json<Value> {
+    Json(coverage::coverage(&state))
+}
+
+async fn adapters_page(State(state): Shared) -> Json<Value> {
+    Json(health::adapters(&state))
+}
+
+async fn metrics_page(State(state): Shared) -> Response {
+    refresh::refresh(&state);
+    match state.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, Metrics::content_type())], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn page((good, body): (bool, Value)) -> Response {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}

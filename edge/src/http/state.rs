@@ -1,0 +1,32 @@
+//! What the HTTP listeners read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::coverage::Coverage;
+use crate::feed::FeedStatus;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::publisher::Link;
+
+/// What the HTTP listeners read. Nothing here is written by them.
+pub struct EdgeState {
+    /// Name of the edge.
+    pub edge: String,
+    /// Region of the edge.
+    pub region: String,
+    /// When it started.
+    pub started: Instant,
+    /// Time after the start in which trouble is forgiven.
+    pub grace: Duration,
+    /// Every feed.
+    pub feeds: Vec<Arc<FeedStatus>>,
+    /// What the broker confirmed.
+    pub coverage: Arc<Coverage>,
+    /// The queue.
+    pub journal: Arc<dyn Journal>,
+    /// The broker.
+    pub link: Arc<Link>,
+    /// Every metric.
+    pub metrics: Metrics,
+}

@@ -1,0 +1,131 @@
+//! What every journal offers. A journal in memory stands behind it, and one on disk can take its place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_nats::Subject;
+use bytes::Bytes;
+use marketprism_schema::{DataType, EventId};
+use tokio::sync::Notify;
+
+/// One event on its way to the broker.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Where it is published.
+    pub subject: Subject,
+    /// The id that lets the broker and the tables tell a copy.
+    pub event_id: EventId,
+    /// What it is: order books may be conflated, the rest may not.
+    pub data_type: DataType,
+    /// Row of the coverage table that an acknowledgement refreshes.
+    pub coverage: u16,
+    /// When the frame was received, nanoseconds since 1970.
+    pub received_at_ns: i64,
+    /// The encoded event.
+    pub payload: Bytes,
+}
+
+impl Record {
+    /// Bytes that count against the bounds: payload, subject and bookkeeping.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        const BOOKKEEPING: usize = 128;
+        self.payload.len().saturating_add(self.subject.len()).saturating_add(BOOKKEEPING)
+    }
+}
+
+/// A record's place in the journal; rises with each record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+/// A record that was read and is to be confirmed.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its place.
+    pub position: Position,
+    /// The record.
+    pub record: Record,
+}
+
+/// What happened to records when others were appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Order-book states that a newer one of the same book replaced. Nothing is lost: the newest is there.
+    pub conflated: u64,
+    /// Records lost because there was no room.
+    pub dropped: u64,
+}
+
+/// Counts and bounds, for metrics and health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JournalStatus {
+    /// Records that wait or are not confirmed.
+    pub messages: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// Records that nobody has read yet.
+    pub unread: u64,
+    /// Records appended since the start.
+    pub appended: u64,
+    /// Records confirmed since the start.
+    pub confirmed: u64,
+    /// See [`Appended::conflated`].
+    pub conflated: u64,
+    /// Records lost for want of room, by data type in the order of [`DataType::ALL`].
+    pub dropped: [u64; 8],
+    /// Times that a pipeline waited for room.
+    pub waits: u64,
+}
+
+/// Why a journal refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It was closed for the shutdown.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// A bounded queue of events. Nothing is freed before it is confirmed.
+pub trait Journal: Send + Sync {
+    /// Takes all of `records`, in order. May block for a bounded time when the journal is full; called from a pipeline's own thread.
+    fn append(&self, records: &mut Vec<Record>) -> Result<Appended, JournalError>;
+
+    /// Copies the next unread records to `out`: at most `messages_max`, and at most `bytes_max` in size but at least one.
+    fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<Entry>);
+
+    /// Frees records that are safe elsewhere (or counted as lost). Order does not matter; unknown positions are passed over.
+    fn confirm(&self, positions: &[Position]);
+
+    /// Told whenever there may be something to read.
+    fn readable(&self) -> &Notify;
+
+    /// Counts and bounds.
+    fn status(&self) -> JournalStatus;
+}
+
+/// Takes everything and keeps nothing: for recording, where the raw frames are what is kept.
+#[derive(Debug, Default)]
+pub struct Discard {
+    appended: AtomicU64,
+    readable: Notify,
+}
+
+impl Journal for Discard {
+    fn append(&self, records: &mut Vec<Record>) -> Result<Appended, JournalError> {
+        self.appended.fetch_add(u64::try_from(records.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        records.clear();
+        Ok(Appended::default())
+    }
+
+    fn read_next(&self, _messages_max: usize, _bytes_max: usize, _out: &mut Vec<Entry>) {}
+
+    fn confirm(&self, _positions: &[Position]) {}
+
+    fn readable(&self) -> &Notify {
+        &self.readable
+    }
+
+    fn status(&self) -> JournalStatus {
+        let appended = self.appended.load(Ordering::Relaxed);
+        JournalStatus { appended, confirmed: appended, ..JournalStatus::default() }
+    }
+}

@@ -1,0 +1,92 @@
+//! Every capacity and time limit of the edge, each with what happens when it is reached. What users may set stands in the
+//! configuration, with its default here.
+
+use std::time::Duration;
+
+/// Inputs between the sockets and one feed's pipeline. Full: the readers stop reading, so that the network pushes back; nothing is
+/// dropped here.
+pub const FEED_INPUTS_MAX: usize = 4_096;
+
+/// Inputs that the pipeline takes at once; 16 frames a call give most of what batching gains, 64 all of it.
+pub const INPUTS_PER_TURN_MAX: usize = 64;
+
+/// Longest time for which a pipeline waits for room in a full journal while acknowledgements still arrive. After it the oldest
+/// records are dropped, and counted.
+pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(2);
+
+/// Default of `publisher.queue_max_messages`: records that wait or are in flight. Full: see [`JOURNAL_ROOM_WAIT`].
+pub const QUEUE_MESSAGES_MAX: u64 = 200_000;
+
+/// Default of `publisher.queue_max_bytes`. Full: see [`JOURNAL_ROOM_WAIT`].
+pub const QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Default of `publisher.max_in_flight_messages`. Full: the publisher reads no more from the journal until acknowledgements come.
+pub const IN_FLIGHT_MESSAGES_MAX: u64 = 4_096;
+
+/// Default of `publisher.max_in_flight_bytes`. Full: as above.
+pub const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Records that the publisher takes from the journal at once.
+pub const PUBLISH_BATCH_MAX: usize = 256;
+
+/// Acknowledgements that the broker connection may hold for us: above the most in flight, so that none is dropped as slow.
+pub const ACKNOWLEDGEMENTS_MAX: usize = 262_144;
+
+/// Default of `publisher.ack_timeout_ms`. Passed: the message is published again under the same id.
+pub const ACK_TIMEOUT_MS: u64 = 5_000;
+
+/// Wait before a refused message is published again: doubles from the first to the last.
+pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// After a reconnect, messages sent before it are published again when no acknowledgement came for this long.
+pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
+
+/// How often deadlines of messages in flight are looked at.
+pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
+
+/// Event ids that each instrument remembers to tell copies (overlapping connections, a venue's repetition) from events. Full: the
+/// oldest is forgotten; storage still tells copies by event id.
+pub const RECENT_IDS_MAX: usize = 4_096;
+
+/// Holes in the trade ids of one instrument that are told in `/coverage`. Full: the oldest is dropped from the list; counters keep
+/// the sum.
+pub const TRADE_GAPS_MAX: usize = 64;
+
+/// Gaps of one book that are told in `/coverage`. Full: the oldest is dropped from the list; counters keep the sum.
+pub const BOOK_GAPS_MAX: usize = 16;
+
+/// Characters of a frame shown in a log line.
+pub const SNIPPET_CHARS_MAX: usize = 240;
+
+/// Least time between two log lines about the same kind of trouble; those between are counted in the next one.
+pub const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a pipeline tells its books' states to `/coverage` and the metrics.
+pub const STATUS_EVERY: Duration = Duration::from_millis(500);
+
+/// Waits between tries to start a feed: doubles from the first to the last.
+pub const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// Shutdown: time for the sockets to close politely. Passed: they are cut.
+pub const SOCKETS_STOP: Duration = Duration::from_secs(3);
+
+/// Shutdown: time for the pipelines to work off their inputs. Passed: the rest is counted as lost.
+pub const PIPELINES_DRAIN: Duration = Duration::from_secs(5);
+
+/// Shutdown: time for the last acknowledgements. Passed: what is left is counted as lost, and the exit code says so.
+pub const PUBLISHER_DRAIN: Duration = Duration::from_secs(10);
+
+/// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` says healthy with `grace`.
+pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
+
+/// Time that a new connection to the HTTP listeners may take for its request. Passed: it is closed.
+pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
+
+/// Size at which a recording goes on in a new file.
+pub const RECORDING_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How often a recording is flushed to its file.
+pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);
+
+/// Connections that each HTTP listener serves at once. Full: the next one waits in the system's queue.
+pub const HTTP_CONNECTIONS_MAX: usize = 128;

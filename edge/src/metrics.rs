@@ -1,0 +1,172 @@
+//! Every metric of the edge. Labels come from closed sets: exchanges, data types, reasons. Hot loops add once per batch.
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Upper bounds of the latency histograms, in seconds.
+const LATENCY_BUCKETS: [f64; 16] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+    30.0,
+];
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal $labels:tt),+ $(,)?) => {
+        /// Every metric of the edge.
+        #[derive(Debug, Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $type),+
+        }
+
+        impl Metrics {
+            /// Registers every metric.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                $(
+                    let $field = <$type as Family>::family($name, concat!($($help),+).trim(), &$labels)?;
+                    registry.register(Box::new($field.clone()))?;
+                )+
+                Ok(Self { registry, $($field),+ })
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Frames that could not be used and requests that failed, by reason.
+    collector_errors: IntCounterVec = "marketprism_collector_errors_total" ["exchange", "data_type", "code"],
+    /// When the broker last confirmed an event.
+    last_success: IntGaugeVec = "marketprism_collector_last_success_timestamp_seconds" ["exchange", "data_type"],
+    /// Frames received from sockets, polls and snapshot requests.
+    frames: IntCounterVec = "marketprism_edge_frames_total" ["exchange"],
+    /// Bytes of frames received.
+    frame_bytes: IntCounterVec = "marketprism_edge_frame_bytes_total" ["exchange"],
+    /// Events put into the queue.
+    events: IntCounterVec = "marketprism_edge_events_total" ["exchange", "data_type"],
+    /// Copies of events that were left out.
+    duplicates: IntCounterVec = "marketprism_edge_duplicate_events_total" ["exchange", "data_type"],
+    /// Frames or parts of them that hold nothing to publish, by reason.
+    ignored: IntCounterVec = "marketprism_edge_ignored_total" ["exchange", "reason"],
+    /// Holes seen in trade ids that rise by one.
+    trade_gaps: IntCounterVec = "marketprism_edge_trade_gaps_total" ["exchange"],
+    /// Trades that are missing now, by their ids.
+    trades_missing: IntGaugeVec = "marketprism_edge_trades_missing" ["exchange"],
+    /// Holes seen in the sequence of order books.
+    book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange"],
+    /// New starting states asked for, by reason.
+    book_resyncs: IntCounterVec = "marketprism_edge_orderbook_resyncs_total" ["exchange", "reason"],
+    /// Updates applied to live order books.
+    book_updates: IntCounterVec = "marketprism_edge_orderbook_updates_total" ["exchange"],
+    /// Order-book updates that were left out, by reason.
+    book_discarded: IntCounterVec = "marketprism_edge_orderbook_discarded_total" ["exchange", "reason"],
+    /// Order books by state.
+    books: IntGaugeVec = "marketprism_edge_orderbooks" ["exchange", "state"],
+    /// Whether a feed runs: it has its instruments and plan.
+    feed_running: IntGaugeVec = "marketprism_edge_feed_running" ["exchange"],
+    /// Connections that stand.
+    connections: IntGaugeVec = "marketprism_edge_connections" ["exchange", "state"],
+    /// What the sockets discarded, refused or had to do again, by reason.
+    socket_events: IntCounterVec = "marketprism_edge_socket_events_total" ["exchange", "what"],
+    /// Age of the newest frame of each connection, in milliseconds.
+    last_frame_age: IntGaugeVec = "marketprism_edge_last_frame_age_milliseconds" ["exchange", "connection"],
+    /// Faults of adapters, by cause. The instance is replaced after each.
+    adapter_faults: IntCounterVec = "marketprism_edge_adapter_faults_total" ["exchange", "cause"],
+    /// Instances made after a fault.
+    adapter_restarts: IntCounterVec = "marketprism_edge_adapter_restarts_total" ["exchange"],
+    /// Calls of adapters.
+    adapter_calls: IntCounterVec = "marketprism_edge_adapter_calls_total" ["exchange"],
+    /// Time spent in adapters, in microseconds.
+    adapter_micros: IntCounterVec = "marketprism_edge_adapter_microseconds_total" ["exchange"],
+    /// Frames in quarantine since the start.
+    quarantined: IntCounterVec = "marketprism_edge_quarantined_frames_total" ["exchange"],
+    /// Most memory that an adapter's instance had, in bytes.
+    adapter_memory: IntGaugeVec = "marketprism_edge_adapter_memory_bytes" ["exchange"],
+    /// Records in the queue, those in flight among them.
+    queue_messages: IntGauge = "marketprism_edge_queue_messages" [],
+    /// Bytes in the queue.
+    queue_bytes: IntGauge = "marketprism_edge_queue_bytes" [],
+    /// Events that were lost, by cause.
+    lost: IntCounterVec = "marketprism_edge_lost_events_total" ["data_type", "cause"],
+    /// Order-book states that a newer one replaced in the queue.
+    queue_conflated: IntCounter = "marketprism_edge_queue_conflated_total" [],
+    /// Times that a pipeline waited for room in the queue.
+    queue_waits: IntCounter = "marketprism_edge_queue_waits_total" [],
+    /// Messages sent to the broker, those sent again among them.
+    published: IntCounter = "marketprism_edge_published_total" [],
+    /// Messages that the broker stored.
+    acknowledged: IntCounter = "marketprism_edge_acknowledged_total" [],
+    /// Acknowledged messages that the broker had already.
+    acknowledged_duplicates: IntCounter = "marketprism_edge_acknowledged_duplicates_total" [],
+    /// Messages sent again, by reason.
+    republished: IntCounterVec = "marketprism_edge_republished_total" ["reason"],
+    /// Messages without an acknowledgement.
+    in_flight: IntGauge = "marketprism_edge_in_flight_messages" [],
+    /// Whether the broker is connected.
+    nats_connected: IntGauge = "marketprism_edge_nats_connected" [],
+    /// Connections made to the broker.
+    nats_connects: IntCounter = "marketprism_edge_nats_connects_total" [],
+    /// Time from one hop to the next, in seconds.
+    hop_seconds: HistogramVec = "marketprism_edge_hop_seconds" ["hop"],
+}
+
+impl Metrics {
+    /// The text form for scrapers.
+    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// Content type of the text form.
+    #[must_use]
+    pub const fn content_type() -> &'static str {
+        "text/plain; version=0.0.4"
+    }
+}
+
+/// Brings a counter to a total that is counted elsewhere.
+pub fn follow(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+/// A number as a gauge takes it.
+#[must_use]
+pub fn gauge(value: impl TryInto<i64>) -> i64 {
+    value.try_into().unwrap_or(i64::MAX)
+}
+
+trait Family: Sized {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error>;
+}
+
+impl Family for IntCounter {
+    fn family(name: &str, help: &str, _labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Family for IntGauge {
+    fn family(name: &str, help: &str, _labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(name, help)
+    }
+}
+
+impl Family for IntCounterVec {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for IntGaugeVec {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Family for HistogramVec {
+    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
+        Self::new(HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec()), labels)
+    }
+}

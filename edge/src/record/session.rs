@@ -1,0 +1,65 @@
+//! A recording from its start to its end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::{interval, sleep};
+
+use super::tap::Recorder;
+use crate::config::{Adapters, Config};
+use crate::feed::Tap;
+use crate::journal::Discard;
+use crate::limits::RECORDING_FLUSH;
+use crate::run::{Shared, Signals};
+
+/// Far enough for a recording without an end.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Records every feed of a configuration to `dir` until a signal, or for `limit`. Feeds run as in `run`, adapters and books included, so
+/// that snapshots are asked for when they are needed; nothing is published.
+pub async fn record(
+    config: Config,
+    adapters: &Adapters,
+    dir: &Path,
+    limit: Option<Duration>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    std::fs::create_dir_all(dir).with_context(|| format!("folder {}", dir.display()))?;
+    let shared = Shared::new(&config, Arc::new(Discard::default()))?;
+    let recorders: Vec<Arc<Recorder>> =
+        config.feeds.iter().map(|feed| Arc::new(Recorder::new(dir, &feed.exchange))).collect();
+    let mut feeds = shared.start_feeds(&config, adapters, |index| {
+        recorders.get(index).map(|recorder| Arc::clone(recorder) as Arc<dyn Tap>)
+    })?;
+    let end = sleep(limit.unwrap_or(FOR_EVER));
+    tokio::pin!(end);
+    let mut flush = interval(RECORDING_FLUSH);
+    let mut outcome = Ok(());
+    while outcome.is_ok() {
+        tokio::select! {
+            () = signals.next() => break,
+            () = &mut end => break,
+            _ = flush.tick() => outcome = flush_all(&recorders),
+        }
+    }
+    shared.stop.cancel();
+    tokio::select! {
+        () = async { while feeds.tasks.join_next().await.is_some() {} } => {}
+        () = signals.next() => tracing::warn!("a second signal: the last frames may be missing"),
+    }
+    let last = flush_all(&recorders);
+    let skipped: u64 = recorders.iter().map(|recorder| recorder.skipped()).sum();
+    if skipped > 0 {
+        tracing::warn!(skipped, "frames that are not text are not in the recording");
+    }
+    outcome.and(last)
+}
+
+fn flush_all(recorders: &[Arc<Recorder>]) -> anyhow::Result<()> {
+    for recorder in recorders {
+        recorder.flush().context("the recording cannot be written")?;
+    }
+    Ok(())
+}

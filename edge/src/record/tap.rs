@@ -1,0 +1,117 @@
+//! From what a feed receives to the lines of its recording.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use marketprism_schema::{Kind, Line};
+use marketprism_socket::Input;
+
+use super::files::Files;
+use crate::feed::{SourceMap, Tap};
+
+/// Writes down what one feed receives.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    files: Files,
+    /// Number of each socket in the recording: every generation of a connection is one.
+    numbers: HashMap<(u32, u64), u32>,
+    failure: Option<io::Error>,
+    /// Frames that a recording cannot hold because they are not text.
+    skipped: u64,
+}
+
+impl Recorder {
+    pub(super) fn new(dir: &Path, exchange: &str) -> Self {
+        let state =
+            State { files: Files::new(dir, exchange), numbers: HashMap::new(), failure: None, skipped: 0 };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands what is buffered to the system; gives the first error of all writes so far, once.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let flushed = state.files.flush();
+        state.failure.take().map_or(flushed, Err)
+    }
+
+    /// Frames that were not recorded because they are not text.
+    pub(super) fn skipped(&self) -> u64 {
+        self.lock().skipped
+    }
+}
+
+impl State {
+    fn write(&mut self, line: &Line<'_>) {
+        if let Err(error) = self.files.write(line) {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn number(&mut self, source: u32, generation: u64) -> u32 {
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX).saturating_add(1);
+        *self.numbers.entry((source, generation)).or_insert(next)
+    }
+
+    fn text<'a>(&mut self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+        let text = std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
+        self.skipped += u64::from(text.is_none());
+        text
+    }
+}
+
+impl Tap for Recorder {
+    fn answer(&self, url: &str, body: &[u8], at_ns: i64) {
+        let mut state = self.lock();
+        let Some(data) = state.text(body) else { return };
+        state.write(&Line {
+            at: at_ns,
+            kind: Kind::Rest,
+            conn: None,
+            url: Some(url.into()),
+            data: Some(data),
+        });
+    }
+
+    fn input(&self, input: &Input, sources: &SourceMap) {
+        let mut state = self.lock();
+        match input {
+            Input::Opened { source, generation, url, at_ns } => {
+                let conn = Some(state.number(*source, *generation));
+                let url = Some(Cow::Borrowed(url.as_str()));
+                state.write(&Line { at: *at_ns, kind: Kind::WsOpen, conn, url, data: None });
+            }
+            Input::Sent { source, generation, text, at_ns } => {
+                let conn = Some(state.number(*source, *generation));
+                let data = Some(Cow::Borrowed(text.as_str()));
+                state.write(&Line { at: *at_ns, kind: Kind::WsOut, conn, url: None, data });
+            }
+            Input::Frame(frame) => {
+                let Some(data) = state.text(&frame.data) else { return };
+                let at = frame.received_at_ns;
+                let line = match sources.url(frame.source) {
+                    Some(url) => {
+                        Line { at, kind: Kind::Rest, conn: None, url: Some(url.into()), data: Some(data) }
+                    }
+                    None => {
+                        let conn = Some(state.number(frame.source, frame.generation));
+                        Line { at, kind: Kind::WsIn, conn, url: None, data: Some(data) }
+                    }
+                };
+                state.write(&line);
+            }
+            Input::Closed { .. } | Input::Silent { .. } | Input::RequestFailed { .. } => {}
+        }
+    }
+}

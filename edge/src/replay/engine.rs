@@ -1,0 +1,271 @@
+//! The replay itself.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use marketprism_adapter_host::contract::{self, Feed, Instrument, Plan, Remark, ResyncAction};
+use marketprism_adapter_host::{
+    Adapter, FaultPolicy, FrameBatch, Limits, Outcome, PushError, Sandbox, Stats, Supervised,
+};
+use marketprism_schema::{DataType, Kind, Line};
+
+use super::answers::instrument_answers;
+use super::recording::Recordings;
+use super::targets::Targets;
+use crate::config::offered;
+use crate::envelope::{Envelope, Origin, contract_data_type};
+use crate::feed::{BooksPlan, Router, RouterPlan, book_settings, capability, listed_instruments};
+use crate::journal::Record;
+
+/// Stands for edge and region in replayed events.
+const REPLAY: &str = "replay";
+
+/// What to replay, and how.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// Exchange id.
+    pub exchange: String,
+    /// Empty: every data type that the adapter offers for the exchange.
+    pub data_types: Vec<DataType>,
+    /// Give the live book after each update.
+    pub every_update: bool,
+    /// Levels a side.
+    pub depth: u32,
+    /// Least time, by the recording's clock, between two states of one book.
+    pub publish_interval: Duration,
+    /// The recordings, in order.
+    pub recordings: Vec<PathBuf>,
+}
+
+/// What came of a replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Replay {
+    /// Frames given to the adapter.
+    pub frames: u64,
+    /// Events written.
+    pub events: u64,
+    /// Frames that the adapter calls malformed.
+    pub malformed: u64,
+    /// Frames on which the adapter faulted.
+    pub faults: u64,
+}
+
+/// One replay under way.
+struct Player<'a> {
+    options: &'a ReplayOptions,
+    adapter: Supervised,
+    router: Router,
+    answers: Targets,
+    /// The source number of each answer target.
+    answer_sources: Vec<u32>,
+    batch: FrameBatch,
+    /// File and line of each frame in the batch.
+    places: Vec<(usize, u64)>,
+    records: Vec<Record>,
+    last_ns: i64,
+    done: Replay,
+}
+
+impl Replay {
+    /// Writes the events of the recordings to `out`, and what is wrong with their frames to `trouble`.
+    pub fn run(
+        adapter: &Adapter,
+        options: &ReplayOptions,
+        out: &mut impl Write,
+        trouble: &mut impl Write,
+    ) -> anyhow::Result<Self> {
+        let feed = feed(adapter, options)?;
+        let mut player = Player::start(adapter, options, feed)?;
+        let recordings = Recordings::new(&options.recordings);
+        recordings.each(
+            |_| true,
+            |file, number, line| {
+                let Some(source) = player.source_of(line) else { return Ok(()) };
+                let data = line.data.as_deref().unwrap_or_default().as_bytes();
+                if player.batch.push(data, source, line.at) == Err(PushError::Full) {
+                    player.flush(&recordings, out, trouble)?;
+                    player.batch.push(data, source, line.at)?;
+                }
+                player.places.push((file, number));
+                Ok(())
+            },
+        )?;
+        player.flush(&recordings, out, trouble)?;
+        let last_ns = player.last_ns;
+        player.router.publish_rest(last_ns, &mut player.records);
+        player.write(out)?;
+        out.flush()?;
+        Ok(player.done)
+    }
+}
+
+/// What is asked of the adapter: every instrument, and the data types given or all that are offered.
+fn feed(adapter: &Adapter, options: &ReplayOptions) -> anyhow::Result<Feed> {
+    let Some(venue) = adapter.venue(&options.exchange) else {
+        let served: Vec<&str> = adapter.description().venues.iter().map(|v| v.exchange.as_str()).collect();
+        bail!(
+            "exchange {:?} is not served by {} (allowed: {})",
+            options.exchange,
+            adapter.id(),
+            served.join(", ")
+        );
+    };
+    let offered = offered(venue);
+    let names = || offered.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(kind) = options.data_types.iter().find(|kind| !offered.contains(kind)) {
+        bail!("data type {kind} is not offered for {} (allowed: {})", options.exchange, names());
+    }
+    let data_types = if options.data_types.is_empty() { &offered } else { &options.data_types };
+    Ok(Feed {
+        exchange: options.exchange.clone(),
+        symbols: Vec::new(),
+        market_types: Vec::new(),
+        data_types: data_types.iter().copied().map(contract_data_type).collect(),
+        depth: options.depth,
+        endpoints: Vec::new(),
+    })
+}
+
+impl<'a> Player<'a> {
+    fn start(adapter: &Adapter, options: &'a ReplayOptions, feed: Feed) -> anyhow::Result<Self> {
+        let limits = Arc::new(Limits::default());
+        let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
+        let requests = first.instrument_requests(&feed)?;
+        let answers = instrument_answers(&requests, &options.recordings)?;
+        let instruments = listed_instruments(&mut first, &feed, &answers)?;
+        // Nothing is skipped in a replay, however often the adapter faults: the same input gives the same output.
+        let policy = FaultPolicy {
+            consecutive_faults: u32::MAX,
+            fault_time: Duration::from_secs(u64::from(u32::MAX)),
+            ..FaultPolicy::default()
+        };
+        let supervised = Supervised::start(adapter, &limits, policy, feed, instruments, None)?;
+        let (answers, answer_sources) = answer_targets(supervised.plan());
+        let router = router(adapter, options, supervised.instruments())?;
+        Ok(Self {
+            options,
+            adapter: supervised,
+            router,
+            answers,
+            answer_sources,
+            batch: FrameBatch::new(),
+            places: Vec::new(),
+            records: Vec::new(),
+            last_ns: i64::MIN,
+            done: Replay::default(),
+        })
+    }
+
+    /// The source that a line stands for; nothing for lines that no source of the plan has. Messages of sockets stand for the first
+    /// connection: the recording's connections need not be those that the adapter would open today.
+    fn source_of(&self, line: &Line<'_>) -> Option<u32> {
+        match line.kind {
+            Kind::WsIn => Some(0),
+            Kind::Rest => self.answer_sources.get(self.answers.find(line.url.as_deref()?)?).copied(),
+            Kind::WsOpen | Kind::WsOut => None,
+        }
+    }
+
+    fn flush(
+        &mut self,
+        recordings: &Recordings<'_>,
+        out: &mut impl Write,
+        trouble: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        let Outcome { normalized, faults } = self.adapter.normalize(&self.batch);
+        let mut events = normalized.events.iter().peekable();
+        for (index, frame) in (0_u32..).zip(self.batch.iter()) {
+            let at_ns = frame.received_at_ns;
+            // What was due by the clock before this frame came.
+            self.router.publish_due(at_ns, &mut self.records);
+            while let Some(event) = events.next_if(|event| event.frame == index) {
+                let levels = &normalized.levels;
+                self.router.event(&event.payload, levels, at_ns, at_ns, &mut self.records);
+            }
+            for note in normalized.notes.iter().filter(|note| matches!(note.remark, Remark::RestartBook(_))) {
+                if let (Remark::RestartBook(instrument), true) = (&note.remark, note.frame == index)
+                    && let Some(books) = self.router.books()
+                {
+                    books.restart(*instrument, at_ns);
+                }
+            }
+            self.router.publish_due(at_ns, &mut self.records);
+            self.last_ns = self.last_ns.max(at_ns);
+        }
+        self.done.frames += u64::try_from(self.batch.len())?;
+        for note in &normalized.notes {
+            if let Remark::Malformed(malformed) = &note.remark {
+                self.done.malformed += 1;
+                let place = self.place(recordings, note.frame);
+                writeln!(trouble, "{place}: malformed at byte {}: {}", malformed.at, malformed.what)?;
+            }
+        }
+        for fault in &faults {
+            self.done.faults += 1;
+            let place = self.place(recordings, fault.frame);
+            writeln!(trouble, "{place}: the adapter faulted: {}", fault.cause.as_str())?;
+        }
+        self.batch.clear();
+        self.places.clear();
+        self.write(out)
+    }
+
+    fn write(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
+        for record in self.records.drain(..) {
+            self.done.events += 1;
+            out.write_all(&record.payload)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, recordings: &Recordings<'_>, frame: u32) -> String {
+        let place = usize::try_from(frame).ok().and_then(|index| self.places.get(index));
+        let (file, line) = place.copied().unwrap_or_default();
+        format!("{}:{line} ({})", recordings.path(file).display(), self.options.exchange)
+    }
+}
+
+/// Polls and snapshot requests of a plan, with their source numbers.
+fn answer_targets(plan: &Plan) -> (Targets, Vec<u32>) {
+    let polls = plan.polls.iter().map(|poll| Some(poll.request.url.as_str()));
+    let resyncs = plan.resyncs.iter().map(|resync| match &resync.action {
+        ResyncAction::Request(request) => Some(request.url.as_str()),
+        ResyncAction::Resubscribe(_) => None,
+    });
+    let first = plan.connections.len();
+    let found: Vec<(&str, u32)> = polls
+        .chain(resyncs)
+        .enumerate()
+        .filter_map(|(index, url)| Some((url?, u32::try_from(first + index).ok()?)))
+        .collect();
+    (Targets::new(found.iter().map(|(url, _)| *url)), found.iter().map(|(_, source)| *source).collect())
+}
+
+fn router(adapter: &Adapter, options: &ReplayOptions, instruments: &[Instrument]) -> anyhow::Result<Router> {
+    let books = capability(adapter, &options.exchange, DataType::OrderBook);
+    let plan = RouterPlan {
+        books: books.map(|capability: &contract::Capability| BooksPlan {
+            settings: book_settings(capability, options.depth),
+            instruments: instruments.len(),
+            resyncs: Vec::new(),
+            publish_interval: options.publish_interval,
+        }),
+        depth: options.depth,
+        contiguous_trade_ids: false,
+        // One line per event of the input, copies among them.
+        deduplicate: false,
+        every_update: options.every_update,
+    };
+    let origin = Origin {
+        edge: REPLAY.to_owned(),
+        region: REPLAY.to_owned(),
+        adapter: adapter.id().to_owned(),
+        exchange: options.exchange.clone(),
+    };
+    let envelope = Envelope::new(origin, instruments, [0; 8]).context("the adapter's symbols")?;
+    Ok(Router::new(plan, envelope, instruments.len()))
+}

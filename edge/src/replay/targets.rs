@@ -1,0 +1,97 @@
+//! Which request a recorded answer belongs to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use url::Url;
+
+/// Always tells requests of one path apart.
+const SYMBOL: &str = "symbol";
+
+/// Requests of one kind, told apart by path and by the parameters in which they differ. Host and the other parameters do not count: a
+/// recording may come from another server, or have asked for another depth.
+#[derive(Debug)]
+pub(super) struct Targets {
+    targets: Vec<Target>,
+    /// Per path: the parameters that tell its requests apart.
+    telling: BTreeMap<String, BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Target {
+    path: String,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Target {
+    fn parse(url: &str) -> Option<Self> {
+        let url = Url::parse(url).ok()?;
+        let parameters = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned()));
+        Some(Self { path: url.path().to_owned(), parameters: parameters.collect() })
+    }
+}
+
+impl Targets {
+    /// The requests in the order of their numbers. Addresses that do not parse match nothing.
+    pub(super) fn new<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
+        let empty = || Target { path: String::new(), parameters: BTreeMap::new() };
+        let targets: Vec<Target> = urls.map(|url| Target::parse(url).unwrap_or_else(empty)).collect();
+        let mut values: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
+        for target in &targets {
+            let of_path = values.entry(&target.path).or_default();
+            for (name, value) in &target.parameters {
+                of_path.entry(name).or_default().insert(value);
+            }
+        }
+        let differing = |parameters: BTreeMap<&str, BTreeSet<&str>>| -> BTreeSet<String> {
+            let telling = parameters.into_iter().filter(|(name, values)| *name == SYMBOL || values.len() > 1);
+            telling.map(|(name, _)| name.to_owned()).collect()
+        };
+        let telling =
+            values.into_iter().map(|(path, parameters)| (path.to_owned(), differing(parameters))).collect();
+        Self { targets, telling }
+    }
+
+    /// The number of the request that an answer from this address belongs to.
+    pub(super) fn find(&self, url: &str) -> Option<usize> {
+        let answer = Target::parse(url)?;
+        self.targets.iter().position(|target| self.fits(target, &answer))
+    }
+
+    fn fits(&self, target: &Target, answer: &Target) -> bool {
+        // A server may serve a venue's paths below a prefix.
+        let same_path = !target.path.is_empty() && answer.path.ends_with(&target.path);
+        let Some(telling) = self.telling.get(&target.path).filter(|_| same_path) else { return false };
+        telling.iter().all(|name| target.parameters.get(name) == answer.parameters.get(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an answer is given to the request of its path and symbol, whatever host, prefix and depth it was recorded with.
+    #[test]
+    fn answers_find_their_request() {
+        let urls = [
+            "https://a.example/api/v3/depth?symbol=AB&limit=5000",
+            "https://a.example/api/v3/depth?symbol=CD&limit=5000",
+            "https://a.example/api/v5/instruments?instType=SPOT",
+            "https://a.example/api/v5/instruments?instType=SWAP",
+            "https://a.example/api/v3/exchangeInfo",
+        ];
+        let targets = Targets::new(urls.into_iter());
+        for (url, found) in [
+            ("http://127.0.0.1:9/sim_spot/api/v3/depth?symbol=CD&limit=1000", Some(1)),
+            ("https://b.example/api/v3/depth?limit=10&symbol=AB", Some(0)),
+            ("https://b.example/api/v3/depth?symbol=EF", None),
+            ("https://b.example/api/v3/depth", None),
+            ("https://b.example/api/v5/instruments?instType=SWAP&x=1", Some(3)),
+            ("https://b.example/api/v5/instruments?instType=OPTION", None),
+            ("https://b.example/api/v3/exchangeInfo?permissions=SPOT", Some(4)),
+            ("https://b.example/xapi/v3/exchangeInfo", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(targets.find(url), found, "{url}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A configuration is refused with every error at once.
+
+use std::path::{Path, PathBuf};
+
+use marketprism_adapter_host::fixtures::{Kind, component};
+use marketprism_config::Document;
+use marketprism_edge::config::{Adapters, Config};
+
+fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let document = Document::parse("edge.toml", text, dir.to_owned(), variables).unwrap();
+    Config::read(document, &mut Adapters::default()).map_err(|error| error.to_string())
+}
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("good.wasm"), component(Kind::WellBehaved)).unwrap();
+    std::fs::write(dir.path().join("newer.wasm"), component(Kind::Contract("2.0.0"))).unwrap();
+    std::fs::write(dir.path().join("garbage.wasm"), b"garbage").unwrap();
+    dir
+}
+
+fn good(dir: &Path) -> String {
+    format!(
+        "[edge]\nname = \"edge-1\"\nregion = \"here\"\ndata_dir = {:?}\n\
+         [[feed]]\nexchange = \"sim_hostile\"\nadapter = {:?}\nsymbols = [\"BTC-USDT\"]\ndata_types = [\"trade\"]\n",
+        dir.join("data"),
+        dir.join("good.wasm"),
+    )
+}
+
+/// Goal: a small configuration is enough, and the rest has the documented defaults.
+#[test]
+fn a_small_configuration_is_enough() {
+    let dir = folder();
+    let config = read(&good(dir.path()), dir.path(), &[]).unwrap();
+    assert_eq!((config.name.as_str(), config.region.as_str()), ("edge-1", "here"));
+    assert_eq!(config.http.listen.port(), 8087);
+    assert_eq!(config.http.metrics_listen.port(), 9093);
+    assert_eq!(config.publisher.in_flight_messages, 4_096);
+    assert_eq!(config.publisher.queue_bytes, 64 << 20);
+    assert_eq!(config.sandbox.call_deadline.as_millis(), 100);
+    assert_eq!((config.feeds[0].depth, config.feeds[0].publish_interval.as_millis()), (400, 100));
+}
+
+/// Goal: values come from the environment, lists too.
+#[test]
+fn the_environment_overrides_the_file() {
+    let dir = folder();
+    let variables = [
+        ("MARKETPRISM_NATS_URL", "nats://broker:1"),
+        ("NATS_URL", "nats://other:1"),
+        ("MARKETPRISM_EDGE__NAME", "edge-2"),
+        ("MARKETPRISM_FEED__0__SYMBOLS", "A-B, C-D"),
+    ];
+    let config = read(&good(dir.path()), dir.path(), &variables).unwrap();
+    assert_eq!(config.nats.urls, ["nats://broker:1"]);
+    assert_eq!(config.name, "edge-2");
+    assert_eq!(config.feeds[0].symbols, ["A-B", "C-D"]);
+}
+
+/// Goal: unknown keys, wrong types, bad values, missing files, wrong adapters and overlapping feeds are all in one message.
+#[test]
+fn every_error_is_named_at_once() {
+    let dir = folder();
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    let text = format!(
+        "[edge]\nname = \"Edge 1\"\nregin = \"here\"\ndata_dir = {data:?}\n\
+         [publisher]\nmax_in_flight_messages = \"many\"\nack_timeout_ms = 1\n\
+         [http]\nlisten = \"nowhere\"\n\
+         [[feed]]\nexchange = \"sim_hostile\"\nadapter = {good:?}\nsymbols = [\"BTC-USDT\", \"BTC-USDT\"]\n\
+         data_types = [\"trade\", \"orderbok\", \"volatility_index\"]\nmarket_types = [\"options\"]\n\
+         [feed.endpoints]\nwss = \"ws://x\"\n\
+         [[feed]]\nexchange = \"sim_hostile\"\nadapter = {good:?}\nsymbols = [\"BTC-USDT\"]\ndata_types = [\"trade\"]\n\
+         [[feed]]\nexchange = \"elsewhere\"\nadapter = {good:?}\nsymbols = []\ndata_types = [\"trade\"]\n\
+         [[feed]]\nexchange = \"x\"\nadapter = {missing:?}\nsymbols = [\"A-B\"]\ndata_types = [\"trade\"]\n\
+         [[feed]]\nexchange = \"x\"\nadapter = {newer:?}\nsymbols = [\"C-D\"]\ndata_types = [\"trade\"]\n\
+         [[feed]]\nexchange = \"x\"\nadapter = {garbage:?}\nsymbols = [\"E-F\"]\ndepth = 0\n",
+        data = path("data"),
+        good = path("good.wasm"),
+        missing = path("missing.wasm"),
+        newer = path("newer.wasm"),
+        garbage = path("garbage.wasm"),
+    );
+    let message = read(&text, dir.path(), &[("MARKETPRISM_EDGE__COLOUR", "red")]).unwrap_err();
+    for part in [
+        "edge.name: is \"Edge 1\"",
+        "edge.region: is missing",
+        "edge.regin: is no known key",
+        "publisher.max_in_flight_messages: is of type string",
+        "publisher.ack_timeout_ms: is \"1\"",
+        "http.listen: \"nowhere\"",
+        "feed[0].symbols: names \"BTC-USDT\" twice",
+        "feed[0].data_types: names \"orderbok\"",
+        "feed[0].data_types: \"volatility_index\" is not offered for sim_hostile",
+        "feed[0].market_types: \"options\" is not offered for sim_hostile",
+        "feed[0].endpoints: \"wss\" is no endpoint of sim_hostile (allowed: ws)",
+        "feed[1].symbols: \"BTC-USDT\" is collected by feed[0] already",
+        "feed[2].symbols: is missing or empty",
+        "feed[2].exchange: \"elsewhere\" is not served by sim-hostile@",
+        "feed[3].adapter: ",
+        "missing.wasm",
+        "feed[4].adapter: ",
+        "adapter targets contract 2.0.0, this edge supports 1.x",
+        "feed[5].adapter: ",
+        "is not a WebAssembly component",
+        "feed[5].data_types: is missing or empty",
+        "feed[5].depth: is \"0\"",
+        "MARKETPRISM_EDGE__COLOUR: overrides",
+    ] {
+        assert!(message.contains(part), "{part:?} is not in:\n{message}");
+    }
+}

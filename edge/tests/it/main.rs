@@ -1,0 +1,8 @@
+//! What the edge promises, tested through its public parts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod configuration;
+mod nats_server;
+mod pages;
+mod publishing;
+mod routing;

@@ -1,0 +1,106 @@
+//! What the edge tells about itself over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
+use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_edge::clock;
+use marketprism_edge::coverage::Coverage;
+use marketprism_edge::feed::FeedStatus;
+use marketprism_edge::http::{EdgeState, bind};
+use marketprism_edge::journal::{Journal, MemoryJournal, MemoryLimits, Record};
+use marketprism_edge::metrics::Metrics;
+use marketprism_edge::publisher::Link;
+use marketprism_schema::{DataType, EventId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
+}
+
+fn state(grace: Duration) -> EdgeState {
+    let engine = Engine::new(None).unwrap();
+    let adapter = Adapter::from_bytes(&engine, &component(Kind::WellBehaved), &Limits::default()).unwrap();
+    let coverage = Arc::new(Coverage::default());
+    let trade = coverage.row(EXCHANGE, DataType::Trade);
+    coverage.row(EXCHANGE, DataType::OrderBook);
+    coverage.confirmed([trade].into_iter(), clock::now_ns());
+    let journal = MemoryJournal::new(MemoryLimits { messages: 10, bytes: 1 << 20 });
+    let record = Record {
+        subject: "trade.sim_hostile.spot.A-B".into(),
+        event_id: EventId(1),
+        data_type: DataType::Trade,
+        coverage: trade,
+        received_at_ns: 0,
+        payload: Bytes::from_static(b"{}"),
+    };
+    journal.append(&mut vec![record]).unwrap();
+    EdgeState {
+        edge: "edge-1".into(),
+        region: "here".into(),
+        started: Instant::now(),
+        grace,
+        feeds: vec![Arc::new(FeedStatus::new(EXCHANGE, &[DataType::Trade], adapter))],
+        coverage,
+        journal: Arc::new(journal),
+        link: Arc::new(Link::default()),
+        metrics: Metrics::new().unwrap(),
+    }
+}
+
+/// Goal: health forgives trouble in the grace time only and names every reason; the other pages tell what they promise; the metrics
+/// listener serves metrics alone.
+#[tokio::test]
+async fn pages_tell_the_state() {
+    for (grace, status) in [(Duration::from_secs(60), 200), (Duration::ZERO, 503)] {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = bind(local, local).await.unwrap();
+        let (main, metrics) = bound.addresses().unwrap();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(bound.serve(Arc::new(state(grace)), stop.clone()));
+        let (health_status, health) = get(main, "/health").await;
+        assert_eq!(health_status, status, "{health}");
+        assert_eq!(health.contains("\"grace\":true"), status == 200);
+        for reason in ["nats is not connected", "sim_hostile: starting", "sim_hostile orderbook: missing"] {
+            assert!(health.contains(reason), "{reason:?} is not in {health}");
+        }
+        assert!(!health.contains("trade: "), "{health}");
+        let (ready_status, ready) = get(main, "/ready").await;
+        assert_eq!(ready_status, 503);
+        assert!(ready.contains("nats is not connected"), "{ready}");
+        let (_, coverage) = get(main, "/coverage").await;
+        let coverage: serde_json::Value = serde_json::from_str(&coverage).unwrap();
+        assert_eq!(coverage["coverage"][0]["status"], "ok");
+        assert_eq!(coverage["coverage"][0]["threshold_seconds"], 60);
+        assert_eq!(coverage["coverage"][1]["status"], "missing");
+        assert_eq!(coverage["coverage"][1]["last_success_ts"], serde_json::Value::Null);
+        let (_, adapters) = get(main, "/adapters").await;
+        assert!(
+            adapters.contains("\"name\":\"sim-hostile\"") && adapters.contains("\"digest\":"),
+            "{adapters}"
+        );
+        for address in [main, metrics] {
+            let (metrics_status, text) = get(address, "/metrics").await;
+            assert_eq!(metrics_status, 200);
+            let name = "marketprism_collector_last_success_timestamp_seconds";
+            let labels = "{data_type=\"trade\",exchange=\"sim_hostile\"}";
+            assert!(text.contains(&format!("{name}{labels} ")), "{text}");
+            assert!(text.contains("marketprism_edge_queue_messages 1\n"), "{text}");
+        }
+        assert_eq!(get(metrics, "/health").await.0, 404);
+        stop.cancel();
+        served.await.unwrap();
+    }
+}
