@@ -1,2 +1,58 @@
-//! marketprism-adapter-build.
-fn main() {}
+//! `marketprism-adapter-build [--out DIR] [NAME...]`.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use marketprism_adapter_build::{Options, build};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Builds adapters as WebAssembly components and prints name, size, SHA-256 digest and file of each.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Adapters to build, by the name of their folder; all when none is named.
+    names: Vec<String>,
+    /// Where the components go; relative to the workspace.
+    #[arg(long, default_value = "target/adapters")]
+    out: PathBuf,
+    /// Cargo's folder for this build, apart from the workspace's own so that neither waits for the other.
+    #[arg(long, default_value = "target/adapters-build")]
+    target_dir: PathBuf,
+    /// The workspace; found from the current folder upwards when not given.
+    #[arg(long)]
+    root: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to report to when even this fails.
+            let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let options = Options {
+        names: arguments.names,
+        out: arguments.out,
+        target_dir: arguments.target_dir,
+        root: arguments.root,
+    };
+    for built in build(&options)? {
+        let mut stdout = std::io::stdout().lock();
+        writeln!(
+            stdout,
+            "{}  {} bytes  sha256:{}  {}",
+            built.name,
+            built.size,
+            built.digest,
+            built.file.display()
+        )
+        .context("standard output")?;
+    }
+    Ok(())
+}

@@ -1,1 +1,30 @@
-//! marketprism-adapter-sdk.
+//! What an adapter author needs.
+//!
+//! An adapter is a type that implements [`Adapter`] and is exported with [`export_adapter!`]. It reads a
+//! venue's frames with a [`Cursor`], keeps numbers exact with [`decimal`], names instruments with [`symbol`]
+//! and [`InstrumentTable`], and hands back what the frames mean through an [`Output`]. The same code compiles
+//! to a WebAssembly component and natively, so that tests and benchmarks can run it without a sandbox.
+
+mod adapter;
+pub mod bindings;
+mod cursor;
+pub mod decimal;
+mod feed;
+mod instruments;
+pub mod log;
+mod output;
+mod skip;
+mod strings;
+mod swar;
+pub mod symbol;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod types;
+
+pub use adapter::Adapter;
+pub use cursor::{Cursor, Fault, Scan, key};
+pub use decimal::{DecimalError, Scale};
+pub use feed::{Endpoints, check_feed, closest, data_type_name, market_type_name, refusal};
+pub use instruments::InstrumentTable;
+pub use output::{Frame, Output, each_frame, not_loaded};
+pub use types::*;

@@ -1,0 +1,168 @@
+//! Names of data streams: what they carry and which path serves them.
+
+use crate::exchange::Exchange;
+use marketprism_adapter_sdk::DataType;
+
+/// What a stream of this name carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Changes of an order book.
+    DiffDepth,
+    /// The venue will close the connection.
+    Shutdown,
+    /// Something that no data type of this adapter needs.
+    NotNeeded,
+    /// Nothing that the adapter knows.
+    Unknown,
+}
+
+/// A path of the venue's socket address that serves some kinds of streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) name: &'static str,
+    pub(crate) path: &'static str,
+}
+
+const SPOT: Route = Route { name: "stream", path: "/stream" };
+const PUBLIC: Route = Route { name: "public", path: "/public/stream" };
+const MARKET: Route = Route { name: "market", path: "/market/stream" };
+
+/// The kind in a stream's name for a data type, or none when it is not offered.
+pub(crate) fn kind(exchange: Exchange, data_type: DataType) -> Option<&'static str> {
+    match (exchange, data_type) {
+        (Exchange::Spot, DataType::Trade) => Some("trade"),
+        (Exchange::UsdM, DataType::Trade) => Some("aggTrade"),
+        (_, DataType::Orderbook) => Some("depth@100ms"),
+        _ => None,
+    }
+}
+
+/// The path that serves this kind of stream. A kind on the wrong path is confirmed by the venue and then
+/// stays silent, so there is no default.
+pub(crate) fn route(exchange: Exchange, kind: &str) -> Option<Route> {
+    match (exchange, kind) {
+        (Exchange::Spot, "trade" | "aggTrade" | "depth@100ms") => Some(SPOT),
+        (Exchange::UsdM, "depth@100ms") => Some(PUBLIC),
+        (Exchange::UsdM, "aggTrade" | "markPrice@1s" | "forceOrder") => Some(MARKET),
+        _ => None,
+    }
+}
+
+/// What the stream of this name carries when its messages do not say so themselves, or say it ambiguously.
+pub(crate) fn content(name: &[u8]) -> Content {
+    if name.ends_with(b"@depth@100ms") {
+        return Content::DiffDepth;
+    }
+    let kind = match name.strip_prefix(b"!") {
+        Some(b"serverShutdown") => return Content::Shutdown,
+        Some(kind) => kind,
+        None => match name.iter().position(|byte| *byte == b'@') {
+            Some(at) => name.get(at + 1..).unwrap_or(&[]),
+            None => return Content::Unknown,
+        },
+    };
+    let kind = kind.split(|byte| *byte == b'@').next().unwrap_or(&[]);
+    if kind == b"depth" {
+        return Content::DiffDepth;
+    }
+    if NOT_NEEDED.iter().any(|known| kind.starts_with(known.as_bytes())) {
+        Content::NotNeeded
+    } else {
+        Content::Unknown
+    }
+}
+
+/// Beginnings of the kinds that the venue documents and no data type of this adapter needs.
+const NOT_NEEDED: [&str; 18] = [
+    "depth",
+    "rpiDepth",
+    "bookTicker",
+    "kline_",
+    "continuousKline_",
+    "miniTicker",
+    "ticker",
+    "markPrice",
+    "forceOrder",
+    "avgPrice",
+    "referencePrice",
+    "blockTrade",
+    "contractInfo",
+    "assetIndex",
+    "compositeIndex",
+    "tradingSession",
+    "indexPrice",
+    "arr",
+];
+
+/// Event names (`e`) of messages that no data type of this adapter needs.
+pub(crate) fn not_needed_event(event: &str) -> bool {
+    const KNOWN: [&str; 20] = [
+        "bookTicker",
+        "kline",
+        "continuous_kline",
+        "24hrMiniTicker",
+        "24hrTicker",
+        "1hTicker",
+        "4hTicker",
+        "1dTicker",
+        "markPriceUpdate",
+        "forceOrder",
+        "avgPrice",
+        "referencePrice",
+        "blockTrade",
+        "contractInfo",
+        "assetIndexUpdate",
+        "compositeIndex",
+        "tradingSession",
+        "indexPriceUpdate",
+        "rpiDepthUpdate",
+        "kline_1s",
+    ];
+    KNOWN.contains(&event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a stream is known by its name. Method: a name of every documented kind.
+    #[test]
+    fn names_tell_the_content() {
+        for name in ["btcusdt@depth", "btcusdt@depth@100ms", "btcusdt@depth@500ms", "btcusdt@depth@0ms"] {
+            assert_eq!(content(name.as_bytes()), Content::DiffDepth, "{name}");
+        }
+        for name in [
+            "btcusdt@depth5",
+            "btcusdt@depth20@100ms",
+            "btcusdt@rpiDepth@500ms",
+            "btcusdt@bookTicker",
+            "!bookTicker",
+            "!ticker@arr",
+            "!markPrice@arr@1s",
+            "btcusdt@kline_1m",
+            "btcusdt_perpetual@continuousKline_1m",
+            "!forceOrder@arr",
+        ] {
+            assert_eq!(content(name.as_bytes()), Content::NotNeeded, "{name}");
+        }
+        assert_eq!(content(b"!serverShutdown"), Content::Shutdown);
+        for name in ["", "btcusdt", "btcusdt@new", "!new"] {
+            assert_eq!(content(name.as_bytes()), Content::Unknown, "{name}");
+        }
+    }
+
+    // Goal: no stream goes to a path that would stay silent. Method: the routing table of the venue, both
+    // ways.
+    #[test]
+    fn every_subscribed_kind_has_its_route() {
+        let path = |exchange, data_type| {
+            kind(exchange, data_type).and_then(|kind| route(exchange, kind)).unwrap().path
+        };
+        assert_eq!(path(Exchange::Spot, DataType::Trade), "/stream");
+        assert_eq!(path(Exchange::Spot, DataType::Orderbook), "/stream");
+        assert_eq!(path(Exchange::UsdM, DataType::Trade), "/market/stream");
+        assert_eq!(path(Exchange::UsdM, DataType::Orderbook), "/public/stream");
+        assert_eq!(route(Exchange::UsdM, "trade"), None);
+        assert_eq!(kind(Exchange::Spot, DataType::FundingRate), None);
+    }
+}

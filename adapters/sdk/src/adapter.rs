@@ -1,0 +1,96 @@
+//! The trait that an adapter implements, and its export as a component.
+
+use crate::types::{Answer, Description, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request};
+
+/// An adapter loaded with a feed. Every function is a pure function of what it was given.
+pub trait Adapter: Sized + 'static {
+    /// Who the adapter is and what it can do.
+    fn describe() -> Description;
+
+    /// The requests whose answers [`Adapter::instruments`] needs for this feed.
+    ///
+    /// # Errors
+    /// The field of the feed that the adapter cannot serve.
+    fn instrument_requests(feed: &Feed) -> Result<Vec<Request>, Refusal>;
+
+    /// The instruments of the feed, in a fixed order. The answers are the adapter's to consume: they can be
+    /// large.
+    ///
+    /// # Errors
+    /// A symbol that the venue does not list, or an answer that cannot be read.
+    fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal>;
+
+    /// An instance for this feed: from here on an instrument is named by its position in the list.
+    ///
+    /// # Errors
+    /// The field of the feed that the adapter cannot serve.
+    fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Self, Refusal>;
+
+    /// The input and output that the feed needs.
+    ///
+    /// # Errors
+    /// The field of the feed that the adapter cannot serve.
+    fn plan(&self) -> Result<Plan, Refusal>;
+
+    /// Turns frames into events.
+    fn normalize(&mut self, frames: &Frames) -> Normalized;
+}
+
+/// Exports a type that implements [`Adapter`] as the component. Does nothing in a native build.
+#[macro_export]
+macro_rules! export_adapter {
+    ($adapter:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, missing_docs)]
+        const _: () = {
+            struct Component;
+
+            ::std::thread_local! {
+                static LOADED: ::core::cell::RefCell<Option<$adapter>> =
+                    const { ::core::cell::RefCell::new(None) };
+            }
+
+            impl $crate::bindings::exports::marketprism::adapter::adapter::Guest for Component {
+                fn describe() -> $crate::Description {
+                    <$adapter as $crate::Adapter>::describe()
+                }
+
+                fn instrument_requests(feed: $crate::Feed) -> Result<Vec<$crate::Request>, $crate::Refusal> {
+                    <$adapter as $crate::Adapter>::instrument_requests(&feed)
+                }
+
+                fn instruments(
+                    feed: $crate::Feed,
+                    answers: Vec<$crate::Answer>,
+                ) -> Result<Vec<$crate::Instrument>, $crate::Refusal> {
+                    <$adapter as $crate::Adapter>::instruments(&feed, answers)
+                }
+
+                fn load(
+                    feed: $crate::Feed,
+                    instruments: Vec<$crate::Instrument>,
+                ) -> Result<(), $crate::Refusal> {
+                    let loaded = <$adapter as $crate::Adapter>::load(feed, instruments)?;
+                    LOADED.set(Some(loaded));
+                    Ok(())
+                }
+
+                fn plan() -> Result<$crate::Plan, $crate::Refusal> {
+                    LOADED.with_borrow(|loaded| match loaded {
+                        Some(adapter) => $crate::Adapter::plan(adapter),
+                        None => Err($crate::refusal("plan", "not loaded", "a call of `load` first")),
+                    })
+                }
+
+                fn normalize(frames: $crate::Frames) -> $crate::Normalized {
+                    LOADED.with_borrow_mut(|loaded| match loaded {
+                        Some(adapter) => $crate::Adapter::normalize(adapter, &frames),
+                        None => $crate::not_loaded(&frames),
+                    })
+                }
+            }
+
+            $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+    };
+}

@@ -1,0 +1,378 @@
+//! A cursor over the bytes of a JSON text.
+//!
+//! It reads straight from the venue's bytes: no tree, no copies, no allocation. Every function accepts any
+//! valid JSON form (whitespace, escapes, any key order by the caller's loop); the form that venues really
+//! send is the fast way through it.
+
+use crate::decimal::{self, Scale, factor};
+use crate::strings;
+use crate::swar::{digit_run, digits_value, word};
+use crate::types::Decimal;
+
+/// Input that does not follow the rules: the byte offset in the frame, and what was expected there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Byte offset.
+    pub at: usize,
+    /// What was expected.
+    pub what: &'static str,
+}
+
+/// What a read gives.
+pub type Scan<T> = Result<T, Fault>;
+
+/// A short key as one number, to match on: at most eight bytes, the first one lowest.
+pub const fn key(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    assert!(bytes.len() <= 8, "short keys have at most 8 bytes");
+    let mut packed = 0;
+    let mut index = bytes.len();
+    while index > 0 {
+        index -= 1;
+        // In a constant: a wrong index does not compile.
+        #[allow(clippy::indexing_slicing)]
+        {
+            packed = packed << 8 | bytes[index] as u64;
+        }
+    }
+    packed
+}
+
+/// A position in the bytes of a JSON text.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor<'a> {
+    rest: &'a [u8],
+    length: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor at the start of a text.
+    #[inline(always)]
+    pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { rest: bytes, length: bytes.len() }
+    }
+
+    /// Byte offset from the start.
+    #[inline(always)]
+    pub fn at(&self) -> usize {
+        self.length - self.rest.len()
+    }
+
+    /// The bytes that are still to be read.
+    #[inline(always)]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// A fault at this position.
+    #[cold]
+    pub fn fault<T>(&self, what: &'static str) -> Scan<T> {
+        Err(Fault { at: self.at(), what })
+    }
+
+    /// Moves over `count` bytes, or to the end when fewer are left.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.rest = self.rest.get(count..).unwrap_or(&[]);
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_rest(&mut self, rest: &'a [u8]) {
+        self.rest = rest;
+    }
+
+    /// Takes exactly these bytes when they come next.
+    #[inline(always)]
+    pub fn literal<const N: usize>(&mut self, text: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk::<N>() {
+            Some((start, rest)) if start == text => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The next byte that is not whitespace, without taking it; 0 at the end.
+    #[inline(always)]
+    pub fn peek(&mut self) -> u8 {
+        match self.rest.first() {
+            Some(byte) if *byte > b' ' => *byte,
+            _ => self.peek_past_whitespace(),
+        }
+    }
+
+    #[cold]
+    fn peek_past_whitespace(&mut self) -> u8 {
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let end = self.rest.iter().position(|byte| !blank(byte)).unwrap_or(self.rest.len());
+        self.advance(end);
+        self.rest.first().copied().unwrap_or(0)
+    }
+
+    /// Takes this byte, after whitespace, when it comes next.
+    #[inline(always)]
+    pub fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == byte && byte != 0;
+        if found {
+            self.advance(1);
+        }
+        found
+    }
+
+    /// Takes this byte, after whitespace.
+    ///
+    /// # Errors
+    /// Another byte, or the end.
+    #[inline(always)]
+    pub fn expect(&mut self, byte: u8, what: &'static str) -> Scan<()> {
+        if self.take(byte) { Ok(()) } else { self.fault(what) }
+    }
+
+    /// Nothing but whitespace is left.
+    ///
+    /// # Errors
+    /// Something is left.
+    #[inline(always)]
+    pub fn end(&mut self) -> Scan<()> {
+        self.peek();
+        if self.rest.is_empty() { Ok(()) } else { self.fault("end of the text") }
+    }
+
+    /// Goes to the next member of an object or element of an array that `close` ends: true when there is one.
+    /// `first` must be true before the first member and is kept by the function.
+    ///
+    /// # Errors
+    /// Neither a comma nor `close` follows.
+    #[inline(always)]
+    pub fn more(&mut self, close: u8, first: &mut bool) -> Scan<bool> {
+        let next = self.peek();
+        if next == close {
+            // `[1,]` never gets here: after a comma the caller must read a value.
+            self.advance(1);
+            return Ok(false);
+        }
+        if *first {
+            *first = false;
+            return Ok(true);
+        }
+        self.expect(b',', "`,` or the end of the object or array")?;
+        Ok(true)
+    }
+
+    /// The next key of an object with its colon, packed as [`key`] does; 0 for one longer than eight bytes.
+    ///
+    /// # Errors
+    /// No string, or no colon after it.
+    #[inline(always)]
+    pub fn short_key(&mut self) -> Scan<u64> {
+        if let Some(first) = word(self.rest) {
+            // `"k":` and `"kk":` are what hot messages are made of.
+            if first & 0xffff_00ff == 0x3a22_0022 && plain_key_byte(first >> 8) {
+                self.advance(4);
+                return Ok(first >> 8 & 0xff);
+            }
+            if first & 0xff_ff00_00ff == 0x3a_2200_0022
+                && plain_key_byte(first >> 8)
+                && plain_key_byte(first >> 16)
+            {
+                self.advance(5);
+                return Ok(first >> 8 & 0xffff);
+            }
+        }
+        self.any_short_key()
+    }
+
+    #[inline(never)]
+    fn any_short_key(&mut self) -> Scan<u64> {
+        let text = self.key_text()?;
+        let bytes = text.as_bytes();
+        if bytes.len() > 8 {
+            return Ok(0);
+        }
+        Ok(bytes.iter().rev().fold(0, |packed, byte| packed << 8 | u64::from(*byte)))
+    }
+
+    /// The next key of an object, with its colon.
+    ///
+    /// # Errors
+    /// No string, or no colon after it.
+    pub fn key_text(&mut self) -> Scan<std::borrow::Cow<'a, str>> {
+        let text = self.text("a key")?;
+        self.expect(b':', "`:`")?;
+        Ok(text)
+    }
+
+    /// A string, unescaped; borrowed where it holds no escapes.
+    ///
+    /// # Errors
+    /// No string, an unfinished one, a wrong escape, invalid UTF-8.
+    pub fn text(&mut self, what: &'static str) -> Scan<std::borrow::Cow<'a, str>> {
+        strings::text(self, what)
+    }
+
+    /// The bytes of a string that holds no escape, control character or invalid UTF-8; none, without moving,
+    /// for any other value.
+    #[inline(always)]
+    pub fn plain_text(&mut self) -> Option<&'a [u8]> {
+        self.peek();
+        strings::plain(self)
+    }
+
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// Anything else.
+    #[inline(always)]
+    pub fn boolean(&mut self, what: &'static str) -> Scan<bool> {
+        self.peek();
+        if self.literal(b"true") {
+            Ok(true)
+        } else if self.literal(b"false") {
+            Ok(false)
+        } else {
+            self.fault(what)
+        }
+    }
+
+    /// Takes `null` when it comes next.
+    #[inline(always)]
+    pub fn null(&mut self) -> bool {
+        self.peek();
+        self.literal(b"null")
+    }
+
+    /// A number without sign, point and exponent.
+    ///
+    /// # Errors
+    /// Anything else, or a number beyond 64 bits.
+    #[inline(always)]
+    pub fn unsigned(&mut self, what: &'static str) -> Scan<u64> {
+        self.peek();
+        let Some(first) = word(self.rest) else { return self.unsigned_slowly(what) };
+        let (count, digits) = digit_run(first);
+        if count == 0 || (count > 1 && digits & 0xff == 0) {
+            return self.fault(what);
+        }
+        let high = digits_value(digits, count);
+        if count < 8 {
+            self.advance(count as usize);
+            return Ok(high);
+        }
+        let Some(second) = self.rest.get(8..).and_then(word) else { return self.unsigned_slowly(what) };
+        let (count, digits) = digit_run(second);
+        if count == 8 {
+            return self.unsigned_slowly(what);
+        }
+        self.advance(8 + count as usize);
+        if count == 0 {
+            return Ok(high);
+        }
+        Ok(high * factor(count) + digits_value(digits, count))
+    }
+
+    #[inline(never)]
+    fn unsigned_slowly(&mut self, what: &'static str) -> Scan<u64> {
+        let mut value = 0u64;
+        let mut count = 0;
+        for byte in self.rest.iter().take_while(|byte| byte.is_ascii_digit()) {
+            let sum = value.checked_mul(10).and_then(|value| value.checked_add(u64::from(byte - b'0')));
+            let Some(sum) = sum else { return self.fault(what) };
+            value = sum;
+            count += 1;
+        }
+        if count == 0 || (count > 1 && self.rest.first() == Some(&b'0')) {
+            return self.fault(what);
+        }
+        self.advance(count);
+        Ok(value)
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// Anything else, or a number beyond 64 bits with sign.
+    #[inline(always)]
+    pub fn integer(&mut self, what: &'static str) -> Scan<i64> {
+        let start = *self;
+        let negative = self.take(b'-');
+        let value = i64::try_from(self.unsigned(what)?);
+        match value {
+            Ok(value) => Ok(if negative { -value } else { value }),
+            Err(_) => start.fault(what),
+        }
+    }
+
+    /// A number in quotes, without sign, at this scale; none, without moving, where it needs the slow way:
+    /// other forms, more places than the scale has, overflow.
+    #[inline(always)]
+    pub fn quoted_at(&mut self, scale: Scale) -> Option<i64> {
+        let rest = self.rest.strip_prefix(b"\"")?;
+        let (count, digits) = digit_run(word(rest)?);
+        if count == 0 || count == 8 {
+            return None;
+        }
+        let integer = digits_value(digits, count);
+        if integer >= scale.integer_limit {
+            return None;
+        }
+        let (end, rest) = rest.get(count as usize..)?.split_first()?;
+        let whole = integer * scale.power;
+        if *end == b'"' {
+            self.rest = rest;
+            return Some(whole.cast_signed());
+        }
+        if *end != b'.' {
+            return None;
+        }
+        let (count, digits) = digit_run(word(rest)?);
+        let places = u32::from(scale.places());
+        let kept = count.min(places);
+        // Digits beyond the scale must be zeros; shifts of a whole word are out of range and mean "none".
+        let beyond = digits & (!0u64 >> (64 - 8 * count.max(1)));
+        if count == 0 || (kept < 8 && beyond >> (8 * kept) != 0) {
+            return None;
+        }
+        let rest = rest.get(count as usize..)?.strip_prefix(b"\"")?;
+        self.rest = rest;
+        if kept == 0 {
+            return Some(whole.cast_signed());
+        }
+        let fraction = digits_value(digits, kept) * factor(places - kept);
+        Some((whole + fraction).cast_signed())
+    }
+
+    /// A number, quoted or not, exact.
+    ///
+    /// # Errors
+    /// Anything else, or a number that no mantissa and scale of the contract hold.
+    pub fn decimal(&mut self, what: &'static str) -> Scan<Decimal> {
+        self.peek();
+        let start = *self;
+        let text = if self.rest.first() == Some(&b'"') {
+            match self.plain_text() {
+                Some(text) => text,
+                None => return start.fault(what),
+            }
+        } else {
+            self.number_bytes()
+        };
+        decimal::parse(text).or_else(|_| start.fault(what))
+    }
+
+    /// The bytes of a JSON number, without check.
+    pub(crate) fn number_bytes(&mut self) -> &'a [u8] {
+        let inside = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let end = self.rest.iter().position(|byte| !inside(byte)).unwrap_or(self.rest.len());
+        let (number, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, &[]));
+        self.rest = rest;
+        number
+    }
+}
+
+/// True for a byte that a key holds as itself.
+#[inline(always)]
+fn plain_key_byte(packed: u64) -> bool {
+    let byte = packed & 0xff;
+    (0x20..0x80).contains(&byte) && byte != 0x22 && byte != 0x5c
+}

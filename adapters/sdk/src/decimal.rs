@@ -1,0 +1,284 @@
+//! Exact decimal numbers from text. Nothing here rounds: what does not fit is an error.
+
+use crate::types::Decimal;
+
+/// The finest scale of the contract, in decimal places.
+pub const SCALE_MAX: u8 = 18;
+
+const POWERS: [u64; 19] = {
+    let mut powers = [1u64; 19];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        // In a constant: a wrong index or an overflow does not compile.
+        #[allow(clippy::indexing_slicing)]
+        {
+            powers[exponent] = powers[exponent - 1] * 10;
+        }
+        exponent += 1;
+    }
+    powers
+};
+
+/// Why a text is not a decimal number of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecimalError {
+    /// The text is not a number.
+    NotANumber,
+    /// The number is too large for a 64-bit mantissa.
+    Overflow,
+    /// The number has more decimal places than asked for, or than 18.
+    TooFine,
+}
+
+impl std::fmt::Display for DecimalError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            DecimalError::NotANumber => "not a decimal number",
+            DecimalError::Overflow => "number too large for a 64-bit mantissa",
+            DecimalError::TooFine => "number has too many decimal places",
+        })
+    }
+}
+
+impl std::error::Error for DecimalError {}
+
+/// Ten to the power of `exponent`, for exponents up to 18.
+pub fn power_of_ten(exponent: u8) -> Option<i64> {
+    POWERS.get(usize::from(exponent)).and_then(|power| i64::try_from(*power).ok())
+}
+
+/// A number of decimal places with what the fast scanner needs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    places: u8,
+    pub(crate) power: u64,
+    /// Integer parts below this one leave room for any fraction.
+    pub(crate) integer_limit: u64,
+}
+
+impl Scale {
+    /// A scale of `places` decimal places; more than 18 count as 18.
+    pub fn new(places: u8) -> Scale {
+        let places = places.min(SCALE_MAX);
+        let power = POWERS.get(usize::from(places)).copied().unwrap_or(1);
+        Scale { places, power, integer_limit: i64::MAX.cast_unsigned() / power }
+    }
+
+    /// Decimal places.
+    pub fn places(self) -> u8 {
+        self.places
+    }
+}
+
+/// The power of ten as a plain factor; 1 beyond 18, which no caller reaches.
+#[inline(always)]
+pub(crate) fn factor(exponent: u32) -> u64 {
+    POWERS.get(exponent as usize).copied().unwrap_or(1)
+}
+
+/// Reads a number with the smallest scale that holds it: `1.500` is 15 with scale 1. Exponents are accepted
+/// and exact.
+///
+/// # Errors
+/// See [`DecimalError`].
+pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, text),
+    };
+    let (integer, rest) = digits_of(digits);
+    let (fraction, rest) = match rest.split_first() {
+        Some((b'.', rest)) => {
+            let (fraction, rest) = digits_of(rest);
+            if fraction.is_empty() {
+                return Err(DecimalError::NotANumber);
+            }
+            (fraction, rest)
+        }
+        _ => (&[][..], rest),
+    };
+    let exponent = match rest.split_first() {
+        None => 0,
+        Some((b'e' | b'E', rest)) => exponent_of(rest)?,
+        Some(_) => return Err(DecimalError::NotANumber),
+    };
+    if integer.is_empty() {
+        return Err(DecimalError::NotANumber);
+    }
+    let fraction = trim_zeros(fraction);
+    let mantissa = accumulate(accumulate(0, integer)?, fraction)?;
+    let places = i64::try_from(fraction.len()).map_err(|_| DecimalError::TooFine)? - exponent;
+    settle(mantissa, places, negative)
+}
+
+/// Reads a number at a given scale; decimal places beyond it must be zeros.
+///
+/// # Errors
+/// See [`DecimalError`].
+pub fn parse_at(text: &[u8], scale: u8) -> Result<i64, DecimalError> {
+    rescale(parse(text)?, scale)
+}
+
+/// The mantissa of the same number at another scale.
+///
+/// # Errors
+/// `TooFine` where places that are not zero would be lost, `Overflow` where the mantissa does not fit.
+pub fn rescale(number: Decimal, scale: u8) -> Result<i64, DecimalError> {
+    if scale >= number.scale {
+        let power = power_of_ten(scale - number.scale).ok_or(DecimalError::Overflow)?;
+        return number.mantissa.checked_mul(power).ok_or(DecimalError::Overflow);
+    }
+    let power = power_of_ten(number.scale - scale).ok_or(DecimalError::TooFine)?;
+    if number.mantissa % power != 0 {
+        return Err(DecimalError::TooFine);
+    }
+    Ok(number.mantissa / power)
+}
+
+/// The decimal places of a step such as a tick size: 4 for `0.00010000`. None where the step is zero, which
+/// venues write for "no step".
+///
+/// # Errors
+/// See [`DecimalError`].
+pub fn places_of_step(text: &[u8]) -> Result<Option<u8>, DecimalError> {
+    let step = parse(text)?;
+    Ok((step.mantissa != 0).then_some(step.scale))
+}
+
+/// Plain notation without trailing zeros.
+pub fn to_text(number: Decimal) -> String {
+    let sign = if number.mantissa < 0 { "-" } else { "" };
+    let digits = number.mantissa.unsigned_abs().to_string();
+    let places = usize::from(number.scale);
+    let padded = format!("{digits:0>width$}", width = places + 1);
+    let (integer, fraction) = padded.split_at(padded.len() - places);
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.is_empty() { format!("{sign}{integer}") } else { format!("{sign}{integer}.{fraction}") }
+}
+
+fn digits_of(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, &[]))
+}
+
+fn trim_zeros(mut digits: &[u8]) -> &[u8] {
+    while let Some((b'0', rest)) = digits.split_last() {
+        digits = rest;
+    }
+    digits
+}
+
+fn accumulate(start: u64, digits: &[u8]) -> Result<u64, DecimalError> {
+    digits.iter().try_fold(start, |value, digit| {
+        value
+            .checked_mul(10)
+            .and_then(|value| value.checked_add(u64::from(digit.wrapping_sub(b'0'))))
+            .ok_or(DecimalError::Overflow)
+    })
+}
+
+fn exponent_of(text: &[u8]) -> Result<i64, DecimalError> {
+    let (negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    let (digits, rest) = digits_of(digits);
+    if digits.is_empty() || !rest.is_empty() {
+        return Err(DecimalError::NotANumber);
+    }
+    // An exponent of more digits is out of every range; its exact value does not matter then.
+    let value = accumulate(0, digits).unwrap_or(1_000_000).min(1_000_000).cast_signed();
+    Ok(if negative { -value } else { value })
+}
+
+/// Brings a mantissa with any number of places to the smallest scale from 0 to 18.
+fn settle(mantissa: u64, places: i64, negative: bool) -> Result<Decimal, DecimalError> {
+    if mantissa == 0 {
+        return Ok(Decimal { mantissa: 0, scale: 0 });
+    }
+    let (mut mantissa, mut places) = (mantissa, places);
+    while places > 0 && mantissa.is_multiple_of(10) {
+        mantissa /= 10;
+        places -= 1;
+    }
+    while places < 0 {
+        mantissa = mantissa.checked_mul(10).ok_or(DecimalError::Overflow)?;
+        places += 1;
+    }
+    let scale = u8::try_from(places).ok().filter(|scale| *scale <= SCALE_MAX).ok_or(DecimalError::TooFine)?;
+    let magnitude = i64::try_from(mantissa).map_err(|_| DecimalError::Overflow)?;
+    Ok(Decimal { mantissa: if negative { -magnitude } else { magnitude }, scale })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(mantissa: i64, scale: u8) -> Result<Decimal, DecimalError> {
+        Ok(Decimal { mantissa, scale })
+    }
+
+    // Goal: every notation that a venue uses is read exactly, and nothing else. Method: a table of texts.
+    #[test]
+    fn texts_are_read_exactly_or_refused() {
+        assert_eq!(parse(b"0.35130000"), number(3513, 4));
+        assert_eq!(parse(b"6195.00000000"), number(6195, 0));
+        assert_eq!(parse(b"-0.001"), number(-1, 3));
+        assert_eq!(parse(b"0"), number(0, 0));
+        assert_eq!(parse(b"-0.000"), number(0, 0));
+        assert_eq!(parse(b"1e-7"), number(1, 7));
+        assert_eq!(parse(b"1.5E+3"), number(1500, 0));
+        assert_eq!(parse(b"100e-20"), number(1, 18));
+        assert_eq!(parse(b"0e999999999999999999999999"), number(0, 0));
+        assert_eq!(parse(b"9223372036854775807"), number(i64::MAX, 0));
+        assert_eq!(parse(b"9.223372036854775807"), number(i64::MAX, 18));
+        assert_eq!(parse(b"0.1000000000000000000000000000"), number(1, 1));
+        assert_eq!(parse(b"9223372036854775808"), Err(DecimalError::Overflow));
+        assert_eq!(parse(b"99999999999999999999999"), Err(DecimalError::Overflow));
+        assert_eq!(parse(b"1e19"), Err(DecimalError::Overflow));
+        assert_eq!(parse(b"1e999999999999999999"), Err(DecimalError::Overflow));
+        assert_eq!(parse(b"0.0000000000000000001"), Err(DecimalError::TooFine));
+        for text in [
+            "", "-", ".", ".5", "5.", "1e", "1e+", "+1", " 1", "1 ", "1.2.3", "0x10", "1,5", "NaN", "--1",
+            "1e1.5",
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(DecimalError::NotANumber), "{text}");
+        }
+    }
+
+    // Goal: a scale is kept or the loss is refused. Method: both directions, with and without a rest.
+    #[test]
+    fn rescaling_never_rounds() {
+        assert_eq!(parse_at(b"0.35130000", 4), Ok(3513));
+        assert_eq!(parse_at(b"0.35130000", 8), Ok(35_130_000));
+        assert_eq!(parse_at(b"0.35131", 4), Err(DecimalError::TooFine));
+        assert_eq!(rescale(Decimal { mantissa: 1500, scale: 3 }, 1), Ok(15));
+        assert_eq!(rescale(Decimal { mantissa: 10, scale: 0 }, 18), Err(DecimalError::Overflow));
+        assert_eq!(rescale(Decimal { mantissa: -9, scale: 0 }, 18), Ok(-9_000_000_000_000_000_000));
+    }
+
+    // Goal: tick sizes give the scale, "no step" gives none. Method: the forms that venues send.
+    #[test]
+    fn steps_give_places() {
+        assert_eq!(places_of_step(b"0.00010000"), Ok(Some(4)));
+        assert_eq!(places_of_step(b"1.00000000"), Ok(Some(0)));
+        assert_eq!(places_of_step(b"10"), Ok(Some(0)));
+        assert_eq!(places_of_step(b"0.00000000"), Ok(None));
+        assert_eq!(places_of_step(b""), Err(DecimalError::NotANumber));
+    }
+
+    // Goal: text and number are inverse. Method: both ways over the awkward cases.
+    #[test]
+    fn numbers_are_written_plainly() {
+        for (mantissa, scale, text) in [
+            (3513, 4, "0.3513"),
+            (-1, 18, "-0.000000000000000001"),
+            (1500, 3, "1.5"),
+            (0, 5, "0"),
+            (120, 0, "120"),
+        ] {
+            assert_eq!(to_text(Decimal { mantissa, scale }), text);
+        }
+    }
+}

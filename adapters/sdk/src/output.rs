@@ -1,0 +1,167 @@
+//! The meaning of a batch, built frame by frame.
+
+use crate::cursor::{Fault, Scan};
+use crate::types::{Event, Frames, Ignored, Malformed, Normalized, Note, Payload, Remark, VenueError};
+
+/// One frame of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What the venue sent.
+    pub bytes: &'a [u8],
+    /// Where it came from: connections of the plan first, then polls, then resyncs.
+    pub source: u32,
+    /// When the edge received it.
+    pub received_at_ns: i64,
+}
+
+/// Collects events, levels and notes. What a malformed frame had added is taken back.
+#[derive(Debug)]
+pub struct Output {
+    events: Vec<Event>,
+    levels: Vec<i64>,
+    notes: Vec<Note>,
+    frame: u32,
+}
+
+impl Output {
+    /// Adds an event of the current frame.
+    #[inline]
+    pub fn event(&mut self, payload: Payload) {
+        self.events.push(Event { frame: self.frame, payload });
+    }
+
+    /// Where the next level will stand in the shared list.
+    #[inline(always)]
+    pub fn levels_at(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Adds a level of a book: price and quantity mantissa.
+    #[inline(always)]
+    pub fn level(&mut self, price: i64, quantity: i64) {
+        self.levels.extend_from_slice(&[price, quantity]);
+    }
+
+    /// Takes back the levels from this place on.
+    #[inline(always)]
+    pub fn truncate_levels(&mut self, levels_at: usize) {
+        self.levels.truncate(levels_at);
+    }
+
+    /// The current frame, or a part of it, holds nothing to publish.
+    pub fn ignored(&mut self, reason: Ignored) {
+        self.note(Remark::Ignored(reason));
+    }
+
+    /// The venue reported an error.
+    pub fn venue_error(&mut self, code: impl Into<String>, text: impl Into<String>) {
+        self.note(Remark::VenueError(VenueError { code: code.into(), text: text.into() }));
+    }
+
+    /// Adds a note of the current frame.
+    pub fn note(&mut self, remark: Remark) {
+        self.notes.push(Note { frame: self.frame, remark });
+    }
+
+    fn malformed(&mut self, fault: Fault) {
+        let at = u32::try_from(fault.at).unwrap_or(u32::MAX);
+        self.note(Remark::Malformed(Malformed { at, what: format!("expected {}", fault.what) }));
+    }
+}
+
+/// Runs `each` over the frames of a batch. Sees to it that every frame has at least one event or note, and
+/// that a frame whose reading fails leaves nothing but a malformed note.
+pub fn each_frame<'a>(
+    frames: &'a Frames,
+    mut each: impl FnMut(&mut Output, Frame<'a>) -> Scan<()>,
+) -> Normalized {
+    let count = frames.ends.len();
+    let mut output = Output {
+        events: Vec::with_capacity(count),
+        // A level takes at least 15 bytes of text, most twice that.
+        levels: Vec::with_capacity(frames.data.len() / 8),
+        notes: Vec::new(),
+        frame: 0,
+    };
+    let mut start = 0;
+    for (index, end) in frames.ends.iter().enumerate() {
+        let marks = (output.events.len(), output.levels.len(), output.notes.len());
+        let end = *end as usize;
+        let result = match (
+            frames.data.get(start..end),
+            frames.sources.get(index),
+            frames.received_at_ns.get(index),
+        ) {
+            (Some(bytes), Some(source), Some(received_at_ns)) => {
+                each(&mut output, Frame { bytes, source: *source, received_at_ns: *received_at_ns })
+            }
+            _ => Err(Fault { at: 0, what: "a frame inside the batch, with source and time" }),
+        };
+        start = end;
+        if let Err(fault) = result {
+            output.events.truncate(marks.0);
+            output.levels.truncate(marks.1);
+            output.notes.truncate(marks.2);
+            output.malformed(fault);
+        } else if output.events.len() == marks.0 && output.notes.len() == marks.2 {
+            output.ignored(Ignored::UnknownKind);
+        }
+        output.frame += 1;
+    }
+    Normalized { events: output.events, levels: output.levels, notes: output.notes }
+}
+
+/// The answer of an instance that was not loaded: every frame is malformed.
+pub fn not_loaded(frames: &Frames) -> Normalized {
+    each_frame(frames, |_, _| Err(Fault { at: 0, what: "a call of `load` before the first frame" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Decimal, Side, Trade, TradeId};
+
+    fn trade() -> Payload {
+        let number = Decimal { mantissa: 1, scale: 0 };
+        Payload::Trade(Trade {
+            instrument: 0,
+            time_us: 1,
+            id: TradeId::Number(1),
+            price: number,
+            quantity: number,
+            side: Side::Buy,
+        })
+    }
+
+    // Goal: every frame gets an event or a note, and a malformed frame keeps nothing else. Method: one frame
+    // of each outcome, and a batch whose parts do not fit together.
+    #[test]
+    fn every_frame_has_exactly_its_own_outcome() {
+        let frames = Frames {
+            data: b"abcd".to_vec(),
+            ends: vec![1, 2, 3, 9],
+            sources: vec![0, 0, 0, 0],
+            received_at_ns: vec![0, 0, 0, 0],
+        };
+        let normalized = each_frame(&frames, |output, frame| {
+            output.level(1, 2);
+            match frame.bytes {
+                b"a" => output.event(trade()),
+                b"b" => {
+                    output.event(trade());
+                    output.ignored(Ignored::Status);
+                    return Err(Fault { at: 7, what: "more" });
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        assert_eq!(normalized.events, vec![Event { frame: 0, payload: trade() }]);
+        assert_eq!(normalized.levels.len(), 4);
+        let notes: Vec<u32> = normalized.notes.iter().map(|note| note.frame).collect();
+        assert_eq!(notes, [1, 2, 3]);
+        assert!(matches!(&normalized.notes[0].remark, Remark::Malformed(Malformed { at: 7, .. })));
+        assert!(matches!(&normalized.notes[1].remark, Remark::Ignored(Ignored::UnknownKind)));
+        assert!(matches!(&normalized.notes[2].remark, Remark::Malformed(_)));
+    }
+}

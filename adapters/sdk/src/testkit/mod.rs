@@ -1,0 +1,17 @@
+//! Runs an adapter natively over recorded frames, and compares what it says with golden output.
+//!
+//! `frames/<exchange>.<case>.jsonl` holds recordings: JSON lines `{"at","kind","conn","url","data"}` with
+//! kind `ws-open`, `ws-in`, `ws-out` or `rest`. `expected/<exchange>.<case>.jsonl` holds a line for every
+//! event and note. The REST answers of `frames/<exchange>.instruments.jsonl` serve every case of that
+//! exchange; its own golden output is the list of instruments and the plan. A case is run with every
+//! instrument of its answers and every data type that the adapter declares.
+
+mod golden;
+mod json;
+mod recording;
+mod session;
+
+pub use golden::golden;
+pub use json::lines;
+pub use recording::{Record, RecordKind, read};
+pub use session::{OwnedFrame, Session, batch, whole_feed};

@@ -1,0 +1,157 @@
+//! An adapter, loaded natively from a recording's own answers.
+
+use super::recording::{Record, RecordKind};
+use crate::adapter::Adapter;
+use crate::types::{Answer, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request, ResyncAction};
+
+/// A frame with its source number and time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedFrame {
+    /// What the venue sent.
+    pub bytes: Vec<u8>,
+    /// See [`Plan`].
+    pub source: u32,
+    /// When it was received.
+    pub at: i64,
+}
+
+/// An adapter that is loaded with a feed.
+#[derive(Debug)]
+pub struct Session<A> {
+    /// The loaded adapter.
+    pub adapter: A,
+    /// The instruments that it was loaded with.
+    pub instruments: Vec<Instrument>,
+    /// Its plan.
+    pub plan: Plan,
+}
+
+/// A feed of everything that the adapter declares for this exchange.
+///
+/// # Errors
+/// The adapter does not serve the exchange.
+pub fn whole_feed<A: Adapter>(exchange: &str) -> Result<Feed, String> {
+    let description = A::describe();
+    let venue = description.venues.iter().find(|venue| venue.exchange == exchange);
+    let venue = venue.ok_or_else(|| format!("adapter {} does not serve {exchange}", description.name))?;
+    Ok(Feed {
+        exchange: exchange.to_owned(),
+        symbols: Vec::new(),
+        market_types: Vec::new(),
+        data_types: venue.capabilities.iter().map(|capability| capability.data_type).collect(),
+        depth: 100,
+        endpoints: Vec::new(),
+    })
+}
+
+impl<A: Adapter> Session<A> {
+    /// Does what the edge does at its start, with the answers of the records.
+    ///
+    /// # Errors
+    /// A refusal of the adapter, or a request whose answer the records do not hold.
+    pub fn open(feed: &Feed, records: &[Record]) -> Result<Session<A>, String> {
+        let requests = A::instrument_requests(feed).map_err(refused)?;
+        let answers: Result<Vec<Answer>, String> = (0u32..)
+            .zip(&requests)
+            .map(|(index, request)| {
+                let record = records.iter().find(|record| answers(record, request));
+                let record =
+                    record.ok_or_else(|| format!("the records hold no answer of {}", request.url))?;
+                Ok(Answer { request: index, body: record.data.clone().into_bytes() })
+            })
+            .collect();
+        let instruments = A::instruments(feed, answers?).map_err(refused)?;
+        let adapter = A::load(feed.clone(), instruments.clone()).map_err(refused)?;
+        let plan = adapter.plan().map_err(refused)?;
+        Ok(Session { adapter, instruments, plan })
+    }
+
+    /// The records that the edge would give to `normalize`: messages of sockets as from the plan's first
+    /// connection, and the answers of polls and resyncs by path and symbol.
+    pub fn frames(&self, records: &[Record]) -> Vec<OwnedFrame> {
+        let frame = |record: &Record| {
+            let source = match record.kind {
+                RecordKind::In => 0,
+                RecordKind::Rest => self.rest_source(record)?,
+                RecordKind::Open | RecordKind::Out => return None,
+            };
+            Some(OwnedFrame { bytes: record.data.clone().into_bytes(), source, at: record.at })
+        };
+        records.iter().filter_map(frame).collect()
+    }
+
+    fn rest_source(&self, record: &Record) -> Option<u32> {
+        let polls = self.plan.polls.iter().map(|poll| Some(&poll.request));
+        let resyncs = self.plan.resyncs.iter().map(|resync| match &resync.action {
+            ResyncAction::Request(request) => Some(request),
+            ResyncAction::Resubscribe(_) => None,
+        });
+        let place = polls
+            .chain(resyncs)
+            .position(|request| request.is_some_and(|request| answers(record, request)))?;
+        u32::try_from(self.plan.connections.len() + place).ok()
+    }
+
+    /// Gives frames to the adapter, so many at a time. The result is as of one batch.
+    pub fn normalize(&mut self, frames: &[OwnedFrame], batch_size: usize) -> Normalized {
+        let mut whole = Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() };
+        for (number, part) in frames.chunks(batch_size.max(1)).enumerate() {
+            let mut normalized = self.adapter.normalize(&batch(part));
+            let first = u32::try_from(number * batch_size.max(1)).unwrap_or(u32::MAX);
+            let levels = u32::try_from(whole.levels.len()).unwrap_or(u32::MAX);
+            for event in &mut normalized.events {
+                event.frame += first;
+                if let crate::Payload::Book(book) = &mut event.payload {
+                    book.levels_at += levels;
+                }
+            }
+            for note in &mut normalized.notes {
+                note.frame += first;
+            }
+            whole.events.append(&mut normalized.events);
+            whole.levels.append(&mut normalized.levels);
+            whole.notes.append(&mut normalized.notes);
+        }
+        whole
+    }
+}
+
+/// A batch of these frames.
+pub fn batch(frames: &[OwnedFrame]) -> Frames {
+    let mut batch =
+        Frames { data: Vec::new(), ends: Vec::new(), sources: Vec::new(), received_at_ns: Vec::new() };
+    for frame in frames {
+        batch.data.extend_from_slice(&frame.bytes);
+        batch.ends.push(u32::try_from(batch.data.len()).unwrap_or(u32::MAX));
+        batch.sources.push(frame.source);
+        batch.received_at_ns.push(frame.at);
+    }
+    batch
+}
+
+/// True when the record is an answer of the request: the same path and the same instrument, whatever the host
+/// and the other parameters.
+fn answers(record: &Record, request: &Request) -> bool {
+    let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
+    path(url) == path(&request.url) && symbol(url) == symbol(&request.url)
+}
+
+fn path(url: &str) -> &str {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = after_scheme.find('/').and_then(|start| after_scheme.get(start..)).unwrap_or("/");
+    path.split('?').next().unwrap_or(path)
+}
+
+fn symbol(url: &str) -> Option<&str> {
+    let parameters = url.split_once('?')?.1;
+    let names = ["symbol", "instId", "instrument_name", "currency"];
+    parameters
+        .split('&')
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| names.contains(name))
+        .map(|(_, value)| value)
+}
+
+fn refused(refusal: Refusal) -> String {
+    format!("refused: {} is `{}`, allowed is {}", refusal.field, refusal.value, refusal.allowed)
+}
