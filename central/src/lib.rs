@@ -1,1 +1,20 @@
-//! marketprism-central.
+//! The central server: JetStream to ClickHouse, every event exactly once.
+//!
+//! `init` lays out streams, consumers and tables; `run` takes the messages in. How a message becomes a row without loss or doubles is
+//! told in `ingest`.
+
+mod broker;
+mod cli;
+mod config;
+mod http;
+mod ingest;
+mod init;
+mod limits;
+mod metrics;
+mod row;
+mod run;
+mod shutdown;
+mod status;
+mod storage;
+
+pub use cli::main;

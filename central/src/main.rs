@@ -1,2 +1,7 @@
-//! marketprism-central.
-fn main() {}
+//! The central server of MarketPrism.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    marketprism_central::main()
+}

@@ -1,0 +1,34 @@
+//! Acknowledgements, in groups.
+
+use async_nats::jetstream::AckKind;
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::limits;
+
+/// Sends one kind of acknowledgement for many messages and returns how many did not leave within the time allowed.
+///
+/// They are not confirmed by the broker: one that gets lost on the way means a redelivery, which is recognized.
+pub async fn acknowledge<'a>(
+    client: &Client,
+    replies: impl ExactSizeIterator<Item = &'a Subject>,
+    kind: AckKind,
+) -> usize {
+    let payload = Bytes::from(kind);
+    let all = replies.len();
+    let mut sent = 0;
+    let sending = async {
+        for reply in replies {
+            if let Err(error) = client.publish(reply.clone(), payload.clone()).await {
+                tracing::debug!(%error, "an acknowledgement did not leave");
+                return;
+            }
+            sent += 1;
+        }
+    };
+    if timeout(limits::ACK_TIMEOUT, sending).await.is_err() {
+        tracing::warn!(all, "acknowledgements did not leave in time; their messages are delivered again");
+    }
+    all - sent
+}

@@ -1,0 +1,245 @@
+//! Rows on their way into one table.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use async_nats::Message;
+use bytes::Bytes;
+use marketprism_schema::{DataType, EventId};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::config::BatchLimits;
+use crate::row::{CREATED_AT_BYTES, Target};
+
+/// One message and where its row ends.
+#[derive(Debug)]
+pub struct Entry {
+    /// The message; kept for its acknowledgement, and for the dead-letter table should ClickHouse refuse the row.
+    pub message: Message,
+    /// Id of the event; of a dead letter, the hash of its bytes.
+    pub event_id: EventId,
+    /// Sequence in the stream.
+    pub stream_seq: u64,
+    /// The venue's time in microseconds, 0 for dead letters.
+    pub timestamp_us: i64,
+    /// When the broker received it, nanoseconds.
+    pub published_ns: i64,
+    /// Whether the event may be in hot already.
+    pub may_be_stored: bool,
+    /// End of its row among the rows of the batch.
+    pub row_end: usize,
+}
+
+/// Rows on their way into one table, in the order of arrival.
+#[derive(Debug)]
+pub struct Batch {
+    /// The table.
+    pub target: Target,
+    /// The stream that the messages came from.
+    pub stream: &'static str,
+    /// One per row.
+    pub entries: Vec<Entry>,
+    /// The rows, one after the other.
+    pub rows: Vec<u8>,
+    payload_bytes: usize,
+    opened: Instant,
+}
+
+impl Batch {
+    /// An empty batch, whose age starts now.
+    pub fn new(target: Target, stream: &'static str) -> Self {
+        Self {
+            target,
+            stream,
+            entries: Vec::new(),
+            rows: Vec::new(),
+            payload_bytes: 0,
+            opened: Instant::now(),
+        }
+    }
+
+    /// Adds the entry whose row was just written.
+    pub fn push(&mut self, entry: Entry) {
+        self.payload_bytes += entry.message.payload.len();
+        self.entries.push(entry);
+    }
+
+    /// Whether it must be inserted now, its age apart.
+    pub fn is_full(&self, limits: &BatchLimits) -> bool {
+        let rows = match self.target {
+            Target::Events(DataType::Trade) => limits.trades,
+            Target::Events(DataType::OrderBook) => limits.orderbooks,
+            _ => limits.others,
+        };
+        self.entries.len() >= rows || self.rows.len() + self.payload_bytes >= limits.max_bytes
+    }
+
+    /// When it must be inserted at the latest.
+    pub fn deadline(&self, max_age: Duration) -> Instant {
+        self.opened + max_age
+    }
+
+    /// Takes out the entries whose events are stored already, and their rows.
+    pub fn take_stored(&mut self, stored: &HashSet<EventId>) -> Vec<Entry> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut taken = Vec::new();
+        let mut start = 0;
+        for mut entry in std::mem::take(&mut self.entries) {
+            let row = rows.get(start..entry.row_end).unwrap_or_default();
+            start = entry.row_end;
+            if entry.may_be_stored && stored.contains(&entry.event_id) {
+                taken.push(entry);
+            } else {
+                self.rows.extend_from_slice(row);
+                entry.row_end = self.rows.len();
+                self.entries.push(entry);
+            }
+        }
+        taken
+    }
+
+    /// Fixes the rows: from now on every try sends the same bytes.
+    pub fn seal(mut self, created_at_ms: i64) -> Sealed {
+        for entry in &self.entries {
+            let start = entry.row_end.saturating_sub(CREATED_AT_BYTES);
+            if let Some(place) = self.rows.get_mut(start..entry.row_end) {
+                place.copy_from_slice(&created_at_ms.to_le_bytes());
+            }
+        }
+        Sealed {
+            target: self.target,
+            stream: self.stream,
+            entries: self.entries,
+            rows: Bytes::from(self.rows),
+        }
+    }
+}
+
+/// A batch whose rows do not change any more.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The table.
+    pub target: Target,
+    /// The stream that the messages came from.
+    pub stream: &'static str,
+    /// One per row.
+    pub entries: Vec<Entry>,
+    rows: Bytes,
+}
+
+impl Sealed {
+    /// The bytes of some of the rows.
+    pub fn bytes(&self, range: &Range<usize>) -> Bytes {
+        let end_of = |count: usize| match count.checked_sub(1) {
+            None => 0,
+            Some(last) => self.entries.get(last).map_or(self.rows.len(), |entry| entry.row_end),
+        };
+        self.rows.slice(end_of(range.start)..end_of(range.end))
+    }
+
+    /// The insert's deduplication token for some of the rows: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}`.
+    ///
+    /// The hash is over sequences and event ids. Without it a stream that was made anew, and counts from one again, could give the
+    /// token of rows that are stored, and its own rows would be taken for a repetition.
+    pub fn token(&self, range: &Range<usize>) -> String {
+        let mut hash = Xxh3::new();
+        let (mut first, mut last) = (u64::MAX, 0);
+        let entries = self.entries.get(range.clone()).unwrap_or_default();
+        for entry in entries {
+            hash.update(&entry.stream_seq.to_le_bytes());
+            hash.update(&entry.event_id.0.to_le_bytes());
+            first = first.min(entry.stream_seq);
+            last = last.max(entry.stream_seq);
+        }
+        let (stream, table, count) = (self.stream, self.target.table(), entries.len());
+        format!("{stream}:{table}:{first}-{last}:{count}:{:016x}", hash.digest())
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// An entry with a row of 16 bytes: its sequence, then room for `created_at`.
+    pub fn add(batch: &mut Batch, stream_seq: u64, id: u128, payload: usize) {
+        batch.rows.extend_from_slice(&stream_seq.to_le_bytes());
+        batch.rows.extend_from_slice(&[0; CREATED_AT_BYTES]);
+        let message = Message {
+            subject: "trade.sim_spot.spot.A-B".into(),
+            reply: None,
+            payload: vec![0; payload].into(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        batch.push(Entry {
+            message,
+            event_id: EventId(id),
+            stream_seq,
+            timestamp_us: 0,
+            published_ns: 0,
+            may_be_stored: true,
+            row_end: batch.rows.len(),
+        });
+    }
+
+    fn limits(others: usize, max_bytes: usize) -> BatchLimits {
+        BatchLimits {
+            trades: others,
+            orderbooks: others,
+            others,
+            max_bytes,
+            max_age: Duration::from_secs(1),
+            max_in_flight: 1,
+            recent_event_ids: 1,
+        }
+    }
+
+    fn trades() -> Batch {
+        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA")
+    }
+
+    /// Goal: rows and bytes, of rows and payloads together, each fill a batch.
+    #[test]
+    fn rows_and_bytes_fill_a_batch() {
+        let mut batch = trades();
+        add(&mut batch, 1, 1, 100);
+        assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
+        assert!(batch.is_full(&limits(2, 116)) && !batch.is_full(&limits(2, 117)));
+    }
+
+    /// Goal: rows stay with their entries through removal, sealing and cutting, and all get one `created_at`.
+    #[test]
+    fn rows_stay_with_their_entries() {
+        let mut batch = trades();
+        for seq in 1..=4 {
+            add(&mut batch, seq, seq.into(), 0);
+        }
+        let taken = batch.take_stored(&HashSet::from([EventId(2), EventId(9)]));
+        assert_eq!(taken.iter().map(|e| e.stream_seq).collect::<Vec<_>>(), vec![2]);
+        let sealed = batch.seal(0x0102);
+        let row = |seq: u64| [seq.to_le_bytes(), 0x0102_i64.to_le_bytes()].concat();
+        assert_eq!(sealed.bytes(&(0..3)), [row(1), row(3), row(4)].concat());
+        assert_eq!(sealed.bytes(&(1..2)), row(3));
+        assert_eq!(sealed.bytes(&(2..3)), row(4));
+    }
+
+    /// Goal: the token is the same for the same rows and another for any other rows, also of a stream that counts from one again.
+    #[test]
+    fn a_token_stands_for_exactly_its_rows() {
+        let sealed = |ids: [u128; 3]| {
+            let mut batch = trades();
+            for (seq, id) in (5..).zip(ids) {
+                add(&mut batch, seq, id, 0);
+            }
+            batch.seal(1)
+        };
+        let token = sealed([1, 2, 3]).token(&(0..3));
+        assert!(token.starts_with("MARKET_DATA:trades:5-7:3:"), "{token}");
+        assert_eq!(token, sealed([1, 2, 3]).token(&(0..3)));
+        assert_ne!(token, sealed([1, 2, 4]).token(&(0..3)));
+        assert_ne!(token, sealed([1, 2, 3]).token(&(0..2)));
+    }
+}

@@ -1,0 +1,172 @@
+//! A closed batch on its way: looked up, inserted until it is stored, acknowledged.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use async_nats::Subject;
+use async_nats::jetstream::AckKind;
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use super::ack::acknowledge;
+use super::batch::{Batch, Entry, Sealed};
+use super::insert::insert;
+use super::lookup::stored_ids;
+use super::shared::{Backoff, CLICKHOUSE, Shared};
+use crate::row::Target;
+use crate::storage::StorageError;
+
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Delivered {
+    /// The table.
+    pub target: Target,
+    /// Messages whose events are in hot, acknowledged.
+    pub stored: Vec<Entry>,
+    /// Messages whose rows ClickHouse refused, with its reason; not acknowledged.
+    pub refused: Vec<(Entry, String)>,
+}
+
+/// Brings a batch into hot storage, however long that takes, and acknowledges its messages. While it waits, the broker is told that
+/// the messages are being worked on, so that it does not deliver them again. Dropping the future leaves them to redelivery.
+pub async fn deliver(shared: Arc<Shared>, batch: Batch) -> Delivered {
+    let replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
+    tokio::select! {
+        delivered = store(&shared, batch) => delivered,
+        never = keep_alive(&shared, &replies) => match never {},
+    }
+}
+
+async fn keep_alive(shared: &Shared, replies: &[Subject]) -> Infallible {
+    let every = shared.config.ack_wait / 3;
+    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // One that does not leave is a redelivery at worst.
+        acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
+    }
+}
+
+async fn store(shared: &Shared, mut batch: Batch) -> Delivered {
+    let known = look_up(shared, &mut batch).await;
+    let target = batch.target;
+    let mut refused = Vec::new();
+    let mut stored = Vec::new();
+    if !batch.entries.is_empty() {
+        let sealed = batch.seal(now_ms());
+        let reasons = insert_all(shared, &sealed).await;
+        observe_latency(shared, &sealed);
+        let mut reasons = reasons.into_iter().peekable();
+        for (i, entry) in sealed.entries.into_iter().enumerate() {
+            match reasons.next_if(|(index, _)| *index == i) {
+                Some((_, reason)) => refused.push((entry, reason)),
+                None => stored.push(entry),
+            }
+        }
+    }
+    stored.extend(known);
+    let kind = if target == Target::DeadLetters { AckKind::Term } else { AckKind::Ack };
+    let replies: Vec<Subject> = stored.iter().filter_map(|e| e.message.reply.clone()).collect();
+    let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
+    shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
+    Delivered { target, stored, refused }
+}
+
+/// Takes out what is in hot already.
+async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<Entry> {
+    if !batch.entries.iter().any(|entry| entry.may_be_stored) {
+        return Vec::new();
+    }
+    let mut backoff = Backoff::new();
+    loop {
+        match stored_ids(&shared.storage, batch).await {
+            Ok(ids) => {
+                works(shared);
+                let known = batch.take_stored(&ids);
+                let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, "stored"]);
+                counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
+                return known;
+            }
+            Err(error) => hold(shared, batch.target, "lookup", &error, &mut backoff).await,
+        }
+    }
+}
+
+/// Inserts every row that ClickHouse takes. Returns the others by index, with its reason, in rising order.
+///
+/// When it refuses a batch for its content, the batch is halved until the rows that cause it stand alone.
+async fn insert_all(shared: &Shared, batch: &Sealed) -> Vec<(usize, String)> {
+    let mut refused = Vec::new();
+    let mut open = vec![0..batch.entries.len()];
+    let mut backoff = Backoff::new();
+    while let Some(range) = open.pop() {
+        let started = Instant::now();
+        match insert(&shared.storage, batch, &range).await {
+            Ok(()) => {
+                works(shared);
+                backoff = Backoff::new();
+                let seconds = started.elapsed().as_secs_f64();
+                shared.metrics.inserted(batch.target.table(), range.len(), seconds);
+            }
+            Err(error) if error.is_content() && range.len() > 1 => {
+                let middle = range.start + range.len() / 2;
+                open.push(middle..range.end);
+                open.push(range.start..middle);
+            }
+            // A refused dead letter has nowhere to go: it is tried again like any other trouble, loudly.
+            Err(error) if error.is_content() && batch.target != Target::DeadLetters => {
+                refused.push((range.start, error.to_string()));
+            }
+            Err(error) => {
+                hold(shared, batch.target, "insert", &error, &mut backoff).await;
+                open.push(range);
+            }
+        }
+    }
+    refused
+}
+
+fn works(shared: &Shared) {
+    if shared.status.clear(CLICKHOUSE) {
+        tracing::info!("clickhouse takes rows again");
+    }
+}
+
+async fn hold(shared: &Shared, target: Target, what: &str, error: &StorageError, backoff: &mut Backoff) {
+    let table = target.table();
+    shared.metrics.retries.with_label_values(&[table]).inc();
+    if shared.status.fail(CLICKHOUSE, format!("{what} of {table}: {error}")) {
+        tracing::warn!(table, what, %error, "clickhouse does not take rows; holding, nothing is lost");
+    } else {
+        tracing::debug!(table, what, %error, "still holding");
+    }
+    tokio::time::sleep(backoff.pause()).await;
+}
+
+fn observe_latency(shared: &Shared, batch: &Sealed) {
+    if batch.target == Target::DeadLetters {
+        return;
+    }
+    let now_ns = now_ms().saturating_mul(1_000_000);
+    let hops = &shared.metrics.hops;
+    let label = &[batch.target.table()];
+    let from_venue = hops.venue_to_hot.with_label_values(label).local();
+    let from_broker = hops.broker_to_hot.with_label_values(label).local();
+    for entry in &batch.entries {
+        from_venue.observe(seconds(now_ns.saturating_sub(entry.timestamp_us.saturating_mul(1_000))));
+        from_broker.observe(seconds(now_ns.saturating_sub(entry.published_ns)));
+    }
+    from_venue.flush();
+    from_broker.flush();
+}
+
+/// Clocks of different machines can make it negative; that counts as none.
+pub fn seconds(nanoseconds: i64) -> f64 {
+    std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)).as_secs_f64()
+}
+
+fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,163 @@
+//! From a message to an event, or to the reason why it is none.
+
+use async_nats::header::HeaderMap;
+use async_nats::{Message, jetstream};
+use marketprism_schema::{CONTENT_TYPE_JSON, Event, decode_json};
+
+/// Kind of a refusal, for the count of dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A form that this version does not read.
+    ContentType,
+    /// Bytes that are not an event.
+    Payload,
+    /// The subject says something else than the payload.
+    Subject,
+    /// A value that no column can hold.
+    Value,
+    /// ClickHouse refused the row.
+    Storage,
+}
+
+impl Refusal {
+    /// Label of the count.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContentType => "content_type",
+            Self::Payload => "payload",
+            Self::Subject => "subject",
+            Self::Value => "value",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// What the broker says of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery {
+    /// Sequence in the stream.
+    pub stream_seq: u64,
+    /// Whether it was delivered before.
+    pub is_redelivered: bool,
+    /// When the broker received it, nanoseconds since 1970 UTC.
+    pub published_ns: i64,
+}
+
+impl Delivery {
+    /// Reads the acknowledgement subject. Nothing when the message did not come from a stream.
+    pub fn of(message: &jetstream::Message) -> Option<Self> {
+        let info = message.info().ok()?;
+        Some(Self {
+            stream_seq: info.stream_sequence,
+            is_redelivered: info.delivered > 1,
+            published_ns: i64::try_from(info.published.unix_timestamp_nanos()).ok()?,
+        })
+    }
+}
+
+/// Text of a header, empty when absent.
+pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
+    headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
+}
+
+/// Reads the event of a message: form, bytes, and that the subject says what the payload says.
+pub fn read(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
+    let content_type = header(message.headers.as_ref(), "Content-Type");
+    let form = content_type.split(';').next().unwrap_or_default().trim();
+    if !form.is_empty() && form != CONTENT_TYPE_JSON {
+        let reason = format!("content type {content_type:?} is not {CONTENT_TYPE_JSON}");
+        return Err((Refusal::ContentType, reason));
+    }
+    let event = decode_json(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
+    if !subject_agrees(&message.subject, &event) {
+        let header = &event.header;
+        let of_payload = format!(
+            "{}.{}.{}.{}",
+            event.body.data_type(),
+            header.exchange,
+            header.market_type,
+            header.symbol
+        );
+        let reason = format!("subject {:?} disagrees with the payload's {of_payload:?}", &*message.subject);
+        return Err((Refusal::Subject, reason));
+    }
+    Ok(event)
+}
+
+fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
+    let header = &event.header;
+    let expected =
+        [event.body.data_type().as_str(), &*header.exchange, header.market_type.as_str(), &*header.symbol];
+    subject.split('.').eq(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_schema::{
+        Body, Decimal, EventId, Header, MarketType, Side, Trade, encode_json,
+    };
+
+    fn payload() -> Vec<u8> {
+        let header = Header {
+            exchange: "sim_spot".into(),
+            market_type: MarketType::Spot,
+            symbol: "BTC-USDT".into(),
+            venue_symbol: "BTCUSDT".into(),
+            timestamp_us: 1,
+            received_at_ns: 2,
+            event_id: EventId(3),
+            edge: "e".into(),
+            region: "r".into(),
+            adapter: "a@1+0".into(),
+        };
+        let trade = Trade {
+            trade_id: "7".into(),
+            price: Decimal { mantissa: 1, scale: 0 },
+            quantity: Decimal { mantissa: 1, scale: 0 },
+            side: Side::Buy,
+        };
+        let mut out = Vec::new();
+        encode_json(&Event { header, body: Body::Trade(trade) }, &mut out);
+        out
+    }
+
+    fn message(subject: &str, content_type: Option<&str>, payload: Vec<u8>) -> Message {
+        let headers = content_type.map(|value| {
+            let mut headers = HeaderMap::new();
+            headers.insert("Content-Type", value);
+            headers
+        });
+        Message {
+            subject: subject.into(),
+            reply: None,
+            payload: payload.into(),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    /// Goal: a payload is taken on its own subject only, and only in a form that is known; a missing header means JSON.
+    #[test]
+    fn subject_and_form_must_agree_with_the_payload() {
+        let own = "trade.sim_spot.spot.BTC-USDT";
+        for content_type in [None, Some("application/json"), Some("application/json; charset=utf-8")] {
+            assert!(read(&message(own, content_type, payload())).is_ok(), "{content_type:?}");
+        }
+        for subject in [
+            "orderbook.sim_spot.spot.BTC-USDT",
+            "trade.other_spot.spot.BTC-USDT",
+            "trade.sim_spot.perpetual.BTC-USDT",
+            "trade.sim_spot.spot.ETH-USDT",
+            "trade.sim_spot.spot",
+            "trade.sim_spot.spot.BTC-USDT.x",
+        ] {
+            assert_eq!(read(&message(subject, None, payload())).unwrap_err().0, Refusal::Subject, "{subject}");
+        }
+        let other = message(own, Some("application/x-protobuf"), payload());
+        assert_eq!(read(&other).unwrap_err().0, Refusal::ContentType);
+        assert_eq!(read(&message(own, None, b"{".to_vec())).unwrap_err().0, Refusal::Payload);
+    }
+}

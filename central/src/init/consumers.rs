@@ -1,0 +1,111 @@
+//! The durable pull consumers. Their settings belong to central alone, so what can be changed is changed.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+
+use super::{Difference, Outcome};
+use crate::config::Stream;
+
+/// Name of the consumer of a stream: `central-market-data`.
+pub fn consumer_name(stream: &str) -> String {
+    format!("central-{}", stream.to_lowercase().replace('_', "-"))
+}
+
+/// The consumer as wanted. Nothing for streams that central does not store.
+pub fn wanted(stream: &Stream, ack_wait: Duration) -> Option<pull::Config> {
+    Some(pull::Config {
+        durable_name: Some(consumer_name(stream.settings.name)),
+        description: Some("rows of hot storage".to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait,
+        // A limit would lose every message that outlives it in an outage of ClickHouse.
+        max_deliver: -1,
+        max_ack_pending: stream.settings.max_ack_pending?,
+        ..pull::Config::default()
+    })
+}
+
+/// Creates the consumer of a stream or brings it to what is wanted.
+pub async fn ensure(
+    jetstream: &Context,
+    stream: &Stream,
+    ack_wait: Duration,
+) -> anyhow::Result<Option<(String, Outcome)>> {
+    let Some(wanted) = wanted(stream, ack_wait) else { return Ok(None) };
+    let name = consumer_name(stream.settings.name);
+    let stream_name = stream.settings.name;
+    let consumers: Vec<String> = names(jetstream, stream_name).await?;
+    let found = if consumers.contains(&name) {
+        let consumer: PullConsumer = jetstream
+            .get_consumer_from_stream(&name, stream_name)
+            .await
+            .with_context(|| format!("cannot ask the broker for consumer {name}"))?;
+        Some(consumer.cached_info().config.clone())
+    } else {
+        None
+    };
+    let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
+    if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
+        return Ok(Some((name, Outcome::of(differences))));
+    }
+    jetstream
+        .create_consumer_on_stream(wanted, stream_name)
+        .await
+        .with_context(|| format!("cannot create or change consumer {name} of stream {stream_name}"))?;
+    let outcome = if found.is_some() { Outcome::Updated(differences) } else { Outcome::Created };
+    Ok(Some((name, outcome)))
+}
+
+async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>> {
+    use futures_util::TryStreamExt as _;
+
+    let handle = jetstream.get_stream(stream).await.with_context(|| format!("stream {stream} is gone"))?;
+    handle
+        .consumer_names()
+        .try_collect()
+        .await
+        .with_context(|| format!("cannot list the consumers of stream {stream}"))
+}
+
+fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Config) -> Vec<Difference> {
+    let shown = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    [
+        Difference::between("ack_wait_ms", wanted.ack_wait.as_millis(), found.ack_wait.as_millis(), true),
+        Difference::between("max_deliver", wanted.max_deliver, found.max_deliver, true),
+        Difference::between("max_ack_pending", wanted.max_ack_pending, found.max_ack_pending, true),
+        Difference::between("filter_subject", &wanted.filter_subject, &found.filter_subject, true),
+        Difference::between("ack_policy", shown(&wanted.ack_policy), shown(&found.ack_policy), false),
+        Difference::between(
+            "deliver_policy",
+            shown(&wanted.deliver_policy),
+            shown(&found.deliver_policy),
+            false,
+        ),
+        Difference::between("deliver_subject", "None", shown(&found.deliver_subject), false),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_schema::STREAMS;
+
+    /// Goal: the streams that hold market data have a consumer that never gives up on a message, the others none.
+    #[test]
+    fn only_streams_of_market_data_are_consumed() {
+        let consumer = |i: usize| {
+            wanted(&Stream { settings: STREAMS[i].clone(), replicas: 1 }, Duration::from_secs(60))
+        };
+        let market_data = consumer(0).unwrap();
+        assert_eq!(market_data.durable_name.as_deref(), Some("central-market-data"));
+        assert_eq!((market_data.max_deliver, market_data.max_ack_pending), (-1, 100_000));
+        assert!(consumer(1).is_some() && consumer(2).is_none());
+    }
+}

@@ -1,0 +1,145 @@
+//! What was found, compared with what is wanted.
+
+use std::fmt;
+
+use anyhow::bail;
+
+/// One setting that is not as wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub setting: String,
+    /// As configured.
+    pub wanted: String,
+    /// As found.
+    pub found: String,
+    /// Whether it can be changed without making the thing anew.
+    pub changeable: bool,
+}
+
+impl Difference {
+    /// A difference, if there is one.
+    pub fn between(
+        setting: &str,
+        wanted: impl fmt::Display,
+        found: impl fmt::Display,
+        changeable: bool,
+    ) -> Option<Self> {
+        let (wanted, found) = (wanted.to_string(), found.to_string());
+        (wanted != found).then(|| Self { setting: setting.to_owned(), wanted, found, changeable })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, wanted, found, changeable } = self;
+        let hint = if *changeable { "" } else { " (cannot be changed in place)" };
+        write!(f, "{setting}: wanted {wanted}, found {found}{hint}")
+    }
+}
+
+/// How one thing was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was missing and is there now.
+    Created,
+    /// It is as wanted.
+    AsWanted,
+    /// It differed and is as wanted now.
+    Updated(Vec<Difference>),
+    /// It differs and was left as it is.
+    Differs(Vec<Difference>),
+}
+
+impl Outcome {
+    /// The outcome of a comparison where nothing is changed.
+    pub fn of(differences: Vec<Difference>) -> Self {
+        if differences.is_empty() { Self::AsWanted } else { Self::Differs(differences) }
+    }
+}
+
+/// Everything that was looked at.
+#[derive(Debug, Default)]
+pub struct Report {
+    items: Vec<(&'static str, String, Outcome)>,
+}
+
+impl Report {
+    /// Adds one thing.
+    pub fn add(&mut self, kind: &'static str, name: &str, outcome: Outcome) {
+        self.items.push((kind, name.to_owned(), outcome));
+    }
+
+    /// Everything that differs, `kind name: difference`.
+    pub fn differences(&self) -> impl Iterator<Item = (String, &Difference)> {
+        self.items.iter().flat_map(|(kind, name, outcome)| {
+            let differences: &[Difference] = match outcome {
+                Outcome::Differs(differences) => differences,
+                _ => &[],
+            };
+            differences.iter().map(move |difference| (format!("{kind} {name}"), difference))
+        })
+    }
+
+    /// Whether anything differs that was left as it is.
+    pub fn has_drift(&self) -> bool {
+        self.differences().next().is_some()
+    }
+
+    /// An error that names every difference which cannot be changed in place.
+    pub fn refuse_immutable(&self) -> anyhow::Result<()> {
+        let lines: Vec<String> = self
+            .differences()
+            .filter(|(_, difference)| !difference.changeable)
+            .map(|(what, difference)| format!("\n  {what}: {difference}"))
+            .collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "what is there differs from what is wanted and cannot be changed in place; nothing was deleted: move the \
+             data and remove it by hand, or configure what is there{}",
+            lines.concat()
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, name, outcome) in &self.items {
+            let (word, differences): (&str, &[Difference]) = match outcome {
+                Outcome::Created => ("created", &[]),
+                Outcome::AsWanted => ("as wanted", &[]),
+                Outcome::Updated(differences) => ("changed", differences),
+                Outcome::Differs(differences) => ("DIFFERS", differences),
+            };
+            writeln!(f, "{kind} {name}: {word}")?;
+            for difference in differences {
+                writeln!(f, "  {difference}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a report names both values of a difference, and only what cannot be changed is an error.
+    #[test]
+    fn both_values_are_named_and_immutable_ones_refused() {
+        let age = Difference::between("max_age", "48 h", "24 h", true).unwrap();
+        let storage = Difference::between("storage", "file", "memory", false).unwrap();
+        assert_eq!(Difference::between("replicas", 1, 1, true), None);
+
+        let mut report = Report::default();
+        report.add("stream", "A", Outcome::Differs(vec![age]));
+        assert!(report.has_drift() && report.refuse_immutable().is_ok());
+        report.add("stream", "B", Outcome::Differs(vec![storage]));
+        let error = report.refuse_immutable().unwrap_err().to_string();
+        assert!(error.contains("stream B: storage: wanted file, found memory"), "{error}");
+        assert!(!error.contains("max_age"));
+        assert!(report.to_string().contains("max_age: wanted 48 h, found 24 h"));
+    }
+}

@@ -1,0 +1,13 @@
+//! Lays out what central needs: streams, consumers, databases, tables. Creates what is missing, reports what differs, deletes nothing.
+
+mod consumers;
+mod databases;
+mod drift;
+mod ensure;
+mod shape;
+mod streams;
+
+pub use consumers::{consumer_name, wanted as wanted_consumer};
+pub use drift::{Difference, Outcome, Report};
+pub use ensure::{ensure, once};
+pub use streams::ensure as ensure_stream;

@@ -1,0 +1,171 @@
+//! Streams.
+
+use anyhow::{Context as _, anyhow, bail};
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{Context, ErrorCode};
+
+use super::{Difference, Outcome};
+use crate::config::Stream;
+
+/// The stream as wanted: on disk, oldest messages out first, limited by bytes and age only.
+fn wanted(stream: &Stream) -> Config {
+    let settings = &stream.settings;
+    Config {
+        name: settings.name.to_owned(),
+        subjects: settings.subjects.iter().map(|&subject| subject.to_owned()).collect(),
+        max_bytes: settings.max_bytes,
+        max_age: settings.max_age,
+        duplicate_window: settings.duplicate_window,
+        num_replicas: stream.replicas,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: -1,
+        max_consumers: -1,
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+/// Creates a missing stream, compares one that is there, and with `apply` changes what can be changed.
+pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow::Result<Outcome> {
+    let wanted = wanted(stream);
+    let name = stream.settings.name;
+    let found = match jetstream.get_stream(name).await {
+        Ok(found) => found.cached_info().config.clone(),
+        Err(error) => {
+            return match error.kind() {
+                GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    create(jetstream, wanted).await.map(|()| Outcome::Created)
+                }
+                _ => Err(error).with_context(|| format!("cannot ask the broker for stream {name}")),
+            };
+        }
+    };
+    let differences = compare(&wanted, &found);
+    let only_changeable = differences.iter().all(|difference| difference.changeable);
+    if differences.is_empty() || !apply || !only_changeable {
+        return Ok(Outcome::of(differences));
+    }
+    // What we do not know of, a placement or a mirror, stays as somebody configured it.
+    let changed = Config {
+        subjects: wanted.subjects,
+        max_bytes: wanted.max_bytes,
+        max_age: wanted.max_age,
+        duplicate_window: wanted.duplicate_window,
+        num_replicas: wanted.num_replicas,
+        max_messages: wanted.max_messages,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        discard: wanted.discard,
+        ..found
+    };
+    jetstream.update_stream(changed).await.with_context(|| format!("cannot change stream {name}"))?;
+    Ok(Outcome::Updated(differences))
+}
+
+fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
+    let sorted = |subjects: &[String]| {
+        let mut subjects = subjects.to_vec();
+        subjects.sort();
+        subjects.join(" ")
+    };
+    // The server writes "no limit" as -1; 0 means the same.
+    let limit = |value: i64| if value <= 0 { -1 } else { value };
+    [
+        Difference::between("subjects", sorted(&wanted.subjects), sorted(&found.subjects), true),
+        Difference::between("max_bytes", limit(wanted.max_bytes), limit(found.max_bytes), true),
+        Difference::between("max_age_seconds", wanted.max_age.as_secs(), found.max_age.as_secs(), true),
+        Difference::between(
+            "duplicate_window_seconds",
+            wanted.duplicate_window.as_secs(),
+            found.duplicate_window.as_secs(),
+            true,
+        ),
+        Difference::between("replicas", wanted.num_replicas, found.num_replicas, true),
+        Difference::between("max_messages", limit(wanted.max_messages), limit(found.max_messages), true),
+        Difference::between(
+            "max_messages_per_subject",
+            limit(wanted.max_messages_per_subject),
+            limit(found.max_messages_per_subject),
+            true,
+        ),
+        Difference::between("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard), true),
+        Difference::between("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage), false),
+        Difference::between(
+            "retention",
+            format!("{:?}", wanted.retention),
+            format!("{:?}", found.retention),
+            false,
+        ),
+        Difference::between("no_ack", wanted.no_ack, found.no_ack, false),
+        Difference::between("sealed", wanted.sealed, found.sealed, false),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
+    let (name, max_bytes, replicas) = (wanted.name.clone(), wanted.max_bytes, wanted.num_replicas);
+    let Err(error) = jetstream.create_stream(wanted).await else { return Ok(()) };
+    match error.kind() {
+        // Another process of ours was faster; the next comparison sees its stream.
+        CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
+        CreateStreamErrorKind::JetStream(answer)
+            if [ErrorCode::STORAGE_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES]
+                .contains(&answer.error_code()) =>
+        {
+            Err(anyhow!(
+                "the broker has no room for stream {name}: {max_bytes} bytes with {replicas} replica(s) wanted; raise \
+                 its jetstream max_file_store or lower max_bytes of [streams.{}] ({answer})",
+                name.to_lowercase()
+            ))
+        }
+        _ => Err(error).with_context(|| format!("cannot create stream {name}")),
+    }
+}
+
+/// Compares what all streams may take together with what the account may store, where the account has a limit.
+pub async fn check_room(jetstream: &Context, streams: &[Stream]) -> anyhow::Result<()> {
+    let account = jetstream.query_account().await.context("cannot ask the broker for its jetstream limits")?;
+    let wanted: i64 = streams
+        .iter()
+        .map(|stream| {
+            stream.settings.max_bytes.saturating_mul(i64::try_from(stream.replicas).unwrap_or(i64::MAX))
+        })
+        .fold(0, i64::saturating_add);
+    match account.limits.max_storage {
+        Some(limit) if limit > 0 && limit < wanted => bail!(
+            "the broker's account may store {limit} bytes, the streams may take {wanted} together; raise the account's \
+             limit or lower max_bytes in [streams]"
+        ),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_schema::STREAMS;
+
+    /// Goal: every difference is named with both values, order of subjects and spellings of "no limit" apart.
+    #[test]
+    fn differences_are_named() {
+        let [settings, ..] = STREAMS;
+        let wanted = wanted(&Stream { settings, replicas: 1 });
+        let mut found = wanted.clone();
+        found.subjects.reverse();
+        found.max_messages = 0;
+        assert_eq!(compare(&wanted, &found), vec![]);
+
+        found.max_bytes = 7;
+        found.storage = StorageType::Memory;
+        let differences = compare(&wanted, &found);
+        let named: Vec<_> = differences.iter().map(|d| (d.setting.as_str(), d.changeable)).collect();
+        assert_eq!(named, vec![("max_bytes", true), ("storage", false)]);
+        assert_eq!(differences[0].found, "7");
+    }
+}

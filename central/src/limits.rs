@@ -1,0 +1,49 @@
+//! Every timeout, bound and interval that is not configuration, with its reason.
+
+use std::time::Duration;
+
+/// A ClickHouse query that answers from metadata or a bounded set of ids. Longer means that the server is in trouble.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A request to the broker that is answered from memory.
+pub const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `init` waits this long for the broker to accept a connection.
+pub const BROKER_CONNECT_WAIT: Duration = Duration::from_secs(15);
+
+/// Handing a group of acknowledgements to the connection. It only waits when the connection is down; what is not handed over in this
+/// time is counted, redelivered and recognized as stored.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// First and longest pause between two tries of the same work; the pause doubles and is jittered by half.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// See [`BACKOFF_FIRST`].
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Messages asked for ahead, per stream. Small enough to be processed well within the ack wait, large enough to keep a pull
+/// request open at all times. When full the broker keeps the rest.
+pub const PREFETCH_MARKET_DATA: usize = 5_000;
+/// The same for order books, which are about 40 times as large.
+pub const PREFETCH_ORDER_BOOKS: usize = 400;
+
+/// Life of one pull request; it is renewed long before.
+pub const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// The broker says this often that an idle pull is alive; two misses end the subscription, and a new one is made.
+pub const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Messages handled before the worker looks at anything else. At 50 us for the dearest message, 10 ms.
+pub const MESSAGES_A_TURN: usize = 256;
+
+/// Event ids looked up by one query: 5,000 times 42 bytes stay below the server's default limit of a query's size (256 KiB).
+pub const IDS_A_QUERY: usize = 5_000;
+
+/// Bytes of an insert handed to the HTTP body at once, and compressed as one block.
+pub const INSERT_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// How often consumers are asked for their counts, and ClickHouse whether it lives.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After a signal: batches are flushed and acknowledged for so long, what is left is redelivered later.
+pub const FLUSH_DEADLINE: Duration = Duration::from_secs(7);
+/// After the flush: the last acknowledgements and HTTP answers leave.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);

@@ -1,0 +1,147 @@
+//! Names and types of the columns, in the order in which rows are written. A test holds them against the table definitions.
+
+use marketprism_schema::DataType;
+
+use super::binary;
+
+/// Name and type.
+pub type Column = (&'static str, &'static str);
+
+const TEXT: &str = "LowCardinality(String)";
+const MICROS: &str = "DateTime64(6, 'UTC')";
+const MICROS_OR_NULL: &str = "Nullable(DateTime64(6, 'UTC'))";
+const DECIMAL: &str = "Decimal(38, 18)";
+const DECIMAL_OR_NULL: &str = "Nullable(Decimal(38, 18))";
+const LEVELS: &str = "Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18)))";
+
+const HEAD: &[Column] = &[
+    ("timestamp", MICROS),
+    ("exchange", TEXT),
+    ("market_type", TEXT),
+    ("symbol", TEXT),
+    ("venue_symbol", TEXT),
+];
+
+const TAIL: &[Column] = &[
+    ("received_at", "DateTime64(9, 'UTC')"),
+    ("event_id", "UInt128"),
+    ("edge", TEXT),
+    ("region", TEXT),
+    ("adapter", TEXT),
+    ("data_source", TEXT),
+    ("stream_seq", "UInt64"),
+    CREATED_AT,
+];
+
+const CREATED_AT: Column = ("created_at", "DateTime64(3, 'UTC')");
+
+/// Columns of `dead_letters`; `created_at` last as in every row.
+pub const DEAD_LETTER: &[Column] = &[
+    ("stream", TEXT),
+    ("stream_seq", "UInt64"),
+    ("subject", "String"),
+    ("content_type", TEXT),
+    ("message_id", "String"),
+    ("reason", "String"),
+    ("payload", "String"),
+    CREATED_AT,
+];
+
+const fn own(data_type: DataType) -> &'static [Column] {
+    match data_type {
+        DataType::Trade => &[
+            ("trade_id", "String"),
+            ("price", DECIMAL),
+            ("quantity", DECIMAL),
+            ("side", TEXT),
+            ("is_maker", "Bool"),
+        ],
+        DataType::OrderBook => &[
+            ("last_update_id", "Int64"),
+            ("bids", LEVELS),
+            ("asks", LEVELS),
+            ("depth", "UInt32"),
+            ("epoch", "UInt32"),
+        ],
+        DataType::FundingRate => &[
+            ("funding_rate", DECIMAL),
+            ("funding_time", MICROS_OR_NULL),
+            ("next_funding_time", MICROS_OR_NULL),
+            ("interval_hours", "Nullable(UInt16)"),
+            ("mark_price", DECIMAL_OR_NULL),
+            ("index_price", DECIMAL_OR_NULL),
+        ],
+        DataType::OpenInterest => &[
+            ("open_interest", DECIMAL_OR_NULL),
+            ("open_interest_contracts", DECIMAL_OR_NULL),
+            ("open_interest_value", DECIMAL_OR_NULL),
+        ],
+        DataType::Liquidation => &[
+            ("side", TEXT),
+            ("price", DECIMAL),
+            ("quantity", DECIMAL),
+            ("liquidation_time", MICROS_OR_NULL),
+        ],
+        DataType::LsrTopPosition => &[
+            ("long_position_ratio", DECIMAL),
+            ("short_position_ratio", DECIMAL),
+            ("ratio", DECIMAL_OR_NULL),
+            ("period", TEXT),
+        ],
+        DataType::LsrAllAccount => &[
+            ("long_account_ratio", DECIMAL),
+            ("short_account_ratio", DECIMAL),
+            ("ratio", DECIMAL_OR_NULL),
+            ("period", TEXT),
+        ],
+        DataType::VolatilityIndex => &[("index_value", DECIMAL), ("underlying_asset", TEXT)],
+    }
+}
+
+/// Every column of a table of events.
+pub fn columns_of(data_type: DataType) -> Vec<Column> {
+    [HEAD, own(data_type), TAIL].concat()
+}
+
+/// What stands in front of the rows: the number of columns, their names, their types.
+pub fn header(columns: &[Column]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(columns.len() * 40);
+    binary::length(&mut out, columns.len());
+    for (name, _) in columns {
+        binary::text(&mut out, name);
+    }
+    for (_, kind) in columns {
+        binary::text(&mut out, kind);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_schema::{Table, dead_letter_ddl, table_ddl};
+
+    /// Name and type of each column of a `CREATE TABLE` statement.
+    fn defined(ddl: &str) -> Vec<(String, String)> {
+        let lines = ddl.lines().filter_map(|line| line.trim().strip_prefix('`')?.split_once("` "));
+        let without_codec = |rest: &str| rest.split(" CODEC(").next().unwrap().trim_end_matches(',').to_owned();
+        lines.map(|(name, rest)| (name.to_owned(), without_codec(rest))).collect()
+    }
+
+    fn owned(columns: &[Column]) -> Vec<(String, String)> {
+        columns.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
+    }
+
+    /// Goal: rows are written for exactly the columns that the table definitions have, in their order.
+    #[test]
+    fn columns_are_those_of_the_definitions() {
+        for table in Table::ALL {
+            let columns = columns_of(table.data_type);
+            assert_eq!(owned(&columns), defined(&table_ddl(&table, "db", 3)), "{}", table.name);
+            assert_eq!(columns.last(), Some(&CREATED_AT));
+        }
+        let mut dead = defined(&dead_letter_ddl("db", 3));
+        dead.rotate_left(1);
+        assert_eq!(owned(DEAD_LETTER), dead);
+    }
+}

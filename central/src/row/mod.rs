@@ -1,0 +1,16 @@
+//! Rows in ClickHouse's `RowBinaryWithNamesAndTypes` format, written straight from decoded events.
+//!
+//! The names and types in front of the rows make the server refuse rows when the table has drifted, instead of storing them askew.
+
+mod binary;
+mod columns;
+mod dead_letter;
+mod encode;
+mod target;
+
+pub use dead_letter::{DeadLetter, encode_dead_letter};
+pub use encode::encode_event;
+pub use target::Target;
+
+/// Bytes of `created_at`, the last column of every row. It is written when the batch is closed.
+pub const CREATED_AT_BYTES: usize = 8;

@@ -1,0 +1,148 @@
+//! ClickHouse: the client, and what its refusals mean.
+
+use std::future::Future;
+use std::time::Duration;
+
+use clickhouse::{Client, Compression};
+
+use crate::config::ClickHouse;
+use crate::limits;
+
+/// Codes that the content of rows causes: argument out of bound, string too large, value out of range, decimal overflow, violated
+/// constraint. Every other refusal (unknown table, wrong type, no memory, too many parts) can pass without touching the rows, so
+/// it is waited for. <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
+const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
+
+/// A server and what is asked of it.
+#[derive(Clone)]
+pub struct Storage {
+    /// For statements and queries.
+    pub client: Client,
+    /// Database of recent rows.
+    pub hot: String,
+    /// Longest insert.
+    pub insert_timeout: Duration,
+}
+
+/// Why ClickHouse did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// It answered with a refusal.
+    #[error("clickhouse refused: {text}")]
+    Refused {
+        /// Its exception code, 0 when it gave none.
+        code: u32,
+        /// Its answer.
+        text: String,
+    },
+    /// It could not be reached, or did not answer as ClickHouse does.
+    #[error("clickhouse at a loss: {0}")]
+    Unreachable(String),
+    /// It took too long.
+    #[error("clickhouse did not answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+}
+
+impl StorageError {
+    /// Whether the rows themselves are the cause, so that trying again is of no use.
+    pub fn is_content(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if CONTENT_CODES.contains(code))
+    }
+}
+
+impl From<clickhouse::error::Error> for StorageError {
+    fn from(error: clickhouse::error::Error) -> Self {
+        match error {
+            clickhouse::error::Error::BadResponse(text) => {
+                Self::Refused { code: exception_code(&text), text: shorten(&text) }
+            }
+            other => Self::Unreachable(with_sources(&other)),
+        }
+    }
+}
+
+impl Storage {
+    /// A client for the configured server. Does not connect.
+    pub fn new(config: &ClickHouse) -> Self {
+        let compression = if config.compress { Compression::Lz4 } else { Compression::None };
+        let mut client = Client::default()
+            .with_url(&config.url)
+            .with_user(&config.user)
+            .with_compression(compression)
+            .with_product_info("marketprism-central", env!("CARGO_PKG_VERSION"));
+        if let Some(password) = &config.password {
+            client = client.with_password(password.reveal());
+        }
+        Self { client, hot: config.hot_database.clone(), insert_timeout: config.insert_timeout }
+    }
+
+    /// Runs a statement.
+    pub async fn execute(&self, sql: &str) -> Result<(), StorageError> {
+        bounded(limits::QUERY_TIMEOUT, self.client.query_raw(sql).execute()).await
+    }
+
+    /// Highest stream sequence among the rows of a hot table, 0 when there is none.
+    pub async fn highest_sequence(&self, table: &str) -> Result<u64, StorageError> {
+        let sql = format!("SELECT max(stream_seq) FROM {}.{table}", self.hot);
+        bounded(limits::QUERY_TIMEOUT, self.client.query_raw(&sql).fetch_one::<u64>()).await
+    }
+}
+
+/// Waits for an answer, not for ever.
+pub async fn bounded<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, StorageError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(result) => result.map_err(StorageError::from),
+        Err(_) => Err(StorageError::TimedOut(limit)),
+    }
+}
+
+/// The number in `Code: 60. DB::Exception: ...`.
+fn exception_code(text: &str) -> u32 {
+    let digits = text.split_once("Code: ").map(|(_, rest)| rest).unwrap_or_default();
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits.get(..end).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+/// Keeps answers readable in logs and reasons.
+fn shorten(text: &str) -> String {
+    const LIMIT: usize = 500;
+    let text = text.trim();
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: only refusals that the rows cause are told apart as such; a missing table or a changed type never discards a message.
+    #[test]
+    fn only_content_refusals_are_permanent() {
+        let refused = |text: &str| StorageError::from(clickhouse::error::Error::BadResponse(text.to_owned()));
+        assert!(refused("Code: 469. DB::Exception: Constraint `c` is violated").is_content());
+        for text in ["Code: 60. DB::Exception: no table", "Code: 117. DB::Exception: type", "502 Bad Gateway", ""]
+        {
+            assert!(!refused(text).is_content(), "{text}");
+        }
+        assert_eq!(exception_code("Code: 60. DB::Exception"), 60);
+        assert!(!StorageError::TimedOut(Duration::from_secs(1)).is_content());
+    }
+}

@@ -1,0 +1,153 @@
+//! Events to publish, each different from every other and calculable from its number.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use marketprism_schema::{
+    Body, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio, MarketType,
+    OpenInterest, OrderBook, Side, Trade, VolatilityIndex, encode_json,
+};
+use tokio::task::JoinSet;
+
+/// Acknowledgements of publishing awaited side by side.
+const IN_FLIGHT: usize = 256;
+
+/// Now, in microseconds.
+pub fn now_us() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
+}
+
+/// An event with its id.
+pub fn event(venue_symbol: &'static str, timestamp_us: i64, body: Body<'static>) -> Event<'static> {
+    let header = Header {
+        exchange: "sim_spot".into(),
+        market_type: MarketType::Spot,
+        symbol: "BTC-USDT".into(),
+        venue_symbol: venue_symbol.into(),
+        timestamp_us,
+        received_at_ns: timestamp_us * 1_000 + 123_456,
+        event_id: EventId::default(),
+        edge: "edge-test".into(),
+        region: "test".into(),
+        adapter: "sim@1.0.0+0123456789ab".into(),
+    };
+    let mut event = Event { header, body };
+    event.header.event_id = EventId::of(&event);
+    event
+}
+
+/// The trade with a number: every number has its own price, quantity and side.
+pub fn trade(number: u64, base_us: i64) -> Event<'static> {
+    let n = i64::try_from(number).unwrap();
+    let trade = Trade {
+        trade_id: number.to_string().into(),
+        price: Decimal { mantissa: 6_000_000_000_001 + n * 7, scale: 8 }.normalized(),
+        quantity: Decimal { mantissa: 1 + n, scale: 18 }.normalized(),
+        side: if number % 3 == 0 { Side::Sell } else { Side::Buy },
+    };
+    event("BTCUSDT", base_us + n, Body::Trade(trade))
+}
+
+/// A book of `depth` levels a side at an update.
+pub fn book(update: u64, depth: i64, base_us: i64) -> Event<'static> {
+    let n = i64::try_from(update).unwrap();
+    let side = |direction: i64| -> Vec<[i64; 2]> {
+        (0..depth)
+            .map(|i| [6_000_000 + n % 1_000 + direction * (i + 1), 1 + (n * 31 + i * 17) % 99_999_999])
+            .collect()
+    };
+    let levels = Levels { price_scale: 2, quantity_scale: 8, bids: side(-1).into(), asks: side(1).into() };
+    let depth = u32::try_from(depth).unwrap();
+    event("BTCUSDT", base_us + n, Body::OrderBook(OrderBook { last_update_id: n, levels, depth, epoch: 1 }))
+}
+
+/// One event of each type.
+pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
+    let decimal = |mantissa, scale| Decimal { mantissa, scale };
+    let ratio = || LongShortRatio {
+        long: decimal(6, 1),
+        short: decimal(4, 1),
+        ratio: Some(decimal(15, 1)),
+        period: "5m".into(),
+    };
+    let bodies = [
+        Body::FundingRate(FundingRate {
+            funding_rate: decimal(-1, 4),
+            funding_time_us: None,
+            next_funding_time_us: Some(base_us + 1),
+            interval_hours: Some(8),
+            mark_price: Some(decimal(i64::MAX, 0)),
+            index_price: Some(decimal(-i64::MAX, 18)),
+        }),
+        Body::OpenInterest(OpenInterest {
+            open_interest: Some(decimal(5, 0)),
+            open_interest_contracts: None,
+            open_interest_value: Some(decimal(300_000, 0)),
+        }),
+        Body::Liquidation(Liquidation {
+            side: Side::Sell,
+            price: decimal(59_999, 0),
+            quantity: decimal(14, 3),
+            liquidation_time_us: Some(base_us),
+        }),
+        Body::LsrTopPosition(ratio()),
+        Body::LsrAllAccount(ratio()),
+        Body::VolatilityIndex(VolatilityIndex {
+            index_value: decimal(12_936, 2),
+            underlying_asset: "BTC".into(),
+        }),
+    ];
+    let mut events: Vec<_> = bodies.into_iter().map(|body| event("BTCUSDT", base_us, body)).collect();
+    events.push(trade(1, base_us));
+    events.push(book(1, 3, base_us));
+    events
+}
+
+/// Subject and payload of an event.
+pub fn message(event: &Event<'_>) -> (String, Vec<u8>) {
+    let header = &event.header;
+    let (data_type, market_type) = (event.body.data_type(), header.market_type);
+    let subject = format!("{data_type}.{}.{market_type}.{}", header.exchange, header.symbol);
+    let mut payload = Vec::new();
+    encode_json(event, &mut payload);
+    (subject, payload)
+}
+
+/// Publishes events as an edge does, with their ids, and waits until the broker has all of them.
+pub async fn publish(jetstream: &Context, events: impl Iterator<Item = Event<'static>>) {
+    publish_with(jetstream, events, true).await;
+}
+
+/// The same, optionally without the id by which the broker knows copies.
+pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Event<'static>>, with_id: bool) {
+    let mut sends = JoinSet::new();
+    for event in events {
+        if sends.len() >= IN_FLIGHT {
+            sends.join_next().await;
+        }
+        sends.spawn(publish_one(jetstream.clone(), event, with_id));
+    }
+    while let Some(sent) = sends.join_next().await {
+        sent.unwrap();
+    }
+}
+
+/// An edge repeats what the broker did not acknowledge, until it does.
+async fn publish_one(jetstream: Context, event: Event<'static>, with_id: bool) {
+    let (subject, payload) = message(&event);
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", "application/json");
+    if with_id {
+        headers.insert("Nats-Msg-Id", event.header.event_id.to_string());
+    }
+    loop {
+        let sent = jetstream.publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());
+        if let Ok(ack) = sent.await
+            && ack.await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,198 @@
+//! What is published is in hot, once, and exactly.
+
+use std::collections::HashMap;
+
+use marketprism_schema::{Body, Event};
+
+use crate::events::{self, now_us, one_of_each, publish, publish_with, trade};
+use crate::stack::{Stack, until};
+
+/// Everything of a trade's row that an edge decides.
+type TradeRow = (String, String, String, String, bool, i64, i64, u128);
+
+fn expected(event: &Event<'_>) -> TradeRow {
+    let Body::Trade(trade) = &event.body else { panic!("not a trade") };
+    let header = &event.header;
+    (
+        trade.trade_id.to_string(),
+        trade.price.to_string(),
+        trade.quantity.to_string(),
+        trade.side.to_string(),
+        trade.is_maker(),
+        header.timestamp_us,
+        header.received_at_ns,
+        header.event_id.0,
+    )
+}
+
+/// Goal: 20,000 trades are in hot exactly once, each with exactly its values.
+/// Method: publish numbered trades, wait for the count, compare every row with what was published.
+#[tokio::test(flavor = "multi_thread")]
+async fn trades_arrive_once_with_exact_values() {
+    const TRADES: u64 = 20_000;
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    let central = stack.run(&config);
+    let base = now_us();
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, base))).await;
+    stack.holds_once("trades", TRADES).await;
+
+    let sql = "SELECT trade_id, toString(price), toString(quantity), toString(side), is_maker, \
+               toUnixTimestamp64Micro(timestamp), toUnixTimestamp64Nano(received_at), event_id \
+               FROM marketprism_hot.trades";
+    let rows: Vec<TradeRow> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+    let rows: HashMap<String, TradeRow> = rows.into_iter().map(|row| (row.0.clone(), row)).collect();
+    for number in 0..TRADES {
+        let expected = expected(&trade(number, base));
+        assert_eq!(rows.get(&expected.0), Some(&expected));
+    }
+    let set = "SELECT countIf(data_source = 'live' AND stream_seq > 0 AND abs(created_at - now64(3)) < 300 \
+               AND edge = 'edge-test' AND symbol = 'BTC-USDT' AND venue_symbol = 'BTCUSDT') FROM marketprism_hot.trades";
+    assert_eq!(stack.clickhouse().query_raw(set).fetch_one::<u64>().await.unwrap(), TRADES);
+    let (_, metrics) = stack.get("/metrics").unwrap();
+    assert!(metrics.contains("hot_storage_messages_processed_total 20000"), "{metrics}");
+    assert_eq!(stack.get("/health").unwrap().0, 200);
+    drop(central);
+}
+
+/// Goal: each of the eight types has its row in its own table, values and absences exact.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_has_its_table() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(""));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    publish(&stack.jetstream().await, one_of_each(now_us()).into_iter()).await;
+    for (table, columns, values) in [
+        (
+            "funding_rates",
+            "funding_rate, isNull(funding_time), interval_hours, mark_price, index_price",
+            "-0.0001|true|8|9223372036854775807|-9.223372036854775807",
+        ),
+        (
+            "open_interests",
+            "open_interest, isNull(open_interest_contracts), open_interest_value",
+            "5|true|300000",
+        ),
+        ("liquidations", "side, price, quantity, liquidation_time = timestamp", "sell|59999|0.014|true"),
+        ("lsr_top_positions", "long_position_ratio, short_position_ratio, ratio, period", "0.6|0.4|1.5|5m"),
+        ("lsr_all_accounts", "long_account_ratio, short_account_ratio, ratio, period", "0.6|0.4|1.5|5m"),
+        ("volatility_indices", "index_value, underlying_asset", "129.36|BTC"),
+        (
+            "orderbooks",
+            "last_update_id, length(bids), bids[1].price, bids[3].price, asks[2].quantity, depth, epoch",
+            "1|3|60000|59999.98|0.00000049|3|1",
+        ),
+        ("trades", "trade_id", "1"),
+    ] {
+        stack.holds_once(table, 1).await;
+        let parts: Vec<String> = columns.split(", ").map(text_of).collect();
+        let sql =
+            format!("SELECT concatWithSeparator('|', {}) FROM marketprism_hot.{table}", parts.join(", "));
+        let row = stack.clickhouse().query_raw(&sql).fetch_one::<String>().await.unwrap();
+        assert_eq!(row, values, "{table}");
+    }
+    drop(central);
+}
+
+fn text_of(column: &str) -> String {
+    let is_condition = column.starts_with("isNull") || column.contains(" = ");
+    let value = if is_condition { format!("toBool({column})") } else { column.to_owned() };
+    format!("ifNull(toString({value}), 'null')")
+}
+
+/// Goal: an event that is published again is one row, whether the copy comes at once, past the broker's window, or after a restart of
+/// central that forgot it.
+/// Method: publish the same trades without the id by which the broker knows copies; once while the ids are in memory, once after a
+/// restart, received long before they reach the broker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_never_a_second_row() {
+    const TRADES: u64 = 3_000;
+    let Some(stack) = Stack::start() else { return };
+    let config =
+        stack.configure("[streams.market_data]\nduplicate_window_seconds = 1\n[batch]\nmax_age_ms = 50\n");
+    let base = now_us() - 60_000_000;
+    let trades = || (0..TRADES).map(|n| trade(n, base));
+    let jetstream = stack.jetstream().await;
+    let central = stack.run(&config);
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    publish_with(&jetstream, trades().chain(trades()), false).await;
+    all_acknowledged(&stack, "MARKET_DATA", 2 * TRADES).await;
+    stack.holds_once("trades", TRADES).await;
+    assert_eq!(central.terminate().code(), Some(0));
+
+    let central = stack.run(&config);
+    publish_with(&jetstream, trades(), false).await;
+    all_acknowledged(&stack, "MARKET_DATA", 3 * TRADES).await;
+    stack.holds_once("trades", TRADES).await;
+    let (_, metrics) = stack.get("/metrics").unwrap();
+    let stored = "marketprism_central_duplicates_total{found=\"stored\",stream=\"MARKET_DATA\"} 3000";
+    assert!(metrics.contains(stored), "{metrics}");
+    drop(central);
+}
+
+/// Goal: a stop by SIGTERM stores and acknowledges what was taken, at once and with success.
+/// Method: batches that would wait for 10 s; stop central when all messages are with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_flushes_what_was_taken() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("[batch]\nmax_age_ms = 10000\n").to_owned();
+    let text = std::fs::read_to_string(&config).unwrap().replace("ack_wait_ms = 3000", "ack_wait_ms = 60000");
+    std::fs::write(&config, text).unwrap();
+    let central = stack.run(&config);
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let base = now_us();
+    publish(&stack.jetstream().await, (0..500).map(|n| trade(n, base))).await;
+    until("all to be delivered", || async {
+        let consumer = events_consumer(&stack, "MARKET_DATA").await?;
+        (consumer.delivered.stream_sequence == 500).then_some(())
+    })
+    .await;
+    assert_eq!(stack.counts("trades").await, Some((0, 0)), "the test must stop central before the flush");
+    assert_eq!(central.terminate().code(), Some(0));
+    assert_eq!(stack.counts("trades").await, Some((500, 500)));
+    let consumer = events_consumer(&stack, "MARKET_DATA").await.unwrap();
+    assert_eq!((consumer.num_ack_pending, consumer.ack_floor.stream_sequence), (0, 500));
+}
+
+/// What the broker knows of the consumer of a stream.
+pub async fn events_consumer(stack: &Stack, stream: &str) -> Option<async_nats::jetstream::consumer::Info> {
+    let name = format!("central-{}", stream.to_lowercase().replace('_', "-"));
+    let handle = stack.jetstream().await.get_stream(stream).await.ok()?;
+    handle.consumer_info(name).await.ok()
+}
+
+/// Waits until the broker has the acknowledgement of everything up to a sequence.
+pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
+    until(&format!("all of {stream} to be acknowledged"), || async {
+        let info = events_consumer(stack, stream).await?;
+        (info.num_ack_pending == 0 && info.num_pending == 0 && info.ack_floor.stream_sequence >= last)
+            .then_some(())
+    })
+    .await;
+}
+
+/// Goal: books keep every level of both sides.
+/// Method: compare one of many with what was published, level by level.
+#[tokio::test(flavor = "multi_thread")]
+async fn books_keep_every_level() {
+    const BOOKS: u64 = 300;
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(""));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let base = now_us();
+    publish(&stack.jetstream().await, (0..BOOKS).map(|n| events::book(n, 400, base))).await;
+    stack.holds_once("orderbooks", BOOKS).await;
+    let sides = "SELECT arrayStringConcat(arrayMap(l -> concat(toString(l.1), ' ', toString(l.2)), bids), ','), \
+                 arrayStringConcat(arrayMap(l -> concat(toString(l.1), ' ', toString(l.2)), asks), ',') \
+                 FROM marketprism_hot.orderbooks WHERE last_update_id = 123";
+    let (bids, asks) = stack.clickhouse().query_raw(sides).fetch_one::<(String, String)>().await.unwrap();
+    let Body::OrderBook(book) = events::book(123, 400, base).body else { panic!("not a book") };
+    let text = |levels: &[[i64; 2]]| {
+        let shown = |mantissa, scale| marketprism_schema::Decimal { mantissa, scale }.to_string();
+        let level = |[price, quantity]: &[i64; 2]| format!("{} {}", shown(*price, 2), shown(*quantity, 8));
+        levels.iter().map(level).collect::<Vec<_>>().join(",")
+    };
+    assert_eq!((bids, asks), (text(&book.levels.bids), text(&book.levels.asks)));
+    drop(central);
+}

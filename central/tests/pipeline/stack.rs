@@ -1,0 +1,268 @@
+//! The processes around a test, each in its own folder and at its own port.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use tempfile::TempDir;
+
+/// Longest wait for anything in these tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Broker, ClickHouse and the configuration of a central.
+pub struct Stack {
+    dir: TempDir,
+    parts: Parts,
+    ports: Ports,
+    nats: Option<Running>,
+    clickhouse: Option<Running>,
+}
+
+#[derive(Clone)]
+struct Parts {
+    nats_server: PathBuf,
+    clickhouse: PathBuf,
+    library: PathBuf,
+}
+
+struct Ports {
+    nats: u16,
+    clickhouse: u16,
+    http: u16,
+}
+
+/// A process that ends with its value.
+pub struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Asks it to end and waits for it.
+    pub fn terminate(mut self) -> ExitStatus {
+        let status = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        wait_for("the process to end", || self.0.try_wait().unwrap())
+    }
+
+    /// Memory it holds.
+    pub fn resident_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
+    /// Waits for an end by itself.
+    pub fn ended(mut self) -> ExitStatus {
+        wait_for("the process to end", || self.0.try_wait().unwrap())
+    }
+}
+
+/// Polls until there is a value.
+pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = poll() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Polls until there is a value.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut poll: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = poll().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A part from a variable or the folder where the install puts it: `<repository>/.marketprism/cache/<folder*>/<file>`.
+fn part(variable: &str, folder: &str, file: &str) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Some(PathBuf::from(path));
+    }
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join(".marketprism/cache");
+    let folders = std::fs::read_dir(cache).ok()?.flatten();
+    let mut found = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with(folder));
+    found.find_map(|entry| Some(entry.path().join(file)).filter(|path| path.is_file()))
+}
+
+impl Parts {
+    fn find() -> Result<Self, &'static str> {
+        let beside = Path::new(env!("CARGO_BIN_EXE_marketprism-central"));
+        let clickhouse = beside.with_file_name("marketprism-clickhouse");
+        Ok(Self {
+            nats_server: part("MARKETPRISM_NATS_SERVER", "nats-server", "nats-server")
+                .ok_or("nats-server")?,
+            library: part("MARKETPRISM_LIBCHDB", "libchdb", "libchdb.so").ok_or("libchdb.so")?,
+            clickhouse: clickhouse.is_file().then_some(clickhouse).ok_or("marketprism-clickhouse")?,
+        })
+    }
+}
+
+impl Stack {
+    /// Starts broker and ClickHouse; nothing when a part is not installed.
+    pub fn start() -> Option<Self> {
+        let parts = match Parts::find() {
+            Ok(parts) => parts,
+            Err(missing) => {
+                eprintln!("SKIPPED: {missing} is not there; `make deps build` installs and builds it");
+                return None;
+            }
+        };
+        let ports = Ports { nats: free_port(), clickhouse: free_port(), http: free_port() };
+        let mut stack = Self { dir: TempDir::new().unwrap(), parts, ports, nats: None, clickhouse: None };
+        stack.start_nats();
+        stack.start_clickhouse();
+        Some(stack)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the broker, with what it stored before.
+    pub fn start_nats(&mut self) {
+        let child = Command::new(&self.parts.nats_server)
+            .args(["-js", "-a", "127.0.0.1", "-p", &self.ports.nats.to_string(), "-sd"])
+            .arg(self.path("nats"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.nats = Some(Running(child));
+        let port = self.ports.nats;
+        wait_for("the broker to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+    }
+
+    /// Ends the broker as a power cut would.
+    pub fn kill_nats(&mut self) {
+        self.nats.take().unwrap().kill();
+    }
+
+    /// Starts ClickHouse, with what it stored before.
+    pub fn start_clickhouse(&mut self) {
+        let mut child = Command::new(&self.parts.clickhouse)
+            .args(["--listen", &format!("127.0.0.1:{}", self.ports.clickhouse), "--data"])
+            .arg(self.path("clickhouse"))
+            .arg("--library")
+            .arg(&self.parts.library)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("listening on "), "the engine did not start: {line:?}");
+        self.clickhouse = Some(Running(child));
+    }
+
+    /// Ends ClickHouse as a power cut would.
+    pub fn kill_clickhouse(&mut self) {
+        self.clickhouse.take().unwrap().kill();
+    }
+
+    /// Writes a configuration for quick tests: short waits, small batches. `more` is appended.
+    pub fn configure(&self, more: &str) -> PathBuf {
+        let Ports { nats, clickhouse, http } = self.ports;
+        let text = format!(
+            "[nats]\nurls = [\"nats://127.0.0.1:{nats}\"]\n\
+             [clickhouse]\nurl = \"http://127.0.0.1:{clickhouse}\"\ninsert_timeout_ms = 1000\n\
+             [consumers]\nack_wait_ms = 3000\n\
+             [http]\nlisten = \"127.0.0.1:{http}\"\nhealth_grace_seconds = 0\n{more}"
+        );
+        let path = self.path("central.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn central(&self, command: &str, config: &Path) -> Command {
+        let mut central = Command::new(env!("CARGO_BIN_EXE_marketprism-central"));
+        central.arg(command).arg("--config").arg(config);
+        for name in ["NATS_URL", "MARKETPRISM_NATS_URL", "HEALTH_GRACE_SECONDS"] {
+            central.env_remove(name);
+        }
+        central
+    }
+
+    /// Runs `init` to its end.
+    pub fn init(&self, config: &Path, more: &[&str]) -> Output {
+        self.central("init", config).args(more).output().unwrap()
+    }
+
+    /// Starts `run`. Its log goes to a file in the test's folder, shown when `MARKETPRISM_TEST_LOG` is set.
+    pub fn run(&self, config: &Path) -> Running {
+        let stderr =
+            if std::env::var_os("MARKETPRISM_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
+        Running(self.central("run", config).stdout(Stdio::null()).stderr(stderr).spawn().unwrap())
+    }
+
+    /// Status and body of a path of central; nothing while it does not listen.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.http)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    /// A client of the ClickHouse.
+    pub fn clickhouse(&self) -> clickhouse::Client {
+        clickhouse::Client::default()
+            .with_url(format!("http://127.0.0.1:{}", self.ports.clickhouse))
+            .with_compression(clickhouse::Compression::None)
+    }
+
+    /// Runs a statement.
+    pub async fn execute(&self, sql: &str) {
+        self.clickhouse().query_raw(sql).execute().await.unwrap();
+    }
+
+    /// Rows and distinct events of a hot table at one moment. Nothing while ClickHouse or the table is not there.
+    pub async fn counts(&self, table: &str) -> Option<(u64, u64)> {
+        let sql = format!("SELECT count(), uniqExact(event_id) FROM marketprism_hot.{table}");
+        self.clickhouse().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()
+    }
+
+    /// Waits until a table holds so many events, and holds none twice at any moment looked at.
+    pub async fn holds_once(&self, table: &str, events: u64) {
+        until(&format!("{events} rows in {table}"), || async {
+            let (rows, distinct) = self.counts(table).await?;
+            assert_eq!(rows, distinct, "{table} shows an event twice");
+            assert!(rows <= events, "{table} has {rows} rows of {events}");
+            (rows == events).then_some(())
+        })
+        .await;
+    }
+
+    /// The broker's JetStream.
+    pub async fn jetstream(&self) -> jetstream::Context {
+        let client = async_nats::connect(format!("127.0.0.1:{}", self.ports.nats)).await.unwrap();
+        jetstream::new(client)
+    }
+}
