@@ -1,0 +1,65 @@
+//! HTTP towards the parts and, once, towards the venues.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::{ClickHouse, limits};
+
+/// An HTTP client that goes straight to its peer, as the parts do: no proxy of the environment is used.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+}
+
+impl Client {
+    /// Makes the client.
+    pub fn new() -> anyhow::Result<Self> {
+        // A second call in one process finds the first one's provider, which is the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .context("the http client cannot be made")?;
+        Ok(Self { http })
+    }
+
+    /// Asks a part of this machine.
+    pub async fn get(&self, url: &str) -> anyhow::Result<Answer> {
+        self.get_within(url, limits::LOCAL_ANSWER).await
+    }
+
+    /// Asks anybody.
+    pub async fn get_within(&self, url: &str, timeout: Duration) -> anyhow::Result<Answer> {
+        let answer = self.http.get(url).timeout(timeout).send().await?;
+        let status = answer.status().as_u16();
+        Ok(Answer { status, body: answer.text().await? })
+    }
+
+    /// Runs a query and gives its rows, split at tabs.
+    pub async fn query(&self, server: &ClickHouse, sql: &str) -> anyhow::Result<Vec<Vec<String>>> {
+        let mut request = self.http.post(server.url.as_str()).timeout(limits::LOCAL_ANSWER);
+        request = request.header("X-ClickHouse-User", &server.user);
+        if let Some(password) = &server.password {
+            request = request.header("X-ClickHouse-Key", password.reveal());
+        }
+        let body = format!("{sql} FORMAT TabSeparated");
+        let answer = request.body(body).send().await.context("clickhouse does not answer")?;
+        let status = answer.status();
+        let text = answer.text().await.context("clickhouse broke off its answer")?;
+        if !status.is_success() {
+            anyhow::bail!("clickhouse refused a query with status {status}: {}", text.trim());
+        }
+        Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+}

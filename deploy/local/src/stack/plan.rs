@@ -1,0 +1,208 @@
+//! Which parts there are to be, and what each is run with.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::part::health_url;
+use super::{CENTRAL, CLICKHOUSE, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, configuration};
+use crate::install::Installer;
+use crate::process::Program;
+use crate::settings::port_variable;
+use crate::{ClickHouse, Console, Home, Settings, Venues};
+
+/// What the parts are made from.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    pub(super) home: &'a Home,
+    pub(super) settings: &'a Settings,
+    pub(super) tables: Tables,
+}
+
+/// Who keeps the tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// A server that is there already.
+    Given(ClickHouse),
+    /// A `clickhouse` binary of this machine, run by us.
+    Server(PathBuf),
+    /// The engine inside a server of ours.
+    Embedded,
+}
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(home: &'a Home, settings: &'a Settings, console: &Console) -> Self {
+        let tables = match &settings.clickhouse {
+            Some(given) => Tables::Given(given.clone()),
+            None => Installer::new(home, console).find("clickhouse").map_or(Tables::Embedded, Tables::Server),
+        };
+        Self { home, settings, tables }
+    }
+
+    /// Where the tables can be asked.
+    pub(super) fn clickhouse(&self) -> anyhow::Result<ClickHouse> {
+        match &self.tables {
+            Tables::Given(server) => Ok(server.clone()),
+            _ => ClickHouse::local(self.settings.ports.clickhouse),
+        }
+    }
+
+    /// The parts of ours that must run, and their ports; the simulator not among them.
+    pub(super) fn wanted(&self) -> Vec<(&'static str, Vec<PortUse>)> {
+        let ports = &self.settings.ports;
+        let mut wanted = Vec::new();
+        if self.settings.nats_url.is_none() {
+            wanted.push((NATS, uses(&[("nats", ports.nats), ("nats_monitoring", ports.nats_monitoring)])));
+        }
+        if !matches!(self.tables, Tables::Given(_)) {
+            wanted.push((CLICKHOUSE, uses(&[("clickhouse", ports.clickhouse)])));
+        }
+        wanted.push((CENTRAL, uses(&[("central", ports.central)])));
+        wanted.push((EDGE, uses(&[("edge", ports.edge), ("edge_metrics", ports.edge_metrics)])));
+        wanted
+    }
+
+    /// The simulator's port, as a part takes it.
+    pub(super) fn simulator_port(&self) -> Vec<PortUse> {
+        uses(&[("simulator", self.settings.ports.simulator)])
+    }
+
+    /// The broker.
+    pub(super) fn nats(&self, console: &Console) -> anyhow::Result<PartSpec> {
+        let path = Installer::new(self.home, console).nats_server()?;
+        let configuration = configuration::nats(self.home, &self.settings.ports)?;
+        let program = self.program(path, ["--config".into(), configuration.into()], &[]);
+        let address = format!("nats://127.0.0.1:{}", self.settings.ports.nats);
+        self.part(NATS, program, address, Ready::Healthy)
+    }
+
+    /// The server of the tables.
+    pub(super) fn clickhouse_server(&self, console: &Console) -> anyhow::Result<PartSpec> {
+        let port = self.settings.ports.clickhouse;
+        let program = match &self.tables {
+            Tables::Server(path) => {
+                let configuration = configuration::clickhouse_server(self.home, &self.settings.ports)?;
+                let config = format!("--config-file={}", configuration.display());
+                let mut program = self.program(path.clone(), ["server".into(), config.into()], &[]);
+                // Its watchdog would be the process that we know, and not the one that serves.
+                program.variables.push(("CLICKHOUSE_WATCHDOG_ENABLE".to_owned(), "0".to_owned()));
+                program
+            }
+            _ => {
+                let library = Installer::new(self.home, console).clickhouse_library()?;
+                let data = self.home.state.join("clickhouse");
+                let listen = format!("127.0.0.1:{port}");
+                // Less than the time after which it would be killed.
+                let drain = ["--drain-seconds".into(), "10".into()];
+                let arguments = ["--data".into(), data.into(), "--listen".into(), listen.into()];
+                let arguments =
+                    arguments.into_iter().chain(["--library".into(), library.into()]).chain(drain);
+                self.program(self.binary("marketprism-clickhouse"), arguments, &[])
+            }
+        };
+        self.part(CLICKHOUSE, program, format!("http://127.0.0.1:{port}"), Ready::Healthy)
+    }
+
+    /// Central, or with another `command` its preparation.
+    pub(super) fn central(&self, command: &str) -> anyhow::Result<PartSpec> {
+        const SECTIONS: &[&str] = &["nats", "clickhouse", "consumers", "streams", "batch"];
+        let (settings, clickhouse) = (self.settings, self.clickhouse()?);
+        let own_broker = settings.nats_url.is_none();
+        let configuration = configuration::central(self.home, &settings.ports, own_broker, &clickhouse)?;
+        let arguments = [command.into(), "--config".into(), configuration.into()];
+        let mut program = self.program(self.binary("marketprism-central"), arguments, SECTIONS);
+        program.variables.push(self.broker_variable());
+        if let Some(password) = &clickhouse.password {
+            let name = "MARKETPRISM_CLICKHOUSE__PASSWORD".to_owned();
+            program.variables.push((name, password.reveal().to_owned()));
+        }
+        let address = format!("http://127.0.0.1:{}", settings.ports.central);
+        self.part(CENTRAL, program, address, |url| Ready::Healthy(url.replace("/health", "/ready")))
+    }
+
+    /// The simulator. `port` is 0 for a free one.
+    pub(super) fn simulator(&self, venues: &Venues, port: u16) -> PartSpec {
+        let listen = ["--listen".into(), format!("127.0.0.1:{port}").into()];
+        let arguments = listen.into_iter().chain(venues.simulator.arguments.iter().map(OsString::from));
+        let program = self.program(self.binary("marketprism-venue-sim"), arguments, &[]);
+        let ports = vec![PortUse { port, variable: port_variable("simulator") }];
+        let ready = Ready::Line("listening on ");
+        PartSpec { name: SIMULATOR, program, address: String::new(), ports, ready, note: String::new() }
+    }
+
+    /// The edge, on the simulator where its address is given.
+    pub(super) fn edge(
+        &self,
+        venues: &Venues,
+        simulator: Option<&str>,
+        note: &str,
+    ) -> anyhow::Result<PartSpec> {
+        const SECTIONS: &[&str] = &["edge", "nats", "publisher", "sandbox", "feed"];
+        let settings = self.settings;
+        let own_broker = settings.nats_url.is_none();
+        let configuration = configuration::edge(self.home, &settings.ports, own_broker, venues, simulator)?;
+        let arguments = ["run".into(), "--config".into(), configuration.into()];
+        let mut program = self.program(self.binary("marketprism-edge"), arguments, SECTIONS);
+        program.variables.push(self.broker_variable());
+        let address = format!("http://127.0.0.1:{}", settings.ports.edge);
+        let mut part = self.part(EDGE, program, address, Ready::Answers)?;
+        note.clone_into(&mut part.note);
+        Ok(part)
+    }
+
+    /// Says which binaries and adapters are not built, before anything is started.
+    pub(super) fn require_built(&self, venues: &Venues) -> anyhow::Result<()> {
+        let names = ["marketprism-central", "marketprism-edge", "marketprism-venue-sim"];
+        let mut files: Vec<PathBuf> = names.iter().map(|name| self.binary(name)).collect();
+        if self.tables == Tables::Embedded {
+            files.push(self.binary("marketprism-clickhouse"));
+        }
+        files.extend(venues.feed.iter().map(|feed| self.home.root.join(&feed.adapter)));
+        files.sort();
+        files.dedup();
+        let missing: Vec<String> =
+            files.iter().filter(|file| !file.is_file()).map(|file| file.display().to_string()).collect();
+        anyhow::ensure!(missing.is_empty(), "not built: {}; run `make build`", missing.join(", "));
+        Ok(())
+    }
+
+    fn part(
+        &self,
+        name: &'static str,
+        program: Program,
+        address: String,
+        ready: impl Fn(String) -> Ready,
+    ) -> anyhow::Result<PartSpec> {
+        let wanted = self.wanted();
+        let ports = wanted.into_iter().find(|(part, _)| *part == name).map(|(_, ports)| ports);
+        let ports = ports.unwrap_or_default();
+        let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
+        let health = health_url(name, &numbers).with_context(|| format!("{name} has no port"))?;
+        Ok(PartSpec { name, program, address, ports, ready: ready(health), note: String::new() })
+    }
+
+    fn program(
+        &self,
+        path: PathBuf,
+        arguments: impl IntoIterator<Item = OsString>,
+        sections: &'static [&'static str],
+    ) -> Program {
+        let folder = self.home.root.clone();
+        Program { path, arguments: arguments.into_iter().collect(), variables: Vec::new(), sections, folder }
+    }
+
+    fn binary(&self, name: &str) -> PathBuf {
+        self.home.binaries().join(Path::new(name))
+    }
+
+    /// Told outright, so that the part and this command cannot take two different brokers from the environment.
+    fn broker_variable(&self) -> (String, String) {
+        let own = || format!("nats://127.0.0.1:{}", self.settings.ports.nats);
+        ("MARKETPRISM_NATS_URL".to_owned(), self.settings.nats_url.clone().unwrap_or_else(own))
+    }
+}
+
+fn uses(ports: &[(&str, u16)]) -> Vec<PortUse> {
+    ports.iter().map(|(key, port)| PortUse { port: *port, variable: port_variable(key) }).collect()
+}

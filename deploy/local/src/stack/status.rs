@@ -1,0 +1,124 @@
+//! Tells how the stack is.
+
+use marketprism_schema::HOT;
+
+use super::part::health_url;
+use super::plan::{Plan, Tables};
+use super::{CLICKHOUSE, EDGE, NATS, SIMULATOR};
+use crate::console::table;
+use crate::process::{Liveness, Record, memory_bytes};
+use crate::{Client, Console, Home, Settings};
+
+/// Prints the parts and the tables; says whether every part runs and is healthy.
+pub async fn status(home: &Home, settings: &Settings, console: &Console) -> anyhow::Result<bool> {
+    show(home, settings, &Client::new()?, console).await
+}
+
+pub(super) async fn show(
+    home: &Home,
+    settings: &Settings,
+    client: &Client,
+    console: &Console,
+) -> anyhow::Result<bool> {
+    let plan = Plan::new(home, settings, console);
+    let heading = ["part", "state", "pid", "address", "health", "memory", "log"].map(str::to_owned).to_vec();
+    let mut rows = vec![heading];
+    let mut whole = true;
+    for part in [NATS, CLICKHOUSE, super::CENTRAL, SIMULATOR, EDGE] {
+        let record = Record::load(&home.run(), part)?;
+        match (record, given_address(&plan, part)) {
+            (Some(record), _) => {
+                let (row, fine) = row_of(home, client, &record).await;
+                rows.push(row);
+                whole &= fine;
+            }
+            (None, Some(address)) => {
+                let row = [part, "given", "", &address, "", "", ""];
+                rows.push(row.map(str::to_owned).to_vec());
+            }
+            (None, None) if part == SIMULATOR => {}
+            (None, None) => {
+                rows.push(vec![part.to_owned(), "not started".to_owned()]);
+                whole = false;
+            }
+        }
+    }
+    console.say(table(&rows));
+    if let Some(edge) = Record::load(&home.run(), EDGE)? {
+        console.say(format!("  data from {}", edge.note));
+    }
+    console.say(rows_of_tables(&plan, client).await?);
+    Ok(whole)
+}
+
+/// Where a part is that is not ours.
+fn given_address(plan: &Plan<'_>, part: &str) -> Option<String> {
+    match (part, &plan.tables) {
+        (NATS, _) => {
+            plan.settings.nats_url.as_ref().map(|_| "as MARKETPRISM_NATS_URL or NATS_URL says".to_owned())
+        }
+        (CLICKHOUSE, Tables::Given(server)) => Some(server.url.to_string()),
+        _ => None,
+    }
+}
+
+async fn row_of(home: &Home, client: &Client, record: &Record) -> (Vec<String>, bool) {
+    let log = home.shown(&record.log);
+    let ended = |state: &str| {
+        let pid = record.process.pid.to_string();
+        let cells = [
+            record.part.clone(),
+            state.to_owned(),
+            pid,
+            String::new(),
+            String::new(),
+            String::new(),
+            log.clone(),
+        ];
+        (cells.to_vec(), false)
+    };
+    match record.liveness() {
+        Liveness::Alive => {}
+        Liveness::Gone => return ended("ENDED"),
+        Liveness::Reused { .. } => return ended("ENDED (pid reused)"),
+    }
+    let health = match health_url(&record.part, &record.ports) {
+        None => Err("not known".to_owned()),
+        Some(url) => match client.get(&url).await {
+            Ok(answer) if answer.status == 200 => Ok("ok".to_owned()),
+            Ok(answer) => Err(format!("{} {}", answer.status, first_line(&answer.body))),
+            Err(error) => Err(error.root_cause().to_string()),
+        },
+    };
+    let fine = health.is_ok();
+    let memory = memory_bytes(record.process.pid).map(|bytes| format!("{} MB", bytes / 1_000_000));
+    let cells = [
+        record.part.clone(),
+        "runs".to_owned(),
+        record.process.pid.to_string(),
+        record.address.clone(),
+        health.unwrap_or_else(|why| why),
+        memory.unwrap_or_default(),
+        log,
+    ];
+    (cells.to_vec(), fine)
+}
+
+fn first_line(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 80;
+    text.lines().next().unwrap_or_default().chars().take(SHOWN_CHARS_MAX).collect()
+}
+
+async fn rows_of_tables(plan: &Plan<'_>, client: &Client) -> anyhow::Result<String> {
+    let query = format!(
+        "SELECT name, total_rows FROM system.tables WHERE database = '{HOT}' AND total_rows IS NOT NULL ORDER BY name"
+    );
+    Ok(match client.query(&plan.clickhouse()?, &query).await {
+        Ok(rows) if rows.is_empty() => "  no tables yet".to_owned(),
+        Ok(rows) => {
+            let entry = |row: &Vec<String>| row.join(" ");
+            format!("  rows in hot: {}", rows.iter().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        Err(error) => format!("  rows: {error:#}"),
+    })
+}

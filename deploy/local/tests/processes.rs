@@ -1,0 +1,207 @@
+//! Processes: what was started runs on, is started again when it died, and is all that is ever stopped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use marketprism_local::process::{self, Identity, Liveness, Program, Record, Stopped};
+use marketprism_local::stack::{self, PartSpec, PortUse, Purge, Ready, SIMULATOR, Starter};
+use marketprism_local::{Client, Console, Home};
+
+/// Ends a child of the test, whatever the test does.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn sleeper() -> Guarded {
+    Guarded(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+}
+
+fn record(process: Identity, folder: &Path) -> Record {
+    Record {
+        part: SIMULATOR.to_owned(),
+        process,
+        address: String::new(),
+        ports: Vec::new(),
+        log: folder.join("log"),
+        note: String::new(),
+    }
+}
+
+fn shell_part(home: &Home, script: &str) -> PartSpec {
+    PartSpec {
+        name: SIMULATOR,
+        program: Program {
+            path: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            variables: Vec::new(),
+            sections: &[],
+            folder: home.root.clone(),
+        },
+        address: String::new(),
+        ports: vec![PortUse { port: 0, variable: "NONE".to_owned() }],
+        ready: Ready::Line("listening on "),
+        note: String::new(),
+    }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Goal: `down` never touches a process that got the id of one of ours. Method: records of a foreign process with another start, another
+/// boot, another program; it must outlive `down` each time.
+#[test]
+fn a_process_with_a_reused_id_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::of(folder.path());
+    let mut foreign = sleeper();
+    let real = Identity::of(foreign.0.id()).unwrap();
+    for stale in [
+        Identity { start_ticks: real.start_ticks - 1, ..real.clone() },
+        Identity { boot_id: "another".to_owned(), ..real.clone() },
+        Identity { program: "/usr/bin/another".into(), ..real.clone() },
+    ] {
+        let stale = record(stale, folder.path());
+        assert!(matches!(stale.liveness(), Liveness::Reused { command } if command.contains("sleep 600")));
+        stale.save(&home.run()).unwrap();
+        stack::down(&home, Purge::Keep, &Console::silent()).unwrap();
+        assert!(Record::load(&home.run(), SIMULATOR).unwrap().is_none(), "the record was kept");
+        assert!(foreign.0.try_wait().unwrap().is_none(), "the foreign process was stopped");
+    }
+}
+
+/// Goal: what is ours ends, by itself where it can, killed where it will not. Method: one process of each kind.
+#[test]
+fn ours_are_stopped_and_killed_only_when_they_must() {
+    let folder = tempfile::tempdir().unwrap();
+    let willing = sleeper();
+    let ours = record(Identity::of(willing.0.id()).unwrap(), folder.path());
+    assert!(matches!(process::stop(&ours, Duration::from_secs(10)).unwrap(), Stopped::Ended(_)));
+    assert_eq!(process::stop(&ours, Duration::from_secs(10)).unwrap(), Stopped::WasGone);
+
+    let mark = folder.path().join("deaf");
+    let script = format!("trap '' TERM; touch '{}'; while :; do sleep 1; done", mark.display());
+    let unwilling =
+        Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let unwilling = Guarded(unwilling.unwrap());
+    until("the trap", || mark.exists());
+    let ours = record(Identity::of(unwilling.0.id()).unwrap(), folder.path());
+    assert!(matches!(process::stop(&ours, Duration::from_millis(200)).unwrap(), Stopped::Killed(_)));
+}
+
+/// Goal: starting a part that runs starts nothing; one that died is started again; `down` stops it. Method: a part that says it listens,
+/// and whose script becomes another program, as a launcher on `PATH` may.
+#[tokio::test]
+async fn a_part_is_started_once_and_again_when_it_died() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::of(folder.path());
+    let (client, console) = (Client::new().unwrap(), Console::silent());
+    let mut starter = Starter::new(&home, &client, &console);
+    let said = folder.path().join("said");
+    std::fs::write(&said, "noise\nlistening on 127.0.0.1:4567\n").unwrap();
+    let part = shell_part(&home, &format!("sleep 0.1; exec tail -f '{}'", said.display()));
+    let first = starter.ensure(part.clone()).await.unwrap();
+    assert_eq!((first.address.as_str(), first.ports.as_slice()), ("127.0.0.1:4567", [4567].as_slice()));
+
+    let mut second_up = Starter::new(&home, &client, &console);
+    assert_eq!(second_up.ensure(part.clone()).await.unwrap(), first);
+    assert_eq!(second_up.started().count(), 0);
+    process::stop(&first, Duration::from_secs(10)).unwrap();
+    let again = second_up.ensure(part).await.unwrap();
+    assert_ne!(again.process, first.process);
+    assert!(home.logs().join("venue-sim.previous.log").is_file(), "the log of the first run was not kept");
+    stack::down(&home, Purge::Keep, &console).unwrap();
+    assert_eq!(again.liveness(), Liveness::Gone);
+}
+
+/// Goal: a part that crashes at its start is told with its status and its last words. Method: a script that does so.
+#[tokio::test]
+async fn a_crash_is_told_with_the_end_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::of(folder.path());
+    let (client, console) = (Client::new().unwrap(), Console::silent());
+    let mut starter = Starter::new(&home, &client, &console);
+    let error = starter.ensure(shell_part(&home, "echo cannot go on; exit 3")).await.unwrap_err().to_string();
+    assert!(
+        error.contains("venue-sim") && error.contains("status: 3") && error.contains("cannot go on"),
+        "{error}"
+    );
+}
+
+/// A repository that holds nothing but the file of the feeds, the command run in it, and ports that nobody uses.
+fn command(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_marketprism-local"));
+    std::fs::create_dir_all(root.join("deploy/local")).unwrap();
+    std::fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("venues.toml"),
+        root.join("deploy/local/venues.toml"),
+    )
+    .unwrap();
+    command.current_dir(root).args(arguments).stdin(Stdio::null());
+    for name in ["MARKETPRISM_NATS_URL", "NATS_URL", "CLICKHOUSE_URL", "MARKETPRISM_CACHE"] {
+        command.env_remove(name);
+    }
+    let held: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let names = ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CENTRAL", "EDGE", "EDGE_METRICS"];
+    for (name, listener) in names.iter().zip(&held) {
+        let port = listener.local_addr().unwrap().port().to_string();
+        command.env(format!("MARKETPRISM_LOCAL__{name}_PORT"), port);
+    }
+    command
+}
+
+/// Goal: a taken port stops `up` before anything starts, told with its holder and the variable that moves it. Method: hold two here.
+#[test]
+fn a_taken_port_is_told_with_its_holder_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+    let output = command(folder.path(), &["up"])
+        .env("MARKETPRISM_LOCAL__NATS_PORT", ports[0].to_string())
+        .env("MARKETPRISM_LOCAL__EDGE_PORT", ports[1].to_string())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    for (port, part, variable) in [
+        (ports[0], "nats-server", "MARKETPRISM_LOCAL__NATS_PORT"),
+        (ports[1], "edge", "MARKETPRISM_LOCAL__EDGE_PORT"),
+    ] {
+        let expected = format!("port {port} ({part}) is held by pid {}: ", std::process::id());
+        assert!(told.contains(&expected) && told.contains(variable), "{expected:?} is not in {told}");
+    }
+    let home = Home::of(folder.path());
+    assert!(!home.logs().exists() && !home.config().exists(), "something was started");
+}
+
+/// Goal: where nothing runs, `down` and `status` say so, and an unanswered question deletes nothing. Method: the command itself.
+#[test]
+fn nothing_to_stop_is_told_and_data_is_deleted_only_on_a_yes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join(".marketprism/nats");
+    let download = folder.path().join(".marketprism/cache/kept");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::create_dir_all(&download).unwrap();
+    let down = command(folder.path(), &["down"]).output().unwrap();
+    assert!(down.status.success());
+    assert!(String::from_utf8(down.stdout).unwrap().contains("nothing runs"));
+    let status = command(folder.path(), &["status"]).output().unwrap();
+    assert_eq!(status.status.code(), Some(3));
+    assert!(String::from_utf8(status.stdout).unwrap().contains("not started"));
+    assert!(!command(folder.path(), &["down", "--purge"]).output().unwrap().status.success());
+    assert!(data.is_dir(), "deleted without a yes");
+    assert!(command(folder.path(), &["down", "--purge", "--yes"]).output().unwrap().status.success());
+    assert!(!data.exists() && download.is_dir());
+}
