@@ -131,6 +131,13 @@ pub fn follow(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 
+/// Seconds from one time in nanoseconds to a later one, for latency metrics; 0 when the clock went back.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a latency needs no 64 bits")]
+pub fn seconds_between(from_ns: i64, to_ns: i64) -> f64 {
+    to_ns.saturating_sub(from_ns).max(0) as f64 / 1e9
+}
+
 /// A number as a gauge takes it.
 #[must_use]
 pub fn gauge(value: impl TryInto<i64>) -> i64 {

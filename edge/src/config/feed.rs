@@ -27,6 +27,8 @@ pub struct FeedConfig {
     pub depth: u32,
     /// Least time between two published states of one book.
     pub publish_interval: Duration,
+    /// Longest wait before a lost connection is opened again. Waits double from 250 ms, with jitter.
+    pub reconnect_wait_max: Duration,
     /// Extra certificate authority for this feed's sockets and requests.
     pub ca_file: Option<PathBuf>,
     /// Replaced base addresses, by the adapter's names.
@@ -77,6 +79,7 @@ impl FeedConfig {
             data_types,
             depth: u32::try_from(depth).unwrap_or(u32::MAX),
             publish_interval: section.millis_or("publish_interval_ms", 100, 10..=60_000),
+            reconnect_wait_max: section.millis_or("reconnect_wait_max_ms", 60_000, 250..=600_000),
             ca_file: section.existing_file("ca_file"),
             endpoints: endpoints
                 .keys()

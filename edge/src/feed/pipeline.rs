@@ -25,7 +25,7 @@ use crate::clock;
 use crate::journal::{Journal, Record};
 use crate::limits::{INPUTS_PER_TURN_MAX, STATUS_EVERY};
 use crate::log_limit::LogLimit;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, seconds_between};
 
 /// What a pipeline is made of.
 pub struct PipelineParts {
@@ -355,9 +355,4 @@ impl Pipeline {
         let found = usize::try_from(instrument).ok().and_then(|index| instruments.get(index));
         found.map(|instrument| instrument.symbol.clone()).unwrap_or_default()
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a latency in seconds needs no 64 bits")]
-fn seconds_between(from_ns: i64, to_ns: i64) -> f64 {
-    to_ns.saturating_sub(from_ns).max(0) as f64 / 1e9
 }

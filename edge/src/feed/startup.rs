@@ -9,7 +9,7 @@ use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrum
 use marketprism_adapter_host::{Adapter, FaultPolicy, Sandbox, Stats, Supervised};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_schema::DataType;
-use marketprism_socket::{FeedSockets, Input, SocketOptions, http_client};
+use marketprism_socket::{BackoffOptions, FeedSockets, Input, SocketOptions, http_client};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::books::BooksPlan;
@@ -106,10 +106,12 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
 }
 
 fn socket_options(context: &FeedContext, config: &FeedConfig) -> SocketOptions {
+    let usual = SocketOptions::default();
     SocketOptions {
         ca_files: config.ca_file.iter().cloned().collect(),
         report_sent: context.tap.is_some(),
-        ..SocketOptions::default()
+        backoff: BackoffOptions { cap: config.reconnect_wait_max, ..usual.backoff },
+        ..usual
     }
 }
 

@@ -71,7 +71,8 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         let labels = [config.exchange.as_str(), "any", "feed_start"];
         context.metrics.collector_errors.with_label_values(&labels).inc();
         context.status.set_phase(FeedPhase::Starting(trouble));
-        let jittered = wait.mul_f64(rand::rng().random_range(0.5..1.0));
+        let half = wait / 2;
+        let jittered = half + rand::rng().random_range(Duration::ZERO..half);
         tokio::select! {
             () = sleep(jittered) => {}
             () = context.stop.cancelled() => break,

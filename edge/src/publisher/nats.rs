@@ -21,7 +21,7 @@ use crate::coverage::Coverage;
 use crate::journal::{Entry, Journal, Position, Record};
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::log_limit::LogLimit;
-use crate::metrics::{Metrics, gauge};
+use crate::metrics::{Metrics, gauge, seconds_between};
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 
@@ -218,11 +218,9 @@ impl Publisher {
         self.metrics.acknowledged_duplicates.inc_by(duplicates);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a latency in seconds needs no 64 bits")]
     fn observe(&self, flight: &Flight, now: Instant, now_ns: i64) {
         self.queue_to_ack.observe(now.saturating_duration_since(flight.first_sent).as_secs_f64());
-        let nanos = now_ns.saturating_sub(flight.entry.record.received_at_ns).max(0);
-        self.receive_to_ack.observe(nanos as f64 / 1e9);
+        self.receive_to_ack.observe(seconds_between(flight.entry.record.received_at_ns, now_ns));
     }
 
     fn token_of(&self, message: &Message) -> Option<Token> {

@@ -163,11 +163,10 @@ fn books_are_published_once_per_interval_and_never_across_a_gap() {
     let mut router = router(false, true);
     let mut records = Vec::new();
     let mut at_ns = 0;
-    let apply =
-        |router: &mut Router, records: &mut Vec<Record>, at_ns: i64, step: (Payload, Vec<i64>)| {
-            router.event(&step.0, &step.1, at_ns, at_ns, records);
-            router.publish_due(at_ns, records);
-        };
+    let apply = |router: &mut Router, records: &mut Vec<Record>, at_ns: i64, step: (Payload, Vec<i64>)| {
+        router.event(&step.0, &step.1, at_ns, at_ns, records);
+        router.publish_due(at_ns, records);
+    };
     apply(&mut router, &mut records, at_ns, book(BookChange::Delta, 11, 11, &[100, 5], 1));
     assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7]);
     assert!(router.books().unwrap().resyncs_due(at_ns).is_empty(), "asked once");
