@@ -66,7 +66,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn boot(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
     let tables = data.join("engine");
-    std::fs::create_dir_all(&tables).with_context(|| format!("cannot create {}", tables.display()))?;
+    // Without this folder at its start the engine never runs the task that deletes dropped tables: `DROP TABLE ... SYNC`
+    // would wait for ever.
+    let metadata = tables.join("metadata");
+    std::fs::create_dir_all(&metadata).with_context(|| format!("cannot create {}", metadata.display()))?;
     let library = &arguments.library;
     Engine::boot(&EngineOptions {
         library: library.canonicalize().with_context(|| format!("cannot resolve {}", library.display()))?,

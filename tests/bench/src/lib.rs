@@ -1,1 +1,8 @@
-//! marketprism-bench.
+//! Measurements of the whole line and of its hops, each against the goal it has to reach.
+
+pub mod adapter;
+pub mod bare;
+pub mod edge;
+pub mod goal;
+pub mod ingest;
+pub mod venue;

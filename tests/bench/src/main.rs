@@ -1,2 +1,46 @@
-//! marketprism-bench.
-fn main() {}
+//! `marketprism-bench [adapter|edge|ingest]...`: measures, prints a table, and fails when a goal is missed.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use marketprism_bench::goal::Report;
+use marketprism_bench::{adapter, edge, ingest};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Adapter calls: sandboxed against native.
+    Adapter,
+    /// A running edge, from socket to acknowledgement, against a bare publisher.
+    Edge,
+    /// A running central, from a filled stream to rows.
+    Ingest,
+}
+
+/// Measures the parts named, all when none is.
+#[derive(Debug, Parser)]
+#[command(name = "marketprism-bench")]
+struct Arguments {
+    /// What to measure.
+    parts: Vec<Part>,
+    /// Trades sent through the edge and through central.
+    #[arg(long, default_value_t = 300_000)]
+    trades: u64,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let Arguments { parts, trades } = Arguments::parse();
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    let mut report = Report::default();
+    if wanted(Part::Adapter) {
+        tokio::task::block_in_place(|| adapter::measure(&mut report))?;
+    }
+    if wanted(Part::Edge) {
+        edge::measure(&mut report, trades).await?;
+    }
+    if wanted(Part::Ingest) {
+        ingest::measure(&mut report, trades).await?;
+    }
+    Ok(if report.print(&mut std::io::stdout().lock())? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,73 @@
+//! The pace of resyncs of one book.
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// How long a book must stay LIVE before the next resync counts as a first one again.
+const STABLE_NS: i64 = 60 * SECOND_NS;
+
+/// Longest time between two tries.
+const LONGEST_NS: i64 = 60 * SECOND_NS;
+
+/// Spaces the resyncs of one book: the first at once, then after 1, 2, 4 ... 60 s, each with a quarter of
+/// jitter either way so that the books of one venue do not ask together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResyncBackoff {
+    tries: u32,
+    live_since_ns: Option<i64>,
+}
+
+impl ResyncBackoff {
+    /// A book that never asked.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// When (nanoseconds, on the clock of `now_ns`) to ask for a new starting state that is needed now.
+    /// `random` is any evenly spread number.
+    pub fn next_at_ns(&mut self, now_ns: i64, random: u64) -> i64 {
+        if self.live_since_ns.take().is_some_and(|since| now_ns.saturating_sub(since) >= STABLE_NS) {
+            self.tries = 0;
+        }
+        let delay = match self.tries {
+            0 => 0,
+            tries => {
+                let whole = SECOND_NS.checked_shl(tries - 1).filter(|_| tries <= 6).unwrap_or(LONGEST_NS);
+                let whole = whole.min(LONGEST_NS);
+                let spread = i64::try_from(random % whole.unsigned_abs().div_ceil(2)).unwrap_or_default();
+                whole - whole / 4 + spread
+            }
+        };
+        self.tries = self.tries.saturating_add(1);
+        now_ns.saturating_add(delay)
+    }
+
+    /// Notes that the book is LIVE. Only a book that stays so for a minute starts again from no delay.
+    pub fn live(&mut self, now_ns: i64) {
+        self.live_since_ns.get_or_insert(now_ns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: 0, 1, 2, 4 ... 60 s within a quarter of jitter, reset only by a minute of being LIVE.
+    // Method: ask many times with the extremes of the random number, then after a short and a long LIVE time.
+    #[test]
+    fn delays_double_up_to_a_minute() {
+        for random in [0, u64::MAX, 123_456_789_012] {
+            let mut backoff = ResyncBackoff::new();
+            for seconds in [0, 1, 2, 4, 8, 16, 32, 60, 60, 60] {
+                let delay = backoff.next_at_ns(0, random);
+                let whole = seconds * SECOND_NS;
+                assert!(delay >= whole - whole / 4 && delay <= whole + whole / 4, "{seconds} s gave {delay}");
+            }
+            backoff.live(0);
+            backoff.live(40 * SECOND_NS);
+            assert!(backoff.next_at_ns(59 * SECOND_NS, random) > 59 * SECOND_NS);
+            backoff.live(100 * SECOND_NS);
+            assert_eq!(backoff.next_at_ns(160 * SECOND_NS, random), 160 * SECOND_NS);
+        }
+    }
+}

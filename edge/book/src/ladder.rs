@@ -1,0 +1,132 @@
+//! Both sides of a book on one price scale and one quantity scale.
+
+use crate::settings::{BookSettings, SnapshotSource};
+use crate::side::Side;
+use crate::update::{BookUpdate, UpdateError};
+
+/// All known levels of a book.
+///
+/// What is known: a requested snapshot may end before the book does, and what changed beyond its end is only
+/// partly known. So levels beyond a snapshot's deepest price, or beyond the deepest level kept after pruning,
+/// are not stored and never shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Ladder {
+    pub(crate) bids: Side,
+    pub(crate) asks: Side,
+    pub(crate) price_scale: u8,
+    pub(crate) quantity_scale: u8,
+    /// A cut side with fewer levels than this soon knows less than the depth (see [`Ladder::is_thin`]).
+    low_bids: usize,
+    low_asks: usize,
+}
+
+impl Ladder {
+    /// Reads a snapshot.
+    pub(crate) fn from_snapshot(update: &BookUpdate<'_>, settings: &BookSettings) -> Self {
+        let mut ladder = Ladder {
+            bids: Side::new(false),
+            asks: Side::new(true),
+            price_scale: update.price_scale,
+            quantity_scale: update.quantity_scale,
+            low_bids: settings.depth,
+            low_asks: settings.depth,
+        };
+        let cut_from = match settings.snapshot {
+            SnapshotSource::Request => Some(settings.depth.max(1)),
+            SnapshotSource::InBand => None,
+        };
+        ladder.bids.replace(update.bids, cut_from);
+        ladder.asks.replace(update.asks, cut_from);
+        ladder.prune(settings.levels_kept());
+        // Half of the reserve may go before a deeper look at the venue's book is asked for.
+        let low = |side: &Side| settings.depth + side.len().saturating_sub(settings.depth) / 2;
+        (ladder.low_bids, ladder.low_asks) = (low(&ladder.bids), low(&ladder.asks));
+        ladder
+    }
+
+    /// Applies a delta, all of it or nothing.
+    pub(crate) fn apply(&mut self, update: &BookUpdate<'_>, levels_kept: usize) -> Result<(), UpdateError> {
+        let price_factor = Self::factor(self.price_scale, update.price_scale);
+        let quantity_factor = Self::factor(self.quantity_scale, update.quantity_scale);
+        if price_factor != 1 || quantity_factor != 1 {
+            check_fit(update, price_factor, quantity_factor)?;
+        }
+        if update.price_scale > self.price_scale || update.quantity_scale > self.quantity_scale {
+            self.grow(update.price_scale, update.quantity_scale)?;
+        }
+        for (side, levels) in [(&mut self.bids, update.bids), (&mut self.asks, update.asks)] {
+            for [price, quantity] in levels.as_chunks::<2>().0 {
+                // Cannot wrap: checked above whenever a factor is not 1.
+                side.set(price.wrapping_mul(price_factor), quantity.wrapping_mul(quantity_factor));
+            }
+        }
+        self.prune(levels_kept);
+        Ok(())
+    }
+
+    /// What numbers of an update at scale `theirs` are multiplied by to stand at this book's scale (after it
+    /// grew).
+    fn factor(ours: u8, theirs: u8) -> i64 {
+        10_i64.pow(u32::from(ours.saturating_sub(theirs)))
+    }
+
+    fn grow(&mut self, price_scale: u8, quantity_scale: u8) -> Result<(), UpdateError> {
+        let price_places = price_scale.saturating_sub(self.price_scale);
+        let quantity_places = quantity_scale.saturating_sub(self.quantity_scale);
+        let (by_price, by_quantity) = (10_i64.pow(price_places.into()), 10_i64.pow(quantity_places.into()));
+        let grown = self.bids.scaled(by_price, by_quantity).zip(self.asks.scaled(by_price, by_quantity));
+        let Some((bids, asks)) = grown else {
+            let mantissa = self.bids.best_price().or(self.asks.best_price()).unwrap_or_default();
+            return Err(UpdateError::Overflow { mantissa, places: price_places.max(quantity_places) });
+        };
+        (self.bids, self.asks) = (bids, asks);
+        self.price_scale += price_places;
+        self.quantity_scale += quantity_places;
+        Ok(())
+    }
+
+    fn prune(&mut self, levels_kept: usize) {
+        self.bids.prune(levels_kept);
+        self.asks.prune(levels_kept);
+    }
+
+    /// True when a side of which only a part is known has lost half of its reserve beyond the depth.
+    pub(crate) fn is_thin(&self) -> bool {
+        (self.bids.is_cut() && self.bids.len() < self.low_bids)
+            || (self.asks.is_cut() && self.asks.len() < self.low_asks)
+    }
+
+    /// True when the best bid is not below the best ask.
+    pub(crate) fn is_crossed(&self) -> bool {
+        match (self.bids.best_price(), self.asks.best_price()) {
+            (Some(bid), Some(ask)) => bid >= ask,
+            _ => false,
+        }
+    }
+
+    /// True when the best `depth` levels that both know are the same.
+    pub(crate) fn agrees_with(&self, other: &Ladder, depth: usize) -> bool {
+        let widen = |mantissa: i64, scale: u8| {
+            i128::from(mantissa) * 10_i128.pow(u32::from(18_u8.saturating_sub(scale)))
+        };
+        let same = |ours: &Side, theirs: &Side| {
+            ours.iter().zip(theirs.iter()).take(depth).all(|(a, b)| {
+                widen(a.0, self.price_scale) == widen(b.0, other.price_scale)
+                    && widen(a.1, self.quantity_scale) == widen(b.1, other.quantity_scale)
+            })
+        };
+        same(&self.bids, &other.bids) && same(&self.asks, &other.asks)
+    }
+}
+
+fn check_fit(update: &BookUpdate<'_>, price_factor: i64, quantity_factor: i64) -> Result<(), UpdateError> {
+    for [price, quantity] in update.bids.as_chunks::<2>().0.iter().chain(update.asks.as_chunks::<2>().0) {
+        for (mantissa, factor) in [(*price, price_factor), (*quantity, quantity_factor)] {
+            if mantissa.checked_mul(factor).is_none() {
+                let places = u8::try_from(factor.ilog10()).unwrap_or(u8::MAX);
+                return Err(UpdateError::Overflow { mantissa, places });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! A compiled adapter.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, HasSelf, Linker};
+
+use crate::contract::{Description, Venue};
+use crate::error::{Fault, LoadError};
+use crate::limits::Limits;
+use crate::logging::StoreState;
+use crate::runtime::Engine;
+use crate::sandbox::Sandbox;
+use crate::stats::Stats;
+use crate::{v1, validate, version};
+
+/// Largest component file. Real ones have some hundred kilobytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// A compiled and checked adapter, from which instances are made in microseconds. Clones are the same
+/// adapter.
+#[derive(Clone)]
+pub struct Adapter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    pre: v1::VenueAdapterPre<StoreState>,
+    description: Description,
+    digest: String,
+    id: String,
+    contract: String,
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Adapter").field(&self.inner.id).finish()
+    }
+}
+
+impl Adapter {
+    /// Reads, compiles and checks an adapter file, and asks it who it is.
+    ///
+    /// # Errors
+    /// When the file is not an adapter that this edge can run; the message names what was found and what is
+    /// allowed.
+    pub fn load(engine: &Engine, path: &Path, limits: &Limits) -> Result<Self, LoadError> {
+        let read = |source| LoadError::Read { path: path.to_owned(), source };
+        let bytes = std::fs::metadata(path).map_err(read)?.len();
+        if bytes > MAX_FILE_BYTES {
+            return Err(LoadError::TooLarge { bytes, max: MAX_FILE_BYTES });
+        }
+        Self::from_bytes(engine, &std::fs::read(path).map_err(read)?, limits)
+    }
+
+    /// The same for a component in memory.
+    ///
+    /// # Errors
+    /// As [`Adapter::load`].
+    pub fn from_bytes(engine: &Engine, bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
+        if let [0, b'a', b's', b'm', 1, 0, 0, 0, ..] = bytes {
+            return Err(LoadError::CoreModule);
+        }
+        let component = Component::from_binary(engine.inner(), bytes)
+            .map_err(|e| LoadError::NotAComponent(one_line(&format!("{e:#}"))))?;
+        let contract = check_world(&component, engine)?;
+        let pre = link(&component, engine, &contract)?;
+        let limits = Arc::new(limits.clone());
+        let stats = Arc::new(Stats::default());
+        let mut sandbox =
+            Sandbox::from_parts(&pre, "adapter".into(), limits, stats).map_err(|e| match e {
+                InstantiateError::Types(detail) => LoadError::Types { targets: contract.clone(), detail },
+                InstantiateError::Fault(fault) => LoadError::Describe(fault),
+            })?;
+        let description = sandbox.describe().map_err(LoadError::Describe)?;
+        validate::description(&description).map_err(|detail| LoadError::Describe(Fault::invalid(detail)))?;
+        let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let short = digest.get(..12).unwrap_or_default();
+        let id = format!("{}@{}+{short}", description.name, description.version);
+        Ok(Adapter {
+            inner: Arc::new(Inner { engine: engine.clone(), pre, description, digest, id, contract }),
+        })
+    }
+
+    /// Who the adapter is and what it can do.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    /// What it can do for one exchange id.
+    #[must_use]
+    pub fn venue(&self, exchange: &str) -> Option<&Venue> {
+        self.inner.description.venues.iter().find(|venue| venue.exchange == exchange)
+    }
+
+    /// `name@version+` and the first 12 digits of the digest: the form that events carry.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// SHA-256 of the component, 64 hex digits.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    /// The contract version that the adapter was made for.
+    #[must_use]
+    pub fn contract(&self) -> &str {
+        &self.inner.contract
+    }
+
+    /// The engine that runs it.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn pre(&self) -> &v1::VenueAdapterPre<StoreState> {
+        &self.inner.pre
+    }
+}
+
+/// Why an instance could not be made.
+pub(crate) enum InstantiateError {
+    /// The component's functions have other types than the contract's.
+    Types(String),
+    /// The component failed while it started.
+    Fault(Fault),
+}
+
+fn one_line(text: &str) -> String {
+    let mut line = text.replace(['\n', '\r'], " ");
+    crate::logging::cut(&mut line, 500);
+    line
+}
+
+/// Checks imports and exports by name; gives the contract version.
+fn check_world(component: &Component, engine: &Engine) -> Result<String, LoadError> {
+    let ty = component.component_type();
+    let exports: Vec<&str> = ty.exports(engine.inner()).map(|(name, _)| name).collect();
+    let adapter =
+        exports.iter().map(|name| version::split(name)).find(|(name, _)| *name == version::ADAPTER_INTERFACE);
+    let Some((_, targets)) = adapter else {
+        let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+        return Err(LoadError::OtherWorld { exports });
+    };
+    let targets = targets.unwrap_or("without a version");
+    if !version::is_supported(targets) {
+        return Err(LoadError::Contract { targets: targets.into() });
+    }
+    match ty.imports(engine.inner()).find(|(name, _)| !version::is_allowed_import(name)) {
+        Some((name, _)) => Err(LoadError::UndeclaredImport { name: name.into() }),
+        None => Ok(targets.into()),
+    }
+}
+
+fn link(
+    component: &Component,
+    engine: &Engine,
+    contract: &str,
+) -> Result<v1::VenueAdapterPre<StoreState>, LoadError> {
+    let types = |error: wasmtime::Error| LoadError::Types {
+        targets: contract.to_owned(),
+        detail: one_line(&format!("{error:#}")),
+    };
+    let mut linker = Linker::new(engine.inner());
+    v1::VenueAdapter::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |state| state).map_err(types)?;
+    let pre = linker.instantiate_pre(component).map_err(types)?;
+    v1::VenueAdapterPre::new(pre).map_err(types)
+}

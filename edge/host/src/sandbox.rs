@@ -1,0 +1,177 @@
+//! One instance of an adapter.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::Store;
+
+use crate::adapter::{Adapter, InstantiateError};
+use crate::contract::{Answer, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
+use crate::error::{CallError, Fault, FaultCause};
+use crate::frames::FrameBatch;
+use crate::limits::Limits;
+use crate::logging::StoreState;
+use crate::runtime::Engine;
+use crate::stats::Stats;
+use crate::v1::VenueAdapter;
+use crate::v1::exports::marketprism::adapter::adapter::Guest;
+use crate::{v1, validate};
+
+/// One instance of an adapter under limits. After a [`Fault`] it is of no more use: every further call gives
+/// a fault.
+pub struct Sandbox {
+    store: Store<StoreState>,
+    exports: VenueAdapter,
+    limits: Arc<Limits>,
+    stats: Arc<Stats>,
+    instruments: usize,
+    broken: bool,
+}
+
+impl Sandbox {
+    /// Makes an instance.
+    ///
+    /// # Errors
+    /// When the component fails while it starts.
+    pub fn new(adapter: &Adapter, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Result<Self, Fault> {
+        let made =
+            Self::from_parts(adapter.pre(), adapter.id().into(), Arc::clone(limits), Arc::clone(stats));
+        made.map_err(|error| match error {
+            InstantiateError::Types(detail) => Fault { cause: FaultCause::Reload, detail },
+            InstantiateError::Fault(fault) => fault,
+        })
+    }
+
+    pub(crate) fn from_parts(
+        pre: &v1::VenueAdapterPre<StoreState>,
+        name: Arc<str>,
+        limits: Arc<Limits>,
+        stats: Arc<Stats>,
+    ) -> Result<Self, InstantiateError> {
+        let mut store = Store::new(pre.engine(), StoreState::new(name, &limits, &stats));
+        store.limiter(|state| &mut state.limiter);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(Engine::ticks(limits.control_deadline));
+        store.set_hostcall_fuel(limits.control_result_bytes);
+        let instance = pre
+            .instance_pre()
+            .instantiate(&mut store)
+            .map_err(|error| InstantiateError::Fault(Fault::from_runtime(&error)))?;
+        let exports = VenueAdapter::new(&mut store, &instance)
+            .map_err(|error| InstantiateError::Types(Fault::from_runtime(&error).detail))?;
+        Ok(Sandbox { store, exports, limits, stats, instruments: 0, broken: false })
+    }
+
+    pub(crate) fn describe(&mut self) -> Result<Description, Fault> {
+        self.control(|guest, store| guest.call_describe(store))
+    }
+
+    /// The requests whose answers [`Sandbox::instruments`] needs.
+    ///
+    /// # Errors
+    /// When the adapter refuses the feed, or faults.
+    pub fn instrument_requests(&mut self, feed: &Feed) -> Result<Vec<Request>, CallError> {
+        let requests = self.control(|guest, store| guest.call_instrument_requests(store, feed))?;
+        let requests = self.accept(requests)?;
+        self.checked(validate::requests(&requests, &self.limits))?;
+        Ok(requests)
+    }
+
+    /// The instruments of the feed, from the venue's answers.
+    ///
+    /// # Errors
+    /// When the adapter refuses the feed (it names a symbol that the venue does not list), or faults.
+    pub fn instruments(&mut self, feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, CallError> {
+        let instruments = self.control(|guest, store| guest.call_instruments(store, feed, answers))?;
+        let instruments = self.accept(instruments)?;
+        self.checked(validate::instruments(&instruments, &self.limits))?;
+        Ok(instruments)
+    }
+
+    /// Prepares the instance for a feed: from here on events name instruments by their position in this list.
+    ///
+    /// # Errors
+    /// When the adapter refuses the feed, or faults.
+    pub fn load(&mut self, feed: &Feed, instruments: &[Instrument]) -> Result<(), CallError> {
+        let loaded = self.control(|guest, store| guest.call_load(store, feed, instruments))?;
+        self.accept(loaded)?;
+        self.instruments = instruments.len();
+        Ok(())
+    }
+
+    /// The input and output that the loaded feed needs.
+    ///
+    /// # Errors
+    /// When the adapter refuses the feed, or faults.
+    pub fn plan(&mut self) -> Result<Plan, CallError> {
+        let plan = self.control(|guest, store| guest.call_plan(store))?;
+        let plan = self.accept(plan)?;
+        self.checked(validate::plan(&plan, self.instruments, &self.limits))?;
+        Ok(plan)
+    }
+
+    /// Turns frames into events. What comes back is checked against the contract: every index is in range,
+    /// every frame has an event or a note, numbers and texts are within bounds.
+    ///
+    /// # Errors
+    /// When the adapter faults. Nothing of the batch is kept then.
+    pub fn normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
+        let frames = batch.lowered();
+        self.stats.frames_given(batch.len());
+        let (deadline, fuel) = (self.limits.call_deadline, self.limits.result_bytes);
+        let normalized = self.call(deadline, fuel, |guest, store| guest.call_normalize(store, frames))?;
+        let bounds =
+            validate::Bounds { frames: batch.len(), instruments: self.instruments, limits: &self.limits };
+        self.checked(validate::normalized(&normalized, &bounds))?;
+        self.stats.normalized(normalized.events.len(), normalized.notes.len());
+        Ok(normalized)
+    }
+
+    fn control<R>(
+        &mut self,
+        call: impl FnOnce(&Guest, &mut Store<StoreState>) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        self.call(self.limits.control_deadline, self.limits.control_result_bytes, call)
+    }
+
+    fn call<R>(
+        &mut self,
+        deadline: Duration,
+        result_bytes: usize,
+        call: impl FnOnce(&Guest, &mut Store<StoreState>) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        if self.broken {
+            return Err(Fault {
+                cause: FaultCause::Reload,
+                detail: "this instance has faulted before".into(),
+            });
+        }
+        self.store.set_epoch_deadline(Engine::ticks(deadline));
+        self.store.set_hostcall_fuel(result_bytes);
+        let began = Instant::now();
+        let result = call(self.exports.marketprism_adapter_adapter(), &mut self.store);
+        self.stats.called(began.elapsed());
+        result.map_err(|error| {
+            self.broken = true;
+            Fault::from_runtime(&error)
+        })
+    }
+
+    /// A refusal is an answer, but its texts are the adapter's: they are cut to the limits.
+    fn accept<R>(&self, result: Result<R, Refusal>) -> Result<R, CallError> {
+        result.map_err(|mut refusal| {
+            for text in [&mut refusal.field, &mut refusal.value, &mut refusal.allowed] {
+                crate::logging::cut(text, self.limits.text_bytes);
+            }
+            CallError::Refused(refusal)
+        })
+    }
+
+    /// An instance whose output contradicts the contract is not asked again.
+    fn checked(&mut self, result: Result<(), String>) -> Result<(), Fault> {
+        result.map_err(|detail| {
+            self.broken = true;
+            Fault::invalid(detail)
+        })
+    }
+}

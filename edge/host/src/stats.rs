@@ -1,0 +1,124 @@
+//! Counters of one adapter's work, readable from any thread.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::error::FaultCause;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// The counters. They outlive the instances that they count.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $($name: AtomicU64,)*
+            faults: [AtomicU64; FaultCause::ALL.len()],
+        }
+
+        /// The counters at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct StatsSnapshot {
+            $($(#[$doc])* pub $name: u64,)*
+            faults: [u64; FaultCause::ALL.len()],
+        }
+
+        impl Stats {
+            /// Reads all counters.
+            #[must_use]
+            pub fn snapshot(&self) -> StatsSnapshot {
+                StatsSnapshot {
+                    $($name: self.$name.load(Relaxed),)*
+                    faults: self.faults.each_ref().map(|count| count.load(Relaxed)),
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Calls of any function.
+    calls,
+    /// Frames given to `normalize`, repeats after a fault included.
+    frames,
+    /// Events that came back.
+    events,
+    /// Notes that came back.
+    notes,
+    /// Nanoseconds spent in calls.
+    call_ns,
+    /// Longest call in nanoseconds.
+    longest_call_ns,
+    /// Instances made to replace one that faulted.
+    restarts,
+    /// Frames that made an instance fault on their own.
+    frames_faulted,
+    /// Frames that no instance saw because the adapter faulted too often.
+    frames_unseen,
+    /// Log lines written.
+    log_lines,
+    /// Log lines dropped by the rate limit.
+    log_dropped_lines,
+    /// Largest memory of one instance in bytes.
+    memory_high_water_bytes,
+}
+
+impl StatsSnapshot {
+    /// Faults of one cause.
+    #[must_use]
+    pub fn faults(&self, cause: FaultCause) -> u64 {
+        self.faults.get(cause.index()).copied().unwrap_or_default()
+    }
+
+    /// Faults of all causes.
+    #[must_use]
+    pub fn all_faults(&self) -> u64 {
+        self.faults.iter().sum()
+    }
+}
+
+impl Stats {
+    pub(crate) fn called(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.calls.fetch_add(1, Relaxed);
+        self.call_ns.fetch_add(ns, Relaxed);
+        self.longest_call_ns.fetch_max(ns, Relaxed);
+    }
+
+    pub(crate) fn normalized(&self, events: usize, notes: usize) {
+        self.events.fetch_add(events as u64, Relaxed);
+        self.notes.fetch_add(notes as u64, Relaxed);
+    }
+
+    pub(crate) fn frames_given(&self, frames: usize) {
+        self.frames.fetch_add(frames as u64, Relaxed);
+    }
+
+    pub(crate) fn faulted(&self, cause: FaultCause) {
+        if let Some(count) = self.faults.get(cause.index()) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn frame_faulted(&self) {
+        self.frames_faulted.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn frame_unseen(&self) {
+        self.frames_unseen.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn log_written(&self) {
+        self.log_lines.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn log_dropped(&self) {
+        self.log_dropped_lines.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn memory_grew(&self, bytes: usize) {
+        self.memory_high_water_bytes.fetch_max(bytes as u64, Relaxed);
+    }
+}

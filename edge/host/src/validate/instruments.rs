@@ -1,0 +1,30 @@
+//! Checks of `instruments`.
+
+use super::{Check, NAME_BYTES, at_most, scale, token};
+use crate::contract::Instrument;
+use crate::limits::Limits;
+
+/// Symbols become tokens of subjects: what separates or matches tokens there cannot stand in them.
+fn in_symbol(c: char) -> bool {
+    !c.is_whitespace() && !c.is_control() && !matches!(c, '.' | '*' | '>')
+}
+
+pub(crate) fn instruments(instruments: &[Instrument], limits: &Limits) -> Check {
+    at_most("number of instruments", instruments.len(), limits.instruments)?;
+    for instrument in instruments {
+        token("symbol", &instrument.symbol, NAME_BYTES, in_symbol)?;
+        token("venue symbol", &instrument.venue_symbol, NAME_BYTES, |c| !c.is_control())?;
+        let of = |what: &str| format!("{what} of {}", instrument.symbol);
+        at_most(&of("length of base"), instrument.base.len(), NAME_BYTES)?;
+        at_most(&of("length of quote"), instrument.quote.len(), NAME_BYTES)?;
+        scale(&of("price scale"), instrument.price_scale)?;
+        scale(&of("quantity scale"), instrument.quantity_scale)?;
+        if let Some(size) = &instrument.contract_size {
+            scale(&of("scale of the contract size"), size.scale)?;
+            if size.mantissa <= 0 {
+                return Err(format!("contract size of {} is not above zero", instrument.symbol));
+            }
+        }
+    }
+    Ok(())
+}

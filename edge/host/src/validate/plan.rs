@@ -1,0 +1,150 @@
+//! Checks of `plan` and `instrument-requests`: nothing in a plan may make the edge spin, or name what is not
+//! there.
+
+use super::{Check, NAME_BYTES, at_most, index, token};
+use crate::contract::{Budget, Charge, Connection, Heartbeat, Plan, Request, ResyncAction};
+use crate::limits::Limits;
+
+/// Longest URL.
+const URL_BYTES: usize = 16 << 10;
+
+/// Longest body of a request or text to send. One subscribe message may name hundreds of streams.
+const MESSAGE_BYTES: usize = 256 << 10;
+
+/// Shortest period of a poll or heartbeat.
+const PERIOD_MS: u32 = 100;
+
+fn url(what: &str, value: &str, schemes: &[&str]) -> Check {
+    at_most(&format!("length of the url of {what}"), value.len(), URL_BYTES)?;
+    if schemes.iter().any(|scheme| value.starts_with(scheme)) && !value.contains(char::is_whitespace) {
+        return Ok(());
+    }
+    Err(format!("url of {what} is {value:?}, allowed is one that starts with {}", schemes.join(" or ")))
+}
+
+fn messages(what: &str, messages: &[String], limits: &Limits) -> Check {
+    at_most(&format!("messages of {what}"), messages.len(), limits.plan_entries)?;
+    messages
+        .iter()
+        .try_for_each(|text| at_most(&format!("length of a message of {what}"), text.len(), MESSAGE_BYTES))
+}
+
+fn headers(what: &str, headers: &[(String, String)]) -> Check {
+    at_most(&format!("headers of {what}"), headers.len(), 64)?;
+    for (name, value) in headers {
+        token("header name", name, NAME_BYTES, |c| c.is_ascii_graphic() && c != ':')?;
+        if value.contains(['\r', '\n', '\0']) || value.len() > URL_BYTES {
+            return Err(format!("value of header {name} has a line break or is too long"));
+        }
+    }
+    Ok(())
+}
+
+fn period(what: &str, ms: u32) -> Check {
+    if ms < PERIOD_MS { Err(format!("{what} is {ms} ms, allowed is {PERIOD_MS} at least")) } else { Ok(()) }
+}
+
+/// A charge above its budget's size could never be paid. Before there is a plan, the budgets are not known.
+fn charges(what: &str, charges: &[Charge], budgets: Option<&[Budget]>) -> Check {
+    at_most(&format!("charges of {what}"), charges.len(), 64)?;
+    for charge in charges {
+        token("budget", &charge.budget, NAME_BYTES, |c| !c.is_control())?;
+        let Some(budgets) = budgets else { continue };
+        let Some(budget) = budgets.iter().find(|budget| budget.name == charge.budget) else {
+            return Err(format!("{what} charges budget {:?}, which the plan does not have", charge.budget));
+        };
+        at_most(
+            &format!("charge of {what} to {}", budget.name),
+            charge.units as usize,
+            budget.units as usize,
+        )?;
+    }
+    Ok(())
+}
+
+fn request(what: &str, request: &Request, budgets: Option<&[Budget]>) -> Check {
+    url(what, &request.url, &["http://", "https://"])?;
+    headers(what, &request.headers)?;
+    at_most(&format!("body of {what}"), request.body.as_ref().map_or(0, Vec::len), MESSAGE_BYTES)?;
+    charges(what, &request.charges, budgets)?;
+    period(&format!("timeout of {what}"), request.timeout_ms)
+}
+
+pub(crate) fn requests(requests: &[Request], limits: &Limits) -> Check {
+    at_most("number of instrument requests", requests.len(), limits.plan_entries)?;
+    requests.iter().try_for_each(|one| request("an instrument request", one, None))
+}
+
+pub(crate) fn plan(plan: &Plan, instruments: usize, limits: &Limits) -> Check {
+    let lists = [
+        ("connections", plan.connections.len()),
+        ("polls", plan.polls.len()),
+        ("resyncs", plan.resyncs.len()),
+        ("budgets", plan.budgets.len()),
+    ];
+    for (what, count) in lists {
+        at_most(&format!("number of {what}"), count, limits.plan_entries)?;
+    }
+    for budget in &plan.budgets {
+        token("budget", &budget.name, NAME_BYTES, |c| !c.is_control())?;
+        period(&format!("window of budget {}", budget.name), budget.window_ms)?;
+    }
+    let mut names = std::collections::HashSet::new();
+    for connection in &plan.connections {
+        one_connection(connection, plan, instruments, limits)?;
+        if !names.insert(&connection.name) {
+            return Err(format!("two connections are named {}", connection.name));
+        }
+    }
+    for poll in &plan.polls {
+        request("a poll", &poll.request, Some(&plan.budgets))?;
+        period("period of a poll", poll.period_ms)?;
+        poll.instrument.map_or(Ok(()), |i| index("instrument of a poll", i, instruments))?;
+    }
+    let mut resynced = std::collections::HashSet::new();
+    for resync in &plan.resyncs {
+        index("instrument of a resync", resync.instrument, instruments)?;
+        if !resynced.insert(resync.instrument) {
+            return Err(format!("instrument {} has two resyncs", resync.instrument));
+        }
+        match &resync.action {
+            ResyncAction::Request(one) => request("a resync", one, Some(&plan.budgets))?,
+            ResyncAction::Resubscribe(again) => {
+                index("connection of a resync", again.connection, plan.connections.len())?;
+                messages("a resync", &again.messages, limits)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one_connection(connection: &Connection, plan: &Plan, instruments: usize, limits: &Limits) -> Check {
+    token("connection name", &connection.name, NAME_BYTES, |c| c.is_ascii_graphic())?;
+    let what = format!("connection {}", connection.name);
+    url(&what, &connection.url, &["ws://", "wss://"])?;
+    headers(&what, &connection.headers)?;
+    messages(&what, &connection.on_open, limits)?;
+    charges(&what, &connection.charges, Some(&plan.budgets))?;
+    match &connection.heartbeat {
+        Heartbeat::Passive => {}
+        Heartbeat::PingFrame(every_ms) => period(&format!("heartbeat of {what}"), *every_ms)?,
+        Heartbeat::Text(text) => {
+            period(&format!("heartbeat of {what}"), text.every_ms)?;
+            at_most(&format!("length of the heartbeat of {what}"), text.send.len(), MESSAGE_BYTES)?;
+        }
+    }
+    period(&format!("idle timeout of {what}"), connection.idle_timeout_ms)?;
+    if connection.messages_max == 0 || connection.messages_window_ms == 0 {
+        return Err(format!(
+            "message limit of {what} is 0, allowed is 1 at least in a window of 1 ms at least"
+        ));
+    }
+    at_most(&format!("streams of {what}"), connection.streams.len(), limits.plan_entries)?;
+    for stream in &connection.streams {
+        stream
+            .instrument
+            .map_or(Ok(()), |i| index(&format!("instrument of a stream of {what}"), i, instruments))?;
+        messages(&what, &stream.resubscribe, limits)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Compiled adapters are kept in the cache directory, which nobody else may write.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+
+use marketprism_adapter_host::fixtures::{Kind, component};
+use marketprism_adapter_host::{Adapter, Engine, Limits};
+
+/// Compiled adapters in the cache; files with an extension are the cache's own notes.
+fn files(dir: &Path) -> usize {
+    std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| entry.path())
+        .map(|path| if path.is_dir() { files(&path) } else { usize::from(path.extension().is_none()) })
+        .sum()
+}
+
+// Goal: loading fills the cache, loading again works from it and adds nothing, and only the owner may enter
+// the directory, because its files are code. Method: two engines over one directory, then its mode.
+#[test]
+fn compiled_adapters_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("new/cache");
+    let bytes = component(Kind::WellBehaved);
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let engine = Engine::new(Some(&cache)).unwrap();
+        Adapter::from_bytes(&engine, &bytes, &Limits::default()).unwrap();
+        kept.push(files(&cache));
+    }
+    assert!(kept[0] > 0 && kept[0] == kept[1], "{kept:?} files");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(cache.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
+// Goal: a cache directory that cannot be used is named. Method: a file stands in its place.
+#[test]
+fn an_unusable_cache_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let error = Engine::new(Some(&file)).err().expect("a file is no directory").to_string();
+    assert!(error.starts_with(&format!("compile cache {} cannot be used: ", file.display())), "{error}");
+}

@@ -1,0 +1,278 @@
+//! An adapter that misbehaves harms nothing but itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use marketprism_adapter_host::contract::{DataType, Endpoint, Feed, Ignored, Instrument, Note, Remark};
+use marketprism_adapter_host::fixtures::{DEFAULT_URL, EXCHANGE, Kind, component};
+use marketprism_adapter_host::{
+    Adapter, CallError, Engine, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health, Limits, LoadError,
+    Outcome, Quarantine, Sandbox, Stats, Supervised,
+};
+
+fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(None).expect("the engine starts"))
+}
+
+/// Deadlines short enough for many tests, and long enough for a busy machine; memory small enough to be
+/// refused soon.
+fn limits() -> Limits {
+    Limits {
+        call_deadline: Duration::from_millis(200),
+        control_deadline: Duration::from_secs(2),
+        memory_bytes: 16 << 20,
+        ..Limits::default()
+    }
+}
+
+fn load(kind: Kind) -> Result<Adapter, LoadError> {
+    Adapter::from_bytes(engine(), &component(kind), &limits())
+}
+
+fn feed() -> Feed {
+    Feed {
+        exchange: EXCHANGE.into(),
+        symbols: vec!["BTC-USDT".into()],
+        market_types: Vec::new(),
+        data_types: vec![DataType::Trade],
+        depth: 400,
+        endpoints: vec![Endpoint { name: "ws".into(), default_url: "ws://127.0.0.1:9/sim".into() }],
+    }
+}
+
+fn instruments(adapter: &Adapter) -> Vec<Instrument> {
+    let mut sandbox = Sandbox::new(adapter, &Arc::new(limits()), &Arc::new(Stats::default())).unwrap();
+    assert!(sandbox.instrument_requests(&feed()).unwrap().is_empty());
+    sandbox.instruments(&feed(), &[]).unwrap()
+}
+
+fn start(kind: Kind, policy: FaultPolicy, quarantine: Option<Arc<Quarantine>>) -> Supervised {
+    let adapter = load(kind).unwrap();
+    let instruments = instruments(&adapter);
+    Supervised::start(&adapter, &limits(), policy, feed(), instruments, quarantine).unwrap()
+}
+
+fn batch(frames: &[&str]) -> FrameBatch {
+    let mut batch = FrameBatch::new();
+    for (i, frame) in frames.iter().enumerate() {
+        batch.push(frame.as_bytes(), 0, 1_700_000_000_000_000_000 + i as i64).unwrap();
+    }
+    batch
+}
+
+fn noted(outcome: &Outcome) -> Vec<u32> {
+    let ignored = Remark::Ignored(Ignored::Status);
+    assert!(outcome.normalized.notes.iter().all(|note| note.remark == ignored), "{outcome:?}");
+    outcome.normalized.notes.iter().map(|note| note.frame).collect()
+}
+
+const FAULTS: [(Kind, FaultCause); 15] = [
+    (Kind::Trap, FaultCause::Trap),
+    (Kind::Loop, FaultCause::Deadline),
+    (Kind::MemoryBomb, FaultCause::Memory),
+    (Kind::Recursion, FaultCause::StackOverflow),
+    (Kind::HugeList, FaultCause::InvalidOutput),
+    (Kind::AliasedText, FaultCause::InvalidOutput),
+    (Kind::ManyNotes, FaultCause::InvalidOutput),
+    (Kind::OutOfBounds, FaultCause::InvalidOutput),
+    (Kind::BadCase, FaultCause::InvalidOutput),
+    (Kind::BadText, FaultCause::InvalidOutput),
+    (Kind::LongText, FaultCause::InvalidOutput),
+    (Kind::WrongFrame, FaultCause::InvalidOutput),
+    (Kind::Silent, FaultCause::InvalidOutput),
+    (Kind::WrongInstrument, FaultCause::InvalidOutput),
+    (Kind::WrongLevels, FaultCause::InvalidOutput),
+];
+
+// Goal: a well-behaved fixture works, so that the tests below fail for the reason that they name.
+// Method: load it, ask for its plan with a replaced endpoint, give it a full batch.
+#[test]
+fn a_well_behaved_adapter_works() {
+    let mut adapter = start(Kind::WellBehaved, FaultPolicy::default(), None);
+    let id = adapter.adapter().id().to_owned();
+    assert!(id.starts_with("sim-hostile@1.0.0+") && id.len() == "sim-hostile@1.0.0+".len() + 12, "{id}");
+    assert!(adapter.adapter().digest().starts_with(&id[id.len() - 12..]));
+    assert_eq!(adapter.adapter().venue(EXCHANGE).unwrap().endpoints[0].default_url, DEFAULT_URL);
+    assert_eq!(adapter.plan().connections[0].url, "ws://127.0.0.1:9/sim");
+    assert_eq!(adapter.instruments()[0].symbol, "BTC-USDT");
+    let outcome = adapter.normalize(&batch(&["a", "!b", "", "d"]));
+    assert_eq!((noted(&outcome), outcome.faults), (vec![0, 1, 2, 3], vec![]));
+    let stats = adapter.stats().snapshot();
+    assert_eq!((stats.frames, stats.notes, stats.all_faults(), stats.restarts), (4, 4, 0, 0));
+    assert!(stats.memory_high_water_bytes >= 16 * 65_536);
+    assert_eq!(adapter.health(), Health::Healthy);
+}
+
+// Goal: whatever a frame makes the adapter do, the frames around it keep their meaning exactly once, the
+// frame is named with the right cause, and kept alone in quarantine.
+// Method: every kind of misbehaviour gets a batch of five with one bad frame, then a good batch.
+#[test]
+fn good_frames_continue_around_a_bad_one() {
+    for (kind, cause) in FAULTS {
+        let dir = tempfile::tempdir().unwrap();
+        let quarantine = Arc::new(Quarantine::open(dir.path(), 10, 1 << 20).unwrap());
+        let mut adapter = start(kind, FaultPolicy::default(), Some(Arc::clone(&quarantine)));
+        let outcome = adapter.normalize(&batch(&["a", "b", "!c", "d", "e"]));
+        assert_eq!(noted(&outcome), [0, 1, 3, 4], "{kind:?}");
+        assert_eq!(outcome.faults, [FrameFault { frame: 2, cause, unseen: false }], "{kind:?}");
+        assert_eq!(adapter.health(), Health::Healthy, "{kind:?}");
+        let outcome = adapter.normalize(&batch(&["f"]));
+        assert_eq!((noted(&outcome), outcome.faults), (vec![0], vec![]), "{kind:?}");
+        let stats = adapter.stats().snapshot();
+        // Once in the batch, once alone; a new instance after each.
+        assert_eq!((stats.faults(cause), stats.all_faults(), stats.restarts), (2, 2, 2), "{kind:?}");
+        assert_eq!((stats.frames_faulted, stats.frames_unseen), (1, 0), "{kind:?}");
+        assert!(stats.memory_high_water_bytes <= 16 << 20, "{kind:?}");
+        let files: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{kind:?}");
+        let name = files[0].file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with(&format!("1700000000000000002-{}-", cause.as_str())), "{name}");
+        let record: serde_json::Value = serde_json::from_slice(&std::fs::read(&files[0]).unwrap()).unwrap();
+        assert_eq!(
+            (&record["data"], &record["kind"], &record["conn"]),
+            (&"!c".into(), &"ws-in".into(), &0.into())
+        );
+        assert_eq!((&record["url"], &record["exchange"]), (&"ws://127.0.0.1:9/sim".into(), &EXCHANGE.into()));
+    }
+}
+
+// Goal: an adapter that faults on every frame costs a bounded time: after the set number of faults the rest
+// goes to quarantine unseen, the feed is not healthy, and it is tried again after the back-off.
+// Method: a batch of looping frames, more frames in the back-off, good ones after it.
+#[test]
+fn an_adapter_that_always_faults_backs_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let quarantine = Arc::new(Quarantine::open(dir.path(), 1_000, 1 << 20).unwrap());
+    let back_off = Duration::from_millis(300);
+    let policy = FaultPolicy { consecutive_faults: 3, first_back_off: back_off, ..FaultPolicy::default() };
+    let mut adapter = start(Kind::Loop, policy, Some(Arc::clone(&quarantine)));
+    let frames: Vec<String> = (0..20).map(|i| format!("!{i}")).collect();
+    let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+    let began = Instant::now();
+    let outcome = adapter.normalize(&batch(&frames));
+    // Four deadlines of 200 ms; a machine that is busy with other things may need a little longer for each.
+    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+    assert_eq!(outcome.faults.len(), 20);
+    assert_eq!(outcome.faults.iter().filter(|fault| !fault.unseen).count(), 3);
+    let Health::BackingOff { until } = adapter.health() else {
+        panic!("health is {:?}", adapter.health());
+    };
+    let outcome = adapter.normalize(&batch(&["good"]));
+    assert!(Instant::now() >= until || outcome.faults[0].unseen);
+    let stats = adapter.stats().snapshot();
+    assert_eq!((stats.frames_faulted, stats.frames_unseen), (3, 17 + outcome.faults.len() as u64));
+    assert_eq!(quarantine.stored(), 20 + outcome.faults.len() as u64);
+    while Instant::now() < until {
+        std::thread::yield_now();
+    }
+    let outcome = adapter.normalize(&batch(&["good", "also good"]));
+    assert_eq!((noted(&outcome), outcome.faults), (vec![0, 1], vec![]));
+    assert_eq!(adapter.health(), Health::Healthy);
+}
+
+// Goal: a flood of log lines is cut to the rate, counted, and nothing else happens. Method: a hundred
+// thousand lines in a call.
+#[test]
+fn a_log_flood_is_limited() {
+    let adapter = load(Kind::LogFlood).unwrap();
+    let instruments = instruments(&adapter);
+    let limits = Limits { call_deadline: Duration::from_secs(10), ..limits() };
+    let mut adapter =
+        Supervised::start(&adapter, &limits, FaultPolicy::default(), feed(), instruments, None).unwrap();
+    let outcome = adapter.normalize(&batch(&["!"]));
+    assert_eq!((noted(&outcome), outcome.faults), (vec![0], vec![]));
+    let stats = adapter.stats().snapshot();
+    assert_eq!(stats.log_lines + stats.log_dropped_lines, 100_000);
+    assert!(stats.log_lines <= 20 * 11, "{} lines", stats.log_lines);
+}
+
+// Goal: what is no adapter for this edge is refused with a message that says what it is and what is allowed.
+// Method: each wrong file against the text of its refusal.
+#[test]
+fn wrong_files_are_refused_by_name() {
+    let refusal = |kind| load(kind).err().map(|error| error.to_string()).unwrap_or_default();
+    let supports = "this edge supports 1.x (written against 1.0.0)";
+    assert_eq!(refusal(Kind::Contract("2.0.0")), format!("adapter targets contract 2.0.0, {supports}"));
+    assert_eq!(refusal(Kind::Contract("0.9.0")), format!("adapter targets contract 0.9.0, {supports}"));
+    assert_eq!(load(Kind::Contract("1.1.0")).unwrap().contract(), "1.1.0");
+    let types = refusal(Kind::OtherTypes);
+    assert!(
+        types.starts_with(&format!("adapter targets contract 1.0.0, {supports}, and the types differ")),
+        "{types}"
+    );
+    assert_eq!(
+        refusal(Kind::UndeclaredImport),
+        "adapter imports sim:host/clock@1.0.0, allowed is only marketprism:adapter/log"
+    );
+    assert_eq!(
+        refusal(Kind::OtherWorld),
+        "component exports no marketprism:adapter/adapter, it exports nothing"
+    );
+    assert!(matches!(load(Kind::CoreModule), Err(LoadError::CoreModule)));
+    let good = component(Kind::WellBehaved);
+    for garbage in [&b""[..], b"\0asm", b"{\"not\": \"wasm\"}", &good[..good.len() / 2]] {
+        let refused = Adapter::from_bytes(engine(), garbage, &limits());
+        assert!(matches!(refused, Err(LoadError::NotAComponent(_))), "{refused:?}");
+    }
+    let missing = Adapter::load(engine(), std::path::Path::new("no/such.wasm"), &limits()).unwrap_err();
+    assert!(missing.to_string().starts_with("adapter no/such.wasm cannot be read"), "{missing}");
+}
+
+// Goal: an adapter that hangs or overreaches before the first frame fails to load, in bounded time and with
+// the cause.
+// Method: the fixtures that do so in their start, in `describe` and in `plan`.
+#[test]
+fn misbehaviour_at_load_is_refused() {
+    let short = Limits { control_deadline: Duration::from_millis(50), ..limits() };
+    let cases = [
+        (Kind::DescribeLoop, FaultCause::Deadline),
+        (Kind::StartLoop, FaultCause::Deadline),
+        (Kind::LargeAtStart, FaultCause::Memory),
+    ];
+    for (kind, cause) in cases {
+        match Adapter::from_bytes(engine(), &component(kind), &short) {
+            Err(LoadError::Describe(fault)) => assert_eq!(fault.cause, cause, "{kind:?}: {fault}"),
+            other => panic!("{kind:?}: {other:?}"),
+        }
+    }
+    let adapter = load(Kind::BadPlan).unwrap();
+    let instruments = instruments(&adapter);
+    let started = Supervised::start(&adapter, &limits(), FaultPolicy::default(), feed(), instruments, None);
+    match started.err() {
+        Some(CallError::Fault(fault)) => {
+            assert_eq!(fault.cause, FaultCause::InvalidOutput);
+            assert_eq!(fault.detail, "instrument of a stream of connection main is 7, allowed is below 1");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+// Goal: an instance that faulted is never entered again. Method: a sandbox without supervision gets a good
+// batch after a bad one.
+#[test]
+fn a_faulted_instance_stays_closed() {
+    for kind in [Kind::Trap, Kind::Silent] {
+        let adapter = load(kind).unwrap();
+        let mut sandbox = Sandbox::new(&adapter, &Arc::new(limits()), &Arc::new(Stats::default())).unwrap();
+        let instruments = sandbox.instruments(&feed(), &[]).unwrap();
+        sandbox.load(&feed(), &instruments).unwrap();
+        assert_eq!(sandbox.normalize(&batch(&["a"])).unwrap().notes.len(), 1);
+        sandbox.normalize(&batch(&["!"])).unwrap_err();
+        assert_eq!(sandbox.normalize(&batch(&["a"])).unwrap_err().cause, FaultCause::Reload);
+    }
+}
+
+// Goal: notes of single frames come back under their positions in the batch, whatever is between.
+// Method: alternate good and trapping frames.
+#[test]
+fn positions_survive_the_repeat() {
+    let mut adapter = start(Kind::Trap, FaultPolicy::default(), None);
+    let outcome = adapter.normalize(&batch(&["!", "b", "!", "d", "!", "f", "!"]));
+    assert_eq!(noted(&outcome), [1, 3, 5]);
+    assert_eq!(outcome.faults.iter().map(|fault| fault.frame).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    let expected = Note { frame: 1, remark: Remark::Ignored(Ignored::Status) };
+    assert_eq!(outcome.normalized.notes[0], expected);
+}

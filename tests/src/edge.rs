@@ -1,0 +1,134 @@
+//! A real edge.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::broker::free_port;
+use crate::central::get;
+use crate::parts;
+use crate::process::Process;
+use crate::wait::until;
+
+/// An edge with its configuration file. A restart keeps both.
+#[derive(Debug)]
+pub struct Edge {
+    folder: PathBuf,
+    port: u16,
+    process: Option<Process>,
+}
+
+/// One feed of an edge's configuration.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    /// Exchange id.
+    pub exchange: String,
+    /// The adapter component.
+    pub adapter: PathBuf,
+    /// Normalized symbols.
+    pub symbols: Vec<String>,
+    /// Data types.
+    pub data_types: Vec<String>,
+    /// Base address of the venue's sockets.
+    pub ws: String,
+    /// Base address of the venue's REST interface.
+    pub rest: String,
+    /// Further lines of the feed's table.
+    pub extra: String,
+}
+
+impl Feed {
+    /// Trades and books of some symbols at a simulated venue on `address` (`host:port`).
+    #[must_use]
+    pub fn simulated(exchange: &str, address: &str, symbols: &[&str]) -> Self {
+        Self {
+            exchange: exchange.to_owned(),
+            adapter: parts::adapter("binance"),
+            symbols: symbols.iter().map(|&symbol| symbol.to_owned()).collect(),
+            data_types: vec!["trade".to_owned(), "orderbook".to_owned()],
+            ws: format!("ws://{address}/{exchange}"),
+            rest: format!("http://{address}/{exchange}"),
+            extra: String::new(),
+        }
+    }
+
+    /// The feed's table in the edge's configuration.
+    #[must_use]
+    pub fn toml(&self) -> String {
+        format!(
+            "[[feed]]\nexchange = {:?}\nadapter = {:?}\nsymbols = {:?}\ndata_types = {:?}\n{}\n[feed.endpoints]\nws = {:?}\nrest = {:?}\n",
+            self.exchange, self.adapter, self.symbols, self.data_types, self.extra, self.ws, self.rest
+        )
+    }
+}
+
+impl Edge {
+    /// Writes a configuration and starts `run`. `nats` are the lines of the `[nats]` table.
+    pub async fn start(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
+        let mut edge = Self::prepared(folder, nats, feeds);
+        edge.restart().await;
+        edge
+    }
+
+    /// Writes a configuration only.
+    #[must_use]
+    pub fn prepared(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
+        let folder = folder.join("edge");
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = free_port();
+        let metrics = free_port();
+        let feeds: String = feeds.iter().map(Feed::toml).collect();
+        let config = format!(
+            "[edge]\nname = \"edge-test\"\nregion = \"test\"\ndata_dir = {:?}\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{feeds}",
+            folder.join("data")
+        );
+        std::fs::write(folder.join("edge.toml"), config).unwrap();
+        Self { folder, port, process: None }
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let mut command = Command::new(parts::binary("marketprism-edge"));
+        command.arg("run").arg("--config").arg(self.folder.join("edge.toml"));
+        command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
+        self.process = Some(Process::start("edge", &mut command, &self.folder));
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
+    }
+
+    /// An answer of its HTTP interface.
+    pub async fn get(&self, path: &str) -> Result<String, String> {
+        get(format!("http://127.0.0.1:{}{path}", self.port)).await
+    }
+
+    /// The sum of a metric over all its labels that contain `label` (all when empty).
+    pub async fn metric(&self, name: &str, label: &str) -> u64 {
+        let text = self.get("/metrics").await.unwrap();
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let series_name = series.split('{').next()?;
+            (series_name == name && series.contains(label))
+                .then(|| value.split('.').next()?.parse::<u64>().ok())?
+        });
+        values.sum()
+    }
+
+    /// The running process.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}

@@ -1,0 +1,102 @@
+//! One real process, ended with the test.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::wait::until;
+
+/// A process of a part; killed when dropped. Its output goes to a file that is shown when the test fails.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in `folder/<name>.log`, appended.
+    #[must_use]
+    pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {command:?}: {error}"));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Ends it as a power cut would, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, and gives its exit status.
+    pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(asked.success(), "kill {}", self.child.id());
+        self.ended(limit).await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < limit, "{} did not end within {limit:?}", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// What it wrote so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let mut text = String::new();
+        File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// The rest of the first output line that starts with `prefix`.
+    pub async fn line_after(&mut self, prefix: &str, limit: Duration) -> String {
+        let log = self.log.clone();
+        until(&format!("{} says {prefix:?}", self.name), limit, || async {
+            let text = std::fs::read_to_string(&log).unwrap();
+            let found = text.lines().rev().find_map(|line| line.strip_prefix(prefix));
+            found.map(|rest| rest.trim().to_owned()).ok_or(text)
+        })
+        .await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        if std::thread::panicking() {
+            let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("---- {} ({ended:?}), last lines ----\n{tail}", self.name);
+        }
+    }
+}

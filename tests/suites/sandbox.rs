@@ -1,0 +1,134 @@
+//! Promise: a hostile adapter harms nothing but itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::parts;
+use marketprism_tests::stack::Stack;
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+
+fn write(folder: &Path, kind: Kind) -> PathBuf {
+    let path = folder.join(format!("{kind:?}.wasm"));
+    std::fs::write(&path, component(kind)).unwrap();
+    path
+}
+
+fn hostile_feed(folder: &Path, kind: Kind, address: &str) -> Feed {
+    Feed {
+        exchange: EXCHANGE.to_owned(),
+        adapter: write(folder, kind),
+        symbols: vec!["BTC-USDT".to_owned()],
+        data_types: vec!["trade".to_owned()],
+        ws: format!("ws://{address}"),
+        rest: String::new(),
+        extra: String::new(),
+    }
+}
+
+/// A venue for the hostile adapter: to every connection it sends a frame that makes it misbehave, and one that does not, for ever.
+async fn provoking_venue() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { continue };
+            for text in ["!", "a quiet frame"].iter().cycle() {
+                if socket.send(Message::text(*text)).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    (address, serving)
+}
+
+/// Goal: next to an adapter that loops, eats memory, traps, recurses or returns nonsense, another venue's trades arrive as if nothing
+/// were wrong; the faults are counted by cause, their frames kept, and the edge stays small. Method: one edge with both feeds for each
+/// kind of fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_adapter_harms_nothing_but_itself() {
+    let stack = Stack::start().await;
+    let sim =
+        Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
+    let (address, provoking) = provoking_venue().await;
+    for (kind, cause) in [
+        (Kind::Loop, "deadline"),
+        (Kind::MemoryBomb, "memory"),
+        (Kind::Trap, "trap"),
+        (Kind::Recursion, "stack_overflow"),
+        (Kind::HugeList, "invalid_output"),
+    ] {
+        let good = Feed::simulated("binance_spot", &sim.simulation().addr().to_string(), &["BTC-USDT"]);
+        let folder = stack.folder.path().join(format!("{kind:?}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let nats = format!("urls = [{:?}]", stack.broker.url());
+        let feeds = [hostile_feed(&folder, kind, &address), good];
+        let mut edge = Edge::start(&folder, &nats, &feeds).await;
+        faults_counted(&edge, cause).await;
+        let before = stack.clickhouse.number("SELECT count() FROM marketprism_hot.trades").await.unwrap();
+        until(&format!("{kind:?}: the other venue's trades arrive"), Duration::from_secs(60), || async {
+            let now = stack.clickhouse.number("SELECT count() FROM marketprism_hot.trades").await?;
+            if now > before + 50 { Ok(()) } else { Err(format!("{before} rows, then {now}")) }
+        })
+        .await;
+        let lost = edge.metric("marketprism_edge_lost_events_total", "").await;
+        assert_eq!(lost, 0, "{kind:?}: events of the other venue were lost");
+        assert!(edge.process().is_running(), "{kind:?}: the edge is gone");
+        assert!(
+            edge.process().resident_bytes() < 200 << 20,
+            "{kind:?}: {} bytes",
+            edge.process().resident_bytes()
+        );
+        assert!(kept_frames(&edge) > 0, "{kind:?}: no frame was kept in quarantine");
+    }
+    provoking.abort();
+    sim.stop().await;
+}
+
+async fn faults_counted(edge: &Edge, cause: &str) {
+    until(&format!("faults of cause {cause} are counted"), Duration::from_secs(60), || async {
+        let faults =
+            edge.metric("marketprism_edge_adapter_faults_total", &format!("cause=\"{cause}\"")).await;
+        if faults > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
+    })
+    .await;
+}
+
+fn kept_frames(edge: &Edge) -> usize {
+    std::fs::read_dir(edge.folder().join("data/quarantine")).map_or(0, Iterator::count)
+}
+
+/// Goal: what is no adapter of this contract is refused before anything runs, and the message says why.
+#[test]
+fn what_is_no_adapter_is_refused_by_name() {
+    for (kind, expected) in [
+        (Kind::UndeclaredImport, "sim:host/clock"),
+        (Kind::Contract("2.0.0"), "targets contract 2.0.0, this edge supports 1."),
+        (Kind::CoreModule, "component"),
+        (Kind::OtherWorld, "marketprism:adapter"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let edge = Edge::prepared(
+            folder.path(),
+            "urls = [\"nats://127.0.0.1:9\"]",
+            &[hostile_feed(folder.path(), kind, "127.0.0.1:9")],
+        );
+        let mut check = Command::new(parts::binary("marketprism-edge"));
+        let output =
+            check.arg("check").arg("--config").arg(edge.folder().join("edge.toml")).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains(expected), "{kind:?}: {message}");
+        assert!(message.contains("feed[0].adapter"), "{kind:?}: {message}");
+    }
+}

@@ -1,0 +1,97 @@
+//! Promise: the edge publishes over TLS, shows its certificate, and tells why when it is not let in.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use marketprism_tests::broker::Broker;
+use marketprism_tests::central::Central;
+use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
+/// Writes a certificate authority and what it signed: `ca.pem`, `server.pem`, `client.pem` and their keys.
+fn certificates(folder: &Path) {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = authority.self_signed(&authority_key).unwrap();
+    std::fs::write(folder.join("ca.pem"), certificate.pem()).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    for (name, usage) in
+        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
+    {
+        let key = KeyPair::generate().unwrap();
+        let mut params =
+            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        let signed = params.signed_by(&key, &issuer).unwrap();
+        std::fs::write(folder.join(format!("{name}.pem")), signed.pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    std::fs::write(folder.join("password"), "correct horse\n").unwrap();
+}
+
+fn nats_table(broker: &Broker, folder: &Path, with_certificate: bool) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut text = format!(
+        "urls = [\"tls://localhost:{}\"]\ntls_required = true\nca_file = {:?}\nuser = \"edge\"\npassword_file = {:?}\n",
+        broker.port(),
+        path("ca.pem"),
+        path("password"),
+    );
+    if with_certificate {
+        text += &format!(
+            "client_cert_file = {:?}\nclient_key_file = {:?}\n",
+            path("client.pem"),
+            path("client.key")
+        );
+    }
+    text
+}
+
+/// Goal: with the right certificate and password data arrives; without the certificate nothing does, and the edge says why. Method: a
+/// broker that demands both, and one edge of each kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_is_let_in_with_certificate_and_password_only() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let settings = format!(
+        "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\nauthorization {{ user: edge, password: \"correct horse\" }}",
+        folder.path().join("server.pem"),
+        folder.path().join("server.key"),
+        folder.path().join("ca.pem"),
+    );
+    let broker = Broker::with_settings(folder.path(), &settings).await;
+    let clickhouse = ClickHouse::start(folder.path()).await;
+    let nats = nats_table(&broker, folder.path(), true);
+    let _central = Central::with_nats(folder.path(), &nats, &clickhouse.url()).await;
+    let sim =
+        Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
+    let feed = Feed::simulated("binance_spot", &sim.simulation().addr().to_string(), &["BTC-USDT"]);
+
+    let stranger_folder = folder.path().join("stranger");
+    std::fs::create_dir_all(&stranger_folder).unwrap();
+    let nats_without = nats_table(&broker, folder.path(), false);
+    let mut stranger = Edge::start(&stranger_folder, &nats_without, std::slice::from_ref(&feed)).await;
+    let refused = until("the stranger is refused", Duration::from_secs(30), || {
+        let output = stranger.process().output();
+        async move { if output.to_lowercase().contains("certificate") { Ok(output) } else { Err(output) } }
+    })
+    .await;
+    assert!(!refused.contains("correct horse"), "the password shows in the log");
+    assert!(stranger.get("/ready").await.is_err(), "an edge without a broker calls itself ready");
+    let rows = "SELECT count() FROM marketprism_hot.trades";
+    assert_eq!(clickhouse.number(rows).await.unwrap(), 0);
+    drop(stranger);
+
+    let _edge = Edge::start(folder.path(), &nats, &[feed]).await;
+    until("trades arrive over TLS", Duration::from_secs(60), || async {
+        let rows = clickhouse.number(rows).await?;
+        if rows > 50 { Ok(()) } else { Err(format!("{rows} rows")) }
+    })
+    .await;
+}
