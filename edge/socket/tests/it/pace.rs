@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan};
-use crate::venue::{Server, next, quick, stop, until};
+use crate::venue::{Server, next, noticed, quick, stop, until};
 
 /// Goal: opening messages, replies and pongs together never pass the limit in any window as the server sees
 /// it, and all arrive in order. Method: 12 opening messages at 5 per 400 ms, a ping in the middle; the server
@@ -43,8 +43,7 @@ async fn messages_never_exceed_the_window_at_the_venue() {
     let mut times = Vec::new();
     let mut texts = Vec::new();
     while times.len() < 14 {
-        let (at, message) =
-            tokio::time::timeout(crate::venue::DEADLINE, arrivals.recv()).await.unwrap().unwrap();
+        let (at, message) = noticed(&mut arrivals).await;
         times.push(at);
         if let Message::Text(text) = message {
             texts.push(text.to_string());

@@ -10,7 +10,7 @@ use marketprism_socket::{Budgets, Counted, FeedSockets, Input, Refused};
 use tokio::sync::mpsc;
 
 use crate::plans::{connection, plan, poll, request};
-use crate::venue::{Server, answer, eventually, next, quick, stop, until};
+use crate::venue::{Server, answer, eventually, next, noticed, quick, stop, until};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -113,7 +113,7 @@ async fn resyncs_answer_with_their_source() {
         }
     };
     assert_eq!(until(&mut inputs, frame(3)).await.as_ref(), b"book");
-    assert_eq!([asks.recv().await.unwrap(), asks.recv().await.unwrap()], ["off", "on"]);
+    assert_eq!([noticed(&mut asks).await, noticed(&mut asks).await], ["off", "on"]);
     eventually("both can be asked for again", || sockets.resync(0).is_ok()).await;
     eventually("the texts are sent", || sockets.resync(1).is_ok()).await;
     for _ in 0..2 {

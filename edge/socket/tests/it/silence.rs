@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan, stream};
-use crate::venue::{Server, next, quick, stop, until};
+use crate::venue::{Server, next, noticed, quick, stop, until};
 
 /// Goal: a frozen stream is reported once, asked for again, and after another silence its connection is
 /// replaced, while the connection's other stream goes on. Method: a server that sends stream `a` all the time
@@ -67,8 +67,8 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     .await;
     assert_eq!(silences, [(1, SilenceHint::WentQuiet)]);
     assert_eq!(reason, CloseReason::Silent(1));
-    assert_eq!(asks.recv().await.unwrap(), (1, "off b".to_owned()));
-    assert_eq!(asks.recv().await.unwrap(), (1, "on b".to_owned()));
+    assert_eq!(noticed(&mut asks).await, (1, "off b".to_owned()));
+    assert_eq!(noticed(&mut asks).await, (1, "on b".to_owned()));
     assert!(asks.try_recv().is_err());
     assert_eq!(sockets.counters().get(Counted::Silences), 1);
     assert!(sockets.counters().get(Counted::SilenceReconnects) >= 1);

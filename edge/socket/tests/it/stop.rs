@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan, poll};
-use crate::venue::{DEADLINE, Server, answer, eventually, quick, stop};
+use crate::venue::{DEADLINE, Server, answer, eventually, noticed, quick, stop};
 
 fn tasks_alive() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
@@ -62,7 +62,7 @@ async fn a_stop_is_polite_and_leaves_no_task() {
     assert_eq!(ends.collect::<Vec<_>>(), ["stopped", "stopped"]);
     let frames = inputs_seen.iter().filter(|input| matches!(input, Input::Frame(_))).count();
     assert_eq!(frames, 2 * 4);
-    assert_eq!([closes.recv().await.unwrap(), closes.recv().await.unwrap()], [Some(1000), Some(1000)]);
+    assert_eq!([noticed(&mut closes).await, noticed(&mut closes).await], [Some(1000), Some(1000)]);
     // What is left now would be ours.
     drop((venue, rest));
     eventually("no task is left", || tasks_alive() == 0).await;

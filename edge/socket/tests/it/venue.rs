@@ -136,11 +136,22 @@ pub async fn next(inputs: &mut mpsc::Receiver<Input>) -> Input {
 
 /// The next input that `want` takes; others are passed over.
 pub async fn until<T>(inputs: &mut mpsc::Receiver<Input>, mut want: impl FnMut(Input) -> Option<T>) -> T {
-    loop {
-        if let Some(found) = want(next(inputs).await) {
-            return found;
+    let looking = async {
+        loop {
+            if let Some(found) = want(next(inputs).await) {
+                return found;
+            }
         }
-    }
+    };
+    timeout(DEADLINE, looking).await.expect("the wanted input did not come in time")
+}
+
+/// What the server noticed next, or a failure of the test.
+pub async fn noticed<T>(noticed: &mut mpsc::Receiver<T>) -> T {
+    timeout(DEADLINE, noticed.recv())
+        .await
+        .expect("the server noticed nothing in time")
+        .expect("the server ended")
 }
 
 /// Waits until `true`.
