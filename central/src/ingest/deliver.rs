@@ -98,7 +98,8 @@ async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<Entry> {
 /// When it refuses a batch for its content, the batch is halved until the rows that cause it stand alone.
 async fn insert_all(shared: &Shared, batch: &Sealed) -> Vec<(usize, String)> {
     let mut refused = Vec::new();
-    let mut open = vec![0..batch.entries.len()];
+    let whole = 0..batch.entries.len();
+    let mut open = vec![whole];
     let mut backoff = Backoff::new();
     while let Some(range) = open.pop() {
         let started = Instant::now();

@@ -44,7 +44,7 @@ pub fn trade(number: u64, base_us: i64) -> Event<'static> {
         trade_id: number.to_string().into(),
         price: Decimal { mantissa: 6_000_000_000_001 + n * 7, scale: 8 }.normalized(),
         quantity: Decimal { mantissa: 1 + n, scale: 18 }.normalized(),
-        side: if number % 3 == 0 { Side::Sell } else { Side::Buy },
+        side: if number.is_multiple_of(3) { Side::Sell } else { Side::Buy },
     };
     event("BTCUSDT", base_us + n, Body::Trade(trade))
 }
