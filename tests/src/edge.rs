@@ -31,7 +31,7 @@ pub struct Feed {
     pub data_types: Vec<String>,
     /// Base address of the venue's sockets.
     pub ws: String,
-    /// Base address of the venue's REST interface.
+    /// Base address of the venue's REST interface; empty where the adapter has none.
     pub rest: String,
     /// Further lines of the feed's table.
     pub extra: String,
@@ -55,9 +55,10 @@ impl Feed {
     /// The feed's table in the edge's configuration.
     #[must_use]
     pub fn toml(&self) -> String {
+        let rest = if self.rest.is_empty() { String::new() } else { format!("rest = {:?}\n", self.rest) };
         format!(
-            "[[feed]]\nexchange = {:?}\nadapter = {:?}\nsymbols = {:?}\ndata_types = {:?}\n{}\n[feed.endpoints]\nws = {:?}\nrest = {:?}\n",
-            self.exchange, self.adapter, self.symbols, self.data_types, self.extra, self.ws, self.rest
+            "[[feed]]\nexchange = {:?}\nadapter = {:?}\nsymbols = {:?}\ndata_types = {:?}\n{}\n[feed.endpoints]\nws = {:?}\n{rest}",
+            self.exchange, self.adapter, self.symbols, self.data_types, self.extra, self.ws
         )
     }
 }

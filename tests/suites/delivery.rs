@@ -110,8 +110,13 @@ async fn compare(sim: &Sim, clickhouse: &ClickHouse) {
 
 async fn start(sim: &Sim, stack: &Stack) -> Edge {
     let address = sim.simulation().addr().to_string();
-    let feeds: Vec<Feed> =
-        EXCHANGES.iter().map(|exchange| Feed::simulated(exchange, &address, &SYMBOLS)).collect();
+    let mut feeds = Vec::new();
+    for exchange in EXCHANGES {
+        let mut feed = Feed::simulated(exchange, &address, &SYMBOLS);
+        // Ten cuts in a row would otherwise be answered with ever longer waits, as they should be.
+        feed.extra = "reconnect_wait_max_ms = 1000".to_owned();
+        feeds.push(feed);
+    }
     let edge = stack.edge(&feeds).await;
     feeds_live(&edge).await;
     edge

@@ -1,13 +1,17 @@
 //! The connection to the broker and whether it stands.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_nats::{Client, Event};
 use marketprism_config::Nats;
 use tokio::sync::Notify;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
+use crate::log_limit::LogLimit;
+
+const CLOSED_IN_HANDSHAKE: &str = "nats: IO error";
 
 /// Whether the broker is connected. Updated by the client's events.
 #[derive(Debug, Default)]
@@ -17,6 +21,7 @@ pub struct Link {
     changed: Notify,
     /// The end of the connection is ours.
     ending: AtomicBool,
+    troubles: Mutex<LogLimit>,
 }
 
 impl Link {
@@ -42,6 +47,21 @@ impl Link {
         self.ending.store(true, Ordering::Release);
     }
 
+    fn trouble(&self, error: &str) {
+        let allowed = self.troubles.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
+        let Some(held_back) = allowed else { return };
+        // The client keeps only this of a connection that the server closes in the middle of the handshake.
+        if error == CLOSED_IN_HANDSHAKE {
+            tracing::warn!(
+                error,
+                held_back,
+                "cannot connect to nats: the server closed the connection; does it demand a client certificate?"
+            );
+        } else {
+            tracing::warn!(error, held_back, "nats client");
+        }
+    }
+
     fn note(&self, event: &Event) {
         match event {
             Event::Connected => {
@@ -58,7 +78,7 @@ impl Link {
                 self.changed.notify_one();
             }
             Event::ServerError(error) => tracing::error!(%error, "nats refuses"),
-            Event::ClientError(error) => tracing::warn!(%error, "nats client"),
+            Event::ClientError(error) => self.trouble(&error.to_string()),
             Event::SlowConsumer(_) => {
                 tracing::warn!("acknowledgements overflowed: messages will be sent again")
             }
