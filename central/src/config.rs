@@ -127,9 +127,8 @@ impl ClickHouse {
         if !["none", "lz4"].contains(&compression.as_str()) {
             section.report("compression", format!("is {compression:?}"), "none, lz4");
         }
-        let days = |key, default| {
-            u32::try_from(section.integer_or(key, default, 1..=36_500)).unwrap_or(u32::MAX)
-        };
+        let days =
+            |key, default| u32::try_from(section.integer_or(key, default, 1..=36_500)).unwrap_or(u32::MAX);
         Self {
             url,
             user: section.text("user").unwrap_or_else(|| "default".to_owned()),

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Seconds from 50 us to a minute: a decode takes tens of microseconds, an insert up to its timeout.
 const BUCKETS: [f64; 19] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-    10.0, 30.0, 60.0,
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
 ];
 
 /// Every metric of the process.
@@ -87,9 +87,19 @@ impl Metrics {
             is_running: int_gauge(r, "hot_storage_is_running", "1 while ingest runs")?,
             rows: counters(r, "marketprism_central_rows_inserted_total", "rows stored", &["table"])?,
             rows_of_all_tables: AtomicU64::new(0),
-            duplicates: counters(r, "marketprism_central_duplicates_total", duplicates, &["stream", "found"])?,
+            duplicates: counters(
+                r,
+                "marketprism_central_duplicates_total",
+                duplicates,
+                &["stream", "found"],
+            )?,
             dead_letters: counters(r, "marketprism_central_dead_letters_total", "refused", &["reason"])?,
-            retries: counters(r, "marketprism_central_retries_total", "inserts and lookups again", &["table"])?,
+            retries: counters(
+                r,
+                "marketprism_central_retries_total",
+                "inserts and lookups again",
+                &["table"],
+            )?,
             ack_failures: counter(r, "marketprism_central_ack_failures_total", "acks that did not leave")?,
             consumers: ConsumerGauges::new(r)?,
             hops: Hops::new(r)?,
@@ -123,7 +133,11 @@ impl ConsumerGauges {
         Ok(Self {
             num_pending: gauges(registry, "num_pending", "messages not yet delivered")?,
             num_ack_pending: gauges(registry, "num_ack_pending", "messages delivered, not acknowledged")?,
-            num_redelivered: gauges(registry, "num_redelivered", "messages delivered again, not acknowledged")?,
+            num_redelivered: gauges(
+                registry,
+                "num_redelivered",
+                "messages delivered again, not acknowledged",
+            )?,
         })
     }
 }
@@ -186,8 +200,7 @@ fn histograms(
     help: &str,
     label: &str,
 ) -> Result<HistogramVec, prometheus::Error> {
-    let options =
-        HistogramOpts::new(format!("marketprism_{hop}_seconds"), help).buckets(BUCKETS.to_vec());
+    let options = HistogramOpts::new(format!("marketprism_{hop}_seconds"), help).buckets(BUCKETS.to_vec());
     let metric = HistogramVec::new(options, &[label])?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)

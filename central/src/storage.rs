@@ -138,7 +138,8 @@ mod tests {
     fn only_content_refusals_are_permanent() {
         let refused = |text: &str| StorageError::from(clickhouse::error::Error::BadResponse(text.to_owned()));
         assert!(refused("Code: 469. DB::Exception: Constraint `c` is violated").is_content());
-        for text in ["Code: 60. DB::Exception: no table", "Code: 117. DB::Exception: type", "502 Bad Gateway", ""]
+        for text in
+            ["Code: 60. DB::Exception: no table", "Code: 117. DB::Exception: type", "502 Bad Gateway", ""]
         {
             assert!(!refused(text).is_content(), "{text}");
         }

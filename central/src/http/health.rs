@@ -35,7 +35,10 @@ mod tests {
         let [second, grace] = [1, 120].map(Duration::from_secs);
         assert_eq!(health(&none, second, grace).0, StatusCode::OK);
         let (status, body) = health(&some, second, grace);
-        assert_eq!((status, &body["grace"], &body["reasons"][0]), (StatusCode::OK, &json!(true), &json!(some[0])));
+        assert_eq!(
+            (status, &body["grace"], &body["reasons"][0]),
+            (StatusCode::OK, &json!(true), &json!(some[0]))
+        );
         assert_eq!(health(&some, grace, grace).0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ready(&some).0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ready(&none).0, StatusCode::OK);

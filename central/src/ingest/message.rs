@@ -94,9 +94,7 @@ fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::{
-        Body, Decimal, EventId, Header, MarketType, Side, Trade, encode_json,
-    };
+    use marketprism_schema::{Body, Decimal, EventId, Header, MarketType, Side, Trade, encode_json};
 
     fn payload() -> Vec<u8> {
         let header = Header {
@@ -154,7 +152,11 @@ mod tests {
             "trade.sim_spot.spot",
             "trade.sim_spot.spot.BTC-USDT.x",
         ] {
-            assert_eq!(read(&message(subject, None, payload())).unwrap_err().0, Refusal::Subject, "{subject}");
+            assert_eq!(
+                read(&message(subject, None, payload())).unwrap_err().0,
+                Refusal::Subject,
+                "{subject}"
+            );
         }
         let other = message(own, Some("application/x-protobuf"), payload());
         assert_eq!(read(&other).unwrap_err().0, Refusal::ContentType);

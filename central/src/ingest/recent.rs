@@ -52,12 +52,7 @@ pub struct RecentIds {
 impl RecentIds {
     /// Remembers at most `capacity` stored ids; the oldest are forgotten first.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            in_flight: HashMap::default(),
-            stored: HashSet::default(),
-            order: VecDeque::new(),
-            capacity,
-        }
+        Self { in_flight: HashMap::default(), stored: HashSet::default(), order: VecDeque::new(), capacity }
     }
 
     /// What is known of an id.
@@ -109,7 +104,10 @@ mod tests {
         assert_eq!(ids.look(id(1)), Seen::Stored);
         ids.stored(id(2));
         ids.stored(id(3));
-        assert_eq!([ids.look(id(1)), ids.look(id(2)), ids.look(id(3))], [Seen::New, Seen::Stored, Seen::Stored]);
+        assert_eq!(
+            [ids.look(id(1)), ids.look(id(2)), ids.look(id(3))],
+            [Seen::New, Seen::Stored, Seen::Stored]
+        );
         assert_eq!((ids.stored.len(), ids.order.len(), ids.in_flight.len()), (2, 2, 0));
 
         ids.begin(id(4), 8);

@@ -73,7 +73,10 @@ impl Sorter {
         let Some(delivery) = Delivery::of(&message) else {
             // Without an acknowledgement subject it did not come from a stream; there is nothing to answer to.
             self.shared.metrics.dead_letters.with_label_values(&["not_from_a_stream"]).inc();
-            tracing::error!(subject = &*message.message.subject, "a message that no stream delivered was dropped");
+            tracing::error!(
+                subject = &*message.message.subject,
+                "a message that no stream delivered was dropped"
+            );
             return;
         };
         if let Err((message, refusal, reason)) = self.add_event(message.message, delivery) {

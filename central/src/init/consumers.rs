@@ -100,9 +100,8 @@ mod tests {
     /// Goal: the streams that hold market data have a consumer that never gives up on a message, the others none.
     #[test]
     fn only_streams_of_market_data_are_consumed() {
-        let consumer = |i: usize| {
-            wanted(&Stream { settings: STREAMS[i].clone(), replicas: 1 }, Duration::from_secs(60))
-        };
+        let consumer =
+            |i: usize| wanted(&Stream { settings: STREAMS[i].clone(), replicas: 1 }, Duration::from_secs(60));
         let market_data = consumer(0).unwrap();
         assert_eq!(market_data.durable_name.as_deref(), Some("central-market-data"));
         assert_eq!((market_data.max_deliver, market_data.max_ack_pending), (-1, 100_000));

@@ -20,10 +20,9 @@ pub async fn ensure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let place = &config.clickhouse;
-    for (database, ttl_days, is_hot) in [
-        (&place.hot_database, place.hot_ttl_days, true),
-        (&place.cold_database, place.cold_ttl_days, false),
-    ] {
+    for (database, ttl_days, is_hot) in
+        [(&place.hot_database, place.hot_ttl_days, true), (&place.cold_database, place.cold_ttl_days, false)]
+    {
         let outcome = ensure_database(storage, database).await;
         report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
         let tables = Table::ALL.iter().map(|table| (table.name, table_ddl(table, database, ttl_days)));

@@ -79,7 +79,12 @@ impl Shape {
         for column in &self.columns {
             let name = &column.name;
             let Some(other) = there.get(name.as_str()) else {
-                differences.extend(Difference::between(&format!("column {name}"), &column.kind, "none", false));
+                differences.extend(Difference::between(
+                    &format!("column {name}"),
+                    &column.kind,
+                    "none",
+                    false,
+                ));
                 continue;
             };
             let sort_of = [

@@ -38,7 +38,9 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
         Ok(found) => found.cached_info().config.clone(),
         Err(error) => {
             return match error.kind() {
-                GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                GetStreamErrorKind::JetStream(answer)
+                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+                {
                     create(jetstream, wanted).await.map(|()| Outcome::Created)
                 }
                 _ => Err(error).with_context(|| format!("cannot ask the broker for stream {name}")),
@@ -93,7 +95,12 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
             true,
         ),
         Difference::between("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard), true),
-        Difference::between("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage), false),
+        Difference::between(
+            "storage",
+            format!("{:?}", wanted.storage),
+            format!("{:?}", found.storage),
+            false,
+        ),
         Difference::between(
             "retention",
             format!("{:?}", wanted.retention),
@@ -113,7 +120,9 @@ async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
     let Err(error) = jetstream.create_stream(wanted).await else { return Ok(()) };
     match error.kind() {
         // Another process of ours was faster; the next comparison sees its stream.
-        CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => Ok(()),
+        CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+            Ok(())
+        }
         CreateStreamErrorKind::JetStream(answer)
             if [ErrorCode::STORAGE_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES]
                 .contains(&answer.error_code()) =>
@@ -130,7 +139,8 @@ async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
 
 /// Compares what all streams may take together with what the account may store, where the account has a limit.
 pub async fn check_room(jetstream: &Context, streams: &[Stream]) -> anyhow::Result<()> {
-    let account = jetstream.query_account().await.context("cannot ask the broker for its jetstream limits")?;
+    let account =
+        jetstream.query_account().await.context("cannot ask the broker for its jetstream limits")?;
     let wanted: i64 = streams
         .iter()
         .map(|stream| {

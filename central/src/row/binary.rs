@@ -73,9 +73,13 @@ mod tests {
     /// Goal: lengths are LEB128, at the limits of one and two bytes and beyond.
     #[test]
     fn lengths_are_leb128() {
-        for (value, expected) in
-            [(0, &[0][..]), (127, &[127]), (128, &[0x80, 1]), (300, &[0xac, 2]), (1 << 21, &[0x80, 0x80, 0x80, 1])]
-        {
+        for (value, expected) in [
+            (0, &[0][..]),
+            (127, &[127]),
+            (128, &[0x80, 1]),
+            (300, &[0xac, 2]),
+            (1 << 21, &[0x80, 0x80, 0x80, 1]),
+        ] {
             let mut out = Vec::new();
             length(&mut out, value);
             assert_eq!(out, expected, "{value}");

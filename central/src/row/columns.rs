@@ -76,12 +76,9 @@ const fn own(data_type: DataType) -> &'static [Column] {
             ("open_interest_contracts", DECIMAL_OR_NULL),
             ("open_interest_value", DECIMAL_OR_NULL),
         ],
-        DataType::Liquidation => &[
-            ("side", TEXT),
-            ("price", DECIMAL),
-            ("quantity", DECIMAL),
-            ("liquidation_time", MICROS_OR_NULL),
-        ],
+        DataType::Liquidation => {
+            &[("side", TEXT), ("price", DECIMAL), ("quantity", DECIMAL), ("liquidation_time", MICROS_OR_NULL)]
+        }
         DataType::LsrTopPosition => &[
             ("long_position_ratio", DECIMAL),
             ("short_position_ratio", DECIMAL),
@@ -124,7 +121,8 @@ mod tests {
     /// Name and type of each column of a `CREATE TABLE` statement.
     fn defined(ddl: &str) -> Vec<(String, String)> {
         let lines = ddl.lines().filter_map(|line| line.trim().strip_prefix('`')?.split_once("` "));
-        let without_codec = |rest: &str| rest.split(" CODEC(").next().unwrap().trim_end_matches(',').to_owned();
+        let without_codec =
+            |rest: &str| rest.split(" CODEC(").next().unwrap().trim_end_matches(',').to_owned();
         lines.map(|(name, rest)| (name.to_owned(), without_codec(rest))).collect()
     }
 

@@ -142,7 +142,12 @@ mod tests {
     }
 
     fn trade(price: Decimal) -> Event<'static> {
-        let body = Trade { trade_id: "7".into(), price, quantity: Decimal { mantissa: 1, scale: 18 }, side: Side::Sell };
+        let body = Trade {
+            trade_id: "7".into(),
+            price,
+            quantity: Decimal { mantissa: 1, scale: 18 },
+            side: Side::Sell,
+        };
         Event { header: header(), body: Body::Trade(body) }
     }
 
