@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +17,9 @@ use crate::engine::{Engine, EngineOptions, Pool};
 use crate::http::{Service, ServiceOptions, SpoolSpace, serve};
 use crate::limits::STOP_WAIT;
 use crate::lock::DirectoryLock;
+
+/// Exit status of a process that a second signal ended, as shells give it for an interrupt.
+const EXIT_INTERRUPTED: i32 = 130;
 
 /// What the engine tells about itself.
 struct Facts {
@@ -99,6 +105,13 @@ fn facts(engine: &Engine) -> anyhow::Result<Facts> {
 
 /// Resolves at the first signal. The second one ends the process: the tables are whole after any end.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    // The order matters: at the first signal the flag is not set yet when the shutdown looks at it.
+    let signalled = Arc::new(AtomicBool::new(false));
+    for number in [SIGTERM, SIGINT] {
+        flag::register_conditional_shutdown(number, EXIT_INTERRUPTED, Arc::clone(&signalled))
+            .and_then(|_| flag::register(number, Arc::clone(&signalled)))
+            .context("cannot watch for signals")?;
+    }
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     Ok(async move {
@@ -107,19 +120,6 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping: running requests may end");
-        std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-                return;
-            };
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            });
-            tracing::warn!("second signal: ending at once");
-            std::process::exit(130);
-        });
     })
 }
 

@@ -60,15 +60,15 @@ async fn a_429_keeps_the_whole_budget_away() {
     let mut first = request(server.http("/a"));
     first.charges = vec![charge("weight", 1)];
     let mut tasks = JoinSet::new();
-    let spawn = |tasks: &mut JoinSet<_>| {
+    let fetch_in = |tasks: &mut JoinSet<_>| {
         let (client, budgets, request) = (client.clone(), budgets.clone(), first.clone());
         tasks.spawn(async move { client.fetch(&budgets, &request).await.unwrap() });
     };
-    spawn(&mut tasks);
+    fetch_in(&mut tasks);
     crate::venue::eventually("the refusal", || client.counters().get(Counted::RateLimited) == 1).await;
     let refused_at = start.elapsed();
     for _ in 0..4 {
-        spawn(&mut tasks);
+        fetch_in(&mut tasks);
     }
     while let Some(done) = tasks.join_next().await {
         assert_eq!(done.unwrap().as_ref(), b"ok");
