@@ -22,18 +22,20 @@ status: $(LOCAL) ## what runs, its health and memory, rows in the tables
 
 build: ## release binaries in target/release, adapters in target/adapters
 	@cargo build --release --workspace --bins
-	cargo run --release -q -p marketprism-adapter-build
+	target/release/marketprism-adapter-build
 
 deps: $(LOCAL) ## get nats-server, the ClickHouse engine and the Python client that the stack and the tests need
 	@$(LOCAL) install --python
 
-test: build ## every test
-	@variables="$$($(LOCAL) install --print-env --python)"
+test: ## every test
+	@cargo build --release --workspace --all-targets
+	target/release/marketprism-adapter-build
+	variables="$$($(LOCAL) install --print-env --python)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	if cargo nextest --version >/dev/null 2>&1; then
 		cargo nextest run --release --workspace
 	else
-		cargo test --release --workspace
+		cargo test --release --workspace --all-targets
 	fi
 
 check: ## formatting, lints, the rules of this repository
@@ -42,7 +44,9 @@ check: ## formatting, lints, the rules of this repository
 	cargo run --release -q -p marketprism-tidy
 
 bench: build ## measurements; ARGS="..." goes to marketprism-bench
-	@cargo run --release -q -p marketprism-bench -- $(ARGS)
+	@variables="$$($(LOCAL) install --print-env)"
+	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
+	target/release/marketprism-bench $(ARGS)
 
 clean-data: $(LOCAL) ## stop the stack and delete its data, configuration and logs (asks; YES=1 does not); downloads stay
 	@$(LOCAL) down --purge $(if $(YES),--yes)
