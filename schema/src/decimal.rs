@@ -74,13 +74,14 @@ impl Decimal {
             if !byte.is_ascii_digit() {
                 return Err(DecimalError::Syntax);
             }
-            mantissa = mantissa
-                .checked_mul(10)
-                .and_then(|m| m.checked_add(i64::from(byte - b'0')))
-                .ok_or(DecimalError::TooLong)?;
+            // Summed up with its sign, because the lowest mantissa has no positive counterpart.
+            let digit = i64::from(byte - b'0');
+            let shifted = mantissa.checked_mul(10).ok_or(DecimalError::TooLong)?;
+            let summed = if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) };
+            mantissa = summed.ok_or(DecimalError::TooLong)?;
         }
         let scale = u8::try_from(fraction.len()).map_err(|_| DecimalError::TooLong)?;
-        Ok(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
+        Ok(Self { mantissa, scale })
     }
 
     /// The same number without trailing zeros behind the point.
@@ -160,6 +161,7 @@ mod tests {
             ("6195.00000000", "6195"),
             ("-12.50", "-12.5"),
             ("9223372036854775807", "9223372036854775807"),
+            ("-9223372036854775808", "-9223372036854775808"),
             ("0.000000000000000001", "0.000000000000000001"),
             ("100", "100"),
             ("1.000000000000000000000000", "1"),
@@ -171,7 +173,12 @@ mod tests {
     /// Goal: what does not fit is an error, never a rounded number.
     #[test]
     fn what_does_not_fit_is_refused() {
-        for text in ["9223372036854775808", "0.0000000000000000001", "92233720368547758.070001"] {
+        for text in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "0.0000000000000000001",
+            "92233720368547758.070001",
+        ] {
             assert_eq!(Decimal::parse(text), Err(DecimalError::TooLong), "{text}");
         }
         for text in ["", "-", ".", "1.", ".5", "1e5", "+1", "1,0", " 1", "NaN", "--1", "1.2.3"] {

@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use marketprism_clickhouse::{config::Arguments, run::run};
-use tracing_subscriber::EnvFilter;
+use marketprism_config::{LogFormat, init_logs};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("MARKETPRISM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    init_logs(LogFormat::Text);
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -83,7 +83,7 @@ impl FeedStatus {
     #[must_use]
     pub fn new(exchange: &str, data_types: &[DataType], adapter: Adapter) -> Self {
         let inner = Inner {
-            phase: FeedPhase::Starting("not tried yet".to_owned()),
+            phase: FeedPhase::Starting("waiting for the venue's instrument lists".to_owned()),
             instruments: Arc::default(),
             sockets: None,
             stats: None,
