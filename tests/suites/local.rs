@@ -1,0 +1,151 @@
+//! Promise: two commands bring the whole system up and down on one machine, and touch nothing of anybody else's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use marketprism_tests::broker::free_port;
+use marketprism_tests::clickhouse::client;
+use marketprism_tests::parts;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PORTS: [&str; 6] = ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CENTRAL", "EDGE", "EDGE_METRICS"];
+
+/// A checkout that shares the built parts, with ports of its own. Its stack goes down with it.
+struct Checkout {
+    root: TempDir,
+    ports: BTreeMap<&'static str, u16>,
+}
+
+impl Checkout {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let venues = Path::new("deploy/local/venues.toml");
+        std::fs::create_dir_all(root.path().join(venues).parent().unwrap()).unwrap();
+        std::fs::copy(parts::root().join(venues), root.path().join(venues)).unwrap();
+        std::os::unix::fs::symlink(parts::root().join("target"), root.path().join("target")).unwrap();
+        Self { root, ports: PORTS.iter().map(|&name| (name, free_port())).collect() }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(parts::binary("marketprism-local"));
+        command.args(arguments).current_dir(self.root.path());
+        for variable in ["MARKETPRISM_NATS_URL", "NATS_URL", "CLICKHOUSE_URL"] {
+            command.env_remove(variable);
+        }
+        command.env("MARKETPRISM_NATS_SERVER", parts::nats_server());
+        command.env("MARKETPRISM_LIBCHDB", parts::clickhouse_library());
+        for (name, port) in &self.ports {
+            command.env(format!("MARKETPRISM_LOCAL__{name}_PORT"), port.to_string());
+        }
+        command.output().unwrap()
+    }
+
+    fn up(&self) -> String {
+        let output = self.run(&["up", "--venues", "simulated"]);
+        let text = shown(&output);
+        assert!(output.status.success(), "up: {text}");
+        text
+    }
+
+    /// Process ids by part, from what `up` wrote down.
+    fn pids(&self) -> BTreeMap<String, u64> {
+        let files = std::fs::read_dir(self.root.path().join(".marketprism/run")).unwrap();
+        let mut pids = BTreeMap::new();
+        for file in files.map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|extension| extension == "json") {
+                let record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+                let pid = record["process"]["pid"].as_u64().unwrap_or_else(|| panic!("no pid in {record}"));
+                pids.insert(file.file_stem().unwrap().to_string_lossy().into_owned(), pid);
+            }
+        }
+        pids
+    }
+
+    async fn rows(&self, table: &str) -> u64 {
+        let url = format!("http://127.0.0.1:{}/", self.ports["CLICKHOUSE"]);
+        let query = format!("SELECT count() FROM marketprism_hot.{table}");
+        let text = client().post(url).body(query).send().await.unwrap().text().await.unwrap();
+        text.trim().parse().unwrap_or_else(|_| panic!("{text}"))
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let output = self.run(&["down"]);
+        if std::thread::panicking() {
+            eprintln!("down: {}", shown(&output));
+        }
+    }
+}
+
+fn shown(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn lives(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Goal: `up` returns with rows in both tables; a second one changes nothing; after a part died it starts just that one; `down` ends all of
+/// them. Method: the real stack with the simulator, in a checkout of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_brings_data_heals_what_died_and_down_ends_it() {
+    let checkout = Checkout::new();
+    let started = Instant::now();
+    let text = checkout.up();
+    assert!(started.elapsed() < Duration::from_secs(20), "up took {:?}: {text}", started.elapsed());
+    assert!(text.contains("simulated venues"), "up does not say that the data is simulated: {text}");
+    for table in ["trades", "orderbooks"] {
+        assert!(checkout.rows(table).await > 0, "{table} is empty");
+    }
+    let first = checkout.pids();
+    assert!(first.len() >= 5, "{first:?}");
+
+    checkout.up();
+    assert_eq!(checkout.pids(), first, "a second up changed what runs");
+
+    let edge = first["edge"];
+    let killed = Command::new("kill").args(["-9", &edge.to_string()]).status().unwrap();
+    assert!(killed.success());
+    checkout.up();
+    let healed = checkout.pids();
+    let changed: Vec<_> = first.keys().filter(|part| first[*part] != healed[*part]).collect();
+    assert_eq!(changed, ["edge"], "{first:?} {healed:?}");
+
+    let down = checkout.run(&["down"]);
+    assert!(down.status.success(), "{}", shown(&down));
+    let left: Vec<_> = healed.iter().filter(|(_, pid)| lives(**pid)).collect();
+    assert!(left.is_empty(), "still running after down: {left:?}");
+}
+
+/// Goal: a port that somebody else holds is named with its process, nothing is started, and that process lives on. Method: this test holds
+/// the edge's port.
+#[test]
+fn a_port_in_use_is_named_with_its_holder() {
+    let mut checkout = Checkout::new();
+    let foreign = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = foreign.local_addr().unwrap().port();
+    checkout.ports.insert("EDGE", port);
+    let output = checkout.run(&["up", "--venues", "simulated"]);
+    let text = shown(&output);
+    assert!(!output.status.success(), "{text}");
+    for expected in
+        [port.to_string(), std::process::id().to_string(), "MARKETPRISM_LOCAL__EDGE_PORT".to_owned()]
+    {
+        assert!(text.contains(&expected), "{expected} is not named: {text}");
+    }
+    let nats = ("127.0.0.1", checkout.ports["NATS"]);
+    assert!(std::net::TcpStream::connect(nats).is_err(), "something was started: {text}");
+}
