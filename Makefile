@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 LOCAL := target/release/marketprism-local
+# What runs, without what measures and tests it.
+PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
 .PHONY: help up down status build test check bench deps clean-data
 
@@ -21,7 +23,7 @@ status: $(LOCAL) ## what runs, its health and memory, rows in the tables
 	@$(LOCAL) status || [ $$? = 3 ]
 
 build: ## release binaries in target/release, adapters in target/adapters
-	@cargo build --release --workspace --bins
+	@cargo build --release --bins $(PARTS)
 	target/release/marketprism-adapter-build
 
 deps: $(LOCAL) ## get nats-server, the ClickHouse engine and the Python client that the stack and the tests need
@@ -43,8 +45,10 @@ check: ## formatting, lints, the rules of this repository
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo run --release -q -p marketprism-tidy
 
-bench: build ## measurements; ARGS="..." goes to marketprism-bench
-	@variables="$$($(LOCAL) install --print-env)"
+bench: ## measurements; ARGS="..." goes to marketprism-bench
+	@cargo build --release --workspace --all-targets
+	target/release/marketprism-adapter-build
+	variables="$$($(LOCAL) install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	target/release/marketprism-bench $(ARGS)
 
