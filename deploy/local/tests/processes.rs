@@ -20,8 +20,12 @@ impl Drop for Guarded {
     }
 }
 
+/// A process that only sleeps. Starting returns before the kernel shows the new command line, which the tests look at.
 fn sleeper() -> Guarded {
-    Guarded(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+    let sleeper = Guarded(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap());
+    let pid = sleeper.0.id();
+    until("the command line", || process::command_of(pid).is_some_and(|line| line.contains("sleep 600")));
+    sleeper
 }
 
 fn record(process: Identity, folder: &Path) -> Record {
@@ -80,6 +84,16 @@ fn a_process_with_a_reused_id_is_left_alone() {
         assert!(Record::load(&home.run(), SIMULATOR).unwrap().is_none(), "the record was kept");
         assert!(foreign.0.try_wait().unwrap().is_none(), "the foreign process was stopped");
     }
+}
+
+/// Goal: a process that is ending, and has no program any more, is not taken for another one. Method: its identity without the program.
+#[test]
+fn an_ending_process_is_still_itself() {
+    let sleeper = sleeper();
+    let whole = Identity::of(sleeper.0.id()).unwrap();
+    let ending = Identity { program: "".into(), ..whole.clone() };
+    assert!(ending.is_the_same_process(&whole) && whole.is_the_same_process(&ending));
+    assert!(!Identity { start_ticks: whole.start_ticks + 1, ..ending }.is_the_same_process(&whole));
 }
 
 /// Goal: what is ours ends, by itself where it can, killed where it will not. Method: one process of each kind.

@@ -34,6 +34,15 @@ impl Identity {
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         Some(Self { pid, start_ticks, boot_id, program: without_mark(&program) })
     }
+
+    /// Whether both are one process. A process that is ending has given up its program before it is gone, so an unknown program
+    /// speaks against nothing.
+    #[must_use]
+    pub fn is_the_same_process(&self, other: &Self) -> bool {
+        let unknown = self.program.as_os_str().is_empty() || other.program.as_os_str().is_empty();
+        (self.pid, self.start_ticks, &self.boot_id) == (other.pid, other.start_ticks, &other.boot_id)
+            && (unknown || self.program == other.program)
+    }
 }
 
 fn without_mark(program: &Path) -> PathBuf {

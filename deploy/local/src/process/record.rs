@@ -82,7 +82,7 @@ impl Record {
     pub fn liveness(&self) -> Liveness {
         match Identity::of(self.process.pid) {
             None => Liveness::Gone,
-            Some(found) if found == self.process => Liveness::Alive,
+            Some(found) if found.is_the_same_process(&self.process) => Liveness::Alive,
             Some(found) => {
                 let command = command_of(found.pid).unwrap_or_else(|| found.program.display().to_string());
                 Liveness::Reused { command }
