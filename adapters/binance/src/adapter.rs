@@ -34,9 +34,10 @@ impl Adapter for Binance {
         describe()
     }
 
-    fn instrument_requests(feed: &Feed) -> Result<Vec<Request>, Refusal> {
+    fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal> {
         let (exchange, endpoints) = checked(feed)?;
-        Ok(vec![plan::exchange_info_request(exchange, &endpoints)])
+        let first = answers.is_empty();
+        Ok(first.then(|| plan::exchange_info_request(exchange, &endpoints)).into_iter().collect())
     }
 
     fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal> {

@@ -95,6 +95,7 @@ fn instrument(exchange: Exchange, listed: &Listed<'_>) -> Option<Instrument> {
         base: listed.base.to_string(),
         quote: listed.quote.to_string(),
         contract_size: None,
+        contract_value: None,
         price_scale: listed.tick_places.or(listed.price_precision).unwrap_or(PLACES_DEFAULT),
         quantity_scale: listed.step_places.or(listed.quantity_precision).unwrap_or(PLACES_DEFAULT),
         trading: listed.status == "TRADING",

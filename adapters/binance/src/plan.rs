@@ -73,6 +73,7 @@ pub(crate) fn plan(
     let resyncs = active.iter().filter(|_| books).map(|(index, instrument)| Resync {
         instrument: *index,
         action: ResyncAction::Request(depth_request(exchange, instrument, feed.depth, endpoints.url("rest"))),
+        depth_limit: None,
     });
     Ok(Plan { connections, polls: Vec::new(), resyncs: resyncs.collect(), budgets: budgets(exchange) })
 }

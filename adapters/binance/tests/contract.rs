@@ -36,7 +36,7 @@ fn feeds_that_cannot_be_served_are_refused() {
     let refused = |change: &dyn Fn(&mut Feed)| {
         let mut feed = feed("binance_spot", &["BTC-USDT"]);
         change(&mut feed);
-        let refusal = Binance::instrument_requests(&feed).unwrap_err();
+        let refusal = Binance::instrument_requests(&feed, &[]).unwrap_err();
         assert!(!refusal.allowed.is_empty());
         (refusal.field, refusal.value)
     };
@@ -58,7 +58,7 @@ fn feeds_that_cannot_be_served_are_refused() {
     );
     let mut trades_only = feed("binance_derivatives", &["BTC-USDT"]);
     (trades_only.data_types, trades_only.depth) = (vec![DataType::Trade], 0);
-    assert!(Binance::instrument_requests(&trades_only).is_ok(), "depth is for books");
+    assert!(Binance::instrument_requests(&trades_only, &[]).is_ok(), "depth is for books");
 }
 
 // Goal: symbols are exactly those of the venue's list; a wrong one is named with what was meant. Method: real

@@ -7,11 +7,12 @@ pub trait Adapter: Sized + 'static {
     /// Who the adapter is and what it can do.
     fn describe() -> Description;
 
-    /// The requests whose answers [`Adapter::instruments`] needs for this feed.
+    /// The requests whose answers [`Adapter::instruments`] needs for this feed. Called first without answers, then with all answers so
+    /// far, until nothing more is asked for: lists of several pages are followed so.
     ///
     /// # Errors
     /// The field of the feed that the adapter cannot serve.
-    fn instrument_requests(feed: &Feed) -> Result<Vec<Request>, Refusal>;
+    fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal>;
 
     /// The instruments of the feed, in a fixed order. The answers are the adapter's to consume: they can be
     /// large.
@@ -55,8 +56,11 @@ macro_rules! export_adapter {
                     <$adapter as $crate::Adapter>::describe()
                 }
 
-                fn instrument_requests(feed: $crate::Feed) -> Result<Vec<$crate::Request>, $crate::Refusal> {
-                    <$adapter as $crate::Adapter>::instrument_requests(&feed)
+                fn instrument_requests(
+                    feed: $crate::Feed,
+                    answers: Vec<$crate::Answer>,
+                ) -> Result<Vec<$crate::Request>, $crate::Refusal> {
+                    <$adapter as $crate::Adapter>::instrument_requests(&feed, &answers)
                 }
 
                 fn instruments(

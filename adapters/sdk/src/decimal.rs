@@ -145,6 +145,46 @@ pub fn places_of_step(text: &[u8]) -> Result<Option<u8>, DecimalError> {
     Ok((step.mantissa != 0).then_some(step.scale))
 }
 
+/// The exact product.
+///
+/// # Errors
+/// `Overflow` or `TooFine` where it does not fit a decimal of the contract.
+pub fn product(left: Decimal, right: Decimal) -> Result<Decimal, DecimalError> {
+    let wide = i128::from(left.mantissa) * i128::from(right.mantissa);
+    settle_wide(wide, u32::from(left.scale) + u32::from(right.scale))
+}
+
+/// The quotient at a given scale, rounded half to even. This is the one operation that rounds, for values that the venue does not give
+/// and that no decimal holds: the base units of an inverse contract (`value / price`), the shares of a ratio.
+///
+/// # Errors
+/// `NotANumber` for a division by zero, `Overflow` where the result does not fit at this scale.
+pub fn quotient(numerator: Decimal, denominator: Decimal, scale: u8) -> Result<i64, DecimalError> {
+    let up = i32::from(scale) + i32::from(denominator.scale) - i32::from(numerator.scale);
+    let power = 10i128.checked_pow(up.unsigned_abs()).ok_or(DecimalError::Overflow)?;
+    let (mut above, mut below) = (i128::from(numerator.mantissa), i128::from(denominator.mantissa));
+    if up >= 0 {
+        above = above.checked_mul(power).ok_or(DecimalError::Overflow)?;
+    } else {
+        below = below.checked_mul(power).ok_or(DecimalError::Overflow)?;
+    }
+    let whole = above.checked_div(below).ok_or(DecimalError::NotANumber)?;
+    let twice_rest = (above - whole * below).unsigned_abs().checked_mul(2).ok_or(DecimalError::Overflow)?;
+    let away = match twice_rest.cmp(&below.unsigned_abs()) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => whole % 2 != 0,
+        std::cmp::Ordering::Greater => true,
+    };
+    let step = if (above < 0) == (below < 0) { 1 } else { -1 };
+    i64::try_from(whole + if away { step } else { 0 }).map_err(|_| DecimalError::Overflow)
+}
+
+/// The scale of quantities that are derived by dividing by a price with this many places: fine enough that no contract vanishes, coarse
+/// enough that a billion of quote units fits. Low prices, which have many places, mean large quantities.
+pub fn derived_scale(price_places: u8) -> u8 {
+    13u8.saturating_sub(price_places).clamp(4, 12)
+}
+
 /// Plain notation without trailing zeros.
 pub fn to_text(number: Decimal) -> String {
     let sign = if number.mantissa < 0 { "-" } else { "" };
@@ -211,9 +251,41 @@ fn settle(mantissa: u64, places: i64, negative: bool) -> Result<Decimal, Decimal
     Ok(Decimal { mantissa: if negative { -magnitude } else { magnitude }, scale })
 }
 
+/// As [`settle`], from a wide product.
+fn settle_wide(mut mantissa: i128, mut places: u32) -> Result<Decimal, DecimalError> {
+    if mantissa == 0 {
+        return Ok(Decimal { mantissa: 0, scale: 0 });
+    }
+    while places > 0 && mantissa % 10 == 0 {
+        mantissa /= 10;
+        places -= 1;
+    }
+    let scale = u8::try_from(places).ok().filter(|scale| *scale <= SCALE_MAX).ok_or(DecimalError::TooFine)?;
+    Ok(Decimal { mantissa: i64::try_from(mantissa).map_err(|_| DecimalError::Overflow)?, scale })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Goal: products are exact or refused; quotients are rounded half to even at every sign. Method: known results.
+    #[test]
+    fn products_are_exact_and_quotients_rounded_to_even() {
+        let of = |text: &str| parse(text.as_bytes()).unwrap();
+        assert_eq!(product(of("1500"), of("0.01")), number(15, 0));
+        assert_eq!(product(of("-0.25"), of("0.4")), number(-1, 1));
+        assert_eq!(product(of("9223372036854775807"), of("10")), Err(DecimalError::Overflow));
+        assert_eq!(product(of("0.0000000001"), of("0.0000000001")), Err(DecimalError::TooFine));
+        assert_eq!(quotient(of("100"), of("30000"), 8), Ok(333_333));
+        assert_eq!(quotient(of("200"), of("30000"), 8), Ok(666_667));
+        assert_eq!(quotient(of("1"), of("8"), 2), Ok(12));
+        assert_eq!(quotient(of("3"), of("8"), 2), Ok(38));
+        assert_eq!(quotient(of("-3"), of("8"), 2), Ok(-38));
+        assert_eq!(quotient(of("0.001"), of("8"), 1), Ok(0));
+        assert_eq!(quotient(of("1"), of("0"), 2), Err(DecimalError::NotANumber));
+        assert_eq!(quotient(of("9223372036854775807"), of("0.1"), 0), Err(DecimalError::Overflow));
+        assert_eq!([0, 1, 4, 9, 18].map(derived_scale), [12, 12, 9, 4, 4]);
+    }
 
     fn number(mantissa: i64, scale: u8) -> Result<Decimal, DecimalError> {
         Ok(Decimal { mantissa, scale })

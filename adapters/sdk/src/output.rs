@@ -1,7 +1,9 @@
 //! The meaning of a batch, built frame by frame.
 
 use crate::cursor::{Fault, Scan};
-use crate::types::{Event, Frames, Ignored, Malformed, Normalized, Note, Payload, Remark, VenueError};
+use crate::types::{
+    Event, Frames, Ignored, Malformed, Normalized, Note, Payload, Remark, Request, VenueError,
+};
 
 /// One frame of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,16 @@ impl Output {
     /// The venue reported an error.
     pub fn venue_error(&mut self, code: impl Into<String>, text: impl Into<String>) {
         self.note(Remark::VenueError(VenueError { code: code.into(), text: text.into() }));
+    }
+
+    /// A text to send back on the frame's connection.
+    pub fn reply(&mut self, text: impl Into<String>) {
+        self.note(Remark::Reply(text.into()));
+    }
+
+    /// The answer is one page of several: this request gets the next one.
+    pub fn follow_up(&mut self, request: Request) {
+        self.note(Remark::FollowUp(request));
     }
 
     /// Adds a note of the current frame.

@@ -73,7 +73,8 @@ fn instrument(instrument: &Instrument) -> Value {
         "symbol": instrument.symbol, "venue_symbol": instrument.venue_symbol,
         "market_type": market_type_name(instrument.market_type), "base": instrument.base,
         "quote": instrument.quote,
-        "contract_size": instrument.contract_size.map(to_text), "price_scale": instrument.price_scale,
+        "contract_size": instrument.contract_size.map(to_text),
+        "contract_value": instrument.contract_value.map(to_text), "price_scale": instrument.price_scale,
         "quantity_scale": instrument.quantity_scale, "trading": instrument.trading,
     }})
 }
@@ -168,6 +169,7 @@ fn note(note: &Note, instruments: &[Instrument]) -> Value {
         Remark::Malformed(malformed) => ("malformed", json!({"at": malformed.at, "what": malformed.what})),
         Remark::Closing(reason) => ("closing", json!(reason)),
         Remark::RestartBook(index) => ("restart_book", json!(name(*index, instruments))),
+        Remark::FollowUp(request) => ("follow_up", json!(request.url)),
     };
     json!({"frame": note.frame, "kind": kind, "note": body})
 }
@@ -192,6 +194,8 @@ fn ignored_name(reason: Ignored) -> &'static str {
         Ignored::Status => "status",
         Ignored::UnknownKind => "unknown-kind",
         Ignored::Empty => "empty",
+        Ignored::Reference => "reference",
+        Ignored::Repeated => "repeated",
     }
 }
 

@@ -50,17 +50,7 @@ impl<A: Adapter> Session<A> {
     /// # Errors
     /// A refusal of the adapter, or a request whose answer the records do not hold.
     pub fn open(feed: &Feed, records: &[Record]) -> Result<Session<A>, String> {
-        let requests = A::instrument_requests(feed).map_err(refused)?;
-        let answers: Result<Vec<Answer>, String> = (0u32..)
-            .zip(&requests)
-            .map(|(index, request)| {
-                let record = records.iter().find(|record| answers(record, request));
-                let record =
-                    record.ok_or_else(|| format!("the records hold no answer of {}", request.url))?;
-                Ok(Answer { request: index, body: record.data.clone().into_bytes() })
-            })
-            .collect();
-        let instruments = A::instruments(feed, answers?).map_err(refused)?;
+        let instruments = A::instruments(feed, instrument_answers::<A>(feed, records)?).map_err(refused)?;
         let adapter = A::load(feed.clone(), instruments.clone()).map_err(refused)?;
         let plan = adapter.plan().map_err(refused)?;
         Ok(Session { adapter, instruments, plan })
@@ -129,11 +119,30 @@ pub fn batch(frames: &[OwnedFrame]) -> Frames {
     batch
 }
 
-/// True when the record is an answer of the request: the same path and the same instrument, whatever the host
-/// and the other parameters.
+/// The answers of the records to all requests of all rounds.
+fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec<Answer>, String> {
+    const ROUNDS_MAX: usize = 100;
+    let mut known: Vec<Answer> = Vec::new();
+    for _ in 0..ROUNDS_MAX {
+        let requests = A::instrument_requests(feed, &known).map_err(refused)?;
+        if requests.is_empty() {
+            return Ok(known);
+        }
+        for request in &requests {
+            let record = records.iter().find(|record| answers(record, request));
+            let record = record.ok_or_else(|| format!("the records hold no answer of {}", request.url))?;
+            let index = u32::try_from(known.len()).unwrap_or(u32::MAX);
+            known.push(Answer { request: index, body: record.data.clone().into_bytes() });
+        }
+    }
+    Err(format!("the adapter asks for more than {ROUNDS_MAX} rounds of instrument lists"))
+}
+
+/// True when the record is an answer of the request: the same path, instrument and page, whatever the host and
+/// the other parameters.
 fn answers(record: &Record, request: &Request) -> bool {
     let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
-    path(url) == path(&request.url) && symbol(url) == symbol(&request.url)
+    path(url) == path(&request.url) && identifying(url) == identifying(&request.url)
 }
 
 fn path(url: &str) -> &str {
@@ -142,14 +151,18 @@ fn path(url: &str) -> &str {
     path.split('?').next().unwrap_or(path)
 }
 
-fn symbol(url: &str) -> Option<&str> {
-    let parameters = url.split_once('?')?.1;
-    let names = ["symbol", "instId", "instrument_name", "currency"];
-    parameters
+/// The parameters that tell one question from another at the same path.
+fn identifying(url: &str) -> Vec<(&str, &str)> {
+    const NAMES: [&str; 9] =
+        ["symbol", "instId", "instrument_name", "currency", "instType", "category", "kind", "cursor", "uly"];
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let mut named: Vec<(&str, &str)> = parameters
         .split('&')
         .filter_map(|parameter| parameter.split_once('='))
-        .find(|(name, _)| names.contains(name))
-        .map(|(_, value)| value)
+        .filter(|(name, _)| NAMES.contains(name))
+        .collect();
+    named.sort_unstable();
+    named
 }
 
 fn refused(refusal: Refusal) -> String {

@@ -1,0 +1,1 @@
+//! MarketPrism adapter for Bybit spot and linear contracts.

@@ -1,0 +1,1 @@
+//! MarketPrism adapter for Deribit perpetuals, futures, options and volatility indices.

@@ -1,0 +1,1 @@
+//! MarketPrism adapter for Kraken spot.

@@ -1,0 +1,1 @@
+//! MarketPrism adapter for OKX spot, swaps, futures and options.

@@ -1,0 +1,1 @@
+//! The suite that checks what an adapter claims, on the component itself.

@@ -1,0 +1,1 @@
+//! MarketPrism adapter for the venue of the guide: copy this folder to begin an adapter.
