@@ -5,7 +5,9 @@
 
 mod broker;
 mod cli;
+mod clock;
 mod config;
+mod coverage;
 mod http;
 mod ingest;
 mod init;

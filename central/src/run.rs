@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::coverage::Coverage;
 use crate::ingest::{Backoff, Shared, Worker, poll};
 use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{http, init, limits, shutdown};
+use crate::{coverage, http, init, limits, shutdown};
 
 /// Part of the status that says whether streams and tables are laid out.
 const LAYOUT: &str = "layout";
@@ -31,6 +32,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         storage: Storage::new(&config.clickhouse),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting(parts),
+        coverage: Coverage::default(),
         config,
     });
     let listener = http::bind(shared.config.http.listen).await?;
@@ -46,6 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         laid_out = lay_out(&shared, &stop) => match laid_out {
             Ok(()) => {
                 around.spawn(poll(Arc::clone(&shared), stop.clone()));
+                around.spawn(coverage::read_history(Arc::clone(&shared), stop.clone()));
                 work(&shared, streams, &stop, &mut around).await
             }
             Err(error) => Err(error),

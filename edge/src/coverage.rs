@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, stale_after};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -36,16 +35,6 @@ pub struct CoverageRow {
     pub age_seconds: Option<i64>,
     /// `ok`, `stale` or `missing`.
     pub status: &'static str,
-}
-
-/// Age above which a data type counts as stale.
-#[must_use]
-pub const fn stale_after(data_type: DataType) -> Duration {
-    match data_type {
-        DataType::Trade | DataType::OrderBook => Duration::from_secs(60),
-        DataType::Liquidation => Duration::from_secs(3_600),
-        _ => Duration::from_secs(8 * 3_600),
-    }
 }
 
 impl Coverage {

@@ -5,6 +5,7 @@
 mod decimal;
 mod event;
 mod event_id;
+mod freshness;
 mod names;
 mod recording;
 mod stream;
@@ -18,6 +19,7 @@ pub use event::{
     VolatilityIndex,
 };
 pub use event_id::EventId;
+pub use freshness::stale_after;
 pub use names::{DataType, MarketType, Side, UnknownName};
 pub use recording::{Kind, Line, LineError};
 pub use stream::{STREAMS, StreamSettings, stream_of};

@@ -1,5 +1,6 @@
-//! Health and metrics over HTTP.
+//! Health, metrics and coverage over HTTP.
 
+mod coverage;
 mod health;
 mod server;
 

@@ -12,7 +12,8 @@ use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::health;
+use super::{coverage, health};
+use crate::clock;
 use crate::ingest::Shared;
 
 /// Takes the address.
@@ -30,6 +31,7 @@ pub async fn serve(
         .route("/health", get(serve_health))
         .route("/ready", get(serve_ready))
         .route("/metrics", get(serve_metrics))
+        .route("/coverage", get(serve_coverage))
         .with_state(shared);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { shutdown.cancelled().await })
@@ -46,6 +48,10 @@ async fn serve_health(State(shared): State<Arc<Shared>>) -> Response {
 async fn serve_ready(State(shared): State<Arc<Shared>>) -> Response {
     let (status, body) = health::ready(&shared.status.reasons());
     (status, Json(body)).into_response()
+}
+
+async fn serve_coverage(State(shared): State<Arc<Shared>>) -> Response {
+    Json(coverage::report(&shared.coverage.rows(), clock::now_ns())).into_response()
 }
 
 async fn serve_metrics(State(shared): State<Arc<Shared>>) -> Response {

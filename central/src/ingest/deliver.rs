@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use async_nats::Subject;
 use async_nats::jetstream::AckKind;
@@ -13,6 +13,7 @@ use super::batch::{Batch, Entry, Sealed};
 use super::insert::insert;
 use super::lookup::stored_ids;
 use super::shared::{Backoff, CLICKHOUSE, Shared};
+use crate::clock;
 use crate::row::Target;
 use crate::storage::StorageError;
 
@@ -54,7 +55,7 @@ async fn store(shared: &Shared, mut batch: Batch) -> Delivered {
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
-        let sealed = batch.seal(now_ms());
+        let sealed = batch.seal(clock::now_ns() / 1_000_000);
         let reasons = insert_all(shared, &sealed).await;
         observe_latency(shared, &sealed);
         let mut reasons = reasons.into_iter().peekable();
@@ -149,7 +150,7 @@ fn observe_latency(shared: &Shared, batch: &Sealed) {
     if batch.target == Target::DeadLetters {
         return;
     }
-    let now_ns = now_ms().saturating_mul(1_000_000);
+    let now_ns = clock::now_ns();
     let hops = &shared.metrics.hops;
     let label = &[batch.target.table()];
     let from_venue = hops.venue_to_hot.with_label_values(label).local();
@@ -165,9 +166,4 @@ fn observe_latency(shared: &Shared, batch: &Sealed) {
 /// Clocks of different machines can make it negative; that counts as none.
 pub fn seconds(nanoseconds: i64) -> f64 {
     std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)).as_secs_f64()
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@ use rand::Rng as _;
 
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::coverage::Coverage;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::status::Status;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What is wrong.
     pub status: Status,
+    /// What arrived.
+    pub coverage: Coverage,
 }
 
 /// Pauses between tries: doubling, jittered by half, bounded.

@@ -17,6 +17,7 @@ use super::deliver::{Delivered, seconds};
 use super::message::{self, Delivery, Refusal};
 use super::recent::{RecentIds, Seen};
 use super::shared::Shared;
+use crate::clock;
 use crate::config::Stream;
 use crate::row::{DeadLetter, Target, encode_dead_letter, encode_event};
 
@@ -114,8 +115,12 @@ impl Sorter {
         }
         let target = Target::Events(event.body.data_type());
         let to_broker_ns = delivery.published_ns.saturating_sub(event.header.received_at_ns);
+        // No earlier copy can be older than the venue's own time. Whatever happened within the window the broker knows by itself; an edge
+        // that was started anew tells older things again: the answers of polls, a venue's backlog.
+        let known_for_ns =
+            delivery.published_ns.saturating_sub(event.header.timestamp_us.saturating_mul(1_000));
         let may_be_stored = delivery.is_redelivered
-            || to_broker_ns > self.duplicate_window_ns
+            || to_broker_ns.max(known_for_ns) > self.duplicate_window_ns
             || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);
         let timestamp_us = event.header.timestamp_us;
         let batch = self.open.entry(target).or_insert_with(|| Batch::new(target, self.stream));
@@ -208,6 +213,10 @@ impl Sorter {
         self.shared.metrics.processed.inc_by(count);
         for entry in &delivered.stored {
             self.ids.stored(entry.event_id);
+        }
+        if let Target::Events(data_type) = delivered.target {
+            let stored = delivered.stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
+            self.shared.coverage.stored(data_type, stored, clock::now_ns());
         }
         for (entry, reason) in delivered.refused {
             self.ids.refused(entry.event_id);

@@ -131,6 +131,68 @@ async fn a_copy_is_never_a_second_row() {
     drop(central);
 }
 
+/// Goal: an edge that was started anew and tells again what a venue still answers (the same ratio of five minutes ago) adds no row, also
+/// when central was started anew too and remembers nothing.
+/// Method: events of ten minutes ago, received now, published once before and once after the restart, without the broker's id.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_value_told_again_is_never_a_second_row() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("[batch]\nmax_age_ms = 50\n");
+    let base = now_us() - 600_000_000;
+    let told_now = || {
+        one_of_each(base).into_iter().map(|mut event| {
+            event.header.received_at_ns = now_us() * 1_000;
+            event
+        })
+    };
+    let jetstream = stack.jetstream().await;
+    let central = stack.run(&config);
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    publish_with(&jetstream, told_now(), false).await;
+    all_acknowledged(&stack, "MARKET_DATA", 7).await;
+    assert_eq!(central.terminate().code(), Some(0));
+    let central = stack.run(&config);
+    publish_with(&jetstream, told_now(), false).await;
+    all_acknowledged(&stack, "MARKET_DATA", 14).await;
+    for table in marketprism_schema::Table::ALL {
+        stack.holds_once(table.name, 1).await;
+    }
+    drop(central);
+}
+
+/// Goal: `/coverage` tells of each type and exchange what arrived and when, also after a restart; what never came is named.
+/// Method: one event of each type but one, then a restart of central.
+#[tokio::test(flavor = "multi_thread")]
+async fn coverage_tells_what_arrived() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("[batch]\nmax_age_ms = 50\n");
+    let base = now_us();
+    let central = stack.run(&config);
+    let without_books = one_of_each(base).into_iter().filter(|e| !matches!(e.body, Body::OrderBook(_)));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    publish(&stack.jetstream().await, without_books).await;
+    let complete = |events_since_start: u64| {
+        let (_, body) = stack.get("/coverage")?;
+        let table: serde_json::Value = serde_json::from_str(&body).ok()?;
+        let rows = table["coverage"].as_array()?;
+        let whole = rows.len() == 7
+            && table["nothing_of"] == serde_json::json!(["orderbook"])
+            && rows.iter().all(|row| {
+                let newest = row["newest_timestamp_us"].as_i64();
+                row["status"] == "ok"
+                    && row["exchange"] == "sim_spot"
+                    && (newest == Some(base) || newest == Some(base + 1))
+                    && row["events_since_start"] == events_since_start
+            });
+        whole.then_some(())
+    };
+    until("the table of coverage", || async { complete(1) }).await;
+    assert_eq!(central.terminate().code(), Some(0));
+    let central = stack.run(&config);
+    until("the table after the restart", || async { complete(0) }).await;
+    drop(central);
+}
+
 /// Goal: a stop by SIGTERM stores and acknowledges what was taken, at once and with success.
 /// Method: batches that would wait for 10 s; stop central when all messages are with it.
 #[tokio::test(flavor = "multi_thread")]

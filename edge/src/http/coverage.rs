@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use marketprism_book::State;
+use marketprism_schema::stale_after;
 use serde_json::{Value, json};
 
 use super::EdgeState;
 use super::health::phase_text;
 use crate::clock;
-use crate::coverage::stale_after;
 use crate::feed::{BookReport, FeedStatus, TradeReport};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;

@@ -1,0 +1,161 @@
+//! What arrived in hot storage, per exchange and data type.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use clickhouse::Row;
+use marketprism_schema::{DataType, Table};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::{Backoff, Shared};
+use crate::limits;
+use crate::storage::{Storage, StorageError, bounded};
+
+/// What arrived in hot storage. Its size is bounded by exchanges times data types.
+#[derive(Debug, Default)]
+pub struct Coverage(Mutex<BTreeMap<DataType, BTreeMap<String, Arrived>>>);
+
+/// One data type of one exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrived {
+    /// When the newest event was stored, nanoseconds since 1970.
+    pub last_success_ns: i64,
+    /// The newest venue time among its events, microseconds since 1970.
+    pub newest_timestamp_us: i64,
+    /// Events confirmed in hot since this process started, copies among them.
+    pub events: u64,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoverageRow {
+    /// Exchange id.
+    pub exchange: String,
+    /// Data type.
+    pub data_type: DataType,
+    /// What arrived of it.
+    pub arrived: Arrived,
+}
+
+impl Coverage {
+    /// Notes events that are in hot now: subject and venue time of each.
+    pub fn stored<'a>(&self, data_type: DataType, events: impl Iterator<Item = (&'a str, i64)>, now_ns: i64) {
+        let mut all = self.lock();
+        let table = all.entry(data_type).or_default();
+        for (subject, timestamp_us) in events {
+            let exchange = subject.split('.').nth(1).unwrap_or_default();
+            let seen = Arrived { last_success_ns: now_ns, newest_timestamp_us: timestamp_us, events: 1 };
+            match table.get_mut(exchange) {
+                Some(arrived) => arrived.add(seen),
+                None => {
+                    table.insert(exchange.to_owned(), seen);
+                }
+            }
+        }
+    }
+
+    /// Every row.
+    pub fn rows(&self) -> Vec<CoverageRow> {
+        let rows = |(data_type, table): (&DataType, &BTreeMap<String, Arrived>)| -> Vec<CoverageRow> {
+            let row = |(exchange, arrived): (&String, &Arrived)| CoverageRow {
+                exchange: exchange.clone(),
+                data_type: *data_type,
+                arrived: *arrived,
+            };
+            table.iter().map(row).collect()
+        };
+        self.lock().iter().flat_map(rows).collect()
+    }
+
+    fn found(&self, data_type: DataType, history: Vec<History>) {
+        let mut all = self.lock();
+        let table = all.entry(data_type).or_default();
+        for row in history {
+            table.entry(row.exchange).or_default().add(Arrived {
+                last_success_ns: row.created_at_ms.saturating_mul(1_000_000),
+                newest_timestamp_us: row.timestamp_us,
+                events: 0,
+            });
+        }
+    }
+
+    // The map is whole at every moment, so a panic of another holder does not matter.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DataType, BTreeMap<String, Arrived>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Arrived {
+    fn add(&mut self, other: Self) {
+        self.last_success_ns = self.last_success_ns.max(other.last_success_ns);
+        self.newest_timestamp_us = self.newest_timestamp_us.max(other.newest_timestamp_us);
+        self.events = self.events.saturating_add(other.events);
+    }
+}
+
+/// What a hot table says of one exchange.
+#[derive(Debug, Row, Deserialize)]
+struct History {
+    exchange: String,
+    created_at_ms: i64,
+    timestamp_us: i64,
+}
+
+/// Reads once what hot held before this process started, so that a restart does not make data look missing.
+pub async fn read_history(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
+    for table in Table::ALL {
+        let mut backoff = Backoff::new();
+        loop {
+            let read = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                read = history(&shared.storage, table.name) => read,
+            };
+            match read {
+                Ok(history) => break shared.coverage.found(table.data_type, history),
+                Err(error) => {
+                    tracing::debug!(table = table.name, %error, "the history cannot be read yet; trying again");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+    // A task that ends stops the process; this one has nothing more to do.
+    stop.cancelled().await;
+    Ok(())
+}
+
+async fn history(storage: &Storage, table: &str) -> Result<Vec<History>, StorageError> {
+    let sql = format!(
+        "SELECT toString(exchange) AS exchange, toUnixTimestamp64Milli(max(created_at)) AS created_at_ms, \
+         toUnixTimestamp64Micro(max(timestamp)) AS timestamp_us FROM {}.{table} GROUP BY exchange",
+        storage.hot
+    );
+    bounded(limits::QUERY_TIMEOUT, storage.client.query_raw(&sql).fetch_all()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: each exchange and type has its own newest times and count, and history neither counts nor turns time back.
+    #[test]
+    fn rows_keep_the_newest_times() {
+        let coverage = Coverage::default();
+        let subjects = [("trade.a.spot.X-Y", 5), ("trade.b.spot.X-Y", 7), ("trade.a.spot.Z-Y", 3)];
+        coverage.stored(DataType::Trade, subjects.into_iter(), 9_000_000);
+        let history =
+            |exchange: &str| History { exchange: exchange.into(), created_at_ms: 4, timestamp_us: 6 };
+        coverage.found(DataType::Trade, vec![history("a"), history("c")]);
+        let row = |exchange: &str, last_success_ns, newest_timestamp_us, events| CoverageRow {
+            exchange: exchange.to_owned(),
+            data_type: DataType::Trade,
+            arrived: Arrived { last_success_ns, newest_timestamp_us, events },
+        };
+        let expected = [row("a", 9_000_000, 6, 2), row("b", 9_000_000, 7, 1), row("c", 4_000_000, 6, 0)];
+        assert_eq!(coverage.rows(), expected);
+    }
+}
