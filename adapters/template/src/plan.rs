@@ -1,0 +1,78 @@
+//! Function 3 of 4: what the edge has to open, send and repeat. The adapter itself has no clock and no socket.
+
+use crate::adapter::Template;
+use marketprism_adapter_sdk::{
+    Budget, Charge, Connection, DataStream, DataType, Heartbeat, Plan, Refusal, Resubscription, Resync,
+    ResyncAction, TextHeartbeat,
+};
+
+/// The venue allows 100 channels on a connection.
+const CHANNELS_PER_CONNECTION: usize = 100;
+
+/// One connection for every hundred channels, and a way for every book to start anew.
+pub(crate) fn plan(loaded: &Template) -> Result<Plan, Refusal> {
+    let mut streams = Vec::new();
+    for (index, instrument) in (0u32..).zip(&loaded.instruments) {
+        for data_type in &loaded.feed.data_types {
+            let channel = format!("{}.{}", channel(*data_type), instrument.venue_symbol);
+            let stream = DataStream {
+                data_type: *data_type,
+                instrument: Some(index),
+                // The edge asks again for a stream that is silent longer, then reconnects. Be honest: quiet pairs trade once a day.
+                expected_silence_ms: if *data_type == DataType::Orderbook { 60_000 } else { 0 },
+                resubscribe: vec![message("unsubscribe", &[&channel]), message("subscribe", &[&channel])],
+            };
+            streams.push((channel, stream));
+        }
+    }
+    let mut plan = Plan {
+        connections: Vec::new(),
+        // REST requests that the edge repeats: none here.
+        polls: Vec::new(),
+        resyncs: Vec::new(),
+        // Shared by all connections and requests that name it.
+        budgets: vec![Budget { name: "template_spot.connects".to_owned(), units: 10, window_ms: 60_000 }],
+    };
+    for (number, part) in (0u32..).zip(streams.chunks(CHANNELS_PER_CONNECTION)) {
+        let channels: Vec<&str> = part.iter().map(|(channel, _)| channel.as_str()).collect();
+        let books = part.iter().filter(|(_, stream)| stream.data_type == DataType::Orderbook);
+        plan.resyncs.extend(books.filter_map(|(_, stream)| {
+            Some(Resync {
+                instrument: stream.instrument?,
+                // A venue with snapshots over REST has `ResyncAction::Request` here; the answer is a frame of its own source number.
+                action: ResyncAction::Resubscribe(Resubscription {
+                    connection: number,
+                    messages: stream.resubscribe.clone(),
+                }),
+                // The venue deletes levels explicitly. `Some(n)` where it keeps n levels a side and tells nothing of those that fall out.
+                depth_limit: None,
+            })
+        }));
+        plan.connections.push(Connection {
+            name: format!("stream-{}", number + 1),
+            url: format!("{}/v1", loaded.endpoints.url("ws")),
+            headers: Vec::new(),
+            on_open: vec![message("subscribe", &channels)],
+            heartbeat: Heartbeat::Text(TextHeartbeat {
+                send: r#"{"op":"ping"}"#.to_owned(),
+                every_ms: 20_000,
+            }),
+            idle_timeout_ms: 60_000,
+            // The venue does not limit the age of a connection.
+            max_age_ms: 0,
+            messages_max: 5,
+            messages_window_ms: 1000,
+            charges: vec![Charge { budget: "template_spot.connects".to_owned(), units: 1 }],
+            streams: part.iter().map(|(_, stream)| stream.clone()).collect(),
+        });
+    }
+    Ok(plan)
+}
+
+fn channel(data_type: DataType) -> &'static str {
+    if data_type == DataType::Orderbook { "book" } else { "trades" }
+}
+
+fn message(op: &str, channels: &[&str]) -> String {
+    format!(r#"{{"op":"{op}","channels":["{}"]}}"#, channels.join(r#"",""#))
+}
