@@ -9,7 +9,7 @@ pub use crate::v1::marketprism::adapter::types::{
     DataType, Decimal, Delivery, Description, Endpoint, Event, Feed, Frames, FundingRate, Heartbeat, Ignored,
     Instrument, Liquidation, LongShortRatio, Malformed, MarketType, Method, Normalized, Note, OpenInterest,
     Payload, Plan, Poll, Refusal, Remark, Request, Resubscription, Resync, ResyncAction, SequenceRule, Side,
-    SnapshotSource, TextHeartbeat, Trade, TradeId, Venue, VenueError, VolatilityIndex,
+    SnapshotSource, TextHeartbeat, TimeWindow, Trade, TradeId, Venue, VenueError, VolatilityIndex,
 };
 
 /// The contract versions that this edge runs, for messages.

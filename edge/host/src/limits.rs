@@ -34,6 +34,12 @@ pub struct Limits {
     pub instruments: usize,
     /// Connections, and streams of one connection, polls, resyncs and requests in a plan.
     pub plan_entries: usize,
+    /// Rounds of instrument requests: pages of a venue's lists. An adapter that asks for more never comes to an end.
+    pub instrument_rounds: usize,
+    /// Bytes of all answers to instrument requests together.
+    pub instrument_answer_bytes: usize,
+    /// Further pages that one frame may ask for. Each answer names the next page; more would multiply.
+    pub follow_ups_per_frame: usize,
     /// Log lines a second; more are dropped and counted.
     pub log_lines_per_second: u32,
     /// Bytes of a log line; longer ones are cut.
@@ -57,6 +63,9 @@ impl Default for Limits {
             text_bytes: 4_096,
             instruments: 100_000,
             plan_entries: 100_000,
+            instrument_rounds: 100,
+            instrument_answer_bytes: 256 << 20,
+            follow_ups_per_frame: 4,
             log_lines_per_second: 20,
             log_line_bytes: 1_024,
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::Store;
 
 use crate::adapter::{Adapter, InstantiateError};
-use crate::contract::{Answer, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
+use crate::contract::{Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
 use crate::error::{CallError, Fault, FaultCause};
 use crate::frames::FrameBatch;
 use crate::limits::Limits;
@@ -25,6 +25,8 @@ pub struct Sandbox {
     limits: Arc<Limits>,
     stats: Arc<Stats>,
     instruments: usize,
+    /// Those of the plan, once it is known: what further requests may charge.
+    budgets: Option<Arc<[Budget]>>,
     broken: bool,
 }
 
@@ -59,19 +61,24 @@ impl Sandbox {
             .map_err(|error| InstantiateError::Fault(Fault::from_runtime(&error)))?;
         let exports = VenueAdapter::new(&mut store, &instance)
             .map_err(|error| InstantiateError::Types(Fault::from_runtime(&error).detail))?;
-        Ok(Sandbox { store, exports, limits, stats, instruments: 0, broken: false })
+        Ok(Sandbox { store, exports, limits, stats, instruments: 0, budgets: None, broken: false })
     }
 
     pub(crate) fn describe(&mut self) -> Result<Description, Fault> {
         self.control(|guest, store| guest.call_describe(store))
     }
 
-    /// The requests whose answers [`Sandbox::instruments`] needs.
+    /// The requests whose answers [`Sandbox::instruments`] needs besides those that are known already; none when it needs no more.
+    /// [`crate::InstrumentRounds`] asks until then.
     ///
     /// # Errors
     /// When the adapter refuses the feed, or faults.
-    pub fn instrument_requests(&mut self, feed: &Feed) -> Result<Vec<Request>, CallError> {
-        let requests = self.control(|guest, store| guest.call_instrument_requests(store, feed))?;
+    pub fn instrument_requests(
+        &mut self,
+        feed: &Feed,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, CallError> {
+        let requests = self.control(|guest, store| guest.call_instrument_requests(store, feed, answers))?;
         let requests = self.accept(requests)?;
         self.checked(validate::requests(&requests, &self.limits))?;
         Ok(requests)
@@ -107,7 +114,13 @@ impl Sandbox {
         let plan = self.control(|guest, store| guest.call_plan(store))?;
         let plan = self.accept(plan)?;
         self.checked(validate::plan(&plan, self.instruments, &self.limits))?;
+        self.budgets = Some(plan.budgets.as_slice().into());
         Ok(plan)
+    }
+
+    /// The budgets of the plan that an earlier instance gave for the same feed.
+    pub(crate) fn set_budgets(&mut self, budgets: Arc<[Budget]>) {
+        self.budgets = Some(budgets);
     }
 
     /// Turns frames into events. What comes back is checked against the contract: every index is in range,
@@ -120,8 +133,12 @@ impl Sandbox {
         self.stats.frames_given(batch.len());
         let (deadline, fuel) = (self.limits.call_deadline, self.limits.result_bytes);
         let normalized = self.call(deadline, fuel, |guest, store| guest.call_normalize(store, frames))?;
-        let bounds =
-            validate::Bounds { frames: batch.len(), instruments: self.instruments, limits: &self.limits };
+        let bounds = validate::Bounds {
+            frames: batch.len(),
+            instruments: self.instruments,
+            budgets: self.budgets.as_deref(),
+            limits: &self.limits,
+        };
         self.checked(validate::normalized(&normalized, &bounds))?;
         self.stats.normalized(normalized.events.len(), normalized.notes.len());
         Ok(normalized)

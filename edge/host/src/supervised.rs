@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::adapter::Adapter;
 use crate::circuit::{Circuit, FaultPolicy, Health};
-use crate::contract::{Feed, Instrument, Normalized, Plan, ResyncAction};
+use crate::contract::{Budget, Feed, Instrument, Normalized, Plan, ResyncAction};
 use crate::error::{CallError, Fault, FaultCause};
 use crate::frames::{Frame, FrameBatch};
 use crate::limits::Limits;
@@ -32,6 +32,7 @@ pub struct Supervised {
     feed: Feed,
     instruments: Vec<Instrument>,
     plan: Plan,
+    budgets: Arc<[Budget]>,
     sandbox: Option<Sandbox>,
     circuit: Circuit,
     quarantine: Option<Arc<Quarantine>>,
@@ -82,6 +83,7 @@ impl Supervised {
             stats,
             feed,
             instruments,
+            budgets: plan.budgets.as_slice().into(),
             plan,
             sandbox: Some(sandbox),
             circuit: Circuit::new(policy),
@@ -194,6 +196,7 @@ impl Supervised {
         let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &self.stats)
             .map_err(|fault| reload(fault.to_string()))?;
         sandbox.load(&self.feed, &self.instruments).map_err(|error| reload(error.to_string()))?;
+        sandbox.set_budgets(Arc::clone(&self.budgets));
         self.stats.restarted();
         Ok(sandbox)
     }

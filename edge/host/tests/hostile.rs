@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{DataType, Endpoint, Feed, Ignored, Instrument, Note, Remark};
-use marketprism_adapter_host::fixtures::{DEFAULT_URL, EXCHANGE, Kind, component};
+use marketprism_adapter_host::fixtures::{DEFAULT_URL, EXCHANGE, Kind, PAGE_URL, component};
 use marketprism_adapter_host::{
-    Adapter, CallError, Engine, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health, Limits, LoadError,
-    Outcome, Quarantine, Sandbox, Stats, Supervised,
+    Adapter, CallError, Engine, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health, InstrumentRounds,
+    Limits, LoadError, Outcome, Quarantine, Sandbox, Stats, Supervised,
 };
 
 fn engine() -> &'static Engine {
@@ -44,7 +44,7 @@ fn feed() -> Feed {
 
 fn instruments(adapter: &Adapter) -> Vec<Instrument> {
     let mut sandbox = Sandbox::new(adapter, &Arc::new(limits()), &Arc::new(Stats::default())).unwrap();
-    assert!(sandbox.instrument_requests(&feed()).unwrap().is_empty());
+    assert!(sandbox.instrument_requests(&feed(), &[]).unwrap().is_empty());
     sandbox.instruments(&feed(), &[]).unwrap()
 }
 
@@ -68,7 +68,7 @@ fn noted(outcome: &Outcome) -> Vec<u32> {
     outcome.normalized.notes.iter().map(|note| note.frame).collect()
 }
 
-const FAULTS: [(Kind, FaultCause); 15] = [
+const FAULTS: [(Kind, FaultCause); 16] = [
     (Kind::Trap, FaultCause::Trap),
     (Kind::Loop, FaultCause::Deadline),
     (Kind::MemoryBomb, FaultCause::Memory),
@@ -84,6 +84,7 @@ const FAULTS: [(Kind, FaultCause); 15] = [
     (Kind::Silent, FaultCause::InvalidOutput),
     (Kind::WrongInstrument, FaultCause::InvalidOutput),
     (Kind::WrongLevels, FaultCause::InvalidOutput),
+    (Kind::FollowUpFlood, FaultCause::InvalidOutput),
 ];
 
 // Goal: a well-behaved fixture works, so that the tests below fail for the reason that they name.
@@ -248,6 +249,45 @@ fn misbehaviour_at_load_is_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+// Goal: an adapter that always wants one more instrument list is refused after a bounded number of rounds, by name; one that wants
+// none is done at once.
+// Method: answer every round of both fixtures.
+#[test]
+fn endless_instrument_requests_are_refused() {
+    let limits = limits();
+    let rounds = |kind| {
+        let mut sandbox =
+            Sandbox::new(&load(kind).unwrap(), &Arc::new(limits.clone()), &Arc::new(Stats::default()))
+                .unwrap();
+        let mut rounds = InstrumentRounds::new(&limits);
+        for _ in 0..=limits.instrument_rounds {
+            let requests = rounds.next(&mut sandbox, &feed())?;
+            if requests.is_empty() {
+                break;
+            }
+            assert_eq!(requests[0].url, PAGE_URL);
+            rounds.answer(0, b"page".to_vec())?;
+        }
+        Ok::<_, CallError>(rounds.answers().len())
+    };
+    assert_eq!(rounds(Kind::WellBehaved), Ok(0));
+    let error = rounds(Kind::RequestLoop).unwrap_err().to_string();
+    assert!(error.contains("rounds of instrument requests are 101 and more, allowed are 100"), "{error}");
+}
+
+// Goal: a further page reaches whoever carries it out, as it was written, and the number of a frame is bounded.
+// Method: a fixture that asks for one more page with each answer; the flood is among the faults above.
+#[test]
+fn a_follow_up_is_passed_on() {
+    let mut adapter = start(Kind::FollowUpForever, FaultPolicy::default(), None);
+    let outcome = adapter.normalize(&batch(&["a", "!page", "c"]));
+    assert!(outcome.faults.is_empty(), "{outcome:?}");
+    let Remark::FollowUp(page) = &outcome.normalized.notes[1].remark else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!((page.url.as_str(), page.timeout_ms, outcome.normalized.notes[1].frame), (PAGE_URL, 1_000, 1));
 }
 
 // Goal: an instance that faulted is never entered again. Method: a sandbox without supervision gets a good

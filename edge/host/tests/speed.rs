@@ -104,7 +104,7 @@ fn nanoseconds_per_frame_of_a_real_adapter() {
     };
     let mut sandbox = Sandbox::new(&adapter, &Arc::new(limits.clone()), &Arc::new(Stats::default())).unwrap();
     let mut answers = Vec::new();
-    for (request, wanted) in (0_u32..).zip(sandbox.instrument_requests(&feed).unwrap()) {
+    for (request, wanted) in (0_u32..).zip(sandbox.instrument_requests(&feed, &[]).unwrap()) {
         let path = wanted.url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
         for (_, body) in recording.answers.iter().filter(|(url, _)| url.contains(&path)) {
             answers.push(Answer { request, body: body.clone().into_bytes() });

@@ -21,7 +21,7 @@ pub(super) struct Notes {
     unknown: LogLimit,
 }
 
-const REASONS: [(Ignored, &str); 8] = [
+const REASONS: [(Ignored, &str); 10] = [
     (Ignored::Acknowledgement, "acknowledgement"),
     (Ignored::Heartbeat, "heartbeat"),
     (Ignored::NotNeeded, "not_needed"),
@@ -30,6 +30,8 @@ const REASONS: [(Ignored, &str); 8] = [
     (Ignored::Status, "status"),
     (Ignored::UnknownKind, "unknown_kind"),
     (Ignored::Empty, "empty"),
+    (Ignored::Reference, "reference"),
+    (Ignored::Repeated, "repeated"),
 ];
 
 impl Notes {
@@ -79,7 +81,7 @@ impl Notes {
                     tracing::error!(exchange, at, what, frame, held_back, "a frame is malformed, it is lost");
                 }
             }
-            Remark::Reply(_) | Remark::Closing(_) | Remark::RestartBook(_) => {}
+            Remark::Reply(_) | Remark::Closing(_) | Remark::RestartBook(_) | Remark::FollowUp(_) => {}
         }
     }
 

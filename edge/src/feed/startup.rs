@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrument};
-use marketprism_adapter_host::{Adapter, FaultPolicy, Sandbox, Stats, Supervised};
+use marketprism_adapter_host::{Adapter, FaultPolicy, InstrumentRounds, Sandbox, Stats, Supervised};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_schema::DataType;
 use marketprism_socket::{BackoffOptions, FeedSockets, Input, SocketOptions, http_client};
@@ -121,18 +121,22 @@ async fn instrument_answers(
     feed: &Feed,
     options: &SocketOptions,
 ) -> anyhow::Result<Vec<Answer>> {
-    let requests = blocking(|| adapter.instrument_requests(feed))?;
     let client = http_client(options)?;
-    let mut answers = Vec::with_capacity(requests.len());
-    for (index, request) in requests.iter().enumerate() {
-        let fetched = client.fetch(&context.budgets, request).await;
-        let body: Bytes = fetched.with_context(|| format!("the instruments of {}", request.url))?;
-        if let Some(tap) = &context.tap {
-            tap.answer(&request.url, &body, clock::now_ns());
+    let mut rounds = InstrumentRounds::new(&context.sandbox.limits());
+    loop {
+        let requests = blocking(|| rounds.next(adapter, feed))?;
+        if requests.is_empty() {
+            return Ok(rounds.into_answers());
         }
-        answers.push(Answer { request: u32::try_from(index)?, body: body.into() });
+        for (position, request) in requests.iter().enumerate() {
+            let fetched = client.fetch(&context.budgets, request).await;
+            let body: Bytes = fetched.with_context(|| format!("the instruments of {}", request.url))?;
+            if let Some(tap) = &context.tap {
+                tap.answer(&request.url, &body, clock::now_ns());
+            }
+            rounds.answer(position, body.into())?;
+        }
     }
-    Ok(answers)
 }
 
 /// The instruments of a feed, each of them once.

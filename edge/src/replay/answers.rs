@@ -3,42 +3,83 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use marketprism_adapter_host::contract::{Answer, Request};
+use marketprism_adapter_host::contract::{Answer, Feed, Request};
+use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
 use marketprism_schema::Kind;
 
 use super::recording::{Recordings, may_be_answer};
-use super::targets::Targets;
+use super::targets::{Targets, fits_loosely};
 
-/// The first recorded answer to each request.
-pub(super) fn instrument_answers(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Answer>> {
-    let targets = Targets::new(requests.iter().map(|request| request.url.as_str()));
-    let mut bodies: Vec<Option<Vec<u8>>> = vec![None; requests.len()];
+/// Tells instrument lists of one path apart: what they list, and which page of it they are.
+const TELLING: [&str; 9] =
+    ["symbol", "instId", "instrument_name", "currency", "instType", "category", "kind", "cursor", "uly"];
+
+/// The recorded answers to all instrument requests of an adapter, round by round.
+pub(super) fn instrument_answers(
+    adapter: &mut Sandbox,
+    feed: &Feed,
+    limits: &Limits,
+    paths: &[PathBuf],
+) -> anyhow::Result<Vec<Answer>> {
+    let mut rounds = InstrumentRounds::new(limits);
+    loop {
+        let requests = rounds.next(adapter, feed)?;
+        if requests.is_empty() {
+            break;
+        }
+        let bodies = recorded(&requests, paths)?;
+        let before = rounds.answers().len();
+        let mut missing = Vec::new();
+        for (position, (bodies, request)) in bodies.into_iter().zip(&requests).enumerate() {
+            if bodies.is_empty() {
+                missing.push(request.url.as_str());
+            }
+            for body in bodies {
+                rounds.answer(position, body)?;
+            }
+        }
+        if rounds.answers().is_empty() {
+            bail!(
+                "the recording holds no answer to {}, which the adapter needs for its instruments",
+                missing.join(", ")
+            );
+        }
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            tracing::warn!(missing, "the recording holds no answer, instruments may be missing");
+        }
+        if rounds.answers().len() == before {
+            break;
+        }
+    }
+    Ok(rounds.into_answers())
+}
+
+/// Per request the first answer to exactly that question; where there is none, the answers to questions that include it, such as the
+/// lists of single currencies for the list of any currency.
+fn recorded(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
+    let targets = Targets::new(requests.iter().map(|request| request.url.as_str()), &TELLING);
+    let mut exact: Vec<Option<Vec<u8>>> = vec![None; requests.len()];
+    let mut loose: Vec<Vec<Vec<u8>>> = vec![Vec::new(); requests.len()];
     Recordings::new(paths).each(may_be_answer, |_, _, line| {
-        let found = line.url.as_deref().filter(|_| line.kind == Kind::Rest).and_then(|url| targets.find(url));
-        if let Some(body) = found.and_then(|index| bodies.get_mut(index)).filter(|body| body.is_none()) {
-            *body = line.data.as_ref().map(|data| data.as_bytes().to_vec());
+        let (Some(url), Some(data), Kind::Rest) = (line.url.as_deref(), &line.data, line.kind) else {
+            return Ok(());
+        };
+        let body = || data.as_bytes().to_vec();
+        match targets.find(url).and_then(|index| exact.get_mut(index)) {
+            Some(found) => {
+                found.get_or_insert_with(body);
+            }
+            None => {
+                for (request, found) in requests.iter().zip(&mut loose) {
+                    if fits_loosely(&request.url, url, &TELLING) {
+                        found.push(body());
+                    }
+                }
+            }
         }
         Ok(())
     })?;
-    let mut answers = Vec::new();
-    let mut missing = Vec::new();
-    for (index, (body, request)) in bodies.into_iter().zip(requests).enumerate() {
-        match body {
-            Some(body) => answers.push(Answer { request: u32::try_from(index)?, body }),
-            None => missing.push(request.url.as_str()),
-        }
-    }
-    if answers.is_empty() && !missing.is_empty() {
-        bail!(
-            "the recording holds no answer to {}, which the adapter needs for its instruments",
-            missing.join(", ")
-        );
-    }
-    if !missing.is_empty() {
-        tracing::warn!(
-            missing = missing.join(", "),
-            "the recording holds no answer, instruments may be missing"
-        );
-    }
-    Ok(answers)
+    let chosen = |(exact, loose): (Option<Vec<u8>>, Vec<Vec<u8>>)| exact.map_or(loose, |body| vec![body]);
+    Ok(exact.into_iter().zip(loose).map(chosen).collect())
 }

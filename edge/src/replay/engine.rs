@@ -20,6 +20,9 @@ use crate::envelope::{Envelope, Origin, contract_data_type};
 use crate::feed::{BooksPlan, Router, RouterPlan, book_settings, capability, listed_instruments};
 use crate::journal::Record;
 
+/// Always tells polls and snapshots of one path apart.
+const TELLING: [&str; 3] = ["symbol", "instId", "instrument_name"];
+
 /// Stands for edge and region in replayed events.
 const REPLAY: &str = "replay";
 
@@ -133,8 +136,7 @@ impl<'a> Player<'a> {
     fn start(adapter: &Adapter, options: &'a ReplayOptions, feed: Feed) -> anyhow::Result<Self> {
         let limits = Arc::new(Limits::default());
         let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
-        let requests = first.instrument_requests(&feed)?;
-        let answers = instrument_answers(&requests, &options.recordings)?;
+        let answers = instrument_answers(&mut first, &feed, &limits, &options.recordings)?;
         let instruments = listed_instruments(&mut first, &feed, &answers)?;
         // Nothing is skipped in a replay, however often the adapter faults: the same input gives the same output.
         let policy = FaultPolicy {
@@ -242,7 +244,10 @@ fn answer_targets(plan: &Plan) -> (Targets, Vec<u32>) {
         .enumerate()
         .filter_map(|(index, url)| Some((url?, u32::try_from(first + index).ok()?)))
         .collect();
-    (Targets::new(found.iter().map(|(url, _)| *url)), found.iter().map(|(_, source)| *source).collect())
+    (
+        Targets::new(found.iter().map(|(url, _)| *url), &TELLING),
+        found.iter().map(|(_, source)| *source).collect(),
+    )
 }
 
 fn router(adapter: &Adapter, options: &ReplayOptions, instruments: &[Instrument]) -> anyhow::Result<Router> {

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use url::Url;
 
-/// Always tells requests of one path apart.
-const SYMBOL: &str = "symbol";
+/// A parameter's value that includes every other.
+const ANY: &str = "any";
 
-/// Requests of one kind, told apart by path and by the parameters in which they differ. Host and the other parameters do not count: a
-/// recording may come from another server, or have asked for another depth.
+/// Which page of a list a request asks for.
+const PAGE: &str = "cursor";
+
+/// Requests of one kind, told apart by path, by the parameters that always do and by those in which they differ. Host and the other
+/// parameters do not count: a recording may come from another server, or have asked for another depth.
 #[derive(Debug)]
 pub(super) struct Targets {
     targets: Vec<Target>,
@@ -31,8 +34,9 @@ impl Target {
 }
 
 impl Targets {
-    /// The requests in the order of their numbers. Addresses that do not parse match nothing.
-    pub(super) fn new<'a>(urls: impl Iterator<Item = &'a str>) -> Self {
+    /// The requests in the order of their numbers, and the parameters that always tell them apart. Addresses that do not parse match
+    /// nothing.
+    pub(super) fn new<'a>(urls: impl Iterator<Item = &'a str>, always: &[&str]) -> Self {
         let empty = || Target { path: String::new(), parameters: BTreeMap::new() };
         let targets: Vec<Target> = urls.map(|url| Target::parse(url).unwrap_or_else(empty)).collect();
         let mut values: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
@@ -43,8 +47,8 @@ impl Targets {
             }
         }
         let differing = |parameters: BTreeMap<&str, BTreeSet<&str>>| -> BTreeSet<String> {
-            let telling = parameters.into_iter().filter(|(name, values)| *name == SYMBOL || values.len() > 1);
-            telling.map(|(name, _)| name.to_owned()).collect()
+            let differing = parameters.into_iter().filter(|(_, values)| values.len() > 1);
+            differing.map(|(name, _)| name).chain(always.iter().copied()).map(str::to_owned).collect()
         };
         let telling =
             values.into_iter().map(|(path, parameters)| (path.to_owned(), differing(parameters))).collect();
@@ -65,6 +69,18 @@ impl Targets {
     }
 }
 
+/// Whether an answer holds (a part of) what a request asks for: the same path, the same page, and no parameter among `telling` with
+/// another value.
+pub(super) fn fits_loosely(request: &str, answer: &str, telling: &[&str]) -> bool {
+    let (Some(request), Some(answer)) = (Target::parse(request), Target::parse(answer)) else { return false };
+    let agree = |name: &&str| match (request.parameters.get(*name), answer.parameters.get(*name)) {
+        (Some(asked), Some(given)) => asked == given || asked == ANY,
+        (None, None) => true,
+        _ => *name != PAGE,
+    };
+    !request.path.is_empty() && answer.path.ends_with(&request.path) && telling.iter().all(agree)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +95,7 @@ mod tests {
             "https://a.example/api/v5/instruments?instType=SWAP",
             "https://a.example/api/v3/exchangeInfo",
         ];
-        let targets = Targets::new(urls.into_iter());
+        let targets = Targets::new(urls.into_iter(), &["symbol"]);
         for (url, found) in [
             ("http://127.0.0.1:9/sim_spot/api/v3/depth?symbol=CD&limit=1000", Some(1)),
             ("https://b.example/api/v3/depth?limit=10&symbol=AB", Some(0)),
@@ -92,6 +108,25 @@ mod tests {
             ("nonsense", None),
         ] {
             assert_eq!(targets.find(url), found, "{url}");
+        }
+    }
+    /// Goal: a list of any currency is found in the lists of single ones, but no page stands for another, and no kind for another.
+    #[test]
+    fn a_part_of_a_list_is_an_answer() {
+        let telling = ["currency", "kind", "cursor"];
+        let any = "https://a.example/get_instruments?currency=any&kind=future";
+        for (request, answer, fits) in [
+            (any, "https://a.example/get_instruments?currency=BTC&expired=false", true),
+            (any, "https://a.example/get_instruments?currency=BTC&kind=option", false),
+            (any, "https://a.example/get_instruments?currency=BTC&cursor=2", false),
+            (any, "https://a.example/ticker?currency=BTC", false),
+            (
+                "https://a.example/get_instruments?currency=ETH",
+                "https://a.example/get_instruments?currency=BTC",
+                false,
+            ),
+        ] {
+            assert_eq!(fits_loosely(request, answer, &telling), fits, "{answer}");
         }
     }
 }

@@ -21,6 +21,7 @@ fn router(every_update: bool, deduplicate: bool) -> Router {
         base: "AB".into(),
         quote: "CD".into(),
         contract_size: None,
+        contract_value: None,
         price_scale: 2,
         quantity_scale: 3,
         trading: true,

@@ -19,10 +19,16 @@ pub(crate) fn instruments(instruments: &[Instrument], limits: &Limits) -> Check 
         at_most(&of("length of quote"), instrument.quote.len(), NAME_BYTES)?;
         scale(&of("price scale"), instrument.price_scale)?;
         scale(&of("quantity scale"), instrument.quantity_scale)?;
-        if let Some(size) = &instrument.contract_size {
-            scale(&of("scale of the contract size"), size.scale)?;
-            if size.mantissa <= 0 {
-                return Err(format!("contract size of {} is not above zero", instrument.symbol));
+        for (what, amount) in
+            [("contract size", &instrument.contract_size), ("contract value", &instrument.contract_value)]
+        {
+            let Some(amount) = amount else { continue };
+            scale(&of(&format!("scale of the {what}")), amount.scale)?;
+            if amount.mantissa <= 0 {
+                return Err(format!(
+                    "{what} of {} is {}, allowed is above 0",
+                    instrument.symbol, amount.mantissa
+                ));
             }
         }
     }

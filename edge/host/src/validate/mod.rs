@@ -11,6 +11,8 @@ pub(crate) use instruments::instruments;
 pub(crate) use normalized::{Bounds, normalized};
 pub(crate) use plan::{plan, requests};
 
+use plan::request;
+
 /// Longest name of any kind.
 const NAME_BYTES: usize = 64;
 

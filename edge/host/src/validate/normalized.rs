@@ -2,7 +2,7 @@
 
 use super::index;
 use crate::contract::{
-    Book, Decimal, Event, FundingRate, Liquidation, LongShortRatio, MAX_SCALE, Normalized, Note,
+    Book, Budget, Decimal, Event, FundingRate, Liquidation, LongShortRatio, MAX_SCALE, Normalized, Note,
     OpenInterest, Payload, Remark, Trade, TradeId,
 };
 use crate::frames::MAX_BATCH_FRAMES;
@@ -12,6 +12,8 @@ use crate::limits::Limits;
 pub(crate) struct Bounds<'a> {
     pub(crate) frames: usize,
     pub(crate) instruments: usize,
+    /// What further requests may charge; unknown before there was a plan.
+    pub(crate) budgets: Option<&'a [Budget]>,
     pub(crate) limits: &'a Limits,
 }
 
@@ -30,9 +32,14 @@ pub(crate) fn normalized(result: &Normalized, bounds: &Bounds<'_>) -> super::Che
         one_event(event, result.levels.len(), bounds)?;
     }
     last = 0;
+    let mut follow_ups = (0, 0);
     for note in &result.notes {
         in_order("note", note.frame, &mut last, &mut seen, bounds)?;
         one_note(note, bounds)?;
+        if matches!(note.remark, Remark::FollowUp(_)) {
+            follow_ups = (note.frame, if follow_ups.0 == note.frame { follow_ups.1 + 1 } else { 1 });
+            super::at_most("follow-ups of a frame", follow_ups.1, bounds.limits.follow_ups_per_frame)?;
+        }
     }
     let silent = (!seen).trailing_zeros() as usize;
     if silent < bounds.frames {
@@ -134,6 +141,10 @@ fn one_note(note: &Note, bounds: &Bounds<'_>) -> super::Check {
         Remark::VenueError(error) => error.code.len().max(error.text.len()),
         Remark::Reply(text) | Remark::Closing(text) => text.len(),
         Remark::Malformed(malformed) => malformed.what.len(),
+        Remark::FollowUp(page) => {
+            super::request("a follow-up", page, bounds.budgets)?;
+            0
+        }
     };
     if text > bounds.limits.text_bytes {
         let most = bounds.limits.text_bytes;

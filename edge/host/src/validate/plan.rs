@@ -2,7 +2,9 @@
 //! there.
 
 use super::{Check, NAME_BYTES, at_most, index, token};
-use crate::contract::{Budget, Charge, Connection, Heartbeat, Plan, Request, ResyncAction};
+use crate::contract::{
+    Budget, Charge, Connection, Heartbeat, Plan, Poll, Request, Resync, ResyncAction, TimeWindow,
+};
 use crate::limits::Limits;
 
 /// Longest URL.
@@ -62,7 +64,7 @@ fn charges(what: &str, charges: &[Charge], budgets: Option<&[Budget]>) -> Check 
     Ok(())
 }
 
-fn request(what: &str, request: &Request, budgets: Option<&[Budget]>) -> Check {
+pub(super) fn request(what: &str, request: &Request, budgets: Option<&[Budget]>) -> Check {
     url(what, &request.url, &["http://", "https://"])?;
     headers(what, &request.headers)?;
     at_most(&format!("body of {what}"), request.body.as_ref().map_or(0, Vec::len), MESSAGE_BYTES)?;
@@ -96,26 +98,57 @@ pub(crate) fn plan(plan: &Plan, instruments: usize, limits: &Limits) -> Check {
             return Err(format!("two connections are named {}", connection.name));
         }
     }
-    for poll in &plan.polls {
-        request("a poll", &poll.request, Some(&plan.budgets))?;
-        period("period of a poll", poll.period_ms)?;
-        poll.instrument.map_or(Ok(()), |i| index("instrument of a poll", i, instruments))?;
-    }
+    plan.polls.iter().try_for_each(|poll| one_poll(poll, plan, instruments))?;
     let mut resynced = std::collections::HashSet::new();
     for resync in &plan.resyncs {
-        index("instrument of a resync", resync.instrument, instruments)?;
+        one_resync(resync, plan, instruments, limits)?;
         if !resynced.insert(resync.instrument) {
             return Err(format!("instrument {} has two resyncs", resync.instrument));
         }
-        match &resync.action {
-            ResyncAction::Request(one) => request("a resync", one, Some(&plan.budgets))?,
-            ResyncAction::Resubscribe(again) => {
-                index("connection of a resync", again.connection, plan.connections.len())?;
-                messages("a resync", &again.messages, limits)?;
-            }
-        }
     }
     Ok(())
+}
+
+fn one_poll(poll: &Poll, plan: &Plan, instruments: usize) -> Check {
+    request("a poll", &poll.request, Some(&plan.budgets))?;
+    period("period of a poll", poll.period_ms)?;
+    poll.instrument.map_or(Ok(()), |i| index("instrument of a poll", i, instruments))?;
+    poll.window.as_ref().map_or(Ok(()), window)
+}
+
+/// The edge writes the names into the address as they are.
+fn window(window: &TimeWindow) -> Check {
+    let TimeWindow { from_parameter, to_parameter, from_ago_ms, to_ago_ms } = window;
+    for name in [from_parameter, to_parameter] {
+        token("parameter of a time window", name, NAME_BYTES, |c| {
+            c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+        })?;
+    }
+    if from_parameter == to_parameter {
+        return Err(format!(
+            "both ends of a time window are named {from_parameter:?}, allowed are two names"
+        ));
+    }
+    if to_ago_ms >= from_ago_ms {
+        return Err(format!(
+            "time window ends {to_ago_ms} ms ago, allowed is less than its start, {from_ago_ms}"
+        ));
+    }
+    Ok(())
+}
+
+fn one_resync(resync: &Resync, plan: &Plan, instruments: usize, limits: &Limits) -> Check {
+    index("instrument of a resync", resync.instrument, instruments)?;
+    if resync.depth_limit == Some(0) {
+        return Err("depth limit of a resync is 0, allowed is 1 at least".to_owned());
+    }
+    match &resync.action {
+        ResyncAction::Request(one) => request("a resync", one, Some(&plan.budgets)),
+        ResyncAction::Resubscribe(again) => {
+            index("connection of a resync", again.connection, plan.connections.len())?;
+            messages("a resync", &again.messages, limits)
+        }
+    }
 }
 
 fn one_connection(connection: &Connection, plan: &Plan, instruments: usize, limits: &Limits) -> Check {
