@@ -1,12 +1,12 @@
 //! Function 2 of 4: what is traded.
 
-use crate::adapter::Listing;
-use crate::object::{Object, each_element};
 use marketprism_adapter_sdk::symbol::pair;
-use marketprism_adapter_sdk::{Answer, Cursor, Endpoints, Instrument, MarketType, Method, Request, Scan};
+use marketprism_adapter_sdk::{
+    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Method, Object, Request, Scan, each_element,
+};
 
 /// Asks for the venue's lists, then reads them. Called again with every answer so far until it stops asking, so that pages can be
-/// followed. Lists everything: `adapter.rs` picks what the feed asks for.
+/// followed. Lists everything: the SDK picks what the feed asks for.
 pub(crate) fn instruments(endpoints: &Endpoints, answers: &[Answer]) -> Scan<Listing> {
     let Some(answer) = answers.first() else {
         return Ok(Listing::Ask(vec![Request {
@@ -19,9 +19,7 @@ pub(crate) fn instruments(endpoints: &Endpoints, answers: &[Answer]) -> Scan<Lis
         }]));
     };
     let mut found = Vec::new();
-    let mut cursor = Cursor::new(&answer.body);
-    let list = Object::parse(&mut cursor)?;
-    cursor.end()?;
+    let list = Object::whole(&answer.body)?;
     list.read("instruments", |cursor, _| each_element(cursor, |cursor| instrument(cursor, &mut found)))?;
     Ok(Listing::Found(found))
 }

@@ -1,18 +1,14 @@
 //! Function 4 of 4: what a frame means.
 
-use crate::adapter::Template;
-use crate::object::{Object, each_element};
 use marketprism_adapter_sdk::{
-    Book, BookChange, Cursor, DataType, Decimal, Frame, Ignored, Instrument, Output, Payload, Remark, Scan,
-    Side, Trade, TradeId, decimal,
+    Book, BookChange, Cursor, DataType, Decimal, Ignored, Instrument, Loaded, Object, Output, Payload,
+    Remark, Scan, Side, Trade, TradeId, decimal, each_element,
 };
 
 /// Gives a frame its meaning: events, or a note that says why there are none. A fault makes the frame malformed, and what it had
 /// added is taken back.
-pub(crate) fn normalize(loaded: &Template, output: &mut Output, frame: Frame<'_>) -> Scan<()> {
-    let mut cursor = Cursor::new(frame.bytes);
-    let message = Object::parse(&mut cursor)?;
-    cursor.end()?;
+pub(crate) fn normalize(loaded: &Loaded, output: &mut Output, frame: &[u8]) -> Scan<()> {
+    let message = Object::whole(frame)?;
     match &*message.read("type", Cursor::text)? {
         "trade" => trade(loaded, output, &message)?,
         "snapshot" => book(loaded, output, &message, BookChange::Snapshot)?,
@@ -30,7 +26,7 @@ pub(crate) fn normalize(loaded: &Template, output: &mut Output, frame: Frame<'_>
     Ok(())
 }
 
-fn trade(loaded: &Template, output: &mut Output, message: &Object<'_>) -> Scan<()> {
+fn trade(loaded: &Loaded, output: &mut Output, message: &Object<'_>) -> Scan<()> {
     let name = message.read("name", Cursor::text)?;
     let Some((instrument, _)) = loaded.wanted(output, &name, DataType::Trade) else { return Ok(()) };
     output.event(Payload::Trade(Trade {
@@ -46,7 +42,7 @@ fn trade(loaded: &Template, output: &mut Output, message: &Object<'_>) -> Scan<(
     Ok(())
 }
 
-fn book(loaded: &Template, output: &mut Output, message: &Object<'_>, change: BookChange) -> Scan<()> {
+fn book(loaded: &Loaded, output: &mut Output, message: &Object<'_>, change: BookChange) -> Scan<()> {
     let name = message.read("name", Cursor::text)?;
     let Some((index, instrument)) = loaded.wanted(output, &name, DataType::Orderbook) else { return Ok(()) };
     let (first, last) = match change {

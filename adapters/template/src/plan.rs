@@ -1,8 +1,7 @@
 //! Function 3 of 4: what the edge has to open, send and repeat. The adapter itself has no clock and no socket.
 
-use crate::adapter::Template;
 use marketprism_adapter_sdk::{
-    Budget, Charge, Connection, DataStream, DataType, Heartbeat, Plan, Refusal, Resubscription, Resync,
+    Budget, Charge, Connection, DataStream, DataType, Heartbeat, Loaded, Plan, Resubscription, Resync,
     ResyncAction, TextHeartbeat,
 };
 
@@ -10,7 +9,7 @@ use marketprism_adapter_sdk::{
 const CHANNELS_PER_CONNECTION: usize = 100;
 
 /// One connection for every hundred channels, and a way for every book to start anew.
-pub(crate) fn plan(loaded: &Template) -> Result<Plan, Refusal> {
+pub(crate) fn plan(loaded: &Loaded) -> Plan {
     let mut streams = Vec::new();
     for (index, instrument) in (0u32..).zip(&loaded.instruments) {
         for data_type in &loaded.feed.data_types {
@@ -66,7 +65,7 @@ pub(crate) fn plan(loaded: &Template) -> Result<Plan, Refusal> {
             streams: part.iter().map(|(_, stream)| stream.clone()).collect(),
         });
     }
-    Ok(plan)
+    plan
 }
 
 fn channel(data_type: DataType) -> &'static str {
