@@ -2,6 +2,7 @@
 
 use crate::control::control;
 use crate::exchange::{Exchange, describe};
+use crate::funding::Intervals;
 use crate::instruments;
 use crate::plan;
 use crate::sides::Scales;
@@ -9,8 +10,8 @@ use crate::stream::{self, Content};
 use crate::trade::TradeKind;
 use marketprism_adapter_sdk::{
     Adapter, Answer, Cursor, DataType, Description, Endpoints, Feed, Frame, Frames, Ignored, Instrument,
-    InstrumentTable, Normalized, Output, Plan, Refusal, Remark, Request, Scale, Scan, check_feed, each_frame,
-    key, refusal,
+    InstrumentTable, MarketType, Normalized, Output, Plan, Refusal, Remark, Request, Scale, Scan, check_feed,
+    each_frame, key, refusal,
 };
 use std::borrow::Cow;
 
@@ -18,15 +19,17 @@ use std::borrow::Cow;
 #[derive(Debug)]
 pub struct Binance {
     pub(crate) exchange: Exchange,
-    plan: Plan,
-    symbols: InstrumentTable,
+    pub(crate) plan: Plan,
+    pub(crate) symbols: InstrumentTable,
     scales: Vec<Scales>,
+    pub(crate) market_types: Vec<MarketType>,
+    pub(crate) intervals: Intervals,
     trades: bool,
     books: bool,
-    /// The source number of the first resync; the sources behind it are those of `snapshots`.
-    first_snapshot: u32,
-    /// Instrument of each resync.
-    snapshots: Vec<u32>,
+    funding: bool,
+    liquidations: bool,
+    /// The source number of the first poll; resyncs follow the polls.
+    first_poll: u32,
 }
 
 impl Adapter for Binance {
@@ -52,17 +55,20 @@ impl Adapter for Binance {
             price: Scale::new(instrument.price_scale),
             quantity: Scale::new(instrument.quantity_scale),
         };
-        let first_snapshot = plan.connections.len() + plan.polls.len();
+        let asked = |data_type| feed.data_types.contains(&data_type);
         Ok(Binance {
             exchange,
             symbols: InstrumentTable::new(
                 instruments.iter().map(|instrument| instrument.venue_symbol.as_str()),
             ),
             scales: instruments.iter().map(scales).collect(),
-            trades: feed.data_types.contains(&DataType::Trade),
-            books: feed.data_types.contains(&DataType::Orderbook),
-            first_snapshot: u32::try_from(first_snapshot).unwrap_or(u32::MAX),
-            snapshots: plan.resyncs.iter().map(|resync| resync.instrument).collect(),
+            market_types: instruments.iter().map(|instrument| instrument.market_type).collect(),
+            intervals: Intervals::default(),
+            trades: asked(DataType::Trade),
+            books: asked(DataType::Orderbook),
+            funding: asked(DataType::FundingRate),
+            liquidations: asked(DataType::Liquidation),
+            first_poll: u32::try_from(plan.connections.len()).unwrap_or(u32::MAX),
             plan,
         })
     }
@@ -96,7 +102,7 @@ pub(crate) struct Market {
 impl Market {
     /// Reads `st`: 1 is USD-M, 2 is COIN-M, whose symbols and units are others.
     pub(crate) fn kind(&mut self, cursor: &mut Cursor<'_>) -> Scan<()> {
-        self.other_market = cursor.unsigned("`st`")? != 1;
+        self.other_market |= cursor.unsigned("`st`")? != 1;
         Ok(())
     }
 
@@ -118,13 +124,9 @@ pub(crate) struct Members<'c, 'a> {
 }
 
 impl Binance {
-    fn frame(&self, output: &mut Output, frame: Frame<'_>) -> Scan<()> {
-        if frame.source >= self.first_snapshot {
-            let resync = (frame.source - self.first_snapshot) as usize;
-            let Some(instrument) = self.snapshots.get(resync) else {
-                return Cursor::new(frame.bytes).fault("a source number of the plan");
-            };
-            return self.snapshot(output, frame, *instrument);
+    fn frame(&mut self, output: &mut Output, frame: Frame<'_>) -> Scan<()> {
+        if frame.source >= self.first_poll {
+            return self.answer(output, frame);
         }
         let mut cursor = Cursor::new(frame.bytes);
         if cursor.literal(b"{\"stream\":")
@@ -142,6 +144,17 @@ impl Binance {
             return cursor.end();
         }
         self.any_frame(output, frame)
+    }
+
+    /// An answer of a poll or a resync.
+    #[inline(never)]
+    fn answer(&mut self, output: &mut Output, frame: Frame<'_>) -> Scan<()> {
+        let poll = (frame.source - self.first_poll) as usize;
+        match poll.checked_sub(self.plan.polls.len()).map(|resync| self.plan.resyncs.get(resync)) {
+            None => self.polled(output, frame, poll),
+            Some(Some(resync)) => self.snapshot(output, frame, resync.instrument),
+            Some(None) => Cursor::new(frame.bytes).fault("a source number of the plan"),
+        }
     }
 
     /// A frame that does not begin as a combined stream's usually does.
@@ -188,6 +201,9 @@ impl Binance {
         if self.trades && cursor.literal(b"{\"e\":\"trade\",") {
             return self.trade(output, Members { cursor, named: Some(()) }, TradeKind::Single);
         }
+        if self.funding && cursor.literal(b"{\"e\":\"markPriceUpdate\",") {
+            return self.mark_price(output, Members { cursor, named: Some(()) });
+        }
         self.any_event(output, cursor, stream)
     }
 
@@ -213,7 +229,11 @@ impl Binance {
             "depthUpdate" if self.books => return self.depth_event(output, members, stream),
             "trade" if self.trades => return self.trade(output, members, TradeKind::Single),
             "aggTrade" if self.trades => return self.trade(output, members, TradeKind::Aggregate),
-            "depthUpdate" | "trade" | "aggTrade" => output.ignored(Ignored::OtherDataType),
+            "markPriceUpdate" if self.funding => return self.mark_price(output, members),
+            "forceOrder" if self.liquidations => return self.force_order(output, members),
+            "depthUpdate" | "trade" | "aggTrade" | "markPriceUpdate" | "forceOrder" => {
+                output.ignored(Ignored::OtherDataType)
+            }
             "serverShutdown" => output.note(Remark::Closing("the venue announced a shutdown".to_owned())),
             name if stream::not_needed_event(name) => output.ignored(Ignored::NotNeeded),
             _ => output.ignored(Ignored::UnknownKind),

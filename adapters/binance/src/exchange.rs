@@ -40,51 +40,90 @@ pub(crate) fn describe() -> Description {
         venues: vec![
             venue(
                 Exchange::Spot,
-                &[MarketType::Spot],
-                SequenceRule::Contiguous,
                 [("ws", "wss://stream.binance.com:9443"), ("rest", "https://api.binance.com")],
             ),
             venue(
                 Exchange::UsdM,
-                &[MarketType::Perpetual, MarketType::Futures],
-                SequenceRule::Chained,
                 [("ws", "wss://fstream.binance.com"), ("rest", "https://fapi.binance.com")],
             ),
         ],
     }
 }
 
-fn venue(
-    exchange: Exchange,
-    markets: &[MarketType],
-    sequence: SequenceRule,
-    endpoints: [(&str, &str); 2],
-) -> Venue {
-    let trade = Capability {
-        data_type: DataType::Trade,
+fn venue(exchange: Exchange, endpoints: [(&str, &str); 2]) -> Venue {
+    let endpoint =
+        |(name, url): (&str, &str)| Endpoint { name: name.to_owned(), default_url: url.to_owned() };
+    Venue {
+        exchange: exchange.id().to_owned(),
+        market_types: match exchange {
+            Exchange::Spot => vec![MarketType::Spot],
+            Exchange::UsdM => vec![MarketType::Perpetual, MarketType::Futures],
+        },
+        capabilities: capabilities(exchange),
+        endpoints: endpoints.into_iter().map(endpoint).collect(),
+    }
+}
+
+/// What the exchange id offers, and of which markets.
+pub(crate) fn capabilities(exchange: Exchange) -> Vec<Capability> {
+    match exchange {
+        Exchange::Spot => {
+            let spot = pushed(DataType::Trade, &[MarketType::Spot]);
+            vec![trade(&spot), orderbook(exchange, &spot)]
+        }
+        Exchange::UsdM => {
+            let every = pushed(DataType::Trade, &[MarketType::Perpetual, MarketType::Futures]);
+            let funding = pushed(DataType::FundingRate, &[MarketType::Perpetual]);
+            let polled = |data_type, like: &Capability| Capability {
+                data_type,
+                delivery: Delivery::Poll,
+                ..like.clone()
+            };
+            vec![
+                trade(&every),
+                orderbook(exchange, &every),
+                polled(DataType::OpenInterest, &every),
+                Capability {
+                    data_type: DataType::Liquidation,
+                    completeness: Completeness::LowerBound,
+                    ..every.clone()
+                },
+                polled(DataType::LsrTopPosition, &funding),
+                polled(DataType::LsrAllAccount, &funding),
+                funding,
+            ]
+        }
+    }
+}
+
+/// A data type that the venue pushes, complete, without sequence or book.
+fn pushed(data_type: DataType, markets: &[MarketType]) -> Capability {
+    Capability {
+        data_type,
         market_types: markets.to_vec(),
         delivery: Delivery::Push,
         sequence: SequenceRule::Unnumbered,
         checksum: ChecksumRule::Unchecked,
         snapshot: SnapshotSource::NotApplicable,
-        contiguous_trade_ids: true,
+        contiguous_trade_ids: false,
         completeness: Completeness::Complete,
         max_depth: 0,
-    };
-    let orderbook = Capability {
+    }
+}
+
+fn trade(like: &Capability) -> Capability {
+    Capability { data_type: DataType::Trade, contiguous_trade_ids: true, ..like.clone() }
+}
+
+fn orderbook(exchange: Exchange, like: &Capability) -> Capability {
+    Capability {
         data_type: DataType::Orderbook,
-        sequence,
+        sequence: match exchange {
+            Exchange::Spot => SequenceRule::Contiguous,
+            Exchange::UsdM => SequenceRule::Chained,
+        },
         snapshot: SnapshotSource::Request,
-        contiguous_trade_ids: false,
         max_depth: exchange.max_depth(),
-        ..trade.clone()
-    };
-    let endpoint =
-        |(name, url): (&str, &str)| Endpoint { name: name.to_owned(), default_url: url.to_owned() };
-    Venue {
-        exchange: exchange.id().to_owned(),
-        market_types: markets.to_vec(),
-        capabilities: vec![trade, orderbook],
-        endpoints: endpoints.into_iter().map(endpoint).collect(),
+        ..like.clone()
     }
 }

@@ -1,5 +1,5 @@
 //! Adapter for Binance spot (`binance_spot`) and Binance USD-M futures (`binance_derivatives`): trades and
-//! order books.
+//! order books; of the futures also funding rates, open interest, liquidations and long/short ratios.
 //!
 //! `VENUE.md` beside this crate names the source of every rule of the venue that the code follows.
 
@@ -8,8 +8,12 @@ mod book;
 mod control;
 mod exchange;
 mod exchange_info;
+mod funding;
 mod instruments;
+mod liquidation;
 mod plan;
+mod polled;
+mod polls;
 mod sides;
 mod snapshot;
 mod stream;

@@ -1,10 +1,12 @@
 //! What the edge has to open, send and ask for. Limits are the venue's; `VENUE.md` says where each is from.
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, capabilities};
+use crate::polls;
 use crate::stream::{self, Route};
 use marketprism_adapter_sdk::{
-    Budget, Charge, Connection, DataStream, DataType, Endpoints, Feed, Heartbeat, Instrument, Method, Plan,
-    Refusal, Request, Resync, ResyncAction, log, refusal,
+    Budget, Charge, Connection, DataStream, DataType, Delivery, Endpoints, Feed, Heartbeat, Instrument,
+    MarketType, Method, Plan, Refusal, Request, Resync, ResyncAction, data_type_name, log, market_type_name,
+    refusal,
 };
 
 /// The venue allows 1024 on one connection and asks for fewer.
@@ -19,7 +21,11 @@ struct Stream {
     name: String,
     data_type: DataType,
     instrument: u32,
+    market_type: MarketType,
 }
+
+/// A data type with the instruments that have it.
+type Wanted<'a> = (DataType, Vec<(u32, &'a Instrument)>);
 
 pub(crate) fn plan(
     exchange: Exchange,
@@ -27,6 +33,47 @@ pub(crate) fn plan(
     endpoints: &Endpoints,
     instruments: &[Instrument],
 ) -> Result<Plan, Refusal> {
+    let active = active(exchange, feed, instruments)?;
+    let (mut pushed, mut polled): (Vec<Wanted<'_>>, Vec<Wanted<'_>>) = (Vec::new(), Vec::new());
+    for capability in capabilities(exchange) {
+        let data_type = capability.data_type;
+        if !feed.data_types.contains(&data_type) {
+            continue;
+        }
+        let offered = |instrument: &Instrument| capability.market_types.contains(&instrument.market_type);
+        let having: Vec<(u32, &Instrument)> =
+            active.iter().filter(|(_, instrument)| offered(instrument)).copied().collect();
+        if having.is_empty() {
+            let markets: Vec<&str> =
+                capability.market_types.iter().map(|market_type| market_type_name(*market_type)).collect();
+            let allowed = format!("with instruments of the market type {}", markets.join(" or "));
+            return Err(refusal("data_types", data_type_name(data_type), allowed));
+        }
+        let kind = if capability.delivery == Delivery::Push { &mut pushed } else { &mut polled };
+        kind.push((data_type, having));
+    }
+    // Funding is pushed, and read with a list that is polled.
+    polled.extend(pushed.iter().filter(|(data_type, _)| *data_type == DataType::FundingRate).cloned());
+    let books = feed.data_types.contains(&DataType::Orderbook);
+    let resyncs = active.iter().filter(|_| books).map(|(index, instrument)| Resync {
+        instrument: *index,
+        action: ResyncAction::Request(depth_request(exchange, instrument, feed.depth, endpoints.url("rest"))),
+        depth_limit: None,
+    });
+    Ok(Plan {
+        connections: connections(exchange, &pushed, endpoints.url("ws"))?,
+        polls: polls::polls(exchange, &polled, endpoints.url("rest")),
+        resyncs: resyncs.collect(),
+        budgets: budgets(exchange),
+    })
+}
+
+/// The instruments to subscribe to, each with its number.
+fn active<'a>(
+    exchange: Exchange,
+    feed: &Feed,
+    instruments: &'a [Instrument],
+) -> Result<Vec<(u32, &'a Instrument)>, Refusal> {
     let active: Vec<(u32, &Instrument)> = (0u32..)
         .zip(instruments)
         // Of "every instrument", those that do not trade would only be silent; one that was named is
@@ -43,20 +90,23 @@ pub(crate) fn plan(
             exchange.id()
         ));
     }
+    Ok(active)
+}
+
+/// The connections of each path, as many as its streams need.
+fn connections(exchange: Exchange, pushed: &[Wanted<'_>], ws: &str) -> Result<Vec<Connection>, Refusal> {
     let mut routes: Vec<(Route, Vec<Stream>)> = Vec::new();
-    for data_type in [DataType::Orderbook, DataType::Trade] {
-        if !feed.data_types.contains(&data_type) {
-            continue;
-        }
+    for (data_type, instruments) in pushed {
         let served =
-            stream::kind(exchange, data_type).and_then(|kind| Some((kind, stream::route(exchange, kind)?)));
+            stream::kind(exchange, *data_type).and_then(|kind| Some((kind, stream::route(exchange, kind)?)));
         let Some((kind, route)) = served else {
-            return Err(refusal("data_types", format!("{data_type:?}"), "a data type with a known stream"));
+            return Err(refusal("data_types", data_type_name(*data_type), "a data type with a known stream"));
         };
-        let streams = active.iter().map(|(index, instrument)| Stream {
+        let streams = instruments.iter().map(|(index, instrument)| Stream {
             name: format!("{}@{kind}", instrument.venue_symbol.to_ascii_lowercase()),
-            data_type,
+            data_type: *data_type,
             instrument: *index,
+            market_type: instrument.market_type,
         });
         match routes.iter_mut().find(|(known, _)| *known == route) {
             Some((_, known)) => known.extend(streams),
@@ -66,16 +116,10 @@ pub(crate) fn plan(
     let mut connections = Vec::new();
     for (route, streams) in &routes {
         for (number, part) in (1u32..).zip(streams.chunks(STREAMS_PER_CONNECTION)) {
-            connections.push(connection(exchange, *route, number, part, endpoints.url("ws")));
+            connections.push(connection(exchange, *route, number, part, ws));
         }
     }
-    let books = feed.data_types.contains(&DataType::Orderbook);
-    let resyncs = active.iter().filter(|_| books).map(|(index, instrument)| Resync {
-        instrument: *index,
-        action: ResyncAction::Request(depth_request(exchange, instrument, feed.depth, endpoints.url("rest"))),
-        depth_limit: None,
-    });
-    Ok(Plan { connections, polls: Vec::new(), resyncs: resyncs.collect(), budgets: budgets(exchange) })
+    Ok(connections)
 }
 
 /// The request for the list of instruments.
@@ -85,7 +129,7 @@ pub(crate) fn exchange_info_request(exchange: Exchange, endpoints: &Endpoints) -
         Exchange::Spot => ("/api/v3/exchangeInfo?showPermissionSets=false", 20),
         Exchange::UsdM => ("/fapi/v1/exchangeInfo", 1),
     };
-    get(exchange, format!("{}{path}", endpoints.url("rest")), weight, 60_000)
+    get(format!("{}{path}", endpoints.url("rest")), charge(exchange, weight), 60_000)
 }
 
 /// The request for a book's snapshot: twice the published depth where the venue has it, so that levels which
@@ -103,12 +147,16 @@ fn depth_request(exchange: Exchange, instrument: &Instrument, depth: u32, rest: 
         Exchange::UsdM => "/fapi/v1/depth",
     };
     let symbol = percent_encoded(&instrument.venue_symbol);
-    get(exchange, format!("{rest}{path}?symbol={symbol}&limit={limit}"), weight, 10_000)
+    get(format!("{rest}{path}?symbol={symbol}&limit={limit}"), charge(exchange, weight), 10_000)
 }
 
-fn get(exchange: Exchange, url: String, weight: u32, timeout_ms: u32) -> Request {
-    let charges = vec![Charge { budget: weight_budget(exchange), units: weight }];
-    Request { method: Method::Get, url, headers: Vec::new(), body: None, charges, timeout_ms }
+pub(crate) fn get(url: String, charge: Charge, timeout_ms: u32) -> Request {
+    Request { method: Method::Get, url, headers: Vec::new(), body: None, charges: vec![charge], timeout_ms }
+}
+
+/// A cost in the venue's request weight.
+pub(crate) fn charge(exchange: Exchange, weight: u32) -> Charge {
+    Charge { budget: weight_budget(exchange), units: weight }
 }
 
 fn weight_budget(exchange: Exchange) -> String {
@@ -124,10 +172,14 @@ fn budgets(exchange: Exchange) -> Vec<Budget> {
         Exchange::Spot => 6000,
         Exchange::UsdM => 2400,
     };
-    vec![
+    let mut budgets = vec![
         Budget { name: weight_budget(exchange), units: weight, window_ms: 60_000 },
         Budget { name: connects_budget(exchange), units: 300, window_ms: 300_000 },
-    ]
+    ];
+    if exchange == Exchange::UsdM {
+        budgets.extend(polls::budgets());
+    }
+    budgets
 }
 
 fn connection(exchange: Exchange, route: Route, number: u32, streams: &[Stream], ws: &str) -> Connection {
@@ -162,19 +214,22 @@ fn data_stream(exchange: Exchange, stream: &Stream, index: u32) -> DataStream {
     DataStream {
         data_type: stream.data_type,
         instrument: Some(stream.instrument),
-        expected_silence_ms: expected_silence_ms(exchange, stream.data_type),
+        expected_silence_ms: expected_silence_ms(exchange, stream.data_type, stream.market_type),
         resubscribe: vec![message("UNSUBSCRIBE", alone, id), message("SUBSCRIBE", alone, id + 1)],
     }
 }
 
 /// Even quiet pairs change their book within seconds (19 s was the longest pause in a recording of a thin
-/// spot pair, 2 s on USD-M). A pair without trades for hours is normal on spot; on USD-M ten minutes are a
-/// sign of a stream on a path that does not serve it, and asking again costs two messages.
-fn expected_silence_ms(exchange: Exchange, data_type: DataType) -> u32 {
-    match (exchange, data_type) {
-        (Exchange::Spot, DataType::Orderbook) => 60_000,
-        (Exchange::UsdM, DataType::Orderbook) => 30_000,
-        (Exchange::UsdM, DataType::Trade) => 600_000,
+/// spot pair, 2 s on USD-M). A pair without trades for hours is normal on spot; on a perpetual ten minutes
+/// are a sign of a stream on a path that does not serve it, on a dated contract an hour, and asking again
+/// costs two messages. Mark prices come every second. Liquidations may not come for days.
+fn expected_silence_ms(exchange: Exchange, data_type: DataType, market_type: MarketType) -> u32 {
+    match (exchange, data_type, market_type) {
+        (Exchange::Spot, DataType::Orderbook, _) => 60_000,
+        (Exchange::UsdM, DataType::Orderbook, _) => 30_000,
+        (Exchange::UsdM, DataType::Trade, MarketType::Perpetual) => 600_000,
+        (Exchange::UsdM, DataType::Trade, _) => 3_600_000,
+        (Exchange::UsdM, DataType::FundingRate, _) => 15_000,
         _ => 0,
     }
 }
@@ -189,7 +244,7 @@ fn json_text(text: &str) -> String {
 }
 
 /// Symbols may hold letters beyond ASCII.
-fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -33,6 +33,8 @@ pub(crate) fn kind(exchange: Exchange, data_type: DataType) -> Option<&'static s
         (Exchange::Spot, DataType::Trade) => Some("trade"),
         (Exchange::UsdM, DataType::Trade) => Some("aggTrade"),
         (_, DataType::Orderbook) => Some("depth@100ms"),
+        (Exchange::UsdM, DataType::FundingRate) => Some("markPrice@1s"),
+        (Exchange::UsdM, DataType::Liquidation) => Some("forceOrder"),
         _ => None,
     }
 }
@@ -72,7 +74,8 @@ pub(crate) fn content(name: &[u8]) -> Content {
     }
 }
 
-/// Beginnings of the kinds that the venue documents and no data type of this adapter needs.
+/// Beginnings of the kinds that the venue documents, for messages that do not name themselves as an event
+/// which this adapter reads.
 const NOT_NEEDED: [&str; 18] = [
     "depth",
     "rpiDepth",
@@ -96,7 +99,7 @@ const NOT_NEEDED: [&str; 18] = [
 
 /// Event names (`e`) of messages that no data type of this adapter needs.
 pub(crate) fn not_needed_event(event: &str) -> bool {
-    const KNOWN: [&str; 20] = [
+    const KNOWN: [&str; 18] = [
         "bookTicker",
         "kline",
         "continuous_kline",
@@ -105,8 +108,6 @@ pub(crate) fn not_needed_event(event: &str) -> bool {
         "1hTicker",
         "4hTicker",
         "1dTicker",
-        "markPriceUpdate",
-        "forceOrder",
         "avgPrice",
         "referencePrice",
         "blockTrade",
@@ -162,7 +163,10 @@ mod tests {
         assert_eq!(path(Exchange::Spot, DataType::Orderbook), "/stream");
         assert_eq!(path(Exchange::UsdM, DataType::Trade), "/market/stream");
         assert_eq!(path(Exchange::UsdM, DataType::Orderbook), "/public/stream");
+        assert_eq!(path(Exchange::UsdM, DataType::FundingRate), "/market/stream");
+        assert_eq!(path(Exchange::UsdM, DataType::Liquidation), "/market/stream");
         assert_eq!(route(Exchange::UsdM, "trade"), None);
+        assert_eq!(kind(Exchange::UsdM, DataType::OpenInterest), None);
         assert_eq!(kind(Exchange::Spot, DataType::FundingRate), None);
     }
 }

@@ -1,11 +1,10 @@
-//! What the adapter refuses, and what its plan asks of the edge.
+//! What the adapter refuses, and what it makes of frames outside its feed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_sdk::testkit::{self, Session};
 use marketprism_adapter_sdk::{
-    Adapter, Answer, DataType, Endpoint, Feed, Ignored, MarketType, Payload, Plan, Refusal, Remark,
-    ResyncAction, log,
+    Adapter, Answer, DataType, Endpoint, Feed, Ignored, MarketType, Payload, Refusal, Remark, log,
 };
 use std::path::Path;
 
@@ -43,10 +42,16 @@ fn feeds_that_cannot_be_served_are_refused() {
     let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
     assert_eq!(refused(&|feed| feed.exchange = "binance".to_owned()), pair("exchange", "binance"));
     assert_eq!(refused(&|feed| feed.data_types.clear()), pair("data_types", "[]"));
-    assert_eq!(
-        refused(&|feed| feed.data_types.push(DataType::FundingRate)),
-        pair("data_types", "funding_rate")
-    );
+    for (data_type, name) in [
+        (DataType::FundingRate, "funding_rate"),
+        (DataType::OpenInterest, "open_interest"),
+        (DataType::Liquidation, "liquidation"),
+        (DataType::LsrTopPosition, "lsr_top_position"),
+        (DataType::LsrAllAccount, "lsr_all_account"),
+        (DataType::VolatilityIndex, "volatility_index"),
+    ] {
+        assert_eq!(refused(&|feed| feed.data_types.push(data_type)), pair("data_types", name));
+    }
     assert_eq!(refused(&|feed| feed.market_types.push(MarketType::Options)), pair("market_types", "options"));
     assert_eq!(refused(&|feed| feed.depth = 5001), pair("depth", "5001"));
     assert_eq!(refused(&|feed| feed.depth = 0), pair("depth", "0"));
@@ -56,6 +61,9 @@ fn feeds_that_cannot_be_served_are_refused() {
         refused(&|feed| feed.endpoints.push(endpoint("ws", "x:9443"))),
         pair("endpoints.ws", "x:9443")
     );
+    let mut volatility = feed("binance_derivatives", &["BTC-USDT"]);
+    volatility.data_types = vec![DataType::VolatilityIndex];
+    assert_eq!(Binance::instrument_requests(&volatility, &[]).unwrap_err().value, "volatility_index");
     let mut trades_only = feed("binance_derivatives", &["BTC-USDT"]);
     (trades_only.data_types, trades_only.depth) = (vec![DataType::Trade], 0);
     assert!(Binance::instrument_requests(&trades_only, &[]).is_ok(), "depth is for books");
@@ -99,75 +107,6 @@ fn symbols_come_from_the_list_or_are_refused() {
     }
 }
 
-// Goal: the plan keeps the venue's limits and paths. Method: a feed of 450 instruments, and one of each
-// exchange.
-#[test]
-fn plans_keep_the_venues_limits() {
-    let mut spot = feed("binance_spot", &[]);
-    spot.depth = 400;
-    let one = open(&spot).instruments[0].clone();
-    let many = (0..450).map(|number| {
-        let (symbol, venue_symbol) = (format!("A{number}-USDT"), format!("A{number}USDT"));
-        marketprism_adapter_sdk::Instrument { symbol, venue_symbol, trading: true, ..one.clone() }
-    });
-    let plan = Binance::load(spot.clone(), many.collect()).unwrap().plan().unwrap();
-    let sizes: Vec<usize> = plan.connections.iter().map(|connection| connection.streams.len()).collect();
-    assert_eq!(sizes, [200, 200, 200, 200, 100]);
-    for connection in &plan.connections {
-        assert_eq!(connection.url, "wss://stream.binance.com:9443/stream");
-        assert!(connection.messages_max < 5 && connection.max_age_ms < 24 * 3_600_000);
-        assert!(
-            connection
-                .on_open
-                .iter()
-                .all(|message| message.len() < 4096 && message.matches('@').count() <= 200)
-        );
-    }
-    let names: std::collections::BTreeSet<&str> =
-        plan.connections.iter().map(|connection| connection.name.as_str()).collect();
-    assert_eq!(names.len(), 5, "connection names are unique");
-    assert_eq!(snapshot_limit(&plan), ("limit=1000".to_owned(), 50));
-    let mut futures = feed("binance_derivatives", &["BTC-USDT"]);
-    futures.endpoints = vec![Endpoint {
-        name: "ws".to_owned(),
-        default_url: "ws://127.0.0.1:9000/binance_derivatives/".to_owned(),
-    }];
-    let plan = open(&futures).plan;
-    let urls: Vec<&str> = plan.connections.iter().map(|connection| connection.url.as_str()).collect();
-    let base = "ws://127.0.0.1:9000/binance_derivatives";
-    assert_eq!(urls, [format!("{base}/public/stream"), format!("{base}/market/stream")]);
-    assert!(plan.connections[1].on_open[0].contains("btcusdt@aggTrade"));
-}
-
-// Goal: a snapshot costs no more weight than the depth needs. Method: depths around the venue's tiers.
-#[test]
-fn snapshots_are_as_deep_as_needed() {
-    let limit = |exchange: &str, depth: u32| {
-        let mut feed = feed(exchange, &["BTC-USDT"]);
-        feed.depth = depth;
-        snapshot_limit(&open(&feed).plan)
-    };
-    for (depth, expected, weight) in [
-        (20, "limit=100", 5),
-        (50, "limit=100", 5),
-        (51, "limit=500", 25),
-        (1000, "limit=1000", 50),
-        (1001, "limit=5000", 250),
-    ] {
-        assert_eq!(limit("binance_spot", depth), (expected.to_owned(), weight), "depth {depth}");
-    }
-    for (depth, expected, weight) in
-        [(20, "limit=50", 2), (50, "limit=100", 5), (250, "limit=500", 10), (1000, "limit=1000", 20)]
-    {
-        assert_eq!(limit("binance_derivatives", depth), (expected.to_owned(), weight), "depth {depth}");
-    }
-}
-
-fn snapshot_limit(plan: &Plan) -> (String, u32) {
-    let ResyncAction::Request(request) = &plan.resyncs[0].action else { panic!("a resync without request") };
-    (request.url.rsplit('&').next().unwrap().to_owned(), request.charges[0].units)
-}
-
 // Goal: what the feed does not ask for is ignored by its own reason, and an instrument keeps its number.
 // Method: a feed of trades of one symbol against frames of trades and books of two.
 #[test]
@@ -193,4 +132,41 @@ fn frames_outside_the_feed_are_ignored_by_reason() {
     );
     let stray = testkit::OwnedFrame { bytes: b"{}".to_vec(), source: 99, at: 0 };
     assert!(matches!(session.normalize(&[stray], 1).notes[0].remark, Remark::Malformed(_)));
+}
+
+// Goal: an interval is never assumed: absent until the list has come, then the list's or 8 hours. Method: a
+// mark price before and after the list, in one batch and in two, and an instance that starts anew.
+#[test]
+fn funding_intervals_come_from_the_venues_list() {
+    let feed = feed("binance_derivatives", &["1000PEPE-USDT", "BTC-USDT"]);
+    let price = |symbol: &str| {
+        let text = format!(
+            r#"{{"e":"markPriceUpdate","E":1,"s":"{symbol}","p":"1","i":"1","r":"0.0001","T":28800000,"st":1}}"#
+        );
+        testkit::OwnedFrame { bytes: text.into_bytes(), source: 0, at: 0 }
+    };
+    let plan = open(&feed).plan;
+    let reference: Vec<usize> = (0..plan.polls.len()).filter(|at| plan.polls[*at].reference).collect();
+    let [list] = reference[..] else { panic!("one list for all symbols: {reference:?}") };
+    assert_eq!((plan.polls[list].instrument, plan.polls[list].period_ms), (None, 3_600_000));
+    assert!(plan.polls[list].request.url.ends_with("/fapi/v1/fundingInfo"));
+    let list = testkit::OwnedFrame {
+        bytes: br#"[{"symbol":"1000PEPEUSDT","fundingIntervalHours":4}]"#.to_vec(),
+        source: (plan.connections.len() + list) as u32,
+        at: 0,
+    };
+    let frames = [price("BTCUSDT"), list, price("BTCUSDT"), price("1000PEPEUSDT")];
+    for batch_size in [1, 4] {
+        let normalized = open(&feed).normalize(&frames, batch_size);
+        let hours: Vec<Option<u32>> = normalized
+            .events
+            .iter()
+            .map(|event| match &event.payload {
+                Payload::FundingRate(rate) => rate.interval_hours,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(hours, [None, Some(8), Some(4)]);
+        assert_eq!(normalized.notes[0].remark, Remark::Ignored(Ignored::Reference));
+    }
 }

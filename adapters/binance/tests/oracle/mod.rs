@@ -1,6 +1,8 @@
 //! What a frame means, calculated apart from the adapter: a JSON library's values, and text arithmetic for
 //! numbers.
 
+mod polled;
+
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Record, Session};
 use serde_json::{Value, json};
@@ -25,33 +27,64 @@ pub fn session(exchange: &str, records: &[Record]) -> Session<Binance> {
     Session::open(&testkit::whole_feed::<Binance>(exchange).unwrap(), records).unwrap()
 }
 
+/// The hand-made frames of these cases of USD-M, without those of the list of funding intervals; one of its
+/// answers has been given to the adapter.
+pub fn made(cases: &[&str]) -> (Session<Binance>, Value, Vec<OwnedFrame>) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("frames");
+    let read = |case: &str| testkit::read(&folder.join(format!("binance_derivatives.{case}.jsonl"))).unwrap();
+    let mut session = session("binance_derivatives", &read("instruments"));
+    let mut frames: Vec<OwnedFrame> = cases.iter().flat_map(|case| session.frames(&read(case))).collect();
+    let list = session.plan.polls.iter().position(|poll| poll.reference).unwrap();
+    let source = (session.plan.connections.len() + list) as u32;
+    let intervals = json!([{"symbol": "1000PEPEUSDT", "fundingIntervalHours": 4}]);
+    let answer = OwnedFrame { bytes: intervals.to_string().into_bytes(), source, at: 0 };
+    session.normalize(&[answer], 1);
+    frames.retain(|frame| frame.source != source);
+    (session, intervals, frames)
+}
+
 /// Golden lines of the adapter for these frames.
 pub fn adapter_lines(session: &mut Session<Binance>, frames: &[OwnedFrame]) -> Vec<Value> {
     let normalized = session.normalize(frames, 16);
     testkit::lines(&normalized, &session.instruments)
 }
 
-/// The event that a frame holds, as a golden line without its frame number; none when it holds no event.
-pub fn event(session: &Session<Binance>, frame: &OwnedFrame) -> Option<Value> {
-    let whole: Value = serde_json::from_slice(&frame.bytes).ok()?;
-    let connections = session.plan.connections.len() as u32;
-    if frame.source >= connections {
-        let resync = &session.plan.resyncs[(frame.source - connections) as usize];
-        return book(session, &whole, resync.instrument, "snapshot");
+/// The events that a frame holds, as golden lines without their frame number. `intervals` is the newest
+/// answer of the venue's list of funding intervals.
+pub fn events(session: &Session<Binance>, intervals: Option<&Value>, frame: &OwnedFrame) -> Vec<Value> {
+    let Ok(whole) = serde_json::from_slice::<Value>(&frame.bytes) else { return Vec::new() };
+    let plan = &session.plan;
+    let Some(answer) = (frame.source as usize).checked_sub(plan.connections.len()) else {
+        return pushed(session, intervals, &whole).into_iter().collect();
+    };
+    match plan.polls.get(answer) {
+        Some(poll) => polled::events(session, poll, &whole).unwrap_or_default(),
+        None => {
+            let resync = &plan.resyncs[answer - plan.polls.len()];
+            book(session, &whole, resync.instrument, "snapshot").into_iter().collect()
+        }
     }
+}
+
+fn pushed(session: &Session<Binance>, intervals: Option<&Value>, whole: &Value) -> Option<Value> {
     let wrapped = whole.get("stream").is_some() && whole.get("data").is_some();
-    let data = if wrapped { &whole["data"] } else { &whole };
-    let symbol = data.get("s")?.as_str()?;
+    let data = if wrapped { &whole["data"] } else { whole };
+    let order = &data["o"];
+    let kind = data.get("e")?.as_str()?;
+    let named = if kind == "forceOrder" { order } else { data };
+    let symbol = named.get("s")?.as_str()?;
     let instrument = session.instruments.iter().position(|known| known.venue_symbol == symbol)? as u32;
-    if data.get("st").is_some_and(|market| market != 1) {
+    if [data, order].iter().any(|part| part.get("st").is_some_and(|market| *market != 1)) {
         return None;
     }
-    match data.get("e")?.as_str()? {
+    match kind {
         "depthUpdate" if !wrapped || is_diff(whole["stream"].as_str()?) => {
             book(session, data, instrument, "delta")
         }
         "trade" => trade(session, data, instrument, "t"),
         "aggTrade" => trade(session, data, instrument, "a"),
+        "markPriceUpdate" => polled::funding(session, data, instrument, intervals),
+        "forceOrder" => polled::liquidation(session, order, instrument),
         _ => None,
     }
 }
@@ -99,18 +132,18 @@ pub fn comparable(line: &Value) -> Value {
     line
 }
 
-fn name(session: &Session<Binance>, instrument: u32) -> String {
+pub fn name(session: &Session<Binance>, instrument: u32) -> String {
     let instrument = &session.instruments[instrument as usize];
     format!("{} {}", marketprism_adapter_sdk::market_type_name(instrument.market_type), instrument.symbol)
 }
 
-fn micros(time: &Value) -> Option<u64> {
+pub fn micros(time: &Value) -> Option<u64> {
     let time = time.as_u64()?;
     if time.to_string().len() >= 15 { Some(time) } else { Some(time * 1000) }
 }
 
 /// The text without the zeros that mean nothing.
-fn plain(number: &Value) -> Option<String> {
+pub fn plain(number: &Value) -> Option<String> {
     let text = match number {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
