@@ -4,8 +4,7 @@
 use crate::exchange::Exchange;
 use crate::exchange_info::{Listed, each_symbol};
 use marketprism_adapter_sdk::symbol::{self, Expiry};
-use marketprism_adapter_sdk::{Answer, Fault, Feed, Instrument, MarketType, Refusal, closest, log, refusal};
-use std::collections::BTreeSet;
+use marketprism_adapter_sdk::{Answer, Feed, Instrument, MarketType, Refusal, refusal, select};
 
 /// Where the venue says nothing of decimal places: its own default of asset precision.
 const PLACES_DEFAULT: u8 = 8;
@@ -22,57 +21,10 @@ pub(crate) fn instruments(
             "the answer of exchangeInfo, and no other",
         ));
     };
-    let wanted: BTreeSet<&str> = feed.symbols.iter().map(String::as_str).collect();
-    let mut chosen: Vec<Instrument> = Vec::new();
-    each_symbol(&answer.body, |listed| {
-        if let Some(instrument) = instrument(exchange, &listed)
-            && (feed.market_types.is_empty() || feed.market_types.contains(&instrument.market_type))
-            && (wanted.is_empty() || wanted.contains(instrument.symbol.as_str()))
-        {
-            chosen.push(instrument);
-        }
-    })
-    .map_err(unreadable)?;
-    // A fixed order, whatever order the venue lists them in; of two with one normalized name, the one that
-    // trades comes first.
-    chosen.sort_by(|one, other| order(one).cmp(&order(other)));
-    chosen.dedup_by(|later, kept| {
-        let same = later.symbol == kept.symbol && later.market_type == kept.market_type;
-        if same {
-            log::warn(&format!(
-                "{} left out: {} is {} already",
-                later.venue_symbol, kept.venue_symbol, kept.symbol
-            ));
-        }
-        same
-    });
-    let missing: Vec<&str> = wanted
-        .iter()
-        .filter(|symbol| !chosen.iter().any(|found| found.symbol == **symbol))
-        .copied()
-        .collect();
-    if !missing.is_empty() {
-        return Err(unknown(exchange, feed, &missing, &answer.body));
-    }
-    if chosen.is_empty() {
-        return Err(refusal(
-            "market_types",
-            "none of these instruments",
-            format!("what {} lists", exchange.id()),
-        ));
-    }
-    for instrument in chosen.iter().filter(|instrument| !instrument.trading && !wanted.is_empty()) {
-        log::warn(&format!("{} is listed but not trading now", instrument.symbol));
-    }
-    Ok(chosen)
-}
-
-fn order(instrument: &Instrument) -> (&str, u8, bool, &str) {
-    (&instrument.symbol, instrument.market_type as u8, !instrument.trading, &instrument.venue_symbol)
-}
-
-fn unreadable(fault: Fault) -> Refusal {
-    refusal("exchangeInfo", format!("byte {}", fault.at), fault.what)
+    let mut listed = Vec::new();
+    each_symbol(&answer.body, |symbol| listed.extend(instrument(exchange, &symbol)))
+        .map_err(|fault| refusal("exchangeInfo", format!("byte {}", fault.at), fault.what))?;
+    select(feed, listed)
 }
 
 /// None for what the adapter cannot serve: contract types of an unknown kind.
@@ -121,29 +73,4 @@ fn contract_market(contract_type: &str) -> Option<MarketType> {
 fn expiry(listed: &Listed<'_>) -> Option<Expiry> {
     let written = listed.symbol.rsplit_once('_').and_then(|(_, day)| Expiry::from_digits(day));
     written.or_else(|| Expiry::from_millis(listed.delivery_date?))
-}
-
-fn unknown(exchange: Exchange, feed: &Feed, missing: &[&str], body: &[u8]) -> Refusal {
-    let mut listed = Vec::new();
-    let read = each_symbol(body, |symbol| {
-        if let Some(instrument) = instrument(exchange, &symbol)
-            && (feed.market_types.is_empty() || feed.market_types.contains(&instrument.market_type))
-        {
-            listed.push(instrument.symbol);
-        }
-    });
-    if let Err(fault) = read {
-        return unreadable(fault);
-    }
-    let mut near: Vec<&str> = Vec::new();
-    for symbol in missing {
-        near.extend(closest(symbol, listed.iter().map(String::as_str)));
-    }
-    near.dedup();
-    let allowed = if near.is_empty() {
-        format!("symbols such as BTC-USDT of the {} instruments that {} lists", listed.len(), exchange.id())
-    } else {
-        format!("an instrument that {} lists, such as {}", exchange.id(), near.join(", "))
-    };
-    refusal("symbols", missing.join(", "), allowed)
 }

@@ -5,7 +5,7 @@ use crate::polls;
 use crate::stream::{self, Route};
 use marketprism_adapter_sdk::{
     Budget, Charge, Connection, DataStream, DataType, Delivery, Endpoints, Feed, Heartbeat, Instrument,
-    MarketType, Method, Plan, Refusal, Request, Resync, ResyncAction, data_type_name, log, market_type_name,
+    MarketType, Method, Plan, Refusal, Request, Resync, ResyncAction, data_type_name, market_type_name,
     refusal,
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn plan(
     endpoints: &Endpoints,
     instruments: &[Instrument],
 ) -> Result<Plan, Refusal> {
-    let active = active(exchange, feed, instruments)?;
+    let numbered: Vec<(u32, &Instrument)> = (0u32..).zip(instruments).collect();
     let (mut pushed, mut polled): (Vec<Wanted<'_>>, Vec<Wanted<'_>>) = (Vec::new(), Vec::new());
     for capability in capabilities(exchange) {
         let data_type = capability.data_type;
@@ -42,7 +42,7 @@ pub(crate) fn plan(
         }
         let offered = |instrument: &Instrument| capability.market_types.contains(&instrument.market_type);
         let having: Vec<(u32, &Instrument)> =
-            active.iter().filter(|(_, instrument)| offered(instrument)).copied().collect();
+            numbered.iter().filter(|(_, instrument)| offered(instrument)).copied().collect();
         if having.is_empty() {
             let markets: Vec<&str> =
                 capability.market_types.iter().map(|market_type| market_type_name(*market_type)).collect();
@@ -55,7 +55,7 @@ pub(crate) fn plan(
     // Funding is pushed, and read with a list that is polled.
     polled.extend(pushed.iter().filter(|(data_type, _)| *data_type == DataType::FundingRate).cloned());
     let books = feed.data_types.contains(&DataType::Orderbook);
-    let resyncs = active.iter().filter(|_| books).map(|(index, instrument)| Resync {
+    let resyncs = numbered.iter().filter(|_| books).map(|(index, instrument)| Resync {
         instrument: *index,
         action: ResyncAction::Request(depth_request(exchange, instrument, feed.depth, endpoints.url("rest"))),
         depth_limit: None,
@@ -66,31 +66,6 @@ pub(crate) fn plan(
         resyncs: resyncs.collect(),
         budgets: budgets(exchange),
     })
-}
-
-/// The instruments to subscribe to, each with its number.
-fn active<'a>(
-    exchange: Exchange,
-    feed: &Feed,
-    instruments: &'a [Instrument],
-) -> Result<Vec<(u32, &'a Instrument)>, Refusal> {
-    let active: Vec<(u32, &Instrument)> = (0u32..)
-        .zip(instruments)
-        // Of "every instrument", those that do not trade would only be silent; one that was named is
-        // subscribed in any case.
-        .filter(|(_, instrument)| instrument.trading || !feed.symbols.is_empty())
-        .collect();
-    if active.is_empty() {
-        return Err(refusal("instruments", "[]", "at least one instrument that trades"));
-    }
-    if active.len() < instruments.len() {
-        let resting = instruments.len() - active.len();
-        log::info(&format!(
-            "{resting} instruments of {} are not subscribed: they do not trade now",
-            exchange.id()
-        ));
-    }
-    Ok(active)
 }
 
 /// The connections of each path, as many as its streams need.

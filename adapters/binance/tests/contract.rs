@@ -87,7 +87,9 @@ fn symbols_come_from_the_list_or_are_refused() {
     assert!(log::captured()[0].1.contains("not trading"), "a symbol that was asked for but rests is told");
     let mut futures = feed("binance_derivatives", &[]);
     futures.market_types = vec![MarketType::Futures];
-    assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260327", "BTC-USDT-260626"]);
+    assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260327"], "one that is delivered only when named");
+    futures.symbols = vec!["BTC-USDT-260626".to_owned()];
+    assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260626"]);
     let refusal = instruments(&feed("binance_derivatives", &["BTC-USDT-260327", "ODD-USDT"])).unwrap_err();
     assert_eq!(refusal.value, "ODD-USDT", "a contract of unknown kind is not guessed");
     for body in [
