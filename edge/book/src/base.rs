@@ -1,8 +1,9 @@
 //! The levels of a book together with where it stands.
 
+use crate::checksum;
 use crate::ladder::Ladder;
 use crate::sequence::Position;
-use crate::settings::BookSettings;
+use crate::settings::{BookSettings, Checksum};
 use crate::update::{BookUpdate, UpdateError};
 
 /// A snapshot and what was applied to it.
@@ -29,11 +30,22 @@ impl Base {
         update: &BookUpdate<'_>,
         settings: &BookSettings,
     ) -> Result<(), UpdateError> {
-        self.ladder.apply(update, settings.levels_kept())?;
+        self.ladder.apply(update, settings)?;
         self.last_id = update.last_id;
         self.time_us = update.time_us;
         self.received_at_ns = update.received_at_ns;
         Ok(())
+    }
+
+    /// Compares the book with the checksum of the update that was just applied. Gives the venue's and ours where they differ.
+    pub(crate) fn differs(&self, update: &BookUpdate<'_>, settings: &BookSettings) -> Option<(i64, i64)> {
+        let (Checksum::Crc32Digits10 { price_scale, quantity_scale }, Some(theirs)) =
+            (settings.checksum, update.checksum)
+        else {
+            return None;
+        };
+        let ours = i64::from(checksum::crc32_digits(&self.ladder, price_scale, quantity_scale));
+        (ours != theirs).then_some((theirs, ours))
     }
 
     pub(crate) fn position(&self) -> Position {

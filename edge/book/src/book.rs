@@ -1,11 +1,11 @@
 //! The state machine of one order book.
 
 use crate::base::Base;
-use crate::outcome::{Action, Gap, Outcome, ResyncReason, State};
+use crate::outcome::{Action, Gap, GapCause, Outcome, ResyncReason, State};
 use crate::pending::Pending;
 use crate::refresh::{Progress, Refresh};
 use crate::sequence::{self, Verdict};
-use crate::settings::{BookSettings, SequenceRule, SnapshotSource};
+use crate::settings::{BookSettings, Checksum, SequenceRule, SnapshotSource};
 use crate::stats::BookStats;
 use crate::update::{BookUpdate, Change, UpdateError};
 use crate::view::BookView;
@@ -169,6 +169,7 @@ impl Book {
     ) {
         if matches!(self.phase, Phase::Live(_)) {
             self.epoch = self.epoch.wrapping_add(1);
+            self.stats.count_break(reason);
         }
         self.phase = Phase::Waiting(Pending::new(&self.settings.limits));
         self.crossed_since_ns = None;
@@ -221,7 +222,26 @@ impl Book {
 
     fn note_gap(&mut self, expected: i64, got: i64, at_ns: i64, outcome: &mut Outcome) {
         self.stats.gaps += 1;
-        outcome.gap = Some(Gap { expected, got, at_ns });
+        outcome.gap = Some(Gap { cause: GapCause::Sequence, expected, got, at_ns });
+    }
+
+    /// Takes a verdict of [`Base::differs`]. True when the book is not the venue's: it is thrown away.
+    pub(crate) fn checksum_failed(
+        &mut self,
+        differs: Option<(i64, i64)>,
+        update: &BookUpdate<'_>,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let Some((expected, got)) = differs else {
+            let verified = self.settings.checksum != Checksum::Unchecked && update.checksum.is_some();
+            self.stats.checksums_verified += u64::from(verified);
+            return false;
+        };
+        self.stats.checksum_mismatches += 1;
+        let at_ns = update.received_at_ns;
+        outcome.gap = Some(Gap { cause: GapCause::Checksum, expected, got, at_ns });
+        self.lose(ResyncReason::Checksum, None, outcome);
+        true
     }
 
     /// Applies a delta that continues the SYNCING or LIVE book, which is LIVE afterwards.
@@ -236,6 +256,10 @@ impl Book {
             self.stats.rejected += 1;
             outcome.rejected = Some(error);
             return self.lose(ResyncReason::InvalidUpdate, None, outcome);
+        }
+        let differs = base.differs(update, &self.settings);
+        if self.checksum_failed(differs, update, outcome) {
+            return;
         }
         self.stats.sequence_resets += u64::from(restarted);
         self.stats.applied += 1;

@@ -32,12 +32,12 @@ impl Ladder {
             low_asks: settings.depth,
         };
         let cut_from = match settings.snapshot {
-            SnapshotSource::Request => Some(settings.depth.max(1)),
-            SnapshotSource::InBand => None,
+            SnapshotSource::Request if settings.depth_limit.is_none() => Some(settings.depth.max(1)),
+            SnapshotSource::Request | SnapshotSource::InBand => None,
         };
         ladder.bids.replace(update.bids, cut_from);
         ladder.asks.replace(update.asks, cut_from);
-        ladder.prune(settings.levels_kept());
+        ladder.prune(settings);
         // Half of the reserve may go before a deeper look at the venue's book is asked for.
         let low = |side: &Side| settings.depth + side.len().saturating_sub(settings.depth) / 2;
         (ladder.low_bids, ladder.low_asks) = (low(&ladder.bids), low(&ladder.asks));
@@ -45,7 +45,11 @@ impl Ladder {
     }
 
     /// Applies a delta, all of it or nothing.
-    pub(crate) fn apply(&mut self, update: &BookUpdate<'_>, levels_kept: usize) -> Result<(), UpdateError> {
+    pub(crate) fn apply(
+        &mut self,
+        update: &BookUpdate<'_>,
+        settings: &BookSettings,
+    ) -> Result<(), UpdateError> {
         let price_factor = Self::factor(self.price_scale, update.price_scale);
         let quantity_factor = Self::factor(self.quantity_scale, update.quantity_scale);
         if price_factor != 1 || quantity_factor != 1 {
@@ -60,7 +64,7 @@ impl Ladder {
                 side.set(price.wrapping_mul(price_factor), quantity.wrapping_mul(quantity_factor));
             }
         }
-        self.prune(levels_kept);
+        self.prune(settings);
         Ok(())
     }
 
@@ -85,9 +89,13 @@ impl Ladder {
         Ok(())
     }
 
-    fn prune(&mut self, levels_kept: usize) {
-        self.bids.prune(levels_kept);
-        self.asks.prune(levels_kept);
+    fn prune(&mut self, settings: &BookSettings) {
+        for side in [&mut self.bids, &mut self.asks] {
+            if let Some(most) = settings.depth_limit {
+                side.truncate(most);
+            }
+            side.prune(settings.levels_kept());
+        }
     }
 
     /// True when a side of which only a part is known has lost half of its reserve beyond the depth.

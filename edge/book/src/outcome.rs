@@ -13,13 +13,35 @@ pub enum State {
     Live,
 }
 
-/// A hole in the venue's sequence.
+/// How a gap showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// The venue's sequence has a hole.
+    Sequence,
+    /// The book is not the one that the venue's checksum was made of.
+    Checksum,
+}
+
+impl GapCause {
+    /// A label for logs, metrics and pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapCause::Sequence => "sequence",
+            GapCause::Checksum => "checksum",
+        }
+    }
+}
+
+/// Proof that something of a LIVE book is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
+    /// How it showed.
+    pub cause: GapCause,
     /// `Contiguous`: the first id that should have come. `Chained`: the previous id that should have been
-    /// named.
+    /// named. Checksum: the venue's.
     pub expected: i64,
-    /// What came in its place.
+    /// What came in its place. Checksum: that of our book.
     pub got: i64,
     /// Receive time of the update that showed it, nanoseconds since 1970 UTC.
     pub at_ns: i64,
@@ -32,6 +54,8 @@ pub enum ResyncReason {
     Start,
     /// Updates are missing.
     Gap,
+    /// The book differs from the venue's checksum.
+    Checksum,
     /// The snapshot ended before the first delta at hand began.
     StaleSnapshot,
     /// Deltas were dropped from the full buffer, and the snapshot does not make up for them.
@@ -46,9 +70,10 @@ pub enum ResyncReason {
 
 impl ResyncReason {
     /// Every reason, in the order of [`ResyncReason::index`].
-    pub const ALL: [ResyncReason; 7] = [
+    pub const ALL: [ResyncReason; 8] = [
         ResyncReason::Start,
         ResyncReason::Gap,
+        ResyncReason::Checksum,
         ResyncReason::StaleSnapshot,
         ResyncReason::BufferOverflow,
         ResyncReason::Crossed,
@@ -68,6 +93,7 @@ impl ResyncReason {
         match self {
             ResyncReason::Start => "start",
             ResyncReason::Gap => "gap",
+            ResyncReason::Checksum => "checksum",
             ResyncReason::StaleSnapshot => "stale_snapshot",
             ResyncReason::BufferOverflow => "buffer_overflow",
             ResyncReason::Crossed => "crossed",
@@ -98,7 +124,7 @@ pub struct Outcome {
     pub applied: u32,
     /// What to do now.
     pub action: Option<Action>,
-    /// A hole that this update showed.
+    /// Proof of something missing that this update gave.
     pub gap: Option<Gap>,
     /// Why the update (or a buffered one) was refused.
     pub rejected: Option<UpdateError>,

@@ -21,6 +21,21 @@ pub enum SnapshotSource {
     InBand,
 }
 
+/// How a book's content is checked beyond its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// Not at all.
+    Unchecked,
+    /// CRC-32 (IEEE) over the best 10 asks, then the best 10 bids: of each level the digits of the price, then those of the quantity, at
+    /// these scales, without decimal point and leading zeros.
+    Crc32Digits10 {
+        /// Decimal places of the instrument's prices.
+        price_scale: u8,
+        /// Decimal places of the instrument's quantities.
+        quantity_scale: u8,
+    },
+}
+
 /// Bounds of what one book may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookLimits {
@@ -56,15 +71,21 @@ pub struct BookSettings {
     /// Levels a side that are published. A requested snapshot must be asked for at least this depth: a side
     /// of it with fewer levels is taken for the whole side.
     pub depth: usize,
+    /// The venue keeps only this many levels a side and does not say when one falls out: after each update, what lies deeper is
+    /// dropped. `None`: the venue removes levels explicitly.
+    pub depth_limit: Option<usize>,
+    /// How an update's checksum is verified.
+    pub checksum: Checksum,
     /// Bounds.
     pub limits: BookLimits,
 }
 
 impl BookSettings {
-    /// Settings with default limits.
+    /// Settings with default limits, without depth limit and checksum.
     #[must_use]
     pub fn new(rule: SequenceRule, snapshot: SnapshotSource, depth: usize) -> Self {
-        BookSettings { rule, snapshot, depth, limits: BookLimits::default() }
+        let limits = BookLimits::default();
+        BookSettings { rule, snapshot, depth, depth_limit: None, checksum: Checksum::Unchecked, limits }
     }
 
     /// Levels a side that are kept.

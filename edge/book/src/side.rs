@@ -125,6 +125,13 @@ impl Side {
         self.horizon = self.levels.first().map(|level| level.key);
     }
 
+    /// Keeps the best `most` levels. The side is whole: the venue knows no deeper ones either, and names a level again when it moves up
+    /// into its window.
+    pub(crate) fn truncate(&mut self, most: usize) {
+        let surplus = self.levels.len().saturating_sub(most);
+        self.levels.drain(..surplus);
+    }
+
     /// Multiplies every price and quantity; all or nothing. `None` when one would not fit 64 bits.
     pub(crate) fn scaled(&self, price_factor: i64, quantity_factor: i64) -> Option<Side> {
         let mut scaled =

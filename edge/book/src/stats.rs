@@ -28,6 +28,12 @@ pub struct BookStats {
     pub snapshots_ignored: u64,
     /// Holes in the sequence.
     pub gaps: u64,
+    /// Checksums that the book matched.
+    pub checksums_verified: u64,
+    /// Checksums that the book did not match.
+    pub checksum_mismatches: u64,
+    /// LIVE books that an unasked snapshot replaced without continuing them. The epoch rises.
+    pub replaced: u64,
     /// Times that the book became crossed.
     pub crossed: u64,
     /// Snapshots asked for to extend a LIVE book.
@@ -37,6 +43,8 @@ pub struct BookStats {
     pub refresh_mismatches: u64,
     /// Resyncs, at the position [`ResyncReason::index`].
     resyncs: [u64; ResyncReason::ALL.len()],
+    /// LIVE books thrown away, in the same order.
+    breaks: [u64; ResyncReason::ALL.len()],
 }
 
 impl BookStats {
@@ -44,6 +52,18 @@ impl BookStats {
     #[must_use]
     pub fn resyncs(&self, reason: ResyncReason) -> u64 {
         self.resyncs.get(reason.index()).copied().unwrap_or_default()
+    }
+
+    /// Times that a LIVE book was thrown away for one reason: from there to the next LIVE state nothing of it is published.
+    #[must_use]
+    pub fn breaks(&self, reason: ResyncReason) -> u64 {
+        self.breaks.get(reason.index()).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn count_break(&mut self, reason: ResyncReason) {
+        if let Some(count) = self.breaks.get_mut(reason.index()) {
+            *count += 1;
+        }
     }
 
     pub(crate) fn count_resync(&mut self, reason: ResyncReason) {

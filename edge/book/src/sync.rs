@@ -6,8 +6,48 @@ use crate::outcome::{Outcome, ResyncReason};
 use crate::pending::Pending;
 use crate::refresh::Refresh;
 use crate::sequence::{self, Verdict};
-use crate::settings::{SequenceRule, SnapshotSource};
+use crate::settings::{BookSettings, SequenceRule, SnapshotSource};
 use crate::update::BookUpdate;
+
+/// What an unasked snapshot is to a LIVE book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Succession {
+    /// It shows a state that the book has passed, as the snapshot of a second connection that overlaps with the first.
+    Older,
+    /// It shows the book as it stands.
+    Same,
+    /// No update lies between the book and it.
+    Continues,
+    /// Updates may lie between, or the venue started its numbering anew: the epoch rises.
+    Breaks,
+}
+
+fn succession(live: &Live, base: &Base, update: &BookUpdate<'_>, settings: &BookSettings) -> Succession {
+    let book = &live.base;
+    let agrees = book.ladder.agrees_with(&base.ladder, settings.depth);
+    match settings.rule {
+        // Without numbers nothing says that an update is missing; what does (a lost connection, a checksum) restarts the book.
+        SequenceRule::Unnumbered => Succession::Continues,
+        _ if update.last_id == book.last_id => {
+            if agrees {
+                Succession::Same
+            } else {
+                Succession::Breaks
+            }
+        }
+        // Smaller ids are old unless the venue's clock says otherwise: then its numbering started anew.
+        _ if update.last_id < book.last_id
+            && update.time_us.zip(book.time_us).is_some_and(|(theirs, ours)| theirs <= ours) =>
+        {
+            Succession::Older
+        }
+        SequenceRule::Chained if update.previous_id == Some(book.last_id) => Succession::Continues,
+        SequenceRule::Contiguous if Some(update.last_id) == book.last_id.checked_add(1) => {
+            Succession::Continues
+        }
+        SequenceRule::Contiguous | SequenceRule::Chained => Succession::Breaks,
+    }
+}
 
 impl Book {
     pub(crate) fn take_snapshot(
@@ -35,17 +75,38 @@ impl Book {
         }
     }
 
-    /// A snapshot that needs no alignment becomes the LIVE book at once.
+    /// A snapshot that needs no alignment becomes the LIVE book at once. Where the book is LIVE already, see [`succession`].
     fn replace(&mut self, update: &BookUpdate<'_>, outcome: &mut Outcome, each: &mut Each<'_>) {
-        if matches!(self.phase, Phase::Live(_)) {
-            self.epoch = self.epoch.wrapping_add(1);
+        let base = Base::from_snapshot(update, &self.settings);
+        let differs = base.differs(update, &self.settings);
+        if self.checksum_failed(differs, update, outcome) {
+            return;
+        }
+        let succession = match &self.phase {
+            Phase::Live(live) => succession(live, &base, update, &self.settings),
+            Phase::Waiting(_) | Phase::Syncing(_) => Succession::Continues,
+        };
+        match succession {
+            Succession::Older => {
+                self.stats.snapshots_ignored += 1;
+                return;
+            }
+            Succession::Same => {
+                self.stats.snapshots += 1;
+                return;
+            }
+            Succession::Continues => {}
+            Succession::Breaks => {
+                self.stats.replaced += 1;
+                self.epoch = self.epoch.wrapping_add(1);
+            }
         }
         self.asked = false;
         self.crossed_since_ns = None;
         self.stats.snapshots += 1;
         self.stats.applied += 1;
         outcome.applied += 1;
-        self.phase = Phase::Live(Live { base: Base::from_snapshot(update, &self.settings), refresh: None });
+        self.phase = Phase::Live(Live { base, refresh: None });
         self.show(each);
         self.watch(update.received_at_ns, outcome);
     }
@@ -81,6 +142,12 @@ impl Book {
             return self.ask(ResyncReason::BufferOverflow, outcome);
         }
         let base = Base::from_snapshot(update, &self.settings);
+        let differs = base.differs(update, &self.settings);
+        if self.checksum_failed(differs, update, outcome) {
+            // What was buffered may still join the next one.
+            self.phase = Phase::Waiting(pending);
+            return;
+        }
         self.asked = false;
         self.stats.snapshots += 1;
         self.phase = Phase::Syncing(base);

@@ -29,7 +29,7 @@ pub struct BookUpdate<'a> {
     pub last_id: i64,
     /// Id of the predecessor, where the rule is `Chained`.
     pub previous_id: Option<i64>,
-    /// The venue's checksum of the book after this update. Carried, not verified.
+    /// The venue's checksum of the book after this update, verified as [`crate::Checksum`] says.
     pub checksum: Option<i64>,
     /// Decimal places of the prices, at most [`MAX_SCALE`].
     pub price_scale: u8,
