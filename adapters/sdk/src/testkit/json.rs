@@ -19,7 +19,7 @@ pub fn lines(normalized: &Normalized, instruments: &[Instrument]) -> Vec<Value> 
 }
 
 /// A line for every instrument, and for every part of the plan.
-pub(crate) fn start_lines(instruments: &[Instrument], plan: &Plan) -> Vec<Value> {
+pub fn start_lines(instruments: &[Instrument], plan: &Plan) -> Vec<Value> {
     let mut lines: Vec<Value> = instruments.iter().map(instrument).collect();
     for connection in &plan.connections {
         let heartbeat = match &connection.heartbeat {

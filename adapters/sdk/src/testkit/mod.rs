@@ -12,6 +12,6 @@ mod recording;
 mod session;
 
 pub use golden::golden;
-pub use json::lines;
+pub use json::{lines, start_lines};
 pub use recording::{Record, RecordKind, read};
-pub use session::{OwnedFrame, Session, batch, whole_feed};
+pub use session::{OwnedFrame, Session, batch, is_answer, whole_feed};

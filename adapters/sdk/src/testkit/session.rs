@@ -37,7 +37,7 @@ pub fn whole_feed<A: Adapter>(exchange: &str) -> Result<Feed, String> {
     Ok(Feed {
         exchange: exchange.to_owned(),
         symbols: Vec::new(),
-        market_types: Vec::new(),
+        market_types: venue.market_types.clone(),
         data_types: venue.capabilities.iter().map(|capability| capability.data_type).collect(),
         depth: 100,
         endpoints: Vec::new(),
@@ -78,7 +78,7 @@ impl<A: Adapter> Session<A> {
         });
         let place = polls
             .chain(resyncs)
-            .position(|request| request.is_some_and(|request| answers(record, request)))?;
+            .position(|request| request.is_some_and(|request| is_answer(record, &request.url)))?;
         u32::try_from(self.plan.connections.len() + place).ok()
     }
 
@@ -129,7 +129,7 @@ fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec
             return Ok(known);
         }
         for request in &requests {
-            let record = records.iter().find(|record| answers(record, request));
+            let record = records.iter().find(|record| is_answer(record, &request.url));
             let record = record.ok_or_else(|| format!("the records hold no answer of {}", request.url))?;
             let index = u32::try_from(known.len()).unwrap_or(u32::MAX);
             known.push(Answer { request: index, body: record.data.clone().into_bytes() });
@@ -138,11 +138,11 @@ fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec
     Err(format!("the adapter asks for more than {ROUNDS_MAX} rounds of instrument lists"))
 }
 
-/// True when the record is an answer of the request: the same path, instrument and page, whatever the host and
-/// the other parameters.
-fn answers(record: &Record, request: &Request) -> bool {
+/// True when the record is an answer of the request to this address: the same path, instrument and page, whatever the
+/// host and the other parameters.
+pub fn is_answer(record: &Record, request_url: &str) -> bool {
     let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
-    path(url) == path(&request.url) && identifying(url) == identifying(&request.url)
+    path(url) == path(request_url) && identifying(url) == identifying(request_url)
 }
 
 fn path(url: &str) -> &str {
@@ -153,8 +153,19 @@ fn path(url: &str) -> &str {
 
 /// The parameters that tell one question from another at the same path.
 fn identifying(url: &str) -> Vec<(&str, &str)> {
-    const NAMES: [&str; 9] =
-        ["symbol", "instId", "instrument_name", "currency", "instType", "category", "kind", "cursor", "uly"];
+    const NAMES: [&str; 11] = [
+        "symbol",
+        "instId",
+        "instrument_name",
+        "currency",
+        "instType",
+        "instFamily",
+        "category",
+        "kind",
+        "cursor",
+        "uly",
+        "pair",
+    ];
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let mut named: Vec<(&str, &str)> = parameters
         .split('&')
