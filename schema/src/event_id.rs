@@ -11,7 +11,7 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 
 /// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
 ///
-/// The natural key is the trade id, or the book's update id, or time and values where a venue gives no id. Neither the edge nor the
+/// The natural key is the trade id, or the book's update id with its time, or time and values where a venue gives no id. Neither the edge nor the
 /// receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct EventId(pub u128);
@@ -48,7 +48,11 @@ impl EventId {
 fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
     match &event.body {
         Body::Trade(trade) => key.extend_from_slice(trade.trade_id.as_bytes()),
-        Body::OrderBook(book) => integer(key, book.last_update_id),
+        Body::OrderBook(book) => {
+            // Venues count from the start again after a maintenance, and some give no update ids.
+            integer(key, book.last_update_id);
+            integer(key, event.header.timestamp_us);
+        }
         Body::FundingRate(rate) => {
             integer(key, event.header.timestamp_us);
             decimals(key, &[Some(rate.funding_rate), rate.mark_price, rate.index_price]);

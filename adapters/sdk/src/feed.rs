@@ -53,6 +53,14 @@ pub fn check_feed(feed: &Feed, description: &Description) -> Result<Venue, Refus
         let Some(capability) = venue.capabilities.iter().find(|offer| offer.data_type == *data_type) else {
             return Err(refusal("data_types", data_type_name(*data_type), one_of(offered(venue))));
         };
+        if !feed.market_types.is_empty()
+            && !feed.market_types.iter().any(|market_type| capability.market_types.contains(market_type))
+        {
+            let known = capability.market_types.iter().map(|known| market_type_name(*known));
+            let allowed = format!("with {}: market type {}", data_type_name(*data_type), one_of(known));
+            let named = feed.market_types.iter().map(|named| market_type_name(*named)).collect::<Vec<_>>();
+            return Err(refusal("market_types", named.join(", "), allowed));
+        }
         if *data_type == DataType::Orderbook && !(1..=capability.max_depth).contains(&feed.depth) {
             let allowed = format!("1 to {} for {}", capability.max_depth, venue.exchange);
             return Err(refusal("depth", feed.depth.to_string(), allowed));

@@ -2,7 +2,7 @@
 
 use super::recording::{Record, RecordKind};
 use crate::adapter::Adapter;
-use crate::types::{Answer, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request, ResyncAction};
+use crate::types::{Answer, Feed, Frames, Instrument, Normalized, Plan, Refusal, ResyncAction};
 
 /// A frame with its source number and time.
 #[derive(Clone, Debug, PartialEq, Eq)]

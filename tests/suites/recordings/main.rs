@@ -1,0 +1,178 @@
+//! Promise: real captured frames, replayed, give exactly the events that an independent calculation gives.
+//!
+//! The calculation here shares no code with the adapters or the host: it reads the recording with a general JSON reader, follows the
+//! venue's documented procedure for a local order book, and keeps prices and quantities as integers of 18 places.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod binance;
+mod book;
+mod deribit;
+mod number;
+mod okx;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use marketprism_tests::parts;
+use serde_json::Value;
+
+use book::Levels;
+
+/// Levels a side that a replay publishes.
+const DEPTH: usize = 400;
+
+/// What must come out, in order.
+#[derive(Debug, PartialEq, Eq, Clone)]
+enum Expected {
+    Trade { symbol: String, id: u64, price: String, quantity: String, side: String, time_us: i64 },
+    Book { symbol: String, id: i64, time_us: i64, bids: Levels, asks: Levels },
+    OpenInterest { symbol: String, time_us: i64, base: String },
+}
+
+impl Expected {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Trade { .. } => "trades",
+            Self::Book { .. } => "books",
+            Self::OpenInterest { .. } => "open interests",
+        }
+    }
+}
+
+/// A line of a recording.
+struct Line {
+    kind: String,
+    url: String,
+    data: String,
+}
+
+fn lines(recording: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(recording).unwrap();
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let [kind, url, data] =
+            ["kind", "url", "data"].map(|name| line[name].as_str().unwrap_or_default().to_owned());
+        Line { kind, url, data }
+    };
+    text.lines().map(line).collect()
+}
+
+fn replayed(recording: &Path, adapter: &str, exchange: &str) -> Vec<(Value, Expected)> {
+    let output = Command::new(parts::binary("marketprism-edge"))
+        .args(["replay", "--exchange", exchange, "--every-update", "--adapter"])
+        .arg(parts::adapter(adapter))
+        .arg(recording)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|e| (e.clone(), event(&e)))
+        .collect()
+}
+
+fn event(event: &Value) -> Expected {
+    let text = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("{name}: {event}")).to_owned();
+    let side = |name: &str| {
+        let levels = event[name].as_array().unwrap().iter();
+        levels.map(|level| [0, 1].map(|i| level[i].as_str().unwrap().to_owned())).collect()
+    };
+    let time_us = event["timestamp"].as_i64().unwrap();
+    match event["data_type"].as_str().unwrap() {
+        "trade" => Expected::Trade {
+            symbol: text("symbol"),
+            id: text("trade_id").parse().unwrap(),
+            price: text("price"),
+            quantity: text("quantity"),
+            side: text("side"),
+            time_us,
+        },
+        "orderbook" => Expected::Book {
+            symbol: text("symbol"),
+            id: event["last_update_id"].as_i64().unwrap(),
+            time_us,
+            bids: side("bids"),
+            asks: side("asks"),
+        },
+        "open_interest" => {
+            for absent in ["open_interest_contracts", "open_interest_value"] {
+                assert_eq!(event.get(absent), None, "the recording does not say it: {event}");
+            }
+            Expected::OpenInterest { symbol: text("symbol"), time_us, base: text("open_interest") }
+        }
+        other => panic!("unexpected data type {other}"),
+    }
+}
+
+/// Replays a recording and compares every event, in order. `least` guards against a calculation that finds nothing.
+fn compare(
+    name: &str,
+    [adapter, exchange]: [&str; 2],
+    judge: impl Fn(&Path) -> Vec<Expected>,
+    least: &[(&str, usize)],
+) {
+    let Some(recording) = parts::recording(name) else {
+        println!("SKIPPED: ../shared/recordings/{name} is not here");
+        return;
+    };
+    let expected = judge(&recording);
+    let found = replayed(&recording, adapter, exchange);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for event in &expected {
+        *counts.entry(event.kind()).or_default() += 1;
+    }
+    assert_eq!(counts, least.iter().copied().collect(), "the calculation does not find what is in it");
+    for (i, (expected, (line, found))) in expected.iter().zip(&found).enumerate() {
+        assert_eq!(found, expected, "event {i}: {line}");
+    }
+    assert_eq!(found.len(), expected.len());
+    let ids: std::collections::BTreeSet<&str> =
+        found.iter().map(|(e, _)| e["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), found.len(), "two events share an id");
+}
+
+/// Goal: spot trades and every book state are right. Method: all events of the recording, in order, against the calculation.
+#[test]
+fn the_spot_recording_gives_the_calculated_trades_and_books() {
+    let judge = |path: &Path| binance::judge(path, false);
+    compare("binance_spot.jsonl", ["binance", "binance_spot"], judge, &[("trades", 2), ("books", 150)]);
+}
+
+/// Goal: the same for USD-M futures, whose updates name their predecessor.
+#[test]
+fn the_futures_recording_gives_the_calculated_trades_and_books() {
+    let judge = |path: &Path| binance::judge(path, true);
+    let least = [("trades", 91), ("books", 700)];
+    compare("binance_derivatives.jsonl", ["binance", "binance_derivatives"], judge, &least);
+}
+
+/// Goal: spot trades and books in base units, snapshots in band. Method: as above; the venue's own checksum of each update proves the
+/// calculation's book.
+#[test]
+fn the_okx_recording_gives_the_calculated_spot_events() {
+    let judge = |path: &Path| okx::judge(path, okx::Market::Spot);
+    compare("okx.jsonl", ["okx", "okx_spot"], judge, &[("trades", 1), ("books", 1)]);
+}
+
+/// Goal: contracts of inverse swaps and futures in base units, each level by its own price.
+#[test]
+fn the_okx_recording_gives_the_calculated_derivatives_events() {
+    let judge = |path: &Path| okx::judge(path, okx::Market::Derivatives);
+    compare("okx.jsonl", ["okx", "okx_derivatives"], judge, &[("trades", 1), ("books", 1)]);
+}
+
+/// Goal: books of options whose prices are JSON numbers, and the open interest of their tickers.
+#[test]
+fn the_deribit_recording_gives_the_calculated_books_and_open_interest() {
+    let least = [("books", 46), ("open interests", 89)];
+    compare("deribit.jsonl", ["deribit", "deribit_derivatives"], deribit::judge, &least);
+}
