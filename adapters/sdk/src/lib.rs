@@ -23,6 +23,7 @@ pub mod symbol;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod types;
+mod values;
 
 pub use adapter::Adapter;
 pub use cursor::{Cursor, Fault, Scan, key};
@@ -34,3 +35,4 @@ pub use output::{Frame, Output, each_frame, not_loaded};
 pub use select::select;
 pub use simple::{Listing, Loaded, Origin, Simple, SimpleAdapter};
 pub use types::*;
+pub use values::{Sides, amount, amount_at, side};

@@ -1,8 +1,8 @@
 //! Function 4 of 4: what a frame means.
 
 use marketprism_adapter_sdk::{
-    Book, BookChange, Cursor, DataType, Decimal, Ignored, Instrument, Loaded, Object, Output, Payload,
-    Remark, Scan, Side, Trade, TradeId, decimal, each_element,
+    Book, BookChange, Cursor, DataType, Ignored, Loaded, Object, Output, Payload, Remark, Scan, Sides, Trade,
+    TradeId, amount, amount_at, side,
 };
 
 /// Gives a frame its meaning: events, or a note that says why there are none. A fault makes the frame malformed, and what it had
@@ -49,9 +49,16 @@ fn book(loaded: &Loaded, output: &mut Output, message: &Object<'_>, change: Book
         BookChange::Snapshot => ("id", "id"),
         BookChange::Delta => ("first", "last"),
     };
-    let levels_at = count(output.levels_at());
-    let bids = message.read("bids", |cursor, _| levels(output, cursor, instrument))?;
-    let asks = message.read("asks", |cursor, _| levels(output, cursor, instrument))?;
+    // `["price","quantity"]`. What is finer than tick or step is malformed, never rounded.
+    let level = |cursor: &mut Cursor<'_>| {
+        cursor.expect(b'[', "a level")?;
+        let price = amount_at(cursor, "a price", instrument.price_scale)?;
+        cursor.expect(b',', "`,`")?;
+        let quantity = amount_at(cursor, "a quantity", instrument.quantity_scale)?;
+        cursor.expect(b']', "the end of a level")?;
+        Ok((price, quantity))
+    };
+    let Sides { levels_at, bids, asks } = Sides::read(output, message, ["bids", "asks"], level)?;
     output.event(Payload::Book(Book {
         instrument: index,
         change,
@@ -69,48 +76,8 @@ fn book(loaded: &Loaded, output: &mut Output, message: &Object<'_>, change: Book
     Ok(())
 }
 
-/// Reads `[["price","quantity"],...]`. A level finer than tick or step is malformed, never rounded.
-fn levels(output: &mut Output, cursor: &mut Cursor<'_>, instrument: &Instrument) -> Scan<u32> {
-    let levels_at = output.levels_at();
-    each_element(cursor, |cursor| {
-        cursor.expect(b'[', "a level")?;
-        let price = mantissa(cursor, instrument.price_scale, "a price")?;
-        cursor.expect(b',', "`,`")?;
-        let quantity = mantissa(cursor, instrument.quantity_scale, "a quantity")?;
-        cursor.expect(b']', "the end of a level")?;
-        output.level(price, quantity);
-        Ok(())
-    })?;
-    Ok(count((output.levels_at() - levels_at) / 2))
-}
-
-fn mantissa(cursor: &mut Cursor<'_>, scale: u8, what: &'static str) -> Scan<i64> {
-    let start = *cursor;
-    decimal::rescale(amount(cursor, what)?, scale).or_else(|_| start.fault(what))
-}
-
-/// An exact number that is not negative, quoted or not.
-fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decimal> {
-    let start = *cursor;
-    let number = cursor.decimal(what)?;
-    if number.mantissa < 0 { start.fault(what) } else { Ok(number) }
-}
-
-fn side(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Side> {
-    match &*cursor.text(what)? {
-        "buy" => Ok(Side::Buy),
-        "sell" => Ok(Side::Sell),
-        _ => cursor.fault(what),
-    }
-}
-
 /// The venue's times are milliseconds.
 fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<i64> {
     let millis = cursor.integer(what)?;
     millis.checked_mul(1000).map_or_else(|| cursor.fault(what), Ok)
-}
-
-/// A frame is far shorter than 4 GiB.
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -1,0 +1,77 @@
+//! What the adapter asks for, and what it refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use marketprism_adapter_kraken::Kraken;
+use marketprism_adapter_sdk::testkit::{self, Session};
+use marketprism_adapter_sdk::{Adapter, Answer, Feed, Instrument, ResyncAction};
+use std::path::Path;
+
+fn list() -> Vec<testkit::Record> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames");
+    testkit::read(&folder.join("kraken_spot.instruments.jsonl")).unwrap()
+}
+
+fn feed(symbols: &[&str], depth: u32) -> Feed {
+    let symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+    Feed { symbols, depth, ..testkit::whole_feed::<Kraken>("kraken_spot").unwrap() }
+}
+
+// Goal: pairs have the names of the sockets, whatever the REST list calls them, and those that do not trade are taken when named.
+// Method: named symbols, old and new names, a refused list.
+#[test]
+fn pairs_have_the_names_of_the_sockets() {
+    let chosen = |symbols: &[&str]| {
+        Kraken::instruments(
+            &feed(symbols, 10),
+            vec![Answer { request: 0, body: list()[0].data.clone().into_bytes() }],
+        )
+    };
+    let named: Vec<(String, bool)> = chosen(&["BTC-USD", "OLD-USD", "DOGE-USD"])
+        .unwrap()
+        .into_iter()
+        .map(|one| (one.venue_symbol, one.trading))
+        .collect();
+    let expected = [("BTC/USD", true), ("DOGE/USD", true), ("OLD/USD", false)];
+    assert_eq!(named, expected.map(|(name, trading)| (name.to_owned(), trading)));
+    assert_eq!(chosen(&["XBT-USD"]).unwrap_err().field, "symbols", "the sockets know no XBT");
+    for body in [r#"{"error":["EGeneral:Temporary lockout"]}"#, r#"{"error":[],"result":[]}"#, "<html>"] {
+        let answers = vec![Answer { request: 0, body: body.as_bytes().to_vec() }];
+        assert_eq!(Kraken::instruments(&feed(&[], 10), answers).unwrap_err().field, "instruments", "{body}");
+    }
+}
+
+// Goal: a book is subscribed with the smallest depth that the venue has and that is enough, and cut there. Method: depths around the
+// venue's.
+#[test]
+fn books_have_the_smallest_depth_that_is_enough() {
+    for (asked, subscribed) in [(1, 10), (10, 10), (11, 25), (100, 100), (101, 500), (1000, 1000)] {
+        let plan = Session::<Kraken>::open(&feed(&["BTC-USD"], asked), &list()).unwrap().plan;
+        assert_eq!(plan.resyncs[0].depth_limit, Some(subscribed), "{asked}");
+        let ResyncAction::Resubscribe(again) = &plan.resyncs[0].action else { panic!("in-band") };
+        assert!(again.messages.iter().all(|text| text.contains(&format!("\"depth\":{subscribed},"))));
+        assert!(plan.connections[0].on_open[1].contains(&format!("\"depth\":{subscribed},")));
+    }
+    assert_eq!(Kraken::instrument_requests(&feed(&[], 1001), &[]).unwrap_err().field, "depth");
+}
+
+// Goal: every message that is sent is JSON, and a connection carries no more than its share. Method: 250 pairs.
+#[test]
+fn messages_are_json_and_connections_share_the_pairs() {
+    let feed = feed(&["BTC-USD"], 10);
+    let one = Session::<Kraken>::open(&feed, &list()).unwrap().instruments[0].clone();
+    let many = (0..250).map(|number| Instrument { venue_symbol: format!("A{number}/USD"), ..one.clone() });
+    let plan = Kraken::load(feed, many.collect()).unwrap().plan().unwrap();
+    assert_eq!(plan.connections.iter().map(|one| one.streams.len()).collect::<Vec<_>>(), [200, 200, 100]);
+    for connection in &plan.connections {
+        let asked = connection.streams.iter().flat_map(|stream| &stream.resubscribe);
+        for text in connection.on_open.iter().chain(asked) {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert!(value["params"]["symbol"].as_array().is_some_and(|symbols| symbols.len() <= 100));
+        }
+    }
+    let connection_of = |index: usize| match &plan.resyncs[index].action {
+        ResyncAction::Resubscribe(again) => again.connection,
+        ResyncAction::Request(_) => panic!("in-band"),
+    };
+    assert_eq!([0, 99, 100, 249].map(connection_of), [0, 0, 1, 2]);
+}
