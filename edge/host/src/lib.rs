@@ -19,6 +19,7 @@ mod logging;
 mod merge;
 mod quarantine;
 mod rate;
+mod references;
 mod rounds;
 mod runtime;
 mod sandbox;

@@ -40,6 +40,8 @@ pub struct Limits {
     pub instrument_answer_bytes: usize,
     /// Further pages that one frame may ask for. Each answer names the next page; more would multiply.
     pub follow_ups_per_frame: usize,
+    /// Bytes of all reference answers that are kept for new instances. One that does not fit is not kept, and counted.
+    pub reference_bytes: usize,
     /// Log lines a second; more are dropped and counted.
     pub log_lines_per_second: u32,
     /// Bytes of a log line; longer ones are cut.
@@ -66,6 +68,7 @@ impl Default for Limits {
             instrument_rounds: 100,
             instrument_answer_bytes: 256 << 20,
             follow_ups_per_frame: 4,
+            reference_bytes: 32 << 20,
             log_lines_per_second: 20,
             log_line_bytes: 1_024,
         }

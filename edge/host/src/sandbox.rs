@@ -129,8 +129,19 @@ impl Sandbox {
     /// # Errors
     /// When the adapter faults. Nothing of the batch is kept then.
     pub fn normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
-        let frames = batch.lowered();
         self.stats.frames_given(batch.len());
+        let normalized = self.checked_normalize(batch)?;
+        self.stats.normalized(normalized.events.len(), normalized.notes.len());
+        Ok(normalized)
+    }
+
+    /// Gives frames whose meaning is known already: only what the instance learns from them counts.
+    pub(crate) fn learn(&mut self, batch: &FrameBatch) -> Result<(), Fault> {
+        self.checked_normalize(batch).map(|_known| ())
+    }
+
+    fn checked_normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
+        let frames = batch.lowered();
         let (deadline, fuel) = (self.limits.call_deadline, self.limits.result_bytes);
         let normalized = self.call(deadline, fuel, |guest, store| guest.call_normalize(store, frames))?;
         let bounds = validate::Bounds {
@@ -140,7 +151,6 @@ impl Sandbox {
             limits: &self.limits,
         };
         self.checked(validate::normalized(&normalized, &bounds))?;
-        self.stats.normalized(normalized.events.len(), normalized.notes.len());
         Ok(normalized)
     }
 

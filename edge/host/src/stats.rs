@@ -53,6 +53,8 @@ counters! {
     frames_faulted,
     /// Frames that no instance saw because the adapter faulted too often.
     frames_unseen,
+    /// Reference answers that are not kept for new instances: too large, or instances fault on them.
+    references_dropped,
     /// Log lines written.
     log_lines,
     /// Log lines dropped by the rate limit.
@@ -108,6 +110,10 @@ impl Stats {
 
     pub(crate) fn frame_unseen(&self) {
         self.frames_unseen.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn reference_dropped(&self) {
+        self.references_dropped.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn log_written(&self) {

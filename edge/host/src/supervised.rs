@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::merge;
 use crate::quarantine::{Origin, Quarantine, Suspect};
 use crate::rate::RateGate;
+use crate::references::{Kept, References};
 use crate::sandbox::Sandbox;
 use crate::stats::Stats;
 
@@ -33,6 +34,7 @@ pub struct Supervised {
     instruments: Vec<Instrument>,
     plan: Plan,
     budgets: Arc<[Budget]>,
+    references: References,
     sandbox: Option<Sandbox>,
     circuit: Circuit,
     quarantine: Option<Arc<Quarantine>>,
@@ -77,12 +79,14 @@ impl Supervised {
         let mut sandbox = Sandbox::new(adapter, &limits, &stats)?;
         sandbox.load(&feed, &instruments)?;
         let plan = sandbox.plan()?;
+        let references = References::new(&plan, limits.reference_bytes);
         Ok(Supervised {
             adapter: adapter.clone(),
             limits,
             stats,
             feed,
             instruments,
+            references,
             budgets: plan.budgets.as_slice().into(),
             plan,
             sandbox: Some(sandbox),
@@ -123,6 +127,11 @@ impl Supervised {
         self.circuit.health(Instant::now())
     }
 
+    /// A further page of a poll's answer will not come.
+    pub fn page_failed(&mut self, source: u32) {
+        self.references.close(source);
+    }
+
     /// Turns frames into events, whatever the adapter does with them.
     pub fn normalize(&mut self, batch: &FrameBatch) -> Outcome {
         if batch.is_empty() {
@@ -131,6 +140,8 @@ impl Supervised {
         if self.sandbox.is_some() && !self.circuit.is_open(Instant::now()) {
             match self.try_batch(batch) {
                 Ok(normalized) => {
+                    let kept = self.references.learn(batch, &normalized);
+                    self.note_kept(kept);
                     self.circuit.good();
                     return Outcome { normalized, faults: Vec::new() };
                 }
@@ -187,18 +198,45 @@ impl Supervised {
             Ok(()) => self.try_batch(&single),
             Err(error) => Err(Fault::invalid(error.to_string())),
         };
+        if let Ok(normalized) = &result {
+            let kept = self.references.learn(&single, normalized);
+            self.note_kept(kept);
+        }
         self.single = single;
         result
     }
 
-    fn restart(&self) -> Result<Sandbox, Fault> {
+    /// A new instance that knows what the one before had learned. An answer that it faults on is forgotten, so that this ends.
+    fn restart(&mut self) -> Result<Sandbox, Fault> {
         let reload = |detail: String| Fault { cause: FaultCause::Reload, detail };
-        let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &self.stats)
-            .map_err(|fault| reload(fault.to_string()))?;
-        sandbox.load(&self.feed, &self.instruments).map_err(|error| reload(error.to_string()))?;
-        sandbox.set_budgets(Arc::clone(&self.budgets));
-        self.stats.restarted();
-        Ok(sandbox)
+        loop {
+            let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &self.stats)
+                .map_err(|fault| reload(fault.to_string()))?;
+            sandbox.load(&self.feed, &self.instruments).map_err(|error| reload(error.to_string()))?;
+            sandbox.set_budgets(Arc::clone(&self.budgets));
+            match self.references.teach(&mut sandbox) {
+                Ok(()) => {
+                    self.stats.restarted();
+                    return Ok(sandbox);
+                }
+                Err((source, fault)) => {
+                    self.references.forget(source);
+                    self.stats.reference_dropped();
+                    self.discard(&fault);
+                }
+            }
+        }
+    }
+
+    fn note_kept(&mut self, kept: Kept) {
+        if kept == Kept::TooLarge {
+            self.stats.reference_dropped();
+            if self.lines.pass() {
+                let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
+                let allowed = self.limits.reference_bytes;
+                tracing::error!(adapter, exchange, allowed, "a reference answer is too large to be kept");
+            }
+        }
     }
 
     fn discard(&mut self, fault: &Fault) {
@@ -229,6 +267,11 @@ impl Supervised {
     fn unseen(&mut self, position: u32, frame: Frame<'_>) -> FrameFault {
         let cause = FaultCause::Reload;
         self.stats.frame_unseen();
+        // The next instance may read it; one that faults on it forgets it.
+        if self.references.is_reference(frame.source) {
+            let kept = self.references.keep(frame, false);
+            self.note_kept(kept);
+        }
         self.keep(frame, &Fault { cause, detail: "unseen: the adapter had faulted too often before".into() });
         FrameFault { frame: position, cause, unseen: true }
     }
