@@ -25,4 +25,4 @@ pub use recording::{Kind, Line, LineError};
 pub use stream::{STREAMS, StreamSettings, stream_of};
 pub use subject::{Subject, SubjectError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table, dead_letter_ddl, table_ddl};
-pub use wire::{CONTENT_TYPE_JSON, DecodeError, decode_json, encode_json};
+pub use wire::{DecodeError, WireForm, decode_json, decode_protobuf, encode_json, encode_protobuf};

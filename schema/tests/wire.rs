@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use marketprism_schema::{
     Body, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header, Levels, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, decode_json,
-    encode_json,
+    LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, WireForm, decode_json,
+    decode_protobuf, encode_json,
 };
 
 fn event(body: Body<'_>) -> Event<'_> {
@@ -136,6 +136,53 @@ fn every_data_type_reads_back() {
         assert_eq!(EventId::of(&read), event.header.event_id, "{text}");
     }
     assert_eq!(every_type().len(), DataType::ALL.len());
+}
+
+/// Goal: every data type survives the packed form too, extreme numbers and all, and needs fewer bytes in it. Method: what the packed form
+/// gives back is, written as JSON, what the event is.
+#[test]
+fn every_data_type_survives_the_packed_form() {
+    let extreme = [[i64::MIN, i64::MAX], [i64::MAX, i64::MIN], [0, -1]];
+    let mut wide = book(i64::MIN);
+    if let Body::OrderBook(book) = &mut wide.body {
+        book.levels.bids = Cow::Owned(extreme.to_vec());
+    }
+    for event in every_type().into_iter().chain([wide]) {
+        let mut packed = Vec::new();
+        WireForm::Protobuf.encode(&event, &mut packed);
+        let read = WireForm::Protobuf.decode(&packed).unwrap();
+        assert_eq!(read, event);
+        assert!(packed.len() < json(&event).len());
+    }
+}
+
+/// Goal: the packed form is that of `marketprism.proto`. Method: bytes read by another implementation (Python's protobuf, from that file).
+#[test]
+fn a_packed_book_is_written_to_the_byte() {
+    let mut packed = Vec::new();
+    WireForm::Protobuf.encode(&book(7), &mut packed);
+    let hex: String = packed.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(
+        hex,
+        "0a0873696d5f73706f7410011a084254432d55534454220b4254432255534454e282bf28c0c480c1c1c4820330959a97ece39fe7cb173a1066a301543e7f79da2d74c15701a8f5934206656467652d314a026575521673696d40312e302e302b30313233343536373839616262230807109003180320022808320594a08d06133a06e8078084af5f4204a8a08d064a0102"
+    );
+}
+
+/// Goal: packed bytes that are no event are refused with the field. Method: a cut message, a wrong scale, sides that do not fit.
+#[test]
+fn bad_packed_payloads_are_refused_by_name() {
+    let mut packed = Vec::new();
+    WireForm::Protobuf.encode(&trade("42"), &mut packed);
+    for end in 0..packed.len() {
+        assert!(decode_protobuf(&packed[..end]).is_err(), "cut at {end}");
+    }
+    let mut wrong = trade("42");
+    if let Body::Trade(trade) = &mut wrong.body {
+        trade.price.scale = 19;
+    }
+    packed.clear();
+    WireForm::Protobuf.encode(&wrong, &mut packed);
+    assert!(decode_protobuf(&packed).unwrap_err().to_string().contains("scale is not 0 to 18"));
 }
 
 /// Goal: event ids are stable for ever, or a new release would store old events again. Method: pinned values, computed with another

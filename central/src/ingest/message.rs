@@ -2,7 +2,7 @@
 
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
-use marketprism_schema::{CONTENT_TYPE_JSON, Event, decode_json};
+use marketprism_schema::{Event, WireForm};
 
 /// Kind of a refusal, for the count of dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +63,11 @@ pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
 /// Reads the event of a message: form, bytes, and that the subject says what the payload says.
 pub fn read(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
     let content_type = header(message.headers.as_ref(), "Content-Type");
-    let form = content_type.split(';').next().unwrap_or_default().trim();
-    if !form.is_empty() && form != CONTENT_TYPE_JSON {
-        let reason = format!("content type {content_type:?} is not {CONTENT_TYPE_JSON}");
-        return Err((Refusal::ContentType, reason));
-    }
-    let event = decode_json(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
+    let Some(form) = WireForm::of_content_type(content_type) else {
+        let known = WireForm::ALL.map(WireForm::content_type).join(" or ");
+        return Err((Refusal::ContentType, format!("content type {content_type:?} is not {known}")));
+    };
+    let event = form.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
     if !subject_agrees(&message.subject, &event) {
         let header = &event.header;
         let of_payload = format!(
@@ -94,9 +93,9 @@ fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::{Body, Decimal, EventId, Header, MarketType, Side, Trade, encode_json};
+    use marketprism_schema::{Body, Decimal, EventId, Header, MarketType, Side, Trade};
 
-    fn payload() -> Vec<u8> {
+    fn payload(form: WireForm) -> Vec<u8> {
         let header = Header {
             exchange: "sim_spot".into(),
             market_type: MarketType::Spot,
@@ -116,7 +115,7 @@ mod tests {
             side: Side::Buy,
         };
         let mut out = Vec::new();
-        encode_json(&Event { header, body: Body::Trade(trade) }, &mut out);
+        form.encode(&Event { header, body: Body::Trade(trade) }, &mut out);
         out
     }
 
@@ -141,6 +140,8 @@ mod tests {
     #[test]
     fn subject_and_form_must_agree_with_the_payload() {
         let own = "trade.sim_spot.spot.BTC-USDT";
+        let packed_payload = payload(WireForm::Protobuf);
+        let payload = || payload(WireForm::Json);
         for content_type in [None, Some("application/json"), Some("application/json; charset=utf-8")] {
             assert!(read(&message(own, content_type, payload())).is_ok(), "{content_type:?}");
         }
@@ -158,7 +159,11 @@ mod tests {
                 "{subject}"
             );
         }
-        let other = message(own, Some("application/x-protobuf"), payload());
+        let packed = Some(WireForm::Protobuf.content_type());
+        assert!(read(&message(own, packed, packed_payload.clone())).is_ok());
+        assert_eq!(read(&message(own, packed, payload())).unwrap_err().0, Refusal::Payload);
+        assert_eq!(read(&message(own, None, packed_payload.clone())).unwrap_err().0, Refusal::Payload);
+        let other = message(own, Some("application/avro"), payload());
         assert_eq!(read(&other).unwrap_err().0, Refusal::ContentType);
         assert_eq!(read(&message(own, None, b"{".to_vec())).unwrap_err().0, Refusal::Payload);
     }

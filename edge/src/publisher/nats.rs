@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use async_nats::{Client, HeaderMap, HeaderValue, Message, PublishErrorKind};
 use futures_util::StreamExt;
-use marketprism_schema::{CONTENT_TYPE_JSON, stream_of};
+use marketprism_schema::{WireForm, stream_of};
 use prometheus::Histogram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -135,7 +135,7 @@ impl Publisher {
     async fn send(&mut self, token: Token, record: &Record) {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
-        headers.insert(CONTENT_TYPE, HeaderValue::from(CONTENT_TYPE_JSON));
+        headers.insert(CONTENT_TYPE, HeaderValue::from(WireForm::Json.content_type()));
         let reply = format!("{}.{token}", self.inbox);
         let publish = self.client.publish_with_reply_and_headers(
             record.subject.clone(),

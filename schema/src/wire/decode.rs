@@ -17,6 +17,12 @@ pub enum DecodeError {
     /// Not JSON of the right shape; the text names the key and the place.
     #[error("payload: {0}")]
     Json(#[from] serde_json::Error),
+    /// Not a packed message.
+    #[error("payload: {0}")]
+    Protobuf(#[from] prost::DecodeError),
+    /// A field of a packed message, and what it must be.
+    #[error("payload: {0} is not {1}")]
+    Field(&'static str, &'static str),
     /// A name outside its closed set.
     #[error("payload: {0}")]
     Name(#[from] UnknownName),

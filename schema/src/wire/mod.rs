@@ -1,10 +1,11 @@
-//! The wire form of events: one JSON object a message.
+//! The wire forms of events: one JSON object or one packed message. The Content-Type header names the form.
 
 mod decode;
 mod encode;
+mod form;
+mod protobuf;
 
 pub use decode::{DecodeError, decode_json};
 pub use encode::encode_json;
-
-/// Content type of the JSON form. The header names the form, so that another can stand beside it.
-pub const CONTENT_TYPE_JSON: &str = "application/json";
+pub use form::WireForm;
+pub use protobuf::{decode_protobuf, encode_protobuf};

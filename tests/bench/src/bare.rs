@@ -8,8 +8,7 @@ use async_nats::HeaderMap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::{
-    Body, CONTENT_TYPE_JSON, DataType, Decimal, Event, EventId, Header, MarketType, Side, Subject, Trade,
-    encode_json,
+    Body, DataType, Decimal, Event, EventId, Header, MarketType, Side, Subject, Trade, WireForm, encode_json,
 };
 
 /// Acknowledgements in flight: the edge's default.
@@ -31,7 +30,7 @@ pub async fn publish(url: &str, first: u64, trades: u64) -> Result<Duration> {
         let (event_id, payload) = trade(id);
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", event_id.to_string());
-        headers.insert("Content-Type", CONTENT_TYPE_JSON);
+        headers.insert("Content-Type", WireForm::Json.content_type());
         acks.push(
             context.publish_with_headers(subject.clone(), headers, payload.into()).await?.into_future(),
         );

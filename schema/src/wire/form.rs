@@ -1,0 +1,73 @@
+//! Which wire form a message has.
+
+use crate::wire::{DecodeError, decode_json, decode_protobuf, encode_json, encode_protobuf};
+use crate::{Event, UnknownName};
+
+/// A wire form, told by the Content-Type header. A message without the header is JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WireForm {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// One packed message of `marketprism.proto`.
+    Protobuf,
+}
+
+impl WireForm {
+    /// Every form.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
+
+    /// The value of the Content-Type header.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+        }
+    }
+
+    /// The form of a Content-Type; parameters behind a semicolon are not looked at. None for a form that is not ours.
+    #[must_use]
+    pub fn of_content_type(value: &str) -> Option<Self> {
+        let value = value.split(';').next().unwrap_or_default().trim();
+        if value.is_empty() {
+            return Some(Self::Json);
+        }
+        Self::ALL.into_iter().find(|form| form.content_type().eq_ignore_ascii_case(value))
+    }
+
+    /// Appends an event in this form.
+    pub fn encode(self, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => encode_json(event, out),
+            Self::Protobuf => encode_protobuf(event, out),
+        }
+    }
+
+    /// Reads an event in this form.
+    ///
+    /// # Errors
+    /// What is wrong with the payload.
+    pub fn decode(self, payload: &[u8]) -> Result<Event<'_>, DecodeError> {
+        match self {
+            Self::Json => decode_json(payload),
+            Self::Protobuf => decode_protobuf(payload),
+        }
+    }
+}
+
+impl std::str::FromStr for WireForm {
+    type Err = UnknownName;
+
+    fn from_str(value: &str) -> Result<Self, UnknownName> {
+        match value {
+            "json" => Ok(Self::Json),
+            "protobuf" => Ok(Self::Protobuf),
+            _ => Err(UnknownName {
+                field: "wire form",
+                value: value.to_owned(),
+                allowed: "json, protobuf".to_owned(),
+            }),
+        }
+    }
+}
