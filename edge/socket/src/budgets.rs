@@ -88,10 +88,37 @@ impl Budgets {
 
     /// Grants nothing from budget `name` for `time`: the venue said so.
     pub fn block(&self, name: &str, time: Duration) {
+        self.window(name).state().block(Instant::now(), time);
+    }
+
+    /// The venue refused something that drew on budget `name`: nothing is granted for the time that it named,
+    /// else for `usual`, twice as long with each refusal that follows another, up to `longest`. Gives that
+    /// time.
+    pub(crate) fn refused(
+        &self,
+        name: &str,
+        named: Option<Duration>,
+        usual: Duration,
+        longest: Duration,
+    ) -> Duration {
+        let now = Instant::now();
         let budget = self.window(name);
-        let until = Instant::now() + time;
         let mut state = budget.state();
-        state.blocked_until = Some(state.blocked_until.map_or(until, |old| old.max(until)));
+        // What was under way when the venue began to refuse is refused, too: that is no further offence.
+        if state.blocked_until.is_none_or(|until| until <= now) {
+            state.refusals = state.refusals.saturating_add(1);
+        }
+        let factor = 2u32.saturating_pow(state.refusals.saturating_sub(1).min(20));
+        let time = named.unwrap_or(usual.saturating_mul(factor).min(longest));
+        state.block(now, time);
+        time
+    }
+
+    /// The venue served something that drew on these charges: its refusals are over.
+    pub(crate) fn served(&self, charges: &[Charge]) {
+        for charge in charges {
+            self.window(&charge.budget).state().refusals = 0;
+        }
     }
 
     /// How full every budget is, by name.
@@ -185,10 +212,17 @@ struct State {
     limit: Option<Limit>,
     entries: VecDeque<Entry>,
     blocked_until: Option<Instant>,
+    /// Refusals of the venue in a row.
+    refusals: u32,
     next_id: u64,
 }
 
 impl State {
+    fn block(&mut self, now: Instant, time: Duration) {
+        let until = now + time;
+        self.blocked_until = Some(self.blocked_until.map_or(until, |old| old.max(until)));
+    }
+
     fn forget_expired(&mut self, now: Instant) {
         let age = self.limit.map_or(UNDEFINED_CHARGE_AGE, |limit| limit.window);
         self.entries.retain(|entry| entry.ended.is_none_or(|ended| ended + age > now));

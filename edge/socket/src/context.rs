@@ -13,6 +13,8 @@ use crate::budgets::Budgets;
 use crate::counters::{Counted, Counters};
 use crate::input::Input;
 use crate::options::SocketOptions;
+use crate::references::References;
+use crate::renewals::Renewals;
 
 /// Shared by all tasks of a feed.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub(crate) struct FeedContext {
     pub(crate) budgets: Budgets,
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) counters: Arc<Counters>,
+    /// What must be known before connections are opened.
+    pub(crate) references: References,
+    /// When connections are renewed.
+    pub(crate) renewals: Renewals,
     /// Cancelled when the feed stops.
     pub(crate) stop: CancellationToken,
     /// Knows every task of the feed.

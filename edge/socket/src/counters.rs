@@ -76,22 +76,54 @@ counters! {
     Silences = "silences",
     /// Resubscriptions after a silence.
     SilenceResubscribes = "silence_resubscribes",
+    /// Resubscriptions not sent because the stream falls silent again and again.
+    SilenceResubscribesHeld = "silence_resubscribes_held",
     /// Replacements started after a silence.
     SilenceReconnects = "silence_reconnects",
+    /// Replacements not started because the connection had too many of them.
+    SilenceReconnectsHeld = "silence_reconnects_held",
     /// Poll answers delivered.
     PollsAnswered = "polls_answered",
     /// Polls given up.
     PollsFailed = "polls_failed",
     /// Poll times passed over because the poll before was still under way.
     PollsSkippedLate = "polls_skipped_late",
+    /// Poll times passed over because the venue told us to stay away.
+    PollsSkippedBlocked = "polls_skipped_blocked",
+    /// Stretches of time that no answer of a poll covered, because its rounds before had failed for too long.
+    PollWindowHoles = "poll_window_holes",
+    /// Feeds that opened their connections without the first answer of a reference poll.
+    ReferencesLate = "references_late",
+    /// Answers of further pages delivered.
+    FollowUpsAnswered = "follow_ups_answered",
+    /// Further pages given up.
+    FollowUpsFailed = "follow_ups_failed",
+    /// Further pages refused: too many in a round, or a request outside of the plan's budgets.
+    FollowUpsRefused = "follow_ups_refused",
     /// Resync answers delivered.
     ResyncsAnswered = "resyncs_answered",
     /// Resync requests given up.
     ResyncsFailed = "resyncs_failed",
     /// Tries of requests.
     RequestTries = "request_tries",
-    /// Requests tried again.
-    RequestRetries = "request_retries",
+    /// Requests tried again after 429.
+    RetriesRateLimited = "retries_rate_limited",
+    /// Requests tried again after 418.
+    RetriesBanned = "retries_banned",
+    /// Requests tried again after 5xx.
+    RetriesVenueError = "retries_venue_error",
+    /// Requests tried again after another status that may pass.
+    RetriesStatus = "retries_status",
+    /// Requests tried again for want of a complete answer in time.
+    RetriesTimeout = "retries_timeout",
+    /// Requests tried again because no connection could be made.
+    RetriesConnect = "retries_connect",
+    /// Requests tried again because the connection broke.
+    RetriesTransport = "retries_transport",
+    /// Requests tried again for want of room in a budget.
+    RetriesBudget = "retries_budget",
+    /// Microseconds waited between such tries, waits for budgets aside.
+    BackoffMicroseconds = "backoff_microseconds",
     /// Answers 429.
     RateLimited = "rate_limited",
     /// Answers 418.

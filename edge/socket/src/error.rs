@@ -142,6 +142,15 @@ pub enum Refused {
     /// The same resync is still under way.
     #[error("the same resync is still under way")]
     InFlight,
+    /// Only a poll has further pages.
+    #[error("source {0} is no poll of the plan")]
+    NotAPoll(u32),
+    /// The answers of this poll asked for too many pages in one round.
+    #[error("the poll asked for more pages than a round may have")]
+    TooManyPages,
+    /// The request cannot be sent, or draws on a budget that the plan does not define or that is too small.
+    #[error("the request cannot be sent within the plan's budgets")]
+    BadRequest,
     /// The bounded command queue is full.
     #[error("the command queue is full")]
     QueueFull,

@@ -21,18 +21,24 @@ use crate::error::{Refused, SocketError};
 use crate::input::Input;
 use crate::limits::CONNECTION_COMMANDS_MAX;
 use crate::options::SocketOptions;
-use crate::poll::{Requester, Schedule};
+use crate::plan::BudgetUnits;
+use crate::poll::{Pages, PollTask};
+use crate::references::{Pending, References};
+use crate::renewals::Renewals;
+use crate::requester::Requester;
 use crate::rest::RestClient;
 use crate::resync::Ask;
 use crate::status::{ConnectionState, ConnectionStatus};
-use crate::{plan, poll, resync, tls};
+use crate::{plan, resync, tls};
 
 /// Owns every task of a feed. Dropping it stops them too, but does not wait for them.
 #[derive(Debug)]
 pub struct FeedSockets {
     connections: Vec<ConnectionHandle>,
+    polls: Vec<Pages>,
     resyncs: Vec<ResyncHandle>,
     asks: mpsc::Sender<Ask>,
+    budget_units: BudgetUnits,
     counters: Arc<Counters>,
     stop: CancellationToken,
     /// Cancelled when the tasks had their time to end by themselves.
@@ -84,12 +90,16 @@ impl FeedSockets {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let at_once = options.requests_at_once.max(1);
+        let (references, pending) = References::new(options.reference_wait, Arc::clone(&counters));
+        let renewed = plan.connections.iter().filter(|connection| connection.max_age_ms > 0).count();
         let feed = FeedContext {
             options,
             tls,
             budgets,
             inputs,
             counters: Arc::clone(&counters),
+            references,
+            renewals: Renewals::new(renewed),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
@@ -100,13 +110,15 @@ impl FeedSockets {
         // Each kind has its own turns: many resyncs waiting for a budget must not hold up the polls.
         let requester =
             |client| Requester { feed: Arc::clone(&feed), client, at_once: Semaphore::new(at_once) };
-        start_polls(plan, &Arc::new(requester(client.clone())), &mut set);
+        let polls = start_polls(plan, &Arc::new(requester(client.clone())), &pending, &mut set);
+        drop(pending);
         let (resyncs, asks) = start_resyncs(plan, &Arc::new(requester(client)), &mut set);
         let abort = CancellationToken::new();
         let owned = own(set, Arc::clone(&counters), abort.clone());
         let owner = Some(runtime.spawn(tasks.track_future(owned)));
         tasks.close();
-        Ok(Self { connections, resyncs, asks, counters, stop, abort, tasks, owner })
+        let budget_units = plan::budget_units(plan);
+        Ok(Self { connections, polls, resyncs, asks, budget_units, counters, stop, abort, tasks, owner })
     }
 
     /// Asks for a new starting state: the answer comes as a frame of the resync's source number, or in-band.
@@ -159,7 +171,25 @@ impl FeedSockets {
         self.command(source, Command::Send(texts.collect()))
     }
 
-    /// Tells which stream a frame belonged to. `at_ns` is when the frame was received.
+    /// Asks for one more page of a poll's answer. Pages are carried out in order, before the poll's next round; the
+    /// answer comes with the poll's source number.
+    ///
+    /// # Errors
+    /// A source that is no poll, more than 100 pages in a round, a request that cannot be sent within the plan's
+    /// budgets. Counted; the adapter that asks for it does not come to an end by itself.
+    pub fn follow_up(&self, source: u32, request: Request) -> Result<(), Refused> {
+        let index = usize::try_from(source).ok().and_then(|at| at.checked_sub(self.connections.len()));
+        let pages = index.and_then(|index| self.polls.get(index)).ok_or(Refused::NotAPoll(source))?;
+        let problems = plan::check_follow_up(&self.budget_units, &request);
+        if !problems.is_empty() {
+            tracing::warn!(source, problems = problems.join("; "), "a further page cannot be asked for");
+            return Err(pages.refuse(Refused::BadRequest));
+        }
+        pages.ask(request)
+    }
+
+    /// Tells which stream a frame belonged to: silence is judged by that alone, since acknowledgements and heartbeats
+    /// go on while a stream is frozen. `at_ns` is when the frame was received.
     pub fn saw(&self, source: u32, stream: u32, at_ns: i64) {
         if let (Some(connection), Ok(stream)) = (at(&self.connections, source), usize::try_from(stream)) {
             connection.state.saw(stream, at_ns);
@@ -236,7 +266,7 @@ async fn own(mut set: JoinSet<()>, counters: Arc<Counters>, abort: CancellationT
 
 fn start_connections(plan: &Plan, feed: &Arc<FeedContext>, set: &mut JoinSet<()>) -> Vec<ConnectionHandle> {
     let origin = Instant::now();
-    let mut first_open = origin;
+    let mut delay = Duration::ZERO;
     let mut handles = Vec::with_capacity(plan.connections.len());
     for (source, connection) in (0u32..).zip(&plan.connections) {
         let connection = Arc::new(connection.clone());
@@ -248,25 +278,33 @@ fn start_connections(plan: &Plan, feed: &Arc<FeedContext>, set: &mut JoinSet<()>
             Arc::clone(feed),
             Arc::clone(&state),
             receiver,
-            first_open,
+            delay,
         );
         set.spawn(feed.tasks.track_future(supervisor.run()));
         handles.push(ConnectionHandle { plan: connection, state, commands });
-        first_open += feed.options.stagger / 2 + random_up_to(feed.options.stagger);
+        delay += feed.options.stagger / 2 + random_up_to(feed.options.stagger);
     }
     handles
 }
 
-fn start_polls(plan: &Plan, requester: &Arc<Requester>, set: &mut JoinSet<()>) {
-    let start = Instant::now();
+fn start_polls(
+    plan: &Plan,
+    requester: &Arc<Requester>,
+    pending: &Pending,
+    set: &mut JoinSet<()>,
+) -> Vec<Pages> {
     let count = plan.polls.len();
-    for (index, poll) in plan.polls.iter().enumerate() {
+    let polls = plan.polls.iter().enumerate().map(|(index, poll)| {
         let source = source_of(plan.connections.len() + index);
-        let period = Duration::from_millis(u64::from(poll.period_ms));
-        let schedule = Schedule::new(start, period, index, count);
-        let running = poll::run(Arc::clone(requester), source, poll.clone(), schedule);
-        set.spawn(requester.feed.tasks.track_future(running));
-    }
+        let (pages, queue, round) = Pages::new(Arc::clone(&requester.feed.counters));
+        let requester = Arc::clone(requester);
+        let tasks = requester.feed.tasks.clone();
+        let (place, pending) = ((index, count), Arc::clone(pending));
+        let task = PollTask::new(requester, source, poll.clone(), place, (queue, round), pending);
+        set.spawn(tasks.track_future(task.run()));
+        pages
+    });
+    polls.collect()
 }
 
 fn start_resyncs(

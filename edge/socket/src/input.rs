@@ -1,6 +1,7 @@
 //! What the pipeline receives.
 
 use bytes::Bytes;
+use marketprism_adapter_host::contract::DataType;
 
 use crate::error::{CloseReason, RequestFailure};
 
@@ -22,8 +23,8 @@ pub struct Frame {
 pub enum SilenceHint {
     /// It delivered since it was subscribed, then stopped.
     WentQuiet,
-    /// It never delivered since it was subscribed on this connection: the subscription or the route may be
-    /// wrong.
+    /// It never delivered since it was subscribed on this connection: the stream's name or the connection's route
+    /// may be wrong. Venues are known to confirm a subscription on a wrong route and then to send nothing.
     NeverSeen,
 }
 
@@ -68,12 +69,30 @@ pub enum Input {
         /// When, nanoseconds since 1970.
         at_ns: i64,
     },
+    /// A URL was asked; the frame with its answer follows at once. Only with
+    /// [`crate::SocketOptions::report_sent`].
+    Asked {
+        /// The poll or resync.
+        source: u32,
+        /// With the window's parameters; that of the page where it is a further one.
+        url: String,
+        /// When the answer was complete, nanoseconds since 1970.
+        at_ns: i64,
+    },
     /// A stream exceeded its expected silence. Once per episode.
     Silent {
         /// The connection.
         source: u32,
         /// Position in the connection's streams.
         stream: u32,
+        /// As in the plan.
+        data_type: DataType,
+        /// As in the plan.
+        instrument: Option<u32>,
+        /// The connection's name in the plan.
+        connection: String,
+        /// Its URL: the route that may be the wrong one.
+        url: String,
         /// How long it has been silent.
         silence_ms: u64,
         /// What kind of silence it is.

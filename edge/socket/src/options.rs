@@ -61,9 +61,12 @@ pub struct SocketOptions {
     pub overlap_settle: Duration,
     /// Time between the first connects of a feed's connections.
     pub stagger: Duration,
+    /// Longest wait for the first answers of reference polls before the connections are opened without them.
+    pub reference_wait: Duration,
     /// Polls of one feed under way at once, and as many resyncs.
     pub requests_at_once: usize,
-    /// Report every text sent as [`crate::Input::Sent`] (for recordings).
+    /// Report every text sent as [`crate::Input::Sent`] and every URL asked as [`crate::Input::Asked`] (for
+    /// recordings).
     pub report_sent: bool,
 }
 
@@ -86,6 +89,7 @@ impl Default for SocketOptions {
             overlap: Duration::from_secs(30),
             overlap_settle: Duration::from_secs(5),
             stagger: Duration::from_millis(100),
+            reference_wait: Duration::from_secs(30),
             requests_at_once: 8,
             report_sent: false,
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marketprism_adapter_host::contract::{Charge, Connection, Heartbeat, Plan, Request, ResyncAction};
+use marketprism_adapter_host::contract::{
+    Charge, Connection, Heartbeat, Plan, Poll, Request, ResyncAction, TimeWindow,
+};
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use url::Url;
 
@@ -10,12 +12,16 @@ use crate::error::SocketError;
 
 /// Checks a plan; the error lists every problem.
 pub(crate) fn check(plan: &Plan) -> Result<(), SocketError> {
-    let mut checker = Checker { limits: BTreeMap::new(), problems: Vec::new() };
+    let limits = budget_units(plan);
+    let mut checker = Checker { limits: &limits, problems: Vec::new() };
     checker.budgets(plan);
     checker.connections(plan);
     for (index, poll) in plan.polls.iter().enumerate() {
         checker.request(&format!("polls[{index}].request"), &poll.request);
         checker.least_one(&format!("polls[{index}].period_ms"), poll.period_ms);
+        if let Some(window) = &poll.window {
+            checker.window(&format!("polls[{index}].window"), window, poll);
+        }
     }
     checker.resyncs(plan);
     let sources = plan.connections.len() + plan.polls.len() + plan.resyncs.len();
@@ -25,19 +31,57 @@ pub(crate) fn check(plan: &Plan) -> Result<(), SocketError> {
     if checker.problems.is_empty() { Ok(()) } else { Err(SocketError::Plan(checker.problems)) }
 }
 
+/// Units of the plan's budgets by name.
+pub(crate) type BudgetUnits = BTreeMap<String, u32>;
+
+/// What the plan's budgets hold.
+pub(crate) fn budget_units(plan: &Plan) -> BudgetUnits {
+    plan.budgets.iter().map(|budget| (budget.name.clone(), budget.units)).collect()
+}
+
+/// What is wrong with a request that an answer of a poll asks for.
+pub(crate) fn check_follow_up(limits: &BudgetUnits, request: &Request) -> Vec<String> {
+    let mut checker = Checker { limits, problems: Vec::new() };
+    checker.request("follow_up", request);
+    checker.problems
+}
+
 struct Checker<'a> {
-    limits: BTreeMap<&'a str, u32>,
+    limits: &'a BudgetUnits,
     problems: Vec<String>,
 }
 
-impl<'a> Checker<'a> {
-    fn budgets(&mut self, plan: &'a Plan) {
+impl Checker<'_> {
+    fn budgets(&mut self, plan: &Plan) {
+        let mut names = BTreeSet::new();
         for (index, budget) in plan.budgets.iter().enumerate() {
             self.least_one(&format!("budgets[{index}].units"), budget.units);
             self.least_one(&format!("budgets[{index}].window_ms"), budget.window_ms);
-            if self.limits.insert(&budget.name, budget.units).is_some() {
+            if !names.insert(&budget.name) {
                 self.problems.push(format!("budgets[{index}].name `{}` stands twice", budget.name));
             }
+        }
+    }
+
+    /// A window shorter than its period would leave a hole between any two answers: that it is long enough is the
+    /// adapter's duty. What jitter and late rounds add is the edge's.
+    fn window(&mut self, at: &str, window: &TimeWindow, poll: &Poll) {
+        let names = [&window.from_parameter, &window.to_parameter];
+        let taken = |name: &String| {
+            let url = Url::parse(&poll.request.url).ok();
+            url.is_some_and(|url| url.query_pairs().any(|(found, _)| found == name.as_str()))
+        };
+        if names.iter().any(|name| name.is_empty() || taken(name)) || names[0] == names[1] {
+            self.problems.push(format!(
+                "{at} parameters {names:?}, allowed: two names that differ and that the url does not have"
+            ));
+        }
+        let length = window.from_ago_ms.saturating_sub(window.to_ago_ms);
+        if length == 0 || length < poll.period_ms {
+            let (from, to, period) = (window.from_ago_ms, window.to_ago_ms, poll.period_ms);
+            self.problems.push(format!(
+                "{at} from_ago_ms {from} to to_ago_ms {to}, allowed: no shorter than period_ms {period}"
+            ));
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::UnderWay;
 use crate::counters::Counted;
-use crate::poll::{Outcome, Requester};
+use crate::requester::{Outcome, Requester};
 
 /// A resync request to carry out.
 #[derive(Debug)]
@@ -41,9 +41,9 @@ pub(crate) async fn run(requester: Arc<Requester>, mut asks: mpsc::Receiver<Ask>
 
 async fn carry_out(requester: &Requester, ask: Ask) {
     let counters = &requester.feed.counters;
-    match requester.run(ask.source, &ask.request).await {
+    match requester.run(ask.source, &ask.request, &mut |_| {}).await {
         Outcome::Answered => counters.count(Counted::ResyncsAnswered),
-        Outcome::Failed => counters.count(Counted::ResyncsFailed),
+        Outcome::Failed { .. } => counters.count(Counted::ResyncsFailed),
         Outcome::Stopped => {}
     }
     drop(ask.under_way);

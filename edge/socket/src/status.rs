@@ -160,10 +160,6 @@ impl ConnectionState {
         self.frames.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.last_frame_at_ns.store(at_ns, Ordering::Relaxed);
-        // With one stream only, the frame must be its own (or an answer to its subscription).
-        if self.streams.len() == 1 {
-            self.saw(0, at_ns);
-        }
     }
 
     pub(crate) fn stalled(&self, time: Duration) {

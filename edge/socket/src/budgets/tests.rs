@@ -1,3 +1,5 @@
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -44,6 +46,82 @@ async fn no_window_ever_exceeds_the_limit() {
     }
     let windows = u64::from(total.div_ceil(20));
     assert!(start.elapsed() < window * u32::try_from(windows * 3 / 2).unwrap(), "much slower than allowed");
+}
+
+/// Goal: whatever the limits, charges and times of use, no window of the stated length holds more than the limit, for
+/// several budgets drawn on together. Method: paused time, 40 seeds; each gives two budgets and 25 tasks that take
+/// random charges of one or both of them, some without using them; a use may count anywhere between its begin and
+/// its end.
+#[tokio::test(start_paused = true)]
+async fn no_window_of_any_budget_exceeds_its_limit() {
+    for seed in 0..40u64 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let limits = [(); 2].map(|()| (random.random_range(3..30u32), random.random_range(50..5000u64)));
+        let budgets = Budgets::new();
+        for (name, (units, window)) in ["connects", "messages"].into_iter().zip(limits) {
+            budgets.define(name, units, Duration::from_millis(window));
+        }
+        let uses = Arc::new(Mutex::new([const { Vec::new() }; 2]));
+        let mut tasks = JoinSet::new();
+        for _ in 0..25 {
+            let (budgets, uses) = (budgets.clone(), Arc::clone(&uses));
+            let mut random = StdRng::seed_from_u64(random.random());
+            tasks.spawn(async move {
+                for _ in 0..6 {
+                    let wanted = limits.map(|(units, _)| random.random_range(0..=units.min(6)));
+                    let pause = Duration::from_millis(random.random_range(0..300));
+                    let takes = Duration::from_millis(random.random_range(0..200));
+                    tokio::time::sleep(pause).await;
+                    let charges = [charge("messages", wanted[1]), charge("connects", wanted[0])];
+                    let mut permit = budgets.reserve(&charges, FOREVER).await.unwrap();
+                    if random.random_bool(0.1) {
+                        continue;
+                    }
+                    permit.begin_use();
+                    let from = Instant::now();
+                    tokio::time::sleep(takes).await;
+                    let mut uses = uses.lock().unwrap();
+                    for (one, units) in uses.iter_mut().zip(wanted) {
+                        one.push((from, Instant::now(), units));
+                    }
+                }
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let uses = uses.lock().unwrap();
+        for (uses, (limit, window)) in uses.iter().zip(limits) {
+            let window = Duration::from_millis(window);
+            for (_, first, _) in uses {
+                // The worst case for us: the venue counted the first use at its end, the others at their beginning.
+                let within = uses.iter().filter(|(from, to, _)| *to >= *first && *from < *first + window);
+                let sum: u32 = within.map(|(_, _, units)| units).sum();
+                assert!(sum <= limit, "seed {seed}: {sum} units of {limit} within {window:?}");
+            }
+        }
+    }
+}
+
+/// Goal: refusals in a row keep us away for longer and longer, up to a bound; answers to what was under way are no
+/// further refusals; a served request ends the row; the venue's own word counts always. Method: paused time.
+#[tokio::test(start_paused = true)]
+async fn refusals_in_a_row_keep_us_away_for_longer() {
+    let budgets = Budgets::new();
+    let seconds = Duration::from_secs;
+    let refused = |named| budgets.refused("weight", named, seconds(120), seconds(600));
+    for wanted in [120, 240, 480, 600, 600] {
+        assert_eq!(refused(None), seconds(wanted));
+        assert_eq!(refused(None), seconds(wanted));
+        assert_eq!(budgets.usage()[0].blocked, Some(seconds(wanted)));
+        tokio::time::advance(seconds(wanted)).await;
+    }
+    budgets.served(&[charge("weight", 1)]);
+    assert_eq!(refused(None), seconds(120));
+    assert_eq!(refused(Some(seconds(5))), seconds(5));
+    assert_eq!(budgets.usage()[0].blocked, Some(seconds(120)));
+    assert_eq!(refused(Some(seconds(7200))), seconds(7200));
+    assert_eq!(budgets.usage()[0].blocked, Some(seconds(7200)));
 }
 
 /// Goal: first come, first served: a large charge is not overtaken for ever by small ones. Method: paused

@@ -23,6 +23,13 @@ impl Pacer {
         Self { max, kept_for_pongs: usize::from(max > 1), window: window + margin, sent: VecDeque::new() }
     }
 
+    /// How long a number of texts takes at least.
+    pub(crate) fn time_for(&self, texts: usize) -> Duration {
+        let allowed = self.max.saturating_sub(self.kept_for_pongs).max(1);
+        let full_windows = texts.saturating_sub(1) / allowed;
+        self.window.saturating_mul(u32::try_from(full_windows).unwrap_or(u32::MAX))
+    }
+
     /// Whether a text can ever be sent.
     pub(crate) fn allows_texts(&self) -> bool {
         self.max > 0
@@ -81,6 +88,21 @@ mod tests {
             assert!(count <= 5, "{count} messages within a window");
         }
         assert!(now - start < Duration::from_millis(1100) * 14, "texts waited longer than needed");
+    }
+
+    /// Goal: the time that texts will take is known beforehand. Method: compared with a simulated clock.
+    #[test]
+    fn the_time_for_texts_is_known() {
+        for texts in [0usize, 1, 4, 5, 41] {
+            let start = Instant::now();
+            let mut pacer = Pacer::new(5, Duration::from_secs(1));
+            let mut now = start;
+            for _ in 0..texts {
+                now = pacer.ready_at(now);
+                pacer.sent(now);
+            }
+            assert_eq!(pacer.time_for(texts), now - start, "{texts} texts");
+        }
     }
 
     /// Goal: a limit of one message still lets texts through. Method: two in a row.

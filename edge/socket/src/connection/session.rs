@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::open::{OpenError, Socket, open};
 use super::outbox::{Outbox, Outgoing, Text};
@@ -24,7 +25,7 @@ use crate::counters::Counted;
 use crate::error::{CloseReason, chain};
 use crate::input::{Frame, Input};
 use crate::limits::READS_IN_A_ROW;
-use crate::rest::learn;
+use crate::rest::{charges_or_origin, learn};
 use crate::status::ConnectionState;
 
 /// What a generation tells its supervisor.
@@ -32,7 +33,9 @@ use crate::status::ConnectionState;
 pub(crate) enum SessionEvent {
     /// The handshake is done.
     Opened { at: Instant, at_ns: i64 },
-    /// Data came after the last opening message was sent.
+    /// The last opening message was sent.
+    Subscribed,
+    /// Data came after that.
     Ready,
 }
 
@@ -74,9 +77,12 @@ impl Session {
     pub(crate) async fn run(self) -> Ended {
         let generation = self.generation;
         let retire = self.retire.clone();
+        let charges = match Url::parse(&self.plan.url) {
+            Ok(url) => charges_or_origin(&self.plan.charges, &url),
+            Err(_) => self.plan.charges.clone(),
+        };
         let opening = async {
-            let mut permit =
-                self.feed.budgets.reserve(&self.plan.charges, self.feed.options.budget_wait_max).await?;
+            let mut permit = self.feed.budgets.reserve(&charges, self.feed.options.budget_wait_max).await?;
             permit.begin_use();
             open(&self.plan, &self.feed.tls, &self.feed.options).await
         };
@@ -88,6 +94,7 @@ impl Session {
         match opened {
             Ok(socket) => {
                 let at = Instant::now();
+                self.feed.budgets.served(&charges);
                 let end = match self.serve(socket, at).await {
                     Some(reason) => End::Closed(reason),
                     None => End::Retired,
@@ -97,7 +104,7 @@ impl Session {
             Err(error) => {
                 if let OpenError::Refused { status, retry_after, .. } = &error {
                     let feed = &self.feed;
-                    learn(&feed.budgets, &self.plan.charges, &feed.counters, *status, *retry_after, 1);
+                    learn(&feed.budgets, &charges, &feed.counters, *status, *retry_after);
                 }
                 Ended { generation, opened: None, end: End::NotOpened(error) }
             }
@@ -129,12 +136,16 @@ impl Session {
             idle_check: now + idle_timeout,
             alive_since: now,
             wake: Box::pin(sleep_until(now)),
+            subscribed: false,
             ready: false,
             closing: None,
             outbox,
             socket,
             session: self,
         };
+        if let Err(reason) = serving.tell_subscribed().await {
+            return Some(reason);
+        }
         serving.run().await
     }
 }
@@ -164,6 +175,8 @@ struct Serving {
     /// While the pipeline makes us wait nothing is read: that silence is our own.
     alive_since: Instant,
     wake: Pin<Box<Sleep>>,
+    /// The supervisor knows that every opening message was sent.
+    subscribed: bool,
     ready: bool,
     /// The venue's close frame.
     closing: Option<CloseReason>,
@@ -241,6 +254,15 @@ impl Serving {
         }
     }
 
+    async fn tell_subscribed(&mut self) -> Result<(), CloseReason> {
+        if self.subscribed || !self.outbox.opening_sent() {
+            return Ok(());
+        }
+        self.subscribed = true;
+        let event = (self.session.generation, SessionEvent::Subscribed);
+        self.session.events.send(event).await.map_err(|_| CloseReason::Stopped)
+    }
+
     async fn send(&mut self, outgoing: Outgoing) -> Result<(), CloseReason> {
         let (message, text) = match outgoing {
             Outgoing::PingFrame => (Message::Ping(Bytes::new()), None),
@@ -261,7 +283,7 @@ impl Serving {
             let waited = feed.deliver(sent).await.map_err(|_| CloseReason::Stopped)?;
             self.waited(waited);
         }
-        Ok(())
+        self.tell_subscribed().await
     }
 
     /// Takes a message and those that are already there, up to a number: timers and texts must get their
@@ -320,7 +342,7 @@ impl Serving {
         };
         session.feed.counters.count(Counted::Frames);
         session.feed.counters.add(Counted::FrameBytes, bytes as u64);
-        if !self.ready && self.outbox.opening_sent() {
+        if !self.ready && self.subscribed {
             self.ready = true;
             let told = session.events.send((generation, SessionEvent::Ready)).await;
             told.map_err(|_| CloseReason::Stopped)?;

@@ -18,10 +18,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::silence::Silence;
 use super::outbox::Text;
+use super::pacer::Pacer;
 use super::session::{Ended, Session, SessionEvent};
-use super::watchdog::StreamWatch;
-use crate::backoff::{Backoff, random_up_to};
+use crate::backoff::Backoff;
 use crate::context::FeedContext;
 use crate::counters::Counted;
 use crate::error::CloseReason;
@@ -42,11 +43,13 @@ pub(crate) enum Command {
 /// Far enough in the future to mean never.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Opening,
     Open,
-    /// Data came after the last opening message.
+    /// Every opening message was sent.
+    Subscribed,
+    /// Data came after that.
     Ready,
 }
 
@@ -79,13 +82,14 @@ pub(crate) struct Supervisor {
     /// Why the serving generation is to be replaced.
     wanted: Option<CloseReason>,
     backoff: Backoff,
+    /// How long the first connect waits, so that a feed's connections are not opened all at once.
+    open_after: Duration,
     /// When the next candidate may be opened.
     open_at: Instant,
     /// When the candidate takes over.
     takeover_at: Option<Instant>,
     renew_at: Option<Instant>,
-    watches: Vec<(usize, StreamWatch)>,
-    watch_at: Instant,
+    silence: Silence,
 }
 
 impl Supervisor {
@@ -95,13 +99,9 @@ impl Supervisor {
         feed: Arc<FeedContext>,
         state: Arc<ConnectionState>,
         commands: mpsc::Receiver<Command>,
-        first_open: Instant,
+        open_after: Duration,
     ) -> Self {
-        let now = Instant::now();
-        let streams = plan.streams.iter().enumerate();
-        let watches =
-            streams.filter_map(|(at, stream)| Some((at, StreamWatch::new(stream.expected_silence_ms, now)?)));
-        let watches = watches.collect();
+        let silence = Silence::new(&plan.streams, Instant::now());
         let backoff = Backoff::new(feed.options.backoff);
         let (news, events) = mpsc::channel(SESSION_EVENTS_MAX);
         Self {
@@ -119,17 +119,23 @@ impl Supervisor {
             candidate: None,
             wanted: None,
             backoff,
-            open_at: first_open,
+            open_after,
+            open_at: Instant::now(),
             takeover_at: None,
             renew_at: None,
-            watches,
-            watch_at: now,
+            silence,
         }
     }
 
     /// Runs until the feed stops or nobody receives its input; then waits for every generation to end.
     pub(crate) async fn run(mut self) {
         let feed = Arc::clone(&self.feed);
+        tokio::select! {
+            biased;
+            () = feed.stop.cancelled() => {}
+            () = feed.inputs.closed() => feed.stop.cancel(),
+            () = feed.references.known() => self.open_at = Instant::now() + self.open_after,
+        }
         loop {
             self.show_phase();
             let wake = self.next_wake();
@@ -166,7 +172,8 @@ impl Supervisor {
     }
 
     fn next_wake(&self) -> Instant {
-        let mut next = Instant::now() + NEVER;
+        let now = Instant::now();
+        let mut next = now + NEVER;
         if self.wants_candidate() {
             next = next.min(self.open_at);
         }
@@ -174,10 +181,7 @@ impl Supervisor {
             next = next.min(at);
         }
         if self.current.is_some() {
-            next = next.min(self.renew_at.unwrap_or(next));
-            if !self.watches.is_empty() {
-                next = next.min(self.watch_at);
-            }
+            next = next.min(self.renew_at.unwrap_or(next)).min(self.silence.look_at(now));
         }
         next
     }
@@ -190,7 +194,7 @@ impl Supervisor {
             self.renew_at = None;
             self.want_replacement(CloseReason::Renewed);
         }
-        if self.current.is_some() && now >= self.watch_at {
+        if self.current.is_some() && now >= self.silence.look_at(now) {
             self.look_at_streams(now).await;
         }
         if self.wants_candidate() && now >= self.open_at {
@@ -232,11 +236,18 @@ impl Supervisor {
                 found.opened_at_ns = at_ns;
                 self.feed.counters.count(Counted::Opened);
                 tracing::info!(connection = %self.plan.name, generation, "connection open");
-                if self.candidate == Some(generation) {
-                    match self.current {
-                        None => self.take_over(),
-                        Some(_) => self.takeover_at = Some(at + options.overlap),
-                    }
+                if self.candidate == Some(generation) && self.current.is_none() {
+                    self.take_over();
+                }
+            }
+            SessionEvent::Subscribed => {
+                found.stage = Stage::Subscribed;
+                let now = Instant::now();
+                if self.current == Some(generation) {
+                    self.silence.begin(now);
+                } else if self.candidate == Some(generation) {
+                    // Not before: the message limit may let many opening messages through only slowly.
+                    self.takeover_at = Some(now + options.overlap);
                 }
             }
             SessionEvent::Ready => {
@@ -262,14 +273,15 @@ impl Supervisor {
         }
         let Some(new) = self.generations.get(&generation) else { return };
         let opened_at = new.opened_at.unwrap_or_else(Instant::now);
+        let subscribed = new.stage >= Stage::Subscribed;
         self.state.serving(generation, new.opened_at_ns);
-        self.renew_at =
-            renew_after(self.plan.max_age_ms, self.feed.options.overlap).map(|age| opened_at + age);
-        let now = Instant::now();
-        for (_, watch) in &mut self.watches {
-            watch.restart(now);
+        let latest = renew_after(&self.plan, self.feed.options.overlap);
+        self.renew_at = latest.map(|age| self.feed.renewals.book(self.source, opened_at, opened_at + age));
+        if subscribed {
+            self.silence.begin(Instant::now());
+        } else {
+            self.silence.pause();
         }
-        self.watch_at = now;
     }
 
     fn want_replacement(&mut self, reason: CloseReason) {
@@ -310,13 +322,15 @@ impl Supervisor {
     }
 }
 
-/// The age at which a replacement is opened: early enough for the overlap, and spread so that connections
-/// opened together are not renewed together. `None`: no limit.
-fn renew_after(max_age_ms: u32, overlap: Duration) -> Option<Duration> {
-    if max_age_ms == 0 {
+/// The greatest age at which a replacement is opened: early enough for its opening messages and the overlap. `None`:
+/// no limit.
+fn renew_after(plan: &Connection, overlap: Duration) -> Option<Duration> {
+    if plan.max_age_ms == 0 {
         return None;
     }
-    let max_age = Duration::from_millis(u64::from(max_age_ms));
-    let lead = (overlap * 2).min(max_age / 4);
-    Some(max_age - lead - random_up_to(max_age / 20))
+    let max_age = Duration::from_millis(u64::from(plan.max_age_ms));
+    let window = Duration::from_millis(u64::from(plan.messages_window_ms));
+    let opening = Pacer::new(plan.messages_max, window).time_for(plan.on_open.len());
+    let lead = (overlap * 2).min(max_age / 4) + opening;
+    Some(max_age - lead.min(max_age / 4 * 3))
 }

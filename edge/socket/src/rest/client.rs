@@ -6,16 +6,23 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use marketprism_adapter_host::contract::{Charge, Method, Request};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
-use super::retry_after;
+use super::{charges_or_origin, learn, retry_after};
 use crate::backoff::Backoff;
 use crate::budgets::Budgets;
 use crate::counters::{Counted, Counters, SocketCounters};
-use crate::error::{RequestFailure, SocketError, chain};
-use crate::limits::{BAN_DEFAULT, FORBIDDEN_DEFAULT, RATE_LIMITED_DEFAULT, SNIPPET_BYTES};
+use crate::error::{BudgetError, RequestFailure, SocketError, chain};
+use crate::limits::SNIPPET_BYTES;
 use crate::options::SocketOptions;
 use crate::tls;
+
+/// Changes the URL of a try just before it goes out.
+pub(crate) type Stamp<'a> = &'a mut (dyn FnMut(&mut Url) + Send);
+
+/// One of the requests that may be under way at once.
+pub(crate) type Turn<'t> = Option<SemaphorePermit<'t>>;
 
 /// Sends requests when their budgets have room. Clones share connections and counters.
 #[derive(Debug, Clone)]
@@ -53,27 +60,44 @@ impl RestClient {
     }
 
     /// Sends a request when its budgets have room, and again after failures that may pass, up to the options'
-    /// number of tries. Answers 429, 418 and 403 keep everything that draws on the same budgets away for the
-    /// time the venue names.
+    /// number of tries. Answers 429, 418 and 403, and 5xx with `Retry-After`, keep everything that draws on the
+    /// same budgets away for the time the venue names; 429, 418 and 403 also without a named time.
     ///
     /// # Errors
     /// The failure of the last try.
     pub async fn fetch(&self, budgets: &Budgets, request: &Request) -> Result<Bytes, RequestFailure> {
+        let turns = Semaphore::new(1);
+        Ok(self.fetch_in_turn(budgets, request, &turns, &mut |_| {}).await?.0)
+    }
+
+    /// Like [`Self::fetch`]. Each try takes a turn once its budgets have room, and `stamp` may change its URL just
+    /// before it goes out. The turn is given with the answer: it lasts as long as that is in memory.
+    pub(crate) async fn fetch_in_turn<'t>(
+        &self,
+        budgets: &Budgets,
+        request: &Request,
+        turns: &'t Semaphore,
+        stamp: Stamp<'_>,
+    ) -> Result<(Bytes, Turn<'t>), RequestFailure> {
         let prepared = self.prepare(request)?;
         let mut backoff = Backoff::new(self.options.backoff);
         let mut tries = 1;
         loop {
-            let failure = match self.attempt(budgets, &prepared, tries).await {
-                Ok(body) => return Ok(body),
+            let failure = match self.attempt(budgets, &prepared, turns, stamp).await {
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if !failure.is_transient() || tries >= self.options.request_tries {
+            // A venue that wants us to stay away for longer than we wait must not be asked meanwhile.
+            let blocked = matches!(failure, RequestFailure::Budget(BudgetError::Blocked { .. }));
+            if blocked || !failure.is_transient() || tries >= self.options.request_tries {
                 return Err(failure);
             }
             // The wait for a blocked budget happens in the budget itself.
-            let wait = backoff.failed().max(venue_wait(&failure));
+            let wait = backoff.failed();
             tracing::debug!(url = %prepared.label, tries, ?wait, %failure, "request failed, trying again");
-            self.counters.count(Counted::RequestRetries);
+            self.counters.count(retry_of(&failure));
+            self.counters
+                .add(Counted::BackoffMicroseconds, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
             tokio::time::sleep(wait).await;
             tries += 1;
         }
@@ -103,24 +127,32 @@ impl RestClient {
         Ok(Prepared { method, url, headers, body, timeout, charges, label })
     }
 
-    async fn attempt(
+    async fn attempt<'t>(
         &self,
         budgets: &Budgets,
         request: &Prepared,
-        tries: u32,
-    ) -> Result<Bytes, RequestFailure> {
+        turns: &'t Semaphore,
+        stamp: Stamp<'_>,
+    ) -> Result<(Bytes, Turn<'t>), RequestFailure> {
         let mut permit = budgets.reserve(&request.charges, self.options.budget_wait_max).await?;
+        // Only now: who waits for one venue's budget must not hold up what draws on another.
+        let turn = turns.acquire().await.ok();
         permit.begin_use();
         self.counters.count(Counted::RequestTries);
-        let answer = tokio::time::timeout(request.timeout, self.exchange(request)).await;
+        let mut url = request.url.clone();
+        stamp(&mut url);
+        let answer = tokio::time::timeout(request.timeout, self.exchange(request, url)).await;
         let failure = match answer {
-            Ok(Ok(body)) => return Ok(body),
+            Ok(Ok(body)) => {
+                budgets.served(&request.charges);
+                return Ok((body, turn));
+            }
             Ok(Err(failure)) => failure,
             Err(_) => RequestFailure::Timeout(request.timeout),
         };
         match &failure {
             RequestFailure::Status { status, retry_after, .. } => {
-                learn(budgets, &request.charges, &self.counters, *status, *retry_after, tries);
+                learn(budgets, &request.charges, &self.counters, *status, *retry_after);
             }
             RequestFailure::TooLarge { .. } => self.counters.count(Counted::DiscardedAnswerTooLarge),
             _ => {}
@@ -128,12 +160,12 @@ impl RestClient {
         Err(failure)
     }
 
-    async fn exchange(&self, request: &Prepared) -> Result<Bytes, RequestFailure> {
+    async fn exchange(&self, request: &Prepared, url: Url) -> Result<Bytes, RequestFailure> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
         };
-        let mut builder = self.client.request(method, request.url.clone()).headers(request.headers.clone());
+        let mut builder = self.client.request(method, url).headers(request.headers.clone());
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
@@ -160,15 +192,6 @@ struct Prepared {
     charges: Vec<Charge>,
     /// Host and path, for logs.
     label: String,
-}
-
-/// What a request draws on. One that draws on nothing is still kept away from a host that told us to stay
-/// away.
-fn charges_or_origin(charges: &[Charge], url: &Url) -> Vec<Charge> {
-    if charges.is_empty() {
-        return vec![Charge { budget: url.origin().ascii_serialization(), units: 0 }];
-    }
-    charges.to_vec()
 }
 
 /// Reads at most `limit` bytes of a body: the rest is an error, or left unread when `cut`.
@@ -201,40 +224,18 @@ fn transport(error: reqwest::Error) -> RequestFailure {
     }
 }
 
-/// The venue's own wish for a single request (503 with `Retry-After`); blocks are kept by the budgets.
-fn venue_wait(failure: &RequestFailure) -> Duration {
+/// A retry by what it follows.
+fn retry_of(failure: &RequestFailure) -> Counted {
     match failure {
-        RequestFailure::Status { status: 500..=599, retry_after: Some(wait), .. } => (*wait).min(BAN_DEFAULT),
-        _ => Duration::ZERO,
-    }
-}
-
-/// Counts an error status and keeps the whole budget group away as the venue wants. `tries` counts from 1.
-pub(crate) fn learn(
-    budgets: &Budgets,
-    charges: &[Charge],
-    counters: &Counters,
-    status: u16,
-    retry_after: Option<Duration>,
-    tries: u32,
-) {
-    let (counted, default) = match status {
-        429 => {
-            let factor = 2u32.saturating_pow(tries.saturating_sub(1).min(16));
-            (Counted::RateLimited, RATE_LIMITED_DEFAULT.saturating_mul(factor))
+        RequestFailure::Status { status: 429, .. } => Counted::RetriesRateLimited,
+        RequestFailure::Status { status: 418, .. } => Counted::RetriesBanned,
+        RequestFailure::Status { status: 500..=599, .. } => Counted::RetriesVenueError,
+        RequestFailure::Timeout(_) => Counted::RetriesTimeout,
+        RequestFailure::Connect(_) => Counted::RetriesConnect,
+        RequestFailure::Transport(_) => Counted::RetriesTransport,
+        RequestFailure::Budget(_) => Counted::RetriesBudget,
+        RequestFailure::Status { .. } | RequestFailure::Invalid(_) | RequestFailure::TooLarge { .. } => {
+            Counted::RetriesStatus
         }
-        418 => (Counted::Banned, BAN_DEFAULT),
-        403 => (Counted::Forbidden, FORBIDDEN_DEFAULT),
-        500..=599 => {
-            counters.count(Counted::VenueErrors);
-            return;
-        }
-        _ => return,
-    };
-    counters.count(counted);
-    let time = retry_after.unwrap_or(default);
-    for charge in charges {
-        tracing::warn!(budget = %charge.budget, status, ?time, "the venue told us to stay away");
-        budgets.block(&charge.budget, time);
     }
 }

@@ -15,14 +15,14 @@ use crate::plans::{connection, plan};
 use crate::venue::{Server, ServerSocket, eventually, next, quick, stop, until};
 
 /// A venue that numbers its frames: every connection gets the number that is due, as real venues do.
-async fn numbered() -> (Server, JoinSet<()>) {
+pub async fn numbered(every: Duration) -> (Server, JoinSet<()>) {
     let (numbers, _) = broadcast::channel::<u64>(4096);
     let feed = numbers.clone();
     let mut ticker = JoinSet::new();
     ticker.spawn(async move {
         for number in 0u64.. {
             let _ = feed.send(number);
-            tokio::time::sleep(Duration::from_micros(500)).await;
+            tokio::time::sleep(every).await;
         }
     });
     let server = Server::websocket(move |socket, _| serve_numbers(socket, numbers.subscribe())).await;
@@ -50,7 +50,7 @@ async fn serve_numbers(mut socket: ServerSocket, mut numbers: broadcast::Receive
 /// Method: a server that numbers its frames, a maximum age of 300 ms, ten renewals.
 #[tokio::test]
 async fn no_frame_is_lost_through_renewals() {
-    let (server, _ticker) = numbered().await;
+    let (server, _ticker) = numbered(Duration::from_micros(500)).await;
     let mut first = connection(server.ws());
     first.max_age_ms = 300;
     let (sender, mut inputs) = mpsc::channel(64);
@@ -73,6 +73,77 @@ async fn no_frame_is_lost_through_renewals() {
     let missing: Vec<u64> = (first..=last).filter(|number| !seen.contains(number)).collect();
     assert!(missing.is_empty(), "missing of {first}..={last}: {missing:?}");
     stop(sockets, &mut inputs).await;
+}
+
+/// Goal: a replacement takes over only when all of its opening messages are sent, however slowly the message limit lets
+/// them through. Method: ten opening messages of which three may go in 200 ms, an overlap of 100 ms; the venue sends
+/// for a topic once that was asked for; no topic may lose a number.
+#[tokio::test]
+async fn a_replacement_is_subscribed_before_it_takes_over() {
+    const TOPICS: usize = 10;
+    let (numbers, _) = broadcast::channel::<u64>(4096);
+    let feed = numbers.clone();
+    let mut ticker = JoinSet::new();
+    ticker.spawn(async move {
+        for number in 0u64.. {
+            let _ = feed.send(number);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let server = Server::websocket(move |mut socket, _| {
+        let mut numbers = numbers.subscribe();
+        async move {
+            let mut topics: Vec<String> = Vec::new();
+            loop {
+                tokio::select! {
+                    number = numbers.recv() => {
+                        let number = number.unwrap();
+                        for topic in &topics {
+                            if socket.send(Message::text(format!("{topic} {number}"))).await.is_err() {
+                                return;
+                            }
+                        }
+                    }
+                    message = socket.next() => match message {
+                        Some(Ok(Message::Text(topic))) => topics.push(topic.to_string()),
+                        Some(Ok(_)) => {}
+                        _ => return,
+                    },
+                }
+            }
+        }
+    })
+    .await;
+    let mut first = connection(server.ws());
+    first.on_open = (0..TOPICS).map(|topic| topic.to_string()).collect();
+    (first.messages_max, first.messages_window_ms) = (4, 200);
+    let mut options = quick();
+    options.overlap = Duration::from_millis(100);
+    let (sender, mut inputs) = mpsc::channel(64);
+    let sockets = FeedSockets::start(&plan(vec![first]), options, Budgets::new(), sender).unwrap();
+    let mut seen = vec![BTreeSet::new(); TOPICS];
+    let (mut asked, mut after) = (false, 0);
+    while after < 50 {
+        match next(&mut inputs).await {
+            Input::Frame(frame) => {
+                let (topic, number) = std::str::from_utf8(&frame.data).unwrap().split_once(' ').unwrap();
+                seen[topic.parse::<usize>().unwrap()].insert(number.parse::<u64>().unwrap());
+                if !asked && seen.iter().all(|numbers| numbers.len() > 50) {
+                    asked = true;
+                    sockets.replace(0, "test").unwrap();
+                }
+                after += usize::from(frame.generation == 2 && sockets.status()[0].generation == 2);
+            }
+            Input::Closed { overlap, .. } => assert!(overlap),
+            _ => {}
+        }
+    }
+    stop(sockets, &mut inputs).await;
+    for (topic, numbers) in seen.iter().enumerate() {
+        let (first, last) = (*numbers.first().unwrap(), *numbers.last().unwrap());
+        let missing = (first..=last).filter(|number| !numbers.contains(number)).count();
+        assert_eq!(missing, 0, "topic {topic}");
+    }
 }
 
 /// Goal: `replace` opens the new connection at once and closes the old one only after data came on the new

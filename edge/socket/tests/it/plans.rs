@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::contract::{
     Budget, Charge, Connection, DataStream, DataType, Heartbeat, Method, Plan, Poll, Request, Resubscription,
-    Resync, ResyncAction,
+    Resync, ResyncAction, TimeWindow,
 };
 use marketprism_socket::{Budgets, FeedSockets, SocketError, SocketOptions};
 use tokio::sync::mpsc;
@@ -51,7 +51,20 @@ pub fn charge(budget: &str, units: u32) -> Charge {
 
 pub fn poll(url: String, period: Duration) -> Poll {
     let period_ms = u32::try_from(period.as_millis()).unwrap();
-    Poll { request: request(url), data_type: DataType::OpenInterest, instrument: Some(0), period_ms }
+    Poll {
+        request: request(url),
+        data_type: DataType::OpenInterest,
+        instrument: Some(0),
+        period_ms,
+        window: None,
+        reference: false,
+    }
+}
+
+/// From `from_ago_ms` to `to_ago_ms` before now, in parameters `start` and `end`.
+pub fn window(from_ago_ms: u32, to_ago_ms: u32) -> Option<TimeWindow> {
+    let (from_parameter, to_parameter) = ("start".to_owned(), "end".to_owned());
+    Some(TimeWindow { from_parameter, to_parameter, from_ago_ms, to_ago_ms })
 }
 
 pub fn plan(connections: Vec<Connection>) -> Plan {
@@ -69,9 +82,12 @@ async fn every_problem_of_a_plan_is_named() {
     first.charges = vec![charge("connects", 3), charge("weight", 1)];
     let mut plan = plan(vec![first, connection("ws://venue".to_owned())]);
     plan.budgets = vec![Budget { name: "connects".to_owned(), units: 2, window_ms: 1000 }];
-    plan.polls = vec![poll("http://venue".to_owned(), Duration::ZERO)];
+    let mut short = poll("http://venue?start=0".to_owned(), Duration::from_millis(500));
+    short.window = window(1000, 501);
+    plan.polls = vec![poll("http://venue".to_owned(), Duration::ZERO), short];
     let again = Resubscription { connection: 7, messages: Vec::new() };
-    plan.resyncs = vec![Resync { instrument: 0, action: ResyncAction::Resubscribe(again) }];
+    plan.resyncs =
+        vec![Resync { instrument: 0, action: ResyncAction::Resubscribe(again), depth_limit: None }];
     let (sender, _receiver) = mpsc::channel(8);
     let refused = FeedSockets::start(&plan, SocketOptions::default(), Budgets::new(), sender);
     let Err(SocketError::Plan(problems)) = refused else { panic!("the plan was accepted") };
@@ -83,6 +99,8 @@ async fn every_problem_of_a_plan_is_named() {
         "connections[0].charges name budget `weight`, which the plan does not define",
         "connections[1].name `public`, allowed: not empty, unique",
         "polls[0].period_ms 0, allowed: 1 or more",
+        "polls[1].window parameters [\"start\", \"end\"], allowed: two names that differ and that the url does not have",
+        "polls[1].window from_ago_ms 1000 to to_ago_ms 501, allowed: no shorter than period_ms 500",
         "resyncs[0].connection 7, allowed: less than 2",
         "resyncs[0].messages is empty, allowed: 1 or more",
     ];

@@ -1,15 +1,16 @@
 //! Polls on their schedule and resyncs on demand.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use marketprism_adapter_host::contract::{Resubscription, Resync, ResyncAction};
+use marketprism_adapter_host::contract::{Budget, Resubscription, Resync, ResyncAction};
 use marketprism_socket::{Budgets, Counted, FeedSockets, Input, Refused};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::plans::{connection, plan, poll, request};
+use crate::plans::{charge, connection, plan, poll, request};
 use crate::venue::{Server, answer, eventually, next, noticed, quick, stop, until};
 
 const NOW: Duration = Duration::ZERO;
@@ -68,6 +69,59 @@ async fn polls_follow_their_schedule() {
     stop(sockets, &mut inputs).await;
 }
 
+/// Goal: a ban is obeyed by every poll of the budget: nobody asks meanwhile, the times passed over are counted, the
+/// failures told do not pile up, polls on another budget go on, and all go on afterwards. Method: three polls of
+/// 40 ms on a budget that the venue bans for two seconds, one on another; arrival times at the venue.
+#[tokio::test]
+async fn a_ban_stops_every_poll_of_the_budget() {
+    let start = Instant::now();
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&arrivals);
+    let server = Server::rest(move |number, head| {
+        let banned = head.contains("/banned");
+        if banned {
+            keep.lock().unwrap().push((number, start.elapsed()));
+        }
+        let ban = banned && start.elapsed() < Duration::from_millis(500);
+        (
+            NOW,
+            if ban { answer("418 I'm a teapot", "retry-after: 2\r\n", "") } else { answer("200 OK", "", "") },
+        )
+    })
+    .await;
+    let mut plan = plan(Vec::new());
+    plan.polls = vec![poll(server.http("/banned"), Duration::from_millis(40)); 4];
+    plan.budgets = ["group", "other"]
+        .map(|name| Budget { name: name.to_owned(), units: 1000, window_ms: 1000 })
+        .to_vec();
+    for poll in &mut plan.polls {
+        poll.request.charges = vec![charge("group", 1)];
+    }
+    plan.polls[3].request = request(server.http("/other"));
+    plan.polls[3].request.charges = vec![charge("other", 1)];
+    let mut options = quick();
+    options.budget_wait_max = Duration::from_millis(100);
+    let (sender, mut inputs) = mpsc::channel(8);
+    let sockets = FeedSockets::start(&plan, options, Budgets::new(), sender).unwrap();
+    let (mut failures, mut others, mut answers) = (0, 0, 0);
+    while answers < 6 {
+        match next(&mut inputs).await {
+            Input::RequestFailed { source, .. } if source < 3 => failures += 1,
+            Input::Frame(frame) if frame.source == 3 => others += 1,
+            Input::Frame(_) => answers += 1,
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    let counters = sockets.counters();
+    stop(sockets, &mut inputs).await;
+    let arrivals = arrivals.lock().unwrap();
+    let during = arrivals.iter().filter(|(_, at)| *at < Duration::from_millis(1950)).count();
+    assert!(during <= 3, "asked during the ban: {arrivals:?}");
+    assert!(failures <= 6, "{failures} failures told");
+    assert!(others >= 20, "the other budget's poll came {others} times only");
+    assert!(counters.get(Counted::PollsSkippedBlocked) >= 60);
+}
+
 /// Goal: a resync request answers with its own source number, once at a time; one that fails is reported and
 /// can be asked for again; a resubscription goes out on its connection. Method: one connection, one poll far
 /// off, three resyncs.
@@ -97,7 +151,8 @@ async fn resyncs_answer_with_their_source() {
         ResyncAction::Resubscribe(again),
         ResyncAction::Request(request(rest.http("/fail"))),
     ];
-    plan.resyncs = actions.into_iter().map(|action| Resync { instrument: 0, action }).collect();
+    plan.resyncs =
+        actions.into_iter().map(|action| Resync { instrument: 0, action, depth_limit: None }).collect();
     let (sender, mut inputs) = mpsc::channel(8);
     let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
     until(&mut inputs, |input| matches!(input, Input::Opened { .. }).then_some(())).await;

@@ -106,6 +106,41 @@ async fn a_418_blocks_the_group_for_two_minutes() {
     assert_eq!(client.counters().get(Counted::Banned), 1);
 }
 
+/// Goal: a 503 with `Retry-After` keeps the whole budget group away, one without does not. Method: two paths on one
+/// budget, one of which is under maintenance; arrival times of the other one at the server.
+#[tokio::test]
+async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
+    for (header, least) in [("retry-after: 1\r\n", 950), ("", 0)] {
+        let start = Instant::now();
+        let arrived = Arc::new(Mutex::new(Duration::ZERO));
+        let keep = Arc::clone(&arrived);
+        let server = Server::rest(move |number, head| {
+            if head.contains("/other") {
+                *keep.lock().unwrap() = start.elapsed();
+            }
+            let status = if number == 1 { "503 Service Unavailable" } else { "200 OK" };
+            (NOW, answer(status, if number == 1 { header } else { "" }, "maintenance"))
+        })
+        .await;
+        let (client, budgets) = (client(), Budgets::new());
+        budgets.define("weight", 100, Duration::from_secs(60));
+        let with_charge = |path: &str| {
+            let mut request = request(server.http(path));
+            request.charges = vec![charge("weight", 1)];
+            request
+        };
+        let first = with_charge("/down");
+        let (mine, shared) = (client.clone(), budgets.clone());
+        let refused = tokio::spawn(async move { mine.fetch(&shared, &first).await });
+        crate::venue::eventually("the refusal", || client.counters().get(Counted::VenueErrors) == 1).await;
+        let refused_at = start.elapsed();
+        client.fetch(&budgets, &with_charge("/other")).await.unwrap();
+        assert!(*arrived.lock().unwrap() >= refused_at + Duration::from_millis(least) || least == 0);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        refused.await.unwrap().unwrap();
+    }
+}
+
 /// Goal: a request without charges is kept away from the host as well. Method: 418, then another path.
 #[tokio::test]
 async fn a_block_holds_for_requests_without_budget() {

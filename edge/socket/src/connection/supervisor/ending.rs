@@ -43,6 +43,7 @@ impl Supervisor {
     fn current_ended(&mut self, opened: Instant) {
         self.current = None;
         self.state.not_serving();
+        self.feed.renewals.cancel(self.source);
         // Whatever the replacement was wanted for, it is no replacement any more.
         self.wanted = None;
         self.open_at = Instant::now() + self.backoff.ended_after(opened.elapsed());

@@ -1,0 +1,114 @@
+//! The stretch of time that a poll's answers cover.
+
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::TimeWindow;
+use url::Url;
+
+/// Writes a poll's window into its requests, without holes between consecutive answers.
+///
+/// A window is relative to the moment of asking, and that moment varies: by chance, by waits for budgets, and by
+/// rounds that failed. Where the window is no shorter than the period (the plan's check sees to that), it would
+/// leave no hole if it were asked on time. So the start goes back to the end of what was answered before, but by
+/// two lengths of the window at most: venues refuse or cut stretches that are too long. What is still left out is
+/// told.
+#[derive(Debug)]
+pub(crate) struct CoveredTime {
+    window: TimeWindow,
+    /// Everything before it has been answered. Milliseconds since 1970.
+    covered: Option<i64>,
+    /// What the newest request asked for.
+    asked: (i64, i64),
+}
+
+impl CoveredTime {
+    pub(crate) fn new(window: TimeWindow) -> Self {
+        Self { window, covered: None, asked: (0, 0) }
+    }
+
+    /// Adds both ends to the URL of a request that goes out at `now_ms`.
+    pub(crate) fn stamp(&mut self, url: &mut Url, now_ms: i64) {
+        let usual = now_ms - i64::from(self.window.from_ago_ms);
+        let to = now_ms - i64::from(self.window.to_ago_ms);
+        let earliest = usual - (to - usual) * 2;
+        let from = self.covered.map_or(usual, |covered| covered.clamp(earliest, usual));
+        self.asked = (from, to);
+        url.query_pairs_mut()
+            .append_pair(&self.window.from_parameter, &from.to_string())
+            .append_pair(&self.window.to_parameter, &to.to_string());
+    }
+
+    /// The newest request was answered. Gives the hole before it, if there is one.
+    pub(crate) fn answered(&mut self) -> Option<Duration> {
+        let (from, to) = self.asked;
+        let hole = self.covered.map_or(0, |covered| from - covered);
+        self.covered = Some(to);
+        u64::try_from(hole).ok().filter(|hole| *hole > 0).map(Duration::from_millis)
+    }
+
+    /// A further page of the newest answer is missing: all of its stretch is asked for again.
+    pub(crate) fn incomplete(&mut self) {
+        self.covered = Some(self.asked.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covered_time() -> CoveredTime {
+        let (from_parameter, to_parameter) = ("start".to_owned(), "end".to_owned());
+        CoveredTime::new(TimeWindow { from_parameter, to_parameter, from_ago_ms: 5000, to_ago_ms: 3000 })
+    }
+
+    fn stamped(covered: &mut CoveredTime, now_ms: i64) -> String {
+        let mut url = Url::parse("http://venue/trades?coin=BTC").unwrap();
+        covered.stamp(&mut url, now_ms);
+        url.query().unwrap().to_owned()
+    }
+
+    /// Goal: both ends stand in the URL behind an existing query and in an empty one. Method: three URLs.
+    #[test]
+    fn parameters_are_added_to_any_query() {
+        for (plain, wanted) in [
+            ("http://venue/trades", "http://venue/trades?start=95000&end=97000"),
+            ("http://venue/trades?", "http://venue/trades?start=95000&end=97000"),
+            ("http://venue/trades?a=b%20c#d", "http://venue/trades?a=b%20c&start=95000&end=97000#d"),
+        ] {
+            let mut url = Url::parse(plain).unwrap();
+            covered_time().stamp(&mut url, 100_000);
+            assert_eq!(url.as_str(), wanted);
+        }
+    }
+
+    /// Goal: a late round leaves no hole up to two lengths; a longer hole is told; one that is early, or a clock that
+    /// goes back, asks for the usual stretch. Method: rounds at chosen times, 2 s long.
+    #[test]
+    fn consecutive_answers_leave_no_hole() {
+        let mut covered = covered_time();
+        assert_eq!(stamped(&mut covered, 100_000), "coin=BTC&start=95000&end=97000");
+        assert_eq!(covered.answered(), None);
+        assert_eq!(stamped(&mut covered, 102_900), "coin=BTC&start=97000&end=99900");
+        // That one failed: its part is asked for again.
+        assert_eq!(stamped(&mut covered, 103_000), "coin=BTC&start=97000&end=100000");
+        assert_eq!(covered.answered(), None);
+        assert_eq!(stamped(&mut covered, 104_000), "coin=BTC&start=99000&end=101000");
+        assert_eq!(covered.answered(), None);
+        assert_eq!(stamped(&mut covered, 111_000), "coin=BTC&start=102000&end=108000");
+        assert_eq!(covered.answered(), Some(Duration::from_millis(1000)));
+        assert_eq!(stamped(&mut covered, 50_000), "coin=BTC&start=45000&end=47000");
+        assert_eq!(covered.answered(), None);
+    }
+
+    /// Goal: an answer with a missing page counts for nothing. Method: one incomplete round between two.
+    #[test]
+    fn an_incomplete_answer_is_asked_for_again() {
+        let mut covered = covered_time();
+        stamped(&mut covered, 100_000);
+        covered.answered();
+        stamped(&mut covered, 102_000);
+        covered.answered();
+        covered.incomplete();
+        assert_eq!(stamped(&mut covered, 104_000), "coin=BTC&start=97000&end=101000");
+    }
+}
