@@ -23,7 +23,7 @@ pub struct Cli {
     /// Exchange to play (may be repeated); all when absent.
     #[arg(long = "exchange", value_name = "ID")]
     exchanges: Vec<String>,
-    /// The venue's own symbols; each exchange's default list when absent.
+    /// The venue's own symbols, those for one exchange as `ID:SYMBOL`; each exchange's default list when absent.
     #[arg(long, value_delimiter = ',')]
     symbols: Vec<String>,
     /// Seed of the market.
@@ -32,6 +32,9 @@ pub struct Cli {
     /// Frames per second over all symbols.
     #[arg(long, default_value_t = 100)]
     rate: u64,
+    /// Period of everything that comes by the clock (funding, open interest, ...), ms; the venues' own when absent.
+    #[arg(long)]
+    event_ms: Option<i64>,
     /// Share of trades among the events, percent.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100))]
     trade_percent: u32,
@@ -83,6 +86,7 @@ impl Cli {
             symbols: self.symbols,
             seed: self.seed,
             rate: self.rate,
+            event_ms: self.event_ms,
             trade_percent: self.trade_percent,
             backlog: self.backlog,
             backlog_limit: self.backlog_limit,

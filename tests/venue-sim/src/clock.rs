@@ -38,6 +38,35 @@ pub fn next_quarter(now_ms: i64) -> (i64, String) {
     }
 }
 
+/// Year, month and day of a time.
+#[must_use]
+pub fn date(ms: i64) -> (i64, i64, i64) {
+    civil(ms.div_euclid(86_400_000))
+}
+
+/// `YYMMDD` of a time.
+#[must_use]
+pub fn yymmdd(ms: i64) -> String {
+    let (year, month, day) = date(ms);
+    format!("{:02}{month:02}{day:02}", year % 100)
+}
+
+/// Delivery time of a `YYMMDD`, 08:00 UTC; `None` when it is no date of this century.
+#[must_use]
+pub fn delivery(text: &str) -> Option<i64> {
+    let digits = (text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)?;
+    let two = |range: std::ops::Range<usize>| digits.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (2000 + two(0..2)?, two(2..4)?, two(4..6)?);
+    // Hinnant's `days_from_civil`.
+    let shifted = if month <= 2 { year - 1 } else { year };
+    let era = shifted.div_euclid(400);
+    let yoe = shifted - era * 400;
+    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+    let ms = days * 86_400_000 + 8 * 3_600_000;
+    (yymmdd(ms) == digits).then_some(ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +79,7 @@ mod tests {
         assert_eq!((ms, text.as_str()), (1_798_185_600_000, "261225"));
         // 2026-12-20: the December expiry is nearer than two weeks.
         assert_eq!(next_quarter(1_797_724_800_000).1, "270326");
+        assert_eq!(delivery("261225"), Some(1_798_185_600_000));
+        assert_eq!((delivery("260230"), delivery("x"), delivery("2612250")), (None, None, None));
     }
 }

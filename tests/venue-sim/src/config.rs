@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::exchange::Options;
 use crate::ledger::Backlog;
-use crate::venue::Limits;
+use crate::venue::{Limits, PerWindow};
 
 /// A recording to be played instead of a generated market.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +28,21 @@ pub struct SimConfig {
     pub listen: SocketAddr,
     /// Exchange ids to play; empty plays all.
     pub exchanges: Vec<String>,
-    /// The venues' own symbols; empty plays each exchange's default list.
+    /// The venues' own symbols, those for one exchange only as `<exchange id>:<symbol>`. An exchange plays those
+    /// that have its form, or its default list when there are none.
     pub symbols: Vec<String>,
     /// Seed of the markets.
     pub seed: u64,
-    /// Frames (trades and fast book updates) per second over all symbols of all exchanges.
+    /// Frames (trades and fast book updates) per second over all symbols of the exchanges that had a client;
+    /// of all exchanges until the first client comes.
     pub rate: u64,
     /// Share of trades among the events, percent.
     pub trade_percent: u32,
+    /// Period of everything that comes or is counted by the clock (funding, open interest, forced orders, ratios,
+    /// volatility), ms; the venues' own periods when absent.
+    pub event_ms: Option<i64>,
+    /// A book that stands still this long gets an update without changes where the venue sends such, ms.
+    pub still_book_ms: Option<i64>,
     /// Period of bursts, ms; 0 for none.
     pub burst_every_ms: u64,
     /// Frames of a burst, all at once.
@@ -49,10 +56,16 @@ pub struct SimConfig {
     pub tls_dir: Option<PathBuf>,
     /// Recordings.
     pub recordings: Vec<RecordingConfig>,
-    /// Book changes kept per symbol for `book_at`.
+    /// Book changes kept per symbol for `book_at`; fewer when [`SimConfig::KEPT_TOTAL`] is shared by many.
     pub history_changes: usize,
-    /// Trades kept per symbol and kind in the ledger.
+    /// Trades kept per symbol and kind in the ledger; fewer when [`SimConfig::KEPT_TOTAL`] is shared by many.
     pub ledger_trades: usize,
+    /// Events other than trades kept per exchange in the ledger.
+    pub ledger_events: usize,
+    /// Age from which on a trade's liquidation shows in REST answers that tell it late, ms.
+    pub liquidation_delay_ms: i64,
+    /// Trades a minute in the two hours before the start, where a venue is asked about them.
+    pub past_per_minute: u32,
     /// Whether a new subscriber of trades is first sent those that did not provably arrive at an earlier
     /// one. No real venue does this: there, a client fills such holes by REST. It lets a test demand every
     /// trade over cut sockets.
@@ -73,10 +86,18 @@ pub struct SimConfig {
     pub shutdown_notice_ms: Option<u64>,
     /// Client messages per second.
     pub messages_per_second: Option<usize>,
+    /// Period of heartbeats that a client asks for, whatever it asks, ms.
+    pub heartbeat_ms: Option<u64>,
+    /// Connections without traffic end after this time, ms.
+    pub idle_ms: Option<u64>,
+    /// Requests to subscribe or unsubscribe per connection in the venue's window.
+    pub requests_max: Option<u32>,
+    /// New connections per address in the venue's window.
+    pub connects_max: Option<u32>,
     /// REST weight per window and address.
     pub weight_max: Option<u32>,
     /// Length of the weight window, ms.
-    pub weight_window_ms: u64,
+    pub weight_window_ms: Option<u64>,
     /// Requests ignoring a 429 before the ban.
     pub ban_after_ignored: u32,
     /// Length of the ban, ms.
@@ -92,6 +113,8 @@ impl Default for SimConfig {
             seed: 1,
             rate: 100,
             trade_percent: 50,
+            event_ms: None,
+            still_book_ms: None,
             burst_every_ms: 0,
             burst_frames: 0,
             start_paused: false,
@@ -100,6 +123,9 @@ impl Default for SimConfig {
             recordings: Vec::new(),
             history_changes: 200_000,
             ledger_trades: 200_000,
+            ledger_events: 200_000,
+            liquidation_delay_ms: 3_600_000,
+            past_per_minute: 4,
             backlog: false,
             backlog_limit: 1000,
             backlog_overlap: 50,
@@ -109,8 +135,12 @@ impl Default for SimConfig {
             age_max_ms: None,
             shutdown_notice_ms: None,
             messages_per_second: None,
+            heartbeat_ms: None,
+            idle_ms: None,
+            requests_max: None,
+            connects_max: None,
             weight_max: None,
-            weight_window_ms: 60_000,
+            weight_window_ms: None,
             ban_after_ignored: 10,
             ban_ms: 120_000,
         }
@@ -118,19 +148,15 @@ impl Default for SimConfig {
 }
 
 impl SimConfig {
+    /// Book changes, and trades, kept per exchange in all.
+    pub const KEPT_TOTAL: usize = 4_000_000;
+
     /// The settings of an exchange with these limits of its own.
     #[must_use]
     pub fn options_for(&self, own: Limits) -> Options {
-        let ms = |given: Option<u64>, usual| given.map_or(usual, Duration::from_millis);
         Options {
-            limits: Limits {
-                ping_every: ms(self.ping_ms, own.ping_every),
-                pong_within: ms(self.pong_within_ms, own.pong_within),
-                age_max: ms(self.age_max_ms, own.age_max),
-                messages_per_second: self.messages_per_second.unwrap_or(own.messages_per_second),
-                streams_max: own.streams_max,
-                weight_max: self.weight_max.unwrap_or(own.weight_max),
-            },
+            limits: self.limits(own),
+            heartbeat_every: self.heartbeat_ms.map(Duration::from_millis),
             backlog: self
                 .backlog
                 .then_some(Backlog { limit: self.backlog_limit, overlap: self.backlog_overlap }),
@@ -138,6 +164,29 @@ impl SimConfig {
             notice_before: self.shutdown_notice_ms.map(Duration::from_millis),
             write_within: Duration::from_secs(30),
             queue_capacity: self.queue_capacity,
+            liquidation_delay_ms: self.liquidation_delay_ms,
+            past_per_minute: self.past_per_minute,
+        }
+    }
+
+    fn limits(&self, own: Limits) -> Limits {
+        let ms = |given: Option<u64>| given.map(Duration::from_millis);
+        let sized = |limit: PerWindow, max: Option<u32>| PerWindow { max: max.unwrap_or(limit.max), ..limit };
+        Limits {
+            // A venue that sends no pings sends none at another pace either.
+            ping_every: own.ping_every.map(|every| ms(self.ping_ms).unwrap_or(every)),
+            pong_within: ms(self.pong_within_ms).unwrap_or(own.pong_within),
+            age_max: ms(self.age_max_ms).or(own.age_max),
+            idle_within: own.idle_within.map(|idle| ms(self.idle_ms).unwrap_or(idle)),
+            messages_per_second: self.messages_per_second.unwrap_or(own.messages_per_second),
+            requests: own.requests.map(|limit| sized(limit, self.requests_max)),
+            streams_max: own.streams_max,
+            connects: own.connects.map(|limit| sized(limit, self.connects_max)),
+            weight: PerWindow {
+                max: self.weight_max.unwrap_or(own.weight.max),
+                window: ms(self.weight_window_ms).unwrap_or(own.weight.window),
+            },
+            bans: own.bans,
         }
     }
 }

@@ -37,6 +37,30 @@ impl Decimal {
             scale: u8::try_from(fraction.len()).ok()?,
         })
     }
+
+    /// The same number with no zeros at the end of its digits behind the point.
+    #[must_use]
+    pub fn trimmed(mut self) -> Decimal {
+        while self.scale > 0 && self.units % 10 == 0 {
+            self.units /= 10;
+            self.scale -= 1;
+        }
+        self
+    }
+
+    /// The exact product, without zeros at its end.
+    #[must_use]
+    pub fn times(self, other: Decimal) -> String {
+        let mut units = i128::from(self.units) * i128::from(other.units);
+        let mut scale = u32::from(self.scale) + u32::from(other.scale);
+        while scale > 0 && units % 10 == 0 {
+            units /= 10;
+            scale -= 1;
+        }
+        let mut text = String::new();
+        push_wide(&mut text, units, scale);
+        text
+    }
 }
 
 impl fmt::Display for Decimal {
@@ -85,5 +109,15 @@ mod tests {
         for bad in ["", ".5", "1e5", "1.2.3", "92233720368547758070", "abc"] {
             assert_eq!(Decimal::parse(bad), None, "{bad}");
         }
+    }
+
+    // Goal: contracts become base units without a digit lost or added.
+    #[test]
+    fn products_are_exact_and_trimmed() {
+        let parse = |text| Decimal::parse(text).expect(text);
+        assert_eq!(parse("129").times(parse("0.01")), "1.29");
+        assert_eq!(parse("50.0").times(parse("0.2")), "10");
+        assert_eq!(parse("-0.300").trimmed().to_string(), "-0.3");
+        assert_eq!(parse("0.000").trimmed().to_string(), "0");
     }
 }

@@ -92,7 +92,9 @@ pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken
 /// Generates one slice; false while paused.
 fn generate(simulation: &Simulation, dice: &mut StdRng, account: &mut Account, settings: Settings) -> bool {
     let Some(_running) = simulation.running() else { return false };
-    let exchanges = simulation.exchanges();
+    let visited: Vec<_> = simulation.exchanges().iter().filter(|e| e.is_visited()).collect();
+    let all = || simulation.exchanges().iter().collect();
+    let exchanges = if visited.is_empty() { all() } else { visited };
     let Some(exchange) = exchanges.get(dice.random_range(0..exchanges.len().max(1))) else { return false };
     let wanted = (account.owed / FRAME).min(SLICE);
     let made = exchange.generate(clock::now_ms(), wanted, settings.trade_percent);

@@ -4,19 +4,17 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::ledger::TradeKey;
+use crate::ledger::Entry;
 
 /// A data frame of a stream.
 #[derive(Debug)]
 pub struct Frame {
     /// Stream name.
     pub stream: Arc<str>,
-    /// Index of the symbol, if it speaks of one.
-    pub symbol: Option<usize>,
     /// Whether it is a book update.
     pub book: bool,
-    /// The trade it carries.
-    pub trade: Option<TradeKey>,
+    /// What it carries, as the ledger knows it.
+    pub carries: Vec<Entry>,
     raw: Utf8Bytes,
     wrapped: OnceLock<Utf8Bytes>,
 }
@@ -24,14 +22,8 @@ pub struct Frame {
 impl Frame {
     /// A frame from its unwrapped text.
     #[must_use]
-    pub fn new(
-        stream: Arc<str>,
-        symbol: Option<usize>,
-        book: bool,
-        trade: Option<TradeKey>,
-        raw: String,
-    ) -> Frame {
-        Frame { stream, symbol, book, trade, raw: Utf8Bytes::from(raw), wrapped: OnceLock::new() }
+    pub fn new(stream: Arc<str>, book: bool, carries: Vec<Entry>, raw: String) -> Frame {
+        Frame { stream, book, carries, raw: Utf8Bytes::from(raw), wrapped: OnceLock::new() }
     }
 
     /// The frame without its stream's name.

@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod clock;
+mod commands;
 pub mod config;
 mod control;
 mod decimal;
@@ -22,7 +23,10 @@ mod view;
 
 pub use config::{RecordingConfig, SimConfig};
 pub use fault::{FaultAction, FaultSpec};
-pub use ledger::TradeKind;
+pub use ledger::{DataType, EventFilter, TradeKind};
 pub use sim::{Sim, SimError};
 pub use simulation::{Settings, Simulation, TradeQuery, Unknown};
-pub use view::{BookView, ExchangeView, RecordingView, StateView, SymbolView, TradeView};
+pub use view::{
+    BookView, EndpointsView, EventView, ExchangeView, InstrumentView, RecordingView, StateView, SymbolView,
+    TradeView,
+};

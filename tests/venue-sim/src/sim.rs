@@ -90,6 +90,7 @@ impl Sim {
             trade_percent: config.trade_percent.min(100),
             burst_every_ms: config.burst_every_ms,
             burst_frames: config.burst_frames,
+            event_ms: config.event_ms,
         };
         let (tls, ca_file) = tls.unzip();
         let place = (address, ca_file);

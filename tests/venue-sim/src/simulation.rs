@@ -1,5 +1,6 @@
 //! The running simulator as tests and the control interface use it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::clock;
 use crate::exchange::{Exchange, lock};
-use crate::fault::{FaultAction, FaultError, FaultId, FaultSpec, FaultStatus, Faults, Immediate};
-use crate::ledger::TradeKind;
-use crate::server::{Connection, ConnectionView, End, ListenerControl, close_of};
-use crate::view::{self, BookView, StateView, TradeView};
+use crate::fault::{FaultId, FaultStatus, Faults};
+use crate::ledger::{DataType, EventFilter, TradeKind};
+use crate::market::Pace;
+use crate::server::{ConnectionView, ListenerControl};
+use crate::view::{self, BookView, EndpointsView, EventView, InstrumentView, StateView, TradeView};
 
 /// What can be changed while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Settings {
     pub burst_every_ms: u64,
     /// Frames of a burst.
     pub burst_frames: u64,
+    /// Period of everything that comes or is counted by the clock, ms; the venues' own periods when absent.
+    pub event_ms: Option<i64>,
 }
 
 /// Which trades are asked for.
@@ -53,12 +57,12 @@ pub struct Unknown {
 /// All exchanges, their faults and their clock's settings.
 pub struct Simulation {
     exchanges: Vec<Arc<Exchange>>,
-    faults: Arc<Faults>,
+    pub(crate) faults: Arc<Faults>,
     settings: Mutex<Settings>,
     /// Held by the clock while it generates, so that a pause is complete when it returns.
-    generating: Mutex<()>,
+    pub(crate) generating: Mutex<()>,
     pub(crate) paused: Arc<AtomicBool>,
-    listener: ListenerControl,
+    pub(crate) listener: ListenerControl,
     address: SocketAddr,
     ca_file: Option<PathBuf>,
 }
@@ -121,7 +125,7 @@ impl Simulation {
         self.exchanges.iter().find(|e| e.venue().exchange() == name).cloned()
     }
 
-    fn find(&self, exchange: &str, symbol: &str) -> Result<(Arc<Exchange>, usize), Unknown> {
+    pub(crate) fn find(&self, exchange: &str, symbol: &str) -> Result<(Arc<Exchange>, usize), Unknown> {
         let unknown = |field, value: &str| Unknown { field, value: value.to_owned() };
         let found = self.exchange(exchange).ok_or_else(|| unknown("exchange", exchange))?;
         let index =
@@ -137,7 +141,48 @@ impl Simulation {
         let (exchange, symbol) = self.find(query.exchange, query.symbol)?;
         let kind = query.kind.unwrap_or_else(|| exchange.venue().usual_trades());
         let records = exchange.ledger().list(symbol, kind, query.from_id, query.limit);
-        Ok(records.iter().map(view::trade).collect())
+        let listed = exchange.listed.get(symbol);
+        let view = |record| listed.map(|listed| view::trade(exchange.venue(), listed, record));
+        Ok(records.iter().filter_map(view).collect())
+    }
+
+    /// Everything sent or answered that is neither a trade nor a book, from the ledger.
+    ///
+    /// # Errors
+    /// When the exchange is not played.
+    pub fn events(&self, exchange: &str, filter: EventFilter<'_>) -> Result<Vec<EventView>, Unknown> {
+        let unknown = || Unknown { field: "exchange", value: exchange.to_owned() };
+        let records = self.exchange(exchange).ok_or_else(unknown)?.ledger().events(filter);
+        Ok(records.into_iter().map(view::event).collect())
+    }
+
+    /// Every kept event of a kind of data.
+    ///
+    /// # Errors
+    /// When the exchange is not played.
+    pub fn all_events(&self, exchange: &str, data_type: DataType) -> Result<Vec<EventView>, Unknown> {
+        let data_type = Some(data_type);
+        self.events(exchange, EventFilter { data_type, symbol: None, from: 0, limit: usize::MAX })
+    }
+
+    /// What is traded, with the units of its sizes.
+    ///
+    /// # Errors
+    /// When the exchange is not played.
+    pub fn instruments(&self, exchange: &str) -> Result<Vec<InstrumentView>, Unknown> {
+        let unknown = || Unknown { field: "exchange", value: exchange.to_owned() };
+        let exchange = self.exchange(exchange).ok_or_else(unknown)?;
+        Ok(exchange.listed.iter().map(|listed| view::instrument(&listed.instrument)).collect())
+    }
+
+    /// Base addresses of every exchange.
+    #[must_use]
+    pub fn endpoints(&self) -> BTreeMap<String, EndpointsView> {
+        let of = |e: &Arc<Exchange>| {
+            let name = e.venue().exchange();
+            (name.to_owned(), EndpointsView { ws: self.ws_base(name), rest: self.rest_base(name) })
+        };
+        self.exchanges.iter().map(of).collect()
     }
 
     /// Every kept trade of a symbol, of the kind that the exchange's adapter takes.
@@ -156,7 +201,7 @@ impl Simulation {
         let (exchange, index) = self.find(exchange, symbol)?;
         let book = {
             let market = lock(&exchange.market);
-            market.symbols.get(index).and_then(|symbol| symbol.history().book_at(update_id))
+            market.symbols.get(index).and_then(|symbol| symbol.book_at(update_id))
         };
         Ok(book.and_then(|book| Some(view::book(exchange.listed.get(index)?, update_id, &book))))
     }
@@ -170,54 +215,6 @@ impl Simulation {
         let market = lock(&exchange.market);
         let now = market.symbols.get(index).zip(exchange.listed.get(index));
         Ok(now.map(|(symbol, listed)| view::book(listed, symbol.last_update_id(), symbol.book())))
-    }
-
-    /// Sets a fault; what is to happen at once has happened when this returns.
-    ///
-    /// # Errors
-    /// A field the action cannot be done with, or an exchange that is not played.
-    pub fn fault(&self, spec: FaultSpec) -> Result<FaultId, FaultError> {
-        if let Some(name) = spec.exchange.as_ref().filter(|name| self.exchange(name).is_none()) {
-            return Err(FaultError::UnknownExchange(name.clone()));
-        }
-        let (id, immediate) = self.faults.set(spec)?;
-        match immediate {
-            Immediate::None => {}
-            Immediate::EndConnections(spec, most) => {
-                let ended = self.end_connections(&spec, usize::try_from(most).unwrap_or(usize::MAX));
-                self.faults.add_fired(id, ended);
-            }
-            Immediate::ListenerDown(duration) => {
-                self.listener.take_down(duration);
-                self.faults.add_fired(id, 1);
-            }
-        }
-        Ok(id)
-    }
-
-    fn end_connections(&self, spec: &FaultSpec, most: usize) -> u64 {
-        let mut chosen: Vec<Arc<Connection>> = Vec::new();
-        for exchange in &self.exchanges {
-            if spec.exchange.as_ref().is_none_or(|name| name == exchange.venue().exchange()) {
-                let streams =
-                    spec.symbol.as_ref().and_then(|s| exchange.find_symbol(s)).map(|l| l.streams.as_slice());
-                chosen.extend(lock(&exchange.hub).matching(spec, streams));
-            }
-        }
-        let end = |connection: &Arc<Connection>| {
-            connection.end(match spec.action {
-                FaultAction::Close => close_of(spec),
-                FaultAction::HalfCut => End::HalfCut,
-                _ => End::Cut,
-            })
-        };
-        chosen.iter().filter(|connection| connection.ending().is_none()).take(most).filter(|c| end(c)).count()
-            as u64
-    }
-
-    /// Resets every websocket connection; returns how many.
-    pub fn cut_all(&self) -> u64 {
-        self.end_connections(&FaultSpec::new(FaultAction::Cut), usize::MAX)
     }
 
     /// Every remembered fault with how often it happened.
@@ -266,20 +263,16 @@ impl Simulation {
 
     /// Changes settings.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut lock(&self.settings));
+        let mut settings = lock(&self.settings);
+        change(&mut settings);
+        for exchange in &self.exchanges {
+            exchange.set_pace(Pace { event_ms: settings.event_ms, ..exchange.pace() });
+        }
     }
 
     /// Sets the frames per second.
     pub fn set_rate(&self, rate: u64) {
         self.change_settings(|settings| settings.rate = rate);
-    }
-
-    /// Generates about this many frames at once in an exchange, paused or not.
-    pub fn burst(&self, exchange: &str, frames: u64) {
-        let _generating = lock(&self.generating);
-        if let Some(exchange) = self.exchange(exchange) {
-            exchange.generate(clock::now_ms(), frames, self.settings().trade_percent);
-        }
     }
 
     /// Live connections.

@@ -5,24 +5,30 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::exchange::{Exchange, lock};
-use crate::ledger::{LedgerStats, SendAttempt, TradeKind, TradeRecord};
-use crate::market::{Book, Side};
+use crate::ledger::{DataType, EventRecord, LedgerStats, SendAttempt, TradeKind, TradeRecord};
+use crate::market::{Book, Instrument, Side, Sizing};
 use crate::server::CountersView;
-use crate::venue::Listed;
+use crate::venue::{Listed, Venue, trade_sizes};
 
 /// One trade and its fate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TradeView {
-    /// Trade id (of the aggregate, for aggregated trades).
+    /// Number of the trade (of the aggregate, for aggregated trades), consecutive per symbol.
     pub id: u64,
+    /// Trade id as sent; the same as `id` on most venues.
+    pub trade_id: String,
     /// Id of the first match.
     pub first_match_id: u64,
     /// Id of the last match.
     pub last_match_id: u64,
     /// Price, text as sent.
     pub price: String,
-    /// Quantity, text as sent.
+    /// Quantity, text as sent: in the instrument's units (see [`InstrumentView`]).
     pub quantity: String,
+    /// Quantity in base units, where that is exact.
+    pub base_quantity: Option<String>,
+    /// Value in the quote asset, where contracts have one: base units are this divided by the price.
+    pub quote_value: Option<String>,
     /// The taker's side, `buy` or `sell`.
     pub side: &'static str,
     /// Venue's trade time, ms.
@@ -48,6 +54,66 @@ pub struct BookView {
     pub bids: Vec<[String; 2]>,
     /// Asks: price, quantity.
     pub asks: Vec<[String; 2]>,
+    /// Base units in one unit of quantity, where that is fixed.
+    pub contract_size: Option<String>,
+    /// Quote units in one unit of quantity, where that is fixed: base units are this times quantity divided by
+    /// the level's price.
+    pub contract_value: Option<String>,
+}
+
+/// One event that is neither a trade nor a book, and its fate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// Consecutive per exchange, from 1.
+    pub number: u64,
+    /// Kind of data.
+    pub data_type: DataType,
+    /// The venue's symbol, or its name of a volatility index.
+    pub symbol: String,
+    /// The venue's time of it, ms.
+    pub time_ms: i64,
+    /// What was told: exact texts by name, named in [`crate::venue::told`].
+    pub values: BTreeMap<&'static str, String>,
+    /// How often it was queued for a connection or answered.
+    pub sent: u32,
+    /// How often a socket took it or an answer told it.
+    pub accepted: u32,
+    /// How often a fault withheld or spoiled it.
+    pub withheld: u32,
+}
+
+/// What is traded, and the units of its sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstrumentView {
+    /// The venue's symbol.
+    pub venue_symbol: String,
+    /// `BASE-QUOTE`, dated `BASE-QUOTE-YYMMDD`, options `BASE-QUOTE-YYMMDD-STRIKE-C|P`.
+    pub symbol: String,
+    /// `spot`, `perpetual`, `futures` or `options`.
+    pub market_type: &'static str,
+    /// Base asset.
+    pub base: String,
+    /// Quote asset.
+    pub quote: String,
+    /// Smallest price step.
+    pub tick: String,
+    /// Smallest quantity step.
+    pub step: String,
+    /// Base units in one unit of quantity: `1` where quantities are base units.
+    pub contract_size: Option<String>,
+    /// Quote units in one unit of quantity, where that is fixed.
+    pub contract_value: Option<String>,
+    /// Hours between fundings; absent without funding.
+    pub funding_hours: Option<u32>,
+}
+
+/// Base addresses of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndpointsView {
+    /// Websockets.
+    pub ws: String,
+    /// REST.
+    pub rest: String,
 }
 
 /// One symbol's state.
@@ -100,9 +166,13 @@ pub struct StateView {
     pub exchanges: BTreeMap<String, ExchangeView>,
 }
 
-pub(crate) fn trade(record: &TradeRecord) -> TradeView {
+pub(crate) fn trade(venue: &dyn Venue, listed: &Listed, record: &TradeRecord) -> TradeView {
+    let (base_quantity, quote_value) = trade_sizes(&listed.instrument, record.quantity);
     TradeView {
         id: record.id,
+        trade_id: venue.trade_id(record),
+        base_quantity,
+        quote_value,
         first_match_id: record.matches.0,
         last_match_id: record.matches.1,
         price: record.price.to_string(),
@@ -119,12 +189,49 @@ pub(crate) fn trade(record: &TradeRecord) -> TradeView {
 
 pub(crate) fn book(listed: &Listed, update_id: u64, book: &Book) -> BookView {
     let i = &listed.instrument;
-    let text = |units, scale| crate::decimal::Decimal { units, scale }.to_string();
     let side = |side| {
         let levels = book.top(side, usize::MAX).into_iter();
-        levels.map(|(p, q)| [text(p * i.tick, i.price_scale), text(q * i.step, i.quantity_scale)]).collect()
+        levels.map(|(p, q)| [i.price(p).to_string(), i.quantity(q).to_string()]).collect()
     };
-    BookView { update_id, bids: side(Side::Bid), asks: side(Side::Ask) }
+    let (contract_size, contract_value) = sizes(i);
+    BookView { update_id, bids: side(Side::Bid), asks: side(Side::Ask), contract_size, contract_value }
+}
+
+fn sizes(i: &Instrument) -> (Option<String>, Option<String>) {
+    match i.sizing {
+        Sizing::Base => (Some("1".to_owned()), None),
+        Sizing::Contracts(size) => (Some(size.to_string()), None),
+        Sizing::Value(value) => (None, Some(value.to_string())),
+    }
+}
+
+pub(crate) fn event(record: EventRecord) -> EventView {
+    EventView {
+        number: record.number,
+        data_type: record.told.data_type,
+        symbol: record.told.symbol.to_string(),
+        time_ms: record.told.time_ms,
+        values: record.told.values,
+        sent: record.sent,
+        accepted: record.accepted,
+        withheld: record.withheld,
+    }
+}
+
+pub(crate) fn instrument(i: &Instrument) -> InstrumentView {
+    let (contract_size, contract_value) = sizes(i);
+    InstrumentView {
+        venue_symbol: i.symbol.clone(),
+        symbol: i.normalized(),
+        market_type: i.market_type(),
+        base: i.base.clone(),
+        quote: i.quote.clone(),
+        tick: i.price(1).to_string(),
+        step: i.quantity(1).to_string(),
+        contract_size,
+        contract_value,
+        funding_hours: i.funding_hours,
+    }
 }
 
 pub(crate) fn exchange(exchange: &Exchange) -> ExchangeView {

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::query::pairs;
 use crate::fault::FaultSpec;
-use crate::ledger::TradeKind;
-use crate::simulation::{Simulation, TradeQuery};
+use crate::ledger::{DataType, EventFilter, TradeKind};
+use crate::simulation::{Simulation, TradeQuery, Unknown};
 
 /// Trades given when no limit is asked for.
 const TRADES_LIMIT: usize = 1000;
@@ -46,6 +46,22 @@ struct RateChange {
     trade_percent: Option<u32>,
     burst_every_ms: Option<u64>,
     burst_frames: Option<u64>,
+    event_ms: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Push {
+    exchange: String,
+    symbol: String,
+    /// A kind of data, or `still_book`.
+    data_type: String,
+    #[serde(default = "one")]
+    count: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +89,11 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
     match path {
         "/sim/state" => Ok(give(&sim.state())),
         "/sim/connections" => Ok(give(&sim.connections())),
+        "/sim/endpoints" => Ok(give(&sim.endpoints())),
+        "/sim/instruments" => Ok(give(&known(sim.instruments(query.need("exchange")?))?)),
         "/sim/trades" => trades(sim, query),
+        "/sim/events" => events(sim, query),
+        "/sim/push" if post => push(sim, &body(bytes)?),
         "/sim/book" => book(sim, query),
         "/sim/fault" if post => {
             let id =
@@ -117,10 +137,13 @@ fn set_rate(sim: &Simulation, change: &RateChange) -> Result<Reply, Reply> {
         settings.trade_percent = change.trade_percent.unwrap_or(settings.trade_percent);
         settings.burst_every_ms = change.burst_every_ms.unwrap_or(settings.burst_every_ms);
         settings.burst_frames = change.burst_frames.unwrap_or(settings.burst_frames);
+        // 0 gives the venues' own periods back.
+        settings.event_ms = change.event_ms.map_or(settings.event_ms, |ms| (ms > 0).then_some(ms));
     });
     let now = sim.settings();
     Ok(give(&json!({ "updates_per_second": now.rate, "trade_percent": now.trade_percent,
-        "burst_every_ms": now.burst_every_ms, "burst_frames": now.burst_frames })))
+        "burst_every_ms": now.burst_every_ms, "burst_frames": now.burst_frames,
+        "event_ms": now.event_ms })))
 }
 
 struct Query(Vec<(String, String)>);
@@ -141,6 +164,35 @@ impl Query {
             (None, None) => Err(refuse(400, &format!("{name}: absent"))),
         }
     }
+}
+
+fn known<T>(found: Result<T, Unknown>) -> Result<T, Reply> {
+    found.map_err(|problem| refuse(404, &problem.to_string()))
+}
+
+fn data_type(name: &str) -> Result<DataType, Reply> {
+    serde_json::from_value(name.into()).map_err(|problem| refuse(400, &format!("data_type: {problem}")))
+}
+
+fn push(sim: &Simulation, push: &Push) -> Result<Reply, Reply> {
+    if push.data_type == "still_book" {
+        known(sim.push_still_book(&push.exchange, &push.symbol))?;
+        return Ok(give(&json!({ "pushed": 1 })));
+    }
+    let data_type = data_type(&push.data_type)?;
+    let pushed = known(sim.push(&push.exchange, &push.symbol, data_type, push.count))?;
+    Ok(give(&json!({ "pushed": pushed })))
+}
+
+fn events(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
+    let limit = query.number("limit", Some(TRADES_LIMIT as u64))?;
+    let filter = EventFilter {
+        data_type: query.get("data_type").map(data_type).transpose()?,
+        symbol: query.get("symbol"),
+        from: query.number("from", Some(0))?,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    Ok(give(&known(sim.events(query.need("exchange")?, filter))?))
 }
 
 fn trades(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {

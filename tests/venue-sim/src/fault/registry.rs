@@ -62,6 +62,10 @@ pub enum Immediate {
     None,
     /// End every matching connection, at most this many.
     EndConnections(Box<FaultSpec>, u64),
+    /// Announce the end of matching connections, at most this many.
+    Retire(Box<FaultSpec>, u64),
+    /// Let update numbers start anew.
+    RestartSequence(Box<FaultSpec>),
     /// Take the listener down.
     ListenerDown(Duration),
 }
@@ -139,6 +143,8 @@ impl Faults {
         let duration = spec.duration_ms.map(Duration::from_millis);
         let immediate = match spec.action {
             FaultAction::ListenerDown => Immediate::ListenerDown(duration.unwrap_or_default()),
+            FaultAction::Notice => Immediate::Retire(Box::new(spec.clone()), spec.times()),
+            FaultAction::RestartSequence => Immediate::RestartSequence(Box::new(spec.clone())),
             _ if spec.is_immediate() => Immediate::EndConnections(Box::new(spec.clone()), spec.times()),
             _ => Immediate::None,
         };

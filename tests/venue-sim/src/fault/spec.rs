@@ -41,6 +41,11 @@ pub enum FaultAction {
     Cut,
     /// As `cut`, in the middle of a websocket frame.
     HalfCut,
+    /// Connections are told that they will end, in the venue's own words, and end after `delay_ms` (60,000
+    /// unless given). Venues without such words keep them.
+    Notice,
+    /// Update numbers of books start anew from a smaller one, at once, where the venue allows that.
+    RestartSequence,
     /// New connections and requests of the exchange are reset before any answer, for `duration_ms`.
     Refuse,
     /// The listener itself is down for `duration_ms`: connects are refused, control requests too.
@@ -72,7 +77,8 @@ pub struct FaultSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
     /// How often it happens. 1 unless given, but unlimited for `freeze`, `refuse`, `listener_down`, for
-    /// anything with `duration_ms`, and for a `close` or `cut` at once (then: all matching connections).
+    /// anything with `duration_ms`, and for a `close`, `cut` or `notice` at once (then: all matching
+    /// connections).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// How long it lasts from now, ms.
@@ -245,7 +251,10 @@ impl FaultSpec {
 
     /// Whether it is done once, when it is set.
     pub(super) fn is_immediate(&self) -> bool {
-        matches!(self.action, FaultAction::Close | FaultAction::Cut | FaultAction::HalfCut)
-            && self.after.is_none()
+        match self.action {
+            FaultAction::Close | FaultAction::Cut | FaultAction::HalfCut => self.after.is_none(),
+            FaultAction::Notice | FaultAction::RestartSequence => true,
+            _ => false,
+        }
     }
 }

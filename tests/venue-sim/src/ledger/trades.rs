@@ -61,17 +61,13 @@ pub struct TradeRecord {
     pub withheld: u32,
 }
 
-/// Sums over a ledger.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct LedgerStats {
-    /// Trades recorded.
-    pub recorded: u64,
-    /// Trades forgotten because the ledger was full.
-    pub forgotten: u64,
-    /// Trades sent again to a new subscriber.
-    pub resent: u64,
-    /// Trades never accepted by any socket that the backlog bound kept from being sent again.
-    pub backlog_lost: u64,
+/// Sums over the tapes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TapeStats {
+    pub(super) recorded: u64,
+    pub(super) forgotten: u64,
+    pub(super) resent: u64,
+    pub(super) backlog_lost: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,17 +90,17 @@ pub struct Backlog {
 
 /// All tapes of one exchange. Full policy: the oldest trade of the tape is forgotten and counted.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct Tapes {
     tapes: BTreeMap<(usize, TradeKind), Tape>,
     capacity: usize,
-    stats: LedgerStats,
+    pub(super) stats: TapeStats,
 }
 
-impl Ledger {
-    /// A ledger keeping `capacity` trades per symbol and kind.
+impl Tapes {
+    /// Tapes keeping `capacity` trades per symbol and kind.
     #[must_use]
-    pub fn new(capacity: usize) -> Ledger {
-        Ledger { tapes: BTreeMap::new(), capacity: capacity.max(1), stats: LedgerStats::default() }
+    pub fn new(capacity: usize) -> Tapes {
+        Tapes { tapes: BTreeMap::new(), capacity: capacity.max(1), stats: TapeStats::default() }
     }
 
     /// Records a new trade. Ids must grow; an id seen before is ignored.
@@ -185,17 +181,21 @@ impl Ledger {
         tape.records.range(from..).cloned().collect()
     }
 
+    /// Recorded trades of a stretch of time, both ends included.
+    #[must_use]
+    pub fn between(&self, symbol: usize, kind: TradeKind, from_ms: i64, to_ms: i64) -> Vec<TradeRecord> {
+        let Some(tape) = self.tapes.get(&(symbol, kind)) else { return Vec::new() };
+        // Times never run backwards within a tape.
+        let from = tape.records.partition_point(|r| r.trade_ms < from_ms);
+        let of = tape.records.range(from..).take_while(|r| r.trade_ms <= to_ms);
+        of.cloned().collect()
+    }
+
     /// First and last recorded id of a tape.
     #[must_use]
     pub fn bounds(&self, symbol: usize, kind: TradeKind) -> Option<(u64, u64)> {
         let tape = self.tapes.get(&(symbol, kind))?;
         Some((tape.records.front()?.id, tape.records.back()?.id))
-    }
-
-    /// Sums.
-    #[must_use]
-    pub fn stats(&self) -> LedgerStats {
-        self.stats
     }
 
     fn find(&mut self, key: TradeKey) -> Option<&mut TradeRecord> {
@@ -234,16 +234,16 @@ mod tests {
     // arrived.
     #[test]
     fn forgets_by_count_and_resumes_behind_the_confirmed_trade() {
-        let mut ledger = Ledger::new(100);
+        let mut ledger = Tapes::new(100);
         for id in 1..=150 {
             ledger.record(0, TradeKind::Trade, record(id));
         }
-        assert_eq!(ledger.stats().forgotten, 50);
+        assert_eq!(ledger.stats.forgotten, 50);
         assert_eq!(ledger.bounds(0, TradeKind::Trade), Some((51, 150)));
         let key = |id| TradeKey { symbol: 0, kind: TradeKind::Trade, id };
         ledger.attempted(key(120), 7);
         ledger.accepted(key(120), 7);
-        let ids = |ledger: &mut Ledger, limit| {
+        let ids = |ledger: &mut Tapes, limit| {
             let backlog = Backlog { limit, overlap: 5 };
             ledger.backlog(0, TradeKind::Trade, backlog).iter().map(|r| r.id).collect::<Vec<_>>()
         };
@@ -254,6 +254,6 @@ mod tests {
         ledger.confirmed(key(120));
         assert_eq!(ids(&mut ledger, 1000).first(), Some(&116));
         assert_eq!(ids(&mut ledger, 10), (141..=150).collect::<Vec<_>>());
-        assert_eq!(ledger.stats().backlog_lost, 24);
+        assert_eq!(ledger.stats.backlog_lost, 24);
     }
 }

@@ -1,6 +1,7 @@
 //! What happens in the market. Prices are in ticks, quantities in steps, times in ms since 1970 UTC.
 
 use super::book::Side;
+use super::reference::Reference;
 
 /// One match between a taker and one resting order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,17 @@ pub struct AggregateTrade {
     pub last_id: u64,
 }
 
+/// A level of a book update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelChange {
+    /// Price in ticks.
+    pub price: i64,
+    /// Absolute quantity in steps, zero for a removed level.
+    pub quantity: i64,
+    /// Quantity at the previous update, zero for a new level.
+    pub before: i64,
+}
+
 /// The changes of a book since the previous update of the same cadence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DepthUpdate {
@@ -41,10 +53,10 @@ pub struct DepthUpdate {
     pub last_id: u64,
     /// Id of the last change of the previous update.
     pub previous_id: u64,
-    /// Changed bids, best first: price, absolute quantity, zero for a removed level.
-    pub bids: Vec<(i64, i64)>,
+    /// Changed bids, best first.
+    pub bids: Vec<LevelChange>,
     /// Changed asks, best first.
-    pub asks: Vec<(i64, i64)>,
+    pub asks: Vec<LevelChange>,
     /// When the matching engine made the last change.
     pub engine_ms: i64,
     /// When the venue sent it.
@@ -64,21 +76,19 @@ pub struct BookTicker {
     pub event_ms: i64,
 }
 
-/// Mark price and funding estimate of a derivative.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MarkPrice {
-    /// Which of the venue's mark-price periods this belongs to, in seconds.
-    pub period_s: u64,
-    /// Mark price in ticks.
-    pub mark: i64,
-    /// Index price in ticks.
-    pub index: i64,
-    /// Funding rate in `10^-8`; `None` for a dated contract.
-    pub funding_e8: Option<i64>,
-    /// Next funding time; 0 for a dated contract.
-    pub next_funding_ms: i64,
-    /// When the venue sent it.
-    pub event_ms: i64,
+/// What a venue publishes by the clock. The order is that of the venue's own list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Mark price and funding; the number tells streams of different period apart.
+    Mark(usize),
+    /// Funding alone.
+    Funding,
+    /// Open interest.
+    Interest,
+    /// Mark price, funding and open interest in one message.
+    Summary,
+    /// Forced orders.
+    Liquidation,
 }
 
 /// A forced order.
@@ -107,8 +117,8 @@ pub enum Event {
     Depth(DepthUpdate),
     /// Best prices.
     Ticker(BookTicker),
-    /// Mark price.
-    Mark(MarkPrice),
-    /// Forced order.
-    Liquidation(Liquidation),
+    /// Something by the clock.
+    Reference(Topic, Reference),
+    /// Forced orders of one moment.
+    Liquidations(Vec<Liquidation>),
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::book::{Book, Side};
+use super::event::LevelChange;
 
 /// One change of one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,15 +16,17 @@ pub struct Change {
     pub price: i64,
     /// Absolute quantity in steps, zero for a removed level.
     pub quantity: i64,
+    /// Quantity before this change.
+    pub before: i64,
 }
 
 /// Changed levels of both sides, best first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Bids: price, quantity.
-    pub bids: Vec<(i64, i64)>,
-    /// Asks: price, quantity.
-    pub asks: Vec<(i64, i64)>,
+    /// Bids.
+    pub bids: Vec<LevelChange>,
+    /// Asks.
+    pub asks: Vec<LevelChange>,
 }
 
 /// Changes and checkpoints of one book. Full policy: the oldest checkpoint and its changes are forgotten.
@@ -106,15 +109,16 @@ impl History {
     #[must_use]
     pub fn changed_after(&self, id: u64) -> Changed {
         let first = self.changes.partition_point(|c| c.id <= id);
-        let mut levels: BTreeMap<(Side, i64), i64> = BTreeMap::new();
-        for change in self.changes.range(first..) {
-            levels.insert((change.side, change.price), change.quantity);
+        let mut levels: BTreeMap<(Side, i64), LevelChange> = BTreeMap::new();
+        for c in self.changes.range(first..) {
+            let change = LevelChange { price: c.price, quantity: c.quantity, before: c.before };
+            levels.entry((c.side, c.price)).or_insert(change).quantity = c.quantity;
         }
         let mut changed = Changed::default();
-        for ((side, price), quantity) in levels {
+        for ((side, _), level) in levels {
             match side {
-                Side::Bid => changed.bids.push((price, quantity)),
-                Side::Ask => changed.asks.push((price, quantity)),
+                Side::Bid => changed.bids.push(level),
+                Side::Ask => changed.asks.push(level),
             }
         }
         changed.bids.reverse();
@@ -140,6 +144,7 @@ mod tests {
                 side,
                 price: i64::try_from(n % 37).expect("small"),
                 quantity: i64::try_from(n % 5).expect("small"),
+                before: 0,
             };
             book.set(change.side, change.price, change.quantity);
             history.record(change, &book);

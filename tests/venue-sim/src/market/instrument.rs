@@ -1,5 +1,8 @@
 //! What is traded, and in which units.
 
+use crate::clock;
+use crate::decimal::Decimal;
+
 /// The kind of contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contract {
@@ -7,11 +10,31 @@ pub enum Contract {
     Spot,
     /// Perpetual future.
     Perpetual,
-    /// Dated future with its delivery time in ms since 1970 UTC.
-    Quarter {
+    /// Dated future.
+    Dated {
         /// Delivery time, ms since 1970 UTC.
         delivery_ms: i64,
     },
+    /// Option.
+    Option {
+        /// Expiry, ms since 1970 UTC.
+        delivery_ms: i64,
+        /// Strike price in plain notation.
+        strike: String,
+        /// Whether it is a call.
+        call: bool,
+    },
+}
+
+/// What one unit of a printed quantity is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizing {
+    /// One unit of the base asset.
+    Base,
+    /// A contract of this much of the base asset.
+    Contracts(Decimal),
+    /// A contract, or an amount, worth this much of the quote asset: base units are value divided by price.
+    Value(Decimal),
 }
 
 /// One instrument of a venue. Prices and quantities are integers of `10^-scale`.
@@ -27,6 +50,10 @@ pub struct Instrument {
     pub pair: String,
     /// Kind of contract.
     pub contract: Contract,
+    /// What one unit of quantity is.
+    pub sizing: Sizing,
+    /// Hours between two fundings; `None` when there is no funding.
+    pub funding_hours: Option<u32>,
     /// Digits behind the point of a price as the venue prints it.
     pub price_scale: u8,
     /// Smallest price step, in `10^-price_scale`.
@@ -35,8 +62,53 @@ pub struct Instrument {
     pub quantity_scale: u8,
     /// Smallest quantity step, in `10^-quantity_scale`.
     pub step: i64,
+    /// Whether the venue prints no zeros behind the last digit.
+    pub trims: bool,
     /// Price at which the random walk starts, in ticks.
     pub start_ticks: i64,
     /// Largest usual level quantity, in steps.
     pub usual_steps: i64,
+}
+
+impl Instrument {
+    /// A price as the venue prints it.
+    #[must_use]
+    pub fn price(&self, ticks: i64) -> Decimal {
+        self.printed(Decimal { units: ticks * self.tick, scale: self.price_scale })
+    }
+
+    /// A quantity as the venue prints it.
+    #[must_use]
+    pub fn quantity(&self, steps: i64) -> Decimal {
+        self.printed(Decimal { units: steps * self.step, scale: self.quantity_scale })
+    }
+
+    fn printed(&self, number: Decimal) -> Decimal {
+        if self.trims { number.trimmed() } else { number }
+    }
+
+    /// `spot`, `perpetual`, `futures` or `options`.
+    #[must_use]
+    pub fn market_type(&self) -> &'static str {
+        match self.contract {
+            Contract::Spot => "spot",
+            Contract::Perpetual => "perpetual",
+            Contract::Dated { .. } => "futures",
+            Contract::Option { .. } => "options",
+        }
+    }
+
+    /// `BASE-QUOTE`, dated `BASE-QUOTE-YYMMDD`, options `BASE-QUOTE-YYMMDD-STRIKE-C|P`.
+    #[must_use]
+    pub fn normalized(&self) -> String {
+        let pair = format!("{}-{}", self.base, self.quote);
+        match &self.contract {
+            Contract::Spot | Contract::Perpetual => pair,
+            Contract::Dated { delivery_ms } => format!("{pair}-{}", clock::yymmdd(*delivery_ms)),
+            Contract::Option { delivery_ms, strike, call } => {
+                let kind = if *call { "C" } else { "P" };
+                format!("{pair}-{}-{strike}-{kind}", clock::yymmdd(*delivery_ms))
+            }
+        }
+    }
 }

@@ -4,35 +4,15 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::book::{Book, Side};
-use super::event::{BookTicker, DepthUpdate, Event, Liquidation, MarkPrice};
-use super::history::{Change, History};
-use super::instrument::{Contract, Instrument};
+use super::event::{BookTicker, DepthUpdate, Event, LevelChange};
+use super::history::{Change, Changed, History};
+use super::instrument::Instrument;
+use super::rules::{MarketRules, UpdateIds};
+use super::sequence::Sequence;
+use super::timed::Timer;
 
-/// How a venue numbers book changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpdateIds {
-    /// Each change has the next number.
-    Consecutive,
-    /// Numbers are shared with other instruments: they grow by leaps.
-    Leaping,
-}
-
-/// What a venue's market looks like, whatever its wire format.
-#[derive(Debug, Clone)]
-pub struct MarketRules {
-    /// How changes are numbered.
-    pub update_ids: UpdateIds,
-    /// Periods in ms at which updates go out; 0 means with every book event. Index = cadence.
-    pub cadences_ms: &'static [i64],
-    /// Periods in seconds of mark prices; empty when the venue has none.
-    pub mark_periods_s: &'static [u64],
-    /// Whether forced orders happen.
-    pub liquidations: bool,
-    /// Changes kept for `book_at`.
-    pub history_changes: usize,
-    /// Levels per side that the book is kept above.
-    pub depth_min: usize,
-}
+/// Changes between two checkpoints of a book's past.
+const CHECKPOINT_EVERY: usize = 4000;
 
 /// The market of one instrument.
 #[derive(Debug)]
@@ -47,11 +27,16 @@ pub struct SymbolMarket {
     pub(super) next_trade_id: u64,
     pub(super) next_aggregate_id: u64,
     pub(super) engine_ms: i64,
+    pub(super) seed: u64,
+    pub(super) timer: Timer,
+    first_id: u64,
+    sequence: Sequence,
     wanted: Vec<bool>,
     published_id: Vec<u64>,
-    published_ms: Vec<i64>,
-    marked_ms: Vec<i64>,
-    liquidated_ms: i64,
+    /// When each cadence looked for changes last.
+    pub(super) looked_ms: Vec<i64>,
+    /// When each cadence sent an update last.
+    pub(super) sent_ms: Vec<i64>,
     ticker: ((i64, i64), (i64, i64)),
 }
 
@@ -61,7 +46,7 @@ impl SymbolMarket {
     pub fn new(instrument: Instrument, rules: MarketRules, seed: u64, first_id: u64) -> SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
         let book = super::walk::first_book(&instrument, &rules, &mut rng);
-        let history = History::new(first_id, &book, rules.history_changes, 1000);
+        let history = History::new(first_id, &book, rules.history_changes, CHECKPOINT_EVERY);
         let cadences = rules.cadences_ms.len();
         SymbolMarket {
             book,
@@ -72,10 +57,13 @@ impl SymbolMarket {
             engine_ms: 0,
             wanted: vec![true; cadences],
             published_id: vec![first_id; cadences],
-            published_ms: vec![0; cadences],
-            marked_ms: vec![0; rules.mark_periods_s.len()],
-            liquidated_ms: 0,
+            looked_ms: vec![0; cadences],
+            sent_ms: vec![0; cadences],
             ticker: Default::default(),
+            timer: Timer::new(rules.topics),
+            sequence: Sequence::default(),
+            first_id,
+            seed,
             instrument,
             rng,
             rules,
@@ -93,22 +81,35 @@ impl SymbolMarket {
         &self.book
     }
 
-    /// The id of the newest change.
+    /// The id of the newest change, as the venue prints it.
     #[must_use]
     pub fn last_update_id(&self) -> u64 {
-        self.last_id
+        self.sequence.printed(self.last_id)
+    }
+
+    /// The printed id of the last change that a cadence published.
+    #[must_use]
+    pub fn published_id(&self, cadence: usize) -> u64 {
+        self.sequence.printed(self.published_id.get(cadence).copied().unwrap_or(self.last_id))
+    }
+
+    /// The book exactly at a printed id; `None` when no change had it, or it is forgotten.
+    #[must_use]
+    pub fn book_at(&self, printed: u64) -> Option<Book> {
+        self.history.book_at(self.sequence.change(printed, self.last_id)?)
+    }
+
+    /// The book of some changes ago, with its printed id.
+    #[must_use]
+    pub fn book_back(&self, changes: usize) -> Option<(u64, Book)> {
+        let id = self.history.id_back(changes)?;
+        Some((self.sequence.printed(id), self.history.book_at(id)?))
     }
 
     /// Time of the newest change, ms.
     #[must_use]
     pub fn engine_ms(&self) -> i64 {
         self.engine_ms
-    }
-
-    /// Past books.
-    #[must_use]
-    pub fn history(&self) -> &History {
-        &self.history
     }
 
     /// Changes the book and publishes on every cadence without a period. Returns how many updates were due.
@@ -126,31 +127,50 @@ impl SymbolMarket {
         due
     }
 
-    /// Publishes what is due by time: slow cadences, mark prices, forced orders.
-    pub fn timed_events(&mut self, now_ms: i64, out: &mut Vec<Event>) {
-        for cadence in 0..self.rules.cadences_ms.len() {
-            let period = self.rules.cadences_ms.get(cadence).copied().unwrap_or(0);
-            let published = self.published_ms.get(cadence).copied().unwrap_or(0);
-            if period > 0 && now_ms - published >= period {
-                self.publish(cadence, now_ms, out);
-            }
-        }
-        for n in 0..self.marked_ms.len() {
-            self.publish_mark(n, now_ms, out);
-        }
-        if self.rules.liquidations && now_ms - self.liquidated_ms >= 1000 {
-            self.liquidated_ms = now_ms;
-            if self.rng.random_range(0..3) == 0 {
-                self.liquidation(now_ms, out);
-            }
-        }
-    }
-
     /// Publishes every change that no update of its cadence carried yet.
     pub fn settle(&mut self, now_ms: i64, out: &mut Vec<Event>) {
         for cadence in 0..self.rules.cadences_ms.len() {
             self.publish(cadence, now_ms, out);
         }
+    }
+
+    /// The venue's update numbers start anew from a smaller one, with one more change; false when there is no
+    /// smaller one left.
+    pub fn restart_sequence(&mut self, now_ms: i64, out: &mut Vec<Event>) -> bool {
+        self.settle(now_ms, out);
+        let restarted = self.sequence.restart(self.last_id, self.first_id);
+        if let (true, Some((price, quantity))) = (restarted, self.book.farthest(Side::Bid)) {
+            self.advance_engine(now_ms);
+            self.change(Side::Bid, price, quantity + 1);
+            self.settle(now_ms, out);
+        }
+        restarted
+    }
+
+    /// Publishes an update without changes on every cadence, as venues do for a book that stands still.
+    pub fn still_book(&mut self, now_ms: i64, out: &mut Vec<Event>) {
+        self.settle(now_ms, out);
+        for cadence in 0..self.rules.cadences_ms.len() {
+            self.publish_still(cadence, now_ms, out);
+        }
+    }
+
+    pub(super) fn publish_still(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
+        let Some(published) = self.published_id.get(cadence) else { return };
+        let id = self.sequence.printed(*published);
+        if let Some(at) = self.sent_ms.get_mut(cadence) {
+            *at = now_ms;
+        }
+        out.push(Event::Depth(DepthUpdate {
+            cadence,
+            first_id: id,
+            last_id: id,
+            previous_id: id,
+            bids: Vec::new(),
+            asks: Vec::new(),
+            engine_ms: now_ms.max(self.engine_ms),
+            event_ms: now_ms.max(self.engine_ms),
+        }));
     }
 
     /// A trade happens a little before it is sent; engine time never runs backwards.
@@ -167,27 +187,39 @@ impl SymbolMarket {
             UpdateIds::Leaping => self.rng.random_range(1..200),
         };
         self.last_id += leap;
+        let before = self.book.quantity(side, price);
         self.book.set(side, price, quantity);
-        self.history.record(Change { id: self.last_id, side, price, quantity }, &self.book);
+        self.history.record(Change { id: self.last_id, side, price, quantity, before }, &self.book);
     }
 
-    fn publish(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
+    /// Publishes the changes that no update of a cadence carried yet, if there are any.
+    pub fn publish(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
         let Some(published) = self.published_id.get_mut(cadence) else { return };
-        if let Some(at) = self.published_ms.get_mut(cadence) {
+        if let Some(at) = self.looked_ms.get_mut(cadence) {
             *at = now_ms;
         }
-        let previous_id = *published;
-        let Some(first_id) = self.history.first_after(previous_id) else { return };
-        *published = self.last_id;
+        let previous = *published;
+        let Some(first) = self.history.first_after(previous) else { return };
         if self.wanted.get(cadence) == Some(&false) {
+            *published = self.last_id;
             return;
         }
-        let changed = self.history.changed_after(previous_id);
+        let mut changed = self.history.changed_after(previous);
+        if !self.rules.announces_unknown {
+            drop_unknown(&mut changed);
+            if changed.bids.is_empty() && changed.asks.is_empty() {
+                return;
+            }
+        }
+        *published = self.last_id;
+        if let Some(at) = self.sent_ms.get_mut(cadence) {
+            *at = now_ms;
+        }
         out.push(Event::Depth(DepthUpdate {
             cadence,
-            first_id,
-            last_id: self.last_id,
-            previous_id,
+            first_id: self.sequence.printed(first),
+            last_id: self.sequence.printed(self.last_id),
+            previous_id: self.sequence.printed(previous),
             bids: changed.bids,
             asks: changed.asks,
             engine_ms: self.engine_ms,
@@ -199,45 +231,19 @@ impl SymbolMarket {
         let (Some(bid), Some(ask)) = (self.book.best(Side::Bid), self.book.best(Side::Ask)) else { return };
         if self.ticker != (bid, ask) {
             self.ticker = (bid, ask);
-            out.push(Event::Ticker(BookTicker { update_id: self.last_id, bid, ask, event_ms: now_ms }));
+            out.push(Event::Ticker(BookTicker {
+                update_id: self.last_update_id(),
+                bid,
+                ask,
+                event_ms: now_ms,
+            }));
         }
     }
+}
 
-    fn publish_mark(&mut self, n: usize, now_ms: i64, out: &mut Vec<Event>) {
-        let Some(period_s) = self.rules.mark_periods_s.get(n).copied() else { return };
-        let Some(marked) = self.marked_ms.get_mut(n) else { return };
-        let period_ms = i64::try_from(period_s * 1000).unwrap_or(i64::MAX);
-        let due = now_ms - now_ms.rem_euclid(period_ms);
-        if *marked >= due {
-            return;
-        }
-        *marked = due;
-        let (Some(bid), Some(ask)) = (self.book.best(Side::Bid), self.book.best(Side::Ask)) else { return };
-        let mark = i64::midpoint(bid.0, ask.0);
-        let dated = matches!(self.instrument.contract, Contract::Quarter { .. });
-        // Funding every 8 h, at 00, 08 and 16 UTC.
-        let next = now_ms - now_ms.rem_euclid(28_800_000) + 28_800_000;
-        out.push(Event::Mark(MarkPrice {
-            period_s,
-            mark,
-            index: mark + self.rng.random_range(-3..=3),
-            funding_e8: (!dated).then(|| self.rng.random_range(-20_000..40_000)),
-            next_funding_ms: if dated { 0 } else { next },
-            event_ms: due,
-        }));
-    }
-
-    fn liquidation(&mut self, now_ms: i64, out: &mut Vec<Event>) {
-        let side = if self.rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
-        let Some((price, _)) = self.book.best(side.opposite()) else { return };
-        let quantity = self.rng.random_range(1..=self.instrument.usual_steps);
-        let trade_ms = self.advance_engine(now_ms);
-        out.push(Event::Liquidation(Liquidation {
-            side,
-            price,
-            quantity,
-            trade_ms,
-            event_ms: now_ms.max(trade_ms),
-        }));
-    }
+/// Takes away levels that came and went since the previous update.
+fn drop_unknown(changed: &mut Changed) {
+    let known = |level: &LevelChange| level.quantity != 0 || level.before != 0;
+    changed.bids.retain(known);
+    changed.asks.retain(known);
 }

@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use super::book::{Book, Side};
 use super::event::{AggregateTrade, Event, Trade};
 use super::instrument::Instrument;
-use super::symbol::{MarketRules, SymbolMarket};
+use super::rules::MarketRules;
+use super::symbol::SymbolMarket;
 
 /// Levels a side may have above the minimum before its far end is cut.
 const DEPTH_SLACK: usize = 250;
@@ -180,9 +181,8 @@ impl SymbolMarket {
 
 #[cfg(test)]
 mod tests {
-    use super::super::symbol::UpdateIds;
     use super::*;
-    use crate::market::Contract;
+    use crate::market::{Contract, Pace, Sizing, Topic, UpdateIds};
 
     fn market(update_ids: UpdateIds) -> SymbolMarket {
         let instrument = Instrument {
@@ -190,7 +190,10 @@ mod tests {
             base: "BTC".into(),
             quote: "USDT".into(),
             pair: "BTCUSDT".into(),
-            contract: Contract::Spot,
+            contract: Contract::Perpetual,
+            sizing: Sizing::Base,
+            funding_hours: Some(8),
+            trims: false,
             price_scale: 8,
             tick: 1_000_000,
             quantity_scale: 8,
@@ -201,8 +204,13 @@ mod tests {
         let rules = MarketRules {
             update_ids,
             cadences_ms: &[0, 1000],
-            mark_periods_s: &[1],
-            liquidations: true,
+            topics: &[(Topic::Mark(0), 1000), (Topic::Liquidation, 1000)],
+            liquidations_max: 2,
+            still_book_ms: None,
+            announces_unknown: true,
+            funding_scale: 8,
+            interest_ms: 1000,
+            ratio_ms: 300_000,
             history_changes: 5000,
             depth_min: 620,
         };
@@ -230,7 +238,7 @@ mod tests {
                     let resting = if t.taker == Side::Bid { best.1 } else { best.0 };
                     assert_eq!(Some(t.price), resting.map(|l| l.0));
                 }
-                market.timed_events(now, &mut events);
+                market.timed_events(now, Pace::default(), &mut events);
                 for event in events {
                     match event {
                         Event::Trade(t) => {
@@ -246,12 +254,13 @@ mod tests {
                                 assert_eq!(d.first_id, d.previous_id + 1);
                             }
                             last[d.cadence] = d.last_id;
-                            d.bids.iter().for_each(|(p, q)| replicas[d.cadence].set(Side::Bid, *p, *q));
-                            d.asks.iter().for_each(|(p, q)| replicas[d.cadence].set(Side::Ask, *p, *q));
-                            assert_eq!(
-                                market.history().book_at(d.last_id).as_ref(),
-                                Some(&replicas[d.cadence])
-                            );
+                            for (side, levels) in [(Side::Bid, &d.bids), (Side::Ask, &d.asks)] {
+                                for l in levels {
+                                    assert_eq!(replicas[d.cadence].quantity(side, l.price), l.before);
+                                    replicas[d.cadence].set(side, l.price, l.quantity);
+                                }
+                            }
+                            assert_eq!(market.book_at(d.last_id).as_ref(), Some(&replicas[d.cadence]));
                         }
                         _ => {}
                     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use super::socket::SocketSwitch;
@@ -17,8 +18,8 @@ use crate::frame::Frame;
 pub enum Out {
     /// A data frame, shared.
     Frame(Arc<Frame>),
-    /// A data frame changed by a fault: its text for this connection.
-    Spoiled(Utf8Bytes),
+    /// Text for this connection alone: a data frame changed by a fault, or a notice.
+    Text(Utf8Bytes),
     /// Bytes.
     Binary(Bytes),
 }
@@ -54,6 +55,7 @@ pub struct Connection {
     queue: mpsc::Sender<Out>,
     subscriptions: Mutex<BTreeSet<String>>,
     ending: OnceLock<End>,
+    retires: OnceLock<Instant>,
     wake: Notify,
     switch: Arc<SocketSwitch>,
 }
@@ -98,6 +100,7 @@ impl Connection {
             queue,
             subscriptions: Mutex::new(BTreeSet::new()),
             ending: OnceLock::new(),
+            retires: OnceLock::new(),
             wake: Notify::new(),
             switch,
         };
@@ -127,6 +130,19 @@ impl Connection {
         let first = self.ending.set(end).is_ok();
         self.wake.notify_one();
         first
+    }
+
+    /// Announces the connection's end, which comes after some time; true when it was not announced before.
+    pub fn retire(&self, notice: String, after: Duration) -> bool {
+        let first = self.retires.set(Instant::now() + after).is_ok();
+        // Sending it wakes the session, which then knows when to end.
+        first && self.offer(Out::Text(Utf8Bytes::from(notice)))
+    }
+
+    /// When it is to end, if that was announced.
+    #[must_use]
+    pub fn retires_at(&self) -> Option<Instant> {
+        self.retires.get().copied()
     }
 
     /// Why it is ending, if it is.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, json};
 use super::connection::Connection;
-use super::hub::Counters;
+use super::counters::Counters;
 use super::rest_view::RestView;
 use super::session::Session;
 use super::socket::{Socket, SocketSwitch};
@@ -30,7 +30,7 @@ use crate::control;
 use crate::exchange::Exchange;
 use crate::fault::{RestEffect, RestFacts};
 use crate::simulation::Simulation;
-use crate::venue::{Opening, RestRequest};
+use crate::venue::{Opening, RestAnswer, RestRequest};
 
 /// Largest control body, and largest message a websocket client may send.
 const BODY_MAX: usize = 64 * 1024;
@@ -100,6 +100,10 @@ async fn handle(
     let rest = format!("/{rest}");
     let key = request.headers().get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().to_owned());
     match (key, wants_upgrade(request.headers())) {
+        (Some(_), true) if !exchange.admits(peer.ip()) => {
+            Counters::add(&exchange.counters.refused_connections, 1);
+            Ok(json(429, control::error("too many new connections"), &[]))
+        }
         (Some(key), true) => match exchange.venue().open(&rest, query) {
             Some(opening) => Ok(upgrade(service, exchange, request, opening, (peer, switch), &key)),
             None => Ok(json(404, control::error("path: no websocket there"), &[])),
@@ -163,7 +167,7 @@ async fn answer_rest(
     let venue = exchange.venue();
     let request = RestRequest { path: path.to_owned(), query: control::pairs(query) };
     let call = venue.rest_call(&request);
-    let used = match exchange.charge(peer.ip(), call.weight) {
+    let used = match exchange.charge(peer.ip(), &call) {
         Verdict::Allowed(used) => used,
         Verdict::Refused { status, used, wait } => {
             Counters::add(&exchange.counters.refused_requests, 1);
@@ -173,7 +177,7 @@ async fn answer_rest(
     };
     let facts = RestFacts {
         exchange: venue.exchange(),
-        symbol: request.get("symbol").unwrap_or(""),
+        symbol: call.symbol.as_deref().unwrap_or(""),
         path,
         snapshot: call.snapshot,
     };
@@ -191,15 +195,20 @@ async fn answer_rest(
     }
     let recorded = exchange.recording.as_ref().and_then(|r| r.answer(path, request.get("symbol")));
     let answer = match recorded {
-        Some(body) => crate::venue::RestAnswer { status: 200, body },
+        Some(body) => RestAnswer::new(200, body),
         None => venue.rest_answer(&request, &RestView { exchange, stale_updates }),
     };
-    Ok(json(answer.status, answer.body, &[(venue.weight_header(), used.to_string())]))
+    exchange.answered(answer.told);
+    Ok(json(answer.status, answer.body, &weight_header(exchange, used)))
+}
+
+fn weight_header(exchange: &Exchange, used: u32) -> Vec<(&'static str, String)> {
+    exchange.venue().weight_header().map(|name| (name, used.to_string())).into_iter().collect()
 }
 
 fn refusal(exchange: &Exchange, status: u16, used: u32, retry_after_s: Option<u64>) -> Answer {
     let venue = exchange.venue();
-    let mut headers = vec![(venue.weight_header(), used.to_string())];
+    let mut headers = weight_header(exchange, used);
     headers.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string())));
     let wait_ms = i64::try_from(retry_after_s.unwrap_or(0)).unwrap_or(0).saturating_mul(1000);
     let body = match status {

@@ -2,83 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use super::connection::{Connection, End, Out};
+use super::counters::Counters;
 use crate::fault::{self, FaultAction, FaultSpec, Faults, FrameFacts};
 use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::venue::Venue;
-
-/// What went through an exchange.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections opened.
-    pub connections: AtomicU64,
-    /// Frames that had at least one receiver.
-    pub frames: AtomicU64,
-    /// Frames queued for a connection.
-    pub queued: AtomicU64,
-    /// Frames taken by a socket.
-    pub sent: AtomicU64,
-    /// Frames a fault withheld or spoiled, per receiver.
-    pub withheld: AtomicU64,
-    /// Connections ended because they read too slowly.
-    pub overflows: AtomicU64,
-    /// Connections ended because the client sent too many messages.
-    pub too_many_messages: AtomicU64,
-    /// REST requests.
-    pub requests: AtomicU64,
-    /// REST requests refused for their weight.
-    pub refused_requests: AtomicU64,
-    /// Events that were not generated in time: the rate asked for is beyond this machine.
-    pub behind: AtomicU64,
-}
-
-/// [`Counters`] as numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "named and documented in Counters")]
-pub struct CountersView {
-    pub connections: u64,
-    pub frames: u64,
-    pub queued: u64,
-    pub sent: u64,
-    pub withheld: u64,
-    pub overflows: u64,
-    pub too_many_messages: u64,
-    pub requests: u64,
-    pub refused_requests: u64,
-    pub behind: u64,
-}
-
-impl Counters {
-    /// Adds to a counter.
-    pub fn add(counter: &AtomicU64, n: u64) {
-        counter.fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Now.
-    #[must_use]
-    pub fn view(&self) -> CountersView {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CountersView {
-            connections: get(&self.connections),
-            frames: get(&self.frames),
-            queued: get(&self.queued),
-            sent: get(&self.sent),
-            withheld: get(&self.withheld),
-            overflows: get(&self.overflows),
-            too_many_messages: get(&self.too_many_messages),
-            requests: get(&self.requests),
-            refused_requests: get(&self.refused_requests),
-            behind: get(&self.behind),
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Held {
@@ -180,37 +114,15 @@ impl Hub {
 
     /// Sends a frame to everybody who gets its stream, through the faults.
     pub fn dispatch(&mut self, frame: &Arc<Frame>, way: &mut Way<'_>) {
-        let Some(receivers) = self.subscribers.get(&frame.stream) else { return };
-        Counters::add(&way.counters.frames, 1);
-        let facts = FrameFacts {
-            exchange: way.venue.exchange(),
-            symbol: way.symbol,
-            stream: &frame.stream,
-            book: frame.book,
-        };
-        let effects = way.faults.on_frame(facts, |id| receivers.iter().any(|c| c.id == id));
-        for connection in receivers {
-            let mut plan = Plan::new();
-            for effect in &effects {
-                if effect.spec.connection.is_none_or(|id| id == connection.id) {
-                    plan.apply(&effect.spec, frame, connection, way);
-                }
-            }
-            let earlier = if self.held.is_empty() {
-                None
-            } else {
-                self.held.remove(&(connection.id, frame.stream.clone()))
-            };
-            if let Some(due) = plan.hold {
-                let held = Held { due, connection: connection.clone(), frame: frame.clone() };
-                self.held.insert((connection.id, frame.stream.clone()), held);
-            } else {
-                plan.send(frame, connection, way);
-            }
-            if let Some(held) = earlier {
-                offer(&held.connection, &held.frame, way);
-            }
+        let Hub { subscribers, held, .. } = self;
+        if let Some(receivers) = subscribers.get(&frame.stream) {
+            deliver(frame, receivers, held, way);
         }
+    }
+
+    /// Sends a frame to one connection, through the faults.
+    pub fn dispatch_to(&mut self, connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>) {
+        deliver(frame, std::slice::from_ref(connection), &mut self.held, way);
     }
 
     /// Sends frames that were held to be out of order and found no successor in time.
@@ -225,13 +137,48 @@ impl Hub {
     }
 }
 
+fn deliver(
+    frame: &Arc<Frame>,
+    receivers: &[Arc<Connection>],
+    held: &mut HashMap<(u64, Arc<str>), Held>,
+    way: &mut Way<'_>,
+) {
+    Counters::add(&way.counters.frames, 1);
+    let facts = FrameFacts {
+        exchange: way.venue.exchange(),
+        symbol: way.symbol,
+        stream: &frame.stream,
+        book: frame.book,
+    };
+    let effects = way.faults.on_frame(facts, |id| receivers.iter().any(|c| c.id == id));
+    for connection in receivers {
+        let mut plan = Plan::new();
+        for effect in &effects {
+            if effect.spec.connection.is_none_or(|id| id == connection.id) {
+                plan.apply(&effect.spec, frame, connection, way);
+            }
+        }
+        let earlier =
+            if held.is_empty() { None } else { held.remove(&(connection.id, frame.stream.clone())) };
+        if let Some(due) = plan.hold {
+            let late = Held { due, connection: connection.clone(), frame: frame.clone() };
+            held.insert((connection.id, frame.stream.clone()), late);
+        } else {
+            plan.send(frame, connection, way);
+        }
+        if let Some(late) = earlier {
+            offer(&late.connection, &late.frame, way);
+        }
+    }
+}
+
 /// Queues a frame for a connection and notes it.
 pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>) {
     let overflowed_before = connection.ending().is_some();
     if connection.offer(Out::Frame(frame.clone())) {
         Counters::add(&way.counters.queued, 1);
-        if let Some(key) = frame.trade {
-            way.ledger.attempted(key, connection.id);
+        for entry in &frame.carries {
+            way.ledger.attempted(*entry, connection.id);
         }
     } else if !overflowed_before && connection.ending() == Some(&End::Overflow) {
         Counters::add(&way.counters.overflows, 1);
@@ -272,15 +219,15 @@ impl Plan {
                 );
             }
             FaultAction::Garbage => {
-                let garbage = Out::Spoiled(Utf8Bytes::from_static(fault::garbage_text()));
+                let garbage = Out::Text(Utf8Bytes::from_static(fault::garbage_text()));
                 self.spoil(spec.replace.unwrap_or(false), garbage);
             }
             FaultAction::Half => {
-                let half = Out::Spoiled(Utf8Bytes::from(fault::half(&text())));
+                let half = Out::Text(Utf8Bytes::from(fault::half(&text())));
                 self.spoil(spec.replace.unwrap_or(true), half);
             }
             FaultAction::WrongTypes => {
-                let wrong = Out::Spoiled(Utf8Bytes::from(fault::wrong_types(&text())));
+                let wrong = Out::Text(Utf8Bytes::from(fault::wrong_types(&text())));
                 self.spoil(spec.replace.unwrap_or(true), wrong);
             }
             FaultAction::Close => self.end = Some(close_of(spec)),
@@ -309,8 +256,8 @@ impl Plan {
         }
         if self.copies == 0 {
             Counters::add(&way.counters.withheld, 1);
-            if let Some(key) = frame.trade {
-                way.ledger.withheld(key);
+            for entry in &frame.carries {
+                way.ledger.withheld(*entry);
             }
         }
     }

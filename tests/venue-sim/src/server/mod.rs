@@ -2,6 +2,7 @@
 
 mod answer;
 mod connection;
+mod counters;
 mod http;
 mod hub;
 mod listener;
@@ -10,11 +11,15 @@ mod session;
 mod socket;
 mod tls;
 mod weight;
+mod window;
 
 pub use connection::{Connection, ConnectionView, End, Out};
+pub use counters::{Counters, CountersView};
 pub use http::{Service, serve};
-pub use hub::{Counters, CountersView, Hub, Way, close_of, offer};
+pub use hub::{Hub, Way, close_of, offer};
 pub use listener::{ListenerControl, run as run_listener};
+pub use rest_view::RestView;
 pub use socket::{Socket, SocketSwitch};
 pub use tls::{TlsError, acceptor};
-pub use weight::{Verdict, WeightRules, Weights};
+pub use weight::{BanRules, Verdict, Weights};
+pub use window::Rolling;

@@ -17,10 +17,11 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, End, Out};
-use super::hub::Counters;
+use super::counters::Counters;
+use super::window::Rolling;
 use crate::clock;
 use crate::exchange::Exchange;
-use crate::ledger::{TradeKey, TradeKind};
+use crate::ledger::{Entry, TradeKind};
 use crate::venue::{ControlAction, SessionView};
 
 /// Frames written between two flushes.
@@ -35,16 +36,29 @@ type Stream = WebSocketStream<TokioIo<Upgraded>>;
 /// Trades a client will have read when it answers a ping.
 type Marks = HashMap<(usize, TradeKind), u64>;
 
+/// A heartbeat that the client asked for.
+#[derive(Debug, Clone, Copy)]
+struct Heartbeat {
+    every: Duration,
+    next: Instant,
+}
+
 /// One session's own state.
 pub struct Session {
     exchange: Arc<Exchange>,
     connection: Arc<Connection>,
     opened: Instant,
-    next_ping: Instant,
+    traffic: Instant,
+    next_ping: Option<Instant>,
     next_confirm: Option<Instant>,
+    heartbeat: Option<Heartbeat>,
+    /// When the answer to a ping is due.
     pong_due: Option<Instant>,
+    /// When the answer to a test of the heartbeat is due.
+    answer_due: Option<Instant>,
     noticed: bool,
-    recent_messages: VecDeque<Instant>,
+    messages: Rolling,
+    requests: Option<Rolling>,
     newest: Marks,
     asked: VecDeque<(u64, Marks)>,
     pings: u64,
@@ -58,11 +72,15 @@ impl Session {
         let options = exchange.options();
         Session {
             opened: now,
-            next_ping: now + options.limits.ping_every,
+            traffic: now,
+            next_ping: options.limits.ping_every.map(|every| now + every),
             next_confirm: options.backlog.map(|_| now + options.confirm_every),
+            heartbeat: None,
             pong_due: None,
+            answer_due: None,
             noticed: false,
-            recent_messages: VecDeque::new(),
+            messages: Rolling::per_second(options.limits.messages_per_second),
+            requests: options.limits.requests.map(Rolling::new),
             newest: Marks::new(),
             asked: VecDeque::new(),
             pings: 0,
@@ -103,17 +121,17 @@ impl Session {
     async fn write(&mut self, ws: &mut Stream, batch: &mut Vec<Out>) -> bool {
         let combined = self.connection.combined.load(Ordering::Relaxed);
         let count = batch.len() as u64;
-        let mut trades: Vec<TradeKey> = Vec::new();
+        let mut carried: Vec<Entry> = Vec::new();
         for out in batch.drain(..) {
             let message = match out {
                 Out::Frame(frame) => {
-                    trades.extend(frame.trade);
+                    carried.extend(&frame.carries);
                     let venue = self.exchange.venue();
                     let text =
                         if combined { frame.wrapped(|s, raw| venue.wrap(s, raw)) } else { frame.raw() };
                     Message::Text(text.clone())
                 }
-                Out::Spoiled(text) => Message::Text(text),
+                Out::Text(text) => Message::Text(text),
                 Out::Binary(bytes) => Message::Binary(bytes),
             };
             if ws.feed(message).await.is_err() {
@@ -125,16 +143,19 @@ impl Session {
         }
         self.connection.frames_sent.fetch_add(count, Ordering::Relaxed);
         Counters::add(&self.exchange.counters.sent, count);
-        for key in &trades {
-            let newest = self.newest.entry((key.symbol, key.kind)).or_default();
-            *newest = (*newest).max(key.id);
+        for entry in &carried {
+            if let Entry::Trade(key) = entry {
+                let newest = self.newest.entry((key.symbol, key.kind)).or_default();
+                *newest = (*newest).max(key.id);
+            }
         }
-        self.exchange.accepted(&trades, self.connection.id);
+        self.exchange.accepted(&carried, self.connection.id);
         true
     }
 
     /// A client that does not read at all is cut off.
-    async fn flush(&self, ws: &mut Stream) -> bool {
+    async fn flush(&mut self, ws: &mut Stream) -> bool {
+        self.traffic = Instant::now();
         match timeout(self.exchange.options().write_within, ws.flush()).await {
             Ok(Ok(())) => true,
             Ok(Err(_)) => false,
@@ -145,7 +166,7 @@ impl Session {
         }
     }
 
-    async fn send(&self, ws: &mut Stream, message: Message) -> bool {
+    async fn send(&mut self, ws: &mut Stream, message: Message) -> bool {
         ws.feed(message).await.is_ok() && self.flush(ws).await
     }
 
@@ -156,8 +177,12 @@ impl Session {
 
     /// Handles a message; false when the session is over.
     async fn received(&mut self, ws: &mut Stream, message: Message) -> bool {
+        self.traffic = Instant::now();
         let confirms = matches!(&message, Message::Pong(p) if p.starts_with(CONFIRM_PREFIX.as_bytes()));
-        if !confirms && !matches!(message, Message::Close(_)) && self.is_one_too_many() {
+        if !confirms
+            && !matches!(message, Message::Close(_))
+            && !self.messages.take(Instant::now().into_std())
+        {
             Counters::add(&self.exchange.counters.too_many_messages, 1);
             return self.close(1008, "Too many requests");
         }
@@ -178,31 +203,41 @@ impl Session {
         }
     }
 
-    fn is_one_too_many(&mut self) -> bool {
-        let now = Instant::now();
-        while self.recent_messages.front().is_some_and(|at| now - *at >= Duration::from_secs(1)) {
-            self.recent_messages.pop_front();
-        }
-        self.recent_messages.push_back(now);
-        self.recent_messages.len() > self.exchange.options().limits.messages_per_second
-    }
-
     async fn control(&mut self, ws: &mut Stream, text: &Utf8Bytes) -> bool {
+        let now = Instant::now();
+        let exhausted = self.requests.as_mut().is_some_and(|requests| requests.is_full(now.into_std()));
         let control = self.connection.with_subscriptions(|subscriptions| {
             let view = SessionView {
+                connection: self.connection.id,
+                exists: &|stream| self.exchange.has_stream(stream),
+                exhausted,
                 subscriptions,
                 combined: self.connection.combined.load(Ordering::Relaxed),
                 streams_max: self.exchange.options().limits.streams_max,
             };
             self.exchange.venue().on_message(text, view)
         });
+        if let Some(requests) = self.requests.as_mut().filter(|_| control.counts) {
+            requests.take(now.into_std());
+        }
         match control.action {
             ControlAction::Nothing => {}
             ControlAction::Subscribe(names) => self.exchange.subscribe(&self.connection, &names),
             ControlAction::Unsubscribe(names) => self.exchange.unsubscribe(&self.connection, &names),
             ControlAction::Combined(on) => self.connection.combined.store(on, Ordering::Relaxed),
+            ControlAction::Heartbeat(asked) => {
+                let every = self.exchange.options().heartbeat_every.unwrap_or(asked);
+                self.heartbeat = Some(Heartbeat { every, next: now + every });
+                self.answer_due = None;
+            }
+            ControlAction::Answered => self.answer_due = None,
         }
-        self.send(ws, Message::text(control.reply)).await
+        for reply in control.replies {
+            if !self.send(ws, Message::text(reply)).await {
+                return false;
+            }
+        }
+        true
     }
 
     fn ponged(&mut self, payload: &[u8]) {
@@ -220,45 +255,87 @@ impl Session {
         }
     }
 
-    fn next_timer(&self) -> Instant {
+    fn ends_by_age(&self) -> Option<Instant> {
+        let by_age = self.exchange.options().limits.age_max.map(|age| self.opened + age);
+        by_age.into_iter().chain(self.connection.retires_at()).min()
+    }
+
+    fn notice_at(&self) -> Option<Instant> {
         let options = self.exchange.options();
-        let mut at = (self.opened + options.limits.age_max).min(self.next_ping);
-        if let Some(before) = options.notice_before.filter(|_| !self.noticed) {
-            at = at.min(self.opened + options.limits.age_max.saturating_sub(before));
-        }
-        for other in [self.next_confirm, self.pong_due].into_iter().flatten() {
-            at = at.min(other);
-        }
-        at
+        let (age, before) = options.limits.age_max.zip(options.notice_before.filter(|_| !self.noticed))?;
+        Some(self.opened + age.saturating_sub(before))
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        self.exchange.options().limits.idle_within.map(|idle| self.traffic + idle)
+    }
+
+    fn next_timer(&self) -> Instant {
+        let heartbeat = self.heartbeat.map(|heartbeat| heartbeat.next);
+        let timers = [
+            self.ends_by_age(),
+            self.notice_at(),
+            self.idle_at(),
+            self.next_ping,
+            self.next_confirm,
+            self.pong_due,
+            self.answer_due,
+            heartbeat,
+        ];
+        // With nothing to wait for, any time will do.
+        timers.into_iter().flatten().min().unwrap_or_else(|| self.opened + Duration::from_secs(86_400 * 365))
+    }
+
+    fn unanswered(&self, code: u16, reason: &str) -> bool {
+        Counters::add(&self.exchange.counters.unanswered, 1);
+        self.close(code, reason)
     }
 
     /// Does what is due; false when the session is over.
     async fn tick(&mut self, ws: &mut Stream) -> bool {
         let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         let options = *self.exchange.options();
-        if now >= self.opened + options.limits.age_max {
+        if is_due(self.ends_by_age()) {
             return self.close(1001, "connection reached its age limit");
         }
-        if self.pong_due.is_some_and(|due| now >= due) {
-            return self.close(1008, "Pong timeout");
+        if is_due(self.pong_due) {
+            return self.unanswered(1008, "Pong timeout");
         }
-        if let Some(before) = options.notice_before
-            && !self.noticed
-            && now >= self.opened + options.limits.age_max.saturating_sub(before)
-        {
+        if is_due(self.answer_due) {
+            return self.unanswered(1000, "heartbeat not answered");
+        }
+        if is_due(self.idle_at()) {
+            return self.unanswered(4004, "No data received in time");
+        }
+        if is_due(self.notice_at()) {
             self.noticed = true;
             if !self.announce_shutdown(ws).await {
                 return false;
             }
         }
-        if now >= self.next_ping {
-            self.next_ping = now + options.limits.ping_every;
+        if let (true, Some(every)) = (is_due(self.next_ping), options.limits.ping_every) {
+            self.next_ping = Some(now + every);
             self.pong_due.get_or_insert(now + options.limits.pong_within);
             return self.ping(ws, "").await;
         }
-        if self.next_confirm.is_some_and(|at| now >= at) {
+        if is_due(self.next_confirm) {
             self.next_confirm = Some(now + options.confirm_every);
             return self.ping(ws, CONFIRM_PREFIX).await;
+        }
+        match self.heartbeat.filter(|heartbeat| now >= heartbeat.next) {
+            Some(heartbeat) => self.beat(ws, heartbeat, now).await,
+            None => true,
+        }
+    }
+
+    async fn beat(&mut self, ws: &mut Stream, heartbeat: Heartbeat, now: Instant) -> bool {
+        self.heartbeat = Some(Heartbeat { next: now + heartbeat.every, ..heartbeat });
+        self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.options().limits.pong_within));
+        for text in self.exchange.venue().heartbeat() {
+            if !self.send(ws, Message::text(text)).await {
+                return false;
+            }
         }
         true
     }
@@ -275,8 +352,9 @@ impl Session {
         self.send(ws, Message::Ping(Bytes::from(format!("{prefix}{number}")))).await
     }
 
-    async fn announce_shutdown(&self, ws: &mut Stream) -> bool {
-        let venue = self.exchange.venue();
+    async fn announce_shutdown(&mut self, ws: &mut Stream) -> bool {
+        let exchange = self.exchange.clone();
+        let venue = exchange.venue();
         let Some((stream, raw)) = venue.shutdown_notice(clock::now_ms()) else { return true };
         let text =
             if self.connection.combined.load(Ordering::Relaxed) { venue.wrap(stream, &raw) } else { raw };

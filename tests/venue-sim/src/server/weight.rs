@@ -1,16 +1,14 @@
-//! REST weight by address: a window, 429 when it is full, 418 when that is ignored.
+//! Weight by address and pool: a window, 429 when it is full, 418 when that is ignored where the venue bans.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// The rules of one exchange.
+use crate::venue::PerWindow;
+
+/// What happens to those who ignore a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WeightRules {
-    /// Weight allowed per window.
-    pub max: u32,
-    /// Length of the window.
-    pub window: Duration,
+pub struct BanRules {
     /// Requests an address may send after its first 429 before it is banned.
     pub ignored_max: u32,
     /// Length of the ban.
@@ -41,44 +39,44 @@ struct Account {
     banned_until: Option<Instant>,
 }
 
-/// Weight used by each address.
+/// Weight used by each address of each pool.
 #[derive(Debug)]
 pub struct Weights {
-    rules: WeightRules,
-    accounts: HashMap<IpAddr, Account>,
+    bans: Option<BanRules>,
+    accounts: HashMap<(IpAddr, String), Account>,
 }
 
 impl Weights {
     /// Empty accounts.
     #[must_use]
-    pub fn new(rules: WeightRules) -> Weights {
-        Weights { rules, accounts: HashMap::new() }
+    pub fn new(bans: Option<BanRules>) -> Weights {
+        Weights { bans, accounts: HashMap::new() }
     }
 
-    /// Charges a request.
-    pub fn charge(&mut self, address: IpAddr, weight: u32, now: Instant) -> Verdict {
+    /// Charges a request to an address's account of a pool.
+    pub fn charge(&mut self, from: (IpAddr, &str), pool: PerWindow, weight: u32, now: Instant) -> Verdict {
         let fresh = Account { window_start: now, used: 0, ignored: 0, banned_until: None };
-        let account = self.accounts.entry(address).or_insert(fresh);
+        let account = self.accounts.entry((from.0, from.1.to_owned())).or_insert(fresh);
         if let Some(until) = account.banned_until {
             if now < until {
                 return Verdict::Refused { status: 418, used: account.used, wait: until - now };
             }
             *account = fresh;
         }
-        if now.duration_since(account.window_start) >= self.rules.window {
+        if now.duration_since(account.window_start) >= pool.window {
             *account = fresh;
         }
         let used = account.used.saturating_add(weight);
-        if used <= self.rules.max {
+        if used <= pool.max {
             account.used = used;
             return Verdict::Allowed(used);
         }
         account.ignored += 1;
-        if account.ignored > self.rules.ignored_max {
-            account.banned_until = Some(now + self.rules.ban);
-            return Verdict::Refused { status: 418, used, wait: self.rules.ban };
+        if let Some(bans) = self.bans.filter(|bans| account.ignored > bans.ignored_max) {
+            account.banned_until = Some(now + bans.ban);
+            return Verdict::Refused { status: 418, used, wait: bans.ban };
         }
-        let wait = self.rules.window.saturating_sub(now.duration_since(account.window_start));
+        let wait = pool.window.saturating_sub(now.duration_since(account.window_start));
         Verdict::Refused { status: 429, used, wait }
     }
 }
@@ -90,14 +88,11 @@ mod tests {
     // Goal: a full window gives 429, ignoring it gives 418, and both end. Method: a clock of its own.
     #[test]
     fn full_window_then_ban_then_peace() {
-        let rules = WeightRules {
-            max: 100,
-            window: Duration::from_secs(60),
-            ignored_max: 2,
-            ban: Duration::from_secs(120),
-        };
-        let (mut weights, start, who) = (Weights::new(rules), Instant::now(), IpAddr::from([127, 0, 0, 1]));
-        let mut at = |seconds: u64| weights.charge(who, 50, start + Duration::from_secs(seconds));
+        let bans = BanRules { ignored_max: 2, ban: Duration::from_secs(120) };
+        let pool = PerWindow { max: 100, window: Duration::from_secs(60) };
+        let (mut weights, start) = (Weights::new(Some(bans)), Instant::now());
+        let who = (IpAddr::from([127, 0, 0, 1]), "");
+        let mut at = |seconds: u64| weights.charge(who, pool, 50, start + Duration::from_secs(seconds));
         assert_eq!(at(0), Verdict::Allowed(50));
         assert_eq!(at(10), Verdict::Allowed(100));
         assert_eq!(at(20), Verdict::Refused { status: 429, used: 150, wait: Duration::from_secs(40) });

@@ -3,11 +3,13 @@
 
 pub mod binance;
 mod contract;
+pub mod told;
 
 pub use contract::{
-    Control, ControlAction, Limits, Listed, Opening, RestAnswer, RestCall, RestRequest, SessionView,
-    Snapshot, Source, Venue,
+    Control, ControlAction, Encoded, Limits, Listed, Newest, Opening, PerWindow, RestAnswer, RestCall,
+    RestRequest, SessionView, Snapshot, Source, Venue,
 };
+pub use told::{funding, liquidation, open_interest, ratio, trade_sizes, volatility};
 
 /// The venue behind an exchange id; `None` when it is not (yet) played.
 #[must_use]
@@ -21,3 +23,13 @@ pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
 
 /// Exchange ids that can be played.
 pub const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
+
+/// The symbols meant for an exchange: those without the prefix `<exchange id>:`, and those with its own.
+#[must_use]
+pub fn symbols_of(exchange: &str, symbols: &[String]) -> Vec<String> {
+    let own = |name: &String| match name.split_once(':') {
+        Some((prefix, rest)) => (prefix == exchange).then(|| rest.to_owned()),
+        None => Some(name.clone()),
+    };
+    symbols.iter().filter_map(own).collect()
+}

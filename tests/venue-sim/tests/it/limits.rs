@@ -12,7 +12,7 @@ use super::client::{Got, Ws, eventually, get, start};
 async fn weight_is_counted_refused_and_banned() {
     let sim = start(|config| {
         config.weight_max = Some(300);
-        config.weight_window_ms = 60_000;
+        config.weight_window_ms = Some(60_000);
         config.ban_after_ignored = 2;
         config.ban_ms = 500;
     })

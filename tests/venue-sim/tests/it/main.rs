@@ -3,6 +3,7 @@
 mod backlog;
 mod books;
 mod client;
+mod events;
 mod faults;
 mod limits;
 mod protocol;

@@ -11,11 +11,11 @@ fn refuse(code: u8, text: &str, id: Option<&Value>) -> Control {
     if let (Some(id), Some(fields)) = (id, reply.as_object_mut()) {
         fields.insert("id".into(), id.clone());
     }
-    Control { reply: reply.to_string(), action: ControlAction::Nothing }
+    Control { replies: vec![reply.to_string()], action: ControlAction::Nothing, counts: false }
 }
 
 fn accept(result: &Value, id: &Value, action: ControlAction) -> Control {
-    Control { reply: format!(r#"{{"result":{result},"id":{id}}}"#), action }
+    Control { replies: vec![format!(r#"{{"result":{result},"id":{id}}}"#)], action, counts: false }
 }
 
 /// An id is an unsigned number, a short alphanumeric string, or null.
@@ -97,8 +97,15 @@ mod tests {
     #[test]
     fn messages_get_the_venues_answers() {
         let subscriptions = BTreeSet::from(["a@trade".to_owned()]);
-        let view = SessionView { subscriptions: &subscriptions, combined: true, streams_max: 2 };
-        let reply = |text: &str| on_message(text, view).reply;
+        let view = SessionView {
+            connection: 1,
+            exists: &|_| true,
+            exhausted: false,
+            subscriptions: &subscriptions,
+            combined: true,
+            streams_max: 2,
+        };
+        let reply = |text: &str| on_message(text, view).replies.concat();
         assert_eq!(
             reply(r#"{"method":"SUBSCRIBE","params":["b@trade"],"id":1}"#),
             r#"{"result":null,"id":1}"#

@@ -6,27 +6,32 @@ use std::sync::Arc;
 use super::streams;
 use super::venue::Flavor;
 use crate::decimal;
-use crate::frame::Frame;
 use crate::ledger::{TradeKind, TradeRecord};
-use crate::market::{BookTicker, Contract, DepthUpdate, Event, Instrument, Liquidation, MarkPrice, Side};
-use crate::venue::Listed;
+use crate::market::{
+    BookTicker, DepthUpdate, Event, Instrument, LevelChange, Liquidation, Reference, Side, Topic,
+};
+use crate::venue::{Encoded, Listed, funding, liquidation as told_liquidation};
 
-pub(super) fn push_price(out: &mut String, instrument: &Instrument, ticks: i64) {
+fn push_price(out: &mut String, instrument: &Instrument, ticks: i64) {
     decimal::push(out, ticks * instrument.tick, instrument.price_scale);
 }
 
-pub(super) fn push_quantity(out: &mut String, instrument: &Instrument, steps: i64) {
+fn push_quantity(out: &mut String, instrument: &Instrument, steps: i64) {
     decimal::push(out, steps * instrument.step, instrument.quantity_scale);
 }
 
 /// Appends `[["price","quantity"],...]`.
-pub(super) fn push_levels(out: &mut String, instrument: &Instrument, levels: &[(i64, i64)]) {
+pub(super) fn push_levels(
+    out: &mut String,
+    instrument: &Instrument,
+    levels: impl Iterator<Item = (i64, i64)>,
+) {
     out.push('[');
-    for (n, (price, quantity)) in levels.iter().enumerate() {
+    for (n, (price, quantity)) in levels.enumerate() {
         out.push_str(if n == 0 { "[\"" } else { ",[\"" });
-        push_price(out, instrument, *price);
+        push_price(out, instrument, price);
         out.push_str("\",\"");
-        push_quantity(out, instrument, *quantity);
+        push_quantity(out, instrument, quantity);
         out.push_str("\"]");
     }
     out.push(']');
@@ -67,41 +72,64 @@ pub(super) fn event(
     listed: &Listed,
     event: &Event,
     wants: &dyn Fn(&str) -> bool,
-    out: &mut Vec<Frame>,
-) {
-    let mut send = |stream: &Arc<str>, book: bool, raw: String| {
-        out.push(Frame::new(stream.clone(), Some(listed.index), book, None, raw));
-    };
+) -> Vec<Encoded> {
+    let instrument = &listed.instrument;
     let wanted = |stream: Option<&Arc<str>>| stream.filter(|name| wants(name)).cloned();
+    let plain = |stream, raw| vec![Encoded { told: Vec::new(), frames: vec![(stream, raw)] }];
     match event {
         Event::Depth(update) => {
-            let mut raw = None;
-            for stream in streams::depth(flavor, listed, update.cadence).iter().filter(|name| wants(name)) {
-                let raw = raw.get_or_insert_with(|| depth(flavor, &listed.instrument, update));
-                send(stream, true, raw.clone());
+            let streams = streams::depth(flavor, listed, update.cadence);
+            let mut wanted = streams.iter().filter(|name| wants(name)).peekable();
+            if wanted.peek().is_none() {
+                return Vec::new();
             }
+            let raw = depth(flavor, instrument, update);
+            let frames = wanted.map(|stream| (stream.clone(), raw.clone())).collect();
+            vec![Encoded { told: Vec::new(), frames }]
         }
-        Event::Ticker(t) => {
-            if let Some(stream) = wanted(streams::ticker(flavor, listed)) {
-                send(&stream, false, ticker(flavor, &listed.instrument, t));
+        Event::Ticker(t) => match wanted(streams::ticker(flavor, listed)) {
+            Some(stream) => plain(stream, ticker(flavor, instrument, t)),
+            None => Vec::new(),
+        },
+        Event::Reference(Topic::Mark(number), reference) => match wanted(streams::mark(listed, *number)) {
+            Some(stream) => {
+                let told = funding(instrument, reference, true, true).into_iter().collect();
+                vec![Encoded { told, frames: vec![(stream, mark_price(instrument, reference))] }]
             }
-        }
-        Event::Mark(mark) => {
-            if let Some(stream) = wanted(streams::mark(listed, mark.period_s)) {
-                send(&stream, false, mark_price(&listed.instrument, mark));
-            }
-        }
-        Event::Liquidation(order) => {
-            if let Some(stream) = wanted(streams::liquidation(listed)) {
-                send(&stream, false, liquidation(&listed.instrument, order));
-            }
+            None => Vec::new(),
+        },
+        Event::Liquidations(orders) => {
+            orders.iter().flat_map(|order| liquidations(listed, order, wants)).collect()
         }
         // Trades are written from their ledger entry.
-        Event::Trade(_) | Event::Aggregate(_) => {}
+        _ => Vec::new(),
     }
 }
 
+fn liquidations(listed: &Listed, order: &Liquidation, wants: &dyn Fn(&str) -> bool) -> Vec<Encoded> {
+    let instrument = &listed.instrument;
+    let raw = liquidation((&instrument.symbol, &instrument.pair, 1), instrument, order);
+    let all = Arc::from(streams::ALL_LIQUIDATIONS);
+    let own = streams::liquidation(listed).into_iter().chain([&all]).filter(|stream| wants(stream));
+    let frames: Vec<_> = own.map(|stream| (stream.clone(), raw.clone())).collect();
+    let mut encoded = Vec::new();
+    if !frames.is_empty() {
+        encoded.push(Encoded { told: vec![told_liquidation(instrument, order)], frames });
+    }
+    if wants(&all) {
+        // The coin-margined venue's order comes beside it: another symbol, contracts instead of base units.
+        let coin = instrument.base.clone() + "USD";
+        let raw = liquidation((&format!("{coin}_PERP"), &coin, 2), instrument, order);
+        encoded.push(Encoded { told: Vec::new(), frames: vec![(all, raw)] });
+    }
+    encoded
+}
+
 // Writing to a String cannot fail, so the results of `write!` are let go below.
+
+fn plain(level: &LevelChange) -> (i64, i64) {
+    (level.price, level.quantity)
+}
 
 fn depth(flavor: Flavor, instrument: &Instrument, d: &DepthUpdate) -> String {
     let mut out = String::with_capacity(160 + 40 * (d.bids.len() + d.asks.len()));
@@ -119,9 +147,9 @@ fn depth(flavor: Flavor, instrument: &Instrument, d: &DepthUpdate) -> String {
             event, d.engine_ms, symbol, instrument.pair, first, last, d.previous_id
         ),
     };
-    push_levels(&mut out, instrument, &d.bids);
+    push_levels(&mut out, instrument, d.bids.iter().map(plain));
     out.push_str(",\"a\":");
-    push_levels(&mut out, instrument, &d.asks);
+    push_levels(&mut out, instrument, d.asks.iter().map(plain));
     out.push('}');
     out
 }
@@ -150,49 +178,30 @@ fn ticker(flavor: Flavor, instrument: &Instrument, t: &BookTicker) -> String {
     out
 }
 
-fn mark_price(instrument: &Instrument, m: &MarkPrice) -> String {
-    let text = |ticks| {
-        let mut price = String::new();
-        push_price(&mut price, instrument, ticks);
-        price
-    };
-    let mut rate = String::new();
-    if let Some(funding) = m.funding_e8 {
-        decimal::push(&mut rate, funding, 8);
-    }
+fn mark_price(instrument: &Instrument, r: &Reference) -> String {
+    let (rate, next) = r.funding.map_or((String::new(), 0), |f| (f.rate.to_string(), f.next_ms));
     format!(
         concat!(
             r#"{{"e":"markPriceUpdate","E":{},"s":"{}","p":"{}","ap":"{}","P":"{}","i":"{}","#,
             r#""r":"{}","T":{},"st":1}}"#
         ),
-        m.event_ms,
-        instrument.symbol,
-        text(m.mark),
-        text(m.mark),
-        text(m.index),
-        text(m.index),
-        rate,
-        m.next_funding_ms
+        r.time_ms, instrument.symbol, r.mark, r.mark, r.index, r.index, rate, next
     )
 }
 
-fn liquidation(instrument: &Instrument, order: &Liquidation) -> String {
+/// `names`: symbol, pair, and the venue's number of the kind of contract.
+fn liquidation(names: (&str, &str, u8), instrument: &Instrument, order: &Liquidation) -> String {
     let side = if order.side == Side::Bid { "BUY" } else { "SELL" };
-    let (mut price, mut quantity) = (String::new(), String::new());
-    push_price(&mut price, instrument, order.price);
-    push_quantity(&mut quantity, instrument, order.quantity);
-    let pair = match instrument.contract {
-        Contract::Quarter { .. } => &instrument.pair,
-        _ => &instrument.symbol,
-    };
+    let (price, quantity) = (instrument.price(order.price), instrument.quantity(order.quantity));
     format!(
         concat!(
-            r#"{{"e":"forceOrder","E":{},"st":1,"o":{{"s":"{}","ps":"{}","S":"{}","o":"LIMIT","f":"IOC","#,
+            r#"{{"e":"forceOrder","E":{},"st":{},"o":{{"s":"{}","ps":"{}","S":"{}","o":"LIMIT","f":"IOC","#,
             r#""q":"{}","p":"{}","ap":"{}","X":"FILLED","l":"{}","z":"{}","T":{}}}}}"#
         ),
         order.event_ms,
-        instrument.symbol,
-        pair,
+        names.2,
+        names.0,
+        names.1,
         side,
         quantity,
         price,

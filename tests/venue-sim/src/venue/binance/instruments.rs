@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::venue::Flavor;
 use crate::clock;
 use crate::decimal::Decimal;
-use crate::market::{Contract, Instrument};
+use crate::market::{Contract, Instrument, Sizing};
 
 /// Quote assets tried, longest first, for symbols that have no row of their own.
 const QUOTES: [&str; 9] = ["FDUSD", "USDT", "USDC", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY"];
@@ -36,7 +36,15 @@ fn from_row(row: &Row, contract: Contract) -> Instrument {
         base: base.into(),
         quote: quote.into(),
         pair: symbol.into(),
+        // The list of adjusted intervals names the others; absent there means eight hours.
+        funding_hours: (contract == Contract::Perpetual).then_some(if symbol == "1000PEPEUSDT" {
+            4
+        } else {
+            8
+        }),
         contract,
+        sizing: Sizing::Base,
+        trims: false,
         price_scale,
         tick,
         quantity_scale,
@@ -52,23 +60,37 @@ pub(super) fn listed(flavor: Flavor, symbols: &[String], now_ms: i64) -> Vec<Ins
         Flavor::UsdM => (&USD_M, Contract::Perpetual),
     };
     let find = |name: &str| rows.iter().find(|row| row.0 == name).map(|row| from_row(row, usual.clone()));
-    if !symbols.is_empty() {
+    let own: Vec<&String> = symbols.iter().filter(|name| is_own_form(flavor, name)).collect();
+    if !own.is_empty() {
         let one = |name: &String| find(name).unwrap_or_else(|| generic(flavor, name, &find, now_ms));
-        return symbols.iter().map(one).collect();
+        return own.into_iter().map(one).collect();
     }
     let mut all: Vec<Instrument> = rows.iter().map(|row| from_row(row, usual.clone())).collect();
     if flavor == Flavor::UsdM {
-        let dated = format!("BTCUSDT_{}", clock::next_quarter(now_ms).1);
-        all.push(generic(flavor, &dated, &find, now_ms));
+        let (current_ms, current) = clock::next_quarter(now_ms);
+        for date in [current, clock::next_quarter(current_ms).1] {
+            all.push(generic(flavor, &format!("BTCUSDT_{date}"), &find, now_ms));
+        }
     }
     all
+}
+
+/// Symbols are capitals and digits; a dated contract has a date of six digits behind `_`.
+fn is_own_form(flavor: Flavor, name: &str) -> bool {
+    let (pair, date) = name.split_once('_').unwrap_or((name, ""));
+    let plain =
+        |text: &str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || !c.is_ascii());
+    !pair.is_empty() && plain(pair) && (date.is_empty() || flavor == Flavor::UsdM) && plain(date)
 }
 
 /// An instrument for a symbol without a row: a dated contract of a pair, or a plain one with usual digits.
 fn generic(flavor: Flavor, name: &str, find: &dyn Fn(&str) -> Option<Instrument>, now_ms: i64) -> Instrument {
     if let (Flavor::UsdM, Some((pair, date))) = (flavor, name.split_once('_')) {
         let mut instrument = find(pair).unwrap_or_else(|| generic(flavor, pair, find, now_ms));
-        instrument.contract = Contract::Quarter { delivery_ms: delivery_ms(date, now_ms) };
+        // Other dates count as half a year ahead.
+        let delivery_ms = clock::delivery(date).unwrap_or(now_ms + 182 * 86_400_000);
+        instrument.contract = Contract::Dated { delivery_ms };
+        instrument.funding_hours = None;
         instrument.symbol = name.to_owned();
         instrument.start_ticks += instrument.start_ticks / 200;
         return instrument;
@@ -88,19 +110,6 @@ fn generic(flavor: Flavor, name: &str, find: &dyn Fn(&str) -> Option<Instrument>
     instrument.base = base.to_owned();
     instrument.quote = quote.to_owned();
     instrument
-}
-
-/// Delivery time of a `YYMMDD` that is the next quarter's; other dates count as half a year ahead.
-fn delivery_ms(date: &str, now_ms: i64) -> i64 {
-    let mut at = now_ms;
-    for _ in 0..4 {
-        let (ms, text) = clock::next_quarter(at);
-        if text == date {
-            return ms;
-        }
-        at = ms;
-    }
-    now_ms + 182 * 86_400_000
 }
 
 fn text(units: i64, scale: u8) -> String {
@@ -132,6 +141,21 @@ pub(super) fn exchange_info<'a>(
     info.to_string()
 }
 
+/// `fundingInfo`: only instruments whose interval is not the usual one.
+pub(super) fn funding_info<'a>(instruments: impl Iterator<Item = &'a Instrument>) -> String {
+    let rows: Vec<Value> = instruments
+        .filter_map(|i| i.funding_hours.filter(|hours| *hours != 8).map(|hours| (i, hours)))
+        .map(|(i, hours)| {
+            json!({
+                "symbol": i.symbol, "adjustedFundingRateCap": "0.02500000",
+                "adjustedFundingRateFloor": "-0.02500000", "fundingIntervalHours": hours,
+                "disclaimer": false, "updateTime": 1_790_000_000_000_i64,
+            })
+        })
+        .collect();
+    Value::Array(rows).to_string()
+}
+
 fn filters(i: &Instrument) -> Value {
     let (tick, step) = (text(i.tick, i.price_scale), text(i.step, i.quantity_scale));
     let price_max = text(i.tick * 100_000_000, i.price_scale);
@@ -153,10 +177,10 @@ fn spot_symbol(i: &Instrument) -> Value {
 
 fn usd_m_symbol(i: &Instrument, now_ms: i64) -> Value {
     let (kind, delivery) = match i.contract {
-        Contract::Quarter { delivery_ms } if delivery_ms > clock::next_quarter(now_ms).0 => {
+        Contract::Dated { delivery_ms } if delivery_ms > clock::next_quarter(now_ms).0 => {
             ("NEXT_QUARTER", delivery_ms)
         }
-        Contract::Quarter { delivery_ms } => ("CURRENT_QUARTER", delivery_ms),
+        Contract::Dated { delivery_ms } => ("CURRENT_QUARTER", delivery_ms),
         _ => ("PERPETUAL", PERPETUAL_DELIVERY_MS),
     };
     json!({

@@ -1,6 +1,7 @@
 //! Binance spot and USD-M futures, as of November 2026.
 
 mod control;
+mod derived;
 mod encode;
 mod instruments;
 mod rest;

@@ -1,14 +1,15 @@
 //! REST: weights, answers and refusals.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::venue::Flavor;
-use super::{encode, instruments};
+use super::{derived, encode, instruments};
 use crate::clock;
 use crate::decimal;
 use crate::ledger::{TradeKind, TradeRecord};
-use crate::market::Side;
-use crate::venue::{Listed, RestAnswer, RestCall, RestRequest, Source};
+use crate::market::{RatioKind, Side};
+use crate::venue::{Listed, PerWindow, RestAnswer, RestCall, RestRequest, Source};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,21 +20,36 @@ enum Endpoint {
     Depth,
     Trades,
     AggTrades,
+    FundingInfo,
+    PremiumIndex,
+    OpenInterest,
+    Ratio(RatioKind),
     Unknown,
 }
 
 fn endpoint(flavor: Flavor, path: &str) -> Endpoint {
+    if let (Flavor::UsdM, Some(name)) = (flavor, path.strip_prefix("/futures/data/")) {
+        return match name {
+            "topLongShortPositionRatio" => Endpoint::Ratio(RatioKind::TopPosition),
+            "globalLongShortAccountRatio" => Endpoint::Ratio(RatioKind::AllAccounts),
+            "topLongShortAccountRatio" => Endpoint::Ratio(RatioKind::TopAccount),
+            _ => Endpoint::Unknown,
+        };
+    }
     let prefix = match flavor {
         Flavor::Spot => "/api/v3/",
         Flavor::UsdM => "/fapi/v1/",
     };
-    match path.strip_prefix(prefix) {
-        Some("ping") => Endpoint::Ping,
-        Some("time") => Endpoint::Time,
-        Some("exchangeInfo") => Endpoint::ExchangeInfo,
-        Some("depth") => Endpoint::Depth,
-        Some("trades") => Endpoint::Trades,
-        Some("aggTrades") => Endpoint::AggTrades,
+    match (path.strip_prefix(prefix), flavor) {
+        (Some("ping"), _) => Endpoint::Ping,
+        (Some("time"), _) => Endpoint::Time,
+        (Some("exchangeInfo"), _) => Endpoint::ExchangeInfo,
+        (Some("depth"), _) => Endpoint::Depth,
+        (Some("trades"), _) => Endpoint::Trades,
+        (Some("aggTrades"), _) => Endpoint::AggTrades,
+        (Some("fundingInfo"), Flavor::UsdM) => Endpoint::FundingInfo,
+        (Some("premiumIndex"), Flavor::UsdM) => Endpoint::PremiumIndex,
+        (Some("openInterest"), Flavor::UsdM) => Endpoint::OpenInterest,
         _ => Endpoint::Unknown,
     }
 }
@@ -65,17 +81,34 @@ pub(super) fn call(flavor: Flavor, request: &RestRequest) -> RestCall {
             (Flavor::Spot, Endpoint::Trades) => 25,
             (Flavor::UsdM, Endpoint::Trades) => 5,
             (Flavor::UsdM, Endpoint::AggTrades) => 20,
+            (_, Endpoint::PremiumIndex) if request.get("symbol").is_none() => 10,
+            (_, Endpoint::Ratio(_) | Endpoint::FundingInfo) => 0,
             _ => 1,
         };
-    RestCall { weight, snapshot: endpoint == Endpoint::Depth }
+    RestCall {
+        weight,
+        pool: pool(endpoint),
+        snapshot: endpoint == Endpoint::Depth,
+        symbol: request.get("symbol").map(str::to_owned),
+    }
 }
 
-fn ok(body: String) -> RestAnswer {
-    RestAnswer { status: 200, body }
+/// Endpoints that are counted apart from the weight.
+fn pool(endpoint: Endpoint) -> Option<(String, PerWindow)> {
+    let window = Duration::from_secs(300);
+    match endpoint {
+        Endpoint::Ratio(_) => Some(("futures/data".into(), PerWindow { max: 1000, window })),
+        Endpoint::FundingInfo => Some(("funding".into(), PerWindow { max: 500, window })),
+        _ => None,
+    }
 }
 
-fn bad(code: i32, text: &str) -> RestAnswer {
-    RestAnswer { status: 400, body: format!(r#"{{"code":{code},"msg":"{text}"}}"#) }
+pub(super) fn ok(body: String) -> RestAnswer {
+    RestAnswer::new(200, body)
+}
+
+pub(super) fn bad(code: i32, text: &str) -> RestAnswer {
+    RestAnswer::new(400, format!(r#"{{"code":{code},"msg":"{text}"}}"#))
 }
 
 pub(super) fn answer(flavor: Flavor, request: &RestRequest, source: &dyn Source) -> RestAnswer {
@@ -86,9 +119,13 @@ pub(super) fn answer(flavor: Flavor, request: &RestRequest, source: &dyn Source)
         Endpoint::Time => return ok(format!(r#"{{"serverTime":{now}}}"#)),
         Endpoint::ExchangeInfo => return exchange_info(flavor, request, source, now),
         Endpoint::Unknown => {
-            return RestAnswer { status: 404, body: r#"{"code":-5000,"msg":"Path not found"}"#.into() };
+            return RestAnswer::new(404, r#"{"code":-5000,"msg":"Path not found"}"#.into());
         }
-        Endpoint::Depth | Endpoint::Trades | Endpoint::AggTrades => {}
+        Endpoint::FundingInfo => {
+            return ok(instruments::funding_info(source.listed().iter().map(|listed| &listed.instrument)));
+        }
+        Endpoint::PremiumIndex if request.get("symbol").is_none() => return derived::premium_indices(source),
+        _ => {}
     }
     let Some(symbol) = request.get("symbol").filter(|symbol| !symbol.is_empty()) else {
         return bad(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.");
@@ -97,6 +134,9 @@ pub(super) fn answer(flavor: Flavor, request: &RestRequest, source: &dyn Source)
     match endpoint {
         Endpoint::Depth => depth(flavor, request, listed, source, now),
         Endpoint::Trades => trades(request, listed, source),
+        Endpoint::PremiumIndex => derived::premium_index(listed, source),
+        Endpoint::OpenInterest => derived::open_interest(listed, source),
+        Endpoint::Ratio(kind) => derived::ratios(kind, request, listed, source),
         _ => aggregates(flavor, request, listed, source),
     }
 }
@@ -126,10 +166,7 @@ fn depth(
         return bad(-1100, "Illegal characters found in parameter 'limit'.");
     }
     let Some(snapshot) = source.snapshot(listed.index, limit.min(5000)) else {
-        return RestAnswer {
-            status: 503,
-            body: r#"{"code":-1008,"msg":"Server is currently overloaded"}"#.into(),
-        };
+        return RestAnswer::new(503, r#"{"code":-1008,"msg":"Server is currently overloaded"}"#.into());
     };
     let mut out = String::with_capacity(64 * (snapshot.bids.len() + snapshot.asks.len()) + 128);
     let _ = write!(out, r#"{{"lastUpdateId":{},"#, snapshot.last_update_id);
@@ -137,9 +174,9 @@ fn depth(
         let _ = write!(out, r#""E":{now},"T":{},"#, snapshot.engine_ms);
     }
     out.push_str("\"bids\":");
-    encode::push_levels(&mut out, &listed.instrument, &snapshot.bids);
+    encode::push_levels(&mut out, &listed.instrument, snapshot.bids.iter().copied());
     out.push_str(",\"asks\":");
-    encode::push_levels(&mut out, &listed.instrument, &snapshot.asks);
+    encode::push_levels(&mut out, &listed.instrument, snapshot.asks.iter().copied());
     out.push('}');
     ok(out)
 }

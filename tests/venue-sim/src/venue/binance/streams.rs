@@ -32,14 +32,17 @@ pub(super) fn names(flavor: Flavor, instrument: &Instrument) -> Vec<Arc<str>> {
     kinds.iter().map(|kind| Arc::from(format!("{symbol}{kind}"))).collect()
 }
 
-pub(super) fn trade(flavor: Flavor, listed: &Listed, kind: TradeKind) -> Option<&Arc<str>> {
-    let index = match (flavor, kind) {
-        (Flavor::Spot, TradeKind::Trade) | (Flavor::UsdM, TradeKind::Aggregate) => 0,
-        (Flavor::Spot, TradeKind::Aggregate) => 1,
+/// Forced orders of all instruments, those of the coin-margined sister venue among them.
+pub(super) const ALL_LIQUIDATIONS: &str = "!forceOrder@arr";
+
+pub(super) fn trades(flavor: Flavor, listed: &Listed, kind: TradeKind) -> &[Arc<str>] {
+    let range = match (flavor, kind) {
+        (Flavor::Spot, TradeKind::Trade) | (Flavor::UsdM, TradeKind::Aggregate) => 0..1,
+        (Flavor::Spot, TradeKind::Aggregate) => 1..2,
         // Raw trades of the futures venue are undocumented; the documented routes are silent.
-        (Flavor::UsdM, TradeKind::Trade) => return None,
+        (Flavor::UsdM, TradeKind::Trade) => 0..0,
     };
-    listed.streams.get(index)
+    listed.streams.get(range).unwrap_or_default()
 }
 
 /// Streams that carry book updates of a cadence.
@@ -61,8 +64,9 @@ pub(super) fn ticker(flavor: Flavor, listed: &Listed) -> Option<&Arc<str>> {
     })
 }
 
-pub(super) fn mark(listed: &Listed, period_s: u64) -> Option<&Arc<str>> {
-    listed.streams.get(if period_s == 1 { 7 } else { 8 })
+/// The stream of the mark price with this number among [`crate::market::Topic::Mark`].
+pub(super) fn mark(listed: &Listed, number: usize) -> Option<&Arc<str>> {
+    listed.streams.get(7 + number)
 }
 
 pub(super) fn liquidation(listed: &Listed) -> Option<&Arc<str>> {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{control, encode, instruments, rest, streams};
-use crate::frame::Frame;
 use crate::ledger::{TradeKind, TradeRecord};
-use crate::market::{Event, Instrument, MarketRules, UpdateIds};
+use crate::market::{Event, Instrument, MarketRules, Topic, UpdateIds};
 use crate::venue::{
-    Control, Limits, Listed, Opening, RestAnswer, RestCall, RestRequest, SessionView, Source, Venue,
+    Control, Encoded, Limits, Listed, Opening, PerWindow, RestAnswer, RestCall, RestRequest, SessionView,
+    Source, Venue,
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Which of the two exchanges is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,32 +55,37 @@ impl Venue for Binance {
         MarketRules {
             update_ids: if spot { UpdateIds::Consecutive } else { UpdateIds::Leaping },
             cadences_ms: if spot { &[0, 1000] } else { &[0, 250, 500] },
-            mark_periods_s: if spot { &[] } else { &[1, 3] },
-            liquidations: !spot,
+            topics: if spot {
+                &[]
+            } else {
+                &[(Topic::Mark(0), 1000), (Topic::Mark(1), 3000), (Topic::Liquidation, 1000)]
+            },
+            // One order per symbol per second.
+            liquidations_max: usize::from(!spot),
+            still_book_ms: None,
+            announces_unknown: true,
+            funding_scale: 8,
+            interest_ms: 1000,
+            ratio_ms: 300_000,
             history_changes: 200_000,
             depth_min: 650,
         }
     }
 
     fn limits(&self) -> Limits {
-        let day = Duration::from_secs(24 * 3600);
-        match self.flavor {
-            Flavor::Spot => Limits {
-                ping_every: Duration::from_secs(20),
-                pong_within: Duration::from_secs(60),
-                age_max: day,
-                messages_per_second: 5,
-                streams_max: 1024,
-                weight_max: 6000,
-            },
-            Flavor::UsdM => Limits {
-                ping_every: Duration::from_secs(180),
-                pong_within: Duration::from_secs(600),
-                age_max: day,
-                messages_per_second: 10,
-                streams_max: 1024,
-                weight_max: 2400,
-            },
+        let spot = self.flavor == Flavor::Spot;
+        let seconds = |spot_s, usd_m_s| Duration::from_secs(if spot { spot_s } else { usd_m_s });
+        Limits {
+            ping_every: Some(seconds(20, 180)),
+            pong_within: seconds(60, 600),
+            age_max: Some(Duration::from_secs(24 * 3600)),
+            idle_within: None,
+            messages_per_second: if spot { 5 } else { 10 },
+            requests: None,
+            streams_max: 1024,
+            connects: Some(PerWindow { max: 300, window: 5 * MINUTE }),
+            weight: PerWindow { max: if spot { 6000 } else { 2400 }, window: MINUTE },
+            bans: true,
         }
     }
 
@@ -90,8 +97,15 @@ impl Venue for Binance {
         streams::names(self.flavor, instrument)
     }
 
-    fn trade_stream<'a>(&self, listed: &'a Listed, kind: TradeKind) -> Option<&'a Arc<str>> {
-        streams::trade(self.flavor, listed, kind)
+    fn shared_streams(&self, _listed: &[Listed]) -> Vec<Arc<str>> {
+        match self.flavor {
+            Flavor::Spot => Vec::new(),
+            Flavor::UsdM => vec![Arc::from(streams::ALL_LIQUIDATIONS)],
+        }
+    }
+
+    fn trade_streams<'a>(&self, listed: &'a Listed, kind: TradeKind) -> &'a [Arc<str>] {
+        streams::trades(self.flavor, listed, kind)
     }
 
     fn depth_streams<'a>(&self, listed: &'a Listed, cadence: usize) -> &'a [Arc<str>] {
@@ -117,12 +131,18 @@ impl Venue for Binance {
         control::on_message(text, view)
     }
 
-    fn encode_trade(&self, listed: &Listed, kind: TradeKind, record: &TradeRecord) -> String {
-        encode::trade(self.flavor, listed, kind, record)
+    fn encode_trades(
+        &self,
+        listed: &Listed,
+        kind: TradeKind,
+        _stream: &str,
+        records: &[TradeRecord],
+    ) -> String {
+        records.iter().map(|record| encode::trade(self.flavor, listed, kind, record)).collect()
     }
 
-    fn encode(&self, listed: &Listed, event: &Event, wants: &dyn Fn(&str) -> bool, out: &mut Vec<Frame>) {
-        encode::event(self.flavor, listed, event, wants, out);
+    fn encode(&self, listed: &Listed, event: &Event, wants: &dyn Fn(&str) -> bool) -> Vec<Encoded> {
+        encode::event(self.flavor, listed, event, wants)
     }
 
     fn wrap(&self, stream: &str, raw: &str) -> String {
@@ -149,8 +169,8 @@ impl Venue for Binance {
         rest::refusal(self.flavor, status, until_ms)
     }
 
-    fn weight_header(&self) -> &'static str {
-        "x-mbx-used-weight-1m"
+    fn weight_header(&self) -> Option<&'static str> {
+        Some("x-mbx-used-weight-1m")
     }
 
     fn owns_url(&self, url: &str) -> bool {

@@ -1,0 +1,256 @@
+//! From the market to the subscribers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::Rng as _;
+
+use super::state::{Exchange, Market, lock};
+use crate::decimal::Decimal;
+use crate::frame::Frame;
+use crate::ledger::{DataType, Entry, Ledger, TradeKey, TradeKind, TradeRecord};
+use crate::market::reference::volatility;
+use crate::market::{Event, SymbolMarket, Topic, Trade};
+use crate::recording::RecordedTrade;
+use crate::server::Hub;
+use crate::venue::{Encoded, Listed};
+
+/// Usual period of a volatility index, ms.
+const INDEX_MS: i64 = 1000;
+
+impl Exchange {
+    /// Generates events until about `frames` frames were made (trades and fast book updates); returns how
+    /// many were.
+    pub fn generate(&self, now_ms: i64, frames: u64, trade_percent: u32) -> u64 {
+        let mut guard = lock(&self.market);
+        let Market { symbols, dice, events, .. } = &mut *guard;
+        if symbols.is_empty() {
+            return frames;
+        }
+        let usual = self.venue.usual_trades();
+        let mut made = 0;
+        let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
+        while made < frames {
+            let chosen = dice.random_range(0..symbols.len());
+            let Some(symbol) = symbols.get_mut(chosen) else { break };
+            self.tell_wanted(symbol, chosen, &hub);
+            let count = if dice.random_range(0..100) < trade_percent {
+                let (matches, aggregates) = symbol.trade_event(now_ms, events);
+                if usual == TradeKind::Trade { matches } else { aggregates }
+            } else {
+                symbol.book_event(now_ms, events)
+            };
+            // An event that yields nothing still costs one, so that the loop always ends.
+            made += count.max(1) as u64;
+            self.publish(chosen, events, &mut hub, &mut ledger);
+        }
+        made
+    }
+
+    /// Publishes what is due by time.
+    pub fn generate_timed(&self, now_ms: i64) {
+        let pace = self.pace();
+        for n in self.due(now_ms) {
+            self.with_symbol(n, |symbol, events| symbol.timed_events(now_ms, pace, events));
+        }
+        self.timed_indices(now_ms, pace.event_ms.unwrap_or(INDEX_MS));
+        let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
+        hub.release_held(Instant::now(), &mut self.way("", &mut ledger));
+    }
+
+    /// Markets whose clock has something to do.
+    fn due(&self, now_ms: i64) -> Vec<usize> {
+        let market = lock(&self.market);
+        let due = market.symbols.iter().enumerate().filter(|(_, symbol)| symbol.is_due(now_ms));
+        due.map(|(n, _)| n).collect()
+    }
+
+    /// Publishes every book change not yet published, so that what clients have is the book as it stands.
+    pub fn settle(&self, now_ms: i64) {
+        self.each_symbol(|symbol, events| symbol.settle(now_ms, events));
+    }
+
+    fn each_symbol(&self, work: impl Fn(&mut SymbolMarket, &mut Vec<Event>)) {
+        for n in 0..self.listed.len() {
+            self.with_symbol(n, &work);
+        }
+    }
+
+    /// Works on one market and publishes what comes of it.
+    pub(crate) fn with_symbol<T>(
+        &self,
+        n: usize,
+        work: impl FnOnce(&mut SymbolMarket, &mut Vec<Event>) -> T,
+    ) -> Option<T> {
+        let mut guard = lock(&self.market);
+        let Market { symbols, events, .. } = &mut *guard;
+        let symbol = symbols.get_mut(n)?;
+        let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
+        self.tell_wanted(symbol, n, &hub);
+        let done = work(symbol, events);
+        self.publish(n, events, &mut hub, &mut ledger);
+        Some(done)
+    }
+
+    pub(super) fn tell_wanted(&self, symbol: &mut SymbolMarket, index: usize, hub: &Hub) {
+        if let Some(listed) = self.listed.get(index) {
+            symbol.want(|cadence| {
+                self.venue.depth_streams(listed, cadence).iter().any(|stream| hub.is_wanted(stream))
+            });
+        }
+    }
+
+    /// Publishes events of a kind of data now; returns how many.
+    pub(crate) fn push(&self, symbol: usize, data_type: DataType, count: usize, now_ms: i64) -> usize {
+        let fits = |topic: &Topic| match data_type {
+            DataType::FundingRate => matches!(topic, Topic::Mark(_) | Topic::Funding | Topic::Summary),
+            DataType::OpenInterest => matches!(topic, Topic::Interest | Topic::Summary),
+            DataType::Liquidation => *topic == Topic::Liquidation,
+            _ => false,
+        };
+        let work = |market: &mut SymbolMarket, events: &mut Vec<Event>| {
+            let topics: Vec<Topic> = market.topics().filter(fits).collect();
+            // A time of its own for each, so that none is the same event as another.
+            let at = |n: usize| now_ms + i64::try_from(n).unwrap_or(0);
+            let one = |n: usize| {
+                topics.iter().filter(|topic| market.publish_topic(**topic, at(n), events)).count().min(1)
+            };
+            (0..count).map(one).sum()
+        };
+        self.with_symbol(symbol, work).unwrap_or(0)
+    }
+
+    /// Publishes a volatility index now.
+    pub(crate) fn push_index(&self, index: &str, now_ms: i64) {
+        let value = self.volatility(index, now_ms);
+        if let Some(encoded) = self.venue.encode_index(index, now_ms, value) {
+            let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
+            self.send(index, vec![encoded], false, &mut hub, &mut ledger);
+        }
+    }
+
+    /// An index's value at a time.
+    #[must_use]
+    pub fn volatility(&self, index: &str, time_ms: i64) -> Decimal {
+        let number = self.venue.indices().iter().position(|name| *name == index).unwrap_or(0);
+        volatility(self.seed.wrapping_add(number as u64), time_ms)
+    }
+
+    fn timed_indices(&self, now_ms: i64, period_ms: i64) {
+        let due = now_ms - now_ms.rem_euclid(period_ms.max(1));
+        {
+            let mut market = lock(&self.market);
+            if market.indices_ms >= due {
+                return;
+            }
+            market.indices_ms = due;
+        }
+        self.venue.indices().iter().for_each(|index| self.push_index(index, due));
+    }
+
+    pub(super) fn publish(&self, symbol: usize, events: &mut Vec<Event>, hub: &mut Hub, ledger: &mut Ledger) {
+        let Some(listed) = self.listed.get(symbol) else { return };
+        let mut trades: [Vec<TradeRecord>; 2] = Default::default();
+        let [single, aggregate] = &mut trades;
+        let mut others = Vec::new();
+        for event in events.drain(..) {
+            match &event {
+                Event::Trade(trade) => single.push(record_of(listed, trade, (trade.id, trade.id))),
+                Event::Aggregate(a) => {
+                    aggregate.push(record_of(listed, &a.trade, (a.first_id, a.last_id)));
+                }
+                _ => others.push(event),
+            }
+        }
+        for (kind, records) in [TradeKind::Trade, TradeKind::Aggregate].into_iter().zip(trades) {
+            self.publish_trades(listed, kind, records, hub, ledger);
+        }
+        for event in others {
+            let encoded = self.venue.encode(listed, &event, &|stream| hub.is_wanted(stream));
+            let book = matches!(event, Event::Depth(_));
+            self.send(&listed.instrument.symbol, encoded, book, hub, ledger);
+        }
+    }
+
+    fn publish_trades(
+        &self,
+        listed: &Listed,
+        kind: TradeKind,
+        records: Vec<TradeRecord>,
+        hub: &mut Hub,
+        ledger: &mut Ledger,
+    ) {
+        if records.is_empty() {
+            return;
+        }
+        let mut frames = Vec::new();
+        for stream in self.venue.trade_streams(listed, kind).iter().filter(|stream| hub.is_wanted(stream)) {
+            let chunks = records.chunks(self.venue.trades_per_frame().max(1));
+            frames.extend(chunks.map(|chunk| Arc::new(self.trade_frame(listed, stream, kind, chunk))));
+        }
+        records.into_iter().for_each(|record| ledger.record(listed.index, kind, record));
+        let mut way = self.way(&listed.instrument.symbol, ledger);
+        frames.iter().for_each(|frame| hub.dispatch(frame, &mut way));
+    }
+
+    pub(super) fn trade_frame(
+        &self,
+        listed: &Listed,
+        stream: &Arc<str>,
+        kind: TradeKind,
+        records: &[TradeRecord],
+    ) -> Frame {
+        let entry = |r: &TradeRecord| Entry::Trade(TradeKey { symbol: listed.index, kind, id: r.id });
+        let raw = self.venue.encode_trades(listed, kind, stream, records);
+        Frame::new(stream.clone(), false, records.iter().map(entry).collect(), raw)
+    }
+
+    /// Numbers what is told and sends the frames that tell it.
+    fn send(&self, symbol: &str, encoded: Vec<Encoded>, book: bool, hub: &mut Hub, ledger: &mut Ledger) {
+        for Encoded { told, frames } in encoded {
+            let wanted: Vec<_> = frames.into_iter().filter(|(stream, _)| hub.is_wanted(stream)).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let carries: Vec<Entry> = told.into_iter().map(|told| Entry::Event(ledger.tell(told))).collect();
+            let mut way = self.way(symbol, ledger);
+            for (stream, raw) in wanted {
+                hub.dispatch(&Arc::new(Frame::new(stream, book, carries.clone(), raw)), &mut way);
+            }
+        }
+    }
+
+    /// Sends a recorded frame.
+    pub(crate) fn publish_recorded(
+        &self,
+        stream: &str,
+        symbol: &str,
+        book: bool,
+        raw: String,
+        trade: Option<RecordedTrade>,
+    ) {
+        let index = self.find_symbol(symbol).map(|listed| listed.index);
+        let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
+        let mut carries = Vec::new();
+        if let (Some(symbol), Some(trade)) = (index, trade) {
+            carries.push(Entry::Trade(TradeKey { symbol, kind: trade.kind, id: trade.record.id }));
+            ledger.record(symbol, trade.kind, trade.record);
+        }
+        let frame = Frame::new(Arc::from(stream), book, carries, raw);
+        hub.dispatch(&Arc::new(frame), &mut self.way(symbol, &mut ledger));
+    }
+}
+
+fn record_of(listed: &Listed, trade: &Trade, matches: (u64, u64)) -> TradeRecord {
+    TradeRecord {
+        id: trade.id,
+        matches,
+        price: listed.instrument.price(trade.price),
+        quantity: listed.instrument.quantity(trade.quantity),
+        taker: trade.taker,
+        trade_ms: trade.trade_ms,
+        event_ms: trade.event_ms,
+        sends: Vec::new(),
+        withheld: 0,
+    }
+}

@@ -1,0 +1,127 @@
+//! Who comes, what they ask for, and what they are sent first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::state::{Exchange, Market, lock};
+use crate::clock;
+use crate::frame::Frame;
+use crate::ledger::{Backlog, Entry, TradeKey, TradeKind};
+use crate::market::Side;
+use crate::server::{Connection, Counters, Hub, offer};
+use crate::venue::Snapshot;
+
+impl Exchange {
+    /// Adds a connection and the streams of its address.
+    pub fn join(&self, connection: &Arc<Connection>, streams: &[String]) {
+        Counters::add(&self.counters.connections, 1);
+        lock(&self.hub).add(connection.clone());
+        self.subscribe(connection, streams);
+    }
+
+    /// Takes a connection away.
+    pub fn leave(&self, connection: u64) {
+        lock(&self.hub).remove(connection);
+    }
+
+    /// Subscribes a connection. Unknown streams and streams of another route are noted and stay silent.
+    pub fn subscribe(&self, connection: &Arc<Connection>, streams: &[String]) {
+        for stream in streams {
+            connection.with_subscriptions(|names| names.insert(stream.clone()));
+            if !self.venue.carries(connection.route, stream) {
+                continue;
+            }
+            match self.book_streams.get(stream.as_str()) {
+                Some((symbol, cadence)) => {
+                    self.subscribe_book(connection, stream, (*symbol, *cadence));
+                }
+                None => self.subscribe_other(connection, stream),
+            }
+        }
+    }
+
+    /// The book as it stands goes to the new subscriber, everything after it to everybody.
+    fn subscribe_book(&self, connection: &Arc<Connection>, stream: &str, (n, cadence): (usize, usize)) {
+        let mut guard = lock(&self.market);
+        let Market { symbols, events, .. } = &mut *guard;
+        let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
+        let now_ms = clock::now_ms();
+        let (Some(symbol), Some(listed)) = (symbols.get_mut(n), self.listed.get(n)) else {
+            // A recording is played.
+            hub.subscribe(stream, connection);
+            return;
+        };
+        self.tell_wanted(symbol, n, &hub);
+        symbol.publish(cadence, now_ms, events);
+        self.publish(n, events, &mut hub, &mut ledger);
+        if !hub.subscribe(stream, connection) {
+            return;
+        }
+        let snapshot = Snapshot {
+            last_update_id: symbol.published_id(cadence),
+            bids: symbol.book().top(Side::Bid, usize::MAX),
+            asks: symbol.book().top(Side::Ask, usize::MAX),
+            engine_ms: symbol.engine_ms().max(now_ms - 1000),
+        };
+        if let Some(raw) = self.venue.encode_snapshot(listed, stream, &snapshot) {
+            let frame = Arc::new(Frame::new(Arc::from(stream), false, Vec::new(), raw));
+            hub.dispatch_to(connection, &frame, &mut self.way(&listed.instrument.symbol, &mut ledger));
+        }
+    }
+
+    fn subscribe_other(&self, connection: &Arc<Connection>, stream: &str) {
+        let mut hub = lock(&self.hub);
+        if !hub.subscribe(stream, connection) {
+            return;
+        }
+        if let (Some(backlog), Some((symbol, kind))) = (self.options.backlog, self.trade_streams.get(stream))
+        {
+            self.send_backlog(connection, stream, (*symbol, *kind), backlog);
+        }
+        self.send_first(connection, stream, &mut hub);
+    }
+
+    /// Some streams begin with what was told lately.
+    fn send_first(&self, connection: &Arc<Connection>, stream: &str, hub: &mut Hub) {
+        let mut ledger = self.ledger();
+        let newest = |kind, fits: &dyn Fn(&str) -> bool, limit| ledger.newest_events(kind, fits, limit);
+        let Some((raw, numbers)) = self.venue.first_frame(stream, &self.listed, &newest) else { return };
+        let carries = numbers.into_iter().map(Entry::Event).collect();
+        let frame = Arc::new(Frame::new(Arc::from(stream), false, carries, raw));
+        hub.dispatch_to(connection, &frame, &mut self.way("", &mut ledger));
+    }
+
+    fn send_backlog(
+        &self,
+        connection: &Arc<Connection>,
+        stream: &str,
+        (symbol, kind): (usize, TradeKind),
+        backlog: Backlog,
+    ) {
+        let Some(listed) = self.listed.get(symbol) else { return };
+        let mut ledger = self.ledger();
+        let records = ledger.backlog(symbol, kind, backlog);
+        let mut way = self.way(&listed.instrument.symbol, &mut ledger);
+        for chunk in records.chunks(self.venue.trades_per_frame().max(1)) {
+            let frame = self.trade_frame(listed, &Arc::from(stream), kind, chunk);
+            offer(connection, &Arc::new(frame), &mut way);
+        }
+    }
+
+    /// Ends subscriptions of a connection.
+    pub fn unsubscribe(&self, connection: &Arc<Connection>, streams: &[String]) {
+        let mut hub = lock(&self.hub);
+        for stream in streams {
+            connection.with_subscriptions(|names| names.remove(stream));
+            hub.unsubscribe(stream, connection.id);
+        }
+    }
+
+    /// Notes trades that a client proved to have read.
+    pub fn confirmed(&self, marks: &HashMap<(usize, TradeKind), u64>) {
+        let mut ledger = self.ledger();
+        for ((symbol, kind), id) in marks {
+            ledger.confirmed(TradeKey { symbol: *symbol, kind: *kind, id: *id });
+        }
+    }
+}

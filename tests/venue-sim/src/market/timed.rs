@@ -1,0 +1,182 @@
+//! What happens by the clock: slow book updates, mark prices, funding, open interest, forced orders.
+
+use rand::Rng as _;
+
+use super::book::Side;
+use super::event::{Event, Liquidation, Topic};
+use super::reference::{Funding, Ratio, RatioKind, Reference, draw_in, ratios};
+use super::symbol::SymbolMarket;
+use crate::decimal::Decimal;
+
+/// Digits by which mark and index prices are finer than the tick.
+const FINER: u8 = 3;
+
+/// How fast the clock's events come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Period of everything that comes by the clock or is counted by period, ms; the venue's own periods when
+    /// absent. With it, forced orders come every period instead of now and then.
+    pub event_ms: Option<i64>,
+    /// A book that stands still this long is said to, ms; the venue's own time when absent.
+    pub still_book_ms: Option<i64>,
+}
+
+/// When each topic was published last.
+#[derive(Debug)]
+pub(super) struct Timer {
+    topics: Vec<(Topic, i64, i64)>,
+    /// Nothing is due before.
+    next_ms: i64,
+    /// Time of the newest forced order: each has a time of its own.
+    liquidated_ms: i64,
+}
+
+impl Timer {
+    pub(super) fn new(topics: &[(Topic, i64)]) -> Timer {
+        Timer {
+            topics: topics.iter().map(|(topic, period)| (*topic, *period, 0)).collect(),
+            next_ms: 0,
+            liquidated_ms: 0,
+        }
+    }
+}
+
+impl SymbolMarket {
+    /// Whether [`SymbolMarket::timed_events`] has to be called.
+    #[must_use]
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        now_ms >= self.timer.next_ms
+    }
+
+    /// Publishes what is due by time: slow cadences, still books, topics.
+    pub fn timed_events(&mut self, now_ms: i64, pace: Pace, out: &mut Vec<Event>) {
+        // Cheap enough to look this often even for hundreds of instruments.
+        let mut next_ms = now_ms + 50;
+        for cadence in 0..self.rules.cadences_ms.len() {
+            self.timed_book(cadence, now_ms, pace, out);
+        }
+        for n in 0..self.timer.topics.len() {
+            let Some((topic, period, last)) = self.timer.topics.get_mut(n) else { continue };
+            let period = pace.event_ms.unwrap_or(*period).max(1);
+            let due = now_ms - now_ms.rem_euclid(period);
+            if *last < due {
+                *last = due;
+                let topic = *topic;
+                self.topic(topic, due, now_ms, pace, out);
+            }
+            next_ms = next_ms.min(due + period);
+        }
+        self.timer.next_ms = next_ms;
+    }
+
+    fn timed_book(&mut self, cadence: usize, now_ms: i64, pace: Pace, out: &mut Vec<Event>) {
+        let at = |times: &[i64]| times.get(cadence).copied().unwrap_or(0);
+        let period = at(self.rules.cadences_ms);
+        if period > 0 && now_ms - at(&self.looked_ms) >= period {
+            self.publish(cadence, now_ms, out);
+        }
+        if let Some(usual) = self.rules.still_book_ms
+            && now_ms - at(&self.sent_ms) >= pace.still_book_ms.unwrap_or(usual)
+        {
+            if at(&self.sent_ms) > 0 {
+                self.publish_still(cadence, now_ms, out);
+            } else if let Some(sent) = self.sent_ms.get_mut(cadence) {
+                // The first look only starts the clock.
+                *sent = now_ms;
+            }
+        }
+    }
+
+    fn topic(&mut self, topic: Topic, due: i64, now_ms: i64, pace: Pace, out: &mut Vec<Event>) {
+        match topic {
+            Topic::Liquidation => {
+                if pace.event_ms.is_some() || self.rng.random_range(0..3) == 0 {
+                    self.liquidate(now_ms, out);
+                }
+            }
+            // Index funding of an instrument without funding is not published at all.
+            Topic::Funding if self.instrument.funding_hours.is_none() => {}
+            _ => out.extend(self.reference(due).map(|reference| Event::Reference(topic, reference))),
+        }
+    }
+
+    /// Publishes a topic now; false when the venue does not publish it for this instrument.
+    pub fn publish_topic(&mut self, topic: Topic, now_ms: i64, out: &mut Vec<Event>) -> bool {
+        let before = out.len();
+        if self.timer.topics.iter().any(|(known, _, _)| *known == topic) {
+            let pace = Pace { event_ms: Some(1), still_book_ms: None };
+            self.topic(topic, now_ms, now_ms, pace, out);
+        }
+        out.len() > before
+    }
+
+    /// Topics the venue publishes.
+    pub fn topics(&self) -> impl Iterator<Item = Topic> + '_ {
+        self.timer.topics.iter().map(|(topic, _, _)| *topic)
+    }
+
+    /// Mark, index, funding and open interest as of a time; `None` while a side of the book is empty.
+    #[must_use]
+    pub fn reference(&self, time_ms: i64) -> Option<Reference> {
+        let i = &self.instrument;
+        let (bid, ask) = (self.book.best(Side::Bid)?, self.book.best(Side::Ask)?);
+        let fine = 10i64.pow(u32::from(FINER));
+        let finer = |ticks: i64, more: i64| Decimal {
+            units: ticks * i.tick * fine + more,
+            scale: i.price_scale + FINER,
+        };
+        let mark = i64::midpoint(bid.0, ask.0);
+        let digits = |what| draw_in(0..fine * i.tick, self.seed, what, time_ms);
+        Some(Reference {
+            time_ms,
+            mark: finer(mark, digits(1)),
+            index: finer(mark + draw_in(-3..4, self.seed, 2, time_ms), digits(3)),
+            funding: i.funding_hours.map(|hours| self.funding(hours, time_ms)),
+            open_interest: self.open_interest(time_ms),
+        })
+    }
+
+    fn funding(&self, hours: u32, time_ms: i64) -> Funding {
+        let scale = self.rules.funding_scale;
+        let unit = 10i64.pow(u32::from(scale.saturating_sub(6)));
+        let units = draw_in(-200 * unit..400 * unit, self.seed, 4, time_ms);
+        let interval = i64::from(hours) * 3_600_000;
+        let next_ms = time_ms - time_ms.rem_euclid(interval) + interval;
+        Funding { rate: Decimal { units, scale }, next_ms, hours }
+    }
+
+    /// Open interest moves around a level of its own.
+    fn open_interest(&self, time_ms: i64) -> Decimal {
+        let i = &self.instrument;
+        let level = i.usual_steps.saturating_mul(100);
+        let steps = level + draw_in(0..level / 50 + 2, self.seed, 5, time_ms);
+        Decimal { units: steps.saturating_mul(i.step), scale: i.quantity_scale }
+    }
+
+    /// The newest rows of a ratio, oldest first.
+    #[must_use]
+    pub fn ratios(&self, kind: RatioKind, pace: Pace, now_ms: i64, limit: usize) -> Vec<Ratio> {
+        ratios(self.seed, kind, pace.event_ms.unwrap_or(self.rules.ratio_ms), now_ms, limit)
+    }
+
+    /// Open interest as of the newest period.
+    #[must_use]
+    pub fn asked_reference(&self, pace: Pace, now_ms: i64) -> Option<Reference> {
+        let period = pace.event_ms.unwrap_or(self.rules.interest_ms).max(1);
+        self.reference(now_ms - now_ms.rem_euclid(period))
+    }
+
+    fn liquidate(&mut self, now_ms: i64, out: &mut Vec<Event>) {
+        let count = self.rng.random_range(1..=self.rules.liquidations_max.max(1));
+        let mut orders = Vec::new();
+        for _ in 0..count {
+            let side = if self.rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
+            let Some((price, _)) = self.book.best(side.opposite()) else { return };
+            let quantity = self.rng.random_range(1..=self.instrument.usual_steps);
+            let trade_ms = self.advance_engine(now_ms).max(self.timer.liquidated_ms + 1);
+            self.timer.liquidated_ms = trade_ms;
+            orders.push(Liquidation { side, price, quantity, trade_ms, event_ms: now_ms.max(trade_ms) });
+        }
+        out.push(Event::Liquidations(orders));
+    }
+}
