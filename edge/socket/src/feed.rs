@@ -171,12 +171,11 @@ impl FeedSockets {
         self.command(source, Command::Send(texts.collect()))
     }
 
-    /// Asks for one more page of a poll's answer. Pages are carried out in order, before the poll's next round; the
-    /// answer comes with the poll's source number.
+    /// Asks for one more page of a poll's answer. Pages are carried out in order, before the poll's next
+    /// round; the answer comes with the poll's source number.
     ///
-    /// # Errors
-    /// A source that is no poll, more than 100 pages in a round, a request that cannot be sent within the plan's
-    /// budgets. Counted; the adapter that asks for it does not come to an end by itself.
+    /// # Errors A source that is no poll, more than 100 pages in a round, a request that cannot be sent
+    /// within the plan's budgets. Counted; the adapter that asks for it does not come to an end by itself.
     pub fn follow_up(&self, source: u32, request: Request) -> Result<(), Refused> {
         let index = usize::try_from(source).ok().and_then(|at| at.checked_sub(self.connections.len()));
         let pages = index.and_then(|index| self.polls.get(index)).ok_or(Refused::NotAPoll(source))?;
@@ -188,8 +187,8 @@ impl FeedSockets {
         pages.ask(request)
     }
 
-    /// Tells which stream a frame belonged to: silence is judged by that alone, since acknowledgements and heartbeats
-    /// go on while a stream is frozen. `at_ns` is when the frame was received.
+    /// Tells which stream a frame belonged to: silence is judged by that alone, since acknowledgements and
+    /// heartbeats go on while a stream is frozen. `at_ns` is when the frame was received.
     pub fn saw(&self, source: u32, stream: u32, at_ns: i64) {
         if let (Some(connection), Ok(stream)) = (at(&self.connections, source), usize::try_from(stream)) {
             connection.state.saw(stream, at_ns);

@@ -23,8 +23,9 @@ pub struct Frame {
 pub enum SilenceHint {
     /// It delivered since it was subscribed, then stopped.
     WentQuiet,
-    /// It never delivered since it was subscribed on this connection: the stream's name or the connection's route
-    /// may be wrong. Venues are known to confirm a subscription on a wrong route and then to send nothing.
+    /// It never delivered since it was subscribed on this connection: the stream's name or the connection's
+    /// route may be wrong. Venues are known to confirm a subscription on a wrong route and then to send
+    /// nothing.
     NeverSeen,
 }
 

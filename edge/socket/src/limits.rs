@@ -68,8 +68,8 @@ pub(crate) const POLL_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Planned renewals of a feed's connections are at least about this far apart, if their age allows it.
 pub(crate) const RENEWAL_SPACING: Duration = Duration::from_secs(600);
 
-/// Reconnects of one connection because streams fell silent, in [`SILENCE_RETRY_MAX`]. Full: the stream waits, and
-/// that is counted.
+/// Reconnects of one connection because streams fell silent, in [`SILENCE_RETRY_MAX`]. Full: the stream
+/// waits, and that is counted.
 pub(crate) const SILENCE_RECONNECTS_MAX: usize = 3;
 
 /// Bytes of an error answer kept for the message.

@@ -63,8 +63,8 @@ impl Checker<'_> {
         }
     }
 
-    /// A window shorter than its period would leave a hole between any two answers: that it is long enough is the
-    /// adapter's duty. What jitter and late rounds add is the edge's.
+    /// A window shorter than its period would leave a hole between any two answers: that it is long enough is
+    /// the adapter's duty. What jitter and late rounds add is the edge's.
     fn window(&mut self, at: &str, window: &TimeWindow, poll: &Poll) {
         let names = [&window.from_parameter, &window.to_parameter];
         let taken = |name: &String| {

@@ -18,8 +18,8 @@ pub(crate) struct References {
     counters: Arc<Counters>,
 }
 
-/// Held by a reference poll until its first answer or failure. The last one opens the gate, also when its task
-/// dies.
+/// Held by a reference poll until its first answer or failure. The last one opens the gate, also when its
+/// task dies.
 pub(crate) type Pending = Arc<DropGuard>;
 
 impl References {

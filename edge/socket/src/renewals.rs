@@ -11,9 +11,9 @@ use crate::limits::RENEWAL_SPACING;
 
 /// The planned renewals of a feed, by connection.
 ///
-/// Connections that were opened together reach their age together, at start and after every outage. Each books a
-/// time as far from the others as there is room, the latest such time first: a renewal costs the venue's limits
-/// for connecting and subscribing.
+/// Connections that were opened together reach their age together, at start and after every outage. Each
+/// books a time as far from the others as there is room, the latest such time first: a renewal costs the
+/// venue's limits for connecting and subscribing.
 #[derive(Debug)]
 pub(crate) struct Renewals {
     booked: Mutex<BTreeMap<u32, Instant>>,
@@ -27,7 +27,8 @@ impl Renewals {
         Self { booked: Mutex::new(BTreeMap::new()), connections }
     }
 
-    /// Books a renewal between half of the way to `latest` and `latest`, in place of the one that `source` had.
+    /// Books a renewal between half of the way to `latest` and `latest`, in place of the one that `source`
+    /// had.
     pub(crate) fn book(&self, source: u32, opened: Instant, latest: Instant) -> Instant {
         let room = latest.saturating_duration_since(opened) / 2;
         let step = (room / self.connections).min(RENEWAL_SPACING);
@@ -66,9 +67,9 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Goal: connections that are opened together are never renewed together, over many rounds and after an outage
-    /// in the middle. Method: a simulated clock, 40 connections of 24 hours, an outage after three days; no two
-    /// renewals closer than a few minutes, none too late, none needlessly early.
+    /// Goal: connections that are opened together are never renewed together, over many rounds and after an
+    /// outage in the middle. Method: a simulated clock, 40 connections of 24 hours, an outage after three
+    /// days; no two renewals closer than a few minutes, none too late, none needlessly early.
     #[test]
     fn connections_opened_together_are_renewed_apart() {
         let start = Instant::now();

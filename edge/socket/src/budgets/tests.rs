@@ -48,10 +48,10 @@ async fn no_window_ever_exceeds_the_limit() {
     assert!(start.elapsed() < window * u32::try_from(windows * 3 / 2).unwrap(), "much slower than allowed");
 }
 
-/// Goal: whatever the limits, charges and times of use, no window of the stated length holds more than the limit, for
-/// several budgets drawn on together. Method: paused time, 40 seeds; each gives two budgets and 25 tasks that take
-/// random charges of one or both of them, some without using them; a use may count anywhere between its begin and
-/// its end.
+/// Goal: whatever the limits, charges and times of use, no window of the stated length holds more than the
+/// limit, for several budgets drawn on together. Method: paused time, 40 seeds; each gives two budgets and 25
+/// tasks that take random charges of one or both of them, some without using them; a use may count anywhere
+/// between its begin and its end.
 #[tokio::test(start_paused = true)]
 async fn no_window_of_any_budget_exceeds_its_limit() {
     for seed in 0..40u64 {
@@ -94,7 +94,8 @@ async fn no_window_of_any_budget_exceeds_its_limit() {
         for (uses, (limit, window)) in uses.iter().zip(limits) {
             let window = Duration::from_millis(window);
             for (_, first, _) in uses {
-                // The worst case for us: the venue counted the first use at its end, the others at their beginning.
+                // The worst case for us: the venue counted the first use at its end, the others at their
+                // beginning.
                 let within = uses.iter().filter(|(from, to, _)| *to >= *first && *from < *first + window);
                 let sum: u32 = within.map(|(_, _, units)| units).sum();
                 assert!(sum <= limit, "seed {seed}: {sum} units of {limit} within {window:?}");
@@ -103,8 +104,9 @@ async fn no_window_of_any_budget_exceeds_its_limit() {
     }
 }
 
-/// Goal: refusals in a row keep us away for longer and longer, up to a bound; answers to what was under way are no
-/// further refusals; a served request ends the row; the venue's own word counts always. Method: paused time.
+/// Goal: refusals in a row keep us away for longer and longer, up to a bound; answers to what was under way
+/// are no further refusals; a served request ends the row; the venue's own word counts always. Method: paused
+/// time.
 #[tokio::test(start_paused = true)]
 async fn refusals_in_a_row_keep_us_away_for_longer() {
     let budgets = Budgets::new();

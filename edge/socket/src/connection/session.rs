@@ -1,30 +1,22 @@
 //! One generation of a connection: from its opening to its end.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+mod serving;
 
-use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
-use marketprism_adapter_host::contract::{Connection, Heartbeat};
+use std::sync::Arc;
+
+use marketprism_adapter_host::contract::Connection;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use self::serving::Serving;
 use super::open::{OpenError, Socket, open};
-use super::outbox::{Outbox, Outgoing, Text};
-use super::pacer::Pacer;
+use super::outbox::Text;
 use crate::clock::wall_ns;
 use crate::context::FeedContext;
-use crate::counters::Counted;
-use crate::error::{CloseReason, chain};
-use crate::input::{Frame, Input};
-use crate::limits::READS_IN_A_ROW;
+use crate::error::CloseReason;
+use crate::input::Input;
 use crate::rest::{charges_or_origin, learn};
 use crate::status::ConnectionState;
 
@@ -124,288 +116,10 @@ impl Session {
         if self.events.send((generation, event)).await.is_err() {
             return Some(CloseReason::Stopped);
         }
-        let plan = Arc::clone(&self.plan);
-        let window = Duration::from_millis(u64::from(plan.messages_window_ms));
-        let pacer = Pacer::new(plan.messages_max, window);
-        let outbox = Outbox::new(pacer, &plan.on_open, Arc::clone(&self.feed.counters));
-        let idle_timeout = Duration::from_millis(u64::from(plan.idle_timeout_ms));
-        let now = Instant::now();
-        let mut serving = Serving {
-            heartbeat: heartbeat_every(&plan.heartbeat).map(|every| (every, now + every)),
-            idle_timeout,
-            idle_check: now + idle_timeout,
-            alive_since: now,
-            wake: Box::pin(sleep_until(now)),
-            subscribed: false,
-            ready: false,
-            closing: None,
-            outbox,
-            socket,
-            session: self,
-        };
+        let mut serving = Serving::new(self, socket);
         if let Err(reason) = serving.tell_subscribed().await {
             return Some(reason);
         }
         serving.run().await
     }
-}
-
-/// How the serving of a socket ends.
-enum Finish {
-    Retired,
-    Closed(CloseReason),
-}
-
-enum Step {
-    Retire,
-    Text(Option<Text>),
-    Wake,
-    Message(Option<Result<Message, WebsocketError>>),
-}
-
-/// A generation with an open socket.
-struct Serving {
-    session: Session,
-    socket: Socket,
-    outbox: Outbox,
-    /// How often, and when next.
-    heartbeat: Option<(Duration, Instant)>,
-    idle_timeout: Duration,
-    idle_check: Instant,
-    /// While the pipeline makes us wait nothing is read: that silence is our own.
-    alive_since: Instant,
-    wake: Pin<Box<Sleep>>,
-    /// The supervisor knows that every opening message was sent.
-    subscribed: bool,
-    ready: bool,
-    /// The venue's close frame.
-    closing: Option<CloseReason>,
-}
-
-impl Serving {
-    async fn run(&mut self) -> Option<CloseReason> {
-        loop {
-            self.set_wake();
-            let step = tokio::select! {
-                biased;
-                () = self.session.retire.cancelled() => Step::Retire,
-                text = self.session.texts.recv() => Step::Text(text),
-                () = self.wake.as_mut() => Step::Wake,
-                message = self.socket.next() => Step::Message(message),
-            };
-            let finished = match step {
-                Step::Retire | Step::Text(None) => Some(Finish::Retired),
-                Step::Text(Some(text)) => {
-                    self.outbox.push(text);
-                    None
-                }
-                Step::Wake => self.on_wake().await,
-                Step::Message(message) => self.on_messages(message).await,
-            };
-            match finished {
-                None => {}
-                Some(Finish::Retired) => {
-                    self.close().await;
-                    return None;
-                }
-                Some(Finish::Closed(reason)) => return Some(reason),
-            }
-        }
-    }
-
-    /// Sets the timer to the next thing to do. The idle deadline moves with every byte; it is looked at when
-    /// it comes.
-    fn set_wake(&mut self) {
-        let mut next = self.idle_check;
-        if let Some((_, at)) = self.heartbeat {
-            next = next.min(at);
-        }
-        if let Some(at) = self.outbox.ready_at(Instant::now()) {
-            next = next.min(at);
-        }
-        if self.wake.deadline() != next {
-            self.wake.as_mut().reset(next);
-        }
-    }
-
-    async fn on_wake(&mut self) -> Option<Finish> {
-        let now = Instant::now();
-        if now >= self.idle_check {
-            let alive = self.socket.get_ref().last_byte().max(self.alive_since);
-            self.idle_check = alive + self.idle_timeout;
-            if now >= self.idle_check {
-                return Some(Finish::Closed(
-                    self.closing.take().unwrap_or(CloseReason::Idle(self.idle_timeout)),
-                ));
-            }
-        }
-        if let Some((every, at)) = self.heartbeat
-            && now >= at
-        {
-            self.heartbeat = Some((every, now + every));
-            self.outbox.push_heartbeat(match &self.session.plan.heartbeat {
-                Heartbeat::Text(text) => Outgoing::Text(Text::new(text.send.clone(), true)),
-                _ => Outgoing::PingFrame,
-            });
-        }
-        match self.outbox.take(now) {
-            Some(outgoing) => self.send(outgoing).await.err().map(Finish::Closed),
-            None => None,
-        }
-    }
-
-    async fn tell_subscribed(&mut self) -> Result<(), CloseReason> {
-        if self.subscribed || !self.outbox.opening_sent() {
-            return Ok(());
-        }
-        self.subscribed = true;
-        let event = (self.session.generation, SessionEvent::Subscribed);
-        self.session.events.send(event).await.map_err(|_| CloseReason::Stopped)
-    }
-
-    async fn send(&mut self, outgoing: Outgoing) -> Result<(), CloseReason> {
-        let (message, text) = match outgoing {
-            Outgoing::PingFrame => (Message::Ping(Bytes::new()), None),
-            Outgoing::Text(text) => (Message::Text(text.text.as_str().into()), Some(text)),
-        };
-        let limit = self.session.feed.options.write_timeout;
-        match timeout(limit, self.socket.send(message)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.reason_of(&error)),
-            Err(_) => return Err(CloseReason::WriteTimeout(limit)),
-        }
-        let Some(text) = text else { return Ok(()) };
-        let feed = &self.session.feed;
-        feed.counters.count(Counted::TextsSent);
-        if feed.options.report_sent {
-            let (source, generation) = (self.session.source, self.session.generation);
-            let sent = Input::Sent { source, generation, text: text.text, at_ns: wall_ns() };
-            let waited = feed.deliver(sent).await.map_err(|_| CloseReason::Stopped)?;
-            self.waited(waited);
-        }
-        self.tell_subscribed().await
-    }
-
-    /// Takes a message and those that are already there, up to a number: timers and texts must get their
-    /// turn.
-    async fn on_messages(&mut self, first: Option<Result<Message, WebsocketError>>) -> Option<Finish> {
-        let mut message = first;
-        for _ in 0..READS_IN_A_ROW {
-            if let Err(reason) = self.on_message(message).await {
-                return Some(Finish::Closed(reason));
-            }
-            // Asking again also flushes the pong to a ping that was just read. Nothing is asked for that is
-            // not taken.
-            match self.socket.next().now_or_never() {
-                Some(next) => message = next,
-                None => return None,
-            }
-        }
-        self.on_message(message).await.err().map(Finish::Closed)
-    }
-
-    /// The error is the end of the generation.
-    async fn on_message(
-        &mut self,
-        message: Option<Result<Message, WebsocketError>>,
-    ) -> Result<(), CloseReason> {
-        let data = match message {
-            None => return Err(self.closing.take().unwrap_or(CloseReason::Lost("end of stream".to_owned()))),
-            Some(Err(error)) => return Err(self.reason_of(&error)),
-            // Both share the bytes that were read.
-            Some(Ok(Message::Text(text))) => Bytes::from(text),
-            Some(Ok(Message::Binary(data))) => data,
-            Some(Ok(Message::Ping(_))) => {
-                self.session.feed.counters.count(Counted::PingsAnswered);
-                self.outbox.pong(Instant::now());
-                return Ok(());
-            }
-            Some(Ok(Message::Close(frame))) => {
-                self.venue_closes(frame);
-                return Ok(());
-            }
-            Some(Ok(Message::Pong(_) | Message::Frame(_))) => return Ok(()),
-        };
-        self.frame(data).await
-    }
-
-    async fn frame(&mut self, data: Bytes) -> Result<(), CloseReason> {
-        let session = &self.session;
-        let received_at_ns = wall_ns();
-        let bytes = data.len();
-        session.state.frame(bytes, received_at_ns);
-        let (source, generation) = (session.source, session.generation);
-        let input = Input::Frame(Frame { source, generation, received_at_ns, data });
-        let Ok(waited) = session.feed.deliver(input).await else {
-            session.feed.counters.count(Counted::DiscardedFrameStopping);
-            return Err(CloseReason::Stopped);
-        };
-        session.feed.counters.count(Counted::Frames);
-        session.feed.counters.add(Counted::FrameBytes, bytes as u64);
-        if !self.ready && self.subscribed {
-            self.ready = true;
-            let told = session.events.send((generation, SessionEvent::Ready)).await;
-            told.map_err(|_| CloseReason::Stopped)?;
-        }
-        self.waited(waited);
-        Ok(())
-    }
-
-    fn waited(&mut self, waited: Duration) {
-        if !waited.is_zero() {
-            self.session.state.stalled(waited);
-            self.alive_since = Instant::now();
-        }
-    }
-
-    /// The answer to the close frame is flushed by reading on; the venue then ends the stream.
-    fn venue_closes(&mut self, frame: Option<CloseFrame>) {
-        let (code, text) = match frame {
-            Some(frame) => (u16::from(frame.code), frame.reason.to_string()),
-            None => (u16::from(CloseCode::Status), String::new()),
-        };
-        self.closing = Some(CloseReason::Venue { code, text });
-        // A venue that does not end the stream must not keep us.
-        self.idle_timeout = self.session.feed.options.close_timeout;
-        self.idle_check = Instant::now() + self.idle_timeout;
-    }
-
-    fn reason_of(&mut self, error: &WebsocketError) -> CloseReason {
-        if let Some(reason) = self.closing.take() {
-            return reason;
-        }
-        match error {
-            WebsocketError::Capacity(error) => CloseReason::TooLarge(error.to_string()),
-            WebsocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                CloseReason::Lost("reset without closing handshake".to_owned())
-            }
-            WebsocketError::Protocol(error) => CloseReason::Protocol(error.to_string()),
-            WebsocketError::Utf8(error) => CloseReason::Protocol(format!("text is not utf-8: {error}")),
-            other => CloseReason::Lost(chain(other)),
-        }
-    }
-
-    /// Closes politely. What the venue had sent before it saw our close frame is still delivered.
-    async fn close(&mut self) {
-        let deadline = Instant::now() + self.session.feed.options.close_timeout;
-        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        let sent = timeout_at(deadline, self.socket.close(Some(frame))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return;
-        }
-        while let Ok(Some(Ok(message))) = timeout_at(deadline, self.socket.next()).await {
-            if matches!(message, Message::Close(_)) || self.on_message(Some(Ok(message))).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-fn heartbeat_every(heartbeat: &Heartbeat) -> Option<Duration> {
-    let every = match heartbeat {
-        Heartbeat::Passive => return None,
-        Heartbeat::PingFrame(every) => *every,
-        Heartbeat::Text(text) => text.every_ms,
-    };
-    Some(Duration::from_millis(u64::from(every)))
 }

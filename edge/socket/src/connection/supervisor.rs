@@ -322,8 +322,8 @@ impl Supervisor {
     }
 }
 
-/// The greatest age at which a replacement is opened: early enough for its opening messages and the overlap. `None`:
-/// no limit.
+/// The greatest age at which a replacement is opened: early enough for its opening messages and the overlap.
+/// `None`: no limit.
 fn renew_after(plan: &Connection, overlap: Duration) -> Option<Duration> {
     if plan.max_age_ms == 0 {
         return None;

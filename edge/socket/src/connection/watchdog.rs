@@ -86,7 +86,8 @@ impl StreamWatch {
         self.expected.max(SILENCE_RETRY_MAX)
     }
 
-    /// A stream that falls silent again and again is asked for more and more rarely: venues limit subscriptions.
+    /// A stream that falls silent again and again is asked for more and more rarely: venues limit
+    /// subscriptions.
     fn may_resubscribe(&mut self, now: Instant) -> bool {
         let longest = self.longest();
         let wait = match self.resubscribed {
@@ -130,8 +131,9 @@ mod tests {
         assert_eq!(watch.check(at(70), Some(at(60))), silent(true));
     }
 
-    /// Goal: a stream that falls silent again and again is asked for more and more rarely, and often again after a
-    /// long good time. Method: a frame every 11 seconds for an hour, then nothing to complain of for an hour.
+    /// Goal: a stream that falls silent again and again is asked for more and more rarely, and often again
+    /// after a long good time. Method: a frame every 11 seconds for an hour, then nothing to complain of for
+    /// an hour.
     #[test]
     fn a_flapping_stream_is_asked_for_more_and_more_rarely() {
         let start = Instant::now();

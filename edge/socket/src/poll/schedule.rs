@@ -15,8 +15,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// The polls of a feed are spread evenly over the period, so that they do not come in bursts; over a part of it
-    /// where it is so long that the last would have nothing for too long.
+    /// The polls of a feed are spread evenly over the period, so that they do not come in bursts; over a part
+    /// of it where it is so long that the last would have nothing for too long.
     pub(crate) fn new(start: Instant, period: Duration, index: usize, count: usize) -> Self {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
@@ -58,8 +58,8 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// Goal: a poll that takes too long passes over its missed times and counts them; the phase stays; a round
-    /// before its time takes none. Method: a simulated clock.
+    /// Goal: a poll that takes too long passes over its missed times and counts them; the phase stays; a
+    /// round before its time takes none. Method: a simulated clock.
     #[test]
     fn missed_times_are_passed_over() {
         let start = Instant::now();

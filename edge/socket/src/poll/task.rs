@@ -17,8 +17,8 @@ use crate::limits::{PAGE_GRACE, POLL_RETRY_MAX};
 use crate::references::Pending;
 use crate::requester::{Outcome, Requester};
 
-/// Repeats a request until the feed stops. A round is the request and all pages that its answers ask for; the next
-/// begins only when the one before has ended.
+/// Repeats a request until the feed stops. A round is the request and all pages that its answers ask for; the
+/// next begins only when the one before has ended.
 pub(crate) struct PollTask {
     requester: Arc<Requester>,
     source: u32,

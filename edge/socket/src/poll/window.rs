@@ -7,11 +7,11 @@ use url::Url;
 
 /// Writes a poll's window into its requests, without holes between consecutive answers.
 ///
-/// A window is relative to the moment of asking, and that moment varies: by chance, by waits for budgets, and by
-/// rounds that failed. Where the window is no shorter than the period (the plan's check sees to that), it would
-/// leave no hole if it were asked on time. So the start goes back to the end of what was answered before, but by
-/// two lengths of the window at most: venues refuse or cut stretches that are too long. What is still left out is
-/// told.
+/// A window is relative to the moment of asking, and that moment varies: by chance, by waits for budgets, and
+/// by rounds that failed. Where the window is no shorter than the period (the plan's check sees to that), it
+/// would leave no hole if it were asked on time. So the start goes back to the end of what was answered
+/// before, but by two lengths of the window at most: venues refuse or cut stretches that are too long. What
+/// is still left out is told.
 #[derive(Debug)]
 pub(crate) struct CoveredTime {
     window: TimeWindow,
@@ -81,8 +81,8 @@ mod tests {
         }
     }
 
-    /// Goal: a late round leaves no hole up to two lengths; a longer hole is told; one that is early, or a clock that
-    /// goes back, asks for the usual stretch. Method: rounds at chosen times, 2 s long.
+    /// Goal: a late round leaves no hole up to two lengths; a longer hole is told; one that is early, or a
+    /// clock that goes back, asks for the usual stretch. Method: rounds at chosen times, 2 s long.
     #[test]
     fn consecutive_answers_leave_no_hole() {
         let mut covered = covered_time();

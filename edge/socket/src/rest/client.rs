@@ -60,8 +60,8 @@ impl RestClient {
     }
 
     /// Sends a request when its budgets have room, and again after failures that may pass, up to the options'
-    /// number of tries. Answers 429, 418 and 403, and 5xx with `Retry-After`, keep everything that draws on the
-    /// same budgets away for the time the venue names; 429, 418 and 403 also without a named time.
+    /// number of tries. Answers 429, 418 and 403, and 5xx with `Retry-After`, keep everything that draws on
+    /// the same budgets away for the time the venue names; 429, 418 and 403 also without a named time.
     ///
     /// # Errors
     /// The failure of the last try.
@@ -70,8 +70,8 @@ impl RestClient {
         Ok(self.fetch_in_turn(budgets, request, &turns, &mut |_| {}).await?.0)
     }
 
-    /// Like [`Self::fetch`]. Each try takes a turn once its budgets have room, and `stamp` may change its URL just
-    /// before it goes out. The turn is given with the answer: it lasts as long as that is in memory.
+    /// Like [`Self::fetch`]. Each try takes a turn once its budgets have room, and `stamp` may change its URL
+    /// just before it goes out. The turn is given with the answer: it lasts as long as that is in memory.
     pub(crate) async fn fetch_in_turn<'t>(
         &self,
         budgets: &Budgets,

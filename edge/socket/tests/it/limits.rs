@@ -28,9 +28,9 @@ fn most_within(times: &[Instant], window: Duration) -> usize {
     times.iter().map(within).max().unwrap_or(0)
 }
 
-/// Goal: no window ever holds more connects than the budget, over all connections of two feeds, first connects and
-/// reconnects together. Method: two feeds of 12 connections each share 5 connects per 300 ms; the venue cuts each
-/// connection of the first 40 at once; arrival times at the venue.
+/// Goal: no window ever holds more connects than the budget, over all connections of two feeds, first
+/// connects and reconnects together. Method: two feeds of 12 connections each share 5 connects per 300 ms;
+/// the venue cuts each connection of the first 40 at once; arrival times at the venue.
 #[tokio::test]
 async fn connects_of_all_connections_keep_one_budget() {
     let arrivals = Arc::new(Mutex::new(Vec::new()));
@@ -70,9 +70,9 @@ async fn connects_of_all_connections_keep_one_budget() {
     assert!(most <= 5, "{most} connects within {window:?}");
 }
 
-/// Goal: no window of any connection holds more of our messages than its limit, opening messages, commands, heartbeats
-/// and pongs together. Method: eight connections with limits of their own, each with 30 opening messages; the venue
-/// pings twice a second; arrival times at the venue by connection.
+/// Goal: no window of any connection holds more of our messages than its limit, opening messages, commands,
+/// heartbeats and pongs together. Method: eight connections with limits of their own, each with 30 opening
+/// messages; the venue pings twice a second; arrival times at the venue by connection.
 #[tokio::test]
 async fn messages_of_every_connection_keep_its_limit() {
     let arrivals: Arc<Mutex<BTreeMap<usize, Vec<Instant>>>> = Arc::default();

@@ -75,9 +75,9 @@ async fn no_frame_is_lost_through_renewals() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a replacement takes over only when all of its opening messages are sent, however slowly the message limit lets
-/// them through. Method: ten opening messages of which three may go in 200 ms, an overlap of 100 ms; the venue sends
-/// for a topic once that was asked for; no topic may lose a number.
+/// Goal: a replacement takes over only when all of its opening messages are sent, however slowly the message
+/// limit lets them through. Method: ten opening messages of which three may go in 200 ms, an overlap of 100
+/// ms; the venue sends for a topic once that was asked for; no topic may lose a number.
 #[tokio::test]
 async fn a_replacement_is_subscribed_before_it_takes_over() {
     const TOPICS: usize = 10;

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use crate::plans::{charge, connection, plan, poll, request, window};
 use crate::venue::{Server, answer, eventually, next, quick, stop, until};
 
-/// A venue that keeps what was asked and answers with the path; pages take `wait`, and `/broken` is not there.
+/// A venue that keeps what was asked and answers with the path; pages take `wait`, and `/broken` is not
+/// there.
 async fn venue(wait: Duration) -> (Server, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let keep = Arc::clone(&asked);
@@ -25,9 +26,9 @@ async fn venue(wait: Duration) -> (Server, Arc<Mutex<Vec<String>>>) {
     (server, asked)
 }
 
-/// Goal: pages run in order and belong to their round: the next round waits for them, its missed times are counted, and
-/// every answer has the poll's source. Method: rounds of eleven pages that take longer than two periods; the order at
-/// the venue.
+/// Goal: pages run in order and belong to their round: the next round waits for them, its missed times are
+/// counted, and every answer has the poll's source. Method: rounds of eleven pages that take longer than two
+/// periods; the order at the venue.
 #[tokio::test]
 async fn pages_come_in_order_before_the_next_round() {
     const PAGES: usize = 10;
@@ -60,8 +61,8 @@ async fn pages_come_in_order_before_the_next_round() {
     assert_eq!(counters.get(Counted::FollowUpsAnswered), 3 * PAGES as u64);
 }
 
-/// Goal: an adapter that asks for page after page is stopped at 100 in a round, that is counted, and the next round is
-/// served again. Method: every answer asks for another page.
+/// Goal: an adapter that asks for page after page is stopped at 100 in a round, that is counted, and the next
+/// round is served again. Method: every answer asks for another page.
 #[tokio::test]
 async fn pages_without_end_are_stopped() {
     let (server, asked) = venue(Duration::ZERO).await;
@@ -88,8 +89,8 @@ async fn pages_without_end_are_stopped() {
     assert_eq!(asked.len(), 202);
 }
 
-/// Goal: a page that is missing is reported, and its stretch of time asked for again. Method: a poll with a window whose
-/// first page leads to one that is not there; the starts of two rounds.
+/// Goal: a page that is missing is reported, and its stretch of time asked for again. Method: a poll with a
+/// window whose first page leads to one that is not there; the starts of two rounds.
 #[tokio::test]
 async fn a_missing_page_makes_its_round_count_for_nothing() {
     let (server, asked) = venue(Duration::ZERO).await;
@@ -113,8 +114,9 @@ async fn a_missing_page_makes_its_round_count_for_nothing() {
     assert_ne!(asked[2], asked[0]);
 }
 
-/// Goal: pages keep the plan's budgets, and only polls have pages. Method: pages with a budget that is not in the plan,
-/// a charge above it, a bad URL, a connection's source, an unknown source; a page that fits is charged.
+/// Goal: pages keep the plan's budgets, and only polls have pages. Method: pages with a budget that is not in
+/// the plan, a charge above it, a bad URL, a connection's source, an unknown source; a page that fits is
+/// charged.
 #[tokio::test]
 async fn pages_keep_the_plans_budgets() {
     let (server, _asked) = venue(Duration::ZERO).await;

@@ -69,9 +69,10 @@ async fn polls_follow_their_schedule() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a ban is obeyed by every poll of the budget: nobody asks meanwhile, the times passed over are counted, the
-/// failures told do not pile up, polls on another budget go on, and all go on afterwards. Method: three polls of
-/// 40 ms on a budget that the venue bans for two seconds, one on another; arrival times at the venue.
+/// Goal: a ban is obeyed by every poll of the budget: nobody asks meanwhile, the times passed over are
+/// counted, the failures told do not pile up, polls on another budget go on, and all go on afterwards.
+/// Method: three polls of 40 ms on a budget that the venue bans for two seconds, one on another; arrival
+/// times at the venue.
 #[tokio::test]
 async fn a_ban_stops_every_poll_of_the_budget() {
     let start = Instant::now();

@@ -31,8 +31,8 @@ fn with_reference(venue: &Server, rest: &Server) -> Plan {
     plan
 }
 
-/// Goal: the answer of a reference poll stands before everything else, and nothing is opened before it. Method: a
-/// reference that takes 300 ms, a connection and a poll that would be quicker.
+/// Goal: the answer of a reference poll stands before everything else, and nothing is opened before it.
+/// Method: a reference that takes 300 ms, a connection and a poll that would be quicker.
 #[tokio::test]
 async fn references_come_before_everything_else() {
     let venue = talkative().await;
@@ -59,8 +59,8 @@ async fn references_come_before_everything_else() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a reference that fails does not keep the connections closed, and is asked for again soon and not after its hour.
-/// Method: a venue that refuses it three times.
+/// Goal: a reference that fails does not keep the connections closed, and is asked for again soon and not
+/// after its hour. Method: a venue that refuses it three times.
 #[tokio::test]
 async fn a_failing_reference_is_tried_again_soon() {
     let venue = talkative().await;
@@ -89,7 +89,8 @@ async fn a_failing_reference_is_tried_again_soon() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a reference that never answers holds the connections for a bounded time. Method: a mute venue, 200 ms.
+/// Goal: a reference that never answers holds the connections for a bounded time. Method: a mute venue, 200
+/// ms.
 #[tokio::test]
 async fn a_mute_reference_holds_connections_for_a_bounded_time() {
     let venue = talkative().await;

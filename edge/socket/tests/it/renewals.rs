@@ -10,9 +10,9 @@ use crate::overlap::numbered;
 use crate::plans::{connection, plan};
 use crate::venue::{next, quick, stop};
 
-/// Goal: connections that were opened together are renewed one after the other, again and again, each before its maximum
-/// age, and no frame of any is lost. Method: 12 connections with a maximum age of 3 s to a venue that numbers its
-/// frames; the number of generations open at once, and the numbers seen per connection.
+/// Goal: connections that were opened together are renewed one after the other, again and again, each before
+/// its maximum age, and no frame of any is lost. Method: 12 connections with a maximum age of 3 s to a venue
+/// that numbers its frames; the number of generations open at once, and the numbers seen per connection.
 #[tokio::test]
 async fn connections_opened_together_are_renewed_one_after_the_other() {
     const CONNECTIONS: usize = 12;

@@ -106,8 +106,8 @@ async fn a_418_blocks_the_group_for_two_minutes() {
     assert_eq!(client.counters().get(Counted::Banned), 1);
 }
 
-/// Goal: a 503 with `Retry-After` keeps the whole budget group away, one without does not. Method: two paths on one
-/// budget, one of which is under maintenance; arrival times of the other one at the server.
+/// Goal: a 503 with `Retry-After` keeps the whole budget group away, one without does not. Method: two paths
+/// on one budget, one of which is under maintenance; arrival times of the other one at the server.
 #[tokio::test]
 async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
     for (header, least) in [("retry-after: 1\r\n", 950), ("", 0)] {

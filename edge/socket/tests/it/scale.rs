@@ -17,8 +17,8 @@ const CONNECTIONS: usize = 6;
 const STREAMS: usize = 50;
 const TIME: Duration = Duration::from_secs(5);
 
-/// Sends the frame of every tick for each stream that was asked for, as a venue does: what a connection did not ask for
-/// in time it does not get.
+/// Sends the frame of every tick for each stream that was asked for, as a venue does: what a connection did
+/// not ask for in time it does not get.
 async fn serve(mut socket: ServerSocket, mut ticks: broadcast::Receiver<u32>) {
     let mut streams: Vec<String> = Vec::new();
     let padding = "x".repeat(200);
@@ -67,9 +67,9 @@ fn resident_kib() -> u64 {
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// Goal: 300 streams over six connections with limited connects and messages, renewed all the while, lose no frame, show
-/// no false silence, and keep memory flat. Method: five seconds of 15,000 frames a second against a venue in the
-/// test; the ticks seen per stream; resident memory after the start and at the end.
+/// Goal: 300 streams over six connections with limited connects and messages, renewed all the while, lose no
+/// frame, show no false silence, and keep memory flat. Method: five seconds of 15,000 frames a second against
+/// a venue in the test; the ticks seen per stream; resident memory after the start and at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_streams_lose_nothing_and_stay_small() {
     let (ticks, _) = broadcast::channel::<u32>(4096);

@@ -76,9 +76,10 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a subscription that is confirmed and then never delivers is told apart from a stream that stopped, once, with
-/// what it takes to find the wrong route; confirmations and heartbeats do not hide it. Method: a stream that the
-/// venue only confirms, and one that delivers; both get a heartbeat all the time; two reconnects go by.
+/// Goal: a subscription that is confirmed and then never delivers is told apart from a stream that stopped,
+/// once, with what it takes to find the wrong route; confirmations and heartbeats do not hide it. Method: a
+/// stream that the venue only confirms, and one that delivers; both get a heartbeat all the time; two
+/// reconnects go by.
 #[tokio::test]
 async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     let server = Server::websocket(|mut socket, number| async move {
@@ -135,9 +136,9 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: silence counts from the end of the subscribing, however slowly the message limit lets that through. Method: 12
-/// opening messages of which three may go in 200 ms, and a stream whose expected silence is shorter than that; the
-/// venue sends after the last message.
+/// Goal: silence counts from the end of the subscribing, however slowly the message limit lets that through.
+/// Method: 12 opening messages of which three may go in 200 ms, and a stream whose expected silence is
+/// shorter than that; the venue sends after the last message.
 #[tokio::test]
 async fn subscribing_slowly_is_no_silence() {
     let server = Server::websocket(|mut socket, _| async move {

@@ -23,8 +23,8 @@ struct Told {
     counters: SocketCounters,
 }
 
-/// Runs one connection with 100 streams for a time. The venue sends a frame of each living stream every 20 ms, on
-/// every connection.
+/// Runs one connection with 100 streams for a time. The venue sends a frame of each living stream every 20
+/// ms, on every connection.
 async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync + 'static) -> Told {
     let start = Instant::now();
     let alive = Arc::new(alive);
@@ -81,9 +81,9 @@ async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync
     Told { silences, asked_again, connects: server.accepted(), counters }
 }
 
-/// Goal: one stream that is dead at the venue is told once, asked for again once, and costs the 99 others on its
-/// connection no more than two reconnects, each overlapping. Method: stream 7 dies after 300 ms, for ever; three
-/// seconds are 15 times its expected silence.
+/// Goal: one stream that is dead at the venue is told once, asked for again once, and costs the 99 others on
+/// its connection no more than two reconnects, each overlapping. Method: stream 7 dies after 300 ms, for
+/// ever; three seconds are 15 times its expected silence.
 #[tokio::test]
 async fn a_dead_stream_among_many_makes_no_storm() {
     let told = run(Duration::from_secs(3), |number, at| number != 7 || at < Duration::from_millis(300)).await;
@@ -93,8 +93,8 @@ async fn a_dead_stream_among_many_makes_no_storm() {
     assert!(told.counters.get(Counted::SilenceReconnectsHeld) >= 1);
 }
 
-/// Goal: streams that die one after the other are each told and asked for, but reconnects stay few. Method: one more
-/// stream dies every 60 ms.
+/// Goal: streams that die one after the other are each told and asked for, but reconnects stay few. Method:
+/// one more stream dies every 60 ms.
 #[tokio::test]
 async fn streams_that_die_one_after_the_other_make_no_storm() {
     let told = run(Duration::from_secs(3), |number, at| {
@@ -106,8 +106,8 @@ async fn streams_that_die_one_after_the_other_make_no_storm() {
     assert!((2..=4).contains(&told.connects), "{} connects", told.connects);
 }
 
-/// Goal: streams that fall silent again and again are not asked for each time. Method: ten streams that deliver for
-/// 50 ms of every 300.
+/// Goal: streams that fall silent again and again are not asked for each time. Method: ten streams that
+/// deliver for 50 ms of every 300.
 #[tokio::test]
 async fn flapping_streams_are_not_asked_for_each_time() {
     let told = run(Duration::from_secs(4), |number, at| number >= 10 || at.as_millis() % 300 < 50).await;

@@ -39,9 +39,9 @@ async fn venue(
     (server, windows)
 }
 
-/// Goal: every try carries its own moment, answers follow each other without a hole in spite of jitter, retries and
-/// rounds that failed. Method: a poll of 120 ms with a window just as long, half a second ago; a venue that fails
-/// in several ways; the windows of the answered requests are put together.
+/// Goal: every try carries its own moment, answers follow each other without a hole in spite of jitter,
+/// retries and rounds that failed. Method: a poll of 120 ms with a window just as long, half a second ago; a
+/// venue that fails in several ways; the windows of the answered requests are put together.
 #[tokio::test]
 async fn answers_cover_all_of_the_time() {
     let (server, windows) = venue(|number| match number {
@@ -75,8 +75,8 @@ async fn answers_cover_all_of_the_time() {
     }
 }
 
-/// Goal: after an outage the window grows by twice its length at most, and what is left out is counted. Method: a venue that
-/// fails for longer than the window.
+/// Goal: after an outage the window grows by twice its length at most, and what is left out is counted.
+/// Method: a venue that fails for longer than the window.
 #[tokio::test]
 async fn a_long_outage_leaves_a_counted_hole() {
     let (server, windows) =

@@ -53,9 +53,9 @@ impl Silence {
         self.look_at = None;
     }
 
-    /// Whether the connection may be replaced for a stream, for the `first` time in its episode or again. It is for
-    /// all silent streams then: each subscription is made anew. The last of the allowed ones is kept for a stream
-    /// that was not helped yet: one that is dead at the venue must not use them all.
+    /// Whether the connection may be replaced for a stream, for the `first` time in its episode or again. It
+    /// is for all silent streams then: each subscription is made anew. The last of the allowed ones is kept
+    /// for a stream that was not helped yet: one that is dead at the venue must not use them all.
     fn may_reconnect(&mut self, now: Instant, first: bool) -> bool {
         while self.reconnects.front().is_some_and(|at| *at + SILENCE_RETRY_MAX <= now) {
             self.reconnects.pop_front();
