@@ -1,0 +1,185 @@
+//! Function 3 of 4: what the edge has to open, send and repeat.
+
+use crate::describe::{SPOT, capabilities, offers};
+use marketprism_adapter_sdk::{
+    Budget, Charge, Connection, DataStream, DataType, Delivery, Heartbeat, Instrument, Loaded, MarketType,
+    Method, Plan, Poll, Refusal, Request, Resubscription, Resync, ResyncAction, TextHeartbeat,
+    data_type_name, refusal,
+};
+
+/// The venue asks for few on one connection without naming a number; their names must stay below 21,000
+/// bytes.
+const TOPICS_PER_CONNECTION: usize = 200;
+/// Spot allows 10 in a request. A wrong one may refuse its whole request, so contracts are asked for alike.
+const TOPICS_PER_REQUEST: usize = 10;
+
+/// The venue counts both over a domain, so both exchange ids share them.
+const CONNECTS: &str = "bybit.connects";
+const REQUESTS: &str = "bybit.requests";
+
+/// The period of the ratios, as the venue writes it.
+pub(crate) const RATIO_PERIOD: &str = "5min";
+const RATIO_EVERY_MS: u32 = 60_000;
+
+/// A topic, with the data types that its messages hold.
+struct Topic {
+    name: String,
+    instrument: u32,
+    market_type: MarketType,
+    data_types: Vec<DataType>,
+}
+
+pub(crate) fn plan(loaded: &Loaded) -> Result<Plan, Refusal> {
+    let mut topics: Vec<Topic> = Vec::new();
+    let mut polls = Vec::new();
+    let numbered: Vec<(u32, &Instrument)> = (0u32..).zip(&loaded.instruments).collect();
+    for capability in capabilities(&loaded.feed.exchange) {
+        let data_type = capability.data_type;
+        if !loaded.feed.data_types.contains(&data_type) {
+            continue;
+        }
+        let having = || numbered.iter().filter(|(_, instrument)| offers(&capability, instrument));
+        if having().next().is_none() {
+            let allowed = "with at least one instrument that has it";
+            return Err(refusal("data_types", data_type_name(data_type), allowed));
+        }
+        if capability.delivery == Delivery::Poll {
+            polls.extend(having().map(|(index, instrument)| ratio_poll(loaded, *index, instrument)));
+            continue;
+        }
+        for (index, instrument) in having() {
+            let name = topic(data_type, loaded.feed.depth, &instrument.venue_symbol);
+            match topics.iter_mut().find(|known| known.instrument == *index && known.name == name) {
+                Some(known) => known.data_types.push(data_type),
+                None => topics.push(Topic {
+                    name,
+                    instrument: *index,
+                    market_type: instrument.market_type,
+                    data_types: vec![data_type],
+                }),
+            }
+        }
+    }
+    let mut plan = Plan { connections: Vec::new(), polls, resyncs: Vec::new(), budgets: budgets() };
+    for (number, part) in (0u32..).zip(topics.chunks(TOPICS_PER_CONNECTION)) {
+        plan.connections.push(connection(loaded, number, part));
+        plan.resyncs.extend(resyncs(loaded, number, part));
+    }
+    Ok(plan)
+}
+
+/// The topic that carries a data type.
+fn topic(data_type: DataType, depth: u32, symbol: &str) -> String {
+    match data_type {
+        DataType::Trade => format!("publicTrade.{symbol}"),
+        DataType::Orderbook => format!("orderbook.{}.{symbol}", levels(depth)),
+        DataType::Liquidation => format!("allLiquidation.{symbol}"),
+        // Funding and open interest.
+        _ => format!("tickers.{symbol}"),
+    }
+}
+
+/// The venue's next deeper book.
+fn levels(depth: u32) -> u32 {
+    if depth <= 50 { 50 } else { 200 }
+}
+
+fn connection(loaded: &Loaded, number: u32, topics: &[Topic]) -> Connection {
+    let path = if loaded.feed.exchange == SPOT { "spot" } else { "linear" };
+    let requests = (1u32..).zip(topics.chunks(TOPICS_PER_REQUEST));
+    let names = |topics: &[Topic]| topics.iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
+    Connection {
+        name: format!("{path}-{}", number + 1),
+        url: format!("{}/v5/public/{path}", loaded.endpoints.url("ws")),
+        headers: Vec::new(),
+        on_open: requests.map(|(id, part)| message("subscribe", &names(part), id)).collect(),
+        heartbeat: Heartbeat::Text(TextHeartbeat { send: r#"{"op":"ping"}"#.to_owned(), every_ms: 20_000 }),
+        // Three answers to our pings are missing then.
+        idle_timeout_ms: 65_000,
+        // The venue names no limit of age.
+        max_age_ms: 0,
+        // Nor of messages: this keeps 20 subscriptions within four seconds.
+        messages_max: 5,
+        messages_window_ms: 1000,
+        charges: vec![Charge { budget: CONNECTS.to_owned(), units: 1 }],
+        streams: (0u32..).zip(topics).flat_map(|(place, topic)| streams(place, topic)).collect(),
+    }
+}
+
+/// One stream for each data type of the topic.
+fn streams(place: u32, topic: &Topic) -> impl Iterator<Item = DataStream> {
+    topic.data_types.iter().map(move |data_type| DataStream {
+        data_type: *data_type,
+        instrument: Some(topic.instrument),
+        expected_silence_ms: expected_silence_ms(*data_type, topic.market_type),
+        resubscribe: again(place, topic),
+    })
+}
+
+fn again(place: u32, topic: &Topic) -> Vec<String> {
+    // The ids of the first subscriptions stay below 1000.
+    let id = 1000 + 2 * place;
+    let name = std::slice::from_ref(&topic.name);
+    vec![message("unsubscribe", name, id), message("subscribe", name, id + 1)]
+}
+
+/// No recording of this venue tells how long its quiet streams pause, so these are generous. Rates may stay
+/// the same from one funding to the next, at most 8 hours.
+fn expected_silence_ms(data_type: DataType, market_type: MarketType) -> u32 {
+    match (data_type, market_type) {
+        (DataType::Orderbook, MarketType::Perpetual) => 60_000,
+        (DataType::Orderbook, _) => 300_000,
+        (DataType::Trade, MarketType::Perpetual) => 3_600_000,
+        (DataType::FundingRate, _) => 30_000_000,
+        (DataType::OpenInterest, _) => 1_800_000,
+        _ => 0,
+    }
+}
+
+fn resyncs(loaded: &Loaded, connection: u32, topics: &[Topic]) -> impl Iterator<Item = Resync> {
+    let books = (0u32..).zip(topics).filter(|(_, topic)| topic.data_types == [DataType::Orderbook]);
+    let depth = levels(loaded.feed.depth);
+    books.map(move |(place, topic)| Resync {
+        instrument: topic.instrument,
+        action: ResyncAction::Resubscribe(Resubscription { connection, messages: again(place, topic) }),
+        // Whether every level that falls out is removed in words is not documented.
+        depth_limit: Some(depth),
+    })
+}
+
+fn ratio_poll(loaded: &Loaded, index: u32, instrument: &Instrument) -> Poll {
+    let (rest, symbol) = (loaded.endpoints.url("rest"), &instrument.venue_symbol);
+    Poll {
+        request: get(format!(
+            "{rest}/v5/market/account-ratio?category=linear&symbol={symbol}&period={RATIO_PERIOD}&limit=1"
+        )),
+        data_type: DataType::LsrAllAccount,
+        instrument: Some(index),
+        period_ms: RATIO_EVERY_MS,
+        window: None,
+        reference: false,
+    }
+}
+
+pub(crate) fn get(url: String) -> Request {
+    Request {
+        method: Method::Get,
+        url,
+        headers: Vec::new(),
+        body: None,
+        charges: vec![Charge { budget: REQUESTS.to_owned(), units: 1 }],
+        timeout_ms: 10_000,
+    }
+}
+
+/// Four fifths of what the venue allows: beyond it, it shuts out for 10 minutes.
+fn budgets() -> Vec<Budget> {
+    vec![
+        Budget { name: CONNECTS.to_owned(), units: 400, window_ms: 300_000 },
+        Budget { name: REQUESTS.to_owned(), units: 480, window_ms: 5000 },
+    ]
+}
+
+fn message(op: &str, topics: &[String], id: u32) -> String {
+    format!(r#"{{"req_id":"{id}","op":"{op}","args":["{}"]}}"#, topics.join(r#"",""#))
+}
