@@ -86,7 +86,7 @@ fn symbols_come_from_the_list_or_are_refused() {
     assert_eq!(spot(&["1000SATS-FDUSD"]).unwrap(), ["1000SATS-FDUSD"]);
     assert!(log::captured()[0].1.contains("not trading"), "a symbol that was asked for but rests is told");
     let mut futures = feed("binance_derivatives", &[]);
-    futures.market_types = vec![MarketType::Futures];
+    (futures.market_types, futures.data_types) = (vec![MarketType::Futures], vec![DataType::Trade]);
     assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260327"], "one that is delivered only when named");
     futures.symbols = vec!["BTC-USDT-260626".to_owned()];
     assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260626"]);

@@ -11,5 +11,5 @@ use std::path::Path;
 fn frames_mean_what_the_golden_files_say() {
     let cases = testkit::golden::<Binance>(Path::new(env!("CARGO_MANIFEST_DIR")))
         .unwrap_or_else(|faults| panic!("{faults}"));
-    assert!(cases >= 8, "{cases} cases");
+    assert!(cases >= 12, "{cases} cases");
 }
