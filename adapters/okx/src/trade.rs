@@ -1,0 +1,155 @@
+//! The `trades` channel.
+
+use crate::adapter::{Market, Topic};
+use crate::field::{fit, micros, once};
+use marketprism_adapter_sdk::{
+    Cursor, Decimal, Ignored, Output, Payload, Scale, Scan, Side, Trade, TradeId, amount, key, side,
+};
+
+const INSTRUMENT: u64 = key("instId");
+const TRADE_ID: u64 = key("tradeId");
+const PRICE: u64 = key("px");
+const SIZE: u64 = key("sz");
+const SIDE: u64 = key("side");
+const TIME: u64 = key("ts");
+
+/// The fields of a trade. A time that the venue left out is read, but absent.
+#[derive(Default)]
+struct Fields {
+    named: Option<()>,
+    id: Option<TradeId>,
+    price: Option<Decimal>,
+    size: Option<Decimal>,
+    side: Option<Side>,
+    time: Option<Option<i64>>,
+}
+
+/// Reads one trade of the topic's instrument.
+#[inline(always)]
+pub(crate) fn trade(
+    output: &mut Output,
+    cursor: &mut Cursor<'_>,
+    topic: &Topic<'_>,
+    market: &Market,
+) -> Scan<()> {
+    let mut fields = Fields::default();
+    let mut first = true;
+    cursor.expect(b'{', "a trade")?;
+    usual_order(cursor, topic, market, &mut fields, &mut first)?;
+    while cursor.more(b'}', &mut first)? {
+        match cursor.short_key()? {
+            INSTRUMENT => once(&mut fields.named, topic.same_instrument(cursor)?, cursor)?,
+            TRADE_ID => once(&mut fields.id, trade_id(cursor)?, cursor)?,
+            PRICE => once(&mut fields.price, number(cursor, market.measure.price)?, cursor)?,
+            SIZE => once(&mut fields.size, number(cursor, market.measure.amount)?, cursor)?,
+            SIDE => once(&mut fields.side, side(cursor, "`side` buy or sell")?, cursor)?,
+            TIME => once(&mut fields.time, micros(cursor, "`ts`")?, cursor)?,
+            _ => cursor.skip()?,
+        }
+    }
+    let (Some(id), Some(price), Some(size)) = (fields.id, fields.price, fields.size) else {
+        return cursor.fault("`tradeId`, `px` and `sz`");
+    };
+    let (Some(side), Some(time)) = (fields.side, fields.time) else {
+        return cursor.fault("`side` and `ts`");
+    };
+    let Some(time_us) = time else {
+        output.ignored(Ignored::Empty);
+        return Ok(());
+    };
+    let price = fit(price, market.measure.scales.price);
+    let quantity = quantity(cursor, market, price, size)?;
+    output.event(Payload::Trade(Trade { instrument: topic.instrument, time_us, id, price, quantity, side }));
+    Ok(())
+}
+
+/// Reads the members that come in the venue's order, as far as they do.
+#[inline(always)]
+fn usual_order(
+    cursor: &mut Cursor<'_>,
+    topic: &Topic<'_>,
+    market: &Market,
+    fields: &mut Fields,
+    first: &mut bool,
+) -> Scan<()> {
+    if !cursor.literal(b"\"instId\":") {
+        return Ok(());
+    }
+    *first = false;
+    fields.named = Some(topic.same_instrument(cursor)?);
+    if cursor.literal(b",\"tradeId\":") {
+        fields.id = Some(trade_id(cursor)?);
+    }
+    if cursor.literal(b",\"px\":") {
+        fields.price = Some(number(cursor, market.measure.price)?);
+    }
+    if cursor.literal(b",\"sz\":") {
+        fields.size = Some(number(cursor, market.measure.amount)?);
+    }
+    if cursor.literal(b",\"side\":\"buy\"") {
+        fields.side = Some(Side::Buy);
+    } else if cursor.literal(b",\"side\":\"sell\"") {
+        fields.side = Some(Side::Sell);
+    }
+    if cursor.literal(b",\"ts\":") {
+        fields.time = Some(micros(cursor, "`ts`")?);
+    }
+    Ok(())
+}
+
+/// Base units of an amount at a price, at the instrument's scale where they fit it.
+#[inline(always)]
+pub(crate) fn quantity(cursor: &Cursor<'_>, market: &Market, price: Decimal, size: Decimal) -> Scan<Decimal> {
+    let measure = &market.measure;
+    let scale = measure.scales.quantity;
+    if price.scale == measure.price.places()
+        && size.scale == measure.amount.places()
+        && let Some(mantissa) = measure.quick(price.mantissa, size.mantissa)
+    {
+        return Ok(Decimal { mantissa, scale });
+    }
+    match measure.exact(price, size) {
+        Ok(quantity) => Ok(fit(quantity, scale)),
+        Err(_) => cursor.fault("a price and an amount that give base units"),
+    }
+}
+
+#[inline(always)]
+fn number(cursor: &mut Cursor<'_>, scale: Scale) -> Scan<Decimal> {
+    match cursor.quoted_at(scale) {
+        Some(mantissa) => Ok(Decimal { mantissa, scale: scale.places() }),
+        None => amount(cursor, "a number of at least 0"),
+    }
+}
+
+/// Ids are numbers in quotes; one that is not keeps its text.
+#[inline(always)]
+fn trade_id(cursor: &mut Cursor<'_>) -> Scan<TradeId> {
+    let mut next = *cursor;
+    if next.literal(b"\"")
+        && next.rest().first().is_some_and(u8::is_ascii_digit)
+        && let Ok(id) = next.unsigned("`tradeId`")
+        && next.literal(b"\"")
+    {
+        *cursor = next;
+        return Ok(TradeId::Number(id));
+    }
+    any_trade_id(cursor)
+}
+
+#[inline(never)]
+fn any_trade_id(cursor: &mut Cursor<'_>) -> Scan<TradeId> {
+    if cursor.peek() != b'"' {
+        return cursor.unsigned("`tradeId`").map(TradeId::Number);
+    }
+    let start = *cursor;
+    let text = cursor.text("`tradeId`")?;
+    if text.is_empty() {
+        return start.fault("`tradeId`");
+    }
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    match text.parse() {
+        Ok(number) if plain => Ok(TradeId::Number(number)),
+        _ => Ok(TradeId::Text(text.into_owned())),
+    }
+}

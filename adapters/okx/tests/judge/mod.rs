@@ -1,0 +1,212 @@
+//! What a frame means, calculated apart from the adapter: a JSON library's values, and arithmetic on digits.
+
+mod book;
+mod number;
+
+pub use book::RawBook;
+use number::Number;
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What the venue counts in.
+#[derive(Clone, Debug)]
+enum Unit {
+    Base,
+    Contracts(Number),
+    /// Contracts of this value in quote units; decimal places of the base quantity.
+    Value(Number, u32),
+}
+
+/// An instrument of the recording, as its own list describes it.
+#[derive(Clone, Debug)]
+struct Instrument {
+    label: String,
+    derivative: bool,
+    unit: Unit,
+}
+
+/// Judges the frames of a recording.
+#[derive(Debug)]
+pub struct Judge {
+    instruments: BTreeMap<String, Instrument>,
+    derivatives: bool,
+}
+
+impl Judge {
+    /// From the bodies of the instrument lists.
+    pub fn new<'a>(lists: impl Iterator<Item = &'a str>, exchange: &str) -> Judge {
+        let mut instruments = BTreeMap::new();
+        for list in lists {
+            let list: Value = serde_json::from_str(list).unwrap();
+            for one in list["data"].as_array().unwrap() {
+                instruments.insert(one["instId"].as_str().unwrap().to_owned(), instrument(one));
+            }
+        }
+        Judge { instruments, derivatives: exchange == "okx_derivatives" }
+    }
+
+    fn find(&self, name: &str) -> Option<&Instrument> {
+        self.instruments.get(name).filter(|one| one.derivative == self.derivatives)
+    }
+
+    /// The note of a frame that holds no event, by what the recordings hold.
+    pub fn note(&self, bytes: &[u8]) -> &'static str {
+        let frame: Value = serde_json::from_slice(bytes).unwrap();
+        match (frame["event"].as_str(), frame["arg"]["channel"].as_str()) {
+            (Some("subscribe"), _) => "acknowledgement",
+            (None, Some("tickers")) => "not-needed",
+            (None, Some("trades" | "books")) => "other-instrument",
+            other => panic!("a frame that the judge does not know: {other:?}"),
+        }
+    }
+
+    /// The events that a frame holds, as golden lines without frame numbers and scales; none when it holds none
+    /// or is not what the venue would send.
+    pub fn events(&self, bytes: &[u8]) -> Option<Vec<Value>> {
+        let frame: Value = serde_json::from_slice(bytes).ok()?;
+        if frame.get("event").is_some() {
+            return None;
+        }
+        let name = frame["arg"]["instId"].as_str()?;
+        let instrument = self.find(name)?;
+        let items = frame["data"].as_array()?;
+        let events: Option<Vec<Option<Value>>> = match frame["arg"]["channel"].as_str()? {
+            "trades" => items.iter().map(|item| trade(instrument, name, item)).collect(),
+            "books" => {
+                let change = match frame["action"].as_str()? {
+                    "snapshot" => "snapshot",
+                    "update" => "delta",
+                    _ => return None,
+                };
+                items.iter().map(|item| Some(Some(book(instrument, name, item, change)?))).collect()
+            }
+            _ => return None,
+        };
+        let events: Vec<Value> = events?.into_iter().flatten().collect();
+        (!events.is_empty()).then_some(events)
+    }
+
+    /// One side of a raw book as the adapter shall give it: base units by price.
+    pub fn converted(&self, name: &str, levels: &[(String, String)]) -> Vec<(String, String)> {
+        let instrument = self.find(name).unwrap();
+        let level = |(price, size): &(String, String)| {
+            let (price, size) = (Number::parse(price).unwrap(), Number::parse(size).unwrap());
+            (price.text(), quantity(instrument, &price, &size).unwrap().text())
+        };
+        levels.iter().map(level).collect()
+    }
+}
+
+fn instrument(one: &Value) -> Instrument {
+    let text = |key: &str| one[key].as_str().unwrap();
+    let contract = || {
+        let number = |key: &str| Number::parse(text(key)).unwrap();
+        number("ctVal").times(&number("ctMult")).unwrap()
+    };
+    let unit = match text("ctType") {
+        "" => Unit::Base,
+        "linear" => Unit::Contracts(contract()),
+        "inverse" => {
+            let tick = Number::parse(text("tickSz")).unwrap();
+            Unit::Value(contract(), (13 - tick.places().min(9)).clamp(4, 12))
+        }
+        other => panic!("contract type {other}"),
+    };
+    let label = match text("instType") {
+        "SPOT" => format!("spot {}-{}", text("baseCcy"), text("quoteCcy")),
+        "SWAP" => format!("perpetual {}", text("uly")),
+        "FUTURES" => format!("futures {}-{}", text("uly"), text("instId").rsplit('-').next().unwrap()),
+        other => panic!("type {other}"),
+    };
+    Instrument { label, derivative: text("instType") != "SPOT", unit }
+}
+
+fn quantity(instrument: &Instrument, price: &Number, size: &Number) -> Option<Number> {
+    match &instrument.unit {
+        Unit::Base => Some(size.clone()),
+        Unit::Contracts(contract) => size.times(contract),
+        Unit::Value(_, _) if size.is_zero() => Some(Number::zero()),
+        Unit::Value(value, places) => {
+            size.times(value)?.divided_by(price, *places).filter(|number| !number.is_zero())
+        }
+    }
+}
+
+/// None for what is malformed, an inner none for a trade without a time.
+fn trade(instrument: &Instrument, name: &str, item: &Value) -> Option<Option<Value>> {
+    if item.get("instId").is_some_and(|named| named != name) {
+        return None;
+    }
+    let (price, size) = (amount(&item["px"])?, amount(&item["sz"])?);
+    let side = item["side"].as_str()?.to_ascii_lowercase();
+    if side != "buy" && side != "sell" {
+        return None;
+    }
+    let id = match &item["tradeId"] {
+        Value::String(text) if text.is_empty() => return None,
+        Value::String(text) if text.parse().is_ok_and(|id: u64| id.to_string() == *text) => {
+            json!(text.parse::<u64>().unwrap())
+        }
+        Value::String(text) => json!(text),
+        Value::Number(number) => json!(number.as_u64()?),
+        _ => return None,
+    };
+    let Some(time_us) = micros(item.get("ts")?)? else { return Some(None) };
+    Some(Some(json!({"kind": "trade", "event": {
+        "instrument": instrument.label, "time_us": time_us, "id": id, "price": price.text(),
+        "quantity": quantity(instrument, &price, &size)?.text(), "side": side,
+    }})))
+}
+
+fn book(instrument: &Instrument, name: &str, item: &Value, change: &str) -> Option<Value> {
+    if item.get("instId").is_some_and(|named| named != name) {
+        return None;
+    }
+    let side = |key: &str| -> Option<Value> {
+        let level = |level: &Value| {
+            let (price, size) = (amount(&level[0])?, amount(&level[1])?);
+            Some(json!([price.text(), quantity(instrument, &price, &size)?.text()]))
+        };
+        item[key].as_array()?.iter().map(level).collect::<Option<Vec<_>>>().map(Value::from)
+    };
+    let (last, previous) = (item["seqId"].as_i64()?, item["prevSeqId"].as_i64()?);
+    Some(json!({"kind": "book", "event": {
+        "instrument": instrument.label, "change": change, "time_us": micros(item.get("ts")?)?,
+        "first_id": last, "last_id": last, "previous_id": (change == "delta").then_some(previous),
+        "checksum": null, "bids": side("bids")?, "asks": side("asks")?,
+    }}))
+}
+
+fn amount(value: &Value) -> Option<Number> {
+    let number = match value {
+        Value::String(text) => Number::parse(text)?,
+        Value::Number(number) => Number::parse(&number.to_string())?,
+        _ => return None,
+    };
+    Some(number).filter(|number| !number.is_negative())
+}
+
+/// None for what is no time, an inner none where the venue left it out.
+fn micros(value: &Value) -> Option<Option<i64>> {
+    let millis: i64 = match value {
+        Value::Null => 0,
+        Value::String(text) if text.is_empty() => 0,
+        Value::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok()?,
+        Value::Number(number) => i64::try_from(number.as_u64()?).ok()?,
+        _ => return None,
+    };
+    let micros = millis.checked_mul(1000)?;
+    Some((micros != 0).then_some(micros))
+}
+
+/// A golden line without what the judge does not calculate.
+pub fn comparable(line: &Value) -> Value {
+    let mut line = line.clone();
+    line.as_object_mut().unwrap().remove("frame");
+    if let Some(event) = line.get_mut("event").and_then(Value::as_object_mut) {
+        event.remove("price_scale");
+        event.remove("quantity_scale");
+    }
+    line
+}
