@@ -1,0 +1,130 @@
+//! Names of channels: `{kind}.{instrument}.{interval}` and `deribit_volatility_index.{index}`.
+
+use marketprism_adapter_sdk::{DataType, Ignored};
+
+/// The public interval. `raw` is refused to connections without credentials, and the whole request with it.
+const INTERVAL: &str = "100ms";
+
+/// What a channel of this name carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel<'a> {
+    /// An instrument's book.
+    Book(&'a [u8]),
+    /// Trades of one or of many instruments: each row names its own.
+    Trades,
+    /// An instrument's ticker.
+    Ticker(&'a [u8]),
+    /// A volatility index, with the whole name of its channel.
+    Volatility(&'a [u8]),
+    /// Nothing to publish.
+    Other(Ignored),
+}
+
+/// Reads a channel's name.
+#[inline(always)]
+pub(crate) fn channel(name: &[u8]) -> Channel<'_> {
+    if let Some(rest) = name.strip_prefix(b"book.") {
+        return alone(rest).map_or(Channel::Other(Ignored::NotNeeded), Channel::Book);
+    }
+    if let Some(rest) = name.strip_prefix(b"ticker.") {
+        return alone(rest).map_or(Channel::Other(Ignored::UnknownKind), Channel::Ticker);
+    }
+    if name.starts_with(b"trades.") {
+        return Channel::Trades;
+    }
+    if name.starts_with(b"deribit_volatility_index.") {
+        return Channel::Volatility(name);
+    }
+    Channel::Other(other(name))
+}
+
+/// The instrument in `{instrument}.{interval}`; none where more stands between, as in the books that are grouped and cut
+/// to a depth: each of their messages is a whole book with other rows.
+#[inline(always)]
+fn alone(rest: &[u8]) -> Option<&[u8]> {
+    let dot = rest.iter().rposition(|byte| *byte == b'.')?;
+    let instrument = rest.get(..dot)?;
+    if instrument.contains(&b'.') { None } else { Some(instrument) }
+}
+
+fn other(name: &[u8]) -> Ignored {
+    const STATES: [&[u8]; 3] = [b"platform_state", b"instrument.state.", b"announcements"];
+    const NOT_NEEDED: [&[u8]; 9] = [
+        b"perpetual.",
+        b"quote.",
+        b"incremental_ticker.",
+        b"chart.trades.",
+        b"deribit_price_index.",
+        b"deribit_price_ranking.",
+        b"deribit_price_statistics.",
+        b"markprice.options.",
+        b"estimated_expiration_price.",
+    ];
+    let among = |known: &[&[u8]]| known.iter().any(|start| name.starts_with(start));
+    if among(&STATES) {
+        Ignored::Status
+    } else if among(&NOT_NEEDED) {
+        Ignored::NotNeeded
+    } else {
+        Ignored::UnknownKind
+    }
+}
+
+/// The name of the channel that carries a data type; none where no channel does.
+pub(crate) fn name(data_type: DataType, venue_symbol: &str) -> Option<String> {
+    let kind = match data_type {
+        DataType::Orderbook => "book",
+        DataType::Trade => "trades",
+        DataType::FundingRate | DataType::OpenInterest => "ticker",
+        DataType::VolatilityIndex => return Some(format!("deribit_volatility_index.{venue_symbol}")),
+        DataType::Liquidation | DataType::LsrTopPosition | DataType::LsrAllAccount => return None,
+    };
+    Some(format!("{kind}.{venue_symbol}.{INTERVAL}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a channel is known by its name, whatever its interval. Method: a name of every kind.
+    #[test]
+    fn names_tell_the_content() {
+        for interval in ["raw", "100ms", "agg2"] {
+            let book = format!("book.BTC-PERPETUAL.{interval}");
+            assert_eq!(channel(book.as_bytes()), Channel::Book(b"BTC-PERPETUAL"));
+            let ticker = format!("ticker.MATIC_USDC-9MAR24-1d02-C.{interval}");
+            assert_eq!(channel(ticker.as_bytes()), Channel::Ticker(b"MATIC_USDC-9MAR24-1d02-C"));
+        }
+        assert_eq!(channel(b"trades.BTC-PERPETUAL.raw"), Channel::Trades);
+        assert_eq!(channel(b"trades.option.BTC.100ms"), Channel::Trades);
+        let index = b"deribit_volatility_index.btc_usd";
+        assert_eq!(channel(index), Channel::Volatility(index));
+        for (name, reason) in [
+            ("book.BTC-PERPETUAL.none.20.100ms", Ignored::NotNeeded),
+            ("perpetual.BTC-PERPETUAL.100ms", Ignored::NotNeeded),
+            ("quote.BTC-PERPETUAL", Ignored::NotNeeded),
+            ("platform_state", Ignored::Status),
+            ("instrument.state.any.any", Ignored::Status),
+            ("ticker.BTC", Ignored::UnknownKind),
+            ("brand_new.BTC", Ignored::UnknownKind),
+            ("", Ignored::UnknownKind),
+        ] {
+            assert_eq!(channel(name.as_bytes()), Channel::Other(reason), "{name}");
+        }
+    }
+
+    // Goal: what is subscribed is recognised when it comes. Method: the name of every data type, read back.
+    #[test]
+    fn subscribed_names_are_recognised() {
+        let of = |data_type| name(data_type, "BTC-PERPETUAL");
+        assert_eq!(of(DataType::Orderbook).as_deref(), Some("book.BTC-PERPETUAL.100ms"));
+        assert_eq!(of(DataType::Trade).as_deref(), Some("trades.BTC-PERPETUAL.100ms"));
+        assert_eq!(of(DataType::FundingRate), of(DataType::OpenInterest));
+        assert_eq!(of(DataType::OpenInterest).as_deref(), Some("ticker.BTC-PERPETUAL.100ms"));
+        assert_eq!(of(DataType::Liquidation), None);
+        assert_eq!(
+            name(DataType::VolatilityIndex, "btc_usd").as_deref(),
+            Some("deribit_volatility_index.btc_usd")
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! What a frame means, calculated apart from the adapter: a JSON library's raw texts, and text and integer arithmetic for numbers.
+
+use marketprism_adapter_deribit::Deribit;
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Record, RecordKind, Session};
+use marketprism_adapter_sdk::{Adapter, Answer, MarketType, market_type_name};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+const EXCHANGE: &str = "deribit_derivatives";
+
+/// The recording, or none (with a line that says so) where this machine does not hold it.
+pub fn recording() -> Option<Vec<Record>> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings/deribit.jsonl");
+    if !path.is_file() {
+        println!("skipped: no recording deribit.jsonl");
+        return None;
+    }
+    Some(testkit::read(&path).unwrap())
+}
+
+/// Records of the golden cases of this name.
+pub fn case(name: &str) -> Vec<Record> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames");
+    testkit::read(&folder.join(format!("{EXCHANGE}.{name}.jsonl"))).unwrap()
+}
+
+/// The adapter, loaded with everything that these lists of instruments hold.
+pub fn session(lists: &[Record]) -> Session<Deribit> {
+    let feed = testkit::whole_feed::<Deribit>(EXCHANGE).unwrap();
+    let bodies = lists.iter().filter(|record| {
+        record.kind == RecordKind::Rest
+            && record.url.as_deref().is_some_and(|url| url.contains("get_instruments"))
+    });
+    let answers =
+        (0u32..).zip(bodies).map(|(request, body)| Answer { request, body: body.data.clone().into_bytes() });
+    let instruments = Deribit::instruments(&feed, answers.collect()).unwrap();
+    let adapter = Deribit::load(feed, instruments.clone()).unwrap();
+    let plan = adapter.plan().unwrap();
+    Session { adapter, instruments, plan }
+}
+
+/// Golden lines of the adapter for this frame.
+pub fn adapter_lines(session: &mut Session<Deribit>, frame: &OwnedFrame) -> Vec<Value> {
+    let normalized = session.normalize(std::slice::from_ref(frame), 1);
+    testkit::lines(&normalized, &session.instruments)
+}
+
+/// The golden lines of events without what the oracle does not calculate.
+pub fn comparable(lines: &[Value]) -> Vec<Value> {
+    let events = lines.iter().filter(|line| line.get("event").is_some());
+    events
+        .map(|line| {
+            let mut line = line.clone();
+            line.as_object_mut().unwrap().remove("frame");
+            let event = line["event"].as_object_mut().unwrap();
+            event.remove("price_scale");
+            event.remove("quantity_scale");
+            line
+        })
+        .collect()
+}
+
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// The events that a message holds, as golden lines without frame numbers; none where it cannot be read.
+pub fn events(session: &Session<Deribit>, bytes: &[u8]) -> Option<Vec<Value>> {
+    let message: Members<'_> = serde_json::from_slice(bytes).ok()?;
+    if text(message.get("method")?)? != "subscription" {
+        return None;
+    }
+    let params = members(message.get("params")?)?;
+    let (channel, data) = (text(params.get("channel")?)?, *params.get("data")?);
+    let (kind, rest) = channel.split_once('.')?;
+    let instrument = rest.rsplit_once('.').map(|(instrument, _)| instrument);
+    match kind {
+        "book" => book(session, instrument?, &members(data)?).map(|event| vec![event]),
+        "ticker" => ticker(session, instrument?, &members(data)?),
+        "trades" => trades(session, data),
+        "deribit_volatility_index" => volatility(session, rest, &members(data)?).map(|event| vec![event]),
+        _ => None,
+    }
+}
+
+fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Value> {
+    let instrument = find(session, instrument)?;
+    let snapshot = text(data.get("type")?)? == "snapshot";
+    let side = |key: &str| -> Option<Value> {
+        let rows: Vec<Vec<&RawValue>> = serde_json::from_str(data.get(key)?.get()).ok()?;
+        let level = |row: Vec<&RawValue>| {
+            let (price, amount) = (number(row.get(1)?)?, number(row.get(2)?)?);
+            let gone = text(row.first()?)? == "delete";
+            let quantity = if gone { "0".to_owned() } else { instrument.base(&amount, &price)? };
+            Some(json!([price, quantity]))
+        };
+        rows.into_iter().map(level).collect::<Option<Vec<_>>>().map(Value::from)
+    };
+    let id = integer(data.get("change_id")?)?;
+    let previous = data.get("prev_change_id").and_then(|id| integer(id)).filter(|_| !snapshot);
+    Some(json!({"kind": "book", "event": {
+        "instrument": instrument.name, "change": if snapshot { "snapshot" } else { "delta" },
+        "time_us": time(data)?, "first_id": id, "last_id": id, "previous_id": previous, "checksum": null,
+        "bids": side("bids")?, "asks": side("asks")?,
+    }}))
+}
+
+fn ticker(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Vec<Value>> {
+    let instrument = find(session, instrument)?;
+    let given = |key: &str| data.get(key).and_then(|value| number(value));
+    let mut events = Vec::new();
+    if let Some(rate) = given("funding_8h").filter(|_| instrument.market == MarketType::Perpetual) {
+        events.push(json!({"kind": "funding_rate", "event": {
+            "instrument": instrument.name, "time_us": time(data)?, "rate": rate, "funding_time_us": null,
+            "next_funding_time_us": null, "interval_hours": 8, "mark_price": given("mark_price"),
+            "index_price": given("index_price"),
+        }}));
+    }
+    if let Some(amount) = given("open_interest") {
+        let (base, dollars) = if instrument.inverse { (None, Some(amount)) } else { (Some(amount), None) };
+        events.push(json!({"kind": "open_interest", "event": {
+            "instrument": instrument.name, "time_us": time(data)?, "base": base, "contracts": null,
+            "value_usd": dollars,
+        }}));
+    }
+    Some(events)
+}
+
+fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
+    let rows: Vec<Members<'_>> = serde_json::from_str(data.get()).ok()?;
+    let (mut events, mut told) = (Vec::new(), BTreeSet::new());
+    for row in rows {
+        let Some(instrument) = find(session, &text(row.get("instrument_name")?)?) else { continue };
+        let (price, sequence) = (number(row.get("price")?)?, integer(row.get("trade_seq")?)?);
+        let quantity = instrument.base(&number(row.get("amount")?)?, &price)?;
+        let side = text(row.get("direction")?)?;
+        events.push(json!({"kind": "trade", "event": {
+            "instrument": instrument.name, "time_us": time(&row)?, "id": sequence, "price": price,
+            "quantity": quantity, "side": side,
+        }}));
+        let other = if side == "buy" { "sell" } else { "buy" };
+        let forced = row.get("liquidation").and_then(|mark| text(mark)).unwrap_or_default();
+        let sides = match forced.as_str() {
+            "T" => vec![side.as_str()],
+            "M" => vec![other],
+            "MT" => vec![side.as_str(), other],
+            _ => Vec::new(),
+        };
+        let new = sides.is_empty() || told.insert((instrument.name.clone(), sequence));
+        for side in sides.into_iter().filter(|_| new && instrument.market != MarketType::Options) {
+            events.push(json!({"kind": "liquidation", "event": {
+                "instrument": instrument.name, "time_us": time(&row)?, "side": side, "price": price,
+                "quantity": quantity, "liquidation_time_us": time(&row)?, "id": sequence,
+            }}));
+        }
+    }
+    Some(events)
+}
+
+fn volatility(session: &Session<Deribit>, index: &str, data: &Members<'_>) -> Option<Value> {
+    let coin = index.split('_').next()?.to_uppercase();
+    session.instruments.iter().find(|known| known.venue_symbol == index)?;
+    Some(json!({"kind": "volatility_index", "event": {
+        "instrument": format!("options {coin}"), "time_us": time(data)?,
+        "value": number(data.get("volatility")?)?, "underlying": coin,
+    }}))
+}
+
+struct Known {
+    name: String,
+    market: MarketType,
+    inverse: bool,
+    quantity_scale: u32,
+}
+
+impl Known {
+    fn base(&self, amount: &str, price: &str) -> Option<String> {
+        if self.inverse { quotient(amount, price, self.quantity_scale) } else { Some(amount.to_owned()) }
+    }
+}
+
+fn find(session: &Session<Deribit>, venue_symbol: &str) -> Option<Known> {
+    let market_instrument = venue_symbol.contains('-');
+    let known = session.instruments.iter().find(|known| known.venue_symbol == venue_symbol)?;
+    market_instrument.then(|| Known {
+        name: format!("{} {}", market_type_name(known.market_type), known.symbol),
+        market: known.market_type,
+        // The venue's names: coins alone are dollars, `COIN_USDC` is linear, and an option has four parts.
+        inverse: !venue_symbol.contains('_') && venue_symbol.split('-').count() == 2,
+        quantity_scale: u32::from(known.quantity_scale),
+    })
+}
+
+fn members(value: &RawValue) -> Option<Members<'_>> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn integer(value: &RawValue) -> Option<i64> {
+    value.get().parse().ok()
+}
+
+fn time(data: &Members<'_>) -> Option<i64> {
+    integer(data.get("timestamp")?)?.checked_mul(1000)
+}
+
+/// A JSON number in plain notation, without zeros that mean nothing.
+fn number(value: &RawValue) -> Option<String> {
+    let text = value.get();
+    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return None;
+    }
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().ok()?;
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
+    let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    // The point moves by the exponent; zeros on both sides give it room.
+    let room = "0".repeat(usize::try_from(exponent.unsigned_abs().min(100)).unwrap());
+    let digits = format!("{room}{integer}{fraction}{room}");
+    let point = i64::try_from(room.len() + integer.len()).unwrap() + exponent.clamp(-100, 100);
+    let (integer, fraction) = digits.split_at(usize::try_from(point).unwrap());
+    let (integer, fraction) = (integer.trim_start_matches('0'), fraction.trim_end_matches('0'));
+    Some(match (integer, fraction) {
+        ("", "") => "0".to_owned(),
+        (integer, "") => format!("{sign}{integer}"),
+        ("", fraction) => format!("{sign}0.{fraction}"),
+        (integer, fraction) => format!("{sign}{integer}.{fraction}"),
+    })
+}
+
+/// Amount divided by price at this scale, half to even, digit by digit as on paper.
+fn quotient(amount: &str, price: &str, scale: u32) -> Option<String> {
+    let places = |text: &str| text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let whole = |text: &str| text.replace('.', "");
+    let room = |count: usize| "0".repeat(count);
+    let width = usize::try_from(scale).ok()?;
+    // Each side is moved by the places of the other, so that both are whole.
+    let above = format!("{}{}{}", whole(amount), room(places(price)), room(width));
+    let below: u128 = format!("{}{}", whole(price), room(places(amount))).parse().ok()?;
+    let (mut rest, mut digits) = (0u128, String::new());
+    for digit in above.chars() {
+        rest = rest * 10 + u128::from(digit.to_digit(10)?);
+        digits.push(char::from_digit(u32::try_from(rest.checked_div(below)?).ok()?, 10)?);
+        rest %= below;
+    }
+    let mut value: u128 = digits.parse().ok()?;
+    value += u128::from(rest * 2 > below || (rest * 2 == below && value % 2 == 1));
+    let padded = format!("{value:0>width$}", width = width + 1);
+    let (integer, fraction) = padded.split_at(padded.len() - width);
+    let fraction = fraction.trim_end_matches('0');
+    Some(if fraction.is_empty() { integer.to_owned() } else { format!("{integer}.{fraction}") })
+}
