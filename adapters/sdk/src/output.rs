@@ -70,8 +70,15 @@ impl Output {
         self.note(Remark::FollowUp(request));
     }
 
-    /// Adds a note of the current frame.
+    /// Adds a note of the current frame. What it quotes of the frame is cut: a text longer than an edge allows would cost the instance.
     pub fn note(&mut self, remark: Remark) {
+        let remark = match remark {
+            Remark::VenueError(error) => {
+                Remark::VenueError(VenueError { code: quoted(error.code), text: quoted(error.text) })
+            }
+            Remark::Closing(reason) => Remark::Closing(quoted(reason)),
+            other => other,
+        };
         self.notes.push(Note { frame: self.frame, remark });
     }
 
@@ -79,6 +86,18 @@ impl Output {
         let at = u32::try_from(fault.at).unwrap_or(u32::MAX);
         self.note(Remark::Malformed(Malformed { at, what: format!("expected {}", fault.what) }));
     }
+}
+
+/// Longest text in bytes that a note quotes of a frame; edges allow 4096.
+const QUOTED_BYTES: usize = 1_000;
+
+fn quoted(mut text: String) -> String {
+    if text.len() > QUOTED_BYTES {
+        let end = (0..=QUOTED_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 /// Runs `each` over the frames of a batch. Sees to it that every frame has at least one event or note, and
@@ -143,6 +162,26 @@ mod tests {
             quantity: number,
             side: Side::Buy,
         })
+    }
+
+    // Goal: a venue's text never makes a note that an edge refuses. Method: a long text whose cut would fall into a letter.
+    #[test]
+    fn quoted_texts_are_cut() {
+        let frames = Frames { data: Vec::new(), ends: vec![0], sources: vec![0], received_at_ns: vec![0] };
+        let long = format!("x{}", "\u{e9}".repeat(4_000));
+        let normalized = each_frame(&frames, |output, _| {
+            output.venue_error(long.as_str(), "short");
+            output.note(Remark::Closing(long.clone()));
+            Ok(())
+        });
+        let [Note { remark: Remark::VenueError(error), .. }, Note { remark: Remark::Closing(reason), .. }] =
+            &normalized.notes[..]
+        else {
+            panic!("{:?}", normalized.notes)
+        };
+        assert_eq!((error.code.len(), error.text.as_str()), (1_002, "short"));
+        assert_eq!(error.code, *reason);
+        assert!(reason.ends_with("\u{e9}..."));
     }
 
     // Goal: every frame gets an event or a note, and a malformed frame keeps nothing else. Method: one frame

@@ -1,0 +1,141 @@
+//! The frames to test with: golden cases and recordings.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, bail};
+use marketprism_adapter_host::contract::Venue;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
+
+use crate::market::{Closed, Market};
+use crate::options::Options;
+use crate::subject::Subject;
+
+/// Frames with the market that they belong to.
+pub(crate) struct Case<'a> {
+    /// Name of the file.
+    pub(crate) name: String,
+    /// The golden output; none for a recording.
+    pub(crate) expected: Option<PathBuf>,
+    pub(crate) market: Rc<Market<'a>>,
+    pub(crate) frames: Vec<OwnedFrame>,
+}
+
+impl Case<'_> {
+    pub(crate) fn is_recording(&self) -> bool {
+        self.expected.is_none()
+    }
+
+    /// A frame as causes name it, with the beginning of its text.
+    pub(crate) fn place(&self, frame: usize) -> String {
+        let text = self.frames.get(frame).map(|frame| snippet(&frame.bytes)).unwrap_or_default();
+        format!("{} frame {frame} `{text}`", self.name)
+    }
+}
+
+/// The beginning of a frame in one line.
+pub(crate) fn snippet(bytes: &[u8]) -> String {
+    const BYTES: usize = 160;
+    let cut = bytes.get(..BYTES).unwrap_or(bytes);
+    let text: String = String::from_utf8_lossy(cut).chars().filter(|letter| !letter.is_control()).collect();
+    if bytes.len() > BYTES { format!("{text}...") } else { text }
+}
+
+/// Everything that there is to test one exchange with.
+pub(crate) struct Cases<'a> {
+    /// Golden instruments, and their golden output.
+    pub(crate) start: Option<(Rc<Market<'a>>, PathBuf)>,
+    pub(crate) cases: Vec<Case<'a>>,
+    /// What could not be used, and why.
+    pub(crate) closed: Vec<String>,
+}
+
+impl<'a> Cases<'a> {
+    /// Reads the golden frames and recordings.
+    ///
+    /// # Errors
+    /// A file that cannot be read. What the adapter makes of them is for the checks.
+    pub(crate) fn read(subject: &'a Subject, venue: &'a Venue, options: &Options) -> anyhow::Result<Self> {
+        let mut cases = Cases { start: None, cases: Vec::new(), closed: Vec::new() };
+        if let Some(folder) = &options.golden {
+            cases.golden(subject, venue, folder)?;
+        }
+        for path in &options.recordings {
+            let records = read(path).map_err(anyhow::Error::msg)?;
+            let name = file_name(path);
+            match Market::open(subject, venue, &records) {
+                Ok(market) => {
+                    let frames = market.frames(&records);
+                    cases.cases.push(Case { name, expected: None, market: Rc::new(market), frames });
+                }
+                // A recording of another venue.
+                Err(Closed::NoAnswers(_)) => {}
+                Err(Closed::Failed(error)) => cases.closed.push(format!("{name}: {error}")),
+            }
+        }
+        Ok(cases)
+    }
+
+    fn golden(&mut self, subject: &'a Subject, venue: &'a Venue, folder: &Path) -> anyhow::Result<()> {
+        let frames = folder.join("frames");
+        let start = format!("{}.instruments.jsonl", venue.exchange);
+        let files = files(&frames, &venue.exchange)?;
+        if !files.iter().any(|path| path.ends_with(&start)) {
+            if !files.is_empty() {
+                bail!("{} has frames of {}, but no {start}", frames.display(), venue.exchange);
+            }
+            return Ok(());
+        }
+        let records = read(&frames.join(&start)).map_err(anyhow::Error::msg)?;
+        let market = match Market::open(subject, venue, &records) {
+            Ok(market) => Rc::new(market),
+            Err(closed) => {
+                self.closed.push(format!("{start}: {closed}"));
+                return Ok(());
+            }
+        };
+        self.start = Some((Rc::clone(&market), folder.join("expected").join(&start)));
+        for path in files.iter().filter(|path| !path.ends_with(&start)) {
+            let records = read(path).map_err(anyhow::Error::msg)?;
+            let name = file_name(path);
+            let expected = Some(folder.join("expected").join(&name));
+            self.cases.push(Case {
+                name,
+                expected,
+                frames: market.frames(&records),
+                market: Rc::clone(&market),
+            });
+        }
+        Ok(())
+    }
+
+    /// Any market of the exchange: the golden one, else a recording's.
+    pub(crate) fn market(&self) -> Option<&Rc<Market<'a>>> {
+        let recorded = self.cases.iter().map(|case| &case.market);
+        self.start.as_ref().map(|(market, _)| market).into_iter().chain(recorded).next()
+    }
+
+    /// Frames of all cases.
+    pub(crate) fn frame_count(&self) -> usize {
+        self.cases.iter().map(|case| case.frames.len()).sum()
+    }
+}
+
+fn files(folder: &Path, exchange: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let of_exchange = |path: &PathBuf| {
+        let name = file_name(path);
+        name.strip_prefix(exchange).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(".jsonl"))
+    };
+    let entries = std::fs::read_dir(folder).with_context(|| format!("folder {}", folder.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("folder {}", folder.display()))?.path();
+        files.extend(Some(path).filter(of_exchange));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

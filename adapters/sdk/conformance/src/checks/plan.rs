@@ -1,0 +1,150 @@
+//! The plan: everything asked for is in it, within the venue's limits.
+
+use marketprism_adapter_host::contract::{
+    Capability, DataType, Delivery, Instrument, Plan, ResyncAction, SnapshotSource,
+};
+use url::Url;
+
+use crate::case::Cases;
+use crate::findings::Findings;
+use crate::market::Market;
+use crate::names::{data_type, is_index, word};
+use crate::report::Check;
+
+/// Looks at the plan of every market.
+pub(crate) fn plan(cases: &Cases<'_>) -> Check {
+    let promise = "plans every stream and poll that was asked for, with limits, budgets and resyncs";
+    let mut findings = Findings::new("plan", promise);
+    let golden = cases.start.iter().map(|(market, _)| market.as_ref());
+    let recorded = cases.cases.iter().filter(|case| case.is_recording()).map(|case| case.market.as_ref());
+    let markets: Vec<&Market<'_>> = golden.chain(recorded).collect();
+    for market in &markets {
+        same_again(market, &mut findings);
+        addresses(&market.plan, &mut findings);
+        streams(market, &mut findings);
+        cells(market, &mut findings);
+        resyncs(market, &mut findings);
+    }
+    let Some(market) = markets.first() else { return findings.skipped(super::NO_MARKET) };
+    let Plan { connections, polls, resyncs, .. } = &market.plan;
+    let streams: usize = connections.iter().map(|connection| connection.streams.len()).sum();
+    findings.done(format!(
+        "{} connections with {streams} streams, {} polls, {} resyncs",
+        connections.len(),
+        polls.len(),
+        resyncs.len()
+    ))
+}
+
+fn same_again(market: &Market<'_>, findings: &mut Findings) {
+    let again = market.subject.instance().map_err(|fault| fault.to_string()).and_then(|mut instance| {
+        instance.load(&market.feed, &market.instruments).map_err(|error| error.to_string())?;
+        instance.plan().map_err(|error| error.to_string())
+    });
+    match again {
+        Ok(again) if again == market.plan => {}
+        Ok(_) => findings.cause("another instance makes another plan for the same feed"),
+        Err(error) => findings.cause(format!("another instance: {error}")),
+    }
+}
+
+/// The host has checked schemes, budgets and charges; here the addresses must also be whole.
+fn addresses(plan: &Plan, findings: &mut Findings) {
+    let connections = plan.connections.iter().map(|connection| &connection.url);
+    let polls = plan.polls.iter().map(|poll| &poll.request.url);
+    let resyncs = plan.resyncs.iter().filter_map(|resync| match &resync.action {
+        ResyncAction::Request(request) => Some(&request.url),
+        ResyncAction::Resubscribe(_) => None,
+    });
+    for url in connections.chain(polls).chain(resyncs) {
+        let whole =
+            Url::parse(url).is_ok_and(|parsed| parsed.host_str().is_some_and(|host| !host.is_empty()));
+        if !whole {
+            findings.cause(format!("{url:?} is no address"));
+        }
+    }
+    let requests = plan.polls.iter().map(|poll| &poll.request);
+    let resyncs = plan.resyncs.iter().filter_map(|resync| match &resync.action {
+        ResyncAction::Request(request) => Some(request),
+        ResyncAction::Resubscribe(_) => None,
+    });
+    if let Some(free) = requests.chain(resyncs).find(|request| request.charges.is_empty()) {
+        findings.cause(format!(
+            "{} charges no budget: nothing would keep it within the venue's limits",
+            free.url
+        ));
+    }
+}
+
+fn streams(market: &Market<'_>, findings: &mut Findings) {
+    for connection in &market.plan.connections {
+        let name = &connection.name;
+        if connection.streams.is_empty() {
+            findings.cause(format!("connection {name} has no stream: its silence could not be noticed"));
+        }
+        for stream in &connection.streams {
+            if stream.expected_silence_ms > 0 && stream.resubscribe.is_empty() {
+                let kind = data_type(stream.data_type);
+                let of = stream.instrument.map_or("all instruments".to_owned(), |index| market.name(index));
+                findings.cause(format!(
+                    "connection {name}, {kind} of {of}: a silence of {} ms is a fault, but nothing is said to subscribe again",
+                    stream.expected_silence_ms
+                ));
+            }
+        }
+    }
+}
+
+/// True when a venue has this data type of this instrument.
+pub(crate) fn is_cell(capability: &Capability, instrument: &Instrument) -> bool {
+    let index = capability.data_type == DataType::VolatilityIndex;
+    capability.market_types.contains(&instrument.market_type) && is_index(instrument) == index
+}
+
+fn cells(market: &Market<'_>, findings: &mut Findings) {
+    for capability in &market.venue.capabilities {
+        let kind = capability.data_type;
+        // Instruments that do not trade may be left out where every instrument is asked for.
+        let wanted =
+            (0_u32..).zip(&market.instruments).filter(|(_, one)| one.trading && is_cell(capability, one));
+        for (index, _) in wanted {
+            let has = |of: Option<u32>, one: DataType| one == kind && of.is_none_or(|of| of == index);
+            let mut streams = market.plan.connections.iter().flat_map(|connection| &connection.streams);
+            let pushed = streams.any(|stream| has(stream.instrument, stream.data_type));
+            let polled =
+                market.plan.polls.iter().any(|poll| !poll.reference && has(poll.instrument, poll.data_type));
+            let (planned, as_declared) = match capability.delivery {
+                Delivery::Push => (pushed, "stream"),
+                Delivery::Poll => (polled, "poll"),
+            };
+            if !planned {
+                let (kind, name) = (data_type(kind), market.name(index));
+                findings.cause(format!(
+                    "{kind} of {name} has no {as_declared} in the plan, the capability declares one"
+                ));
+            }
+        }
+    }
+}
+
+fn resyncs(market: &Market<'_>, findings: &mut Findings) {
+    let books = market.venue.capabilities.iter().find(|one| one.data_type == DataType::Orderbook);
+    let Some(books) = books else { return };
+    for (index, one) in (0_u32..).zip(&market.instruments) {
+        if !one.trading || !is_cell(books, one) {
+            continue;
+        }
+        let action =
+            market.plan.resyncs.iter().find(|resync| resync.instrument == index).map(|one| &one.action);
+        match (action, books.snapshot) {
+            (Some(ResyncAction::Request(_)), SnapshotSource::Request)
+            | (Some(ResyncAction::Resubscribe(_)), SnapshotSource::InBand) => {}
+            (None, _) => findings.cause(format!("the book of {} has no resync", market.name(index))),
+            (Some(_), declared) => findings.cause(format!(
+                "the resync of {} is not as declared: snapshots come by {}",
+                market.name(index),
+                word(&declared)
+            )),
+        }
+    }
+}

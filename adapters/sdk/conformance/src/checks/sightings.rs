@@ -1,0 +1,224 @@
+//! What a plan expects, and what came of it.
+
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::{
+    BookChange, Ignored, Instrument, Normalized, Payload, Plan, Remark, ResyncAction,
+};
+use marketprism_socket::{FeedSockets, RequestFailure};
+
+use crate::case::snippet;
+use crate::findings::Findings;
+use crate::names::{data_type, instrument, subject_of};
+
+/// What is wrong is told only so often.
+const PROBLEMS_MAX: usize = 20;
+
+/// A stream or a poll.
+struct Expected {
+    source: u32,
+    what: String,
+    seen: bool,
+    /// Silence is no fault of it.
+    may_be_quiet: bool,
+}
+
+/// A resync: asked for once the book's stream was seen.
+struct Resync {
+    source: u32,
+    instrument: u32,
+    in_band: bool,
+    asked: bool,
+    seen: bool,
+}
+
+/// Everything that is awaited of one plan.
+pub(super) struct Sightings<'p> {
+    plan: &'p Plan,
+    instruments: &'p [Instrument],
+    streams: Vec<Vec<Expected>>,
+    polls: Vec<Expected>,
+    resyncs: Vec<Resync>,
+    problems: Vec<String>,
+    events: usize,
+}
+
+impl<'p> Sightings<'p> {
+    pub(super) fn new(plan: &'p Plan, instruments: &'p [Instrument]) -> Self {
+        let of = |index: Option<u32>| {
+            index.map_or("all instruments".to_owned(), |index| instrument(instruments, index))
+        };
+        let streams = (0_u32..).zip(&plan.connections).map(|(source, connection)| {
+            let streams = connection.streams.iter().map(|stream| Expected {
+                source,
+                what: format!(
+                    "stream {} of {} on connection {}",
+                    data_type(stream.data_type),
+                    of(stream.instrument),
+                    connection.name
+                ),
+                seen: false,
+                may_be_quiet: stream.expected_silence_ms == 0,
+            });
+            streams.collect()
+        });
+        let first_poll = u32::try_from(plan.connections.len()).unwrap_or(u32::MAX);
+        let polls = (first_poll..).zip(&plan.polls).map(|(source, poll)| Expected {
+            source,
+            what: format!(
+                "poll {} of {} ({})",
+                data_type(poll.data_type),
+                of(poll.instrument),
+                poll.request.url
+            ),
+            seen: false,
+            may_be_quiet: false,
+        });
+        let first_resync = first_poll.saturating_add(u32::try_from(plan.polls.len()).unwrap_or(u32::MAX));
+        let resyncs = (first_resync..).zip(&plan.resyncs).map(|(source, resync)| Resync {
+            source,
+            instrument: resync.instrument,
+            in_band: matches!(resync.action, ResyncAction::Resubscribe(_)),
+            asked: false,
+            seen: false,
+        });
+        Sightings {
+            plan,
+            instruments,
+            streams: streams.collect(),
+            polls: polls.collect(),
+            resyncs: resyncs.collect(),
+            problems: Vec::new(),
+            events: 0,
+        }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        let streams = self.streams.iter().flatten();
+        streams.chain(&self.polls).all(|one| one.seen) && self.resyncs.iter().all(|resync| resync.seen)
+    }
+
+    fn problem(&mut self, problem: String) {
+        if self.problems.len() < PROBLEMS_MAX && !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Takes the meaning of one frame, and does what it asks for.
+    pub(super) fn saw(
+        &mut self,
+        source: u32,
+        generation: u64,
+        data: &[u8],
+        normalized: &Normalized,
+        sockets: &FeedSockets,
+    ) {
+        for event in &normalized.events {
+            self.events += 1;
+            self.event(source, &event.payload, sockets);
+        }
+        for note in &normalized.notes {
+            match &note.remark {
+                Remark::Malformed(found) => {
+                    self.problem(format!(
+                        "malformed at byte {}: {}: `{}`",
+                        found.at,
+                        found.what,
+                        snippet(data)
+                    ));
+                }
+                Remark::VenueError(error) => {
+                    self.problem(format!(
+                        "the simulator answers with error {:?}: {}",
+                        error.code, error.text
+                    ));
+                }
+                Remark::Reply(text) => {
+                    // A full queue: the venue will close the connection, which shows.
+                    let _ = sockets.reply(source, generation, text.clone());
+                }
+                Remark::FollowUp(request) => {
+                    if let Err(refused) = sockets.follow_up(source, request.clone()) {
+                        self.problem(format!(
+                            "a further page of source {source} ({}): {refused}",
+                            request.url
+                        ));
+                    }
+                }
+                Remark::Ignored(reason) => self.ignored(source, *reason),
+                Remark::Closing(_) | Remark::RestartBook(_) => {}
+            }
+        }
+    }
+
+    fn event(&mut self, source: u32, payload: &Payload, sockets: &FeedSockets) {
+        let (kind, of) = subject_of(payload);
+        let position = source as usize;
+        if let (Some(expected), Some(connection)) =
+            (self.streams.get_mut(position), self.plan.connections.get(position))
+        {
+            for (one, stream) in expected.iter_mut().zip(&connection.streams) {
+                one.seen |= stream.data_type == kind && stream.instrument.is_none_or(|index| index == of);
+            }
+        }
+        for (one, poll) in self.polls.iter_mut().zip(&self.plan.polls) {
+            one.seen |= one.source == source && poll.data_type == kind;
+        }
+        let Payload::Book(book) = payload else { return };
+        for (index, resync) in (0_u32..).zip(&mut self.resyncs) {
+            if resync.instrument != of {
+                continue;
+            }
+            let snapshot = book.change == BookChange::Snapshot;
+            resync.seen |= snapshot && resync.asked && (resync.in_band || resync.source == source);
+            if !resync.asked && sockets.resync(index).is_ok() {
+                resync.asked = true;
+            }
+        }
+    }
+
+    /// An answer that holds nothing new, or only knowledge, was read all the same.
+    fn ignored(&mut self, source: u32, reason: Ignored) {
+        for (one, poll) in self.polls.iter_mut().zip(&self.plan.polls).filter(|(one, _)| one.source == source)
+        {
+            one.seen |= poll.reference && reason == Ignored::Reference;
+            one.may_be_quiet |= matches!(reason, Ignored::Empty | Ignored::Repeated);
+        }
+    }
+
+    pub(super) fn failed(&mut self, source: u32, reason: &RequestFailure) {
+        self.problem(format!("request of source {source} failed: {reason}"));
+    }
+
+    /// Tells what did not come.
+    pub(super) fn judge(self, took: Duration, findings: &mut Findings) -> String {
+        for problem in &self.problems {
+            findings.cause(problem.clone());
+        }
+        let mut quiet = Vec::new();
+        let mut seen = 0;
+        for one in self.streams.iter().flatten().chain(&self.polls) {
+            match (one.seen, one.may_be_quiet) {
+                (true, _) => seen += 1,
+                (false, true) => quiet.push(one.what.as_str()),
+                (false, false) => findings.cause(format!("{} gave no event", one.what)),
+            }
+        }
+        for resync in self.resyncs.iter().filter(|resync| !resync.seen) {
+            let name = instrument(self.instruments, resync.instrument);
+            let what = if resync.asked {
+                "gave no snapshot"
+            } else {
+                "could not be asked for: its stream gave nothing"
+            };
+            findings.cause(format!("the resync of the book of {name} {what}"));
+        }
+        let resyncs = self.resyncs.iter().filter(|resync| resync.seen).count();
+        let quiet = if quiet.is_empty() { String::new() } else { format!("; quiet: {}", quiet.join(", ")) };
+        format!(
+            "{seen} streams and polls and {resyncs} resyncs gave {} events in {} ms{quiet}",
+            self.events,
+            took.as_millis()
+        )
+    }
+}

@@ -1,0 +1,199 @@
+//! The plan against a simulator of the venue.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Method, Request, Venue};
+use marketprism_adapter_host::{FrameBatch, InstrumentRounds, Sandbox};
+use marketprism_socket::{Budgets, FeedSockets, Input, RestClient, SocketOptions, http_client};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::findings::Findings;
+use crate::market::whole_feed;
+use crate::names::{MARKET_TYPES, is_index};
+use crate::options::Options;
+use crate::report::Check;
+use crate::subject::Subject;
+
+use super::sightings::Sightings;
+
+/// Instruments of each market type.
+const INSTRUMENTS: usize = 2;
+
+/// A poll's period here: nobody waits for minutes.
+const PERIOD_MS: u32 = 1_500;
+
+/// Inputs that wait. Full: the sockets stop reading until there is room.
+const INPUTS_MAX: usize = 1_024;
+
+/// How long the sockets may take to close.
+const STOP: Duration = Duration::from_secs(2);
+
+/// Why the simulator could not be met.
+enum Absent {
+    /// There is nothing to test.
+    Skip(String),
+    /// The adapter, or the simulator, failed.
+    Failed(String),
+}
+
+/// Lets the adapter collect from the simulator: everything that it plans has to bring something.
+pub(crate) fn simulator(subject: &Subject, venue: &Venue, options: &Options) -> Check {
+    let promise = "gets an event from every stream, poll and resync of its plan";
+    let mut findings = Findings::new("simulator", promise);
+    let Some(base) = &options.simulator else {
+        return findings.skipped("no simulator was given");
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            findings.cause(format!("the runtime cannot start: {error}"));
+            return findings.done("");
+        }
+    };
+    let met = runtime.block_on(meet(subject, venue, base, options.simulator_time, &mut findings));
+    match met {
+        Ok(detail) => findings.done(detail),
+        Err(Absent::Skip(reason)) => findings.skipped(reason),
+        Err(Absent::Failed(cause)) => {
+            findings.cause(cause);
+            findings.done("")
+        }
+    }
+}
+
+async fn meet(
+    subject: &Subject,
+    venue: &Venue,
+    base: &str,
+    time: Duration,
+    findings: &mut Findings,
+) -> Result<String, Absent> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| Absent::Failed(format!("{what}: {error}"));
+    let client = http_client(&SocketOptions::default()).map_err(|error| failed("requests", &error))?;
+    let budgets = Budgets::new();
+    let endpoints = endpoints(&client, &budgets, base, venue).await?;
+    let everything = Feed { endpoints, ..whole_feed(venue) };
+    let all = listed(subject, &client, &budgets, &everything).await?;
+    let feed = Feed { symbols: few(&all.1), ..everything };
+    let (mut sandbox, instruments) = listed(subject, &client, &budgets, &feed).await?;
+    sandbox.load(&feed, &instruments).map_err(|error| failed("load", &error))?;
+    let mut plan = sandbox.plan().map_err(|error| failed("plan", &error))?;
+    for poll in &mut plan.polls {
+        poll.period_ms = poll.period_ms.min(PERIOD_MS);
+    }
+    let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+    let sockets = FeedSockets::start(&plan, SocketOptions::default(), budgets, sender)
+        .map_err(|error| failed("sockets", &error))?;
+    let began = Instant::now();
+    let mut sightings = Sightings::new(&plan, &instruments);
+    let collected = collect(&mut sandbox, &sockets, inputs, &mut sightings, began + time).await;
+    sockets.stop(STOP).await;
+    collected.map_err(Absent::Failed)?;
+    Ok(sightings.judge(began.elapsed(), findings))
+}
+
+/// Where the simulator serves the exchange.
+async fn endpoints(
+    client: &RestClient,
+    budgets: &Budgets,
+    base: &str,
+    venue: &Venue,
+) -> Result<Vec<Endpoint>, Absent> {
+    let url = format!("{}/sim/endpoints", base.trim_end_matches('/'));
+    let request = Request {
+        method: Method::Get,
+        url: url.clone(),
+        headers: Vec::new(),
+        body: None,
+        charges: Vec::new(),
+        timeout_ms: 5_000,
+    };
+    let failed = |error: &dyn std::fmt::Display| Absent::Failed(format!("{url}: {error}"));
+    let body = client.fetch(budgets, &request).await.map_err(|error| failed(&error))?;
+    let mut all: BTreeMap<String, BTreeMap<String, String>> =
+        serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+    let Some(of_exchange) = all.remove(&venue.exchange) else {
+        let served: Vec<String> = all.into_keys().collect();
+        return Err(Absent::Skip(format!("the simulator serves only {}", served.join(", "))));
+    };
+    let known = |name: &String| venue.endpoints.iter().any(|endpoint| endpoint.name == *name);
+    let endpoint = |(name, default_url)| Endpoint { name, default_url };
+    Ok(of_exchange.into_iter().filter(|(name, _)| known(name)).map(endpoint).collect())
+}
+
+/// A new instance, and what it lists of the simulator's answers.
+async fn listed(
+    subject: &Subject,
+    client: &RestClient,
+    budgets: &Budgets,
+    feed: &Feed,
+) -> Result<(Sandbox, Vec<Instrument>), Absent> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| Absent::Failed(format!("{what}: {error}"));
+    let mut sandbox = subject.instance().map_err(|fault| failed("a new instance", &fault))?;
+    let mut rounds = InstrumentRounds::new(&subject.limits);
+    loop {
+        let requests =
+            rounds.next(&mut sandbox, feed).map_err(|error| failed("instrument requests", &error))?;
+        if requests.is_empty() {
+            break;
+        }
+        for (position, request) in requests.iter().enumerate() {
+            let fetched = client.fetch(budgets, request).await;
+            let body = fetched.map_err(|error| failed(&request.url, &error))?;
+            rounds.answer(position, body.into()).map_err(|error| failed(&request.url, &error))?;
+        }
+    }
+    let answers: &[Answer] = rounds.answers();
+    let instruments =
+        sandbox.instruments(feed, answers).map_err(|error| failed("the simulator's instruments", &error))?;
+    if instruments.is_empty() {
+        return Err(Absent::Failed("the simulator lists no instrument".to_owned()));
+    }
+    Ok((sandbox, instruments))
+}
+
+/// Some symbols of each market type, and of the indices.
+fn few(instruments: &[Instrument]) -> Vec<String> {
+    let mut symbols: Vec<String> = Vec::new();
+    for kind in MARKET_TYPES {
+        for index in [false, true] {
+            let of_kind = instruments.iter().filter(|one| one.market_type == kind && is_index(one) == index);
+            let trading = of_kind.filter(|one| one.trading).take(INSTRUMENTS);
+            symbols.extend(trading.map(|one| one.symbol.clone()));
+        }
+    }
+    symbols.sort();
+    symbols.dedup();
+    symbols
+}
+
+/// Reads until everything was seen, or the time is over.
+async fn collect(
+    sandbox: &mut Sandbox,
+    sockets: &FeedSockets,
+    mut inputs: mpsc::Receiver<Input>,
+    sightings: &mut Sightings<'_>,
+    until: Instant,
+) -> Result<(), String> {
+    let mut batch = FrameBatch::new();
+    while !sightings.is_complete() {
+        let Ok(Some(input)) = timeout_at(until, inputs.recv()).await else { return Ok(()) };
+        match input {
+            Input::Frame(frame) => {
+                batch.clear();
+                batch
+                    .push(&frame.data, frame.source, frame.received_at_ns)
+                    .map_err(|error| error.to_string())?;
+                let normalized = sandbox
+                    .normalize(&batch)
+                    .map_err(|fault| format!("`{}`: {fault}", crate::case::snippet(&frame.data)))?;
+                sightings.saw(frame.source, frame.generation, &frame.data, &normalized, sockets);
+            }
+            Input::RequestFailed { source, reason, .. } => sightings.failed(source, &reason),
+            _ => {}
+        }
+    }
+    Ok(())
+}

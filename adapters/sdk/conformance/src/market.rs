@@ -1,0 +1,138 @@
+//! One exchange of the adapter, with the instruments that some answers list.
+
+use std::fmt;
+
+use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, ResyncAction, Venue};
+use marketprism_adapter_host::{InstrumentRounds, Sandbox};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Record, RecordKind, is_answer};
+
+use crate::names;
+use crate::subject::Subject;
+
+/// Why there is no market.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// The records are not about this exchange: they hold no answer to its instrument requests.
+    NoAnswers(String),
+    /// The adapter refused or failed.
+    Failed(String),
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::NoAnswers(text) | Closed::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A feed with the instruments and the plan that the adapter makes of it.
+pub(crate) struct Market<'a> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) venue: &'a Venue,
+    pub(crate) feed: Feed,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) instruments: Vec<Instrument>,
+    pub(crate) plan: Plan,
+}
+
+/// A feed of everything that is declared for a venue, options among it: what golden output is written with.
+pub(crate) fn whole_feed(venue: &Venue) -> Feed {
+    Feed {
+        exchange: venue.exchange.clone(),
+        symbols: Vec::new(),
+        market_types: venue.market_types.clone(),
+        data_types: venue.capabilities.iter().map(|capability| capability.data_type).collect(),
+        depth: 100,
+        endpoints: Vec::new(),
+    }
+}
+
+impl<'a> Market<'a> {
+    /// Does what an edge does at its start, with the answers of the records. Requests without an answer there are left out: a
+    /// recording may hold one list of several.
+    pub(crate) fn open(subject: &'a Subject, venue: &'a Venue, records: &[Record]) -> Result<Self, Closed> {
+        let feed = whole_feed(venue);
+        let failed = |what: &str, error: String| Closed::Failed(format!("{what}: {error}"));
+        let mut instance = subject.instance().map_err(|fault| failed("a new instance", fault.to_string()))?;
+        let answers = answers(subject, &mut instance, &feed, records)?;
+        let instruments = instance
+            .instruments(&feed, &answers)
+            .map_err(|error| failed("instruments", error.to_string()))?;
+        instance.load(&feed, &instruments).map_err(|error| failed("load", error.to_string()))?;
+        let plan = instance.plan().map_err(|error| failed("plan", error.to_string()))?;
+        Ok(Market { subject, venue, feed, answers, instruments, plan })
+    }
+
+    /// A new instance that was loaded with the feed.
+    pub(crate) fn instance(&self) -> Result<Sandbox, String> {
+        let mut instance = self.subject.instance().map_err(|fault| format!("a new instance: {fault}"))?;
+        instance.load(&self.feed, &self.instruments).map_err(|error| format!("load: {error}"))?;
+        // Requests for further pages are checked against the plan's budgets.
+        instance.plan().map_err(|error| format!("plan: {error}"))?;
+        Ok(instance)
+    }
+
+    /// What an edge would give to `normalize`: messages of sockets as from the plan's first connection, answers by path and
+    /// instrument. Answers that no poll or resync of the plan asks for are left out.
+    pub(crate) fn frames(&self, records: &[Record]) -> Vec<OwnedFrame> {
+        let frame = |record: &Record| {
+            let source = match record.kind {
+                RecordKind::In => 0,
+                RecordKind::Rest => self.rest_source(record)?,
+                RecordKind::Open | RecordKind::Out => return None,
+            };
+            Some(OwnedFrame { bytes: record.data.clone().into_bytes(), source, at: record.at })
+        };
+        records.iter().filter_map(frame).collect()
+    }
+
+    fn rest_source(&self, record: &Record) -> Option<u32> {
+        let polls = self.plan.polls.iter().map(|poll| Some(&poll.request.url));
+        let resyncs = self.plan.resyncs.iter().map(|resync| match &resync.action {
+            ResyncAction::Request(request) => Some(&request.url),
+            ResyncAction::Resubscribe(_) => None,
+        });
+        let place = polls.chain(resyncs).position(|url| url.is_some_and(|url| is_answer(record, url)))?;
+        u32::try_from(self.plan.connections.len() + place).ok()
+    }
+
+    /// The instrument at a position, as causes name it.
+    pub(crate) fn name(&self, instrument: u32) -> String {
+        names::instrument(&self.instruments, instrument)
+    }
+}
+
+fn answers(
+    subject: &Subject,
+    instance: &mut Sandbox,
+    feed: &Feed,
+    records: &[Record],
+) -> Result<Vec<Answer>, Closed> {
+    let failed = |error: String| Closed::Failed(format!("instrument requests: {error}"));
+    let mut rounds = InstrumentRounds::new(&subject.limits);
+    let mut missing = Vec::new();
+    loop {
+        let requests = rounds.next(instance, feed).map_err(|error| failed(error.to_string()))?;
+        if requests.is_empty() {
+            break;
+        }
+        let known = rounds.answers().len();
+        for (position, request) in requests.iter().enumerate() {
+            match records.iter().find(|record| is_answer(record, &request.url)) {
+                Some(record) => rounds
+                    .answer(position, record.data.clone().into_bytes())
+                    .map_err(|error| failed(error.to_string()))?,
+                None => missing.push(request.url.clone()),
+            }
+        }
+        if rounds.answers().len() == known {
+            break;
+        }
+    }
+    if rounds.answers().is_empty() && !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Err(Closed::NoAnswers(format!("no answer to the instrument requests ({missing})")));
+    }
+    Ok(rounds.answers().to_vec())
+}

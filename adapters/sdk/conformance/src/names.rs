@@ -1,0 +1,60 @@
+//! The contract's cases as configuration writes them.
+
+use marketprism_adapter_host::contract::{DataType, Instrument, MarketType, Payload};
+
+/// The eight data types.
+pub(crate) const DATA_TYPES: [DataType; 8] = [
+    DataType::Trade,
+    DataType::Orderbook,
+    DataType::FundingRate,
+    DataType::OpenInterest,
+    DataType::Liquidation,
+    DataType::LsrTopPosition,
+    DataType::LsrAllAccount,
+    DataType::VolatilityIndex,
+];
+
+/// The four market types.
+pub(crate) const MARKET_TYPES: [MarketType; 4] =
+    [MarketType::Spot, MarketType::Perpetual, MarketType::Futures, MarketType::Options];
+
+pub(crate) fn data_type(kind: DataType) -> &'static str {
+    marketprism_adapter_sdk::data_type_name(crate::convert::data_type(kind))
+}
+
+pub(crate) fn market_type(kind: MarketType) -> &'static str {
+    marketprism_adapter_sdk::market_type_name(crate::convert::market_type(kind))
+}
+
+/// A case of the contract in a word: the bindings print some of them with their type.
+pub(crate) fn word(case: &impl std::fmt::Debug) -> String {
+    let text = format!("{case:?}");
+    text.rsplit("::").next().unwrap_or_default().to_owned()
+}
+
+/// The instrument at a position, as causes name it.
+pub(crate) fn instrument(instruments: &[Instrument], index: u32) -> String {
+    match instruments.get(index as usize) {
+        Some(one) => format!("{} {}", market_type(one.market_type), one.symbol),
+        None => format!("instrument {index}"),
+    }
+}
+
+/// True for the pseudo-instrument of a volatility index, whose symbol is a coin: nothing is traded there.
+pub(crate) fn is_index(instrument: &Instrument) -> bool {
+    !instrument.symbol.contains('-')
+}
+
+/// The data type and the instrument of an event.
+pub(crate) fn subject_of(payload: &Payload) -> (DataType, u32) {
+    match payload {
+        Payload::Trade(event) => (DataType::Trade, event.instrument),
+        Payload::Book(event) => (DataType::Orderbook, event.instrument),
+        Payload::FundingRate(event) => (DataType::FundingRate, event.instrument),
+        Payload::OpenInterest(event) => (DataType::OpenInterest, event.instrument),
+        Payload::Liquidation(event) => (DataType::Liquidation, event.instrument),
+        Payload::LsrTopPosition(event) => (DataType::LsrTopPosition, event.instrument),
+        Payload::LsrAllAccount(event) => (DataType::LsrAllAccount, event.instrument),
+        Payload::VolatilityIndex(event) => (DataType::VolatilityIndex, event.instrument),
+    }
+}

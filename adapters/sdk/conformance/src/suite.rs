@@ -1,0 +1,88 @@
+//! The whole suite.
+
+use anyhow::{Context, bail};
+use marketprism_adapter_host::contract::Venue;
+use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
+
+use crate::case::Cases;
+use crate::checks;
+use crate::options::Options;
+use crate::report::{ExchangeReport, Outcome, Report, VERSION};
+use crate::subject::Subject;
+
+/// Runs every check on a component.
+///
+/// # Errors
+/// When the suite cannot run: a file that cannot be read, an exchange that the adapter does not describe. What is wrong with the adapter
+/// stands in the report.
+pub fn test(options: &Options) -> anyhow::Result<Report> {
+    let engine = Engine::new(None)?;
+    let limits = Limits::default();
+    let mut report = Report {
+        version: VERSION,
+        adapter: options.adapter.display().to_string(),
+        digest: String::new(),
+        contract: "unknown".to_owned(),
+        golden: options.golden.as_ref().map(|folder| folder.display().to_string()),
+        passed: false,
+        checks: Vec::new(),
+        exchanges: Vec::new(),
+    };
+    let adapter = match Adapter::load(&engine, &options.adapter, &limits) {
+        Ok(adapter) => adapter,
+        Err(error @ LoadError::Read { .. }) => return Err(error.into()),
+        Err(error) => {
+            report.checks.push(checks::refused(&error));
+            return Ok(report);
+        }
+    };
+    let again = Adapter::load(&engine, &options.adapter, &limits).context("the component, loaded again")?;
+    report.adapter = adapter.id().to_owned();
+    report.digest = adapter.digest().to_owned();
+    report.contract = adapter.contract().to_owned();
+    report.checks = vec![checks::contract(&adapter), checks::describe(&adapter, &again)];
+    for venue in chosen(&adapter, &options.exchanges)? {
+        report.exchanges.push(exchange(&adapter, &limits, venue, options)?);
+    }
+    let passed = report.all().all(|(_, check)| check.outcome != Outcome::Failed);
+    report.passed = passed;
+    Ok(report)
+}
+
+fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<&'a Venue>> {
+    let venues = &adapter.description().venues;
+    if let Some(unknown) = exchanges.iter().find(|id| adapter.venue(id).is_none()) {
+        let served: Vec<&str> = venues.iter().map(|venue| venue.exchange.as_str()).collect();
+        bail!("exchange {unknown:?} is not served by {} (allowed: {})", adapter.id(), served.join(", "));
+    }
+    let wanted = |venue: &&Venue| exchanges.is_empty() || exchanges.contains(&venue.exchange);
+    Ok(venues.iter().filter(wanted).collect())
+}
+
+/// Each exchange has counters of its own.
+fn exchange(
+    adapter: &Adapter,
+    limits: &Limits,
+    venue: &Venue,
+    options: &Options,
+) -> anyhow::Result<ExchangeReport> {
+    let subject = Subject::new(adapter.clone(), limits.clone());
+    let cases = Cases::read(&subject, venue, options)?;
+    let market = cases.market().map(std::rc::Rc::as_ref);
+    let checks = vec![
+        checks::refusals(&subject, venue, market),
+        checks::instruments(&cases),
+        checks::plan(&cases),
+        checks::split(market),
+        checks::golden(&cases),
+        checks::frames(&cases),
+        checks::batching(&cases),
+        checks::determinism(&cases),
+        checks::decimals(&cases),
+        checks::scales(&cases),
+        checks::sequence(&cases),
+        checks::malformed(&cases, options),
+        checks::simulator(&subject, venue, options),
+    ];
+    Ok(ExchangeReport { exchange: venue.exchange.clone(), cost: checks::cost(&subject, &cases), checks })
+}

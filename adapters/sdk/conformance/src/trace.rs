@@ -1,0 +1,173 @@
+//! Book events of frames through the order-book engine, as an edge runs it.
+
+use std::collections::BTreeMap;
+
+use marketprism_adapter_host::contract::{
+    self, BookChange, Capability, ChecksumRule, DataType, Normalized, Payload, Remark,
+};
+use marketprism_adapter_sdk::testkit::OwnedFrame;
+use marketprism_book::{
+    Action, Book, BookSettings, BookUpdate, Change, Checksum, Gap, SequenceRule, SnapshotSource, State,
+};
+
+use crate::market::Market;
+use crate::session::Session;
+
+/// What one book event did.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) frame: usize,
+    pub(crate) instrument: u32,
+    pub(crate) change: BookChange,
+    pub(crate) first_id: i64,
+    pub(crate) last_id: i64,
+    pub(crate) previous_id: Option<i64>,
+    pub(crate) has_checksum: bool,
+    /// The book was LIVE before it, and the id that it stood at.
+    pub(crate) live_before: bool,
+    pub(crate) applied: bool,
+    pub(crate) live: bool,
+    pub(crate) gap: Option<Gap>,
+    /// A new starting state was asked for.
+    pub(crate) asked: bool,
+    /// The levels could not be applied.
+    pub(crate) rejected: Option<String>,
+}
+
+/// The levels of a LIVE book, best first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Levels {
+    pub(crate) last_id: i64,
+    pub(crate) bids: Vec<(i64, i64)>,
+    pub(crate) asks: Vec<(i64, i64)>,
+}
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) steps: Vec<Step>,
+    /// The books that are LIVE at the end.
+    pub(crate) books: BTreeMap<u32, Levels>,
+}
+
+/// What is declared for books.
+pub(crate) fn books<'m>(market: &'m Market<'_>) -> Option<&'m Capability> {
+    market.venue.capabilities.iter().find(|one| one.data_type == DataType::Orderbook)
+}
+
+impl Trace {
+    /// Gives the frames to a new instance, and its book events to new books.
+    pub(crate) fn run(
+        market: &Market<'_>,
+        declared: &Capability,
+        frames: &[OwnedFrame],
+    ) -> Result<Self, String> {
+        let mut session = Session::open(market)?;
+        let normalized = session
+            .normalize(frames, 1)
+            .map_err(|faulted| format!("frame {}: {}", faulted.frame, faulted.text))?;
+        let mut books: BTreeMap<u32, Book> = BTreeMap::new();
+        let mut steps = Vec::new();
+        let mut events = normalized.events.iter().peekable();
+        let mut notes = normalized.notes.iter().peekable();
+        for (index, frame) in frames.iter().enumerate() {
+            while let Some(event) = events.next_if(|event| event.frame as usize == index) {
+                let Payload::Book(event) = &event.payload else { continue };
+                let book = books
+                    .entry(event.instrument)
+                    .or_insert_with(|| Book::new(settings(market, declared, event.instrument)));
+                let Some(update) = update(event, &normalized, frame.at) else { continue };
+                steps.push(step(index, event, book, &update));
+            }
+            while let Some(note) = notes.next_if(|note| note.frame as usize == index) {
+                if let Remark::RestartBook(instrument) = note.remark
+                    && let Some(book) = books.get_mut(&instrument)
+                {
+                    book.restart();
+                }
+            }
+        }
+        let levels = |(instrument, book): (&u32, &Book)| Some((*instrument, levels(book)?));
+        Ok(Trace { steps, books: books.iter().filter_map(levels).collect() })
+    }
+
+    /// The steps of one book, in order.
+    pub(crate) fn of(&self, instrument: u32) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.instrument == instrument)
+    }
+}
+
+fn step(frame: usize, event: &contract::Book, book: &mut Book, update: &BookUpdate<'_>) -> Step {
+    let live_before = book.state() == State::Live;
+    let outcome = book.apply(update);
+    Step {
+        frame,
+        instrument: event.instrument,
+        change: event.change,
+        first_id: event.first_id,
+        last_id: event.last_id,
+        previous_id: event.previous_id,
+        has_checksum: event.checksum.is_some(),
+        live_before,
+        applied: outcome.applied > 0,
+        live: book.state() == State::Live,
+        gap: outcome.gap,
+        asked: matches!(outcome.action, Some(Action::Resync { .. })),
+        rejected: outcome.rejected.map(|error| error.to_string()),
+    }
+}
+
+fn levels(book: &Book) -> Option<Levels> {
+    let view = book.view()?;
+    Some(Levels { last_id: view.last_update_id(), bids: view.bids().collect(), asks: view.asks().collect() })
+}
+
+fn settings(market: &Market<'_>, declared: &Capability, instrument: u32) -> BookSettings {
+    let rule = match declared.sequence {
+        contract::SequenceRule::Unnumbered => SequenceRule::Unnumbered,
+        contract::SequenceRule::Contiguous => SequenceRule::Contiguous,
+        contract::SequenceRule::Chained => SequenceRule::Chained,
+    };
+    let source = match declared.snapshot {
+        contract::SnapshotSource::InBand => SnapshotSource::InBand,
+        contract::SnapshotSource::Request | contract::SnapshotSource::NotApplicable => {
+            SnapshotSource::Request
+        }
+    };
+    let resync = market.plan.resyncs.iter().find(|resync| resync.instrument == instrument);
+    let checksum = match (declared.checksum, market.instruments.get(instrument as usize)) {
+        (ChecksumRule::Crc32Digits10, Some(one)) => {
+            Checksum::Crc32Digits10 { price_scale: one.price_scale, quantity_scale: one.quantity_scale }
+        }
+        _ => Checksum::Unchecked,
+    };
+    BookSettings {
+        depth_limit: resync
+            .and_then(|resync| resync.depth_limit)
+            .and_then(|limit| usize::try_from(limit).ok()),
+        checksum,
+        ..BookSettings::new(rule, source, market.feed.depth as usize)
+    }
+}
+
+/// The host has checked that the levels are there.
+fn update<'a>(event: &contract::Book, normalized: &'a Normalized, at_ns: i64) -> Option<BookUpdate<'a>> {
+    let (bids, asks) = (2 * event.bids as usize, 2 * event.asks as usize);
+    let (bids, rest) = normalized.levels.get(event.levels_at as usize..)?.split_at_checked(bids)?;
+    Some(BookUpdate {
+        change: match event.change {
+            BookChange::Snapshot => Change::Snapshot,
+            BookChange::Delta => Change::Delta,
+        },
+        time_us: event.time_us,
+        received_at_ns: at_ns,
+        first_id: event.first_id,
+        last_id: event.last_id,
+        previous_id: event.previous_id,
+        checksum: event.checksum,
+        price_scale: event.price_scale,
+        quantity_scale: event.quantity_scale,
+        bids,
+        asks: rest.get(..asks)?,
+    })
+}

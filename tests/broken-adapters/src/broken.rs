@@ -1,0 +1,113 @@
+//! The sound adapter, and what a fault makes of its output.
+
+use crate::fault::Fault;
+use crate::sound::Sound;
+use marketprism_adapter_sdk::{
+    Adapter, Answer, Decimal, Description, Event, Feed, Frames, Ignored, Instrument, Normalized, Note,
+    Payload, Plan, Refusal, Remark, Request, Side, Simple, Trade, TradeId,
+};
+use std::collections::{HashMap, HashSet};
+
+/// The adapter of every exchange id.
+#[derive(Debug)]
+pub struct Broken {
+    fault: Fault,
+    sound: Simple<Sound>,
+    /// Last book update that was seen, per instrument.
+    last_ids: HashMap<u32, i64>,
+    /// Trades that were given.
+    given: HashSet<(u32, u64)>,
+}
+
+impl Adapter for Broken {
+    fn describe() -> Description {
+        Simple::<Sound>::describe()
+    }
+
+    fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal> {
+        Simple::<Sound>::instrument_requests(feed, answers)
+    }
+
+    fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal> {
+        Simple::<Sound>::instruments(feed, answers)
+    }
+
+    fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Broken, Refusal> {
+        let fault = Fault::of(&feed.exchange);
+        let sound = Simple::<Sound>::load(feed, instruments)?;
+        Ok(Broken { fault, sound, last_ids: HashMap::new(), given: HashSet::new() })
+    }
+
+    fn plan(&self) -> Result<Plan, Refusal> {
+        self.sound.plan()
+    }
+
+    fn normalize(&mut self, frames: &Frames) -> Normalized {
+        if self.fault == Fault::BadUtf8Trap {
+            trap_on_bad_text(&frames.data);
+        }
+        let mut normalized = self.sound.normalize(frames);
+        match self.fault {
+            Fault::None | Fault::BadUtf8Trap => {}
+            Fault::WrongSide => each_trade(&mut normalized, |trade| {
+                trade.side = if trade.side == Side::Buy { Side::Sell } else { Side::Buy };
+            }),
+            Fault::LostScale => each_trade(&mut normalized, |trade| trade.price.scale = 0),
+            Fault::RoundedDecimal => each_trade(&mut normalized, |trade| round(&mut trade.quantity)),
+            Fault::MissedGap => self.hide_gaps(&mut normalized),
+            Fault::Nondeterminism => self.forget_repeated(&mut normalized),
+            Fault::Batching => {
+                let mut first = None;
+                each_trade(&mut normalized, |trade| trade.time_us = *first.get_or_insert(trade.time_us));
+            }
+        }
+        normalized
+    }
+}
+
+#[allow(clippy::expect_used, reason = "this is the fault")]
+fn trap_on_bad_text(bytes: &[u8]) {
+    std::str::from_utf8(bytes).expect("text");
+}
+
+fn each_trade(normalized: &mut Normalized, mut spoil: impl FnMut(&mut Trade)) {
+    for event in &mut normalized.events {
+        if let Payload::Trade(trade) = &mut event.payload {
+            spoil(trade);
+        }
+    }
+}
+
+fn round(number: &mut Decimal) {
+    while number.scale > 2 {
+        number.mantissa = (number.mantissa + 5) / 10;
+        number.scale -= 1;
+    }
+}
+
+impl Broken {
+    fn hide_gaps(&mut self, normalized: &mut Normalized) {
+        for event in &mut normalized.events {
+            if let Payload::Book(book) = &mut event.payload {
+                let before = self.last_ids.insert(book.instrument, book.last_id);
+                book.previous_id = book.previous_id.and(before);
+            }
+        }
+    }
+
+    fn forget_repeated(&mut self, normalized: &mut Normalized) {
+        let Normalized { events, notes, .. } = normalized;
+        let given = &mut self.given;
+        events.retain(|Event { frame, payload }| {
+            let Payload::Trade(Trade { instrument, id: TradeId::Number(id), .. }) = payload else {
+                return true;
+            };
+            let is_new = given.insert((*instrument, *id));
+            if !is_new {
+                notes.push(Note { frame: *frame, remark: Remark::Ignored(Ignored::Repeated) });
+            }
+            is_new
+        });
+        notes.sort_by_key(|note| note.frame);
+    }
+}

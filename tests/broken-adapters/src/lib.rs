@@ -1,0 +1,11 @@
+//! One component that serves several exchange ids of one invented venue. `sound` is right; every other id has one [`Fault`], which the
+//! conformance suite has to find and name.
+
+mod broken;
+mod fault;
+mod sound;
+
+pub use broken::Broken;
+pub use fault::Fault;
+
+marketprism_adapter_sdk::export_adapter!(Broken);

@@ -1,0 +1,109 @@
+//! The conformance suite passes a sound adapter, and names what is wrong with each broken one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use marketprism_adapter_conformance::{Options, Outcome, Report, test};
+use marketprism_broken_adapters::Fault;
+use tempfile::TempDir;
+
+/// A file of the build.
+fn built(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(path);
+    assert!(path.exists(), "{} is missing: run `make test`", path.display());
+    path
+}
+
+/// The golden frames of the sound id under the name of this one: the same frames must give the same output.
+fn golden(fault: Fault) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["frames", "expected"] {
+        std::fs::create_dir(folder.path().join(part)).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(part);
+        for entry in std::fs::read_dir(source).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().replace("sound", fault.exchange());
+            std::fs::copy(&path, folder.path().join(part).join(name)).unwrap();
+        }
+    }
+    folder
+}
+
+fn tested(fault: Fault) -> Report {
+    let folder = golden(fault);
+    let mut options = Options::new(built("adapters/broken-adapters.wasm"));
+    options.golden = Some(folder.path().to_owned());
+    options.exchanges = vec![fault.exchange().to_owned()];
+    test(&options).unwrap()
+}
+
+/// The check that has to find a fault, and what its cause has to say.
+fn due(fault: Fault) -> (&'static str, &'static [&'static str]) {
+    match fault {
+        Fault::None => ("", &[]),
+        Fault::WrongSide => ("golden", &["trades.jsonl line 1", "event.side is \"sell\", expected \"buy\""]),
+        Fault::LostScale => ("decimals", &["trades.jsonl frame 0", "trade.price is 875432,"]),
+        Fault::RoundedDecimal => ("decimals", &["trades.jsonl frame 0", "trade.quantity is 0.01,"]),
+        Fault::MissedGap => ("sequence", &["books.jsonl frame", "dropped", "no gap is noticed"]),
+        Fault::BadUtf8Trap => ("malformed", &["seed 1, mutation", "adapter fault trap"]),
+        Fault::Nondeterminism => ("determinism", &["trades.jsonl, given once more: frame 0"]),
+        Fault::Batching => ("batching", &["trades.jsonl, in batches of 7: frame 1: event.time_us"]),
+    }
+}
+
+// Goal: the sound adapter passes every check that can be made. Method: the suite on the control.
+#[test]
+fn the_control_passes() {
+    let report = tested(Fault::None);
+    assert!(report.passed, "{}", report.text());
+    let skipped: Vec<&str> = report
+        .all()
+        .filter(|(_, check)| check.outcome == Outcome::Skipped)
+        .map(|(_, check)| check.id)
+        .collect();
+    assert_eq!(skipped, ["scales", "simulator"], "{}", report.text());
+}
+
+// Goal: each fault is found by the check whose promise it breaks, and the cause names it. Method: the suite on each broken id.
+#[test]
+fn each_fault_is_found_and_named() {
+    for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::None) {
+        let report = tested(fault);
+        let (id, texts) = due(fault);
+        assert!(!report.passed, "{fault:?} passes");
+        let (_, check) = report.all().find(|(_, check)| check.id == id).unwrap();
+        let named = |cause: &&String| texts.iter().all(|text| cause.contains(text));
+        assert_eq!(check.outcome, Outcome::Failed, "{fault:?}: {id}\n{}", report.text());
+        assert!(
+            check.causes.iter().any(|cause| named(&cause)),
+            "{fault:?}: {texts:?} in {:#?}",
+            check.causes
+        );
+    }
+}
+
+// Goal: the command tells by its exit status whether an adapter passes, and by its JSON what failed. Method: the edge's binary on the
+// control, on a broken id, and on a file that is not there.
+#[test]
+fn the_command_tells_by_its_exit_status() {
+    let run = |fault: Fault, file: &Path| {
+        let folder = golden(fault);
+        let output = Command::new(built("release/marketprism-edge"))
+            .args(["adapter", "test", "--json", "--mutations", "64", "--exchange", fault.exchange()])
+            .arg("--frames")
+            .arg(folder.path())
+            .arg(file)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let component = built("adapters/broken-adapters.wasm");
+    let (status, text) = run(Fault::None, &component);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("\"version\": 1") && text.contains("\"passed\": true"), "{text}");
+    let (status, text) = run(Fault::WrongSide, &component);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("\"outcome\": \"failed\"") && text.contains("event.side is"), "{text}");
+    assert_eq!(run(Fault::None, Path::new("no-such.wasm")).0, Some(2));
+}
