@@ -122,6 +122,9 @@ fn number(cursor: &mut Cursor<'_>, scale: Scale) -> Scan<Decimal> {
     }
 }
 
+/// Longest id that is no number, in bytes. The venue documents none.
+const ID_MAX: usize = 64;
+
 /// Ids are numbers in quotes; one that is not keeps its text.
 #[inline(always)]
 fn trade_id(cursor: &mut Cursor<'_>) -> Scan<TradeId> {
@@ -144,8 +147,8 @@ fn any_trade_id(cursor: &mut Cursor<'_>) -> Scan<TradeId> {
     }
     let start = *cursor;
     let text = cursor.text("`tradeId`")?;
-    if text.is_empty() {
-        return start.fault("`tradeId`");
+    if text.is_empty() || text.len() > ID_MAX {
+        return start.fault("`tradeId` of 1 to 64 bytes");
     }
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
     match text.parse() {
