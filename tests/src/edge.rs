@@ -43,13 +43,22 @@ impl Feed {
     pub fn simulated(exchange: &str, address: &str, symbols: &[&str]) -> Self {
         Self {
             exchange: exchange.to_owned(),
-            adapter: parts::adapter("binance"),
+            adapter: parts::adapter_of(exchange),
             symbols: symbols.iter().map(|&symbol| symbol.to_owned()).collect(),
             data_types: vec!["trade".to_owned(), "orderbook".to_owned()],
             ws: format!("ws://{address}/{exchange}"),
             rest: format!("http://{address}/{exchange}"),
             extra: String::new(),
         }
+    }
+
+    /// All that the simulated venue on `address` lists, options too, of some data types.
+    #[must_use]
+    pub fn whole(exchange: &str, address: &str, data_types: &[&str], market_types: &[&str]) -> Self {
+        let mut feed = Self::simulated(exchange, address, &[]);
+        feed.data_types = data_types.iter().map(|&name| name.to_owned()).collect();
+        feed.extra = format!("market_types = {market_types:?}");
+        feed
     }
 
     /// The feed's table in the edge's configuration.
@@ -103,6 +112,16 @@ impl Edge {
         self.process = Some(Process::start("edge", &mut command, &self.folder));
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
+    }
+
+    /// Runs `check` with its configuration: exit code and everything it said.
+    pub async fn check(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(parts::binary("marketprism-edge"));
+        command.arg("check").arg("--config").arg(self.folder.join("edge.toml"));
+        command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
+        let output = tokio::process::Command::from(command).output().await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// An answer of its HTTP interface.

@@ -12,6 +12,7 @@ pub mod broker;
 pub mod central;
 pub mod clickhouse;
 pub mod edge;
+pub mod number;
 pub mod parts;
 pub mod process;
 pub mod stack;

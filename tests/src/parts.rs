@@ -21,6 +21,12 @@ pub fn adapter(name: &str) -> PathBuf {
     needed(root().join("target/adapters").join(format!("{name}.wasm")), "make build")
 }
 
+/// The component that serves an exchange: its name is the exchange's up to the market.
+#[must_use]
+pub fn adapter_of(exchange: &str) -> PathBuf {
+    adapter(exchange.split('_').next().unwrap_or(exchange))
+}
+
 /// The real nats-server.
 #[must_use]
 pub fn nats_server() -> PathBuf {

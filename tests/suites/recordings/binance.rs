@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::book::Sides;
-use crate::number::{key, plain};
 use crate::{Expected, Line, lines};
+use marketprism_tests::number::{key, plain};
 
 #[derive(Default)]
 struct LocalBook {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::DEPTH;
-use crate::number::{key, plain};
+use marketprism_tests::number::{key, plain};
 
 /// Price and quantity of shown levels.
 pub type Levels = Vec<[String; 2]>;

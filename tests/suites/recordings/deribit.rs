@@ -7,8 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::book::Sides;
-use crate::number::{key, plain};
 use crate::{Expected, Line, lines};
+use marketprism_tests::number::{key, plain};
 
 type Object = BTreeMap<String, Box<RawValue>>;
 

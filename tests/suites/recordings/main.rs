@@ -14,7 +14,6 @@
 mod binance;
 mod book;
 mod deribit;
-mod number;
 mod okx;
 
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::book::Sides;
-use crate::number::{divided, key, plain};
 use crate::{Expected, Line, lines};
+use marketprism_tests::number::{derived_places, divided, key, plain};
 
 /// Which instruments to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +39,7 @@ impl Judge {
                 ("SPOT", Market::Spot) => (format!("{}-{}", text("baseCcy"), text("quoteCcy")), Unit::Base),
                 ("SWAP" | "FUTURES", Market::Derivatives) => {
                     assert_eq!((text("ctType"), text("ctMult")), ("inverse", "1"));
-                    let places = text("tickSz").split_once('.').map_or(0, |(_, fraction)| fraction.len());
-                    // Documented by the adapter: 13 places less those of the tick, at most 12.
-                    let scale = u32::try_from((13 - places).min(12)).unwrap();
+                    let scale = derived_places(text("tickSz"));
                     let symbol = match text("instType") {
                         "SWAP" => text("uly").to_owned(),
                         _ => text("instId").to_owned(),

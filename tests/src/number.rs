@@ -1,8 +1,9 @@
-//! Exact numbers of the calculation: integers of 18 decimal places.
+//! Exact numbers for calculations that judge: integers of 18 decimal places.
 
 const PLACES: usize = 18;
 
 /// A decimal text as an integer of 18 places: an exact key that sorts.
+#[must_use]
 pub fn key(text: &str) -> i128 {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -14,6 +15,7 @@ pub fn key(text: &str) -> i128 {
 }
 
 /// The shortest plain text of a key.
+#[must_use]
 pub fn plain(key: i128) -> String {
     let (sign, digits) = (if key < 0 { "-" } else { "" }, format!("{:019}", key.unsigned_abs()));
     let (whole, fraction) = digits.split_at(digits.len() - PLACES);
@@ -21,11 +23,19 @@ pub fn plain(key: i128) -> String {
     if fraction.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
 }
 
-/// `value / price`, both keys, rounded to the nearest of `scale` places.
+/// `value / price` of positive keys, rounded to the nearest of `scale` places, a tie to the even one.
+#[must_use]
 pub fn divided(value: i128, price: i128, scale: u32) -> i128 {
     let step = 10_i128.pow(18 - scale);
     let exact = value * 10_i128.pow(scale);
     let (whole, rest) = (exact / price, exact % price);
-    assert_ne!(2 * rest, price, "a tie, which this calculation does not decide");
-    (whole + i128::from(2 * rest > price)) * step
+    let up = 2 * rest > price || (2 * rest == price && whole % 2 == 1);
+    (whole + i128::from(up)) * step
+}
+
+/// Places of a base quantity that is a value divided by a price, by the places of the price's tick: the adapters' documented rule.
+#[must_use]
+pub fn derived_places(tick: &str) -> u32 {
+    let places = tick.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
+    u32::try_from(13_usize.saturating_sub(places).clamp(4, 12)).unwrap()
 }

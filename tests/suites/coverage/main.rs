@@ -1,0 +1,172 @@
+//! Promise: whatever a venue offers of the eight data types is in hot ClickHouse as the venue sent it, and `/coverage` tells so at both ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod judge;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use judge::Judge;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::stack::Stack;
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::Value;
+
+/// What each exchange offers: data types and market types.
+const OFFERED: [(&str, &[&str], &[&str]); 5] = [
+    ("binance_spot", &["trade", "orderbook"], &["spot"]),
+    (
+        "binance_derivatives",
+        &[
+            "trade",
+            "orderbook",
+            "funding_rate",
+            "open_interest",
+            "liquidation",
+            "lsr_top_position",
+            "lsr_all_account",
+        ],
+        &["perpetual", "futures"],
+    ),
+    ("okx_spot", &["trade", "orderbook"], &["spot"]),
+    (
+        "okx_derivatives",
+        &[
+            "trade",
+            "orderbook",
+            "funding_rate",
+            "open_interest",
+            "liquidation",
+            "lsr_top_position",
+            "lsr_all_account",
+        ],
+        &["perpetual", "futures", "options"],
+    ),
+    (
+        "deribit_derivatives",
+        &["trade", "orderbook", "funding_rate", "open_interest", "liquidation", "volatility_index"],
+        &["perpetual", "futures", "options"],
+    ),
+];
+
+/// Tables by data type.
+const TABLES: [(&str, &str); 8] = [
+    ("trade", "trades"),
+    ("orderbook", "orderbooks"),
+    ("funding_rate", "funding_rates"),
+    ("open_interest", "open_interests"),
+    ("liquidation", "liquidations"),
+    ("lsr_top_position", "lsr_top_positions"),
+    ("lsr_all_account", "lsr_all_accounts"),
+    ("volatility_index", "volatility_indices"),
+];
+
+fn table(data_type: &str) -> &'static str {
+    TABLES.iter().find(|(name, _)| *name == data_type).unwrap().1
+}
+
+async fn rows_of(stack: &Stack, exchange: &str, data_type: &str) -> Result<u64, String> {
+    let query =
+        format!("SELECT count() FROM marketprism_hot.{} WHERE exchange = '{exchange}'", table(data_type));
+    stack.clickhouse.number(&query).await
+}
+
+/// The cells of a `/coverage` page with their statuses.
+fn cells(page: &str) -> BTreeMap<(String, String), String> {
+    let page: Value = serde_json::from_str(page).unwrap();
+    let rows = page["coverage"].as_array().unwrap().iter();
+    rows.map(|row| {
+        let [exchange, data_type, status] =
+            ["exchange", "data_type", "status"].map(|name| row[name].as_str().unwrap().to_owned());
+        ((exchange, data_type), status)
+    })
+    .collect()
+}
+
+async fn start() -> (Stack, Sim, Edge) {
+    let stack = Stack::start().await;
+    let config = SimConfig {
+        exchanges: OFFERED.iter().map(|(exchange, _, _)| (*exchange).to_owned()).collect(),
+        rate: 400,
+        trade_percent: 30,
+        event_ms: Some(500),
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(config).await.unwrap();
+    let address = sim.simulation().addr().to_string();
+    let feeds: Vec<Feed> = OFFERED
+        .iter()
+        .map(|(exchange, data_types, market_types)| Feed::whole(exchange, &address, data_types, market_types))
+        .collect();
+    let edge = stack.edge(&feeds).await;
+    (stack, sim, edge)
+}
+
+/// Goal: every cell of the matrix arrives, and every value of it is what the venue sent. Method: all five exchanges are simulated and
+/// collected whole; when each cell has rows, the simulator pauses, and every event that it numbered is looked for among the rows, exact to
+/// the last digit; every stored book is compared with the venue's own at that update. Rows that nobody sent are found by count.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cell_is_stored_as_the_venue_sent_it() {
+    let (stack, sim, edge) = start().await;
+    for (exchange, data_types, _) in OFFERED {
+        for data_type in data_types {
+            until(&format!("rows of {data_type} from {exchange}"), Duration::from_secs(120), || async {
+                match rows_of(&stack, exchange, data_type).await? {
+                    0 => Err("none".to_owned()),
+                    _ => Ok(()),
+                }
+            })
+            .await;
+        }
+    }
+    let both = [edge.get("/coverage").await.unwrap(), stack.central.get("/coverage").await.unwrap()];
+    for page in both {
+        let cells = cells(&page);
+        for (exchange, data_types, _) in OFFERED {
+            for data_type in data_types {
+                let key = (exchange.to_owned(), (*data_type).to_owned());
+                assert_eq!(cells.get(&key).map(String::as_str), Some("ok"), "{key:?}: {page}");
+            }
+        }
+    }
+    sim.pause();
+    for (exchange, data_types, _) in OFFERED {
+        let judge = Judge::new(&sim, exchange);
+        for data_type in data_types {
+            match *data_type {
+                "trade" => judge.trades(&stack).await,
+                "orderbook" => judge.books(&stack).await,
+                other => judge.events(&stack, other, table(other)).await,
+            }
+        }
+    }
+    for (_, table) in TABLES {
+        let query = format!("SELECT count() - uniqExact(event_id) FROM marketprism_hot.{table}");
+        assert_eq!(stack.clickhouse.number(&query).await.unwrap(), 0, "{table} shows an event twice");
+    }
+    let dead = stack.clickhouse.number("SELECT count() FROM marketprism_hot.dead_letters").await.unwrap();
+    assert_eq!(dead, 0);
+    let malformed = edge.metric("marketprism_collector_errors_total", "malformed").await;
+    assert_eq!(malformed, 0, "{}", edge.get("/metrics").await.unwrap());
+}
+
+/// Goal: what a venue does not offer is refused before anything runs, with the exchange, the type and what is offered. Method: `check` with
+/// each cell that is not in the matrix.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_that_a_venue_does_not_offer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (exchange, offered, _) in OFFERED {
+        for (data_type, _) in TABLES.iter().filter(|(name, _)| !offered.contains(name)) {
+            let feed = Feed::whole(exchange, "127.0.0.1:1", &[data_type], &[]);
+            let edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:1\"]", &[feed]);
+            let (status, output) = edge.check().await;
+            assert_ne!(status, Some(0), "{exchange} {data_type}");
+            assert!(
+                output.contains(exchange) && output.contains(data_type) && output.contains(offered[0]),
+                "{output}"
+            );
+        }
+    }
+}
