@@ -2,7 +2,6 @@
 
 use crate::exchange::Exchange;
 use crate::listing::{Listed, each_instrument};
-use crate::requests::lists_instruments;
 use marketprism_adapter_sdk::symbol::{self, Expiry, OptionKind};
 use marketprism_adapter_sdk::{
     Answer, Decimal, Feed, Instrument, MarketType, Refusal, decimal, log, refusal, select,
@@ -18,7 +17,7 @@ pub(crate) fn instruments(
 ) -> Result<Vec<Instrument>, Refusal> {
     let mut known: Vec<Instrument> = Vec::new();
     let mut left_out: Vec<String> = Vec::new();
-    for answer in answers.iter().filter(|answer| lists_instruments(exchange, feed, answer)) {
+    for answer in answers {
         each_instrument(&answer.body, |listed| {
             let Some(market_type) = market_type(exchange, &listed) else { return };
             match instrument(market_type, &listed) {
@@ -70,7 +69,8 @@ fn instrument(market_type: MarketType, listed: &Listed<'_>) -> Option<Instrument
         MarketType::Futures => symbol::dated(base, quote, expiry(listed)?),
         MarketType::Options => {
             let strike = decimal::parse(listed.strike.as_bytes()).ok()?;
-            symbol::option(base, quote, expiry(listed)?, strike, option_kind(listed)?)
+            // A symbol is one token of a subject: no point in it.
+            symbol::option(base, quote, expiry(listed)?, strike, option_kind(listed)?).replace('.', "d")
         }
     };
     let price_scale = decimal::places_of_step(listed.tick.as_bytes()).ok()??;

@@ -29,13 +29,16 @@ pub(crate) struct Listed<'a> {
     pub(crate) state: Cow<'a, str>,
 }
 
-/// Calls `each` for every instrument of the answer.
+/// Calls `each` for every instrument of the answer; one that lists something else has none.
 ///
 /// # Errors
 /// An answer that cannot be read, or one in which the venue refuses.
 pub(crate) fn each_instrument<'a>(body: &'a [u8], mut each: impl FnMut(Listed<'a>)) -> Result<(), Refusal> {
     let mut data = data(body)?;
     each_element(&mut data, |cursor| {
+        if cursor.peek() == b'[' {
+            return cursor.skip();
+        }
         each(listed(cursor)?);
         Ok(())
     })

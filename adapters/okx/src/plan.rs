@@ -4,8 +4,8 @@ use crate::channel;
 use crate::exchange::{Exchange, markets};
 use crate::requests;
 use marketprism_adapter_sdk::{
-    Connection, DataStream, DataType, Endpoints, Feed, Heartbeat, Instrument, MarketType, Plan, Poll,
-    Refusal, Resubscription, Resync, ResyncAction, TextHeartbeat, data_type_name, refusal,
+    Connection, DataStream, DataType, Endpoints, Feed, Heartbeat, Instrument, Plan, Poll, Refusal,
+    Resubscription, Resync, ResyncAction, TextHeartbeat, data_type_name, refusal,
 };
 
 /// The venue advises fewer than 30 deep books on one connection.
@@ -89,21 +89,16 @@ fn streams(exchange: Exchange, data_type: DataType, instruments: &[(u32, &Instru
 
 /// The venue's type of a contract. X-Perps are of the type FUTURES.
 fn kind(instrument: &Instrument) -> &'static str {
-    if is_swap(instrument) { "SWAP" } else { "FUTURES" }
+    if instrument.venue_symbol.ends_with("-SWAP") { "SWAP" } else { "FUTURES" }
 }
 
-fn is_swap(instrument: &Instrument) -> bool {
-    instrument.market_type == MarketType::Perpetual && instrument.venue_symbol.ends_with("-SWAP")
-}
-
-/// The ratios are documented of swaps only.
 fn polls<'a>(
     data_type: DataType,
     instruments: &'a [(u32, &Instrument)],
     rest: &'a str,
 ) -> impl Iterator<Item = Poll> + 'a {
-    let swaps = instruments.iter().filter(|(_, instrument)| is_swap(instrument));
-    swaps.filter_map(move |(index, instrument)| requests::poll(data_type, *index, instrument, rest))
+    let served = instruments.iter().filter(move |(_, one)| markets(data_type).contains(&one.market_type));
+    served.filter_map(move |(index, instrument)| requests::poll(data_type, *index, instrument, rest))
 }
 
 /// A book starts anew with the snapshot that follows a subscription.

@@ -47,11 +47,6 @@ pub(crate) fn instrument_requests(
     }
 }
 
-/// True for the answer of a list of instruments, not of underlyings.
-pub(crate) fn lists_instruments(exchange: Exchange, feed: &Feed, answer: &Answer) -> bool {
-    first_lists(exchange, feed).get(answer.request as usize) != Some(&List::Underlyings)
-}
-
 fn first_lists(exchange: Exchange, feed: &Feed) -> Vec<List> {
     if exchange == Exchange::Spot {
         return vec![List::Type("SPOT")];

@@ -143,6 +143,7 @@ fn symbols_come_from_the_lists_or_are_refused() {
     assert!(said[1].1.contains("not trading"), "a symbol that was asked for but rests is told: {said:?}");
     let all = feed("okx_derivatives", &[]);
     assert_eq!(symbols(&all, &[(1, body(1))]).len(), 6, "a list may be missing");
+    assert_eq!(symbols(&all, &[(1, body(1)), (2, body(2))]).len(), 6, "a list of something else has none");
     let (market_types, data_types) = (vec![MarketType::Options], vec![DataType::Trade]);
     let options = Feed { market_types, data_types, ..all.clone() };
     assert_eq!(listed(&options, &[(0, body(2))]).unwrap_err().field, "symbols", "no list of options");
@@ -303,11 +304,12 @@ fn data_types_go_to_the_instruments_that_have_them() {
     assert_eq!(carried(DataType::Liquidation), ["SWAP", "FUTURES"]);
     let polled: Vec<&str> = plan.polls.iter().map(|poll| poll.request.url.as_str()).collect();
     let base = "http://127.0.0.1:9000/okx_derivatives/api/v5/rubik/stat/contracts";
-    let top = format!(
-        "{base}/long-short-position-ratio-contract-top-trader?instId=BTC-USDT-SWAP&period=5m&limit=1"
-    );
-    let all = format!("{base}/long-short-account-ratio-contract?instId=BTC-USDT-SWAP&period=5m&limit=1");
-    assert_eq!(polled, [top, all]);
+    let top = |name: &str| {
+        format!("{base}/long-short-position-ratio-contract-top-trader?instId={name}&period=5m&limit=1")
+    };
+    let all =
+        |name: &str| format!("{base}/long-short-account-ratio-contract?instId={name}&period=5m&limit=1");
+    assert_eq!(polled, [top(x_perp), top(swap), all(x_perp), all(swap)]);
     assert!(plan.connections.iter().all(|one| one.url == "ws://127.0.0.1:9000/okx_derivatives/ws/v5/public"));
 }
 
