@@ -86,6 +86,9 @@ fn listed(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
     if left_out > 0 {
         log::info(&format!("{left_out} entries of the lists left out: combinations, spot and unknown kinds"));
     }
+    // Lists may overlap.
+    found.sort_by(|one: &Instrument, other| one.venue_symbol.cmp(&other.venue_symbol));
+    found.dedup_by(|one, other| one.venue_symbol == other.venue_symbol);
     Ok(found)
 }
 
@@ -111,7 +114,9 @@ fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
             let expiry = Expiry::from_day_month_year(day)?;
             let strike = listed.strike.or_else(|| strike_in_name(strike))?;
             let kind = option_kind(listed, side)?;
-            (MarketType::Options, symbol::option(&listed.base, quote, expiry, strike, kind))
+            let symbol = symbol::option(&listed.base, quote, expiry, strike, kind);
+            // A point separates the parts of a subject, so a strike keeps the venue's letter for it.
+            (MarketType::Options, symbol.replace('.', "d"))
         }
         _ => return None,
     };

@@ -103,13 +103,17 @@ fn symbols_come_from_the_lists_or_are_refused() {
     );
     let refusal = trades(&["BTC-USD", "BTC-USD-261225-100000-C", "ODD-USD"]).unwrap_err();
     assert_eq!(refusal.value, "BTC-USD-261225-100000-C, ODD-USD", "options were not asked for");
-    let mut options = feed(&["BTC-USD-270105-90000-P", "MATIC-USDC-240309-1.02-C"], &[DataType::Trade]);
+    let mut options = feed(&["BTC-USD-270105-90000-P", "MATIC-USDC-240309-1d02-C"], &[DataType::Trade]);
     options.market_types = vec![MarketType::Options];
     assert_eq!(instruments(&options).unwrap(), options.symbols);
     log::captured();
     assert_eq!(trades(&["OLD-USDC"]).unwrap(), ["OLD-USDC"]);
     let warned = |(_, line): &(log::Level, String)| line.contains("not trading");
     assert!(log::captured().iter().any(warned), "a symbol that was asked for but rests is told");
+    let twice: Vec<Answer> = answers().into_iter().chain(answers()).collect();
+    let whole = Deribit::instruments(&feed(&[], &[DataType::Trade]), twice).unwrap();
+    assert_eq!(whole.len(), 8, "lists that overlap");
+    assert!(log::captured().iter().all(|(level, _)| *level != log::Level::Warn), "and nothing was left out");
     // Indices: by their own name, by an instrument of the coin, or all.
     let all = |symbols: &[&str]| instruments(&feed(symbols, &[])).unwrap();
     assert_eq!(all(&["BTC-USDC"]), ["BTC-USDC", "BTC"]);
