@@ -56,8 +56,8 @@ pub(crate) const PAGES_PER_ROUND_MAX: u32 = 100;
 /// period where that is shorter.
 pub(crate) const PAGE_GRACE: Duration = Duration::from_millis(250);
 
-/// Longest time over which the first rounds of a feed's polls are spread.
-pub(crate) const POLL_SPREAD_MAX: Duration = Duration::from_secs(300);
+/// Every poll of a feed is asked for the first time within this time, as far as the budgets have room.
+pub(crate) const POLL_FIRST_MAX: Duration = Duration::from_secs(10);
 
 /// How late by chance a round may be at most; a twentieth of the period where that is shorter.
 pub(crate) const POLL_JITTER_MAX: Duration = Duration::from_secs(3);
