@@ -89,13 +89,15 @@ pub fn dated(base: &str, quote: &str, expiry: Expiry) -> String {
     format!("{base}-{quote}-{expiry}")
 }
 
-/// `BASE-QUOTE-YYMMDD-STRIKE-C|P`.
+/// `BASE-QUOTE-YYMMDD-STRIKE-C|P`. The point of a fractional strike is written `d`: a symbol is one token of a subject, whose tokens are
+/// separated by points.
 pub fn option(base: &str, quote: &str, expiry: Expiry, strike: Decimal, kind: OptionKind) -> String {
     let letter = match kind {
         OptionKind::Call => 'C',
         OptionKind::Put => 'P',
     };
-    format!("{base}-{quote}-{expiry}-{}-{letter}", crate::decimal::to_text(strike))
+    let strike = crate::decimal::to_text(strike).replace('.', "d");
+    format!("{base}-{quote}-{expiry}-{strike}-{letter}")
 }
 
 #[cfg(test)]
@@ -131,5 +133,7 @@ mod tests {
         assert_eq!(dated("BTC", "USDT", expiry), "BTC-USDT-251226");
         let strike = Decimal { mantissa: 1_000_000, scale: 1 };
         assert_eq!(option("BTC", "USD", expiry, strike, OptionKind::Call), "BTC-USD-251226-100000-C");
+        let strike = Decimal { mantissa: 102, scale: 2 };
+        assert_eq!(option("MATIC", "USDC", expiry, strike, OptionKind::Put), "MATIC-USDC-251226-1d02-P");
     }
 }
