@@ -77,7 +77,15 @@ impl Envelope {
     pub fn event(&mut self, payload: &Payload, received_at_ns: i64) -> Option<Record> {
         let mut digits = itoa::Buffer::new();
         let (instrument, time_us, body) = event_body(payload, &mut digits)?;
-        self.seal(instrument, time_us, received_at_ns, body)
+        let mut digits = itoa::Buffer::new();
+        let venue_id = match payload {
+            Payload::Liquidation(contract::Liquidation { id: Some(TradeId::Number(id)), .. }) => {
+                digits.format(*id)
+            }
+            Payload::Liquidation(contract::Liquidation { id: Some(TradeId::Text(id)), .. }) => id,
+            _ => "",
+        };
+        self.seal(instrument, time_us, received_at_ns, body, venue_id)
     }
 
     /// The record of a book as it stands.
@@ -100,13 +108,20 @@ impl Envelope {
         });
         let received_at_ns = view.received_at_ns();
         let time_us = view.time_us().unwrap_or(received_at_ns / 1_000);
-        let record = self.seal(instrument, time_us, received_at_ns, body);
+        let record = self.seal(instrument, time_us, received_at_ns, body, "");
         self.bids = bids;
         self.asks = asks;
         record
     }
 
-    fn seal(&mut self, instrument: u32, time_us: i64, received_at_ns: i64, body: Body<'_>) -> Option<Record> {
+    fn seal(
+        &mut self,
+        instrument: u32,
+        time_us: i64,
+        received_at_ns: i64,
+        body: Body<'_>,
+        venue_id: &str,
+    ) -> Option<Record> {
         let listed = self.instruments.get(usize::try_from(instrument).ok()?)?;
         let data_type = body.data_type();
         let kind = DataType::ALL.iter().position(|kind| *kind == data_type)?;
@@ -125,7 +140,7 @@ impl Envelope {
             },
             body,
         };
-        event.header.event_id = EventId::of(&event);
+        event.header.event_id = EventId::with_venue_id(&event, venue_id);
         self.scratch.clear();
         encode_json(&event, &mut self.scratch);
         // `reserve` would move what is left of a used-up buffer into a new one of just this event's size.

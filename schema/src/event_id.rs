@@ -20,6 +20,13 @@ impl EventId {
     /// The id of an event. The `event_id` in its header is not looked at.
     #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
+        Self::with_venue_id(event, "")
+    }
+
+    /// The id of an event that carries no id of its own although the venue gave one: two forced orders of one moment, price and quantity
+    /// are two events then. Empty where the venue gives none.
+    #[must_use]
+    pub fn with_venue_id(event: &Event<'_>, venue_id: &str) -> Self {
         let mut hash = Xxh3::new();
         let header = &event.header;
         for part in [
@@ -33,6 +40,7 @@ impl EventId {
         }
         let mut key = Vec::with_capacity(96);
         natural_key(event, &mut key);
+        key.extend_from_slice(venue_id.as_bytes());
         hash.update(&key);
         Self(hash.digest128())
     }

@@ -204,6 +204,10 @@ fn event_ids_tell_events_apart_and_edges_not() {
     let mut other_market = trade("42");
     other_market.header.market_type = MarketType::Perpetual;
     assert_ne!(EventId::of(&other_market), trade("42").header.event_id);
+    let forced = &every_type()[4];
+    let ids = ["", "1", "2"].map(|id| EventId::with_venue_id(forced, id));
+    assert_eq!(ids[0], EventId::of(forced));
+    assert!(ids[0] != ids[1] && ids[1] != ids[2], "the venue says that they are two");
     let mut renumbered = book(7);
     renumbered.header.timestamp_us += 1;
     assert_ne!(EventId::of(&renumbered), book(7).header.event_id, "a venue may count from the start again");
