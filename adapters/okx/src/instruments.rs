@@ -69,8 +69,7 @@ fn instrument(market_type: MarketType, listed: &Listed<'_>) -> Option<Instrument
         MarketType::Futures => symbol::dated(base, quote, expiry(listed)?),
         MarketType::Options => {
             let strike = decimal::parse(listed.strike.as_bytes()).ok()?;
-            // A symbol is one token of a subject: no point in it.
-            symbol::option(base, quote, expiry(listed)?, strike, option_kind(listed)?).replace('.', "d")
+            symbol::option(base, quote, expiry(listed)?, strike, option_kind(listed)?)
         }
     };
     let price_scale = decimal::places_of_step(listed.tick.as_bytes()).ok()??;
