@@ -1,9 +1,10 @@
 //! The build from sources to files.
 
+use crate::clang;
 use crate::command::run;
 use crate::component::{encode, inspect};
 use crate::toolchain::{TARGET, Toolchain};
-use crate::workspace::{AdapterCrate, adapters, find_root};
+use crate::workspace::{Language, Source, adapters, find_root};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// Names of adapters; empty for all.
     pub names: Vec<String>,
+    /// With no names: also those that only tests use.
+    pub tests: bool,
     /// Folder of the components; relative to the workspace.
     pub out: PathBuf,
     /// Cargo's target folder; relative to the workspace.
@@ -36,35 +39,73 @@ pub struct Built {
     pub file: PathBuf,
 }
 
-/// Builds the adapters.
+/// What came of a build.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The components, by name.
+    pub built: Vec<Built>,
+    /// What was left out, and what to do about it.
+    pub skipped: Vec<String>,
+}
+
+/// Builds the adapters. One in C that nobody named is left out where no compiler for it is.
 ///
 /// # Errors
 /// No toolchain for WebAssembly, a compile error, an import that is not allowed, a file that cannot be
 /// written.
-pub fn build(options: &Options) -> Result<Vec<Built>> {
+pub fn build(options: &Options) -> Result<Outcome> {
     let root = match &options.root {
         Some(root) => root.clone(),
         None => std::env::current_dir().context("current folder")?,
     };
     let root = find_root(&root)?;
-    let crates = adapters(&root, &options.names)?;
-    if crates.is_empty() {
+    let sources = adapters(&root, &options.names, options.tests)?;
+    if sources.is_empty() {
         bail!("no adapter in {}", root.join("adapters").display());
     }
     let target_dir = root.join(&options.target_dir);
-    compile(&root, &target_dir, &crates)?;
+    let packages: Vec<&str> = sources.iter().filter_map(package).collect();
+    if !packages.is_empty() {
+        compile(&root, &target_dir, &packages)?;
+    }
     let out = root.join(&options.out);
     std::fs::create_dir_all(&out).with_context(|| format!("folder {}", out.display()))?;
-    crates.iter().map(|adapter| finish(adapter, &target_dir, &out)).collect()
+    let mut outcome = Outcome::default();
+    for source in &sources {
+        let module = match &source.language {
+            Language::Rust { module, .. } => target_dir.join(TARGET).join("adapter").join(module),
+            Language::C { folder } if clang::is_installed() => {
+                clang::compile(&root, folder, &target_dir.join("c").join(&source.name))
+                    .with_context(|| format!("adapter {}", source.name))?
+            }
+            Language::C { .. } => {
+                let missing = format!("{} needs clang and lld: `{}`", source.name, clang::INSTALL);
+                if !options.names.is_empty() {
+                    bail!(missing);
+                }
+                outcome.skipped.push(missing);
+                continue;
+            }
+        };
+        outcome.built.push(finish(&source.name, &module, &out)?);
+    }
+    Ok(outcome)
 }
 
-fn compile(root: &Path, target_dir: &Path, crates: &[AdapterCrate]) -> Result<()> {
+fn package(source: &Source) -> Option<&str> {
+    match &source.language {
+        Language::Rust { package, .. } => Some(package),
+        Language::C { .. } => None,
+    }
+}
+
+fn compile(root: &Path, target_dir: &Path, packages: &[&str]) -> Result<()> {
     let toolchain = Toolchain::find()?;
     let mut cargo = toolchain.cargo()?;
     cargo.current_dir(root).args(["build", "--locked", "--lib", "--profile", "adapter", "--target", TARGET]);
     cargo.args(toolchain.arguments()).arg("--target-dir").arg(target_dir);
-    for adapter in crates {
-        cargo.args(["-p", &adapter.package]);
+    for package in packages {
+        cargo.args(["-p", package]);
     }
     // What the calling cargo set for the host's build is not for this one.
     for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
@@ -94,16 +135,15 @@ fn flags(root: &Path, toolchain: &Toolchain) -> OsString {
     flags
 }
 
-fn finish(adapter: &AdapterCrate, target_dir: &Path, out: &Path) -> Result<Built> {
-    let module = target_dir.join(TARGET).join("adapter").join(&adapter.module);
-    let bytes = std::fs::read(&module).with_context(|| format!("file {}", module.display()))?;
-    let component = encode(&bytes).with_context(|| format!("adapter {}", adapter.name))?;
-    inspect(&component).with_context(|| format!("adapter {}", adapter.name))?;
-    let file = out.join(format!("{}.wasm", adapter.name));
+fn finish(name: &str, module: &Path, out: &Path) -> Result<Built> {
+    let bytes = std::fs::read(module).with_context(|| format!("file {}", module.display()))?;
+    let component = encode(&bytes).with_context(|| format!("adapter {name}"))?;
+    inspect(&component).with_context(|| format!("adapter {name}"))?;
+    let file = out.join(format!("{name}.wasm"));
     write(&file, out, &component).with_context(|| format!("file {}", file.display()))?;
     let digest = Sha256::digest(&component);
     let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Built { name: adapter.name.clone(), size: component.len(), digest, file })
+    Ok(Built { name: name.to_owned(), size: component.len(), digest, file })
 }
 
 /// Readers see the old component or the new one, never a part; an unchanged one keeps its time.

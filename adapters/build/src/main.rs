@@ -13,6 +13,9 @@ use std::process::ExitCode;
 struct Arguments {
     /// Adapters to build, by the name of their folder; all when none is named.
     names: Vec<String>,
+    /// Also build the adapters that only tests use.
+    #[arg(long)]
+    tests: bool,
     /// Where the components go; relative to the workspace.
     #[arg(long, default_value = "target/adapters")]
     out: PathBuf,
@@ -38,11 +41,13 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<()> {
     let options = Options {
         names: arguments.names,
+        tests: arguments.tests,
         out: arguments.out,
         target_dir: arguments.target_dir,
         root: arguments.root,
     };
-    for built in build(&options)? {
+    let outcome = build(&options)?;
+    for built in outcome.built {
         let mut stdout = std::io::stdout().lock();
         writeln!(
             stdout,
@@ -53,6 +58,9 @@ fn run(arguments: Arguments) -> Result<()> {
             built.file.display()
         )
         .context("standard output")?;
+    }
+    for skipped in outcome.skipped {
+        writeln!(std::io::stderr().lock(), "skipped: {skipped}").context("standard error")?;
     }
     Ok(())
 }

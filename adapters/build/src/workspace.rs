@@ -5,13 +5,28 @@ use std::path::{Path, PathBuf};
 
 /// An adapter of the workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AdapterCrate {
+pub(crate) struct Source {
     /// Name of its folder, and of its component.
     pub(crate) name: String,
-    /// Cargo's name of the package.
-    pub(crate) package: String,
-    /// File name of the core module that cargo makes.
-    pub(crate) module: String,
+    /// What it is written in.
+    pub(crate) language: Language,
+}
+
+/// How an adapter becomes a core module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// By cargo.
+    Rust {
+        /// Cargo's name of the package.
+        package: String,
+        /// File name of the core module that cargo makes.
+        module: String,
+    },
+    /// By clang.
+    C {
+        /// The adapter's folder.
+        folder: PathBuf,
+    },
 }
 
 /// The nearest folder from `start` upwards that holds the adapter contract.
@@ -22,34 +37,52 @@ pub(crate) fn find_root(start: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no workspace with wit/marketprism-adapter at or above {}", start.display()))
 }
 
-/// The adapters in `adapters/` whose `Cargo.toml` says so with `[package.metadata.marketprism] adapter =
-/// true`, by name; all of them when `names` is empty.
-pub(crate) fn adapters(root: &Path, names: &[String]) -> Result<Vec<AdapterCrate>> {
-    let folder = root.join("adapters");
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("folder {}", folder.display()))? {
-        let folder = entry.with_context(|| format!("folder {}", folder.display()))?.path();
-        let manifest = folder.join("Cargo.toml");
-        if !manifest.is_file() {
-            continue;
-        }
-        let text =
-            std::fs::read_to_string(&manifest).with_context(|| format!("file {}", manifest.display()))?;
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let adapter = adapter(&name, &text).with_context(|| format!("file {}", manifest.display()))?;
-        found.extend(adapter);
+/// The adapters, by name: the folders of `adapters/` and `tests/` that say they are one, in `Cargo.toml` by
+/// `[package.metadata.marketprism] adapter = true`, in `adapter.toml` by naming a language. Without names all of `adapters/`, with
+/// `tests` also those of `tests/`.
+pub(crate) fn adapters(root: &Path, names: &[String], tests: bool) -> Result<Vec<Source>> {
+    let shipped = sources(&root.join("adapters"))?;
+    let for_tests = sources(&root.join("tests"))?;
+    let mut found: Vec<Source> = shipped.iter().chain(&for_tests).cloned().collect();
+    if let Some(unknown) = names.iter().find(|name| !found.iter().any(|source| source.name == **name)) {
+        let known: Vec<&str> = found.iter().map(|source| source.name.as_str()).collect();
+        bail!("no adapter `{unknown}` in {}; there are: {}", root.display(), known.join(", "));
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
-    let known: Vec<&str> = found.iter().map(|adapter| adapter.name.as_str()).collect();
-    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        bail!("no adapter `{unknown}` in {}; there are: {}", folder.display(), known.join(", "));
-    }
-    found.retain(|adapter| names.is_empty() || names.contains(&adapter.name));
+    found.retain(|source| match names {
+        [] => tests || shipped.contains(source),
+        names => names.contains(&source.name),
+    });
     Ok(found)
 }
 
-/// None for a crate that is no adapter.
-fn adapter(name: &str, manifest: &str) -> Result<Option<AdapterCrate>> {
+fn sources(folder: &Path) -> Result<Vec<Source>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("folder {}", folder.display()))? {
+        let folder = entry.with_context(|| format!("folder {}", folder.display()))?.path();
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        for (manifest, read) in MANIFESTS {
+            let manifest = folder.join(manifest);
+            if manifest.is_file() {
+                let text = std::fs::read_to_string(&manifest);
+                let language = text.map_err(anyhow::Error::from).and_then(|text| read(&folder, &text));
+                let language = language.with_context(|| format!("file {}", manifest.display()))?;
+                found.extend(language.map(|language| Source { name: name.clone(), language }));
+            }
+        }
+    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+/// Gives the language of the adapter in a folder from its manifest; none for what is no adapter.
+type ReadManifest = fn(&Path, &str) -> Result<Option<Language>>;
+
+const MANIFESTS: [(&str, ReadManifest); 2] = [("Cargo.toml", rust), ("adapter.toml", other)];
+
+fn rust(_: &Path, manifest: &str) -> Result<Option<Language>> {
     let manifest: toml::Table = manifest.parse().context("not TOML")?;
     let package = manifest.get("package").and_then(toml::Value::as_table).context("no [package]")?;
     let marked = package
@@ -68,11 +101,16 @@ fn adapter(name: &str, manifest: &str) -> Result<Option<AdapterCrate>> {
     let package = package.get("name").and_then(toml::Value::as_str).context("no package.name")?;
     let library =
         library.and_then(|library| library.get("name")).and_then(toml::Value::as_str).unwrap_or(package);
-    Ok(Some(AdapterCrate {
-        name: name.to_owned(),
-        package: package.to_owned(),
-        module: format!("{}.wasm", library.replace('-', "_")),
-    }))
+    let module = format!("{}.wasm", library.replace('-', "_"));
+    Ok(Some(Language::Rust { package: package.to_owned(), module }))
+}
+
+fn other(folder: &Path, manifest: &str) -> Result<Option<Language>> {
+    let manifest: toml::Table = manifest.parse().context("not TOML")?;
+    match manifest.get("language").and_then(toml::Value::as_str) {
+        Some("c") => Ok(Some(Language::C { folder: folder.to_owned() })),
+        language => bail!("language is {language:?}, allowed is \"c\""),
+    }
 }
 
 #[cfg(test)]
@@ -84,14 +122,36 @@ mod tests {
     #[test]
     fn adapters_are_known_by_their_manifest() {
         let marked = "[package]\nname = \"x-y\"\n[package.metadata.marketprism]\nadapter = true\n";
-        let found =
-            adapter("y", &format!("{marked}[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n")).unwrap().unwrap();
-        assert_eq!(
-            (found.name.as_str(), found.package.as_str(), found.module.as_str()),
-            ("y", "x-y", "x_y.wasm")
-        );
-        assert_eq!(adapter("sdk", "[package]\nname = \"sdk\"\n").unwrap(), None);
-        assert!(adapter("y", marked).unwrap_err().to_string().contains("cdylib"));
-        assert!(adapter("y", "[workspace]\n").is_err());
+        let read = |manifest: &str| rust(Path::new("y"), manifest);
+        let (package, module) = ("x-y".to_owned(), "x_y.wasm".to_owned());
+        let found = read(&format!("{marked}[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n")).unwrap();
+        assert_eq!(found, Some(Language::Rust { package, module }));
+        assert_eq!(read("[package]\nname = \"sdk\"\n").unwrap(), None);
+        assert!(read(marked).unwrap_err().to_string().contains("cdylib"));
+        assert!(read("[workspace]\n").is_err());
+        let c = other(Path::new("y"), "language = \"c\"").unwrap();
+        assert_eq!(c, Some(Language::C { folder: PathBuf::from("y") }));
+        assert!(other(Path::new("y"), "language = \"cobol\"").unwrap_err().to_string().contains("cobol"));
+        assert!(other(Path::new("y"), "").is_err());
+    }
+
+    // Goal: adapters of tests are built when they are asked for, and a wrong name is told. Method: a workspace of three.
+    #[test]
+    fn adapters_of_tests_are_built_on_demand() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["adapters/b", "adapters/a", "tests/t"] {
+            std::fs::create_dir_all(root.path().join(name)).unwrap();
+            std::fs::write(root.path().join(name).join("adapter.toml"), "language = \"c\"").unwrap();
+        }
+        let built = |names: &[&str], tests: bool| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            adapters(root.path(), &names, tests)
+                .map(|found| found.into_iter().map(|source| source.name).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(built(&[], false).unwrap(), "a b");
+        assert_eq!(built(&[], true).unwrap(), "a b t");
+        assert_eq!(built(&["t", "a"], false).unwrap(), "a t");
+        let message = built(&["x"], false).unwrap_err().to_string();
+        assert!(message.contains("`x`") && message.contains("a, b, t"), "{message}");
     }
 }
