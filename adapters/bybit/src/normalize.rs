@@ -71,13 +71,25 @@ fn control(output: &mut Output, message: &Object<'_>) -> Scan<()> {
     Ok(())
 }
 
+/// Trade ids are UUIDs; on some markets numbers. What is much longer is no id.
+fn trade_id(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<TradeId> {
+    const LENGTH_MAX: usize = 64;
+    let start = *cursor;
+    let id = cursor.text(what)?;
+    if id.len() > LENGTH_MAX {
+        start.fault("an id of at most 64 bytes")
+    } else {
+        Ok(TradeId::Text(id.into_owned()))
+    }
+}
+
 fn trades(loaded: &Loaded, output: &mut Output, message: &Object<'_>, symbol: &str) -> Scan<()> {
     let Some((instrument, _)) = loaded.wanted(output, symbol, DataType::Trade) else { return Ok(()) };
     each_of(output, message, symbol, |trade| {
         Ok(Payload::Trade(Trade {
             instrument,
             time_us: trade.read("T", micros)?,
-            id: TradeId::Text(trade.read("i", Cursor::text)?.into_owned()),
+            id: trade.read("i", trade_id)?,
             price: trade.read("p", amount)?,
             quantity: trade.read("v", amount)?,
             side: trade.read("S", side)?,

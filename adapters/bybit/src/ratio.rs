@@ -7,9 +7,6 @@ use marketprism_adapter_sdk::{
     decimal, each_element,
 };
 
-/// Decimal places of the ratio, which is divided: the venue gives the two shares only.
-const RATIO_PLACES: u8 = 12;
-
 pub(crate) fn answer(loaded: &Loaded, output: &mut Output, body: &[u8]) -> Scan<()> {
     let answer = Object::whole(body)?;
     let code = answer.read("retCode", Cursor::integer)?;
@@ -37,19 +34,13 @@ pub(crate) fn answer(loaded: &Loaded, output: &mut Output, body: &[u8]) -> Scan<
 }
 
 fn ratio(row: &Object<'_>, instrument: u32) -> Scan<LongShortRatio> {
-    let (long, short) = (row.read("buyRatio", share)?, row.read("sellRatio", share)?);
-    let divided = match decimal::quotient(long, short, RATIO_PLACES) {
-        Ok(mantissa) => Some(Decimal { mantissa, scale: RATIO_PLACES }),
-        // Nobody is short: there is no such ratio.
-        Err(decimal::DecimalError::NotANumber) => None,
-        Err(_) => return row.read("sellRatio", |cursor, _| cursor.fault("a share that can be divided by")),
-    };
     Ok(LongShortRatio {
         instrument,
         time_us: row.read("timestamp", micros)?,
-        long,
-        short,
-        ratio: divided,
+        long: row.read("buyRatio", share)?,
+        short: row.read("sellRatio", share)?,
+        // The venue gives the shares only.
+        ratio: None,
         period: RATIO_PERIOD.to_owned(),
     })
 }
