@@ -40,8 +40,14 @@ impl Decimal {
 
     /// The same number with no zeros at the end of its digits behind the point.
     #[must_use]
-    pub fn trimmed(mut self) -> Decimal {
-        while self.scale > 0 && self.units % 10 == 0 {
+    pub fn trimmed(self) -> Decimal {
+        self.trimmed_to(0)
+    }
+
+    /// As [`Decimal::trimmed`], keeping so many digits.
+    #[must_use]
+    pub fn trimmed_to(mut self, kept: u8) -> Decimal {
+        while self.scale > kept && self.units % 10 == 0 {
             self.units /= 10;
             self.scale -= 1;
         }
@@ -119,5 +125,7 @@ mod tests {
         assert_eq!(parse("50.0").times(parse("0.2")), "10");
         assert_eq!(parse("-0.300").trimmed().to_string(), "-0.3");
         assert_eq!(parse("0.000").trimmed().to_string(), "0");
+        assert_eq!(parse("-12.3000").trimmed_to(1).to_string(), "-12.3");
+        assert_eq!(parse("0.000").trimmed_to(1).to_string(), "0.0");
     }
 }

@@ -62,8 +62,9 @@ pub struct Instrument {
     pub quantity_scale: u8,
     /// Smallest quantity step, in `10^-quantity_scale`.
     pub step: i64,
-    /// Whether the venue prints no zeros behind the last digit.
-    pub trims: bool,
+    /// Digits behind the point that the venue prints even when they are zeros at the end; all of them when
+    /// absent.
+    pub trims: Option<u8>,
     /// Price at which the random walk starts, in ticks.
     pub start_ticks: i64,
     /// Largest usual level quantity, in steps.
@@ -84,7 +85,7 @@ impl Instrument {
     }
 
     fn printed(&self, number: Decimal) -> Decimal {
-        if self.trims { number.trimmed() } else { number }
+        self.trims.map_or(number, |kept| number.trimmed_to(kept))
     }
 
     /// `spot`, `perpetual`, `futures` or `options`.
@@ -98,7 +99,8 @@ impl Instrument {
         }
     }
 
-    /// `BASE-QUOTE`, dated `BASE-QUOTE-YYMMDD`, options `BASE-QUOTE-YYMMDD-STRIKE-C|P`.
+    /// `BASE-QUOTE`, dated `BASE-QUOTE-YYMMDD`, options `BASE-QUOTE-YYMMDD-STRIKE-C|P` with `d` as the strike's decimal
+    /// point.
     #[must_use]
     pub fn normalized(&self) -> String {
         let pair = format!("{}-{}", self.base, self.quote);
@@ -107,6 +109,8 @@ impl Instrument {
             Contract::Dated { delivery_ms } => format!("{pair}-{}", clock::yymmdd(*delivery_ms)),
             Contract::Option { delivery_ms, strike, call } => {
                 let kind = if *call { "C" } else { "P" };
+                // A point cannot stand in a symbol.
+                let strike = strike.replace('.', "d");
                 format!("{pair}-{}-{strike}-{kind}", clock::yymmdd(*delivery_ms))
             }
         }

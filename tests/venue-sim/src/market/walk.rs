@@ -193,7 +193,7 @@ mod tests {
             contract: Contract::Perpetual,
             sizing: Sizing::Base,
             funding_hours: Some(8),
-            trims: false,
+            trims: None,
             price_scale: 8,
             tick: 1_000_000,
             quantity_scale: 8,

@@ -3,13 +3,14 @@
 
 pub mod binance;
 mod contract;
+pub mod deribit;
 pub mod told;
 
 pub use contract::{
     Control, ControlAction, Encoded, Limits, Listed, Newest, Opening, PerWindow, RestAnswer, RestCall,
     RestRequest, SessionView, Snapshot, Source, Venue,
 };
-pub use told::{funding, liquidation, open_interest, ratio, trade_sizes, volatility};
+pub use told::{forced, funding, liquidation, open_interest, ratio, trade_sizes, volatility};
 
 /// The venue behind an exchange id; `None` when it is not (yet) played.
 #[must_use]
@@ -17,12 +18,13 @@ pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
     match exchange {
         "binance_spot" => Some(Box::new(binance::Binance::spot())),
         "binance_derivatives" => Some(Box::new(binance::Binance::usd_m())),
+        "deribit_derivatives" => Some(Box::new(deribit::Deribit)),
         _ => None,
     }
 }
 
 /// Exchange ids that can be played.
-pub const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
+pub const EXCHANGES: [&str; 3] = ["binance_spot", "binance_derivatives", "deribit_derivatives"];
 
 /// The symbols meant for an exchange: those without the prefix `<exchange id>:`, and those with its own.
 #[must_use]

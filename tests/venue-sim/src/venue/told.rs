@@ -44,17 +44,28 @@ pub fn open_interest(instrument: &Instrument, time_ms: i64, values: Values) -> T
 /// A forced order.
 #[must_use]
 pub fn liquidation(instrument: &Instrument, order: &Liquidation) -> Told {
-    let quantity = instrument.quantity(order.quantity);
+    let sizes = (instrument.price(order.price), instrument.quantity(order.quantity));
+    forced(instrument, order.side, sizes, (order.trade_ms, order.event_ms))
+}
+
+/// A forced order of a side, with price and quantity as printed, filled and told at these times, ms.
+#[must_use]
+pub fn forced(
+    instrument: &Instrument,
+    side: Side,
+    (price, quantity): (Decimal, Decimal),
+    (filled_ms, told_ms): (i64, i64),
+) -> Told {
     let (base, value) = trade_sizes(instrument, quantity);
     let mut values = Values::from([
-        ("side", if order.side == Side::Bid { "buy" } else { "sell" }.to_owned()),
-        ("price", instrument.price(order.price).to_string()),
+        ("side", if side == Side::Bid { "buy" } else { "sell" }.to_owned()),
+        ("price", price.to_string()),
         ("quantity", quantity.to_string()),
-        ("event_time_ms", order.event_ms.to_string()),
+        ("event_time_ms", told_ms.to_string()),
     ]);
     values.extend(base.map(|text| ("base_quantity", text)));
     values.extend(value.map(|text| ("quote_value", text)));
-    of(instrument, DataType::Liquidation, order.trade_ms, values)
+    of(instrument, DataType::Liquidation, filled_ms, values)
 }
 
 /// A row of a long/short ratio. `shares`: whether the message has them.

@@ -3,6 +3,8 @@
 mod backlog;
 mod books;
 mod client;
+mod deribit;
+mod deribit_rest;
 mod events;
 mod faults;
 mod limits;

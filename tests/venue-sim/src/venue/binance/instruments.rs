@@ -44,7 +44,7 @@ fn from_row(row: &Row, contract: Contract) -> Instrument {
         }),
         contract,
         sizing: Sizing::Base,
-        trims: false,
+        trims: None,
         price_scale,
         tick,
         quantity_scale,
