@@ -53,7 +53,9 @@ pub fn check_feed(feed: &Feed, description: &Description) -> Result<Venue, Refus
         let Some(capability) = venue.capabilities.iter().find(|offer| offer.data_type == *data_type) else {
             return Err(refusal("data_types", data_type_name(*data_type), one_of(offered(venue))));
         };
-        if !feed.market_types.is_empty()
+        // A volatility index belongs to a coin: no market has to be named for it.
+        if *data_type != DataType::VolatilityIndex
+            && !feed.market_types.is_empty()
             && !feed.market_types.iter().any(|market_type| capability.market_types.contains(market_type))
         {
             let known = capability.market_types.iter().map(|known| market_type_name(*known));
