@@ -44,9 +44,12 @@ pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 /// How often deadlines of messages in flight are looked at.
 pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 
-/// Event ids that each instrument remembers to tell copies (overlapping connections, a venue's repetition) from events. Full: the
-/// oldest is forgotten; storage still tells copies by event id.
-pub const RECENT_IDS_MAX: usize = 4_096;
+/// Trades that each instrument remembers to tell copies (overlapping connections, a venue's repetition) from events. Full: the oldest is
+/// forgotten; storage still tells copies by event id.
+pub const RECENT_TRADE_IDS_MAX: usize = 4_096;
+
+/// The same for every other data type. They come every second at most, or as a page of a poll.
+pub const RECENT_IDS_MAX: usize = 1_024;
 
 /// Holes in the trade ids of one instrument that are told in `/coverage`. Full: the oldest is dropped from the list; counters keep
 /// the sum.

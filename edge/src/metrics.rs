@@ -47,14 +47,26 @@ metrics! {
     events: IntCounterVec = "marketprism_edge_events_total" ["exchange", "data_type"],
     /// Copies of events that were left out.
     duplicates: IntCounterVec = "marketprism_edge_duplicate_events_total" ["exchange", "data_type"],
+    /// Events that an adapter gave though its feed does not ask for them, left out.
+    unasked: IntCounterVec = "marketprism_edge_unasked_events_total" ["exchange", "data_type"],
+    /// Times that a stream was silent for longer than its adapter expects, by what kind of silence it was.
+    silent_streams: IntCounterVec = "marketprism_edge_silent_streams_total" ["exchange", "data_type", "hint"],
+    /// Answers of polls that could be used.
+    poll_answers: IntCounterVec = "marketprism_edge_poll_answers_total" ["exchange", "data_type"],
+    /// Tries of polls that failed and answers that could not be used, by reason.
+    poll_failures: IntCounterVec = "marketprism_edge_poll_failures_total" ["exchange", "data_type", "reason"],
+    /// The least of the last successes of a data type's polls; 0 while any of them never succeeded.
+    poll_success: IntGaugeVec = "marketprism_edge_poll_oldest_success_timestamp_seconds" ["exchange", "data_type"],
     /// Frames or parts of them that hold nothing to publish, by reason.
     ignored: IntCounterVec = "marketprism_edge_ignored_total" ["exchange", "reason"],
     /// Holes seen in trade ids that rise by one.
     trade_gaps: IntCounterVec = "marketprism_edge_trade_gaps_total" ["exchange"],
     /// Trades that are missing now, by their ids.
     trades_missing: IntGaugeVec = "marketprism_edge_trades_missing" ["exchange"],
-    /// Holes seen in the sequence of order books.
-    book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange"],
+    /// Gaps of live order books, by how they showed: a hole in the sequence, a wrong checksum.
+    book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange", "cause"],
+    /// Live order books thrown away, by reason.
+    book_breaks: IntCounterVec = "marketprism_edge_orderbook_breaks_total" ["exchange", "reason"],
     /// New starting states asked for, by reason.
     book_resyncs: IntCounterVec = "marketprism_edge_orderbook_resyncs_total" ["exchange", "reason"],
     /// Updates applied to live order books.

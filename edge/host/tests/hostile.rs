@@ -51,7 +51,12 @@ fn instruments(adapter: &Adapter) -> Vec<Instrument> {
 fn start(kind: Kind, policy: FaultPolicy, quarantine: Option<Arc<Quarantine>>) -> Supervised {
     let adapter = load(kind).unwrap();
     let instruments = instruments(&adapter);
-    Supervised::start(&adapter, &limits(), policy, feed(), instruments, quarantine).unwrap()
+    let mut feed = feed();
+    if kind == Kind::FollowUpForever {
+        // The endpoint is that of its poll, which is no socket.
+        feed.endpoints.clear();
+    }
+    Supervised::start(&adapter, &limits(), policy, feed, instruments, quarantine).unwrap()
 }
 
 fn batch(frames: &[&str]) -> FrameBatch {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_config::Section;
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, MarketType};
 
 use super::FeedConfig;
 use super::feed::allowed;
 use crate::envelope::{data_type, market_type};
+use crate::feed::{offers, wants};
 
 /// Name of the compile cache inside the data folder.
 const CACHE: &str = "compiled";
@@ -84,9 +85,34 @@ pub fn offered(venue: &Venue) -> Vec<DataType> {
 
 fn report_data_types(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
     let offered = offered(venue);
-    for kind in feed.data_types.iter().filter(|kind| !offered.contains(kind)) {
-        let what = format!("{:?} is not offered for {}", kind.as_str(), feed.exchange);
-        section.report("data_types", what, allowed(&offered));
+    for kind in &feed.data_types {
+        if !offered.contains(kind) {
+            let what = format!("{:?} is unsupported: {} does not offer it", kind.as_str(), feed.exchange);
+            section.report("data_types", what, allowed(&offered));
+        } else if !venue.market_types.iter().any(|of| is_asked(feed, venue, *kind, market_type(*of))) {
+            let of: Vec<MarketType> =
+                MarketType::ALL.iter().copied().filter(|of| offers(venue, *kind, *of)).collect();
+            let what = format!(
+                "{:?} is unsupported: {} does not offer it for market types {}",
+                kind.as_str(),
+                feed.exchange,
+                asked_markets(feed)
+            );
+            section.report("data_types", what, format!("market_types {}", allowed(&of)));
+        }
+    }
+}
+
+/// Whether a feed asks for a data type of a market that the venue offers it for.
+fn is_asked(feed: &FeedConfig, venue: &Venue, kind: DataType, of: MarketType) -> bool {
+    offers(venue, kind, of) && wants(kind, &feed.market_types, of)
+}
+
+fn asked_markets(feed: &FeedConfig) -> String {
+    if feed.market_types.is_empty() {
+        "other than options, which must be named".to_owned()
+    } else {
+        allowed(&feed.market_types)
     }
 }
 

@@ -1,31 +1,18 @@
 //! The order books of one feed: which update goes to which book, when to ask for a new starting state, when to publish.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use marketprism_adapter_host::contract::{self, BookChange};
 use marketprism_book::{
-    Book, BookSettings, BookStats, BookUpdate, BookView, Change, Gap, Outcome, PublishGate, ResyncBackoff,
+    Book, BookStats, BookUpdate, BookView, Change, Gap, Outcome, PublishGate, ResyncBackoff, SequenceRule,
     State,
 };
 
+use super::book_plan::BooksPlan;
 use crate::limits::BOOK_GAPS_MAX;
 
 /// A book that was asked for a starting state and has none after this time is asked for again.
 const RESYNC_ANSWER_NS: i64 = 30_000_000_000;
-
-/// What the books of a feed are like.
-#[derive(Debug, Clone)]
-pub struct BooksPlan {
-    /// Sequence rule, snapshot source and depth; the same for all books of the feed.
-    pub settings: BookSettings,
-    /// Number of instruments.
-    pub instruments: usize,
-    /// The position of each instrument's resync in the adapter's plan.
-    pub resyncs: Vec<Option<u32>>,
-    /// Least time between two published states of one book.
-    pub publish_interval: Duration,
-}
 
 #[derive(Debug)]
 struct Slot {
@@ -76,7 +63,7 @@ impl Books {
     #[must_use]
     pub fn new(plan: BooksPlan) -> Self {
         let mut slots = Vec::new();
-        slots.resize_with(plan.instruments, || None);
+        slots.resize_with(plan.books.len(), || None);
         let (changed, asking) = (Vec::new(), Vec::new());
         Self { plan, slots, changed, asking, next_due_ns: i64::MAX, random: rand::random() }
     }
@@ -237,10 +224,11 @@ impl Books {
         }
     }
 
-    /// Instruments that have a book whose updates carry no sequence: only a restart can make up for a lost connection.
+    /// Whether the book's updates carry no sequence: only a restart can make up for a lost connection.
     #[must_use]
-    pub fn is_unnumbered(&self) -> bool {
-        self.plan.settings.rule == marketprism_book::SequenceRule::Unnumbered
+    pub fn is_unnumbered(&self, instrument: u32) -> bool {
+        let plan = usize::try_from(instrument).ok().and_then(|index| self.plan.books.get(index));
+        plan.is_some_and(|plan| plan.settings.rule == SequenceRule::Unnumbered)
     }
 
     /// Every book.
@@ -266,14 +254,14 @@ impl Books {
 
     fn slot_made(&mut self, instrument: u32) -> Option<&mut Slot> {
         let index = usize::try_from(instrument).ok()?;
-        let plan = &self.plan;
+        let plan = self.plan.books.get(index)?;
         let slot = self.slots.get_mut(index)?.get_or_insert_with(|| {
-            let interval = i64::try_from(plan.publish_interval.as_nanos()).unwrap_or(i64::MAX);
+            let interval = i64::try_from(self.plan.publish_interval.as_nanos()).unwrap_or(i64::MAX);
             Box::new(Slot {
                 book: Book::new(plan.settings),
                 gate: PublishGate::new(interval),
                 backoff: ResyncBackoff::new(),
-                resync: plan.resyncs.get(index).copied().flatten(),
+                resync: plan.resync,
                 ask_at_ns: None,
                 gaps: VecDeque::new(),
                 is_changed: false,

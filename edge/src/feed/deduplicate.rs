@@ -3,28 +3,38 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use marketprism_schema::EventId;
+use marketprism_schema::{DataType, EventId};
 
-use crate::limits::{RECENT_IDS_MAX, TRADE_GAPS_MAX};
+use crate::limits::{RECENT_IDS_MAX, RECENT_TRADE_IDS_MAX, TRADE_GAPS_MAX};
 
-/// The latest event ids of one instrument. Overlapping connections and a venue's backlog bring events twice; the copies end here.
-#[derive(Debug, Default)]
+/// The latest event ids of one data type of one instrument. Overlapping connections, a venue's backlog and polls that come before there
+/// is anything new bring events twice; the copies end here.
+#[derive(Debug)]
 pub struct RecentIds {
-    order: VecDeque<EventId>,
+    most: usize,
+    order: VecDeque<u64>,
     ids: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
 }
 
 impl RecentIds {
+    /// Remembers as many ids as the data type needs.
+    #[must_use]
+    pub fn of(kind: DataType) -> Self {
+        let most = if kind == DataType::Trade { RECENT_TRADE_IDS_MAX } else { RECENT_IDS_MAX };
+        Self { most, order: VecDeque::new(), ids: HashSet::default() }
+    }
+
     /// Whether the id was not seen before, as far as it is remembered.
     pub fn insert(&mut self, id: EventId) -> bool {
         // Half of a hash over 128 bits: among 4,096 ids two meet by chance once in 10^12 windows.
-        if !self.ids.insert(low_half(id)) {
+        let id = low_half(id);
+        if !self.ids.insert(id) {
             return false;
         }
-        if self.order.len() >= RECENT_IDS_MAX
+        if self.order.len() >= self.most
             && let Some(oldest) = self.order.pop_front()
         {
-            self.ids.remove(&low_half(oldest));
+            self.ids.remove(&oldest);
         }
         self.order.push_back(id);
         true
@@ -134,13 +144,13 @@ mod tests {
     /// Goal: a copy is told as long as its id is within the window, and the window stays bounded.
     #[test]
     fn copies_are_told_within_the_window() {
-        let mut recent = RecentIds::default();
+        let mut recent = RecentIds::of(DataType::Trade);
         for id in 0..10_000_u128 {
             assert!(recent.insert(EventId(id)));
             assert!(!recent.insert(EventId(id)));
             assert!(!recent.insert(EventId(id.saturating_sub(4_000).max(id.saturating_sub(4_095)))));
         }
-        assert_eq!((recent.order.len(), recent.ids.len()), (RECENT_IDS_MAX, RECENT_IDS_MAX));
+        assert_eq!((recent.order.len(), recent.ids.len()), (RECENT_TRADE_IDS_MAX, RECENT_TRADE_IDS_MAX));
         assert!(recent.insert(EventId(1)), "forgotten");
     }
 

@@ -1,12 +1,13 @@
 //! The pipeline of one feed: inputs in batches through the adapter, events to the journal. It owns a thread and all its state.
 
+mod remarks;
 mod turn;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use marketprism_adapter_host::contract::{Payload, Remark};
+use marketprism_adapter_host::contract::Payload;
 use marketprism_adapter_host::{FrameBatch, FrameFault, PushError, Supervised};
 use marketprism_schema::DataType;
 use marketprism_socket::{FeedSockets, Frame, Input};
@@ -16,9 +17,11 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
+use self::remarks::SilentStream;
 use super::notes::Notes;
+use super::polls::Polls;
 use super::router::Router;
-use super::sources::{Source, SourceMap};
+use super::sources::{SourceMap, stream_key};
 use super::status::FeedStatus;
 use super::tap::Tap;
 use crate::clock;
@@ -69,10 +72,14 @@ pub struct Pipeline {
     /// Streams that the batch brought something of.
     seen: HashSet<(u32, u32)>,
     /// The stream of the event before: most events follow one of their own stream.
-    seen_last: Option<(u32, std::mem::Discriminant<Payload>, u32)>,
+    seen_last: Option<(u32, (DataType, u32))>,
+    polls: Polls,
+    /// Frames of the batch that told nothing useful: not a success of their poll.
+    useless: HashSet<u32>,
     receive_to_normalized: Histogram,
     gaps: LogLimit,
     losses: LogLimit,
+    refusals: LogLimit,
     told_at: Instant,
 }
 
@@ -88,8 +95,11 @@ impl Pipeline {
             records: Vec::with_capacity(4 * INPUTS_PER_TURN_MAX),
             seen: HashSet::new(),
             seen_last: None,
+            polls: Polls::new(parts.adapter.plan()),
+            useless: HashSet::new(),
             gaps: LogLimit::default(),
             losses: LogLimit::default(),
+            refusals: LogLimit::default(),
             told_at: Instant::now(),
             parts,
         }
@@ -155,15 +165,15 @@ impl Pipeline {
             Input::Opened { source, generation, .. } => {
                 tracing::info!(exchange = self.exchange(), source, generation, "connected");
             }
-            Input::Silent { source, stream, silence_ms, hint } => {
-                self.notes.count_error("silent_stream");
-                let exchange = self.exchange();
-                tracing::warn!(exchange, source, stream, silence_ms, ?hint, "a stream is silent");
+            Input::Silent { data_type, instrument, connection, url, silence_ms, hint, .. } => {
+                self.silent(&SilentStream { data_type, instrument, connection, url, silence_ms, hint });
             }
-            Input::RequestFailed { source, reason, .. } => {
-                self.request_failed(source, reason.label(), &reason)
+            Input::RequestFailed { source, reason, at_ns } => {
+                // Answers that came before it are judged before it.
+                self.normalize();
+                self.request_failed(source, reason.label(), &reason, at_ns);
             }
-            Input::Sent { .. } => {}
+            Input::Sent { .. } | Input::Asked { .. } => {}
         }
     }
 
@@ -203,6 +213,7 @@ impl Pipeline {
             self.remark(note.frame, &note.remark, now_ns);
         }
         self.lost_to_faults(&outcome.faults, now_ns);
+        self.judge_polls(now_ns);
         let frames = u64::try_from(self.batch.len()).unwrap_or_default();
         let bytes = u64::try_from(self.batch.bytes()).unwrap_or_default();
         let exchange = [self.parts.status.exchange.as_str()];
@@ -221,6 +232,9 @@ impl Pipeline {
         for fault in faults {
             self.notes.count_error("adapter_fault");
             if let Some(origin) = self.origin(fault.frame) {
+                self.useless.insert(fault.frame);
+                let detail = format!("the adapter faulted: {}", fault.cause.as_str());
+                self.polls.failed(origin.source, "adapter_fault", &detail, now_ns);
                 self.starting_state_failed(origin.source, now_ns);
             }
         }
@@ -238,10 +252,11 @@ impl Pipeline {
         if let Some(held_back) = self.gaps.allow(Instant::now()) {
             let (exchange, symbol) = (self.exchange(), self.symbol(book.instrument));
             if let Some(gap) = outcome.gap {
-                let (expected, got) = (gap.expected, gap.got);
+                let (cause, expected, got) = (gap.cause.as_str(), gap.expected, gap.got);
                 tracing::warn!(
                     exchange,
                     symbol,
+                    cause,
                     expected,
                     got,
                     held_back,
@@ -254,75 +269,8 @@ impl Pipeline {
         }
     }
 
-    fn remark(&mut self, frame: u32, remark: &Remark, now_ns: i64) {
-        let Some(origin) = self.origin(frame) else { return };
-        let bytes = usize::try_from(frame).ok().and_then(|index| self.batch.frame(index));
-        self.notes.note(remark, bytes.map(|frame| frame.bytes).unwrap_or_default());
-        let sockets = self.parts.sockets.upgrade();
-        let answered = match (remark, sockets) {
-            (Remark::Reply(text), Some(sockets)) => {
-                sockets.reply(origin.source, origin.generation, text.clone())
-            }
-            (Remark::Closing(why), Some(sockets)) => sockets.replace(origin.source, why),
-            (Remark::RestartBook(instrument), _) => {
-                if let Some(books) = self.parts.router.books() {
-                    books.restart(*instrument, now_ns);
-                }
-                Ok(())
-            }
-            (Remark::Malformed(_), _) => {
-                self.starting_state_failed(origin.source, now_ns);
-                Ok(())
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = answered {
-            self.notes.count_error("socket_command");
-            tracing::warn!(exchange = self.exchange(), source = origin.source, %error, "the sockets refuse");
-        }
-    }
-
-    /// A snapshot that cannot be read leaves its book without a starting state: ask again.
-    fn starting_state_failed(&mut self, source: u32, now_ns: i64) {
-        if let Some(Source::Resync { instrument, .. }) = self.parts.sources.get(source) {
-            let instrument = *instrument;
-            if let Some(books) = self.parts.router.books() {
-                books.ask(instrument, now_ns);
-            }
-        }
-    }
-
-    fn request_failed(&mut self, source: u32, code: &str, reason: &dyn std::fmt::Display) {
-        let kind = match self.parts.sources.get(source) {
-            Some(Source::Poll { data_type, .. }) => *data_type,
-            _ => DataType::OrderBook,
-        };
-        let exchange = self.parts.status.exchange.as_str();
-        let labels = [exchange, kind.as_str(), code];
-        self.parts.metrics.collector_errors.with_label_values(&labels).inc();
-        if let Some(held_back) = self.losses.allow(Instant::now()) {
-            tracing::warn!(exchange, %kind, source, %reason, held_back, "a request failed");
-        }
-        self.starting_state_failed(source, clock::now_ns());
-    }
-
-    /// Where updates are numbered, the next one proves whether any is missing. Where they are not, only a new start helps.
-    fn closed(&mut self, source: u32, overlap: bool, reason: &str) {
-        tracing::info!(exchange = self.exchange(), source, reason, overlap, "a connection ended");
-        if overlap {
-            return;
-        }
-        let instruments = self.parts.sources.books_of(source);
-        let now_ns = clock::now_ns();
-        if let Some(books) = self.parts.router.books().filter(|books| books.is_unnumbered()) {
-            for instrument in instruments {
-                books.restart(instrument, now_ns);
-            }
-        }
-    }
-
     fn saw(&mut self, source: u32, payload: &Payload) {
-        let key = (source, std::mem::discriminant(payload), super::router::instrument_of(payload));
+        let key = (source, stream_key(payload));
         if self.seen_last == Some(key) {
             return;
         }

@@ -4,8 +4,11 @@ use marketprism_adapter_host::contract::{Payload, TradeId};
 use marketprism_book::Outcome;
 use marketprism_schema::DataType;
 
-use super::books::{Books, BooksPlan};
+use super::asked::Asked;
+use super::book_plan::BooksPlan;
+use super::books::Books;
 use super::deduplicate::{RecentIds, TradeSequence};
+use super::sources::stream_key;
 use super::status::TradeReport;
 use crate::envelope::Envelope;
 use crate::journal::Record;
@@ -15,6 +18,8 @@ use crate::journal::Record;
 pub struct RouterPlan {
     /// The books, where the feed asks for them.
     pub books: Option<BooksPlan>,
+    /// What the feed asks for; all else is left out.
+    pub asked: Asked,
     /// Levels a side that are published.
     pub depth: u32,
     /// Trade ids rise by one.
@@ -32,6 +37,8 @@ pub struct Routed {
     pub events: [u64; 8],
     /// Copies left out, by data type.
     pub duplicates: [u64; 8],
+    /// Events that the feed did not ask for, left out, by data type.
+    pub unasked: [u64; 8],
     /// Holes seen in trade ids.
     pub trade_gaps: u64,
     /// Updates applied to live books.
@@ -43,8 +50,8 @@ pub struct Router {
     plan: RouterPlan,
     envelope: Envelope,
     books: Option<Books>,
-    /// Per instrument.
-    recent: Vec<RecentIds>,
+    /// Per instrument and data type, made with the first event.
+    recent: Vec<[Option<Box<RecentIds>>; 8]>,
     trades: Vec<TradeSequence>,
     routed: Routed,
 }
@@ -54,7 +61,7 @@ impl Router {
     #[must_use]
     pub fn new(plan: RouterPlan, envelope: Envelope, instruments: usize) -> Self {
         let mut recent = Vec::new();
-        recent.resize_with(instruments, RecentIds::default);
+        recent.resize_with(instruments, Default::default);
         let mut trades = Vec::new();
         trades.resize_with(instruments, TradeSequence::default);
         let books = plan.books.clone().map(Books::new);
@@ -70,6 +77,13 @@ impl Router {
         now_ns: i64,
         out: &mut Vec<Record>,
     ) -> Option<Outcome> {
+        let (kind, instrument) = stream_key(payload);
+        if !self.plan.asked.includes(kind, instrument) {
+            if let Some(count) = self.routed.unasked.get_mut(kind_of(kind)) {
+                *count += 1;
+            }
+            return None;
+        }
         if let Payload::Book(event) = payload {
             let (every_update, depth) = (self.plan.every_update, self.plan.depth);
             let envelope = &mut self.envelope;
@@ -90,7 +104,7 @@ impl Router {
             };
             self.trade(trade.instrument, number, record, out);
         } else {
-            self.keep(instrument_of(payload), record, out);
+            self.keep(instrument, record, out);
         }
         None
     }
@@ -111,8 +125,7 @@ impl Router {
     /// Keeps a record unless it is a copy. Gives whether it is new.
     fn keep(&mut self, instrument: u32, record: Record, out: &mut Vec<Record>) -> bool {
         let kind = kind_of(record.data_type);
-        let recent = usize::try_from(instrument).ok().and_then(|index| self.recent.get_mut(index));
-        let is_new = !self.plan.deduplicate || recent.is_none_or(|recent| recent.insert(record.event_id));
+        let is_new = !self.plan.deduplicate || self.is_new(instrument, &record);
         let count = if is_new { &mut self.routed.events } else { &mut self.routed.duplicates };
         if let Some(count) = count.get_mut(kind) {
             *count += 1;
@@ -121,6 +134,14 @@ impl Router {
             out.push(record);
         }
         is_new
+    }
+
+    fn is_new(&mut self, instrument: u32, record: &Record) -> bool {
+        let recent = usize::try_from(instrument).ok().and_then(|index| self.recent.get_mut(index));
+        let Some(recent) = recent.and_then(|kinds| kinds.get_mut(kind_of(record.data_type))) else {
+            return true;
+        };
+        recent.get_or_insert_with(|| Box::new(RecentIds::of(record.data_type))).insert(record.event_id)
     }
 
     /// Appends the books that are due.
@@ -184,16 +205,4 @@ impl Router {
 
 fn kind_of(data_type: DataType) -> usize {
     DataType::ALL.iter().position(|kind| *kind == data_type).unwrap_or_default()
-}
-
-pub(super) const fn instrument_of(payload: &Payload) -> u32 {
-    match payload {
-        Payload::Trade(event) => event.instrument,
-        Payload::Book(event) => event.instrument,
-        Payload::FundingRate(event) => event.instrument,
-        Payload::OpenInterest(event) => event.instrument,
-        Payload::Liquidation(event) => event.instrument,
-        Payload::LsrTopPosition(event) | Payload::LsrAllAccount(event) => event.instrument,
-        Payload::VolatilityIndex(event) => event.instrument,
-    }
 }

@@ -37,8 +37,9 @@ pub struct SourceMap {
     sources: Vec<Source>,
     /// Per connection: the stream that brings a data type of an instrument.
     streams: Vec<HashMap<(DataType, Option<u32>), u32>>,
-    /// The position of each instrument's resync in the plan.
-    resyncs: Vec<Option<u32>>,
+    /// Per connection: the stream that is its only one.
+    only: Vec<Option<u32>>,
+    instruments: usize,
 }
 
 impl SourceMap {
@@ -57,17 +58,11 @@ impl SourceMap {
                 ResyncAction::Resubscribe(_) => None,
             },
         });
-        let mut resync_of = vec![None; instruments];
-        for (position, resync) in plan.resyncs.iter().enumerate() {
-            let slot = usize::try_from(resync.instrument).ok().and_then(|index| resync_of.get_mut(index));
-            if let Some(slot) = slot {
-                *slot = u32::try_from(position).ok();
-            }
-        }
         Self {
             sources: connections.chain(polls).chain(resyncs).collect(),
             streams: plan.connections.iter().map(streams_of).collect(),
-            resyncs: resync_of,
+            only: plan.connections.iter().map(|c| (c.streams.len() == 1).then_some(0)).collect(),
+            instruments,
         }
     }
 
@@ -95,10 +90,10 @@ impl SourceMap {
         self.sources.is_empty()
     }
 
-    /// The position of each instrument's resync in the plan.
+    /// The stream that is the only one of its connection.
     #[must_use]
-    pub fn resyncs(&self) -> &[Option<u32>] {
-        &self.resyncs
+    pub fn only_stream(&self, source: u32) -> Option<u32> {
+        self.only.get(usize::try_from(source).ok()?).copied().flatten()
     }
 
     /// The address of a poll or a snapshot request.
@@ -126,7 +121,7 @@ impl SourceMap {
             return Vec::new();
         };
         if streams.contains_key(&(DataType::OrderBook, None)) {
-            return (0..u32::try_from(self.resyncs.len()).unwrap_or(u32::MAX)).collect();
+            return (0..u32::try_from(self.instruments).unwrap_or(u32::MAX)).collect();
         }
         let books = streams.keys().filter(|(kind, _)| *kind == DataType::OrderBook);
         books.filter_map(|(_, instrument)| *instrument).collect()
@@ -140,7 +135,8 @@ fn streams_of(connection: &contract::Connection) -> HashMap<(DataType, Option<u3
     connection.streams.iter().enumerate().filter_map(stream).collect()
 }
 
-const fn stream_key(payload: &Payload) -> (DataType, u32) {
+/// The data type and the instrument of an event.
+pub(super) const fn stream_key(payload: &Payload) -> (DataType, u32) {
     match payload {
         Payload::Trade(event) => (DataType::Trade, event.instrument),
         Payload::Book(event) => (DataType::OrderBook, event.instrument),

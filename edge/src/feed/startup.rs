@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrument};
+use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrument, Plan};
 use marketprism_adapter_host::{Adapter, FaultPolicy, InstrumentRounds, Sandbox, Stats, Supervised};
-use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_schema::DataType;
 use marketprism_socket::{BackoffOptions, FeedSockets, Input, SocketOptions, http_client};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::books::BooksPlan;
+use super::asked::Asked;
+use super::book_plan::BooksPlan;
 use super::router::{Router, RouterPlan};
 use super::sources::SourceMap;
 use super::status::InstrumentName;
@@ -59,23 +59,6 @@ pub fn capability<'a>(adapter: &'a Adapter, exchange: &str, kind: DataType) -> O
     adapter.venue(exchange)?.capabilities.iter().find(|capability| data_type(capability.data_type) == kind)
 }
 
-/// What the books of an exchange are like, by the adapter's word.
-#[must_use]
-pub fn book_settings(capability: &Capability, depth: u32) -> BookSettings {
-    let rule = match capability.sequence {
-        contract::SequenceRule::Unnumbered => SequenceRule::Unnumbered,
-        contract::SequenceRule::Contiguous => SequenceRule::Contiguous,
-        contract::SequenceRule::Chained => SequenceRule::Chained,
-    };
-    let source = match capability.snapshot {
-        contract::SnapshotSource::InBand => SnapshotSource::InBand,
-        contract::SnapshotSource::Request | contract::SnapshotSource::NotApplicable => {
-            SnapshotSource::Request
-        }
-    };
-    BookSettings::new(rule, source, usize::try_from(depth).unwrap_or(usize::MAX))
-}
-
 /// One try to start a feed.
 pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<StartedFeed> {
     let feed = contract_feed(config);
@@ -92,7 +75,7 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
     drop((first, answers));
     let (plan, instruments) = (supervised.plan(), supervised.instruments().to_vec());
     let sources = SourceMap::new(plan, instruments.len());
-    let router = router(context, config, &instruments, &sources)?;
+    let router = router(context, config, &instruments, plan)?;
     let (sender, inputs) = channel(FEED_INPUTS_MAX);
     let sockets = FeedSockets::start(plan, options, context.budgets.clone(), sender)?;
     tracing::info!(
@@ -162,18 +145,21 @@ fn router(
     context: &FeedContext,
     config: &FeedConfig,
     instruments: &[Instrument],
-    sources: &SourceMap,
+    plan: &Plan,
 ) -> anyhow::Result<Router> {
     let adapter = &context.status.adapter;
     let of = |kind| capability(adapter, &config.exchange, kind);
     let books = of(DataType::OrderBook).filter(|_| config.data_types.contains(&DataType::OrderBook));
     let plan = RouterPlan {
-        books: books.map(|capability| BooksPlan {
-            settings: book_settings(capability, config.depth),
-            instruments: instruments.len(),
-            resyncs: sources.resyncs().to_vec(),
-            publish_interval: config.publish_interval,
+        books: books.map(|capability| {
+            BooksPlan::new(capability, instruments, plan, config.depth, config.publish_interval)
         }),
+        asked: Asked::new(
+            adapter.venue(&config.exchange),
+            &config.data_types,
+            &config.market_types,
+            instruments,
+        ),
         depth: config.depth,
         contiguous_trade_ids: of(DataType::Trade).is_some_and(|trade| trade.contiguous_trade_ids),
         deduplicate: true,

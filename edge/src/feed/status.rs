@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use marketprism_adapter_host::contract::{Plan, Poll};
 use marketprism_adapter_host::{Adapter, Stats};
 use marketprism_schema::{DataType, MarketType};
 use marketprism_socket::FeedSockets;
 
 use super::BookReport;
+use super::PollReport;
 use super::deduplicate::TradeGap;
+use crate::envelope::data_type;
 
 /// Where a feed stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct FeedReport {
     pub books: Vec<BookReport>,
     /// Every instrument with a hole in its trade ids.
     pub trades: Vec<TradeReport>,
+    /// The polls of each data type that has any.
+    pub polls: Vec<(DataType, PollReport)>,
     /// The adapter was given up for now: it faults on everything.
     pub adapter_unhealthy: bool,
 }
@@ -76,6 +81,8 @@ struct Inner {
     sockets: Option<Arc<FeedSockets>>,
     stats: Option<Arc<Stats>>,
     report: FeedReport,
+    /// How long ago the answers of a data type's polls end, in milliseconds.
+    delays: Vec<(DataType, u32)>,
 }
 
 impl FeedStatus {
@@ -88,6 +95,7 @@ impl FeedStatus {
             sockets: None,
             stats: None,
             report: FeedReport::default(),
+            delays: Vec::new(),
         };
         Self {
             exchange: exchange.to_owned(),
@@ -118,12 +126,24 @@ impl FeedStatus {
         instruments: Vec<InstrumentName>,
         sockets: Arc<FeedSockets>,
         stats: Arc<Stats>,
+        plan: &Plan,
     ) {
+        let delay = |poll: &Poll| Some((data_type(poll.data_type), poll.window.as_ref()?.to_ago_ms));
+        let delays = plan.polls.iter().filter_map(delay).collect();
         let mut inner = self.lock();
+        inner.delays = delays;
         inner.phase = FeedPhase::Running;
         inner.instruments = instruments.into();
         inner.sockets = Some(sockets);
         inner.stats = Some(stats);
+    }
+
+    /// How late a data type is by plan, in milliseconds: its polls ask for what is older than this. None: not late by plan.
+    #[must_use]
+    pub fn delay_ms(&self, kind: DataType) -> Option<u32> {
+        let inner = self.lock();
+        let delays = inner.delays.iter().filter(|(of, ms)| *of == kind && *ms > 0);
+        delays.map(|(_, ms)| *ms).max()
     }
 
     /// Its sockets, while it runs.

@@ -86,6 +86,7 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
 async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()> {
     let stats = Arc::clone(feed.adapter.stats());
     let names = startup::instrument_names(&feed.instruments);
+    let plan = feed.adapter.plan().clone();
     let abort = CancellationToken::new();
     let pipeline = Pipeline::new(PipelineParts {
         inputs: feed.inputs,
@@ -99,7 +100,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         tap: context.tap.clone(),
         abort: abort.clone(),
     });
-    context.status.set_running(names, feed.sockets, stats);
+    context.status.set_running(names, feed.sockets, stats, &plan);
     let (ended, mut end) = oneshot::channel::<()>();
     let runtime = Handle::current();
     let thread = std::thread::Builder::new()

@@ -2,40 +2,22 @@
 
 use std::collections::HashMap;
 
-use marketprism_book::State;
-use marketprism_schema::stale_after;
+use marketprism_book::{BookStats, ResyncReason, State};
 use serde_json::{Value, json};
 
 use super::EdgeState;
+use super::cells::cells;
 use super::health::phase_text;
 use crate::clock;
-use crate::feed::{BookReport, FeedStatus, TradeReport};
-
-const NANOS_PER_SECOND: i64 = 1_000_000_000;
+use crate::feed::{BookReport, FeedReport, FeedStatus, TradeReport};
 
 /// The whole table.
 pub(super) fn coverage(state: &EdgeState) -> Value {
-    let now_ns = clock::now_ns();
-    let rows: Vec<Value> = state
-        .coverage
-        .rows(now_ns)
-        .into_iter()
-        .map(|row| {
-            json!({
-                "exchange": row.exchange,
-                "data_type": row.data_type.as_str(),
-                "last_success_ts": row.last_success_ns.map(|at| at / NANOS_PER_SECOND),
-                "age_seconds": row.age_seconds,
-                "threshold_seconds": stale_after(row.data_type).as_secs(),
-                "status": row.status,
-            })
-        })
-        .collect();
     let queue = state.journal.status();
     json!({
         "edge": state.edge,
         "region": state.region,
-        "coverage": rows,
+        "coverage": cells(state, clock::now_ns()),
         "queue": {
             "messages": queue.messages,
             "bytes": queue.bytes,
@@ -71,6 +53,9 @@ fn feed_json(feed: &FeedStatus) -> Value {
         "state": phase_text(&feed.phase()),
         "adapter": feed.adapter.id(),
         "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "orderbook_gaps": book_gaps_json(&report),
+        "missing_trades": report.trades.iter().map(|trades| trades.missing).sum::<u64>(),
+        "polls": polls_json(&report),
         "instruments": instruments,
         "connections": connections_json(feed),
     })
@@ -80,7 +65,10 @@ fn book_json(book: &BookReport) -> Value {
     let gaps: Vec<Value> = book
         .gaps
         .iter()
-        .map(|gap| json!({ "expected": gap.expected, "got": gap.got, "at": gap.at_ns }))
+        .map(|gap| {
+            let cause = gap.cause.as_str();
+            json!({ "cause": cause, "expected": gap.expected, "got": gap.got, "at": gap.at_ns })
+        })
         .collect();
     json!({
         "state": state_text(book.state),
@@ -88,9 +76,47 @@ fn book_json(book: &BookReport) -> Value {
         "updates": book.stats.applied,
         "outdated": book.stats.outdated,
         "conflated": book.conflated,
-        "gaps": book.stats.gaps,
+        "gaps": book.stats.gaps + book.stats.checksum_mismatches,
+        "gaps_by_cause": causes_json(&[&book.stats]),
         "recent_gaps": gaps,
     })
+}
+
+/// Why live books were thrown away or replaced: in each case nothing was published until the next live state. Only causes that occurred.
+fn causes_json(books: &[&BookStats]) -> Value {
+    let mut causes = serde_json::Map::new();
+    let mut add = |cause: &str, count: u64| {
+        if count > 0 {
+            causes.insert(cause.to_owned(), json!(count));
+        }
+    };
+    for reason in ResyncReason::ALL {
+        add(reason.as_str(), books.iter().map(|stats| stats.breaks(reason)).sum());
+    }
+    add("replaced", books.iter().map(|stats| stats.replaced).sum());
+    add("contradicted", books.iter().map(|stats| stats.refresh_mismatches).sum());
+    Value::Object(causes)
+}
+
+fn book_gaps_json(report: &FeedReport) -> Value {
+    let books: Vec<&BookStats> = report.books.iter().map(|book| &book.stats).collect();
+    causes_json(&books)
+}
+
+fn polls_json(report: &FeedReport) -> Vec<Value> {
+    let poll = |(kind, report): &(marketprism_schema::DataType, crate::feed::PollReport)| {
+        json!({
+            "data_type": kind.as_str(),
+            "polls": report.polls,
+            "answers": report.answers,
+            "failures": report.failures,
+            "never_succeeded": report.never_succeeded,
+            "newest_success_at": report.newest_success_ns,
+            "oldest_success_at": report.oldest_success_ns,
+            "last_failure": report.last_failure,
+        })
+    };
+    report.polls.iter().map(poll).collect()
 }
 
 fn trades_json(trades: &TradeReport) -> Value {

@@ -1,5 +1,6 @@
 //! What the edge tells about itself over HTTP.
 
+mod cells;
 mod coverage;
 mod health;
 mod refresh;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use marketprism_adapter_host::{FaultCause, Stats};
-use marketprism_book::{ResyncReason, State};
+use marketprism_book::{GapCause, ResyncReason, State};
 use marketprism_schema::DataType;
 use marketprism_socket::{ConnectionPhase, Counted};
 use prometheus::{IntCounterVec, IntGaugeVec};
@@ -63,15 +63,33 @@ pub(super) fn refresh(state: &EdgeState) {
         metrics.last_success.with_label_values(&[&row.exchange, row.data_type.as_str()]).set(seconds);
     }
     refresh_books(state);
+    refresh_polls(state);
     refresh_adapters(state);
     refresh_sockets(state);
+}
+
+fn refresh_polls(state: &EdgeState) {
+    let (mut answers, mut failures) = (Totals::default(), Totals::default());
+    for feed in &state.feeds {
+        let exchange = feed.exchange.as_str();
+        for (kind, report) in feed.report().polls {
+            answers.add(&[exchange, kind.as_str()], report.answers);
+            for (reason, count) in &report.failures {
+                failures.add(&[exchange, kind.as_str(), reason], *count);
+            }
+            let seconds = report.oldest_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
+            state.metrics.poll_success.with_label_values(&[exchange, kind.as_str()]).set(seconds);
+        }
+    }
+    answers.counters(&state.metrics.poll_answers);
+    failures.counters(&state.metrics.poll_failures);
 }
 
 fn refresh_books(state: &EdgeState) {
     let (mut gaps, mut updates) = (Totals::default(), Totals::default());
     let (mut resyncs, mut discarded) = (Totals::default(), Totals::default());
     let (mut states, mut missing) = (Totals::default(), Totals::default());
-    let mut running = Totals::default();
+    let (mut running, mut breaks) = (Totals::default(), Totals::default());
     for feed in &state.feeds {
         let exchange = feed.exchange.as_str();
         running.add(&[exchange], u64::from(feed.phase() == FeedPhase::Running));
@@ -83,10 +101,12 @@ fn refresh_books(state: &EdgeState) {
         for book in &report.books {
             let stats = &book.stats;
             states.add(&[exchange, state_text(book.state)], 1);
-            gaps.add(&[exchange], stats.gaps);
+            gaps.add(&[exchange, GapCause::Sequence.as_str()], stats.gaps);
+            gaps.add(&[exchange, GapCause::Checksum.as_str()], stats.checksum_mismatches);
             updates.add(&[exchange], stats.applied);
             for reason in ResyncReason::ALL {
                 resyncs.add(&[exchange, reason.as_str()], stats.resyncs(reason));
+                breaks.add(&[exchange, reason.as_str()], stats.breaks(reason));
             }
             for (reason, count) in [
                 ("outdated", stats.outdated),
@@ -102,6 +122,7 @@ fn refresh_books(state: &EdgeState) {
     }
     let metrics = &state.metrics;
     gaps.counters(&metrics.book_gaps);
+    breaks.counters(&metrics.book_breaks);
     updates.counters(&metrics.book_updates);
     resyncs.counters(&metrics.book_resyncs);
     discarded.counters(&metrics.book_discarded);

@@ -21,8 +21,11 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 struct State {
     files: Files,
-    /// Number of each socket in the recording: every generation of a connection is one.
+    /// Number of each open socket in the recording: every generation of a connection is one.
     numbers: HashMap<(u32, u64), u32>,
+    last_number: u32,
+    /// Where the answer that comes next was asked for: polls of a time window and further pages have other addresses than the plan's.
+    asked: Option<(u32, String)>,
     failure: Option<io::Error>,
     /// Frames that a recording cannot hold because they are not text.
     skipped: u64,
@@ -30,8 +33,14 @@ struct State {
 
 impl Recorder {
     pub(super) fn new(dir: &Path, exchange: &str) -> Self {
-        let state =
-            State { files: Files::new(dir, exchange), numbers: HashMap::new(), failure: None, skipped: 0 };
+        let state = State {
+            files: Files::new(dir, exchange),
+            numbers: HashMap::new(),
+            last_number: 0,
+            asked: None,
+            failure: None,
+            skipped: 0,
+        };
         Self { state: Mutex::new(state) }
     }
 
@@ -60,8 +69,11 @@ impl State {
     }
 
     fn number(&mut self, source: u32, generation: u64) -> u32 {
-        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX).saturating_add(1);
-        *self.numbers.entry((source, generation)).or_insert(next)
+        let last = &mut self.last_number;
+        *self.numbers.entry((source, generation)).or_insert_with(|| {
+            *last = last.saturating_add(1);
+            *last
+        })
     }
 
     fn text<'a>(&mut self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
@@ -100,7 +112,9 @@ impl Tap for Recorder {
             Input::Frame(frame) => {
                 let Some(data) = state.text(&frame.data) else { return };
                 let at = frame.received_at_ns;
-                let line = match sources.url(frame.source) {
+                let asked = state.asked.take().filter(|(source, _)| *source == frame.source);
+                let asked = asked.as_ref().map(|(_, url)| url.as_str());
+                let line = match asked.or_else(|| sources.url(frame.source)) {
                     Some(url) => {
                         Line { at, kind: Kind::Rest, conn: None, url: Some(url.into()), data: Some(data) }
                     }
@@ -111,7 +125,11 @@ impl Tap for Recorder {
                 };
                 state.write(&line);
             }
-            Input::Closed { .. } | Input::Silent { .. } | Input::RequestFailed { .. } => {}
+            Input::Asked { source, url, .. } => state.asked = Some((*source, url.clone())),
+            Input::Closed { source, generation, .. } => {
+                state.numbers.remove(&(*source, *generation));
+            }
+            Input::Silent { .. } | Input::RequestFailed { .. } => {}
         }
     }
 }

@@ -1,23 +1,24 @@
 //! The replay itself.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use marketprism_adapter_host::contract::{self, Feed, Instrument, Plan, Remark, ResyncAction};
+use marketprism_adapter_host::contract::{Feed, Plan, Remark, ResyncAction};
 use marketprism_adapter_host::{
     Adapter, FaultPolicy, FrameBatch, Limits, Outcome, PushError, Sandbox, Stats, Supervised,
 };
-use marketprism_schema::{DataType, Kind, Line};
+use marketprism_schema::{DataType, Kind, Line, MarketType};
 
 use super::answers::instrument_answers;
-use super::recording::Recordings;
+use super::recording::{Recordings, may_be_answer};
 use super::targets::Targets;
 use crate::config::offered;
-use crate::envelope::{Envelope, Origin, contract_data_type};
-use crate::feed::{BooksPlan, Router, RouterPlan, book_settings, capability, listed_instruments};
+use crate::envelope::{Envelope, Origin, contract_data_type, data_type, market_type};
+use crate::feed::{Asked, BooksPlan, Router, RouterPlan, capability, listed_instruments};
 use crate::journal::Record;
 
 /// Always tells polls and snapshots of one path apart.
@@ -83,6 +84,7 @@ impl Replay {
         let feed = feed(adapter, options)?;
         let mut player = Player::start(adapter, options, feed)?;
         let recordings = Recordings::new(&options.recordings);
+        player.learn(&recordings)?;
         recordings.each(
             |_| true,
             |file, number, line| {
@@ -125,7 +127,8 @@ fn feed(adapter: &Adapter, options: &ReplayOptions) -> anyhow::Result<Feed> {
     Ok(Feed {
         exchange: options.exchange.clone(),
         symbols: Vec::new(),
-        market_types: Vec::new(),
+        // All of them: none would leave out options.
+        market_types: venue.market_types.clone(),
         data_types: data_types.iter().copied().map(contract_data_type).collect(),
         depth: options.depth,
         endpoints: Vec::new(),
@@ -144,9 +147,9 @@ impl<'a> Player<'a> {
             fault_time: Duration::from_secs(u64::from(u32::MAX)),
             ..FaultPolicy::default()
         };
-        let supervised = Supervised::start(adapter, &limits, policy, feed, instruments, None)?;
+        let supervised = Supervised::start(adapter, &limits, policy, feed.clone(), instruments, None)?;
         let (answers, answer_sources) = answer_targets(supervised.plan());
-        let router = router(adapter, options, supervised.instruments())?;
+        let router = router(adapter, options, &feed, &supervised)?;
         Ok(Self {
             options,
             adapter: supervised,
@@ -158,6 +161,27 @@ impl<'a> Player<'a> {
             records: Vec::new(),
             last_ns: i64::MIN,
             done: Replay::default(),
+        })
+    }
+
+    /// As in a run, reference polls are answered before anything else: each gets its first recorded answer now, and again in its place.
+    fn learn(&mut self, recordings: &Recordings<'_>) -> anyhow::Result<()> {
+        let plan = self.adapter.plan();
+        let polls = (plan.connections.len()..).zip(&plan.polls).filter(|(_, poll)| poll.reference);
+        let mut unanswered: BTreeSet<u32> =
+            polls.filter_map(|(source, _)| u32::try_from(source).ok()).collect();
+        if unanswered.is_empty() {
+            return Ok(());
+        }
+        recordings.each(may_be_answer, |_, _, line| {
+            let Some(source) = self.source_of(line).filter(|source| unanswered.remove(source)) else {
+                return Ok(());
+            };
+            let mut batch = FrameBatch::new();
+            batch.push(line.data.as_deref().unwrap_or_default().as_bytes(), source, line.at)?;
+            // What it means is written in its place.
+            let _known = self.adapter.normalize(&batch);
+            Ok(())
         })
     }
 
@@ -250,15 +274,21 @@ fn answer_targets(plan: &Plan) -> (Targets, Vec<u32>) {
     )
 }
 
-fn router(adapter: &Adapter, options: &ReplayOptions, instruments: &[Instrument]) -> anyhow::Result<Router> {
+fn router(
+    adapter: &Adapter,
+    options: &ReplayOptions,
+    feed: &Feed,
+    adapted: &Supervised,
+) -> anyhow::Result<Router> {
+    let (plan, instruments) = (adapted.plan(), adapted.instruments());
     let books = capability(adapter, &options.exchange, DataType::OrderBook);
+    let asked: Vec<DataType> = feed.data_types.iter().copied().map(data_type).collect();
+    let market_types: Vec<MarketType> = feed.market_types.iter().copied().map(market_type).collect();
     let plan = RouterPlan {
-        books: books.map(|capability: &contract::Capability| BooksPlan {
-            settings: book_settings(capability, options.depth),
-            instruments: instruments.len(),
-            resyncs: Vec::new(),
-            publish_interval: options.publish_interval,
+        books: books.map(|capability| {
+            BooksPlan::new(capability, instruments, plan, options.depth, options.publish_interval)
         }),
+        asked: Asked::new(adapter.venue(&options.exchange), &asked, &market_types, instruments),
         depth: options.depth,
         contiguous_trade_ids: false,
         // One line per event of the input, copies among them.

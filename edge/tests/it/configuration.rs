@@ -92,7 +92,9 @@ fn every_error_is_named_at_once() {
         "http.listen: \"nowhere\"",
         "feed[0].symbols: names \"BTC-USDT\" twice",
         "feed[0].data_types: names \"orderbok\"",
-        "feed[0].data_types: \"volatility_index\" is not offered for sim_hostile",
+        "feed[0].data_types: \"volatility_index\" is unsupported: sim_hostile does not offer it (allowed: trade)",
+        "feed[0].data_types: \"trade\" is unsupported: sim_hostile does not offer it for market types options \
+         (allowed: market_types spot)",
         "feed[0].market_types: \"options\" is not offered for sim_hostile",
         "feed[0].endpoints: \"wss\" is no endpoint of sim_hostile (allowed: ws)",
         "feed[1].symbols: \"BTC-USDT\" is collected by feed[0] already",

@@ -8,8 +8,10 @@
     missing_docs
 )]
 
+mod asked;
 mod configuration;
 mod nats_server;
 mod pages;
+mod polling;
 mod publishing;
 mod routing;

@@ -86,6 +86,10 @@ async fn pages_tell_the_state() {
         assert_eq!(coverage["coverage"][0]["threshold_seconds"], 60);
         assert_eq!(coverage["coverage"][1]["status"], "missing");
         assert_eq!(coverage["coverage"][1]["last_success_ts"], serde_json::Value::Null);
+        let cells = coverage["coverage"].as_array().unwrap();
+        assert_eq!(cells.len(), 8, "every data type is told");
+        assert!(cells[2..].iter().all(|cell| cell["status"] == "unsupported"), "{cells:?}");
+        assert_eq!((&cells[0]["lower_bound"], &cells[0]["delivery"]), (&false.into(), &"push".into()));
         let (_, adapters) = get(main, "/adapters").await;
         assert!(
             adapters.contains("\"name\":\"sim-hostile\"") && adapters.contains("\"digest\":"),

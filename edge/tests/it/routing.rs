@@ -7,7 +7,7 @@ use marketprism_adapter_host::contract::{
 };
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_edge::envelope::{Envelope, Origin};
-use marketprism_edge::feed::{BooksPlan, Router, RouterPlan};
+use marketprism_edge::feed::{Asked, BookPlan, BooksPlan, Router, RouterPlan};
 use marketprism_edge::journal::Record;
 use marketprism_schema::{Body, Event, EventId, decode_json};
 
@@ -35,11 +35,13 @@ fn router(every_update: bool, deduplicate: bool) -> Router {
     let envelope = Envelope::new(origin, &[instrument], [0; 8]).unwrap();
     let plan = RouterPlan {
         books: Some(BooksPlan {
-            settings: BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2),
-            instruments: 1,
-            resyncs: vec![Some(7)],
+            books: vec![BookPlan {
+                settings: BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2),
+                resync: Some(7),
+            }],
             publish_interval: Duration::from_millis(100),
         }),
+        asked: Asked::everything(1),
         depth: 2,
         contiguous_trade_ids: true,
         deduplicate,

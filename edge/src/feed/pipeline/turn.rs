@@ -40,6 +40,9 @@ impl Pipeline {
             if let Some(count) = routed.duplicates.get(index).filter(|count| **count > 0) {
                 metrics.duplicates.with_label_values(&labels).inc_by(*count);
             }
+            if let Some(count) = routed.unasked.get(index).filter(|count| **count > 0) {
+                metrics.unasked.with_label_values(&labels).inc_by(*count);
+            }
         }
         if routed.trade_gaps > 0 {
             metrics.trade_gaps.with_label_values(&[exchange]).inc_by(routed.trade_gaps);
@@ -85,6 +88,7 @@ impl Pipeline {
         self.parts.status.set_report(FeedReport {
             books,
             trades: self.parts.router.trade_reports(),
+            polls: self.polls.reports(),
             adapter_unhealthy: matches!(self.parts.adapter.health(), Health::BackingOff { .. }),
         });
     }

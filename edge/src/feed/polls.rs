@@ -1,0 +1,162 @@
+//! How the polls of a feed do.
+
+use std::collections::BTreeMap;
+
+use marketprism_adapter_host::contract::Plan;
+use marketprism_schema::DataType;
+
+use crate::envelope::data_type;
+use crate::limits::SNIPPET_CHARS_MAX;
+
+/// The polls of one data type, as `/coverage` and the metrics tell them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PollReport {
+    /// Polls in the plan.
+    pub polls: u64,
+    /// Answers that could be used.
+    pub answers: u64,
+    /// Tries and answers that could not, by reason.
+    pub failures: BTreeMap<&'static str, u64>,
+    /// Receive time of the newest usable answer, nanoseconds since 1970.
+    pub newest_success_ns: Option<i64>,
+    /// The least of the polls' last successes; none while any poll never succeeded.
+    pub oldest_success_ns: Option<i64>,
+    /// Polls that never succeeded.
+    pub never_succeeded: u64,
+    /// The newest failure that no success of the same poll followed.
+    pub last_failure: Option<String>,
+}
+
+/// Follows the polls of one plan.
+#[derive(Debug)]
+pub(super) struct Polls {
+    /// Source number of the first poll.
+    first: usize,
+    polls: Vec<PollState>,
+}
+
+#[derive(Debug)]
+struct PollState {
+    data_type: DataType,
+    answers: u64,
+    /// Reasons come from a closed set.
+    failures: BTreeMap<&'static str, u64>,
+    success_ns: Option<i64>,
+    failure: Option<(i64, String)>,
+}
+
+impl Polls {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let polls = plan.polls.iter().map(|poll| PollState {
+            data_type: data_type(poll.data_type),
+            answers: 0,
+            failures: BTreeMap::new(),
+            success_ns: None,
+            failure: None,
+        });
+        Self { first: plan.connections.len(), polls: polls.collect() }
+    }
+
+    fn get(&mut self, source: u32) -> Option<&mut PollState> {
+        self.polls.get_mut(usize::try_from(source).ok()?.checked_sub(self.first)?)
+    }
+
+    /// An answer was read.
+    pub(super) fn succeeded(&mut self, source: u32, at_ns: i64) {
+        if let Some(poll) = self.get(source) {
+            poll.answers += 1;
+            poll.success_ns = Some(at_ns);
+            poll.failure = None;
+        }
+    }
+
+    /// No answer came, or it is of no use. `reason` is from a closed set.
+    pub(super) fn failed(&mut self, source: u32, reason: &'static str, detail: &str, at_ns: i64) {
+        if let Some(poll) = self.get(source) {
+            *poll.failures.entry(reason).or_default() += 1;
+            poll.failure = Some((at_ns, detail.chars().take(SNIPPET_CHARS_MAX).collect()));
+        }
+    }
+
+    /// By data type.
+    pub(super) fn reports(&self) -> Vec<(DataType, PollReport)> {
+        let mut reports: BTreeMap<usize, (PollReport, i64)> = BTreeMap::new();
+        for poll in &self.polls {
+            let position = DataType::ALL.iter().position(|kind| *kind == poll.data_type).unwrap_or_default();
+            let (report, failed_at) = reports.entry(position).or_default();
+            report.polls += 1;
+            report.answers += poll.answers;
+            for (reason, count) in &poll.failures {
+                *report.failures.entry(reason).or_default() += count;
+            }
+            report.newest_success_ns = report.newest_success_ns.max(poll.success_ns);
+            match poll.success_ns {
+                None => report.never_succeeded += 1,
+                Some(at) => {
+                    report.oldest_success_ns = Some(report.oldest_success_ns.map_or(at, |o| o.min(at)))
+                }
+            }
+            if let Some((at_ns, detail)) = &poll.failure
+                && *at_ns > *failed_at
+            {
+                *failed_at = *at_ns;
+                report.last_failure = Some(detail.clone());
+            }
+        }
+        let whole = |(position, (report, _)): (usize, (PollReport, i64))| {
+            let oldest = report.oldest_success_ns.filter(|_| report.never_succeeded == 0);
+            Some((*DataType::ALL.get(position)?, PollReport { oldest_success_ns: oldest, ..report }))
+        };
+        reports.into_iter().filter_map(whole).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_adapter_host::contract::{self, Method, Poll, Request};
+
+    fn poll(kind: contract::DataType) -> Poll {
+        let request = Request {
+            method: Method::Get,
+            url: "https://rest.example/x".into(),
+            headers: Vec::new(),
+            body: None,
+            charges: Vec::new(),
+            timeout_ms: 1_000,
+        };
+        Poll { request, data_type: kind, instrument: None, period_ms: 1_000, window: None, reference: false }
+    }
+
+    /// Goal: polls are told by data type: how many answered and failed for which reason, the oldest success only when all have one, and
+    /// a failure only until the same poll succeeds.
+    #[test]
+    fn polls_are_told_by_data_type() {
+        let kinds = [
+            contract::DataType::OpenInterest,
+            contract::DataType::LsrAllAccount,
+            contract::DataType::OpenInterest,
+        ];
+        let plan = Plan {
+            connections: Vec::new(),
+            polls: kinds.map(poll).into(),
+            resyncs: Vec::new(),
+            budgets: Vec::new(),
+        };
+        let mut polls = Polls::new(&plan);
+        polls.succeeded(0, 10);
+        polls.failed(2, "timeout", "late", 11);
+        polls.failed(9, "timeout", "no such poll", 11);
+        let report = |polls: &Polls| polls.reports().into_iter().next().map(|(_, report)| report).unwrap();
+        let before = report(&polls);
+        assert_eq!((before.polls, before.answers, before.never_succeeded), (2, 1, 1));
+        assert_eq!((before.newest_success_ns, before.oldest_success_ns), (Some(10), None));
+        assert_eq!((before.failures["timeout"], before.last_failure.as_deref()), (1, Some("late")));
+        polls.succeeded(2, 20);
+        let after = report(&polls);
+        assert_eq!((after.newest_success_ns, after.oldest_success_ns), (Some(20), Some(10)));
+        assert_eq!((after.failures["timeout"], after.last_failure), (1, None));
+        let of: Vec<DataType> = polls.reports().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(of, [DataType::OpenInterest, DataType::LsrAllAccount]);
+    }
+}
