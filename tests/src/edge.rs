@@ -1,8 +1,11 @@
 //! A real edge.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use marketprism_venue_sim::Simulation;
 
 use crate::broker::free_port;
 use crate::central::get;
@@ -52,10 +55,13 @@ impl Feed {
         }
     }
 
-    /// All that the simulated venue on `address` lists, options too, of some data types.
+    /// All that a simulated venue lists, options too, of some data types.
     #[must_use]
-    pub fn whole(exchange: &str, address: &str, data_types: &[&str], market_types: &[&str]) -> Self {
-        let mut feed = Self::simulated(exchange, address, &[]);
+    pub fn whole(sim: &Simulation, exchange: &str, data_types: &[&str], market_types: &[&str]) -> Self {
+        let mut feed = Self::simulated(exchange, &sim.addr().to_string(), &[]);
+        let listed: BTreeSet<String> =
+            sim.instruments(exchange).unwrap().into_iter().map(|instrument| instrument.symbol).collect();
+        feed.symbols = listed.into_iter().collect();
         feed.data_types = data_types.iter().map(|&name| name.to_owned()).collect();
         feed.extra = format!("market_types = {market_types:?}");
         feed

@@ -35,9 +35,8 @@ async fn start() -> (Stack, Sim, Edge) {
         ..SimConfig::default()
     };
     let sim = Sim::start(config).await.unwrap();
-    let address = sim.simulation().addr().to_string();
     let types = ["trade", "orderbook", "funding_rate", "open_interest", "liquidation"];
-    let mut feed = Feed::whole(EXCHANGE, &address, &types, &["perpetual"]);
+    let mut feed = Feed::whole(&sim, EXCHANGE, &types, &["perpetual"]);
     // A snapshot of a hundred levels costs so little that all books are live within the first minute's weight.
     feed.extra.push_str("\ndepth = 100");
     let edge = stack.edge(&[feed]).await;

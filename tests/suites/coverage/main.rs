@@ -95,11 +95,10 @@ async fn start() -> (Stack, Sim, Edge) {
         ..SimConfig::default()
     };
     let sim = Sim::start(config).await.unwrap();
-    let address = sim.simulation().addr().to_string();
-    let feeds: Vec<Feed> = OFFERED
-        .iter()
-        .map(|(exchange, data_types, market_types)| Feed::whole(exchange, &address, data_types, market_types))
-        .collect();
+    let whole = |(exchange, data_types, market_types): &(&str, &[&str], &[&str])| {
+        Feed::whole(&sim, exchange, data_types, market_types)
+    };
+    let feeds: Vec<Feed> = OFFERED.iter().map(whole).collect();
     let edge = stack.edge(&feeds).await;
     (stack, sim, edge)
 }
@@ -159,7 +158,8 @@ async fn a_cell_that_a_venue_does_not_offer_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (exchange, offered, _) in OFFERED {
         for (data_type, _) in TABLES.iter().filter(|(name, _)| !offered.contains(name)) {
-            let feed = Feed::whole(exchange, "127.0.0.1:1", &[data_type], &[]);
+            let mut feed = Feed::simulated(exchange, "127.0.0.1:1", &["BTC-USDT"]);
+            feed.data_types = vec![(*data_type).to_owned()];
             let edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:1\"]", &[feed]);
             let (status, output) = edge.check().await;
             assert_ne!(status, Some(0), "{exchange} {data_type}");
