@@ -11,12 +11,14 @@ use marketprism_config::{LogFormat, init_logs};
 use marketprism_schema::DataType;
 
 use crate::config::{Adapters, Config};
+use crate::conformance::{self, TestArguments};
 use crate::replay::{Replay, ReplayOptions};
 use crate::{inspect, record, run};
 
 /// Exit status: trouble while running.
 const RUNTIME: u8 = 1;
-/// Exit status: the configuration is wrong, or (of `replay`) a frame was malformed. Wrong usage has the same, from the parser.
+/// Exit status: the configuration is wrong, or (of `replay`) a frame was malformed, or (of `adapter test`) the suite could not run. Wrong
+/// usage has the same, from the parser.
 const CONFIGURATION: u8 = 2;
 /// Exit status: the start failed, for example because a port is in use.
 const START: u8 = 3;
@@ -101,6 +103,8 @@ enum AdapterCommand {
         #[arg(value_name = "FILE")]
         adapter: PathBuf,
     },
+    /// Check everything that an adapter claims. Exit status: 0 every check passed, 1 one failed, 2 the suite could not run.
+    Test(TestArguments),
 }
 
 /// Parses the command line, does what it says, and prints what went wrong.
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Record(arguments) => record_command(&arguments),
         Command::Adapter(AdapterCommand::List(file)) => list_command(&file.config),
         Command::Adapter(AdapterCommand::Inspect { adapter }) => inspect_command(&adapter),
+        Command::Adapter(AdapterCommand::Test(arguments)) => test_command(arguments),
     };
     match done {
         Ok(status) => ExitCode::from(status),
@@ -214,6 +219,12 @@ fn inspect_command(path: &Path) -> Done {
         .map_err(|error| Failure::of(RUNTIME)(anyhow::anyhow!("{}: {error}", path.display())))?;
     print(&inspect::describe(&adapter)).map_err(Failure::of(RUNTIME))?;
     Ok(0)
+}
+
+fn test_command(arguments: TestArguments) -> Done {
+    let (text, passed) = conformance::run(arguments).map_err(Failure::of(CONFIGURATION))?;
+    print(&text).map_err(Failure::of(CONFIGURATION))?;
+    Ok(if passed { 0 } else { RUNTIME })
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -1,178 +1,134 @@
-//! Adapter calls on the captured frames: the same code in the sandbox and native.
+//! Adapter calls on captured frames, by kind of frame: the same code in the sandbox, with every limit on, and native.
 
-use std::fs;
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use marketprism_adapter_binance::Binance;
-use marketprism_adapter_host::contract as host;
-use marketprism_adapter_host::{Adapter, Engine, FrameBatch, Limits, Sandbox, Stats};
-use marketprism_adapter_sdk::{self as sdk, Adapter as _};
-use marketprism_schema::{Kind, Line};
+use marketprism_adapter_bybit::Bybit;
+use marketprism_adapter_conformance::{Cost, Effort, KindCost, Options, golden_folder};
+use marketprism_adapter_deribit::Deribit;
+use marketprism_adapter_kraken::Kraken;
+use marketprism_adapter_okx::Okx;
+use marketprism_adapter_template::Template;
 use marketprism_tests::parts;
 
 use crate::goal::{Goal, Report};
+use crate::native::{self, SOCKETS};
 
-/// Frames a call, as the edge gives when frames queue.
-const BATCH: usize = 64;
 /// Rounds; the best of each side counts, because the machine is shared.
-const ROUNDS: usize = 7;
-/// Shortest time of one side of a round.
-const ROUND: Duration = Duration::from_millis(400);
+const EFFORT: Effort = Effort { rounds: 7, round: Duration::from_millis(60) };
 
-/// What a recording holds for one exchange.
-struct Captured {
-    instruments: String,
-    all: Vec<String>,
-    typed: Vec<String>,
+/// The sandbox may cost this many times the native code.
+const SANDBOX_TIMES: f64 = 2.5;
+
+type Native = fn(&str, &[&Path], Effort) -> Result<BTreeMap<String, u64>>;
+
+/// An adapter with its shared recordings, and the frames of them that one core has to take in a second.
+struct Subject {
+    name: &'static str,
+    native: Native,
+    recordings: &'static [&'static str],
+    frames_per_second: f64,
 }
 
-fn captured(name: &str) -> Result<Option<Captured>> {
-    let Some(path) = parts::recording(name) else { return Ok(None) };
-    let text = fs::read_to_string(path)?;
-    let mut captured = Captured { instruments: String::new(), all: Vec::new(), typed: Vec::new() };
-    for line in text.lines() {
-        let line = Line::parse(line)?;
-        let data = line.data.unwrap_or_default().into_owned();
-        match line.kind {
-            Kind::Rest if line.url.is_some_and(|url| url.contains("exchangeInfo")) => {
-                captured.instruments = data
-            }
-            Kind::WsIn => {
-                if data.contains("\"depthUpdate\"") || data.contains("\"aggTrade\"") {
-                    captured.typed.push(data.clone());
-                }
-                captured.all.push(data);
-            }
-            _ => {}
-        }
-    }
-    Ok(Some(captured))
-}
+const SUBJECTS: [Subject; 6] = [
+    Subject {
+        name: "binance",
+        native: native::measure::<Binance>,
+        recordings: &["binance_spot.jsonl", "binance_derivatives.jsonl"],
+        frames_per_second: 500_000.0,
+    },
+    Subject {
+        name: "okx",
+        native: native::measure::<Okx>,
+        recordings: &["okx.jsonl"],
+        frames_per_second: 250_000.0,
+    },
+    Subject {
+        name: "deribit",
+        native: native::measure::<Deribit>,
+        recordings: &["deribit.jsonl"],
+        frames_per_second: 400_000.0,
+    },
+    Subject { name: "bybit", native: native::measure::<Bybit>, recordings: &[], frames_per_second: 0.0 },
+    Subject { name: "kraken", native: native::measure::<Kraken>, recordings: &[], frames_per_second: 0.0 },
+    Subject {
+        name: "template",
+        native: native::measure::<Template>,
+        recordings: &[],
+        frames_per_second: 0.0,
+    },
+];
 
-/// Measures both recordings.
+/// Measures every adapter on its golden frames and on the shared recordings.
 pub fn measure(report: &mut Report) -> Result<()> {
-    for (file, exchange) in
-        [("binance_spot.jsonl", "binance_spot"), ("binance_derivatives.jsonl", "binance_derivatives")]
-    {
-        match captured(file)? {
-            None => report.figure(format!("SKIPPED: ../shared/recordings/{file} is not here"), 0.0, ""),
-            Some(captured) => compare(report, exchange, &captured)?,
+    for subject in &SUBJECTS {
+        for file in subject.recordings {
+            match parts::recording(file) {
+                None => report.figure(format!("SKIPPED: ../shared/recordings/{file} is not here"), 0.0, ""),
+                Some(path) => recorded(report, subject, path)?,
+            }
+        }
+        golden(report, subject)?;
+    }
+    Ok(())
+}
+
+fn sandboxed(subject: &Subject, options: Options) -> Result<Vec<(String, Cost)>> {
+    marketprism_adapter_conformance::measure(&options, EFFORT).with_context(|| subject.name.to_owned())
+}
+
+fn recorded(report: &mut Report, subject: &Subject, path: PathBuf) -> Result<()> {
+    let options = Options {
+        golden: None,
+        recordings: vec![path.clone()],
+        ..Options::new(parts::adapter(subject.name))
+    };
+    for (exchange, cost) in sandboxed(subject, options)? {
+        let native = (subject.native)(&exchange, &[&path], EFFORT).with_context(|| exchange.clone())?;
+        show(report, &format!("{exchange}, recorded"), &cost, &native);
+        // A recording may hold frames of several exchange ids of a venue; each has its own goal.
+        let Some(all) = cost.kinds.iter().find(|kind| kind.kind == SOCKETS) else { continue };
+        let name = format!("{exchange}, recorded, {SOCKETS}: one core");
+        let least = Goal::AtLeast(subject.frames_per_second);
+        report.goal(name, per_second(all.best_ns_per_frame), "frames/s", least);
+        if let Some(native) = native.get(SOCKETS) {
+            let times = all.best_ns_per_frame as f64 / (*native).max(1) as f64;
+            let name = format!("{exchange}, recorded, {SOCKETS}: sandboxed / native");
+            report.goal(name, times, "times", Goal::AtMost(SANDBOX_TIMES));
         }
     }
     Ok(())
 }
 
-fn compare(report: &mut Report, exchange: &str, captured: &Captured) -> Result<()> {
-    let engine = Engine::new(None)?;
-    let limits = Limits::default();
-    let path = parts::adapter("binance");
-    let adapter = Adapter::load(&engine, &path, &limits)?;
-    let mut sandbox = sandboxed(&adapter, &limits, exchange, &captured.instruments)?;
-    let mut native = native(exchange, &captured.instruments)?;
-    for (kind, frames) in [("typed frames", &captured.typed), ("all frames", &captured.all)] {
-        let bytes: usize = frames.iter().map(String::len).sum();
-        let host_batches = host_batches(frames)?;
-        let sdk_batches = sdk_batches(frames);
-        let (mut sandboxed, mut direct) = (f64::MAX, f64::MAX);
-        for _ in 0..ROUNDS {
-            let round = timed(frames.len(), || {
-                for batch in &host_batches {
-                    black_box(sandbox.normalize(black_box(batch)).map_err(|fault| anyhow!("{fault}"))?);
-                }
-                Ok(())
-            })?;
-            sandboxed = sandboxed.min(round);
-            let round = timed(frames.len(), || {
-                for batch in &sdk_batches {
-                    black_box(native.normalize(black_box(batch)));
-                }
-                Ok(())
-            })?;
-            direct = direct.min(round);
-        }
-        let name = format!("{exchange}, {kind} ({} B)", bytes / frames.len().max(1));
-        report.figure(format!("{name}: native"), direct, "ns/frame");
-        report.figure(format!("{name}: sandboxed"), sandboxed, "ns/frame");
-        report.goal(format!("{name}: sandboxed / native"), sandboxed / direct, "times", Goal::AtMost(2.5));
-        report.goal(format!("{name}: one core"), 1e9 / sandboxed, "frames/s", Goal::AtLeast(500_000.0));
+fn golden(report: &mut Report, subject: &Subject) -> Result<()> {
+    let adapter = parts::adapter(subject.name);
+    let folder = golden_folder(&adapter).context("an adapter without golden frames")?.join("frames");
+    for (exchange, cost) in sandboxed(subject, Options::new(adapter.clone()))? {
+        let entries = std::fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()?;
+        let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+        files.retain(|path| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            name.starts_with(&format!("{exchange}."))
+        });
+        let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        let native = (subject.native)(&exchange, &files, EFFORT).with_context(|| exchange.clone())?;
+        show(report, &format!("{exchange}, golden"), &cost, &native);
     }
     Ok(())
 }
 
-/// Nanoseconds a frame of running `pass` over all frames again and again.
-fn timed(frames: usize, mut pass: impl FnMut() -> Result<()>) -> Result<f64> {
-    let started = Instant::now();
-    let mut done = 0_usize;
-    while started.elapsed() < ROUND {
-        pass()?;
-        done += frames;
+fn show(report: &mut Report, name: &str, cost: &Cost, native: &BTreeMap<String, u64>) {
+    for KindCost { kind, bytes_per_frame, best_ns_per_frame, .. } in &cost.kinds {
+        let native = native.get(kind).map_or_else(|| "?".to_owned(), u64::to_string);
+        let name =
+            format!("{name}, {kind}, {bytes_per_frame} B: {native} ns native, {best_ns_per_frame} sandboxed");
+        report.figure(name, per_second(*best_ns_per_frame), "frames/s");
     }
-    if done == 0 {
-        bail!("no frames to measure");
-    }
-    Ok(started.elapsed().as_nanos() as f64 / done as f64)
 }
 
-fn host_batches(frames: &[String]) -> Result<Vec<FrameBatch>> {
-    let fill = |frames: &[String]| {
-        let mut batch = FrameBatch::new();
-        for frame in frames {
-            batch.push(frame.as_bytes(), 0, 1).context("a captured frame does not fit a batch")?;
-        }
-        Ok(batch)
-    };
-    frames.chunks(BATCH).map(fill).collect()
-}
-
-fn sdk_batches(frames: &[String]) -> Vec<sdk::Frames> {
-    let fill = |frames: &[String]| {
-        let mut batch = sdk::Frames {
-            data: Vec::new(),
-            ends: Vec::new(),
-            sources: Vec::new(),
-            received_at_ns: Vec::new(),
-        };
-        for frame in frames {
-            batch.data.extend_from_slice(frame.as_bytes());
-            batch.ends.push(u32::try_from(batch.data.len()).unwrap_or(u32::MAX));
-            batch.sources.push(0);
-            batch.received_at_ns.push(1);
-        }
-        batch
-    };
-    frames.chunks(BATCH).map(fill).collect()
-}
-
-fn sandboxed(adapter: &Adapter, limits: &Limits, exchange: &str, instruments: &str) -> Result<Sandbox> {
-    let stats = std::sync::Arc::new(Stats::default());
-    let mut sandbox = Sandbox::new(adapter, &std::sync::Arc::new(limits.clone()), &stats)?;
-    let feed = host::Feed {
-        exchange: exchange.to_owned(),
-        symbols: Vec::new(),
-        market_types: Vec::new(),
-        data_types: vec![host::DataType::Trade, host::DataType::Orderbook],
-        depth: 400,
-        endpoints: Vec::new(),
-    };
-    let answers = [host::Answer { request: 0, body: instruments.as_bytes().to_vec() }];
-    let instruments = sandbox.instruments(&feed, &answers).map_err(|e| anyhow!("{e}"))?;
-    sandbox.load(&feed, &instruments).map_err(|e| anyhow!("{e}"))?;
-    Ok(sandbox)
-}
-
-fn native(exchange: &str, instruments: &str) -> Result<Binance> {
-    let feed = sdk::Feed {
-        exchange: exchange.to_owned(),
-        symbols: Vec::new(),
-        market_types: Vec::new(),
-        data_types: vec![sdk::DataType::Trade, sdk::DataType::Orderbook],
-        depth: 400,
-        endpoints: Vec::new(),
-    };
-    let answers = vec![sdk::Answer { request: 0, body: instruments.as_bytes().to_vec() }];
-    let refused = |refusal: sdk::Refusal| anyhow!("{refusal:?}");
-    let instruments = Binance::instruments(&feed, answers).map_err(refused)?;
-    Binance::load(feed, instruments).map_err(refused)
+fn per_second(ns: u64) -> f64 {
+    1e9 / ns.max(1) as f64
 }

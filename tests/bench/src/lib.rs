@@ -5,4 +5,5 @@ pub mod bare;
 pub mod edge;
 pub mod goal;
 pub mod ingest;
+pub mod native;
 pub mod venue;

@@ -183,7 +183,10 @@ fn interest_is_explained(number: Decimal, instrument: &Instrument, evidence: Evi
     let factors = [instrument.contract_size, instrument.contract_value];
     let mut numbers = evidence.frame.clone();
     numbers.add(evidence.earlier);
-    if numbers.contains(value) || factors.iter().flatten().any(|factor| is_multiple(value, *factor, &numbers))
+    // Totals of a venue may have more digits than a decimal holds: they are rounded, where no decimal holds them.
+    if numbers.contains(value)
+        || numbers.contains_rounded(value)
+        || factors.iter().flatten().any(|factor| is_multiple(value, *factor, &numbers))
     {
         return true;
     }

@@ -10,6 +10,7 @@ mod convert;
 mod difference;
 mod findings;
 mod judge;
+mod kind;
 mod market;
 mod mutation;
 mod names;
@@ -21,6 +22,8 @@ mod subject;
 mod suite;
 mod trace;
 
+pub use checks::Effort;
+pub use kind::kind;
 pub use options::{Options, golden_folder};
-pub use report::{Check, Cost, ExchangeReport, Outcome, Report, VERSION};
-pub use suite::test;
+pub use report::{Check, Cost, ExchangeReport, KindCost, Outcome, Report, VERSION};
+pub use suite::{measure, test};

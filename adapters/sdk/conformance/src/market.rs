@@ -4,7 +4,7 @@ use std::fmt;
 
 use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, ResyncAction, Venue};
 use marketprism_adapter_host::{InstrumentRounds, Sandbox};
-use marketprism_adapter_sdk::testkit::{OwnedFrame, Record, RecordKind, is_answer};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Record, RecordKind, is_answer, is_part};
 
 use crate::names;
 use crate::subject::Subject;
@@ -119,11 +119,13 @@ fn answers(
         }
         let known = rounds.answers().len();
         for (position, request) in requests.iter().enumerate() {
-            match records.iter().find(|record| is_answer(record, &request.url)) {
-                Some(record) => rounds
-                    .answer(position, record.data.clone().into_bytes())
-                    .map_err(|error| failed(error.to_string()))?,
-                None => missing.push(request.url.clone()),
+            let found = recorded(records, &request.url);
+            if found.is_empty() {
+                missing.push(request.url.clone());
+            }
+            for record in found {
+                let body = record.data.clone().into_bytes();
+                rounds.answer(position, body).map_err(|error| failed(error.to_string()))?;
             }
         }
         if rounds.answers().len() == known {
@@ -135,4 +137,12 @@ fn answers(
         return Err(Closed::NoAnswers(format!("no answer to the instrument requests ({missing})")));
     }
     Ok(rounds.answers().to_vec())
+}
+
+/// The answer to exactly this question, else those that hold a part of it.
+fn recorded<'r>(records: &'r [Record], url: &str) -> Vec<&'r Record> {
+    match records.iter().find(|record| is_answer(record, url)) {
+        Some(record) => vec![record],
+        None => records.iter().filter(|record| is_part(record, url)).collect(),
+    }
 }

@@ -11,9 +11,16 @@ const PLACES: i32 = 18;
 /// Numbers from here on fit no decimal of the contract.
 const LIMIT: Atto = 10_i128.pow(37);
 
+/// Digits of a number that fits no decimal of the contract and may be rounded.
+const SIGNIFICANT: usize = 18;
+
 /// The numbers of one or several frames, in order and once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers(Vec<Atto>);
+pub(crate) struct Numbers {
+    exact: Vec<Atto>,
+    /// Those that fit no decimal of the contract, rounded half to even to 18 digits.
+    rounded: Vec<Atto>,
+}
 
 /// The exact value.
 pub(crate) fn atto(number: Decimal) -> Atto {
@@ -24,50 +31,91 @@ pub(crate) fn atto(number: Decimal) -> Atto {
 impl Numbers {
     /// The numbers of a frame. In JSON a number is a whole scalar or a whole string; in any other text every run of digits counts.
     pub(crate) fn of(bytes: &[u8], is_json: bool) -> Self {
-        let mut found = Vec::new();
+        let mut found = Numbers::default();
         if is_json {
             scan_json(bytes, &mut found);
         } else {
             let is_part =
                 |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E');
-            found.extend(bytes.split(|byte| !is_part(byte)).filter_map(parse));
+            bytes.split(|byte| !is_part(byte)).for_each(|text| found.take(text));
         }
-        Numbers::from(found)
+        found.sort();
+        found
+    }
+
+    fn take(&mut self, text: &[u8]) {
+        let exact = parse(text);
+        self.exact.extend(exact);
+        if exact.is_none_or(|value| !fits(value)) {
+            self.rounded.extend(round(text));
+        }
+    }
+
+    fn sort(&mut self) {
+        for values in [&mut self.exact, &mut self.rounded] {
+            values.sort_unstable();
+            values.dedup();
+        }
     }
 
     pub(crate) fn contains(&self, value: Atto) -> bool {
-        self.0.binary_search(&value).is_ok()
+        self.exact.binary_search(&value).is_ok()
+    }
+
+    /// True for what a number that fits no decimal of the contract is when it is rounded.
+    pub(crate) fn contains_rounded(&self, value: Atto) -> bool {
+        self.rounded.binary_search(&value).is_ok()
     }
 
     /// All of them, in order.
     pub(crate) fn all(&self) -> &[Atto] {
-        &self.0
+        &self.exact
     }
 
     /// Those from `low` to `high`, both included.
     pub(crate) fn between(&self, low: Atto, high: Atto) -> &[Atto] {
-        let from = self.0.partition_point(|value| *value < low);
-        let rest = self.0.get(from..).unwrap_or_default();
+        let from = self.exact.partition_point(|value| *value < low);
+        let rest = self.exact.get(from..).unwrap_or_default();
         rest.get(..rest.partition_point(|value| *value <= high)).unwrap_or_default()
     }
 
     /// Adds the numbers of another frame.
     pub(crate) fn add(&mut self, other: &Numbers) {
-        let mut all = std::mem::take(&mut self.0);
-        all.extend_from_slice(&other.0);
-        *self = Numbers::from(all);
+        self.exact.extend_from_slice(&other.exact);
+        self.rounded.extend_from_slice(&other.rounded);
+        self.sort();
     }
 }
 
-impl From<Vec<Atto>> for Numbers {
-    fn from(mut values: Vec<Atto>) -> Self {
-        values.sort_unstable();
-        values.dedup();
-        Numbers(values)
+/// Whether a decimal of the contract holds it: a mantissa of 64 bits and 18 places.
+fn fits(value: Atto) -> bool {
+    let (mut value, mut places) = (value, PLACES);
+    while places > 0 && value % 10 == 0 {
+        (value, places) = (value / 10, places - 1);
     }
+    i64::try_from(value).is_ok()
 }
 
-fn scan_json(bytes: &[u8], found: &mut Vec<Atto>) {
+/// A number in plain notation, rounded half to even to 18 digits.
+fn round(text: &[u8]) -> Option<Atto> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all: String = [whole, fraction].concat();
+    let all = all.trim_start_matches('0');
+    let (kept, rest) = all.split_at_checked(SIGNIFICANT)?;
+    let mut mantissa: i128 = kept.parse().ok()?;
+    let half = rest.bytes().all(|digit| digit.is_ascii_digit()).then(|| rest.trim_end_matches('0'))?;
+    let up = match half {
+        "5" => mantissa % 2 != 0,
+        more => more >= "5",
+    };
+    mantissa += i128::from(up);
+    let places = i32::try_from(fraction.len()).ok()? - i32::try_from(rest.len()).ok()?;
+    parse(format!("{sign}{mantissa}e{}", -places).as_bytes())
+}
+
+fn scan_json(bytes: &[u8], found: &mut Numbers) {
     let mut rest = bytes;
     while let Some((byte, after)) = rest.split_first() {
         if *byte == b'"' {
@@ -75,9 +123,9 @@ fn scan_json(bytes: &[u8], found: &mut Vec<Atto>) {
             if escaped {
                 let quoted = [b"\"", text, b"\""].concat();
                 let plain: Option<String> = serde_json::from_slice(&quoted).ok();
-                found.extend(plain.and_then(|plain| parse(plain.as_bytes())));
+                found.take(plain.unwrap_or_default().as_bytes());
             } else {
-                found.extend(parse(text));
+                found.take(text);
             }
             rest = behind;
         } else if byte.is_ascii_digit() || *byte == b'-' {
@@ -85,7 +133,7 @@ fn scan_json(bytes: &[u8], found: &mut Vec<Atto>) {
                 .iter()
                 .position(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'));
             let (number, behind) = rest.split_at(end.unwrap_or(rest.len()));
-            found.extend(parse(number));
+            found.take(number);
             rest = behind;
         } else {
             rest = after;
@@ -193,6 +241,20 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()), value, "{text}");
         }
+    }
+
+    // Goal: a number that no decimal of the contract holds is known also as rounded, and no other is. Method: digits around the border.
+    #[test]
+    fn numbers_that_do_not_fit_are_known_rounded() {
+        let numbers = |text: &str| Numbers::of(format!("[\"{text}\"]").as_bytes(), true);
+        let rounded = |text: &str, to: &str| numbers(text).contains_rounded(parse(to.as_bytes()).unwrap());
+        assert!(rounded("88957542893.771927925084", "88957542893.7719279"));
+        assert!(rounded("-923456789012345678.5", "-923456789012345678"), "half to even");
+        assert!(rounded("923456789012345677.5", "923456789012345678"), "half to even");
+        assert!(rounded("923456789012345676.51", "923456789012345677"));
+        assert!(rounded("0.1234567890123456789", "0.123456789012345679"));
+        assert!(!rounded("88957542893.7719279", "88957542893.7719279"), "it fits");
+        assert!(!rounded("88957542893.771927925084", "88957542893.771928"));
     }
 
     // Goal: only whole scalars and strings count in JSON. Method: a text with numbers in names, escapes and halves.

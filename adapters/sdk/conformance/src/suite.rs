@@ -5,9 +5,9 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 
 use crate::case::Cases;
-use crate::checks;
+use crate::checks::{self, Effort};
 use crate::options::Options;
-use crate::report::{ExchangeReport, Outcome, Report, VERSION};
+use crate::report::{Cost, ExchangeReport, Outcome, Report, VERSION};
 use crate::subject::Subject;
 
 /// Runs every check on a component.
@@ -49,6 +49,23 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// Measures what the frames of each exchange cost, without any check. Exchanges without frames are left out.
+///
+/// # Errors
+/// A component that cannot be loaded, a file that cannot be read.
+pub fn measure(options: &Options, effort: Effort) -> anyhow::Result<Vec<(String, Cost)>> {
+    let limits = Limits::default();
+    let adapter = Adapter::load(&Engine::new(None)?, &options.adapter, &limits)?;
+    let mut measured = Vec::new();
+    for venue in chosen(&adapter, &options.exchanges)? {
+        let subject = Subject::new(adapter.clone(), limits.clone());
+        let cases = Cases::read(&subject, venue, options)?;
+        let cost = checks::cost(&subject, &cases, effort);
+        measured.extend(cost.map(|cost| (venue.exchange.clone(), cost)));
+    }
+    Ok(measured)
+}
+
 fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<&'a Venue>> {
     let venues = &adapter.description().venues;
     if let Some(unknown) = exchanges.iter().find(|id| adapter.venue(id).is_none()) {
@@ -84,5 +101,9 @@ fn exchange(
         checks::malformed(&cases, options),
         checks::simulator(&subject, venue, options),
     ];
-    Ok(ExchangeReport { exchange: venue.exchange.clone(), cost: checks::cost(&subject, &cases), checks })
+    Ok(ExchangeReport {
+        exchange: venue.exchange.clone(),
+        cost: checks::cost(&subject, &cases, Effort::REPORT),
+        checks,
+    })
 }

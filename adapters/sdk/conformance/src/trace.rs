@@ -11,6 +11,7 @@ use marketprism_book::{
 };
 
 use crate::market::Market;
+use crate::numbers::{Atto, atto};
 use crate::session::Session;
 
 /// What one book event did.
@@ -34,12 +35,12 @@ pub(crate) struct Step {
     pub(crate) rejected: Option<String>,
 }
 
-/// The levels of a LIVE book, best first.
+/// The levels of a LIVE book, best first: price and quantity, whatever scale the book keeps them at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Levels {
     pub(crate) last_id: i64,
-    pub(crate) bids: Vec<(i64, i64)>,
-    pub(crate) asks: Vec<(i64, i64)>,
+    pub(crate) bids: Vec<(Atto, Atto)>,
+    pub(crate) asks: Vec<(Atto, Atto)>,
 }
 
 /// A run.
@@ -119,7 +120,16 @@ fn step(frame: usize, event: &contract::Book, book: &mut Book, update: &BookUpda
 
 fn levels(book: &Book) -> Option<Levels> {
     let view = book.view()?;
-    Some(Levels { last_id: view.last_update_id(), bids: view.bids().collect(), asks: view.asks().collect() })
+    let (price_scale, quantity_scale) = (view.price_scale(), view.quantity_scale());
+    let exact = |(price, quantity): (i64, i64)| {
+        let price = contract::Decimal { mantissa: price, scale: price_scale };
+        (atto(price), atto(contract::Decimal { mantissa: quantity, scale: quantity_scale }))
+    };
+    Some(Levels {
+        last_id: view.last_update_id(),
+        bids: view.bids().map(exact).collect(),
+        asks: view.asks().map(exact).collect(),
+    })
 }
 
 fn settings(market: &Market<'_>, declared: &Capability, instrument: u32) -> BookSettings {

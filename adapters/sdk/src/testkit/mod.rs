@@ -14,4 +14,4 @@ mod session;
 pub use golden::golden;
 pub use json::{lines, start_lines};
 pub use recording::{Record, RecordKind, read};
-pub use session::{OwnedFrame, Session, batch, is_answer, whole_feed};
+pub use session::{OwnedFrame, Session, batch, is_answer, is_part, whole_feed};

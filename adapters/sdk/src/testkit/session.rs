@@ -119,20 +119,27 @@ pub fn batch(frames: &[OwnedFrame]) -> Frames {
     batch
 }
 
-/// The answers of the records to all requests of all rounds.
+/// The answers of the records to all requests of all rounds. A recording may hold one list of several: what it lacks is left out.
 fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec<Answer>, String> {
     const ROUNDS_MAX: usize = 100;
-    let mut known: Vec<Answer> = Vec::new();
+    let (mut known, mut asked): (Vec<Answer>, u32) = (Vec::new(), 0);
     for _ in 0..ROUNDS_MAX {
         let requests = A::instrument_requests(feed, &known).map_err(refused)?;
-        if requests.is_empty() {
-            return Ok(known);
-        }
+        let before = known.len();
         for request in &requests {
-            let record = records.iter().find(|record| is_answer(record, &request.url));
-            let record = record.ok_or_else(|| format!("the records hold no answer of {}", request.url))?;
-            let index = u32::try_from(known.len()).unwrap_or(u32::MAX);
-            known.push(Answer { request: index, body: record.data.clone().into_bytes() });
+            let body = |record: &Record| Answer { request: asked, body: record.data.clone().into_bytes() };
+            match records.iter().find(|record| is_answer(record, &request.url)) {
+                Some(record) => known.push(body(record)),
+                None => known.extend(records.iter().filter(|record| is_part(record, &request.url)).map(body)),
+            }
+            asked += 1;
+        }
+        match requests.first() {
+            Some(request) if known.is_empty() => {
+                return Err(format!("the records hold no answer of {}", request.url));
+            }
+            Some(_) if known.len() > before => {}
+            _ => return Ok(known),
         }
     }
     Err(format!("the adapter asks for more than {ROUNDS_MAX} rounds of instrument lists"))
@@ -143,6 +150,22 @@ fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec
 pub fn is_answer(record: &Record, request_url: &str) -> bool {
     let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
     path(url) == path(request_url) && identifying(url) == identifying(request_url)
+}
+
+/// True when the record holds a part of what is asked for at this address: such as the list of one currency where that of any is asked
+/// for. A page never stands for another.
+pub fn is_part(record: &Record, request_url: &str) -> bool {
+    let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
+    let (given, asked) = (identifying(url), identifying(request_url));
+    let value = |of: &[(&str, &str)], name: &str| {
+        of.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    let agree = |(name, value_asked): &(&str, &str)| match value(&given, name) {
+        Some(value_given) => value_given == *value_asked || *value_asked == "any",
+        None => *name != "cursor",
+    };
+    let page = value(&given, "cursor").is_none() || value(&asked, "cursor").is_some();
+    path(url) == path(request_url) && page && asked.iter().all(agree)
 }
 
 fn path(url: &str) -> &str {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_adapter_host::contract::{Feed, Instrument, MarketType};
+use marketprism_adapter_host::contract::{DataType, Feed, Instrument, MarketType, Venue};
 use marketprism_adapter_sdk::decimal::derived_scale;
 use marketprism_adapter_sdk::symbol::Expiry;
 
@@ -11,6 +11,8 @@ use crate::findings::Findings;
 use crate::market::Market;
 use crate::names::{is_index, market_type};
 use crate::report::Check;
+
+use super::plan::is_cell;
 
 /// Instruments that are asked for alone: each call reads the venue's lists anew.
 const ALONE: usize = 40;
@@ -100,7 +102,8 @@ fn sound(one: &Instrument) -> Result<(), String> {
         (MarketType::Futures, [day]) => date(day)?,
         (MarketType::Options, [day, strike, "C" | "P"]) => {
             date(day)?;
-            let digits = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+            // A point would part a subject: `d` stands for it.
+            let digits = |byte: u8| byte.is_ascii_digit() || byte == b'd';
             if strike.is_empty() || !strike.bytes().all(digits) {
                 return Err(format!("strike {strike:?} is no number"));
             }
@@ -129,6 +132,8 @@ fn found_alone(name: &str, market: &Market<'_>, findings: &mut Findings) -> usiz
         let feed = Feed {
             symbols: vec![one.symbol.clone()],
             market_types: vec![one.market_type],
+            // A type that none of the market types has is refused.
+            data_types: types_of(market.venue, one),
             ..market.feed.clone()
         };
         let found = market.subject.instance().map_err(|fault| fault.to_string()).and_then(|mut instance| {
@@ -149,6 +154,12 @@ fn found_alone(name: &str, market: &Market<'_>, findings: &mut Findings) -> usiz
         }
     }
     asked
+}
+
+/// The data types that the venue has of an instrument.
+fn types_of(venue: &Venue, one: &Instrument) -> Vec<DataType> {
+    let cells = venue.capabilities.iter().filter(|capability| is_cell(capability, one));
+    cells.map(|capability| capability.data_type).collect()
 }
 
 #[cfg(test)]
@@ -178,7 +189,7 @@ mod tests {
             ("BTC-USD", Perpetual),
             ("BTC-USD-270326", Futures),
             ("BTC-USD-270326-100000-C", Options),
-            ("BTC-USD-270326-0.55-P", Options),
+            ("BTC-USD-270326-0d55-P", Options),
         ] {
             assert_eq!(sound(symbol, kind, "BTC", "USD"), Ok(()), "{symbol}");
         }
@@ -191,6 +202,7 @@ mod tests {
             ("BTC-USD-270399", Futures),
             ("BTC-USD-270326-100000-X", Options),
             ("BTC-USD-270326-1e5-C", Options),
+            ("BTC-USD-270326-0.55-C", Options),
             ("BTC", Spot),
         ] {
             assert!(sound(symbol, kind, "BTC", "USD").is_err(), "{symbol}");

@@ -17,6 +17,7 @@ mod simulator;
 mod split;
 
 pub(crate) use component::{contract, describe, refused};
+pub use cost::Effort;
 pub(crate) use cost::cost;
 pub(crate) use decimals::decimals;
 pub(crate) use determinism::{batching, determinism};

@@ -1,5 +1,7 @@
 //! The plan: everything asked for is in it, within the venue's limits.
 
+use std::collections::BTreeSet;
+
 use marketprism_adapter_host::contract::{
     Capability, DataType, Delivery, Instrument, Plan, ResyncAction, SnapshotSource,
 };
@@ -101,28 +103,43 @@ pub(crate) fn is_cell(capability: &Capability, instrument: &Instrument) -> bool 
     capability.market_types.contains(&instrument.market_type) && is_index(instrument) == index
 }
 
+/// Looks for a stream or a poll of every data type of every instrument. A venue may offer a type only for some quote currencies: what is
+/// left out for all instruments of a market type and quote is taken so, as long as others have it.
 fn cells(market: &Market<'_>, findings: &mut Findings) {
     for capability in &market.venue.capabilities {
-        let kind = capability.data_type;
         // Instruments that do not trade may be left out where every instrument is asked for.
-        let wanted =
+        let all =
             (0_u32..).zip(&market.instruments).filter(|(_, one)| one.trading && is_cell(capability, one));
-        for (index, _) in wanted {
-            let has = |of: Option<u32>, one: DataType| one == kind && of.is_none_or(|of| of == index);
-            let mut streams = market.plan.connections.iter().flat_map(|connection| &connection.streams);
-            let pushed = streams.any(|stream| has(stream.instrument, stream.data_type));
-            let polled =
-                market.plan.polls.iter().any(|poll| !poll.reference && has(poll.instrument, poll.data_type));
-            let (planned, as_declared) = match capability.delivery {
-                Delivery::Push => (pushed, "stream"),
-                Delivery::Poll => (polled, "poll"),
-            };
-            if !planned {
-                let (kind, name) = (data_type(kind), market.name(index));
+        let all: Vec<(u32, &Instrument)> = all.collect();
+        let group = |one: &Instrument| (one.market_type as u8, one.quote.clone());
+        let planned: BTreeSet<_> = all
+            .iter()
+            .filter(|(index, _)| is_planned(market, capability, *index))
+            .map(|(_, one)| group(one))
+            .collect();
+        for (index, one) in &all {
+            let missed = !is_planned(market, capability, *index);
+            if missed && (planned.contains(&group(one)) || planned.is_empty()) {
+                let (kind, name) = (data_type(capability.data_type), market.name(*index));
+                let how = word(&capability.delivery).to_lowercase();
                 findings.cause(format!(
-                    "{kind} of {name} has no {as_declared} in the plan, the capability declares one"
+                    "{kind} of {name} is not in the plan, the capability declares it by {how}"
                 ));
             }
+        }
+    }
+}
+
+fn is_planned(market: &Market<'_>, capability: &Capability, index: u32) -> bool {
+    let has =
+        |of: Option<u32>, kind: DataType| kind == capability.data_type && of.is_none_or(|of| of == index);
+    match capability.delivery {
+        Delivery::Push => {
+            let mut streams = market.plan.connections.iter().flat_map(|connection| &connection.streams);
+            streams.any(|stream| has(stream.instrument, stream.data_type))
+        }
+        Delivery::Poll => {
+            market.plan.polls.iter().any(|poll| !poll.reference && has(poll.instrument, poll.data_type))
         }
     }
 }

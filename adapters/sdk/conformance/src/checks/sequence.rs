@@ -7,6 +7,7 @@ use marketprism_book::GapCause;
 use crate::case::{Case, Cases};
 use crate::findings::Findings;
 use crate::names::word;
+use crate::numbers::Atto;
 use crate::report::Check;
 use crate::trace::{Step, Trace, books};
 
@@ -141,7 +142,7 @@ fn pairs(rule: SequenceRule, baseline: &Trace, instrument: u32) -> Vec<Pair<'_>>
     found
         .filter_map(|(victim, next)| {
             let mut later = steps.get(next + 1..)?.iter();
-            let heals = later.any(|step| step.change == BookChange::Snapshot && step.live);
+            let heals = later.any(|step| step.change == BookChange::Snapshot && step.applied && step.live);
             Some(Pair { victim: steps.get(victim)?, next: steps.get(next)?, heals })
         })
         .collect()
@@ -243,7 +244,7 @@ impl Run<'_> {
         let instrument = self.pair.victim.instrument;
         let best = |trace: &Trace| {
             let levels = trace.books.get(&instrument)?;
-            let best = |side: &[(i64, i64)]| side.get(..CHECKSUM_LEVELS).unwrap_or(side).to_vec();
+            let best = |side: &[(Atto, Atto)]| side.get(..CHECKSUM_LEVELS).unwrap_or(side).to_vec();
             Some((best(&levels.bids), best(&levels.asks)))
         };
         best(self.baseline) != best(trace)

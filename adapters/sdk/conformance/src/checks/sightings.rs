@@ -19,8 +19,8 @@ struct Expected {
     source: u32,
     what: String,
     seen: bool,
-    /// Silence is no fault of it.
-    may_be_quiet: bool,
+    /// Silence up to this time is no fault of it.
+    quiet_ms: u32,
 }
 
 /// A resync: asked for once the book's stream was seen.
@@ -58,7 +58,7 @@ impl<'p> Sightings<'p> {
                     connection.name
                 ),
                 seen: false,
-                may_be_quiet: stream.expected_silence_ms == 0,
+                quiet_ms: if stream.expected_silence_ms == 0 { u32::MAX } else { stream.expected_silence_ms },
             });
             streams.collect()
         });
@@ -72,7 +72,7 @@ impl<'p> Sightings<'p> {
                 poll.request.url
             ),
             seen: false,
-            may_be_quiet: false,
+            quiet_ms: 0,
         });
         let first_resync = first_poll.saturating_add(u32::try_from(plan.polls.len()).unwrap_or(u32::MAX));
         let resyncs = (first_resync..).zip(&plan.resyncs).map(|(source, resync)| Resync {
@@ -182,7 +182,9 @@ impl<'p> Sightings<'p> {
         for (one, poll) in self.polls.iter_mut().zip(&self.plan.polls).filter(|(one, _)| one.source == source)
         {
             one.seen |= poll.reference && reason == Ignored::Reference;
-            one.may_be_quiet |= matches!(reason, Ignored::Empty | Ignored::Repeated);
+            if matches!(reason, Ignored::Empty | Ignored::Repeated) {
+                one.quiet_ms = u32::MAX;
+            }
         }
     }
 
@@ -198,7 +200,7 @@ impl<'p> Sightings<'p> {
         let mut quiet = Vec::new();
         let mut seen = 0;
         for one in self.streams.iter().flatten().chain(&self.polls) {
-            match (one.seen, one.may_be_quiet) {
+            match (one.seen, took.as_millis() < u128::from(one.quiet_ms)) {
                 (true, _) => seen += 1,
                 (false, true) => quiet.push(one.what.as_str()),
                 (false, false) => findings.cause(format!("{} gave no event", one.what)),
