@@ -57,7 +57,10 @@ fn live(page: &Value) -> usize {
 async fn troubles(edge: &Edge, page: &Value) -> [u64; 4] {
     let connections = page["feeds"][0]["connections"].as_array().unwrap().iter();
     [
-        connections.map(|connection| connection["reconnects"].as_u64().unwrap()).sum(),
+        connections
+            .flat_map(|connection| connection["reconnects"].as_object().unwrap().values())
+            .filter_map(Value::as_u64)
+            .sum(),
         edge.metric("marketprism_edge_orderbook_gaps_total", "").await,
         edge.metric("marketprism_edge_lost_events_total", "").await,
         page["queue"]["dropped"].as_u64().unwrap(),
