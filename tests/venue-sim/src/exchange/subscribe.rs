@@ -61,7 +61,7 @@ impl Exchange {
             last_update_id: symbol.published_id(cadence),
             bids: symbol.book().top(Side::Bid, usize::MAX),
             asks: symbol.book().top(Side::Ask, usize::MAX),
-            engine_ms: symbol.engine_ms().max(now_ms - 1000),
+            engine_ms: symbol.engine_ms(),
         };
         if let Some(raw) = self.venue.encode_snapshot(listed, stream, &snapshot) {
             let frame = Arc::new(Frame::new(Arc::from(stream), false, Vec::new(), raw));

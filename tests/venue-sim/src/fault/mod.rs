@@ -6,4 +6,4 @@ mod spoil;
 
 pub use registry::{Effect, Faults, FrameFacts, Immediate, RestEffect, RestFacts};
 pub use spec::{FaultAction, FaultError, FaultId, FaultSpec, FaultStatus};
-pub use spoil::{garbage_binary, garbage_text, half, wrong_types};
+pub use spoil::{garbage_binary, garbage_text, half, spoiled, wrong_types};

@@ -51,6 +51,8 @@ pub struct RestEffect {
     pub stale_updates: Option<u64>,
     /// Answer with this status and `Retry-After`.
     pub status: Option<(u16, Option<u64>)>,
+    /// Spoil the answer's body in this way.
+    pub spoil: Option<FaultAction>,
     /// Never answer; end the connection after this long.
     pub hang: Option<Duration>,
 }
@@ -122,6 +124,10 @@ fn is_frame_action(action: FaultAction) -> bool {
             | FaultAction::Cut
             | FaultAction::HalfCut
     )
+}
+
+fn is_spoiling(action: FaultAction) -> bool {
+    matches!(action, FaultAction::Garbage | FaultAction::Half | FaultAction::WrongTypes)
 }
 
 fn absent_or(filter: Option<&String>, value: &str) -> bool {
@@ -200,6 +206,7 @@ impl Faults {
         for fault in list.iter_mut().filter(|f| f.is_active(now) && is_frame_action(f.spec.action)) {
             let matches = absent_or(fault.spec.exchange.as_ref(), facts.exchange)
                 && absent_or(fault.spec.symbol.as_ref(), facts.symbol)
+                && fault.spec.path.is_none()
                 && absent_or_in(fault.spec.stream.as_ref(), facts.stream)
                 && (facts.book || fault.spec.action != FaultAction::Gap)
                 && fault.spec.connection.is_none_or(&receives);
@@ -224,7 +231,7 @@ impl Faults {
             let wanted = match fault.spec.action {
                 FaultAction::SlowSnapshot | FaultAction::StaleSnapshot => facts.snapshot,
                 FaultAction::RestStatus | FaultAction::RestTimeout => true,
-                _ => false,
+                action => is_spoiling(action) && fault.spec.path.is_some(),
             };
             let matches = wanted
                 && absent_or(fault.spec.exchange.as_ref(), facts.exchange)
@@ -240,6 +247,7 @@ impl Faults {
                 FaultAction::RestStatus => {
                     effect.status = Some((fault.spec.status.unwrap_or(500), fault.spec.retry_after_s));
                 }
+                action if is_spoiling(action) => effect.spoil = Some(action),
                 _ => effect.hang = Some(delay.unwrap_or(Duration::from_secs(60))),
             }
         }

@@ -67,7 +67,8 @@ pub struct FaultSpec {
     /// Part of the stream's name, e.g. `@trade`, `@depth`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// Part of the REST path.
+    /// Part of the REST path. With it, `garbage`, `half` and `wrong_types` spoil the answers of such requests
+    /// instead of frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Connection number.

@@ -2,6 +2,18 @@
 
 use serde_json::Value;
 
+use super::spec::FaultAction;
+
+/// A text spoiled in the way of an action.
+#[must_use]
+pub fn spoiled(action: FaultAction, text: &str) -> String {
+    match action {
+        FaultAction::Half => half(text).to_owned(),
+        FaultAction::WrongTypes => wrong_types(text),
+        _ => garbage_text().to_owned(),
+    }
+}
+
 /// Text that is no JSON.
 #[must_use]
 pub fn garbage_text() -> &'static str {

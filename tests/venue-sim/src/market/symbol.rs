@@ -70,6 +70,13 @@ impl SymbolMarket {
         }
     }
 
+    /// The same market, its last change made at this time.
+    #[must_use]
+    pub fn as_of(mut self, ms: i64) -> SymbolMarket {
+        self.engine_ms = ms;
+        self
+    }
+
     /// Tells which cadences somebody wants; updates of the others are not put together, their ids go on.
     pub fn want(&mut self, is_wanted: impl Fn(usize) -> bool) {
         self.wanted.iter_mut().enumerate().for_each(|(cadence, wanted)| *wanted = is_wanted(cadence));

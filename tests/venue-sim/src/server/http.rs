@@ -28,7 +28,7 @@ use super::weight::Verdict;
 use crate::clock;
 use crate::control;
 use crate::exchange::Exchange;
-use crate::fault::{RestEffect, RestFacts};
+use crate::fault::{self, RestEffect, RestFacts};
 use crate::simulation::Simulation;
 use crate::venue::{Opening, RestAnswer, RestRequest};
 
@@ -181,7 +181,7 @@ async fn answer_rest(
         path,
         snapshot: call.snapshot,
     };
-    let RestEffect { delay, stale_updates, status, hang } = exchange.faults().on_rest(facts);
+    let RestEffect { delay, stale_updates, status, spoil, hang } = exchange.faults().on_rest(facts);
     if let Some(hang) = hang {
         sleep(hang).await;
         switch.reset_on_drop();
@@ -198,6 +198,10 @@ async fn answer_rest(
         Some(body) => RestAnswer::new(200, body),
         None => venue.rest_answer(&request, &RestView { exchange, stale_updates }),
     };
+    if let Some(action) = spoil {
+        let body = fault::spoiled(action, &answer.body);
+        return Ok(json(answer.status, body, &weight_header(exchange, used)));
+    }
     exchange.answered(answer.told);
     Ok(json(answer.status, answer.body, &weight_header(exchange, used)))
 }

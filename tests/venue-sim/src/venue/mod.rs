@@ -4,6 +4,7 @@
 pub mod binance;
 mod contract;
 pub mod deribit;
+pub mod okx;
 pub mod told;
 
 pub use contract::{
@@ -18,13 +19,16 @@ pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
     match exchange {
         "binance_spot" => Some(Box::new(binance::Binance::spot())),
         "binance_derivatives" => Some(Box::new(binance::Binance::usd_m())),
+        "okx_spot" => Some(Box::new(okx::Okx::spot())),
+        "okx_derivatives" => Some(Box::new(okx::Okx::derivatives())),
         "deribit_derivatives" => Some(Box::new(deribit::Deribit)),
         _ => None,
     }
 }
 
 /// Exchange ids that can be played.
-pub const EXCHANGES: [&str; 3] = ["binance_spot", "binance_derivatives", "deribit_derivatives"];
+pub const EXCHANGES: [&str; 5] =
+    ["binance_spot", "binance_derivatives", "okx_spot", "okx_derivatives", "deribit_derivatives"];
 
 /// The symbols meant for an exchange: those without the prefix `<exchange id>:`, and those with its own.
 #[must_use]

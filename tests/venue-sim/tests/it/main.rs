@@ -8,6 +8,8 @@ mod deribit_rest;
 mod events;
 mod faults;
 mod limits;
+mod okx;
+mod okx_books;
 mod protocol;
 mod recordings;
 mod rest_faults;

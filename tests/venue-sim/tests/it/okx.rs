@@ -1,0 +1,322 @@
+//! OKX's protocol: requests and errors, heartbeats, contracts, and what is polled.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use marketprism_venue_sim::{DataType, FaultAction, FaultSpec, Sim, SimConfig};
+use serde_json::{Value, json};
+
+use super::client::{Got, SILENCE, SOON, Ws, eventually, get, start};
+
+pub const SPOT: &str = "okx_spot";
+pub const DERIVATIVES: &str = "okx_derivatives";
+
+pub async fn play(exchange: &str, change: impl FnOnce(&mut SimConfig)) -> Sim {
+    start(|config| {
+        config.exchanges = vec![exchange.into()];
+        config.connects_max = Some(100);
+        change(config);
+    })
+    .await
+}
+
+pub async fn open(sim: &Sim, exchange: &str) -> Ws {
+    Ws::open(&format!("{}/ws/v5/public", sim.ws_base(exchange))).await
+}
+
+/// Sends a request with these args and reads as many answers.
+pub async fn ask(ws: &mut Ws, op: &str, args: &Value) -> Vec<Value> {
+    ws.send(&json!({"id": "7", "op": op, "args": args}).to_string()).await;
+    let mut answers = Vec::new();
+    while answers.len() < args.as_array().expect("args").len() {
+        let message = ws.json().await;
+        if message.get("event").is_some_and(|event| event != "channel-conn-count") {
+            answers.push(message);
+        }
+    }
+    answers
+}
+
+pub async fn subscribe(ws: &mut Ws, channel: &str, instrument: &str) {
+    let answers = ask(ws, "subscribe", &json!([{"channel": channel, "instId": instrument}])).await;
+    assert_eq!(answers[0]["event"], "subscribe", "{answers:?}");
+}
+
+/// The next data message of a channel.
+pub async fn data(ws: &mut Ws, channel: &str) -> Value {
+    loop {
+        let message = ws.json().await;
+        if message["arg"]["channel"] == channel && message.get("data").is_some() {
+            return message;
+        }
+    }
+}
+
+// Goal: each arg is answered for itself with the request's id, errors have the venue's codes, and the text
+// heartbeat is no JSON.
+#[tokio::test]
+async fn each_arg_is_answered_for_itself() {
+    let sim = play(SPOT, |config| config.requests_max = Some(4)).await;
+    let mut ws = open(&sim, SPOT).await;
+    ws.send("ping").await;
+    assert_eq!(ws.text().await.as_str(), "pong");
+    let args = json!([
+        {"channel": "trades", "instId": "BTC-USDT"}, {"channel": "trades", "instId": "NOPE-USDT"},
+        {"channel": "trades-all", "instId": "BTC-USDT"}, {"channel": "books-l2-tbt", "instId": "BTC-USDT"},
+        {"channel": "funding-rate", "instId": "BTC-USDT"}, {"instId": "BTC-USDT"},
+    ]);
+    let answers = ask(&mut ws, "subscribe", &args).await;
+    assert_eq!((&answers[0]["event"], &answers[0]["arg"]), (&json!("subscribe"), &args[0]));
+    let codes: Vec<&str> = answers[1..].iter().map(|a| a["code"].as_str().expect("code")).collect();
+    assert_eq!(codes, ["60018", "60018", "64003", "60018", "60013"]);
+    assert!(answers.iter().all(|a| a["id"] == "7" && a["connId"].is_string()));
+    assert_eq!(data(&mut ws, "trades").await["arg"]["instId"], "BTC-USDT");
+    ws.send("{\"op\":\"what\"}").await;
+    loop {
+        let message = ws.json().await;
+        if message["event"] == "error" {
+            assert_eq!(message["code"], "60012");
+            break;
+        }
+    }
+    let bought = json!([{"channel": "trades", "instId": "BTC-USDT"}]);
+    assert_eq!(ask(&mut ws, "unsubscribe", &bought).await[0]["event"], "unsubscribe");
+    ws.drain().await;
+    assert_eq!(ws.got(SILENCE).await, Got::Nothing);
+    for _ in 0..2 {
+        ask(&mut ws, "subscribe", &bought).await;
+    }
+    assert_eq!(ask(&mut ws, "subscribe", &bought).await[0]["code"], "60014", "four requests are allowed");
+    sim.stop().await;
+}
+
+// Goal: a connection without traffic ends, a heartbeat keeps it, and too many new ones are refused.
+#[tokio::test]
+async fn idle_connections_end_unless_they_ping() {
+    let sim = play(SPOT, |config| {
+        (config.rate, config.idle_ms, config.connects_max) = (0, Some(400), None);
+    })
+    .await;
+    let mut ws = open(&sim, SPOT).await;
+    let begun = std::time::Instant::now();
+    while begun.elapsed().as_millis() < 1000 {
+        ws.send("ping").await;
+        assert_eq!(ws.text().await.as_str(), "pong");
+        assert_eq!(ws.got(SILENCE).await, Got::Nothing);
+    }
+    assert!(matches!(ws.end().await, Got::Close(Some((4004, _)))));
+    let url = format!("{}/ws/v5/public", sim.ws_base(SPOT));
+    let mut refused = 0;
+    for _ in 0..5 {
+        refused += u64::from(tokio_tungstenite::connect_async(&url).await.is_err());
+    }
+    assert_eq!(refused, 2, "three a second");
+    assert_eq!(sim.state().exchanges[SPOT].counters.refused_connections, 2);
+    sim.stop().await;
+}
+
+// Goal: trades are what the ledger says, with the id of their last match, several in one message; contracts
+// are base units where that is exact, and a value where it is not.
+#[tokio::test]
+async fn trades_are_what_the_ledger_says() {
+    let sim = play(DERIVATIVES, |config| config.start_paused = true).await;
+    let all = sim.instruments(DERIVATIVES).expect("played");
+    let option = all.iter().find(|i| i.market_type == "options").expect("listed").venue_symbol.clone();
+    let mut most = 0;
+    for (symbol, linear) in [("BTC-USDT-SWAP", true), ("BTC-USD-SWAP", false), (option.as_str(), true)] {
+        let mut ws = open(&sim, DERIVATIVES).await;
+        subscribe(&mut ws, "trades", symbol).await;
+        let before = sim.all_trades(DERIVATIVES, symbol).expect("known").len();
+        sim.burst(DERIVATIVES, 2000);
+        let frames = ws.drain().await;
+        let rows: Vec<&Value> = frames
+            .iter()
+            .filter(|f| f.get("data").is_some())
+            .flat_map(|f| f["data"].as_array().expect("data"))
+            .collect();
+        most = most.max(frames.iter().filter_map(|f| f["data"].as_array()).map(Vec::len).max().unwrap_or(0));
+        let trades = sim.all_trades(DERIVATIVES, symbol).expect("known").split_off(before);
+        assert_eq!(rows.len(), trades.len());
+        assert!(rows.len() > 20);
+        for (row, trade) in rows.iter().zip(&trades) {
+            assert_eq!((&row["tradeId"], &row["px"]), (&json!(trade.trade_id), &json!(trade.price)));
+            assert_eq!((&row["sz"], &row["side"]), (&json!(trade.quantity), &json!(trade.side)));
+            assert_eq!(row["ts"], trade.trade_time_ms.to_string());
+            let count = trade.last_match_id - trade.first_match_id + 1;
+            assert_eq!(row["count"], count.to_string());
+            assert_eq!((trade.base_quantity.is_some(), trade.quote_value.is_some()), (linear, !linear));
+            assert_eq!((trade.sent, trade.accepted), (1, 1));
+        }
+    }
+    assert!(most > 1, "some messages hold several trades");
+    sim.stop().await;
+}
+
+// Goal: funding, open interest and forced orders are in the ledger value for value; a new subscriber of forced
+// orders first hears of the newest again, as the same events.
+#[tokio::test]
+async fn pushed_events_are_in_the_ledger() {
+    let sim = play(DERIVATIVES, |config| config.start_paused = true).await;
+    let perpetual = "SOL-USD_UM_XPERP-310404";
+    let mut ws = open(&sim, DERIVATIVES).await;
+    let args = json!([
+        {"channel": "funding-rate", "instId": perpetual}, {"channel": "open-interest", "instId": "BTC-USD-SWAP"},
+        {"channel": "liquidation-orders", "instType": "SWAP"},
+    ]);
+    assert!(ask(&mut ws, "subscribe", &args).await.iter().all(|a| a["event"] == "subscribe"));
+    assert_eq!(sim.push(DERIVATIVES, perpetual, DataType::FundingRate, 1), Ok(1));
+    assert_eq!(sim.push(DERIVATIVES, "BTC-USD-SWAP", DataType::OpenInterest, 1), Ok(1));
+    let row = data(&mut ws, "funding-rate").await["data"][0].clone();
+    let told = sim.all_events(DERIVATIVES, DataType::FundingRate).expect("played").remove(0);
+    assert_eq!(
+        (&row["fundingRate"], &row["instType"]),
+        (&json!(told.values["funding_rate"]), &json!("FUTURES"))
+    );
+    assert_eq!(
+        (&row["fundingTime"], &row["ts"]),
+        (&json!(told.values["next_funding_time_ms"]), &json!(told.time_ms.to_string()))
+    );
+    let time = |key: &str| row[key].as_str().expect("text").parse::<i64>().expect("time");
+    let hours = (time("nextFundingTime") - time("fundingTime")) / 3_600_000;
+    assert_eq!(told.values["interval_hours"], hours.to_string());
+
+    let row = data(&mut ws, "open-interest").await["data"][0].clone();
+    let told = sim.all_events(DERIVATIVES, DataType::OpenInterest).expect("played").remove(0);
+    for (key, name) in [("oi", "contracts"), ("oiCcy", "base"), ("oiUsd", "value_usd")] {
+        assert_eq!(row[key], told.values[name], "{key}");
+    }
+    let figure = |name: &str| told.values[name].parse::<u64>().expect("whole");
+    assert_eq!(figure("value_usd"), 100 * figure("contracts"));
+
+    sim.push(DERIVATIVES, "BTC-USDT-SWAP", DataType::Liquidation, 4).expect("played");
+    let frames = ws.drain().await;
+    let rows: Vec<&Value> =
+        frames.iter().flat_map(|f| f["data"][0]["details"].as_array().expect("rows")).collect();
+    let events = sim.all_events(DERIVATIVES, DataType::Liquidation).expect("played");
+    assert_eq!(rows.len(), events.len());
+    assert!(rows.len() >= 4);
+    for (row, event) in rows.iter().zip(&events) {
+        assert_eq!(
+            (&row["bkPx"], &row["sz"]),
+            (&json!(event.values["price"]), &json!(event.values["quantity"]))
+        );
+        assert_eq!(
+            (&row["side"], &row["ts"]),
+            (&json!(event.values["side"]), &json!(event.time_ms.to_string()))
+        );
+        assert_eq!(row["posSide"], if row["side"] == "buy" { "short" } else { "long" });
+        assert!(event.values.contains_key("base_quantity"));
+    }
+    let mut late = open(&sim, DERIVATIVES).await;
+    ask(&mut late, "subscribe", &json!([{"channel": "liquidation-orders", "instType": "SWAP"}])).await;
+    let again = data(&mut late, "liquidation-orders").await;
+    let newest = &again["data"].as_array().expect("rows").last().expect("some")["details"][0];
+    assert_eq!(newest["ts"], events.last().expect("some").time_ms.to_string());
+    eventually("noted", || {
+        let now = sim.all_events(DERIVATIVES, DataType::Liquidation).expect("played");
+        now.len() == events.len() && now.last().expect("some").accepted == 2
+    })
+    .await;
+    sim.stop().await;
+}
+
+// Goal: lists, ratios and refusals are the venue's; ratios are in the ledger.
+#[tokio::test]
+async fn polled_values_and_lists_are_the_venues() {
+    let sim = play(DERIVATIVES, |config| config.rate = 0).await;
+    let api = |rest: &str| format!("/{DERIVATIVES}/api/v5/{rest}");
+    let rows = get(&sim, &api("public/instruments?instType=SWAP")).await.json();
+    assert_eq!((&rows["code"], rows["data"].as_array().map(Vec::len)), (&json!("0"), Some(3)));
+    let inverse = rows["data"].as_array().unwrap().iter().find(|r| r["instId"] == "BTC-USD-SWAP").unwrap();
+    assert_eq!(
+        (&inverse["ctType"], &inverse["ctVal"], &inverse["ctValCcy"]),
+        (&json!("inverse"), &json!("100"), &json!("USD"))
+    );
+    let families = get(&sim, &api("public/underlying?instType=OPTION")).await.json();
+    assert_eq!(families["data"], json!([["BTC-USD"]]));
+    let options = get(&sim, &api("public/instruments?instType=OPTION&instFamily=BTC-USD")).await.json();
+    assert_eq!(
+        (&options["data"][0]["ctMult"], options["data"].as_array().map(Vec::len)),
+        (&json!("0.01"), Some(2))
+    );
+    for (name, data_type) in [
+        ("long-short-position-ratio-contract-top-trader", DataType::LsrTopPosition),
+        ("long-short-account-ratio-contract", DataType::LsrAllAccount),
+    ] {
+        let path = api(&format!("rubik/stat/contracts/{name}?instId=BTC-USDT-SWAP&period=5m&limit=2"));
+        let rows = get(&sim, &path).await.json()["data"].clone();
+        let events = sim.all_events(DERIVATIVES, data_type).expect("played");
+        assert_eq!((rows.as_array().map(Vec::len), events.len()), (Some(2), 2));
+        for (row, event) in rows.as_array().unwrap().iter().zip(&events) {
+            assert_eq!(
+                (&row[0], &row[1]),
+                (&json!(event.time_ms.to_string()), &json!(event.values["ratio"]))
+            );
+        }
+        assert!(events[0].time_ms > events[1].time_ms, "newest first");
+        let codes =
+            [get(&sim, &path).await, get(&sim, &path).await, get(&sim, &path).await, get(&sim, &path).await];
+        assert!(codes.iter().all(|answer| answer.status == 200));
+        let sixth = get(&sim, &path).await;
+        assert_eq!((sixth.status, &sixth.json()["code"]), (429, &json!("50011")), "five in two seconds");
+    }
+    let unknown = get(&sim, &api("rubik/stat/contracts/long-short-account-ratio-contract?instId=NOPE")).await;
+    assert_eq!((unknown.status, &unknown.json()["code"]), (200, &json!("51001")));
+    sim.stop().await;
+}
+
+// Goal: before a service upgrade the venue says so, then closes.
+#[tokio::test]
+async fn a_service_upgrade_is_announced() {
+    let sim = play(SPOT, |config| config.rate = 0).await;
+    let mut ws = open(&sim, SPOT).await;
+    let mut notice = FaultSpec::new(FaultAction::Notice);
+    notice.delay_ms = Some(100);
+    sim.fault(notice).expect("set");
+    assert_eq!(ws.json().await["code"], "64008");
+    assert!(matches!(ws.got(SOON).await, Got::Close(_)));
+    sim.stop().await;
+}
+
+// Goal: faults do to this venue's frames and answers what they do to any, and a symbol may be meant for one
+// exchange alone.
+#[tokio::test]
+async fn faults_work_here_too() {
+    let names = ["okx_spot:BTC-USDT", "binance_spot:ETHUSDT", "ETH-USDT-SWAP"];
+    let sim = start(|config| {
+        (config.start_paused, config.symbols) = (true, names.map(str::to_owned).to_vec());
+    })
+    .await;
+    let played = |exchange: &str| -> Vec<String> {
+        sim.instruments(exchange).expect("played").into_iter().map(|i| i.venue_symbol).collect()
+    };
+    let all = [played(SPOT), played("binance_spot"), played(DERIVATIVES)].concat();
+    assert_eq!(all, ["BTC-USDT", "ETHUSDT", "ETH-USDT-SWAP"]);
+    let mut ws = open(&sim, SPOT).await;
+    subscribe(&mut ws, "trades", "BTC-USDT").await;
+    ws.drain().await;
+    let spec = |action| FaultSpec::new(action).exchange(SPOT).symbol("BTC-USDT").stream("trades:");
+    sim.fault(spec(FaultAction::Drop)).expect("set");
+    sim.fault(spec(FaultAction::Duplicate).after(5)).expect("set");
+    sim.burst(SPOT, 60);
+    let id = |frame: &Value| frame["data"][0]["tradeId"].as_str().expect("id").to_owned();
+    let ids: Vec<String> = ws.drain().await.iter().map(id).collect();
+    assert_eq!(ids.windows(2).filter(|w| w[0] == w[1]).count(), 1);
+    let trades = sim.all_trades(SPOT, "BTC-USDT").expect("known");
+    assert_eq!((trades[0].withheld, trades[0].sent), (1, 0));
+    assert!(!ids.contains(&trades[0].trade_id));
+    sim.fault(spec(FaultAction::Half)).expect("set");
+    sim.burst(SPOT, 20);
+    assert!(serde_json::from_str::<Value>(&ws.text().await).is_err());
+    let path = format!("/{SPOT}/api/v5/public/instruments?instType=SPOT");
+    for action in [FaultAction::Garbage, FaultAction::Half] {
+        let mut spoil = FaultSpec::new(action);
+        spoil.path = Some("public/instruments".into());
+        sim.fault(spoil).expect("set");
+        assert!(serde_json::from_str::<Value>(&get(&sim, &path).await.body).is_err());
+        assert_eq!(get(&sim, &path).await.json()["code"], "0");
+    }
+    ws.drain().await;
+    sim.fault(FaultSpec::new(FaultAction::Cut).exchange(SPOT)).expect("set");
+    assert!(matches!(ws.end().await, Got::Failed(_)));
+    sim.stop().await;
+}
