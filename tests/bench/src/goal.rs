@@ -49,7 +49,7 @@ impl Report {
                     format!("goal: {goal:?}, MISSED")
                 }
             };
-            writeln!(out, "{name:<76} {shown:>12} {unit:<12} {verdict}")?;
+            writeln!(out, "{name:<96} {shown:>10} {unit:<12} {verdict}")?;
         }
         Ok(reached)
     }

@@ -87,3 +87,39 @@ fn note(note: &Note, instruments: usize) -> Result<(), String> {
     };
     if valid { Ok(()) } else { Err(format!("of {instruments} instruments: {note:?}")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_adapter_sdk::{Ignored, Side, Trade};
+
+    // Goal: a result that breaks the contract stops a fuzzer. Method: a right result of two frames, and one for each invariant that is
+    // broken.
+    #[test]
+    fn broken_results_are_told() {
+        let trade = |frame, instrument, scale| Event {
+            frame,
+            payload: Payload::Trade(Trade {
+                instrument,
+                time_us: 0,
+                id: TradeId::Number(1),
+                price: Decimal { mantissa: 1, scale },
+                quantity: Decimal { mantissa: 1, scale: 0 },
+                side: Side::Buy,
+            }),
+        };
+        let note = |frame| Note { frame, remark: Remark::Ignored(Ignored::Status) };
+        let right = || Normalized { events: vec![trade(0, 0, 2)], levels: Vec::new(), notes: vec![note(1)] };
+        assert_eq!(check(&right(), 2, 1), Ok(()));
+        for (broken, what) in [
+            (Normalized { notes: Vec::new(), ..right() }, "frame 1 has neither"),
+            (Normalized { notes: vec![note(1), note(0)], ..right() }, "order of frames"),
+            (Normalized { notes: vec![note(2)], ..right() }, "frame 2 of 2"),
+            (Normalized { events: vec![trade(0, 1, 2)], ..right() }, "of 1 instruments"),
+            (Normalized { events: vec![trade(0, 0, 19)], ..right() }, "of 1 instruments"),
+        ] {
+            let told = check(&broken, 2, 1).unwrap_err();
+            assert!(told.contains(what), "{told}");
+        }
+    }
+}
