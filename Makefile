@@ -31,7 +31,7 @@ deps: $(LOCAL) ## get nats-server, the ClickHouse engine and the Python client t
 
 test: ## every test
 	@cargo build --release --workspace --all-targets
-	target/release/marketprism-adapter-build
+	target/release/marketprism-adapter-build --tests
 	variables="$$($(LOCAL) install --print-env --python)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	if cargo nextest --version >/dev/null 2>&1; then

@@ -73,6 +73,10 @@ fn chained(at: Position, update: &BookUpdate<'_>) -> Verdict {
     if update.previous_id == Some(at.last_id) {
         return linked(at, update);
     }
+    // The message that restarted the numbering, once more: it names a predecessor from before.
+    if update.last_id == at.last_id && update.time_us.is_some() && update.time_us == at.time_us {
+        return Verdict::Old;
+    }
     let starts_before = update.previous_id.is_none_or(|previous| previous <= at.last_id);
     if update.last_id <= at.last_id && starts_before {
         // Ids may restart below. When the message that said so was lost, its successors look old by their
@@ -181,6 +185,9 @@ mod tests {
             next(SequenceRule::Chained, at(100), &lost_restart),
             Verdict::Gap { expected: 100, got: 3 }
         );
+        let mut restart_again = delta(100, 100, Some(5_000));
+        restart_again.time_us = Some(1_000);
+        assert_eq!(next(SequenceRule::Chained, at(100), &restart_again), Verdict::Old);
         let mut heartbeat = delta(100, 100, Some(100));
         heartbeat.bids = &[];
         assert_eq!(next(SequenceRule::Chained, at(100), &heartbeat), Verdict::Heartbeat);
