@@ -11,25 +11,9 @@
 mod oracle;
 
 use marketprism_adapter_binance::Binance;
-use marketprism_adapter_sdk::testkit::{OwnedFrame, Session};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Random, Session, damage, write};
 use oracle::{RECORDINGS, adapter_lines, comparable, events, made, recording, session};
 use serde_json::Value;
-
-/// A small generator with a seed, so that a failure can be had again.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
 
 /// Frames, and the adapter that is to read them.
 struct Subject {
@@ -113,29 +97,6 @@ fn damaged_frames_never_become_other_events() {
     }
 }
 
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    const NASTY: &[u8] = b"\"\\{}[],:0123456789.-eE \n\0\xff\xc3tfn";
-    if bytes.is_empty() {
-        return;
-    }
-    let at = random.below(bytes.len());
-    let nasty = NASTY[random.below(NASTY.len())];
-    match random.below(6) {
-        0 => bytes.truncate(at),
-        1 => bytes[at] ^= 1 << random.below(8),
-        2 => bytes[at] = nasty,
-        3 => {
-            bytes.remove(at);
-        }
-        4 => bytes.insert(at, nasty),
-        _ => {
-            let end = (at + random.below(40)).min(bytes.len());
-            let copy = bytes[at..end].to_vec();
-            bytes.splice(at..at, copy);
-        }
-    }
-}
-
 // Goal: the order of keys, whitespace and escapes do not change what a frame means. Method: recorded frames
 // written anew with seeded key orders, blanks and escaped letters.
 #[test]
@@ -151,67 +112,6 @@ fn other_writings_of_a_frame_mean_the_same() {
             let came = adapter_lines(&mut session, std::slice::from_ref(&other));
             assert_eq!(came, expected, "{}", String::from_utf8_lossy(&other.bytes));
         }
-    }
-}
-
-fn write(value: &Value, text: &mut Vec<u8>, random: &mut Random) {
-    blank(text, random);
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<(&String, &Value)> = members.iter().collect();
-            for index in (1..members.len()).rev() {
-                members.swap(index, random.below(index + 1));
-            }
-            text.push(b'{');
-            for (index, (key, value)) in members.into_iter().enumerate() {
-                if index > 0 {
-                    text.push(b',');
-                }
-                blank(text, random);
-                write_text(key, text, random);
-                blank(text, random);
-                text.push(b':');
-                write(value, text, random);
-            }
-            text.push(b'}');
-        }
-        Value::Array(elements) => {
-            text.push(b'[');
-            for (index, value) in elements.iter().enumerate() {
-                if index > 0 {
-                    text.push(b',');
-                }
-                write(value, text, random);
-            }
-            blank(text, random);
-            text.push(b']');
-        }
-        // Numbers in quotes keep their form: no venue escapes digits.
-        Value::String(string)
-            if !string.starts_with(|letter: char| letter.is_ascii_digit() || letter == '-') =>
-        {
-            write_text(string, text, random)
-        }
-        other => text.extend_from_slice(other.to_string().as_bytes()),
-    }
-    blank(text, random);
-}
-
-fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
-    text.push(b'"');
-    for letter in string.chars() {
-        if random.below(16) == 0 {
-            text.extend_from_slice(format!("\\u{:04x}", letter as u32).as_bytes());
-        } else {
-            text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    text.push(b'"');
-}
-
-fn blank(text: &mut Vec<u8>, random: &mut Random) {
-    if random.below(8) == 0 {
-        text.extend_from_slice([&b" "[..], b"\n", b"\t \r"][random.below(3)]);
     }
 }
 

@@ -11,27 +11,11 @@
 mod oracle;
 
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Session};
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Random, Session, blank, damage, write_text};
 use marketprism_adapter_sdk::{Adapter, Book, BookChange, Payload};
 use oracle::{adapter_lines, case, comparable, events, recording, session};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// A small generator with a seed, so that a failure can be had again.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
 
 /// A book as a reader would keep it: price text to quantity text, bids and asks.
 type OwnBook = [BTreeMap<String, String>; 2];
@@ -150,29 +134,6 @@ fn damaged_frames_never_become_other_events() {
     assert!(malformed > 20_000 && read > 2_000);
 }
 
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    const NASTY: &[u8] = b"\"\\{}[],:0123456789.-eE \n\0\xff\xc3tfn";
-    if bytes.is_empty() {
-        return;
-    }
-    let at = random.below(bytes.len());
-    let nasty = NASTY[random.below(NASTY.len())];
-    match random.below(6) {
-        0 => bytes.truncate(at),
-        1 => bytes[at] ^= 1 << random.below(8),
-        2 => bytes[at] = nasty,
-        3 => {
-            bytes.remove(at);
-        }
-        4 => bytes.insert(at, nasty),
-        _ => {
-            let end = (at + random.below(40)).min(bytes.len());
-            let copy = bytes[at..end].to_vec();
-            bytes.splice(at..at, copy);
-        }
-    }
-}
-
 // Goal: the order of members, white space, escapes and the form of numbers do not change what a frame means. Method: all frames written
 // anew with seeded orders, blanks, escaped letters and exponents.
 #[test]
@@ -248,24 +209,6 @@ fn write_number(json: &str, text: &mut Vec<u8>, random: &mut Random) {
             text.extend_from_slice(format!("{sign}{digits}e-{}", fraction.len()).as_bytes());
         }
         _ => text.extend_from_slice(json.as_bytes()),
-    }
-}
-
-fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
-    text.push(b'"');
-    for letter in string.chars() {
-        if random.below(16) == 0 || matches!(letter, '"' | '\\') {
-            text.extend_from_slice(format!("\\u{:04x}", letter as u32).as_bytes());
-        } else {
-            text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    text.push(b'"');
-}
-
-fn blank(text: &mut Vec<u8>, random: &mut Random) {
-    if random.below(8) == 0 {
-        text.extend_from_slice([&b" "[..], b"\n", b"\t \r"][random.below(3)]);
     }
 }
 

@@ -9,16 +9,16 @@
 )]
 
 mod judge;
-mod writing;
 
 use judge::{Judge, RawBook, comparable};
 use marketprism_adapter_okx::Okx;
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Record, RecordKind, Session};
+use marketprism_adapter_sdk::testkit::{
+    self, OwnedFrame, Random, Record, RecordKind, Session, damage, write,
+};
 use marketprism_adapter_sdk::{Adapter, Feed, MarketType};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use writing::{Random, damage, write};
 
 /// The exchange ids, each with how many events of the recording are its own: trades and book messages.
 const EXCHANGES: [(&str, usize, usize); 2] = [("okx_spot", 69, 98), ("okx_derivatives", 5, 192)];

@@ -296,6 +296,10 @@ impl<'a> Cursor<'a> {
     pub fn integer(&mut self, what: &'static str) -> Scan<i64> {
         let start = *self;
         let negative = self.take(b'-');
+        // Blanks may stand before a number, never inside it.
+        if negative && !self.rest.first().is_some_and(u8::is_ascii_digit) {
+            return start.fault(what);
+        }
         let value = i64::try_from(self.unsigned(what)?);
         match value {
             Ok(value) => Ok(if negative { -value } else { value }),
@@ -375,4 +379,17 @@ impl<'a> Cursor<'a> {
 fn plain_key_byte(packed: u64) -> bool {
     let byte = packed & 0xff;
     (0x20..0x80).contains(&byte) && byte != 0x22 && byte != 0x5c
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Goal: a whole number is one token. Method: blanks before it, inside it, and nothing behind the sign.
+    #[test]
+    fn no_blank_stands_inside_a_number() {
+        let integer = |text: &str| Cursor::new(text.as_bytes()).integer("a number").ok();
+        assert_eq!(["7", " -7", "-1024094545,"].map(integer), [Some(7), Some(-7), Some(-1_024_094_545)]);
+        assert_eq!(["- 7", "-\n7", "-", "-x"].map(integer), [None; 4]);
+    }
 }

@@ -10,8 +10,10 @@ mod golden;
 mod json;
 mod recording;
 mod session;
+mod writing;
 
 pub use golden::golden;
 pub use json::{lines, start_lines};
 pub use recording::{Record, RecordKind, read};
 pub use session::{OwnedFrame, Session, batch, is_answer, is_part, whole_feed};
+pub use writing::{Random, blank, damage, write, write_text};

@@ -3,40 +3,44 @@
 use serde_json::Value;
 
 /// A small generator with a seed, so that a failure can be had again.
+#[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// A number below the limit, which is at least 1.
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0
+        usize::try_from(self.0 % limit.max(1) as u64).unwrap_or(0)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
+    /// One of several.
+    fn one_of<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+        choices.get(self.below(choices.len()))
     }
 }
 
-/// Cuts, changes, removes or inserts.
+/// Cuts, changes, removes, inserts or repeats, once.
 pub fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     const NASTY: &[u8] = b"\"\\{}[],:0123456789.-eE \n\0\xff\xc3tfn";
     if bytes.is_empty() {
         return;
     }
     let at = random.below(bytes.len());
-    let nasty = NASTY[random.below(NASTY.len())];
-    match random.below(6) {
-        0 => bytes.truncate(at),
-        1 => bytes[at] ^= 1 << random.below(8),
-        2 => bytes[at] = nasty,
-        3 => {
+    let nasty = random.one_of(NASTY).copied().unwrap_or(b'"');
+    let bit = 1 << random.below(8);
+    match (random.below(6), bytes.get_mut(at)) {
+        (0, _) => bytes.truncate(at),
+        (1, Some(byte)) => *byte ^= bit,
+        (2, Some(byte)) => *byte = nasty,
+        (3, _) => {
             bytes.remove(at);
         }
-        4 => bytes.insert(at, nasty),
+        (4, _) => bytes.insert(at, nasty),
         _ => {
             let end = (at + random.below(40)).min(bytes.len());
-            let copy = bytes[at..end].to_vec();
+            let copy = bytes.get(at..end).unwrap_or_default().to_vec();
             bytes.splice(at..at, copy);
         }
     }
@@ -76,18 +80,21 @@ pub fn write(value: &Value, text: &mut Vec<u8>, random: &mut Random) {
             text.push(b']');
         }
         // Numbers in quotes keep their form: no venue escapes digits.
-        Value::String(string) if !string.starts_with(|letter: char| letter.is_ascii_digit()) => {
-            write_text(string, text, random)
+        Value::String(string)
+            if !string.starts_with(|letter: char| letter.is_ascii_digit() || letter == '-') =>
+        {
+            write_text(string, text, random);
         }
         other => text.extend_from_slice(other.to_string().as_bytes()),
     }
     blank(text, random);
 }
 
-fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
+/// Writes a string, some of its letters as escapes.
+pub fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
     text.push(b'"');
     for letter in string.chars() {
-        if random.below(16) == 0 {
+        if random.below(16) == 0 || matches!(letter, '"' | '\\') {
             text.extend_from_slice(format!("\\u{:04x}", letter as u32).as_bytes());
         } else {
             text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
@@ -96,8 +103,9 @@ fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
     text.push(b'"');
 }
 
-fn blank(text: &mut Vec<u8>, random: &mut Random) {
+/// Writes blanks, now and then.
+pub fn blank(text: &mut Vec<u8>, random: &mut Random) {
     if random.below(8) == 0 {
-        text.extend_from_slice([&b" "[..], b"\n", b"\t \r"][random.below(3)]);
+        text.extend_from_slice(random.one_of(&[&b" "[..], b"\n", b"\t \r"]).copied().unwrap_or_default());
     }
 }
