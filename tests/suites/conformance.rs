@@ -1,0 +1,40 @@
+//! Promise: `marketprism-edge adapter test` passes for every venue that is simulated, and finds that each stream, poll and resync of its plan
+//! is answered.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::process::Command;
+
+use marketprism_tests::parts;
+use marketprism_venue_sim::{Sim, SimConfig};
+use serde_json::Value;
+
+/// Goal: no adapter of the matrix claims what the simulated venue does not answer. Method: the command as a user runs it, against a running
+/// simulator; the report's simulator check must have run and passed for every exchange.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
+    let sim = Sim::start(SimConfig { rate: 400, event_ms: Some(500), ..SimConfig::default() }).await.unwrap();
+    let address = sim.simulation().addr();
+    for (adapter, exchanges) in [("binance", 2), ("okx", 2), ("deribit", 1)] {
+        let mut command = Command::new(parts::binary("marketprism-edge"));
+        command.args(["adapter", "test", "--json", "--mutations", "100", "--simulator"]);
+        command.arg(format!("http://{address}")).arg(parts::adapter(adapter));
+        let output = tokio::process::Command::from(command).output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{adapter}: {said}\n{text}");
+        let report: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(passed(&report, "simulator"), exchanges, "{adapter}: {text}");
+    }
+}
+
+/// How often a check of this name passed, wherever it stands in the report.
+fn passed(report: &Value, id: &str) -> usize {
+    let here = usize::from(report["id"] == id && report["outcome"] == "passed");
+    let below: usize = match report {
+        Value::Array(values) => values.iter().map(|value| passed(value, id)).sum(),
+        Value::Object(values) => values.values().map(|value| passed(value, id)).sum(),
+        _ => 0,
+    };
+    here + below
+}
