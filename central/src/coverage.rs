@@ -132,7 +132,7 @@ async fn history(storage: &Storage, table: &str) -> Result<Vec<History>, Storage
     let sql = format!(
         "SELECT toString(exchange) AS exchange, toUnixTimestamp64Milli(max(created_at)) AS created_at_ms, \
          toUnixTimestamp64Micro(max(timestamp)) AS timestamp_us FROM {}.{table} GROUP BY exchange",
-        storage.hot
+        storage.database
     );
     bounded(limits::QUERY_TIMEOUT, storage.client.query_raw(&sql).fetch_all()).await
 }

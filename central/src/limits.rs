@@ -20,6 +20,15 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// See [`BACKOFF_FIRST`].
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// A lease is free when it was not renewed for so long, as seen by whoever waits for it.
+pub const LEASE_TIME: Duration = Duration::from_secs(10);
+/// Its holder stops so long after the beginning of its last renewal: a second before another one may take it.
+pub const LEASE_VALIDITY: Duration = Duration::from_secs(9);
+/// How often it is renewed: three tries before it is lost.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(3);
+/// How often a waiting process looks, and a holder looks whether somebody waits. `LEASE_TIME` and this bound a takeover to 12 s.
+pub const LEASE_POLL: Duration = Duration::from_secs(1);
+
 /// Messages asked for ahead, per stream. Small enough to be processed well within the ack wait, large enough to keep a pull
 /// request open at all times. When full the broker keeps the rest.
 pub const PREFETCH_MARKET_DATA: usize = 5_000;

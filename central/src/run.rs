@@ -1,5 +1,6 @@
 //! `run`: everything that works side by side, and the order in which it stops.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -11,7 +12,9 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::coverage::Coverage;
 use crate::ingest::{Backoff, Shared, Worker, poll};
+use crate::lease::Leases;
 use crate::metrics::Metrics;
+use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::{coverage, http, init, limits, shutdown};
@@ -21,22 +24,31 @@ const LAYOUT: &str = "layout";
 
 /// Takes messages in until a signal comes. Returns an error when something cannot go on: a difference that cannot be changed in
 /// place, a port in use, a broken task.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
+    // The address is taken before any lease: see `lease`.
+    let address = config.http.address(role);
+    let listener = http::bind(address).await?;
+    tracing::info!(%address, ?role, "health and metrics are served");
     let broker = Broker::start(&config.nats).await?;
-    let streams: Vec<_> =
-        config.streams.iter().filter(|s| s.settings.max_ack_pending.is_some()).cloned().collect();
+    let name = process_name(listener.local_addr().context("the listener has no address")?);
+    let streams: Vec<_> = config
+        .streams
+        .iter()
+        .filter(|s| role.takes_messages() && s.settings.max_ack_pending.is_some())
+        .cloned()
+        .collect();
     let parts = streams.iter().map(|s| s.settings.name).chain([LAYOUT]).map(str::to_owned);
     let shared = Arc::new(Shared {
+        leases: Leases::new(&broker, config.replicas(), &name),
         broker,
-        storage: Storage::new(&config.clickhouse),
+        storage: Storage::hot(&config.clickhouse),
+        cold: Storage::cold(&config.clickhouse),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting(parts),
         coverage: Coverage::default(),
         config,
     });
-    let listener = http::bind(shared.config.http.listen).await?;
-    tracing::info!(address = %shared.config.http.listen, "health and metrics are served");
 
     let mut around: JoinSet<anyhow::Result<()>> = JoinSet::new();
     around.spawn(shutdown::watch(stop.clone()));
@@ -62,6 +74,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     around.shutdown().await;
     tracing::info!("stopped");
     outcome
+}
+
+/// Host and listening address: no other living process has both.
+fn process_name(address: SocketAddr) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}/{address}", host.trim())
 }
 
 /// Lays out streams and tables, waiting for broker and ClickHouse as long as it takes.
@@ -110,10 +128,11 @@ async fn work(
     let mut outcome = Ok(());
     loop {
         let ended = tokio::select! {
-            ended = workers.join_next() => match ended {
+            ended = workers.join_next(), if !workers.is_empty() => match ended {
                 Some(ended) => ended,
                 None => break,
             },
+            () = stop.cancelled(), if workers.is_empty() => break,
             Some(ended) = around.join_next() => ended,
         };
         let ended = flatten(ended);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clickhouse::{Client, Compression};
 
-use crate::config::ClickHouse;
+use crate::config::{ClickHouse, Server};
 use crate::limits;
 
 /// Codes that the content of rows causes: argument out of bound, string too large, value out of range, decimal overflow, violated
@@ -18,8 +18,8 @@ const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 pub struct Storage {
     /// For statements and queries.
     pub client: Client,
-    /// Database of recent rows.
-    pub hot: String,
+    /// The database: of recent rows on the hot server, of all rows on the cold one.
+    pub database: String,
     /// Longest insert.
     pub insert_timeout: Duration,
 }
@@ -62,18 +62,27 @@ impl From<clickhouse::error::Error> for StorageError {
 }
 
 impl Storage {
-    /// A client for the configured server. Does not connect.
-    pub fn new(config: &ClickHouse) -> Self {
+    /// The hot database. Does not connect.
+    pub fn hot(config: &ClickHouse) -> Self {
+        Self::new(config, &config.hot, &config.hot_database)
+    }
+
+    /// The cold database, which may be on a server of its own. Does not connect.
+    pub fn cold(config: &ClickHouse) -> Self {
+        Self::new(config, &config.cold, &config.cold_database)
+    }
+
+    fn new(config: &ClickHouse, server: &Server, database: &str) -> Self {
         let compression = if config.compress { Compression::Lz4 } else { Compression::None };
         let mut client = Client::default()
-            .with_url(&config.url)
-            .with_user(&config.user)
+            .with_url(&server.url)
+            .with_user(&server.user)
             .with_compression(compression)
             .with_product_info("marketprism-central", env!("CARGO_PKG_VERSION"));
-        if let Some(password) = &config.password {
+        if let Some(password) = &server.password {
             client = client.with_password(password.reveal());
         }
-        Self { client, hot: config.hot_database.clone(), insert_timeout: config.insert_timeout }
+        Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout }
     }
 
     /// Runs a statement.
@@ -81,9 +90,9 @@ impl Storage {
         bounded(limits::QUERY_TIMEOUT, self.client.query_raw(sql).execute()).await
     }
 
-    /// Highest stream sequence among the rows of a hot table, 0 when there is none.
+    /// Highest stream sequence among the rows of a table, 0 when there is none.
     pub async fn highest_sequence(&self, table: &str) -> Result<u64, StorageError> {
-        let sql = format!("SELECT max(stream_seq) FROM {}.{table}", self.hot);
+        let sql = format!("SELECT max(stream_seq) FROM {}.{table}", self.database);
         bounded(limits::QUERY_TIMEOUT, self.client.query_raw(&sql).fetch_one::<u64>()).await
     }
 }

@@ -26,8 +26,11 @@ async fn send(
     batch: &Sealed,
     range: &Range<usize>,
 ) -> Result<(), clickhouse::error::Error> {
-    let sql =
-        format!("INSERT INTO {}.{} FORMAT RowBinaryWithNamesAndTypes", storage.hot, batch.target.table());
+    let sql = format!(
+        "INSERT INTO {}.{} FORMAT RowBinaryWithNamesAndTypes",
+        storage.database,
+        batch.target.table()
+    );
     let mut insert = storage
         .client
         .insert_formatted_with(sql)

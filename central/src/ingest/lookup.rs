@@ -17,7 +17,7 @@ pub async fn stored_ids(storage: &Storage, batch: &Batch) -> Result<HashSet<Even
     }
     let candidates: Vec<&Entry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
     for some in candidates.chunks(limits::IDS_A_QUERY) {
-        let table = format!("{}.{}", storage.hot, batch.target.table());
+        let table = format!("{}.{}", storage.database, batch.target.table());
         let found: Vec<u128> =
             bounded(limits::QUERY_TIMEOUT, query(storage, &table, some).fetch_all()).await?;
         stored.extend(found.into_iter().map(EventId));

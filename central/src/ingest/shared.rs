@@ -7,6 +7,7 @@ use rand::Rng as _;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::coverage::Coverage;
+use crate::lease::Leases;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::status::Status;
@@ -23,6 +24,10 @@ pub struct Shared {
     pub broker: Broker,
     /// Hot storage.
     pub storage: Storage,
+    /// Cold storage.
+    pub cold: Storage,
+    /// Who does what only one central may do.
+    pub leases: Leases,
     /// What is counted.
     pub metrics: Metrics,
     /// What is wrong.

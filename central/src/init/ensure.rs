@@ -9,7 +9,7 @@ use crate::storage::Storage;
 pub async fn once(config: &Config, apply: bool) -> anyhow::Result<Report> {
     let broker = Broker::start(&config.nats).await?;
     broker.connected(&config.nats).await?;
-    ensure(config, &broker, &Storage::new(&config.clickhouse), apply).await
+    ensure(config, &broker, &Storage::hot(&config.clickhouse), apply).await
 }
 
 /// Lays everything out. An error means that the broker or the server could not be asked; what they hold and differs is in the report.

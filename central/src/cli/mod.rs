@@ -1,0 +1,7 @@
+//! The commands of `marketprism-central`, one file each.
+
+mod command_line;
+mod init;
+mod run;
+
+pub use command_line::main;

@@ -1,0 +1,23 @@
+//! `run`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::role::Role;
+use crate::run;
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What this central does.
+    #[arg(long, value_enum, default_value_t)]
+    role: Role,
+}
+
+/// Works until told to stop.
+pub async fn execute(config: Config, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    run::run(config, args.role).await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,103 @@
+//! `central.toml` as a whole.
+
+use std::time::Duration;
+
+use marketprism_config::{Document, Nats};
+
+use super::{BatchLimits, ClickHouse, Http, Stream};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[nats]`
+    pub nats: Nats,
+    /// `[clickhouse]`
+    pub clickhouse: ClickHouse,
+    /// `[streams]`: every stream with its overrides.
+    pub streams: Vec<Stream>,
+    /// `[consumers] ack_wait_ms`: the broker sends a message again when it is not acknowledged for so long.
+    pub ack_wait: Duration,
+    /// `[batch]`
+    pub batch: BatchLimits,
+    /// `[http]`
+    pub http: Http,
+}
+
+impl Config {
+    /// Reads everything; problems are in the document afterwards.
+    pub fn read(document: &Document) -> Self {
+        let root = document.root();
+        let nats = Nats::read(&root.section("nats"));
+        let clickhouse = ClickHouse::read(&root.section("clickhouse"));
+        let streams = Stream::read_all(&root.section("streams"));
+        let batch = BatchLimits::read(&root.section("batch"));
+        let http = Http::read(&root.section("http"));
+        let consumers = root.section("consumers");
+        let ack_wait = consumers.millis_or("ack_wait_ms", 60_000, 1_000..=3_600_000);
+        // A message may be redelivered, looked for in hot and inserted again only when an insert of the process before it cannot be
+        // still running: the last sign of life is at most a third of the ack wait old, so half of it is safe.
+        if clickhouse.insert_timeout > ack_wait / 2 {
+            consumers.report(
+                "ack_wait_ms",
+                format!("is {}", ack_wait.as_millis()),
+                format!(
+                    "at least twice clickhouse.insert_timeout_ms, {}",
+                    2 * clickhouse.insert_timeout.as_millis()
+                ),
+            );
+        }
+        if batch.max_age > ack_wait / 3 {
+            consumers.report(
+                "ack_wait_ms",
+                format!("is {}", ack_wait.as_millis()),
+                format!("at least three times batch.max_age_ms, {}", 3 * batch.max_age.as_millis()),
+            );
+        }
+        Self { nats, clickhouse, streams, ack_wait, batch, http }
+    }
+
+    /// Copies that a cluster keeps of streams and buckets.
+    pub fn replicas(&self) -> usize {
+        self.streams.iter().map(|stream| stream.replicas).max().unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::role::Role;
+    use marketprism_schema::STREAMS;
+
+    fn read(text: &str) -> Result<Config, String> {
+        let document = Document::parse("central.toml", text, ".".into(), std::iter::empty()).unwrap();
+        let config = Config::read(&document);
+        document.finish().map(|()| config).map_err(|error| error.to_string())
+    }
+
+    /// Goal: an empty file gives the documented defaults.
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = read("").unwrap();
+        assert_eq!(config.batch.trades, 10_000);
+        assert_eq!(config.ack_wait, Duration::from_secs(60));
+        assert_eq!(config.http.address(Role::All).port(), 8085);
+        assert_eq!(config.http.address(Role::Cold).port(), 8086);
+        assert_eq!(config.streams.len(), STREAMS.len());
+        assert_eq!(config.streams[0].settings, STREAMS[0]);
+    }
+
+    /// Goal: overrides reach the stream they name, and every mistake is in one message.
+    #[test]
+    fn overrides_apply_and_all_mistakes_are_told_at_once() {
+        let config = read("[streams]\nreplicas = 3\n[streams.market_data]\nmax_bytes = 2097152\n").unwrap();
+        assert_eq!((config.streams[0].settings.max_bytes, config.streams[1].replicas), (2_097_152, 3));
+
+        let text = "[clickhouse]\nurl = \"https://x\"\nhot_database = \"a;b\"\ninsert_timeout_ms = 40000\n\
+                    [batch]\ntrade = 1\n[streams.marketdata]\n";
+        let error = read(text).unwrap_err();
+        for part in ["clickhouse.url", "clickhouse.hot_database", "ack_wait_ms", "batch.trade", "marketdata"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+}

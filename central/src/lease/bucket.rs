@@ -1,0 +1,151 @@
+//! The KV bucket behind the leases.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use async_nats::jetstream::kv::{Config, Operation, Store, UpdateErrorKind};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use crate::broker::Broker;
+use crate::limits;
+
+/// Name of the bucket.
+const BUCKET: &str = "MARKETPRISM_LEASES";
+
+/// What stands under the key of a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// Who.
+    pub(super) holder: String,
+    /// Differs with every acquisition, so that a holder knows its own writing.
+    pub(super) term: String,
+    /// When it was acquired, nanoseconds since 1970 by the holder's clock; for people.
+    pub(super) since_ns: i64,
+}
+
+/// A claim as it stands in the bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) claim: Claim,
+    pub(super) revision: u64,
+    /// When the broker stored it, nanoseconds since 1970; for people.
+    pub(super) stored_ns: i64,
+}
+
+/// Outcome of a compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swap {
+    /// Done, with the new revision.
+    Done(u64),
+    /// Somebody else wrote in between.
+    Conflict,
+}
+
+/// The bucket, opened when first needed: a broker may come up after us.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    broker: Broker,
+    replicas: usize,
+    store: OnceCell<Store>,
+}
+
+impl Bucket {
+    pub(super) fn new(broker: Broker, replicas: usize) -> Self {
+        Self { broker, replicas, store: OnceCell::new() }
+    }
+
+    /// The claim under a key; none when nobody has it.
+    pub(super) async fn read(&self, key: &str) -> anyhow::Result<Option<Found>> {
+        let store = self.store().await?;
+        let entry = bounded("read a lease", store.entry(key)).await?;
+        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+        let claim = serde_json::from_slice(&entry.value)
+            .with_context(|| format!("what stands under {key} of bucket {BUCKET} is no claim"))?;
+        let stored_ns = i64::try_from(entry.created.unix_timestamp_nanos()).unwrap_or_default();
+        Ok(Some(Found { claim, revision: entry.revision, stored_ns }))
+    }
+
+    /// Writes a claim where nobody has one.
+    pub(super) async fn create(&self, key: &str, claim: &Claim) -> anyhow::Result<Swap> {
+        use async_nats::jetstream::kv::CreateErrorKind;
+        let store = self.store().await?;
+        let created = within("take a lease", store.create(key, json(claim)?)).await?;
+        match created {
+            Ok(revision) => Ok(Swap::Done(revision)),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(Swap::Conflict),
+            Err(error) => Err(error).context("the broker did not take a lease"),
+        }
+    }
+
+    /// Writes a claim over the one with the revision.
+    pub(super) async fn update(&self, key: &str, claim: &Claim, revision: u64) -> anyhow::Result<Swap> {
+        let store = self.store().await?;
+        let updated = within("renew a lease", store.update(key, json(claim)?, revision)).await?;
+        match updated {
+            Ok(revision) => Ok(Swap::Done(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(Swap::Conflict),
+            Err(error) => Err(error).context("the broker did not renew a lease"),
+        }
+    }
+
+    /// Writes a claim over whatever is there.
+    pub(super) async fn put(&self, key: &str, claim: &Claim) -> anyhow::Result<()> {
+        let store = self.store().await?;
+        bounded("ask for a lease", store.put(key, json(claim)?)).await.map(drop)
+    }
+
+    /// Takes a claim away, if it still has the revision.
+    pub(super) async fn remove(&self, key: &str, revision: Option<u64>) -> anyhow::Result<()> {
+        let store = self.store().await?;
+        bounded("release a lease", store.delete_expect_revision(key, revision)).await
+    }
+
+    /// Every key that was ever written.
+    pub(super) async fn keys(&self) -> anyhow::Result<Vec<String>> {
+        use futures_util::TryStreamExt as _;
+        let store = self.store().await?;
+        let listed =
+            async { store.keys().await?.try_collect::<Vec<String>>().await.map_err(anyhow::Error::from) };
+        within("list the leases", listed).await?
+    }
+
+    async fn store(&self) -> anyhow::Result<&Store> {
+        self.store.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> anyhow::Result<Store> {
+        if let Ok(Ok(store)) = within("open the leases", self.broker.jetstream.get_key_value(BUCKET)).await {
+            return Ok(store);
+        }
+        let config = Config {
+            bucket: BUCKET.to_owned(),
+            description: "what only one central may do at a time".to_owned(),
+            history: 1,
+            num_replicas: self.replicas,
+            ..Config::default()
+        };
+        let created = self.broker.jetstream.create_key_value(config);
+        bounded("create the bucket of the leases", created).await
+    }
+}
+
+fn json(claim: &Claim) -> anyhow::Result<Bytes> {
+    Ok(serde_json::to_vec(claim)?.into())
+}
+
+async fn within<T>(what: &str, answer: impl Future<Output = T>) -> anyhow::Result<T> {
+    let limit: Duration = limits::BROKER_TIMEOUT;
+    timeout(limit, answer)
+        .await
+        .map_err(|_| anyhow!("cannot {what}: the broker did not answer within {} s", limit.as_secs()))
+}
+
+async fn bounded<T, E>(what: &str, answer: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    within(what, answer).await?.with_context(|| format!("cannot {what}"))
+}

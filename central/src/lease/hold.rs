@@ -1,0 +1,160 @@
+//! Keeping a lease.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::bucket::{Bucket, Claim, Swap};
+use super::leases::{HeldHere, Watched, is_wanted};
+use crate::limits;
+
+/// A lease that is ours, renewed until it is released or dropped. Dropping it leaves the key to run out.
+#[derive(Debug)]
+pub struct Lease {
+    held: Arc<Held>,
+    renewal: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Held {
+    bucket: Arc<Bucket>,
+    here: Arc<HeldHere>,
+    key: String,
+    claim: Claim,
+    state: Mutex<State>,
+    is_wanted: AtomicBool,
+    lost: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    revision: u64,
+    /// When the last successful renewal began.
+    renewed: Instant,
+}
+
+impl Lease {
+    pub(super) fn start(
+        bucket: Arc<Bucket>,
+        here: Arc<HeldHere>,
+        key: &str,
+        claim: Claim,
+        (revision, renewed): (u64, Instant),
+    ) -> Self {
+        here.add(key);
+        let held = Arc::new(Held {
+            bucket,
+            here,
+            key: key.to_owned(),
+            claim,
+            state: Mutex::new(State { revision, renewed }),
+            is_wanted: AtomicBool::new(false),
+            lost: CancellationToken::new(),
+        });
+        let renewal = tokio::spawn(Arc::clone(&held).renew());
+        Self { held, renewal }
+    }
+
+    /// Cancelled when the lease could not be renewed in time: whatever needs it must stop at once.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.held.lost
+    }
+
+    /// Whether somebody asks for it: finish the piece of work at hand, then release it.
+    pub fn is_wanted(&self) -> bool {
+        self.held.is_wanted.load(Ordering::Relaxed)
+    }
+
+    /// How long it is ours without a further renewal. Asked right before a step that must not outlive the lease: a process that was
+    /// stopped for a while has not yet heard that the lease is lost.
+    pub fn valid_for(&self) -> Duration {
+        if self.held.lost.is_cancelled() {
+            return Duration::ZERO;
+        }
+        limits::LEASE_VALIDITY.saturating_sub(self.held.state().renewed.elapsed())
+    }
+
+    /// Gives it back, so that the next one need not wait until it runs out.
+    pub async fn release(self) {
+        self.renewal.abort();
+        let held = &self.held;
+        held.lost.cancel();
+        let revision = held.state().revision;
+        if let Err(error) = held.bucket.remove(&held.key, Some(revision)).await {
+            tracing::debug!(lease = held.key, error = format!("{error:#}"), "not given back; it runs out");
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.renewal.abort();
+        self.held.lost.cancel();
+        self.held.here.remove(&self.held.key);
+    }
+}
+
+impl Held {
+    async fn renew(self: Arc<Self>) {
+        let mut watched = Watched::default();
+        loop {
+            sleep(limits::LEASE_POLL).await;
+            let age = self.state().renewed.elapsed();
+            if age >= limits::LEASE_VALIDITY {
+                tracing::warn!(lease = self.key, "the lease could not be renewed in time; the work stops");
+                return self.lost.cancel();
+            }
+            let left = limits::LEASE_VALIDITY.saturating_sub(age);
+            // An answer that takes longer than the lease lasts must not keep us from noticing.
+            let tried = tokio::time::timeout(left, self.step(age, &mut watched)).await;
+            match tried {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
+                    tracing::warn!(lease = self.key, "somebody else has the lease; the work stops");
+                    return self.lost.cancel();
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(
+                        lease = self.key,
+                        error = format!("{error:#}"),
+                        "not renewed, trying again"
+                    );
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Looks whether the lease is wanted, and renews it when its time has come. Gives whether it is still ours.
+    async fn step(&self, age: Duration, watched: &mut Watched) -> anyhow::Result<bool> {
+        if age >= limits::LEASE_RENEWAL {
+            let began = Instant::now();
+            let State { revision, .. } = self.state();
+            match self.bucket.update(&self.key, &self.claim, revision).await? {
+                Swap::Done(revision) => self.set(State { revision, renewed: began }),
+                // A renewal whose answer got lost is a conflict with ourselves.
+                Swap::Conflict => match self.bucket.read(&self.key).await? {
+                    Some(found) if found.claim == self.claim => {
+                        self.set(State { revision: found.revision, ..self.state() });
+                    }
+                    _ => return Ok(false),
+                },
+            }
+        }
+        let wanted = is_wanted(&self.bucket, &self.key, watched).await?;
+        self.is_wanted.store(wanted, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}

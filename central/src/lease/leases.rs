@@ -1,0 +1,215 @@
+//! Taking leases.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use serde::Serialize;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::bucket::{Bucket, Claim, Found, Swap};
+use super::hold::Lease;
+use crate::broker::Broker;
+use crate::{clock, limits};
+
+/// Appended to a lease's key: under it stands who asks the holder to hand over.
+const WANTED: &str = ".wanted";
+
+/// All leases of this process.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    bucket: Arc<Bucket>,
+    /// What this process is called.
+    name: Arc<str>,
+    /// What it has: another task of it must not take its own name for that of a process that is dead.
+    held: Arc<HeldHere>,
+}
+
+/// The leases that this process has.
+#[derive(Debug, Default)]
+pub(super) struct HeldHere(Mutex<BTreeSet<String>>);
+
+impl HeldHere {
+    fn contains(&self, lease: &str) -> bool {
+        self.lock().contains(lease)
+    }
+
+    pub(super) fn add(&self, lease: &str) {
+        self.lock().insert(lease.to_owned());
+    }
+
+    pub(super) fn remove(&self, lease: &str) {
+        self.lock().remove(lease);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who has a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// The lease.
+    pub lease: String,
+    /// The central that has it, or had it and did not give it back.
+    pub holder: String,
+    /// Since when, nanoseconds since 1970.
+    pub since_ns: i64,
+    /// When it was renewed last, nanoseconds since 1970.
+    pub renewed_ns: i64,
+}
+
+/// What a waiting process saw last of a claim, and since when it is unchanged.
+#[derive(Debug, Default)]
+pub(super) struct Watched(Option<(u64, Instant)>);
+
+impl Watched {
+    /// How long this revision has been the newest, as far as was seen.
+    pub(super) fn age(&mut self, revision: u64) -> Duration {
+        match self.0 {
+            Some((seen, since)) if seen == revision => since.elapsed(),
+            _ => {
+                self.0 = Some((revision, Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+impl Leases {
+    /// The leases of the process called `name`. Two processes that live at the same time must not have the same name.
+    pub fn new(broker: &Broker, replicas: usize, name: &str) -> Self {
+        Self {
+            bucket: Arc::new(Bucket::new(broker.clone(), replicas)),
+            name: name.into(),
+            held: Arc::default(),
+        }
+    }
+
+    /// What this process is called.
+    pub fn own_name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits until the lease is ours. Nothing when told to stop before.
+    ///
+    /// While the broker is away it waits as well; a trouble that lasts is told at most every few seconds.
+    pub async fn acquire(&self, lease: &str, stop: &CancellationToken) -> Option<Lease> {
+        let (mut claimed, mut wanted) = (Watched::default(), Watched::default());
+        loop {
+            let tried = tokio::select! {
+                () = stop.cancelled() => return None,
+                tried = self.try_acquire(lease, &mut claimed, Some(&mut wanted)) => tried,
+            };
+            let pause = match tried {
+                Ok(Some(lease)) => return Some(lease),
+                Ok(None) => limits::LEASE_POLL,
+                Err(error) => {
+                    tracing::debug!(lease, error = format!("{error:#}"), "no lease yet");
+                    limits::LEASE_RENEWAL
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Takes the lease before others, asking its holder to hand it over.
+    ///
+    /// # Errors
+    /// It was not handed over within `patience`, or the broker cannot be asked.
+    pub async fn demand(&self, lease: &str, patience: Duration) -> anyhow::Result<Lease> {
+        let key = format!("{lease}{WANTED}");
+        let deadline = Instant::now() + patience;
+        let mut claimed = Watched::default();
+        let demanded = loop {
+            self.bucket.put(&key, &self.claim()).await?;
+            if let Some(lease) = self.try_acquire(lease, &mut claimed, None).await? {
+                break Ok(lease);
+            }
+            if Instant::now() >= deadline {
+                let holder = self.bucket.read(lease).await?.map(|found| found.claim.holder);
+                break Err(holder.unwrap_or_else(|| "nobody".to_owned()));
+            }
+            sleep(limits::LEASE_POLL).await;
+        };
+        self.bucket.remove(&key, None).await?;
+        match demanded {
+            Ok(lease) => Ok(lease),
+            Err(holder) => bail!("{holder} did not hand over {lease} within {} s", patience.as_secs()),
+        }
+    }
+
+    /// Who has what.
+    pub async fn holders(&self) -> anyhow::Result<Vec<Holder>> {
+        let mut holders = Vec::new();
+        for key in self.bucket.keys().await? {
+            if key.ends_with(WANTED) {
+                continue;
+            }
+            if let Some(Found { claim, stored_ns, .. }) = self.bucket.read(&key).await? {
+                holders.push(Holder {
+                    lease: key,
+                    holder: claim.holder,
+                    since_ns: claim.since_ns,
+                    renewed_ns: stored_ns,
+                });
+            }
+        }
+        holders.sort_by(|a, b| a.lease.cmp(&b.lease));
+        Ok(holders)
+    }
+
+    /// One try. `wanted` is given by those who let others go before.
+    async fn try_acquire(
+        &self,
+        lease: &str,
+        claimed: &mut Watched,
+        wanted: Option<&mut Watched>,
+    ) -> anyhow::Result<Option<Lease>> {
+        if let Some(wanted) = wanted
+            && is_wanted(&self.bucket, lease, wanted).await?
+        {
+            return Ok(None);
+        }
+        let found = self.bucket.read(lease).await?;
+        let began = Instant::now();
+        let claim = self.claim();
+        let swap = match &found {
+            None => self.bucket.create(lease, &claim).await?,
+            Some(found) => {
+                let is_own = found.claim.holder == *self.name && !self.held.contains(lease);
+                if !is_own && claimed.age(found.revision) < limits::LEASE_TIME {
+                    return Ok(None);
+                }
+                self.bucket.update(lease, &claim, found.revision).await?
+            }
+        };
+        let Swap::Done(revision) = swap else { return Ok(None) };
+        let before = found.map(|found| found.claim.holder);
+        tracing::info!(lease, before, "the lease is ours");
+        Ok(Some(Lease::start(
+            Arc::clone(&self.bucket),
+            Arc::clone(&self.held),
+            lease,
+            claim,
+            (revision, began),
+        )))
+    }
+
+    fn claim(&self) -> Claim {
+        let term = format!("{:016x}", rand::random::<u64>());
+        Claim { holder: self.name.to_string(), term, since_ns: clock::now_ns() }
+    }
+}
+
+/// Whether somebody asks for the lease now. Who asks writes again and again; what stays the same is left over.
+pub(super) async fn is_wanted(bucket: &Bucket, lease: &str, watched: &mut Watched) -> anyhow::Result<bool> {
+    let Some(found) = bucket.read(&format!("{lease}{WANTED}")).await? else { return Ok(false) };
+    Ok(watched.age(found.revision) < limits::LEASE_RENEWAL * 2)
+}
