@@ -2,17 +2,24 @@
 //!
 //! Nothing in this crate does input or output.
 
+mod audit;
 mod decimal;
 mod event;
 mod event_id;
 mod freshness;
 mod names;
 mod recording;
+mod repair;
 mod stream;
 mod subject;
 mod table;
 mod wire;
 
+pub use audit::{
+    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, FINGERPRINT_SQL, FeedAudit,
+    Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject,
+    decode_audit, encode_audit,
+};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use event::{
     Body, Event, FundingRate, Header, Levels, Liquidation, LongShortRatio, OpenInterest, OrderBook, Trade,
@@ -22,6 +29,9 @@ pub use event_id::EventId;
 pub use freshness::stale_after;
 pub use names::{DataType, MarketType, Side, UnknownName};
 pub use recording::{Kind, Line, LineError};
+pub use repair::{
+    REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,
+};
 pub use stream::{STREAMS, StreamSettings, stream_of};
 pub use subject::{Subject, SubjectError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table, dead_letter_ddl, table_ddl};

@@ -1,0 +1,292 @@
+//! The audit of one closed window: what an edge stored, what it knows to be missing, and why.
+
+use serde::{Deserialize, Serialize};
+
+use super::Fingerprint;
+use crate::{DataType, EventId, MarketType, Subject};
+
+/// Version of the message form that this crate writes and reads.
+pub const AUDIT_VERSION: u32 = 1;
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// What one run of an edge says about one window of receive time. Large ones travel in parts; each stream stands in one part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// See [`AUDIT_VERSION`].
+    pub version: u32,
+    /// Name of the edge.
+    pub edge: String,
+    /// Region of the edge.
+    pub region: String,
+    /// When this run of the edge began, nanoseconds since 1970 UTC: tells two runs apart.
+    pub run: i64,
+    /// Start of the window, nanoseconds; a multiple of its length.
+    pub window_start: i64,
+    /// Length of the window: 1 to 60, a divisor of 60.
+    pub window_seconds: u16,
+    /// First moment that this run vouches for, nanoseconds.
+    pub from: i64,
+    /// End of what this run vouches for, exclusive, nanoseconds.
+    pub to: i64,
+    /// Number of this part, from 1.
+    pub part: u16,
+    /// How many parts there are.
+    pub parts: u16,
+    /// Streams with anything to say.
+    #[serde(default)]
+    pub streams: Vec<StreamAudit>,
+    /// Subscribed streams without an event or a gap.
+    #[serde(default, with = "subjects")]
+    pub silent: Vec<Subject>,
+    /// Trouble that no stream can be named for. In the first part only.
+    #[serde(default)]
+    pub feeds: Vec<FeedAudit>,
+}
+
+impl Audit {
+    /// End of the window, exclusive, nanoseconds.
+    #[must_use]
+    pub fn window_end(&self) -> i64 {
+        self.window_start.saturating_add(i64::from(self.window_seconds) * NANOS_PER_SECOND)
+    }
+
+    /// Whether this run vouches for the whole window.
+    #[must_use]
+    pub fn covers_window(&self) -> bool {
+        self.from <= self.window_start && self.to >= self.window_end()
+    }
+}
+
+/// One stream in a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamAudit {
+    /// What it carries.
+    #[serde(with = "name")]
+    pub data_type: DataType,
+    /// Exchange id.
+    pub exchange: String,
+    /// What is traded.
+    #[serde(with = "name")]
+    pub market_type: MarketType,
+    /// Normalized symbol.
+    pub symbol: String,
+    /// What the broker stored as new.
+    pub stored: Fingerprint,
+    /// What the broker had already although it was sent once only: another edge's, or an earlier message's.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// What the broker had already after it was sent more than once: this edge's or another's.
+    #[serde(default, with = "event_ids", skip_serializing_if = "Vec::is_empty")]
+    pub unsure: Vec<EventId>,
+    /// There are more of them than are named.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unsure_truncated: bool,
+    /// Least sequence of the venue (trade id, update id) among the messages that the broker has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_sequence: Option<i64>,
+    /// Greatest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sequence: Option<i64>,
+    /// Frames of this stream that could not be read, where its connection carries no other stream.
+    #[serde(default)]
+    pub malformed: u64,
+    /// Order-book states that a newer one replaced before they were published: by plan, nothing is lost.
+    #[serde(default)]
+    pub conflated: u64,
+    /// Events lost because the edge's queue was full.
+    #[serde(default)]
+    pub dropped: u64,
+    /// What is known to be missing, or may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
+}
+
+impl StreamAudit {
+    /// A stream about which nothing is said yet.
+    #[must_use]
+    pub fn new(subject: &Subject) -> Self {
+        Self {
+            data_type: subject.data_type,
+            exchange: subject.exchange.clone(),
+            market_type: subject.market_type,
+            symbol: subject.symbol.clone(),
+            stored: Fingerprint::default(),
+            duplicates: 0,
+            unsure: Vec::new(),
+            unsure_truncated: false,
+            first_sequence: None,
+            last_sequence: None,
+            malformed: 0,
+            conflated: 0,
+            dropped: 0,
+            gaps: Vec::new(),
+        }
+    }
+}
+
+/// Something missing, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// How it showed.
+    pub kind: GapKind,
+    /// Whose fault it is.
+    pub cause: GapCause,
+    /// First missing sequence of the venue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_sequence: Option<i64>,
+    /// Last missing one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_sequence: Option<i64>,
+    /// How many events are missing, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
+    /// Last moment before it, nanoseconds; the window's start where it began before.
+    pub from: i64,
+    /// First moment after it, nanoseconds; the window's end where it lasts.
+    pub to: i64,
+    /// What was seen.
+    pub evidence: String,
+}
+
+macro_rules! closed_set {
+    ($(#[$doc:meta])* $type:ident { $($(#[$item_doc:meta])* $item:ident = $name:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $type { $($(#[$item_doc])* #[serde(rename = $name)] $item),+ }
+
+        impl $type {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$item),+];
+
+            /// The name in messages and tables.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$item => $name),+ }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+closed_set! {
+    /// How a gap showed.
+    GapKind {
+        /// A hole in trade ids that rise by one.
+        TradeIds = "trade_ids",
+        /// A hole in the sequence of an order book's updates.
+        BookSequence = "book_sequence",
+        /// An order book whose checksum is not the venue's.
+        BookChecksum = "book_checksum",
+        /// No connection, or no answer to a poll.
+        Connection = "connection",
+        /// The edge's queue was full.
+        Dropped = "dropped",
+        /// The broker refuses the message for what it is.
+        Refused = "refused",
+        /// The adapter faulted, or the edge's own pipeline did.
+        AdapterFault = "adapter_fault",
+    }
+}
+
+closed_set! {
+    /// Whose fault a gap is.
+    GapCause {
+        /// The venue did not send it.
+        Venue = "venue",
+        /// A connection was lost.
+        Network = "network",
+        /// This system lost it.
+        Ours = "ours",
+        /// It was deleted by age or size before it could be stored.
+        Retention = "retention",
+    }
+}
+
+/// One feed in a window: trouble that no single stream can be named for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedAudit {
+    /// Exchange id.
+    pub exchange: String,
+    /// Frames that could not be read.
+    #[serde(default)]
+    pub malformed: u64,
+    /// Connections that were lost.
+    #[serde(default)]
+    pub reconnects: u64,
+    /// Frames that made the adapter fault.
+    #[serde(default)]
+    pub adapter_faults: u64,
+    /// Why the feed does not run at the end of the window: then its streams need not be known, and none of them is collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_running: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Names of closed sets as text.
+mod name {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr,
+        T::Err: Display,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+mod subjects {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::Subject;
+
+    pub(super) fn serialize<S: Serializer>(subjects: &[Subject], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(subjects.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Subject>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| Subject::parse(text).map_err(serde::de::Error::custom)).collect()
+    }
+}
+
+mod event_ids {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::EventId;
+
+    pub(super) fn serialize<S: Serializer>(ids: &[EventId], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(ids.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<EventId>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        let id = |text: &String| {
+            let error = || serde::de::Error::custom(format!("unsure: {text:?} is not 32 hex digits"));
+            EventId::parse(text).ok_or_else(error)
+        };
+        texts.iter().map(id).collect()
+    }
+}

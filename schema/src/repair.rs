@@ -1,0 +1,226 @@
+//! Asking an edge to send a stretch of a stream again: a request of core NATS on `repair.{edge}`, and its answer.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Subject, UnknownName};
+
+/// Version of both forms.
+pub const REPAIR_VERSION: u32 = 1;
+/// Most bytes of either. Longer: refused.
+pub const REPAIR_BYTES_MAX: usize = 16 * 1024;
+
+/// Which events an edge is to send again, under their old ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepairRequest {
+    /// See [`REPAIR_VERSION`].
+    pub version: u32,
+    /// Names the request, so that a repeated one is known.
+    pub request_id: String,
+    /// Data type of the stream.
+    pub data_type: String,
+    /// Exchange id.
+    pub exchange: String,
+    /// Market type.
+    pub market_type: String,
+    /// Normalized symbol.
+    pub symbol: String,
+    /// First receive time, nanoseconds since 1970 UTC.
+    pub from: i64,
+    /// Last receive time, exclusive.
+    pub to: i64,
+}
+
+/// What an edge did about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairAnswer {
+    /// See [`REPAIR_VERSION`].
+    pub version: u32,
+    /// Of the request; empty when that could not be read.
+    pub request_id: String,
+    /// How it went.
+    pub state: RepairState,
+    /// Events that were sent again.
+    #[serde(default)]
+    pub resent: u64,
+    /// Why not all of them.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// How a request to send again went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepairState {
+    /// Everything asked for was sent again.
+    Resent,
+    /// A part of it; the rest is not kept any more.
+    Partly,
+    /// Nothing of it is kept.
+    NotKept,
+    /// The request cannot be carried out as it stands.
+    Refused,
+}
+
+impl RepairState {
+    /// The name in messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resent => "resent",
+            Self::Partly => "partly",
+            Self::NotKept => "not_kept",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Why bytes are no request or answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// Too long to be one.
+    #[error("repair: {found} bytes, at most {REPAIR_BYTES_MAX} are allowed")]
+    TooLong {
+        /// Its length.
+        found: usize,
+    },
+    /// Not the JSON form.
+    #[error("repair: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A form that this version does not read.
+    #[error("repair: version {found}, {REPAIR_VERSION} is what is read")]
+    Version {
+        /// The version that it names.
+        found: u32,
+    },
+    /// No stream has this name.
+    #[error("repair: {0}")]
+    Stream(String),
+    /// No time is in it.
+    #[error("repair: from {from} to {to}, to must be later")]
+    Interval {
+        /// First time.
+        from: i64,
+        /// Last time.
+        to: i64,
+    },
+}
+
+/// Subject on which an edge takes requests.
+#[must_use]
+pub fn repair_subject(edge: &str) -> String {
+    format!("repair.{edge}")
+}
+
+impl RepairRequest {
+    /// A request for a stretch of a stream.
+    #[must_use]
+    pub fn new(request_id: String, stream: &Subject, from: i64, to: i64) -> Self {
+        Self {
+            version: REPAIR_VERSION,
+            request_id,
+            data_type: stream.data_type.to_string(),
+            exchange: stream.exchange.clone(),
+            market_type: stream.market_type.to_string(),
+            symbol: stream.symbol.clone(),
+            from,
+            to,
+        }
+    }
+
+    /// The stream that it is about.
+    ///
+    /// # Errors
+    /// Which name is not known.
+    pub fn stream(&self) -> Result<Subject, RepairError> {
+        let unknown = |error: UnknownName| RepairError::Stream(error.to_string());
+        let data_type = self.data_type.parse().map_err(unknown)?;
+        let market_type = self.market_type.parse().map_err(unknown)?;
+        Subject::new(data_type, &self.exchange, market_type, &self.symbol)
+            .map_err(|error| RepairError::Stream(error.to_string()))
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
+        let request: Self = read(bytes)?;
+        check_version(request.version)?;
+        request.stream()?;
+        let (from, to) = (request.from, request.to);
+        if from >= to { Err(RepairError::Interval { from, to }) } else { Ok(request) }
+    }
+
+    /// The request as bytes.
+    ///
+    /// # Errors
+    /// What the writer of JSON says; values of this type can be written.
+    pub fn encode(&self) -> Result<Vec<u8>, RepairError> {
+        Ok(serde_json::to_vec(self)?)
+    }
+}
+
+impl RepairAnswer {
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
+        let answer: Self = read(bytes)?;
+        check_version(answer.version)?;
+        Ok(answer)
+    }
+
+    /// The answer as bytes.
+    ///
+    /// # Errors
+    /// What the writer of JSON says; values of this type can be written.
+    pub fn encode(&self) -> Result<Vec<u8>, RepairError> {
+        Ok(serde_json::to_vec(self)?)
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RepairError> {
+    if bytes.len() > REPAIR_BYTES_MAX {
+        return Err(RepairError::TooLong { found: bytes.len() });
+    }
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+const fn check_version(found: u32) -> Result<(), RepairError> {
+    if found == REPAIR_VERSION { Ok(()) } else { Err(RepairError::Version { found }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DataType, MarketType};
+
+    /// Goal: request and answer read back as written; wrong ones are refused with what is wrong.
+    #[test]
+    fn requests_and_answers_round_trip() {
+        let stream = Subject::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();
+        let request = RepairRequest::new("r1".into(), &stream, 1, 2);
+        assert_eq!(RepairRequest::decode(&request.encode().unwrap()).unwrap(), request);
+        assert_eq!(request.stream().unwrap(), stream);
+        let refused = |request: RepairRequest| {
+            RepairRequest::decode(&request.encode().unwrap()).unwrap_err().to_string()
+        };
+        assert!(refused(RepairRequest { to: 1, ..request.clone() }).contains("from 1 to 1"));
+        assert!(refused(RepairRequest { version: 2, ..request.clone() }).contains("version 2"));
+        assert!(refused(RepairRequest { data_type: "x".into(), ..request.clone() }).contains("\"x\""));
+        assert!(refused(RepairRequest { symbol: "A.B".into(), ..request }).contains("A.B"));
+        let answer = RepairAnswer {
+            version: REPAIR_VERSION,
+            request_id: "r1".into(),
+            state: RepairState::NotKept,
+            resent: 0,
+            reason: "why".into(),
+        };
+        let bytes = answer.encode().unwrap();
+        assert!(String::from_utf8_lossy(&bytes).contains("\"state\":\"not_kept\""));
+        assert_eq!(RepairAnswer::decode(&bytes).unwrap(), answer);
+    }
+}

@@ -1,0 +1,119 @@
+//! The form of audits, pinned to the byte, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use marketprism_schema::{
+    AUDIT_VERSION, Audit, DataType, EventId, FeedAudit, Gap, GapCause, GapKind, MarketType, StreamAudit,
+    Subject, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
+};
+
+const MINUTE: i64 = 60_000_000_000;
+
+fn subject(symbol: &str) -> Subject {
+    Subject::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
+}
+
+fn audit() -> Audit {
+    let mut stream = StreamAudit::new(&subject("A-B"));
+    stream.stored.add(EventId((5 << 64) | 3));
+    stream.unsure = vec![EventId(255)];
+    (stream.first_sequence, stream.last_sequence) = (Some(1), Some(4));
+    stream.gaps.push(Gap {
+        kind: GapKind::TradeIds,
+        cause: GapCause::Venue,
+        from_sequence: Some(2),
+        to_sequence: Some(3),
+        missing: Some(2),
+        from: MINUTE + 1,
+        to: MINUTE + 2,
+        evidence: "seen".into(),
+    });
+    Audit {
+        version: AUDIT_VERSION,
+        edge: "e1".into(),
+        region: "r".into(),
+        run: 7,
+        window_start: MINUTE,
+        window_seconds: 60,
+        from: MINUTE,
+        to: 2 * MINUTE,
+        part: 1,
+        parts: 1,
+        streams: vec![stream],
+        silent: vec![subject("C-D")],
+        feeds: vec![FeedAudit { exchange: "sim_spot".into(), malformed: 1, ..FeedAudit::default() }],
+    }
+}
+
+/// Goal: other programs may rely on the form. Method: the bytes of an audit with every key, and their way back.
+#[test]
+fn the_form_is_pinned() {
+    let bytes = encode_audit(&audit()).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let expected = concat!(
+        r#"{"version":1,"edge":"e1","region":"r","run":7,"window_start":60000000000,"window_seconds":60,"#,
+        r#""from":60000000000,"to":120000000000,"part":1,"parts":1,"streams":[{"data_type":"trade","#,
+        r#""exchange":"sim_spot","market_type":"spot","symbol":"A-B","#,
+        r#""stored":{"count":1,"xor":"0000000000000003","sum":"0000000000000005"},"duplicates":0,"#,
+        r#""unsure":["000000000000000000000000000000ff"],"first_sequence":1,"last_sequence":4,"#,
+        r#""malformed":0,"conflated":0,"dropped":0,"gaps":[{"kind":"trade_ids","cause":"venue","#,
+        r#""from_sequence":2,"to_sequence":3,"missing":2,"from":60000000001,"to":60000000002,"#,
+        r#""evidence":"seen"}]}],"silent":["trade.sim_spot.spot.C-D"],"#,
+        r#""feeds":[{"exchange":"sim_spot","malformed":1,"reconnects":0,"adapter_faults":0}]}"#,
+    );
+    assert_eq!(text, expected);
+    assert_eq!(decode_audit(&bytes).unwrap(), audit());
+    assert!(audit().covers_window() && !Audit { from: MINUTE + 1, ..audit() }.covers_window());
+    assert_eq!(audit_subject("e1"), "audit.e1");
+    let id = audit_message_id(&audit(), &bytes);
+    assert_eq!(id, audit_message_id(&audit(), &bytes));
+    assert_ne!(id, audit_message_id(&audit(), b"other"));
+}
+
+/// Goal: what contradicts itself is refused, with field, value and what is allowed.
+#[test]
+fn contradictions_are_refused() {
+    let refused = |change: &dyn Fn(&mut Audit)| {
+        let mut changed = audit();
+        change(&mut changed);
+        decode_audit(&encode_audit(&changed).unwrap()).unwrap_err().to_string()
+    };
+    let seven = refused(&|audit| audit.window_seconds = 7);
+    assert_eq!(seven, "audit: window_seconds is 7, allowed: 1 to 60, a divisor of 60");
+    assert!(refused(&|audit| audit.window_start += 1).contains("window_start is 60000000001"));
+    assert!(refused(&|audit| audit.to += 1).contains("from..to is 60000000000..120000000001"));
+    assert!(refused(&|audit| audit.part = 2).contains("part is 2 of 1"));
+    assert!(refused(&|audit| audit.version = 2).contains("version 2"));
+    assert!(refused(&|audit| audit.streams[0].symbol = "A.B".into()).contains("A.B"));
+    let many = refused(&|audit| audit.streams[0].unsure = vec![EventId(1); UNSURE_MAX + 1]);
+    assert!(many.contains("unsure is 4097 ids, allowed: at most 4096"), "{many}");
+    for bytes in [&b""[..], b"{}", b"[]", b"{\"version\":1}", &vec![b' '; 2 << 20]] {
+        assert!(decode_audit(bytes).is_err());
+    }
+    let newer = decode_audit(br#"{"version":9,"other":1}"#).unwrap_err().to_string();
+    assert_eq!(newer, "audit: version 9, 1 is what is read");
+}
+
+/// Goal: a large audit travels in parts that stay small, and nothing of it is in two parts or none. Method: 3,000 streams and 3,000
+/// silent ones cut at 40 kB, put together again.
+#[test]
+fn large_audits_travel_in_parts() {
+    let mut whole = audit();
+    whole.streams = (0..3_000).map(|i| StreamAudit::new(&subject(&format!("S{i}-X")))).collect();
+    whole.silent = (0..3_000).map(|i| subject(&format!("Q{i}-X"))).collect();
+    let parts = whole.clone().into_parts(40_000).unwrap();
+    assert!(parts.len() > 10, "{}", parts.len());
+    let mut again = Audit { streams: Vec::new(), silent: Vec::new(), feeds: Vec::new(), ..whole.clone() };
+    for (number, part) in (1..).zip(parts) {
+        let bytes = encode_audit(&part).unwrap();
+        assert!(bytes.len() <= 40_000, "{}", bytes.len());
+        let part = decode_audit(&bytes).unwrap();
+        assert_eq!(part.part, number);
+        again.streams.extend(part.streams);
+        again.silent.extend(part.silent);
+        again.feeds.extend(part.feeds);
+    }
+    assert_eq!(again, whole);
+    let one = audit().into_parts(40_000).unwrap();
+    assert_eq!(one, [audit()]);
+}
