@@ -5,6 +5,11 @@ use std::time::Duration;
 /// A ClickHouse query that answers from metadata or a bounded set of ids. Longer means that the server is in trouble.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A statement that makes or changes a table. On a cluster the server waits for the others, by default 180 s.
+pub const DDL_TIMEOUT: Duration = Duration::from_secs(200);
+/// A database made for comparison lives for seconds; one so old was left by a process that was killed. Clocks may differ by minutes.
+pub const SCRATCH_AGE: Duration = Duration::from_secs(3600);
+
 /// A request to the broker that is answered from memory.
 pub const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 

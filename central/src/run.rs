@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use marketprism_schema::Carries;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let streams: Vec<_> = config
         .streams
         .iter()
-        .filter(|s| role.takes_messages() && s.settings.max_ack_pending.is_some())
+        .filter(|s| role.takes_messages() && s.settings.carries == Carries::Events)
         .cloned()
         .collect();
     let parts = streams.iter().map(|s| s.settings.name).chain([LAYOUT]).map(str::to_owned);
@@ -88,7 +89,7 @@ async fn lay_out(shared: &Shared, stop: &CancellationToken) -> anyhow::Result<()
     while !stop.is_cancelled() {
         let tried = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            tried = init::ensure(&shared.config, &shared.broker, &shared.storage, false) => tried,
+            tried = init::ensure(&shared.config, &shared.broker, &shared.leases, false) => tried,
         };
         match tried {
             Ok(report) => {

@@ -7,6 +7,7 @@ mod decimal;
 mod event;
 mod event_id;
 mod freshness;
+mod migration;
 mod names;
 mod recording;
 mod repair;
@@ -27,12 +28,13 @@ pub use event::{
 };
 pub use event_id::EventId;
 pub use freshness::stale_after;
+pub use migration::{DatabaseKind, Layout, Migration, Statement};
 pub use names::{DataType, MarketType, Side, UnknownName};
 pub use recording::{Kind, Line, LineError};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,
 };
-pub use stream::{STREAMS, StreamSettings, stream_of};
+pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
 pub use subject::{Subject, SubjectError};
-pub use table::{COLD, DEAD_LETTERS, HOT, Table, dead_letter_ddl, table_ddl};
+pub use table::{COLD, DEAD_LETTERS, HOT, Table};
 pub use wire::{DecodeError, WireForm, decode_json, decode_protobuf, encode_json, encode_protobuf};

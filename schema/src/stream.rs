@@ -7,11 +7,22 @@ use crate::DataType;
 const MIB: i64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// What the messages of a stream are, and so who takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Events, which become rows of hot storage.
+    Events,
+    /// What edges say about their own windows, which the ledger compares with the rows.
+    Audits,
+}
+
 /// Default settings of one stream. Replicas and all figures may be configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
     /// Stream name.
     pub name: &'static str,
+    /// What its messages are.
+    pub carries: Carries,
     /// Subjects it stores.
     pub subjects: &'static [&'static str],
     /// Most bytes it holds; the oldest messages go first.
@@ -20,14 +31,15 @@ pub struct StreamSettings {
     pub max_age: Duration,
     /// How long the server remembers message ids.
     pub duplicate_window: Duration,
-    /// Messages that a consumer may hold unacknowledged: at least twice the rows in flight to ClickHouse. None: no consumer of ours.
-    pub max_ack_pending: Option<i64>,
+    /// Messages that central's consumer may hold unacknowledged: at least twice the rows in flight to ClickHouse.
+    pub max_ack_pending: i64,
 }
 
 /// Every stream, in the order in which they are created.
 pub const STREAMS: [StreamSettings; 3] = [
     StreamSettings {
         name: "MARKET_DATA",
+        carries: Carries::Events,
         subjects: &[
             "trade.>",
             "funding_rate.>",
@@ -40,23 +52,25 @@ pub const STREAMS: [StreamSettings; 3] = [
         max_bytes: 2048 * MIB,
         max_age: HOUR.saturating_mul(48),
         duplicate_window: Duration::from_secs(120),
-        max_ack_pending: Some(100_000),
+        max_ack_pending: 100_000,
     },
     StreamSettings {
         name: "ORDERBOOK_SNAP",
+        carries: Carries::Events,
         subjects: &["orderbook.>"],
         max_bytes: 5120 * MIB,
         max_age: HOUR.saturating_mul(24),
         duplicate_window: Duration::from_secs(60),
-        max_ack_pending: Some(20_000),
+        max_ack_pending: 20_000,
     },
     StreamSettings {
         name: "AUDIT",
+        carries: Carries::Audits,
         subjects: &["audit.>"],
         max_bytes: 256 * MIB,
         max_age: HOUR.saturating_mul(7 * 24),
         duplicate_window: Duration::from_secs(120),
-        max_ack_pending: None,
+        max_ack_pending: 1_000,
     },
 ];
 

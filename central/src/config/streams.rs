@@ -22,9 +22,11 @@ impl Stream {
             let own = section.section(&defaults.name.to_lowercase());
             let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
             let bytes = u64::try_from(defaults.max_bytes).unwrap_or_default();
-            let max_ack_pending = defaults.max_ack_pending.map(|pending| {
-                signed(own.integer_or("max_ack_pending", pending.unsigned_abs(), 100..=10_000_000))
-            });
+            let max_ack_pending = signed(own.integer_or(
+                "max_ack_pending",
+                defaults.max_ack_pending.unsigned_abs(),
+                100..=10_000_000,
+            ));
             let seconds = |key, default: Duration, range| {
                 Duration::from_secs(own.integer_or(key, default.as_secs(), range))
             };

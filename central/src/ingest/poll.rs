@@ -25,7 +25,7 @@ pub async fn poll(shared: Arc<Shared>, shutdown: CancellationToken) -> anyhow::R
         }
         if shared.broker.is_connected() {
             shared.status.clear(NATS);
-            for stream in shared.config.streams.iter().filter(|s| s.settings.max_ack_pending.is_some()) {
+            for stream in &shared.config.streams {
                 consumer_counts(&shared, stream).await;
             }
         } else {

@@ -1,6 +1,6 @@
 //! The pull of one stream.
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use tokio::time::timeout;
@@ -33,8 +33,7 @@ async fn start(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription>
     if init::ensure_stream(&shared.broker.jetstream, stream, false).await? == init::Outcome::Created {
         tracing::warn!(stream = name, "the stream was missing and was created");
     }
-    let wanted = init::wanted_consumer(stream, shared.config.ack_wait)
-        .with_context(|| format!("stream {name} has no consumer"))?;
+    let wanted = init::wanted_consumer(stream, shared.config.ack_wait);
     let consumer: Consumer<pull::Config> =
         shared.broker.jetstream.create_consumer_on_stream(wanted, name).await?;
     let messages = consumer

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use marketprism_schema::Carries;
 
 use super::{Difference, Outcome};
 use crate::config::Stream;
@@ -14,19 +15,23 @@ pub fn consumer_name(stream: &str) -> String {
     format!("central-{}", stream.to_lowercase().replace('_', "-"))
 }
 
-/// The consumer as wanted. Nothing for streams that central does not store.
-pub fn wanted(stream: &Stream, ack_wait: Duration) -> Option<pull::Config> {
-    Some(pull::Config {
+/// The consumer as wanted.
+pub fn wanted(stream: &Stream, ack_wait: Duration) -> pull::Config {
+    let purpose = match stream.settings.carries {
+        Carries::Events => "rows of hot storage",
+        Carries::Audits => "what edges say about their windows, for the ledger",
+    };
+    pull::Config {
         durable_name: Some(consumer_name(stream.settings.name)),
-        description: Some("rows of hot storage".to_owned()),
+        description: Some(purpose.to_owned()),
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,
         ack_wait,
         // A limit would lose every message that outlives it in an outage of ClickHouse.
         max_deliver: -1,
-        max_ack_pending: stream.settings.max_ack_pending?,
+        max_ack_pending: stream.settings.max_ack_pending,
         ..pull::Config::default()
-    })
+    }
 }
 
 /// Creates the consumer of a stream or brings it to what is wanted.
@@ -34,8 +39,8 @@ pub async fn ensure(
     jetstream: &Context,
     stream: &Stream,
     ack_wait: Duration,
-) -> anyhow::Result<Option<(String, Outcome)>> {
-    let Some(wanted) = wanted(stream, ack_wait) else { return Ok(None) };
+) -> anyhow::Result<(String, Outcome)> {
+    let wanted = wanted(stream, ack_wait);
     let name = consumer_name(stream.settings.name);
     let stream_name = stream.settings.name;
     let consumers: Vec<String> = names(jetstream, stream_name).await?;
@@ -50,14 +55,14 @@ pub async fn ensure(
     };
     let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
     if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
-        return Ok(Some((name, Outcome::of(differences))));
+        return Ok((name, Outcome::of(differences)));
     }
     jetstream
         .create_consumer_on_stream(wanted, stream_name)
         .await
         .with_context(|| format!("cannot create or change consumer {name} of stream {stream_name}"))?;
     let outcome = if found.is_some() { Outcome::Updated(differences) } else { Outcome::Created };
-    Ok(Some((name, outcome)))
+    Ok((name, outcome))
 }
 
 async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>> {
@@ -97,14 +102,14 @@ mod tests {
     use super::*;
     use marketprism_schema::STREAMS;
 
-    /// Goal: the streams that hold market data have a consumer that never gives up on a message, the others none.
+    /// Goal: every stream has a consumer of its own that never gives up on a message.
     #[test]
-    fn only_streams_of_market_data_are_consumed() {
+    fn every_stream_is_consumed() {
         let consumer =
             |i: usize| wanted(&Stream { settings: STREAMS[i].clone(), replicas: 1 }, Duration::from_secs(60));
-        let market_data = consumer(0).unwrap();
+        let market_data = consumer(0);
         assert_eq!(market_data.durable_name.as_deref(), Some("central-market-data"));
         assert_eq!((market_data.max_deliver, market_data.max_ack_pending), (-1, 100_000));
-        assert!(consumer(1).is_some() && consumer(2).is_none());
+        assert_eq!(consumer(2).durable_name.as_deref(), Some("central-audit"));
     }
 }

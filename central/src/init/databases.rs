@@ -1,97 +1,136 @@
 //! Databases and tables.
 
 use anyhow::Context as _;
-use marketprism_schema::{DEAD_LETTERS, Table, dead_letter_ddl, table_ddl};
+use marketprism_schema::{DatabaseKind, Layout, Migration};
 
-use super::shape::Shape;
-use super::{Difference, Outcome, Report};
+use super::migrations::{self, execute};
+use super::shape::{Shape, Shapes};
+use super::{Difference, Outcome, Report, scratch};
 use crate::config::Config;
+use crate::lease::Leases;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// Creates databases and tables that are missing, compares those that are there.
-///
-/// A table is compared with one that the server makes, empty and for a moment, from the wanted definition: so that the server's own
-/// spelling of types, keys, codecs and defaults is on both sides.
+/// Hot and cold as configured.
+pub fn layouts(config: &Config) -> [Layout<'_>; 2] {
+    let place = &config.clickhouse;
+    let layout = |kind, database, ttl_days| Layout {
+        kind,
+        database,
+        ttl_days,
+        ledger_ttl_days: LEDGER_TTL_DAYS,
+        cluster: None,
+    };
+    [
+        layout(DatabaseKind::Hot, place.hot_database.as_str(), place.hot_ttl_days),
+        layout(DatabaseKind::Cold, place.cold_database.as_str(), place.cold_ttl_days),
+    ]
+}
+
+/// Days that audits, verdicts and losses live.
+const LEDGER_TTL_DAYS: u32 = 35;
+
+/// Creates a database that is missing, brings it to the newest version, and compares the tables that were there with what is wanted.
 pub async fn ensure(
-    config: &Config,
     storage: &Storage,
+    layout: &Layout<'_>,
+    leases: &Leases,
     apply: bool,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let place = &config.clickhouse;
-    for (database, ttl_days, is_hot) in
-        [(&place.hot_database, place.hot_ttl_days, true), (&place.cold_database, place.cold_ttl_days, false)]
-    {
-        let outcome = ensure_database(storage, database).await;
-        report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
-        let tables = Table::ALL.iter().map(|table| (table.name, table_ddl(table, database, ttl_days)));
-        let dead_letters = is_hot.then(|| (DEAD_LETTERS, dead_letter_ddl(database, ttl_days)));
-        for (name, ddl) in tables.chain(dead_letters) {
-            let outcome = ensure_table(storage, database, name, &ddl, apply).await;
-            let full_name = format!("{database}.{name}");
-            report.add("table", &full_name, outcome.with_context(|| format!("table {full_name}"))?);
-        }
+    let database = layout.database;
+    let outcome = ensure_database(storage, layout).await;
+    report.add("database", database, outcome.with_context(|| format!("database {database}"))?);
+    let before = Shapes::of(storage, database).await?;
+    let records = migrations::records(storage, database).await?;
+    if let Some(refusal) = migrations::refusal(&records) {
+        report.add("migrations of", database, Outcome::Refused(refusal));
+        return Ok(());
+    }
+    for (migration, outcome) in migrations::apply(storage, layout, leases, records).await? {
+        let Migration { version, name, .. } = migration;
+        report.add("migration", &format!("{database} {version:04} {name}"), outcome);
+    }
+    let after = Shapes::of(storage, database).await?;
+    let tables = Migration::tables(layout.kind);
+    // The tables that were just made need no comparison.
+    let wanted = match tables.iter().any(|table| before.get(table).is_some()) {
+        true => scratch::wanted(storage, layout).await?,
+        false => Shapes::default(),
+    };
+    for table in &tables {
+        let full_name = format!("{database}.{table}");
+        let outcome = match (before.get(table), after.get(table), wanted.get(table)) {
+            (None, Some(_), _) => Ok(Outcome::Created),
+            (_, None, _) => make_again(storage, layout, table).await,
+            (_, Some(found), wanted) => match wanted {
+                Some(wanted) => compare(storage, layout, table, (wanted, found), apply).await,
+                None => Err(anyhow::anyhow!("the table made for comparison is gone")),
+            },
+        };
+        report.add("table", &full_name, outcome.with_context(|| format!("table {full_name}"))?);
     }
     Ok(())
 }
 
-async fn ensure_database(storage: &Storage, database: &str) -> Result<Outcome, StorageError> {
+async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<Outcome, StorageError> {
     let sql = "SELECT count() FROM system.databases WHERE name = ?";
-    let query = storage.client.query(sql).bind(database).fetch_one::<u64>();
+    let query = storage.client.query(sql).bind(layout.database).fetch_one::<u64>();
     if bounded(limits::QUERY_TIMEOUT, query).await? > 0 {
         return Ok(Outcome::AsWanted);
     }
-    storage.execute(&format!("CREATE DATABASE IF NOT EXISTS {database}")).await?;
+    let Layout { database, .. } = layout;
+    execute(storage, &format!("CREATE DATABASE IF NOT EXISTS {database}{}", layout.on_cluster())).await?;
     Ok(Outcome::Created)
 }
 
-async fn ensure_table(
+/// Makes a table that was recorded as made and is gone: without it nothing goes on, and its rows are lost anyway.
+async fn make_again(storage: &Storage, layout: &Layout<'_>, table: &str) -> anyhow::Result<Outcome> {
+    tracing::error!(database = layout.database, table, "somebody dropped the table; it is made again, empty");
+    for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(layout)) {
+        if statement.table == table {
+            execute(storage, &statement.sql).await?;
+        }
+    }
+    Ok(Outcome::Created)
+}
+
+async fn compare(
     storage: &Storage,
-    database: &str,
-    name: &str,
-    ddl: &str,
+    layout: &Layout<'_>,
+    table: &str,
+    (wanted, found): (&Shape, &Shape),
     apply: bool,
 ) -> anyhow::Result<Outcome> {
-    let Some(found) = Shape::of(storage, database, name).await? else {
-        storage.execute(ddl).await?;
-        return Ok(Outcome::Created);
-    };
-    let model = format!("model_of_{name}_{:016x}", rand::random::<u64>());
-    let created = storage
-        .execute(&ddl.replacen(&format!("{database}.{name}"), &format!("{database}.{model}"), 1))
-        .await
-        .context("cannot create the table that the found one is compared with");
-    let wanted = match &created {
-        Ok(()) => Shape::of(storage, database, &model).await,
-        Err(_) => Ok(None),
-    };
-    let dropped = storage.execute(&format!("DROP TABLE IF EXISTS {database}.{model}")).await;
-    created?;
-    dropped.with_context(|| format!("cannot drop {database}.{model}, an empty table made for comparison"))?;
-    let wanted = wanted?.context("the table made for comparison is gone")?;
-
-    let differences = wanted.differences(&found);
+    let differences = wanted.differences(found, layout.cluster.is_some());
     if !apply || differences.is_empty() || differences.iter().any(|d| !d.changeable) {
         return Ok(Outcome::of(differences));
     }
-    for statement in alterations(database, name, &differences) {
-        storage.execute(&statement).await.with_context(|| statement.clone())?;
+    for statement in alterations(layout, table, &differences) {
+        execute(storage, &statement).await.with_context(|| statement.clone())?;
     }
     Ok(Outcome::Updated(differences))
 }
 
-fn alterations(database: &str, name: &str, differences: &[Difference]) -> Vec<String> {
+fn alterations(layout: &Layout<'_>, table: &str, differences: &[Difference]) -> Vec<String> {
+    let target = format!("ALTER TABLE {}.{table}{}", layout.database, layout.on_cluster());
     let alteration = |difference: &Difference| {
         let wanted = &difference.wanted;
-        let change = match difference.setting.split_once(' ') {
-            None if difference.setting == "ttl" => format!("MODIFY TTL {wanted}"),
-            Some(("setting", key)) => format!("MODIFY SETTING {key} = {wanted}"),
-            Some(("codec", column)) if wanted.is_empty() => format!("MODIFY COLUMN `{column}` REMOVE CODEC"),
-            Some(("codec", column)) => format!("MODIFY COLUMN `{column}` {wanted}"),
-            _ => return None,
+        let changes = match difference.setting.split_once(' ') {
+            None if difference.setting == super::shape::TTL => vec![format!("MODIFY TTL {wanted}")],
+            Some(("setting", key)) => vec![format!("MODIFY SETTING {key} = {wanted}")],
+            Some(("codec", column)) if wanted.is_empty() => {
+                vec![format!("MODIFY COLUMN `{column}` REMOVE CODEC")]
+            }
+            Some(("codec", column)) => vec![format!("MODIFY COLUMN `{column}` {wanted}")],
+            Some(("index", index)) => vec![
+                format!("DROP INDEX IF EXISTS {index}"),
+                format!("ADD INDEX {index} {wanted}"),
+                format!("MATERIALIZE INDEX {index}"),
+            ],
+            _ => Vec::new(),
         };
-        Some(format!("ALTER TABLE {database}.{name} {change}"))
+        changes.into_iter().map(|change| format!("{target} {change}")).collect::<Vec<_>>()
     };
-    differences.iter().filter_map(alteration).collect()
+    differences.iter().flat_map(alteration).collect()
 }

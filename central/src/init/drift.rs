@@ -3,9 +3,10 @@
 use std::fmt;
 
 use anyhow::bail;
+use serde::Serialize;
 
 /// One setting that is not as wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Its name.
     pub setting: String,
@@ -43,12 +44,16 @@ impl fmt::Display for Difference {
 pub enum Outcome {
     /// It was missing and is there now.
     Created,
+    /// It is done now.
+    Applied,
     /// It is as wanted.
     AsWanted,
     /// It differed and is as wanted now.
     Updated(Vec<Difference>),
     /// It differs and was left as it is.
     Differs(Vec<Difference>),
+    /// It was left as it is because this program is not the one for it, and why.
+    Refused(String),
 }
 
 impl Outcome {
@@ -86,8 +91,19 @@ impl Report {
         self.differences().next().is_some()
     }
 
-    /// An error that names every difference which cannot be changed in place.
+    /// An error that names what this program must not touch, or else every difference which cannot be changed in place.
     pub fn refuse_immutable(&self) -> anyhow::Result<()> {
+        let refusals: Vec<String> = self
+            .items
+            .iter()
+            .filter_map(|(kind, name, outcome)| match outcome {
+                Outcome::Refused(reason) => Some(format!("\n  {kind} {name}: {reason}")),
+                _ => None,
+            })
+            .collect();
+        if !refusals.is_empty() {
+            bail!("a database is not one of this program; nothing in it was changed{}", refusals.concat());
+        }
         let lines: Vec<String> = self
             .differences()
             .filter(|(_, difference)| !difference.changeable)
@@ -109,9 +125,11 @@ impl fmt::Display for Report {
         for (kind, name, outcome) in &self.items {
             let (word, differences): (&str, &[Difference]) = match outcome {
                 Outcome::Created => ("created", &[]),
+                Outcome::Applied => ("applied", &[]),
                 Outcome::AsWanted => ("as wanted", &[]),
                 Outcome::Updated(differences) => ("changed", differences),
                 Outcome::Differs(differences) => ("DIFFERS", differences),
+                Outcome::Refused(_) => ("REFUSED", &[]),
             };
             writeln!(f, "{kind} {name}: {word}")?;
             for difference in differences {

@@ -3,7 +3,10 @@
 mod consumers;
 mod databases;
 mod drift;
+mod engine;
 mod ensure;
+mod migrations;
+mod scratch;
 mod shape;
 mod streams;
 

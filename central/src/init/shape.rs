@@ -1,22 +1,29 @@
-//! What a table looks like to the server.
+//! What tables look like to the server.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::Difference;
+use super::engine::Clauses;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// Columns and engine of one table, in the server's spelling.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The tables of one database, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Shapes(BTreeMap<String, Shape>);
+
+/// Columns, indices and engine of one table, in the server's spelling.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     columns: Vec<Column>,
+    indices: Vec<Index>,
     engine: Engine,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
 struct Column {
+    table: String,
     name: String,
     kind: String,
     codec: String,
@@ -24,51 +31,101 @@ struct Column {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
+struct Index {
+    table: String,
+    name: String,
+    definition: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, clickhouse::Row, Deserialize)]
 struct Engine {
+    name: String,
     engine_full: String,
     partition_key: String,
     sorting_key: String,
 }
 
-impl Shape {
-    /// Asks for a table; nothing when there is none.
-    pub async fn of(storage: &Storage, database: &str, table: &str) -> Result<Option<Self>, StorageError> {
-        let engine = storage
+impl Shapes {
+    /// Asks for every table of a database; nothing when there is no such database.
+    pub async fn of(storage: &Storage, database: &str) -> Result<Self, StorageError> {
+        let engines = storage
             .client
             .query(
-                "SELECT engine_full, partition_key, sorting_key FROM system.tables WHERE database = ? AND name = ?",
+                "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?",
             )
             .bind(database)
-            .bind(table)
-            .fetch_optional::<Engine>();
-        let Some(engine) = bounded(limits::QUERY_TIMEOUT, engine).await? else { return Ok(None) };
+            .fetch_all::<Engine>();
         let columns = storage
             .client
             .query(
-                "SELECT name, type AS kind, compression_codec AS codec, concat(default_kind, default_expression) AS \
-                 default FROM system.columns WHERE database = ? AND table = ? ORDER BY position",
+                "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
+                 default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position",
             )
             .bind(database)
-            .bind(table)
             .fetch_all::<Column>();
-        let columns = bounded(limits::QUERY_TIMEOUT, columns).await?;
-        Ok(Some(Self { columns, engine }))
+        let indices = storage
+            .client
+            .query(
+                "SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
+                 definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name",
+            )
+            .bind(database)
+            .fetch_all::<Index>();
+        let mut shapes = Self::default();
+        for engine in bounded(limits::QUERY_TIMEOUT, engines).await? {
+            shapes.0.insert(engine.name.clone(), Shape { engine, ..Shape::default() });
+        }
+        for column in bounded(limits::QUERY_TIMEOUT, columns).await? {
+            if let Some(shape) = shapes.0.get_mut(&column.table) {
+                shape.columns.push(column);
+            }
+        }
+        for index in bounded(limits::QUERY_TIMEOUT, indices).await? {
+            if let Some(shape) = shapes.0.get_mut(&index.table) {
+                shape.indices.push(index);
+            }
+        }
+        Ok(shapes)
     }
 
-    /// What is different in `found`. Columns that are there beyond the wanted ones are left alone: rows are written by column name.
-    pub fn differences(&self, found: &Self) -> Vec<Difference> {
+    /// A table.
+    pub fn get(&self, table: &str) -> Option<&Shape> {
+        self.0.get(table)
+    }
+}
+
+impl Shape {
+    /// What is different in `found`. Columns and indices that are there beyond the wanted ones are left alone: rows are written by
+    /// column name. With `replicated` a table that is on one server only is different as well.
+    pub fn differences(&self, found: &Self, replicated: bool) -> Vec<Difference> {
         let mut differences = self.column_differences(found);
-        let (wanted, there) = (Clauses::read(&self.engine), Clauses::read(&found.engine));
-        differences.extend(Difference::between("engine", wanted.engine, there.engine, false));
+        let (wanted, there) =
+            (Clauses::read(&self.engine.engine_full), Clauses::read(&found.engine.engine_full));
+        differences.extend(Difference::between("engine", &wanted.name, &there.name, false));
+        if replicated {
+            differences.extend(Difference::between("replicated", true, there.replicated, false));
+        }
         let keys = [
             ("partition_key", &self.engine.partition_key, &found.engine.partition_key),
             ("sorting_key", &self.engine.sorting_key, &found.engine.sorting_key),
         ];
         differences.extend(keys.into_iter().filter_map(|(n, w, f)| Difference::between(n, w, f, false)));
-        differences.extend(Difference::between("ttl", wanted.ttl, there.ttl, true));
-        differences.extend(wanted.settings.iter().filter_map(|(name, value)| {
+        differences.extend(self.index_differences(found));
+        differences.extend(Difference::between(TTL, wanted.ttl, there.ttl, true));
+        differences.extend(wanted.settings_for(&there).filter_map(|(name, value)| {
             let found = there.settings.get(name).copied().unwrap_or("the server's default");
             Difference::between(&format!("setting {name}"), value, found, true)
+        }));
+        differences
+    }
+
+    /// What is different between hot and cold: all but how long rows live. Columns that only one of them has count.
+    pub fn differences_of_copy(&self, copy: &Self) -> Vec<Difference> {
+        let mut differences = self.differences(copy, false);
+        differences.retain(|difference| difference.setting != TTL);
+        let more = copy.columns.iter().filter(|column| self.columns.iter().all(|c| c.name != column.name));
+        differences.extend(more.filter_map(|column| {
+            Difference::between(&format!("column {}", column.name), "none", &column.kind, false)
         }));
         differences
     }
@@ -96,30 +153,18 @@ impl Shape {
         }
         differences
     }
-}
 
-/// The clauses of `engine_full`: `ReplacingMergeTree(created_at) PARTITION BY ... ORDER BY ... TTL ... SETTINGS ...`.
-struct Clauses<'a> {
-    engine: &'a str,
-    ttl: &'a str,
-    settings: BTreeMap<&'a str, &'a str>,
-}
-
-impl<'a> Clauses<'a> {
-    fn read(engine: &'a Engine) -> Self {
-        let full = engine.engine_full.as_str();
-        let (rest, settings) = full.rsplit_once(" SETTINGS ").unwrap_or((full, ""));
-        let (rest, ttl) = rest.split_once(" TTL ").unwrap_or((rest, "none"));
-        let name = [" PARTITION BY ", " ORDER BY ", " PRIMARY KEY "]
-            .iter()
-            .filter_map(|clause| rest.find(clause))
-            .min()
-            .and_then(|end| rest.get(..end))
-            .unwrap_or(rest);
-        let settings = settings.split(", ").filter_map(|setting| setting.split_once(" = ")).collect();
-        Self { engine: name, ttl, settings }
+    fn index_differences(&self, found: &Self) -> impl Iterator<Item = Difference> {
+        self.indices.iter().filter_map(|index| {
+            let other = found.indices.iter().find(|other| other.name == index.name);
+            let definition = other.map_or("none", |other| other.definition.as_str());
+            Difference::between(&format!("index {}", index.name), &index.definition, definition, true)
+        })
     }
 }
+
+/// Name of the difference in how long rows live.
+pub const TTL: &str = "ttl";
 
 #[cfg(test)]
 mod tests {
@@ -128,32 +173,72 @@ mod tests {
     fn shape(engine_full: &str, price: &str) -> Shape {
         let text = str::to_owned;
         let column = |name: &str, kind: &str| Column {
+            table: text("t"),
             name: text(name),
             kind: text(kind),
             codec: text("CODEC(ZSTD(1))"),
             default: String::new(),
         };
         let engine = Engine {
+            name: text("t"),
             engine_full: text(engine_full),
             partition_key: text("toYYYYMM(timestamp)"),
             sorting_key: text("a, b"),
         };
-        Shape { columns: vec![column("timestamp", "DateTime64(6, 'UTC')"), column("price", price)], engine }
+        let columns = vec![column("timestamp", "DateTime64(6, 'UTC')"), column("price", price)];
+        let index = Index { table: text("t"), name: text("range"), definition: text("price TYPE minmax") };
+        Shape { columns, indices: vec![index], engine }
     }
 
-    /// Goal: a changed type is immutable, a changed TTL and a lost setting are changeable, an additional setting does not matter.
+    const FULL: &str = "ReplacingMergeTree(created_at) PARTITION BY toYYYYMM(timestamp) ORDER BY (a, b) \
+                        TTL toDateTime(timestamp) + toIntervalDay(3) SETTINGS window = 10, index_granularity = 8192";
+
+    fn named(differences: &[Difference]) -> Vec<(&str, bool)> {
+        differences.iter().map(|d| (d.setting.as_str(), d.changeable)).collect()
+    }
+
+    /// Goal: a changed type is immutable, a changed TTL, a lost index and a lost setting are changeable, an additional setting does not
+    /// matter.
     #[test]
     fn differences_of_tables_are_told_apart() {
-        let full = "ReplacingMergeTree(created_at) PARTITION BY toYYYYMM(timestamp) ORDER BY (a, b) \
-                    TTL toDateTime(timestamp) + toIntervalDay(3) SETTINGS window = 10, index_granularity = 8192";
-        let wanted = shape(full, "Decimal(38, 18)");
-        assert_eq!(wanted.differences(&wanted), vec![]);
+        let wanted = shape(FULL, "Decimal(38, 18)");
+        assert_eq!(wanted.differences(&wanted, false), vec![]);
 
-        let other = full.replace("Day(3)", "Day(9)").replace("window = 10, ", "extra = 1, ");
-        let found = shape(&other, "Float64");
-        let differences = wanted.differences(&found);
-        let named: Vec<_> = differences.iter().map(|d| (d.setting.as_str(), d.changeable)).collect();
-        assert_eq!(named, vec![("column price", false), ("ttl", true), ("setting window", true)]);
-        assert_eq!(differences[1].found, "toDateTime(timestamp) + toIntervalDay(9)");
+        let other = FULL.replace("Day(3)", "Day(9)").replace("window = 10, ", "extra = 1, ");
+        let mut found = shape(&other, "Float64");
+        found.indices.clear();
+        let differences = wanted.differences(&found, false);
+        assert_eq!(
+            named(&differences),
+            vec![("column price", false), ("index range", true), ("ttl", true), ("setting window", true)]
+        );
+        assert_eq!(differences[2].found, "toDateTime(timestamp) + toIntervalDay(9)");
+    }
+
+    /// Goal: hot and cold may differ in how long rows live and in nothing else; a column that only the copy has is a difference.
+    #[test]
+    fn a_copy_may_only_live_longer() {
+        let hot = shape(FULL, "Decimal(38, 18)");
+        let mut cold = shape(&FULL.replace("Day(3)", "Day(3650)"), "Decimal(38, 18)");
+        assert_eq!(hot.differences_of_copy(&cold), vec![]);
+        let more = Column { name: "note".to_owned(), ..cold.columns[0].clone() };
+        cold.columns.push(more);
+        assert_eq!(named(&hot.differences_of_copy(&cold)), vec![("column note", false)]);
+    }
+
+    /// Goal: the replicated form of a table is the table, and where it is wanted the form of one server is a difference.
+    #[test]
+    fn replicas_are_the_same_table() {
+        let full = FULL.replace("window", "non_replicated_deduplication_window");
+        let wanted = shape(&full, "String");
+        let replicated = full
+            .replace("Tree(", "Tree('/clickhouse/tables/{shard}/db/t', '{replica}', ")
+            .replace("Replacing", "ReplicatedReplacing")
+            .replace("non_replicated_", "replicated_");
+        assert_eq!(wanted.differences(&shape(&replicated, "String"), true), vec![]);
+        assert_eq!(named(&wanted.differences(&wanted, true)), vec![("replicated", false)]);
+        let fewer = replicated.replace("window = 10", "window = 5");
+        let differences = wanted.differences(&shape(&fewer, "String"), true);
+        assert_eq!(named(&differences), vec![("setting replicated_deduplication_window", true)]);
     }
 }

@@ -116,10 +116,19 @@ pub fn header(columns: &[Column]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::{Table, dead_letter_ddl, table_ddl};
+    use marketprism_schema::{DEAD_LETTERS, DatabaseKind, Layout, Migration, Table};
 
-    /// Name and type of each column of a `CREATE TABLE` statement.
-    fn defined(ddl: &str) -> Vec<(String, String)> {
+    /// Name and type of each column of the hot table that is created with this name.
+    fn defined(table: &str) -> Vec<(String, String)> {
+        let layout = Layout {
+            kind: DatabaseKind::Hot,
+            database: "db",
+            ttl_days: 3,
+            ledger_ttl_days: 35,
+            cluster: None,
+        };
+        let statements = Migration::ALL.iter().flat_map(|migration| migration.statements(&layout));
+        let ddl = statements.into_iter().find(|statement| statement.table == table).unwrap().sql;
         let lines = ddl.lines().filter_map(|line| line.trim().strip_prefix('`')?.split_once("` "));
         let without_codec =
             |rest: &str| rest.split(" CODEC(").next().unwrap().trim_end_matches(',').to_owned();
@@ -135,10 +144,10 @@ mod tests {
     fn columns_are_those_of_the_definitions() {
         for table in Table::ALL {
             let columns = columns_of(table.data_type);
-            assert_eq!(owned(&columns), defined(&table_ddl(&table, "db", 3)), "{}", table.name);
+            assert_eq!(owned(&columns), defined(table.name), "{}", table.name);
             assert_eq!(columns.last(), Some(&CREATED_AT));
         }
-        let mut dead = defined(&dead_letter_ddl("db", 3));
+        let mut dead = defined(DEAD_LETTERS);
         dead.rotate_left(1);
         assert_eq!(owned(DEAD_LETTER), dead);
     }

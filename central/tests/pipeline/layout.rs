@@ -51,8 +51,8 @@ async fn init_is_idempotent_and_names_drift() {
     let error = String::from_utf8(refused.stderr).unwrap();
     assert!(error.contains("marketprism_hot.trades: column is_maker: wanted Bool, found UInt8"), "{error}");
     assert_eq!(stack.run(&config).ended().code(), Some(1), "run must refuse the same difference");
-    let models = "SELECT count() FROM system.tables WHERE name LIKE 'model_of_%'";
-    assert_eq!(stack.clickhouse().query_raw(models).fetch_one::<u64>().await.unwrap(), 0);
+    let scratch = "SELECT count() FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
+    assert_eq!(stack.clickhouse().query_raw(scratch).fetch_one::<u64>().await.unwrap(), 0);
 }
 
 /// Goal: a broker without room for the streams is told as such, with the stream and what to do.

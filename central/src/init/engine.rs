@@ -1,0 +1,80 @@
+//! How a server writes an engine: `ReplacingMergeTree(created_at) PARTITION BY ... ORDER BY ... TTL ... SETTINGS ...`.
+
+use std::collections::BTreeMap;
+
+/// Setting of a table on one server, and the same of a replicated one.
+const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replicated_deduplication_window"];
+/// What the engine's name starts with where several servers hold a table.
+const REPLICATED: [&str; 2] = ["Replicated", "Shared"];
+
+/// The clauses of an engine.
+#[derive(Debug)]
+pub struct Clauses<'a> {
+    /// Name and arguments in the form of one server.
+    pub name: String,
+    /// Whether several servers hold the table.
+    pub replicated: bool,
+    /// How long rows live, or `none`.
+    pub ttl: &'a str,
+    /// Settings that the table was made with.
+    pub settings: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Clauses<'a> {
+    /// Reads `engine_full`.
+    pub fn read(full: &'a str) -> Self {
+        let (rest, settings) = full.rsplit_once(" SETTINGS ").unwrap_or((full, ""));
+        let (rest, ttl) = rest.split_once(" TTL ").unwrap_or((rest, "none"));
+        let engine = [" PARTITION BY ", " ORDER BY ", " PRIMARY KEY "]
+            .iter()
+            .filter_map(|clause| rest.find(clause))
+            .min()
+            .and_then(|end| rest.get(..end))
+            .unwrap_or(rest);
+        let settings = settings.split(", ").filter_map(|setting| setting.split_once(" = ")).collect();
+        let one_server = REPLICATED.iter().find_map(|prefix| engine.strip_prefix(prefix));
+        let name = one_server.map_or_else(|| engine.to_owned(), without_path);
+        Self { name, replicated: one_server.is_some(), ttl, settings }
+    }
+
+    /// The settings as a found table of either form would have them.
+    pub fn settings_for(&self, found: &Self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let [single, replicated] = DEDUPLICATION;
+        let renamed = found.replicated && !self.replicated;
+        self.settings.iter().map(move |(name, value)| match *name {
+            name if renamed && name == single => (replicated, *value),
+            name => (name, *value),
+        })
+    }
+}
+
+/// `X('/path', '{replica}', version)` as `X(version)`: the texts are where the replicas find each other.
+fn without_path(engine: &str) -> String {
+    let Some((name, arguments)) = engine.split_once('(') else { return engine.to_owned() };
+    let mut rest = arguments;
+    while let Some((_, more)) = rest.strip_prefix('\'').and_then(|text| text.split_once('\'')) {
+        rest = more.strip_prefix(", ").unwrap_or(more);
+    }
+    format!("{name}({rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the engines of replicas are read as what they replicate, with the server's own spelling around.
+    #[test]
+    fn replicated_engines_are_normalised() {
+        let name = |full| Clauses::read(full).name;
+        assert_eq!(name("ReplacingMergeTree(created_at) ORDER BY a"), "ReplacingMergeTree(created_at)");
+        for full in [
+            "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/db/t', '{replica}', created_at) ORDER BY a",
+            "SharedReplacingMergeTree('/clickhouse/tables/{uuid}/{shard}', '{replica}', created_at) ORDER BY a",
+            "ReplicatedReplacingMergeTree(created_at) PARTITION BY b ORDER BY a",
+        ] {
+            assert_eq!(name(full), "ReplacingMergeTree(created_at)", "{full}");
+            assert!(Clauses::read(full).replicated);
+        }
+        assert_eq!(name("ReplicatedMergeTree('/path', '{replica}') ORDER BY a"), "MergeTree()");
+    }
+}

@@ -1,0 +1,129 @@
+-- One table for each type of event, and one for messages that were refused.
+--
+-- One event_id is one row: copies of an event have the same key, and ReplacingMergeTree keeps one of them. The deduplication
+-- window makes a repeated insert with the same token write nothing. `created_at` is set by central, so that a retry is equal.
+
+--! part head
+(
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `exchange` LowCardinality(String),
+    `market_type` LowCardinality(String),
+    `symbol` LowCardinality(String),
+    `venue_symbol` LowCardinality(String),
+
+--! part tail
+    `received_at` DateTime64(9, 'UTC') CODEC(Delta, ZSTD(1)),
+    `event_id` UInt128 CODEC(ZSTD(1)),
+    `edge` LowCardinality(String),
+    `region` LowCardinality(String),
+    `adapter` LowCardinality(String),
+    `data_source` LowCardinality(String),
+    `stream_seq` UInt64 CODEC(Delta, ZSTD(1)),
+    `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
+)
+ENGINE = {ReplacingMergeTree created_at}
+PARTITION BY (toYYYYMM(timestamp), exchange)
+ORDER BY (exchange, market_type, symbol, timestamp, event_id)
+TTL toDateTime(timestamp) + INTERVAL {ttl_days} DAY DELETE
+SETTINGS {deduplication_window} = 10000, ttl_only_drop_parts = 0
+
+-- Trades: one row a match, or an aggregate where the venue publishes only that.
+--! in hot cold for trades
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `trade_id` String CODEC(ZSTD(1)),
+    `price` Decimal(38, 18) CODEC(ZSTD(1)),
+    `quantity` Decimal(38, 18) CODEC(ZSTD(1)),
+    `side` LowCardinality(String),
+    `is_maker` Bool CODEC(ZSTD(1)),
+{tail}
+
+-- Order-book snapshots: the best levels at one update of one book.
+--! in hot cold for orderbooks
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
+    `bids` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
+    `asks` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
+    `depth` UInt32 CODEC(ZSTD(1)),
+    `epoch` UInt32 CODEC(ZSTD(1)),
+{tail}
+
+-- Funding rates: the fraction paid per interval.
+--! in hot cold for funding_rates
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `funding_rate` Decimal(38, 18) CODEC(ZSTD(1)),
+    `funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `interval_hours` Nullable(UInt16) CODEC(ZSTD(1)),
+    `mark_price` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `index_price` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+{tail}
+
+-- Open interest in base units, contracts and US dollars, as far as the venue gives them.
+--! in hot cold for open_interests
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `open_interest` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `open_interest_contracts` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `open_interest_value` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+{tail}
+
+-- Liquidations: forced orders, with the order's own side.
+--! in hot cold for liquidations
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `side` LowCardinality(String),
+    `price` Decimal(38, 18) CODEC(ZSTD(1)),
+    `quantity` Decimal(38, 18) CODEC(ZSTD(1)),
+    `liquidation_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+{tail}
+
+-- Long/short ratio of the positions of top traders.
+--! in hot cold for lsr_top_positions
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `long_position_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
+    `short_position_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
+    `ratio` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `period` LowCardinality(String),
+{tail}
+
+-- Long/short ratio of all accounts.
+--! in hot cold for lsr_all_accounts
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `long_account_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
+    `short_account_ratio` Decimal(38, 18) CODEC(ZSTD(1)),
+    `ratio` Nullable(Decimal(38, 18)) CODEC(ZSTD(1)),
+    `period` LowCardinality(String),
+{tail}
+
+-- Volatility indices in percent points.
+--! in hot cold for volatility_indices
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+{head}
+    `index_value` Decimal(38, 18) CODEC(ZSTD(1)),
+    `underlying_asset` LowCardinality(String),
+{tail}
+
+-- Messages that central refused for their content: the bytes as they came, and why. The key holds the payload's hash because a stream
+-- that was created anew counts its sequence from 1 again.
+--! in hot for dead_letters
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+(
+    `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
+    `stream` LowCardinality(String),
+    `stream_seq` UInt64 CODEC(Delta, ZSTD(1)),
+    `subject` String,
+    `content_type` LowCardinality(String),
+    `message_id` String,
+    `reason` String,
+    `payload` String CODEC(ZSTD(3))
+)
+ENGINE = {ReplacingMergeTree created_at}
+PARTITION BY toYYYYMM(created_at)
+ORDER BY (stream, stream_seq, cityHash64(payload))
+TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
+SETTINGS {deduplication_window} = 10000
