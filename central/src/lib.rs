@@ -11,6 +11,7 @@ mod coverage;
 mod http;
 mod ingest;
 mod init;
+mod layout;
 mod lease;
 mod limits;
 mod metrics;

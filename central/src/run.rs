@@ -4,24 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use marketprism_schema::Carries;
+use marketprism_schema::{Carries, DatabaseKind};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::coverage::Coverage;
-use crate::ingest::{Backoff, Shared, Worker, poll};
+use crate::ingest::{Shared, Worker, poll};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{coverage, http, init, limits, shutdown};
-
-/// Part of the status that says whether streams and tables are laid out.
-const LAYOUT: &str = "layout";
+use crate::{coverage, http, layout, limits, shutdown};
 
 /// Takes messages in until a signal comes. Returns an error when something cannot go on: a difference that cannot be changed in
 /// place, a port in use, a broken task.
@@ -39,7 +36,9 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         .filter(|s| role.takes_messages() && s.settings.carries == Carries::Events)
         .cloned()
         .collect();
-    let parts = streams.iter().map(|s| s.settings.name).chain([LAYOUT]).map(str::to_owned);
+    let sides = [(DatabaseKind::Hot, role.takes_messages()), (DatabaseKind::Cold, role.replicates())];
+    let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| layout::part(side));
+    let parts = streams.iter().map(|s| s.settings.name).chain(sides).map(str::to_owned);
     let shared = Arc::new(Shared {
         leases: Leases::new(&broker, config.replicas(), &name),
         broker,
@@ -58,11 +57,11 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));
 
     let outcome = tokio::select! {
-        laid_out = lay_out(&shared, &stop) => match laid_out {
+        laid_out = lay_out_hot(&shared, role, &stop) => match laid_out {
             Ok(()) => {
                 around.spawn(poll(Arc::clone(&shared), stop.clone()));
                 around.spawn(coverage::read_history(Arc::clone(&shared), stop.clone()));
-                work(&shared, streams, &stop, &mut around).await
+                work(&shared, role, streams, &stop, &mut around).await
             }
             Err(error) => Err(error),
         },
@@ -83,40 +82,22 @@ fn process_name(address: SocketAddr) -> String {
     format!("{}/{address}", host.trim())
 }
 
-/// Lays out streams and tables, waiting for broker and ClickHouse as long as it takes.
-async fn lay_out(shared: &Shared, stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut backoff = Backoff::new();
-    while !stop.is_cancelled() {
-        let tried = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            tried = init::ensure(&shared.config, &shared.broker, &shared.leases, false) => tried,
-        };
-        match tried {
-            Ok(report) => {
-                report.refuse_immutable()?;
-                for (what, difference) in report.differences() {
-                    tracing::warn!(what, %difference, "differs from the configuration; `init --apply` changes it");
-                }
-                shared.status.clear(LAYOUT);
-                return Ok(());
-            }
-            Err(error) => {
-                let reason = format!("{error:#}");
-                tracing::warn!(reason, "streams and tables cannot be laid out yet; trying again");
-                shared.status.fail(LAYOUT, reason);
-            }
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(backoff.pause()) => {}
-        }
-    }
+/// The hot side of a role that has one; workers start when it is there.
+async fn lay_out_hot(shared: &Shared, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
+    if role.takes_messages() { layout::lay_out(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
+}
+
+/// The cold side: its tables first, which takes as long as its server is away. The hot side does not wait for it.
+async fn replicate(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
+    layout::lay_out(&shared, DatabaseKind::Cold, &stop).await?;
+    stop.cancelled().await;
     Ok(())
 }
 
 /// Runs the workers until all have stopped. What ends early ends the rest.
 async fn work(
     shared: &Arc<Shared>,
+    role: Role,
     streams: Vec<crate::config::Stream>,
     stop: &CancellationToken,
     around: &mut JoinSet<anyhow::Result<()>>,
@@ -124,6 +105,9 @@ async fn work(
     let mut workers = JoinSet::new();
     for stream in streams {
         workers.spawn(Worker::new(Arc::clone(shared), stream).run(stop.clone()));
+    }
+    if role.replicates() {
+        workers.spawn(replicate(Arc::clone(shared), stop.clone()));
     }
     shared.metrics.is_running.set(1);
     let mut outcome = Ok(());

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use clickhouse::{Client, Compression};
+use marketprism_schema::DatabaseKind;
 
 use crate::config::{ClickHouse, Server};
 use crate::limits;
@@ -70,6 +71,14 @@ impl Storage {
     /// The cold database, which may be on a server of its own. Does not connect.
     pub fn cold(config: &ClickHouse) -> Self {
         Self::new(config, &config.cold, &config.cold_database)
+    }
+
+    /// One of the two databases. Does not connect.
+    pub fn of(config: &ClickHouse, side: DatabaseKind) -> Self {
+        match side {
+            DatabaseKind::Hot => Self::hot(config),
+            DatabaseKind::Cold => Self::cold(config),
+        }
     }
 
     fn new(config: &ClickHouse, server: &Server, database: &str) -> Self {

@@ -92,12 +92,24 @@ mod tests {
         let config = read("[streams]\nreplicas = 3\n[streams.market_data]\nmax_bytes = 2097152\n").unwrap();
         assert_eq!((config.streams[0].settings.max_bytes, config.streams[1].replicas), (2_097_152, 3));
 
-        let text = "[clickhouse]\nurl = \"https://x\"\nhot_database = \"a;b\"\ninsert_timeout_ms = 40000\n\
+        let text = "[clickhouse]\nurl = \"https://x\"\ncluster = \"a'b\"\nhot_database = \"a;b\"\ninsert_timeout_ms = 40000\n\
                     [batch]\ntrade = 1\n[streams.marketdata]\n";
         let error = read(text).unwrap_err();
-        for part in ["clickhouse.url", "clickhouse.hot_database", "ack_wait_ms", "batch.trade", "marketdata"]
-        {
+        for part in [
+            "clickhouse.url",
+            "clickhouse.cluster",
+            "clickhouse.hot_database",
+            "ack_wait_ms",
+            "batch.trade",
+            "marketdata",
+        ] {
             assert!(error.contains(part), "{part}: {error}");
         }
+        let one = "hot_database = \"x\"\ncold_database = \"x\"\n";
+        assert!(read(&format!("[clickhouse]\n{one}")).unwrap_err().contains("clickhouse.cold_database"));
+        let apart =
+            format!("[clickhouse]\ncluster = \"{{cluster}}\"\n{one}[clickhouse.cold]\nurl = \"http://y\"\n");
+        let [hot, cold] = read(&apart).map(|config| [config.clickhouse.hot, config.clickhouse.cold]).unwrap();
+        assert_eq!((hot.cluster.as_deref(), cold.cluster), (Some("{cluster}"), None));
     }
 }

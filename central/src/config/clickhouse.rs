@@ -35,6 +35,9 @@ pub struct Server {
     pub user: String,
     /// Password, if the user has one.
     pub password: Option<Secret>,
+    /// Name of the ClickHouse cluster that it belongs to, or a macro of its servers such as `{cluster}`: tables are made on all of
+    /// them, replicated. None: a server by itself.
+    pub cluster: Option<String>,
 }
 
 impl ClickHouse {
@@ -51,13 +54,21 @@ impl ClickHouse {
         if !["none", "lz4"].contains(&compression.as_str()) {
             section.report("compression", format!("is {compression:?}"), "none, lz4");
         }
+        let names = (database(section, "hot_database", HOT), database(section, "cold_database", COLD));
+        if names.0 == names.1 && hot.url == cold.url {
+            section.report(
+                "cold_database",
+                format!("is {:?}, the hot one", names.1),
+                "another name, or another server",
+            );
+        }
         let days =
             |key, default| u32::try_from(section.integer_or(key, default, 1..=36_500)).unwrap_or(u32::MAX);
         Self {
             hot,
             cold,
-            hot_database: database(section, "hot_database", HOT),
-            cold_database: database(section, "cold_database", COLD),
+            hot_database: names.0,
+            cold_database: names.1,
             hot_ttl_days: days("hot_ttl_days", 3),
             cold_ttl_days: days("cold_ttl_days", 3_650),
             insert_timeout: section.millis_or("insert_timeout_ms", 30_000, 1_000..=600_000),
@@ -76,6 +87,7 @@ impl Server {
             url,
             user: section.text("user").unwrap_or_else(|| "default".to_owned()),
             password: section.secret("password"),
+            cluster: cluster(section),
         }
     }
 }
@@ -88,4 +100,16 @@ fn database(section: &Section<'_>, key: &str, default: &str) -> String {
         section.report(key, format!("is {name:?}"), "letters, digits and underscores, not a digit first");
     }
     name
+}
+
+/// The cluster's name goes into statements in quotes, as it is. Empty: none.
+fn cluster(section: &Section<'_>) -> Option<String> {
+    let name = section.text("cluster").filter(|name| !name.is_empty())?;
+    let inner = name.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or(&name);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    if inner.is_empty() || !inner.bytes().all(plain) {
+        let allowed = "letters, digits, underscores, dots and hyphens, or the name of a macro in braces";
+        section.report("cluster", format!("is {name:?}"), allowed);
+    }
+    Some(name)
 }

@@ -11,20 +11,14 @@ use crate::lease::Leases;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// Hot and cold as configured.
-pub fn layouts(config: &Config) -> [Layout<'_>; 2] {
+/// One of the databases as configured.
+pub fn layout(config: &Config, kind: DatabaseKind) -> Layout<'_> {
     let place = &config.clickhouse;
-    let layout = |kind, database, ttl_days| Layout {
-        kind,
-        database,
-        ttl_days,
-        ledger_ttl_days: LEDGER_TTL_DAYS,
-        cluster: None,
+    let (server, database, ttl_days) = match kind {
+        DatabaseKind::Hot => (&place.hot, place.hot_database.as_str(), place.hot_ttl_days),
+        DatabaseKind::Cold => (&place.cold, place.cold_database.as_str(), place.cold_ttl_days),
     };
-    [
-        layout(DatabaseKind::Hot, place.hot_database.as_str(), place.hot_ttl_days),
-        layout(DatabaseKind::Cold, place.cold_database.as_str(), place.cold_ttl_days),
-    ]
+    Layout { kind, database, ttl_days, ledger_ttl_days: LEDGER_TTL_DAYS, cluster: server.cluster.as_deref() }
 }
 
 /// Days that audits, verdicts and losses live.

@@ -13,29 +13,43 @@ pub async fn once(config: &Config, apply: bool) -> anyhow::Result<Report> {
     let broker = Broker::start(&config.nats).await?;
     broker.connected(&config.nats).await?;
     let name = format!("init-{}-{:016x}", std::process::id(), rand::random::<u64>());
-    ensure(config, &broker, &Leases::new(&broker, config.replicas(), &name), apply).await
+    let leases = Leases::new(&broker, config.replicas(), &name);
+    ensure(config, &broker, &leases, &DatabaseKind::ALL, apply).await
 }
 
-/// Lays everything out. An error means that the broker or the server could not be asked; what they hold and differs is in the report.
+/// Lays out these sides. An error means that the broker or a server could not be asked; what they hold and differs is in the report.
+///
+/// The streams belong to the hot side.
 pub async fn ensure(
     config: &Config,
     broker: &Broker,
     leases: &Leases,
+    sides: &[DatabaseKind],
     apply: bool,
 ) -> anyhow::Result<Report> {
     let mut report = Report::default();
+    if sides.contains(&DatabaseKind::Hot) {
+        ensure_streams(config, broker, apply, &mut report).await?;
+    }
+    for side in sides {
+        let storage = Storage::of(&config.clickhouse, *side);
+        let layout = databases::layout(config, *side);
+        databases::ensure(&storage, &layout, leases, apply, &mut report).await?;
+    }
+    Ok(report)
+}
+
+async fn ensure_streams(
+    config: &Config,
+    broker: &Broker,
+    apply: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     streams::check_room(&broker.jetstream, &config.streams).await?;
     for stream in &config.streams {
         report.add("stream", stream.settings.name, streams::ensure(&broker.jetstream, stream, apply).await?);
         let (name, outcome) = consumers::ensure(&broker.jetstream, stream, config.ack_wait).await?;
         report.add("consumer", &name, outcome);
     }
-    for layout in databases::layouts(config) {
-        let storage = match layout.kind {
-            DatabaseKind::Hot => Storage::hot(&config.clickhouse),
-            DatabaseKind::Cold => Storage::cold(&config.clickhouse),
-        };
-        databases::ensure(&storage, &layout, leases, apply, &mut report).await?;
-    }
-    Ok(report)
+    Ok(())
 }

@@ -8,9 +8,11 @@ mod ensure;
 mod migrations;
 mod scratch;
 mod shape;
+mod state;
 mod streams;
 
 pub use consumers::{consumer_name, wanted as wanted_consumer};
 pub use drift::{Difference, Outcome, Report};
 pub use ensure::{ensure, once};
+pub use state::{DatabaseState, SchemaState, TableState, schema_state};
 pub use streams::ensure as ensure_stream;

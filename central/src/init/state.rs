@@ -1,0 +1,137 @@
+//! The tables as they are, for the report. Looks, and changes nothing but a database of its own that it drops again.
+
+use marketprism_schema::{DatabaseKind, Layout, Migration, Table};
+use serde::Serialize;
+
+use super::shape::Shapes;
+use super::{Difference, databases, migrations, scratch};
+use crate::config::Config;
+use crate::storage::Storage;
+
+/// How hot and cold compare with the source of their tables, and with each other.
+#[derive(Debug, Clone, Serialize)]
+pub struct SchemaState {
+    /// Whether everything that could be compared is equal. Nothing when a database could not be asked and the rest is equal.
+    pub equal: Option<bool>,
+    /// Hot, then cold.
+    pub databases: Vec<DatabaseState>,
+    /// Every table compared with the source, then cold compared with hot.
+    pub tables: Vec<TableState>,
+}
+
+/// One database.
+#[derive(Debug, Clone, Serialize)]
+pub struct DatabaseState {
+    /// Its name.
+    pub database: String,
+    /// `hot` or `cold`.
+    pub side: &'static str,
+    /// Newest migration that is recorded in it. Nothing when none is, or it could not be asked.
+    pub version: Option<u32>,
+    /// Newest migration that this program has.
+    pub newest: u32,
+    /// Why it could not be compared, or must not be touched by this program.
+    pub problem: Option<String>,
+}
+
+/// One table compared.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableState {
+    /// Its database.
+    pub database: String,
+    /// Its name.
+    pub table: String,
+    /// What it was compared with: `source`, or the name of the hot database.
+    pub compared_with: String,
+    /// Whether nothing differs. How long rows live does not count between hot and cold.
+    pub equal: bool,
+    /// What differs.
+    pub differences: Vec<Difference>,
+}
+
+/// Compares hot and cold with the source, and cold with hot, column by column. Takes some tenths of a second and makes tables for
+/// comparison, so it is asked for now and then, not with every request.
+pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> SchemaState {
+    let mut tables = Vec::new();
+    let (hot_state, hot_shapes) = look(&databases::layout(config, DatabaseKind::Hot), hot, &mut tables).await;
+    let (cold_state, cold_shapes) =
+        look(&databases::layout(config, DatabaseKind::Cold), cold, &mut tables).await;
+    for table in Table::ALL.iter().map(|table| table.name) {
+        // A table that is missing was told as a difference from the source.
+        let (Some(wanted), Some(found)) = (hot_shapes.get(table), cold_shapes.get(table)) else { continue };
+        tables.push(TableState::new(
+            &cold_state.database,
+            table,
+            &hot_state.database,
+            wanted.differences_of_copy(found),
+        ));
+    }
+    let databases = vec![hot_state, cold_state];
+    let equal = match tables.iter().all(|table| table.equal) {
+        false => Some(false),
+        true => databases.iter().all(|database| database.problem.is_none()).then_some(true),
+    };
+    SchemaState { equal, databases, tables }
+}
+
+/// Compares one database with the source. Gives its tables, none when it could not be asked.
+async fn look(
+    layout: &Layout<'_>,
+    storage: &Storage,
+    tables: &mut Vec<TableState>,
+) -> (DatabaseState, Shapes) {
+    let mut state = DatabaseState {
+        database: layout.database.to_owned(),
+        side: layout.kind.name(),
+        version: None,
+        newest: Migration::newest(),
+        problem: None,
+    };
+    match compare(layout, storage, &mut state).await {
+        Ok((found, compared)) => {
+            tables.extend(compared);
+            (state, found)
+        }
+        Err(error) => {
+            state.problem = Some(format!("{error:#}"));
+            (state, Shapes::default())
+        }
+    }
+}
+
+async fn compare(
+    layout: &Layout<'_>,
+    storage: &Storage,
+    state: &mut DatabaseState,
+) -> anyhow::Result<(Shapes, Vec<TableState>)> {
+    let records = migrations::records(storage, layout.database).await?;
+    state.version = records.last_key_value().map(|(version, _)| *version);
+    state.problem = migrations::refusal(&records);
+    let found = Shapes::of(storage, layout.database).await?;
+    if state.problem.is_some() {
+        return Ok((found, Vec::new()));
+    }
+    let wanted = scratch::wanted(storage, layout).await?;
+    let compared = Migration::tables(layout.kind).into_iter().map(|table| {
+        let differences = match (wanted.get(&table), found.get(&table)) {
+            (Some(wanted), Some(found)) => wanted.differences(found, layout.cluster.is_some()),
+            (Some(_), None) => Vec::from_iter(Difference::between("table", "there", "none", true)),
+            (None, _) => Vec::new(),
+        };
+        TableState::new(layout.database, &table, "source", differences)
+    });
+    let compared = compared.collect();
+    Ok((found, compared))
+}
+
+impl TableState {
+    fn new(database: &str, table: &str, compared_with: &str, differences: Vec<Difference>) -> Self {
+        Self {
+            database: database.to_owned(),
+            table: table.to_owned(),
+            compared_with: compared_with.to_owned(),
+            equal: differences.is_empty(),
+            differences,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Laying out what a role needs, for as long as it takes. Hot and cold apart: messages are taken in while the cold server is away.
+
+use marketprism_schema::DatabaseKind;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::{Backoff, Shared};
+use crate::init;
+
+/// Part of the status that says whether this side is laid out.
+pub const fn part(side: DatabaseKind) -> &'static str {
+    match side {
+        DatabaseKind::Hot => "layout",
+        DatabaseKind::Cold => "cold layout",
+    }
+}
+
+/// Lays out one side, waiting for broker and ClickHouse as long as it takes. Returns early when told to stop.
+///
+/// # Errors
+/// A difference that cannot be changed in place, or a database of another program version: waiting does not help.
+pub async fn lay_out(shared: &Shared, side: DatabaseKind, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new();
+    let sides = [side];
+    while !stop.is_cancelled() {
+        let tried = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            tried = init::ensure(&shared.config, &shared.broker, &shared.leases, &sides, false) => tried,
+        };
+        match tried {
+            Ok(report) => {
+                report.refuse_immutable()?;
+                for (what, difference) in report.differences() {
+                    tracing::warn!(what, %difference, "differs from the configuration; `init --apply` changes it");
+                }
+                shared.status.clear(part(side));
+                return Ok(());
+            }
+            Err(error) => {
+                let (side, reason) = (part(side), format!("{error:#}"));
+                tracing::warn!(side, reason, "streams and tables cannot be laid out yet; trying again");
+                shared.status.fail(side, reason);
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(backoff.pause()) => {}
+        }
+    }
+    Ok(())
+}
