@@ -45,6 +45,11 @@ impl Broker {
         self.port
     }
 
+    /// The running process.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().unwrap()
+    }
+
     /// Ends it as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -69,6 +69,18 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Processor time that it has used so far, of all its threads.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        // In ticks of which Linux reports 100 a second to user space, whatever its own clock.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The name in brackets may hold blanks; user and system time are fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks = fields.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().unwrap());
+        TICK * ticks.sum::<u32>()
+    }
+
     /// What it wrote so far.
     #[must_use]
     pub fn output(&self) -> String {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use marketprism_schema::WireForm;
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::bare;
 use crate::goal::{Goal, Report};
+use crate::sample::Sample;
 use crate::venue::{Venue, frames};
 
 /// Longest wait for the last acknowledgement.
@@ -26,7 +28,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     central.kill();
     clickhouse.kill();
 
-    let bare = rate(trades, bare::publish(&broker.url(), 1, trades).await?);
+    let bare = rate(trades, bare::publish(&broker.url(), Sample::Trades, WireForm::Json, 1, trades).await?);
     let venue = Venue::bind(frames(trades)).await?;
     let mut feed = Feed::simulated("binance_spot", &venue.address()?, &["BTC-USDT"]);
     feed.data_types = vec!["trade".to_owned()];

@@ -1,5 +1,6 @@
 //! Figures and the goals they have to reach.
 
+use std::fmt;
 use std::io::{self, Write};
 
 /// One figure.
@@ -20,6 +21,24 @@ pub enum Goal {
     AtMost(f64),
 }
 
+impl Goal {
+    fn is_reached_by(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(least) => write!(out, "at least {least}"),
+            Self::AtMost(most) => write!(out, "at most {most}"),
+        }
+    }
+}
+
 /// All figures of a run.
 #[derive(Debug, Default)]
 pub struct Report(Vec<Figure>);
@@ -35,20 +54,17 @@ impl Report {
         self.0.push(Figure { name: name.into(), value, unit, goal: Some(goal) });
     }
 
-    /// Prints the table; false when a goal is missed.
-    pub fn print(&self, out: &mut impl Write) -> io::Result<bool> {
+    /// Prints the command and the table; false when a goal is missed.
+    pub fn print(&self, command: &str, out: &mut impl Write) -> io::Result<bool> {
         let mut reached = true;
+        writeln!(out, "$ {command}")?;
         for Figure { name, value, unit, goal } in &self.0 {
             let shown = if *value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-            let verdict = match goal {
-                None => String::new(),
-                Some(Goal::AtLeast(least)) if value >= least => format!("goal: at least {least}, reached"),
-                Some(Goal::AtMost(most)) if value <= most => format!("goal: at most {most}, reached"),
-                Some(goal) => {
-                    reached = false;
-                    format!("goal: {goal:?}, MISSED")
-                }
-            };
+            let verdict = goal.map_or_else(String::new, |goal| {
+                let is_reached = goal.is_reached_by(*value);
+                reached &= is_reached;
+                format!("goal: {goal}, {}", if is_reached { "reached" } else { "MISSED" })
+            });
             writeln!(out, "{name:<96} {shown:>10} {unit:<12} {verdict}")?;
         }
         Ok(reached)
@@ -59,15 +75,19 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// Goal: a missed goal fails the run, a reached one does not.
+    /// Goal: a missed goal fails the run and says in words what was asked; a reached one does not. Method: a report with both.
     #[test]
     fn a_missed_goal_fails_the_run() {
         let mut report = Report::default();
         report.figure("plain", 1.0, "x");
         report.goal("fast", 10.0, "x", Goal::AtLeast(9.0));
         report.goal("small", 10.0, "x", Goal::AtMost(11.0));
-        assert!(report.print(&mut Vec::new()).unwrap());
-        report.goal("slow", 10.0, "x", Goal::AtLeast(11.0));
-        assert!(!report.print(&mut Vec::new()).unwrap());
+        assert!(report.print("bench", &mut Vec::new()).unwrap());
+        report.goal("slow", 10.0, "x", Goal::AtLeast(11.5));
+        report.goal("large", 10.0, "x", Goal::AtMost(2.5));
+        let mut out = Vec::new();
+        assert!(!report.print("bench", &mut out).unwrap());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("goal: at least 11.5, MISSED") && text.contains("goal: at most 2.5, MISSED"), "{text}");
     }
 }

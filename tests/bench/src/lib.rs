@@ -3,7 +3,10 @@
 pub mod adapter;
 pub mod bare;
 pub mod edge;
+pub mod engine;
 pub mod goal;
 pub mod ingest;
 pub mod native;
+pub mod sample;
 pub mod venue;
+pub mod wire;

@@ -1,11 +1,11 @@
-//! `marketprism-bench [adapter|edge|ingest]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|wire|ingest]...`: measures, prints a table, and fails when a goal is missed.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use marketprism_bench::goal::Report;
-use marketprism_bench::{adapter, edge, ingest};
+use marketprism_bench::{adapter, edge, ingest, wire};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -13,7 +13,9 @@ enum Part {
     Adapter,
     /// A running edge, from socket to acknowledgement, against a bare publisher.
     Edge,
-    /// A running central, from a filled stream to rows.
+    /// The wire forms: bytes of a message, time to write and to read it.
+    Wire,
+    /// A running central, from a filled stream to rows, against the engine's own limit.
     Ingest,
 }
 
@@ -39,8 +41,12 @@ async fn main() -> Result<ExitCode> {
     if wanted(Part::Edge) {
         edge::measure(&mut report, trades).await?;
     }
+    if wanted(Part::Wire) {
+        tokio::task::block_in_place(|| wire::measure(&mut report))?;
+    }
     if wanted(Part::Ingest) {
         ingest::measure(&mut report, trades).await?;
     }
-    Ok(if report.print(&mut std::io::stdout().lock())? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    Ok(if report.print(&command, &mut std::io::stdout().lock())? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

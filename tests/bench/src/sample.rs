@@ -1,0 +1,101 @@
+//! Events as an edge writes them, numbered: the same number gives the same event id.
+
+use marketprism_schema::{
+    Body, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, Subject, Trade,
+};
+
+/// Levels a side of a sample book: the depth that most venues push.
+const BOOK_LEVELS: i64 = 200;
+
+/// What is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// Trades.
+    Trades,
+    /// Order books of 200 levels a side.
+    Books,
+}
+
+impl Sample {
+    /// For the table of figures.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trades => "trades",
+            Self::Books => "books",
+        }
+    }
+
+    /// Name of the hot table.
+    #[must_use]
+    pub const fn table(self) -> &'static str {
+        match self {
+            Self::Trades => "trades",
+            Self::Books => "orderbooks",
+        }
+    }
+
+    /// The subject of all its events.
+    pub fn subject(self) -> anyhow::Result<String> {
+        let event = self.event(0);
+        Ok(Subject::new(event.body.data_type(), "bench", MarketType::Spot, "BTC-USDT")?.to_string())
+    }
+
+    /// The event of a number, received now.
+    #[must_use]
+    pub fn event(self, number: u64) -> Event<'static> {
+        let body = match self {
+            Self::Trades => trade(number),
+            Self::Books => book(number),
+        };
+        let mut event = Event { header: header(), body };
+        event.header.event_id = EventId::of(&event);
+        event
+    }
+}
+
+fn header() -> Header<'static> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Header {
+        exchange: "bench".into(),
+        market_type: MarketType::Spot,
+        symbol: "BTC-USDT".into(),
+        venue_symbol: "BTCUSDT".into(),
+        timestamp_us: i64::try_from(now.as_micros()).unwrap_or_default(),
+        received_at_ns: i64::try_from(now.as_nanos()).unwrap_or_default(),
+        event_id: EventId::default(),
+        edge: "edge-bench".into(),
+        region: "bench".into(),
+        adapter: "bench@1.0.0+0123456789ab".into(),
+    }
+}
+
+fn trade(number: u64) -> Body<'static> {
+    Body::Trade(Trade {
+        trade_id: number.to_string().into(),
+        price: Decimal { mantissa: 6_400_010 + whole(number % 1000), scale: 2 },
+        quantity: Decimal { mantissa: 1_234_567, scale: 8 },
+        side: if number.is_multiple_of(2) { Side::Buy } else { Side::Sell },
+    })
+}
+
+fn book(number: u64) -> Body<'static> {
+    // Quantities that differ from level to level and from book to book, so that nothing compresses as real books would not.
+    let quantity = |level: i64| {
+        let mixed = (number ^ level.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 34;
+        1 + whole(mixed)
+    };
+    let middle = 6_400_000 + whole(number % 1000);
+    let bids: Vec<[i64; 2]> = (0..BOOK_LEVELS).map(|i| [middle - i, quantity(i)]).collect();
+    let asks: Vec<[i64; 2]> = (0..BOOK_LEVELS).map(|i| [middle + 1 + i, quantity(-1 - i)]).collect();
+    Body::OrderBook(OrderBook {
+        last_update_id: whole(number),
+        levels: Levels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() },
+        depth: 400,
+        epoch: 1,
+    })
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,51 @@
+//! The wire forms side by side: bytes of a message, and the time to write and to read one.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use anyhow::Result;
+use marketprism_schema::{Event, WireForm};
+
+use crate::goal::Report;
+use crate::sample::Sample;
+
+/// Events of a round, so many that they do not sit in the processor's nearest cache.
+const EVENTS: u64 = 500;
+/// The best round counts, because the machine is shared.
+const ROUNDS: usize = 20;
+
+/// Measures every form with trades and with books of 200 levels a side.
+pub fn measure(report: &mut Report) -> Result<()> {
+    for sample in [Sample::Trades, Sample::Books] {
+        let events: Vec<Event<'_>> = (1..=EVENTS).map(|number| sample.event(number)).collect();
+        for form in WireForm::ALL {
+            one(report, sample, form, &events)?;
+        }
+    }
+    Ok(())
+}
+
+fn one(report: &mut Report, sample: Sample, form: WireForm, events: &[Event<'_>]) -> Result<()> {
+    let mut payloads: Vec<Vec<u8>> = vec![Vec::new(); events.len()];
+    let (mut encode, mut decode) = (f64::MAX, f64::MAX);
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        for (event, payload) in events.iter().zip(&mut payloads) {
+            payload.clear();
+            form.encode(black_box(event), payload);
+        }
+        encode = encode.min(started.elapsed().as_secs_f64());
+        let started = Instant::now();
+        for payload in &payloads {
+            black_box(form.decode(black_box(payload))?);
+        }
+        decode = decode.min(started.elapsed().as_secs_f64());
+    }
+    let count = events.len() as f64;
+    let bytes = payloads.iter().map(Vec::len).sum::<usize>() as f64 / count;
+    let name = format!("wire, {} as {}", sample.name(), form.content_type());
+    report.figure(format!("{name}: a message"), bytes, "bytes");
+    report.figure(format!("{name}: write"), encode / count * 1e9, "ns");
+    report.figure(format!("{name}: read"), decode / count * 1e9, "ns");
+    Ok(())
+}
