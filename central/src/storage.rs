@@ -8,6 +8,7 @@ use marketprism_schema::DatabaseKind;
 
 use crate::config::{ClickHouse, Server};
 use crate::limits;
+use crate::row::NativeError;
 
 /// Codes that the content of rows causes: argument out of bound, string too large, value out of range, decimal overflow, violated
 /// constraint. Every other refusal (unknown table, wrong type, no memory, too many parts) can pass without touching the rows, so
@@ -39,6 +40,9 @@ pub enum StorageError {
     /// It could not be reached, or did not answer as ClickHouse does.
     #[error("clickhouse at a loss: {0}")]
     Unreachable(String),
+    /// What was to be sent are not the rows of the table: a fault of ours, and of the rows that cause it.
+    #[error("{0}")]
+    Rows(NativeError),
     /// It took too long.
     #[error("clickhouse did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
@@ -47,7 +51,11 @@ pub enum StorageError {
 impl StorageError {
     /// Whether the rows themselves are the cause, so that trying again is of no use.
     pub fn is_content(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if CONTENT_CODES.contains(code))
+        match self {
+            Self::Refused { code, .. } => CONTENT_CODES.contains(code),
+            Self::Rows(_) => true,
+            Self::Unreachable(_) | Self::TimedOut(_) => false,
+        }
     }
 }
 

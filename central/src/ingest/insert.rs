@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::batch::Sealed;
 use crate::limits;
+use crate::row::{Target, native_block};
 use crate::storage::{Storage, StorageError};
 
 /// Inserts some rows of a batch. Repeating it after an answer that got lost stores nothing twice.
@@ -14,8 +15,15 @@ use crate::storage::{Storage, StorageError};
 /// A batch may span partitions, and the server makes one part of each: after a crash of the server some may be there and some not.
 /// The token marks every part by itself, so the repetition adds what is missing.
 pub async fn insert(storage: &Storage, batch: &Sealed, range: &Range<usize>) -> Result<(), StorageError> {
+    let (target, rows) = (batch.target, batch.bytes(range));
+    // Milliseconds of work, for books tens of them: not for a thread that serves connections.
+    let made = tokio::task::spawn_blocking(move || native_block(&target.columns(), &rows)).await;
+    let block = match made {
+        Ok(block) => Bytes::from(block.map_err(StorageError::Rows)?),
+        Err(error) => return Err(StorageError::Unreachable(format!("the rows were not prepared: {error}"))),
+    };
     let limit = storage.insert_timeout;
-    match tokio::time::timeout(limit, send(storage, batch, range)).await {
+    match tokio::time::timeout(limit, send(storage, target, batch.token(range), block)).await {
         Ok(result) => result.map_err(StorageError::from),
         Err(_) => Err(StorageError::TimedOut(limit)),
     }
@@ -23,30 +31,27 @@ pub async fn insert(storage: &Storage, batch: &Sealed, range: &Range<usize>) -> 
 
 async fn send(
     storage: &Storage,
-    batch: &Sealed,
-    range: &Range<usize>,
+    target: Target,
+    token: String,
+    mut block: Bytes,
 ) -> Result<(), clickhouse::error::Error> {
-    let sql = format!(
-        "INSERT INTO {}.{} FORMAT RowBinaryWithNamesAndTypes",
-        storage.database,
-        batch.target.table()
-    );
+    let sql = format!("INSERT INTO {}.{} FORMAT Native", storage.database, target.table());
     let mut insert = storage
         .client
         .insert_formatted_with(sql)
         .with_setting("insert_deduplicate", "1")
-        .with_setting("insert_deduplication_token", batch.token(range))
+        .with_setting("insert_deduplication_token", token)
         .with_setting("async_insert", "0")
+        // A table that has drifted refuses the rows, instead of storing them bent to its types.
+        .with_setting("input_format_native_allow_types_conversion", "0")
         // The answer means that the rows are in a part, so it must not be given early.
         .with_setting("wait_end_of_query", "1")
         // A batch holds the exchanges and days that it holds.
         .with_setting("max_partitions_per_insert_block", "0")
         // After this the server has given up as well: nothing of an insert that we count as failed appears later than that.
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
-    insert.send(Bytes::from(batch.target.header())).await?;
-    let mut rows = batch.bytes(range);
-    while !rows.is_empty() {
-        let chunk = rows.split_to(rows.len().min(limits::INSERT_CHUNK_BYTES));
+    while !block.is_empty() {
+        let chunk = block.split_to(block.len().min(limits::INSERT_CHUNK_BYTES));
         insert.send(chunk).await?;
     }
     insert.end().await

@@ -2,8 +2,6 @@
 
 use marketprism_schema::DataType;
 
-use super::binary;
-
 /// Name and type.
 pub type Column = (&'static str, &'static str);
 
@@ -98,19 +96,6 @@ const fn own(data_type: DataType) -> &'static [Column] {
 /// Every column of a table of events.
 pub fn columns_of(data_type: DataType) -> Vec<Column> {
     [HEAD, own(data_type), TAIL].concat()
-}
-
-/// What stands in front of the rows: the number of columns, their names, their types.
-pub fn header(columns: &[Column]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(columns.len() * 40);
-    binary::length(&mut out, columns.len());
-    for (name, _) in columns {
-        binary::text(&mut out, name);
-    }
-    for (_, kind) in columns {
-        binary::text(&mut out, kind);
-    }
-    out
 }
 
 #[cfg(test)]

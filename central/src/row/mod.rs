@@ -1,15 +1,18 @@
-//! Rows in ClickHouse's `RowBinaryWithNamesAndTypes` format, written straight from decoded events.
+//! Rows in ClickHouse's `RowBinary` format, written straight from decoded events, and sent as blocks of its `Native` format.
 //!
-//! The names and types in front of the rows make the server refuse rows when the table has drifted, instead of storing them askew.
+//! The names and types of a block make the server refuse rows when the table has drifted, instead of storing them askew.
 
 mod binary;
 mod columns;
 mod dead_letter;
+mod dictionary;
 mod encode;
+mod native;
 mod target;
 
 pub use dead_letter::{DeadLetter, encode_dead_letter};
 pub use encode::encode_event;
+pub use native::{NativeError, native_block};
 pub use target::Target;
 
 /// Bytes of `created_at`, the last column of every row. It is written when the batch is closed.

@@ -2,7 +2,7 @@
 
 use marketprism_schema::{DEAD_LETTERS, DataType, Table};
 
-use super::columns::{self, DEAD_LETTER};
+use super::columns::{self, Column, DEAD_LETTER};
 
 /// A hot table that rows are inserted into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,11 +22,11 @@ impl Target {
         }
     }
 
-    /// Names and types, as they stand in front of the rows.
-    pub fn header(self) -> Vec<u8> {
+    /// Names and types of the columns, in the order of a row.
+    pub fn columns(self) -> Vec<Column> {
         match self {
-            Self::Events(data_type) => columns::header(&columns::columns_of(data_type)),
-            Self::DeadLetters => columns::header(DEAD_LETTER),
+            Self::Events(data_type) => columns::columns_of(data_type),
+            Self::DeadLetters => DEAD_LETTER.to_vec(),
         }
     }
 }

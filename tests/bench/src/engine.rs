@@ -9,7 +9,12 @@ use marketprism_tests::clickhouse::{ClickHouse, client};
 const ROUNDS: usize = 3;
 
 /// Copies the rows of `database.table` into a file, and inserts that file into an identical table. Gives the shortest time.
-pub async fn native_insert(clickhouse: &ClickHouse, database: &str, table: &str, rows: u64) -> Result<Duration> {
+pub async fn native_insert(
+    clickhouse: &ClickHouse,
+    database: &str,
+    table: &str,
+    rows: u64,
+) -> Result<Duration> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.native");
     let client = client();
@@ -31,7 +36,8 @@ pub async fn native_insert(clickhouse: &ClickHouse, database: &str, table: &str,
         let time = started.elapsed();
         ensure!(status.is_success(), "the engine refused rows in Native format: {status}: {text}");
         best = best.min(time);
-        let stored = clickhouse.number(&format!("SELECT count() FROM {copy}")).await.map_err(|e| anyhow!(e))?;
+        let stored =
+            clickhouse.number(&format!("SELECT count() FROM {copy}")).await.map_err(|e| anyhow!(e))?;
         ensure!(stored == rows, "{stored} of {rows} rows are in {copy}");
     }
     execute(clickhouse, &format!("DROP TABLE {copy} SYNC")).await?;

@@ -88,6 +88,9 @@ mod tests {
         let mut out = Vec::new();
         assert!(!report.print("bench", &mut out).unwrap());
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("goal: at least 11.5, MISSED") && text.contains("goal: at most 2.5, MISSED"), "{text}");
+        assert!(
+            text.contains("goal: at least 11.5, MISSED") && text.contains("goal: at most 2.5, MISSED"),
+            "{text}"
+        );
     }
 }

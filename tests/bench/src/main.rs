@@ -48,5 +48,9 @@ async fn main() -> Result<ExitCode> {
         ingest::measure(&mut report, trades).await?;
     }
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    Ok(if report.print(&command, &mut std::io::stdout().lock())? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.print(&command, &mut std::io::stdout().lock())? {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
