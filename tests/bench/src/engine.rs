@@ -1,41 +1,32 @@
-//! The engine's own limit: the same rows in Native format from a file, into an identical table, by one plain HTTP insert.
+//! The engine's own limit: the same rows in Native format from files, into an identical table, by plain HTTP inserts one after the other.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use marketprism_tests::clickhouse::{ClickHouse, client};
 
-/// The best of so many inserts counts.
+/// The best of so many rounds counts.
 const ROUNDS: usize = 3;
 
-/// Copies the rows of `database.table` into a file, and inserts that file into an identical table. Gives the shortest time.
-pub async fn native_insert(
+/// Copies the rows of `database.table` into files of `piece` rows each, in the order of the stream, and inserts those files into an
+/// identical table. Gives the shortest time for all of them.
+pub async fn native_inserts(
     clickhouse: &ClickHouse,
     database: &str,
     table: &str,
     rows: u64,
+    piece: u64,
 ) -> Result<Duration> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("rows.native");
-    let client = client();
-    let select = format!("SELECT * FROM {database}.{table} FORMAT Native");
-    let answer = client.post(clickhouse.url()).body(select).send().await?.error_for_status()?;
-    std::fs::write(&file, answer.bytes().await?)?;
-    let copy = format!("{database}.{table}_from_file");
+    let source = format!("{database}.{table}");
+    let files = export(clickhouse, &source, rows, piece, folder.path()).await?;
+    let copy = format!("{source}_from_file");
     let mut best = Duration::MAX;
     for _ in 0..ROUNDS {
         execute(clickhouse, &format!("DROP TABLE IF EXISTS {copy} SYNC")).await?;
-        execute(clickhouse, &format!("CREATE TABLE {copy} AS {database}.{table}")).await?;
-        let insert = format!("INSERT INTO {copy} FORMAT Native");
-        let started = Instant::now();
-        let body = std::fs::read(&file)?;
-        let url = reqwest::Url::parse_with_params(&clickhouse.url(), [("query", insert.as_str())])?;
-        let answer = client.post(url).body(body).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
-        let time = started.elapsed();
-        ensure!(status.is_success(), "the engine refused rows in Native format: {status}: {text}");
-        best = best.min(time);
+        execute(clickhouse, &format!("CREATE TABLE {copy} AS {source}")).await?;
+        best = best.min(insert(clickhouse, &copy, &files).await?);
         let stored =
             clickhouse.number(&format!("SELECT count() FROM {copy}")).await.map_err(|e| anyhow!(e))?;
         ensure!(stored == rows, "{stored} of {rows} rows are in {copy}");
@@ -47,4 +38,43 @@ pub async fn native_insert(
 /// Runs a statement.
 pub async fn execute(clickhouse: &ClickHouse, sql: &str) -> Result<()> {
     clickhouse.text(sql).await.map(drop).map_err(|e| anyhow!(e)).with_context(|| sql.to_owned())
+}
+
+async fn export(
+    clickhouse: &ClickHouse,
+    source: &str,
+    rows: u64,
+    piece: u64,
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut from = 0;
+    while from < rows {
+        let to = from + piece;
+        // Sequences count from one in a new stream.
+        let select = format!(
+            "SELECT * FROM {source} WHERE stream_seq > {from} AND stream_seq <= {to} FORMAT Native \
+             SETTINGS max_block_size = {piece}, max_threads = 1"
+        );
+        let answer = client().post(clickhouse.url()).body(select).send().await?.error_for_status()?;
+        let file = folder.join(format!("{from}.native"));
+        std::fs::write(&file, answer.bytes().await?)?;
+        files.push(file);
+        from = to;
+    }
+    Ok(files)
+}
+
+async fn insert(clickhouse: &ClickHouse, table: &str, files: &[PathBuf]) -> Result<Duration> {
+    let statement = format!("INSERT INTO {table} FORMAT Native");
+    let url = reqwest::Url::parse_with_params(&clickhouse.url(), [("query", statement.as_str())])?;
+    let client = client();
+    let started = Instant::now();
+    for file in files {
+        let answer = client.post(url.clone()).body(std::fs::read(file)?).send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        ensure!(status.is_success(), "the engine refused rows in Native format: {status}: {text}");
+    }
+    Ok(started.elapsed())
 }

@@ -35,6 +35,15 @@ impl Sample {
         }
     }
 
+    /// Rows of one insert of central, as its configuration has it by default.
+    #[must_use]
+    pub const fn rows_an_insert(self) -> u64 {
+        match self {
+            Self::Trades => 10_000,
+            Self::Books => 2_000,
+        }
+    }
+
     /// The subject of all its events.
     pub fn subject(self) -> anyhow::Result<String> {
         let event = self.event(0);
