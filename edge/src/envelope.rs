@@ -8,9 +8,10 @@ use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
     Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, Side, Subject, SubjectError, Trade, VolatilityIndex, encode_json,
+    MarketType, OpenInterest, OrderBook, Side, Subject, SubjectError, Trade, VolatilityIndex, WireForm,
 };
 
+use crate::audit::{NO_STREAM, StreamTable};
 use crate::journal::Record;
 
 /// Room that is taken at once for encoded events; a record keeps its part of it alive.
@@ -37,6 +38,8 @@ struct Listed {
     market_type: MarketType,
     /// In the order of [`DataType::ALL`].
     subjects: Vec<NatsSubject>,
+    /// Numbers of its streams in the audits, in the same order.
+    streams: [u32; 8],
 }
 
 /// Makes records of one feed.
@@ -45,6 +48,8 @@ pub struct Envelope {
     instruments: Vec<Listed>,
     /// Rows of the coverage table, in the order of [`DataType::ALL`].
     coverage: [u16; 8],
+    /// How each data type is encoded, in the same order.
+    forms: [WireForm; 8],
     buffer: BytesMut,
     scratch: Vec<u8>,
     bids: Vec<[i64; 2]>,
@@ -65,11 +70,28 @@ impl Envelope {
             origin,
             instruments: listed?,
             coverage,
+            forms: [WireForm::default(); 8],
             buffer: BytesMut::with_capacity(BUFFER_BYTES),
             scratch: Vec::with_capacity(BUFFER_BYTES),
             bids: Vec::new(),
             asks: Vec::new(),
         })
+    }
+
+    /// The same with these wire forms, in the order of [`DataType::ALL`].
+    #[must_use]
+    pub const fn with_forms(mut self, forms: [WireForm; 8]) -> Self {
+        self.forms = forms;
+        self
+    }
+
+    /// The same with the numbers of its streams in the audits.
+    #[must_use]
+    pub fn with_streams(mut self, streams: &StreamTable) -> Self {
+        for (listed, streams) in self.instruments.iter_mut().zip(streams) {
+            listed.streams = *streams;
+        }
+        self
     }
 
     /// The record of an event that is no order book. `None` for order books, and where the adapter names an instrument that it does
@@ -85,7 +107,12 @@ impl Envelope {
             Payload::Liquidation(contract::Liquidation { id: Some(TradeId::Text(id)), .. }) => id,
             _ => "",
         };
-        self.seal(instrument, time_us, received_at_ns, body, venue_id)
+        let sequence = match payload {
+            Payload::Trade(contract::Trade { id: TradeId::Number(id), .. }) => i64::try_from(*id).ok(),
+            _ => None,
+        };
+        let record = self.seal(instrument, time_us, received_at_ns, body, venue_id)?;
+        Some(Record { sequence, ..record })
     }
 
     /// The record of a book as it stands.
@@ -111,7 +138,7 @@ impl Envelope {
         let record = self.seal(instrument, time_us, received_at_ns, body, "");
         self.bids = bids;
         self.asks = asks;
-        record
+        Some(Record { sequence: Some(view.last_update_id()), ..record? })
     }
 
     fn seal(
@@ -142,7 +169,8 @@ impl Envelope {
         };
         event.header.event_id = EventId::with_venue_id(&event, venue_id);
         self.scratch.clear();
-        encode_json(&event, &mut self.scratch);
+        let form = self.forms.get(kind).copied().unwrap_or_default();
+        form.encode(&event, &mut self.scratch);
         // `reserve` would move what is left of a used-up buffer into a new one of just this event's size.
         if self.buffer.capacity() < self.scratch.len() {
             self.buffer = BytesMut::with_capacity(BUFFER_BYTES.max(self.scratch.len()));
@@ -152,8 +180,12 @@ impl Envelope {
             subject: listed.subjects.get(kind)?.clone(),
             event_id: event.header.event_id,
             data_type,
+            form,
+            stream: listed.streams.get(kind).copied().unwrap_or(NO_STREAM),
+            sequence: None,
             coverage: self.coverage.get(kind).copied()?,
             received_at_ns,
+            timestamp_us: time_us,
             payload: self.buffer.split().freeze(),
         })
     }
@@ -174,6 +206,7 @@ impl Listed {
             venue_symbol: instrument.venue_symbol.clone(),
             market_type,
             subjects: subjects?,
+            streams: [NO_STREAM; 8],
         })
     }
 }

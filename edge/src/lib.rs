@@ -3,6 +3,7 @@
 //! Every event passes through socket, adapter, order book, envelope, journal and publisher; what is lost on the way is counted by
 //! reason. No venue is named in this crate: adapters know them.
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -18,5 +19,6 @@ pub mod log_limit;
 pub mod metrics;
 pub mod publisher;
 pub mod record;
+pub mod repair;
 pub mod replay;
 pub mod run;

@@ -93,3 +93,50 @@ pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);
 
 /// Connections that each HTTP listener serves at once. Full: the next one waits in the system's queue.
 pub const HTTP_CONNECTIONS_MAX: usize = 128;
+
+/// Windows with a tally that may be open at once: three hours of them at the default length. Full (the broker is away for longer): the
+/// oldest is given up, counted, and can never be verified.
+pub const AUDIT_WINDOWS_MAX: usize = 180;
+
+/// Default of `audit.settle_ms`: least time from a window's end to its audit, for late frames to pass through the pipelines.
+pub const AUDIT_SETTLE_MS: u64 = 5_000;
+
+/// How often windows are looked at whether they can be closed.
+pub const AUDIT_CLOSE_EVERY: Duration = Duration::from_millis(250);
+
+/// Windows closed at once, so that many of them after an outage hold nothing up.
+pub const AUDIT_CLOSE_MAX: usize = 16;
+
+/// Audit messages that wait for the broker. Full: the oldest is dropped, counted, and its window cannot be verified.
+pub const AUDIT_OUTBOX_MESSAGES: usize = 2_048;
+
+/// Their bytes. Full: as above.
+pub const AUDIT_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Time for the broker to store an audit. Passed: it is sent again under the same id.
+pub const AUDIT_ACK: Duration = Duration::from_secs(5);
+
+/// Wait before an audit that was not stored is sent again: doubles from the first to the last.
+pub const AUDIT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Shutdown: time for the last audits to be stored. Passed: they are lost, counted, and the log says so.
+pub const AUDIT_DRAIN: Duration = Duration::from_secs(3);
+
+/// Audits that wait for the broker, or windows that stay unsettled, for longer than this are a reason in `/health`.
+pub const AUDIT_HEALTHY: Duration = Duration::from_secs(300);
+
+/// Longest time from a feed's start to its first frame that is blamed on this system. Longer: on the network.
+pub const START_GAP_OURS: Duration = Duration::from_secs(10);
+
+/// Incidents (lost connections, unreadable frames) that a pipeline remembers to explain holes. Full: the oldest is forgotten, and a hole
+/// of its time is blamed on the venue.
+pub const INCIDENTS_MAX: usize = 128;
+
+/// Incidents of one kind and source that are at most so far apart are one.
+pub const INCIDENT_MERGE: Duration = Duration::from_secs(1);
+
+/// How long before a gap of an order book an incident may lie to be its cause.
+pub const BOOK_GAP_LOOKBACK: Duration = Duration::from_secs(10);
+
+/// Longest time to hand an answer to a repair request to the broker connection. Passed: whoever asked gets none.
+pub const REPAIR_ANSWER: Duration = Duration::from_secs(2);

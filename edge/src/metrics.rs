@@ -119,6 +119,14 @@ metrics! {
     nats_connected: IntGauge = "marketprism_edge_nats_connected" [],
     /// Connections made to the broker.
     nats_connects: IntCounter = "marketprism_edge_nats_connects_total" [],
+    /// Audit messages that wait for the broker.
+    audits_pending: IntGauge = "marketprism_edge_audits_pending" [],
+    /// Audit messages that the broker stored.
+    audits_sent: IntCounter = "marketprism_edge_audits_sent_total" [],
+    /// Audit messages lost and windows given up: what they were about cannot be verified.
+    audits_dropped: IntCounter = "marketprism_edge_audits_dropped_total" [],
+    /// Records that settled, or trouble that showed, after the audit of their window.
+    audit_late: IntCounter = "marketprism_edge_audit_late_total" [],
     /// Time from one hop to the next, in seconds.
     hop_seconds: HistogramVec = "marketprism_edge_hop_seconds" ["hop"],
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use async_nats::Client;
 use marketprism_adapter_host::Quarantine;
 use marketprism_socket::Budgets;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{AuditOrigin, AuditSender, Auditor};
+use crate::clock;
 use crate::config::{Adapters, Config};
 use crate::coverage::Coverage;
 use crate::feed::{FeedContext, FeedStatus, Tap, run_feed};
@@ -17,7 +20,8 @@ use crate::http::{self, EdgeState};
 use crate::journal::{Journal, MemoryJournal, MemoryLimits};
 use crate::limits::{HEALTH_GRACE, PUBLISHER_DRAIN};
 use crate::metrics::Metrics;
-use crate::publisher::{self, Drained, Publisher};
+use crate::publisher::{self, Drained, Link, Publisher};
+use crate::repair::answer_requests;
 
 /// Name of the folder of quarantined frames inside the data folder.
 const QUARANTINE: &str = "quarantine";
@@ -33,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) budgets: Budgets,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) coverage: Arc<Coverage>,
+    pub(crate) auditor: Arc<Auditor>,
     pub(crate) metrics: Metrics,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) stop: CancellationToken,
@@ -45,7 +50,11 @@ pub(crate) struct Feeds {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config, journal: Arc<dyn Journal>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        config: &Config,
+        journal: Arc<dyn Journal>,
+        auditor: Arc<Auditor>,
+    ) -> anyhow::Result<Self> {
         // The TLS libraries in use share one provider; another choice made before stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = config.data_dir.join(QUARANTINE);
@@ -54,6 +63,7 @@ impl Shared {
             budgets: Budgets::new(),
             journal,
             coverage: Arc::new(Coverage::default()),
+            auditor,
             metrics: Metrics::new()?,
             quarantine: Arc::new(quarantine),
             stop: CancellationToken::new(),
@@ -79,6 +89,9 @@ impl Shared {
                 sandbox: config.sandbox,
                 budgets: self.budgets.clone(),
                 journal: Arc::clone(&self.journal),
+                auditor: Arc::clone(&self.auditor),
+                audited: self.auditor.feed(&feed.exchange),
+                wire: config.wire,
                 coverage: Arc::clone(&self.coverage),
                 metrics: self.metrics.clone(),
                 status,
@@ -98,6 +111,7 @@ pub struct Edge {
     journal: Arc<MemoryJournal>,
     publisher: JoinHandle<anyhow::Result<Drained>>,
     publisher_stop: CancellationToken,
+    reports: Reports,
     http: JoinHandle<()>,
     http_stop: CancellationToken,
     signals: Signals,
@@ -107,11 +121,13 @@ impl Edge {
     /// Starts every part. The network may be away: feeds and publisher keep trying.
     pub async fn start(config: Config, adapters: &Adapters) -> anyhow::Result<Self> {
         let signals = Signals::new()?;
-        let journal = Arc::new(MemoryJournal::new(MemoryLimits {
+        let auditor = Arc::new(auditor(&config));
+        let bounds = MemoryLimits {
             messages: u64::try_from(config.publisher.queue_messages)?,
             bytes: u64::try_from(config.publisher.queue_bytes)?,
-        }));
-        let shared = Shared::new(&config, Arc::clone(&journal) as Arc<dyn Journal>)?;
+        };
+        let journal = Arc::new(MemoryJournal::new(bounds, Arc::clone(&auditor)));
+        let shared = Shared::new(&config, Arc::clone(&journal) as Arc<dyn Journal>, auditor)?;
         let bound = http::bind(config.http.listen, config.http.metrics_listen).await?;
         let (client, link) =
             publisher::connect(&config.nats, &format!("marketprism-edge-{}", config.name)).await?;
@@ -121,11 +137,13 @@ impl Edge {
             nats = config.nats.shown_urls(),
             "the edge starts"
         );
+        let reports = Reports::start(&client, &link, &shared, &config.name);
         let publisher = Publisher::new(
             client,
             Arc::clone(&link),
             Arc::clone(&shared.journal),
             Arc::clone(&shared.coverage),
+            Arc::clone(&shared.auditor),
             shared.metrics.clone(),
             config.publisher,
         );
@@ -140,11 +158,12 @@ impl Edge {
             feeds: feeds.statuses.clone(),
             coverage: Arc::clone(&shared.coverage),
             journal: Arc::clone(&shared.journal),
+            auditor: Arc::clone(&shared.auditor),
             link,
             metrics: shared.metrics.clone(),
         });
         let http = tokio::spawn(bound.serve(state, http_stop.clone()));
-        Ok(Self { shared, feeds, journal, publisher, publisher_stop, http, http_stop, signals })
+        Ok(Self { shared, feeds, journal, publisher, publisher_stop, reports, http, http_stop, signals })
     }
 
     /// Collects until a signal, then stops sockets, pipelines and publisher in this order. A second signal ends the process at once.
@@ -158,14 +177,26 @@ impl Edge {
             return trouble.and_then(|_| anyhow::bail!("the publisher ended by itself"));
         }
         tracing::info!("stopping: sockets first, then what is queued");
-        let Self { shared, mut feeds, journal, publisher, publisher_stop, http, http_stop, mut signals } =
-            self;
+        let Self {
+            shared,
+            mut feeds,
+            journal,
+            publisher,
+            publisher_stop,
+            reports,
+            http,
+            http_stop,
+            mut signals,
+        } = self;
         shared.stop.cancel();
         let stopping = async {
             while feeds.tasks.join_next().await.is_some() {}
             journal.close();
             publisher_stop.cancel();
-            publisher.await.context("the publisher panicked")?
+            let drained = publisher.await.context("the publisher panicked")?;
+            // Last of all: everything that will ever be known of this run's windows is known now.
+            reports.stop().await;
+            drained
         };
         let drained = tokio::select! {
             drained = stopping => drained?,
@@ -180,6 +211,58 @@ impl Edge {
             tracing::warn!("the http listeners panicked");
         }
         Ok(drained)
+    }
+}
+
+/// The tallies of this run, from now on.
+fn auditor(config: &Config) -> Auditor {
+    if !config.audit.enabled {
+        return Auditor::off();
+    }
+    Auditor::new(AuditOrigin {
+        edge: config.name.clone(),
+        region: config.region.clone(),
+        run_ns: clock::now_ns(),
+        window_seconds: config.audit.window_seconds,
+        settle: config.audit.settle,
+    })
+}
+
+/// What speaks of the data instead of carrying it: audits, and answers to requests to send again.
+struct Reports {
+    audits: JoinHandle<u64>,
+    repair: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Reports {
+    fn start(client: &Client, link: &Arc<Link>, shared: &Shared, edge: &str) -> Self {
+        let stop = CancellationToken::new();
+        let sender = AuditSender::new(
+            client.clone(),
+            Arc::clone(link),
+            Arc::clone(&shared.journal),
+            Arc::clone(&shared.auditor),
+            shared.metrics.clone(),
+            edge,
+        );
+        let answers = answer_requests(client.clone(), edge.to_owned(), stop.clone());
+        let repair = async move {
+            if let Err(error) = answers.await {
+                tracing::error!(error = format!("{error:#}"), "repair requests are not answered any more");
+            }
+        };
+        Self { audits: tokio::spawn(sender.run(stop.clone())), repair: tokio::spawn(repair), stop }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        if self.audits.await.is_err() {
+            tracing::error!("the audits panicked: the last windows cannot be verified");
+        }
+        if self.repair.await.is_err() {
+            tracing::warn!("the answers to repair requests panicked");
+        }
     }
 }
 

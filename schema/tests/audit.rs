@@ -18,6 +18,7 @@ fn audit() -> Audit {
     stream.stored.add(EventId((5 << 64) | 3));
     stream.unsure = vec![EventId(255)];
     (stream.first_sequence, stream.last_sequence) = (Some(1), Some(4));
+    stream.oldest_timestamp = Some(59);
     stream.gaps.push(Gap {
         kind: GapKind::TradeIds,
         cause: GapCause::Venue,
@@ -56,7 +57,7 @@ fn the_form_is_pinned() {
         r#""exchange":"sim_spot","market_type":"spot","symbol":"A-B","#,
         r#""stored":{"count":1,"xor":"0000000000000003","sum":"0000000000000005"},"duplicates":0,"#,
         r#""unsure":["000000000000000000000000000000ff"],"first_sequence":1,"last_sequence":4,"#,
-        r#""malformed":0,"conflated":0,"dropped":0,"gaps":[{"kind":"trade_ids","cause":"venue","#,
+        r#""oldest_timestamp":59,"malformed":0,"conflated":0,"dropped":0,"gaps":[{"kind":"trade_ids","cause":"venue","#,
         r#""from_sequence":2,"to_sequence":3,"missing":2,"from":60000000001,"to":60000000002,"#,
         r#""evidence":"seen"}]}],"silent":["trade.sim_spot.spot.C-D"],"#,
         r#""feeds":[{"exchange":"sim_spot","malformed":1,"reconnects":0,"adapter_faults":0}]}"#,

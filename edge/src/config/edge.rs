@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::Limits;
 use marketprism_config::{ConfigError, Document, Nats, Section};
+use marketprism_schema::{DataType, WireForm};
 
 use super::{Adapters, FeedConfig};
 use crate::limits;
@@ -29,8 +30,23 @@ pub struct Config {
     pub http: Http,
     /// Bounds of the adapters.
     pub sandbox: Sandbox,
+    /// How each data type is encoded, in the order of [`DataType::ALL`].
+    pub wire: [WireForm; 8],
+    /// How what is stored is reported.
+    pub audit: Audits,
     /// What is collected.
     pub feeds: Vec<FeedConfig>,
+}
+
+/// How what is stored is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audits {
+    /// Whether it is.
+    pub enabled: bool,
+    /// Length of a window: 1 to 60, a divisor of 60.
+    pub window_seconds: u16,
+    /// Least time from a window's end to its audit.
+    pub settle: Duration,
 }
 
 /// Bounds of publishing.
@@ -98,6 +114,8 @@ impl Config {
                 publisher: read_publisher(&root.section("publisher")),
                 http: read_http(&root.section("http")),
                 sandbox,
+                wire: read_wire(&root.section("wire")),
+                audit: read_audit(&root.section("audit")),
                 feeds: FeedConfig::read_all(&root, adapters, &data_dir),
                 data_dir,
             }
@@ -137,6 +155,26 @@ fn read_publisher(section: &Section<'_>) -> PublisherLimits {
         section.report("queue_max_bytes", format!("is {}", limits.queue_bytes), at_least);
     }
     limits
+}
+
+fn read_wire(section: &Section<'_>) -> [WireForm; 8] {
+    let form = |position: usize| {
+        let kind = DataType::ALL.get(position)?;
+        section.parsed::<WireForm>(kind.as_str(), "json or protobuf")
+    };
+    std::array::from_fn(|position| form(position).unwrap_or_default())
+}
+
+fn read_audit(section: &Section<'_>) -> Audits {
+    let seconds = section.integer_or("window_seconds", 60, 1..=60);
+    if 60 % seconds != 0 {
+        section.report("window_seconds", format!("is {seconds}"), "a divisor of 60");
+    }
+    Audits {
+        enabled: section.boolean_or("enabled", true),
+        window_seconds: u16::try_from(seconds).unwrap_or(60),
+        settle: section.millis_or("settle_ms", limits::AUDIT_SETTLE_MS, 100..=60_000),
+    }
 }
 
 fn read_http(section: &Section<'_>) -> Http {

@@ -169,6 +169,14 @@ impl Books {
         self.next_due_ns
     }
 
+    /// Receive time of the oldest state that waits to be published; the record of that book is not older.
+    #[must_use]
+    pub fn oldest_waiting_ns(&self) -> Option<i64> {
+        let slot = |instrument: &u32| self.slots.get(usize::try_from(*instrument).ok()?)?.as_deref();
+        let waiting = self.changed.iter().filter_map(slot).filter(|slot| slot.gate.due_at_ns().is_some());
+        waiting.filter_map(|slot| Some(slot.book.view()?.received_at_ns())).min()
+    }
+
     /// Shows every book that is due, and counts it as published.
     pub fn publish_due(&mut self, now_ns: i64, publish: &mut dyn FnMut(u32, BookView<'_>)) {
         if now_ns >= self.next_due_ns {

@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use marketprism_schema::{DataType, EventId};
 
+use super::incidents::Incident;
 use crate::limits::{RECENT_IDS_MAX, RECENT_TRADE_IDS_MAX, TRADE_GAPS_MAX};
 
 /// The latest event ids of one data type of one instrument. Overlapping connections, a venue's backlog and polls that come before there
@@ -77,15 +78,46 @@ pub struct TradeGap {
     pub from: u64,
     /// Last missing id.
     pub to: u64,
-    /// Receive time of the trade that showed it, nanoseconds since 1970.
+    /// Receive time of the trade before it, nanoseconds since 1970.
+    pub after_ns: i64,
+    /// Receive time of the trade that showed it.
     pub at_ns: i64,
+    /// What explains it. None: nothing that this edge knows of.
+    pub why: Option<Incident>,
+    is_explained: bool,
+}
+
+/// Holes that are still open, but too many to be told one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForgottenHoles {
+    /// The first of them.
+    pub first: TradeGap,
+    /// The last.
+    pub last: TradeGap,
+    /// How many.
+    pub gaps: u64,
+    /// Trades missing in them.
+    pub missing: u64,
+}
+
+/// What a trade's id says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// Nothing is missing before it.
+    InOrder,
+    /// It shows this hole.
+    Shows(TradeGap),
+    /// It is late, and closes a hole or a part of one.
+    Closes,
 }
 
 /// Follows the ids of one instrument whose trade ids rise by one. Late trades close the holes that they belong to.
 #[derive(Debug, Default)]
 pub struct TradeSequence {
     next: Option<u64>,
+    last_ns: i64,
     gaps: VecDeque<TradeGap>,
+    forgotten: Option<ForgottenHoles>,
     /// Holes seen since the start.
     pub gaps_seen: u64,
     /// Trades that are missing now.
@@ -93,25 +125,46 @@ pub struct TradeSequence {
 }
 
 impl TradeSequence {
-    /// Notes the id of a trade that is no copy. Gives the hole that it shows.
-    pub fn note(&mut self, id: u64, at_ns: i64) -> Option<TradeGap> {
+    /// Notes the id of a trade that is no copy. Gives what it says.
+    pub fn note(&mut self, id: u64, at_ns: i64) -> Noted {
         let next = self.next.unwrap_or(id);
         if id < next {
-            self.close(id);
-            return None;
+            return if self.close(id) { Noted::Closes } else { Noted::InOrder };
         }
+        let after_ns = std::mem::replace(&mut self.last_ns, at_ns);
         self.next = Some(id.saturating_add(1));
         if id == next {
-            return None;
+            return Noted::InOrder;
         }
-        let gap = TradeGap { from: next, to: id - 1, at_ns };
+        let gap = TradeGap { from: next, to: id - 1, after_ns, at_ns, why: None, is_explained: false };
         self.gaps_seen += 1;
         self.missing = self.missing.saturating_add(id - next);
         if self.gaps.len() >= TRADE_GAPS_MAX {
-            self.gaps.pop_front();
+            self.forget_oldest();
         }
         self.gaps.push_back(gap);
-        Some(gap)
+        Noted::Shows(gap)
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(gap) = self.gaps.pop_front() else { return };
+        let sum = self.forgotten.get_or_insert(ForgottenHoles { first: gap, last: gap, gaps: 0, missing: 0 });
+        sum.last = gap;
+        sum.gaps += 1;
+        sum.missing = sum.missing.saturating_add(gap.to - gap.from + 1);
+    }
+
+    /// Holes that were forgotten since the last call.
+    pub const fn take_forgotten(&mut self) -> Option<ForgottenHoles> {
+        self.forgotten.take()
+    }
+
+    /// Explains holes that are not explained yet, by the times before and after.
+    pub fn explain(&mut self, explain: impl Fn(i64, i64) -> Option<Incident>) {
+        for gap in self.gaps.iter_mut().filter(|gap| !gap.is_explained) {
+            gap.why = explain(gap.after_ns, gap.at_ns);
+            gap.is_explained = true;
+        }
     }
 
     /// The latest holes that are still open, oldest first.
@@ -119,9 +172,10 @@ impl TradeSequence {
         self.gaps.iter().copied()
     }
 
-    fn close(&mut self, id: u64) {
-        let Some(index) = self.gaps.iter().position(|gap| gap.from <= id && id <= gap.to) else { return };
-        let Some(gap) = self.gaps.remove(index) else { return };
+    fn close(&mut self, id: u64) -> bool {
+        let index = self.gaps.iter().position(|gap| gap.from <= id && id <= gap.to);
+        let Some(gap) = index.and_then(|index| self.gaps.remove(index)) else { return false };
+        let index = index.unwrap_or_default();
         self.missing = self.missing.saturating_sub(1);
         let above = TradeGap { from: id.saturating_add(1), ..gap };
         let below = TradeGap { to: id.saturating_sub(1), ..gap };
@@ -132,8 +186,9 @@ impl TradeSequence {
             self.gaps.insert(index, below);
         }
         while self.gaps.len() > TRADE_GAPS_MAX {
-            self.gaps.pop_front();
+            self.forget_oldest();
         }
+        true
     }
 }
 
@@ -158,17 +213,34 @@ mod tests {
     #[test]
     fn holes_are_told_and_closed() {
         let mut sequence = TradeSequence::default();
-        assert_eq!(sequence.note(10, 1), None);
-        assert_eq!(sequence.note(11, 2), None);
-        assert_eq!(sequence.note(16, 3), Some(TradeGap { from: 12, to: 15, at_ns: 3 }));
+        assert_eq!(sequence.note(10, 1), Noted::InOrder);
+        assert_eq!(sequence.note(11, 2), Noted::InOrder);
+        let shown = TradeGap { from: 12, to: 15, after_ns: 2, at_ns: 3, why: None, is_explained: false };
+        assert_eq!(sequence.note(16, 3), Noted::Shows(shown));
         assert_eq!((sequence.missing, sequence.gaps_seen), (4, 1));
-        assert_eq!(sequence.note(13, 4), None);
+        assert_eq!(sequence.note(13, 4), Noted::Closes);
         let open: Vec<_> = sequence.open_gaps().map(|gap| (gap.from, gap.to)).collect();
         assert_eq!(open, [(12, 12), (14, 15)]);
-        for late in [15, 12, 14, 5] {
-            assert_eq!(sequence.note(late, 5), None);
+        for late in [15, 12, 14] {
+            assert_eq!(sequence.note(late, 5), Noted::Closes);
         }
+        assert_eq!(sequence.note(5, 5), Noted::InOrder);
         assert_eq!((sequence.missing, sequence.open_gaps().count()), (0, 0));
-        assert_eq!(sequence.note(17, 6), None);
+        assert_eq!(sequence.note(17, 6), Noted::InOrder);
+    }
+
+    /// Goal: no hole vanishes when there are too many to be named: named and summed up they are all that is missing.
+    #[test]
+    fn many_holes_are_summed_up() {
+        let mut sequence = TradeSequence::default();
+        for (id, at) in (0..1_000).zip(1..) {
+            sequence.note(id * 3, at);
+        }
+        let named: u64 = sequence.open_gaps().map(|gap| gap.to - gap.from + 1).sum();
+        let sum = sequence.take_forgotten().unwrap();
+        assert_eq!((sum.first.from, sum.first.after_ns, sum.first.at_ns), (1, 1, 2));
+        assert_eq!(sum.gaps + u64::try_from(TRADE_GAPS_MAX).unwrap(), 999);
+        assert_eq!((named + sum.missing, sequence.missing), (1_998, 1_998));
+        assert_eq!(sequence.take_forgotten(), None);
     }
 }

@@ -18,12 +18,14 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
 use self::remarks::SilentStream;
+use super::incidents::IncidentKind;
 use super::notes::Notes;
 use super::polls::Polls;
 use super::router::Router;
 use super::sources::{SourceMap, stream_key};
 use super::status::FeedStatus;
 use super::tap::Tap;
+use super::watch::Watch;
 use crate::clock;
 use crate::journal::{Journal, Record};
 use crate::limits::{INPUTS_PER_TURN_MAX, STATUS_EVERY};
@@ -48,6 +50,8 @@ pub struct PipelineParts {
     pub status: Arc<FeedStatus>,
     /// Every metric.
     pub metrics: Metrics,
+    /// Notices for the audits what events do not tell.
+    pub watch: Watch,
     /// Looks on, when recording.
     pub tap: Option<Arc<dyn Tap>>,
     /// End now, and count what is left as lost.
@@ -81,6 +85,8 @@ pub struct Pipeline {
     losses: LogLimit,
     refusals: LogLimit,
     told_at: Instant,
+    /// Everything received before is in this turn or was in an earlier one.
+    frontier_ns: i64,
 }
 
 impl Pipeline {
@@ -101,6 +107,7 @@ impl Pipeline {
             losses: LogLimit::default(),
             refusals: LogLimit::default(),
             told_at: Instant::now(),
+            frontier_ns: 0,
             parts,
         }
     }
@@ -122,6 +129,22 @@ impl Pipeline {
 
     /// Gets the inputs of one turn; none when a timer is due. False when there will be no more.
     fn receive(&mut self, runtime: &Handle, inputs: &mut Vec<Input>) -> bool {
+        let asked_ns = clock::now_ns();
+        let goes_on = self.receive_some(runtime, inputs);
+        // A full turn may have left older inputs behind; one that is not full took everything that had come.
+        self.frontier_ns = if inputs.len() < INPUTS_PER_TURN_MAX {
+            asked_ns
+        } else {
+            let frames = inputs.iter().filter_map(|input| match input {
+                Input::Frame(frame) => Some(frame.received_at_ns),
+                _ => None,
+            });
+            frames.min().unwrap_or(self.frontier_ns)
+        };
+        goes_on
+    }
+
+    fn receive_some(&mut self, runtime: &Handle, inputs: &mut Vec<Input>) -> bool {
         while inputs.len() < INPUTS_PER_TURN_MAX {
             match self.parts.inputs.try_recv() {
                 Ok(input) => inputs.push(input),
@@ -157,9 +180,12 @@ impl Pipeline {
         }
         match input {
             Input::Frame(frame) => self.push(&frame),
-            Input::Closed { source, reason, overlap, .. } => {
+            Input::Closed { source, reason, overlap, at_ns, .. } => {
                 // What came before it belongs to the time before it.
                 self.normalize();
+                if !overlap {
+                    self.parts.watch.closed(source, &reason, at_ns);
+                }
                 self.closed(source, overlap, &reason.to_string());
             }
             Input::Opened { source, generation, .. } => {
@@ -171,6 +197,7 @@ impl Pipeline {
             Input::RequestFailed { source, reason, at_ns } => {
                 // Answers that came before it are judged before it.
                 self.normalize();
+                self.parts.watch.request_failed(source, &reason, at_ns);
                 self.request_failed(source, reason.label(), &reason, at_ns);
             }
             Input::Sent { .. } | Input::Asked { .. } => {}
@@ -178,6 +205,7 @@ impl Pipeline {
     }
 
     fn push(&mut self, frame: &Frame) {
+        self.parts.watch.frame(frame.source, frame.received_at_ns);
         let mut pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
         if pushed == Err(PushError::Full) {
             self.normalize();
@@ -191,6 +219,7 @@ impl Pipeline {
             }),
             Err(error) => {
                 self.notes.count_error("frame_too_large");
+                self.parts.watch.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
                 if let Some(held_back) = self.losses.allow(Instant::now()) {
                     let exchange = self.exchange();
                     tracing::error!(exchange, source = frame.source, %error, held_back, "a frame is lost");
@@ -233,6 +262,7 @@ impl Pipeline {
             self.notes.count_error("adapter_fault");
             if let Some(origin) = self.origin(fault.frame) {
                 self.useless.insert(fault.frame);
+                self.parts.watch.frame_lost(IncidentKind::AdapterFault, origin.source, origin.received_at_ns);
                 let detail = format!("the adapter faulted: {}", fault.cause.as_str());
                 self.polls.failed(origin.source, "adapter_fault", &detail, now_ns);
                 self.starting_state_failed(origin.source, now_ns);
@@ -248,6 +278,13 @@ impl Pipeline {
         let (Some(outcome), Payload::Book(book)) = (outcome, payload) else { return };
         if outcome.gap.is_none() && outcome.rejected.is_none() {
             return;
+        }
+        match (&outcome.gap, &outcome.rejected) {
+            (Some(gap), _) => self.parts.watch.book_gap(book.instrument, *gap),
+            (None, Some(why)) if outcome.action.is_some() => {
+                self.parts.watch.book_refused(book.instrument, received_at_ns, why);
+            }
+            _ => {}
         }
         if let Some(held_back) = self.gaps.allow(Instant::now()) {
             let (exchange, symbol) = (self.exchange(), self.symbol(book.instrument));

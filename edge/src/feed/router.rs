@@ -1,13 +1,17 @@
 //! From normalized events to records: books through the book engine, the rest straight to the envelope.
 
+use std::collections::BTreeSet;
+
 use marketprism_adapter_host::contract::{Payload, TradeId};
 use marketprism_book::Outcome;
 use marketprism_schema::DataType;
 
+use super::TradeGap;
 use super::asked::Asked;
 use super::book_plan::BooksPlan;
 use super::books::Books;
-use super::deduplicate::{RecentIds, TradeSequence};
+use super::deduplicate::{ForgottenHoles, Noted, RecentIds, TradeSequence};
+use super::incidents::Incident;
 use super::sources::stream_key;
 use super::status::TradeReport;
 use crate::envelope::Envelope;
@@ -53,6 +57,10 @@ pub struct Router {
     /// Per instrument and data type, made with the first event.
     recent: Vec<[Option<Box<RecentIds>>; 8]>,
     trades: Vec<TradeSequence>,
+    /// Instruments with a hole in their trades that is not explained yet.
+    unexplained: BTreeSet<u32>,
+    /// Instruments whose open holes are others than when they were last told.
+    changed_holes: BTreeSet<u32>,
     routed: Routed,
 }
 
@@ -65,7 +73,8 @@ impl Router {
         let mut trades = Vec::new();
         trades.resize_with(instruments, TradeSequence::default);
         let books = plan.books.clone().map(Books::new);
-        Self { plan, envelope, books, recent, trades, routed: Routed::default() }
+        let (unexplained, changed_holes) = (BTreeSet::new(), BTreeSet::new());
+        Self { plan, envelope, books, recent, trades, unexplained, changed_holes, routed: Routed::default() }
     }
 
     /// Routes one event. Records are appended to `out`; a book's outcome is given for the log.
@@ -116,10 +125,54 @@ impl Router {
             && self.plan.contiguous_trade_ids
             && let Some(id) = id
             && let Some(sequence) = usize::try_from(instrument).ok().and_then(|i| self.trades.get_mut(i))
-            && sequence.note(id, at_ns).is_some()
         {
-            self.routed.trade_gaps += 1;
+            match sequence.note(id, at_ns) {
+                Noted::InOrder => {}
+                Noted::Shows(_) => {
+                    self.routed.trade_gaps += 1;
+                    self.unexplained.insert(instrument);
+                    self.changed_holes.insert(instrument);
+                }
+                Noted::Closes => {
+                    self.changed_holes.insert(instrument);
+                }
+            }
         }
+    }
+
+    /// Explains the holes that showed since the last call, by instrument and the times before and after.
+    pub fn explain_holes(&mut self, explain: &dyn Fn(u32, i64, i64) -> Option<Incident>) {
+        for instrument in std::mem::take(&mut self.unexplained) {
+            if let Some(trades) = self.trades_of(instrument) {
+                trades.explain(|from_ns, to_ns| explain(instrument, from_ns, to_ns));
+            }
+        }
+    }
+
+    /// The instruments whose open holes changed since the last call.
+    pub fn take_changed_holes(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.changed_holes)
+    }
+
+    /// The open holes in the trades of an instrument.
+    pub fn holes(&self, instrument: u32) -> impl Iterator<Item = TradeGap> + '_ {
+        let trades = usize::try_from(instrument).ok().and_then(|index| self.trades.get(index));
+        trades.into_iter().flat_map(TradeSequence::open_gaps)
+    }
+
+    /// Holes of an instrument that are too many to be named, since the last call.
+    pub fn take_forgotten_holes(&mut self, instrument: u32) -> Option<ForgottenHoles> {
+        self.trades_of(instrument)?.take_forgotten()
+    }
+
+    fn trades_of(&mut self, instrument: u32) -> Option<&mut TradeSequence> {
+        self.trades.get_mut(usize::try_from(instrument).ok()?)
+    }
+
+    /// Receive time of the oldest state of a book that waits to be published.
+    #[must_use]
+    pub fn oldest_waiting_book_ns(&self) -> Option<i64> {
+        self.books.as_ref().and_then(Books::oldest_waiting_ns)
     }
 
     /// Keeps a record unless it is a copy. Gives whether it is new.

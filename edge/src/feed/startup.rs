@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrument, Plan};
 use marketprism_adapter_host::{Adapter, FaultPolicy, InstrumentRounds, Sandbox, Stats, Supervised};
-use marketprism_schema::DataType;
+use marketprism_schema::{DataType, Subject};
 use marketprism_socket::{BackoffOptions, FeedSockets, Input, SocketOptions, http_client};
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -17,6 +17,8 @@ use super::router::{Router, RouterPlan};
 use super::sources::SourceMap;
 use super::status::InstrumentName;
 use super::supervise::FeedContext;
+use super::watch::Watch;
+use crate::audit::StreamTable;
 use crate::clock;
 use crate::config::FeedConfig;
 use crate::envelope::{Envelope, Origin, contract_data_type, contract_market_type, data_type, market_type};
@@ -32,6 +34,8 @@ pub struct StartedFeed {
     pub sources: SourceMap,
     /// Makes its records.
     pub router: Router,
+    /// Notices for the audits what events do not tell.
+    pub watch: Watch,
     /// Its connections.
     pub sockets: Arc<FeedSockets>,
     /// What they give.
@@ -75,7 +79,8 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
     drop((first, answers));
     let (plan, instruments) = (supervised.plan(), supervised.instruments().to_vec());
     let sources = SourceMap::new(plan, instruments.len());
-    let router = router(context, config, &instruments, plan)?;
+    let (router, streams) = router(context, config, &instruments, plan)?;
+    let watch = Watch::new(Arc::clone(&context.auditor), context.audited, streams, plan, clock::now_ns());
     let (sender, inputs) = channel(FEED_INPUTS_MAX);
     let sockets = FeedSockets::start(plan, options, context.budgets.clone(), sender)?;
     tracing::info!(
@@ -85,7 +90,8 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
         polls = plan.polls.len(),
         "the feed starts"
     );
-    Ok(StartedFeed { adapter: supervised, instruments, sources, router, sockets: Arc::new(sockets), inputs })
+    let sockets = Arc::new(sockets);
+    Ok(StartedFeed { adapter: supervised, instruments, sources, router, watch, sockets, inputs })
 }
 
 fn socket_options(context: &FeedContext, config: &FeedConfig) -> SocketOptions {
@@ -146,7 +152,7 @@ fn router(
     config: &FeedConfig,
     instruments: &[Instrument],
     plan: &Plan,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<(Router, StreamTable)> {
     let adapter = &context.status.adapter;
     let of = |kind| capability(adapter, &config.exchange, kind);
     let books = of(DataType::OrderBook).filter(|_| config.data_types.contains(&DataType::OrderBook));
@@ -178,7 +184,27 @@ fn router(
         }
     }
     let envelope = Envelope::new(origin, instruments, rows).context("the adapter's symbols")?;
-    Ok(Router::new(plan, envelope, instruments.len()))
+    let subjects = audited_subjects(config, &plan.asked, instruments);
+    let streams = context.auditor.subscribe(context.audited, &subjects, clock::now_ns());
+    let envelope = envelope.with_forms(context.wire).with_streams(&streams);
+    Ok((Router::new(plan, envelope, instruments.len()), streams))
+}
+
+/// The streams that a feed asks for, per instrument and data type.
+fn audited_subjects(
+    config: &FeedConfig,
+    asked: &Asked,
+    instruments: &[Instrument],
+) -> Vec<[Option<Subject>; 8]> {
+    let subjects = |(number, instrument): (u32, &Instrument)| {
+        std::array::from_fn(|position| {
+            let kind = DataType::ALL.get(position).filter(|kind| asked.includes(**kind, number))?;
+            let market = market_type(instrument.market_type);
+            // Checked with the envelope: the symbols are legal.
+            Subject::new(*kind, &config.exchange, market, &instrument.symbol).ok()
+        })
+    };
+    (0..).zip(instruments).map(subjects).collect()
 }
 
 /// The instruments as `/coverage` names them.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use marketprism_adapter_host::Quarantine;
+use marketprism_schema::WireForm;
 use marketprism_socket::{Budgets, FeedSockets};
 use rand::Rng;
 use tokio::runtime::Handle;
@@ -16,6 +17,7 @@ use super::pipeline::{Pipeline, PipelineParts};
 use super::startup::{self, StartedFeed};
 use super::status::{FeedPhase, FeedStatus};
 use super::tap::Tap;
+use crate::audit::Auditor;
 use crate::config::{FeedConfig, Sandbox};
 use crate::coverage::Coverage;
 use crate::journal::Journal;
@@ -37,6 +39,12 @@ pub struct FeedContext {
     pub budgets: Budgets,
     /// Takes the records.
     pub journal: Arc<dyn Journal>,
+    /// Tallies what becomes of the records.
+    pub auditor: Arc<Auditor>,
+    /// Number of this feed there.
+    pub audited: usize,
+    /// How each data type is encoded, in the order of `DataType::ALL`.
+    pub wire: [WireForm; 8],
     /// What is confirmed.
     pub coverage: Arc<Coverage>,
     /// Every metric.
@@ -70,6 +78,7 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         tracing::error!(exchange = config.exchange, trouble, "the feed does not run, trying again");
         let labels = [config.exchange.as_str(), "any", "feed_start"];
         context.metrics.collector_errors.with_label_values(&labels).inc();
+        context.auditor.feed_ended(context.audited, Some(&trouble));
         context.status.set_phase(FeedPhase::Starting(trouble));
         let half = wait / 2;
         let jittered = half + rand::rng().random_range(Duration::ZERO..half);
@@ -79,6 +88,7 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         }
         wait = wait.saturating_mul(2).min(START_BACKOFF.1);
     }
+    context.auditor.feed_ended(context.audited, None);
     context.status.set_phase(FeedPhase::Stopped);
 }
 
@@ -97,6 +107,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         journal: Arc::clone(&context.journal),
         status: Arc::clone(&context.status),
         metrics: context.metrics.clone(),
+        watch: feed.watch,
         tap: context.tap.clone(),
         abort: abort.clone(),
     });

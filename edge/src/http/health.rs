@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::EdgeState;
 use crate::clock;
 use crate::feed::FeedPhase;
+use crate::limits::AUDIT_HEALTHY;
 
 /// Whether the edge does its work, with the reasons where it does not.
 pub(super) fn health(state: &EdgeState) -> (bool, Value) {
@@ -94,6 +95,7 @@ fn troubles(state: &EdgeState) -> Vec<String> {
             ));
         }
     }
+    reasons.extend(audit_trouble(state, clock::now_ns()));
     for row in state.coverage.rows(clock::now_ns()) {
         // The low-frequency types may be silent while all is well.
         let is_frequent = matches!(row.data_type, DataType::Trade | DataType::OrderBook);
@@ -103,4 +105,23 @@ fn troubles(state: &EdgeState) -> Vec<String> {
         }
     }
     reasons
+}
+
+/// Audits that wait for too long: what they are about cannot be verified meanwhile.
+fn audit_trouble(state: &EdgeState, now_ns: i64) -> Option<String> {
+    if !state.auditor.is_on() {
+        return None;
+    }
+    let seconds_since = |at_ns: i64| u64::try_from(now_ns.saturating_sub(at_ns).max(0) / 1_000_000_000);
+    let status = state.auditor.status();
+    let waiting = status.waiting_since_ns.and_then(|since| seconds_since(since).ok()).unwrap_or_default();
+    let limit = AUDIT_HEALTHY.as_secs();
+    if waiting > limit {
+        let count = status.waiting;
+        return Some(format!(
+            "{count} audits could not be stored for {waiting} s: their windows cannot be verified"
+        ));
+    }
+    let open = seconds_since(status.open_since_ns).unwrap_or_default();
+    (open > limit).then(|| format!("windows are not settled for {open} s: none is reported meanwhile"))
 }

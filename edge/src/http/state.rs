@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::audit::Auditor;
 use crate::coverage::Coverage;
 use crate::feed::FeedStatus;
 use crate::journal::Journal;
@@ -25,6 +26,8 @@ pub struct EdgeState {
     pub coverage: Arc<Coverage>,
     /// The queue.
     pub journal: Arc<dyn Journal>,
+    /// What is reported of the windows.
+    pub auditor: Arc<Auditor>,
     /// The broker.
     pub link: Arc<Link>,
     /// Every metric.

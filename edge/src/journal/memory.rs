@@ -1,12 +1,13 @@
 //! The journal in memory: a bounded queue that does not survive the process.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::state::{Queue, count};
 use super::{Appended, Entry, Journal, JournalError, JournalStatus, Position, Record};
+use crate::audit::Auditor;
 use crate::limits::JOURNAL_ROOM_WAIT;
 
 /// Bounds of the memory journal: records that wait or are in flight.
@@ -29,6 +30,8 @@ pub struct MemoryJournal {
     freed: Condvar,
     readable: Notify,
     room_wait: Duration,
+    /// Told of what is lost or replaced here.
+    auditor: Arc<Auditor>,
 }
 
 #[derive(Debug)]
@@ -42,13 +45,15 @@ struct State {
 impl MemoryJournal {
     /// An empty journal.
     #[must_use]
-    pub fn new(limits: MemoryLimits) -> Self {
-        Self::with_room_wait(limits, JOURNAL_ROOM_WAIT)
+    pub fn new(limits: MemoryLimits, auditor: Arc<Auditor>) -> Self {
+        Self::with_room_wait(limits, auditor, JOURNAL_ROOM_WAIT)
     }
 
-    fn with_room_wait(limits: MemoryLimits, room_wait: Duration) -> Self {
+    /// A journal in which `append` waits so long for room. For tests that fill it.
+    #[must_use]
+    pub fn with_room_wait(limits: MemoryLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
         let state = State { queue: Queue::new(limits), stalled: false, closed: false };
-        Self { state: Mutex::new(state), freed: Condvar::new(), readable: Notify::new(), room_wait }
+        Self { state: Mutex::new(state), freed: Condvar::new(), readable: Notify::new(), room_wait, auditor }
     }
 
     /// Ends waits for room: what does not fit any more is dropped and counted.
@@ -63,7 +68,13 @@ impl MemoryJournal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells the audits what is gone while the lock is held: no window is closed between a loss and its count.
+    fn tell_gone(&self, state: &mut State) {
+        self.auditor.settle(&state.queue.take_gone());
+    }
+
     fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>, bytes: u64) -> MutexGuard<'a, State> {
+        self.tell_gone(&mut state);
         state.queue.status.waits += 1;
         let mut confirmed = state.queue.status.confirmed;
         let mut deadline = Instant::now() + self.room_wait;
@@ -100,6 +111,7 @@ impl Journal for MemoryJournal {
             outcome.conflated += one.conflated;
             outcome.dropped += one.dropped;
         }
+        self.tell_gone(&mut state);
         drop(state);
         self.readable.notify_one();
         Ok(outcome)
@@ -120,6 +132,10 @@ impl Journal for MemoryJournal {
         self.freed.notify_all();
     }
 
+    fn oldest_pending_ns(&self) -> Option<i64> {
+        self.lock().queue.oldest_pending_ns()
+    }
+
     fn readable(&self) -> &Notify {
         &self.readable
     }
@@ -132,16 +148,21 @@ impl Journal for MemoryJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::NO_STREAM;
     use bytes::Bytes;
-    use marketprism_schema::{DataType, EventId};
+    use marketprism_schema::{DataType, EventId, WireForm};
 
     fn record(id: u64, data_type: DataType, symbol: &str) -> Record {
         Record {
             subject: format!("{data_type}.sim_spot.spot.{symbol}").into(),
             event_id: EventId(u128::from(id)),
             data_type,
+            form: WireForm::Json,
             coverage: 0,
+            stream: NO_STREAM,
+            sequence: None,
             received_at_ns: 0,
+            timestamp_us: 0,
             payload: Bytes::from(format!("{id}")),
         }
     }
@@ -151,7 +172,11 @@ mod tests {
     }
 
     fn journal(messages: u64) -> MemoryJournal {
-        MemoryJournal::with_room_wait(MemoryLimits { messages, bytes: 1 << 20 }, Duration::from_millis(1))
+        MemoryJournal::with_room_wait(
+            MemoryLimits { messages, bytes: 1 << 20 },
+            Arc::new(Auditor::off()),
+            Duration::from_millis(1),
+        )
     }
 
     fn read_ids(journal: &MemoryJournal, max: usize) -> Vec<u128> {
@@ -211,7 +236,8 @@ mod tests {
     #[test]
     fn a_slow_reader_makes_the_writer_wait() {
         let limits = MemoryLimits { messages: 10, bytes: 1 << 20 };
-        let journal = MemoryJournal::with_room_wait(limits, Duration::from_secs(20));
+        let journal =
+            MemoryJournal::with_room_wait(limits, Arc::new(Auditor::off()), Duration::from_secs(20));
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| journal.append(&mut (0..1_000).map(trade).collect()).unwrap());
             let mut next = 0;

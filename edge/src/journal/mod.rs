@@ -1,6 +1,7 @@
 //! The queue between the pipelines and the publisher.
 
 mod memory;
+mod pending;
 mod record;
 mod state;
 

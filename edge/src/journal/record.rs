@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::Subject;
 use bytes::Bytes;
-use marketprism_schema::{DataType, EventId};
+use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::sync::Notify;
+
+use crate::audit::{Settled, Settlement};
 
 /// One event on its way to the broker.
 #[derive(Debug, Clone)]
@@ -16,10 +18,18 @@ pub struct Record {
     pub event_id: EventId,
     /// What it is: order books may be conflated, the rest may not.
     pub data_type: DataType,
+    /// How the payload is encoded.
+    pub form: WireForm,
     /// Row of the coverage table that an acknowledgement refreshes.
     pub coverage: u16,
+    /// Number of its stream in the audits.
+    pub stream: u32,
+    /// Its sequence at the venue: a trade id that is a number, a book's update id.
+    pub sequence: Option<i64>,
     /// When the frame was received, nanoseconds since 1970.
     pub received_at_ns: i64,
+    /// The venue's time, microseconds since 1970.
+    pub timestamp_us: i64,
     /// The encoded event.
     pub payload: Bytes,
 }
@@ -28,8 +38,21 @@ impl Record {
     /// Bytes that count against the bounds: payload, subject and bookkeeping.
     #[must_use]
     pub fn size(&self) -> usize {
-        const BOOKKEEPING: usize = 128;
+        const BOOKKEEPING: usize = 160;
         self.payload.len().saturating_add(self.subject.len()).saturating_add(BOOKKEEPING)
+    }
+
+    /// What became of it, for the audits.
+    #[must_use]
+    pub const fn settled(&self, settlement: Settlement) -> Settled {
+        Settled {
+            stream: self.stream,
+            received_at_ns: self.received_at_ns,
+            timestamp_us: self.timestamp_us,
+            event_id: self.event_id,
+            sequence: self.sequence,
+            settlement,
+        }
     }
 }
 
@@ -95,6 +118,9 @@ pub trait Journal: Send + Sync {
     /// Frees records that are safe elsewhere (or counted as lost). Order does not matter; unknown positions are passed over.
     fn confirm(&self, positions: &[Position]);
 
+    /// A time, nanoseconds since 1970, at or before the receive time of every record that waits or is in flight. None: there is none.
+    fn oldest_pending_ns(&self) -> Option<i64>;
+
     /// Told whenever there may be something to read.
     fn readable(&self) -> &Notify;
 
@@ -119,6 +145,10 @@ impl Journal for Discard {
     fn read_next(&self, _messages_max: usize, _bytes_max: usize, _out: &mut Vec<Entry>) {}
 
     fn confirm(&self, _positions: &[Position]) {}
+
+    fn oldest_pending_ns(&self) -> Option<i64> {
+        None
+    }
 
     fn readable(&self) -> &Notify {
         &self.readable

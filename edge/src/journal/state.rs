@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use async_nats::Subject;
 use marketprism_schema::DataType;
 
+use super::pending::Pending;
 use super::{Appended, Entry, JournalStatus, MemoryLimits, Position, Record};
+use crate::audit::{Settled, Settlement};
 
 /// Records in order. Confirmed and dropped ones leave a hole until everything before them is gone too.
 #[derive(Debug)]
@@ -18,6 +20,9 @@ pub(super) struct Queue {
     unread: u64,
     /// The newest unread state of each book.
     books: BTreeMap<Subject, u64>,
+    pending: Pending,
+    /// Records that were lost or replaced since they were last asked for.
+    gone: Vec<Settled>,
     pub(super) status: JournalStatus,
 }
 
@@ -29,6 +34,8 @@ impl Queue {
             first: 0,
             unread: 0,
             books: BTreeMap::new(),
+            pending: Pending::default(),
+            gone: Vec::new(),
             status: JournalStatus::default(),
         }
     }
@@ -59,6 +66,7 @@ impl Queue {
             self.status.messages += 1;
             self.status.unread += 1;
             self.status.bytes += count(record.size());
+            self.pending.add(record.received_at_ns);
             self.slots.push_back(Some(record));
         }
         while !self.has_room(0, 0) && self.drop_oldest() {
@@ -72,7 +80,10 @@ impl Queue {
         let Some(position) = self.books.get(&record.subject).copied() else { return false };
         let Some(Some(old)) = self.slot(position) else { return false };
         let old_size = count(old.size());
-        *old = record.clone();
+        let old = std::mem::replace(old, record.clone());
+        self.pending.remove(old.received_at_ns);
+        self.pending.add(record.received_at_ns);
+        self.gone.push(old.settled(Settlement::Conflated));
         self.status.bytes = self.status.bytes.saturating_sub(old_size) + count(record.size());
         true
     }
@@ -85,6 +96,7 @@ impl Queue {
             if let Some(record) = self.slot(position).and_then(Option::take) {
                 self.forget_book(&record, position);
                 self.freed(&record);
+                self.gone.push(record.settled(Settlement::Dropped));
                 self.status.unread = self.status.unread.saturating_sub(1);
                 let kind = DataType::ALL.iter().position(|kind| *kind == record.data_type);
                 if let Some(dropped) = kind.and_then(|kind| self.status.dropped.get_mut(kind)) {
@@ -128,6 +140,15 @@ impl Queue {
         self.trim();
     }
 
+    /// Takes what was lost or replaced; never more than the appended batch held.
+    pub(super) fn take_gone(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.gone)
+    }
+
+    pub(super) fn oldest_pending_ns(&self) -> Option<i64> {
+        self.pending.oldest_ns()
+    }
+
     fn slot(&mut self, position: u64) -> Option<&mut Option<Record>> {
         let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index)
@@ -140,6 +161,7 @@ impl Queue {
     }
 
     fn freed(&mut self, record: &Record) {
+        self.pending.remove(record.received_at_ns);
         self.status.messages = self.status.messages.saturating_sub(1);
         self.status.bytes = self.status.bytes.saturating_sub(count(record.size()));
     }

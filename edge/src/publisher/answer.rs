@@ -11,7 +11,7 @@ const NO_RESPONDERS: u16 = 503;
 
 /// What JetStream answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer<'a> {
+pub(crate) enum Answer<'a> {
     /// It is in the stream; `duplicate`: it was there before.
     Stored { duplicate: bool },
     /// No stream has the subject.
@@ -42,7 +42,7 @@ struct RawError<'a> {
 
 impl<'a> Answer<'a> {
     /// Reads an answer. One that cannot be read counts as a refusal, so that the message is published again.
-    pub(super) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
+    pub(crate) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
         if status == Some(NO_RESPONDERS) {
             return Self::NoStream;
         }

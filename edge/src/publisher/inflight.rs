@@ -37,7 +37,7 @@ impl Again {
 pub(super) struct Flight {
     pub(super) entry: Entry,
     pub(super) first_sent: Instant,
-    tries: u32,
+    pub(super) tries: u32,
     /// When to publish it again, and why.
     again_at: Instant,
     again: Again,
@@ -191,9 +191,10 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::NO_STREAM;
     use crate::journal::{Position, Record};
     use bytes::Bytes;
-    use marketprism_schema::{DataType, EventId};
+    use marketprism_schema::{DataType, EventId, WireForm};
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -202,8 +203,12 @@ mod tests {
             subject: "trade.sim_spot.spot.A-B".into(),
             event_id: EventId(u128::from(position)),
             data_type: DataType::Trade,
+            form: WireForm::Json,
             coverage: 0,
+            stream: NO_STREAM,
+            sequence: None,
             received_at_ns: 0,
+            timestamp_us: 0,
             payload: Bytes::from_static(b"{}"),
         };
         Entry { position: Position(position), record }

@@ -5,5 +5,6 @@ mod inflight;
 mod link;
 mod nats;
 
+pub(crate) use answer::Answer;
 pub use link::{Link, connect};
 pub use nats::{Drained, Publisher};

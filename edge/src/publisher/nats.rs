@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use async_nats::{Client, HeaderMap, HeaderValue, Message, PublishErrorKind};
 use futures_util::StreamExt;
-use marketprism_schema::{WireForm, stream_of};
+use marketprism_schema::stream_of;
 use prometheus::Histogram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Link;
 use super::answer::Answer;
 use super::inflight::{Again, Flight, InFlight, Token};
+use crate::audit::{Auditor, Settled, Settlement};
 use crate::clock;
 use crate::config::PublisherLimits;
 use crate::coverage::Coverage;
@@ -38,6 +39,7 @@ pub struct Publisher {
     link: Arc<Link>,
     journal: Arc<dyn Journal>,
     coverage: Arc<Coverage>,
+    auditor: Arc<Auditor>,
     metrics: Metrics,
     window: InFlight,
     ack_timeout: Duration,
@@ -58,6 +60,7 @@ impl Publisher {
         link: Arc<Link>,
         journal: Arc<dyn Journal>,
         coverage: Arc<Coverage>,
+        auditor: Arc<Auditor>,
         metrics: Metrics,
         limits: PublisherLimits,
     ) -> Self {
@@ -71,6 +74,7 @@ impl Publisher {
             link,
             journal,
             coverage,
+            auditor,
             metrics,
             inbox,
             refusals: LogLimit::default(),
@@ -135,7 +139,7 @@ impl Publisher {
     async fn send(&mut self, token: Token, record: &Record) {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
-        headers.insert(CONTENT_TYPE, HeaderValue::from(WireForm::Json.content_type()));
+        headers.insert(CONTENT_TYPE, HeaderValue::from(record.form.content_type()));
         let reply = format!("{}.{token}", self.inbox);
         let publish = self.client.publish_with_reply_and_headers(
             record.subject.clone(),
@@ -190,6 +194,7 @@ impl Publisher {
         let now = Instant::now();
         let now_ns = clock::now_ns();
         let mut stored: Vec<Position> = Vec::with_capacity(answers.len());
+        let mut settled: Vec<Settled> = Vec::with_capacity(answers.len());
         let mut rows: Vec<u16> = Vec::new();
         let mut duplicates = 0;
         for message in &answers {
@@ -202,6 +207,7 @@ impl Publisher {
                     duplicates += u64::from(duplicate);
                     self.observe(&flight, now, now_ns);
                     stored.push(flight.entry.position);
+                    settled.push(flight.entry.record.settled(settlement(duplicate, flight.tries)));
                     self.took(&flight, now);
                     if !rows.contains(&flight.entry.record.coverage) {
                         rows.push(flight.entry.record.coverage);
@@ -212,6 +218,8 @@ impl Publisher {
                 Answer::Rejected { text } => self.lose(token, "refused", &text),
             }
         }
+        // The tally first: once the journal has let go of a record, its window may be closed.
+        self.auditor.settle(&settled);
         self.journal.confirm(&stored);
         self.coverage.confirmed(rows.into_iter(), now_ns);
         self.metrics.acknowledged.inc_by(u64::try_from(stored.len()).unwrap_or_default());
@@ -265,6 +273,16 @@ impl Publisher {
         if let Some(held_back) = self.refusals.allow(Instant::now()) {
             tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "an event is lost");
         }
+        self.auditor.settle(&[record.settled(Settlement::Refused)]);
         self.journal.confirm(&[flight.entry.position]);
+    }
+}
+
+/// What an acknowledgement says. Sent more than once, a copy may be our own: its first acknowledgement is lost then.
+const fn settlement(duplicate: bool, tries: u32) -> Settlement {
+    match (duplicate, tries) {
+        (false, _) => Settlement::Stored,
+        (true, ..=1) => Settlement::Duplicate,
+        (true, _) => Settlement::Unsure,
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::time::{interval, sleep};
 
 use super::tap::Recorder;
+use crate::audit::Auditor;
 use crate::config::{Adapters, Config};
 use crate::feed::Tap;
 use crate::journal::Discard;
@@ -27,7 +28,7 @@ pub async fn record(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     std::fs::create_dir_all(dir).with_context(|| format!("folder {}", dir.display()))?;
-    let shared = Shared::new(&config, Arc::new(Discard::default()))?;
+    let shared = Shared::new(&config, Arc::new(Discard::default()), Arc::new(Auditor::off()))?;
     let recorders: Vec<Arc<Recorder>> =
         config.feeds.iter().map(|feed| Arc::new(Recorder::new(dir, &feed.exchange))).collect();
     let mut feeds = shared.start_feeds(&config, adapters, |index| {

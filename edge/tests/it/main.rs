@@ -9,6 +9,7 @@
 )]
 
 mod asked;
+mod auditing;
 mod configuration;
 mod nats_server;
 mod pages;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_edge::audit::{Auditor, NO_STREAM};
 use marketprism_edge::clock;
 use marketprism_edge::coverage::Coverage;
 use marketprism_edge::feed::FeedStatus;
@@ -14,7 +15,7 @@ use marketprism_edge::http::{EdgeState, bind};
 use marketprism_edge::journal::{Journal, MemoryJournal, MemoryLimits, Record};
 use marketprism_edge::metrics::Metrics;
 use marketprism_edge::publisher::Link;
-use marketprism_schema::{DataType, EventId};
+use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -37,13 +38,18 @@ fn state(grace: Duration) -> EdgeState {
     let trade = coverage.row(EXCHANGE, DataType::Trade);
     coverage.row(EXCHANGE, DataType::OrderBook);
     coverage.confirmed([trade].into_iter(), clock::now_ns());
-    let journal = MemoryJournal::new(MemoryLimits { messages: 10, bytes: 1 << 20 });
+    let auditor = Arc::new(Auditor::off());
+    let journal = MemoryJournal::new(MemoryLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
     let record = Record {
         subject: "trade.sim_hostile.spot.A-B".into(),
         event_id: EventId(1),
         data_type: DataType::Trade,
+        form: WireForm::Json,
         coverage: trade,
+        stream: NO_STREAM,
+        sequence: None,
         received_at_ns: 0,
+        timestamp_us: 0,
         payload: Bytes::from_static(b"{}"),
     };
     journal.append(&mut vec![record]).unwrap();
@@ -55,6 +61,7 @@ fn state(grace: Duration) -> EdgeState {
         feeds: vec![Arc::new(FeedStatus::new(EXCHANGE, &[DataType::Trade], adapter))],
         coverage,
         journal: Arc::new(journal),
+        auditor,
         link: Arc::new(Link::default()),
         metrics: Metrics::new().unwrap(),
     }

@@ -8,7 +8,7 @@ use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
 use marketprism_adapter_host::{Adapter, Engine, FaultPolicy, Limits, Sandbox, Stats, Supervised};
 use marketprism_edge::envelope::{Envelope, Origin};
 use marketprism_edge::feed::{
-    Asked, FeedReport, FeedStatus, Pipeline, PipelineParts, PollReport, Router, RouterPlan, SourceMap,
+    Asked, FeedReport, FeedStatus, Pipeline, PipelineParts, PollReport, Router, RouterPlan, SourceMap, Watch,
 };
 use marketprism_edge::journal::Discard;
 use marketprism_edge::metrics::Metrics;
@@ -106,6 +106,7 @@ async fn pages_are_asked_for_and_polls_are_told() {
         journal: Arc::new(Discard::default()),
         status: Arc::clone(&status),
         metrics: metrics.clone(),
+        watch: Watch::off(&plan),
         tap: None,
         abort: abort.clone(),
     });

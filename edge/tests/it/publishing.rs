@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use bytes::Bytes;
 use marketprism_config::{Nats, NatsAuthentication};
+use marketprism_edge::audit::{Auditor, NO_STREAM};
 use marketprism_edge::config::PublisherLimits;
 use marketprism_edge::coverage::Coverage;
 use marketprism_edge::journal::{Journal, MemoryJournal, MemoryLimits, Record};
 use marketprism_edge::metrics::Metrics;
 use marketprism_edge::publisher::{Drained, Link, Publisher, connect};
-use marketprism_schema::{DataType, EventId};
+use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,8 @@ async fn publisher(url: &str, limits: PublisherLimits, drain: Duration) -> Setup
         connect_timeout: Duration::from_secs(2),
     };
     let bounds = MemoryLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
-    let journal = Arc::new(MemoryJournal::new(bounds));
+    let auditor = Arc::new(Auditor::off());
+    let journal = Arc::new(MemoryJournal::new(bounds, Arc::clone(&auditor)));
     let (metrics, coverage) = (Metrics::new().unwrap(), Arc::new(Coverage::default()));
     coverage.row("sim_spot", DataType::Trade);
     let (client, link) = connect(&nats, "test").await.unwrap();
@@ -58,6 +60,7 @@ async fn publisher(url: &str, limits: PublisherLimits, drain: Duration) -> Setup
         Arc::clone(&link),
         Arc::clone(&journal) as Arc<dyn Journal>,
         Arc::clone(&coverage),
+        auditor,
         metrics.clone(),
         limits,
     );
@@ -71,8 +74,12 @@ fn records(ids: std::ops::Range<u64>) -> Vec<Record> {
         subject: SUBJECT.into(),
         event_id: EventId(u128::from(id)),
         data_type: DataType::Trade,
+        form: WireForm::Json,
         coverage: 0,
+        stream: NO_STREAM,
+        sequence: None,
         received_at_ns: 1,
+        timestamp_us: 0,
         payload: Bytes::from(format!("{{\"id\":{id},\"filler\":\"{}\"}}", "x".repeat(220))),
     };
     ids.map(record).collect()

@@ -9,11 +9,15 @@ use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_edge::envelope::{Envelope, Origin};
 use marketprism_edge::feed::{Asked, BookPlan, BooksPlan, Router, RouterPlan};
 use marketprism_edge::journal::Record;
-use marketprism_schema::{Body, Event, EventId, decode_json};
+use marketprism_schema::{Body, DataType, Event, EventId, WireForm, decode_json};
 
 const MILLISECOND_NS: i64 = 1_000_000;
 
 fn router(every_update: bool, deduplicate: bool) -> Router {
+    router_with(every_update, deduplicate, [WireForm::Json; 8])
+}
+
+fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> Router {
     let instrument = Instrument {
         symbol: "AB-CD".into(),
         venue_symbol: "ABCD".into(),
@@ -32,7 +36,7 @@ fn router(every_update: bool, deduplicate: bool) -> Router {
         adapter: "sim@1.0.0+0123456789ab".into(),
         exchange: "sim_spot".into(),
     };
-    let envelope = Envelope::new(origin, &[instrument], [0; 8]).unwrap();
+    let envelope = Envelope::new(origin, &[instrument], [0; 8]).unwrap().with_forms(forms);
     let plan = RouterPlan {
         books: Some(BooksPlan {
             books: vec![BookPlan {
@@ -195,4 +199,33 @@ fn books_are_published_once_per_interval_and_never_across_a_gap() {
     assert!(router.books().unwrap().is_asking());
     at_ns += 10_000 * MILLISECOND_NS;
     assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7], "asked again, after the back-off");
+}
+
+/// Goal: each data type is encoded as configured, and both forms hold the same event. Method: trades and books through two routers that
+/// differ in the forms only, decoded and compared.
+#[test]
+fn both_wire_forms_hold_the_same_events() {
+    let records = |forms: [WireForm; 8]| {
+        let mut router = router_with(true, true, forms);
+        let mut records = Vec::new();
+        router.event(&trade(77), &[], 5, 6, &mut records);
+        let (snapshot, levels) = book(BookChange::Snapshot, 1, 10, &[100, 5, 101, 6], 1);
+        router.event(&snapshot, &levels, 7, 8, &mut records);
+        let (delta, levels) = book(BookChange::Delta, 11, 12, &[100, 7], 1);
+        router.event(&delta, &levels, 9, 10, &mut records);
+        records
+    };
+    let json = records([WireForm::Json; 8]);
+    let mut forms = [WireForm::Protobuf; 8];
+    forms[0] = WireForm::Json;
+    let mixed = records(forms);
+    assert!(json.len() > 1 && json.len() == mixed.len(), "{} {}", json.len(), mixed.len());
+    for (json, mixed) in json.iter().zip(&mixed) {
+        let is_trade = json.data_type == DataType::Trade;
+        assert_eq!(mixed.form, if is_trade { WireForm::Json } else { WireForm::Protobuf });
+        assert_eq!(mixed.form.decode(&mixed.payload).unwrap(), json.form.decode(&json.payload).unwrap());
+        assert_eq!((mixed.event_id, mixed.sequence), (json.event_id, json.sequence));
+        assert!(is_trade || mixed.payload.len() < json.payload.len());
+    }
+    assert_eq!(json[0].sequence, Some(77));
 }

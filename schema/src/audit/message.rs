@@ -90,6 +90,10 @@ pub struct StreamAudit {
     /// Greatest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sequence: Option<i64>,
+    /// Least time of the venue among the messages that the broker stored as new, microseconds: rows older than hot's keeping time do
+    /// not stay there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_timestamp: Option<i64>,
     /// Frames of this stream that could not be read, where its connection carries no other stream.
     #[serde(default)]
     pub malformed: u64,
@@ -119,6 +123,7 @@ impl StreamAudit {
             unsure_truncated: false,
             first_sequence: None,
             last_sequence: None,
+            oldest_timestamp: None,
             malformed: 0,
             conflated: 0,
             dropped: 0,

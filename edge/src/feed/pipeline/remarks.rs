@@ -9,6 +9,7 @@ use marketprism_socket::{Refused, SilenceHint};
 use super::Pipeline;
 use crate::clock;
 use crate::envelope::data_type;
+use crate::feed::IncidentKind;
 use crate::feed::sources::Source;
 
 /// A stream that exceeded the silence that its adapter expects.
@@ -50,6 +51,7 @@ impl Pipeline {
             }
             (Remark::Malformed(malformed), _) => {
                 self.useless.insert(frame);
+                self.parts.watch.frame_lost(IncidentKind::Malformed, origin.source, origin.received_at_ns);
                 self.polls.failed(origin.source, "malformed", &malformed.what, now_ns);
                 self.starting_state_failed(origin.source, now_ns);
             }

@@ -8,6 +8,7 @@ use marketprism_socket::Input;
 
 use super::Pipeline;
 use crate::clock;
+use crate::feed::IncidentKind;
 use crate::feed::status::FeedReport;
 use crate::limits::STATUS_EVERY;
 
@@ -15,6 +16,7 @@ impl Pipeline {
     /// What is due at the end of a turn: books, the journal, resyncs, the report.
     pub(super) fn end_turn(&mut self) {
         self.normalize();
+        self.parts.watch.end_turn(&mut self.parts.router, self.frontier_ns);
         let now_ns = clock::now_ns();
         self.parts.router.publish_due(now_ns, &mut self.records);
         self.append();
@@ -85,6 +87,7 @@ impl Pipeline {
 
     fn tell(&mut self) {
         let books = self.parts.router.books().map(|books| books.reports()).unwrap_or_default();
+        self.parts.watch.report(&mut self.parts.router, &books);
         self.parts.status.set_report(FeedReport {
             books,
             trades: self.parts.router.trade_reports(),
@@ -97,12 +100,16 @@ impl Pipeline {
         self.parts.inputs.close();
         let mut lost = 0_u64;
         while let Ok(input) = self.parts.inputs.try_recv() {
-            lost += u64::from(matches!(input, Input::Frame(_)));
+            if let Input::Frame(frame) = input {
+                lost += 1;
+                self.parts.watch.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
+            }
         }
         let now_ns = clock::now_ns();
         self.parts.router.publish_rest(now_ns, &mut self.records);
         self.append();
         self.tell();
+        self.parts.watch.finish();
         if lost > 0 {
             self.parts.metrics.lost.with_label_values(&["any", "shutdown"]).inc_by(lost);
             tracing::error!(

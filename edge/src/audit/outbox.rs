@@ -1,0 +1,80 @@
+//! Audits on their way to the broker: bounded, oldest first.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// One part of an audit, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) message_id: String,
+    pub(super) payload: Bytes,
+    /// When its window was closed, nanoseconds.
+    pub(super) since_ns: i64,
+}
+
+/// What waits. Full: the oldest is dropped.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Outgoing>,
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl Outbox {
+    pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    /// Adds a message; gives how many older ones it pushed out.
+    pub(super) fn push(&mut self, message: Outgoing) -> u64 {
+        self.bytes = self.bytes.saturating_add(message.payload.len());
+        self.waiting.push_back(message);
+        let mut dropped = 0;
+        while self.waiting.len() > 1
+            && (self.waiting.len() > self.messages_max || self.bytes > self.bytes_max)
+        {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    pub(super) fn first(&self) -> Option<&Outgoing> {
+        self.waiting.front()
+    }
+
+    pub(super) fn pop(&mut self) {
+        if let Some(message) = self.waiting.pop_front() {
+            self.bytes = self.bytes.saturating_sub(message.payload.len());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: messages leave in order, and a full box loses its oldest ones, by number and by bytes.
+    #[test]
+    fn a_full_box_loses_its_oldest() {
+        let message = |number: usize, bytes: usize| Outgoing {
+            message_id: number.to_string(),
+            payload: Bytes::from(vec![b'x'; bytes]),
+            since_ns: 0,
+        };
+        let mut outbox = Outbox::new(3, 100);
+        assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
+        assert_eq!(outbox.first().unwrap().message_id, "2");
+        assert_eq!(outbox.push(message(5, 90)), 2);
+        assert_eq!(outbox.len(), 2);
+        assert_eq!(outbox.push(message(6, 500)), 2);
+        outbox.pop();
+        assert_eq!((outbox.len(), outbox.bytes), (0, 0));
+    }
+}

@@ -1,0 +1,281 @@
+//! What a pipeline notices that its events do not tell: connections that are down, unreadable frames, holes, gaps of books. Told to the
+//! audits every now and then, in one go.
+
+mod explain;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use marketprism_adapter_host::contract::Plan;
+use marketprism_book::{Gap as BookGap, State};
+use marketprism_schema::{DataType, GapCause, GapKind};
+use marketprism_socket::CloseReason;
+
+use self::explain::{BookTrouble, carried, streams_of};
+use super::incidents::{IncidentKind, Incidents};
+use super::{BookReport, Router};
+use crate::audit::{Auditor, FeedCounts, NO_STREAM, Standing, StreamTable, Telling, time_of_day};
+
+/// Tellings that are kept for the next report. More: they are handed over at once.
+const TELLINGS_MAX: usize = 4_096;
+
+/// One source of frames.
+#[derive(Debug, Default)]
+struct Life {
+    /// Receive time of its newest frame; 0: none.
+    last_ns: i64,
+    /// Since when it brings nothing.
+    down_since_ns: Option<i64>,
+}
+
+/// Watches one feed for the audits.
+#[derive(Debug)]
+pub struct Watch {
+    auditor: Arc<Auditor>,
+    feed: usize,
+    streams: StreamTable,
+    /// Per source: the streams that it brings.
+    carried: Vec<Vec<u32>>,
+    names: Vec<String>,
+    lives: Vec<Life>,
+    incidents: Incidents,
+    tellings: Vec<Telling>,
+    counts: FeedCounts,
+    counts_at_ns: i64,
+    /// Troubles of books in this turn: what explains them may come with the same batch.
+    troubles: Vec<BookTrouble>,
+    /// Books that have a gap and are not LIVE again, with its kind.
+    broken: BTreeMap<u32, GapKind>,
+    /// Conflated states of each book that are told already.
+    conflated: BTreeMap<u32, u64>,
+    /// Everything received before is worked off.
+    frontier_ns: i64,
+}
+
+impl Watch {
+    /// A watch over a feed that starts now: until their first frames, its connections are down.
+    #[must_use]
+    pub fn new(auditor: Arc<Auditor>, feed: usize, streams: StreamTable, plan: &Plan, now_ns: i64) -> Self {
+        let carried = carried(plan, &streams);
+        let mut lives: Vec<Life> = Vec::new();
+        lives.resize_with(carried.len(), Life::default);
+        let connections = plan.connections.iter().map(|connection| format!("connection {}", connection.name));
+        let polls = plan.polls.iter().map(|poll| format!("poll of {}", poll.request.url));
+        let mut watch = Self {
+            auditor,
+            feed,
+            streams,
+            names: connections.chain(polls).collect(),
+            carried,
+            lives,
+            incidents: Incidents::default(),
+            tellings: Vec::new(),
+            counts: FeedCounts::default(),
+            counts_at_ns: now_ns,
+            troubles: Vec::new(),
+            broken: BTreeMap::new(),
+            conflated: BTreeMap::new(),
+            frontier_ns: now_ns,
+        };
+        for source in 0..u32::try_from(plan.connections.len()).unwrap_or(u32::MAX) {
+            let evidence = format!("{} brought nothing yet: the feed starts", watch.name(source));
+            watch.down(source, now_ns, true, GapCause::Network, &evidence);
+        }
+        watch.hand_over(None);
+        watch
+    }
+
+    /// One that watches nothing.
+    #[must_use]
+    pub fn off(plan: &Plan) -> Self {
+        Self::new(Arc::new(Auditor::off()), 0, StreamTable::new(), plan, 0)
+    }
+
+    /// A frame came.
+    pub fn frame(&mut self, source: u32, at_ns: i64) {
+        let Some(life) = usize::try_from(source).ok().and_then(|index| self.lives.get_mut(index)) else {
+            return;
+        };
+        life.last_ns = at_ns;
+        if let Some(since_ns) = life.down_since_ns.take() {
+            self.incidents.note(IncidentKind::ConnectionLost, source, since_ns, at_ns);
+            for stream in self.carried_by(source) {
+                self.tell(Telling::Up(stream, GapKind::Connection, at_ns));
+            }
+        }
+    }
+
+    /// A connection ended, and no other one has taken its place.
+    pub fn closed(&mut self, source: u32, reason: &CloseReason, at_ns: i64) {
+        if matches!(reason, CloseReason::Stopped) {
+            let evidence = format!("the edge stopped its {}", self.name(source));
+            return self.down(source, at_ns, false, GapCause::Ours, &evidence);
+        }
+        self.count(at_ns, |counts| counts.reconnects += 1);
+        let cause =
+            if matches!(reason, CloseReason::TooLarge(_)) { GapCause::Ours } else { GapCause::Network };
+        let last_ns = self.last_ns(source).unwrap_or(at_ns);
+        let evidence = format!("{} was lost at {}: {reason}", self.name(source), time_of_day(at_ns));
+        self.down(source, last_ns, false, cause, &evidence);
+        self.incidents.note(IncidentKind::ConnectionLost, source, last_ns, at_ns);
+    }
+
+    /// A poll was given up.
+    pub fn request_failed(&mut self, source: u32, reason: &dyn std::fmt::Display, at_ns: i64) {
+        let evidence = format!("{} failed at {}: {reason}", self.name(source), time_of_day(at_ns));
+        self.down(source, at_ns, false, GapCause::Network, &evidence);
+    }
+
+    fn down(&mut self, source: u32, from_ns: i64, is_start: bool, cause: GapCause, evidence: &str) {
+        let Some(life) = usize::try_from(source).ok().and_then(|index| self.lives.get_mut(index)) else {
+            return;
+        };
+        if life.down_since_ns.is_some() {
+            return;
+        }
+        life.down_since_ns = Some(from_ns);
+        let kind = GapKind::Connection;
+        for stream in self.carried_by(source) {
+            let evidence = evidence.to_owned();
+            self.tell(Telling::Down(
+                stream,
+                Standing { kind, cause, is_start, from_ns, sequences: None, evidence },
+            ));
+        }
+    }
+
+    /// A frame was of no use, for a reason of ours.
+    pub fn frame_lost(&mut self, kind: IncidentKind, source: u32, at_ns: i64) {
+        self.incidents.note(kind, source, at_ns, at_ns);
+        match kind {
+            IncidentKind::Malformed => self.count(at_ns, |counts| counts.malformed += 1),
+            _ => self.count(at_ns, |counts| counts.adapter_faults += 1),
+        }
+        let only = usize::try_from(source).ok().and_then(|index| self.carried.get(index));
+        if let Some([stream]) = only.map(Vec::as_slice) {
+            let stream = *stream;
+            self.tell(Telling::Malformed(stream, at_ns, 1));
+        }
+    }
+
+    fn count(&mut self, at_ns: i64, add: impl FnOnce(&mut FeedCounts)) {
+        // Sums stay within a second, so that they stay within a window.
+        if at_ns.div_euclid(1_000_000_000) != self.counts_at_ns.div_euclid(1_000_000_000) {
+            self.flush_counts();
+            self.counts_at_ns = at_ns;
+        }
+        add(&mut self.counts);
+    }
+
+    fn flush_counts(&mut self) {
+        let counts = std::mem::take(&mut self.counts);
+        if counts != FeedCounts::default() {
+            self.tellings.push(Telling::Counts(self.counts_at_ns, counts));
+        }
+    }
+
+    /// A LIVE book proved to be wrong.
+    pub fn book_gap(&mut self, instrument: u32, gap: BookGap) {
+        self.troubles.push(BookTrouble::gap(instrument, gap));
+    }
+
+    /// An update of a book was refused, and the book is started anew.
+    pub fn book_refused(&mut self, instrument: u32, at_ns: i64, why: &dyn std::fmt::Display) {
+        self.troubles.push(BookTrouble::refused(instrument, at_ns, why));
+    }
+
+    /// The batch is through: what it brought is explained. `frontier_ns`: everything received before is worked off.
+    pub fn end_turn(&mut self, router: &mut Router, frontier_ns: i64) {
+        self.frontier_ns = frontier_ns;
+        let (incidents, carried, streams) = (&self.incidents, &self.carried, &self.streams);
+        router.explain_holes(&|instrument, from_ns, to_ns| {
+            let stream = streams_of(streams, DataType::Trade, Some(instrument)).next().unwrap_or(NO_STREAM);
+            incidents.explain(from_ns, to_ns, |source| explain::carries(carried, source, stream))
+        });
+        for trouble in std::mem::take(&mut self.troubles) {
+            self.book_trouble(trouble);
+        }
+    }
+
+    fn book_trouble(&mut self, trouble: BookTrouble) {
+        let instrument = trouble.instrument;
+        let stream = streams_of(&self.streams, DataType::OrderBook, Some(instrument)).next();
+        let Some(stream) = stream else { return };
+        let concerns = |source: u32| explain::carries(&self.carried, source, stream);
+        let incident = self.incidents.explain(trouble.lookback_ns(), trouble.at_ns, concerns);
+        let standing = trouble.standing(incident, &self.names);
+        self.broken.insert(instrument, standing.kind);
+        self.tell(Telling::Down(stream, standing));
+    }
+
+    /// Hands over what is noticed, the holes of the trades and the states of the books. The caller has put every record into the
+    /// journal.
+    pub fn report(&mut self, router: &mut Router, books: &[BookReport]) {
+        if !self.auditor.is_on() {
+            self.tellings.clear();
+            return;
+        }
+        for book in books {
+            self.book(book);
+        }
+        for instrument in router.take_changed_holes() {
+            let Some(stream) = streams_of(&self.streams, DataType::Trade, Some(instrument)).next() else {
+                continue;
+            };
+            if let Some(sum) = router.take_forgotten_holes(instrument) {
+                self.tellings.push(Telling::Gap(stream, explain::sum(&sum, &self.names)));
+            }
+            let holes = router.holes(instrument).map(|hole| explain::hole(&hole, &self.names)).collect();
+            self.tellings.push(Telling::Holes(stream, holes));
+        }
+        let oldest_book_ns = router.oldest_waiting_book_ns().unwrap_or(i64::MAX);
+        self.hand_over(Some(self.frontier_ns.min(oldest_book_ns)));
+    }
+
+    fn book(&mut self, book: &BookReport) {
+        let stream = streams_of(&self.streams, DataType::OrderBook, Some(book.instrument)).next();
+        let Some(stream) = stream else { return };
+        let told = self.conflated.entry(book.instrument).or_default();
+        let states = book.conflated.saturating_sub(*told);
+        *told = book.conflated;
+        if states > 0 {
+            self.tellings.push(Telling::Conflated(stream, self.frontier_ns, states));
+        }
+        if book.state == State::Live
+            && let Some(kind) = self.broken.remove(&book.instrument)
+        {
+            self.tellings.push(Telling::Up(stream, kind, self.frontier_ns));
+        }
+    }
+
+    /// The pipeline ends, and everything is in the journal.
+    pub fn finish(&mut self) {
+        self.hand_over(Some(i64::MAX));
+    }
+
+    fn tell(&mut self, telling: Telling) {
+        if self.tellings.len() >= TELLINGS_MAX {
+            self.hand_over(None);
+        }
+        self.tellings.push(telling);
+    }
+
+    fn hand_over(&mut self, frontier_ns: Option<i64>) {
+        self.flush_counts();
+        self.auditor.told(self.feed, std::mem::take(&mut self.tellings), frontier_ns);
+    }
+
+    fn carried_by(&self, source: u32) -> Vec<u32> {
+        let carried = usize::try_from(source).ok().and_then(|index| self.carried.get(index));
+        carried.cloned().unwrap_or_default()
+    }
+
+    fn last_ns(&self, source: u32) -> Option<i64> {
+        let life = self.lives.get(usize::try_from(source).ok()?)?;
+        (life.last_ns > 0).then_some(life.last_ns)
+    }
+
+    fn name(&self, source: u32) -> &str {
+        explain::name(&self.names, source)
+    }
+}
