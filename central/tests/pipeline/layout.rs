@@ -4,8 +4,14 @@ use std::process::Output;
 
 use crate::stack::Stack;
 
-fn stdout(output: &Output) -> String {
+/// What a command printed.
+pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// What a command said on standard error.
+pub fn error_of(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Goal: `init` creates everything once, finds it as wanted the second time, names both values of what differs, changes that only when
@@ -48,7 +54,7 @@ async fn init_is_idempotent_and_names_drift() {
     stack.execute("ALTER TABLE marketprism_hot.trades MODIFY COLUMN is_maker UInt8").await;
     let refused = stack.init(&config, &["--apply"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let error = String::from_utf8(refused.stderr).unwrap();
+    let error = error_of(&refused);
     assert!(error.contains("marketprism_hot.trades: column is_maker: wanted Bool, found UInt8"), "{error}");
     assert_eq!(stack.run(&config).ended().code(), Some(1), "run must refuse the same difference");
     let scratch = "SELECT count() FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
@@ -62,6 +68,53 @@ async fn too_little_room_at_the_broker_is_said_clearly() {
     let config = stack.configure("[streams.market_data]\nmax_bytes = 1000000000000000\n");
     let output = stack.init(&config, &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let error = String::from_utf8(output.stderr).unwrap();
+    let error = error_of(&output);
     assert!(error.contains("no room for stream MARKET_DATA") && error.contains("max_file_store"), "{error}");
+}
+
+/// Goal: hot and cold are laid out on the servers they are configured for, and what somebody changed in either is named with its
+/// database; a column of another type is refused wherever it is.
+/// Method: two engines; change the cold one's time to live and codec and the hot one's setting, then a type in cold.
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_named_on_both_servers() {
+    let Some(mut stack) = Stack::start() else { return };
+    stack.start_cold_clickhouse();
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let databases = "SELECT groupArray(name) FROM system.databases WHERE name LIKE 'marketprism_%'";
+    for (client, database) in
+        [(stack.clickhouse(), "marketprism_hot"), (stack.cold_clickhouse(), "marketprism_cold")]
+    {
+        assert_eq!(client.query_raw(databases).fetch_one::<Vec<String>>().await.unwrap(), [database]);
+    }
+    let second = stack.init(&config, &[]);
+    assert!(stdout(&second).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&second));
+
+    let cold = |sql: &'static str| async { stack.cold_clickhouse().query_raw(sql).execute().await.unwrap() };
+    stack
+        .execute("ALTER TABLE marketprism_hot.trades RESET SETTING non_replicated_deduplication_window")
+        .await;
+    cold("ALTER TABLE marketprism_cold.orderbooks MODIFY TTL toDateTime(timestamp) + INTERVAL 9 DAY DELETE")
+        .await;
+    cold("ALTER TABLE marketprism_cold.window_log MODIFY COLUMN rows CODEC(LZ4)").await;
+    let drift = stack.init(&config, &[]);
+    assert_eq!(drift.status.code(), Some(3), "{drift:?}");
+    for named in [
+        "table marketprism_hot.trades: DIFFERS\n  setting non_replicated_deduplication_window: wanted 10000",
+        "table marketprism_cold.orderbooks: DIFFERS\n  ttl: wanted toDateTime(timestamp) + toIntervalDay(3650), found",
+        "table marketprism_cold.window_log: DIFFERS\n  codec rows: wanted CODEC(ZSTD(1)), found CODEC(LZ4)",
+    ] {
+        assert!(stdout(&drift).contains(named), "{named}: {}", stdout(&drift));
+    }
+    assert_eq!(stack.init(&config, &["--apply"]).status.code(), Some(0));
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+
+    cold("ALTER TABLE marketprism_cold.trades MODIFY COLUMN price Float64").await;
+    let refused = stack.init(&config, &["--apply"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let error = error_of(&refused);
+    assert!(
+        error.contains("marketprism_cold.trades: column price: wanted Decimal(38, 18), found Float64"),
+        "{error}"
+    );
 }

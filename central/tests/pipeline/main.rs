@@ -15,6 +15,7 @@ mod events;
 mod ingest;
 mod layout;
 mod measure;
+mod migrations;
 mod outages;
 mod poison;
 mod stack;

@@ -19,6 +19,7 @@ pub struct Stack {
     ports: Ports,
     nats: Option<Running>,
     clickhouse: Option<Running>,
+    cold: Option<Running>,
 }
 
 #[derive(Clone)]
@@ -31,6 +32,8 @@ struct Parts {
 struct Ports {
     nats: u16,
     clickhouse: u16,
+    /// An engine for the cold database alone; none: it is on the hot one's.
+    cold: Option<u16>,
     http: u16,
 }
 
@@ -133,8 +136,9 @@ impl Stack {
                 return None;
             }
         };
-        let ports = Ports { nats: free_port(), clickhouse: free_port(), http: free_port() };
-        let mut stack = Self { dir: TempDir::new().unwrap(), parts, ports, nats: None, clickhouse: None };
+        let ports = Ports { nats: free_port(), clickhouse: free_port(), cold: None, http: free_port() };
+        let mut stack =
+            Self { dir: TempDir::new().unwrap(), parts, ports, nats: None, clickhouse: None, cold: None };
         stack.start_nats();
         stack.start_clickhouse();
         Some(stack)
@@ -165,9 +169,24 @@ impl Stack {
 
     /// Starts ClickHouse, with what it stored before.
     pub fn start_clickhouse(&mut self) {
+        self.clickhouse = Some(self.engine("clickhouse", self.ports.clickhouse));
+    }
+
+    /// Starts an engine for the cold database alone, with what it stored before. Configurations written afterwards name it.
+    pub fn start_cold_clickhouse(&mut self) {
+        let port = *self.ports.cold.get_or_insert_with(free_port);
+        self.cold = Some(self.engine("clickhouse-cold", port));
+    }
+
+    /// Ends the cold database's engine as a power cut would.
+    pub fn kill_cold_clickhouse(&mut self) {
+        self.cold.take().unwrap().kill();
+    }
+
+    fn engine(&self, folder: &str, port: u16) -> Running {
         let mut child = Command::new(&self.parts.clickhouse)
-            .args(["--listen", &format!("127.0.0.1:{}", self.ports.clickhouse), "--data"])
-            .arg(self.path("clickhouse"))
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--data"])
+            .arg(self.path(folder))
             .arg("--library")
             .arg(&self.parts.library)
             .stdout(Stdio::piped())
@@ -177,7 +196,7 @@ impl Stack {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("listening on "), "the engine did not start: {line:?}");
-        self.clickhouse = Some(Running(child));
+        Running(child)
     }
 
     /// Ends ClickHouse as a power cut would.
@@ -187,10 +206,13 @@ impl Stack {
 
     /// Writes a configuration for quick tests: short waits, small batches. `more` is appended.
     pub fn configure(&self, more: &str) -> PathBuf {
-        let Ports { nats, clickhouse, http } = self.ports;
+        let Ports { nats, clickhouse, http, cold } = self.ports;
+        let cold = cold
+            .map(|port| format!("[clickhouse.cold]\nurl = \"http://127.0.0.1:{port}\"\n"))
+            .unwrap_or_default();
         let text = format!(
             "[nats]\nurls = [\"nats://127.0.0.1:{nats}\"]\n\
-             [clickhouse]\nurl = \"http://127.0.0.1:{clickhouse}\"\ninsert_timeout_ms = 1000\n\
+             [clickhouse]\nurl = \"http://127.0.0.1:{clickhouse}\"\ninsert_timeout_ms = 1000\n{cold}\
              [consumers]\nack_wait_ms = 3000\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\nhealth_grace_seconds = 0\n{more}"
         );
@@ -231,10 +253,19 @@ impl Stack {
         Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
     }
 
-    /// A client of the ClickHouse.
+    /// A client of the ClickHouse of the hot database.
     pub fn clickhouse(&self) -> clickhouse::Client {
+        self.client(self.ports.clickhouse)
+    }
+
+    /// A client of the ClickHouse of the cold database.
+    pub fn cold_clickhouse(&self) -> clickhouse::Client {
+        self.client(self.ports.cold.unwrap_or(self.ports.clickhouse))
+    }
+
+    fn client(&self, port: u16) -> clickhouse::Client {
         clickhouse::Client::default()
-            .with_url(format!("http://127.0.0.1:{}", self.ports.clickhouse))
+            .with_url(format!("http://127.0.0.1:{port}"))
             .with_compression(clickhouse::Compression::None)
     }
 

@@ -1,0 +1,212 @@
+//! How a database comes to the newest version.
+
+use marketprism_schema::{DatabaseKind, Layout, Migration};
+
+use crate::events::{now_us, publish, trade};
+use crate::layout::{error_of, stdout};
+use crate::stack::{Stack, until};
+
+fn layout(kind: DatabaseKind) -> Layout<'static> {
+    let database = match kind {
+        DatabaseKind::Hot => "marketprism_hot",
+        DatabaseKind::Cold => "marketprism_cold",
+    };
+    let ttl_days = if kind == DatabaseKind::Hot { 3 } else { 3650 };
+    Layout { kind, database, ttl_days, ledger_ttl_days: 35, cluster: None }
+}
+
+async fn number(stack: &Stack, sql: &str) -> u64 {
+    stack.clickhouse().query_raw(sql).fetch_one::<u64>().await.unwrap()
+}
+
+/// Goal: databases that an earlier version made are taken over with their rows, and rows written before get the new indices.
+/// Method: make both by hand from the first migration alone, with rows and without records; `init`; look at the tables and rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_of_an_earlier_version_are_adopted() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    for kind in DatabaseKind::ALL {
+        stack.execute(&format!("CREATE DATABASE {}", layout(kind).database)).await;
+        for statement in Migration::ALL[1].statements(&layout(kind)) {
+            stack.execute(&statement.sql).await;
+        }
+    }
+    let rows = "INSERT INTO marketprism_hot.trades (timestamp, exchange, event_id, received_at, created_at) SELECT now64(6), \
+                'x', number, now64(9), now64(3) FROM numbers(1000)";
+    stack.execute(rows).await;
+
+    let output = stack.init(&config, &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for line in [
+        "migration marketprism_hot 0001 events: applied",
+        "migration marketprism_hot 0002 time_indices: applied",
+        "migration marketprism_cold 0003 ledger: applied",
+        "table marketprism_hot.trades: as wanted",
+        "table marketprism_cold.trades: as wanted",
+        "table marketprism_hot.verdicts: created",
+    ] {
+        assert!(stdout(&output).lines().any(|found| found == line), "{line}: {}", stdout(&output));
+    }
+    assert_eq!(number(&stack, "SELECT count() FROM marketprism_hot.trades").await, 1000);
+    let indexed = "SELECT count() FROM system.data_skipping_indices WHERE database = 'marketprism_hot' AND table = 'trades' \
+                   AND data_compressed_bytes > 0";
+    until("the old part to have both indices", || async {
+        (number(&stack, indexed).await == 2).then_some(())
+    })
+    .await;
+}
+
+/// Goal: a database that was changed by another program than this one is left alone, by `init` and by `run`, and the message names the
+/// version and both checksums. Method: change the record of a migration, then add one of a version that nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_another_program_are_refused() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let record = |database: &str, version: u32, checksum: &str| {
+        format!(
+            "INSERT INTO {database}.schema_migrations VALUES ({version}, 'other', '{checksum}', now64(3) + 1, 'test')"
+        )
+    };
+    stack.execute(&record("marketprism_cold", 2, "feedbeef")).await;
+    let refused = stack.init(&config, &["--apply"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let error = error_of(&refused);
+    for part in ["marketprism_cold", "version 2", "feedbeef", &Migration::ALL[2].checksum()] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(stack.run(&config).ended().code(), Some(1), "run must refuse it as well");
+
+    stack.execute(&record("marketprism_hot", 77, "feedbeef")).await;
+    let refused = stack.init(&config, &[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let error = error_of(&refused);
+    assert!(error.contains("marketprism_hot") && error.contains("version 77"), "{error}");
+}
+
+/// Goal: of several that start together one applies each migration, and all of them end well.
+/// Method: five `init` at once on nothing; each migration is applied in exactly one output and recorded once in each database.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_at_once_apply_each_migration_once() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    let outputs: Vec<_> = std::thread::scope(|scope| {
+        let inits: Vec<_> = (0..5).map(|_| scope.spawn(|| stack.init(&config, &[]))).collect();
+        inits.into_iter().map(|init| init.join().unwrap()).collect()
+    });
+    for output in &outputs {
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    for kind in DatabaseKind::ALL {
+        let database = layout(kind).database;
+        for Migration { version, name, .. } in Migration::ALL {
+            let line = format!("migration {database} {version:04} {name}: applied\n");
+            let by = outputs.iter().filter(|output| stdout(output).contains(&line)).count();
+            assert_eq!(by, 1, "{line}");
+            let records =
+                format!("SELECT count() FROM {database}.schema_migrations WHERE version = {version}");
+            assert_eq!(number(&stack, &records).await, 1, "{line}");
+        }
+    }
+}
+
+/// Goal: a step that was interrupted before its record is done again without harm; a table that somebody dropped is there again; what a
+/// comparison left behind is removed, and a database that only looks like it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn interrupted_work_is_done_again() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let (left_over, own) = ("marketprism_scratch_1700000000_0123456789abcdef", "marketprism_scratch_of_mine");
+    for sql in [
+        "ALTER TABLE marketprism_hot.schema_migrations DELETE WHERE version >= 2 SETTINGS mutations_sync = 1",
+        "DROP TABLE marketprism_cold.orderbooks SYNC",
+        &format!("CREATE DATABASE {left_over}"),
+        &format!("CREATE DATABASE {own}"),
+    ] {
+        stack.execute(sql).await;
+    }
+    let output = stack.init(&config, &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for line in [
+        "migration marketprism_hot 0002 time_indices: applied",
+        "migration marketprism_cold 0002 time_indices: as wanted",
+        "table marketprism_cold.orderbooks: created",
+        "table marketprism_hot.orderbooks: as wanted",
+    ] {
+        assert!(stdout(&output).lines().any(|found| found == line), "{line}: {}", stdout(&output));
+    }
+    let again = stack.init(&config, &[]);
+    assert!(stdout(&again).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&again));
+    let scratch = "SELECT arrayStringConcat(groupArray(name)) FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
+    assert_eq!(stack.clickhouse().query_raw(scratch).fetch_one::<String>().await.unwrap(), own);
+}
+
+/// Goal: an index that is lost is named as drift and is there again after `--apply`, a wrong one is exchanged.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_indices_are_drift() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    for sql in [
+        "ALTER TABLE marketprism_hot.trades DROP INDEX created_at_range",
+        "ALTER TABLE marketprism_cold.trades DROP INDEX received_at_range",
+        "ALTER TABLE marketprism_cold.trades ADD INDEX received_at_range received_at TYPE set(10) GRANULARITY 4",
+    ] {
+        stack.execute(sql).await;
+    }
+    let drift = stack.init(&config, &[]);
+    assert_eq!(drift.status.code(), Some(3), "{drift:?}");
+    for named in [
+        "index created_at_range: wanted created_at TYPE minmax GRANULARITY 1, found none",
+        "index received_at_range: wanted received_at TYPE minmax GRANULARITY 1, found received_at TYPE set(10) GRANULARITY 4",
+    ] {
+        assert!(stdout(&drift).contains(named), "{named}: {}", stdout(&drift));
+    }
+    assert_eq!(stack.init(&config, &["--apply"]).status.code(), Some(0));
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+}
+
+/// Goal: the statements for a cluster are ClickHouse's language. No cluster runs here: the engine's parser takes each of them, and what is
+/// replicated is said where the table is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_for_a_cluster_parse() {
+    let Some(stack) = Stack::start() else { return };
+    for kind in DatabaseKind::ALL {
+        let layout = Layout { cluster: Some("{cluster}"), ..layout(kind) };
+        for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(&layout)) {
+            let parsed =
+                stack.clickhouse().query("SELECT formatQuery(?)").bind(&statement.sql).fetch_one::<String>();
+            let text = parsed.await.unwrap_or_else(|error| panic!("{}: {error}", statement.sql));
+            assert!(text.contains("ON CLUSTER `{cluster}`"), "{text}");
+            let engine = "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ";
+            assert_eq!(text.contains(engine), text.starts_with("CREATE TABLE"), "{text}");
+        }
+    }
+}
+
+/// Goal: messages are taken into hot while the cold server is away, and cold is laid out when it comes back.
+/// Method: name an engine for cold that does not run; publish; start it.
+#[tokio::test(flavor = "multi_thread")]
+async fn hot_does_not_wait_for_cold() {
+    const TRADES: u64 = 2_000;
+    let Some(mut stack) = Stack::start() else { return };
+    stack.start_cold_clickhouse();
+    stack.kill_cold_clickhouse();
+    let config = stack.configure("");
+    let central = stack.run(&config);
+    until("hot to be laid out", || async { stack.counts("trades").await }).await;
+    let (base, jetstream) = (now_us(), stack.jetstream().await);
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
+    stack.holds_once("trades", TRADES).await;
+    let (_, answer) =
+        until("readiness to tell", || async { stack.get("/ready").filter(|(s, _)| *s == 503) }).await;
+    assert!(answer.contains("cold layout"), "{answer}");
+
+    stack.start_cold_clickhouse();
+    until("central to be ready", || async { stack.get("/ready").filter(|(s, _)| *s == 200) }).await;
+    let tables = "SELECT count() FROM system.tables WHERE database = 'marketprism_cold'";
+    let found = stack.cold_clickhouse().query_raw(tables).fetch_one::<u64>().await.unwrap();
+    assert_eq!(usize::try_from(found).unwrap(), Migration::tables(DatabaseKind::Cold).len());
+    drop(central);
+}
