@@ -43,16 +43,7 @@ pub async fn ensure(
     let wanted = wanted(stream, ack_wait);
     let name = consumer_name(stream.settings.name);
     let stream_name = stream.settings.name;
-    let consumers: Vec<String> = names(jetstream, stream_name).await?;
-    let found = if consumers.contains(&name) {
-        let consumer: PullConsumer = jetstream
-            .get_consumer_from_stream(&name, stream_name)
-            .await
-            .with_context(|| format!("cannot ask the broker for consumer {name}"))?;
-        Some(consumer.cached_info().config.clone())
-    } else {
-        None
-    };
+    let found = found(jetstream, stream_name, &name).await?;
     let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
     if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
         return Ok((name, Outcome::of(differences)));
@@ -63,6 +54,35 @@ pub async fn ensure(
         .with_context(|| format!("cannot create or change consumer {name} of stream {stream_name}"))?;
     let outcome = if found.is_some() { Outcome::Updated(differences) } else { Outcome::Created };
     Ok((name, outcome))
+}
+
+/// Compares the consumer of a stream and changes nothing. The stream must be there.
+pub async fn look(
+    jetstream: &Context,
+    stream: &Stream,
+    ack_wait: Duration,
+) -> anyhow::Result<(String, Outcome)> {
+    let name = consumer_name(stream.settings.name);
+    let differences = match found(jetstream, stream.settings.name, &name).await? {
+        Some(found) => compare(&wanted(stream, ack_wait), &found),
+        None => vec![Difference::missing()],
+    };
+    Ok((name, Outcome::of(differences)))
+}
+
+async fn found(
+    jetstream: &Context,
+    stream: &str,
+    name: &str,
+) -> anyhow::Result<Option<async_nats::jetstream::consumer::Config>> {
+    if !names(jetstream, stream).await?.iter().any(|found| found == name) {
+        return Ok(None);
+    }
+    let consumer: PullConsumer = jetstream
+        .get_consumer_from_stream(name, stream)
+        .await
+        .with_context(|| format!("cannot ask the broker for consumer {name}"))?;
+    Ok(Some(consumer.cached_info().config.clone()))
 }
 
 async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>> {

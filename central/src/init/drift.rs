@@ -31,6 +31,14 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// That the thing itself is not there; laying it out creates it.
+    pub fn missing() -> Self {
+        let [setting, wanted, found] = ["existence", "there", "none"].map(str::to_owned);
+        Self { setting, wanted, found, changeable: true }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, wanted, found, changeable } = self;

@@ -2,7 +2,7 @@
 
 use marketprism_schema::DatabaseKind;
 
-use super::{Report, consumers, databases, streams};
+use super::{Difference, Outcome, Report, consumers, databases, streams};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::lease::Leases;
@@ -35,6 +35,23 @@ pub async fn ensure(
         let storage = Storage::of(&config.clickhouse, *side);
         let layout = databases::layout(config, *side);
         databases::ensure(&storage, &layout, leases, apply, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// Compares streams and consumers with what is wanted and changes nothing; what is missing is a difference. An error means that the
+/// broker could not be asked.
+pub async fn look_at_streams(config: &Config, broker: &Broker) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    for stream in &config.streams {
+        let name = stream.settings.name;
+        let outcome = streams::look(&broker.jetstream, stream).await?;
+        let is_there = outcome != Outcome::of(vec![Difference::missing()]);
+        report.add("stream", name, outcome);
+        if is_there {
+            let (name, outcome) = consumers::look(&broker.jetstream, stream, config.ack_wait).await?;
+            report.add("consumer", &name, outcome);
+        }
     }
     Ok(report)
 }

@@ -30,6 +30,8 @@ pub struct DatabaseState {
     pub version: Option<u32>,
     /// Newest migration that this program has.
     pub newest: u32,
+    /// Migrations that are not applied yet, `version name`: `init` applies them.
+    pub pending: Vec<String>,
     /// Why it could not be compared, or must not be touched by this program.
     pub problem: Option<String>,
 }
@@ -67,7 +69,8 @@ pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> Sch
         ));
     }
     let databases = vec![hot_state, cold_state];
-    let equal = match tables.iter().all(|table| table.equal) {
+    let is_newest = databases.iter().all(|database| database.pending.is_empty());
+    let equal = match is_newest && tables.iter().all(|table| table.equal) {
         false => Some(false),
         true => databases.iter().all(|database| database.problem.is_none()).then_some(true),
     };
@@ -85,6 +88,7 @@ async fn look(
         side: layout.kind.name(),
         version: None,
         newest: Migration::newest(),
+        pending: Vec::new(),
         problem: None,
     };
     match compare(layout, storage, &mut state).await {
@@ -107,6 +111,8 @@ async fn compare(
     let records = migrations::records(storage, layout.database).await?;
     state.version = records.last_key_value().map(|(version, _)| *version);
     state.problem = migrations::refusal(&records);
+    let pending = Migration::ALL.iter().filter(|migration| !records.contains_key(&migration.version));
+    state.pending = pending.map(|migration| format!("{:04} {}", migration.version, migration.name)).collect();
     let found = Shapes::of(storage, layout.database).await?;
     if state.problem.is_some() {
         return Ok((found, Vec::new()));
@@ -115,7 +121,7 @@ async fn compare(
     let compared = Migration::tables(layout.kind).into_iter().map(|table| {
         let differences = match (wanted.get(&table), found.get(&table)) {
             (Some(wanted), Some(found)) => wanted.differences(found, layout.cluster.is_some()),
-            (Some(_), None) => Vec::from_iter(Difference::between("table", "there", "none", true)),
+            (Some(_), None) => vec![Difference::missing()],
             (None, _) => Vec::new(),
         };
         TableState::new(layout.database, &table, "source", differences)

@@ -34,18 +34,8 @@ fn wanted(stream: &Stream) -> Config {
 pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow::Result<Outcome> {
     let wanted = wanted(stream);
     let name = stream.settings.name;
-    let found = match jetstream.get_stream(name).await {
-        Ok(found) => found.cached_info().config.clone(),
-        Err(error) => {
-            return match error.kind() {
-                GetStreamErrorKind::JetStream(answer)
-                    if answer.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-                {
-                    create(jetstream, wanted).await.map(|()| Outcome::Created)
-                }
-                _ => Err(error).with_context(|| format!("cannot ask the broker for stream {name}")),
-            };
-        }
+    let Some(found) = found(jetstream, name).await? else {
+        return create(jetstream, wanted).await.map(|()| Outcome::Created);
     };
     let differences = compare(&wanted, &found);
     let only_changeable = differences.iter().all(|difference| difference.changeable);
@@ -66,6 +56,27 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
     };
     jetstream.update_stream(changed).await.with_context(|| format!("cannot change stream {name}"))?;
     Ok(Outcome::Updated(differences))
+}
+
+/// Compares a stream and changes nothing.
+pub async fn look(jetstream: &Context, stream: &Stream) -> anyhow::Result<Outcome> {
+    let found = found(jetstream, stream.settings.name).await?;
+    Ok(Outcome::of(match found {
+        Some(found) => compare(&wanted(stream), &found),
+        None => vec![Difference::missing()],
+    }))
+}
+
+async fn found(jetstream: &Context, name: &str) -> anyhow::Result<Option<Config>> {
+    match jetstream.get_stream(name).await {
+        Ok(found) => Ok(Some(found.cached_info().config.clone())),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Ok(None)
+            }
+            _ => Err(error).with_context(|| format!("cannot ask the broker for stream {name}")),
+        },
+    }
 }
 
 fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
