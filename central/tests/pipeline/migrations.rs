@@ -142,6 +142,29 @@ async fn interrupted_work_is_done_again() {
     assert_eq!(stack.clickhouse().query_raw(scratch).fetch_one::<String>().await.unwrap(), own);
 }
 
+/// Goal: what is killed with -9 in the middle of the migrations is finished by the next, which takes over the lease, and nothing is recorded
+/// twice. Method: kill `run` as soon as the first records are there; `init`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_migration_is_finished_by_the_next() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    let central = stack.run(&config);
+    until("the first records", || async {
+        let sql = "SELECT count() FROM marketprism_hot.schema_migrations";
+        stack.clickhouse().query_raw(sql).fetch_one::<u64>().await.ok().filter(|records| *records > 0)
+    })
+    .await;
+    central.kill();
+    let output = stack.init(&config, &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for kind in DatabaseKind::ALL {
+        let sql = format!("SELECT count() FROM {}.schema_migrations", layout(kind).database);
+        assert_eq!(number(&stack, &sql).await, u64::from(Migration::newest()) + 1, "{sql}");
+    }
+    let again = stack.init(&config, &[]);
+    assert!(stdout(&again).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&again));
+}
+
 /// Goal: an index that is lost is named as drift and is there again after `--apply`, a wrong one is exchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_indices_are_drift() {
