@@ -10,11 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ingest::{Backoff, Shared};
 use crate::limits;
+use crate::rate::Rate;
 use crate::storage::{Storage, StorageError, bounded};
 
 /// What arrived in hot storage. Its size is bounded by exchanges times data types.
 #[derive(Debug, Default)]
-pub struct Coverage(Mutex<BTreeMap<DataType, BTreeMap<String, Arrived>>>);
+pub struct Coverage {
+    arrived: Mutex<BTreeMap<DataType, BTreeMap<String, Arrived>>>,
+    rates: Mutex<BTreeMap<DataType, BTreeMap<String, Rate>>>,
+}
 
 /// One data type of one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,9 +46,15 @@ impl Coverage {
     /// Notes events that are in hot now: subject and venue time of each.
     pub fn stored<'a>(&self, data_type: DataType, events: impl Iterator<Item = (&'a str, i64)>, now_ns: i64) {
         let mut all = self.lock();
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let table = all.entry(data_type).or_default();
+        let rates = rates.entry(data_type).or_default();
         for (subject, timestamp_us) in events {
             let exchange = subject.split('.').nth(1).unwrap_or_default();
+            match rates.get_mut(exchange) {
+                Some(rate) => rate.add(now_ns),
+                None => rates.entry(exchange.to_owned()).or_default().add(now_ns),
+            }
             let seen = Arrived { last_success_ns: now_ns, newest_timestamp_us: timestamp_us, events: 1 };
             match table.get_mut(exchange) {
                 Some(arrived) => arrived.add(seen),
@@ -68,6 +78,17 @@ impl Coverage {
         self.lock().iter().flat_map(rows).collect()
     }
 
+    /// Events a second over the last minute: data type, exchange, rate.
+    pub fn rates(&self, now_ns: i64) -> Vec<(&'static str, String, f64)> {
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_type = |(data_type, table): (&DataType, &BTreeMap<String, Rate>)| {
+            let name = data_type.as_str();
+            let rate = |(exchange, rate): (&String, &Rate)| (name, exchange.clone(), rate.per_second(now_ns));
+            table.iter().map(rate).collect::<Vec<_>>()
+        };
+        rates.iter().flat_map(of_type).collect()
+    }
+
     fn found(&self, data_type: DataType, history: Vec<History>) {
         let mut all = self.lock();
         let table = all.entry(data_type).or_default();
@@ -82,7 +103,7 @@ impl Coverage {
 
     // The map is whole at every moment, so a panic of another holder does not matter.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DataType, BTreeMap<String, Arrived>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

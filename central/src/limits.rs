@@ -61,3 +61,25 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
 pub const FLUSH_DEADLINE: Duration = Duration::from_secs(7);
 /// After the flush: the last acknowledgements and HTTP answers leave.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Longest wait of `/integrity` and `/` for any one source; what does not answer in this time is named as "cannot tell".
+pub const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for commands: nobody's page waits, and a cold disk cache may.
+pub const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
+/// An answer this old is given again instead of being computed.
+pub const REPORT_FRESH: Duration = Duration::from_secs(1);
+/// Answers kept, each to another question. A report of 300 streams takes about a megabyte. When full the oldest goes; when all are being
+/// made, the question is refused.
+pub const REPORTS_KEPT: usize = 16;
+/// Reports computed at once: each runs some forty queries. Others wait.
+pub const REPORTS_AT_ONCE: usize = 2;
+/// Longest wait for a turn; then the question is refused as busy.
+pub const REPORT_TURN: Duration = Duration::from_secs(10);
+/// The schema is compared this often at most while reports are asked for: comparing makes tables.
+pub const SCHEMA_FRESH: Duration = Duration::from_secs(60);
+/// A report waits so long for a comparison of the schema; then it takes the one before, and the comparison goes on.
+pub const SCHEMA_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Longest HTTP request, from its head to its answer. Twice a report's sources, its turn, and room.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
+/// Largest body of an HTTP request.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;

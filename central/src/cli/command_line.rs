@@ -8,7 +8,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use marketprism_config::{Document, LogFormat, init_logs};
 
-use super::{init, run};
+use super::output::EXIT_CANNOT_TELL;
+use super::{diagnose, init, integrity, run, status};
 use crate::config::Config;
 
 #[derive(Debug, Parser)]
@@ -30,20 +31,43 @@ enum Command {
     Init(init::InitArgs),
     /// Take messages in and copy them to cold until told to stop. Creates what is missing first.
     Run(run::RunArgs),
+    /// Say of the data whether it is whole, window by window, with the reasons. Works while no central runs.
+    ///
+    /// Exit status: 0 whole, 1 not whole, 2 cannot tell.
+    Integrity(integrity::IntegrityArgs),
+    /// Say what runs now, what is wrong and what to do about it, in one screen.
+    ///
+    /// Exit status: 0 everything runs and data arrives, 1 something is wrong, 2 cannot tell.
+    Status(status::StatusArgs),
+    /// Look at everything that central needs: configuration, servers, versions, streams, tables, clocks, audits. Changes nothing.
+    ///
+    /// Exit status: 0 nothing fails, 1 something does, 2 somebody did not answer.
+    Diagnose(diagnose::DiagnoseArgs),
+}
+
+impl Command {
+    /// Exit status of an error. Of the commands that report, 1 means that something is wrong with the data: an error tells nothing.
+    fn error_status(&self) -> ExitCode {
+        match self {
+            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) => ExitCode::from(EXIT_CANNOT_TELL),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 /// Runs the command line of this process. Errors go to standard error as one chain.
 #[must_use]
 pub fn main() -> ExitCode {
     init_logs(LogFormat::default());
-    match execute(&Cli::parse()) {
+    let cli = Cli::parse();
+    match execute(&cli) {
         Ok(code) => code,
         Err(error) => {
             let written = writeln!(std::io::stderr().lock(), "marketprism-central: {error:#}");
             if let Err(error) = written {
                 tracing::debug!(%error, "standard error is closed");
             }
-            ExitCode::FAILURE
+            cli.command.error_status()
         }
     }
 }
@@ -58,6 +82,9 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
         match &cli.command {
             Command::Init(args) => init::execute(&config, args).await,
             Command::Run(args) => run::execute(config, args).await,
+            Command::Integrity(args) => integrity::execute(&config, args).await,
+            Command::Status(args) => status::execute(&config, args).await,
+            Command::Diagnose(args) => diagnose::execute(&config, args).await,
         }
     })
 }

@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use marketprism_config::Section;
+use marketprism_config::{Secret, Section};
 
 use crate::role::Role;
+
+/// A shorter token could be found by trying.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// Where health and metrics are served.
 #[derive(Debug, Clone)]
@@ -14,6 +17,8 @@ pub struct Http {
     pub listen: Option<SocketAddr>,
     /// `/health` says healthy for so long after the start, whatever is still missing. `HEALTH_GRACE_SECONDS` wins.
     pub health_grace: Duration,
+    /// What a request that changes something must carry; without it such requests are refused.
+    pub token: Option<Secret>,
 }
 
 impl Http {
@@ -33,7 +38,13 @@ impl Http {
                 configured
             }),
         };
+        let token = section.secret("token");
+        if token.as_ref().is_some_and(|token| token.reveal().len() < TOKEN_BYTES_MIN) {
+            let allowed = format!("a file with at least {TOKEN_BYTES_MIN} characters");
+            section.report("token_file", "holds a token that can be guessed", allowed);
+        }
         Self {
+            token,
             listen: section.parsed("listen", "an address and port such as 127.0.0.1:8085"),
             health_grace: Duration::from_secs(grace),
         }

@@ -1,40 +1,81 @@
-//! What `/coverage` answers: what arrived in hot, how old it is, and what is not there at all.
+//! `/coverage`: what arrived in hot, how old it is, and what is not there at all.
 
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
 use marketprism_schema::{DataType, stale_after};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::App;
+use crate::clock;
 use crate::coverage::{Arrived, CoverageRow};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// The whole table. Data types of which nothing ever arrived are listed apart.
-pub fn report(rows: &[CoverageRow], now_ns: i64) -> Value {
-    let missing: Vec<&str> = DataType::ALL
-        .iter()
-        .filter(|data_type| rows.iter().all(|row| row.data_type != **data_type))
-        .map(|data_type| data_type.as_str())
-        .collect();
-    json!({
-        "coverage": rows.iter().map(|row| row_json(row, now_ns)).collect::<Vec<_>>(),
-        "nothing_of": missing,
-    })
+/// What arrived in hot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CoverageTable {
+    /// One row per exchange and data type.
+    pub coverage: Vec<Covered>,
+    /// Data types of which nothing ever arrived.
+    pub nothing_of: Vec<&'static str>,
 }
 
-fn row_json(row: &CoverageRow, now_ns: i64) -> Value {
+/// One data type of one exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Covered {
+    /// Exchange id.
+    pub exchange: String,
+    /// Data type.
+    pub data_type: &'static str,
+    /// When the newest event was stored, seconds since 1970.
+    pub last_success_ts: i64,
+    /// Seconds since then.
+    pub age_seconds: i64,
+    /// Above this age the status is `stale`.
+    pub threshold_seconds: u64,
+    /// `ok` or `stale`.
+    pub status: &'static str,
+    /// The newest venue time, microseconds since 1970.
+    pub newest_timestamp_us: i64,
+    /// Events confirmed in hot since this process started.
+    pub events_since_start: u64,
+}
+
+/// What arrived in hot, by exchange and data type.
+#[utoipa::path(get, path = "/coverage", tag = "data", responses(
+    (status = 200, description = "The table", body = CoverageTable),
+))]
+pub async fn serve(State(app): State<Arc<App>>) -> Json<CoverageTable> {
+    Json(table(&app.shared.coverage.rows(), clock::now_ns()))
+}
+
+/// The whole table.
+pub fn table(rows: &[CoverageRow], now_ns: i64) -> CoverageTable {
+    let is_missing = |data_type: &&DataType| rows.iter().all(|row| row.data_type != **data_type);
+    CoverageTable {
+        coverage: rows.iter().map(|row| covered(row, now_ns)).collect(),
+        nothing_of: DataType::ALL.iter().filter(is_missing).map(|data_type| data_type.as_str()).collect(),
+    }
+}
+
+fn covered(row: &CoverageRow, now_ns: i64) -> Covered {
     let Arrived { last_success_ns, newest_timestamp_us, events } = row.arrived;
     let age_seconds = now_ns.saturating_sub(last_success_ns).max(0) / NANOS_PER_SECOND;
     let threshold_seconds = stale_after(row.data_type).as_secs();
     let is_stale = u64::try_from(age_seconds).unwrap_or(0) > threshold_seconds;
-    json!({
-        "exchange": row.exchange,
-        "data_type": row.data_type.as_str(),
-        "last_success_ts": last_success_ns / NANOS_PER_SECOND,
-        "age_seconds": age_seconds,
-        "threshold_seconds": threshold_seconds,
-        "status": if is_stale { "stale" } else { "ok" },
-        "newest_timestamp_us": newest_timestamp_us,
-        "events_since_start": events,
-    })
+    Covered {
+        exchange: row.exchange.clone(),
+        data_type: row.data_type.as_str(),
+        last_success_ts: last_success_ns / NANOS_PER_SECOND,
+        age_seconds,
+        threshold_seconds,
+        status: if is_stale { "stale" } else { "ok" },
+        newest_timestamp_us,
+        events_since_start: events,
+    }
 }
 
 #[cfg(test)]
@@ -50,13 +91,11 @@ mod tests {
             arrived: Arrived { last_success_ns: NANOS_PER_SECOND, newest_timestamp_us: 5, events: 2 },
         };
         let rows = [row(DataType::Trade), row(DataType::FundingRate)];
-        let at = |seconds: i64| report(&rows, seconds * NANOS_PER_SECOND);
-        let statuses = |answer: &Value| {
-            [0, 1].map(|index| answer["coverage"][index]["status"].as_str().unwrap().to_owned())
-        };
+        let at = |seconds: i64| table(&rows, seconds * NANOS_PER_SECOND);
+        let statuses = |table: &CoverageTable| [0, 1].map(|index| table.coverage[index].status);
         assert_eq!(statuses(&at(61)), ["ok", "ok"]);
         assert_eq!(statuses(&at(62)), ["stale", "ok"]);
-        assert_eq!(at(62)["coverage"][0]["age_seconds"], 61);
-        assert_eq!(at(0)["nothing_of"].as_array().unwrap().len(), 6);
+        assert_eq!(at(62).coverage[0].age_seconds, 61);
+        assert_eq!(at(0).nothing_of.len(), 6);
     }
 }

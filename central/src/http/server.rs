@@ -1,20 +1,27 @@
-//! The listener.
+//! The listener and its routes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{coverage, health};
-use crate::clock;
+use super::problem::Problem;
+use super::{App, coverage, health, integrity, metrics, openapi, overview, repair};
 use crate::ingest::Shared;
+use crate::limits;
 
 /// Takes the address.
 pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -27,36 +34,97 @@ pub async fn serve(
     shared: Arc<Shared>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let router = Router::new()
-        .route("/health", get(serve_health))
-        .route("/ready", get(serve_ready))
-        .route("/metrics", get(serve_metrics))
-        .route("/coverage", get(serve_coverage))
-        .with_state(shared);
-    axum::serve(listener, router)
+    axum::serve(listener, router(Arc::new(App::new(shared))))
         .with_graceful_shutdown(async move { shutdown.cancelled().await })
         .await
         .context("the http listener broke")
 }
 
-async fn serve_health(State(shared): State<Arc<Shared>>) -> Response {
-    let age = shared.status.started.elapsed();
-    let (status, body) = health::health(&shared.status.reasons(), age, shared.config.http.health_grace);
-    (status, Json(body)).into_response()
+fn router(app: Arc<App>) -> Router {
+    let (routes, _) = routes().split_for_parts();
+    routes
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(within_time))
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
+        .with_state(app)
 }
 
-async fn serve_ready(State(shared): State<Arc<Shared>>) -> Response {
-    let (status, body) = health::ready(&shared.status.reasons());
-    (status, Json(body)).into_response()
+/// Every route, with its description.
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::Described::openapi())
+        .routes(routes!(health::serve_health))
+        .routes(routes!(health::serve_ready))
+        .routes(routes!(metrics::serve))
+        .routes(routes!(coverage::serve))
+        .routes(routes!(integrity::serve))
+        .routes(routes!(overview::serve))
+        .routes(routes!(overview::serve_root))
+        .routes(routes!(repair::start, repair::progress))
+        .routes(routes!(serve_description))
 }
 
-async fn serve_coverage(State(shared): State<Arc<Shared>>) -> Response {
-    Json(coverage::report(&shared.coverage.rows(), clock::now_ns())).into_response()
+/// The description of every route. Made from the routes themselves.
+pub fn description() -> OpenApi {
+    routes().split_for_parts().1
 }
 
-async fn serve_metrics(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "process", responses(
+    (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
+))]
+async fn serve_description() -> Json<OpenApi> {
+    Json(description())
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, format!("{} is no path here; /openapi.json names all", uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let text = format!("{method} is not for {}; /openapi.json says what is", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, text)
+}
+
+/// No request takes for ever, whatever its sources do.
+async fn within_time(request: Request, next: Next) -> Response {
+    match timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let seconds = limits::REQUEST_TIMEOUT.as_secs();
+            let text = format!("not answered within {seconds} s");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the description names every route, the token where one is needed, and every schema that it refers to.
+    #[test]
+    fn the_description_is_complete() {
+        let text = serde_json::to_string(&description()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let paths: Vec<&String> = json["paths"].as_object().unwrap().keys().collect();
+        let expected = [
+            "/",
+            "/coverage",
+            "/health",
+            "/integrity",
+            "/metrics",
+            "/openapi.json",
+            "/overview",
+            "/ready",
+            "/repair",
+        ];
+        assert_eq!(paths, expected);
+        assert!(json["paths"]["/repair"]["post"]["security"][0]["token"].is_array());
+        assert!(json["components"]["securitySchemes"]["token"].is_object());
+        for name in text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap())
+        {
+            assert!(json["components"]["schemas"][name].is_object(), "{name} is not described");
+        }
     }
 }

@@ -14,5 +14,5 @@ mod streams;
 pub use consumers::{consumer_name, wanted as wanted_consumer};
 pub use drift::{Difference, Outcome, Report};
 pub use ensure::{ensure, look_at_streams, once};
-pub use state::{DatabaseState, SchemaState, TableState, schema_state};
+pub use state::schema_state;
 pub use streams::ensure as ensure_stream;

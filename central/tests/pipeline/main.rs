@@ -18,4 +18,5 @@ mod measure;
 mod migrations;
 mod outages;
 mod poison;
+mod report;
 mod stack;

@@ -232,7 +232,24 @@ impl Stack {
 
     /// Runs `init` to its end.
     pub fn init(&self, config: &Path, more: &[&str]) -> Output {
-        self.central("init", config).args(more).output().unwrap()
+        self.command("init", config, more)
+    }
+
+    /// Runs a command to its end.
+    pub fn command(&self, command: &str, config: &Path, more: &[&str]) -> Output {
+        self.central(command, config).args(more).output().unwrap()
+    }
+
+    /// Writes a file into the test's folder.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Address of a path of central.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.ports.http)
     }
 
     /// Starts `run`. Its log goes to a file in the test's folder, shown when `MARKETPRISM_TEST_LOG` is set.
@@ -244,9 +261,21 @@ impl Stack {
 
     /// Status and body of a path of central; nothing while it does not listen.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        self.request("GET", path, "", "")
+    }
+
+    /// The same for a POST, with headers that each end in a line break.
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+        self.request("POST", path, &format!("{headers}Content-Length: {}\r\n", body.len()), body)
+    }
+
+    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.http)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        // A server that refuses a large body may close before it is sent.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let status = answer.split(' ').nth(1)?.parse().ok()?;

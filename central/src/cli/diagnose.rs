@@ -1,0 +1,28 @@
+//! `diagnose`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output::{exit, print};
+use crate::config::Config;
+use crate::diagnose::diagnose;
+use crate::limits;
+use crate::report::Sources;
+use crate::report::grid::Paint;
+
+/// Options of `diagnose`.
+#[derive(Debug, Args)]
+pub struct DiagnoseArgs {
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at everything and prints what was found.
+pub async fn execute(config: &Config, args: &DiagnoseArgs) -> anyhow::Result<ExitCode> {
+    let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
+    let diagnosis = diagnose(&sources).await;
+    print(args.json, &diagnosis, |paint: Paint| diagnosis.render(paint))?;
+    Ok(exit(diagnosis.exit_status()))
+}

@@ -1,0 +1,39 @@
+//! `integrity`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output::{exit, print};
+use crate::config::Config;
+use crate::report::grid::Paint;
+use crate::report::sources::schema;
+use crate::report::{Scope, Sources, Wish, compute, exit_status, terminal};
+use crate::{clock, limits};
+
+/// Options of `integrity`.
+#[derive(Debug, Args)]
+pub struct IntegrityArgs {
+    /// Print the report as JSON, as /integrity gives it.
+    #[arg(long)]
+    json: bool,
+    /// Begin: RFC 3339, or an age such as 90s, 30m, 24h, 7d [default: one day before --to].
+    #[arg(long)]
+    from: Option<String>,
+    /// End, exclusive: RFC 3339, an age, or now [default: now].
+    #[arg(long)]
+    to: Option<String>,
+    /// Only this table and its streams.
+    #[arg(long)]
+    table: Option<String>,
+}
+
+/// Computes the report and prints it.
+pub async fn execute(config: &Config, args: &IntegrityArgs) -> anyhow::Result<ExitCode> {
+    let wish = Wish { from: args.from.clone(), to: args.to.clone(), table: args.table.clone() };
+    let scope = Scope::read(&wish, clock::now_ns() / 1_000_000)?;
+    let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
+    let report = compute(&sources, scope, &schema::Cache::default()).await;
+    print(args.json, &report, |paint: Paint| terminal::report(&report, paint))?;
+    Ok(exit(exit_status(report.verdict)))
+}

@@ -1,0 +1,149 @@
+//! `/` and `/overview`: what arrives, how old it is, how far behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use marketprism_schema::Table;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::App;
+use super::coverage::{Covered, table as coverage_table};
+use super::integrity::fresh;
+use super::page;
+use super::problem::Problem;
+use crate::clock;
+use crate::ingest::Shared;
+use crate::report::document::{BrokerStream, LeaseState, Unanswered};
+use crate::report::sources::{broker, replication};
+use crate::report::{Sources, Time};
+
+/// What arrives, how old it is, how far behind.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Overview {
+    /// Version of this form.
+    pub version: u32,
+    /// When it was computed.
+    pub generated_at: Time,
+    /// This program's version.
+    pub program_version: &'static str,
+    /// What is wrong with this process; empty: ready.
+    pub reasons: Vec<String>,
+    /// What arrives at this central, by venue and type.
+    pub arriving: Vec<Arriving>,
+    /// Data types of which nothing ever arrived.
+    pub nothing_of: Vec<&'static str>,
+    /// Streams of the broker, and what waits in them.
+    pub broker: Vec<BrokerStream>,
+    /// How far cold is behind, by table.
+    pub cold: Vec<ColdLag>,
+    /// Who does what only one central may do at a time.
+    pub leases: Vec<LeaseState>,
+    /// Parts without an answer.
+    pub unanswered: Vec<Unanswered>,
+}
+
+/// One data type of one exchange.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Arriving {
+    /// Events a second over the last minute, at this central.
+    pub events_per_second: f64,
+    /// What `/coverage` says of it.
+    #[serde(flatten)]
+    pub coverage: Covered,
+}
+
+/// One table of cold.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ColdLag {
+    /// The table.
+    pub table: String,
+    /// Everything stored before this moment is in cold or logged as different.
+    pub copied_upto: Time,
+    /// Minutes that cold is behind what hot has.
+    pub lag_minutes: f64,
+}
+
+/// What arrives, how old it is, how far behind.
+#[utoipa::path(get, path = "/overview", tag = "data", responses(
+    (status = 200, description = "The overview", body = Overview),
+    (status = 429, description = "Too many requests at once", body = Problem),
+    (status = 503, description = "Not answered in time", body = Problem),
+))]
+pub async fn serve(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let overview = app.overview().await?;
+    Ok((fresh(), Json(&*overview)).into_response())
+}
+
+/// The overview as a page for browsers, as JSON for everybody else.
+#[utoipa::path(get, path = "/", tag = "data", responses(
+    (status = 200, description = "The overview", content((Overview = "application/json"), (String = "text/html"))),
+    (status = 429, description = "Too many requests at once", body = Problem),
+    (status = 503, description = "Not answered in time", body = Problem),
+))]
+pub async fn serve_root(state: State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    if page::wants_page(&headers) { Ok(page::OVERVIEW.into_response()) } else { serve(state).await }
+}
+
+/// Computes it.
+pub async fn compute(shared: &Shared, sources: &Sources) -> Overview {
+    let now_ns = clock::now_ns();
+    let coverage = coverage_table(&shared.coverage.rows(), now_ns);
+    let rates = shared.coverage.rates(now_ns);
+    let (streams, leases, marks) =
+        tokio::join!(broker::streams(sources), broker::leases(sources), replication::watermarks(sources));
+    let mut unanswered = Vec::new();
+    let mut miss = |part: String, reason: String| unanswered.push(Unanswered { part, reason });
+    let mut answered = Vec::new();
+    for (name, stream) in streams {
+        match stream {
+            Ok(stream) => answered.push(stream),
+            Err(reason) => miss(format!("stream {name}"), reason),
+        }
+    }
+    let leases = leases.unwrap_or_else(|reason| {
+        miss("leases".to_owned(), reason);
+        Vec::new()
+    });
+    let marks = marks.unwrap_or_else(|reason| {
+        miss("watermarks".to_owned(), reason);
+        BTreeMap::new()
+    });
+    let arriving =
+        |covered: Covered| Arriving { events_per_second: rate_of(&rates, &covered), coverage: covered };
+    Overview {
+        version: 1,
+        generated_at: Time(now_ns / 1_000_000),
+        program_version: env!("CARGO_PKG_VERSION"),
+        reasons: shared.status.reasons(),
+        arriving: coverage.coverage.into_iter().map(arriving).collect(),
+        nothing_of: coverage.nothing_of,
+        broker: answered,
+        cold: lags(&marks),
+        leases,
+        unanswered,
+    }
+}
+
+fn rate_of(rates: &[(&'static str, String, f64)], covered: &Covered) -> f64 {
+    let is_it =
+        |rate: &&(&'static str, String, f64)| rate.0 == covered.data_type && rate.1 == covered.exchange;
+    rates.iter().find(is_it).map_or(0.0, |rate| rate.2)
+}
+
+fn lags(marks: &BTreeMap<String, replication::Watermark>) -> Vec<ColdLag> {
+    let lag = |table: &Table| {
+        let mark = marks.get(table.name)?;
+        let behind_ms = mark.hot_newest.map_or(0, |newest| (newest.0 - mark.upto.0).max(0));
+        Some(ColdLag {
+            table: table.name.to_owned(),
+            copied_upto: mark.upto,
+            lag_minutes: (behind_ms / 6_000) as f64 / 10.0,
+        })
+    };
+    Table::ALL.iter().filter_map(lag).collect()
+}

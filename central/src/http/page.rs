@@ -1,0 +1,98 @@
+//! Pages: one file each, nothing from elsewhere, and a policy that lets nothing else run.
+
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+
+const STYLE: &str = include_str!("pages/style.css");
+const SCRIPT: &str = include_str!("pages/page.js");
+
+/// A page: what stands in its body, and its script.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    title: &'static str,
+    body: &'static str,
+    scripts: &'static [&'static str],
+}
+
+/// The page of `/integrity`.
+pub const INTEGRITY: Page = Page {
+    title: "Integrity",
+    body: include_str!("pages/integrity.html"),
+    scripts: &[SCRIPT, include_str!("pages/heatmap.js"), include_str!("pages/integrity.js")],
+};
+
+/// The page of `/`.
+pub const OVERVIEW: Page = Page {
+    title: "Overview",
+    body: include_str!("pages/overview.html"),
+    scripts: &[SCRIPT, include_str!("pages/overview.js")],
+};
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        // Only what carries this number runs: a text from a venue cannot know it.
+        let nonce = format!("{:032x}", rand::random::<u128>());
+        let policy = format!(
+            "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+             img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        );
+        let scripts = self.scripts.concat();
+        let Self { title, body, .. } = self;
+        let text = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"dark light\">\n<title>{title} \u{b7} MarketPrism</title>\n\
+             <link rel=\"icon\" href=\"data:,\">\n<style nonce=\"{nonce}\">\n{STYLE}</style>\n</head>\n<body>\n{body}\
+             <script nonce=\"{nonce}\">\n'use strict';\n{scripts}</script>\n</body>\n</html>\n"
+        );
+        let headers = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+            (header::CONTENT_SECURITY_POLICY, policy),
+            (header::CACHE_CONTROL, "no-store".to_owned()),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+            (header::REFERRER_POLICY, "no-referrer".to_owned()),
+            (header::VARY, "Accept".to_owned()),
+        ];
+        (headers, text).into_response()
+    }
+}
+
+/// Whether the one who asks is a browser: it says that it takes HTML, and does not prefer JSON by naming it first.
+pub fn wants_page(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let named = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
+    let mut of_ours = named.filter(|kind| matches!(*kind, "text/html" | "application/json"));
+    of_ours.next() == Some("text/html")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asks(accept: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        wants_page(&headers)
+    }
+
+    /// Goal: browsers get the page, everybody else JSON.
+    #[test]
+    fn browsers_get_the_page() {
+        assert!(asks("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
+        assert!(!asks("application/json") && !asks("*/*") && !asks("application/json, text/html"));
+        assert!(!wants_page(&HeaderMap::new()));
+    }
+
+    /// Goal: a page holds everything that it needs, and loads nothing from elsewhere.
+    #[test]
+    fn pages_load_nothing_from_elsewhere() {
+        for page in [INTEGRITY, OVERVIEW] {
+            let whole = [page.body, STYLE, &page.scripts.concat()].concat();
+            for outside in ["http://", "https://", "@import", "url(", "innerHTML", "src="] {
+                // The name space of SVG is a name, not an address that anybody loads.
+                let whole = whole.replace("http://www.w3.org/2000/svg", "");
+                assert!(!whole.contains(outside), "{}: {outside}", page.title);
+            }
+        }
+    }
+}

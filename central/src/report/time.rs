@@ -1,0 +1,64 @@
+//! Moments as the report writes them.
+
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
+
+/// A moment: milliseconds since 1970 inside, RFC 3339 in UTC outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, format = DateTime, examples("2026-11-22T16:00:00.000Z"))]
+pub struct Time(pub i64);
+
+impl Time {
+    /// Nothing where the database's minimum or zero stands for "none".
+    pub fn some(ms: i64) -> Option<Self> {
+        (ms > 0).then_some(Self(ms))
+    }
+
+    /// Reads RFC 3339.
+    pub fn parse(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
+    }
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1_000));
+        let Ok(moment) = whole else { return write!(f, "{} ms since 1970", self.0) };
+        let (date, time) = (moment.date(), moment.time());
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second(),
+            self.0.rem_euclid(1_000)
+        )
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a moment is read as it is written, to the millisecond, also with an offset.
+    #[test]
+    fn moments_read_back_as_themselves() {
+        let time = Time(1_763_828_645_007);
+        assert_eq!(time.to_string(), "2025-11-22T16:24:05.007Z");
+        assert_eq!(Time::parse(&time.to_string()), Some(time));
+        assert_eq!(Time::parse("2025-11-22T17:24:05.007+01:00"), Some(time));
+        assert_eq!(Time::parse("yesterday"), None);
+    }
+}

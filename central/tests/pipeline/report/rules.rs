@@ -1,0 +1,131 @@
+//! The rules, one by one, through the command.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::seed;
+use crate::stack::Stack;
+
+/// Runs `integrity --json` and gives status and report.
+pub fn integrity(stack: &Stack, config: &Path, more: &[&str]) -> (i32, Value) {
+    let output = stack.command("integrity", config, &[&["--json"], more].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text} {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap(), report)
+}
+
+fn says(report: &Value, level: &str, text: &str) -> bool {
+    report["findings"].as_array().unwrap().iter().any(|finding| {
+        let whole =
+            format!("{}: {}", finding["subject"].as_str().unwrap(), finding["text"].as_str().unwrap());
+        finding["level"] == level && whole.contains(text)
+    })
+}
+
+/// Goal: a healthy hour is whole; each fault leads to its verdict and exit status, and the report names it in words.
+/// Method: fill the tables by hand, add one fault at a time, ask the command while no central runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_leads_to_its_verdict() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    seed::healthy(&stack).await;
+    let (status, report) = integrity(&stack, &config, &["--from", "1h"]);
+    assert_eq!((status, &report["verdict"]), (0, &Value::from("whole")), "{:#}", report["findings"]);
+    assert!(says(&report, "info", "liquidations: nothing arrived"), "{:#}", report["findings"]);
+    assert_eq!(report["version"], 1);
+
+    let trades = |database: &str| format!("TRUNCATE TABLE {database}.trades");
+    let loss = "INSERT INTO marketprism_hot.losses SELECT 'MARKET_DATA', 5, 9, 5, 'retention', 'first is 10', now64(3)";
+    let faults = [
+        (1, "fail", "hot differs from what the edges stored in 1 window", seed::verdict(9, "mismatch", "x")),
+        (2, "unknown", "1 window cannot be verified", seed::verdict(9, "unverifiable", "no audit")),
+        (2, "unknown", "1 window should have been judged", seed::verdict(40, "open", "")),
+        (1, "fail", "trades: cold differs from hot in 1 window", seed::copied("trades", "mismatch", "9")),
+        (2, "unknown", "trades: 1 window could not be copied", seed::copied("trades", "failed", "9")),
+        (0, "warn", "trades: cold is 90 minutes behind", seed::watermark("trades", 90)),
+        (0, "warn", "trades: hot has rows of the last 5 minutes, cold has none", trades("marketprism_cold")),
+        (1, "fail", "trades: nothing arrived in hot in the last 5 minutes", trades("marketprism_hot")),
+        // The same ids once more, at other times, so that no merge makes one row of them.
+        (
+            1,
+            "fail",
+            "trades: 100 rows in the recent part of hot",
+            seed::rows("marketprism_hot", "trades", "number"),
+        ),
+        (1, "fail", "losses: 5 messages gone", loss.to_owned()),
+    ];
+    for (expected, level, text, sql) in faults {
+        seed::healthy(&stack).await;
+        stack.execute(&sql).await;
+        let (status, report) = integrity(&stack, &config, &["--from", "1h"]);
+        assert_eq!(status, expected, "{text}: {:#}", report["findings"]);
+        assert!(says(&report, level, text), "{text}: {:#}", report["findings"]);
+    }
+    // Yesterday is judged without what is recent now.
+    let (_, report) = integrity(&stack, &config, &["--from", "2d", "--to", "1d"]);
+    assert!(!says(&report, "fail", "trades") && says(&report, "unknown", "no window"), "{report:#}");
+}
+
+/// Goal: a fault is in the report with its window, stream, cause and evidence; asking for another table does not show it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_named_with_window_and_cause() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    seed::healthy(&stack).await;
+    stack.execute(&seed::verdict(9, "mismatch", "hot holds 3 events fewer than e1 stored")).await;
+    seed::gap(&stack, 20).await;
+    let (status, report) = integrity(&stack, &config, &["--from", "1h"]);
+    assert_eq!(status, 1);
+    let worst = &report["worst_windows"]["items"][0];
+    assert_eq!(worst["of"], "trade.sim_spot.spot.BTC-USDT");
+    assert_eq!(worst["reason"], "hot holds 3 events fewer than e1 stored");
+    let sql = format!("SELECT toUnixTimestamp({})", seed::window(9));
+    let window: u32 = stack.clickhouse().query_raw(&sql).fetch_one().await.unwrap();
+    let sql = format!("SELECT formatDateTime(toDateTime({window}, 'UTC'), '%Y-%m-%dT%H:%i')");
+    let begin: String = stack.clickhouse().query_raw(&sql).fetch_one().await.unwrap();
+    // The minute may have turned between the two statements.
+    let told = worst["window_start"].as_str().unwrap();
+    assert_eq!(told.get(..13), begin.get(..13), "{told} {begin}");
+    let gap = &report["gaps"]["items"][0];
+    assert_eq!((&gap["cause"], &gap["missing"]), (&Value::from("venue"), &Value::from(3)));
+    assert!(gap["evidence"].as_str().unwrap().contains("ids jump from 5 to 9"));
+    assert!(
+        says(&report, "fail", "3 events missing (venue: 3 missing in 1 gap)"),
+        "{:#}",
+        report["findings"]
+    );
+    let stream = &report["heat_map"]["streams"][0];
+    assert_eq!(stream["stream"], "trade.sim_spot.spot.BTC-USDT", "the worst comes first");
+    assert_eq!((&stream["windows"]["mismatch"], &stream["missing_events"]), (&1.into(), &3.into()));
+    let (status, report) = integrity(&stack, &config, &["--from", "1h", "--table", "orderbooks"]);
+    assert_eq!((status, &report["worst_windows"]["total"]), (0, &0.into()), "{:#}", report["findings"]);
+    let bad = stack.command("integrity", &config, &["--table", "x"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("table: \"x\" is not allowed"), "{bad:?}");
+}
+
+/// Goal: with ClickHouse and broker away every command ends within its limits, says who is away, and tells "cannot tell" by its exit
+/// status.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_say_who_is_away() {
+    let Some(mut stack) = Stack::start() else { return };
+    let config = stack.configure("");
+    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let diagnosis = stack.command("diagnose", &config, &[]);
+    assert_eq!(diagnosis.status.code(), Some(0), "{}", String::from_utf8_lossy(&diagnosis.stdout));
+    stack.kill_clickhouse();
+    stack.kill_nats();
+    for command in ["integrity", "status", "diagnose"] {
+        let started = std::time::Instant::now();
+        let output = stack.command(command, &config, &[]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}: {text}");
+        assert!(text.contains("clickhouse hot") && text.contains("no connection"), "{command}: {text}");
+        assert!(!text.contains('\u{1b}'), "no colours where nobody sees them");
+        assert!(started.elapsed().as_secs() < 30, "{command} took {:?}", started.elapsed());
+    }
+}

@@ -1,0 +1,116 @@
+//! Tables filled by hand: a healthy hour, and faults.
+
+use crate::stack::Stack;
+
+/// Windows of the healthy hour; the last is two minutes old.
+pub const WINDOWS: u64 = 60;
+/// The streams of the healthy hour: data type, market.
+const STREAMS: [(&str, &str); 2] = [("trade", "BTC-USDT"), ("orderbook", "BTC-USDT")];
+const TABLES: [&str; 8] = [
+    "trades",
+    "orderbooks",
+    "funding_rates",
+    "open_interests",
+    "liquidations",
+    "lsr_top_positions",
+    "lsr_all_accounts",
+    "volatility_indices",
+];
+
+/// Begin of the healthy window `back` windows before the newest, as SQL.
+pub fn window(back: u64) -> String {
+    format!("toStartOfMinute(now64(3, 'UTC')) - INTERVAL {} MINUTE", back + 2)
+}
+
+/// A verdict about a window of `trade.sim_spot.spot.BTC-USDT`, later than any before it.
+pub fn verdict(back: u64, state: &str, reason: &str) -> String {
+    format!(
+        "INSERT INTO marketprism_hot.verdicts SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', '{state}', \
+         '{reason}', 10, 7, 0, 0, 0, 0, [], now64(3) + INTERVAL 1 SECOND",
+        window(back)
+    )
+}
+
+/// Takes every verdict, audit and loss away.
+pub async fn forget(stack: &Stack) {
+    for table in ["verdicts", "audits", "losses", "dead_letters", "trades", "orderbooks"] {
+        stack.execute(&format!("TRUNCATE TABLE marketprism_hot.{table}")).await;
+    }
+    for table in ["window_log", "watermarks", "trades", "orderbooks"] {
+        stack.execute(&format!("TRUNCATE TABLE marketprism_cold.{table}")).await;
+    }
+}
+
+/// An hour of which everything is verified: edge against hot, hot against cold, with recent rows in both.
+pub async fn healthy(stack: &Stack) {
+    forget(stack).await;
+    for (data_type, symbol) in STREAMS {
+        stack
+            .execute(&format!(
+                "INSERT INTO marketprism_hot.verdicts SELECT {} - toIntervalMinute(number), 60, '{data_type}', \
+                 'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], now64(3) \
+                 FROM numbers({WINDOWS})",
+                window(0)
+            ))
+            .await;
+    }
+    for table in TABLES {
+        stack.execute(&copied(table, "verified", "number")).await;
+        stack.execute(&watermark(table, 1)).await;
+    }
+    for database in ["marketprism_hot", "marketprism_cold"] {
+        stack.execute(&rows(database, "trades", "number")).await;
+        stack.execute(&rows(database, "orderbooks", "number")).await;
+    }
+}
+
+/// The window log of a table: one window per number of `offset` minutes before the newest.
+pub fn copied(table: &str, state: &str, offset: &str) -> String {
+    let (count, reason) = if state == "verified" { (WINDOWS, "") } else { (1, "cold holds 2 rows fewer") };
+    format!(
+        "INSERT INTO marketprism_cold.window_log (table_name, window_start, window_seconds, state, reason, rows, \
+         cold_rows, logged_at) SELECT '{table}', {} - toIntervalMinute({offset}), 60, '{state}', '{reason}', 10, 8, \
+         now64(3) + if('{state}' = 'verified', 0, 1) FROM numbers({count})",
+        window(0)
+    )
+}
+
+/// A watermark so many minutes ago.
+pub fn watermark(table: &str, minutes: u64) -> String {
+    format!(
+        "INSERT INTO marketprism_cold.watermarks SELECT '{table}', now64(3) - INTERVAL {minutes} MINUTE, now64(3), \
+         'ok', now64(3) + {minutes}"
+    )
+}
+
+/// A hundred rows of the last seconds; `id` tells their event ids.
+pub fn rows(database: &str, table: &str, id: &str) -> String {
+    let (own, values) = match table {
+        "trades" => ("trade_id, price, quantity, side, is_maker", "toString(number), 1, 1, 'buy', true"),
+        _ => ("last_update_id, epoch", "number, 1"),
+    };
+    format!(
+        "INSERT INTO {database}.{table} (timestamp, exchange, market_type, symbol, venue_symbol, {own}, received_at, \
+         event_id, edge, stream_seq, created_at) SELECT now64(6) - toIntervalMillisecond(number), 'sim_spot', 'spot', \
+         'BTC-USDT', 'BTCUSDT', {values}, now64(9), toUInt128({id}), 'e1', number, now64(3) FROM numbers(100)"
+    )
+}
+
+/// An audit with a gap that the venue caused, and the verdict about it. The evidence holds markup, as a hostile venue might.
+pub async fn gap(stack: &Stack, back: u64) {
+    stack
+        .execute(&format!(
+            "INSERT INTO marketprism_hot.audits (window_start, window_seconds, data_type, exchange, market_type, \
+             symbol, edge, run, gaps, created_at) SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 1, \
+             [('trade_ids', 'venue', 5, 9, 3, 1, 2, 'ids jump from 5 to 9 <img src=x onerror=alert(1)>')], now64(3)",
+            window(back)
+        ))
+        .await;
+    stack
+        .execute(&format!(
+            "INSERT INTO marketprism_hot.verdicts SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', \
+             'verified', '', 10, 10, 0, 0, 1, 3, ['venue'], now64(3) + INTERVAL 1 SECOND",
+            window(back)
+        ))
+        .await;
+}
