@@ -135,8 +135,5 @@ pub const INCIDENTS_MAX: usize = 128;
 /// Incidents of one kind and source that are at most so far apart are one.
 pub const INCIDENT_MERGE: Duration = Duration::from_secs(1);
 
-/// How long before a gap of an order book an incident may lie to be its cause.
-pub const BOOK_GAP_LOOKBACK: Duration = Duration::from_secs(10);
-
 /// Longest time to hand an answer to a repair request to the broker connection. Passed: whoever asked gets none.
 pub const REPAIR_ANSWER: Duration = Duration::from_secs(2);

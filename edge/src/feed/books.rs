@@ -24,6 +24,8 @@ struct Slot {
     ask_at_ns: Option<i64>,
     gaps: VecDeque<Gap>,
     is_changed: bool,
+    /// Receive times of the update before the latest one, and of the latest.
+    updates_ns: [i64; 2],
 }
 
 /// A book as `/coverage` tells it.
@@ -79,7 +81,8 @@ impl Books {
     ) -> Outcome {
         let instrument = event.instrument;
         let Some(update) = book_update(event, levels, received_at_ns) else { return Outcome::default() };
-        let Some(slot) = self.slot_made(instrument) else { return Outcome::default() };
+        let Some(slot) = self.slot_made(instrument, received_at_ns) else { return Outcome::default() };
+        slot.updates_ns = [slot.updates_ns[1], received_at_ns];
         let outcome = slot.book.apply_each(&update, &mut |view| each(instrument, view));
         if let Some(gap) = outcome.gap {
             if slot.gaps.len() >= BOOK_GAPS_MAX {
@@ -167,6 +170,13 @@ impl Books {
     #[must_use]
     pub const fn next_due_ns(&self) -> i64 {
         self.next_due_ns
+    }
+
+    /// Receive time of the update before a book's latest one; 0 for a book without any.
+    #[must_use]
+    pub fn previous_update_ns(&self, instrument: u32) -> i64 {
+        let slot = usize::try_from(instrument).ok().and_then(|index| self.slots.get(index)?.as_deref());
+        slot.map_or(0, |slot| slot.updates_ns[0])
     }
 
     /// Receive time of the oldest state that waits to be published; the record of that book is not older.
@@ -260,7 +270,7 @@ impl Books {
         self.slots.get_mut(usize::try_from(instrument).ok()?)?.as_deref_mut()
     }
 
-    fn slot_made(&mut self, instrument: u32) -> Option<&mut Slot> {
+    fn slot_made(&mut self, instrument: u32, update_ns: i64) -> Option<&mut Slot> {
         let index = usize::try_from(instrument).ok()?;
         let plan = self.plan.books.get(index)?;
         let slot = self.slots.get_mut(index)?.get_or_insert_with(|| {
@@ -273,6 +283,7 @@ impl Books {
                 ask_at_ns: None,
                 gaps: VecDeque::new(),
                 is_changed: false,
+                updates_ns: [update_ns; 2],
             })
         });
         Some(slot)

@@ -279,10 +279,12 @@ impl Pipeline {
         if outcome.gap.is_none() && outcome.rejected.is_none() {
             return;
         }
+        let books = self.parts.router.books();
+        let after_ns = books.map_or(received_at_ns, |books| books.previous_update_ns(book.instrument));
         match (&outcome.gap, &outcome.rejected) {
-            (Some(gap), _) => self.parts.watch.book_gap(book.instrument, *gap),
+            (Some(gap), _) => self.parts.watch.book_gap(book.instrument, after_ns, *gap),
             (None, Some(why)) if outcome.action.is_some() => {
-                self.parts.watch.book_refused(book.instrument, received_at_ns, why);
+                self.parts.watch.book_refused(book.instrument, after_ns, received_at_ns, why);
             }
             _ => {}
         }

@@ -26,6 +26,8 @@ struct Life {
     last_ns: i64,
     /// Since when it brings nothing.
     down_since_ns: Option<i64>,
+    /// It brought nothing since the feed's start.
+    is_starting: bool,
 }
 
 /// Watches one feed for the audits.
@@ -98,7 +100,9 @@ impl Watch {
         };
         life.last_ns = at_ns;
         if let Some(since_ns) = life.down_since_ns.take() {
-            self.incidents.note(IncidentKind::ConnectionLost, source, since_ns, at_ns);
+            if !std::mem::take(&mut life.is_starting) {
+                self.incidents.note(IncidentKind::ConnectionLost, source, since_ns, at_ns);
+            }
             for stream in self.carried_by(source) {
                 self.tell(Telling::Up(stream, GapKind::Connection, at_ns));
             }
@@ -133,7 +137,7 @@ impl Watch {
         if life.down_since_ns.is_some() {
             return;
         }
-        life.down_since_ns = Some(from_ns);
+        (life.down_since_ns, life.is_starting) = (Some(from_ns), is_start);
         let kind = GapKind::Connection;
         for stream in self.carried_by(source) {
             let evidence = evidence.to_owned();
@@ -174,14 +178,14 @@ impl Watch {
         }
     }
 
-    /// A LIVE book proved to be wrong.
-    pub fn book_gap(&mut self, instrument: u32, gap: BookGap) {
-        self.troubles.push(BookTrouble::gap(instrument, gap));
+    /// A LIVE book proved to be wrong. `after_ns`: receive time of the update before.
+    pub fn book_gap(&mut self, instrument: u32, after_ns: i64, gap: BookGap) {
+        self.troubles.push(BookTrouble::gap(instrument, after_ns, gap));
     }
 
     /// An update of a book was refused, and the book is started anew.
-    pub fn book_refused(&mut self, instrument: u32, at_ns: i64, why: &dyn std::fmt::Display) {
-        self.troubles.push(BookTrouble::refused(instrument, at_ns, why));
+    pub fn book_refused(&mut self, instrument: u32, after_ns: i64, at_ns: i64, why: &dyn std::fmt::Display) {
+        self.troubles.push(BookTrouble::refused(instrument, after_ns, at_ns, why));
     }
 
     /// The batch is through: what it brought is explained. `frontier_ns`: everything received before is worked off.
@@ -202,7 +206,7 @@ impl Watch {
         let stream = streams_of(&self.streams, DataType::OrderBook, Some(instrument)).next();
         let Some(stream) = stream else { return };
         let concerns = |source: u32| explain::carries(&self.carried, source, stream);
-        let incident = self.incidents.explain(trouble.lookback_ns(), trouble.at_ns, concerns);
+        let incident = self.incidents.explain(trouble.after_ns, trouble.at_ns, concerns);
         let standing = trouble.standing(incident, &self.names);
         self.broken.insert(instrument, standing.kind);
         self.tell(Telling::Down(stream, standing));

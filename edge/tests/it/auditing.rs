@@ -383,3 +383,25 @@ async fn repair_requests_are_answered() {
     stop.cancel();
     task.await.unwrap().unwrap();
 }
+
+/// Goal: the tally costs at most 2 % of an event's way through the edge, which takes 3.3 us at 300,000 events a second. Method: the best
+/// of many batches as the publisher settles them, over 100 streams, with nothing else measured.
+#[test]
+fn the_tally_is_cheap() {
+    use marketprism_edge::audit::Settlement::Stored;
+    let auditor = auditor(1_000 * SECOND);
+    let batch: Vec<_> = (0..256_u64)
+        .map(|id| {
+            let settled = record(0, id, 1_000 * SECOND + i64::try_from(id).unwrap()).settled(Stored);
+            marketprism_edge::audit::Settled { stream: (id % 100) as u32, ..settled }
+        })
+        .collect();
+    let best = (0..2_000).map(|_| {
+        let start = Instant::now();
+        auditor.settle(&batch);
+        start.elapsed()
+    });
+    let each_ns = best.min().unwrap().as_secs_f64() * 1e9 / 256.0;
+    println!("{each_ns:.1} ns an event");
+    assert!(each_ns < 66.0, "{each_ns} ns an event");
+}

@@ -9,7 +9,6 @@ use crate::envelope::data_type;
 use crate::feed::TradeGap;
 use crate::feed::deduplicate::ForgottenHoles;
 use crate::feed::incidents::Incident;
-use crate::limits::BOOK_GAP_LOOKBACK;
 
 /// The streams of a data type: of one instrument, or of all.
 pub(super) fn streams_of(
@@ -92,6 +91,9 @@ pub(super) fn sum(holes: &ForgottenHoles, names: &[String]) -> Gap {
 #[derive(Debug)]
 pub(super) struct BookTrouble {
     pub(super) instrument: u32,
+    /// Receive time of the update before it.
+    pub(super) after_ns: i64,
+    /// Receive time of the update that showed it.
     pub(super) at_ns: i64,
     kind: GapKind,
     sequences: Option<(i64, i64)>,
@@ -99,11 +101,12 @@ pub(super) struct BookTrouble {
 }
 
 impl BookTrouble {
-    pub(super) fn gap(instrument: u32, gap: BookGap) -> Self {
+    pub(super) fn gap(instrument: u32, after_ns: i64, gap: BookGap) -> Self {
         let BookGap { cause, expected, got, at_ns } = gap;
         match cause {
             BookGapCause::Sequence => Self {
                 instrument,
+                after_ns,
                 at_ns,
                 kind: GapKind::BookSequence,
                 sequences: Some((expected, got)),
@@ -111,6 +114,7 @@ impl BookTrouble {
             },
             BookGapCause::Checksum => Self {
                 instrument,
+                after_ns,
                 at_ns,
                 kind: GapKind::BookChecksum,
                 sequences: None,
@@ -119,20 +123,15 @@ impl BookTrouble {
         }
     }
 
-    pub(super) fn refused(instrument: u32, at_ns: i64, why: &dyn std::fmt::Display) -> Self {
+    pub(super) fn refused(instrument: u32, after_ns: i64, at_ns: i64, why: &dyn std::fmt::Display) -> Self {
         let what = format!("an update was refused: {why}");
-        Self { instrument, at_ns, kind: GapKind::BookSequence, sequences: None, what }
-    }
-
-    /// Since when an incident may be its cause.
-    pub(super) fn lookback_ns(&self) -> i64 {
-        self.at_ns.saturating_sub(i64::try_from(BOOK_GAP_LOOKBACK.as_nanos()).unwrap_or(i64::MAX))
+        Self { instrument, after_ns, at_ns, kind: GapKind::BookSequence, sequences: None, what }
     }
 
     pub(super) fn standing(self, incident: Option<Incident>, names: &[String]) -> Standing {
         let (cause, seen) = words(incident, names);
-        let Self { at_ns, kind, sequences, what, .. } = self;
+        let Self { after_ns, kind, sequences, what, .. } = self;
         let evidence = format!("{what}; {seen}; nothing is published until the book is whole again");
-        Standing { kind, cause, is_start: false, from_ns: at_ns, sequences, evidence }
+        Standing { kind, cause, is_start: false, from_ns: after_ns, sequences, evidence }
     }
 }

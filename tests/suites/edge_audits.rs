@@ -1,0 +1,266 @@
+//! Promise: what an edge reports of each window is what the broker holds, and every trade of the venue that is not there is named with
+//! its cause.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
+use futures_util::StreamExt;
+use marketprism_schema::{
+    Audit, Body, DataType, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS, Subject, WireForm,
+    decode_audit,
+};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+
+const EXCHANGE: &str = "binance_spot";
+const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
+const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
+const SECOND: i64 = 1_000_000_000;
+
+/// Short windows; trades packed, books as JSON.
+const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\ntrade = \"protobuf\"";
+
+async fn create_streams(broker: &Broker) {
+    let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    for stream in STREAMS {
+        let config = jetstream::stream::Config {
+            name: stream.name.to_owned(),
+            subjects: stream.subjects.iter().map(|&subject| subject.to_owned()).collect(),
+            duplicate_window: stream.duplicate_window,
+            ..Default::default()
+        };
+        context.create_stream(config).await.unwrap();
+    }
+}
+
+async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Message> {
+    let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    let mut stream = context.get_stream(stream).await.unwrap();
+    let count = stream.info().await.unwrap().state.messages;
+    let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
+    let mut incoming = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut all = Vec::new();
+    while (all.len() as u64) < count {
+        all.push(incoming.next().await.unwrap().unwrap());
+    }
+    all
+}
+
+async fn audits(broker: &Broker) -> Vec<Audit> {
+    messages(broker, "AUDIT").await.iter().map(|message| decode_audit(&message.payload).unwrap()).collect()
+}
+
+/// What the broker holds.
+#[derive(Default)]
+struct Held {
+    /// Event ids by subject and second of receive time.
+    windows: BTreeMap<(String, i64), BTreeSet<EventId>>,
+    /// Trade ids by symbol.
+    trades: BTreeMap<String, BTreeSet<u64>>,
+}
+
+async fn held(broker: &Broker) -> Held {
+    let mut held = Held::default();
+    for stream in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
+        for message in messages(broker, stream).await {
+            let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
+            let form = WireForm::of_content_type(header).unwrap();
+            let event = form.decode(&message.payload).unwrap();
+            let is_trade = event.body.data_type() == DataType::Trade;
+            assert_eq!(form, if is_trade { WireForm::Protobuf } else { WireForm::Json });
+            let second = event.header.received_at_ns / SECOND * SECOND;
+            let key = (message.subject.to_string(), second);
+            assert!(
+                held.windows.entry(key).or_default().insert(event.header.event_id),
+                "twice in the stream"
+            );
+            if let Body::Trade(trade) = &event.body {
+                let ids = held.trades.entry(event.header.symbol.to_string()).or_default();
+                ids.insert(trade.trade_id.parse().unwrap());
+            }
+        }
+    }
+    held
+}
+
+/// Takes every audited window out of `held`, having compared it.
+fn compare(held: &mut Held, audits: &[Audit]) -> (u64, usize) {
+    let (mut sure, mut unsure) = (0, 0);
+    for audit in audits {
+        for stream in &audit.streams {
+            let subject =
+                Subject::new(stream.data_type, &stream.exchange, stream.market_type, &stream.symbol);
+            let key = (subject.unwrap().to_string(), audit.window_start);
+            let mut ids = held.windows.remove(&key).unwrap_or_default();
+            for id in &stream.unsure {
+                assert!(ids.remove(id), "an unsure event is not in the stream");
+            }
+            assert_eq!(stream.stored, ids.into_iter().collect::<Fingerprint>(), "{key:?}");
+            (sure, unsure) = (sure + stream.stored.count, unsure + stream.unsure.len());
+        }
+    }
+    (sure, unsure)
+}
+
+async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
+    let mut feed = Feed::simulated(EXCHANGE, &sim.simulation().addr().to_string(), &SYMBOLS);
+    feed.extra = "reconnect_wait_max_ms = 500".to_owned();
+    let edge = Edge::start(folder, &format!("urls = [{:?}]\n{SETTINGS}", broker.url()), &[feed]).await;
+    until("the edge is ready", Duration::from_secs(30), || edge.get("/ready")).await;
+    edge
+}
+
+async fn flows(edge: &Edge, more: u64) {
+    let name = "marketprism_edge_acknowledged_total";
+    let before = edge.metric(name, "").await;
+    until("events are stored", Duration::from_secs(40), || async {
+        let now = edge.metric(name, "").await;
+        if now >= before + more { Ok(()) } else { Err(format!("{before}, then {now}")) }
+    })
+    .await;
+}
+
+async fn fires(sim: &Sim, edge: &Edge, fault: FaultSpec) {
+    let id = sim.simulation().fault(fault).unwrap();
+    until("the fault happens", Duration::from_secs(20), || async {
+        if sim.simulation().fired(id) > 0 { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    flows(edge, 200).await;
+}
+
+fn config() -> SimConfig {
+    SimConfig {
+        symbols: VENUE_SYMBOLS.map(str::to_owned).to_vec(),
+        rate: 400,
+        start_paused: true,
+        ..SimConfig::default()
+    }
+}
+
+fn fault(action: FaultAction, symbol: &str, stream: &str) -> FaultSpec {
+    FaultSpec::new(action).exchange(EXCHANGE).symbol(symbol).stream(stream).count(1)
+}
+
+/// The gaps of one kind that name trades or updates of a symbol, with their causes.
+fn gaps<'a>(audits: &'a [Audit], symbol: &str, kind: GapKind) -> Vec<&'a Gap> {
+    let streams = audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.symbol == symbol);
+    streams.flat_map(|stream| &stream.gaps).filter(|gap| gap.kind == kind).collect()
+}
+
+/// Goal: audits are exact, and all that the venue sent is either in the stream or named as missing with the right cause. Method: a trade
+/// that the venue withholds, one that arrives spoiled, a break of a book's sequence, cut sockets, and a broker killed while data flows;
+/// then every window is recomputed from the stream, and every trade of the simulator looked up.
+#[tokio::test(flavor = "multi_thread")]
+async fn audits_tell_what_is_stored_and_name_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let sim = Sim::start(config()).await.unwrap();
+    let mut edge = start(&broker, folder.path(), &sim).await;
+    sim.simulation().resume();
+    flows(&edge, 300).await;
+    fires(&sim, &edge, fault(FaultAction::Drop, "BTCUSDT", "trade")).await;
+    let spoiled = FaultSpec { replace: Some(true), ..fault(FaultAction::Garbage, "ETHUSDT", "trade") };
+    fires(&sim, &edge, spoiled).await;
+    fires(&sim, &edge, fault(FaultAction::Gap, "BTCUSDT", "@depth")).await;
+    broker.kill();
+    broker.restart().await;
+    flows(&edge, 500).await;
+    // Long enough for both symbols to miss trades.
+    let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(1_000);
+    sim.simulation().fault(away).unwrap();
+    sim.simulation().cut_all();
+    until("the edge is back", Duration::from_secs(30), || edge.get("/ready")).await;
+    flows(&edge, 500).await;
+    sim.simulation().pause();
+    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+
+    let (mut held, audits) = (held(&broker).await, audits(&broker).await);
+    let (sure, unsure) = compare(&mut held, &audits);
+    println!("{sure} sure, {unsure} unsure, {} audits", audits.len());
+    assert!(held.windows.is_empty(), "events without an audit: {:?}", held.windows.keys());
+    for pair in audits.windows(2) {
+        assert_eq!(pair[0].to, pair[1].from, "a run leaves no time out");
+    }
+    for (venue_symbol, symbol) in VENUE_SYMBOLS.iter().zip(SYMBOLS) {
+        let mut stored = held.trades.remove(symbol).unwrap();
+        let (first, last) = (*stored.first().unwrap(), *stored.last().unwrap());
+        for gap in gaps(&audits, symbol, GapKind::TradeIds) {
+            let (from, to) = (gap.from_sequence.unwrap() as u64, gap.to_sequence.unwrap() as u64);
+            assert_eq!(gap.missing, Some(to - from + 1));
+            assert!((from..=to).all(|id| stored.insert(id)), "a stored trade is named as missing: {gap:?}");
+        }
+        let sent = sim.simulation().all_trades(EXCHANGE, venue_symbol).unwrap();
+        let sent: BTreeSet<u64> =
+            sent.iter().map(|trade| trade.id).filter(|id| (first..=last).contains(id)).collect();
+        assert_eq!(stored, sent, "every trade of {symbol} is stored or named");
+    }
+    let causes = |symbol| -> BTreeSet<GapCause> {
+        gaps(&audits, symbol, GapKind::TradeIds).iter().map(|gap| gap.cause).collect()
+    };
+    assert_eq!(causes("BTC-USDT"), [GapCause::Venue, GapCause::Network].into(), "withheld, cut");
+    assert_eq!(causes("ETH-USDT"), [GapCause::Network, GapCause::Ours].into(), "spoiled, cut");
+    let books = gaps(&audits, "BTC-USDT", GapKind::BookSequence);
+    assert!(
+        books.iter().any(|gap| gap.cause == GapCause::Venue),
+        "{books:?} {:?}",
+        gaps(&audits, "BTC-USDT", GapKind::TradeIds)
+    );
+    assert!(audits.iter().flat_map(|audit| &audit.feeds).map(|feed| feed.malformed).sum::<u64>() >= 1);
+    let lost = gaps(&audits, "ETH-USDT", GapKind::Connection);
+    assert!(lost.iter().any(|gap| gap.cause == GapCause::Network), "{lost:?}");
+    sim.stop().await;
+}
+
+/// Goal: a run vouches for what it knows: up to its end after a clean stop, up to its last audit after a kill -9; a stream that brings
+/// nothing is named as silent. Method: one edge stopped, started, killed -9, started, stopped; windows recomputed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_and_a_kill_differ_in_what_is_vouched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let sim = Sim::start(config()).await.unwrap();
+    let mut edge = start(&broker, folder.path(), &sim).await;
+    let quiet = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };
+    sim.simulation().fault(quiet).unwrap();
+    sim.simulation().resume();
+    let three_audits = async |edge: &Edge| {
+        until("audits are stored", Duration::from_secs(30), || async {
+            let sent = edge.metric("marketprism_edge_audits_sent_total", "").await;
+            if sent >= 3 { Ok(()) } else { Err(format!("{sent}")) }
+        })
+        .await;
+    };
+    three_audits(&edge).await;
+    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    let (mut after_stop, first) = (held(&broker).await, audits(&broker).await);
+    compare(&mut after_stop, &first);
+    assert!(after_stop.windows.is_empty(), "a clean stop vouches for everything");
+    let silent = Subject::parse("trade.binance_spot.spot.ETH-USDT").unwrap();
+    assert!(first.iter().any(|audit| audit.silent.contains(&silent)), "{first:?}");
+
+    edge.restart().await;
+    three_audits(&edge).await;
+    flows(&edge, 100).await;
+    edge.kill();
+    edge.restart().await;
+    three_audits(&edge).await;
+    assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
+    let (mut in_the_end, all) = (held(&broker).await, audits(&broker).await);
+    let runs: BTreeSet<i64> = all.iter().map(|audit| audit.run).collect();
+    let [_, killed, last] = runs.into_iter().collect::<Vec<_>>()[..] else { panic!("three runs") };
+    let vouched_to = all.iter().filter(|audit| audit.run == killed).map(|audit| audit.to).max().unwrap();
+    assert_eq!(all.iter().filter(|audit| audit.run == last).map(|audit| audit.from).min(), Some(last));
+    let known: Vec<Audit> = all.into_iter().filter(|audit| audit.covers_window()).collect();
+    in_the_end.windows.retain(|(_, second), _| known.iter().any(|audit| audit.window_start == *second));
+    compare(&mut in_the_end, &known);
+    assert!(vouched_to < last, "what the killed run did not report, nobody vouches for");
+    assert!(in_the_end.windows.is_empty(), "{:?}", in_the_end.windows.keys());
+    sim.stop().await;
+}
