@@ -14,6 +14,7 @@ mod ingest;
 mod init;
 mod layout;
 mod lease;
+mod ledger;
 mod limits;
 mod metrics;
 mod rate;

@@ -83,3 +83,23 @@ pub const SCHEMA_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 /// Largest body of an HTTP request.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Audits asked for ahead: an audit may be 1 MiB long.
+pub const PREFETCH_AUDITS: usize = 64;
+/// Audits of one insert, and their bytes; what is over waits at the broker.
+pub const AUDITS_A_BATCH: usize = 256;
+/// See [`AUDITS_A_BATCH`].
+pub const AUDIT_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// One statement of a comparison, which reads the rows of a span of windows. Longer means that the server is in trouble; it is tried again.
+pub const COMPARISON_TIMEOUT: Duration = Duration::from_secs(60);
+/// Threads of the server that one statement of a comparison may take: ingest comes first.
+pub const COMPARISON_THREADS: u32 = 1;
+/// Windows of one span: their grouped rows and verdicts are in memory together, one of each per source and window.
+pub const WINDOWS_A_SPAN: i64 = 600;
+/// A recheck takes this part of the time, and at least so long a round.
+pub const RECHECK_SHARE: u32 = 25;
+/// See [`RECHECK_SHARE`].
+pub const RECHECK_LEAST: Duration = Duration::from_millis(50);
+/// Verdicts of one insert.
+pub const VERDICTS_AN_INSERT: usize = 20_000;
+/// An unsure event is looked for so long before and after its window first: another edge heard it at about the same time.
+pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;

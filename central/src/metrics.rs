@@ -7,6 +7,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::ledger::LedgerMetrics;
+
 /// Seconds from 50 us to a minute: a decode takes tens of microseconds, an insert up to its timeout.
 const BUCKETS: [f64; 19] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -42,6 +44,8 @@ pub struct Metrics {
     pub consumers: ConsumerGauges,
     /// Latencies.
     pub hops: Hops,
+    /// The ledger's.
+    pub ledger: LedgerMetrics,
 }
 
 /// The broker's counts, by stream and consumer.
@@ -103,6 +107,7 @@ impl Metrics {
             ack_failures: counter(r, "marketprism_central_ack_failures_total", "acks that did not leave")?,
             consumers: ConsumerGauges::new(r)?,
             hops: Hops::new(r)?,
+            ledger: LedgerMetrics::new(r)?,
             registry,
         })
     }
@@ -158,7 +163,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+/// A registered counter.
+pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let metric = IntCounter::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -181,7 +187,8 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheu
     Ok(metric)
 }
 
-fn int_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+/// A registered gauge of whole numbers.
+pub fn int_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let metric = IntGauge::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
@@ -190,6 +197,18 @@ fn int_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, pr
 fn gauges(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
     let options = Opts::new(format!("nats_jetstream_consumer_{name}"), help);
     let metric = IntGaugeVec::new(options, &["stream", "consumer"])?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// Registered gauges of whole numbers with labels.
+pub fn int_gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

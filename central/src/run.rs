@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{coverage, http, layout, limits, shutdown};
+use crate::{coverage, http, layout, ledger, limits, shutdown};
 
 /// Takes messages in until a signal comes. Returns an error when something cannot go on: a difference that cannot be changed in
 /// place, a port in use, a broken task.
@@ -105,6 +105,9 @@ async fn work(
     let mut workers = JoinSet::new();
     for stream in streams {
         workers.spawn(Worker::new(Arc::clone(shared), stream).run(stop.clone()));
+    }
+    if role.takes_messages() {
+        workers.spawn(ledger::run(Arc::clone(shared), stop.clone()));
     }
     if role.replicates() {
         workers.spawn(replicate(Arc::clone(shared), stop.clone()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use marketprism_config::{Document, Nats};
 
-use super::{BatchLimits, ClickHouse, Http, Stream};
+use super::{BatchLimits, ClickHouse, Http, Ledger, Stream};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub batch: BatchLimits,
     /// `[http]`
     pub http: Http,
+    /// `[ledger]`
+    pub ledger: Ledger,
 }
 
 impl Config {
@@ -32,6 +34,7 @@ impl Config {
         let streams = Stream::read_all(&root.section("streams"));
         let batch = BatchLimits::read(&root.section("batch"));
         let http = Http::read(&root.section("http"));
+        let ledger = Ledger::read(&root.section("ledger"));
         let consumers = root.section("consumers");
         let ack_wait = consumers.millis_or("ack_wait_ms", 60_000, 1_000..=3_600_000);
         // A message may be redelivered, looked for in hot and inserted again only when an insert of the process before it cannot be
@@ -53,7 +56,7 @@ impl Config {
                 format!("at least three times batch.max_age_ms, {}", 3 * batch.max_age.as_millis()),
             );
         }
-        Self { nats, clickhouse, streams, ack_wait, batch, http }
+        Self { nats, clickhouse, streams, ack_wait, batch, http, ledger }
     }
 
     /// Copies that a cluster keeps of streams and buckets.

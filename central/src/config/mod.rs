@@ -4,10 +4,12 @@ mod batch;
 mod central;
 mod clickhouse;
 mod http;
+mod ledger;
 mod streams;
 
 pub use batch::BatchLimits;
 pub use central::Config;
 pub use clickhouse::{ClickHouse, Server};
 pub use http::Http;
+pub use ledger::Ledger;
 pub use streams::Stream;

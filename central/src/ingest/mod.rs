@@ -28,6 +28,9 @@ mod sort;
 mod subscription;
 mod worker;
 
+pub use ack::acknowledge;
+pub use message::{Delivery, header};
 pub use poll::poll;
 pub use shared::{Backoff, Shared};
+pub use subscription::open as subscribe;
 pub use worker::Worker;

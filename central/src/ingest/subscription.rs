@@ -48,6 +48,10 @@ async fn start(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription>
 }
 
 fn prefetch(stream: &str) -> usize {
-    let of_books = marketprism_schema::stream_of(marketprism_schema::DataType::OrderBook);
-    if stream == of_books { limits::PREFETCH_ORDER_BOOKS } else { limits::PREFETCH_MARKET_DATA }
+    use marketprism_schema::{DataType, stream_of};
+    match stream {
+        name if name == stream_of(DataType::OrderBook) => limits::PREFETCH_ORDER_BOOKS,
+        name if name == stream_of(DataType::Trade) => limits::PREFETCH_MARKET_DATA,
+        _ => limits::PREFETCH_AUDITS,
+    }
 }

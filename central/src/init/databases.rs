@@ -18,11 +18,14 @@ pub fn layout(config: &Config, kind: DatabaseKind) -> Layout<'_> {
         DatabaseKind::Hot => (&place.hot, place.hot_database.as_str(), place.hot_ttl_days),
         DatabaseKind::Cold => (&place.cold, place.cold_database.as_str(), place.cold_ttl_days),
     };
-    Layout { kind, database, ttl_days, ledger_ttl_days: LEDGER_TTL_DAYS, cluster: server.cluster.as_deref() }
+    Layout {
+        kind,
+        database,
+        ttl_days,
+        ledger_ttl_days: config.ledger.retention_days,
+        cluster: server.cluster.as_deref(),
+    }
 }
-
-/// Days that audits, verdicts and losses live.
-const LEDGER_TTL_DAYS: u32 = 35;
 
 /// Creates a database that is missing, brings it to the newest version, and compares the tables that were there with what is wanted.
 pub async fn ensure(

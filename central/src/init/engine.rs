@@ -40,10 +40,10 @@ impl<'a> Clauses<'a> {
     /// The settings as a found table of either form would have them.
     pub fn settings_for(&self, found: &Self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let [single, replicated] = DEDUPLICATION;
-        let own = if found.replicated { replicated } else { single };
-        self.settings.iter().map(move |(name, value)| match DEDUPLICATION.contains(name) {
-            true => (own, *value),
-            false => (*name, *value),
+        let renamed = found.replicated && !self.replicated;
+        self.settings.iter().map(move |(name, value)| match *name {
+            name if renamed && name == single => (replicated, *value),
+            name => (name, *value),
         })
     }
 }

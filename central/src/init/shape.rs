@@ -226,21 +226,6 @@ mod tests {
         assert_eq!(named(&hot.differences_of_copy(&cold)), vec![("column note", false)]);
     }
 
-    /// Goal: hot on a cluster and cold on one server, or the other way round, are equal.
-    #[test]
-    fn a_copy_may_be_replicated_otherwise() {
-        let full = FULL.replace("window", "non_replicated_deduplication_window");
-        let one_server = shape(&full, "String");
-        let replicated = shape(
-            &full
-                .replace("ReplacingMergeTree(", "ReplicatedReplacingMergeTree('/p', '{replica}', ")
-                .replace("non_", ""),
-            "String",
-        );
-        assert_eq!(one_server.differences_of_copy(&replicated), vec![]);
-        assert_eq!(replicated.differences_of_copy(&one_server), vec![]);
-    }
-
     /// Goal: the replicated form of a table is the table, and where it is wanted the form of one server is a difference.
     #[test]
     fn replicas_are_the_same_table() {

@@ -5,7 +5,8 @@ use marketprism_schema::DataType;
 /// Name and type.
 pub type Column = (&'static str, &'static str);
 
-const TEXT: &str = "LowCardinality(String)";
+/// Type of names and labels.
+pub const TEXT: &str = "LowCardinality(String)";
 const MICROS: &str = "DateTime64(6, 'UTC')";
 const MICROS_OR_NULL: &str = "Nullable(DateTime64(6, 'UTC'))";
 const DECIMAL: &str = "Decimal(38, 18)";

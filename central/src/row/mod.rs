@@ -2,7 +2,7 @@
 //!
 //! The names and types of a block make the server refuse rows when the table has drifted, instead of storing them askew.
 
-mod binary;
+pub mod binary;
 mod columns;
 mod dead_letter;
 mod dictionary;
@@ -10,6 +10,7 @@ mod encode;
 mod native;
 mod target;
 
+pub use columns::{Column, TEXT};
 pub use dead_letter::{DeadLetter, encode_dead_letter};
 pub use encode::encode_event;
 pub use native::{NativeError, native_block};

@@ -10,10 +10,14 @@
     clippy::print_stderr
 )]
 
+mod auditing;
 mod crashes;
 mod events;
 mod ingest;
 mod layout;
+mod ledger;
+mod ledger_faults;
+mod ledger_measure;
 mod measure;
 mod migrations;
 mod outages;

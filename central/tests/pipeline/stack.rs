@@ -68,6 +68,14 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
+    /// CPU time it used, all threads, in milliseconds; the system counts in hundredths of a second.
+    pub fn cpu_ms(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+        (ticks(11) + ticks(12)) * 10
+    }
+
     /// Waits for an end by itself.
     pub fn ended(mut self) -> ExitStatus {
         wait_for("the process to end", || self.0.try_wait().unwrap())
@@ -197,6 +205,11 @@ impl Stack {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("listening on "), "the engine did not start: {line:?}");
         Running(child)
+    }
+
+    /// CPU time of ClickHouse, in milliseconds.
+    pub fn engine_cpu_ms(&self) -> u64 {
+        self.clickhouse.as_ref().map_or(0, Running::cpu_ms)
     }
 
     /// Ends ClickHouse as a power cut would.

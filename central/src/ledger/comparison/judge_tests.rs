@@ -1,0 +1,141 @@
+//! The rule, case by case.
+
+use marketprism_schema::{DataType, EventId, Fingerprint};
+
+use super::facts::{Claim, Held};
+use super::judge::{Case, Due, Outcome, judge};
+use super::roster::Expected;
+use super::verdict::Verdict;
+use crate::ledger::source::Source;
+use crate::ledger::state::State;
+use crate::ledger::windows::Span;
+
+const WINDOW: Span = Span { from: 60_000_000_000, to: 120_000_000_000 };
+
+fn ids(numbers: std::ops::Range<u128>) -> Fingerprint {
+    numbers.map(|n| EventId((n << 64) | (n * 3))).collect()
+}
+
+fn source() -> Source {
+    Source {
+        data_type: DataType::Trade,
+        exchange: "sim_spot".into(),
+        market_type: "spot".into(),
+        symbol: "A-B".into(),
+        edge: "e1".into(),
+    }
+}
+
+fn claim(numbers: std::ops::Range<u128>) -> Claim {
+    Claim { from: WINDOW.from, to: WINDOW.to, stored: ids(numbers), ..Claim::default() }
+}
+
+fn case<'a>(source: &'a Source, claims: &'a [Claim], held: Option<std::ops::Range<u128>>) -> Case<'a> {
+    Case {
+        source,
+        window: WINDOW,
+        claims,
+        held: held.map(|numbers| Held { ids: ids(numbers), copies: 0 }),
+        unsure_away: 0,
+        expected: None,
+        due: Due::Past,
+        is_trimmed: false,
+    }
+}
+
+fn verdict(case: &Case<'_>) -> Verdict {
+    match judge(case) {
+        Outcome::Judged(verdict, _) => verdict,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goal: the same events are verified, also of two runs; fewer, more, others are mismatches; a single missing event is named.
+#[test]
+fn only_the_same_events_are_verified() {
+    let source = source();
+    let whole = [claim(0..10)];
+    assert_eq!(verdict(&case(&source, &whole, Some(0..10))).state, State::Verified);
+    let runs = [Claim { to: 90_000_000_000, ..claim(0..4) }, Claim { from: 90_000_000_000, ..claim(4..10) }];
+    assert_eq!(verdict(&case(&source, &runs, Some(0..10))).state, State::Verified);
+
+    let short = verdict(&case(&source, &whole, Some(0..9)));
+    assert_eq!((short.state, short.lost()), (State::Mismatch, 1));
+    let id = format!("{:032x}", (9_u128 << 64) | 27);
+    assert!(short.reason.contains("1 missing") && short.reason.contains(&id), "{}", short.reason);
+    let more = verdict(&case(&source, &whole, Some(0..12)));
+    assert!(more.state == State::Mismatch && more.reason.contains("2 too many"), "{}", more.reason);
+    let other = verdict(&case(&source, &whole, Some(1..11)));
+    assert!(other.state == State::Mismatch && other.reason.contains("other events"), "{}", other.reason);
+}
+
+/// Goal: nothing is final while rows or audits may be on their way.
+#[test]
+fn what_may_be_on_its_way_is_open() {
+    let source = source();
+    let claims = [claim(0..10)];
+    for due in [Due::Grace, Due::Behind] {
+        assert_eq!(verdict(&Case { due, ..case(&source, &claims, Some(0..9)) }).state, State::Open);
+        assert_eq!(verdict(&Case { due, ..case(&source, &[], Some(0..9)) }).state, State::Open);
+        assert_eq!(verdict(&Case { due, ..case(&source, &claims, Some(0..10)) }).state, State::Verified);
+    }
+    assert!(matches!(judge(&case(&source, &claims, None)), Outcome::Keep(v) if v.state == State::Open));
+}
+
+/// Goal: what nobody vouches for is unverifiable, never fine; rows that are missing for certain are a mismatch all the same.
+#[test]
+fn what_nobody_vouches_for_is_unverifiable() {
+    let source = source();
+    assert_eq!(judge(&case(&source, &[], Some(0..0))), Outcome::Nothing);
+    let silent = Case { expected: Some(Expected::EdgeSilent(3)), ..case(&source, &[], Some(0..0)) };
+    let silent = verdict(&silent);
+    assert!(silent.state == State::Unverifiable && silent.reason.contains("3 windows"), "{}", silent.reason);
+    assert_eq!(verdict(&case(&source, &[], Some(0..5))).state, State::Unverifiable);
+
+    let late = [Claim { from: 70_500_000_000, ..claim(4..10) }];
+    let part = verdict(&case(&source, &late, Some(0..10)));
+    assert_eq!(part.state, State::Unverifiable);
+    assert_eq!(part.reason, "edge e1 vouches for second 10.500 to 60.000 of 60 only");
+    assert_eq!(verdict(&case(&source, &late, Some(0..5))).state, State::Mismatch);
+    let truncated = [Claim { unsure_truncated: true, ..claim(0..10) }];
+    assert_eq!(verdict(&case(&source, &truncated, Some(0..10))).state, State::Unverifiable);
+}
+
+/// Goal: unsure ids must be in hot, whoever stored them, and are part of both numbers.
+#[test]
+fn unsure_ids_must_be_in_hot() {
+    let source = source();
+    let claims = [Claim { unsure: vec![1, 2], ..claim(0..10) }];
+    let found = verdict(&case(&source, &claims, Some(0..10)));
+    assert_eq!((found.state, found.expected, found.found), (State::Verified, 12, 12));
+    let away = verdict(&Case { unsure_away: 1, ..case(&source, &claims, Some(0..10)) });
+    assert_eq!((away.state, away.expected, away.found), (State::Mismatch, 12, 11));
+}
+
+/// Goal: rows that hot dropped by age never turn a verdict into a mismatch.
+#[test]
+fn rows_dropped_by_age_leave_the_verdict() {
+    let source = source();
+    let claims = [claim(0..10)];
+    let trimmed = |claims, held| judge(&Case { is_trimmed: true, ..case(&source, claims, Some(held)) });
+    assert!(matches!(trimmed(&claims, 0..3), Outcome::Keep(v) if v.state == State::Unverifiable));
+    assert!(matches!(trimmed(&[], 0..3), Outcome::Keep(v) if v.state == State::Unverifiable));
+    assert!(matches!(trimmed(&claims, 0..10), Outcome::Judged(v, _) if v.state == State::Verified));
+}
+
+/// Goal: a window with gaps is verified as far as the transport goes, and carries gaps, causes and what is missing.
+#[test]
+fn gaps_are_carried_by_a_verified_window() {
+    let source = source();
+    let gaps = Claim {
+        gaps: 2,
+        missing: 7,
+        causes: vec!["venue".into()],
+        conflated: 3,
+        duplicates: 4,
+        ..claim(0..10)
+    };
+    let verdict = verdict(&case(&source, &[gaps], Some(0..10)));
+    assert_eq!((verdict.state, verdict.gaps, verdict.missing), (State::Verified, 2, 7));
+    assert_eq!((verdict.causes, verdict.conflated, verdict.duplicates), (vec!["venue".to_owned()], 3, 4));
+}

@@ -1,0 +1,103 @@
+//! Messages of AUDIT on their way into tables.
+
+use async_nats::jetstream;
+use async_nats::{Message, Subject};
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::message;
+use super::row::encode_audit_rows;
+use crate::ingest::{Delivery, header};
+use crate::row::{CREATED_AT_BYTES, DeadLetter, encode_dead_letter};
+
+/// Name of the stream.
+pub const AUDIT: &str = "AUDIT";
+
+/// One message that is taken in or refused.
+pub struct Entry {
+    /// The message.
+    pub message: Message,
+    /// Its place in the stream.
+    pub delivery: Delivery,
+    /// Its rows.
+    pub rows: Bytes,
+    /// First nanoseconds of the window it speaks about; none when it is refused.
+    pub window: Option<i64>,
+}
+
+/// Messages for one table, fixed before the first try.
+#[derive(Default)]
+pub struct Batch {
+    /// One per message.
+    pub entries: Vec<Entry>,
+}
+
+/// The messages at hand, sorted.
+#[derive(Default)]
+pub struct Sorted {
+    /// Audits.
+    pub good: Batch,
+    /// Refused messages.
+    pub bad: Batch,
+}
+
+impl Sorted {
+    /// Adds one message. What no stream delivered is passed over: there is nothing to answer to.
+    pub fn add(&mut self, message: jetstream::Message, now_ns: i64) {
+        let Some(delivery) = Delivery::of(&message) else {
+            tracing::error!("a message that no stream delivered came to the ledger and was dropped");
+            return;
+        };
+        let message = message.message;
+        match message::read(&message, now_ns) {
+            Ok(audit) => {
+                let mut rows = Vec::new();
+                encode_audit_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut rows);
+                let window = Some(audit.window_start);
+                self.good.entries.push(Entry { message, delivery, rows: rows.into(), window });
+            }
+            Err(reason) => self.refuse(message, delivery, &reason),
+        }
+    }
+
+    /// Adds a message whose rows were refused.
+    pub fn refuse(&mut self, message: Message, delivery: Delivery, reason: &str) {
+        let stream_seq = delivery.stream_seq;
+        tracing::warn!(stream = AUDIT, stream_seq, reason, "an audit goes to the dead letters");
+        let headers = message.headers.as_ref();
+        let letter = DeadLetter {
+            stream: AUDIT,
+            stream_seq,
+            subject: &message.subject,
+            content_type: header(headers, "Content-Type"),
+            message_id: header(headers, "Nats-Msg-Id"),
+            reason,
+            payload: &message.payload,
+        };
+        let mut row = Vec::new();
+        encode_dead_letter(&letter, &mut row);
+        // The broker's time: a redelivery gives the same row.
+        row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
+        row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
+        self.bad.entries.push(Entry { message, delivery, rows: row.into(), window: None });
+    }
+}
+
+impl Batch {
+    /// All rows.
+    pub fn rows(&self) -> Bytes {
+        self.entries.iter().flat_map(|entry| entry.rows.iter().copied()).collect()
+    }
+
+    /// Where acknowledgements go.
+    pub fn replies(&self) -> Vec<Subject> {
+        self.entries.iter().filter_map(|entry| entry.message.reply.clone()).collect()
+    }
+
+    /// The insert's deduplication token.
+    pub fn token(&self, table: &str) -> String {
+        let seqs = || self.entries.iter().map(|entry| entry.delivery.stream_seq);
+        let (first, last) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
+        format!("{AUDIT}:{table}:{first}-{last}:{}:{:016x}", self.entries.len(), xxh3_64(&self.rows()))
+    }
+}

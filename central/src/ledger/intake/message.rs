@@ -1,0 +1,25 @@
+//! From a message to an audit, or to the reason why it is none.
+
+use async_nats::Message;
+use marketprism_schema::{Audit, audit_subject, decode_audit};
+
+/// Days that an audit may be older, or newer, than now. What central cannot judge any more is of no use, and a window far in the future
+/// would be open for ever.
+const OLDEST_DAYS: i64 = 3_650;
+const NEWEST_DAYS: i64 = 1;
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// Reads the audit of a message: bytes, subject and time.
+pub fn read(message: &Message, now_ns: i64) -> Result<Audit, String> {
+    let audit = decode_audit(&message.payload).map_err(|error| error.to_string())?;
+    let subject = audit_subject(&audit.edge);
+    if *message.subject != *subject {
+        return Err(format!("audit: subject {:?} disagrees with the edge's {subject:?}", &*message.subject));
+    }
+    let age_ns = now_ns.saturating_sub(audit.window_start);
+    if !(-NEWEST_DAYS * DAY_NS..=OLDEST_DAYS * DAY_NS).contains(&age_ns) {
+        let allowed = format!("at most {OLDEST_DAYS} days ago and {NEWEST_DAYS} day ahead");
+        return Err(format!("audit: window_start is {}, allowed: {allowed}", audit.window_start));
+    }
+    Ok(audit)
+}

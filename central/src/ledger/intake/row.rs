@@ -1,0 +1,104 @@
+//! Rows of `audits`: one per stream that an audit names, silent ones as nothing stored.
+
+use marketprism_schema::{Audit, Fingerprint, Gap, StreamAudit};
+
+use crate::row::binary;
+use crate::row::{Column, TEXT};
+
+/// Columns of `audits`, in the order in which rows are written.
+pub const AUDITS: &[Column] = &[
+    ("window_start", "DateTime64(3, 'UTC')"),
+    ("window_seconds", "UInt16"),
+    ("data_type", TEXT),
+    ("exchange", TEXT),
+    ("market_type", TEXT),
+    ("symbol", TEXT),
+    ("edge", TEXT),
+    ("region", TEXT),
+    ("run", "Int64"),
+    ("covers_from", "Int64"),
+    ("covers_to", "Int64"),
+    ("stored_count", "UInt64"),
+    ("stored_xor", "UInt64"),
+    ("stored_sum", "UInt64"),
+    ("duplicates", "UInt64"),
+    ("unsure", "Array(UInt128)"),
+    ("unsure_truncated", "Bool"),
+    ("first_sequence", "Nullable(Int64)"),
+    ("last_sequence", "Nullable(Int64)"),
+    ("oldest_timestamp", "Nullable(DateTime64(6, 'UTC'))"),
+    ("malformed", "UInt64"),
+    ("conflated", "UInt64"),
+    ("dropped", "UInt64"),
+    ("gaps", GAPS),
+    ("stream_seq", "UInt64"),
+    ("created_at", "DateTime64(3, 'UTC')"),
+];
+
+const GAPS: &str = "Array(Tuple(kind String, cause String, from_sequence Nullable(Int64), to_sequence Nullable(Int64), \
+                    missing Nullable(UInt64), from_ns Int64, to_ns Int64, evidence String))";
+
+/// Nanoseconds of a millisecond.
+const MILLI_NS: i64 = 1_000_000;
+
+/// Appends the rows of one message. The same message gives the same bytes however often it is delivered: `created_at` is the broker's time.
+/// Gives the number of rows.
+pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) -> usize {
+    let silent = audit.silent.iter().map(StreamAudit::new);
+    let mut rows = 0;
+    for stream in audit.streams.iter().cloned().chain(silent) {
+        encode_row(audit, &stream, out);
+        binary::uint64(out, stream_seq);
+        binary::int64(out, published_ns / MILLI_NS);
+        rows += 1;
+    }
+    rows
+}
+
+fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
+    binary::int64(out, audit.window_start / MILLI_NS);
+    binary::uint16(out, audit.window_seconds);
+    for text in [
+        stream.data_type.as_str(),
+        &stream.exchange,
+        stream.market_type.as_str(),
+        &stream.symbol,
+        &audit.edge,
+        &audit.region,
+    ] {
+        binary::text(out, text);
+    }
+    for number in [audit.run, audit.from, audit.to] {
+        binary::int64(out, number);
+    }
+    let Fingerprint { count, xor, sum } = stream.stored;
+    for number in [count, xor, sum, stream.duplicates] {
+        binary::uint64(out, number);
+    }
+    binary::length(out, stream.unsure.len());
+    for id in &stream.unsure {
+        binary::uint128(out, id.0);
+    }
+    out.push(u8::from(stream.unsure_truncated));
+    binary::nullable(out, stream.first_sequence, binary::int64);
+    binary::nullable(out, stream.last_sequence, binary::int64);
+    binary::nullable(out, stream.oldest_timestamp, binary::int64);
+    for number in [stream.malformed, stream.conflated, stream.dropped] {
+        binary::uint64(out, number);
+    }
+    binary::length(out, stream.gaps.len());
+    for gap in &stream.gaps {
+        encode_gap(gap, out);
+    }
+}
+
+fn encode_gap(gap: &Gap, out: &mut Vec<u8>) {
+    binary::text(out, gap.kind.as_str());
+    binary::text(out, gap.cause.as_str());
+    binary::nullable(out, gap.from_sequence, binary::int64);
+    binary::nullable(out, gap.to_sequence, binary::int64);
+    binary::nullable(out, gap.missing, binary::uint64);
+    binary::int64(out, gap.from);
+    binary::int64(out, gap.to);
+    binary::text(out, &gap.evidence);
+}

@@ -1,0 +1,57 @@
+//! What is counted of the ledger.
+
+use prometheus::{Error, IntCounter, IntGauge, IntGaugeVec, Registry};
+
+use crate::metrics::{counter, int_gauge, int_gauges};
+
+/// Every metric of the ledger.
+#[derive(Debug)]
+pub struct LedgerMetrics {
+    /// Audit messages stored.
+    pub taken: IntCounter,
+    /// Windows of the last 24 hours, by state.
+    pub windows: IntGaugeVec,
+    /// Windows that turned into a mismatch.
+    pub mismatches: IntCounter,
+    /// Age of the end of the oldest open window in seconds, 0 when none is open.
+    pub oldest_open_seconds: IntGauge,
+    /// How long the oldest window that is due has been waiting to be compared, in seconds.
+    pub lag_seconds: IntGauge,
+    /// How long the last comparison of everything took, in seconds.
+    pub recheck_seconds: IntGauge,
+}
+
+impl LedgerMetrics {
+    /// Registers everything.
+    pub fn new(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            taken: counter(r, "marketprism_ledger_audits_taken_total", "audit messages stored")?,
+            windows: int_gauges(
+                r,
+                "marketprism_ledger_windows",
+                "windows of the last 24 hours by state, each per stream and edge",
+                &["state"],
+            )?,
+            mismatches: counter(
+                r,
+                "marketprism_ledger_mismatches_total",
+                "windows that turned into a mismatch",
+            )?,
+            oldest_open_seconds: int_gauge(
+                r,
+                "marketprism_ledger_oldest_open_seconds",
+                "age of the end of the oldest open window, 0 when none is open",
+            )?,
+            lag_seconds: int_gauge(
+                r,
+                "marketprism_ledger_lag_seconds",
+                "how long the oldest window that is due has been waiting to be compared",
+            )?,
+            recheck_seconds: int_gauge(
+                r,
+                "marketprism_ledger_recheck_seconds",
+                "how long the last comparison of everything that hot holds took",
+            )?,
+        })
+    }
+}

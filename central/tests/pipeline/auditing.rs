@@ -1,0 +1,145 @@
+//! An edge as the ledger sees it: events with times of their own, and what is told of them.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use marketprism_schema::{
+    AUDIT_VERSION, Audit, Event, EventId, Fingerprint, StreamAudit, Subject, audit_message_id, audit_subject,
+    encode_audit,
+};
+
+use crate::events::{now_us, trade};
+use crate::stack::{Stack, until};
+
+/// Length of a window in these tests.
+pub const SECONDS: u16 = 2;
+const WINDOW_NS: i64 = 2_000_000_000;
+
+/// Configuration for quick rounds.
+pub const QUICK: &str = "[batch]\nmax_age_ms = 50\n[ledger]\nwindow_seconds = 2\ngrace_seconds = 1\ninterval_ms = 100\nrecheck_seconds = 1\n";
+
+/// The window that ended some windows ago, nanoseconds.
+pub fn window_before(count: i64) -> i64 {
+    let now = now_us() * 1_000;
+    now - now.rem_euclid(WINDOW_NS) - count * WINDOW_NS
+}
+
+/// Trades of an edge in a window, numbered from `from`: a microsecond apart, from the start of the window.
+pub fn trades(edge: &'static str, window: i64, from: u64, to: u64) -> Vec<Event<'static>> {
+    let base_us = window / 1_000 - i64::try_from(from).unwrap();
+    let of_edge = |n| {
+        let mut event = trade(n, base_us);
+        event.header.edge = edge.into();
+        event
+    };
+    (from..to).map(of_edge).collect()
+}
+
+/// The same as books of another symbol would be: every event renamed.
+pub fn renamed(mut events: Vec<Event<'static>>, symbol: &'static str) -> Vec<Event<'static>> {
+    for event in &mut events {
+        event.header.symbol = symbol.into();
+        event.header.venue_symbol = symbol.into();
+        event.header.event_id = EventId::of(event);
+    }
+    events
+}
+
+/// The stream of these events.
+pub fn subject(symbol: &str) -> Subject {
+    Subject::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
+}
+
+/// What an edge says of a stream when the broker stored all of these.
+pub fn stored(symbol: &str, events: &[Event<'_>]) -> StreamAudit {
+    let fingerprint: Fingerprint = events.iter().map(|event| event.header.event_id).collect();
+    StreamAudit { stored: fingerprint, ..StreamAudit::new(&subject(symbol)) }
+}
+
+/// The audit of a whole window.
+pub fn audit(edge: &str, window: i64, streams: Vec<StreamAudit>) -> Audit {
+    Audit {
+        version: AUDIT_VERSION,
+        edge: edge.to_owned(),
+        region: "test".to_owned(),
+        run: 7,
+        window_start: window,
+        window_seconds: SECONDS,
+        from: window,
+        to: window + WINDOW_NS,
+        part: 1,
+        parts: 1,
+        streams,
+        silent: Vec::new(),
+        feeds: Vec::new(),
+    }
+}
+
+/// Publishes an audit as an edge does.
+pub async fn tell(jetstream: &Context, audit: &Audit) {
+    let payload = encode_audit(audit).unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", audit_message_id(audit, &payload));
+    tell_bytes(jetstream, &audit_subject(&audit.edge), headers, payload).await;
+}
+
+/// Publishes anything, until the broker has it.
+pub async fn tell_bytes(jetstream: &Context, subject: &str, headers: HeaderMap, payload: Vec<u8>) {
+    loop {
+        let sent =
+            jetstream.publish_with_headers(subject.to_owned(), headers.clone(), payload.clone().into()).await;
+        if let Ok(ack) = sent
+            && ack.await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+/// A verdict as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, serde::Deserialize)]
+pub struct Verdict {
+    /// State.
+    pub state: String,
+    /// Reason.
+    pub reason: String,
+    /// Events expected.
+    pub expected: u64,
+    /// Events found.
+    pub found: u64,
+    /// Copies.
+    pub duplicates: u64,
+    /// Gaps.
+    pub gaps: u32,
+    /// Events that the gaps name.
+    pub missing: u64,
+    /// Their causes.
+    pub causes: Vec<String>,
+}
+
+/// The verdict of trades of a symbol, edge and window.
+pub async fn verdict(stack: &Stack, symbol: &str, edge: &str, window: i64) -> Option<Verdict> {
+    let sql = format!(
+        "SELECT toString(state) AS state, reason, expected, found, duplicates, gaps, missing, \
+         arrayMap(cause -> toString(cause), causes) AS causes FROM marketprism_hot.verdicts FINAL \
+         WHERE data_type = 'trade' AND symbol = '{symbol}' AND edge = '{edge}' \
+         AND toUnixTimestamp64Milli(window_start) = {} AND window_seconds = {SECONDS}",
+        window / 1_000_000
+    );
+    stack.clickhouse().query_raw(&sql).fetch_optional::<Verdict>().await.ok().flatten()
+}
+
+/// Waits until a window has a state.
+pub async fn judged(stack: &Stack, symbol: &str, edge: &str, window: i64, state: &str) -> Verdict {
+    let last = std::cell::RefCell::new(None);
+    let what = format!("the window of {symbol} to be {state}");
+    until(&what, || async {
+        let found = verdict(stack, symbol, edge, window).await;
+        if *last.borrow() != found {
+            eprintln!("{symbol} {edge}: {found:?}");
+            last.replace(found.clone());
+        }
+        found.filter(|verdict| verdict.state == state)
+    })
+    .await
+}

@@ -1,0 +1,257 @@
+//! The ledger says of every window whether hot holds what its edge stored.
+
+use async_nats::HeaderMap;
+use marketprism_schema::{EventId, Gap, GapCause, GapKind};
+
+use crate::auditing::{
+    QUICK, audit, judged, renamed, stored, subject, tell, tell_bytes, trades, verdict, window_before,
+};
+use crate::events::publish;
+use crate::stack::{Stack, until};
+
+const A: &str = "BTC-USDT";
+
+/// Goal: windows that hold what the edge stored are verified, silent ones too, each stream for itself; gaps that the edge names are carried.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_edge_stored_is_verified() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let (first, second) = (window_before(5), window_before(4));
+    let (btc, eth) = (trades("e1", first, 0, 300), renamed(trades("e1", first, 0, 50), "ETH-USDT"));
+    let later = trades("e1", second, 300, 400);
+    publish(&jetstream, btc.iter().chain(&eth).chain(&later).cloned()).await;
+    let mut told = audit("e1", first, vec![stored(A, &btc), stored("ETH-USDT", &eth)]);
+    told.silent = vec![subject("XRP-USDT")];
+    tell(&jetstream, &told).await;
+    let gap = Gap {
+        kind: GapKind::TradeIds,
+        cause: GapCause::Venue,
+        from_sequence: Some(390),
+        to_sequence: Some(392),
+        missing: Some(3),
+        from: second,
+        to: second + 1,
+        evidence: "a hole".to_owned(),
+    };
+    let mut of_btc = stored(A, &later);
+    (of_btc.gaps, of_btc.duplicates) = (vec![gap], 4);
+    tell(&jetstream, &audit("e1", second, vec![of_btc])).await;
+
+    let whole = judged(&stack, A, "e1", first, "verified").await;
+    assert_eq!((whole.expected, whole.found, whole.gaps, whole.reason.as_str()), (300, 300, 0, ""));
+    assert_eq!(judged(&stack, "ETH-USDT", "e1", first, "verified").await.found, 50);
+    assert_eq!(judged(&stack, "XRP-USDT", "e1", first, "verified").await.expected, 0);
+    let holed = judged(&stack, A, "e1", second, "verified").await;
+    assert_eq!((holed.found, holed.gaps, holed.missing, holed.duplicates), (100, 1, 3, 4));
+    assert_eq!(holed.causes, ["venue"]);
+    // ETH was reported before, and now is not: nobody vouches for it.
+    let left_out = judged(&stack, "ETH-USDT", "e1", second, "unverifiable").await;
+    assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
+    let (_, metrics) = stack.get("/metrics").unwrap();
+    assert!(metrics.contains("marketprism_ledger_audits_taken_total 2"), "{metrics}");
+    drop(central);
+}
+
+/// Goal: a window whose audit is withheld is open while it may still come, then unverifiable; never fine, and no mismatch.
+/// Method: an edge reports one window and withholds the next one, the one that just runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withheld_audit_leaves_the_window_unverifiable() {
+    let Some(stack) = Stack::start() else { return };
+    let config = stack.configure(&QUICK.replace("grace_seconds = 1", "grace_seconds = 4"));
+    let central = stack.run(&config);
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let window = window_before(0);
+    let (before, withheld) = (trades("e1", window_before(1), 0, 10), trades("e1", window, 10, 30));
+    publish(&jetstream, before.iter().chain(&withheld).cloned()).await;
+    tell(&jetstream, &audit("e1", window_before(1), vec![stored(A, &before)])).await;
+    judged(&stack, A, "e1", window, "open").await;
+    let late = judged(&stack, A, "e1", window, "unverifiable").await;
+    assert!(late.reason.contains("hot has rows of it"), "{}", late.reason);
+    drop(central);
+}
+
+/// Goal: an audit that lies about the number or about the events is a mismatch that names the difference; so is an event that the broker
+/// stored and hot does not have.
+/// Method: three windows: a wrong count, a wrong fingerprint, an event never published though it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lying_audit_and_a_lost_event_are_mismatches() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let windows = [window_before(8), window_before(7), window_before(6)];
+    let [counted, printed, lost] = windows.map(|window| trades("e1", window, 0, 100));
+    // Every window has its own trades.
+    let [printed, lost] = [renamed(printed, "ETH-USDT"), renamed(lost, "XRP-USDT")];
+    publish(&jetstream, counted.iter().chain(&printed).chain(&lost[..99]).cloned()).await;
+    let mut of_counted = stored(A, &counted);
+    of_counted.stored.count = 98;
+    let mut of_printed = stored("ETH-USDT", &printed);
+    of_printed.stored.xor ^= 1;
+    let streams = [of_counted, of_printed, stored("XRP-USDT", &lost)];
+    for (window, stream) in windows.into_iter().zip(streams) {
+        tell(&jetstream, &audit("e1", window, vec![stream])).await;
+    }
+    let counted = judged(&stack, A, "e1", windows[0], "mismatch").await;
+    assert!(counted.reason.contains("2 too many"), "{}", counted.reason);
+    let printed = judged(&stack, "ETH-USDT", "e1", windows[1], "mismatch").await;
+    assert!(printed.reason.contains("other events"), "{}", printed.reason);
+    let missing = judged(&stack, "XRP-USDT", "e1", windows[2], "mismatch").await;
+    assert_eq!((missing.expected, missing.found), (100, 99));
+    assert!(missing.reason.contains(&lost[99].header.event_id.to_string()), "{}", missing.reason);
+    drop(central);
+}
+
+/// Goal: a row that somebody deletes in hot turns its verified window into a mismatch within one recheck, and only that window.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_deleted_by_hand_is_found() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let (first, second) = (window_before(6), window_before(5));
+    for (window, from) in [(first, 0), (second, 100)] {
+        let events = trades("e1", window, from, from + 100);
+        publish(&jetstream, events.iter().cloned()).await;
+        tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
+    }
+    judged(&stack, A, "e1", first, "verified").await;
+    judged(&stack, A, "e1", second, "verified").await;
+    stack
+        .execute(
+            "ALTER TABLE marketprism_hot.trades DELETE WHERE trade_id = '142' SETTINGS mutations_sync = 2",
+        )
+        .await;
+    let found = judged(&stack, A, "e1", second, "mismatch").await;
+    let deleted = trades("e1", second, 142, 143)[0].header.event_id.to_string();
+    assert!(found.found == 99 && found.reason.contains(&deleted), "{found:?}");
+    assert_eq!(verdict(&stack, A, "e1", first).await.unwrap().state, "verified");
+    drop(central);
+}
+
+/// Goal: ids of which an edge is unsure count when they are in hot, as its own row or another edge's, and are missing otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn unsure_events_must_be_in_hot() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let (own, away) = (window_before(6), window_before(5));
+    let mine = trades("e1", own, 0, 100);
+    let others = trades("e2", own, 100, 110);
+    let further = trades("e1", away, 200, 300);
+    publish(&jetstream, mine.iter().chain(&others).chain(&further).cloned()).await;
+    let ids = |events: &[marketprism_schema::Event<'_>]| -> Vec<EventId> {
+        events.iter().map(|event| event.header.event_id).collect()
+    };
+    let mut of_own = stored(A, &mine[..95]);
+    of_own.unsure = [ids(&mine[95..]), ids(&others)].concat();
+    tell(&jetstream, &audit("e1", own, vec![of_own])).await;
+    let mut of_away = stored(A, &further);
+    of_away.unsure = ids(&trades("e1", away, 900, 902));
+    tell(&jetstream, &audit("e1", away, vec![of_away])).await;
+    let found = judged(&stack, A, "e1", own, "verified").await;
+    assert_eq!((found.expected, found.found), (110, 110));
+    let missing = judged(&stack, A, "e1", away, "mismatch").await;
+    assert_eq!((missing.expected, missing.found), (102, 100));
+    assert!(missing.reason.contains("2 that the broker said to have"), "{}", missing.reason);
+    drop(central);
+}
+
+/// Goal: two edges on one venue each have their own verdict; what the second one brought and hot had already are duplicates, not surplus,
+/// and one of them that lies in the stream twice counts once.
+/// Method: rows of `copies` as ingest writes them, beside what the second edge brought first.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_second_edge_are_verified_for_it() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let window = window_before(5);
+    let (one, two) = (trades("e1", window, 0, 100), trades("e2", window, 0, 120));
+    publish(&jetstream, one.iter().chain(&two[100..]).cloned()).await;
+    stack.holds_once("trades", 120).await;
+    let copy = |(seq, event): (usize, &marketprism_schema::Event<'_>)| {
+        let header = &event.header;
+        format!(
+            "('trade','sim_spot','spot','{A}','{}','e2',fromUnixTimestamp64Nano(toInt64({})),'MARKET_DATA',{},'stored',now())",
+            header.event_id.0,
+            header.received_at_ns,
+            1_000 + seq
+        )
+    };
+    let again = two[..2].iter().enumerate().map(|(seq, event)| (seq + 500, event));
+    let copies: Vec<String> = two[..100].iter().enumerate().chain(again).map(copy).collect();
+    stack.execute(&format!("INSERT INTO marketprism_hot.copies VALUES {}", copies.join(","))).await;
+    tell(&jetstream, &audit("e1", window, vec![stored(A, &one)])).await;
+    tell(&jetstream, &audit("e2", window, vec![stored(A, &two)])).await;
+    let first = judged(&stack, A, "e1", window, "verified").await;
+    let second = judged(&stack, A, "e2", window, "verified").await;
+    assert_eq!((first.found, first.duplicates), (100, 0));
+    assert_eq!((second.found, second.duplicates), (120, 100));
+    drop(central);
+}
+
+/// Goal: two runs of an edge in one window add up when one takes over from the other; a hole between them, or a run that never reported,
+/// leaves the window unverifiable, and the reason names the part that is vouched for.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_in_one_window_add_up() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let windows = [window_before(8), window_before(7), window_before(6)];
+    for (window, (end, begin)) in windows.into_iter().zip([(1_000, 1_000), (600, 1_500), (0, 1_500)]) {
+        let number = u64::try_from(window / 1_000_000_000).unwrap() % 100_000 * 100;
+        let events = trades("e1", window, number, number + 60);
+        publish(&jetstream, events.iter().cloned()).await;
+        let mut runs = [
+            audit("e1", window, vec![stored(A, &events[..20])]),
+            audit("e1", window, vec![stored(A, &events[20..])]),
+        ];
+        (runs[0].to, runs[1].from, runs[1].run) = (window + end * 1_000_000, window + begin * 1_000_000, 8);
+        for run in runs.iter().filter(|run| run.from < run.to) {
+            tell(&jetstream, run).await;
+        }
+    }
+    assert_eq!(judged(&stack, A, "e1", windows[0], "verified").await.found, 60);
+    let holed = judged(&stack, A, "e1", windows[1], "unverifiable").await;
+    assert_eq!(holed.reason, "edge e1 vouches for second 0.000 to 0.600 and 1.500 to 2.000 of 2 only");
+    let unclean = judged(&stack, A, "e1", windows[2], "unverifiable").await;
+    assert_eq!(unclean.reason, "edge e1 vouches for second 1.500 to 2.000 of 2 only");
+    drop(central);
+}
+
+/// Goal: what is no audit goes to the dead letters with its bytes and reason, and is not delivered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_audits_are_dead_letters() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let window = window_before(5);
+    let good = audit("e1", window, vec![stored(A, &[])]);
+    let bytes = marketprism_schema::encode_audit(&good).unwrap();
+    tell_bytes(&jetstream, "audit.e1", HeaderMap::new(), b"{\"version\":1".to_vec()).await;
+    tell_bytes(&jetstream, "audit.e2", HeaderMap::new(), bytes).await;
+    let mut future = audit("e1", window, vec![]);
+    (future.window_start, future.from, future.to) = (4_000_000_000_000_000_000, 0, 0);
+    (future.from, future.to) = (future.window_start, future.window_start);
+    tell(&jetstream, &future).await;
+    tell(&jetstream, &good).await;
+    judged(&stack, A, "e1", window, "verified").await;
+    let sql = "SELECT reason FROM marketprism_hot.dead_letters WHERE stream = 'AUDIT' ORDER BY stream_seq";
+    let reasons = until("three dead letters", || async {
+        let reasons: Vec<String> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+        (reasons.len() == 3).then_some(reasons)
+    })
+    .await;
+    for (reason, part) in reasons.iter().zip(["audit:", "disagrees with the edge", "window_start"]) {
+        assert!(reason.contains(part), "{reasons:#?}");
+    }
+    crate::ingest::all_acknowledged(&stack, "AUDIT", 4).await;
+    drop(central);
+}
