@@ -21,5 +21,6 @@ mod run;
 mod shutdown;
 mod status;
 mod storage;
+mod watermark;
 
 pub use cli::main;
