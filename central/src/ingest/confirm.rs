@@ -78,16 +78,18 @@ pub async fn look(shared: Arc<Shared>, look: Look) -> anyhow::Result<Found> {
     progress.holes.extend(tail);
     progress.next = tail.map_or(progress.next, |tail| tail.to.saturating_add(1));
     let acknowledged = consumer.ack_floor.stream_sequence;
-    let is_inherited_settled = settle(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
+    let is_inherited_settled =
+        settle(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
     let whole = progress.whole_up_to(acknowledged, lowest_open);
     // A broker that lost its end, by a power cut, gives the same sequences to other messages.
     let confirmed = progress.confirmed.max(whole).min(newest);
     if confirmed < progress.confirmed {
         tracing::warn!(stream, confirmed, before = progress.confirmed, "the broker lost the end of a stream");
     }
-    let is_news = written.value.as_ref().is_none_or(|value| {
-        (value.confirmed_seq, value.stream_created_ns) != (confirmed, created_ns)
-    });
+    let is_news = written
+        .value
+        .as_ref()
+        .is_none_or(|value| (value.confirmed_seq, value.stream_created_ns) != (confirmed, created_ns));
     let written = if is_news {
         match watermarks.write(stream, &written, confirmed, created_ns).await {
             Ok(written) => written,
@@ -167,7 +169,8 @@ async fn settle(
     let evidence = format!("passed over by the broker, whose first sequence is {first}");
     losses::record(shared, stream, &lost, &evidence).await?;
     if is_settled {
-        let evidence = format!("taken by a central that ended before it stored them; first sequence is {first}");
+        let evidence =
+            format!("taken by a central that ended before it stored them; first sequence is {first}");
         losses::record(shared, stream, &of_inherited.gone, &evidence).await?;
         progress.inherited = None;
     }

@@ -14,9 +14,9 @@ use super::hold::Hold;
 use super::insert::insert;
 use super::lookup::stored_rows;
 use super::shared::{Backoff, CLICKHOUSE, Shared};
-use crate::{clock, limits};
 use crate::row::Target;
 use crate::storage::StorageError;
+use crate::{clock, limits};
 
 /// What became of a batch.
 #[derive(Debug)]

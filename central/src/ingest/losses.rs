@@ -141,7 +141,14 @@ pub async fn record(
         shared.metrics.lost.with_label_values(&[stream, "retention"]).inc_by(span.len());
         let Span { from, to } = *span;
         let messages = span.len();
-        tracing::error!(stream, from, to, messages, evidence, "messages are lost: the broker does not have them any more");
+        tracing::error!(
+            stream,
+            from,
+            to,
+            messages,
+            evidence,
+            "messages are lost: the broker does not have them any more"
+        );
     }
     Ok(())
 }

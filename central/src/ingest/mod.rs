@@ -53,5 +53,5 @@ mod waiting;
 mod worker;
 
 pub use poll::poll;
-pub use shared::{Backoff, Shared};
 pub use seat::serve;
+pub use shared::{Backoff, Shared};

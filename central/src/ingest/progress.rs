@@ -75,9 +75,10 @@ impl Progress {
     }
 
     fn pass_over(&mut self, hole: Span) {
+        let is_full = self.holes.len() >= self.most_holes;
         match self.holes.last_mut() {
             // What lies between is asked for as well, and found to be there.
-            Some(last) if self.holes.len() >= self.most_holes => last.to = hole.to,
+            Some(last) if is_full => last.to = hole.to,
             _ => self.holes.push(hole),
         }
     }

@@ -116,7 +116,9 @@ async fn no_insert_runs(shared: &Shared, stream: &'static str) {
             }
             Err(error) => {
                 was_quiet = false;
-                shared.status.fail(stream, format!("clickhouse cannot be asked for running inserts: {error}"));
+                shared
+                    .status
+                    .fail(stream, format!("clickhouse cannot be asked for running inserts: {error}"));
                 sleep(backoff.pause()).await;
             }
         }

@@ -115,7 +115,8 @@ impl Sorter {
             Err((refusal, reason)) => return Err((message, refusal, reason)),
         };
         let header = &event.header;
-        let (id, timestamp_us, received_at_ns) = (header.event_id, header.timestamp_us, header.received_at_ns);
+        let (id, timestamp_us, received_at_ns) =
+            (header.event_id, header.timestamp_us, header.received_at_ns);
         let seen = self.ids.look(id);
         if seen != Seen::New {
             let row = self.copy_row(&event, delivery.stream_seq, seen);

@@ -1,6 +1,6 @@
 //! The pull of one stream.
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use tokio::time::timeout;

@@ -108,7 +108,11 @@ impl Track {
         match found {
             Ok(Ok(found)) => return Ok(self.apply(found)),
             Ok(Err(error)) => {
-                tracing::debug!(stream, error = format!("{error:#}"), "no look at the stream; the next one comes");
+                tracing::debug!(
+                    stream,
+                    error = format!("{error:#}"),
+                    "no look at the stream; the next one comes"
+                );
             }
             Err(error) if error.is_cancelled() => {}
             Err(error) => return Err(anyhow!("a look at stream {stream} broke off: {error}")),

@@ -222,12 +222,7 @@ impl Worker {
             self.last_number += 1;
             let number = self.last_number;
             self.on_their_way.insert(number, batch.lowest);
-            self.deliveries.spawn(deliver(
-                Arc::clone(&self.shared),
-                Arc::clone(&self.hold),
-                number,
-                batch,
-            ));
+            self.deliveries.spawn(deliver(Arc::clone(&self.shared), Arc::clone(&self.hold), number, batch));
         }
     }
 
@@ -278,7 +273,10 @@ impl Worker {
         }
         // Whoever comes next finds the acknowledgements with the broker, and how far everything is in hot.
         if timeout(limits::CLOSE_DEADLINE, self.shared.broker.client.flush()).await.is_err() {
-            tracing::warn!(stream, "the last acknowledgements may not have left; their messages are delivered again");
+            tracing::warn!(
+                stream,
+                "the last acknowledgements may not have left; their messages are delivered again"
+            );
         }
         let lowest = self.lowest_open();
         self.track.last_look(lowest).await;

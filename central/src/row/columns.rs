@@ -150,5 +150,6 @@ mod tests {
         let mut dead = defined(DEAD_LETTERS);
         dead.rotate_left(1);
         assert_eq!(owned(DEAD_LETTER), dead);
+        assert_eq!(owned(COPY), defined("copies"));
     }
 }
