@@ -43,38 +43,32 @@ pub async fn serve(shared: Arc<Shared>, stream: Stream, stop: CancellationToken)
 /// Waits for the lease of a stream. A central that has no stream asks one that has two for the last of them.
 async fn take(shared: &Shared, stream: &str, stop: &CancellationToken) -> Option<Lease> {
     let name = format!("{PREFIX}{stream}");
-    while !stop.is_cancelled() {
-        let pause = stop.child_token();
-        let acquired = shared.leases.acquire(&name, &pause);
-        tokio::pin!(acquired);
-        let lease = tokio::select! {
-            lease = &mut acquired => lease,
-            () = sleep(limits::SHARE_POLL) => {
-                pause.cancel();
-                acquired.await
-            }
-        };
-        if lease.is_some() {
-            return lease;
+    // One wait to the end: it counts how long the holder has not been heard of.
+    let acquired = shared.leases.acquire(&name, stop);
+    tokio::pin!(acquired);
+    loop {
+        tokio::select! {
+            lease = &mut acquired => return lease,
+            () = sleep(limits::SHARE_POLL) => {}
         }
         let Ok(holders) = shared.leases.holders().await else { continue };
         if holders.iter().any(|holder| holder.lease == name) {
             // Another central takes it: that is how it should be.
             shared.status.clear(stream);
         }
-        if asks_for(&holders, &name, shared.leases.own_name()) {
-            tracing::info!(stream, "asking for the stream: another central has two, this one none");
-            let demanded = tokio::select! {
-                () = stop.cancelled() => return None,
-                demanded = shared.leases.demand(&name, limits::SHARE_PATIENCE) => demanded,
-            };
-            match demanded {
-                Ok(lease) => return Some(lease),
-                Err(error) => tracing::debug!(stream, error = format!("{error:#}"), "not handed over"),
-            }
+        if !asks_for(&holders, &name, shared.leases.own_name()) {
+            continue;
+        }
+        tracing::info!(stream, "asking for the stream: another central has two, this one none");
+        let demanded = tokio::select! {
+            () = stop.cancelled() => return None,
+            demanded = shared.leases.demand(&name, limits::SHARE_PATIENCE) => demanded,
+        };
+        match demanded {
+            Ok(lease) => return Some(lease),
+            Err(error) => tracing::debug!(stream, error = format!("{error:#}"), "not handed over"),
         }
     }
-    None
 }
 
 /// Whether a central without a stream should ask for this one: it is the last of another's two or more.
@@ -126,9 +120,14 @@ async fn no_insert_runs(shared: &Shared, stream: &'static str) {
 }
 
 async fn running_inserts(shared: &Shared, stream: &str) -> Result<u64, StorageError> {
-    let sql = "SELECT count() FROM system.processes WHERE startsWith(Settings['log_comment'], ?)";
-    let query = shared.storage.client.query(sql).bind(mark(stream));
-    bounded(limits::QUERY_TIMEOUT, query.fetch_one::<u64>()).await
+    let processes = match &shared.config.clickhouse.hot.cluster {
+        // Whoever had the stream may have been connected to another server.
+        Some(cluster) => format!("clusterAllReplicas('{cluster}', system.processes)"),
+        None => "system.processes".to_owned(),
+    };
+    let sql = format!("SELECT count() FROM {processes} WHERE startsWith(Settings['log_comment'], ?)");
+    let query = shared.storage.client.query(&sql).with_setting("skip_unavailable_shards", "1");
+    bounded(limits::QUERY_TIMEOUT, query.bind(mark(stream)).fetch_one::<u64>()).await
 }
 
 #[cfg(test)]

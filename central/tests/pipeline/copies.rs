@@ -17,7 +17,7 @@ async fn a_journal_sent_again_is_copies() {
     let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
-    let all = || (0..TRADES).map(move |n| trade(n, base));
+    let all = move || (0..TRADES).map(move |n| trade(n, base));
     publish(&jetstream, all()).await;
     let again = {
         let jetstream = jetstream.clone();

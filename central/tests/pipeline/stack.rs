@@ -324,7 +324,8 @@ impl Stack {
 
     /// The broker's JetStream.
     pub async fn jetstream(&self) -> jetstream::Context {
-        let urls = self.nats.urls().join(",");
-        jetstream::new(async_nats::connect(urls).await.unwrap())
+        let nodes: Vec<async_nats::ServerAddr> =
+            self.nats.urls().iter().map(|url| url.parse().unwrap()).collect();
+        jetstream::new(async_nats::connect(nodes).await.unwrap())
     }
 }
