@@ -25,5 +25,6 @@ mod run;
 mod shutdown;
 mod status;
 mod storage;
+mod watermark;
 
 pub use cli::main;

@@ -4,6 +4,7 @@
 
 pub mod binary;
 mod columns;
+mod copy;
 mod dead_letter;
 mod dictionary;
 mod encode;
@@ -11,6 +12,7 @@ mod native;
 mod target;
 
 pub use columns::{Column, TEXT};
+pub use copy::{EventCopy, encode_copy};
 pub use dead_letter::{DeadLetter, encode_dead_letter};
 pub use encode::encode_event;
 pub use native::{NativeError, native_block};

@@ -11,6 +11,8 @@
 )]
 
 mod auditing;
+mod cluster;
+mod copies;
 mod crashes;
 mod events;
 mod ingest;
@@ -18,9 +20,12 @@ mod layout;
 mod ledger;
 mod ledger_faults;
 mod ledger_measure;
+mod losses;
 mod measure;
 mod migrations;
+mod nats;
 mod outages;
 mod poison;
 mod report;
+mod sharing;
 mod stack;
