@@ -15,6 +15,8 @@ mod layout;
 mod lease;
 mod limits;
 mod metrics;
+mod repair;
+mod replicator;
 mod role;
 mod row;
 mod run;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use marketprism_config::{Document, LogFormat, init_logs};
 
-use super::{init, run};
+use super::{init, repair, run};
 use crate::config::Config;
 
 #[derive(Debug, Parser)]
@@ -30,6 +30,10 @@ enum Command {
     Init(init::InitArgs),
     /// Take messages in and copy them to cold until told to stop. Creates what is missing first.
     Run(run::RunArgs),
+    /// Mend windows that are not the same in hot and cold, and ask edges for events that both lack.
+    ///
+    /// Exit status: 0 nothing is left to mend, 1 something stays as it is, 2 the repair could not run.
+    Repair(repair::RepairArgs),
 }
 
 /// Runs the command line of this process. Errors go to standard error as one chain.
@@ -58,6 +62,7 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
         match &cli.command {
             Command::Init(args) => init::execute(&config, args).await,
             Command::Run(args) => run::execute(config, args).await,
+            Command::Repair(args) => Ok(repair::execute(&config, args).await),
         }
     })
 }

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod init;
+mod repair;
 mod run;
 
 pub use command_line::main;

@@ -18,4 +18,7 @@ mod measure;
 mod migrations;
 mod outages;
 mod poison;
+mod repair;
+mod replication;
 mod stack;
+mod two_sides;
