@@ -19,6 +19,8 @@ mod limits;
 mod metrics;
 mod rate;
 mod report;
+mod repair;
+mod replicator;
 mod role;
 mod row;
 mod run;

@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::ledger::LedgerMetrics;
+use crate::replicator::ReplicationMetrics;
 
 /// Seconds from 50 us to a minute: a decode takes tens of microseconds, an insert up to its timeout.
 const BUCKETS: [f64; 19] = [
@@ -52,6 +53,8 @@ pub struct Metrics {
     pub hops: Hops,
     /// The ledger's.
     pub ledger: LedgerMetrics,
+    /// Hot to cold.
+    pub replication: ReplicationMetrics,
 }
 
 /// The broker's counts, by stream and consumer.
@@ -122,6 +125,7 @@ impl Metrics {
             consumers: ConsumerGauges::new(r)?,
             hops: Hops::new(r)?,
             ledger: LedgerMetrics::new(r)?,
+            replication: ReplicationMetrics::new(r)?,
             registry,
         })
     }

@@ -5,6 +5,7 @@ mod central;
 mod clickhouse;
 mod http;
 mod ledger;
+mod replication;
 mod streams;
 
 pub use batch::BatchLimits;
@@ -12,4 +13,5 @@ pub use central::Config;
 pub use clickhouse::{ClickHouse, Server};
 pub use http::Http;
 pub use ledger::Ledger;
+pub use replication::{Method, Replication, Start};
 pub use streams::Stream;

@@ -11,7 +11,7 @@ mod encode;
 mod native;
 mod target;
 
-pub use columns::{Column, TEXT};
+pub use columns::{Column, TEXT, columns_of};
 pub use copy::{EventCopy, encode_copy};
 pub use dead_letter::{DeadLetter, encode_dead_letter};
 pub use encode::encode_event;
