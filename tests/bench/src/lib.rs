@@ -7,6 +7,8 @@ pub mod engine;
 pub mod goal;
 pub mod ingest;
 pub mod native;
+pub mod replication;
+pub mod report;
 pub mod sample;
 pub mod venue;
 pub mod wire;
