@@ -6,6 +6,7 @@ pub mod edge;
 pub mod engine;
 pub mod goal;
 pub mod ingest;
+pub mod ledger;
 pub mod native;
 pub mod replication;
 pub mod report;

@@ -1,11 +1,11 @@
-//! `marketprism-bench [adapter|edge|wire|ingest|replication|report]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|wire|ingest|ledger|replication|report]...`: measures, prints a table, and fails when a goal is missed.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use marketprism_bench::goal::Report;
-use marketprism_bench::{adapter, edge, ingest, replication, report, wire};
+use marketprism_bench::{adapter, edge, ingest, ledger, replication, report, wire};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -17,6 +17,8 @@ enum Part {
     Wire,
     /// A running central, from a filled stream to rows, against the engine's own limit.
     Ingest,
+    /// What audits and their comparison cost.
+    Ledger,
     /// Hot to cold with verification, against the bare copy.
     Replication,
     /// The integrity report over a month of windows.
@@ -53,6 +55,9 @@ async fn main() -> Result<ExitCode> {
     }
     if wanted(Part::Ingest) {
         ingest::measure(&mut figures, trades).await?;
+    }
+    if wanted(Part::Ledger) {
+        ledger::measure(&mut figures, trades).await?;
     }
     if wanted(Part::Replication) {
         replication::measure(&mut figures, rows).await?;
