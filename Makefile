@@ -13,8 +13,8 @@ PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-up: build ## the whole system on this machine; returns when data is in hot ClickHouse
-	@$(LOCAL) up
+up: build ## the whole system on this machine; returns when data is in hot ClickHouse; SPLIT=1: cold on an engine of its own
+	@$(LOCAL) up $(if $(SPLIT),--split)
 
 down: $(LOCAL) ## stop what `up` started, and only that; the data stays
 	@$(LOCAL) down

@@ -10,6 +10,39 @@ use crate::parts;
 use crate::process::Process;
 use crate::wait::until;
 
+/// What a request that changes state must show to a central of a test.
+pub const TOKEN: &str = "a token for tests only";
+
+/// How a central is configured.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Lines of the `[nats]` table.
+    pub nats: &'a str,
+    /// Address of the hot server.
+    pub hot: &'a str,
+    /// Address of the cold server where it is another.
+    pub cold: Option<&'a str>,
+    /// Further lines of the `[clickhouse]` table.
+    pub clickhouse: &'a str,
+    /// Further tables.
+    pub more: &'a str,
+}
+
+impl<'a> Settings<'a> {
+    /// As users have it, but for the addresses.
+    #[must_use]
+    pub const fn plain(nats: &'a str, hot: &'a str) -> Self {
+        Self { nats, hot, cold: None, clickhouse: "", more: "" }
+    }
+
+    /// Redelivery waits are short, so that a test sees what follows a crash.
+    #[must_use]
+    pub const fn impatient(nats: &'a str, hot: &'a str) -> Self {
+        let clickhouse = "insert_timeout_ms = 2000";
+        Self { clickhouse, more: "[consumers]\nack_wait_ms = 4000", ..Self::plain(nats, hot) }
+    }
+}
+
 /// A central with its configuration file. A restart keeps both.
 #[derive(Debug)]
 pub struct Central {
@@ -27,17 +60,35 @@ impl Central {
 
     /// The same with the lines of the `[nats]` table given.
     pub async fn with_nats(folder: &Path, nats: &str, clickhouse_url: &str) -> Self {
+        Self::with_settings(folder, &Settings { nats, ..Settings::impatient("", clickhouse_url) }).await
+    }
+
+    /// Writes a configuration, runs `init`, then starts `run`.
+    pub async fn with_settings(folder: &Path, settings: &Settings<'_>) -> Self {
         let folder = folder.join("central");
         std::fs::create_dir_all(&folder).unwrap();
+        let token = folder.join("token");
+        std::fs::write(&token, TOKEN).unwrap();
         let port = free_port();
+        let Settings { nats, hot, cold, clickhouse, more } = settings;
+        let cold = cold.map(|url| format!("[clickhouse.cold]\nurl = {url:?}\n")).unwrap_or_default();
         let config = format!(
-            "[nats]\n{nats}\n[clickhouse]\nurl = {clickhouse_url:?}\ninsert_timeout_ms = 2000\n[consumers]\nack_wait_ms = 4000\n[http]\nlisten = \"127.0.0.1:{port}\"\n"
+            "[nats]\n{nats}\n[clickhouse]\nurl = {hot:?}\n{clickhouse}\n{cold}[http]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = {token:?}\n{more}\n"
         );
         std::fs::write(folder.join("central.toml"), config).unwrap();
         let mut central = Self { folder, port, process: None };
         central.init().await;
         central.restart().await;
         central
+    }
+
+    /// Runs another of its commands to the end: exit code, and what it printed on standard output and standard error.
+    pub async fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let mut command = self.command(arguments[0]);
+        command.args(&arguments[1..]);
+        let output = tokio::process::Command::from(command).output().await.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
     /// Runs `init` to its end.

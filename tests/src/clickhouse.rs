@@ -23,7 +23,12 @@ pub struct ClickHouse {
 impl ClickHouse {
     /// Starts an engine whose files are in `folder`.
     pub async fn start(folder: &Path) -> Self {
-        let folder = folder.join("clickhouse");
+        Self::named(folder, "clickhouse").await
+    }
+
+    /// Starts an engine whose files are in a folder of that name, so that several can stand side by side.
+    pub async fn named(folder: &Path, name: &str) -> Self {
+        let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let mut engine = Self { folder, port: free_port(), process: None, client: client() };
         engine.restart().await;

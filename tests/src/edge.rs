@@ -81,7 +81,13 @@ impl Feed {
 impl Edge {
     /// Writes a configuration and starts `run`. `nats` are the lines of the `[nats]` table.
     pub async fn start(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
-        let mut edge = Self::prepared(folder, nats, feeds);
+        Self::with_tables(folder, nats, "", feeds).await
+    }
+
+    /// The same with further tables of the configuration.
+    pub async fn with_tables(folder: &Path, nats: &str, tables: &str, feeds: &[Feed]) -> Self {
+        // A table's lines may follow those of `[nats]`.
+        let mut edge = Self::prepared(folder, &format!("{nats}\n{tables}"), feeds);
         edge.restart().await;
         edge
     }

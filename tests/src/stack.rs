@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use crate::broker::Broker;
-use crate::central::Central;
+use crate::central::{Central, Settings};
 use crate::clickhouse::ClickHouse;
 use crate::edge::{Edge, Feed};
 
@@ -27,6 +27,16 @@ impl Stack {
         let (broker, clickhouse) =
             tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
         let central = Central::start(folder.path(), &broker.url(), &clickhouse.url()).await;
+        Self { central, clickhouse, broker, folder }
+    }
+
+    /// The same with central as users have it: no wait is shortened.
+    pub async fn plain() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (broker, clickhouse) =
+            tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
+        let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
+        let central = Central::with_settings(folder.path(), &Settings::plain(&nats, &hot)).await;
         Self { central, clickhouse, broker, folder }
     }
 

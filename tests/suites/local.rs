@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -17,10 +18,12 @@ use std::time::{Duration, Instant};
 use marketprism_tests::broker::free_port;
 use marketprism_tests::clickhouse::client;
 use marketprism_tests::parts;
+use marketprism_tests::wait::until;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const PORTS: [&str; 6] = ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CENTRAL", "EDGE", "EDGE_METRICS"];
+const PORTS: [&str; 7] =
+    ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CLICKHOUSE_COLD", "CENTRAL", "EDGE", "EDGE_METRICS"];
 
 /// A checkout that shares the built parts, with ports of its own. Its stack goes down with it.
 struct Checkout {
@@ -39,9 +42,13 @@ impl Checkout {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new(parts::binary("marketprism-local"));
         command.args(arguments).current_dir(self.root.path());
-        for variable in ["MARKETPRISM_NATS_URL", "NATS_URL", "CLICKHOUSE_URL"] {
+        for variable in ["MARKETPRISM_NATS_URL", "NATS_URL", "CLICKHOUSE_URL", "MARKETPRISM_LOCAL__COLD"] {
             command.env_remove(variable);
         }
         command.env("MARKETPRISM_NATS_SERVER", parts::nats_server());
@@ -49,11 +56,16 @@ impl Checkout {
         for (name, port) in &self.ports {
             command.env(format!("MARKETPRISM_LOCAL__{name}_PORT"), port.to_string());
         }
+        command.envs(variables.iter().copied());
         command.output().unwrap()
     }
 
     fn up(&self) -> String {
-        let output = self.run(&["up", "--venues", "simulated"]);
+        self.up_with(&[])
+    }
+
+    fn up_with(&self, more: &[&str]) -> String {
+        let output = self.run(&[&["up", "--venues", "simulated"], more].concat());
         let text = shown(&output);
         assert!(output.status.success(), "up: {text}");
         text
@@ -74,9 +86,19 @@ impl Checkout {
     }
 
     async fn rows(&self, table: &str) -> u64 {
-        let url = format!("http://127.0.0.1:{}/", self.ports["CLICKHOUSE"]);
-        let query = format!("SELECT count() FROM marketprism_hot.{table}");
-        let text = client().post(url).body(query).send().await.unwrap().text().await.unwrap();
+        self.ask("CLICKHOUSE", &format!("SELECT count() FROM marketprism_hot.{table}")).await
+    }
+
+    /// Tables of a database on one of the engines.
+    async fn tables(&self, engine: &str, database: &str) -> u64 {
+        let query =
+            format!("SELECT count() FROM system.tables WHERE database = '{database}' AND name = 'trades'");
+        self.ask(engine, &query).await
+    }
+
+    async fn ask(&self, engine: &str, query: &str) -> u64 {
+        let url = format!("http://127.0.0.1:{}/", self.ports[engine]);
+        let text = client().post(url).body(query.to_owned()).send().await.unwrap().text().await.unwrap();
         text.trim().parse().unwrap_or_else(|_| panic!("{text}"))
     }
 }
@@ -117,12 +139,66 @@ async fn up_brings_data_heals_what_died_and_down_ends_it() {
     assert_eq!(checkout.pids(), first, "a second up changed what runs");
 
     let edge = first["edge"];
-    let killed = Command::new("kill").args(["-9", &edge.to_string()]).status().unwrap();
-    assert!(killed.success());
+    kill(edge);
     checkout.up();
     let healed = checkout.pids();
     let changed: Vec<_> = first.keys().filter(|part| first[*part] != healed[*part]).collect();
     assert_eq!(changed, ["edge"], "{first:?} {healed:?}");
+
+    let down = checkout.run(&["down"]);
+    assert!(down.status.success(), "{}", shown(&down));
+    let left: Vec<_> = healed.iter().filter(|(_, pid)| lives(**pid)).collect();
+    assert!(left.is_empty(), "still running after down: {left:?}");
+}
+
+fn kill(pid: u64) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    assert!(killed.success());
+}
+
+/// Goal: one word puts cold on an engine of its own, and every later command knows it; what changes state is told where its token stands,
+/// which only its owner reads. Method: up with two engines, up again without the word, with the cold engine killed, with the other word.
+#[tokio::test(flavor = "multi_thread")]
+async fn hot_and_cold_apart_are_one_command() {
+    let checkout = Checkout::new();
+    let text = checkout.up_with(&["--split"]);
+    assert!(text.contains(&format!("http://127.0.0.1:{}/integrity", checkout.ports["CENTRAL"])), "{text}");
+    let token = checkout.root.path().join(".marketprism/config/token");
+    assert!(text.contains(".marketprism/config/token"), "{text}");
+    assert_eq!(std::fs::metadata(token).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // Central lays the cold side out beside its work, not before it.
+    until("the cold tables are on the cold engine", Duration::from_secs(20), || async {
+        let places = [
+            checkout.tables("CLICKHOUSE", "marketprism_hot").await,
+            checkout.tables("CLICKHOUSE", "marketprism_cold").await,
+            checkout.tables("CLICKHOUSE_COLD", "marketprism_hot").await,
+            checkout.tables("CLICKHOUSE_COLD", "marketprism_cold").await,
+        ];
+        if places == [1, 0, 0, 1] { Ok(()) } else { Err(format!("{places:?}")) }
+    })
+    .await;
+
+    let first = checkout.pids();
+    assert_eq!(first.len(), 6, "{first:?}");
+    checkout.up();
+    assert_eq!(checkout.pids(), first, "a second up changed what runs");
+
+    kill(first["clickhouse-cold"]);
+    let status = checkout.run(&["status"]);
+    assert_eq!(status.status.code(), Some(3), "{}", shown(&status));
+    checkout.up();
+    let healed = checkout.pids();
+    let changed: Vec<_> = first.keys().filter(|part| first[*part] != healed[*part]).collect();
+    assert_eq!(changed, ["clickhouse-cold"], "{first:?} {healed:?}");
+
+    let together =
+        checkout.run_with(&["up", "--venues", "simulated"], &[("MARKETPRISM_LOCAL__COLD", "together")]);
+    assert!(
+        !together.status.success() && shown(&together).contains("`make down` first"),
+        "{}",
+        shown(&together)
+    );
 
     let down = checkout.run(&["down"]);
     assert!(down.status.success(), "{}", shown(&down));

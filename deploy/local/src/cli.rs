@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::install::Installer;
 use crate::stack::{self, Purge, VenueChoice};
-use crate::{Console, Home, Settings};
+use crate::{ColdPlace, Console, Home, Settings};
 
 /// Exit status of `status` when a part does not run or is not healthy.
 const EXIT_NOT_WHOLE: u8 = 3;
@@ -24,8 +24,9 @@ pub struct Arguments {
 enum Command {
     /// Start what does not run; return when data is in hot ClickHouse
     ///
-    /// MARKETPRISM_NATS_URL and CLICKHOUSE_URL name parts that are there already; MARKETPRISM_LOCAL__{NATS,NATS_MONITORING,CLICKHOUSE,CENTRAL,EDGE,
-    /// EDGE_METRICS,SIMULATOR}_PORT move the ports.
+    /// MARKETPRISM_NATS_URL and CLICKHOUSE_URL name parts that are there already; MARKETPRISM_LOCAL__{NATS,NATS_MONITORING,CLICKHOUSE,CLICKHOUSE_COLD,
+    /// CENTRAL,EDGE,EDGE_METRICS,SIMULATOR}_PORT move the ports. MARKETPRISM_LOCAL__COLD=apart keeps the cold database on an engine of its own,
+    /// =together on the same one; without it the place is the one that it had before.
     Up(Up),
     /// Stop what `up` started, and only that; the data stays
     Down(Down),
@@ -40,6 +41,9 @@ struct Up {
     /// Which venues to collect from
     #[arg(long, value_enum, default_value = "auto", env = "MARKETPRISM_VENUES")]
     venues: VenueChoice,
+    /// Keep the cold database on an engine of its own, as MARKETPRISM_LOCAL__COLD=apart does
+    #[arg(long)]
+    split: bool,
 }
 
 #[derive(Debug, Args)]
@@ -57,7 +61,7 @@ struct Install {
     /// Get what tests need, whatever is configured, and print where it is as NAME=value lines
     #[arg(long)]
     print_env: bool,
-    /// Get a Python with the ClickHouse client too, for the tests of clients
+    /// Get a Python with the ClickHouse client and the tester of HTTP interfaces too
     #[arg(long)]
     python: bool,
 }
@@ -68,7 +72,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let console = Console::output();
     match arguments.command {
         Command::Up(up) => {
-            stack::up(&home, &Settings::from_environment()?, up.venues, &console).await?;
+            let mut settings = Settings::from_environment()?;
+            if up.split {
+                settings.cold = Some(ColdPlace::Apart);
+            }
+            stack::up(&home, &settings, up.venues, &console).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Down(down) => {
@@ -114,7 +122,13 @@ impl Install {
         }
         if self.python {
             match installer.python() {
-                Ok(python) => lines.push(format!("MARKETPRISM_PYTHON={}", python.display())),
+                Ok(python) => {
+                    lines.push(format!("MARKETPRISM_PYTHON={}", python.display()));
+                    lines.push(format!(
+                        "MARKETPRISM_SCHEMATHESIS={}",
+                        python.with_file_name("schemathesis").display()
+                    ));
+                }
                 // The tests with it skip, and say so.
                 Err(error) => console.say(format!("warning: {error}")),
             }

@@ -12,6 +12,15 @@ use crate::{Console, limits};
 /// Moves the cache of downloads, so that several checkouts share one.
 const CACHE_VARIABLE: &str = "MARKETPRISM_CACHE";
 
+/// One of the servers of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The one that keeps the hot database, and the cold one unless that is apart.
+    Hot,
+    /// The one that keeps the cold database where it is apart.
+    Cold,
+}
+
 /// The folders of one stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -72,6 +81,22 @@ impl Home {
             .unwrap_or_else(|| self.root.join("target/release"))
     }
 
+    /// Data of an engine: as our own server keeps it, and as a `clickhouse server` of this machine does.
+    #[must_use]
+    pub fn engine_data(&self, engine: Engine) -> [PathBuf; 2] {
+        let names = match engine {
+            Engine::Hot => ["clickhouse", "clickhouse-server"],
+            Engine::Cold => ["clickhouse-cold", "clickhouse-cold-server"],
+        };
+        names.map(|name| self.state.join(name))
+    }
+
+    /// What a request that changes state must show; made by the first start.
+    #[must_use]
+    pub fn token(&self) -> PathBuf {
+        self.config().join("token")
+    }
+
     /// A path as people see it: from the repository where it stands inside.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
@@ -81,9 +106,9 @@ impl Home {
     /// Folders of data that `down --purge` deletes.
     #[must_use]
     pub fn data(&self) -> Vec<PathBuf> {
-        ["nats", "clickhouse", "clickhouse-server", "edge", "config", "logs"]
-            .map(|name| self.state.join(name))
-            .to_vec()
+        let engines = [Engine::Hot, Engine::Cold].map(|engine| self.engine_data(engine));
+        let rest = ["nats", "edge", "config", "logs"].map(|name| self.state.join(name));
+        engines.into_iter().flatten().chain(rest).collect()
     }
 }
 

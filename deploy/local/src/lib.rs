@@ -16,6 +16,6 @@ mod venues;
 
 pub use client::Client;
 pub use console::Console;
-pub use home::{FileLock, Home};
-pub use settings::{ClickHouse, Ports, Settings};
+pub use home::{Engine, FileLock, Home};
+pub use settings::{ClickHouse, ColdPlace, Ports, Settings};
 pub use venues::{Feed, Venues};

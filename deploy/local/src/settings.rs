@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Context as _;
 use marketprism_config::{Document, Secret, Section};
@@ -19,6 +20,29 @@ pub struct Settings {
     pub nats_url: Option<String>,
     /// A ClickHouse that is there already: from `CLICKHOUSE_URL`, `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`.
     pub clickhouse: Option<ClickHouse>,
+    /// Where cold is to be; none: as it was before, at first together with hot.
+    pub cold: Option<ColdPlace>,
+}
+
+/// Which server keeps the cold database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColdPlace {
+    /// The one that keeps the hot database.
+    Together,
+    /// One of its own.
+    Apart,
+}
+
+impl FromStr for ColdPlace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "together" => Ok(Self::Together),
+            "apart" => Ok(Self::Apart),
+            _ => Err("not known"),
+        }
+    }
 }
 
 /// Ports of the parts, on loopback.
@@ -30,7 +54,9 @@ pub struct Ports {
     pub nats_monitoring: u16,
     /// ClickHouse over HTTP.
     pub clickhouse: u16,
-    /// `/health /ready /metrics` of central.
+    /// ClickHouse over HTTP, of the server that keeps the cold database where it is apart.
+    pub clickhouse_cold: u16,
+    /// `/health /ready /metrics /integrity` of central.
     pub central: u16,
     /// `/health /ready /metrics /coverage /adapters` of the edge.
     pub edge: u16,
@@ -62,14 +88,17 @@ impl Settings {
         let own = variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
         let own = own.map(|(name, value)| (name.clone(), value.clone()));
         let document = Document::parse("(environment)", "", PathBuf::new(), own)?;
-        let ports = Ports::read(&document.root().section("local"));
+        let (ports, cold) = {
+            let local = document.root().section("local");
+            (Ports::read(&local), local.parsed("cold", "together, apart"))
+        };
         document.finish()?;
         let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
         let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL")).cloned();
         let clickhouse = given("CLICKHOUSE_URL")
             .map(|url| ClickHouse::parse(url, given("CLICKHOUSE_USER"), given("CLICKHOUSE_PASSWORD")))
             .transpose()?;
-        Ok(Self { ports, nats_url, clickhouse })
+        Ok(Self { ports, nats_url, clickhouse, cold })
     }
 }
 
@@ -83,6 +112,7 @@ impl Ports {
             nats: read("nats_port", 4222, 1),
             nats_monitoring: read("nats_monitoring_port", 8222, 1),
             clickhouse: read("clickhouse_port", 8123, 1),
+            clickhouse_cold: read("clickhouse_cold_port", 8124, 1),
             central: read("central_port", 8085, 1),
             edge: read("edge_port", 8087, 1),
             edge_metrics: read("edge_metrics_port", 9093, 1),
@@ -153,6 +183,17 @@ mod tests {
             (settings.ports.nats, settings.ports.edge_metrics, settings.ports.edge),
             (5222, 9999, 8087)
         );
+    }
+
+    /// Goal: cold is put where it is asked for, and a word that is not known is told with those that are. Method: each.
+    #[test]
+    fn the_place_of_cold_is_read() {
+        let cold = |word: &str| read(&[("MARKETPRISM_LOCAL__COLD", word)]).map(|settings| settings.cold);
+        assert_eq!(cold("apart").unwrap(), Some(ColdPlace::Apart));
+        assert_eq!(cold("together").unwrap(), Some(ColdPlace::Together));
+        assert_eq!(read(&[]).unwrap().cold, None);
+        let text = cold("elsewhere").unwrap_err().to_string();
+        assert!(text.contains("MARKETPRISM_LOCAL__COLD") && text.contains("together, apart"), "{text}");
     }
 
     /// Goal: a password in the address reaches neither a file nor a message. Method: look at the address and the debug form.

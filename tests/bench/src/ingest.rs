@@ -30,7 +30,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
 
 /// Fills the stream while central is down, then measures from central's start to the rows.
 async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -> Result<()> {
-    let mut stack = Stack::start().await;
+    let mut stack = Stack::plain().await;
     stack.central.kill();
     bare::publish(&stack.broker.url(), sample, form, 1, events).await?;
     let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];

@@ -1,11 +1,11 @@
-//! `marketprism-bench [adapter|edge|wire|ingest]...`: measures, prints a table, and fails when a goal is missed.
+//! `marketprism-bench [adapter|edge|wire|ingest|ledger|replication|report]...`: measures, prints a table, and fails when a goal is missed.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use marketprism_bench::goal::Report;
-use marketprism_bench::{adapter, edge, ingest, wire};
+use marketprism_bench::{adapter, edge, ingest, ledger, replication, report, wire};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -17,6 +17,12 @@ enum Part {
     Wire,
     /// A running central, from a filled stream to rows, against the engine's own limit.
     Ingest,
+    /// What audits and their comparison cost.
+    Ledger,
+    /// Hot to cold with verification, against the bare copy.
+    Replication,
+    /// The integrity report over a month of windows.
+    Report,
 }
 
 /// Measures the parts named, all when none is.
@@ -28,27 +34,39 @@ struct Arguments {
     /// Trades sent through the edge and through central.
     #[arg(long, default_value_t = 300_000)]
     trades: u64,
+    /// Rows copied from hot to cold.
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
 }
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments { parts, trades } = Arguments::parse();
+    let Arguments { parts, trades, rows } = Arguments::parse();
     let wanted = |part| parts.is_empty() || parts.contains(&part);
-    let mut report = Report::default();
+    let mut figures = Report::default();
     if wanted(Part::Adapter) {
-        tokio::task::block_in_place(|| adapter::measure(&mut report))?;
+        tokio::task::block_in_place(|| adapter::measure(&mut figures))?;
     }
     if wanted(Part::Edge) {
-        edge::measure(&mut report, trades).await?;
+        edge::measure(&mut figures, trades).await?;
     }
     if wanted(Part::Wire) {
-        tokio::task::block_in_place(|| wire::measure(&mut report))?;
+        tokio::task::block_in_place(|| wire::measure(&mut figures))?;
     }
     if wanted(Part::Ingest) {
-        ingest::measure(&mut report, trades).await?;
+        ingest::measure(&mut figures, trades).await?;
+    }
+    if wanted(Part::Ledger) {
+        ledger::measure(&mut figures, trades).await?;
+    }
+    if wanted(Part::Replication) {
+        replication::measure(&mut figures, rows).await?;
+    }
+    if wanted(Part::Report) {
+        report::measure(&mut figures).await?;
     }
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    Ok(if report.print(&command, &mut std::io::stdout().lock())? {
+    Ok(if figures.print(&command, &mut std::io::stdout().lock())? {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

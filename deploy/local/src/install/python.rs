@@ -1,14 +1,14 @@
-//! A Python of our own with the ClickHouse client that users would take.
+//! A Python of our own with what the tests run: the ClickHouse client that users would take, and a tester of HTTP interfaces.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::{InstallError, Installer, fetch, is_executable, remove_folder};
 
-/// The client, pinned.
-const PACKAGE: &str = "clickhouse-connect==1.12.0";
-const TITLE: &str = "python with clickhouse-connect 1.12.0";
-const OTHERWISE: &str = "go without: only the tests with python's client need it";
+/// The packages, pinned.
+const PACKAGES: [&str; 2] = ["clickhouse-connect==1.12.0", "schemathesis==4.32.5"];
+const TITLE: &str = "python with clickhouse-connect 1.12.0 and schemathesis 4.32.5";
+const OTHERWISE: &str = "go without: only the tests with python's client and with schemathesis need it";
 /// Written last, with what is installed: its absence tells an install that was interrupted.
 const MARK: &str = "installed";
 
@@ -16,8 +16,10 @@ const MARK: &str = "installed";
 pub(super) fn install(installer: &Installer<'_>) -> Result<PathBuf, InstallError> {
     let folder = installer.cache.join("python");
     let (interpreter, mark) = (folder.join("bin/python"), folder.join(MARK));
-    let is_whole =
-        || std::fs::read_to_string(&mark).is_ok_and(|found| found == PACKAGE) && is_executable(&interpreter);
+    let is_whole = || {
+        std::fs::read_to_string(&mark).is_ok_and(|found| found == PACKAGES.join("\n"))
+            && is_executable(&interpreter)
+    };
     if is_whole() {
         return Ok(interpreter);
     }
@@ -38,17 +40,10 @@ pub(super) fn install(installer: &Installer<'_>) -> Result<PathBuf, InstallError
     make.args(["-m", "venv"]).arg(&folder);
     fetch::run(installer, TITLE, OTHERWISE, make, &folder, None)?;
     let mut fill = Command::new(&interpreter);
-    fill.args([
-        "-m",
-        "pip",
-        "install",
-        "--only-binary=:all:",
-        "--no-input",
-        "--disable-pip-version-check",
-        PACKAGE,
-    ]);
+    fill.args(["-m", "pip", "install", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]);
+    fill.args(PACKAGES);
     fetch::run(installer, TITLE, OTHERWISE, fill, &folder, None)?;
-    std::fs::write(&mark, PACKAGE).map_err(|source| InstallError::disk(&mark, source))?;
+    std::fs::write(&mark, PACKAGES.join("\n")).map_err(|source| InstallError::disk(&mark, source))?;
     installer.console.say(format!("{TITLE}: installed in {}", folder.display()));
     Ok(interpreter)
 }

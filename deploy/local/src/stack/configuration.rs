@@ -35,14 +35,21 @@ pub(super) fn central(
     home: &Home,
     ports: &Ports,
     own_broker: bool,
-    clickhouse: &ClickHouse,
+    hot: &ClickHouse,
+    cold: Option<&ClickHouse>,
+    token_file: &Path,
 ) -> anyhow::Result<PathBuf> {
+    let server = |section: &str, server: &ClickHouse| {
+        let url = quoted(server.url.as_str().trim_end_matches('/'));
+        format!("[{section}]\nurl = {url}\nuser = {}\n\n", quoted(&server.user))
+    };
     let text = format!(
-        "# {NOTICE}\n{}\n[clickhouse]\nurl = {}\nuser = {}\n\n[http]\nlisten = \"127.0.0.1:{}\"\n",
+        "# {NOTICE}\n{}\n{}{}[http]\nlisten = \"127.0.0.1:{}\"\ntoken_file = {}\n",
         nats_section(ports, own_broker),
-        quoted(clickhouse.url.as_str().trim_end_matches('/')),
-        quoted(&clickhouse.user),
+        server("clickhouse", hot),
+        cold.map(|cold| server("clickhouse.cold", cold)).unwrap_or_default(),
         ports.central,
+        quoted(&token_file.to_string_lossy()),
     );
     write(home, "central.toml", &text)
 }
@@ -86,14 +93,13 @@ pub(super) fn edge(
 }
 
 /// Writes the configuration of a `clickhouse server` found on the machine: loopback only, its data beside the rest.
-pub(super) fn clickhouse_server(home: &Home, ports: &Ports) -> anyhow::Result<PathBuf> {
-    let data = home.state.join("clickhouse-server");
+pub(super) fn clickhouse_server(name: &str, home: &Home, data: &Path, port: u16) -> anyhow::Result<PathBuf> {
     let folder = |name: &str| quoted(&format!("{}/", data.join(name).to_string_lossy()));
     let text = format!(
         "# {NOTICE}\n\
          logger: {{level: information, console: 1}}\n\
          listen_host: 127.0.0.1\n\
-         http_port: {}\n\
+         http_port: {port}\n\
          path: {}\n\
          tmp_path: {}\n\
          user_files_path: {}\n\
@@ -101,13 +107,12 @@ pub(super) fn clickhouse_server(home: &Home, ports: &Ports) -> anyhow::Result<Pa
          users:\n  default:\n    password: ''\n    networks: {{ip: 127.0.0.1}}\n    profile: default\n    quota: default\n\
          profiles: {{default: {{}}}}\n\
          quotas: {{default: {{}}}}\n",
-        ports.clickhouse,
         folder("data"),
         folder("tmp"),
         folder("user_files"),
         folder("format_schemas"),
     );
-    write(home, "clickhouse.yaml", &text)
+    write(home, &format!("{name}.yaml"), &text)
 }
 
 fn nats_section(ports: &Ports, own_broker: bool) -> String {
@@ -177,9 +182,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::of(folder.path());
         let ports = Settings::read(&Default::default()).unwrap().ports;
-        let path = central(&home, &ports, false, &ClickHouse::local(8123).unwrap()).unwrap();
+        let (hot, cold) = (ClickHouse::local(8123).unwrap(), ClickHouse::local(8124).unwrap());
+        let token = home.token();
+        let path = central(&home, &ports, false, &hot, Some(&cold), &token).unwrap();
         let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
         assert!(table["nats"].as_table().unwrap().is_empty());
         assert_eq!(table["clickhouse"]["url"].as_str(), Some("http://127.0.0.1:8123"));
+        assert_eq!(table["clickhouse"]["cold"]["url"].as_str(), Some("http://127.0.0.1:8124"));
+        assert_eq!(table["http"]["token_file"].as_str(), token.to_str());
+        let together = central(&home, &ports, true, &hot, None, &token).unwrap();
+        assert!(!std::fs::read_to_string(together).unwrap().contains("cold"));
     }
 }

@@ -2,10 +2,10 @@
 
 use marketprism_schema::HOT;
 
-use crate::{ClickHouse, Settings};
+use crate::{ClickHouse, Home, Settings};
 
 /// Commands to paste, with the addresses of this stack.
-pub(super) fn how_to_look(settings: &Settings, clickhouse: &ClickHouse) -> String {
+pub(super) fn how_to_look(home: &Home, settings: &Settings, clickhouse: &ClickHouse) -> String {
     let ports = &settings.ports;
     let url = clickhouse.url.as_str();
     let user = if clickhouse.password.is_some() {
@@ -19,6 +19,11 @@ pub(super) fn how_to_look(settings: &Settings, clickhouse: &ClickHouse) -> Strin
     );
     format!(
         r#"how to look
+  what arrives, how old, how far behind   http://127.0.0.1:{central}/
+  whether anything is missing, and why    http://127.0.0.1:{central}/integrity
+    in the terminal                       {binary} integrity --config {config}
+  what changes state asks for a token, which stands in {token} (for you only)
+    curl -X POST -H "Authorization: Bearer $(cat {token})" 'http://127.0.0.1:{central}/repair'
   the last trades
     curl{user} '{url}' --data-binary "SELECT timestamp, exchange, symbol, side, price, quantity FROM {HOT}.trades ORDER BY timestamp DESC LIMIT 10 FORMAT PrettyCompact"
   the best prices of the last books
@@ -31,6 +36,9 @@ pub(super) fn how_to_look(settings: &Settings, clickhouse: &ClickHouse) -> Strin
     print(client.query("SELECT exchange, symbol, count() FROM {HOT}.trades GROUP BY ALL").result_rows)
   state and logs: make status, .marketprism/logs       stop: make down"#,
         edge = ports.edge,
+        token = home.shown(&home.token()),
+        config = home.shown(&home.config().join("central.toml")),
+        binary = home.shown(&home.binaries().join("marketprism-central")),
         central = ports.central,
     )
 }

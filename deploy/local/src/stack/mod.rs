@@ -8,10 +8,13 @@ mod part;
 mod plan;
 mod start;
 mod status;
+mod token;
 mod up;
 
 pub use down::{Purge, down};
-pub use part::{CENTRAL, CLICKHOUSE, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, STOP_ORDER};
+pub use part::{
+    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, STOP_ORDER,
+};
 pub use start::Starter;
 pub use status::status;
 pub use up::{VenueChoice, up};

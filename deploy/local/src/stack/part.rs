@@ -4,8 +4,10 @@ use crate::process::Program;
 
 /// The broker.
 pub const NATS: &str = "nats-server";
-/// The tables.
+/// The tables; the cold ones too unless they are apart.
 pub const CLICKHOUSE: &str = "clickhouse";
+/// The cold tables where they are apart.
+pub const CLICKHOUSE_COLD: &str = "clickhouse-cold";
 /// From the broker into the tables.
 pub const CENTRAL: &str = "central";
 /// The venues, where the real ones are not to be reached.
@@ -14,7 +16,7 @@ pub const SIMULATOR: &str = "venue-sim";
 pub const EDGE: &str = "edge";
 
 /// Sources first, so that what is on the way arrives before its receiver ends.
-pub const STOP_ORDER: [&str; 5] = [EDGE, SIMULATOR, CENTRAL, CLICKHOUSE, NATS];
+pub const STOP_ORDER: [&str; 6] = [EDGE, SIMULATOR, CENTRAL, CLICKHOUSE_COLD, CLICKHOUSE, NATS];
 
 /// A part that is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub enum Ready {
 pub(super) fn health_url(part: &str, ports: &[u16]) -> Option<String> {
     let (port, path) = match part {
         NATS => (ports.get(1)?, "/healthz"),
-        CLICKHOUSE => (ports.first()?, "/ping"),
+        CLICKHOUSE | CLICKHOUSE_COLD => (ports.first()?, "/ping"),
         CENTRAL | EDGE => (ports.first()?, "/health"),
         SIMULATOR => (ports.first()?, "/sim/state"),
         _ => return None,

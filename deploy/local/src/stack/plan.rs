@@ -6,11 +6,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::part::health_url;
-use super::{CENTRAL, CLICKHOUSE, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, configuration};
+use super::{
+    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, configuration,
+    token,
+};
 use crate::install::Installer;
 use crate::process::Program;
 use crate::settings::port_variable;
-use crate::{ClickHouse, Console, Home, Settings, Venues};
+use crate::{ClickHouse, ColdPlace, Console, Engine, Home, Settings, Venues};
+
+/// What a central is noted for whose cold tables are on an engine of their own.
+pub(super) const COLD_APART: &str = "cold apart";
 
 /// What the parts are made from.
 #[derive(Debug)]
@@ -18,6 +24,7 @@ pub(super) struct Plan<'a> {
     pub(super) home: &'a Home,
     pub(super) settings: &'a Settings,
     pub(super) tables: Tables,
+    pub(super) cold: ColdPlace,
 }
 
 /// Who keeps the tables.
@@ -37,7 +44,9 @@ impl<'a> Plan<'a> {
             Some(given) => Tables::Given(given.clone()),
             None => Installer::new(home, console).find("clickhouse").map_or(Tables::Embedded, Tables::Server),
         };
-        Self { home, settings, tables }
+        let was_apart = || home.engine_data(Engine::Cold).iter().any(|folder| folder.exists());
+        let before = || if was_apart() { ColdPlace::Apart } else { ColdPlace::Together };
+        Self { home, settings, tables, cold: settings.cold.unwrap_or_else(before) }
     }
 
     /// Where the tables can be asked.
@@ -46,6 +55,24 @@ impl<'a> Plan<'a> {
             Tables::Given(server) => Ok(server.clone()),
             _ => ClickHouse::local(self.settings.ports.clickhouse),
         }
+    }
+
+    /// Where the cold tables can be asked when they are not with the hot ones.
+    pub(super) fn cold_clickhouse(&self) -> anyhow::Result<Option<ClickHouse>> {
+        match self.cold {
+            ColdPlace::Together => Ok(None),
+            ColdPlace::Apart => ClickHouse::local(self.settings.ports.clickhouse_cold).map(Some),
+        }
+    }
+
+    /// Refuses what cannot be: an engine of ours for cold beside a given server, which may be on another machine.
+    pub(super) fn require_possible(&self) -> anyhow::Result<()> {
+        let given = matches!(self.tables, Tables::Given(_));
+        anyhow::ensure!(
+            !given || self.cold == ColdPlace::Together,
+            "cold apart needs engines of our own, and CLICKHOUSE_URL names a server; name the cold one by MARKETPRISM_CLICKHOUSE__COLD__URL"
+        );
+        Ok(())
     }
 
     /// The parts of ours that must run, and their ports; the simulator not among them.
@@ -57,6 +84,9 @@ impl<'a> Plan<'a> {
         }
         if !matches!(self.tables, Tables::Given(_)) {
             wanted.push((CLICKHOUSE, uses(&[("clickhouse", ports.clickhouse)])));
+            if self.cold == ColdPlace::Apart {
+                wanted.push((CLICKHOUSE_COLD, uses(&[("clickhouse_cold", ports.clickhouse_cold)])));
+            }
         }
         wanted.push((CENTRAL, uses(&[("central", ports.central)])));
         wanted.push((EDGE, uses(&[("edge", ports.edge), ("edge_metrics", ports.edge_metrics)])));
@@ -77,12 +107,17 @@ impl<'a> Plan<'a> {
         self.part(NATS, program, address, Ready::Healthy)
     }
 
-    /// The server of the tables.
-    pub(super) fn clickhouse_server(&self, console: &Console) -> anyhow::Result<PartSpec> {
-        let port = self.settings.ports.clickhouse;
+    /// A server of the tables.
+    pub(super) fn clickhouse_server(&self, engine: Engine, console: &Console) -> anyhow::Result<PartSpec> {
+        let ports = &self.settings.ports;
+        let (name, port) = match engine {
+            Engine::Hot => (CLICKHOUSE, ports.clickhouse),
+            Engine::Cold => (CLICKHOUSE_COLD, ports.clickhouse_cold),
+        };
+        let [embedded, server] = self.home.engine_data(engine);
         let program = match &self.tables {
             Tables::Server(path) => {
-                let configuration = configuration::clickhouse_server(self.home, &self.settings.ports)?;
+                let configuration = configuration::clickhouse_server(name, self.home, &server, port)?;
                 let config = format!("--config-file={}", configuration.display());
                 let mut program = self.program(path.clone(), ["server".into(), config.into()], &[]);
                 // Its watchdog would be the process that we know, and not the one that serves.
@@ -91,25 +126,33 @@ impl<'a> Plan<'a> {
             }
             _ => {
                 let library = Installer::new(self.home, console).clickhouse_library()?;
-                let data = self.home.state.join("clickhouse");
                 let listen = format!("127.0.0.1:{port}");
                 // Less than the time after which it would be killed.
                 let drain = ["--drain-seconds".into(), "10".into()];
-                let arguments = ["--data".into(), data.into(), "--listen".into(), listen.into()];
+                let arguments = ["--data".into(), embedded.into(), "--listen".into(), listen.into()];
                 let arguments =
                     arguments.into_iter().chain(["--library".into(), library.into()]).chain(drain);
                 self.program(self.binary("marketprism-clickhouse"), arguments, &[])
             }
         };
-        self.part(CLICKHOUSE, program, format!("http://127.0.0.1:{port}"), Ready::Healthy)
+        self.part(name, program, format!("http://127.0.0.1:{port}"), Ready::Healthy)
     }
 
     /// Central, or with another `command` its preparation.
     pub(super) fn central(&self, command: &str) -> anyhow::Result<PartSpec> {
-        const SECTIONS: &[&str] = &["nats", "clickhouse", "consumers", "streams", "batch"];
-        let (settings, clickhouse) = (self.settings, self.clickhouse()?);
+        const SECTIONS: &[&str] =
+            &["nats", "clickhouse", "consumers", "streams", "batch", "replication", "ledger", "http"];
+        let (settings, clickhouse, cold) = (self.settings, self.clickhouse()?, self.cold_clickhouse()?);
         let own_broker = settings.nats_url.is_none();
-        let configuration = configuration::central(self.home, &settings.ports, own_broker, &clickhouse)?;
+        let token = token::ensure(self.home)?;
+        let configuration = configuration::central(
+            self.home,
+            &settings.ports,
+            own_broker,
+            &clickhouse,
+            cold.as_ref(),
+            &token,
+        )?;
         let arguments = [command.into(), "--config".into(), configuration.into()];
         let mut program = self.program(self.binary("marketprism-central"), arguments, SECTIONS);
         program.variables.push(self.broker_variable());
@@ -118,7 +161,12 @@ impl<'a> Plan<'a> {
             program.variables.push((name, password.reveal().to_owned()));
         }
         let address = format!("http://127.0.0.1:{}", settings.ports.central);
-        self.part(CENTRAL, program, address, |url| Ready::Healthy(url.replace("/health", "/ready")))
+        let mut part =
+            self.part(CENTRAL, program, address, |url| Ready::Healthy(url.replace("/health", "/ready")))?;
+        if cold.is_some() {
+            COLD_APART.clone_into(&mut part.note);
+        }
+        Ok(part)
     }
 
     /// The simulator. `port` is 0 for a free one.
@@ -138,7 +186,7 @@ impl<'a> Plan<'a> {
         simulator: Option<&str>,
         note: &str,
     ) -> anyhow::Result<PartSpec> {
-        const SECTIONS: &[&str] = &["edge", "nats", "publisher", "sandbox", "feed"];
+        const SECTIONS: &[&str] = &["edge", "nats", "publisher", "sandbox", "feed", "wire", "audit"];
         let settings = self.settings;
         let own_broker = settings.nats_url.is_none();
         let configuration = configuration::edge(self.home, &settings.ports, own_broker, venues, simulator)?;

@@ -1,13 +1,13 @@
 //! Tells how the stack is.
 
-use marketprism_schema::HOT;
+use marketprism_schema::{COLD, HOT};
 
 use super::part::health_url;
 use super::plan::{Plan, Tables};
-use super::{CLICKHOUSE, EDGE, NATS, SIMULATOR};
+use super::{CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, SIMULATOR};
 use crate::console::table;
 use crate::process::{Liveness, Record, memory_bytes};
-use crate::{Client, Console, Home, Settings};
+use crate::{ClickHouse, Client, ColdPlace, Console, Home, Settings};
 
 /// Prints the parts and the tables; says whether every part runs and is healthy.
 pub async fn status(home: &Home, settings: &Settings, console: &Console) -> anyhow::Result<bool> {
@@ -24,7 +24,7 @@ pub(super) async fn show(
     let heading = ["part", "state", "pid", "address", "health", "memory", "log"].map(str::to_owned).to_vec();
     let mut rows = vec![heading];
     let mut whole = true;
-    for part in [NATS, CLICKHOUSE, super::CENTRAL, SIMULATOR, EDGE] {
+    for part in [NATS, CLICKHOUSE, CLICKHOUSE_COLD, super::CENTRAL, SIMULATOR, EDGE] {
         let record = Record::load(&home.run(), part)?;
         match (record, given_address(&plan, part)) {
             (Some(record), _) => {
@@ -36,7 +36,8 @@ pub(super) async fn show(
                 let row = [part, "given", "", &address, "", "", ""];
                 rows.push(row.map(str::to_owned).to_vec());
             }
-            (None, None) if part == SIMULATOR => {}
+            (None, None)
+                if part == SIMULATOR || part == CLICKHOUSE_COLD && plan.cold == ColdPlace::Together => {}
             (None, None) => {
                 rows.push(vec![part.to_owned(), "not started".to_owned()]);
                 whole = false;
@@ -47,7 +48,9 @@ pub(super) async fn show(
     if let Some(edge) = Record::load(&home.run(), EDGE)? {
         console.say(format!("  data from {}", edge.note));
     }
-    console.say(rows_of_tables(&plan, client).await?);
+    let hot = plan.clickhouse()?;
+    console.say(rows_of_tables("hot", HOT, &hot, client).await);
+    console.say(rows_of_tables("cold", COLD, &plan.cold_clickhouse()?.unwrap_or(hot), client).await);
     Ok(whole)
 }
 
@@ -109,16 +112,17 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(SHOWN_CHARS_MAX).collect()
 }
 
-async fn rows_of_tables(plan: &Plan<'_>, client: &Client) -> anyhow::Result<String> {
+/// Rows of the tables that hold any.
+async fn rows_of_tables(side: &str, database: &str, server: &ClickHouse, client: &Client) -> String {
     let query = format!(
-        "SELECT name, total_rows FROM system.tables WHERE database = '{HOT}' AND total_rows IS NOT NULL ORDER BY name"
+        "SELECT name, total_rows FROM system.tables WHERE database = '{database}' AND total_rows > 0 ORDER BY name"
     );
-    Ok(match client.query(&plan.clickhouse()?, &query).await {
-        Ok(rows) if rows.is_empty() => "  no tables yet".to_owned(),
+    match client.query(server, &query).await {
+        Ok(rows) if rows.is_empty() => format!("  rows in {side}: none yet"),
         Ok(rows) => {
             let entry = |row: &Vec<String>| row.join(" ");
-            format!("  rows in hot: {}", rows.iter().map(entry).collect::<Vec<_>>().join(", "))
+            format!("  rows in {side}: {}", rows.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
-        Err(error) => format!("  rows: {error:#}"),
-    })
+        Err(error) => format!("  rows in {side}: {error:#}"),
+    }
 }

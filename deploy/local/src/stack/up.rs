@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 
 use super::part::PortUse;
-use super::plan::{Plan, Tables};
+use super::plan::{COLD_APART, Plan, Tables};
 use super::start::require_free;
-use super::{CENTRAL, EDGE, SIMULATOR, Starter, configuration, data, guide, status};
+use super::{CENTRAL, CLICKHOUSE_COLD, EDGE, SIMULATOR, Starter, configuration, data, guide, status};
 use crate::process::{self, Record, Stopped};
-use crate::{Client, Console, FileLock, Home, Settings, Venues, limits};
+use crate::{Client, ColdPlace, Console, Engine, FileLock, Home, Settings, Venues, limits};
 
 /// Exit status of `central init` for differences that it would change when asked.
 const INIT_DRIFT: i32 = 3;
@@ -41,7 +41,9 @@ pub async fn up(
     let plan = Plan::new(home, settings, console);
     let client = Client::new()?;
     let mut starter = Starter::new(home, &client, console);
+    plan.require_possible()?;
     refuse_other_venues(&starter, choice)?;
+    refuse_other_place(&starter, &plan)?;
     let missing = missing_parts(&starter, &plan)?;
     if missing.is_empty() {
         console.say("everything runs already; nothing was started");
@@ -64,7 +66,7 @@ pub async fn up(
         begun.elapsed().as_secs_f32()
     ));
     status::show(home, settings, &client, console).await?;
-    console.say(guide::how_to_look(settings, &plan.clickhouse()?));
+    console.say(guide::how_to_look(home, settings, &plan.clickhouse()?));
     Ok(())
 }
 
@@ -79,7 +81,10 @@ async fn start(
         starter.ensure(plan.nats(console)?).await?;
     }
     if !matches!(plan.tables, Tables::Given(_)) {
-        starter.ensure(plan.clickhouse_server(console)?).await?;
+        starter.ensure(plan.clickhouse_server(Engine::Hot, console)?).await?;
+        if plan.cold == ColdPlace::Apart {
+            starter.ensure(plan.clickhouse_server(Engine::Cold, console)?).await?;
+        }
     }
     if starter.running(CENTRAL)?.is_none() {
         initialize(plan, starter, console).await?;
@@ -135,6 +140,20 @@ fn refuse_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Re
         }
         _ => Ok(()),
     }
+}
+
+/// Cold is not moved from one engine to another under a central that runs.
+fn refuse_other_place(starter: &Starter<'_>, plan: &Plan<'_>) -> anyhow::Result<()> {
+    let central = starter.running(CENTRAL)?;
+    let (runs, asked) = match (central, plan.cold) {
+        (Some(central), ColdPlace::Apart) if central.note != COLD_APART => ("one engine", "two are"),
+        (Some(central), ColdPlace::Together) if central.note == COLD_APART => ("two engines", "one is"),
+        (None, ColdPlace::Together) if starter.running(CLICKHOUSE_COLD)?.is_some() => {
+            ("two engines", "one is")
+        }
+        _ => return Ok(()),
+    };
+    bail!("hot and cold are on {runs}, and {asked} asked for; `make down` first")
 }
 
 /// Creates streams and tables. Differences that nobody asked to change are told and left.
