@@ -53,7 +53,9 @@ impl Command {
     /// Exit status of an error. Of the commands that report, 1 means that something is wrong with the data: an error tells nothing.
     fn error_status(&self) -> ExitCode {
         match self {
-            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => ExitCode::from(EXIT_CANNOT_TELL),
+            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => {
+                ExitCode::from(EXIT_CANNOT_TELL)
+            }
             _ => ExitCode::FAILURE,
         }
     }

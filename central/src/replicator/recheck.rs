@@ -103,7 +103,8 @@ impl Recheck {
 async fn first_held(work: &Work<'_>, span: Span) -> Result<i64, CopyError> {
     let hot = work.pair.hot.first(work.table, span).await.map_err(CopyError::hot)?;
     let cold = work.pair.cold.first(work.table, span).await.map_err(CopyError::cold)?;
-    let logged = work.log.extent(&work.pair.cold).await.map_err(CopyError::cold)?.map(|(first_ms, _)| first_ms);
+    let logged =
+        work.log.extent(&work.pair.cold).await.map_err(CopyError::cold)?.map(|(first_ms, _)| first_ms);
     let first_ms = [hot, cold, logged].into_iter().flatten().min().unwrap_or(span.to_ms);
     Ok(align(first_ms, work.width_ms))
 }

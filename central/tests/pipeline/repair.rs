@@ -8,7 +8,11 @@ use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 fn repair(sides: &TwoSides, more: &[&str]) -> (Option<i32>, String) {
     let output = sides.stack.command("repair", &sides.stack.configure(&sides.settings), more);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    eprintln!("repair {more:?}: {:?}\n{text}{}", output.status.code(), String::from_utf8_lossy(&output.stderr));
+    eprintln!(
+        "repair {more:?}: {:?}\n{text}{}",
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     (output.status.code(), text)
 }
 
@@ -37,7 +41,9 @@ async fn changed_rows_are_named_and_mended() {
     let (hot, cold) = ("marketprism_hot.trades", "marketprism_cold.trades");
     sides.in_cold(&format!("ALTER TABLE {cold} UPDATE price = 7 WHERE {}", rows_of(window(0), "3"))).await;
     sides.in_cold(&format!("ALTER TABLE {cold} DELETE WHERE {}", rows_of(window(1), "501, 502"))).await;
-    sides.in_hot(&format!("ALTER TABLE {hot} UPDATE quantity = 9 WHERE {}", rows_of(window(2), "1003"))).await;
+    sides
+        .in_hot(&format!("ALTER TABLE {hot} UPDATE quantity = 9 WHERE {}", rows_of(window(2), "1003")))
+        .await;
     sides.in_hot(&format!("ALTER TABLE {hot} DELETE WHERE {}", rows_of(window(3), "1501, 1502"))).await;
     sides.in_hot(&format!("ALTER TABLE {hot} DELETE WHERE {}", rows_of(window(4), "2001"))).await;
     sides.in_cold(&format!("ALTER TABLE {cold} DELETE WHERE {}", rows_of(window(4), "2002"))).await;
@@ -55,7 +61,11 @@ async fn changed_rows_are_named_and_mended() {
     let (code, text) = repair(&sides, &[&four[..], &["--dry-run"]].concat());
     assert_eq!((code, text.matches("would mend").count()), (Some(1), 5), "{text}");
     let (code, text) = repair(&sides, &four);
-    assert_eq!((code, text.matches("\nmended").count() + usize::from(text.starts_with("mended"))), (Some(0), 5), "{text}");
+    assert_eq!(
+        (code, text.matches("\nmended").count() + usize::from(text.starts_with("mended"))),
+        (Some(0), 5),
+        "{text}"
+    );
     let (code, text) = repair(&sides, &four);
     assert_eq!((code, text.as_str()), (Some(0), "nothing to repair\n"));
 
@@ -65,8 +75,16 @@ async fn changed_rows_are_named_and_mended() {
     sides.windows_are("trades", &[("mismatch", 1), ("verified", 4)]).await;
     let [hot, cold] = sides.contents("trades").await;
     let sound = |rows: &[String]| rows.iter().filter(|row| before.contains(row)).count();
-    assert_eq!((hot.len(), sound(&hot)), (2_499, 2_499), "hot is as it was, but for the row of the last window");
-    assert_eq!((cold.len(), sound(&cold)), (2_499, 2_499), "cold is as it was, but for the row of the last window");
+    assert_eq!(
+        (hot.len(), sound(&hot)),
+        (2_499, 2_499),
+        "hot is as it was, but for the row of the last window"
+    );
+    assert_eq!(
+        (cold.len(), sound(&cold)),
+        (2_499, 2_499),
+        "cold is as it was, but for the row of the last window"
+    );
     drop(central);
 }
 
@@ -86,7 +104,9 @@ async fn removal_from_hot_is_no_loss() {
         format!("CREATE TABLE {log}_before AS {log}"),
         format!("INSERT INTO {log}_before SELECT * FROM {log}"),
         format!("TRUNCATE TABLE {log}"),
-        format!("INSERT INTO {log} SELECT * REPLACE (logged_at - INTERVAL 2 HOUR AS logged_at) FROM {log}_before"),
+        format!(
+            "INSERT INTO {log} SELECT * REPLACE (logged_at - INTERVAL 2 HOUR AS logged_at) FROM {log}_before"
+        ),
     ] {
         sides.in_cold(&sql).await;
     }

@@ -298,8 +298,9 @@ impl Stack {
 
     /// Starts `run`. Its log is shown when `MARKETPRISM_TEST_LOG` is set.
     pub fn run(&self, config: &Path) -> Running {
-        let shown =
-            || if std::env::var_os("MARKETPRISM_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
+        let shown = || {
+            if std::env::var_os("MARKETPRISM_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
+        };
         Running(self.central("run", config).stdout(shown()).stderr(shown()).spawn().unwrap())
     }
 

@@ -93,7 +93,11 @@ impl TwoSides {
         let mut seen = 0;
         let deadline = Instant::now() + Duration::from_secs(60);
         while seen != events {
-            assert!(Instant::now() < deadline, "cold {table} holds {seen} of {events}: {:?}", self.windows(table).await);
+            assert!(
+                Instant::now() < deadline,
+                "cold {table} holds {seen} of {events}: {:?}",
+                self.windows(table).await
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
             let Some((rows, distinct)) = self.cold_counts(table).await else { continue };
             assert_eq!(rows, distinct, "cold {table} shows an event twice");

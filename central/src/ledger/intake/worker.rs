@@ -32,11 +32,11 @@ pub async fn take_in(shared: &Arc<Shared>, touched: &Touched) -> anyhow::Result<
     let stream = stream.with_context(|| format!("stream {AUDIT} is not configured"))?;
     let mut backoff = Backoff::new();
     loop {
-        let reason = match subscribe(shared, stream).await {
-            Ok(mut subscription) => {
+        let reason = match start(shared, stream).await {
+            Ok(mut messages) => {
                 backoff = Backoff::new();
                 shared.status.clear(INTAKE);
-                pull(shared, stream, &mut subscription.messages, touched).await
+                pull(shared, stream, &mut messages, touched).await
             }
             Err(error) => format!("{error:#}"),
         };
@@ -45,6 +45,10 @@ pub async fn take_in(shared: &Arc<Shared>, touched: &Touched) -> anyhow::Result<
         }
         sleep(backoff.pause()).await;
     }
+}
+
+async fn start(shared: &Shared, stream: &Stream) -> anyhow::Result<Pull> {
+    subscribe(shared, stream).await?.messages(AUDIT).await
 }
 
 /// Takes messages until the pull breaks; gives the reason.
