@@ -24,5 +24,6 @@ mod run;
 mod shutdown;
 mod status;
 mod storage;
+mod watermark;
 
 pub use cli::main;

@@ -51,6 +51,29 @@ pub const MESSAGES_A_TURN: usize = 256;
 /// Event ids looked up by one query: 5,000 times 42 bytes stay below the server's default limit of a query's size (256 KiB).
 pub const IDS_A_QUERY: usize = 5_000;
 
+/// An insert begins only while the lease lasts so long without a renewal.
+pub const INSERT_MARGIN: Duration = Duration::from_secs(3);
+/// A server that reads an insert gives up a client that stands still for so long: less than `LEASE_TIME`.
+pub const INSERT_STALL: Duration = Duration::from_secs(5);
+/// How often a new holder of a stream asks whether inserts of the one before still run. Two answers in a row must say no.
+pub const QUIET_POLL: Duration = Duration::from_millis(200);
+/// How often a central without a stream looks whether another one has two.
+pub const SHARE_POLL: Duration = Duration::from_secs(2);
+/// How long it asks for a stream: a flush and some turns of the lease.
+pub const SHARE_PATIENCE: Duration = Duration::from_secs(15);
+/// How often the confirmed sequence of a stream is written.
+pub const CONFIRM_POLL: Duration = Duration::from_secs(2);
+/// Clocks of venues, edges, broker and central may differ by so much; beyond, a copy may be a second row until the next merge.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
+/// Messages that a central left behind are looked for among rows so young first; only what is not there, among all.
+pub const INHERITED_SINCE: Duration = Duration::from_secs(6 * 3600);
+/// Sequences of missing messages verified at a time, by one query; more are verified by the next.
+pub const SEQUENCES_A_QUERY: u64 = 100_000;
+/// Requests to the broker for one look at missing messages; what is left waits for the next.
+pub const MISSING_REQUESTS: usize = 64;
+/// Holes remembered until they are verified. The last one grows beyond.
+pub const HOLES: usize = 1_000;
+
 /// Bytes of an insert handed to the HTTP body at once, and compressed as one block.
 pub const INSERT_CHUNK_BYTES: usize = 1024 * 1024;
 

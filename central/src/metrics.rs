@@ -32,6 +32,12 @@ pub struct Metrics {
     rows_of_all_tables: AtomicU64,
     /// Copies that were recognized, by stream and how.
     pub duplicates: IntCounterVec,
+    /// Messages that the broker does not have any more although nobody took them, by stream and cause.
+    pub lost: IntCounterVec,
+    /// Sequence of each stream up to which everything is in hot.
+    pub confirmed: IntGaugeVec,
+    /// Streams that this central takes.
+    pub streams_held: IntGaugeVec,
     /// Messages refused, by reason.
     pub dead_letters: IntCounterVec,
     /// Inserts and lookups tried again, by table.
@@ -93,6 +99,14 @@ impl Metrics {
                 duplicates,
                 &["stream", "found"],
             )?,
+            lost: counters(
+                r,
+                "marketprism_central_lost_messages_total",
+                "messages that the broker discarded before they were taken",
+                &["stream", "cause"],
+            )?,
+            confirmed: of_streams(r, "confirmed_sequence", "everything up to it is in hot")?,
+            streams_held: of_streams(r, "streams_held", "1 while this central takes the stream")?,
             dead_letters: counters(r, "marketprism_central_dead_letters_total", "refused", &["reason"])?,
             retries: counters(
                 r,
@@ -190,6 +204,12 @@ fn int_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, pr
 fn gauges(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
     let options = Opts::new(format!("nats_jetstream_consumer_{name}"), help);
     let metric = IntGaugeVec::new(options, &["stream", "consumer"])?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn of_streams(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    let metric = IntGaugeVec::new(Opts::new(format!("marketprism_central_{name}"), help), &["stream"])?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }

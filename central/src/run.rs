@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::coverage::Coverage;
-use crate::ingest::{Shared, Worker, poll};
+use crate::ingest::{self, Shared, poll};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::role::Role;
@@ -104,7 +104,7 @@ async fn work(
 ) -> anyhow::Result<()> {
     let mut workers = JoinSet::new();
     for stream in streams {
-        workers.spawn(Worker::new(Arc::clone(shared), stream).run(stop.clone()));
+        workers.spawn(ingest::serve(Arc::clone(shared), stream, stop.clone()));
     }
     if role.replicates() {
         workers.spawn(replicate(Arc::clone(shared), stop.clone()));

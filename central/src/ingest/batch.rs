@@ -1,6 +1,5 @@
 //! Rows on their way into one table.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use marketprism_schema::{DataType, EventId};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::lookup::Stored;
 use crate::config::BatchLimits;
 use crate::row::{CREATED_AT_BYTES, Target};
 
@@ -21,8 +21,10 @@ pub struct Entry {
     pub event_id: EventId,
     /// Sequence in the stream.
     pub stream_seq: u64,
-    /// The venue's time in microseconds, 0 for dead letters.
+    /// The venue's time in microseconds, 0 for copies and dead letters.
     pub timestamp_us: i64,
+    /// When the edge received it, nanoseconds; 0 for dead letters.
+    pub received_at_ns: i64,
     /// When the broker received it, nanoseconds.
     pub published_ns: i64,
     /// Whether the event may be in hot already.
@@ -42,18 +44,24 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// The rows, one after the other.
     pub rows: Vec<u8>,
+    /// Lowest sequence among the entries, the largest number while there are none.
+    pub lowest: u64,
+    /// Which making of the stream the messages belong to; see `Hold`.
+    pub incarnation: u64,
     payload_bytes: usize,
     opened: Instant,
 }
 
 impl Batch {
     /// An empty batch, whose age starts now.
-    pub fn new(target: Target, stream: &'static str) -> Self {
+    pub fn new(target: Target, stream: &'static str, incarnation: u64) -> Self {
         Self {
             target,
             stream,
             entries: Vec::new(),
             rows: Vec::new(),
+            lowest: u64::MAX,
+            incarnation,
             payload_bytes: 0,
             opened: Instant::now(),
         }
@@ -62,13 +70,15 @@ impl Batch {
     /// Adds the entry whose row was just written.
     pub fn push(&mut self, entry: Entry) {
         self.payload_bytes += entry.message.payload.len();
+        self.lowest = self.lowest.min(entry.stream_seq);
         self.entries.push(entry);
     }
 
     /// Whether it must be inserted now, its age apart.
     pub fn is_full(&self, limits: &BatchLimits) -> bool {
         let rows = match self.target {
-            Target::Events(DataType::Trade) => limits.trades,
+            // Copies come as fast as what they are copies of.
+            Target::Events(DataType::Trade) | Target::Copies => limits.trades,
             Target::Events(DataType::OrderBook) => limits.orderbooks,
             _ => limits.others,
         };
@@ -80,20 +90,21 @@ impl Batch {
         self.opened + max_age
     }
 
-    /// Takes out the entries whose events are stored already, and their rows.
-    pub fn take_stored(&mut self, stored: &HashSet<EventId>) -> Vec<Entry> {
+    /// Takes out the entries whose events are stored already, and their rows; each with the sequence that its row has.
+    pub fn take_stored(&mut self, stored: &Stored) -> Vec<(Entry, u64)> {
         let rows = std::mem::take(&mut self.rows);
         let mut taken = Vec::new();
         let mut start = 0;
         for mut entry in std::mem::take(&mut self.entries) {
             let row = rows.get(start..entry.row_end).unwrap_or_default();
             start = entry.row_end;
-            if entry.may_be_stored && stored.contains(&entry.event_id) {
-                taken.push(entry);
-            } else {
-                self.rows.extend_from_slice(row);
-                entry.row_end = self.rows.len();
-                self.entries.push(entry);
+            match stored.row_of(&entry) {
+                Some(stream_seq) => taken.push((entry, stream_seq)),
+                None => {
+                    self.rows.extend_from_slice(row);
+                    entry.row_end = self.rows.len();
+                    self.entries.push(entry);
+                }
             }
         }
         taken
@@ -179,6 +190,7 @@ pub mod tests {
             event_id: EventId(id),
             stream_seq,
             timestamp_us: 0,
+            received_at_ns: 0,
             published_ns: 0,
             may_be_stored: true,
             row_end: batch.rows.len(),
@@ -198,7 +210,7 @@ pub mod tests {
     }
 
     fn trades() -> Batch {
-        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA")
+        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0)
     }
 
     /// Goal: rows and bytes, of rows and payloads together, each fill a batch.
@@ -217,13 +229,14 @@ pub mod tests {
         for seq in 1..=4 {
             add(&mut batch, seq, seq.into(), 0);
         }
-        let taken = batch.take_stored(&HashSet::from([EventId(2), EventId(9)]));
-        assert_eq!(taken.iter().map(|e| e.stream_seq).collect::<Vec<_>>(), vec![2]);
+        let stored = Stored::from_iter([(EventId(2), 77, 0), (EventId(3), 3, 0), (EventId(9), 9, 0)]);
+        let taken = batch.take_stored(&stored);
+        assert_eq!(taken.iter().map(|(e, seq)| (e.stream_seq, *seq)).collect::<Vec<_>>(), [(2, 77), (3, 3)]);
         let sealed = batch.seal(0x0102);
         let row = |seq: u64| [seq.to_le_bytes(), 0x0102_i64.to_le_bytes()].concat();
-        assert_eq!(sealed.bytes(&(0..3)), [row(1), row(3), row(4)].concat());
-        assert_eq!(sealed.bytes(&(1..2)), row(3));
-        assert_eq!(sealed.bytes(&(2..3)), row(4));
+        assert_eq!(sealed.bytes(&(0..2)), [row(1), row(4)].concat());
+        assert_eq!(sealed.bytes(&(0..1)), row(1));
+        assert_eq!(sealed.bytes(&(1..2)), row(4));
     }
 
     /// Goal: the token is the same for the same rows and another for any other rows, also of a stream that counts from one again.

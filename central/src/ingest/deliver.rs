@@ -10,53 +10,61 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::ack::acknowledge;
 use super::batch::{Batch, Entry, Sealed};
+use super::hold::Hold;
 use super::insert::insert;
-use super::lookup::stored_ids;
+use super::lookup::stored_rows;
 use super::shared::{Backoff, CLICKHOUSE, Shared};
-use crate::clock;
 use crate::row::Target;
 use crate::storage::StorageError;
+use crate::{clock, limits};
 
 /// What became of a batch.
 #[derive(Debug)]
 pub struct Delivered {
     /// The table.
     pub target: Target,
-    /// Messages whose events are in hot, acknowledged.
+    /// Number of the batch, as given.
+    pub number: u64,
+    /// Messages whose rows are in hot, acknowledged.
     pub stored: Vec<Entry>,
+    /// Messages whose events are in hot from another message, with the sequence of that; not acknowledged.
+    pub copies: Vec<(Entry, u64)>,
     /// Messages whose rows ClickHouse refused, with its reason; not acknowledged.
     pub refused: Vec<(Entry, String)>,
 }
 
 /// Brings a batch into hot storage, however long that takes, and acknowledges its messages. While it waits, the broker is told that
 /// the messages are being worked on, so that it does not deliver them again. Dropping the future leaves them to redelivery.
-pub async fn deliver(shared: Arc<Shared>, batch: Batch) -> Delivered {
+pub async fn deliver(shared: Arc<Shared>, hold: Arc<Hold>, number: u64, batch: Batch) -> Delivered {
     let replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
+    let incarnation = batch.incarnation;
     tokio::select! {
-        delivered = store(&shared, batch) => delivered,
-        never = keep_alive(&shared, &replies) => match never {},
+        delivered = store(&shared, &hold, number, batch) => delivered,
+        never = keep_alive(&shared, &hold, incarnation, &replies) => match never {},
     }
 }
 
-async fn keep_alive(shared: &Shared, replies: &[Subject]) -> Infallible {
+async fn keep_alive(shared: &Shared, hold: &Hold, incarnation: u64, replies: &[Subject]) -> Infallible {
     let every = shared.config.ack_wait / 3;
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // One that does not leave is a redelivery at worst.
-        acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
+        if hold.may_acknowledge(incarnation) {
+            // One that does not leave is a redelivery at worst.
+            acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
+        }
     }
 }
 
-async fn store(shared: &Shared, mut batch: Batch) -> Delivered {
+async fn store(shared: &Shared, hold: &Hold, number: u64, mut batch: Batch) -> Delivered {
     let known = look_up(shared, &mut batch).await;
-    let target = batch.target;
+    let (target, incarnation) = (batch.target, batch.incarnation);
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
         let sealed = batch.seal(clock::now_ns() / 1_000_000);
-        let reasons = insert_all(shared, &sealed).await;
+        let reasons = insert_all(shared, hold, &sealed).await;
         observe_latency(shared, &sealed);
         let mut reasons = reasons.into_iter().peekable();
         for (i, entry) in sealed.entries.into_iter().enumerate() {
@@ -66,30 +74,39 @@ async fn store(shared: &Shared, mut batch: Batch) -> Delivered {
             }
         }
     }
-    stored.extend(known);
-    let kind = if target == Target::DeadLetters { AckKind::Term } else { AckKind::Ack };
-    let replies: Vec<Subject> = stored.iter().filter_map(|e| e.message.reply.clone()).collect();
-    let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
-    shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
-    Delivered { target, stored, refused }
+    let mut copies = Vec::new();
+    for (entry, stream_seq) in known {
+        if stream_seq == entry.stream_seq {
+            stored.push(entry);
+        } else {
+            copies.push((entry, stream_seq));
+        }
+    }
+    if hold.may_acknowledge(incarnation) {
+        let kind = if target == Target::DeadLetters { AckKind::Term } else { AckKind::Ack };
+        let replies: Vec<Subject> = stored.iter().filter_map(|e| e.message.reply.clone()).collect();
+        let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
+        shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
+    }
+    Delivered { target, number, stored, copies, refused }
 }
 
-/// Takes out what is in hot already.
-async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<Entry> {
+/// Takes out what is in hot already, with the sequences of the rows.
+async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<(Entry, u64)> {
     if !batch.entries.iter().any(|entry| entry.may_be_stored) {
         return Vec::new();
     }
     let mut backoff = Backoff::new();
     loop {
-        match stored_ids(&shared.storage, batch).await {
-            Ok(ids) => {
+        match stored_rows(&shared.storage, batch).await {
+            Ok(rows) => {
                 works(shared);
-                let known = batch.take_stored(&ids);
+                let known = batch.take_stored(&rows);
                 let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, "stored"]);
                 counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
                 return known;
             }
-            Err(error) => hold(shared, batch.target, "lookup", &error, &mut backoff).await,
+            Err(error) => wait_longer(shared, batch.target, "lookup", &error, &mut backoff).await,
         }
     }
 }
@@ -97,14 +114,18 @@ async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<Entry> {
 /// Inserts every row that ClickHouse takes. Returns the others by index, with its reason, in rising order.
 ///
 /// When it refuses a batch for its content, the batch is halved until the rows that cause it stand alone.
-async fn insert_all(shared: &Shared, batch: &Sealed) -> Vec<(usize, String)> {
+async fn insert_all(shared: &Shared, hold: &Hold, batch: &Sealed) -> Vec<(usize, String)> {
     let mut refused = Vec::new();
     let whole = 0..batch.entries.len();
     let mut open = vec![whole];
     let mut backoff = Backoff::new();
     while let Some(range) = open.pop() {
+        while !hold.may_begin() {
+            // It is renewed soon; or it is lost, and then this future is dropped.
+            tokio::time::sleep(limits::BACKOFF_FIRST).await;
+        }
         let started = Instant::now();
-        match insert(&shared.storage, batch, &range).await {
+        match insert(&shared.storage, hold, batch, &range).await {
             Ok(()) => {
                 works(shared);
                 backoff = Backoff::new();
@@ -116,12 +137,12 @@ async fn insert_all(shared: &Shared, batch: &Sealed) -> Vec<(usize, String)> {
                 open.push(middle..range.end);
                 open.push(range.start..middle);
             }
-            // A refused dead letter has nowhere to go: it is tried again like any other trouble, loudly.
-            Err(error) if error.is_content() && batch.target != Target::DeadLetters => {
+            // A refused copy or dead letter has nowhere to go: it is tried again like any other trouble, loudly.
+            Err(error) if error.is_content() && matches!(batch.target, Target::Events(_)) => {
                 refused.push((range.start, error.to_string()));
             }
             Err(error) => {
-                hold(shared, batch.target, "insert", &error, &mut backoff).await;
+                wait_longer(shared, batch.target, "insert", &error, &mut backoff).await;
                 open.push(range);
             }
         }
@@ -135,7 +156,13 @@ fn works(shared: &Shared) {
     }
 }
 
-async fn hold(shared: &Shared, target: Target, what: &str, error: &StorageError, backoff: &mut Backoff) {
+async fn wait_longer(
+    shared: &Shared,
+    target: Target,
+    what: &str,
+    error: &StorageError,
+    backoff: &mut Backoff,
+) {
     let table = target.table();
     shared.metrics.retries.with_label_values(&[table]).inc();
     if shared.status.fail(CLICKHOUSE, format!("{what} of {table}: {error}")) {
@@ -147,7 +174,7 @@ async fn hold(shared: &Shared, target: Target, what: &str, error: &StorageError,
 }
 
 fn observe_latency(shared: &Shared, batch: &Sealed) {
-    if batch.target == Target::DeadLetters {
+    if !matches!(batch.target, Target::Events(_)) {
         return;
     }
     let now_ns = clock::now_ns();

@@ -1,22 +1,33 @@
-//! Event ids that are in open batches, and a bounded number of those stored last.
+//! Event ids that are in open batches, and a bounded number of those stored last, with the messages they came from.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use marketprism_schema::EventId;
 
-/// What is known of an event id.
+/// What is known of an event id. Numbers are sequences in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// Nothing.
     New,
-    /// In a batch that is not stored yet, from the message with this stream sequence.
+    /// In a batch that is not stored yet, from the message with this sequence.
     InFlight(u64),
-    /// Stored recently.
-    Stored,
+    /// Stored recently, from the message with this sequence.
+    Stored(u64),
 }
 
-/// Event ids are hashes already: their low half serves as it is.
+/// An event id in two halves: with a sequence beside it a third smaller than the number of 128 bits would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key(u64, u64);
+
+impl Key {
+    fn of(EventId(id): EventId) -> Self {
+        let half = |value: u128| u64::try_from(value & u128::from(u64::MAX)).unwrap_or_default();
+        Self(half(id >> 64), half(id))
+    }
+}
+
+/// Event ids are hashes already: they serve as they are.
 #[derive(Debug, Default, Clone, Copy)]
 struct IdHasher(u64);
 
@@ -31,60 +42,87 @@ impl Hasher for IdHasher {
         }
     }
 
-    fn write_u128(&mut self, id: u128) {
-        // The low half, by intent.
-        self.0 = u64::try_from(id & u128::from(u64::MAX)).unwrap_or_default();
+    fn write_u64(&mut self, half: u64) {
+        self.0 ^= half;
     }
 }
 
 type Build = BuildHasherDefault<IdHasher>;
 
+/// A sequence that no message has: the row came from a stream that is gone.
+const GONE: u64 = 0;
+
 /// Event ids that are in open batches, and a bounded number of those stored last.
 #[derive(Debug)]
 pub struct RecentIds {
-    in_flight: HashMap<EventId, u64, Build>,
-    stored: HashSet<EventId, Build>,
-    /// The stored ids, oldest first.
-    order: VecDeque<EventId>,
+    in_flight: HashMap<Key, u64, Build>,
+    stored: HashMap<Key, u64, Build>,
+    /// The stored ids, oldest first, and when the broker received their messages.
+    order: VecDeque<(Key, i64)>,
     capacity: usize,
+    complete_since_ns: i64,
 }
 
 impl RecentIds {
-    /// Remembers at most `capacity` stored ids; the oldest are forgotten first.
-    pub fn new(capacity: usize) -> Self {
-        Self { in_flight: HashMap::default(), stored: HashSet::default(), order: VecDeque::new(), capacity }
+    /// Remembers at most `capacity` stored ids; the oldest are forgotten first. Whatever was stored from messages that the broker
+    /// received before `complete_since_ns` is not known.
+    pub fn new(capacity: usize, complete_since_ns: i64) -> Self {
+        Self {
+            in_flight: HashMap::default(),
+            stored: HashMap::default(),
+            order: VecDeque::new(),
+            capacity,
+            complete_since_ns,
+        }
     }
 
     /// What is known of an id.
     pub fn look(&self, id: EventId) -> Seen {
-        match self.in_flight.get(&id) {
+        let key = Key::of(id);
+        match self.in_flight.get(&key) {
             Some(&stream_seq) => Seen::InFlight(stream_seq),
-            None if self.stored.contains(&id) => Seen::Stored,
-            None => Seen::New,
+            None => self.stored.get(&key).map_or(Seen::New, |&stream_seq| Seen::Stored(stream_seq)),
         }
+    }
+
+    /// Everything in hot whose message the broker received later than this, in nanoseconds since 1970, is known here.
+    pub fn complete_since_ns(&self) -> i64 {
+        self.complete_since_ns
+    }
+
+    /// Whether nothing was ever told.
+    pub fn is_fresh(&self) -> bool {
+        self.in_flight.is_empty() && self.order.is_empty()
     }
 
     /// The id is in a batch now.
     pub fn begin(&mut self, id: EventId, stream_seq: u64) {
-        self.in_flight.insert(id, stream_seq);
+        self.in_flight.insert(Key::of(id), stream_seq);
     }
 
-    /// The batch that holds the id is stored.
-    pub fn stored(&mut self, id: EventId) {
-        self.in_flight.remove(&id);
-        if self.stored.insert(id) {
-            self.order.push_back(id);
+    /// The id is in hot, from the message with the sequence. `published_ns` is when the broker received the message that told us.
+    pub fn stored(&mut self, id: EventId, stream_seq: u64, published_ns: i64) {
+        let key = Key::of(id);
+        self.in_flight.remove(&key);
+        if self.stored.insert(key, stream_seq).is_none() {
+            self.order.push_back((key, published_ns));
         }
         while self.order.len() > self.capacity {
-            if let Some(oldest) = self.order.pop_front() {
+            if let Some((oldest, published_ns)) = self.order.pop_front() {
                 self.stored.remove(&oldest);
+                self.complete_since_ns = self.complete_since_ns.max(published_ns);
             }
         }
     }
 
     /// The row of the id was refused: nothing is stored.
     pub fn refused(&mut self, id: EventId) {
-        self.in_flight.remove(&id);
+        self.in_flight.remove(&Key::of(id));
+    }
+
+    /// The stream was made anew and counts from one again: no message of it is one of those before.
+    pub fn forget_sequences(&mut self) {
+        self.stored.values_mut().for_each(|stream_seq| *stream_seq = GONE);
     }
 }
 
@@ -92,26 +130,33 @@ impl RecentIds {
 mod tests {
     use super::*;
 
-    /// Goal: an id is known while its batch is open and for the stated number of ids afterwards, and memory stays bounded.
+    fn id(n: u128) -> EventId {
+        EventId(n << 64 | n.reverse_bits() >> 64)
+    }
+
+    /// Goal: an id is known with its message while its batch is open and for the stated number of ids afterwards, and memory stays bounded.
     #[test]
     fn ids_are_known_from_batch_to_capacity() {
-        let mut ids = RecentIds::new(2);
-        let id = |n: u128| EventId(n << 64 | n);
+        let mut ids = RecentIds::new(2, 5);
         ids.begin(id(1), 7);
         assert_eq!(ids.look(id(1)), Seen::InFlight(7));
-        ids.stored(id(1));
-        ids.stored(id(1));
-        assert_eq!(ids.look(id(1)), Seen::Stored);
-        ids.stored(id(2));
-        ids.stored(id(3));
+        ids.stored(id(1), 7, 100);
+        ids.stored(id(1), 7, 101);
+        assert_eq!(ids.look(id(1)), Seen::Stored(7));
+        ids.stored(id(2), 8, 102);
+        assert_eq!(ids.complete_since_ns(), 5);
+        ids.stored(id(3), 9, 103);
         assert_eq!(
             [ids.look(id(1)), ids.look(id(2)), ids.look(id(3))],
-            [Seen::New, Seen::Stored, Seen::Stored]
+            [Seen::New, Seen::Stored(8), Seen::Stored(9)]
         );
         assert_eq!((ids.stored.len(), ids.order.len(), ids.in_flight.len()), (2, 2, 0));
+        assert_eq!(ids.complete_since_ns(), 100, "what was forgotten must be looked up from now on");
 
         ids.begin(id(4), 8);
         ids.refused(id(4));
         assert_eq!(ids.look(id(4)), Seen::New);
+        ids.forget_sequences();
+        assert_eq!(ids.look(id(3)), Seen::Stored(GONE));
     }
 }

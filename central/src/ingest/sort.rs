@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Message, Subject};
-use marketprism_schema::{DataType, EventId, stream_of};
+use bytes::Bytes;
+use marketprism_schema::{DataType, Event, EventId, stream_of};
 use prometheus::local::LocalHistogram;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
@@ -15,26 +16,27 @@ use super::ack::acknowledge;
 use super::batch::{Batch, Entry};
 use super::deliver::{Delivered, seconds};
 use super::message::{self, Delivery, Refusal};
+use super::origin::Origin;
 use super::recent::{RecentIds, Seen};
 use super::shared::Shared;
+use super::waiting::{Waiting, WaitingCopy};
 use crate::clock;
 use crate::config::Stream;
-use crate::row::{DeadLetter, Target, encode_dead_letter, encode_event};
+use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter, encode_event};
 
 /// Sorts messages into the open batches, and tells copies from events.
 pub struct Sorter {
     shared: Arc<Shared>,
     stream: &'static str,
-    /// A message that the broker received so long after the edge may be a copy that the broker did not recognize.
-    duplicate_window_ns: i64,
     open: BTreeMap<Target, Batch>,
     ids: RecentIds,
-    /// Highest sequence among the rows of a table when the consumer began: up to it, its messages may be stored.
-    high_marks: BTreeMap<Target, u64>,
-    /// Acknowledgements of this turn's copies.
-    copies: Vec<Subject>,
-    copies_recent: u64,
-    copies_in_flight: u64,
+    waiting: Waiting,
+    origin: Origin,
+    incarnation: u64,
+    /// Acknowledgements of this turn's messages that need no row.
+    settled: Vec<Subject>,
+    found_recent: u64,
+    found_in_flight: u64,
     edge_to_broker: LocalHistogram,
 }
 
@@ -43,34 +45,51 @@ impl Sorter {
     pub fn new(shared: Arc<Shared>, stream: &Stream) -> Self {
         let name = stream.settings.name;
         let edge_to_broker = shared.metrics.hops.edge_to_broker.with_label_values(&[name]).local();
-        let window = stream.settings.duplicate_window.as_nanos();
         Self {
             stream: name,
-            duplicate_window_ns: i64::try_from(window).unwrap_or(i64::MAX),
             open: BTreeMap::new(),
-            ids: RecentIds::new(shared.config.batch.recent_event_ids),
-            high_marks: BTreeMap::new(),
-            copies: Vec::new(),
-            copies_recent: 0,
-            copies_in_flight: 0,
+            // Nothing is known of what was stored before, unless the tables turn out to be empty.
+            ids: RecentIds::new(shared.config.batch.recent_event_ids, clock::now_ns()),
+            waiting: Waiting::default(),
+            origin: Origin::new(stream.settings.duplicate_window),
+            incarnation: 0,
+            settled: Vec::new(),
+            found_recent: 0,
+            found_in_flight: 0,
             edge_to_broker,
             shared,
         }
     }
 
-    /// Asks every table of the stream how far it got.
-    pub async fn read_high_marks(&mut self) -> anyhow::Result<()> {
+    /// The consumer delivers from the start, or from where somebody else stopped: asks every table of the stream how far it got.
+    pub async fn begin_consumer(&mut self, stream_created_ns: i64) -> anyhow::Result<()> {
         let mut high_marks = BTreeMap::new();
         for &data_type in DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == self.stream) {
             let target = Target::Events(data_type);
             high_marks.insert(target, self.shared.storage.highest_sequence(target.table()).await?);
         }
-        self.high_marks = high_marks;
+        let is_hot_empty = high_marks.values().all(|&mark| mark == 0);
+        if is_hot_empty && self.ids.is_fresh() {
+            self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids, i64::MIN);
+        }
+        self.origin.begin(stream_created_ns, high_marks);
         Ok(())
     }
 
-    /// Takes one message.
-    pub fn take(&mut self, message: jetstream::Message) {
+    /// The stream was made anew: from now on batches hold messages of the new one. Nothing may be open or on its way.
+    pub fn begin_stream(&mut self, incarnation: u64) {
+        self.incarnation = incarnation;
+        self.ids.forget_sequences();
+    }
+
+    /// Lowest sequence of a message that is not in a table yet, batches on their way apart.
+    pub fn lowest_open(&self) -> Option<u64> {
+        let open = self.open.values().map(|batch| batch.lowest).min();
+        open.into_iter().chain(self.waiting.lowest()).min()
+    }
+
+    /// Takes one message. Gives its sequence.
+    pub fn take(&mut self, message: jetstream::Message) -> Option<u64> {
         let Some(delivery) = Delivery::of(&message) else {
             // Without an acknowledgement subject it did not come from a stream; there is nothing to answer to.
             self.shared.metrics.dead_letters.with_label_values(&["not_from_a_stream"]).inc();
@@ -78,14 +97,16 @@ impl Sorter {
                 subject = &*message.message.subject,
                 "a message that no stream delivered was dropped"
             );
-            return;
+            return None;
         };
         if let Err((message, refusal, reason)) = self.add_event(message.message, delivery) {
             self.add_dead_letter(message, delivery, refusal, &reason);
         }
+        self.origin.taken(delivery.stream_seq);
+        Some(delivery.stream_seq)
     }
 
-    /// Adds the row of an event, unless it is a copy. Gives the message back when it is no event.
+    /// Adds the row of an event, or of a copy. Gives the message back when it is no event.
     // The message is moved, not cloned; that is what makes the error large.
     #[allow(clippy::result_large_err)]
     fn add_event(&mut self, message: Message, delivery: Delivery) -> Result<(), (Message, Refusal, String)> {
@@ -93,50 +114,34 @@ impl Sorter {
             Ok(event) => event,
             Err((refusal, reason)) => return Err((message, refusal, reason)),
         };
-        let id = event.header.event_id;
-        match self.ids.look(id) {
-            Seen::New => {}
-            // The same message once more: the acknowledgement of its first delivery is still to come.
-            Seen::InFlight(stream_seq) if stream_seq == delivery.stream_seq => {
-                self.copies_in_flight += 1;
-                return Ok(());
-            }
-            // Another message with the same event. The first one stays with the broker until the event is stored.
-            Seen::InFlight(_) => {
-                self.copies_in_flight += 1;
-                self.copies.extend(message.reply);
-                return Ok(());
-            }
-            Seen::Stored => {
-                self.copies_recent += 1;
-                self.copies.extend(message.reply);
-                return Ok(());
-            }
+        let header = &event.header;
+        let (id, timestamp_us, received_at_ns) =
+            (header.event_id, header.timestamp_us, header.received_at_ns);
+        let seen = self.ids.look(id);
+        if seen != Seen::New {
+            let row = self.copy_row(&event, delivery.stream_seq, seen);
+            drop(event);
+            self.take_known(message, delivery, id, seen, row);
+            return Ok(());
         }
         let target = Target::Events(event.body.data_type());
-        let to_broker_ns = delivery.published_ns.saturating_sub(event.header.received_at_ns);
-        // No earlier copy can be older than the venue's own time. Whatever happened within the window the broker knows by itself; an edge
-        // that was started anew tells older things again: the answers of polls, a venue's backlog.
-        let known_for_ns =
-            delivery.published_ns.saturating_sub(event.header.timestamp_us.saturating_mul(1_000));
-        let may_be_stored = delivery.is_redelivered
-            || to_broker_ns.max(known_for_ns) > self.duplicate_window_ns
-            || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);
-        let timestamp_us = event.header.timestamp_us;
-        let batch = self.open.entry(target).or_insert_with(|| Batch::new(target, self.stream));
+        let may_be_stored =
+            self.origin.may_be_stored(&event, &message, delivery, target, self.ids.complete_since_ns());
+        let batch = open_batch(&mut self.open, target, self.stream, self.incarnation);
         let start = batch.rows.len();
         if let Err(error) = encode_event(&event, delivery.stream_seq, &mut batch.rows) {
             batch.rows.truncate(start);
             return Err((message, Refusal::Value, error.to_string()));
         }
         drop(event);
-        self.edge_to_broker.observe(seconds(to_broker_ns));
+        self.edge_to_broker.observe(seconds(delivery.published_ns.saturating_sub(received_at_ns)));
         self.ids.begin(id, delivery.stream_seq);
         batch.push(Entry {
             message,
             event_id: id,
             stream_seq: delivery.stream_seq,
             timestamp_us,
+            received_at_ns,
             published_ns: delivery.published_ns,
             may_be_stored,
             row_end: batch.rows.len(),
@@ -144,12 +149,72 @@ impl Sorter {
         Ok(())
     }
 
+    /// The row of `copies`, if the event is known from another message.
+    fn copy_row(&self, event: &Event<'_>, stream_seq: u64, seen: Seen) -> Option<Vec<u8>> {
+        let found = match seen {
+            Seen::InFlight(own) | Seen::Stored(own) if own == stream_seq => return None,
+            Seen::InFlight(_) => "in_flight",
+            Seen::Stored(_) | Seen::New => "recent",
+        };
+        if self.waiting.is_on_the_way(stream_seq) {
+            return None;
+        }
+        let mut row = Vec::with_capacity(COPY_BYTES);
+        encode_copy(&EventCopy { event, stream: self.stream, stream_seq, found }, &mut row);
+        Some(row)
+    }
+
+    /// Takes a message whose event is known: delivered again, or a copy.
+    fn take_known(
+        &mut self,
+        message: Message,
+        delivery: Delivery,
+        id: EventId,
+        seen: Seen,
+        row: Option<Vec<u8>>,
+    ) {
+        match seen {
+            Seen::Stored(_) => self.found_recent += 1,
+            _ => self.found_in_flight += 1,
+        }
+        match (seen, row) {
+            // The first one stays with the broker until the event is stored, and so does the copy.
+            (Seen::InFlight(_), Some(row)) => {
+                let copy = WaitingCopy { message: without_payload(message), delivery, row };
+                self.waiting.keep(id, copy);
+            }
+            (_, Some(row)) => self.add_copy(message, delivery, id, &row),
+            // The row of this very message is in hot.
+            (Seen::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
+                self.settled.extend(message.reply);
+            }
+            // The same message once more: the acknowledgement of its first delivery is still to come.
+            (_, None) => {}
+        }
+    }
+
+    fn add_copy(&mut self, message: Message, delivery: Delivery, id: EventId, row: &[u8]) {
+        self.waiting.begin(delivery.stream_seq);
+        let batch = open_batch(&mut self.open, Target::Copies, self.stream, self.incarnation);
+        batch.rows.extend_from_slice(row);
+        batch.push(Entry {
+            message: without_payload(message),
+            event_id: id,
+            stream_seq: delivery.stream_seq,
+            timestamp_us: 0,
+            received_at_ns: 0,
+            published_ns: delivery.published_ns,
+            may_be_stored: false,
+            row_end: batch.rows.len(),
+        });
+    }
+
     fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
         self.shared.metrics.dead_letters.with_label_values(&[refusal.as_str()]).inc();
         let stream_seq = delivery.stream_seq;
         tracing::warn!(stream = self.stream, stream_seq, reason, "a message goes to the dead letters");
         let target = Target::DeadLetters;
-        let batch = self.open.entry(target).or_insert_with(|| Batch::new(target, self.stream));
+        let batch = open_batch(&mut self.open, target, self.stream, self.incarnation);
         let headers = message.headers.as_ref();
         let letter = DeadLetter {
             stream: self.stream,
@@ -167,28 +232,32 @@ impl Sorter {
             event_id,
             stream_seq,
             timestamp_us: 0,
+            received_at_ns: 0,
             published_ns: delivery.published_ns,
             may_be_stored: false,
             row_end: batch.rows.len(),
         });
     }
 
-    /// Acknowledges the copies of this turn and counts them.
+    /// Acknowledges what needs no row, and counts what was known.
     pub async fn end_turn(&mut self) {
         self.edge_to_broker.flush();
         let (recent, in_flight) =
-            (std::mem::take(&mut self.copies_recent), std::mem::take(&mut self.copies_in_flight));
+            (std::mem::take(&mut self.found_recent), std::mem::take(&mut self.found_in_flight));
         let counters = &self.shared.metrics.duplicates;
         counters.with_label_values(&[self.stream, "recent"]).inc_by(recent);
         counters.with_label_values(&[self.stream, "in_flight"]).inc_by(in_flight);
-        if self.copies.is_empty() {
+        self.acknowledge_settled().await;
+    }
+
+    async fn acknowledge_settled(&mut self) {
+        if self.settled.is_empty() {
             return;
         }
-        let copies = std::mem::take(&mut self.copies);
-        let failed = acknowledge(&self.shared.broker.client, copies.iter(), AckKind::Ack).await;
-        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        self.shared.metrics.ack_failures.inc_by(count(failed));
-        self.shared.metrics.processed.inc_by(count(copies.len()));
+        let settled = std::mem::take(&mut self.settled);
+        let failed = acknowledge(&self.shared.broker.client, settled.iter(), AckKind::Ack).await;
+        self.shared.metrics.ack_failures.inc_by(whole(failed));
+        self.shared.metrics.processed.inc_by(whole(settled.len()));
     }
 
     /// When the oldest open batch is due.
@@ -203,29 +272,88 @@ impl Sorter {
         due.iter().filter_map(|t| self.open.remove(t)).filter(|batch| !batch.entries.is_empty()).collect()
     }
 
-    /// Takes note of what became of a batch. Refused rows become dead letters.
-    pub fn settle(&mut self, delivered: Delivered) {
-        let count = u64::try_from(delivered.stored.len()).unwrap_or(u64::MAX);
-        if delivered.target == Target::DeadLetters {
-            self.shared.metrics.failed.inc_by(count);
-            return;
+    /// Takes note of what became of a batch. Copies and refused rows go on into their own tables.
+    pub async fn settle(&mut self, delivered: Delivered) {
+        let Delivered { target, stored, copies, refused, .. } = delivered;
+        let count = whole(stored.len());
+        match target {
+            Target::DeadLetters => self.shared.metrics.failed.inc_by(count),
+            Target::Copies => {
+                self.shared.metrics.processed.inc_by(count);
+                stored.iter().for_each(|entry| self.waiting.end(entry.stream_seq));
+            }
+            Target::Events(data_type) => {
+                self.shared.metrics.processed.inc_by(count);
+                let seen = stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
+                self.shared.coverage.stored(data_type, seen, clock::now_ns());
+                for entry in &stored {
+                    self.event_is_stored(entry, entry.stream_seq);
+                }
+            }
         }
-        self.shared.metrics.processed.inc_by(count);
-        for entry in &delivered.stored {
-            self.ids.stored(entry.event_id);
+        for (entry, stream_seq) in copies {
+            self.event_is_stored(&entry, stream_seq);
+            self.add_found(entry);
         }
-        if let Target::Events(data_type) = delivered.target {
-            let stored = delivered.stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
-            self.shared.coverage.stored(data_type, stored, clock::now_ns());
-        }
-        for (entry, reason) in delivered.refused {
+        let mut again = Vec::new();
+        for (entry, reason) in refused {
             self.ids.refused(entry.event_id);
-            let delivery = Delivery {
-                stream_seq: entry.stream_seq,
-                is_redelivered: false,
-                published_ns: entry.published_ns,
-            };
+            for copy in self.waiting.take(entry.event_id) {
+                self.waiting.end(copy.delivery.stream_seq);
+                again.extend(copy.message.reply);
+            }
+            let delivery = again_of(&entry);
             self.add_dead_letter(entry.message, delivery, Refusal::Storage, &reason);
         }
+        // Copies of what was refused are no copies: they are delivered again and judged by themselves.
+        acknowledge(&self.shared.broker.client, again.iter(), AckKind::Nak(None)).await;
+        self.acknowledge_settled().await;
     }
+
+    fn event_is_stored(&mut self, entry: &Entry, stream_seq: u64) {
+        self.ids.stored(entry.event_id, stream_seq, entry.published_ns);
+        for WaitingCopy { message, delivery, row } in self.waiting.take(entry.event_id) {
+            if delivery.stream_seq == stream_seq {
+                self.waiting.end(stream_seq);
+                self.settled.extend(message.reply);
+            } else {
+                self.add_copy(message, delivery, entry.event_id, &row);
+            }
+        }
+    }
+
+    /// A message whose event was found in hot from another message.
+    fn add_found(&mut self, entry: Entry) {
+        let delivery = again_of(&entry);
+        let mut row = Vec::with_capacity(COPY_BYTES);
+        if let Ok(event) = message::read(&entry.message) {
+            let (stream, stream_seq) = (self.stream, entry.stream_seq);
+            encode_copy(&EventCopy { event: &event, stream, stream_seq, found: "stored" }, &mut row);
+        }
+        self.add_copy(entry.message, delivery, entry.event_id, &row);
+    }
+}
+
+/// Room for a row of `copies`.
+const COPY_BYTES: usize = 160;
+
+fn open_batch<'a>(
+    open: &'a mut BTreeMap<Target, Batch>,
+    target: Target,
+    stream: &'static str,
+    incarnation: u64,
+) -> &'a mut Batch {
+    open.entry(target).or_insert_with(|| Batch::new(target, stream, incarnation))
+}
+
+fn again_of(entry: &Entry) -> Delivery {
+    Delivery { stream_seq: entry.stream_seq, is_redelivered: false, published_ns: entry.published_ns }
+}
+
+fn without_payload(message: Message) -> Message {
+    Message { payload: Bytes::new(), headers: None, ..message }
+}
+
+fn whole(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

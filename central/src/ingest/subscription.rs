@@ -1,6 +1,6 @@
 //! The pull of one stream.
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use tokio::time::timeout;
@@ -9,23 +9,26 @@ use super::shared::Shared;
 use crate::config::Stream;
 use crate::{init, limits};
 
-/// A pull that runs.
+/// A consumer that can be pulled from.
 pub struct Subscription {
-    /// The messages.
-    pub messages: Pull,
+    consumer: Consumer<pull::Config>,
+    /// When the stream was made, nanoseconds since 1970: another value means other messages.
+    pub stream_created_ns: i64,
     /// When the consumer was made, nanoseconds: another value means that it delivers everything from the start again.
     pub consumer_created_ns: i128,
+    /// Highest sequence that it delivered to anybody.
+    pub delivered: u64,
 }
 
-/// Starts to pull. A stream or consumer that is gone is made anew, as the configuration wants it.
+/// Asks for the consumer. A stream or consumer that is gone is made anew, as the configuration wants it.
 pub async fn open(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription> {
     let limit = limits::BROKER_TIMEOUT * 4;
-    timeout(limit, start(shared, stream))
+    timeout(limit, find(shared, stream))
         .await
         .map_err(|_| anyhow!("the broker did not answer within {} s", limit.as_secs()))?
 }
 
-async fn start(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription> {
+async fn find(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription> {
     if !shared.broker.is_connected() {
         return Err(anyhow!("no connection to nats at {}", shared.config.nats.shown_urls()));
     }
@@ -36,15 +39,32 @@ async fn start(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription>
     let wanted = init::wanted_consumer(stream, shared.config.ack_wait);
     let consumer: Consumer<pull::Config> =
         shared.broker.jetstream.create_consumer_on_stream(wanted, name).await?;
-    let messages = consumer
-        .stream()
-        .max_messages_per_batch(prefetch(name))
-        .expires(limits::PULL_EXPIRES)
-        .heartbeat(limits::PULL_HEARTBEAT)
-        .messages()
-        .await?;
-    let consumer_created_ns = consumer.cached_info().created.unix_timestamp_nanos();
-    Ok(Subscription { messages, consumer_created_ns })
+    let handle = shared.broker.jetstream.get_stream(name).await?;
+    let created = handle.cached_info().created.unix_timestamp_nanos();
+    let info = consumer.cached_info();
+    Ok(Subscription {
+        stream_created_ns: i64::try_from(created).context("the stream was made in another age")?,
+        consumer_created_ns: info.created.unix_timestamp_nanos(),
+        delivered: info.delivered.stream_sequence,
+        consumer,
+    })
+}
+
+impl Subscription {
+    /// Starts to pull.
+    pub async fn messages(&self, stream: &str) -> anyhow::Result<Pull> {
+        let pull = self
+            .consumer
+            .stream()
+            .max_messages_per_batch(prefetch(stream))
+            .expires(limits::PULL_EXPIRES)
+            .heartbeat(limits::PULL_HEARTBEAT)
+            .messages();
+        timeout(limits::BROKER_TIMEOUT, pull)
+            .await
+            .map_err(|_| anyhow!("the broker did not take the pull in time"))?
+            .context("cannot pull")
+    }
 }
 
 fn prefetch(stream: &str) -> usize {

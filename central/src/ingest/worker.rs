@@ -1,5 +1,6 @@
-//! The worker of one stream: takes messages, fills batches, sends them on their way.
+//! The worker of one stream, while it is ours: takes messages, fills batches, sends them on their way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -7,57 +8,78 @@ use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::ack::acknowledge;
 use super::batch::Batch;
 use super::deliver::{Delivered, deliver};
+use super::hold::Hold;
 use super::shared::{Backoff, Shared};
 use super::sort::Sorter;
-use super::subscription::{self, Subscription};
+use super::subscription;
+use super::track::Track;
 use crate::config::Stream;
 use crate::limits;
 
-/// The worker of one stream.
+/// The worker of one stream, while it is ours.
 pub struct Worker {
     shared: Arc<Shared>,
     stream: Stream,
+    hold: Arc<Hold>,
     sorter: Sorter,
+    track: Track,
     /// Batches on their way, at most `batch.max_in_flight` and one more a table.
     deliveries: JoinSet<Delivered>,
+    /// Their numbers, and the lowest sequence of each.
+    on_their_way: BTreeMap<u64, u64>,
+    last_number: u64,
 }
 
 /// Why pulling ended.
 enum End {
-    /// We were told to stop.
-    Stopped,
+    /// We were told to stop, or somebody else asks for the stream.
+    Over,
+    /// The stream is not ours any more: nothing may be inserted.
+    NotOurs,
     /// The pull broke and must be made anew.
-    Lost(String),
+    Broken(String),
 }
 
 impl Worker {
     /// A worker that has not begun.
-    pub fn new(shared: Arc<Shared>, stream: Stream) -> Self {
+    pub fn new(shared: Arc<Shared>, stream: Stream, hold: Arc<Hold>) -> Self {
         let sorter = Sorter::new(Arc::clone(&shared), &stream);
-        Self { shared, stream, sorter, deliveries: JoinSet::new() }
+        let track = Track::new(Arc::clone(&shared), stream.settings.name);
+        Self {
+            shared,
+            stream,
+            hold,
+            sorter,
+            track,
+            deliveries: JoinSet::new(),
+            on_their_way: BTreeMap::new(),
+            last_number: 0,
+        }
     }
 
-    /// Name of the stream, and of its part of the status.
-    pub fn stream_name(&self) -> &'static str {
+    fn stream_name(&self) -> &'static str {
         self.stream.settings.name
     }
 
-    /// Works until told to stop, then flushes. An error means that the state of memory is not known any more: the process must end, and
-    /// the broker delivers again what was not acknowledged.
-    pub async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    /// Works until told to stop, until somebody else asks for the stream, or until it is not ours any more. An error means that the state
+    /// of memory is not known any more: the process must end, and the broker delivers again what was not acknowledged.
+    pub async fn run(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let name = self.stream_name();
-        let mut consumer_seen = None;
+        let hold = Arc::clone(&self.hold);
+        let lost = hold.lease().lost();
         let mut backoff = Backoff::new();
-        while !shutdown.is_cancelled() {
+        loop {
             let started = tokio::select! {
-                () = shutdown.cancelled() => break,
-                started = self.start(&mut consumer_seen) => started,
+                biased;
+                () = lost.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
+                started = self.start() => started,
             };
             let reason = match started {
                 Ok(mut messages) => {
@@ -65,14 +87,15 @@ impl Worker {
                     tracing::info!(stream = name, "taking messages");
                     backoff = Backoff::new();
                     self.shared.metrics.subscriptions_active.inc();
-                    let end = self.pull(&mut messages, &shutdown).await;
+                    let end = self.pull(&mut messages, stop).await;
                     self.shared.metrics.subscriptions_active.dec();
                     match end? {
-                        End::Stopped => {
+                        End::Over => {
                             self.give_back(&mut messages).await;
                             break;
                         }
-                        End::Lost(reason) => reason,
+                        End::NotOurs => return Ok(()),
+                        End::Broken(reason) => reason,
                     }
                 }
                 Err(error) => format!("{error:#}"),
@@ -82,42 +105,82 @@ impl Worker {
             }
             // What is at hand must not wait for the broker.
             self.close_if(|_| true);
-            sleep(backoff.pause()).await;
+            tokio::select! {
+                () = lost.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
+                () = sleep(backoff.pause()) => {}
+            }
         }
-        self.flush().await
+        tokio::select! {
+            biased;
+            () = lost.cancelled() => Ok(()),
+            flushed = self.flush() => flushed,
+        }
     }
 
-    async fn start(&mut self, consumer_seen: &mut Option<i128>) -> anyhow::Result<Pull> {
-        let Subscription { messages, consumer_created_ns } =
-            subscription::open(&self.shared, &self.stream).await?;
-        if *consumer_seen != Some(consumer_created_ns) {
-            self.sorter.read_high_marks().await?;
-            *consumer_seen = Some(consumer_created_ns);
+    async fn start(&mut self) -> anyhow::Result<Pull> {
+        let found = subscription::open(&self.shared, &self.stream).await?;
+        if self.track.is_other_stream(&found) {
+            self.begin_stream().await?;
         }
-        Ok(messages)
+        if self.track.is_other_consumer(&found) {
+            self.sorter.begin_consumer(found.stream_created_ns).await?;
+        }
+        self.track.begin(&found).await?;
+        found.messages(self.stream_name()).await
     }
 
-    async fn pull(&mut self, messages: &mut Pull, shutdown: &CancellationToken) -> anyhow::Result<End> {
+    /// The stream was made anew. What is at hand is of the one before: it is stored, and acknowledged to nobody.
+    async fn begin_stream(&mut self) -> anyhow::Result<()> {
+        let stream = self.stream_name();
+        tracing::warn!(stream, "the stream was deleted and made anew; it counts from one again");
+        let incarnation = self.hold.next_incarnation();
+        self.track.record_end().await?;
+        self.close_if(|_| true);
+        while let Some(delivered) = self.deliveries.join_next().await {
+            self.settle(delivered).await?;
+            self.close_if(|_| true);
+        }
+        self.sorter.begin_stream(incarnation);
+        Ok(())
+    }
+
+    async fn pull(&mut self, messages: &mut Pull, stop: &CancellationToken) -> anyhow::Result<End> {
         let limits = self.shared.config.batch.clone();
+        let hold = Arc::clone(&self.hold);
+        let mut ticks = ticks();
         loop {
             let deadline = self.sorter.deadline(limits.max_age);
             let may_take = self.deliveries.len() < limits.max_in_flight;
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(End::Stopped),
-                Some(delivered) = self.deliveries.join_next() => self.settle(delivered)?,
+                () = hold.lease().lost().cancelled() => return Ok(End::NotOurs),
+                () = stop.cancelled() => return Ok(End::Over),
+                Some(delivered) = self.deliveries.join_next() => self.settle(delivered).await?,
+                found = self.track.found() => {
+                    if let Some(reason) = self.track.settle(found)? {
+                        return Ok(End::Broken(reason));
+                    }
+                }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     let now = std::time::Instant::now();
                     self.close_if(|batch| batch.deadline(limits.max_age) <= now);
                 }
+                _ = ticks.tick() => {
+                    if hold.lease().is_wanted() {
+                        return Ok(End::Over);
+                    }
+                    let lowest = self.lowest_open();
+                    self.track.look(lowest);
+                }
                 item = messages.next(), if may_take => match item {
                     Some(Ok(message)) => {
                         if let Some(reason) = self.turn(message, messages).await {
-                            return Ok(End::Lost(reason));
+                            return Ok(End::Broken(reason));
                         }
                     }
-                    Some(Err(error)) => return Ok(End::Lost(error.to_string())),
-                    None => return Ok(End::Lost("the pull ended".to_owned())),
+                    Some(Err(error)) => return Ok(End::Broken(error.to_string())),
+                    None => return Ok(End::Broken("the pull ended".to_owned())),
                 },
             }
         }
@@ -128,10 +191,10 @@ impl Worker {
         let started = std::time::Instant::now();
         let mut count = 1_u32;
         let mut broken = None;
-        self.sorter.take(first);
+        self.take(first);
         while usize::try_from(count).is_ok_and(|count| count < limits::MESSAGES_A_TURN) {
             match messages.next().now_or_never() {
-                Some(Some(Ok(message))) => self.sorter.take(message),
+                Some(Some(Ok(message))) => self.take(message),
                 Some(Some(Err(error))) => {
                     broken = Some(error.to_string());
                     break;
@@ -148,21 +211,38 @@ impl Worker {
         broken
     }
 
-    fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
-        for batch in self.sorter.close_if(is_due) {
-            self.deliveries.spawn(deliver(Arc::clone(&self.shared), batch));
+    fn take(&mut self, message: jetstream::Message) {
+        if let Some(sequence) = self.sorter.take(message) {
+            self.track.take(sequence);
         }
     }
 
-    fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> anyhow::Result<()> {
+    fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
+        for batch in self.sorter.close_if(is_due) {
+            self.last_number += 1;
+            let number = self.last_number;
+            self.on_their_way.insert(number, batch.lowest);
+            self.deliveries.spawn(deliver(Arc::clone(&self.shared), Arc::clone(&self.hold), number, batch));
+        }
+    }
+
+    async fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> anyhow::Result<()> {
         match delivered {
-            Ok(delivered) => self.sorter.settle(delivered),
+            Ok(delivered) => {
+                self.on_their_way.remove(&delivered.number);
+                self.sorter.settle(delivered).await;
+            }
             Err(error) => {
                 // Ids of the batch would count as in flight for ever, and their messages be passed over.
                 return Err(anyhow!("a delivery of stream {} broke off: {error}", self.stream_name()));
             }
         }
         Ok(())
+    }
+
+    /// Lowest sequence at hand that is in no table yet.
+    fn lowest_open(&self) -> Option<u64> {
+        self.on_their_way.values().copied().chain(self.sorter.lowest_open()).min()
     }
 
     /// Messages asked for ahead go back, so that whoever comes next gets them at once.
@@ -176,19 +256,36 @@ impl Worker {
 
     /// Brings what is at hand into hot, within the deadline. What is left is delivered again.
     async fn flush(mut self) -> anyhow::Result<()> {
+        let stream = self.stream_name();
         let deadline = Instant::now() + limits::FLUSH_DEADLINE;
         loop {
             self.close_if(|_| true);
             match timeout_at(deadline, self.deliveries.join_next()).await {
-                Ok(Some(delivered)) => self.settle(delivered)?,
-                Ok(None) => return Ok(()),
+                Ok(Some(delivered)) => self.settle(delivered).await?,
+                Ok(None) => break,
                 Err(_) => {
-                    let (stream, batches) = (self.stream_name(), self.deliveries.len());
+                    let batches = self.deliveries.len();
                     tracing::warn!(stream, batches, "not flushed in time; the messages are delivered again");
                     self.deliveries.shutdown().await;
-                    return Ok(());
+                    break;
                 }
             }
         }
+        // Whoever comes next finds the acknowledgements with the broker, and how far everything is in hot.
+        if timeout(limits::CLOSE_DEADLINE, self.shared.broker.client.flush()).await.is_err() {
+            tracing::warn!(
+                stream,
+                "the last acknowledgements may not have left; their messages are delivered again"
+            );
+        }
+        let lowest = self.lowest_open();
+        self.track.last_look(lowest).await;
+        Ok(())
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(limits::CONFIRM_POLL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

@@ -45,6 +45,21 @@ pub const DEAD_LETTER: &[Column] = &[
     CREATED_AT,
 ];
 
+/// Columns of `copies`; `created_at` last as in every row.
+pub const COPY: &[Column] = &[
+    ("data_type", TEXT),
+    ("exchange", TEXT),
+    ("market_type", TEXT),
+    ("symbol", TEXT),
+    ("event_id", "UInt128"),
+    ("edge", TEXT),
+    ("received_at", "DateTime64(9, 'UTC')"),
+    ("stream", TEXT),
+    ("stream_seq", "UInt64"),
+    ("found", TEXT),
+    CREATED_AT,
+];
+
 const fn own(data_type: DataType) -> &'static [Column] {
     match data_type {
         DataType::Trade => &[
@@ -135,5 +150,6 @@ mod tests {
         let mut dead = defined(DEAD_LETTERS);
         dead.rotate_left(1);
         assert_eq!(owned(DEAD_LETTER), dead);
+        assert_eq!(owned(COPY), defined("copies"));
     }
 }

@@ -4,12 +4,14 @@
 
 mod binary;
 mod columns;
+mod copy;
 mod dead_letter;
 mod dictionary;
 mod encode;
 mod native;
 mod target;
 
+pub use copy::{EventCopy, encode_copy};
 pub use dead_letter::{DeadLetter, encode_dead_letter};
 pub use encode::encode_event;
 pub use native::{NativeError, native_block};

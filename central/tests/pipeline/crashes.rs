@@ -1,6 +1,6 @@
 //! Central dies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -11,10 +11,11 @@ use crate::stack::Stack;
 
 /// Goal: kill -9 of central at any point loses nothing and doubles nothing, at every moment looked at; also when the next one batches
 /// otherwise.
-/// Method: an edge publishes numbered trades all the time; central is killed at seeded moments and started with another batch size.
+/// Method: an edge publishes numbered trades all the time; central is killed twenty times at seeded moments, counted in rows or in time since
+/// its start, and started with another batch size.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_central_loses_and_doubles_nothing() {
-    const TRADES: u64 = 60_000;
+    const TRADES: u64 = 200_000;
     const SEED: u64 = 20_261_122;
     let Some(stack) = Stack::start() else { return };
     let mut random = StdRng::seed_from_u64(SEED);
@@ -22,29 +23,34 @@ async fn killing_central_loses_and_doubles_nothing() {
     assert_eq!(stack.init(&stack.configure(""), &[]).status.code(), Some(0));
     let jetstream = stack.jetstream().await;
     let publisher = tokio::spawn(publish_steadily(jetstream, TRADES, base));
-    for round in 0..8 {
+    for round in 0..20 {
         let rows = random.random_range(50..1_500);
         let config = stack.configure(&format!("[batch]\ntrades = {rows}\nmax_age_ms = 100\n"));
         let (before, _) = stack.counts("trades").await.unwrap();
         let central = stack.run(&config);
-        let more = random.random_range(1..3_000);
-        crate::stack::until("some rows more", || async {
+        let more = random.random_range(1..6_000);
+        let time = Duration::from_millis(random.random_range(100..2_500));
+        let started = Instant::now();
+        crate::stack::until("some rows more, or some time", || async {
             let (count, distinct) = stack.counts("trades").await?;
             assert_eq!(count, distinct, "round {round}: doubled");
-            (count >= before + more || count == TRADES).then_some(())
+            let is_due = if round % 2 == 0 { count >= before + more } else { started.elapsed() >= time };
+            (is_due || count == TRADES).then_some(())
         })
         .await;
         central.kill();
     }
     let central = stack.run(&stack.configure("[batch]\nmax_age_ms = 100\n"));
     publisher.await.unwrap();
+    stack.holds_once("trades", TRADES).await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     stack.holds_once("trades", TRADES).await;
+    assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
     drop(central);
 }
 
 /// 8,000 trades a second, as an edge would.
-async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
+pub async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
     const STEP: u64 = 800;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut start = 0;

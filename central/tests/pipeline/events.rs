@@ -114,19 +114,37 @@ pub fn message(event: &Event<'_>) -> (String, Vec<u8>) {
     (subject, payload)
 }
 
-/// Publishes events as an edge does, with their ids, and waits until the broker has all of them.
-pub async fn publish(jetstream: &Context, events: impl Iterator<Item = Event<'static>>) {
-    publish_with(jetstream, events, true).await;
+/// By which id the broker may know a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageId {
+    /// The event's, as edges do.
+    Event,
+    /// Another one.
+    Other,
+    /// None.
+    Missing,
 }
 
-/// The same, optionally without the id by which the broker knows copies.
-pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Event<'static>>, with_id: bool) {
+/// The same event as another edge hears it, a little later.
+pub fn heard_by(mut event: Event<'static>, edge: &'static str) -> Event<'static> {
+    event.header.edge = edge.into();
+    event.header.received_at_ns += 1_000_000 * i64::try_from(edge.len()).unwrap();
+    event
+}
+
+/// Publishes events as an edge does, with their ids, and waits until the broker has all of them.
+pub async fn publish(jetstream: &Context, events: impl Iterator<Item = Event<'static>>) {
+    publish_with(jetstream, events, MessageId::Event).await;
+}
+
+/// The same with another id, or without.
+pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Event<'static>>, id: MessageId) {
     let mut sends = JoinSet::new();
     for event in events {
         if sends.len() >= IN_FLIGHT {
             sends.join_next().await;
         }
-        sends.spawn(publish_one(jetstream.clone(), event, with_id));
+        sends.spawn(publish_one(jetstream.clone(), event, id));
     }
     while let Some(sent) = sends.join_next().await {
         sent.unwrap();
@@ -134,12 +152,14 @@ pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Even
 }
 
 /// An edge repeats what the broker did not acknowledge, until it does.
-async fn publish_one(jetstream: Context, event: Event<'static>, with_id: bool) {
+async fn publish_one(jetstream: Context, event: Event<'static>, id: MessageId) {
     let (subject, payload) = message(&event);
     let mut headers = HeaderMap::new();
     headers.insert("Content-Type", "application/json");
-    if with_id {
-        headers.insert("Nats-Msg-Id", event.header.event_id.to_string());
+    match id {
+        MessageId::Event => headers.insert("Nats-Msg-Id", event.header.event_id.to_string()),
+        MessageId::Other => headers.insert("Nats-Msg-Id", format!("again-{}", event.header.event_id)),
+        MessageId::Missing => {}
     }
     loop {
         let sent = jetstream.publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());

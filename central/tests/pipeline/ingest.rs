@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use marketprism_schema::{Body, Event};
 
-use crate::events::{self, now_us, one_of_each, publish, publish_with, trade};
+use crate::events::{self, MessageId, now_us, one_of_each, publish, publish_with, trade};
 use crate::stack::{Stack, until};
 
 /// Everything of a trade's row that an edge decides.
@@ -116,13 +116,13 @@ async fn a_copy_is_never_a_second_row() {
     let jetstream = stack.jetstream().await;
     let central = stack.run(&config);
     until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
-    publish_with(&jetstream, trades().chain(trades()), false).await;
+    publish_with(&jetstream, trades().chain(trades()), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 2 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
     assert_eq!(central.terminate().code(), Some(0));
 
     let central = stack.run(&config);
-    publish_with(&jetstream, trades(), false).await;
+    publish_with(&jetstream, trades(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 3 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
     let (_, metrics) = stack.get("/metrics").unwrap();
@@ -148,11 +148,11 @@ async fn an_old_value_told_again_is_never_a_second_row() {
     let jetstream = stack.jetstream().await;
     let central = stack.run(&config);
     until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
-    publish_with(&jetstream, told_now(), false).await;
+    publish_with(&jetstream, told_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 7).await;
     assert_eq!(central.terminate().code(), Some(0));
     let central = stack.run(&config);
-    publish_with(&jetstream, told_now(), false).await;
+    publish_with(&jetstream, told_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 14).await;
     for table in marketprism_schema::Table::ALL {
         stack.holds_once(table.name, 1).await;

@@ -10,13 +10,18 @@
     clippy::print_stderr
 )]
 
+mod cluster;
+mod copies;
 mod crashes;
 mod events;
 mod ingest;
 mod layout;
+mod losses;
 mod measure;
 mod migrations;
+mod nats;
 mod outages;
 mod poison;
 mod report;
+mod sharing;
 mod stack;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use tempfile::TempDir;
 
+use crate::nats::Nats;
+
 /// Longest wait for anything in these tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -17,7 +19,7 @@ pub struct Stack {
     dir: TempDir,
     parts: Parts,
     ports: Ports,
-    nats: Option<Running>,
+    nats: Nats,
     clickhouse: Option<Running>,
     cold: Option<Running>,
 }
@@ -30,7 +32,6 @@ struct Parts {
 }
 
 struct Ports {
-    nats: u16,
     clickhouse: u16,
     /// An engine for the cold database alone; none: it is on the hot one's.
     cold: Option<u16>,
@@ -38,7 +39,7 @@ struct Ports {
 }
 
 /// A process that ends with its value.
-pub struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -87,8 +88,17 @@ pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Polls until there is a value.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut poll: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, poll: impl FnMut() -> F) -> T {
+    until_within(PATIENCE, what, poll).await
+}
+
+/// Polls until there is a value, with another patience.
+pub async fn until_within<T, F: Future<Output = Option<T>>>(
+    patience: Duration,
+    what: &str,
+    mut poll: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(value) = poll().await {
             return value;
@@ -98,7 +108,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut poll: impl 
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -129,6 +139,11 @@ impl Parts {
 impl Stack {
     /// Starts broker and ClickHouse; nothing when a part is not installed.
     pub fn start() -> Option<Self> {
+        Self::with_nodes(1)
+    }
+
+    /// The same with a cluster of so many brokers.
+    pub fn with_nodes(nodes: usize) -> Option<Self> {
         let parts = match Parts::find() {
             Ok(parts) => parts,
             Err(missing) => {
@@ -136,10 +151,10 @@ impl Stack {
                 return None;
             }
         };
-        let ports = Ports { nats: free_port(), clickhouse: free_port(), cold: None, http: free_port() };
-        let mut stack =
-            Self { dir: TempDir::new().unwrap(), parts, ports, nats: None, clickhouse: None, cold: None };
-        stack.start_nats();
+        let ports = Ports { clickhouse: free_port(), cold: None, http: free_port() };
+        let dir = TempDir::new().unwrap();
+        let nats = Nats::start(&parts.nats_server, dir.path(), nodes);
+        let mut stack = Self { dir, parts, ports, nats, clickhouse: None, cold: None };
         stack.start_clickhouse();
         Some(stack)
     }
@@ -150,21 +165,17 @@ impl Stack {
 
     /// Starts the broker, with what it stored before.
     pub fn start_nats(&mut self) {
-        let child = Command::new(&self.parts.nats_server)
-            .args(["-js", "-a", "127.0.0.1", "-p", &self.ports.nats.to_string(), "-sd"])
-            .arg(self.path("nats"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.nats = Some(Running(child));
-        let port = self.ports.nats;
-        wait_for("the broker to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+        self.nats.restart(0);
     }
 
     /// Ends the broker as a power cut would.
     pub fn kill_nats(&mut self) {
-        self.nats.take().unwrap().kill();
+        self.nats.kill(0);
+    }
+
+    /// The brokers.
+    pub fn nodes(&mut self) -> &mut Nats {
+        &mut self.nats
     }
 
     /// Starts ClickHouse, with what it stored before.
@@ -206,17 +217,22 @@ impl Stack {
 
     /// Writes a configuration for quick tests: short waits, small batches. `more` is appended.
     pub fn configure(&self, more: &str) -> PathBuf {
-        let Ports { nats, clickhouse, http, cold } = self.ports;
-        let cold = cold
-            .map(|port| format!("[clickhouse.cold]\nurl = \"http://127.0.0.1:{port}\"\n"))
-            .unwrap_or_default();
+        self.configure_as("central", self.ports.http, more)
+    }
+
+    /// The same for another central beside it, which listens at `port`.
+    pub fn configure_as(&self, name: &str, port: u16, more: &str) -> PathBuf {
+        let (urls, clickhouse) = (self.nats.urls(), self.ports.clickhouse);
+        let cold =
+            self.ports.cold.map(|port| format!("[clickhouse.cold]\nurl = \"http://127.0.0.1:{port}\"\n"));
+        let cold = cold.unwrap_or_default();
         let text = format!(
-            "[nats]\nurls = [\"nats://127.0.0.1:{nats}\"]\n\
+            "[nats]\nurls = {urls:?}\n\
              [clickhouse]\nurl = \"http://127.0.0.1:{clickhouse}\"\ninsert_timeout_ms = 1000\n{cold}\
              [consumers]\nack_wait_ms = 3000\n\
-             [http]\nlisten = \"127.0.0.1:{http}\"\nhealth_grace_seconds = 0\n{more}"
+             [http]\nlisten = \"127.0.0.1:{port}\"\nhealth_grace_seconds = 0\n{more}"
         );
-        let path = self.path("central.toml");
+        let path = self.path(&format!("{name}.toml"));
         std::fs::write(&path, text).unwrap();
         path
     }
@@ -264,13 +280,22 @@ impl Stack {
         self.request("GET", path, "", "")
     }
 
+    /// The same of a central at another port.
+    pub fn get_at(port: u16, path: &str) -> Option<(u16, String)> {
+        Self::request_at(port, "GET", path, "", "")
+    }
+
     /// The same for a POST, with headers that each end in a line break.
     pub fn post(&self, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
         self.request("POST", path, &format!("{headers}Content-Length: {}\r\n", body.len()), body)
     }
 
     fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.http)).ok()?;
+        Self::request_at(self.ports.http, method, path, headers, body)
+    }
+
+    fn request_at(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
         let head =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
@@ -309,6 +334,16 @@ impl Stack {
         self.clickhouse().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()
     }
 
+    /// One number.
+    pub async fn number(&self, sql: &str) -> Option<u64> {
+        self.clickhouse().query_raw(sql).fetch_one::<u64>().await.ok()
+    }
+
+    /// Messages in `copies`: one that was delivered again is one.
+    pub async fn copies(&self) -> Option<u64> {
+        self.number("SELECT uniqExact(stream, stream_seq, event_id) FROM marketprism_hot.copies").await
+    }
+
     /// Waits until a table holds so many events, and holds none twice at any moment looked at.
     pub async fn holds_once(&self, table: &str, events: u64) {
         until(&format!("{events} rows in {table}"), || async {
@@ -322,7 +357,8 @@ impl Stack {
 
     /// The broker's JetStream.
     pub async fn jetstream(&self) -> jetstream::Context {
-        let client = async_nats::connect(format!("127.0.0.1:{}", self.ports.nats)).await.unwrap();
-        jetstream::new(client)
+        let nodes: Vec<async_nats::ServerAddr> =
+            self.nats.urls().iter().map(|url| url.parse().unwrap()).collect();
+        jetstream::new(async_nats::connect(nodes).await.unwrap())
     }
 }

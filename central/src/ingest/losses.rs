@@ -1,0 +1,166 @@
+//! Messages that the broker does not have any more although nobody took them.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, anyhow};
+use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use marketprism_schema::{DataType, stream_of};
+use tokio::time::timeout;
+
+use super::progress::Span;
+use super::shared::Shared;
+use crate::limits;
+use crate::row::Target;
+use crate::storage::{StorageError, bounded};
+
+/// Table of losses.
+const LOSSES: &str = "losses";
+
+/// What a look at some sequences gave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Those that the broker does not have.
+    pub gone: Vec<Span>,
+    /// Those that were not asked for yet.
+    pub left: Vec<Span>,
+}
+
+/// Which of the sequences the broker does not have. `requests` is counted down; without any left the rest is left for another time.
+pub async fn gone(stream: &Stream, spans: &[Span], requests: &mut usize) -> anyhow::Result<Gone> {
+    let mut result = Gone::default();
+    for span in spans {
+        let mut from = span.from;
+        while from <= span.to {
+            if *requests == 0 {
+                result.left.push(Span { from, to: span.to });
+                break;
+            }
+            *requests -= 1;
+            let there = first_from(stream, from).await?.unwrap_or(u64::MAX);
+            if there > from {
+                result.gone.push(Span { from, to: span.to.min(there - 1) });
+            }
+            from = there.saturating_add(1);
+            if there == u64::MAX {
+                break;
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// Lowest sequence from this one on that the broker has.
+async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64>> {
+    let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
+    let answer = timeout(limits::BROKER_TIMEOUT, asked)
+        .await
+        .map_err(|_| anyhow!("the broker did not say what it has from sequence {sequence} on"))?;
+    match answer {
+        Ok(message) => Ok(Some(message.sequence)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error).context("cannot ask the broker for a message"),
+    }
+}
+
+/// What is left of the spans without the messages that are in a table of hot. Rows older than `since_ns` belong to other messages.
+pub async fn not_in_hot(
+    shared: &Shared,
+    stream: &'static str,
+    spans: &[Span],
+    since_ns: i64,
+) -> Result<Vec<Span>, StorageError> {
+    let mut missing = Vec::new();
+    for span in spans {
+        let mut from = span.from;
+        while from <= span.to {
+            let to = span.to.min(from.saturating_add(limits::SEQUENCES_A_QUERY - 1));
+            let part = Span { from, to };
+            missing.extend(part.without(in_hot(shared, stream, part, since_ns).await?));
+            from = to.saturating_add(1);
+        }
+    }
+    Ok(joined(missing))
+}
+
+fn joined(spans: Vec<Span>) -> Vec<Span> {
+    let mut all: Vec<Span> = Vec::new();
+    for span in spans {
+        match all.last_mut() {
+            Some(last) if last.to.saturating_add(1) == span.from => last.to = span.to,
+            _ => all.push(span),
+        }
+    }
+    all
+}
+
+async fn in_hot(
+    shared: &Shared,
+    stream: &'static str,
+    span: Span,
+    since_ns: i64,
+) -> Result<BTreeSet<u64>, StorageError> {
+    let database = &shared.storage.database;
+    let condition = format!(
+        "stream_seq BETWEEN {} AND {} AND created_at >= fromUnixTimestamp64Milli({})",
+        span.from,
+        span.to,
+        since_ns / 1_000_000
+    );
+    let events = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream);
+    let events = events.map(|&data_type| (Target::Events(data_type), ""));
+    let others = [(Target::Copies, " AND stream = ?"), (Target::DeadLetters, " AND stream = ?")];
+    let mut found = BTreeSet::new();
+    for (target, more) in events.chain(others) {
+        let table = target.table();
+        let sql = format!("SELECT DISTINCT stream_seq FROM {database}.{table} WHERE {condition}{more}");
+        let mut query = shared.storage.client.query(&sql);
+        if !more.is_empty() {
+            query = query.bind(stream);
+        }
+        found.extend(bounded(limits::QUERY_TIMEOUT, query.fetch_all::<u64>()).await?);
+    }
+    Ok(found)
+}
+
+/// Writes down what is lost, and says so. The same loss written again is the same row.
+pub async fn record(
+    shared: &Shared,
+    stream: &'static str,
+    lost: &[Span],
+    evidence: &str,
+) -> Result<(), StorageError> {
+    for span in lost {
+        let sql = format!(
+            "INSERT INTO {}.{LOSSES} (stream, from_seq, to_seq, messages, cause, evidence, seen_at) \
+             SELECT ?, ?, ?, ?, 'retention', ?, now64(3)",
+            shared.storage.database
+        );
+        let query = shared.storage.client.query(&sql);
+        let query = query.bind(stream).bind(span.from).bind(span.to).bind(span.len()).bind(evidence);
+        bounded(limits::QUERY_TIMEOUT, query.execute()).await?;
+        shared.metrics.lost.with_label_values(&[stream, "retention"]).inc_by(span.len());
+        let Span { from, to } = *span;
+        let messages = span.len();
+        tracing::error!(
+            stream,
+            from,
+            to,
+            messages,
+            evidence,
+            "messages are lost: the broker does not have them any more"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what was asked for in parts is told as a whole.
+    #[test]
+    fn neighbours_are_one_span() {
+        let span = |from, to| Span { from, to };
+        assert_eq!(joined(vec![span(1, 5), span(6, 9), span(11, 11)]), [span(1, 9), span(11, 11)]);
+    }
+}

@@ -1,0 +1,160 @@
+//! Whether the event of a message may be in hot already although memory does not know it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::Message;
+use marketprism_schema::{Event, EventId};
+
+use super::message::{self, Delivery};
+use crate::limits;
+use crate::row::Target;
+
+/// What is known of the messages that came before ours.
+#[derive(Debug)]
+pub struct Origin {
+    /// How long the broker remembers the ids of messages.
+    duplicate_window_ns: i64,
+    /// Before, there was no stream, and no broker that would have known a copy.
+    stream_created_ns: i64,
+    /// Highest sequence among the rows of a table when the consumer began: up to it, its messages may be stored.
+    high_marks: BTreeMap<Target, u64>,
+    /// Highest sequence taken.
+    newest: u64,
+}
+
+impl Origin {
+    /// Nothing is known yet.
+    pub fn new(duplicate_window: Duration) -> Self {
+        Self {
+            duplicate_window_ns: nanos(duplicate_window),
+            stream_created_ns: i64::MAX,
+            high_marks: BTreeMap::new(),
+            newest: u64::MAX,
+        }
+    }
+
+    /// A consumer begins.
+    pub fn begin(&mut self, stream_created_ns: i64, high_marks: BTreeMap<Target, u64>) {
+        self.stream_created_ns = stream_created_ns;
+        self.high_marks = high_marks;
+        self.newest = 0;
+    }
+
+    /// A message was taken.
+    pub fn taken(&mut self, stream_seq: u64) {
+        self.newest = self.newest.max(stream_seq);
+    }
+
+    /// Whether the event, which memory does not know, may be in hot.
+    ///
+    /// A message may have been here before: one that is delivered again, one below what hot had when the consumer began, and one below
+    /// those that were taken (a broker that was killed may have forgotten that it delivered it). Otherwise an earlier message with the
+    /// same event may have been: the broker received it later than the event was known to the first edge. Memory knows it, if it reaches
+    /// back that far; or the broker, by its window, if the message carries the event's id.
+    pub fn may_be_stored(
+        &self,
+        event: &Event<'_>,
+        message: &Message,
+        delivery: Delivery,
+        target: Target,
+        complete_since_ns: i64,
+    ) -> bool {
+        let was_here = delivery.is_redelivered
+            || delivery.stream_seq <= self.newest
+            || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);
+        if was_here {
+            return true;
+        }
+        let header = &event.header;
+        let known_since_ns = header
+            .received_at_ns
+            .min(header.timestamp_us.saturating_mul(1_000))
+            .saturating_sub(nanos(limits::CLOCK_SKEW));
+        if known_since_ns > complete_since_ns {
+            return false;
+        }
+        let watched_since_ns =
+            delivery.published_ns.saturating_sub(self.duplicate_window_ns).max(self.stream_created_ns);
+        let broker_knows = known_since_ns >= watched_since_ns
+            && EventId::parse(message::header(message.headers.as_ref(), "Nats-Msg-Id"))
+                == Some(header.event_id);
+        !broker_knows
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_nats::HeaderMap;
+    use marketprism_schema::{Body, DataType, Decimal, Header, MarketType, Side, Trade};
+
+    const SECOND: i64 = 1_000_000_000;
+    const TRADES: Target = Target::Events(DataType::Trade);
+
+    fn event(known_ns: i64) -> Event<'static> {
+        let header = Header {
+            exchange: "sim_spot".into(),
+            market_type: MarketType::Spot,
+            symbol: "A-B".into(),
+            venue_symbol: "AB".into(),
+            timestamp_us: known_ns / 1_000,
+            received_at_ns: known_ns,
+            event_id: EventId(7),
+            edge: "e".into(),
+            region: "r".into(),
+            adapter: "a".into(),
+        };
+        let decimal = Decimal { mantissa: 1, scale: 0 };
+        let trade = Trade { trade_id: "1".into(), price: decimal, quantity: decimal, side: Side::Buy };
+        Event { header, body: Body::Trade(trade) }
+    }
+
+    fn message(id: Option<EventId>) -> Message {
+        let headers = id.map(|id| {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", id.to_string());
+            headers
+        });
+        Message {
+            subject: "trade.sim_spot.spot.A-B".into(),
+            reply: None,
+            payload: Vec::new().into(),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    /// Goal: an event is not looked for only when memory or the broker would have known its copy.
+    /// Method: one message after the other of each kind, at 1,000 s, in a stream made at 500 s with a window of 120 s.
+    #[test]
+    fn only_what_cannot_be_stored_is_not_looked_for() {
+        let mut origin = Origin::new(Duration::from_secs(120));
+        origin.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
+        origin.taken(50);
+        let now = 1_000 * SECOND;
+        let ask = |seq, redelivered, known_ns, id, complete_since| {
+            let delivery = Delivery { stream_seq: seq, is_redelivered: redelivered, published_ns: now };
+            origin.may_be_stored(&event(known_ns), &message(id), delivery, TRADES, complete_since)
+        };
+        let own = Some(EventId(7));
+        assert!(!ask(51, false, now, own, i64::MIN) && !ask(51, false, now, None, i64::MIN));
+        assert!(ask(51, true, now, own, i64::MIN), "delivered again");
+        assert!(ask(40, false, now, own, i64::MIN) && ask(50, false, now, own, i64::MIN), "was here before");
+        assert!(!ask(51, false, now, own, now), "the broker's window");
+        assert!(ask(51, false, now, None, now), "without an id the broker knows nothing");
+        assert!(ask(51, false, now, Some(EventId(8)), now), "nor with another one");
+        assert!(ask(51, false, now - 120 * SECOND, own, now), "older than the window");
+        assert!(!ask(51, false, now - 120 * SECOND, own, now - 200 * SECOND), "but memory reaches back");
+        let mut young = Origin::new(Duration::from_secs(120));
+        young.begin(now - SECOND, BTreeMap::new());
+        let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: now };
+        assert!(young.may_be_stored(&event(now - 2 * SECOND), &message(own), delivery, TRADES, now));
+    }
+}

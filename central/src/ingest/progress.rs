@@ -1,0 +1,144 @@
+//! How far a stream is: which sequences were seen, which are missing, which are not in a table yet.
+
+/// Sequences from the first to the last, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// First.
+    pub from: u64,
+    /// Last.
+    pub to: u64,
+}
+
+impl Span {
+    /// How many.
+    pub fn len(&self) -> u64 {
+        self.to.saturating_sub(self.from).saturating_add(1)
+    }
+
+    /// What is left of it without the sequences given, in rising order.
+    pub fn without(self, sequences: impl IntoIterator<Item = u64>) -> Vec<Span> {
+        let mut left = Vec::new();
+        let mut from = self.from;
+        for sequence in sequences {
+            if sequence < from || sequence > self.to {
+                continue;
+            }
+            if sequence > from {
+                left.push(Span { from, to: sequence - 1 });
+            }
+            from = sequence + 1;
+        }
+        if from <= self.to {
+            left.push(Span { from, to: self.to });
+        }
+        left
+    }
+}
+
+/// How far a stream is.
+///
+/// The broker delivers new messages in the order of the stream, so a sequence that is passed over does not exist any more, or went to a
+/// pull whose central is gone and comes again. Which of both, the broker is asked (`confirm`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// When the stream was made, nanoseconds since 1970.
+    pub stream_created_ns: i64,
+    /// Everything up to here is in a table: a row, a copy or a dead letter; or is named in `losses`.
+    pub confirmed: u64,
+    /// Delivered to whoever had the stream before, but not confirmed. Each comes again, or is in a table, or is lost.
+    pub inherited: Option<Span>,
+    /// Lowest sequence that was not delivered yet.
+    pub next: u64,
+    /// Sequences that were passed over.
+    pub holes: Vec<Span>,
+    most_holes: usize,
+}
+
+impl Progress {
+    /// Takes up a stream of which everything up to `confirmed` is in a table and everything up to `delivered` was delivered.
+    pub fn new(stream_created_ns: i64, confirmed: u64, delivered: u64, most_holes: usize) -> Self {
+        let inherited =
+            (delivered > confirmed).then(|| Span { from: confirmed.saturating_add(1), to: delivered });
+        let next = confirmed.max(delivered).saturating_add(1);
+        Self { stream_created_ns, confirmed, inherited, next, holes: Vec::new(), most_holes }
+    }
+
+    /// A message was taken.
+    pub fn take(&mut self, sequence: u64) {
+        if sequence < self.next {
+            return;
+        }
+        if sequence > self.next {
+            self.pass_over(Span { from: self.next, to: sequence - 1 });
+        }
+        self.next = sequence.saturating_add(1);
+    }
+
+    fn pass_over(&mut self, hole: Span) {
+        let is_full = self.holes.len() >= self.most_holes;
+        match self.holes.last_mut() {
+            // What lies between is asked for as well, and found to be there.
+            Some(last) if is_full => last.to = hole.to,
+            _ => self.holes.push(hole),
+        }
+    }
+
+    /// How far everything is in a table, when the broker has acknowledgements up to `acknowledged`, the lowest message at hand is
+    /// `lowest_open`, and of `holes` and `inherited` those here are not settled.
+    pub fn whole_up_to(&self, acknowledged: u64, lowest_open: Option<u64>) -> u64 {
+        let before = |span: Option<u64>| span.map_or(u64::MAX, |from| from.saturating_sub(1));
+        let lowest_hole = self.holes.iter().map(|hole| hole.from).min();
+        acknowledged
+            .min(before(lowest_open))
+            .min(before(lowest_hole))
+            .min(before(self.inherited.map(|span| span.from)))
+            .min(self.next.saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn span(from: u64, to: u64) -> Span {
+        Span { from, to }
+    }
+
+    /// Goal: what is left of a span is exact at both ends and in the middle.
+    #[test]
+    fn spans_without_sequences_are_exact() {
+        let of = |sequences: &[u64]| span(10, 20).without(sequences.iter().copied());
+        assert_eq!(of(&[]), [span(10, 20)]);
+        assert_eq!(of(&[10, 20]), [span(11, 19)]);
+        assert_eq!(of(&[9, 12, 13, 21]), [span(10, 11), span(14, 20)]);
+        assert_eq!(of(&(10..=20).collect::<Vec<_>>()), []);
+        assert_eq!(span(10, 20).len(), 11);
+    }
+
+    /// Goal: a sequence that is passed over is remembered, one that comes again is not, and memory stays bounded.
+    #[test]
+    fn holes_are_what_was_passed_over() {
+        let mut progress = Progress::new(1, 5, 8, 2);
+        assert_eq!((progress.inherited, progress.next), (Some(span(6, 8)), 9));
+        for sequence in [9, 7, 12, 10, 13, 15, 18] {
+            progress.take(sequence);
+        }
+        assert_eq!(progress.holes, [span(10, 11), span(14, 17)], "the third hole joins the second");
+        assert_eq!(progress.next, 19);
+    }
+
+    /// Goal: nothing is confirmed beyond what is open, missing or inherited, whatever the broker says.
+    #[test]
+    fn nothing_open_is_confirmed() {
+        let mut progress = Progress::new(1, 5, 8, 9);
+        for sequence in [9, 10, 14] {
+            progress.take(sequence);
+        }
+        assert_eq!(progress.whole_up_to(14, None), 5, "inherited");
+        progress.inherited = None;
+        assert_eq!(progress.whole_up_to(14, None), 10, "a hole");
+        assert_eq!(progress.whole_up_to(14, Some(9)), 8, "a message at hand");
+        progress.holes.clear();
+        assert_eq!((progress.whole_up_to(12, None), progress.whole_up_to(99, None)), (12, 14));
+    }
+}

@@ -1,0 +1,169 @@
+//! Keeps account of a stream while it is ours: what it delivered, and what looks at it found.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+
+use super::confirm::{Found, Look, look};
+use super::losses;
+use super::progress::{Progress, Span};
+use super::shared::Shared;
+use super::subscription::Subscription;
+use crate::limits;
+use crate::watermark::{Watermarks, Written};
+
+/// Keeps account of a stream while it is ours.
+pub struct Track {
+    shared: Arc<Shared>,
+    stream: &'static str,
+    consumer_created_ns: Option<i128>,
+    known: Option<Known>,
+    looks: JoinSet<anyhow::Result<Found>>,
+}
+
+/// What is known once the stream was found.
+struct Known {
+    progress: Progress,
+    watermarks: Watermarks,
+    written: Written,
+    /// Newest sequence that the stream was seen to have.
+    newest: u64,
+}
+
+impl Track {
+    /// Knows nothing yet.
+    pub fn new(shared: Arc<Shared>, stream: &'static str) -> Self {
+        Self { shared, stream, consumer_created_ns: None, known: None, looks: JoinSet::new() }
+    }
+
+    /// Whether the stream was made anew since it was found last.
+    pub fn is_other_stream(&self, found: &Subscription) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.progress.stream_created_ns != found.stream_created_ns)
+    }
+
+    /// Whether the consumer was made anew since it was found last, or is found for the first time.
+    pub fn is_other_consumer(&self, found: &Subscription) -> bool {
+        self.consumer_created_ns != Some(found.consumer_created_ns)
+    }
+
+    /// The stream and its consumer are found. Reads what is confirmed of it, the first time.
+    pub async fn begin(&mut self, found: &Subscription) -> anyhow::Result<()> {
+        if self.known.is_none() || self.is_other_stream(found) {
+            self.looks.abort_all();
+            let watermarks = Watermarks::open(&self.shared.broker, self.shared.config.replicas()).await?;
+            let written = watermarks.read(self.stream).await?;
+            let created_ns = found.stream_created_ns;
+            let confirmed = written.sequence_of(created_ns);
+            let progress = Progress::new(created_ns, confirmed, found.delivered, limits::HOLES);
+            self.known = Some(Known { progress, watermarks, written, newest: 0 });
+        }
+        self.consumer_created_ns = Some(found.consumer_created_ns);
+        Ok(())
+    }
+
+    /// A message was taken.
+    pub fn take(&mut self, sequence: u64) {
+        if let Some(known) = &mut self.known {
+            known.progress.take(sequence);
+        }
+    }
+
+    /// Starts a look, unless one is under way.
+    pub fn look(&mut self, lowest_open: Option<u64>) {
+        if self.looks.is_empty()
+            && let Some(start) = self.start(lowest_open)
+        {
+            self.looks.spawn(look(Arc::clone(&self.shared), start));
+        }
+    }
+
+    fn start(&self, lowest_open: Option<u64>) -> Option<Look> {
+        let known = self.known.as_ref()?;
+        Some(Look {
+            stream: self.stream,
+            progress: known.progress.clone(),
+            lowest_open,
+            watermarks: known.watermarks.clone(),
+            written: known.written.clone(),
+        })
+    }
+
+    /// Waits for the end of a look; for ever when there is none.
+    pub async fn found(&mut self) -> Result<anyhow::Result<Found>, JoinError> {
+        match self.looks.join_next().await {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes note of what a look found. Gives why the pull must be made anew, if it must.
+    pub fn settle(
+        &mut self,
+        found: Result<anyhow::Result<Found>, JoinError>,
+    ) -> anyhow::Result<Option<String>> {
+        let stream = self.stream;
+        match found {
+            Ok(Ok(found)) => return Ok(self.apply(found)),
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    stream,
+                    error = format!("{error:#}"),
+                    "no look at the stream; the next one comes"
+                );
+            }
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => return Err(anyhow!("a look at stream {stream} broke off: {error}")),
+        }
+        Ok(None)
+    }
+
+    fn apply(&mut self, found: Found) -> Option<String> {
+        let Some(known) = &mut self.known else { return None };
+        let progress = &mut known.progress;
+        if progress.stream_created_ns != found.stream_created_ns {
+            return Some("the stream was made anew".to_owned());
+        }
+        let mut holes = found.left;
+        for hole in &progress.holes {
+            // What was passed over in the meantime begins where the look ended.
+            let rest = Span { from: hole.from.max(found.next), to: hole.to };
+            if !found.settled.contains(hole) && rest.from <= rest.to {
+                holes.push(rest);
+            }
+        }
+        progress.holes = holes;
+        progress.next = progress.next.max(found.next);
+        progress.confirmed = found.confirmed;
+        if found.is_inherited_settled {
+            progress.inherited = None;
+        }
+        known.written = found.written;
+        known.newest = found.newest;
+        None
+    }
+
+    /// The stream is gone: what it held and nobody took is lost.
+    pub async fn record_end(&mut self) -> anyhow::Result<()> {
+        self.looks.shutdown().await;
+        let Some(known) = &self.known else { return Ok(()) };
+        let never_taken = Span { from: known.progress.next, to: known.newest };
+        if never_taken.from <= never_taken.to {
+            let evidence = format!("the stream was deleted; its newest sequence seen was {}", known.newest);
+            losses::record(&self.shared, self.stream, &[never_taken], &evidence).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes how far everything is in hot, before somebody else takes the stream.
+    pub async fn last_look(&mut self, lowest_open: Option<u64>) {
+        self.looks.shutdown().await;
+        let Some(start) = self.start(lowest_open) else { return };
+        let ended = timeout(limits::CLOSE_DEADLINE, look(Arc::clone(&self.shared), start)).await;
+        if let Ok(Err(error)) = ended {
+            tracing::debug!(stream = self.stream, error = format!("{error:#}"), "no last look at the stream");
+        }
+    }
+}

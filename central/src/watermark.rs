@@ -1,0 +1,133 @@
+//! How far each stream is in hot, for edges that want to know what they may forget: the KV bucket `MARKETPRISM_CONFIRMED`.
+//!
+//! Under the name of a stream stands the sequence up to which every message is in a table of hot. It never goes back while the stream
+//! stays the same; a stream that is made anew counts from one, and then the number begins anew with the stream's new creation time.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use async_nats::jetstream::kv::{Config, Operation, Store, UpdateErrorKind};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::broker::Broker;
+use crate::{clock, limits};
+
+/// Name of the bucket.
+pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
+
+/// What stands under the name of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// The stream.
+    pub stream: String,
+    /// Every message up to this sequence is in hot: as a row, a copy or a dead letter; or is named in `losses`.
+    pub confirmed_seq: u64,
+    /// When the stream was made, nanoseconds since 1970: another value means other messages under the same sequences.
+    pub stream_created_ns: i64,
+    /// When this was written, nanoseconds since 1970.
+    pub at: i64,
+}
+
+/// A value as it stands in the bucket, and its revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The value, none when there is none.
+    pub value: Option<Confirmed>,
+    /// Revision of the key, 0 when there is none.
+    pub revision: u64,
+}
+
+impl Written {
+    /// The confirmed sequence of the stream that was made at this time, 0 when nothing is known of it.
+    pub fn sequence_of(&self, stream_created_ns: i64) -> u64 {
+        let same = self.value.as_ref().filter(|value| value.stream_created_ns == stream_created_ns);
+        same.map_or(0, |value| value.confirmed_seq)
+    }
+}
+
+/// The bucket.
+#[derive(Debug, Clone)]
+pub struct Watermarks(Store);
+
+impl Watermarks {
+    /// Opens the bucket, and makes it when it is not there.
+    pub async fn open(broker: &Broker, replicas: usize) -> anyhow::Result<Self> {
+        if let Ok(Ok(store)) = timeout(limits::BROKER_TIMEOUT, broker.jetstream.get_key_value(BUCKET)).await {
+            return Ok(Self(store));
+        }
+        let config = Config {
+            bucket: BUCKET.to_owned(),
+            description: "sequence of each stream up to which everything is in hot".to_owned(),
+            history: 1,
+            num_replicas: replicas,
+            ..Config::default()
+        };
+        within("make the bucket of the confirmed sequences", broker.jetstream.create_key_value(config))
+            .await?
+            .map(Self)
+            .with_context(|| format!("cannot make bucket {BUCKET}"))
+    }
+
+    /// What stands under the name of a stream.
+    pub async fn read(&self, stream: &str) -> anyhow::Result<Written> {
+        let entry = within("read a confirmed sequence", self.0.entry(stream))
+            .await?
+            .with_context(|| format!("cannot read {stream} of bucket {BUCKET}"))?;
+        let Some(entry) = entry else { return Ok(Written::default()) };
+        let value = match entry.operation {
+            Operation::Put => Some(
+                serde_json::from_slice(&entry.value)
+                    .with_context(|| format!("what stands under {stream} of bucket {BUCKET} is no number"))?,
+            ),
+            Operation::Delete | Operation::Purge => None,
+        };
+        Ok(Written { value, revision: entry.revision })
+    }
+
+    /// Writes a sequence over what was written. Somebody else's writing in between is an error: it means that two centrals take the stream.
+    pub async fn write(
+        &self,
+        stream: &str,
+        over: &Written,
+        confirmed_seq: u64,
+        stream_created_ns: i64,
+    ) -> anyhow::Result<Written> {
+        let at = clock::now_ns();
+        let value = Confirmed { stream: stream.to_owned(), confirmed_seq, stream_created_ns, at };
+        let bytes = serde_json::to_vec(&value)?.into();
+        let updated =
+            within("write a confirmed sequence", self.0.update(stream, bytes, over.revision)).await?;
+        let revision = updated.map_err(|error| match error.kind() {
+            UpdateErrorKind::WrongLastRevision => {
+                anyhow!("somebody else wrote {stream} of bucket {BUCKET} in between")
+            }
+            _ => anyhow::Error::new(error).context(format!("cannot write {stream} of bucket {BUCKET}")),
+        })?;
+        Ok(Written { value: Some(value), revision })
+    }
+}
+
+async fn within<T>(what: &str, answer: impl Future<Output = T>) -> anyhow::Result<T> {
+    let limit: Duration = limits::BROKER_TIMEOUT;
+    timeout(limit, answer)
+        .await
+        .map_err(|_| anyhow!("cannot {what}: the broker did not answer within {} s", limit.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the number of a stream that is gone says nothing about the one with its name.
+    #[test]
+    fn a_number_belongs_to_one_making_of_the_stream() {
+        let value =
+            Confirmed { stream: "MARKET_DATA".to_owned(), confirmed_seq: 7, stream_created_ns: 3, at: 9 };
+        let text = serde_json::to_string(&value).unwrap();
+        assert_eq!(text, r#"{"stream":"MARKET_DATA","confirmed_seq":7,"stream_created_ns":3,"at":9}"#);
+        let written = Written { value: Some(value), revision: 5 };
+        assert_eq!((written.sequence_of(3), written.sequence_of(4)), (7, 0));
+        assert_eq!(Written::default().sequence_of(3), 0);
+    }
+}

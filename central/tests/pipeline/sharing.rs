@@ -1,0 +1,108 @@
+//! Two centrals side by side.
+
+use std::time::{Duration, Instant};
+
+use crate::crashes::publish_steadily;
+use crate::events::{book, now_us, publish};
+use crate::ingest::all_acknowledged;
+use crate::stack::{Running, Stack, free_port, until};
+
+/// The streams of events.
+const STREAMS: [&str; 2] = ["MARKET_DATA", "ORDERBOOK_SNAP"];
+
+/// Two centrals that share the streams.
+pub struct Pair {
+    centrals: Vec<Option<Running>>,
+    configs: Vec<std::path::PathBuf>,
+    ports: Vec<u16>,
+}
+
+impl Pair {
+    /// Starts both, and waits until each has one stream.
+    pub async fn start(stack: &Stack, more: &str) -> Self {
+        let ports = vec![free_port(), free_port()];
+        let config = |i: usize| stack.configure_as(&format!("central-{i}"), ports[i], more);
+        let configs = vec![config(0), config(1)];
+        let centrals = configs.iter().map(|config| Some(stack.run(config))).collect();
+        let pair = Self { centrals, configs, ports };
+        pair.is_shared().await;
+        pair
+    }
+
+    /// Waits until each central has one stream.
+    pub async fn is_shared(&self) {
+        until("each central to have a stream", || async {
+            let holders = STREAMS.map(|stream| self.holder_of(stream));
+            let both = (holders[0]?, holders[1]?);
+            (both.0 != both.1 && self.ports.iter().all(|port| is_ready(*port))).then_some(())
+        })
+        .await;
+    }
+
+    /// The central that takes a stream.
+    pub fn holder_of(&self, stream: &str) -> Option<usize> {
+        let held = format!("marketprism_central_streams_held{{stream=\"{stream}\"}} 1");
+        self.ports.iter().position(|port| {
+            Stack::get_at(*port, "/metrics").is_some_and(|(_, metrics)| metrics.contains(&held))
+        })
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill_holder_of(&mut self, stream: &str) -> usize {
+        let holder = self.holder_of(stream).unwrap();
+        self.centrals[holder].take().unwrap().kill();
+        holder
+    }
+
+    /// Starts one again.
+    pub fn restart(&mut self, stack: &Stack, i: usize) {
+        self.centrals[i] = Some(stack.run(&self.configs[i]));
+    }
+}
+
+fn is_ready(port: u16) -> bool {
+    Stack::get_at(port, "/ready").is_some_and(|(status, _)| status == 200)
+}
+
+/// Goal: two centrals share the streams; when one is killed the other takes its stream within 15 s, and when it comes back they share again;
+/// nothing is lost or doubled.
+/// Method: trades and books are published all the time; the time is taken from the kill to the first trade that the other one stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_takes_over_from_another() {
+    const TRADES: u64 = 160_000;
+    const BOOKS: u64 = 2_000;
+    let Some(stack) = Stack::start() else { return };
+    let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
+    let base = now_us();
+    let jetstream = stack.jetstream().await;
+    let publisher = tokio::spawn(publish_steadily(jetstream.clone(), TRADES, base));
+    let rows = || async {
+        let (rows, distinct) = stack.counts("trades").await?;
+        assert_eq!(rows, distinct, "an event shows twice");
+        Some(rows)
+    };
+    until("some trades", || async { rows().await.filter(|rows| *rows > 2_000) }).await;
+
+    let killed = pair.kill_holder_of("MARKET_DATA");
+    let since = Instant::now();
+    // What it had sent may still be stored; what comes later than that is the other one's.
+    let at_first = until("the takeover", || async {
+        let held = pair.holder_of("MARKET_DATA").filter(|holder| *holder != killed);
+        held.and(rows().await)
+    })
+    .await;
+    until("a trade of the other one", || async { rows().await.filter(|rows| *rows > at_first) }).await;
+    let took = since.elapsed();
+    eprintln!("the other central stored the first trade {} ms after the kill", took.as_millis());
+    assert!(took < Duration::from_secs(15), "{took:?}");
+
+    publish(&jetstream, (0..BOOKS).map(|n| book(n, 20, base))).await;
+    pair.restart(&stack, killed);
+    pair.is_shared().await;
+    publisher.await.unwrap();
+    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    all_acknowledged(&stack, "ORDERBOOK_SNAP", BOOKS).await;
+    stack.holds_once("trades", TRADES).await;
+    stack.holds_once("orderbooks", BOOKS).await;
+    assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
+}
