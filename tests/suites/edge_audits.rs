@@ -213,6 +213,10 @@ async fn audits_tell_what_is_stored_and_name_what_is_missing() {
         gaps(&audits, "BTC-USDT", GapKind::TradeIds)
     );
     assert!(audits.iter().flat_map(|audit| &audit.feeds).map(|feed| feed.malformed).sum::<u64>() >= 1);
+    for kind in [GapKind::Start, GapKind::Stop] {
+        let found = gaps(&audits, "ETH-USDT", kind);
+        assert!(!found.is_empty() && found.iter().all(|gap| gap.cause == GapCause::Ours), "{found:?}");
+    }
     let lost = gaps(&audits, "ETH-USDT", GapKind::Connection);
     assert!(lost.iter().any(|gap| gap.cause == GapCause::Network), "{lost:?}");
     sim.stop().await;

@@ -114,13 +114,21 @@ impl Auditor {
         let mut subscribed: Vec<u32> = table.iter().flatten().copied().filter(|n| *n != NO_STREAM).collect();
         subscribed.sort_unstable();
         subscribed.dedup();
+        let run_ns = self.origin.as_ref().map_or(now_ns, |origin| origin.run_ns);
         let Some(feed) = inner.feeds.get_mut(feed) else { return table };
+        feed.since_ns = if feed.last_ns == 0 { run_ns } else { now_ns };
         (feed.not_running, feed.frontier_ns, feed.last_ns) = (None, now_ns, now_ns);
         let before = std::mem::replace(&mut feed.subscribed, subscribed);
         for stream in before {
             inner.up(stream, GapKind::AdapterFault, now_ns);
         }
         table
+    }
+
+    /// Since when the streams of a feed are to be collected: the run's start, or that of the feed when it ran before.
+    #[must_use]
+    pub fn since_ns(&self, feed: usize) -> Option<i64> {
+        self.lock().feeds.get(feed).map(|feed| feed.since_ns)
     }
 
     /// A feed does not run any more, or could not start. `trouble`: nobody asked for that.
@@ -139,7 +147,6 @@ impl Auditor {
             let standing = Standing {
                 kind: GapKind::AdapterFault,
                 cause: GapCause::Ours,
-                is_start: false,
                 from_ns,
                 sequences: None,
                 evidence: format!("the feed ended: {trouble}"),

@@ -44,10 +44,8 @@ impl Hole {
 pub struct Standing {
     /// How it showed.
     pub kind: GapKind,
-    /// Whose fault it is.
+    /// Whose fault it is. A start is ours besides while it is short.
     pub cause: GapCause,
-    /// It is the time from a feed's start to its first frame: ours when it is short, the network's when it is long.
-    pub is_start: bool,
     /// Last moment before it, nanoseconds.
     pub from_ns: i64,
     /// First and last missing sequence of the venue.
@@ -69,7 +67,7 @@ impl Standing {
         let from = self.from_ns.max(start_ns);
         Some(Gap {
             kind: self.kind,
-            cause: if self.is_start && is_short { GapCause::Ours } else { self.cause },
+            cause: if self.kind == GapKind::Start && is_short { GapCause::Ours } else { self.cause },
             from_sequence,
             to_sequence,
             missing: None,
@@ -131,7 +129,6 @@ mod tests {
         Standing {
             kind: GapKind::Connection,
             cause: GapCause::Network,
-            is_start: false,
             from_ns,
             sequences: Some((3, 4)),
             evidence: "lost".into(),
@@ -153,7 +150,7 @@ mod tests {
     /// Goal: the time until a feed's first frame is ours while it is short, and the network's when it lasts.
     #[test]
     fn a_start_is_ours_until_it_lasts() {
-        let start = Standing { is_start: true, ..standing(0) };
+        let start = Standing { kind: GapKind::Start, ..standing(0) };
         let cause = |to_ns: i64| start.within(0, i64::MAX, to_ns).unwrap().cause;
         assert_eq!(cause(9_000_000_000), GapCause::Ours);
         assert_eq!(cause(11_000_000_000), GapCause::Network);

@@ -50,8 +50,10 @@ pub(super) struct Feed {
     pub(super) subscribed: Vec<u32>,
     /// Everything received before is in the journal, or lost and told. The greatest time while it does not run.
     pub(super) frontier_ns: i64,
-    /// The frontier while it ran.
+    /// The frontier while it ran; 0: it never did.
     pub(super) last_ns: i64,
+    /// Since when its streams are to be collected.
+    pub(super) since_ns: i64,
 }
 
 impl Feed {
@@ -62,6 +64,7 @@ impl Feed {
             subscribed: Vec::new(),
             frontier_ns: i64::MAX,
             last_ns: 0,
+            since_ns: 0,
         }
     }
 }

@@ -80,7 +80,8 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
     let (plan, instruments) = (supervised.plan(), supervised.instruments().to_vec());
     let sources = SourceMap::new(plan, instruments.len());
     let (router, streams) = router(context, config, &instruments, plan)?;
-    let watch = Watch::new(Arc::clone(&context.auditor), context.audited, streams, plan, clock::now_ns());
+    let since_ns = context.auditor.since_ns(context.audited).unwrap_or_else(clock::now_ns);
+    let watch = Watch::new(Arc::clone(&context.auditor), context.audited, streams, plan, since_ns);
     let (sender, inputs) = channel(FEED_INPUTS_MAX);
     let sockets = FeedSockets::start(plan, options, context.budgets.clone(), sender)?;
     tracing::info!(

@@ -26,8 +26,8 @@ struct Life {
     last_ns: i64,
     /// Since when it brings nothing.
     down_since_ns: Option<i64>,
-    /// It brought nothing since the feed's start.
-    is_starting: bool,
+    /// What kind of gap that is.
+    down_kind: Option<GapKind>,
 }
 
 /// Watches one feed for the audits.
@@ -55,9 +55,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch over a feed that starts now: until their first frames, its connections are down.
+    /// A watch over a feed that starts: from `since_ns` until their first frames, its connections are down.
     #[must_use]
-    pub fn new(auditor: Arc<Auditor>, feed: usize, streams: StreamTable, plan: &Plan, now_ns: i64) -> Self {
+    pub fn new(auditor: Arc<Auditor>, feed: usize, streams: StreamTable, plan: &Plan, since_ns: i64) -> Self {
         let carried = carried(plan, &streams);
         let mut lives: Vec<Life> = Vec::new();
         lives.resize_with(carried.len(), Life::default);
@@ -73,15 +73,15 @@ impl Watch {
             incidents: Incidents::default(),
             tellings: Vec::new(),
             counts: FeedCounts::default(),
-            counts_at_ns: now_ns,
+            counts_at_ns: since_ns,
             troubles: Vec::new(),
             broken: BTreeMap::new(),
             conflated: BTreeMap::new(),
-            frontier_ns: now_ns,
+            frontier_ns: since_ns,
         };
         for source in 0..u32::try_from(plan.connections.len()).unwrap_or(u32::MAX) {
             let evidence = format!("{} brought nothing yet: the feed starts", watch.name(source));
-            watch.down(source, now_ns, true, GapCause::Network, &evidence);
+            watch.down(source, since_ns, GapKind::Start, GapCause::Network, &evidence);
         }
         watch.hand_over(None);
         watch
@@ -100,11 +100,12 @@ impl Watch {
         };
         life.last_ns = at_ns;
         if let Some(since_ns) = life.down_since_ns.take() {
-            if !std::mem::take(&mut life.is_starting) {
+            let kind = life.down_kind.take().unwrap_or(GapKind::Connection);
+            if kind == GapKind::Connection {
                 self.incidents.note(IncidentKind::ConnectionLost, source, since_ns, at_ns);
             }
             for stream in self.carried_by(source) {
-                self.tell(Telling::Up(stream, GapKind::Connection, at_ns));
+                self.tell(Telling::Up(stream, kind, at_ns));
             }
         }
     }
@@ -113,38 +114,34 @@ impl Watch {
     pub fn closed(&mut self, source: u32, reason: &CloseReason, at_ns: i64) {
         if matches!(reason, CloseReason::Stopped) {
             let evidence = format!("the edge stopped its {}", self.name(source));
-            return self.down(source, at_ns, false, GapCause::Ours, &evidence);
+            return self.down(source, at_ns, GapKind::Stop, GapCause::Ours, &evidence);
         }
         self.count(at_ns, |counts| counts.reconnects += 1);
         let cause =
             if matches!(reason, CloseReason::TooLarge(_)) { GapCause::Ours } else { GapCause::Network };
         let last_ns = self.last_ns(source).unwrap_or(at_ns);
         let evidence = format!("{} was lost at {}: {reason}", self.name(source), time_of_day(at_ns));
-        self.down(source, last_ns, false, cause, &evidence);
+        self.down(source, last_ns, GapKind::Connection, cause, &evidence);
         self.incidents.note(IncidentKind::ConnectionLost, source, last_ns, at_ns);
     }
 
     /// A poll was given up.
     pub fn request_failed(&mut self, source: u32, reason: &dyn std::fmt::Display, at_ns: i64) {
         let evidence = format!("{} failed at {}: {reason}", self.name(source), time_of_day(at_ns));
-        self.down(source, at_ns, false, GapCause::Network, &evidence);
+        self.down(source, at_ns, GapKind::Connection, GapCause::Network, &evidence);
     }
 
-    fn down(&mut self, source: u32, from_ns: i64, is_start: bool, cause: GapCause, evidence: &str) {
+    fn down(&mut self, source: u32, from_ns: i64, kind: GapKind, cause: GapCause, evidence: &str) {
         let Some(life) = usize::try_from(source).ok().and_then(|index| self.lives.get_mut(index)) else {
             return;
         };
         if life.down_since_ns.is_some() {
             return;
         }
-        (life.down_since_ns, life.is_starting) = (Some(from_ns), is_start);
-        let kind = GapKind::Connection;
+        (life.down_since_ns, life.down_kind) = (Some(from_ns), Some(kind));
         for stream in self.carried_by(source) {
             let evidence = evidence.to_owned();
-            self.tell(Telling::Down(
-                stream,
-                Standing { kind, cause, is_start, from_ns, sequences: None, evidence },
-            ));
+            self.tell(Telling::Down(stream, Standing { kind, cause, from_ns, sequences: None, evidence }));
         }
     }
 

@@ -21,7 +21,7 @@ use marketprism_schema::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::nats_server::{NatsServer, binary};
+use crate::nats_server::{NatsServer, Proxy, binary};
 
 const SECOND: i64 = 1_000_000_000;
 const STREAM: &str = "MARKET_DATA";
@@ -255,6 +255,37 @@ async fn audits_are_exact_through_kills_of_the_broker() {
     println!("{sure} sure, {unsure} unsure in {} audits", sent.get());
 }
 
+/// Goal: events whose acknowledgement was lost are named as unsure, one by one, and the rest of their windows stays exact. Method: a
+/// proxy lets the broker store hundreds of events whose acknowledgements it throws away, then cuts the connection; the edge sends them
+/// again and is told that the broker has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_with_a_lost_acknowledgement_are_unsure() {
+    let Some(binary) = binary() else { return };
+    let mut server = NatsServer::new(binary);
+    server.start().await;
+    create_streams(&server.url()).await;
+    let proxy = Proxy::start(server.port).await;
+    let running = run(&format!("nats://127.0.0.1:{}", proxy.port), 100_000).await;
+    running.append(0..500);
+    until("the first are confirmed", 20, async || running.journal.status().messages == 0).await;
+    let mut expected = 500;
+    for _ in 0..2 {
+        proxy.mute();
+        running.append(expected..expected + 200);
+        expected += 200;
+        until("the broker has them", 20, async || {
+            messages(&server.url(), STREAM).await.len() as u64 == expected
+        })
+        .await;
+        assert_eq!(running.journal.status().messages, 200, "none of them is acknowledged");
+        proxy.cut();
+        until("they are confirmed", 20, async || running.journal.status().messages == 0).await;
+    }
+    running.append(expected..expected + 100);
+    assert_eq!(running.end().await, (Drained { undelivered: 0 }, 0));
+    assert_eq!(compare(&server.url()).await, (600, 400, 0));
+}
+
 /// Goal: what the full queue loses is counted by stream and window with cause ours, and what is left is exact. Method: no broker, a
 /// queue of 100, 1,000 events; then a broker.
 #[tokio::test(flavor = "multi_thread")]
@@ -329,7 +360,6 @@ fn lasting_gaps_are_in_every_window() {
     let standing = Standing {
         kind: GapKind::Connection,
         cause: GapCause::Network,
-        is_start: false,
         from_ns: second(0) + 5,
         sequences: None,
         evidence: "lost".into(),

@@ -1,9 +1,15 @@
 //! A real nats-server for one test.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 /// Names the server's binary. Without it, the one that the installer put into the repository's cache, or on PATH.
 const VARIABLE: &str = "MARKETPRISM_NATS_SERVER";
@@ -32,7 +38,7 @@ pub fn binary() -> Option<PathBuf> {
 impl NatsServer {
     /// A server that does not run yet, with a port of its own.
     pub fn new(binary: PathBuf) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self { binary, port, dir: tempfile::tempdir().unwrap(), child: None }
     }
 
@@ -68,5 +74,67 @@ impl NatsServer {
 impl Drop for NatsServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Stands between a client and the server, and can take the server's words away.
+pub struct Proxy {
+    pub port: u16,
+    mute: Arc<AtomicBool>,
+    cut: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub async fn start(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mute, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let shared = (Arc::clone(&mute), Arc::clone(&cut));
+        let task = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
+                tokio::select! {
+                    () = pass(client, server, &shared.0) => {}
+                    () = shared.1.notified() => {}
+                }
+            }
+        });
+        Self { port, mute, cut, task }
+    }
+
+    /// From now on the server hears the client, but the client hears nothing.
+    pub fn mute(&self) {
+        self.mute.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the connection; the next one is whole again.
+    pub fn cut(&self) {
+        self.mute.store(false, Ordering::SeqCst);
+        self.cut.notify_one();
+    }
+}
+
+async fn pass(client: TcpStream, server: TcpStream, mute: &AtomicBool) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let back = async {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
+            if !mute.load(Ordering::SeqCst) && to_client.write_all(&buffer[..count]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+        () = back => {}
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -193,6 +193,10 @@ closed_set! {
         BookChecksum = "book_checksum",
         /// No connection, or no answer to a poll.
         Connection = "connection",
+        /// A run of the edge began, and this stream had no connection yet.
+        Start = "start",
+        /// A run of the edge was stopped, and its connections were closed.
+        Stop = "stop",
         /// The edge's queue was full.
         Dropped = "dropped",
         /// The broker refuses the message for what it is.

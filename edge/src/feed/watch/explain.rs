@@ -132,6 +132,6 @@ impl BookTrouble {
         let (cause, seen) = words(incident, names);
         let Self { after_ns, kind, sequences, what, .. } = self;
         let evidence = format!("{what}; {seen}; nothing is published until the book is whole again");
-        Standing { kind, cause, is_start: false, from_ns: after_ns, sequences, evidence }
+        Standing { kind, cause, from_ns: after_ns, sequences, evidence }
     }
 }
