@@ -6,11 +6,11 @@ use std::time::Duration;
 use marketprism_schema::Table;
 
 use super::Scope;
+use super::bins::Bins;
 use super::document::{
     BrokerStream, DeadLetters, Gap, LeaseState, Listed, Loss, SchemaState, ServerState, Unanswered,
     WorstWindow,
 };
-use super::heat::Bins;
 use super::sources::gaps::GapGroup;
 use super::sources::replication::{CopiedBin, Watermark};
 use super::sources::tables::TableFacts;
