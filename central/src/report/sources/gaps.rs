@@ -10,8 +10,6 @@ use crate::report::{Scope, Time};
 
 /// Gaps and losses listed by name.
 const LISTED_MAX: usize = 200;
-/// A connection that is missing from so soon after the run's start is the first one.
-const START_NS: u64 = 60_000_000_000;
 /// Most groups of gaps taken in.
 const GROUPS_MAX: usize = 200_000;
 
@@ -32,7 +30,7 @@ pub struct GapGroup {
     pub bin: u32,
     /// Whose fault.
     pub cause: String,
-    /// `start`: nothing was collected before a run's first frame; `stop`: nor after its last; else `gap`.
+    /// `start`: nothing was collected before a run's first frame; `stop`: nor after its last, or the start goes on; else `gap`.
     pub sort_of: String,
     /// Begin of the first window that names one.
     pub first_ms: i64,
@@ -64,9 +62,8 @@ pub async fn groups(sources: &Sources, scope: &Scope, bins: &Bins) -> Part<Vec<G
     let sql = format!(
         "SELECT data_type, exchange, market_type, symbol, edge, \
          toUInt32(intDiv(toUnixTimestamp(window_start) - {start}, {bin})) AS bin, \
-         toString(gap.cause) AS cause, multiIf(gap.kind != 'connection' OR isNotNull(gap.missing), 'gap', \
-         gap.from_ns < run + {START_NS}, 'start', gap.cause = 'ours' AND gap.to_ns >= covers_to AND covers_to < \
-         (toUnixTimestamp64Milli(window_start) + window_seconds * 1000) * 1000000, 'stop', 'gap') AS sort_of, \
+         toString(gap.cause) AS cause, multiIf(gap.kind = 'stop' OR (gap.kind = 'start' AND \
+         run < toUnixTimestamp64Milli(window_start) * 1000000), 'stop', gap.kind = 'start', 'start', 'gap') AS sort_of, \
          toUnixTimestamp64Milli(min(window_start)) AS first_ms, count() AS count_of, \
          toUInt64(sum(ifNull(gap.missing, 0))) AS missing, countIf(isNull(gap.missing)) AS unknown \
          FROM {audits} ARRAY JOIN gaps AS gap \
