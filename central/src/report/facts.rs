@@ -183,8 +183,8 @@ impl Facts {
     }
 }
 
-fn grace_ms(_sources: &Sources) -> i64 {
-    120_000
+fn grace_ms(sources: &Sources) -> i64 {
+    i64::try_from(sources.config.ledger.grace.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn overdue_before(now_ms: i64, grace_ms: i64) -> i64 {
