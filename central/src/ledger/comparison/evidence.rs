@@ -15,6 +15,8 @@ use crate::storage::{Storage, StorageError, bounded};
 const LATEST_NS: i64 = 3_600_000_000_000;
 /// Dead letters looked at; more of them are no better explanation.
 const LETTERS_MAX: usize = 1_000;
+/// Subjects of one query, which stays below the server's limit of a query's size (256 KiB).
+const SUBJECTS_A_QUERY: usize = 1_000;
 /// Characters of a reason that are quoted.
 const QUOTE: usize = 160;
 
@@ -51,19 +53,23 @@ impl Evidence {
         subjects: &BTreeSet<String>,
     ) -> Result<Self, StorageError> {
         let database = &storage.database;
-        let quoted: Vec<String> = subjects.iter().map(|subject| quote(subject)).collect();
         let times = |column: &str| {
             let (from, to) = (millis(span.from), millis(span.to.saturating_add(LATEST_NS)));
             format!("{column} >= {from} AND {column} < {to}")
         };
-        let sql = format!(
-            "SELECT subject, message_id, reason, toUnixTimestamp64Milli(created_at) AS at_ms \
-             FROM {database}.{DEAD_LETTERS} FINAL WHERE {} AND subject IN ({}) ORDER BY at_ms LIMIT {LETTERS_MAX}",
-            times("created_at"),
-            quoted.join(",")
-        );
-        let letters: Vec<Letter> =
-            bounded(limits::COMPARISON_TIMEOUT, storage.client.query_raw(&sql).fetch_all()).await?;
+        let mut letters: Vec<Letter> = Vec::new();
+        let quoted: Vec<String> = subjects.iter().map(|subject| quote(subject)).collect();
+        for some in quoted.chunks(SUBJECTS_A_QUERY) {
+            let sql = format!(
+                "SELECT subject, message_id, reason, toUnixTimestamp64Milli(created_at) AS at_ms \
+                 FROM {database}.{DEAD_LETTERS} FINAL WHERE {} AND subject IN ({}) ORDER BY at_ms LIMIT {LETTERS_MAX}",
+                times("created_at"),
+                some.join(",")
+            );
+            let found: Vec<Letter> =
+                bounded(limits::COMPARISON_TIMEOUT, storage.client.query_raw(&sql).fetch_all()).await?;
+            letters.extend(found);
+        }
         let sql = format!(
             "SELECT toString(stream) AS stream, from_seq, to_seq, messages, toString(cause) AS cause, \
              toUnixTimestamp64Milli(seen_at) AS at_ms FROM {database}.losses FINAL WHERE {} ORDER BY at_ms LIMIT \

@@ -33,16 +33,25 @@ pub struct Claim {
     pub unsure_truncated: bool,
     /// Books replaced by newer ones.
     pub conflated: u64,
-    /// Gaps that it names.
-    pub gaps: u32,
-    /// Events that the gaps name as missing.
-    pub missing: u64,
-    /// Causes of the gaps.
-    pub causes: Vec<String>,
+    /// Gaps that it names, the two ends of its run apart.
+    pub gaps: Gaps,
+    /// The gap between its beginning and a stream's first frame.
+    pub start: Gaps,
     /// Smallest venue time among the stored, microseconds; nothing when it is not known.
     pub oldest_us: Option<i64>,
     /// When the broker received it, milliseconds.
     pub told_ms: i64,
+}
+
+/// Gaps, summed up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gaps {
+    /// How many.
+    pub count: u64,
+    /// Events that they name as missing.
+    pub missing: u64,
+    /// Their causes.
+    pub causes: Vec<String>,
 }
 
 /// What hot holds of a key, the unsure ids left out.
@@ -74,6 +83,9 @@ struct ClaimRow {
     gap_count: u64,
     gap_missing: u64,
     gap_causes: Vec<String>,
+    start_count: u64,
+    start_missing: u64,
+    start_causes: Vec<String>,
     oldest_us: Option<i64>,
     told_ms: i64,
 }
@@ -84,13 +96,14 @@ pub async fn claims(
     windows: Windows,
     span: Span,
 ) -> Result<BTreeMap<Key, Vec<Claim>>, StorageError> {
+    // That a run stopped needs no telling: what comes after it does.
+    let gap_sums = sums("gap", "gap.kind NOT IN ('start', 'stop')");
+    let start_sums = sums("start", "gap.kind = 'start'");
     let sql = format!(
         "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, toString(data_type) AS data_type, \
          toString(exchange) AS exchange, toString(market_type) AS market_type, toString(symbol) AS symbol, \
          toString(edge) AS edge, covers_from, covers_to, stored_count, stored_xor, stored_sum, duplicates, unsure, \
-         unsure_truncated, conflated, length(gaps) AS gap_count, \
-         arraySum(arrayMap(gap -> ifNull(gap.missing, toUInt64(0)), gaps)) AS gap_missing, \
-         arraySort(arrayDistinct(arrayMap(gap -> gap.cause, gaps))) AS gap_causes, \
+         unsure_truncated, conflated, {gap_sums}, {start_sums}, \
          if(isNull(oldest_timestamp), NULL, toUnixTimestamp64Micro(assumeNotNull(oldest_timestamp))) AS oldest_us, \
          toUnixTimestamp64Milli(created_at) AS told_ms \
          FROM {0}.audits FINAL WHERE {0}.audits.window_start >= {1} AND {0}.audits.window_start < {2} \
@@ -115,9 +128,8 @@ pub async fn claims(
             unsure: row.unsure,
             unsure_truncated: row.unsure_truncated,
             conflated: row.conflated,
-            gaps: u32::try_from(row.gap_count).unwrap_or(u32::MAX),
-            missing: row.gap_missing,
-            causes: row.gap_causes,
+            gaps: Gaps { count: row.gap_count, missing: row.gap_missing, causes: row.gap_causes },
+            start: Gaps { count: row.start_count, missing: row.start_missing, causes: row.start_causes },
             oldest_us: row.oldest_us,
             told_ms: row.told_ms,
         });
@@ -289,6 +301,15 @@ pub async fn verdicts(storage: &Storage, span: Span) -> Result<HashMap<Key, Verd
         Some(((row.window_ms.saturating_mul(1_000_000), source), verdict))
     };
     Ok(rows.into_iter().filter_map(verdict).collect())
+}
+
+/// Number, missing events and causes of the gaps that meet a condition.
+fn sums(name: &str, condition: &str) -> String {
+    let gaps = format!("arrayFilter(gap -> {condition}, gaps)");
+    format!(
+        "length({gaps}) AS {name}_count, arraySum(arrayMap(gap -> ifNull(gap.missing, toUInt64(0)), {gaps})) AS \
+         {name}_missing, arraySort(arrayDistinct(arrayMap(gap -> gap.cause, {gaps}))) AS {name}_causes"
+    )
 }
 
 /// A moment for comparison with `DateTime64(3)`.

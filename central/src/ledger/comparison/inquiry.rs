@@ -78,7 +78,9 @@ impl Inquirer<'_> {
             for table in Table::ALL {
                 let unsure = unsure_of(&claims, table.data_type, span);
                 let has_copies = copied.contains(table.data_type.as_str());
-                if !tables.contains(&table) && !has_copies && unsure.is_empty() {
+                // Rows may have come in since the tables were looked through: what is claimed is read in any case.
+                let is_claimed = is_any_stored(&claims, table.data_type, span);
+                if !tables.contains(&table) && !has_copies && !is_claimed && unsure.is_empty() {
                     continue;
                 }
                 let flags = (has_copies, !unsure.is_empty());
@@ -147,6 +149,11 @@ pub fn is_taken_in(claims: &[Claim], horizon_ns: i64) -> bool {
 fn unsure_of(claims: &BTreeMap<Key, Vec<Claim>>, data_type: DataType, span: Span) -> BTreeSet<u128> {
     let of_type = claims.iter().filter(|(key, _)| is_within(key, data_type, span));
     of_type.flat_map(|(_, claims)| claims.iter().flat_map(|claim| claim.unsure.iter().copied())).collect()
+}
+
+fn is_any_stored(claims: &BTreeMap<Key, Vec<Claim>>, data_type: DataType, span: Span) -> bool {
+    let of_type = claims.iter().filter(|(key, _)| is_within(key, data_type, span));
+    of_type.flat_map(|(_, claims)| claims).any(|claim| claim.stored.count > 0)
 }
 
 fn is_within((window, source): &Key, data_type: DataType, span: Span) -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use marketprism_schema::Fingerprint;
 
 use super::cover::cover;
-use super::facts::{Claim, Held};
+use super::facts::{Claim, Gaps, Held};
 use super::roster::Expected;
 use super::verdict::Verdict;
 use crate::ledger::source::Source;
@@ -27,6 +27,10 @@ pub struct Case<'a> {
     pub unsure_away: usize,
     /// Why an audit is expected.
     pub expected: Option<Expected>,
+    /// Whether the edge reported this stream for the first time: what was before its beginning, nobody promised.
+    pub is_first: bool,
+    /// Whether anybody reported this stream before: then the beginning of a run is a gap in it.
+    pub is_known: bool,
     /// Whether nothing more is on its way.
     pub due: Due,
     /// Whether hot may have dropped rows of it on purpose, by age.
@@ -73,7 +77,8 @@ pub fn judge(case: &Case<'_>) -> Outcome {
     let truncated = case.claims.iter().any(|claim| claim.unsure_truncated);
     let covered = cover(case.claims, case.window);
     let edge = &case.source.edge;
-    if is_whole && !truncated && covered.is_ok() {
+    let is_promised = covered.is_ok() || case.is_first && cover(case.claims, from_beginning(case)).is_ok();
+    if is_whole && !truncated && is_promised {
         return judged(base(case, State::Verified, gaps_in_words(case)));
     }
     let (what, event) = difference(case, stored, held.ids);
@@ -141,8 +146,7 @@ fn base(case: &Case<'_>, state: State, reason: String) -> Verdict {
     let sum = |of: fn(&Claim) -> u64| case.claims.iter().map(of).fold(0, u64::saturating_add);
     let unsure = count(case.claims.iter().flat_map(|claim| &claim.unsure).collect::<BTreeSet<_>>().len());
     let held = case.held.unwrap_or_default();
-    let causes: BTreeSet<&String> = case.claims.iter().flat_map(|claim| &claim.causes).collect();
-    let gaps = sum(|claim| u64::from(claim.gaps));
+    let gaps = gaps_of(case);
     Verdict {
         state,
         reason,
@@ -153,9 +157,9 @@ fn base(case: &Case<'_>, state: State, reason: String) -> Verdict {
         }),
         duplicates: sum(|claim| claim.duplicates).saturating_add(held.copies),
         conflated: sum(|claim| claim.conflated),
-        gaps: u32::try_from(gaps).unwrap_or(u32::MAX),
-        missing: sum(|claim| claim.missing),
-        causes: causes.into_iter().cloned().collect(),
+        gaps: u32::try_from(gaps.count).unwrap_or(u32::MAX),
+        missing: gaps.missing,
+        causes: gaps.causes,
     }
 }
 
@@ -201,10 +205,29 @@ fn difference(case: &Case<'_>, stored: Fingerprint, held: Fingerprint) -> (Strin
 }
 
 fn gaps_in_words(case: &Case<'_>) -> String {
-    let gaps: u64 = case.claims.iter().map(|claim| u64::from(claim.gaps)).sum();
-    match gaps {
+    match gaps_of(case).count {
         0 => String::new(),
         1 => format!("edge {} names 1 gap", case.source.edge),
-        _ => format!("edge {} names {gaps} gaps", case.source.edge),
+        gaps => format!("edge {} names {gaps} gaps", case.source.edge),
     }
+}
+
+/// The gaps that count, of all runs together.
+fn gaps_of(case: &Case<'_>) -> Gaps {
+    let starts = case.claims.iter().map(|claim| &claim.start).filter(|_| case.is_known);
+    let mut sum = Gaps::default();
+    for gaps in case.claims.iter().map(|claim| &claim.gaps).chain(starts) {
+        sum.count = sum.count.saturating_add(gaps.count);
+        sum.missing = sum.missing.saturating_add(gaps.missing);
+        sum.causes.extend(gaps.causes.iter().cloned());
+    }
+    sum.causes.sort_unstable();
+    sum.causes.dedup();
+    sum
+}
+
+/// The window from the first moment that anybody vouches for.
+fn from_beginning(case: &Case<'_>) -> Span {
+    let first = case.claims.iter().map(|claim| claim.from).min().unwrap_or(case.window.from);
+    Span { from: first.clamp(case.window.from, case.window.to), to: case.window.to }
 }

@@ -2,7 +2,7 @@
 
 use marketprism_schema::{DataType, EventId, Fingerprint};
 
-use super::facts::{Claim, Held};
+use super::facts::{Claim, Gaps, Held};
 use super::judge::{Case, Due, Outcome, judge};
 use super::roster::Expected;
 use super::verdict::Verdict;
@@ -38,6 +38,8 @@ fn case<'a>(source: &'a Source, claims: &'a [Claim], held: Option<std::ops::Rang
         held: held.map(|numbers| Held { ids: ids(numbers), copies: 0 }),
         unsure_away: 0,
         expected: None,
+        is_first: false,
+        is_known: true,
         due: Due::Past,
         is_trimmed: false,
     }
@@ -123,19 +125,31 @@ fn rows_dropped_by_age_leave_the_verdict() {
     assert!(matches!(trimmed(&claims, 0..10), Outcome::Judged(v, _) if v.state == State::Verified));
 }
 
-/// Goal: a window with gaps is verified as far as the transport goes, and carries gaps, causes and what is missing.
+/// Goal: a window with gaps is verified as far as the transport goes, and carries gaps, causes and what is missing; the beginning of a run is
+/// a gap only in a stream that somebody reported before.
 #[test]
 fn gaps_are_carried_by_a_verified_window() {
     let source = source();
-    let gaps = Claim {
-        gaps: 2,
-        missing: 7,
-        causes: vec!["venue".into()],
-        conflated: 3,
-        duplicates: 4,
-        ..claim(0..10)
-    };
-    let verdict = verdict(&case(&source, &[gaps], Some(0..10)));
-    assert_eq!((verdict.state, verdict.gaps, verdict.missing), (State::Verified, 2, 7));
-    assert_eq!((verdict.causes, verdict.conflated, verdict.duplicates), (vec!["venue".to_owned()], 3, 4));
+    let gaps = |count, missing, cause: &str| Gaps { count, missing, causes: vec![cause.to_owned()] };
+    let (named, start) = (gaps(2, 7, "venue"), gaps(1, 0, "ours"));
+    let claims = [Claim { gaps: named, start, conflated: 3, duplicates: 4, ..claim(0..10) }];
+    let known = verdict(&case(&source, &claims, Some(0..10)));
+    assert_eq!((known.state, known.gaps, known.missing), (State::Verified, 3, 7));
+    assert_eq!(known.causes, ["ours", "venue"]);
+    assert_eq!((known.conflated, known.duplicates), (3, 4));
+    let new = verdict(&Case { is_known: false, ..case(&source, &claims, Some(0..10)) });
+    assert_eq!((new.gaps, new.causes), (2, vec!["venue".to_owned()]));
+}
+
+/// Goal: in the first window that an edge ever reports of a stream, what was before its beginning was never promised; a hole after that, or
+/// rows from before, leave it unverifiable.
+#[test]
+fn the_first_window_begins_with_the_edge() {
+    let source = source();
+    let late = [Claim { from: 70_500_000_000, ..claim(0..10) }];
+    let first = |claims, held| verdict(&Case { is_first: true, ..case(&source, claims, Some(held)) }).state;
+    assert_eq!(first(&late, 0..10), State::Verified);
+    assert_eq!(first(&late, 0..12), State::Unverifiable);
+    let stopped = [Claim { from: 70_500_000_000, to: 80_000_000_000, ..claim(0..10) }];
+    assert_eq!(first(&stopped, 0..10), State::Unverifiable);
 }

@@ -112,6 +112,24 @@ impl Roster {
         self.reason(source, *self.sources.get(source)?, window)
     }
 
+    /// Whether a window is the first one that a source reported.
+    pub fn is_first(&self, source: &Source, window: i64) -> bool {
+        self.sources.get(source).is_some_and(|reported| reported.first == window)
+    }
+
+    /// Whether anybody reported the stream of a source before a window.
+    pub fn is_known_before(&self, source: &Source, window: i64) -> bool {
+        let nobody = Source { edge: String::new(), ..source.clone() };
+        let same_stream = |other: &Source| {
+            (other.data_type, &other.exchange, &other.market_type, &other.symbol)
+                == (source.data_type, &source.exchange, &source.market_type, &source.symbol)
+        };
+        self.sources
+            .range(nobody..)
+            .take_while(|(other, _)| same_stream(other))
+            .any(|(_, reported)| reported.first < window)
+    }
+
     /// Every source that ought to have reported a window.
     pub fn expected(&self, window: i64) -> impl Iterator<Item = Key> {
         let is_expected = move |(source, reported): &(&Source, &Reported)| {
@@ -171,6 +189,10 @@ mod tests {
         assert_eq!((at(&a, 6_440), at(&a, 6_441)), (Some(Expected::EdgeSilent(1_440)), None));
         assert_eq!((at(&b, 260), at(&b, 261)), (Some(Expected::StreamLeftOut(60)), None));
         assert_eq!(at(&source("e2", "A-B"), 300), None);
+        let known =
+            |symbol: &str, minute: i64| roster.is_known_before(&source("e2", symbol), minute * MINUTE_NS);
+        assert_eq!((known("A-B", 100), known("A-B", 101), known("C-D", 200)), (false, true, false));
+        assert!(roster.is_first(&a, 100 * MINUTE_NS) && !roster.is_first(&b, 201 * MINUTE_NS));
         assert_eq!(roster.expected(5_002 * MINUTE_NS).collect::<Vec<_>>(), [(5_002 * MINUTE_NS, a)]);
     }
 }

@@ -19,6 +19,8 @@ use crate::limits;
 
 /// Rows may carry venue times so much older than their receipt without anybody saying so.
 const UNTOLD_AGE_NS: i64 = 3_600 * SECOND_NS;
+/// The server drops rows by its own clock, and not to the second.
+const TTL_MARGIN_NS: i64 = 2 * 3_600 * SECOND_NS;
 const DAY_NS: i64 = 86_400 * SECOND_NS;
 
 /// Compares windows, and remembers which are not settled.
@@ -48,7 +50,7 @@ impl Comparison {
             closed: windows.of(clock::now_ns()),
             grace_ns: nanos(shared.config.ledger.grace),
             ttl_ns: i64::from(shared.config.clickhouse.hot_ttl_days) * DAY_NS,
-            removed_after_ns: None,
+            removed_after_ns: shared.config.replication.remove_from_hot_after.map(nanos),
             shared,
         }
     }
@@ -153,8 +155,10 @@ impl Comparison {
             held: inquiry.read.contains(window).then(|| inquiry.held.get(key).copied().unwrap_or_default()),
             unsure_away: inquiry.unsure_away.get(key).copied().unwrap_or_default(),
             expected: self.roster.expects(source, *window),
+            is_first: self.roster.is_first(source, *window),
+            is_known: self.roster.is_known_before(source, *window),
             due,
-            is_trimmed: oldest.saturating_add(self.ttl_ns) <= now_ns || is_removed,
+            is_trimmed: oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed,
         };
         judge(&case)
     }
