@@ -17,6 +17,8 @@ mod lease;
 mod limits;
 mod metrics;
 mod rate;
+mod repair;
+mod replicator;
 mod report;
 mod role;
 mod row;

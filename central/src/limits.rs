@@ -83,3 +83,39 @@ pub const SCHEMA_PATIENCE: Duration = Duration::from_millis(1_500);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
 /// Largest body of an HTTP request.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Rows that one insert brings to cold. They form one block, which is in memory whole: about 250 bytes a row.
+pub const SLICE_ROWS: u64 = 262_144;
+/// The same for order books, of up to 25 kB a row.
+pub const SLICE_ROWS_ORDER_BOOKS: u64 = 8_192;
+/// Slices are halved down to this when a server takes too long.
+pub const SLICE_ROWS_MIN: u64 = 512;
+/// Rows of a window that are compared one by one to say which differ: 24 bytes a row and side. A larger window is told without.
+pub const DIFF_ROWS: u64 = 4_000_000;
+/// First pause before a round is tried again; it doubles.
+pub const COPY_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// No write begins when the lease is ours for less than this.
+pub const LEASE_MARGIN: Duration = Duration::from_secs(1);
+/// Each round looks so far back for rows that came late. Ingest tries a batch again for as long as hot is away; what comes later than
+/// this is found when everything is compared.
+pub const LOOK_BACK: Duration = Duration::from_secs(15 * 60);
+/// Windows compared by one query: a query's answer stays small, and other work gets its turn.
+pub const RECHECK_WINDOWS: i64 = 360;
+/// Windows that only cold holds, compared each time: a day of them, so that the oldest come round too.
+pub const RECHECK_OLD_WINDOWS: i64 = 1_440;
+/// A table's comparison gives way to its copying after this.
+pub const RECHECK_TURN: Duration = Duration::from_secs(5);
+/// Rows this close to their TTL may be gone from hot at any moment.
+pub const TTL_MARGIN: Duration = Duration::from_secs(2 * 3_600);
+/// Windows whose rows are taken out of hot in one round.
+pub const REMOVALS_A_ROUND: usize = 20;
+/// Event ids in one delete: 20,000 times 42 bytes stay below what a replicated table's coordination takes (1 MB).
+pub const IDS_A_DELETE: usize = 20_000;
+/// Windows that one repair works on; the next one goes on.
+pub const REPAIR_WINDOWS: usize = 1_000;
+/// Outcomes that a repair keeps to show.
+pub const REPAIR_OUTCOMES: usize = 500;
+/// A repair waits this long until the replicator has ended the piece of work at hand: at most a query on each side.
+pub const REPAIR_LEASE_WAIT: Duration = Duration::from_secs(150);
+/// An edge that is asked to send events again answers within this.
+pub const EDGE_ANSWER_WAIT: Duration = Duration::from_secs(5);

@@ -7,6 +7,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::replicator::ReplicationMetrics;
+
 /// Seconds from 50 us to a minute: a decode takes tens of microseconds, an insert up to its timeout.
 const BUCKETS: [f64; 19] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -42,6 +44,8 @@ pub struct Metrics {
     pub consumers: ConsumerGauges,
     /// Latencies.
     pub hops: Hops,
+    /// Hot to cold.
+    pub replication: ReplicationMetrics,
 }
 
 /// The broker's counts, by stream and consumer.
@@ -103,6 +107,7 @@ impl Metrics {
             ack_failures: counter(r, "marketprism_central_ack_failures_total", "acks that did not leave")?,
             consumers: ConsumerGauges::new(r)?,
             hops: Hops::new(r)?,
+            replication: ReplicationMetrics::new(r)?,
             registry,
         })
     }

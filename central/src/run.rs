@@ -15,10 +15,11 @@ use crate::coverage::Coverage;
 use crate::ingest::{Shared, Worker, poll};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
+use crate::repair::Desk;
 use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{coverage, http, layout, limits, shutdown};
+use crate::{coverage, http, layout, limits, replicator, shutdown};
 
 /// Takes messages in until a signal comes. Returns an error when something cannot go on: a difference that cannot be changed in
 /// place, a port in use, a broken task.
@@ -47,6 +48,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting(parts),
         coverage: Coverage::default(),
+        repair: Desk::default(),
         config,
     });
 
@@ -90,8 +92,7 @@ async fn lay_out_hot(shared: &Shared, role: Role, stop: &CancellationToken) -> a
 /// The cold side: its tables first, which takes as long as its server is away. The hot side does not wait for it.
 async fn replicate(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
     layout::lay_out(&shared, DatabaseKind::Cold, &stop).await?;
-    stop.cancelled().await;
-    Ok(())
+    replicator::replicate(shared, stop).await
 }
 
 /// Runs the workers until all have stopped. What ends early ends the rest.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use marketprism_config::{Document, LogFormat, init_logs};
 
 use super::output::EXIT_CANNOT_TELL;
-use super::{diagnose, init, integrity, run, status};
+use super::{diagnose, init, integrity, repair, run, status};
 use crate::config::Config;
 
 #[derive(Debug, Parser)]
@@ -43,13 +43,19 @@ enum Command {
     ///
     /// Exit status: 0 nothing fails, 1 something does, 2 somebody did not answer.
     Diagnose(diagnose::DiagnoseArgs),
+    /// Mend windows that are not the same in hot and cold, and ask edges for events that both lack.
+    ///
+    /// Exit status: 0 nothing is left to mend, 1 something stays as it is, 2 the repair could not run.
+    Repair(repair::RepairArgs),
 }
 
 impl Command {
     /// Exit status of an error. Of the commands that report, 1 means that something is wrong with the data: an error tells nothing.
     fn error_status(&self) -> ExitCode {
         match self {
-            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) => ExitCode::from(EXIT_CANNOT_TELL),
+            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => {
+                ExitCode::from(EXIT_CANNOT_TELL)
+            }
             _ => ExitCode::FAILURE,
         }
     }
@@ -85,6 +91,7 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
             Command::Integrity(args) => integrity::execute(&config, args).await,
             Command::Status(args) => status::execute(&config, args).await,
             Command::Diagnose(args) => diagnose::execute(&config, args).await,
+            Command::Repair(args) => Ok(repair::execute(&config, args).await),
         }
     })
 }

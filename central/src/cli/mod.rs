@@ -5,6 +5,7 @@ mod diagnose;
 mod init;
 mod integrity;
 mod output;
+mod repair;
 mod run;
 mod status;
 

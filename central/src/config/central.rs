@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use marketprism_config::{Document, Nats};
 
-use super::{BatchLimits, ClickHouse, Http, Stream};
+use super::{BatchLimits, ClickHouse, Http, Replication, Stream};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Config {
     pub ack_wait: Duration,
     /// `[batch]`
     pub batch: BatchLimits,
+    /// `[replication]`
+    pub replication: Replication,
     /// `[http]`
     pub http: Http,
 }
@@ -31,6 +33,7 @@ impl Config {
         let clickhouse = ClickHouse::read(&root.section("clickhouse"));
         let streams = Stream::read_all(&root.section("streams"));
         let batch = BatchLimits::read(&root.section("batch"));
+        let replication = Replication::read(&root.section("replication"), &clickhouse);
         let http = Http::read(&root.section("http"));
         let consumers = root.section("consumers");
         let ack_wait = consumers.millis_or("ack_wait_ms", 60_000, 1_000..=3_600_000);
@@ -53,7 +56,7 @@ impl Config {
                 format!("at least three times batch.max_age_ms, {}", 3 * batch.max_age.as_millis()),
             );
         }
-        Self { nats, clickhouse, streams, ack_wait, batch, http }
+        Self { nats, clickhouse, streams, ack_wait, batch, replication, http }
     }
 
     /// Copies that a cluster keeps of streams and buckets.

@@ -10,6 +10,7 @@ use crate::coverage::Coverage;
 use crate::lease::Leases;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::repair::Desk;
 use crate::status::Status;
 use crate::storage::Storage;
 
@@ -34,6 +35,8 @@ pub struct Shared {
     pub status: Status,
     /// What arrived.
     pub coverage: Coverage,
+    /// Repairs.
+    pub repair: Desk,
 }
 
 /// Pauses between tries: doubling, jittered by half, bounded.

@@ -10,6 +10,7 @@ mod encode;
 mod native;
 mod target;
 
+pub use columns::columns_of;
 pub use dead_letter::{DeadLetter, encode_dead_letter};
 pub use encode::encode_event;
 pub use native::{NativeError, native_block};

@@ -18,5 +18,8 @@ mod measure;
 mod migrations;
 mod outages;
 mod poison;
+mod repair;
+mod replication;
 mod report;
 mod stack;
+mod two_sides;

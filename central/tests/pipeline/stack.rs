@@ -98,7 +98,8 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut poll: impl 
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens at.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -221,6 +222,20 @@ impl Stack {
         path
     }
 
+    /// The same for a second central: a file and a port of its own.
+    pub fn configure_second(&self, more: &str) -> PathBuf {
+        let first = self.configure(more);
+        let (own, other) = (format!(":{}\"\nhealth", self.ports.http), format!(":{}\"\nhealth", free_port()));
+        let path = self.path("second.toml");
+        std::fs::write(&path, std::fs::read_to_string(first).unwrap().replace(&own, &other)).unwrap();
+        path
+    }
+
+    /// Runs a command of central to its end.
+    pub fn command(&self, command: &str, config: &Path, more: &[&str]) -> Output {
+        self.central(command, config).args(more).output().unwrap()
+    }
+
     fn central(&self, command: &str, config: &Path) -> Command {
         let mut central = Command::new(env!("CARGO_BIN_EXE_marketprism-central"));
         central.arg(command).arg("--config").arg(config);
@@ -252,11 +267,12 @@ impl Stack {
         format!("http://127.0.0.1:{}{path}", self.ports.http)
     }
 
-    /// Starts `run`. Its log goes to a file in the test's folder, shown when `MARKETPRISM_TEST_LOG` is set.
+    /// Starts `run`. Its log is shown when `MARKETPRISM_TEST_LOG` is set.
     pub fn run(&self, config: &Path) -> Running {
-        let stderr =
-            if std::env::var_os("MARKETPRISM_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
-        Running(self.central("run", config).stdout(Stdio::null()).stderr(stderr).spawn().unwrap())
+        let shown = || {
+            if std::env::var_os("MARKETPRISM_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
+        };
+        Running(self.central("run", config).stdout(shown()).stderr(shown()).spawn().unwrap())
     }
 
     /// Status and body of a path of central; nothing while it does not listen.

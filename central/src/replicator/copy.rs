@@ -1,0 +1,229 @@
+//! Rows of a piece of a window from one side to the other, by one insert.
+//!
+//! The insert's token names what the target held of the window before. Of two copies that start from the same state only one is stored: a
+//! copy that is repeated because its answer got lost, or that a holder of the lease from before has still under way, changes nothing. This
+//! needs the rows in one block, so that a copy is there as a whole or not at all.
+
+use clickhouse::query::Query;
+
+use super::copied::Copied;
+use super::side::{Pair, Side, limited};
+use super::span::Span;
+use crate::config::{Config, Method, Server};
+use crate::storage::{StorageError, bounded};
+
+/// Stages and queries begin so: a holder of the lease removes what the one before it left.
+pub const STAGE_PREFIX: &str = "replica_stage_";
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From hot to cold.
+    ToCold,
+    /// From cold back to hot, for a repair.
+    ToHot,
+}
+
+/// What is copied.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Rows of this `created_at`.
+    pub span: Span,
+    /// The window around it: where the target is looked through for events that it has already.
+    pub window: Span,
+    /// Whether the target holds rows of the window: events that it has are left out.
+    pub is_begun: bool,
+    /// Names the state of the target that this copy starts from.
+    pub token: String,
+}
+
+/// Copies rows of one table.
+pub struct Copier<'a> {
+    pair: &'a Pair,
+    table: &'a Copied,
+    method: Method,
+    direction: Direction,
+    hot: &'a Server,
+    /// Begins the id of every query, so that leftovers can be found.
+    query_prefix: String,
+}
+
+impl<'a> Copier<'a> {
+    /// A copier by the configured way. Back to hot there is no native address: then central streams.
+    pub fn new(pair: &'a Pair, table: &'a Copied, config: &'a Config, direction: Direction) -> Self {
+        let method = match &config.replication.method {
+            Method::Remote(_) if direction == Direction::ToHot => Method::Stream,
+            method => method.clone(),
+        };
+        let query_prefix = query_prefix(&pair.cold);
+        Self { pair, table, method, direction, hot: &config.clickhouse.hot, query_prefix }
+    }
+
+    const fn sides(&self) -> (&'a Side, &'a Side) {
+        match self.direction {
+            Direction::ToCold => (&self.pair.hot, &self.pair.cold),
+            Direction::ToHot => (&self.pair.cold, &self.pair.hot),
+        }
+    }
+
+    /// Copies a piece. After an error all of it is there or nothing.
+    pub async fn copy(&self, piece: &Piece) -> Result<(), StorageError> {
+        match &self.method {
+            Method::SameServer => {
+                let source = self.sides().0.table(self.table.name);
+                self.select_into(&source, Some(piece.span), piece).await
+            }
+            Method::Remote(address) => {
+                let source = self.remote(address);
+                self.select_into(&source, Some(piece.span), piece).await.map_err(|error| self.masked(error))
+            }
+            Method::Stream if piece.is_begun => self.through_a_stage(piece).await,
+            Method::Stream => self.stream(&self.sides().1.table(self.table.name), piece).await,
+        }
+    }
+
+    /// The hot table as the cold server reads it.
+    fn remote(&self, address: &str) -> String {
+        let password = self.hot.password.as_ref().map_or("", |password| password.reveal());
+        format!(
+            "remote({}, {}, {}, {}, {})",
+            quoted(address),
+            quoted(&self.pair.hot.storage.database),
+            quoted(self.table.name),
+            quoted(&self.hot.user),
+            quoted(password)
+        )
+    }
+
+    /// The server's answer may cite the statement: the password must not go further.
+    fn masked(&self, error: StorageError) -> StorageError {
+        let Some(password) = self.hot.password.as_ref().map(|password| password.reveal()) else {
+            return error;
+        };
+        let hide = |text: String| {
+            if password.is_empty() {
+                text
+            } else {
+                text.replace(&quoted(password), "'***'").replace(password, "***")
+            }
+        };
+        match error {
+            StorageError::Refused { code, text } => StorageError::Refused { code, text: hide(text) },
+            StorageError::Unreachable(text) => StorageError::Unreachable(hide(text)),
+            other => other,
+        }
+    }
+
+    /// The target's server copies by itself.
+    async fn select_into(&self, source: &str, span: Option<Span>, piece: &Piece) -> Result<(), StorageError> {
+        let target = self.sides().1;
+        let (table, columns) = (target.table(self.table.name), &self.table.columns);
+        let mut conditions: Vec<String> = span.map(Span::condition).into_iter().collect();
+        if piece.is_begun {
+            // GLOBAL: with a distant source the ids are still those of the target.
+            let present = format!("SELECT event_id FROM {table} WHERE {}", piece.window.condition());
+            conditions.push(format!("event_id GLOBAL NOT IN ({present})"));
+        }
+        let filter = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+        let sql = format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {source} WHERE {filter}");
+        let query = self.in_one_block(target.query(&sql), &piece.token);
+        bounded(target.limit, query.execute()).await
+    }
+
+    fn in_one_block(&self, query: Query, token: &str) -> Query {
+        let settings = one_block(token, &self.query_id());
+        settings.into_iter().fold(query, |query, (name, value)| query.with_setting(name, value))
+    }
+
+    fn query_id(&self) -> String {
+        format!("{}{:016x}", self.query_prefix, rand::random::<u64>())
+    }
+
+    /// Streams into a table of its own beside the target, whose server then takes what it does not have.
+    async fn through_a_stage(&self, piece: &Piece) -> Result<(), StorageError> {
+        let target = self.sides().1;
+        let name = format!("{STAGE_PREFIX}{}_{:016x}", self.table.name, rand::random::<u64>());
+        let stage = target.table(&name);
+        let definition = &self.table.definition;
+        target
+            .execute(&format!("CREATE TABLE {stage} ({definition}) ENGINE = MergeTree ORDER BY tuple()"))
+            .await?;
+        let copied = async {
+            self.stream(&stage, piece).await?;
+            self.select_into(&stage, None, piece).await
+        };
+        let copied = copied.await;
+        let dropped = target.execute(&format!("DROP TABLE IF EXISTS {stage}")).await;
+        copied.and(dropped)
+    }
+
+    /// One server's answer is the other's insert. What is under way at a time is what the connections hold.
+    async fn stream(&self, into: &str, piece: &Piece) -> Result<(), StorageError> {
+        let (source, target) = self.sides();
+        let columns = &self.table.columns;
+        let select = format!(
+            "SELECT {columns} FROM {} WHERE {}",
+            source.table(self.table.name),
+            piece.span.condition()
+        );
+        let piped = async {
+            let mut rows = source.query(&select).fetch_bytes("Native")?;
+            let insert = format!("INSERT INTO {into} ({columns}) FORMAT Native");
+            let client = limited(&target.storage.client, target.limit);
+            let settings = one_block(&piece.token, &self.query_id());
+            let mut insert = settings
+                .into_iter()
+                .fold(client.insert_formatted_with(insert), |insert, (n, v)| insert.with_setting(n, v));
+            while let Some(bytes) = rows.next().await? {
+                insert.send(bytes).await?;
+            }
+            insert.end().await
+        };
+        bounded(source.limit.max(target.limit), piped).await
+    }
+}
+
+/// Ids of queries that copy begin so.
+pub fn query_prefix(cold: &Side) -> String {
+    format!("marketprism-copy-{}-", cold.storage.database)
+}
+
+/// Settings of an insert whose rows come in one block: there as a whole, and told from a repetition by its token.
+fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
+    let text = str::to_owned;
+    vec![
+        ("query_id", text(query_id)),
+        ("insert_deduplicate", text("1")),
+        ("insert_deduplication_token", text(token)),
+        ("async_insert", text("0")),
+        ("wait_end_of_query", text("1")),
+        ("max_insert_threads", text("1")),
+        ("max_insert_block_size", text("1000000000")),
+        ("min_insert_block_size_rows", text("1000000000")),
+        ("min_insert_block_size_bytes", text("0")),
+        ("max_partitions_per_insert_block", text("0")),
+    ]
+}
+
+/// A text literal of SQL.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// Ends what an earlier holder of the lease has left: copies under way, and stages. Servers without either refuse nothing.
+pub async fn clear_leftovers(pair: &Pair) -> Result<(), StorageError> {
+    let prefix = query_prefix(&pair.cold);
+    for side in [&pair.cold, &pair.hot] {
+        let kill = format!("KILL QUERY WHERE startsWith(query_id, '{prefix}') SYNC");
+        side.execute(&kill).await?;
+        let stages = format!(
+            "SELECT name FROM system.tables WHERE database = '{}' AND startsWith(name, '{STAGE_PREFIX}')",
+            side.storage.database
+        );
+        let names: Vec<String> = bounded(side.limit, side.query(&stages).fetch_all()).await?;
+        for name in names {
+            side.execute(&format!("DROP TABLE IF EXISTS {}", side.table(&name))).await?;
+        }
+    }
+    Ok(())
+}

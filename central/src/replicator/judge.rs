@@ -1,0 +1,153 @@
+//! Whether a window is as it was logged, and whose fault it is when not. Pure.
+
+use super::state::State;
+
+/// What is known of one window.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// What was logged, if anything was.
+    pub log: Option<Reference>,
+    /// What hot holds now.
+    pub hot: State,
+    /// What cold holds now.
+    pub cold: State,
+    /// Whether hot must still hold all of it: neither the TTL nor we can have taken rows away.
+    pub is_hot_whole: bool,
+    /// The same of cold.
+    pub is_cold_whole: bool,
+}
+
+/// What was logged of a window.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    /// What hot held when it was verified.
+    pub state: State,
+    /// Whether the row hashes are made over the columns of today; else only the events are compared.
+    pub has_same_columns: bool,
+    /// Whether it is being copied again.
+    pub is_open: bool,
+}
+
+/// What the facts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// As it must be.
+    Sound,
+    /// Never copied: copy it.
+    New,
+    /// Hot and the log differ, cold may be whole: only the rows themselves tell late ones from lost ones.
+    LookAtRows,
+    /// Cold was changed; hot is as logged.
+    ColdChanged,
+    /// Cold was changed, and hot cannot tell any more.
+    ColdChangedAlone,
+    /// Hot and cold are the same, and not as logged.
+    BothChangedAlike,
+    /// Neither is as logged, nor are they the same.
+    BothChanged,
+    /// Rows in cold of a window that was never copied.
+    NeverCopied,
+}
+
+/// Judges one window.
+pub fn judge(facts: &Facts) -> Judgement {
+    let Facts { log, hot, cold, .. } = facts;
+    let Some(reference) = log else {
+        return match (hot.rows, cold.rows) {
+            (0, 0) => Judgement::Sound,
+            (0, _) => Judgement::NeverCopied,
+            _ => Judgement::New,
+        };
+    };
+    let is_as_logged = |state: &State| {
+        if reference.has_same_columns {
+            state.is_same(&reference.state)
+        } else {
+            state.has_same_ids(&reference.state)
+        }
+    };
+    let (hot_is, cold_is) = (is_as_logged(hot), is_as_logged(cold));
+    if cold_is && hot_is && (reference.has_same_columns || hot.is_same(cold)) {
+        return Judgement::Sound;
+    }
+    if reference.is_open {
+        return Judgement::LookAtRows;
+    }
+    if !facts.is_hot_whole {
+        return match (cold_is, hot.rows) {
+            (true, 0) => Judgement::Sound,
+            (true, _) => Judgement::LookAtRows,
+            _ if !facts.is_cold_whole => Judgement::Sound,
+            _ if hot.is_same(cold) => Judgement::BothChangedAlike,
+            _ => Judgement::ColdChangedAlone,
+        };
+    }
+    match (hot_is, cold_is) {
+        (true, _) => Judgement::ColdChanged,
+        (false, true) => Judgement::LookAtRows,
+        (false, false) if hot.is_same(cold) => Judgement::BothChangedAlike,
+        (false, false) => Judgement::BothChanged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(rows: u64, seed: u64) -> State {
+        State { rows, ids_xor: seed, ids_sum: seed, rows_xor: seed, rows_sum: seed, ..State::default() }
+    }
+
+    fn facts(log: Option<State>, hot: State, cold: State) -> Facts {
+        let log = log.map(|state| Reference { state, has_same_columns: true, is_open: false });
+        Facts { log, hot, cold, is_hot_whole: true, is_cold_whole: true }
+    }
+
+    /// Goal: whoever departs from the log is the one that was changed, and where nobody can tell, that is said.
+    #[test]
+    fn the_log_tells_who_was_changed() {
+        let (l, a, b, none) = (state(5, 1), state(5, 2), state(6, 3), State::default());
+        for (log, hot, cold, expected) in [
+            (Some(l), l, l, Judgement::Sound),
+            (Some(l), l, a, Judgement::ColdChanged),
+            (Some(l), l, none, Judgement::ColdChanged),
+            (Some(l), a, l, Judgement::LookAtRows),
+            (Some(l), none, l, Judgement::LookAtRows),
+            (Some(l), a, a, Judgement::BothChangedAlike),
+            (Some(l), a, b, Judgement::BothChanged),
+            (None, a, none, Judgement::New),
+            (None, a, b, Judgement::New),
+            (None, none, b, Judgement::NeverCopied),
+            (None, none, none, Judgement::Sound),
+        ] {
+            assert_eq!(judge(&facts(log, hot, cold)), expected, "{log:?} {hot:?} {cold:?}");
+        }
+    }
+
+    /// Goal: rows that the TTL or we took out of hot are no fault; cold is then held against the log alone.
+    #[test]
+    fn rows_that_may_be_gone_from_hot_are_no_fault() {
+        let (l, a, none) = (state(5, 1), state(5, 2), State::default());
+        let gone = |hot, cold| Facts { is_hot_whole: false, ..facts(Some(l), hot, cold) };
+        assert_eq!(judge(&gone(none, l)), Judgement::Sound);
+        assert_eq!(judge(&gone(state(2, 9), l)), Judgement::LookAtRows);
+        assert_eq!(judge(&gone(none, a)), Judgement::ColdChangedAlone);
+        assert_eq!(judge(&gone(a, a)), Judgement::BothChangedAlike);
+        assert_eq!(judge(&Facts { is_cold_whole: false, ..gone(none, none) }), Judgement::Sound);
+    }
+
+    /// Goal: after a column was added the events are still compared with the log, and the rows hot with cold.
+    #[test]
+    fn hashes_over_other_columns_are_not_compared() {
+        let logged = State { rows_xor: 77, rows_sum: 78, ..state(5, 1) };
+        let (now, other) = (state(5, 1), State { rows_xor: 3, ..state(5, 1) });
+        let judged = |hot, cold| {
+            let mut facts = facts(Some(logged), hot, cold);
+            facts.log = facts.log.map(|log| Reference { has_same_columns: false, ..log });
+            judge(&facts)
+        };
+        assert_eq!(judged(now, now), Judgement::Sound);
+        assert_ne!(judged(now, other), Judgement::Sound);
+        assert_eq!(judged(now, state(4, 9)), Judgement::ColdChanged);
+    }
+}

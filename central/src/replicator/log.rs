@@ -1,0 +1,274 @@
+//! The window log and the watermarks, tables in cold.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::side::Side;
+use super::span::Span;
+use super::state::State;
+use crate::clock;
+use crate::storage::{StorageError, bounded};
+
+/// What is known of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowState {
+    /// Hot and cold held the same rows.
+    Verified,
+    /// They do not, and copying does not mend it.
+    Mismatch,
+    /// It is being copied again.
+    Open,
+    /// It could not be copied.
+    Failed,
+}
+
+impl WindowState {
+    /// As in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Mismatch => "mismatch",
+            Self::Open => "open",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn read(text: &str) -> Self {
+        match text {
+            "verified" => Self::Verified,
+            "mismatch" => Self::Mismatch,
+            "open" => Self::Open,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// A window as it is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its start, milliseconds since 1970.
+    pub start_ms: i64,
+    /// Its length.
+    pub seconds: u16,
+    /// What is known of it.
+    pub state: WindowState,
+    /// Why it is in that state, for people; see also [`Logged::is_removed`].
+    pub reason: String,
+    /// What hot held when both were the same, or at the first try when they never were.
+    pub reference: State,
+    /// Rows in cold.
+    pub cold_rows: u64,
+    /// Columns that the row hashes are made over.
+    pub columns_hash: u64,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it was logged, milliseconds since 1970.
+    pub logged_ms: i64,
+}
+
+/// Begins the reason of a window whose rows were taken out of hot by us.
+const REMOVED: &str = "removed from hot";
+
+impl Logged {
+    /// Whether its rows were taken out of hot by us.
+    pub fn is_removed(&self) -> bool {
+        self.reason.starts_with(REMOVED)
+    }
+
+    /// The same, with its rows taken out of hot.
+    pub fn removed(&self) -> Self {
+        Self { reason: REMOVED.to_owned(), ..self.clone() }
+    }
+
+    /// A reason for a later entry of this window: that its rows were removed is never forgotten.
+    pub fn reason_after(&self, reason: &str) -> String {
+        match (self.is_removed(), reason) {
+            (false, _) => reason.to_owned(),
+            (true, "") => REMOVED.to_owned(),
+            (true, _) => format!("{REMOVED}; {reason}"),
+        }
+    }
+}
+
+#[derive(Debug, clickhouse::Row, Deserialize)]
+struct LogRow {
+    start_ms: i64,
+    window_seconds: u16,
+    state: String,
+    reason: String,
+    rows: u64,
+    ids_xor: u64,
+    ids_sum: u64,
+    rows_xor: u64,
+    rows_sum: u64,
+    columns_hash: u64,
+    cold_rows: u64,
+    oldest_us: i64,
+    attempts: u32,
+    logged_ms: i64,
+}
+
+impl From<LogRow> for Logged {
+    fn from(row: LogRow) -> Self {
+        let LogRow { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = row;
+        Self {
+            start_ms: row.start_ms,
+            seconds: row.window_seconds,
+            state: WindowState::read(&row.state),
+            reason: row.reason,
+            reference: State { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct: 0 },
+            cold_rows: row.cold_rows,
+            columns_hash: row.columns_hash,
+            attempts: row.attempts,
+            logged_ms: row.logged_ms,
+        }
+    }
+}
+
+const SELECTED: &str = "toInt64(toUnixTimestamp64Milli(window_start)) AS start_ms, window_seconds, toString(state) AS \
+     state, reason, rows, ids_xor, ids_sum, rows_xor, rows_sum, columns_hash, cold_rows, \
+     toInt64(toUnixTimestamp64Micro(oldest_timestamp)) AS oldest_us, attempts, \
+     toInt64(toUnixTimestamp64Milli(logged_at)) AS logged_ms";
+
+/// The log and the watermark of one table.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// Name of the table.
+    pub table: &'static str,
+}
+
+impl Log {
+    /// What is logged of a span, by start.
+    pub async fn read(self, cold: &Side, span: Span) -> Result<BTreeMap<i64, Logged>, StorageError> {
+        let Span { from_ms, to_ms } = span;
+        let condition = format!(
+            "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
+             fromUnixTimestamp64Milli({to_ms}, 'UTC')"
+        );
+        self.select(cold, &format!("{condition} ORDER BY window_start")).await
+    }
+
+    /// The oldest windows of a span that are not verified.
+    pub async fn unverified(
+        self,
+        cold: &Side,
+        span: Span,
+        limit: usize,
+    ) -> Result<BTreeMap<i64, Logged>, StorageError> {
+        let Span { from_ms, to_ms } = span;
+        let condition = format!(
+            "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
+             fromUnixTimestamp64Milli({to_ms}, 'UTC') AND state != 'verified' ORDER BY window_start LIMIT {limit}"
+        );
+        self.select(cold, &condition).await
+    }
+
+    /// The oldest windows of a span whose rows may be taken out of hot: verified before a moment, not empty, not yet taken out.
+    pub async fn removable(
+        self,
+        cold: &Side,
+        span: Span,
+        logged_before_ms: i64,
+        limit: usize,
+    ) -> Result<BTreeMap<i64, Logged>, StorageError> {
+        let Span { from_ms, to_ms } = span;
+        let condition = format!(
+            "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
+             fromUnixTimestamp64Milli({to_ms}, 'UTC') AND state = 'verified' AND rows > 0 AND NOT startsWith(reason, \
+             '{REMOVED}') AND logged_at < fromUnixTimestamp64Milli({logged_before_ms}, 'UTC') ORDER BY window_start LIMIT \
+             {limit}"
+        );
+        self.select(cold, &condition).await
+    }
+
+    async fn select(self, cold: &Side, condition: &str) -> Result<BTreeMap<i64, Logged>, StorageError> {
+        let (log, table) = (cold.table("window_log"), self.table);
+        let sql = format!("SELECT {SELECTED} FROM {log} FINAL WHERE table_name = '{table}' AND {condition}");
+        let rows = bounded(cold.limit, cold.query(&sql).fetch_all::<LogRow>()).await?;
+        Ok(rows.into_iter().map(|row| (row.start_ms, Logged::from(row))).collect())
+    }
+
+    /// Start of the first window and length of the newest one; nothing while the log is empty.
+    pub async fn extent(self, cold: &Side) -> Result<Option<(i64, u16)>, StorageError> {
+        let (log, table) = (cold.table("window_log"), self.table);
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, argMax(window_seconds, window_start) AS \
+             seconds, count() AS windows FROM {log} WHERE table_name = '{table}'"
+        );
+        let (first_ms, seconds, windows) =
+            bounded(cold.limit, cold.query(&sql).fetch_one::<(i64, u16, u64)>()).await?;
+        Ok((windows > 0).then_some((first_ms, seconds)))
+    }
+
+    /// Windows that are logged as mismatched or failed.
+    pub async fn count_unsound(self, cold: &Side) -> Result<u64, StorageError> {
+        let (log, table) = (cold.table("window_log"), self.table);
+        let sql = format!(
+            "SELECT count() FROM {log} FINAL WHERE table_name = '{table}' AND state IN ('mismatch', 'failed')"
+        );
+        bounded(cold.limit, cold.query(&sql).fetch_one::<u64>()).await
+    }
+
+    /// Logs windows: newer than what is logged of them, also when the clock of this machine is behind.
+    pub async fn write(
+        self,
+        cold: &Side,
+        windows: &[Logged],
+        method: &str,
+        holder: &str,
+    ) -> Result<(), StorageError> {
+        if windows.is_empty() {
+            return Ok(());
+        }
+        let now_ms = clock::now_ns() / 1_000_000;
+        let values: Vec<String> = windows.iter().map(|_| VALUES.to_owned()).collect();
+        let sql =
+            format!("INSERT INTO {} ({WRITTEN}) VALUES {}", cold.table("window_log"), values.join(", "));
+        let mut query = super::side::limited(&cold.storage.client, cold.limit).query(&sql);
+        for window in windows {
+            let State { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = window.reference;
+            query = query.bind(self.table).bind(window.start_ms).bind(window.seconds);
+            query = query.bind(window.state.as_str()).bind(window.reason.as_str());
+            query = query.bind(rows).bind(ids_xor).bind(ids_sum).bind(rows_xor).bind(rows_sum);
+            query =
+                query.bind(window.columns_hash).bind(window.cold_rows).bind(oldest_us).bind(window.attempts);
+            query = query.bind(method).bind(holder).bind(now_ms.max(window.logged_ms + 1));
+        }
+        bounded(cold.limit, query.execute()).await
+    }
+
+    /// Everything before this was copied; nothing when nothing was yet.
+    pub async fn watermark(self, cold: &Side) -> Result<Option<i64>, StorageError> {
+        let (watermarks, table) = (cold.table("watermarks"), self.table);
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(upto)) AS upto_ms FROM {watermarks} FINAL WHERE table_name = '{table}'"
+        );
+        bounded(cold.limit, cold.query(&sql).fetch_optional::<i64>()).await
+    }
+
+    /// Moves the watermark.
+    pub async fn move_watermark(
+        self,
+        cold: &Side,
+        upto_ms: i64,
+        hot_newest_ms: i64,
+        state: &str,
+    ) -> Result<(), StorageError> {
+        let now_ms = clock::now_ns() / 1_000_000;
+        let sql = format!(
+            "INSERT INTO {} (table_name, upto, hot_newest, state, moved_at) VALUES ('{}', \
+             fromUnixTimestamp64Milli({upto_ms}, 'UTC'), fromUnixTimestamp64Milli({hot_newest_ms}, 'UTC'), '{state}', \
+             fromUnixTimestamp64Milli({now_ms}, 'UTC'))",
+            cold.table("watermarks"),
+            self.table
+        );
+        cold.execute(&sql).await
+    }
+}
+
+const WRITTEN: &str = "table_name, window_start, window_seconds, state, reason, rows, ids_xor, ids_sum, rows_xor, rows_sum, \
+     columns_hash, cold_rows, oldest_timestamp, attempts, method, holder, logged_at";
+
+const VALUES: &str = "(?, fromUnixTimestamp64Milli(?, 'UTC'), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, fromUnixTimestamp64Micro(?, 'UTC'), \
+     ?, ?, ?, fromUnixTimestamp64Milli(?, 'UTC'))";

@@ -1,0 +1,84 @@
+//! What is counted of replication.
+
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use super::state::State;
+
+/// What is counted of replication.
+#[derive(Debug)]
+pub struct ReplicationMetrics {
+    /// `marketprism_cold_replicator_is_active`: 1 while this process has the lease.
+    pub is_active: IntGauge,
+    /// `marketprism_cold_replication_lag_minutes`, by table: age of the watermark. Absent where another central replicates.
+    pub lag_minutes: GaugeVec,
+    /// `marketprism_cold_replication_is_failing`, by table: 1 while a round fails.
+    pub is_failing: IntGaugeVec,
+    /// `marketprism_cold_windows_total`, by table and state: entries of the window log.
+    pub windows: IntCounterVec,
+    /// `marketprism_cold_windows_unsound`, by table: windows logged as mismatched or failed at the last comparison.
+    pub unsound: IntGaugeVec,
+    /// `marketprism_cold_rows_copied_total`, by table.
+    pub rows: IntCounterVec,
+    /// `marketprism_cold_retries_total`, by table: rounds tried again.
+    pub retries: IntCounterVec,
+    /// `marketprism_cold_rows_removed_from_hot_total`, by table.
+    pub removed: IntCounterVec,
+    /// `marketprism_cold_copy_seconds`, by table: time of one insert.
+    pub copy_seconds: HistogramVec,
+    /// `marketprism_cold_recheck_seconds`: time that the last comparison of everything took, all tables together.
+    pub recheck_seconds: Gauge,
+}
+
+impl ReplicationMetrics {
+    /// Registers everything.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let name = |name: &str, help: &str| Opts::new(format!("marketprism_cold_{name}"), help);
+        let gauges = |n: &str, help: &str| IntGaugeVec::new(name(n, help), &["table"]);
+        let counters = |n: &str, help: &str| IntCounterVec::new(name(n, help), &["table"]);
+        let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let copy = HistogramOpts::new("marketprism_cold_copy_seconds", "time of one insert into cold")
+            .buckets(buckets);
+        let metrics = Self {
+            is_active: IntGauge::with_opts(name("replicator_is_active", "1 while this process replicates"))?,
+            lag_minutes: GaugeVec::new(name("replication_lag_minutes", "age of the watermark"), &["table"])?,
+            is_failing: gauges("replication_is_failing", "1 while rounds of the table fail")?,
+            windows: IntCounterVec::new(
+                name("windows_total", "entries of the window log"),
+                &["table", "state"],
+            )?,
+            unsound: gauges("windows_unsound", "windows logged as mismatched or failed")?,
+            rows: counters("rows_copied_total", "rows that came to cold")?,
+            retries: counters("retries_total", "rounds tried again")?,
+            removed: counters("rows_removed_from_hot_total", "rows deleted from hot after verification")?,
+            copy_seconds: HistogramVec::new(copy, &["table"])?,
+            recheck_seconds: Gauge::with_opts(name("recheck_seconds", "time of the last whole comparison"))?,
+        };
+        registry.register(Box::new(metrics.is_active.clone()))?;
+        registry.register(Box::new(metrics.lag_minutes.clone()))?;
+        registry.register(Box::new(metrics.recheck_seconds.clone()))?;
+        registry.register(Box::new(metrics.copy_seconds.clone()))?;
+        for gauge in [&metrics.is_failing, &metrics.unsound] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        for counter in [&metrics.windows, &metrics.rows, &metrics.retries, &metrics.removed] {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        Ok(metrics)
+    }
+
+    /// Counts the rows that came to cold between two looks.
+    pub fn copied(&self, table: &str, before: Option<&State>, after: &State) {
+        let came = after.rows.saturating_sub(before.map_or(0, |state| state.rows));
+        self.rows.with_label_values(&[table]).inc_by(came);
+    }
+
+    /// Forgets what only the holder of the lease knows.
+    pub fn released(&self) {
+        self.is_active.set(0);
+        self.lag_minutes.reset();
+        self.is_failing.reset();
+        self.unsound.reset();
+    }
+}

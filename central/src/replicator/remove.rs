@@ -1,0 +1,42 @@
+//! Taking rows out of hot that are safe in cold. Off unless configured.
+
+use std::time::Duration;
+
+use super::error::CopyError;
+use super::judge::Judgement;
+use super::log::WindowState;
+use super::span::{Span, shown};
+use super::work::Work;
+use crate::{clock, limits};
+
+impl Work<'_> {
+    /// Deletes the rows of some windows from hot: windows verified so long ago, and compared once more right before. Only events that cold
+    /// was seen to hold are deleted, so that a row which comes late in this moment stays.
+    pub async fn remove_from_hot(&self, span: Span, delay: Duration) -> Result<(), CopyError> {
+        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let logged_before_ms = (clock::now_ns() / 1_000_000).saturating_sub(delay_ms);
+        let windows = self
+            .log
+            .removable(&self.pair.cold, span, logged_before_ms, limits::REMOVALS_A_ROUND)
+            .await
+            .map_err(CopyError::cold)?;
+        for (start_ms, logged) in windows {
+            let window = Span::window(start_ms, self.width_ms);
+            let departs = self.examine(window).await?.iter().any(|e| e.judgement != Judgement::Sound);
+            if departs || logged.state != WindowState::Verified || logged.reference.rows > limits::DIFF_ROWS {
+                continue;
+            }
+            let held = self.pair.cold.rows(self.table, window).await.map_err(CopyError::cold)?;
+            let ids: Vec<u128> = held.iter().map(|row| row.0).collect();
+            self.check_lease()?;
+            // Logged first: whoever compares in between must not take it for a loss.
+            self.write(&[logged.removed()]).await?;
+            self.pair.hot.delete(self.table, window, &ids).await.map_err(CopyError::hot)?;
+            let (table, start, rows) = (self.table.name, shown(start_ms), ids.len());
+            tracing::info!(table, window = start, rows, "removed from hot; cold holds it verified");
+            let counted = u64::try_from(rows).unwrap_or(u64::MAX);
+            self.context.metrics.removed.with_label_values(&[table]).inc_by(counted);
+        }
+        Ok(())
+    }
+}

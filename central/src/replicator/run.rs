@@ -1,0 +1,65 @@
+//! The replicator: every table's worker, under one lease.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::copied::Copied;
+use super::copy::clear_leftovers;
+use super::side::Pair;
+use super::work::Context;
+use super::worker::TableWorker;
+use crate::ingest::{Backoff, Shared};
+use crate::limits;
+
+/// Name of the lease.
+pub const LEASE: &str = "replicator";
+
+/// Copies hot to cold whenever the lease is ours, until told to stop.
+pub async fn replicate(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
+        let metrics = &shared.metrics.replication;
+        metrics.is_active.set(1);
+        tracing::info!("this central copies hot to cold");
+        let context = Context {
+            config: &shared.config,
+            lease: Some(&lease),
+            metrics,
+            holder: shared.leases.own_name(),
+        };
+        tokio::select! {
+            () = lease.lost().cancelled() => {}
+            () = all_tables(context, &stop) => {}
+            // What is cut off in the middle is whole or not there.
+            () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
+        }
+        metrics.released();
+        tracing::info!("this central does not copy hot to cold any more");
+        lease.release().await;
+    }
+    Ok(())
+}
+
+async fn all_tables(context: Context<'_>, stop: &CancellationToken) {
+    let mut backoff = Backoff::new();
+    while !stop.is_cancelled() && !context.is_wanted() {
+        let cleared = match Pair::connect(context.config).await {
+            Ok(pair) => clear_leftovers(&pair).await.map_err(super::error::CopyError::cold),
+            Err(error) => Err(error),
+        };
+        match cleared {
+            Ok(()) => break,
+            Err(error) => {
+                tracing::warn!(%error, "copies of an earlier holder cannot be looked for yet; trying again");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(backoff.pause()) => {}
+        }
+    }
+    let workers = Copied::all().into_iter().map(|table| TableWorker::new(context, table).run(stop));
+    join_all(workers).await;
+}

@@ -1,0 +1,165 @@
+//! Windows that were copied before are held against their log, and what departs from it is named or copied again.
+
+use super::error::CopyError;
+use super::judge::{Facts, Judgement, Reference, judge};
+use super::log::{Logged, WindowState};
+use super::span::Span;
+use super::work::{Work, starts};
+
+/// A window that needs something.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// Its start, milliseconds since 1970.
+    pub start_ms: i64,
+    /// What is known.
+    pub facts: Facts,
+    /// What that says.
+    pub judgement: Judgement,
+    /// What is logged.
+    pub logged: Option<Logged>,
+}
+
+impl Work<'_> {
+    /// Compares hot, cold and log. Gives the windows that are not simply sound.
+    pub async fn examine(&self, span: Span) -> Result<Vec<Examined>, CopyError> {
+        let log = self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)?;
+        let hot = self.hot_states(span).await?;
+        let cold = self.cold_states(span, false).await?;
+        let examined = starts(&log, &hot, &cold).into_iter().map(|start_ms| {
+            let logged = log.get(&start_ms).cloned();
+            let hot = hot.get(&start_ms).copied().unwrap_or_default();
+            let cold = cold.get(&start_ms).copied().unwrap_or_default();
+            let reference = logged.as_ref().map(|logged| Reference {
+                state: logged.reference,
+                has_same_columns: logged.columns_hash == self.table.columns_hash,
+                is_open: logged.state == WindowState::Open,
+            });
+            let facts = Facts {
+                log: reference,
+                hot,
+                cold,
+                is_hot_whole: self.is_hot_whole(logged.as_ref(), &hot),
+                is_cold_whole: self.is_cold_whole(logged.as_ref()),
+            };
+            Examined { start_ms, judgement: judge(&facts), facts, logged }
+        });
+        Ok(examined.filter(Examined::needs_something).collect())
+    }
+
+    /// Names what is wrong with a window, or copies it again. Gives whether it is sound now.
+    pub async fn settle(&self, examined: &Examined) -> Result<bool, CopyError> {
+        let Examined { start_ms, facts, judgement, logged } = examined;
+        let Facts { hot, cold, .. } = facts;
+        let reason = match judgement {
+            Judgement::Sound => return self.relog(examined).await.map(|()| true),
+            Judgement::New => return self.copy_again(*start_ms, None).await,
+            Judgement::LookAtRows => return self.look_at_rows(examined).await,
+            Judgement::ColdChanged => {
+                format!("cold was changed, hot is as verified; {}", self.told(examined).await?)
+            }
+            Judgement::ColdChangedAlone => format!(
+                "cold was changed: {} rows now, {} verified; hot does not hold the window any more",
+                cold.rows,
+                logged.as_ref().map_or(0, |logged| logged.reference.rows)
+            ),
+            Judgement::BothChangedAlike => {
+                "hot and cold are the same and differ from what was verified: both were changed alike"
+                    .to_owned()
+            }
+            Judgement::BothChanged => format!(
+                "hot and cold both differ from what was verified, it cannot be told which side is right; {}",
+                self.told(examined).await?
+            ),
+            Judgement::NeverCopied => {
+                format!("cold holds {} rows of a window that was never copied, hot none", cold.rows)
+            }
+        };
+        let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
+        self.name(entry, logged.as_ref()).await.map(|()| false)
+    }
+
+    /// Hot departs from the log, or the window is being copied: only the rows tell late ones from lost ones.
+    async fn look_at_rows(&self, examined: &Examined) -> Result<bool, CopyError> {
+        let Examined { start_ms, facts, logged, .. } = examined;
+        let Facts { hot, cold, is_hot_whole, log, .. } = facts;
+        let Some(diff) = self.diff(*start_ms, hot, cold).await? else {
+            let reason = format!("hot differs from what was verified: {} rows, cold {}", hot.rows, cold.rows);
+            let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
+            return self.name(entry, logged.as_ref()).await.map(|()| false);
+        };
+        let is_open = log.is_some_and(|log| log.is_open);
+        let late_only = diff.is_cold_within_hot() || (!is_hot_whole && diff.differing.is_empty());
+        if *is_hot_whole && late_only || !is_hot_whole && late_only && !diff.only_hot.is_empty() {
+            return self.copy_again(*start_ms, logged.as_ref().map(|l| (l, diff.only_hot.len()))).await;
+        }
+        if !is_hot_whole && diff.is_hot_within_cold() {
+            if is_open {
+                let entry = self.verified(*start_ms, cold, logged.as_ref(), 1);
+                self.write(&[entry]).await?;
+            }
+            return Ok(true);
+        }
+        let is_cold_as_logged = log.is_some_and(|log| cold.is_same(&log.state));
+        let reason = if is_cold_as_logged {
+            format!("hot was changed, cold is as verified; {diff}")
+        } else {
+            format!(
+                "hot and cold both differ from what was verified, it cannot be told which side is right; {diff}"
+            )
+        };
+        let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
+        self.name(entry, logged.as_ref()).await.map(|()| false)
+    }
+
+    /// Copies a window again. That it is open is logged first: a holder after us must not take a half copy for a change by hand.
+    pub async fn copy_again(
+        &self,
+        start_ms: i64,
+        earlier: Option<(&Logged, usize)>,
+    ) -> Result<bool, CopyError> {
+        if let Some((logged, late)) = earlier {
+            let open = Logged {
+                state: WindowState::Open,
+                reason: logged.reason_after(&format!("{late} rows came late")),
+                ..logged.clone()
+            };
+            self.write(&[open]).await?;
+        }
+        let logged = self.replicate(Span::window(start_ms, self.width_ms)).await?;
+        Ok(logged.iter().all(|window| window.state == WindowState::Verified))
+    }
+
+    /// A window that is sound and logged otherwise, or logged over other columns.
+    async fn relog(&self, examined: &Examined) -> Result<(), CopyError> {
+        let Examined { start_ms, facts, logged, .. } = examined;
+        let Some(logged) = logged else { return Ok(()) };
+        let state = if facts.is_hot_whole { facts.hot } else { facts.cold };
+        let mut entry = self.verified(*start_ms, &state, Some(logged), 0);
+        entry.reference.oldest_us = entry.reference.oldest_us.min(logged.reference.oldest_us);
+        self.write(&[entry]).await
+    }
+
+    async fn told(&self, examined: &Examined) -> Result<String, CopyError> {
+        let Facts { hot, cold, .. } = &examined.facts;
+        let diff = self.diff(examined.start_ms, hot, cold).await?;
+        Ok(diff.map_or_else(|| format!("{} rows in hot, {} in cold", hot.rows, cold.rows), |d| d.to_string()))
+    }
+
+    /// Logs a window that is not sound, unless that is what is logged already.
+    async fn name(&self, entry: Logged, logged: Option<&Logged>) -> Result<(), CopyError> {
+        let is_known = logged.is_some_and(|logged| {
+            logged.state == entry.state
+                && logged.reason == entry.reason
+                && logged.cold_rows == entry.cold_rows
+        });
+        if is_known { Ok(()) } else { self.write(&[entry]).await }
+    }
+}
+
+impl Examined {
+    fn needs_something(&self) -> bool {
+        let is_settled = self.logged.as_ref().is_none_or(|logged| logged.state == WindowState::Verified);
+        let has_same_columns = self.facts.log.is_none_or(|log| log.has_same_columns);
+        self.judgement != Judgement::Sound || !is_settled || !has_same_columns
+    }
+}

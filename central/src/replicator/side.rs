@@ -1,0 +1,191 @@
+//! One of the two databases, and what it is asked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clickhouse::query::Query;
+use clickhouse::{Client, Compression};
+
+use super::copied::Copied;
+use super::error::CopyError;
+use super::span::Span;
+use super::state::{State, StateRow};
+use crate::config::Config;
+use crate::limits;
+use crate::storage::{Storage, StorageError, bounded};
+
+/// One of the two databases.
+#[derive(Clone)]
+pub struct Side {
+    /// The server.
+    pub storage: Storage,
+    /// Longest query.
+    pub limit: Duration,
+}
+
+/// Hot and cold, over connections of their own.
+#[derive(Clone)]
+pub struct Pair {
+    /// Hot.
+    pub hot: Side,
+    /// Cold.
+    pub cold: Side,
+}
+
+impl Pair {
+    /// New connections to both servers; an error when one does not answer in time.
+    pub async fn connect(config: &Config) -> Result<Self, CopyError> {
+        let limit = config.replication.query_timeout;
+        let compression = if config.replication.compress { Compression::Lz4 } else { Compression::None };
+        let side = |storage: Storage| Side {
+            storage: Storage { client: storage.client.clone().with_compression(compression), ..storage },
+            limit,
+        };
+        let pair = Self {
+            hot: side(Storage::hot(&config.clickhouse)),
+            cold: side(Storage::cold(&config.clickhouse)),
+        };
+        let answers = async |side: &Side| {
+            let answer = side.storage.client.query_raw("SELECT 1").fetch_one::<u8>();
+            bounded(config.replication.connect_timeout, answer).await
+        };
+        answers(&pair.hot).await.map_err(CopyError::hot)?;
+        answers(&pair.cold).await.map_err(CopyError::cold)?;
+        Ok(pair)
+    }
+}
+
+impl Side {
+    /// A table's full name.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.storage.database)
+    }
+
+    /// A query with the time limit of both sides of the connection.
+    pub fn query(&self, sql: &str) -> Query {
+        limited(&self.storage.client, self.limit).query_raw(sql)
+    }
+
+    /// Runs a statement.
+    pub async fn execute(&self, sql: &str) -> Result<(), StorageError> {
+        bounded(self.limit, self.query(sql).execute()).await
+    }
+
+    /// State of each window of a span that holds rows. `count_distinct` is dear.
+    pub async fn states(
+        &self,
+        table: &Copied,
+        span: Span,
+        width_ms: i64,
+        count_distinct: bool,
+    ) -> Result<BTreeMap<i64, State>, StorageError> {
+        let distinct = if count_distinct { "uniqExact(event_id)" } else { "toUInt64(0)" };
+        let sql = format!(
+            "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
+             count() AS rows, groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))) AS ids_xor, \
+             sum(toUInt64(bitShiftRight(event_id, 64))) AS ids_sum, groupBitXor(row_hash) AS rows_xor, \
+             sum(row_hash) AS rows_sum, toInt64(toUnixTimestamp64Micro(min(timestamp))) AS oldest_us, \
+             {distinct} AS distinct FROM (SELECT created_at, timestamp, event_id, {} AS row_hash FROM {} WHERE {}) \
+             GROUP BY start_ms",
+            table.row_hash,
+            self.table(table.name),
+            span.condition()
+        );
+        let rows = bounded(self.limit, self.query(&sql).fetch_all::<StateRow>()).await?;
+        Ok(rows.iter().map(|row| (row.start_ms, State::from(row))).collect())
+    }
+
+    /// Rows of each window of a span that holds rows: cheap.
+    pub async fn counts(
+        &self,
+        table: &Copied,
+        span: Span,
+        width_ms: i64,
+    ) -> Result<BTreeMap<i64, u64>, StorageError> {
+        let sql = format!(
+            "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
+             count() AS rows FROM {} WHERE {} GROUP BY start_ms",
+            self.table(table.name),
+            span.condition()
+        );
+        let rows = bounded(self.limit, self.query(&sql).fetch_all::<(i64, u64)>()).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// `created_at` of the first row of a span.
+    pub async fn first(&self, table: &Copied, span: Span) -> Result<Option<i64>, StorageError> {
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(min(created_at))) AS first_ms, count() AS rows FROM {} WHERE {}",
+            self.table(table.name),
+            span.condition()
+        );
+        let (first_ms, rows) = bounded(self.limit, self.query(&sql).fetch_one::<(i64, u64)>()).await?;
+        Ok((rows > 0).then_some(first_ms))
+    }
+
+    /// `created_at` of the newest row from a moment on.
+    pub async fn newest(&self, table: &Copied, from_ms: i64) -> Result<Option<i64>, StorageError> {
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
+             created_at >= fromUnixTimestamp64Milli({from_ms}, 'UTC')",
+            self.table(table.name)
+        );
+        let (newest_ms, rows) = bounded(self.limit, self.query(&sql).fetch_one::<(i64, u64)>()).await?;
+        Ok((rows > 0).then_some(newest_ms))
+    }
+
+    /// Event id and hash of every row of a span, by event id. The span is bounded by the caller.
+    pub async fn rows(&self, table: &Copied, span: Span) -> Result<Vec<(u128, u64)>, StorageError> {
+        let sql = format!(
+            "SELECT event_id, {} AS row_hash FROM {} WHERE {} ORDER BY event_id, row_hash",
+            table.row_hash,
+            self.table(table.name),
+            span.condition()
+        );
+        bounded(self.limit, self.query(&sql).fetch_all::<(u128, u64)>()).await
+    }
+
+    /// How many of some events are held with a `created_at` outside a span. Of very many events only the first are looked for.
+    pub async fn held_outside(&self, table: &Copied, span: Span, ids: &[u128]) -> Result<u64, StorageError> {
+        let Some(some) = ids.chunks(limits::IDS_A_DELETE).next() else { return Ok(0) };
+        let sql = format!(
+            "SELECT uniqExact(event_id) FROM {} WHERE NOT ({}) AND event_id IN ({})",
+            self.table(table.name),
+            span.condition(),
+            listed(some)
+        );
+        let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
+        bounded(self.limit, query.fetch_one::<u64>()).await
+    }
+
+    /// Deletes rows by event id, and returns when no query sees them any more.
+    pub async fn delete(&self, table: &Copied, span: Span, ids: &[u128]) -> Result<(), StorageError> {
+        for some in ids.chunks(limits::IDS_A_DELETE) {
+            let condition = format!("{} AND event_id IN ({})", span.condition(), listed(some));
+            self.delete_where(table, &condition).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows that a condition names, and returns when no query sees them any more.
+    pub async fn delete_where(&self, table: &Copied, condition: &str) -> Result<(), StorageError> {
+        let sql = format!("DELETE FROM {} WHERE {condition}", self.table(table.name));
+        let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
+        let query = query.with_setting("max_query_size", QUERY_BYTES);
+        bounded(self.limit, query.execute()).await
+    }
+}
+
+/// Bytes of a statement that lists as many ids as a delete may.
+const QUERY_BYTES: &str = "2000000";
+
+/// In quotes, because a bare number above 64 bits would be read as a float.
+fn listed(ids: &[u128]) -> String {
+    let quoted: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+    quoted.join(",")
+}
+
+/// The client, with the time limit told to the server too: what we have given up does not go on there.
+pub fn limited(client: &Client, limit: Duration) -> Client {
+    client.clone().with_setting("max_execution_time", limit.as_secs().max(1).to_string())
+}

@@ -1,0 +1,62 @@
+//! What a table holds of a window, in few numbers.
+
+use serde::Deserialize;
+
+/// What a table holds of a window. The sums wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State {
+    /// Rows.
+    pub rows: u64,
+    /// XOR of the low halves of the event ids.
+    pub ids_xor: u64,
+    /// Sum of the high halves of the event ids.
+    pub ids_sum: u64,
+    /// XOR of the hashes of the rows.
+    pub rows_xor: u64,
+    /// Sum of the hashes of the rows.
+    pub rows_sum: u64,
+    /// Smallest venue time, microseconds since 1970.
+    pub oldest_us: i64,
+    /// Distinct event ids; 0 where they were not counted.
+    pub distinct: u64,
+}
+
+impl State {
+    /// Whether both hold the same rows.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.has_same_ids(other) && self.rows_xor == other.rows_xor && self.rows_sum == other.rows_sum
+    }
+
+    /// Whether both hold as many rows of the same events.
+    pub fn has_same_ids(&self, other: &Self) -> bool {
+        self.rows == other.rows && self.ids_xor == other.ids_xor && self.ids_sum == other.ids_sum
+    }
+
+    /// Text that differs where the rows differ.
+    pub fn token(&self) -> String {
+        format!(
+            "{:x}.{:x}.{:x}.{:x}.{:x}",
+            self.rows, self.ids_xor, self.ids_sum, self.rows_xor, self.rows_sum
+        )
+    }
+}
+
+/// A window's state as the server answers it.
+#[derive(Debug, clickhouse::Row, Deserialize)]
+pub(super) struct StateRow {
+    pub(super) start_ms: i64,
+    rows: u64,
+    ids_xor: u64,
+    ids_sum: u64,
+    rows_xor: u64,
+    rows_sum: u64,
+    oldest_us: i64,
+    distinct: u64,
+}
+
+impl From<&StateRow> for State {
+    fn from(row: &StateRow) -> Self {
+        let &StateRow { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct, .. } = row;
+        Self { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct }
+    }
+}

@@ -1,0 +1,313 @@
+//! What is done with one table's windows: copied, verified, logged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::copied::Copied;
+use super::copy::{Copier, Direction, Piece};
+use super::diff::Diff;
+use super::error::CopyError;
+use super::log::{Log, Logged, WindowState};
+use super::metrics::ReplicationMetrics;
+use super::side::Pair;
+use super::span::{Span, shown};
+use super::state::State;
+use crate::config::Config;
+use crate::lease::Lease;
+use crate::{clock, limits};
+
+/// What the work on every table shares.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Allows to write; without it the work only looks.
+    pub lease: Option<&'a Lease>,
+    /// What is counted.
+    pub metrics: &'a ReplicationMetrics,
+    /// Who we are, for the log.
+    pub holder: &'a str,
+}
+
+impl Context<'_> {
+    /// Whether somebody asks for the lease.
+    pub fn is_wanted(&self) -> bool {
+        self.lease.is_some_and(Lease::is_wanted)
+    }
+}
+
+/// The work on one table over one pair of connections.
+pub struct Work<'a> {
+    /// What the work on every table shares.
+    pub context: Context<'a>,
+    /// The table.
+    pub table: &'a Copied,
+    /// Its log.
+    pub log: Log,
+    /// The servers.
+    pub pair: &'a Pair,
+    /// Length of a window.
+    pub width_ms: i64,
+    /// Rows of an insert at most.
+    pub slice_rows: u64,
+}
+
+impl Work<'_> {
+    /// Copies every window of a span that has rows in hot, verifies and logs it. Gives what was logged.
+    pub async fn replicate(&self, span: Span) -> Result<Vec<Logged>, CopyError> {
+        let hot = self.hot_states(span).await?;
+        if hot.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = self.cold_states(span, false).await?;
+        let log = self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)?;
+        let mut failed = BTreeMap::new();
+        for (&start_ms, state) in &hot {
+            let held = before.get(&start_ms).copied().unwrap_or_default();
+            let salt = log.get(&start_ms).map_or(0, |logged| logged.logged_ms);
+            match self.copy_window(start_ms, state, &held, salt).await {
+                Err(CopyError::Storage { error, .. }) if error.is_content() => {
+                    failed.insert(start_ms, error.to_string());
+                }
+                copied => copied?,
+            }
+        }
+        let after = self.cold_states(span, true).await?;
+        let mut logged = Vec::new();
+        for (start_ms, state) in hot {
+            let held = after.get(&start_ms).copied().unwrap_or_default();
+            let earlier = log.get(&start_ms);
+            self.context.metrics.copied(self.table.name, before.get(&start_ms), &held);
+            let window = match failed.remove(&start_ms) {
+                Some(reason) => self.unsound(start_ms, WindowState::Failed, reason, &state, &held, earlier),
+                None if is_verified(&state, &held) => self.verified(start_ms, &state, earlier, 1),
+                None => self.again(start_ms, earlier).await?,
+            };
+            logged.push(window);
+        }
+        self.write(&logged).await?;
+        Ok(logged)
+    }
+
+    /// Copies what cold does not hold of a window.
+    pub async fn copy_window(
+        &self,
+        start_ms: i64,
+        hot: &State,
+        cold: &State,
+        salt: i64,
+    ) -> Result<(), CopyError> {
+        // The same events with other content: copying would change nothing.
+        if cold.has_same_ids(hot) {
+            return Ok(());
+        }
+        let copier = Copier::new(self.pair, self.table, self.context.config, Direction::ToCold);
+        let window = Span::window(start_ms, self.width_ms);
+        for piece in self.pieces(window, hot, cold, salt) {
+            self.check_lease()?;
+            let timer = std::time::Instant::now();
+            copier.copy(&piece).await.map_err(CopyError::cold)?;
+            self.context
+                .metrics
+                .copy_seconds
+                .with_label_values(&[self.table.name])
+                .observe(timer.elapsed().as_secs_f64());
+        }
+        Ok(())
+    }
+
+    /// The inserts that copy a window. Their number is a power of two, so that it seldom changes when some rows come late: a repetition
+    /// is told by its token only when it is cut the same.
+    pub fn pieces(&self, window: Span, source: &State, target: &State, salt: i64) -> Vec<Piece> {
+        let count = source.rows.div_ceil(self.slice_rows.max(1)).max(1).next_power_of_two();
+        let spans = window.pieces(i64::try_from(count).unwrap_or(i64::MAX));
+        let of = spans.len();
+        let piece = |(index, span): (usize, Span)| Piece {
+            span,
+            window,
+            is_begun: target.rows > 0,
+            token: format!(
+                "{}.{}:{}:{index}/{of}:{}:{salt}",
+                self.pair.cold.storage.database,
+                self.table.name,
+                window.from_ms,
+                target.token()
+            ),
+        };
+        spans.into_iter().enumerate().map(piece).collect()
+    }
+
+    /// Looks at one window anew and copies again, some times: rows may have come to hot in between.
+    async fn again(&self, start_ms: i64, earlier: Option<&Logged>) -> Result<Logged, CopyError> {
+        let mut salt = earlier.map_or(0, |logged| logged.logged_ms);
+        let tries = self.context.config.replication.retries.max(1);
+        let (mut hot, mut cold) = self.both(start_ms).await?;
+        for attempt in 0..tries {
+            if is_verified(&hot, &cold) {
+                return Ok(self.verified(start_ms, &hot, earlier, attempt + 2));
+            }
+            self.copy_window(start_ms, &hot, &cold, salt).await?;
+            let (hot_now, cold_now) = self.both(start_ms).await?;
+            // Nothing came although something is missing: an earlier insert had the same token, and its rows are gone again.
+            salt += i64::from(cold_now == cold);
+            (hot, cold) = (hot_now, cold_now);
+        }
+        if is_verified(&hot, &cold) {
+            return Ok(self.verified(start_ms, &hot, earlier, tries + 1));
+        }
+        let diff = self.diff(start_ms, &hot, &cold).await?;
+        let may_be_gone = !self.is_hot_whole(earlier, &hot);
+        if let Some(diff) = diff.as_ref().filter(|_| may_be_gone)
+            && diff.is_hot_within_cold()
+            && cold.distinct == cold.rows
+        {
+            return Ok(self.verified(start_ms, &cold, earlier, tries + 1));
+        }
+        let reason = match diff {
+            Some(diff) => format!("copying does not make cold the same as hot: {diff}"),
+            None => {
+                format!("copying does not make cold the same as hot: {} rows for {}", cold.rows, hot.rows)
+            }
+        };
+        Ok(self.unsound(start_ms, WindowState::Mismatch, reason, &hot, &cold, earlier))
+    }
+
+    /// Both sides of one window now, distinct events in cold counted.
+    pub async fn both(&self, start_ms: i64) -> Result<(State, State), CopyError> {
+        let span = Span::window(start_ms, self.width_ms);
+        let hot = self.hot_states(span).await?.remove(&start_ms).unwrap_or_default();
+        let cold = self.cold_states(span, true).await?.remove(&start_ms).unwrap_or_default();
+        Ok((hot, cold))
+    }
+
+    /// Which rows of a window differ; nothing when they are too many to be compared one by one.
+    pub async fn diff(&self, start_ms: i64, hot: &State, cold: &State) -> Result<Option<Diff>, CopyError> {
+        if hot.rows.max(cold.rows) > limits::DIFF_ROWS {
+            return Ok(None);
+        }
+        let span = Span::window(start_ms, self.width_ms);
+        let hot = self.pair.hot.rows(self.table, span).await.map_err(CopyError::hot)?;
+        let cold = self.pair.cold.rows(self.table, span).await.map_err(CopyError::cold)?;
+        Ok(Some(Diff::between(&hot, &cold)))
+    }
+
+    /// States of hot.
+    pub async fn hot_states(&self, span: Span) -> Result<BTreeMap<i64, State>, CopyError> {
+        self.pair.hot.states(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
+    }
+
+    /// States of cold.
+    pub async fn cold_states(&self, span: Span, distinct: bool) -> Result<BTreeMap<i64, State>, CopyError> {
+        self.pair.cold.states(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
+    }
+
+    /// Whether hot must still hold all rows of a window: neither its TTL nor we can have taken some away.
+    pub fn is_hot_whole(&self, logged: Option<&Logged>, hot: &State) -> bool {
+        let is_removed = logged.is_some_and(Logged::is_removed);
+        let oldest = [logged.map(|logged| logged.reference), Some(*hot)].into_iter().flatten();
+        let oldest_us = oldest.filter(|state| state.rows > 0).map(|state| state.oldest_us).min();
+        let days = self.context.config.clickhouse.hot_ttl_days;
+        !is_removed && oldest_us.is_none_or(|oldest| !may_be_expired(oldest, days))
+    }
+
+    /// The same of cold.
+    pub fn is_cold_whole(&self, logged: Option<&Logged>) -> bool {
+        let days = self.context.config.clickhouse.cold_ttl_days;
+        logged.is_none_or(|logged| !may_be_expired(logged.reference.oldest_us, days))
+    }
+
+    /// An error when somebody else may write now, or will before a short step has ended.
+    pub fn check_lease(&self) -> Result<(), CopyError> {
+        let left = self.context.lease.map_or(std::time::Duration::ZERO, Lease::valid_for);
+        if left < limits::LEASE_MARGIN { Err(CopyError::LeaseLost) } else { Ok(()) }
+    }
+
+    /// The log entry of a window that holds the same on both sides.
+    pub fn verified(&self, start_ms: i64, state: &State, earlier: Option<&Logged>, tries: u32) -> Logged {
+        self.entry(start_ms, WindowState::Verified, String::new(), (*state, state.rows), earlier, tries)
+    }
+
+    /// The log entry of a window that does not. Once a window was verified, that stays the reference.
+    pub fn unsound(
+        &self,
+        start_ms: i64,
+        state: WindowState,
+        reason: String,
+        hot: &State,
+        cold: &State,
+        earlier: Option<&Logged>,
+    ) -> Logged {
+        let reference = earlier.map_or(*hot, |logged| logged.reference);
+        let mut entry = self.entry(start_ms, state, reason, (reference, cold.rows), earlier, 1);
+        entry.columns_hash = earlier.map_or(entry.columns_hash, |logged| logged.columns_hash);
+        entry
+    }
+
+    fn entry(
+        &self,
+        start_ms: i64,
+        state: WindowState,
+        reason: String,
+        (reference, cold_rows): (State, u64),
+        earlier: Option<&Logged>,
+        tries: u32,
+    ) -> Logged {
+        Logged {
+            start_ms,
+            seconds: u16::try_from(self.width_ms / 1_000).unwrap_or(u16::MAX),
+            state,
+            reason: earlier.map_or(reason.clone(), |logged| logged.reason_after(&reason)),
+            reference,
+            cold_rows,
+            columns_hash: self.table.columns_hash,
+            attempts: earlier.map_or(0, |logged| logged.attempts).saturating_add(tries),
+            logged_ms: earlier.map_or(0, |logged| logged.logged_ms),
+        }
+    }
+
+    /// Writes log entries, and tells of those that somebody must look at.
+    pub async fn write(&self, logged: &[Logged]) -> Result<(), CopyError> {
+        let method = self.context.config.replication.method.as_str();
+        self.log
+            .write(&self.pair.cold, logged, method, self.context.holder)
+            .await
+            .map_err(CopyError::cold)?;
+        for window in logged {
+            let (table, start) = (self.table.name, shown(window.start_ms));
+            self.context.metrics.windows.with_label_values(&[table, window.state.as_str()]).inc();
+            match window.state {
+                WindowState::Verified => {
+                    tracing::debug!(table, window = start, rows = window.cold_rows, "verified");
+                }
+                WindowState::Open => {
+                    tracing::info!(table, window = start, reason = window.reason, "opened again")
+                }
+                WindowState::Mismatch | WindowState::Failed => {
+                    tracing::error!(
+                        table,
+                        window = start,
+                        reason = window.reason,
+                        "hot and cold differ; `repair` mends what can be mended"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether both sides hold the same, and no event twice.
+pub fn is_verified(hot: &State, cold: &State) -> bool {
+    hot.is_same(cold) && cold.distinct == cold.rows
+}
+
+/// The starts that any of the maps has.
+pub fn starts<A, B, C>(a: &BTreeMap<i64, A>, b: &BTreeMap<i64, B>, c: &BTreeMap<i64, C>) -> BTreeSet<i64> {
+    a.keys().chain(b.keys()).chain(c.keys()).copied().collect()
+}
+
+/// Whether the TTL may have taken a row with this venue time, or may soon.
+fn may_be_expired(oldest_us: i64, ttl_days: u32) -> bool {
+    let ttl_us = i64::from(ttl_days) * 86_400_000_000;
+    let margin_us = i64::try_from(limits::TTL_MARGIN.as_micros()).unwrap_or(i64::MAX);
+    oldest_us < clock::now_ns() / 1_000 - ttl_us + margin_us
+}

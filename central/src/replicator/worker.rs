@@ -1,0 +1,270 @@
+//! One table's replication, round by round, for as long as the lease is ours.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::copied::Copied;
+use super::error::CopyError;
+use super::log::{Log, WindowState};
+use super::recheck::Recheck;
+use super::side::Pair;
+use super::span::{Span, align, shown};
+use super::work::{Context, Work};
+use crate::config::{Config, Start};
+use crate::{clock, limits};
+
+/// One table's replication.
+pub struct TableWorker<'a> {
+    context: Context<'a>,
+    table: Copied,
+    /// Renewed after every failure.
+    pair: Option<Pair>,
+    /// As the window log has it: a length that was configured later is not taken over.
+    width_ms: Option<i64>,
+    /// First window that is looked at again.
+    first_ms: i64,
+    /// Everything before it was copied.
+    upto_ms: Option<i64>,
+    recheck: Recheck,
+    slice_rows: u64,
+    windows: i64,
+    is_failing: bool,
+}
+
+/// What a round left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    More,
+}
+
+impl<'a> TableWorker<'a> {
+    /// A worker that has not connected yet.
+    pub fn new(context: Context<'a>, table: Copied) -> Self {
+        let windows = windows_a_round(context.config, &table);
+        let slice_rows = table.slice_rows;
+        Self {
+            context,
+            table,
+            pair: None,
+            width_ms: None,
+            first_ms: 0,
+            upto_ms: None,
+            recheck: Recheck::new(),
+            slice_rows,
+            windows,
+            is_failing: false,
+        }
+    }
+
+    /// Works until told to stop, or until somebody asks for the lease.
+    pub async fn run(mut self, stop: &CancellationToken) {
+        while !stop.is_cancelled() && !self.context.is_wanted() {
+            let began = Instant::now();
+            let left = self.round_with_retries(stop).await;
+            let interval = self.context.config.replication.interval;
+            // While there is more, at most half of the time is spent on it.
+            let pause = if left == Left::More { began.elapsed().min(interval) } else { interval };
+            self.rest(pause, stop).await;
+        }
+    }
+
+    /// Sleeps, but not past the wish of somebody for the lease.
+    async fn rest(&self, pause: Duration, stop: &CancellationToken) {
+        let until = Instant::now() + pause;
+        while !self.context.is_wanted() {
+            let left = until.saturating_duration_since(Instant::now()).min(limits::LEASE_POLL);
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(left) => {}
+            }
+        }
+    }
+
+    async fn round_with_retries(&mut self, stop: &CancellationToken) -> Left {
+        let table = self.table.name;
+        let mut pause = limits::COPY_RETRY_FIRST;
+        for tries_left in (0..=self.context.config.replication.retries).rev() {
+            let tried = self.round().await;
+            self.show_lag();
+            let error = match tried {
+                Ok(left) => {
+                    if std::mem::take(&mut self.is_failing) {
+                        tracing::info!(table, "copying goes on");
+                    }
+                    self.context.metrics.is_failing.with_label_values(&[table]).set(0);
+                    return left;
+                }
+                Err(CopyError::LeaseLost) => return Left::Nothing,
+                Err(error) => error,
+            };
+            // A fresh connection, and less at once where a server was too slow.
+            self.pair = None;
+            if error.is_timeout() {
+                self.windows = 1;
+                self.slice_rows = (self.slice_rows / 2).max(limits::SLICE_ROWS_MIN);
+            }
+            self.context.metrics.is_failing.with_label_values(&[table]).set(1);
+            if !std::mem::replace(&mut self.is_failing, true) {
+                let error = error.to_string();
+                tracing::warn!(table, error, "copying to cold fails; nothing is lost, it is tried again");
+            } else {
+                tracing::debug!(table, %error, "copying to cold fails still");
+            }
+            if tries_left == 0 || stop.is_cancelled() || self.context.is_wanted() {
+                break;
+            }
+            self.context.metrics.retries.with_label_values(&[table]).inc();
+            self.rest(pause, stop).await;
+            pause *= 2;
+        }
+        Left::Nothing
+    }
+
+    async fn round(&mut self) -> Result<Left, CopyError> {
+        let pair = match self.pair.take() {
+            Some(pair) => pair,
+            None => Pair::connect(self.context.config).await?,
+        };
+        let table = self.table.clone();
+        let log = Log { table: table.name };
+        let width_ms = match self.width_ms {
+            Some(width_ms) => width_ms,
+            None => self.take_up(&pair, log).await?,
+        };
+        let (context, slice_rows) = (self.context, self.slice_rows);
+        let work = Work { context, table: &table, log, pair: &pair, width_ms, slice_rows };
+        let left = self.steps(&work).await?;
+        self.windows = windows_a_round(context.config, &table);
+        self.pair = Some(pair);
+        Ok(left)
+    }
+
+    async fn steps(&mut self, work: &Work<'_>) -> Result<Left, CopyError> {
+        let left = self.advance(work).await?;
+        let Some(upto_ms) = self.upto_ms else { return Ok(left) };
+        self.look_back(work, upto_ms).await?;
+        self.recheck.step(work, self.first_ms, upto_ms).await?;
+        if let Some(delay) = self.context.config.replication.remove_from_hot_after {
+            work.remove_from_hot(Span::new(self.first_ms, upto_ms), delay).await?;
+        }
+        Ok(left)
+    }
+
+    /// Reads where an earlier run stood. Gives the length of a window.
+    async fn take_up(&mut self, pair: &Pair, log: Log) -> Result<i64, CopyError> {
+        let replication = &self.context.config.replication;
+        let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
+        let extent = log.extent(&pair.cold).await.map_err(CopyError::cold)?;
+        let seconds = extent.map_or(configured, |(_, seconds)| i64::from(seconds));
+        if seconds != configured {
+            let table = self.table.name;
+            tracing::warn!(
+                table,
+                configured,
+                seconds,
+                "the window log has windows of another length, which stays"
+            );
+        }
+        let width_ms = seconds * 1_000;
+        self.upto_ms = log.watermark(&pair.cold).await.map_err(CopyError::cold)?;
+        self.first_ms = match (replication.start, extent) {
+            (Start::All, _) => 0,
+            (Start::Recent(_), Some((first_ms, _))) => first_ms,
+            (Start::Recent(time), None) => {
+                let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+                align(clock::now_ns() / 1_000_000 - ms, width_ms)
+            }
+        };
+        self.width_ms = Some(width_ms);
+        Ok(width_ms)
+    }
+
+    /// Copies the next closed windows, oldest first, and moves the watermark.
+    async fn advance(&mut self, work: &Work<'_>) -> Result<Left, CopyError> {
+        let lag_ms =
+            i64::try_from(self.context.config.replication.safety_lag.as_millis()).unwrap_or_default();
+        let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, work.width_ms);
+        let from_ms = self.upto_ms.unwrap_or(self.first_ms);
+        if from_ms >= closed_ms {
+            return Ok(Left::Nothing);
+        }
+        let mut span = Span::new(from_ms, closed_ms.min(from_ms + self.windows * work.width_ms));
+        let mut logged = Vec::new();
+        if self.upto_ms.is_some() {
+            logged = work.replicate(span).await?;
+        }
+        if logged.is_empty() {
+            // Nothing there: on to the next window that has rows.
+            let first = work.pair.hot.first(work.table, Span::new(from_ms, closed_ms)).await;
+            let Some(first_ms) = first.map_err(CopyError::hot)? else {
+                self.move_to(work, closed_ms).await?;
+                return Ok(Left::Nothing);
+            };
+            let start_ms = align(first_ms, work.width_ms);
+            span = Span::new(start_ms, closed_ms.min(start_ms + self.windows * work.width_ms));
+            logged = work.replicate(span).await?;
+        }
+        if logged.iter().any(|window| window.state != WindowState::Verified) {
+            tracing::debug!(
+                table = self.table.name,
+                "windows of this round are not verified, see the window log"
+            );
+        }
+        self.move_to(work, span.to_ms).await?;
+        Ok(if span.to_ms < closed_ms { Left::More } else { Left::Nothing })
+    }
+
+    async fn move_to(&mut self, work: &Work<'_>, upto_ms: i64) -> Result<(), CopyError> {
+        let newest =
+            work.pair.hot.newest(work.table, upto_ms - work.width_ms).await.map_err(CopyError::hot)?;
+        work.check_lease()?;
+        work.log
+            .move_watermark(&work.pair.cold, upto_ms, newest.unwrap_or(0), "copying")
+            .await
+            .map_err(CopyError::cold)?;
+        tracing::trace!(table = self.table.name, upto = shown(upto_ms), "watermark moved");
+        self.upto_ms = Some(upto_ms);
+        Ok(())
+    }
+
+    /// Looks for rows that came late, by their number: cheap, so that they need not wait until everything is compared again.
+    async fn look_back(&self, work: &Work<'_>, upto_ms: i64) -> Result<(), CopyError> {
+        let back_ms = i64::try_from(limits::LOOK_BACK.as_millis()).unwrap_or_default();
+        let span = Span::new(align(upto_ms - back_ms, work.width_ms).max(self.first_ms), upto_ms);
+        let counts = work.pair.hot.counts(work.table, span, work.width_ms).await.map_err(CopyError::hot)?;
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let log = work.log.read(&work.pair.cold, span).await.map_err(CopyError::cold)?;
+        for (start_ms, rows) in counts {
+            let has_more = log.get(&start_ms).is_none_or(|logged| match logged.state {
+                WindowState::Verified => rows > logged.reference.rows,
+                WindowState::Open => true,
+                WindowState::Mismatch | WindowState::Failed => false,
+            });
+            if has_more {
+                for examined in work.examine(Span::window(start_ms, work.width_ms)).await? {
+                    work.settle(&examined).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn show_lag(&self) {
+        let Some(upto_ms) = self.upto_ms else { return };
+        let lag_ms = clock::now_ns() / 1_000_000 - upto_ms;
+        self.context.metrics.lag_minutes.with_label_values(&[self.table.name]).set(lag_ms as f64 / 60_000.0);
+    }
+}
+
+fn windows_a_round(config: &Config, table: &Copied) -> i64 {
+    let replication = &config.replication;
+    i64::from(if table.is_high { replication.catch_up_high } else { replication.catch_up_low })
+}

@@ -1,0 +1,160 @@
+//! Hot to cold.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use crate::stack::until;
+use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
+
+const BOOKS: &str = "INSERT INTO marketprism_hot.orderbooks (timestamp, exchange, market_type, symbol, venue_symbol, last_update_id, bids, \
+     asks, depth, epoch, received_at, event_id, edge, region, adapter, data_source, stream_seq, created_at) SELECT at - 0.1, \
+     'sim_spot', 'spot', 'A-B', 'AB', n, if(n % 5 = 0, [], arrayMap(i -> (toDecimal128(n - i, 18), toDecimal128(i, 18)), \
+     range(1, 40))), arrayMap(i -> (toDecimal128(n + i, 18), toDecimal128(i, 18)), range(1, 40)), 39, 1, at, \
+     reinterpretAsUInt128(sipHash128(n, 'book')), 'e', 'r', 'a', 'live', n, at FROM (SELECT number AS n, \
+     fromUnixTimestamp64Milli(toInt64({first} + number * 100), 'UTC') AS at FROM numbers(3000))";
+
+const RATES: &str = "INSERT INTO marketprism_hot.funding_rates (timestamp, exchange, market_type, symbol, venue_symbol, funding_rate, \
+     funding_time, next_funding_time, interval_hours, mark_price, index_price, received_at, event_id, edge, region, adapter, \
+     data_source, stream_seq, created_at) SELECT at - 0.1, 'sim_spot', 'perpetual', 'A-B', 'AB', toDecimal128(n, 18), if(n % 2 = \
+     0, NULL, at), if(n % 3 = 0, NULL, at), if(n % 5 = 0, NULL, 8), if(n % 2 = 0, NULL, toDecimal128(5, 18)), if(n % 2 = 1, \
+     NULL, toDecimal128(5, 18)), at, reinterpretAsUInt128(sipHash128(n, 'rate')), 'e', 'r', 'a', 'live', n, at FROM (SELECT \
+     number AS n, fromUnixTimestamp64Milli(toInt64({first} + number * 20000), 'UTC') AS at FROM numbers(15))";
+
+/// Fills trades, order books and funding rates: five windows each.
+pub async fn fill(sides: &TwoSides, first_ms: i64) {
+    sides.trades(0..20_000, first_ms, 4_000).await;
+    for sql in [BOOKS, RATES] {
+        sides.in_hot(&sql.replace("{first}", &first_ms.to_string())).await;
+    }
+}
+
+/// Waits until that is in cold, verified and the same.
+pub async fn all_is_copied(sides: &TwoSides) {
+    sides.cold_holds_once("trades", 20_000).await;
+    sides.cold_holds_once("orderbooks", 3_000).await;
+    sides.cold_holds_once("funding_rates", 15).await;
+    for table in ["trades", "orderbooks", "funding_rates"] {
+        sides.windows_are(table, &[("verified", 5)]).await;
+        sides.are_the_same(table).await;
+    }
+}
+
+/// Goal: every row of hot comes to cold as it is, nested arrays and NULLs too, by each way of copying, and each window is logged as
+/// verified.
+/// Method: rows written into hot by SQL, copied on one engine by itself and through `remote()`, and between two engines through central; then
+/// compared as text column by column.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_of_copying_gives_the_same_rows() {
+    for method in ["same_server", "remote", "stream"] {
+        let settings = format!("{QUICK}method = \"{method}\"\nhot_native_address = \"127.0.0.1\"\n");
+        let sides = match method {
+            "stream" => TwoSides::on_two_engines(&settings),
+            _ => TwoSides::on_one_engine(&settings),
+        };
+        let Some(sides) = sides else { return };
+        fill(&sides, minutes_ago(10)).await;
+        let central = sides.replicate();
+        all_is_copied(&sides).await;
+        let (_, metrics) = sides.stack.get("/metrics").unwrap();
+        assert!(metrics.contains("marketprism_cold_replication_lag_minutes{table=\"trades\"}"), "{metrics}");
+        drop(central);
+    }
+}
+
+/// Goal: kill -9 of the replicator at any point doubles nothing and loses nothing in cold, at every moment looked at.
+/// Method: many windows, some of them large, on two engines; central is killed at seeded moments in the middle of copies, cold is looked at
+/// all the time. Some rows come late on top.
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_replicator_doubles_and_loses_nothing() {
+    const SEED: u64 = 20_261_123;
+    let settings = format!("{QUICK}catch_up_high = 2\n");
+    let Some(sides) = TwoSides::on_two_engines(&settings) else { return };
+    let mut random = StdRng::seed_from_u64(SEED);
+    let first_ms = minutes_ago(60);
+    sides.trades(0..300_000, first_ms, 60_000).await;
+    sides.trades(300_000..400_000, first_ms + 6 * MINUTE_MS, 3_000).await;
+    let mut late = 400_000;
+    for round in 0..12 {
+        let (before, _) = sides.cold_counts("trades").await.unwrap();
+        let central = sides.replicate();
+        let more = random.random_range(1..30_000);
+        let patience = Instant::now() + Duration::from_millis(random.random_range(300..1_500));
+        until("some rows more, or time for the next kill", || async {
+            let (rows, distinct) = sides.cold_counts("trades").await?;
+            assert_eq!(rows, distinct, "round {round}: doubled");
+            (rows >= before + more || Instant::now() >= patience).then_some(())
+        })
+        .await;
+        central.kill();
+        sides.trades(late..late + 500, first_ms + i64::from(round % 4) * MINUTE_MS, 500).await;
+        late += 500;
+    }
+    let central = sides.replicate();
+    sides.cold_holds_once("trades", late).await;
+    sides.windows_are("trades", &[("verified", 39)]).await;
+    sides.are_the_same("trades").await;
+    drop(central);
+}
+
+/// Goal: while cold is away nothing is lost, and copying goes on by itself when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn cold_may_be_away() {
+    let Some(mut sides) = TwoSides::on_two_engines(&format!("{QUICK}retries = 1\n")) else { return };
+    let first_ms = minutes_ago(20);
+    sides.trades(0..4_000, first_ms, 1_000).await;
+    let central = sides.replicate();
+    sides.cold_holds_once("trades", 4_000).await;
+    sides.stack.kill_cold_clickhouse();
+    sides.trades(4_000..9_000, first_ms + 4 * MINUTE_MS, 1_000).await;
+    sides.trades(9_000..9_100, first_ms, 100).await;
+    until("central to notice", || async {
+        let (_, metrics) = sides.stack.get("/metrics")?;
+        metrics.contains("is_failing{table=\"trades\"} 1").then_some(())
+    })
+    .await;
+    sides.stack.start_cold_clickhouse();
+    sides.cold_holds_once("trades", 9_100).await;
+    sides.windows_are("trades", &[("verified", 9)]).await;
+    sides.are_the_same("trades").await;
+    drop(central);
+}
+
+/// Goal: rows that come late open their window again, and it is verified with them.
+/// Method: a window within the look-back and one that only the comparison of everything finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn late_rows_open_their_window_again() {
+    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let (recent_ms, old_ms) = (minutes_ago(5), minutes_ago(300));
+    sides.trades(0..1_000, recent_ms, 1_000).await;
+    sides.trades(1_000..2_000, old_ms, 1_000).await;
+    let central = sides.replicate();
+    sides.cold_holds_once("trades", 2_000).await;
+    sides.windows_are("trades", &[("verified", 2)]).await;
+    sides.trades(2_000..2_010, recent_ms, 10).await;
+    sides.trades(2_010..2_020, old_ms, 10).await;
+    sides.trades(2_020..2_030, old_ms + 7 * MINUTE_MS, 10).await;
+    sides.cold_holds_once("trades", 2_030).await;
+    sides.windows_are("trades", &[("verified", 3)]).await;
+    sides.are_the_same("trades").await;
+    drop(central);
+}
+
+/// Goal: another central goes on copying within 15 s when the one that copies dies, and nothing is doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_central_takes_over() {
+    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let first_ms = minutes_ago(20);
+    sides.trades(0..2_000, first_ms, 1_000).await;
+    let first = sides.replicate();
+    sides.cold_holds_once("trades", 2_000).await;
+    let second = sides.stack.run(&sides.stack.configure_second(&sides.settings));
+    first.kill();
+    let died = Instant::now();
+    sides.trades(2_000..4_000, first_ms + 5 * MINUTE_MS, 1_000).await;
+    sides.cold_holds_once("trades", 4_000).await;
+    let took = died.elapsed();
+    assert!(took < Duration::from_secs(16), "the other central took {took:?}");
+    sides.windows_are("trades", &[("verified", 4)]).await;
+    drop(second);
+}
