@@ -14,6 +14,7 @@ use super::App;
 use super::problem::Problem;
 use super::token;
 use crate::clock;
+use crate::repair::{Progress, Request};
 use crate::report::{Scope, Wish};
 
 /// What is to be repaired.
@@ -57,14 +58,23 @@ pub async fn start(
     let Json(wish) = wish.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     let RepairWish { table, from, to, dry_run } = wish;
     let scope = Scope::read(&Wish { from, to, table }, clock::now_ns() / 1_000_000)?;
-    let _ = (scope, dry_run);
-    Ok((StatusCode::ACCEPTED, Json(serde_json::Value::Null)).into_response())
+    let request = Request {
+        table: scope.table.map(str::to_owned),
+        from_ms: Some(scope.from.0),
+        to_ms: Some(scope.to.0),
+        dry_run,
+        drop_extra: false,
+    };
+    match app.shared.repair.start(&app.shared, &request) {
+        Ok(progress) => Ok((StatusCode::ACCEPTED, Json(progress)).into_response()),
+        Err(busy) => Err(Problem::new(StatusCode::CONFLICT, busy.to_string())),
+    }
 }
 
 /// How the repair stands that runs, or ran last.
 #[utoipa::path(get, path = "/repair", tag = "repair", responses(
     (status = 200, description = "Its progress; null when none was started since this central runs", body = serde_json::Value),
 ))]
-pub async fn progress(State(_app): State<Arc<App>>) -> Json<serde_json::Value> {
-    Json(serde_json::Value::Null)
+pub async fn progress(State(app): State<Arc<App>>) -> Json<Option<Progress>> {
+    Json(app.shared.repair.progress())
 }

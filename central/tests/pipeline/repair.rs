@@ -124,7 +124,10 @@ async fn nulls_and_swapped_columns_are_noticed() {
 /// Method: the log's times are moved back by two hours, because the shortest delay is an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_from_hot_is_no_loss() {
-    let Some(mut sides) = TwoSides::on_one_engine(QUICK) else { return };
+    // The shortest delay is what a stream keeps.
+    let streams =
+        "[streams.market_data]\nmax_age_seconds = 3600\n[streams.orderbook_snap]\nmax_age_seconds = 3600\n";
+    let Some(mut sides) = TwoSides::on_one_engine(&format!("{streams}{QUICK}")) else { return };
     let first_ms = minutes_ago(10);
     sides.trades(0..600, first_ms, 200).await;
     let central = sides.replicate();
@@ -142,7 +145,7 @@ async fn removal_from_hot_is_no_loss() {
         sides.in_cold(&sql).await;
     }
     sides.trades(600..610, first_ms + MINUTE_MS, 10).await;
-    sides.settings = format!("{QUICK}remove_from_hot_after_hours = 1\n");
+    sides.settings = format!("{streams}{QUICK}remove_from_hot_after_hours = 1\n");
     let central = sides.replicate();
     crate::stack::until("only the window with late rows to be left in hot", || async {
         let (rows, _) = sides.stack.counts("trades").await?;
