@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use marketprism_config::{Document, Nats};
+use marketprism_schema::Carries;
 
 use super::{BatchLimits, ClickHouse, Http, Ledger, Replication, Stream};
 
@@ -38,6 +39,21 @@ impl Config {
         let replication = Replication::read(&root.section("replication"), &clickhouse);
         let http = Http::read(&root.section("http"));
         let ledger = Ledger::read(&root.section("ledger"));
+        // What a stream still holds may be delivered again: hot must know it, or it would be stored, and copied, a second time.
+        let oldest = streams
+            .iter()
+            .filter(|s| s.settings.carries == Carries::Events)
+            .map(|s| s.settings.max_age)
+            .max();
+        if let (Some(after), Some(oldest)) = (replication.remove_from_hot_after, oldest)
+            && after < oldest
+        {
+            document.report(
+                "replication.remove_from_hot_after_hours",
+                format!("is {}", after.as_secs() / 3_600),
+                format!("0, or at least the longest max_age_seconds of [streams], {} s", oldest.as_secs()),
+            );
+        }
         let consumers = root.section("consumers");
         let ack_wait = consumers.millis_or("ack_wait_ms", 60_000, 1_000..=3_600_000);
         // A message may be redelivered, looked for in hot and inserted again only when an insert of the process before it cannot be

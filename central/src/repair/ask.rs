@@ -1,5 +1,7 @@
 //! Asking edges to send again what the ledger misses in hot.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use marketprism_schema::{
     DataType, REPAIR_VERSION, RepairAnswer, RepairRequest, RepairState, Table, repair_subject,
@@ -9,9 +11,10 @@ use tokio::time::timeout;
 
 use super::progress::{Fate, Journal, Outcome, Request};
 use crate::broker::Broker;
-use crate::limits;
+use crate::config::Config;
 use crate::replicator::{Side, shown};
 use crate::storage::bounded;
+use crate::{clock, limits};
 
 /// A window of a stream that lacks events, as the ledger judged it.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
@@ -28,12 +31,14 @@ struct Lacking {
 
 /// Asks the edges for every stretch that the ledger misses, oldest first, up to a bound.
 pub async fn ask_edges(
+    config: &Config,
     broker: &Broker,
     hot: &Side,
     request: &Request,
     journal: &Journal,
 ) -> anyhow::Result<()> {
     let lacking = lacking(hot, request).await.context("cannot read the ledger's verdicts")?;
+    let held_from_ms = held_from(config);
     for stretch in stretches(&lacking) {
         let stream =
             format!("{} {}.{}.{}", stretch.edge, stretch.exchange, stretch.market_type, stretch.symbol);
@@ -46,6 +51,15 @@ pub async fn ask_edges(
                 what,
             });
         };
+        // Hot would not know these events any more, and would take each for a new one.
+        if stretch.start_ms < held_from_ms {
+            let missing = stretch.missing;
+            add(
+                Fate::Left,
+                format!("{missing} events are missing; hot does not hold that time any more, not asked"),
+            );
+            continue;
+        }
         if request.dry_run {
             add(Fate::WouldMend, format!("would ask the edge for {} events", stretch.missing));
             continue;
@@ -55,6 +69,14 @@ pub async fn ask_edges(
         add(fate, what);
     }
     Ok(())
+}
+
+/// Since when hot holds everything, milliseconds since 1970.
+fn held_from(config: &Config) -> i64 {
+    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let ttl = Duration::from_secs(u64::from(config.clickhouse.hot_ttl_days) * 86_400);
+    let kept = config.replication.remove_from_hot_after.map_or(ttl, |after| after.min(ttl));
+    clock::now_ns() / 1_000_000 - ms(kept.saturating_sub(limits::TTL_MARGIN))
 }
 
 async fn ask(broker: &Broker, stretch: &Stretch) -> (Fate, String) {

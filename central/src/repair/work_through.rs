@@ -26,7 +26,7 @@ pub async fn work_through(
         let done = one_table(context, &pair, &table, request, journal, windows_left);
         windows_left = done.await.with_context(|| format!("table {}", table.name))?;
     }
-    ask_edges(broker, &pair.hot, request, journal).await
+    ask_edges(context.config, broker, &pair.hot, request, journal).await
 }
 
 /// Gives how many windows may still be worked on.

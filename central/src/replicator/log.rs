@@ -69,6 +69,8 @@ pub struct Logged {
 
 /// Begins the reason of a window whose rows were taken out of hot by us.
 const REMOVED: &str = "removed from hot";
+/// Begins the reason of a mismatched window that never was verified.
+pub const NEVER_VERIFIED: &str = "never verified";
 
 impl Logged {
     /// Whether its rows were taken out of hot by us.
@@ -79,6 +81,11 @@ impl Logged {
     /// The same, with its rows taken out of hot.
     pub fn removed(&self) -> Self {
         Self { reason: REMOVED.to_owned(), ..self.clone() }
+    }
+
+    /// Whether hot and cold never were the same: then there is nothing that either could have departed from.
+    pub fn was_never_verified(&self) -> bool {
+        self.state == WindowState::Failed || self.reason.starts_with(NEVER_VERIFIED)
     }
 
     /// A reason for a later entry of this window: that its rows were removed is never forgotten.

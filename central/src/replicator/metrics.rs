@@ -27,6 +27,8 @@ pub struct ReplicationMetrics {
     pub removed: IntCounterVec,
     /// `marketprism_cold_copy_seconds`, by table: time of one insert.
     pub copy_seconds: HistogramVec,
+    /// `marketprism_cold_round_seconds`, by table: time of a round that copied, verification and log included.
+    pub round_seconds: HistogramVec,
     /// `marketprism_cold_recheck_seconds`: time that the last comparison of everything took, all tables together.
     pub recheck_seconds: Gauge,
 }
@@ -38,6 +40,8 @@ impl ReplicationMetrics {
         let gauges = |n: &str, help: &str| IntGaugeVec::new(name(n, help), &["table"]);
         let counters = |n: &str, help: &str| IntCounterVec::new(name(n, help), &["table"]);
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let round = HistogramOpts::new("marketprism_cold_round_seconds", "time of a round that copied");
+        let round = round.buckets(buckets.clone());
         let copy = HistogramOpts::new("marketprism_cold_copy_seconds", "time of one insert into cold")
             .buckets(buckets);
         let metrics = Self {
@@ -53,12 +57,14 @@ impl ReplicationMetrics {
             retries: counters("retries_total", "rounds tried again")?,
             removed: counters("rows_removed_from_hot_total", "rows deleted from hot after verification")?,
             copy_seconds: HistogramVec::new(copy, &["table"])?,
+            round_seconds: HistogramVec::new(round, &["table"])?,
             recheck_seconds: Gauge::with_opts(name("recheck_seconds", "time of the last whole comparison"))?,
         };
         registry.register(Box::new(metrics.is_active.clone()))?;
         registry.register(Box::new(metrics.lag_minutes.clone()))?;
         registry.register(Box::new(metrics.recheck_seconds.clone()))?;
         registry.register(Box::new(metrics.copy_seconds.clone()))?;
+        registry.register(Box::new(metrics.round_seconds.clone()))?;
         for gauge in [&metrics.is_failing, &metrics.unsound] {
             registry.register(Box::new(gauge.clone()))?;
         }

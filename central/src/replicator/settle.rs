@@ -32,7 +32,7 @@ impl Work<'_> {
             let reference = logged.as_ref().map(|logged| Reference {
                 state: logged.reference,
                 has_same_columns: logged.columns_hash == self.table.columns_hash,
-                is_open: logged.state == WindowState::Open,
+                is_open: logged.state == WindowState::Open || logged.was_never_verified(),
             });
             let facts = Facts {
                 log: reference,

@@ -6,7 +6,7 @@ use super::copied::Copied;
 use super::copy::{Copier, Direction, Piece};
 use super::diff::Diff;
 use super::error::CopyError;
-use super::log::{Log, Logged, WindowState};
+use super::log::{Log, Logged, NEVER_VERIFIED, WindowState};
 use super::metrics::ReplicationMetrics;
 use super::side::Pair;
 use super::span::{Span, shown};
@@ -162,12 +162,12 @@ impl Work<'_> {
         {
             return Ok(self.verified(start_ms, &cold, earlier, tries + 1));
         }
-        let reason = match diff {
-            Some(diff) => format!("copying does not make cold the same as hot: {diff}"),
-            None => {
-                format!("copying does not make cold the same as hot: {} rows for {}", cold.rows, hot.rows)
-            }
-        };
+        let differ =
+            diff.map_or_else(|| format!("{} rows for {}", cold.rows, hot.rows), |diff| diff.to_string());
+        let mut reason = format!("copying does not make cold the same as hot: {differ}");
+        if earlier.is_none_or(Logged::was_never_verified) {
+            reason = format!("{NEVER_VERIFIED}; {reason}");
+        }
         Ok(self.unsound(start_ms, WindowState::Mismatch, reason, &hot, &cold, earlier))
     }
 

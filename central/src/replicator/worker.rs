@@ -191,6 +191,7 @@ impl<'a> TableWorker<'a> {
             i64::try_from(self.context.config.replication.safety_lag.as_millis()).unwrap_or_default();
         let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, work.width_ms);
         let from_ms = self.upto_ms.unwrap_or(self.first_ms);
+        let began = Instant::now();
         if from_ms >= closed_ms {
             return Ok(Left::Nothing);
         }
@@ -217,6 +218,8 @@ impl<'a> TableWorker<'a> {
             );
         }
         self.move_to(work, span.to_ms).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        self.context.metrics.round_seconds.with_label_values(&[self.table.name]).observe(seconds);
         Ok(if span.to_ms < closed_ms { Left::More } else { Left::Nothing })
     }
 

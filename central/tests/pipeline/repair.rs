@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt as _;
 
+use crate::replication::{all_is_copied, fill};
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
 /// Exit status and standard output of a repair.
@@ -88,12 +89,45 @@ async fn changed_rows_are_named_and_mended() {
     drop(central);
 }
 
+/// Goal: a NULL does not void a row's fingerprint, and values that are swapped between neighbouring columns do not go unnoticed, in nested
+/// arrays neither; such rows are mended too.
+/// Method: in cold a NULL changes place with the value of the column beside it, and the two sides of a book are exchanged.
+#[tokio::test(flavor = "multi_thread")]
+async fn nulls_and_swapped_columns_are_noticed() {
+    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let first_ms = minutes_ago(20);
+    fill(&sides, first_ms).await;
+    let central = sides.replicate();
+    all_is_copied(&sides).await;
+    for (table, change, number, row_ms) in [
+        ("funding_rates", "mark_price = index_price, index_price = mark_price", 2, first_ms),
+        ("orderbooks", "bids = asks, asks = bids", 5, first_ms),
+        (
+            "orderbooks",
+            "bids = arrayPushBack(bids, asks[1]), asks = arrayPopFront(asks)",
+            601,
+            first_ms + MINUTE_MS,
+        ),
+    ] {
+        let rows = rows_of(row_ms, &number.to_string());
+        sides.in_cold(&format!("ALTER TABLE marketprism_cold.{table} UPDATE {change} WHERE {rows}")).await;
+        sides.window_becomes(table, row_ms, "mismatch", "rows: 1 with other content").await;
+    }
+    let (code, text) = repair(&sides, &[]);
+    assert_eq!((code, text.matches("1 rows deleted and copied again").count()), (Some(0), 3), "{text}");
+    all_is_copied(&sides).await;
+    drop(central);
+}
+
 /// Goal: rows are taken out of hot only when they are verified in cold for as long as configured, and that is not taken for a loss, also when
 /// rows come late to such a window.
 /// Method: the log's times are moved back by two hours, because the shortest delay is an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_from_hot_is_no_loss() {
-    let Some(mut sides) = TwoSides::on_one_engine(QUICK) else { return };
+    // The shortest delay is what a stream keeps.
+    let streams =
+        "[streams.market_data]\nmax_age_seconds = 3600\n[streams.orderbook_snap]\nmax_age_seconds = 3600\n";
+    let Some(mut sides) = TwoSides::on_one_engine(&format!("{streams}{QUICK}")) else { return };
     let first_ms = minutes_ago(10);
     sides.trades(0..600, first_ms, 200).await;
     let central = sides.replicate();
@@ -111,7 +145,7 @@ async fn removal_from_hot_is_no_loss() {
         sides.in_cold(&sql).await;
     }
     sides.trades(600..610, first_ms + MINUTE_MS, 10).await;
-    sides.settings = format!("{QUICK}remove_from_hot_after_hours = 1\n");
+    sides.settings = format!("{streams}{QUICK}remove_from_hot_after_hours = 1\n");
     let central = sides.replicate();
     crate::stack::until("only the window with late rows to be left in hot", || async {
         let (rows, _) = sides.stack.counts("trades").await?;
