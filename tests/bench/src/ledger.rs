@@ -78,12 +78,10 @@ async fn work(stack: &mut Stack, time: Duration) -> f64 {
 async fn audits(stack: &Stack) -> Result<Vec<Audit>> {
     let query = format!(
         "SELECT toUnixTimestamp(toStartOfMinute(received_at)) AS minute, tuple({FINGERPRINT_SQL}) AS told \
-         FROM marketprism_hot.trades GROUP BY minute ORDER BY minute"
+         FROM marketprism_hot.trades GROUP BY minute ORDER BY minute FORMAT JSONCompactEachRow \
+         SETTINGS output_format_json_quote_64bit_integers = 1"
     );
-    let text = stack.clickhouse.text(&format!(
-        "{query} FORMAT JSONCompactEachRow SETTINGS output_format_json_quote_64bit_integers = 1"
-    ));
-    let text = text.await.map_err(|e| anyhow!(e))?;
+    let text = stack.clickhouse.text(&query).await.map_err(|e| anyhow!(e))?;
     let subject: Subject = Subject::parse(&Sample::Trades.subject()?)?;
     text.lines().map(|line| audit(&serde_json::from_str(line)?, &subject)).collect()
 }
