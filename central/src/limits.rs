@@ -86,7 +86,7 @@ pub const FLUSH_DEADLINE: Duration = Duration::from_secs(7);
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Longest wait of `/integrity` and `/` for any one source; what does not answer in this time is named as "cannot tell".
-pub const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+pub const REPORT_PATIENCE: Duration = Duration::from_secs(8);
 /// The same for commands: nobody's page waits, and a cold disk cache may.
 pub const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 /// An answer this old is given again instead of being computed.

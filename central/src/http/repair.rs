@@ -14,6 +14,7 @@ use super::App;
 use super::problem::Problem;
 use super::token;
 use crate::clock;
+use crate::repair::{Progress, Request};
 use crate::report::{Scope, Wish};
 
 /// What is to be repaired.
@@ -23,22 +24,41 @@ pub struct RepairWish {
     /// Only this table.
     #[schema(examples("trades"))]
     table: Option<String>,
-    /// Begin: RFC 3339, or an age such as `24h`. Default: one day before `to`.
+    /// Only windows from here on: RFC 3339, or an age such as `24h`. With `from` or `to` every window of the range is compared anew;
+    /// without, those are looked at that are logged as not verified.
     #[schema(examples("24h"))]
     from: Option<String>,
-    /// End, exclusive. Default: now.
+    /// Only windows before this.
     #[schema(examples("now"))]
     to: Option<String>,
     /// Only say what would be done.
     #[serde(default)]
     dry_run: bool,
+    /// Delete rows of cold that hot does not hold and that were not there when the window was verified.
+    #[serde(default)]
+    drop_extra: bool,
+}
+
+impl RepairWish {
+    fn read(self, now_ms: i64) -> Result<Request, Problem> {
+        let Self { table, from, to, dry_run, drop_extra } = self;
+        let (has_from, has_to) = (from.is_some(), to.is_some());
+        let scope = Scope::read(&Wish { from, to, table }, now_ms)?;
+        Ok(Request {
+            table: scope.table.map(str::to_owned),
+            from_ms: has_from.then_some(scope.from.0),
+            to_ms: has_to.then_some(scope.to.0),
+            dry_run,
+            drop_extra,
+        })
+    }
 }
 
 /// Starts a repair: copies windows again that differ between hot and cold, and asks edges to send missing events again.
 ///
 /// One at a time; safe to ask twice. `GET /repair` shows its progress.
 #[utoipa::path(post, path = "/repair", tag = "repair", request_body = RepairWish, security(("token" = [])), responses(
-    (status = 202, description = "Started", body = serde_json::Value),
+    (status = 202, description = "Started", body = Progress),
     (status = 400, description = "Something is wrong in the body: the answer names it", body = Problem),
     (status = 401, description = "Without the configured token", body = Problem),
     (status = 403, description = "No token is configured", body = Problem),
@@ -55,16 +75,17 @@ pub async fn start(
 ) -> Result<Response, Problem> {
     token::check(app.token(), &headers)?;
     let Json(wish) = wish.map_err(|error| Problem::new(error.status(), error.body_text()))?;
-    let RepairWish { table, from, to, dry_run } = wish;
-    let scope = Scope::read(&Wish { from, to, table }, clock::now_ns() / 1_000_000)?;
-    let _ = (scope, dry_run);
-    Ok((StatusCode::ACCEPTED, Json(serde_json::Value::Null)).into_response())
+    let request = wish.read(clock::now_ns() / 1_000_000)?;
+    let started = app.shared.repair.start(&app.shared, &request);
+    let progress = started.map_err(|busy| Problem::new(StatusCode::CONFLICT, busy.to_string()))?;
+    tracing::info!(?request, "a repair was asked for over http");
+    Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
 }
 
 /// How the repair stands that runs, or ran last.
 #[utoipa::path(get, path = "/repair", tag = "repair", responses(
-    (status = 200, description = "Its progress; null when none was started since this central runs", body = serde_json::Value),
+    (status = 200, description = "Its progress; null when none was started since this central runs", body = Option<Progress>),
 ))]
-pub async fn progress(State(_app): State<Arc<App>>) -> Json<serde_json::Value> {
-    Json(serde_json::Value::Null)
+pub async fn progress(State(app): State<Arc<App>>) -> Json<Option<Progress>> {
+    Json(app.shared.repair.progress())
 }

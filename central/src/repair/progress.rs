@@ -4,13 +4,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use marketprism_schema::Table;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::clock;
 use crate::limits;
 
 /// What is asked of a repair.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = RepairRequest)]
 pub struct Request {
     /// Only this table.
     pub table: Option<String>,
@@ -48,7 +50,7 @@ impl Request {
 }
 
 /// How a repair stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairPhase {
     /// Under way.
@@ -60,8 +62,9 @@ pub enum RepairPhase {
 }
 
 /// What became of a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RepairFate)]
 pub enum Fate {
     /// Hot and cold are the same again.
     Mended,
@@ -74,7 +77,8 @@ pub enum Fate {
 }
 
 /// One window, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RepairOutcome)]
 pub struct Outcome {
     /// Table in hot and cold.
     pub table: String,
@@ -89,7 +93,8 @@ pub struct Outcome {
 }
 
 /// How far a repair has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RepairProgress)]
 pub struct Progress {
     /// How it stands.
     pub state: RepairPhase,

@@ -31,7 +31,7 @@ pub async fn compute(sources: &Sources, scope: Scope, schemas: &schema::Cache) -
         facts.copies.as_ref().unwrap_or(&empty.2),
     );
     let cells = ledger.faults.get(..WORST_CELLS.min(ledger.faults.len())).unwrap_or_default();
-    let worst = verdicts::worst(sources, cells, facts.overdue_before(), WORST_MAX).await;
+    let worst = verdicts::worst(sources, &facts.scope, cells, facts.overdue_before(), WORST_MAX).await;
     let mut report = write(facts, ledger, worst);
     report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     report

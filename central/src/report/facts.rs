@@ -6,11 +6,11 @@ use std::time::Duration;
 use marketprism_schema::Table;
 
 use super::Scope;
+use super::bins::Bins;
 use super::document::{
     BrokerStream, DeadLetters, Gap, LeaseState, Listed, Loss, SchemaState, ServerState, Unanswered,
     WorstWindow,
 };
-use super::heat::Bins;
 use super::sources::gaps::GapGroup;
 use super::sources::replication::{CopiedBin, Watermark};
 use super::sources::tables::TableFacts;
@@ -183,8 +183,8 @@ impl Facts {
     }
 }
 
-fn grace_ms(_sources: &Sources) -> i64 {
-    120_000
+fn grace_ms(sources: &Sources) -> i64 {
+    i64::try_from(sources.config.ledger.grace.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn overdue_before(now_ms: i64, grace_ms: i64) -> i64 {

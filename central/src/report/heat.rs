@@ -2,61 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::Time;
+use super::bins::{Bins, StreamKey};
 use super::document::{CELL, GapCount, HeatMap, StreamState, TableRow, Windows};
 use super::sources::gaps::GapGroup;
 use super::sources::replication::CopiedBin;
 use super::sources::verdicts::Binned;
-use super::{Scope, Time};
 
-/// Most bins of a map: what a phone can show.
-const BINS_MAX: i64 = 120;
-/// Lengths of a bin, in seconds: whole windows, and divisors or multiples of an hour.
-const BIN_SECONDS: [i64; 14] =
-    [60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400, 172_800];
 /// Most streams shown by name; those with the worst state come first.
 const STREAMS_MAX: usize = 300;
-
-/// How time is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bins {
-    /// Begin of the first, milliseconds since 1970.
-    pub start_ms: i64,
-    /// Length.
-    pub seconds: i64,
-    /// How many.
-    pub count: usize,
-}
-
-impl Bins {
-    /// Cuts a scope into at most 121 bins.
-    pub fn of(scope: &Scope) -> Self {
-        let fits = |seconds: &i64| scope.span_ms() <= seconds * 1_000 * BINS_MAX;
-        let seconds = BIN_SECONDS.into_iter().find(fits).unwrap_or(172_800);
-        let bin_ms = seconds * 1_000;
-        let start_ms = scope.from.0.div_euclid(bin_ms) * bin_ms;
-        let count = usize::try_from((scope.to.0 - start_ms + bin_ms - 1) / bin_ms).unwrap_or(1);
-        Self { start_ms, seconds, count }
-    }
-
-    fn begin_ms(&self, bin: usize) -> i64 {
-        self.start_ms + i64::try_from(bin).unwrap_or_default() * self.seconds * 1_000
-    }
-}
-
-/// The four parts of a stream's subject.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamKey([String; 4]);
-
-impl StreamKey {
-    /// Data type, exchange, market type, symbol.
-    pub fn parts(&self) -> [&str; 4] {
-        self.0.each_ref().map(String::as_str)
-    }
-
-    fn new(data_type: &str, exchange: &str, market_type: &str, symbol: &str) -> Self {
-        Self([data_type, exchange, market_type, symbol].map(str::to_owned))
-    }
-}
 
 /// What one edge says of one stream in one bin.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +37,8 @@ impl EdgeCell {
 #[derive(Debug, Default)]
 struct Stream {
     edges: BTreeMap<String, BTreeMap<usize, EdgeCell>>,
+    /// The first window of each edge.
+    firsts: BTreeMap<String, i64>,
     first_ms: Option<i64>,
     last_ms: Option<i64>,
     window_ms: i64,
@@ -161,6 +117,8 @@ type Fault = (bool, StreamKey, i64, i64);
 
 impl Stream {
     fn judge(&mut self, row: &Binned) {
+        let first = self.firsts.entry(row.edge.clone()).or_insert(row.first_ms);
+        *first = (*first).min(row.first_ms);
         self.first_ms = Some(self.first_ms.map_or(row.first_ms, |first| first.min(row.first_ms)));
         self.last_ms = Some(self.last_ms.map_or(row.last_ms, |last| last.max(row.last_ms)));
         self.window_ms = self.window_ms.max(i64::from(row.window_seconds) * 1_000);
@@ -178,14 +136,24 @@ impl Stream {
         cell.missing += row.missing;
     }
 
+    /// The first start of an edge is no gap: nothing was promised before. A later one is: nobody heard the venue meanwhile, and how much
+    /// it said nobody knows. The stop before it is the same hole.
     fn gap(&mut self, group: &GapGroup) {
+        let is_first = self.firsts.get(&group.edge).is_none_or(|first_ms| group.first_ms <= *first_ms);
         let bin = usize::try_from(group.bin).unwrap_or(usize::MAX);
         let cell = self.edges.entry(group.edge.clone()).or_default().entry(bin).or_default();
-        if group.is_start == 1 {
-            cell.starts += group.count_of;
+        let counted = match group.sort_of.as_str() {
+            "stop" => return,
+            "start" => {
+                let again = group.count_of - u64::from(is_first && group.count_of > 0);
+                cell.starts += group.count_of - again;
+                GapCount { gaps: again, missing: 0, unknown: again }
+            }
+            _ => GapCount { gaps: group.count_of, missing: group.missing, unknown: group.unknown },
+        };
+        if counted.gaps == 0 {
             return;
         }
-        let counted = GapCount { gaps: group.count_of, missing: group.missing, unknown: group.unknown };
         cell.gaps.add(counted);
         self.gaps.entry(group.cause.clone()).or_default().add(counted);
     }
@@ -307,6 +275,7 @@ fn copies_by_table(bins: &Bins, copies: &[CopiedBin]) -> Vec<TableRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Scope;
 
     const START: i64 = 1_763_769_600_000;
 
@@ -336,18 +305,6 @@ mod tests {
             first_ms,
             last_ms: first_ms,
         }
-    }
-
-    /// Goal: bins are bounded in number for any scope, and cover it.
-    #[test]
-    fn any_scope_has_a_bounded_number_of_bins() {
-        for hours in [1, 2, 24, 25, 24 * 30, 24 * 92] {
-            let bins = Bins::of(&scope(hours));
-            assert!((1..=121).contains(&bins.count), "{hours}: {bins:?}");
-            assert!(bins.begin_ms(bins.count) >= scope(hours).to.0);
-        }
-        assert_eq!(Bins::of(&scope(1)).seconds, 60);
-        assert_eq!(Bins::of(&scope(24 * 30)).seconds, 21_600);
     }
 
     /// Goal: a window that one edge cannot vouch for is covered by another that can; a mismatch is covered by nobody; what one edge
@@ -381,27 +338,34 @@ mod tests {
         assert_eq!(add_up(&bins, &rows, &[], &[]).absent, 2);
     }
 
-    /// Goal: gaps of a run's start count apart, others by cause.
+    /// Goal: the first start of an edge is no gap, a later one is a gap of unknown size by us, a stop is part of it; others count by cause.
     #[test]
-    fn starts_are_no_gaps() {
+    fn only_later_starts_are_gaps() {
         let bins = Bins::of(&scope(1));
-        let gap = |cause: &str, is_start, missing| GapGroup {
+        let gap = |cause: &str, sort_of: &str, minute: i64, missing| GapGroup {
             data_type: "trade".into(),
             exchange: "sim_spot".into(),
             market_type: "spot".into(),
             symbol: "A-B".into(),
             edge: "e1".into(),
-            bin: 0,
+            bin: u32::try_from(minute).unwrap(),
             cause: cause.into(),
-            is_start,
+            sort_of: sort_of.into(),
+            first_ms: START + minute * 60_000,
             count_of: 1,
             missing,
             unknown: u64::from(missing == 0),
         };
-        let gaps = [gap("ours", 1, 0), gap("venue", 0, 3), gap("network", 0, 0)];
-        let ledger = add_up(&bins, &[row("e1", 0, 1, 0, 0, 3)], &gaps, &[]);
+        let gaps = [
+            gap("ours", "start", 0, 0),
+            gap("venue", "gap", 0, 3),
+            gap("ours", "stop", 1, 0),
+            gap("ours", "start", 2, 0),
+        ];
+        let rows = [row("e1", 0, 1, 0, 0, 3), row("e1", 1, 1, 0, 0, 0), row("e1", 2, 1, 0, 0, 0)];
+        let ledger = add_up(&bins, &rows, &gaps, &[]);
         assert_eq!((ledger.starts, ledger.gaps_total, ledger.missing), (1, 2, 3));
         assert_eq!(ledger.gaps["venue"], GapCount { gaps: 1, missing: 3, unknown: 0 });
-        assert!(!ledger.gaps.contains_key("ours"));
+        assert_eq!(ledger.gaps["ours"], GapCount { gaps: 1, missing: 0, unknown: 1 });
     }
 }

@@ -3,6 +3,7 @@
 //! `sources` asks, each question with its own time limit; `heat` adds up; `rules` judge, and know nothing of where facts come from;
 //! `compose` writes the `document`. A source that does not answer is named, and what it would have said is "cannot tell".
 
+mod bins;
 mod compose;
 pub mod document;
 mod facts;

@@ -111,7 +111,7 @@ function broker(streams) {
     ['stream', ([s]) => s.stream, 'mono'],
     ['messages', ([s]) => number(s.messages), 'num'],
     ['size', ([s]) => bytes(s.bytes), 'num'],
-    ['replicas', ([s]) => `${s.replicas_current}/${s.replicas}${s.leader ? `, led by ${s.leader}` : ''}`],
+    ['replicas', ([s]) => `${s.replicas_current}/${s.replicas}${s.replicas > 1 && s.leader ? `, led by ${s.leader}` : ''}`],
     ['consumer', ([, c]) => (c ? c.consumer : 'none'), 'mono'],
     ['waiting', ([, c]) => (c ? number(c.pending) : ''), 'num'],
     ['unacknowledged', ([, c]) => (c ? number(c.ack_pending) : ''), 'num'],

@@ -14,7 +14,8 @@ pub struct Gap {
     pub edge: String,
     /// Begin of the window that it was reported with.
     pub window_start: Time,
-    /// What tells it: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`.
+    /// What tells it: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`,
+    /// and what an edge did not hear before its first and after its last frame: `start`, `stop`.
     pub kind: String,
     /// Whose fault: `venue`, `network`, `ours`, `retention`.
     pub cause: String,

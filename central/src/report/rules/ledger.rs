@@ -75,7 +75,8 @@ fn gaps(ledger: &Ledger, say: &mut impl FnMut(Level, String, &str)) {
         say(Level::Info, text, "");
     }
     if ledger.starts > 0 {
-        let text = format!("collecting began anew for {} (stream and edge)", count(ledger.starts, "time"));
+        let text =
+            format!("collecting began {} in this time (streams times edges)", count(ledger.starts, "time"));
         say(Level::Info, text, "");
     }
 }

@@ -4,8 +4,8 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::{Part, Sources, within};
+use crate::report::bins::Bins;
 use crate::report::document::{DeadLetters, Gap, Listed, Loss};
-use crate::report::heat::Bins;
 use crate::report::{Scope, Time};
 
 /// Gaps and losses listed by name.
@@ -30,8 +30,10 @@ pub struct GapGroup {
     pub bin: u32,
     /// Whose fault.
     pub cause: String,
-    /// 1: nothing was collected before the run's first frame.
-    pub is_start: u8,
+    /// `start`: nothing was collected before a run's first frame; `stop`: nor after its last, or the start goes on; else `gap`.
+    pub sort_of: String,
+    /// Begin of the first window that names one.
+    pub first_ms: i64,
     /// How many.
     pub count_of: u64,
     /// Events they name as missing.
@@ -60,11 +62,12 @@ pub async fn groups(sources: &Sources, scope: &Scope, bins: &Bins) -> Part<Vec<G
     let sql = format!(
         "SELECT data_type, exchange, market_type, symbol, edge, \
          toUInt32(intDiv(toUnixTimestamp(window_start) - {start}, {bin})) AS bin, \
-         toString(gap.cause) AS cause, toUInt8(gap.kind = 'connection' AND isNull(gap.missing) AND \
-         gap.from_ns < run + 60000000000) AS is_start, count() AS count_of, \
+         toString(gap.cause) AS cause, multiIf(gap.kind = 'stop' OR (gap.kind = 'start' AND \
+         run < toUnixTimestamp64Milli(window_start) * 1000000), 'stop', gap.kind = 'start', 'start', 'gap') AS sort_of, \
+         toUnixTimestamp64Milli(min(window_start)) AS first_ms, count() AS count_of, \
          toUInt64(sum(ifNull(gap.missing, 0))) AS missing, countIf(isNull(gap.missing)) AS unknown \
          FROM {audits} ARRAY JOIN gaps AS gap \
-         GROUP BY data_type, exchange, market_type, symbol, edge, bin, cause, is_start LIMIT {GROUPS_MAX}",
+         GROUP BY data_type, exchange, market_type, symbol, edge, bin, cause, sort_of LIMIT {GROUPS_MAX}",
         start = bins.start_ms / 1_000,
         bin = bins.seconds,
         audits = audits(sources, scope),

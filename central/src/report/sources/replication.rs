@@ -6,8 +6,8 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::{Part, Sources, within};
+use crate::report::bins::Bins;
 use crate::report::document::WorstWindow;
-use crate::report::heat::Bins;
 use crate::report::{Scope, Time};
 
 /// Windows of the copy, of one table and bin.

@@ -4,8 +4,8 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::{Part, Sources, moment, within};
+use crate::report::bins::{Bins, StreamKey};
 use crate::report::document::WorstWindow;
-use crate::report::heat::{Bins, StreamKey};
 use crate::report::{Scope, Time};
 
 /// The windows of one stream, edge and bin.
@@ -112,6 +112,7 @@ struct Named {
 /// Names the windows of the cells given that are not verified. The key of the table begins with the stream, so this reads little.
 pub async fn worst(
     sources: &Sources,
+    scope: &Scope,
     cells: &[(StreamKey, i64, i64)],
     overdue_before_ms: i64,
     limit: usize,
@@ -138,7 +139,7 @@ pub async fn worst(
          ORDER BY state != 'mismatch', window_start DESC, exchange, data_type, market_type, symbol, edge \
          LIMIT {limit} SETTINGS do_not_merge_across_partitions_select_final = 1",
         database = sources.hot.database,
-        within = within("window_start", span.0, span.1),
+        within = within("window_start", span.0.max(scope.from.0), span.1.min(scope.to.0)),
         any = any.join(" OR "),
         overdue = moment(overdue_before_ms),
     );

@@ -38,7 +38,7 @@ async fn every_fault_leads_to_its_verdict() {
     assert_eq!(report["version"], 1);
 
     let trades = |database: &str| format!("TRUNCATE TABLE {database}.trades");
-    let loss = "INSERT INTO marketprism_hot.losses SELECT 'MARKET_DATA', 5, 9, 5, 'retention', 'first is 10', now64(3)";
+    let loss = "INSERT INTO marketprism_hot.losses SELECT 'MARKET_DATA', 5, 9, 5, 'retention', 'first is 10', now64(3) - INTERVAL 5 SECOND";
     let faults = [
         (1, "fail", "hot differs from what the edges stored in 1 window", seed::verdict(9, "mismatch", "x")),
         (2, "unknown", "1 window cannot be verified", seed::verdict(9, "unverifiable", "no audit")),
