@@ -9,5 +9,5 @@ mod mend;
 mod progress;
 mod work_through;
 
-pub use desk::{Busy, Desk, repair};
-pub use progress::{Fate, Journal, Outcome, Progress, RepairPhase, Request};
+pub use desk::{Desk, repair};
+pub use progress::{Fate, Journal, Outcome, Progress, Request};

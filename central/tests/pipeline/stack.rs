@@ -279,11 +279,6 @@ impl Stack {
         self.command("init", config, more)
     }
 
-    /// Runs a command to its end.
-    pub fn command(&self, command: &str, config: &Path, more: &[&str]) -> Output {
-        self.central(command, config).args(more).output().unwrap()
-    }
-
     /// Writes a file into the test's folder.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
