@@ -86,16 +86,27 @@ impl Edge {
         edge
     }
 
+    /// The same for another edge beside it, called `name`.
+    pub async fn start_as(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
+        let mut edge = Self::named(name, folder, nats, feeds);
+        edge.restart().await;
+        edge
+    }
+
     /// Writes a configuration only.
     #[must_use]
     pub fn prepared(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
-        let folder = folder.join("edge");
+        Self::named("edge-test", folder, nats, feeds)
+    }
+
+    fn named(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
+        let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let port = free_port();
         let metrics = free_port();
         let feeds: String = feeds.iter().map(Feed::toml).collect();
         let config = format!(
-            "[edge]\nname = \"edge-test\"\nregion = \"test\"\ndata_dir = {:?}\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{feeds}",
+            "[edge]\nname = {name:?}\nregion = \"test\"\ndata_dir = {:?}\n[nats]\n{nats}\n[http]\nlisten = \"127.0.0.1:{port}\"\nmetrics_listen = \"127.0.0.1:{metrics}\"\n{feeds}",
             folder.join("data")
         );
         std::fs::write(folder.join("edge.toml"), config).unwrap();

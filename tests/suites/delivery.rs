@@ -108,16 +108,19 @@ async fn compare(sim: &Sim, clickhouse: &ClickHouse) {
     assert_eq!(found.len(), expected.len(), "trades are stored that the venue never sent");
 }
 
-async fn start(sim: &Sim, stack: &Stack) -> Edge {
+fn feeds(sim: &Sim) -> Vec<Feed> {
     let address = sim.simulation().addr().to_string();
-    let mut feeds = Vec::new();
-    for exchange in EXCHANGES {
+    let feed = |exchange| {
         let mut feed = Feed::simulated(exchange, &address, &SYMBOLS);
         // Ten cuts in a row would otherwise be answered with ever longer waits, as they should be.
         feed.extra = "reconnect_wait_max_ms = 1000".to_owned();
-        feeds.push(feed);
-    }
-    let edge = stack.edge(&feeds).await;
+        feed
+    };
+    EXCHANGES.map(feed).to_vec()
+}
+
+async fn start(sim: &Sim, stack: &Stack) -> Edge {
+    let edge = stack.edge(&feeds(sim)).await;
     feeds_live(&edge).await;
     edge
 }
@@ -191,5 +194,36 @@ async fn every_trade_is_stored_exactly_once_when_the_storage_was_away() {
     sim.simulation().pause();
     compare(&sim, &stack.clickhouse).await;
     drop(edge);
+    sim.stop().await;
+}
+
+/// Goal: two edges on one venue give one row each event, and while one of them is dead nothing is missing. Method: both hear every trade; one
+/// is killed -9 and comes back while trades flow; at the end each numbered trade is looked up, and both edges must have had a part in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_edges_give_one_row_each_and_one_of_them_is_enough() {
+    let stack = Stack::start().await;
+    let sim = Sim::start(SimConfig { backlog: false, ..config() }).await.unwrap();
+    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let mut edges = Vec::new();
+    for name in ["edge-one", "edge-two"] {
+        edges.push(Edge::start_as(name, stack.folder.path(), &nats, &feeds(&sim)).await);
+    }
+    for edge in &edges {
+        feeds_live(edge).await;
+    }
+    sim.simulation().resume();
+    flows(&stack.clickhouse, 500).await;
+    edges[0].kill();
+    flows(&stack.clickhouse, 500).await;
+    edges[0].restart().await;
+    feeds_live(&edges[0]).await;
+    flows(&stack.clickhouse, 300).await;
+    sim.simulation().pause();
+    compare(&sim, &stack.clickhouse).await;
+    for edge in &edges {
+        let told = edge.metric("marketprism_edge_acknowledged_total", "").await;
+        assert!(told > 300, "an edge that told only {told} events proves nothing");
+    }
+    drop(edges);
     sim.stop().await;
 }
