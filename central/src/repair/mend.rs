@@ -134,8 +134,10 @@ async fn mend_hot(
 
 async fn put_back(work: &Work<'_>, examined: &Examined, window: &Span) -> Result<(), CopyError> {
     let copier = Copier::new(work.pair, work.table, work.context.config, Direction::ToHot);
-    let mut salt = examined.logged.as_ref().map_or(0, |logged| logged.logged_ms);
-    for _ in 0..work.context.config.replication.retries.max(1) {
+    let tries = usize::try_from(work.context.config.replication.retries.max(1)).unwrap_or(1);
+    let first = examined.logged.as_ref().map_or(0, |logged| logged.logged_ms);
+    // When nothing comes, an earlier insert had the same token, and its rows are gone again: hence another salt each time.
+    for salt in (first..).take(tries) {
         let (hot, cold) = work.both(examined.start_ms).await?;
         for piece in work.pieces(*window, &cold, &hot, salt) {
             work.check_lease()?;
@@ -145,8 +147,6 @@ async fn put_back(work: &Work<'_>, examined: &Examined, window: &Span) -> Result
         if is_grown(&hot, &after) {
             return Ok(());
         }
-        // Nothing came: an earlier insert had the same token, and its rows are gone again.
-        salt += 1;
     }
     Ok(())
 }

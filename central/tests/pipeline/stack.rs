@@ -309,11 +309,6 @@ impl Stack {
         Self::request(port, "GET", path, "", "")
     }
 
-    /// The same of a central at another port.
-    pub fn get_at(port: u16, path: &str) -> Option<(u16, String)> {
-        Self::request_at(port, "GET", path, "", "")
-    }
-
     /// The same for a POST, with headers that each end in a line break.
     pub fn post(&self, path: &str, headers: &str, body: &str) -> Option<(u16, String)> {
         let headers = format!("{headers}Content-Length: {}\r\n", body.len());

@@ -14,7 +14,7 @@ const EMPTY_NAMES: [&str; 8] = ["utils", "util", "helpers", "helper", "manager",
 const VENUES: [&str; 9] =
     ["binance", "okx", "deribit", "bybit", "kraken", "coinbase", "bitget", "hyperliquid", "huobi"];
 /// Folders under `adapters/` that are no venue.
-const NO_VENUES: [&str; 3] = ["sdk", "build", "template"];
+const NO_VENUES: [&str; 4] = ["sdk", "build", "template", "template-c"];
 
 /// Checks all files.
 #[must_use]
