@@ -10,7 +10,7 @@ use crate::stack::{Stack, until};
 /// Method: an edge publishes numbered trades all the time; the leaders are killed -9 one after the other, the first one comes back before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_loses_nothing() {
-    const TRADES: u64 = 40_000;
+    const TRADES: u64 = 160_000;
     let Some(mut stack) = Stack::with_nodes(3) else { return };
     let config = stack.configure("[streams]\nreplicas = 3\n[batch]\ntrades = 1000\nmax_age_ms = 100\n");
     let central = stack.run(&config);
