@@ -99,13 +99,6 @@ impl Edge {
         edge
     }
 
-    /// The same for another edge beside it, called `name`.
-    pub async fn start_as(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
-        let mut edge = Self::named(name, folder, nats, feeds);
-        edge.restart().await;
-        edge
-    }
-
     /// Writes a configuration only.
     #[must_use]
     pub fn prepared(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
