@@ -11,7 +11,7 @@ use crate::goal::{Goal, Report};
 const STREAMS: u64 = 100;
 const DAYS: u64 = 30;
 const WINDOWS_A_DAY: u64 = 1_440;
-/// Reports asked for one after the other; the middle one counts, because the machine is shared.
+/// Reports asked for one after the other; the slowest counts.
 const ROUNDS: usize = 5;
 /// Longest answer that is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -24,9 +24,10 @@ pub async fn measure(report: &mut Report) -> Result<()> {
     execute(&stack.clickhouse, &verdicts(windows)).await?;
     execute(&stack.clickhouse, &window_log()).await?;
     let mut seconds = Vec::new();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let started = Instant::now();
-        let path = format!("/integrity?from={DAYS}d");
+        // An answer that is asked for again within a second is shared: each round asks for another one.
+        let path = format!("/integrity?from={}m", usize::try_from(DAYS * WINDOWS_A_DAY)? - round);
         let answer = tokio::time::timeout(LIMIT, stack.central.get(&path)).await;
         let text =
             answer.with_context(|| format!("no report within {LIMIT:?}"))?.map_err(anyhow::Error::msg)?;
@@ -37,12 +38,9 @@ pub async fn measure(report: &mut Report) -> Result<()> {
             document.pointer("/windows/verified").and_then(serde_json::Value::as_u64).unwrap_or_default();
         ensure!(verified > windows * 9 / 10, "the report knows {verified} verified windows of {windows}");
     }
-    let first = seconds.first().copied().unwrap_or_default();
-    seconds.sort_by(f64::total_cmp);
-    let middle = seconds.get(ROUNDS / 2).copied().unwrap_or(f64::MAX);
+    let slowest = seconds.iter().copied().fold(0.0, f64::max);
     let name = format!("report, {DAYS} days of one-minute windows of {STREAMS} streams ({windows} verdicts)");
-    report.figure(format!("{name}, the first"), first, "s");
-    report.goal(format!("{name}, middle of {ROUNDS}"), middle, "s", Goal::AtMost(GOAL_SECONDS));
+    report.goal(format!("{name}, slowest of {ROUNDS}"), slowest, "s", Goal::AtMost(GOAL_SECONDS));
     Ok(())
 }
 
