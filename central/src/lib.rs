@@ -17,6 +17,7 @@ mod lease;
 mod ledger;
 mod limits;
 mod metrics;
+mod moment;
 mod rate;
 mod repair;
 mod replicator;

@@ -7,11 +7,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::broker::Broker;
+use crate::clock;
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
+use crate::moment::{ALLOWED_TIME, Time};
 use crate::repair::{Fate, Journal, Outcome, Progress, Request, repair};
-use crate::replicator::parse_time;
 
 /// Something stays that is not mended.
 const EXIT_LEFT: u8 = 1;
@@ -24,7 +25,7 @@ pub struct RepairArgs {
     /// Only this table, such as `trades`.
     #[arg(long)]
     table: Option<String>,
-    /// Compare anew from here on: `2026-11-22T10:04:00Z`, `2026-11-22`, or seconds since 1970.
+    /// Compare anew from here on: `2026-11-22T10:04:00Z`, or an age such as `30m`, `24h`, `7d`.
     #[arg(long)]
     from: Option<String>,
     /// Compare anew up to here.
@@ -79,10 +80,10 @@ async fn run(config: &Config, args: &RepairArgs) -> anyhow::Result<Progress> {
 
 fn time(option: &str, text: Option<&str>) -> anyhow::Result<Option<i64>> {
     let Some(text) = text else { return Ok(None) };
-    let Some(ms) = parse_time(text) else {
-        bail!("{option}: is {text:?}, allowed is 2026-11-22T10:04:00Z, 2026-11-22, or seconds since 1970");
+    let Some(time) = Time::asked(text, clock::now_ns() / 1_000_000) else {
+        bail!("{option}: is {text:?}, allowed is {ALLOWED_TIME}");
     };
-    Ok(Some(ms))
+    Ok(Some(time.0))
 }
 
 fn print_line(outcome: &Outcome) {

@@ -134,4 +134,20 @@ mod tests {
         let [hot, cold] = read(&apart).map(|config| [config.clickhouse.hot, config.clickhouse.cold]).unwrap();
         assert_eq!((hot.cluster.as_deref(), cold.cluster), (Some("{cluster}"), None));
     }
+
+    /// Goal: cold is where hot is, with hot's user, until something is said of it, in the file or by a variable; a mistake in its table is
+    /// refused like any other.
+    #[test]
+    fn cold_is_where_hot_is_until_it_is_told() {
+        let hot = "[clickhouse]\nurl = \"http://hot:1\"\nuser = \"writer\"\n";
+        let both = read(hot).unwrap().clickhouse;
+        assert_eq!((&both.cold, both.is_cold_apart()), (&both.hot, false));
+        let variable = ("MARKETPRISM_CLICKHOUSE__COLD__URL".to_owned(), "http://cold:2".to_owned());
+        let document = Document::parse("central.toml", hot, ".".into(), std::iter::once(variable)).unwrap();
+        let apart = Config::read(&document).clickhouse;
+        document.finish().unwrap();
+        assert_eq!((apart.cold.url.as_str(), apart.is_cold_apart()), ("http://cold:2", true));
+        let error = read(&format!("{hot}[clickhouse.cold]\nulr = \"http://cold:2\"\n")).unwrap_err();
+        assert!(error.contains("clickhouse.cold.ulr"), "{error}");
+    }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use marketprism_config::{Secret, Section};
 use marketprism_schema::{COLD, HOT};
 
+/// The user that a ClickHouse server has from the start.
+const DEFAULT_USER: &str = "default";
+
 /// Where the rows go.
 #[derive(Debug, Clone)]
 pub struct ClickHouse {
@@ -48,8 +51,10 @@ impl ClickHouse {
 
     pub(super) fn read(section: &Section<'_>) -> Self {
         let hot = Server::read(section, "http://127.0.0.1:8123");
-        let own = section.section("cold");
-        let cold = if own.keys().is_empty() { hot.clone() } else { Server::read(&own, &hot.url) };
+        let cold = Server::read(&section.section("cold"), &hot.url);
+        // Nothing is said of cold: it is where hot is, with hot's user.
+        let is_said = cold != Server::at(&hot.url);
+        let cold = if is_said { cold } else { hot.clone() };
         let compression = section.text("compression").unwrap_or_else(|| "none".to_owned());
         if !["none", "lz4"].contains(&compression.as_str()) {
             section.report("compression", format!("is {compression:?}"), "none, lz4");
@@ -78,6 +83,11 @@ impl ClickHouse {
 }
 
 impl Server {
+    /// A server of which only the address is known.
+    fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), user: DEFAULT_USER.to_owned(), password: None, cluster: None }
+    }
+
     fn read(section: &Section<'_>, default_url: &str) -> Self {
         let url = section.text("url").unwrap_or_else(|| default_url.to_owned());
         if !url.starts_with("http://") {
@@ -85,7 +95,7 @@ impl Server {
         }
         Self {
             url,
-            user: section.text("user").unwrap_or_else(|| "default".to_owned()),
+            user: section.text("user").unwrap_or_else(|| DEFAULT_USER.to_owned()),
             password: section.secret("password"),
             cluster: cluster(section),
         }

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use super::progress::{Fate, Journal, Outcome, Request};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::replicator::{Side, shown};
+use crate::moment::Time;
+use crate::replicator::Side;
 use crate::storage::bounded;
 use crate::{clock, limits};
 
@@ -46,7 +47,7 @@ pub async fn ask_edges(
             journal.add(Outcome {
                 table: table_of(&stretch.data_type).to_owned(),
                 stream: Some(stream.clone()),
-                window_start: shown(stretch.start_ms),
+                window_start: Time(stretch.start_ms).to_string(),
                 fate,
                 what,
             });

@@ -7,7 +7,8 @@ use super::mend::mend;
 use super::progress::{Fate, Journal, Outcome, Request};
 use crate::broker::Broker;
 use crate::limits;
-use crate::replicator::{Context, Copied, Log, Pair, Span, Work, align, shown};
+use crate::moment::Time;
+use crate::replicator::{Context, Copied, Log, Pair, Span, Work, align};
 
 /// Mends what can be mended, window by window. Ending it at any point leaves every window as it was or mended; another run goes on.
 pub async fn work_through(
@@ -58,7 +59,7 @@ async fn one_table(
                 return Ok(0);
             }
             windows_left -= 1;
-            journal.doing(format!("{} {}", table.name, shown(examined.start_ms)));
+            journal.doing(format!("{} {}", table.name, Time(examined.start_ms)));
             let (fate, what) = mend(&work, &examined, request).await?;
             add(journal, table.name, examined.start_ms, fate, what);
         }
@@ -85,5 +86,11 @@ async fn spans(work: &Work<'_>, whole: Span, request: &Request) -> anyhow::Resul
 }
 
 fn add(journal: &Journal, table: &str, start_ms: i64, fate: Fate, what: String) {
-    journal.add(Outcome { table: table.to_owned(), stream: None, window_start: shown(start_ms), fate, what });
+    journal.add(Outcome {
+        table: table.to_owned(),
+        stream: None,
+        window_start: Time(start_ms).to_string(),
+        fate,
+        what,
+    });
 }

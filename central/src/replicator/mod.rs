@@ -31,6 +31,6 @@ pub use metrics::ReplicationMetrics;
 pub use run::{LEASE, replicate};
 pub use settle::Examined;
 pub use side::{Pair, Side};
-pub use span::{Span, align, parse_time, shown};
+pub use span::{Span, align};
 pub use state::State;
 pub use work::{Context, Work};

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::error::CopyError;
 use super::judge::Judgement;
 use super::log::WindowState;
-use super::span::{Span, shown};
+use super::span::Span;
 use super::work::Work;
+use crate::moment::Time;
 use crate::{clock, limits};
 
 impl Work<'_> {
@@ -32,7 +33,7 @@ impl Work<'_> {
             // Logged first: whoever compares in between must not take it for a loss.
             self.write(&[logged.removed()]).await?;
             self.pair.hot.delete(self.table, window, &ids).await.map_err(CopyError::hot)?;
-            let (table, start, rows) = (self.table.name, shown(start_ms), ids.len());
+            let (table, start, rows) = (self.table.name, Time(start_ms).to_string(), ids.len());
             tracing::info!(table, window = start, rows, "removed from hot; cold holds it verified");
             let counted = u64::try_from(rows).unwrap_or(u64::MAX);
             self.context.metrics.removed.with_label_values(&[table]).inc_by(counted);

@@ -9,10 +9,11 @@ use super::error::CopyError;
 use super::log::{Log, Logged, NEVER_VERIFIED, WindowState};
 use super::metrics::ReplicationMetrics;
 use super::side::Pair;
-use super::span::{Span, shown};
+use super::span::Span;
 use super::state::State;
 use crate::config::Config;
 use crate::lease::Lease;
+use crate::moment::Time;
 use crate::{clock, limits};
 
 /// What the work on every table shares.
@@ -272,7 +273,7 @@ impl Work<'_> {
             .await
             .map_err(CopyError::cold)?;
         for window in logged {
-            let (table, start) = (self.table.name, shown(window.start_ms));
+            let (table, start) = (self.table.name, Time(window.start_ms).to_string());
             self.context.metrics.windows.with_label_values(&[table, window.state.as_str()]).inc();
             match window.state {
                 WindowState::Verified => {

@@ -10,9 +10,10 @@ use super::error::CopyError;
 use super::log::{Log, WindowState};
 use super::recheck::Recheck;
 use super::side::Pair;
-use super::span::{Span, align, shown};
+use super::span::{Span, align};
 use super::work::{Context, Work};
 use crate::config::{Config, Start};
+use crate::moment::Time;
 use crate::{clock, limits};
 
 /// One table's replication.
@@ -231,7 +232,7 @@ impl<'a> TableWorker<'a> {
             .move_watermark(&work.pair.cold, upto_ms, newest.unwrap_or(0), "copying")
             .await
             .map_err(CopyError::cold)?;
-        tracing::trace!(table = self.table.name, upto = shown(upto_ms), "watermark moved");
+        tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
         self.upto_ms = Some(upto_ms);
         Ok(())
     }

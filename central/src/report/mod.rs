@@ -14,10 +14,9 @@ pub mod rules;
 mod scope;
 pub mod sources;
 pub mod terminal;
-mod time;
 
+pub use crate::moment::Time;
 pub use compose::{compute, exit_status, status};
 pub use flight::{Busy, Flights};
 pub use scope::{BadWish, Scope, Wish};
 pub use sources::Sources;
-pub use time::Time;

@@ -4,17 +4,12 @@ use marketprism_schema::Table;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Time;
+use crate::moment::{AGE_MAX_MS, ALLOWED_TIME, DAY_MS, Time};
 
-const DAY_MS: i64 = 86_400_000;
 /// Without a wish: the last day.
 const DEFAULT_MS: i64 = DAY_MS;
 /// Longest span of a report: ledger tables live 35 days by default.
 const SPAN_MAX_MS: i64 = 92 * DAY_MS;
-/// Earliest moment that can be asked for, as an age.
-const AGE_MAX_MS: i64 = 3_660 * DAY_MS;
-const ALLOWED_TIME: &str =
-    "RFC 3339 such as 2026-11-22T16:00:00Z, an age such as 90s, 30m, 24h or 7d, or now";
 
 /// The wish as it was asked.
 #[derive(Debug, Clone, Default)]
@@ -98,33 +93,11 @@ impl Scope {
 
 fn read_time(field: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<i64>, BadWish> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    if text == "now" {
-        return Ok(Some(now_ms));
-    }
-    // A plus in a query arrives as a blank.
-    let moment = Time::parse(text).or_else(|| Time::parse(&text.replace(' ', "+"))).map(|time| time.0);
-    moment.or_else(|| age_ms(text).map(|age| now_ms - age)).map(Some).ok_or_else(|| BadWish {
+    Time::asked(text, now_ms).map(|time| Some(time.0)).ok_or_else(|| BadWish {
         field,
         value: text.to_owned(),
         allowed: ALLOWED_TIME.to_owned(),
     })
-}
-
-/// `24h` in milliseconds.
-fn age_ms(text: &str) -> Option<i64> {
-    let (last, unit) = text.char_indices().next_back()?;
-    let unit_ms = match unit {
-        's' => 1_000,
-        'm' => 60_000,
-        'h' => 3_600_000,
-        'd' => DAY_MS,
-        _ => return None,
-    };
-    let digits = text.get(..last)?;
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse::<i64>().ok()?.checked_mul(unit_ms).filter(|age| *age <= AGE_MAX_MS)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ async fn changed_rows_are_named_and_mended() {
         sides.window_becomes("trades", window(index), "mismatch", reason).await;
     }
 
-    let four = ["--from", &(window(0) / 1_000).to_string(), "--to", &(window(4) / 1_000).to_string()];
+    let four = ["--from", &moment(window(0)), "--to", &moment(window(4))];
     let (code, text) = repair(&sides, &[&four[..], &["--dry-run"]].concat());
     assert_eq!((code, text.matches("would mend").count()), (Some(1), 5), "{text}");
     let (code, text) = repair(&sides, &four);
@@ -194,4 +194,10 @@ async fn edges_are_asked_for_what_is_missing() {
     let request = edge.await.unwrap();
     let (from, to) = (start_ms * 1_000_000, (start_ms + 2 * MINUTE_MS) * 1_000_000);
     assert_eq!((request["from"].as_i64(), request["to"].as_i64()), (Some(from), Some(to)), "{request}");
+}
+
+/// RFC 3339 of milliseconds since 1970.
+fn moment(ms: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(ms / 1_000).unwrap();
+    format!("{}T{:02}:{:02}:{:02}Z", at.date(), at.hour(), at.minute(), at.second())
 }

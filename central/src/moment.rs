@@ -1,9 +1,17 @@
-//! Moments as the report writes them.
+//! Moments as people and other programs write and read them.
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
+
+/// A day.
+pub const DAY_MS: i64 = 86_400_000;
+/// Earliest moment that can be asked for, as an age.
+pub const AGE_MAX_MS: i64 = 3_660 * DAY_MS;
+/// What [`Time::asked`] takes, for messages.
+pub const ALLOWED_TIME: &str =
+    "RFC 3339 such as 2026-11-22T16:00:00Z, an age such as 90s, 30m, 24h or 7d, or now";
 
 /// A moment: milliseconds since 1970 inside, RFC 3339 in UTC outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
@@ -21,6 +29,35 @@ impl Time {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
+}
+
+impl Time {
+    /// Reads what somebody asks for: RFC 3339, an age, or `now`.
+    pub fn asked(text: &str, now_ms: i64) -> Option<Self> {
+        if text == "now" {
+            return Some(Self(now_ms));
+        }
+        // A plus in a query arrives as a blank.
+        let moment = Self::parse(text).or_else(|| Self::parse(&text.replace(' ', "+")));
+        moment.or_else(|| age_ms(text).map(|age| Self(now_ms - age)))
+    }
+}
+
+/// `24h` in milliseconds.
+fn age_ms(text: &str) -> Option<i64> {
+    let (last, unit) = text.char_indices().next_back()?;
+    let unit_ms = match unit {
+        's' => 1_000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => DAY_MS,
+        _ => return None,
+    };
+    let digits = text.get(..last)?;
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<i64>().ok()?.checked_mul(unit_ms).filter(|age| *age <= AGE_MAX_MS)
 }
 
 impl std::fmt::Display for Time {
