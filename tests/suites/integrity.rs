@@ -17,7 +17,8 @@ const EXCHANGE: &str = "binance_spot";
 const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 
-/// Windows of two seconds, so that a test sees many; everything is compared again every three.
+/// Length of a window in the tables below, so that a test sees many; everything is compared again every three seconds.
+const WINDOW_SECONDS: u64 = 2;
 const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n\
     [ledger]\nwindow_seconds = 2\ngrace_seconds = 12\ninterval_ms = 500\nrecheck_seconds = 3\n\
     [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
@@ -70,13 +71,19 @@ impl World {
 
     /// Lets the venue speak until so many further trades are in hot, with `meanwhile` in the middle of it, and gives the time that it took.
     async fn speak(&mut self, trades: u64, meanwhile: impl AsyncFnOnce(&mut Self)) -> Span {
-        let from = now(&self.hot).await;
+        let from = window(&self.hot, 0).await;
         self.sim.simulation().resume();
         self.flows(trades / 2).await;
         meanwhile(self).await;
         self.flows(trades / 2).await;
         self.sim.simulation().pause();
-        let to = now(&self.hot).await;
+        // The window with the last trade belongs to the span, whole.
+        let to = window(&self.hot, 1).await;
+        until("the last window ends", PATIENCE, || async {
+            let begun = window(&self.hot, 0).await;
+            if begun >= to { Ok(()) } else { Err(format!("the window of {begun} is not over")) }
+        })
+        .await;
         Span { from, to }
     }
 
@@ -119,10 +126,14 @@ impl World {
     }
 }
 
-/// The servers' clock, as the report takes it.
-async fn now(clickhouse: &ClickHouse) -> String {
-    let query = "SELECT formatDateTime(now('UTC'), '%Y-%m-%dT%H:%i:%SZ')";
-    clickhouse.text(query).await.unwrap().trim().to_owned()
+/// When a window of this moment begins, or one so many later, as the report takes it.
+async fn window(clickhouse: &ClickHouse, later: u64) -> String {
+    let query = format!(
+        "SELECT formatDateTime(toStartOfInterval(now('UTC'), toIntervalSecond({WINDOW_SECONDS})) + \
+         toIntervalSecond({}), '%Y-%m-%dT%H:%i:%SZ')",
+        later * WINDOW_SECONDS
+    );
+    clickhouse.text(&query).await.unwrap().trim().to_owned()
 }
 
 fn items<'a>(report: &'a Value, list: &str) -> &'a [Value] {

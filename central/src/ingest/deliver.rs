@@ -58,10 +58,6 @@ async fn keep_alive(shared: &Shared, hold: &Hold, incarnation: u64, replies: &[S
 }
 
 async fn store(shared: &Shared, hold: &Hold, number: u64, mut batch: Batch) -> Delivered {
-    if std::env::var("MP_BREAK").as_deref() == Ok("ackfirst") {
-        let r: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
-        acknowledge(&shared.broker.client, r.iter(), AckKind::Ack).await;
-    }
     let known = look_up(shared, &mut batch).await;
     let (target, incarnation) = (batch.target, batch.incarnation);
     let mut refused = Vec::new();

@@ -60,9 +60,6 @@ impl Origin {
         target: Target,
         complete_since_ns: i64,
     ) -> bool {
-        if std::env::var("MP_BREAK").as_deref() == Ok("lookup") {
-            return false;
-        }
         let was_here = delivery.is_redelivered
             || delivery.stream_seq <= self.newest
             || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);

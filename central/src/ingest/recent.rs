@@ -122,9 +122,6 @@ impl RecentIds {
 
     /// The stream was made anew and counts from one again: no message of it is one of those before.
     pub fn forget_sequences(&mut self) {
-        if std::env::var("MP_BREAK").as_deref() == Ok("anew") {
-            return;
-        }
         self.stored.values_mut().for_each(|stream_seq| *stream_seq = GONE);
     }
 }

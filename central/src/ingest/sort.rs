@@ -156,9 +156,6 @@ impl Sorter {
             Seen::InFlight(_) => "in_flight",
             Seen::Stored(_) | Seen::New => "recent",
         };
-        if std::env::var("MP_BREAK").as_deref() == Ok("copies") {
-            return None;
-        }
         if self.waiting.is_on_the_way(stream_seq) {
             return None;
         }
@@ -188,10 +185,7 @@ impl Sorter {
             }
             (_, Some(row)) => self.add_copy(message, delivery, id, &row),
             // The row of this very message is in hot.
-            (Seen::Stored(stream_seq), None)
-                if stream_seq == delivery.stream_seq
-                    || std::env::var("MP_BREAK").as_deref() == Ok("copies") =>
-            {
+            (Seen::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
                 self.settled.extend(message.reply);
             }
             // The same message once more: the acknowledgement of its first delivery is still to come.

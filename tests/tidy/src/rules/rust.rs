@@ -22,6 +22,16 @@ const PRICE_PATHS: [&str; 8] = [
     "edge/src/replay",
     "central/src/row/",
 ];
+/// Where the programs do their work.
+const WORKING_PATHS: [&str; 4] = ["adapters/", "central/", "edge/", "schema/"];
+/// The places that read the environment: configuration, the terminal, tools. Anything else could be steered past its tests.
+const ENVIRONMENT_PATHS: [&str; 5] = [
+    "adapters/build/src/",
+    "adapters/sdk/src/testkit/",
+    "central/src/report/grid.rs",
+    "edge/src/run.rs",
+    "schema/config/src/",
+];
 
 /// Checks one Rust file.
 pub fn check_rust(source: &Source) -> Result<Vec<Finding>> {
@@ -106,6 +116,22 @@ impl Rules<'_> {
         }
     }
 
+    fn environment(&mut self, path: &syn::Path) {
+        let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let reads = matches!(
+            names.iter().map(String::as_str).collect::<Vec<_>>().as_slice(),
+            [.., "env", "var" | "var_os" | "vars" | "vars_os"]
+        );
+        let is_within = |places: &[&str]| places.iter().any(|prefix| self.path.starts_with(prefix));
+        if reads
+            && !self.path.contains("tests/")
+            && is_within(&WORKING_PATHS)
+            && !is_within(&ENVIRONMENT_PATHS)
+        {
+            self.report(path.span(), "a variable of the environment steers this: make it configuration");
+        }
+    }
+
     fn dropped_task(&mut self, expression: &syn::Expr) {
         if let syn::Expr::Call(call) = expression
             && let syn::Expr::Path(function) = &*call.func
@@ -136,6 +162,11 @@ impl<'ast> Visit<'ast> for Rules<'_> {
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
         self.function(&item.sig.ident, &item.block);
         visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.environment(path);
+        visit::visit_path(self, path);
     }
 
     fn visit_stmt(&mut self, statement: &'ast syn::Stmt) {
@@ -184,5 +215,9 @@ mod tests {
         assert!(check("schema/src/a.rs", "fn f(x: f64) {}")[0].contains("float"));
         assert!(check("adapters/x/src/a.rs", "const X: u8 = (1.5 as u8);")[0].contains("float"));
         assert!(check("edge/src/metrics.rs", "fn f(x: f64) {}").is_empty());
+        let steered = "fn f() -> bool { std::env::var(\"X\").is_ok() }";
+        assert!(check("central/src/a.rs", steered)[0].contains("environment"));
+        assert!(check("central/tests/a.rs", steered).is_empty());
+        assert!(check("schema/config/src/a.rs", steered).is_empty());
     }
 }
