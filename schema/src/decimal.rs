@@ -60,28 +60,38 @@ impl Decimal {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-        if whole.is_empty() || fraction.is_empty() {
+        if digits.is_empty() || digits.ends_with('.') {
             return Err(DecimalError::Syntax);
         }
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.len() > usize::from(SCALE_MAX) {
-            let all_digits = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
-            return Err(if all_digits { DecimalError::TooLong } else { DecimalError::Syntax });
-        }
-        let mut mantissa: i64 = 0;
-        for byte in whole.bytes().chain(fraction.bytes()) {
-            if !byte.is_ascii_digit() {
-                return Err(DecimalError::Syntax);
+        let (mut mantissa, mut places, mut zeros) = (0_i64, 0, 0);
+        let (mut is_fraction, mut is_too_long) = (false, false);
+        for (i, byte) in digits.bytes().enumerate() {
+            match byte {
+                b'.' if i > 0 && !is_fraction => is_fraction = true,
+                // Counts only if another digit follows.
+                b'0' if is_fraction => zeros += 1,
+                b'0'..=b'9' => {
+                    let shift = zeros + 1;
+                    places += if is_fraction { shift } else { 0 };
+                    zeros = 0;
+                    let shifted = POWERS_OF_TEN.get(shift).and_then(|power| mantissa.checked_mul(*power));
+                    let digit = i64::from(byte - b'0');
+                    // Summed up with its sign, because the lowest mantissa has no positive counterpart.
+                    let summed = shifted.and_then(|shifted| {
+                        if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) }
+                    });
+                    match summed {
+                        Some(sum) => mantissa = sum,
+                        None => is_too_long = true,
+                    }
+                }
+                _ => return Err(DecimalError::Syntax),
             }
-            // Summed up with its sign, because the lowest mantissa has no positive counterpart.
-            let digit = i64::from(byte - b'0');
-            let shifted = mantissa.checked_mul(10).ok_or(DecimalError::TooLong)?;
-            let summed = if negative { shifted.checked_sub(digit) } else { shifted.checked_add(digit) };
-            mantissa = summed.ok_or(DecimalError::TooLong)?;
         }
-        let scale = u8::try_from(fraction.len()).map_err(|_| DecimalError::TooLong)?;
-        Ok(Self { mantissa, scale })
+        match u8::try_from(places) {
+            Ok(scale) if scale <= SCALE_MAX && !is_too_long => Ok(Self { mantissa, scale }),
+            _ => Err(DecimalError::TooLong),
+        }
     }
 
     /// The same number without trailing zeros behind the point.

@@ -92,6 +92,9 @@ impl Batch {
 
     /// Takes out the entries whose events are stored already, and their rows; each with the sequence that its row has.
     pub fn take_stored(&mut self, stored: &Stored) -> Vec<(Entry, u64)> {
+        if stored.is_empty() {
+            return Vec::new();
+        }
         let rows = std::mem::take(&mut self.rows);
         let mut taken = Vec::new();
         let mut start = 0;

@@ -28,6 +28,11 @@ impl Stored {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The sequence that the row of the entry's event has: the entry's own when the row is this very message's, another one when it is
     /// another message's. Nothing when there is no row, or none was looked for.
     ///

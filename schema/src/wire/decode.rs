@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::edge_written;
 use crate::{
     Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
     MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
@@ -49,6 +50,11 @@ pub enum DecodeError {
 
 /// Reads one JSON payload. Keys that this version does not know are passed over, so that an older central reads a newer edge.
 pub fn decode_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
+    edge_written::read(payload).map_or_else(|| decode_any_json(payload), Ok)
+}
+
+/// The general reader: any order of keys, any form that JSON allows.
+pub(super) fn decode_any_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
     let raw: Raw<'_> = serde_json::from_slice(payload)?;
     let data_type: DataType = raw.data_type.parse()?;
     let body = body(data_type, &raw)?;
@@ -211,13 +217,24 @@ fn trade<'a>(raw: &Raw<'a>, missing: &dyn Fn(&'static str) -> DecodeError) -> Re
 }
 
 fn levels(bids: &[LevelText], asks: &[LevelText]) -> Result<Levels<'static>, DecodeError> {
+    let pairs = |side: &[LevelText]| -> Vec<[Decimal; 2]> {
+        side.iter().map(|LevelText(price, quantity)| [price.0, quantity.0]).collect()
+    };
+    level_columns(&pairs(bids), &pairs(asks))
+}
+
+/// Brings pairs of price and quantity to one scale each.
+pub(super) fn level_columns(
+    bids: &[[Decimal; 2]],
+    asks: &[[Decimal; 2]],
+) -> Result<Levels<'static>, DecodeError> {
     let all = || bids.iter().chain(asks);
-    let price_scale = all().map(|LevelText(price, _)| price.0.scale).max().unwrap_or_default();
-    let quantity_scale = all().map(|LevelText(_, quantity)| quantity.0.scale).max().unwrap_or_default();
-    let side = |levels: &[LevelText], name| {
+    let price_scale = all().map(|[price, _]| price.scale).max().unwrap_or_default();
+    let quantity_scale = all().map(|[_, quantity]| quantity.scale).max().unwrap_or_default();
+    let side = |levels: &[[Decimal; 2]], name| {
         let mut pairs = Vec::with_capacity(levels.len());
-        for LevelText(price, quantity) in levels {
-            let pair = price.0.rescale(price_scale).zip(quantity.0.rescale(quantity_scale));
+        for [price, quantity] in levels {
+            let pair = price.rescale(price_scale).zip(quantity.rescale(quantity_scale));
             let (price, quantity) = pair.ok_or(DecodeError::Levels(name))?;
             pairs.push([price, quantity]);
         }

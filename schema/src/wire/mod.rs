@@ -1,6 +1,7 @@
 //! The wire forms of events: one JSON object or one packed message. The Content-Type header names the form.
 
 mod decode;
+mod edge_written;
 mod encode;
 mod form;
 mod protobuf;

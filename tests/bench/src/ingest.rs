@@ -13,6 +13,9 @@ use crate::{bare, edge, engine};
 /// Longest wait for the last row.
 const LIMIT: Duration = Duration::from_secs(180);
 
+/// How often rows are counted. Each look costs the engine about 2 ms.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// The last rows do not count: a batch that is not full waits for its age.
 const COUNTED: f64 = 0.95;
 
@@ -28,7 +31,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     Ok(())
 }
 
-/// Fills the stream while central is down, then measures from central's start to the rows.
+/// Fills the stream while central is down, then measures from the first rows in hot to nearly the last.
 async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
     stack.central.kill();
@@ -36,15 +39,15 @@ async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -
     let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];
     let started = Instant::now();
     stack.central.start_without_waiting();
-    let (counted, time) = until_stored(&stack, sample.table(), events, started).await?;
+    let run = until_stored(&stack, sample.table(), events, started).await?;
     let processes = [stack.broker.process(), stack.central.process(), stack.clickhouse.process()];
     let used = processes.map(|process| process.cpu_time());
     let resident = stack.central.process().resident_bytes() as f64 / 1e6;
     stack.central.kill();
     let name = format!("ingest, {} as {}", sample.name(), form.content_type());
-    let through = edge::rate(counted, time);
-    report.figure(format!("{name}, stream to hot, start of central included"), through, "rows/s");
-    alone(report, &name, &stack, sample, events, through).await?;
+    report.figure(format!("{name}, stream to hot"), run.steady, "rows/s");
+    report.figure(format!("{name}, stream to hot, start of central included"), run.with_start, "rows/s");
+    alone(report, &name, &mut stack, sample, events, run.steady).await?;
     // On a machine that others use too these tell more than the wall clock.
     for (part, (after, before)) in
         ["broker", "central", "engine"].into_iter().zip(used.into_iter().zip(before))
@@ -60,7 +63,7 @@ async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -
 async fn alone(
     report: &mut Report,
     name: &str,
-    stack: &Stack,
+    stack: &mut Stack,
     sample: Sample,
     events: u64,
     through: f64,
@@ -68,8 +71,11 @@ async fn alone(
     for (piece, said) in [(sample.rows_an_insert(), "inserts as large as central's"), (events, "one insert")]
     {
         let table = sample.table();
-        let time = engine::native_inserts(&stack.clickhouse, "marketprism_hot", table, events, piece).await?;
-        let limit = edge::rate(events, time);
+        let alone =
+            engine::native_inserts(&mut stack.clickhouse, "marketprism_hot", table, events, piece).await?;
+        let limit = edge::rate(events, alone.time);
+        let each = alone.processor.as_secs_f64() / events as f64 * 1e6;
+        report.figure(format!("{name}, the engine alone, {said}, its processor time"), each, "us a row");
         report.figure(format!("{name}, the engine alone, Native files, {said}"), limit, "rows/s");
         let ratio = format!("{name} / the engine alone, {said}");
         if sample == Sample::Trades && piece < events {
@@ -81,21 +87,36 @@ async fn alone(
     Ok(())
 }
 
-/// How many rows were there when all but the last few were, and how long that took.
-async fn until_stored(stack: &Stack, table: &str, events: u64, started: Instant) -> Result<(u64, Duration)> {
+/// Rows a second.
+struct Run {
+    /// From the first rows that are seen in hot: by then central has begun.
+    steady: f64,
+    /// From central's start.
+    with_start: f64,
+}
+
+/// Waits for all rows. Those of the last batch do not count: it is not full and waits for its age.
+async fn until_stored(stack: &Stack, table: &str, events: u64, started: Instant) -> Result<Run> {
     let query = format!("SELECT count() FROM marketprism_hot.{table}");
     let enough = (events as f64 * COUNTED) as u64;
-    let mut counted = None;
+    let (mut first, mut counted) = (None, None);
     loop {
         let rows = stack.clickhouse.number(&query).await.map_err(|e| anyhow!(e))?;
+        let at = started.elapsed();
+        if rows > 0 && first.is_none() {
+            first = Some((rows, at));
+        }
         if rows >= enough && counted.is_none() {
-            counted = Some((rows, started.elapsed()));
+            counted = Some((rows, at));
         }
-        if let (true, Some(counted)) = (rows >= events, counted) {
-            return Ok(counted);
+        if let (true, Some((first, begun)), Some((counted, at))) = (rows >= events, first, counted) {
+            ensure!(counted > first, "all {events} rows came at once: take more");
+            return Ok(Run {
+                steady: edge::rate(counted - first, at.saturating_sub(begun)),
+                with_start: edge::rate(counted, at),
+            });
         }
-        ensure!(started.elapsed() < LIMIT, "only {rows} of {events} rows within {LIMIT:?}");
-        // Each look costs the engine 2 ms.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        ensure!(at < LIMIT, "only {rows} of {events} rows within {LIMIT:?}");
+        tokio::time::sleep(LOOK).await;
     }
 }
