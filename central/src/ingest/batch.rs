@@ -52,19 +52,33 @@ pub struct Batch {
     opened: Instant,
 }
 
+/// Room for entries and for bytes of rows, so that a batch does not move again and again while it grows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Room {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of rows.
+    pub row_bytes: usize,
+}
+
 impl Batch {
     /// An empty batch, whose age starts now.
-    pub fn new(target: Target, stream: &'static str, incarnation: u64) -> Self {
+    pub fn new(target: Target, stream: &'static str, incarnation: u64, room: Room) -> Self {
         Self {
             target,
             stream,
-            entries: Vec::new(),
-            rows: Vec::new(),
+            entries: Vec::with_capacity(room.entries),
+            rows: Vec::with_capacity(room.row_bytes),
             lowest: u64::MAX,
             incarnation,
             payload_bytes: 0,
             opened: Instant::now(),
         }
+    }
+
+    /// What it takes now.
+    pub fn room(&self) -> Room {
+        Room { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
 
     /// Adds the entry whose row was just written.
@@ -213,7 +227,7 @@ pub mod tests {
     }
 
     fn trades() -> Batch {
-        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0)
+        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, Room::default())
     }
 
     /// Goal: rows and bytes, of rows and payloads together, each fill a batch.

@@ -40,6 +40,7 @@ mod insert;
 mod lookup;
 mod losses;
 mod message;
+mod open;
 mod origin;
 mod poll;
 mod progress;

@@ -16,6 +16,7 @@ use super::ack::acknowledge;
 use super::batch::{Batch, Entry};
 use super::deliver::{Delivered, seconds};
 use super::message::{self, Delivery, Refusal};
+use super::open::OpenBatches;
 use super::origin::Origin;
 use super::recent::{RecentIds, Seen};
 use super::shared::Shared;
@@ -28,11 +29,10 @@ use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter,
 pub struct Sorter {
     shared: Arc<Shared>,
     stream: &'static str,
-    open: BTreeMap<Target, Batch>,
+    open: OpenBatches,
     ids: RecentIds,
     waiting: Waiting,
     origin: Origin,
-    incarnation: u64,
     /// Acknowledgements of this turn's messages that need no row.
     settled: Vec<Subject>,
     found_recent: u64,
@@ -47,12 +47,11 @@ impl Sorter {
         let edge_to_broker = shared.metrics.hops.edge_to_broker.with_label_values(&[name]).local();
         Self {
             stream: name,
-            open: BTreeMap::new(),
+            open: OpenBatches::new(name),
             // Nothing is known of what was stored before, unless the tables turn out to be empty.
             ids: RecentIds::new(shared.config.batch.recent_event_ids, clock::now_ns()),
             waiting: Waiting::default(),
             origin: Origin::new(stream.settings.duplicate_window),
-            incarnation: 0,
             settled: Vec::new(),
             found_recent: 0,
             found_in_flight: 0,
@@ -78,14 +77,13 @@ impl Sorter {
 
     /// The stream was made anew: from now on batches hold messages of the new one. Nothing may be open or on its way.
     pub fn begin_stream(&mut self, incarnation: u64) {
-        self.incarnation = incarnation;
+        self.open.begin_stream(incarnation);
         self.ids.forget_sequences();
     }
 
     /// Lowest sequence of a message that is not in a table yet, batches on their way apart.
     pub fn lowest_open(&self) -> Option<u64> {
-        let open = self.open.values().map(|batch| batch.lowest).min();
-        open.into_iter().chain(self.waiting.lowest()).min()
+        self.open.lowest().into_iter().chain(self.waiting.lowest()).min()
     }
 
     /// Takes one message. Gives its sequence.
@@ -127,7 +125,7 @@ impl Sorter {
         let target = Target::Events(event.body.data_type());
         let may_be_stored =
             self.origin.may_be_stored(&event, &message, delivery, target, self.ids.complete_since_ns());
-        let batch = open_batch(&mut self.open, target, self.stream, self.incarnation);
+        let batch = self.open.of(target);
         let start = batch.rows.len();
         if let Err(error) = encode_event(&event, delivery.stream_seq, &mut batch.rows) {
             batch.rows.truncate(start);
@@ -195,7 +193,7 @@ impl Sorter {
 
     fn add_copy(&mut self, message: Message, delivery: Delivery, id: EventId, row: &[u8]) {
         self.waiting.begin(delivery.stream_seq);
-        let batch = open_batch(&mut self.open, Target::Copies, self.stream, self.incarnation);
+        let batch = self.open.of(Target::Copies);
         batch.rows.extend_from_slice(row);
         batch.push(Entry {
             message: without_payload(message),
@@ -214,7 +212,7 @@ impl Sorter {
         let stream_seq = delivery.stream_seq;
         tracing::warn!(stream = self.stream, stream_seq, reason, "a message goes to the dead letters");
         let target = Target::DeadLetters;
-        let batch = open_batch(&mut self.open, target, self.stream, self.incarnation);
+        let batch = self.open.of(target);
         let headers = message.headers.as_ref();
         let letter = DeadLetter {
             stream: self.stream,
@@ -262,14 +260,12 @@ impl Sorter {
 
     /// When the oldest open batch is due.
     pub fn deadline(&self, max_age: Duration) -> Option<Instant> {
-        self.open.values().map(|batch| batch.deadline(max_age)).min().map(Instant::from_std)
+        self.open.deadline(max_age)
     }
 
     /// Takes out the batches that are due.
     pub fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) -> Vec<Batch> {
-        let due: Vec<Target> = self.open.iter().filter(|(_, b)| is_due(b)).map(|(t, _)| *t).collect();
-        // A batch without entries is left by an event whose row could not be written.
-        due.iter().filter_map(|t| self.open.remove(t)).filter(|batch| !batch.entries.is_empty()).collect()
+        self.open.close_if(is_due)
     }
 
     /// Takes note of what became of a batch. Copies and refused rows go on into their own tables.
@@ -336,15 +332,6 @@ impl Sorter {
 
 /// Room for a row of `copies`.
 const COPY_BYTES: usize = 160;
-
-fn open_batch<'a>(
-    open: &'a mut BTreeMap<Target, Batch>,
-    target: Target,
-    stream: &'static str,
-    incarnation: u64,
-) -> &'a mut Batch {
-    open.entry(target).or_insert_with(|| Batch::new(target, stream, incarnation))
-}
 
 fn again_of(entry: &Entry) -> Delivery {
     Delivery { stream_seq: entry.stream_seq, is_redelivered: false, published_ns: entry.published_ns }

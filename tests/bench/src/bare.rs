@@ -1,10 +1,12 @@
-//! A bare publisher: async-nats with the same payload, headers and window, and nothing else. It is what the edge is compared with,
-//! and it fills streams for the ingest.
+//! A bare publisher and a bare consumer: async-nats with the same payload, headers and bounds, and nothing else. They are what edge and
+//! central are compared with; the publisher also fills the streams.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use async_nats::HeaderMap;
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::WireForm;
@@ -44,4 +46,36 @@ pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, even
         ack?;
     }
     Ok(started.elapsed())
+}
+
+/// Messages asked for ahead, and acknowledged in one go: what central has.
+const AHEAD: usize = 5_000;
+
+/// Takes so many messages of a stream through a consumer of its own, each acknowledged, none looked at. Gives the time for all.
+pub async fn take(url: &str, stream: &str, events: u64) -> Result<Duration> {
+    let client = async_nats::connect(url).await?;
+    let stream = async_nats::jetstream::new(client.clone()).get_stream(stream).await?;
+    let config = pull::Config {
+        durable_name: Some("bench-bare".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        max_ack_pending: 100_000,
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(config).await?;
+    let started = Instant::now();
+    let mut messages = consumer.stream().max_messages_per_batch(AHEAD).messages().await?;
+    let mut replies = Vec::with_capacity(AHEAD);
+    for taken in 1..=events {
+        let message = messages.next().await.context("the pull ended")??;
+        replies.extend(message.message.reply);
+        if replies.len() == AHEAD || taken == events {
+            for reply in replies.drain(..) {
+                client.publish(reply, AckKind::Ack.into()).await?;
+            }
+        }
+    }
+    client.flush().await?;
+    let time = started.elapsed();
+    stream.delete_consumer("bench-bare").await?;
+    Ok(time)
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use marketprism_tests::clickhouse::{ClickHouse, client};
+use tempfile::TempDir;
 
 /// The best of so many rounds counts.
 const ROUNDS: usize = 3;
@@ -18,34 +19,48 @@ pub struct Alone {
     pub processor: Duration,
 }
 
-/// Copies the rows of `database.table` into files of `piece` rows each, in the order of the stream, and inserts those files into an
-/// identical table. Gives the round with the shortest time.
-pub async fn native_inserts(
-    clickhouse: &mut ClickHouse,
-    database: &str,
-    table: &str,
+/// Rows of `database.table` in files, in the order of the stream, for an identical table.
+pub struct Files {
+    source: String,
+    copy: String,
     rows: u64,
-    piece: u64,
-) -> Result<Alone> {
-    let folder = tempfile::tempdir()?;
-    let source = format!("{database}.{table}");
-    let files = export(clickhouse, &source, rows, piece, folder.path()).await?;
-    let copy = format!("{source}_from_file");
-    let mut best = Alone { time: Duration::MAX, processor: Duration::MAX };
-    for _ in 0..ROUNDS {
-        execute(clickhouse, &format!("DROP TABLE IF EXISTS {copy} SYNC")).await?;
-        execute(clickhouse, &format!("CREATE TABLE {copy} AS {source}")).await?;
-        let before = clickhouse.process().cpu_time();
-        let time = insert(clickhouse, &copy, &files).await?;
-        if time < best.time {
-            best = Alone { time, processor: clickhouse.process().cpu_time().saturating_sub(before) };
+    files: Vec<PathBuf>,
+    _folder: TempDir,
+}
+
+impl Files {
+    /// Copies the rows into files of `piece` rows each.
+    pub async fn export(clickhouse: &ClickHouse, source: &str, rows: u64, piece: u64) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let files = export(clickhouse, source, rows, piece, folder.path()).await?;
+        let (source, copy) = (source.to_owned(), format!("{source}_from_file"));
+        Ok(Self { source, copy, rows, files, _folder: folder })
+    }
+
+    /// Inserts the files into a new table several times. Gives the round with the shortest time.
+    pub async fn insert_best(&self, clickhouse: &mut ClickHouse) -> Result<Alone> {
+        let mut best = Alone { time: Duration::MAX, processor: Duration::MAX };
+        for _ in 0..ROUNDS {
+            let before = clickhouse.process().cpu_time();
+            let time = self.insert(clickhouse).await?;
+            if time < best.time {
+                best = Alone { time, processor: clickhouse.process().cpu_time().saturating_sub(before) };
+            }
         }
+        Ok(best)
+    }
+
+    /// Inserts the files into a new table, and gives the time for all of them.
+    pub async fn insert(&self, clickhouse: &ClickHouse) -> Result<Duration> {
+        let Self { source, copy, rows, files, .. } = self;
+        execute(clickhouse, &format!("CREATE TABLE {copy} AS {source}")).await?;
+        let time = insert(clickhouse, copy, files).await?;
         let stored =
             clickhouse.number(&format!("SELECT count() FROM {copy}")).await.map_err(|e| anyhow!(e))?;
-        ensure!(stored == rows, "{stored} of {rows} rows are in {copy}");
+        ensure!(stored == *rows, "{stored} of {rows} rows are in {copy}");
+        execute(clickhouse, &format!("DROP TABLE {copy} SYNC")).await?;
+        Ok(time)
     }
-    execute(clickhouse, &format!("DROP TABLE {copy} SYNC")).await?;
-    Ok(best)
 }
 
 /// Runs a statement.

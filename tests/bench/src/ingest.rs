@@ -59,7 +59,8 @@ async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -
     Ok(())
 }
 
-/// The engine with the same rows in Native format from files: in inserts as large as central's, and in one.
+/// The engine with the same rows in Native format from files, in inserts as large as central's and in one; and beside it a consumer that
+/// only acknowledges: more than that no central can reach here.
 async fn alone(
     report: &mut Report,
     name: &str,
@@ -68,21 +69,37 @@ async fn alone(
     events: u64,
     through: f64,
 ) -> Result<()> {
+    let source = format!("marketprism_hot.{}", sample.table());
     for (piece, said) in [(sample.rows_an_insert(), "inserts as large as central's"), (events, "one insert")]
     {
-        let table = sample.table();
-        let alone =
-            engine::native_inserts(&mut stack.clickhouse, "marketprism_hot", table, events, piece).await?;
+        let files = engine::Files::export(&stack.clickhouse, &source, events, piece).await?;
+        let alone = files.insert_best(&mut stack.clickhouse).await?;
         let limit = edge::rate(events, alone.time);
         let each = alone.processor.as_secs_f64() / events as f64 * 1e6;
         report.figure(format!("{name}, the engine alone, {said}, its processor time"), each, "us a row");
         report.figure(format!("{name}, the engine alone, Native files, {said}"), limit, "rows/s");
         let ratio = format!("{name} / the engine alone, {said}");
-        if sample == Sample::Trades && piece < events {
+        if piece == events {
+            report.figure(ratio, through / limit, "times");
+            continue;
+        }
+        if sample == Sample::Trades {
             report.goal(ratio, through / limit, "times", Goal::AtLeast(0.5));
         } else {
             report.figure(ratio, through / limit, "times");
         }
+        let (url, stream) = (stack.broker.url(), sample.stream());
+        let bare = bare::take(&url, stream, events).await?;
+        report.figure(format!("{name}, a bare consumer alone"), edge::rate(events, bare), "messages/s");
+        let (inserted, taken) =
+            tokio::try_join!(files.insert(&stack.clickhouse), bare::take(&url, stream, events))?;
+        let beside = edge::rate(events, inserted.max(taken));
+        report.figure(format!("{name}, a bare consumer beside the engine's inserts"), beside, "rows/s");
+        report.figure(
+            format!("{name} / a bare consumer beside the engine's inserts"),
+            through / beside,
+            "times",
+        );
     }
     Ok(())
 }

@@ -35,6 +35,15 @@ impl Sample {
         }
     }
 
+    /// Name of the stream.
+    #[must_use]
+    pub const fn stream(self) -> &'static str {
+        marketprism_schema::stream_of(match self {
+            Self::Trades => marketprism_schema::DataType::Trade,
+            Self::Books => marketprism_schema::DataType::OrderBook,
+        })
+    }
+
     /// Rows of one insert of central, as its configuration has it by default.
     #[must_use]
     pub const fn rows_an_insert(self) -> u64 {
