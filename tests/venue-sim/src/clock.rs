@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use time::{Date, Duration, Month, OffsetDateTime, Weekday};
+
 /// Milliseconds since 1970 UTC.
 #[must_use]
 pub fn now_ms() -> i64 {
@@ -10,38 +12,36 @@ pub fn now_ms() -> i64 {
         .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Civil date (year, month, day) of days since 1970-01-01 (Howard Hinnant's `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+/// Day of a time; the first one where there is none so far away.
+fn day_of(ms: i64) -> Date {
+    OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH).date()
+}
+
+/// 08:00 UTC of a day, in milliseconds: when contracts are delivered.
+fn delivery_of(day: Date) -> i64 {
+    day.midnight().assume_utc().unix_timestamp() * 1_000 + 8 * 3_600_000
 }
 
 /// The next quarterly expiry after `now_ms` (last Friday of March, June, September or December, 08:00 UTC,
 /// at least two weeks ahead): its time in ms and its `YYMMDD`.
 #[must_use]
 pub fn next_quarter(now_ms: i64) -> (i64, String) {
-    let mut day = now_ms.div_euclid(86_400_000) + 14;
+    let mut day = day_of(now_ms) + Duration::days(14);
     loop {
-        let (year, month, dom) = civil(day);
-        let (_, next_month, _) = civil(day + 7);
-        // 1970-01-01 was a Thursday, so Fridays are the days with remainder 1.
-        if month % 3 == 0 && day.rem_euclid(7) == 1 && next_month != month {
-            return (day * 86_400_000 + 8 * 3_600_000, format!("{:02}{month:02}{dom:02}", year % 100));
+        let is_last_of_month = (day + Duration::days(7)).month() != day.month();
+        if u8::from(day.month()) % 3 == 0 && day.weekday() == Weekday::Friday && is_last_of_month {
+            let ms = delivery_of(day);
+            return (ms, yymmdd(ms));
         }
-        day += 1;
+        day += Duration::DAY;
     }
 }
 
 /// Year, month and day of a time.
 #[must_use]
 pub fn date(ms: i64) -> (i64, i64, i64) {
-    civil(ms.div_euclid(86_400_000))
+    let (year, month, day) = day_of(ms).to_calendar_date();
+    (year.into(), u8::from(month).into(), day.into())
 }
 
 /// `YYMMDD` of a time.
@@ -55,16 +55,9 @@ pub fn yymmdd(ms: i64) -> String {
 #[must_use]
 pub fn delivery(text: &str) -> Option<i64> {
     let digits = (text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)?;
-    let two = |range: std::ops::Range<usize>| digits.get(range)?.parse::<i64>().ok();
-    let (year, month, day) = (2000 + two(0..2)?, two(2..4)?, two(4..6)?);
-    // Hinnant's `days_from_civil`.
-    let shifted = if month <= 2 { year - 1 } else { year };
-    let era = shifted.div_euclid(400);
-    let yoe = shifted - era * 400;
-    let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-    let ms = days * 86_400_000 + 8 * 3_600_000;
-    (yymmdd(ms) == digits).then_some(ms)
+    let two = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u8>().ok();
+    let month = Month::try_from(two(2..4)?).ok()?;
+    Date::from_calendar_date(2000 + i32::from(two(0..2)?), month, two(4..6)?).ok().map(delivery_of)
 }
 
 #[cfg(test)]
