@@ -109,7 +109,7 @@ impl Central {
     /// Starts it (again) and waits until it is ready.
     pub async fn restart(&mut self) {
         self.start_without_waiting();
-        let url = format!("http://127.0.0.1:{}/ready", self.port);
+        let url = self.url("/ready");
         until("central is ready", Duration::from_secs(60), || get(url.clone())).await;
     }
 
@@ -120,9 +120,15 @@ impl Central {
         self.process = Some(Process::start("central", &mut command, &self.folder));
     }
 
+    /// Address of a path of its HTTP interface.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
     /// An answer of its HTTP interface.
     pub async fn get(&self, path: &str) -> Result<String, String> {
-        get(format!("http://127.0.0.1:{}{path}", self.port)).await
+        get(self.url(path)).await
     }
 
     /// The running process.
