@@ -127,6 +127,8 @@ pub const VERDICTS_AN_INSERT: usize = 20_000;
 /// An unsure event is looked for so long before and after its window first: another edge heard it at about the same time.
 pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;
 
+/// Inserts into cold at a time for one table: the server reads and sorts for one while it compresses and writes the other.
+pub const COPIES_AT_ONCE: usize = 2;
 /// Rows that one insert brings to cold. They form one block, which is in memory whole: about 250 bytes a row.
 pub const SLICE_ROWS: u64 = 262_144;
 /// The same for order books, of up to 25 kB a row.

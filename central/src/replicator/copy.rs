@@ -29,9 +29,9 @@ pub enum Direction {
 pub struct Piece {
     /// Rows of this `created_at`.
     pub span: Span,
-    /// The window around it: where the target is looked through for events that it has already.
+    /// The window around it, or the windows: where the target is looked through for events that it has already.
     pub window: Span,
-    /// Whether the target holds rows of the window: events that it has are left out.
+    /// Whether the target holds rows of that: events that it has are left out.
     pub is_begun: bool,
     /// Names the state of the target that this copy starts from.
     pub token: String,
@@ -55,7 +55,7 @@ impl<'a> Copier<'a> {
             Method::Remote(_) if direction == Direction::ToHot => Method::Stream,
             method => method.clone(),
         };
-        let query_prefix = query_prefix(&pair.cold);
+        let query_prefix = query_prefix(&pair.cold, Some(table));
         Self { pair, table, method, direction, hot: &config.clickhouse.hot, query_prefix }
     }
 
@@ -183,9 +183,10 @@ impl<'a> Copier<'a> {
     }
 }
 
-/// Ids of queries that copy begin so.
-pub fn query_prefix(cold: &Side) -> String {
-    format!("marketprism-copy-{}-", cold.storage.database)
+/// Ids of queries that copy begin so: those of one table, or of all.
+fn query_prefix(cold: &Side, table: Option<&Copied>) -> String {
+    let table = table.map(|table| format!("{}-", table.name)).unwrap_or_default();
+    format!("marketprism-copy-{}-{table}", cold.storage.database)
 }
 
 /// Settings of an insert whose rows come in one block: there as a whole, and told from a repetition by its token.
@@ -210,14 +211,17 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Ends what an earlier holder of the lease has left: copies under way, and stages. Servers without either refuse nothing.
-pub async fn clear_leftovers(pair: &Pair) -> Result<(), StorageError> {
-    let prefix = query_prefix(&pair.cold);
+/// Ends what an earlier holder of the lease has left, or an earlier try for one table: copies under way, and stages. Servers without either
+/// refuse nothing.
+pub async fn clear_leftovers(pair: &Pair, table: Option<&Copied>) -> Result<(), StorageError> {
+    let prefix = query_prefix(&pair.cold, table);
+    let stage =
+        table.map_or_else(|| STAGE_PREFIX.to_owned(), |table| format!("{STAGE_PREFIX}{}_", table.name));
     for side in [&pair.cold, &pair.hot] {
         let kill = format!("KILL QUERY WHERE startsWith(query_id, '{prefix}') SYNC");
         side.execute(&kill).await?;
         let stages = format!(
-            "SELECT name FROM system.tables WHERE database = '{}' AND startsWith(name, '{STAGE_PREFIX}')",
+            "SELECT name FROM system.tables WHERE database = '{}' AND startsWith(name, '{stage}')",
             side.storage.database
         );
         let names: Vec<String> = bounded(side.limit, side.query(&stages).fetch_all()).await?;

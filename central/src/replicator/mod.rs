@@ -2,7 +2,7 @@
 //!
 //! A window is copied by inserts that are there as a whole or not at all (`copy`), so that at no moment a row is seen twice. The window log in
 //! cold keeps what hot held when both sides were the same: the reference that later tells which side was changed (`judge`). Data goes one
-//! way: `run` -> `worker` -> `recheck`, `remove` -> `settle` -> `work` -> `copy`, `log` -> `side`.
+//! way: `run` -> `worker` -> `recheck`, `remove` -> `settle` -> `replicate` -> `work` -> `copy`, `log` -> `side`.
 
 mod copied;
 mod copy;
@@ -13,6 +13,7 @@ mod log;
 mod metrics;
 mod recheck;
 mod remove;
+mod replicate;
 mod run;
 mod settle;
 mod side;

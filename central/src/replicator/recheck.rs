@@ -12,8 +12,10 @@ const DAY_MS: i64 = 86_400_000;
 /// How far a comparison of one table has come.
 #[derive(Debug)]
 pub struct Recheck {
-    /// When the next comparison of everything begins; at once at first.
+    /// When the next comparison of everything begins.
     due: Instant,
+    /// Where the first comparison ends: what comes behind was compared as it was copied.
+    first_upto_ms: Option<i64>,
     /// What is left of the one under way: the recent piece, then a piece of what only cold holds.
     left: Vec<Span>,
     began: Instant,
@@ -25,7 +27,15 @@ impl Recheck {
     /// The first comparison is due.
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { due: now, left: Vec::new(), began: now, old_from_ms: None }
+        Self { due: now, first_upto_ms: None, left: Vec::new(), began: now, old_from_ms: None }
+    }
+
+    /// What an earlier run copied is compared at once; with nothing there the first comparison comes in its time.
+    pub fn take_up(&mut self, upto_ms: Option<i64>, every: Duration) {
+        self.first_upto_ms = upto_ms;
+        if upto_ms.is_none() {
+            self.due = self.due.checked_add(every).unwrap_or(self.due);
+        }
     }
 
     /// Compares for a bounded time, at least one span. `first_ms` is the first window that is compared at all.
@@ -35,7 +45,8 @@ impl Recheck {
             if now < self.due {
                 return Ok(());
             }
-            self.begin(work, first_ms, upto_ms).await?;
+            self.begin(work, first_ms, self.first_upto_ms.unwrap_or(upto_ms)).await?;
+            self.first_upto_ms = None;
         }
         while let Some(whole) = self.left.pop() {
             let span_ms = work.width_ms * limits::RECHECK_WINDOWS;

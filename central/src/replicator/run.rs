@@ -46,7 +46,7 @@ async fn all_tables(context: Context<'_>, stop: &CancellationToken) {
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() && !context.is_wanted() {
         let cleared = match Pair::connect(context.config).await {
-            Ok(pair) => clear_leftovers(&pair).await.map_err(super::error::CopyError::cold),
+            Ok(pair) => clear_leftovers(&pair, None).await.map_err(super::error::CopyError::cold),
             Err(error) => Err(error),
         };
         match cleared {

@@ -1,5 +1,7 @@
 //! Windows that were copied before are held against their log, and what departs from it is named or copied again.
 
+use futures_util::future::try_join3;
+
 use super::error::CopyError;
 use super::judge::{Facts, Judgement, Reference, judge};
 use super::log::{Logged, WindowState};
@@ -22,9 +24,8 @@ pub struct Examined {
 impl Work<'_> {
     /// Compares hot, cold and log. Gives the windows that are not simply sound.
     pub async fn examine(&self, span: Span) -> Result<Vec<Examined>, CopyError> {
-        let log = self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)?;
-        let hot = self.hot_states(span).await?;
-        let cold = self.cold_states(span, false).await?;
+        let (log, hot, cold) =
+            try_join3(self.logged(span), self.hot_states(span), self.cold_states(span, false)).await?;
         let examined = starts(&log, &hot, &cold).into_iter().map(|start_ms| {
             let logged = log.get(&start_ms).cloned();
             let hot = hot.get(&start_ms).copied().unwrap_or_default();

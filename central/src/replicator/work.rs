@@ -1,12 +1,14 @@
-//! What is done with one table's windows: copied, verified, logged.
+//! What everything that is done with one table's windows is made of.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::try_join;
 
 use super::copied::Copied;
 use super::copy::{Copier, Direction, Piece};
 use super::diff::Diff;
 use super::error::CopyError;
-use super::log::{Log, Logged, NEVER_VERIFIED, WindowState};
+use super::log::{Log, Logged, WindowState};
 use super::metrics::ReplicationMetrics;
 use super::side::Pair;
 use super::span::Span;
@@ -53,57 +55,14 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Copies every window of a span that has rows in hot, verifies and logs it. Gives what was logged.
-    pub async fn replicate(&self, span: Span) -> Result<Vec<Logged>, CopyError> {
-        let hot = self.hot_states(span).await?;
-        if hot.is_empty() {
-            return Ok(Vec::new());
-        }
-        let before = self.cold_states(span, false).await?;
-        let log = self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)?;
-        let mut failed = BTreeMap::new();
-        for (&start_ms, state) in &hot {
-            let held = before.get(&start_ms).copied().unwrap_or_default();
-            let salt = log.get(&start_ms).map_or(0, |logged| logged.logged_ms);
-            match self.copy_window(start_ms, state, &held, salt).await {
-                Err(CopyError::Storage { error, .. }) if error.is_content() => {
-                    failed.insert(start_ms, error.to_string());
-                }
-                copied => copied?,
-            }
-        }
-        let after = self.cold_states(span, true).await?;
-        let mut logged = Vec::new();
-        for (start_ms, state) in hot {
-            let held = after.get(&start_ms).copied().unwrap_or_default();
-            let earlier = log.get(&start_ms);
-            self.context.metrics.copied(self.table.name, before.get(&start_ms), &held);
-            let window = match failed.remove(&start_ms) {
-                Some(reason) => self.unsound(start_ms, WindowState::Failed, reason, &state, &held, earlier),
-                None if is_verified(&state, &held) => self.verified(start_ms, &state, earlier, 1),
-                None => self.again(start_ms, earlier).await?,
-            };
-            logged.push(window);
-        }
-        self.write(&logged).await?;
-        Ok(logged)
-    }
-
-    /// Copies what cold does not hold of a window.
-    pub async fn copy_window(
-        &self,
-        start_ms: i64,
-        hot: &State,
-        cold: &State,
-        salt: i64,
-    ) -> Result<(), CopyError> {
+    /// Copies what cold does not hold of a span: of one window, or of neighbouring ones that cold holds nothing of.
+    pub async fn copy_span(&self, span: Span, hot: &State, cold: &State, salt: i64) -> Result<(), CopyError> {
         // The same events with other content: copying would change nothing.
         if cold.has_same_ids(hot) {
             return Ok(());
         }
         let copier = Copier::new(self.pair, self.table, self.context.config, Direction::ToCold);
-        let window = Span::window(start_ms, self.width_ms);
-        for piece in self.pieces(window, hot, cold, salt) {
+        for piece in self.pieces(span, hot, cold, salt) {
             self.check_lease()?;
             let timer = std::time::Instant::now();
             copier.copy(&piece).await.map_err(CopyError::cold)?;
@@ -116,7 +75,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The inserts that copy a window. Their number is a power of two, so that it seldom changes when some rows come late: a repetition
+    /// The inserts that copy a window, or several. Their number is a power of two, so that it seldom changes when some rows come late: a repetition
     /// is told by its token only when it is cut the same.
     pub fn pieces(&self, window: Span, source: &State, target: &State, salt: i64) -> Vec<Piece> {
         let count = source.rows.div_ceil(self.slice_rows.max(1)).max(1).next_power_of_two();
@@ -127,57 +86,22 @@ impl Work<'_> {
             window,
             is_begun: target.rows > 0,
             token: format!(
-                "{}.{}:{}:{index}/{of}:{}:{salt}",
+                "{}.{}:{}-{}:{index}/{of}:{}:{salt}",
                 self.pair.cold.storage.database,
                 self.table.name,
                 window.from_ms,
+                window.to_ms,
                 target.token()
             ),
         };
         spans.into_iter().enumerate().map(piece).collect()
     }
 
-    /// Looks at one window anew and copies again, some times: rows may have come to hot in between.
-    async fn again(&self, start_ms: i64, earlier: Option<&Logged>) -> Result<Logged, CopyError> {
-        let mut salt = earlier.map_or(0, |logged| logged.logged_ms);
-        let tries = self.context.config.replication.retries.max(1);
-        let (mut hot, mut cold) = self.both(start_ms).await?;
-        for attempt in 0..tries {
-            if is_verified(&hot, &cold) {
-                return Ok(self.verified(start_ms, &hot, earlier, attempt + 2));
-            }
-            self.copy_window(start_ms, &hot, &cold, salt).await?;
-            let (hot_now, cold_now) = self.both(start_ms).await?;
-            // Nothing came although something is missing: an earlier insert had the same token, and its rows are gone again.
-            salt += i64::from(cold_now == cold);
-            (hot, cold) = (hot_now, cold_now);
-        }
-        if is_verified(&hot, &cold) {
-            return Ok(self.verified(start_ms, &hot, earlier, tries + 1));
-        }
-        let diff = self.diff(start_ms, &hot, &cold).await?;
-        let may_be_gone = !self.is_hot_whole(earlier, &hot);
-        if let Some(diff) = diff.as_ref().filter(|_| may_be_gone)
-            && diff.is_hot_within_cold()
-            && cold.distinct == cold.rows
-        {
-            return Ok(self.verified(start_ms, &cold, earlier, tries + 1));
-        }
-        let differ =
-            diff.map_or_else(|| format!("{} rows for {}", cold.rows, hot.rows), |diff| diff.to_string());
-        let mut reason = format!("copying does not make cold the same as hot: {differ}");
-        if earlier.is_none_or(Logged::was_never_verified) {
-            reason = format!("{NEVER_VERIFIED}; {reason}");
-        }
-        Ok(self.unsound(start_ms, WindowState::Mismatch, reason, &hot, &cold, earlier))
-    }
-
     /// Both sides of one window now, distinct events in cold counted.
     pub async fn both(&self, start_ms: i64) -> Result<(State, State), CopyError> {
         let span = Span::window(start_ms, self.width_ms);
-        let hot = self.hot_states(span).await?.remove(&start_ms).unwrap_or_default();
-        let cold = self.cold_states(span, true).await?.remove(&start_ms).unwrap_or_default();
-        Ok((hot, cold))
+        let (mut hot, mut cold) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
+        Ok((hot.remove(&start_ms).unwrap_or_default(), cold.remove(&start_ms).unwrap_or_default()))
     }
 
     /// Which rows of a window differ; nothing when they are too many to be compared one by one.
@@ -199,6 +123,11 @@ impl Work<'_> {
     /// States of cold.
     pub async fn cold_states(&self, span: Span, distinct: bool) -> Result<BTreeMap<i64, State>, CopyError> {
         self.pair.cold.states(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
+    }
+
+    /// What is logged of a span.
+    pub async fn logged(&self, span: Span) -> Result<BTreeMap<i64, Logged>, CopyError> {
+        self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)
     }
 
     /// Whether hot must still hold all rows of a window: neither its TTL nor we can have taken some away.

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::copied::Copied;
+use super::copy::clear_leftovers;
 use super::error::CopyError;
 use super::log::{Log, WindowState};
 use super::recheck::Recheck;
@@ -29,6 +30,10 @@ pub struct TableWorker<'a> {
     /// Everything before it was copied.
     upto_ms: Option<i64>,
     recheck: Recheck,
+    /// When it was last looked for what came late to what was copied before.
+    looked_back: Instant,
+    /// `created_at` of hot's newest row, and when that was asked.
+    newest: Option<(i64, Instant)>,
     slice_rows: u64,
     windows: i64,
     is_failing: bool,
@@ -54,6 +59,8 @@ impl<'a> TableWorker<'a> {
             first_ms: 0,
             upto_ms: None,
             recheck: Recheck::new(),
+            looked_back: Instant::now(),
+            newest: None,
             slice_rows,
             windows,
             is_failing: false,
@@ -63,12 +70,9 @@ impl<'a> TableWorker<'a> {
     /// Works until told to stop, or until somebody asks for the lease.
     pub async fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() && !self.context.is_wanted() {
-            let began = Instant::now();
-            let left = self.round_with_retries(stop).await;
-            let interval = self.context.config.replication.interval;
-            // While there is more, at most half of the time is spent on it.
-            let pause = if left == Left::More { began.elapsed().min(interval) } else { interval };
-            self.rest(pause, stop).await;
+            if self.round_with_retries(stop).await == Left::Nothing {
+                self.rest(self.context.config.replication.interval, stop).await;
+            }
         }
     }
 
@@ -130,7 +134,7 @@ impl<'a> TableWorker<'a> {
     async fn round(&mut self) -> Result<Left, CopyError> {
         let pair = match self.pair.take() {
             Some(pair) => pair,
-            None => Pair::connect(self.context.config).await?,
+            None => self.connect().await?,
         };
         let table = self.table.clone();
         let log = Log { table: table.name };
@@ -146,14 +150,28 @@ impl<'a> TableWorker<'a> {
         Ok(left)
     }
 
+    /// New connections. After a failure a copy that was given up may still be under way: it must not end behind the next try.
+    async fn connect(&self) -> Result<Pair, CopyError> {
+        let pair = Pair::connect(self.context.config).await?;
+        if self.is_failing {
+            clear_leftovers(&pair, Some(&self.table)).await.map_err(CopyError::cold)?;
+        }
+        Ok(pair)
+    }
+
     async fn steps(&mut self, work: &Work<'_>) -> Result<Left, CopyError> {
         let left = self.advance(work).await?;
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
+        // While there is more, rounds follow each other at once, and looking at what was copied before waits its turn.
+        if left == Left::More && self.looked_back.elapsed() < self.context.config.replication.interval {
+            return Ok(left);
+        }
         self.look_back(work, upto_ms).await?;
         self.recheck.step(work, self.first_ms, upto_ms).await?;
         if let Some(delay) = self.context.config.replication.remove_from_hot_after {
             work.remove_from_hot(Span::new(self.first_ms, upto_ms), delay).await?;
         }
+        self.looked_back = Instant::now();
         Ok(left)
     }
 
@@ -174,6 +192,7 @@ impl<'a> TableWorker<'a> {
         }
         let width_ms = seconds * 1_000;
         self.upto_ms = log.watermark(&pair.cold).await.map_err(CopyError::cold)?;
+        self.recheck.take_up(self.upto_ms, replication.recheck);
         self.first_ms = match (replication.start, extent) {
             (Start::All, _) => 0,
             (Start::Recent(_), Some((first_ms, _))) => first_ms,
@@ -225,16 +244,31 @@ impl<'a> TableWorker<'a> {
     }
 
     async fn move_to(&mut self, work: &Work<'_>, upto_ms: i64) -> Result<(), CopyError> {
-        let newest =
-            work.pair.hot.newest(work.table, upto_ms - work.width_ms).await.map_err(CopyError::hot)?;
+        let newest_ms = self.newest(work, upto_ms).await?;
         work.check_lease()?;
         work.log
-            .move_watermark(&work.pair.cold, upto_ms, newest.unwrap_or(0), "copying")
+            .move_watermark(&work.pair.cold, upto_ms, newest_ms, "copying")
             .await
             .map_err(CopyError::cold)?;
         tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
         self.upto_ms = Some(upto_ms);
         Ok(())
+    }
+
+    /// `created_at` of hot's newest row. Far behind, the question reads everything that is still to be copied: then it is asked once an
+    /// interval.
+    async fn newest(&mut self, work: &Work<'_>, upto_ms: i64) -> Result<i64, CopyError> {
+        let interval = self.context.config.replication.interval;
+        if let Some((newest_ms, asked)) = self.newest
+            && newest_ms > upto_ms
+            && asked.elapsed() < interval
+        {
+            return Ok(newest_ms);
+        }
+        let newest = work.pair.hot.newest(work.table, upto_ms - work.width_ms).await;
+        let newest_ms = newest.map_err(CopyError::hot)?.unwrap_or(0);
+        self.newest = Some((newest_ms, Instant::now()));
+        Ok(newest_ms)
     }
 
     /// Looks for rows that came late, by their number: cheap, so that they need not wait until everything is compared again.
@@ -245,7 +279,7 @@ impl<'a> TableWorker<'a> {
         if counts.is_empty() {
             return Ok(());
         }
-        let log = work.log.read(&work.pair.cold, span).await.map_err(CopyError::cold)?;
+        let log = work.logged(span).await?;
         for (start_ms, rows) in counts {
             let has_more = log.get(&start_ms).is_none_or(|logged| match logged.state {
                 WindowState::Verified => rows > logged.reference.rows,

@@ -1,0 +1,198 @@
+//! Windows of a span: copied, then read again on both sides, verified, logged.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join;
+use futures_util::{StreamExt as _, stream};
+
+use super::error::CopyError;
+use super::log::{Logged, NEVER_VERIFIED, WindowState};
+use super::span::Span;
+use super::state::State;
+use super::work::{Work, is_verified, starts};
+use crate::limits;
+
+/// What one turn copies: a window, or neighbouring ones that cold holds nothing of and that fit into one insert.
+struct Batch {
+    /// From the first window to the end of the last.
+    span: Span,
+    /// Starts of the windows.
+    windows: Vec<i64>,
+    hot: State,
+    cold: State,
+    salt: i64,
+}
+
+impl Batch {
+    fn takes(&mut self, next: &Self, rows_max: u64) -> bool {
+        let rows = self.hot.rows + next.hot.rows;
+        let is_empty = self.cold.rows + next.cold.rows == 0;
+        if !is_empty || self.span.to_ms != next.span.from_ms || rows > rows_max {
+            return false;
+        }
+        self.span.to_ms = next.span.to_ms;
+        self.windows.extend(&next.windows);
+        self.hot.rows = rows;
+        // Grows when that of any window does.
+        self.salt = self.salt.wrapping_add(next.salt);
+        true
+    }
+}
+
+impl Work<'_> {
+    /// Copies every window of a span that has rows in hot, verifies and logs it. Gives what was logged.
+    pub async fn replicate(&self, span: Span) -> Result<Vec<Logged>, CopyError> {
+        let counts = self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)?;
+        if counts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (before, log) = try_join(self.cold_states(span, false), self.logged(span)).await?;
+        let mut failed = self.copy_missing(span, &counts, &before, &log).await?;
+        let (hot, after) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
+        let mut logged = Vec::new();
+        for start_ms in starts(&counts, &hot, &failed) {
+            let of = |states: &BTreeMap<i64, State>| states.get(&start_ms).copied().unwrap_or_default();
+            let (state, held) = (of(&hot), of(&after));
+            let earlier = log.get(&start_ms);
+            self.context.metrics.copied(self.table.name, before.get(&start_ms), &held);
+            let window = match failed.remove(&start_ms) {
+                Some(reason) => self.unsound(start_ms, WindowState::Failed, reason, &state, &held, earlier),
+                None if is_verified(&state, &held) => self.verified(start_ms, &state, earlier, 1),
+                None => self.again(start_ms, earlier).await?,
+            };
+            logged.push(window);
+        }
+        self.write(&logged).await?;
+        Ok(logged)
+    }
+
+    /// Copies what cold does not hold of some windows. Gives those whose rows cold refuses, and why.
+    async fn copy_missing(
+        &self,
+        span: Span,
+        counts: &BTreeMap<i64, u64>,
+        before: &BTreeMap<i64, State>,
+        log: &BTreeMap<i64, Logged>,
+    ) -> Result<BTreeMap<i64, String>, CopyError> {
+        let is_begun = counts.keys().any(|start_ms| before.contains_key(start_ms));
+        let hot = if is_begun { self.hot_states(span).await? } else { BTreeMap::new() };
+        let mut batches: Vec<Batch> = Vec::new();
+        for (&start_ms, &rows) in counts {
+            let next = Batch {
+                span: Span::window(start_ms, self.width_ms),
+                windows: vec![start_ms],
+                hot: hot.get(&start_ms).copied().unwrap_or(State { rows, ..State::default() }),
+                cold: before.get(&start_ms).copied().unwrap_or_default(),
+                salt: log.get(&start_ms).map_or(0, |logged| logged.logged_ms),
+            };
+            if !batches.last_mut().is_some_and(|last| last.takes(&next, self.slice_rows)) {
+                batches.push(next);
+            }
+        }
+        let copies = stream::iter(batches).map(|batch| self.copy_batch(batch));
+        // Each to its end, also when another one fails: what is given up may go on at the server.
+        let copied: Vec<Result<_, CopyError>> =
+            copies.buffer_unordered(limits::COPIES_AT_ONCE).collect().await;
+        let mut failed = BTreeMap::new();
+        for refused in copied {
+            failed.extend(refused?);
+        }
+        Ok(failed)
+    }
+
+    /// Copies a batch. What cold refuses is copied window by window, so that only the window with such a row is named.
+    async fn copy_batch(&self, batch: Batch) -> Result<BTreeMap<i64, String>, CopyError> {
+        let Batch { span, windows, hot, cold, salt } = batch;
+        let mut failed = BTreeMap::new();
+        let Some(refusal) = refused(self.copy_span(span, &hot, &cold, salt).await)? else {
+            return Ok(failed);
+        };
+        if let [window] = windows[..] {
+            failed.insert(window, refusal);
+            return Ok(failed);
+        }
+        for start_ms in windows {
+            let (hot, cold) = self.both(start_ms).await?;
+            let window = Span::window(start_ms, self.width_ms);
+            if let Some(refusal) = refused(self.copy_span(window, &hot, &cold, salt).await)? {
+                failed.insert(start_ms, refusal);
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Looks at one window anew and copies again, some times: rows may have come to hot in between.
+    async fn again(&self, start_ms: i64, earlier: Option<&Logged>) -> Result<Logged, CopyError> {
+        let window = Span::window(start_ms, self.width_ms);
+        let mut salt = earlier.map_or(0, |logged| logged.logged_ms);
+        let tries = self.context.config.replication.retries.max(1);
+        let (mut hot, mut cold) = self.both(start_ms).await?;
+        for attempt in 0..tries {
+            if is_verified(&hot, &cold) {
+                return Ok(self.verified(start_ms, &hot, earlier, attempt + 2));
+            }
+            self.copy_span(window, &hot, &cold, salt).await?;
+            let (hot_now, cold_now) = self.both(start_ms).await?;
+            // Nothing came although something is missing: an earlier insert had the same token, and its rows are gone again.
+            salt += i64::from(cold_now == cold);
+            (hot, cold) = (hot_now, cold_now);
+        }
+        if is_verified(&hot, &cold) {
+            return Ok(self.verified(start_ms, &hot, earlier, tries + 1));
+        }
+        let diff = self.diff(start_ms, &hot, &cold).await?;
+        // What hot does not hold any more, only cold tells the age of.
+        let may_be_gone = !self.is_hot_whole(earlier, &hot) || !self.is_hot_whole(None, &cold);
+        if let Some(diff) = diff.as_ref().filter(|_| may_be_gone)
+            && diff.is_hot_within_cold()
+            && cold.distinct == cold.rows
+        {
+            return Ok(self.verified(start_ms, &cold, earlier, tries + 1));
+        }
+        let differ =
+            diff.map_or_else(|| format!("{} rows for {}", cold.rows, hot.rows), |diff| diff.to_string());
+        let mut reason = format!("copying does not make cold the same as hot: {differ}");
+        if earlier.is_none_or(Logged::was_never_verified) {
+            reason = format!("{NEVER_VERIFIED}; {reason}");
+        }
+        Ok(self.unsound(start_ms, WindowState::Mismatch, reason, &hot, &cold, earlier))
+    }
+}
+
+/// Why cold refused rows, when that is what happened.
+fn refused(copied: Result<(), CopyError>) -> Result<Option<String>, CopyError> {
+    match copied {
+        Err(CopyError::Storage { error, .. }) if error.is_content() => Ok(Some(error.to_string())),
+        copied => copied.map(|()| None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(start_ms: i64, rows: u64, cold_rows: u64) -> Batch {
+        let state = |rows| State { rows, ..State::default() };
+        let (hot, cold) = (state(rows), state(cold_rows));
+        Batch { span: Span::window(start_ms, 60), windows: vec![start_ms], hot, cold, salt: start_ms }
+    }
+
+    /// Goal: one insert takes neighbouring windows that cold holds nothing of, and no more rows than an insert may have. Method: pairs.
+    #[test]
+    fn neighbours_that_cold_holds_nothing_of_go_together() {
+        for (next, is_taken) in [
+            (batch(60, 50, 0), true),
+            (batch(60, 51, 0), false),
+            (batch(60, 1, 1), false),
+            (batch(120, 1, 0), false),
+        ] {
+            let mut first = batch(0, 50, 0);
+            assert_eq!(first.takes(&next, 100), is_taken, "{} {}", next.span.from_ms, next.hot.rows);
+            assert_eq!(first.windows.len(), 1 + usize::from(is_taken));
+        }
+        assert!(!batch(0, 50, 1).takes(&batch(60, 1, 0), 100), "cold holds rows of the first");
+        let mut two = batch(0, 50, 0);
+        assert!(two.takes(&batch(60, 50, 0), 100) && !two.takes(&batch(120, 1, 0), 100));
+        assert_eq!((two.span, two.hot.rows, two.salt), (Span::new(0, 120), 100, 60));
+    }
+}
