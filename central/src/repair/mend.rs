@@ -112,11 +112,16 @@ async fn mend_hot(
     if request.dry_run {
         return Ok((Fate::WouldMend, format!("would do: {told}")));
     }
-    let elsewhere =
-        work.pair.hot.held_outside(work.table, window, &diff.only_cold).await.map_err(CopyError::hot)?;
-    if elsewhere > 0 {
+    let elsewhere = work
+        .pair
+        .hot
+        .held_outside(work.table, window, &diff.only_cold, None)
+        .await
+        .map_err(CopyError::hot)?;
+    if !elsewhere.is_empty() {
         let text = format!(
-            "{elsewhere} of the events that hot lost of this window came again later: they stay where they are"
+            "{} of the events that hot lost of this window came again later: they stay where they are",
+            elsewhere.len()
         );
         return Ok((Fate::Left, text));
     }

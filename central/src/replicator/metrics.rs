@@ -25,6 +25,8 @@ pub struct ReplicationMetrics {
     pub retries: IntCounterVec,
     /// `marketprism_cold_rows_removed_from_hot_total`, by table.
     pub removed: IntCounterVec,
+    /// `marketprism_cold_published_again_total`, by table: rows deleted from hot before they were copied, because cold held them already.
+    pub published_again: IntCounterVec,
     /// `marketprism_cold_copy_seconds`, by table: time of one insert.
     pub copy_seconds: HistogramVec,
     /// `marketprism_cold_round_seconds`, by table: time of a round that copied, verification and log included.
@@ -56,6 +58,7 @@ impl ReplicationMetrics {
             rows: counters("rows_copied_total", "rows that came to cold")?,
             retries: counters("retries_total", "rounds tried again")?,
             removed: counters("rows_removed_from_hot_total", "rows deleted from hot after verification")?,
+            published_again: counters("published_again_total", "rows that cold held already")?,
             copy_seconds: HistogramVec::new(copy, &["table"])?,
             round_seconds: HistogramVec::new(round, &["table"])?,
             recheck_seconds: Gauge::with_opts(name("recheck_seconds", "time of the last whole comparison"))?,
@@ -68,7 +71,9 @@ impl ReplicationMetrics {
         for gauge in [&metrics.is_failing, &metrics.unsound] {
             registry.register(Box::new(gauge.clone()))?;
         }
-        for counter in [&metrics.windows, &metrics.rows, &metrics.retries, &metrics.removed] {
+        for counter in
+            [&metrics.windows, &metrics.rows, &metrics.retries, &metrics.removed, &metrics.published_again]
+        {
             registry.register(Box::new(counter.clone()))?;
         }
         Ok(metrics)

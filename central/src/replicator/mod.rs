@@ -2,13 +2,14 @@
 //!
 //! A window is copied by inserts that are there as a whole or not at all (`copy`), so that at no moment a row is seen twice. The window log in
 //! cold keeps what hot held when both sides were the same: the reference that later tells which side was changed (`judge`). Data goes one
-//! way: `run` -> `worker` -> `recheck`, `remove` -> `settle` -> `replicate` -> `work` -> `copy`, `log` -> `side`.
+//! way: `run` -> `worker` -> `recheck`, `remove` -> `settle` -> `replicate` -> `known`, `work` -> `copy`, `log` -> `side`.
 
 mod copied;
 mod copy;
 mod diff;
 mod error;
 mod judge;
+mod known;
 mod log;
 mod metrics;
 mod recheck;

@@ -42,7 +42,10 @@ impl Batch {
 impl Work<'_> {
     /// Copies every window of a span that has rows in hot, verifies and logs it. Gives what was logged.
     pub async fn replicate(&self, span: Span) -> Result<Vec<Logged>, CopyError> {
-        let counts = self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)?;
+        let mut counts = self.hot_counts(span).await?;
+        if self.let_go_of_known(&counts).await? > 0 {
+            counts = self.hot_counts(span).await?;
+        }
         if counts.is_empty() {
             return Ok(Vec::new());
         }
@@ -70,18 +73,18 @@ impl Work<'_> {
     async fn copy_missing(
         &self,
         span: Span,
-        counts: &BTreeMap<i64, u64>,
+        counts: &BTreeMap<i64, State>,
         before: &BTreeMap<i64, State>,
         log: &BTreeMap<i64, Logged>,
     ) -> Result<BTreeMap<i64, String>, CopyError> {
         let is_begun = counts.keys().any(|start_ms| before.contains_key(start_ms));
         let hot = if is_begun { self.hot_states(span).await? } else { BTreeMap::new() };
         let mut batches: Vec<Batch> = Vec::new();
-        for (&start_ms, &rows) in counts {
+        for (&start_ms, &counted) in counts {
             let next = Batch {
                 span: Span::window(start_ms, self.width_ms),
                 windows: vec![start_ms],
-                hot: hot.get(&start_ms).copied().unwrap_or(State { rows, ..State::default() }),
+                hot: hot.get(&start_ms).copied().unwrap_or(counted),
                 cold: before.get(&start_ms).copied().unwrap_or_default(),
                 salt: log.get(&start_ms).map_or(0, |logged| logged.logged_ms),
             };

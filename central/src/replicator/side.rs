@@ -95,21 +95,22 @@ impl Side {
         Ok(rows.iter().map(|row| (row.start_ms, State::from(row))).collect())
     }
 
-    /// Rows of each window of a span that holds rows: cheap.
+    /// Rows and smallest venue time of each window of a span that holds rows, without fingerprints: cheap.
     pub async fn counts(
         &self,
         table: &Copied,
         span: Span,
         width_ms: i64,
-    ) -> Result<BTreeMap<i64, u64>, StorageError> {
+    ) -> Result<BTreeMap<i64, State>, StorageError> {
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
-             count() AS rows FROM {} WHERE {} GROUP BY start_ms",
+             count() AS rows, toInt64(toUnixTimestamp64Micro(min(timestamp))) AS oldest_us FROM {} WHERE {} GROUP BY start_ms",
             self.table(table.name),
             span.condition()
         );
-        let rows = bounded(self.limit, self.query(&sql).fetch_all::<(i64, u64)>()).await?;
-        Ok(rows.into_iter().collect())
+        let counted = bounded(self.limit, self.query(&sql).fetch_all::<(i64, u64, i64)>()).await?;
+        let state = |(start_ms, rows, oldest_us)| (start_ms, State { rows, oldest_us, ..State::default() });
+        Ok(counted.into_iter().map(state).collect())
     }
 
     /// `created_at` of the first row of a span.
@@ -145,17 +146,47 @@ impl Side {
         bounded(self.limit, self.query(&sql).fetch_all::<(u128, u64)>()).await
     }
 
-    /// How many of some events are held with a `created_at` outside a span. Of very many events only the first are looked for.
-    pub async fn held_outside(&self, table: &Copied, span: Span, ids: &[u128]) -> Result<u64, StorageError> {
-        let Some(some) = ids.chunks(limits::IDS_A_DELETE).next() else { return Ok(0) };
+    /// Event id and venue time, in microseconds, of the rows of a span from before a venue time: some, from an event id on, by event id.
+    pub async fn older_than(
+        &self,
+        table: &Copied,
+        span: Span,
+        before_us: i64,
+        from_id: u128,
+    ) -> Result<Vec<(u128, i64)>, StorageError> {
         let sql = format!(
-            "SELECT uniqExact(event_id) FROM {} WHERE NOT ({}) AND event_id IN ({})",
+            "SELECT event_id, toInt64(toUnixTimestamp64Micro(timestamp)) AS at_us FROM {} WHERE {} AND timestamp < \
+             fromUnixTimestamp64Micro({before_us}, 'UTC') AND event_id >= toUInt128('{from_id}') ORDER BY event_id LIMIT {}",
+            self.table(table.name),
+            span.condition(),
+            limits::IDS_A_DELETE
+        );
+        bounded(self.limit, self.query(&sql).fetch_all::<(u128, i64)>()).await
+    }
+
+    /// Which of some events are held with a `created_at` outside a span. Of very many events only the first are looked for. Their venue times
+    /// bound, where they are known, what is read.
+    pub async fn held_outside(
+        &self,
+        table: &Copied,
+        span: Span,
+        ids: &[u128],
+        times_us: Option<(i64, i64)>,
+    ) -> Result<Vec<u128>, StorageError> {
+        let Some(some) = ids.chunks(limits::IDS_A_DELETE).next() else { return Ok(Vec::new()) };
+        let bounds = times_us.map_or_else(String::new, |(first, last)| {
+            format!(
+                "timestamp >= fromUnixTimestamp64Micro({first}, 'UTC') AND timestamp <= fromUnixTimestamp64Micro({last}, 'UTC') AND "
+            )
+        });
+        let sql = format!(
+            "SELECT DISTINCT event_id FROM {} WHERE {bounds}NOT ({}) AND event_id IN ({})",
             self.table(table.name),
             span.condition(),
             listed(some)
         );
         let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
-        bounded(self.limit, query.fetch_one::<u64>()).await
+        bounded(self.limit, query.fetch_all::<u128>()).await
     }
 
     /// Deletes rows by event id, and returns when no query sees them any more.

@@ -1,6 +1,7 @@
 //! What everything that is done with one table's windows is made of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::future::try_join;
 
@@ -115,6 +116,11 @@ impl Work<'_> {
         Ok(Some(Diff::between(&hot, &cold)))
     }
 
+    /// Rows of hot, without fingerprints.
+    pub async fn hot_counts(&self, span: Span) -> Result<BTreeMap<i64, State>, CopyError> {
+        self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)
+    }
+
     /// States of hot.
     pub async fn hot_states(&self, span: Span) -> Result<BTreeMap<i64, State>, CopyError> {
         self.pair.hot.states(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
@@ -147,7 +153,7 @@ impl Work<'_> {
 
     /// An error when somebody else may write now, or will before a short step has ended.
     pub fn check_lease(&self) -> Result<(), CopyError> {
-        let left = self.context.lease.map_or(std::time::Duration::ZERO, Lease::valid_for);
+        let left = self.context.lease.map_or(Duration::ZERO, Lease::valid_for);
         if left < limits::LEASE_MARGIN { Err(CopyError::LeaseLost) } else { Ok(()) }
     }
 
@@ -237,7 +243,11 @@ pub fn starts<A, B, C>(a: &BTreeMap<i64, A>, b: &BTreeMap<i64, B>, c: &BTreeMap<
 
 /// Whether the TTL may have taken a row with this venue time, or may soon.
 fn may_be_expired(oldest_us: i64, ttl_days: u32) -> bool {
-    let ttl_us = i64::from(ttl_days) * 86_400_000_000;
-    let margin_us = i64::try_from(limits::TTL_MARGIN.as_micros()).unwrap_or(i64::MAX);
-    oldest_us < clock::now_ns() / 1_000 - ttl_us + margin_us
+    oldest_us < expired_before_us(Duration::from_secs(u64::from(ttl_days) * 86_400))
+}
+
+/// Rows with a venue time before this may be gone, or may go soon, where rows are kept for so long.
+pub fn expired_before_us(kept: Duration) -> i64 {
+    let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    (clock::now_ns() / 1_000).saturating_sub(us(kept)).saturating_add(us(limits::TTL_MARGIN))
 }

@@ -12,6 +12,7 @@ use super::log::{Log, WindowState};
 use super::recheck::Recheck;
 use super::side::Pair;
 use super::span::{Span, align};
+use super::state::State;
 use super::work::{Context, Work};
 use crate::config::{Config, Start};
 use crate::moment::Time;
@@ -275,12 +276,12 @@ impl<'a> TableWorker<'a> {
     async fn look_back(&self, work: &Work<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let back_ms = i64::try_from(limits::LOOK_BACK.as_millis()).unwrap_or_default();
         let span = Span::new(align(upto_ms - back_ms, work.width_ms).max(self.first_ms), upto_ms);
-        let counts = work.pair.hot.counts(work.table, span, work.width_ms).await.map_err(CopyError::hot)?;
+        let counts = work.hot_counts(span).await?;
         if counts.is_empty() {
             return Ok(());
         }
         let log = work.logged(span).await?;
-        for (start_ms, rows) in counts {
+        for (start_ms, State { rows, .. }) in counts {
             let has_more = log.get(&start_ms).is_none_or(|logged| match logged.state {
                 WindowState::Verified => rows > logged.reference.rows,
                 WindowState::Open => true,

@@ -159,6 +159,34 @@ async fn another_central_takes_over() {
     drop(second);
 }
 
+/// Goal: an event that is published again after hot's TTL took it stays one row in cold, in the window that it was verified in; what is as
+/// old and new to cold is copied.
+/// Method: old trades are copied, deleted from hot, and written into hot again at another time, with another old one and a recent one; hot's
+/// own TTL is held back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_event_published_again_stays_one_row() {
+    let Some(sides) = TwoSides::on_two_engines(QUICK) else { return };
+    let (first_ms, again_ms) = (minutes_ago(30), minutes_ago(10));
+    let venue_ms = first_ms - 4 * 24 * 60 * MINUTE_MS;
+    sides.in_hot("SYSTEM STOP TTL MERGES marketprism_hot.trades").await;
+    sides.trades_of(0..100, first_ms, 200, venue_ms).await;
+    let central = sides.replicate();
+    sides.windows_are("trades", &[("verified", 1)]).await;
+    sides.in_hot("ALTER TABLE marketprism_hot.trades DELETE WHERE 1 SETTINGS mutations_sync = 2").await;
+    // Each row keeps its number and venue time.
+    sides.trades_of(0..101, again_ms, 200, venue_ms).await;
+    sides.trades(101..102, again_ms + MINUTE_MS, 1).await;
+    sides.windows_are("trades", &[("verified", 3)]).await;
+    sides.cold_holds_once("trades", 102).await;
+    let (rows, _) = sides.stack.counts("trades").await.unwrap();
+    assert_eq!(rows, 2, "hot holds what was new to cold");
+    let (state, reason) = sides.window("trades", first_ms).await.unwrap();
+    assert_eq!((state.as_str(), reason.as_str()), ("verified", ""));
+    let (_, metrics) = sides.stack.get("/metrics").unwrap();
+    assert!(metrics.contains("marketprism_cold_published_again_total{table=\"trades\"} 100"), "{metrics}");
+    drop(central);
+}
+
 /// Goal: rounds follow each other without a pause while there is more to copy.
 /// Method: windows of many rounds, and a pause longer than the test's patience.
 #[tokio::test(flavor = "multi_thread")]

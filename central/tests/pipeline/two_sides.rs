@@ -69,11 +69,22 @@ impl TwoSides {
 
     /// Writes numbered trades into hot: as many a window as asked for, the first window at a moment.
     pub async fn trades(&self, numbers: std::ops::Range<u64>, first_ms: i64, a_window: u64) {
+        self.trades_of(numbers, first_ms, a_window, first_ms - 100).await;
+    }
+
+    /// The same with a venue time for the first trade that is not that of the first window.
+    pub async fn trades_of(
+        &self,
+        numbers: std::ops::Range<u64>,
+        first_ms: i64,
+        a_window: u64,
+        venue_ms: i64,
+    ) {
         let (from, count) = (numbers.start, numbers.end - numbers.start);
         self.in_hot(&format!(
             "INSERT INTO marketprism_hot.trades (timestamp, exchange, market_type, symbol, venue_symbol, trade_id, price, quantity, \
              side, is_maker, received_at, event_id, edge, region, adapter, data_source, stream_seq, created_at) SELECT \
-             {created} - 0.1, 'sim_spot', 'spot', concat('S', toString(n % 7), '-USDT'), concat('S', toString(n % 7)), toString(n), \
+             {created} - toIntervalMillisecond({first_ms} - {venue_ms}), 'sim_spot', 'spot', concat('S', toString(n % 7), '-USDT'), concat('S', toString(n % 7)), toString(n), \
              toDecimal128(n, 18) / 100, toDecimal128('0.5', 18), if(n % 2 = 0, 'buy', 'sell'), n % 2, {created}, \
              reinterpretAsUInt128(sipHash128(n)), 'e', 'r', 'a', 'live', n, {created} FROM (SELECT number + {from} AS n FROM \
              numbers({count}))",

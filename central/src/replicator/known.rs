@@ -1,0 +1,63 @@
+//! Events that were published again after hot had let go of them: cold holds them already, in a window from before.
+//!
+//! Ingest tells a copy by the rows of hot, so it takes such an event for a new one. Copied, it would be a second row in cold, and a merge would
+//! then take the first one out of a window that is verified. So it goes from hot before its window is copied, as its TTL would have it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::error::CopyError;
+use super::span::Span;
+use super::state::State;
+use super::work::{Work, expired_before_us};
+use crate::limits;
+
+impl Work<'_> {
+    /// Deletes from hot the rows of some windows that cold holds in other windows, and gives their number. Only rows so old that hot may have
+    /// held them before are looked for.
+    pub async fn let_go_of_known(&self, counts: &BTreeMap<i64, State>) -> Result<usize, CopyError> {
+        let before_us = expired_before_us(self.kept_in_hot());
+        let mut rows = 0;
+        for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
+            rows += self.let_go_of_known_in(Span::window(start_ms, self.width_ms), before_us).await?;
+        }
+        if rows > 0 {
+            let table = self.table.name;
+            tracing::info!(
+                table,
+                rows,
+                "events were published again that cold holds already; deleted from hot"
+            );
+            let counted = u64::try_from(rows).unwrap_or(u64::MAX);
+            self.context.metrics.published_again.with_label_values(&[table]).inc_by(counted);
+        }
+        Ok(rows)
+    }
+
+    async fn let_go_of_known_in(&self, window: Span, before_us: i64) -> Result<usize, CopyError> {
+        let (hot, cold) = (&self.pair.hot, &self.pair.cold);
+        let (mut from_id, mut deleted) = (0, 0);
+        loop {
+            let old = hot.older_than(self.table, window, before_us, from_id).await.map_err(CopyError::hot)?;
+            let times = old.iter().map(|row| row.1);
+            let Some(times_us) = times.clone().min().zip(times.max()) else { return Ok(deleted) };
+            let ids: Vec<u128> = old.iter().map(|row| row.0).collect();
+            let known = cold.held_outside(self.table, window, &ids, Some(times_us)).await;
+            let known = known.map_err(CopyError::cold)?;
+            self.check_lease()?;
+            hot.delete(self.table, window, &known).await.map_err(CopyError::hot)?;
+            deleted += known.len();
+            match ids.last().and_then(|last| last.checked_add(1)) {
+                Some(next) if ids.len() >= limits::IDS_A_DELETE => from_id = next,
+                _ => return Ok(deleted),
+            }
+        }
+    }
+
+    /// How long hot keeps a row for certain.
+    fn kept_in_hot(&self) -> Duration {
+        let config = self.context.config;
+        let ttl = Duration::from_secs(u64::from(config.clickhouse.hot_ttl_days) * 86_400);
+        config.replication.remove_from_hot_after.map_or(ttl, |delay| delay.min(ttl))
+    }
+}
