@@ -86,7 +86,10 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, poll: impl FnMu
 }
 
 /// Polls until there is a value; what was seen last is told when there is none.
-pub async fn until_told<T, F: Future<Output = Result<T, String>>>(what: &str, mut poll: impl FnMut() -> F) -> T {
+pub async fn until_told<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    mut poll: impl FnMut() -> F,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match poll().await {

@@ -230,7 +230,8 @@ impl Stack {
 
     /// Lets what a configuration names at a link's far end be reached through the link only.
     pub fn lead_through(config: &Path, link: &Link) {
-        let (direct, linked) = (format!("127.0.0.1:{}\"", link.far()), format!("127.0.0.1:{}\"", link.near()));
+        let (direct, linked) =
+            (format!("127.0.0.1:{}\"", link.far()), format!("127.0.0.1:{}\"", link.near()));
         let text = std::fs::read_to_string(config).unwrap();
         assert!(text.contains(&direct), "{direct} is not in {text}");
         std::fs::write(config, text.replace(&direct, &linked)).unwrap();

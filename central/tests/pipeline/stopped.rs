@@ -29,7 +29,8 @@ async fn stop_in_the_middle(link: &Link, bytes: u64, process: &Running, begin: i
 /// Nothing of an error, and that the loss of the lease was noticed.
 fn says_what_happened(log: &str, lease: &str) {
     let lost = |line: &&str| {
-        line.contains(lease) && (line.contains("could not be renewed in time") || line.contains("somebody else has"))
+        line.contains(lease)
+            && (line.contains("could not be renewed in time") || line.contains("somebody else has"))
     };
     assert!(log.lines().any(|line| lost(&line)), "it did not notice the loss of {lease}: {log}");
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
@@ -55,7 +56,8 @@ async fn a_stopped_central_doubles_nothing() {
         let process = pair.central(stopped);
         let bytes = random.random_range(100_000..12_000_000);
         let (sender, numbers) = (jetstream.clone(), known..all);
-        let publisher = tokio::spawn(async move { publish(&sender, numbers.map(|n| book(n, 200, base))).await });
+        let publisher =
+            tokio::spawn(async move { publish(&sender, numbers.map(|n| book(n, 200, base))).await });
         stop_in_the_middle(to_clickhouse, bytes, process, async || {}).await;
         let since = Instant::now();
         let rows = async || {
@@ -69,7 +71,9 @@ async fn a_stopped_central_doubles_nothing() {
         })
         .await;
         let before = until("hot", rows).await;
-        eprintln!("round {round}: stopped after {bytes} bytes, {before} of {all} rows when the other one takes over");
+        eprintln!(
+            "round {round}: stopped after {bytes} bytes, {before} of {all} rows when the other one takes over"
+        );
         assert!(before < all, "it was stopped too late to leave anything to the other one");
         until("a book of the other one", async || rows().await.filter(|rows| *rows > before)).await;
         assert!(since.elapsed() < TAKEOVER, "{:?}", since.elapsed());
@@ -109,7 +113,9 @@ impl Copying {
     }
 
     fn is_active(&self) -> bool {
-        let is = |(_, metrics): (u16, String)| metrics.lines().any(|line| line == "marketprism_cold_replicator_is_active 1");
+        let is = |(_, metrics): (u16, String)| {
+            metrics.lines().any(|line| line == "marketprism_cold_replicator_is_active 1")
+        };
         Stack::get_at(self.port, "/metrics").is_some_and(is)
     }
 }
