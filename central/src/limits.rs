@@ -53,8 +53,13 @@ pub const IDS_A_QUERY: usize = 5_000;
 
 /// An insert begins only while the lease lasts so long without a renewal.
 pub const INSERT_MARGIN: Duration = Duration::from_secs(3);
-/// A server that reads an insert gives up a client that stands still for so long: less than `LEASE_TIME`.
-pub const INSERT_STALL: Duration = Duration::from_secs(5);
+/// A server that reads an insert gives up a client that stands still for so long.
+pub const INSERT_STALL: Duration = Duration::from_secs(3);
+/// A piece of an insert is sent only while the lease lasts so long without a renewal: a client that is stopped right then is given up
+/// before somebody else may have the lease (`INSERT_STALL` after the last of `LEASE_TIME` that `LEASE_VALIDITY` leaves over).
+pub const PIECE_MARGIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether work that was told to end has ended.
+pub const END_POLL: Duration = Duration::from_millis(10);
 /// How often a new holder of a stream asks whether inserts of the one before still run. Two answers in a row must say no.
 pub const QUIET_POLL: Duration = Duration::from_millis(200);
 /// How often a central without a stream looks whether another one has two.

@@ -14,6 +14,7 @@ use marketprism_adapter_sdk::testkit::{RecordKind, read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -38,7 +39,8 @@ fn built(folder: &Path) -> Option<PathBuf> {
 
 /// An instance that is loaded with everything that the template's frames hold, with its requests, instruments and plan as text.
 fn loaded(engine: &Engine, file: &Path) -> (Sandbox, String) {
-    let limits = Limits::default();
+    // What is looked at is what a call says and takes, not how long a busy machine needs for it.
+    let limits = Limits { call_deadline: Duration::from_secs(10), ..Limits::default() };
     let adapter = Adapter::load(engine, file, &limits)
         .unwrap_or_else(|error| panic!("{}: {error} (`make build` makes it)", file.display()));
     let mut sandbox = Sandbox::new(&adapter, &Arc::new(limits), &Arc::new(Stats::default())).unwrap();

@@ -35,7 +35,7 @@ impl Hold {
 
     /// Whether another piece of an insert may be sent.
     pub fn may_go_on(&self) -> bool {
-        !self.lease.valid_for().is_zero()
+        self.lease.valid_for() >= limits::PIECE_MARGIN
     }
 
     /// The stream was made anew. Its sequences start from one, so an acknowledgement of an earlier message would be taken for one of a

@@ -17,8 +17,9 @@
 //!    could both be looked for, not found, and inserted: no lookup sees the insert that another process has under way;
 //! 5. ReplacingMergeTree makes one row of copies that got past all of these, at its next merge.
 //!
-//! **Why no insert of a former holder is overlooked.** A holder begins an insert, and sends each piece of it, only while its lease lasts;
-//! when the lease is lost everything under way is dropped, and the connection with it, a second before somebody else may have the lease.
+//! **Why no insert of a former holder is overlooked.** A holder begins an insert, and sends each piece of it, only while its lease lasts
+//! long enough for the server to give it up in time (`INSERT_MARGIN`, `PIECE_MARGIN`); when the lease is lost everything under way is
+//! dropped, and the connection with it, a second before somebody else may have the lease.
 //! A server drops an insert whose end does not come: at once when the connection breaks, after `INSERT_STALL` when the client stands still
 //! (a process that was stopped and goes on later). What was sent whole may still be at work on the server: so a new holder first asks the
 //! server for inserts of its stream, by their mark, and waits until there are none. A ClickHouse that is slower than the lease costs time,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::hold::Hold;
 use super::insert::mark;
-use super::shared::{Backoff, Shared};
+use super::shared::{Backoff, CLICKHOUSE, Shared};
 use super::worker::Worker;
 use crate::config::Stream;
 use crate::lease::{Holder, Lease};
@@ -31,13 +31,24 @@ pub async fn serve(shared: Arc<Shared>, stream: Stream, stop: CancellationToken)
             Worker::new(Arc::clone(&shared), stream.clone(), Arc::clone(&hold)).run(&stop).await?;
         }
         shared.metrics.streams_held.with_label_values(&[name]).set(0);
-        // All that worked under it has ended. What is held otherwise runs out by itself.
-        if let Some(hold) = Arc::into_inner(hold) {
+        // What is held otherwise runs out by itself.
+        if let Some(hold) = all_ended(hold).await {
             hold.release().await;
         }
+        // What an insert that was cut off with the lease said of ClickHouse, nobody would take back. Who inserts says it anew.
+        shared.status.clear(CLICKHOUSE);
         tracing::info!(stream = name, "the stream is given up");
     }
     Ok(())
+}
+
+/// Waits until all that worked under a hold, and was told to end, has ended.
+async fn all_ended(hold: Arc<Hold>) -> Option<Hold> {
+    let deadline = Instant::now() + limits::CLOSE_DEADLINE;
+    while Arc::strong_count(&hold) > 1 && Instant::now() < deadline {
+        sleep(limits::END_POLL).await;
+    }
+    Arc::into_inner(hold)
 }
 
 /// Waits for the lease of a stream. A central that has no stream asks one that has two for the last of them.

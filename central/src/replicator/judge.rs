@@ -124,6 +124,20 @@ mod tests {
         }
     }
 
+    /// Goal: a row that only has other content is a change like any other, and a window that is being copied is looked at row by row.
+    #[test]
+    fn contents_count_and_open_windows_are_looked_at() {
+        let logged = state(5, 1);
+        let other = State { rows_xor: 3, ..logged };
+        assert_eq!(judge(&facts(Some(logged), logged, other)), Judgement::ColdChanged);
+        assert_eq!(judge(&facts(Some(logged), other, logged)), Judgement::LookAtRows);
+        let mut open = facts(Some(logged), logged, State::default());
+        open.log = open.log.map(|log| Reference { is_open: true, ..log });
+        assert_eq!(judge(&open), Judgement::LookAtRows);
+        open.cold = logged;
+        assert_eq!(judge(&open), Judgement::Sound);
+    }
+
     /// Goal: rows that the TTL or we took out of hot are no fault; cold is then held against the log alone.
     #[test]
     fn rows_that_may_be_gone_from_hot_are_no_fault() {

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::stack::{Running, free_port, wait_for};
+use crate::running::{Running, free_port, wait_for};
 
 /// One broker, or a cluster of them.
 pub struct Nats {
@@ -58,6 +58,12 @@ impl Nats {
         let i = name.strip_prefix("nats-").unwrap().parse().unwrap();
         self.kill(i);
         i
+    }
+
+    /// The port of the only one.
+    pub fn port(&self) -> u16 {
+        assert_eq!(self.nodes.len(), 1, "which?");
+        self.nodes[0].port
     }
 
     /// The addresses of all.

@@ -1,18 +1,18 @@
 //! The processes around a test, each in its own folder and at its own port.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use async_nats::jetstream;
 use tempfile::TempDir;
 
+use crate::link::Link;
 use crate::nats::Nats;
-
-/// Longest wait for anything in these tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::running::{Running, free_port, until, until_told, until_within};
 
 /// Broker, ClickHouse and the configuration of a central.
 pub struct Stack {
@@ -38,87 +38,8 @@ struct Ports {
     http: u16,
 }
 
-/// A process that ends with its value.
-pub struct Running(pub Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    /// Ends it as a power cut would.
-    pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    /// Asks it to end and waits for it.
-    pub fn terminate(mut self) -> ExitStatus {
-        let status = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
-        assert!(status.success());
-        wait_for("the process to end", || self.0.try_wait().unwrap())
-    }
-
-    /// Memory it holds.
-    pub fn resident_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-    }
-
-    /// CPU time it used, all threads, in milliseconds; the system counts in hundredths of a second.
-    pub fn cpu_ms(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
-        (ticks(11) + ticks(12)) * 10
-    }
-
-    /// Waits for an end by itself.
-    pub fn ended(mut self) -> ExitStatus {
-        wait_for("the process to end", || self.0.try_wait().unwrap())
-    }
-}
-
-/// Polls until there is a value.
-pub fn wait_for<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = poll() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Polls until there is a value.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, poll: impl FnMut() -> F) -> T {
-    until_within(PATIENCE, what, poll).await
-}
-
-/// Polls until there is a value, with another patience.
-pub async fn until_within<T, F: Future<Output = Option<T>>>(
-    patience: Duration,
-    what: &str,
-    mut poll: impl FnMut() -> F,
-) -> T {
-    let deadline = Instant::now() + patience;
-    loop {
-        if let Some(value) = poll().await {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A port that nobody listens at.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+fn log_of(config: &Path) -> PathBuf {
+    config.with_extension("log")
 }
 
 /// A part from a variable or the folder where the install puts it: `<repository>/.marketprism/cache/<folder*>/<file>`.
@@ -142,6 +63,22 @@ impl Parts {
             library: part("MARKETPRISM_LIBCHDB", "libchdb", "libchdb.so").ok_or("libchdb.so")?,
             clickhouse: clickhouse.is_file().then_some(clickhouse).ok_or("marketprism-clickhouse")?,
         })
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for file in std::fs::read_dir(self.dir.path()).unwrap().flatten().map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "log") {
+                let text = std::fs::read_to_string(&file).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                let tail = lines[lines.len().saturating_sub(60)..].join("\n");
+                eprintln!("---- last lines of {} ----\n{tail}", file.display());
+            }
+        }
     }
 }
 
@@ -291,12 +228,35 @@ impl Stack {
         format!("http://127.0.0.1:{}{path}", self.ports.http)
     }
 
-    /// Starts `run`. Its log is shown when `MARKETPRISM_TEST_LOG` is set.
+    /// Lets what a configuration names at a link's far end be reached through the link only.
+    pub fn lead_through(config: &Path, link: &Link) {
+        let (direct, linked) =
+            (format!("127.0.0.1:{}\"", link.far()), format!("127.0.0.1:{}\"", link.near()));
+        let text = std::fs::read_to_string(config).unwrap();
+        assert!(text.contains(&direct), "{direct} is not in {text}");
+        std::fs::write(config, text.replace(&direct, &linked)).unwrap();
+    }
+
+    /// A link to the broker, and one to the ClickHouse of the hot database.
+    pub async fn links(&self) -> [Link; 2] {
+        [Link::to(self.nats.port()).await, Link::to(self.ports.clickhouse).await]
+    }
+
+    /// A link to the ClickHouse of the cold database.
+    pub async fn cold_link(&self) -> Link {
+        Link::to(self.ports.cold.unwrap()).await
+    }
+
+    /// Starts `run`. Its log is appended to a file beside the configuration, of which the end is shown when the test fails.
     pub fn run(&self, config: &Path) -> Running {
-        let shown = || {
-            if std::env::var_os("MARKETPRISM_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
-        };
-        Running(self.central("run", config).stdout(shown()).stderr(shown()).spawn().unwrap())
+        let log = File::options().create(true).append(true).open(log_of(config)).unwrap();
+        let target = || Stdio::from(log.try_clone().unwrap());
+        Running(self.central("run", config).stdout(target()).stderr(target()).spawn().unwrap())
+    }
+
+    /// What the centrals with a configuration have logged, without colours.
+    pub fn log(config: &Path) -> String {
+        std::fs::read_to_string(log_of(config)).unwrap()
     }
 
     /// Status and body of a path of central; nothing while it does not listen.

@@ -6,8 +6,8 @@ use std::time::Duration;
 pub const CONNECTIONS: usize = 512;
 /// Longest wait for the head of a request, and longest rest between two requests of a connection.
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
-/// Longest pause of a client in the middle of a body.
-pub const BODY_WAIT: Duration = Duration::from_secs(60);
+/// Longest pause of a client in the middle of a body, as a server's `http_receive_timeout` is by default. A request may ask for less.
+pub const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Longest time a client may take no byte of a response; its query is stopped then.
 pub const SEND_WAIT: Duration = Duration::from_secs(60);
 /// Chunks of a body between the connection and the thread that decodes it; the client waits when all are

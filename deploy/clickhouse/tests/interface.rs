@@ -5,8 +5,9 @@ mod support;
 
 use std::io::{Read, Write};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use support::{Server, head, library};
+use support::{Answer, Server, head, library};
 
 macro_rules! server {
     ($($more:expr),*) => {{
@@ -156,6 +157,37 @@ fn an_insert_that_breaks_off_leaves_nothing() {
     let _ = stream.read_to_end(&mut Vec::new());
     drop(stream);
     assert_eq!(server.ask("SELECT count() FROM t"), "0");
+}
+
+// Goal: a client that stands still in the middle of the rows is given up after the time that it asked for itself, as a server does, and
+// what it sends afterwards becomes nothing; one that is only slow is not. Method: an insert in three pieces with pauses below the limit, and
+// one that pauses beyond it and then sends the rest.
+#[test]
+fn a_client_that_stands_still_is_given_up() {
+    let (server, _data, _) = server!();
+    server.ask("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
+    let begin = |seconds: &str| {
+        let target = format!("/?query=INSERT+INTO+t+FORMAT+CSV&http_receive_timeout={seconds}");
+        let mut stream = server.connect();
+        stream.write_all(&head("POST", &target, &server.address, &[], 6)).unwrap();
+        stream.write_all(b"1\n").unwrap();
+        stream
+    };
+    let mut slow = begin("20");
+    let mut stopped = begin("1");
+    slow.write_all(b"2\n").unwrap();
+    // The answer comes without the rest of the body.
+    let began = Instant::now();
+    let answer = Answer::read(&mut stopped);
+    assert!(began.elapsed() < Duration::from_secs(15), "given up only after {:?}", began.elapsed());
+    assert_eq!(answer.header("x-clickhouse-exception-code").as_deref(), Some("209"), "{}", answer.text());
+    assert!(answer.text().contains("sent nothing for 1 s"), "{}", answer.text());
+    let _ = stopped.write_all(b"2\n3\n");
+    let _ = stopped.read_to_end(&mut Vec::new());
+    assert_eq!(server.ask("SELECT count() FROM t"), "0");
+    slow.write_all(b"3\n").unwrap();
+    assert_eq!(Answer::read(&mut slow).status, 200);
+    assert_eq!(server.ask("SELECT count(), sum(x) FROM t"), "3\t6");
 }
 
 // Goal: bodies in every coding are read and written; others are refused by name. Method: round trips.

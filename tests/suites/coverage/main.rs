@@ -120,16 +120,22 @@ async fn every_cell_is_stored_as_the_venue_sent_it() {
             .await;
         }
     }
-    let both = [edge.get("/coverage").await.unwrap(), stack.central.get("/coverage").await.unwrap()];
-    for page in both {
-        let cells = cells(&page);
-        for (exchange, data_types, _) in OFFERED {
-            for data_type in data_types {
-                let key = (exchange.to_owned(), (*data_type).to_owned());
-                assert_eq!(cells.get(&key).map(String::as_str), Some("ok"), "{key:?}: {page}");
+    // A row is in hot before whoever inserted it has noted that.
+    until("both pages say so", Duration::from_secs(30), || async {
+        for page in [edge.get("/coverage").await?, stack.central.get("/coverage").await?] {
+            let cells = cells(&page);
+            for (exchange, data_types, _) in OFFERED {
+                for data_type in data_types {
+                    let key = (exchange.to_owned(), (*data_type).to_owned());
+                    if cells.get(&key).is_none_or(|status| status != "ok") {
+                        return Err(format!("{key:?}: {page}"));
+                    }
+                }
             }
         }
-    }
+        Ok(())
+    })
+    .await;
     sim.pause();
     for (exchange, data_types, _) in OFFERED {
         let judge = Judge::new(&sim, exchange);

@@ -48,6 +48,8 @@ mod tests {
     fn runs_add_up_and_holes_are_named() {
         assert_eq!(covered(&[(60_000, 120_000)]), Ok(()));
         assert_eq!(covered(&[(90_000, 120_000), (60_005, 90_000)]), Ok(()));
+        assert_eq!(covered(&[(60_000, 90_000), (90_005, 119_995)]), Ok(()), "clocks may differ by so much");
+        assert_eq!(covered(&[(60_000, 120_000), (70_000, 80_000)]), Ok(()), "one run within another");
         assert_eq!(
             covered(&[(60_000, 90_000), (90_020, 120_000)]).unwrap_err(),
             "second 0.000 to 30.000 and 30.020 to 60.000 of 60"

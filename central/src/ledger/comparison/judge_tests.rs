@@ -153,3 +153,64 @@ fn the_first_window_begins_with_the_edge() {
     let stopped = [Claim { from: 70_500_000_000, to: 80_000_000_000, ..claim(0..10) }];
     assert_eq!(first(&stopped, 0..10), State::Unverifiable);
 }
+
+/// Goal: what was before a stream's beginning is forgiven only in the first window, and only up to the first run's beginning.
+#[test]
+fn a_beginning_is_forgiven_once() {
+    let source = source();
+    let late = [Claim { from: 70_500_000_000, ..claim(0..10) }];
+    assert_eq!(verdict(&case(&source, &late, Some(0..10))).state, State::Unverifiable);
+    let runs = [
+        Claim { from: 70_500_000_000, to: 80_000_000_000, ..claim(0..4) },
+        Claim { from: 90_000_000_000, ..claim(4..10) },
+    ];
+    let first = Case { is_first: true, ..case(&source, &runs, Some(0..10)) };
+    assert_eq!(verdict(&first).state, State::Unverifiable);
+}
+
+/// Goal: what is missing for certain is a mismatch whoever vouches for the rest, and is told in words; an event is named only where it is
+/// the only one.
+#[test]
+fn what_is_missing_is_told() {
+    let source = source();
+    let late = [Claim { from: 70_500_000_000, unsure: vec![1, 2], ..claim(0..10) }];
+    let away = verdict(&Case { unsure_away: 1, ..case(&source, &late, Some(0..10)) });
+    assert_eq!(away.state, State::Mismatch);
+    assert!(away.reason.contains("1 that the broker said to have are not in hot"), "{}", away.reason);
+    let whole = [claim(0..10)];
+    for held in [0..8, 0..12] {
+        let several = case(&source, &whole, Some(held));
+        let Outcome::Judged(verdict, event) = judge(&several) else { panic!("{several:?}") };
+        assert!(event.is_none() && !verdict.reason.contains("event"), "{}", verdict.reason);
+    }
+    let one = case(&source, &whole, Some(0..9));
+    assert!(matches!(judge(&one), Outcome::Judged(_, Some(event)) if event == (9_u128 << 64) | 27));
+}
+
+/// Goal: without an audit nothing is said anew before the rows were looked at, and rows of the window are told.
+#[test]
+fn rows_without_an_audit_are_told() {
+    let source = source();
+    let expected = Some(Expected::Between);
+    let unseen = Case { due: Due::Grace, expected, ..case(&source, &[], None) };
+    assert!(matches!(judge(&unseen), Outcome::Keep(verdict) if verdict.state == State::Open));
+    let with_rows = verdict(&Case { expected, ..case(&source, &[], Some(0..3)) });
+    assert!(with_rows.reason.ends_with("; hot has rows of it"), "{}", with_rows.reason);
+    let without = verdict(&Case { expected, ..case(&source, &[], Some(0..0)) });
+    assert!(!without.reason.contains("rows"), "{}", without.reason);
+}
+
+/// Goal: copies in hot count as duplicates beside those that the broker dropped; a cause that two runs name is told once.
+#[test]
+fn copies_and_causes_of_all_runs_add_up() {
+    let source = source();
+    let gaps = || Gaps { count: 1, missing: 2, causes: vec!["venue".to_owned()] };
+    let runs = [
+        Claim { to: 90_000_000_000, gaps: gaps(), duplicates: 4, ..claim(0..4) },
+        Claim { from: 90_000_000_000, gaps: gaps(), ..claim(4..10) },
+    ];
+    let held = Some(Held { ids: ids(0..10), copies: 5 });
+    let verdict = verdict(&Case { held, ..case(&source, &runs, None) });
+    assert_eq!((verdict.state, verdict.duplicates), (State::Verified, 9));
+    assert_eq!((verdict.gaps, verdict.missing, verdict.causes), (2, 4, vec!["venue".to_owned()]));
+}

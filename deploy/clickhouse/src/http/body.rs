@@ -1,6 +1,7 @@
 //! A request body as a blocking reader, for the thread that decodes it.
 
 use std::io::{Error, ErrorKind, Read, Result};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
@@ -8,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::limits::{BODY_CHUNKS, BODY_WAIT};
+use crate::limits::BODY_CHUNKS;
 
 enum Piece {
     Data(Bytes),
@@ -27,19 +28,21 @@ pub struct BodyReader {
 pub struct BodyFeed {
     body: Incoming,
     pieces: mpsc::Sender<Piece>,
+    wait: Duration,
 }
 
-/// Splits a body into the two sides. The client is slowed down when the reader falls behind.
-pub fn channel(body: Incoming) -> (BodyFeed, BodyReader) {
+/// Splits a body into the two sides. The client is slowed down when the reader falls behind, and given up when it sends nothing for
+/// `wait`.
+pub fn channel(body: Incoming, wait: Duration) -> (BodyFeed, BodyReader) {
     let (sender, pieces) = mpsc::channel(BODY_CHUNKS);
-    (BodyFeed { body, pieces: sender }, BodyReader { pieces, current: Bytes::new(), ended: false })
+    (BodyFeed { body, pieces: sender, wait }, BodyReader { pieces, current: Bytes::new(), ended: false })
 }
 
 impl BodyFeed {
     /// Passes the body on until it ends, fails, pauses too long, or the reader has gone.
     pub async fn run(mut self) {
         loop {
-            let piece = match timeout(BODY_WAIT, self.body.frame()).await {
+            let piece = match timeout(self.wait, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => Piece::Data(data),
                     Err(_trailers) => continue,
@@ -47,7 +50,7 @@ impl BodyFeed {
                 Ok(Some(Err(error))) => Piece::Failed(Error::new(ErrorKind::ConnectionAborted, error)),
                 Ok(None) => Piece::End,
                 Err(_elapsed) => {
-                    let text = format!("the client sent nothing for {} s", BODY_WAIT.as_secs());
+                    let text = format!("the client sent nothing for {} s", self.wait.as_secs_f64());
                     Piece::Failed(Error::new(ErrorKind::TimedOut, text))
                 }
             };

@@ -20,7 +20,7 @@ use super::request::Asked;
 use super::response::{self, Body, Head, plain};
 use super::run::{self, Ready};
 use crate::engine::{EngineError, Pool, Statement, codes};
-use crate::limits::{BODY_WAIT, QUERY_BYTES};
+use crate::limits::QUERY_BYTES;
 use crate::sql::{Parsed, parse};
 
 /// What the server knows of the engine and of its own configuration.
@@ -118,7 +118,7 @@ impl Service {
         incoming: Incoming,
         boundary: Option<String>,
     ) -> Result<Statements, EngineError> {
-        let (feed, reader) = body::channel(incoming);
+        let (feed, reader) = body::channel(incoming, asked.body_wait());
         let space = Arc::clone(&self.options.spool);
         let mut begun = asked.clone();
         let reading = tokio::task::spawn_blocking(move || {
@@ -281,7 +281,7 @@ fn body_error(error: &std::io::Error) -> EngineError {
     use std::io::ErrorKind;
     match error.kind() {
         ErrorKind::TimedOut => {
-            let text = format!("Timeout exceeded while receiving the body ({} s)", BODY_WAIT.as_secs());
+            let text = format!("Timeout exceeded while receiving the body: {error}");
             EngineError::new(codes::SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text)
         }
         ErrorKind::FileTooLarge => EngineError::new(codes::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", error),

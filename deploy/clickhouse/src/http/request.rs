@@ -1,10 +1,13 @@
 //! What a request asks for besides its query text: parameters of the URL, headers and form fields.
 
+use std::time::Duration;
+
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 
 use super::compression::Coding;
 use crate::engine::{EngineError, codes};
+use crate::limits::BODY_WAIT;
 
 /// A request, taken apart.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +42,8 @@ pub struct Asked {
     pub accept: Option<Coding>,
     /// Coding of the body.
     pub coding: Option<Coding>,
+    /// Longest pause of the client in the middle of the body, if it asked for one.
+    receive_wait: Option<Duration>,
     no_http_compression: bool,
 }
 
@@ -85,6 +90,11 @@ impl Asked {
             "enable_http_compression" => self.no_http_compression = !on(),
             "http_zlib_compression_level" => self.level = Some(number(name, &value)?),
             "client_protocol_version" => self.revision = number(name, &value)?,
+            "http_receive_timeout" => {
+                self.receive_wait = Some(seconds(name, &value)?);
+                // Of the engine's own requests it is the limit as well.
+                self.setting(name, value)?;
+            }
             "" | "database" | "default_format" | "user" | "password" | "quota_key" | "role"
             | "stacktrace" => {}
             "session_timeout" | "close_session" | "buffer_size" | "http_response_buffer_size" => {}
@@ -98,6 +108,12 @@ impl Asked {
             },
         }
         Ok(())
+    }
+
+    /// Longest pause of the client in the middle of the body. A client that is given up may have been stopped; what it sends
+    /// when it goes on is refused then, so it can rely on the time that it asked for.
+    pub fn body_wait(&self) -> Duration {
+        self.receive_wait.unwrap_or(BODY_WAIT)
     }
 
     fn setting(&mut self, name: &str, value: String) -> Result<(), EngineError> {
@@ -118,9 +134,19 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, EngineErro
     })
 }
 
+/// A time in seconds, with or without a fraction. None is given longer than a request without the parameter gets.
+fn seconds(name: &str, value: &str) -> Result<Duration, EngineError> {
+    let given = value.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    let Some(given) = given.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) else {
+        let text = format!("setting {name} is {value:?}: a number of seconds above 0 is allowed");
+        return Err(EngineError::new(codes::BAD_ARGUMENTS, "BAD_ARGUMENTS", text));
+    };
+    Ok(given.min(BODY_WAIT))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Coding};
+    use super::{Asked, BODY_WAIT, Coding, Duration};
     use hyper::HeaderMap;
 
     // Goal: parameters of the interface, placeholders and settings are told apart. Method: one URL with all
@@ -142,5 +168,24 @@ mod tests {
         assert!(asked.framed_response && !asked.framed_body);
         assert_eq!(asked.accept, Some(Coding::Zstd));
         assert_eq!(Asked::read("a%27b=1", &HeaderMap::new()).unwrap_err().code, 115);
+    }
+
+    // Goal: a client may ask for a shorter wait in its body, never for a longer one, and the engine hears of it. Method: values of
+    // all kinds.
+    #[test]
+    fn the_wait_for_a_body_is_the_clients_up_to_the_servers() {
+        let wait = |value: &str| {
+            let asked = Asked::read(&format!("http_receive_timeout={value}"), &HeaderMap::new());
+            asked.map(|asked| (asked.body_wait(), asked.settings.len()))
+        };
+        for (value, want) in
+            [("3", Duration::from_secs(3)), ("0.5", Duration::from_millis(500)), ("1e9", BODY_WAIT)]
+        {
+            assert_eq!(wait(value).unwrap(), (want, 1), "{value}");
+        }
+        for value in ["", "0", "-1", "nan", "inf", "soon"] {
+            assert_eq!(wait(value).unwrap_err().code, 36, "{value}");
+        }
+        assert_eq!(Asked::read("", &HeaderMap::new()).unwrap().body_wait(), BODY_WAIT);
     }
 }

@@ -112,10 +112,14 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(SHOWN_CHARS_MAX).collect()
 }
 
+/// Tables of the layout itself: their rows say nothing of what was collected.
+const OWN_TABLES: &str = "'schema_migrations', 'watermarks', 'window_log'";
+
 /// Rows of the tables that hold any.
 async fn rows_of_tables(side: &str, database: &str, server: &ClickHouse, client: &Client) -> String {
     let query = format!(
-        "SELECT name, total_rows FROM system.tables WHERE database = '{database}' AND total_rows > 0 ORDER BY name"
+        "SELECT name, total_rows FROM system.tables WHERE database = '{database}' AND total_rows > 0 AND name NOT IN ({OWN_TABLES}) \
+         ORDER BY name"
     );
     match client.query(server, &query).await {
         Ok(rows) if rows.is_empty() => format!("  rows in {side}: none yet"),

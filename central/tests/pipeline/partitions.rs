@@ -1,0 +1,130 @@
+//! A central that is cut off from a part, while the part and the other central are well.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+use crate::crashes::publish_in_steps;
+use crate::events::now_us;
+use crate::ingest::all_acknowledged;
+use crate::sharing::Pair;
+use crate::stack::{Stack, until};
+
+const STREAM: &str = "MARKET_DATA";
+/// A tenth of a second's.
+const STEP: u64 = 200;
+const TRADES: u64 = 60_000;
+const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
+
+/// Rows of hot, no event twice.
+async fn rows(stack: &Stack) -> Option<u64> {
+    let (rows, distinct) = stack.counts("trades").await?;
+    assert_eq!(rows, distinct, "an event shows twice");
+    Some(rows)
+}
+
+async fn more_rows(stack: &Stack, what: &str, more: u64) {
+    let before = until("hot", || rows(stack)).await;
+    until(what, || async { rows(stack).await.filter(|rows| *rows >= before + more) }).await;
+}
+
+/// Inserts that one of them has done, all tables together.
+fn inserts(pair: &Pair, i: usize) -> u64 {
+    let metrics = pair.metrics(i).unwrap();
+    let line = metrics.lines().find(|line| line.starts_with("hot_storage_batch_inserts_total ")).unwrap();
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+/// Waits until the other one takes the stream; at no moment do both.
+async fn taken_over(stack: &Stack, pair: &Pair, cut_off: usize) {
+    until("the takeover", || async {
+        rows(stack).await?;
+        if !pair.holds(1 - cut_off, STREAM) {
+            return None;
+        }
+        assert!(!pair.holds(cut_off, STREAM), "both hold the stream");
+        Some(())
+    })
+    .await;
+}
+
+/// Goal: a central that is cut off from the broker, but not from ClickHouse, stops inserting before its lease ends, by its own clock; the
+/// other one takes over within 15 s; when the network is whole again they share, and nothing is doubled or missing. That also holds when
+/// what the cut-off one had to insert could not leave until shortly before that.
+/// Method: the links of the one that takes the trades are shut while trades flow, in the second round the one to ClickHouse as well, which
+/// opens at a seeded moment of the lease's last seconds; its inserts are counted from the takeover on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_cut_off_from_the_broker_is_replaced() {
+    const SEED: u64 = 20_261_124;
+    let Some(stack) = Stack::start() else { return };
+    let pair = Pair::start_linked(&stack, SETTINGS).await;
+    let mut random = StdRng::seed_from_u64(SEED);
+    let jetstream = stack.jetstream().await;
+    let publisher = tokio::spawn(publish_in_steps(jetstream, STEP, TRADES, now_us()));
+    for is_late in [false, true] {
+        more_rows(&stack, "some trades", 1_000).await;
+        let cut_off = pair.holder_of(STREAM).unwrap();
+        let [to_broker, to_clickhouse] = pair.links(cut_off);
+        let since = Instant::now();
+        to_broker.shut();
+        if is_late {
+            to_clickhouse.shut();
+            let late = Duration::from_millis(random.random_range(6_000..8_500));
+            until("the lease's last seconds", || async { (since.elapsed() >= late).then_some(()) }).await;
+            to_clickhouse.open();
+        }
+        taken_over(&stack, &pair, cut_off).await;
+        let inserted = inserts(&pair, cut_off);
+        more_rows(&stack, "a trade of the other one", 1).await;
+        let took = since.elapsed();
+        eprintln!("the other central stored the first trade {} ms after the cut", took.as_millis());
+        assert!(took < Duration::from_secs(15), "{took:?}");
+
+        more_rows(&stack, "trades while it is cut off", 4_000).await;
+        assert_eq!(inserts(&pair, cut_off), inserted, "one without the lease has inserted");
+        to_broker.open();
+        pair.is_shared().await;
+        let log = pair.log(cut_off);
+        assert!(log.contains("could not be renewed in time"), "it did not notice: {log}");
+        assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    }
+    publisher.await.unwrap();
+    all_acknowledged(&stack, STREAM, TRADES).await;
+    stack.holds_once("trades", TRADES).await;
+    assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
+}
+
+/// Goal: a central that is cut off from ClickHouse, but not from the broker, says so, loses and doubles nothing, and goes on when the
+/// network is whole again.
+/// Method: its link to ClickHouse is shut while trades flow, for longer than a lease and than the ack wait; what it had sent arrives late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
+    const CUT: Duration = Duration::from_secs(14);
+    let Some(stack) = Stack::start() else { return };
+    let pair = Pair::start_linked(&stack, SETTINGS).await;
+    let jetstream = stack.jetstream().await;
+    let trades = TRADES / 2;
+    let publisher = tokio::spawn(publish_in_steps(jetstream, STEP, trades, now_us()));
+    more_rows(&stack, "some trades", 1_000).await;
+    let cut_off = pair.holder_of(STREAM).unwrap();
+    let [_, to_clickhouse] = pair.links(cut_off);
+    let since = Instant::now();
+    to_clickhouse.shut();
+    until("it to say so", || async {
+        rows(&stack).await?;
+        pair.is_unready_for(cut_off, "clickhouse").then_some(())
+    })
+    .await;
+    until("the end of the cut", || async {
+        rows(&stack).await?;
+        (since.elapsed() >= CUT).then_some(())
+    })
+    .await;
+    to_clickhouse.open();
+    more_rows(&stack, "trades again", 1_000).await;
+    pair.is_shared().await;
+    publisher.await.unwrap();
+    all_acknowledged(&stack, STREAM, trades).await;
+    stack.holds_once("trades", trades).await;
+    assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
+}
