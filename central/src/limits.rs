@@ -124,7 +124,7 @@ pub const COMPARISON_THREADS: u32 = 1;
 /// Windows of one span: their grouped rows and verdicts are in memory together, one of each per source and window.
 pub const WINDOWS_A_SPAN: i64 = 600;
 /// A recheck takes this part of the time, and at least so long a round.
-pub const RECHECK_SHARE: u32 = 25;
+pub const RECHECK_SHARE: u32 = 100;
 /// See [`RECHECK_SHARE`].
 pub const RECHECK_LEAST: Duration = Duration::from_millis(50);
 /// Verdicts of one insert.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::EventId;
 
 /// The columns that make [`Fingerprint`] of a table's rows, in its order: count, xor, sum.
-pub const FINGERPRINT_SQL: &str = "count(), groupBitXor(toUInt64(bitAnd(event_id, 18446744073709551615))), \
-                                   sum(toUInt64(bitShiftRight(event_id, 64)))";
+pub const FINGERPRINT_SQL: &str =
+    "count(), groupBitXor(toUInt64(event_id)), sum(toUInt64(bitShiftRight(event_id, 64)))";
 
 /// How many event ids, the XOR of their low halves and the wrapping sum of their high halves.
 ///

@@ -1,5 +1,9 @@
 //! What the ledger costs: processor time of an edge's audits and of central's comparison, against the time that taking the same events in
 //! costs. Processor time, because two percent of a throughput drown in the noise of a shared machine.
+//!
+//! Every round is a minute as users have it: trades, the end of their window, the audit of the edge some seconds later, the verdict. All that
+//! central, engine and broker do from the end of the window on is the ledger's, but for what they do anyway. The comparison of everything,
+//! which runs now and then, is measured as if it never paused. The replicator, which does its own work on the same engine, is at rest.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,6 +14,9 @@ use marketprism_schema::{
     AUDIT_VERSION, Audit, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit, Subject, WireForm,
     audit_message_id, audit_subject, encode_audit,
 };
+use marketprism_tests::broker::Broker;
+use marketprism_tests::central::{Central, Settings};
+use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::stack::Stack;
 use serde_json::Value;
 
@@ -17,46 +24,111 @@ use crate::bare;
 use crate::goal::{Goal, Report};
 use crate::sample::Sample;
 
-/// Longest wait for rows or verdicts: a window of a minute has to end.
+/// Longest wait for rows: a window of a minute has to end.
 const LIMIT: Duration = Duration::from_secs(240);
 /// Time over which the processes' work without events is measured.
 const QUIET: Duration = Duration::from_secs(10);
+/// An edge waits so long after a window's end for what is in flight.
+const SETTLED: Duration = Duration::from_secs(3);
+/// A verdict is there so long after its audit: the pause between two rounds is 5 s.
+const JUDGED: Duration = Duration::from_secs(12);
+/// Time over which the comparison of everything is measured.
+const AGAIN: Duration = Duration::from_secs(30);
+/// Minutes measured; the one in the middle counts.
+const ROUNDS: usize = 3;
+/// Further streams of the edge, in which nothing happens: each has its audit and its verdict.
+const SILENT: usize = 99;
 const GOAL_PERCENT: f64 = 2.0;
 const MINUTE_NS: i64 = 60_000_000_000;
 const EDGE: &str = "edge-bench";
+const AT_REST: &str = "[replication]\ninterval_ms = 3600000\n";
+
+/// Processor time of one round, in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    ingest: f64,
+    ledger: f64,
+}
 
 /// Takes trades in, then vouches for their windows, and compares the work of both.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
-    let mut stack = Stack::plain().await;
-    let before = used(&mut stack);
-    bare::publish(&stack.broker.url(), Sample::Trades, WireForm::Json, 1, trades).await?;
-    until(&stack, "SELECT count() FROM marketprism_hot.trades", trades).await?;
-    let ingest = used(&mut stack).saturating_sub(before);
-
-    let audits = audits(&stack).await?;
-    let windows = u64::try_from(audits.len())?;
-    let last_end = audits.iter().map(Audit::window_end).max().context("no windows")?;
-    let closed = format!("SELECT toUnixTimestamp64Nano(now64(9)) >= {last_end} + 1000000000");
-    until(&stack, &closed, 1).await?;
-    let quiet = work(&mut stack, QUIET).await;
-    let (before, started) = (used(&mut stack), Instant::now());
-    publish(&stack, &audits).await?;
-    let judged = "SELECT count() FROM marketprism_hot.verdicts FINAL WHERE data_type = 'trade' AND state = 'verified' AND expected > 0";
-    until(&stack, judged, windows).await?;
-    let spent = used(&mut stack).saturating_sub(before).as_secs_f64();
-    let ledger = (spent - quiet * started.elapsed().as_secs_f64()).max(0.0);
-
+    let mut stack = start().await;
+    let mut costs = Vec::new();
+    for round in 0..ROUNDS {
+        costs.push(minute(&mut stack, u64::try_from(round)? * trades, trades).await?);
+    }
+    costs.sort_by(|a, b| (a.ledger / a.ingest).total_cmp(&(b.ledger / b.ingest)));
+    let Cost { ingest, ledger } = *costs.get(ROUNDS / 2).context("no rounds")?;
     let each = |seconds: f64| seconds / trades as f64 * 1e6;
     report.figure(
         "ledger, processor time of taking a trade in (broker, central, engine)",
-        each(ingest.as_secs_f64()),
+        each(ingest),
         "us",
     );
-    report.figure("ledger, processor time of judging a trade's window", each(ledger), "us a trade");
+    let name = format!("ledger, processor time of judging a minute of {trades} trades and {SILENT} silent streams");
+    report.figure(name, each(ledger), "us a trade");
     report.figure("ledger, an edge's fingerprint of a trade", fingerprint(), "ns");
-    let percent = (each(ledger) + fingerprint() / 1e3) / each(ingest.as_secs_f64()) * 100.0;
-    report.goal("ledger, its share of ingest", percent, "percent", Goal::AtMost(GOAL_PERCENT));
+    let judging = (each(ledger) + fingerprint() / 1e3) / each(ingest) * 100.0;
+    report.figure("ledger, share of ingest of these", judging, "percent");
+    let again = again(&mut stack).await?;
+    report.figure("ledger, comparing all that hot holds again, without a pause", again, "% of a core");
+    let cores = std::thread::available_parallelism()?.get() as f64;
+    let percent = judging + again / cores;
+    let name = "ledger, share of the throughput of a machine that ingest keeps busy, with comparing again";
+    report.goal(name, percent, "percent", Goal::AtMost(GOAL_PERCENT));
     Ok(())
+}
+
+/// Broker, engine and a central as users have it, but for the replicator.
+async fn start() -> Stack {
+    let folder = tempfile::tempdir().unwrap();
+    let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
+    let nats = format!("urls = [{:?}]", broker.url());
+    let settings = Settings { more: AT_REST, ..Settings::plain(&nats, &clickhouse.url()) };
+    let central = Central::with_settings(folder.path(), &settings).await;
+    Stack { central, clickhouse, broker, folder }
+}
+
+/// One minute, from the first trade to the verdict.
+async fn minute(stack: &mut Stack, first: u64, trades: u64) -> Result<Cost> {
+    let before = used(stack);
+    bare::publish(&stack.broker.url(), Sample::Trades, WireForm::Json, first, trades).await?;
+    until(stack, "SELECT count() FROM marketprism_hot.trades", first + trades).await?;
+    let ingest = (used(stack).saturating_sub(before)).as_secs_f64();
+
+    let audits = audits(stack).await?;
+    let last_end = audits.iter().map(Audit::window_end).max().context("no windows")?;
+    let quiet = work(stack, QUIET).await;
+    let left = u64::try_from(last_end - now_ns()?).unwrap_or_default();
+    tokio::time::sleep(Duration::from_nanos(left)).await;
+    let before = used(stack);
+    tokio::time::sleep(SETTLED).await;
+    publish(stack, &audits).await?;
+    tokio::time::sleep(JUDGED).await;
+    let spent = used(stack).saturating_sub(before).as_secs_f64();
+    let windows = "SELECT count() FROM marketprism_hot.verdicts FINAL WHERE data_type = 'trade' AND state = 'verified'";
+    let judged = stack.clickhouse.number(windows).await.map_err(|e| anyhow!(e))?;
+    let told: usize = audits.iter().map(|audit| audit.streams.len() + audit.silent.len()).sum();
+    ensure!(judged >= u64::try_from(told)?, "{judged} of {told} windows are verified {JUDGED:?} after their audits");
+    Ok(Cost { ingest, ledger: spent - quiet * (SETTLED + JUDGED).as_secs_f64() })
+}
+
+/// Percent of a core that the comparison of all that hot holds takes when a next one begins at once.
+async fn again(stack: &mut Stack) -> Result<f64> {
+    let quiet = work(stack, QUIET).await;
+    let nats = format!("urls = [{:?}]", stack.broker.url());
+    let more = format!("{AT_REST}[ledger]\nrecheck_seconds = 1\n");
+    let settings = Settings { more: &more, ..Settings::plain(&nats, &stack.clickhouse.url()) };
+    stack.central.kill();
+    stack.central = Central::with_settings(stack.folder.path(), &settings).await;
+    // The old one's lease has to run out.
+    tokio::time::sleep(QUIET + SETTLED).await;
+    Ok((work(stack, AGAIN).await - quiet) * 100.0)
+}
+
+fn now_ns() -> Result<i64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(i64::try_from(now.as_nanos())?)
 }
 
 /// Processor time of all parts that take messages in.
@@ -74,7 +146,7 @@ async fn work(stack: &mut Stack, time: Duration) -> f64 {
     used(stack).saturating_sub(before).as_secs_f64() / time.as_secs_f64()
 }
 
-/// What an edge would say of the windows that hot holds.
+/// What an edge would say of the windows that hot holds. That it said so of the earlier ones before does not matter.
 async fn audits(stack: &Stack) -> Result<Vec<Audit>> {
     let query = format!(
         "SELECT toUnixTimestamp(toStartOfMinute(received_at)) AS minute, tuple({FINGERPRINT_SQL}) AS told \
@@ -97,6 +169,8 @@ fn audit(row: &Value, subject: &Subject) -> Result<Audit> {
     };
     let stored = Fingerprint { count: number("/1/0")?, xor: number("/1/1")?, sum: number("/1/2")? };
     let window_start = minute * 1_000_000_000;
+    let silent = |n| Subject { symbol: format!("S{n}-USDT"), ..subject.clone() };
+    let silent = (0..SILENT).map(silent).collect();
     Ok(Audit {
         version: AUDIT_VERSION,
         edge: EDGE.to_owned(),
@@ -109,7 +183,7 @@ fn audit(row: &Value, subject: &Subject) -> Result<Audit> {
         part: 1,
         parts: 1,
         streams: vec![StreamAudit { stored, ..StreamAudit::new(subject) }],
-        silent: Vec::new(),
+        silent,
         feeds: Vec::new(),
     })
 }
@@ -126,16 +200,19 @@ async fn publish(stack: &Stack, audits: &[Audit]) -> Result<()> {
     Ok(())
 }
 
-/// Nanoseconds for one event id.
+/// Nanoseconds for one event id, the best of some tries.
 fn fingerprint() -> f64 {
     const IDS: u32 = 1_000_000;
-    let started = Instant::now();
-    let mut fingerprint = Fingerprint::default();
-    for id in 0..IDS {
-        fingerprint.add(black_box(EventId(u128::from(id) << 40)));
-    }
-    black_box(fingerprint);
-    started.elapsed().as_secs_f64() / f64::from(IDS) * 1e9
+    let one = || {
+        let started = Instant::now();
+        let mut fingerprint = Fingerprint::default();
+        for id in 0..IDS {
+            fingerprint.add(black_box(EventId(u128::from(id) << 40)));
+        }
+        black_box(fingerprint);
+        started.elapsed().as_secs_f64() / f64::from(IDS) * 1e9
+    };
+    (0..5).map(|_| one()).fold(f64::INFINITY, f64::min)
 }
 
 async fn until(stack: &Stack, query: &str, wanted: u64) -> Result<()> {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use anyhow::Context as _;
 use marketprism_schema::{DataType, Table};
 
-use super::facts::{self, Claim, Held, Key};
+use super::facts::{self, Claim, Key};
+use super::held::{self, Held};
 use super::horizon::Horizon;
 use super::roster::{Expected, Roster};
 use super::verdict::Verdict;
@@ -47,6 +48,8 @@ pub struct Inquiry {
     pub held: HashMap<Key, Held>,
     /// The windows whose rows were read.
     pub read: BTreeSet<i64>,
+    /// The windows that an audit is missing of, and may still come.
+    pub unheard: BTreeSet<i64>,
     /// Unsure ids that are not in hot, counted.
     pub unsure_away: HashMap<Key, usize>,
     /// How far the streams are taken in.
@@ -64,35 +67,62 @@ impl Inquirer<'_> {
             roster.add(source, *window);
         }
         let horizon = Horizon::ask(self.broker).await?;
-        let (tables, windows): (&[Table], BTreeSet<i64>) = match read {
-            Read::All(tables) => (tables, self.windows.within(span).collect()),
-            Read::Ready => {
-                let is_ready = |&window: &i64| self.is_ready(window, &claims, &horizon, roster);
-                (&Table::ALL, self.windows.within(span).filter(is_ready).collect())
-            }
+        let (mut windows, mut unheard) = (BTreeSet::new(), BTreeSet::new());
+        for window in self.windows.within(span) {
+            match read {
+                Read::All(_) => windows.insert(window),
+                Read::Ready => match self.ready(window, &claims, &horizon, roster) {
+                    Ready::Rows => windows.insert(window),
+                    Ready::NotTakenIn => false,
+                    Ready::NotHeard => unheard.insert(window),
+                },
+            };
+        }
+        let tables: &[Table] = match read {
+            Read::All(tables) => tables,
+            Read::Ready => &Table::ALL,
         };
-        let mut held = HashMap::new();
-        let mut unsure_away = HashMap::new();
-        for span in self.windows.join(windows.iter().copied(), i64::MAX / self.windows.length_ns()) {
-            let copied = facts::copied_types(self.storage, span).await.context("reading copies")?;
-            for table in Table::ALL {
-                let unsure = unsure_of(&claims, table.data_type, span);
-                let has_copies = copied.contains(table.data_type.as_str());
-                // Rows may have come in since the tables were looked through: what is claimed is read in any case.
-                let is_claimed = is_any_stored(&claims, table.data_type, span);
-                if !tables.contains(&table) && !has_copies && !is_claimed && unsure.is_empty() {
-                    continue;
-                }
-                let flags = (has_copies, !unsure.is_empty());
-                let rows = facts::held(self.storage, self.windows, &table, span, flags).await;
-                held.extend(rows.with_context(|| format!("reading {}", table.name))?);
-                if !unsure.is_empty() {
-                    unsure_away.extend(self.away(&claims, &table, span, &unsure).await?);
-                }
+        let mut inquiry = Inquiry {
+            claims,
+            held: HashMap::new(),
+            read: windows,
+            unheard,
+            unsure_away: HashMap::new(),
+            horizon,
+            standing: HashMap::new(),
+        };
+        let parts = self.windows.join(inquiry.read.iter().copied(), i64::MAX / self.windows.length_ns());
+        for part in parts {
+            self.look(part, tables, &mut inquiry).await?;
+        }
+        inquiry.standing = facts::verdicts(self.storage, span).await.context("reading verdicts")?;
+        Ok(inquiry)
+    }
+
+    /// Reads what hot holds of consecutive windows.
+    async fn look(&self, span: Span, tables: &[Table], inquiry: &mut Inquiry) -> anyhow::Result<()> {
+        let copied = held::copied_types(self.storage, span).await.context("reading copies")?;
+        let mut plain = Vec::new();
+        for table in Table::ALL {
+            let unsure = unsure_of(&inquiry.claims, table.data_type, span);
+            let has_copies = copied.contains(table.data_type.as_str());
+            // Rows may have come in since the tables were looked through: what is claimed is read in any case.
+            let is_claimed = is_any_stored(&inquiry.claims, table.data_type, span);
+            if !has_copies && unsure.is_empty() {
+                plain.extend((tables.contains(&table) || is_claimed).then_some(table));
+                continue;
+            }
+            let flags = (has_copies, !unsure.is_empty());
+            let rows = held::held_with_copies(self.storage, self.windows, &table, span, flags).await;
+            inquiry.held.extend(rows.with_context(|| format!("reading {}", table.name))?);
+            if !unsure.is_empty() {
+                let away = self.away(&inquiry.claims, &table, span, &unsure).await?;
+                inquiry.unsure_away.extend(away);
             }
         }
-        let standing = facts::verdicts(self.storage, span).await.context("reading verdicts")?;
-        Ok(Inquiry { claims, held, read: windows, unsure_away, horizon, standing })
+        let rows = held::held(self.storage, self.windows, &plain, span).await;
+        inquiry.held.extend(rows.context("reading rows")?);
+        Ok(())
     }
 
     async fn away(
@@ -114,31 +144,42 @@ impl Inquirer<'_> {
     }
 
     /// Whether it is of use to read the rows of a window.
-    fn is_ready(
+    fn ready(
         &self,
         window: i64,
         claims: &BTreeMap<Key, Vec<Claim>>,
         horizon: &Horizon,
         roster: &Roster,
-    ) -> bool {
+    ) -> Ready {
         let end = self.windows.span(window).to;
         if self.now_ns >= end.saturating_add(self.grace_ns) {
-            return true;
+            return Ready::Rows;
         }
-        let mut expected = roster.expected(window).peekable();
-        if expected.peek().is_none() {
-            return false;
+        let mut ready = None;
+        for key in roster.expected(window) {
+            match claims.get(&key) {
+                Some(claims) if is_taken_in(claims, horizon.of(key.1.data_type)) => {}
+                Some(_) => ready = Some(Ready::NotTakenIn),
+                None => match roster.expects(&key.1, window) {
+                    Some(Expected::EdgeSilent(windows) | Expected::StreamLeftOut(windows))
+                        if windows > LATE_WINDOWS => {}
+                    _ => return Ready::NotHeard,
+                },
+            }
+            ready = ready.or(Some(Ready::Rows));
         }
-        expected.all(|key| match claims.get(&key) {
-            Some(claims) => is_taken_in(claims, horizon.of(key.1.data_type)),
-            None => match roster.expects(&key.1, window) {
-                Some(Expected::EdgeSilent(windows) | Expected::StreamLeftOut(windows)) => {
-                    windows > LATE_WINDOWS
-                }
-                _ => false,
-            },
-        })
+        ready.unwrap_or(Ready::NotHeard)
     }
+}
+
+/// Whether it is of use to read the rows of a window.
+enum Ready {
+    /// It is.
+    Rows,
+    /// The broker holds messages that are older than an audit, and not taken in.
+    NotTakenIn,
+    /// An audit is missing: until one comes, or the grace ends, nothing changes.
+    NotHeard,
 }
 
 /// Whether everything that the broker received before these audits is taken in, up to a moment of its clock.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use marketprism_schema::Fingerprint;
 
 use super::cover::cover;
-use super::facts::{Claim, Gaps, Held};
+use super::facts::{Claim, Gaps};
+use super::held::Held;
 use super::roster::Expected;
 use super::verdict::Verdict;
 use crate::ledger::source::Source;

@@ -2,7 +2,8 @@
 
 use marketprism_schema::{DataType, EventId, Fingerprint};
 
-use super::facts::{Claim, Gaps, Held};
+use super::facts::{Claim, Gaps};
+use super::held::Held;
 use super::judge::{Case, Due, Outcome, judge};
 use super::roster::Expected;
 use super::verdict::Verdict;

@@ -2,7 +2,7 @@
 //!
 //! Every message of a stream ends as a row in hot, in `copies` or in `dead_letters`. So of one edge, stream and window, the events in hot
 //! and `copies`, the unsure ones left out, have exactly the fingerprint that the edge says the broker stored, and every unsure one is in hot
-//! as somebody's row. `judge` is that rule; the rest finds out what it needs: one statement a table and span, never one a window.
+//! as somebody's row. `judge` is that rule; the rest finds out what it needs: one statement a span of windows, never one a window.
 //!
 //! A window is judged when its audits are here and the broker's messages of before are taken in, again at the end of the grace while it is
 //! open, whenever a further audit arrives, and with everything that hot holds every `recheck_seconds`.
@@ -11,6 +11,7 @@ mod cover;
 mod evidence;
 mod facts;
 mod gauges;
+mod held;
 mod horizon;
 mod inquiry;
 mod judge;

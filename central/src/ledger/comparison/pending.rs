@@ -14,9 +14,14 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// A window that is looked at in the next round.
-    pub fn add(&mut self, window: i64) {
-        self.windows.insert(window, 0);
+    /// A window that is looked at from a moment on; earlier where that is so already.
+    pub fn add(&mut self, window: i64, from_ns: i64) {
+        self.windows.entry(window).and_modify(|next| *next = from_ns.min(*next)).or_insert(from_ns);
+    }
+
+    /// Was looked at, and has no final verdict before a moment unless it is added again.
+    pub fn put_off(&mut self, window: i64, until_ns: i64) {
+        self.windows.insert(window, until_ns);
     }
 
     /// Has its final verdicts.
@@ -47,17 +52,22 @@ impl Pending {
 mod tests {
     use super::*;
 
-    /// Goal: pauses grow with the age of a window and never pass over the end of the grace.
+    /// Goal: pauses grow with the age of a window and never pass over the end of the grace; what arrives for a window brings it forward.
     #[test]
     fn pauses_grow_and_meet_the_end_of_the_grace() {
         let second = |n: i64| n * SECOND_NS;
         let mut pending = Pending::default();
-        pending.add(0);
-        assert_eq!(pending.due(second(60)), [0]);
+        pending.add(0, second(60));
+        pending.add(0, second(90));
+        assert_eq!((pending.due(second(59)), pending.due(second(60))), (vec![], vec![0]));
         pending.postpone(0, second(60), second(180), second(172));
         assert_eq!((pending.due(second(179)), pending.due(second(180))), (vec![], vec![0]));
         pending.postpone(0, second(60), second(180), second(10_000));
         assert_eq!((pending.due(second(10_059)).len(), pending.due(second(10_060)).len()), (0, 1));
+        pending.put_off(0, second(20_000));
+        assert!(pending.due(second(19_999)).is_empty());
+        pending.add(0, second(11_000));
+        assert_eq!(pending.due(second(11_000)), [0]);
         pending.remove(0);
         assert_eq!(pending.oldest(), None);
     }

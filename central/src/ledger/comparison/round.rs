@@ -22,6 +22,8 @@ const UNTOLD_AGE_NS: i64 = 3_600 * SECOND_NS;
 /// The server drops rows by its own clock, and not to the second.
 const TTL_MARGIN_NS: i64 = 2 * 3_600 * SECOND_NS;
 const DAY_NS: i64 = 86_400 * SECOND_NS;
+/// A window is looked at when an audit of it arrives; after this part of the grace also when none did.
+const HEARD_WITHIN: i64 = 4;
 
 /// Compares windows, and remembers which are not settled.
 pub struct Comparison {
@@ -64,11 +66,12 @@ impl Comparison {
     pub async fn round(&mut self) -> anyhow::Result<()> {
         let now = clock::now_ns();
         for window in self.windows.within(Span { from: self.closed, to: self.windows.of(now) }) {
-            self.pending.add(window);
+            let end = self.windows.span(window).to;
+            self.pending.add(window, end.saturating_add(self.grace_ns / HEARD_WITHIN));
         }
         self.closed = self.closed.max(self.windows.of(now));
-        for window in self.touched.take() {
-            self.pending.add(self.windows.of(window));
+        for window in self.touched.take().into_iter().map(|window| self.windows.of(window)) {
+            self.pending.add(window, self.windows.span(window).to);
         }
         let due = self.pending.due(now);
         for span in self.windows.join(due, limits::WINDOWS_A_SPAN) {
@@ -111,8 +114,11 @@ impl Comparison {
         settle::settle(&self.shared, self.windows, span, changes).await?;
         for window in self.windows.within(span).filter(|&window| self.windows.span(window).to <= now_ns) {
             let end = self.windows.span(window).to;
-            if open.contains(&window) || !inquiry.read.contains(&window) {
-                self.pending.postpone(window, end, end.saturating_add(self.grace_ns), now_ns);
+            let final_ns = end.saturating_add(self.grace_ns);
+            if inquiry.unheard.contains(&window) {
+                self.pending.put_off(window, final_ns);
+            } else if open.contains(&window) || !inquiry.read.contains(&window) {
+                self.pending.postpone(window, end, final_ns, now_ns);
             } else {
                 self.pending.remove(window);
             }
