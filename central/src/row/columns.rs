@@ -117,28 +117,8 @@ pub fn columns_of(data_type: DataType) -> Vec<Column> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::{DEAD_LETTERS, DatabaseKind, Layout, Migration, Table};
-
-    /// Name and type of each column of the hot table that is created with this name.
-    fn defined(table: &str) -> Vec<(String, String)> {
-        let layout = Layout {
-            kind: DatabaseKind::Hot,
-            database: "db",
-            ttl_days: 3,
-            ledger_ttl_days: 35,
-            cluster: None,
-        };
-        let statements = Migration::ALL.iter().flat_map(|migration| migration.statements(&layout));
-        let ddl = statements.into_iter().find(|statement| statement.table == table).unwrap().sql;
-        let lines = ddl.lines().filter_map(|line| line.trim().strip_prefix('`')?.split_once("` "));
-        let without_codec =
-            |rest: &str| rest.split(" CODEC(").next().unwrap().trim_end_matches(',').to_owned();
-        lines.map(|(name, rest)| (name.to_owned(), without_codec(rest))).collect()
-    }
-
-    fn owned(columns: &[Column]) -> Vec<(String, String)> {
-        columns.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
-    }
+    use crate::row::defined::{defined, owned};
+    use marketprism_schema::{DEAD_LETTERS, Table};
 
     /// Goal: rows are written for exactly the columns that the table definitions have, in their order.
     #[test]

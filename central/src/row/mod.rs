@@ -6,6 +6,8 @@ pub mod binary;
 mod columns;
 mod copy;
 mod dead_letter;
+#[cfg(test)]
+pub mod defined;
 mod dictionary;
 mod encode;
 mod native;

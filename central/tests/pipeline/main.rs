@@ -19,6 +19,7 @@ mod ingest;
 mod layout;
 mod ledger;
 mod ledger_faults;
+mod ledger_feeds;
 mod ledger_measure;
 mod link;
 mod losses;

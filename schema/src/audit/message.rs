@@ -240,6 +240,14 @@ pub struct FeedAudit {
     pub not_running: Option<String>,
 }
 
+impl FeedAudit {
+    /// Whether there is nothing to say but that the feed runs.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.malformed == 0 && self.reconnects == 0 && self.adapter_faults == 0 && self.not_running.is_none()
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value

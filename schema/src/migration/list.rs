@@ -17,7 +17,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -26,6 +26,7 @@ impl Migration {
         Self { version: 1, name: "events", source: include_str!("../../sql/0001_events.sql") },
         Self { version: 2, name: "time_indices", source: include_str!("../../sql/0002_time_indices.sql") },
         Self { version: 3, name: "ledger", source: include_str!("../../sql/0003_ledger.sql") },
+        Self { version: 4, name: "feed_audits", source: include_str!("../../sql/0004_feed_audits.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -79,6 +80,7 @@ mod tests {
             "ffb2b821dc49e854142fa319a8c61229",
             "5779285ad4e50b673b6aab175f0e59a4",
             "0621062786bf8e65214bdbc08c339802",
+            "0dec961702f8f7370398f6f91d0c1682",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
@@ -114,7 +116,7 @@ mod tests {
         let named = |first: &[&str], more: &[&str]| -> Vec<String> {
             ["schema_migrations"].iter().chain(first).chain(more).map(|&name| name.to_owned()).collect()
         };
-        let hot = named(&events, &["dead_letters", "copies", "audits", "verdicts", "losses"]);
+        let hot = named(&events, &["dead_letters", "copies", "audits", "verdicts", "losses", "feed_audits"]);
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(Migration::tables(DatabaseKind::Cold), named(&events, &["window_log", "watermarks"]));
     }

@@ -22,6 +22,7 @@ mod recheck;
 mod roster;
 mod round;
 mod settle;
+mod troubles;
 mod verdict;
 
 pub use gauges::Gauges;

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::evidence::Evidence;
 use super::facts::Key;
+use super::troubles::Troubles;
 use super::verdict::{VERDICTS, Verdict};
 use crate::ingest::Shared;
 use crate::ledger::state::State;
@@ -33,19 +34,24 @@ pub struct Change {
     pub before: Option<Verdict>,
 }
 
-/// Whether a verdict says what stands already, explanations of a mismatch apart.
+/// Whether a verdict says what stands already, explanations apart.
 pub fn says_the_same(standing: &Verdict, verdict: &Verdict) -> bool {
     let unexplained =
         Verdict { reason: verdict.reason.clone(), causes: verdict.causes.clone(), ..standing.clone() };
     let explained = |reason: &str| reason.starts_with(EXPLAINED_BY);
     let same_reason = standing.reason == verdict.reason
-        || verdict.state == State::Mismatch
+        || is_explained(verdict.state)
             && standing.reason.strip_prefix(verdict.reason.as_str()).is_some_and(explained);
     let same_causes = verdict.state == State::Mismatch || standing.causes == verdict.causes;
     same_reason && same_causes && unexplained == *verdict
 }
 
-/// Explains mismatches, writes verdicts, and tells what somebody should know.
+/// Whether verdicts of a state get explanations.
+const fn is_explained(state: State) -> bool {
+    matches!(state, State::Mismatch | State::Unverifiable)
+}
+
+/// Explains verdicts, writes them, and tells what somebody should know.
 pub async fn settle(
     shared: &Shared,
     windows: Windows,
@@ -76,15 +82,24 @@ async fn explain(
     changes: &mut [Change],
 ) -> anyhow::Result<()> {
     let is_short = |change: &Change| change.verdict.state == State::Mismatch;
-    let subjects: BTreeSet<String> =
-        changes.iter().filter(|change| is_short(change)).map(|change| change.key.1.subject()).collect();
-    if subjects.is_empty() {
+    if !changes.iter().any(|change| is_explained(change.verdict.state)) {
         return Ok(());
     }
-    let evidence = Evidence::read(&shared.storage, span, &subjects).await.context("reading evidence")?;
-    for change in changes.iter_mut().filter(|change| is_short(change)) {
+    let feeds = Troubles::read(&shared.storage, windows, span).await.context("reading feeds")?;
+    let subjects: BTreeSet<String> =
+        changes.iter().filter(|change| is_short(change)).map(|change| change.key.1.subject()).collect();
+    let evidence = if subjects.is_empty() {
+        Evidence::default()
+    } else {
+        Evidence::read(&shared.storage, span, &subjects).await.context("reading evidence")?
+    };
+    for change in changes.iter_mut().filter(|change| is_explained(change.verdict.state)) {
         let (window, source) = &change.key;
-        let (words, causes) = evidence.explain(source, windows.span(*window), change.event);
+        let (mut words, mut causes) = (Vec::new(), Vec::new());
+        if is_short(change) {
+            (words, causes) = evidence.explain(source, windows.span(*window), change.event);
+        }
+        words.extend(feeds.of(*window, source));
         for word in words {
             change.verdict.reason.push_str(EXPLAINED_BY);
             change.verdict.reason.push_str(&word);
@@ -150,6 +165,10 @@ mod tests {
         let reason = format!("1 missing{EXPLAINED_BY}it is in dead_letters");
         let standing = Verdict { reason, causes: vec!["ours".into()], ..verdict.clone() };
         assert!(says_the_same(&standing, &verdict) && says_the_same(&verdict, &verdict));
+        let unverifiable = |verdict: &Verdict| Verdict { state: State::Unverifiable, ..verdict.clone() };
+        let explained = Verdict { causes: vec![], ..unverifiable(&standing) };
+        assert!(says_the_same(&explained, &unverifiable(&verdict)));
+        assert!(!says_the_same(&unverifiable(&standing), &unverifiable(&verdict)));
         assert!(!says_the_same(&standing, &Verdict { found: 0, ..verdict.clone() }));
         assert!(!says_the_same(&standing, &Verdict { state: State::Verified, ..verdict.clone() }));
         assert!(!says_the_same(&standing, &Verdict { reason: "1 missi".into(), ..verdict }));

@@ -81,3 +81,15 @@ impl Verdict {
         binary::int64(out, judged_ms);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::defined::{defined, owned};
+
+    /// Goal: verdicts are written for exactly the columns that the table definition has, in their order.
+    #[test]
+    fn columns_are_those_of_the_definition() {
+        assert_eq!(owned(VERDICTS), defined("verdicts"));
+    }
+}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::message;
-use super::row::encode_audit_rows;
+use super::row::{encode_audit_rows, encode_feed_rows};
 use crate::ingest::{Delivery, header};
 use crate::row::{CREATED_AT_BYTES, DeadLetter, encode_dead_letter};
 
@@ -21,6 +21,8 @@ pub struct Entry {
     pub delivery: Delivery,
     /// Its rows.
     pub rows: Bytes,
+    /// Its rows of `feed_audits`; few have any.
+    pub feeds: Bytes,
     /// First nanoseconds of the window it speaks about; none when it is refused.
     pub window: Option<i64>,
 }
@@ -51,10 +53,11 @@ impl Sorted {
         let message = message.message;
         match message::read(&message, now_ns) {
             Ok(audit) => {
-                let mut rows = Vec::new();
+                let (mut rows, mut feeds) = (Vec::new(), Vec::new());
                 encode_audit_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut rows);
-                let window = Some(audit.window_start);
-                self.good.entries.push(Entry { message, delivery, rows: rows.into(), window });
+                encode_feed_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut feeds);
+                let (rows, feeds, window) = (rows.into(), feeds.into(), Some(audit.window_start));
+                self.good.entries.push(Entry { message, delivery, rows, feeds, window });
             }
             Err(reason) => self.refuse(message, delivery, &reason),
         }
@@ -79,7 +82,8 @@ impl Sorted {
         // The broker's time: a redelivery gives the same row.
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
-        self.bad.entries.push(Entry { message, delivery, rows: row.into(), window: None });
+        let (rows, feeds) = (row.into(), Bytes::new());
+        self.bad.entries.push(Entry { message, delivery, rows, feeds, window: None });
     }
 }
 
@@ -89,15 +93,20 @@ impl Batch {
         self.entries.iter().flat_map(|entry| entry.rows.iter().copied()).collect()
     }
 
+    /// All rows of `feed_audits`.
+    pub fn feeds(&self) -> Bytes {
+        self.entries.iter().flat_map(|entry| entry.feeds.iter().copied()).collect()
+    }
+
     /// Where acknowledgements go.
     pub fn replies(&self) -> Vec<Subject> {
         self.entries.iter().filter_map(|entry| entry.message.reply.clone()).collect()
     }
 
-    /// The insert's deduplication token.
-    pub fn token(&self, table: &str) -> String {
+    /// The deduplication token of an insert of some of its rows.
+    pub fn token(&self, table: &str, rows: &[u8]) -> String {
         let seqs = || self.entries.iter().map(|entry| entry.delivery.stream_seq);
         let (first, last) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
-        format!("{AUDIT}:{table}:{first}-{last}:{}:{:016x}", self.entries.len(), xxh3_64(&self.rows()))
+        format!("{AUDIT}:{table}:{first}-{last}:{}:{:016x}", self.entries.len(), xxh3_64(rows))
     }
 }

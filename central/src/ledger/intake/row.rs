@@ -1,6 +1,7 @@
-//! Rows of `audits`: one per stream that an audit names, silent ones as nothing stored.
+//! Rows of `audits`: one per stream that an audit names, silent ones as nothing stored. Rows of `feed_audits`: one per feed that had
+//! trouble.
 
-use marketprism_schema::{Audit, Fingerprint, Gap, StreamAudit};
+use marketprism_schema::{Audit, FeedAudit, Fingerprint, Gap, StreamAudit};
 
 use crate::row::binary;
 use crate::row::{Column, TEXT};
@@ -35,6 +36,22 @@ pub const AUDITS: &[Column] = &[
     ("created_at", "DateTime64(3, 'UTC')"),
 ];
 
+/// Columns of `feed_audits`, in the order in which rows are written.
+pub const FEED_AUDITS: &[Column] = &[
+    ("window_start", "DateTime64(3, 'UTC')"),
+    ("window_seconds", "UInt16"),
+    ("exchange", TEXT),
+    ("edge", TEXT),
+    ("region", TEXT),
+    ("run", "Int64"),
+    ("malformed", "UInt64"),
+    ("reconnects", "UInt64"),
+    ("adapter_faults", "UInt64"),
+    ("not_running", "Nullable(String)"),
+    ("stream_seq", "UInt64"),
+    ("created_at", "DateTime64(3, 'UTC')"),
+];
+
 const GAPS: &str = "Array(Tuple(kind String, cause String, from_sequence Nullable(Int64), to_sequence Nullable(Int64), \
                     missing Nullable(UInt64), from_ns Int64, to_ns Int64, evidence String))";
 
@@ -53,6 +70,25 @@ pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out:
         rows += 1;
     }
     rows
+}
+
+/// Appends a row of `feed_audits` for each feed that had trouble; the same bytes for the same message.
+pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
+    for feed in audit.feeds.iter().filter(|feed| !feed.is_quiet()) {
+        let FeedAudit { exchange, malformed, reconnects, adapter_faults, not_running } = feed;
+        binary::int64(out, audit.window_start / MILLI_NS);
+        binary::uint16(out, audit.window_seconds);
+        for text in [exchange, &audit.edge, &audit.region] {
+            binary::text(out, text);
+        }
+        binary::int64(out, audit.run);
+        for number in [*malformed, *reconnects, *adapter_faults] {
+            binary::uint64(out, number);
+        }
+        binary::nullable(out, not_running.as_deref(), binary::text);
+        binary::uint64(out, stream_seq);
+        binary::int64(out, published_ns / MILLI_NS);
+    }
 }
 
 fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
@@ -101,4 +137,17 @@ fn encode_gap(gap: &Gap, out: &mut Vec<u8>) {
     binary::int64(out, gap.from);
     binary::int64(out, gap.to);
     binary::text(out, &gap.evidence);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::defined::{defined, owned};
+
+    /// Goal: what is told is written for exactly the columns that the table definitions have, in their order.
+    #[test]
+    fn columns_are_those_of_the_definitions() {
+        assert_eq!(owned(AUDITS), defined("audits"));
+        assert_eq!(owned(FEED_AUDITS), defined("feed_audits"));
+    }
 }

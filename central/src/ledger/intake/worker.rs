@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::Stream as Pull;
+use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, Batch, Entry, Sorted};
-use super::row::AUDITS;
+use super::row::{AUDITS, FEED_AUDITS};
 use crate::config::Stream;
 use crate::ingest::{Backoff, Shared, acknowledge, subscribe};
 use crate::ledger::store::insert;
@@ -21,8 +22,9 @@ use crate::row::{Column, Target};
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
-/// Name of the table.
+/// Names of the tables.
 const TABLE: &str = "audits";
+const FEEDS: &str = "feed_audits";
 /// Part of the status that says whether audits are taken in.
 pub const INTAKE: &str = "audits";
 
@@ -116,7 +118,7 @@ async fn store_audits(shared: &Shared, batch: Batch, touched: &Touched) -> Vec<(
         if batch.entries.is_empty() {
             continue;
         }
-        match insert_held(shared, TABLE, AUDITS, &batch).await {
+        match store_batch(shared, &batch).await {
             Ok(()) => {
                 touched.add(batch.entries.iter().filter_map(|entry| entry.window));
                 shared.metrics.ledger.taken.inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
@@ -131,13 +133,22 @@ async fn store_audits(shared: &Shared, batch: Batch, touched: &Touched) -> Vec<(
     refused
 }
 
+/// Feeds first: a window is judged with its streams, and then what explains it is there.
+async fn store_batch(shared: &Shared, batch: &Batch) -> Result<(), String> {
+    let feeds = batch.feeds();
+    if !feeds.is_empty() {
+        insert_held(shared, FEEDS, FEED_AUDITS, batch, feeds).await?;
+    }
+    insert_held(shared, TABLE, AUDITS, batch, batch.rows()).await
+}
+
 async fn store_dead_letters(shared: &Shared, batch: &Batch) {
     if batch.entries.is_empty() {
         return;
     }
     // A refused dead letter has nowhere to go: it is tried again like any other trouble, loudly.
     let (mut backoff, columns) = (Backoff::new(), Target::DeadLetters.columns());
-    while let Err(error) = insert_held(shared, DEAD_LETTERS, &columns, batch).await {
+    while let Err(error) = insert_held(shared, DEAD_LETTERS, &columns, batch, batch.rows()).await {
         tracing::error!(error, "clickhouse refuses dead letters; they stay with the broker");
         sleep(backoff.pause()).await;
     }
@@ -150,10 +161,16 @@ async fn store_dead_letters(shared: &Shared, batch: &Batch) {
 }
 
 /// Inserts until ClickHouse takes the rows or refuses them for their content, with its words.
-async fn insert_held(shared: &Shared, table: &str, columns: &[Column], batch: &Batch) -> Result<(), String> {
-    let mut backoff = Backoff::new();
+async fn insert_held(
+    shared: &Shared,
+    table: &str,
+    columns: &[Column],
+    batch: &Batch,
+    rows: Bytes,
+) -> Result<(), String> {
+    let (mut backoff, token) = (Backoff::new(), batch.token(table, &rows));
     loop {
-        let tried = insert(&shared.storage, table, columns, batch.rows(), &batch.token(table)).await;
+        let tried = insert(&shared.storage, table, columns, rows.clone(), &token).await;
         match tried {
             Ok(()) => {
                 shared.status.clear(INTAKE);

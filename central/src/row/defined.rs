@@ -1,0 +1,33 @@
+//! For tests: the columns of a table as its definition has them.
+
+use marketprism_schema::{DatabaseKind, Layout, Migration};
+
+use super::Column;
+
+/// Name and type of each column of the hot table that is created with this name.
+pub fn defined(table: &str) -> Vec<(String, String)> {
+    let layout =
+        Layout { kind: DatabaseKind::Hot, database: "db", ttl_days: 3, ledger_ttl_days: 35, cluster: None };
+    let statements = Migration::ALL.iter().flat_map(|migration| migration.statements(&layout));
+    let ddl = statements.into_iter().find(|statement| statement.table == table).unwrap().sql;
+    let columns = ddl.split_once("\n(\n").unwrap().1.split_once("\n)\n").unwrap().0;
+    // A type may go on in the next line.
+    let lines: Vec<&str> = columns.lines().map(str::trim).collect();
+    let joined = lines.join(" ");
+    joined
+        .split('`')
+        .skip(1)
+        .collect::<Vec<_>>()
+        .chunks(2)
+        .map(|column| {
+            let [name, rest] = column else { panic!("{column:?}") };
+            let kind = rest.split([" CODEC(", " INDEX "].as_slice()).next().unwrap();
+            ((*name).to_owned(), kind.trim().trim_end_matches(',').to_owned())
+        })
+        .collect()
+}
+
+/// Columns in the same form.
+pub fn owned(columns: &[Column]) -> Vec<(String, String)> {
+    columns.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
+}

@@ -1,0 +1,45 @@
+//! What edges tell of their feeds as a whole.
+
+use marketprism_schema::FeedAudit;
+
+use crate::auditing::{QUICK, audit, judged, stored, tell, trades, window_before};
+use crate::events::publish;
+use crate::stack::{Stack, until};
+
+const A: &str = "BTC-USDT";
+
+/// Goal: trouble of a feed that no stream can be named for is stored once, and stands in the verdict of the window that it explains; feeds
+/// without trouble leave no row, and windows that are whole say nothing of it.
+/// Method: an edge reports a stream, then a window in which its feed does not run; both are told twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_does_not_run_explains_its_windows() {
+    let Some(stack) = Stack::start() else { return };
+    let central = stack.run(&stack.configure(QUICK));
+    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let jetstream = stack.jetstream().await;
+    let (before, after) = (window_before(6), window_before(5));
+    let events = trades("e1", before, 0, 50);
+    publish(&jetstream, events.iter().cloned()).await;
+    let feed = |malformed, not_running: Option<&str>| FeedAudit {
+        exchange: "sim_spot".to_owned(),
+        malformed,
+        not_running: not_running.map(str::to_owned),
+        ..FeedAudit::default()
+    };
+    let mut whole = audit("e1", before, vec![stored(A, &events)]);
+    whole.feeds = vec![feed(0, None), feed(2, None)];
+    let mut stopped = audit("e1", after, vec![stored("ETH-USDT", &[])]);
+    stopped.feeds = vec![feed(3, Some("no way to the venue"))];
+    for told in [&whole, &stopped, &whole, &stopped] {
+        tell(&jetstream, told).await;
+    }
+    let verified = judged(&stack, A, "e1", before, "verified").await;
+    assert_eq!((verified.found, verified.reason.as_str()), (50, ""));
+    let silent = judged(&stack, A, "e1", after, "unverifiable").await;
+    let words = "; edge e1 tells of its feed of sim_spot: not running (no way to the venue), 3 frames that could not be read";
+    assert!(silent.reason.contains("reports other streams") && silent.reason.ends_with(words), "{silent:?}");
+    let sql = "SELECT malformed, not_running FROM marketprism_hot.feed_audits FINAL ORDER BY window_start";
+    let rows: Vec<(u64, Option<String>)> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+    assert_eq!(rows, [(2, None), (3, Some("no way to the venue".to_owned()))]);
+    drop(central);
+}
