@@ -21,7 +21,7 @@ pub fn defined(table: &str) -> Vec<(String, String)> {
         .chunks(2)
         .map(|column| {
             let [name, rest] = column else { panic!("{column:?}") };
-            let kind = rest.split([" CODEC(", " INDEX "].as_slice()).next().unwrap();
+            let kind = rest.split(" CODEC(").flat_map(|rest| rest.split(" INDEX ")).next().unwrap();
             ((*name).to_owned(), kind.trim().trim_end_matches(',').to_owned())
         })
         .collect()

@@ -27,8 +27,8 @@ use crate::sample::Sample;
 
 /// Longest wait for rows: a window of a minute has to end.
 const LIMIT: Duration = Duration::from_secs(240);
-/// Time over which the processes' work without events is measured.
-const QUIET: Duration = Duration::from_secs(10);
+/// Time over which the processes' work without events is measured. Their clocks tick every 10 ms.
+const QUIET: Duration = Duration::from_secs(20);
 /// An edge waits so long after a window's end for what is in flight.
 const SETTLED: Duration = Duration::from_secs(3);
 /// A verdict is there so long after its audit: the pause between two rounds is 5 s.
@@ -103,7 +103,6 @@ async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64
     let audits = audits(stack, *told_up_to).await?;
     let last_end = audits.iter().map(Audit::window_end).max().context("no windows")?;
     *told_up_to = last_end;
-    let quiet = work(stack, QUIET).await;
     let left = u64::try_from(last_end - now_ns()?).unwrap_or_default();
     tokio::time::sleep(Duration::from_nanos(left)).await;
     let before = used(stack);
@@ -111,6 +110,8 @@ async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64
     publish(stack, &audits).await?;
     tokio::time::sleep(JUDGED).await;
     let spent = used(stack).saturating_sub(before).as_secs_f64();
+    // Only now the engine has merged what it took in: before, that would pass for what it does anyway.
+    let quiet = work(stack, QUIET).await;
     let windows =
         "SELECT count() FROM marketprism_hot.verdicts FINAL WHERE data_type = 'trade' AND state = 'verified'";
     let judged = stack.clickhouse.number(windows).await.map_err(|e| anyhow!(e))?;
@@ -131,7 +132,7 @@ async fn again(stack: &mut Stack) -> Result<f64> {
     stack.central.kill();
     stack.central = Central::with_settings(stack.folder.path(), &settings).await;
     // The old one's lease has to run out.
-    tokio::time::sleep(QUIET + SETTLED).await;
+    tokio::time::sleep(QUIET).await;
     Ok((work(stack, AGAIN).await - quiet) * 100.0)
 }
 
