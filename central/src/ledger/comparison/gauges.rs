@@ -12,8 +12,8 @@ use crate::limits;
 use crate::storage::{StorageError, bounded};
 
 const DAY_NS: i64 = 86_400_000_000_000;
-/// The states are counted this often.
-const EVERY: Duration = Duration::from_secs(15);
+/// The states are counted this often: about as often as windows end.
+const EVERY: Duration = Duration::from_secs(60);
 
 /// When the states were counted last.
 #[derive(Debug, Default)]
