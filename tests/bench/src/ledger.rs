@@ -56,7 +56,7 @@ struct Cost {
 
 /// Takes trades in, then vouches for their windows, and compares the work of both.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
-    let mut stack = start().await;
+    let mut stack = start().await?;
     let (mut costs, mut told_up_to) = (Vec::new(), 0);
     for round in 0..ROUNDS {
         let first = u64::try_from(round)? * trades;
@@ -89,13 +89,13 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
 }
 
 /// Broker, engine and a central as users have it, but for the replicator.
-async fn start() -> Stack {
-    let folder = tempfile::tempdir().unwrap();
+async fn start() -> Result<Stack> {
+    let folder = tempfile::tempdir()?;
     let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
     let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
     let settings = Settings { more: AT_REST, ..Settings::plain(&nats, &hot) };
     let central = Central::with_settings(folder.path(), &settings).await;
-    Stack { central, clickhouse, broker, folder }
+    Ok(Stack { central, clickhouse, broker, folder })
 }
 
 /// One minute, from the first trade to the verdict.
