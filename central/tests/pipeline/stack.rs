@@ -188,15 +188,6 @@ impl Stack {
         path
     }
 
-    /// The same for a second central: a file and a port of its own.
-    pub fn configure_second(&self, more: &str) -> PathBuf {
-        let first = self.configure(more);
-        let (own, other) = (format!(":{}\"\nhealth", self.ports.http), format!(":{}\"\nhealth", free_port()));
-        let path = self.path("second.toml");
-        std::fs::write(&path, std::fs::read_to_string(first).unwrap().replace(&own, &other)).unwrap();
-        path
-    }
-
     /// Runs a command of central to its end.
     pub fn command(&self, command: &str, config: &Path, more: &[&str]) -> Output {
         self.central(command, config).args(more).output().unwrap()

@@ -57,7 +57,26 @@ async fn every_fault_leads_to_its_verdict() {
         ),
         (1, "fail", "losses: 5 messages gone", loss.to_owned()),
     ];
-    for (expected, level, text, sql) in faults {
+    let left_out = format!(
+        "ALTER TABLE marketprism_hot.verdicts DELETE WHERE data_type = 'trade' AND window_start = {} SETTINGS mutations_sync = 2",
+        seed::window(9)
+    );
+    let silent = format!(
+        "ALTER TABLE marketprism_hot.verdicts DELETE WHERE window_start > {} SETTINGS mutations_sync = 2",
+        seed::window(20)
+    );
+    let another = seed::verdict(55, "verified", "").replace("'e1'", "'e2'");
+    let unjudged = seed::rows("marketprism_hot", "trades", "number + 1000").replace("sim_spot", "new_spot");
+    let letter = "INSERT INTO marketprism_hot.dead_letters SELECT now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', 1, 's', '', '', 'bad', 'x'";
+    let of_others = [
+        (2, "unknown", "1 window between others that no verdict mentions", left_out),
+        (2, "unknown", "edge e1: its newest window in the ledger", silent),
+        (0, "warn", "edge e2: its newest window in the ledger", another),
+        (2, "unknown", "trade of new_spot: rows arrive, and no edge vouches for them", unjudged),
+        (0, "warn", "dead letters: 1 message refused for their content", letter.to_owned()),
+        (2, "unknown", "1 gap may hide events", seed::gap_of_unknown_size(20)),
+    ];
+    for (expected, level, text, sql) in faults.into_iter().chain(of_others) {
         seed::healthy(&stack).await;
         stack.execute(&sql).await;
         let (status, report) = integrity(&stack, &config, &["--from", "1h"]);

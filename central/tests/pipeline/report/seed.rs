@@ -96,6 +96,16 @@ pub fn rows(database: &str, table: &str, id: &str) -> String {
     )
 }
 
+/// An audit with a gap of which nobody knows what it hides.
+pub fn gap_of_unknown_size(back: u64) -> String {
+    format!(
+        "INSERT INTO marketprism_hot.audits (window_start, window_seconds, data_type, exchange, market_type, symbol, edge, \
+         run, gaps, created_at) SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 1, [('connection', 'network', \
+         NULL, NULL, NULL, 1, 2, 'cut')], now64(3)",
+        window(back)
+    )
+}
+
 /// An audit with a gap that the venue caused, and the verdict about it. The evidence holds markup, as a hostile venue might.
 pub async fn gap(stack: &Stack, back: u64) {
     stack
