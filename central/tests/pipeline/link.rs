@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How often a byte that is held up looks whether it may pass.
 const LOOK: Duration = Duration::from_millis(2);
@@ -105,6 +105,7 @@ impl Link {
 }
 
 async fn accept(listener: TcpListener, far: u16, gate: Gate) {
+    let mut relays = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
         // Nobody at the far end: the near one is closed at once, as it would be without the link.
         let Ok(far) = TcpStream::connect(("127.0.0.1", far)).await else { continue };
@@ -112,8 +113,9 @@ async fn accept(listener: TcpListener, far: u16, gate: Gate) {
             stream.set_nodelay(true).unwrap();
         }
         let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
-        tokio::spawn(relay(from_near, to_far, gate.clone(), Way::There));
-        tokio::spawn(relay(from_far, to_near, gate.clone(), Way::Back));
+        relays.spawn(relay(from_near, to_far, gate.clone(), Way::There));
+        relays.spawn(relay(from_far, to_near, gate.clone(), Way::Back));
+        while relays.try_join_next().is_some() {}
     }
 }
 
