@@ -50,17 +50,13 @@ async fn killing_central_loses_and_doubles_nothing() {
 }
 
 /// 8,000 trades a second, as an edge would.
-pub async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
-    publish_in_steps(jetstream, 800, trades, base_us).await;
-}
-
-/// So many trades every tenth of a second.
-pub async fn publish_in_steps(jetstream: Context, step: u64, trades: u64, base_us: i64) {
+async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
+    const STEP: u64 = 800;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     let mut start = 0;
     while start < trades {
         ticks.tick().await;
-        let end = trades.min(start + step);
+        let end = trades.min(start + STEP);
         publish(&jetstream, (start..end).map(move |n| trade(n, base_us))).await;
         start = end;
     }

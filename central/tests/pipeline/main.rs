@@ -29,6 +29,7 @@ mod nats;
 mod outages;
 mod partitions;
 mod poison;
+mod publisher;
 mod repair;
 mod replication;
 mod report;

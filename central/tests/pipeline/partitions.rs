@@ -4,16 +4,14 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
-use crate::crashes::publish_in_steps;
-use crate::events::now_us;
 use crate::ingest::all_acknowledged;
+use crate::publisher::Publisher;
 use crate::sharing::Pair;
 use crate::stack::{Stack, until};
 
 const STREAM: &str = "MARKET_DATA";
 /// A tenth of a second's.
 const STEP: u64 = 200;
-const TRADES: u64 = 60_000;
 const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
 
 /// Rows of hot, no event twice.
@@ -60,7 +58,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
     let pair = Pair::start_linked(&stack, SETTINGS).await;
     let mut random = StdRng::seed_from_u64(SEED);
     let jetstream = stack.jetstream().await;
-    let publisher = tokio::spawn(publish_in_steps(jetstream, STEP, TRADES, now_us()));
+    let publisher = Publisher::start(jetstream, STEP);
     for is_late in [false, true] {
         more_rows(&stack, "some trades", 1_000).await;
         let cut_off = pair.holder_of(STREAM).unwrap();
@@ -88,9 +86,9 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
         assert!(log.contains("could not be renewed in time"), "it did not notice: {log}");
         assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
     }
-    publisher.await.unwrap();
-    all_acknowledged(&stack, STREAM, TRADES).await;
-    stack.holds_once("trades", TRADES).await;
+    let trades = publisher.end().await;
+    all_acknowledged(&stack, STREAM, trades).await;
+    stack.holds_once("trades", trades).await;
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
@@ -103,8 +101,7 @@ async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     let Some(stack) = Stack::start() else { return };
     let pair = Pair::start_linked(&stack, SETTINGS).await;
     let jetstream = stack.jetstream().await;
-    let trades = TRADES / 2;
-    let publisher = tokio::spawn(publish_in_steps(jetstream, STEP, trades, now_us()));
+    let publisher = Publisher::start(jetstream, STEP);
     more_rows(&stack, "some trades", 1_000).await;
     let cut_off = pair.holder_of(STREAM).unwrap();
     let [_, to_clickhouse] = pair.links(cut_off);
@@ -123,7 +120,7 @@ async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     to_clickhouse.open();
     more_rows(&stack, "trades again", 1_000).await;
     pair.is_shared().await;
-    publisher.await.unwrap();
+    let trades = publisher.end().await;
     all_acknowledged(&stack, STREAM, trades).await;
     stack.holds_once("trades", trades).await;
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");

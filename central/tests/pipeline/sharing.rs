@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::crashes::publish_steadily;
 use crate::events::{book, now_us, publish};
 use crate::ingest::all_acknowledged;
 use crate::link::Link;
+use crate::publisher::Publisher;
 use crate::stack::{Running, Stack, free_port, until, until_told};
 
 /// The streams of events.
@@ -115,13 +115,12 @@ impl Pair {
 /// Method: trades and books are published all the time; the time is taken from the kill to the first trade that the other one stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_takes_over_from_another() {
-    const TRADES: u64 = 160_000;
     const BOOKS: u64 = 2_000;
     let Some(stack) = Stack::start() else { return };
     let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
-    let publisher = tokio::spawn(publish_steadily(jetstream.clone(), TRADES, base));
+    let publisher = Publisher::start(jetstream.clone(), 800);
     let rows = || async {
         let (rows, distinct) = stack.counts("trades").await?;
         assert_eq!(rows, distinct, "an event shows twice");
@@ -145,10 +144,10 @@ async fn a_central_takes_over_from_another() {
     publish(&jetstream, (0..BOOKS).map(|n| book(n, 20, base))).await;
     pair.restart(&stack, killed);
     pair.is_shared().await;
-    publisher.await.unwrap();
-    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    let trades = publisher.end().await;
+    all_acknowledged(&stack, "MARKET_DATA", trades).await;
     all_acknowledged(&stack, "ORDERBOOK_SNAP", BOOKS).await;
-    stack.holds_once("trades", TRADES).await;
+    stack.holds_once("trades", trades).await;
     stack.holds_once("orderbooks", BOOKS).await;
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
