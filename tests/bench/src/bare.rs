@@ -48,13 +48,11 @@ pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, even
     Ok(started.elapsed())
 }
 
-/// Messages asked for ahead, and acknowledged in one go: what central has.
-const AHEAD: usize = 5_000;
-
 /// Takes so many messages of a stream through a consumer of its own, each acknowledged, none looked at. Gives the time for all.
-pub async fn take(url: &str, stream: &str, events: u64) -> Result<Duration> {
+pub async fn take(url: &str, sample: Sample, events: u64) -> Result<Duration> {
+    let ahead = sample.asked_for_ahead();
     let client = async_nats::connect(url).await?;
-    let stream = async_nats::jetstream::new(client.clone()).get_stream(stream).await?;
+    let stream = async_nats::jetstream::new(client.clone()).get_stream(sample.stream()).await?;
     let config = pull::Config {
         durable_name: Some("bench-bare".to_owned()),
         ack_policy: AckPolicy::Explicit,
@@ -63,12 +61,12 @@ pub async fn take(url: &str, stream: &str, events: u64) -> Result<Duration> {
     };
     let consumer = stream.create_consumer(config).await?;
     let started = Instant::now();
-    let mut messages = consumer.stream().max_messages_per_batch(AHEAD).messages().await?;
-    let mut replies = Vec::with_capacity(AHEAD);
+    let mut messages = consumer.stream().max_messages_per_batch(ahead).messages().await?;
+    let mut replies = Vec::with_capacity(ahead);
     for taken in 1..=events {
         let message = messages.next().await.context("the pull ended")??;
         replies.extend(message.message.reply);
-        if replies.len() == AHEAD || taken == events {
+        if replies.len() == ahead || taken == events {
             for reply in replies.drain(..) {
                 client.publish(reply, AckKind::Ack.into()).await?;
             }

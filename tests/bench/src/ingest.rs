@@ -88,11 +88,11 @@ async fn alone(
         } else {
             report.figure(ratio, through / limit, "times");
         }
-        let (url, stream) = (stack.broker.url(), sample.stream());
-        let bare = bare::take(&url, stream, events).await?;
+        let url = stack.broker.url();
+        let bare = bare::take(&url, sample, events).await?;
         report.figure(format!("{name}, a bare consumer alone"), edge::rate(events, bare), "messages/s");
         let (inserted, taken) =
-            tokio::try_join!(files.insert(&stack.clickhouse), bare::take(&url, stream, events))?;
+            tokio::try_join!(files.insert(&stack.clickhouse), bare::take(&url, sample, events))?;
         let beside = edge::rate(events, inserted.max(taken));
         report.figure(format!("{name}, a bare consumer beside the engine's inserts"), beside, "rows/s");
         report.figure(

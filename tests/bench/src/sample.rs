@@ -53,6 +53,16 @@ impl Sample {
         }
     }
 
+    /// Messages that central asks for ahead, and the bare consumer acknowledges in one go.
+    #[must_use]
+    pub const fn asked_for_ahead(self) -> usize {
+        match self {
+            Self::Trades => 5_000,
+            // More than the broker holds for a client would end the connection.
+            Self::Books => 400,
+        }
+    }
+
     /// The subject of all its events.
     pub fn subject(self) -> anyhow::Result<String> {
         let event = self.event(0);
