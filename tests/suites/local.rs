@@ -139,7 +139,7 @@ async fn up_brings_data_heals_what_died_and_down_ends_it() {
     assert_eq!(checkout.pids(), first, "a second up changed what runs");
 
     let edge = first["edge"];
-    kill(edge);
+    kill(edge).await;
     checkout.up();
     let healed = checkout.pids();
     let changed: Vec<_> = first.keys().filter(|part| first[*part] != healed[*part]).collect();
@@ -151,9 +151,14 @@ async fn up_brings_data_heals_what_died_and_down_ends_it() {
     assert!(left.is_empty(), "still running after down: {left:?}");
 }
 
-fn kill(pid: u64) {
+/// Kills a process and waits until it is gone: the system takes a while to end a large one, and until then it runs.
+async fn kill(pid: u64) {
     let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
+    until("the killed process is gone", Duration::from_secs(10), || async {
+        if lives(pid) { Err(format!("{pid} is still there")) } else { Ok(()) }
+    })
+    .await;
 }
 
 /// Goal: one word puts cold on an engine of its own, and every later command knows it; what changes state is told where its token stands,
@@ -184,7 +189,7 @@ async fn hot_and_cold_apart_are_one_command() {
     checkout.up();
     assert_eq!(checkout.pids(), first, "a second up changed what runs");
 
-    kill(first["clickhouse-cold"]);
+    kill(first["clickhouse-cold"]).await;
     let status = checkout.run(&["status"]);
     assert_eq!(status.status.code(), Some(3), "{}", shown(&status));
     checkout.up();
