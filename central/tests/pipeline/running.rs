@@ -47,21 +47,6 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    /// Memory it holds.
-    pub fn resident_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-    }
-
-    /// CPU time it used, all threads, in milliseconds; the system counts in hundredths of a second.
-    pub fn cpu_ms(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
-        (ticks(11) + ticks(12)) * 10
-    }
-
     /// Waits for an end by itself.
     pub fn ended(mut self) -> ExitStatus {
         wait_for("the process to end", || self.0.try_wait().unwrap())

@@ -156,11 +156,6 @@ impl Stack {
         Running(child)
     }
 
-    /// CPU time of ClickHouse, in milliseconds.
-    pub fn engine_cpu_ms(&self) -> u64 {
-        self.clickhouse.as_ref().map_or(0, Running::cpu_ms)
-    }
-
     /// Ends ClickHouse as a power cut would.
     pub fn kill_clickhouse(&mut self) {
         self.clickhouse.take().unwrap().kill();

@@ -1,6 +1,5 @@
 //! The report: what it says, to whom, and that nothing makes it fail.
 
-mod measure;
 mod rules;
 mod seed;
 mod web;
