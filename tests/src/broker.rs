@@ -1,4 +1,4 @@
-//! A real nats-server with JetStream.
+//! A real nats-server with JetStream, alone or as a cluster.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,73 +9,123 @@ use crate::parts;
 use crate::process::Process;
 use crate::wait::until;
 
-/// A broker on a free port with its own store. A restart keeps port and store.
+/// Brokers on free ports, each with its own store. A restart keeps port and store.
 #[derive(Debug)]
 pub struct Broker {
     folder: PathBuf,
+    settings: String,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug)]
+struct Node {
     port: u16,
-    extra: String,
+    route: u16,
     process: Option<Process>,
 }
 
 impl Broker {
-    /// Starts a broker whose files are in `folder`.
     pub async fn start(folder: &Path) -> Self {
-        Self::with_settings(folder, "").await
+        Self::launch(folder, 1, "").await
     }
 
-    /// Starts a broker with further lines of configuration, such as TLS and users.
-    pub async fn with_settings(folder: &Path, extra: &str) -> Self {
+    /// With further lines of configuration, such as TLS and users.
+    pub async fn with_settings(folder: &Path, settings: &str) -> Self {
+        Self::launch(folder, 1, settings).await
+    }
+
+    /// Brokers named `nats-0`, `nats-1`, ..., joined by routes.
+    pub async fn cluster(folder: &Path, nodes: usize) -> Self {
+        Self::launch(folder, nodes, "").await
+    }
+
+    async fn launch(folder: &Path, nodes: usize, settings: &str) -> Self {
         let folder = folder.join("nats");
         std::fs::create_dir_all(&folder).unwrap();
-        let mut broker = Self { folder, port: free_port(), extra: extra.to_owned(), process: None };
-        broker.restart().await;
+        let node = |_| Node { port: free_port(), route: free_port(), process: None };
+        let nodes: Vec<Node> = (0..nodes).map(node).collect();
+        let mut broker = Self { folder, settings: settings.to_owned(), nodes };
+        for index in 0..broker.nodes.len() {
+            broker.restart_node(index).await;
+        }
         broker
     }
 
-    /// Address without TLS.
+    /// Address of the first node, without TLS.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://127.0.0.1:{}", self.port())
     }
 
-    /// Port of the clients.
     #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect()
     }
 
-    /// The running process.
+    /// Client port of the first node.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.nodes[0].port
+    }
+
     pub fn process(&mut self) -> &mut Process {
-        self.process.as_mut().unwrap()
+        self.nodes[0].process.as_mut().unwrap()
     }
 
-    /// Ends it as a power cut would.
+    /// SIGKILL to the first node.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
+        self.kill_node(0);
+    }
+
+    /// SIGKILL.
+    pub fn kill_node(&mut self, index: usize) {
+        if let Some(mut process) = self.nodes[index].process.take() {
             process.kill();
         }
     }
 
-    /// Starts it again on the same port and store.
+    /// SIGKILL to the node with this server name; returns its index.
+    pub fn kill_named(&mut self, name: &str) -> usize {
+        let index = name.strip_prefix("nats-").unwrap().parse().unwrap();
+        self.kill_node(index);
+        index
+    }
+
     pub async fn restart(&mut self) {
-        self.kill();
-        let config = self.folder.join("nats.conf");
-        let text = format!(
-            "listen: 127.0.0.1:{}\njetstream {{ store_dir: {:?}, max_file_store: 20GB }}\n{}\n",
-            self.port,
-            self.folder.join("store"),
-            self.extra
-        );
-        std::fs::write(&config, text).unwrap();
+        self.restart_node(0).await;
+    }
+
+    pub async fn restart_node(&mut self, index: usize) {
+        self.kill_node(index);
+        let name = format!("nats-{index}");
+        let config = self.folder.join(format!("{name}.conf"));
+        std::fs::write(&config, self.configuration(index)).unwrap();
         let mut command = Command::new(parts::nats_server());
         command.arg("--config").arg(&config);
-        self.process = Some(Process::start("nats-server", &mut command, &self.folder));
-        let port = self.port;
+        self.nodes[index].process = Some(Process::start(&name, &mut command, &self.folder));
+        let port = self.nodes[index].port;
         until("nats-server accepts connections", Duration::from_secs(20), || async move {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.map(drop).map_err(|e| e.to_string())
         })
         .await;
+    }
+
+    fn configuration(&self, index: usize) -> String {
+        let mut text = format!(
+            "server_name: nats-{index}\nlisten: 127.0.0.1:{}\njetstream {{ store_dir: {:?}, max_file_store: 20GB }}\n{}\n",
+            self.nodes[index].port,
+            self.folder.join(format!("store-{index}")),
+            self.settings
+        );
+        if self.nodes.len() > 1 {
+            let routes: Vec<_> =
+                self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.route)).collect();
+            text += &format!(
+                "cluster {{ name: test, listen: 127.0.0.1:{}, routes: {routes:?} }}\n",
+                self.nodes[index].route
+            );
+        }
+        text
     }
 }
 

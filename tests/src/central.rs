@@ -1,4 +1,4 @@
-//! A real central.
+//! A `marketprism-central` process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,17 +10,14 @@ use crate::parts;
 use crate::process::Process;
 use crate::wait::until;
 
-/// What a request that changes state must show to a central of a test.
+/// Token that requests with side effects must carry.
 pub const TOKEN: &str = "a token for tests only";
 
-/// How a central is configured.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
-    /// Lines of the `[nats]` table.
     pub nats: &'a str,
-    /// Address of the hot server.
     pub hot: &'a str,
-    /// Address of the cold server where it is another.
+    /// `None`: the hot server holds the cold database too.
     pub cold: Option<&'a str>,
     /// Further lines of the `[clickhouse]` table.
     pub clickhouse: &'a str,
@@ -29,13 +26,13 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// As users have it, but for the addresses.
+    /// Default settings except for the addresses.
     #[must_use]
     pub const fn plain(nats: &'a str, hot: &'a str) -> Self {
         Self { nats, hot, cold: None, clickhouse: "", more: "" }
     }
 
-    /// Redelivery waits are short, so that a test sees what follows a crash.
+    /// Short redelivery waits, so that a test sees recovery from a crash soon.
     #[must_use]
     pub const fn impatient(nats: &'a str, hot: &'a str) -> Self {
         let clickhouse = "insert_timeout_ms = 2000";
@@ -43,7 +40,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// A central with its configuration file. A restart keeps both.
+/// A restart keeps port and configuration.
 #[derive(Debug)]
 pub struct Central {
     folder: PathBuf,
@@ -52,18 +49,16 @@ pub struct Central {
 }
 
 impl Central {
-    /// Writes a configuration for the broker and the engine, runs `init`, then starts `run`. Redelivery waits are short, so that a
-    /// test sees what follows a crash.
+    /// Runs `init`, then `run`, with `Settings::impatient`.
     pub async fn start(folder: &Path, nats_url: &str, clickhouse_url: &str) -> Self {
         Self::with_nats(folder, &format!("urls = [{nats_url:?}]"), clickhouse_url).await
     }
 
-    /// The same with the lines of the `[nats]` table given.
+    /// `nats`: lines of the `[nats]` table.
     pub async fn with_nats(folder: &Path, nats: &str, clickhouse_url: &str) -> Self {
         Self::with_settings(folder, &Settings { nats, ..Settings::impatient("", clickhouse_url) }).await
     }
 
-    /// Writes a configuration, runs `init`, then starts `run`.
     pub async fn with_settings(folder: &Path, settings: &Settings<'_>) -> Self {
         let folder = folder.join("central");
         std::fs::create_dir_all(&folder).unwrap();
@@ -82,7 +77,7 @@ impl Central {
         central
     }
 
-    /// Runs another of its commands to the end: exit code, and what it printed on standard output and standard error.
+    /// Runs another command to its end: exit code, standard output, standard error.
     pub async fn ask(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = self.command(arguments[0]);
         command.args(&arguments[1..]);
@@ -91,7 +86,6 @@ impl Central {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
-    /// Runs `init` to its end.
     pub async fn init(&self) {
         let mut command = self.command("init");
         let mut process = Process::start("central-init", &mut command, &self.folder);
@@ -99,39 +93,36 @@ impl Central {
         assert!(status.success(), "central init: {status}: {}", process.output());
     }
 
-    /// Ends it as a power cut would.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Starts it (again) and waits until it is ready.
+    /// Starts it (again); returns when it is ready.
     pub async fn restart(&mut self) {
         self.start_without_waiting();
         let url = self.url("/ready");
         until("central is ready", Duration::from_secs(60), || get(url.clone())).await;
     }
 
-    /// Starts it (again) and returns at once.
+    /// Starts it (again) without waiting for readiness.
     pub fn start_without_waiting(&mut self) {
         self.kill();
         let mut command = self.command("run");
         self.process = Some(Process::start("central", &mut command, &self.folder));
     }
 
-    /// Address of a path of its HTTP interface.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// An answer of its HTTP interface.
     pub async fn get(&self, path: &str) -> Result<String, String> {
         get(self.url(path)).await
     }
 
-    /// The running process.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }
@@ -144,7 +135,7 @@ impl Central {
     }
 }
 
-/// The body of a successful answer; the status and the body otherwise.
+/// Body of a successful response; status and body as the error otherwise.
 pub async fn get(url: String) -> Result<String, String> {
     let answer = client().get(&url).send().await.map_err(|e| e.to_string())?;
     let status = answer.status();

@@ -1,4 +1,4 @@
-//! The real ClickHouse engine behind its HTTP server.
+//! A `marketprism-clickhouse` process: the ClickHouse engine behind its HTTP interface.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::parts;
 use crate::process::Process;
 use crate::wait::until;
 
-/// An engine with its own data folder. A restart keeps port and data.
+/// A restart keeps port and data.
 #[derive(Debug)]
 pub struct ClickHouse {
     folder: PathBuf,
@@ -21,12 +21,11 @@ pub struct ClickHouse {
 }
 
 impl ClickHouse {
-    /// Starts an engine whose files are in `folder`.
     pub async fn start(folder: &Path) -> Self {
         Self::named(folder, "clickhouse").await
     }
 
-    /// Starts an engine whose files are in a folder of that name, so that several can stand side by side.
+    /// Keeps its files in `folder/<name>`, so that one test can run several.
     pub async fn named(folder: &Path, name: &str) -> Self {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -35,25 +34,22 @@ impl ClickHouse {
         engine
     }
 
-    /// Address of its HTTP interface.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The running process.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }
 
-    /// Ends it as a power cut would.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Starts it again on the same port and data.
     pub async fn restart(&mut self) {
         self.kill();
         let mut command = Command::new(parts::binary("marketprism-clickhouse"));
@@ -74,19 +70,19 @@ impl ClickHouse {
         .await;
     }
 
-    /// Runs a query; the answer's rows as JSON objects, 64-bit numbers as text.
+    /// Rows of a query as JSON objects; 64-bit numbers are strings.
     pub async fn rows(&self, query: &str) -> Result<Vec<Value>, String> {
         let text = self.text(&format!("{query} FORMAT JSONEachRow")).await?;
         text.lines().map(|line| serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))).collect()
     }
 
-    /// Runs a query that gives one number.
+    /// The one number that a query returns.
     pub async fn number(&self, query: &str) -> Result<u64, String> {
         let text = self.text(query).await?;
         text.trim().parse().map_err(|e| format!("{e}: {text}"))
     }
 
-    /// Runs a query and gives the answer's text.
+    /// Response of a query as text.
     pub async fn text(&self, query: &str) -> Result<String, String> {
         let answer =
             self.client.post(self.url()).body(query.to_owned()).send().await.map_err(|e| e.to_string())?;
@@ -96,7 +92,7 @@ impl ClickHouse {
     }
 }
 
-/// A client for plain HTTP on this machine.
+/// HTTP client without proxies.
 #[must_use]
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,11 +1,8 @@
-//! A real edge.
+//! A `marketprism-edge` process.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-
-use marketprism_venue_sim::Simulation;
 
 use crate::broker::free_port;
 use crate::central::get;
@@ -13,7 +10,7 @@ use crate::parts;
 use crate::process::Process;
 use crate::wait::until;
 
-/// An edge with its configuration file. A restart keeps both.
+/// A restart keeps port, configuration and data.
 #[derive(Debug)]
 pub struct Edge {
     folder: PathBuf,
@@ -21,22 +18,19 @@ pub struct Edge {
     process: Option<Process>,
 }
 
-/// One feed of an edge's configuration.
+/// A `[[feed]]` table of the configuration.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    /// Exchange id.
     pub exchange: String,
-    /// The adapter component.
     pub adapter: PathBuf,
     /// Normalized symbols.
     pub symbols: Vec<String>,
-    /// Data types.
     pub data_types: Vec<String>,
-    /// Base address of the venue's sockets.
+    /// Base address of the venue's WebSockets.
     pub ws: String,
-    /// Base address of the venue's REST interface; empty where the adapter has none.
+    /// Base address of the venue's REST API; empty where the adapter uses none.
     pub rest: String,
-    /// Further lines of the feed's table.
+    /// Further lines of the table.
     pub extra: String,
 }
 
@@ -55,19 +49,6 @@ impl Feed {
         }
     }
 
-    /// All that a simulated venue lists, options too, of some data types.
-    #[must_use]
-    pub fn whole(sim: &Simulation, exchange: &str, data_types: &[&str], market_types: &[&str]) -> Self {
-        let mut feed = Self::simulated(exchange, &sim.addr().to_string(), &[]);
-        let listed: BTreeSet<String> =
-            sim.instruments(exchange).unwrap().into_iter().map(|instrument| instrument.symbol).collect();
-        feed.symbols = listed.into_iter().collect();
-        feed.data_types = data_types.iter().map(|&name| name.to_owned()).collect();
-        feed.extra = format!("market_types = {market_types:?}");
-        feed
-    }
-
-    /// The feed's table in the edge's configuration.
     #[must_use]
     pub fn toml(&self) -> String {
         let rest = if self.rest.is_empty() { String::new() } else { format!("rest = {:?}\n", self.rest) };
@@ -79,12 +60,12 @@ impl Feed {
 }
 
 impl Edge {
-    /// Writes a configuration and starts `run`. `nats` are the lines of the `[nats]` table.
+    /// `nats`: lines of the `[nats]` table.
     pub async fn start(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
         Self::with_tables(folder, nats, "", feeds).await
     }
 
-    /// The same with further tables of the configuration.
+    /// With further tables of the configuration.
     pub async fn with_tables(folder: &Path, nats: &str, tables: &str, feeds: &[Feed]) -> Self {
         // A table's lines may follow those of `[nats]`.
         let mut edge = Self::prepared(folder, &format!("{nats}\n{tables}"), feeds);
@@ -92,14 +73,14 @@ impl Edge {
         edge
     }
 
-    /// The same for another edge beside it, called `name`.
+    /// An edge named `name`, beside others in the same folder.
     pub async fn start_as(name: &str, folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
         let mut edge = Self::named(name, folder, nats, feeds);
         edge.restart().await;
         edge
     }
 
-    /// Writes a configuration only.
+    /// Writes the configuration without starting the edge.
     #[must_use]
     pub fn prepared(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
         Self::named("edge-test", folder, nats, feeds)
@@ -119,14 +100,14 @@ impl Edge {
         Self { folder, port, process: None }
     }
 
-    /// Ends it as a power cut would.
+    /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
     }
 
-    /// Starts it (again) and waits until it answers.
+    /// Starts it (again); returns when it answers `/metrics`.
     pub async fn restart(&mut self) {
         self.kill();
         let mut command = Command::new(parts::binary("marketprism-edge"));
@@ -137,22 +118,21 @@ impl Edge {
         until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
     }
 
-    /// Runs `check` with its configuration: exit code and everything it said.
+    /// Runs `check` with its configuration: exit code, standard output and standard error.
     pub async fn check(&self) -> (Option<i32>, String) {
         let mut command = Command::new(parts::binary("marketprism-edge"));
         command.arg("check").arg("--config").arg(self.folder.join("edge.toml"));
         command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
         let output = tokio::process::Command::from(command).output().await.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// An answer of its HTTP interface.
     pub async fn get(&self, path: &str) -> Result<String, String> {
         get(format!("http://127.0.0.1:{}{path}", self.port)).await
     }
 
-    /// The sum of a metric over all its labels that contain `label` (all when empty).
+    /// Sum of a metric over the series that contain `label`.
     pub async fn metric(&self, name: &str, label: &str) -> u64 {
         let text = self.get("/metrics").await.unwrap();
         let values = text.lines().filter_map(|line| {
@@ -164,12 +144,10 @@ impl Edge {
         values.sum()
     }
 
-    /// The running process.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }
 
-    /// Where its files are.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

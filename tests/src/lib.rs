@@ -1,17 +1,20 @@
-//! The end-to-end harness: real processes of every part, each test with its own ports, folders and streams.
+//! Harness of the end-to-end tests: real processes of every part, each test with its own ports, folders and streams.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stderr
+    clippy::print_stderr,
+    // Used by this repository's tests only.
+    missing_docs
 )]
 
 pub mod broker;
 pub mod central;
 pub mod clickhouse;
 pub mod edge;
+pub mod link;
 pub mod number;
 pub mod parts;
 pub mod process;

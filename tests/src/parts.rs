@@ -1,68 +1,81 @@
-//! Where the parts under test are: our binaries, the adapters, the broker, the engine's library, the recordings.
+//! Locations of the parts under test: binaries, adapters, broker, engine library, recordings.
 
 use std::path::{Path, PathBuf};
 
-/// The repository's root.
+/// Root of the repository.
 #[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// A binary of this workspace, from the one build profile.
+/// A binary of this workspace, from the build profile of the running test.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    needed(target.join("release").join(name), "make build")
+    let running = std::env::current_exe().unwrap();
+    let beside = running.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let found = beside.clone().find(|path| path.is_file());
+    found.unwrap_or_else(|| needed(beside.last().unwrap(), "cargo build --workspace --bins"))
 }
 
-/// A built adapter component.
 #[must_use]
 pub fn adapter(name: &str) -> PathBuf {
     needed(root().join("target/adapters").join(format!("{name}.wasm")), "make build")
 }
 
-/// The component that serves an exchange: its name is the exchange's up to the market.
+/// The component of an exchange; it is named like the exchange without its market.
 #[must_use]
 pub fn adapter_of(exchange: &str) -> PathBuf {
     adapter(exchange.split('_').next().unwrap_or(exchange))
 }
 
-/// The real nats-server.
 #[must_use]
 pub fn nats_server() -> PathBuf {
-    installed("MARKETPRISM_NATS_SERVER", "nats-server-2.15.1/nats-server")
+    needed(location(NATS_SERVER), "make deps")
 }
 
-/// The library of the embedded ClickHouse engine.
+/// Library of the embedded ClickHouse engine.
 #[must_use]
 pub fn clickhouse_library() -> PathBuf {
-    installed("MARKETPRISM_LIBCHDB", "libchdb-26.5.3/libchdb.so")
+    needed(location(CLICKHOUSE_LIBRARY), "make deps")
 }
 
-/// A Python that has clickhouse-connect.
+/// A Python with clickhouse-connect.
 #[must_use]
 pub fn python() -> PathBuf {
-    installed("MARKETPRISM_PYTHON", "python/bin/python")
+    needed(location(PYTHON), "make deps")
 }
 
-/// A captured recording; nothing where the folder is not there (a user's clone).
+/// A captured recording. `None` in a clone without the folder of recordings.
 #[must_use]
 pub fn recording(name: &str) -> Option<PathBuf> {
     let path = root().join("../shared/recordings").join(name);
     path.exists().then_some(path)
 }
 
-fn installed(variable: &str, cached: &str) -> PathBuf {
-    match std::env::var_os(variable) {
-        Some(path) => needed(PathBuf::from(path), "make deps"),
-        None => {
+/// The first of nats-server and the engine's library that is missing; for tests that are skipped then.
+#[must_use]
+pub fn missing() -> Option<PathBuf> {
+    [location(NATS_SERVER), location(CLICKHOUSE_LIBRARY)].into_iter().find(|path| !path.exists())
+}
+
+/// Environment variable, and location in the cache of the installer.
+type Installed = (&'static str, &'static str);
+
+const NATS_SERVER: Installed = ("MARKETPRISM_NATS_SERVER", "nats-server-2.15.1/nats-server");
+const CLICKHOUSE_LIBRARY: Installed = ("MARKETPRISM_LIBCHDB", "libchdb-26.5.3/libchdb.so");
+const PYTHON: Installed = ("MARKETPRISM_PYTHON", "python/bin/python");
+
+fn location((variable, cached): Installed) -> PathBuf {
+    std::env::var_os(variable).map_or_else(
+        || {
             let cache = std::env::var_os("MARKETPRISM_CACHE").map(PathBuf::from);
-            needed(cache.unwrap_or_else(|| root().join(".marketprism/cache")).join(cached), "make deps")
-        }
-    }
+            cache.unwrap_or_else(|| root().join(".marketprism/cache")).join(cached)
+        },
+        PathBuf::from,
+    )
 }
 
 fn needed(path: PathBuf, command: &str) -> PathBuf {
-    assert!(path.exists(), "{} is missing: run `{command}` (or `make test`, which does)", path.display());
+    assert!(path.exists(), "{} is missing: run `{command}` (`make test` does)", path.display());
     path
 }

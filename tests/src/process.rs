@@ -1,4 +1,4 @@
-//! One real process, ended with the test.
+//! A child process that ends with the test.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::wait::until;
 
-/// A process of a part; killed when dropped. Its output goes to a file that is shown when the test fails.
+/// Killed when dropped. Its output goes to a file, whose end is shown when the test fails.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -17,7 +17,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with its output in `folder/<name>.log`, appended.
+    /// Starts `command` with its output appended to `folder/<name>.log`.
     #[must_use]
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
@@ -31,17 +31,38 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
-    /// Ends it as a power cut would, and waits until it is gone.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL; returns when the process is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end, and gives its exit status.
+    /// SIGTERM.
     pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(asked.success(), "kill {}", self.child.id());
+        self.signal("TERM");
         self.ended(limit).await
+    }
+
+    /// SIGSTOP: like a suspended machine, it keeps its connections and reacts to nothing.
+    pub fn suspend(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// `signal` without its `SIG`.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap();
+        assert!(sent.success(), "kill -{signal} {pid} ({})", self.name);
     }
 
     /// Waits for its end.
@@ -56,7 +77,6 @@ impl Process {
         }
     }
 
-    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -69,7 +89,7 @@ impl Process {
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
-    /// Processor time that it has used so far, of all its threads.
+    /// CPU time of all its threads so far.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         // In ticks of which Linux reports 100 a second to user space, whatever its own clock.
@@ -81,7 +101,6 @@ impl Process {
         TICK * ticks.sum::<u32>()
     }
 
-    /// What it wrote so far.
     #[must_use]
     pub fn output(&self) -> String {
         let mut text = String::new();
@@ -89,7 +108,7 @@ impl Process {
         text
     }
 
-    /// The rest of the first output line that starts with `prefix`.
+    /// Waits for an output line that starts with `prefix`; returns the rest of the newest such line.
     pub async fn line_after(&mut self, prefix: &str, limit: Duration) -> String {
         let log = self.log.clone();
         until(&format!("{} says {prefix:?}", self.name), limit, || async {

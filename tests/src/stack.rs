@@ -1,4 +1,4 @@
-//! The whole line on this machine: broker, engine, central.
+//! Broker, engine and central together.
 
 use tempfile::TempDir;
 
@@ -7,40 +7,37 @@ use crate::central::{Central, Settings};
 use crate::clickhouse::ClickHouse;
 use crate::edge::{Edge, Feed};
 
-/// Broker, engine and central of one test.
 #[derive(Debug)]
 pub struct Stack {
-    /// The central; first, so that it ends first.
+    // Dropped in this order: central ends before what it is connected to.
     pub central: Central,
-    /// The engine.
     pub clickhouse: ClickHouse,
-    /// The broker.
     pub broker: Broker,
-    /// Everything's files, deleted with the test.
     pub folder: TempDir,
 }
 
 impl Stack {
-    /// Starts all three.
+    /// Central with short redelivery waits.
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (broker, clickhouse) =
-            tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
-        let central = Central::start(folder.path(), &broker.url(), &clickhouse.url()).await;
-        Self { central, clickhouse, broker, folder }
+        Self::with_central(Settings::impatient("", "")).await
     }
 
-    /// The same with central as users have it: no wait is shortened.
+    /// Central with its default settings.
     pub async fn plain() -> Self {
+        Self::with_central(Settings::plain("", "")).await
+    }
+
+    async fn with_central(settings: Settings<'static>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (broker, clickhouse) =
             tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
         let (nats, hot) = (format!("urls = [{:?}]", broker.url()), clickhouse.url());
-        let central = Central::with_settings(folder.path(), &Settings::plain(&nats, &hot)).await;
+        let central =
+            Central::with_settings(folder.path(), &Settings { nats: &nats, hot: &hot, ..settings }).await;
         Self { central, clickhouse, broker, folder }
     }
 
-    /// Starts an edge that publishes to this stack's broker.
+    /// An edge that publishes to this stack's broker.
     pub async fn edge(&self, feeds: &[Feed]) -> Edge {
         Edge::start(self.folder.path(), &format!("urls = [{:?}]", self.broker.url()), feeds).await
     }

@@ -3,23 +3,64 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Pause between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(50);
+/// Limit of `eventually`.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Shortest pause between two checks.
+const POLL: Duration = Duration::from_millis(20);
 
-/// Looks until `condition` gives a value, and fails with `what` and the last answer when it has not within `limit`.
-pub async fn until<T, F, Fut>(what: &str, limit: Duration, mut condition: F) -> T
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Result<T, String>>,
-{
-    let started = Instant::now();
+/// Result of one check of a condition.
+pub trait Check<T> {
+    /// The value, or the state seen instead.
+    fn outcome(self) -> Result<T, String>;
+}
+
+impl<T> Check<T> for Result<T, String> {
+    fn outcome(self) -> Result<T, String> {
+        self
+    }
+}
+
+impl<T> Check<T> for Option<T> {
+    fn outcome(self) -> Result<T, String> {
+        self.ok_or_else(|| "nothing".to_owned())
+    }
+}
+
+/// Checks until `condition` gives a value; fails with `what` and the last state seen after 60 s.
+pub async fn eventually<T, C: Check<T>, F: Future<Output = C>>(
+    what: &str,
+    condition: impl FnMut() -> F,
+) -> T {
+    until(what, PATIENCE, condition).await
+}
+
+/// Checks until `condition` gives a value; fails with `what` and the last state seen after `limit`.
+pub async fn until<T, C: Check<T>, F: Future<Output = C>>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + limit;
     loop {
-        match condition().await {
+        let began = Instant::now();
+        match condition().await.outcome() {
             Ok(value) => return value,
-            Err(last) if started.elapsed() > limit => {
-                panic!("not within {limit:?}: {what}; last seen: {last}")
-            }
-            Err(_) => tokio::time::sleep(LOOK).await,
+            Err(last) if began > deadline => panic!("not within {limit:?}: {what}; last seen: {last}"),
+            // A check is load for what is checked: at most half of the time is spent on it.
+            Err(_) => tokio::time::sleep(began.elapsed().max(POLL)).await,
+        }
+    }
+}
+
+/// As `until`, for tests without a runtime.
+pub fn until_blocking<T, C: Check<T>>(what: &str, limit: Duration, mut condition: impl FnMut() -> C) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        let began = Instant::now();
+        match condition().outcome() {
+            Ok(value) => return value,
+            Err(last) if began > deadline => panic!("not within {limit:?}: {what}; last seen: {last}"),
+            Err(_) => std::thread::sleep(began.elapsed().max(POLL)),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Promise: every order book that is published equals the venue's own book at that update, and a gap is seen, recorded and healed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use marketprism_tests::edge::{Edge, Feed};

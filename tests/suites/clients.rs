@@ -1,7 +1,5 @@
 //! Promise: the tools that people have read the tables through port 8123 unchanged: curl and Python's clickhouse-connect.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::process::Command;
 
 use marketprism_tests::parts;

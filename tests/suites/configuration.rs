@@ -1,7 +1,5 @@
 //! Promise: a wrong configuration is refused before anything starts, with every error in one message.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::process::{Command, Output};
 
 use marketprism_tests::edge::{Edge, Feed};

@@ -1,8 +1,6 @@
 //! Promise: `marketprism-edge adapter test` passes for every venue that is simulated, and finds that each stream, poll and resync of its plan
 //! is answered.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::process::Command;
 
 use marketprism_tests::parts;

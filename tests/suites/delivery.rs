@@ -1,7 +1,5 @@
 //! Promise: every trade that the venue sent is in hot ClickHouse exactly once, exact to the last digit, whatever was killed or cut.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! Promise: what an edge reports of each window is what the broker holds, and every trade of the venue that is not there is named with
 //! its cause.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Promise: the report tells complete from incomplete from unverifiable, from the venue's socket to a cold server of its own, with the cause.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use marketprism_tests::broker::Broker;

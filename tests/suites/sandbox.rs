@@ -1,7 +1,5 @@
 //! Promise: a hostile adapter harms nothing but itself.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;

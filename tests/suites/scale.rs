@@ -1,16 +1,8 @@
 //! Promise: one edge holds hundreds of instruments, every book live, nothing lost, and its memory does not grow.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
-
 use std::time::{Duration, Instant};
 
-use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::edge::Edge;
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -36,7 +28,7 @@ async fn start() -> (Stack, Sim, Edge) {
     };
     let sim = Sim::start(config).await.unwrap();
     let types = ["trade", "orderbook", "funding_rate", "open_interest", "liquidation"];
-    let mut feed = Feed::whole(&sim, EXCHANGE, &types, &["perpetual"]);
+    let mut feed = crate::whole_venue(&sim, EXCHANGE, &types, &["perpetual"]);
     // A snapshot of a hundred levels costs so little that all books are live within the first minute's weight.
     feed.extra.push_str("\ndepth = 100");
     let edge = stack.edge(&[feed]).await;

@@ -1,7 +1,5 @@
 //! Promise: the edge publishes over TLS, shows its certificate, and tells why when it is not let in.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::path::Path;
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::book::Sides;
-use crate::{Expected, Line, lines};
+use super::book::Sides;
+use super::{Expected, Line, lines};
 use marketprism_tests::number::{key, plain};
 
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::DEPTH;
+use super::DEPTH;
 use marketprism_tests::number::{key, plain};
 
 /// Price and quantity of shown levels.

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::book::Sides;
-use crate::{Expected, Line, lines};
+use super::book::Sides;
+use super::{Expected, Line, lines};
 use marketprism_tests::number::{key, plain};
 
 type Object = BTreeMap<String, Box<RawValue>>;

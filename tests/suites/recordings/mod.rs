@@ -3,14 +3,6 @@
 //! The calculation here shares no code with the adapters or the host: it reads the recording with a general JSON reader, follows the
 //! venue's documented procedure for a local order book, and keeps prices and quantities as integers of 18 places.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
-
 mod binance;
 mod book;
 mod deribit;
@@ -23,7 +15,7 @@ use std::process::Command;
 use marketprism_tests::parts;
 use serde_json::Value;
 
-use book::Levels;
+use self::book::Levels;
 
 /// Levels a side that a replay publishes.
 const DEPTH: usize = 400;

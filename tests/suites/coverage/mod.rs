@@ -1,13 +1,11 @@
 //! Promise: whatever a venue offers of the eight data types is in hot ClickHouse as the venue sent it, and `/coverage` tells so at both ends.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod judge;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use judge::Judge;
+use self::judge::Judge;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
@@ -96,7 +94,7 @@ async fn start() -> (Stack, Sim, Edge) {
     };
     let sim = Sim::start(config).await.unwrap();
     let whole = |(exchange, data_types, market_types): &(&str, &[&str], &[&str])| {
-        Feed::whole(&sim, exchange, data_types, market_types)
+        crate::whole_venue(&sim, exchange, data_types, market_types)
     };
     let feeds: Vec<Feed> = OFFERED.iter().map(whole).collect();
     let edge = stack.edge(&feeds).await;

@@ -1,0 +1,174 @@
+//! A TCP relay between two parts that a test can hold up or cut.
+//!
+//! While it is shut, connections stay open and carry nothing, new ones too: a network partition, not a peer that refuses.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Interval at which held bytes check the gate.
+const POLL: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub struct Link {
+    near: u16,
+    far: u16,
+    gate: Gate,
+    cuts: watch::Sender<u64>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Bytes that may still pass in each direction; `None`: unlimited.
+#[derive(Debug, Default)]
+struct Budget {
+    to_far: Option<u64>,
+    to_near: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Gate(Arc<Mutex<Budget>>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToFar,
+    ToNear,
+}
+
+impl Gate {
+    fn set(&self, budget: Budget) {
+        *self.0.lock().unwrap() = budget;
+    }
+
+    fn admits(&self, direction: Direction, bytes: usize) -> bool {
+        let mut budget = self.0.lock().unwrap();
+        match (direction, &mut *budget) {
+            (Direction::ToFar, Budget { to_far: Some(0), .. })
+            | (Direction::ToNear, Budget { to_near: Some(0), .. }) => return false,
+            (Direction::ToFar, Budget { to_far: Some(left), to_near }) => {
+                *left = left.saturating_sub(bytes.try_into().unwrap());
+                if *left == 0 {
+                    *to_near = Some(0);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    async fn pass(&self, direction: Direction, bytes: usize) {
+        while !self.admits(direction, bytes) {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Link {
+    /// An open link to a port of this machine.
+    pub async fn to(far: u16) -> Self {
+        // A small buffer: held bytes stay with their sender, so a peer that is stopped then stops in the middle of a message.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(64).unwrap();
+        let near = listener.local_addr().unwrap().port();
+        let gate = Gate::default();
+        let (cuts, cut) = watch::channel(0);
+        let accepting = tokio::spawn(accept(listener, far, gate.clone(), cut));
+        Self { near, far, gate, cuts, accepting }
+    }
+
+    /// The port to connect to.
+    #[must_use]
+    pub const fn near(&self) -> u16 {
+        self.near
+    }
+
+    #[must_use]
+    pub const fn far(&self) -> u16 {
+        self.far
+    }
+
+    /// Holds both directions.
+    pub fn shut(&self) {
+        self.gate.set(Budget { to_far: Some(0), to_near: Some(0) });
+    }
+
+    /// Holds both directions once this many more bytes have passed towards the far end.
+    pub fn shut_after(&self, bytes: u64) {
+        self.gate.set(Budget { to_far: Some(bytes), to_near: None });
+    }
+
+    /// Holds only what the far end sends: it receives everything, and its answers are lost if the link is cut.
+    pub fn shut_answers(&self) {
+        self.gate.set(Budget { to_far: None, to_near: Some(0) });
+    }
+
+    /// True when both directions are held.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        self.gate.0.lock().unwrap().to_far == Some(0)
+    }
+
+    /// Lets everything pass, held bytes first.
+    pub fn open(&self) {
+        self.gate.set(Budget::default());
+    }
+
+    /// Closes all connections, drops held bytes, and opens the link for new connections.
+    pub fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.open();
+    }
+}
+
+async fn accept(listener: TcpListener, far: u16, gate: Gate, cut: watch::Receiver<u64>) {
+    let mut relays = JoinSet::new();
+    while let Ok((near, _)) = listener.accept().await {
+        // Nobody at the far end: the near connection closes at once, as it would without the link.
+        let Ok(far) = TcpStream::connect(("127.0.0.1", far)).await else { continue };
+        for stream in [&near, &far] {
+            stream.set_nodelay(true).unwrap();
+        }
+        let (gate, mut cut) = (gate.clone(), cut.clone());
+        cut.mark_unchanged();
+        relays.spawn(async move {
+            let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+            let both = async {
+                tokio::join!(
+                    relay(from_near, to_far, &gate, Direction::ToFar),
+                    relay(from_far, to_near, &gate, Direction::ToNear)
+                )
+            };
+            tokio::select! {
+                biased;
+                _ = cut.changed() => {}
+                _ = both => {}
+            }
+        });
+        while relays.try_join_next().is_some() {}
+    }
+}
+
+async fn relay(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, gate: &Gate, direction: Direction) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        gate.pass(direction, length).await;
+        if to.write_all(&buffer[..length]).await.is_err() {
+            break;
+        }
+    }
+    // The end of a connection is held up like its bytes.
+    gate.pass(direction, 0).await;
+    let _ = to.shutdown().await;
+}

@@ -1,0 +1,46 @@
+//! End-to-end promises of the whole system, one module per promise, on real processes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod books;
+mod clients;
+mod configuration;
+mod conformance;
+mod coverage;
+mod delivery;
+mod edge_audits;
+mod integrity;
+mod local;
+mod recordings;
+mod sandbox;
+mod scale;
+mod security;
+mod stranger;
+
+use std::collections::BTreeSet;
+
+use marketprism_tests::edge::Feed;
+
+/// Some data types of all instruments that a simulated venue lists.
+fn whole_venue(
+    sim: &marketprism_venue_sim::Simulation,
+    exchange: &str,
+    data_types: &[&str],
+    market_types: &[&str],
+) -> Feed {
+    let mut feed = Feed::simulated(exchange, &sim.addr().to_string(), &[]);
+    let listed: BTreeSet<String> =
+        sim.instruments(exchange).unwrap().into_iter().map(|instrument| instrument.symbol).collect();
+    feed.symbols = listed.into_iter().collect();
+    feed.data_types = data_types.iter().map(|&name| name.to_owned()).collect();
+    feed.extra = format!("market_types = {market_types:?}");
+    feed
+}
