@@ -1,17 +1,13 @@
 //! What arrived in hot storage, per exchange and data type.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clickhouse::Row;
-use marketprism_schema::{DataType, Table};
+use marketprism_schema::DataType;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
-use crate::ingest::{Backoff, Shared};
-use crate::limits;
 use crate::rate::Rate;
-use crate::storage::{Storage, StorageError, bounded};
 
 /// What arrived in hot storage. Its size is bounded by exchanges times data types.
 #[derive(Debug, Default)]
@@ -89,7 +85,8 @@ impl Coverage {
         rates.iter().flat_map(of_type).collect()
     }
 
-    fn found(&self, data_type: DataType, history: Vec<History>) {
+    /// Adds the newest times that a hot table held when the process started. Does not count events.
+    pub fn add_history(&self, data_type: DataType, history: Vec<History>) {
         let mut all = self.lock();
         let table = all.entry(data_type).or_default();
         for row in history {
@@ -115,47 +112,12 @@ impl Arrived {
     }
 }
 
-/// What a hot table says of one exchange.
+/// Newest times of one exchange in a hot table.
 #[derive(Debug, Row, Deserialize)]
-struct History {
-    exchange: String,
-    created_at_ms: i64,
-    timestamp_us: i64,
-}
-
-/// Reads once what hot held before this process started, so that a restart does not make data look missing.
-pub async fn read_history(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
-    for table in Table::ALL {
-        let mut backoff = Backoff::new();
-        loop {
-            let read = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                read = history(&shared.storage, table.name) => read,
-            };
-            match read {
-                Ok(history) => break shared.coverage.found(table.data_type, history),
-                Err(error) => {
-                    tracing::debug!(table = table.name, %error, "the history cannot be read yet; trying again");
-                }
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(backoff.pause()) => {}
-            }
-        }
-    }
-    // A task that ends stops the process; this one has nothing more to do.
-    stop.cancelled().await;
-    Ok(())
-}
-
-async fn history(storage: &Storage, table: &str) -> Result<Vec<History>, StorageError> {
-    let sql = format!(
-        "SELECT toString(exchange) AS exchange, toUnixTimestamp64Milli(max(created_at)) AS created_at_ms, \
-         toUnixTimestamp64Micro(max(timestamp)) AS timestamp_us FROM {}.{table} GROUP BY exchange",
-        storage.database
-    );
-    bounded(limits::QUERY_TIMEOUT, storage.client.query_raw(&sql).fetch_all()).await
+pub struct History {
+    pub exchange: String,
+    pub created_at_ms: i64,
+    pub timestamp_us: i64,
 }
 
 #[cfg(test)]
@@ -170,7 +132,7 @@ mod tests {
         coverage.stored(DataType::Trade, subjects.into_iter(), 9_000_000);
         let history =
             |exchange: &str| History { exchange: exchange.into(), created_at_ms: 4, timestamp_us: 6 };
-        coverage.found(DataType::Trade, vec![history("a"), history("c")]);
+        coverage.add_history(DataType::Trade, vec![history("a"), history("c")]);
         let row = |exchange: &str, last_success_ns, newest_timestamp_us, events| CoverageRow {
             exchange: exchange.to_owned(),
             data_type: DataType::Trade,

@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::context::CentralContext;
 use crate::coverage::Coverage;
-use crate::ingest::{self, Shared, poll};
+use crate::ingest::{self, poll};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
-use crate::repair::Desk;
 use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{coverage, http, layout, ledger, limits, replicator, shutdown};
+use crate::{http, ledger, limits, provision, replicator, shutdown};
 
 /// Takes messages in until a signal comes. Returns an error when something cannot go on: a difference that cannot be changed in
 /// place, a port in use, a broken task.
@@ -38,9 +38,9 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         .cloned()
         .collect();
     let sides = [(DatabaseKind::Hot, role.takes_messages()), (DatabaseKind::Cold, role.replicates())];
-    let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| layout::part(side));
+    let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| provision::part(side));
     let parts = streams.iter().map(|s| s.settings.name).chain(sides).map(str::to_owned);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(CentralContext {
         leases: Leases::new(&broker, config.replicas(), &name),
         broker,
         storage: Storage::hot(&config.clickhouse),
@@ -48,7 +48,6 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting(parts),
         coverage: Coverage::default(),
-        repair: Desk::default(),
         config,
     });
 
@@ -62,7 +61,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         laid_out = lay_out_hot(&shared, role, &stop) => match laid_out {
             Ok(()) => {
                 around.spawn(poll(Arc::clone(&shared), stop.clone()));
-                around.spawn(coverage::read_history(Arc::clone(&shared), stop.clone()));
+                around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
                 work(&shared, role, streams, &stop, &mut around).await
             }
             Err(error) => Err(error),
@@ -85,19 +84,19 @@ fn process_name(address: SocketAddr) -> String {
 }
 
 /// The hot side of a role that has one; workers start when it is there.
-async fn lay_out_hot(shared: &Shared, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
-    if role.takes_messages() { layout::lay_out(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
+async fn lay_out_hot(shared: &CentralContext, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
+    if role.takes_messages() { provision::lay_out(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
 }
 
 /// The cold side: its tables first, which takes as long as its server is away. The hot side does not wait for it.
-async fn replicate(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
-    layout::lay_out(&shared, DatabaseKind::Cold, &stop).await?;
+async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
+    provision::lay_out(&shared, DatabaseKind::Cold, &stop).await?;
     replicator::replicate(shared, stop).await
 }
 
 /// Runs the workers until all have stopped. What ends early ends the rest.
 async fn work(
-    shared: &Arc<Shared>,
+    shared: &Arc<CentralContext>,
     role: Role,
     streams: Vec<crate::config::Stream>,
     stop: &CancellationToken,

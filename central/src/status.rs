@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+/// The part that fails while ClickHouse takes no rows.
+pub const CLICKHOUSE: &str = "clickhouse";
+
 /// What is wrong at the moment: one reason per part. Empty means ready.
 #[derive(Debug)]
 pub struct Status {

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
-use crate::moment::{ALLOWED_TIME, Time};
 use crate::repair::{Fate, Journal, Outcome, Progress, Request, repair};
+use crate::time::{ALLOWED_TIME, Time};
 
 /// Something stays that is not mended.
 const EXIT_LEFT: u8 = 1;

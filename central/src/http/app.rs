@@ -5,8 +5,9 @@ use std::sync::Arc;
 use marketprism_config::Secret;
 
 use super::overview::Overview;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::limits;
+use crate::repair::Desk;
 use crate::report::document::Report;
 use crate::report::sources::schema;
 use crate::report::{Busy, Flights, Scope, Sources, Wish, compute};
@@ -14,9 +15,11 @@ use crate::report::{Busy, Flights, Scope, Sources, Wish, compute};
 /// What the handlers share.
 pub struct App {
     /// The running central.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<CentralContext>,
     /// What reports are made from.
     pub sources: Sources,
+    /// Repairs, one at a time.
+    pub repair: Desk,
     reports: Flights<Report>,
     overviews: Flights<Overview>,
     schemas: schema::Cache,
@@ -24,10 +27,11 @@ pub struct App {
 
 impl App {
     /// For one central.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<CentralContext>) -> Self {
         Self {
             sources: Sources::of(&shared, limits::REPORT_PATIENCE),
             shared,
+            repair: Desk::default(),
             reports: Flights::default(),
             overviews: Flights::default(),
             schemas: schema::Cache::default(),

@@ -17,7 +17,7 @@ use super::integrity::fresh;
 use super::page;
 use super::problem::Problem;
 use crate::clock;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::report::document::{BrokerStream, LeaseState, Unanswered};
 use crate::report::sources::{broker, replication};
 use crate::report::{Sources, Time};
@@ -90,7 +90,7 @@ pub async fn serve_root(state: State<Arc<App>>, headers: HeaderMap) -> Result<Re
 }
 
 /// Computes it.
-pub async fn compute(shared: &Shared, sources: &Sources) -> Overview {
+pub async fn compute(shared: &CentralContext, sources: &Sources) -> Overview {
     let now_ns = clock::now_ns();
     let coverage = coverage_table(&shared.coverage.rows(), now_ns);
     let rates = shared.coverage.rates(now_ns);

@@ -76,7 +76,7 @@ pub async fn start(
     token::check(app.token(), &headers)?;
     let Json(wish) = wish.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     let request = wish.read(clock::now_ns() / 1_000_000)?;
-    let started = app.shared.repair.start(&app.shared, &request);
+    let started = app.repair.start(&app.shared, &request);
     let progress = started.map_err(|busy| Problem::new(StatusCode::CONFLICT, busy.to_string()))?;
     tracing::info!(?request, "a repair was asked for over http");
     Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
@@ -87,5 +87,5 @@ pub async fn start(
     (status = 200, description = "Its progress; null when none was started since this central runs", body = Option<Progress>),
 ))]
 pub async fn progress(State(app): State<Arc<App>>) -> Json<Option<Progress>> {
-    Json(app.shared.repair.progress())
+    Json(app.repair.progress())
 }

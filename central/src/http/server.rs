@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 
 use super::problem::Problem;
 use super::{App, coverage, health, integrity, metrics, openapi, overview, repair};
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::limits;
 
 /// Takes the address.
@@ -31,7 +31,7 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves until told to stop.
 pub async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<CentralContext>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     axum::serve(listener, router(Arc::new(App::new(shared))))

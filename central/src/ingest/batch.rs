@@ -8,7 +8,7 @@ use bytes::Bytes;
 use marketprism_schema::{DataType, EventId};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::lookup::Stored;
+use super::lookup::StoredRows;
 use crate::config::BatchLimits;
 use crate::row::{CREATED_AT_BYTES, Target};
 
@@ -54,7 +54,7 @@ pub struct Batch {
 
 /// Room for entries and for bytes of rows, so that a batch does not move again and again while it grows.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Room {
+pub struct BatchCapacity {
     /// Entries.
     pub entries: usize,
     /// Bytes of rows.
@@ -63,7 +63,7 @@ pub struct Room {
 
 impl Batch {
     /// An empty batch, whose age starts now.
-    pub fn new(target: Target, stream: &'static str, incarnation: u64, room: Room) -> Self {
+    pub fn new(target: Target, stream: &'static str, incarnation: u64, room: BatchCapacity) -> Self {
         Self {
             target,
             stream,
@@ -77,8 +77,8 @@ impl Batch {
     }
 
     /// What it takes now.
-    pub fn room(&self) -> Room {
-        Room { entries: self.entries.len(), row_bytes: self.rows.len() }
+    pub fn room(&self) -> BatchCapacity {
+        BatchCapacity { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
 
     /// Adds the entry whose row was just written.
@@ -105,7 +105,7 @@ impl Batch {
     }
 
     /// Takes out the entries whose events are stored already, and their rows; each with the sequence that its row has.
-    pub fn take_stored(&mut self, stored: &Stored) -> Vec<(Entry, u64)> {
+    pub fn take_stored(&mut self, stored: &StoredRows) -> Vec<(Entry, u64)> {
         if stored.is_empty() {
             return Vec::new();
         }
@@ -227,7 +227,7 @@ pub mod tests {
     }
 
     fn trades() -> Batch {
-        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, Room::default())
+        Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, BatchCapacity::default())
     }
 
     /// Goal: rows and bytes, of rows and payloads together, each fill a batch.
@@ -246,7 +246,7 @@ pub mod tests {
         for seq in 1..=4 {
             add(&mut batch, seq, seq.into(), 0);
         }
-        let stored = Stored::from_iter([(EventId(2), 77, 0), (EventId(3), 3, 0), (EventId(9), 9, 0)]);
+        let stored = StoredRows::from_iter([(EventId(2), 77, 0), (EventId(3), 3, 0), (EventId(9), 9, 0)]);
         let taken = batch.take_stored(&stored);
         assert_eq!(taken.iter().map(|(e, seq)| (e.stream_seq, *seq)).collect::<Vec<_>>(), [(2, 77), (3, 3)]);
         let sealed = batch.seal(0x0102);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::batch::Sealed;
-use super::hold::Hold;
+use super::insert_guard::InsertGuard;
 use crate::limits;
 use crate::row::native_block;
 use crate::storage::{Storage, StorageError};
@@ -22,7 +22,7 @@ pub fn mark(stream: &str) -> String {
 /// The token marks every part by itself, so the repetition adds what is missing.
 pub async fn insert(
     storage: &Storage,
-    hold: &Hold,
+    guard: &InsertGuard,
     batch: &Sealed,
     range: &Range<usize>,
 ) -> Result<(), StorageError> {
@@ -34,7 +34,7 @@ pub async fn insert(
         Err(error) => return Err(StorageError::Unreachable(format!("the rows were not prepared: {error}"))),
     };
     let limit = storage.insert_timeout;
-    match tokio::time::timeout(limit, send(storage, hold, batch, range, block)).await {
+    match tokio::time::timeout(limit, send(storage, guard, batch, range, block)).await {
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut(limit)),
     }
@@ -42,7 +42,7 @@ pub async fn insert(
 
 async fn send(
     storage: &Storage,
-    hold: &Hold,
+    guard: &InsertGuard,
     batch: &Sealed,
     range: &Range<usize>,
     mut block: Bytes,
@@ -67,17 +67,17 @@ async fn send(
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
     while !block.is_empty() {
         let chunk = block.split_to(block.len().min(limits::INSERT_CHUNK_BYTES));
-        still_ours(hold)?;
+        still_ours(guard)?;
         insert.send(chunk).await?;
     }
     // Without its end the server drops all of it.
-    still_ours(hold)?;
+    still_ours(guard)?;
     insert.end().await.map_err(StorageError::from)
 }
 
 /// A process that was stopped for a while has not heard yet that it lost the lease: it must ask before each step.
-fn still_ours(hold: &Hold) -> Result<(), StorageError> {
-    if hold.may_go_on() {
+fn still_ours(guard: &InsertGuard) -> Result<(), StorageError> {
+    if guard.may_go_on() {
         return Ok(());
     }
     Err(StorageError::Unreachable("the lease of the stream ran out during the insert".to_owned()))

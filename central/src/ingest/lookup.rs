@@ -11,9 +11,9 @@ use crate::storage::{Storage, StorageError, bounded};
 
 /// Rows of hot by event: sequence of the message, and when its edge received it.
 #[derive(Debug, Default)]
-pub struct Stored(HashMap<EventId, Vec<(u64, i64)>>);
+pub struct StoredRows(HashMap<EventId, Vec<(u64, i64)>>);
 
-impl FromIterator<(EventId, u64, i64)> for Stored {
+impl FromIterator<(EventId, u64, i64)> for StoredRows {
     fn from_iter<I: IntoIterator<Item = (EventId, u64, i64)>>(rows: I) -> Self {
         let mut all = Self::default();
         all.extend(rows);
@@ -21,7 +21,7 @@ impl FromIterator<(EventId, u64, i64)> for Stored {
     }
 }
 
-impl Stored {
+impl StoredRows {
     fn extend(&mut self, rows: impl IntoIterator<Item = (EventId, u64, i64)>) {
         for (id, stream_seq, received_at_ns) in rows {
             self.0.entry(id).or_default().push((stream_seq, received_at_ns));
@@ -49,8 +49,8 @@ impl Stored {
 
 /// The rows of the events, among the entries that may be stored, which are in hot. Copies and dead letters are not looked up: their tables
 /// keep one of two rows with the same message.
-pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<Stored, StorageError> {
-    let mut stored = Stored::default();
+pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<StoredRows, StorageError> {
+    let mut stored = StoredRows::default();
     if !matches!(batch.target, Target::Events(_)) {
         return Ok(stored);
     }

@@ -7,8 +7,8 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use marketprism_schema::{DataType, stream_of};
 use tokio::time::timeout;
 
-use super::progress::Span;
-use super::shared::Shared;
+use super::progress::SeqRange;
+use crate::context::CentralContext;
 use crate::limits;
 use crate::row::Target;
 use crate::storage::{StorageError, bounded};
@@ -18,27 +18,31 @@ const LOSSES: &str = "losses";
 
 /// What a look at some sequences gave.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Gone {
+pub struct MissingSequences {
     /// Those that the broker does not have.
-    pub gone: Vec<Span>,
+    pub gone: Vec<SeqRange>,
     /// Those that were not asked for yet.
-    pub left: Vec<Span>,
+    pub left: Vec<SeqRange>,
 }
 
 /// Which of the sequences the broker does not have. `requests` is counted down; without any left the rest is left for another time.
-pub async fn gone(stream: &Stream, spans: &[Span], requests: &mut usize) -> anyhow::Result<Gone> {
-    let mut result = Gone::default();
+pub async fn gone(
+    stream: &Stream,
+    spans: &[SeqRange],
+    requests: &mut usize,
+) -> anyhow::Result<MissingSequences> {
+    let mut result = MissingSequences::default();
     for span in spans {
         let mut from = span.from;
         while from <= span.to {
             if *requests == 0 {
-                result.left.push(Span { from, to: span.to });
+                result.left.push(SeqRange { from, to: span.to });
                 break;
             }
             *requests -= 1;
             let there = first_from(stream, from).await?.unwrap_or(u64::MAX);
             if there > from {
-                result.gone.push(Span { from, to: span.to.min(there - 1) });
+                result.gone.push(SeqRange { from, to: span.to.min(there - 1) });
             }
             from = there.saturating_add(1);
             if there == u64::MAX {
@@ -64,17 +68,17 @@ async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64
 
 /// What is left of the spans without the messages that are in a table of hot. Rows older than `since_ns` belong to other messages.
 pub async fn not_in_hot(
-    shared: &Shared,
+    shared: &CentralContext,
     stream: &'static str,
-    spans: &[Span],
+    spans: &[SeqRange],
     since_ns: i64,
-) -> Result<Vec<Span>, StorageError> {
+) -> Result<Vec<SeqRange>, StorageError> {
     let mut missing = Vec::new();
     for span in spans {
         let mut from = span.from;
         while from <= span.to {
             let to = span.to.min(from.saturating_add(limits::SEQUENCES_A_QUERY - 1));
-            let part = Span { from, to };
+            let part = SeqRange { from, to };
             missing.extend(part.without(in_hot(shared, stream, part, since_ns).await?));
             from = to.saturating_add(1);
         }
@@ -82,8 +86,8 @@ pub async fn not_in_hot(
     Ok(joined(missing))
 }
 
-fn joined(spans: Vec<Span>) -> Vec<Span> {
-    let mut all: Vec<Span> = Vec::new();
+fn joined(spans: Vec<SeqRange>) -> Vec<SeqRange> {
+    let mut all: Vec<SeqRange> = Vec::new();
     for span in spans {
         match all.last_mut() {
             Some(last) if last.to.saturating_add(1) == span.from => last.to = span.to,
@@ -94,9 +98,9 @@ fn joined(spans: Vec<Span>) -> Vec<Span> {
 }
 
 async fn in_hot(
-    shared: &Shared,
+    shared: &CentralContext,
     stream: &'static str,
-    span: Span,
+    span: SeqRange,
     since_ns: i64,
 ) -> Result<BTreeSet<u64>, StorageError> {
     let database = &shared.storage.database;
@@ -124,9 +128,9 @@ async fn in_hot(
 
 /// Writes down what is lost, and says so. The same loss written again is the same row.
 pub async fn record(
-    shared: &Shared,
+    shared: &CentralContext,
     stream: &'static str,
-    lost: &[Span],
+    lost: &[SeqRange],
     evidence: &str,
 ) -> Result<(), StorageError> {
     for span in lost {
@@ -139,7 +143,7 @@ pub async fn record(
         let query = query.bind(stream).bind(span.from).bind(span.to).bind(span.len()).bind(evidence);
         bounded(limits::QUERY_TIMEOUT, query.execute()).await?;
         shared.metrics.lost.with_label_values(&[stream, "retention"]).inc_by(span.len());
-        let Span { from, to } = *span;
+        let SeqRange { from, to } = *span;
         let messages = span.len();
         tracing::error!(
             stream,
@@ -160,7 +164,7 @@ mod tests {
     /// Goal: what was asked for in parts is told as a whole.
     #[test]
     fn neighbours_are_one_span() {
-        let span = |from, to| Span { from, to };
+        let span = |from, to| SeqRange { from, to };
         assert_eq!(joined(vec![span(1, 5), span(6, 9), span(11, 11)]), [span(1, 9), span(11, 11)]);
     }
 }

@@ -2,21 +2,21 @@
 
 /// Sequences from the first to the last, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct SeqRange {
     /// First.
     pub from: u64,
     /// Last.
     pub to: u64,
 }
 
-impl Span {
+impl SeqRange {
     /// How many.
     pub fn len(&self) -> u64 {
         self.to.saturating_sub(self.from).saturating_add(1)
     }
 
     /// What is left of it without the sequences given, in rising order.
-    pub fn without(self, sequences: impl IntoIterator<Item = u64>) -> Vec<Span> {
+    pub fn without(self, sequences: impl IntoIterator<Item = u64>) -> Vec<SeqRange> {
         let mut left = Vec::new();
         let mut from = self.from;
         for sequence in sequences {
@@ -24,12 +24,12 @@ impl Span {
                 continue;
             }
             if sequence > from {
-                left.push(Span { from, to: sequence - 1 });
+                left.push(SeqRange { from, to: sequence - 1 });
             }
             from = sequence + 1;
         }
         if from <= self.to {
-            left.push(Span { from, to: self.to });
+            left.push(SeqRange { from, to: self.to });
         }
         left
     }
@@ -40,25 +40,25 @@ impl Span {
 /// The broker delivers new messages in the order of the stream, so a sequence that is passed over does not exist any more, or went to a
 /// pull whose central is gone and comes again. Which of both, the broker is asked (`confirm`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct DeliveryProgress {
     /// When the stream was made, nanoseconds since 1970.
     pub stream_created_ns: i64,
     /// Everything up to here is in a table: a row, a copy or a dead letter; or is named in `losses`.
     pub confirmed: u64,
     /// Delivered to whoever had the stream before, but not confirmed. Each comes again, or is in a table, or is lost.
-    pub inherited: Option<Span>,
+    pub inherited: Option<SeqRange>,
     /// Lowest sequence that was not delivered yet.
     pub next: u64,
     /// Sequences that were passed over.
-    pub holes: Vec<Span>,
+    pub holes: Vec<SeqRange>,
     most_holes: usize,
 }
 
-impl Progress {
+impl DeliveryProgress {
     /// Takes up a stream of which everything up to `confirmed` is in a table and everything up to `delivered` was delivered.
     pub fn new(stream_created_ns: i64, confirmed: u64, delivered: u64, most_holes: usize) -> Self {
         let inherited =
-            (delivered > confirmed).then(|| Span { from: confirmed.saturating_add(1), to: delivered });
+            (delivered > confirmed).then(|| SeqRange { from: confirmed.saturating_add(1), to: delivered });
         let next = confirmed.max(delivered).saturating_add(1);
         Self { stream_created_ns, confirmed, inherited, next, holes: Vec::new(), most_holes }
     }
@@ -69,12 +69,12 @@ impl Progress {
             return;
         }
         if sequence > self.next {
-            self.pass_over(Span { from: self.next, to: sequence - 1 });
+            self.pass_over(SeqRange { from: self.next, to: sequence - 1 });
         }
         self.next = sequence.saturating_add(1);
     }
 
-    fn pass_over(&mut self, hole: Span) {
+    fn pass_over(&mut self, hole: SeqRange) {
         let is_full = self.holes.len() >= self.most_holes;
         match self.holes.last_mut() {
             // What lies between is asked for as well, and found to be there.
@@ -100,8 +100,8 @@ impl Progress {
 mod tests {
     use super::*;
 
-    const fn span(from: u64, to: u64) -> Span {
-        Span { from, to }
+    const fn span(from: u64, to: u64) -> SeqRange {
+        SeqRange { from, to }
     }
 
     /// Goal: what is left of a span is exact at both ends and in the middle.
@@ -118,7 +118,7 @@ mod tests {
     /// Goal: a sequence that is passed over is remembered, one that comes again is not, and memory stays bounded.
     #[test]
     fn holes_are_what_was_passed_over() {
-        let mut progress = Progress::new(1, 5, 8, 2);
+        let mut progress = DeliveryProgress::new(1, 5, 8, 2);
         assert_eq!((progress.inherited, progress.next), (Some(span(6, 8)), 9));
         for sequence in [9, 7, 12, 10, 13, 15, 18] {
             progress.take(sequence);
@@ -130,7 +130,7 @@ mod tests {
     /// Goal: nothing is confirmed beyond what is open, missing or inherited, whatever the broker says.
     #[test]
     fn nothing_open_is_confirmed() {
-        let mut progress = Progress::new(1, 5, 8, 9);
+        let mut progress = DeliveryProgress::new(1, 5, 8, 9);
         for sequence in [9, 10, 14] {
             progress.take(sequence);
         }

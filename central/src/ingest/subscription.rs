@@ -5,8 +5,8 @@ use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use tokio::time::timeout;
 
-use super::shared::Shared;
 use crate::config::Stream;
+use crate::context::CentralContext;
 use crate::{init, limits};
 
 /// A consumer that can be pulled from.
@@ -21,14 +21,14 @@ pub struct Subscription {
 }
 
 /// Asks for the consumer. A stream or consumer that is gone is made anew, as the configuration wants it.
-pub async fn open(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription> {
+pub async fn open(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscription> {
     let limit = limits::BROKER_TIMEOUT * 4;
     timeout(limit, find(shared, stream))
         .await
         .map_err(|_| anyhow!("the broker did not answer within {} s", limit.as_secs()))?
 }
 
-async fn find(shared: &Shared, stream: &Stream) -> anyhow::Result<Subscription> {
+async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscription> {
     if !shared.broker.is_connected() {
         return Err(anyhow!("no connection to nats at {}", shared.config.nats.shown_urls()));
     }

@@ -13,24 +13,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::ack::acknowledge;
 use super::batch::Batch;
-use super::deliver::{Delivered, deliver};
-use super::hold::Hold;
-use super::shared::{Backoff, Shared};
-use super::sort::Sorter;
+use super::dedup::Deduplicator;
+use super::insert_guard::InsertGuard;
+use super::insert_task::{InsertResult, deliver};
+use super::stream_progress::StreamProgress;
 use super::subscription;
-use super::track::Track;
+use crate::backoff::Backoff;
 use crate::config::Stream;
+use crate::context::CentralContext;
 use crate::limits;
 
 /// The worker of one stream, while it is ours.
 pub struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<CentralContext>,
     stream: Stream,
-    hold: Arc<Hold>,
-    sorter: Sorter,
-    track: Track,
+    guard: Arc<InsertGuard>,
+    sorter: Deduplicator,
+    track: StreamProgress,
     /// Batches on their way, at most `batch.max_in_flight` and one more a table.
-    deliveries: JoinSet<Delivered>,
+    deliveries: JoinSet<InsertResult>,
     /// Their numbers, and the lowest sequence of each.
     on_their_way: BTreeMap<u64, u64>,
     last_number: u64,
@@ -48,13 +49,13 @@ enum End {
 
 impl Worker {
     /// A worker that has not begun.
-    pub fn new(shared: Arc<Shared>, stream: Stream, hold: Arc<Hold>) -> Self {
-        let sorter = Sorter::new(Arc::clone(&shared), &stream);
-        let track = Track::new(Arc::clone(&shared), stream.settings.name);
+    pub fn new(shared: Arc<CentralContext>, stream: Stream, guard: Arc<InsertGuard>) -> Self {
+        let sorter = Deduplicator::new(Arc::clone(&shared), &stream);
+        let track = StreamProgress::new(Arc::clone(&shared), stream.settings.name);
         Self {
             shared,
             stream,
-            hold,
+            guard,
             sorter,
             track,
             deliveries: JoinSet::new(),
@@ -71,8 +72,8 @@ impl Worker {
     /// of memory is not known any more: the process must end, and the broker delivers again what was not acknowledged.
     pub async fn run(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let name = self.stream_name();
-        let hold = Arc::clone(&self.hold);
-        let lost = hold.lease().lost();
+        let guard = Arc::clone(&self.guard);
+        let lost = guard.lease().lost();
         let mut backoff = Backoff::new();
         loop {
             let started = tokio::select! {
@@ -134,7 +135,7 @@ impl Worker {
     async fn begin_stream(&mut self) -> anyhow::Result<()> {
         let stream = self.stream_name();
         tracing::warn!(stream, "the stream was deleted and made anew; it counts from one again");
-        let incarnation = self.hold.next_incarnation();
+        let incarnation = self.guard.next_incarnation();
         self.track.record_end().await?;
         self.close_if(|_| true);
         while let Some(delivered) = self.deliveries.join_next().await {
@@ -147,14 +148,14 @@ impl Worker {
 
     async fn pull(&mut self, messages: &mut Pull, stop: &CancellationToken) -> anyhow::Result<End> {
         let limits = self.shared.config.batch.clone();
-        let hold = Arc::clone(&self.hold);
+        let guard = Arc::clone(&self.guard);
         let mut ticks = ticks();
         loop {
             let deadline = self.sorter.deadline(limits.max_age);
             let may_take = self.deliveries.len() < limits.max_in_flight;
             tokio::select! {
                 biased;
-                () = hold.lease().lost().cancelled() => return Ok(End::NotOurs),
+                () = guard.lease().lost().cancelled() => return Ok(End::NotOurs),
                 () = stop.cancelled() => return Ok(End::Over),
                 Some(delivered) = self.deliveries.join_next() => self.settle(delivered).await?,
                 found = self.track.found() => {
@@ -167,7 +168,7 @@ impl Worker {
                     self.close_if(|batch| batch.deadline(limits.max_age) <= now);
                 }
                 _ = ticks.tick() => {
-                    if hold.lease().is_wanted() {
+                    if guard.lease().is_wanted() {
                         return Ok(End::Over);
                     }
                     let lowest = self.lowest_open();
@@ -222,11 +223,11 @@ impl Worker {
             self.last_number += 1;
             let number = self.last_number;
             self.on_their_way.insert(number, batch.lowest);
-            self.deliveries.spawn(deliver(Arc::clone(&self.shared), Arc::clone(&self.hold), number, batch));
+            self.deliveries.spawn(deliver(Arc::clone(&self.shared), Arc::clone(&self.guard), number, batch));
         }
     }
 
-    async fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> anyhow::Result<()> {
+    async fn settle(&mut self, delivered: Result<InsertResult, JoinError>) -> anyhow::Result<()> {
         match delivered {
             Ok(delivered) => {
                 self.on_their_way.remove(&delivered.number);

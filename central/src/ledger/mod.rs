@@ -5,7 +5,6 @@
 
 mod comparison;
 mod intake;
-mod metrics;
 mod run;
 mod source;
 pub mod state;
@@ -13,5 +12,4 @@ mod store;
 mod touched;
 mod windows;
 
-pub use metrics::LedgerMetrics;
 pub use run::run;

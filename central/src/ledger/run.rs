@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::comparison::{Comparison, Gauges, Recheck};
 use super::intake::{INTAKE, take_in};
 use super::touched::Touched;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::lease::Lease;
 
 /// Name of the lease.
@@ -20,7 +20,7 @@ const LEASE: &str = "ledger";
 const LEDGER: &str = "ledger";
 
 /// Keeps the ledger whenever the lease is ours, until told to stop.
-pub async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
         tracing::info!("keeping the ledger");
         tokio::select! {
@@ -37,7 +37,7 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result
 }
 
 /// Works until somebody asks for the lease. Being dropped at any moment loses nothing.
-async fn keep(shared: &Arc<Shared>, lease: &Lease) -> anyhow::Result<()> {
+async fn keep(shared: &Arc<CentralContext>, lease: &Lease) -> anyhow::Result<()> {
     let touched = Arc::new(Touched::default());
     tokio::select! {
         taken = take_in(shared, &touched) => taken.map(|never: Infallible| match never {}),
@@ -45,7 +45,7 @@ async fn keep(shared: &Arc<Shared>, lease: &Lease) -> anyhow::Result<()> {
     }
 }
 
-async fn compare(shared: &Arc<Shared>, touched: &Arc<Touched>, lease: &Lease) {
+async fn compare(shared: &Arc<CentralContext>, touched: &Arc<Touched>, lease: &Lease) {
     let config = &shared.config.ledger;
     let mut comparison = Comparison::new(Arc::clone(shared), Arc::clone(touched));
     let mut recheck = Recheck::new(config.recheck, config.interval);

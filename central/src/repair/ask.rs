@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use super::progress::{Fate, Journal, Outcome, Request};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::moment::Time;
-use crate::replicator::Side;
+use crate::replicator::Endpoint;
 use crate::storage::bounded;
+use crate::time::Time;
 use crate::{clock, limits};
 
 /// A window of a stream that lacks events, as the ledger judged it.
@@ -34,7 +34,7 @@ struct Lacking {
 pub async fn ask_edges(
     config: &Config,
     broker: &Broker,
-    hot: &Side,
+    hot: &Endpoint,
     request: &Request,
     journal: &Journal,
 ) -> anyhow::Result<()> {
@@ -126,7 +126,7 @@ async fn ask(broker: &Broker, stretch: &Stretch) -> (Fate, String) {
     }
 }
 
-async fn lacking(hot: &Side, request: &Request) -> Result<Vec<Lacking>, crate::storage::StorageError> {
+async fn lacking(hot: &Endpoint, request: &Request) -> Result<Vec<Lacking>, crate::storage::StorageError> {
     let mut conditions = vec!["state = 'mismatch' AND found < expected".to_owned()];
     if let Some(name) = &request.table
         && let Some(table) = Table::ALL.iter().find(|table| table.name == name)

@@ -9,10 +9,11 @@ use super::progress::{Journal, Progress, Request};
 use super::work_through::work_through;
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::lease::Leases;
 use crate::limits;
-use crate::replicator::{Context, LEASE, ReplicationMetrics};
+use crate::metrics::ReplicationMetrics;
+use crate::replicator::{CopyContext, LEASE};
 
 /// Where repairs are asked for.
 #[derive(Debug, Default)]
@@ -34,7 +35,7 @@ impl Desk {
     ///
     /// # Errors
     /// One is under way.
-    pub fn start(&self, shared: &Arc<Shared>, request: &Request) -> Result<Progress, Busy> {
+    pub fn start(&self, shared: &Arc<CentralContext>, request: &Request) -> Result<Progress, Busy> {
         let mut desk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if desk.as_ref().is_some_and(|job| !job.task.is_finished()) {
             return Err(Busy);
@@ -71,11 +72,16 @@ pub async fn repair(
     let holder = leases.own_name();
     let done = async {
         if request.dry_run {
-            return work_through(Context { config, lease: None, metrics, holder }, broker, request, journal)
-                .await;
+            return work_through(
+                CopyContext { config, lease: None, metrics, holder },
+                broker,
+                request,
+                journal,
+            )
+            .await;
         }
         let lease = leases.demand(LEASE, limits::REPAIR_LEASE_WAIT).await?;
-        let context = Context { config, lease: Some(&lease), metrics, holder };
+        let context = CopyContext { config, lease: Some(&lease), metrics, holder };
         let worked = tokio::select! {
             () = lease.lost().cancelled() => Err(anyhow!("the lease of the replicator was lost; run it again")),
             worked = work_through(context, broker, request, journal) => worked,

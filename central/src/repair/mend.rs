@@ -2,15 +2,20 @@
 
 use super::progress::{Fate, Request};
 use crate::replicator::{
-    Copier, CopyError, Diff, Direction, Examined, Judgement, Logged, Span, State, WindowState, Work,
+    Copier, CopyError, Direction, EvaluatedWindow, LoggedWindow, RowDiff, TimeRange, WindowCondition,
+    WindowDigest, WindowOps, WindowState,
 };
 
 /// What became of a window, and why.
 pub type Mended = (Fate, String);
 
 /// Mends a window as far as that can be done without deleting the only copy of a row.
-pub async fn mend(work: &Work<'_>, examined: &Examined, request: &Request) -> Result<Mended, CopyError> {
-    let Examined { start_ms, facts, judgement, logged } = examined;
+pub async fn mend(
+    work: &WindowOps<'_>,
+    examined: &EvaluatedWindow,
+    request: &Request,
+) -> Result<Mended, CopyError> {
+    let EvaluatedWindow { start_ms, facts, judgement, logged } = examined;
     let diff = work.diff(*start_ms, &facts.hot, &facts.cold).await?;
     let Some(diff) = diff else {
         return Ok((Fate::Left, "it holds too many rows to be compared one by one".to_owned()));
@@ -18,56 +23,60 @@ pub async fn mend(work: &Work<'_>, examined: &Examined, request: &Request) -> Re
     let is_cold_as_logged = facts.log.is_some_and(|l| l.has_same_columns && facts.cold.is_same(&l.state));
     let has_lost_in_hot = !diff.is_cold_within_hot();
     match (judgement, logged) {
-        (Judgement::ColdChanged, Some(logged)) => mend_cold(work, examined, &diff, logged, request).await,
-        (Judgement::LookAtRows, Some(_)) if facts.is_hot_whole && is_cold_as_logged && has_lost_in_hot => {
+        (WindowCondition::ColdChanged, Some(logged)) => {
+            mend_cold(work, examined, &diff, logged, request).await
+        }
+        (WindowCondition::LookAtRows, Some(_))
+            if facts.is_hot_whole && is_cold_as_logged && has_lost_in_hot =>
+        {
             mend_hot(work, examined, &diff, request).await
         }
-        (Judgement::Sound, _) if request.dry_run => {
+        (WindowCondition::Sound, _) if request.dry_run => {
             Ok((Fate::WouldMend, "is whole; would be logged so".to_owned()))
         }
-        (Judgement::New | Judgement::LookAtRows, _) if request.dry_run => {
+        (WindowCondition::New | WindowCondition::LookAtRows, _) if request.dry_run => {
             Ok((Fate::WouldMend, format!("would be copied again; {diff}")))
         }
-        (Judgement::Sound | Judgement::New | Judgement::LookAtRows, _) => {
-            if work.settle(examined).await? {
+        (WindowCondition::Sound | WindowCondition::New | WindowCondition::LookAtRows, _) => {
+            if work.reconcile(examined).await? {
                 return Ok((Fate::Mended, "copied and verified".to_owned()));
             }
             Ok((Fate::Left, reason_of(work, *start_ms).await?))
         }
         _ if request.dry_run => Ok((Fate::Left, format!("{}; {diff}", unmendable(*judgement)))),
         _ => {
-            work.settle(examined).await?;
+            work.reconcile(examined).await?;
             Ok((Fate::Left, reason_of(work, *start_ms).await?))
         }
     }
 }
 
-const fn unmendable(judgement: Judgement) -> &'static str {
+const fn unmendable(judgement: WindowCondition) -> &'static str {
     match judgement {
-        Judgement::ColdChangedAlone => "cold was changed, and hot does not hold the window any more",
-        Judgement::BothChangedAlike => {
+        WindowCondition::ColdChangedAlone => "cold was changed, and hot does not hold the window any more",
+        WindowCondition::BothChangedAlike => {
             "hot and cold were changed alike: what was verified is on neither side"
         }
-        Judgement::NeverCopied => "cold holds rows of a window that was never copied, hot none",
+        WindowCondition::NeverCopied => "cold holds rows of a window that was never copied, hot none",
         _ => "hot and cold both differ from what was verified: it cannot be told which side is right",
     }
 }
 
-async fn reason_of(work: &Work<'_>, start_ms: i64) -> Result<String, CopyError> {
-    let window = Span::window(start_ms, work.width_ms);
+async fn reason_of(work: &WindowOps<'_>, start_ms: i64) -> Result<String, CopyError> {
+    let window = TimeRange::window(start_ms, work.width_ms);
     let logged = work.log.read(&work.pair.cold, window).await.map_err(CopyError::cold)?;
     Ok(logged.get(&start_ms).map_or_else(|| "it is not logged".to_owned(), |logged| logged.reason.clone()))
 }
 
 /// Hot is as verified: what differs in cold is deleted there and copied again. Hot holds each event that is deleted.
 async fn mend_cold(
-    work: &Work<'_>,
-    examined: &Examined,
-    diff: &Diff,
-    logged: &Logged,
+    work: &WindowOps<'_>,
+    examined: &EvaluatedWindow,
+    diff: &RowDiff,
+    logged: &LoggedWindow,
     request: &Request,
 ) -> Result<Mended, CopyError> {
-    let window = Span::window(examined.start_ms, work.width_ms);
+    let window = TimeRange::window(examined.start_ms, work.width_ms);
     let mut deleted = diff.differing.clone();
     if request.drop_extra {
         deleted.extend(&diff.only_cold);
@@ -87,7 +96,7 @@ async fn mend_cold(
     }
     // Logged first: if this ends here, the window is copied again as one that is open.
     let reason = logged.reason_after("being repaired");
-    work.write(&[Logged { state: WindowState::Open, reason, ..logged.clone() }]).await?;
+    work.write(&[LoggedWindow { state: WindowState::Open, reason, ..logged.clone() }]).await?;
     work.check_lease()?;
     work.pair.cold.delete(work.table, window, &deleted).await.map_err(CopyError::cold)?;
     let logged = work.replicate(window).await?;
@@ -101,12 +110,12 @@ async fn mend_cold(
 
 /// Cold is as verified: rows that differ in hot are deleted there, and what hot does not hold is put back from cold.
 async fn mend_hot(
-    work: &Work<'_>,
-    examined: &Examined,
-    diff: &Diff,
+    work: &WindowOps<'_>,
+    examined: &EvaluatedWindow,
+    diff: &RowDiff,
     request: &Request,
 ) -> Result<Mended, CopyError> {
-    let window = Span::window(examined.start_ms, work.width_ms);
+    let window = TimeRange::window(examined.start_ms, work.width_ms);
     let told =
         format!("hot: {} rows replaced, {} put back from cold", diff.differing.len(), diff.only_cold.len());
     if request.dry_run {
@@ -130,14 +139,18 @@ async fn mend_hot(
     put_back(work, examined, &window).await?;
     // Now hot holds at least what cold holds; what came late besides is copied.
     for again in work.examine(window).await? {
-        if !work.settle(&again).await? {
+        if !work.reconcile(&again).await? {
             return Ok((Fate::Left, reason_of(work, examined.start_ms).await?));
         }
     }
     Ok((Fate::Mended, told))
 }
 
-async fn put_back(work: &Work<'_>, examined: &Examined, window: &Span) -> Result<(), CopyError> {
+async fn put_back(
+    work: &WindowOps<'_>,
+    examined: &EvaluatedWindow,
+    window: &TimeRange,
+) -> Result<(), CopyError> {
     let copier = Copier::new(work.pair, work.table, work.context.config, Direction::ToHot);
     let tries = usize::try_from(work.context.config.replication.retries.max(1)).unwrap_or(1);
     let first = examined.logged.as_ref().map_or(0, |logged| logged.logged_ms);
@@ -156,6 +169,6 @@ async fn put_back(work: &Work<'_>, examined: &Examined, window: &Span) -> Result
     Ok(())
 }
 
-const fn is_grown(before: &State, after: &State) -> bool {
+const fn is_grown(before: &WindowDigest, after: &WindowDigest) -> bool {
     after.rows > before.rows
 }

@@ -7,19 +7,19 @@ use super::mend::mend;
 use super::progress::{Fate, Journal, Outcome, Request};
 use crate::broker::Broker;
 use crate::limits;
-use crate::moment::Time;
-use crate::replicator::{Context, Copied, Log, Pair, Span, Work, align};
+use crate::replicator::{CopyContext, HotCold, TableSpec, TimeRange, WindowLog, WindowOps, align};
+use crate::time::Time;
 
 /// Mends what can be mended, window by window. Ending it at any point leaves every window as it was or mended; another run goes on.
 pub async fn work_through(
-    context: Context<'_>,
+    context: CopyContext<'_>,
     broker: &Broker,
     request: &Request,
     journal: &Journal,
 ) -> anyhow::Result<()> {
-    let pair = Pair::connect(context.config).await?;
+    let pair = HotCold::connect(context.config).await?;
     let mut windows_left = limits::REPAIR_WINDOWS;
-    for table in Copied::all() {
+    for table in TableSpec::all() {
         if request.table.as_ref().is_some_and(|name| name != table.name) {
             continue;
         }
@@ -32,21 +32,21 @@ pub async fn work_through(
 
 /// Gives how many windows may still be worked on.
 async fn one_table(
-    context: Context<'_>,
-    pair: &Pair,
-    table: &Copied,
+    context: CopyContext<'_>,
+    pair: &HotCold,
+    table: &TableSpec,
     request: &Request,
     journal: &Journal,
     mut windows_left: usize,
 ) -> anyhow::Result<usize> {
-    let log = Log { table: table.name };
+    let log = WindowLog { table: table.name };
     let Some((first_ms, seconds)) = log.extent(&pair.cold).await? else { return Ok(windows_left) };
     let upto_ms = log.watermark(&pair.cold).await?.unwrap_or(first_ms);
     let width_ms = i64::from(seconds) * 1_000;
-    let work = Work { context, table, log, pair, width_ms, slice_rows: table.slice_rows };
+    let work = WindowOps { context, table, log, pair, width_ms, slice_rows: table.slice_rows };
     let from_ms = align(request.from_ms.unwrap_or(first_ms).max(first_ms), width_ms);
     let to_ms = request.to_ms.unwrap_or(upto_ms).min(upto_ms);
-    for span in spans(&work, Span::new(from_ms, to_ms), request).await? {
+    for span in spans(&work, TimeRange::new(from_ms, to_ms), request).await? {
         for examined in work.examine(span).await? {
             if windows_left == 0 {
                 add(
@@ -68,19 +68,19 @@ async fn one_table(
 }
 
 /// What is compared anew: the range asked for, or each window that is logged as not verified.
-async fn spans(work: &Work<'_>, whole: Span, request: &Request) -> anyhow::Result<Vec<Span>> {
+async fn spans(work: &WindowOps<'_>, whole: TimeRange, request: &Request) -> anyhow::Result<Vec<TimeRange>> {
     if whole.from_ms >= whole.to_ms {
         return Ok(Vec::new());
     }
     if request.from_ms.is_none() && request.to_ms.is_none() {
         let unverified = work.log.unverified(&work.pair.cold, whole, limits::REPAIR_WINDOWS + 1).await?;
-        return Ok(unverified.keys().map(|&start_ms| Span::window(start_ms, work.width_ms)).collect());
+        return Ok(unverified.keys().map(|&start_ms| TimeRange::window(start_ms, work.width_ms)).collect());
     }
     let step_ms = work.width_ms * limits::RECHECK_WINDOWS;
     let count = (whole.to_ms - whole.from_ms + step_ms - 1) / step_ms;
     let span = |index: i64| {
         let from_ms = whole.from_ms + index * step_ms;
-        Span::new(from_ms, whole.to_ms.min(from_ms + step_ms))
+        TimeRange::new(from_ms, whole.to_ms.min(from_ms + step_ms))
     };
     Ok((0..count).map(span).collect())
 }

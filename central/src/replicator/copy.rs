@@ -6,9 +6,9 @@
 
 use clickhouse::query::Query;
 
-use super::copied::Copied;
-use super::side::{Pair, Side, limited};
-use super::span::Span;
+use super::queries::{Endpoint, HotCold, limited};
+use super::table_spec::TableSpec;
+use super::time_range::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::storage::{StorageError, bounded};
 
@@ -28,9 +28,9 @@ pub enum Direction {
 #[derive(Debug, Clone)]
 pub struct Piece {
     /// Rows of this `created_at`.
-    pub span: Span,
+    pub span: TimeRange,
     /// The window around it, or the windows: where the target is looked through for events that it has already.
-    pub window: Span,
+    pub window: TimeRange,
     /// Whether the target holds rows of that: events that it has are left out.
     pub is_begun: bool,
     /// Names the state of the target that this copy starts from.
@@ -39,8 +39,8 @@ pub struct Piece {
 
 /// Copies rows of one table.
 pub struct Copier<'a> {
-    pair: &'a Pair,
-    table: &'a Copied,
+    pair: &'a HotCold,
+    table: &'a TableSpec,
     method: Method,
     direction: Direction,
     hot: &'a Server,
@@ -50,7 +50,7 @@ pub struct Copier<'a> {
 
 impl<'a> Copier<'a> {
     /// A copier by the configured way. Back to hot there is no native address: then central streams.
-    pub fn new(pair: &'a Pair, table: &'a Copied, config: &'a Config, direction: Direction) -> Self {
+    pub fn new(pair: &'a HotCold, table: &'a TableSpec, config: &'a Config, direction: Direction) -> Self {
         let method = match &config.replication.method {
             Method::Remote(_) if direction == Direction::ToHot => Method::Stream,
             method => method.clone(),
@@ -59,7 +59,7 @@ impl<'a> Copier<'a> {
         Self { pair, table, method, direction, hot: &config.clickhouse.hot, query_prefix }
     }
 
-    const fn sides(&self) -> (&'a Side, &'a Side) {
+    const fn sides(&self) -> (&'a Endpoint, &'a Endpoint) {
         match self.direction {
             Direction::ToCold => (&self.pair.hot, &self.pair.cold),
             Direction::ToHot => (&self.pair.cold, &self.pair.hot),
@@ -115,10 +115,15 @@ impl<'a> Copier<'a> {
     }
 
     /// The target's server copies by itself.
-    async fn select_into(&self, source: &str, span: Option<Span>, piece: &Piece) -> Result<(), StorageError> {
+    async fn select_into(
+        &self,
+        source: &str,
+        span: Option<TimeRange>,
+        piece: &Piece,
+    ) -> Result<(), StorageError> {
         let target = self.sides().1;
         let (table, columns) = (target.table(self.table.name), &self.table.columns);
-        let mut conditions: Vec<String> = span.map(Span::condition).into_iter().collect();
+        let mut conditions: Vec<String> = span.map(TimeRange::condition).into_iter().collect();
         if piece.is_begun {
             // GLOBAL: with a distant source the ids are still those of the target.
             let present = format!("SELECT event_id FROM {table} WHERE {}", piece.window.condition());
@@ -184,7 +189,7 @@ impl<'a> Copier<'a> {
 }
 
 /// Ids of queries that copy begin so: those of one table, or of all.
-fn query_prefix(cold: &Side, table: Option<&Copied>) -> String {
+fn query_prefix(cold: &Endpoint, table: Option<&TableSpec>) -> String {
     let table = table.map(|table| format!("{}-", table.name)).unwrap_or_default();
     format!("marketprism-copy-{}-{table}", cold.storage.database)
 }
@@ -213,7 +218,7 @@ fn quoted(text: &str) -> String {
 
 /// Ends what an earlier holder of the lease has left, or an earlier try for one table: copies under way, and stages. Servers without either
 /// refuse nothing.
-pub async fn clear_leftovers(pair: &Pair, table: Option<&Copied>) -> Result<(), StorageError> {
+pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), StorageError> {
     let prefix = query_prefix(&pair.cold, table);
     let stage =
         table.map_or_else(|| STAGE_PREFIX.to_owned(), |table| format!("{STAGE_PREFIX}{}_", table.name));

@@ -4,35 +4,33 @@
 //! cold keeps what hot held when both sides were the same: the reference that later tells which side was changed (`judge`). Data goes one
 //! way: `run` -> `worker` -> `recheck`, `remove` -> `settle` -> `replicate` -> `known`, `work` -> `copy`, `log` -> `side`.
 
-mod copied;
 mod copy;
-mod diff;
+mod digest;
 mod error;
-mod judge;
-mod known;
-mod log;
-mod metrics;
+mod evaluate;
+mod late_duplicates;
+mod queries;
 mod recheck;
+mod reconcile;
 mod remove;
 mod replicate;
+mod row_diff;
 mod run;
-mod settle;
-mod side;
-mod span;
-mod state;
-mod work;
+mod table_spec;
+mod time_range;
+mod window_log;
+mod window_ops;
 mod worker;
 
-pub use copied::Copied;
 pub use copy::{Copier, Direction};
-pub use diff::Diff;
+pub use digest::WindowDigest;
 pub use error::CopyError;
-pub use judge::Judgement;
-pub use log::{Log, Logged, WindowState};
-pub use metrics::ReplicationMetrics;
+pub use evaluate::WindowCondition;
+pub use queries::{Endpoint, HotCold};
+pub use reconcile::EvaluatedWindow;
+pub use row_diff::RowDiff;
 pub use run::{LEASE, replicate};
-pub use settle::Examined;
-pub use side::{Pair, Side};
-pub use span::{Span, align};
-pub use state::State;
-pub use work::{Context, Work};
+pub use table_spec::TableSpec;
+pub use time_range::{TimeRange, align};
+pub use window_log::{LoggedWindow, WindowLog, WindowState};
+pub use window_ops::{CopyContext, WindowOps};

@@ -3,27 +3,27 @@
 use std::time::{Duration, Instant};
 
 use super::error::CopyError;
-use super::span::{Span, align};
-use super::work::Work;
+use super::time_range::{TimeRange, align};
+use super::window_ops::WindowOps;
 use crate::{clock, limits};
 
 const DAY_MS: i64 = 86_400_000;
 
 /// How far a comparison of one table has come.
 #[derive(Debug)]
-pub struct Recheck {
+pub struct TableRecheck {
     /// When the next comparison of everything begins.
     due: Instant,
     /// Where the first comparison ends: what comes behind was compared as it was copied.
     first_upto_ms: Option<i64>,
     /// What is left of the one under way: the recent piece, then a piece of what only cold holds.
-    left: Vec<Span>,
+    left: Vec<TimeRange>,
     began: Instant,
     /// Where the next piece of what only cold holds begins.
     old_from_ms: Option<i64>,
 }
 
-impl Recheck {
+impl TableRecheck {
     /// The first comparison is due.
     pub fn new() -> Self {
         let now = Instant::now();
@@ -39,7 +39,7 @@ impl Recheck {
     }
 
     /// Compares for a bounded time, at least one span. `first_ms` is the first window that is compared at all.
-    pub async fn step(&mut self, work: &Work<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
+    pub async fn step(&mut self, work: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         let now = Instant::now();
         if self.left.is_empty() {
             if now < self.due {
@@ -52,12 +52,12 @@ impl Recheck {
             let span_ms = work.width_ms * limits::RECHECK_WINDOWS;
             let end_ms = whole.to_ms.min(whole.from_ms.saturating_add(span_ms));
             let done_to_ms =
-                self.compare(work, Span::new(whole.from_ms, end_ms), now).await.inspect_err(|_| {
+                self.compare(work, TimeRange::new(whole.from_ms, end_ms), now).await.inspect_err(|_| {
                     // Nothing of it counts as compared.
                     self.left.push(whole);
                 })?;
             if done_to_ms < whole.to_ms {
-                self.left.push(Span::new(done_to_ms, whole.to_ms));
+                self.left.push(TimeRange::new(done_to_ms, whole.to_ms));
             }
             if now.elapsed() >= limits::RECHECK_TURN {
                 break;
@@ -69,37 +69,37 @@ impl Recheck {
         Ok(())
     }
 
-    async fn begin(&mut self, work: &Work<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
+    async fn begin(&mut self, work: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         self.began = Instant::now();
         let extent = work.log.extent(&work.pair.cold).await.map_err(CopyError::cold)?;
         let logged_ms = extent.map_or(upto_ms, |(first_ms, _)| first_ms);
         let ttl_ms = i64::from(work.context.config.clickhouse.hot_ttl_days) * DAY_MS;
         let now_ms = clock::now_ns() / 1_000_000;
         let retained_ms = align(now_ms - ttl_ms - DAY_MS, work.width_ms).max(first_ms);
-        let recent_ms = first_held(work, Span::new(retained_ms, upto_ms)).await?.max(retained_ms);
+        let recent_ms = first_held(work, TimeRange::new(retained_ms, upto_ms)).await?.max(retained_ms);
         let old_ms =
             self.old_from_ms.filter(|from| (logged_ms..retained_ms).contains(from)).unwrap_or(logged_ms);
         let old_end_ms = retained_ms.min(old_ms.saturating_add(work.width_ms * limits::RECHECK_OLD_WINDOWS));
         self.old_from_ms = Some(old_end_ms);
-        let spans = [Span::new(old_ms, old_end_ms), Span::new(recent_ms, upto_ms)];
+        let spans = [TimeRange::new(old_ms, old_end_ms), TimeRange::new(recent_ms, upto_ms)];
         // The last one comes first.
         self.left = spans.into_iter().filter(|span| span.from_ms < span.to_ms).collect();
         Ok(())
     }
 
     /// Compares a span and settles what departs; gives where it stopped, for lack of time or at the end.
-    async fn compare(&self, work: &Work<'_>, span: Span, turn: Instant) -> Result<i64, CopyError> {
+    async fn compare(&self, work: &WindowOps<'_>, span: TimeRange, turn: Instant) -> Result<i64, CopyError> {
         for examined in work.examine(span).await? {
             if turn.elapsed() >= limits::RECHECK_TURN * 2 && examined.start_ms > span.from_ms {
                 return Ok(examined.start_ms);
             }
             work.check_lease()?;
-            work.settle(&examined).await?;
+            work.reconcile(&examined).await?;
         }
         Ok(span.to_ms)
     }
 
-    async fn end(&mut self, work: &Work<'_>) -> Result<(), CopyError> {
+    async fn end(&mut self, work: &WindowOps<'_>) -> Result<(), CopyError> {
         let unsound = work.log.count_unsound(&work.pair.cold).await.map_err(CopyError::cold)?;
         let metrics = work.context.metrics;
         metrics.unsound.with_label_values(&[work.table.name]).set(i64::try_from(unsound).unwrap_or(i64::MAX));
@@ -111,7 +111,7 @@ impl Recheck {
 }
 
 /// Start of the first window of a span that hot, cold or the log has anything of; the span's end when there is none.
-async fn first_held(work: &Work<'_>, span: Span) -> Result<i64, CopyError> {
+async fn first_held(work: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
     let hot = work.pair.hot.first(work.table, span).await.map_err(CopyError::hot)?;
     let cold = work.pair.cold.first(work.table, span).await.map_err(CopyError::cold)?;
     let logged =

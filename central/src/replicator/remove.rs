@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::error::CopyError;
-use super::judge::Judgement;
-use super::log::WindowState;
-use super::span::Span;
-use super::work::Work;
-use crate::moment::Time;
+use super::evaluate::WindowCondition;
+use super::time_range::TimeRange;
+use super::window_log::WindowState;
+use super::window_ops::WindowOps;
+use crate::time::Time;
 use crate::{clock, limits};
 
-impl Work<'_> {
+impl WindowOps<'_> {
     /// Deletes the rows of some windows from hot: windows verified so long ago, and compared once more right before. Only events that cold
     /// was seen to hold are deleted, so that a row which comes late in this moment stays.
-    pub async fn remove_from_hot(&self, span: Span, delay: Duration) -> Result<(), CopyError> {
+    pub async fn remove_from_hot(&self, span: TimeRange, delay: Duration) -> Result<(), CopyError> {
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         let logged_before_ms = (clock::now_ns() / 1_000_000).saturating_sub(delay_ms);
         let windows = self
@@ -22,8 +22,8 @@ impl Work<'_> {
             .await
             .map_err(CopyError::cold)?;
         for (start_ms, logged) in windows {
-            let window = Span::window(start_ms, self.width_ms);
-            let departs = self.examine(window).await?.iter().any(|e| e.judgement != Judgement::Sound);
+            let window = TimeRange::window(start_ms, self.width_ms);
+            let departs = self.examine(window).await?.iter().any(|e| e.judgement != WindowCondition::Sound);
             if departs || logged.state != WindowState::Verified || logged.reference.rows > limits::DIFF_ROWS {
                 continue;
             }

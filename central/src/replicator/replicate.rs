@@ -5,25 +5,25 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join;
 use futures_util::{StreamExt as _, stream};
 
+use super::digest::WindowDigest;
 use super::error::CopyError;
-use super::log::{Logged, NEVER_VERIFIED, WindowState};
-use super::span::Span;
-use super::state::State;
-use super::work::{Work, is_verified, starts};
+use super::time_range::TimeRange;
+use super::window_log::{LoggedWindow, NEVER_VERIFIED, WindowState};
+use super::window_ops::{WindowOps, is_verified, starts};
 use crate::limits;
 
 /// What one turn copies: a window, or neighbouring ones that cold holds nothing of and that fit into one insert.
-struct Batch {
+struct CopyBatch {
     /// From the first window to the end of the last.
-    span: Span,
+    span: TimeRange,
     /// Starts of the windows.
     windows: Vec<i64>,
-    hot: State,
-    cold: State,
+    hot: WindowDigest,
+    cold: WindowDigest,
     salt: i64,
 }
 
-impl Batch {
+impl CopyBatch {
     fn takes(&mut self, next: &Self, rows_max: u64) -> bool {
         let rows = self.hot.rows + next.hot.rows;
         let is_empty = self.cold.rows + next.cold.rows == 0;
@@ -39,9 +39,9 @@ impl Batch {
     }
 }
 
-impl Work<'_> {
+impl WindowOps<'_> {
     /// Copies every window of a span that has rows in hot, verifies and logs it. Gives what was logged.
-    pub async fn replicate(&self, span: Span) -> Result<Vec<Logged>, CopyError> {
+    pub async fn replicate(&self, span: TimeRange) -> Result<Vec<LoggedWindow>, CopyError> {
         let mut counts = self.hot_counts(span).await?;
         if self.let_go_of_known(&counts).await? > 0 {
             counts = self.hot_counts(span).await?;
@@ -54,10 +54,12 @@ impl Work<'_> {
         let (hot, after) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
         let mut logged = Vec::new();
         for start_ms in starts(&counts, &hot, &failed) {
-            let of = |states: &BTreeMap<i64, State>| states.get(&start_ms).copied().unwrap_or_default();
+            let of =
+                |states: &BTreeMap<i64, WindowDigest>| states.get(&start_ms).copied().unwrap_or_default();
             let (state, held) = (of(&hot), of(&after));
             let earlier = log.get(&start_ms);
-            self.context.metrics.copied(self.table.name, before.get(&start_ms), &held);
+            let rows_before = before.get(&start_ms).map_or(0, |digest| digest.rows);
+            self.context.metrics.copied(self.table.name, rows_before, held.rows);
             let window = match failed.remove(&start_ms) {
                 Some(reason) => self.unsound(start_ms, WindowState::Failed, reason, &state, &held, earlier),
                 None if is_verified(&state, &held) => self.verified(start_ms, &state, earlier, 1),
@@ -72,17 +74,17 @@ impl Work<'_> {
     /// Copies what cold does not hold of some windows. Gives those whose rows cold refuses, and why.
     async fn copy_missing(
         &self,
-        span: Span,
-        counts: &BTreeMap<i64, State>,
-        before: &BTreeMap<i64, State>,
-        log: &BTreeMap<i64, Logged>,
+        span: TimeRange,
+        counts: &BTreeMap<i64, WindowDigest>,
+        before: &BTreeMap<i64, WindowDigest>,
+        log: &BTreeMap<i64, LoggedWindow>,
     ) -> Result<BTreeMap<i64, String>, CopyError> {
         let is_begun = counts.keys().any(|start_ms| before.contains_key(start_ms));
         let hot = if is_begun { self.hot_states(span).await? } else { BTreeMap::new() };
-        let mut batches: Vec<Batch> = Vec::new();
+        let mut batches: Vec<CopyBatch> = Vec::new();
         for (&start_ms, &counted) in counts {
-            let next = Batch {
-                span: Span::window(start_ms, self.width_ms),
+            let next = CopyBatch {
+                span: TimeRange::window(start_ms, self.width_ms),
                 windows: vec![start_ms],
                 hot: hot.get(&start_ms).copied().unwrap_or(counted),
                 cold: before.get(&start_ms).copied().unwrap_or_default(),
@@ -104,8 +106,8 @@ impl Work<'_> {
     }
 
     /// Copies a batch. What cold refuses is copied window by window, so that only the window with such a row is named.
-    async fn copy_batch(&self, batch: Batch) -> Result<BTreeMap<i64, String>, CopyError> {
-        let Batch { span, windows, hot, cold, salt } = batch;
+    async fn copy_batch(&self, batch: CopyBatch) -> Result<BTreeMap<i64, String>, CopyError> {
+        let CopyBatch { span, windows, hot, cold, salt } = batch;
         let mut failed = BTreeMap::new();
         let Some(refusal) = refused(self.copy_span(span, &hot, &cold, salt).await)? else {
             return Ok(failed);
@@ -116,7 +118,7 @@ impl Work<'_> {
         }
         for start_ms in windows {
             let (hot, cold) = self.both(start_ms).await?;
-            let window = Span::window(start_ms, self.width_ms);
+            let window = TimeRange::window(start_ms, self.width_ms);
             if let Some(refusal) = refused(self.copy_span(window, &hot, &cold, salt).await)? {
                 failed.insert(start_ms, refusal);
             }
@@ -125,8 +127,8 @@ impl Work<'_> {
     }
 
     /// Looks at one window anew and copies again, some times: rows may have come to hot in between.
-    async fn again(&self, start_ms: i64, earlier: Option<&Logged>) -> Result<Logged, CopyError> {
-        let window = Span::window(start_ms, self.width_ms);
+    async fn again(&self, start_ms: i64, earlier: Option<&LoggedWindow>) -> Result<LoggedWindow, CopyError> {
+        let window = TimeRange::window(start_ms, self.width_ms);
         let mut salt = earlier.map_or(0, |logged| logged.logged_ms);
         let tries = self.context.config.replication.retries.max(1);
         let (mut hot, mut cold) = self.both(start_ms).await?;
@@ -155,7 +157,7 @@ impl Work<'_> {
         let differ =
             diff.map_or_else(|| format!("{} rows for {}", cold.rows, hot.rows), |diff| diff.to_string());
         let mut reason = format!("copying does not make cold the same as hot: {differ}");
-        if earlier.is_none_or(Logged::was_never_verified) {
+        if earlier.is_none_or(LoggedWindow::was_never_verified) {
             reason = format!("{NEVER_VERIFIED}; {reason}");
         }
         Ok(self.unsound(start_ms, WindowState::Mismatch, reason, &hot, &cold, earlier))
@@ -174,10 +176,16 @@ fn refused(copied: Result<(), CopyError>) -> Result<Option<String>, CopyError> {
 mod tests {
     use super::*;
 
-    fn batch(start_ms: i64, rows: u64, cold_rows: u64) -> Batch {
-        let state = |rows| State { rows, ..State::default() };
+    fn batch(start_ms: i64, rows: u64, cold_rows: u64) -> CopyBatch {
+        let state = |rows| WindowDigest { rows, ..WindowDigest::default() };
         let (hot, cold) = (state(rows), state(cold_rows));
-        Batch { span: Span::window(start_ms, 60), windows: vec![start_ms], hot, cold, salt: start_ms }
+        CopyBatch {
+            span: TimeRange::window(start_ms, 60),
+            windows: vec![start_ms],
+            hot,
+            cold,
+            salt: start_ms,
+        }
     }
 
     /// Goal: one insert takes neighbouring windows that cold holds nothing of, and no more rows than an insert may have. Method: pairs.
@@ -196,6 +204,6 @@ mod tests {
         assert!(!batch(0, 50, 1).takes(&batch(60, 1, 0), 100), "cold holds rows of the first");
         let mut two = batch(0, 50, 0);
         assert!(two.takes(&batch(60, 50, 0), 100) && !two.takes(&batch(120, 1, 0), 100));
-        assert_eq!((two.span, two.hot.rows, two.salt), (Span::new(0, 120), 100, 60));
+        assert_eq!((two.span, two.hot.rows, two.salt), (TimeRange::new(0, 120), 100, 60));
     }
 }

@@ -6,24 +6,25 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::copied::Copied;
 use super::copy::clear_leftovers;
-use super::side::Pair;
-use super::work::Context;
+use super::queries::HotCold;
+use super::table_spec::TableSpec;
+use super::window_ops::CopyContext;
 use super::worker::TableWorker;
-use crate::ingest::{Backoff, Shared};
+use crate::backoff::Backoff;
+use crate::context::CentralContext;
 use crate::limits;
 
 /// Name of the lease.
 pub const LEASE: &str = "replicator";
 
 /// Copies hot to cold whenever the lease is ours, until told to stop.
-pub async fn replicate(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
         let metrics = &shared.metrics.replication;
         metrics.is_active.set(1);
         tracing::info!("this central copies hot to cold");
-        let context = Context {
+        let context = CopyContext {
             config: &shared.config,
             lease: Some(&lease),
             metrics,
@@ -42,10 +43,10 @@ pub async fn replicate(shared: Arc<Shared>, stop: CancellationToken) -> anyhow::
     Ok(())
 }
 
-async fn all_tables(context: Context<'_>, stop: &CancellationToken) {
+async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
     let mut backoff = Backoff::new();
     while !stop.is_cancelled() && !context.is_wanted() {
-        let cleared = match Pair::connect(context.config).await {
+        let cleared = match HotCold::connect(context.config).await {
             Ok(pair) => clear_leftovers(&pair, None).await.map_err(super::error::CopyError::cold),
             Err(error) => Err(error),
         };
@@ -60,6 +61,6 @@ async fn all_tables(context: Context<'_>, stop: &CancellationToken) {
             () = sleep(backoff.pause()) => {}
         }
     }
-    let workers = Copied::all().into_iter().map(|table| TableWorker::new(context, table).run(stop));
+    let workers = TableSpec::all().into_iter().map(|table| TableWorker::new(context, table).run(stop));
     join_all(workers).await;
 }

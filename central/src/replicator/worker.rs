@@ -5,32 +5,32 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::copied::Copied;
 use super::copy::clear_leftovers;
+use super::digest::WindowDigest;
 use super::error::CopyError;
-use super::log::{Log, WindowState};
-use super::recheck::Recheck;
-use super::side::Pair;
-use super::span::{Span, align};
-use super::state::State;
-use super::work::{Context, Work};
+use super::queries::HotCold;
+use super::recheck::TableRecheck;
+use super::table_spec::TableSpec;
+use super::time_range::{TimeRange, align};
+use super::window_log::{WindowLog, WindowState};
+use super::window_ops::{CopyContext, WindowOps};
 use crate::config::{Config, Start};
-use crate::moment::Time;
+use crate::time::Time;
 use crate::{clock, limits};
 
 /// One table's replication.
 pub struct TableWorker<'a> {
-    context: Context<'a>,
-    table: Copied,
+    context: CopyContext<'a>,
+    table: TableSpec,
     /// Renewed after every failure.
-    pair: Option<Pair>,
+    pair: Option<HotCold>,
     /// As the window log has it: a length that was configured later is not taken over.
     width_ms: Option<i64>,
     /// First window that is looked at again.
     first_ms: i64,
     /// Everything before it was copied.
     upto_ms: Option<i64>,
-    recheck: Recheck,
+    recheck: TableRecheck,
     /// When it was last looked for what came late to what was copied before.
     looked_back: Instant,
     /// `created_at` of hot's newest row, and when that was asked.
@@ -49,7 +49,7 @@ enum Left {
 
 impl<'a> TableWorker<'a> {
     /// A worker that has not connected yet.
-    pub fn new(context: Context<'a>, table: Copied) -> Self {
+    pub fn new(context: CopyContext<'a>, table: TableSpec) -> Self {
         let windows = windows_a_round(context.config, &table);
         let slice_rows = table.slice_rows;
         Self {
@@ -59,7 +59,7 @@ impl<'a> TableWorker<'a> {
             width_ms: None,
             first_ms: 0,
             upto_ms: None,
-            recheck: Recheck::new(),
+            recheck: TableRecheck::new(),
             looked_back: Instant::now(),
             newest: None,
             slice_rows,
@@ -138,13 +138,13 @@ impl<'a> TableWorker<'a> {
             None => self.connect().await?,
         };
         let table = self.table.clone();
-        let log = Log { table: table.name };
+        let log = WindowLog { table: table.name };
         let width_ms = match self.width_ms {
             Some(width_ms) => width_ms,
             None => self.take_up(&pair, log).await?,
         };
         let (context, slice_rows) = (self.context, self.slice_rows);
-        let work = Work { context, table: &table, log, pair: &pair, width_ms, slice_rows };
+        let work = WindowOps { context, table: &table, log, pair: &pair, width_ms, slice_rows };
         let left = self.steps(&work).await?;
         self.windows = windows_a_round(context.config, &table);
         self.pair = Some(pair);
@@ -152,15 +152,15 @@ impl<'a> TableWorker<'a> {
     }
 
     /// New connections. After a failure a copy that was given up may still be under way: it must not end behind the next try.
-    async fn connect(&self) -> Result<Pair, CopyError> {
-        let pair = Pair::connect(self.context.config).await?;
+    async fn connect(&self) -> Result<HotCold, CopyError> {
+        let pair = HotCold::connect(self.context.config).await?;
         if self.is_failing {
             clear_leftovers(&pair, Some(&self.table)).await.map_err(CopyError::cold)?;
         }
         Ok(pair)
     }
 
-    async fn steps(&mut self, work: &Work<'_>) -> Result<Left, CopyError> {
+    async fn steps(&mut self, work: &WindowOps<'_>) -> Result<Left, CopyError> {
         let left = self.advance(work).await?;
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // While there is more, rounds follow each other at once, and looking at what was copied before waits its turn.
@@ -170,14 +170,14 @@ impl<'a> TableWorker<'a> {
         self.look_back(work, upto_ms).await?;
         self.recheck.step(work, self.first_ms, upto_ms).await?;
         if let Some(delay) = self.context.config.replication.remove_from_hot_after {
-            work.remove_from_hot(Span::new(self.first_ms, upto_ms), delay).await?;
+            work.remove_from_hot(TimeRange::new(self.first_ms, upto_ms), delay).await?;
         }
         self.looked_back = Instant::now();
         Ok(left)
     }
 
     /// Reads where an earlier run stood. Gives the length of a window.
-    async fn take_up(&mut self, pair: &Pair, log: Log) -> Result<i64, CopyError> {
+    async fn take_up(&mut self, pair: &HotCold, log: WindowLog) -> Result<i64, CopyError> {
         let replication = &self.context.config.replication;
         let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
         let extent = log.extent(&pair.cold).await.map_err(CopyError::cold)?;
@@ -207,7 +207,7 @@ impl<'a> TableWorker<'a> {
     }
 
     /// Copies the next closed windows, oldest first, and moves the watermark.
-    async fn advance(&mut self, work: &Work<'_>) -> Result<Left, CopyError> {
+    async fn advance(&mut self, work: &WindowOps<'_>) -> Result<Left, CopyError> {
         let lag_ms =
             i64::try_from(self.context.config.replication.safety_lag.as_millis()).unwrap_or_default();
         let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, work.width_ms);
@@ -216,20 +216,20 @@ impl<'a> TableWorker<'a> {
         if from_ms >= closed_ms {
             return Ok(Left::Nothing);
         }
-        let mut span = Span::new(from_ms, closed_ms.min(from_ms + self.windows * work.width_ms));
+        let mut span = TimeRange::new(from_ms, closed_ms.min(from_ms + self.windows * work.width_ms));
         let mut logged = Vec::new();
         if self.upto_ms.is_some() {
             logged = work.replicate(span).await?;
         }
         if logged.is_empty() {
             // Nothing there: on to the next window that has rows.
-            let first = work.pair.hot.first(work.table, Span::new(from_ms, closed_ms)).await;
+            let first = work.pair.hot.first(work.table, TimeRange::new(from_ms, closed_ms)).await;
             let Some(first_ms) = first.map_err(CopyError::hot)? else {
                 self.move_to(work, closed_ms).await?;
                 return Ok(Left::Nothing);
             };
             let start_ms = align(first_ms, work.width_ms);
-            span = Span::new(start_ms, closed_ms.min(start_ms + self.windows * work.width_ms));
+            span = TimeRange::new(start_ms, closed_ms.min(start_ms + self.windows * work.width_ms));
             logged = work.replicate(span).await?;
         }
         if logged.iter().any(|window| window.state != WindowState::Verified) {
@@ -244,7 +244,7 @@ impl<'a> TableWorker<'a> {
         Ok(if span.to_ms < closed_ms { Left::More } else { Left::Nothing })
     }
 
-    async fn move_to(&mut self, work: &Work<'_>, upto_ms: i64) -> Result<(), CopyError> {
+    async fn move_to(&mut self, work: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let newest_ms = self.newest(work, upto_ms).await?;
         work.check_lease()?;
         work.log
@@ -258,7 +258,7 @@ impl<'a> TableWorker<'a> {
 
     /// `created_at` of hot's newest row. Far behind, the question reads everything that is still to be copied: then it is asked once an
     /// interval.
-    async fn newest(&mut self, work: &Work<'_>, upto_ms: i64) -> Result<i64, CopyError> {
+    async fn newest(&mut self, work: &WindowOps<'_>, upto_ms: i64) -> Result<i64, CopyError> {
         let interval = self.context.config.replication.interval;
         if let Some((newest_ms, asked)) = self.newest
             && newest_ms > upto_ms
@@ -273,23 +273,23 @@ impl<'a> TableWorker<'a> {
     }
 
     /// Looks for rows that came late, by their number: cheap, so that they need not wait until everything is compared again.
-    async fn look_back(&self, work: &Work<'_>, upto_ms: i64) -> Result<(), CopyError> {
+    async fn look_back(&self, work: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let back_ms = i64::try_from(limits::LOOK_BACK.as_millis()).unwrap_or_default();
-        let span = Span::new(align(upto_ms - back_ms, work.width_ms).max(self.first_ms), upto_ms);
+        let span = TimeRange::new(align(upto_ms - back_ms, work.width_ms).max(self.first_ms), upto_ms);
         let counts = work.hot_counts(span).await?;
         if counts.is_empty() {
             return Ok(());
         }
         let log = work.logged(span).await?;
-        for (start_ms, State { rows, .. }) in counts {
+        for (start_ms, WindowDigest { rows, .. }) in counts {
             let has_more = log.get(&start_ms).is_none_or(|logged| match logged.state {
                 WindowState::Verified => rows > logged.reference.rows,
                 WindowState::Open => true,
                 WindowState::Mismatch | WindowState::Failed => false,
             });
             if has_more {
-                for examined in work.examine(Span::window(start_ms, work.width_ms)).await? {
-                    work.settle(&examined).await?;
+                for examined in work.examine(TimeRange::window(start_ms, work.width_ms)).await? {
+                    work.reconcile(&examined).await?;
                 }
             }
         }
@@ -303,7 +303,7 @@ impl<'a> TableWorker<'a> {
     }
 }
 
-fn windows_a_round(config: &Config, table: &Copied) -> i64 {
+fn windows_a_round(config: &Config, table: &TableSpec) -> i64 {
     let replication = &config.replication;
     i64::from(if table.is_high { replication.catch_up_high } else { replication.catch_up_low })
 }

@@ -15,7 +15,7 @@ mod scope;
 pub mod sources;
 pub mod terminal;
 
-pub use crate::moment::Time;
+pub use crate::time::Time;
 pub use compose::{compute, exit_status, status};
 pub use flight::{Busy, Flights};
 pub use scope::{BadWish, Scope, Wish};

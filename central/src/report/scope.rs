@@ -4,7 +4,7 @@ use marketprism_schema::Table;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::moment::{AGE_MAX_MS, ALLOWED_TIME, DAY_MS, Time};
+use crate::time::{AGE_MAX_MS, ALLOWED_TIME, DAY_MS, Time};
 
 /// Without a wish: the last day.
 const DEFAULT_MS: i64 = DAY_MS;

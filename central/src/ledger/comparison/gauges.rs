@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::facts::millis;
 use crate::clock;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::ledger::state::State;
 use crate::limits;
 use crate::storage::{StorageError, bounded};
@@ -27,7 +27,7 @@ struct Count {
 
 impl Gauges {
     /// Counts the windows of the last day by state, now and then.
-    pub async fn set(&mut self, shared: &Shared) -> Result<(), StorageError> {
+    pub async fn set(&mut self, shared: &CentralContext) -> Result<(), StorageError> {
         if self.0.is_some_and(|last| last.elapsed() < EVERY) {
             return Ok(());
         }

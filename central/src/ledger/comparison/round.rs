@@ -11,7 +11,7 @@ use super::roster::Roster;
 use super::settle::{self, Change};
 use super::verdict::Verdict;
 use crate::clock;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::ledger::state::State;
 use crate::ledger::touched::Touched;
 use crate::ledger::windows::{SECOND_NS, Span, Windows};
@@ -27,7 +27,7 @@ const HEARD_WITHIN: i64 = 4;
 
 /// Compares windows, and remembers which are not settled.
 pub struct Comparison {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<CentralContext>,
     pub(super) windows: Windows,
     pub(super) roster: Roster,
     touched: Arc<Touched>,
@@ -41,7 +41,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// One that knows nothing yet. Windows that are closed already are taken up by the first recheck.
-    pub fn new(shared: Arc<Shared>, touched: Arc<Touched>) -> Self {
+    pub fn new(shared: Arc<CentralContext>, touched: Arc<Touched>) -> Self {
         let windows = Windows::new(shared.config.ledger.window);
         let nanos = |time: std::time::Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         Self {

@@ -9,7 +9,7 @@ use super::evidence::Evidence;
 use super::facts::Key;
 use super::troubles::Troubles;
 use super::verdict::{VERDICTS, Verdict};
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::ledger::state::State;
 use crate::ledger::store::insert;
 use crate::ledger::windows::{Span, Windows};
@@ -53,7 +53,7 @@ const fn is_explained(state: State) -> bool {
 
 /// Explains verdicts, writes them, and tells what somebody should know.
 pub async fn settle(
-    shared: &Shared,
+    shared: &CentralContext,
     windows: Windows,
     span: Span,
     mut changes: Vec<Change>,
@@ -76,7 +76,7 @@ pub async fn settle(
 }
 
 async fn explain(
-    shared: &Shared,
+    shared: &CentralContext,
     windows: Windows,
     span: Span,
     changes: &mut [Change],
@@ -111,7 +111,7 @@ async fn explain(
 }
 
 /// A mismatch is told once, when the window turns into it.
-fn tell(shared: &Shared, changes: &[Change]) {
+fn tell(shared: &CentralContext, changes: &[Change]) {
     let turned = |state: State| {
         let was = move |change: &&Change| change.before.as_ref().is_none_or(|before| before.state != state);
         changes.iter().filter(move |change| change.verdict.state == state).filter(was)

@@ -14,8 +14,10 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, Batch, Entry, Sorted};
 use super::row::{AUDITS, FEED_AUDITS};
+use crate::backoff::Backoff;
 use crate::config::Stream;
-use crate::ingest::{Backoff, Shared, acknowledge, subscribe};
+use crate::context::CentralContext;
+use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::store::insert;
 use crate::ledger::touched::Touched;
 use crate::row::{Column, Target};
@@ -29,7 +31,7 @@ const FEEDS: &str = "feed_audits";
 pub const INTAKE: &str = "audits";
 
 /// Takes audits in until it is dropped, which is safe at any moment: what is not acknowledged is delivered again and gives the same rows.
-pub async fn take_in(shared: &Arc<Shared>, touched: &Touched) -> anyhow::Result<Infallible> {
+pub async fn take_in(shared: &Arc<CentralContext>, touched: &Touched) -> anyhow::Result<Infallible> {
     let stream = shared.config.streams.iter().find(|stream| stream.settings.name == AUDIT);
     let stream = stream.with_context(|| format!("stream {AUDIT} is not configured"))?;
     let mut backoff = Backoff::new();
@@ -49,12 +51,12 @@ pub async fn take_in(shared: &Arc<Shared>, touched: &Touched) -> anyhow::Result<
     }
 }
 
-async fn start(shared: &Shared, stream: &Stream) -> anyhow::Result<Pull> {
+async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Pull> {
     subscribe(shared, stream).await?.messages(AUDIT).await
 }
 
 /// Takes messages until the pull breaks; gives the reason.
-async fn pull(shared: &Shared, stream: &Stream, messages: &mut Pull, touched: &Touched) -> String {
+async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, touched: &Touched) -> String {
     loop {
         let mut sorted = Sorted::default();
         let (mut count, mut bytes) = (0, 0);
@@ -85,7 +87,7 @@ async fn pull(shared: &Shared, stream: &Stream, messages: &mut Pull, touched: &T
 }
 
 /// Brings the messages at hand into their tables, however long that takes, and acknowledges them.
-async fn store(shared: &Shared, stream: &Stream, mut sorted: Sorted, touched: &Touched) {
+async fn store(shared: &CentralContext, stream: &Stream, mut sorted: Sorted, touched: &Touched) {
     let good = std::mem::take(&mut sorted.good);
     let held: Vec<_> = good.replies().into_iter().chain(sorted.bad.replies()).collect();
     let storing = async {
@@ -111,7 +113,7 @@ async fn store(shared: &Shared, stream: &Stream, mut sorted: Sorted, touched: &T
 }
 
 /// Stores audits; gives those whose rows ClickHouse refuses for their content.
-async fn store_audits(shared: &Shared, batch: Batch, touched: &Touched) -> Vec<(Entry, String)> {
+async fn store_audits(shared: &CentralContext, batch: Batch, touched: &Touched) -> Vec<(Entry, String)> {
     let mut refused = Vec::new();
     let mut open = vec![batch];
     while let Some(batch) = open.pop() {
@@ -134,7 +136,7 @@ async fn store_audits(shared: &Shared, batch: Batch, touched: &Touched) -> Vec<(
 }
 
 /// Feeds first: a window is judged with its streams, and then what explains it is there.
-async fn store_batch(shared: &Shared, batch: &Batch) -> Result<(), String> {
+async fn store_batch(shared: &CentralContext, batch: &Batch) -> Result<(), String> {
     let feeds = batch.feeds();
     if !feeds.is_empty() {
         insert_held(shared, FEEDS, FEED_AUDITS, batch, feeds).await?;
@@ -142,7 +144,7 @@ async fn store_batch(shared: &Shared, batch: &Batch) -> Result<(), String> {
     insert_held(shared, TABLE, AUDITS, batch, batch.rows()).await
 }
 
-async fn store_dead_letters(shared: &Shared, batch: &Batch) {
+async fn store_dead_letters(shared: &CentralContext, batch: &Batch) {
     if batch.entries.is_empty() {
         return;
     }
@@ -162,7 +164,7 @@ async fn store_dead_letters(shared: &Shared, batch: &Batch) {
 
 /// Inserts until ClickHouse takes the rows or refuses them for their content, with its words.
 async fn insert_held(
-    shared: &Shared,
+    shared: &CentralContext,
     table: &str,
     columns: &[Column],
     batch: &Batch,
@@ -182,14 +184,14 @@ async fn insert_held(
     }
 }
 
-async fn hold(shared: &Shared, error: &StorageError, pause: Duration) {
+async fn hold(shared: &CentralContext, error: &StorageError, pause: Duration) {
     if shared.status.fail(INTAKE, error.to_string()) {
         tracing::warn!(%error, "audits are held; trying again, nothing is lost");
     }
     sleep(pause).await;
 }
 
-async fn settle(shared: &Shared, batch: &Batch, kind: AckKind) {
+async fn settle(shared: &CentralContext, batch: &Batch, kind: AckKind) {
     let replies = batch.replies();
     let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
     shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));

@@ -6,7 +6,7 @@ use clickhouse::{RowOwned, RowRead};
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::ingest::Shared;
+use crate::context::CentralContext;
 use crate::lease::Leases;
 use crate::storage::{Storage, bounded};
 
@@ -32,7 +32,7 @@ pub type Part<T> = Result<T, String>;
 
 impl Sources {
     /// Those of a central that runs.
-    pub fn of(shared: &Shared, patience: Duration) -> Self {
+    pub fn of(shared: &CentralContext, patience: Duration) -> Self {
         Self {
             config: shared.config.clone(),
             broker: shared.broker.clone(),

@@ -1,5 +1,8 @@
 //! What is counted. Counters move once per batch or turn, never per message.
 
+mod ledger;
+mod replication;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{
@@ -7,8 +10,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::ledger::LedgerMetrics;
-use crate::replicator::ReplicationMetrics;
+pub use ledger::LedgerMetrics;
+pub use replication::ReplicationMetrics;
 
 /// Seconds from 50 us to a minute: a decode takes tens of microseconds, an insert up to its timeout.
 const BUCKETS: [f64; 19] = [

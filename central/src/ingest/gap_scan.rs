@@ -7,19 +7,19 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Info, Stream};
 use tokio::time::timeout;
 
-use super::losses::{self, Gone};
-use super::progress::{Progress, Span};
-use super::shared::Shared;
+use super::losses::{self, MissingSequences};
+use super::progress::{DeliveryProgress, SeqRange};
+use crate::context::CentralContext;
 use crate::watermark::{Watermarks, Written};
 use crate::{clock, init, limits};
 
 /// What a look begins with.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct GapScan {
     /// The stream.
     pub stream: &'static str,
     /// How far it was when the look began.
-    pub progress: Progress,
+    pub progress: DeliveryProgress,
     /// Lowest sequence at hand that is in no table yet.
     pub lowest_open: Option<u64>,
     /// Where the number is written.
@@ -30,13 +30,13 @@ pub struct Look {
 
 /// What a look found.
 #[derive(Debug)]
-pub struct Found {
+pub struct GapScanResult {
     /// When the stream was made; nothing below counts when it was made anew in between.
     pub stream_created_ns: i64,
     /// Holes that are settled: named in `losses`, or still with the broker.
-    pub settled: Vec<Span>,
+    pub settled: Vec<SeqRange>,
     /// What is left of holes that are not settled.
-    pub left: Vec<Span>,
+    pub left: Vec<SeqRange>,
     /// Whether everything inherited is settled.
     pub is_inherited_settled: bool,
     /// Lowest sequence that can still be delivered.
@@ -50,8 +50,8 @@ pub struct Found {
 }
 
 /// Looks what is missing, writes down what is lost, and then how far everything is in hot.
-pub async fn look(shared: Arc<Shared>, look: Look) -> anyhow::Result<Found> {
-    let Look { stream, mut progress, lowest_open, watermarks, written } = look;
+pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<GapScanResult> {
+    let GapScan { stream, mut progress, lowest_open, watermarks, written } = look;
     // First the stream, then the consumer: what the consumer has not counted by then does not exist.
     let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot ask for the stream")?;
     let info = handle.cached_info();
@@ -61,7 +61,7 @@ pub async fn look(shared: Arc<Shared>, look: Look) -> anyhow::Result<Found> {
     let newest = info.state.last_sequence;
     if created_ns != progress.stream_created_ns {
         let (confirmed, next) = (progress.confirmed, progress.next);
-        return Ok(Found {
+        return Ok(GapScanResult {
             stream_created_ns: created_ns,
             settled: Vec::new(),
             left: Vec::new(),
@@ -103,7 +103,7 @@ pub async fn look(shared: Arc<Shared>, look: Look) -> anyhow::Result<Found> {
         written
     };
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(Found {
+    Ok(GapScanResult {
         stream_created_ns: created_ns,
         settled,
         left: progress.holes,
@@ -126,22 +126,22 @@ async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer>
 
 /// Sequences at the end of what was delivered that can never be delivered: discarded by the broker, purged or deleted. Nothing while
 /// messages are on their way to us.
-fn tail(progress: &Progress, info: &Info, delivered: u64, pending: u64) -> Option<Span> {
+fn tail(progress: &DeliveryProgress, info: &Info, delivered: u64, pending: u64) -> Option<SeqRange> {
     if progress.next != delivered.max(progress.confirmed).saturating_add(1) {
         return None;
     }
     let discarded = info.state.first_sequence.saturating_sub(1);
     let to = if pending == 0 { discarded.max(info.state.last_sequence) } else { discarded };
-    (to >= progress.next).then_some(Span { from: progress.next, to })
+    (to >= progress.next).then_some(SeqRange { from: progress.next, to })
 }
 
 /// Settles holes and what was inherited: each sequence is in a table, still with the broker, or lost and written down. Leaves in
 /// `progress` what is not settled. Gives whether what was inherited is.
 async fn settle(
-    shared: &Shared,
+    shared: &CentralContext,
     stream: &'static str,
     handle: &Stream,
-    progress: &mut Progress,
+    progress: &mut DeliveryProgress,
     acknowledged: u64,
     lowest_open: Option<u64>,
 ) -> anyhow::Result<bool> {
@@ -149,7 +149,7 @@ async fn settle(
     let inherited = progress
         .inherited
         .filter(|span| acknowledged >= span.to && lowest_open.is_none_or(|lowest| lowest > span.to));
-    let asked: Vec<Span> = match inherited {
+    let asked: Vec<SeqRange> = match inherited {
         // Most of it is in hot: that is cheaper to ask than the broker. Cheaper still for a short time.
         Some(span) => {
             let lately = clock::now_ns().saturating_sub(nanos(limits::INHERITED_SINCE));
@@ -162,7 +162,7 @@ async fn settle(
     let mut requests = limits::MISSING_REQUESTS;
     let of_inherited = losses::gone(handle, &asked, &mut requests).await?;
     let is_settled = of_inherited.left.is_empty() && inherited.is_some();
-    let Gone { gone, left } = losses::gone(handle, &progress.holes, &mut requests).await?;
+    let MissingSequences { gone, left } = losses::gone(handle, &progress.holes, &mut requests).await?;
     let since_ns = progress.stream_created_ns;
     let lost = losses::not_in_hot(shared, stream, &gone, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;

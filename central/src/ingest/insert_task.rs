@@ -10,17 +10,19 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::ack::acknowledge;
 use super::batch::{Batch, Entry, Sealed};
-use super::hold::Hold;
 use super::insert::insert;
+use super::insert_guard::InsertGuard;
 use super::lookup::stored_rows;
-use super::shared::{Backoff, CLICKHOUSE, Shared};
+use crate::backoff::Backoff;
+use crate::context::CentralContext;
 use crate::row::Target;
+use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
 /// What became of a batch.
 #[derive(Debug)]
-pub struct Delivered {
+pub struct InsertResult {
     /// The table.
     pub target: Target,
     /// Number of the batch, as given.
@@ -35,36 +37,46 @@ pub struct Delivered {
 
 /// Brings a batch into hot storage, however long that takes, and acknowledges its messages. While it waits, the broker is told that
 /// the messages are being worked on, so that it does not deliver them again. Dropping the future leaves them to redelivery.
-pub async fn deliver(shared: Arc<Shared>, hold: Arc<Hold>, number: u64, batch: Batch) -> Delivered {
+pub async fn deliver(
+    shared: Arc<CentralContext>,
+    guard: Arc<InsertGuard>,
+    number: u64,
+    batch: Batch,
+) -> InsertResult {
     let replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
     let incarnation = batch.incarnation;
     tokio::select! {
-        delivered = store(&shared, &hold, number, batch) => delivered,
-        never = keep_alive(&shared, &hold, incarnation, &replies) => match never {},
+        delivered = store(&shared, &guard, number, batch) => delivered,
+        never = keep_alive(&shared, &guard, incarnation, &replies) => match never {},
     }
 }
 
-async fn keep_alive(shared: &Shared, hold: &Hold, incarnation: u64, replies: &[Subject]) -> Infallible {
+async fn keep_alive(
+    shared: &CentralContext,
+    guard: &InsertGuard,
+    incarnation: u64,
+    replies: &[Subject],
+) -> Infallible {
     let every = shared.config.ack_wait / 3;
     let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if hold.may_acknowledge(incarnation) {
+        if guard.may_acknowledge(incarnation) {
             // One that does not leave is a redelivery at worst.
             acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
         }
     }
 }
 
-async fn store(shared: &Shared, hold: &Hold, number: u64, mut batch: Batch) -> Delivered {
+async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut batch: Batch) -> InsertResult {
     let known = look_up(shared, &mut batch).await;
     let (target, incarnation) = (batch.target, batch.incarnation);
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
         let sealed = batch.seal(clock::now_ns() / 1_000_000);
-        let reasons = insert_all(shared, hold, &sealed).await;
+        let reasons = insert_all(shared, guard, &sealed).await;
         observe_latency(shared, &sealed);
         let mut reasons = reasons.into_iter().peekable();
         for (i, entry) in sealed.entries.into_iter().enumerate() {
@@ -82,17 +94,17 @@ async fn store(shared: &Shared, hold: &Hold, number: u64, mut batch: Batch) -> D
             copies.push((entry, stream_seq));
         }
     }
-    if hold.may_acknowledge(incarnation) {
+    if guard.may_acknowledge(incarnation) {
         let kind = if target == Target::DeadLetters { AckKind::Term } else { AckKind::Ack };
         let replies: Vec<Subject> = stored.iter().filter_map(|e| e.message.reply.clone()).collect();
         let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
         shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));
     }
-    Delivered { target, number, stored, copies, refused }
+    InsertResult { target, number, stored, copies, refused }
 }
 
 /// Takes out what is in hot already, with the sequences of the rows.
-async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<(Entry, u64)> {
+async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)> {
     if !batch.entries.iter().any(|entry| entry.may_be_stored) {
         return Vec::new();
     }
@@ -114,18 +126,18 @@ async fn look_up(shared: &Shared, batch: &mut Batch) -> Vec<(Entry, u64)> {
 /// Inserts every row that ClickHouse takes. Returns the others by index, with its reason, in rising order.
 ///
 /// When it refuses a batch for its content, the batch is halved until the rows that cause it stand alone.
-async fn insert_all(shared: &Shared, hold: &Hold, batch: &Sealed) -> Vec<(usize, String)> {
+async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed) -> Vec<(usize, String)> {
     let mut refused = Vec::new();
     let whole = 0..batch.entries.len();
     let mut open = vec![whole];
     let mut backoff = Backoff::new();
     while let Some(range) = open.pop() {
-        while !hold.may_begin() {
+        while !guard.may_begin() {
             // It is renewed soon; or it is lost, and then this future is dropped.
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
         }
         let started = Instant::now();
-        match insert(&shared.storage, hold, batch, &range).await {
+        match insert(&shared.storage, guard, batch, &range).await {
             Ok(()) => {
                 works(shared);
                 backoff = Backoff::new();
@@ -150,14 +162,14 @@ async fn insert_all(shared: &Shared, hold: &Hold, batch: &Sealed) -> Vec<(usize,
     refused
 }
 
-fn works(shared: &Shared) {
+fn works(shared: &CentralContext) {
     if shared.status.clear(CLICKHOUSE) {
         tracing::info!("clickhouse takes rows again");
     }
 }
 
 async fn wait_longer(
-    shared: &Shared,
+    shared: &CentralContext,
     target: Target,
     what: &str,
     error: &StorageError,
@@ -173,7 +185,7 @@ async fn wait_longer(
     tokio::time::sleep(backoff.pause()).await;
 }
 
-fn observe_latency(shared: &Shared, batch: &Sealed) {
+fn observe_latency(shared: &CentralContext, batch: &Sealed) {
     if !matches!(batch.target, Target::Events(_)) {
         return;
     }

@@ -6,15 +6,16 @@ use async_nats::jetstream::consumer::PullConsumer;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::shared::{CLICKHOUSE, Shared};
 use crate::config::Stream;
+use crate::context::CentralContext;
+use crate::status::CLICKHOUSE;
 use crate::{init, limits};
 
 /// Part of the status that says whether the broker is connected.
 pub const NATS: &str = "nats";
 
 /// Polls until told to stop.
-pub async fn poll(shared: Arc<Shared>, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn poll(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = interval(limits::POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_away = false;
@@ -46,7 +47,7 @@ pub async fn poll(shared: Arc<Shared>, shutdown: CancellationToken) -> anyhow::R
     }
 }
 
-async fn consumer_counts(shared: &Shared, stream: &Stream) {
+async fn consumer_counts(shared: &CentralContext, stream: &Stream) {
     let stream_name = stream.settings.name;
     let name = init::consumer_name(stream_name);
     let asked = shared.broker.jetstream.get_consumer_from_stream(&name, stream_name);

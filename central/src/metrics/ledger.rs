@@ -2,7 +2,7 @@
 
 use prometheus::{Error, IntCounter, IntGauge, IntGaugeVec, Registry};
 
-use crate::metrics::{counter, int_gauge, int_gauges};
+use super::{counter, int_gauge, int_gauges};
 
 /// Every metric of the ledger.
 #[derive(Debug)]

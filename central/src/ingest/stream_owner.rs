@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::hold::Hold;
 use super::insert::mark;
-use super::shared::{Backoff, CLICKHOUSE, Shared};
+use super::insert_guard::InsertGuard;
 use super::worker::Worker;
+use crate::backoff::Backoff;
 use crate::config::Stream;
+use crate::context::CentralContext;
 use crate::lease::{Holder, Lease};
 use crate::limits;
+use crate::status::CLICKHOUSE;
 use crate::storage::{StorageError, bounded};
 
 /// What the leases of streams are called.
@@ -21,19 +23,23 @@ const PREFIX: &str = "ingest-";
 const ACCESS_DENIED: u32 = 497;
 
 /// Takes a stream whenever it is ours, until told to stop.
-pub async fn serve(shared: Arc<Shared>, stream: Stream, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    shared: Arc<CentralContext>,
+    stream: Stream,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let name = stream.settings.name;
     while let Some(lease) = take(&shared, name, &stop).await {
         tracing::info!(stream = name, "the stream is ours");
         shared.metrics.streams_held.with_label_values(&[name]).set(1);
-        let hold = Arc::new(Hold::new(lease));
-        if quiet(&shared, name, &hold, &stop).await {
-            Worker::new(Arc::clone(&shared), stream.clone(), Arc::clone(&hold)).run(&stop).await?;
+        let guard = Arc::new(InsertGuard::new(lease));
+        if quiet(&shared, name, &guard, &stop).await {
+            Worker::new(Arc::clone(&shared), stream.clone(), Arc::clone(&guard)).run(&stop).await?;
         }
         shared.metrics.streams_held.with_label_values(&[name]).set(0);
         // What is held otherwise runs out by itself.
-        if let Some(hold) = all_ended(hold).await {
-            hold.release().await;
+        if let Some(guard) = all_ended(guard).await {
+            guard.release().await;
         }
         // What an insert that was cut off with the lease said of ClickHouse, nobody would take back. Who inserts says it anew.
         shared.status.clear(CLICKHOUSE);
@@ -43,16 +49,16 @@ pub async fn serve(shared: Arc<Shared>, stream: Stream, stop: CancellationToken)
 }
 
 /// Waits until all that worked under a hold, and was told to end, has ended.
-async fn all_ended(hold: Arc<Hold>) -> Option<Hold> {
+async fn all_ended(guard: Arc<InsertGuard>) -> Option<InsertGuard> {
     let deadline = Instant::now() + limits::CLOSE_DEADLINE;
-    while Arc::strong_count(&hold) > 1 && Instant::now() < deadline {
+    while Arc::strong_count(&guard) > 1 && Instant::now() < deadline {
         sleep(limits::END_POLL).await;
     }
-    Arc::into_inner(hold)
+    Arc::into_inner(guard)
 }
 
 /// Waits for the lease of a stream. A central that has no stream asks one that has two for the last of them.
-async fn take(shared: &Shared, stream: &str, stop: &CancellationToken) -> Option<Lease> {
+async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -> Option<Lease> {
     let name = format!("{PREFIX}{stream}");
     // One wait to the end: it counts how long the holder has not been heard of.
     let acquired = shared.leases.acquire(&name, stop);
@@ -95,15 +101,20 @@ fn asks_for(holders: &[Holder], name: &str, own_name: &str) -> bool {
 
 /// Waits until no insert of the stream runs on the server: one of whoever had the stream before, dead or not, may have been given up by
 /// its client and still end. Gives whether the stream is still ours and wanted.
-async fn quiet(shared: &Shared, stream: &'static str, hold: &Hold, stop: &CancellationToken) -> bool {
+async fn quiet(
+    shared: &CentralContext,
+    stream: &'static str,
+    guard: &InsertGuard,
+    stop: &CancellationToken,
+) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,
-        () = hold.lease().lost().cancelled() => false,
+        () = guard.lease().lost().cancelled() => false,
         () = no_insert_runs(shared, stream) => true,
     }
 }
 
-async fn no_insert_runs(shared: &Shared, stream: &'static str) {
+async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
     let mut backoff = Backoff::new();
     let mut was_quiet = false;
     loop {
@@ -130,7 +141,7 @@ async fn no_insert_runs(shared: &Shared, stream: &'static str) {
     }
 }
 
-async fn running_inserts(shared: &Shared, stream: &str) -> Result<u64, StorageError> {
+async fn running_inserts(shared: &CentralContext, stream: &str) -> Result<u64, StorageError> {
     let processes = match &shared.config.clickhouse.hot.cluster {
         // Whoever had the stream may have been connected to another server.
         Some(cluster) => format!("clusterAllReplicas('{cluster}', system.processes)"),

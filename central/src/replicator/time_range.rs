@@ -2,14 +2,14 @@
 
 /// A half-open piece of `created_at`, milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
+pub struct TimeRange {
     /// First millisecond.
     pub from_ms: i64,
     /// First millisecond after it.
     pub to_ms: i64,
 }
 
-impl Span {
+impl TimeRange {
     /// From one moment up to another.
     pub const fn new(from_ms: i64, to_ms: i64) -> Self {
         Self { from_ms, to_ms }
@@ -49,7 +49,9 @@ mod tests {
     #[test]
     fn windows_are_aligned_and_pieces_cover() {
         assert_eq!((align(60_001, 60_000), align(-1, 60_000)), (60_000, -60_000));
-        for (span, count) in [(Span::new(0, 60_000), 7), (Span::new(5, 8), 64), (Span::new(5, 5), 2)] {
+        for (span, count) in
+            [(TimeRange::new(0, 60_000), 7), (TimeRange::new(5, 8), 64), (TimeRange::new(5, 5), 2)]
+        {
             let pieces = span.pieces(count);
             assert_eq!((pieces[0].from_ms, pieces[pieces.len() - 1].to_ms), (span.from_ms, span.to_ms));
             assert!(pieces.windows(2).all(|pair| pair[0].to_ms == pair[1].from_ms));

@@ -6,17 +6,17 @@ use std::time::Duration;
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
 
-use super::copied::Copied;
+use super::digest::{StateRow, WindowDigest};
 use super::error::CopyError;
-use super::span::Span;
-use super::state::{State, StateRow};
+use super::table_spec::TableSpec;
+use super::time_range::TimeRange;
 use crate::config::Config;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
 /// One of the two databases.
 #[derive(Clone)]
-pub struct Side {
+pub struct Endpoint {
     /// The server.
     pub storage: Storage,
     /// Longest query.
@@ -25,19 +25,19 @@ pub struct Side {
 
 /// Hot and cold, over connections of their own.
 #[derive(Clone)]
-pub struct Pair {
+pub struct HotCold {
     /// Hot.
-    pub hot: Side,
+    pub hot: Endpoint,
     /// Cold.
-    pub cold: Side,
+    pub cold: Endpoint,
 }
 
-impl Pair {
+impl HotCold {
     /// New connections to both servers; an error when one does not answer in time.
     pub async fn connect(config: &Config) -> Result<Self, CopyError> {
         let limit = config.replication.query_timeout;
         let compression = if config.replication.compress { Compression::Lz4 } else { Compression::None };
-        let side = |storage: Storage| Side {
+        let side = |storage: Storage| Endpoint {
             storage: Storage { client: storage.client.clone().with_compression(compression), ..storage },
             limit,
         };
@@ -45,7 +45,7 @@ impl Pair {
             hot: side(Storage::hot(&config.clickhouse)),
             cold: side(Storage::cold(&config.clickhouse)),
         };
-        let answers = async |side: &Side| {
+        let answers = async |side: &Endpoint| {
             let answer = side.storage.client.query_raw("SELECT 1").fetch_one::<u8>();
             bounded(config.replication.connect_timeout, answer).await
         };
@@ -55,7 +55,7 @@ impl Pair {
     }
 }
 
-impl Side {
+impl Endpoint {
     /// A table's full name.
     pub fn table(&self, name: &str) -> String {
         format!("{}.{name}", self.storage.database)
@@ -74,11 +74,11 @@ impl Side {
     /// State of each window of a span that holds rows. `count_distinct` is dear.
     pub async fn states(
         &self,
-        table: &Copied,
-        span: Span,
+        table: &TableSpec,
+        span: TimeRange,
         width_ms: i64,
         count_distinct: bool,
-    ) -> Result<BTreeMap<i64, State>, StorageError> {
+    ) -> Result<BTreeMap<i64, WindowDigest>, StorageError> {
         let distinct = if count_distinct { "uniqExact(event_id)" } else { "toUInt64(0)" };
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
@@ -92,16 +92,16 @@ impl Side {
             span.condition()
         );
         let rows = bounded(self.limit, self.query(&sql).fetch_all::<StateRow>()).await?;
-        Ok(rows.iter().map(|row| (row.start_ms, State::from(row))).collect())
+        Ok(rows.iter().map(|row| (row.start_ms, WindowDigest::from(row))).collect())
     }
 
     /// Rows and smallest venue time of each window of a span that holds rows, without fingerprints: cheap.
     pub async fn counts(
         &self,
-        table: &Copied,
-        span: Span,
+        table: &TableSpec,
+        span: TimeRange,
         width_ms: i64,
-    ) -> Result<BTreeMap<i64, State>, StorageError> {
+    ) -> Result<BTreeMap<i64, WindowDigest>, StorageError> {
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
              count() AS rows, toInt64(toUnixTimestamp64Micro(min(timestamp))) AS oldest_us FROM {} WHERE {} GROUP BY start_ms",
@@ -109,12 +109,14 @@ impl Side {
             span.condition()
         );
         let counted = bounded(self.limit, self.query(&sql).fetch_all::<(i64, u64, i64)>()).await?;
-        let state = |(start_ms, rows, oldest_us)| (start_ms, State { rows, oldest_us, ..State::default() });
+        let state = |(start_ms, rows, oldest_us)| {
+            (start_ms, WindowDigest { rows, oldest_us, ..WindowDigest::default() })
+        };
         Ok(counted.into_iter().map(state).collect())
     }
 
     /// `created_at` of the first row of a span.
-    pub async fn first(&self, table: &Copied, span: Span) -> Result<Option<i64>, StorageError> {
+    pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, StorageError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(created_at))) AS first_ms, count() AS rows FROM {} WHERE {}",
             self.table(table.name),
@@ -125,7 +127,7 @@ impl Side {
     }
 
     /// `created_at` of the newest row from a moment on.
-    pub async fn newest(&self, table: &Copied, from_ms: i64) -> Result<Option<i64>, StorageError> {
+    pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, StorageError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
              created_at >= fromUnixTimestamp64Milli({from_ms}, 'UTC')",
@@ -136,7 +138,7 @@ impl Side {
     }
 
     /// Event id and hash of every row of a span, by event id. The span is bounded by the caller.
-    pub async fn rows(&self, table: &Copied, span: Span) -> Result<Vec<(u128, u64)>, StorageError> {
+    pub async fn rows(&self, table: &TableSpec, span: TimeRange) -> Result<Vec<(u128, u64)>, StorageError> {
         let sql = format!(
             "SELECT event_id, {} AS row_hash FROM {} WHERE {} ORDER BY event_id, row_hash",
             table.row_hash,
@@ -149,8 +151,8 @@ impl Side {
     /// Event id and venue time, in microseconds, of the rows of a span from before a venue time: some, from an event id on, by event id.
     pub async fn older_than(
         &self,
-        table: &Copied,
-        span: Span,
+        table: &TableSpec,
+        span: TimeRange,
         before_us: i64,
         from_id: u128,
     ) -> Result<Vec<(u128, i64)>, StorageError> {
@@ -168,8 +170,8 @@ impl Side {
     /// bound, where they are known, what is read.
     pub async fn held_outside(
         &self,
-        table: &Copied,
-        span: Span,
+        table: &TableSpec,
+        span: TimeRange,
         ids: &[u128],
         times_us: Option<(i64, i64)>,
     ) -> Result<Vec<u128>, StorageError> {
@@ -190,7 +192,7 @@ impl Side {
     }
 
     /// Deletes rows by event id, and returns when no query sees them any more.
-    pub async fn delete(&self, table: &Copied, span: Span, ids: &[u128]) -> Result<(), StorageError> {
+    pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), StorageError> {
         for some in ids.chunks(limits::IDS_A_DELETE) {
             let condition = format!("{} AND event_id IN ({})", span.condition(), listed(some));
             self.delete_where(table, &condition).await?;
@@ -199,7 +201,7 @@ impl Side {
     }
 
     /// Deletes the rows that a condition names, and returns when no query sees them any more.
-    pub async fn delete_where(&self, table: &Copied, condition: &str) -> Result<(), StorageError> {
+    pub async fn delete_where(&self, table: &TableSpec, condition: &str) -> Result<(), StorageError> {
         let sql = format!("DELETE FROM {} WHERE {condition}", self.table(table.name));
         let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
         let query = query.with_setting("max_query_size", QUERY_BYTES);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::side::Side;
-use super::span::Span;
-use super::state::State;
+use super::digest::WindowDigest;
+use super::queries::Endpoint;
+use super::time_range::TimeRange;
 use crate::clock;
 use crate::storage::{StorageError, bounded};
 
@@ -46,7 +46,7 @@ impl WindowState {
 
 /// A window as it is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
+pub struct LoggedWindow {
     /// Its start, milliseconds since 1970.
     pub start_ms: i64,
     /// Its length.
@@ -56,7 +56,7 @@ pub struct Logged {
     /// Why it is in that state, for people; see also [`Logged::is_removed`].
     pub reason: String,
     /// What hot held when both were the same, or at the first try when they never were.
-    pub reference: State,
+    pub reference: WindowDigest,
     /// Rows in cold.
     pub cold_rows: u64,
     /// Columns that the row hashes are made over.
@@ -72,7 +72,7 @@ const REMOVED: &str = "removed from hot";
 /// Begins the reason of a mismatched window that never was verified.
 pub const NEVER_VERIFIED: &str = "never verified";
 
-impl Logged {
+impl LoggedWindow {
     /// Whether its rows were taken out of hot by us.
     pub fn is_removed(&self) -> bool {
         self.reason.starts_with(REMOVED)
@@ -116,7 +116,7 @@ struct LogRow {
     logged_ms: i64,
 }
 
-impl From<LogRow> for Logged {
+impl From<LogRow> for LoggedWindow {
     fn from(row: LogRow) -> Self {
         let LogRow { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = row;
         Self {
@@ -124,7 +124,7 @@ impl From<LogRow> for Logged {
             seconds: row.window_seconds,
             state: WindowState::read(&row.state),
             reason: row.reason,
-            reference: State { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct: 0 },
+            reference: WindowDigest { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct: 0 },
             cold_rows: row.cold_rows,
             columns_hash: row.columns_hash,
             attempts: row.attempts,
@@ -140,15 +140,19 @@ const SELECTED: &str = "toInt64(toUnixTimestamp64Milli(window_start)) AS start_m
 
 /// The log and the watermark of one table.
 #[derive(Debug, Clone, Copy)]
-pub struct Log {
+pub struct WindowLog {
     /// Name of the table.
     pub table: &'static str,
 }
 
-impl Log {
+impl WindowLog {
     /// What is logged of a span, by start.
-    pub async fn read(self, cold: &Side, span: Span) -> Result<BTreeMap<i64, Logged>, StorageError> {
-        let Span { from_ms, to_ms } = span;
+    pub async fn read(
+        self,
+        cold: &Endpoint,
+        span: TimeRange,
+    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
+        let TimeRange { from_ms, to_ms } = span;
         let condition = format!(
             "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
              fromUnixTimestamp64Milli({to_ms}, 'UTC')"
@@ -159,11 +163,11 @@ impl Log {
     /// The oldest windows of a span that are not verified.
     pub async fn unverified(
         self,
-        cold: &Side,
-        span: Span,
+        cold: &Endpoint,
+        span: TimeRange,
         limit: usize,
-    ) -> Result<BTreeMap<i64, Logged>, StorageError> {
-        let Span { from_ms, to_ms } = span;
+    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
+        let TimeRange { from_ms, to_ms } = span;
         let condition = format!(
             "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
              fromUnixTimestamp64Milli({to_ms}, 'UTC') AND state != 'verified' ORDER BY window_start LIMIT {limit}"
@@ -174,12 +178,12 @@ impl Log {
     /// The oldest windows of a span whose rows may be taken out of hot: verified before a moment, not empty, not yet taken out.
     pub async fn removable(
         self,
-        cold: &Side,
-        span: Span,
+        cold: &Endpoint,
+        span: TimeRange,
         logged_before_ms: i64,
         limit: usize,
-    ) -> Result<BTreeMap<i64, Logged>, StorageError> {
-        let Span { from_ms, to_ms } = span;
+    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
+        let TimeRange { from_ms, to_ms } = span;
         let condition = format!(
             "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
              fromUnixTimestamp64Milli({to_ms}, 'UTC') AND state = 'verified' AND rows > 0 AND NOT startsWith(reason, \
@@ -189,15 +193,19 @@ impl Log {
         self.select(cold, &condition).await
     }
 
-    async fn select(self, cold: &Side, condition: &str) -> Result<BTreeMap<i64, Logged>, StorageError> {
+    async fn select(
+        self,
+        cold: &Endpoint,
+        condition: &str,
+    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!("SELECT {SELECTED} FROM {log} FINAL WHERE table_name = '{table}' AND {condition}");
         let rows = bounded(cold.limit, cold.query(&sql).fetch_all::<LogRow>()).await?;
-        Ok(rows.into_iter().map(|row| (row.start_ms, Logged::from(row))).collect())
+        Ok(rows.into_iter().map(|row| (row.start_ms, LoggedWindow::from(row))).collect())
     }
 
     /// Start of the first window and length of the newest one; nothing while the log is empty.
-    pub async fn extent(self, cold: &Side) -> Result<Option<(i64, u16)>, StorageError> {
+    pub async fn extent(self, cold: &Endpoint) -> Result<Option<(i64, u16)>, StorageError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, argMax(window_seconds, window_start) AS \
@@ -209,7 +217,7 @@ impl Log {
     }
 
     /// Windows that are logged as mismatched or failed.
-    pub async fn count_unsound(self, cold: &Side) -> Result<u64, StorageError> {
+    pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, StorageError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
             "SELECT count() FROM {log} FINAL WHERE table_name = '{table}' AND state IN ('mismatch', 'failed')"
@@ -220,8 +228,8 @@ impl Log {
     /// Logs windows: newer than what is logged of them, also when the clock of this machine is behind.
     pub async fn write(
         self,
-        cold: &Side,
-        windows: &[Logged],
+        cold: &Endpoint,
+        windows: &[LoggedWindow],
         method: &str,
         holder: &str,
     ) -> Result<(), StorageError> {
@@ -232,9 +240,9 @@ impl Log {
         let values: Vec<String> = windows.iter().map(|_| VALUES.to_owned()).collect();
         let sql =
             format!("INSERT INTO {} ({WRITTEN}) VALUES {}", cold.table("window_log"), values.join(", "));
-        let mut query = super::side::limited(&cold.storage.client, cold.limit).query(&sql);
+        let mut query = super::queries::limited(&cold.storage.client, cold.limit).query(&sql);
         for window in windows {
-            let State { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = window.reference;
+            let WindowDigest { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, .. } = window.reference;
             query = query.bind(self.table).bind(window.start_ms).bind(window.seconds);
             query = query.bind(window.state.as_str()).bind(window.reason.as_str());
             query = query.bind(rows).bind(ids_xor).bind(ids_sum).bind(rows_xor).bind(rows_sum);
@@ -246,7 +254,7 @@ impl Log {
     }
 
     /// Everything before this was copied; nothing when nothing was yet.
-    pub async fn watermark(self, cold: &Side) -> Result<Option<i64>, StorageError> {
+    pub async fn watermark(self, cold: &Endpoint) -> Result<Option<i64>, StorageError> {
         let (watermarks, table) = (cold.table("watermarks"), self.table);
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(upto)) AS upto_ms FROM {watermarks} FINAL WHERE table_name = '{table}'"
@@ -257,7 +265,7 @@ impl Log {
     /// Moves the watermark.
     pub async fn move_watermark(
         self,
-        cold: &Side,
+        cold: &Endpoint,
         upto_ms: i64,
         hot_newest_ms: i64,
         state: &str,

@@ -7,12 +7,12 @@ use crate::limits;
 
 /// The right to insert what one stream holds, and which making of the stream our acknowledgements are for.
 #[derive(Debug)]
-pub struct Hold {
+pub struct InsertGuard {
     lease: Lease,
     incarnation: AtomicU64,
 }
 
-impl Hold {
+impl InsertGuard {
     /// With the lease of the stream.
     pub fn new(lease: Lease) -> Self {
         Self { lease, incarnation: AtomicU64::new(0) }

@@ -3,27 +3,27 @@
 use futures_util::future::try_join3;
 
 use super::error::CopyError;
-use super::judge::{Facts, Judgement, Reference, judge};
-use super::log::{Logged, WindowState};
-use super::span::Span;
-use super::work::{Work, starts};
+use super::evaluate::{Reference, WindowCondition, WindowFacts, evaluate};
+use super::time_range::TimeRange;
+use super::window_log::{LoggedWindow, WindowState};
+use super::window_ops::{WindowOps, starts};
 
 /// A window that needs something.
 #[derive(Debug, Clone)]
-pub struct Examined {
+pub struct EvaluatedWindow {
     /// Its start, milliseconds since 1970.
     pub start_ms: i64,
     /// What is known.
-    pub facts: Facts,
+    pub facts: WindowFacts,
     /// What that says.
-    pub judgement: Judgement,
+    pub judgement: WindowCondition,
     /// What is logged.
-    pub logged: Option<Logged>,
+    pub logged: Option<LoggedWindow>,
 }
 
-impl Work<'_> {
+impl WindowOps<'_> {
     /// Compares hot, cold and log. Gives the windows that are not simply sound.
-    pub async fn examine(&self, span: Span) -> Result<Vec<Examined>, CopyError> {
+    pub async fn examine(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
         let (log, hot, cold) =
             try_join3(self.logged(span), self.hot_states(span), self.cold_states(span, false)).await?;
         let examined = starts(&log, &hot, &cold).into_iter().map(|start_ms| {
@@ -35,43 +35,43 @@ impl Work<'_> {
                 has_same_columns: logged.columns_hash == self.table.columns_hash,
                 is_open: logged.state == WindowState::Open || logged.was_never_verified(),
             });
-            let facts = Facts {
+            let facts = WindowFacts {
                 log: reference,
                 hot,
                 cold,
                 is_hot_whole: self.is_hot_whole(logged.as_ref(), &hot),
                 is_cold_whole: self.is_cold_whole(logged.as_ref()),
             };
-            Examined { start_ms, judgement: judge(&facts), facts, logged }
+            EvaluatedWindow { start_ms, judgement: evaluate(&facts), facts, logged }
         });
-        Ok(examined.filter(Examined::needs_something).collect())
+        Ok(examined.filter(EvaluatedWindow::needs_something).collect())
     }
 
     /// Names what is wrong with a window, or copies it again. Gives whether it is sound now.
-    pub async fn settle(&self, examined: &Examined) -> Result<bool, CopyError> {
-        let Examined { start_ms, facts, judgement, logged } = examined;
-        let Facts { hot, cold, .. } = facts;
+    pub async fn reconcile(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
+        let EvaluatedWindow { start_ms, facts, judgement, logged } = examined;
+        let WindowFacts { hot, cold, .. } = facts;
         let reason = match judgement {
-            Judgement::Sound => return self.relog(examined).await.map(|()| true),
-            Judgement::New => return self.copy_again(*start_ms, None).await,
-            Judgement::LookAtRows => return self.look_at_rows(examined).await,
-            Judgement::ColdChanged => {
+            WindowCondition::Sound => return self.relog(examined).await.map(|()| true),
+            WindowCondition::New => return self.copy_again(*start_ms, None).await,
+            WindowCondition::LookAtRows => return self.look_at_rows(examined).await,
+            WindowCondition::ColdChanged => {
                 format!("cold was changed, hot is as verified; {}", self.told(examined).await?)
             }
-            Judgement::ColdChangedAlone => format!(
+            WindowCondition::ColdChangedAlone => format!(
                 "cold was changed: {} rows now, {} verified; hot does not hold the window any more",
                 cold.rows,
                 logged.as_ref().map_or(0, |logged| logged.reference.rows)
             ),
-            Judgement::BothChangedAlike => {
+            WindowCondition::BothChangedAlike => {
                 "hot and cold are the same and differ from what was verified: both were changed alike"
                     .to_owned()
             }
-            Judgement::BothChanged => format!(
+            WindowCondition::BothChanged => format!(
                 "hot and cold both differ from what was verified, it cannot be told which side is right; {}",
                 self.told(examined).await?
             ),
-            Judgement::NeverCopied => {
+            WindowCondition::NeverCopied => {
                 format!("cold holds {} rows of a window that was never copied, hot none", cold.rows)
             }
         };
@@ -80,9 +80,9 @@ impl Work<'_> {
     }
 
     /// Hot departs from the log, or the window is being copied: only the rows tell late ones from lost ones.
-    async fn look_at_rows(&self, examined: &Examined) -> Result<bool, CopyError> {
-        let Examined { start_ms, facts, logged, .. } = examined;
-        let Facts { hot, cold, is_hot_whole, log, .. } = facts;
+    async fn look_at_rows(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
+        let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
+        let WindowFacts { hot, cold, is_hot_whole, log, .. } = facts;
         let Some(diff) = self.diff(*start_ms, hot, cold).await? else {
             let reason = format!("hot differs from what was verified: {} rows, cold {}", hot.rows, cold.rows);
             let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
@@ -116,23 +116,23 @@ impl Work<'_> {
     pub async fn copy_again(
         &self,
         start_ms: i64,
-        earlier: Option<(&Logged, usize)>,
+        earlier: Option<(&LoggedWindow, usize)>,
     ) -> Result<bool, CopyError> {
         if let Some((logged, late)) = earlier {
-            let open = Logged {
+            let open = LoggedWindow {
                 state: WindowState::Open,
                 reason: logged.reason_after(&format!("{late} rows came late")),
                 ..logged.clone()
             };
             self.write(&[open]).await?;
         }
-        let logged = self.replicate(Span::window(start_ms, self.width_ms)).await?;
+        let logged = self.replicate(TimeRange::window(start_ms, self.width_ms)).await?;
         Ok(logged.iter().all(|window| window.state == WindowState::Verified))
     }
 
     /// A window that is sound and logged otherwise, or logged over other columns.
-    async fn relog(&self, examined: &Examined) -> Result<(), CopyError> {
-        let Examined { start_ms, facts, logged, .. } = examined;
+    async fn relog(&self, examined: &EvaluatedWindow) -> Result<(), CopyError> {
+        let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
         let Some(logged) = logged else { return Ok(()) };
         let state = if facts.is_hot_whole { facts.hot } else { facts.cold };
         let mut entry = self.verified(*start_ms, &state, Some(logged), 0);
@@ -140,14 +140,14 @@ impl Work<'_> {
         self.write(&[entry]).await
     }
 
-    async fn told(&self, examined: &Examined) -> Result<String, CopyError> {
-        let Facts { hot, cold, .. } = &examined.facts;
+    async fn told(&self, examined: &EvaluatedWindow) -> Result<String, CopyError> {
+        let WindowFacts { hot, cold, .. } = &examined.facts;
         let diff = self.diff(examined.start_ms, hot, cold).await?;
         Ok(diff.map_or_else(|| format!("{} rows in hot, {} in cold", hot.rows, cold.rows), |d| d.to_string()))
     }
 
     /// Logs a window that is not sound, unless that is what is logged already.
-    async fn name(&self, entry: Logged, logged: Option<&Logged>) -> Result<(), CopyError> {
+    async fn name(&self, entry: LoggedWindow, logged: Option<&LoggedWindow>) -> Result<(), CopyError> {
         let is_known = logged.is_some_and(|logged| {
             logged.state == entry.state
                 && logged.reason == entry.reason
@@ -157,10 +157,10 @@ impl Work<'_> {
     }
 }
 
-impl Examined {
+impl EvaluatedWindow {
     fn needs_something(&self) -> bool {
         let is_settled = self.logged.as_ref().is_none_or(|logged| logged.state == WindowState::Verified);
         let has_same_columns = self.facts.log.is_none_or(|log| log.has_same_columns);
-        self.judgement != Judgement::Sound || !is_settled || !has_same_columns
+        self.judgement != WindowCondition::Sound || !is_settled || !has_same_columns
     }
 }

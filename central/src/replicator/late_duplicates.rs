@@ -6,20 +6,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::digest::WindowDigest;
 use super::error::CopyError;
-use super::span::Span;
-use super::state::State;
-use super::work::{Work, expired_before_us};
+use super::time_range::TimeRange;
+use super::window_ops::{WindowOps, expired_before_us};
 use crate::limits;
 
-impl Work<'_> {
+impl WindowOps<'_> {
     /// Deletes from hot the rows of some windows that cold holds in other windows, and gives their number. Only rows so old that hot may have
     /// held them before are looked for.
-    pub async fn let_go_of_known(&self, counts: &BTreeMap<i64, State>) -> Result<usize, CopyError> {
+    pub async fn let_go_of_known(&self, counts: &BTreeMap<i64, WindowDigest>) -> Result<usize, CopyError> {
         let before_us = expired_before_us(self.kept_in_hot());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
-            rows += self.let_go_of_known_in(Span::window(start_ms, self.width_ms), before_us).await?;
+            rows += self.let_go_of_known_in(TimeRange::window(start_ms, self.width_ms), before_us).await?;
         }
         if rows > 0 {
             let table = self.table.name;
@@ -34,7 +34,7 @@ impl Work<'_> {
         Ok(rows)
     }
 
-    async fn let_go_of_known_in(&self, window: Span, before_us: i64) -> Result<usize, CopyError> {
+    async fn let_go_of_known_in(&self, window: TimeRange, before_us: i64) -> Result<usize, CopyError> {
         let (hot, cold) = (&self.pair.hot, &self.pair.cold);
         let (mut from_id, mut deleted) = (0, 0);
         loop {

@@ -14,25 +14,25 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::ack::acknowledge;
 use super::batch::{Batch, Entry};
-use super::deliver::{Delivered, seconds};
+use super::duplicate_risk::DuplicateRisk;
+use super::insert_task::{InsertResult, seconds};
 use super::message::{self, Delivery, Refusal};
-use super::open::OpenBatches;
-use super::origin::Origin;
+use super::open_batches::OpenBatches;
+use super::pending_duplicates::{PendingDuplicate, PendingDuplicates};
 use super::recent::{RecentIds, Seen};
-use super::shared::Shared;
-use super::waiting::{Waiting, WaitingCopy};
 use crate::clock;
 use crate::config::Stream;
+use crate::context::CentralContext;
 use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter, encode_event};
 
 /// Sorts messages into the open batches, and tells copies from events.
-pub struct Sorter {
-    shared: Arc<Shared>,
+pub struct Deduplicator {
+    shared: Arc<CentralContext>,
     stream: &'static str,
     open: OpenBatches,
     ids: RecentIds,
-    waiting: Waiting,
-    origin: Origin,
+    waiting: PendingDuplicates,
+    origin: DuplicateRisk,
     /// Acknowledgements of this turn's messages that need no row.
     settled: Vec<Subject>,
     found_recent: u64,
@@ -40,9 +40,9 @@ pub struct Sorter {
     edge_to_broker: LocalHistogram,
 }
 
-impl Sorter {
+impl Deduplicator {
     /// Nothing open, nothing known.
-    pub fn new(shared: Arc<Shared>, stream: &Stream) -> Self {
+    pub fn new(shared: Arc<CentralContext>, stream: &Stream) -> Self {
         let name = stream.settings.name;
         let edge_to_broker = shared.metrics.hops.edge_to_broker.with_label_values(&[name]).local();
         Self {
@@ -50,8 +50,8 @@ impl Sorter {
             open: OpenBatches::new(name),
             // Nothing is known of what was stored before, unless the tables turn out to be empty.
             ids: RecentIds::new(shared.config.batch.recent_event_ids, clock::now_ns()),
-            waiting: Waiting::default(),
-            origin: Origin::new(stream.settings.duplicate_window),
+            waiting: PendingDuplicates::default(),
+            origin: DuplicateRisk::new(stream.settings.duplicate_window),
             settled: Vec::new(),
             found_recent: 0,
             found_in_flight: 0,
@@ -178,7 +178,7 @@ impl Sorter {
         match (seen, row) {
             // The first one stays with the broker until the event is stored, and so does the copy.
             (Seen::InFlight(_), Some(row)) => {
-                let copy = WaitingCopy { message: without_payload(message), delivery, row };
+                let copy = PendingDuplicate { message: without_payload(message), delivery, row };
                 self.waiting.keep(id, copy);
             }
             (_, Some(row)) => self.add_copy(message, delivery, id, &row),
@@ -269,8 +269,8 @@ impl Sorter {
     }
 
     /// Takes note of what became of a batch. Copies and refused rows go on into their own tables.
-    pub async fn settle(&mut self, delivered: Delivered) {
-        let Delivered { target, stored, copies, refused, .. } = delivered;
+    pub async fn settle(&mut self, delivered: InsertResult) {
+        let InsertResult { target, stored, copies, refused, .. } = delivered;
         let count = whole(stored.len());
         match target {
             Target::DeadLetters => self.shared.metrics.failed.inc_by(count),
@@ -308,7 +308,7 @@ impl Sorter {
 
     fn event_is_stored(&mut self, entry: &Entry, stream_seq: u64) {
         self.ids.stored(entry.event_id, stream_seq, entry.published_ns);
-        for WaitingCopy { message, delivery, row } in self.waiting.take(entry.event_id) {
+        for PendingDuplicate { message, delivery, row } in self.waiting.take(entry.event_id) {
             if delivery.stream_seq == stream_seq {
                 self.waiting.end(stream_seq);
                 self.settled.extend(message.reply);

@@ -6,35 +6,35 @@ use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::confirm::{Found, Look, look};
+use super::gap_scan::{GapScan, GapScanResult, look};
 use super::losses;
-use super::progress::{Progress, Span};
-use super::shared::Shared;
+use super::progress::{DeliveryProgress, SeqRange};
 use super::subscription::Subscription;
+use crate::context::CentralContext;
 use crate::limits;
 use crate::watermark::{Watermarks, Written};
 
 /// Keeps account of a stream while it is ours.
-pub struct Track {
-    shared: Arc<Shared>,
+pub struct StreamProgress {
+    shared: Arc<CentralContext>,
     stream: &'static str,
     consumer_created_ns: Option<i128>,
     known: Option<Known>,
-    looks: JoinSet<anyhow::Result<Found>>,
+    looks: JoinSet<anyhow::Result<GapScanResult>>,
 }
 
 /// What is known once the stream was found.
 struct Known {
-    progress: Progress,
+    progress: DeliveryProgress,
     watermarks: Watermarks,
     written: Written,
     /// Newest sequence that the stream was seen to have.
     newest: u64,
 }
 
-impl Track {
+impl StreamProgress {
     /// Knows nothing yet.
-    pub fn new(shared: Arc<Shared>, stream: &'static str) -> Self {
+    pub fn new(shared: Arc<CentralContext>, stream: &'static str) -> Self {
         Self { shared, stream, consumer_created_ns: None, known: None, looks: JoinSet::new() }
     }
 
@@ -57,7 +57,7 @@ impl Track {
             let written = watermarks.read(self.stream).await?;
             let created_ns = found.stream_created_ns;
             let confirmed = written.sequence_of(created_ns);
-            let progress = Progress::new(created_ns, confirmed, found.delivered, limits::HOLES);
+            let progress = DeliveryProgress::new(created_ns, confirmed, found.delivered, limits::HOLES);
             self.known = Some(Known { progress, watermarks, written, newest: 0 });
         }
         self.consumer_created_ns = Some(found.consumer_created_ns);
@@ -80,9 +80,9 @@ impl Track {
         }
     }
 
-    fn start(&self, lowest_open: Option<u64>) -> Option<Look> {
+    fn start(&self, lowest_open: Option<u64>) -> Option<GapScan> {
         let known = self.known.as_ref()?;
-        Some(Look {
+        Some(GapScan {
             stream: self.stream,
             progress: known.progress.clone(),
             lowest_open,
@@ -92,7 +92,7 @@ impl Track {
     }
 
     /// Waits for the end of a look; for ever when there is none.
-    pub async fn found(&mut self) -> Result<anyhow::Result<Found>, JoinError> {
+    pub async fn found(&mut self) -> Result<anyhow::Result<GapScanResult>, JoinError> {
         match self.looks.join_next().await {
             Some(found) => found,
             None => std::future::pending().await,
@@ -102,7 +102,7 @@ impl Track {
     /// Takes note of what a look found. Gives why the pull must be made anew, if it must.
     pub fn settle(
         &mut self,
-        found: Result<anyhow::Result<Found>, JoinError>,
+        found: Result<anyhow::Result<GapScanResult>, JoinError>,
     ) -> anyhow::Result<Option<String>> {
         let stream = self.stream;
         match found {
@@ -120,7 +120,7 @@ impl Track {
         Ok(None)
     }
 
-    fn apply(&mut self, found: Found) -> Option<String> {
+    fn apply(&mut self, found: GapScanResult) -> Option<String> {
         let Some(known) = &mut self.known else { return None };
         let progress = &mut known.progress;
         if progress.stream_created_ns != found.stream_created_ns {
@@ -129,7 +129,7 @@ impl Track {
         let mut holes = found.left;
         for hole in &progress.holes {
             // What was passed over in the meantime begins where the look ended.
-            let rest = Span { from: hole.from.max(found.next), to: hole.to };
+            let rest = SeqRange { from: hole.from.max(found.next), to: hole.to };
             if !found.settled.contains(hole) && rest.from <= rest.to {
                 holes.push(rest);
             }
@@ -149,7 +149,7 @@ impl Track {
     pub async fn record_end(&mut self) -> anyhow::Result<()> {
         self.looks.shutdown().await;
         let Some(known) = &self.known else { return Ok(()) };
-        let never_taken = Span { from: known.progress.next, to: known.newest };
+        let never_taken = SeqRange { from: known.progress.next, to: known.newest };
         if never_taken.from <= never_taken.to {
             let evidence = format!("the stream was deleted; its newest sequence seen was {}", known.newest);
             losses::record(&self.shared, self.stream, &[never_taken], &evidence).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::batch::{Batch, Room};
+use super::batch::{Batch, BatchCapacity};
 use crate::row::Target;
 
 /// The batches of one stream that are being filled, one a table.
@@ -15,7 +15,7 @@ pub struct OpenBatches {
     incarnation: u64,
     batches: BTreeMap<Target, Batch>,
     /// What the last batch of each table came to: the next one comes to about as much.
-    rooms: BTreeMap<Target, Room>,
+    rooms: BTreeMap<Target, BatchCapacity>,
 }
 
 impl OpenBatches {

@@ -9,7 +9,7 @@ use super::message::Delivery;
 
 /// A message with an event that another message brings already.
 #[derive(Debug)]
-pub struct WaitingCopy {
+pub struct PendingDuplicate {
     /// The message, without its payload.
     pub message: Message,
     /// What the broker said of it.
@@ -22,19 +22,19 @@ pub struct WaitingCopy {
 ///
 /// What is waited for is in open batches and inserts, so their bounds, and the broker's of unacknowledged messages, bound this too.
 #[derive(Debug, Default)]
-pub struct Waiting {
-    by_event: HashMap<EventId, Vec<WaitingCopy>>,
+pub struct PendingDuplicates {
+    by_event: HashMap<EventId, Vec<PendingDuplicate>>,
     on_the_way: HashSet<u64>,
 }
 
-impl Waiting {
+impl PendingDuplicates {
     /// Whether the message with this sequence is a copy on its way: delivered again, it needs nothing more.
     pub fn is_on_the_way(&self, stream_seq: u64) -> bool {
         !self.on_the_way.is_empty() && self.on_the_way.contains(&stream_seq)
     }
 
     /// Keeps a copy until it is known what became of the event's own message.
-    pub fn keep(&mut self, id: EventId, copy: WaitingCopy) {
+    pub fn keep(&mut self, id: EventId, copy: PendingDuplicate) {
         self.on_the_way.insert(copy.delivery.stream_seq);
         self.by_event.entry(id).or_default().push(copy);
     }
@@ -50,7 +50,7 @@ impl Waiting {
     }
 
     /// Those that waited for an event.
-    pub fn take(&mut self, id: EventId) -> Vec<WaitingCopy> {
+    pub fn take(&mut self, id: EventId) -> Vec<PendingDuplicate> {
         if self.by_event.is_empty() { Vec::new() } else { self.by_event.remove(&id).unwrap_or_default() }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Event ids of the rows in which hot and cold differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Diff {
+pub struct RowDiff {
     /// In hot only.
     pub only_hot: Vec<u128>,
     /// In cold only.
@@ -17,7 +17,7 @@ pub struct Diff {
     pub doubled_cold: u64,
 }
 
-impl Diff {
+impl RowDiff {
     /// Compares event ids and row hashes, both lists sorted.
     pub fn between(hot: &[(u128, u64)], cold: &[(u128, u64)]) -> Self {
         let mut diff = Self::default();
@@ -53,7 +53,7 @@ impl Diff {
     }
 }
 
-impl fmt::Display for Diff {
+impl fmt::Display for RowDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.only_hot.len() as u64, "in hot only"),
@@ -80,8 +80,8 @@ mod tests {
     fn differences_are_told_by_kind() {
         let hot = [(1, 10), (2, 20), (3, 30), (5, 50), (5, 50), (9, 90)];
         let cold = [(2, 20), (3, 31), (4, 40), (5, 50), (6, 60), (6, 60)];
-        let diff = Diff::between(&hot, &cold);
-        let expected = Diff {
+        let diff = RowDiff::between(&hot, &cold);
+        let expected = RowDiff {
             only_hot: vec![1, 9],
             only_cold: vec![4, 6],
             differing: vec![3, 5],
@@ -89,9 +89,9 @@ mod tests {
             doubled_cold: 1,
         };
         assert_eq!(diff, expected);
-        assert_eq!(Diff::between(&hot, &hot).differing, Vec::<u128>::new());
-        assert!(Diff::between(&hot, &hot[..2]).is_cold_within_hot());
-        assert!(Diff::between(&[], &cold).is_hot_within_cold());
-        assert_eq!(Diff::between(&hot[..1], &[]).to_string(), "rows: 1 in hot only");
+        assert_eq!(RowDiff::between(&hot, &hot).differing, Vec::<u128>::new());
+        assert!(RowDiff::between(&hot, &hot[..2]).is_cold_within_hot());
+        assert!(RowDiff::between(&[], &cold).is_hot_within_cold());
+        assert_eq!(RowDiff::between(&hot[..1], &[]).to_string(), "rows: 1 in hot only");
     }
 }

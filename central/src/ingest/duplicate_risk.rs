@@ -12,7 +12,7 @@ use crate::row::Target;
 
 /// What is known of the messages that came before ours.
 #[derive(Debug)]
-pub struct Origin {
+pub struct DuplicateRisk {
     /// How long the broker remembers the ids of messages.
     duplicate_window_ns: i64,
     /// Before, there was no stream, and no broker that would have known a copy.
@@ -23,7 +23,7 @@ pub struct Origin {
     newest: u64,
 }
 
-impl Origin {
+impl DuplicateRisk {
     /// Nothing is known yet.
     pub fn new(duplicate_window: Duration) -> Self {
         Self {
@@ -135,7 +135,7 @@ mod tests {
     /// Method: one message after the other of each kind, at 1,000 s, in a stream made at 500 s with a window of 120 s.
     #[test]
     fn only_what_cannot_be_stored_is_not_looked_for() {
-        let mut origin = Origin::new(Duration::from_secs(120));
+        let mut origin = DuplicateRisk::new(Duration::from_secs(120));
         origin.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
         origin.taken(50);
         let now = 1_000 * SECOND;
@@ -152,7 +152,7 @@ mod tests {
         assert!(ask(51, false, now, Some(EventId(8)), now), "nor with another one");
         assert!(ask(51, false, now - 120 * SECOND, own, now), "older than the window");
         assert!(!ask(51, false, now - 120 * SECOND, own, now - 200 * SECOND), "but memory reaches back");
-        let mut young = Origin::new(Duration::from_secs(120));
+        let mut young = DuplicateRisk::new(Duration::from_secs(120));
         young.begin(now - SECOND, BTreeMap::new());
         let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: now };
         assert!(young.may_be_stored(&event(now - 2 * SECOND), &message(own), delivery, TRADES, now));

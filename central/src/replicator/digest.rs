@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// What a table holds of a window. The sums wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct State {
+pub struct WindowDigest {
     /// Rows.
     pub rows: u64,
     /// XOR of the low halves of the event ids.
@@ -21,7 +21,7 @@ pub struct State {
     pub distinct: u64,
 }
 
-impl State {
+impl WindowDigest {
     /// Whether both hold the same rows.
     pub fn is_same(&self, other: &Self) -> bool {
         self.has_same_ids(other) && self.rows_xor == other.rows_xor && self.rows_sum == other.rows_sum
@@ -54,7 +54,7 @@ pub(super) struct StateRow {
     distinct: u64,
 }
 
-impl From<&StateRow> for State {
+impl From<&StateRow> for WindowDigest {
     fn from(row: &StateRow) -> Self {
         let &StateRow { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct, .. } = row;
         Self { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct }

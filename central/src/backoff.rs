@@ -1,43 +1,10 @@
-//! What every worker and every insert needs.
+//! Pauses between retries.
 
 use std::time::Duration;
 
 use rand::Rng as _;
 
-use crate::broker::Broker;
-use crate::config::Config;
-use crate::coverage::Coverage;
-use crate::lease::Leases;
 use crate::limits;
-use crate::metrics::Metrics;
-use crate::repair::Desk;
-use crate::status::Status;
-use crate::storage::Storage;
-
-/// Part of the status that says whether ClickHouse takes rows.
-pub const CLICKHOUSE: &str = "clickhouse";
-
-/// What every worker and every insert needs.
-pub struct Shared {
-    /// The configuration.
-    pub config: Config,
-    /// The broker.
-    pub broker: Broker,
-    /// Hot storage.
-    pub storage: Storage,
-    /// Cold storage.
-    pub cold: Storage,
-    /// Who does what only one central may do.
-    pub leases: Leases,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// What is wrong.
-    pub status: Status,
-    /// What arrived.
-    pub coverage: Coverage,
-    /// Repairs.
-    pub repair: Desk,
-}
 
 /// Pauses between tries: doubling, jittered by half, bounded.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use marketprism_schema::DatabaseKind;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::ingest::{Backoff, Shared};
+use crate::backoff::Backoff;
+use crate::context::CentralContext;
 use crate::init;
 
 /// Part of the status that says whether this side is laid out.
@@ -19,7 +20,11 @@ pub const fn part(side: DatabaseKind) -> &'static str {
 ///
 /// # Errors
 /// A difference that cannot be changed in place, or a database of another program version: waiting does not help.
-pub async fn lay_out(shared: &Shared, side: DatabaseKind, stop: &CancellationToken) -> anyhow::Result<()> {
+pub async fn lay_out(
+    shared: &CentralContext,
+    side: DatabaseKind,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut backoff = Backoff::new();
     let sides = [side];
     while !stop.is_cancelled() {

@@ -7,7 +7,7 @@ use crate::row::columns_of;
 
 /// A table as it is copied: by named columns, so that their order in a server does not matter.
 #[derive(Debug, Clone)]
-pub struct Copied {
+pub struct TableSpec {
     /// Its name in both databases.
     pub name: &'static str,
     /// Names of the columns, comma-separated.
@@ -25,7 +25,7 @@ pub struct Copied {
     pub slice_rows: u64,
 }
 
-impl Copied {
+impl TableSpec {
     /// Each of the eight tables.
     pub fn all() -> Vec<Self> {
         Table::ALL.iter().map(Self::new).collect()

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 
-use super::copied::Copied;
 use super::copy::{Copier, Direction, Piece};
-use super::diff::Diff;
+use super::digest::WindowDigest;
 use super::error::CopyError;
-use super::log::{Log, Logged, WindowState};
-use super::metrics::ReplicationMetrics;
-use super::side::Pair;
-use super::span::Span;
-use super::state::State;
+use super::queries::HotCold;
+use super::row_diff::RowDiff;
+use super::table_spec::TableSpec;
+use super::time_range::TimeRange;
+use super::window_log::{LoggedWindow, WindowLog, WindowState};
 use crate::config::Config;
 use crate::lease::Lease;
-use crate::moment::Time;
+use crate::metrics::ReplicationMetrics;
+use crate::time::Time;
 use crate::{clock, limits};
 
 /// What the work on every table shares.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub struct CopyContext<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// Allows to write; without it the work only looks.
@@ -32,7 +32,7 @@ pub struct Context<'a> {
     pub holder: &'a str,
 }
 
-impl Context<'_> {
+impl CopyContext<'_> {
     /// Whether somebody asks for the lease.
     pub fn is_wanted(&self) -> bool {
         self.lease.is_some_and(Lease::is_wanted)
@@ -40,24 +40,30 @@ impl Context<'_> {
 }
 
 /// The work on one table over one pair of connections.
-pub struct Work<'a> {
+pub struct WindowOps<'a> {
     /// What the work on every table shares.
-    pub context: Context<'a>,
+    pub context: CopyContext<'a>,
     /// The table.
-    pub table: &'a Copied,
+    pub table: &'a TableSpec,
     /// Its log.
-    pub log: Log,
+    pub log: WindowLog,
     /// The servers.
-    pub pair: &'a Pair,
+    pub pair: &'a HotCold,
     /// Length of a window.
     pub width_ms: i64,
     /// Rows of an insert at most.
     pub slice_rows: u64,
 }
 
-impl Work<'_> {
+impl WindowOps<'_> {
     /// Copies what cold does not hold of a span: of one window, or of neighbouring ones that cold holds nothing of.
-    pub async fn copy_span(&self, span: Span, hot: &State, cold: &State, salt: i64) -> Result<(), CopyError> {
+    pub async fn copy_span(
+        &self,
+        span: TimeRange,
+        hot: &WindowDigest,
+        cold: &WindowDigest,
+        salt: i64,
+    ) -> Result<(), CopyError> {
         // The same events with other content: copying would change nothing.
         if cold.has_same_ids(hot) {
             return Ok(());
@@ -78,11 +84,17 @@ impl Work<'_> {
 
     /// The inserts that copy a window, or several. Their number is a power of two, so that it seldom changes when some rows come late: a repetition
     /// is told by its token only when it is cut the same.
-    pub fn pieces(&self, window: Span, source: &State, target: &State, salt: i64) -> Vec<Piece> {
+    pub fn pieces(
+        &self,
+        window: TimeRange,
+        source: &WindowDigest,
+        target: &WindowDigest,
+        salt: i64,
+    ) -> Vec<Piece> {
         let count = source.rows.div_ceil(self.slice_rows.max(1)).max(1).next_power_of_two();
         let spans = window.pieces(i64::try_from(count).unwrap_or(i64::MAX));
         let of = spans.len();
-        let piece = |(index, span): (usize, Span)| Piece {
+        let piece = |(index, span): (usize, TimeRange)| Piece {
             span,
             window,
             is_begun: target.rows > 0,
@@ -99,46 +111,55 @@ impl Work<'_> {
     }
 
     /// Both sides of one window now, distinct events in cold counted.
-    pub async fn both(&self, start_ms: i64) -> Result<(State, State), CopyError> {
-        let span = Span::window(start_ms, self.width_ms);
+    pub async fn both(&self, start_ms: i64) -> Result<(WindowDigest, WindowDigest), CopyError> {
+        let span = TimeRange::window(start_ms, self.width_ms);
         let (mut hot, mut cold) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
         Ok((hot.remove(&start_ms).unwrap_or_default(), cold.remove(&start_ms).unwrap_or_default()))
     }
 
     /// Which rows of a window differ; nothing when they are too many to be compared one by one.
-    pub async fn diff(&self, start_ms: i64, hot: &State, cold: &State) -> Result<Option<Diff>, CopyError> {
+    pub async fn diff(
+        &self,
+        start_ms: i64,
+        hot: &WindowDigest,
+        cold: &WindowDigest,
+    ) -> Result<Option<RowDiff>, CopyError> {
         if hot.rows.max(cold.rows) > limits::DIFF_ROWS {
             return Ok(None);
         }
-        let span = Span::window(start_ms, self.width_ms);
+        let span = TimeRange::window(start_ms, self.width_ms);
         let hot = self.pair.hot.rows(self.table, span).await.map_err(CopyError::hot)?;
         let cold = self.pair.cold.rows(self.table, span).await.map_err(CopyError::cold)?;
-        Ok(Some(Diff::between(&hot, &cold)))
+        Ok(Some(RowDiff::between(&hot, &cold)))
     }
 
     /// Rows of hot, without fingerprints.
-    pub async fn hot_counts(&self, span: Span) -> Result<BTreeMap<i64, State>, CopyError> {
+    pub async fn hot_counts(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)
     }
 
     /// States of hot.
-    pub async fn hot_states(&self, span: Span) -> Result<BTreeMap<i64, State>, CopyError> {
+    pub async fn hot_states(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         self.pair.hot.states(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
     }
 
     /// States of cold.
-    pub async fn cold_states(&self, span: Span, distinct: bool) -> Result<BTreeMap<i64, State>, CopyError> {
+    pub async fn cold_states(
+        &self,
+        span: TimeRange,
+        distinct: bool,
+    ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         self.pair.cold.states(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
     }
 
     /// What is logged of a span.
-    pub async fn logged(&self, span: Span) -> Result<BTreeMap<i64, Logged>, CopyError> {
+    pub async fn logged(&self, span: TimeRange) -> Result<BTreeMap<i64, LoggedWindow>, CopyError> {
         self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)
     }
 
     /// Whether hot must still hold all rows of a window: neither its TTL nor we can have taken some away.
-    pub fn is_hot_whole(&self, logged: Option<&Logged>, hot: &State) -> bool {
-        let is_removed = logged.is_some_and(Logged::is_removed);
+    pub fn is_hot_whole(&self, logged: Option<&LoggedWindow>, hot: &WindowDigest) -> bool {
+        let is_removed = logged.is_some_and(LoggedWindow::is_removed);
         let oldest = [logged.map(|logged| logged.reference), Some(*hot)].into_iter().flatten();
         let oldest_us = oldest.filter(|state| state.rows > 0).map(|state| state.oldest_us).min();
         let days = self.context.config.clickhouse.hot_ttl_days;
@@ -146,7 +167,7 @@ impl Work<'_> {
     }
 
     /// The same of cold.
-    pub fn is_cold_whole(&self, logged: Option<&Logged>) -> bool {
+    pub fn is_cold_whole(&self, logged: Option<&LoggedWindow>) -> bool {
         let days = self.context.config.clickhouse.cold_ttl_days;
         logged.is_none_or(|logged| !may_be_expired(logged.reference.oldest_us, days))
     }
@@ -158,7 +179,13 @@ impl Work<'_> {
     }
 
     /// The log entry of a window that holds the same on both sides.
-    pub fn verified(&self, start_ms: i64, state: &State, earlier: Option<&Logged>, tries: u32) -> Logged {
+    pub fn verified(
+        &self,
+        start_ms: i64,
+        state: &WindowDigest,
+        earlier: Option<&LoggedWindow>,
+        tries: u32,
+    ) -> LoggedWindow {
         self.entry(start_ms, WindowState::Verified, String::new(), (*state, state.rows), earlier, tries)
     }
 
@@ -168,10 +195,10 @@ impl Work<'_> {
         start_ms: i64,
         state: WindowState,
         reason: String,
-        hot: &State,
-        cold: &State,
-        earlier: Option<&Logged>,
-    ) -> Logged {
+        hot: &WindowDigest,
+        cold: &WindowDigest,
+        earlier: Option<&LoggedWindow>,
+    ) -> LoggedWindow {
         let reference = earlier.map_or(*hot, |logged| logged.reference);
         let mut entry = self.entry(start_ms, state, reason, (reference, cold.rows), earlier, 1);
         entry.columns_hash = earlier.map_or(entry.columns_hash, |logged| logged.columns_hash);
@@ -183,11 +210,11 @@ impl Work<'_> {
         start_ms: i64,
         state: WindowState,
         reason: String,
-        (reference, cold_rows): (State, u64),
-        earlier: Option<&Logged>,
+        (reference, cold_rows): (WindowDigest, u64),
+        earlier: Option<&LoggedWindow>,
         tries: u32,
-    ) -> Logged {
-        Logged {
+    ) -> LoggedWindow {
+        LoggedWindow {
             start_ms,
             seconds: u16::try_from(self.width_ms / 1_000).unwrap_or(u16::MAX),
             state,
@@ -201,7 +228,7 @@ impl Work<'_> {
     }
 
     /// Writes log entries, and tells of those that somebody must look at.
-    pub async fn write(&self, logged: &[Logged]) -> Result<(), CopyError> {
+    pub async fn write(&self, logged: &[LoggedWindow]) -> Result<(), CopyError> {
         let method = self.context.config.replication.method.as_str();
         self.log
             .write(&self.pair.cold, logged, method, self.context.holder)
@@ -232,7 +259,7 @@ impl Work<'_> {
 }
 
 /// Whether both sides hold the same, and no event twice.
-pub fn is_verified(hot: &State, cold: &State) -> bool {
+pub fn is_verified(hot: &WindowDigest, cold: &WindowDigest) -> bool {
     hot.is_same(cold) && cold.distinct == cold.rows
 }
 

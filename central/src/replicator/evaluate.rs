@@ -1,0 +1,177 @@
+//! Whether a window is as it was logged, and whose fault it is when not. Pure.
+
+use super::digest::WindowDigest;
+
+/// What is known of one window.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowFacts {
+    /// What was logged, if anything was.
+    pub log: Option<Reference>,
+    /// What hot holds now.
+    pub hot: WindowDigest,
+    /// What cold holds now.
+    pub cold: WindowDigest,
+    /// Whether hot must still hold all of it: neither the TTL nor we can have taken rows away.
+    pub is_hot_whole: bool,
+    /// The same of cold.
+    pub is_cold_whole: bool,
+}
+
+/// What was logged of a window.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    /// What hot held when it was verified.
+    pub state: WindowDigest,
+    /// Whether the row hashes are made over the columns of today; else only the events are compared.
+    pub has_same_columns: bool,
+    /// Whether it is being copied again.
+    pub is_open: bool,
+}
+
+/// What the facts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WindowCondition {
+    /// As it must be.
+    Sound,
+    /// Never copied: copy it.
+    New,
+    /// Hot and the log differ, cold may be whole: only the rows themselves tell late ones from lost ones.
+    LookAtRows,
+    /// Cold was changed; hot is as logged.
+    ColdChanged,
+    /// Cold was changed, and hot cannot tell any more.
+    ColdChangedAlone,
+    /// Hot and cold are the same, and not as logged.
+    BothChangedAlike,
+    /// Neither is as logged, nor are they the same.
+    BothChanged,
+    /// Rows in cold of a window that was never copied.
+    NeverCopied,
+}
+
+/// Judges one window.
+pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
+    let WindowFacts { log, hot, cold, .. } = facts;
+    let Some(reference) = log else {
+        return match (hot.rows, cold.rows) {
+            (0, 0) => WindowCondition::Sound,
+            (0, _) => WindowCondition::NeverCopied,
+            _ => WindowCondition::New,
+        };
+    };
+    let is_as_logged = |state: &WindowDigest| {
+        if reference.has_same_columns {
+            state.is_same(&reference.state)
+        } else {
+            state.has_same_ids(&reference.state)
+        }
+    };
+    let (hot_is, cold_is) = (is_as_logged(hot), is_as_logged(cold));
+    if cold_is && hot_is && (reference.has_same_columns || hot.is_same(cold)) {
+        return WindowCondition::Sound;
+    }
+    if reference.is_open {
+        return WindowCondition::LookAtRows;
+    }
+    if !facts.is_hot_whole {
+        return match (cold_is, hot.rows) {
+            (true, 0) => WindowCondition::Sound,
+            (true, _) => WindowCondition::LookAtRows,
+            _ if !facts.is_cold_whole => WindowCondition::Sound,
+            _ if hot.is_same(cold) => WindowCondition::BothChangedAlike,
+            _ => WindowCondition::ColdChangedAlone,
+        };
+    }
+    match (hot_is, cold_is) {
+        (true, _) => WindowCondition::ColdChanged,
+        (false, true) => WindowCondition::LookAtRows,
+        (false, false) if hot.is_same(cold) => WindowCondition::BothChangedAlike,
+        (false, false) => WindowCondition::BothChanged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(rows: u64, seed: u64) -> WindowDigest {
+        WindowDigest {
+            rows,
+            ids_xor: seed,
+            ids_sum: seed,
+            rows_xor: seed,
+            rows_sum: seed,
+            ..WindowDigest::default()
+        }
+    }
+
+    fn facts(log: Option<WindowDigest>, hot: WindowDigest, cold: WindowDigest) -> WindowFacts {
+        let log = log.map(|state| Reference { state, has_same_columns: true, is_open: false });
+        WindowFacts { log, hot, cold, is_hot_whole: true, is_cold_whole: true }
+    }
+
+    /// Goal: whoever departs from the log is the one that was changed, and where nobody can tell, that is said.
+    #[test]
+    fn the_log_tells_who_was_changed() {
+        let (l, a, b, none) = (state(5, 1), state(5, 2), state(6, 3), WindowDigest::default());
+        for (log, hot, cold, expected) in [
+            (Some(l), l, l, WindowCondition::Sound),
+            (Some(l), l, a, WindowCondition::ColdChanged),
+            (Some(l), l, none, WindowCondition::ColdChanged),
+            (Some(l), a, l, WindowCondition::LookAtRows),
+            (Some(l), none, l, WindowCondition::LookAtRows),
+            (Some(l), a, a, WindowCondition::BothChangedAlike),
+            (Some(l), a, b, WindowCondition::BothChanged),
+            (None, a, none, WindowCondition::New),
+            (None, a, b, WindowCondition::New),
+            (None, none, b, WindowCondition::NeverCopied),
+            (None, none, none, WindowCondition::Sound),
+        ] {
+            assert_eq!(evaluate(&facts(log, hot, cold)), expected, "{log:?} {hot:?} {cold:?}");
+        }
+    }
+
+    /// Goal: a row that only has other content is a change like any other, and a window that is being copied is looked at row by row.
+    #[test]
+    fn contents_count_and_open_windows_are_looked_at() {
+        let logged = state(5, 1);
+        let other = WindowDigest { rows_xor: 3, ..logged };
+        assert_eq!(evaluate(&facts(Some(logged), logged, other)), WindowCondition::ColdChanged);
+        assert_eq!(evaluate(&facts(Some(logged), other, logged)), WindowCondition::LookAtRows);
+        let mut open = facts(Some(logged), logged, WindowDigest::default());
+        open.log = open.log.map(|log| Reference { is_open: true, ..log });
+        assert_eq!(evaluate(&open), WindowCondition::LookAtRows);
+        open.cold = logged;
+        assert_eq!(evaluate(&open), WindowCondition::Sound);
+    }
+
+    /// Goal: rows that the TTL or we took out of hot are no fault; cold is then held against the log alone.
+    #[test]
+    fn rows_that_may_be_gone_from_hot_are_no_fault() {
+        let (l, a, none) = (state(5, 1), state(5, 2), WindowDigest::default());
+        let gone = |hot, cold| WindowFacts { is_hot_whole: false, ..facts(Some(l), hot, cold) };
+        assert_eq!(evaluate(&gone(none, l)), WindowCondition::Sound);
+        assert_eq!(evaluate(&gone(state(2, 9), l)), WindowCondition::LookAtRows);
+        assert_eq!(evaluate(&gone(none, a)), WindowCondition::ColdChangedAlone);
+        assert_eq!(evaluate(&gone(a, a)), WindowCondition::BothChangedAlike);
+        assert_eq!(
+            evaluate(&WindowFacts { is_cold_whole: false, ..gone(none, none) }),
+            WindowCondition::Sound
+        );
+    }
+
+    /// Goal: after a column was added the events are still compared with the log, and the rows hot with cold.
+    #[test]
+    fn hashes_over_other_columns_are_not_compared() {
+        let logged = WindowDigest { rows_xor: 77, rows_sum: 78, ..state(5, 1) };
+        let (now, other) = (state(5, 1), WindowDigest { rows_xor: 3, ..state(5, 1) });
+        let judged = |hot, cold| {
+            let mut facts = facts(Some(logged), hot, cold);
+            facts.log = facts.log.map(|log| Reference { has_same_columns: false, ..log });
+            evaluate(&facts)
+        };
+        assert_eq!(judged(now, now), WindowCondition::Sound);
+        assert_ne!(judged(now, other), WindowCondition::Sound);
+        assert_eq!(judged(now, state(4, 9)), WindowCondition::ColdChanged);
+    }
+}
