@@ -1,4 +1,4 @@
-//! Acknowledgements, in groups.
+//! Acknowledgements, sent in groups.
 
 use async_nats::jetstream::AckKind;
 use async_nats::{Client, Subject};
@@ -7,9 +7,8 @@ use tokio::time::timeout;
 
 use crate::limits;
 
-/// Sends one kind of acknowledgement for many messages and returns how many did not leave within the time allowed.
-///
-/// They are not confirmed by the broker: one that gets lost on the way means a redelivery, which is recognized.
+/// Sends one kind of acknowledgement for many messages; returns the number not sent within the timeout.
+/// The broker does not confirm them: a lost one causes a redelivery, which is recognized.
 pub async fn acknowledge<'a>(
     client: &Client,
     replies: impl ExactSizeIterator<Item = &'a Subject>,

@@ -1,4 +1,4 @@
-//! Rows on their way into one table.
+//! Rows being collected for one table.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -12,57 +12,49 @@ use super::lookup::StoredRows;
 use crate::config::BatchLimits;
 use crate::row::{CREATED_AT_BYTES, Target};
 
-/// One message and where its row ends.
+/// A message and the end of its row.
 #[derive(Debug)]
 pub struct Entry {
-    /// The message; kept for its acknowledgement, and for the dead-letter table should ClickHouse refuse the row.
+    /// Kept for its acknowledgement, and for the dead-letter table if ClickHouse refuses the row.
     pub message: Message,
-    /// Id of the event; of a dead letter, the hash of its bytes.
+    /// Id of the event; for a dead letter, the hash of its payload.
     pub event_id: EventId,
-    /// Sequence in the stream.
     pub stream_seq: u64,
-    /// The venue's time in microseconds, 0 for copies and dead letters.
+    /// Venue time in microseconds; 0 for duplicates and dead letters.
     pub timestamp_us: i64,
-    /// When the edge received it, nanoseconds; 0 for dead letters.
+    /// Receive time of the edge in nanoseconds; 0 for dead letters.
     pub received_at_ns: i64,
-    /// When the broker received it, nanoseconds.
+    /// Receive time of the broker in nanoseconds.
     pub published_ns: i64,
-    /// Whether the event may be in hot already.
+    /// The event may be in hot already, so it is looked up before the insert.
     pub may_be_stored: bool,
-    /// End of its row among the rows of the batch.
+    /// End of its row within the rows of the batch.
     pub row_end: usize,
 }
 
-/// Rows on their way into one table, in the order of arrival.
+/// Rows being collected for one table, in order of arrival.
 #[derive(Debug)]
 pub struct Batch {
-    /// The table.
     pub target: Target,
-    /// The stream that the messages came from.
     pub stream: &'static str,
-    /// One per row.
     pub entries: Vec<Entry>,
-    /// The rows, one after the other.
     pub rows: Vec<u8>,
-    /// Lowest sequence among the entries, the largest number while there are none.
+    /// Lowest sequence among the entries; `u64::MAX` while there are none.
     pub lowest: u64,
-    /// Which making of the stream the messages belong to; see `Hold`.
+    /// Incarnation of the stream that the messages belong to; see `InsertGuard`.
     pub incarnation: u64,
     payload_bytes: usize,
     opened: Instant,
 }
 
-/// Room for entries and for bytes of rows, so that a batch does not move again and again while it grows.
+/// Initial capacity of a batch, so that it is not reallocated while it grows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BatchCapacity {
-    /// Entries.
     pub entries: usize,
-    /// Bytes of rows.
     pub row_bytes: usize,
 }
 
 impl Batch {
-    /// An empty batch, whose age starts now.
     pub fn new(target: Target, stream: &'static str, incarnation: u64, room: BatchCapacity) -> Self {
         Self {
             target,
@@ -76,22 +68,21 @@ impl Batch {
         }
     }
 
-    /// What it takes now.
+    /// The capacity it has used so far.
     pub fn room(&self) -> BatchCapacity {
         BatchCapacity { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
 
-    /// Adds the entry whose row was just written.
     pub fn push(&mut self, entry: Entry) {
         self.payload_bytes += entry.message.payload.len();
         self.lowest = self.lowest.min(entry.stream_seq);
         self.entries.push(entry);
     }
 
-    /// Whether it must be inserted now, its age apart.
+    /// The batch has reached its limit of rows or bytes. Its age is checked apart.
     pub fn is_full(&self, limits: &BatchLimits) -> bool {
         let rows = match self.target {
-            // Copies come as fast as what they are copies of.
+            // Duplicates arrive as fast as the events that they repeat.
             Target::Events(DataType::Trade) | Target::Copies => limits.trades,
             Target::Events(DataType::OrderBook) => limits.orderbooks,
             _ => limits.others,
@@ -99,12 +90,12 @@ impl Batch {
         self.entries.len() >= rows || self.rows.len() + self.payload_bytes >= limits.max_bytes
     }
 
-    /// When it must be inserted at the latest.
+    /// Latest time of its insert.
     pub fn deadline(&self, max_age: Duration) -> Instant {
         self.opened + max_age
     }
 
-    /// Takes out the entries whose events are stored already, and their rows; each with the sequence that its row has.
+    /// Removes the entries whose events are stored already, and their rows. Returns each with the sequence of the stored row.
     pub fn take_stored(&mut self, stored: &StoredRows) -> Vec<(Entry, u64)> {
         if stored.is_empty() {
             return Vec::new();
@@ -127,7 +118,7 @@ impl Batch {
         taken
     }
 
-    /// Fixes the rows: from now on every try sends the same bytes.
+    /// Fixes the rows: every retry sends the same bytes.
     pub fn seal(mut self, created_at_ms: i64) -> Sealed {
         for entry in &self.entries {
             let start = entry.row_end.saturating_sub(CREATED_AT_BYTES);
@@ -144,20 +135,16 @@ impl Batch {
     }
 }
 
-/// A batch whose rows do not change any more.
+/// A batch whose rows no longer change.
 #[derive(Debug)]
 pub struct Sealed {
-    /// The table.
     pub target: Target,
-    /// The stream that the messages came from.
     pub stream: &'static str,
-    /// One per row.
     pub entries: Vec<Entry>,
     rows: Bytes,
 }
 
 impl Sealed {
-    /// The bytes of some of the rows.
     pub fn bytes(&self, range: &Range<usize>) -> Bytes {
         let end_of = |count: usize| match count.checked_sub(1) {
             None => 0,
@@ -166,10 +153,9 @@ impl Sealed {
         self.rows.slice(end_of(range.start)..end_of(range.end))
     }
 
-    /// The insert's deduplication token for some of the rows: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}`.
-    ///
-    /// The hash is over sequences and event ids. Without it a stream that was made anew, and counts from one again, could give the
-    /// token of rows that are stored, and its own rows would be taken for a repetition.
+    /// Deduplication token of an insert: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}`.
+    /// The hash covers sequences and event ids. Without it, a recreated stream (sequences start at 1 again) could produce the
+    /// token of rows that are already stored, and ClickHouse would drop its rows as a repetition.
     pub fn token(&self, range: &Range<usize>) -> String {
         let mut hash = Xxh3::new();
         let (mut first, mut last) = (u64::MAX, 0);
@@ -189,7 +175,7 @@ impl Sealed {
 pub mod tests {
     use super::*;
 
-    /// An entry with a row of 16 bytes: its sequence, then room for `created_at`.
+    /// Adds an entry with a row of 16 bytes: its sequence, then space for `created_at`.
     pub fn add(batch: &mut Batch, stream_seq: u64, id: u128, payload: usize) {
         batch.rows.extend_from_slice(&stream_seq.to_le_bytes());
         batch.rows.extend_from_slice(&[0; CREATED_AT_BYTES]);
@@ -230,7 +216,6 @@ pub mod tests {
         Batch::new(Target::Events(DataType::Trade), "MARKET_DATA", 0, BatchCapacity::default())
     }
 
-    /// Goal: rows and bytes, of rows and payloads together, each fill a batch.
     #[test]
     fn rows_and_bytes_fill_a_batch() {
         let mut batch = trades();
@@ -239,7 +224,6 @@ pub mod tests {
         assert!(batch.is_full(&limits(2, 116)) && !batch.is_full(&limits(2, 117)));
     }
 
-    /// Goal: rows stay with their entries through removal, sealing and cutting, and all get one `created_at`.
     #[test]
     fn rows_stay_with_their_entries() {
         let mut batch = trades();
@@ -256,7 +240,7 @@ pub mod tests {
         assert_eq!(sealed.bytes(&(1..2)), row(4));
     }
 
-    /// Goal: the token is the same for the same rows and another for any other rows, also of a stream that counts from one again.
+    /// A recreated stream reuses sequences, so the token must depend on the event ids too.
     #[test]
     fn a_token_stands_for_exactly_its_rows() {
         let sealed = |ids: [u128; 3]| {

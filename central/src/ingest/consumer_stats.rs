@@ -1,4 +1,4 @@
-//! Looks after what the workers do not see by themselves: counts of the consumers, and whether ClickHouse lives while nothing arrives.
+//! Periodic checks beside the workers: consumer counts of the broker, and reachability of ClickHouse while nothing arrives.
 
 use std::sync::Arc;
 
@@ -11,10 +11,8 @@ use crate::context::CentralContext;
 use crate::status::CLICKHOUSE;
 use crate::{init, limits};
 
-/// Part of the status that says whether the broker is connected.
 pub const NATS: &str = "nats";
 
-/// Polls until told to stop.
 pub async fn poll(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = interval(limits::POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -32,7 +30,7 @@ pub async fn poll(shared: Arc<CentralContext>, shutdown: CancellationToken) -> a
         } else {
             shared.status.fail(NATS, format!("no connection to {}", shared.config.nats.shown_urls()));
         }
-        // A refusal of rows is the inserts' own to clear: that the server answers does not mean that it takes them.
+        // Only inserts clear a refusal of rows: a server that answers a query may still refuse rows.
         match shared.storage.execute("SELECT 1 FORMAT Null").await {
             Ok(()) if was_away => {
                 was_away = false;
@@ -53,7 +51,7 @@ async fn consumer_counts(shared: &CentralContext, stream: &Stream) {
     let asked = shared.broker.jetstream.get_consumer_from_stream(&name, stream_name);
     let consumer: PullConsumer = match timeout(limits::BROKER_TIMEOUT, asked).await {
         Ok(Ok(consumer)) => consumer,
-        // The worker of the stream finds out by itself and says so.
+        // The worker of the stream reports this error itself.
         _ => return,
     };
     let info = consumer.cached_info();

@@ -1,4 +1,4 @@
-//! Sorts messages into the open batches, and tells copies from events.
+//! Deduplication: assigns each message to an open batch, as event, duplicate or dead letter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter, encode_event};
 
-/// Sorts messages into the open batches, and tells copies from events.
+/// Assigns messages to open batches, as events, duplicates or dead letters.
 pub struct Deduplicator {
     shared: Arc<CentralContext>,
     stream: &'static str,
@@ -33,7 +33,7 @@ pub struct Deduplicator {
     ids: RecentIds,
     waiting: PendingDuplicates,
     origin: DuplicateRisk,
-    /// Acknowledgements of this turn's messages that need no row.
+    /// Acknowledgements of messages of this turn that need no row.
     settled: Vec<Subject>,
     found_recent: u64,
     found_in_flight: u64,
@@ -41,14 +41,13 @@ pub struct Deduplicator {
 }
 
 impl Deduplicator {
-    /// Nothing open, nothing known.
     pub fn new(shared: Arc<CentralContext>, stream: &Stream) -> Self {
         let name = stream.settings.name;
         let edge_to_broker = shared.metrics.hops.edge_to_broker.with_label_values(&[name]).local();
         Self {
             stream: name,
             open: OpenBatches::new(name),
-            // Nothing is known of what was stored before, unless the tables turn out to be empty.
+            // Ids stored earlier are unknown, unless the tables turn out to be empty.
             ids: RecentIds::new(shared.config.batch.recent_event_ids, clock::now_ns()),
             waiting: PendingDuplicates::default(),
             origin: DuplicateRisk::new(stream.settings.duplicate_window),
@@ -60,7 +59,8 @@ impl Deduplicator {
         }
     }
 
-    /// The consumer delivers from the start, or from where somebody else stopped: asks every table of the stream how far it got.
+    /// A consumer starts from the beginning or after another central: reads the highest stored sequence of every table of the
+    /// stream.
     pub async fn begin_consumer(&mut self, stream_created_ns: i64) -> anyhow::Result<()> {
         let mut high_marks = BTreeMap::new();
         for &data_type in DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == self.stream) {
@@ -75,21 +75,21 @@ impl Deduplicator {
         Ok(())
     }
 
-    /// The stream was made anew: from now on batches hold messages of the new one. Nothing may be open or on its way.
+    /// The stream was recreated: new batches hold messages of the new incarnation. No batch may be open or in flight.
     pub fn begin_stream(&mut self, incarnation: u64) {
         self.open.begin_stream(incarnation);
         self.ids.forget_sequences();
     }
 
-    /// Lowest sequence of a message that is not in a table yet, batches on their way apart.
+    /// Lowest sequence of a message that is not stored yet, batches in flight excluded.
     pub fn lowest_open(&self) -> Option<u64> {
         self.open.lowest().into_iter().chain(self.waiting.lowest()).min()
     }
 
-    /// Takes one message. Gives its sequence.
+    /// Takes one message and returns its sequence.
     pub fn take(&mut self, message: jetstream::Message) -> Option<u64> {
         let Some(delivery) = Delivery::of(&message) else {
-            // Without an acknowledgement subject it did not come from a stream; there is nothing to answer to.
+            // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
             self.shared.metrics.dead_letters.with_label_values(&["not_from_a_stream"]).inc();
             tracing::error!(
                 subject = &*message.message.subject,
@@ -104,8 +104,8 @@ impl Deduplicator {
         Some(delivery.stream_seq)
     }
 
-    /// Adds the row of an event, or of a copy. Gives the message back when it is no event.
-    // The message is moved, not cloned; that is what makes the error large.
+    /// Adds the row of an event or duplicate. Returns the message if it holds no valid event.
+    // The error is large because the message is moved into it instead of being cloned.
     #[allow(clippy::result_large_err)]
     fn add_event(&mut self, message: Message, delivery: Delivery) -> Result<(), (Message, Refusal, String)> {
         let event = match message::read(&message) {
@@ -147,7 +147,7 @@ impl Deduplicator {
         Ok(())
     }
 
-    /// The row of `copies`, if the event is known from another message.
+    /// The row for `copies`, if another message brought the event.
     fn copy_row(&self, event: &Event<'_>, stream_seq: u64, seen: Seen) -> Option<Vec<u8>> {
         let found = match seen {
             Seen::InFlight(own) | Seen::Stored(own) if own == stream_seq => return None,
@@ -162,7 +162,7 @@ impl Deduplicator {
         Some(row)
     }
 
-    /// Takes a message whose event is known: delivered again, or a copy.
+    /// Takes a message whose event is known: a redelivery or a duplicate.
     fn take_known(
         &mut self,
         message: Message,
@@ -176,17 +176,17 @@ impl Deduplicator {
             _ => self.found_in_flight += 1,
         }
         match (seen, row) {
-            // The first one stays with the broker until the event is stored, and so does the copy.
+            // Both stay unacknowledged until the event is stored.
             (Seen::InFlight(_), Some(row)) => {
                 let copy = PendingDuplicate { message: without_payload(message), delivery, row };
                 self.waiting.keep(id, copy);
             }
             (_, Some(row)) => self.add_copy(message, delivery, id, &row),
-            // The row of this very message is in hot.
+            // The row of this very message is stored.
             (Seen::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
                 self.settled.extend(message.reply);
             }
-            // The same message once more: the acknowledgement of its first delivery is still to come.
+            // A redelivery while the first delivery is still in flight: that one will be acknowledged.
             (_, None) => {}
         }
     }
@@ -237,7 +237,6 @@ impl Deduplicator {
         });
     }
 
-    /// Acknowledges what needs no row, and counts what was known.
     pub async fn end_turn(&mut self) {
         self.edge_to_broker.flush();
         let (recent, in_flight) =
@@ -258,17 +257,15 @@ impl Deduplicator {
         self.shared.metrics.processed.inc_by(whole(settled.len()));
     }
 
-    /// When the oldest open batch is due.
     pub fn deadline(&self, max_age: Duration) -> Option<Instant> {
         self.open.deadline(max_age)
     }
 
-    /// Takes out the batches that are due.
     pub fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) -> Vec<Batch> {
         self.open.close_if(is_due)
     }
 
-    /// Takes note of what became of a batch. Copies and refused rows go on into their own tables.
+    /// Processes the result of an insert. Duplicates and refused rows continue to their own tables.
     pub async fn settle(&mut self, delivered: InsertResult) {
         let InsertResult { target, stored, copies, refused, .. } = delivered;
         let count = whole(stored.len());
@@ -301,7 +298,7 @@ impl Deduplicator {
             let delivery = again_of(&entry);
             self.add_dead_letter(entry.message, delivery, Refusal::Storage, &reason);
         }
-        // Copies of what was refused are no copies: they are delivered again and judged by themselves.
+        // Duplicates of a refused event are redelivered and checked on their own.
         acknowledge(&self.shared.broker.client, again.iter(), AckKind::Nak(None)).await;
         self.acknowledge_settled().await;
     }
@@ -318,7 +315,7 @@ impl Deduplicator {
         }
     }
 
-    /// A message whose event was found in hot from another message.
+    /// Adds a duplicate that the lookup in hot found.
     fn add_found(&mut self, entry: Entry) {
         let delivery = again_of(&entry);
         let mut row = Vec::with_capacity(COPY_BYTES);
@@ -330,7 +327,7 @@ impl Deduplicator {
     }
 }
 
-/// Room for a row of `copies`.
+/// Typical size of a row of `copies`.
 const COPY_BYTES: usize = 160;
 
 fn again_of(entry: &Entry) -> Delivery {

@@ -1,4 +1,4 @@
-//! Whether the event of a message may be in hot already although memory does not know it.
+//! Whether an event that is unknown to memory may be stored in hot already.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,21 +10,20 @@ use super::message::{self, Delivery};
 use crate::limits;
 use crate::row::Target;
 
-/// What is known of the messages that came before ours.
+/// Facts about earlier messages of the stream.
 #[derive(Debug)]
 pub struct DuplicateRisk {
-    /// How long the broker remembers the ids of messages.
+    /// Deduplication window of the broker.
     duplicate_window_ns: i64,
-    /// Before, there was no stream, and no broker that would have known a copy.
+    /// Creation time of the stream. Before it, no broker could have recognized a duplicate.
     stream_created_ns: i64,
-    /// Highest sequence among the rows of a table when the consumer began: up to it, its messages may be stored.
+    /// Highest stored sequence of each table when the consumer started. Messages up to it may be stored.
     high_marks: BTreeMap<Target, u64>,
     /// Highest sequence taken.
     newest: u64,
 }
 
 impl DuplicateRisk {
-    /// Nothing is known yet.
     pub fn new(duplicate_window: Duration) -> Self {
         Self {
             duplicate_window_ns: nanos(duplicate_window),
@@ -34,24 +33,21 @@ impl DuplicateRisk {
         }
     }
 
-    /// A consumer begins.
     pub fn begin(&mut self, stream_created_ns: i64, high_marks: BTreeMap<Target, u64>) {
         self.stream_created_ns = stream_created_ns;
         self.high_marks = high_marks;
         self.newest = 0;
     }
 
-    /// A message was taken.
     pub fn taken(&mut self, stream_seq: u64) {
         self.newest = self.newest.max(stream_seq);
     }
 
-    /// Whether the event, which memory does not know, may be in hot.
-    ///
-    /// A message may have been here before: one that is delivered again, one below what hot had when the consumer began, and one below
-    /// those that were taken (a broker that was killed may have forgotten that it delivered it). Otherwise an earlier message with the
-    /// same event may have been: the broker received it later than the event was known to the first edge. Memory knows it, if it reaches
-    /// back that far; or the broker, by its window, if the message carries the event's id.
+    /// True if the event, which is unknown to memory, may be stored.
+    /// The message itself may have been stored: it is redelivered, below the highest stored sequence of its table when the
+    /// consumer started, or below a sequence already taken (a killed broker may have lost its delivery state). Otherwise an
+    /// earlier message may have brought the event, after an edge first received it. Memory excludes that if it reaches back
+    /// far enough; the broker excludes it by its deduplication window if the message carries the event's id.
     pub fn may_be_stored(
         &self,
         event: &Event<'_>,
@@ -131,8 +127,7 @@ mod tests {
         }
     }
 
-    /// Goal: an event is not looked for only when memory or the broker would have known its copy.
-    /// Method: one message after the other of each kind, at 1,000 s, in a stream made at 500 s with a window of 120 s.
+    /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.
     #[test]
     fn only_what_cannot_be_stored_is_not_looked_for() {
         let mut origin = DuplicateRisk::new(Duration::from_secs(120));

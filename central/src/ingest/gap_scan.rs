@@ -1,4 +1,4 @@
-//! From time to time: what is missing from a stream, and how far all of it is in hot.
+//! Periodic scan of a stream: which sequences are missing, and up to which sequence everything is stored.
 
 use std::sync::Arc;
 
@@ -13,46 +13,39 @@ use crate::context::CentralContext;
 use crate::watermark::{Watermarks, Written};
 use crate::{clock, init, limits};
 
-/// What a look begins with.
+/// Input of a scan.
 #[derive(Debug, Clone)]
 pub struct GapScan {
-    /// The stream.
     pub stream: &'static str,
-    /// How far it was when the look began.
+    /// Progress when the scan started.
     pub progress: DeliveryProgress,
-    /// Lowest sequence at hand that is in no table yet.
+    /// Lowest sequence in memory that is not stored yet.
     pub lowest_open: Option<u64>,
-    /// Where the number is written.
     pub watermarks: Watermarks,
-    /// What was written last.
     pub written: Written,
 }
 
-/// What a look found.
+/// Result of a scan.
 #[derive(Debug)]
 pub struct GapScanResult {
-    /// When the stream was made; nothing below counts when it was made anew in between.
+    /// Creation time of the stream. If it differs from the input, the other fields are meaningless.
     pub stream_created_ns: i64,
-    /// Holes that are settled: named in `losses`, or still with the broker.
+    /// Gaps that are resolved: recorded in `losses`, or still held by the broker.
     pub settled: Vec<SeqRange>,
-    /// What is left of holes that are not settled.
+    /// Unresolved parts of gaps.
     pub left: Vec<SeqRange>,
-    /// Whether everything inherited is settled.
+    /// Every inherited sequence is resolved.
     pub is_inherited_settled: bool,
-    /// Lowest sequence that can still be delivered.
     pub next: u64,
-    /// Everything up to here is in hot.
     pub confirmed: u64,
-    /// What is written now.
     pub written: Written,
-    /// Newest sequence of the stream.
     pub newest: u64,
 }
 
-/// Looks what is missing, writes down what is lost, and then how far everything is in hot.
+/// Finds missing sequences, records losses, then advances the confirmed sequence.
 pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<GapScanResult> {
     let GapScan { stream, mut progress, lowest_open, watermarks, written } = look;
-    // First the stream, then the consumer: what the consumer has not counted by then does not exist.
+    // Read the stream before the consumer: a message that the consumer has not counted by then does not exist.
     let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot ask for the stream")?;
     let info = handle.cached_info();
     let consumer = consumer(&handle, stream).await?;
@@ -81,7 +74,7 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
     let is_inherited_settled =
         settle(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
     let whole = progress.whole_up_to(acknowledged, lowest_open);
-    // A broker that lost its end, by a power cut, gives the same sequences to other messages.
+    // A broker that lost the end of its log in a power cut assigns the same sequences to other messages.
     let confirmed = progress.confirmed.max(whole).min(newest);
     if confirmed < progress.confirmed {
         tracing::warn!(stream, confirmed, before = progress.confirmed, "the broker lost the end of a stream");
@@ -94,7 +87,7 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
         match watermarks.write(stream, &written, confirmed, created_ns).await {
             Ok(written) => written,
             Err(error) => {
-                // What was found stands; the number is written by the next look, over what stands there then.
+                // The scan result is still valid; the next scan writes the sequence.
                 tracing::warn!(stream, error = format!("{error:#}"), "the confirmed sequence is not written");
                 watermarks.read(stream).await?
             }
@@ -124,8 +117,7 @@ async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer>
         .map_err(|error| anyhow::anyhow!("cannot ask for consumer {name}: {error}"))
 }
 
-/// Sequences at the end of what was delivered that can never be delivered: discarded by the broker, purged or deleted. Nothing while
-/// messages are on their way to us.
+/// Sequences at the end that will never be delivered: discarded, purged or deleted. None while deliveries are pending.
 fn tail(progress: &DeliveryProgress, info: &Info, delivered: u64, pending: u64) -> Option<SeqRange> {
     if progress.next != delivered.max(progress.confirmed).saturating_add(1) {
         return None;
@@ -135,8 +127,8 @@ fn tail(progress: &DeliveryProgress, info: &Info, delivered: u64, pending: u64) 
     (to >= progress.next).then_some(SeqRange { from: progress.next, to })
 }
 
-/// Settles holes and what was inherited: each sequence is in a table, still with the broker, or lost and written down. Leaves in
-/// `progress` what is not settled. Gives whether what was inherited is.
+/// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones
+/// stay in `progress`. Returns true if the inherited ones are resolved.
 async fn settle(
     shared: &CentralContext,
     stream: &'static str,
@@ -145,12 +137,12 @@ async fn settle(
     acknowledged: u64,
     lowest_open: Option<u64>,
 ) -> anyhow::Result<bool> {
-    // What the broker still waits for comes again, or is at hand.
+    // Messages that the broker still waits for are redelivered, or are in memory.
     let inherited = progress
         .inherited
         .filter(|span| acknowledged >= span.to && lowest_open.is_none_or(|lowest| lowest > span.to));
     let asked: Vec<SeqRange> = match inherited {
-        // Most of it is in hot: that is cheaper to ask than the broker. Cheaper still for a short time.
+        // Most inherited messages are stored, so hot is asked before the broker, recent rows first.
         Some(span) => {
             let lately = clock::now_ns().saturating_sub(nanos(limits::INHERITED_SINCE));
             let since_ns = progress.stream_created_ns.max(lately);

@@ -11,7 +11,7 @@ use crate::coverage::History;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// Adds to the coverage what hot held before this process started.
+/// Adds the newest stored times of every hot table to the coverage.
 pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     for table in Table::ALL {
         let mut backoff = Backoff::new();
@@ -32,7 +32,7 @@ pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) 
             }
         }
     }
-    // A task that ends stops the process; this one has nothing more to do.
+    // A task that returns stops the process, so this one waits.
     stop.cancelled().await;
     Ok(())
 }

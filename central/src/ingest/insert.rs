@@ -11,15 +11,14 @@ use crate::limits;
 use crate::row::native_block;
 use crate::storage::{Storage, StorageError};
 
-/// What `log_comment` of every insert of a stream begins with: by this a central finds the inserts that run.
+/// Prefix of `log_comment` of every insert of a stream. A new owner finds running inserts by it.
 pub fn mark(stream: &str) -> String {
     format!("marketprism-ingest {stream};")
 }
 
-/// Inserts some rows of a batch. Repeating it after an answer that got lost stores nothing twice.
-///
-/// A batch may span partitions, and the server makes one part of each: after a crash of the server some may be there and some not.
-/// The token marks every part by itself, so the repetition adds what is missing.
+/// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
+/// A batch may span partitions, each of which becomes a part of its own. After a crash of the server some parts may exist;
+/// each carries the token, so the repetition adds only the missing ones.
 pub async fn insert(
     storage: &Storage,
     guard: &InsertGuard,
@@ -27,7 +26,7 @@ pub async fn insert(
     range: &Range<usize>,
 ) -> Result<(), StorageError> {
     let (target, rows) = (batch.target, batch.bytes(range));
-    // Milliseconds of work, for books tens of them: not for a thread that serves connections.
+    // Takes milliseconds, for books tens of them: too long for a thread that serves connections.
     let made = tokio::task::spawn_blocking(move || native_block(&target.columns(), &rows)).await;
     let block = match made {
         Ok(block) => Bytes::from(block.map_err(StorageError::Rows)?),
@@ -55,27 +54,27 @@ async fn send(
         .with_setting("insert_deduplication_token", batch.token(range))
         .with_setting("async_insert", "0")
         .with_setting("log_comment", mark(batch.stream))
-        // A table that has drifted refuses the rows, instead of storing them bent to its types.
+        // A table with drifted columns refuses the rows instead of converting them.
         .with_setting("input_format_native_allow_types_conversion", "0")
-        // The answer means that the rows are in a part, so it must not be given early.
+        // Answer only when the rows are in a part.
         .with_setting("wait_end_of_query", "1")
-        // A batch holds the exchanges and days that it holds.
+        // A batch may span any number of exchanges and days.
         .with_setting("max_partitions_per_insert_block", "0")
-        // A client that stands still in the middle of the rows is given up, before somebody else may have the lease.
+        // The server drops an insert of a stalled client before another central may hold the lease.
         .with_setting("http_receive_timeout", whole_seconds(limits::INSERT_STALL))
-        // After this the server has given up as well: nothing of an insert that we count as failed appears later than that.
+        // The server stops as well: an insert counted as failed stores nothing later than this.
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
     while !block.is_empty() {
         let chunk = block.split_to(block.len().min(limits::INSERT_CHUNK_BYTES));
         still_ours(guard)?;
         insert.send(chunk).await?;
     }
-    // Without its end the server drops all of it.
+    // The server drops an insert without its end.
     still_ours(guard)?;
     insert.end().await.map_err(StorageError::from)
 }
 
-/// A process that was stopped for a while has not heard yet that it lost the lease: it must ask before each step.
+/// A process that was suspended does not know yet that it lost the lease, so this is checked before each chunk.
 fn still_ours(guard: &InsertGuard) -> Result<(), StorageError> {
     if guard.may_go_on() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A closed batch on its way: looked up, inserted until it is stored, acknowledged.
+//! Task of one closed batch: lookup, insert until stored, acknowledge.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,23 +20,21 @@ use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
-/// What became of a batch.
+/// Result of a batch.
 #[derive(Debug)]
 pub struct InsertResult {
-    /// The table.
     pub target: Target,
-    /// Number of the batch, as given.
     pub number: u64,
-    /// Messages whose rows are in hot, acknowledged.
+    /// Messages whose rows are stored; acknowledged.
     pub stored: Vec<Entry>,
-    /// Messages whose events are in hot from another message, with the sequence of that; not acknowledged.
+    /// Messages whose events another message brought, with the sequence of that message; not acknowledged.
     pub copies: Vec<(Entry, u64)>,
-    /// Messages whose rows ClickHouse refused, with its reason; not acknowledged.
+    /// Messages whose rows ClickHouse refused, with the reason; not acknowledged.
     pub refused: Vec<(Entry, String)>,
 }
 
-/// Brings a batch into hot storage, however long that takes, and acknowledges its messages. While it waits, the broker is told that
-/// the messages are being worked on, so that it does not deliver them again. Dropping the future leaves them to redelivery.
+/// Stores a batch, however long that takes, and acknowledges its messages. Meanwhile in-progress acknowledgements keep the
+/// broker from redelivering them. Dropping the future leaves them to redelivery.
 pub async fn deliver(
     shared: Arc<CentralContext>,
     guard: Arc<InsertGuard>,
@@ -63,7 +61,7 @@ async fn keep_alive(
     loop {
         ticks.tick().await;
         if guard.may_acknowledge(incarnation) {
-            // One that does not leave is a redelivery at worst.
+            // A lost one causes a redelivery at worst.
             acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
         }
     }
@@ -103,7 +101,7 @@ async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut ba
     InsertResult { target, number, stored, copies, refused }
 }
 
-/// Takes out what is in hot already, with the sequences of the rows.
+/// Removes the entries that are stored already; returns them with the sequences of their rows.
 async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)> {
     if !batch.entries.iter().any(|entry| entry.may_be_stored) {
         return Vec::new();
@@ -123,9 +121,8 @@ async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)
     }
 }
 
-/// Inserts every row that ClickHouse takes. Returns the others by index, with its reason, in rising order.
-///
-/// When it refuses a batch for its content, the batch is halved until the rows that cause it stand alone.
+/// Inserts every row that ClickHouse accepts. Returns the index and reason of each refused row, in rising order.
+/// A batch refused for its content is halved until the offending rows are alone.
 async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed) -> Vec<(usize, String)> {
     let mut refused = Vec::new();
     let whole = 0..batch.entries.len();
@@ -133,7 +130,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
     let mut backoff = Backoff::new();
     while let Some(range) = open.pop() {
         while !guard.may_begin() {
-            // It is renewed soon; or it is lost, and then this future is dropped.
+            // The lease is renewed soon, or it is lost and this future is dropped.
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
         }
         let started = Instant::now();
@@ -149,7 +146,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
                 open.push(middle..range.end);
                 open.push(range.start..middle);
             }
-            // A refused copy or dead letter has nowhere to go: it is tried again like any other trouble, loudly.
+            // A refused duplicate or dead letter has no other table to go to: it is retried like any other failure.
             Err(error) if error.is_content() && matches!(batch.target, Target::Events(_)) => {
                 refused.push((range.start, error.to_string()));
             }
@@ -202,7 +199,7 @@ fn observe_latency(shared: &CentralContext, batch: &Sealed) {
     from_broker.flush();
 }
 
-/// Clocks of different machines can make it negative; that counts as none.
+/// Clock skew between machines can make it negative; that counts as 0.
 pub fn seconds(nanoseconds: i64) -> f64 {
     std::time::Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0)).as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! Which events of a batch are in hot already, and from which message.
+//! Lookup of events in hot before their insert.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use crate::limits;
 use crate::row::Target;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// Rows of hot by event: sequence of the message, and when its edge received it.
+/// Stored rows by event: sequence of the message, and receive time of its edge.
 #[derive(Debug, Default)]
 pub struct StoredRows(HashMap<EventId, Vec<(u64, i64)>>);
 
@@ -28,15 +28,13 @@ impl StoredRows {
         }
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The sequence that the row of the entry's event has: the entry's own when the row is this very message's, another one when it is
-    /// another message's. Nothing when there is no row, or none was looked for.
-    ///
-    /// A sequence alone does not name a message: a stream that was made anew counts from one again.
+    /// Sequence of the stored row of an event: the entry's own if the row is from this very message, otherwise that of the
+    /// other message. `None` if there is no row.
+    /// The sequence alone does not identify a message, because a recreated stream starts at 1 again.
     pub fn row_of(&self, entry: &Entry) -> Option<u64> {
         let rows = self.0.get(&entry.event_id).filter(|_| entry.may_be_stored)?;
         let own = (entry.stream_seq, entry.received_at_ns);
@@ -47,8 +45,8 @@ impl StoredRows {
     }
 }
 
-/// The rows of the events, among the entries that may be stored, which are in hot. Copies and dead letters are not looked up: their tables
-/// keep one of two rows with the same message.
+/// Stored rows of the entries that may be stored. Duplicates and dead letters are not looked up: their tables merge rows of
+/// the same message.
 pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<StoredRows, StorageError> {
     let mut stored = StoredRows::default();
     if !matches!(batch.target, Target::Events(_)) {
@@ -64,7 +62,7 @@ pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<StoredRows,
     Ok(stored)
 }
 
-/// Exchange and time cut down the parts that are read, market type and symbol the granules.
+/// Exchange and time limit the parts that are read, market type and symbol the granules.
 fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::query::Query {
     let tokens = |place: usize| -> Vec<&str> {
         let distinct: BTreeSet<&str> =
@@ -73,7 +71,7 @@ fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::quer
     };
     let from = entries.iter().map(|entry| entry.timestamp_us).min().unwrap_or_default();
     let to = entries.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
-    // In quotes, because a bare number above 64 bits would be read as a float.
+    // Quoted: ClickHouse reads a bare number above 64 bits as a float.
     let ids: Vec<String> = entries.iter().map(|entry| format!("'{}'", entry.event_id.0)).collect();
     let sql = format!(
         "SELECT event_id, stream_seq, toUnixTimestamp64Nano(received_at) FROM {table} WHERE exchange IN ? AND market_type \

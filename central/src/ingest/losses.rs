@@ -1,4 +1,4 @@
-//! Messages that the broker does not have any more although nobody took them.
+//! Messages that the broker discarded before they were stored.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,18 @@ use crate::limits;
 use crate::row::Target;
 use crate::storage::{StorageError, bounded};
 
-/// Table of losses.
 const LOSSES: &str = "losses";
 
-/// What a look at some sequences gave.
+/// Sequences checked with the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MissingSequences {
-    /// Those that the broker does not have.
+    /// Not held by the broker.
     pub gone: Vec<SeqRange>,
-    /// Those that were not asked for yet.
+    /// Not checked yet.
     pub left: Vec<SeqRange>,
 }
 
-/// Which of the sequences the broker does not have. `requests` is counted down; without any left the rest is left for another time.
+/// Finds the sequences that the broker does not hold. `requests` is the budget; what exceeds it is left for the next scan.
 pub async fn gone(
     stream: &Stream,
     spans: &[SeqRange],
@@ -53,7 +52,7 @@ pub async fn gone(
     Ok(result)
 }
 
-/// Lowest sequence from this one on that the broker has.
+/// Lowest sequence held by the broker, from the given one on.
 async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64>> {
     let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
     let answer = timeout(limits::BROKER_TIMEOUT, asked)
@@ -66,7 +65,7 @@ async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64
     }
 }
 
-/// What is left of the spans without the messages that are in a table of hot. Rows older than `since_ns` belong to other messages.
+/// Removes the sequences that are stored in hot. Rows older than `since_ns` belong to an earlier incarnation of the stream.
 pub async fn not_in_hot(
     shared: &CentralContext,
     stream: &'static str,
@@ -126,7 +125,7 @@ async fn in_hot(
     Ok(found)
 }
 
-/// Writes down what is lost, and says so. The same loss written again is the same row.
+/// Records and logs losses. Recording the same loss again yields the same row.
 pub async fn record(
     shared: &CentralContext,
     stream: &'static str,
@@ -161,7 +160,6 @@ pub async fn record(
 mod tests {
     use super::*;
 
-    /// Goal: what was asked for in parts is told as a whole.
     #[test]
     fn neighbours_are_one_span() {
         let span = |from, to| SeqRange { from, to };

@@ -1,26 +1,24 @@
-//! From a message to an event, or to the reason why it is none.
+//! Decoding of messages into events, or the reason for refusing them.
 
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
 use marketprism_schema::{Event, WireForm};
 
-/// Kind of a refusal, for the count of dead letters.
+/// Category of a refusal: label of the dead-letter counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// A form that this version does not read.
     ContentType,
-    /// Bytes that are not an event.
+    /// The payload is not an event.
     Payload,
-    /// The subject says something else than the payload.
+    /// Subject and payload disagree.
     Subject,
-    /// A value that no column can hold.
+    /// A column cannot hold a value.
     Value,
     /// ClickHouse refused the row.
     Storage,
 }
 
 impl Refusal {
-    /// Label of the count.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ContentType => "content_type",
@@ -32,19 +30,17 @@ impl Refusal {
     }
 }
 
-/// What the broker says of a delivery.
+/// Delivery metadata of the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery {
-    /// Sequence in the stream.
     pub stream_seq: u64,
-    /// Whether it was delivered before.
     pub is_redelivered: bool,
-    /// When the broker received it, nanoseconds since 1970 UTC.
+    /// Receive time of the broker, nanoseconds since 1970 UTC.
     pub published_ns: i64,
 }
 
 impl Delivery {
-    /// Reads the acknowledgement subject. Nothing when the message did not come from a stream.
+    /// Parses the acknowledgement subject. `None` if the message did not come from a stream.
     pub fn of(message: &jetstream::Message) -> Option<Self> {
         let info = message.info().ok()?;
         Some(Self {
@@ -55,12 +51,12 @@ impl Delivery {
     }
 }
 
-/// Text of a header, empty when absent.
+/// Value of a header, empty when absent.
 pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
 }
 
-/// Reads the event of a message: form, bytes, and that the subject says what the payload says.
+/// Decodes the event of a message and checks that its subject agrees with the payload.
 pub fn read(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
     let content_type = header(message.headers.as_ref(), "Content-Type");
     let Some(form) = WireForm::of_content_type(content_type) else {
@@ -136,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Goal: a payload is taken on its own subject only, and only in a form that is known; a missing header means JSON.
+    /// Without a Content-Type header the payload is JSON.
     #[test]
     fn subject_and_form_must_agree_with_the_payload() {
         let own = "trade.sim_spot.spot.BTC-USDT";

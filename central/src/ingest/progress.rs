@@ -1,21 +1,18 @@
-//! How far a stream is: which sequences were seen, which are missing, which are not in a table yet.
+//! Progress of a stream: delivered, missing and confirmed sequences. Pure.
 
-/// Sequences from the first to the last, both included.
+/// Sequences, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeqRange {
-    /// First.
     pub from: u64,
-    /// Last.
     pub to: u64,
 }
 
 impl SeqRange {
-    /// How many.
     pub fn len(&self) -> u64 {
         self.to.saturating_sub(self.from).saturating_add(1)
     }
 
-    /// What is left of it without the sequences given, in rising order.
+    /// The range without the given sequences, which rise.
     pub fn without(self, sequences: impl IntoIterator<Item = u64>) -> Vec<SeqRange> {
         let mut left = Vec::new();
         let mut from = self.from;
@@ -35,27 +32,26 @@ impl SeqRange {
     }
 }
 
-/// How far a stream is.
-///
-/// The broker delivers new messages in the order of the stream, so a sequence that is passed over does not exist any more, or went to a
-/// pull whose central is gone and comes again. Which of both, the broker is asked (`confirm`).
+/// Progress of a stream.
+/// The broker delivers new messages in stream order, so a skipped sequence no longer exists, or was delivered to a dead
+/// central and will be redelivered. `gap_scan` asks the broker which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryProgress {
-    /// When the stream was made, nanoseconds since 1970.
+    /// Creation time of the stream, nanoseconds since 1970.
     pub stream_created_ns: i64,
-    /// Everything up to here is in a table: a row, a copy or a dead letter; or is named in `losses`.
+    /// Everything up to here is stored (as event, duplicate or dead letter) or recorded in `losses`.
     pub confirmed: u64,
-    /// Delivered to whoever had the stream before, but not confirmed. Each comes again, or is in a table, or is lost.
+    /// Delivered to the previous owner but not confirmed: will be redelivered, or is stored, or is lost.
     pub inherited: Option<SeqRange>,
-    /// Lowest sequence that was not delivered yet.
+    /// Lowest sequence not delivered yet.
     pub next: u64,
-    /// Sequences that were passed over.
+    /// Skipped sequences.
     pub holes: Vec<SeqRange>,
     most_holes: usize,
 }
 
 impl DeliveryProgress {
-    /// Takes up a stream of which everything up to `confirmed` is in a table and everything up to `delivered` was delivered.
+    /// Starts with everything up to `confirmed` stored and everything up to `delivered` delivered.
     pub fn new(stream_created_ns: i64, confirmed: u64, delivered: u64, most_holes: usize) -> Self {
         let inherited =
             (delivered > confirmed).then(|| SeqRange { from: confirmed.saturating_add(1), to: delivered });
@@ -63,7 +59,6 @@ impl DeliveryProgress {
         Self { stream_created_ns, confirmed, inherited, next, holes: Vec::new(), most_holes }
     }
 
-    /// A message was taken.
     pub fn take(&mut self, sequence: u64) {
         if sequence < self.next {
             return;
@@ -77,14 +72,14 @@ impl DeliveryProgress {
     fn pass_over(&mut self, hole: SeqRange) {
         let is_full = self.holes.len() >= self.most_holes;
         match self.holes.last_mut() {
-            // What lies between is asked for as well, and found to be there.
+            // The sequences in between are checked too, and found stored.
             Some(last) if is_full => last.to = hole.to,
             _ => self.holes.push(hole),
         }
     }
 
-    /// How far everything is in a table, when the broker has acknowledgements up to `acknowledged`, the lowest message at hand is
-    /// `lowest_open`, and of `holes` and `inherited` those here are not settled.
+    /// Highest sequence up to which everything is stored, given the broker's ack floor and the lowest message in memory;
+    /// unresolved gaps and inherited sequences limit it.
     pub fn whole_up_to(&self, acknowledged: u64, lowest_open: Option<u64>) -> u64 {
         let before = |span: Option<u64>| span.map_or(u64::MAX, |from| from.saturating_sub(1));
         let lowest_hole = self.holes.iter().map(|hole| hole.from).min();
@@ -104,7 +99,6 @@ mod tests {
         SeqRange { from, to }
     }
 
-    /// Goal: what is left of a span is exact at both ends and in the middle.
     #[test]
     fn spans_without_sequences_are_exact() {
         let of = |sequences: &[u64]| span(10, 20).without(sequences.iter().copied());
@@ -115,7 +109,7 @@ mod tests {
         assert_eq!(span(10, 20).len(), 11);
     }
 
-    /// Goal: a sequence that is passed over is remembered, one that comes again is not, and memory stays bounded.
+    /// The broker may deliver older sequences again; only skipped ones are gaps, and their number is bounded.
     #[test]
     fn holes_are_what_was_passed_over() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 2);
@@ -127,7 +121,7 @@ mod tests {
         assert_eq!(progress.next, 19);
     }
 
-    /// Goal: nothing is confirmed beyond what is open, missing or inherited, whatever the broker says.
+    /// The broker's ack floor alone does not prove that everything below is stored.
     #[test]
     fn nothing_open_is_confirmed() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 9);

@@ -1,4 +1,4 @@
-//! Event ids that are in open batches, and a bounded number of those stored last, with the messages they came from.
+//! Ids of events in open batches, and of a bounded number of recently stored ones, with their sequences.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -6,18 +6,17 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use marketprism_schema::EventId;
 
-/// What is known of an event id. Numbers are sequences in the stream.
+/// State of an event id; numbers are stream sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing.
     New,
-    /// In a batch that is not stored yet, from the message with this sequence.
+    /// In a batch that is not stored yet.
     InFlight(u64),
-    /// Stored recently, from the message with this sequence.
+    /// Stored recently.
     Stored(u64),
 }
 
-/// An event id in two halves: with a sequence beside it a third smaller than the number of 128 bits would be.
+/// An event id in two halves: with a sequence beside it a third smaller than a `u128`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key(u64, u64);
 
@@ -28,7 +27,7 @@ impl Key {
     }
 }
 
-/// Event ids are hashes already: they serve as they are.
+/// Event ids are hashes already, so they are used as they are.
 #[derive(Debug, Default, Clone, Copy)]
 struct IdHasher(u64);
 
@@ -50,10 +49,11 @@ impl Hasher for IdHasher {
 
 type Build = BuildHasherDefault<IdHasher>;
 
-/// A sequence that no message has: the row came from a stream that is gone.
+/// No message has this sequence: the row came from an earlier incarnation of the stream.
 const GONE: u64 = 0;
 
-/// Where the event of an id is: the sequence of its message, doubled, and one more while it is not stored. Half as large as an enumeration.
+/// Sequence of the event's message, shifted left by one; the lowest bit is set while it is not stored. Half the size of an
+/// enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place(u64);
 
@@ -75,44 +75,43 @@ impl Place {
     }
 }
 
-/// Event ids that are in open batches, and a bounded number of those stored last.
+/// Ids of events in open batches, and of a bounded number of recently stored ones.
 #[derive(Debug)]
 pub struct RecentIds {
     places: HashMap<Key, Place, Build>,
-    /// The stored ids, oldest first, and when the broker received their messages.
+    /// Stored ids, oldest first, with the broker's receive times of their messages.
     order: VecDeque<(Key, i64)>,
     capacity: usize,
     complete_since_ns: i64,
 }
 
 impl RecentIds {
-    /// Remembers at most `capacity` stored ids; the oldest are forgotten first. Whatever was stored from messages that the broker
-    /// received before `complete_since_ns` is not known.
+    /// Keeps at most `capacity` stored ids. Events from messages that the broker received before `complete_since_ns` are
+    /// unknown.
     pub fn new(capacity: usize, complete_since_ns: i64) -> Self {
         Self { places: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns }
     }
 
-    /// What is known of an id.
     pub fn look(&self, id: EventId) -> Seen {
         self.places.get(&Key::of(id)).map_or(Seen::New, |place| place.seen())
     }
 
-    /// Everything in hot whose message the broker received later than this, in nanoseconds since 1970, is known here.
+    /// Every stored event whose message the broker received after this time (nanoseconds since 1970) is known.
     pub fn complete_since_ns(&self) -> i64 {
         self.complete_since_ns
     }
 
-    /// Whether nothing was ever told.
     pub fn is_fresh(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The id, which is new, is in a batch now.
+    /// A new id is in a batch now.
     pub fn begin(&mut self, id: EventId, stream_seq: u64) {
         self.places.insert(Key::of(id), Place::in_flight(stream_seq));
     }
 
-    /// The id is in hot, from the message with the sequence. `published_ns` is when the broker received the message that told us.
+    /// The id is stored, from the message with this sequence. `published_ns` is the broker's receive time of the message that
+    /// revealed it.
     pub fn stored(&mut self, id: EventId, stream_seq: u64, published_ns: i64) {
         let key = Key::of(id);
         let before = self.places.insert(key, Place::stored(stream_seq));
@@ -127,7 +126,7 @@ impl RecentIds {
         }
     }
 
-    /// The row of the id was refused: nothing is stored.
+    /// The row of the id was refused.
     pub fn refused(&mut self, id: EventId) {
         if let Entry::Occupied(place) = self.places.entry(Key::of(id))
             && !place.get().is_stored()
@@ -136,7 +135,7 @@ impl RecentIds {
         }
     }
 
-    /// The stream was made anew and counts from one again: no message of it is one of those before.
+    /// The stream was recreated: no new message is one of the earlier ones.
     pub fn forget_sequences(&mut self) {
         let stored = self.places.values_mut().filter(|place| place.is_stored());
         stored.for_each(|place| *place = Place::stored(GONE));
@@ -151,7 +150,6 @@ mod tests {
         EventId(n << 64 | n.reverse_bits() >> 64)
     }
 
-    /// Goal: an id is known with its message while its batch is open and for the stated number of ids afterwards, and memory stays bounded.
     #[test]
     fn ids_are_known_from_batch_to_capacity() {
         let mut ids = RecentIds::new(2, 5);

@@ -1,4 +1,4 @@
-//! Which central takes a stream: the one that has its lease.
+//! Ownership of a stream: the central that holds its lease takes it.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::limits;
 use crate::status::CLICKHOUSE;
 use crate::storage::{StorageError, bounded};
 
-/// What the leases of streams are called.
+/// Prefix of the leases of streams.
 const PREFIX: &str = "ingest-";
 
-/// The server's code for a question that the user may not ask.
+/// ClickHouse: the user lacks a privilege.
 const ACCESS_DENIED: u32 = 497;
 
-/// Takes a stream whenever it is ours, until told to stop.
+/// Takes a stream whenever this central holds its lease, until `stop`.
 pub async fn serve(
     shared: Arc<CentralContext>,
     stream: Stream,
@@ -37,18 +37,18 @@ pub async fn serve(
             Worker::new(Arc::clone(&shared), stream.clone(), Arc::clone(&guard)).run(&stop).await?;
         }
         shared.metrics.streams_held.with_label_values(&[name]).set(0);
-        // What is held otherwise runs out by itself.
+        // Without the release the lease expires.
         if let Some(guard) = all_ended(guard).await {
             guard.release().await;
         }
-        // What an insert that was cut off with the lease said of ClickHouse, nobody would take back. Who inserts says it anew.
+        // An insert aborted with the lease may have set this; the next insert sets it again if needed.
         shared.status.clear(CLICKHOUSE);
         tracing::info!(stream = name, "the stream is given up");
     }
     Ok(())
 }
 
-/// Waits until all that worked under a hold, and was told to end, has ended.
+/// Waits until every task that used the guard has ended.
 async fn all_ended(guard: Arc<InsertGuard>) -> Option<InsertGuard> {
     let deadline = Instant::now() + limits::CLOSE_DEADLINE;
     while Arc::strong_count(&guard) > 1 && Instant::now() < deadline {
@@ -57,10 +57,10 @@ async fn all_ended(guard: Arc<InsertGuard>) -> Option<InsertGuard> {
     Arc::into_inner(guard)
 }
 
-/// Waits for the lease of a stream. A central that has no stream asks one that has two for the last of them.
+/// Waits for the lease of a stream. A central without streams demands one from a central with two.
 async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -> Option<Lease> {
     let name = format!("{PREFIX}{stream}");
-    // One wait to the end: it counts how long the holder has not been heard of.
+    // A single wait: it measures how long the holder has been silent.
     let acquired = shared.leases.acquire(&name, stop);
     tokio::pin!(acquired);
     loop {
@@ -70,7 +70,7 @@ async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -
         }
         let Ok(holders) = shared.leases.holders().await else { continue };
         if holders.iter().any(|holder| holder.lease == name) {
-            // Another central takes it: that is how it should be.
+            // Another central takes it, which is fine.
             shared.status.clear(stream);
         }
         if !asks_for(&holders, &name, shared.leases.own_name()) {
@@ -88,7 +88,7 @@ async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -
     }
 }
 
-/// Whether a central without a stream should ask for this one: it is the last of another's two or more.
+/// A central without streams demands the last stream of a holder of two or more.
 fn asks_for(holders: &[Holder], name: &str, own_name: &str) -> bool {
     let of = |who: &str| -> Vec<&str> {
         let streams = holders.iter().filter(|h| h.holder == who && h.lease.starts_with(PREFIX));
@@ -99,8 +99,8 @@ fn asks_for(holders: &[Holder], name: &str, own_name: &str) -> bool {
     of(own_name).is_empty() && theirs.len() >= 2 && theirs.iter().max() == Some(&name)
 }
 
-/// Waits until no insert of the stream runs on the server: one of whoever had the stream before, dead or not, may have been given up by
-/// its client and still end. Gives whether the stream is still ours and wanted.
+/// Waits until the server runs no insert of the stream: the client of a previous owner may be dead while its insert still
+/// completes. Returns false when the lease is lost or `stop` is set.
 async fn quiet(
     shared: &CentralContext,
     stream: &'static str,
@@ -119,14 +119,14 @@ async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
     let mut was_quiet = false;
     loop {
         match running_inserts(shared, stream).await {
-            // An insert may just be on its way from the connection into the list: two looks.
+            // An insert may be accepted but not listed yet: two quiet answers in a row.
             Ok(0) if was_quiet => return,
             Ok(inserts) => {
                 was_quiet = inserts == 0;
                 sleep(limits::QUIET_POLL).await;
             }
             Err(StorageError::Refused { code: ACCESS_DENIED, text }) => {
-                // They end by themselves: a body within the first half, the work within the second.
+                // They end by themselves: the body within the first timeout, the work within the second.
                 tracing::warn!(stream, text, "cannot ask for running inserts; waiting until all have ended");
                 return sleep(shared.storage.insert_timeout * 2).await;
             }
@@ -143,7 +143,7 @@ async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
 
 async fn running_inserts(shared: &CentralContext, stream: &str) -> Result<u64, StorageError> {
     let processes = match &shared.config.clickhouse.hot.cluster {
-        // Whoever had the stream may have been connected to another server.
+        // The previous owner may have used another server of the cluster.
         Some(cluster) => format!("clusterAllReplicas('{cluster}', system.processes)"),
         None => "system.processes".to_owned(),
     };
@@ -160,7 +160,6 @@ mod tests {
         Holder { lease: lease.to_owned(), holder: holder.to_owned(), since_ns: 0, renewed_ns: 0 }
     }
 
-    /// Goal: streams are asked for only by a central that has none, from one that has two, and only one of them.
     #[test]
     fn a_central_without_streams_asks_for_one() {
         let both = [holder("ingest-A", "x"), holder("ingest-B", "x"), holder("replicator", "y")];

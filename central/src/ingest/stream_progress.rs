@@ -1,4 +1,4 @@
-//! Keeps account of a stream while it is ours: what it delivered, and what looks at it found.
+//! Progress of a stream while this central owns it: delivered sequences and gap-scan results.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::context::CentralContext;
 use crate::limits;
 use crate::watermark::{Watermarks, Written};
 
-/// Keeps account of a stream while it is ours.
+/// Delivered sequences and gap-scan results of an owned stream.
 pub struct StreamProgress {
     shared: Arc<CentralContext>,
     stream: &'static str,
@@ -23,33 +23,31 @@ pub struct StreamProgress {
     looks: JoinSet<anyhow::Result<GapScanResult>>,
 }
 
-/// What is known once the stream was found.
 struct Known {
     progress: DeliveryProgress,
     watermarks: Watermarks,
     written: Written,
-    /// Newest sequence that the stream was seen to have.
+    /// Newest sequence of the stream at the last scan.
     newest: u64,
 }
 
 impl StreamProgress {
-    /// Knows nothing yet.
     pub fn new(shared: Arc<CentralContext>, stream: &'static str) -> Self {
         Self { shared, stream, consumer_created_ns: None, known: None, looks: JoinSet::new() }
     }
 
-    /// Whether the stream was made anew since it was found last.
+    /// The stream was recreated since the last subscription.
     pub fn is_other_stream(&self, found: &Subscription) -> bool {
         let known = self.known.as_ref();
         known.is_some_and(|known| known.progress.stream_created_ns != found.stream_created_ns)
     }
 
-    /// Whether the consumer was made anew since it was found last, or is found for the first time.
+    /// The consumer was recreated since the last subscription, or this is the first one.
     pub fn is_other_consumer(&self, found: &Subscription) -> bool {
         self.consumer_created_ns != Some(found.consumer_created_ns)
     }
 
-    /// The stream and its consumer are found. Reads what is confirmed of it, the first time.
+    /// Starts with a subscription. Reads the confirmed sequence the first time.
     pub async fn begin(&mut self, found: &Subscription) -> anyhow::Result<()> {
         if self.known.is_none() || self.is_other_stream(found) {
             self.looks.abort_all();
@@ -64,14 +62,13 @@ impl StreamProgress {
         Ok(())
     }
 
-    /// A message was taken.
     pub fn take(&mut self, sequence: u64) {
         if let Some(known) = &mut self.known {
             known.progress.take(sequence);
         }
     }
 
-    /// Starts a look, unless one is under way.
+    /// Starts a scan unless one is running.
     pub fn look(&mut self, lowest_open: Option<u64>) {
         if self.looks.is_empty()
             && let Some(start) = self.start(lowest_open)
@@ -91,7 +88,7 @@ impl StreamProgress {
         })
     }
 
-    /// Waits for the end of a look; for ever when there is none.
+    /// Waits for the running scan; forever when there is none.
     pub async fn found(&mut self) -> Result<anyhow::Result<GapScanResult>, JoinError> {
         match self.looks.join_next().await {
             Some(found) => found,
@@ -99,7 +96,7 @@ impl StreamProgress {
         }
     }
 
-    /// Takes note of what a look found. Gives why the pull must be made anew, if it must.
+    /// Applies the result of a scan. Returns the reason for a new subscription, if one is needed.
     pub fn settle(
         &mut self,
         found: Result<anyhow::Result<GapScanResult>, JoinError>,
@@ -128,7 +125,7 @@ impl StreamProgress {
         }
         let mut holes = found.left;
         for hole in &progress.holes {
-            // What was passed over in the meantime begins where the look ended.
+            // Sequences skipped meanwhile begin where the scan ended.
             let rest = SeqRange { from: hole.from.max(found.next), to: hole.to };
             if !found.settled.contains(hole) && rest.from <= rest.to {
                 holes.push(rest);
@@ -145,7 +142,7 @@ impl StreamProgress {
         None
     }
 
-    /// The stream is gone: what it held and nobody took is lost.
+    /// The stream was deleted: messages that nobody took are lost.
     pub async fn record_end(&mut self) -> anyhow::Result<()> {
         self.looks.shutdown().await;
         let Some(known) = &self.known else { return Ok(()) };
@@ -157,7 +154,7 @@ impl StreamProgress {
         Ok(())
     }
 
-    /// Writes how far everything is in hot, before somebody else takes the stream.
+    /// Last scan before another central takes the stream.
     pub async fn last_look(&mut self, lowest_open: Option<u64>) {
         self.looks.shutdown().await;
         let Some(start) = self.start(lowest_open) else { return };

@@ -1,4 +1,4 @@
-//! The pull of one stream.
+//! Pull subscription of one stream.
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::pull::Stream as Pull;
@@ -9,18 +9,18 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::{init, limits};
 
-/// A consumer that can be pulled from.
+/// A pull consumer of a stream.
 pub struct Subscription {
     consumer: Consumer<pull::Config>,
-    /// When the stream was made, nanoseconds since 1970: another value means other messages.
+    /// Creation time of the stream, nanoseconds since 1970. A new value means other messages.
     pub stream_created_ns: i64,
-    /// When the consumer was made, nanoseconds: another value means that it delivers everything from the start again.
+    /// Creation time of the consumer, nanoseconds. A new value means that everything is delivered again.
     pub consumer_created_ns: i128,
-    /// Highest sequence that it delivered to anybody.
+    /// Highest sequence delivered to anybody.
     pub delivered: u64,
 }
 
-/// Asks for the consumer. A stream or consumer that is gone is made anew, as the configuration wants it.
+/// Opens the consumer. Recreates a missing stream or consumer from the configuration.
 pub async fn open(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscription> {
     let limit = limits::BROKER_TIMEOUT * 4;
     timeout(limit, find(shared, stream))
@@ -51,7 +51,6 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
 }
 
 impl Subscription {
-    /// Starts to pull.
     pub async fn messages(&self, stream: &str) -> anyhow::Result<Pull> {
         let pull = self
             .consumer

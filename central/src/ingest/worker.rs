@@ -1,4 +1,4 @@
-//! The worker of one stream, while it is ours: takes messages, fills batches, sends them on their way.
+//! Worker of one owned stream: takes messages, fills batches, starts inserts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,32 +23,30 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::limits;
 
-/// The worker of one stream, while it is ours.
 pub struct Worker {
     shared: Arc<CentralContext>,
     stream: Stream,
     guard: Arc<InsertGuard>,
     sorter: Deduplicator,
     track: StreamProgress,
-    /// Batches on their way, at most `batch.max_in_flight` and one more a table.
+    /// Batches in flight: at most `batch.max_in_flight`, and one more per table.
     deliveries: JoinSet<InsertResult>,
-    /// Their numbers, and the lowest sequence of each.
+    /// Batch numbers with the lowest sequence of each.
     on_their_way: BTreeMap<u64, u64>,
     last_number: u64,
 }
 
-/// Why pulling ended.
+/// Reason why pulling ended.
 enum End {
-    /// We were told to stop, or somebody else asks for the stream.
+    /// Stop requested, or another central wants the stream.
     Over,
-    /// The stream is not ours any more: nothing may be inserted.
+    /// The lease is lost: nothing may be inserted.
     NotOurs,
-    /// The pull broke and must be made anew.
+    /// The pull failed and must be reopened.
     Broken(String),
 }
 
 impl Worker {
-    /// A worker that has not begun.
     pub fn new(shared: Arc<CentralContext>, stream: Stream, guard: Arc<InsertGuard>) -> Self {
         let sorter = Deduplicator::new(Arc::clone(&shared), &stream);
         let track = StreamProgress::new(Arc::clone(&shared), stream.settings.name);
@@ -68,8 +66,8 @@ impl Worker {
         self.stream.settings.name
     }
 
-    /// Works until told to stop, until somebody else asks for the stream, or until it is not ours any more. An error means that the state
-    /// of memory is not known any more: the process must end, and the broker delivers again what was not acknowledged.
+    /// Works until `stop`, until another central wants the stream, or until the lease is lost. After an error the state in
+    /// memory is unknown: the process must end, and the broker redelivers what was not acknowledged.
     pub async fn run(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let name = self.stream_name();
         let guard = Arc::clone(&self.guard);
@@ -104,7 +102,7 @@ impl Worker {
             if self.shared.status.fail(name, reason.clone()) {
                 tracing::warn!(stream = name, reason, "not taking messages; trying again, nothing is lost");
             }
-            // What is at hand must not wait for the broker.
+            // Rows in memory must not wait for the broker.
             self.close_if(|_| true);
             tokio::select! {
                 () = lost.cancelled() => return Ok(()),
@@ -131,7 +129,7 @@ impl Worker {
         found.messages(self.stream_name()).await
     }
 
-    /// The stream was made anew. What is at hand is of the one before: it is stored, and acknowledged to nobody.
+    /// The stream was recreated. Messages in memory belong to the earlier one: they are stored, but not acknowledged.
     async fn begin_stream(&mut self) -> anyhow::Result<()> {
         let stream = self.stream_name();
         tracing::warn!(stream, "the stream was deleted and made anew; it counts from one again");
@@ -187,7 +185,7 @@ impl Worker {
         }
     }
 
-    /// Handles the messages that are there, up to a bound. Returns why the pull broke, if it did.
+    /// Handles the available messages, up to a bound. Returns the reason if the pull failed.
     async fn turn(&mut self, first: jetstream::Message, messages: &mut Pull) -> Option<String> {
         let started = std::time::Instant::now();
         let mut count = 1_u32;
@@ -234,19 +232,18 @@ impl Worker {
                 self.sorter.settle(delivered).await;
             }
             Err(error) => {
-                // Ids of the batch would count as in flight for ever, and their messages be passed over.
+                // The ids of the batch would stay in flight forever, and redeliveries of its messages be ignored.
                 return Err(anyhow!("a delivery of stream {} broke off: {error}", self.stream_name()));
             }
         }
         Ok(())
     }
 
-    /// Lowest sequence at hand that is in no table yet.
     fn lowest_open(&self) -> Option<u64> {
         self.on_their_way.values().copied().chain(self.sorter.lowest_open()).min()
     }
 
-    /// Messages asked for ahead go back, so that whoever comes next gets them at once.
+    /// Returns prefetched messages, so that the next owner gets them at once.
     async fn give_back(&mut self, messages: &mut Pull) {
         let mut replies = Vec::new();
         while let Some(Some(Ok(message))) = messages.next().now_or_never() {
@@ -255,7 +252,7 @@ impl Worker {
         acknowledge(&self.shared.broker.client, replies.iter(), AckKind::Nak(None)).await;
     }
 
-    /// Brings what is at hand into hot, within the deadline. What is left is delivered again.
+    /// Stores what is in memory, within the deadline. The rest is redelivered.
     async fn flush(mut self) -> anyhow::Result<()> {
         let stream = self.stream_name();
         let deadline = Instant::now() + limits::FLUSH_DEADLINE;
@@ -272,7 +269,7 @@ impl Worker {
                 }
             }
         }
-        // Whoever comes next finds the acknowledgements with the broker, and how far everything is in hot.
+        // The next owner needs the acknowledgements and the confirmed sequence.
         if timeout(limits::CLOSE_DEADLINE, self.shared.broker.client.flush()).await.is_err() {
             tracing::warn!(
                 stream,
