@@ -14,8 +14,9 @@ use marketprism_adapter_host::contract::{
     Book, BookChange, Decimal, Instrument, MarketType, Payload, Side, Trade, TradeId,
 };
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
-use marketprism_edge::envelope::{Envelope, Origin};
-use marketprism_edge::feed::{Asked, BookPlan, BooksPlan, Router, RouterPlan};
+use marketprism_edge::books::{BookPlan, BooksPlan};
+use marketprism_edge::records::{EventEncoder, Origin};
+use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 
 const INSTRUMENTS: u32 = 300;
 const LEVELS: i64 = 50;
@@ -28,7 +29,7 @@ fn resident_kb() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn router() -> Router {
+fn router() -> RecordBuilder {
     let instruments: Vec<Instrument> = (0..INSTRUMENTS)
         .map(|i| Instrument {
             symbol: format!("A{i}-CD"),
@@ -50,18 +51,18 @@ fn router() -> Router {
         exchange: "sim_spot".into(),
     };
     let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 20);
-    let plan = RouterPlan {
+    let plan = RecordOptions {
         books: Some(BooksPlan {
             books: (0..INSTRUMENTS).map(|i| BookPlan { settings, resync: Some(i) }).collect(),
             publish_interval: Duration::from_millis(100),
         }),
-        asked: Asked::everything(INSTRUMENTS as usize),
+        asked: Subscription::everything(INSTRUMENTS as usize),
         depth: 20,
         contiguous_trade_ids: true,
         deduplicate: true,
         every_update: false,
     };
-    Router::new(plan, Envelope::new(origin, &instruments, [0; 8]).unwrap(), INSTRUMENTS as usize)
+    RecordBuilder::new(plan, EventEncoder::new(origin, &instruments, [0; 8]).unwrap(), INSTRUMENTS as usize)
 }
 
 fn book(instrument: u32, change: BookChange, id: i64, levels: &[i64]) -> Payload {
@@ -83,7 +84,7 @@ fn book(instrument: u32, change: BookChange, id: i64, levels: &[i64]) -> Payload
 }
 
 /// One round: every book has a gap, is asked for, gets its snapshot and lives; every instrument trades, with copies and holes.
-fn round(router: &mut Router, number: i64, records: &mut Vec<marketprism_edge::journal::Record>) {
+fn round(router: &mut RecordBuilder, number: i64, records: &mut Vec<marketprism_edge::queue::Record>) {
     let now_ns = number * 200 * MILLISECOND_NS;
     let whole: Vec<i64> = (1..=LEVELS)
         .flat_map(|i| [10_000 - i, i])
@@ -92,7 +93,7 @@ fn round(router: &mut Router, number: i64, records: &mut Vec<marketprism_edge::j
     let change = [9_999, number, 10_001, number];
     let id = number * 100;
     for instrument in 0..INSTRUMENTS {
-        let mut send = |router: &mut Router, payload: &Payload, levels: &[i64]| {
+        let mut send = |router: &mut RecordBuilder, payload: &Payload, levels: &[i64]| {
             router.event(payload, levels, now_ns, now_ns, records);
         };
         for after in 0..5 {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use marketprism_schema::{AUDIT_VERSION, Audit, Gap, GapCause, GapKind, StreamAudit, Subject};
 
-use super::cell::{Cell, Settled};
-use super::gaps::{Hole, Standing};
+use super::open_gap::{OpenGap, TradeIdGap};
 use super::streams::{Feed, NO_STREAM, StreamTable, Streams};
-use super::window::{Telling, Window};
+use super::tally::{RecordOutcome, StreamTally};
+use super::window::{GapEvent, WindowTally};
 use crate::limits::AUDIT_WINDOWS_MAX;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -56,9 +56,9 @@ pub struct Auditor {
 struct Inner {
     streams: Streams,
     feeds: Vec<Feed>,
-    windows: BTreeMap<i64, Window>,
-    holes: BTreeMap<u32, Vec<Hole>>,
-    standing: BTreeMap<(u32, GapKind), Standing>,
+    windows: BTreeMap<i64, WindowTally>,
+    holes: BTreeMap<u32, Vec<TradeIdGap>>,
+    standing: BTreeMap<(u32, GapKind), OpenGap>,
     /// Length of a window in nanoseconds.
     length: i64,
     status: AuditStatus,
@@ -144,7 +144,7 @@ impl Auditor {
         }
         let (from_ns, streams) = (feed.last_ns, feed.subscribed.clone());
         for stream in streams {
-            let standing = Standing {
+            let standing = OpenGap {
                 kind: GapKind::AdapterFault,
                 cause: GapCause::Ours,
                 from_ns,
@@ -156,14 +156,14 @@ impl Auditor {
     }
 
     /// Counts records of which is known what became of them.
-    pub fn settle(&self, settled: &[Settled]) {
+    pub fn settle(&self, settled: &[RecordOutcome]) {
         if self.is_on() && !settled.is_empty() {
             self.lock().settle(settled);
         }
     }
 
     /// What a feed's pipeline noticed. Everything that it received before `frontier_ns` is in the journal, or told here as lost.
-    pub fn told(&self, feed: usize, tellings: Vec<Telling>, frontier_ns: Option<i64>) {
+    pub fn told(&self, feed: usize, tellings: Vec<GapEvent>, frontier_ns: Option<i64>) {
         if !self.is_on() {
             return;
         }
@@ -222,7 +222,7 @@ impl Auditor {
         self.lock().status
     }
 
-    /// Notes how many messages wait for the broker, and since when.
+    /// RemarkLog how many messages wait for the broker, and since when.
     pub fn set_waiting(&self, waiting: u64, since_ns: Option<i64>) {
         let mut inner = self.lock();
         (inner.status.waiting, inner.status.waiting_since_ns) = (waiting, since_ns);
@@ -235,7 +235,7 @@ impl Inner {
     }
 
     /// The open window that a time belongs to. None when it is closed: then `what` come too late.
-    fn window(&mut self, at_ns: i64, what: usize) -> Option<&mut Window> {
+    fn window(&mut self, at_ns: i64, what: usize) -> Option<&mut WindowTally> {
         let start_ns = self.start_of(at_ns);
         if start_ns < self.status.open_since_ns {
             self.status.late += u64::try_from(what).unwrap_or_default();
@@ -255,12 +255,13 @@ impl Inner {
         }
     }
 
-    fn settle(&mut self, settled: &[Settled]) {
+    fn settle(&mut self, settled: &[RecordOutcome]) {
         let mut rest = settled;
         while let Some(first) = rest.first() {
             let start_ns = self.start_of(first.received_at_ns);
             let end_ns = start_ns.saturating_add(self.length);
-            let is_here = |one: &&Settled| start_ns <= one.received_at_ns && one.received_at_ns < end_ns;
+            let is_here =
+                |one: &&RecordOutcome| start_ns <= one.received_at_ns && one.received_at_ns < end_ns;
             let (here, later) = rest.split_at(rest.iter().take_while(is_here).count().max(1));
             if let Some(window) = self.window(start_ns, here.len()) {
                 window.settle(here);
@@ -269,23 +270,24 @@ impl Inner {
         }
     }
 
-    fn tell(&mut self, feed: usize, telling: Telling) {
+    fn tell(&mut self, feed: usize, telling: GapEvent) {
         match telling {
-            Telling::Holes(stream, holes) => {
+            GapEvent::Holes(stream, holes) => {
                 let open_since_ns = self.status.open_since_ns;
-                let open: Vec<Hole> = holes.into_iter().filter(|hole| hole.at_ns >= open_since_ns).collect();
+                let open: Vec<TradeIdGap> =
+                    holes.into_iter().filter(|hole| hole.at_ns >= open_since_ns).collect();
                 self.holes.insert(stream, open);
             }
-            Telling::Gap(stream, gap) => self.cell(stream, gap.to, |cell| cell.gap(gap)),
-            Telling::Down(stream, standing) => self.down(stream, standing),
-            Telling::Up(stream, kind, at_ns) => self.up(stream, kind, at_ns),
-            Telling::Conflated(stream, at_ns, states) => {
+            GapEvent::Gap(stream, gap) => self.cell(stream, gap.to, |cell| cell.gap(gap)),
+            GapEvent::Down(stream, standing) => self.down(stream, standing),
+            GapEvent::Up(stream, kind, at_ns) => self.up(stream, kind, at_ns),
+            GapEvent::Conflated(stream, at_ns, states) => {
                 self.cell(stream, at_ns, |cell| cell.conflated(states));
             }
-            Telling::Malformed(stream, at_ns, frames) => {
+            GapEvent::Malformed(stream, at_ns, frames) => {
                 self.cell(stream, at_ns, |cell| cell.malformed(frames));
             }
-            Telling::Counts(at_ns, counts) => {
+            GapEvent::Counts(at_ns, counts) => {
                 if let Some(window) = self.window(at_ns, 1) {
                     window.count(feed, counts);
                 }
@@ -293,13 +295,13 @@ impl Inner {
         }
     }
 
-    fn cell(&mut self, stream: u32, at_ns: i64, note: impl FnOnce(&mut Cell)) {
+    fn cell(&mut self, stream: u32, at_ns: i64, note: impl FnOnce(&mut StreamTally)) {
         if let Some(cell) = self.window(at_ns, 1).and_then(|window| window.cell(stream)) {
             note(cell);
         }
     }
 
-    fn down(&mut self, stream: u32, standing: Standing) {
+    fn down(&mut self, stream: u32, standing: OpenGap) {
         if stream != NO_STREAM {
             self.standing.entry((stream, standing.kind)).or_insert(standing);
         }
@@ -368,14 +370,14 @@ impl Inner {
 
 /// The open holes that showed in a window, and its parts of gaps that last.
 fn gaps_of(
-    holes: &BTreeMap<u32, Vec<Hole>>,
-    standing: &BTreeMap<(u32, GapKind), Standing>,
+    holes: &BTreeMap<u32, Vec<TradeIdGap>>,
+    standing: &BTreeMap<(u32, GapKind), OpenGap>,
     stream: u32,
     start_ns: i64,
     to_ns: i64,
 ) -> Vec<Gap> {
     let holes = holes.get(&stream).into_iter().flatten();
-    let shown = holes.filter(|hole| start_ns <= hole.at_ns && hole.at_ns < to_ns).map(Hole::gap);
+    let shown = holes.filter(|hole| start_ns <= hole.at_ns && hole.at_ns < to_ns).map(TradeIdGap::gap);
     let kinds = GapKind::ALL.iter().filter_map(|kind| standing.get(&(stream, *kind)));
     let lasting = kinds.filter_map(|standing| standing.within(start_ns, to_ns, to_ns));
     shown.chain(lasting).collect()

@@ -9,7 +9,7 @@ const MILLISECONDS_PER_DAY: i64 = 86_400_000;
 
 /// A hole in the trade ids of one stream that is still open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hole {
+pub struct TradeIdGap {
     /// First missing id.
     pub from: u64,
     /// Last missing id.
@@ -24,7 +24,7 @@ pub struct Hole {
     pub evidence: String,
 }
 
-impl Hole {
+impl TradeIdGap {
     pub(super) fn gap(&self) -> Gap {
         Gap {
             kind: GapKind::TradeIds,
@@ -41,7 +41,7 @@ impl Hole {
 
 /// A gap whose end is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct OpenGap {
     /// How it showed.
     pub kind: GapKind,
     /// Whose fault it is. A start is ours besides while it is short.
@@ -54,7 +54,7 @@ pub struct Standing {
     pub evidence: String,
 }
 
-impl Standing {
+impl OpenGap {
     /// Its part of a window; `to_ns`: its end, or the end of what is known.
     pub(super) fn within(&self, start_ns: i64, end_ns: i64, to_ns: i64) -> Option<Gap> {
         let begins_here = start_ns <= self.from_ns;
@@ -125,8 +125,8 @@ pub fn time_of_day(ns: i64) -> String {
 mod tests {
     use super::*;
 
-    fn standing(from_ns: i64) -> Standing {
-        Standing {
+    fn standing(from_ns: i64) -> OpenGap {
+        OpenGap {
             kind: GapKind::Connection,
             cause: GapCause::Network,
             from_ns,
@@ -150,7 +150,7 @@ mod tests {
     /// Goal: the time until a feed's first frame is ours while it is short, and the network's when it lasts.
     #[test]
     fn a_start_is_ours_until_it_lasts() {
-        let start = Standing { kind: GapKind::Start, ..standing(0) };
+        let start = OpenGap { kind: GapKind::Start, ..standing(0) };
         let cause = |to_ns: i64| start.within(0, i64::MAX, to_ns).unwrap().cause;
         assert_eq!(cause(9_000_000_000), GapCause::Ours);
         assert_eq!(cause(11_000_000_000), GapCause::Network);

@@ -2,11 +2,11 @@
 
 use marketprism_schema::{EventId, Fingerprint, Gap, GapCause, GapKind, StreamAudit, UNSURE_MAX};
 
-use super::gaps::GapList;
+use super::open_gap::GapList;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settlement {
+pub enum PublishOutcome {
     /// The broker stored it as new.
     Stored,
     /// The broker had it already, and it was sent once.
@@ -23,7 +23,7 @@ pub enum Settlement {
 
 /// A record of which is known what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settled {
+pub struct RecordOutcome {
     /// Its stream.
     pub stream: u32,
     /// When its frame was received, nanoseconds since 1970.
@@ -35,12 +35,12 @@ pub struct Settled {
     /// Its sequence at the venue, where it has one.
     pub sequence: Option<i64>,
     /// What became of it.
-    pub settlement: Settlement,
+    pub settlement: PublishOutcome,
 }
 
 /// The tally of one stream in one window. What is rare stands apart, so that most cells are small.
 #[derive(Debug, Default)]
-pub(super) struct Cell {
+pub(super) struct StreamTally {
     stored: Fingerprint,
     duplicates: u64,
     sequences: Option<(i64, i64)>,
@@ -67,20 +67,20 @@ struct Loss {
     sequences: Option<(i64, i64)>,
 }
 
-impl Cell {
+impl StreamTally {
     /// Counts one record.
-    pub(super) fn settle(&mut self, settled: &Settled) {
+    pub(super) fn settle(&mut self, settled: &RecordOutcome) {
         match settled.settlement {
-            Settlement::Stored => {
+            PublishOutcome::Stored => {
                 self.stored.add(settled.event_id);
                 let oldest_us = self.oldest_us.get_or_insert(settled.timestamp_us);
                 *oldest_us = settled.timestamp_us.min(*oldest_us);
             }
-            Settlement::Duplicate => self.duplicates += 1,
-            Settlement::Unsure => self.rare().unsure(settled.event_id),
-            Settlement::Conflated => return self.conflated(1),
-            Settlement::Dropped => return self.rare().dropped.add(settled),
-            Settlement::Refused => return self.rare().refused.add(settled),
+            PublishOutcome::Duplicate => self.duplicates += 1,
+            PublishOutcome::Unsure => self.rare().unsure(settled.event_id),
+            PublishOutcome::Conflated => return self.conflated(1),
+            PublishOutcome::Dropped => return self.rare().dropped.add(settled),
+            PublishOutcome::Refused => return self.rare().refused.add(settled),
         }
         widen(&mut self.sequences, settled.sequence);
     }
@@ -95,7 +95,7 @@ impl Cell {
         self.rare().malformed += frames;
     }
 
-    /// Notes something missing.
+    /// RemarkLog something missing.
     pub(super) fn gap(&mut self, gap: Gap) {
         self.rare().gaps.push(gap);
     }
@@ -142,7 +142,7 @@ impl Rare {
 }
 
 impl Loss {
-    fn add(&mut self, settled: &Settled) {
+    fn add(&mut self, settled: &RecordOutcome) {
         self.count += 1;
         widen(&mut self.times, Some(settled.received_at_ns));
         widen(&mut self.sequences, settled.sequence);

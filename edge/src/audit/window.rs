@@ -2,8 +2,8 @@
 
 use marketprism_schema::{FeedAudit, Gap, GapKind};
 
-use super::cell::{Cell, Settled};
-use super::gaps::{Hole, Standing};
+use super::open_gap::{OpenGap, TradeIdGap};
+use super::tally::{RecordOutcome, StreamTally};
 
 /// Trouble of a feed that no stream can be named for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,13 +18,13 @@ pub struct FeedCounts {
 
 /// Something that a feed's pipeline noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Telling {
+pub enum GapEvent {
     /// The holes of a stream that are open now.
-    Holes(u32, Vec<Hole>),
+    Holes(u32, Vec<TradeIdGap>),
     /// Something is missing of a stream; the gap's `to` tells the window.
     Gap(u32, Gap),
     /// From here on a stream brings nothing.
-    Down(u32, Standing),
+    Down(u32, OpenGap),
     /// It does again, since this time in nanoseconds.
     Up(u32, GapKind, i64),
     /// States of a book that newer ones replaced, at this time.
@@ -37,14 +37,14 @@ pub enum Telling {
 
 /// The tallies of one window.
 #[derive(Debug, Default)]
-pub(super) struct Window {
-    cells: Vec<Cell>,
+pub(super) struct WindowTally {
+    cells: Vec<StreamTally>,
     feeds: Vec<FeedCounts>,
 }
 
-impl Window {
+impl WindowTally {
     /// Counts records of this window.
-    pub(super) fn settle(&mut self, settled: &[Settled]) {
+    pub(super) fn settle(&mut self, settled: &[RecordOutcome]) {
         for one in settled {
             if let Some(cell) = self.cell(one.stream) {
                 cell.settle(one);
@@ -53,19 +53,19 @@ impl Window {
     }
 
     /// The tally of a stream, made where it is not there yet.
-    pub(super) fn cell(&mut self, stream: u32) -> Option<&mut Cell> {
+    pub(super) fn cell(&mut self, stream: u32) -> Option<&mut StreamTally> {
         let index = usize::try_from(stream).ok()?;
         if index >= self.cells.len() {
             if stream == super::NO_STREAM {
                 return None;
             }
-            self.cells.resize_with(index + 1, Cell::default);
+            self.cells.resize_with(index + 1, StreamTally::default);
         }
         self.cells.get_mut(index)
     }
 
     /// Takes the tally of a stream out.
-    pub(super) fn take(&mut self, stream: u32) -> Cell {
+    pub(super) fn take(&mut self, stream: u32) -> StreamTally {
         let cell = usize::try_from(stream).ok().and_then(|index| self.cells.get_mut(index));
         cell.map(std::mem::take).unwrap_or_default()
     }

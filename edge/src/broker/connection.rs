@@ -9,13 +9,13 @@ use marketprism_config::Nats;
 use tokio::sync::Notify;
 
 use crate::limits::ACKNOWLEDGEMENTS_MAX;
-use crate::log_limit::LogLimit;
+use crate::telemetry::LogLimit;
 
 const CLOSED_IN_HANDSHAKE: &str = "nats: IO error";
 
 /// Whether the broker is connected. Updated by the client's events.
 #[derive(Debug, Default)]
-pub struct Link {
+pub struct BrokerLink {
     connected: AtomicBool,
     connects: AtomicU64,
     changed: Notify,
@@ -24,7 +24,7 @@ pub struct Link {
     troubles: Mutex<LogLimit>,
 }
 
-impl Link {
+impl BrokerLink {
     /// Whether the connection stands.
     #[must_use]
     pub fn is_connected(&self) -> bool {
@@ -38,12 +38,12 @@ impl Link {
     }
 
     /// Waits for the next change.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
     /// From here on, the end of the connection is expected.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ending.store(true, Ordering::Release);
     }
 
@@ -88,8 +88,8 @@ impl Link {
 }
 
 /// Starts connecting and returns at once; the client keeps trying for ever.
-pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<Link>)> {
-    let link = Arc::new(Link::default());
+pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<BrokerLink>)> {
+    let link = Arc::new(BrokerLink::default());
     let noted = Arc::clone(&link);
     let options = nats
         .options(name)

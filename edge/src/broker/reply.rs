@@ -11,7 +11,7 @@ const NO_RESPONDERS: u16 = 503;
 
 /// What JetStream answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Answer<'a> {
+pub(crate) enum PublishReply<'a> {
     /// It is in the stream; `duplicate`: it was there before.
     Stored { duplicate: bool },
     /// No stream has the subject.
@@ -40,7 +40,7 @@ struct RawError<'a> {
     description: Cow<'a, str>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> PublishReply<'a> {
     /// Reads an answer. One that cannot be read counts as a refusal, so that the message is published again.
     pub(crate) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
         if status == Some(NO_RESPONDERS) {
@@ -68,17 +68,20 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
-        assert_eq!(Answer::parse(stored, None), Answer::Stored { duplicate: false });
+        assert_eq!(PublishReply::parse(stored, None), PublishReply::Stored { duplicate: false });
         let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;
-        assert_eq!(Answer::parse(copy, None), Answer::Stored { duplicate: true });
-        assert_eq!(Answer::parse(b"", Some(503)), Answer::NoStream);
+        assert_eq!(PublishReply::parse(copy, None), PublishReply::Stored { duplicate: true });
+        assert_eq!(PublishReply::parse(b"", Some(503)), PublishReply::NoStream);
         let full = br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#;
-        assert_eq!(Answer::parse(full, None), Answer::Refused { text: "maximum messages exceeded".into() });
+        assert_eq!(
+            PublishReply::parse(full, None),
+            PublishReply::Refused { text: "maximum messages exceeded".into() }
+        );
         let large = br#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
         let text = "message size exceeds maximum allowed".into();
-        assert_eq!(Answer::parse(large, None), Answer::Rejected { text });
+        assert_eq!(PublishReply::parse(large, None), PublishReply::Rejected { text });
         for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}"] {
-            assert!(matches!(Answer::parse(odd, None), Answer::Refused { .. }));
+            assert!(matches!(PublishReply::parse(odd, None), PublishReply::Refused { .. }));
         }
     }
 }

@@ -10,10 +10,13 @@ use clap::{Args, Parser, Subcommand};
 use marketprism_config::{LogFormat, init_logs};
 use marketprism_schema::DataType;
 
+use super::adapter_test;
+use super::adapter_test::TestArguments;
+use super::describe;
 use crate::config::{Adapters, Config};
-use crate::conformance::{self, TestArguments};
+use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
-use crate::{inspect, record, run};
+use crate::run;
 
 /// Exit status: trouble while running.
 const RUNTIME: u8 = 1;
@@ -165,7 +168,7 @@ fn run_command(path: &Path) -> Done {
 
 fn check_command(path: &Path) -> Done {
     let config = load(path, &mut Adapters::default())?;
-    print(&inspect::summary(&config)).map_err(Failure::of(RUNTIME))?;
+    print(&describe::summary(&config)).map_err(Failure::of(RUNTIME))?;
     Ok(0)
 }
 
@@ -201,7 +204,7 @@ fn record_command(arguments: &RecordArguments) -> Done {
     let mut adapters = Adapters::default();
     let config = load(&arguments.config, &mut adapters)?;
     let limit = arguments.for_seconds.map(Duration::from_secs);
-    let recording = record::record(config, &adapters, &arguments.out, limit);
+    let recording = record(config, &adapters, &arguments.out, limit);
     runtime()?.block_on(recording).map_err(Failure::of(RUNTIME))?;
     Ok(0)
 }
@@ -209,7 +212,7 @@ fn record_command(arguments: &RecordArguments) -> Done {
 fn list_command(path: &Path) -> Done {
     let mut adapters = Adapters::default();
     let config = load(path, &mut adapters)?;
-    print(&inspect::list(&config, &adapters)).map_err(Failure::of(RUNTIME))?;
+    print(&describe::list(&config, &adapters)).map_err(Failure::of(RUNTIME))?;
     Ok(0)
 }
 
@@ -217,12 +220,12 @@ fn inspect_command(path: &Path) -> Done {
     let adapter = Adapters::default()
         .load(path, None)
         .map_err(|error| Failure::of(RUNTIME)(anyhow::anyhow!("{}: {error}", path.display())))?;
-    print(&inspect::describe(&adapter)).map_err(Failure::of(RUNTIME))?;
+    print(&describe::describe(&adapter)).map_err(Failure::of(RUNTIME))?;
     Ok(0)
 }
 
 fn test_command(arguments: TestArguments) -> Done {
-    let (text, passed) = conformance::run(arguments).map_err(Failure::of(CONFIGURATION))?;
+    let (text, passed) = adapter_test::run(arguments).map_err(Failure::of(CONFIGURATION))?;
     print(&text).map_err(Failure::of(CONFIGURATION))?;
     Ok(if passed { 0 } else { RUNTIME })
 }

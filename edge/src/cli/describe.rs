@@ -7,7 +7,7 @@ use marketprism_adapter_host::contract::Venue;
 use serde_json::{Value, json};
 
 use crate::config::{Adapters, Config};
-use crate::envelope::{data_type, market_type};
+use crate::contract::{data_type, market_type};
 
 /// What a valid configuration says.
 #[must_use]

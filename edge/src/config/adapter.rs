@@ -8,10 +8,8 @@ use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_config::Section;
 use marketprism_schema::{DataType, MarketType};
 
-use super::FeedConfig;
-use super::feed::allowed;
-use crate::envelope::{data_type, market_type};
-use crate::feed::{offers, wants};
+use super::feed::{FeedConfig, allowed};
+use crate::contract::{data_type, market_type, offers, wants};
 
 /// Name of the compile cache inside the data folder.
 const CACHE: &str = "compiled";

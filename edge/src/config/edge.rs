@@ -8,7 +8,8 @@ use marketprism_adapter_host::Limits;
 use marketprism_config::{ConfigError, Document, Nats, Section};
 use marketprism_schema::{DataType, WireForm};
 
-use super::{Adapters, FeedConfig};
+use super::adapter::Adapters;
+use super::feed::FeedConfig;
 use crate::limits;
 
 const NAME_LENGTH_MAX: usize = 32;

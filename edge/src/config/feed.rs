@@ -8,7 +8,7 @@ use std::time::Duration;
 use marketprism_config::Section;
 use marketprism_schema::{DataType, MarketType, UnknownName};
 
-use super::Adapters;
+use super::adapter::Adapters;
 
 /// What is collected from one exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use marketprism_socket::Input;
 
-use super::SourceMap;
+use super::sources::SourceMap;
 
 /// Sees everything that a feed receives, as it came.
-pub trait Tap: Send + Sync {
+pub trait FrameObserver: Send + Sync {
     /// The answer to a request that was made for the instruments.
     fn answer(&self, url: &str, body: &[u8], at_ns: i64);
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use marketprism_adapter_host::contract::Plan;
 use marketprism_schema::DataType;
 
-use crate::envelope::data_type;
+use crate::contract::data_type;
 use crate::limits::SNIPPET_CHARS_MAX;
 
 /// The polls of one data type, as `/coverage` and the metrics tell them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PollReport {
-    /// Polls in the plan.
+    /// PollTracker in the plan.
     pub polls: u64,
     /// Answers that could be used.
     pub answers: u64,
@@ -21,7 +21,7 @@ pub struct PollReport {
     pub newest_success_ns: Option<i64>,
     /// The least of the polls' last successes; none while any poll never succeeded.
     pub oldest_success_ns: Option<i64>,
-    /// Polls that never succeeded.
+    /// PollTracker that never succeeded.
     pub never_succeeded: u64,
     /// The newest failure that no success of the same poll followed.
     pub last_failure: Option<String>,
@@ -29,7 +29,7 @@ pub struct PollReport {
 
 /// Follows the polls of one plan.
 #[derive(Debug)]
-pub(super) struct Polls {
+pub(super) struct PollTracker {
     /// Source number of the first poll.
     first: usize,
     polls: Vec<PollState>,
@@ -45,7 +45,7 @@ struct PollState {
     failure: Option<(i64, String)>,
 }
 
-impl Polls {
+impl PollTracker {
     pub(super) fn new(plan: &Plan) -> Self {
         let polls = plan.polls.iter().map(|poll| PollState {
             data_type: data_type(poll.data_type),
@@ -143,11 +143,12 @@ mod tests {
             resyncs: Vec::new(),
             budgets: Vec::new(),
         };
-        let mut polls = Polls::new(&plan);
+        let mut polls = PollTracker::new(&plan);
         polls.succeeded(0, 10);
         polls.failed(2, "timeout", "late", 11);
         polls.failed(9, "timeout", "no such poll", 11);
-        let report = |polls: &Polls| polls.reports().into_iter().next().map(|(_, report)| report).unwrap();
+        let report =
+            |polls: &PollTracker| polls.reports().into_iter().next().map(|(_, report)| report).unwrap();
         let before = report(&polls);
         assert_eq!((before.polls, before.answers, before.never_succeeded), (2, 1, 1));
         assert_eq!((before.newest_success_ns, before.oldest_success_ns), (Some(10), None));

@@ -5,14 +5,13 @@ use std::time::Instant;
 use marketprism_adapter_host::contract::{Ignored, Remark};
 
 use crate::limits::SNIPPET_CHARS_MAX;
-use crate::log_limit::LogLimit;
-use crate::metrics::Metrics;
+use crate::telemetry::{LogLimit, Metrics};
 
 /// Label of a count that no single data type has.
 const ANY: &str = "any";
 
 /// Counts and logs remarks of one feed.
-pub(super) struct Notes {
+pub(super) struct RemarkLog {
     exchange: String,
     metrics: Metrics,
     ignored: [u64; REASONS.len()],
@@ -34,7 +33,7 @@ const REASONS: [(Ignored, &str); 10] = [
     (Ignored::Repeated, "repeated"),
 ];
 
-impl Notes {
+impl RemarkLog {
     pub(super) fn new(exchange: &str, metrics: Metrics) -> Self {
         Self {
             exchange: exchange.to_owned(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use marketprism_adapter_host::contract::{self, Payload, Plan, ResyncAction};
 use marketprism_schema::DataType;
 
-use crate::envelope::data_type;
+use crate::contract::{data_type, stream_key};
 
 /// A source of frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,18 +133,4 @@ fn streams_of(connection: &contract::Connection) -> HashMap<(DataType, Option<u3
         Some(((data_type(stream.data_type), stream.instrument), u32::try_from(index).ok()?))
     };
     connection.streams.iter().enumerate().filter_map(stream).collect()
-}
-
-/// The data type and the instrument of an event.
-pub(super) const fn stream_key(payload: &Payload) -> (DataType, u32) {
-    match payload {
-        Payload::Trade(event) => (DataType::Trade, event.instrument),
-        Payload::Book(event) => (DataType::OrderBook, event.instrument),
-        Payload::FundingRate(event) => (DataType::FundingRate, event.instrument),
-        Payload::OpenInterest(event) => (DataType::OpenInterest, event.instrument),
-        Payload::Liquidation(event) => (DataType::Liquidation, event.instrument),
-        Payload::LsrTopPosition(event) => (DataType::LsrTopPosition, event.instrument),
-        Payload::LsrAllAccount(event) => (DataType::LsrAllAccount, event.instrument),
-        Payload::VolatilityIndex(event) => (DataType::VolatilityIndex, event.instrument),
-    }
 }

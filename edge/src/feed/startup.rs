@@ -11,18 +11,17 @@ use marketprism_schema::{DataType, Subject};
 use marketprism_socket::{BackoffOptions, FeedSockets, Input, SocketOptions, http_client};
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::asked::Asked;
-use super::book_plan::BooksPlan;
-use super::router::{Router, RouterPlan};
 use super::sources::SourceMap;
 use super::status::InstrumentName;
 use super::supervise::FeedContext;
-use super::watch::Watch;
 use crate::audit::StreamTable;
+use crate::books::BooksPlan;
 use crate::clock;
 use crate::config::FeedConfig;
-use crate::envelope::{Envelope, Origin, contract_data_type, contract_market_type, data_type, market_type};
+use crate::contract::{contract_data_type, contract_market_type, data_type, market_type};
+use crate::gaps::GapMonitor;
 use crate::limits::FEED_INPUTS_MAX;
+use crate::records::{EventEncoder, Origin, RecordBuilder, RecordOptions, Subscription};
 
 /// A feed that collects; its pipeline does not run yet.
 pub struct StartedFeed {
@@ -33,9 +32,9 @@ pub struct StartedFeed {
     /// What the source numbers stand for.
     pub sources: SourceMap,
     /// Makes its records.
-    pub router: Router,
+    pub router: RecordBuilder,
     /// Notices for the audits what events do not tell.
-    pub watch: Watch,
+    pub watch: GapMonitor,
     /// Its connections.
     pub sockets: Arc<FeedSockets>,
     /// What they give.
@@ -81,7 +80,7 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
     let sources = SourceMap::new(plan, instruments.len());
     let (router, streams) = router(context, config, &instruments, plan)?;
     let since_ns = context.auditor.since_ns(context.audited).unwrap_or_else(clock::now_ns);
-    let watch = Watch::new(Arc::clone(&context.auditor), context.audited, streams, plan, since_ns);
+    let watch = GapMonitor::new(Arc::clone(&context.auditor), context.audited, streams, plan, since_ns);
     let (sender, inputs) = channel(FEED_INPUTS_MAX);
     let sockets = FeedSockets::start(plan, options, context.budgets.clone(), sender)?;
     tracing::info!(
@@ -153,15 +152,15 @@ fn router(
     config: &FeedConfig,
     instruments: &[Instrument],
     plan: &Plan,
-) -> anyhow::Result<(Router, StreamTable)> {
+) -> anyhow::Result<(RecordBuilder, StreamTable)> {
     let adapter = &context.status.adapter;
     let of = |kind| capability(adapter, &config.exchange, kind);
     let books = of(DataType::OrderBook).filter(|_| config.data_types.contains(&DataType::OrderBook));
-    let plan = RouterPlan {
+    let plan = RecordOptions {
         books: books.map(|capability| {
             BooksPlan::new(capability, instruments, plan, config.depth, config.publish_interval)
         }),
-        asked: Asked::new(
+        asked: Subscription::new(
             adapter.venue(&config.exchange),
             &config.data_types,
             &config.market_types,
@@ -184,17 +183,17 @@ fn router(
             *row = context.coverage.row(&config.exchange, *kind);
         }
     }
-    let envelope = Envelope::new(origin, instruments, rows).context("the adapter's symbols")?;
+    let envelope = EventEncoder::new(origin, instruments, rows).context("the adapter's symbols")?;
     let subjects = audited_subjects(config, &plan.asked, instruments);
     let streams = context.auditor.subscribe(context.audited, &subjects, clock::now_ns());
     let envelope = envelope.with_forms(context.wire).with_streams(&streams);
-    Ok((Router::new(plan, envelope, instruments.len()), streams))
+    Ok((RecordBuilder::new(plan, envelope, instruments.len()), streams))
 }
 
 /// The streams that a feed asks for, per instrument and data type.
 fn audited_subjects(
     config: &FeedConfig,
-    asked: &Asked,
+    asked: &Subscription,
     instruments: &[Instrument],
 ) -> Vec<[Option<Subject>; 8]> {
     let subjects = |(number, instrument): (u32, &Instrument)| {

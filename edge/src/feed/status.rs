@@ -7,10 +7,10 @@ use marketprism_adapter_host::{Adapter, Stats};
 use marketprism_schema::{DataType, MarketType};
 use marketprism_socket::FeedSockets;
 
-use super::BookReport;
-use super::PollReport;
-use super::deduplicate::TradeGap;
-use crate::envelope::data_type;
+use super::polls::PollReport;
+use crate::books::BookReport;
+use crate::contract::data_type;
+use crate::records::TradeReport;
 
 /// Where a feed stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,19 +23,6 @@ pub enum FeedPhase {
     Stopped,
     /// It ended though nobody stopped it.
     Failed(String),
-}
-
-/// The holes in the trade ids of one instrument.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TradeReport {
-    /// Position of the instrument.
-    pub instrument: u32,
-    /// Holes seen since the start.
-    pub gaps_seen: u64,
-    /// Trades that are missing now.
-    pub missing: u64,
-    /// The latest holes that are still open.
-    pub open: Vec<TradeGap>,
 }
 
 /// An instrument as `/coverage` names it.
@@ -115,12 +102,12 @@ impl FeedStatus {
         self.lock().phase.clone()
     }
 
-    /// Notes where it stands.
+    /// RemarkLog where it stands.
     pub fn set_phase(&self, phase: FeedPhase) {
         self.lock().phase = phase;
     }
 
-    /// Notes that it runs.
+    /// RemarkLog that it runs.
     pub fn set_running(
         &self,
         instruments: Vec<InstrumentName>,
@@ -175,7 +162,7 @@ impl FeedStatus {
         self.lock().report.clone()
     }
 
-    /// Notes what the pipeline tells.
+    /// RemarkLog what the pipeline tells.
     pub fn set_report(&self, report: FeedReport) {
         self.lock().report = report;
     }

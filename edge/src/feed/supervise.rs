@@ -13,16 +13,16 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::observer::FrameObserver;
 use super::pipeline::{Pipeline, PipelineParts};
-use super::startup::{self, StartedFeed};
+use super::startup;
+use super::startup::StartedFeed;
 use super::status::{FeedPhase, FeedStatus};
-use super::tap::Tap;
 use crate::audit::Auditor;
 use crate::config::{FeedConfig, Sandbox};
-use crate::coverage::Coverage;
-use crate::journal::Journal;
 use crate::limits::{PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
-use crate::metrics::Metrics;
+use crate::queue::EventQueue;
+use crate::telemetry::{Coverage, Metrics};
 
 /// What a feed needs of its edge.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub struct FeedContext {
     /// Rate limits, shared by all feeds.
     pub budgets: Budgets,
     /// Takes the records.
-    pub journal: Arc<dyn Journal>,
+    pub journal: Arc<dyn EventQueue>,
     /// Tallies what becomes of the records.
     pub auditor: Arc<Auditor>,
     /// Number of this feed there.
@@ -52,7 +52,7 @@ pub struct FeedContext {
     /// What the feed tells about itself.
     pub status: Arc<FeedStatus>,
     /// Looks on, when recording.
-    pub tap: Option<Arc<dyn Tap>>,
+    pub tap: Option<Arc<dyn FrameObserver>>,
     /// Stop collecting.
     pub stop: CancellationToken,
 }

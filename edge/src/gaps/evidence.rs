@@ -4,11 +4,10 @@ use marketprism_adapter_host::contract::Plan;
 use marketprism_book::{Gap as BookGap, GapCause as BookGapCause};
 use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 
-use crate::audit::{Hole, NO_STREAM, Standing, StreamTable, time_of_day};
-use crate::envelope::data_type;
-use crate::feed::TradeGap;
-use crate::feed::deduplicate::ForgottenHoles;
-use crate::feed::incidents::Incident;
+use super::incidents::Incident;
+use crate::audit::{NO_STREAM, OpenGap, StreamTable, TradeIdGap, time_of_day};
+use crate::contract::data_type;
+use crate::records::{ForgottenHoles, TradeGap};
 
 /// The streams of a data type: of one instrument, or of all.
 pub(super) fn streams_of(
@@ -65,11 +64,11 @@ fn words(incident: Option<Incident>, names: &[String]) -> (GapCause, String) {
 }
 
 /// A hole in trade ids, in words.
-pub(super) fn hole(gap: &TradeGap, names: &[String]) -> Hole {
+pub(super) fn hole(gap: &TradeGap, names: &[String]) -> TradeIdGap {
     let (cause, seen) = words(gap.why, names);
     let TradeGap { from, to, after_ns, at_ns, .. } = *gap;
     let evidence = format!("trade {} followed {}; {seen}", to.saturating_add(1), from.saturating_sub(1));
-    Hole { from, to, after_ns, at_ns, cause, evidence }
+    TradeIdGap { from, to, after_ns, at_ns, cause, evidence }
 }
 
 /// Holes too many to be named, as one gap.
@@ -128,10 +127,10 @@ impl BookTrouble {
         Self { instrument, after_ns, at_ns, kind: GapKind::BookSequence, sequences: None, what }
     }
 
-    pub(super) fn standing(self, incident: Option<Incident>, names: &[String]) -> Standing {
+    pub(super) fn standing(self, incident: Option<Incident>, names: &[String]) -> OpenGap {
         let (cause, seen) = words(incident, names);
         let Self { after_ns, kind, sequences, what, .. } = self;
         let evidence = format!("{what}; {seen}; nothing is published until the book is whole again");
-        Standing { kind, cause, from_ns: after_ns, sequences, evidence }
+        OpenGap { kind, cause, from_ns: after_ns, sequences, evidence }
     }
 }

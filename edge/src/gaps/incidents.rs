@@ -63,7 +63,7 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Notes one. Those of one kind and source that follow each other soon are one.
+    /// RemarkLog one. Those of one kind and source that follow each other soon are one.
     pub fn note(&mut self, kind: IncidentKind, source: u32, from_ns: i64, to_ns: i64) {
         let merge_ns = i64::try_from(INCIDENT_MERGE.as_nanos()).unwrap_or(i64::MAX);
         let same = self.recent.iter_mut().rev().find(|known| known.kind == kind && known.source == source);

@@ -1,8 +1,6 @@
 //! What a pipeline notices that its events do not tell: connections that are down, unreadable frames, holes, gaps of books. Told to the
 //! audits every now and then, in one go.
 
-mod explain;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,17 +9,18 @@ use marketprism_book::{Gap as BookGap, State};
 use marketprism_schema::{DataType, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
-use self::explain::{BookTrouble, carried, streams_of};
+use super::evidence::{self, BookTrouble, carried, streams_of};
 use super::incidents::{IncidentKind, Incidents};
-use super::{BookReport, Router};
-use crate::audit::{Auditor, FeedCounts, NO_STREAM, Standing, StreamTable, Telling, time_of_day};
+use crate::audit::{Auditor, FeedCounts, GapEvent, NO_STREAM, OpenGap, StreamTable, time_of_day};
+use crate::books::BookReport;
+use crate::records::RecordBuilder;
 
 /// Tellings that are kept for the next report. More: they are handed over at once.
 const TELLINGS_MAX: usize = 4_096;
 
 /// One source of frames.
 #[derive(Debug, Default)]
-struct Life {
+struct SourceState {
     /// Receive time of its newest frame; 0: none.
     last_ns: i64,
     /// Since when it brings nothing.
@@ -32,21 +31,21 @@ struct Life {
 
 /// Watches one feed for the audits.
 #[derive(Debug)]
-pub struct Watch {
+pub struct GapMonitor {
     auditor: Arc<Auditor>,
     feed: usize,
     streams: StreamTable,
     /// Per source: the streams that it brings.
     carried: Vec<Vec<u32>>,
     names: Vec<String>,
-    lives: Vec<Life>,
+    lives: Vec<SourceState>,
     incidents: Incidents,
-    tellings: Vec<Telling>,
+    tellings: Vec<GapEvent>,
     counts: FeedCounts,
     counts_at_ns: i64,
     /// Troubles of books in this turn: what explains them may come with the same batch.
     troubles: Vec<BookTrouble>,
-    /// Books that have a gap and are not LIVE again, with its kind.
+    /// OrderBooks that have a gap and are not LIVE again, with its kind.
     broken: BTreeMap<u32, GapKind>,
     /// Conflated states of each book that are told already.
     conflated: BTreeMap<u32, u64>,
@@ -54,13 +53,13 @@ pub struct Watch {
     frontier_ns: i64,
 }
 
-impl Watch {
+impl GapMonitor {
     /// A watch over a feed that starts: from `since_ns` until their first frames, its connections are down.
     #[must_use]
     pub fn new(auditor: Arc<Auditor>, feed: usize, streams: StreamTable, plan: &Plan, since_ns: i64) -> Self {
         let carried = carried(plan, &streams);
-        let mut lives: Vec<Life> = Vec::new();
-        lives.resize_with(carried.len(), Life::default);
+        let mut lives: Vec<SourceState> = Vec::new();
+        lives.resize_with(carried.len(), SourceState::default);
         let connections = plan.connections.iter().map(|connection| format!("connection {}", connection.name));
         let polls = plan.polls.iter().map(|poll| format!("poll of {}", poll.request.url));
         let mut watch = Self {
@@ -105,7 +104,7 @@ impl Watch {
                 self.incidents.note(IncidentKind::ConnectionLost, source, since_ns, at_ns);
             }
             for stream in self.carried_by(source) {
-                self.tell(Telling::Up(stream, kind, at_ns));
+                self.tell(GapEvent::Up(stream, kind, at_ns));
             }
         }
     }
@@ -141,7 +140,7 @@ impl Watch {
         (life.down_since_ns, life.down_kind) = (Some(from_ns), Some(kind));
         for stream in self.carried_by(source) {
             let evidence = evidence.to_owned();
-            self.tell(Telling::Down(stream, Standing { kind, cause, from_ns, sequences: None, evidence }));
+            self.tell(GapEvent::Down(stream, OpenGap { kind, cause, from_ns, sequences: None, evidence }));
         }
     }
 
@@ -155,7 +154,7 @@ impl Watch {
         let only = usize::try_from(source).ok().and_then(|index| self.carried.get(index));
         if let Some([stream]) = only.map(Vec::as_slice) {
             let stream = *stream;
-            self.tell(Telling::Malformed(stream, at_ns, 1));
+            self.tell(GapEvent::Malformed(stream, at_ns, 1));
         }
     }
 
@@ -171,7 +170,7 @@ impl Watch {
     fn flush_counts(&mut self) {
         let counts = std::mem::take(&mut self.counts);
         if counts != FeedCounts::default() {
-            self.tellings.push(Telling::Counts(self.counts_at_ns, counts));
+            self.tellings.push(GapEvent::Counts(self.counts_at_ns, counts));
         }
     }
 
@@ -186,12 +185,12 @@ impl Watch {
     }
 
     /// The batch is through: what it brought is explained. `frontier_ns`: everything received before is worked off.
-    pub fn end_turn(&mut self, router: &mut Router, frontier_ns: i64) {
+    pub fn end_turn(&mut self, router: &mut RecordBuilder, frontier_ns: i64) {
         self.frontier_ns = frontier_ns;
         let (incidents, carried, streams) = (&self.incidents, &self.carried, &self.streams);
         router.explain_holes(&|instrument, from_ns, to_ns| {
             let stream = streams_of(streams, DataType::Trade, Some(instrument)).next().unwrap_or(NO_STREAM);
-            incidents.explain(from_ns, to_ns, |source| explain::carries(carried, source, stream))
+            incidents.explain(from_ns, to_ns, |source| evidence::carries(carried, source, stream))
         });
         for trouble in std::mem::take(&mut self.troubles) {
             self.book_trouble(trouble);
@@ -202,16 +201,16 @@ impl Watch {
         let instrument = trouble.instrument;
         let stream = streams_of(&self.streams, DataType::OrderBook, Some(instrument)).next();
         let Some(stream) = stream else { return };
-        let concerns = |source: u32| explain::carries(&self.carried, source, stream);
+        let concerns = |source: u32| evidence::carries(&self.carried, source, stream);
         let incident = self.incidents.explain(trouble.after_ns, trouble.at_ns, concerns);
         let standing = trouble.standing(incident, &self.names);
         self.broken.insert(instrument, standing.kind);
-        self.tell(Telling::Down(stream, standing));
+        self.tell(GapEvent::Down(stream, standing));
     }
 
     /// Hands over what is noticed, the holes of the trades and the states of the books. The caller has put every record into the
     /// journal.
-    pub fn report(&mut self, router: &mut Router, books: &[BookReport]) {
+    pub fn report(&mut self, router: &mut RecordBuilder, books: &[BookReport]) {
         if !self.auditor.is_on() {
             self.tellings.clear();
             return;
@@ -224,10 +223,10 @@ impl Watch {
                 continue;
             };
             if let Some(sum) = router.take_forgotten_holes(instrument) {
-                self.tellings.push(Telling::Gap(stream, explain::sum(&sum, &self.names)));
+                self.tellings.push(GapEvent::Gap(stream, evidence::sum(&sum, &self.names)));
             }
-            let holes = router.holes(instrument).map(|hole| explain::hole(&hole, &self.names)).collect();
-            self.tellings.push(Telling::Holes(stream, holes));
+            let holes = router.holes(instrument).map(|hole| evidence::hole(&hole, &self.names)).collect();
+            self.tellings.push(GapEvent::Holes(stream, holes));
         }
         let oldest_book_ns = router.oldest_waiting_book_ns().unwrap_or(i64::MAX);
         self.hand_over(Some(self.frontier_ns.min(oldest_book_ns)));
@@ -240,12 +239,12 @@ impl Watch {
         let states = book.conflated.saturating_sub(*told);
         *told = book.conflated;
         if states > 0 {
-            self.tellings.push(Telling::Conflated(stream, self.frontier_ns, states));
+            self.tellings.push(GapEvent::Conflated(stream, self.frontier_ns, states));
         }
         if book.state == State::Live
             && let Some(kind) = self.broken.remove(&book.instrument)
         {
-            self.tellings.push(Telling::Up(stream, kind, self.frontier_ns));
+            self.tellings.push(GapEvent::Up(stream, kind, self.frontier_ns));
         }
     }
 
@@ -254,7 +253,7 @@ impl Watch {
         self.hand_over(Some(i64::MAX));
     }
 
-    fn tell(&mut self, telling: Telling) {
+    fn tell(&mut self, telling: GapEvent) {
         if self.tellings.len() >= TELLINGS_MAX {
             self.hand_over(None);
         }
@@ -277,6 +276,6 @@ impl Watch {
     }
 
     fn name(&self, source: u32) -> &str {
-        explain::name(&self.names, source)
+        evidence::name(&self.names, source)
     }
 }

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use marketprism_book::{BookStats, ResyncReason, State};
 use serde_json::{Value, json};
 
-use super::EdgeState;
-use super::cells::cells;
 use super::health::phase_text;
+use super::matrix::cells;
+use super::state::EdgeState;
+use crate::books::BookReport;
 use crate::clock;
-use crate::feed::{BookReport, FeedReport, FeedStatus, TradeReport};
+use crate::contract::data_type;
+use crate::feed::{FeedReport, FeedStatus};
+use crate::records::TradeReport;
 
 /// The whole table.
 pub(super) fn coverage(state: &EdgeState) -> Value {
@@ -133,7 +136,7 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
             .iter()
             .map(|stream| {
                 json!({
-                    "data_type": crate::envelope::data_type(stream.data_type).as_str(),
+                    "data_type": data_type(stream.data_type).as_str(),
                     "instrument": stream.instrument,
                     "last_frame_age_ms": stream.last_frame_age.map(|age| u64::try_from(age.as_millis()).ok()),
                     "silent": stream.silent,

@@ -6,7 +6,7 @@ use marketprism_schema::DataType;
 use marketprism_socket::ConnectionPhase;
 use serde_json::{Value, json};
 
-use super::EdgeState;
+use super::state::EdgeState;
 use crate::clock;
 use crate::feed::FeedPhase;
 use crate::limits::AUDIT_HEALTHY;
@@ -51,7 +51,7 @@ pub(super) fn ready(state: &EdgeState) -> (bool, Value) {
 pub(super) fn adapters(state: &EdgeState) -> Value {
     let adapter = |feed: &std::sync::Arc<crate::feed::FeedStatus>| {
         let description = feed.adapter.description();
-        let faults = feed.stats().map(|stats| super::refresh::faults_json(&stats));
+        let faults = feed.stats().map(|stats| super::metrics::faults_json(&stats));
         json!({
             "exchange": feed.exchange,
             "name": description.name,

@@ -6,10 +6,10 @@ use marketprism_adapter_host::contract::{Capability, Completeness, Delivery};
 use marketprism_schema::{DataType, stale_after};
 use serde_json::{Value, json};
 
-use super::EdgeState;
-use crate::coverage::CoverageRow;
-use crate::envelope::{data_type, market_type};
+use super::state::EdgeState;
+use crate::contract::{data_type, market_type};
 use crate::feed::FeedStatus;
+use crate::telemetry::CoverageRow;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 

@@ -9,11 +9,11 @@ use marketprism_socket::{ConnectionPhase, Counted};
 use prometheus::{IntCounterVec, IntGaugeVec};
 use serde_json::{Value, json};
 
-use super::EdgeState;
 use super::coverage::state_text;
+use super::state::EdgeState;
 use crate::clock;
 use crate::feed::{FeedPhase, FeedStatus};
-use crate::metrics::{follow, gauge};
+use crate::telemetry::{follow, gauge};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const NANOS_PER_MILLISECOND: i64 = 1_000_000;

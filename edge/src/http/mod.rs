@@ -1,9 +1,9 @@
-//! What the edge tells about itself over HTTP.
+//! The edge's HTTP pages. They only read.
 
-mod cells;
 mod coverage;
 mod health;
-mod refresh;
+mod matrix;
+mod metrics;
 mod serve;
 mod state;
 

@@ -17,10 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::EdgeState;
-use super::{coverage, health, refresh};
+use super::coverage;
+use super::health;
+use super::metrics;
+use super::state::EdgeState;
 use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_REQUEST};
-use crate::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// Both listeners, bound.
 #[derive(Debug)]
@@ -110,7 +112,7 @@ async fn adapters_page(State(state): Shared) -> Json<Value> {
 }
 
 async fn metrics_page(State(state): Shared) -> Response {
-    refresh::refresh(&state);
+    metrics::refresh(&state);
     match state.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, Metrics::content_type())], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::audit::Auditor;
-use crate::coverage::Coverage;
+use crate::broker::BrokerLink;
 use crate::feed::FeedStatus;
-use crate::journal::Journal;
-use crate::metrics::Metrics;
-use crate::publisher::Link;
+use crate::queue::EventQueue;
+use crate::telemetry::{Coverage, Metrics};
 
 /// What the HTTP listeners read. Nothing here is written by them.
 pub struct EdgeState {
@@ -25,11 +24,11 @@ pub struct EdgeState {
     /// What the broker confirmed.
     pub coverage: Arc<Coverage>,
     /// The queue.
-    pub journal: Arc<dyn Journal>,
+    pub journal: Arc<dyn EventQueue>,
     /// What is reported of the windows.
     pub auditor: Arc<Auditor>,
     /// The broker.
-    pub link: Arc<Link>,
+    pub link: Arc<BrokerLink>,
     /// Every metric.
     pub metrics: Metrics,
 }

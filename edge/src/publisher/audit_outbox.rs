@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// One part of an audit, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outgoing {
+pub(super) struct PendingAudit {
     pub(super) message_id: String,
     pub(super) payload: Bytes,
     /// When its window was closed, nanoseconds.
@@ -15,20 +15,20 @@ pub(super) struct Outgoing {
 
 /// What waits. Full: the oldest is dropped.
 #[derive(Debug)]
-pub(super) struct Outbox {
-    waiting: VecDeque<Outgoing>,
+pub(super) struct AuditOutbox {
+    waiting: VecDeque<PendingAudit>,
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
 }
 
-impl Outbox {
+impl AuditOutbox {
     pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
         Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
     }
 
     /// Adds a message; gives how many older ones it pushed out.
-    pub(super) fn push(&mut self, message: Outgoing) -> u64 {
+    pub(super) fn push(&mut self, message: PendingAudit) -> u64 {
         self.bytes = self.bytes.saturating_add(message.payload.len());
         self.waiting.push_back(message);
         let mut dropped = 0;
@@ -41,7 +41,7 @@ impl Outbox {
         dropped
     }
 
-    pub(super) fn first(&self) -> Option<&Outgoing> {
+    pub(super) fn first(&self) -> Option<&PendingAudit> {
         self.waiting.front()
     }
 
@@ -63,12 +63,12 @@ mod tests {
     /// Goal: messages leave in order, and a full box loses its oldest ones, by number and by bytes.
     #[test]
     fn a_full_box_loses_its_oldest() {
-        let message = |number: usize, bytes: usize| Outgoing {
+        let message = |number: usize, bytes: usize| PendingAudit {
             message_id: number.to_string(),
             payload: Bytes::from(vec![b'x'; bytes]),
             since_ns: 0,
         };
-        let mut outbox = Outbox::new(3, 100);
+        let mut outbox = AuditOutbox::new(3, 100);
         assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
         assert_eq!(outbox.first().unwrap().message_id, "2");
         assert_eq!(outbox.push(message(5, 90)), 2);

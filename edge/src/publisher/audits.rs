@@ -12,20 +12,19 @@ use marketprism_schema::{
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Auditor;
-use super::outbox::{Outbox, Outgoing};
+use super::audit_outbox::{AuditOutbox, PendingAudit};
+use crate::audit::Auditor;
+use crate::broker::{BrokerLink, PublishReply};
 use crate::clock;
-use crate::journal::Journal;
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
     AUDIT_OUTBOX_MESSAGES,
 };
-use crate::log_limit::LogLimit;
-use crate::metrics::{Metrics, follow, gauge};
-use crate::publisher::{Answer, Link};
+use crate::queue::EventQueue;
+use crate::telemetry::{LogLimit, Metrics, follow, gauge};
 
 /// What came of one try to store a message.
-enum Sent {
+enum AuditSendResult {
     Stored,
     Again(String),
     Never(String),
@@ -34,12 +33,12 @@ enum Sent {
 /// Closes windows and brings their audits to the broker.
 pub struct AuditSender {
     client: Client,
-    link: Arc<Link>,
-    journal: Arc<dyn Journal>,
+    link: Arc<BrokerLink>,
+    journal: Arc<dyn EventQueue>,
     auditor: Arc<Auditor>,
     metrics: Metrics,
     subject: String,
-    outbox: Outbox,
+    outbox: AuditOutbox,
     /// Not before.
     again_at: Instant,
     wait: Duration,
@@ -53,8 +52,8 @@ impl AuditSender {
     #[must_use]
     pub fn new(
         client: Client,
-        link: Arc<Link>,
-        journal: Arc<dyn Journal>,
+        link: Arc<BrokerLink>,
+        journal: Arc<dyn EventQueue>,
         auditor: Arc<Auditor>,
         metrics: Metrics,
         edge: &str,
@@ -66,7 +65,7 @@ impl AuditSender {
             auditor,
             metrics,
             subject: audit_subject(edge),
-            outbox: Outbox::new(AUDIT_OUTBOX_MESSAGES, AUDIT_OUTBOX_BYTES),
+            outbox: AuditOutbox::new(AUDIT_OUTBOX_MESSAGES, AUDIT_OUTBOX_BYTES),
             again_at: Instant::now(),
             wait: AUDIT_BACKOFF.0,
             troubles: LogLimit::default(),
@@ -120,7 +119,7 @@ impl AuditSender {
             let encoded = encode_audit(&part)?;
             let message_id = audit_message_id(&part, &encoded);
             let since_ns = clock::now_ns();
-            pushed_out += self.outbox.push(Outgoing { message_id, payload: encoded.into(), since_ns });
+            pushed_out += self.outbox.push(PendingAudit { message_id, payload: encoded.into(), since_ns });
         }
         if pushed_out > 0 {
             self.metrics.audits_dropped.inc_by(pushed_out);
@@ -140,17 +139,17 @@ impl AuditSender {
     async fn send(&mut self) {
         while let Some(message) = self.outbox.first().cloned() {
             match self.send_one(&message).await {
-                Sent::Stored => {
+                AuditSendResult::Stored => {
                     self.outbox.pop();
                     self.metrics.audits_sent.inc();
                     self.wait = AUDIT_BACKOFF.0;
                 }
-                Sent::Never(text) => {
+                AuditSendResult::Never(text) => {
                     self.outbox.pop();
                     self.metrics.audits_dropped.inc();
                     tracing::error!(text, id = message.message_id, "the broker refuses an audit, it is lost");
                 }
-                Sent::Again(text) => {
+                AuditSendResult::Again(text) => {
                     self.again_at = Instant::now() + self.wait;
                     self.wait = self.wait.saturating_mul(2).min(AUDIT_BACKOFF.1);
                     if let Some(held_back) = self.troubles.allow(Instant::now()) {
@@ -163,23 +162,25 @@ impl AuditSender {
         }
     }
 
-    async fn send_one(&self, message: &Outgoing) -> Sent {
+    async fn send_one(&self, message: &PendingAudit) -> AuditSendResult {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, HeaderValue::from(message.message_id.as_str()));
         let request =
             Request::new().payload(message.payload.clone()).headers(headers).timeout(Some(AUDIT_ACK));
         match timeout(AUDIT_ACK * 2, self.client.send_request(self.subject.clone(), request)).await {
             Ok(Ok(answer)) => {
-                match Answer::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
-                    Answer::Stored { .. } => Sent::Stored,
-                    Answer::Rejected { text } => Sent::Never(text.into_owned()),
-                    Answer::Refused { text } => Sent::Again(text.into_owned()),
-                    Answer::NoStream => Sent::Again(no_stream()),
+                match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
+                    PublishReply::Stored { .. } => AuditSendResult::Stored,
+                    PublishReply::Rejected { text } => AuditSendResult::Never(text.into_owned()),
+                    PublishReply::Refused { text } => AuditSendResult::Again(text.into_owned()),
+                    PublishReply::NoStream => AuditSendResult::Again(no_stream()),
                 }
             }
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Sent::Again(no_stream()),
-            Ok(Err(error)) => Sent::Again(error.to_string()),
-            Err(_elapsed) => Sent::Again("the client takes no message".to_owned()),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                AuditSendResult::Again(no_stream())
+            }
+            Ok(Err(error)) => AuditSendResult::Again(error.to_string()),
+            Err(_elapsed) => AuditSendResult::Again("the client takes no message".to_owned()),
         }
     }
 

@@ -12,23 +12,20 @@ use prometheus::Histogram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Link;
-use super::answer::Answer;
-use super::inflight::{Again, Flight, InFlight, Token};
-use crate::audit::{Auditor, Settled, Settlement};
+use super::inflight::{AckToken, InFlight, InFlightMessage, RetryReason};
+use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
+use crate::broker::{BrokerLink, PublishReply};
 use crate::clock;
 use crate::config::PublisherLimits;
-use crate::coverage::Coverage;
-use crate::journal::{Entry, Journal, Position, Record};
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
-use crate::log_limit::LogLimit;
-use crate::metrics::{Metrics, gauge, seconds_between};
+use crate::queue::{Entry, EventQueue, Position, Record};
+use crate::telemetry::{Coverage, LogLimit, Metrics, follow, gauge, seconds_between};
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 
 /// What was left when the publisher stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainResult {
     /// Records without an acknowledgement.
     pub undelivered: u64,
 }
@@ -36,8 +33,8 @@ pub struct Drained {
 /// Publishes what the journal holds, in order, and confirms it there once the broker has stored it.
 pub struct Publisher {
     client: Client,
-    link: Arc<Link>,
-    journal: Arc<dyn Journal>,
+    link: Arc<BrokerLink>,
+    journal: Arc<dyn EventQueue>,
     coverage: Arc<Coverage>,
     auditor: Arc<Auditor>,
     metrics: Metrics,
@@ -57,8 +54,8 @@ impl Publisher {
     /// A publisher on a connection.
     pub fn new(
         client: Client,
-        link: Arc<Link>,
-        journal: Arc<dyn Journal>,
+        link: Arc<BrokerLink>,
+        journal: Arc<dyn EventQueue>,
         coverage: Arc<Coverage>,
         auditor: Arc<Auditor>,
         metrics: Metrics,
@@ -84,7 +81,7 @@ impl Publisher {
     }
 
     /// Publishes until `stop`, then until the journal is empty or `drain` is over.
-    pub async fn run(mut self, stop: CancellationToken, drain: Duration) -> anyhow::Result<Drained> {
+    pub async fn run(mut self, stop: CancellationToken, drain: Duration) -> anyhow::Result<DrainResult> {
         let answers = self.client.subscribe(format!("{}.*", self.inbox)).await?;
         let mut answers = answers.ready_chunks(2 * PUBLISH_BATCH_MAX);
         let mut scan = interval(IN_FLIGHT_SCAN);
@@ -107,7 +104,7 @@ impl Publisher {
                 let left = journal.status().messages;
                 if left == 0 || Instant::now() >= until {
                     self.link.end();
-                    return Ok(Drained { undelivered: left });
+                    return Ok(DrainResult { undelivered: left });
                 }
             }
         }
@@ -136,7 +133,7 @@ impl Publisher {
     }
 
     /// Hands one message to the client. A failure needs nothing here: the message is due again when its time is over.
-    async fn send(&mut self, token: Token, record: &Record) {
+    async fn send(&mut self, token: AckToken, record: &Record) {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
         headers.insert(CONTENT_TYPE, HeaderValue::from(record.form.content_type()));
@@ -167,7 +164,7 @@ impl Publisher {
         let now = Instant::now();
         let connects = self.link.connects();
         self.metrics.nats_connected.set(i64::from(self.link.is_connected()));
-        crate::metrics::follow(&self.metrics.nats_connects, connects);
+        follow(&self.metrics.nats_connects, connects);
         if connects != self.connects_seen {
             self.connects_seen = connects;
             self.window.reconnected(now);
@@ -181,7 +178,7 @@ impl Publisher {
         self.metrics.in_flight.set(gauge(self.window.len()));
     }
 
-    async fn send_again(&mut self, token: Token, again: Again, now: Instant) {
+    async fn send_again(&mut self, token: AckToken, again: RetryReason, now: Instant) {
         let Some(record) = self.window.get(token).map(|flight| flight.entry.record.clone()) else { return };
         self.window.sent_again(token, now);
         self.metrics.republished.with_label_values(&[again.as_str()]).inc();
@@ -194,14 +191,14 @@ impl Publisher {
         let now = Instant::now();
         let now_ns = clock::now_ns();
         let mut stored: Vec<Position> = Vec::with_capacity(answers.len());
-        let mut settled: Vec<Settled> = Vec::with_capacity(answers.len());
+        let mut settled: Vec<RecordOutcome> = Vec::with_capacity(answers.len());
         let mut rows: Vec<u16> = Vec::new();
         let mut duplicates = 0;
         for message in &answers {
             let Some(token) = self.token_of(message) else { continue };
             let status = message.status.map(|status| status.as_u16());
-            match Answer::parse(&message.payload, status) {
-                Answer::Stored { duplicate } => {
+            match PublishReply::parse(&message.payload, status) {
+                PublishReply::Stored { duplicate } => {
                     // A second answer to a message that was sent twice finds nothing.
                     let Some(flight) = self.window.remove(token) else { continue };
                     duplicates += u64::from(duplicate);
@@ -213,9 +210,9 @@ impl Publisher {
                         rows.push(flight.entry.record.coverage);
                     }
                 }
-                Answer::NoStream => self.refuse(token, now, None),
-                Answer::Refused { text } => self.refuse(token, now, Some(&text)),
-                Answer::Rejected { text } => self.lose(token, "refused", &text),
+                PublishReply::NoStream => self.refuse(token, now, None),
+                PublishReply::Refused { text } => self.refuse(token, now, Some(&text)),
+                PublishReply::Rejected { text } => self.lose(token, "refused", &text),
             }
         }
         // The tally first: once the journal has let go of a record, its window may be closed.
@@ -226,18 +223,18 @@ impl Publisher {
         self.metrics.acknowledged_duplicates.inc_by(duplicates);
     }
 
-    fn observe(&self, flight: &Flight, now: Instant, now_ns: i64) {
+    fn observe(&self, flight: &InFlightMessage, now: Instant, now_ns: i64) {
         self.queue_to_ack.observe(now.saturating_duration_since(flight.first_sent).as_secs_f64());
         self.receive_to_ack.observe(seconds_between(flight.entry.record.received_at_ns, now_ns));
     }
 
-    fn token_of(&self, message: &Message) -> Option<Token> {
+    fn token_of(&self, message: &Message) -> Option<AckToken> {
         let token = message.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
-        Token::parse(token)
+        AckToken::parse(token)
     }
 
     /// A stream stores a message. If it refused others before, they are due now.
-    fn took(&mut self, flight: &Flight, now: Instant) {
+    fn took(&mut self, flight: &InFlightMessage, now: Instant) {
         let stream = stream_of(flight.entry.record.data_type);
         if !self.refusing.is_empty() && self.refusing.remove(stream) {
             self.window.recovered(stream, now);
@@ -245,7 +242,7 @@ impl Publisher {
     }
 
     /// The broker did not take it: it is published again after a wait.
-    fn refuse(&mut self, token: Token, now: Instant, text: Option<&str>) {
+    fn refuse(&mut self, token: AckToken, now: Instant, text: Option<&str>) {
         let Some(Entry { record, .. }) = self.window.get(token).map(|flight| &flight.entry) else { return };
         if let Some(held_back) = self.refusals.allow(now) {
             let (subject, stream) = (record.subject.as_str(), stream_of(record.data_type));
@@ -266,23 +263,23 @@ impl Publisher {
     }
 
     /// Gives a message up for what it is, counted.
-    fn lose(&mut self, token: Token, cause: &str, text: &str) {
+    fn lose(&mut self, token: AckToken, cause: &str, text: &str) {
         let Some(flight) = self.window.remove(token) else { return };
         let record = &flight.entry.record;
         self.metrics.lost.with_label_values(&[record.data_type.as_str(), cause]).inc();
         if let Some(held_back) = self.refusals.allow(Instant::now()) {
             tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "an event is lost");
         }
-        self.auditor.settle(&[record.settled(Settlement::Refused)]);
+        self.auditor.settle(&[record.settled(PublishOutcome::Refused)]);
         self.journal.confirm(&[flight.entry.position]);
     }
 }
 
 /// What an acknowledgement says. Sent more than once, a copy may be our own: its first acknowledgement is lost then.
-const fn settlement(duplicate: bool, tries: u32) -> Settlement {
+const fn settlement(duplicate: bool, tries: u32) -> PublishOutcome {
     match (duplicate, tries) {
-        (false, _) => Settlement::Stored,
-        (true, ..=1) => Settlement::Duplicate,
-        (true, _) => Settlement::Unsure,
+        (false, _) => PublishOutcome::Stored,
+        (true, ..=1) => PublishOutcome::Duplicate,
+        (true, _) => PublishOutcome::Unsure,
     }
 }

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use marketprism_schema::stream_of;
 
-use crate::journal::Entry;
 use crate::limits::{REPUBLISH_AFTER_RECONNECT, REPUBLISH_BACKOFF};
+use crate::queue::Entry;
 
 /// Names a message in flight. It stays the same when the message is published again, so that a late acknowledgement counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token(u64);
+pub(super) struct AckToken(u64);
 
 /// Why a message is to be published again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
+pub(super) enum RetryReason {
     /// No acknowledgement came in time.
     Timeout,
     /// The connection broke after it was sent.
@@ -22,7 +22,7 @@ pub(super) enum Again {
     Refused,
 }
 
-impl Again {
+impl RetryReason {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "ack_timeout",
@@ -34,19 +34,19 @@ impl Again {
 
 /// One message.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlightMessage {
     pub(super) entry: Entry,
     pub(super) first_sent: Instant,
     pub(super) tries: u32,
     /// When to publish it again, and why.
     again_at: Instant,
-    again: Again,
+    again: RetryReason,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     generation: u32,
-    flight: Option<Flight>,
+    flight: Option<InFlightMessage>,
 }
 
 /// The window of messages in flight, bounded in messages and bytes.
@@ -60,7 +60,7 @@ pub(super) struct InFlight {
     ack_timeout: Duration,
 }
 
-impl Token {
+impl AckToken {
     pub(super) fn parse(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
     }
@@ -78,7 +78,7 @@ impl Token {
     }
 }
 
-impl std::fmt::Display for Token {
+impl std::fmt::Display for AckToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(itoa::Buffer::new().format(self.0))
     }
@@ -108,24 +108,25 @@ impl InFlight {
     }
 
     /// Adds a message that is being sent. `None` when the window is full.
-    pub(super) fn insert(&mut self, entry: Entry, now: Instant) -> Option<Token> {
+    pub(super) fn insert(&mut self, entry: Entry, now: Instant) -> Option<AckToken> {
         let index = self.free.pop()?;
         let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
         slot.generation = slot.generation.wrapping_add(1);
         self.bytes = self.bytes.saturating_add(entry.record.size());
         let again_at = now + self.ack_timeout;
-        slot.flight = Some(Flight { entry, first_sent: now, tries: 1, again_at, again: Again::Timeout });
-        Some(Token::new(slot.generation, index))
+        slot.flight =
+            Some(InFlightMessage { entry, first_sent: now, tries: 1, again_at, again: RetryReason::Timeout });
+        Some(AckToken::new(slot.generation, index))
     }
 
     /// Looks at a message; nothing when it is no longer in flight.
-    pub(super) fn get(&self, token: Token) -> Option<&Flight> {
+    pub(super) fn get(&self, token: AckToken) -> Option<&InFlightMessage> {
         let slot = self.slots.get(token.index())?;
         slot.flight.as_ref().filter(|_| slot.generation == token.generation())
     }
 
     /// Takes a message out.
-    pub(super) fn remove(&mut self, token: Token) -> Option<Flight> {
+    pub(super) fn remove(&mut self, token: AckToken) -> Option<InFlightMessage> {
         let slot = self.slots.get_mut(token.index()).filter(|slot| slot.generation == token.generation())?;
         let flight = slot.flight.take()?;
         self.bytes = self.bytes.saturating_sub(flight.entry.record.size());
@@ -134,19 +135,19 @@ impl InFlight {
     }
 
     /// The broker refused it: it waits before it is published again.
-    pub(super) fn refused(&mut self, token: Token, now: Instant) {
+    pub(super) fn refused(&mut self, token: AckToken, now: Instant) {
         if let Some(flight) = self.flight_mut(token) {
             let doublings = flight.tries.saturating_sub(1).min(16);
             let (first, last) = REPUBLISH_BACKOFF;
             flight.again_at = now + first.saturating_mul(1 << doublings).min(last);
-            flight.again = Again::Refused;
+            flight.again = RetryReason::Refused;
         }
     }
 
     /// A stream that refused takes messages again: those that it refused need not wait any longer.
     pub(super) fn recovered(&mut self, stream: &str, now: Instant) {
         for flight in self.slots.iter_mut().filter_map(|slot| slot.flight.as_mut()) {
-            if flight.again == Again::Refused && stream_of(flight.entry.record.data_type) == stream {
+            if flight.again == RetryReason::Refused && stream_of(flight.entry.record.data_type) == stream {
                 flight.again_at = now;
             }
         }
@@ -158,31 +159,31 @@ impl InFlight {
             let soon = now + REPUBLISH_AFTER_RECONNECT;
             if flight.again_at > soon {
                 flight.again_at = soon;
-                flight.again = Again::Reconnect;
+                flight.again = RetryReason::Reconnect;
             }
         }
     }
 
     /// The messages that are to be published again now, and why.
-    pub(super) fn due(&self, now: Instant) -> Vec<(Token, Again)> {
+    pub(super) fn due(&self, now: Instant) -> Vec<(AckToken, RetryReason)> {
         let due = |(index, slot): (usize, &Slot)| {
             let flight = slot.flight.as_ref().filter(|flight| flight.again_at <= now)?;
-            Some((Token::new(slot.generation, u32::try_from(index).ok()?), flight.again))
+            Some((AckToken::new(slot.generation, u32::try_from(index).ok()?), flight.again))
         };
         self.slots.iter().enumerate().filter_map(due).collect()
     }
 
-    /// Notes that a message was published again. Waits grow with each try.
-    pub(super) fn sent_again(&mut self, token: Token, now: Instant) {
+    /// RemarkLog that a message was published again. Waits grow with each try.
+    pub(super) fn sent_again(&mut self, token: AckToken, now: Instant) {
         let ack_timeout = self.ack_timeout;
         if let Some(flight) = self.flight_mut(token) {
             flight.tries = flight.tries.saturating_add(1);
             flight.again_at = now + ack_timeout.saturating_mul(flight.tries.min(6));
-            flight.again = Again::Timeout;
+            flight.again = RetryReason::Timeout;
         }
     }
 
-    fn flight_mut(&mut self, token: Token) -> Option<&mut Flight> {
+    fn flight_mut(&mut self, token: AckToken) -> Option<&mut InFlightMessage> {
         let slot = self.slots.get_mut(token.index()).filter(|slot| slot.generation == token.generation())?;
         slot.flight.as_mut()
     }
@@ -192,7 +193,7 @@ impl InFlight {
 mod tests {
     use super::*;
     use crate::audit::NO_STREAM;
-    use crate::journal::{Position, Record};
+    use crate::queue::{Position, Record};
     use bytes::Bytes;
     use marketprism_schema::{DataType, EventId, WireForm};
 
@@ -227,7 +228,7 @@ mod tests {
         let again = window.insert(entry(3), now).unwrap();
         assert_eq!(again.index(), first.index());
         assert!(window.remove(first).is_none() && window.get(first).is_none());
-        assert_eq!(Token::parse(&again.to_string()), Some(again));
+        assert_eq!(AckToken::parse(&again.to_string()), Some(again));
         assert_eq!(window.remove(again).unwrap().entry.position, Position(3));
         assert_eq!(window.len(), 1);
     }
@@ -241,17 +242,17 @@ mod tests {
         let refused = window.insert(entry(2), now).unwrap();
         window.refused(refused, now);
         assert_eq!(window.due(now), []);
-        assert_eq!(window.due(now + REPUBLISH_BACKOFF.0), [(refused, Again::Refused)]);
+        assert_eq!(window.due(now + REPUBLISH_BACKOFF.0), [(refused, RetryReason::Refused)]);
         window.sent_again(refused, now);
         window.refused(refused, now);
         assert_eq!(window.due(now + REPUBLISH_BACKOFF.0), [], "the wait doubles");
         window.recovered("ORDERBOOK_SNAP", now);
         assert_eq!(window.due(now), [], "another stream");
         window.recovered("MARKET_DATA", now);
-        assert_eq!(window.due(now), [(refused, Again::Refused)]);
+        assert_eq!(window.due(now), [(refused, RetryReason::Refused)]);
         window.remove(refused);
-        assert_eq!(window.due(now + TIMEOUT), [(silent, Again::Timeout)]);
+        assert_eq!(window.due(now + TIMEOUT), [(silent, RetryReason::Timeout)]);
         window.reconnected(now);
-        assert_eq!(window.due(now + REPUBLISH_AFTER_RECONNECT), [(silent, Again::Reconnect)]);
+        assert_eq!(window.due(now + REPUBLISH_AFTER_RECONNECT), [(silent, RetryReason::Reconnect)]);
     }
 }

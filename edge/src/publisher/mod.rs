@@ -1,10 +1,9 @@
-//! From the journal to JetStream: pipelined, bounded, every acknowledgement awaited.
+//! From the queue to JetStream: pipelined, bounded, every acknowledgement awaited. Audits go the same way, one by one.
 
-mod answer;
+mod audit_outbox;
+mod audits;
+mod events;
 mod inflight;
-mod link;
-mod nats;
 
-pub(crate) use answer::Answer;
-pub use link::{Link, connect};
-pub use nats::{Drained, Publisher};
+pub use audits::AuditSender;
+pub use events::{DrainResult, Publisher};

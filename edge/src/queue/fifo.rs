@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, VecDeque};
 use async_nats::Subject;
 use marketprism_schema::DataType;
 
+use super::memory::QueueLimits;
 use super::pending::Pending;
-use super::{Appended, Entry, JournalStatus, MemoryLimits, Position, Record};
-use crate::audit::{Settled, Settlement};
+use super::record::{AppendResult, Entry, Position, QueueStatus, Record};
+use crate::audit::{PublishOutcome, RecordOutcome};
 
 /// Records in order. Confirmed and dropped ones leave a hole until everything before them is gone too.
 #[derive(Debug)]
 pub(super) struct Queue {
-    limits: MemoryLimits,
+    limits: QueueLimits,
     slots: VecDeque<Option<Record>>,
     /// Position of the first slot.
     first: u64,
@@ -22,12 +23,12 @@ pub(super) struct Queue {
     books: BTreeMap<Subject, u64>,
     pending: Pending,
     /// Records that were lost or replaced since they were last asked for.
-    gone: Vec<Settled>,
-    pub(super) status: JournalStatus,
+    gone: Vec<RecordOutcome>,
+    pub(super) status: QueueStatus,
 }
 
 impl Queue {
-    pub(super) fn new(limits: MemoryLimits) -> Self {
+    pub(super) fn new(limits: QueueLimits) -> Self {
         Self {
             limits,
             slots: VecDeque::new(),
@@ -36,7 +37,7 @@ impl Queue {
             books: BTreeMap::new(),
             pending: Pending::default(),
             gone: Vec::new(),
-            status: JournalStatus::default(),
+            status: QueueStatus::default(),
         }
     }
 
@@ -51,8 +52,8 @@ impl Queue {
         self.status.messages > self.limits.messages / 2 || self.status.bytes > self.limits.bytes / 2
     }
 
-    pub(super) fn append(&mut self, record: Record) -> Appended {
-        let mut outcome = Appended::default();
+    pub(super) fn append(&mut self, record: Record) -> AppendResult {
+        let mut outcome = AppendResult::default();
         self.status.appended += 1;
         let is_book = record.data_type == DataType::OrderBook;
         if is_book && self.is_behind() && self.replace_book(&record) {
@@ -83,7 +84,7 @@ impl Queue {
         let old = std::mem::replace(old, record.clone());
         self.pending.remove(old.received_at_ns);
         self.pending.add(record.received_at_ns);
-        self.gone.push(old.settled(Settlement::Conflated));
+        self.gone.push(old.settled(PublishOutcome::Conflated));
         self.status.bytes = self.status.bytes.saturating_sub(old_size) + count(record.size());
         true
     }
@@ -96,7 +97,7 @@ impl Queue {
             if let Some(record) = self.slot(position).and_then(Option::take) {
                 self.forget_book(&record, position);
                 self.freed(&record);
-                self.gone.push(record.settled(Settlement::Dropped));
+                self.gone.push(record.settled(PublishOutcome::Dropped));
                 self.status.unread = self.status.unread.saturating_sub(1);
                 let kind = DataType::ALL.iter().position(|kind| *kind == record.data_type);
                 if let Some(dropped) = kind.and_then(|kind| self.status.dropped.get_mut(kind)) {
@@ -141,7 +142,7 @@ impl Queue {
     }
 
     /// Takes what was lost or replaced; never more than the appended batch held.
-    pub(super) fn take_gone(&mut self) -> Vec<Settled> {
+    pub(super) fn take_gone(&mut self) -> Vec<RecordOutcome> {
         std::mem::take(&mut self.gone)
     }
 

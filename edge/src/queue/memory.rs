@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::state::{Queue, count};
-use super::{Appended, Entry, Journal, JournalError, JournalStatus, Position, Record};
+use super::fifo::{Queue, count};
+use super::record::{AppendResult, Entry, EventQueue, Position, QueueError, QueueStatus, Record};
 use crate::audit::Auditor;
 use crate::limits::JOURNAL_ROOM_WAIT;
 
 /// Bounds of the memory journal: records that wait or are in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemoryLimits {
+pub struct QueueLimits {
     /// Most records.
     pub messages: u64,
     /// Most bytes, see [`Record::size`].
@@ -25,7 +25,7 @@ pub struct MemoryLimits {
 /// what only needs a moment. When nothing is confirmed for [`JOURNAL_ROOM_WAIT`] (an outage), the oldest records that are not in
 /// flight are dropped and counted, without waiting again before a confirmation shows that the outage is over.
 #[derive(Debug)]
-pub struct MemoryJournal {
+pub struct MemoryQueue {
     state: Mutex<State>,
     freed: Condvar,
     readable: Notify,
@@ -42,16 +42,16 @@ struct State {
     closed: bool,
 }
 
-impl MemoryJournal {
+impl MemoryQueue {
     /// An empty journal.
     #[must_use]
-    pub fn new(limits: MemoryLimits, auditor: Arc<Auditor>) -> Self {
+    pub fn new(limits: QueueLimits, auditor: Arc<Auditor>) -> Self {
         Self::with_room_wait(limits, auditor, JOURNAL_ROOM_WAIT)
     }
 
     /// A journal in which `append` waits so long for room. For tests that fill it.
     #[must_use]
-    pub fn with_room_wait(limits: MemoryLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
+    pub fn with_room_wait(limits: QueueLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
         let state = State { queue: Queue::new(limits), stalled: false, closed: false };
         Self { state: Mutex::new(state), freed: Condvar::new(), readable: Notify::new(), room_wait, auditor }
     }
@@ -94,12 +94,12 @@ impl MemoryJournal {
     }
 }
 
-impl Journal for MemoryJournal {
-    fn append(&self, records: &mut Vec<Record>) -> Result<Appended, JournalError> {
+impl EventQueue for MemoryQueue {
+    fn append(&self, records: &mut Vec<Record>) -> Result<AppendResult, QueueError> {
         if records.is_empty() {
-            return Ok(Appended::default());
+            return Ok(AppendResult::default());
         }
-        let mut outcome = Appended::default();
+        let mut outcome = AppendResult::default();
         let mut state = self.lock();
         for record in records.drain(..) {
             let bytes = count(record.size());
@@ -140,7 +140,7 @@ impl Journal for MemoryJournal {
         &self.readable
     }
 
-    fn status(&self) -> JournalStatus {
+    fn status(&self) -> QueueStatus {
         self.lock().queue.status
     }
 }
@@ -171,15 +171,15 @@ mod tests {
         record(id, DataType::Trade, "A-B")
     }
 
-    fn journal(messages: u64) -> MemoryJournal {
-        MemoryJournal::with_room_wait(
-            MemoryLimits { messages, bytes: 1 << 20 },
+    fn journal(messages: u64) -> MemoryQueue {
+        MemoryQueue::with_room_wait(
+            QueueLimits { messages, bytes: 1 << 20 },
             Arc::new(Auditor::off()),
             Duration::from_millis(1),
         )
     }
 
-    fn read_ids(journal: &MemoryJournal, max: usize) -> Vec<u128> {
+    fn read_ids(journal: &MemoryQueue, max: usize) -> Vec<u128> {
         let mut out = Vec::new();
         journal.read_next(max, usize::MAX, &mut out);
         out.iter().map(|entry| entry.record.event_id.0).collect()
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(journal.status().messages, 4);
         journal.confirm(&[Position(2), Position(0), Position(0), Position(99)]);
         assert_eq!((journal.status().messages, journal.status().confirmed), (2, 2));
-        assert_eq!(journal.append(&mut vec![trade(4), trade(5)]).unwrap(), Appended::default());
+        assert_eq!(journal.append(&mut vec![trade(4), trade(5)]).unwrap(), AppendResult::default());
         assert_eq!(read_ids(&journal, 10), [3, 4, 5]);
         journal.confirm(&[Position(1), Position(3), Position(4), Position(5)]);
         assert_eq!((journal.status().messages, journal.status().bytes), (0, 0));
@@ -209,7 +209,7 @@ mod tests {
         journal.append(&mut (0..4).map(trade).collect()).unwrap();
         assert_eq!(read_ids(&journal, 2), [0, 1]);
         let outcome = journal.append(&mut vec![trade(4), trade(5), trade(6)]).unwrap();
-        assert_eq!(outcome, Appended { conflated: 0, dropped: 3 });
+        assert_eq!(outcome, AppendResult { conflated: 0, dropped: 3 });
         assert_eq!(journal.status().dropped[0], 3);
         assert_eq!(read_ids(&journal, 9), [5, 6]);
         journal.confirm(&[Position(0), Position(1)]);
@@ -223,21 +223,20 @@ mod tests {
         let book = |id| record(id, DataType::OrderBook, "A-B");
         journal.append(&mut vec![book(100), trade(1), trade(2), trade(3), trade(4)]).unwrap();
         let outcome = journal.append(&mut vec![book(101), trade(5), book(102)]).unwrap();
-        assert_eq!(outcome, Appended { conflated: 2, dropped: 0 });
+        assert_eq!(outcome, AppendResult { conflated: 2, dropped: 0 });
         let other = record(103, DataType::OrderBook, "C-D");
-        assert_eq!(journal.append(&mut vec![other]).unwrap(), Appended::default());
+        assert_eq!(journal.append(&mut vec![other]).unwrap(), AppendResult::default());
         assert_eq!(read_ids(&journal, 9), [102, 1, 2, 3, 4, 5, 103]);
         // Once in flight, a state is not replaced any more.
-        assert_eq!(journal.append(&mut vec![book(104)]).unwrap(), Appended::default());
+        assert_eq!(journal.append(&mut vec![book(104)]).unwrap(), AppendResult::default());
         assert_eq!(read_ids(&journal, 9), [104]);
     }
 
     /// Goal: a journal that is full but being emptied makes the pipeline wait instead of losing records.
     #[test]
     fn a_slow_reader_makes_the_writer_wait() {
-        let limits = MemoryLimits { messages: 10, bytes: 1 << 20 };
-        let journal =
-            MemoryJournal::with_room_wait(limits, Arc::new(Auditor::off()), Duration::from_secs(20));
+        let limits = QueueLimits { messages: 10, bytes: 1 << 20 };
+        let journal = MemoryQueue::with_room_wait(limits, Arc::new(Auditor::off()), Duration::from_secs(20));
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| journal.append(&mut (0..1_000).map(trade).collect()).unwrap());
             let mut next = 0;
@@ -251,7 +250,7 @@ mod tests {
                 journal.confirm(&entries.iter().map(|entry| entry.position).collect::<Vec<_>>());
                 std::thread::yield_now();
             }
-            assert_eq!(writer.join().unwrap(), Appended::default());
+            assert_eq!(writer.join().unwrap(), AppendResult::default());
         });
         assert!(journal.status().waits > 0);
     }

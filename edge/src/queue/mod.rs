@@ -1,9 +1,9 @@
 //! The queue between the pipelines and the publisher.
 
+mod fifo;
 mod memory;
 mod pending;
 mod record;
-mod state;
 
-pub use memory::{MemoryJournal, MemoryLimits};
-pub use record::{Appended, Discard, Entry, Journal, JournalError, JournalStatus, Position, Record};
+pub use memory::{MemoryQueue, QueueLimits};
+pub use record::{AppendResult, DiscardQueue, Entry, EventQueue, Position, QueueError, QueueStatus, Record};

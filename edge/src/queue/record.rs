@@ -7,7 +7,7 @@ use bytes::Bytes;
 use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::sync::Notify;
 
-use crate::audit::{Settled, Settlement};
+use crate::audit::{PublishOutcome, RecordOutcome};
 
 /// One event on its way to the broker.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ impl Record {
 
     /// What became of it, for the audits.
     #[must_use]
-    pub const fn settled(&self, settlement: Settlement) -> Settled {
-        Settled {
+    pub const fn settled(&self, settlement: PublishOutcome) -> RecordOutcome {
+        RecordOutcome {
             stream: self.stream,
             received_at_ns: self.received_at_ns,
             timestamp_us: self.timestamp_us,
@@ -71,7 +71,7 @@ pub struct Entry {
 
 /// What happened to records when others were appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Appended {
+pub struct AppendResult {
     /// Order-book states that a newer one of the same book replaced. Nothing is lost: the newest is there.
     pub conflated: u64,
     /// Records lost because there was no room.
@@ -80,7 +80,7 @@ pub struct Appended {
 
 /// Counts and bounds, for metrics and health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct JournalStatus {
+pub struct QueueStatus {
     /// Records that wait or are not confirmed.
     pub messages: u64,
     /// Their size.
@@ -91,7 +91,7 @@ pub struct JournalStatus {
     pub appended: u64,
     /// Records confirmed since the start.
     pub confirmed: u64,
-    /// See [`Appended::conflated`].
+    /// See [`AppendResult::conflated`].
     pub conflated: u64,
     /// Records lost for want of room, by data type in the order of [`DataType::ALL`].
     pub dropped: [u64; 8],
@@ -101,16 +101,16 @@ pub struct JournalStatus {
 
 /// Why a journal refuses.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
+pub enum QueueError {
     /// It was closed for the shutdown.
     #[error("the journal is closed")]
     Closed,
 }
 
 /// A bounded queue of events. Nothing is freed before it is confirmed.
-pub trait Journal: Send + Sync {
+pub trait EventQueue: Send + Sync {
     /// Takes all of `records`, in order. May block for a bounded time when the journal is full; called from a pipeline's own thread.
-    fn append(&self, records: &mut Vec<Record>) -> Result<Appended, JournalError>;
+    fn append(&self, records: &mut Vec<Record>) -> Result<AppendResult, QueueError>;
 
     /// Copies the next unread records to `out`: at most `messages_max`, and at most `bytes_max` in size but at least one.
     fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<Entry>);
@@ -125,21 +125,21 @@ pub trait Journal: Send + Sync {
     fn readable(&self) -> &Notify;
 
     /// Counts and bounds.
-    fn status(&self) -> JournalStatus;
+    fn status(&self) -> QueueStatus;
 }
 
 /// Takes everything and keeps nothing: for recording, where the raw frames are what is kept.
 #[derive(Debug, Default)]
-pub struct Discard {
+pub struct DiscardQueue {
     appended: AtomicU64,
     readable: Notify,
 }
 
-impl Journal for Discard {
-    fn append(&self, records: &mut Vec<Record>) -> Result<Appended, JournalError> {
+impl EventQueue for DiscardQueue {
+    fn append(&self, records: &mut Vec<Record>) -> Result<AppendResult, QueueError> {
         self.appended.fetch_add(u64::try_from(records.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         records.clear();
-        Ok(Appended::default())
+        Ok(AppendResult::default())
     }
 
     fn read_next(&self, _messages_max: usize, _bytes_max: usize, _out: &mut Vec<Entry>) {}
@@ -154,8 +154,8 @@ impl Journal for Discard {
         &self.readable
     }
 
-    fn status(&self) -> JournalStatus {
+    fn status(&self) -> QueueStatus {
         let appended = self.appended.load(Ordering::Relaxed);
-        JournalStatus { appended, confirmed: appended, ..JournalStatus::default() }
+        QueueStatus { appended, confirmed: appended, ..QueueStatus::default() }
     }
 }

@@ -15,7 +15,7 @@ const NAMES_MAX: u32 = 1_000;
 
 /// Writes lines to `<exchange>-<utc>.jsonl`, and goes on in a new file when one is large enough.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct RecordingFiles {
     dir: PathBuf,
     exchange: String,
     file_bytes_max: u64,
@@ -30,7 +30,7 @@ struct Open {
     flushed: Instant,
 }
 
-impl Files {
+impl RecordingFiles {
     pub(super) fn new(dir: &Path, exchange: &str) -> Self {
         let (dir, exchange) = (dir.to_owned(), exchange.to_owned());
         Self { dir, exchange, file_bytes_max: RECORDING_FILE_BYTES, open: None, line: Vec::new() }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn recordings_rotate_by_size() {
         let dir = tempfile::tempdir().unwrap();
-        let mut files = Files::new(dir.path(), "sim_spot");
+        let mut files = RecordingFiles::new(dir.path(), "sim_spot");
         files.file_bytes_max = 200;
         for at in 0..20 {
             let data = Some(format!("frame {at}").into());

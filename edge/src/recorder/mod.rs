@@ -1,7 +1,7 @@
-//! Writing down what venues send.
+//! The command `record`: writes what venues send to recordings, publishes nothing.
 
 mod files;
+mod observer;
 mod session;
-mod tap;
 
 pub use session::record;

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use marketprism_schema::{Kind, Line};
 use marketprism_socket::Input;
 
-use super::files::Files;
-use crate::feed::{SourceMap, Tap};
+use super::files::RecordingFiles;
+use crate::feed::{FrameObserver, SourceMap};
 
 /// Writes down what one feed receives.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Recorder {
 
 #[derive(Debug)]
 struct State {
-    files: Files,
+    files: RecordingFiles,
     /// Number of each open socket in the recording: every generation of a connection is one.
     numbers: HashMap<(u32, u64), u32>,
     last_number: u32,
@@ -34,7 +34,7 @@ struct State {
 impl Recorder {
     pub(super) fn new(dir: &Path, exchange: &str) -> Self {
         let state = State {
-            files: Files::new(dir, exchange),
+            files: RecordingFiles::new(dir, exchange),
             numbers: HashMap::new(),
             last_number: 0,
             asked: None,
@@ -83,7 +83,7 @@ impl State {
     }
 }
 
-impl Tap for Recorder {
+impl FrameObserver for Recorder {
     fn answer(&self, url: &str, body: &[u8], at_ns: i64) {
         let mut state = self.lock();
         let Some(data) = state.text(body) else { return };

@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::{interval, sleep};
 
-use super::tap::Recorder;
+use super::observer::Recorder;
 use crate::audit::Auditor;
 use crate::config::{Adapters, Config};
-use crate::feed::Tap;
-use crate::journal::Discard;
+use crate::feed::FrameObserver;
 use crate::limits::RECORDING_FLUSH;
+use crate::queue::DiscardQueue;
 use crate::run::{Shared, Signals};
 
 /// Far enough for a recording without an end.
@@ -28,11 +28,11 @@ pub async fn record(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     std::fs::create_dir_all(dir).with_context(|| format!("folder {}", dir.display()))?;
-    let shared = Shared::new(&config, Arc::new(Discard::default()), Arc::new(Auditor::off()))?;
+    let shared = Shared::new(&config, Arc::new(DiscardQueue::default()), Arc::new(Auditor::off()))?;
     let recorders: Vec<Arc<Recorder>> =
         config.feeds.iter().map(|feed| Arc::new(Recorder::new(dir, &feed.exchange))).collect();
     let mut feeds = shared.start_feeds(&config, adapters, |index| {
-        recorders.get(index).map(|recorder| Arc::clone(recorder) as Arc<dyn Tap>)
+        recorders.get(index).map(|recorder| Arc::clone(recorder) as Arc<dyn FrameObserver>)
     })?;
     let end = sleep(limit.unwrap_or(FOR_EVER));
     tokio::pin!(end);

@@ -6,24 +6,21 @@ use marketprism_adapter_host::contract::{Payload, TradeId};
 use marketprism_book::Outcome;
 use marketprism_schema::DataType;
 
-use super::TradeGap;
-use super::asked::Asked;
-use super::book_plan::BooksPlan;
-use super::books::Books;
-use super::deduplicate::{ForgottenHoles, Noted, RecentIds, TradeSequence};
-use super::incidents::Incident;
-use super::sources::stream_key;
-use super::status::TradeReport;
-use crate::envelope::Envelope;
-use crate::journal::Record;
+use super::encoder::EventEncoder;
+use super::recent_ids::{ForgottenHoles, RecentIds, TradeGap, TradeIdCheck, TradeReport, TradeSequence};
+use super::subscription::Subscription;
+use crate::books::{BooksPlan, OrderBooks};
+use crate::contract::stream_key;
+use crate::gaps::Incident;
+use crate::queue::Record;
 
 /// What a router needs to know about its feed.
 #[derive(Debug, Clone)]
-pub struct RouterPlan {
+pub struct RecordOptions {
     /// The books, where the feed asks for them.
     pub books: Option<BooksPlan>,
     /// What the feed asks for; all else is left out.
-    pub asked: Asked,
+    pub asked: Subscription,
     /// Levels a side that are published.
     pub depth: u32,
     /// Trade ids rise by one.
@@ -36,7 +33,7 @@ pub struct RouterPlan {
 
 /// What a batch came to, for the metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routed {
+pub struct BuildCounts {
     /// Events by data type, in the order of [`DataType::ALL`].
     pub events: [u64; 8],
     /// Copies left out, by data type.
@@ -50,10 +47,10 @@ pub struct Routed {
 }
 
 /// Makes the records of one feed.
-pub struct Router {
-    plan: RouterPlan,
-    envelope: Envelope,
-    books: Option<Books>,
+pub struct RecordBuilder {
+    plan: RecordOptions,
+    envelope: EventEncoder,
+    books: Option<OrderBooks>,
     /// Per instrument and data type, made with the first event.
     recent: Vec<[Option<Box<RecentIds>>; 8]>,
     trades: Vec<TradeSequence>,
@@ -61,20 +58,29 @@ pub struct Router {
     unexplained: BTreeSet<u32>,
     /// Instruments whose open holes are others than when they were last told.
     changed_holes: BTreeSet<u32>,
-    routed: Routed,
+    routed: BuildCounts,
 }
 
-impl Router {
+impl RecordBuilder {
     /// A router for `instruments` instruments.
     #[must_use]
-    pub fn new(plan: RouterPlan, envelope: Envelope, instruments: usize) -> Self {
+    pub fn new(plan: RecordOptions, envelope: EventEncoder, instruments: usize) -> Self {
         let mut recent = Vec::new();
         recent.resize_with(instruments, Default::default);
         let mut trades = Vec::new();
         trades.resize_with(instruments, TradeSequence::default);
-        let books = plan.books.clone().map(Books::new);
+        let books = plan.books.clone().map(OrderBooks::new);
         let (unexplained, changed_holes) = (BTreeSet::new(), BTreeSet::new());
-        Self { plan, envelope, books, recent, trades, unexplained, changed_holes, routed: Routed::default() }
+        Self {
+            plan,
+            envelope,
+            books,
+            recent,
+            trades,
+            unexplained,
+            changed_holes,
+            routed: BuildCounts::default(),
+        }
     }
 
     /// Routes one event. Records are appended to `out`; a book's outcome is given for the log.
@@ -127,13 +133,13 @@ impl Router {
             && let Some(sequence) = usize::try_from(instrument).ok().and_then(|i| self.trades.get_mut(i))
         {
             match sequence.note(id, at_ns) {
-                Noted::InOrder => {}
-                Noted::Shows(_) => {
+                TradeIdCheck::InOrder => {}
+                TradeIdCheck::Shows(_) => {
                     self.routed.trade_gaps += 1;
                     self.unexplained.insert(instrument);
                     self.changed_holes.insert(instrument);
                 }
-                Noted::Closes => {
+                TradeIdCheck::Closes => {
                     self.changed_holes.insert(instrument);
                 }
             }
@@ -172,7 +178,7 @@ impl Router {
     /// Receive time of the oldest state of a book that waits to be published.
     #[must_use]
     pub fn oldest_waiting_book_ns(&self) -> Option<i64> {
-        self.books.as_ref().and_then(Books::oldest_waiting_ns)
+        self.books.as_ref().and_then(OrderBooks::oldest_waiting_ns)
     }
 
     /// Keeps a record unless it is a copy. Gives whether it is new.
@@ -210,7 +216,7 @@ impl Router {
     fn publish(
         &mut self,
         out: &mut Vec<Record>,
-        show: impl FnOnce(&mut Books, &mut dyn FnMut(u32, marketprism_book::BookView<'_>)),
+        show: impl FnOnce(&mut OrderBooks, &mut dyn FnMut(u32, marketprism_book::BookView<'_>)),
     ) {
         if self.plan.every_update {
             return;
@@ -226,18 +232,18 @@ impl Router {
     }
 
     /// The books, where the feed has them.
-    pub const fn books(&mut self) -> Option<&mut Books> {
+    pub const fn books(&mut self) -> Option<&mut OrderBooks> {
         self.books.as_mut()
     }
 
     /// When the next book is due, nanoseconds; `i64::MAX` for none.
     #[must_use]
     pub fn next_due_ns(&self) -> i64 {
-        self.books.as_ref().map_or(i64::MAX, Books::next_due_ns)
+        self.books.as_ref().map_or(i64::MAX, OrderBooks::next_due_ns)
     }
 
     /// What came of the events since the last call.
-    pub fn take_routed(&mut self) -> Routed {
+    pub fn take_routed(&mut self) -> BuildCounts {
         std::mem::take(&mut self.routed)
     }
 

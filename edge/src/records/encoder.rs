@@ -12,7 +12,8 @@ use marketprism_schema::{
 };
 
 use crate::audit::{NO_STREAM, StreamTable};
-use crate::journal::Record;
+use crate::contract::market_type;
+use crate::queue::Record;
 
 /// Room that is taken at once for encoded events; a record keeps its part of it alive.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -32,7 +33,7 @@ pub struct Origin {
 
 /// An instrument with what its records need.
 #[derive(Debug, Clone)]
-struct Listed {
+struct InstrumentRoute {
     symbol: String,
     venue_symbol: String,
     market_type: MarketType,
@@ -43,9 +44,9 @@ struct Listed {
 }
 
 /// Makes records of one feed.
-pub struct Envelope {
+pub struct EventEncoder {
     origin: Origin,
-    instruments: Vec<Listed>,
+    instruments: Vec<InstrumentRoute>,
     /// Rows of the coverage table, in the order of [`DataType::ALL`].
     coverage: [u16; 8],
     /// How each data type is encoded, in the same order.
@@ -56,7 +57,7 @@ pub struct Envelope {
     asks: Vec<[i64; 2]>,
 }
 
-impl Envelope {
+impl EventEncoder {
     /// An envelope for the instruments in the order in which the adapter counts them. A symbol that is no legal part of a subject is
     /// an error of the adapter.
     pub fn new(
@@ -65,7 +66,7 @@ impl Envelope {
         coverage: [u16; 8],
     ) -> Result<Self, SubjectError> {
         let listed: Result<Vec<_>, _> =
-            instruments.iter().map(|instrument| Listed::new(&origin.exchange, instrument)).collect();
+            instruments.iter().map(|instrument| InstrumentRoute::new(&origin.exchange, instrument)).collect();
         Ok(Self {
             origin,
             instruments: listed?,
@@ -191,7 +192,7 @@ impl Envelope {
     }
 }
 
-impl Listed {
+impl InstrumentRoute {
     fn new(exchange: &str, instrument: &contract::Instrument) -> Result<Self, SubjectError> {
         let market_type = market_type(instrument.market_type);
         let subjects: Result<Vec<_>, SubjectError> = DataType::ALL
@@ -291,57 +292,5 @@ const fn side(side: contract::Side) -> Side {
     match side {
         contract::Side::Buy => Side::Buy,
         contract::Side::Sell => Side::Sell,
-    }
-}
-
-/// The market type of the contract in our own names.
-#[must_use]
-pub const fn market_type(market_type: contract::MarketType) -> MarketType {
-    match market_type {
-        contract::MarketType::Spot => MarketType::Spot,
-        contract::MarketType::Perpetual => MarketType::Perpetual,
-        contract::MarketType::Futures => MarketType::Futures,
-        contract::MarketType::Options => MarketType::Options,
-    }
-}
-
-/// Our market type in the contract's names.
-#[must_use]
-pub const fn contract_market_type(market_type: MarketType) -> contract::MarketType {
-    match market_type {
-        MarketType::Spot => contract::MarketType::Spot,
-        MarketType::Perpetual => contract::MarketType::Perpetual,
-        MarketType::Futures => contract::MarketType::Futures,
-        MarketType::Options => contract::MarketType::Options,
-    }
-}
-
-/// The data type of the contract in our own names.
-#[must_use]
-pub const fn data_type(data_type: contract::DataType) -> DataType {
-    match data_type {
-        contract::DataType::Trade => DataType::Trade,
-        contract::DataType::Orderbook => DataType::OrderBook,
-        contract::DataType::FundingRate => DataType::FundingRate,
-        contract::DataType::OpenInterest => DataType::OpenInterest,
-        contract::DataType::Liquidation => DataType::Liquidation,
-        contract::DataType::LsrTopPosition => DataType::LsrTopPosition,
-        contract::DataType::LsrAllAccount => DataType::LsrAllAccount,
-        contract::DataType::VolatilityIndex => DataType::VolatilityIndex,
-    }
-}
-
-/// Our data type in the contract's names.
-#[must_use]
-pub const fn contract_data_type(data_type: DataType) -> contract::DataType {
-    match data_type {
-        DataType::Trade => contract::DataType::Trade,
-        DataType::OrderBook => contract::DataType::Orderbook,
-        DataType::FundingRate => contract::DataType::FundingRate,
-        DataType::OpenInterest => contract::DataType::OpenInterest,
-        DataType::Liquidation => contract::DataType::Liquidation,
-        DataType::LsrTopPosition => contract::DataType::LsrTopPosition,
-        DataType::LsrAllAccount => contract::DataType::LsrAllAccount,
-        DataType::VolatilityIndex => contract::DataType::VolatilityIndex,
     }
 }

@@ -1,11 +1,11 @@
-//! Telling copies of an event from new ones, and finding holes in trade ids.
+//! GapEvent copies of an event from new ones, and finding holes in trade ids.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use marketprism_schema::{DataType, EventId};
 
-use super::incidents::Incident;
+use crate::gaps::Incident;
 use crate::limits::{RECENT_IDS_MAX, RECENT_TRADE_IDS_MAX, TRADE_GAPS_MAX};
 
 /// The latest event ids of one data type of one instrument. Overlapping connections, a venue's backlog and polls that come before there
@@ -87,6 +87,19 @@ pub struct TradeGap {
     is_explained: bool,
 }
 
+/// The holes in the trade ids of one instrument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TradeReport {
+    /// Position of the instrument.
+    pub instrument: u32,
+    /// Holes seen since the start.
+    pub gaps_seen: u64,
+    /// Trades that are missing now.
+    pub missing: u64,
+    /// The latest holes that are still open.
+    pub open: Vec<TradeGap>,
+}
+
 /// Holes that are still open, but too many to be told one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForgottenHoles {
@@ -102,7 +115,7 @@ pub struct ForgottenHoles {
 
 /// What a trade's id says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noted {
+pub enum TradeIdCheck {
     /// Nothing is missing before it.
     InOrder,
     /// It shows this hole.
@@ -125,16 +138,16 @@ pub struct TradeSequence {
 }
 
 impl TradeSequence {
-    /// Notes the id of a trade that is no copy. Gives what it says.
-    pub fn note(&mut self, id: u64, at_ns: i64) -> Noted {
+    /// RemarkLog the id of a trade that is no copy. Gives what it says.
+    pub fn note(&mut self, id: u64, at_ns: i64) -> TradeIdCheck {
         let next = self.next.unwrap_or(id);
         if id < next {
-            return if self.close(id) { Noted::Closes } else { Noted::InOrder };
+            return if self.close(id) { TradeIdCheck::Closes } else { TradeIdCheck::InOrder };
         }
         let after_ns = std::mem::replace(&mut self.last_ns, at_ns);
         self.next = Some(id.saturating_add(1));
         if id == next {
-            return Noted::InOrder;
+            return TradeIdCheck::InOrder;
         }
         let gap = TradeGap { from: next, to: id - 1, after_ns, at_ns, why: None, is_explained: false };
         self.gaps_seen += 1;
@@ -143,7 +156,7 @@ impl TradeSequence {
             self.forget_oldest();
         }
         self.gaps.push_back(gap);
-        Noted::Shows(gap)
+        TradeIdCheck::Shows(gap)
     }
 
     fn forget_oldest(&mut self) {
@@ -213,20 +226,20 @@ mod tests {
     #[test]
     fn holes_are_told_and_closed() {
         let mut sequence = TradeSequence::default();
-        assert_eq!(sequence.note(10, 1), Noted::InOrder);
-        assert_eq!(sequence.note(11, 2), Noted::InOrder);
+        assert_eq!(sequence.note(10, 1), TradeIdCheck::InOrder);
+        assert_eq!(sequence.note(11, 2), TradeIdCheck::InOrder);
         let shown = TradeGap { from: 12, to: 15, after_ns: 2, at_ns: 3, why: None, is_explained: false };
-        assert_eq!(sequence.note(16, 3), Noted::Shows(shown));
+        assert_eq!(sequence.note(16, 3), TradeIdCheck::Shows(shown));
         assert_eq!((sequence.missing, sequence.gaps_seen), (4, 1));
-        assert_eq!(sequence.note(13, 4), Noted::Closes);
+        assert_eq!(sequence.note(13, 4), TradeIdCheck::Closes);
         let open: Vec<_> = sequence.open_gaps().map(|gap| (gap.from, gap.to)).collect();
         assert_eq!(open, [(12, 12), (14, 15)]);
         for late in [15, 12, 14] {
-            assert_eq!(sequence.note(late, 5), Noted::Closes);
+            assert_eq!(sequence.note(late, 5), TradeIdCheck::Closes);
         }
-        assert_eq!(sequence.note(5, 5), Noted::InOrder);
+        assert_eq!(sequence.note(5, 5), TradeIdCheck::InOrder);
         assert_eq!((sequence.missing, sequence.open_gaps().count()), (0, 0));
-        assert_eq!(sequence.note(17, 6), Noted::InOrder);
+        assert_eq!(sequence.note(17, 6), TradeIdCheck::InOrder);
     }
 
     /// Goal: no hole vanishes when there are too many to be named: named and summed up they are all that is missing.

@@ -3,16 +3,16 @@
 use marketprism_adapter_host::contract::{Instrument, Venue};
 use marketprism_schema::{DataType, MarketType};
 
-use crate::envelope::{data_type, market_type};
+use crate::contract::{market_type, offers, wants};
 
 /// Per instrument, the data types that its feed asks for and the venue offers for its market type.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Subscription {
     /// One bit for each data type, in the order of [`DataType::ALL`].
     instruments: Vec<u8>,
 }
 
-impl Asked {
+impl Subscription {
     /// What a feed asks for. Without market types these are all but options.
     #[must_use]
     pub fn new(
@@ -50,22 +50,4 @@ impl Asked {
         let position = DataType::ALL.iter().position(|known| *known == kind);
         bits.zip(position).is_some_and(|(bits, position)| bits & (1 << position) != 0)
     }
-}
-
-/// Whether a venue offers a data type for a market type.
-#[must_use]
-pub fn offers(venue: &Venue, kind: DataType, of: MarketType) -> bool {
-    venue.capabilities.iter().any(|capability| {
-        data_type(capability.data_type) == kind
-            && capability.market_types.iter().any(|offered| market_type(*offered) == of)
-    })
-}
-
-/// Whether a feed with these market types asks for a data type of a market. A volatility index belongs to a coin, not to a market, so
-/// market types do not choose it.
-#[must_use]
-pub fn wants(kind: DataType, market_types: &[MarketType], of: MarketType) -> bool {
-    kind == DataType::VolatilityIndex
-        || market_types.contains(&of)
-        || (market_types.is_empty() && of != MarketType::Options)
 }

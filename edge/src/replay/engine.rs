@@ -13,13 +13,15 @@ use marketprism_adapter_host::{
 };
 use marketprism_schema::{DataType, Kind, Line, MarketType};
 
-use super::answers::instrument_answers;
+use super::instruments::instrument_answers;
 use super::recording::{Recordings, may_be_answer};
-use super::targets::Targets;
+use super::request_match::RequestMatcher;
+use crate::books::BooksPlan;
 use crate::config::offered;
-use crate::envelope::{Envelope, Origin, contract_data_type, data_type, market_type};
-use crate::feed::{Asked, BooksPlan, Router, RouterPlan, capability, listed_instruments};
-use crate::journal::Record;
+use crate::contract::{contract_data_type, data_type, market_type};
+use crate::feed::{capability, listed_instruments};
+use crate::queue::Record;
+use crate::records::{EventEncoder, Origin, RecordBuilder, RecordOptions, Subscription};
 
 /// Always tells polls and snapshots of one path apart.
 const TELLING: [&str; 3] = ["symbol", "instId", "instrument_name"];
@@ -58,11 +60,11 @@ pub struct Replay {
 }
 
 /// One replay under way.
-struct Player<'a> {
+struct ReplayRun<'a> {
     options: &'a ReplayOptions,
     adapter: Supervised,
-    router: Router,
-    answers: Targets,
+    router: RecordBuilder,
+    answers: RequestMatcher,
     /// The source number of each answer target.
     answer_sources: Vec<u32>,
     batch: FrameBatch,
@@ -82,7 +84,7 @@ impl Replay {
         trouble: &mut impl Write,
     ) -> anyhow::Result<Self> {
         let feed = feed(adapter, options)?;
-        let mut player = Player::start(adapter, options, feed)?;
+        let mut player = ReplayRun::start(adapter, options, feed)?;
         let recordings = Recordings::new(&options.recordings);
         player.learn(&recordings)?;
         recordings.each(
@@ -135,7 +137,7 @@ fn feed(adapter: &Adapter, options: &ReplayOptions) -> anyhow::Result<Feed> {
     })
 }
 
-impl<'a> Player<'a> {
+impl<'a> ReplayRun<'a> {
     fn start(adapter: &Adapter, options: &'a ReplayOptions, feed: Feed) -> anyhow::Result<Self> {
         let limits = Arc::new(Limits::default());
         let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
@@ -255,8 +257,8 @@ impl<'a> Player<'a> {
     }
 }
 
-/// Polls and snapshot requests of a plan, with their source numbers.
-fn answer_targets(plan: &Plan) -> (Targets, Vec<u32>) {
+/// PollTracker and snapshot requests of a plan, with their source numbers.
+fn answer_targets(plan: &Plan) -> (RequestMatcher, Vec<u32>) {
     let polls = plan.polls.iter().map(|poll| Some(poll.request.url.as_str()));
     let resyncs = plan.resyncs.iter().map(|resync| match &resync.action {
         ResyncAction::Request(request) => Some(request.url.as_str()),
@@ -269,7 +271,7 @@ fn answer_targets(plan: &Plan) -> (Targets, Vec<u32>) {
         .filter_map(|(index, url)| Some((url?, u32::try_from(first + index).ok()?)))
         .collect();
     (
-        Targets::new(found.iter().map(|(url, _)| *url), &TELLING),
+        RequestMatcher::new(found.iter().map(|(url, _)| *url), &TELLING),
         found.iter().map(|(_, source)| *source).collect(),
     )
 }
@@ -279,16 +281,16 @@ fn router(
     options: &ReplayOptions,
     feed: &Feed,
     adapted: &Supervised,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<RecordBuilder> {
     let (plan, instruments) = (adapted.plan(), adapted.instruments());
     let books = capability(adapter, &options.exchange, DataType::OrderBook);
     let asked: Vec<DataType> = feed.data_types.iter().copied().map(data_type).collect();
     let market_types: Vec<MarketType> = feed.market_types.iter().copied().map(market_type).collect();
-    let plan = RouterPlan {
+    let plan = RecordOptions {
         books: books.map(|capability| {
             BooksPlan::new(capability, instruments, plan, options.depth, options.publish_interval)
         }),
-        asked: Asked::new(adapter.venue(&options.exchange), &asked, &market_types, instruments),
+        asked: Subscription::new(adapter.venue(&options.exchange), &asked, &market_types, instruments),
         depth: options.depth,
         contiguous_trade_ids: false,
         // One line per event of the input, copies among them.
@@ -301,6 +303,6 @@ fn router(
         adapter: adapter.id().to_owned(),
         exchange: options.exchange.clone(),
     };
-    let envelope = Envelope::new(origin, instruments, [0; 8]).context("the adapter's symbols")?;
-    Ok(Router::new(plan, envelope, instruments.len()))
+    let envelope = EventEncoder::new(origin, instruments, [0; 8]).context("the adapter's symbols")?;
+    Ok(RecordBuilder::new(plan, envelope, instruments.len()))
 }

@@ -8,7 +8,7 @@ use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
 use marketprism_schema::Kind;
 
 use super::recording::{Recordings, may_be_answer};
-use super::targets::{Targets, fits_loosely};
+use super::request_match::{RequestMatcher, fits_loosely};
 
 /// Tells instrument lists of one path apart: what they list, and which page of it they are.
 const TELLING: [&str; 9] =
@@ -58,7 +58,7 @@ pub(super) fn instrument_answers(
 /// Per request the first answer to exactly that question; where there is none, the answers to questions that include it, such as the
 /// lists of single currencies for the list of any currency.
 fn recorded(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
-    let targets = Targets::new(requests.iter().map(|request| request.url.as_str()), &TELLING);
+    let targets = RequestMatcher::new(requests.iter().map(|request| request.url.as_str()), &TELLING);
     let mut exact: Vec<Option<Vec<u8>>> = vec![None; requests.len()];
     let mut loose: Vec<Vec<Vec<u8>>> = vec![Vec::new(); requests.len()];
     Recordings::new(paths).each(may_be_answer, |_, _, line| {

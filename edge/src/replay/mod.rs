@@ -1,8 +1,8 @@
-//! A recording through an adapter and the order-book engine, without a network: normalized events as JSON lines.
+//! The command `replay`: recordings through adapter and order books, without a network.
 
-mod answers;
 mod engine;
+mod instruments;
 mod recording;
-mod targets;
+mod request_match;
 
 pub use engine::{Replay, ReplayOptions};

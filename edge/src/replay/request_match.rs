@@ -13,19 +13,19 @@ const PAGE: &str = "cursor";
 /// Requests of one kind, told apart by path, by the parameters that always do and by those in which they differ. Host and the other
 /// parameters do not count: a recording may come from another server, or have asked for another depth.
 #[derive(Debug)]
-pub(super) struct Targets {
-    targets: Vec<Target>,
+pub(super) struct RequestMatcher {
+    targets: Vec<RequestKey>,
     /// Per path: the parameters that tell its requests apart.
     telling: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Debug)]
-struct Target {
+struct RequestKey {
     path: String,
     parameters: BTreeMap<String, String>,
 }
 
-impl Target {
+impl RequestKey {
     fn parse(url: &str) -> Option<Self> {
         let url = Url::parse(url).ok()?;
         let parameters = url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned()));
@@ -33,12 +33,12 @@ impl Target {
     }
 }
 
-impl Targets {
+impl RequestMatcher {
     /// The requests in the order of their numbers, and the parameters that always tell them apart. Addresses that do not parse match
     /// nothing.
     pub(super) fn new<'a>(urls: impl Iterator<Item = &'a str>, always: &[&str]) -> Self {
-        let empty = || Target { path: String::new(), parameters: BTreeMap::new() };
-        let targets: Vec<Target> = urls.map(|url| Target::parse(url).unwrap_or_else(empty)).collect();
+        let empty = || RequestKey { path: String::new(), parameters: BTreeMap::new() };
+        let targets: Vec<RequestKey> = urls.map(|url| RequestKey::parse(url).unwrap_or_else(empty)).collect();
         let mut values: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
         for target in &targets {
             let of_path = values.entry(&target.path).or_default();
@@ -57,11 +57,11 @@ impl Targets {
 
     /// The number of the request that an answer from this address belongs to.
     pub(super) fn find(&self, url: &str) -> Option<usize> {
-        let answer = Target::parse(url)?;
+        let answer = RequestKey::parse(url)?;
         self.targets.iter().position(|target| self.fits(target, &answer))
     }
 
-    fn fits(&self, target: &Target, answer: &Target) -> bool {
+    fn fits(&self, target: &RequestKey, answer: &RequestKey) -> bool {
         // A server may serve a venue's paths below a prefix.
         let same_path = !target.path.is_empty() && answer.path.ends_with(&target.path);
         let Some(telling) = self.telling.get(&target.path).filter(|_| same_path) else { return false };
@@ -72,7 +72,9 @@ impl Targets {
 /// Whether an answer holds (a part of) what a request asks for: the same path, the same page, and no parameter among `telling` with
 /// another value.
 pub(super) fn fits_loosely(request: &str, answer: &str, telling: &[&str]) -> bool {
-    let (Some(request), Some(answer)) = (Target::parse(request), Target::parse(answer)) else { return false };
+    let (Some(request), Some(answer)) = (RequestKey::parse(request), RequestKey::parse(answer)) else {
+        return false;
+    };
     let agree = |name: &&str| match (request.parameters.get(*name), answer.parameters.get(*name)) {
         (Some(asked), Some(given)) => asked == given || asked == ANY,
         (None, None) => true,
@@ -95,7 +97,7 @@ mod tests {
             "https://a.example/api/v5/instruments?instType=SWAP",
             "https://a.example/api/v3/exchangeInfo",
         ];
-        let targets = Targets::new(urls.into_iter(), &["symbol"]);
+        let targets = RequestMatcher::new(urls.into_iter(), &["symbol"]);
         for (url, found) in [
             ("http://127.0.0.1:9/sim_spot/api/v3/depth?symbol=CD&limit=1000", Some(1)),
             ("https://b.example/api/v3/depth?limit=10&symbol=AB", Some(0)),

@@ -11,17 +11,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{AuditOrigin, AuditSender, Auditor};
+use crate::audit::{AuditOrigin, Auditor};
+use crate::broker::{BrokerLink, answer_requests, connect};
 use crate::clock;
 use crate::config::{Adapters, Config};
-use crate::coverage::Coverage;
-use crate::feed::{FeedContext, FeedStatus, Tap, run_feed};
-use crate::http::{self, EdgeState};
-use crate::journal::{Journal, MemoryJournal, MemoryLimits};
+use crate::feed::{FeedContext, FeedStatus, FrameObserver, run_feed};
+use crate::http;
+use crate::http::EdgeState;
 use crate::limits::{HEALTH_GRACE, PUBLISHER_DRAIN};
-use crate::metrics::Metrics;
-use crate::publisher::{self, Drained, Link, Publisher};
-use crate::repair::answer_requests;
+use crate::publisher::{AuditSender, DrainResult, Publisher};
+use crate::queue::{EventQueue, MemoryQueue, QueueLimits};
+use crate::telemetry::{Coverage, Metrics};
 
 /// Name of the folder of quarantined frames inside the data folder.
 const QUARANTINE: &str = "quarantine";
@@ -35,7 +35,7 @@ const INTERRUPTED: i32 = 130;
 /// The parts that feeds share.
 pub(crate) struct Shared {
     pub(crate) budgets: Budgets,
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) journal: Arc<dyn EventQueue>,
     pub(crate) coverage: Arc<Coverage>,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) metrics: Metrics,
@@ -52,7 +52,7 @@ pub(crate) struct Feeds {
 impl Shared {
     pub(crate) fn new(
         config: &Config,
-        journal: Arc<dyn Journal>,
+        journal: Arc<dyn EventQueue>,
         auditor: Arc<Auditor>,
     ) -> anyhow::Result<Self> {
         // The TLS libraries in use share one provider; another choice made before stays.
@@ -75,7 +75,7 @@ impl Shared {
         &self,
         config: &Config,
         adapters: &Adapters,
-        tap: impl Fn(usize) -> Option<Arc<dyn Tap>>,
+        tap: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
     ) -> anyhow::Result<Feeds> {
         let mut feeds = Feeds { tasks: JoinSet::new(), statuses: Vec::new() };
         for (index, feed) in config.feeds.iter().enumerate() {
@@ -108,8 +108,8 @@ impl Shared {
 pub struct Edge {
     shared: Shared,
     feeds: Feeds,
-    journal: Arc<MemoryJournal>,
-    publisher: JoinHandle<anyhow::Result<Drained>>,
+    journal: Arc<MemoryQueue>,
+    publisher: JoinHandle<anyhow::Result<DrainResult>>,
     publisher_stop: CancellationToken,
     reports: Reports,
     http: JoinHandle<()>,
@@ -122,15 +122,14 @@ impl Edge {
     pub async fn start(config: Config, adapters: &Adapters) -> anyhow::Result<Self> {
         let signals = Signals::new()?;
         let auditor = Arc::new(auditor(&config));
-        let bounds = MemoryLimits {
+        let bounds = QueueLimits {
             messages: u64::try_from(config.publisher.queue_messages)?,
             bytes: u64::try_from(config.publisher.queue_bytes)?,
         };
-        let journal = Arc::new(MemoryJournal::new(bounds, Arc::clone(&auditor)));
-        let shared = Shared::new(&config, Arc::clone(&journal) as Arc<dyn Journal>, auditor)?;
+        let journal = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
+        let shared = Shared::new(&config, Arc::clone(&journal) as Arc<dyn EventQueue>, auditor)?;
         let bound = http::bind(config.http.listen, config.http.metrics_listen).await?;
-        let (client, link) =
-            publisher::connect(&config.nats, &format!("marketprism-edge-{}", config.name)).await?;
+        let (client, link) = connect(&config.nats, &format!("marketprism-edge-{}", config.name)).await?;
         tracing::info!(
             edge = config.name,
             region = config.region,
@@ -167,7 +166,7 @@ impl Edge {
     }
 
     /// Collects until a signal, then stops sockets, pipelines and publisher in this order. A second signal ends the process at once.
-    pub async fn run(mut self) -> anyhow::Result<Drained> {
+    pub async fn run(mut self) -> anyhow::Result<DrainResult> {
         let ended = tokio::select! {
             () = self.signals.next() => None,
             ended = &mut self.publisher => Some(ended),
@@ -236,7 +235,7 @@ struct Reports {
 }
 
 impl Reports {
-    fn start(client: &Client, link: &Arc<Link>, shared: &Shared, edge: &str) -> Self {
+    fn start(client: &Client, link: &Arc<BrokerLink>, shared: &Shared, edge: &str) -> Self {
         let stop = CancellationToken::new();
         let sender = AuditSender::new(
             client.clone(),
@@ -267,7 +266,7 @@ impl Reports {
 }
 
 /// Says what the end left.
-fn report(shared: &Shared, drained: Drained) {
+fn report(shared: &Shared, drained: DrainResult) {
     let status = shared.journal.status();
     if drained.undelivered == 0 {
         tracing::info!(delivered = status.confirmed, "stopped, every event is delivered");

@@ -49,7 +49,7 @@ impl Coverage {
         u16::try_from(index).unwrap_or(u16::MAX)
     }
 
-    /// Notes confirmed events; `rows` may repeat.
+    /// RemarkLog confirmed events; `rows` may repeat.
     pub fn confirmed(&self, rows: impl Iterator<Item = u16>, now_ns: i64) {
         let table = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         for row in rows {

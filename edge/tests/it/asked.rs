@@ -5,8 +5,8 @@ use marketprism_adapter_host::contract::{
     Liquidation, LongShortRatio, MarketType as Market, OpenInterest, Payload, SequenceRule, Side,
     SnapshotSource, Trade, TradeId, Venue, VolatilityIndex,
 };
-use marketprism_edge::envelope::{Envelope, Origin};
-use marketprism_edge::feed::{Asked, Router, RouterPlan};
+use marketprism_edge::records::{EventEncoder, Origin};
+use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 use marketprism_schema::{DataType, MarketType};
 
 fn instrument(symbol: &str, market_type: Market) -> Instrument {
@@ -60,15 +60,15 @@ fn instruments() -> [Instrument; 3] {
     ]
 }
 
-fn router(asked: Asked) -> Router {
+fn router(asked: Subscription) -> RecordBuilder {
     let origin = Origin {
         edge: "edge-1".into(),
         region: "here".into(),
         adapter: "sim@1.0.0+0123456789ab".into(),
         exchange: "sim_derivatives".into(),
     };
-    let envelope = Envelope::new(origin, &instruments(), [0; 8]).unwrap();
-    let plan = RouterPlan {
+    let envelope = EventEncoder::new(origin, &instruments(), [0; 8]).unwrap();
+    let plan = RecordOptions {
         books: None,
         asked,
         depth: 1,
@@ -76,7 +76,7 @@ fn router(asked: Asked) -> Router {
         deduplicate: true,
         every_update: false,
     };
-    Router::new(plan, envelope, 3)
+    RecordBuilder::new(plan, envelope, 3)
 }
 
 const ONE: Decimal = Decimal { mantissa: 1, scale: 0 };
@@ -144,7 +144,7 @@ fn slow_events() -> Vec<Payload> {
 fn a_feed_asks_for_cells() {
     let all = [DataType::Trade, DataType::FundingRate, DataType::VolatilityIndex, DataType::OpenInterest];
     let of = |data_types: &[DataType], markets: &[MarketType]| -> Vec<String> {
-        let asked = Asked::new(Some(&venue()), data_types, markets, &instruments());
+        let asked = Subscription::new(Some(&venue()), data_types, markets, &instruments());
         let cells = (0..3).flat_map(|instrument| DataType::ALL.iter().map(move |kind| (instrument, *kind)));
         cells
             .filter(|(instrument, kind)| asked.includes(*kind, *instrument))
@@ -163,7 +163,7 @@ fn a_feed_asks_for_cells() {
 #[test]
 fn unasked_events_are_left_out() {
     let data_types = [DataType::Trade, DataType::VolatilityIndex];
-    let mut router = router(Asked::new(Some(&venue()), &data_types, &[], &instruments()));
+    let mut router = router(Subscription::new(Some(&venue()), &data_types, &[], &instruments()));
     let mut records = Vec::new();
     for payload in [trade(0, 1), trade(1, 1), funding(0), volatility(2), trade(9, 1)] {
         router.event(&payload, &[], 1, 1, &mut records);
@@ -182,7 +182,7 @@ fn unasked_events_are_left_out() {
 /// Method: each event twice around more trades than an instrument remembers, then with another time.
 #[test]
 fn repeated_polls_are_published_once() {
-    let mut router = router(Asked::everything(3));
+    let mut router = router(Subscription::everything(3));
     let mut records = Vec::new();
     for payload in slow_events() {
         router.event(&payload, &[], 1, 1, &mut records);

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::{Auditor, NO_STREAM};
+use marketprism_edge::broker::BrokerLink;
 use marketprism_edge::clock;
-use marketprism_edge::coverage::Coverage;
 use marketprism_edge::feed::FeedStatus;
 use marketprism_edge::http::{EdgeState, bind};
-use marketprism_edge::journal::{Journal, MemoryJournal, MemoryLimits, Record};
-use marketprism_edge::metrics::Metrics;
-use marketprism_edge::publisher::Link;
+use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits, Record};
+use marketprism_edge::telemetry::Coverage;
+use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,7 +39,7 @@ fn state(grace: Duration) -> EdgeState {
     coverage.row(EXCHANGE, DataType::OrderBook);
     coverage.confirmed([trade].into_iter(), clock::now_ns());
     let auditor = Arc::new(Auditor::off());
-    let journal = MemoryJournal::new(MemoryLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
+    let journal = MemoryQueue::new(QueueLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
     let record = Record {
         subject: "trade.sim_hostile.spot.A-B".into(),
         event_id: EventId(1),
@@ -62,7 +62,7 @@ fn state(grace: Duration) -> EdgeState {
         coverage,
         journal: Arc::new(journal),
         auditor,
-        link: Arc::new(Link::default()),
+        link: Arc::new(BrokerLink::default()),
         metrics: Metrics::new().unwrap(),
     }
 }

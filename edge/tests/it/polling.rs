@@ -1,4 +1,4 @@
-//! Polls, their further pages, and streams that stay silent, through a whole pipeline.
+//! PollTracker, their further pages, and streams that stay silent, through a whole pipeline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use marketprism_adapter_host::contract::{self, Endpoint, Feed};
 use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
 use marketprism_adapter_host::{Adapter, Engine, FaultPolicy, Limits, Sandbox, Stats, Supervised};
-use marketprism_edge::envelope::{Envelope, Origin};
-use marketprism_edge::feed::{
-    Asked, FeedReport, FeedStatus, Pipeline, PipelineParts, PollReport, Router, RouterPlan, SourceMap, Watch,
-};
-use marketprism_edge::journal::Discard;
-use marketprism_edge::metrics::Metrics;
+use marketprism_edge::feed::{FeedReport, FeedStatus, Pipeline, PipelineParts, PollReport, SourceMap};
+use marketprism_edge::gaps::GapMonitor;
+use marketprism_edge::queue::DiscardQueue;
+use marketprism_edge::records::{EventEncoder, Origin};
+use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
+use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::DataType;
 use marketprism_socket::{Budgets, FeedSockets, Input, SilenceHint, SocketOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,23 +47,23 @@ fn start(adapter: &Adapter, url: String) -> Supervised {
     Supervised::start(adapter, &limits, FaultPolicy::default(), feed, instruments, None).unwrap()
 }
 
-fn router(supervised: &Supervised) -> Router {
+fn router(supervised: &Supervised) -> RecordBuilder {
     let origin = Origin {
         edge: "edge-1".into(),
         region: "here".into(),
         adapter: "sim@1.0.0+0123456789ab".into(),
         exchange: EXCHANGE.into(),
     };
-    let envelope = Envelope::new(origin, supervised.instruments(), [0; 8]).unwrap();
-    let plan = RouterPlan {
+    let envelope = EventEncoder::new(origin, supervised.instruments(), [0; 8]).unwrap();
+    let plan = RecordOptions {
         books: None,
-        asked: Asked::everything(1),
+        asked: Subscription::everything(1),
         depth: 1,
         contiguous_trade_ids: false,
         deduplicate: true,
         every_update: false,
     };
-    Router::new(plan, envelope, 1)
+    RecordBuilder::new(plan, envelope, 1)
 }
 
 async fn wait_for(status: &FeedStatus, what: &str, is_there: impl Fn(&FeedReport) -> bool) -> FeedReport {
@@ -103,10 +103,10 @@ async fn pages_are_asked_for_and_polls_are_told() {
         sources: SourceMap::new(&plan, 1),
         adapter: supervised,
         sockets: Arc::downgrade(&sockets),
-        journal: Arc::new(Discard::default()),
+        journal: Arc::new(DiscardQueue::default()),
         status: Arc::clone(&status),
         metrics: metrics.clone(),
-        watch: Watch::off(&plan),
+        watch: GapMonitor::off(&plan),
         tap: None,
         abort: abort.clone(),
     });

@@ -7,11 +7,12 @@ use async_nats::jetstream;
 use bytes::Bytes;
 use marketprism_config::{Nats, NatsAuthentication};
 use marketprism_edge::audit::{Auditor, NO_STREAM};
+use marketprism_edge::broker::{BrokerLink, connect};
 use marketprism_edge::config::PublisherLimits;
-use marketprism_edge::coverage::Coverage;
-use marketprism_edge::journal::{Journal, MemoryJournal, MemoryLimits, Record};
-use marketprism_edge::metrics::Metrics;
-use marketprism_edge::publisher::{Drained, Link, Publisher, connect};
+use marketprism_edge::publisher::{DrainResult, Publisher};
+use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits, Record};
+use marketprism_edge::telemetry::Coverage;
+use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +23,12 @@ const SUBJECT: &str = "trade.sim_spot.spot.A-B";
 const STREAM: &str = "MARKET_DATA";
 
 struct Setup {
-    journal: Arc<MemoryJournal>,
+    journal: Arc<MemoryQueue>,
     metrics: Metrics,
     coverage: Arc<Coverage>,
-    link: Arc<Link>,
+    link: Arc<BrokerLink>,
     stop: CancellationToken,
-    task: JoinHandle<anyhow::Result<Drained>>,
+    task: JoinHandle<anyhow::Result<DrainResult>>,
 }
 
 fn limits() -> PublisherLimits {
@@ -49,16 +50,16 @@ async fn publisher(url: &str, limits: PublisherLimits, drain: Duration) -> Setup
         authentication: NatsAuthentication::Anonymous,
         connect_timeout: Duration::from_secs(2),
     };
-    let bounds = MemoryLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
+    let bounds = QueueLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
     let auditor = Arc::new(Auditor::off());
-    let journal = Arc::new(MemoryJournal::new(bounds, Arc::clone(&auditor)));
+    let journal = Arc::new(MemoryQueue::new(bounds, Arc::clone(&auditor)));
     let (metrics, coverage) = (Metrics::new().unwrap(), Arc::new(Coverage::default()));
     coverage.row("sim_spot", DataType::Trade);
     let (client, link) = connect(&nats, "test").await.unwrap();
     let publisher = Publisher::new(
         client,
         Arc::clone(&link),
-        Arc::clone(&journal) as Arc<dyn Journal>,
+        Arc::clone(&journal) as Arc<dyn EventQueue>,
         Arc::clone(&coverage),
         auditor,
         metrics.clone(),
@@ -153,7 +154,7 @@ async fn a_killed_broker_neither_loses_nor_doubles() {
     writer.await.unwrap();
     setup.stop.cancel();
     let drained = setup.task.await.unwrap().unwrap();
-    assert_eq!(drained, Drained { undelivered: 0 });
+    assert_eq!(drained, DrainResult { undelivered: 0 });
     assert!(setup.link.connects() >= 3, "the kills were seen");
     let mut ids = stored_ids(&server.url()).await;
     ids.sort_unstable();
@@ -176,7 +177,7 @@ async fn a_missing_stream_is_waited_for() {
     create_stream(&server.url()).await;
     until("everything is confirmed", 20, async || setup.journal.status().confirmed == 10).await;
     setup.stop.cancel();
-    assert_eq!(setup.task.await.unwrap().unwrap(), Drained { undelivered: 0 });
+    assert_eq!(setup.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     let mut ids = stored_ids(&server.url()).await;
     ids.sort_unstable();
     assert_eq!(ids, (0..10).collect::<Vec<_>>());
@@ -189,7 +190,7 @@ async fn the_end_comes_in_time_without_a_broker() {
     setup.journal.append(&mut records(0..10)).unwrap();
     setup.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), setup.task).await.expect("in time");
-    assert_eq!(ended.unwrap().unwrap(), Drained { undelivered: 10 });
+    assert_eq!(ended.unwrap().unwrap(), DrainResult { undelivered: 10 });
 }
 
 /// Goal: a message that the broker will never take is counted as lost and holds nothing up.
@@ -205,7 +206,7 @@ async fn a_message_that_is_too_large_is_counted_as_lost() {
     until("the broker is connected", 10, async || setup.link.is_connected()).await;
     setup.journal.append(&mut all).unwrap();
     setup.stop.cancel();
-    assert_eq!(setup.task.await.unwrap().unwrap(), Drained { undelivered: 0 });
+    assert_eq!(setup.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(setup.metrics.lost.with_label_values(&["trade", "too_large"]).get(), 1);
     assert_eq!(stored_ids(&server.url()).await, [0, 2]);
 }

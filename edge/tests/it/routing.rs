@@ -6,18 +6,19 @@ use marketprism_adapter_host::contract::{
     Book, BookChange, Decimal, Instrument, MarketType, Payload, Side, Trade, TradeId,
 };
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
-use marketprism_edge::envelope::{Envelope, Origin};
-use marketprism_edge::feed::{Asked, BookPlan, BooksPlan, Router, RouterPlan};
-use marketprism_edge::journal::Record;
+use marketprism_edge::books::{BookPlan, BooksPlan};
+use marketprism_edge::queue::Record;
+use marketprism_edge::records::{EventEncoder, Origin};
+use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 use marketprism_schema::{Body, DataType, Event, EventId, WireForm, decode_json};
 
 const MILLISECOND_NS: i64 = 1_000_000;
 
-fn router(every_update: bool, deduplicate: bool) -> Router {
+fn router(every_update: bool, deduplicate: bool) -> RecordBuilder {
     router_with(every_update, deduplicate, [WireForm::Json; 8])
 }
 
-fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> Router {
+fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> RecordBuilder {
     let instrument = Instrument {
         symbol: "AB-CD".into(),
         venue_symbol: "ABCD".into(),
@@ -36,8 +37,8 @@ fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> R
         adapter: "sim@1.0.0+0123456789ab".into(),
         exchange: "sim_spot".into(),
     };
-    let envelope = Envelope::new(origin, &[instrument], [0; 8]).unwrap().with_forms(forms);
-    let plan = RouterPlan {
+    let envelope = EventEncoder::new(origin, &[instrument], [0; 8]).unwrap().with_forms(forms);
+    let plan = RecordOptions {
         books: Some(BooksPlan {
             books: vec![BookPlan {
                 settings: BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2),
@@ -45,13 +46,13 @@ fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> R
             }],
             publish_interval: Duration::from_millis(100),
         }),
-        asked: Asked::everything(1),
+        asked: Subscription::everything(1),
         depth: 2,
         contiguous_trade_ids: true,
         deduplicate,
         every_update,
     };
-    Router::new(plan, envelope, 1)
+    RecordBuilder::new(plan, envelope, 1)
 }
 
 fn trade(id: u64) -> Payload {
@@ -170,10 +171,11 @@ fn books_are_published_once_per_interval_and_never_across_a_gap() {
     let mut router = router(false, true);
     let mut records = Vec::new();
     let mut at_ns = 0;
-    let apply = |router: &mut Router, records: &mut Vec<Record>, at_ns: i64, step: (Payload, Vec<i64>)| {
-        router.event(&step.0, &step.1, at_ns, at_ns, records);
-        router.publish_due(at_ns, records);
-    };
+    let apply =
+        |router: &mut RecordBuilder, records: &mut Vec<Record>, at_ns: i64, step: (Payload, Vec<i64>)| {
+            router.event(&step.0, &step.1, at_ns, at_ns, records);
+            router.publish_due(at_ns, records);
+        };
     apply(&mut router, &mut records, at_ns, book(BookChange::Delta, 11, 11, &[100, 5], 1));
     assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7]);
     assert!(router.books().unwrap().resyncs_due(at_ns).is_empty(), "asked once");

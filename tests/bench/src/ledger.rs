@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::HeaderMap;
-use marketprism_edge::audit::{AuditOrigin, Auditor, Settled, Settlement};
+use marketprism_edge::audit::{AuditOrigin, Auditor, PublishOutcome, RecordOutcome};
 use marketprism_schema::{
     AUDIT_VERSION, Audit, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit, Subject, WireForm,
     audit_message_id, audit_subject, encode_audit,
@@ -231,15 +231,15 @@ fn counting(subject: &Subject) -> f64 {
         let feed = auditor.feed("bench");
         let streams = auditor.subscribe(feed, &[std::array::from_fn(|_| Some(subject.clone()))], MINUTE_NS);
         let stream = streams.first().map_or(0, |kinds| kinds[0]);
-        let settled = |n: u32| Settled {
+        let settled = |n: u32| RecordOutcome {
             stream,
             received_at_ns: MINUTE_NS + i64::from(n),
             timestamp_us: i64::from(n),
             event_id: EventId(u128::from(n) << 40),
             sequence: Some(i64::from(n)),
-            settlement: Settlement::Stored,
+            settlement: PublishOutcome::Stored,
         };
-        let batch: Vec<Settled> = (0..BATCH).map(settled).collect();
+        let batch: Vec<RecordOutcome> = (0..BATCH).map(settled).collect();
         let started = Instant::now();
         for _ in 0..BATCHES {
             auditor.settle(black_box(&batch));

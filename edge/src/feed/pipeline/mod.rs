@@ -1,6 +1,6 @@
 //! The pipeline of one feed: inputs in batches through the adapter, events to the journal. It owns a thread and all its state.
 
-mod remarks;
+mod reactions;
 mod turn;
 
 use std::collections::HashSet;
@@ -17,20 +17,19 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
-use self::remarks::SilentStream;
-use super::incidents::IncidentKind;
-use super::notes::Notes;
-use super::polls::Polls;
-use super::router::Router;
-use super::sources::{SourceMap, stream_key};
+use self::reactions::SilentStream;
+use super::observer::FrameObserver;
+use super::polls::PollTracker;
+use super::remark_log::RemarkLog;
+use super::sources::SourceMap;
 use super::status::FeedStatus;
-use super::tap::Tap;
-use super::watch::Watch;
 use crate::clock;
-use crate::journal::{Journal, Record};
+use crate::contract::stream_key;
+use crate::gaps::{GapMonitor, IncidentKind};
 use crate::limits::{INPUTS_PER_TURN_MAX, STATUS_EVERY};
-use crate::log_limit::LogLimit;
-use crate::metrics::{Metrics, seconds_between};
+use crate::queue::{EventQueue, Record};
+use crate::records::RecordBuilder;
+use crate::telemetry::{LogLimit, Metrics, seconds_between};
 
 /// What a pipeline is made of.
 pub struct PipelineParts {
@@ -39,21 +38,21 @@ pub struct PipelineParts {
     /// The loaded adapter.
     pub adapter: Supervised,
     /// Makes the records.
-    pub router: Router,
+    pub router: RecordBuilder,
     /// What the source numbers stand for.
     pub sources: SourceMap,
     /// Takes commands. Held weakly, so that whoever stops the sockets can own them.
     pub sockets: Weak<FeedSockets>,
     /// Takes the records.
-    pub journal: Arc<dyn Journal>,
+    pub journal: Arc<dyn EventQueue>,
     /// What is told to others.
     pub status: Arc<FeedStatus>,
     /// Every metric.
     pub metrics: Metrics,
     /// Notices for the audits what events do not tell.
-    pub watch: Watch,
+    pub watch: GapMonitor,
     /// Looks on, when recording.
-    pub tap: Option<Arc<dyn Tap>>,
+    pub tap: Option<Arc<dyn FrameObserver>>,
     /// End now, and count what is left as lost.
     pub abort: CancellationToken,
 }
@@ -72,12 +71,12 @@ pub struct Pipeline {
     batch: FrameBatch,
     origins: Vec<Origin>,
     records: Vec<Record>,
-    notes: Notes,
+    notes: RemarkLog,
     /// Streams that the batch brought something of.
     seen: HashSet<(u32, u32)>,
     /// The stream of the event before: most events follow one of their own stream.
     seen_last: Option<(u32, (DataType, u32))>,
-    polls: Polls,
+    polls: PollTracker,
     /// Frames of the batch that told nothing useful: not a success of their poll.
     useless: HashSet<u32>,
     receive_to_normalized: Histogram,
@@ -94,14 +93,14 @@ impl Pipeline {
     #[must_use]
     pub fn new(parts: PipelineParts) -> Self {
         Self {
-            notes: Notes::new(&parts.status.exchange, parts.metrics.clone()),
+            notes: RemarkLog::new(&parts.status.exchange, parts.metrics.clone()),
             receive_to_normalized: parts.metrics.hop_seconds.with_label_values(&["receive_to_normalized"]),
             batch: FrameBatch::new(),
             origins: Vec::with_capacity(INPUTS_PER_TURN_MAX),
             records: Vec::with_capacity(4 * INPUTS_PER_TURN_MAX),
             seen: HashSet::new(),
             seen_last: None,
-            polls: Polls::new(parts.adapter.plan()),
+            polls: PollTracker::new(parts.adapter.plan()),
             useless: HashSet::new(),
             gaps: LogLimit::default(),
             losses: LogLimit::default(),

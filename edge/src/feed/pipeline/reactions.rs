@@ -6,11 +6,11 @@ use marketprism_adapter_host::contract::{self, Ignored, Remark};
 use marketprism_schema::DataType;
 use marketprism_socket::{Refused, SilenceHint};
 
+use super::super::sources::Source;
 use super::Pipeline;
 use crate::clock;
-use crate::envelope::data_type;
-use crate::feed::IncidentKind;
-use crate::feed::sources::Source;
+use crate::contract::data_type;
+use crate::gaps::IncidentKind;
 
 /// A stream that exceeded the silence that its adapter expects.
 pub(super) struct SilentStream {

@@ -6,10 +6,10 @@ use marketprism_adapter_host::Health;
 use marketprism_schema::DataType;
 use marketprism_socket::Input;
 
+use super::super::status::FeedReport;
 use super::Pipeline;
 use crate::clock;
-use crate::feed::IncidentKind;
-use crate::feed::status::FeedReport;
+use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
 
 impl Pipeline {

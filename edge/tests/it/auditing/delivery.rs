@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use marketprism_edge::journal::Journal as _;
-use marketprism_edge::publisher::Drained;
+use marketprism_edge::publisher::DrainResult;
+use marketprism_edge::queue::EventQueue as _;
 use marketprism_schema::{GapCause, GapKind};
 
 use super::edge::{STREAM, audits, compare, create_streams, messages, run, until};
@@ -39,7 +39,7 @@ async fn audits_are_exact_through_kills_of_the_broker() {
     let status = running.auditor.status();
     assert_eq!((status.late, status.dropped), (0, 0));
     let sent = running.metrics.audits_sent.clone();
-    assert_eq!(running.end().await, (Drained { undelivered: 0 }, 0));
+    assert_eq!(running.end().await, (DrainResult { undelivered: 0 }, 0));
     let (sure, unsure, dropped) = compare(&server.url()).await;
     assert_eq!((sure + unsure as u64, dropped), (COUNT, 0));
     assert!(sent.get() >= 3, "{} windows", sent.get());
@@ -73,7 +73,7 @@ async fn events_with_a_lost_acknowledgement_are_unsure() {
         until("they are confirmed", 20, async || running.journal.status().messages == 0).await;
     }
     running.append(expected..expected + 100);
-    assert_eq!(running.end().await, (Drained { undelivered: 0 }, 0));
+    assert_eq!(running.end().await, (DrainResult { undelivered: 0 }, 0));
     assert_eq!(compare(&server.url()).await, (600, 400, 0));
 }
 
@@ -90,7 +90,7 @@ async fn a_full_queue_is_reported() {
     server.start().await;
     create_streams(&server.url()).await;
     until("the rest is confirmed", 30, async || running.journal.status().messages == 0).await;
-    assert_eq!(running.end().await, (Drained { undelivered: 0 }, 0));
+    assert_eq!(running.end().await, (DrainResult { undelivered: 0 }, 0));
     let (sure, unsure, dropped) = compare(&server.url()).await;
     assert_eq!((sure + unsure as u64, dropped), (100, 900));
     let gaps: Vec<_> = audits(&server.url()).await.into_iter().flat_map(|audit| audit.streams).collect();

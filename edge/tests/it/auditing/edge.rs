@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use bytes::Bytes;
 use marketprism_config::{Nats, NatsAuthentication};
-use marketprism_edge::audit::{AuditOrigin, AuditSender, Auditor};
+use marketprism_edge::audit::{AuditOrigin, Auditor};
+use marketprism_edge::broker::connect;
 use marketprism_edge::clock;
 use marketprism_edge::config::PublisherLimits;
-use marketprism_edge::coverage::Coverage;
-use marketprism_edge::journal::{Journal, MemoryJournal, MemoryLimits, Record};
-use marketprism_edge::metrics::Metrics;
-use marketprism_edge::publisher::{Drained, Publisher, connect};
+use marketprism_edge::publisher::AuditSender;
+use marketprism_edge::publisher::{DrainResult, Publisher};
+use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits, Record};
+use marketprism_edge::telemetry::Coverage;
+use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::{
     Audit, DataType, EventId, Fingerprint, MarketType, Subject, WireForm, decode_audit,
 };
@@ -67,14 +69,14 @@ pub fn record(stream: u32, id: u64, received_at_ns: i64) -> Record {
     }
 }
 
-/// Journal, publisher and audits of an edge.
+/// EventQueue, publisher and audits of an edge.
 pub struct Running {
-    pub journal: Arc<MemoryJournal>,
+    pub journal: Arc<MemoryQueue>,
     pub auditor: Arc<Auditor>,
     pub metrics: Metrics,
     pub stop: CancellationToken,
     pub audits_stop: CancellationToken,
-    pub publisher: tokio::task::JoinHandle<anyhow::Result<Drained>>,
+    pub publisher: tokio::task::JoinHandle<anyhow::Result<DrainResult>>,
     pub audits: tokio::task::JoinHandle<u64>,
 }
 
@@ -96,12 +98,12 @@ pub async fn run(url: &str, queue: u64) -> Running {
         queue_bytes: 64 << 20,
     };
     let auditor = auditor(clock::now_ns());
-    let bounds = MemoryLimits { messages: queue, bytes: 64 << 20 };
+    let bounds = QueueLimits { messages: queue, bytes: 64 << 20 };
     let wait = Duration::from_millis(if queue < 1_000 { 1 } else { 2_000 });
-    let journal = Arc::new(MemoryJournal::with_room_wait(bounds, Arc::clone(&auditor), wait));
+    let journal = Arc::new(MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), wait));
     let metrics = Metrics::new().unwrap();
     let (client, link) = connect(&nats, "test").await.unwrap();
-    let shared = Arc::clone(&journal) as Arc<dyn Journal>;
+    let shared = Arc::clone(&journal) as Arc<dyn EventQueue>;
     let publisher = Publisher::new(
         client.clone(),
         Arc::clone(&link),
@@ -133,7 +135,7 @@ impl Running {
     }
 
     /// Stops everything: what is left, and how many windows could not be told.
-    pub async fn end(self) -> (Drained, u64) {
+    pub async fn end(self) -> (DrainResult, u64) {
         self.auditor.told(0, Vec::new(), Some(i64::MAX));
         self.stop.cancel();
         let drained = self.publisher.await.unwrap().unwrap();

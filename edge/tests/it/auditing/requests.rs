@@ -1,6 +1,6 @@
 //! Requests to send events again.
 
-use marketprism_edge::repair::answer_requests;
+use marketprism_edge::broker::answer_requests;
 use marketprism_schema::{RepairAnswer, RepairRequest, RepairState};
 use tokio_util::sync::CancellationToken;
 

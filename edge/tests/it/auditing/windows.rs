@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use marketprism_edge::audit::{Auditor, Standing, Telling};
+use marketprism_edge::audit::{Auditor, GapEvent, OpenGap};
 use marketprism_schema::{Audit, GapCause, GapKind, StreamAudit};
 
 use super::edge::{SECOND, auditor, record, subject};
 
 fn settle(auditor: &Auditor, stream: u32, id: u64, at_ns: i64) {
-    use marketprism_edge::audit::Settlement::Stored;
+    use marketprism_edge::audit::PublishOutcome::Stored;
     auditor.settle(&[record(stream, id, at_ns).settled(Stored)]);
 }
 
@@ -56,14 +56,14 @@ fn open_windows_are_bounded() {
 fn lasting_gaps_are_in_every_window() {
     let auditor = auditor(1_000 * SECOND);
     let second = |seconds: i64| (1_000 + seconds) * SECOND;
-    let standing = Standing {
+    let standing = OpenGap {
         kind: GapKind::Connection,
         cause: GapCause::Network,
         from_ns: second(0) + 5,
         sequences: None,
         evidence: "lost".into(),
     };
-    auditor.told(0, vec![Telling::Down(0, standing)], Some(second(2)));
+    auditor.told(0, vec![GapEvent::Down(0, standing)], Some(second(2)));
     let parts = |audits: &[Audit]| -> Vec<(GapKind, i64, i64)> {
         let streams = audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.symbol == "A-B");
         let gaps: Vec<&StreamAudit> = streams.collect();
@@ -72,7 +72,7 @@ fn lasting_gaps_are_in_every_window() {
     let first = auditor.close(second(9), auditor.frontier_ns(), 9);
     let connection = GapKind::Connection;
     assert_eq!(parts(&first), [(connection, second(0) + 5, second(1)), (connection, second(1), second(2))]);
-    auditor.told(0, vec![Telling::Up(0, connection, second(3) + 7)], Some(second(5)));
+    auditor.told(0, vec![GapEvent::Up(0, connection, second(3) + 7)], Some(second(5)));
     auditor.feed_ended(0, Some("trouble"));
     let second_ones = auditor.close(second(7), second(6), 9);
     let fault = GapKind::AdapterFault;
@@ -92,12 +92,12 @@ fn lasting_gaps_are_in_every_window() {
 /// of many batches as the publisher settles them, over 100 streams, with nothing else measured.
 #[test]
 fn the_tally_is_cheap() {
-    use marketprism_edge::audit::Settlement::Stored;
+    use marketprism_edge::audit::PublishOutcome::Stored;
     let auditor = auditor(1_000 * SECOND);
     let batch: Vec<_> = (0..256_u64)
         .map(|id| {
             let settled = record(0, id, 1_000 * SECOND + i64::try_from(id).unwrap()).settled(Stored);
-            marketprism_edge::audit::Settled { stream: (id % 100) as u32, ..settled }
+            marketprism_edge::audit::RecordOutcome { stream: (id % 100) as u32, ..settled }
         })
         .collect();
     let best = (0..2_000).map(|_| {

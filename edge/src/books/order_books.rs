@@ -8,7 +8,7 @@ use marketprism_book::{
     State,
 };
 
-use super::book_plan::BooksPlan;
+use super::plan::BooksPlan;
 use crate::limits::BOOK_GAPS_MAX;
 
 /// A book that was asked for a starting state and has none after this time is asked for again.
@@ -47,7 +47,7 @@ pub struct BookReport {
 
 /// The order books of one feed. Made when their first update comes.
 #[derive(Debug)]
-pub struct Books {
+pub struct OrderBooks {
     plan: BooksPlan,
     slots: Vec<Option<Box<Slot>>>,
     /// Instruments whose book has something to publish.
@@ -60,7 +60,7 @@ pub struct Books {
     random: u64,
 }
 
-impl Books {
+impl OrderBooks {
     /// No book yet.
     #[must_use]
     pub fn new(plan: BooksPlan) -> Self {
@@ -152,7 +152,7 @@ impl Books {
             let Some(at_ns) = slot.ask_at_ns else { continue };
             if at_ns <= now_ns {
                 due.extend(slot.resync);
-                // Asked again when nothing comes of it; a live book clears it.
+                // Subscription again when nothing comes of it; a live book clears it.
                 slot.ask_at_ns = Some(now_ns.saturating_add(RESYNC_ANSWER_NS));
             }
             self.asking.push(instrument);
