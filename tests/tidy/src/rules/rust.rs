@@ -12,14 +12,16 @@ const FUNCTION_LINES_MAX: usize = 80;
 /// Macros that write to the standard streams; libraries log instead.
 const PRINTING: [&str; 4] = ["println", "print", "eprintln", "eprint"];
 /// Where prices and quantities pass through. Latencies are measured in files named `metrics.rs`.
-const PRICE_PATHS: [&str; 8] = [
+const PRICE_PATHS: [&str; 10] = [
     "adapters/",
     "schema/src/",
     "edge/book/src/",
     "edge/host/src/contract",
-    "edge/src/envelope",
+    "edge/src/books/",
+    "edge/src/contract",
     "edge/src/feed/",
-    "edge/src/replay",
+    "edge/src/records/",
+    "edge/src/replay/",
     "central/src/row/",
 ];
 /// Where the programs do their work.
@@ -29,7 +31,7 @@ const ENVIRONMENT_PATHS: [&str; 5] = [
     "adapters/build/src/",
     "adapters/sdk/src/testkit/",
     "central/src/report/grid.rs",
-    "edge/src/run.rs",
+    "edge/src/run/",
     "schema/config/src/",
 ];
 
