@@ -2,6 +2,8 @@
 //!
 //! Nothing in this crate does input or output.
 
+#![warn(missing_docs)]
+
 mod audit;
 mod decimal;
 mod event;

@@ -5,6 +5,8 @@
 //! and [`InstrumentTable`], and hands back what the frames mean through an [`Output`]. The same code compiles
 //! to a WebAssembly component and natively, so that tests and benchmarks can run it without a sandbox.
 
+#![warn(missing_docs)]
+
 mod adapter;
 pub mod bindings;
 mod cursor;

@@ -9,6 +9,8 @@
 //! Everything is synchronous: a call takes microseconds. Call it from a thread of its own or from
 //! `block_in_place`.
 
+#![warn(missing_docs)]
+
 mod adapter;
 mod circuit;
 mod error;

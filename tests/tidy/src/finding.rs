@@ -1,5 +1,3 @@
-//! A place that breaks a rule.
-
 use std::fmt;
 
 /// A place that breaks a rule.
@@ -9,7 +7,7 @@ pub struct Finding {
     pub path: String,
     /// Line, from 1.
     pub line: usize,
-    /// Which rule, and what to do.
+    /// The rule, and what to do.
     pub what: String,
 }
 

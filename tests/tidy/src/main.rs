@@ -1,20 +1,25 @@
 //! Prints every place of the repository that breaks one of its own rules.
+//!
+//! `--all PATH...` prints those under the paths, also in folders that do not hold a rule yet.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use marketprism_tidy::{check_rust, check_text, sources};
+use marketprism_tidy::{check, sources};
 
 fn main() -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let sources = sources(&root)?;
-    let mut findings = check_text(&sources);
-    for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
-        findings.extend(check_rust(source)?);
+    let mut only: Vec<String> = std::env::args().skip(1).collect();
+    if only.first().is_some_and(|argument| argument == "--all") {
+        only.remove(0);
+        if only.is_empty() {
+            only.push(String::new());
+        }
     }
-    findings.sort();
+    let sources = sources(&root)?;
+    let findings = check(&sources, &only)?;
     let mut out = std::io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}")?;

@@ -1,4 +1,4 @@
-//! Which files the rules look at: those that git tracks or would track.
+//! The files that the rules look at: those that git tracks or would track.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,6 @@ use anyhow::{Context, Result, ensure};
 pub struct Source {
     /// Path from the repository's root, with `/`.
     pub path: String,
-    /// Its text.
     pub text: String,
 }
 

@@ -1,7 +1,11 @@
 //! The rules, by what they look at.
 
+mod docs;
+mod names;
 mod rust;
 mod text;
 
+pub use docs::check_docs;
+pub use names::check_type_names;
 pub use rust::check_rust;
 pub use text::check_text;
