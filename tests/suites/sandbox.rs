@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
@@ -14,13 +14,13 @@ use marketprism_venue_sim::{Sim, SimConfig};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
-fn write(folder: &Path, kind: Kind) -> PathBuf {
+fn write(folder: &Path, kind: FixtureKind) -> PathBuf {
     let path = folder.join(format!("{kind:?}.wasm"));
     std::fs::write(&path, component(kind)).unwrap();
     path
 }
 
-fn hostile_feed(folder: &Path, kind: Kind, address: &str) -> Feed {
+fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
     Feed {
         exchange: EXCHANGE.to_owned(),
         adapter: write(folder, kind),
@@ -61,11 +61,11 @@ async fn a_hostile_adapter_harms_nothing_but_itself() {
         Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
     let (address, provoking) = provoking_venue().await;
     for (kind, cause) in [
-        (Kind::Loop, "deadline"),
-        (Kind::MemoryBomb, "memory"),
-        (Kind::Trap, "trap"),
-        (Kind::Recursion, "stack_overflow"),
-        (Kind::HugeList, "invalid_output"),
+        (FixtureKind::Loop, "deadline"),
+        (FixtureKind::MemoryBomb, "memory"),
+        (FixtureKind::Trap, "trap"),
+        (FixtureKind::Recursion, "stack_overflow"),
+        (FixtureKind::HugeList, "invalid_output"),
     ] {
         let good = Feed::simulated("binance_spot", &sim.simulation().addr().to_string(), &["BTC-USDT"]);
         let folder = stack.folder.path().join(format!("{kind:?}"));
@@ -111,10 +111,10 @@ fn kept_frames(edge: &Edge) -> usize {
 #[test]
 fn what_is_no_adapter_is_refused_by_name() {
     for (kind, expected) in [
-        (Kind::UndeclaredImport, "sim:host/clock"),
-        (Kind::Contract("2.0.0"), "targets contract 2.0.0, this edge supports 1."),
-        (Kind::CoreModule, "component"),
-        (Kind::OtherWorld, "marketprism:adapter"),
+        (FixtureKind::UndeclaredImport, "sim:host/clock"),
+        (FixtureKind::Contract("2.0.0"), "targets contract 2.0.0, this edge supports 1."),
+        (FixtureKind::CoreModule, "component"),
+        (FixtureKind::OtherWorld, "marketprism:adapter"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let edge = Edge::prepared(

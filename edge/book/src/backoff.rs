@@ -1,15 +1,13 @@
-//! The pace of resyncs of one book.
+//! Pace of the resyncs of one book: at once, then after 1, 2, 4 ... 60 s, each with a quarter of jitter
+//! either way.
 
 const SECOND_NS: i64 = 1_000_000_000;
 
-/// How long a book must stay LIVE before the next resync counts as a first one again.
+/// A book that was LIVE for this long is resynced at once again.
 const STABLE_NS: i64 = 60 * SECOND_NS;
 
-/// Longest time between two tries.
 const LONGEST_NS: i64 = 60 * SECOND_NS;
 
-/// Spaces the resyncs of one book: the first at once, then after 1, 2, 4 ... 60 s, each with a quarter of
-/// jitter either way so that the books of one venue do not ask together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ResyncBackoff {
     tries: u32,
@@ -17,14 +15,12 @@ pub struct ResyncBackoff {
 }
 
 impl ResyncBackoff {
-    /// A book that never asked.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// When (nanoseconds, on the clock of `now_ns`) to ask for a new starting state that is needed now.
-    /// `random` is any evenly spread number.
+    /// When to request the snapshot that is needed now, on the clock of `now_ns`. `random` is any uniformly
+    /// distributed number.
     pub fn next_at_ns(&mut self, now_ns: i64, random: u64) -> i64 {
         if self.live_since_ns.take().is_some_and(|since| now_ns.saturating_sub(since) >= STABLE_NS) {
             self.tries = 0;
@@ -42,7 +38,6 @@ impl ResyncBackoff {
         now_ns.saturating_add(delay)
     }
 
-    /// Notes that the book is LIVE. Only a book that stays so for a minute starts again from no delay.
     pub fn live(&mut self, now_ns: i64) {
         self.live_since_ns.get_or_insert(now_ns);
     }
@@ -52,8 +47,6 @@ impl ResyncBackoff {
 mod tests {
     use super::*;
 
-    // Goal: 0, 1, 2, 4 ... 60 s within a quarter of jitter, reset only by a minute of being LIVE.
-    // Method: ask many times with the extremes of the random number, then after a short and a long LIVE time.
     #[test]
     fn delays_double_up_to_a_minute() {
         for random in [0, u64::MAX, 123_456_789_012] {

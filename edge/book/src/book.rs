@@ -1,94 +1,89 @@
-//! The state machine of one order book.
+//! State machine of one order book.
 
-use crate::base::Base;
-use crate::outcome::{Action, Gap, GapCause, Outcome, ResyncReason, State};
-use crate::pending::Pending;
-use crate::refresh::{Progress, Refresh};
-use crate::sequence::{self, Verdict};
+use crate::contents::BookContents;
+use crate::outcome::{BookAction, BookGap, BookGapCause, BookState, ResyncReason, UpdateOutcome};
+use crate::pending::PendingDeltas;
+use crate::refresh::{BookRefresh, RefreshProgress};
+use crate::sequence::{self, SequenceVerdict};
 use crate::settings::{BookSettings, Checksum, SequenceRule, SnapshotSource};
 use crate::stats::BookStats;
 use crate::update::{BookUpdate, Change, UpdateError};
 use crate::view::BookView;
 
 /// Called with the LIVE book after each update that changed it.
-pub(crate) type Each<'a> = dyn FnMut(BookView<'_>) + 'a;
+pub(crate) type ViewObserver<'a> = dyn FnMut(BookView<'_>) + 'a;
 
 #[derive(Debug)]
-pub(crate) enum Phase {
-    Waiting(Pending),
-    Syncing(Base),
-    Live(Live),
+pub(crate) enum BookPhase {
+    Waiting(PendingDeltas),
+    Syncing(BookContents),
+    Live(LiveBook),
 }
 
 #[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) base: Base,
-    pub(crate) refresh: Option<Box<Refresh>>,
+pub(crate) struct LiveBook {
+    pub(crate) contents: BookContents,
+    pub(crate) refresh: Option<Box<BookRefresh>>,
 }
 
-/// One order book. See the crate's documentation for its states.
 #[derive(Debug)]
 pub struct Book {
     pub(crate) settings: BookSettings,
-    pub(crate) phase: Phase,
+    pub(crate) phase: BookPhase,
     pub(crate) epoch: u32,
-    /// A new starting state was asked for and did not come yet.
-    pub(crate) asked: bool,
+    pub(crate) snapshot_requested: bool,
     pub(crate) crossed_since_ns: Option<i64>,
     pub(crate) stats: BookStats,
 }
 
 impl Book {
-    /// An empty book in WAIT_SNAPSHOT. It asks for its first snapshot when the first delta is here, because
-    /// an earlier snapshot would be older than the stream.
-    #[must_use]
+    /// An empty book in WAIT_SNAPSHOT. It requests its first snapshot at the first delta: an earlier one
+    /// would be older than the stream.
     pub fn new(settings: BookSettings) -> Self {
         Book {
-            phase: Phase::Waiting(Pending::new(&settings.limits)),
+            phase: BookPhase::Waiting(PendingDeltas::new(&settings.limits)),
             settings,
             epoch: 0,
-            asked: false,
+            snapshot_requested: false,
             crossed_since_ns: None,
             stats: BookStats::default(),
         }
     }
 
-    /// Applies an update.
-    pub fn apply(&mut self, update: &BookUpdate<'_>) -> Outcome {
+    pub fn apply(&mut self, update: &BookUpdate<'_>) -> UpdateOutcome {
         self.apply_each(update, &mut |_| {})
     }
 
-    /// Applies an update and shows the LIVE book after each update that changed it, those included that were
-    /// buffered and are released by a snapshot.
-    pub fn apply_each(&mut self, update: &BookUpdate<'_>, each: &mut Each<'_>) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// Like [`Book::apply`]; `each` sees the LIVE book after each update, including buffered ones that a
+    /// snapshot releases.
+    pub fn apply_each(&mut self, update: &BookUpdate<'_>, each: &mut ViewObserver<'_>) -> UpdateOutcome {
+        let mut outcome = UpdateOutcome::default();
         match (self.check(update), update.change) {
-            (Err(error), _) => self.refuse(update.change, error, &mut outcome),
-            (Ok(()), Change::Snapshot) => self.take_snapshot(update, &mut outcome, each),
-            (Ok(()), Change::Delta) => self.take_delta(update, &mut outcome, each),
+            (Err(error), _) => self.reject(update.change, error, &mut outcome),
+            (Ok(()), Change::Snapshot) => self.on_snapshot(update, &mut outcome, each),
+            (Ok(()), Change::Delta) => self.on_delta(update, &mut outcome, each),
         }
         outcome
     }
 
-    /// Throws the book away and asks for a new starting state: after its connection was replaced, or when the
-    /// stream says so.
-    pub fn restart(&mut self) -> Action {
-        let mut outcome = Outcome::default();
-        if let Phase::Waiting(pending) = &mut self.phase {
+    /// Discards the book and requests a snapshot: its connection was replaced, or the stream demands it.
+    pub fn restart(&mut self) -> BookAction {
+        let mut outcome = UpdateOutcome::default();
+        if let BookPhase::Waiting(pending) = &mut self.phase {
             self.stats.discarded += pending.len() as u64;
             pending.clear();
         }
-        self.lose(ResyncReason::Restart, None, &mut outcome);
-        Action::Resync { reason: ResyncReason::Restart }
+        self.discard(ResyncReason::Restart, None, &mut outcome);
+        BookAction::Resync { reason: ResyncReason::Restart }
     }
 
-    /// Looks at the clock (nanoseconds since 1970 UTC): a book that is crossed for too long is thrown away.
-    /// Updates do this too; a caller with a timer calls it for books whose stream is silent.
-    pub fn check_crossed(&mut self, now_ns: i64) -> Option<Action> {
-        let Phase::Live(live) = &self.phase else {
+    /// Discards a book that is crossed for too long at `now_ns` (nanoseconds since 1970 UTC). Updates do
+    /// this too; call it for silent streams.
+    pub fn check_crossed(&mut self, now_ns: i64) -> Option<BookAction> {
+        let BookPhase::Live(live) = &self.phase else {
             return None;
         };
-        if !live.base.ladder.is_crossed() {
+        if !live.contents.ladder.is_crossed() {
             self.crossed_since_ns = None;
             return None;
         }
@@ -99,44 +94,31 @@ impl Book {
         if now_ns.saturating_sub(since) <= self.settings.limits.crossed_ns {
             return None;
         }
-        let mut outcome = Outcome::default();
-        self.lose(ResyncReason::Crossed, None, &mut outcome);
+        let mut outcome = UpdateOutcome::default();
+        self.discard(ResyncReason::Crossed, None, &mut outcome);
         outcome.action
     }
-
-    /// The state.
-    #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> BookState {
         match self.phase {
-            Phase::Waiting(_) => State::WaitSnapshot,
-            Phase::Syncing(_) => State::Syncing,
-            Phase::Live(_) => State::Live,
+            BookPhase::Waiting(_) => BookState::WaitSnapshot,
+            BookPhase::Syncing(_) => BookState::Syncing,
+            BookPhase::Live(_) => BookState::Live,
         }
     }
-
-    /// The book to publish; `None` unless LIVE.
-    #[must_use]
+    /// `None` unless LIVE.
     pub fn view(&self) -> Option<BookView<'_>> {
         match &self.phase {
-            Phase::Live(live) => Some(BookView::new(&live.base, self.epoch, self.settings.depth)),
+            BookPhase::Live(live) => Some(BookView::new(&live.contents, self.epoch, self.settings.depth)),
             _ => None,
         }
     }
-
-    /// Rises each time that a LIVE book is thrown away or replaced.
-    #[must_use]
+    /// Increments each time that a LIVE book is discarded or replaced.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
-
-    /// Counters.
-    #[must_use]
     pub fn stats(&self) -> &BookStats {
         &self.stats
     }
-
-    /// How the book is kept.
-    #[must_use]
     pub fn settings(&self) -> &BookSettings {
         &self.settings
     }
@@ -148,47 +130,49 @@ impl Book {
         if ranged && first_id > last_id { Err(UpdateError::Range { first_id, last_id }) } else { Ok(()) }
     }
 
-    /// An update that cannot be applied leaves a hole as if it had not come.
-    fn refuse(&mut self, change: Change, error: UpdateError, outcome: &mut Outcome) {
+    /// An update that cannot be applied leaves a gap, as if it had not come.
+    fn reject(&mut self, change: Change, error: UpdateError, outcome: &mut UpdateOutcome) {
         self.stats.rejected += 1;
         outcome.rejected = Some(error);
         match (&mut self.phase, change, self.settings.snapshot) {
-            (Phase::Waiting(pending), Change::Delta, _) => pending.mark_holed(),
-            (Phase::Waiting(_), Change::Snapshot, _) => self.ask(ResyncReason::InvalidUpdate, outcome),
-            (Phase::Live(live), Change::Snapshot, SnapshotSource::Request) => live.refresh = None,
-            _ => self.lose(ResyncReason::InvalidUpdate, None, outcome),
+            (BookPhase::Waiting(pending), Change::Delta, _) => pending.mark_incomplete(),
+            (BookPhase::Waiting(_), Change::Snapshot, _) => {
+                self.request_snapshot(ResyncReason::InvalidUpdate, outcome)
+            }
+            (BookPhase::Live(live), Change::Snapshot, SnapshotSource::Request) => live.refresh = None,
+            _ => self.discard(ResyncReason::InvalidUpdate, None, outcome),
         }
     }
 
     /// Leaves SYNCING or LIVE for WAIT_SNAPSHOT. `first` is the first update to buffer.
-    pub(crate) fn lose(
+    pub(crate) fn discard(
         &mut self,
         reason: ResyncReason,
         first: Option<&BookUpdate<'_>>,
-        outcome: &mut Outcome,
+        outcome: &mut UpdateOutcome,
     ) {
-        if matches!(self.phase, Phase::Live(_)) {
+        if matches!(self.phase, BookPhase::Live(_)) {
             self.epoch = self.epoch.wrapping_add(1);
             self.stats.count_break(reason);
         }
-        self.phase = Phase::Waiting(Pending::new(&self.settings.limits));
+        self.phase = BookPhase::Waiting(PendingDeltas::new(&self.settings.limits));
         self.crossed_since_ns = None;
-        self.ask(reason, outcome);
+        self.request_snapshot(reason, outcome);
         if let Some(update) = first {
             self.buffer(update, outcome);
         }
     }
 
-    pub(crate) fn ask(&mut self, reason: ResyncReason, outcome: &mut Outcome) {
-        self.asked = true;
+    pub(crate) fn request_snapshot(&mut self, reason: ResyncReason, outcome: &mut UpdateOutcome) {
+        self.snapshot_requested = true;
         self.stats.count_resync(reason);
-        outcome.action = Some(Action::Resync { reason });
+        outcome.action = Some(BookAction::Resync { reason });
     }
 
-    fn buffer(&mut self, update: &BookUpdate<'_>, outcome: &mut Outcome) {
-        if let Phase::Waiting(pending) = &mut self.phase {
+    fn buffer(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome) {
+        if let BookPhase::Waiting(pending) = &mut self.phase {
             match self.settings.snapshot {
-                // What comes before an in-band snapshot is in it.
+                // An in-band snapshot contains everything sent before it.
                 SnapshotSource::InBand => self.stats.discarded += 1,
                 SnapshotSource::Request => {
                     self.stats.buffered += 1;
@@ -196,138 +180,146 @@ impl Book {
                 }
             }
         }
-        if !self.asked {
-            self.ask(ResyncReason::Start, outcome);
+        if !self.snapshot_requested {
+            self.request_snapshot(ResyncReason::Start, outcome);
         }
     }
 
-    pub(crate) fn take_delta(&mut self, update: &BookUpdate<'_>, outcome: &mut Outcome, each: &mut Each<'_>) {
+    pub(crate) fn on_delta(
+        &mut self,
+        update: &BookUpdate<'_>,
+        outcome: &mut UpdateOutcome,
+        each: &mut ViewObserver<'_>,
+    ) {
         let rule = self.settings.rule;
         let (verdict, live) = match &self.phase {
-            Phase::Waiting(_) => return self.buffer(update, outcome),
-            Phase::Syncing(base) => (sequence::first(rule, base.position(), update), false),
-            Phase::Live(live) => (sequence::next(rule, live.base.position(), update), true),
+            BookPhase::Waiting(_) => return self.buffer(update, outcome),
+            BookPhase::Syncing(contents) => (sequence::first(rule, contents.position(), update), false),
+            BookPhase::Live(live) => (sequence::next(rule, live.contents.position(), update), true),
         };
         match verdict {
-            Verdict::Old => self.stats.outdated += 1,
-            Verdict::Heartbeat => self.stats.heartbeats += 1,
-            Verdict::Gap { expected, got } if live => {
-                self.note_gap(expected, got, update.received_at_ns, outcome);
-                self.lose(ResyncReason::Gap, Some(update), outcome);
+            SequenceVerdict::Old => self.stats.outdated += 1,
+            SequenceVerdict::Heartbeat => self.stats.heartbeats += 1,
+            SequenceVerdict::Gap { expected, got } if live => {
+                self.record_gap(expected, got, update.received_at_ns, outcome);
+                self.discard(ResyncReason::Gap, Some(update), outcome);
             }
-            Verdict::Gap { .. } => self.lose(ResyncReason::StaleSnapshot, Some(update), outcome),
-            Verdict::Apply => self.apply_delta(update, outcome, each),
+            SequenceVerdict::Gap { .. } => self.discard(ResyncReason::StaleSnapshot, Some(update), outcome),
+            SequenceVerdict::Apply => self.apply_delta(update, outcome, each),
         }
     }
 
-    fn note_gap(&mut self, expected: i64, got: i64, at_ns: i64, outcome: &mut Outcome) {
+    fn record_gap(&mut self, expected: i64, got: i64, at_ns: i64, outcome: &mut UpdateOutcome) {
         self.stats.gaps += 1;
-        outcome.gap = Some(Gap { cause: GapCause::Sequence, expected, got, at_ns });
+        outcome.gap = Some(BookGap { cause: BookGapCause::Sequence, expected, got, at_ns });
     }
 
-    /// Takes a verdict of [`Base::differs`]. True when the book is not the venue's: it is thrown away.
+    /// True if the book does not match the venue's checksum: it is discarded.
     pub(crate) fn checksum_failed(
         &mut self,
-        differs: Option<(i64, i64)>,
+        mismatch: Option<(i64, i64)>,
         update: &BookUpdate<'_>,
-        outcome: &mut Outcome,
+        outcome: &mut UpdateOutcome,
     ) -> bool {
-        let Some((expected, got)) = differs else {
+        let Some((expected, got)) = mismatch else {
             let verified = self.settings.checksum != Checksum::Unchecked && update.checksum.is_some();
             self.stats.checksums_verified += u64::from(verified);
             return false;
         };
         self.stats.checksum_mismatches += 1;
         let at_ns = update.received_at_ns;
-        outcome.gap = Some(Gap { cause: GapCause::Checksum, expected, got, at_ns });
-        self.lose(ResyncReason::Checksum, None, outcome);
+        outcome.gap = Some(BookGap { cause: BookGapCause::Checksum, expected, got, at_ns });
+        self.discard(ResyncReason::Checksum, None, outcome);
         true
     }
 
     /// Applies a delta that continues the SYNCING or LIVE book, which is LIVE afterwards.
-    fn apply_delta(&mut self, update: &BookUpdate<'_>, outcome: &mut Outcome, each: &mut Each<'_>) {
-        let base = match &mut self.phase {
-            Phase::Waiting(_) => return,
-            Phase::Syncing(base) => base,
-            Phase::Live(live) => &mut live.base,
+    fn apply_delta(
+        &mut self,
+        update: &BookUpdate<'_>,
+        outcome: &mut UpdateOutcome,
+        each: &mut ViewObserver<'_>,
+    ) {
+        let contents = match &mut self.phase {
+            BookPhase::Waiting(_) => return,
+            BookPhase::Syncing(contents) => contents,
+            BookPhase::Live(live) => &mut live.contents,
         };
-        let restarted = self.settings.rule == SequenceRule::Chained && update.last_id < base.last_id;
-        if let Err(error) = base.apply(update, &self.settings) {
+        let restarted = self.settings.rule == SequenceRule::Chained && update.last_id < contents.last_id;
+        if let Err(error) = contents.apply(update, &self.settings) {
             self.stats.rejected += 1;
             outcome.rejected = Some(error);
-            return self.lose(ResyncReason::InvalidUpdate, None, outcome);
+            return self.discard(ResyncReason::InvalidUpdate, None, outcome);
         }
-        let differs = base.differs(update, &self.settings);
-        if self.checksum_failed(differs, update, outcome) {
+        let mismatch = contents.checksum_mismatch(update, &self.settings);
+        if self.checksum_failed(mismatch, update, outcome) {
             return;
         }
         self.stats.sequence_resets += u64::from(restarted);
         self.stats.applied += 1;
         outcome.applied += 1;
-        if let Phase::Syncing(_) = self.phase
-            && let Phase::Syncing(base) = self.empty_phase()
+        if let BookPhase::Syncing(_) = self.phase
+            && let BookPhase::Syncing(contents) = self.take_phase()
         {
-            self.phase = Phase::Live(Live { base, refresh: None });
+            self.phase = BookPhase::Live(LiveBook { contents, refresh: None });
         } else {
             self.follow(update, outcome);
         }
-        self.show(each);
-        self.watch(update.received_at_ns, outcome);
+        self.notify(each);
+        self.check_after_update(update.received_at_ns, outcome);
     }
 
-    pub(crate) fn empty_phase(&mut self) -> Phase {
-        std::mem::replace(&mut self.phase, Phase::Waiting(Pending::new(&self.settings.limits)))
+    pub(crate) fn take_phase(&mut self) -> BookPhase {
+        std::mem::replace(&mut self.phase, BookPhase::Waiting(PendingDeltas::new(&self.settings.limits)))
     }
 
-    /// Gives an applied delta to the second book, if one is in the making.
-    fn follow(&mut self, update: &BookUpdate<'_>, outcome: &mut Outcome) {
-        if let Phase::Live(live) = &mut self.phase
+    fn follow(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome) {
+        if let BookPhase::Live(live) = &mut self.phase
             && let Some(refresh) = &mut live.refresh
         {
             let progress = refresh.follow(update, &self.settings);
-            self.refreshed(progress, outcome);
+            self.on_refresh(progress, outcome);
         }
     }
 
-    pub(crate) fn refreshed(&mut self, progress: Progress, outcome: &mut Outcome) {
-        let Phase::Live(live) = &mut self.phase else {
+    pub(crate) fn on_refresh(&mut self, progress: RefreshProgress, outcome: &mut UpdateOutcome) {
+        let BookPhase::Live(live) = &mut self.phase else {
             return;
         };
         match progress {
-            Progress::Waiting => {}
-            Progress::Stale => {
+            RefreshProgress::Waiting => {}
+            RefreshProgress::Stale => {
                 self.stats.refreshes += 1;
-                outcome.action = Some(Action::Refresh);
+                outcome.action = Some(BookAction::Refresh);
             }
-            Progress::Ready(base) => {
-                if !live.base.ladder.agrees_with(&base.ladder, self.settings.depth) {
+            RefreshProgress::Ready(contents) => {
+                if !live.contents.ladder.agrees_with(&contents.ladder, self.settings.depth) {
                     self.stats.refresh_mismatches += 1;
                     self.epoch = self.epoch.wrapping_add(1);
                 }
                 self.stats.snapshots += 1;
-                *live = Live { base: *base, refresh: None };
+                *live = LiveBook { contents: *contents, refresh: None };
             }
         }
     }
 
-    pub(crate) fn show(&self, each: &mut Each<'_>) {
+    pub(crate) fn notify(&self, each: &mut ViewObserver<'_>) {
         if let Some(view) = self.view() {
             each(view);
         }
     }
 
-    /// After an applied update: is the book crossed for too long, or does it need deeper levels?
-    pub(crate) fn watch(&mut self, now_ns: i64, outcome: &mut Outcome) {
+    pub(crate) fn check_after_update(&mut self, now_ns: i64, outcome: &mut UpdateOutcome) {
         if let Some(action) = self.check_crossed(now_ns) {
             outcome.action = Some(action);
         }
-        if let Phase::Live(live) = &mut self.phase
+        if let BookPhase::Live(live) = &mut self.phase
             && live.refresh.is_none()
-            && live.base.ladder.is_thin()
+            && live.contents.ladder.is_thin()
         {
-            live.refresh = Some(Box::new(Refresh::new(&self.settings)));
+            live.refresh = Some(Box::new(BookRefresh::new(&self.settings)));
             self.stats.refreshes += 1;
-            outcome.action = Some(Action::Refresh);
+            outcome.action = Some(BookAction::Refresh);
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The checksum of a book's best levels.
+//! Checksum over the best levels of a book.
 
 use crate::ladder::Ladder;
-use crate::side::Side;
+use crate::side::BookSide;
 
-/// Levels a side that it covers.
+/// Levels per side.
 const LEVELS: usize = 10;
 
-/// CRC-32 (IEEE) as [`crate::Checksum::Crc32Digits10`] says.
+/// CRC-32 (IEEE) as defined by [`crate::Checksum::Crc32Digits10`].
 pub(crate) fn crc32_digits(ladder: &Ladder, price_scale: u8, quantity_scale: u8) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     let mut digits = itoa::Buffer::new();
-    let mut side = |side: &Side| {
+    let mut side = |side: &BookSide| {
         for (price, quantity) in side.iter().take(LEVELS) {
             hasher.update(text(&mut digits, price, ladder.price_scale, price_scale));
             hasher.update(text(&mut digits, quantity, ladder.quantity_scale, quantity_scale));
@@ -21,8 +21,8 @@ pub(crate) fn crc32_digits(ladder: &Ladder, price_scale: u8, quantity_scale: u8)
     hasher.finalize()
 }
 
-/// The digits of a number that stands at scale `from`, as it is written at scale `to`. A number that needs more places than `to` is
-/// written with those that it has: no venue's text has them, so that the checksums differ.
+/// Digits of a number at scale `from`, written at scale `to`. A number with more decimal places keeps them:
+/// no venue text has them, so the checksums differ.
 fn text(digits: &mut itoa::Buffer, mantissa: i64, from: u8, to: u8) -> &[u8] {
     let raised = i128::from(mantissa) * 10_i128.pow(u32::from(to.saturating_sub(from)));
     let divisor = 10_i128.pow(u32::from(from.saturating_sub(to)));
@@ -34,8 +34,6 @@ fn text(digits: &mut itoa::Buffer, mantissa: i64, from: u8, to: u8) -> &[u8] {
 mod tests {
     use super::*;
 
-    // Goal: digits are those of the wanted scale, without point and leading zeros, wherever the mantissa stands.
-    // Method: finer, coarser, equal scales, a number that does not fit, zero and the largest one.
     #[test]
     fn digits_are_those_of_the_wanted_scale() {
         for (mantissa, from, to, wanted) in [

@@ -1,35 +1,32 @@
 //! Both sides of a book on one price scale and one quantity scale.
+//! A requested snapshot may end before the book does, and changes beyond its end are only partly known.
+//! Levels beyond its deepest price, or beyond the deepest level kept after pruning, are not stored and
+//! never shown.
 
 use crate::settings::{BookSettings, SnapshotSource};
-use crate::side::Side;
+use crate::side::BookSide;
 use crate::update::{BookUpdate, UpdateError};
 
-/// All known levels of a book.
-///
-/// What is known: a requested snapshot may end before the book does, and what changed beyond its end is only
-/// partly known. So levels beyond a snapshot's deepest price, or beyond the deepest level kept after pruning,
-/// are not stored and never shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Ladder {
-    pub(crate) bids: Side,
-    pub(crate) asks: Side,
+    pub(crate) bids: BookSide,
+    pub(crate) asks: BookSide,
     pub(crate) price_scale: u8,
     pub(crate) quantity_scale: u8,
-    /// A cut side with fewer levels than this soon knows less than the depth (see [`Ladder::is_thin`]).
-    low_bids: usize,
-    low_asks: usize,
+    /// A partial side with fewer levels than this is thin.
+    min_bids: usize,
+    min_asks: usize,
 }
 
 impl Ladder {
-    /// Reads a snapshot.
     pub(crate) fn from_snapshot(update: &BookUpdate<'_>, settings: &BookSettings) -> Self {
         let mut ladder = Ladder {
-            bids: Side::new(false),
-            asks: Side::new(true),
+            bids: BookSide::new(false),
+            asks: BookSide::new(true),
             price_scale: update.price_scale,
             quantity_scale: update.quantity_scale,
-            low_bids: settings.depth,
-            low_asks: settings.depth,
+            min_bids: settings.depth,
+            min_asks: settings.depth,
         };
         let cut_from = match settings.snapshot {
             SnapshotSource::Request if settings.depth_limit.is_none() => Some(settings.depth.max(1)),
@@ -38,13 +35,13 @@ impl Ladder {
         ladder.bids.replace(update.bids, cut_from);
         ladder.asks.replace(update.asks, cut_from);
         ladder.prune(settings);
-        // Half of the reserve may go before a deeper look at the venue's book is asked for.
-        let low = |side: &Side| settings.depth + side.len().saturating_sub(settings.depth) / 2;
-        (ladder.low_bids, ladder.low_asks) = (low(&ladder.bids), low(&ladder.asks));
+        // Half of the reserve may go before a deeper snapshot is requested.
+        let low = |side: &BookSide| settings.depth + side.len().saturating_sub(settings.depth) / 2;
+        (ladder.min_bids, ladder.min_asks) = (low(&ladder.bids), low(&ladder.asks));
         ladder
     }
 
-    /// Applies a delta, all of it or nothing.
+    /// Applies a delta completely or not at all.
     pub(crate) fn apply(
         &mut self,
         update: &BookUpdate<'_>,
@@ -68,8 +65,7 @@ impl Ladder {
         Ok(())
     }
 
-    /// What numbers of an update at scale `theirs` are multiplied by to stand at this book's scale (after it
-    /// grew).
+    /// Factor from scale `theirs` to this book's scale (after it grew).
     fn factor(ours: u8, theirs: u8) -> i64 {
         10_i64.pow(u32::from(ours.saturating_sub(theirs)))
     }
@@ -98,13 +94,12 @@ impl Ladder {
         }
     }
 
-    /// True when a side of which only a part is known has lost half of its reserve beyond the depth.
+    /// A partial side has lost half of its reserve beyond the depth.
     pub(crate) fn is_thin(&self) -> bool {
-        (self.bids.is_cut() && self.bids.len() < self.low_bids)
-            || (self.asks.is_cut() && self.asks.len() < self.low_asks)
+        (self.bids.is_partial() && self.bids.len() < self.min_bids)
+            || (self.asks.is_partial() && self.asks.len() < self.min_asks)
     }
 
-    /// True when the best bid is not below the best ask.
     pub(crate) fn is_crossed(&self) -> bool {
         match (self.bids.best_price(), self.asks.best_price()) {
             (Some(bid), Some(ask)) => bid >= ask,
@@ -112,12 +107,12 @@ impl Ladder {
         }
     }
 
-    /// True when the best `depth` levels that both know are the same.
+    /// The best `depth` levels that both know are equal.
     pub(crate) fn agrees_with(&self, other: &Ladder, depth: usize) -> bool {
         let widen = |mantissa: i64, scale: u8| {
             i128::from(mantissa) * 10_i128.pow(u32::from(18_u8.saturating_sub(scale)))
         };
-        let same = |ours: &Side, theirs: &Side| {
+        let same = |ours: &BookSide, theirs: &BookSide| {
             ours.iter().zip(theirs.iter()).take(depth).all(|(a, b)| {
                 widen(a.0, self.price_scale) == widen(b.0, other.price_scale)
                     && widen(a.1, self.quantity_scale) == widen(b.1, other.quantity_scale)

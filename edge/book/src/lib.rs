@@ -1,26 +1,22 @@
-//! The order-book engine: exact levels, the venue's sequence rule, and the way from a snapshot to a live
-//! book.
+//! Order-book engine: exact levels, the venue's sequence rule, and the way from a snapshot to a live book.
+//! It does no I/O and reads no clock: times are arguments.
 //!
-//! It is pure: no input or output, no clock. Times come with the updates or as arguments, in the units that
-//! the names give.
+//! States: WAIT_SNAPSHOT buffers deltas; SYNCING has a snapshot and waits for the first delta that bridges
+//! to it; LIVE applies every update and is published. A gap (a hole in the sequence, a failed checksum, or
+//! a book crossed for longer than [`BookLimits::crossed_ns`]) discards the book, increments its epoch and
+//! asks for a snapshot.
 //!
-//! A book is in one of three states. In WAIT_SNAPSHOT deltas are buffered. In SYNCING the snapshot is there
-//! and the first delta that bridges to it is awaited. In LIVE every update is applied, and only then there is
-//! something to publish. A gap throws the book away, bumps its epoch and asks the caller for a new starting
-//! state. Three things show a gap: a hole in the venue's sequence, a checksum that the book does not match, and
-//! a best bid that is not below the best ask for longer than [`BookLimits::crossed_ns`].
-//!
-//! The epoch tells consumers when to start anew: between two views of one epoch no update is missing, as far as
-//! the venue's sequence can show. A snapshot that nobody asked for (an overlapping connection, a venue that starts
-//! anew) replaces a LIVE book; it bumps the epoch unless it continues the book: it shows the same id with the same
-//! levels, or the next id, or names the book's id as its predecessor. One that the book has passed, by id and by
-//! the venue's clock, is ignored. Where updates carry no numbers every snapshot continues the book, since nothing
-//! says otherwise; there a lost connection or a wrong checksum bumps the epoch.
+//! Between two views of one epoch no update is missing, as far as the venue's sequence can show. An
+//! unrequested snapshot (an overlapping connection, a restarted numbering) replaces a LIVE book. The epoch
+//! stays only if the snapshot has the same id and levels, has the next id, or names the book's id as its
+//! predecessor. A snapshot older than the book by id and venue time is ignored. Without sequence numbers
+//! every snapshot keeps the epoch; a lost connection or a failed checksum then increments it.
+#![allow(missing_docs, reason = "used inside the workspace only; docs give meaning, units and rules")]
 
 mod backoff;
-mod base;
 mod book;
 mod checksum;
+mod contents;
 mod gate;
 mod ladder;
 mod outcome;
@@ -37,7 +33,7 @@ mod view;
 pub use backoff::ResyncBackoff;
 pub use book::Book;
 pub use gate::PublishGate;
-pub use outcome::{Action, Gap, GapCause, Outcome, ResyncReason, State};
+pub use outcome::{BookAction, BookGap, BookGapCause, BookState, ResyncReason, UpdateOutcome};
 pub use settings::{BookLimits, BookSettings, Checksum, SequenceRule, SnapshotSource};
 pub use stats::BookStats;
 pub use update::{BookUpdate, Change, MAX_SCALE, UpdateError};

@@ -1,75 +1,58 @@
-//! What an update did to a book, and what the caller must do.
+//! States of a book and the outcome of an update.
 
 use crate::update::UpdateError;
 
-/// The state of a book.
+/// States of a book, described in the crate documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// No starting state: deltas are buffered.
+pub enum BookState {
     WaitSnapshot,
-    /// The starting state is there; the first delta that bridges to it is awaited.
     Syncing,
-    /// Every update is in: the book may be published.
     Live,
 }
 
-/// How a gap showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GapCause {
-    /// The venue's sequence has a hole.
+pub enum BookGapCause {
     Sequence,
-    /// The book is not the one that the venue's checksum was made of.
     Checksum,
 }
 
-impl GapCause {
-    /// A label for logs, metrics and pages.
-    #[must_use]
+impl BookGapCause {
     pub fn as_str(self) -> &'static str {
         match self {
-            GapCause::Sequence => "sequence",
-            GapCause::Checksum => "checksum",
+            BookGapCause::Sequence => "sequence",
+            BookGapCause::Checksum => "checksum",
         }
     }
 }
 
-/// Proof that something of a LIVE book is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// How it showed.
-    pub cause: GapCause,
-    /// `Contiguous`: the first id that should have come. `Chained`: the previous id that should have been
-    /// named. Checksum: the venue's.
+pub struct BookGap {
+    pub cause: BookGapCause,
+    /// `Contiguous`: the first missing id. `Chained`: the predecessor that should have been named.
+    /// Checksum: the venue's.
     pub expected: i64,
-    /// What came in its place. Checksum: that of our book.
+    /// The id received instead. Checksum: the book's.
     pub got: i64,
     /// Receive time of the update that showed it, nanoseconds since 1970 UTC.
     pub at_ns: i64,
 }
 
-/// Why a new starting state is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResyncReason {
-    /// The book is new.
     Start,
-    /// Updates are missing.
     Gap,
-    /// The book differs from the venue's checksum.
     Checksum,
-    /// The snapshot ended before the first delta at hand began.
+    /// The snapshot ended before the first buffered delta began.
     StaleSnapshot,
-    /// Deltas were dropped from the full buffer, and the snapshot does not make up for them.
+    /// Deltas were dropped from the full buffer, and the snapshot does not cover them.
     BufferOverflow,
-    /// The best bid was not below the best ask for too long.
     Crossed,
-    /// An update could not be applied.
     InvalidUpdate,
-    /// The caller asked: the connection was replaced, or the stream says so.
+    /// Requested by the caller: the connection was replaced, or the stream demands it.
     Restart,
 }
 
 impl ResyncReason {
-    /// Every reason, in the order of [`ResyncReason::index`].
     pub const ALL: [ResyncReason; 8] = [
         ResyncReason::Start,
         ResyncReason::Gap,
@@ -80,15 +63,9 @@ impl ResyncReason {
         ResyncReason::InvalidUpdate,
         ResyncReason::Restart,
     ];
-
-    /// Position in [`ResyncReason::ALL`].
-    #[must_use]
     pub fn index(self) -> usize {
         self as usize
     }
-
-    /// A label for logs and metrics.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             ResyncReason::Start => "start",
@@ -103,29 +80,22 @@ impl ResyncReason {
     }
 }
 
-/// What the caller must do. Both kinds are done by the adapter's resync action, paced by
-/// [`crate::ResyncBackoff`].
+/// Request that the caller must send: the adapter's resync action, paced by [`crate::ResyncBackoff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// The book has no valid state: get a new starting state.
-    Resync {
-        /// Why.
-        reason: ResyncReason,
-    },
-    /// The book stays LIVE, but soon knows fewer levels than the depth: get a snapshot to extend it. It is
-    /// merged without an interruption and without a new epoch.
+pub enum BookAction {
+    /// The book has no valid state.
+    Resync { reason: ResyncReason },
+    /// The book stays LIVE but soon knows fewer levels than its depth. The snapshot is merged without
+    /// interruption and without a new epoch.
     Refresh,
 }
 
-/// The result of applying one update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Updates that changed the LIVE book, buffered ones that a snapshot released included.
+pub struct UpdateOutcome {
+    /// Updates that changed the LIVE book, including buffered ones that a snapshot released.
     pub applied: u32,
-    /// What to do now.
-    pub action: Option<Action>,
-    /// Proof of something missing that this update gave.
-    pub gap: Option<Gap>,
-    /// Why the update (or a buffered one) was refused.
+    pub action: Option<BookAction>,
+    pub gap: Option<BookGap>,
+    /// Error of this update or of a buffered one.
     pub rejected: Option<UpdateError>,
 }

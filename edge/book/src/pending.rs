@@ -5,22 +5,21 @@ use std::collections::VecDeque;
 use crate::settings::BookLimits;
 use crate::update::{BookUpdate, Change};
 
-/// An update that owns its levels.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
+pub(crate) struct PendingDelta {
     update: BookUpdate<'static>,
     levels: Box<[i64]>,
     bids: usize,
 }
 
-impl Held {
+impl PendingDelta {
     fn new(update: &BookUpdate<'_>) -> Self {
         let mut levels = Vec::with_capacity(update.bids.len() + update.asks.len());
         levels.extend_from_slice(update.bids);
         levels.extend_from_slice(update.asks);
         let BookUpdate { time_us, received_at_ns, first_id, last_id, previous_id, checksum, .. } = *update;
         let BookUpdate { price_scale, quantity_scale, .. } = *update;
-        Held {
+        PendingDelta {
             update: BookUpdate {
                 change: Change::Delta,
                 time_us,
@@ -45,38 +44,38 @@ impl Held {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Held>() + size_of_val(&*self.levels)
+        size_of::<PendingDelta>() + size_of_val(&*self.levels)
     }
 }
 
-/// The deltas, oldest first. When a bound is reached the oldest goes: a snapshot that is still under way is
-/// younger than the newest of them more likely than older than the oldest.
+/// Oldest first. A full queue drops its oldest delta: a snapshot under way is more likely younger than the
+/// newest delta than older than the oldest.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    queue: VecDeque<Held>,
+pub(crate) struct PendingDeltas {
+    queue: VecDeque<PendingDelta>,
     bytes: usize,
     max_updates: usize,
     max_bytes: usize,
-    /// Something that belonged here was dropped.
-    holed: bool,
+    /// A delta that belonged here was dropped.
+    incomplete: bool,
 }
 
-impl Pending {
+impl PendingDeltas {
     pub(crate) fn new(limits: &BookLimits) -> Self {
-        Pending {
+        PendingDeltas {
             queue: VecDeque::new(),
             bytes: 0,
             max_updates: limits.max_pending_updates,
             max_bytes: limits.max_pending_bytes,
-            holed: false,
+            incomplete: false,
         }
     }
 
-    /// Keeps a copy of the update; gives the number of updates dropped for it.
+    /// Copies the update; returns the number of updates dropped for it.
     pub(crate) fn push(&mut self, update: &BookUpdate<'_>) -> u64 {
-        let held = Held::new(update);
-        self.bytes += held.bytes();
-        self.queue.push_back(held);
+        let delta = PendingDelta::new(update);
+        self.bytes += delta.bytes();
+        self.queue.push_back(delta);
         let mut dropped = 0;
         while self.queue.len() > self.max_updates || self.bytes > self.max_bytes {
             if self.pop().is_none() {
@@ -84,39 +83,36 @@ impl Pending {
             }
             dropped += 1;
         }
-        self.holed |= dropped > 0;
+        self.incomplete |= dropped > 0;
         dropped
     }
 
-    /// Takes the oldest.
-    pub(crate) fn pop(&mut self) -> Option<Held> {
-        let held = self.queue.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(held.bytes());
-        Some(held)
+    pub(crate) fn pop(&mut self) -> Option<PendingDelta> {
+        let delta = self.queue.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(delta.bytes());
+        Some(delta)
     }
 
-    /// Puts back what [`Pending::pop`] gave.
-    pub(crate) fn unpop(&mut self, held: Held) {
-        self.bytes += held.bytes();
-        self.queue.push_front(held);
+    pub(crate) fn push_front(&mut self, delta: PendingDelta) {
+        self.bytes += delta.bytes();
+        self.queue.push_front(delta);
     }
 
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
         self.bytes = 0;
-        self.holed = false;
+        self.incomplete = false;
     }
 
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Notes that an update which belonged here was not kept.
-    pub(crate) fn mark_holed(&mut self) {
-        self.holed = true;
+    pub(crate) fn mark_incomplete(&mut self) {
+        self.incomplete = true;
     }
 
-    pub(crate) fn is_holed(&self) -> bool {
-        self.holed
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.incomplete
     }
 }

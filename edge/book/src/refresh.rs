@@ -1,82 +1,83 @@
-//! Extending a LIVE book by a snapshot without interrupting it.
-//!
-//! From the moment the snapshot is asked for, every applied delta is kept. The snapshot and these deltas make
-//! a second book by the same rules as the first one was made; once both stand at the same id the second,
-//! which knows deeper levels, takes over.
+//! Extends a LIVE book with deeper levels without interrupting it.
+//! From the snapshot request on, every applied delta is kept. Snapshot and deltas form a second book under
+//! the same sequence rule; once both have the same id, the second replaces the first.
 
-use crate::base::Base;
-use crate::pending::Pending;
-use crate::sequence::{self, Verdict};
+use crate::contents::BookContents;
+use crate::pending::PendingDeltas;
+use crate::sequence::{self, SequenceVerdict};
 use crate::settings::{BookSettings, SequenceRule};
 use crate::update::BookUpdate;
 
-/// A second book in the making.
 #[derive(Debug)]
-pub(crate) struct Refresh {
-    pending: Pending,
-    base: Option<Base>,
+pub(crate) struct BookRefresh {
+    pending: PendingDeltas,
+    contents: Option<BookContents>,
 }
 
-/// How far it is.
 #[derive(Debug)]
-pub(crate) enum Progress {
-    /// It needs more.
+pub(crate) enum RefreshProgress {
     Waiting,
-    /// It stands at the id of the LIVE book.
-    Ready(Box<Base>),
+    /// The second book has the id of the LIVE book.
+    Ready(Box<BookContents>),
     /// The snapshot does not join the deltas: another one is needed.
     Stale,
 }
 
-impl Refresh {
+impl BookRefresh {
     pub(crate) fn new(settings: &BookSettings) -> Self {
-        Refresh { pending: Pending::new(&settings.limits), base: None }
+        BookRefresh { pending: PendingDeltas::new(&settings.limits), contents: None }
     }
 
     /// Takes a delta that the LIVE book has just applied.
-    pub(crate) fn follow(&mut self, update: &BookUpdate<'_>, settings: &BookSettings) -> Progress {
-        let Some(base) = &mut self.base else {
+    pub(crate) fn follow(&mut self, update: &BookUpdate<'_>, settings: &BookSettings) -> RefreshProgress {
+        let Some(contents) = &mut self.contents else {
             self.pending.push(update);
-            return Progress::Waiting;
+            return RefreshProgress::Waiting;
         };
-        match sequence::first(settings.rule, base.position(), update) {
-            Verdict::Old | Verdict::Heartbeat => Progress::Waiting,
-            Verdict::Apply => match (base.apply(update, settings), self.base.take()) {
-                (Ok(()), Some(base)) => Progress::Ready(Box::new(base)),
-                _ => Progress::Stale,
+        match sequence::first(settings.rule, contents.position(), update) {
+            SequenceVerdict::Old | SequenceVerdict::Heartbeat => RefreshProgress::Waiting,
+            SequenceVerdict::Apply => match (contents.apply(update, settings), self.contents.take()) {
+                (Ok(()), Some(contents)) => RefreshProgress::Ready(Box::new(contents)),
+                _ => RefreshProgress::Stale,
             },
-            Verdict::Gap { .. } => {
-                self.base = None;
+            SequenceVerdict::Gap { .. } => {
+                self.contents = None;
                 self.pending.push(update);
-                Progress::Stale
+                RefreshProgress::Stale
             }
         }
     }
 
-    /// Takes the snapshot.
-    pub(crate) fn start_from(&mut self, mut base: Base, live_id: i64, settings: &BookSettings) -> Progress {
-        if settings.rule == SequenceRule::Unnumbered && self.pending.is_holed() {
+    pub(crate) fn on_snapshot(
+        &mut self,
+        mut contents: BookContents,
+        live_id: i64,
+        settings: &BookSettings,
+    ) -> RefreshProgress {
+        if settings.rule == SequenceRule::Unnumbered && self.pending.is_incomplete() {
             self.pending.clear();
-            return Progress::Stale;
+            return RefreshProgress::Stale;
         }
         let mut joined = settings.rule == SequenceRule::Unnumbered;
-        while let Some(held) = self.pending.pop() {
-            let update = held.update();
-            let judge = if joined { sequence::next } else { sequence::first };
-            match judge(settings.rule, base.position(), &update) {
-                Verdict::Old | Verdict::Heartbeat => {}
-                Verdict::Apply if base.apply(&update, settings).is_err() => return Progress::Stale,
-                Verdict::Apply => joined = true,
-                Verdict::Gap { .. } => {
-                    self.pending.unpop(held);
-                    return Progress::Stale;
+        while let Some(delta) = self.pending.pop() {
+            let update = delta.update();
+            let check = if joined { sequence::next } else { sequence::first };
+            match check(settings.rule, contents.position(), &update) {
+                SequenceVerdict::Old | SequenceVerdict::Heartbeat => {}
+                SequenceVerdict::Apply if contents.apply(&update, settings).is_err() => {
+                    return RefreshProgress::Stale;
+                }
+                SequenceVerdict::Apply => joined = true,
+                SequenceVerdict::Gap { .. } => {
+                    self.pending.push_front(delta);
+                    return RefreshProgress::Stale;
                 }
             }
         }
-        if joined || base.last_id == live_id {
-            return Progress::Ready(Box::new(base));
+        if joined || contents.last_id == live_id {
+            return RefreshProgress::Ready(Box::new(contents));
         }
-        self.base = Some(base);
-        Progress::Waiting
+        self.contents = Some(contents);
+        RefreshProgress::Waiting
     }
 }

@@ -1,36 +1,33 @@
 //! One side of a book: levels in a sorted vector, the best at the end.
-//!
-//! Nearly all changes touch the best few levels, so they move a few entries at the end of one contiguous
-//! allocation. That is several times faster than a tree (see the measurement in `tests/speed.rs`), also for
-//! books of thousands of levels.
+//! Nearly all changes touch the best few levels, so they move a few entries at the end of one allocation:
+//! several times faster than a tree, also for books of thousands of levels.
 
-/// Levels looked at one by one, from the best, before a binary search starts.
+/// Levels compared one by one from the best before a binary search.
 const NEAR: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Level {
-    /// The price, ordered so that a larger key is a better price (see [`Side::key`]).
+    /// The price, ordered so that a larger key is a better price (see [`BookSide::key`]).
     key: i64,
     quantity: i64,
 }
 
-/// Bids or asks.
 #[derive(Clone, Debug)]
-pub(crate) struct Side {
+pub(crate) struct BookSide {
     levels: Vec<Level>,
     asks: bool,
-    /// Levels worse than this key are not known, so changes of them are not kept. `None`: the whole side is
+    /// Levels with a smaller key are unknown, so their changes are ignored. `None`: the whole side is
     /// known.
     horizon: Option<i64>,
 }
 
-impl Side {
+impl BookSide {
     pub(crate) fn new(asks: bool) -> Self {
-        Side { levels: Vec::new(), asks, horizon: None }
+        BookSide { levels: Vec::new(), asks, horizon: None }
     }
 
-    /// Bitwise negation reverses the order of all 64-bit integers and cannot overflow, as arithmetic negation
-    /// can.
+    /// Bitwise negation reverses the order of all 64-bit integers and cannot overflow, unlike arithmetic
+    /// negation.
     fn key(&self, price: i64) -> i64 {
         if self.asks { !price } else { price }
     }
@@ -39,12 +36,12 @@ impl Side {
         self.levels.len()
     }
 
-    /// True when levels beyond those here may exist at the venue.
-    pub(crate) fn is_cut(&self) -> bool {
+    /// The venue may have levels beyond those here.
+    pub(crate) fn is_partial(&self) -> bool {
         self.horizon.is_some()
     }
 
-    /// Levels, best first.
+    /// Price and quantity, best first.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (i64, i64)> + Clone + '_ {
         let asks = self.asks;
         self.levels.iter().rev().map(move |level| {
@@ -57,7 +54,7 @@ impl Side {
         self.iter().next().map(|(price, _)| price)
     }
 
-    /// Sets one level; quantity 0 removes it.
+    /// Quantity 0 removes the level.
     pub(crate) fn set(&mut self, price: i64, quantity: i64) {
         let key = self.key(price);
         if self.horizon.is_some_and(|horizon| key < horizon) {
@@ -91,8 +88,8 @@ impl Side {
         self.levels.get(..end).unwrap_or_default().binary_search_by_key(&key, |level| level.key)
     }
 
-    /// Replaces all levels by a snapshot's, in any order; of two levels with one price the later counts.
-    /// `cut` tells that the snapshot may end before the side does.
+    /// Replaces all levels with a snapshot's, in any order; of two levels with one price the later counts.
+    /// With at least `cut_from` levels the snapshot may end before the side does.
     pub(crate) fn replace(&mut self, levels: &[i64], cut_from: Option<usize>) {
         self.levels.clear();
         self.horizon = None;
@@ -114,7 +111,7 @@ impl Side {
         }
     }
 
-    /// Forgets the worst levels when there are more than `most`, with some slack so that it happens rarely.
+    /// Drops the worst levels above `most`, with slack so that this is rare.
     pub(crate) fn prune(&mut self, most: usize) {
         let slack = most / 4 + 1;
         if self.levels.len() <= most.saturating_add(slack) {
@@ -125,17 +122,17 @@ impl Side {
         self.horizon = self.levels.first().map(|level| level.key);
     }
 
-    /// Keeps the best `most` levels. The side is whole: the venue knows no deeper ones either, and names a level again when it moves up
-    /// into its window.
+    /// Keeps the best `most` levels. The side stays whole: the venue has no deeper ones, and names a level
+    /// again when it moves up.
     pub(crate) fn truncate(&mut self, most: usize) {
         let surplus = self.levels.len().saturating_sub(most);
         self.levels.drain(..surplus);
     }
 
-    /// Multiplies every price and quantity; all or nothing. `None` when one would not fit 64 bits.
-    pub(crate) fn scaled(&self, price_factor: i64, quantity_factor: i64) -> Option<Side> {
+    /// Multiplies every price and quantity, or `None` if one exceeds 64 bits.
+    pub(crate) fn scaled(&self, price_factor: i64, quantity_factor: i64) -> Option<BookSide> {
         let mut scaled =
-            Side { levels: Vec::with_capacity(self.levels.len()), asks: self.asks, horizon: None };
+            BookSide { levels: Vec::with_capacity(self.levels.len()), asks: self.asks, horizon: None };
         let scale_key = |key: i64| {
             let price = if self.asks { !key } else { key };
             price.checked_mul(price_factor).map(|price| if self.asks { !price } else { price })
@@ -156,17 +153,14 @@ impl Side {
 mod tests {
     use super::*;
 
-    fn levels(side: &Side) -> Vec<(i64, i64)> {
+    fn levels(side: &BookSide) -> Vec<(i64, i64)> {
         side.iter().collect()
     }
 
-    // Goal: both sides stand best first whatever the order of changes, and removing works anywhere.
-    // Method: levels set in mixed order, more than the linear search looks at, then one removed deep and one
-    // at the top.
     #[test]
     fn levels_stand_best_first() {
         for (asks, best) in [(false, 20), (true, 1)] {
-            let mut side = Side::new(asks);
+            let mut side = BookSide::new(asks);
             for price in [5, 1, 20, 3, 19, 2, 18, 4, 17, 6, 16, 7, 15, 8, 14, 9, 13, 10, 12, 11] {
                 side.set(price, price * 10);
             }
@@ -186,31 +180,26 @@ mod tests {
         }
     }
 
-    // Goal: a snapshot in any order, with a doubled price and an empty level, gives a sorted side; the later
-    // double counts.
-    // Method: one unsorted list on each side.
     #[test]
     fn unsorted_snapshots_are_sorted() {
-        let mut side = Side::new(true);
+        let mut side = BookSide::new(true);
         side.replace(&[5, 1, 3, 2, 5, 9, 4, 0], None);
         assert_eq!(levels(&side), [(3, 2), (5, 9)]);
-        let mut side = Side::new(false);
+        let mut side = BookSide::new(false);
         side.replace(&[5, 1, 3, 2, 5, 9, 4, 0], None);
         assert_eq!(levels(&side), [(5, 9), (3, 2)]);
     }
 
-    // Goal: levels beyond what a cut snapshot showed, or beyond what pruning kept, never appear.
-    // Method: a snapshot of exactly the depth, then changes inside, at and beyond its deepest price.
     #[test]
     fn nothing_is_kept_beyond_the_horizon() {
-        let mut side = Side::new(false);
+        let mut side = BookSide::new(false);
         side.replace(&[10, 1, 9, 1, 8, 1], Some(3));
-        assert!(side.is_cut());
+        assert!(side.is_partial());
         side.set(7, 5);
         side.set(8, 5);
         assert_eq!(levels(&side), [(10, 1), (9, 1), (8, 5)]);
         side.replace(&[10, 1, 9, 1], Some(3));
-        assert!(!side.is_cut());
+        assert!(!side.is_partial());
         side.set(7, 5);
         assert_eq!(levels(&side), [(10, 1), (9, 1), (7, 5)]);
         side.prune(1);
@@ -219,11 +208,9 @@ mod tests {
         assert_eq!(levels(&side), [(10, 1)]);
     }
 
-    // Goal: the smallest and the largest price are ordinary prices on both sides.
-    // Method: both extremes on one side each.
     #[test]
     fn extreme_prices_are_ordered() {
-        let mut side = Side::new(true);
+        let mut side = BookSide::new(true);
         side.set(i64::MAX, 1);
         side.set(i64::MIN, 1);
         side.set(0, 1);

@@ -1,4 +1,4 @@
-//! A compiled adapter.
+//! A compiled and checked adapter component.
 
 use std::fmt;
 use std::path::Path;
@@ -16,17 +16,16 @@ use crate::sandbox::Sandbox;
 use crate::stats::Stats;
 use crate::{v1, validate, version};
 
-/// Largest component file. Real ones have some hundred kilobytes.
+/// Largest component file; real ones have some hundred kilobytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// A compiled and checked adapter, from which instances are made in microseconds. Clones are the same
-/// adapter.
+/// Instances of it start in microseconds. Clones share the component.
 #[derive(Clone)]
 pub struct Adapter {
-    inner: Arc<Inner>,
+    inner: Arc<CompiledAdapter>,
 }
 
-struct Inner {
+struct CompiledAdapter {
     engine: Engine,
     pre: v1::VenueAdapterPre<StoreState>,
     description: Description,
@@ -42,11 +41,10 @@ impl fmt::Debug for Adapter {
 }
 
 impl Adapter {
-    /// Reads, compiles and checks an adapter file, and asks it who it is.
+    /// Reads, compiles and checks an adapter file and calls `describe`.
     ///
     /// # Errors
-    /// When the file is not an adapter that this edge can run; the message names what was found and what is
-    /// allowed.
+    /// The file is not an adapter that this edge can run.
     pub fn load(engine: &Engine, path: &Path, limits: &Limits) -> Result<Self, LoadError> {
         let read = |source| LoadError::Read { path: path.to_owned(), source };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
@@ -56,7 +54,7 @@ impl Adapter {
         Self::from_bytes(engine, &std::fs::read(path).map_err(read)?, limits)
     }
 
-    /// The same for a component in memory.
+    /// Like [`Adapter::load`] for a component in memory.
     ///
     /// # Errors
     /// As [`Adapter::load`].
@@ -81,42 +79,43 @@ impl Adapter {
         let short = digest.get(..12).unwrap_or_default();
         let id = format!("{}@{}+{short}", description.name, description.version);
         Ok(Adapter {
-            inner: Arc::new(Inner { engine: engine.clone(), pre, description, digest, id, contract }),
+            inner: Arc::new(CompiledAdapter {
+                engine: engine.clone(),
+                pre,
+                description,
+                digest,
+                id,
+                contract,
+            }),
         })
     }
 
-    /// Who the adapter is and what it can do.
-    #[must_use]
+    /// The answer of `describe`.
     pub fn description(&self) -> &Description {
         &self.inner.description
     }
 
-    /// What it can do for one exchange id.
-    #[must_use]
+    /// The description of one exchange id.
     pub fn venue(&self, exchange: &str) -> Option<&Venue> {
         self.inner.description.venues.iter().find(|venue| venue.exchange == exchange)
     }
 
     /// `name@version+` and the first 12 digits of the digest: the form that events carry.
-    #[must_use]
     pub fn id(&self) -> &str {
         &self.inner.id
     }
 
     /// SHA-256 of the component, 64 hex digits.
-    #[must_use]
     pub fn digest(&self) -> &str {
         &self.inner.digest
     }
 
-    /// The contract version that the adapter was made for.
-    #[must_use]
+    /// Contract version that the adapter was built for.
     pub fn contract(&self) -> &str {
         &self.inner.contract
     }
 
     /// The engine that runs it.
-    #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
     }
@@ -126,11 +125,10 @@ impl Adapter {
     }
 }
 
-/// Why an instance could not be made.
 pub(crate) enum InstantiateError {
     /// The component's functions have other types than the contract's.
     Types(String),
-    /// The component failed while it started.
+    /// The component failed in its start function.
     Fault(Fault),
 }
 
@@ -140,7 +138,7 @@ fn one_line(text: &str) -> String {
     line
 }
 
-/// Checks imports and exports by name; gives the contract version.
+/// Checks imports and exports by name and returns the contract version.
 fn check_world(component: &Component, engine: &Engine) -> Result<String, LoadError> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine.inner()).map(|(name, _)| name).collect();

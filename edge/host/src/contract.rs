@@ -1,8 +1,6 @@
-//! The contract's types as the rest of the edge sees them.
-//!
-//! They are those of contract version 1 themselves, so that lifting a result is the only conversion there is.
-//! When a version 2 comes, these names become the host's own types, and both versions convert to them;
-//! nothing outside this crate changes.
+//! The contract's types for the rest of the edge.
+//! They are those of contract version 1, so lifting a result is the only conversion. With a version 2 these
+//! names become the host's own types and both versions convert to them; nothing outside this crate changes.
 
 pub use crate::v1::marketprism::adapter::types::{
     Answer, Book, BookChange, Budget, Capability, Charge, ChecksumRule, Completeness, Connection, DataStream,
@@ -12,8 +10,8 @@ pub use crate::v1::marketprism::adapter::types::{
     SnapshotSource, TextHeartbeat, TimeWindow, Trade, TradeId, Venue, VenueError, VolatilityIndex,
 };
 
-/// The contract versions that this edge runs, for messages.
+/// Contract versions that this edge runs, for messages.
 pub const SUPPORTED: &str = "1.x (written against 1.0.0)";
 
-/// Decimal places that a number may have.
+/// Largest scale of a decimal number.
 pub const MAX_SCALE: u8 = 18;

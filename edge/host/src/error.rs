@@ -1,67 +1,20 @@
-//! What can go wrong with an adapter.
+//! Errors of loading and calling an adapter.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
 use crate::contract::{Refusal, SUPPORTED};
-use crate::limiter::RefusedGrowth;
+use crate::fault_cause::FaultCause;
+use crate::memory_limiter::RefusedGrowth;
 
-/// Why an instance had to be thrown away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FaultCause {
-    /// It trapped: a panic, or an access outside its memory.
-    Trap,
-    /// It did not return in time.
-    Deadline,
-    /// It asked for more memory, or a larger table, than it may have.
-    Memory,
-    /// It recursed too deep.
-    StackOverflow,
-    /// What it returned cannot be read, or contradicts the contract.
-    InvalidOutput,
-    /// A new instance could not be made, or refused the feed that an earlier one had taken.
-    Reload,
-}
-
-impl FaultCause {
-    /// Every cause, in the order of [`FaultCause::index`].
-    pub const ALL: [FaultCause; 6] = [
-        FaultCause::Trap,
-        FaultCause::Deadline,
-        FaultCause::Memory,
-        FaultCause::StackOverflow,
-        FaultCause::InvalidOutput,
-        FaultCause::Reload,
-    ];
-
-    /// Position in [`FaultCause::ALL`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// A label for logs, metrics and file names.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FaultCause::Trap => "trap",
-            FaultCause::Deadline => "deadline",
-            FaultCause::Memory => "memory",
-            FaultCause::StackOverflow => "stack_overflow",
-            FaultCause::InvalidOutput => "invalid_output",
-            FaultCause::Reload => "reload",
-        }
-    }
-}
-
-/// A fault of the adapter. The instance is of no more use.
+/// Fault of an instance, which must not be called again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("adapter fault {}: {detail}", cause.as_str())]
 pub struct Fault {
-    /// The kind of fault.
+    /// Kind of fault.
     pub cause: FaultCause,
-    /// What the runtime or the check said.
+    /// Message of the runtime or the check.
     pub detail: String,
 }
 
@@ -70,8 +23,8 @@ impl Fault {
         Fault { cause: FaultCause::InvalidOutput, detail: detail.into() }
     }
 
-    /// Reads the runtime's error. What is neither a trap nor a refused growth arose while the host read a
-    /// result or an argument: text that is not UTF-8, lists outside the memory, unknown cases, too much data.
+    /// Errors that are neither a trap nor a refused growth come from lifting a result: text that is not UTF-8,
+    /// lists outside the memory, unknown cases, too much data.
     pub(crate) fn from_runtime(error: &wasmtime::Error) -> Self {
         use wasmtime::Trap;
         let cause = if error.is::<RefusedGrowth>() {
@@ -92,10 +45,10 @@ impl Fault {
     }
 }
 
-/// The result of a call that is neither an answer.
+/// Refusal or fault instead of a result.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum CallError {
-    /// The adapter says that the feed cannot be served.
+    /// The adapter cannot serve the feed.
     #[error("adapter refuses: {} is {:?}, allowed is {}", .0.field, .0.value, .0.allowed)]
     Refused(Refusal),
     /// The adapter failed.
@@ -103,7 +56,7 @@ pub enum CallError {
     Fault(#[from] Fault),
 }
 
-/// Why a file is not a usable adapter.
+/// Rejection of an adapter file.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -111,18 +64,18 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// The file is too large to be an adapter.
     #[error("adapter has {bytes} bytes, allowed are {max}")]
     TooLarge {
-        /// Its size.
+        /// Size of the file.
         bytes: u64,
-        /// The bound.
+        /// Largest size.
         max: u64,
     },
-    /// A module that was not made into a component.
+    /// A core module.
     #[error("adapter is a core WebAssembly module, not a component: build it with marketprism-adapter-build")]
     CoreModule,
     /// Not WebAssembly, or damaged.
@@ -131,32 +84,32 @@ pub enum LoadError {
     /// A component of another kind.
     #[error("component exports no marketprism:adapter/adapter, it exports {exports}")]
     OtherWorld {
-        /// What it exports.
+        /// Exported names.
         exports: String,
     },
-    /// Made for a contract that this edge does not run.
+    /// Contract version not supported.
     #[error("adapter targets contract {targets}, this edge supports {SUPPORTED}")]
     Contract {
-        /// The version it was made for.
+        /// Version that it was built for.
         targets: String,
     },
-    /// The version is right, but its functions have other types.
+    /// Supported version, but other function types.
     #[error(
         "adapter targets contract {targets}, this edge supports {SUPPORTED}, and the types differ: {detail}"
     )]
     Types {
-        /// The version it was made for.
+        /// Version that it was built for.
         targets: String,
-        /// The difference that the runtime found first.
+        /// First difference.
         detail: String,
     },
-    /// It wants something from the host that adapters do not get.
+    /// Import that adapters do not get.
     #[error("adapter imports {name}, allowed is only marketprism:adapter/log")]
     UndeclaredImport {
         /// The import.
         name: String,
     },
-    /// `describe` failed, or what it says contradicts the contract.
+    /// `describe` failed or contradicts the contract.
     #[error("adapter cannot describe itself: {0}")]
     Describe(#[source] Fault),
 }

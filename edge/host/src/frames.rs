@@ -1,10 +1,11 @@
-//! Frames on their way into an adapter.
+//! Batches of frames for the adapter, bounded in frames and bytes.
 
 use thiserror::Error;
 
 use crate::contract::Frames;
+use crate::index::{FrameIndex, SourceIndex};
 
-/// Frames in a batch: more gain nothing (16 give nearly all), and a fault costs a repeat of them.
+/// Frames in a batch: 16 already give nearly all the gain, and a fault repeats the whole batch.
 pub const MAX_BATCH_FRAMES: usize = 64;
 
 /// Bytes in a batch of several frames.
@@ -13,10 +14,10 @@ pub const MAX_BATCH_BYTES: usize = 1 << 20;
 /// Bytes of a single frame. A frame larger than [`MAX_BATCH_BYTES`] makes a batch of its own.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 
-/// Buffers larger than this are given back when a batch is cleared.
+/// Buffers larger than this are freed when a batch is cleared.
 const KEPT_BYTES: usize = 2 * MAX_BATCH_BYTES;
 
-/// Frames in the form in which the contract takes them: one shared buffer, copied once into the sandbox.
+/// Frames in one shared buffer, the contract's form, copied once into the sandbox.
 #[derive(Debug)]
 pub struct FrameBatch {
     frames: Frames,
@@ -25,21 +26,21 @@ pub struct FrameBatch {
 /// One frame of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its bytes.
+    /// Payload.
     pub bytes: &'a [u8],
-    /// Where it came from, as the plan numbers sources.
-    pub source: u32,
-    /// When, in nanoseconds since 1970 UTC.
+    /// Connection, poll or resync that it came from.
+    pub source: SourceIndex,
+    /// Receive time, nanoseconds since 1970 UTC.
     pub received_at_ns: i64,
 }
 
-/// Why a frame was not taken.
+/// Rejection of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PushError {
     /// Process the batch first.
     #[error("batch is full")]
     Full,
-    /// No batch takes it.
+    /// Larger than any batch.
     #[error("frame has {bytes} bytes, allowed are {MAX_FRAME_BYTES}")]
     TooLarge {
         /// Its size.
@@ -54,8 +55,7 @@ impl Default for FrameBatch {
 }
 
 impl FrameBatch {
-    /// An empty batch. It is meant to be used again: [`FrameBatch::clear`] keeps its buffers.
-    #[must_use]
+    /// An empty batch. Reuse it: [`FrameBatch::clear`] keeps its buffers.
     pub fn new() -> Self {
         let frames =
             Frames { data: Vec::new(), ends: Vec::new(), sources: Vec::new(), received_at_ns: Vec::new() };
@@ -65,9 +65,13 @@ impl FrameBatch {
     /// Adds a copy of a frame.
     ///
     /// # Errors
-    /// [`PushError::Full`] when the batch must be processed first, [`PushError::TooLarge`] when no batch
-    /// takes the frame.
-    pub fn push(&mut self, bytes: &[u8], source: u32, received_at_ns: i64) -> Result<(), PushError> {
+    /// [`PushError::Full`]: process the batch first. [`PushError::TooLarge`]: no batch holds the frame.
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        source: impl Into<SourceIndex>,
+        received_at_ns: i64,
+    ) -> Result<(), PushError> {
         if bytes.len() > MAX_FRAME_BYTES {
             return Err(PushError::TooLarge { bytes: bytes.len() });
         }
@@ -78,32 +82,29 @@ impl FrameBatch {
         let end = u32::try_from(total).map_err(|_| PushError::TooLarge { bytes: bytes.len() })?;
         self.frames.data.extend_from_slice(bytes);
         self.frames.ends.push(end);
-        self.frames.sources.push(source);
+        self.frames.sources.push(source.into().into());
         self.frames.received_at_ns.push(received_at_ns);
         Ok(())
     }
 
     /// Number of frames.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.frames.ends.len()
     }
 
     /// True without frames.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.ends.is_empty()
     }
 
     /// Bytes of all frames.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.frames.data.len()
     }
 
     /// One frame.
-    #[must_use]
-    pub fn frame(&self, index: usize) -> Option<Frame<'_>> {
+    pub fn frame(&self, index: FrameIndex) -> Option<Frame<'_>> {
+        let index = index.position();
         let start = match index.checked_sub(1) {
             Some(before) => *self.frames.ends.get(before)?,
             None => 0,
@@ -111,17 +112,17 @@ impl FrameBatch {
         let end = *self.frames.ends.get(index)?;
         Some(Frame {
             bytes: self.frames.data.get(start as usize..end as usize)?,
-            source: *self.frames.sources.get(index)?,
+            source: (*self.frames.sources.get(index)?).into(),
             received_at_ns: *self.frames.received_at_ns.get(index)?,
         })
     }
 
     /// The frames in order.
     pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
-        (0..self.len()).filter_map(|index| self.frame(index))
+        (0..self.len()).filter_map(|index| self.frame(FrameIndex::at(index)))
     }
 
-    /// Forgets the frames.
+    /// Removes the frames.
     pub fn clear(&mut self) {
         if self.frames.data.capacity() > KEPT_BYTES {
             self.frames.data = Vec::new();
@@ -141,8 +142,6 @@ impl FrameBatch {
 mod tests {
     use super::*;
 
-    // Goal: frames come out as they went in, and the bounds hold, also for a frame larger than a batch.
-    // Method: fill by count, by bytes, and with one large frame.
     #[test]
     fn batches_are_bounded() {
         let mut batch = FrameBatch::new();
@@ -150,9 +149,9 @@ mod tests {
             batch.push(&vec![b'x'; i], i as u32, i as i64).unwrap();
         }
         assert_eq!(batch.push(b"x", 0, 0), Err(PushError::Full));
-        assert_eq!(batch.frame(3), Some(Frame { bytes: b"xxx", source: 3, received_at_ns: 3 }));
+        assert_eq!(batch.frame(3.into()), Some(Frame { bytes: b"xxx", source: 3.into(), received_at_ns: 3 }));
         assert_eq!(batch.iter().map(|frame| frame.bytes.len()).sum::<usize>(), batch.bytes());
-        assert_eq!(batch.frame(MAX_BATCH_FRAMES), None);
+        assert_eq!(batch.frame(FrameIndex::at(MAX_BATCH_FRAMES)), None);
         batch.clear();
         batch.push(b"x", 0, 0).unwrap();
         assert_eq!(batch.push(&vec![0; MAX_BATCH_BYTES], 0, 0), Err(PushError::Full));

@@ -1,32 +1,29 @@
-//! The host of adapters: it runs WebAssembly components that turn a venue's frames into events, and survives
-//! whatever they do.
-//!
-//! An [`Adapter`] is a compiled component. A [`Sandbox`] is one instance of it under [`Limits`]: every call
-//! has a deadline, memory is capped, and what comes back is checked before anybody uses it. [`Supervised`] is
-//! what a pipeline uses: it replaces an instance that faulted, keeps the frame that made it fault, and goes
-//! on with the next one.
-//!
-//! Everything is synchronous: a call takes microseconds. Call it from a thread of its own or from
-//! `block_in_place`.
+//! Runs adapters: WebAssembly components that turn a venue's frames into events.
+//! An [`Adapter`] is a compiled component. A [`Sandbox`] is one instance of it under [`Limits`]: calls have
+//! deadlines, memory is capped, results are checked. An [`AdapterSupervisor`] replaces faulted instances,
+//! stores the frame that caused the fault and continues with the next frame.
+//! Calls are synchronous and take microseconds: use a thread of their own or `block_in_place`.
 
 #![warn(missing_docs)]
 
 mod adapter;
-mod circuit;
+mod circuit_breaker;
 mod error;
+mod fault_cause;
 mod frames;
-mod limiter;
+mod index;
+mod instrument_rounds;
 mod limits;
+mod log_rate;
 mod logging;
+mod memory_limiter;
 mod merge;
 mod quarantine;
-mod rate;
-mod references;
-mod rounds;
+mod reference_answers;
 mod runtime;
 mod sandbox;
 mod stats;
-mod supervised;
+mod supervisor;
 mod v1;
 mod validate;
 mod version;
@@ -36,13 +33,15 @@ pub mod contract;
 pub mod fixtures;
 
 pub use adapter::Adapter;
-pub use circuit::{FaultPolicy, Health};
-pub use error::{CallError, Fault, FaultCause, LoadError};
+pub use circuit_breaker::{FaultPolicy, Health};
+pub use error::{CallError, Fault, LoadError};
+pub use fault_cause::FaultCause;
 pub use frames::{Frame, FrameBatch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, MAX_FRAME_BYTES, PushError};
+pub use index::{FrameIndex, InstrumentIndex, PlanSource, ResyncIndex, SourceIndex, StreamIndex};
+pub use instrument_rounds::InstrumentRounds;
 pub use limits::Limits;
-pub use quarantine::{Origin, Quarantine, QuarantineError, Suspect};
-pub use rounds::InstrumentRounds;
+pub use quarantine::{FrameOrigin, Quarantine, QuarantineError, QuarantinedFrame};
 pub use runtime::{Engine, EngineError};
 pub use sandbox::Sandbox;
 pub use stats::{Stats, StatsSnapshot};
-pub use supervised::{FrameFault, Outcome, Supervised};
+pub use supervisor::{AdapterSupervisor, FrameFault, NormalizedBatch};

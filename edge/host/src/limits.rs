@@ -1,11 +1,11 @@
-//! What an adapter may use. One table, so that every bound has its reason and its default in one place.
+//! Resource limits of an adapter instance: every bound with its reason and default.
 
 use std::time::Duration;
 
 /// Bounds of one adapter instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest `normalize` call. A batch takes well under a millisecond; this catches endless loops.
+    /// Longest `normalize` call: catches endless loops. A batch takes well under a millisecond.
     pub call_deadline: Duration,
     /// Longest other call: reading a venue's instrument list of 20 MB takes a second.
     pub control_deadline: Duration,
@@ -13,14 +13,14 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Elements of one table.
     pub table_elements: usize,
-    /// Core instances, and tables, in a component. An adapter as the build makes it has three.
+    /// Core instances, and tables, in a component. Built adapters have three.
     pub core_instances: usize,
     /// Linear memories in a component.
     pub memories: usize,
-    /// Bytes that one `normalize` call may hand over. It bounds the host's memory, also when a small list in
-    /// the sandbox names the same large text again and again.
+    /// Result bytes of one `normalize` call. Bounds the host's memory even if a small list refers to one large
+    /// text many times.
     pub result_bytes: usize,
-    /// Bytes that any other call may hand over.
+    /// Result bytes of any other call.
     pub control_result_bytes: usize,
     /// Events of one batch. A polled answer may list every instrument of a venue.
     pub events_per_batch: usize,
@@ -34,13 +34,13 @@ pub struct Limits {
     pub instruments: usize,
     /// Connections, and streams of one connection, polls, resyncs and requests in a plan.
     pub plan_entries: usize,
-    /// Rounds of instrument requests: pages of a venue's lists. An adapter that asks for more never comes to an end.
+    /// Rounds of instrument requests (pages of a venue's lists). Stops an adapter that never finishes.
     pub instrument_rounds: usize,
     /// Bytes of all answers to instrument requests together.
     pub instrument_answer_bytes: usize,
-    /// Further pages that one frame may ask for. Each answer names the next page; more would multiply.
+    /// Further pages requested by one frame. An answer names the next page; more would multiply.
     pub follow_ups_per_frame: usize,
-    /// Bytes of all reference answers that are kept for new instances. One that does not fit is not kept, and counted.
+    /// Bytes of all reference answers stored for new instances. One that does not fit is dropped and counted.
     pub reference_bytes: usize,
     /// Log lines a second; more are dropped and counted.
     pub log_lines_per_second: u32,

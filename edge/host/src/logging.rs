@@ -1,19 +1,19 @@
-//! The one thing that an adapter may call: the log.
+//! The `log` import, the only function of the host that an adapter may call.
 
 use std::sync::Arc;
 
-use crate::limiter::Limiter;
 use crate::limits::Limits;
-use crate::rate::RateGate;
+use crate::log_rate::LogRate;
+use crate::memory_limiter::MemoryLimiter;
 use crate::stats::Stats;
 use crate::v1::marketprism::adapter::{log, types};
 
-/// What belongs to one instance on the host's side.
+/// Host data of one instance.
 #[derive(Debug)]
 pub(crate) struct StoreState {
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: MemoryLimiter,
     adapter: Arc<str>,
-    gate: RateGate,
+    gate: LogRate,
     line_bytes: usize,
     stats: Arc<Stats>,
 }
@@ -21,9 +21,9 @@ pub(crate) struct StoreState {
 impl StoreState {
     pub(crate) fn new(adapter: Arc<str>, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Self {
         StoreState {
-            limiter: Limiter::new(Arc::clone(limits), Arc::clone(stats)),
+            limiter: MemoryLimiter::new(Arc::clone(limits), Arc::clone(stats)),
             adapter,
-            gate: RateGate::new(limits.log_lines_per_second),
+            gate: LogRate::new(limits.log_lines_per_second),
             line_bytes: limits.log_line_bytes,
             stats: Arc::clone(stats),
         }
@@ -39,7 +39,7 @@ impl log::Host for StoreState {
             return;
         }
         cut(&mut message, self.line_bytes);
-        // A line stays one line, whatever an adapter writes into it.
+        // An adapter cannot forge lines with line breaks.
         let message = message.replace(char::is_control, " ");
         let adapter = &*self.adapter;
         match level {

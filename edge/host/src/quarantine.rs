@@ -1,4 +1,4 @@
-//! A bounded directory of the frames that made an adapter fault, for its author.
+//! Bounded directory of the frames that made an adapter fault, for its author.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,14 +12,15 @@ use thiserror::Error;
 
 use crate::error::Fault;
 use crate::frames::Frame;
+use crate::index::SourceIndex;
 
-/// Where a frame came from, in the words of a recording.
+/// Origin of a frame, in the terms of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum FrameOrigin {
     /// A message on a connection of the plan.
     Socket {
-        /// The connection's position in the plan.
-        connection: u32,
+        /// The connection.
+        connection: SourceIndex,
         /// Its URL.
         url: String,
     },
@@ -30,22 +31,22 @@ pub enum Origin {
     },
 }
 
-/// A frame with the fault that it is held for.
+/// A frame with the fault that it caused.
 #[derive(Clone, Copy, Debug)]
-pub struct Suspect<'a> {
+pub struct QuarantinedFrame<'a> {
     /// The frame.
     pub frame: Frame<'a>,
-    /// Where it came from.
-    pub origin: &'a Origin,
-    /// What happened with it.
+    /// Origin.
+    pub origin: &'a FrameOrigin,
+    /// Fault.
     pub fault: &'a Fault,
-    /// The adapter, as events name it.
+    /// Adapter id, as in events.
     pub adapter: &'a str,
     /// The feed's exchange id.
     pub exchange: &'a str,
 }
 
-/// Why a frame could not be kept, or the directory not be used.
+/// Error of a file or the directory.
 #[derive(Debug, Error)]
 #[error("quarantine {}: {source}", path.display())]
 pub struct QuarantineError {
@@ -53,17 +54,17 @@ pub struct QuarantineError {
     source: io::Error,
 }
 
-/// The directory. At most so many files and bytes; the oldest go first. Several feeds may share it.
+/// At most a number of files and bytes; the oldest are deleted first. Several feeds may share it.
 #[derive(Debug)]
 pub struct Quarantine {
     dir: PathBuf,
     max_files: usize,
     max_bytes: u64,
-    held: Mutex<Held>,
+    held: Mutex<StoredFiles>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct StoredFiles {
     /// Oldest first.
     files: VecDeque<(String, u64)>,
     bytes: u64,
@@ -72,10 +73,10 @@ struct Held {
 }
 
 impl Quarantine {
-    /// Opens the directory, makes it if it is missing, and takes over what is in it.
+    /// Opens or creates the directory; existing files count.
     ///
     /// # Errors
-    /// When the directory cannot be made, read or cleaned.
+    /// The directory cannot be created, read or cleaned.
     pub fn open(dir: &Path, max_files: usize, max_bytes: u64) -> Result<Self, QuarantineError> {
         let failed = |source| QuarantineError { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(failed)?;
@@ -92,19 +93,19 @@ impl Quarantine {
         // Names start with the receive time, 19 digits until the year 2286.
         files.sort();
         let bytes = files.iter().map(|(_, bytes)| bytes).sum();
-        let held = Mutex::new(Held { files: files.into(), bytes, stored: 0, deleted: 0 });
+        let held = Mutex::new(StoredFiles { files: files.into(), bytes, stored: 0, deleted: 0 });
         let quarantine = Quarantine { dir: dir.to_owned(), max_files, max_bytes, held };
         quarantine.make_room(&mut quarantine.lock(), 0, 0)?;
         Ok(quarantine)
     }
 
-    /// Keeps a frame as `<receive time>-<cause>-<digest of the frame>.json`. The same frame with the same
-    /// fault is kept once.
+    /// Stores a frame as `<receive time>-<cause>-<digest of the frame>.json`. The same frame with the same
+    /// fault is stored once.
     ///
     /// # Errors
-    /// When the file cannot be written. A frame that is larger than the directory may be is an error too.
-    pub fn keep(&self, suspect: &Suspect<'_>) -> Result<PathBuf, QuarantineError> {
-        let text = record(suspect);
+    /// The file cannot be written, or the frame is larger than the whole directory may be.
+    pub fn store(&self, suspect: &QuarantinedFrame<'_>) -> Result<PathBuf, QuarantineError> {
+        let text = recording_line(suspect);
         let digest: String =
             Sha256::digest(suspect.frame.bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let at = suspect.frame.received_at_ns;
@@ -130,30 +131,27 @@ impl Quarantine {
         Ok(path)
     }
 
-    /// Frames kept since the start.
-    #[must_use]
+    /// Frames stored since the start.
     pub fn stored(&self) -> u64 {
         self.lock().stored
     }
 
-    /// Files deleted to stay within the bounds since the start.
-    #[must_use]
+    /// Files deleted since the start to stay within the bounds.
     pub fn deleted(&self) -> u64 {
         self.lock().deleted
     }
 
-    /// Files that are there.
-    #[must_use]
+    /// Files in the directory.
     pub fn files(&self) -> usize {
         self.lock().files.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        // A panic between two steps leaves at worst a file that is not counted until the next start.
+    fn lock(&self) -> std::sync::MutexGuard<'_, StoredFiles> {
+        // A panic between two steps at worst leaves a file uncounted until the next start.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make_room(&self, held: &mut Held, files: usize, bytes: u64) -> Result<(), QuarantineError> {
+    fn make_room(&self, held: &mut StoredFiles, files: usize, bytes: u64) -> Result<(), QuarantineError> {
         while held.files.len() + files > self.max_files || held.bytes + bytes > self.max_bytes {
             let Some((name, size)) = held.files.pop_front() else {
                 break;
@@ -172,11 +170,11 @@ impl Quarantine {
     }
 }
 
-/// A line of a recording with the fault beside it, so that `replay` can read it.
-fn record(suspect: &Suspect<'_>) -> String {
+/// A line of a recording, readable by `replay`, with the fault.
+fn recording_line(suspect: &QuarantinedFrame<'_>) -> String {
     let (kind, connection, url) = match suspect.origin {
-        Origin::Socket { connection, url } => ("ws-in", Some(connection), url),
-        Origin::Rest { url } => ("rest", None, url),
+        FrameOrigin::Socket { connection, url } => ("ws-in", Some(connection), url),
+        FrameOrigin::Rest { url } => ("rest", None, url),
     };
     let mut line = json!({
         "at": suspect.frame.received_at_ns,
@@ -187,11 +185,11 @@ fn record(suspect: &Suspect<'_>) -> String {
         "detail": suspect.fault.detail,
         "adapter": suspect.adapter,
         "exchange": suspect.exchange,
-        "source": suspect.frame.source,
+        "source": u32::from(suspect.frame.source),
     });
     if let Some(fields) = line.as_object_mut() {
         if let Some(connection) = connection {
-            fields.insert("conn".into(), json!(connection));
+            fields.insert("conn".into(), json!(u32::from(*connection)));
         }
         if std::str::from_utf8(suspect.frame.bytes).is_err() {
             let hex: String = suspect.frame.bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! The WebAssembly engine of the process.
+//! The WebAssembly engine of the process, with the thread that enforces deadlines.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,20 +6,19 @@ use std::time::Duration;
 use thiserror::Error;
 use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
 
-/// Time between two looks at the deadlines. Shorter would interrupt calls more exactly and all the others
-/// more often.
+/// Interval of deadline checks. A shorter one is more exact but interrupts every call more often.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Stack of a call. The thread that calls must have more than this.
+/// Stack of a call; the calling thread needs more than this.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Compiles and runs adapters. One per process; clones are the same engine.
+/// Compiles and runs adapters. One per process; clones share it.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
 }
 
-/// Why the engine cannot start.
+/// Error at the start of the engine.
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// The compile cache cannot be used.
@@ -27,26 +26,25 @@ pub enum EngineError {
     Cache {
         /// Its directory.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         detail: String,
     },
-    /// This machine or its settings cannot run the engine.
+    /// The machine or its settings cannot run the engine.
     #[error("webassembly engine cannot start: {0}")]
     Start(String),
-    /// The thread that watches the deadlines cannot start.
+    /// The deadline thread cannot start.
     #[error("deadline thread cannot start: {0}")]
     Thread(#[source] std::io::Error),
 }
 
 impl Engine {
-    /// Starts an engine, and a thread that watches the deadlines and ends with it.
+    /// Starts an engine and its deadline thread, which ends with it.
     ///
-    /// With `cache_dir`, compiled adapters are kept there. The cache is keyed by the component's bytes, the
-    /// engine's version and its settings. Its files are machine code that the process runs: the directory is
-    /// made readable and writable by its owner only.
+    /// Compiled adapters are cached in `cache_dir` by component bytes, engine version and settings. The files are
+    /// machine code that the process runs, so only the owner may read and write the directory.
     ///
     /// # Errors
-    /// When the directory cannot be used, or the engine or the thread cannot start.
+    /// The directory cannot be used, or the engine or the thread cannot start.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         let mut config = Config::new();
         config
@@ -78,7 +76,7 @@ impl Engine {
         &self.inner
     }
 
-    /// Ticks that are at least this time away: the next tick may come at once.
+    /// Ticks of at least this duration; the next tick may come at once.
     pub(crate) fn ticks(deadline: Duration) -> u64 {
         u64::try_from(deadline.as_nanos().div_ceil(TICK.as_nanos()))
             .unwrap_or(u64::MAX >> 1)
@@ -105,8 +103,6 @@ fn open_cache(path: &Path) -> Result<Cache, EngineError> {
 mod tests {
     use super::*;
 
-    // Goal: a deadline is never shorter than asked, whenever the next tick comes. Method: round and odd
-    // times.
     #[test]
     fn deadlines_round_up() {
         for (ms, ticks) in [(0, 1), (1, 2), (10, 2), (11, 3), (100, 11)] {
@@ -115,8 +111,6 @@ mod tests {
         assert!(Engine::ticks(Duration::MAX) > 1 << 60);
     }
 
-    // Goal: the deadline thread ends with its engine. Method: drop the engine and wait until nobody can hold
-    // it.
     #[test]
     fn the_deadline_thread_ends_with_the_engine() {
         let engine = Engine::new(None).unwrap();

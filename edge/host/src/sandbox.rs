@@ -1,4 +1,4 @@
-//! One instance of an adapter.
+//! One adapter instance under limits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,8 @@ use wasmtime::Store;
 
 use crate::adapter::{Adapter, InstantiateError};
 use crate::contract::{Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
-use crate::error::{CallError, Fault, FaultCause};
+use crate::error::{CallError, Fault};
+use crate::fault_cause::FaultCause;
 use crate::frames::FrameBatch;
 use crate::limits::Limits;
 use crate::logging::StoreState;
@@ -17,24 +18,23 @@ use crate::v1::VenueAdapter;
 use crate::v1::exports::marketprism::adapter::adapter::Guest;
 use crate::{v1, validate};
 
-/// One instance of an adapter under limits. After a [`Fault`] it is of no more use: every further call gives
-/// a fault.
+/// After a [`Fault`] every further call returns a fault.
 pub struct Sandbox {
     store: Store<StoreState>,
     exports: VenueAdapter,
     limits: Arc<Limits>,
     stats: Arc<Stats>,
     instruments: usize,
-    /// Those of the plan, once it is known: what further requests may charge.
+    /// Budgets of the plan, once known: further requests may charge only these.
     budgets: Option<Arc<[Budget]>>,
     broken: bool,
 }
 
 impl Sandbox {
-    /// Makes an instance.
+    /// Starts an instance.
     ///
     /// # Errors
-    /// When the component fails while it starts.
+    /// The component fails in its start function.
     pub fn new(adapter: &Adapter, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Result<Self, Fault> {
         let made =
             Self::from_parts(adapter.pre(), adapter.id().into(), Arc::clone(limits), Arc::clone(stats));
@@ -68,11 +68,10 @@ impl Sandbox {
         self.control(|guest, store| guest.call_describe(store))
     }
 
-    /// The requests whose answers [`Sandbox::instruments`] needs besides those that are known already; none when it needs no more.
-    /// [`crate::InstrumentRounds`] asks until then.
+    /// Requests whose answers [`Sandbox::instruments`] still needs; see [`crate::InstrumentRounds`].
     ///
     /// # Errors
-    /// When the adapter refuses the feed, or faults.
+    /// The adapter refuses the feed, or faults.
     pub fn instrument_requests(
         &mut self,
         feed: &Feed,
@@ -84,10 +83,10 @@ impl Sandbox {
         Ok(requests)
     }
 
-    /// The instruments of the feed, from the venue's answers.
+    /// Instruments of the feed, from the venue's answers.
     ///
     /// # Errors
-    /// When the adapter refuses the feed (it names a symbol that the venue does not list), or faults.
+    /// The adapter refuses the feed (the venue does not list a symbol), or faults.
     pub fn instruments(&mut self, feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, CallError> {
         let instruments = self.control(|guest, store| guest.call_instruments(store, feed, answers))?;
         let instruments = self.accept(instruments)?;
@@ -95,10 +94,10 @@ impl Sandbox {
         Ok(instruments)
     }
 
-    /// Prepares the instance for a feed: from here on events name instruments by their position in this list.
+    /// Prepares the instance for a feed: events then name instruments by their position in this list.
     ///
     /// # Errors
-    /// When the adapter refuses the feed, or faults.
+    /// The adapter refuses the feed, or faults.
     pub fn load(&mut self, feed: &Feed, instruments: &[Instrument]) -> Result<(), CallError> {
         let loaded = self.control(|guest, store| guest.call_load(store, feed, instruments))?;
         self.accept(loaded)?;
@@ -106,10 +105,10 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The input and output that the loaded feed needs.
+    /// Connections, polls and resyncs of the loaded feed.
     ///
     /// # Errors
-    /// When the adapter refuses the feed, or faults.
+    /// The adapter refuses the feed, or faults.
     pub fn plan(&mut self) -> Result<Plan, CallError> {
         let plan = self.control(|guest, store| guest.call_plan(store))?;
         let plan = self.accept(plan)?;
@@ -118,16 +117,15 @@ impl Sandbox {
         Ok(plan)
     }
 
-    /// The budgets of the plan that an earlier instance gave for the same feed.
     pub(crate) fn set_budgets(&mut self, budgets: Arc<[Budget]>) {
         self.budgets = Some(budgets);
     }
 
-    /// Turns frames into events. What comes back is checked against the contract: every index is in range,
-    /// every frame has an event or a note, numbers and texts are within bounds.
+    /// Turns frames into events. The result is checked against the contract: indices are in range, every frame has
+    /// an event or a note, numbers and texts are within bounds.
     ///
     /// # Errors
-    /// When the adapter faults. Nothing of the batch is kept then.
+    /// The adapter faults; the batch then has no result.
     pub fn normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
         self.stats.frames_given(batch.len());
         let normalized = self.checked_normalize(batch)?;
@@ -135,7 +133,7 @@ impl Sandbox {
         Ok(normalized)
     }
 
-    /// Gives frames whose meaning is known already: only what the instance learns from them counts.
+    /// Replays frames whose events were published before; only the instance's state matters.
     pub(crate) fn learn(&mut self, batch: &FrameBatch) -> Result<(), Fault> {
         self.checked_normalize(batch).map(|_known| ())
     }
@@ -144,7 +142,7 @@ impl Sandbox {
         let frames = batch.lowered();
         let (deadline, fuel) = (self.limits.call_deadline, self.limits.result_bytes);
         let normalized = self.call(deadline, fuel, |guest, store| guest.call_normalize(store, frames))?;
-        let bounds = validate::Bounds {
+        let bounds = validate::ResultBounds {
             frames: batch.len(),
             instruments: self.instruments,
             budgets: self.budgets.as_deref(),
@@ -184,7 +182,7 @@ impl Sandbox {
         })
     }
 
-    /// A refusal is an answer, but its texts are the adapter's: they are cut to the limits.
+    /// Texts of a refusal come from the adapter and are cut to the limits.
     fn accept<R>(&self, result: Result<R, Refusal>) -> Result<R, CallError> {
         result.map_err(|mut refusal| {
             for text in [&mut refusal.field, &mut refusal.value, &mut refusal.allowed] {
@@ -194,7 +192,7 @@ impl Sandbox {
         })
     }
 
-    /// An instance whose output contradicts the contract is not asked again.
+    /// An instance whose output contradicts the contract is not called again.
     fn checked(&mut self, result: Result<(), String>) -> Result<(), Fault> {
         result.map_err(|detail| {
             self.broken = true;

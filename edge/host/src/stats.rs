@@ -1,20 +1,20 @@
-//! Counters of one adapter's work, readable from any thread.
+//! Counters of one adapter, readable from any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::error::FaultCause;
+use crate::fault_cause::FaultCause;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// The counters. They outlive the instances that they count.
+        /// Counters of an adapter over all of its instances.
         #[derive(Debug, Default)]
         pub struct Stats {
             $($name: AtomicU64,)*
             faults: [AtomicU64; FaultCause::ALL.len()],
         }
 
-        /// The counters at one moment.
+        /// Values of the counters at one moment.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct StatsSnapshot {
             $($(#[$doc])* pub $name: u64,)*
@@ -23,7 +23,6 @@ macro_rules! counters {
 
         impl Stats {
             /// Reads all counters.
-            #[must_use]
             pub fn snapshot(&self) -> StatsSnapshot {
                 StatsSnapshot {
                     $($name: self.$name.load(Relaxed),)*
@@ -37,23 +36,23 @@ macro_rules! counters {
 counters! {
     /// Calls of any function.
     calls,
-    /// Frames given to `normalize`, repeats after a fault included.
+    /// Frames passed to `normalize`, including repeats after a fault.
     frames,
-    /// Events that came back.
+    /// Events returned.
     events,
-    /// Notes that came back.
+    /// Notes returned.
     notes,
     /// Nanoseconds spent in calls.
     call_ns,
     /// Longest call in nanoseconds.
     longest_call_ns,
-    /// Instances made to replace one that faulted.
+    /// Instances that replaced a faulted one.
     restarts,
-    /// Frames that made an instance fault on their own.
+    /// Frames that faulted alone.
     frames_faulted,
-    /// Frames that no instance saw because the adapter faulted too often.
+    /// Frames skipped because the adapter faulted too often.
     frames_unseen,
-    /// Reference answers that are not kept for new instances: too large, or instances fault on them.
+    /// Reference answers not stored: too large, or instances fault on them.
     references_dropped,
     /// Log lines written.
     log_lines,
@@ -65,13 +64,11 @@ counters! {
 
 impl StatsSnapshot {
     /// Faults of one cause.
-    #[must_use]
     pub fn faults(&self, cause: FaultCause) -> u64 {
         self.faults.get(cause.index()).copied().unwrap_or_default()
     }
 
     /// Faults of all causes.
-    #[must_use]
     pub fn all_faults(&self) -> u64 {
         self.faults.iter().sum()
     }

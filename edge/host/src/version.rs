@@ -1,13 +1,11 @@
-//! Which contract a component was made for.
+//! Contract versions and imports that this host accepts.
 
-/// The exported interface that makes a component an adapter, without its version.
+/// Interface that an adapter exports, without its version.
 pub(crate) const ADAPTER_INTERFACE: &str = "marketprism:adapter/adapter";
 
-/// What a component may import, without versions: the log, and the types that the contract itself brings
-/// along.
+/// Allowed imports, without versions.
 pub(crate) const ALLOWED_IMPORTS: [&str; 2] = ["marketprism:adapter/log", "marketprism:adapter/types"];
 
-/// The major version that this host runs.
 const MAJOR: &str = "1";
 
 /// Splits `interface@version`.
@@ -18,8 +16,7 @@ pub(crate) fn split(name: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// True for a version that this host runs. Later minor versions only add to the contract; that the functions
-/// still have the types of this host's version is checked when the component is instantiated.
+/// Later minor versions only add to the contract; the function types are checked at instantiation.
 pub(crate) fn is_supported(version: &str) -> bool {
     let mut parts = version.split('.');
     let numeric =
@@ -27,7 +24,6 @@ pub(crate) fn is_supported(version: &str) -> bool {
     parts.next() == Some(MAJOR) && numeric(parts.next()) && numeric(parts.next()) && parts.next().is_none()
 }
 
-/// True for an import that this host gives.
 pub(crate) fn is_allowed_import(name: &str) -> bool {
     let (interface, version) = split(name);
     ALLOWED_IMPORTS.contains(&interface) && version.is_some_and(is_supported)
@@ -37,7 +33,6 @@ pub(crate) fn is_allowed_import(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    // Goal: versions of the supported major pass, all else does not. Method: one name of each form.
     #[test]
     fn only_the_supported_major_passes() {
         for good in ["1.0.0", "1.1.0", "1.20.3"] {

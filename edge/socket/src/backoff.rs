@@ -1,10 +1,9 @@
-//! Waiting longer after each failure, with full jitter so that many clients do not return at once.
+//! Exponential back-off with full jitter, so that many clients do not return at once.
 
 use std::time::Duration;
 
 use crate::options::BackoffOptions;
 
-/// The waits of one thing that is tried again and again.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     options: BackoffOptions,
@@ -16,20 +15,19 @@ impl Backoff {
         Self { options, failures: 0 }
     }
 
-    /// Upper end of the next wait.
     fn ceiling(&self) -> Duration {
         let factor = 2u32.checked_pow(self.failures).unwrap_or(u32::MAX);
         self.options.base.saturating_mul(factor).min(self.options.cap)
     }
 
-    /// Counts a failure and gives the wait that follows it.
+    /// Counts a failure and returns the wait after it.
     pub(crate) fn failed(&mut self) -> Duration {
         let ceiling = self.ceiling();
         self.failures = self.failures.saturating_add(1);
-        random_up_to(ceiling)
+        jitter(ceiling)
     }
 
-    /// Counts the end of something that had stood for `lived`, and gives the wait that follows it.
+    /// Counts the end of a connection that was open for `lived`.
     pub(crate) fn ended_after(&mut self, lived: Duration) -> Duration {
         if lived >= self.options.healthy_after {
             self.failures = 0;
@@ -38,8 +36,8 @@ impl Backoff {
     }
 }
 
-/// A random time from 0 to `ceiling`, in microseconds steps.
-pub(crate) fn random_up_to(ceiling: Duration) -> Duration {
+/// Uniform in 0..=`ceiling`, in microseconds.
+pub(crate) fn jitter(ceiling: Duration) -> Duration {
     let micros = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(rand::random_range(0..=micros))
 }
@@ -56,7 +54,6 @@ mod tests {
         }
     }
 
-    /// Goal: waits double, never pass the cap, and are spread over the whole range. Method: many draws.
     #[test]
     fn waits_double_up_to_the_cap_and_are_jittered() {
         let mut largest = Duration::ZERO;
@@ -76,8 +73,6 @@ mod tests {
         assert!(largest > Duration::from_secs(50) && smallest < Duration::from_secs(10));
     }
 
-    /// Goal: a connection that stood long starts anew; one that did not goes on waiting longer. Method:
-    /// ceilings.
     #[test]
     fn a_healthy_life_resets_the_wait() {
         let mut backoff = Backoff::new(options());

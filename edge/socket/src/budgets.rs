@@ -1,8 +1,7 @@
-//! Rate limits as exact rolling windows, shared by everything in the process that draws on the same name.
-//!
-//! A charge counts from the moment it is granted until a full window after its use *ended*: whenever within
-//! the use the venue counted it, no window of the venue's can hold more than the limit. Waiting is first
-//! come, first served.
+//! Rate limits as exact rolling windows, shared by all feeds of the process by name.
+//! A charge counts from its grant until a full window after its use *ended*: whenever during the use the
+//! venue counted it, no window of the venue exceeds the limit. Waiters are served in order. (Crates such as
+//! governor count only the moment of the grant and cannot block a budget for a time that the venue names.)
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,38 +14,33 @@ use tokio::time::Instant;
 use crate::error::BudgetError;
 use crate::limits::{UNDEFINED_CHARGE_AGE, UNDEFINED_CHARGES_MAX};
 
-/// All budgets of the process by name. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Budgets {
-    windows: Arc<Mutex<BTreeMap<String, Arc<Window>>>>,
+    windows: Arc<Mutex<BTreeMap<String, Arc<RateWindow>>>>,
 }
 
-/// How full a budget is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetUsage {
-    /// The budget's name.
     pub name: String,
-    /// Units allowed in a window; `None` while no plan has defined the budget.
+    /// `None` until a plan defines the budget.
     pub limit: Option<u32>,
-    /// Units that count now.
     pub used: u64,
-    /// How long the venue still wants us to stay away.
+    /// Remaining block by the venue.
     pub blocked: Option<Duration>,
 }
 
 impl Budgets {
-    /// No budget yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Allows at most `units` of budget `name` in any `window`. When it is defined twice, the stricter number
-    /// of each holds: the venue counts all of our feeds together.
+    /// Allows at most `units` in any `window`. Of two definitions the stricter values apply: the venue
+    /// counts all feeds together.
     pub fn define(&self, name: &str, units: u32, window: Duration) {
         let budget = self.window(name);
         let mut state = budget.state();
         let defined = match state.limit {
-            None => Limit { units, window },
+            None => WindowLimit { units, window },
             Some(old) => {
                 if old.units != units || old.window != window {
                     tracing::warn!(
@@ -57,7 +51,7 @@ impl Budgets {
                         "budget defined differently, the stricter holds"
                     );
                 }
-                Limit { units: old.units.min(units), window: old.window.max(window) }
+                WindowLimit { units: old.units.min(units), window: old.window.max(window) }
             }
         };
         state.limit = Some(defined);
@@ -65,35 +59,30 @@ impl Budgets {
         budget.changed.notify_waiters();
     }
 
-    /// Waits until every charge has room, at most `wait_max` each.
-    ///
-    /// # Errors
-    /// A charge that can never be granted, a budget blocked for longer than `wait_max`, or no room within
-    /// `wait_max`.
-    pub async fn reserve(&self, charges: &[Charge], wait_max: Duration) -> Result<Permit, BudgetError> {
+    /// Waits until every charge is granted, at most `wait_max` each.
+    pub async fn reserve(&self, charges: &[Charge], wait_max: Duration) -> Result<BudgetPermit, BudgetError> {
         // One sum per budget, and always in the order of names: two callers cannot wait for each other in a
         // circle.
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         for charge in charges {
             *sums.entry(charge.budget.as_str()).or_insert(0) += u64::from(charge.units);
         }
-        let mut permit = Permit { holds: Vec::with_capacity(sums.len()) };
+        let mut permit = BudgetPermit { holds: Vec::with_capacity(sums.len()) };
         for (name, units) in sums {
             let window = self.window(name);
             let id = window.take(units, wait_max).await?;
-            permit.holds.push(Hold { window, id, used: false });
+            permit.holds.push(ReservedUnits { window, id, used: false });
         }
         Ok(permit)
     }
 
-    /// Grants nothing from budget `name` for `time`: the venue said so.
+    /// Grants nothing for `time`, as the venue demands.
     pub fn block(&self, name: &str, time: Duration) {
         self.window(name).state().block(Instant::now(), time);
     }
 
-    /// The venue refused something that drew on budget `name`: nothing is granted for the time that it named,
-    /// else for `usual`, twice as long with each refusal that follows another, up to `longest`. Gives that
-    /// time.
+    /// Blocks after a refusal: for the `named` time, else for `usual`, doubled with each further refusal up
+    /// to `longest`. Returns the time.
     pub(crate) fn refused(
         &self,
         name: &str,
@@ -114,14 +103,12 @@ impl Budgets {
         time
     }
 
-    /// The venue served something that drew on these charges: its refusals are over.
     pub(crate) fn served(&self, charges: &[Charge]) {
         for charge in charges {
             self.window(&charge.budget).state().refusals = 0;
         }
     }
 
-    /// How full every budget is, by name.
     pub fn usage(&self) -> Vec<BudgetUsage> {
         let now = Instant::now();
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,12 +125,12 @@ impl Budgets {
         usage.collect()
     }
 
-    fn window(&self, name: &str) -> Arc<Window> {
+    fn window(&self, name: &str) -> Arc<RateWindow> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         match windows.get(name) {
             Some(window) => Arc::clone(window),
             None => {
-                let window = Arc::new(Window::new(name));
+                let window = Arc::new(RateWindow::new(name));
                 windows.insert(name.to_owned(), Arc::clone(&window));
                 window
             }
@@ -151,16 +138,14 @@ impl Budgets {
     }
 }
 
-/// Room granted in one or more budgets. Dropping it says that the use is over; a permit that was never used
-/// gives its room back at once.
+/// Dropping it ends the use; a permit that was never used returns its units at once.
 #[derive(Debug)]
-#[must_use]
-pub struct Permit {
-    holds: Vec<Hold>,
+pub struct BudgetPermit {
+    holds: Vec<ReservedUnits>,
 }
 
-impl Permit {
-    /// Says that the request goes out now.
+impl BudgetPermit {
+    /// The request is sent now.
     pub fn begin_use(&mut self) {
         for hold in &mut self.holds {
             hold.used = true;
@@ -169,13 +154,13 @@ impl Permit {
 }
 
 #[derive(Debug)]
-struct Hold {
-    window: Arc<Window>,
+struct ReservedUnits {
+    window: Arc<RateWindow>,
     id: u64,
     used: bool,
 }
 
-impl Drop for Hold {
+impl Drop for ReservedUnits {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.window.state();
@@ -194,30 +179,29 @@ impl Drop for Hold {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Limit {
+struct WindowLimit {
     units: u32,
     window: Duration,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WindowCharge {
     id: u64,
     units: u64,
-    /// When the use ended; `None` while it goes on.
     ended: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    limit: Option<Limit>,
-    entries: VecDeque<Entry>,
+struct WindowState {
+    limit: Option<WindowLimit>,
+    entries: VecDeque<WindowCharge>,
     blocked_until: Option<Instant>,
-    /// Refusals of the venue in a row.
+    /// Consecutive refusals.
     refusals: u32,
     next_id: u64,
 }
 
-impl State {
+impl WindowState {
     fn block(&mut self, now: Instant, time: Duration) {
         let until = now + time;
         self.blocked_until = Some(self.blocked_until.map_or(until, |old| old.max(until)));
@@ -241,34 +225,32 @@ impl State {
     }
 }
 
-/// What an attempt to take units came to.
-enum Taken {
+enum Reservation {
     Id(u64),
-    /// Try again then, or when something changes.
+    /// Retry at this time, or at a change.
     Later(Option<Instant>),
 }
 
 #[derive(Debug)]
-struct Window {
+struct RateWindow {
     name: String,
-    /// Held while waiting for room. Tokio's mutex is fair, so waiters are served in the order of their
-    /// arrival.
+    /// Held while waiting. Tokio's mutex is fair, so waiters are served in order.
     turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<WindowState>,
     changed: Notify,
 }
 
-impl Window {
+impl RateWindow {
     fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             turn: tokio::sync::Mutex::new(()),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(WindowState::default()),
             changed: Notify::new(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WindowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -281,9 +263,9 @@ impl Window {
                 // Enabled before the look, so that a change between the look and the wait is not missed.
                 changed.as_mut().enable();
                 match self.try_take(units, wait_max)? {
-                    Taken::Id(id) => return Ok(id),
-                    Taken::Later(None) => changed.await,
-                    Taken::Later(Some(at)) => tokio::select! {
+                    Reservation::Id(id) => return Ok(id),
+                    Reservation::Later(None) => changed.await,
+                    Reservation::Later(Some(at)) => tokio::select! {
                         () = changed => {}
                         () = tokio::time::sleep_until(at) => {}
                     },
@@ -294,7 +276,7 @@ impl Window {
         tokio::time::timeout(wait_max, waiting).await.unwrap_or_else(|_| Err(exhausted()))
     }
 
-    fn try_take(&self, units: u64, wait_max: Duration) -> Result<Taken, BudgetError> {
+    fn try_take(&self, units: u64, wait_max: Duration) -> Result<Reservation, BudgetError> {
         let now = Instant::now();
         let mut state = self.state();
         if let Some(until) = state.blocked_until {
@@ -303,25 +285,25 @@ impl Window {
                 if remaining > wait_max {
                     return Err(BudgetError::Blocked { budget: self.name.clone(), remaining });
                 }
-                return Ok(Taken::Later(Some(until)));
+                return Ok(Reservation::Later(Some(until)));
             }
             state.blocked_until = None;
         }
         state.forget_expired(now);
-        if let Some(Limit { units: limit, .. }) = state.limit {
+        if let Some(WindowLimit { units: limit, .. }) = state.limit {
             if units > u64::from(limit) {
                 return Err(BudgetError::TooLarge { budget: self.name.clone(), units, limit });
             }
             if state.used() + units > u64::from(limit) {
-                return Ok(Taken::Later(state.next_expiry()));
+                return Ok(Reservation::Later(state.next_expiry()));
             }
         }
         let id = state.next_id;
         state.next_id += 1;
         if units > 0 {
-            state.entries.push_back(Entry { id, units, ended: None });
+            state.entries.push_back(WindowCharge { id, units, ended: None });
         }
-        Ok(Taken::Id(id))
+        Ok(Reservation::Id(id))
     }
 }
 

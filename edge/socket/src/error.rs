@@ -1,100 +1,52 @@
-//! What can go wrong, by kind.
+//! Errors, each with a label from a closed set.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use marketprism_adapter_host::{ResyncIndex, SourceIndex, StreamIndex};
 use thiserror::Error;
 
-/// Why a feed's sockets or a REST client cannot be made.
 #[derive(Debug, Error)]
 pub enum SocketError {
-    /// The plan contradicts itself. Every problem is listed.
     #[error("the plan cannot be carried out: {}", .0.join("; "))]
     Plan(Vec<String>),
-    /// A file of certificate authorities cannot be used.
     #[error("ca_file {path}: {reason}, allowed: a readable PEM file with at least one certificate")]
-    CaFile {
-        /// The file as configured.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The TLS library refused the configuration.
+    CaFile { path: PathBuf, reason: String },
     #[error("tls cannot be set up: {0}")]
     Tls(String),
-    /// The HTTP library refused the configuration.
     #[error("the http client cannot be set up: {0}")]
     HttpClient(String),
-    /// Not called from within a tokio runtime.
     #[error("sockets need a running tokio runtime")]
     NoRuntime,
 }
 
-/// Why a charge was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BudgetError {
-    /// The charge can never be granted.
     #[error("a charge of {units} units exceeds budget `{budget}`, allowed: at most {limit}")]
-    TooLarge {
-        /// The budget's name.
-        budget: String,
-        /// What was asked for.
-        units: u64,
-        /// What the budget holds.
-        limit: u32,
-    },
-    /// The venue told us to stay away for longer than the caller waits.
+    TooLarge { budget: String, units: u64, limit: u32 },
     #[error("budget `{budget}` is blocked by the venue for {} ms more", .remaining.as_millis())]
-    Blocked {
-        /// The budget's name.
-        budget: String,
-        /// Time until requests are allowed again.
-        remaining: Duration,
-    },
-    /// There was no room within the time that the caller waits.
+    Blocked { budget: String, remaining: Duration },
     #[error("budget `{budget}` had no room within {} ms", .waited.as_millis())]
-    Exhausted {
-        /// The budget's name.
-        budget: String,
-        /// How long the caller waited.
-        waited: Duration,
-    },
+    Exhausted { budget: String, waited: Duration },
 }
 
-/// Why a REST request was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestFailure {
-    /// The request cannot be sent as it is.
     #[error("request cannot be sent: {0}")]
     Invalid(String),
-    /// No room in a budget.
     #[error(transparent)]
     Budget(#[from] BudgetError),
-    /// No complete answer in time.
     #[error("no complete answer within {} ms", .0.as_millis())]
     Timeout(Duration),
-    /// The connection could not be made (name, TCP, TLS).
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The connection broke before the answer was complete.
     #[error("connection broke: {0}")]
     Transport(String),
-    /// The venue answered with an error.
+    /// `retry_after` is the venue's header.
     #[error("status {status}: {snippet}")]
-    Status {
-        /// HTTP status code.
-        status: u16,
-        /// Beginning of the body.
-        snippet: String,
-        /// What the venue's `Retry-After` says.
-        retry_after: Option<Duration>,
-    },
-    /// The answer is larger than allowed.
+    Status { status: u16, snippet: String, retry_after: Option<Duration> },
     #[error("answer is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit.
-        limit: usize,
-    },
+    TooLarge { limit: usize },
 }
 
 impl RequestFailure {
@@ -107,7 +59,6 @@ impl RequestFailure {
         }
     }
 
-    /// A short name from a closed set, for metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
@@ -124,83 +75,57 @@ impl RequestFailure {
     }
 }
 
-/// Why a command was not accepted. Nothing was sent.
+/// Nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refused {
-    /// No connection has this source number.
+pub enum CommandError {
     #[error("source {0} is no connection of the plan")]
-    UnknownSource(u32),
-    /// The connection has no such stream.
+    UnknownSource(SourceIndex),
     #[error("stream {0} is not in the plan")]
-    UnknownStream(u32),
-    /// The plan has no such resync.
+    UnknownStream(StreamIndex),
     #[error("resync {0} is not in the plan")]
-    UnknownResync(u32),
-    /// The plan gives nothing to send for it.
+    UnknownResync(ResyncIndex),
     #[error("the plan gives nothing to send for it")]
     NothingToSend,
-    /// The same resync is still under way.
     #[error("the same resync is still under way")]
     InFlight,
-    /// Only a poll has further pages.
     #[error("source {0} is no poll of the plan")]
-    NotAPoll(u32),
-    /// The answers of this poll asked for too many pages in one round.
+    NotAPoll(SourceIndex),
     #[error("the poll asked for more pages than a round may have")]
     TooManyPages,
-    /// The request cannot be sent, or draws on a budget that the plan does not define or that is too small.
     #[error("the request cannot be sent within the plan's budgets")]
     BadRequest,
-    /// The bounded command queue is full.
     #[error("the command queue is full")]
     QueueFull,
-    /// The sockets are stopping.
     #[error("the sockets are stopping")]
     Stopping,
 }
 
-/// Why one generation of a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum CloseReason {
-    /// The venue closed it.
+    /// `code` is 1005 if the venue gave none.
     #[error("closed by the venue: {code} {text}")]
-    Venue {
-        /// Websocket close code; 1005 where the venue gave none.
-        code: u16,
-        /// The venue's words.
-        text: String,
-    },
-    /// The connection broke without a closing handshake.
+    Venue { code: u16, text: String },
     #[error("lost: {0}")]
     Lost(String),
-    /// No byte for the plan's idle timeout.
     #[error("no byte for {} ms", .0.as_millis())]
     Idle(Duration),
-    /// The venue broke the websocket protocol (or sent text that is not UTF-8).
     #[error("protocol violation: {0}")]
     Protocol(String),
-    /// A message is larger than allowed.
     #[error("message too large: {0}")]
     TooLarge(String),
-    /// A message of ours could not be written in time.
     #[error("a message could not be written within {} ms", .0.as_millis())]
     WriteTimeout(Duration),
-    /// Replaced before the plan's maximum age.
     #[error("renewed before its maximum age")]
     Renewed,
-    /// Replaced because the pipeline asked for it.
     #[error("replaced: {0}")]
     Replaced(String),
-    /// Replaced because a stream stayed silent after it was asked for again.
     #[error("replaced: stream {0} stayed silent")]
-    Silent(u32),
-    /// The sockets were stopped, or nobody receives their input any more.
+    Silent(StreamIndex),
     #[error("stopped")]
     Stopped,
 }
 
 impl CloseReason {
-    /// A short name from a closed set, for metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Venue { .. } => "venue",
@@ -217,7 +142,7 @@ impl CloseReason {
     }
 }
 
-/// An error with the errors that caused it, on one line: libraries keep the useful part in the sources.
+/// Error with its sources on one line: libraries put the useful part into the sources.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

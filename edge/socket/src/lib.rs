@@ -1,10 +1,9 @@
-//! The input and output of a feed: websockets, REST requests, polls and resyncs, carried out as an adapter's
-//! plan says.
-//!
-//! This crate knows no venue. It keeps connections standing (heartbeat, back-off, planned overlapping
-//! renewal, silence watchdog), keeps every rate limit as an exact rolling window, and hands everything it
-//! reads to one bounded queue. When that queue is full it stops reading: nothing read is thrown away.
-//! Whatever is discarded is counted by reason.
+//! Network I/O of a feed: websockets, REST requests, polls and resyncs as the adapter's plan specifies. It
+//! knows no venue.
+//! Connections stay open (heartbeats, back-off, overlapping renewals, detection of silent streams), rate
+//! limits are exact rolling windows, and everything read goes to one bounded queue. While the queue is
+//! full, nothing is read; what is discarded is counted by reason.
+#![allow(missing_docs, reason = "used inside the workspace only; docs give meaning, units and errors")]
 
 mod backoff;
 mod budgets;
@@ -13,25 +12,25 @@ mod connection;
 mod context;
 mod counters;
 mod error;
+mod event;
 mod feed;
-mod input;
 mod limits;
 mod options;
 mod plan;
 mod poll;
-mod references;
+mod reference_gate;
 mod renewals;
-mod requester;
+mod request_runner;
 mod rest;
 mod resync;
 mod status;
 mod tls;
 
-pub use budgets::{BudgetUsage, Budgets, Permit};
-pub use counters::{Counted, SocketCounters};
-pub use error::{BudgetError, CloseReason, Refused, RequestFailure, SocketError};
+pub use budgets::{BudgetPermit, BudgetUsage, Budgets};
+pub use counters::{SocketCounter, SocketCounters};
+pub use error::{BudgetError, CloseReason, CommandError, RequestFailure, SocketError};
+pub use event::{ReceivedFrame, SilenceHint, SocketEvent};
 pub use feed::FeedSockets;
-pub use input::{Frame, Input, SilenceHint};
 pub use options::{BackoffOptions, SocketOptions};
 pub use rest::{RestClient, http_client};
 pub use status::{ConnectionPhase, ConnectionStatus, StreamStatus};

@@ -1,17 +1,14 @@
-//! Every time limit and size limit of this crate that a caller may set.
+//! Timeouts and size limits that a caller may set.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long to wait before trying again: a random time up to `base` doubled with each failure, never above
-/// `cap`.
+/// Waits are random up to `base`, doubled with each failure up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackoffOptions {
-    /// Upper end of the first wait.
     pub base: Duration,
-    /// Upper end of every wait.
     pub cap: Duration,
-    /// A connection that stood this long starts again at `base`.
+    /// A connection open for this long starts again at `base`.
     pub healthy_after: Duration,
 }
 
@@ -25,48 +22,37 @@ impl Default for BackoffOptions {
     }
 }
 
-/// Limits and manners of sockets and requests.
 #[derive(Debug, Clone)]
 pub struct SocketOptions {
-    /// PEM files of certificate authorities trusted in addition to the public ones.
+    /// PEM files of certificate authorities, trusted besides the public ones.
     pub ca_files: Vec<PathBuf>,
-    /// Sent with every request and handshake.
     pub user_agent: String,
-    /// Name resolution and TCP connect.
     pub connect_timeout: Duration,
-    /// TLS handshake.
     pub tls_timeout: Duration,
-    /// Websocket handshake.
     pub handshake_timeout: Duration,
-    /// Writing one message.
     pub write_timeout: Duration,
-    /// Waiting for the venue's part of a closing handshake; what arrives meanwhile is delivered.
+    /// Wait for the venue's close frame; messages until then are delivered.
     pub close_timeout: Duration,
-    /// For requests whose plan gives none (0).
+    /// For requests whose plan gives 0.
     pub request_timeout: Duration,
-    /// How often one request is tried before it is given up.
     pub request_tries: u32,
-    /// Longest wait for room in a budget before a try counts as failed.
+    /// Longest wait for a budget before a try fails.
     pub budget_wait_max: Duration,
-    /// Longest answer, decompressed.
+    /// Decompressed.
     pub body_max_bytes: usize,
-    /// Longest websocket message.
     pub max_frame_bytes: usize,
-    /// Waits between reconnects and between tries of a request.
     pub backoff: BackoffOptions,
-    /// A replacement that stands this long takes over even when no data came on it (quiet streams).
+    /// A replacement without data takes over after this time.
     pub overlap: Duration,
-    /// How long both generations go on after the new one received its first data: not all streams start at
-    /// once.
+    /// Both generations run on after the first data of the new one, since not all streams start at once.
     pub overlap_settle: Duration,
-    /// Time between the first connects of a feed's connections.
+    /// Time between the first connects of a feed.
     pub stagger: Duration,
-    /// Longest wait for the first answers of reference polls before the connections are opened without them.
+    /// Longest wait for the first answers of reference polls.
     pub reference_wait: Duration,
-    /// Polls of one feed under way at once, and as many resyncs.
+    /// Concurrent polls per feed, and as many resyncs.
     pub requests_at_once: usize,
-    /// Report every text sent as [`crate::Input::Sent`] and every URL asked as [`crate::Input::Asked`] (for
-    /// recordings).
+    /// Report sent texts and requested URLs, for recordings.
     pub report_sent: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a plan must keep to be carried out.
+//! Checks that a plan can be carried out; reports every problem.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,6 @@ use url::Url;
 
 use crate::error::SocketError;
 
-/// Checks a plan; the error lists every problem.
 pub(crate) fn check(plan: &Plan) -> Result<(), SocketError> {
     let limits = budget_units(plan);
     let mut checker = Checker { limits: &limits, problems: Vec::new() };
@@ -31,15 +30,12 @@ pub(crate) fn check(plan: &Plan) -> Result<(), SocketError> {
     if checker.problems.is_empty() { Ok(()) } else { Err(SocketError::Plan(checker.problems)) }
 }
 
-/// Units of the plan's budgets by name.
 pub(crate) type BudgetUnits = BTreeMap<String, u32>;
 
-/// What the plan's budgets hold.
 pub(crate) fn budget_units(plan: &Plan) -> BudgetUnits {
     plan.budgets.iter().map(|budget| (budget.name.clone(), budget.units)).collect()
 }
 
-/// What is wrong with a request that an answer of a poll asks for.
 pub(crate) fn check_follow_up(limits: &BudgetUnits, request: &Request) -> Vec<String> {
     let mut checker = Checker { limits, problems: Vec::new() };
     checker.request("follow_up", request);
@@ -63,8 +59,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A window shorter than its period would leave a hole between any two answers: that it is long enough is
-    /// the adapter's duty. What jitter and late rounds add is the edge's.
+    /// A window shorter than its period would leave holes. Jitter and late rounds are covered by the edge.
     fn window(&mut self, at: &str, window: &TimeWindow, poll: &Poll) {
         let names = [&window.from_parameter, &window.to_parameter];
         let taken = |name: &String| {

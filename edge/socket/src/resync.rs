@@ -1,27 +1,26 @@
-//! Requests for new starting states, when the pipeline asks.
+//! Snapshot requests on demand.
 
 use std::sync::Arc;
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Request;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::connection::UnderWay;
-use crate::counters::Counted;
-use crate::requester::{Outcome, Requester};
+use crate::connection::ResyncInProgress;
+use crate::counters::SocketCounter;
+use crate::request_runner::{RequestOutcome, RequestRunner};
 
-/// A resync request to carry out.
 #[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) source: u32,
+pub(crate) struct ResyncRequest {
+    pub(crate) source: SourceIndex,
     pub(crate) request: Arc<Request>,
-    /// Released when the answer has been handed over.
-    pub(crate) under_way: UnderWay,
+    /// Released when the answer was delivered.
+    pub(crate) in_progress: ResyncInProgress,
 }
 
-/// Carries out resync requests until the feed stops. Each kind is asked for once at a time, so their number
-/// is bounded by the plan.
-pub(crate) async fn run(requester: Arc<Requester>, mut asks: mpsc::Receiver<Ask>) {
+/// Each resync runs once at a time, so their number is bounded by the plan.
+pub(crate) async fn run(requester: Arc<RequestRunner>, mut asks: mpsc::Receiver<ResyncRequest>) {
     let mut running = JoinSet::new();
     let stop = requester.feed.stop.clone();
     loop {
@@ -39,12 +38,12 @@ pub(crate) async fn run(requester: Arc<Requester>, mut asks: mpsc::Receiver<Ask>
     while running.join_next().await.is_some() {}
 }
 
-async fn carry_out(requester: &Requester, ask: Ask) {
+async fn carry_out(requester: &RequestRunner, ask: ResyncRequest) {
     let counters = &requester.feed.counters;
     match requester.run(ask.source, &ask.request, &mut |_| {}).await {
-        Outcome::Answered => counters.count(Counted::ResyncsAnswered),
-        Outcome::Failed { .. } => counters.count(Counted::ResyncsFailed),
-        Outcome::Stopped => {}
+        RequestOutcome::Answered => counters.count(SocketCounter::ResyncsAnswered),
+        RequestOutcome::Failed { .. } => counters.count(SocketCounter::ResyncsFailed),
+        RequestOutcome::Stopped => {}
     }
-    drop(ask.under_way);
+    drop(ask.in_progress);
 }

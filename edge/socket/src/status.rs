@@ -1,4 +1,4 @@
-//! The state of each connection, readable while it runs.
+//! State of each connection, readable while it runs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -6,69 +6,53 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Connection, DataType};
+use marketprism_adapter_host::{InstrumentIndex, SourceIndex, StreamIndex};
 use tokio::time::Instant;
 
-/// Where a connection stands.
+/// Phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionPhase {
-    /// The first connect or a reconnect is under way (or waits for room in a budget).
+    /// Also while waiting for a budget.
     Connecting,
-    /// Waiting before the next connect.
+    /// Back-off before the next connect.
     Waiting,
-    /// It stands.
     Open,
-    /// It stands, and a replacement is being opened.
+    /// Open, with a replacement being opened.
     Replacing,
-    /// Stopped for good.
     Stopped,
 }
 
-/// The state of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamStatus {
-    /// As in the plan.
     pub data_type: DataType,
-    /// As in the plan.
-    pub instrument: Option<u32>,
-    /// When its newest frame was received, nanoseconds since 1970.
+    pub instrument: Option<InstrumentIndex>,
     pub last_frame_at_ns: Option<i64>,
-    /// Time since then (monotonic).
+    /// Monotonic.
     pub last_frame_age: Option<Duration>,
-    /// It is silent for longer than expected.
     pub silent: bool,
 }
 
-/// The state of one connection.
 #[derive(Debug, Clone)]
 pub struct ConnectionStatus {
-    /// As in the plan.
     pub name: String,
-    /// Its source number.
-    pub source: u32,
-    /// Where it stands.
+    pub source: SourceIndex,
     pub phase: ConnectionPhase,
-    /// The generation that serves; 0 before the first.
+    /// The serving one; 0 before the first.
     pub generation: u64,
-    /// Since when it stands, nanoseconds since 1970.
     pub connected_since_ns: Option<i64>,
-    /// When its newest frame was received, nanoseconds since 1970.
     pub last_frame_at_ns: Option<i64>,
-    /// Ended generations by reason ([`crate::CloseReason::label`]) and failed connects (`connect_failed`).
+    /// Ended generations by [`crate::CloseReason::label`], and `connect_failed`.
     pub reconnects: BTreeMap<&'static str, u64>,
-    /// The newest trouble in words.
     pub last_error: Option<String>,
-    /// Frames received.
     pub frames: u64,
-    /// Bytes of those frames.
     pub bytes: u64,
-    /// Time the reader waited for the pipeline.
+    /// Wait of the reader for the pipeline.
     pub stalled: Duration,
-    /// Its streams, in the order of the plan.
     pub streams: Vec<StreamStatus>,
 }
 
 #[derive(Debug)]
-struct Slow {
+struct ConnectionHealth {
     phase: ConnectionPhase,
     generation: u64,
     connected_since_ns: Option<i64>,
@@ -79,21 +63,20 @@ struct Slow {
 #[derive(Debug)]
 struct StreamState {
     data_type: DataType,
-    instrument: Option<u32>,
-    /// Microseconds after the feed's start, plus one; 0 is never.
+    instrument: Option<InstrumentIndex>,
+    /// Microseconds after `origin`, plus one; 0 is never.
     seen: AtomicU64,
     seen_at_ns: AtomicI64,
     silent: AtomicBool,
 }
 
-/// What the tasks of a connection keep up to date.
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     name: String,
-    source: u32,
-    /// The feed's start: stream times count from here.
+    source: SourceIndex,
+    /// Start of the feed.
     origin: Instant,
-    slow: Mutex<Slow>,
+    slow: Mutex<ConnectionHealth>,
     last_frame_at_ns: AtomicI64,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -102,8 +85,8 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    pub(crate) fn new(source: u32, connection: &Connection, origin: Instant) -> Self {
-        let slow = Slow {
+    pub(crate) fn new(source: SourceIndex, connection: &Connection, origin: Instant) -> Self {
+        let slow = ConnectionHealth {
             phase: ConnectionPhase::Waiting,
             generation: 0,
             connected_since_ns: None,
@@ -112,7 +95,7 @@ impl ConnectionState {
         };
         let streams = connection.streams.iter().map(|stream| StreamState {
             data_type: stream.data_type,
-            instrument: stream.instrument,
+            instrument: stream.instrument.map(InstrumentIndex::from),
             seen: AtomicU64::new(0),
             seen_at_ns: AtomicI64::new(0),
             silent: AtomicBool::new(false),
@@ -130,7 +113,7 @@ impl ConnectionState {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Slow)) {
+    fn change(&self, change: impl FnOnce(&mut ConnectionHealth)) {
         change(&mut self.slow.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -149,7 +132,7 @@ impl ConnectionState {
         self.change(|slow| slow.connected_since_ns = None);
     }
 
-    pub(crate) fn trouble(&self, label: &'static str, words: String) {
+    pub(crate) fn record_failure(&self, label: &'static str, words: String) {
         self.change(|slow| {
             *slow.reconnects.entry(label).or_insert(0) += 1;
             slow.last_error = Some(words);
@@ -166,21 +149,20 @@ impl ConnectionState {
         self.stalled_us.fetch_add(micros(time), Ordering::Relaxed);
     }
 
-    pub(crate) fn saw(&self, stream: usize, at_ns: i64) {
-        if let Some(stream) = self.streams.get(stream) {
+    pub(crate) fn saw(&self, stream: StreamIndex, at_ns: i64) {
+        if let Some(stream) = self.streams.get(stream.position()) {
             stream.seen.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
             stream.seen_at_ns.store(at_ns, Ordering::Relaxed);
         }
     }
 
-    /// When the stream's newest frame was seen.
-    pub(crate) fn seen(&self, stream: usize) -> Option<Instant> {
-        let seen = self.streams.get(stream)?.seen.load(Ordering::Relaxed);
+    pub(crate) fn seen(&self, stream: StreamIndex) -> Option<Instant> {
+        let seen = self.streams.get(stream.position())?.seen.load(Ordering::Relaxed);
         seen.checked_sub(1).map(|since| self.origin + Duration::from_micros(since))
     }
 
-    pub(crate) fn set_silent(&self, stream: usize, silent: bool) {
-        if let Some(stream) = self.streams.get(stream) {
+    pub(crate) fn set_silent(&self, stream: StreamIndex, silent: bool) {
+        if let Some(stream) = self.streams.get(stream.position()) {
             stream.silent.store(silent, Ordering::Relaxed);
         }
     }
@@ -188,7 +170,7 @@ impl ConnectionState {
     pub(crate) fn read(&self) -> ConnectionStatus {
         let now = Instant::now();
         let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        let streams = self.streams.iter().enumerate().map(|(index, stream)| {
+        let streams = StreamIndex::enumerate(&self.streams).map(|(index, stream)| {
             let seen = self.seen(index);
             StreamStatus {
                 data_type: stream.data_type,

@@ -1,5 +1,4 @@
-//! One set of trusted authorities for sockets and requests: the public ones (webpki-roots) and the caller's
-//! own files.
+//! TLS configuration for sockets and requests: public authorities (webpki-roots) and configured ones.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::error::SocketError;
 
-/// A TLS client configuration over ring. `protocols` are offered by ALPN, best first.
+/// `protocols` are offered by ALPN, best first.
 pub(crate) fn client_config(ca_files: &[PathBuf], protocols: &[&str]) -> Result<ClientConfig, SocketError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for path in ca_files {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use marketprism_adapter_host::contract::{DataType, Feed};
-use marketprism_adapter_host::fixtures::{ECHO_AT, EXCHANGE, Kind, component};
+use marketprism_adapter_host::fixtures::{ECHO_AT, EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Fault, FaultCause, FrameBatch, Limits, Sandbox, Stats};
 
 /// Bytes of the result's three lists.
@@ -53,7 +53,7 @@ fn instance() -> Sandbox {
         let limits = Limits::default();
         let adapter = match ADAPTER.get() {
             Some(adapter) => adapter.clone(),
-            None => Adapter::from_bytes(&Engine::new(None)?, &component(Kind::Echo), &limits)?,
+            None => Adapter::from_bytes(&Engine::new(None)?, &component(FixtureKind::Echo), &limits)?,
         };
         let adapter = ADAPTER.get_or_init(|| adapter);
         let mut sandbox = Sandbox::new(adapter, &Arc::new(limits), &Arc::new(Stats::default()))?;

@@ -7,7 +7,8 @@ use marketprism_adapter_host::contract::{
 };
 use marketprism_adapter_sdk::testkit::OwnedFrame;
 use marketprism_book::{
-    Action, Book, BookSettings, BookUpdate, Change, Checksum, Gap, SequenceRule, SnapshotSource, State,
+    Book, BookAction, BookGap, BookSettings, BookState, BookUpdate, Change, Checksum, SequenceRule,
+    SnapshotSource,
 };
 
 use crate::market::Market;
@@ -28,7 +29,7 @@ pub(crate) struct Step {
     pub(crate) live_before: bool,
     pub(crate) applied: bool,
     pub(crate) live: bool,
-    pub(crate) gap: Option<Gap>,
+    pub(crate) gap: Option<BookGap>,
     /// A new starting state was asked for.
     pub(crate) asked: bool,
     /// The levels could not be applied.
@@ -99,7 +100,7 @@ impl Trace {
 }
 
 fn step(frame: usize, event: &contract::Book, book: &mut Book, update: &BookUpdate<'_>) -> Step {
-    let live_before = book.state() == State::Live;
+    let live_before = book.state() == BookState::Live;
     let outcome = book.apply(update);
     Step {
         frame,
@@ -111,9 +112,9 @@ fn step(frame: usize, event: &contract::Book, book: &mut Book, update: &BookUpda
         has_checksum: event.checksum.is_some(),
         live_before,
         applied: outcome.applied > 0,
-        live: book.state() == State::Live,
+        live: book.state() == BookState::Live,
         gap: outcome.gap,
-        asked: matches!(outcome.action, Some(Action::Resync { .. })),
+        asked: matches!(outcome.action, Some(BookAction::Resync { .. })),
         rejected: outcome.rejected.map(|error| error.to_string()),
     }
 }

@@ -1,6 +1,6 @@
 //! Checks of `describe`.
 
-use super::{Check, NAME_BYTES, at_most, token};
+use super::rules::{Check, NAME_BYTES, at_most, token};
 use crate::contract::Description;
 
 const MAX_VENUES: usize = 64;

@@ -1,6 +1,6 @@
 //! Checks of `instruments`.
 
-use super::{Check, NAME_BYTES, at_most, scale, token};
+use super::rules::{Check, NAME_BYTES, at_most, scale, token};
 use crate::contract::Instrument;
 use crate::limits::Limits;
 

@@ -1,6 +1,7 @@
-//! Checks of `normalize`. It runs on every batch, so it allocates nothing unless it finds something.
+//! Checks of `normalize`. They run on every batch and allocate only for an error.
 
-use super::index;
+use super::plan::request;
+use super::rules::{Check, at_most, index};
 use crate::contract::{
     Book, Budget, Decimal, Event, FundingRate, Liquidation, LongShortRatio, MAX_SCALE, Normalized, Note,
     OpenInterest, Payload, Remark, Trade, TradeId,
@@ -8,24 +9,24 @@ use crate::contract::{
 use crate::frames::MAX_BATCH_FRAMES;
 use crate::limits::Limits;
 
-/// What a result may refer to.
-pub(crate) struct Bounds<'a> {
+/// Ranges that a result may refer to.
+pub(crate) struct ResultBounds<'a> {
     pub(crate) frames: usize,
     pub(crate) instruments: usize,
-    /// What further requests may charge; unknown before there was a plan.
+    /// Budgets that further requests may charge; unknown before the plan.
     pub(crate) budgets: Option<&'a [Budget]>,
     pub(crate) limits: &'a Limits,
 }
 
 /// One bit for each frame of a batch.
-type Seen = u64;
-const _: () = assert!(MAX_BATCH_FRAMES <= Seen::BITS as usize);
+type FrameMask = u64;
+const _: () = assert!(MAX_BATCH_FRAMES <= FrameMask::BITS as usize);
 
-pub(crate) fn normalized(result: &Normalized, bounds: &Bounds<'_>) -> super::Check {
-    super::at_most("number of events", result.events.len(), bounds.limits.events_per_batch)?;
+pub(crate) fn normalized(result: &Normalized, bounds: &ResultBounds<'_>) -> Check {
+    at_most("number of events", result.events.len(), bounds.limits.events_per_batch)?;
     let most_notes = bounds.limits.notes_per_frame.saturating_mul(bounds.frames);
-    super::at_most("number of notes", result.notes.len(), most_notes)?;
-    let mut seen: Seen = 0;
+    at_most("number of notes", result.notes.len(), most_notes)?;
+    let mut seen: FrameMask = 0;
     let mut last = 0;
     for event in &result.events {
         in_order("event", event.frame, &mut last, &mut seen, bounds)?;
@@ -38,7 +39,7 @@ pub(crate) fn normalized(result: &Normalized, bounds: &Bounds<'_>) -> super::Che
         one_note(note, bounds)?;
         if matches!(note.remark, Remark::FollowUp(_)) {
             follow_ups = (note.frame, if follow_ups.0 == note.frame { follow_ups.1 + 1 } else { 1 });
-            super::at_most("follow-ups of a frame", follow_ups.1, bounds.limits.follow_ups_per_frame)?;
+            at_most("follow-ups of a frame", follow_ups.1, bounds.limits.follow_ups_per_frame)?;
         }
     }
     let silent = (!seen).trailing_zeros() as usize;
@@ -48,7 +49,13 @@ pub(crate) fn normalized(result: &Normalized, bounds: &Bounds<'_>) -> super::Che
     Ok(())
 }
 
-fn in_order(what: &str, frame: u32, last: &mut u32, seen: &mut Seen, bounds: &Bounds<'_>) -> super::Check {
+fn in_order(
+    what: &str,
+    frame: u32,
+    last: &mut u32,
+    seen: &mut FrameMask,
+    bounds: &ResultBounds<'_>,
+) -> Check {
     if frame as usize >= bounds.frames || frame < *last {
         let (from, below) = (*last, bounds.frames);
         return Err(format!("frame of an {what} is {frame}, allowed is {from} or more and below {below}"));
@@ -58,7 +65,7 @@ fn in_order(what: &str, frame: u32, last: &mut u32, seen: &mut Seen, bounds: &Bo
     Ok(())
 }
 
-fn one_event(event: &Event, levels: usize, bounds: &Bounds<'_>) -> super::Check {
+fn one_event(event: &Event, levels: usize, bounds: &ResultBounds<'_>) -> Check {
     let (instrument, valid) = match &event.payload {
         Payload::Trade(trade) => (trade.instrument, trade_is_valid(trade, bounds)),
         Payload::Book(book) => {
@@ -84,7 +91,7 @@ fn one_event(event: &Event, levels: usize, bounds: &Bounds<'_>) -> super::Check 
     Err(format!("event of frame {frame} has a scale above {MAX_SCALE} or a text longer than {text} bytes"))
 }
 
-fn book_levels(book: &Book, levels: usize) -> super::Check {
+fn book_levels(book: &Book, levels: usize) -> Check {
     let end = u64::from(book.levels_at) + 2 * (u64::from(book.bids) + u64::from(book.asks));
     if end > levels as u64 {
         return Err(format!("levels of a book end at {end}, allowed is at most {levels}"));
@@ -100,14 +107,14 @@ fn fits_if_given(decimal: Option<&Decimal>) -> bool {
     decimal.is_none_or(fits)
 }
 
-fn id_is_short(id: &TradeId, bounds: &Bounds<'_>) -> bool {
+fn id_is_short(id: &TradeId, bounds: &ResultBounds<'_>) -> bool {
     match id {
         TradeId::Number(_) => true,
         TradeId::Text(text) => text.len() <= bounds.limits.id_bytes,
     }
 }
 
-fn trade_is_valid(trade: &Trade, bounds: &Bounds<'_>) -> bool {
+fn trade_is_valid(trade: &Trade, bounds: &ResultBounds<'_>) -> bool {
     fits(&trade.price) && fits(&trade.quantity) && id_is_short(&trade.id, bounds)
 }
 
@@ -121,17 +128,17 @@ fn interest_is_valid(interest: &OpenInterest) -> bool {
         .all(|value| fits_if_given(value.as_ref()))
 }
 
-fn liquidation_is_valid(forced: &Liquidation, bounds: &Bounds<'_>) -> bool {
+fn liquidation_is_valid(forced: &Liquidation, bounds: &ResultBounds<'_>) -> bool {
     let id = forced.id.as_ref().is_none_or(|id| id_is_short(id, bounds));
     fits(&forced.price) && fits(&forced.quantity) && id
 }
 
-fn ratio_is_valid(ratio: &LongShortRatio, bounds: &Bounds<'_>) -> bool {
+fn ratio_is_valid(ratio: &LongShortRatio, bounds: &ResultBounds<'_>) -> bool {
     let numbers = fits(&ratio.long) && fits(&ratio.short) && fits_if_given(ratio.ratio.as_ref());
     numbers && ratio.period.len() <= bounds.limits.id_bytes
 }
 
-fn one_note(note: &Note, bounds: &Bounds<'_>) -> super::Check {
+fn one_note(note: &Note, bounds: &ResultBounds<'_>) -> Check {
     let text = match &note.remark {
         Remark::Ignored(_) => 0,
         Remark::RestartBook(instrument) => {
@@ -142,7 +149,7 @@ fn one_note(note: &Note, bounds: &Bounds<'_>) -> super::Check {
         Remark::Reply(text) | Remark::Closing(text) => text.len(),
         Remark::Malformed(malformed) => malformed.what.len(),
         Remark::FollowUp(page) => {
-            super::request("a follow-up", page, bounds.budgets)?;
+            request("a follow-up", page, bounds.budgets)?;
             0
         }
     };

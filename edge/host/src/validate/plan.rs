@@ -1,7 +1,6 @@
-//! Checks of `plan` and `instrument-requests`: nothing in a plan may make the edge spin, or name what is not
-//! there.
+//! Checks of `plan` and `instrument-requests`: no plan may make the edge spin or refer to missing entries.
 
-use super::{Check, NAME_BYTES, at_most, index, token};
+use super::rules::{Check, NAME_BYTES, at_most, index, token};
 use crate::contract::{
     Budget, Charge, Connection, Heartbeat, Plan, Poll, Request, Resync, ResyncAction, TimeWindow,
 };
@@ -46,7 +45,7 @@ fn period(what: &str, ms: u32) -> Check {
     if ms < PERIOD_MS { Err(format!("{what} is {ms} ms, allowed is {PERIOD_MS} at least")) } else { Ok(()) }
 }
 
-/// A charge above its budget's size could never be paid. Before there is a plan, the budgets are not known.
+/// A charge above its budget's size could never be granted. Before the plan the budgets are unknown.
 fn charges(what: &str, charges: &[Charge], budgets: Option<&[Budget]>) -> Check {
     at_most(&format!("charges of {what}"), charges.len(), 64)?;
     for charge in charges {
@@ -116,7 +115,7 @@ fn one_poll(poll: &Poll, plan: &Plan, instruments: usize) -> Check {
     poll.window.as_ref().map_or(Ok(()), window)
 }
 
-/// The edge writes the names into the address as they are.
+/// The names are put into the URL unescaped.
 fn window(window: &TimeWindow) -> Check {
     let TimeWindow { from_parameter, to_parameter, from_ago_ms, to_ago_ms } = window;
     for name in [from_parameter, to_parameter] {

@@ -10,8 +10,6 @@ fn charge(budget: &str, units: u32) -> Charge {
     Charge { budget: budget.to_owned(), units }
 }
 
-/// Goal: whatever the concurrency, no rolling window holds more than the limit, and all of it is used.
-/// Method: paused time; 30 tasks with charges of 1 to 5; the times of use are compared with every window.
 #[tokio::test(start_paused = true)]
 async fn no_window_ever_exceeds_the_limit() {
     let budgets = Budgets::new();
@@ -48,10 +46,6 @@ async fn no_window_ever_exceeds_the_limit() {
     assert!(start.elapsed() < window * u32::try_from(windows * 3 / 2).unwrap(), "much slower than allowed");
 }
 
-/// Goal: whatever the limits, charges and times of use, no window of the stated length holds more than the
-/// limit, for several budgets drawn on together. Method: paused time, 40 seeds; each gives two budgets and 25
-/// tasks that take random charges of one or both of them, some without using them; a use may count anywhere
-/// between its begin and its end.
 #[tokio::test(start_paused = true)]
 async fn no_window_of_any_budget_exceeds_its_limit() {
     for seed in 0..40u64 {
@@ -104,9 +98,6 @@ async fn no_window_of_any_budget_exceeds_its_limit() {
     }
 }
 
-/// Goal: refusals in a row keep us away for longer and longer, up to a bound; answers to what was under way
-/// are no further refusals; a served request ends the row; the venue's own word counts always. Method: paused
-/// time.
 #[tokio::test(start_paused = true)]
 async fn refusals_in_a_row_keep_us_away_for_longer() {
     let budgets = Budgets::new();
@@ -126,8 +117,6 @@ async fn refusals_in_a_row_keep_us_away_for_longer() {
     assert_eq!(budgets.usage()[0].blocked, Some(seconds(7200)));
 }
 
-/// Goal: first come, first served: a large charge is not overtaken for ever by small ones. Method: paused
-/// time; order of grants.
 #[tokio::test(start_paused = true)]
 async fn waiters_are_served_in_order() {
     let budgets = Budgets::new();
@@ -148,14 +137,12 @@ async fn waiters_are_served_in_order() {
     assert_eq!(*order.lock().unwrap(), ["large", "small", "smaller"]);
 }
 
-async fn use_now(budgets: &Budgets, units: u32) -> Permit {
+async fn use_now(budgets: &Budgets, units: u32) -> BudgetPermit {
     let mut permit = budgets.reserve(&[charge("weight", units)], FOREVER).await.unwrap();
     permit.begin_use();
     permit
 }
 
-/// Goal: a charge above the budget is an error at once, not a wait for ever. Method: 11 of 10, also as a sum
-/// of two.
 #[tokio::test(start_paused = true)]
 async fn a_charge_above_the_budget_is_an_error() {
     let budgets = Budgets::new();
@@ -166,8 +153,6 @@ async fn a_charge_above_the_budget_is_an_error() {
     assert_eq!(budgets.reserve(&sum, FOREVER).await.unwrap_err(), too_large);
 }
 
-/// Goal: a blocked budget grants nothing until its time; who will not wait that long hears so at once.
-/// Method: paused time.
 #[tokio::test(start_paused = true)]
 async fn a_block_keeps_everyone_away() {
     let budgets = Budgets::new();
@@ -182,8 +167,6 @@ async fn a_block_keeps_everyone_away() {
     assert!(start.elapsed() >= remaining && start.elapsed() < remaining + Duration::from_millis(5));
 }
 
-/// Goal: an unused permit gives its room back at once; a used one after a window; a full budget is an error
-/// after the wait. Method: paused time.
 #[tokio::test(start_paused = true)]
 async fn room_comes_back_when_it_should() {
     let budgets = Budgets::new();
@@ -200,8 +183,6 @@ async fn room_comes_back_when_it_should() {
     assert!(start.elapsed() >= Duration::from_secs(13) && start.elapsed() < Duration::from_millis(13_005));
 }
 
-/// Goal: what was charged before the plan defined the budget counts afterwards, and the stricter definition
-/// holds. Method: paused time.
 #[tokio::test(start_paused = true)]
 async fn early_charges_count_and_the_stricter_limit_holds() {
     let budgets = Budgets::new();
@@ -214,8 +195,6 @@ async fn early_charges_count_and_the_stricter_limit_holds() {
     assert!(start.elapsed() >= Duration::from_secs(10));
 }
 
-/// Goal: callers that draw on the same two budgets in different orders never wait for each other in a circle.
-/// Method: paused time, small budgets, many tasks.
 #[tokio::test(start_paused = true)]
 async fn two_budgets_cannot_deadlock() {
     let budgets = Budgets::new();

@@ -1,12 +1,12 @@
-//! One websocket connection of the plan, over all its generations.
+//! One websocket connection of the plan over all its generations.
 
 mod open;
-mod outbox;
 mod pacer;
+mod send_queue;
 mod session;
+mod stream_watch;
 mod supervisor;
-mod watchdog;
-mod wire;
+mod timed_transport;
 
-pub(crate) use outbox::{Text, UnderWay};
-pub(crate) use supervisor::{Command, Supervisor};
+pub(crate) use send_queue::{OutgoingText, ResyncInProgress};
+pub(crate) use supervisor::{ConnectionCommand, ConnectionSupervisor};

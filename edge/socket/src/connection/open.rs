@@ -1,4 +1,4 @@
-//! Opening a websocket: name, TCP, TLS, handshake, each with its own time limit.
+//! Opens a websocket: name, TCP, TLS, handshake, each with its own timeout.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,15 +18,13 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
 
-use super::wire::{Transport, Wire};
+use super::timed_transport::{TimedTransport, Transport};
 use crate::error::{BudgetError, chain};
 use crate::options::SocketOptions;
 use crate::rest::retry_after;
 
-/// An open websocket.
-pub(crate) type Socket = WebSocketStream<Wire>;
+pub(crate) type Socket = WebSocketStream<TimedTransport>;
 
-/// Why a websocket could not be opened.
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
     #[error("cannot connect to {host}: {reason}")]
@@ -35,14 +33,13 @@ pub(crate) enum OpenError {
     Tls { host: String, reason: String },
     #[error("websocket handshake with {host} failed: {reason}")]
     Handshake { host: String, reason: String },
-    /// The venue answered the handshake with an HTTP error.
     #[error("websocket handshake with {host} refused: status {status}: {snippet}")]
     Refused { host: String, status: u16, snippet: String, retry_after: Option<Duration> },
     #[error("no room to connect: {0}")]
     Budget(#[from] BudgetError),
 }
 
-/// Opens a websocket. The caller has reserved what it costs.
+/// The caller has reserved the charges.
 pub(crate) async fn open(
     connection: &Connection,
     tls: &Arc<rustls::ClientConfig>,
@@ -60,7 +57,8 @@ pub(crate) async fn open(
     let config = WebSocketConfig::default()
         .max_message_size(Some(options.max_frame_bytes))
         .max_frame_size(Some(options.max_frame_bytes));
-    let handshake = tokio_tungstenite::client_async_with_config(request, Wire::new(transport), Some(config));
+    let handshake =
+        tokio_tungstenite::client_async_with_config(request, TimedTransport::new(transport), Some(config));
     match timeout(options.handshake_timeout, handshake).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(refused(host, error)),

@@ -1,17 +1,17 @@
-//! The venue's limit of messages from us, as a rolling window.
+//! The venue's limit of messages per connection, as a rolling window. Unlike a budget it counts pongs,
+//! which cannot be delayed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// At most `max` messages in any `window` as the venue sees them.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     max: usize,
-    /// How many of `max` are kept for pongs, which nobody can hold back.
+    /// Messages of `max` reserved for pongs.
     kept_for_pongs: usize,
-    /// A little longer than the venue's: messages that leave a window apart may arrive closer together.
+    /// Longer than the venue's: messages sent a window apart may arrive closer together.
     window: Duration,
     sent: VecDeque<Instant>,
 }
@@ -23,25 +23,22 @@ impl Pacer {
         Self { max, kept_for_pongs: usize::from(max > 1), window: window + margin, sent: VecDeque::new() }
     }
 
-    /// How long a number of texts takes at least.
+    /// Least time for a number of texts.
     pub(crate) fn time_for(&self, texts: usize) -> Duration {
         let allowed = self.max.saturating_sub(self.kept_for_pongs).max(1);
         let full_windows = texts.saturating_sub(1) / allowed;
         self.window.saturating_mul(u32::try_from(full_windows).unwrap_or(u32::MAX))
     }
 
-    /// Whether a text can ever be sent.
     pub(crate) fn allows_texts(&self) -> bool {
         self.max > 0
     }
 
-    /// Counts a message that goes out now.
     pub(crate) fn sent(&mut self, now: Instant) {
         self.forget(now);
         self.sent.push_back(now);
     }
 
-    /// When the next text may go out.
     pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
         self.forget(now);
         let allowed = self.max.saturating_sub(self.kept_for_pongs);
@@ -64,8 +61,6 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    /// Goal: texts and pongs together never pass the limit in any window, and texts go out as early as that
-    /// allows. Method: a simulated clock; every window that starts at a message is counted.
     #[test]
     fn no_window_holds_more_than_the_limit() {
         let start = Instant::now();
@@ -90,7 +85,6 @@ mod tests {
         assert!(now - start < Duration::from_millis(1100) * 14, "texts waited longer than needed");
     }
 
-    /// Goal: the time that texts will take is known beforehand. Method: compared with a simulated clock.
     #[test]
     fn the_time_for_texts_is_known() {
         for texts in [0usize, 1, 4, 5, 41] {
@@ -105,7 +99,6 @@ mod tests {
         }
     }
 
-    /// Goal: a limit of one message still lets texts through. Method: two in a row.
     #[test]
     fn a_limit_of_one_is_usable() {
         let start = Instant::now();

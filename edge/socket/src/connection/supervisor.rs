@@ -1,107 +1,98 @@
-//! Keeps one connection standing over its generations.
-//!
-//! At most one generation serves (`current`) and one is on its way to replace it (`candidate`); generations
-//! that were told to close end on their own. A candidate takes over when nothing serves, or when it has shown
-//! data and both have run on together for a while. If it fails, the serving one stays and another candidate
-//! is opened later.
+//! Keeps one connection open over its generations.
+//! At most one generation serves (`current`) and one is about to replace it (`candidate`). A candidate
+//! takes over when none serves, or after it received data and both ran together for the overlap. If it
+//! fails, the serving one stays and another candidate is opened later.
 
 mod ending;
-mod silence;
+mod silent_streams;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Connection;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::silence::Silence;
-use super::outbox::Text;
+use self::silent_streams::SilenceWatch;
 use super::pacer::Pacer;
-use super::session::{Ended, Session, SessionEvent};
+use super::send_queue::OutgoingText;
+use super::session::{Session, SessionEnd, SessionEvent};
 use crate::backoff::Backoff;
 use crate::context::FeedContext;
-use crate::counters::Counted;
+use crate::counters::SocketCounter;
 use crate::error::CloseReason;
 use crate::limits::{SESSION_COMMANDS_MAX, SESSION_EVENTS_MAX};
 use crate::status::{ConnectionPhase, ConnectionState};
 
-/// What the pipeline may ask of a connection.
 #[derive(Debug)]
-pub(crate) enum Command {
-    /// Send this on that generation.
+pub(crate) enum ConnectionCommand {
     Reply { generation: u64, text: String },
-    /// Send these on the generation that serves.
-    Send(Vec<Text>),
-    /// Open a replacement now.
+    Send(Vec<OutgoingText>),
     Replace(String),
 }
 
-/// Far enough in the future to mean never.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum GenerationStage {
     Opening,
     Open,
-    /// Every opening message was sent.
     Subscribed,
-    /// Data came after that.
     Ready,
 }
 
 struct Generation {
-    stage: Stage,
+    stage: GenerationStage,
     opened_at: Option<Instant>,
     opened_at_ns: i64,
-    texts: mpsc::Sender<Text>,
+    texts: mpsc::Sender<OutgoingText>,
     retire: CancellationToken,
-    /// Why it was told to close.
+    /// Reason, if it was told to close.
     retired: Option<CloseReason>,
     task: AbortHandle,
 }
 
-/// The owner of one connection's tasks.
-pub(crate) struct Supervisor {
-    source: u32,
+pub(crate) struct ConnectionSupervisor {
+    source: SourceIndex,
     plan: Arc<Connection>,
     feed: Arc<FeedContext>,
     state: Arc<ConnectionState>,
-    commands: mpsc::Receiver<Command>,
-    /// Given to every generation.
+    commands: mpsc::Receiver<ConnectionCommand>,
+    /// Cloned into every session.
     news: mpsc::Sender<(u64, SessionEvent)>,
     events: mpsc::Receiver<(u64, SessionEvent)>,
-    sessions: JoinSet<Ended>,
+    sessions: JoinSet<SessionEnd>,
     generations: BTreeMap<u64, Generation>,
     newest: u64,
     current: Option<u64>,
     candidate: Option<u64>,
-    /// Why the serving generation is to be replaced.
-    wanted: Option<CloseReason>,
+    /// Set while the serving generation is to be replaced.
+    replacement_reason: Option<CloseReason>,
     backoff: Backoff,
-    /// How long the first connect waits, so that a feed's connections are not opened all at once.
-    open_after: Duration,
-    /// When the next candidate may be opened.
+    /// Staggers the first connects of a feed.
+    open_delay: Duration,
+    /// Earliest time of the next candidate.
     open_at: Instant,
     /// When the candidate takes over.
     takeover_at: Option<Instant>,
     renew_at: Option<Instant>,
-    silence: Silence,
+    silence: SilenceWatch,
 }
 
-impl Supervisor {
+impl ConnectionSupervisor {
     pub(crate) fn new(
-        source: u32,
+        source: SourceIndex,
         plan: Arc<Connection>,
         feed: Arc<FeedContext>,
         state: Arc<ConnectionState>,
-        commands: mpsc::Receiver<Command>,
-        open_after: Duration,
+        commands: mpsc::Receiver<ConnectionCommand>,
+        open_delay: Duration,
     ) -> Self {
-        let silence = Silence::new(&plan.streams, Instant::now());
+        let silence = SilenceWatch::new(&plan.streams, Instant::now());
         let backoff = Backoff::new(feed.options.backoff);
         let (news, events) = mpsc::channel(SESSION_EVENTS_MAX);
         Self {
@@ -117,9 +108,9 @@ impl Supervisor {
             newest: 0,
             current: None,
             candidate: None,
-            wanted: None,
+            replacement_reason: None,
             backoff,
-            open_after,
+            open_delay,
             open_at: Instant::now(),
             takeover_at: None,
             renew_at: None,
@@ -127,14 +118,14 @@ impl Supervisor {
         }
     }
 
-    /// Runs until the feed stops or nobody receives its input; then waits for every generation to end.
+    /// Runs until the feed stops or the event queue is closed, then waits for every generation.
     pub(crate) async fn run(mut self) {
         let feed = Arc::clone(&self.feed);
         tokio::select! {
             biased;
             () = feed.stop.cancelled() => {}
             () = feed.inputs.closed() => feed.stop.cancel(),
-            () = feed.references.known() => self.open_at = Instant::now() + self.open_after,
+            () = feed.references.known() => self.open_at = Instant::now() + self.open_delay,
         }
         loop {
             self.show_phase();
@@ -148,7 +139,7 @@ impl Supervisor {
                 Some((generation, event)) = self.events.recv() => self.on_event(generation, event),
                 Some(ended) = self.sessions.join_next() => self.on_ended(ended).await,
                 Some(command) = self.commands.recv() => self.on_command(command),
-                () = sleep_until(wake) => self.on_time(Instant::now()).await,
+                () = sleep_until(wake) => self.on_timer(Instant::now()).await,
             }
         }
         // Every generation sees the feed stop by itself.
@@ -167,37 +158,37 @@ impl Supervisor {
         });
     }
 
-    fn wants_candidate(&self) -> bool {
-        self.candidate.is_none() && (self.current.is_none() || self.wanted.is_some())
+    fn needs_candidate(&self) -> bool {
+        self.candidate.is_none() && (self.current.is_none() || self.replacement_reason.is_some())
     }
 
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
         let mut next = now + NEVER;
-        if self.wants_candidate() {
+        if self.needs_candidate() {
             next = next.min(self.open_at);
         }
         if let Some(at) = self.takeover_at {
             next = next.min(at);
         }
         if self.current.is_some() {
-            next = next.min(self.renew_at.unwrap_or(next)).min(self.silence.look_at(now));
+            next = next.min(self.renew_at.unwrap_or(next)).min(self.silence.check_at(now));
         }
         next
     }
 
-    async fn on_time(&mut self, now: Instant) {
+    async fn on_timer(&mut self, now: Instant) {
         if self.takeover_at.is_some_and(|at| now >= at) {
             self.take_over();
         }
         if self.current.is_some() && self.renew_at.is_some_and(|at| now >= at) {
             self.renew_at = None;
-            self.want_replacement(CloseReason::Renewed);
+            self.request_replacement(CloseReason::Renewed);
         }
-        if self.current.is_some() && now >= self.silence.look_at(now) {
-            self.look_at_streams(now).await;
+        if self.current.is_some() && now >= self.silence.check_at(now) {
+            self.check_streams(now).await;
         }
-        if self.wants_candidate() && now >= self.open_at {
+        if self.needs_candidate() && now >= self.open_at {
             self.open_candidate();
         }
     }
@@ -218,7 +209,7 @@ impl Supervisor {
             retire: retire.clone(),
         };
         let task = self.sessions.spawn(self.feed.tasks.track_future(session.run()));
-        let stage = Stage::Opening;
+        let stage = GenerationStage::Opening;
         let opened =
             Generation { stage, opened_at: None, opened_at_ns: 0, texts, retire, retired: None, task };
         self.generations.insert(generation, opened);
@@ -231,17 +222,17 @@ impl Supervisor {
         let Some(found) = self.generations.get_mut(&generation) else { return };
         match event {
             SessionEvent::Opened { at, at_ns } => {
-                found.stage = Stage::Open;
+                found.stage = GenerationStage::Open;
                 found.opened_at = Some(at);
                 found.opened_at_ns = at_ns;
-                self.feed.counters.count(Counted::Opened);
+                self.feed.counters.count(SocketCounter::Opened);
                 tracing::info!(connection = %self.plan.name, generation, "connection open");
                 if self.candidate == Some(generation) && self.current.is_none() {
                     self.take_over();
                 }
             }
             SessionEvent::Subscribed => {
-                found.stage = Stage::Subscribed;
+                found.stage = GenerationStage::Subscribed;
                 let now = Instant::now();
                 if self.current == Some(generation) {
                     self.silence.begin(now);
@@ -251,7 +242,7 @@ impl Supervisor {
                 }
             }
             SessionEvent::Ready => {
-                found.stage = Stage::Ready;
+                found.stage = GenerationStage::Ready;
                 if self.candidate == Some(generation) {
                     let settled = Instant::now() + options.overlap_settle;
                     self.takeover_at = Some(self.takeover_at.map_or(settled, |at| at.min(settled)));
@@ -260,11 +251,11 @@ impl Supervisor {
         }
     }
 
-    /// The candidate serves from now on; the one before closes.
+    /// The candidate serves from now on and the previous generation closes.
     fn take_over(&mut self) {
         self.takeover_at = None;
         let Some(generation) = self.candidate.take() else { return };
-        let reason = self.wanted.take().unwrap_or(CloseReason::Renewed);
+        let reason = self.replacement_reason.take().unwrap_or(CloseReason::Renewed);
         if let Some(old) = self.current.replace(generation)
             && let Some(old) = self.generations.get_mut(&old)
         {
@@ -273,9 +264,9 @@ impl Supervisor {
         }
         let Some(new) = self.generations.get(&generation) else { return };
         let opened_at = new.opened_at.unwrap_or_else(Instant::now);
-        let subscribed = new.stage >= Stage::Subscribed;
+        let subscribed = new.stage >= GenerationStage::Subscribed;
         self.state.serving(generation, new.opened_at_ns);
-        let latest = renew_after(&self.plan, self.feed.options.overlap);
+        let latest = renewal_age(&self.plan, self.feed.options.overlap);
         self.renew_at = latest.map(|age| self.feed.renewals.book(self.source, opened_at, opened_at + age));
         if subscribed {
             self.silence.begin(Instant::now());
@@ -284,47 +275,48 @@ impl Supervisor {
         }
     }
 
-    fn want_replacement(&mut self, reason: CloseReason) {
-        if self.wanted.is_none() && self.current.is_some() {
+    fn request_replacement(&mut self, reason: CloseReason) {
+        if self.replacement_reason.is_none() && self.current.is_some() {
             tracing::info!(connection = %self.plan.name, %reason, "connection is being replaced");
-            self.wanted = Some(reason);
+            self.replacement_reason = Some(reason);
         }
     }
 
-    fn on_command(&mut self, command: Command) {
+    fn on_command(&mut self, command: ConnectionCommand) {
         match command {
-            Command::Reply { generation, text } => self.send(Some(generation), Text::new(text, true)),
-            Command::Send(texts) => {
+            ConnectionCommand::Reply { generation, text } => {
+                self.send(Some(generation), OutgoingText::new(text, true))
+            }
+            ConnectionCommand::Send(texts) => {
                 for text in texts {
                     self.send(self.current, text);
                 }
             }
-            Command::Replace(reason) => {
-                self.want_replacement(CloseReason::Replaced(reason));
+            ConnectionCommand::Replace(reason) => {
+                self.request_replacement(CloseReason::Replaced(reason));
             }
         }
     }
 
-    fn send(&self, generation: Option<u64>, text: Text) {
+    fn send(&self, generation: Option<u64>, text: OutgoingText) {
         let Some(found) = generation.and_then(|generation| self.generations.get(&generation)) else {
-            self.feed.counters.count(Counted::DiscardedTextNotOpen);
+            self.feed.counters.count(SocketCounter::DiscardedTextNotOpen);
             return;
         };
         match found.texts.try_send(text) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.feed.counters.count(Counted::DiscardedTextQueueFull)
+                self.feed.counters.count(SocketCounter::DiscardedTextQueueFull)
             }
             Err(mpsc::error::TrySendError::Closed(_)) => {
-                self.feed.counters.count(Counted::DiscardedTextNotOpen)
+                self.feed.counters.count(SocketCounter::DiscardedTextNotOpen)
             }
         }
     }
 }
 
-/// The greatest age at which a replacement is opened: early enough for its opening messages and the overlap.
-/// `None`: no limit.
-fn renew_after(plan: &Connection, overlap: Duration) -> Option<Duration> {
+/// Age at which a replacement is opened: early enough for its opening messages and the overlap.
+fn renewal_age(plan: &Connection, overlap: Duration) -> Option<Duration> {
     if plan.max_age_ms == 0 {
         return None;
     }

@@ -1,9 +1,9 @@
 //! Requests on a schedule.
 
-mod pages;
+mod covered_time;
+mod page_queue;
 mod schedule;
 mod task;
-mod window;
 
-pub(crate) use pages::Pages;
+pub(crate) use page_queue::PageQueue;
 pub(crate) use task::PollTask;

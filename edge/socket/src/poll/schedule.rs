@@ -1,14 +1,12 @@
-//! When a poll is asked.
+//! Times of a poll: soon after the start, then at its own place in every period, with jitter.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backoff::random_up_to;
+use crate::backoff::jitter;
 use crate::limits::{POLL_FIRST_MAX, POLL_JITTER_MAX};
 
-/// The times of a poll: soon after the start, then at the poll's own place in every period, each a little late by
-/// chance.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     /// Until it has passed.
@@ -18,9 +16,8 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// The `index`th of `count` polls. The places of a feed's polls are spread evenly over the period, so that they
-    /// do not come in bursts. Each is asked for the first time soon, whatever its place: nobody should wait for
-    /// a long period to see whether it works.
+    /// The `index`th of `count` polls. Places are spread evenly over the period to avoid bursts, but the
+    /// first request comes soon, so that a failing poll shows early.
     pub(crate) fn new(start: Instant, period: Duration, index: usize, count: usize) -> Self {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
@@ -28,19 +25,16 @@ impl Schedule {
         Self { first: Some(first), next: start + period / count * index, period }
     }
 
-    /// Moves all times by `wait`.
     pub(crate) fn delay(&mut self, wait: Duration) {
         self.first = self.first.map(|first| first + wait);
         self.next += wait;
     }
 
-    /// When to poll next.
     pub(crate) fn at(&self) -> Instant {
-        self.first.unwrap_or(self.next) + random_up_to((self.period / 20).min(POLL_JITTER_MAX))
+        self.first.unwrap_or(self.next) + jitter((self.period / 20).min(POLL_JITTER_MAX))
     }
 
-    /// A round ended at `now`. Sets the next time after it and gives how many were passed over; one that came
-    /// before its time takes none.
+    /// Sets the next time after a round that ended at `now`; returns the number of skipped times.
     pub(crate) fn advance(&mut self, now: Instant) -> u64 {
         self.first = None;
         if self.next > now {
@@ -50,7 +44,7 @@ impl Schedule {
         self.pass_until(now)
     }
 
-    /// Passes over the times before `until` and gives their number.
+    /// Skips the times before `until` and returns their number.
     pub(crate) fn pass_until(&mut self, until: Instant) -> u64 {
         let mut passed = 0;
         while self.next < until {
@@ -65,8 +59,6 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    /// Goal: a poll that takes too long passes over its missed times and counts them; the phase stays; a
-    /// round before its time takes none. Method: a simulated clock.
     #[test]
     fn missed_times_are_passed_over() {
         let start = Instant::now();
@@ -81,8 +73,6 @@ mod tests {
         assert_eq!(schedule.next, start + Duration::from_millis(52_500));
     }
 
-    /// Goal: with hundreds of polls of a long period each is asked soon, then at its place, never more than a period
-    /// apart, and the places are spread evenly. Method: a simulated clock, 600 polls of five minutes.
     #[test]
     fn many_polls_are_asked_soon_and_then_spread_evenly() {
         const COUNT: usize = 600;

@@ -1,52 +1,49 @@
-//! One poll over all its rounds.
+//! Task of one poll. A round is the request with all further pages; the next round waits for its end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::{Poll, Request};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::pages::Round;
+use super::covered_time::CoveredTime;
+use super::page_queue::PollRound;
 use super::schedule::Schedule;
-use super::window::CoveredTime;
-use crate::backoff::{Backoff, random_up_to};
+use crate::backoff::{Backoff, jitter};
 use crate::clock::wall_ns;
-use crate::counters::Counted;
+use crate::counters::SocketCounter;
 use crate::limits::{PAGE_GRACE, POLL_RETRY_MAX};
-use crate::references::Pending;
-use crate::requester::{Outcome, Requester};
+use crate::reference_gate::ReferencePending;
+use crate::request_runner::{RequestOutcome, RequestRunner};
 
-/// Repeats a request until the feed stops. A round is the request and all pages that its answers ask for; the
-/// next begins only when the one before has ended.
 pub(crate) struct PollTask {
-    requester: Arc<Requester>,
-    source: u32,
+    requester: Arc<RequestRunner>,
+    source: SourceIndex,
     plan: Poll,
     schedule: Schedule,
     covered: Option<CoveredTime>,
     pages: mpsc::Receiver<Request>,
-    round: Arc<Round>,
+    round: Arc<PollRound>,
     /// Of a reference poll, until its first answer or failure.
-    pending: Option<Pending>,
+    pending: Option<ReferencePending>,
     /// Of a reference poll, until its first answer.
     unknown: Option<Backoff>,
-    /// When the next round begins.
+    /// Start of the next round.
     at: Instant,
 }
 
-/// The feed stops.
-struct Stopped;
+struct FeedStopped;
 
 impl PollTask {
-    /// A poll, the `index`th of `count`. `pending` is for reference polls.
     pub(crate) fn new(
-        requester: Arc<Requester>,
-        source: u32,
+        requester: Arc<RequestRunner>,
+        source: SourceIndex,
         plan: Poll,
         (index, count): (usize, usize),
-        (pages, round): (mpsc::Receiver<Request>, Arc<Round>),
-        pending: Pending,
+        (pages, round): (mpsc::Receiver<Request>, Arc<PollRound>),
+        pending: ReferencePending,
     ) -> Self {
         let now = Instant::now();
         let schedule = Schedule::new(now, period_of(&plan), index, count);
@@ -64,7 +61,6 @@ impl PollTask {
         }
     }
 
-    /// Runs until the feed stops.
     pub(crate) async fn run(mut self) {
         let feed = Arc::clone(&self.requester.feed);
         if !self.plan.reference {
@@ -80,36 +76,35 @@ impl PollTask {
         while self.pages_until_next().await.is_ok() && self.ask().await.is_ok() {}
     }
 
-    /// Carries out the pages that answers ask for until the next round is due.
-    async fn pages_until_next(&mut self) -> Result<(), Stopped> {
+    /// Requests further pages until the next round is due.
+    async fn pages_until_next(&mut self) -> Result<(), FeedStopped> {
         let feed = Arc::clone(&self.requester.feed);
         loop {
             let page = tokio::select! {
                 biased;
-                () = feed.stop.cancelled() => return Err(Stopped),
+                () = feed.stop.cancelled() => return Err(FeedStopped),
                 Some(page) = self.pages.recv() => page,
                 () = sleep_until(self.at) => return Ok(()),
             };
             match self.requester.run(self.source, &page, &mut |_| {}).await {
-                Outcome::Answered => feed.counters.count(Counted::FollowUpsAnswered),
-                Outcome::Failed { .. } => {
-                    feed.counters.count(Counted::FollowUpsFailed);
+                RequestOutcome::Answered => feed.counters.count(SocketCounter::FollowUpsAnswered),
+                RequestOutcome::Failed { .. } => {
+                    feed.counters.count(SocketCounter::FollowUpsFailed);
                     self.round.set_incomplete();
                 }
-                Outcome::Stopped => return Err(Stopped),
+                RequestOutcome::Stopped => return Err(FeedStopped),
             }
             self.wait_for_page();
         }
     }
 
-    /// The pipeline needs a moment to find out that an answer asks for another page.
+    /// The pipeline needs time to read an answer that names another page.
     fn wait_for_page(&mut self) {
         let grace = PAGE_GRACE.min(period_of(&self.plan) / 4);
         self.at = self.at.max(Instant::now() + grace);
     }
 
-    /// Begins a round.
-    async fn ask(&mut self) -> Result<(), Stopped> {
+    async fn ask(&mut self) -> Result<(), FeedStopped> {
         if self.round.begin()
             && let Some(covered) = &mut self.covered
         {
@@ -124,21 +119,21 @@ impl PollTask {
         let outcome = self.requester.run(self.source, &self.plan.request, &mut stamp).await;
         let counters = &self.requester.feed.counters;
         let now = Instant::now();
-        counters.add(Counted::PollsSkippedLate, self.schedule.advance(now));
+        counters.add(SocketCounter::PollsSkippedLate, self.schedule.advance(now));
         match outcome {
-            Outcome::Stopped => return Err(Stopped),
-            Outcome::Answered => {
-                counters.count(Counted::PollsAnswered);
+            RequestOutcome::Stopped => return Err(FeedStopped),
+            RequestOutcome::Answered => {
+                counters.count(SocketCounter::PollsAnswered);
                 if let Some(hole) = self.covered.as_mut().and_then(CoveredTime::answered) {
-                    counters.count(Counted::PollWindowHoles);
-                    tracing::error!(source = self.source, ?hole, "a stretch of time was never asked for");
+                    counters.count(SocketCounter::PollWindowHoles);
+                    tracing::error!(source = %self.source, ?hole, "a stretch of time was never asked for");
                 }
                 self.unknown = None;
                 self.at = self.schedule.at();
                 self.wait_for_page();
             }
-            Outcome::Failed { blocked } => {
-                counters.count(Counted::PollsFailed);
+            RequestOutcome::Failed { blocked } => {
+                counters.count(SocketCounter::PollsFailed);
                 self.at = self.after_failure(now, blocked);
             }
         }
@@ -146,17 +141,16 @@ impl PollTask {
         Ok(())
     }
 
-    /// When to ask again after a failure at `now`.
     fn after_failure(&mut self, now: Instant, blocked: Option<Duration>) -> Instant {
         if let Some(blocked) = blocked {
             let passed = self.schedule.pass_until(now + blocked);
-            self.requester.feed.counters.add(Counted::PollsSkippedBlocked, passed);
+            self.requester.feed.counters.add(SocketCounter::PollsSkippedBlocked, passed);
             return self.schedule.at().min(now + blocked + POLL_RETRY_MAX);
         }
         let wait = match &mut self.unknown {
             // Other frames cannot be read without it.
             Some(backoff) => backoff.failed(),
-            None => POLL_RETRY_MAX / 2 + random_up_to(POLL_RETRY_MAX / 2),
+            None => POLL_RETRY_MAX / 2 + jitter(POLL_RETRY_MAX / 2),
         };
         self.schedule.at().min(now + wait)
     }

@@ -9,22 +9,21 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
-use super::{charges_or_origin, learn, retry_after};
+use super::{apply_refusal, charges_or_origin, retry_after};
 use crate::backoff::Backoff;
 use crate::budgets::Budgets;
-use crate::counters::{Counted, Counters, SocketCounters};
+use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{BudgetError, RequestFailure, SocketError, chain};
 use crate::limits::SNIPPET_BYTES;
 use crate::options::SocketOptions;
 use crate::tls;
 
-/// Changes the URL of a try just before it goes out.
-pub(crate) type Stamp<'a> = &'a mut (dyn FnMut(&mut Url) + Send);
+/// Changes the URL of a try just before it is sent.
+pub(crate) type StampUrl<'a> = &'a mut (dyn FnMut(&mut Url) + Send);
 
-/// One of the requests that may be under way at once.
-pub(crate) type Turn<'t> = Option<SemaphorePermit<'t>>;
+/// One of the concurrent requests; held as long as the answer is in memory.
+pub(crate) type RequestSlot<'t> = Option<SemaphorePermit<'t>>;
 
-/// Sends requests when their budgets have room. Clones share connections and counters.
 #[derive(Debug, Clone)]
 pub struct RestClient {
     client: reqwest::Client,
@@ -32,10 +31,6 @@ pub struct RestClient {
     counters: Arc<Counters>,
 }
 
-/// A REST client with these limits and these trusted authorities.
-///
-/// # Errors
-/// A CA file that cannot be used, or a configuration that the TLS or HTTP library refuses.
 pub fn http_client(options: &SocketOptions) -> Result<RestClient, SocketError> {
     RestClient::new(Arc::new(options.clone()), Arc::new(Counters::default()))
 }
@@ -54,31 +49,25 @@ impl RestClient {
         Ok(Self { client, options, counters })
     }
 
-    /// What this client's requests came to.
     pub fn counters(&self) -> SocketCounters {
         self.counters.read()
     }
 
-    /// Sends a request when its budgets have room, and again after failures that may pass, up to the options'
-    /// number of tries. Answers 429, 418 and 403, and 5xx with `Retry-After`, keep everything that draws on
-    /// the same budgets away for the time the venue names; 429, 418 and 403 also without a named time.
-    ///
-    /// # Errors
-    /// The failure of the last try.
+    /// Waits for the budgets and retries transient failures up to the options' number of tries. Answers
+    /// 429, 418 and 403, and 5xx with `Retry-After`, block every charged budget.
     pub async fn fetch(&self, budgets: &Budgets, request: &Request) -> Result<Bytes, RequestFailure> {
         let turns = Semaphore::new(1);
         Ok(self.fetch_in_turn(budgets, request, &turns, &mut |_| {}).await?.0)
     }
 
-    /// Like [`Self::fetch`]. Each try takes a turn once its budgets have room, and `stamp` may change its URL
-    /// just before it goes out. The turn is given with the answer: it lasts as long as that is in memory.
+    /// Like [`Self::fetch`], with a slot per try once its budgets are granted.
     pub(crate) async fn fetch_in_turn<'t>(
         &self,
         budgets: &Budgets,
         request: &Request,
         turns: &'t Semaphore,
-        stamp: Stamp<'_>,
-    ) -> Result<(Bytes, Turn<'t>), RequestFailure> {
+        stamp: StampUrl<'_>,
+    ) -> Result<(Bytes, RequestSlot<'t>), RequestFailure> {
         let prepared = self.prepare(request)?;
         let mut backoff = Backoff::new(self.options.backoff);
         let mut tries = 1;
@@ -97,13 +86,13 @@ impl RestClient {
             tracing::debug!(url = %prepared.label, tries, ?wait, %failure, "request failed, trying again");
             self.counters.count(retry_of(&failure));
             self.counters
-                .add(Counted::BackoffMicroseconds, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
+                .add(SocketCounter::BackoffMicroseconds, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
             tokio::time::sleep(wait).await;
             tries += 1;
         }
     }
 
-    fn prepare(&self, request: &Request) -> Result<Prepared, RequestFailure> {
+    fn prepare(&self, request: &Request) -> Result<PreparedRequest, RequestFailure> {
         let invalid = |what: String| RequestFailure::Invalid(what);
         let url =
             Url::parse(&request.url).map_err(|error| invalid(format!("url `{}`: {error}", request.url)))?;
@@ -124,21 +113,21 @@ impl RestClient {
         let body = request.body.clone().map(Bytes::from);
         let method = request.method;
         let charges = charges_or_origin(&request.charges, &url);
-        Ok(Prepared { method, url, headers, body, timeout, charges, label })
+        Ok(PreparedRequest { method, url, headers, body, timeout, charges, label })
     }
 
     async fn attempt<'t>(
         &self,
         budgets: &Budgets,
-        request: &Prepared,
+        request: &PreparedRequest,
         turns: &'t Semaphore,
-        stamp: Stamp<'_>,
-    ) -> Result<(Bytes, Turn<'t>), RequestFailure> {
+        stamp: StampUrl<'_>,
+    ) -> Result<(Bytes, RequestSlot<'t>), RequestFailure> {
         let mut permit = budgets.reserve(&request.charges, self.options.budget_wait_max).await?;
         // Only now: who waits for one venue's budget must not hold up what draws on another.
         let turn = turns.acquire().await.ok();
         permit.begin_use();
-        self.counters.count(Counted::RequestTries);
+        self.counters.count(SocketCounter::RequestTries);
         let mut url = request.url.clone();
         stamp(&mut url);
         let answer = tokio::time::timeout(request.timeout, self.exchange(request, url)).await;
@@ -152,15 +141,15 @@ impl RestClient {
         };
         match &failure {
             RequestFailure::Status { status, retry_after, .. } => {
-                learn(budgets, &request.charges, &self.counters, *status, *retry_after);
+                apply_refusal(budgets, &request.charges, &self.counters, *status, *retry_after);
             }
-            RequestFailure::TooLarge { .. } => self.counters.count(Counted::DiscardedAnswerTooLarge),
+            RequestFailure::TooLarge { .. } => self.counters.count(SocketCounter::DiscardedAnswerTooLarge),
             _ => {}
         }
         Err(failure)
     }
 
-    async fn exchange(&self, request: &Prepared, url: Url) -> Result<Bytes, RequestFailure> {
+    async fn exchange(&self, request: &PreparedRequest, url: Url) -> Result<Bytes, RequestFailure> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -182,8 +171,7 @@ impl RestClient {
     }
 }
 
-/// A request whose parts were checked.
-struct Prepared {
+struct PreparedRequest {
     method: Method,
     url: Url,
     headers: HeaderMap,
@@ -194,7 +182,7 @@ struct Prepared {
     label: String,
 }
 
-/// Reads at most `limit` bytes of a body: the rest is an error, or left unread when `cut`.
+/// At most `limit` bytes: a longer body is an error, or is cut.
 async fn read_body(answer: &mut reqwest::Response, limit: usize, cut: bool) -> Result<Bytes, RequestFailure> {
     if !cut && answer.content_length().is_some_and(|length| length > limit as u64) {
         return Err(RequestFailure::TooLarge { limit });
@@ -224,18 +212,17 @@ fn transport(error: reqwest::Error) -> RequestFailure {
     }
 }
 
-/// A retry by what it follows.
-fn retry_of(failure: &RequestFailure) -> Counted {
+fn retry_of(failure: &RequestFailure) -> SocketCounter {
     match failure {
-        RequestFailure::Status { status: 429, .. } => Counted::RetriesRateLimited,
-        RequestFailure::Status { status: 418, .. } => Counted::RetriesBanned,
-        RequestFailure::Status { status: 500..=599, .. } => Counted::RetriesVenueError,
-        RequestFailure::Timeout(_) => Counted::RetriesTimeout,
-        RequestFailure::Connect(_) => Counted::RetriesConnect,
-        RequestFailure::Transport(_) => Counted::RetriesTransport,
-        RequestFailure::Budget(_) => Counted::RetriesBudget,
+        RequestFailure::Status { status: 429, .. } => SocketCounter::RetriesRateLimited,
+        RequestFailure::Status { status: 418, .. } => SocketCounter::RetriesBanned,
+        RequestFailure::Status { status: 500..=599, .. } => SocketCounter::RetriesVenueError,
+        RequestFailure::Timeout(_) => SocketCounter::RetriesTimeout,
+        RequestFailure::Connect(_) => SocketCounter::RetriesConnect,
+        RequestFailure::Transport(_) => SocketCounter::RetriesTransport,
+        RequestFailure::Budget(_) => SocketCounter::RetriesBudget,
         RequestFailure::Status { .. } | RequestFailure::Invalid(_) | RequestFailure::TooLarge { .. } => {
-            Counted::RetriesStatus
+            SocketCounter::RetriesStatus
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a venue's refusals mean for everything that draws on the same budgets.
+//! Refusals of a venue block the budgets that the request was charged to.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use marketprism_adapter_host::contract::Charge;
 use url::Url;
 
 use crate::budgets::Budgets;
-use crate::counters::{Counted, Counters};
+use crate::counters::{Counters, SocketCounter};
 use crate::limits::{
     BAN_DEFAULT, BAN_MAX, FORBIDDEN_DEFAULT, FORBIDDEN_MAX, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX,
     UNAVAILABLE_MAX,
 };
 
-/// What something draws on. What draws on nothing is still kept away from a host that told us to stay away.
+/// A request without charges is charged with 0 units to its host, so that blocks of the host apply.
 pub(crate) fn charges_or_origin(charges: &[Charge], url: &Url) -> Vec<Charge> {
     if charges.is_empty() {
         return vec![Charge { budget: url.origin().ascii_serialization(), units: 0 }];
@@ -20,8 +20,7 @@ pub(crate) fn charges_or_origin(charges: &[Charge], url: &Url) -> Vec<Charge> {
     charges.to_vec()
 }
 
-/// Counts an error status and keeps the whole budget group away as the venue wants.
-pub(crate) fn learn(
+pub(crate) fn apply_refusal(
     budgets: &Budgets,
     charges: &[Charge],
     counters: &Counters,
@@ -29,17 +28,17 @@ pub(crate) fn learn(
     retry_after: Option<Duration>,
 ) {
     let (counted, usual, longest) = match status {
-        429 => (Counted::RateLimited, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX),
-        418 => (Counted::Banned, BAN_DEFAULT, BAN_MAX),
-        403 => (Counted::Forbidden, FORBIDDEN_DEFAULT, FORBIDDEN_MAX),
-        500..=599 => (Counted::VenueErrors, Duration::ZERO, Duration::ZERO),
+        429 => (SocketCounter::RateLimited, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX),
+        418 => (SocketCounter::Banned, BAN_DEFAULT, BAN_MAX),
+        403 => (SocketCounter::Forbidden, FORBIDDEN_DEFAULT, FORBIDDEN_MAX),
+        500..=599 => (SocketCounter::VenueErrors, Duration::ZERO, Duration::ZERO),
         _ => return,
     };
     counters.count(counted);
     let named = match counted {
         // A server error says nothing about our limits unless it names a time.
-        Counted::VenueErrors if retry_after.is_none() => return,
-        Counted::VenueErrors => retry_after.map(|time| time.min(UNAVAILABLE_MAX)),
+        SocketCounter::VenueErrors if retry_after.is_none() => return,
+        SocketCounter::VenueErrors => retry_after.map(|time| time.min(UNAVAILABLE_MAX)),
         _ => retry_after,
     };
     for charge in charges {

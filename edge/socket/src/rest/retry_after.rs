@@ -6,7 +6,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::limits::RETRY_AFTER_MAX;
 
-/// How long the venue wants us to wait; `None` when it does not say so readably.
+/// `None` without a readable value.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
@@ -28,7 +28,6 @@ mod tests {
         retry_after(&headers, now)
     }
 
-    /// Goal: both forms are understood, nonsense is not guessed at, bans are bounded. Method: a table.
     #[test]
     fn seconds_dates_and_nonsense() {
         assert_eq!(parse("30"), Some(Duration::from_secs(30)));

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::{Budget, Connection};
-use marketprism_socket::{Budgets, Counted, FeedSockets};
+use marketprism_socket::{Budgets, FeedSockets, SocketCounter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan};
-use crate::venue::{Server, eventually, quick, stop};
+use crate::venue::{Server, eventually, quick, read_to_end, start_with, stop};
 
 fn connections(url: &str, count: usize) -> Vec<Connection> {
     let named = |number| {
@@ -28,9 +28,6 @@ fn most_within(times: &[Instant], window: Duration) -> usize {
     times.iter().map(within).max().unwrap_or(0)
 }
 
-/// Goal: no window ever holds more connects than the budget, over all connections of two feeds, first
-/// connects and reconnects together. Method: two feeds of 12 connections each share 5 connects per 300 ms;
-/// the venue cuts each connection of the first 40 at once; arrival times at the venue.
 #[tokio::test]
 async fn connects_of_all_connections_keep_one_budget() {
     let arrivals = Arc::new(Mutex::new(Vec::new()));
@@ -41,7 +38,7 @@ async fn connects_of_all_connections_keep_one_budget() {
             if number > 40
                 && let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await
             {
-                while socket.next().await.is_some_and(|message| message.is_ok()) {}
+                read_to_end(&mut socket).await;
             }
         }
     })
@@ -58,8 +55,10 @@ async fn connects_of_all_connections_keep_one_budget() {
         let (sender, inputs) = mpsc::channel(256);
         feeds.push((FeedSockets::start(&plan, quick(), budgets.clone(), sender).unwrap(), inputs));
     }
-    eventually("all are open", || feeds.iter().all(|(feed, _)| feed.counters().get(Counted::Opened) >= 12))
-        .await;
+    eventually("all are open", || {
+        feeds.iter().all(|(feed, _)| feed.counters().get(SocketCounter::Opened) >= 12)
+    })
+    .await;
     for (feed, mut inputs) in feeds {
         stop(feed, &mut inputs).await;
     }
@@ -70,9 +69,6 @@ async fn connects_of_all_connections_keep_one_budget() {
     assert!(most <= 5, "{most} connects within {window:?}");
 }
 
-/// Goal: no window of any connection holds more of our messages than its limit, opening messages, commands,
-/// heartbeats and pongs together. Method: eight connections with limits of their own, each with 30 opening
-/// messages; the venue pings twice a second; arrival times at the venue by connection.
 #[tokio::test]
 async fn messages_of_every_connection_keep_its_limit() {
     let arrivals: Arc<Mutex<BTreeMap<usize, Vec<Instant>>>> = Arc::default();
@@ -110,14 +106,13 @@ async fn messages_of_every_connection_keep_its_limit() {
         connection.messages_window_ms = window_of(place);
         connection.on_open = (0..30).map(|number| format!("{place} {number}")).collect();
     }
-    let (sender, mut inputs) = mpsc::channel(256);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
-    eventually("all are open", || sockets.counters().get(Counted::Opened) == 8).await;
+    let (sockets, mut inputs) = start_with(&plan, quick(), 256);
+    eventually("all are open", || sockets.counters().get(SocketCounter::Opened) == 8).await;
     for source in 0..8 {
         eventually("it serves", || sockets.status()[source as usize].generation == 1).await;
         (0..5).for_each(|number| sockets.reply(source, 1, format!("{source} reply {number}")).unwrap());
     }
-    eventually("all is sent", || sockets.counters().get(Counted::TextsSent) == 8 * 35).await;
+    eventually("all is sent", || sockets.counters().get(SocketCounter::TextsSent) == 8 * 35).await;
     stop(sockets, &mut inputs).await;
     eventually("the venue has seen all ends", || arrivals.lock().unwrap().len() == 8).await;
     for (place, times) in arrivals.lock().unwrap().iter() {

@@ -1,4 +1,4 @@
-//! Promises of the sockets, proved against servers in the test itself.
+//! Sockets against servers within the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod flow;

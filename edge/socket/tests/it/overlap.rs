@@ -1,4 +1,4 @@
-//! Replacing a connection without losing a frame.
+//! Overlapping replacement of a connection.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,25 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use marketprism_socket::{Budgets, CloseReason, FeedSockets, Input};
-use tokio::sync::{broadcast, mpsc};
+use marketprism_socket::{CloseReason, SocketEvent};
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan};
-use crate::venue::{Server, ServerSocket, eventually, next, quick, stop, until};
+use crate::venue::{
+    Server, ServerSocket, eventually, next, next_frame, quick, send_every, start, start_with, stop, ticker,
+    until,
+};
 
-/// A venue that numbers its frames: every connection gets the number that is due, as real venues do.
+/// Numbers its frames: every connection gets the current number.
 pub async fn numbered(every: Duration) -> (Server, JoinSet<()>) {
-    let (numbers, _) = broadcast::channel::<u64>(4096);
-    let feed = numbers.clone();
-    let mut ticker = JoinSet::new();
-    ticker.spawn(async move {
-        for number in 0u64.. {
-            let _ = feed.send(number);
-            tokio::time::sleep(every).await;
-        }
-    });
+    let (numbers, ticker) = ticker(every);
     let server = Server::websocket(move |socket, _| serve_numbers(socket, numbers.subscribe())).await;
     (server, ticker)
 }
@@ -46,23 +41,20 @@ async fn serve_numbers(mut socket: ServerSocket, mut numbers: broadcast::Receive
     }
 }
 
-/// Goal: through many renewals by age no number is missing, and every planned end says that it overlapped.
-/// Method: a server that numbers its frames, a maximum age of 300 ms, ten renewals.
 #[tokio::test]
 async fn no_frame_is_lost_through_renewals() {
     let (server, _ticker) = numbered(Duration::from_micros(500)).await;
     let mut first = connection(server.ws());
     first.max_age_ms = 300;
-    let (sender, mut inputs) = mpsc::channel(64);
-    let sockets = FeedSockets::start(&plan(vec![first]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), quick(), 64);
     let mut seen = BTreeSet::new();
     let mut renewals = 0;
     while renewals < 10 {
         match next(&mut inputs).await {
-            Input::Frame(frame) => {
+            SocketEvent::Frame(frame) => {
                 seen.insert(std::str::from_utf8(&frame.data).unwrap().parse::<u64>().unwrap());
             }
-            Input::Closed { reason, overlap, .. } => {
+            SocketEvent::Closed { reason, overlap, .. } => {
                 assert_eq!((reason, overlap), (CloseReason::Renewed, true));
                 renewals += 1;
             }
@@ -75,21 +67,10 @@ async fn no_frame_is_lost_through_renewals() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a replacement takes over only when all of its opening messages are sent, however slowly the message
-/// limit lets them through. Method: ten opening messages of which three may go in 200 ms, an overlap of 100
-/// ms; the venue sends for a topic once that was asked for; no topic may lose a number.
 #[tokio::test]
 async fn a_replacement_is_subscribed_before_it_takes_over() {
     const TOPICS: usize = 10;
-    let (numbers, _) = broadcast::channel::<u64>(4096);
-    let feed = numbers.clone();
-    let mut ticker = JoinSet::new();
-    ticker.spawn(async move {
-        for number in 0u64.. {
-            let _ = feed.send(number);
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    });
+    let (numbers, _ticker) = ticker(Duration::from_millis(2));
     let server = Server::websocket(move |mut socket, _| {
         let mut numbers = numbers.subscribe();
         async move {
@@ -119,13 +100,12 @@ async fn a_replacement_is_subscribed_before_it_takes_over() {
     (first.messages_max, first.messages_window_ms) = (4, 200);
     let mut options = quick();
     options.overlap = Duration::from_millis(100);
-    let (sender, mut inputs) = mpsc::channel(64);
-    let sockets = FeedSockets::start(&plan(vec![first]), options, Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), options, 64);
     let mut seen = vec![BTreeSet::new(); TOPICS];
     let (mut asked, mut after) = (false, 0);
     while after < 50 {
         match next(&mut inputs).await {
-            Input::Frame(frame) => {
+            SocketEvent::Frame(frame) => {
                 let (topic, number) = std::str::from_utf8(&frame.data).unwrap().split_once(' ').unwrap();
                 seen[topic.parse::<usize>().unwrap()].insert(number.parse::<u64>().unwrap());
                 if !asked && seen.iter().all(|numbers| numbers.len() > 50) {
@@ -134,7 +114,7 @@ async fn a_replacement_is_subscribed_before_it_takes_over() {
                 }
                 after += usize::from(frame.generation == 2 && sockets.status()[0].generation == 2);
             }
-            Input::Closed { overlap, .. } => assert!(overlap),
+            SocketEvent::Closed { overlap, .. } => assert!(overlap),
             _ => {}
         }
     }
@@ -146,8 +126,6 @@ async fn a_replacement_is_subscribed_before_it_takes_over() {
     }
 }
 
-/// Goal: `replace` opens the new connection at once and closes the old one only after data came on the new
-/// one. Method: a server that keeps the second connection without data until the test allows it.
 #[tokio::test]
 async fn the_old_connection_stays_until_the_new_one_has_data() {
     let (go, _) = broadcast::channel::<()>(1);
@@ -158,45 +136,32 @@ async fn the_old_connection_stays_until_the_new_one_has_data() {
             if number == 2 {
                 gate.recv().await.unwrap();
             }
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(5)) => {
-                        if socket.send(Message::text(number.to_string())).await.is_err() {
-                            return;
-                        }
-                    }
-                    message = socket.next() => if !matches!(message, Some(Ok(_))) { return },
-                }
-            }
+            send_every(&mut socket, Duration::from_millis(5), &number.to_string()).await;
         }
     })
     .await;
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets =
-        FeedSockets::start(&plan(vec![connection(server.ws())]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan(vec![connection(server.ws())]));
     next(&mut inputs).await;
     sockets.replace(0, "the venue is about to close").unwrap();
     sockets.replace(0, "said twice").unwrap();
     let opened = |input| match input {
-        Input::Opened { generation, .. } => Some(generation),
-        Input::Closed { .. } => panic!("closed before the replacement had data"),
+        SocketEvent::Opened { generation, .. } => Some(generation),
+        SocketEvent::Closed { .. } => panic!("closed before the replacement had data"),
         _ => None,
     };
     assert_eq!(until(&mut inputs, opened).await, 2);
     for _ in 0..50 {
-        let Input::Frame(frame) = next(&mut inputs).await else {
-            panic!("closed before the replacement had data")
-        };
+        let frame = next_frame(&mut inputs).await;
         assert_eq!(frame.generation, 1);
     }
     go.send(()).unwrap();
     let mut data_on_new = false;
     let reason = until(&mut inputs, |input| match input {
-        Input::Frame(frame) => {
+        SocketEvent::Frame(frame) => {
             data_on_new |= frame.generation == 2;
             None
         }
-        Input::Closed { generation: 1, reason, overlap: true, .. } => Some(reason),
+        SocketEvent::Closed { generation: 1, reason, overlap: true, .. } => Some(reason),
         other => panic!("unexpected {other:?}"),
     })
     .await;
@@ -206,8 +171,6 @@ async fn the_old_connection_stays_until_the_new_one_has_data() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: when the replacement fails, the old connection stays and the replacement is tried again. Method: a
-/// server that refuses connections 2 to 4.
 #[tokio::test]
 async fn a_failed_replacement_is_tried_again_while_the_old_one_serves() {
     let refused = Arc::new(AtomicUsize::new(0));
@@ -220,26 +183,15 @@ async fn a_failed_replacement_is_tried_again_while_the_old_one_serves() {
                 return;
             }
             let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(2)) => {
-                        if socket.send(Message::text("x")).await.is_err() {
-                            return;
-                        }
-                    }
-                    message = socket.next() => if !matches!(message, Some(Ok(_))) { return },
-                }
-            }
+            send_every(&mut socket, Duration::from_millis(2), "x").await;
         }
     })
     .await;
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets =
-        FeedSockets::start(&plan(vec![connection(server.ws())]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan(vec![connection(server.ws())]));
     next(&mut inputs).await;
     sockets.replace(0, "test").unwrap();
     let generation = until(&mut inputs, |input| match input {
-        Input::Closed { generation, overlap, .. } => Some((generation, overlap)),
+        SocketEvent::Closed { generation, overlap, .. } => Some((generation, overlap)),
         _ => None,
     });
     assert_eq!(generation.await, (1, true));

@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use marketprism_socket::{Budgets, Counted, FeedSockets, Input};
+use marketprism_socket::{SocketCounter, SocketEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan};
-use crate::venue::{Server, next, noticed, quick, stop, until};
+use crate::venue::{Server, next, noticed, quick, read_to_end, start, start_with, stop, until_frame};
 
-/// Goal: opening messages, replies and pongs together never pass the limit in any window as the server sees
-/// it, and all arrive in order. Method: 12 opening messages at 5 per 400 ms, a ping in the middle; the server
-/// keeps arrival times.
 #[tokio::test]
 async fn messages_never_exceed_the_window_at_the_venue() {
     let (arrived, mut arrivals) = mpsc::channel(64);
@@ -36,8 +33,7 @@ async fn messages_never_exceed_the_window_at_the_venue() {
     first.messages_max = 5;
     first.messages_window_ms = 400;
     first.on_open = (0..12).map(|number| number.to_string()).collect();
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan(vec![first]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan(vec![first]));
     next(&mut inputs).await;
     sockets.reply(0, 1, "reply".to_owned()).unwrap();
     let mut times = Vec::new();
@@ -59,13 +55,11 @@ async fn messages_never_exceed_the_window_at_the_venue() {
     assert!(at <= 5, "the reply came as number {at}");
     texts.remove(at);
     assert_eq!(texts, (0..12).map(|number| number.to_string()).collect::<Vec<_>>());
-    assert_eq!(sockets.counters().get(Counted::TextsSent), 13);
-    assert_eq!(sockets.counters().get(Counted::PingsAnswered), 1);
+    assert_eq!(sockets.counters().get(SocketCounter::TextsSent), 13);
+    assert_eq!(sockets.counters().get(SocketCounter::PingsAnswered), 1);
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a ping is answered at once with the same payload although we send nothing else. Method: the server
-/// pings and measures.
 #[tokio::test]
 async fn a_ping_is_answered_at_once_with_its_payload() {
     let server = Server::websocket(|mut socket, _| async move {
@@ -77,36 +71,27 @@ async fn a_ping_is_answered_at_once_with_its_payload() {
             assert!(sent.elapsed() < Duration::from_secs(1));
         }
         socket.send(Message::text("all answered")).await.unwrap();
-        while socket.next().await.is_some_and(|message| message.is_ok()) {}
+        read_to_end(&mut socket).await;
     })
     .await;
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets =
-        FeedSockets::start(&plan(vec![connection(server.ws())]), quick(), Budgets::new(), sender).unwrap();
-    let text = until(&mut inputs, |input| match input {
-        Input::Frame(frame) => Some(frame.data),
-        _ => None,
-    });
-    assert_eq!(text.await.as_ref(), b"all answered");
+    let (sockets, mut inputs) = start(&plan(vec![connection(server.ws())]));
+    assert_eq!(until_frame(&mut inputs).await.data.as_ref(), b"all answered");
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: for recordings, every text sent is reported after the opening. Method: `report_sent`.
 #[tokio::test]
 async fn sent_texts_are_reported_when_asked() {
-    let server = Server::websocket(|mut socket, _| async move {
-        while socket.next().await.is_some_and(|message| message.is_ok()) {}
-    })
-    .await;
+    let server = Server::silent().await;
     let mut first = connection(server.ws());
     first.on_open = vec!["one".to_owned(), "two".to_owned()];
     let mut options = quick();
     options.report_sent = true;
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan(vec![first]), options, Budgets::new(), sender).unwrap();
-    assert!(matches!(next(&mut inputs).await, Input::Opened { .. }));
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), options, 8);
+    assert!(matches!(next(&mut inputs).await, SocketEvent::Opened { .. }));
     for wanted in ["one", "two"] {
-        let Input::Sent { text, generation: 1, .. } = next(&mut inputs).await else { panic!("not reported") };
+        let SocketEvent::Sent { text, generation: 1, .. } = next(&mut inputs).await else {
+            panic!("not reported")
+        };
         assert_eq!(text, wanted);
     }
     stop(sockets, &mut inputs).await;

@@ -1,4 +1,4 @@
-//! Plans for tests, and what is refused in them.
+//! Plans for tests, and the problems found in them.
 
 use std::time::Duration;
 
@@ -71,8 +71,6 @@ pub fn plan(connections: Vec<Connection>) -> Plan {
     Plan { connections, polls: Vec::new(), resyncs: Vec::new(), budgets: Vec::new() }
 }
 
-/// Goal: a plan that contradicts itself is refused before the first byte, with every problem named. Method:
-/// one of each.
 #[tokio::test]
 async fn every_problem_of_a_plan_is_named() {
     let mut first = connection("https://venue".to_owned());

@@ -1,4 +1,4 @@
-//! Polls on their schedule and resyncs on demand.
+//! Scheduled polls and resyncs on demand.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use marketprism_adapter_host::contract::{Budget, Resubscription, Resync, ResyncAction};
-use marketprism_socket::{Budgets, Counted, FeedSockets, Input, Refused};
+use marketprism_socket::{CommandError, SocketCounter, SocketEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::plans::{charge, connection, plan, poll, request};
-use crate::venue::{Server, answer, eventually, next, noticed, quick, stop, until};
+use crate::venue::{Server, answer, eventually, next, noticed, quick, start, start_with, stop, until};
 
 const NOW: Duration = Duration::ZERO;
 
-/// Goal: answers come with the poll's source number; a slow poll never runs twice at once and its missed
-/// times are counted; a failing one is reported and goes on. Method: three polls every 50 ms: quick, slow
-/// (180 ms) and failing.
 #[tokio::test]
 async fn polls_follow_their_schedule() {
     let running = Arc::new(AtomicUsize::new(0));
@@ -45,17 +42,16 @@ async fn polls_follow_their_schedule() {
     let period = Duration::from_millis(50);
     let mut plan = plan(Vec::new());
     plan.polls = ["/quick", "/slow", "/fail"].map(|path| poll(server.http(path), period)).to_vec();
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan);
     let mut seen = [0; 3];
     while seen[1] < 3 || seen[2] < 3 {
         match next(&mut inputs).await {
-            Input::Frame(frame) => {
-                let wanted: &[u8] = if frame.source == 0 { b"quick" } else { b"slow" };
+            SocketEvent::Frame(frame) => {
+                let wanted: &[u8] = if frame.source.position() == 0 { b"quick" } else { b"slow" };
                 assert_eq!((frame.data.as_ref(), frame.generation), (wanted, 0));
-                seen[frame.source as usize] += 1;
+                seen[frame.source.position()] += 1;
             }
-            Input::RequestFailed { source: 2, reason, .. } => {
+            SocketEvent::RequestFailed { source, reason, .. } if source.position() == 2 => {
                 assert_eq!(reason.label(), "refused");
                 seen[2] += 1;
             }
@@ -64,15 +60,11 @@ async fn polls_follow_their_schedule() {
     }
     assert_eq!(most.load(Ordering::SeqCst), 1, "the slow poll ran twice at once");
     assert!(seen[0] >= 5, "{seen:?}");
-    assert!(sockets.counters().get(Counted::PollsSkippedLate) >= 4);
-    assert!(sockets.counters().get(Counted::PollsFailed) >= 2);
+    assert!(sockets.counters().get(SocketCounter::PollsSkippedLate) >= 4);
+    assert!(sockets.counters().get(SocketCounter::PollsFailed) >= 2);
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a ban is obeyed by every poll of the budget: nobody asks meanwhile, the times passed over are
-/// counted, the failures told do not pile up, polls on another budget go on, and all go on afterwards.
-/// Method: three polls of 40 ms on a budget that the venue bans for two seconds, one on another; arrival
-/// times at the venue.
 #[tokio::test]
 async fn a_ban_stops_every_poll_of_the_budget() {
     let start = Instant::now();
@@ -102,14 +94,13 @@ async fn a_ban_stops_every_poll_of_the_budget() {
     plan.polls[3].request.charges = vec![charge("other", 1)];
     let mut options = quick();
     options.budget_wait_max = Duration::from_millis(100);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, options, Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan, options, 8);
     let (mut failures, mut others, mut answers) = (0, 0, 0);
     while answers < 6 {
         match next(&mut inputs).await {
-            Input::RequestFailed { source, .. } if source < 3 => failures += 1,
-            Input::Frame(frame) if frame.source == 3 => others += 1,
-            Input::Frame(_) => answers += 1,
+            SocketEvent::RequestFailed { source, .. } if source.position() < 3 => failures += 1,
+            SocketEvent::Frame(frame) if frame.source.position() == 3 => others += 1,
+            SocketEvent::Frame(_) => answers += 1,
             other => panic!("unexpected {other:?}"),
         }
     }
@@ -120,12 +111,9 @@ async fn a_ban_stops_every_poll_of_the_budget() {
     assert!(during <= 3, "asked during the ban: {arrivals:?}");
     assert!(failures <= 6, "{failures} failures told");
     assert!(others >= 20, "the other budget's poll came {others} times only");
-    assert!(counters.get(Counted::PollsSkippedBlocked) >= 60);
+    assert!(counters.get(SocketCounter::PollsSkippedBlocked) >= 60);
 }
 
-/// Goal: a resync request answers with its own source number, once at a time; one that fails is reported and
-/// can be asked for again; a resubscription goes out on its connection. Method: one connection, one poll far
-/// off, three resyncs.
 #[tokio::test]
 async fn resyncs_answer_with_their_source() {
     let rest = Server::rest(|_, head| {
@@ -154,17 +142,16 @@ async fn resyncs_answer_with_their_source() {
     ];
     plan.resyncs =
         actions.into_iter().map(|action| Resync { instrument: 0, action, depth_limit: None }).collect();
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
-    until(&mut inputs, |input| matches!(input, Input::Opened { .. }).then_some(())).await;
+    let (sockets, mut inputs) = start(&plan);
+    until(&mut inputs, |input| matches!(input, SocketEvent::Opened { .. }).then_some(())).await;
     eventually("the connection serves", || sockets.status()[0].generation == 1).await;
     sockets.resync(0).unwrap();
-    assert_eq!(sockets.resync(0), Err(Refused::InFlight));
-    assert_eq!(sockets.resync(3), Err(Refused::UnknownResync(3)));
+    assert_eq!(sockets.resync(0), Err(CommandError::InFlight));
+    assert_eq!(sockets.resync(3), Err(CommandError::UnknownResync(3.into())));
     sockets.resync(1).unwrap();
     let frame = |source| {
         move |input| match input {
-            Input::Frame(frame) if frame.source == source => Some(frame.data),
+            SocketEvent::Frame(frame) if frame.source.position() == source => Some(frame.data),
             _ => None,
         }
     };
@@ -175,11 +162,11 @@ async fn resyncs_answer_with_their_source() {
     for _ in 0..2 {
         eventually("it can be asked for", || sockets.resync(2).is_ok()).await;
         let failed = until(&mut inputs, |input| match input {
-            Input::RequestFailed { source, reason, .. } => Some((source, reason.label())),
+            SocketEvent::RequestFailed { source, reason, .. } => Some((source.position(), reason.label())),
             _ => None,
         });
         assert_eq!(failed.await, (5, "refused"));
     }
-    assert_eq!(sockets.counters().get(Counted::ResyncsFailed), 2);
+    assert_eq!(sockets.counters().get(SocketCounter::ResyncsFailed), 2);
     stop(sockets, &mut inputs).await;
 }

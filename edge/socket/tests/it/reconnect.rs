@@ -1,19 +1,19 @@
-//! Coming back after the loss of a connection.
+//! Reconnects.
 
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::{Budget, Heartbeat};
-use marketprism_socket::{Budgets, CloseReason, Counted, FeedSockets, Input};
+use marketprism_socket::{Budgets, CloseReason, FeedSockets, SocketCounter, SocketEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan};
-use crate::venue::{Server, eventually, next, quick, stop, until};
+use crate::venue::{
+    Server, eventually, next, next_frame, quick, read_to_end, start, start_with, stop, until, until_frame,
+};
 
-/// Goal: a cut connection comes back by itself, ten times, each life announced in order: opened, frames,
-/// closed. Method: a server that sends one frame and cuts without a close frame.
 #[tokio::test]
 async fn a_cut_connection_comes_back_each_time() {
     let server = Server::websocket(|mut socket, number| async move {
@@ -21,28 +21,23 @@ async fn a_cut_connection_comes_back_each_time() {
     })
     .await;
     let plan = plan(vec![connection(server.ws())]);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan);
     for life in 1..=10u64 {
-        let Input::Opened { source: 0, generation, .. } = next(&mut inputs).await else {
-            panic!("not opened")
-        };
+        let SocketEvent::Opened { generation, .. } = next(&mut inputs).await else { panic!("not opened") };
         assert_eq!(generation, life);
-        let Input::Frame(frame) = next(&mut inputs).await else { panic!("no frame") };
+        let frame = next_frame(&mut inputs).await;
         assert_eq!((frame.generation, frame.data.as_ref()), (life, life.to_string().as_bytes()));
-        let Input::Closed { generation, reason, overlap, .. } = next(&mut inputs).await else {
+        let SocketEvent::Closed { generation, reason, overlap, .. } = next(&mut inputs).await else {
             panic!("not closed")
         };
         assert_eq!((generation, overlap), (life, false));
         assert_eq!(reason.label(), "lost", "{reason}");
     }
-    assert!(sockets.counters().get(Counted::ClosedLost) >= 10);
+    assert!(sockets.counters().get(SocketCounter::ClosedLost) >= 10);
     assert!(sockets.status()[0].reconnects["lost"] >= 10);
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a venue that refuses is not hammered: the waits grow. Method: a server that hangs up on every
-/// handshake; the number of tries in a time is compared with what waits without growth would give.
 #[tokio::test]
 async fn a_refusing_venue_is_asked_more_and_more_rarely() {
     let server = Server::tcp(|stream, _| async move { drop(stream) }).await;
@@ -50,19 +45,16 @@ async fn a_refusing_venue_is_asked_more_and_more_rarely() {
     options.backoff.base = Duration::from_millis(10);
     options.backoff.cap = Duration::from_secs(60);
     let plan = plan(vec![connection(server.ws())]);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, options, Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan, options, 8);
     eventually("5 tries", || server.accepted() >= 5).await;
     let start = Instant::now();
     tokio::time::sleep_until(start + Duration::from_millis(300)).await;
     // Without growth, 300 ms would hold about 60 tries of 5 ms each on average.
     assert!(server.accepted() <= 25, "{} tries", server.accepted());
-    assert!(sockets.counters().get(Counted::ConnectFailedHandshake) >= 4);
+    assert!(sockets.counters().get(SocketCounter::ConnectFailedHandshake) >= 4);
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: reconnects draw on the connect budget. Method: a budget of 3 per hour and a server that cuts: a
-/// fourth connect never comes.
 #[tokio::test]
 async fn connects_are_charged() {
     let server = Server::websocket(|socket, _| async move { drop(socket) }).await;
@@ -80,36 +72,28 @@ async fn connects_are_charged() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: the venue's close code and words are kept. Method: a server that closes with 1008.
 #[tokio::test]
 async fn the_venues_close_frame_is_reported() {
     use tokio_tungstenite::tungstenite::protocol::CloseFrame;
     let server = Server::websocket(|mut socket, _| async move {
         let frame = CloseFrame { code: 1008.into(), reason: "too many messages".into() };
         socket.close(Some(frame)).await.unwrap();
-        while socket.next().await.is_some_and(|message| message.is_ok()) {}
+        read_to_end(&mut socket).await;
     })
     .await;
     let plan = plan(vec![connection(server.ws())]);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan);
     let reason = until(&mut inputs, |input| match input {
-        Input::Closed { reason, .. } => Some(reason),
+        SocketEvent::Closed { reason, .. } => Some(reason),
         _ => None,
     });
     assert_eq!(reason.await, CloseReason::Venue { code: 1008, text: "too many messages".to_owned() });
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a connection without a byte is given up; one with ping frames only is not. Method: two servers, one
-/// mute.
 #[tokio::test]
 async fn no_byte_for_the_idle_timeout_ends_a_connection() {
-    let mute = Server::websocket(|socket, _| async move {
-        std::future::pending::<()>().await;
-        drop(socket);
-    })
-    .await;
+    let mute = Server::mute().await;
     let pinging = Server::websocket(|mut socket, _| async move {
         loop {
             tokio::time::sleep(Duration::from_millis(40)).await;
@@ -125,22 +109,19 @@ async fn no_byte_for_the_idle_timeout_ends_a_connection() {
     second.name = "pinging".to_owned();
     second.url = pinging.ws();
     let plan = plan(vec![first, second]);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan);
     for _ in 0..3 {
         let (source, reason) = until(&mut inputs, |input| match input {
-            Input::Closed { source, reason, .. } => Some((source, reason)),
+            SocketEvent::Closed { source, reason, .. } => Some((source, reason)),
             _ => None,
         })
         .await;
-        assert_eq!((source, reason), (0, CloseReason::Idle(Duration::from_millis(200))));
+        assert_eq!((source.position(), reason), (0, CloseReason::Idle(Duration::from_millis(200))));
     }
     assert_eq!(pinging.accepted(), 1);
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: heartbeats of ours go out on time although nothing else is sent, text or ping frame. Method: the
-/// server counts them.
 #[tokio::test]
 async fn heartbeats_go_out_by_themselves() {
     use marketprism_adapter_host::contract::TextHeartbeat;
@@ -153,7 +134,7 @@ async fn heartbeats_go_out_by_themselves() {
             }
         }
         socket.send(Message::text("three")).await.unwrap();
-        while socket.next().await.is_some_and(|message| message.is_ok()) {}
+        read_to_end(&mut socket).await;
     })
     .await;
     let mut text = connection(server.ws());
@@ -161,15 +142,10 @@ async fn heartbeats_go_out_by_themselves() {
     let mut frame = connection(server.ws());
     frame.name = "frame".to_owned();
     frame.heartbeat = Heartbeat::PingFrame(30);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan(vec![text, frame]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan(vec![text, frame]));
     let mut sources = [false; 2];
     while sources != [true; 2] {
-        let source = until(&mut inputs, |input| match input {
-            Input::Frame(frame) => Some(frame.source),
-            _ => None,
-        });
-        sources[source.await as usize] = true;
+        sources[until_frame(&mut inputs).await.source.position()] = true;
     }
     stop(sockets, &mut inputs).await;
 }

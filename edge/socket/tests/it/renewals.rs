@@ -3,16 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use marketprism_socket::{Budgets, CloseReason, FeedSockets, Input};
+use marketprism_socket::{Budgets, CloseReason, FeedSockets, SocketEvent};
 use tokio::sync::mpsc;
 
 use crate::overlap::numbered;
 use crate::plans::{connection, plan};
 use crate::venue::{next, quick, stop};
 
-/// Goal: connections that were opened together are renewed one after the other, again and again, each before
-/// its maximum age, and no frame of any is lost. Method: 12 connections with a maximum age of 3 s to a venue
-/// that numbers its frames; the number of generations open at once, and the numbers seen per connection.
 #[tokio::test]
 async fn connections_opened_together_are_renewed_one_after_the_other() {
     const CONNECTIONS: usize = 12;
@@ -31,19 +28,19 @@ async fn connections_opened_together_are_renewed_one_after_the_other() {
     let (mut renewals, mut most) = (0, 0);
     while renewals < 3 * CONNECTIONS {
         match next(&mut inputs).await {
-            Input::Opened { source, generation, at_ns, .. } => {
+            SocketEvent::Opened { source, generation, at_ns, .. } => {
                 open.insert((source, generation), at_ns);
                 most = most.max(open.len());
             }
-            Input::Closed { source, generation, reason, overlap, at_ns } => {
+            SocketEvent::Closed { source, generation, reason, overlap, at_ns } => {
                 assert_eq!((reason, overlap), (CloseReason::Renewed, true));
                 let lived = at_ns - open.remove(&(source, generation)).unwrap();
                 assert!(lived < 3_000_000_000, "connection {source} lived for {lived} ns");
                 renewals += 1;
             }
-            Input::Frame(frame) => {
+            SocketEvent::Frame(frame) => {
                 let number: u64 = std::str::from_utf8(&frame.data).unwrap().parse().unwrap();
-                seen[frame.source as usize].insert(number);
+                seen[frame.source.position()].insert(number);
             }
             other => panic!("unexpected {other:?}"),
         }

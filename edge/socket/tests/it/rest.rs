@@ -1,11 +1,11 @@
-//! Requests: what the venue's answers lead to.
+//! Reactions to a venue's answers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::Method;
 use marketprism_socket::{
-    BudgetError, Budgets, Counted, RequestFailure, RestClient, SocketOptions, http_client,
+    BudgetError, Budgets, RequestFailure, RestClient, SocketCounter, SocketOptions, http_client,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -19,8 +19,6 @@ fn client() -> RestClient {
     http_client(&quick()).unwrap()
 }
 
-/// Goal: method, body, headers and user agent arrive; the body comes back. Method: the server keeps the
-/// request's head.
 #[tokio::test]
 async fn a_request_arrives_as_the_plan_says() {
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -42,8 +40,6 @@ async fn a_request_arrives_as_the_plan_says() {
     }
 }
 
-/// Goal: 429 with `Retry-After` is obeyed by the request and by every other one of the budget. Method: a
-/// server that refuses the first request for two seconds; arrival times at the server.
 #[tokio::test]
 async fn a_429_keeps_the_whole_budget_away() {
     let start = Instant::now();
@@ -65,7 +61,7 @@ async fn a_429_keeps_the_whole_budget_away() {
         tasks.spawn(async move { client.fetch(&budgets, &request).await.unwrap() });
     };
     fetch_in(&mut tasks);
-    crate::venue::eventually("the refusal", || client.counters().get(Counted::RateLimited) == 1).await;
+    crate::venue::eventually("the refusal", || client.counters().get(SocketCounter::RateLimited) == 1).await;
     let refused_at = start.elapsed();
     for _ in 0..4 {
         fetch_in(&mut tasks);
@@ -80,8 +76,6 @@ async fn a_429_keeps_the_whole_budget_away() {
     assert_eq!(early, 0, "{arrivals:?} refused at {refused_at:?}");
 }
 
-/// Goal: after 418 without `Retry-After` nobody of the group asks for two minutes. Method: the failure says
-/// how long; the server sees one request only.
 #[tokio::test]
 async fn a_418_blocks_the_group_for_two_minutes() {
     let server = Server::rest(|_, _| (NOW, answer("418 I'm a teapot", "", "banned"))).await;
@@ -103,11 +97,9 @@ async fn a_418_blocks_the_group_for_two_minutes() {
         );
     }
     assert_eq!(server.accepted(), 1);
-    assert_eq!(client.counters().get(Counted::Banned), 1);
+    assert_eq!(client.counters().get(SocketCounter::Banned), 1);
 }
 
-/// Goal: a 503 with `Retry-After` keeps the whole budget group away, one without does not. Method: two paths
-/// on one budget, one of which is under maintenance; arrival times of the other one at the server.
 #[tokio::test]
 async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
     for (header, least) in [("retry-after: 1\r\n", 950), ("", 0)] {
@@ -132,7 +124,8 @@ async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
         let first = with_charge("/down");
         let (mine, shared) = (client.clone(), budgets.clone());
         let refused = tokio::spawn(async move { mine.fetch(&shared, &first).await });
-        crate::venue::eventually("the refusal", || client.counters().get(Counted::VenueErrors) == 1).await;
+        crate::venue::eventually("the refusal", || client.counters().get(SocketCounter::VenueErrors) == 1)
+            .await;
         let refused_at = start.elapsed();
         client.fetch(&budgets, &with_charge("/other")).await.unwrap();
         assert!(*arrived.lock().unwrap() >= refused_at + Duration::from_millis(least) || least == 0);
@@ -141,7 +134,6 @@ async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
     }
 }
 
-/// Goal: a request without charges is kept away from the host as well. Method: 418, then another path.
 #[tokio::test]
 async fn a_block_holds_for_requests_without_budget() {
     let server = Server::rest(|_, _| (NOW, answer("418 I'm a teapot", "retry-after: 60\r\n", ""))).await;
@@ -155,8 +147,6 @@ async fn a_block_holds_for_requests_without_budget() {
     assert_eq!(server.accepted(), 1);
 }
 
-/// Goal: failures that may pass are tried again a bounded number of times; others not at all. Method: a table
-/// of answers with the number of requests the server must see.
 #[tokio::test]
 async fn only_passing_failures_are_tried_again() {
     for (status, requests, label) in [
@@ -173,8 +163,6 @@ async fn only_passing_failures_are_tried_again() {
     }
 }
 
-/// Goal: an answer that is too large, whether it says so or not, is refused without being read to its end.
-/// Method: a limit of 1,000 bytes.
 #[tokio::test]
 async fn large_answers_are_refused() {
     let mut options = quick();
@@ -190,11 +178,9 @@ async fn large_answers_are_refused() {
         assert_eq!(failure, RequestFailure::TooLarge { limit: 1000 });
         assert_eq!(server.accepted(), 1);
     }
-    assert_eq!(client.counters().get(Counted::DiscardedAnswerTooLarge), 2);
+    assert_eq!(client.counters().get(SocketCounter::DiscardedAnswerTooLarge), 2);
 }
 
-/// Goal: slow and broken answers end in time with their own reasons. Method: a slow server, a cut answer, a
-/// closed port.
 #[tokio::test]
 async fn slow_and_broken_answers_are_told_apart() {
     let mut options = quick();
@@ -216,8 +202,6 @@ async fn slow_and_broken_answers_are_told_apart() {
     assert_eq!(failure.label(), "connect", "{failure}");
 }
 
-/// Goal: the budget is exact at the server under concurrency. Method: 40 requests of weight 2 at once, 10
-/// units per 300 ms; arrivals per rolling window at the server.
 #[tokio::test]
 async fn the_budget_is_exact_at_the_venue() {
     let arrivals = Arc::new(Mutex::new(Vec::new()));

@@ -4,22 +4,20 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::{Budget, Plan};
-use marketprism_socket::{Budgets, Counted, FeedSockets, Input};
-use tokio::sync::{broadcast, mpsc};
-use tokio::task::JoinSet;
+use marketprism_socket::{SocketCounter, SocketEvent};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan, stream};
-use crate::venue::{Server, ServerSocket, next, quick, stop};
+use crate::venue::{Server, ServerSocket, next, quick, start_with, stop, ticker};
 
 const CONNECTIONS: usize = 6;
 const STREAMS: usize = 50;
 const TIME: Duration = Duration::from_secs(5);
 
-/// Sends the frame of every tick for each stream that was asked for, as a venue does: what a connection did
-/// not ask for in time it does not get.
-async fn serve(mut socket: ServerSocket, mut ticks: broadcast::Receiver<u32>) {
+/// Sends a frame per tick for each stream subscribed so far, as venues do.
+async fn serve(mut socket: ServerSocket, mut ticks: broadcast::Receiver<u64>) {
     let mut streams: Vec<String> = Vec::new();
     let padding = "x".repeat(200);
     loop {
@@ -60,53 +58,39 @@ fn plan_of_300(url: &str) -> Plan {
     plan
 }
 
-/// Resident memory of this process in KiB.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// Goal: 300 streams over six connections with limited connects and messages, renewed all the while, lose no
-/// frame, show no false silence, and keep memory flat. Method: five seconds of 15,000 frames a second against
-/// a venue in the test; the ticks seen per stream; resident memory after the start and at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_streams_lose_nothing_and_stay_small() {
-    let (ticks, _) = broadcast::channel::<u32>(4096);
-    let feed = ticks.clone();
-    let mut ticker = JoinSet::new();
-    ticker.spawn(async move {
-        let mut every = tokio::time::interval(Duration::from_millis(20));
-        for tick in 0u32.. {
-            every.tick().await;
-            let _ = feed.send(tick);
-        }
-    });
+    let (ticks, _ticker) = ticker(Duration::from_millis(20));
     let server = Server::websocket(move |socket, _| serve(socket, ticks.subscribe())).await;
-    let (sender, mut inputs) = mpsc::channel(1024);
-    let sockets = FeedSockets::start(&plan_of_300(&server.ws()), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan_of_300(&server.ws()), quick(), 1024);
     let start = Instant::now();
-    // By stream: the first tick, and one flag a tick from there on.
-    let mut seen: Vec<Option<(u32, Vec<bool>)>> = vec![None; CONNECTIONS * STREAMS];
+    // Per stream: the first tick, and a flag for each tick since.
+    let mut seen: Vec<Option<(u64, Vec<bool>)>> = vec![None; CONNECTIONS * STREAMS];
     let (mut renewals, mut small) = (0, None);
     while start.elapsed() < TIME {
         match next(&mut inputs).await {
-            Input::Frame(frame) => {
+            SocketEvent::Frame(frame) => {
                 let mut parts = std::str::from_utf8(&frame.data).unwrap().split(' ');
                 let stream: u32 = parts.next().unwrap().parse().unwrap();
-                let tick: u32 = parts.next().unwrap().parse().unwrap();
+                let tick: u64 = parts.next().unwrap().parse().unwrap();
                 sockets.saw(frame.source, stream, frame.received_at_ns);
-                let place = frame.source as usize * STREAMS + stream as usize;
+                let place = frame.source.position() * STREAMS + stream as usize;
                 let (first, flags) = seen[place].get_or_insert_with(|| (tick, Vec::new()));
                 let at = (tick - *first) as usize;
                 flags.resize(flags.len().max(at + 1), false);
                 flags[at] = true;
             }
-            Input::Closed { reason, overlap, .. } => {
+            SocketEvent::Closed { reason, overlap, .. } => {
                 assert_eq!((reason.label(), overlap), ("renewed", true));
                 renewals += 1;
             }
-            Input::Opened { .. } => {}
+            SocketEvent::Opened { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
         if small.is_none() && start.elapsed() > TIME / 3 {
@@ -116,7 +100,7 @@ async fn hundreds_of_streams_lose_nothing_and_stay_small() {
     let grown = resident_kib().saturating_sub(small.unwrap());
     let counters = sockets.counters();
     stop(sockets, &mut inputs).await;
-    println!("{} frames, {renewals} renewals, {grown} KiB more", counters.get(Counted::Frames));
+    println!("{} frames, {renewals} renewals, {grown} KiB more", counters.get(SocketCounter::Frames));
     for (place, ticks) in seen.iter().enumerate() {
         let (first, flags) = ticks.as_ref().unwrap_or_else(|| panic!("stream {place} never came"));
         let missing = flags.iter().filter(|flag| !**flag).count();

@@ -1,20 +1,16 @@
-//! Streams that freeze while their connection stands.
+//! Streams that freeze while their connection is open.
 
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::DataType;
-use marketprism_socket::{Budgets, CloseReason, Counted, FeedSockets, Input, SilenceHint};
+use marketprism_socket::{CloseReason, SilenceHint, SocketCounter, SocketEvent};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan, stream};
-use crate::venue::{Server, next, noticed, quick, stop, until};
+use crate::venue::{Server, next, noticed, quick, start, start_with, stop, until};
 
-/// Goal: a frozen stream is reported once, asked for again, and after another silence its connection is
-/// replaced, while the connection's other stream goes on. Method: a server that sends stream `a` all the time
-/// and stream `b` once, on the first connection only; the test tells which stream a frame belongs to, as the
-/// pipeline does.
 #[tokio::test]
 async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     let (asked, mut asks) = mpsc::channel(16);
@@ -45,21 +41,20 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     .await;
     let mut first = connection(server.ws());
     first.streams = vec![stream(300, &["again a"]), stream(300, &["off b", "on b"])];
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan(vec![first]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan(vec![first]));
     let mut silences = Vec::new();
     let reason = until(&mut inputs, |input| match input {
-        Input::Frame(frame) => {
+        SocketEvent::Frame(frame) => {
             sockets.saw(0, u32::from(frame.data.as_ref() == b"b"), frame.received_at_ns);
             None
         }
-        Input::Silent { stream, silence_ms, hint, .. } => {
-            silences.push((stream, hint));
+        SocketEvent::Silent { stream, silence_ms, hint, .. } => {
+            silences.push((stream.position(), hint));
             assert!((300..2000).contains(&silence_ms), "{silence_ms} ms");
             assert!(sockets.status()[0].streams[1].silent);
             None
         }
-        Input::Closed { generation: 1, reason, overlap, .. } => {
+        SocketEvent::Closed { generation: 1, reason, overlap, .. } => {
             assert!(overlap);
             Some(reason)
         }
@@ -67,19 +62,15 @@ async fn a_frozen_stream_is_asked_for_again_then_reconnected() {
     })
     .await;
     assert_eq!(silences, [(1, SilenceHint::WentQuiet)]);
-    assert_eq!(reason, CloseReason::Silent(1));
+    assert_eq!(reason, CloseReason::Silent(1.into()));
     assert_eq!(noticed(&mut asks).await, (1, "off b".to_owned()));
     assert_eq!(noticed(&mut asks).await, (1, "on b".to_owned()));
     assert!(asks.try_recv().is_err());
-    assert_eq!(sockets.counters().get(Counted::Silences), 1);
-    assert!(sockets.counters().get(Counted::SilenceReconnects) >= 1);
+    assert_eq!(sockets.counters().get(SocketCounter::Silences), 1);
+    assert!(sockets.counters().get(SocketCounter::SilenceReconnects) >= 1);
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: a subscription that is confirmed and then never delivers is told apart from a stream that stopped,
-/// once, with what it takes to find the wrong route; confirmations and heartbeats do not hide it. Method: a
-/// stream that the venue only confirms, and one that delivers; both get a heartbeat all the time; two
-/// reconnects go by.
 #[tokio::test]
 async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     let server = Server::websocket(|mut socket, number| async move {
@@ -109,21 +100,32 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     mute.name = "mute".to_owned();
     mute.streams[0].data_type = DataType::Liquidation;
     mute.streams[0].instrument = None;
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan(vec![alive, mute]), options, Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan(vec![alive, mute]), options, 8);
     let (mut silences, mut reconnects) = (Vec::new(), 0);
     while reconnects < 2 {
         match next(&mut inputs).await {
-            Input::Frame(frame) if frame.data.as_ref() == b"data" => {
+            SocketEvent::Frame(frame) if frame.data.as_ref() == b"data" => {
                 sockets.saw(frame.source, 0, frame.received_at_ns);
             }
-            Input::Silent { source, stream, data_type, instrument, connection, url, silence_ms, hint } => {
-                assert_eq!((source, stream, data_type, instrument), (1, 0, DataType::Liquidation, None));
+            SocketEvent::Silent {
+                source,
+                stream,
+                data_type,
+                instrument,
+                connection,
+                url,
+                silence_ms,
+                hint,
+            } => {
+                assert_eq!(
+                    (source.position(), stream.position(), data_type, instrument),
+                    (1, 0, DataType::Liquidation, None)
+                );
                 assert_eq!((connection.as_str(), url, hint), ("mute", server.ws(), SilenceHint::NeverSeen));
                 silences.push(silence_ms);
             }
-            Input::Closed { source, reason, .. } => {
-                assert_eq!((source, reason), (1, CloseReason::Silent(0)));
+            SocketEvent::Closed { source, reason, .. } => {
+                assert_eq!((source.position(), reason), (1, CloseReason::Silent(0.into())));
                 reconnects += 1;
             }
             _ => {}
@@ -136,9 +138,6 @@ async fn a_confirmed_stream_that_never_came_has_its_own_hint() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: silence counts from the end of the subscribing, however slowly the message limit lets that through.
-/// Method: 12 opening messages of which three may go in 200 ms, and a stream whose expected silence is
-/// shorter than that; the venue sends after the last message.
 #[tokio::test]
 async fn subscribing_slowly_is_no_silence() {
     let server = Server::websocket(|mut socket, _| async move {
@@ -163,12 +162,11 @@ async fn subscribing_slowly_is_no_silence() {
     first.on_open = (0..12).map(|number| number.to_string()).collect();
     (first.messages_max, first.messages_window_ms) = (4, 200);
     first.streams = vec![stream(300, &["again"])];
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan(vec![first]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan(vec![first]));
     for _ in 0..100 {
         match next(&mut inputs).await {
-            Input::Frame(frame) => sockets.saw(0, 0, frame.received_at_ns),
-            Input::Opened { .. } => {}
+            SocketEvent::Frame(frame) => sockets.saw(0, 0, frame.received_at_ns),
+            SocketEvent::Opened { .. } => {}
             other => panic!("unexpected {other:?}"),
         }
     }

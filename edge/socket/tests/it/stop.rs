@@ -1,23 +1,20 @@
-//! Stopping.
+//! Stopping a feed.
 
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use marketprism_socket::{Budgets, ConnectionPhase, FeedSockets, Input, Refused};
+use marketprism_socket::{Budgets, CommandError, ConnectionPhase, FeedSockets, SocketEvent};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan, poll};
-use crate::venue::{DEADLINE, Server, answer, eventually, noticed, quick, stop};
+use crate::venue::{DEADLINE, Server, answer, eventually, noticed, quick, start, start_with, stop};
 
 fn tasks_alive() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Goal: a stop closes politely (close frame 1000), delivers what the venue sends before it sees that, tells
-/// every end, and leaves no task. Method: a server that reads only after three more frames; the runtime's own
-/// count of tasks.
 #[tokio::test]
 async fn a_stop_is_polite_and_leaves_no_task() {
     assert_eq!(tasks_alive(), 0);
@@ -47,8 +44,7 @@ async fn a_stop_is_polite_and_leaves_no_task() {
     second.name = "second".to_owned();
     let mut plan = plan(vec![connection(venue.ws()), second]);
     plan.polls = vec![poll(rest.http("/slow"), Duration::from_millis(10))];
-    let (sender, mut inputs) = mpsc::channel(64);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan, quick(), 64);
     eventually("both deliver", || sockets.status().iter().all(|status| status.frames == 1)).await;
     eventually("the poll is under way", || rest.accepted() == 1).await;
     let start = Instant::now();
@@ -56,11 +52,11 @@ async fn a_stop_is_polite_and_leaves_no_task() {
     let inputs_seen = stop(sockets, &mut inputs).await;
     assert!(start.elapsed() < Duration::from_secs(5));
     let ends = inputs_seen.iter().filter_map(|input| match input {
-        Input::Closed { reason, overlap: false, .. } => Some(reason.label()),
+        SocketEvent::Closed { reason, overlap: false, .. } => Some(reason.label()),
         _ => None,
     });
     assert_eq!(ends.collect::<Vec<_>>(), ["stopped", "stopped"]);
-    let frames = inputs_seen.iter().filter(|input| matches!(input, Input::Frame(_))).count();
+    let frames = inputs_seen.iter().filter(|input| matches!(input, SocketEvent::Frame(_))).count();
     assert_eq!(frames, 2 * 4);
     assert_eq!([noticed(&mut closes).await, noticed(&mut closes).await], [Some(1000), Some(1000)]);
     // What is left now would be ours.
@@ -68,8 +64,6 @@ async fn a_stop_is_polite_and_leaves_no_task() {
     eventually("no task is left", || tasks_alive() == 0).await;
 }
 
-/// Goal: a stop ends within its deadline although nobody takes inputs and a venue never answers. Method: a
-/// full queue that is never read, a mute venue, a deadline of 300 ms.
 #[tokio::test]
 async fn a_stop_keeps_its_deadline_against_everybody() {
     let venue = Server::websocket(|mut socket, _| async move {
@@ -92,12 +86,9 @@ async fn a_stop_keeps_its_deadline_against_everybody() {
     drop(inputs);
 }
 
-/// Goal: when the pipeline is gone, connections end instead of reading for nobody. Method: the receiver is
-/// dropped.
 #[tokio::test]
 async fn nothing_is_read_for_nobody() {
-    let venue =
-        Server::websocket(|mut socket, _| async move { while socket.next().await.is_some() {} }).await;
+    let venue = Server::silent().await;
     let (sender, inputs) = mpsc::channel(8);
     let sockets =
         FeedSockets::start(&plan(vec![connection(venue.ws())]), quick(), Budgets::new(), sender).unwrap();
@@ -108,18 +99,14 @@ async fn nothing_is_read_for_nobody() {
     sockets.stop(DEADLINE).await;
 }
 
-/// Goal: commands for unknown things are refused. Method: numbers that the plan does not have.
 #[tokio::test]
 async fn commands_for_unknown_things_are_refused() {
-    let venue =
-        Server::websocket(|mut socket, _| async move { while socket.next().await.is_some() {} }).await;
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets =
-        FeedSockets::start(&plan(vec![connection(venue.ws())]), quick(), Budgets::new(), sender).unwrap();
-    assert_eq!(sockets.reply(1, 1, String::new()), Err(Refused::UnknownSource(1)));
-    assert_eq!(sockets.replace(1, ""), Err(Refused::UnknownSource(1)));
-    assert_eq!(sockets.resubscribe(1, 0), Err(Refused::UnknownSource(1)));
-    assert_eq!(sockets.resubscribe(0, 0), Err(Refused::UnknownStream(0)));
+    let venue = Server::silent().await;
+    let (sockets, mut inputs) = start(&plan(vec![connection(venue.ws())]));
+    assert_eq!(sockets.reply(1, 1, String::new()), Err(CommandError::UnknownSource(1.into())));
+    assert_eq!(sockets.replace(1, ""), Err(CommandError::UnknownSource(1.into())));
+    assert_eq!(sockets.resubscribe(1, 0), Err(CommandError::UnknownSource(1.into())));
+    assert_eq!(sockets.resubscribe(0, 0), Err(CommandError::UnknownStream(0.into())));
     sockets.saw(9, 9, 0);
     stop(sockets, &mut inputs).await;
 }

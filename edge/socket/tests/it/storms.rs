@@ -1,31 +1,29 @@
-//! Silent streams on a connection that serves many others.
+//! Silent streams on a connection with many others.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use marketprism_socket::{Budgets, Counted, FeedSockets, Input, SilenceHint, SocketCounters};
+use marketprism_socket::{SilenceHint, SocketCounter, SocketCounters, SocketEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan, stream};
-use crate::venue::{Server, next, quick, stop};
+use crate::venue::{Server, next, quick, start_with, stop};
 
 const STREAMS: u32 = 100;
 const EXPECTED: Duration = Duration::from_millis(200);
 
-/// What a feed told while the venue's streams behaved as `alive` says, by stream and time since the start.
-struct Told {
+struct StreamReport {
     silences: Vec<(u32, SilenceHint)>,
     asked_again: usize,
     connects: usize,
     counters: SocketCounters,
 }
 
-/// Runs one connection with 100 streams for a time. The venue sends a frame of each living stream every 20
-/// ms, on every connection.
-async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync + 'static) -> Told {
+/// Runs one connection with 100 streams. The venue sends a frame of each stream every 20 ms while `alive(stream, elapsed)`.
+async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync + 'static) -> StreamReport {
     let start = Instant::now();
     let alive = Arc::new(alive);
     let (asked, mut asks) = mpsc::channel(4096);
@@ -58,17 +56,18 @@ async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync
     let mut first = connection(server.ws());
     let expected_ms = u32::try_from(EXPECTED.as_millis()).unwrap();
     first.streams = (0..STREAMS).map(|number| stream(expected_ms, &[&format!("again {number}")])).collect();
-    let (sender, mut inputs) = mpsc::channel(1024);
-    let sockets = FeedSockets::start(&plan(vec![first]), quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), quick(), 1024);
     let mut silences = Vec::new();
     while start.elapsed() < time {
         match next(&mut inputs).await {
-            Input::Frame(frame) => {
-                let number = std::str::from_utf8(&frame.data).unwrap().parse().unwrap();
+            SocketEvent::Frame(frame) => {
+                let number = std::str::from_utf8(&frame.data).unwrap().parse::<u32>().unwrap();
                 sockets.saw(0, number, frame.received_at_ns);
             }
-            Input::Silent { stream, hint, .. } => silences.push((stream, hint)),
-            Input::Closed { reason, overlap, .. } => assert_eq!((reason.label(), overlap), ("silent", true)),
+            SocketEvent::Silent { stream, hint, .. } => silences.push((stream.into(), hint)),
+            SocketEvent::Closed { reason, overlap, .. } => {
+                assert_eq!((reason.label(), overlap), ("silent", true))
+            }
             _ => {}
         }
     }
@@ -78,42 +77,36 @@ async fn run(time: Duration, alive: impl Fn(u32, Duration) -> bool + Send + Sync
     while asks.try_recv().is_ok() {
         asked_again += 1;
     }
-    Told { silences, asked_again, connects: server.accepted(), counters }
+    StreamReport { silences, asked_again, connects: server.accepted(), counters }
 }
 
-/// Goal: one stream that is dead at the venue is told once, asked for again once, and costs the 99 others on
-/// its connection no more than two reconnects, each overlapping. Method: stream 7 dies after 300 ms, for
-/// ever; three seconds are 15 times its expected silence.
 #[tokio::test]
 async fn a_dead_stream_among_many_makes_no_storm() {
-    let told = run(Duration::from_secs(3), |number, at| number != 7 || at < Duration::from_millis(300)).await;
-    assert_eq!(told.silences, [(7, SilenceHint::WentQuiet)]);
-    assert_eq!(told.asked_again, 1);
-    assert_eq!(told.connects, 3);
-    assert!(told.counters.get(Counted::SilenceReconnectsHeld) >= 1);
+    let report =
+        run(Duration::from_secs(3), |number, at| number != 7 || at < Duration::from_millis(300)).await;
+    assert_eq!(report.silences, [(7, SilenceHint::WentQuiet)]);
+    assert_eq!(report.asked_again, 1);
+    assert_eq!(report.connects, 3);
+    assert!(report.counters.get(SocketCounter::SilenceReconnectsHeld) >= 1);
 }
 
-/// Goal: streams that die one after the other are each told and asked for, but reconnects stay few. Method:
-/// one more stream dies every 60 ms.
 #[tokio::test]
 async fn streams_that_die_one_after_the_other_make_no_storm() {
-    let told = run(Duration::from_secs(3), |number, at| {
+    let report = run(Duration::from_secs(3), |number, at| {
         number >= 40 || at < Duration::from_millis(300 + 60 * u64::from(number))
     })
     .await;
-    assert!(told.silences.len() >= 25, "{:?}", told.silences);
-    assert_eq!(told.asked_again, told.silences.len());
-    assert!((2..=4).contains(&told.connects), "{} connects", told.connects);
+    assert!(report.silences.len() >= 25, "{:?}", report.silences);
+    assert_eq!(report.asked_again, report.silences.len());
+    assert!((2..=4).contains(&report.connects), "{} connects", report.connects);
 }
 
-/// Goal: streams that fall silent again and again are not asked for each time. Method: ten streams that
-/// deliver for 50 ms of every 300.
 #[tokio::test]
 async fn flapping_streams_are_not_asked_for_each_time() {
-    let told = run(Duration::from_secs(4), |number, at| number >= 10 || at.as_millis() % 300 < 50).await;
-    let again = usize::try_from(told.counters.get(Counted::SilenceResubscribes)).unwrap();
-    assert!(told.silences.len() >= 60, "{} silences", told.silences.len());
-    assert!(told.counters.get(Counted::SilenceResubscribesHeld) >= 20);
-    assert!(again <= 10 * 4 && told.asked_again <= again, "asked for {again} times");
-    assert!(told.connects <= 4, "{} connects", told.connects);
+    let report = run(Duration::from_secs(4), |number, at| number >= 10 || at.as_millis() % 300 < 50).await;
+    let again = usize::try_from(report.counters.get(SocketCounter::SilenceResubscribes)).unwrap();
+    assert!(report.silences.len() >= 60, "{} silences", report.silences.len());
+    assert!(report.counters.get(SocketCounter::SilenceResubscribesHeld) >= 20);
+    assert!(again <= 10 * 4 && report.asked_again <= again, "asked for {again} times");
+    assert!(report.connects <= 4, "{} connects", report.connects);
 }

@@ -1,21 +1,22 @@
-//! Whom we trust.
+//! Trusted certificate authorities.
 
 use std::sync::Arc;
 
-use futures_util::{SinkExt, StreamExt};
-use marketprism_socket::{Budgets, Counted, FeedSockets, Input, SocketError, SocketOptions, http_client};
+use futures_util::SinkExt;
+use marketprism_socket::{Budgets, SocketCounter, SocketError, SocketOptions, http_client};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan, request};
-use crate::venue::{Server, answer, eventually, quick, read_head, stop, until};
+use crate::venue::{
+    Server, answer, eventually, quick, read_head, read_to_end, start, start_with, stop, until_frame,
+};
 
-/// An authority's certificate (PEM) and a server configuration for `localhost` and 127.0.0.1 that it signed.
+/// PEM of a certificate authority, and a server configuration that it signed for `localhost` and 127.0.0.1.
 fn authority() -> (String, Arc<ServerConfig>) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,7 +44,7 @@ async fn wss_server(config: Arc<ServerConfig>) -> Server {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
             socket.send(Message::text("secret")).await.unwrap();
-            while socket.next().await.is_some_and(|message| message.is_ok()) {}
+            read_to_end(&mut socket).await;
         }
     })
     .await
@@ -58,7 +59,6 @@ fn trusting(pem: &str) -> (tempfile::TempDir, SocketOptions) {
     (dir, options)
 }
 
-/// Goal: wss works with the authority's file, by name and by address. Method: an authority made in the test.
 #[tokio::test]
 async fn wss_works_with_the_own_authority() {
     let (pem, config) = authority();
@@ -67,28 +67,20 @@ async fn wss_works_with_the_own_authority() {
     let by_address = connection(format!("wss://{}/stream", server.address));
     let mut by_name = connection(by_address.url.replace("127.0.0.1", "localhost"));
     by_name.name = "by name".to_owned();
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets =
-        FeedSockets::start(&plan(vec![by_address, by_name]), options, Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start_with(&plan(vec![by_address, by_name]), options, 8);
     for _ in 0..2 {
-        let data = until(&mut inputs, |input| match input {
-            Input::Frame(frame) => Some(frame.data),
-            _ => None,
-        });
-        assert_eq!(data.await.as_ref(), b"secret");
+        assert_eq!(until_frame(&mut inputs).await.data.as_ref(), b"secret");
     }
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: an unknown authority is refused, and the words say why. Method: the same server without the file.
 #[tokio::test]
 async fn wss_without_the_authority_is_refused_in_clear_words() {
     let (_, config) = authority();
     let server = wss_server(config).await;
     let plan = plan(vec![connection(format!("wss://{}/stream", server.address))]);
-    let (sender, mut inputs) = mpsc::channel(8);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
-    eventually("a refusal", || sockets.counters().get(Counted::ConnectFailedTls) > 0).await;
+    let (sockets, mut inputs) = start(&plan);
+    eventually("a refusal", || sockets.counters().get(SocketCounter::ConnectFailedTls) > 0).await;
     let status = sockets.status().remove(0);
     let words = status.last_error.unwrap();
     assert!(words.starts_with("tls with 127.0.0.1 failed: ") && words.contains("UnknownIssuer"), "{words}");
@@ -96,7 +88,6 @@ async fn wss_without_the_authority_is_refused_in_clear_words() {
     stop(sockets, &mut inputs).await;
 }
 
-/// Goal: requests trust the same authorities as sockets. Method: an https server, with and without the file.
 #[tokio::test]
 async fn https_trusts_the_same_authorities() {
     let (pem, config) = authority();
@@ -120,7 +111,6 @@ async fn https_trusts_the_same_authorities() {
     assert!(failure.label() == "connect" && failure.to_string().contains("UnknownIssuer"), "{failure}");
 }
 
-/// Goal: a CA file that cannot be used is named with the reason. Method: missing, empty and garbage.
 #[test]
 fn bad_ca_files_are_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,17 +1,20 @@
-//! A small websocket and REST server that does what a test wants.
+//! Venue of the tests: a websocket and REST server whose behaviour each test defines.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use marketprism_socket::{FeedSockets, Input, SocketOptions};
+use futures_util::{SinkExt, StreamExt};
+use marketprism_adapter_host::contract::Plan;
+use marketprism_socket::{Budgets, FeedSockets, ReceivedFrame, SocketEvent, SocketOptions};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 /// Longer than anything in these tests takes.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -49,7 +52,6 @@ impl Server {
         Self { address, accepted, _tasks: tasks }
     }
 
-    /// Serves every websocket with `serve`.
     pub async fn websocket<F, R>(serve: F) -> Self
     where
         F: Fn(ServerSocket, usize) -> R + Send + Sync + 'static,
@@ -67,7 +69,7 @@ impl Server {
         .await
     }
 
-    /// Answers every REST request with what `answer` makes of its number and its head: a whole HTTP answer.
+    /// Answers each REST request after a wait; `answer` gets its number and head and returns the HTTP bytes.
     pub async fn rest<F>(answer: F) -> Self
     where
         F: Fn(usize, &str) -> (Duration, Vec<u8>) + Send + Sync + 'static,
@@ -84,6 +86,20 @@ impl Server {
             }
         })
         .await
+    }
+
+    /// Accepts websockets and neither reads nor sends.
+    pub async fn mute() -> Self {
+        Self::websocket(|socket, _| async move {
+            std::future::pending::<()>().await;
+            drop(socket);
+        })
+        .await
+    }
+
+    /// Reads and never sends.
+    pub async fn silent() -> Self {
+        Self::websocket(|mut socket, _| async move { read_to_end(&mut socket).await }).await
     }
 
     pub fn ws(&self) -> String {
@@ -110,14 +126,12 @@ pub async fn read_head<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Str
     String::from_utf8(head).unwrap()
 }
 
-/// An HTTP answer.
 pub fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
         .into_bytes()
 }
 
-/// Options with short times.
 pub fn quick() -> SocketOptions {
     let mut options = SocketOptions::default();
     options.backoff.base = Duration::from_millis(20);
@@ -129,13 +143,73 @@ pub fn quick() -> SocketOptions {
     options
 }
 
-/// The next input, or a failure of the test.
-pub async fn next(inputs: &mut mpsc::Receiver<Input>) -> Input {
+/// Starts a plan with short timeouts.
+pub fn start(plan: &Plan) -> (FeedSockets, mpsc::Receiver<SocketEvent>) {
+    start_with(plan, quick(), 8)
+}
+
+pub fn start_with(
+    plan: &Plan,
+    options: SocketOptions,
+    capacity: usize,
+) -> (FeedSockets, mpsc::Receiver<SocketEvent>) {
+    let (sender, inputs) = mpsc::channel(capacity);
+    (FeedSockets::start(plan, options, Budgets::new(), sender).unwrap(), inputs)
+}
+
+/// Sends `text` every `period`, and reads, until the socket ends.
+pub async fn send_every(socket: &mut ServerSocket, period: Duration, text: &str) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(period) => if socket.send(Message::text(text)).await.is_err() { return },
+            message = socket.next() => if !matches!(message, Some(Ok(_))) { return },
+        }
+    }
+}
+
+/// Numbers that count up every `period`, the same for each receiver.
+pub fn ticker(period: Duration) -> (broadcast::Sender<u64>, JoinSet<()>) {
+    let (ticks, _) = broadcast::channel(4096);
+    let sender = ticks.clone();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        for tick in 0.. {
+            let _ = sender.send(tick);
+            tokio::time::sleep(period).await;
+        }
+    });
+    (ticks, task)
+}
+
+pub async fn next_frame(inputs: &mut mpsc::Receiver<SocketEvent>) -> ReceivedFrame {
+    match next(inputs).await {
+        SocketEvent::Frame(frame) => frame,
+        other => panic!("not a frame: {other:?}"),
+    }
+}
+
+/// The next frame, skipping other inputs.
+pub async fn until_frame(inputs: &mut mpsc::Receiver<SocketEvent>) -> ReceivedFrame {
+    until(inputs, |input| match input {
+        SocketEvent::Frame(frame) => Some(frame),
+        _ => None,
+    })
+    .await
+}
+
+pub async fn read_to_end<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>) {
+    while socket.next().await.is_some_and(|message| message.is_ok()) {}
+}
+
+pub async fn next(inputs: &mut mpsc::Receiver<SocketEvent>) -> SocketEvent {
     timeout(DEADLINE, inputs.recv()).await.expect("no input in time").expect("inputs ended")
 }
 
-/// The next input that `want` takes; others are passed over.
-pub async fn until<T>(inputs: &mut mpsc::Receiver<Input>, mut want: impl FnMut(Input) -> Option<T>) -> T {
+/// The next input that `want` selects.
+pub async fn until<T>(
+    inputs: &mut mpsc::Receiver<SocketEvent>,
+    mut want: impl FnMut(SocketEvent) -> Option<T>,
+) -> T {
     let looking = async {
         loop {
             if let Some(found) = want(next(inputs).await) {
@@ -146,7 +220,6 @@ pub async fn until<T>(inputs: &mut mpsc::Receiver<Input>, mut want: impl FnMut(I
     timeout(DEADLINE, looking).await.expect("the wanted input did not come in time")
 }
 
-/// What the server noticed next, or a failure of the test.
 pub async fn noticed<T>(noticed: &mut mpsc::Receiver<T>) -> T {
     timeout(DEADLINE, noticed.recv())
         .await
@@ -154,7 +227,6 @@ pub async fn noticed<T>(noticed: &mut mpsc::Receiver<T>) -> T {
         .expect("the server ended")
 }
 
-/// Waits until `true`.
 pub async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     let poll = async {
         while !check() {
@@ -164,8 +236,8 @@ pub async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     assert!(timeout(DEADLINE, poll).await.is_ok(), "not in time: {what}");
 }
 
-/// Stops while the inputs are still received, as the pipeline does, and gives what came meanwhile.
-pub async fn stop(sockets: FeedSockets, inputs: &mut mpsc::Receiver<Input>) -> Vec<Input> {
+/// Stops while receiving, as the pipeline does, and returns the inputs until the end.
+pub async fn stop(sockets: FeedSockets, inputs: &mut mpsc::Receiver<SocketEvent>) -> Vec<SocketEvent> {
     let stopping = sockets.stop(DEADLINE);
     tokio::pin!(stopping);
     let mut rest = Vec::new();

@@ -1,15 +1,14 @@
-//! Polls that ask for a stretch of time.
+//! Polls with a time window.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use marketprism_socket::{Budgets, Counted, FeedSockets, Input};
-use tokio::sync::mpsc;
+use marketprism_socket::{SocketCounter, SocketEvent};
 
 use crate::plans::{plan, poll, window};
-use crate::venue::{Server, answer, eventually, next, quick, stop};
+use crate::venue::{Server, answer, eventually, next, quick, start, start_with, stop};
 
-/// Start and end of a request's window, and how it was answered.
+/// Start and end of a request's window; answered with 200.
 type Asked = (i64, i64, bool);
 
 fn parameter(head: &str, name: &str) -> i64 {
@@ -22,7 +21,7 @@ fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-/// Keeps every request's window; `good` says by the request's number how it is answered.
+/// Records every window; `good` gives the status by the request's number.
 async fn venue(
     good: impl Fn(usize) -> &'static str + Send + Sync + 'static,
 ) -> (Server, Arc<Mutex<Vec<Asked>>>) {
@@ -39,9 +38,6 @@ async fn venue(
     (server, windows)
 }
 
-/// Goal: every try carries its own moment, answers follow each other without a hole in spite of jitter,
-/// retries and rounds that failed. Method: a poll of 120 ms with a window just as long, half a second ago; a
-/// venue that fails in several ways; the windows of the answered requests are put together.
 #[tokio::test]
 async fn answers_cover_all_of_the_time() {
     let (server, windows) = venue(|number| match number {
@@ -54,16 +50,15 @@ async fn answers_cover_all_of_the_time() {
     let mut liquidations = poll(server.http("/liquidations?coin=BTC"), Duration::from_millis(120));
     liquidations.window = window(620, 500);
     plan.polls = vec![liquidations];
-    let (sender, mut inputs) = mpsc::channel(8);
     let began = now_ms();
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
+    let (sockets, mut inputs) = start(&plan);
     while server.accepted() < 25 {
         next(&mut inputs).await;
     }
     let counters = sockets.counters();
     stop(sockets, &mut inputs).await;
-    assert_eq!(counters.get(Counted::PollWindowHoles), 0);
-    assert_eq!(counters.get(Counted::RetriesVenueError), 3);
+    assert_eq!(counters.get(SocketCounter::PollWindowHoles), 0);
+    assert_eq!(counters.get(SocketCounter::RetriesVenueError), 3);
     let windows = windows.lock().unwrap();
     for pair in windows.windows(2) {
         assert!(pair[1].1 >= pair[0].1 + 10, "a try repeats the moment of the one before: {pair:?}");
@@ -75,8 +70,6 @@ async fn answers_cover_all_of_the_time() {
     }
 }
 
-/// Goal: after an outage the window grows by twice its length at most, and what is left out is counted.
-/// Method: a venue that fails for longer than the window.
 #[tokio::test]
 async fn a_long_outage_leaves_a_counted_hole() {
     let (server, windows) =
@@ -85,13 +78,12 @@ async fn a_long_outage_leaves_a_counted_hole() {
     let mut liquidations = poll(server.http("/liquidations?coin=BTC"), Duration::from_millis(50));
     liquidations.window = window(400, 300);
     plan.polls = vec![liquidations];
-    let (sender, mut inputs) = mpsc::channel(64);
-    let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
-    eventually("the hole is counted", || sockets.counters().get(Counted::PollWindowHoles) == 1).await;
+    let (sockets, mut inputs) = start_with(&plan, quick(), 64);
+    eventually("the hole is counted", || sockets.counters().get(SocketCounter::PollWindowHoles) == 1).await;
     while server.accepted() < 24 {
-        assert!(!matches!(next(&mut inputs).await, Input::Opened { .. }));
+        assert!(!matches!(next(&mut inputs).await, SocketEvent::Opened { .. }));
     }
-    assert_eq!(sockets.counters().get(Counted::PollWindowHoles), 1);
+    assert_eq!(sockets.counters().get(SocketCounter::PollWindowHoles), 1);
     stop(sockets, &mut inputs).await;
     let windows = windows.lock().unwrap();
     let lengths: Vec<i64> = windows.iter().map(|(from, to, _)| to - from).collect();

@@ -2,7 +2,7 @@
 
 use marketprism_adapter_host::contract::{BookChange, Capability, SequenceRule};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
-use marketprism_book::GapCause;
+use marketprism_book::BookGapCause;
 
 use crate::case::{Case, Cases};
 use crate::findings::Findings;
@@ -82,7 +82,7 @@ fn unfaulted(case: &Case<'_>, baseline: &Trace, findings: &mut Findings) {
         if let Some(rejected) = &step.rejected {
             findings.cause(format!("{}, book of {book}: {rejected}", case.place(step.frame)));
         }
-        if let Some(gap) = step.gap.filter(|gap| gap.cause == GapCause::Checksum) {
+        if let Some(gap) = step.gap.filter(|gap| gap.cause == BookGapCause::Checksum) {
             let (expected, got) = (gap.expected, gap.got);
             let place = case.place(step.frame);
             findings

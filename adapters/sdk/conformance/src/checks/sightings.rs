@@ -5,6 +5,7 @@ use std::time::Duration;
 use marketprism_adapter_host::contract::{
     BookChange, Ignored, Instrument, Normalized, Payload, Plan, Remark, ResyncAction,
 };
+use marketprism_adapter_host::{InstrumentIndex, ResyncIndex, SourceIndex};
 use marketprism_socket::{FeedSockets, RequestFailure};
 
 use crate::case::snippet;
@@ -16,7 +17,7 @@ const PROBLEMS_MAX: usize = 20;
 
 /// A stream or a poll.
 struct Expected {
-    source: u32,
+    source: SourceIndex,
     what: String,
     seen: bool,
     /// Silence up to this time is no fault of it.
@@ -25,8 +26,8 @@ struct Expected {
 
 /// A resync: asked for once the book's stream was seen.
 struct Resync {
-    source: u32,
-    instrument: u32,
+    source: SourceIndex,
+    instrument: InstrumentIndex,
     in_band: bool,
     asked: bool,
     seen: bool,
@@ -48,7 +49,7 @@ impl<'p> Sightings<'p> {
         let of = |index: Option<u32>| {
             index.map_or("all instruments".to_owned(), |index| instrument(instruments, index))
         };
-        let streams = (0_u32..).zip(&plan.connections).map(|(source, connection)| {
+        let streams = SourceIndex::enumerate(&plan.connections).map(|(source, connection)| {
             let streams = connection.streams.iter().map(|stream| Expected {
                 source,
                 what: format!(
@@ -62,9 +63,8 @@ impl<'p> Sightings<'p> {
             });
             streams.collect()
         });
-        let first_poll = u32::try_from(plan.connections.len()).unwrap_or(u32::MAX);
-        let polls = (first_poll..).zip(&plan.polls).map(|(source, poll)| Expected {
-            source,
+        let polls = plan.polls.iter().enumerate().map(|(index, poll)| Expected {
+            source: SourceIndex::of_poll(plan, index),
             what: format!(
                 "poll {} of {} ({})",
                 data_type(poll.data_type),
@@ -74,10 +74,9 @@ impl<'p> Sightings<'p> {
             seen: false,
             quiet_ms: 0,
         });
-        let first_resync = first_poll.saturating_add(u32::try_from(plan.polls.len()).unwrap_or(u32::MAX));
-        let resyncs = (first_resync..).zip(&plan.resyncs).map(|(source, resync)| Resync {
-            source,
-            instrument: resync.instrument,
+        let resyncs = plan.resyncs.iter().enumerate().map(|(index, resync)| Resync {
+            source: SourceIndex::of_resync(plan, index),
+            instrument: resync.instrument.into(),
             in_band: matches!(resync.action, ResyncAction::Resubscribe(_)),
             asked: false,
             seen: false,
@@ -107,7 +106,7 @@ impl<'p> Sightings<'p> {
     /// Takes the meaning of one frame, and does what it asks for.
     pub(super) fn saw(
         &mut self,
-        source: u32,
+        source: SourceIndex,
         generation: u64,
         data: &[u8],
         normalized: &Normalized,
@@ -151,9 +150,9 @@ impl<'p> Sightings<'p> {
         }
     }
 
-    fn event(&mut self, source: u32, payload: &Payload, sockets: &FeedSockets) {
+    fn event(&mut self, source: SourceIndex, payload: &Payload, sockets: &FeedSockets) {
         let (kind, of) = subject_of(payload);
-        let position = source as usize;
+        let position = source.position();
         if let (Some(expected), Some(connection)) =
             (self.streams.get_mut(position), self.plan.connections.get(position))
         {
@@ -165,8 +164,8 @@ impl<'p> Sightings<'p> {
             one.seen |= one.source == source && poll.data_type == kind;
         }
         let Payload::Book(book) = payload else { return };
-        for (index, resync) in (0_u32..).zip(&mut self.resyncs) {
-            if resync.instrument != of {
+        for (index, resync) in ResyncIndex::enumerate(&mut self.resyncs) {
+            if resync.instrument != of.into() {
                 continue;
             }
             let snapshot = book.change == BookChange::Snapshot;
@@ -178,7 +177,7 @@ impl<'p> Sightings<'p> {
     }
 
     /// An answer that holds nothing new, or only knowledge, was read all the same.
-    fn ignored(&mut self, source: u32, reason: Ignored) {
+    fn ignored(&mut self, source: SourceIndex, reason: Ignored) {
         for (one, poll) in self.polls.iter_mut().zip(&self.plan.polls).filter(|(one, _)| one.source == source)
         {
             one.seen |= poll.reference && reason == Ignored::Reference;
@@ -188,7 +187,7 @@ impl<'p> Sightings<'p> {
         }
     }
 
-    pub(super) fn failed(&mut self, source: u32, reason: &RequestFailure) {
+    pub(super) fn failed(&mut self, source: SourceIndex, reason: &RequestFailure) {
         self.problem(format!("request of source {source} failed: {reason}"));
     }
 
@@ -207,7 +206,7 @@ impl<'p> Sightings<'p> {
             }
         }
         for resync in self.resyncs.iter().filter(|resync| !resync.seen) {
-            let name = instrument(self.instruments, resync.instrument);
+            let name = instrument(self.instruments, resync.instrument.into());
             let what = if resync.asked {
                 "gave no snapshot"
             } else {

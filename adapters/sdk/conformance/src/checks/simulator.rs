@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Method, Request, Venue};
 use marketprism_adapter_host::{FrameBatch, InstrumentRounds, Sandbox};
-use marketprism_socket::{Budgets, FeedSockets, Input, RestClient, SocketOptions, http_client};
+use marketprism_socket::{Budgets, FeedSockets, RestClient, SocketEvent, SocketOptions, http_client};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -173,7 +173,7 @@ fn few(instruments: &[Instrument]) -> Vec<String> {
 async fn collect(
     sandbox: &mut Sandbox,
     sockets: &FeedSockets,
-    mut inputs: mpsc::Receiver<Input>,
+    mut inputs: mpsc::Receiver<SocketEvent>,
     sightings: &mut Sightings<'_>,
     until: Instant,
 ) -> Result<(), String> {
@@ -181,7 +181,7 @@ async fn collect(
     while !sightings.is_complete() {
         let Ok(Some(input)) = timeout_at(until, inputs.recv()).await else { return Ok(()) };
         match input {
-            Input::Frame(frame) => {
+            SocketEvent::Frame(frame) => {
                 batch.clear();
                 batch
                     .push(&frame.data, frame.source, frame.received_at_ns)
@@ -191,7 +191,7 @@ async fn collect(
                     .map_err(|fault| format!("`{}`: {fault}", crate::case::snippet(&frame.data)))?;
                 sightings.saw(frame.source, frame.generation, &frame.data, &normalized, sockets);
             }
-            Input::RequestFailed { source, reason, .. } => sightings.failed(source, &reason),
+            SocketEvent::RequestFailed { source, reason, .. } => sightings.failed(source, &reason),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! A generation with an open socket: reading, writing, heartbeats.
+//! A generation with an open socket: reads, writes and heartbeats.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,36 +16,34 @@ use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
 use super::{Session, SessionEvent};
 use crate::clock::wall_ns;
 use crate::connection::open::Socket;
-use crate::connection::outbox::{Outbox, Outgoing, Text};
 use crate::connection::pacer::Pacer;
-use crate::counters::Counted;
+use crate::connection::send_queue::{OutgoingMessage, OutgoingText, SendQueue};
+use crate::counters::SocketCounter;
 use crate::error::{CloseReason, chain};
-use crate::input::{Frame, Input};
+use crate::event::{ReceivedFrame, SocketEvent};
 use crate::limits::READS_IN_A_ROW;
 
-/// How the serving of a socket ends.
-enum Finish {
+enum ServingEnd {
     Retired,
     Closed(CloseReason),
 }
 
-enum Step {
+enum ServingStep {
     Retire,
-    Text(Option<Text>),
+    Text(Option<OutgoingText>),
     Wake,
     Message(Option<Result<Message, WebsocketError>>),
 }
 
-/// A generation with an open socket.
 pub(super) struct Serving {
     session: Session,
     socket: Socket,
-    outbox: Outbox,
-    /// How often, and when next.
+    outbox: SendQueue,
+    /// Interval and next time.
     heartbeat: Option<(Duration, Instant)>,
     idle_timeout: Duration,
     idle_check: Instant,
-    /// While the pipeline makes us wait nothing is read: that silence is our own.
+    /// Back-pressure by the pipeline is not the venue's silence.
     alive_since: Instant,
     wake: Pin<Box<Sleep>>,
     /// The supervisor knows that every opening message was sent.
@@ -60,7 +58,7 @@ impl Serving {
         let plan = Arc::clone(&session.plan);
         let window = Duration::from_millis(u64::from(plan.messages_window_ms));
         let pacer = Pacer::new(plan.messages_max, window);
-        let outbox = Outbox::new(pacer, &plan.on_open, Arc::clone(&session.feed.counters));
+        let outbox = SendQueue::new(pacer, &plan.on_open, Arc::clone(&session.feed.counters));
         let idle_timeout = Duration::from_millis(u64::from(plan.idle_timeout_ms));
         let now = Instant::now();
         Self {
@@ -83,33 +81,32 @@ impl Serving {
             self.set_wake();
             let step = tokio::select! {
                 biased;
-                () = self.session.retire.cancelled() => Step::Retire,
-                text = self.session.texts.recv() => Step::Text(text),
-                () = self.wake.as_mut() => Step::Wake,
-                message = self.socket.next() => Step::Message(message),
+                () = self.session.retire.cancelled() => ServingStep::Retire,
+                text = self.session.texts.recv() => ServingStep::Text(text),
+                () = self.wake.as_mut() => ServingStep::Wake,
+                message = self.socket.next() => ServingStep::Message(message),
             };
             let finished = match step {
-                Step::Retire | Step::Text(None) => Some(Finish::Retired),
-                Step::Text(Some(text)) => {
+                ServingStep::Retire | ServingStep::Text(None) => Some(ServingEnd::Retired),
+                ServingStep::Text(Some(text)) => {
                     self.outbox.push(text);
                     None
                 }
-                Step::Wake => self.on_wake().await,
-                Step::Message(message) => self.on_messages(message).await,
+                ServingStep::Wake => self.on_wake().await,
+                ServingStep::Message(message) => self.on_messages(message).await,
             };
             match finished {
                 None => {}
-                Some(Finish::Retired) => {
+                Some(ServingEnd::Retired) => {
                     self.close().await;
                     return None;
                 }
-                Some(Finish::Closed(reason)) => return Some(reason),
+                Some(ServingEnd::Closed(reason)) => return Some(reason),
             }
         }
     }
 
-    /// Sets the timer to the next thing to do. The idle deadline moves with every byte; it is looked at when
-    /// it comes.
+    /// The idle deadline moves with every byte, so it is checked only when it comes.
     fn set_wake(&mut self) {
         let mut next = self.idle_check;
         if let Some((_, at)) = self.heartbeat {
@@ -123,13 +120,13 @@ impl Serving {
         }
     }
 
-    async fn on_wake(&mut self) -> Option<Finish> {
+    async fn on_wake(&mut self) -> Option<ServingEnd> {
         let now = Instant::now();
         if now >= self.idle_check {
             let alive = self.socket.get_ref().last_byte().max(self.alive_since);
             self.idle_check = alive + self.idle_timeout;
             if now >= self.idle_check {
-                return Some(Finish::Closed(
+                return Some(ServingEnd::Closed(
                     self.closing.take().unwrap_or(CloseReason::Idle(self.idle_timeout)),
                 ));
             }
@@ -139,18 +136,17 @@ impl Serving {
         {
             self.heartbeat = Some((every, now + every));
             self.outbox.push_heartbeat(match &self.session.plan.heartbeat {
-                Heartbeat::Text(text) => Outgoing::Text(Text::new(text.send.clone(), true)),
-                _ => Outgoing::PingFrame,
+                Heartbeat::Text(text) => OutgoingMessage::Text(OutgoingText::new(text.send.clone(), true)),
+                _ => OutgoingMessage::PingFrame,
             });
         }
         match self.outbox.take(now) {
-            Some(outgoing) => self.send(outgoing).await.err().map(Finish::Closed),
+            Some(outgoing) => self.send(outgoing).await.err().map(ServingEnd::Closed),
             None => None,
         }
     }
 
-    /// Tells the supervisor, once, that every opening message was sent.
-    pub(super) async fn tell_subscribed(&mut self) -> Result<(), CloseReason> {
+    pub(super) async fn report_subscribed(&mut self) -> Result<(), CloseReason> {
         if self.subscribed || !self.outbox.opening_sent() {
             return Ok(());
         }
@@ -159,10 +155,10 @@ impl Serving {
         self.session.events.send(event).await.map_err(|_| CloseReason::Stopped)
     }
 
-    async fn send(&mut self, outgoing: Outgoing) -> Result<(), CloseReason> {
+    async fn send(&mut self, outgoing: OutgoingMessage) -> Result<(), CloseReason> {
         let (message, text) = match outgoing {
-            Outgoing::PingFrame => (Message::Ping(Bytes::new()), None),
-            Outgoing::Text(text) => (Message::Text(text.text.as_str().into()), Some(text)),
+            OutgoingMessage::PingFrame => (Message::Ping(Bytes::new()), None),
+            OutgoingMessage::Text(text) => (Message::Text(text.text.as_str().into()), Some(text)),
         };
         let limit = self.session.feed.options.write_timeout;
         match timeout(limit, self.socket.send(message)).await {
@@ -172,23 +168,22 @@ impl Serving {
         }
         let Some(text) = text else { return Ok(()) };
         let feed = &self.session.feed;
-        feed.counters.count(Counted::TextsSent);
+        feed.counters.count(SocketCounter::TextsSent);
         if feed.options.report_sent {
             let (source, generation) = (self.session.source, self.session.generation);
-            let sent = Input::Sent { source, generation, text: text.text, at_ns: wall_ns() };
+            let sent = SocketEvent::Sent { source, generation, text: text.text, at_ns: wall_ns() };
             let waited = feed.deliver(sent).await.map_err(|_| CloseReason::Stopped)?;
             self.waited(waited);
         }
-        self.tell_subscribed().await
+        self.report_subscribed().await
     }
 
-    /// Takes a message and those that are already there, up to a number: timers and texts must get their
-    /// turn.
-    async fn on_messages(&mut self, first: Option<Result<Message, WebsocketError>>) -> Option<Finish> {
+    /// Takes the messages at hand, a bounded number so that timers and texts get their turn.
+    async fn on_messages(&mut self, first: Option<Result<Message, WebsocketError>>) -> Option<ServingEnd> {
         let mut message = first;
         for _ in 0..READS_IN_A_ROW {
             if let Err(reason) = self.on_message(message).await {
-                return Some(Finish::Closed(reason));
+                return Some(ServingEnd::Closed(reason));
             }
             // Asking again also flushes the pong to a ping that was just read. Nothing is asked for that is
             // not taken.
@@ -197,10 +192,10 @@ impl Serving {
                 None => return None,
             }
         }
-        self.on_message(message).await.err().map(Finish::Closed)
+        self.on_message(message).await.err().map(ServingEnd::Closed)
     }
 
-    /// The error is the end of the generation.
+    /// An error ends the generation.
     async fn on_message(
         &mut self,
         message: Option<Result<Message, WebsocketError>>,
@@ -212,7 +207,7 @@ impl Serving {
             Some(Ok(Message::Text(text))) => Bytes::from(text),
             Some(Ok(Message::Binary(data))) => data,
             Some(Ok(Message::Ping(_))) => {
-                self.session.feed.counters.count(Counted::PingsAnswered);
+                self.session.feed.counters.count(SocketCounter::PingsAnswered);
                 self.outbox.pong(Instant::now());
                 return Ok(());
             }
@@ -231,13 +226,13 @@ impl Serving {
         let bytes = data.len();
         session.state.frame(bytes, received_at_ns);
         let (source, generation) = (session.source, session.generation);
-        let input = Input::Frame(Frame { source, generation, received_at_ns, data });
+        let input = SocketEvent::Frame(ReceivedFrame { source, generation, received_at_ns, data });
         let Ok(waited) = session.feed.deliver(input).await else {
-            session.feed.counters.count(Counted::DiscardedFrameStopping);
+            session.feed.counters.count(SocketCounter::DiscardedFrameStopping);
             return Err(CloseReason::Stopped);
         };
-        session.feed.counters.count(Counted::Frames);
-        session.feed.counters.add(Counted::FrameBytes, bytes as u64);
+        session.feed.counters.count(SocketCounter::Frames);
+        session.feed.counters.add(SocketCounter::FrameBytes, bytes as u64);
         if !self.ready && self.subscribed {
             self.ready = true;
             let told = session.events.send((generation, SessionEvent::Ready)).await;
@@ -254,7 +249,7 @@ impl Serving {
         }
     }
 
-    /// The answer to the close frame is flushed by reading on; the venue then ends the stream.
+    /// Reading on flushes our close frame; then the venue ends the stream.
     fn venue_closes(&mut self, frame: Option<CloseFrame>) {
         let (code, text) = match frame {
             Some(frame) => (u16::from(frame.code), frame.reason.to_string()),
@@ -281,7 +276,7 @@ impl Serving {
         }
     }
 
-    /// Closes politely. What the venue had sent before it saw our close frame is still delivered.
+    /// Messages that the venue sent before it saw our close frame are delivered.
     async fn close(&mut self) {
         let deadline = Instant::now() + self.session.feed.options.close_timeout;
         let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };

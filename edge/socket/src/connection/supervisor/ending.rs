@@ -1,18 +1,18 @@
-//! What follows the end of a generation.
+//! Reacts to the end of a generation.
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use super::{Stage, Supervisor};
+use super::{ConnectionSupervisor, GenerationStage};
 use crate::clock::wall_ns;
 use crate::connection::open::OpenError;
-use crate::connection::session::{End, Ended};
-use crate::counters::Counted;
+use crate::connection::session::{SessionEnd, SessionEndCause};
+use crate::counters::SocketCounter;
 use crate::error::{BudgetError, CloseReason};
-use crate::input::Input;
+use crate::event::SocketEvent;
 
-impl Supervisor {
-    pub(super) async fn on_ended(&mut self, joined: Result<Ended, JoinError>) {
+impl ConnectionSupervisor {
+    pub(super) async fn on_ended(&mut self, joined: Result<SessionEnd, JoinError>) {
         let Some((generation, ended)) = self.identify(joined) else { return };
         let Some(gone) = self.generations.remove(&generation) else { return };
         let stopping = self.feed.stop.is_cancelled();
@@ -21,12 +21,12 @@ impl Supervisor {
             self.takeover_at = None;
         }
         match (ended.opened, ended.end) {
-            (_, End::NotOpened(error)) => self.not_opened(generation, &error),
+            (_, SessionEndCause::NotOpened(error)) => self.not_opened(generation, &error),
             (None, _) => {}
             (Some(opened), end) => {
                 let retired = gone.retired.is_some();
                 let reason = match (gone.retired, end) {
-                    (Some(reason), _) | (None, End::Closed(reason)) => reason,
+                    (Some(reason), _) | (None, SessionEndCause::Closed(reason)) => reason,
                     (None, _) => CloseReason::Stopped,
                 };
                 if self.current == Some(generation) {
@@ -39,16 +39,16 @@ impl Supervisor {
         }
     }
 
-    /// The serving generation ended by itself: a candidate that stands takes its place at once.
+    /// An open candidate takes over at once.
     fn current_ended(&mut self, opened: Instant) {
         self.current = None;
         self.state.not_serving();
         self.feed.renewals.cancel(self.source);
         // Whatever the replacement was wanted for, it is no replacement any more.
-        self.wanted = None;
+        self.replacement_reason = None;
         self.open_at = Instant::now() + self.backoff.ended_after(opened.elapsed());
         let standing = self.candidate.and_then(|candidate| self.generations.get(&candidate));
-        if standing.is_some_and(|candidate| candidate.stage != Stage::Opening) {
+        if standing.is_some_and(|candidate| candidate.stage != GenerationStage::Opening) {
             self.take_over();
         }
     }
@@ -56,45 +56,44 @@ impl Supervisor {
     fn not_opened(&mut self, generation: u64, error: &OpenError) {
         let mut wait = self.backoff.failed();
         let counted = match error {
-            OpenError::Tcp { .. } => Counted::ConnectFailedTcp,
-            OpenError::Tls { .. } => Counted::ConnectFailedTls,
-            OpenError::Handshake { .. } => Counted::ConnectFailedHandshake,
+            OpenError::Tcp { .. } => SocketCounter::ConnectFailedTcp,
+            OpenError::Tls { .. } => SocketCounter::ConnectFailedTls,
+            OpenError::Handshake { .. } => SocketCounter::ConnectFailedHandshake,
             OpenError::Refused { retry_after, .. } => {
                 wait = wait.max(retry_after.unwrap_or_default());
-                Counted::ConnectFailedHandshake
+                SocketCounter::ConnectFailedHandshake
             }
             OpenError::Budget(error) => {
                 if let BudgetError::Blocked { remaining, .. } = error {
                     wait = wait.max(*remaining);
                 }
-                Counted::ConnectFailedBudget
+                SocketCounter::ConnectFailedBudget
             }
         };
         self.feed.counters.count(counted);
-        self.state.trouble("connect_failed", error.to_string());
+        self.state.record_failure("connect_failed", error.to_string());
         tracing::warn!(connection = %self.plan.name, generation, ?wait, %error, "connect failed");
         self.open_at = Instant::now() + wait;
     }
 
     async fn report_closed(&mut self, generation: u64, reason: CloseReason) {
         let current = self.current.and_then(|current| self.generations.get(&current));
-        let overlap = current.is_some_and(|current| current.stage == Stage::Ready);
+        let overlap = current.is_some_and(|current| current.stage == GenerationStage::Ready);
         self.feed.counters.count(counted_of(&reason));
-        self.state.trouble(reason.label(), reason.to_string());
+        self.state.record_failure(reason.label(), reason.to_string());
         if is_planned(&reason) {
             tracing::info!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
         } else {
             tracing::warn!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
         }
         let source = self.source;
-        let closed = Input::Closed { source, generation, reason, at_ns: wall_ns(), overlap };
+        let closed = SocketEvent::Closed { source, generation, reason, at_ns: wall_ns(), overlap };
         // Nobody to tell: the pipeline is gone, and with it whoever would care.
         let _ = self.feed.deliver(closed).await;
     }
 
-    /// The generation that a finished task belonged to. A task that died is one more way to lose a
-    /// connection.
-    fn identify(&mut self, joined: Result<Ended, JoinError>) -> Option<(u64, Ended)> {
+    /// A panicked task counts as a lost connection.
+    fn identify(&mut self, joined: Result<SessionEnd, JoinError>) -> Option<(u64, SessionEnd)> {
         let error = match joined {
             Ok(ended) => return Some((ended.generation, ended)),
             Err(error) => error,
@@ -104,17 +103,16 @@ impl Supervisor {
         let generation = *generation;
         let opened = found.opened_at;
         if error.is_panic() {
-            self.feed.counters.count(Counted::TasksDied);
+            self.feed.counters.count(SocketCounter::TasksDied);
             tracing::error!(connection = %self.plan.name, generation, %error, "a connection's task died");
         }
-        let end = End::Closed(CloseReason::Lost(format!("task died: {error}")));
+        let end = SessionEndCause::Closed(CloseReason::Lost(format!("task died: {error}")));
         // One that never stood still has to wait before the next try.
         self.open_at = Instant::now() + self.backoff.failed();
-        Some((generation, Ended { generation, opened, end }))
+        Some((generation, SessionEnd { generation, opened, end }))
     }
 }
 
-/// We ended it, with or without a replacement.
 fn is_planned(reason: &CloseReason) -> bool {
     matches!(
         reason,
@@ -122,17 +120,17 @@ fn is_planned(reason: &CloseReason) -> bool {
     )
 }
 
-fn counted_of(reason: &CloseReason) -> Counted {
+fn counted_of(reason: &CloseReason) -> SocketCounter {
     match reason {
-        CloseReason::Venue { .. } => Counted::ClosedVenue,
-        CloseReason::Lost(_) => Counted::ClosedLost,
-        CloseReason::Idle(_) => Counted::ClosedIdle,
-        CloseReason::Protocol(_) => Counted::ClosedProtocol,
-        CloseReason::TooLarge(_) => Counted::ClosedTooLarge,
-        CloseReason::WriteTimeout(_) => Counted::ClosedWriteTimeout,
-        CloseReason::Renewed => Counted::ClosedRenewed,
-        CloseReason::Replaced(_) => Counted::ClosedReplaced,
-        CloseReason::Silent(_) => Counted::ClosedSilent,
-        CloseReason::Stopped => Counted::ClosedStopped,
+        CloseReason::Venue { .. } => SocketCounter::ClosedVenue,
+        CloseReason::Lost(_) => SocketCounter::ClosedLost,
+        CloseReason::Idle(_) => SocketCounter::ClosedIdle,
+        CloseReason::Protocol(_) => SocketCounter::ClosedProtocol,
+        CloseReason::TooLarge(_) => SocketCounter::ClosedTooLarge,
+        CloseReason::WriteTimeout(_) => SocketCounter::ClosedWriteTimeout,
+        CloseReason::Renewed => SocketCounter::ClosedRenewed,
+        CloseReason::Replaced(_) => SocketCounter::ClosedReplaced,
+        CloseReason::Silent(_) => SocketCounter::ClosedSilent,
+        CloseReason::Stopped => SocketCounter::ClosedStopped,
     }
 }

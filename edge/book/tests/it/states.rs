@@ -1,25 +1,13 @@
-//! The promises of the state machine, one by one.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! State transitions of a book.
 
+use crate::update;
 use marketprism_book::{
-    Action, Book, BookLimits, BookSettings, BookUpdate, Change, Gap, GapCause, ResyncReason, SequenceRule,
-    SnapshotSource, State, UpdateError,
+    Book, BookAction, BookGap, BookGapCause, BookLimits, BookSettings, BookState, BookUpdate, Change,
+    ResyncReason, SequenceRule, SnapshotSource, UpdateError,
 };
 
-fn snapshot<'a>(last_id: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
-    BookUpdate {
-        change: Change::Snapshot,
-        time_us: None,
-        received_at_ns: 0,
-        first_id: last_id,
-        last_id,
-        previous_id: None,
-        checksum: None,
-        price_scale: 2,
-        quantity_scale: 3,
-        bids,
-        asks,
-    }
+fn snapshot<'a>(id: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
+    update(Change::Snapshot, id, bids, asks)
 }
 
 fn delta<'a>(first_id: i64, last_id: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
@@ -35,21 +23,18 @@ fn live_book(rule: SequenceRule) -> Book {
     let mut book = book(rule, SnapshotSource::Request);
     book.apply(&snapshot(10, &[100, 1, 90, 1], &[110, 1, 120, 1]));
     book.apply(&delta(11, 11, &[100, 2], &[]));
-    assert_eq!(book.state(), State::Live);
+    assert_eq!(book.state(), BookState::Live);
     book
 }
 
-fn resync(reason: ResyncReason) -> Option<Action> {
-    Some(Action::Resync { reason })
+fn resync(reason: ResyncReason) -> Option<BookAction> {
+    Some(BookAction::Resync { reason })
 }
 
 fn bids(book: &Book) -> Vec<(i64, i64)> {
     book.view().expect("the book is live").bids().collect()
 }
 
-// Goal: WAIT_SNAPSHOT buffers and asks once; the snapshot drops what is old, applies what bridges and what
-// follows; each of these states is shown, in order.
-// Method: three deltas, of which the snapshot covers the first and half of the second.
 #[test]
 fn a_snapshot_releases_the_buffer() {
     for rule in [SequenceRule::Contiguous, SequenceRule::Chained] {
@@ -57,7 +42,7 @@ fn a_snapshot_releases_the_buffer() {
         assert_eq!(book.apply(&delta(5, 6, &[50, 1], &[])).action, resync(ResyncReason::Start));
         assert_eq!(book.apply(&delta(7, 9, &[91, 5], &[])).action, None, "asked once");
         book.apply(&delta(10, 10, &[91, 0], &[110, 7]));
-        assert_eq!(book.state(), State::WaitSnapshot);
+        assert_eq!(book.state(), BookState::WaitSnapshot);
         assert!(book.view().is_none());
         let mut seen = Vec::new();
         let outcome = book.apply_each(&snapshot(8, &[100, 1, 90, 1], &[110, 1, 120, 1]), &mut |view| {
@@ -68,27 +53,22 @@ fn a_snapshot_releases_the_buffer() {
             seen,
             [(9, vec![(100, 1), (91, 5)], Some((110, 1))), (10, vec![(100, 1), (90, 1)], Some((110, 7))),]
         );
-        assert_eq!((book.state(), book.epoch(), book.stats().outdated), (State::Live, 0, 1));
+        assert_eq!((book.state(), book.epoch(), book.stats().outdated), (BookState::Live, 0, 1));
     }
 }
 
-// Goal: a snapshot alone is not published; the first delta that bridges makes the book LIVE, old ones do not.
-// Method: a snapshot into an empty book, an old delta, the bridging delta.
 #[test]
 fn syncing_waits_for_the_bridging_delta() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
     book.apply(&snapshot(10, &[100, 1], &[110, 1]));
-    assert_eq!(book.state(), State::Syncing);
+    assert_eq!(book.state(), BookState::Syncing);
     assert!(book.view().is_none());
     assert_eq!(book.apply(&delta(9, 10, &[1, 1], &[])).applied, 0);
-    assert_eq!(book.state(), State::Syncing);
+    assert_eq!(book.state(), BookState::Syncing);
     assert_eq!(book.apply(&delta(10, 12, &[100, 9], &[])).applied, 1);
-    assert_eq!((book.state(), bids(&book)), (State::Live, vec![(100, 9)]));
+    assert_eq!((book.state(), bids(&book)), (BookState::Live, vec![(100, 9)]));
 }
 
-// Goal: a gap is recorded with both ids and its time, ends LIVE, bumps the epoch once and buffers from the
-// update that showed it, so that the next snapshot joins.
-// Method: skip id 12 in a live book, give more deltas, then a snapshot that lies among them.
 #[test]
 fn a_gap_is_recorded_and_healed() {
     // Under the chained rule the update that ends at the snapshot's id is the one that bridges to it.
@@ -97,9 +77,9 @@ fn a_gap_is_recorded_and_healed() {
     {
         let mut book = live_book(rule);
         let outcome = book.apply(&BookUpdate { received_at_ns: 77, ..delta(13, 13, &[100, 3], &[]) });
-        assert_eq!(outcome.gap, Some(Gap { cause: GapCause::Sequence, expected, got, at_ns: 77 }));
+        assert_eq!(outcome.gap, Some(BookGap { cause: BookGapCause::Sequence, expected, got, at_ns: 77 }));
         assert_eq!((outcome.action, outcome.applied), (resync(ResyncReason::Gap), 0));
-        assert_eq!((book.state(), book.epoch()), (State::WaitSnapshot, 1));
+        assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 1));
         assert_eq!(book.apply(&delta(14, 14, &[100, 4], &[])).action, None);
         let outcome = book.apply(&snapshot(13, &[100, 30], &[110, 1]));
         assert_eq!((outcome.applied, outcome.action), (released, None));
@@ -107,9 +87,6 @@ fn a_gap_is_recorded_and_healed() {
     }
 }
 
-// Goal: a gap among the buffered deltas is found when the snapshot releases them, and what came after it is
-// not lost.
-// Method: deltas 11, 12, 15, 16; a snapshot at 10 stops at 15, one at 14 goes on.
 #[test]
 fn a_gap_inside_the_buffer_is_found() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
@@ -117,28 +94,23 @@ fn a_gap_inside_the_buffer_is_found() {
         book.apply(&delta(id, id, &[100, id], &[]));
     }
     let outcome = book.apply(&snapshot(10, &[100, 1], &[110, 1]));
-    assert_eq!(outcome.gap, Some(Gap { cause: GapCause::Sequence, expected: 13, got: 15, at_ns: 0 }));
+    assert_eq!(outcome.gap, Some(BookGap { cause: BookGapCause::Sequence, expected: 13, got: 15, at_ns: 0 }));
     assert_eq!((outcome.applied, outcome.action, book.epoch()), (2, resync(ResyncReason::Gap), 1));
     assert_eq!(book.apply(&snapshot(14, &[100, 1], &[110, 1])).applied, 2);
     assert_eq!(bids(&book), [(100, 16)]);
 }
 
-// Goal: a snapshot that ends before the buffered deltas begin is not used, the deltas stay, and another is
-// asked for.
-// Method: a delta at 20, snapshots at 10 and then at 19.
 #[test]
 fn a_stale_snapshot_is_asked_for_again() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
     book.apply(&delta(20, 21, &[100, 5], &[]));
     let outcome = book.apply(&snapshot(10, &[1, 1], &[2, 1]));
     assert_eq!(outcome.action, resync(ResyncReason::StaleSnapshot));
-    assert_eq!((book.state(), book.epoch()), (State::WaitSnapshot, 0));
+    assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 0));
     assert_eq!(book.apply(&snapshot(19, &[100, 1], &[110, 1])).applied, 1);
     assert_eq!(bids(&book), [(100, 5)]);
 }
 
-// Goal: duplicates and overtaken updates change nothing and are counted.
-// Method: a live book gets its last update, older ones and an older snapshot again.
 #[test]
 fn what_the_book_holds_is_ignored() {
     for rule in [SequenceRule::Contiguous, SequenceRule::Chained] {
@@ -153,8 +125,6 @@ fn what_the_book_holds_is_ignored() {
     }
 }
 
-// Goal: a full buffer drops its oldest delta, counts it, and then demands a snapshot that makes up for it.
-// Method: a buffer of two gets three deltas; a snapshot before the loss is refused, one after it is taken.
 #[test]
 fn a_full_buffer_forces_a_fresh_snapshot() {
     let limits = BookLimits { max_pending_updates: 2, ..BookLimits::default() };
@@ -174,16 +144,13 @@ fn a_full_buffer_forces_a_fresh_snapshot() {
     assert_eq!(book.stats().dropped, 1);
 }
 
-// Goal: an in-band snapshot is the book at once, resets a LIVE one under a new epoch, and deltas before it
-// are not buffered.
-// Method: delta, snapshot, delta, snapshot on an in-band book of each rule.
 #[test]
 fn in_band_snapshots_reset_the_book() {
     for rule in [SequenceRule::Contiguous, SequenceRule::Chained, SequenceRule::Unnumbered] {
         let mut book = book(rule, SnapshotSource::InBand);
         book.apply(&delta(9, 9, &[1, 1], &[]));
         let outcome = book.apply(&snapshot(10, &[100, 1], &[110, 1]));
-        assert_eq!((outcome.applied, book.state(), book.epoch()), (1, State::Live, 0));
+        assert_eq!((outcome.applied, book.state(), book.epoch()), (1, BookState::Live, 0));
         assert_eq!(book.apply(&delta(11, 11, &[99, 1], &[])).applied, 1);
         book.apply(&snapshot(3, &[50, 1], &[51, 1]));
         // Without numbers nothing says that updates are missing.
@@ -193,8 +160,6 @@ fn in_band_snapshots_reset_the_book() {
     }
 }
 
-// Goal: under the chained rule a restarted numbering goes on, and a message without change keeps the state.
-// Method: ids fall from 11 to 2 with the right predecessor, then a heartbeat, then the next update.
 #[test]
 fn chained_numbering_may_restart() {
     let mut book = live_book(SequenceRule::Chained);
@@ -206,9 +171,6 @@ fn chained_numbering_may_restart() {
     assert_eq!((bids(&book)[0], book.stats().sequence_resets, book.stats().heartbeats), ((100, 8), 1, 1));
 }
 
-// Goal: scales of updates may differ; the book grows to the finer scale exactly, and what does not fit
-// refuses the whole update.
-// Method: a finer and a coarser delta, then one whose price cannot be brought to the book's scale.
 #[test]
 fn scales_grow_exactly_or_not_at_all() {
     let mut book = live_book(SequenceRule::Contiguous);
@@ -222,15 +184,16 @@ fn scales_grow_exactly_or_not_at_all() {
     let unfit = BookUpdate { price_scale: 0, ..delta(14, 14, &[5, 1, i64::MAX / 9, 1], &[]) };
     let outcome = book.apply(&unfit);
     assert_eq!(outcome.rejected, Some(UpdateError::Overflow { mantissa: i64::MAX / 9, places: 4 }));
-    assert_eq!((outcome.action, book.state()), (resync(ResyncReason::InvalidUpdate), State::WaitSnapshot));
+    assert_eq!(
+        (outcome.action, book.state()),
+        (resync(ResyncReason::InvalidUpdate), BookState::WaitSnapshot)
+    );
     let mut book = live_book(SequenceRule::Contiguous);
     book.apply(&delta(12, 12, &[i64::MAX / 2, 1], &[]));
     let outcome = book.apply(&BookUpdate { price_scale: 3, ..delta(13, 13, &[1, 1], &[]) });
     assert!(matches!(outcome.rejected, Some(UpdateError::Overflow { .. })), "{outcome:?}");
 }
 
-// Goal: updates that make no sense are refused by name, and never applied in part.
-// Method: each kind of nonsense against a live book, and against one that waits.
 #[test]
 fn nonsense_is_refused_whole() {
     let negative = delta(12, 12, &[100, 5, 90, -1], &[]);
@@ -247,8 +210,6 @@ fn nonsense_is_refused_whole() {
     }
 }
 
-// Goal: a book that stays crossed is thrown away after the limit and not before; one that recovers is kept.
-// Method: cross, uncross, cross again and look at the clock.
 #[test]
 fn a_crossed_book_is_thrown_away_in_time() {
     let mut book = live_book(SequenceRule::Contiguous);
@@ -262,40 +223,33 @@ fn a_crossed_book_is_thrown_away_in_time() {
     assert_eq!(book.apply(&at(14, 3, &[111, 1])).action, None);
     assert_eq!(book.check_crossed(4_400_000_000), None);
     assert_eq!(book.check_crossed(4_600_000_000), resync(ResyncReason::Crossed));
-    assert_eq!((book.state(), book.epoch(), book.stats().crossed), (State::WaitSnapshot, 1, 2));
+    assert_eq!((book.state(), book.epoch(), book.stats().crossed), (BookState::WaitSnapshot, 1, 2));
 }
 
-// Goal: a LIVE book never shows levels that a cut snapshot did not cover, asks for a snapshot in time, and is
-// extended without leaving LIVE, losing an update or changing its epoch.
-// Method: depth 2, a snapshot of 4 bids; bids beyond it are not shown; two bids go; the new snapshot is
-// merged.
 #[test]
 fn a_thin_book_is_extended_while_live() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
     book.apply(&snapshot(10, &[100, 1, 99, 1, 98, 1, 97, 1], &[110, 1]));
     book.apply(&delta(11, 11, &[50, 1], &[]));
     assert_eq!(book.apply(&delta(12, 12, &[100, 0], &[])).action, None);
-    assert_eq!(book.apply(&delta(13, 13, &[99, 0], &[])).action, Some(Action::Refresh));
+    assert_eq!(book.apply(&delta(13, 13, &[99, 0], &[])).action, Some(BookAction::Refresh));
     assert_eq!(book.apply(&delta(14, 14, &[98, 0], &[])).action, None);
     assert_eq!(bids(&book), [(97, 1)], "50 is known, but not all between 97 and 50");
     assert!(book.view().unwrap().is_short());
     let stale = book.apply(&snapshot(12, &[99, 1, 98, 1, 97, 1, 60, 1], &[110, 1]));
-    assert_eq!(stale.action, Some(Action::Refresh));
+    assert_eq!(stale.action, Some(BookAction::Refresh));
     let outcome = book.apply(&snapshot(13, &[98, 1, 97, 1, 60, 1, 50, 1], &[110, 1]));
-    assert_eq!((outcome.action, book.state(), book.epoch()), (None, State::Live, 0));
+    assert_eq!((outcome.action, book.state(), book.epoch()), (None, BookState::Live, 0));
     assert_eq!(bids(&book), [(97, 1), (60, 1)]);
     assert!(!book.view().unwrap().is_short());
     assert_eq!(book.view().unwrap().last_update_id(), 14);
 }
 
-// Goal: extending works with a snapshot that is younger than the book, and one that contradicts the book
-// replaces it under a new epoch.
-// Method: as above with the snapshot at 16; then a snapshot with another quantity at the top.
 #[test]
 fn extending_aligns_and_verifies() {
     let mut book = book(SequenceRule::Contiguous, SnapshotSource::Request);
     book.apply(&snapshot(10, &[100, 1, 99, 1], &[110, 1]));
-    assert_eq!(book.apply(&delta(11, 11, &[100, 0], &[])).action, Some(Action::Refresh));
+    assert_eq!(book.apply(&delta(11, 11, &[100, 0], &[])).action, Some(BookAction::Refresh));
     book.apply(&snapshot(13, &[99, 1, 98, 1, 97, 2], &[110, 1]));
     assert_eq!(bids(&book), [(99, 1)]);
     book.apply(&delta(12, 12, &[], &[]));
@@ -308,13 +262,11 @@ fn extending_aligns_and_verifies() {
     assert_eq!((bids(&book), book.epoch(), book.stats().refresh_mismatches), (vec![(99, 7), (98, 5)], 1, 1));
 }
 
-// Goal: a restart throws everything away, and late deltas of the old stream cannot mix with the new one.
-// Method: restart a live book, give it a delta and a snapshot.
 #[test]
 fn a_restart_starts_anew() {
     let mut book = live_book(SequenceRule::Contiguous);
     assert_eq!(Some(book.restart()), resync(ResyncReason::Restart));
-    assert_eq!((book.state(), book.epoch()), (State::WaitSnapshot, 1));
+    assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 1));
     book.apply(&delta(12, 12, &[1, 1], &[]));
     book.restart();
     assert_eq!(

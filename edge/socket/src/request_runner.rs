@@ -1,43 +1,45 @@
-//! Requests whose answers go to the pipeline.
+//! Sends a plan's requests, a bounded number at once, and delivers their answers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Request;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::wall_ns;
 use crate::context::FeedContext;
-use crate::counters::Counted;
+use crate::counters::SocketCounter;
 use crate::error::{BudgetError, RequestFailure};
-use crate::input::{Frame, Input};
-use crate::rest::{RestClient, Stamp};
+use crate::event::{ReceivedFrame, SocketEvent};
+use crate::rest::{RestClient, StampUrl};
 
-/// Sends a plan's requests: a bounded number at once.
 #[derive(Debug)]
-pub(crate) struct Requester {
+pub(crate) struct RequestRunner {
     pub(crate) feed: Arc<FeedContext>,
     pub(crate) client: RestClient,
-    /// Answers may be large: their number in memory is bounded.
+    /// Bounds the answers in memory.
     pub(crate) at_once: Semaphore,
 }
 
-/// What a request came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum RequestOutcome {
     Answered,
     Failed {
-        /// How much longer the venue wants us to stay away.
+        /// Remaining block by the venue.
         blocked: Option<Duration>,
     },
-    /// The feed stops.
     Stopped,
 }
 
-impl Requester {
-    /// Fetches and hands the answer, or the failure, to the pipeline.
-    pub(crate) async fn run(&self, source: u32, request: &Request, stamp: Stamp<'_>) -> Outcome {
+impl RequestRunner {
+    pub(crate) async fn run(
+        &self,
+        source: SourceIndex,
+        request: &Request,
+        stamp: StampUrl<'_>,
+    ) -> RequestOutcome {
         let feed = &self.feed;
         let mut asked = None;
         let mut stamp_and_keep = |url: &mut Url| {
@@ -47,7 +49,7 @@ impl Requester {
         let fetch = self.client.fetch_in_turn(&feed.budgets, request, &self.at_once, &mut stamp_and_keep);
         let fetched = tokio::select! {
             biased;
-            () = feed.stop.cancelled() => return Outcome::Stopped,
+            () = feed.stop.cancelled() => return RequestOutcome::Stopped,
             fetched = fetch => fetched,
         };
         let (data, _turn) = match fetched {
@@ -57,26 +59,26 @@ impl Requester {
         let received_at_ns = wall_ns();
         if let Some(url) = asked {
             // Whoever does not take it does not take the frame either, and that is counted.
-            let _ = feed.deliver(Input::Asked { source, url, at_ns: received_at_ns }).await;
+            let _ = feed.deliver(SocketEvent::Asked { source, url, at_ns: received_at_ns }).await;
         }
-        let frame = Frame { source, generation: 0, received_at_ns, data };
-        if feed.deliver(Input::Frame(frame)).await.is_err() {
-            feed.counters.count(Counted::DiscardedAnswerStopping);
-            return Outcome::Stopped;
+        let frame = ReceivedFrame { source, generation: 0, received_at_ns, data };
+        if feed.deliver(SocketEvent::Frame(frame)).await.is_err() {
+            feed.counters.count(SocketCounter::DiscardedAnswerStopping);
+            return RequestOutcome::Stopped;
         }
-        Outcome::Answered
+        RequestOutcome::Answered
     }
 
-    async fn failed(&self, source: u32, reason: RequestFailure) -> Outcome {
-        tracing::warn!(source, %reason, "request given up for now");
+    async fn failed(&self, source: SourceIndex, reason: RequestFailure) -> RequestOutcome {
+        tracing::warn!(%source, %reason, "request given up for now");
         let blocked = match &reason {
             RequestFailure::Budget(BudgetError::Blocked { remaining, .. }) => Some(*remaining),
             _ => None,
         };
-        let failed = Input::RequestFailed { source, reason, at_ns: wall_ns() };
+        let failed = SocketEvent::RequestFailed { source, reason, at_ns: wall_ns() };
         match self.feed.deliver(failed).await {
-            Ok(_) => Outcome::Failed { blocked },
-            Err(_) => Outcome::Stopped,
+            Ok(_) => RequestOutcome::Failed { blocked },
+            Err(_) => RequestOutcome::Stopped,
         }
     }
 }

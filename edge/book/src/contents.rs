@@ -1,23 +1,22 @@
-//! The levels of a book together with where it stands.
+//! Levels of a book with the sequence position they belong to.
 
 use crate::checksum;
 use crate::ladder::Ladder;
-use crate::sequence::Position;
+use crate::sequence::BookPosition;
 use crate::settings::{BookSettings, Checksum};
 use crate::update::{BookUpdate, UpdateError};
 
-/// A snapshot and what was applied to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Base {
+pub(crate) struct BookContents {
     pub(crate) ladder: Ladder,
     pub(crate) last_id: i64,
     pub(crate) time_us: Option<i64>,
     pub(crate) received_at_ns: i64,
 }
 
-impl Base {
+impl BookContents {
     pub(crate) fn from_snapshot(update: &BookUpdate<'_>, settings: &BookSettings) -> Self {
-        Base {
+        BookContents {
             ladder: Ladder::from_snapshot(update, settings),
             last_id: update.last_id,
             time_us: update.time_us,
@@ -37,8 +36,12 @@ impl Base {
         Ok(())
     }
 
-    /// Compares the book with the checksum of the update that was just applied. Gives the venue's and ours where they differ.
-    pub(crate) fn differs(&self, update: &BookUpdate<'_>, settings: &BookSettings) -> Option<(i64, i64)> {
+    /// The venue's checksum and the book's, if they differ. `update` was just applied.
+    pub(crate) fn checksum_mismatch(
+        &self,
+        update: &BookUpdate<'_>,
+        settings: &BookSettings,
+    ) -> Option<(i64, i64)> {
         let (Checksum::Crc32Digits10 { price_scale, quantity_scale }, Some(theirs)) =
             (settings.checksum, update.checksum)
         else {
@@ -48,7 +51,7 @@ impl Base {
         (ours != theirs).then_some((theirs, ours))
     }
 
-    pub(crate) fn position(&self) -> Position {
-        Position { last_id: self.last_id, time_us: self.time_us }
+    pub(crate) fn position(&self) -> BookPosition {
+        BookPosition { last_id: self.last_id, time_us: self.time_us }
     }
 }

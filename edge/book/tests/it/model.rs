@@ -1,32 +1,11 @@
-//! A LIVE book always equals the venue's book, whatever the network does to the stream.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Seeded random market and network: a LIVE book always equals the venue's book.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::random::Random;
 use marketprism_book::{
-    Book, BookLimits, BookSettings, BookUpdate, BookView, Change, SequenceRule, SnapshotSource, State,
+    Book, BookLimits, BookSettings, BookState, BookUpdate, BookView, Change, SequenceRule, SnapshotSource,
 };
-
-/// SplitMix64: every run of a seed is the same.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: i64) -> i64 {
-        (self.next() % bound.unsigned_abs()) as i64
-    }
-
-    fn chance(&mut self, percent: i64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 type Levels = BTreeMap<i64, i64>;
 
@@ -60,7 +39,7 @@ impl Message {
     }
 }
 
-/// The naive model: two maps, and a copy of them after every update. Quantities are at scale 3.
+/// Two maps, and a copy of them after every update. Quantities are at scale 3.
 struct Venue {
     bids: Levels,
     asks: Levels,
@@ -77,7 +56,7 @@ impl Venue {
         Venue { bids, asks, id: 100, time_us: 1, middle: 1_000, history: BTreeMap::new() }
     }
 
-    /// One step of the market: some levels on both sides change, the middle wanders and eats what it crosses.
+    /// Changes levels on both sides; the middle price wanders and removes levels that it crosses.
     fn step(&mut self, random: &mut Random) -> Message {
         self.middle += random.below(5) - 2;
         let scale = if random.chance(10) { 4 } else { 3 };
@@ -132,8 +111,7 @@ impl Venue {
         Message { change, first_id: id, last_id: id, previous_id: id, time_us, scale: 3, bids, asks }
     }
 
-    /// Compares a view with the copy of its id: the same levels, and all up to the depth unless the view says
-    /// that it is short.
+    /// Compares a view with the copy of its id: equal levels, up to the depth unless the view is short.
     fn check(&self, view: BookView<'_>, depth: usize, seed: u64) {
         let id = view.last_update_id();
         let (bids, asks) =
@@ -178,8 +156,7 @@ impl Run {
         if outcome.action.is_some() {
             match book.settings().snapshot {
                 SnapshotSource::Request => {
-                    // Sometimes the venue answers from a cache: a snapshot that was true before it was asked
-                    // for.
+                    // Venues may answer from a cache, with a snapshot older than the request.
                     let answer = self.venue.snapshot(12 + random.below(30) as usize);
                     self.answers.push_back((self.venue.time_us + random.below(8), answer));
                 }
@@ -188,7 +165,7 @@ impl Run {
         }
     }
 
-    /// One message of the venue through a network that loses, doubles and reorders `percent` of them each.
+    /// One message over a network that loses, duplicates and reorders `percent` of them each.
     fn step(&mut self, random: &mut Random, percent: i64) {
         let message = self.venue.step(random);
         if random.chance(percent) {
@@ -202,7 +179,7 @@ impl Run {
             let last = self.wire.len() - 1;
             self.wire.swap(last, last - 1);
         }
-        // A backlog of a few messages, so that reordering has something to work on.
+        // Keep a few messages back so that reordering is possible.
         while self.wire.len() > 3 {
             let message = self.wire.pop_front().unwrap();
             self.deliver(&message, random);
@@ -214,10 +191,6 @@ impl Run {
     }
 }
 
-// Goal: after any sequence of losses, duplicates and reorderings a LIVE book equals the venue's book at its
-// id, and it is LIVE again soon after the network is well.
-// Method: a seeded random market through a seeded bad network, compared with copies of two plain maps after
-// every applied update.
 #[test]
 fn a_live_book_equals_the_venues_book() {
     let mut gaps = 0;
@@ -239,7 +212,7 @@ fn a_live_book_equals_the_venues_book() {
                 for _ in 0..60 {
                     run.step(&mut random, 0);
                 }
-                assert_eq!(run.book.state(), State::Live, "seed {seed} {rule:?} {source:?}");
+                assert_eq!(run.book.state(), BookState::Live, "seed {seed} {rule:?} {source:?}");
                 assert!(run.checked > 40, "seed {seed} {rule:?} {source:?}: {} books compared", run.checked);
                 gaps += run.book.stats().gaps;
                 extended += run.book.stats().refreshes;

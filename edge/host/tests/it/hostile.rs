@@ -1,23 +1,18 @@
-//! An adapter that misbehaves harms nothing but itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! A misbehaving adapter harms nothing but itself.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use marketprism_adapter_host::contract::{DataType, Endpoint, Feed, Ignored, Instrument, Note, Remark};
-use marketprism_adapter_host::fixtures::{DEFAULT_URL, EXCHANGE, Kind, PAGE_URL, component};
+use marketprism_adapter_host::contract::{Ignored, Note, Remark};
+use marketprism_adapter_host::fixtures::{DEFAULT_URL, EXCHANGE, FixtureKind, PAGE_URL, component};
 use marketprism_adapter_host::{
-    Adapter, CallError, Engine, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health, InstrumentRounds,
-    Limits, LoadError, Outcome, Quarantine, Sandbox, Stats, Supervised,
+    Adapter, AdapterSupervisor, CallError, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health,
+    InstrumentRounds, Limits, LoadError, NormalizedBatch, Quarantine,
 };
 
-fn engine() -> &'static Engine {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(None).expect("the engine starts"))
-}
+use crate::{engine, feed, instruments, sandbox};
 
-/// Deadlines short enough for many tests, and long enough for a busy machine; memory small enough to be
-/// refused soon.
+/// Deadlines for many tests on a busy machine; little memory, so that refusals come soon.
 fn limits() -> Limits {
     Limits {
         call_deadline: Duration::from_millis(200),
@@ -27,36 +22,19 @@ fn limits() -> Limits {
     }
 }
 
-fn load(kind: Kind) -> Result<Adapter, LoadError> {
+fn load(kind: FixtureKind) -> Result<Adapter, LoadError> {
     Adapter::from_bytes(engine(), &component(kind), &limits())
 }
 
-fn feed() -> Feed {
-    Feed {
-        exchange: EXCHANGE.into(),
-        symbols: vec!["BTC-USDT".into()],
-        market_types: Vec::new(),
-        data_types: vec![DataType::Trade],
-        depth: 400,
-        endpoints: vec![Endpoint { name: "ws".into(), default_url: "ws://127.0.0.1:9/sim".into() }],
-    }
-}
-
-fn instruments(adapter: &Adapter) -> Vec<Instrument> {
-    let mut sandbox = Sandbox::new(adapter, &Arc::new(limits()), &Arc::new(Stats::default())).unwrap();
-    assert!(sandbox.instrument_requests(&feed(), &[]).unwrap().is_empty());
-    sandbox.instruments(&feed(), &[]).unwrap()
-}
-
-fn start(kind: Kind, policy: FaultPolicy, quarantine: Option<Arc<Quarantine>>) -> Supervised {
+fn start(kind: FixtureKind, policy: FaultPolicy, quarantine: Option<Arc<Quarantine>>) -> AdapterSupervisor {
     let adapter = load(kind).unwrap();
-    let instruments = instruments(&adapter);
+    let instruments = instruments(&adapter, &limits());
     let mut feed = feed();
-    if kind == Kind::FollowUpForever {
-        // The endpoint is that of its poll, which is no socket.
+    if kind == FixtureKind::FollowUpForever {
+        // Its endpoint is that of its poll, not of a socket.
         feed.endpoints.clear();
     }
-    Supervised::start(&adapter, &limits(), policy, feed, instruments, quarantine).unwrap()
+    AdapterSupervisor::start(&adapter, &limits(), policy, feed, instruments, quarantine).unwrap()
 }
 
 fn batch(frames: &[&str]) -> FrameBatch {
@@ -67,36 +45,34 @@ fn batch(frames: &[&str]) -> FrameBatch {
     batch
 }
 
-fn noted(outcome: &Outcome) -> Vec<u32> {
+fn noted(outcome: &NormalizedBatch) -> Vec<u32> {
     let ignored = Remark::Ignored(Ignored::Status);
     assert!(outcome.normalized.notes.iter().all(|note| note.remark == ignored), "{outcome:?}");
     outcome.normalized.notes.iter().map(|note| note.frame).collect()
 }
 
-const FAULTS: [(Kind, FaultCause); 16] = [
-    (Kind::Trap, FaultCause::Trap),
-    (Kind::Loop, FaultCause::Deadline),
-    (Kind::MemoryBomb, FaultCause::Memory),
-    (Kind::Recursion, FaultCause::StackOverflow),
-    (Kind::HugeList, FaultCause::InvalidOutput),
-    (Kind::AliasedText, FaultCause::InvalidOutput),
-    (Kind::ManyNotes, FaultCause::InvalidOutput),
-    (Kind::OutOfBounds, FaultCause::InvalidOutput),
-    (Kind::BadCase, FaultCause::InvalidOutput),
-    (Kind::BadText, FaultCause::InvalidOutput),
-    (Kind::LongText, FaultCause::InvalidOutput),
-    (Kind::WrongFrame, FaultCause::InvalidOutput),
-    (Kind::Silent, FaultCause::InvalidOutput),
-    (Kind::WrongInstrument, FaultCause::InvalidOutput),
-    (Kind::WrongLevels, FaultCause::InvalidOutput),
-    (Kind::FollowUpFlood, FaultCause::InvalidOutput),
+const FAULTS: [(FixtureKind, FaultCause); 16] = [
+    (FixtureKind::Trap, FaultCause::Trap),
+    (FixtureKind::Loop, FaultCause::Deadline),
+    (FixtureKind::MemoryBomb, FaultCause::Memory),
+    (FixtureKind::Recursion, FaultCause::StackOverflow),
+    (FixtureKind::HugeList, FaultCause::InvalidOutput),
+    (FixtureKind::AliasedText, FaultCause::InvalidOutput),
+    (FixtureKind::ManyNotes, FaultCause::InvalidOutput),
+    (FixtureKind::OutOfBounds, FaultCause::InvalidOutput),
+    (FixtureKind::BadCase, FaultCause::InvalidOutput),
+    (FixtureKind::BadText, FaultCause::InvalidOutput),
+    (FixtureKind::LongText, FaultCause::InvalidOutput),
+    (FixtureKind::WrongFrame, FaultCause::InvalidOutput),
+    (FixtureKind::Silent, FaultCause::InvalidOutput),
+    (FixtureKind::WrongInstrument, FaultCause::InvalidOutput),
+    (FixtureKind::WrongLevels, FaultCause::InvalidOutput),
+    (FixtureKind::FollowUpFlood, FaultCause::InvalidOutput),
 ];
 
-// Goal: a well-behaved fixture works, so that the tests below fail for the reason that they name.
-// Method: load it, ask for its plan with a replaced endpoint, give it a full batch.
 #[test]
 fn a_well_behaved_adapter_works() {
-    let mut adapter = start(Kind::WellBehaved, FaultPolicy::default(), None);
+    let mut adapter = start(FixtureKind::WellBehaved, FaultPolicy::default(), None);
     let id = adapter.adapter().id().to_owned();
     assert!(id.starts_with("sim-hostile@1.0.0+") && id.len() == "sim-hostile@1.0.0+".len() + 12, "{id}");
     assert!(adapter.adapter().digest().starts_with(&id[id.len() - 12..]));
@@ -111,9 +87,6 @@ fn a_well_behaved_adapter_works() {
     assert_eq!(adapter.health(), Health::Healthy);
 }
 
-// Goal: whatever a frame makes the adapter do, the frames around it keep their meaning exactly once, the
-// frame is named with the right cause, and kept alone in quarantine.
-// Method: every kind of misbehaviour gets a batch of five with one bad frame, then a good batch.
 #[test]
 fn good_frames_continue_around_a_bad_one() {
     for (kind, cause) in FAULTS {
@@ -122,7 +95,7 @@ fn good_frames_continue_around_a_bad_one() {
         let mut adapter = start(kind, FaultPolicy::default(), Some(Arc::clone(&quarantine)));
         let outcome = adapter.normalize(&batch(&["a", "b", "!c", "d", "e"]));
         assert_eq!(noted(&outcome), [0, 1, 3, 4], "{kind:?}");
-        assert_eq!(outcome.faults, [FrameFault { frame: 2, cause, unseen: false }], "{kind:?}");
+        assert_eq!(outcome.faults, [FrameFault { frame: 2.into(), cause, skipped: false }], "{kind:?}");
         assert_eq!(adapter.health(), Health::Healthy, "{kind:?}");
         let outcome = adapter.normalize(&batch(&["f"]));
         assert_eq!((noted(&outcome), outcome.faults), (vec![0], vec![]), "{kind:?}");
@@ -145,29 +118,26 @@ fn good_frames_continue_around_a_bad_one() {
     }
 }
 
-// Goal: an adapter that faults on every frame costs a bounded time: after the set number of faults the rest
-// goes to quarantine unseen, the feed is not healthy, and it is tried again after the back-off.
-// Method: a batch of looping frames, more frames in the back-off, good ones after it.
 #[test]
 fn an_adapter_that_always_faults_backs_off() {
     let dir = tempfile::tempdir().unwrap();
     let quarantine = Arc::new(Quarantine::open(dir.path(), 1_000, 1 << 20).unwrap());
     let back_off = Duration::from_millis(300);
     let policy = FaultPolicy { consecutive_faults: 3, first_back_off: back_off, ..FaultPolicy::default() };
-    let mut adapter = start(Kind::Loop, policy, Some(Arc::clone(&quarantine)));
+    let mut adapter = start(FixtureKind::Loop, policy, Some(Arc::clone(&quarantine)));
     let frames: Vec<String> = (0..20).map(|i| format!("!{i}")).collect();
     let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
     let began = Instant::now();
     let outcome = adapter.normalize(&batch(&frames));
-    // Four deadlines of 200 ms; a machine that is busy with other things may need a little longer for each.
+    // Four deadlines of 200 ms, and time for a busy machine.
     assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
     assert_eq!(outcome.faults.len(), 20);
-    assert_eq!(outcome.faults.iter().filter(|fault| !fault.unseen).count(), 3);
+    assert_eq!(outcome.faults.iter().filter(|fault| !fault.skipped).count(), 3);
     let Health::BackingOff { until } = adapter.health() else {
         panic!("health is {:?}", adapter.health());
     };
     let outcome = adapter.normalize(&batch(&["good"]));
-    assert!(Instant::now() >= until || outcome.faults[0].unseen);
+    assert!(Instant::now() >= until || outcome.faults[0].skipped);
     let stats = adapter.stats().snapshot();
     assert_eq!((stats.frames_faulted, stats.frames_unseen), (3, 17 + outcome.faults.len() as u64));
     assert_eq!(quarantine.stored(), 20 + outcome.faults.len() as u64);
@@ -179,15 +149,14 @@ fn an_adapter_that_always_faults_backs_off() {
     assert_eq!(adapter.health(), Health::Healthy);
 }
 
-// Goal: a flood of log lines is cut to the rate, counted, and nothing else happens. Method: a hundred
-// thousand lines in a call.
 #[test]
 fn a_log_flood_is_limited() {
-    let adapter = load(Kind::LogFlood).unwrap();
-    let instruments = instruments(&adapter);
+    let adapter = load(FixtureKind::LogFlood).unwrap();
+    let instruments = instruments(&adapter, &limits());
     let limits = Limits { call_deadline: Duration::from_secs(10), ..limits() };
     let mut adapter =
-        Supervised::start(&adapter, &limits, FaultPolicy::default(), feed(), instruments, None).unwrap();
+        AdapterSupervisor::start(&adapter, &limits, FaultPolicy::default(), feed(), instruments, None)
+            .unwrap();
     let outcome = adapter.normalize(&batch(&["!"]));
     assert_eq!((noted(&outcome), outcome.faults), (vec![0], vec![]));
     let stats = adapter.stats().snapshot();
@@ -195,30 +164,34 @@ fn a_log_flood_is_limited() {
     assert!(stats.log_lines <= 20 * 11, "{} lines", stats.log_lines);
 }
 
-// Goal: what is no adapter for this edge is refused with a message that says what it is and what is allowed.
-// Method: each wrong file against the text of its refusal.
 #[test]
 fn wrong_files_are_refused_by_name() {
     let refusal = |kind| load(kind).err().map(|error| error.to_string()).unwrap_or_default();
     let supports = "this edge supports 1.x (written against 1.0.0)";
-    assert_eq!(refusal(Kind::Contract("2.0.0")), format!("adapter targets contract 2.0.0, {supports}"));
-    assert_eq!(refusal(Kind::Contract("0.9.0")), format!("adapter targets contract 0.9.0, {supports}"));
-    assert_eq!(load(Kind::Contract("1.1.0")).unwrap().contract(), "1.1.0");
-    let types = refusal(Kind::OtherTypes);
+    assert_eq!(
+        refusal(FixtureKind::Contract("2.0.0")),
+        format!("adapter targets contract 2.0.0, {supports}")
+    );
+    assert_eq!(
+        refusal(FixtureKind::Contract("0.9.0")),
+        format!("adapter targets contract 0.9.0, {supports}")
+    );
+    assert_eq!(load(FixtureKind::Contract("1.1.0")).unwrap().contract(), "1.1.0");
+    let types = refusal(FixtureKind::OtherTypes);
     assert!(
         types.starts_with(&format!("adapter targets contract 1.0.0, {supports}, and the types differ")),
         "{types}"
     );
     assert_eq!(
-        refusal(Kind::UndeclaredImport),
+        refusal(FixtureKind::UndeclaredImport),
         "adapter imports sim:host/clock@1.0.0, allowed is only marketprism:adapter/log"
     );
     assert_eq!(
-        refusal(Kind::OtherWorld),
+        refusal(FixtureKind::OtherWorld),
         "component exports no marketprism:adapter/adapter, it exports nothing"
     );
-    assert!(matches!(load(Kind::CoreModule), Err(LoadError::CoreModule)));
-    let good = component(Kind::WellBehaved);
+    assert!(matches!(load(FixtureKind::CoreModule), Err(LoadError::CoreModule)));
+    let good = component(FixtureKind::WellBehaved);
     for garbage in [&b""[..], b"\0asm", b"{\"not\": \"wasm\"}", &good[..good.len() / 2]] {
         let refused = Adapter::from_bytes(engine(), garbage, &limits());
         assert!(matches!(refused, Err(LoadError::NotAComponent(_))), "{refused:?}");
@@ -227,16 +200,13 @@ fn wrong_files_are_refused_by_name() {
     assert!(missing.to_string().starts_with("adapter no/such.wasm cannot be read"), "{missing}");
 }
 
-// Goal: an adapter that hangs or overreaches before the first frame fails to load, in bounded time and with
-// the cause.
-// Method: the fixtures that do so in their start, in `describe` and in `plan`.
 #[test]
 fn misbehaviour_at_load_is_refused() {
     let short = Limits { control_deadline: Duration::from_millis(50), ..limits() };
     let cases = [
-        (Kind::DescribeLoop, FaultCause::Deadline),
-        (Kind::StartLoop, FaultCause::Deadline),
-        (Kind::LargeAtStart, FaultCause::Memory),
+        (FixtureKind::DescribeLoop, FaultCause::Deadline),
+        (FixtureKind::StartLoop, FaultCause::Deadline),
+        (FixtureKind::LargeAtStart, FaultCause::Memory),
     ];
     for (kind, cause) in cases {
         match Adapter::from_bytes(engine(), &component(kind), &short) {
@@ -244,9 +214,10 @@ fn misbehaviour_at_load_is_refused() {
             other => panic!("{kind:?}: {other:?}"),
         }
     }
-    let adapter = load(Kind::BadPlan).unwrap();
-    let instruments = instruments(&adapter);
-    let started = Supervised::start(&adapter, &limits(), FaultPolicy::default(), feed(), instruments, None);
+    let adapter = load(FixtureKind::BadPlan).unwrap();
+    let instruments = instruments(&adapter, &limits());
+    let started =
+        AdapterSupervisor::start(&adapter, &limits(), FaultPolicy::default(), feed(), instruments, None);
     match started.err() {
         Some(CallError::Fault(fault)) => {
             assert_eq!(fault.cause, FaultCause::InvalidOutput);
@@ -256,16 +227,11 @@ fn misbehaviour_at_load_is_refused() {
     }
 }
 
-// Goal: an adapter that always wants one more instrument list is refused after a bounded number of rounds, by name; one that wants
-// none is done at once.
-// Method: answer every round of both fixtures.
 #[test]
 fn endless_instrument_requests_are_refused() {
     let limits = limits();
     let rounds = |kind| {
-        let mut sandbox =
-            Sandbox::new(&load(kind).unwrap(), &Arc::new(limits.clone()), &Arc::new(Stats::default()))
-                .unwrap();
+        let mut sandbox = sandbox(&load(kind).unwrap(), &limits);
         let mut rounds = InstrumentRounds::new(&limits);
         for _ in 0..=limits.instrument_rounds {
             let requests = rounds.next(&mut sandbox, &feed())?;
@@ -277,16 +243,14 @@ fn endless_instrument_requests_are_refused() {
         }
         Ok::<_, CallError>(rounds.answers().len())
     };
-    assert_eq!(rounds(Kind::WellBehaved), Ok(0));
-    let error = rounds(Kind::RequestLoop).unwrap_err().to_string();
+    assert_eq!(rounds(FixtureKind::WellBehaved), Ok(0));
+    let error = rounds(FixtureKind::RequestLoop).unwrap_err().to_string();
     assert!(error.contains("rounds of instrument requests are 101 and more, allowed are 100"), "{error}");
 }
 
-// Goal: a further page reaches whoever carries it out, as it was written, and the number of a frame is bounded.
-// Method: a fixture that asks for one more page with each answer; the flood is among the faults above.
 #[test]
 fn a_follow_up_is_passed_on() {
-    let mut adapter = start(Kind::FollowUpForever, FaultPolicy::default(), None);
+    let mut adapter = start(FixtureKind::FollowUpForever, FaultPolicy::default(), None);
     let outcome = adapter.normalize(&batch(&["a", "!page", "c"]));
     assert!(outcome.faults.is_empty(), "{outcome:?}");
     let Remark::FollowUp(page) = &outcome.normalized.notes[1].remark else {
@@ -295,13 +259,11 @@ fn a_follow_up_is_passed_on() {
     assert_eq!((page.url.as_str(), page.timeout_ms, outcome.normalized.notes[1].frame), (PAGE_URL, 1_000, 1));
 }
 
-// Goal: an instance that faulted is never entered again. Method: a sandbox without supervision gets a good
-// batch after a bad one.
 #[test]
 fn a_faulted_instance_stays_closed() {
-    for kind in [Kind::Trap, Kind::Silent] {
+    for kind in [FixtureKind::Trap, FixtureKind::Silent] {
         let adapter = load(kind).unwrap();
-        let mut sandbox = Sandbox::new(&adapter, &Arc::new(limits()), &Arc::new(Stats::default())).unwrap();
+        let mut sandbox = sandbox(&adapter, &limits());
         let instruments = sandbox.instruments(&feed(), &[]).unwrap();
         sandbox.load(&feed(), &instruments).unwrap();
         assert_eq!(sandbox.normalize(&batch(&["a"])).unwrap().notes.len(), 1);
@@ -310,14 +272,12 @@ fn a_faulted_instance_stays_closed() {
     }
 }
 
-// Goal: notes of single frames come back under their positions in the batch, whatever is between.
-// Method: alternate good and trapping frames.
 #[test]
 fn positions_survive_the_repeat() {
-    let mut adapter = start(Kind::Trap, FaultPolicy::default(), None);
+    let mut adapter = start(FixtureKind::Trap, FaultPolicy::default(), None);
     let outcome = adapter.normalize(&batch(&["!", "b", "!", "d", "!", "f", "!"]));
     assert_eq!(noted(&outcome), [1, 3, 5]);
-    assert_eq!(outcome.faults.iter().map(|fault| fault.frame).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    assert_eq!(outcome.faults.iter().map(|fault| u32::from(fault.frame)).collect::<Vec<_>>(), [0, 2, 4, 6]);
     let expected = Note { frame: 1, remark: Remark::Ignored(Ignored::Status) };
     assert_eq!(outcome.normalized.notes[0], expected);
 }

@@ -1,32 +1,20 @@
-//! What a book holds: checksums, kept depth, and snapshots that nobody asked for.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Checksums, depth limits, and unrequested snapshots.
 
+use crate::update;
 use marketprism_book::{
-    Action, Book, BookSettings, BookUpdate, Change, Checksum, Gap, GapCause, ResyncReason, SequenceRule,
-    SnapshotSource, State,
+    Book, BookAction, BookGap, BookGapCause, BookSettings, BookState, BookUpdate, Change, Checksum,
+    ResyncReason, SequenceRule, SnapshotSource,
 };
 
-fn snapshot<'a>(last_id: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
-    BookUpdate {
-        change: Change::Snapshot,
-        time_us: Some(last_id),
-        received_at_ns: 0,
-        first_id: last_id,
-        last_id,
-        previous_id: None,
-        checksum: None,
-        price_scale: 1,
-        quantity_scale: 8,
-        bids,
-        asks,
-    }
+fn snapshot<'a>(id: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
+    let update = update(Change::Snapshot, id, bids, asks);
+    BookUpdate { time_us: Some(id), price_scale: 1, quantity_scale: 8, ..update }
 }
 
 fn delta<'a>(last_id: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
     BookUpdate { change: Change::Delta, previous_id: Some(last_id - 1), ..snapshot(last_id, bids, asks) }
 }
 
-/// A book whose snapshots come with the stream.
 fn book(rule: SequenceRule) -> Book {
     Book::new(BookSettings::new(rule, SnapshotSource::InBand, 10))
 }
@@ -42,112 +30,97 @@ fn prices(book: &Book) -> (Vec<i64>, Vec<i64>) {
     (view.bids().map(|(price, _)| price).collect(), view.asks().map(|(price, _)| price).collect())
 }
 
-/// Prices with one decimal place, quantities with eight: the published example of the rule, with its checksum.
-const BIDS: [i64; 20] = [
-    452_835,
-    10_000_000,
-    452_834,
-    154_582_015,
-    452_821,
-    10_000_000,
-    452_810,
-    10_000_000,
-    452_803,
-    154_592_586,
-    452_790,
-    7_990_000,
-    452_776,
-    3_310_103,
-    452_775,
-    30_000_000,
-    452_773,
-    154_602_737,
-    452_766,
-    15_445_238,
+/// The venue's published example of the checksum: prices with one decimal place, quantities with eight.
+const BIDS: [[i64; 2]; 10] = [
+    [452_835, 10_000_000],
+    [452_834, 154_582_015],
+    [452_821, 10_000_000],
+    [452_810, 10_000_000],
+    [452_803, 154_592_586],
+    [452_790, 7_990_000],
+    [452_776, 3_310_103],
+    [452_775, 30_000_000],
+    [452_773, 154_602_737],
+    [452_766, 15_445_238],
 ];
-const ASKS: [i64; 20] = [
-    452_852,
-    100_000,
-    452_864,
-    154_571_953,
-    452_866,
-    154_571_109,
-    452_896,
-    154_560_911,
-    452_902,
-    15_890_660,
-    452_918,
-    154_553_491,
-    452_947,
-    4_454_749,
-    452_961,
-    35_380_000,
-    452_975,
-    9_945_542,
-    452_995,
-    18_772_827,
+const ASKS: [[i64; 2]; 10] = [
+    [452_852, 100_000],
+    [452_864, 154_571_953],
+    [452_866, 154_571_109],
+    [452_896, 154_560_911],
+    [452_902, 15_890_660],
+    [452_918, 154_553_491],
+    [452_947, 4_454_749],
+    [452_961, 35_380_000],
+    [452_975, 9_945_542],
+    [452_995, 18_772_827],
 ];
 const CHECKSUM: i64 = 3_310_070_434;
 
-// Goal: the checksum is the venue's: of the best ten levels a side, at the instrument's scales whatever the frame's, unsigned.
-// Method: the rule's published example as it is, at other scales, and with an eleventh level.
 #[test]
 fn a_checksum_is_that_of_the_published_example() {
     let mut book = checked_book(100);
-    let example = BookUpdate { checksum: Some(CHECKSUM), ..snapshot(1, &BIDS, &ASKS) };
+    let example =
+        BookUpdate { checksum: Some(CHECKSUM), ..snapshot(1, BIDS.as_flattened(), ASKS.as_flattened()) };
     assert_eq!(book.apply(&example).applied, 1);
     let deeper = BookUpdate { checksum: Some(CHECKSUM), ..delta(2, &[400_000, 1], &[500_000, 1]) };
     assert_eq!(book.apply(&deeper).applied, 1);
-    let finer: Vec<i64> = BIDS.chunks(2).flat_map(|level| [level[0] * 100, level[1]]).collect();
-    let finer_asks: Vec<i64> = ASKS.chunks(2).flat_map(|level| [level[0] * 100, level[1]]).collect();
+    let finer: Vec<i64> = BIDS.iter().flat_map(|[price, quantity]| [price * 100, *quantity]).collect();
+    let finer_asks: Vec<i64> = ASKS.iter().flat_map(|[price, quantity]| [price * 100, *quantity]).collect();
     let finer = BookUpdate { price_scale: 3, checksum: Some(CHECKSUM), ..snapshot(3, &finer, &finer_asks) };
     assert_eq!(book.apply(&finer).applied, 1);
     assert_eq!((book.stats().checksums_verified, book.stats().checksum_mismatches, book.epoch()), (3, 0, 0));
 }
 
-// Goal: a book that is not the venue's is a gap with its cause and both numbers, is thrown away and asked for again, and is never
-// shown; the next snapshot heals it.
-// Method: a delta with the checksum of the book before it; then a snapshot that is wrong, then a right one.
 #[test]
 fn a_wrong_checksum_is_a_gap() {
     let mut book = checked_book(10);
-    book.apply(&snapshot(1, &BIDS, &ASKS));
+    book.apply(&snapshot(1, BIDS.as_flattened(), ASKS.as_flattened()));
     let mut shown = 0;
     let wrong = BookUpdate { checksum: Some(CHECKSUM), received_at_ns: 9, ..delta(2, &[452_835, 1], &[]) };
     let outcome = book.apply_each(&wrong, &mut |_| shown += 1);
     let gap = outcome.gap.expect("a gap");
-    assert_eq!((gap.cause, gap.expected, gap.at_ns, shown), (GapCause::Checksum, CHECKSUM, 9, 0));
+    assert_eq!((gap.cause, gap.expected, gap.at_ns, shown), (BookGapCause::Checksum, CHECKSUM, 9, 0));
     assert_ne!(gap.got, CHECKSUM);
-    assert_eq!(outcome.action, Some(Action::Resync { reason: ResyncReason::Checksum }));
-    assert_eq!((book.state(), book.epoch()), (State::WaitSnapshot, 1));
-    let wrong = BookUpdate { checksum: Some(1), ..snapshot(3, &BIDS, &ASKS) };
+    assert_eq!(outcome.action, Some(BookAction::Resync { reason: ResyncReason::Checksum }));
+    assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 1));
+    let wrong = BookUpdate { checksum: Some(1), ..snapshot(3, BIDS.as_flattened(), ASKS.as_flattened()) };
     let outcome = book.apply(&wrong);
-    assert!(matches!(outcome.gap, Some(Gap { cause: GapCause::Checksum, expected: 1, .. })), "{outcome:?}");
-    assert_eq!((book.state(), book.epoch()), (State::WaitSnapshot, 1));
-    assert_eq!(book.apply(&BookUpdate { checksum: Some(CHECKSUM), ..snapshot(4, &BIDS, &ASKS) }).applied, 1);
+    assert!(
+        matches!(outcome.gap, Some(BookGap { cause: BookGapCause::Checksum, expected: 1, .. })),
+        "{outcome:?}"
+    );
+    assert_eq!((book.state(), book.epoch()), (BookState::WaitSnapshot, 1));
+    assert_eq!(
+        book.apply(&BookUpdate {
+            checksum: Some(CHECKSUM),
+            ..snapshot(4, BIDS.as_flattened(), ASKS.as_flattened())
+        })
+        .applied,
+        1
+    );
     let stats = book.stats();
     assert_eq!((stats.checksum_mismatches, stats.resyncs(ResyncReason::Checksum)), (2, 2));
     assert_eq!((stats.breaks(ResyncReason::Checksum), stats.gaps), (1, 0));
 }
 
-// Goal: the same holds for a requested snapshot: it is not used, and what was buffered still joins the next one.
-// Method: a buffered delta, a snapshot with a wrong checksum, one with the right one.
 #[test]
 fn a_requested_snapshot_is_checked_too() {
     let checksum = Checksum::Crc32Digits10 { price_scale: 1, quantity_scale: 8 };
     let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 10);
     let mut book = Book::new(BookSettings { checksum, ..settings });
     book.apply(&delta(11, &[452_835, 7], &[]));
-    let outcome = book.apply(&BookUpdate { checksum: Some(2), ..snapshot(10, &BIDS, &ASKS) });
-    assert_eq!(outcome.action, Some(Action::Resync { reason: ResyncReason::Checksum }));
-    let outcome = book.apply(&BookUpdate { checksum: Some(CHECKSUM), ..snapshot(10, &BIDS, &ASKS) });
-    assert_eq!((outcome.applied, book.state()), (1, State::Live));
+    let outcome = book
+        .apply(&BookUpdate { checksum: Some(2), ..snapshot(10, BIDS.as_flattened(), ASKS.as_flattened()) });
+    assert_eq!(outcome.action, Some(BookAction::Resync { reason: ResyncReason::Checksum }));
+    let outcome = book.apply(&BookUpdate {
+        checksum: Some(CHECKSUM),
+        ..snapshot(10, BIDS.as_flattened(), ASKS.as_flattened())
+    });
+    assert_eq!((outcome.applied, book.state()), (1, BookState::Live));
     assert_eq!(book.view().unwrap().bids().next(), Some((452_835, 7)));
 }
 
-// Goal: where the venue keeps a window, what falls out of it is dropped after each update, the snapshot too, and comes back when the
-// venue names it again; without a limit nothing is dropped.
-// Method: three levels a side; a better bid pushes one out, its deletion lets the venue name one again.
 #[test]
 fn a_window_is_kept_after_each_update() {
     let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::InBand, 10);
@@ -182,9 +155,6 @@ fn a_window_is_kept_after_each_update() {
     assert_eq!(prices(&whole), (vec![100, 99, 98, 97], vec![111, 112, 113]));
 }
 
-// Goal: an unasked snapshot replaces a LIVE book; its epoch rises only where updates may be missing between the two; one that the
-// book has passed is ignored, one that shows it as it stands publishes nothing again.
-// Method: a LIVE book at id 10 and time 10 gets a snapshot of each kind.
 #[test]
 fn an_unasked_snapshot_keeps_the_epoch_only_where_it_continues() {
     let after = |rule, update: &BookUpdate<'_>| {
@@ -192,7 +162,7 @@ fn an_unasked_snapshot_keeps_the_epoch_only_where_it_continues() {
         book.apply(&snapshot(9, &[100, 1], &[110, 1]));
         book.apply(&delta(10, &[100, 2], &[]));
         let outcome = book.apply(update);
-        assert_eq!((book.state(), outcome.action), (State::Live, None));
+        assert_eq!((book.state(), outcome.action), (BookState::Live, None));
         let view = book.view().unwrap();
         (view.last_update_id(), outcome.applied, book.epoch())
     };
@@ -216,7 +186,7 @@ fn an_unasked_snapshot_keeps_the_epoch_only_where_it_continues() {
         assert_eq!(after(rule, update), wanted, "{rule:?} {update:?}");
     }
     for rule in [SequenceRule::Contiguous, SequenceRule::Chained] {
-        assert_eq!(after(rule, &same), (10, 0, 0), "{rule:?}: as it stands");
+        assert_eq!(after(rule, &same), (10, 0, 0), "{rule:?}: same levels");
         assert_eq!(after(rule, &other), (10, 1, 1), "{rule:?}: contradicts");
         assert_eq!(after(rule, &passed), (10, 0, 0), "{rule:?}: passed");
         assert_eq!(after(rule, &restarted), (1, 1, 1), "{rule:?}: numbering restarted");
@@ -224,9 +194,6 @@ fn an_unasked_snapshot_keeps_the_epoch_only_where_it_continues() {
     }
 }
 
-// Goal: a second connection that overlaps costs nothing: its snapshot, behind or ahead of the book, and the updates of both leave one
-// book in order, without a gap.
-// Method: connection A is at 20; B begins with a snapshot at 17 or 25; then updates of both in turn.
 #[test]
 fn an_overlapping_connection_costs_no_resync() {
     for (rule, begins, epoch) in [

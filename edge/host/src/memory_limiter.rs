@@ -1,4 +1,4 @@
-//! Refuses growth beyond the limits.
+//! Refuses growth of memories and tables beyond the limits.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use wasmtime::ResourceLimiter;
 use crate::limits::Limits;
 use crate::stats::Stats;
 
-/// Growth that was refused. It ends the call at once: an adapter that needs more than its share has a fault.
+/// Refused growth ends the call with a fault.
 #[derive(Debug, Error)]
 #[error("{what} would grow to {wanted}, allowed is {allowed}")]
 pub(crate) struct RefusedGrowth {
@@ -17,21 +17,20 @@ pub(crate) struct RefusedGrowth {
     allowed: usize,
 }
 
-/// Keeps account of one instance.
 #[derive(Debug)]
-pub(crate) struct Limiter {
+pub(crate) struct MemoryLimiter {
     limits: Arc<Limits>,
     stats: Arc<Stats>,
     memory_bytes: usize,
 }
 
-impl Limiter {
+impl MemoryLimiter {
     pub(crate) fn new(limits: Arc<Limits>, stats: Arc<Stats>) -> Self {
-        Limiter { limits, stats, memory_bytes: 0 }
+        MemoryLimiter { limits, stats, memory_bytes: 0 }
     }
 }
 
-impl ResourceLimiter for Limiter {
+impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(
         &mut self,
         current: usize,
@@ -78,13 +77,11 @@ impl ResourceLimiter for Limiter {
 mod tests {
     use super::*;
 
-    // Goal: all memories of an instance together stay within the cap, and what is refused is not counted.
-    // Method: two memories grow in turn up to the cap and beyond.
     #[test]
     fn memory_is_capped_over_all_memories() {
         let limits = Arc::new(Limits { memory_bytes: 100, table_elements: 10, ..Limits::default() });
         let stats = Arc::new(Stats::default());
-        let mut limiter = Limiter::new(limits, Arc::clone(&stats));
+        let mut limiter = MemoryLimiter::new(limits, Arc::clone(&stats));
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         let error = limiter.memory_growing(0, 41, None).unwrap_err();
         assert_eq!(error.to_string(), "memory would grow to 101, allowed is 100");

@@ -1,33 +1,16 @@
-//! Books without a sequence, and books whose sequence starts anew, against naive models on bad networks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Books without a sequence, and books whose numbering restarts, against a simple model on a lossy network.
 
 use std::collections::BTreeMap;
 
+use crate::random::Random;
 use marketprism_book::{
-    Book, BookSettings, BookUpdate, Change, Checksum, ResyncReason, SequenceRule, SnapshotSource, State,
+    Book, BookSettings, BookState, BookUpdate, Change, Checksum, ResyncReason, SequenceRule, SnapshotSource,
 };
-
-/// SplitMix64: every run of a seed is the same.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: i64) -> i64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % bound.unsigned_abs()) as i64
-    }
-
-    fn chance(&mut self, percent: i64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// Price and quantity, best first.
 type Levels = Vec<(i64, i64)>;
 
-/// What a venue knows: every level of both sides. Prices have one decimal place, quantities three.
+/// Every level of both sides. Prices have one decimal place, quantities three.
 struct Market {
     bids: BTreeMap<i64, i64>,
     asks: BTreeMap<i64, i64>,
@@ -71,8 +54,8 @@ fn flat(levels: &[(i64, i64)]) -> Vec<i64> {
     levels.iter().flat_map(|(price, quantity)| [*price, *quantity]).collect()
 }
 
-/// What a venue with a window sends for one side: levels that are new or changed, deletions of those that went while there was room,
-/// nothing about those that others pushed out.
+/// Changes of one side as a venue with a window sends them: new and changed levels, and deletions, except of levels that better ones
+/// pushed out.
 fn window_change(before: &Levels, after: &Levels, is_better: fn(i64, i64) -> bool, window: usize) -> Levels {
     let changed = after.iter().filter(|level| !before.contains(level)).copied();
     let worst = after.last().filter(|_| after.len() == window).map(|(price, _)| *price);
@@ -84,7 +67,7 @@ fn window_change(before: &Levels, after: &Levels, is_better: fn(i64, i64) -> boo
     changed.chain(gone).collect()
 }
 
-/// The rule of the contract by strings: price with one place, quantity with three.
+/// The contract's rule, computed on strings.
 fn checksum(bids: &Levels, asks: &Levels) -> i64 {
     let mut text = String::new();
     for (price, quantity) in asks.iter().take(10).chain(bids.iter().take(10)) {
@@ -96,25 +79,11 @@ fn checksum(bids: &Levels, asks: &Levels) -> i64 {
     i64::from(crc32fast::hash(text.as_bytes()))
 }
 
-fn update<'a>(change: Change, time_us: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
-    BookUpdate {
-        change,
-        time_us: Some(time_us),
-        received_at_ns: time_us * 1_000,
-        first_id: time_us,
-        last_id: time_us,
-        previous_id: None,
-        checksum: None,
-        price_scale: 1,
-        quantity_scale: 3,
-        bids,
-        asks,
-    }
+fn timed_update<'a>(change: Change, time_us: i64, bids: &'a [i64], asks: &'a [i64]) -> BookUpdate<'a> {
+    let update = crate::update(change, time_us, bids, asks);
+    BookUpdate { time_us: Some(time_us), received_at_ns: time_us * 1_000, price_scale: 1, ..update }
 }
 
-// Goal: of a venue that numbers nothing, keeps a window and names a checksum, no published best ten levels are ever wrong, whatever
-// is lost, and the book is LIVE when the network is well.
-// Method: a seeded market, a window of 12 levels, messages lost by chance; every LIVE book against the venue's own window.
 #[test]
 fn a_windowed_book_is_the_venues_by_its_checksum() {
     const WINDOW: usize = 12;
@@ -145,7 +114,7 @@ fn a_windowed_book_is_the_venues_by_its_checksum() {
                 continue;
             }
             let (bids, asks) = (flat(&sides.0), flat(&sides.1));
-            let message = update(change, time, &bids, &asks);
+            let message = timed_update(change, time, &bids, &asks);
             let sum = Some(checksum(&after.0, &after.1));
             let outcome = book.apply_each(&BookUpdate { checksum: sum, ..message }, &mut |view| {
                 let ours: (Levels, Levels) = (view.bids().collect(), view.asks().collect());
@@ -155,15 +124,12 @@ fn a_windowed_book_is_the_venues_by_its_checksum() {
             });
             snapshot_due = outcome.action.is_some();
         }
-        assert_eq!(book.state(), State::Live, "seed {seed}");
+        assert_eq!(book.state(), BookState::Live, "seed {seed}");
         found += book.stats().breaks(ResyncReason::Checksum);
     }
     assert!(checked > 50_000 && found > 500, "{checked} books compared, {lost} messages lost, {found} found");
 }
 
-// Goal: under the chained rule a numbering that starts anew, messages without change, doubled and lost messages never make a LIVE book
-// wrong, and nothing but a change is shown.
-// Method: a seeded market whose ids fall back to small ones now and then; every LIVE book against a copy of its time.
 #[test]
 fn a_chained_book_survives_new_numberings() {
     let (mut resets, mut heartbeats, mut gaps) = (0, 0, 0);
@@ -192,7 +158,7 @@ fn a_chained_book_survives_new_numberings() {
             if !snapshot_due && time < 360 && random.chance(percent) {
                 continue;
             }
-            let message = update(change, time, &bids, &asks);
+            let message = timed_update(change, time, &bids, &asks);
             let message = BookUpdate { first_id: id, last_id: id, previous_id: Some(previous), ..message };
             let copies = 1 + usize::from(random.chance(percent));
             snapshot_due = false;
@@ -209,7 +175,7 @@ fn a_chained_book_survives_new_numberings() {
                 snapshot_due |= outcome.action.is_some();
             }
         }
-        assert_eq!(book.state(), State::Live, "seed {seed}");
+        assert_eq!(book.state(), BookState::Live, "seed {seed}");
         resets += book.stats().sequence_resets;
         heartbeats += book.stats().heartbeats;
         gaps += book.stats().gaps;

@@ -1,12 +1,11 @@
-//! Compiled adapters are kept in the cache directory, which nobody else may write.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! The directory of compiled adapters.
 
 use std::path::Path;
 
-use marketprism_adapter_host::fixtures::{Kind, component};
+use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 
-/// Compiled adapters in the cache; files with an extension are the cache's own notes.
+/// Number of compiled adapters; files with an extension are the cache's own.
 fn files(dir: &Path) -> usize {
     std::fs::read_dir(dir)
         .unwrap()
@@ -16,13 +15,11 @@ fn files(dir: &Path) -> usize {
         .sum()
 }
 
-// Goal: loading fills the cache, loading again works from it and adds nothing, and only the owner may enter
-// the directory, because its files are code. Method: two engines over one directory, then its mode.
 #[test]
 fn compiled_adapters_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("new/cache");
-    let bytes = component(Kind::WellBehaved);
+    let bytes = component(FixtureKind::WellBehaved);
     let mut kept = Vec::new();
     for _ in 0..2 {
         let engine = Engine::new(Some(&cache)).unwrap();
@@ -37,7 +34,6 @@ fn compiled_adapters_are_kept() {
     }
 }
 
-// Goal: a cache directory that cannot be used is named. Method: a file stands in its place.
 #[test]
 fn an_unusable_cache_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,61 +1,59 @@
-//! What follows the silence of a stream.
+//! Reacts to silent streams: report, resubscribe, reconnect.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::DataStream;
+use marketprism_adapter_host::{InstrumentIndex, StreamIndex};
 use tokio::time::Instant;
 
-use super::{NEVER, Supervisor};
-use crate::connection::outbox::Text;
-use crate::connection::watchdog::{StreamWatch, Verdict};
-use crate::counters::Counted;
+use super::{ConnectionSupervisor, NEVER};
+use crate::connection::send_queue::OutgoingText;
+use crate::connection::stream_watch::{StreamCheck, StreamWatch};
+use crate::counters::SocketCounter;
 use crate::error::CloseReason;
-use crate::input::{Input, SilenceHint};
+use crate::event::{SilenceHint, SocketEvent};
 use crate::limits::{SILENCE_RECONNECTS_MAX, SILENCE_RETRY_MAX};
 
-/// The watched streams of a connection.
-pub(super) struct Silence {
-    watches: Vec<(usize, StreamWatch)>,
-    /// When to look next; `None` while nothing is subscribed.
-    look_at: Option<Instant>,
-    /// A look costs a little for every stream: the least time between two.
+pub(super) struct SilenceWatch {
+    watches: Vec<(StreamIndex, StreamWatch)>,
+    /// `None` while nothing is subscribed.
+    check_at: Option<Instant>,
+    /// Least time between two checks, since each costs time per stream.
     step: Duration,
-    /// Reconnects for silent streams, as long as they count.
+    /// Recent reconnects for silent streams.
     reconnects: VecDeque<Instant>,
 }
 
-impl Silence {
+impl SilenceWatch {
     pub(super) fn new(streams: &[DataStream], now: Instant) -> Self {
-        let watches = streams.iter().enumerate();
+        let watches = StreamIndex::enumerate(streams);
         let watches =
             watches.filter_map(|(at, stream)| Some((at, StreamWatch::new(stream.expected_silence_ms, now)?)));
         let shortest = streams.iter().map(|stream| stream.expected_silence_ms).filter(|ms| *ms > 0).min();
         let step = Duration::from_millis(u64::from(shortest.unwrap_or_default())) / 20;
         let step = step.clamp(Duration::from_millis(1), Duration::from_secs(1));
-        Self { watches: watches.collect(), look_at: None, step, reconnects: VecDeque::new() }
+        Self { watches: watches.collect(), check_at: None, step, reconnects: VecDeque::new() }
     }
 
-    pub(super) fn look_at(&self, now: Instant) -> Instant {
-        self.look_at.filter(|_| !self.watches.is_empty()).unwrap_or(now + NEVER)
+    pub(super) fn check_at(&self, now: Instant) -> Instant {
+        self.check_at.filter(|_| !self.watches.is_empty()).unwrap_or(now + NEVER)
     }
 
-    /// Everything is subscribed on the generation that serves: each stream has its time again.
+    /// Everything is subscribed on the serving generation: silence counts from now.
     pub(super) fn begin(&mut self, now: Instant) {
         for (_, watch) in &mut self.watches {
             watch.restart(now);
         }
-        self.look_at = Some(now);
+        self.check_at = Some(now);
     }
 
-    /// The generation that serves is not subscribed yet.
     pub(super) fn pause(&mut self) {
-        self.look_at = None;
+        self.check_at = None;
     }
 
-    /// Whether the connection may be replaced for a stream, for the `first` time in its episode or again. It
-    /// is for all silent streams then: each subscription is made anew. The last of the allowed ones is kept
-    /// for a stream that was not helped yet: one that is dead at the venue must not use them all.
+    /// A reconnect resubscribes all streams. The last allowed one is reserved for a stream that had none in
+    /// its episode, so that a stream dead at the venue cannot use them all.
     fn may_reconnect(&mut self, now: Instant, first: bool) -> bool {
         while self.reconnects.front().is_some_and(|at| *at + SILENCE_RETRY_MAX <= now) {
             self.reconnects.pop_front();
@@ -72,16 +70,15 @@ impl Silence {
     }
 }
 
-/// A stream that became silent.
 struct Silent {
-    stream: usize,
+    stream: StreamIndex,
     silence: Duration,
     hint: SilenceHint,
     resubscribe: bool,
 }
 
-impl Supervisor {
-    pub(super) async fn look_at_streams(&mut self, now: Instant) {
+impl ConnectionSupervisor {
+    pub(super) async fn check_streams(&mut self, now: Instant) {
         let current = self.current.and_then(|current| self.generations.get(&current));
         let opened = current.and_then(|current| current.opened_at).unwrap_or(now);
         // While the pipeline is behind, frames wait unseen: that silence is our own.
@@ -95,14 +92,14 @@ impl Supervisor {
             }
             let seen = self.state.seen(*stream);
             match watch.check(now, seen) {
-                Verdict::Fine(at) => next = next.min(at),
-                Verdict::Silent { silence, resubscribe } => {
+                StreamCheck::Fine(at) => next = next.min(at),
+                StreamCheck::Silent { silence, resubscribe } => {
                     let never = seen.is_none_or(|seen| seen < opened);
                     let hint = if never { SilenceHint::NeverSeen } else { SilenceHint::WentQuiet };
                     silent.push(Silent { stream: *stream, silence, hint, resubscribe });
                     next = now;
                 }
-                Verdict::Reconnect { first } => {
+                StreamCheck::Reconnect { first } => {
                     // One that was not helped yet is preferred: more is allowed for it.
                     if first || frozen.is_none() {
                         frozen = Some((*stream, first));
@@ -112,7 +109,7 @@ impl Supervisor {
             }
             self.state.set_silent(*stream, watch.is_silent());
         }
-        self.silence.look_at = Some(next.max(now + self.silence.step));
+        self.silence.check_at = Some(next.max(now + self.silence.step));
         if let Some((stream, first)) = frozen {
             self.reconnect_for(stream, first, now);
         }
@@ -121,37 +118,37 @@ impl Supervisor {
         }
     }
 
-    fn reconnect_for(&mut self, stream: usize, first: bool, now: Instant) {
-        if self.wanted.is_some() {
+    fn reconnect_for(&mut self, stream: StreamIndex, first: bool, now: Instant) {
+        if self.replacement_reason.is_some() {
             return;
         }
         if !self.silence.may_reconnect(now, first) {
-            self.feed.counters.count(Counted::SilenceReconnectsHeld);
+            self.feed.counters.count(SocketCounter::SilenceReconnectsHeld);
             return;
         }
-        self.feed.counters.count(Counted::SilenceReconnects);
-        self.want_replacement(CloseReason::Silent(u32::try_from(stream).unwrap_or(u32::MAX)));
+        self.feed.counters.count(SocketCounter::SilenceReconnects);
+        self.request_replacement(CloseReason::Silent(stream));
     }
 
     async fn report_silent(&mut self, silent: Silent) {
-        let Some(stream) = self.plan.streams.get(silent.stream) else { return };
-        self.feed.counters.count(Counted::Silences);
+        let Some(stream) = self.plan.streams.get(silent.stream.position()) else { return };
+        self.feed.counters.count(SocketCounter::Silences);
         let asked = stream.resubscribe.last().map(String::as_str).unwrap_or_default();
         let (connection, url, silence) = (&self.plan.name, &self.plan.url, silent.silence);
-        let (data_type, instrument) = (stream.data_type, stream.instrument);
+        let (data_type, instrument) = (stream.data_type, stream.instrument.map(InstrumentIndex::from));
         match silent.hint {
             SilenceHint::NeverSeen => tracing::error!(
-                %connection, %url, stream = silent.stream, ?data_type, ?instrument, asked, ?silence,
+                %connection, %url, stream = %silent.stream, ?data_type, ?instrument, asked, ?silence,
                 "a stream never delivered since it was subscribed: its name or the connection's route may be wrong"
             ),
             SilenceHint::WentQuiet => tracing::warn!(
-                %connection, %url, stream = silent.stream, ?data_type, ?instrument, asked, ?silence,
+                %connection, %url, stream = %silent.stream, ?data_type, ?instrument, asked, ?silence,
                 "a stream is silent"
             ),
         }
-        let input = Input::Silent {
+        let input = SocketEvent::Silent {
             source: self.source,
-            stream: u32::try_from(silent.stream).unwrap_or(u32::MAX),
+            stream: silent.stream,
             data_type,
             instrument,
             connection: connection.clone(),
@@ -161,12 +158,12 @@ impl Supervisor {
         };
         if !stream.resubscribe.is_empty() {
             if silent.resubscribe {
-                self.feed.counters.count(Counted::SilenceResubscribes);
+                self.feed.counters.count(SocketCounter::SilenceResubscribes);
                 for text in &stream.resubscribe {
-                    self.send(self.current, Text::new(text.clone(), false));
+                    self.send(self.current, OutgoingText::new(text.clone(), false));
                 }
             } else {
-                self.feed.counters.count(Counted::SilenceResubscribesHeld);
+                self.feed.counters.count(SocketCounter::SilenceResubscribesHeld);
             }
         }
         let _ = self.feed.deliver(input).await;

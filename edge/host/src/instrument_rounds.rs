@@ -1,17 +1,16 @@
-//! The rounds in which an adapter asks for a venue's instrument lists.
+//! Rounds of instrument requests: an adapter asks again until it has every page of a venue's lists.
 
 use crate::contract::{Answer, Feed, Request};
 use crate::error::{CallError, Fault};
 use crate::limits::Limits;
 use crate::sandbox::Sandbox;
 
-/// Asks an adapter for its instrument requests, round by round, until it needs no more: so a list of several pages is followed.
-/// Whoever sends the requests stays outside.
+/// Collects an adapter's instrument requests round by round until it needs no more. The caller sends the requests.
 #[derive(Debug)]
 pub struct InstrumentRounds {
     limits: Limits,
     rounds: usize,
-    /// Requests of all rounds before the newest one.
+    /// Requests of all earlier rounds.
     before: usize,
     newest: usize,
     answers: Vec<Answer>,
@@ -19,16 +18,15 @@ pub struct InstrumentRounds {
 }
 
 impl InstrumentRounds {
-    /// Nothing asked yet.
-    #[must_use]
+    /// Before the first round.
     pub fn new(limits: &Limits) -> Self {
         Self { limits: limits.clone(), rounds: 0, before: 0, newest: 0, answers: Vec::new(), bytes: 0 }
     }
 
-    /// The requests of the next round; none when the adapter has all that it needs.
+    /// Requests of the next round; empty when the adapter has every answer.
     ///
     /// # Errors
-    /// When the adapter refuses the feed, faults, or does not come to an end.
+    /// The adapter refuses the feed, faults, or exceeds the number of rounds.
     pub fn next(&mut self, adapter: &mut Sandbox, feed: &Feed) -> Result<Vec<Request>, CallError> {
         let requests = adapter.instrument_requests(feed, &self.answers)?;
         if requests.is_empty() {
@@ -42,10 +40,10 @@ impl InstrumentRounds {
         Ok(requests)
     }
 
-    /// Takes the body of an answer to the request at this position of the newest round.
+    /// Adds the answer to the request at `position` of the newest round.
     ///
     /// # Errors
-    /// When the answers together are larger than allowed.
+    /// All answers together are larger than allowed.
     pub fn answer(&mut self, position: usize, body: Vec<u8>) -> Result<(), CallError> {
         self.bytes = self.bytes.saturating_add(body.len());
         bound("bytes of instrument answers", self.bytes, self.limits.instrument_answer_bytes)?;
@@ -55,13 +53,11 @@ impl InstrumentRounds {
     }
 
     /// All answers so far.
-    #[must_use]
     pub fn answers(&self) -> &[Answer] {
         &self.answers
     }
 
     /// All answers, for [`Sandbox::instruments`].
-    #[must_use]
     pub fn into_answers(self) -> Vec<Answer> {
         self.answers
     }

@@ -1,23 +1,19 @@
-//! The stretch of time that a poll's answers cover.
+//! Time window of a poll's requests, without holes between consecutive answers.
+//! A window is relative to the time of the request, which varies by jitter, budgets and failed rounds. Its
+//! start goes back to the end of the previous answer, by two window lengths at most because venues refuse
+//! or cut longer windows. A remaining hole is reported.
 
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::TimeWindow;
 use url::Url;
 
-/// Writes a poll's window into its requests, without holes between consecutive answers.
-///
-/// A window is relative to the moment of asking, and that moment varies: by chance, by waits for budgets, and
-/// by rounds that failed. Where the window is no shorter than the period (the plan's check sees to that), it
-/// would leave no hole if it were asked on time. So the start goes back to the end of what was answered
-/// before, but by two lengths of the window at most: venues refuse or cut stretches that are too long. What
-/// is still left out is told.
 #[derive(Debug)]
 pub(crate) struct CoveredTime {
     window: TimeWindow,
-    /// Everything before it has been answered. Milliseconds since 1970.
+    /// Everything before it has been answered, milliseconds since 1970.
     covered: Option<i64>,
-    /// What the newest request asked for.
+    /// Window of the newest request.
     asked: (i64, i64),
 }
 
@@ -26,7 +22,7 @@ impl CoveredTime {
         Self { window, covered: None, asked: (0, 0) }
     }
 
-    /// Adds both ends to the URL of a request that goes out at `now_ms`.
+    /// Adds both ends to the URL of a request sent at `now_ms`.
     pub(crate) fn stamp(&mut self, url: &mut Url, now_ms: i64) {
         let usual = now_ms - i64::from(self.window.from_ago_ms);
         let to = now_ms - i64::from(self.window.to_ago_ms);
@@ -38,7 +34,7 @@ impl CoveredTime {
             .append_pair(&self.window.to_parameter, &to.to_string());
     }
 
-    /// The newest request was answered. Gives the hole before it, if there is one.
+    /// Returns the hole before the newest answer.
     pub(crate) fn answered(&mut self) -> Option<Duration> {
         let (from, to) = self.asked;
         let hole = self.covered.map_or(0, |covered| from - covered);
@@ -46,7 +42,7 @@ impl CoveredTime {
         u64::try_from(hole).ok().filter(|hole| *hole > 0).map(Duration::from_millis)
     }
 
-    /// A further page of the newest answer is missing: all of its stretch is asked for again.
+    /// A further page is missing: the whole window is requested again.
     pub(crate) fn incomplete(&mut self) {
         self.covered = Some(self.asked.0);
     }
@@ -67,7 +63,6 @@ mod tests {
         url.query().unwrap().to_owned()
     }
 
-    /// Goal: both ends stand in the URL behind an existing query and in an empty one. Method: three URLs.
     #[test]
     fn parameters_are_added_to_any_query() {
         for (plain, wanted) in [
@@ -81,8 +76,6 @@ mod tests {
         }
     }
 
-    /// Goal: a late round leaves no hole up to two lengths; a longer hole is told; one that is early, or a
-    /// clock that goes back, asks for the usual stretch. Method: rounds at chosen times, 2 s long.
     #[test]
     fn consecutive_answers_leave_no_hole() {
         let mut covered = covered_time();
@@ -100,7 +93,6 @@ mod tests {
         assert_eq!(covered.answered(), None);
     }
 
-    /// Goal: an answer with a missing page counts for nothing. Method: one incomplete round between two.
     #[test]
     fn an_incomplete_answer_is_asked_for_again() {
         let mut covered = covered_time();

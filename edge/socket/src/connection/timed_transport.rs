@@ -1,4 +1,4 @@
-//! The bytes below a websocket: TCP or TLS, with the time of the newest byte.
+//! TCP or TLS below a websocket, with the time of the newest byte: half a message is a sign of life, too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,18 +6,16 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// TCP or TLS over TCP.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-/// A transport that remembers when the newest byte came: half a message is a sign of life, too.
-pub(crate) struct Wire {
+pub(crate) struct TimedTransport {
     transport: Box<dyn Transport>,
     last_byte: Instant,
 }
 
-impl Wire {
+impl TimedTransport {
     pub(crate) fn new(transport: Box<dyn Transport>) -> Self {
         Self { transport, last_byte: Instant::now() }
     }
@@ -27,7 +25,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for TimedTransport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -42,7 +40,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for TimedTransport {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

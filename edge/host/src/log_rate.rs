@@ -1,18 +1,18 @@
-//! A small rate limit for log lines.
+//! Rate limit for log lines.
 
 use std::time::{Duration, Instant};
 
-/// Lets through a number of lines in every second.
+/// Passes a number of lines per second.
 #[derive(Debug)]
-pub(crate) struct RateGate {
+pub(crate) struct LogRate {
     per_second: u32,
     second: Instant,
     passed: u32,
 }
 
-impl RateGate {
+impl LogRate {
     pub(crate) fn new(per_second: u32) -> Self {
-        RateGate { per_second, second: Instant::now(), passed: 0 }
+        LogRate { per_second, second: Instant::now(), passed: 0 }
     }
 
     pub(crate) fn pass(&mut self) -> bool {
@@ -33,10 +33,9 @@ impl RateGate {
 mod tests {
     use super::*;
 
-    // Goal: no more than the rate passes in a second, and the next second passes again. Method: chosen times.
     #[test]
     fn a_second_passes_its_share() {
-        let mut gate = RateGate::new(2);
+        let mut gate = LogRate::new(2);
         let start = gate.second;
         let passed: Vec<bool> = [0, 10, 20, 999, 1_000, 1_001, 1_002]
             .map(|ms| gate.pass_at(start + Duration::from_millis(ms)))

@@ -1,4 +1,4 @@
-//! What must be known before connections are opened.
+//! Holds connections back until every reference poll had its first answer or failure, or a timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,23 +7,22 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::counters::{Counted, Counters};
+use crate::counters::{Counters, SocketCounter};
 
-/// Opens when every reference poll has had its first answer or failure, or when that takes too long.
 #[derive(Debug)]
-pub(crate) struct References {
+pub(crate) struct ReferenceGate {
     done: CancellationToken,
     deadline: Instant,
     late: AtomicBool,
     counters: Arc<Counters>,
 }
 
-/// Held by a reference poll until its first answer or failure. The last one opens the gate, also when its
-/// task dies.
-pub(crate) type Pending = Arc<DropGuard>;
+/// Held by a reference poll until its first answer or failure; the last one opens the gate, even if its
+/// task panics.
+pub(crate) type ReferencePending = Arc<DropGuard>;
 
-impl References {
-    pub(crate) fn new(wait: Duration, counters: Arc<Counters>) -> (Self, Pending) {
+impl ReferenceGate {
+    pub(crate) fn new(wait: Duration, counters: Arc<Counters>) -> (Self, ReferencePending) {
         let done = CancellationToken::new();
         let pending = Arc::new(done.clone().drop_guard());
         (Self { done, deadline: Instant::now() + wait, late: AtomicBool::new(false), counters }, pending)
@@ -35,7 +34,7 @@ impl References {
             () = self.done.cancelled() => {}
             () = sleep_until(self.deadline) => {
                 if !self.late.swap(true, Ordering::Relaxed) {
-                    self.counters.count(Counted::ReferencesLate);
+                    self.counters.count(SocketCounter::ReferencesLate);
                     tracing::warn!("no first answer of every reference poll in time, going on without");
                 }
             }

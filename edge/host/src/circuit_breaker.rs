@@ -1,16 +1,17 @@
-//! How much an adapter that keeps faulting may cost.
+//! Bounds the time that a faulting adapter may take: after too many faults its frames are skipped for a
+//! while.
 
 use std::time::{Duration, Instant};
 
-/// Bounds of the time that faults may take from a feed.
+/// Faults and fault time after which a feed backs off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultPolicy {
-    /// So many frames that fault one after the other, and the feed backs off.
+    /// Consecutive faulting frames before the feed backs off.
     pub consecutive_faults: u32,
-    /// Time spent in faulting calls before the feed backs off, although good frames stand between them. A
-    /// quarter of the time that passes is forgiven.
+    /// Time in faulting calls before the feed backs off, even with good frames between them. It decays by a quarter
+    /// of the elapsed time.
     pub fault_time: Duration,
-    /// First back-off. It doubles with each that follows without a good frame between.
+    /// First back-off; doubles until a frame is good.
     pub first_back_off: Duration,
     /// Longest back-off.
     pub longest_back_off: Duration,
@@ -27,26 +28,25 @@ impl Default for FaultPolicy {
     }
 }
 
-/// How an adapter does.
+/// Health of an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The last frame was good.
     Healthy,
     /// The last frames faulted.
     Faulting {
-        /// How many.
+        /// Their number.
         consecutive: u32,
     },
-    /// Frames go to quarantine unseen until then.
+    /// Frames go to quarantine without a call.
     BackingOff {
         /// When the next frame is tried.
         until: Instant,
     },
 }
 
-/// Counts faults and decides when to back off.
 #[derive(Debug)]
-pub(crate) struct Circuit {
+pub(crate) struct CircuitBreaker {
     policy: FaultPolicy,
     consecutive: u32,
     back_offs: u32,
@@ -55,9 +55,16 @@ pub(crate) struct Circuit {
     spent_at: Option<Instant>,
 }
 
-impl Circuit {
+impl CircuitBreaker {
     pub(crate) fn new(policy: FaultPolicy) -> Self {
-        Circuit { policy, consecutive: 0, back_offs: 0, until: None, spent: Duration::ZERO, spent_at: None }
+        CircuitBreaker {
+            policy,
+            consecutive: 0,
+            back_offs: 0,
+            until: None,
+            spent: Duration::ZERO,
+            spent_at: None,
+        }
     }
 
     pub(crate) fn is_open(&self, now: Instant) -> bool {
@@ -78,7 +85,7 @@ impl Circuit {
         self.until = None;
     }
 
-    /// Notes that a single frame faulted, in a call of this length. True when the feed backs off now.
+    /// Counts the fault of a single frame in a call that `took` so long. True when the feed backs off now.
     pub(crate) fn fault(&mut self, now: Instant, took: Duration) -> bool {
         let passed = self.spent_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.spent = self.spent.saturating_sub(passed / 4).saturating_add(took);
@@ -101,11 +108,10 @@ impl Circuit {
 mod tests {
     use super::*;
 
-    // Goal: back-off after the set number of faults in a row, doubled up to its bound when the next try
-    // faults too, and forgotten after a good frame. Method: chosen times.
     #[test]
     fn faults_in_a_row_back_off() {
-        let mut circuit = Circuit::new(FaultPolicy { consecutive_faults: 3, ..FaultPolicy::default() });
+        let mut circuit =
+            CircuitBreaker::new(FaultPolicy { consecutive_faults: 3, ..FaultPolicy::default() });
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!circuit.fault(at(0), Duration::ZERO));
@@ -121,14 +127,14 @@ mod tests {
         assert!(!circuit.fault(at(200), Duration::ZERO));
     }
 
-    // Goal: slow faults back off although good frames stand between them, rare ones do not.
-    // Method: a fault of 100 ms in every 200 ms, then one in every second.
     #[test]
     fn slow_faults_back_off() {
         let slow = Duration::from_millis(100);
         for (every_ms, backs_off) in [(200, true), (1_000, false)] {
-            let mut circuit =
-                Circuit::new(FaultPolicy { fault_time: Duration::from_secs(2), ..FaultPolicy::default() });
+            let mut circuit = CircuitBreaker::new(FaultPolicy {
+                fault_time: Duration::from_secs(2),
+                ..FaultPolicy::default()
+            });
             let start = Instant::now();
             let opened = (0..100).any(|i| {
                 let opened = circuit.fault(start + Duration::from_millis(i * every_ms), slow);

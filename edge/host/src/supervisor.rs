@@ -1,32 +1,32 @@
-//! An adapter that is kept running.
-//!
-//! A batch that faults gave nothing, so its frames are given one by one to new instances: events of the good
-//! ones are neither lost nor doubled, and a fault that was not the frames' (a stalled machine, memory that
-//! earlier frames had filled) costs only the repeat. A frame that faults alone goes to quarantine. What that
-//! may cost is bounded by [`FaultPolicy`]: when too many frames fault, the following ones go to quarantine
-//! unseen for a while, and the feed is not healthy.
+//! Keeps an adapter running over faults.
+//! A batch that faults yields nothing, so its frames are repeated one by one on new instances: events of
+//! good frames are neither lost nor doubled, and a fault that no frame caused (a stalled machine, full
+//! memory) costs only the repeat. A frame that faults alone goes to quarantine. [`FaultPolicy`] bounds the
+//! cost: after too many faults frames go to quarantine without a call for a while.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::adapter::Adapter;
-use crate::circuit::{Circuit, FaultPolicy, Health};
+use crate::circuit_breaker::{CircuitBreaker, FaultPolicy, Health};
 use crate::contract::{Budget, Feed, Instrument, Normalized, Plan, ResyncAction};
-use crate::error::{CallError, Fault, FaultCause};
+use crate::error::{CallError, Fault};
+use crate::fault_cause::FaultCause;
 use crate::frames::{Frame, FrameBatch};
+use crate::index::{FrameIndex, PlanSource, SourceIndex};
 use crate::limits::Limits;
+use crate::log_rate::LogRate;
 use crate::merge;
-use crate::quarantine::{Origin, Quarantine, Suspect};
-use crate::rate::RateGate;
-use crate::references::{Kept, References};
+use crate::quarantine::{FrameOrigin, Quarantine, QuarantinedFrame};
+use crate::reference_answers::{AnswerTooLarge, ReferenceAnswers};
 use crate::sandbox::Sandbox;
 use crate::stats::Stats;
 
-/// Error lines a second about faults; all are counted.
+/// Log lines about faults per second.
 const LINES_PER_SECOND: u32 = 5;
 
-/// A feed's adapter under supervision.
-pub struct Supervised {
+/// Runs the adapter of one feed.
+pub struct AdapterSupervisor {
     adapter: Adapter,
     limits: Arc<Limits>,
     stats: Arc<Stats>,
@@ -34,39 +34,39 @@ pub struct Supervised {
     instruments: Vec<Instrument>,
     plan: Plan,
     budgets: Arc<[Budget]>,
-    references: References,
+    references: ReferenceAnswers,
     sandbox: Option<Sandbox>,
-    circuit: Circuit,
+    circuit: CircuitBreaker,
     quarantine: Option<Arc<Quarantine>>,
     single: FrameBatch,
-    lines: RateGate,
+    lines: LogRate,
 }
 
-/// What a batch meant.
+/// Result of a batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// Events and notes of all frames but the faulted ones.
+pub struct NormalizedBatch {
+    /// Events and notes of all frames except the faulted ones.
     pub normalized: Normalized,
-    /// Frames that gave nothing, in order. Their data is lost to the stream, and kept in quarantine.
+    /// Faulted frames in order. They are lost to the stream and stored in quarantine.
     pub faults: Vec<FrameFault>,
 }
 
-/// A frame that gave nothing.
+/// Fault of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameFault {
-    /// Its position in the batch.
-    pub frame: u32,
-    /// Why.
+    /// Position in the batch.
+    pub frame: FrameIndex,
+    /// Cause.
     pub cause: FaultCause,
-    /// No instance saw it: the adapter had faulted too often before.
-    pub unseen: bool,
+    /// Skipped: the adapter had faulted too often before.
+    pub skipped: bool,
 }
 
-impl Supervised {
-    /// Makes an instance, loads the feed and asks for its plan.
+impl AdapterSupervisor {
+    /// Starts an instance, loads the feed and gets its plan.
     ///
     /// # Errors
-    /// When the adapter refuses the feed, or faults.
+    /// The adapter refuses the feed, or faults.
     pub fn start(
         adapter: &Adapter,
         limits: &Limits,
@@ -79,8 +79,8 @@ impl Supervised {
         let mut sandbox = Sandbox::new(adapter, &limits, &stats)?;
         sandbox.load(&feed, &instruments)?;
         let plan = sandbox.plan()?;
-        let references = References::new(&plan, limits.reference_bytes);
-        Ok(Supervised {
+        let references = ReferenceAnswers::new(&plan, limits.reference_bytes);
+        Ok(AdapterSupervisor {
             adapter: adapter.clone(),
             limits,
             stats,
@@ -90,60 +90,55 @@ impl Supervised {
             budgets: plan.budgets.as_slice().into(),
             plan,
             sandbox: Some(sandbox),
-            circuit: Circuit::new(policy),
+            circuit: CircuitBreaker::new(policy),
             quarantine,
             single: FrameBatch::new(),
-            lines: RateGate::new(LINES_PER_SECOND),
+            lines: LogRate::new(LINES_PER_SECOND),
         })
     }
 
     /// The adapter.
-    #[must_use]
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
     }
 
-    /// The input and output that the feed needs.
-    #[must_use]
+    /// Connections, polls and resyncs of the feed.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The instruments, in the order in which events name them.
-    #[must_use]
+    /// Instruments, in the order of their index.
     pub fn instruments(&self) -> &[Instrument] {
         &self.instruments
     }
 
-    /// Counters, to be read from any thread.
-    #[must_use]
+    /// Counters, readable from any thread.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
-    /// How the adapter does.
-    #[must_use]
+    /// Health of the adapter.
     pub fn health(&self) -> Health {
         self.circuit.health(Instant::now())
     }
 
     /// A further page of a poll's answer will not come.
-    pub fn page_failed(&mut self, source: u32) {
+    pub fn page_failed(&mut self, source: SourceIndex) {
         self.references.close(source);
     }
 
-    /// Turns frames into events, whatever the adapter does with them.
-    pub fn normalize(&mut self, batch: &FrameBatch) -> Outcome {
+    /// Turns frames into events; faults are handled and reported in the result.
+    pub fn normalize(&mut self, batch: &FrameBatch) -> NormalizedBatch {
         if batch.is_empty() {
-            return Outcome { normalized: merge::empty(), faults: Vec::new() };
+            return NormalizedBatch { normalized: merge::empty(), faults: Vec::new() };
         }
         if self.sandbox.is_some() && !self.circuit.is_open(Instant::now()) {
             match self.try_batch(batch) {
                 Ok(normalized) => {
-                    let kept = self.references.learn(batch, &normalized);
-                    self.note_kept(kept);
+                    let stored = self.references.record(batch, &normalized);
+                    self.report_stored(stored);
                     self.circuit.good();
-                    return Outcome { normalized, faults: Vec::new() };
+                    return NormalizedBatch { normalized, faults: Vec::new() };
                 }
                 Err(fault) => self.discard(&fault),
             }
@@ -158,15 +153,15 @@ impl Supervised {
         }
     }
 
-    fn one_by_one(&mut self, batch: &FrameBatch) -> Outcome {
-        let mut outcome = Outcome { normalized: merge::empty(), faults: Vec::new() };
-        for (position, frame) in (0_u32..).zip(batch.iter()) {
+    fn one_by_one(&mut self, batch: &FrameBatch) -> NormalizedBatch {
+        let mut outcome = NormalizedBatch { normalized: merge::empty(), faults: Vec::new() };
+        for (position, frame) in FrameIndex::enumerate(batch.iter()) {
             if self.circuit.is_open(Instant::now()) {
-                outcome.faults.push(self.unseen(position, frame));
+                outcome.faults.push(self.skip(position, frame));
                 continue;
             }
             let began = Instant::now();
-            let result = self.one(frame).and_then(|part| {
+            let result = self.normalize_single(frame).and_then(|part| {
                 merge::add(&mut outcome.normalized, part, position)
                     .ok_or_else(|| Fault::invalid("the batch has too many levels"))
             });
@@ -179,16 +174,16 @@ impl Supervised {
                         self.report_back_off(&fault);
                     }
                     self.stats.frame_faulted();
-                    self.keep(frame, &fault);
-                    outcome.faults.push(FrameFault { frame: position, cause: fault.cause, unseen: false });
+                    self.quarantine_frame(frame, &fault);
+                    outcome.faults.push(FrameFault { frame: position, cause: fault.cause, skipped: false });
                 }
             }
         }
         outcome
     }
 
-    /// Gives one frame to the instance, or to a new one.
-    fn one(&mut self, frame: Frame<'_>) -> Result<Normalized, Fault> {
+    /// Runs one frame on the instance, or on a new one.
+    fn normalize_single(&mut self, frame: Frame<'_>) -> Result<Normalized, Fault> {
         if self.sandbox.is_none() {
             self.sandbox = Some(self.restart()?);
         }
@@ -199,14 +194,14 @@ impl Supervised {
             Err(error) => Err(Fault::invalid(error.to_string())),
         };
         if let Ok(normalized) = &result {
-            let kept = self.references.learn(&single, normalized);
-            self.note_kept(kept);
+            let stored = self.references.record(&single, normalized);
+            self.report_stored(stored);
         }
         self.single = single;
         result
     }
 
-    /// A new instance that knows what the one before had learned. An answer that it faults on is forgotten, so that this ends.
+    /// A new instance with the reference answers. An answer that it faults on is dropped, so that the loop ends.
     fn restart(&mut self) -> Result<Sandbox, Fault> {
         let reload = |detail: String| Fault { cause: FaultCause::Reload, detail };
         loop {
@@ -214,13 +209,13 @@ impl Supervised {
                 .map_err(|fault| reload(fault.to_string()))?;
             sandbox.load(&self.feed, &self.instruments).map_err(|error| reload(error.to_string()))?;
             sandbox.set_budgets(Arc::clone(&self.budgets));
-            match self.references.teach(&mut sandbox) {
+            match self.references.replay_into(&mut sandbox) {
                 Ok(()) => {
                     self.stats.restarted();
                     return Ok(sandbox);
                 }
                 Err((source, fault)) => {
-                    self.references.forget(source);
+                    self.references.remove(source);
                     self.stats.reference_dropped();
                     self.discard(&fault);
                 }
@@ -228,13 +223,13 @@ impl Supervised {
         }
     }
 
-    fn note_kept(&mut self, kept: Kept) {
-        if kept == Kept::TooLarge {
+    fn report_stored(&mut self, stored: Result<(), AnswerTooLarge>) {
+        if stored.is_err() {
             self.stats.reference_dropped();
             if self.lines.pass() {
                 let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
                 let allowed = self.limits.reference_bytes;
-                tracing::error!(adapter, exchange, allowed, "a reference answer is too large to be kept");
+                tracing::error!(adapter, exchange, allowed, "reference answer too large to be stored");
             }
         }
     }
@@ -260,56 +255,58 @@ impl Supervised {
             adapter,
             exchange,
             cause,
-            "adapter faults too often, frames go to quarantine unseen for a while"
+            "adapter faults too often: frames go to quarantine without a call during the back-off"
         );
     }
 
-    fn unseen(&mut self, position: u32, frame: Frame<'_>) -> FrameFault {
+    fn skip(&mut self, position: FrameIndex, frame: Frame<'_>) -> FrameFault {
         let cause = FaultCause::Reload;
         self.stats.frame_unseen();
-        // The next instance may read it; one that faults on it forgets it.
+        // The next instance may read it; if it faults, the answer is dropped.
         if self.references.is_reference(frame.source) {
-            let kept = self.references.keep(frame, false);
-            self.note_kept(kept);
+            let stored = self.references.store(frame, false);
+            self.report_stored(stored);
         }
-        self.keep(frame, &Fault { cause, detail: "unseen: the adapter had faulted too often before".into() });
-        FrameFault { frame: position, cause, unseen: true }
+        self.quarantine_frame(
+            frame,
+            &Fault { cause, detail: "skipped: the adapter faulted too often before".into() },
+        );
+        FrameFault { frame: position, cause, skipped: true }
     }
 
-    fn keep(&mut self, frame: Frame<'_>, fault: &Fault) {
+    fn quarantine_frame(&mut self, frame: Frame<'_>, fault: &Fault) {
         let origin = self.origin(frame.source);
         let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
-        let suspect = Suspect { frame, origin: &origin, fault, adapter, exchange };
-        let kept = self.quarantine.as_ref().map(|quarantine| quarantine.keep(&suspect));
+        let suspect = QuarantinedFrame { frame, origin: &origin, fault, adapter, exchange };
+        let stored = self.quarantine.as_ref().map(|quarantine| quarantine.store(&suspect));
         if !self.lines.pass() {
             return;
         }
         let cause = fault.cause.as_str();
-        match kept {
+        match stored {
             Some(Ok(file)) => {
                 let file = file.display().to_string();
-                tracing::error!(adapter, exchange, cause, file, "frame lost, kept in quarantine");
+                tracing::error!(adapter, exchange, cause, file, "frame lost, stored in quarantine");
             }
-            Some(Err(error)) => tracing::error!(adapter, exchange, cause, %error, "frame lost, not kept"),
-            None => tracing::error!(adapter, exchange, cause, "frame lost, there is no quarantine"),
+            Some(Err(error)) => {
+                tracing::error!(adapter, exchange, cause, %error, "frame lost, quarantine failed")
+            }
+            None => tracing::error!(adapter, exchange, cause, "frame lost, no quarantine configured"),
         }
     }
 
-    /// Sources count connections first, then polls, then resyncs.
-    fn origin(&self, source: u32) -> Origin {
-        let position = source as usize;
-        if let Some(connection) = self.plan.connections.get(position) {
-            return Origin::Socket { connection: source, url: connection.url.clone() };
-        }
-        let position = position.saturating_sub(self.plan.connections.len());
-        if let Some(poll) = self.plan.polls.get(position) {
-            return Origin::Rest { url: poll.request.url.clone() };
-        }
-        let position = position.saturating_sub(self.plan.polls.len());
-        let url = match self.plan.resyncs.get(position).map(|resync| &resync.action) {
-            Some(ResyncAction::Request(request)) => request.url.clone(),
-            _ => String::new(),
+    fn origin(&self, source: SourceIndex) -> FrameOrigin {
+        let url = match source.entry(&self.plan) {
+            Some(PlanSource::Connection(connection)) => {
+                return FrameOrigin::Socket { connection: source, url: connection.url.clone() };
+            }
+            Some(PlanSource::Poll(poll)) => poll.request.url.clone(),
+            Some(PlanSource::Resync(resync)) => match &resync.action {
+                ResyncAction::Request(request) => request.url.clone(),
+                ResyncAction::Resubscribe(_) => String::new(),
+            },
+            None => String::new(),
         };
-        Origin::Rest { url }
+        FrameOrigin::Rest { url }
     }
 }

@@ -1,0 +1,118 @@
+//! Newest answers of the reference polls, replayed into instances that replace a faulted one.
+
+use std::collections::BTreeMap;
+
+use crate::contract::{Ignored, Normalized, Plan, Remark};
+use crate::error::Fault;
+use crate::frames::{Frame, FrameBatch};
+use crate::index::{FrameIndex, SourceIndex};
+use crate::sandbox::Sandbox;
+
+/// The newest answer of each reference poll, replayed in the order of their sources right after `load`.
+#[derive(Debug)]
+pub(crate) struct ReferenceAnswers {
+    answers: BTreeMap<SourceIndex, Answer>,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Answer {
+    /// The pages with their receive times, in order.
+    pages: Vec<(Vec<u8>, i64)>,
+    /// The newest page requested another one.
+    is_open: bool,
+}
+
+/// All answers together are larger than allowed: this one is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AnswerTooLarge;
+
+impl ReferenceAnswers {
+    pub(crate) fn new(plan: &Plan, bytes_max: usize) -> Self {
+        let polls = plan.polls.iter().enumerate().filter(|(_, poll)| poll.reference);
+        let answers = polls.map(|(poll, _)| (SourceIndex::of_poll(plan, poll), Answer::default()));
+        Self { answers: answers.collect(), bytes_max }
+    }
+
+    /// Stores the batch's answers of reference polls that the adapter noted as reference. Malformed answers and venue errors are
+    /// skipped, so that a bad answer never replaces a good one.
+    pub(crate) fn record(
+        &mut self,
+        batch: &FrameBatch,
+        normalized: &Normalized,
+    ) -> Result<(), AnswerTooLarge> {
+        let mut stored = Ok(());
+        for (index, frame) in FrameIndex::enumerate(batch.iter()) {
+            if !self.answers.contains_key(&frame.source) {
+                continue;
+            }
+            let (mut is_reference, mut is_bad, mut is_open) = (false, false, false);
+            for note in normalized.notes.iter().filter(|note| index == note.frame.into()) {
+                match note.remark {
+                    Remark::Ignored(Ignored::Reference) => is_reference = true,
+                    Remark::FollowUp(_) => is_open = true,
+                    Remark::Malformed(_) | Remark::VenueError(_) => is_bad = true,
+                    _ => {}
+                }
+            }
+            if is_reference && !is_bad {
+                stored = stored.and(self.store(frame, is_open));
+            }
+        }
+        stored
+    }
+
+    /// Stores an answer: as the next page if the previous one requested it, else in its place.
+    pub(crate) fn store(&mut self, frame: Frame<'_>, is_open: bool) -> Result<(), AnswerTooLarge> {
+        let others: usize =
+            self.answers.iter().filter(|(at, _)| **at != frame.source).map(|(_, a)| a.bytes()).sum();
+        let Some(answer) = self.answers.get_mut(&frame.source) else { return Ok(()) };
+        if !answer.is_open {
+            answer.pages.clear();
+        }
+        answer.is_open = is_open;
+        if others + answer.bytes() + frame.bytes.len() > self.bytes_max {
+            *answer = Answer::default();
+            return Err(AnswerTooLarge);
+        }
+        answer.pages.push((frame.bytes.to_vec(), frame.received_at_ns));
+        Ok(())
+    }
+
+    /// The requested page will not come: the next one begins a new answer.
+    pub(crate) fn close(&mut self, source: SourceIndex) {
+        if let Some(answer) = self.answers.get_mut(&source) {
+            answer.is_open = false;
+        }
+    }
+
+    /// Replays every answer into a new instance. The error names the answer on which it faulted.
+    pub(crate) fn replay_into(&self, sandbox: &mut Sandbox) -> Result<(), (SourceIndex, Fault)> {
+        let mut batch = FrameBatch::new();
+        for (source, answer) in &self.answers {
+            for (page, received_at_ns) in &answer.pages {
+                batch.clear();
+                let pushed = batch.push(page, *source, *received_at_ns);
+                pushed.map_err(|error| (*source, Fault::invalid(error.to_string())))?;
+                sandbox.learn(&batch).map_err(|fault| (*source, fault))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, source: SourceIndex) {
+        if let Some(answer) = self.answers.get_mut(&source) {
+            *answer = Answer::default();
+        }
+    }
+
+    pub(crate) fn is_reference(&self, source: SourceIndex) -> bool {
+        self.answers.contains_key(&source)
+    }
+}
+
+impl Answer {
+    fn bytes(&self) -> usize {
+        self.pages.iter().map(|(page, _)| page.len()).sum()
+    }
+}

@@ -1,0 +1,78 @@
+//! Events from the sockets to the pipeline, in order per source.
+
+use bytes::Bytes;
+use marketprism_adapter_host::contract::DataType;
+use marketprism_adapter_host::{InstrumentIndex, SourceIndex, StreamIndex};
+
+use crate::error::{CloseReason, RequestFailure};
+
+#[derive(Debug, Clone)]
+pub struct ReceivedFrame {
+    pub source: SourceIndex,
+    /// Counts from 1 per connection; 0 for polls and resyncs.
+    pub generation: u64,
+    /// Nanoseconds since 1970.
+    pub received_at_ns: i64,
+    pub data: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SilenceHint {
+    /// It delivered since its subscription.
+    WentQuiet,
+    /// It never delivered on this connection: its name or the route may be wrong. Venues confirm
+    /// subscriptions on a wrong route.
+    NeverSeen,
+}
+
+#[derive(Debug, Clone)]
+pub enum SocketEvent {
+    Frame(ReceivedFrame),
+    /// Followed by the opening messages.
+    Opened {
+        source: SourceIndex,
+        generation: u64,
+        url: String,
+        at_ns: i64,
+    },
+    /// No frame of the generation follows. With `overlap` another one is subscribed and receives data, so
+    /// nothing is lost.
+    Closed {
+        source: SourceIndex,
+        generation: u64,
+        reason: CloseReason,
+        at_ns: i64,
+        overlap: bool,
+    },
+    /// Only with [`crate::SocketOptions::report_sent`].
+    Sent {
+        source: SourceIndex,
+        generation: u64,
+        text: String,
+        at_ns: i64,
+    },
+    /// The answer follows as the next frame of `source`; `url` includes window parameters. Only with
+    /// [`crate::SocketOptions::report_sent`].
+    Asked {
+        source: SourceIndex,
+        url: String,
+        at_ns: i64,
+    },
+    /// Once per episode.
+    Silent {
+        source: SourceIndex,
+        stream: StreamIndex,
+        data_type: DataType,
+        instrument: Option<InstrumentIndex>,
+        connection: String,
+        url: String,
+        silence_ms: u64,
+        hint: SilenceHint,
+    },
+    /// Polls continue on schedule; a resync must be requested again.
+    RequestFailed {
+        source: SourceIndex,
+        reason: RequestFailure,
+        at_ns: i64,
+    },
+}
