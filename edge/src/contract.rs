@@ -1,5 +1,6 @@
 //! The adapter contract's names in the names of the schema, and back.
 
+use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{self, Payload, Venue};
 use marketprism_schema::{DataType, MarketType};
 
@@ -74,8 +75,8 @@ pub fn wants(kind: DataType, market_types: &[MarketType], of: MarketType) -> boo
 }
 
 /// The data type and the instrument of an event.
-pub(crate) const fn stream_key(payload: &Payload) -> (DataType, u32) {
-    match payload {
+pub(crate) fn stream_key(payload: &Payload) -> (DataType, InstrumentIndex) {
+    let (kind, instrument) = match payload {
         Payload::Trade(event) => (DataType::Trade, event.instrument),
         Payload::Book(event) => (DataType::OrderBook, event.instrument),
         Payload::FundingRate(event) => (DataType::FundingRate, event.instrument),
@@ -84,5 +85,6 @@ pub(crate) const fn stream_key(payload: &Payload) -> (DataType, u32) {
         Payload::LsrTopPosition(event) => (DataType::LsrTopPosition, event.instrument),
         Payload::LsrAllAccount(event) => (DataType::LsrAllAccount, event.instrument),
         Payload::VolatilityIndex(event) => (DataType::VolatilityIndex, event.instrument),
-    }
+    };
+    (kind, instrument.into())
 }

@@ -53,7 +53,7 @@ fn router() -> RecordBuilder {
     let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 20);
     let plan = RecordOptions {
         books: Some(BooksPlan {
-            books: (0..INSTRUMENTS).map(|i| BookPlan { settings, resync: Some(i) }).collect(),
+            books: (0..INSTRUMENTS).map(|i| BookPlan { settings, resync: Some(i.into()) }).collect(),
             publish_interval: Duration::from_millis(100),
         }),
         asked: Subscription::everything(INSTRUMENTS as usize),

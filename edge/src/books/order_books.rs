@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use marketprism_adapter_host::contract::{self, BookChange};
+use marketprism_adapter_host::{InstrumentIndex, ResyncIndex};
 use marketprism_book::{
-    Book, BookStats, BookUpdate, BookView, Change, Gap, Outcome, PublishGate, ResyncBackoff, SequenceRule,
-    State,
+    Book, BookGap, BookState, BookStats, BookUpdate, BookView, Change, PublishGate, ResyncBackoff,
+    SequenceRule, UpdateOutcome,
 };
 
 use super::plan::BooksPlan;
@@ -19,10 +20,10 @@ struct Slot {
     book: Book,
     gate: PublishGate,
     backoff: ResyncBackoff,
-    resync: Option<u32>,
+    resync: Option<ResyncIndex>,
     /// When to ask for a starting state.
     ask_at_ns: Option<i64>,
-    gaps: VecDeque<Gap>,
+    gaps: VecDeque<BookGap>,
     is_changed: bool,
     /// Receive times of the update before the latest one, and of the latest.
     updates_ns: [i64; 2],
@@ -32,9 +33,9 @@ struct Slot {
 #[derive(Debug, Clone, PartialEq)]
 pub struct BookReport {
     /// Position of the instrument.
-    pub instrument: u32,
+    pub instrument: InstrumentIndex,
     /// Where it stands.
-    pub state: State,
+    pub state: BookState,
     /// Rises with each resync of a live book.
     pub epoch: u32,
     /// Counters.
@@ -42,7 +43,7 @@ pub struct BookReport {
     /// States that a newer one replaced before they were published.
     pub conflated: u64,
     /// The latest holes.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<BookGap>,
 }
 
 /// The order books of one feed. Made when their first update comes.
@@ -51,9 +52,9 @@ pub struct OrderBooks {
     plan: BooksPlan,
     slots: Vec<Option<Box<Slot>>>,
     /// Instruments whose book has something to publish.
-    changed: Vec<u32>,
+    changed: Vec<InstrumentIndex>,
     /// Instruments that wait for a starting state.
-    asking: Vec<u32>,
+    asking: Vec<InstrumentIndex>,
     /// No book is due before.
     next_due_ns: i64,
     /// Spreads the back-off of the books.
@@ -77,11 +78,13 @@ impl OrderBooks {
         levels: &[i64],
         received_at_ns: i64,
         now_ns: i64,
-        each: &mut dyn FnMut(u32, BookView<'_>),
-    ) -> Outcome {
-        let instrument = event.instrument;
-        let Some(update) = book_update(event, levels, received_at_ns) else { return Outcome::default() };
-        let Some(slot) = self.slot_made(instrument, received_at_ns) else { return Outcome::default() };
+        each: &mut dyn FnMut(InstrumentIndex, BookView<'_>),
+    ) -> UpdateOutcome {
+        let instrument = InstrumentIndex::from(event.instrument);
+        let Some(update) = book_update(event, levels, received_at_ns) else {
+            return UpdateOutcome::default();
+        };
+        let Some(slot) = self.slot_made(instrument, received_at_ns) else { return UpdateOutcome::default() };
         slot.updates_ns = [slot.updates_ns[1], received_at_ns];
         let outcome = slot.book.apply_each(&update, &mut |view| each(instrument, view));
         if let Some(gap) = outcome.gap {
@@ -94,10 +97,10 @@ impl OrderBooks {
         outcome
     }
 
-    fn after_update(&mut self, instrument: u32, outcome: &Outcome, now_ns: i64) {
+    fn after_update(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, now_ns: i64) {
         let random = self.next_random();
         let Some(slot) = self.slot(instrument) else { return };
-        if slot.book.state() == State::Live {
+        if slot.book.state() == BookState::Live {
             if outcome.action.is_none() {
                 slot.ask_at_ns = None;
             }
@@ -120,7 +123,7 @@ impl OrderBooks {
     }
 
     /// The stream says that this book must start anew, or nothing else can prove that none of its updates is missing.
-    pub fn restart(&mut self, instrument: u32, now_ns: i64) {
+    pub fn restart(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         if let Some(slot) = self.slot(instrument) {
             // Whatever the action, it is to ask for a starting state.
             let _action = slot.book.restart();
@@ -130,12 +133,12 @@ impl OrderBooks {
     }
 
     /// The asked-for starting state did not come, or could not be read: ask again, later each time.
-    pub fn ask(&mut self, instrument: u32, now_ns: i64) {
+    pub fn ask(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         let random = self.next_random();
         self.ask_with(instrument, now_ns, random);
     }
 
-    fn ask_with(&mut self, instrument: u32, now_ns: i64, random: u64) {
+    fn ask_with(&mut self, instrument: InstrumentIndex, now_ns: i64, random: u64) {
         let Some(slot) = self.slot(instrument) else { return };
         slot.ask_at_ns = Some(slot.backoff.next_at_ns(now_ns, random));
         if !self.asking.contains(&instrument) {
@@ -144,7 +147,7 @@ impl OrderBooks {
     }
 
     /// The resyncs of the plan that are to be asked for now.
-    pub fn resyncs_due(&mut self, now_ns: i64) -> Vec<u32> {
+    pub fn resyncs_due(&mut self, now_ns: i64) -> Vec<ResyncIndex> {
         let mut due = Vec::new();
         let asking = std::mem::take(&mut self.asking);
         for instrument in asking {
@@ -174,28 +177,28 @@ impl OrderBooks {
 
     /// Receive time of the update before a book's latest one; 0 for a book without any.
     #[must_use]
-    pub fn previous_update_ns(&self, instrument: u32) -> i64 {
-        let slot = usize::try_from(instrument).ok().and_then(|index| self.slots.get(index)?.as_deref());
+    pub fn previous_update_ns(&self, instrument: InstrumentIndex) -> i64 {
+        let slot = self.slots.get(instrument.position()).and_then(Option::as_deref);
         slot.map_or(0, |slot| slot.updates_ns[0])
     }
 
     /// Receive time of the oldest state that waits to be published; the record of that book is not older.
     #[must_use]
     pub fn oldest_waiting_ns(&self) -> Option<i64> {
-        let slot = |instrument: &u32| self.slots.get(usize::try_from(*instrument).ok()?)?.as_deref();
+        let slot = |instrument: &InstrumentIndex| self.slots.get(instrument.position())?.as_deref();
         let waiting = self.changed.iter().filter_map(slot).filter(|slot| slot.gate.due_at_ns().is_some());
         waiting.filter_map(|slot| Some(slot.book.view()?.received_at_ns())).min()
     }
 
     /// Shows every book that is due, and counts it as published.
-    pub fn publish_due(&mut self, now_ns: i64, publish: &mut dyn FnMut(u32, BookView<'_>)) {
+    pub fn publish_due(&mut self, now_ns: i64, publish: &mut dyn FnMut(InstrumentIndex, BookView<'_>)) {
         if now_ns >= self.next_due_ns {
             self.publish_where(now_ns, &|gate| gate.is_due(now_ns), publish);
         }
     }
 
     /// Shows every book that changed since it was published: for the end.
-    pub fn publish_rest(&mut self, now_ns: i64, publish: &mut dyn FnMut(u32, BookView<'_>)) {
+    pub fn publish_rest(&mut self, now_ns: i64, publish: &mut dyn FnMut(InstrumentIndex, BookView<'_>)) {
         self.publish_where(now_ns, &|gate| gate.due_at_ns().is_some(), publish);
     }
 
@@ -203,7 +206,7 @@ impl OrderBooks {
         &mut self,
         now_ns: i64,
         is_due: &dyn Fn(&PublishGate) -> bool,
-        publish: &mut dyn FnMut(u32, BookView<'_>),
+        publish: &mut dyn FnMut(InstrumentIndex, BookView<'_>),
     ) {
         let mut next_due_ns = i64::MAX;
         let changed = std::mem::take(&mut self.changed);
@@ -229,12 +232,12 @@ impl OrderBooks {
     /// Throws away books that are crossed for too long though their stream is silent.
     pub fn check_crossed(&mut self, now_ns: i64) {
         let mut crossed = Vec::new();
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        for (instrument, slot) in InstrumentIndex::enumerate(&mut self.slots) {
             if let Some(slot) = slot
                 && slot.book.check_crossed(now_ns).is_some()
             {
                 slot.gate.withdraw();
-                crossed.extend(u32::try_from(index));
+                crossed.push(instrument);
             }
         }
         for instrument in crossed {
@@ -244,18 +247,18 @@ impl OrderBooks {
 
     /// Whether the book's updates carry no sequence: only a restart can make up for a lost connection.
     #[must_use]
-    pub fn is_unnumbered(&self, instrument: u32) -> bool {
-        let plan = usize::try_from(instrument).ok().and_then(|index| self.plan.books.get(index));
+    pub fn is_unnumbered(&self, instrument: InstrumentIndex) -> bool {
+        let plan = self.plan.books.get(instrument.position());
         plan.is_some_and(|plan| plan.settings.rule == SequenceRule::Unnumbered)
     }
 
     /// Every book.
     #[must_use]
     pub fn reports(&self) -> Vec<BookReport> {
-        let report = |(index, slot): (usize, &Option<Box<Slot>>)| {
+        let report = |(instrument, slot): (InstrumentIndex, &Option<Box<Slot>>)| {
             let slot = slot.as_ref()?;
             Some(BookReport {
-                instrument: u32::try_from(index).ok()?,
+                instrument,
                 state: slot.book.state(),
                 epoch: slot.book.epoch(),
                 stats: *slot.book.stats(),
@@ -263,15 +266,15 @@ impl OrderBooks {
                 gaps: slot.gaps.iter().copied().collect(),
             })
         };
-        self.slots.iter().enumerate().filter_map(report).collect()
+        InstrumentIndex::enumerate(&self.slots).filter_map(report).collect()
     }
 
-    fn slot(&mut self, instrument: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(usize::try_from(instrument).ok()?)?.as_deref_mut()
+    fn slot(&mut self, instrument: InstrumentIndex) -> Option<&mut Slot> {
+        self.slots.get_mut(instrument.position())?.as_deref_mut()
     }
 
-    fn slot_made(&mut self, instrument: u32, update_ns: i64) -> Option<&mut Slot> {
-        let index = usize::try_from(instrument).ok()?;
+    fn slot_made(&mut self, instrument: InstrumentIndex, update_ns: i64) -> Option<&mut Slot> {
+        let index = instrument.position();
         let plan = self.plan.books.get(index)?;
         let slot = self.slots.get_mut(index)?.get_or_insert_with(|| {
             let interval = i64::try_from(self.plan.publish_interval.as_nanos()).unwrap_or(i64::MAX);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::{self, Capability, ChecksumRule, Instrument, Plan};
+use marketprism_adapter_host::{InstrumentIndex, ResyncIndex};
 use marketprism_book::{BookSettings, Checksum, SequenceRule, SnapshotSource};
 
 /// One book.
@@ -11,7 +12,7 @@ pub struct BookPlan {
     /// Sequence rule, snapshot source, depth, window and checksum.
     pub settings: BookSettings,
     /// The position of its resync in the adapter's plan.
-    pub resync: Option<u32>,
+    pub resync: Option<ResyncIndex>,
 }
 
 /// The books of a feed.
@@ -46,8 +47,8 @@ impl BooksPlan {
             resync: None,
         };
         let mut books: Vec<BookPlan> = instruments.iter().map(book).collect();
-        for (position, resync) in (0_u32..).zip(&plan.resyncs) {
-            let book = usize::try_from(resync.instrument).ok().and_then(|index| books.get_mut(index));
+        for (position, resync) in ResyncIndex::enumerate(&plan.resyncs) {
+            let book = books.get_mut(InstrumentIndex::from(resync.instrument).position());
             if let Some(book) = book {
                 book.resync = Some(position);
                 book.settings.depth_limit = resync.depth_limit.and_then(|most| usize::try_from(most).ok());

@@ -1,6 +1,6 @@
 //! Looking on at the raw input of a feed: for recordings.
 
-use marketprism_socket::Input;
+use marketprism_socket::SocketEvent;
 
 use super::sources::SourceMap;
 
@@ -10,5 +10,5 @@ pub trait FrameObserver: Send + Sync {
     fn answer(&self, url: &str, body: &[u8], at_ns: i64);
 
     /// What the sockets gave.
-    fn input(&self, input: &Input, sources: &SourceMap);
+    fn input(&self, input: &SocketEvent, sources: &SourceMap);
 }

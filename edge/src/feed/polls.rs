@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Plan;
 use marketprism_schema::DataType;
 
@@ -57,12 +58,12 @@ impl PollTracker {
         Self { first: plan.connections.len(), polls: polls.collect() }
     }
 
-    fn get(&mut self, source: u32) -> Option<&mut PollState> {
-        self.polls.get_mut(usize::try_from(source).ok()?.checked_sub(self.first)?)
+    fn get(&mut self, source: SourceIndex) -> Option<&mut PollState> {
+        self.polls.get_mut(source.position().checked_sub(self.first)?)
     }
 
     /// An answer was read.
-    pub(super) fn succeeded(&mut self, source: u32, at_ns: i64) {
+    pub(super) fn succeeded(&mut self, source: SourceIndex, at_ns: i64) {
         if let Some(poll) = self.get(source) {
             poll.answers += 1;
             poll.success_ns = Some(at_ns);
@@ -71,7 +72,7 @@ impl PollTracker {
     }
 
     /// No answer came, or it is of no use. `reason` is from a closed set.
-    pub(super) fn failed(&mut self, source: u32, reason: &'static str, detail: &str, at_ns: i64) {
+    pub(super) fn failed(&mut self, source: SourceIndex, reason: &'static str, detail: &str, at_ns: i64) {
         if let Some(poll) = self.get(source) {
             *poll.failures.entry(reason).or_default() += 1;
             poll.failure = Some((at_ns, detail.chars().take(SNIPPET_CHARS_MAX).collect()));
@@ -144,16 +145,16 @@ mod tests {
             budgets: Vec::new(),
         };
         let mut polls = PollTracker::new(&plan);
-        polls.succeeded(0, 10);
-        polls.failed(2, "timeout", "late", 11);
-        polls.failed(9, "timeout", "no such poll", 11);
+        polls.succeeded(0.into(), 10);
+        polls.failed(2.into(), "timeout", "late", 11);
+        polls.failed(9.into(), "timeout", "no such poll", 11);
         let report =
             |polls: &PollTracker| polls.reports().into_iter().next().map(|(_, report)| report).unwrap();
         let before = report(&polls);
         assert_eq!((before.polls, before.answers, before.never_succeeded), (2, 1, 1));
         assert_eq!((before.newest_success_ns, before.oldest_success_ns), (Some(10), None));
         assert_eq!((before.failures["timeout"], before.last_failure.as_deref()), (1, Some("late")));
-        polls.succeeded(2, 20);
+        polls.succeeded(2.into(), 20);
         let after = report(&polls);
         assert_eq!((after.newest_success_ns, after.oldest_success_ns), (Some(20), Some(10)));
         assert_eq!((after.failures["timeout"], after.last_failure), (1, None));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use marketprism_adapter_host::contract::{self, Payload, Plan, ResyncAction};
+use marketprism_adapter_host::{InstrumentIndex, SourceIndex, StreamIndex};
 use marketprism_schema::DataType;
 
 use crate::contract::{data_type, stream_key};
@@ -25,7 +26,7 @@ pub enum Source {
     /// A snapshot request.
     Resync {
         /// Whose book.
-        instrument: u32,
+        instrument: InstrumentIndex,
         /// Its address; none where the snapshot comes in-band.
         url: Option<String>,
     },
@@ -36,9 +37,9 @@ pub enum Source {
 pub struct SourceMap {
     sources: Vec<Source>,
     /// Per connection: the stream that brings a data type of an instrument.
-    streams: Vec<HashMap<(DataType, Option<u32>), u32>>,
+    streams: Vec<HashMap<(DataType, Option<InstrumentIndex>), StreamIndex>>,
     /// Per connection: the stream that is its only one.
-    only: Vec<Option<u32>>,
+    only: Vec<Option<StreamIndex>>,
     instruments: usize,
 }
 
@@ -52,7 +53,7 @@ impl SourceMap {
             .iter()
             .map(|poll| Source::Poll { data_type: data_type(poll.data_type), url: poll.request.url.clone() });
         let resyncs = plan.resyncs.iter().map(|resync| Source::Resync {
-            instrument: resync.instrument,
+            instrument: resync.instrument.into(),
             url: match &resync.action {
                 ResyncAction::Request(request) => Some(request.url.clone()),
                 ResyncAction::Resubscribe(_) => None,
@@ -61,15 +62,19 @@ impl SourceMap {
         Self {
             sources: connections.chain(polls).chain(resyncs).collect(),
             streams: plan.connections.iter().map(streams_of).collect(),
-            only: plan.connections.iter().map(|c| (c.streams.len() == 1).then_some(0)).collect(),
+            only: plan
+                .connections
+                .iter()
+                .map(|c| (c.streams.len() == 1).then_some(StreamIndex::default()))
+                .collect(),
             instruments,
         }
     }
 
     /// What a source number stands for.
     #[must_use]
-    pub fn get(&self, source: u32) -> Option<&Source> {
-        self.sources.get(usize::try_from(source).ok()?)
+    pub fn get(&self, source: SourceIndex) -> Option<&Source> {
+        self.sources.get(source.position())
     }
 
     /// Number of connections: they come first.
@@ -92,13 +97,13 @@ impl SourceMap {
 
     /// The stream that is the only one of its connection.
     #[must_use]
-    pub fn only_stream(&self, source: u32) -> Option<u32> {
-        self.only.get(usize::try_from(source).ok()?).copied().flatten()
+    pub fn only_stream(&self, source: SourceIndex) -> Option<StreamIndex> {
+        self.only.get(source.position()).copied().flatten()
     }
 
     /// The address of a poll or a snapshot request.
     #[must_use]
-    pub fn url(&self, source: u32) -> Option<&str> {
+    pub fn url(&self, source: SourceIndex) -> Option<&str> {
         match self.get(source)? {
             Source::Connection { .. } => None,
             Source::Poll { url, .. } => Some(url),
@@ -108,29 +113,27 @@ impl SourceMap {
 
     /// The stream of a connection that brought an event.
     #[must_use]
-    pub fn stream(&self, source: u32, payload: &Payload) -> Option<u32> {
-        let streams = self.streams.get(usize::try_from(source).ok()?)?;
+    pub fn stream(&self, source: SourceIndex, payload: &Payload) -> Option<StreamIndex> {
+        let streams = self.streams.get(source.position())?;
         let (kind, instrument) = stream_key(payload);
         streams.get(&(kind, Some(instrument))).or_else(|| streams.get(&(kind, None))).copied()
     }
 
     /// The instruments whose books a connection carries; all of them where one stream carries several.
     #[must_use]
-    pub fn books_of(&self, source: u32) -> Vec<u32> {
-        let Some(streams) = usize::try_from(source).ok().and_then(|index| self.streams.get(index)) else {
-            return Vec::new();
-        };
+    pub fn books_of(&self, source: SourceIndex) -> Vec<InstrumentIndex> {
+        let Some(streams) = self.streams.get(source.position()) else { return Vec::new() };
         if streams.contains_key(&(DataType::OrderBook, None)) {
-            return (0..u32::try_from(self.instruments).unwrap_or(u32::MAX)).collect();
+            return (0..self.instruments).map(InstrumentIndex::at).collect();
         }
         let books = streams.keys().filter(|(kind, _)| *kind == DataType::OrderBook);
         books.filter_map(|(_, instrument)| *instrument).collect()
     }
 }
 
-fn streams_of(connection: &contract::Connection) -> HashMap<(DataType, Option<u32>), u32> {
-    let stream = |(index, stream): (usize, &contract::DataStream)| {
-        Some(((data_type(stream.data_type), stream.instrument), u32::try_from(index).ok()?))
-    };
-    connection.streams.iter().enumerate().filter_map(stream).collect()
+fn streams_of(
+    connection: &contract::Connection,
+) -> HashMap<(DataType, Option<InstrumentIndex>), StreamIndex> {
+    let streams = StreamIndex::enumerate(&connection.streams);
+    streams.map(|(index, one)| ((data_type(one.data_type), one.instrument.map(Into::into)), index)).collect()
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrument, Plan};
-use marketprism_adapter_host::{Adapter, FaultPolicy, InstrumentRounds, Sandbox, Stats, Supervised};
+use marketprism_adapter_host::{
+    Adapter, AdapterSupervisor, FaultPolicy, InstrumentIndex, InstrumentRounds, Sandbox, Stats,
+};
 use marketprism_schema::{DataType, Subject};
-use marketprism_socket::{BackoffOptions, FeedSockets, Input, SocketOptions, http_client};
+use marketprism_socket::{BackoffOptions, FeedSockets, SocketEvent, SocketOptions, http_client};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::sources::SourceMap;
@@ -26,7 +28,7 @@ use crate::records::{EventEncoder, Origin, RecordBuilder, RecordOptions, Subscri
 /// A feed that collects; its pipeline does not run yet.
 pub struct StartedFeed {
     /// The loaded adapter.
-    pub adapter: Supervised,
+    pub adapter: AdapterSupervisor,
     /// What it collects.
     pub instruments: Vec<Instrument>,
     /// What the source numbers stand for.
@@ -38,7 +40,7 @@ pub struct StartedFeed {
     /// Its connections.
     pub sockets: Arc<FeedSockets>,
     /// What they give.
-    pub inputs: Receiver<Input>,
+    pub inputs: Receiver<SocketEvent>,
 }
 
 /// The feed in the contract's words.
@@ -73,7 +75,14 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
         let instruments = listed_instruments(&mut first, &feed, &answers)?;
         let quarantine = Some(Arc::clone(&context.quarantine));
         let policy = FaultPolicy::default();
-        Ok::<_, anyhow::Error>(Supervised::start(adapter, &limits, policy, feed, instruments, quarantine)?)
+        Ok::<_, anyhow::Error>(AdapterSupervisor::start(
+            adapter,
+            &limits,
+            policy,
+            feed,
+            instruments,
+            quarantine,
+        )?)
     })?;
     drop((first, answers));
     let (plan, instruments) = (supervised.plan(), supervised.instruments().to_vec());
@@ -196,7 +205,7 @@ fn audited_subjects(
     asked: &Subscription,
     instruments: &[Instrument],
 ) -> Vec<[Option<Subject>; 8]> {
-    let subjects = |(number, instrument): (u32, &Instrument)| {
+    let subjects = |(number, instrument): (InstrumentIndex, &Instrument)| {
         std::array::from_fn(|position| {
             let kind = DataType::ALL.get(position).filter(|kind| asked.includes(**kind, number))?;
             let market = market_type(instrument.market_type);
@@ -204,7 +213,7 @@ fn audited_subjects(
             Subject::new(*kind, &config.exchange, market, &instrument.symbol).ok()
         })
     };
-    (0..).zip(instruments).map(subjects).collect()
+    InstrumentIndex::enumerate(instruments).map(subjects).collect()
 }
 
 /// The instruments as `/coverage` names them.

@@ -1,7 +1,8 @@
 //! Which streams a source brings, and holes and gaps in words.
 
 use marketprism_adapter_host::contract::Plan;
-use marketprism_book::{Gap as BookGap, GapCause as BookGapCause};
+use marketprism_adapter_host::{InstrumentIndex, SourceIndex};
+use marketprism_book::{BookGap, BookGapCause};
 use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 
 use super::incidents::Incident;
@@ -13,12 +14,12 @@ use crate::records::{ForgottenHoles, TradeGap};
 pub(super) fn streams_of(
     streams: &StreamTable,
     kind: DataType,
-    instrument: Option<u32>,
+    instrument: Option<InstrumentIndex>,
 ) -> impl Iterator<Item = u32> {
     let kind = DataType::ALL.iter().position(|known| *known == kind).unwrap_or(usize::MAX);
     let rows = match instrument {
         None => streams.as_slice(),
-        Some(one) => usize::try_from(one).ok().and_then(|one| streams.get(one..=one)).unwrap_or_default(),
+        Some(one) => streams.get(one.position()..=one.position()).unwrap_or_default(),
     };
     rows.iter().filter_map(move |row| row.get(kind).copied()).filter(|stream| *stream != NO_STREAM)
 }
@@ -27,7 +28,8 @@ pub(super) fn streams_of(
 pub(super) fn carried(plan: &Plan, streams: &StreamTable) -> Vec<Vec<u32>> {
     let connections = plan.connections.iter().map(|connection| {
         let of = |stream: &marketprism_adapter_host::contract::DataStream| {
-            streams_of(streams, data_type(stream.data_type), stream.instrument).collect::<Vec<u32>>()
+            streams_of(streams, data_type(stream.data_type), stream.instrument.map(Into::into))
+                .collect::<Vec<u32>>()
         };
         let mut all: Vec<u32> = connection.streams.iter().flat_map(of).collect();
         all.sort_unstable();
@@ -35,21 +37,19 @@ pub(super) fn carried(plan: &Plan, streams: &StreamTable) -> Vec<Vec<u32>> {
         all
     });
     let polls = plan.polls.iter().map(|poll| {
-        let all = streams_of(streams, data_type(poll.data_type), poll.instrument);
+        let all = streams_of(streams, data_type(poll.data_type), poll.instrument.map(Into::into));
         if poll.reference { Vec::new() } else { all.collect() }
     });
     connections.chain(polls).collect()
 }
 
 /// Whether a source brings a stream.
-pub(super) fn carries(carried: &[Vec<u32>], source: u32, stream: u32) -> bool {
-    let streams = usize::try_from(source).ok().and_then(|index| carried.get(index));
-    streams.is_some_and(|streams| streams.contains(&stream))
+pub(super) fn carries(carried: &[Vec<u32>], source: SourceIndex, stream: u32) -> bool {
+    carried.get(source.position()).is_some_and(|streams| streams.contains(&stream))
 }
 
-pub(super) fn name(names: &[String], source: u32) -> &str {
-    let name = usize::try_from(source).ok().and_then(|index| names.get(index));
-    name.map_or("a source", String::as_str)
+pub(super) fn name(names: &[String], source: SourceIndex) -> &str {
+    names.get(source.position()).map_or("a source", String::as_str)
 }
 
 /// Whose fault it is, and what was seen.
@@ -89,7 +89,7 @@ pub(super) fn sum(holes: &ForgottenHoles, names: &[String]) -> Gap {
 /// Something wrong with a LIVE book.
 #[derive(Debug)]
 pub(super) struct BookTrouble {
-    pub(super) instrument: u32,
+    pub(super) instrument: InstrumentIndex,
     /// Receive time of the update before it.
     pub(super) after_ns: i64,
     /// Receive time of the update that showed it.
@@ -100,7 +100,7 @@ pub(super) struct BookTrouble {
 }
 
 impl BookTrouble {
-    pub(super) fn gap(instrument: u32, after_ns: i64, gap: BookGap) -> Self {
+    pub(super) fn gap(instrument: InstrumentIndex, after_ns: i64, gap: BookGap) -> Self {
         let BookGap { cause, expected, got, at_ns } = gap;
         match cause {
             BookGapCause::Sequence => Self {
@@ -122,7 +122,12 @@ impl BookTrouble {
         }
     }
 
-    pub(super) fn refused(instrument: u32, after_ns: i64, at_ns: i64, why: &dyn std::fmt::Display) -> Self {
+    pub(super) fn refused(
+        instrument: InstrumentIndex,
+        after_ns: i64,
+        at_ns: i64,
+        why: &dyn std::fmt::Display,
+    ) -> Self {
         let what = format!("an update was refused: {why}");
         Self { instrument, after_ns, at_ns, kind: GapKind::BookSequence, sequences: None, what }
     }

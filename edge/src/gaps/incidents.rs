@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_schema::GapCause;
 
 use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX};
@@ -47,7 +48,7 @@ pub struct Incident {
     /// What.
     pub kind: IncidentKind,
     /// The source that it happened to.
-    pub source: u32,
+    pub source: SourceIndex,
     /// Last moment before it, nanoseconds since 1970.
     pub from_ns: i64,
     /// First moment after it.
@@ -63,8 +64,8 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// RemarkLog one. Those of one kind and source that follow each other soon are one.
-    pub fn note(&mut self, kind: IncidentKind, source: u32, from_ns: i64, to_ns: i64) {
+    /// Adds one. Those of one kind and source that follow each other soon are one.
+    pub fn note(&mut self, kind: IncidentKind, source: SourceIndex, from_ns: i64, to_ns: i64) {
         let merge_ns = i64::try_from(INCIDENT_MERGE.as_nanos()).unwrap_or(i64::MAX);
         let same = self.recent.iter_mut().rev().find(|known| known.kind == kind && known.source == source);
         if let Some(known) = same
@@ -82,7 +83,12 @@ impl Incidents {
 
     /// The latest incident of a time that happened to a source which `concerns` the question. Lost connections come first.
     #[must_use]
-    pub fn explain(&self, from_ns: i64, to_ns: i64, concerns: impl Fn(u32) -> bool) -> Option<Incident> {
+    pub fn explain(
+        &self,
+        from_ns: i64,
+        to_ns: i64,
+        concerns: impl Fn(SourceIndex) -> bool,
+    ) -> Option<Incident> {
         let meets = |incident: &&Incident| {
             incident.from_ns <= to_ns && from_ns <= incident.to_ns && concerns(incident.source)
         };
@@ -100,10 +106,10 @@ mod tests {
     #[test]
     fn holes_are_explained_by_their_time_and_source() {
         let mut incidents = Incidents::default();
-        incidents.note(IncidentKind::Malformed, 1, 100, 100);
-        incidents.note(IncidentKind::ConnectionLost, 0, 90, 200);
+        incidents.note(IncidentKind::Malformed, 1.into(), 100, 100);
+        incidents.note(IncidentKind::ConnectionLost, 0.into(), 90, 200);
         let kind = |from, to, source: u32| {
-            incidents.explain(from, to, |of| of == source).map(|incident| incident.kind)
+            incidents.explain(from, to, |of| of == source.into()).map(|incident| incident.kind)
         };
         assert_eq!(kind(95, 99, 1), None);
         assert_eq!(kind(95, 100, 1), Some(IncidentKind::Malformed));
@@ -114,11 +120,11 @@ mod tests {
         assert_eq!((both.kind, both.kind.cause()), (IncidentKind::ConnectionLost, GapCause::Network));
         let mut flood = Incidents::default();
         for at in 0..1_000 {
-            flood.note(IncidentKind::AdapterFault, 0, at * 1_000_000, at * 1_000_000);
+            flood.note(IncidentKind::AdapterFault, 0.into(), at * 1_000_000, at * 1_000_000);
         }
         assert_eq!((flood.recent.len(), flood.recent[0].count), (1, 1_000));
         for at in 0..1_000 {
-            flood.note(IncidentKind::AdapterFault, 1, at * 10_000_000_000, at * 10_000_000_000);
+            flood.note(IncidentKind::AdapterFault, 1.into(), at * 10_000_000_000, at * 10_000_000_000);
         }
         assert_eq!(flood.recent.len(), INCIDENTS_MAX);
     }

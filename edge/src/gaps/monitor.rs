@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use marketprism_adapter_host::contract::Plan;
-use marketprism_book::{Gap as BookGap, State};
+use marketprism_adapter_host::{InstrumentIndex, SourceIndex};
+use marketprism_book::{BookGap, BookState};
 use marketprism_schema::{DataType, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
@@ -45,10 +46,10 @@ pub struct GapMonitor {
     counts_at_ns: i64,
     /// Troubles of books in this turn: what explains them may come with the same batch.
     troubles: Vec<BookTrouble>,
-    /// OrderBooks that have a gap and are not LIVE again, with its kind.
-    broken: BTreeMap<u32, GapKind>,
+    /// Books that have a gap and are not LIVE again, with its kind.
+    broken: BTreeMap<InstrumentIndex, GapKind>,
     /// Conflated states of each book that are told already.
-    conflated: BTreeMap<u32, u64>,
+    conflated: BTreeMap<InstrumentIndex, u64>,
     /// Everything received before is worked off.
     frontier_ns: i64,
 }
@@ -78,7 +79,7 @@ impl GapMonitor {
             conflated: BTreeMap::new(),
             frontier_ns: since_ns,
         };
-        for source in 0..u32::try_from(plan.connections.len()).unwrap_or(u32::MAX) {
+        for source in (0..plan.connections.len()).map(SourceIndex::at) {
             let evidence = format!("{} brought nothing yet: the feed starts", watch.name(source));
             watch.down(source, since_ns, GapKind::Start, GapCause::Network, &evidence);
         }
@@ -93,10 +94,8 @@ impl GapMonitor {
     }
 
     /// A frame came.
-    pub fn frame(&mut self, source: u32, at_ns: i64) {
-        let Some(life) = usize::try_from(source).ok().and_then(|index| self.lives.get_mut(index)) else {
-            return;
-        };
+    pub fn frame(&mut self, source: SourceIndex, at_ns: i64) {
+        let Some(life) = self.lives.get_mut(source.position()) else { return };
         life.last_ns = at_ns;
         if let Some(since_ns) = life.down_since_ns.take() {
             let kind = life.down_kind.take().unwrap_or(GapKind::Connection);
@@ -110,7 +109,7 @@ impl GapMonitor {
     }
 
     /// A connection ended, and no other one has taken its place.
-    pub fn closed(&mut self, source: u32, reason: &CloseReason, at_ns: i64) {
+    pub fn closed(&mut self, source: SourceIndex, reason: &CloseReason, at_ns: i64) {
         if matches!(reason, CloseReason::Stopped) {
             let evidence = format!("the edge stopped its {}", self.name(source));
             return self.down(source, at_ns, GapKind::Stop, GapCause::Ours, &evidence);
@@ -125,15 +124,13 @@ impl GapMonitor {
     }
 
     /// A poll was given up.
-    pub fn request_failed(&mut self, source: u32, reason: &dyn std::fmt::Display, at_ns: i64) {
+    pub fn request_failed(&mut self, source: SourceIndex, reason: &dyn std::fmt::Display, at_ns: i64) {
         let evidence = format!("{} failed at {}: {reason}", self.name(source), time_of_day(at_ns));
         self.down(source, at_ns, GapKind::Connection, GapCause::Network, &evidence);
     }
 
-    fn down(&mut self, source: u32, from_ns: i64, kind: GapKind, cause: GapCause, evidence: &str) {
-        let Some(life) = usize::try_from(source).ok().and_then(|index| self.lives.get_mut(index)) else {
-            return;
-        };
+    fn down(&mut self, source: SourceIndex, from_ns: i64, kind: GapKind, cause: GapCause, evidence: &str) {
+        let Some(life) = self.lives.get_mut(source.position()) else { return };
         if life.down_since_ns.is_some() {
             return;
         }
@@ -145,13 +142,13 @@ impl GapMonitor {
     }
 
     /// A frame was of no use, for a reason of ours.
-    pub fn frame_lost(&mut self, kind: IncidentKind, source: u32, at_ns: i64) {
+    pub fn frame_lost(&mut self, kind: IncidentKind, source: SourceIndex, at_ns: i64) {
         self.incidents.note(kind, source, at_ns, at_ns);
         match kind {
             IncidentKind::Malformed => self.count(at_ns, |counts| counts.malformed += 1),
             _ => self.count(at_ns, |counts| counts.adapter_faults += 1),
         }
-        let only = usize::try_from(source).ok().and_then(|index| self.carried.get(index));
+        let only = self.carried.get(source.position());
         if let Some([stream]) = only.map(Vec::as_slice) {
             let stream = *stream;
             self.tell(GapEvent::Malformed(stream, at_ns, 1));
@@ -175,12 +172,18 @@ impl GapMonitor {
     }
 
     /// A LIVE book proved to be wrong. `after_ns`: receive time of the update before.
-    pub fn book_gap(&mut self, instrument: u32, after_ns: i64, gap: BookGap) {
+    pub fn book_gap(&mut self, instrument: InstrumentIndex, after_ns: i64, gap: BookGap) {
         self.troubles.push(BookTrouble::gap(instrument, after_ns, gap));
     }
 
     /// An update of a book was refused, and the book is started anew.
-    pub fn book_refused(&mut self, instrument: u32, after_ns: i64, at_ns: i64, why: &dyn std::fmt::Display) {
+    pub fn book_refused(
+        &mut self,
+        instrument: InstrumentIndex,
+        after_ns: i64,
+        at_ns: i64,
+        why: &dyn std::fmt::Display,
+    ) {
         self.troubles.push(BookTrouble::refused(instrument, after_ns, at_ns, why));
     }
 
@@ -201,7 +204,7 @@ impl GapMonitor {
         let instrument = trouble.instrument;
         let stream = streams_of(&self.streams, DataType::OrderBook, Some(instrument)).next();
         let Some(stream) = stream else { return };
-        let concerns = |source: u32| evidence::carries(&self.carried, source, stream);
+        let concerns = |source: SourceIndex| evidence::carries(&self.carried, source, stream);
         let incident = self.incidents.explain(trouble.after_ns, trouble.at_ns, concerns);
         let standing = trouble.standing(incident, &self.names);
         self.broken.insert(instrument, standing.kind);
@@ -241,7 +244,7 @@ impl GapMonitor {
         if states > 0 {
             self.tellings.push(GapEvent::Conflated(stream, self.frontier_ns, states));
         }
-        if book.state == State::Live
+        if book.state == BookState::Live
             && let Some(kind) = self.broken.remove(&book.instrument)
         {
             self.tellings.push(GapEvent::Up(stream, kind, self.frontier_ns));
@@ -265,17 +268,16 @@ impl GapMonitor {
         self.auditor.told(self.feed, std::mem::take(&mut self.tellings), frontier_ns);
     }
 
-    fn carried_by(&self, source: u32) -> Vec<u32> {
-        let carried = usize::try_from(source).ok().and_then(|index| self.carried.get(index));
-        carried.cloned().unwrap_or_default()
+    fn carried_by(&self, source: SourceIndex) -> Vec<u32> {
+        self.carried.get(source.position()).cloned().unwrap_or_default()
     }
 
-    fn last_ns(&self, source: u32) -> Option<i64> {
-        let life = self.lives.get(usize::try_from(source).ok()?)?;
+    fn last_ns(&self, source: SourceIndex) -> Option<i64> {
+        let life = self.lives.get(source.position())?;
         (life.last_ns > 0).then_some(life.last_ns)
     }
 
-    fn name(&self, source: u32) -> &str {
+    fn name(&self, source: SourceIndex) -> &str {
         evidence::name(&self.names, source)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use marketprism_book::{BookStats, ResyncReason, State};
+use marketprism_adapter_host::InstrumentIndex;
+use marketprism_book::{BookState, BookStats, ResyncReason};
 use serde_json::{Value, json};
 
 use super::health::phase_text;
@@ -33,15 +34,13 @@ pub(super) fn coverage(state: &EdgeState) -> Value {
 
 fn feed_json(feed: &FeedStatus) -> Value {
     let report = feed.report();
-    let books: HashMap<u32, &BookReport> = report.books.iter().map(|book| (book.instrument, book)).collect();
-    let trades: HashMap<u32, &TradeReport> =
+    let books: HashMap<InstrumentIndex, &BookReport> =
+        report.books.iter().map(|book| (book.instrument, book)).collect();
+    let trades: HashMap<InstrumentIndex, &TradeReport> =
         report.trades.iter().map(|trades| (trades.instrument, trades)).collect();
     let instruments = feed.instruments();
-    let instruments: Vec<Value> = instruments
-        .iter()
-        .enumerate()
+    let instruments: Vec<Value> = InstrumentIndex::enumerate(instruments.iter())
         .map(|(index, instrument)| {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
             json!({
                 "symbol": instrument.symbol,
                 "venue_symbol": instrument.venue_symbol,
@@ -137,7 +136,7 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
             .map(|stream| {
                 json!({
                     "data_type": data_type(stream.data_type).as_str(),
-                    "instrument": stream.instrument,
+                    "instrument": stream.instrument.map(u32::from),
                     "last_frame_age_ms": stream.last_frame_age.map(|age| u64::try_from(age.as_millis()).ok()),
                     "silent": stream.silent,
                 })
@@ -159,10 +158,10 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
 }
 
 /// The name of a book's state.
-pub(super) const fn state_text(state: State) -> &'static str {
+pub(super) const fn state_text(state: BookState) -> &'static str {
     match state {
-        State::WaitSnapshot => "WAIT_SNAPSHOT",
-        State::Syncing => "SYNCING",
-        State::Live => "LIVE",
+        BookState::WaitSnapshot => "WAIT_SNAPSHOT",
+        BookState::Syncing => "SYNCING",
+        BookState::Live => "LIVE",
     }
 }

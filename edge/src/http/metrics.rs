@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use marketprism_adapter_host::{FaultCause, Stats};
-use marketprism_book::{GapCause, ResyncReason, State};
+use marketprism_book::{BookGapCause, BookState, ResyncReason};
 use marketprism_schema::DataType;
-use marketprism_socket::{ConnectionPhase, Counted};
+use marketprism_socket::{ConnectionPhase, SocketCounter};
 use prometheus::{IntCounterVec, IntGaugeVec};
 use serde_json::{Value, json};
 
@@ -95,14 +95,14 @@ fn refresh_books(state: &EdgeState) {
         running.add(&[exchange], u64::from(feed.phase() == FeedPhase::Running));
         let report = feed.report();
         missing.add(&[exchange], report.trades.iter().map(|trades| trades.missing).sum());
-        for book_state in [State::WaitSnapshot, State::Syncing, State::Live] {
+        for book_state in [BookState::WaitSnapshot, BookState::Syncing, BookState::Live] {
             states.add(&[exchange, state_text(book_state)], 0);
         }
         for book in &report.books {
             let stats = &book.stats;
             states.add(&[exchange, state_text(book.state)], 1);
-            gaps.add(&[exchange, GapCause::Sequence.as_str()], stats.gaps);
-            gaps.add(&[exchange, GapCause::Checksum.as_str()], stats.checksum_mismatches);
+            gaps.add(&[exchange, BookGapCause::Sequence.as_str()], stats.gaps);
+            gaps.add(&[exchange, BookGapCause::Checksum.as_str()], stats.checksum_mismatches);
             updates.add(&[exchange], stats.applied);
             for reason in ResyncReason::ALL {
                 resyncs.add(&[exchange, reason.as_str()], stats.resyncs(reason));
@@ -177,7 +177,7 @@ fn refresh_feed_sockets(
     let exchange = feed.exchange.as_str();
     let Some(sockets) = feed.sockets() else { return };
     for (what, count) in sockets.counters().iter() {
-        if !matches!(what, Counted::Frames | Counted::FrameBytes) {
+        if !matches!(what, SocketCounter::Frames | SocketCounter::FrameBytes) {
             events.add(&[exchange, what.label()], count);
         }
     }

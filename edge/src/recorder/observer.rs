@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use marketprism_adapter_host::SourceIndex;
 use marketprism_schema::{Kind, Line};
-use marketprism_socket::Input;
+use marketprism_socket::SocketEvent;
 
 use super::files::RecordingFiles;
 use crate::feed::{FrameObserver, SourceMap};
@@ -22,10 +23,10 @@ pub(super) struct Recorder {
 struct State {
     files: RecordingFiles,
     /// Number of each open socket in the recording: every generation of a connection is one.
-    numbers: HashMap<(u32, u64), u32>,
+    numbers: HashMap<(SourceIndex, u64), u32>,
     last_number: u32,
     /// Where the answer that comes next was asked for: polls of a time window and further pages have other addresses than the plan's.
-    asked: Option<(u32, String)>,
+    asked: Option<(SourceIndex, String)>,
     failure: Option<io::Error>,
     /// Frames that a recording cannot hold because they are not text.
     skipped: u64,
@@ -68,7 +69,7 @@ impl State {
         }
     }
 
-    fn number(&mut self, source: u32, generation: u64) -> u32 {
+    fn number(&mut self, source: SourceIndex, generation: u64) -> u32 {
         let last = &mut self.last_number;
         *self.numbers.entry((source, generation)).or_insert_with(|| {
             *last = last.saturating_add(1);
@@ -96,20 +97,20 @@ impl FrameObserver for Recorder {
         });
     }
 
-    fn input(&self, input: &Input, sources: &SourceMap) {
+    fn input(&self, input: &SocketEvent, sources: &SourceMap) {
         let mut state = self.lock();
         match input {
-            Input::Opened { source, generation, url, at_ns } => {
+            SocketEvent::Opened { source, generation, url, at_ns } => {
                 let conn = Some(state.number(*source, *generation));
                 let url = Some(Cow::Borrowed(url.as_str()));
                 state.write(&Line { at: *at_ns, kind: Kind::WsOpen, conn, url, data: None });
             }
-            Input::Sent { source, generation, text, at_ns } => {
+            SocketEvent::Sent { source, generation, text, at_ns } => {
                 let conn = Some(state.number(*source, *generation));
                 let data = Some(Cow::Borrowed(text.as_str()));
                 state.write(&Line { at: *at_ns, kind: Kind::WsOut, conn, url: None, data });
             }
-            Input::Frame(frame) => {
+            SocketEvent::Frame(frame) => {
                 let Some(data) = state.text(&frame.data) else { return };
                 let at = frame.received_at_ns;
                 let asked = state.asked.take().filter(|(source, _)| *source == frame.source);
@@ -125,11 +126,11 @@ impl FrameObserver for Recorder {
                 };
                 state.write(&line);
             }
-            Input::Asked { source, url, .. } => state.asked = Some((*source, url.clone())),
-            Input::Closed { source, generation, .. } => {
+            SocketEvent::Asked { source, url, .. } => state.asked = Some((*source, url.clone())),
+            SocketEvent::Closed { source, generation, .. } => {
                 state.numbers.remove(&(*source, *generation));
             }
-            Input::Silent { .. } | Input::RequestFailed { .. } => {}
+            SocketEvent::Silent { .. } | SocketEvent::RequestFailed { .. } => {}
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{Payload, TradeId};
-use marketprism_book::Outcome;
+use marketprism_book::UpdateOutcome;
 use marketprism_schema::DataType;
 
 use super::encoder::EventEncoder;
@@ -55,9 +56,9 @@ pub struct RecordBuilder {
     recent: Vec<[Option<Box<RecentIds>>; 8]>,
     trades: Vec<TradeSequence>,
     /// Instruments with a hole in their trades that is not explained yet.
-    unexplained: BTreeSet<u32>,
+    unexplained: BTreeSet<InstrumentIndex>,
     /// Instruments whose open holes are others than when they were last told.
-    changed_holes: BTreeSet<u32>,
+    changed_holes: BTreeSet<InstrumentIndex>,
     routed: BuildCounts,
 }
 
@@ -91,7 +92,7 @@ impl RecordBuilder {
         received_at_ns: i64,
         now_ns: i64,
         out: &mut Vec<Record>,
-    ) -> Option<Outcome> {
+    ) -> Option<UpdateOutcome> {
         let (kind, instrument) = stream_key(payload);
         if !self.plan.asked.includes(kind, instrument) {
             if let Some(count) = self.routed.unasked.get_mut(kind_of(kind)) {
@@ -117,20 +118,20 @@ impl RecordBuilder {
                 TradeId::Number(number) => Some(*number),
                 TradeId::Text(_) => None,
             };
-            self.trade(trade.instrument, number, record, out);
+            self.trade(instrument, number, record, out);
         } else {
             self.keep(instrument, record, out);
         }
         None
     }
 
-    fn trade(&mut self, instrument: u32, id: Option<u64>, record: Record, out: &mut Vec<Record>) {
+    fn trade(&mut self, instrument: InstrumentIndex, id: Option<u64>, record: Record, out: &mut Vec<Record>) {
         let at_ns = record.received_at_ns;
         let is_new = self.keep(instrument, record, out);
         if is_new
             && self.plan.contiguous_trade_ids
             && let Some(id) = id
-            && let Some(sequence) = usize::try_from(instrument).ok().and_then(|i| self.trades.get_mut(i))
+            && let Some(sequence) = self.trades.get_mut(instrument.position())
         {
             match sequence.note(id, at_ns) {
                 TradeIdCheck::InOrder => {}
@@ -147,7 +148,7 @@ impl RecordBuilder {
     }
 
     /// Explains the holes that showed since the last call, by instrument and the times before and after.
-    pub fn explain_holes(&mut self, explain: &dyn Fn(u32, i64, i64) -> Option<Incident>) {
+    pub fn explain_holes(&mut self, explain: &dyn Fn(InstrumentIndex, i64, i64) -> Option<Incident>) {
         for instrument in std::mem::take(&mut self.unexplained) {
             if let Some(trades) = self.trades_of(instrument) {
                 trades.explain(|from_ns, to_ns| explain(instrument, from_ns, to_ns));
@@ -156,23 +157,23 @@ impl RecordBuilder {
     }
 
     /// The instruments whose open holes changed since the last call.
-    pub fn take_changed_holes(&mut self) -> BTreeSet<u32> {
+    pub fn take_changed_holes(&mut self) -> BTreeSet<InstrumentIndex> {
         std::mem::take(&mut self.changed_holes)
     }
 
     /// The open holes in the trades of an instrument.
-    pub fn holes(&self, instrument: u32) -> impl Iterator<Item = TradeGap> + '_ {
-        let trades = usize::try_from(instrument).ok().and_then(|index| self.trades.get(index));
+    pub fn holes(&self, instrument: InstrumentIndex) -> impl Iterator<Item = TradeGap> + '_ {
+        let trades = self.trades.get(instrument.position());
         trades.into_iter().flat_map(TradeSequence::open_gaps)
     }
 
     /// Holes of an instrument that are too many to be named, since the last call.
-    pub fn take_forgotten_holes(&mut self, instrument: u32) -> Option<ForgottenHoles> {
+    pub fn take_forgotten_holes(&mut self, instrument: InstrumentIndex) -> Option<ForgottenHoles> {
         self.trades_of(instrument)?.take_forgotten()
     }
 
-    fn trades_of(&mut self, instrument: u32) -> Option<&mut TradeSequence> {
-        self.trades.get_mut(usize::try_from(instrument).ok()?)
+    fn trades_of(&mut self, instrument: InstrumentIndex) -> Option<&mut TradeSequence> {
+        self.trades.get_mut(instrument.position())
     }
 
     /// Receive time of the oldest state of a book that waits to be published.
@@ -182,7 +183,7 @@ impl RecordBuilder {
     }
 
     /// Keeps a record unless it is a copy. Gives whether it is new.
-    fn keep(&mut self, instrument: u32, record: Record, out: &mut Vec<Record>) -> bool {
+    fn keep(&mut self, instrument: InstrumentIndex, record: Record, out: &mut Vec<Record>) -> bool {
         let kind = kind_of(record.data_type);
         let is_new = !self.plan.deduplicate || self.is_new(instrument, &record);
         let count = if is_new { &mut self.routed.events } else { &mut self.routed.duplicates };
@@ -195,8 +196,8 @@ impl RecordBuilder {
         is_new
     }
 
-    fn is_new(&mut self, instrument: u32, record: &Record) -> bool {
-        let recent = usize::try_from(instrument).ok().and_then(|index| self.recent.get_mut(index));
+    fn is_new(&mut self, instrument: InstrumentIndex, record: &Record) -> bool {
+        let recent = self.recent.get_mut(instrument.position());
         let Some(recent) = recent.and_then(|kinds| kinds.get_mut(kind_of(record.data_type))) else {
             return true;
         };
@@ -216,7 +217,7 @@ impl RecordBuilder {
     fn publish(
         &mut self,
         out: &mut Vec<Record>,
-        show: impl FnOnce(&mut OrderBooks, &mut dyn FnMut(u32, marketprism_book::BookView<'_>)),
+        show: impl FnOnce(&mut OrderBooks, &mut dyn FnMut(InstrumentIndex, marketprism_book::BookView<'_>)),
     ) {
         if self.plan.every_update {
             return;
@@ -250,15 +251,15 @@ impl RecordBuilder {
     /// The holes in the trade ids of each instrument that has any.
     #[must_use]
     pub fn trade_reports(&self) -> Vec<TradeReport> {
-        let report = |(index, sequence): (usize, &TradeSequence)| {
+        let report = |(instrument, sequence): (InstrumentIndex, &TradeSequence)| {
             (sequence.gaps_seen > 0).then(|| TradeReport {
-                instrument: u32::try_from(index).unwrap_or(u32::MAX),
+                instrument,
                 gaps_seen: sequence.gaps_seen,
                 missing: sequence.missing,
                 open: sequence.open_gaps().collect(),
             })
         };
-        self.trades.iter().enumerate().filter_map(report).collect()
+        InstrumentIndex::enumerate(&self.trades).filter_map(report).collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use async_nats::Subject as NatsSubject;
 use bytes::BytesMut;
+use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
@@ -112,12 +113,12 @@ impl EventEncoder {
             Payload::Trade(contract::Trade { id: TradeId::Number(id), .. }) => i64::try_from(*id).ok(),
             _ => None,
         };
-        let record = self.seal(instrument, time_us, received_at_ns, body, venue_id)?;
+        let record = self.seal(instrument.into(), time_us, received_at_ns, body, venue_id)?;
         Some(Record { sequence, ..record })
     }
 
     /// The record of a book as it stands.
-    pub fn book(&mut self, instrument: u32, view: &BookView<'_>, depth: u32) -> Option<Record> {
+    pub fn book(&mut self, instrument: InstrumentIndex, view: &BookView<'_>, depth: u32) -> Option<Record> {
         let (mut bids, mut asks) = (std::mem::take(&mut self.bids), std::mem::take(&mut self.asks));
         bids.clear();
         asks.clear();
@@ -144,13 +145,13 @@ impl EventEncoder {
 
     fn seal(
         &mut self,
-        instrument: u32,
+        instrument: InstrumentIndex,
         time_us: i64,
         received_at_ns: i64,
         body: Body<'_>,
         venue_id: &str,
     ) -> Option<Record> {
-        let listed = self.instruments.get(usize::try_from(instrument).ok()?)?;
+        let listed = self.instruments.get(instrument.position())?;
         let data_type = body.data_type();
         let kind = DataType::ALL.iter().position(|kind| *kind == data_type)?;
         let mut event = Event {

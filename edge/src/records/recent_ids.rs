@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use marketprism_adapter_host::InstrumentIndex;
 use marketprism_schema::{DataType, EventId};
 
 use crate::gaps::Incident;
@@ -91,7 +92,7 @@ pub struct TradeGap {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TradeReport {
     /// Position of the instrument.
-    pub instrument: u32,
+    pub instrument: InstrumentIndex,
     /// Holes seen since the start.
     pub gaps_seen: u64,
     /// Trades that are missing now.

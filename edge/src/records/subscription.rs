@@ -1,5 +1,6 @@
 //! What a feed asks for: nothing else is published, whatever its adapter gives.
 
+use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{Instrument, Venue};
 use marketprism_schema::{DataType, MarketType};
 
@@ -45,8 +46,8 @@ impl Subscription {
 
     /// Whether the feed asks for this data type of this instrument.
     #[must_use]
-    pub fn includes(&self, kind: DataType, instrument: u32) -> bool {
-        let bits = usize::try_from(instrument).ok().and_then(|index| self.instruments.get(index));
+    pub fn includes(&self, kind: DataType, instrument: InstrumentIndex) -> bool {
+        let bits = self.instruments.get(instrument.position());
         let position = DataType::ALL.iter().position(|known| *known == kind);
         bits.zip(position).is_some_and(|(bits, position)| bits & (1 << position) != 0)
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::{Feed, Plan, Remark, ResyncAction};
 use marketprism_adapter_host::{
-    Adapter, FaultPolicy, FrameBatch, Limits, Outcome, PushError, Sandbox, Stats, Supervised,
+    Adapter, AdapterSupervisor, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch, PushError,
+    Sandbox, SourceIndex, Stats,
 };
 use marketprism_schema::{DataType, Kind, Line, MarketType};
 
@@ -62,11 +63,11 @@ pub struct Replay {
 /// One replay under way.
 struct ReplayRun<'a> {
     options: &'a ReplayOptions,
-    adapter: Supervised,
+    adapter: AdapterSupervisor,
     router: RecordBuilder,
     answers: RequestMatcher,
     /// The source number of each answer target.
-    answer_sources: Vec<u32>,
+    answer_sources: Vec<SourceIndex>,
     batch: FrameBatch,
     /// File and line of each frame in the batch.
     places: Vec<(usize, u64)>,
@@ -149,7 +150,7 @@ impl<'a> ReplayRun<'a> {
             fault_time: Duration::from_secs(u64::from(u32::MAX)),
             ..FaultPolicy::default()
         };
-        let supervised = Supervised::start(adapter, &limits, policy, feed.clone(), instruments, None)?;
+        let supervised = AdapterSupervisor::start(adapter, &limits, policy, feed.clone(), instruments, None)?;
         let (answers, answer_sources) = answer_targets(supervised.plan());
         let router = router(adapter, options, &feed, &supervised)?;
         Ok(Self {
@@ -169,9 +170,8 @@ impl<'a> ReplayRun<'a> {
     /// As in a run, reference polls are answered before anything else: each gets its first recorded answer now, and again in its place.
     fn learn(&mut self, recordings: &Recordings<'_>) -> anyhow::Result<()> {
         let plan = self.adapter.plan();
-        let polls = (plan.connections.len()..).zip(&plan.polls).filter(|(_, poll)| poll.reference);
-        let mut unanswered: BTreeSet<u32> =
-            polls.filter_map(|(source, _)| u32::try_from(source).ok()).collect();
+        let polls = plan.polls.iter().enumerate().filter(|(_, poll)| poll.reference);
+        let mut unanswered: BTreeSet<_> = polls.map(|(poll, _)| SourceIndex::of_poll(plan, poll)).collect();
         if unanswered.is_empty() {
             return Ok(());
         }
@@ -189,9 +189,9 @@ impl<'a> ReplayRun<'a> {
 
     /// The source that a line stands for; nothing for lines that no source of the plan has. Messages of sockets stand for the first
     /// connection: the recording's connections need not be those that the adapter would open today.
-    fn source_of(&self, line: &Line<'_>) -> Option<u32> {
+    fn source_of(&self, line: &Line<'_>) -> Option<SourceIndex> {
         match line.kind {
-            Kind::WsIn => Some(0),
+            Kind::WsIn => Some(SourceIndex::default()),
             Kind::Rest => self.answer_sources.get(self.answers.find(line.url.as_deref()?)?).copied(),
             Kind::WsOpen | Kind::WsOut => None,
         }
@@ -203,21 +203,21 @@ impl<'a> ReplayRun<'a> {
         out: &mut impl Write,
         trouble: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let Outcome { normalized, faults } = self.adapter.normalize(&self.batch);
+        let NormalizedBatch { normalized, faults } = self.adapter.normalize(&self.batch);
         let mut events = normalized.events.iter().peekable();
-        for (index, frame) in (0_u32..).zip(self.batch.iter()) {
+        for (index, frame) in FrameIndex::enumerate(self.batch.iter()) {
             let at_ns = frame.received_at_ns;
             // What was due by the clock before this frame came.
             self.router.publish_due(at_ns, &mut self.records);
-            while let Some(event) = events.next_if(|event| event.frame == index) {
+            while let Some(event) = events.next_if(|event| index == event.frame.into()) {
                 let levels = &normalized.levels;
                 self.router.event(&event.payload, levels, at_ns, at_ns, &mut self.records);
             }
             for note in normalized.notes.iter().filter(|note| matches!(note.remark, Remark::RestartBook(_))) {
-                if let (Remark::RestartBook(instrument), true) = (&note.remark, note.frame == index)
+                if let (Remark::RestartBook(instrument), true) = (&note.remark, index == note.frame.into())
                     && let Some(books) = self.router.books()
                 {
-                    books.restart(*instrument, at_ns);
+                    books.restart((*instrument).into(), at_ns);
                 }
             }
             self.router.publish_due(at_ns, &mut self.records);
@@ -227,7 +227,7 @@ impl<'a> ReplayRun<'a> {
         for note in &normalized.notes {
             if let Remark::Malformed(malformed) = &note.remark {
                 self.done.malformed += 1;
-                let place = self.place(recordings, note.frame);
+                let place = self.place(recordings, note.frame.into());
                 writeln!(trouble, "{place}: malformed at byte {}: {}", malformed.at, malformed.what)?;
             }
         }
@@ -250,26 +250,23 @@ impl<'a> ReplayRun<'a> {
         Ok(())
     }
 
-    fn place(&self, recordings: &Recordings<'_>, frame: u32) -> String {
-        let place = usize::try_from(frame).ok().and_then(|index| self.places.get(index));
+    fn place(&self, recordings: &Recordings<'_>, frame: FrameIndex) -> String {
+        let place = self.places.get(frame.position());
         let (file, line) = place.copied().unwrap_or_default();
         format!("{}:{line} ({})", recordings.path(file).display(), self.options.exchange)
     }
 }
 
-/// PollTracker and snapshot requests of a plan, with their source numbers.
-fn answer_targets(plan: &Plan) -> (RequestMatcher, Vec<u32>) {
+/// Polls and snapshot requests of a plan, with their source numbers.
+fn answer_targets(plan: &Plan) -> (RequestMatcher, Vec<SourceIndex>) {
     let polls = plan.polls.iter().map(|poll| Some(poll.request.url.as_str()));
     let resyncs = plan.resyncs.iter().map(|resync| match &resync.action {
         ResyncAction::Request(request) => Some(request.url.as_str()),
         ResyncAction::Resubscribe(_) => None,
     });
-    let first = plan.connections.len();
-    let found: Vec<(&str, u32)> = polls
-        .chain(resyncs)
-        .enumerate()
-        .filter_map(|(index, url)| Some((url?, u32::try_from(first + index).ok()?)))
-        .collect();
+    let answered = polls.chain(resyncs).enumerate();
+    let found: Vec<(&str, SourceIndex)> =
+        answered.filter_map(|(index, url)| Some((url?, SourceIndex::of_poll(plan, index)))).collect();
     (
         RequestMatcher::new(found.iter().map(|(url, _)| *url), &TELLING),
         found.iter().map(|(_, source)| *source).collect(),
@@ -280,7 +277,7 @@ fn router(
     adapter: &Adapter,
     options: &ReplayOptions,
     feed: &Feed,
-    adapted: &Supervised,
+    adapted: &AdapterSupervisor,
 ) -> anyhow::Result<RecordBuilder> {
     let (plan, instruments) = (adapted.plan(), adapted.instruments());
     let books = capability(adapter, &options.exchange, DataType::OrderBook);

@@ -145,9 +145,10 @@ fn a_feed_asks_for_cells() {
     let all = [DataType::Trade, DataType::FundingRate, DataType::VolatilityIndex, DataType::OpenInterest];
     let of = |data_types: &[DataType], markets: &[MarketType]| -> Vec<String> {
         let asked = Subscription::new(Some(&venue()), data_types, markets, &instruments());
-        let cells = (0..3).flat_map(|instrument| DataType::ALL.iter().map(move |kind| (instrument, *kind)));
+        let cells =
+            (0..3_u32).flat_map(|instrument| DataType::ALL.iter().map(move |kind| (instrument, *kind)));
         cells
-            .filter(|(instrument, kind)| asked.includes(*kind, *instrument))
+            .filter(|(instrument, kind)| asked.includes(*kind, (*instrument).into()))
             .map(|(instrument, kind)| format!("{instrument} {kind}"))
             .collect()
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use marketprism_adapter_host::fixtures::{Kind, component};
+use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_config::Document;
 use marketprism_edge::config::{Adapters, Config};
 
@@ -14,8 +14,8 @@ fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, St
 
 fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("good.wasm"), component(Kind::WellBehaved)).unwrap();
-    std::fs::write(dir.path().join("newer.wasm"), component(Kind::Contract("2.0.0"))).unwrap();
+    std::fs::write(dir.path().join("good.wasm"), component(FixtureKind::WellBehaved)).unwrap();
+    std::fs::write(dir.path().join("newer.wasm"), component(FixtureKind::Contract("2.0.0"))).unwrap();
     std::fs::write(dir.path().join("garbage.wasm"), b"garbage").unwrap();
     dir
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::{Auditor, NO_STREAM};
 use marketprism_edge::broker::BrokerLink;
@@ -33,7 +33,8 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 
 fn state(grace: Duration) -> EdgeState {
     let engine = Engine::new(None).unwrap();
-    let adapter = Adapter::from_bytes(&engine, &component(Kind::WellBehaved), &Limits::default()).unwrap();
+    let adapter =
+        Adapter::from_bytes(&engine, &component(FixtureKind::WellBehaved), &Limits::default()).unwrap();
     let coverage = Arc::new(Coverage::default());
     let trade = coverage.row(EXCHANGE, DataType::Trade);
     coverage.row(EXCHANGE, DataType::OrderBook);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{self, Endpoint, Feed};
-use marketprism_adapter_host::fixtures::{EXCHANGE, Kind, component};
-use marketprism_adapter_host::{Adapter, Engine, FaultPolicy, Limits, Sandbox, Stats, Supervised};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
+use marketprism_adapter_host::{Adapter, AdapterSupervisor, Engine, FaultPolicy, Limits, Sandbox, Stats};
 use marketprism_edge::feed::{FeedReport, FeedStatus, Pipeline, PipelineParts, PollReport, SourceMap};
 use marketprism_edge::gaps::GapMonitor;
 use marketprism_edge::queue::DiscardQueue;
@@ -13,7 +13,7 @@ use marketprism_edge::records::{EventEncoder, Origin};
 use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::DataType;
-use marketprism_socket::{Budgets, FeedSockets, Input, SilenceHint, SocketOptions};
+use marketprism_socket::{Budgets, FeedSockets, SilenceHint, SocketEvent, SocketOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -32,7 +32,7 @@ async fn serve(listener: TcpListener) {
     }
 }
 
-fn start(adapter: &Adapter, url: String) -> Supervised {
+fn start(adapter: &Adapter, url: String) -> AdapterSupervisor {
     let limits = Limits::default();
     let feed = Feed {
         exchange: EXCHANGE.into(),
@@ -44,10 +44,10 @@ fn start(adapter: &Adapter, url: String) -> Supervised {
     };
     let mut first = Sandbox::new(adapter, &Arc::new(limits.clone()), &Arc::new(Stats::default())).unwrap();
     let instruments = first.instruments(&feed, &[]).unwrap();
-    Supervised::start(adapter, &limits, FaultPolicy::default(), feed, instruments, None).unwrap()
+    AdapterSupervisor::start(adapter, &limits, FaultPolicy::default(), feed, instruments, None).unwrap()
 }
 
-fn router(supervised: &Supervised) -> RecordBuilder {
+fn router(supervised: &AdapterSupervisor) -> RecordBuilder {
     let origin = Origin {
         edge: "edge-1".into(),
         region: "here".into(),
@@ -88,7 +88,7 @@ async fn pages_are_asked_for_and_polls_are_told() {
     let server = tokio::spawn(serve(listener));
     let engine = Engine::new(None).unwrap();
     let adapter =
-        Adapter::from_bytes(&engine, &component(Kind::FollowUpForever), &Limits::default()).unwrap();
+        Adapter::from_bytes(&engine, &component(FixtureKind::FollowUpForever), &Limits::default()).unwrap();
     let supervised = start(&adapter, url);
     let plan = supervised.plan().clone();
     let (sender, inputs) = channel(64);
@@ -112,11 +112,11 @@ async fn pages_are_asked_for_and_polls_are_told() {
     });
     let runtime = Handle::current();
     let thread = std::thread::spawn(move || pipeline.run(&runtime));
-    let silent = Input::Silent {
-        source: 0,
-        stream: 0,
+    let silent = SocketEvent::Silent {
+        source: 0.into(),
+        stream: 0.into(),
         data_type: contract::DataType::Trade,
-        instrument: Some(0),
+        instrument: Some(0.into()),
         connection: "main".into(),
         url: "ws://venue.example/wrong".into(),
         silence_ms: 60_000,

@@ -42,7 +42,7 @@ fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> R
         books: Some(BooksPlan {
             books: vec![BookPlan {
                 settings: BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2),
-                resync: Some(7),
+                resync: Some(7.into()),
             }],
             publish_interval: Duration::from_millis(100),
         }),
@@ -177,7 +177,7 @@ fn books_are_published_once_per_interval_and_never_across_a_gap() {
             router.publish_due(at_ns, records);
         };
     apply(&mut router, &mut records, at_ns, book(BookChange::Delta, 11, 11, &[100, 5], 1));
-    assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7]);
+    assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7.into()]);
     assert!(router.books().unwrap().resyncs_due(at_ns).is_empty(), "asked once");
     apply(&mut router, &mut records, at_ns, book(BookChange::Snapshot, 10, 10, &[98, 1, 102, 2], 1));
     assert_eq!(records.len(), 1, "live, published at once");
@@ -200,7 +200,7 @@ fn books_are_published_once_per_interval_and_never_across_a_gap() {
     assert_eq!(records.len(), 3, "nothing is published across a gap");
     assert!(router.books().unwrap().is_asking());
     at_ns += 10_000 * MILLISECOND_NS;
-    assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7], "asked again, after the back-off");
+    assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7.into()], "asked again, after the back-off");
 }
 
 /// Goal: each data type is encoded as configured, and both forms hold the same event. Method: trades and books through two routers that

@@ -8,9 +8,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::Payload;
-use marketprism_adapter_host::{FrameBatch, FrameFault, PushError, Supervised};
+use marketprism_adapter_host::{
+    AdapterSupervisor, FrameBatch, FrameFault, FrameIndex, InstrumentIndex, PushError, SourceIndex,
+    StreamIndex,
+};
 use marketprism_schema::DataType;
-use marketprism_socket::{FeedSockets, Frame, Input};
+use marketprism_socket::{FeedSockets, ReceivedFrame, SocketEvent};
 use prometheus::Histogram;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
@@ -34,9 +37,9 @@ use crate::telemetry::{LogLimit, Metrics, seconds_between};
 /// What a pipeline is made of.
 pub struct PipelineParts {
     /// What comes in.
-    pub inputs: Receiver<Input>,
+    pub inputs: Receiver<SocketEvent>,
     /// The loaded adapter.
-    pub adapter: Supervised,
+    pub adapter: AdapterSupervisor,
     /// Makes the records.
     pub router: RecordBuilder,
     /// What the source numbers stand for.
@@ -60,7 +63,7 @@ pub struct PipelineParts {
 /// Where a frame of the batch came from.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
-    source: u32,
+    source: SourceIndex,
     generation: u64,
     received_at_ns: i64,
 }
@@ -73,12 +76,12 @@ pub struct Pipeline {
     records: Vec<Record>,
     notes: RemarkLog,
     /// Streams that the batch brought something of.
-    seen: HashSet<(u32, u32)>,
+    seen: HashSet<(SourceIndex, StreamIndex)>,
     /// The stream of the event before: most events follow one of their own stream.
-    seen_last: Option<(u32, (DataType, u32))>,
+    seen_last: Option<(SourceIndex, (DataType, InstrumentIndex))>,
     polls: PollTracker,
     /// Frames of the batch that told nothing useful: not a success of their poll.
-    useless: HashSet<u32>,
+    useless: HashSet<FrameIndex>,
     receive_to_normalized: Histogram,
     gaps: LogLimit,
     losses: LogLimit,
@@ -127,7 +130,7 @@ impl Pipeline {
     }
 
     /// Gets the inputs of one turn; none when a timer is due. False when there will be no more.
-    fn receive(&mut self, runtime: &Handle, inputs: &mut Vec<Input>) -> bool {
+    fn receive(&mut self, runtime: &Handle, inputs: &mut Vec<SocketEvent>) -> bool {
         let asked_ns = clock::now_ns();
         let goes_on = self.receive_some(runtime, inputs);
         // A full turn may have left older inputs behind; one that is not full took everything that had come.
@@ -135,7 +138,7 @@ impl Pipeline {
             asked_ns
         } else {
             let frames = inputs.iter().filter_map(|input| match input {
-                Input::Frame(frame) => Some(frame.received_at_ns),
+                SocketEvent::Frame(frame) => Some(frame.received_at_ns),
                 _ => None,
             });
             frames.min().unwrap_or(self.frontier_ns)
@@ -143,7 +146,7 @@ impl Pipeline {
         goes_on
     }
 
-    fn receive_some(&mut self, runtime: &Handle, inputs: &mut Vec<Input>) -> bool {
+    fn receive_some(&mut self, runtime: &Handle, inputs: &mut Vec<SocketEvent>) -> bool {
         while inputs.len() < INPUTS_PER_TURN_MAX {
             match self.parts.inputs.try_recv() {
                 Ok(input) => inputs.push(input),
@@ -173,13 +176,13 @@ impl Pipeline {
         Duration::from_nanos(until_due).min(STATUS_EVERY.saturating_sub(self.told_at.elapsed()))
     }
 
-    fn take(&mut self, input: Input) {
+    fn take(&mut self, input: SocketEvent) {
         if let Some(tap) = &self.parts.tap {
             tap.input(&input, &self.parts.sources);
         }
         match input {
-            Input::Frame(frame) => self.push(&frame),
-            Input::Closed { source, reason, overlap, at_ns, .. } => {
+            SocketEvent::Frame(frame) => self.push(&frame),
+            SocketEvent::Closed { source, reason, overlap, at_ns, .. } => {
                 // What came before it belongs to the time before it.
                 self.normalize();
                 if !overlap {
@@ -187,23 +190,23 @@ impl Pipeline {
                 }
                 self.closed(source, overlap, &reason.to_string());
             }
-            Input::Opened { source, generation, .. } => {
-                tracing::info!(exchange = self.exchange(), source, generation, "connected");
+            SocketEvent::Opened { source, generation, .. } => {
+                tracing::info!(exchange = self.exchange(), %source, generation, "connected");
             }
-            Input::Silent { data_type, instrument, connection, url, silence_ms, hint, .. } => {
+            SocketEvent::Silent { data_type, instrument, connection, url, silence_ms, hint, .. } => {
                 self.silent(&SilentStream { data_type, instrument, connection, url, silence_ms, hint });
             }
-            Input::RequestFailed { source, reason, at_ns } => {
+            SocketEvent::RequestFailed { source, reason, at_ns } => {
                 // Answers that came before it are judged before it.
                 self.normalize();
                 self.parts.watch.request_failed(source, &reason, at_ns);
                 self.request_failed(source, reason.label(), &reason, at_ns);
             }
-            Input::Sent { .. } | Input::Asked { .. } => {}
+            SocketEvent::Sent { .. } | SocketEvent::Asked { .. } => {}
         }
     }
 
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, frame: &ReceivedFrame) {
         self.parts.watch.frame(frame.source, frame.received_at_ns);
         let mut pushed = self.batch.push(&frame.data, frame.source, frame.received_at_ns);
         if pushed == Err(PushError::Full) {
@@ -221,7 +224,7 @@ impl Pipeline {
                 self.parts.watch.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
                 if let Some(held_back) = self.losses.allow(Instant::now()) {
                     let exchange = self.exchange();
-                    tracing::error!(exchange, source = frame.source, %error, held_back, "a frame is lost");
+                    tracing::error!(exchange, source = %frame.source, %error, held_back, "a frame is lost");
                 }
             }
         }
@@ -235,10 +238,10 @@ impl Pipeline {
         let outcome = self.parts.adapter.normalize(&self.batch);
         let now_ns = clock::now_ns();
         for event in &outcome.normalized.events {
-            self.event(event.frame, &event.payload, &outcome.normalized.levels, now_ns);
+            self.event(event.frame.into(), &event.payload, &outcome.normalized.levels, now_ns);
         }
         for note in &outcome.normalized.notes {
-            self.remark(note.frame, &note.remark, now_ns);
+            self.remark(note.frame.into(), &note.remark, now_ns);
         }
         self.lost_to_faults(&outcome.faults, now_ns);
         self.judge_polls(now_ns);
@@ -269,7 +272,7 @@ impl Pipeline {
         }
     }
 
-    fn event(&mut self, frame: u32, payload: &Payload, levels: &[i64], now_ns: i64) {
+    fn event(&mut self, frame: FrameIndex, payload: &Payload, levels: &[i64], now_ns: i64) {
         let Some(origin) = self.origin(frame) else { return };
         self.saw(origin.source, payload);
         let received_at_ns = origin.received_at_ns;
@@ -278,17 +281,17 @@ impl Pipeline {
         if outcome.gap.is_none() && outcome.rejected.is_none() {
             return;
         }
-        let books = self.parts.router.books();
-        let after_ns = books.map_or(received_at_ns, |books| books.previous_update_ns(book.instrument));
+        let (books, instrument) = (self.parts.router.books(), InstrumentIndex::from(book.instrument));
+        let after_ns = books.map_or(received_at_ns, |books| books.previous_update_ns(instrument));
         match (&outcome.gap, &outcome.rejected) {
-            (Some(gap), _) => self.parts.watch.book_gap(book.instrument, after_ns, *gap),
+            (Some(gap), _) => self.parts.watch.book_gap(instrument, after_ns, *gap),
             (None, Some(why)) if outcome.action.is_some() => {
-                self.parts.watch.book_refused(book.instrument, after_ns, received_at_ns, why);
+                self.parts.watch.book_refused(instrument, after_ns, received_at_ns, why);
             }
             _ => {}
         }
         if let Some(held_back) = self.gaps.allow(Instant::now()) {
-            let (exchange, symbol) = (self.exchange(), self.symbol(book.instrument));
+            let (exchange, symbol) = (self.exchange(), self.symbol(instrument));
             if let Some(gap) = outcome.gap {
                 let (cause, expected, got) = (gap.cause.as_str(), gap.expected, gap.got);
                 tracing::warn!(
@@ -307,7 +310,7 @@ impl Pipeline {
         }
     }
 
-    fn saw(&mut self, source: u32, payload: &Payload) {
+    fn saw(&mut self, source: SourceIndex, payload: &Payload) {
         let key = (source, stream_key(payload));
         if self.seen_last == Some(key) {
             return;
@@ -328,17 +331,17 @@ impl Pipeline {
         self.seen.clear();
     }
 
-    fn origin(&self, frame: u32) -> Option<Origin> {
-        self.origins.get(usize::try_from(frame).ok()?).copied()
+    fn origin(&self, frame: FrameIndex) -> Option<Origin> {
+        self.origins.get(frame.position()).copied()
     }
 
     fn exchange(&self) -> &str {
         &self.parts.status.exchange
     }
 
-    fn symbol(&self, instrument: u32) -> String {
+    fn symbol(&self, instrument: InstrumentIndex) -> String {
         let instruments = self.parts.status.instruments();
-        let found = usize::try_from(instrument).ok().and_then(|index| instruments.get(index));
+        let found = instruments.get(instrument.position());
         found.map(|instrument| instrument.symbol.clone()).unwrap_or_default()
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{self, Ignored, Remark};
+use marketprism_adapter_host::{FrameIndex, InstrumentIndex, SourceIndex};
 use marketprism_schema::DataType;
-use marketprism_socket::{Refused, SilenceHint};
+use marketprism_socket::{CommandError, SilenceHint};
 
 use super::super::sources::Source;
 use super::Pipeline;
@@ -15,7 +16,7 @@ use crate::gaps::IncidentKind;
 /// A stream that exceeded the silence that its adapter expects.
 pub(super) struct SilentStream {
     pub(super) data_type: contract::DataType,
-    pub(super) instrument: Option<u32>,
+    pub(super) instrument: Option<InstrumentIndex>,
     pub(super) connection: String,
     pub(super) url: String,
     pub(super) silence_ms: u64,
@@ -23,9 +24,9 @@ pub(super) struct SilentStream {
 }
 
 impl Pipeline {
-    pub(super) fn remark(&mut self, frame: u32, remark: &Remark, now_ns: i64) {
+    pub(super) fn remark(&mut self, frame: FrameIndex, remark: &Remark, now_ns: i64) {
         let Some(origin) = self.origin(frame) else { return };
-        let bytes = usize::try_from(frame).ok().and_then(|index| self.batch.frame(index));
+        let bytes = self.batch.frame(frame);
         self.notes.note(remark, bytes.map(|frame| frame.bytes).unwrap_or_default());
         let sockets = self.parts.sockets.upgrade();
         match (remark, sockets) {
@@ -46,7 +47,7 @@ impl Pipeline {
             }
             (Remark::RestartBook(instrument), _) => {
                 if let Some(books) = self.parts.router.books() {
-                    books.restart(*instrument, now_ns);
+                    books.restart((*instrument).into(), now_ns);
                 }
             }
             (Remark::Malformed(malformed), _) => {
@@ -71,19 +72,19 @@ impl Pipeline {
         }
     }
 
-    fn carried_out(&mut self, command: &'static str, source: u32, outcome: Result<(), Refused>) {
+    fn carried_out(&mut self, command: &'static str, source: SourceIndex, outcome: Result<(), CommandError>) {
         let Err(error) = outcome else { return };
         self.notes.count_error(command);
         if let Some(held_back) = self.refusals.allow(Instant::now()) {
-            tracing::warn!(exchange = self.exchange(), command, source, %error, held_back, "the sockets refuse");
+            tracing::warn!(exchange = self.exchange(), command, %source, %error, held_back, "the sockets refuse");
         }
     }
 
     /// Answers of polls that nobody found useless are successes.
     pub(super) fn judge_polls(&mut self, now_ns: i64) {
-        let connections = u32::try_from(self.parts.sources.connections()).unwrap_or(u32::MAX);
-        for (frame, origin) in (0_u32..).zip(&self.origins) {
-            if origin.source >= connections && !self.useless.contains(&frame) {
+        let connections = self.parts.sources.connections();
+        for (frame, origin) in FrameIndex::enumerate(&self.origins) {
+            if origin.source.position() >= connections && !self.useless.contains(&frame) {
                 self.polls.succeeded(origin.source, now_ns);
             }
         }
@@ -91,7 +92,7 @@ impl Pipeline {
     }
 
     /// A snapshot that cannot be read leaves its book without a starting state: ask again.
-    pub(super) fn starting_state_failed(&mut self, source: u32, now_ns: i64) {
+    pub(super) fn starting_state_failed(&mut self, source: SourceIndex, now_ns: i64) {
         if let Some(Source::Resync { instrument, .. }) = self.parts.sources.get(source) {
             let instrument = *instrument;
             if let Some(books) = self.parts.router.books() {
@@ -102,7 +103,7 @@ impl Pipeline {
 
     pub(super) fn request_failed(
         &mut self,
-        source: u32,
+        source: SourceIndex,
         code: &'static str,
         reason: &dyn std::fmt::Display,
         at_ns: i64,
@@ -115,7 +116,7 @@ impl Pipeline {
         let labels = [exchange, kind.as_str(), code];
         self.parts.metrics.collector_errors.with_label_values(&labels).inc();
         if let Some(held_back) = self.losses.allow(Instant::now()) {
-            tracing::warn!(exchange, %kind, source, %reason, held_back, "a request failed");
+            tracing::warn!(exchange, %kind, %source, %reason, held_back, "a request failed");
         }
         self.polls.failed(source, code, &reason.to_string(), at_ns);
         self.parts.adapter.page_failed(source);
@@ -123,8 +124,8 @@ impl Pipeline {
     }
 
     /// Where updates are numbered, the next one proves whether any is missing. Where they are not, only a new start helps.
-    pub(super) fn closed(&mut self, source: u32, overlap: bool, reason: &str) {
-        tracing::info!(exchange = self.exchange(), source, reason, overlap, "a connection ended");
+    pub(super) fn closed(&mut self, source: SourceIndex, overlap: bool, reason: &str) {
+        tracing::info!(exchange = self.exchange(), %source, reason, overlap, "a connection ended");
         if overlap {
             return;
         }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use marketprism_adapter_host::Health;
 use marketprism_schema::DataType;
-use marketprism_socket::Input;
+use marketprism_socket::SocketEvent;
 
 use super::super::status::FeedReport;
 use super::Pipeline;
@@ -80,7 +80,7 @@ impl Pipeline {
         let Some(sockets) = self.parts.sockets.upgrade() else { return };
         for resync in due {
             if let Err(error) = sockets.resync(resync) {
-                tracing::debug!(exchange = self.exchange(), resync, %error, "a resync was not taken");
+                tracing::debug!(exchange = self.exchange(), %resync, %error, "a resync was not taken");
             }
         }
     }
@@ -100,7 +100,7 @@ impl Pipeline {
         self.parts.inputs.close();
         let mut lost = 0_u64;
         while let Ok(input) = self.parts.inputs.try_recv() {
-            if let Input::Frame(frame) = input {
+            if let SocketEvent::Frame(frame) = input {
                 lost += 1;
                 self.parts.watch.frame_lost(IncidentKind::FrameLost, frame.source, frame.received_at_ns);
             }
