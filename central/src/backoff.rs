@@ -18,7 +18,6 @@ impl Backoff {
         Self { next: limits::BACKOFF_FIRST }
     }
 
-    /// The pause before the next try.
     pub fn pause(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(limits::BACKOFF_MAX);

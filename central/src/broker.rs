@@ -9,17 +9,16 @@ use tokio::time::{Instant, sleep};
 
 use crate::limits;
 
-/// A connection that keeps trying, and its JetStream.
+/// A connection that reconnects by itself, and its JetStream.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    /// The connection.
     pub client: Client,
-    /// Its JetStream, with a timeout on every request.
+    /// With a timeout on every request.
     pub jetstream: jetstream::Context,
 }
 
 impl Broker {
-    /// Starts to connect; returns before there is a connection.
+    /// Starts to connect; returns before the connection is established.
     pub async fn start(nats: &Nats) -> anyhow::Result<Self> {
         let client = nats
             .options("marketprism-central")
@@ -31,12 +30,11 @@ impl Broker {
         Ok(Self { client, jetstream })
     }
 
-    /// Whether the connection stands.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
-    /// Waits until the connection stands, for a bounded time.
+    /// Waits for the connection, at most `BROKER_CONNECT_WAIT`.
     pub async fn connected(&self, nats: &Nats) -> anyhow::Result<()> {
         let deadline = Instant::now() + limits::BROKER_CONNECT_WAIT;
         while !self.is_connected() {

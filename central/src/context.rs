@@ -8,7 +8,6 @@ use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::storage::Storage;
 
-/// Connections and state of the process, shared by every task.
 pub struct CentralContext {
     pub config: Config,
     pub broker: Broker,

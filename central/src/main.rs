@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Messages are many small pieces of memory that one thread asks for and another gives back, which the C library's allocator is slow at.
+/// Messages are many small allocations made by one thread and freed by another, which the C library's allocator is slow at.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

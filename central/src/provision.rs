@@ -1,4 +1,4 @@
-//! Laying out what a role needs, for as long as it takes. Hot and cold apart: messages are taken in while the cold server is away.
+//! Provisioning at start, for as long as it takes. Hot and cold apart: messages are taken in while the cold server is away.
 
 use marketprism_schema::DatabaseKind;
 use tokio::time::sleep;
@@ -8,7 +8,7 @@ use crate::backoff::Backoff;
 use crate::context::CentralContext;
 use crate::init;
 
-/// Part of the status that says whether this side is laid out.
+/// Name of the health entry of one database.
 pub const fn part(side: DatabaseKind) -> &'static str {
     match side {
         DatabaseKind::Hot => "layout",
@@ -16,10 +16,8 @@ pub const fn part(side: DatabaseKind) -> &'static str {
     }
 }
 
-/// Lays out one side, waiting for broker and ClickHouse as long as it takes. Returns early when told to stop.
-///
-/// # Errors
-/// A difference that cannot be changed in place, or a database of another program version: waiting does not help.
+/// Provisions one database, waiting for broker and ClickHouse. Returns early on `stop`. Fails on a difference that cannot be
+/// changed in place, or a database of another program version: waiting does not help.
 pub async fn lay_out(
     shared: &CentralContext,
     side: DatabaseKind,

@@ -1,9 +1,8 @@
-//! How often something happened lately.
+//! Event rate of the last minute.
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
-/// Seconds of one count.
 const STEP_SECONDS: i64 = 5;
-/// Counts kept: a minute, and the one that is growing.
+/// A minute, and the step that is growing.
 const STEPS: usize = 13;
 
 /// Counts of the last minute, in steps of five seconds.
@@ -15,7 +14,6 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Counts one.
     pub fn add(&mut self, now_ns: i64) {
         self.turn(now_ns);
         if let Some(count) = self.counts.first_mut() {
@@ -23,7 +21,7 @@ impl Rate {
         }
     }
 
-    /// The rate over the last whole minute.
+    /// Rate over the last full minute.
     pub fn per_second(&self, now_ns: i64) -> f64 {
         let mut turned = self.clone();
         turned.turn(now_ns);
@@ -34,7 +32,7 @@ impl Rate {
 
     fn turn(&mut self, now_ns: i64) {
         let step = now_ns / (NANOS_PER_SECOND * STEP_SECONDS);
-        // A clock that was set back counts into the newest step.
+        // After a clock step backwards, counts go into the newest step.
         let behind = usize::try_from(step - self.newest).unwrap_or(0).min(STEPS);
         if behind > 0 {
             self.counts.rotate_right(behind % STEPS);
@@ -48,7 +46,6 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// Goal: a steady rate is told as it is, and silence brings it to nothing within a minute.
     #[test]
     fn a_rate_follows_what_happens() {
         let mut rate = Rate::default();

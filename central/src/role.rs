@@ -1,26 +1,23 @@
-//! What a central does: everything, or one side of it.
-
 use clap::ValueEnum;
 
-/// What a central does. Every role answers over HTTP.
+/// Part of the work that a central does. Every role serves HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Role {
-    /// Both sides.
     #[default]
     All,
-    /// Takes messages into hot and keeps the ledger.
+    /// Ingest and ledger.
     Hot,
-    /// Copies hot to cold.
+    /// Replication.
     Cold,
 }
 
 impl Role {
-    /// Whether it takes messages into hot and keeps the ledger.
+    /// Ingest and ledger.
     pub const fn takes_messages(self) -> bool {
         matches!(self, Self::All | Self::Hot)
     }
 
-    /// Whether it copies hot to cold.
+    /// Replication.
     pub const fn replicates(self) -> bool {
         matches!(self, Self::All | Self::Cold)
     }

@@ -1,4 +1,4 @@
-//! `run`: everything that works side by side, and the order in which it stops.
+//! `run`: the tasks of the process, and the order in which they stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::status::Status;
 use crate::storage::Storage;
 use crate::{http, ledger, limits, provision, replicator, shutdown};
 
-/// Takes messages in until a signal comes. Returns an error when something cannot go on: a difference that cannot be changed in
-/// place, a port in use, a broken task.
+/// Works until a signal comes. Fails on what retrying cannot fix: a difference that cannot be changed in place, a port in
+/// use, a broken task.
 pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    // The address is taken before any lease: see `lease`.
+    // Bound before any lease is taken: see `lease`.
     let address = config.http.address(role);
     let listener = http::bind(address).await?;
     tracing::info!(%address, ?role, "health and metrics are served");
@@ -53,7 +53,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 
     let mut around: JoinSet<anyhow::Result<()>> = JoinSet::new();
     around.spawn(shutdown::watch(stop.clone()));
-    // Health is answered until the last batch is flushed, so it does not stop with the workers.
+    // Health is served until the last batch is flushed, so it does not stop with the workers.
     let last = CancellationToken::new();
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));
 
@@ -77,24 +77,24 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     outcome
 }
 
-/// Host and listening address: no other living process has both.
+/// Host and listening address: unique among living processes.
 fn process_name(address: SocketAddr) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{}/{address}", host.trim())
 }
 
-/// The hot side of a role that has one; workers start when it is there.
+/// Provisions hot for a role that needs it, before the workers start.
 async fn lay_out_hot(shared: &CentralContext, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
     if role.takes_messages() { provision::lay_out(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
 }
 
-/// The cold side: its tables first, which takes as long as its server is away. The hot side does not wait for it.
+/// Provisions cold, which may wait for its server, then replicates. Ingest does not wait for it.
 async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     provision::lay_out(&shared, DatabaseKind::Cold, &stop).await?;
     replicator::replicate(shared, stop).await
 }
 
-/// Runs the workers until all have stopped. What ends early ends the rest.
+/// Runs the workers until all have stopped. If one ends early, the rest is stopped.
 async fn work(
     shared: &Arc<CentralContext>,
     role: Role,

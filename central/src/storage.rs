@@ -1,4 +1,4 @@
-//! ClickHouse: the client, and what its refusals mean.
+//! The ClickHouse client, and the meaning of its errors.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,46 +10,40 @@ use crate::config::{ClickHouse, Server};
 use crate::limits;
 use crate::row::NativeError;
 
-/// Codes that the content of rows causes: argument out of bound, string too large, value out of range, decimal overflow, violated
-/// constraint. Every other refusal (unknown table, wrong type, no memory, too many parts) can pass without touching the rows, so
-/// it is waited for. <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
+/// Error codes caused by the content of rows: argument out of bound, string too large, value out of range, decimal overflow,
+/// violated constraint. Every other error (unknown table, wrong type, no memory, too many parts) can pass without touching
+/// the rows, so it is retried.
+/// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
 const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 
-/// A server and what is asked of it.
 #[derive(Clone)]
 pub struct Storage {
-    /// For statements and queries.
     pub client: Client,
-    /// The database: of recent rows on the hot server, of all rows on the cold one.
+    /// Recent rows on the hot server, all rows on the cold one.
     pub database: String,
-    /// Longest insert.
     pub insert_timeout: Duration,
 }
 
-/// Why ClickHouse did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// It answered with a refusal.
     #[error("clickhouse refused: {text}")]
     Refused {
-        /// Its exception code, 0 when it gave none.
+        /// Exception code, 0 when there is none.
         code: u32,
-        /// Its answer.
         text: String,
     },
-    /// It could not be reached, or did not answer as ClickHouse does.
+    /// Not reachable, or not an answer of ClickHouse.
     #[error("clickhouse at a loss: {0}")]
     Unreachable(String),
-    /// What was to be sent are not the rows of the table: a fault of ours, and of the rows that cause it.
+    /// The bytes are not rows of the table: a bug in this program.
     #[error("{0}")]
     Rows(NativeError),
-    /// It took too long.
     #[error("clickhouse did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
 }
 
 impl StorageError {
-    /// Whether the rows themselves are the cause, so that trying again is of no use.
+    /// The rows themselves are the cause, so retrying is useless.
     pub fn is_content(&self) -> bool {
         match self {
             Self::Refused { code, .. } => CONTENT_CODES.contains(code),
@@ -71,17 +65,17 @@ impl From<clickhouse::error::Error> for StorageError {
 }
 
 impl Storage {
-    /// The hot database. Does not connect.
+    /// Does not connect.
     pub fn hot(config: &ClickHouse) -> Self {
         Self::new(config, &config.hot, &config.hot_database)
     }
 
-    /// The cold database, which may be on a server of its own. Does not connect.
+    /// The cold database, possibly on a server of its own. Does not connect.
     pub fn cold(config: &ClickHouse) -> Self {
         Self::new(config, &config.cold, &config.cold_database)
     }
 
-    /// One of the two databases. Does not connect.
+    /// Does not connect.
     pub fn of(config: &ClickHouse, side: DatabaseKind) -> Self {
         match side {
             DatabaseKind::Hot => Self::hot(config),
@@ -102,19 +96,18 @@ impl Storage {
         Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout }
     }
 
-    /// Runs a statement.
     pub async fn execute(&self, sql: &str) -> Result<(), StorageError> {
         bounded(limits::QUERY_TIMEOUT, self.client.query_raw(sql).execute()).await
     }
 
-    /// Highest stream sequence among the rows of a table, 0 when there is none.
+    /// Highest stored stream sequence, 0 when there is none.
     pub async fn highest_sequence(&self, table: &str) -> Result<u64, StorageError> {
         let sql = format!("SELECT max(stream_seq) FROM {}.{table}", self.database);
         bounded(limits::QUERY_TIMEOUT, self.client.query_raw(&sql).fetch_one::<u64>()).await
     }
 }
 
-/// Waits for an answer, not for ever.
+/// Limits the wait for an answer.
 pub async fn bounded<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
@@ -132,7 +125,6 @@ fn exception_code(text: &str) -> u32 {
     digits.get(..end).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// Keeps answers readable in logs and reasons.
 fn shorten(text: &str) -> String {
     const LIMIT: usize = 500;
     let text = text.trim();
@@ -159,7 +151,7 @@ fn with_sources(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
-    /// Goal: only refusals that the rows cause are told apart as such; a missing table or a changed type never discards a message.
+    /// A missing table or a changed type must never discard a message.
     #[test]
     fn only_content_refusals_are_permanent() {
         let refused = |text: &str| StorageError::from(clickhouse::error::Error::BadResponse(text.to_owned()));

@@ -1,25 +1,24 @@
-//! Moments as people and other programs write and read them.
+//! Times as people and other programs read and write them.
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-/// A day.
 pub const DAY_MS: i64 = 86_400_000;
-/// Earliest moment that can be asked for, as an age.
+/// Largest age that can be requested.
 pub const AGE_MAX_MS: i64 = 3_660 * DAY_MS;
-/// What [`Time::asked`] takes, for messages.
+/// Formats of [`Time::asked`], for messages.
 pub const ALLOWED_TIME: &str =
     "RFC 3339 such as 2026-11-22T16:00:00Z, an age such as 90s, 30m, 24h or 7d, or now";
 
-/// A moment: milliseconds since 1970 inside, RFC 3339 in UTC outside.
+/// Milliseconds since 1970 inside, RFC 3339 in UTC outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
 #[schema(value_type = String, format = DateTime, examples("2026-11-22T16:00:00.000Z"))]
 pub struct Time(pub i64);
 
 impl Time {
-    /// Nothing where the database's minimum or zero stands for "none".
+    /// `None` where zero or the database's minimum means absent.
     pub fn some(ms: i64) -> Option<Self> {
         (ms > 0).then_some(Self(ms))
     }
@@ -32,18 +31,18 @@ impl Time {
 }
 
 impl Time {
-    /// Reads what somebody asks for: RFC 3339, an age, or `now`.
+    /// Reads user input: RFC 3339, an age, or `now`.
     pub fn asked(text: &str, now_ms: i64) -> Option<Self> {
         if text == "now" {
             return Some(Self(now_ms));
         }
-        // A plus in a query arrives as a blank.
+        // A plus in a query string arrives as a blank.
         let moment = Self::parse(text).or_else(|| Self::parse(&text.replace(' ', "+")));
         moment.or_else(|| age_ms(text).map(|age| Self(now_ms - age)))
     }
 }
 
-/// `24h` in milliseconds.
+/// Milliseconds of `24h`.
 fn age_ms(text: &str) -> Option<i64> {
     let (last, unit) = text.char_indices().next_back()?;
     let unit_ms = match unit {
@@ -89,7 +88,6 @@ impl Serialize for Time {
 mod tests {
     use super::*;
 
-    /// Goal: a moment is read as it is written, to the millisecond, also with an offset.
     #[test]
     fn moments_read_back_as_themselves() {
         let time = Time(1_763_828_645_007);

@@ -1,7 +1,6 @@
-//! How far each stream is in hot, for edges that want to know what they may forget: the KV bucket `MARKETPRISM_CONFIRMED`.
-//!
-//! Under the name of a stream stands the sequence up to which every message is in a table of hot. It never goes back while the stream
-//! stays the same; a stream that is made anew counts from one, and then the number begins anew with the stream's new creation time.
+//! Confirmed sequences, for edges that want to know which events they may drop: KV bucket `MARKETPRISM_CONFIRMED`.
+//! Each stream's key holds the highest contiguous sequence stored in hot. It never decreases while the stream exists; a
+//! recreated stream starts again, told apart by its creation time.
 
 use std::time::Duration;
 
@@ -13,45 +12,40 @@ use tokio::time::timeout;
 use crate::broker::Broker;
 use crate::{clock, limits};
 
-/// Name of the bucket.
 pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
 
-/// What stands under the name of a stream.
+/// Value of a stream's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmed {
-    /// The stream.
     pub stream: String,
-    /// Every message up to this sequence is in hot: as a row, a copy or a dead letter; or is named in `losses`.
+    /// Every message up to this sequence is stored (as event, duplicate or dead letter) or recorded in `losses`.
     pub confirmed_seq: u64,
-    /// When the stream was made, nanoseconds since 1970: another value means other messages under the same sequences.
+    /// Creation time of the stream, nanoseconds since 1970. Another value means other messages under the same sequences.
     pub stream_created_ns: i64,
-    /// When this was written, nanoseconds since 1970.
+    /// Written at, nanoseconds since 1970.
     pub at: i64,
 }
 
-/// A value as it stands in the bucket, and its revision.
+/// A stored value and its revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The value, none when there is none.
     pub value: Option<Confirmed>,
-    /// Revision of the key, 0 when there is none.
     pub revision: u64,
 }
 
 impl Written {
-    /// The confirmed sequence of the stream that was made at this time, 0 when nothing is known of it.
+    /// Confirmed sequence of the stream created at this time; 0 if unknown.
     pub fn sequence_of(&self, stream_created_ns: i64) -> u64 {
         let same = self.value.as_ref().filter(|value| value.stream_created_ns == stream_created_ns);
         same.map_or(0, |value| value.confirmed_seq)
     }
 }
 
-/// The bucket.
 #[derive(Debug, Clone)]
 pub struct Watermarks(Store);
 
 impl Watermarks {
-    /// Opens the bucket, and makes it when it is not there.
+    /// Opens the bucket, creating it if needed.
     pub async fn open(broker: &Broker, replicas: usize) -> anyhow::Result<Self> {
         if let Ok(Ok(store)) = timeout(limits::BROKER_TIMEOUT, broker.jetstream.get_key_value(BUCKET)).await {
             return Ok(Self(store));
@@ -69,7 +63,6 @@ impl Watermarks {
             .with_context(|| format!("cannot make bucket {BUCKET}"))
     }
 
-    /// What stands under the name of a stream.
     pub async fn read(&self, stream: &str) -> anyhow::Result<Written> {
         let entry = within("read a confirmed sequence", self.0.entry(stream))
             .await?
@@ -85,7 +78,7 @@ impl Watermarks {
         Ok(Written { value, revision: entry.revision })
     }
 
-    /// Writes a sequence over what was written. Somebody else's writing in between is an error: it means that two centrals take the stream.
+    /// Replaces a value. Fails if another process wrote in between: then two centrals own the stream.
     pub async fn write(
         &self,
         stream: &str,
@@ -119,7 +112,7 @@ async fn within<T>(what: &str, answer: impl Future<Output = T>) -> anyhow::Resul
 mod tests {
     use super::*;
 
-    /// Goal: the number of a stream that is gone says nothing about the one with its name.
+    /// A recreated stream has the same name but other messages.
     #[test]
     fn a_number_belongs_to_one_making_of_the_stream() {
         let value =

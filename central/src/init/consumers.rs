@@ -1,4 +1,4 @@
-//! The durable pull consumers. Their settings belong to central alone, so what can be changed is changed.
+//! The durable pull consumers. Only central uses them, so drifted settings are corrected.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use marketprism_schema::Carries;
 use super::{Difference, Outcome};
 use crate::config::Stream;
 
-/// Name of the consumer of a stream: `central-market-data`.
+/// `MARKET_DATA` has `central-market-data`.
 pub fn consumer_name(stream: &str) -> String {
     format!("central-{}", stream.to_lowercase().replace('_', "-"))
 }
 
-/// The consumer as wanted.
 pub fn wanted(stream: &Stream, ack_wait: Duration) -> pull::Config {
     let purpose = match stream.settings.carries {
         Carries::Events => "rows of hot storage",
@@ -27,14 +26,14 @@ pub fn wanted(stream: &Stream, ack_wait: Duration) -> pull::Config {
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::Explicit,
         ack_wait,
-        // A limit would lose every message that outlives it in an outage of ClickHouse.
+        // A limit would lose messages during a long outage of ClickHouse.
         max_deliver: -1,
         max_ack_pending: stream.settings.max_ack_pending,
         ..pull::Config::default()
     }
 }
 
-/// Creates the consumer of a stream or brings it to what is wanted.
+/// Creates or updates the consumer of a stream.
 pub async fn ensure(
     jetstream: &Context,
     stream: &Stream,
@@ -56,7 +55,6 @@ pub async fn ensure(
     Ok((name, outcome))
 }
 
-/// Compares the consumer of a stream and changes nothing. The stream must be there.
 pub async fn look(
     jetstream: &Context,
     stream: &Stream,
@@ -122,7 +120,6 @@ mod tests {
     use super::*;
     use marketprism_schema::STREAMS;
 
-    /// Goal: every stream has a consumer of its own that never gives up on a message.
     #[test]
     fn every_stream_is_consumed() {
         let consumer =

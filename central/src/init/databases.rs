@@ -1,5 +1,3 @@
-//! Databases and tables.
-
 use anyhow::Context as _;
 use marketprism_schema::{DatabaseKind, Layout, Migration};
 
@@ -11,7 +9,6 @@ use crate::lease::Leases;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// One of the databases as configured.
 pub fn layout(config: &Config, kind: DatabaseKind) -> Layout<'_> {
     let place = &config.clickhouse;
     let (server, database, ttl_days) = match kind {
@@ -27,7 +24,7 @@ pub fn layout(config: &Config, kind: DatabaseKind) -> Layout<'_> {
     }
 }
 
-/// Creates a database that is missing, brings it to the newest version, and compares the tables that were there with what is wanted.
+/// Creates a missing database, migrates it to the newest version, and compares its tables with the wanted ones.
 pub async fn ensure(
     storage: &Storage,
     layout: &Layout<'_>,
@@ -50,7 +47,7 @@ pub async fn ensure(
     }
     let after = Shapes::of(storage, database).await?;
     let tables = Migration::tables(layout.kind);
-    // The tables that were just made need no comparison.
+    // Tables created just now need no comparison.
     let wanted = match tables.iter().any(|table| before.get(table).is_some()) {
         true => scratch::wanted(storage, layout).await?,
         false => Shapes::default(),
@@ -81,7 +78,7 @@ async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<Outco
     Ok(Outcome::Created)
 }
 
-/// Makes a table that was recorded as made and is gone: without it nothing goes on, and its rows are lost anyway.
+/// Recreates a table that is recorded as created but missing: nothing works without it, and its rows are lost anyway.
 async fn make_again(storage: &Storage, layout: &Layout<'_>, table: &str) -> anyhow::Result<Outcome> {
     tracing::error!(database = layout.database, table, "somebody dropped the table; it is made again, empty");
     for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(layout)) {

@@ -1,25 +1,20 @@
-//! What was found, compared with what is wanted.
-
 use std::fmt;
 
 use anyhow::bail;
 use serde::Serialize;
 
-/// One setting that is not as wanted.
+/// One setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Its name.
     pub setting: String,
-    /// As configured.
     pub wanted: String,
-    /// As found.
     pub found: String,
-    /// Whether it can be changed without making the thing anew.
+    /// Can be changed without recreating the object.
     pub changeable: bool,
 }
 
 impl Difference {
-    /// A difference, if there is one.
+    /// `None` if both are equal.
     pub fn between(
         setting: &str,
         wanted: impl fmt::Display,
@@ -32,7 +27,7 @@ impl Difference {
 }
 
 impl Difference {
-    /// That the thing itself is not there; laying it out creates it.
+    /// The object itself is missing; provisioning creates it.
     pub fn missing() -> Self {
         let [setting, wanted, found] = ["existence", "there", "none"].map(str::to_owned);
         Self { setting, wanted, found, changeable: true }
@@ -47,43 +42,36 @@ impl fmt::Display for Difference {
     }
 }
 
-/// How one thing was found.
+/// Result for one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was missing and is there now.
     Created,
-    /// It is done now.
     Applied,
-    /// It is as wanted.
     AsWanted,
-    /// It differed and is as wanted now.
     Updated(Vec<Difference>),
-    /// It differs and was left as it is.
+    /// It differs and was not changed.
     Differs(Vec<Difference>),
-    /// It was left as it is because this program is not the one for it, and why.
+    /// Not changed, because it belongs to another version of this program; the reason.
     Refused(String),
 }
 
 impl Outcome {
-    /// The outcome of a comparison where nothing is changed.
     pub fn of(differences: Vec<Difference>) -> Self {
         if differences.is_empty() { Self::AsWanted } else { Self::Differs(differences) }
     }
 }
 
-/// Everything that was looked at.
 #[derive(Debug, Default)]
 pub struct Report {
     items: Vec<(&'static str, String, Outcome)>,
 }
 
 impl Report {
-    /// Adds one thing.
     pub fn add(&mut self, kind: &'static str, name: &str, outcome: Outcome) {
         self.items.push((kind, name.to_owned(), outcome));
     }
 
-    /// Everything that differs, `kind name: difference`.
+    /// Every unchanged difference, `kind name: difference`.
     pub fn differences(&self) -> impl Iterator<Item = (String, &Difference)> {
         self.items.iter().flat_map(|(kind, name, outcome)| {
             let differences: &[Difference] = match outcome {
@@ -94,12 +82,11 @@ impl Report {
         })
     }
 
-    /// Whether anything differs that was left as it is.
     pub fn has_drift(&self) -> bool {
         self.differences().next().is_some()
     }
 
-    /// An error that names what this program must not touch, or else every difference which cannot be changed in place.
+    /// An error that lists the refused objects, or else every difference that cannot be changed in place.
     pub fn refuse_immutable(&self) -> anyhow::Result<()> {
         let refusals: Vec<String> = self
             .items
@@ -152,7 +139,6 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    /// Goal: a report names both values of a difference, and only what cannot be changed is an error.
     #[test]
     fn both_values_are_named_and_immutable_ones_refused() {
         let age = Difference::between("max_age", "48 h", "24 h", true).unwrap();

@@ -1,27 +1,24 @@
-//! How a server writes an engine: `ReplacingMergeTree(created_at) PARTITION BY ... ORDER BY ... TTL ... SETTINGS ...`.
+//! Parser of `engine_full`: `ReplacingMergeTree(created_at) PARTITION BY ... ORDER BY ... TTL ... SETTINGS ...`.
 
 use std::collections::BTreeMap;
 
-/// Setting of a table on one server, and the same of a replicated one.
+/// The same setting of a table on a single server and of a replicated one.
 const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replicated_deduplication_window"];
-/// What the engine's name starts with where several servers hold a table.
+/// Prefixes of replicated engines.
 const REPLICATED: [&str; 2] = ["Replicated", "Shared"];
 
-/// The clauses of an engine.
 #[derive(Debug)]
 pub struct Clauses<'a> {
-    /// Name and arguments in the form of one server.
+    /// Name and arguments as on a single server.
     pub name: String,
-    /// Whether several servers hold the table.
     pub replicated: bool,
-    /// How long rows live, or `none`.
+    /// TTL expression, or `none`.
     pub ttl: &'a str,
-    /// Settings that the table was made with.
     pub settings: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> Clauses<'a> {
-    /// Reads `engine_full`.
+    /// Parses `engine_full`.
     pub fn read(full: &'a str) -> Self {
         let (rest, settings) = full.rsplit_once(" SETTINGS ").unwrap_or((full, ""));
         let (rest, ttl) = rest.split_once(" TTL ").unwrap_or((rest, "none"));
@@ -48,7 +45,7 @@ impl<'a> Clauses<'a> {
     }
 }
 
-/// `X('/path', '{replica}', version)` as `X(version)`: the texts are where the replicas find each other.
+/// `X('/path', '{replica}', version)` as `X(version)`: drops the Keeper path and replica name.
 fn without_path(engine: &str) -> String {
     let Some((name, arguments)) = engine.split_once('(') else { return engine.to_owned() };
     let mut rest = arguments;
@@ -62,7 +59,6 @@ fn without_path(engine: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Goal: the engines of replicas are read as what they replicate, with the server's own spelling around.
     #[test]
     fn replicated_engines_are_normalised() {
         let name = |full| Clauses::read(full).name;

@@ -1,4 +1,4 @@
-//! The order in which everything is laid out.
+//! Order of provisioning.
 
 use marketprism_schema::DatabaseKind;
 
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::lease::Leases;
 use crate::storage::Storage;
 
-/// Connects, lays everything out and tells what was found. Differences are changed only with `apply`.
+/// Connects, provisions everything and reports it. Changes differences only with `apply`.
 pub async fn once(config: &Config, apply: bool) -> anyhow::Result<Report> {
     let broker = Broker::start(&config.nats).await?;
     broker.connected(&config.nats).await?;
@@ -17,9 +17,8 @@ pub async fn once(config: &Config, apply: bool) -> anyhow::Result<Report> {
     ensure(config, &broker, &leases, &DatabaseKind::ALL, apply).await
 }
 
-/// Lays out these sides. An error means that the broker or a server could not be asked; what they hold and differs is in the report.
-///
-/// The streams belong to the hot side.
+/// Provisions these databases, and the streams with the hot one. Fails if the broker or a server cannot be queried;
+/// differences are in the report.
 pub async fn ensure(
     config: &Config,
     broker: &Broker,
@@ -39,8 +38,8 @@ pub async fn ensure(
     Ok(report)
 }
 
-/// Compares streams and consumers with what is wanted and changes nothing; what is missing is a difference. An error means that the
-/// broker could not be asked.
+/// Compares streams and consumers without changing them; a missing one is a difference. Fails if the broker cannot be
+/// queried.
 pub async fn look_at_streams(config: &Config, broker: &Broker) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for stream in &config.streams {

@@ -1,4 +1,4 @@
-//! Brings a database to the newest version, each step once and in order.
+//! Migrates a database to the newest version, each step once and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,12 @@ use crate::lease::{Lease, Leases};
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// Who holds this lease changes tables.
 const LEASE: &str = "migrations";
-/// Table that holds the records.
 const RECORDS: &str = "schema_migrations";
 
-/// What was applied, by version.
+/// Applied migrations by version.
 pub type Records = BTreeMap<u32, Record>;
 
-/// What a database says about one step.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
 pub struct Record {
     version: u32,
@@ -27,7 +24,7 @@ pub struct Record {
     checksum: String,
 }
 
-/// What a database was brought to; nothing for one that was not prepared yet.
+/// Applied migrations; empty for a new database.
 pub async fn records(storage: &Storage, database: &str) -> Result<Records, StorageError> {
     let sql = "SELECT count() FROM system.tables WHERE database = ? AND name = ?";
     let there = storage.client.query(sql).bind(database).bind(RECORDS).fetch_one::<u64>();
@@ -43,7 +40,7 @@ pub async fn records(storage: &Storage, database: &str) -> Result<Records, Stora
     Ok(records.into_iter().map(|record| (record.version, record)).collect())
 }
 
-/// Why these records cannot be built upon: a step that this program does not know, or knows otherwise.
+/// Reason not to touch this database: a migration that this program does not know, or knows with another checksum.
 pub fn refusal(records: &Records) -> Option<String> {
     let newest = Migration::newest();
     if let Some((version, record)) = records.last_key_value().filter(|(version, _)| **version > newest) {
@@ -66,12 +63,11 @@ pub fn refusal(records: &Records) -> Option<String> {
     })
 }
 
-/// Whether nothing is left to apply.
 pub fn is_newest(records: &Records) -> bool {
     Migration::ALL.iter().all(|migration| records.contains_key(&migration.version))
 }
 
-/// Applies what is not recorded, under a lease: of several that start together one applies, the others find it done.
+/// Applies missing migrations under a lease: of several processes one applies them.
 pub async fn apply(
     storage: &Storage,
     layout: &Layout<'_>,
@@ -93,7 +89,8 @@ pub async fn apply(
     Ok(Migration::ALL.map(|migration| (migration, outcome(&migration))).into())
 }
 
-/// The versions that were missing. A step whose record did not get written before a crash is done again, which changes nothing.
+/// Applies missing migrations; returns their versions. One that was not recorded before a crash is repeated, which changes
+/// nothing.
 async fn apply_missing(
     storage: &Storage,
     layout: &Layout<'_>,
@@ -122,7 +119,7 @@ async fn apply_missing(
     Ok(applied)
 }
 
-/// Runs a statement that every server of a cluster may have to carry out.
+/// Runs a statement that every server of a cluster may have to execute.
 pub async fn execute(storage: &Storage, sql: &str) -> Result<(), StorageError> {
     bounded(limits::DDL_TIMEOUT, storage.client.query_raw(sql).execute()).await
 }
@@ -150,7 +147,6 @@ mod tests {
         Migration::ALL.iter().map(|migration| (migration.version, record(migration))).collect()
     }
 
-    /// Goal: what was applied is accepted only as it was applied, and a newer database is not touched; both are told with what differs.
     #[test]
     fn foreign_records_are_refused() {
         assert_eq!((refusal(&Records::new()), refusal(&all())), (None, None));

@@ -1,4 +1,4 @@
-//! Lays out what central needs: streams, consumers, databases, tables. Creates what is missing, reports what differs, deletes nothing.
+//! Provisioning of streams, consumers, databases and tables. Creates what is missing, reports differences, deletes nothing.
 
 mod consumers;
 mod databases;

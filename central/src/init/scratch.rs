@@ -1,4 +1,4 @@
-//! A database made for comparison and dropped again: the wanted tables as the server itself spells them.
+//! A scratch database: the wanted tables in the server's own spelling, for comparison.
 
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use crate::clock::now_ns;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// What the names of such databases start with. The second of their making and a random number follow.
+/// Prefix of scratch databases; creation time in seconds and a random number follow.
 const PREFIX: &str = "marketprism_scratch_";
 
-/// The tables of a layout as the server spells them: types, keys, codecs, defaults, indices.
-///
-/// They are made in the form of a single server, whatever the layout says: nobody replicates an empty table that lives for a moment.
+/// The tables of a layout in the server's spelling: types, keys, codecs, defaults, indices.
+/// Created in the form of a single server: no need to replicate empty tables that live for a moment.
 pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Shapes> {
     drop_left_over(storage).await.context("cannot drop what an earlier comparison left behind")?;
     let name = format!("{PREFIX}{}_{:016x}", now_seconds(), rand::random::<u64>());
@@ -37,7 +36,7 @@ pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Sh
     Ok(shapes)
 }
 
-/// Removes what a process that was killed in the middle of a comparison left.
+/// Drops scratch databases of killed processes.
 async fn drop_left_over(storage: &Storage) -> Result<(), StorageError> {
     let sql = "SELECT name FROM system.databases WHERE startsWith(name, ?)";
     let names = storage.client.query(sql).bind(PREFIX).fetch_all::<String>();
@@ -55,7 +54,7 @@ async fn drop_database(storage: &Storage, name: &str) -> Result<(), StorageError
     execute(storage, &format!("DROP DATABASE IF EXISTS {name} SYNC")).await
 }
 
-/// The second in which such a database was made. Nothing for a name that is not exactly of our form: it may be somebody's own.
+/// Creation second of a scratch database. `None` unless the name has exactly this form: it may be somebody else's.
 fn made_at(name: &str) -> Option<u64> {
     let (seconds, random) = name.strip_prefix(PREFIX)?.split_once('_')?;
     let is_ours = random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
@@ -70,7 +69,6 @@ fn now_seconds() -> u64 {
 mod tests {
     use super::*;
 
-    /// Goal: only databases that are certainly ours are ever dropped.
     #[test]
     fn only_our_own_names_are_read() {
         assert_eq!(made_at("marketprism_scratch_1700000000_0123456789abcdef"), Some(1_700_000_000));

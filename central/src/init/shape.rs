@@ -1,4 +1,4 @@
-//! What tables look like to the server.
+//! Tables as the server describes them.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ struct Engine {
 }
 
 impl Shapes {
-    /// Asks for every table of a database; nothing when there is no such database.
+    /// Reads every table of a database; empty when it does not exist.
     pub async fn of(storage: &Storage, database: &str) -> Result<Self, StorageError> {
         let engines = storage
             .client
@@ -88,15 +88,14 @@ impl Shapes {
         Ok(shapes)
     }
 
-    /// A table.
     pub fn get(&self, table: &str) -> Option<&Shape> {
         self.0.get(table)
     }
 }
 
 impl Shape {
-    /// What is different in `found`. Columns and indices that are there beyond the wanted ones are left alone: rows are written by
-    /// column name. With `replicated` a table that is on one server only is different as well.
+    /// Differences of `found`. Additional columns and indices are fine, because rows are written by column name. With
+    /// `replicated` a table on a single server differs.
     pub fn differences(&self, found: &Self, replicated: bool) -> Vec<Difference> {
         let mut differences = self.column_differences(found);
         let (wanted, there) =
@@ -119,7 +118,7 @@ impl Shape {
         differences
     }
 
-    /// What is different between hot and cold: all but how long rows live. Columns that only one of them has count.
+    /// Differences between hot and cold except TTL, including columns that only one of them has.
     pub fn differences_of_copy(&self, copy: &Self) -> Vec<Difference> {
         let mut differences = self.differences(copy, false);
         differences.retain(|difference| difference.setting != TTL);
@@ -163,7 +162,6 @@ impl Shape {
     }
 }
 
-/// Name of the difference in how long rows live.
 pub const TTL: &str = "ttl";
 
 #[cfg(test)]
@@ -197,8 +195,6 @@ mod tests {
         differences.iter().map(|d| (d.setting.as_str(), d.changeable)).collect()
     }
 
-    /// Goal: a changed type is immutable, a changed TTL, a lost index and a lost setting are changeable, an additional setting does not
-    /// matter.
     #[test]
     fn differences_of_tables_are_told_apart() {
         let wanted = shape(FULL, "Decimal(38, 18)");
@@ -215,7 +211,6 @@ mod tests {
         assert_eq!(differences[2].found, "toDateTime(timestamp) + toIntervalDay(9)");
     }
 
-    /// Goal: hot and cold may differ in how long rows live and in nothing else; a column that only the copy has is a difference.
     #[test]
     fn a_copy_may_only_live_longer() {
         let hot = shape(FULL, "Decimal(38, 18)");
@@ -226,7 +221,6 @@ mod tests {
         assert_eq!(named(&hot.differences_of_copy(&cold)), vec![("column note", false)]);
     }
 
-    /// Goal: the replicated form of a table is the table, and where it is wanted the form of one server is a difference.
     #[test]
     fn replicas_are_the_same_table() {
         let full = FULL.replace("window", "non_replicated_deduplication_window");

@@ -1,4 +1,4 @@
-//! The tables as they are, for the report. Looks, and changes nothing but a database of its own that it drops again.
+//! Comparison of the tables with their definitions, for the report. Read-only apart from a scratch database.
 
 use marketprism_schema::{DatabaseKind, Layout, Migration, Table};
 use serde::Serialize;
@@ -8,58 +8,50 @@ use super::{Difference, databases, migrations, scratch};
 use crate::config::Config;
 use crate::storage::Storage;
 
-/// How hot and cold compare with the source of their tables, and with each other.
+/// Comparison of hot and cold with the definitions and with each other.
 #[derive(Debug, Clone, Serialize)]
 pub struct SchemaState {
-    /// Whether everything that could be compared is equal. Nothing when a database could not be asked and the rest is equal.
+    /// `None` when a database could not be queried and the rest is equal.
     pub equal: Option<bool>,
-    /// Hot, then cold.
     pub databases: Vec<DatabaseState>,
-    /// Every table compared with the source, then cold compared with hot.
+    /// Every table with its definition, then cold with hot.
     pub tables: Vec<TableState>,
 }
 
-/// One database.
 #[derive(Debug, Clone, Serialize)]
 pub struct DatabaseState {
-    /// Its name.
     pub database: String,
-    /// `hot` or `cold`.
     pub side: &'static str,
-    /// Newest migration that is recorded in it. Nothing when none is, or it could not be asked.
+    /// Newest recorded migration. `None` when there is none or it could not be read.
     pub version: Option<u32>,
-    /// Newest migration that this program has.
+    /// Newest migration of this program.
     pub newest: u32,
-    /// Migrations that are not applied yet, `version name`: `init` applies them.
+    /// Migrations not applied yet, `version name`: `init` applies them.
     pub pending: Vec<String>,
-    /// Why it could not be compared, or must not be touched by this program.
+    /// Reason why it was not compared.
     pub problem: Option<String>,
 }
 
-/// One table compared.
 #[derive(Debug, Clone, Serialize)]
 pub struct TableState {
-    /// Its database.
     pub database: String,
-    /// Its name.
     pub table: String,
-    /// What it was compared with: `source`, or the name of the hot database.
+    /// `source`, or the name of the hot database.
     pub compared_with: String,
-    /// Whether nothing differs. How long rows live does not count between hot and cold.
+    /// TTL does not count between hot and cold.
     pub equal: bool,
-    /// What differs.
     pub differences: Vec<Difference>,
 }
 
-/// Compares hot and cold with the source, and cold with hot, column by column. Takes some tenths of a second and makes tables for
-/// comparison, so it is asked for now and then, not with every request.
+/// Compares hot and cold with the definitions, and cold with hot, by column. Takes tenths of a second and creates tables, so
+/// the caller caches it.
 pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> SchemaState {
     let mut tables = Vec::new();
     let (hot_state, hot_shapes) = look(&databases::layout(config, DatabaseKind::Hot), hot, &mut tables).await;
     let (cold_state, cold_shapes) =
         look(&databases::layout(config, DatabaseKind::Cold), cold, &mut tables).await;
     for table in Table::ALL.iter().map(|table| table.name) {
-        // A table that is missing was told as a difference from the source.
+        // A missing table is reported by the comparison with the definition.
         let (Some(wanted), Some(found)) = (hot_shapes.get(table), cold_shapes.get(table)) else { continue };
         tables.push(TableState::new(
             &cold_state.database,
@@ -77,7 +69,7 @@ pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> Sch
     SchemaState { equal, databases, tables }
 }
 
-/// Compares one database with the source. Gives its tables, none when it could not be asked.
+/// Compares one database with its definition; returns its tables.
 async fn look(
     layout: &Layout<'_>,
     storage: &Storage,

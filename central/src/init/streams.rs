@@ -1,5 +1,3 @@
-//! Streams.
-
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
@@ -8,7 +6,7 @@ use async_nats::jetstream::{Context, ErrorCode};
 use super::{Difference, Outcome};
 use crate::config::Stream;
 
-/// The stream as wanted: on disk, oldest messages out first, limited by bytes and age only.
+/// On disk, oldest messages discarded first, limited by bytes and age only.
 fn wanted(stream: &Stream) -> Config {
     let settings = &stream.settings;
     Config {
@@ -30,7 +28,7 @@ fn wanted(stream: &Stream) -> Config {
     }
 }
 
-/// Creates a missing stream, compares one that is there, and with `apply` changes what can be changed.
+/// Creates a missing stream; compares an existing one and, with `apply`, changes what can be changed.
 pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow::Result<Outcome> {
     let wanted = wanted(stream);
     let name = stream.settings.name;
@@ -42,7 +40,7 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
     if differences.is_empty() || !apply || !only_changeable {
         return Ok(Outcome::of(differences));
     }
-    // What we do not know of, a placement or a mirror, stays as somebody configured it.
+    // Settings unknown here, such as placement or mirrors, stay as they are.
     let changed = Config {
         subjects: wanted.subjects,
         max_bytes: wanted.max_bytes,
@@ -58,7 +56,6 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
     Ok(Outcome::Updated(differences))
 }
 
-/// Compares a stream and changes nothing.
 pub async fn look(jetstream: &Context, stream: &Stream) -> anyhow::Result<Outcome> {
     let found = found(jetstream, stream.settings.name).await?;
     Ok(Outcome::of(match found {
@@ -85,7 +82,7 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
         subjects.sort();
         subjects.join(" ")
     };
-    // The server writes "no limit" as -1; 0 means the same.
+    // The server reports "no limit" as -1; 0 means the same.
     let limit = |value: i64| if value <= 0 { -1 } else { value };
     [
         Difference::between("subjects", sorted(&wanted.subjects), sorted(&found.subjects), true),
@@ -130,7 +127,7 @@ async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
     let (name, max_bytes, replicas) = (wanted.name.clone(), wanted.max_bytes, wanted.num_replicas);
     let Err(error) = jetstream.create_stream(wanted).await else { return Ok(()) };
     match error.kind() {
-        // Another process of ours was faster; the next comparison sees its stream.
+        // Another central created it meanwhile; the next comparison sees its stream.
         CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {
             Ok(())
         }
@@ -148,7 +145,7 @@ async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
     }
 }
 
-/// Compares what all streams may take together with what the account may store, where the account has a limit.
+/// Compares the total size of all streams with the storage limit of the account, if there is one.
 pub async fn check_room(jetstream: &Context, streams: &[Stream]) -> anyhow::Result<()> {
     let account =
         jetstream.query_account().await.context("cannot ask the broker for its jetstream limits")?;
@@ -172,7 +169,6 @@ mod tests {
     use super::*;
     use marketprism_schema::STREAMS;
 
-    /// Goal: every difference is named with both values, order of subjects and spellings of "no limit" apart.
     #[test]
     fn differences_are_named() {
         let [settings, ..] = STREAMS;

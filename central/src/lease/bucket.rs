@@ -1,4 +1,4 @@
-//! The KV bucket behind the leases.
+//! The KV bucket of the leases.
 
 use std::time::Duration;
 
@@ -12,39 +12,37 @@ use tokio::time::timeout;
 use crate::broker::Broker;
 use crate::limits;
 
-/// Name of the bucket.
 const BUCKET: &str = "MARKETPRISM_LEASES";
 
-/// What stands under the key of a lease.
+/// Value of a lease's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claim {
-    /// Who.
     pub(super) holder: String,
-    /// Differs with every acquisition, so that a holder knows its own writing.
+    /// Unique per acquisition, so that a holder recognizes its own write.
     pub(super) term: String,
-    /// When it was acquired, nanoseconds since 1970 by the holder's clock; for people.
+    /// Acquired at, nanoseconds since 1970 by the holder's clock; informational.
     pub(super) since_ns: i64,
 }
 
-/// A claim as it stands in the bucket.
+/// A claim as stored.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) claim: Claim,
     pub(super) revision: u64,
-    /// When the broker stored it, nanoseconds since 1970; for people.
+    /// Stored by the broker at, nanoseconds since 1970; informational.
     pub(super) stored_ns: i64,
 }
 
-/// Outcome of a compare-and-swap.
+/// Result of a compare-and-swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Swap {
-    /// Done, with the new revision.
+    /// The new revision.
     Done(u64),
-    /// Somebody else wrote in between.
+    /// Another process wrote in between.
     Conflict,
 }
 
-/// The bucket, opened when first needed: a broker may come up after us.
+/// The bucket, opened on first use because the broker may start later.
 #[derive(Debug)]
 pub(super) struct Bucket {
     broker: Broker,
@@ -57,7 +55,7 @@ impl Bucket {
         Self { broker, replicas, store: OnceCell::new() }
     }
 
-    /// The claim under a key; none when nobody has it.
+    /// The claim under a key; `None` if the lease is free.
     pub(super) async fn read(&self, key: &str) -> anyhow::Result<Option<Found>> {
         let store = self.store().await?;
         let entry = bounded("read a lease", store.entry(key)).await?;
@@ -68,7 +66,7 @@ impl Bucket {
         Ok(Some(Found { claim, revision: entry.revision, stored_ns }))
     }
 
-    /// Writes a claim where nobody has one.
+    /// Writes a claim where there is none.
     pub(super) async fn create(&self, key: &str, claim: &Claim) -> anyhow::Result<Swap> {
         use async_nats::jetstream::kv::CreateErrorKind;
         let store = self.store().await?;
@@ -91,19 +89,19 @@ impl Bucket {
         }
     }
 
-    /// Writes a claim over whatever is there.
+    /// Writes a claim unconditionally.
     pub(super) async fn put(&self, key: &str, claim: &Claim) -> anyhow::Result<()> {
         let store = self.store().await?;
         bounded("ask for a lease", store.put(key, json(claim)?)).await.map(drop)
     }
 
-    /// Takes a claim away, if it still has the revision.
+    /// Deletes a claim if it still has the revision.
     pub(super) async fn remove(&self, key: &str, revision: Option<u64>) -> anyhow::Result<()> {
         let store = self.store().await?;
         bounded("release a lease", store.delete_expect_revision(key, revision)).await
     }
 
-    /// Every key that was ever written.
+    /// Every key ever written.
     pub(super) async fn keys(&self) -> anyhow::Result<Vec<String>> {
         use futures_util::TryStreamExt as _;
         let store = self.store().await?;

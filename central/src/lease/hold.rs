@@ -1,4 +1,4 @@
-//! Keeping a lease.
+//! Renewal of a held lease.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use super::bucket::{Bucket, Claim, Swap};
 use super::leases::{HeldHere, Watched, is_wanted};
 use crate::limits;
 
-/// A lease that is ours, renewed until it is released or dropped. Dropping it leaves the key to run out.
+/// A held lease, renewed until it is released or dropped. After a drop the key expires.
 #[derive(Debug)]
 pub struct Lease {
     held: Arc<Held>,
@@ -33,7 +33,6 @@ struct Held {
 #[derive(Debug, Clone, Copy)]
 struct State {
     revision: u64,
-    /// When the last successful renewal began.
     renewed: Instant,
 }
 
@@ -59,18 +58,18 @@ impl Lease {
         Self { held, renewal }
     }
 
-    /// Cancelled when the lease could not be renewed in time: whatever needs it must stop at once.
+    /// Cancelled when the lease could not be renewed in time: all work under it must stop at once.
     pub fn lost(&self) -> &CancellationToken {
         &self.held.lost
     }
 
-    /// Whether somebody asks for it: finish the piece of work at hand, then release it.
+    /// Another process wants it: finish the current step, then release.
     pub fn is_wanted(&self) -> bool {
         self.held.is_wanted.load(Ordering::Relaxed)
     }
 
-    /// How long it is ours without a further renewal. Asked right before a step that must not outlive the lease: a process that was
-    /// stopped for a while has not yet heard that the lease is lost.
+    /// Remaining validity without a further renewal. Check it right before a step that must not outlive the lease: a process
+    /// that was suspended does not know yet that the lease is lost.
     pub fn valid_for(&self) -> Duration {
         if self.held.lost.is_cancelled() {
             return Duration::ZERO;
@@ -78,7 +77,7 @@ impl Lease {
         limits::LEASE_VALIDITY.saturating_sub(self.held.state().renewed.elapsed())
     }
 
-    /// Gives it back, so that the next one need not wait until it runs out.
+    /// Gives it back, so that the next holder need not wait for its expiry.
     pub async fn release(self) {
         self.renewal.abort();
         let held = &self.held;
@@ -109,7 +108,7 @@ impl Held {
                 return self.lost.cancel();
             }
             let left = limits::LEASE_VALIDITY.saturating_sub(age);
-            // An answer that takes longer than the lease lasts must not keep us from noticing.
+            // An answer slower than the validity must not delay the detection of a lost lease.
             let tried = tokio::time::timeout(left, self.step(age, &mut watched)).await;
             match tried {
                 Ok(Ok(true)) => {}
@@ -129,14 +128,14 @@ impl Held {
         }
     }
 
-    /// Looks whether the lease is wanted, and renews it when its time has come. Gives whether it is still ours.
+    /// Renews the lease when due and checks for another demand. Returns false if the lease is lost.
     async fn step(&self, age: Duration, watched: &mut Watched) -> anyhow::Result<bool> {
         if age >= limits::LEASE_RENEWAL {
             let began = Instant::now();
             let State { revision, .. } = self.state();
             match self.bucket.update(&self.key, &self.claim, revision).await? {
                 Swap::Done(revision) => self.set(State { revision, renewed: began }),
-                // A renewal whose answer got lost is a conflict with ourselves.
+                // A renewal whose answer was lost conflicts with itself.
                 Swap::Conflict => match self.bucket.read(&self.key).await? {
                     Some(found) if found.claim == self.claim => {
                         self.set(State { revision: found.revision, ..self.state() });

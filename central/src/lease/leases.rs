@@ -1,4 +1,4 @@
-//! Taking leases.
+//! Acquisition of leases.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,20 +14,18 @@ use super::hold::Lease;
 use crate::broker::Broker;
 use crate::{clock, limits};
 
-/// Appended to a lease's key: under it stands who asks the holder to hand over.
+/// Suffix of the key under which a process demands the lease.
 const WANTED: &str = ".wanted";
 
 /// All leases of this process.
 #[derive(Debug, Clone)]
 pub struct Leases {
     bucket: Arc<Bucket>,
-    /// What this process is called.
     name: Arc<str>,
-    /// What it has: another task of it must not take its own name for that of a process that is dead.
+    /// Leases held here: another task must not mistake the own name for that of a dead process.
     held: Arc<HeldHere>,
 }
 
-/// The leases that this process has.
 #[derive(Debug, Default)]
 pub(super) struct HeldHere(Mutex<BTreeSet<String>>);
 
@@ -49,25 +47,22 @@ impl HeldHere {
     }
 }
 
-/// Who has a lease.
+/// Holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
-    /// The lease.
     pub lease: String,
-    /// The central that has it, or had it and did not give it back.
+    /// The central that holds it, or held it without a release.
     pub holder: String,
-    /// Since when, nanoseconds since 1970.
     pub since_ns: i64,
-    /// When it was renewed last, nanoseconds since 1970.
     pub renewed_ns: i64,
 }
 
-/// What a waiting process saw last of a claim, and since when it is unchanged.
+/// Last revision seen of a claim, and since when it is unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Watched(Option<(u64, Instant)>);
 
 impl Watched {
-    /// How long this revision has been the newest, as far as was seen.
+    /// Time for which this revision has been the newest seen.
     pub(super) fn age(&mut self, revision: u64) -> Duration {
         match self.0 {
             Some((seen, since)) if seen == revision => since.elapsed(),
@@ -80,7 +75,7 @@ impl Watched {
 }
 
 impl Leases {
-    /// The leases of the process called `name`. Two processes that live at the same time must not have the same name.
+    /// `name` must be unique among living processes.
     pub fn new(broker: &Broker, replicas: usize, name: &str) -> Self {
         Self {
             bucket: Arc::new(Bucket::new(broker.clone(), replicas)),
@@ -89,14 +84,11 @@ impl Leases {
         }
     }
 
-    /// What this process is called.
     pub fn own_name(&self) -> &str {
         &self.name
     }
 
-    /// Waits until the lease is ours. Nothing when told to stop before.
-    ///
-    /// While the broker is away it waits as well; a trouble that lasts is told at most every few seconds.
+    /// Waits for the lease. `None` if `stop` comes first. Also waits while the broker is away.
     pub async fn acquire(&self, lease: &str, stop: &CancellationToken) -> Option<Lease> {
         let (mut claimed, mut wanted) = (Watched::default(), Watched::default());
         loop {
@@ -119,10 +111,7 @@ impl Leases {
         }
     }
 
-    /// Takes the lease before others, asking its holder to hand it over.
-    ///
-    /// # Errors
-    /// It was not handed over within `patience`, or the broker cannot be asked.
+    /// Takes the lease before others, asking its holder to hand it over. Fails if that does not happen within `patience`.
     pub async fn demand(&self, lease: &str, patience: Duration) -> anyhow::Result<Lease> {
         let key = format!("{lease}{WANTED}");
         let deadline = Instant::now() + patience;
@@ -145,7 +134,6 @@ impl Leases {
         }
     }
 
-    /// Who has what.
     pub async fn holders(&self) -> anyhow::Result<Vec<Holder>> {
         let mut holders = Vec::new();
         for key in self.bucket.keys().await? {
@@ -165,7 +153,7 @@ impl Leases {
         Ok(holders)
     }
 
-    /// One try. `wanted` is given by those who let others go before.
+    /// One try. `wanted` makes it yield to processes that demand the lease.
     async fn try_acquire(
         &self,
         lease: &str,
@@ -208,7 +196,7 @@ impl Leases {
     }
 }
 
-/// Whether somebody asks for the lease now. Who asks writes again and again; what stays the same is left over.
+/// Another process demands the lease now. It rewrites its demand periodically; an unchanged one is a leftover.
 pub(super) async fn is_wanted(bucket: &Bucket, lease: &str, watched: &mut Watched) -> anyhow::Result<bool> {
     let Some(found) = bucket.read(&format!("{lease}{WANTED}")).await? else { return Ok(false) };
     Ok(watched.age(found.revision) < limits::LEASE_RENEWAL * 2)

@@ -1,28 +1,24 @@
-//! What is counted of the ledger.
+//! Metrics of the ledger.
 
 use prometheus::{Error, IntCounter, IntGauge, IntGaugeVec, Registry};
 
 use super::{counter, int_gauge, int_gauges};
 
-/// Every metric of the ledger.
 #[derive(Debug)]
 pub struct LedgerMetrics {
-    /// Audit messages stored.
     pub taken: IntCounter,
-    /// Windows of the last 24 hours, by state.
+    /// Last 24 hours, by state.
     pub windows: IntGaugeVec,
-    /// Windows that turned into a mismatch.
     pub mismatches: IntCounter,
-    /// Age of the end of the oldest open window in seconds, 0 when none is open.
+    /// Age of the end of the oldest open window; 0 when none is open.
     pub oldest_open_seconds: IntGauge,
-    /// How long the oldest window that is due has been waiting to be compared, in seconds.
+    /// Wait of the oldest window that is due.
     pub lag_seconds: IntGauge,
-    /// How long the last comparison of everything took, in seconds.
+    /// Duration of the last full recheck.
     pub recheck_seconds: IntGauge,
 }
 
 impl LedgerMetrics {
-    /// Registers everything.
     pub fn new(r: &Registry) -> Result<Self, Error> {
         Ok(Self {
             taken: counter(r, "marketprism_ledger_audits_taken_total", "audit messages stored")?,

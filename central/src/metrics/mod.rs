@@ -1,4 +1,4 @@
-//! What is counted. Counters move once per batch or turn, never per message.
+//! Prometheus metrics. Updated once per batch or turn, never per message.
 
 mod ledger;
 mod replication;
@@ -13,81 +13,70 @@ use prometheus::{
 pub use ledger::LedgerMetrics;
 pub use replication::ReplicationMetrics;
 
-/// Seconds from 50 us to a minute: a decode takes tens of microseconds, an insert up to its timeout.
+/// 50 us to a minute: decoding takes tens of microseconds, an insert up to its timeout.
 const BUCKETS: [f64; 19] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0, 30.0, 60.0,
 ];
 
-/// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// `hot_storage_messages_processed_total`: messages whose event is in hot, copies among them.
+    /// Messages whose event is stored, duplicates included.
     pub processed: IntCounter,
-    /// `hot_storage_messages_failed_total`: messages in the dead-letter table.
+    /// Messages in the dead-letter table.
     pub failed: IntCounter,
     batch_inserts: IntCounter,
     batch_size_avg: Gauge,
     error_rate_percent: Gauge,
-    /// `hot_storage_subscriptions_active`
     pub subscriptions_active: IntGauge,
-    /// `hot_storage_is_running`
     pub is_running: IntGauge,
     rows: IntCounterVec,
     rows_of_all_tables: AtomicU64,
-    /// Copies that were recognized, by stream and how.
+    /// By stream and way of recognition.
     pub duplicates: IntCounterVec,
-    /// Messages that the broker does not have any more although nobody took them, by stream and cause.
+    /// Discarded by the broker before they were stored, by stream and cause.
     pub lost: IntCounterVec,
-    /// Sequence of each stream up to which everything is in hot.
+    /// Sequence of each stream up to which everything is stored.
     pub confirmed: IntGaugeVec,
-    /// Streams that this central takes.
+    /// 1 while this central owns the stream.
     pub streams_held: IntGaugeVec,
-    /// Messages refused, by reason.
+    /// By reason.
     pub dead_letters: IntCounterVec,
-    /// Inserts and lookups tried again, by table.
+    /// Retried inserts and lookups, by table.
     pub retries: IntCounterVec,
-    /// Acknowledgements that did not leave; their messages are delivered again.
+    /// Acknowledgements not sent; their messages are redelivered.
     pub ack_failures: IntCounter,
-    /// The broker's counts of our consumers.
     pub consumers: ConsumerGauges,
-    /// Latencies.
     pub hops: Hops,
-    /// The ledger's.
     pub ledger: LedgerMetrics,
-    /// Hot to cold.
     pub replication: ReplicationMetrics,
 }
 
 /// The broker's counts, by stream and consumer.
 #[derive(Debug)]
 pub struct ConsumerGauges {
-    /// `nats_jetstream_consumer_num_pending`
     pub num_pending: IntGaugeVec,
-    /// `nats_jetstream_consumer_num_ack_pending`
     pub num_ack_pending: IntGaugeVec,
-    /// `nats_jetstream_consumer_num_redelivered`
     pub num_redelivered: IntGaugeVec,
 }
 
 /// Latency of every hop that central sees.
 #[derive(Debug)]
 pub struct Hops {
-    /// Time to decode one message and write its row, mean of a turn, by stream.
+    /// Decoding a message and encoding its row, mean of a turn, by stream.
     pub decode: HistogramVec,
-    /// Time of one insert that succeeded, by table.
+    /// One successful insert, by table.
     pub insert: HistogramVec,
-    /// From the edge's receipt to the broker's, by stream.
+    /// Receive time of the edge to that of the broker, by stream.
     pub edge_to_broker: HistogramVec,
-    /// From the broker's receipt to the insert's end, by table.
+    /// Receive time of the broker to the end of the insert, by table.
     pub broker_to_hot: HistogramVec,
-    /// From the venue's time to the insert's end, by table.
+    /// Venue time to the end of the insert, by table.
     pub venue_to_hot: HistogramVec,
 }
 
 impl Metrics {
-    /// Registers everything.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let r = &registry;
@@ -133,7 +122,7 @@ impl Metrics {
         })
     }
 
-    /// Counts one insert that succeeded.
+    /// Counts one successful insert.
     pub fn inserted(&self, table: &str, rows: usize, seconds: f64) {
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
         self.batch_inserts.inc();
@@ -142,7 +131,7 @@ impl Metrics {
         self.hops.insert.with_label_values(&[table]).observe(seconds);
     }
 
-    /// Everything in the text format. The averages are computed here.
+    /// Everything in the text format; computes the averages.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let rows = self.rows_of_all_tables.load(Ordering::Relaxed);
         self.batch_size_avg.set(ratio(rows, self.batch_inserts.get()));
@@ -184,7 +173,6 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// A registered counter.
 pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     let metric = IntCounter::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;
@@ -208,7 +196,6 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheu
     Ok(metric)
 }
 
-/// A registered gauge of whole numbers.
 pub fn int_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     let metric = IntGauge::new(name, help)?;
     registry.register(Box::new(metric.clone()))?;
@@ -228,7 +215,6 @@ fn of_streams(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec
     Ok(metric)
 }
 
-/// Registered gauges of whole numbers with labels.
 pub fn int_gauges(
     registry: &Registry,
     name: &str,

@@ -1,40 +1,32 @@
-//! What is counted of replication.
-
 use prometheus::{
     Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// What is counted of replication.
 #[derive(Debug)]
 pub struct ReplicationMetrics {
-    /// `marketprism_cold_replicator_is_active`: 1 while this process has the lease.
+    /// 1 while this process holds the lease.
     pub is_active: IntGauge,
-    /// `marketprism_cold_replication_lag_minutes`, by table: age of the watermark. Absent where another central replicates.
+    /// Age of the watermark, by table. Absent where another central replicates.
     pub lag_minutes: GaugeVec,
-    /// `marketprism_cold_replication_is_failing`, by table: 1 while a round fails.
+    /// 1 while rounds of the table fail.
     pub is_failing: IntGaugeVec,
-    /// `marketprism_cold_windows_total`, by table and state: entries of the window log.
     pub windows: IntCounterVec,
-    /// `marketprism_cold_windows_unsound`, by table: windows logged as mismatched or failed at the last comparison.
+    /// Windows logged as mismatch or failed at the last recheck.
     pub unsound: IntGaugeVec,
-    /// `marketprism_cold_rows_copied_total`, by table.
     pub rows: IntCounterVec,
-    /// `marketprism_cold_retries_total`, by table: rounds tried again.
     pub retries: IntCounterVec,
-    /// `marketprism_cold_rows_removed_from_hot_total`, by table.
     pub removed: IntCounterVec,
-    /// `marketprism_cold_published_again_total`, by table: rows deleted from hot before they were copied, because cold held them already.
+    /// Rows deleted from hot before their copy, because cold held them already.
     pub published_again: IntCounterVec,
-    /// `marketprism_cold_copy_seconds`, by table: time of one insert.
+    /// One insert.
     pub copy_seconds: HistogramVec,
-    /// `marketprism_cold_round_seconds`, by table: time of a round that copied, verification and log included.
+    /// A round that copied, including verification and log.
     pub round_seconds: HistogramVec,
-    /// `marketprism_cold_recheck_seconds`: time that the last comparison of everything took, all tables together.
+    /// Last full recheck, all tables.
     pub recheck_seconds: Gauge,
 }
 
 impl ReplicationMetrics {
-    /// Registers everything.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let name = |name: &str, help: &str| Opts::new(format!("marketprism_cold_{name}"), help);
         let gauges = |n: &str, help: &str| IntGaugeVec::new(name(n, help), &["table"]);
@@ -77,13 +69,13 @@ impl ReplicationMetrics {
         Ok(metrics)
     }
 
-    /// Counts the rows that came to cold between two looks.
+    /// Counts the rows that arrived in cold between two digests.
     pub fn copied(&self, table: &str, rows_before: u64, rows_after: u64) {
         let came = rows_after.saturating_sub(rows_before);
         self.rows.with_label_values(&[table]).inc_by(came);
     }
 
-    /// Forgets what only the holder of the lease knows.
+    /// Resets what only the lease holder knows.
     pub fn released(&self) {
         self.is_active.set(0);
         self.lag_minutes.reset();

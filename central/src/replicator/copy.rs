@@ -1,8 +1,7 @@
-//! Rows of a piece of a window from one side to the other, by one insert.
-//!
-//! The insert's token names what the target held of the window before. Of two copies that start from the same state only one is stored: a
-//! copy that is repeated because its answer got lost, or that a holder of the lease from before has still under way, changes nothing. This
-//! needs the rows in one block, so that a copy is there as a whole or not at all.
+//! Copies the rows of a window, or part of it, from one side to the other with one insert.
+//! The deduplication token names the state of the target before the insert. Of two copies that start from the same state only
+//! one is stored: a retry after a lost answer, or an insert that a previous lease holder still has running, changes nothing.
+//! This requires all rows in one block, which is stored as a whole or not at all.
 
 use clickhouse::query::Query;
 
@@ -12,44 +11,41 @@ use super::time_range::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::storage::{StorageError, bounded};
 
-/// Stages and queries begin so: a holder of the lease removes what the one before it left.
+/// Prefix of staging tables. A new lease holder drops those of its predecessor.
 pub const STAGE_PREFIX: &str = "replica_stage_";
 
-/// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From hot to cold.
     ToCold,
-    /// From cold back to hot, for a repair.
+    /// For a repair.
     ToHot,
 }
 
-/// What is copied.
+/// Rows to copy with one insert.
 #[derive(Debug, Clone)]
 pub struct Piece {
-    /// Rows of this `created_at`.
+    /// Range of `created_at` to copy.
     pub span: TimeRange,
-    /// The window around it, or the windows: where the target is looked through for events that it has already.
+    /// The whole window or windows around it: the part of the target that is checked for events it already holds.
     pub window: TimeRange,
-    /// Whether the target holds rows of that: events that it has are left out.
+    /// The target holds rows of the window, so its events are left out.
     pub is_begun: bool,
-    /// Names the state of the target that this copy starts from.
+    /// Identifies the state of the target before the copy.
     pub token: String,
 }
 
-/// Copies rows of one table.
 pub struct Copier<'a> {
     pair: &'a HotCold,
     table: &'a TableSpec,
     method: Method,
     direction: Direction,
     hot: &'a Server,
-    /// Begins the id of every query, so that leftovers can be found.
+    /// Prefix of the id of every query, to find leftovers.
     query_prefix: String,
 }
 
 impl<'a> Copier<'a> {
-    /// A copier by the configured way. Back to hot there is no native address: then central streams.
+    /// A copier by the configured method. Back to hot there is no native address, so central streams.
     pub fn new(pair: &'a HotCold, table: &'a TableSpec, config: &'a Config, direction: Direction) -> Self {
         let method = match &config.replication.method {
             Method::Remote(_) if direction == Direction::ToHot => Method::Stream,
@@ -66,7 +62,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Copies a piece. After an error all of it is there or nothing.
+    /// Copies a piece. After an error either all of it or nothing is stored.
     pub async fn copy(&self, piece: &Piece) -> Result<(), StorageError> {
         match &self.method {
             Method::SameServer => {
@@ -82,7 +78,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// The hot table as the cold server reads it.
+    /// The hot table as a table function of the cold server.
     fn remote(&self, address: &str) -> String {
         let password = self.hot.password.as_ref().map_or("", |password| password.reveal());
         format!(
@@ -95,7 +91,7 @@ impl<'a> Copier<'a> {
         )
     }
 
-    /// The server's answer may cite the statement: the password must not go further.
+    /// Removes the password from an answer that quotes the statement.
     fn masked(&self, error: StorageError) -> StorageError {
         let Some(password) = self.hot.password.as_ref().map(|password| password.reveal()) else {
             return error;
@@ -125,7 +121,7 @@ impl<'a> Copier<'a> {
         let (table, columns) = (target.table(self.table.name), &self.table.columns);
         let mut conditions: Vec<String> = span.map(TimeRange::condition).into_iter().collect();
         if piece.is_begun {
-            // GLOBAL: with a distant source the ids are still those of the target.
+            // GLOBAL evaluates the subquery on the target, even if the source is remote.
             let present = format!("SELECT event_id FROM {table} WHERE {}", piece.window.condition());
             conditions.push(format!("event_id GLOBAL NOT IN ({present})"));
         }
@@ -144,7 +140,7 @@ impl<'a> Copier<'a> {
         format!("{}{:016x}", self.query_prefix, rand::random::<u64>())
     }
 
-    /// Streams into a table of its own beside the target, whose server then takes what it does not have.
+    /// Streams into a staging table on the target, whose server then takes the missing rows.
     async fn through_a_stage(&self, piece: &Piece) -> Result<(), StorageError> {
         let target = self.sides().1;
         let name = format!("{STAGE_PREFIX}{}_{:016x}", self.table.name, rand::random::<u64>());
@@ -162,7 +158,7 @@ impl<'a> Copier<'a> {
         copied.and(dropped)
     }
 
-    /// One server's answer is the other's insert. What is under way at a time is what the connections hold.
+    /// Pipes the answer of one server into an insert at the other. Only the connections buffer.
     async fn stream(&self, into: &str, piece: &Piece) -> Result<(), StorageError> {
         let (source, target) = self.sides();
         let columns = &self.table.columns;
@@ -188,13 +184,13 @@ impl<'a> Copier<'a> {
     }
 }
 
-/// Ids of queries that copy begin so: those of one table, or of all.
+/// Prefix of the ids of copy queries: those of one table, or of all.
 fn query_prefix(cold: &Endpoint, table: Option<&TableSpec>) -> String {
     let table = table.map(|table| format!("{}-", table.name)).unwrap_or_default();
     format!("marketprism-copy-{}-{table}", cold.storage.database)
 }
 
-/// Settings of an insert whose rows come in one block: there as a whole, and told from a repetition by its token.
+/// Settings of an insert of one block, stored as a whole and deduplicated by its token.
 fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
     let text = str::to_owned;
     vec![
@@ -211,13 +207,12 @@ fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A text literal of SQL.
+/// A string literal of SQL.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Ends what an earlier holder of the lease has left, or an earlier try for one table: copies under way, and stages. Servers without either
-/// refuse nothing.
+/// Kills running copies and drops staging tables of a previous lease holder or, for one table, of an earlier try.
 pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), StorageError> {
     let prefix = query_prefix(&pair.cold, table);
     let stage =

@@ -1,38 +1,35 @@
-//! What a table holds of a window, in few numbers.
+//! Row counts and fingerprints of one window in one table.
 
 use serde::Deserialize;
 
-/// What a table holds of a window. The sums wrap.
+/// Row count and fingerprints of a window. Sums wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WindowDigest {
-    /// Rows.
     pub rows: u64,
     /// XOR of the low halves of the event ids.
     pub ids_xor: u64,
     /// Sum of the high halves of the event ids.
     pub ids_sum: u64,
-    /// XOR of the hashes of the rows.
+    /// XOR of the row hashes.
     pub rows_xor: u64,
-    /// Sum of the hashes of the rows.
+    /// Sum of the row hashes.
     pub rows_sum: u64,
-    /// Smallest venue time, microseconds since 1970.
     pub oldest_us: i64,
-    /// Distinct event ids; 0 where they were not counted.
+    /// Distinct event ids; 0 if not counted.
     pub distinct: u64,
 }
 
 impl WindowDigest {
-    /// Whether both hold the same rows.
     pub fn is_same(&self, other: &Self) -> bool {
         self.has_same_ids(other) && self.rows_xor == other.rows_xor && self.rows_sum == other.rows_sum
     }
 
-    /// Whether both hold as many rows of the same events.
+    /// Same number of rows, of the same events.
     pub fn has_same_ids(&self, other: &Self) -> bool {
         self.rows == other.rows && self.ids_xor == other.ids_xor && self.ids_sum == other.ids_sum
     }
 
-    /// Text that differs where the rows differ.
+    /// Text that differs whenever the rows differ.
     pub fn token(&self) -> String {
         format!(
             "{:x}.{:x}.{:x}.{:x}.{:x}",
@@ -41,7 +38,7 @@ impl WindowDigest {
     }
 }
 
-/// A window's state as the server answers it.
+/// A digest as ClickHouse returns it.
 #[derive(Debug, clickhouse::Row, Deserialize)]
 pub(super) struct StateRow {
     pub(super) start_ms: i64,

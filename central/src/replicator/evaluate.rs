@@ -1,55 +1,47 @@
-//! Whether a window is as it was logged, and whose fault it is when not. Pure.
-
 use super::digest::WindowDigest;
 
-/// What is known of one window.
+/// Input of the evaluation of one window.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowFacts {
-    /// What was logged, if anything was.
     pub log: Option<Reference>,
-    /// What hot holds now.
     pub hot: WindowDigest,
-    /// What cold holds now.
     pub cold: WindowDigest,
-    /// Whether hot must still hold all of it: neither the TTL nor we can have taken rows away.
+    /// Hot must still hold all rows: neither its TTL nor a removal can have taken any.
     pub is_hot_whole: bool,
-    /// The same of cold.
+    /// Cold must still hold all rows.
     pub is_cold_whole: bool,
 }
 
-/// What was logged of a window.
+/// Logged state of a window.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
-    /// What hot held when it was verified.
+    /// Rows of hot when the window was verified.
     pub state: WindowDigest,
-    /// Whether the row hashes are made over the columns of today; else only the events are compared.
+    /// The row hashes cover today's columns. Otherwise only event ids are compared.
     pub has_same_columns: bool,
-    /// Whether it is being copied again.
+    /// The window is being copied again.
     pub is_open: bool,
 }
 
-/// What the facts say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowCondition {
-    /// As it must be.
     Sound,
-    /// Never copied: copy it.
+    /// Not copied yet.
     New,
-    /// Hot and the log differ, cold may be whole: only the rows themselves tell late ones from lost ones.
+    /// Hot differs from the log, cold may be complete: a comparison by row tells late rows from lost ones.
     LookAtRows,
-    /// Cold was changed; hot is as logged.
+    /// Cold was modified; hot is as logged.
     ColdChanged,
-    /// Cold was changed, and hot cannot tell any more.
+    /// Cold was modified, and hot no longer holds the window.
     ColdChangedAlone,
-    /// Hot and cold are the same, and not as logged.
+    /// Hot and cold are equal but differ from the log.
     BothChangedAlike,
-    /// Neither is as logged, nor are they the same.
+    /// Hot, cold and the log all differ.
     BothChanged,
-    /// Rows in cold of a window that was never copied.
+    /// Cold holds rows of a window that was never copied.
     NeverCopied,
 }
 
-/// Judges one window.
 pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
     let WindowFacts { log, hot, cold, .. } = facts;
     let Some(reference) = log else {
@@ -110,7 +102,7 @@ mod tests {
         WindowFacts { log, hot, cold, is_hot_whole: true, is_cold_whole: true }
     }
 
-    /// Goal: whoever departs from the log is the one that was changed, and where nobody can tell, that is said.
+    /// The log is the reference: the side that differs from it was modified.
     #[test]
     fn the_log_tells_who_was_changed() {
         let (l, a, b, none) = (state(5, 1), state(5, 2), state(6, 3), WindowDigest::default());
@@ -131,7 +123,7 @@ mod tests {
         }
     }
 
-    /// Goal: a row that only has other content is a change like any other, and a window that is being copied is looked at row by row.
+    /// A row with the same id but other content is a modification too.
     #[test]
     fn contents_count_and_open_windows_are_looked_at() {
         let logged = state(5, 1);
@@ -145,7 +137,7 @@ mod tests {
         assert_eq!(evaluate(&open), WindowCondition::Sound);
     }
 
-    /// Goal: rows that the TTL or we took out of hot are no fault; cold is then held against the log alone.
+    /// Rows expired or removed from hot are no fault: cold is then compared with the log alone.
     #[test]
     fn rows_that_may_be_gone_from_hot_are_no_fault() {
         let (l, a, none) = (state(5, 1), state(5, 2), WindowDigest::default());
@@ -160,7 +152,7 @@ mod tests {
         );
     }
 
-    /// Goal: after a column was added the events are still compared with the log, and the rows hot with cold.
+    /// Row hashes over other columns are incomparable; event ids still are comparable.
     #[test]
     fn hashes_over_other_columns_are_not_compared() {
         let logged = WindowDigest { rows_xor: 77, rows_sum: 78, ..state(5, 1) };

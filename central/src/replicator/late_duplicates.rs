@@ -1,7 +1,7 @@
-//! Events that were published again after hot had let go of them: cold holds them already, in a window from before.
-//!
-//! Ingest tells a copy by the rows of hot, so it takes such an event for a new one. Copied, it would be a second row in cold, and a merge would
-//! then take the first one out of a window that is verified. So it goes from hot before its window is copied, as its TTL would have it.
+//! Events published again after hot dropped them, while cold holds them in an earlier window.
+//! Ingest recognizes duplicates by the rows of hot, so it stores such an event as new. Copied to cold it would be a second
+//! row, and a merge could then remove the first one from a verified window. So it is deleted from hot before its window is
+//! copied.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::window_ops::{WindowOps, expired_before_us};
 use crate::limits;
 
 impl WindowOps<'_> {
-    /// Deletes from hot the rows of some windows that cold holds in other windows, and gives their number. Only rows so old that hot may have
-    /// held them before are looked for.
+    /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
+    /// dropped from hot before are checked.
     pub async fn let_go_of_known(&self, counts: &BTreeMap<i64, WindowDigest>) -> Result<usize, CopyError> {
         let before_us = expired_before_us(self.kept_in_hot());
         let mut rows = 0;
@@ -54,7 +54,6 @@ impl WindowOps<'_> {
         }
     }
 
-    /// How long hot keeps a row for certain.
     fn kept_in_hot(&self) -> Duration {
         let config = self.context.config;
         let ttl = Duration::from_secs(u64::from(config.clickhouse.hot_ttl_days) * 86_400);

@@ -1,8 +1,7 @@
-//! Hot to cold, by windows of `created_at`: copied, verified by count and fingerprints, logged, compared again.
-//!
-//! A window is copied by inserts that are there as a whole or not at all (`copy`), so that at no moment a row is seen twice. The window log in
-//! cold keeps what hot held when both sides were the same: the reference that later tells which side was changed (`judge`). Data goes one
-//! way: `run` -> `worker` -> `recheck`, `remove` -> `settle` -> `replicate` -> `known`, `work` -> `copy`, `log` -> `side`.
+//! Replication from hot to cold, by windows of `created_at`: copy, verify by count and fingerprints, log, recheck.
+//! A window is copied by inserts that are stored as a whole or not at all (`copy`), so no row is ever visible twice. The
+//! window log in cold keeps the digest of hot at the time of verification: the reference that later tells which side was
+//! modified (`evaluate`).
 
 mod copy;
 mod digest;

@@ -1,4 +1,4 @@
-//! One of the two databases, and what it is asked.
+//! Queries to hot and cold tables.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,26 +14,21 @@ use crate::config::Config;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// One of the two databases.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// The server.
     pub storage: Storage,
-    /// Longest query.
+    /// Timeout of a query.
     pub limit: Duration,
 }
 
-/// Hot and cold, over connections of their own.
 #[derive(Clone)]
 pub struct HotCold {
-    /// Hot.
     pub hot: Endpoint,
-    /// Cold.
     pub cold: Endpoint,
 }
 
 impl HotCold {
-    /// New connections to both servers; an error when one does not answer in time.
+    /// Opens new connections to both servers. An error when one does not answer in time.
     pub async fn connect(config: &Config) -> Result<Self, CopyError> {
         let limit = config.replication.query_timeout;
         let compression = if config.replication.compress { Compression::Lz4 } else { Compression::None };
@@ -56,22 +51,20 @@ impl HotCold {
 }
 
 impl Endpoint {
-    /// A table's full name.
     pub fn table(&self, name: &str) -> String {
         format!("{}.{name}", self.storage.database)
     }
 
-    /// A query with the time limit of both sides of the connection.
+    /// A query with the timeout on both ends of the connection.
     pub fn query(&self, sql: &str) -> Query {
         limited(&self.storage.client, self.limit).query_raw(sql)
     }
 
-    /// Runs a statement.
     pub async fn execute(&self, sql: &str) -> Result<(), StorageError> {
         bounded(self.limit, self.query(sql).execute()).await
     }
 
-    /// State of each window of a span that holds rows. `count_distinct` is dear.
+    /// Digest of each window of a range that holds rows. Counting distinct ids is expensive.
     pub async fn states(
         &self,
         table: &TableSpec,
@@ -95,7 +88,7 @@ impl Endpoint {
         Ok(rows.iter().map(|row| (row.start_ms, WindowDigest::from(row))).collect())
     }
 
-    /// Rows and smallest venue time of each window of a span that holds rows, without fingerprints: cheap.
+    /// Row count and oldest venue time of each window of a range that holds rows; no fingerprints, so cheap.
     pub async fn counts(
         &self,
         table: &TableSpec,
@@ -115,7 +108,7 @@ impl Endpoint {
         Ok(counted.into_iter().map(state).collect())
     }
 
-    /// `created_at` of the first row of a span.
+    /// `created_at` of the first row of a range.
     pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, StorageError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(created_at))) AS first_ms, count() AS rows FROM {} WHERE {}",
@@ -126,7 +119,7 @@ impl Endpoint {
         Ok((rows > 0).then_some(first_ms))
     }
 
-    /// `created_at` of the newest row from a moment on.
+    /// `created_at` of the newest row since a time.
     pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, StorageError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
@@ -137,7 +130,7 @@ impl Endpoint {
         Ok((rows > 0).then_some(newest_ms))
     }
 
-    /// Event id and hash of every row of a span, by event id. The span is bounded by the caller.
+    /// Event id and hash of every row of a range, ordered by event id. The caller bounds the range.
     pub async fn rows(&self, table: &TableSpec, span: TimeRange) -> Result<Vec<(u128, u64)>, StorageError> {
         let sql = format!(
             "SELECT event_id, {} AS row_hash FROM {} WHERE {} ORDER BY event_id, row_hash",
@@ -148,7 +141,8 @@ impl Endpoint {
         bounded(self.limit, self.query(&sql).fetch_all::<(u128, u64)>()).await
     }
 
-    /// Event id and venue time, in microseconds, of the rows of a span from before a venue time: some, from an event id on, by event id.
+    /// Event id and venue time (microseconds) of rows in a range that are older than a venue time; one page, from an event id
+    /// on.
     pub async fn older_than(
         &self,
         table: &TableSpec,
@@ -166,8 +160,8 @@ impl Endpoint {
         bounded(self.limit, self.query(&sql).fetch_all::<(u128, i64)>()).await
     }
 
-    /// Which of some events are held with a `created_at` outside a span. Of very many events only the first are looked for. Their venue times
-    /// bound, where they are known, what is read.
+    /// Event ids that are stored with a `created_at` outside a range. Checks at most `IDS_A_DELETE` ids. Venue times, if
+    /// given, limit the rows read.
     pub async fn held_outside(
         &self,
         table: &TableSpec,
@@ -191,7 +185,7 @@ impl Endpoint {
         bounded(self.limit, query.fetch_all::<u128>()).await
     }
 
-    /// Deletes rows by event id, and returns when no query sees them any more.
+    /// Deletes rows by event id; returns when no query sees them.
     pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), StorageError> {
         for some in ids.chunks(limits::IDS_A_DELETE) {
             let condition = format!("{} AND event_id IN ({})", span.condition(), listed(some));
@@ -200,7 +194,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Deletes the rows that a condition names, and returns when no query sees them any more.
+    /// Deletes the rows that match a condition; returns when no query sees them.
     pub async fn delete_where(&self, table: &TableSpec, condition: &str) -> Result<(), StorageError> {
         let sql = format!("DELETE FROM {} WHERE {condition}", self.table(table.name));
         let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
@@ -209,16 +203,16 @@ impl Endpoint {
     }
 }
 
-/// Bytes of a statement that lists as many ids as a delete may.
+/// Size of a statement with as many ids as a delete may list.
 const QUERY_BYTES: &str = "2000000";
 
-/// In quotes, because a bare number above 64 bits would be read as a float.
+/// Quoted: ClickHouse reads a bare number above 64 bits as a float.
 fn listed(ids: &[u128]) -> String {
     let quoted: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
     quoted.join(",")
 }
 
-/// The client, with the time limit told to the server too: what we have given up does not go on there.
+/// The client with the timeout set on the server too: an abandoned query does not continue there.
 pub fn limited(client: &Client, limit: Duration) -> Client {
     client.clone().with_setting("max_execution_time", limit.as_secs().max(1).to_string())
 }

@@ -1,4 +1,4 @@
-//! Comparing again what was copied before: everything that hot still holds, and in turn what only cold holds.
+//! Recheck of copied windows: everything that hot holds, and in turn what only cold holds.
 
 use std::time::{Duration, Instant};
 
@@ -9,28 +9,26 @@ use crate::{clock, limits};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How far a comparison of one table has come.
 #[derive(Debug)]
 pub struct TableRecheck {
-    /// When the next comparison of everything begins.
+    /// Start of the next full recheck.
     due: Instant,
-    /// Where the first comparison ends: what comes behind was compared as it was copied.
+    /// End of the first recheck: later windows are compared as they are copied.
     first_upto_ms: Option<i64>,
-    /// What is left of the one under way: the recent piece, then a piece of what only cold holds.
+    /// Rest of the running recheck: the recent range, then a range that only cold holds.
     left: Vec<TimeRange>,
     began: Instant,
-    /// Where the next piece of what only cold holds begins.
+    /// Start of the next range that only cold holds.
     old_from_ms: Option<i64>,
 }
 
 impl TableRecheck {
-    /// The first comparison is due.
     pub fn new() -> Self {
         let now = Instant::now();
         Self { due: now, first_upto_ms: None, left: Vec::new(), began: now, old_from_ms: None }
     }
 
-    /// What an earlier run copied is compared at once; with nothing there the first comparison comes in its time.
+    /// Windows copied by an earlier run are rechecked at once; without any the first recheck waits its period.
     pub fn take_up(&mut self, upto_ms: Option<i64>, every: Duration) {
         self.first_upto_ms = upto_ms;
         if upto_ms.is_none() {
@@ -38,7 +36,7 @@ impl TableRecheck {
         }
     }
 
-    /// Compares for a bounded time, at least one span. `first_ms` is the first window that is compared at all.
+    /// Rechecks for a bounded time, at least one range. `first_ms` is the first window to compare.
     pub async fn step(&mut self, work: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         let now = Instant::now();
         if self.left.is_empty() {
@@ -82,12 +80,12 @@ impl TableRecheck {
         let old_end_ms = retained_ms.min(old_ms.saturating_add(work.width_ms * limits::RECHECK_OLD_WINDOWS));
         self.old_from_ms = Some(old_end_ms);
         let spans = [TimeRange::new(old_ms, old_end_ms), TimeRange::new(recent_ms, upto_ms)];
-        // The last one comes first.
+        // Taken from the end.
         self.left = spans.into_iter().filter(|span| span.from_ms < span.to_ms).collect();
         Ok(())
     }
 
-    /// Compares a span and settles what departs; gives where it stopped, for lack of time or at the end.
+    /// Compares a range and reconciles what differs; returns where it stopped.
     async fn compare(&self, work: &WindowOps<'_>, span: TimeRange, turn: Instant) -> Result<i64, CopyError> {
         for examined in work.examine(span).await? {
             if turn.elapsed() >= limits::RECHECK_TURN * 2 && examined.start_ms > span.from_ms {
@@ -110,7 +108,7 @@ impl TableRecheck {
     }
 }
 
-/// Start of the first window of a span that hot, cold or the log has anything of; the span's end when there is none.
+/// Start of the first window of a range that hot, cold or the log holds; the end of the range if there is none.
 async fn first_held(work: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
     let hot = work.pair.hot.first(work.table, span).await.map_err(CopyError::hot)?;
     let cold = work.pair.cold.first(work.table, span).await.map_err(CopyError::cold)?;

@@ -1,4 +1,4 @@
-//! Windows that were copied before are held against their log, and what departs from it is named or copied again.
+//! Compares copied windows with their log; logs differences or copies again.
 
 use futures_util::future::try_join3;
 
@@ -8,21 +8,16 @@ use super::time_range::TimeRange;
 use super::window_log::{LoggedWindow, WindowState};
 use super::window_ops::{WindowOps, starts};
 
-/// A window that needs something.
 #[derive(Debug, Clone)]
 pub struct EvaluatedWindow {
-    /// Its start, milliseconds since 1970.
     pub start_ms: i64,
-    /// What is known.
     pub facts: WindowFacts,
-    /// What that says.
     pub judgement: WindowCondition,
-    /// What is logged.
     pub logged: Option<LoggedWindow>,
 }
 
 impl WindowOps<'_> {
-    /// Compares hot, cold and log. Gives the windows that are not simply sound.
+    /// Compares hot, cold and the log. Returns the windows that need an action.
     pub async fn examine(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
         let (log, hot, cold) =
             try_join3(self.logged(span), self.hot_states(span), self.cold_states(span, false)).await?;
@@ -47,7 +42,7 @@ impl WindowOps<'_> {
         Ok(examined.filter(EvaluatedWindow::needs_something).collect())
     }
 
-    /// Names what is wrong with a window, or copies it again. Gives whether it is sound now.
+    /// Logs a difference, or copies the window again. Returns true if the window is sound now.
     pub async fn reconcile(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
         let EvaluatedWindow { start_ms, facts, judgement, logged } = examined;
         let WindowFacts { hot, cold, .. } = facts;
@@ -79,7 +74,7 @@ impl WindowOps<'_> {
         self.name(entry, logged.as_ref()).await.map(|()| false)
     }
 
-    /// Hot departs from the log, or the window is being copied: only the rows tell late ones from lost ones.
+    /// Hot differs from the log, or the window is open: compares row by row.
     async fn look_at_rows(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
         let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
         let WindowFacts { hot, cold, is_hot_whole, log, .. } = facts;
@@ -112,7 +107,8 @@ impl WindowOps<'_> {
         self.name(entry, logged.as_ref()).await.map(|()| false)
     }
 
-    /// Copies a window again. That it is open is logged first: a holder after us must not take a half copy for a change by hand.
+    /// Copies a window again. It is logged as open first, so that the next lease holder does not take a partial copy for a
+    /// modification.
     pub async fn copy_again(
         &self,
         start_ms: i64,
@@ -130,7 +126,7 @@ impl WindowOps<'_> {
         Ok(logged.iter().all(|window| window.state == WindowState::Verified))
     }
 
-    /// A window that is sound and logged otherwise, or logged over other columns.
+    /// Logs a sound window whose log entry is outdated in state or columns.
     async fn relog(&self, examined: &EvaluatedWindow) -> Result<(), CopyError> {
         let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
         let Some(logged) = logged else { return Ok(()) };
@@ -146,7 +142,7 @@ impl WindowOps<'_> {
         Ok(diff.map_or_else(|| format!("{} rows in hot, {} in cold", hot.rows, cold.rows), |d| d.to_string()))
     }
 
-    /// Logs a window that is not sound, unless that is what is logged already.
+    /// Logs an unsound window unless the log says so already.
     async fn name(&self, entry: LoggedWindow, logged: Option<&LoggedWindow>) -> Result<(), CopyError> {
         let is_known = logged.is_some_and(|logged| {
             logged.state == entry.state

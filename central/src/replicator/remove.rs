@@ -1,4 +1,4 @@
-//! Taking rows out of hot that are safe in cold. Off unless configured.
+//! Removal of rows from hot that cold holds verified. Off unless configured.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::time::Time;
 use crate::{clock, limits};
 
 impl WindowOps<'_> {
-    /// Deletes the rows of some windows from hot: windows verified so long ago, and compared once more right before. Only events that cold
-    /// was seen to hold are deleted, so that a row which comes late in this moment stays.
+    /// Deletes rows of windows from hot that were verified before `delay` and are sound now. Deletes only event ids that cold
+    /// holds, so late rows stay.
     pub async fn remove_from_hot(&self, span: TimeRange, delay: Duration) -> Result<(), CopyError> {
         let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         let logged_before_ms = (clock::now_ns() / 1_000_000).saturating_sub(delay_ms);
@@ -30,7 +30,7 @@ impl WindowOps<'_> {
             let held = self.pair.cold.rows(self.table, window).await.map_err(CopyError::cold)?;
             let ids: Vec<u128> = held.iter().map(|row| row.0).collect();
             self.check_lease()?;
-            // Logged first: whoever compares in between must not take it for a loss.
+            // Logged first, so that no comparison takes the removal for a loss.
             self.write(&[logged.removed()]).await?;
             self.pair.hot.delete(self.table, window, &ids).await.map_err(CopyError::hot)?;
             let (table, start, rows) = (self.table.name, Time(start_ms).to_string(), ids.len());

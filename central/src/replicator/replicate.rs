@@ -1,4 +1,4 @@
-//! Windows of a span: copied, then read again on both sides, verified, logged.
+//! Copy of a range of windows: copied, read again on both sides, verified, logged.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,9 @@ use super::window_log::{LoggedWindow, NEVER_VERIFIED, WindowState};
 use super::window_ops::{WindowOps, is_verified, starts};
 use crate::limits;
 
-/// What one turn copies: a window, or neighbouring ones that cold holds nothing of and that fit into one insert.
+/// Input of one insert: a window, or neighbouring ones that cold holds nothing of.
 struct CopyBatch {
-    /// From the first window to the end of the last.
     span: TimeRange,
-    /// Starts of the windows.
     windows: Vec<i64>,
     hot: WindowDigest,
     cold: WindowDigest,
@@ -33,14 +31,14 @@ impl CopyBatch {
         self.span.to_ms = next.span.to_ms;
         self.windows.extend(&next.windows);
         self.hot.rows = rows;
-        // Grows when that of any window does.
+        // Grows when the salt of any window does.
         self.salt = self.salt.wrapping_add(next.salt);
         true
     }
 }
 
 impl WindowOps<'_> {
-    /// Copies every window of a span that has rows in hot, verifies and logs it. Gives what was logged.
+    /// Copies, verifies and logs every window of a range that has rows in hot. Returns the log entries.
     pub async fn replicate(&self, span: TimeRange) -> Result<Vec<LoggedWindow>, CopyError> {
         let mut counts = self.hot_counts(span).await?;
         if self.let_go_of_known(&counts).await? > 0 {
@@ -71,7 +69,7 @@ impl WindowOps<'_> {
         Ok(logged)
     }
 
-    /// Copies what cold does not hold of some windows. Gives those whose rows cold refuses, and why.
+    /// Copies rows that cold lacks. Returns the windows that cold refused, with the reason.
     async fn copy_missing(
         &self,
         span: TimeRange,
@@ -95,7 +93,7 @@ impl WindowOps<'_> {
             }
         }
         let copies = stream::iter(batches).map(|batch| self.copy_batch(batch));
-        // Each to its end, also when another one fails: what is given up may go on at the server.
+        // All to their end, even if one fails: an abandoned copy may continue on the server.
         let copied: Vec<Result<_, CopyError>> =
             copies.buffer_unordered(limits::COPIES_AT_ONCE).collect().await;
         let mut failed = BTreeMap::new();
@@ -105,7 +103,7 @@ impl WindowOps<'_> {
         Ok(failed)
     }
 
-    /// Copies a batch. What cold refuses is copied window by window, so that only the window with such a row is named.
+    /// Copies a batch. If cold refuses it, each window is copied alone, so that only the offending one fails.
     async fn copy_batch(&self, batch: CopyBatch) -> Result<BTreeMap<i64, String>, CopyError> {
         let CopyBatch { span, windows, hot, cold, salt } = batch;
         let mut failed = BTreeMap::new();
@@ -126,7 +124,7 @@ impl WindowOps<'_> {
         Ok(failed)
     }
 
-    /// Looks at one window anew and copies again, some times: rows may have come to hot in between.
+    /// Compares one window again and copies again, a few times: rows may have arrived in hot meanwhile.
     async fn again(&self, start_ms: i64, earlier: Option<&LoggedWindow>) -> Result<LoggedWindow, CopyError> {
         let window = TimeRange::window(start_ms, self.width_ms);
         let mut salt = earlier.map_or(0, |logged| logged.logged_ms);
@@ -138,7 +136,7 @@ impl WindowOps<'_> {
             }
             self.copy_span(window, &hot, &cold, salt).await?;
             let (hot_now, cold_now) = self.both(start_ms).await?;
-            // Nothing came although something is missing: an earlier insert had the same token, and its rows are gone again.
+            // Nothing was stored although rows are missing: an earlier insert had the same token, and its rows were removed.
             salt += i64::from(cold_now == cold);
             (hot, cold) = (hot_now, cold_now);
         }
@@ -146,7 +144,7 @@ impl WindowOps<'_> {
             return Ok(self.verified(start_ms, &hot, earlier, tries + 1));
         }
         let diff = self.diff(start_ms, &hot, &cold).await?;
-        // What hot does not hold any more, only cold tells the age of.
+        // The age of rows that hot no longer holds is known only from cold.
         let may_be_gone = !self.is_hot_whole(earlier, &hot) || !self.is_hot_whole(None, &cold);
         if let Some(diff) = diff.as_ref().filter(|_| may_be_gone)
             && diff.is_hot_within_cold()
@@ -164,7 +162,7 @@ impl WindowOps<'_> {
     }
 }
 
-/// Why cold refused rows, when that is what happened.
+/// The reason for which cold refused the rows, if it did.
 fn refused(copied: Result<(), CopyError>) -> Result<Option<String>, CopyError> {
     match copied {
         Err(CopyError::Storage { error, .. }) if error.is_content() => Ok(Some(error.to_string())),
@@ -188,7 +186,6 @@ mod tests {
         }
     }
 
-    /// Goal: one insert takes neighbouring windows that cold holds nothing of, and no more rows than an insert may have. Method: pairs.
     #[test]
     fn neighbours_that_cold_holds_nothing_of_go_together() {
         for (next, is_taken) in [

@@ -1,24 +1,20 @@
-//! Which rows differ.
+//! Row-by-row difference of a window between hot and cold.
 
 use std::fmt;
 
-/// Event ids of the rows in which hot and cold differ.
+/// Event ids of differing rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowDiff {
-    /// In hot only.
     pub only_hot: Vec<u128>,
-    /// In cold only.
     pub only_cold: Vec<u128>,
-    /// In both, with other content or another number of rows.
+    /// Same id, different content or number of rows.
     pub differing: Vec<u128>,
-    /// More than once in hot.
     pub doubled_hot: u64,
-    /// More than once in cold.
     pub doubled_cold: u64,
 }
 
 impl RowDiff {
-    /// Compares event ids and row hashes, both lists sorted.
+    /// Compares event ids and row hashes, both sorted.
     pub fn between(hot: &[(u128, u64)], cold: &[(u128, u64)]) -> Self {
         let mut diff = Self::default();
         let mut hot = hot.chunk_by(|a, b| a.0 == b.0).peekable();
@@ -42,12 +38,12 @@ impl RowDiff {
         }
     }
 
-    /// Whether cold holds nothing that hot does not hold the same way: copying what is missing makes them the same.
+    /// Every row of cold is equal in hot: copying the missing rows makes both equal.
     pub fn is_cold_within_hot(&self) -> bool {
         self.only_cold.is_empty() && self.differing.is_empty()
     }
 
-    /// Whether hot holds nothing that cold does not hold the same way.
+    /// Every row of hot is equal in cold.
     pub fn is_hot_within_cold(&self) -> bool {
         self.only_hot.is_empty() && self.differing.is_empty()
     }
@@ -75,7 +71,6 @@ impl fmt::Display for RowDiff {
 mod tests {
     use super::*;
 
-    /// Goal: every kind of difference is told by its event id, and equal lists differ in nothing.
     #[test]
     fn differences_are_told_by_kind() {
         let hot = [(1, 10), (2, 20), (3, 30), (5, 50), (5, 50), (9, 90)];

@@ -1,4 +1,4 @@
-//! The replicator: every table's worker, under one lease.
+//! The replicator: one worker per table, under one lease.
 
 use std::sync::Arc;
 
@@ -15,10 +15,9 @@ use crate::backoff::Backoff;
 use crate::context::CentralContext;
 use crate::limits;
 
-/// Name of the lease.
 pub const LEASE: &str = "replicator";
 
-/// Copies hot to cold whenever the lease is ours, until told to stop.
+/// Copies hot to cold while this central holds the lease, until `stop`.
 pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
         let metrics = &shared.metrics.replication;
@@ -33,7 +32,7 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
         tokio::select! {
             () = lease.lost().cancelled() => {}
             () = all_tables(context, &stop) => {}
-            // What is cut off in the middle is whole or not there.
+            // An aborted insert is stored as a whole or not at all.
             () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
         }
         metrics.released();

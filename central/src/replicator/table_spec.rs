@@ -1,32 +1,26 @@
-//! A table as it is copied.
-
 use marketprism_schema::{DataType, Table};
 
 use crate::limits;
 use crate::row::columns_of;
 
-/// A table as it is copied: by named columns, so that their order in a server does not matter.
+/// A replicated table. Columns are named, so their order on a server does not matter.
 #[derive(Debug, Clone)]
 pub struct TableSpec {
-    /// Its name in both databases.
     pub name: &'static str,
-    /// Names of the columns, comma-separated.
     pub columns: String,
-    /// Names and types of the columns, comma-separated.
     pub definition: String,
-    /// An expression: 64-bit hash of the whole row. The values are hashed as one tuple, because a hash over arguments is NULL as soon as
-    /// one of them is, and aggregates leave NULLs out.
+    /// SQL expression: 64-bit hash of the whole row. The values are hashed as one tuple, because a hash of several arguments
+    /// is NULL if one of them is, and aggregates skip NULLs.
     pub row_hash: String,
-    /// Hash of the columns that `row_hash` is made over.
+    /// Hash of the columns that `row_hash` covers.
     pub columns_hash: u64,
-    /// Whether it is one of the tables with many rows.
+    /// One of the tables with many rows.
     pub is_high: bool,
-    /// Rows that are copied by one insert at most.
+    /// Limit of rows per insert.
     pub slice_rows: u64,
 }
 
 impl TableSpec {
-    /// Each of the eight tables.
     pub fn all() -> Vec<Self> {
         Table::ALL.iter().map(Self::new).collect()
     }

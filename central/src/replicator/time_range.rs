@@ -1,26 +1,20 @@
-//! Pieces of `created_at`.
-
-/// A half-open piece of `created_at`, milliseconds since 1970.
+/// Half-open range of `created_at`, milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeRange {
-    /// First millisecond.
     pub from_ms: i64,
-    /// First millisecond after it.
     pub to_ms: i64,
 }
 
 impl TimeRange {
-    /// From one moment up to another.
     pub const fn new(from_ms: i64, to_ms: i64) -> Self {
         Self { from_ms, to_ms }
     }
 
-    /// The window that starts at a moment.
     pub const fn window(start_ms: i64, width_ms: i64) -> Self {
         Self { from_ms: start_ms, to_ms: start_ms.saturating_add(width_ms) }
     }
 
-    /// As a condition on `created_at`.
+    /// Condition on `created_at`.
     pub fn condition(self) -> String {
         let Self { from_ms, to_ms } = self;
         format!(
@@ -28,7 +22,7 @@ impl TimeRange {
         )
     }
 
-    /// Equal pieces, as far as milliseconds allow.
+    /// Equal parts, as far as milliseconds allow.
     pub fn pieces(self, count: i64) -> Vec<Self> {
         let count = count.clamp(1, (self.to_ms - self.from_ms).max(1));
         let edge = |i: i64| self.from_ms + (self.to_ms - self.from_ms) * i / count;
@@ -36,7 +30,7 @@ impl TimeRange {
     }
 }
 
-/// The start of the window that holds a moment.
+/// Start of the window that contains a time.
 pub const fn align(ms: i64, width_ms: i64) -> i64 {
     ms - ms.rem_euclid(width_ms)
 }
@@ -45,7 +39,6 @@ pub const fn align(ms: i64, width_ms: i64) -> i64 {
 mod tests {
     use super::*;
 
-    /// Goal: windows are aligned on both sides of 1970, and pieces cover their span without overlap.
     #[test]
     fn windows_are_aligned_and_pieces_cover() {
         assert_eq!((align(60_001, 60_000), align(-1, 60_000)), (60_000, -60_000));

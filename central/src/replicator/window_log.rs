@@ -1,4 +1,4 @@
-//! The window log and the watermarks, tables in cold.
+//! The tables `window_log` and `watermarks` in cold.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,14 @@ use super::time_range::TimeRange;
 use crate::clock;
 use crate::storage::{StorageError, bounded};
 
-/// What is known of a window.
+/// State of a window in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowState {
     /// Hot and cold held the same rows.
     Verified,
-    /// They do not, and copying does not mend it.
     Mismatch,
-    /// It is being copied again.
+    /// Being copied again.
     Open,
-    /// It could not be copied.
     Failed,
 }
 
@@ -44,51 +42,44 @@ impl WindowState {
     }
 }
 
-/// A window as it is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedWindow {
-    /// Its start, milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub start_ms: i64,
-    /// Its length.
+    /// Length of the window.
     pub seconds: u16,
-    /// What is known of it.
     pub state: WindowState,
-    /// Why it is in that state, for people; see also [`Logged::is_removed`].
+    /// For people; also carries the marker of [`LoggedWindow::is_removed`].
     pub reason: String,
-    /// What hot held when both were the same, or at the first try when they never were.
+    /// Digest of hot when it was verified, or at the first try if it never was.
     pub reference: WindowDigest,
-    /// Rows in cold.
     pub cold_rows: u64,
-    /// Columns that the row hashes are made over.
+    /// Hash of the columns that the row hashes cover.
     pub columns_hash: u64,
-    /// Tries so far.
     pub attempts: u32,
-    /// When it was logged, milliseconds since 1970.
     pub logged_ms: i64,
 }
 
-/// Begins the reason of a window whose rows were taken out of hot by us.
+/// Prefix of the reason of a window whose rows were removed from hot.
 const REMOVED: &str = "removed from hot";
-/// Begins the reason of a mismatched window that never was verified.
+/// Prefix of the reason of a mismatched window that was never verified.
 pub const NEVER_VERIFIED: &str = "never verified";
 
 impl LoggedWindow {
-    /// Whether its rows were taken out of hot by us.
     pub fn is_removed(&self) -> bool {
         self.reason.starts_with(REMOVED)
     }
 
-    /// The same, with its rows taken out of hot.
     pub fn removed(&self) -> Self {
         Self { reason: REMOVED.to_owned(), ..self.clone() }
     }
 
-    /// Whether hot and cold never were the same: then there is nothing that either could have departed from.
+    /// There is no verified state that either side could have departed from.
     pub fn was_never_verified(&self) -> bool {
         self.state == WindowState::Failed || self.reason.starts_with(NEVER_VERIFIED)
     }
 
-    /// A reason for a later entry of this window: that its rows were removed is never forgotten.
+    /// The reason of a later entry: the removal marker is kept.
     pub fn reason_after(&self, reason: &str) -> String {
         match (self.is_removed(), reason) {
             (false, _) => reason.to_owned(),
@@ -138,15 +129,14 @@ const SELECTED: &str = "toInt64(toUnixTimestamp64Milli(window_start)) AS start_m
      toInt64(toUnixTimestamp64Micro(oldest_timestamp)) AS oldest_us, attempts, \
      toInt64(toUnixTimestamp64Milli(logged_at)) AS logged_ms";
 
-/// The log and the watermark of one table.
+/// Window log and watermark of one table.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowLog {
-    /// Name of the table.
     pub table: &'static str,
 }
 
 impl WindowLog {
-    /// What is logged of a span, by start.
+    /// Entries of a range, by start.
     pub async fn read(
         self,
         cold: &Endpoint,
@@ -160,7 +150,7 @@ impl WindowLog {
         self.select(cold, &format!("{condition} ORDER BY window_start")).await
     }
 
-    /// The oldest windows of a span that are not verified.
+    /// Oldest windows of a range that are not verified.
     pub async fn unverified(
         self,
         cold: &Endpoint,
@@ -175,7 +165,7 @@ impl WindowLog {
         self.select(cold, &condition).await
     }
 
-    /// The oldest windows of a span whose rows may be taken out of hot: verified before a moment, not empty, not yet taken out.
+    /// Oldest windows of a range whose rows may be removed from hot: verified before a time, not empty, not removed yet.
     pub async fn removable(
         self,
         cold: &Endpoint,
@@ -204,7 +194,7 @@ impl WindowLog {
         Ok(rows.into_iter().map(|row| (row.start_ms, LoggedWindow::from(row))).collect())
     }
 
-    /// Start of the first window and length of the newest one; nothing while the log is empty.
+    /// Start of the first window and length of the newest one; `None` while the log is empty.
     pub async fn extent(self, cold: &Endpoint) -> Result<Option<(i64, u16)>, StorageError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
@@ -216,7 +206,7 @@ impl WindowLog {
         Ok((windows > 0).then_some((first_ms, seconds)))
     }
 
-    /// Windows that are logged as mismatched or failed.
+    /// Number of windows logged as mismatch or failed.
     pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, StorageError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
@@ -225,7 +215,7 @@ impl WindowLog {
         bounded(cold.limit, cold.query(&sql).fetch_one::<u64>()).await
     }
 
-    /// Logs windows: newer than what is logged of them, also when the clock of this machine is behind.
+    /// Writes entries. `logged_at` exceeds that of the previous entry even if this machine's clock is behind.
     pub async fn write(
         self,
         cold: &Endpoint,
@@ -253,7 +243,7 @@ impl WindowLog {
         bounded(cold.limit, query.execute()).await
     }
 
-    /// Everything before this was copied; nothing when nothing was yet.
+    /// Everything before it was copied; `None` before the first copy.
     pub async fn watermark(self, cold: &Endpoint) -> Result<Option<i64>, StorageError> {
         let (watermarks, table) = (cold.table("watermarks"), self.table);
         let sql = format!(
@@ -262,7 +252,6 @@ impl WindowLog {
         bounded(cold.limit, cold.query(&sql).fetch_optional::<i64>()).await
     }
 
-    /// Moves the watermark.
     pub async fn move_watermark(
         self,
         cold: &Endpoint,

@@ -1,5 +1,3 @@
-//! What everything that is done with one table's windows is made of.
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -19,44 +17,36 @@ use crate::metrics::ReplicationMetrics;
 use crate::time::Time;
 use crate::{clock, limits};
 
-/// What the work on every table shares.
+/// Shared by the work on all tables.
 #[derive(Clone, Copy)]
 pub struct CopyContext<'a> {
-    /// The configuration.
     pub config: &'a Config,
-    /// Allows to write; without it the work only looks.
+    /// Permits writes; without it the work is read-only.
     pub lease: Option<&'a Lease>,
-    /// What is counted.
     pub metrics: &'a ReplicationMetrics,
-    /// Who we are, for the log.
+    /// Name of this process, for the log.
     pub holder: &'a str,
 }
 
 impl CopyContext<'_> {
-    /// Whether somebody asks for the lease.
     pub fn is_wanted(&self) -> bool {
         self.lease.is_some_and(Lease::is_wanted)
     }
 }
 
-/// The work on one table over one pair of connections.
 pub struct WindowOps<'a> {
-    /// What the work on every table shares.
     pub context: CopyContext<'a>,
-    /// The table.
     pub table: &'a TableSpec,
-    /// Its log.
     pub log: WindowLog,
-    /// The servers.
     pub pair: &'a HotCold,
     /// Length of a window.
     pub width_ms: i64,
-    /// Rows of an insert at most.
+    /// Limit of rows per insert.
     pub slice_rows: u64,
 }
 
 impl WindowOps<'_> {
-    /// Copies what cold does not hold of a span: of one window, or of neighbouring ones that cold holds nothing of.
+    /// Copies the rows that cold lacks of a range: one window, or neighbouring ones that cold holds nothing of.
     pub async fn copy_span(
         &self,
         span: TimeRange,
@@ -64,7 +54,6 @@ impl WindowOps<'_> {
         cold: &WindowDigest,
         salt: i64,
     ) -> Result<(), CopyError> {
-        // The same events with other content: copying would change nothing.
         if cold.has_same_ids(hot) {
             return Ok(());
         }
@@ -82,8 +71,8 @@ impl WindowOps<'_> {
         Ok(())
     }
 
-    /// The inserts that copy a window, or several. Their number is a power of two, so that it seldom changes when some rows come late: a repetition
-    /// is told by its token only when it is cut the same.
+    /// The inserts for a window or several. Their number is a power of two, so that it seldom changes when rows arrive late:
+    /// the token deduplicates a repetition only if it is cut the same way.
     pub fn pieces(
         &self,
         window: TimeRange,
@@ -110,14 +99,14 @@ impl WindowOps<'_> {
         spans.into_iter().enumerate().map(piece).collect()
     }
 
-    /// Both sides of one window now, distinct events in cold counted.
+    /// Digests of one window now, distinct ids of cold counted.
     pub async fn both(&self, start_ms: i64) -> Result<(WindowDigest, WindowDigest), CopyError> {
         let span = TimeRange::window(start_ms, self.width_ms);
         let (mut hot, mut cold) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
         Ok((hot.remove(&start_ms).unwrap_or_default(), cold.remove(&start_ms).unwrap_or_default()))
     }
 
-    /// Which rows of a window differ; nothing when they are too many to be compared one by one.
+    /// Row-by-row difference of a window; `None` if it has too many rows.
     pub async fn diff(
         &self,
         start_ms: i64,
@@ -133,17 +122,14 @@ impl WindowOps<'_> {
         Ok(Some(RowDiff::between(&hot, &cold)))
     }
 
-    /// Rows of hot, without fingerprints.
     pub async fn hot_counts(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)
     }
 
-    /// States of hot.
     pub async fn hot_states(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         self.pair.hot.states(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
     }
 
-    /// States of cold.
     pub async fn cold_states(
         &self,
         span: TimeRange,
@@ -152,12 +138,11 @@ impl WindowOps<'_> {
         self.pair.cold.states(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
     }
 
-    /// What is logged of a span.
     pub async fn logged(&self, span: TimeRange) -> Result<BTreeMap<i64, LoggedWindow>, CopyError> {
         self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)
     }
 
-    /// Whether hot must still hold all rows of a window: neither its TTL nor we can have taken some away.
+    /// Hot must still hold all rows of a window: neither its TTL nor a removal can have taken any.
     pub fn is_hot_whole(&self, logged: Option<&LoggedWindow>, hot: &WindowDigest) -> bool {
         let is_removed = logged.is_some_and(LoggedWindow::is_removed);
         let oldest = [logged.map(|logged| logged.reference), Some(*hot)].into_iter().flatten();
@@ -166,19 +151,19 @@ impl WindowOps<'_> {
         !is_removed && oldest_us.is_none_or(|oldest| !may_be_expired(oldest, days))
     }
 
-    /// The same of cold.
+    /// Cold must still hold all rows of a window.
     pub fn is_cold_whole(&self, logged: Option<&LoggedWindow>) -> bool {
         let days = self.context.config.clickhouse.cold_ttl_days;
         logged.is_none_or(|logged| !may_be_expired(logged.reference.oldest_us, days))
     }
 
-    /// An error when somebody else may write now, or will before a short step has ended.
+    /// Fails if another central may write now or before a short step ends.
     pub fn check_lease(&self) -> Result<(), CopyError> {
         let left = self.context.lease.map_or(Duration::ZERO, Lease::valid_for);
         if left < limits::LEASE_MARGIN { Err(CopyError::LeaseLost) } else { Ok(()) }
     }
 
-    /// The log entry of a window that holds the same on both sides.
+    /// Log entry of a verified window.
     pub fn verified(
         &self,
         start_ms: i64,
@@ -189,7 +174,7 @@ impl WindowOps<'_> {
         self.entry(start_ms, WindowState::Verified, String::new(), (*state, state.rows), earlier, tries)
     }
 
-    /// The log entry of a window that does not. Once a window was verified, that stays the reference.
+    /// Log entry of an unsound window. The reference of an earlier verification is kept.
     pub fn unsound(
         &self,
         start_ms: i64,
@@ -227,7 +212,7 @@ impl WindowOps<'_> {
         }
     }
 
-    /// Writes log entries, and tells of those that somebody must look at.
+    /// Writes log entries and reports unsound windows.
     pub async fn write(&self, logged: &[LoggedWindow]) -> Result<(), CopyError> {
         let method = self.context.config.replication.method.as_str();
         self.log
@@ -258,22 +243,21 @@ impl WindowOps<'_> {
     }
 }
 
-/// Whether both sides hold the same, and no event twice.
 pub fn is_verified(hot: &WindowDigest, cold: &WindowDigest) -> bool {
     hot.is_same(cold) && cold.distinct == cold.rows
 }
 
-/// The starts that any of the maps has.
+/// Keys of all three maps.
 pub fn starts<A, B, C>(a: &BTreeMap<i64, A>, b: &BTreeMap<i64, B>, c: &BTreeMap<i64, C>) -> BTreeSet<i64> {
     a.keys().chain(b.keys()).chain(c.keys()).copied().collect()
 }
 
-/// Whether the TTL may have taken a row with this venue time, or may soon.
+/// The TTL may have deleted a row with this venue time, or will soon.
 fn may_be_expired(oldest_us: i64, ttl_days: u32) -> bool {
     oldest_us < expired_before_us(Duration::from_secs(u64::from(ttl_days) * 86_400))
 }
 
-/// Rows with a venue time before this may be gone, or may go soon, where rows are kept for so long.
+/// Rows with an earlier venue time may be gone, given the retention.
 pub fn expired_before_us(kept: Duration) -> i64 {
     let us = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     (clock::now_ns() / 1_000).saturating_sub(us(kept)).saturating_add(us(limits::TTL_MARGIN))

@@ -1,4 +1,4 @@
-//! One table's replication, round by round, for as long as the lease is ours.
+//! Replication of one table, round by round, while this central holds the lease.
 
 use std::time::{Duration, Instant};
 
@@ -18,29 +18,27 @@ use crate::config::{Config, Start};
 use crate::time::Time;
 use crate::{clock, limits};
 
-/// One table's replication.
 pub struct TableWorker<'a> {
     context: CopyContext<'a>,
     table: TableSpec,
-    /// Renewed after every failure.
+    /// Reopened after every failure.
     pair: Option<HotCold>,
-    /// As the window log has it: a length that was configured later is not taken over.
+    /// As in the window log: a later change of the configuration does not apply.
     width_ms: Option<i64>,
-    /// First window that is looked at again.
+    /// First window to recheck.
     first_ms: i64,
     /// Everything before it was copied.
     upto_ms: Option<i64>,
     recheck: TableRecheck,
-    /// When it was last looked for what came late to what was copied before.
+    /// Time of the last scan for late rows.
     looked_back: Instant,
-    /// `created_at` of hot's newest row, and when that was asked.
+    /// `created_at` of the newest row of hot, and when it was queried.
     newest: Option<(i64, Instant)>,
     slice_rows: u64,
     windows: i64,
     is_failing: bool,
 }
 
-/// What a round left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Nothing,
@@ -48,7 +46,6 @@ enum Left {
 }
 
 impl<'a> TableWorker<'a> {
-    /// A worker that has not connected yet.
     pub fn new(context: CopyContext<'a>, table: TableSpec) -> Self {
         let windows = windows_a_round(context.config, &table);
         let slice_rows = table.slice_rows;
@@ -68,7 +65,7 @@ impl<'a> TableWorker<'a> {
         }
     }
 
-    /// Works until told to stop, or until somebody asks for the lease.
+    /// Works until `stop`, or until another central wants the lease.
     pub async fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() && !self.context.is_wanted() {
             if self.round_with_retries(stop).await == Left::Nothing {
@@ -77,7 +74,7 @@ impl<'a> TableWorker<'a> {
         }
     }
 
-    /// Sleeps, but not past the wish of somebody for the lease.
+    /// Sleeps; returns early when another central wants the lease.
     async fn rest(&self, pause: Duration, stop: &CancellationToken) {
         let until = Instant::now() + pause;
         while !self.context.is_wanted() {
@@ -109,7 +106,7 @@ impl<'a> TableWorker<'a> {
                 Err(CopyError::LeaseLost) => return Left::Nothing,
                 Err(error) => error,
             };
-            // A fresh connection, and less at once where a server was too slow.
+            // Reconnect, and copy less at once where a server was too slow.
             self.pair = None;
             if error.is_timeout() {
                 self.windows = 1;
@@ -151,7 +148,8 @@ impl<'a> TableWorker<'a> {
         Ok(left)
     }
 
-    /// New connections. After a failure a copy that was given up may still be under way: it must not end behind the next try.
+    /// Opens new connections. After a failure an abandoned copy may still be running: it must not complete after the next
+    /// try.
     async fn connect(&self) -> Result<HotCold, CopyError> {
         let pair = HotCold::connect(self.context.config).await?;
         if self.is_failing {
@@ -163,7 +161,7 @@ impl<'a> TableWorker<'a> {
     async fn steps(&mut self, work: &WindowOps<'_>) -> Result<Left, CopyError> {
         let left = self.advance(work).await?;
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
-        // While there is more, rounds follow each other at once, and looking at what was copied before waits its turn.
+        // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
         if left == Left::More && self.looked_back.elapsed() < self.context.config.replication.interval {
             return Ok(left);
         }
@@ -176,7 +174,7 @@ impl<'a> TableWorker<'a> {
         Ok(left)
     }
 
-    /// Reads where an earlier run stood. Gives the length of a window.
+    /// Reads the state of an earlier run; returns the window length.
     async fn take_up(&mut self, pair: &HotCold, log: WindowLog) -> Result<i64, CopyError> {
         let replication = &self.context.config.replication;
         let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
@@ -206,7 +204,7 @@ impl<'a> TableWorker<'a> {
         Ok(width_ms)
     }
 
-    /// Copies the next closed windows, oldest first, and moves the watermark.
+    /// Copies the next closed windows, oldest first, and advances the watermark.
     async fn advance(&mut self, work: &WindowOps<'_>) -> Result<Left, CopyError> {
         let lag_ms =
             i64::try_from(self.context.config.replication.safety_lag.as_millis()).unwrap_or_default();
@@ -222,7 +220,7 @@ impl<'a> TableWorker<'a> {
             logged = work.replicate(span).await?;
         }
         if logged.is_empty() {
-            // Nothing there: on to the next window that has rows.
+            // No rows there: continue at the next window that has rows.
             let first = work.pair.hot.first(work.table, TimeRange::new(from_ms, closed_ms)).await;
             let Some(first_ms) = first.map_err(CopyError::hot)? else {
                 self.move_to(work, closed_ms).await?;
@@ -256,8 +254,8 @@ impl<'a> TableWorker<'a> {
         Ok(())
     }
 
-    /// `created_at` of hot's newest row. Far behind, the question reads everything that is still to be copied: then it is asked once an
-    /// interval.
+    /// `created_at` of the newest row of hot. Far behind, this query reads everything that is still to be copied, so it runs
+    /// once an interval.
     async fn newest(&mut self, work: &WindowOps<'_>, upto_ms: i64) -> Result<i64, CopyError> {
         let interval = self.context.config.replication.interval;
         if let Some((newest_ms, asked)) = self.newest
@@ -272,7 +270,7 @@ impl<'a> TableWorker<'a> {
         Ok(newest_ms)
     }
 
-    /// Looks for rows that came late, by their number: cheap, so that they need not wait until everything is compared again.
+    /// Finds late rows by row counts: cheap, so they do not wait for the next recheck.
     async fn look_back(&self, work: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let back_ms = i64::try_from(limits::LOOK_BACK.as_millis()).unwrap_or_default();
         let span = TimeRange::new(align(upto_ms - back_ms, work.width_ms).max(self.first_ms), upto_ms);

@@ -1,7 +1,7 @@
 //! Values of the RowBinary format: little-endian numbers, lengths as LEB128.
 //! <https://clickhouse.com/docs/interfaces/formats/RowBinary>
 
-/// A length or a count.
+/// LEB128.
 pub fn length(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push(low_seven_bits(value) | 0x80);
@@ -14,48 +14,41 @@ fn low_seven_bits(value: usize) -> u8 {
     u8::try_from(value & 0x7f).unwrap_or_default()
 }
 
-/// `String`, also when it is of low cardinality.
 pub fn bytes(out: &mut Vec<u8>, value: &[u8]) {
     length(out, value.len());
     out.extend_from_slice(value);
 }
 
-/// `String` from text.
 pub fn text(out: &mut Vec<u8>, value: &str) {
     bytes(out, value.as_bytes());
 }
 
-/// `Int64` and every `DateTime64`.
+/// Also every `DateTime64`.
 pub fn int64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// `UInt64`.
 pub fn uint64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// `UInt32`.
 pub fn uint32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// `UInt16`.
 pub fn uint16(out: &mut Vec<u8>, value: u16) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// `UInt128`.
 pub fn uint128(out: &mut Vec<u8>, value: u128) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// `Decimal(38, 18)`: the mantissa at 18 places.
+/// `Decimal(38, 18)`: the mantissa at scale 18.
 pub fn decimal(out: &mut Vec<u8>, mantissa_18: i128) {
     out.extend_from_slice(&mantissa_18.to_le_bytes());
 }
 
-/// `Nullable` of anything.
 pub fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         None => out.push(1),
@@ -70,7 +63,6 @@ pub fn nullable<T>(out: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut 
 mod tests {
     use super::*;
 
-    /// Goal: lengths are LEB128, at the limits of one and two bytes and beyond.
     #[test]
     fn lengths_are_leb128() {
         for (value, expected) in [

@@ -1,11 +1,9 @@
-//! Names and types of the columns, in the order in which rows are written. A test holds them against the table definitions.
+//! Names and types of the columns, in the order in which rows are written. A test compares them with the table definitions.
 
 use marketprism_schema::DataType;
 
-/// Name and type.
 pub type Column = (&'static str, &'static str);
 
-/// Type of names and labels.
 pub const TEXT: &str = "LowCardinality(String)";
 const MICROS: &str = "DateTime64(6, 'UTC')";
 const MICROS_OR_NULL: &str = "Nullable(DateTime64(6, 'UTC'))";
@@ -34,7 +32,7 @@ const TAIL: &[Column] = &[
 
 const CREATED_AT: Column = ("created_at", "DateTime64(3, 'UTC')");
 
-/// Columns of `dead_letters`; `created_at` last as in every row.
+/// `created_at` last, as in every row.
 pub const DEAD_LETTER: &[Column] = &[
     ("stream", TEXT),
     ("stream_seq", "UInt64"),
@@ -46,7 +44,7 @@ pub const DEAD_LETTER: &[Column] = &[
     CREATED_AT,
 ];
 
-/// Columns of `copies`; `created_at` last as in every row.
+/// `created_at` last, as in every row.
 pub const COPY: &[Column] = &[
     ("data_type", TEXT),
     ("exchange", TEXT),
@@ -109,7 +107,6 @@ const fn own(data_type: DataType) -> &'static [Column] {
     }
 }
 
-/// Every column of a table of events.
 pub fn columns_of(data_type: DataType) -> Vec<Column> {
     [HEAD, own(data_type), TAIL].concat()
 }
@@ -120,7 +117,6 @@ mod tests {
     use crate::row::defined::{defined, owned};
     use marketprism_schema::{DEAD_LETTERS, Table};
 
-    /// Goal: rows are written for exactly the columns that the table definitions have, in their order.
     #[test]
     fn columns_are_those_of_the_definitions() {
         for table in Table::ALL {

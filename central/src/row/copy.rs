@@ -1,23 +1,18 @@
-//! Rows of messages whose event is stored already by another message.
-
 use marketprism_schema::Event;
 
 use super::{CREATED_AT_BYTES, binary};
 
-/// A message whose event is in hot already, from another message.
+/// A message whose event another message brought.
 #[derive(Debug, Clone, Copy)]
 pub struct EventCopy<'a> {
-    /// What it says.
     pub event: &'a Event<'a>,
-    /// Stream that held it.
     pub stream: &'a str,
-    /// Its sequence there.
     pub stream_seq: u64,
-    /// How it was recognized.
+    /// How it was recognized: `recent`, `in_flight` or `stored`.
     pub found: &'a str,
 }
 
-/// Appends a row of `copies`, `created_at` left zero.
+/// Appends a row of `copies`, `created_at` zero.
 pub fn encode_copy(copy: &EventCopy<'_>, out: &mut Vec<u8>) {
     let header = &copy.event.header;
     let data_type = copy.event.body.data_type();

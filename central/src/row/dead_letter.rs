@@ -1,27 +1,20 @@
-//! Rows of refused messages.
-
 use super::{CREATED_AT_BYTES, binary};
 
-/// A message that was refused for its content.
+/// A message refused for its content.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetter<'a> {
-    /// Stream that held it.
     pub stream: &'a str,
-    /// Its sequence there.
     pub stream_seq: u64,
-    /// Its subject.
     pub subject: &'a str,
-    /// Its Content-Type, empty when it had none.
+    /// Empty when absent.
     pub content_type: &'a str,
-    /// Its Nats-Msg-Id, empty when it had none.
+    /// Empty when absent.
     pub message_id: &'a str,
-    /// Why it was refused.
     pub reason: &'a str,
-    /// Its bytes.
     pub payload: &'a [u8],
 }
 
-/// Appends a row of `dead_letters`, `created_at` left zero.
+/// Appends a row of `dead_letters`, `created_at` zero.
 pub fn encode_dead_letter(letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
     binary::text(out, letter.stream);
     binary::uint64(out, letter.stream_seq);

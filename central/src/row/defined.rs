@@ -1,17 +1,17 @@
-//! For tests: the columns of a table as its definition has them.
+//! For tests: columns of a table according to its definition.
 
 use marketprism_schema::{DatabaseKind, Layout, Migration};
 
 use super::Column;
 
-/// Name and type of each column of the hot table that is created with this name.
+/// Name and type of each column of a hot table.
 pub fn defined(table: &str) -> Vec<(String, String)> {
     let layout =
         Layout { kind: DatabaseKind::Hot, database: "db", ttl_days: 3, ledger_ttl_days: 35, cluster: None };
     let statements = Migration::ALL.iter().flat_map(|migration| migration.statements(&layout));
     let ddl = statements.into_iter().find(|statement| statement.table == table).unwrap().sql;
     let columns = ddl.split_once("\n(\n").unwrap().1.split_once("\n)\n").unwrap().0;
-    // A type may go on in the next line.
+    // A type may continue on the next line.
     let lines: Vec<&str> = columns.lines().map(str::trim).collect();
     let joined = lines.join(" ");
     joined
@@ -27,7 +27,6 @@ pub fn defined(table: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Columns in the same form.
 pub fn owned(columns: &[Column]) -> Vec<(String, String)> {
     columns.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
 }

@@ -1,26 +1,25 @@
-//! A column of few different texts, as the Native format has it: the texts once, then their places row by row.
+//! A `LowCardinality(String)` column of the Native format: distinct texts, then an index per row.
 
 use std::collections::HashMap;
 
 use super::binary;
 
-/// Version of the form: a dictionary for the block itself.
+/// Serialization version: a dictionary per block.
 const VERSION: u64 = 1;
-/// The block brings all its texts, and they replace those of a block before.
+/// Flags: the block holds all its keys, and they replace earlier ones.
 const KEYS_IN_THE_BLOCK: u64 = 0x600;
 
-/// Texts with their lengths in front, in the order in which they appeared, and which of them each row has.
+/// Texts with their length prefixes in order of appearance, and the index of each row.
 #[derive(Debug, Default)]
 pub struct Dictionary<'a> {
     keys: Vec<&'a [u8]>,
     places: HashMap<&'a [u8], u32>,
     rows: Vec<u32>,
-    /// Most rows have what the row before had.
+    /// Most rows repeat the previous text.
     last: Option<(&'a [u8], u32)>,
 }
 
 impl<'a> Dictionary<'a> {
-    /// Adds the text of the next row, its length in front.
     pub fn push(&mut self, text: &'a [u8]) {
         let place = match self.last {
             Some((last, place)) if last == text => place,
@@ -33,7 +32,6 @@ impl<'a> Dictionary<'a> {
         self.rows.push(place);
     }
 
-    /// Writes the column's data.
     pub fn write(&self, out: &mut Vec<u8>) {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let width = match self.keys.len() {
@@ -56,7 +54,7 @@ impl<'a> Dictionary<'a> {
 }
 
 fn place_of_last(keys: &[&[u8]]) -> u32 {
-    // A batch of more rows than 32 bits count does not fit memory.
+    // A batch with more rows than `u32::MAX` does not fit into memory.
     u32::try_from(keys.len() - 1).unwrap_or(u32::MAX)
 }
 
@@ -64,7 +62,7 @@ fn place_of_last(keys: &[&[u8]]) -> u32 {
 mod tests {
     use super::*;
 
-    /// Goal: the places are as wide as the number of texts asks for, and no wider. Method: numbers of texts around each limit.
+    /// Indices are as narrow as the number of keys permits.
     #[test]
     fn places_are_as_wide_as_needed() {
         for (count, width) in [(1_usize, 1_usize), (256, 1), (257, 2), (65_536, 2), (65_537, 4)] {

@@ -4,25 +4,22 @@ use marketprism_schema::{Body, Decimal, Event, Levels, LongShortRatio};
 
 use super::{CREATED_AT_BYTES, binary};
 
-/// What `data_source` says of events that came through the broker.
+/// `data_source` of events from the broker.
 const DATA_SOURCE: &str = "live";
 
-/// Seconds that fit the 32 bits of the TTL expression's `DateTime`: up to 2106-02-07.
+/// The TTL expression's `DateTime` has 32 bits of seconds: up to 2106-02-07.
 const TIMESTAMP_MAX_US: i64 = 4_294_967_295 * 1_000_000;
 
-/// A value that the table's column cannot hold.
+/// A value that the column cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value} is not {allowed}")]
 pub struct RowError {
-    /// Name of the column.
     pub field: &'static str,
-    /// The value.
     pub value: i128,
-    /// What the column can hold.
     pub allowed: &'static str,
 }
 
-/// Appends the row of an event, `created_at` left zero. After an error the end of `out` is unspecified.
+/// Appends the row of an event, `created_at` zero. After an error the end of `out` is unspecified.
 pub fn encode_event(event: &Event<'_>, stream_seq: u64, out: &mut Vec<u8>) -> Result<(), RowError> {
     let header = &event.header;
     if !(0..=TIMESTAMP_MAX_US).contains(&header.timestamp_us) {
@@ -151,7 +148,7 @@ mod tests {
         Event { header: header(), body: Body::Trade(body) }
     }
 
-    /// Goal: a row is byte for byte what the format asks for. Method: a trade against bytes written by hand.
+    /// Compares a trade with bytes written by hand.
     #[test]
     fn a_trade_is_written_as_the_format_asks() {
         let mut out = Vec::new();
@@ -172,7 +169,6 @@ mod tests {
         assert_eq!(out, expected);
     }
 
-    /// Goal: the extreme decimals of the wire stay exact in 38 digits.
     #[test]
     fn extreme_decimals_are_exact() {
         let prices = [(i64::MAX, 0), (i64::MIN, 0), (i64::MAX, 18), (i64::MIN, 18), (0, 18)];
@@ -187,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Goal: a value that a column cannot hold is an error that names it, never a cut number.
+    /// A number must never be truncated to fit its column.
     #[test]
     fn values_that_do_not_fit_are_refused() {
         let mut event = trade(Decimal::default());

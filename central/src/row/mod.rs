@@ -1,6 +1,5 @@
-//! Rows in ClickHouse's `RowBinary` format, written straight from decoded events, and sent as blocks of its `Native` format.
-//!
-//! The names and types of a block make the server refuse rows when the table has drifted, instead of storing them askew.
+//! Rows of the `RowBinary` format, encoded from events and sent as blocks of the `Native` format.
+//! A block carries names and types of its columns, so a table with drifted columns refuses the rows.
 
 pub mod binary;
 mod columns;
@@ -20,5 +19,5 @@ pub use encode::encode_event;
 pub use native::{NativeError, native_block};
 pub use target::Target;
 
-/// Bytes of `created_at`, the last column of every row. It is written when the batch is closed.
+/// Size of `created_at`, the last column of every row, written when the batch is sealed.
 pub const CREATED_AT_BYTES: usize = 8;

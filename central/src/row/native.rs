@@ -1,26 +1,22 @@
-//! Rows turned into one block of ClickHouse's Native format, columns one after the other.
-//!
-//! Rows are written and kept one by one (RowBinary), so that one can be taken out of a batch, or half of them be sent alone. The server
-//! takes a block of columns with less than half the work that it has with rows: that work is most of what an insert costs.
+//! Conversion of RowBinary rows into one block of the Native format.
+//! Own code: the `clickhouse` crate sends rows (RowBinary) only. A Native block costs the server less than half the work of
+//! rows, and rows kept apart can be removed from a batch or sent in halves.
 //! <https://clickhouse.com/docs/interfaces/formats/Native>
 
 use super::binary;
 use super::columns::Column;
 use super::dictionary::Dictionary;
 
-/// The rows are not those of the columns: a fault of this program.
+/// The rows do not match the columns: a bug in this program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("row {row}: its bytes are not of type {kind} in column {column}")]
 pub struct NativeError {
-    /// Index of the row.
     pub row: usize,
-    /// Name of the column.
     pub column: &'static str,
-    /// Its type.
     pub kind: &'static str,
 }
 
-/// Makes one block of rows in RowBinary, which stand one after the other.
+/// Converts consecutive RowBinary rows into one block.
 pub fn native_block(columns: &[Column], rows: &[u8]) -> Result<Vec<u8>, NativeError> {
     let mut parts: Vec<Part<'_>> = columns.iter().map(|(_, kind)| Part::of(kind)).collect();
     let mut rest = Cursor(rows);
@@ -42,7 +38,7 @@ pub fn native_block(columns: &[Column], rows: &[u8]) -> Result<Vec<u8>, NativeEr
     Ok(out)
 }
 
-/// What is left of the rows.
+/// Remaining rows.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -70,7 +66,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// A text with its length in front.
+    /// A text with its length prefix.
     fn text(&mut self) -> Option<&'a [u8]> {
         let before = self.0;
         let length = self.length()?;
@@ -80,21 +76,21 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// One column on its way. A width that is not known makes the first row an error.
+/// One column under construction. An unknown width makes the first row an error.
 enum Part<'a> {
     /// Values of one width.
     Fixed { width: Option<usize>, values: Vec<u8> },
-    /// Texts, each behind its length.
+    /// Texts with length prefixes.
     Text(Vec<u8>),
-    /// Texts of which there are few.
+    /// Few distinct texts.
     FewTexts(Dictionary<'a>),
-    /// Values of one width, some absent.
+    /// Values of one width, some NULL.
     Nullable { width: Option<usize>, absent: Vec<u8>, values: Vec<u8> },
     /// Book sides: price and quantity of each level.
     Levels { ends: Vec<u8>, levels: u64, prices: Vec<u8>, quantities: Vec<u8> },
 }
 
-/// Bytes of a `Decimal(38, 18)`.
+/// Size of a `Decimal(38, 18)`.
 const DECIMAL_BYTES: usize = 16;
 
 impl<'a> Part<'a> {
@@ -157,7 +153,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Bytes of a value, by the beginning of its type.
+/// Size of a value, by the prefix of its type.
 fn width(kind: &str) -> Option<usize> {
     const WIDTHS: [(&str, usize); 8] = [
         ("DateTime64", 8),
@@ -198,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Goal: a block is byte for byte what the format asks for. Method: three rows of every kind of column against bytes written by hand.
+    /// Compares three rows with every kind of column with bytes written by hand.
     #[test]
     fn a_block_is_written_as_the_format_asks() {
         let mut rows = Vec::new();
@@ -223,7 +219,6 @@ mod tests {
         assert_eq!(block, expected);
     }
 
-    /// Goal: bytes that are not whole rows are refused, with the place, and nothing is sent askew. Method: rows cut at every byte.
     #[test]
     fn rows_that_are_cut_are_refused() {
         let mut rows = Vec::new();
@@ -237,7 +232,6 @@ mod tests {
         assert!(native_block(COLUMNS, &[0xff; 100]).is_err());
     }
 
-    /// Goal: every type of every table is known here. Method: the width of each column that is not of texts or levels.
     #[test]
     fn every_type_of_the_tables_is_known() {
         let all =
