@@ -34,14 +34,14 @@ pub async fn lay_out(
             Ok(report) => {
                 report.refuse_immutable()?;
                 for (what, difference) in report.differences() {
-                    tracing::warn!(what, %difference, "differs from the configuration; `init --apply` changes it");
+                    tracing::warn!(what, %difference, "differs from the configuration; run `init --apply` to change it");
                 }
                 shared.status.clear(part(side));
                 return Ok(());
             }
             Err(error) => {
                 let (side, reason) = (part(side), format!("{error:#}"));
-                tracing::warn!(side, reason, "streams and tables cannot be laid out yet; trying again");
+                tracing::warn!(side, reason, "cannot provision streams and tables yet; retrying");
                 shared.status.fail(side, reason);
             }
         }

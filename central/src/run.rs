@@ -28,7 +28,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     // Bound before any lease is taken: see `lease`.
     let address = config.http.address(role);
     let listener = http::bind(address).await?;
-    tracing::info!(%address, ?role, "health and metrics are served");
+    tracing::info!(%address, ?role, "serving health and metrics");
     let broker = Broker::start(&config.nats).await?;
     let name = process_name(listener.local_addr().context("the listener has no address")?);
     let streams: Vec<_> = config
@@ -70,7 +70,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     stop.cancel();
     last.cancel();
     if timeout(limits::CLOSE_DEADLINE, shared.broker.client.flush()).await.is_err() {
-        tracing::warn!("the last acknowledgements may not have left; their messages are delivered again");
+        tracing::warn!("the last acknowledgements may be unsent; their messages would be redelivered");
     }
     around.shutdown().await;
     tracing::info!("stopped");
@@ -134,5 +134,5 @@ async fn work(
 }
 
 fn flatten(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
-    ended.unwrap_or_else(|error| Err(anyhow!("a task broke off: {error}")))
+    ended.unwrap_or_else(|error| Err(anyhow!("a task panicked: {error}")))
 }

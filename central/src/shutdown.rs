@@ -17,10 +17,10 @@ pub async fn watch(token: CancellationToken) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
         if token.is_cancelled() {
-            tracing::warn!("second signal, exiting at once; what is not acknowledged is delivered again");
+            tracing::warn!("second signal, exiting at once; unacknowledged messages will be redelivered");
             std::process::exit(EXIT_INTERRUPTED);
         }
-        tracing::info!("stopping: no more messages are taken, batches are flushed");
+        tracing::info!("stopping: flushing batches");
         token.cancel();
     }
 }

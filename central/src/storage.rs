@@ -33,7 +33,7 @@ pub enum StorageError {
         text: String,
     },
     /// Not reachable, or not an answer of ClickHouse.
-    #[error("clickhouse at a loss: {0}")]
+    #[error("clickhouse unreachable: {0}")]
     Unreachable(String),
     /// The bytes are not rows of the table: a bug in this program.
     #[error("{0}")]

@@ -52,26 +52,26 @@ impl Watermarks {
         }
         let config = Config {
             bucket: BUCKET.to_owned(),
-            description: "sequence of each stream up to which everything is in hot".to_owned(),
+            description: "highest contiguous sequence of each stream stored in hot".to_owned(),
             history: 1,
             num_replicas: replicas,
             ..Config::default()
         };
-        within("make the bucket of the confirmed sequences", broker.jetstream.create_key_value(config))
+        within("create the bucket of confirmed sequences", broker.jetstream.create_key_value(config))
             .await?
             .map(Self)
-            .with_context(|| format!("cannot make bucket {BUCKET}"))
+            .with_context(|| format!("cannot create bucket {BUCKET}"))
     }
 
     pub async fn read(&self, stream: &str) -> anyhow::Result<Written> {
         let entry = within("read a confirmed sequence", self.0.entry(stream))
             .await?
-            .with_context(|| format!("cannot read {stream} of bucket {BUCKET}"))?;
+            .with_context(|| format!("cannot read key {stream} of bucket {BUCKET}"))?;
         let Some(entry) = entry else { return Ok(Written::default()) };
         let value = match entry.operation {
             Operation::Put => Some(
                 serde_json::from_slice(&entry.value)
-                    .with_context(|| format!("what stands under {stream} of bucket {BUCKET} is no number"))?,
+                    .with_context(|| format!("bucket {BUCKET}, key {stream}: not a confirmed sequence"))?,
             ),
             Operation::Delete | Operation::Purge => None,
         };
@@ -93,9 +93,9 @@ impl Watermarks {
             within("write a confirmed sequence", self.0.update(stream, bytes, over.revision)).await?;
         let revision = updated.map_err(|error| match error.kind() {
             UpdateErrorKind::WrongLastRevision => {
-                anyhow!("somebody else wrote {stream} of bucket {BUCKET} in between")
+                anyhow!("another process wrote key {stream} of bucket {BUCKET} in between: two centrals own the stream")
             }
-            _ => anyhow::Error::new(error).context(format!("cannot write {stream} of bucket {BUCKET}")),
+            _ => anyhow::Error::new(error).context(format!("cannot write key {stream} of bucket {BUCKET}")),
         })?;
         Ok(Written { value: Some(value), revision })
     }

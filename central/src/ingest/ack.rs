@@ -20,14 +20,14 @@ pub async fn acknowledge<'a>(
     let sending = async {
         for reply in replies {
             if let Err(error) = client.publish(reply.clone(), payload.clone()).await {
-                tracing::debug!(%error, "an acknowledgement did not leave");
+                tracing::debug!(%error, "cannot send an acknowledgement");
                 return;
             }
             sent += 1;
         }
     };
     if timeout(limits::ACK_TIMEOUT, sending).await.is_err() {
-        tracing::warn!(all, "acknowledgements did not leave in time; their messages are delivered again");
+        tracing::warn!(all, "sending acknowledgements timed out; their messages will be redelivered");
     }
     all - sent
 }

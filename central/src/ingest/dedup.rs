@@ -93,7 +93,7 @@ impl Deduplicator {
             self.shared.metrics.dead_letters.with_label_values(&["not_from_a_stream"]).inc();
             tracing::error!(
                 subject = &*message.message.subject,
-                "a message that no stream delivered was dropped"
+                "dropped a message that no stream delivered"
             );
             return None;
         };
@@ -210,7 +210,7 @@ impl Deduplicator {
     fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
         self.shared.metrics.dead_letters.with_label_values(&[refusal.as_str()]).inc();
         let stream_seq = delivery.stream_seq;
-        tracing::warn!(stream = self.stream, stream_seq, reason, "a message goes to the dead letters");
+        tracing::warn!(stream = self.stream, stream_seq, reason, "message refused; stored in dead_letters");
         let target = Target::DeadLetters;
         let batch = self.open.of(target);
         let headers = message.headers.as_ref();

@@ -141,8 +141,8 @@ mod tests {
         let own = Some(EventId(7));
         assert!(!ask(51, false, now, own, i64::MIN) && !ask(51, false, now, None, i64::MIN));
         assert!(ask(51, true, now, own, i64::MIN), "delivered again");
-        assert!(ask(40, false, now, own, i64::MIN) && ask(50, false, now, own, i64::MIN), "was here before");
-        assert!(!ask(51, false, now, own, now), "the broker's window");
+        assert!(ask(40, false, now, own, i64::MIN) && ask(50, false, now, own, i64::MIN), "taken before");
+        assert!(!ask(51, false, now, own, now), "within the broker's window");
         assert!(ask(51, false, now, None, now), "without an id the broker knows nothing");
         assert!(ask(51, false, now, Some(EventId(8)), now), "nor with another one");
         assert!(ask(51, false, now - 120 * SECOND, own, now), "older than the window");

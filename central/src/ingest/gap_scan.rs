@@ -46,7 +46,7 @@ pub struct GapScanResult {
 pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<GapScanResult> {
     let GapScan { stream, mut progress, lowest_open, watermarks, written } = look;
     // Read the stream before the consumer: a message that the consumer has not counted by then does not exist.
-    let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot ask for the stream")?;
+    let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot query the stream")?;
     let info = handle.cached_info();
     let consumer = consumer(&handle, stream).await?;
     let consumer = consumer.cached_info();
@@ -77,7 +77,7 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
     // A broker that lost the end of its log in a power cut assigns the same sequences to other messages.
     let confirmed = progress.confirmed.max(whole).min(newest);
     if confirmed < progress.confirmed {
-        tracing::warn!(stream, confirmed, before = progress.confirmed, "the broker lost the end of a stream");
+        tracing::warn!(stream, confirmed, before = progress.confirmed, "the broker lost the end of the stream");
     }
     let is_news = written
         .value
@@ -88,7 +88,7 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
             Ok(written) => written,
             Err(error) => {
                 // The scan result is still valid; the next scan writes the sequence.
-                tracing::warn!(stream, error = format!("{error:#}"), "the confirmed sequence is not written");
+                tracing::warn!(stream, error = format!("{error:#}"), "cannot write the confirmed sequence; retried by the next scan");
                 watermarks.read(stream).await?
             }
         }
@@ -113,8 +113,8 @@ async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer>
     let asked = handle.get_consumer(&name);
     timeout(limits::BROKER_TIMEOUT, asked)
         .await
-        .context("the broker did not tell of the consumer in time")?
-        .map_err(|error| anyhow::anyhow!("cannot ask for consumer {name}: {error}"))
+        .context("the broker did not answer for the consumer in time")?
+        .map_err(|error| anyhow::anyhow!("cannot query consumer {name}: {error}"))
 }
 
 /// Sequences at the end that will never be delivered: discarded, purged or deleted. None while deliveries are pending.
@@ -158,11 +158,11 @@ async fn settle(
     let since_ns = progress.stream_created_ns;
     let lost = losses::not_in_hot(shared, stream, &gone, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;
-    let evidence = format!("passed over by the broker, whose first sequence is {first}");
+    let evidence = format!("skipped by the broker; its first sequence is {first}");
     losses::record(shared, stream, &lost, &evidence).await?;
     if is_settled {
         let evidence =
-            format!("taken by a central that ended before it stored them; first sequence is {first}");
+            format!("taken by a central that ended before storing them; first sequence of the broker is {first}");
         losses::record(shared, stream, &of_inherited.gone, &evidence).await?;
         progress.inherited = None;
     }

@@ -23,7 +23,7 @@ pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) 
             match read {
                 Ok(history) => break shared.coverage.add_history(table.data_type, history),
                 Err(error) => {
-                    tracing::debug!(table = table.name, %error, "the history cannot be read yet; trying again");
+                    tracing::debug!(table = table.name, %error, "cannot read the coverage history yet; retrying");
                 }
             }
             tokio::select! {

@@ -30,7 +30,7 @@ pub async fn insert(
     let made = tokio::task::spawn_blocking(move || native_block(&target.columns(), &rows)).await;
     let block = match made {
         Ok(block) => Bytes::from(block.map_err(StorageError::Rows)?),
-        Err(error) => return Err(StorageError::Unreachable(format!("the rows were not prepared: {error}"))),
+        Err(error) => return Err(StorageError::Unreachable(format!("encoding the rows panicked: {error}"))),
     };
     let limit = storage.insert_timeout;
     match tokio::time::timeout(limit, send(storage, guard, batch, range, block)).await {
@@ -79,7 +79,7 @@ fn still_ours(guard: &InsertGuard) -> Result<(), StorageError> {
     if guard.may_go_on() {
         return Ok(());
     }
-    Err(StorageError::Unreachable("the lease of the stream ran out during the insert".to_owned()))
+    Err(StorageError::Unreachable("the lease of the stream expired during the insert".to_owned()))
 }
 
 fn whole_seconds(duration: Duration) -> String {

@@ -161,7 +161,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
 
 fn works(shared: &CentralContext) {
     if shared.status.clear(CLICKHOUSE) {
-        tracing::info!("clickhouse takes rows again");
+        tracing::info!("clickhouse accepts rows again");
     }
 }
 
@@ -175,9 +175,9 @@ async fn wait_longer(
     let table = target.table();
     shared.metrics.retries.with_label_values(&[table]).inc();
     if shared.status.fail(CLICKHOUSE, format!("{what} of {table}: {error}")) {
-        tracing::warn!(table, what, %error, "clickhouse does not take rows; holding, nothing is lost");
+        tracing::warn!(table, what, %error, "clickhouse does not accept rows; retrying, no message is lost");
     } else {
-        tracing::debug!(table, what, %error, "still holding");
+        tracing::debug!(table, what, %error, "clickhouse still does not accept rows");
     }
     tokio::time::sleep(backoff.pause()).await;
 }

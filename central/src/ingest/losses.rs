@@ -57,11 +57,11 @@ async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64
     let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
     let answer = timeout(limits::BROKER_TIMEOUT, asked)
         .await
-        .map_err(|_| anyhow!("the broker did not say what it has from sequence {sequence} on"))?;
+        .map_err(|_| anyhow!("the broker did not answer which message follows sequence {sequence}"))?;
     match answer {
         Ok(message) => Ok(Some(message.sequence)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(error).context("cannot ask the broker for a message"),
+        Err(error) => Err(error).context("cannot query the broker for a message"),
     }
 }
 
@@ -150,7 +150,7 @@ pub async fn record(
             to,
             messages,
             evidence,
-            "messages are lost: the broker does not have them any more"
+            "messages lost: the broker discarded them before they were stored"
         );
     }
     Ok(())

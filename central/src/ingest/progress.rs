@@ -117,7 +117,7 @@ mod tests {
         for sequence in [9, 7, 12, 10, 13, 15, 18] {
             progress.take(sequence);
         }
-        assert_eq!(progress.holes, [span(10, 11), span(14, 17)], "the third hole joins the second");
+        assert_eq!(progress.holes, [span(10, 11), span(14, 17)], "the third gap joins the second");
         assert_eq!(progress.next, 19);
     }
 
@@ -130,8 +130,8 @@ mod tests {
         }
         assert_eq!(progress.whole_up_to(14, None), 5, "inherited");
         progress.inherited = None;
-        assert_eq!(progress.whole_up_to(14, None), 10, "a hole");
-        assert_eq!(progress.whole_up_to(14, Some(9)), 8, "a message at hand");
+        assert_eq!(progress.whole_up_to(14, None), 10, "a gap");
+        assert_eq!(progress.whole_up_to(14, Some(9)), 8, "a message in memory");
         progress.holes.clear();
         assert_eq!((progress.whole_up_to(12, None), progress.whole_up_to(99, None)), (12, 14));
     }

@@ -166,7 +166,7 @@ mod tests {
             [Seen::New, Seen::Stored(8), Seen::Stored(9)]
         );
         assert_eq!((ids.places.len(), ids.order.len()), (2, 2));
-        assert_eq!(ids.complete_since_ns(), 100, "what was forgotten must be looked up from now on");
+        assert_eq!(ids.complete_since_ns(), 100, "forgotten ids need a lookup");
 
         ids.begin(id(4), 8);
         ids.refused(id(4));

@@ -30,7 +30,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let name = stream.settings.name;
     while let Some(lease) = take(&shared, name, &stop).await {
-        tracing::info!(stream = name, "the stream is ours");
+        tracing::info!(stream = name, "this central owns the stream");
         shared.metrics.streams_held.with_label_values(&[name]).set(1);
         let guard = Arc::new(InsertGuard::new(lease));
         if quiet(&shared, name, &guard, &stop).await {
@@ -43,7 +43,7 @@ pub async fn serve(
         }
         // An insert aborted with the lease may have set this; the next insert sets it again if needed.
         shared.status.clear(CLICKHOUSE);
-        tracing::info!(stream = name, "the stream is given up");
+        tracing::info!(stream = name, "this central no longer owns the stream");
     }
     Ok(())
 }
@@ -76,14 +76,14 @@ async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -
         if !asks_for(&holders, &name, shared.leases.own_name()) {
             continue;
         }
-        tracing::info!(stream, "asking for the stream: another central has two, this one none");
+        tracing::info!(stream, "requesting the stream: another central owns two or more, this one none");
         let demanded = tokio::select! {
             () = stop.cancelled() => return None,
             demanded = shared.leases.demand(&name, limits::SHARE_PATIENCE) => demanded,
         };
         match demanded {
             Ok(lease) => return Some(lease),
-            Err(error) => tracing::debug!(stream, error = format!("{error:#}"), "not handed over"),
+            Err(error) => tracing::debug!(stream, error = format!("{error:#}"), "the stream was not handed over"),
         }
     }
 }
@@ -127,14 +127,14 @@ async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
             }
             Err(StorageError::Refused { code: ACCESS_DENIED, text }) => {
                 // They end by themselves: the body within the first timeout, the work within the second.
-                tracing::warn!(stream, text, "cannot ask for running inserts; waiting until all have ended");
+                tracing::warn!(stream, text, "no privilege to list running inserts; waiting until they must have ended");
                 return sleep(shared.storage.insert_timeout * 2).await;
             }
             Err(error) => {
                 was_quiet = false;
                 shared
                     .status
-                    .fail(stream, format!("clickhouse cannot be asked for running inserts: {error}"));
+                    .fail(stream, format!("cannot list running inserts of clickhouse: {error}"));
                 sleep(backoff.pause()).await;
             }
         }

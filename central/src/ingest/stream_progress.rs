@@ -108,11 +108,11 @@ impl StreamProgress {
                 tracing::debug!(
                     stream,
                     error = format!("{error:#}"),
-                    "no look at the stream; the next one comes"
+                    "gap scan failed; retried at the next interval"
                 );
             }
             Err(error) if error.is_cancelled() => {}
-            Err(error) => return Err(anyhow!("a look at stream {stream} broke off: {error}")),
+            Err(error) => return Err(anyhow!("gap scan of stream {stream} panicked: {error}")),
         }
         Ok(None)
     }
@@ -121,7 +121,7 @@ impl StreamProgress {
         let Some(known) = &mut self.known else { return None };
         let progress = &mut known.progress;
         if progress.stream_created_ns != found.stream_created_ns {
-            return Some("the stream was made anew".to_owned());
+            return Some("the stream was recreated".to_owned());
         }
         let mut holes = found.left;
         for hole in &progress.holes {
@@ -148,7 +148,7 @@ impl StreamProgress {
         let Some(known) = &self.known else { return Ok(()) };
         let never_taken = SeqRange { from: known.progress.next, to: known.newest };
         if never_taken.from <= never_taken.to {
-            let evidence = format!("the stream was deleted; its newest sequence seen was {}", known.newest);
+            let evidence = format!("the stream was deleted; its last known sequence was {}", known.newest);
             losses::record(&self.shared, self.stream, &[never_taken], &evidence).await?;
         }
         Ok(())
@@ -160,7 +160,7 @@ impl StreamProgress {
         let Some(start) = self.start(lowest_open) else { return };
         let ended = timeout(limits::CLOSE_DEADLINE, look(Arc::clone(&self.shared), start)).await;
         if let Ok(Err(error)) = ended {
-            tracing::debug!(stream = self.stream, error = format!("{error:#}"), "no last look at the stream");
+            tracing::debug!(stream = self.stream, error = format!("{error:#}"), "last gap scan failed");
         }
     }
 }

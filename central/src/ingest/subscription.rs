@@ -34,7 +34,7 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
     }
     let name = stream.settings.name;
     if init::ensure_stream(&shared.broker.jetstream, stream, false).await? == init::Outcome::Created {
-        tracing::warn!(stream = name, "the stream was missing and was created");
+        tracing::warn!(stream = name, "created a missing stream");
     }
     let wanted = init::wanted_consumer(stream, shared.config.ack_wait);
     let consumer: Consumer<pull::Config> =
@@ -43,7 +43,7 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
     let created = handle.cached_info().created.unix_timestamp_nanos();
     let info = consumer.cached_info();
     Ok(Subscription {
-        stream_created_ns: i64::try_from(created).context("the stream was made in another age")?,
+        stream_created_ns: i64::try_from(created).context("creation time of the stream is out of range")?,
         consumer_created_ns: info.created.unix_timestamp_nanos(),
         delivered: info.delivered.stream_sequence,
         consumer,
@@ -61,8 +61,8 @@ impl Subscription {
             .messages();
         timeout(limits::BROKER_TIMEOUT, pull)
             .await
-            .map_err(|_| anyhow!("the broker did not take the pull in time"))?
-            .context("cannot pull")
+            .map_err(|_| anyhow!("the broker did not accept the pull request in time"))?
+            .context("cannot pull messages")
     }
 }
 

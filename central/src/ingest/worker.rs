@@ -83,7 +83,7 @@ impl Worker {
             let reason = match started {
                 Ok(mut messages) => {
                     self.shared.status.clear(name);
-                    tracing::info!(stream = name, "taking messages");
+                    tracing::info!(stream = name, "pulling messages");
                     backoff = Backoff::new();
                     self.shared.metrics.subscriptions_active.inc();
                     let end = self.pull(&mut messages, stop).await;
@@ -100,7 +100,7 @@ impl Worker {
                 Err(error) => format!("{error:#}"),
             };
             if self.shared.status.fail(name, reason.clone()) {
-                tracing::warn!(stream = name, reason, "not taking messages; trying again, nothing is lost");
+                tracing::warn!(stream = name, reason, "cannot pull messages; retrying, no message is lost");
             }
             // Rows in memory must not wait for the broker.
             self.close_if(|_| true);
@@ -132,7 +132,7 @@ impl Worker {
     /// The stream was recreated. Messages in memory belong to the earlier one: they are stored, but not acknowledged.
     async fn begin_stream(&mut self) -> anyhow::Result<()> {
         let stream = self.stream_name();
-        tracing::warn!(stream, "the stream was deleted and made anew; it counts from one again");
+        tracing::warn!(stream, "the stream was deleted and recreated; sequences start at 1 again");
         let incarnation = self.guard.next_incarnation();
         self.track.record_end().await?;
         self.close_if(|_| true);
@@ -233,7 +233,7 @@ impl Worker {
             }
             Err(error) => {
                 // The ids of the batch would stay in flight forever, and redeliveries of its messages be ignored.
-                return Err(anyhow!("a delivery of stream {} broke off: {error}", self.stream_name()));
+                return Err(anyhow!("insert task for stream {} panicked: {error}", self.stream_name()));
             }
         }
         Ok(())
@@ -263,7 +263,7 @@ impl Worker {
                 Ok(None) => break,
                 Err(_) => {
                     let batches = self.deliveries.len();
-                    tracing::warn!(stream, batches, "not flushed in time; the messages are delivered again");
+                    tracing::warn!(stream, batches, "flush timed out; unstored messages will be redelivered");
                     self.deliveries.shutdown().await;
                     break;
                 }
@@ -273,7 +273,7 @@ impl Worker {
         if timeout(limits::CLOSE_DEADLINE, self.shared.broker.client.flush()).await.is_err() {
             tracing::warn!(
                 stream,
-                "the last acknowledgements may not have left; their messages are delivered again"
+                "the last acknowledgements may be unsent; their messages would be redelivered"
             );
         }
         let lowest = self.lowest_open();

@@ -18,7 +18,7 @@ pub fn consumer_name(stream: &str) -> String {
 pub fn wanted(stream: &Stream, ack_wait: Duration) -> pull::Config {
     let purpose = match stream.settings.carries {
         Carries::Events => "rows of hot storage",
-        Carries::Audits => "what edges say about their windows, for the ledger",
+        Carries::Audits => "audits of edges for the ledger",
     };
     pull::Config {
         durable_name: Some(consumer_name(stream.settings.name)),
@@ -50,7 +50,7 @@ pub async fn ensure(
     jetstream
         .create_consumer_on_stream(wanted, stream_name)
         .await
-        .with_context(|| format!("cannot create or change consumer {name} of stream {stream_name}"))?;
+        .with_context(|| format!("cannot create or update consumer {name} of stream {stream_name}"))?;
     let outcome = if found.is_some() { Outcome::Updated(differences) } else { Outcome::Created };
     Ok((name, outcome))
 }
@@ -79,14 +79,14 @@ async fn found(
     let consumer: PullConsumer = jetstream
         .get_consumer_from_stream(name, stream)
         .await
-        .with_context(|| format!("cannot ask the broker for consumer {name}"))?;
+        .with_context(|| format!("cannot query consumer {name}"))?;
     Ok(Some(consumer.cached_info().config.clone()))
 }
 
 async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>> {
     use futures_util::TryStreamExt as _;
 
-    let handle = jetstream.get_stream(stream).await.with_context(|| format!("stream {stream} is gone"))?;
+    let handle = jetstream.get_stream(stream).await.with_context(|| format!("cannot find stream {stream}"))?;
     handle
         .consumer_names()
         .try_collect()

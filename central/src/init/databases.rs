@@ -59,7 +59,7 @@ pub async fn ensure(
             (_, None, _) => make_again(storage, layout, table).await,
             (_, Some(found), wanted) => match wanted {
                 Some(wanted) => compare(storage, layout, table, (wanted, found), apply).await,
-                None => Err(anyhow::anyhow!("the table made for comparison is gone")),
+                None => Err(anyhow::anyhow!("the scratch table is missing")),
             },
         };
         report.add("table", &full_name, outcome.with_context(|| format!("table {full_name}"))?);
@@ -80,7 +80,7 @@ async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<Outco
 
 /// Recreates a table that is recorded as created but missing: nothing works without it, and its rows are lost anyway.
 async fn make_again(storage: &Storage, layout: &Layout<'_>, table: &str) -> anyhow::Result<Outcome> {
-    tracing::error!(database = layout.database, table, "somebody dropped the table; it is made again, empty");
+    tracing::error!(database = layout.database, table, "the table was dropped; recreating it empty");
     for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(layout)) {
         if statement.table == table {
             execute(storage, &statement.sql).await?;

@@ -97,7 +97,7 @@ impl Report {
             })
             .collect();
         if !refusals.is_empty() {
-            bail!("a database is not one of this program; nothing in it was changed{}", refusals.concat());
+            bail!("a database belongs to another version of this program; nothing was changed{}", refusals.concat());
         }
         let lines: Vec<String> = self
             .differences()
@@ -108,8 +108,8 @@ impl Report {
             return Ok(());
         }
         bail!(
-            "what is there differs from what is wanted and cannot be changed in place; nothing was deleted: move the \
-             data and remove it by hand, or configure what is there{}",
+            "existing objects differ from the configuration and cannot be changed in place; nothing was deleted: move the \
+             data and remove them by hand, or adapt the configuration{}",
             lines.concat()
         )
     }

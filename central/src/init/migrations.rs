@@ -77,7 +77,7 @@ pub async fn apply(
     let mut applied = BTreeSet::new();
     if !is_newest(&found) {
         let lease =
-            leases.demand(LEASE, limits::DDL_TIMEOUT).await.context("the tables are being changed")?;
+            leases.demand(LEASE, limits::DDL_TIMEOUT).await.context("another process is migrating the tables")?;
         let done = apply_missing(storage, layout, &lease).await;
         lease.release().await;
         applied = done?;
@@ -112,7 +112,7 @@ async fn apply_missing(
             })?;
         }
         record(storage, layout.database, &migration).await.with_context(|| {
-            format!("version {} is applied to {}, but not recorded", migration.version, layout.database)
+            format!("version {} was applied to {}, but cannot be recorded", migration.version, layout.database)
         })?;
         applied.insert(migration.version);
     }

@@ -17,7 +17,7 @@ const PREFIX: &str = "marketprism_scratch_";
 /// The tables of a layout in the server's spelling: types, keys, codecs, defaults, indices.
 /// Created in the form of a single server: no need to replicate empty tables that live for a moment.
 pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Shapes> {
-    drop_left_over(storage).await.context("cannot drop what an earlier comparison left behind")?;
+    drop_left_over(storage).await.context("cannot drop leftover scratch databases")?;
     let name = format!("{PREFIX}{}_{:016x}", now_seconds(), rand::random::<u64>());
     let shapes = async {
         execute(storage, &format!("CREATE DATABASE {name}")).await?;
@@ -29,10 +29,10 @@ pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Sh
         }
         Shapes::of(storage, &name).await
     };
-    let shapes = shapes.await.context("cannot make the tables that the found ones are compared with");
+    let shapes = shapes.await.context("cannot create the scratch tables for the comparison");
     let dropped = drop_database(storage, &name).await;
     let shapes = shapes?;
-    dropped.with_context(|| format!("cannot drop {name}, a database made for comparison"))?;
+    dropped.with_context(|| format!("cannot drop scratch database {name}"))?;
     Ok(shapes)
 }
 
@@ -43,7 +43,7 @@ async fn drop_left_over(storage: &Storage) -> Result<(), StorageError> {
     let now = now_seconds();
     for name in bounded(limits::QUERY_TIMEOUT, names).await? {
         if made_at(&name).is_some_and(|made| made + limits::SCRATCH_AGE.as_secs() < now) {
-            tracing::info!(name, "a database made for comparison was left behind; dropping it");
+            tracing::info!(name, "dropping a leftover scratch database");
             drop_database(storage, &name).await?;
         }
     }

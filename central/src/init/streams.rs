@@ -52,7 +52,7 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
         discard: wanted.discard,
         ..found
     };
-    jetstream.update_stream(changed).await.with_context(|| format!("cannot change stream {name}"))?;
+    jetstream.update_stream(changed).await.with_context(|| format!("cannot update stream {name}"))?;
     Ok(Outcome::Updated(differences))
 }
 
@@ -71,7 +71,7 @@ async fn found(jetstream: &Context, name: &str) -> anyhow::Result<Option<Config>
             GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Ok(None)
             }
-            _ => Err(error).with_context(|| format!("cannot ask the broker for stream {name}")),
+            _ => Err(error).with_context(|| format!("cannot query stream {name}")),
         },
     }
 }
@@ -148,7 +148,7 @@ async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
 /// Compares the total size of all streams with the storage limit of the account, if there is one.
 pub async fn check_room(jetstream: &Context, streams: &[Stream]) -> anyhow::Result<()> {
     let account =
-        jetstream.query_account().await.context("cannot ask the broker for its jetstream limits")?;
+        jetstream.query_account().await.context("cannot query the jetstream limits of the account")?;
     let wanted: i64 = streams
         .iter()
         .map(|stream| {

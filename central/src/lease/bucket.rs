@@ -61,7 +61,7 @@ impl Bucket {
         let entry = bounded("read a lease", store.entry(key)).await?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
         let claim = serde_json::from_slice(&entry.value)
-            .with_context(|| format!("what stands under {key} of bucket {BUCKET} is no claim"))?;
+            .with_context(|| format!("bucket {BUCKET}, key {key}: not a lease claim"))?;
         let stored_ns = i64::try_from(entry.created.unix_timestamp_nanos()).unwrap_or_default();
         Ok(Some(Found { claim, revision: entry.revision, stored_ns }))
     }
@@ -74,7 +74,7 @@ impl Bucket {
         match created {
             Ok(revision) => Ok(Swap::Done(revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(Swap::Conflict),
-            Err(error) => Err(error).context("the broker did not take a lease"),
+            Err(error) => Err(error).context("cannot take a lease"),
         }
     }
 
@@ -85,14 +85,14 @@ impl Bucket {
         match updated {
             Ok(revision) => Ok(Swap::Done(revision)),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(Swap::Conflict),
-            Err(error) => Err(error).context("the broker did not renew a lease"),
+            Err(error) => Err(error).context("cannot renew a lease"),
         }
     }
 
     /// Writes a claim unconditionally.
     pub(super) async fn put(&self, key: &str, claim: &Claim) -> anyhow::Result<()> {
         let store = self.store().await?;
-        bounded("ask for a lease", store.put(key, json(claim)?)).await.map(drop)
+        bounded("request a lease", store.put(key, json(claim)?)).await.map(drop)
     }
 
     /// Deletes a claim if it still has the revision.
@@ -120,7 +120,7 @@ impl Bucket {
         }
         let config = Config {
             bucket: BUCKET.to_owned(),
-            description: "what only one central may do at a time".to_owned(),
+            description: "leases of tasks that one central does at a time".to_owned(),
             history: 1,
             num_replicas: self.replicas,
             ..Config::default()

@@ -84,7 +84,7 @@ impl Lease {
         held.lost.cancel();
         let revision = held.state().revision;
         if let Err(error) = held.bucket.remove(&held.key, Some(revision)).await {
-            tracing::debug!(lease = held.key, error = format!("{error:#}"), "not given back; it runs out");
+            tracing::debug!(lease = held.key, error = format!("{error:#}"), "cannot release the lease; it expires by itself");
         }
     }
 }
@@ -104,7 +104,7 @@ impl Held {
             sleep(limits::LEASE_POLL).await;
             let age = self.state().renewed.elapsed();
             if age >= limits::LEASE_VALIDITY {
-                tracing::warn!(lease = self.key, "the lease could not be renewed in time; the work stops");
+                tracing::warn!(lease = self.key, "the lease could not be renewed in time; its work stops");
                 return self.lost.cancel();
             }
             let left = limits::LEASE_VALIDITY.saturating_sub(age);
@@ -113,14 +113,14 @@ impl Held {
             match tried {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
-                    tracing::warn!(lease = self.key, "somebody else has the lease; the work stops");
+                    tracing::warn!(lease = self.key, "another process has the lease; its work stops");
                     return self.lost.cancel();
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(
                         lease = self.key,
                         error = format!("{error:#}"),
-                        "not renewed, trying again"
+                        "cannot renew the lease; retrying"
                     );
                 }
                 Err(_) => {}

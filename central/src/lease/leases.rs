@@ -100,7 +100,7 @@ impl Leases {
                 Ok(Some(lease)) => return Some(lease),
                 Ok(None) => limits::LEASE_POLL,
                 Err(error) => {
-                    tracing::debug!(lease, error = format!("{error:#}"), "no lease yet");
+                    tracing::debug!(lease, error = format!("{error:#}"), "cannot acquire the lease yet");
                     limits::LEASE_RENEWAL
                 }
             };
@@ -180,7 +180,7 @@ impl Leases {
         };
         let Swap::Done(revision) = swap else { return Ok(None) };
         let before = found.map(|found| found.claim.holder);
-        tracing::info!(lease, before, "the lease is ours");
+        tracing::info!(lease, before, "lease acquired");
         Ok(Some(Lease::start(
             Arc::clone(&self.bucket),
             Arc::clone(&self.held),

@@ -10,7 +10,7 @@ pub enum CopyError {
         error: StorageError,
     },
     /// Another central may hold the lease.
-    #[error("the lease is not ours any more")]
+    #[error("the lease is lost")]
     LeaseLost,
 }
 

@@ -26,7 +26,7 @@ impl WindowOps<'_> {
             tracing::info!(
                 table,
                 rows,
-                "events were published again that cold holds already; deleted from hot"
+                "deleted republished events from hot: cold holds them already"
             );
             let counted = u64::try_from(rows).unwrap_or(u64::MAX);
             self.context.metrics.published_again.with_label_values(&[table]).inc_by(counted);

@@ -51,23 +51,23 @@ impl WindowOps<'_> {
             WindowCondition::New => return self.copy_again(*start_ms, None).await,
             WindowCondition::LookAtRows => return self.look_at_rows(examined).await,
             WindowCondition::ColdChanged => {
-                format!("cold was changed, hot is as verified; {}", self.told(examined).await?)
+                format!("cold was modified, hot is as verified; {}", self.told(examined).await?)
             }
             WindowCondition::ColdChangedAlone => format!(
-                "cold was changed: {} rows now, {} verified; hot does not hold the window any more",
+                "cold was modified: {} rows now, {} verified; hot no longer holds the window",
                 cold.rows,
                 logged.as_ref().map_or(0, |logged| logged.reference.rows)
             ),
             WindowCondition::BothChangedAlike => {
-                "hot and cold are the same and differ from what was verified: both were changed alike"
+                "hot and cold are equal but differ from the verified state: both were modified"
                     .to_owned()
             }
             WindowCondition::BothChanged => format!(
-                "hot and cold both differ from what was verified, it cannot be told which side is right; {}",
+                "hot, cold and the verified state all differ; cannot decide which side is right; {}",
                 self.told(examined).await?
             ),
             WindowCondition::NeverCopied => {
-                format!("cold holds {} rows of a window that was never copied, hot none", cold.rows)
+                format!("cold holds {} rows of a window that was never copied; hot holds none", cold.rows)
             }
         };
         let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
@@ -79,7 +79,7 @@ impl WindowOps<'_> {
         let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
         let WindowFacts { hot, cold, is_hot_whole, log, .. } = facts;
         let Some(diff) = self.diff(*start_ms, hot, cold).await? else {
-            let reason = format!("hot differs from what was verified: {} rows, cold {}", hot.rows, cold.rows);
+            let reason = format!("hot differs from the verified state: {} rows in hot, {} in cold", hot.rows, cold.rows);
             let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
             return self.name(entry, logged.as_ref()).await.map(|()| false);
         };
@@ -97,10 +97,10 @@ impl WindowOps<'_> {
         }
         let is_cold_as_logged = log.is_some_and(|log| cold.is_same(&log.state));
         let reason = if is_cold_as_logged {
-            format!("hot was changed, cold is as verified; {diff}")
+            format!("hot was modified, cold is as verified; {diff}")
         } else {
             format!(
-                "hot and cold both differ from what was verified, it cannot be told which side is right; {diff}"
+                "hot, cold and the verified state all differ; cannot decide which side is right; {diff}"
             )
         };
         let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
@@ -117,7 +117,7 @@ impl WindowOps<'_> {
         if let Some((logged, late)) = earlier {
             let open = LoggedWindow {
                 state: WindowState::Open,
-                reason: logged.reason_after(&format!("{late} rows came late")),
+                reason: logged.reason_after(&format!("{late} late rows")),
                 ..logged.clone()
             };
             self.write(&[open]).await?;

@@ -34,7 +34,7 @@ impl WindowOps<'_> {
             self.write(&[logged.removed()]).await?;
             self.pair.hot.delete(self.table, window, &ids).await.map_err(CopyError::hot)?;
             let (table, start, rows) = (self.table.name, Time(start_ms).to_string(), ids.len());
-            tracing::info!(table, window = start, rows, "removed from hot; cold holds it verified");
+            tracing::info!(table, window = start, rows, "rows removed from hot; cold holds them verified");
             let counted = u64::try_from(rows).unwrap_or(u64::MAX);
             self.context.metrics.removed.with_label_values(&[table]).inc_by(counted);
         }

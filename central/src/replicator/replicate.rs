@@ -153,8 +153,8 @@ impl WindowOps<'_> {
             return Ok(self.verified(start_ms, &cold, earlier, tries + 1));
         }
         let differ =
-            diff.map_or_else(|| format!("{} rows for {}", cold.rows, hot.rows), |diff| diff.to_string());
-        let mut reason = format!("copying does not make cold the same as hot: {differ}");
+            diff.map_or_else(|| format!("{} rows in cold, {} in hot", cold.rows, hot.rows), |diff| diff.to_string());
+        let mut reason = format!("cold differs from hot after copying: {differ}");
         if earlier.is_none_or(LoggedWindow::was_never_verified) {
             reason = format!("{NEVER_VERIFIED}; {reason}");
         }
@@ -198,7 +198,7 @@ mod tests {
             assert_eq!(first.takes(&next, 100), is_taken, "{} {}", next.span.from_ms, next.hot.rows);
             assert_eq!(first.windows.len(), 1 + usize::from(is_taken));
         }
-        assert!(!batch(0, 50, 1).takes(&batch(60, 1, 0), 100), "cold holds rows of the first");
+        assert!(!batch(0, 50, 1).takes(&batch(60, 1, 0), 100), "cold already holds rows of the first window");
         let mut two = batch(0, 50, 0);
         assert!(two.takes(&batch(60, 50, 0), 100) && !two.takes(&batch(120, 1, 0), 100));
         assert_eq!((two.span, two.hot.rows, two.salt), (TimeRange::new(0, 120), 100, 60));

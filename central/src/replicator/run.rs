@@ -22,7 +22,7 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
         let metrics = &shared.metrics.replication;
         metrics.is_active.set(1);
-        tracing::info!("this central copies hot to cold");
+        tracing::info!("this central replicates hot to cold");
         let context = CopyContext {
             config: &shared.config,
             lease: Some(&lease),
@@ -36,7 +36,7 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
             () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
         }
         metrics.released();
-        tracing::info!("this central does not copy hot to cold any more");
+        tracing::info!("this central no longer replicates hot to cold");
         lease.release().await;
     }
     Ok(())
@@ -52,7 +52,7 @@ async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
         match cleared {
             Ok(()) => break,
             Err(error) => {
-                tracing::warn!(%error, "copies of an earlier holder cannot be looked for yet; trying again");
+                tracing::warn!(%error, "cannot clear leftovers of the previous lease holder yet; retrying");
             }
         }
         tokio::select! {

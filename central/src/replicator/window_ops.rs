@@ -224,17 +224,17 @@ impl WindowOps<'_> {
             self.context.metrics.windows.with_label_values(&[table, window.state.as_str()]).inc();
             match window.state {
                 WindowState::Verified => {
-                    tracing::debug!(table, window = start, rows = window.cold_rows, "verified");
+                    tracing::debug!(table, window = start, rows = window.cold_rows, "window verified");
                 }
                 WindowState::Open => {
-                    tracing::info!(table, window = start, reason = window.reason, "opened again")
+                    tracing::info!(table, window = start, reason = window.reason, "window reopened")
                 }
                 WindowState::Mismatch | WindowState::Failed => {
                     tracing::error!(
                         table,
                         window = start,
                         reason = window.reason,
-                        "hot and cold differ; `repair` mends what can be mended"
+                        "hot and cold differ; run `repair`"
                     );
                 }
             }

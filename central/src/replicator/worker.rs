@@ -98,7 +98,7 @@ impl<'a> TableWorker<'a> {
             let error = match tried {
                 Ok(left) => {
                     if std::mem::take(&mut self.is_failing) {
-                        tracing::info!(table, "copying goes on");
+                        tracing::info!(table, "copying to cold resumed");
                     }
                     self.context.metrics.is_failing.with_label_values(&[table]).set(0);
                     return left;
@@ -115,9 +115,9 @@ impl<'a> TableWorker<'a> {
             self.context.metrics.is_failing.with_label_values(&[table]).set(1);
             if !std::mem::replace(&mut self.is_failing, true) {
                 let error = error.to_string();
-                tracing::warn!(table, error, "copying to cold fails; nothing is lost, it is tried again");
+                tracing::warn!(table, error, "copying to cold failed; retrying, nothing is lost");
             } else {
-                tracing::debug!(table, %error, "copying to cold fails still");
+                tracing::debug!(table, %error, "copying to cold still fails");
             }
             if tries_left == 0 || stop.is_cancelled() || self.context.is_wanted() {
                 break;
@@ -186,7 +186,7 @@ impl<'a> TableWorker<'a> {
                 table,
                 configured,
                 seconds,
-                "the window log has windows of another length, which stays"
+                "replication.window differs from the window log; the logged length is kept"
             );
         }
         let width_ms = seconds * 1_000;
@@ -233,7 +233,7 @@ impl<'a> TableWorker<'a> {
         if logged.iter().any(|window| window.state != WindowState::Verified) {
             tracing::debug!(
                 table = self.table.name,
-                "windows of this round are not verified, see the window log"
+                "some windows of this round are not verified; see window_log"
             );
         }
         self.move_to(work, span.to_ms).await?;

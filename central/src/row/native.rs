@@ -9,7 +9,7 @@ use super::dictionary::Dictionary;
 
 /// The rows do not match the columns: a bug in this program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("row {row}: its bytes are not of type {kind} in column {column}")]
+#[error("row {row}, column {column}: bytes are not a value of type {kind}")]
 pub struct NativeError {
     pub row: usize,
     pub column: &'static str,

@@ -49,10 +49,10 @@ async fn changed_rows_are_named_and_mended() {
     sides.in_hot(&format!("ALTER TABLE {hot} DELETE WHERE {}", rows_of(window(4), "2001"))).await;
     sides.in_cold(&format!("ALTER TABLE {cold} DELETE WHERE {}", rows_of(window(4), "2002"))).await;
     for (index, reason) in [
-        (0, "cold was changed"),
-        (1, "cold was changed"),
-        (2, "hot was changed"),
-        (3, "hot was changed"),
+        (0, "cold was modified"),
+        (1, "cold was modified"),
+        (2, "hot was modified"),
+        (3, "hot was modified"),
         (4, "it cannot be told which side is right"),
     ] {
         sides.window_becomes("trades", window(index), "mismatch", reason).await;

@@ -30,7 +30,7 @@ async fn stop_in_the_middle(link: &Link, bytes: u64, process: &Running, begin: i
 fn says_what_happened(log: &str, lease: &str) {
     let lost = |line: &&str| {
         line.contains(lease)
-            && (line.contains("could not be renewed in time") || line.contains("somebody else has"))
+            && (line.contains("could not be renewed in time") || line.contains("another process has"))
     };
     assert!(log.lines().any(|line| lost(&line)), "it did not notice the loss of {lease}: {log}");
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
@@ -83,7 +83,7 @@ async fn a_stopped_central_doubles_nothing() {
         process.go_on();
         until("it to notice", async || {
             rows().await?;
-            pair.log(stopped)[told..].contains("the stream is given up").then_some(())
+            pair.log(stopped)[told..].contains("this central no longer owns the stream").then_some(())
         })
         .await;
         pair.is_shared().await;
@@ -161,7 +161,7 @@ async fn a_stopped_replicator_doubles_nothing() {
         until("it to notice", async || {
             let (rows, distinct) = sides.cold_counts("trades").await?;
             assert_eq!((rows, distinct), (all, all), "round {round}: after it went on");
-            Stack::log(&stopped.config)[told..].contains("does not copy hot to cold any more").then_some(())
+            Stack::log(&stopped.config)[told..].contains("no longer replicates hot to cold").then_some(())
         })
         .await;
         sides.windows_are("trades", &[("verified", u64::try_from((round + 1) * WINDOWS).unwrap())]).await;
