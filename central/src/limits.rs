@@ -78,7 +78,7 @@ pub const SEQUENCES_A_QUERY: u64 = 100_000;
 /// Broker requests per gap scan; the rest waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
 /// Gaps remembered until resolved; the last one grows beyond.
-pub const HOLES: usize = 1_000;
+pub const GAPS: usize = 1_000;
 
 /// Bytes of an insert per HTTP chunk, compressed as one block.
 pub const INSERT_CHUNK_BYTES: usize = 1024 * 1024;

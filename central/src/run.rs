@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::context::CentralContext;
 use crate::coverage::Coverage;
-use crate::ingest::{self, poll};
+use crate::ingest::{self, watch_consumers};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::role::Role;
@@ -60,7 +60,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let outcome = tokio::select! {
         laid_out = lay_out_hot(&shared, role, &stop) => match laid_out {
             Ok(()) => {
-                around.spawn(poll(Arc::clone(&shared), stop.clone()));
+                around.spawn(watch_consumers(Arc::clone(&shared), stop.clone()));
                 around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
                 work(&shared, role, streams, &stop, &mut around).await
             }
@@ -104,7 +104,7 @@ async fn work(
 ) -> anyhow::Result<()> {
     let mut workers = JoinSet::new();
     for stream in streams {
-        workers.spawn(ingest::serve(Arc::clone(shared), stream, stop.clone()));
+        workers.spawn(ingest::own_stream(Arc::clone(shared), stream, stop.clone()));
     }
     if role.takes_messages() {
         workers.spawn(ledger::run(Arc::clone(shared), stop.clone()));

@@ -16,7 +16,7 @@ pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
 
 /// Value of a stream's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confirmed {
+pub struct Watermark {
     pub stream: String,
     /// Every message up to this sequence is stored (as event, duplicate or dead letter) or recorded in `losses`.
     pub confirmed_seq: u64,
@@ -28,12 +28,12 @@ pub struct Confirmed {
 
 /// A stored value and its revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written {
-    pub value: Option<Confirmed>,
+pub struct WatermarkEntry {
+    pub value: Option<Watermark>,
     pub revision: u64,
 }
 
-impl Written {
+impl WatermarkEntry {
     /// Confirmed sequence of the stream created at this time; 0 if unknown.
     pub fn sequence_of(&self, stream_created_ns: i64) -> u64 {
         let same = self.value.as_ref().filter(|value| value.stream_created_ns == stream_created_ns);
@@ -63,11 +63,11 @@ impl Watermarks {
             .with_context(|| format!("cannot create bucket {BUCKET}"))
     }
 
-    pub async fn read(&self, stream: &str) -> anyhow::Result<Written> {
+    pub async fn read(&self, stream: &str) -> anyhow::Result<WatermarkEntry> {
         let entry = within("read a confirmed sequence", self.0.entry(stream))
             .await?
             .with_context(|| format!("cannot read key {stream} of bucket {BUCKET}"))?;
-        let Some(entry) = entry else { return Ok(Written::default()) };
+        let Some(entry) = entry else { return Ok(WatermarkEntry::default()) };
         let value = match entry.operation {
             Operation::Put => Some(
                 serde_json::from_slice(&entry.value)
@@ -75,19 +75,19 @@ impl Watermarks {
             ),
             Operation::Delete | Operation::Purge => None,
         };
-        Ok(Written { value, revision: entry.revision })
+        Ok(WatermarkEntry { value, revision: entry.revision })
     }
 
     /// Replaces a value. Fails if another process wrote in between: then two centrals own the stream.
     pub async fn write(
         &self,
         stream: &str,
-        over: &Written,
+        over: &WatermarkEntry,
         confirmed_seq: u64,
         stream_created_ns: i64,
-    ) -> anyhow::Result<Written> {
+    ) -> anyhow::Result<WatermarkEntry> {
         let at = clock::now_ns();
-        let value = Confirmed { stream: stream.to_owned(), confirmed_seq, stream_created_ns, at };
+        let value = Watermark { stream: stream.to_owned(), confirmed_seq, stream_created_ns, at };
         let bytes = serde_json::to_vec(&value)?.into();
         let updated =
             within("write a confirmed sequence", self.0.update(stream, bytes, over.revision)).await?;
@@ -97,7 +97,7 @@ impl Watermarks {
             }
             _ => anyhow::Error::new(error).context(format!("cannot write key {stream} of bucket {BUCKET}")),
         })?;
-        Ok(Written { value: Some(value), revision })
+        Ok(WatermarkEntry { value: Some(value), revision })
     }
 }
 
@@ -116,11 +116,11 @@ mod tests {
     #[test]
     fn a_number_belongs_to_one_making_of_the_stream() {
         let value =
-            Confirmed { stream: "MARKET_DATA".to_owned(), confirmed_seq: 7, stream_created_ns: 3, at: 9 };
+            Watermark { stream: "MARKET_DATA".to_owned(), confirmed_seq: 7, stream_created_ns: 3, at: 9 };
         let text = serde_json::to_string(&value).unwrap();
         assert_eq!(text, r#"{"stream":"MARKET_DATA","confirmed_seq":7,"stream_created_ns":3,"at":9}"#);
-        let written = Written { value: Some(value), revision: 5 };
+        let written = WatermarkEntry { value: Some(value), revision: 5 };
         assert_eq!((written.sequence_of(3), written.sequence_of(4)), (7, 0));
-        assert_eq!(Written::default().sequence_of(3), 0);
+        assert_eq!(WatermarkEntry::default().sequence_of(3), 0);
     }
 }

@@ -29,7 +29,7 @@ pub async fn broker(sources: &Sources) -> Vec<Check> {
 
 /// Every stream and its consumers against the configuration. Looks only: `init` changes.
 pub async fn streams(sources: &Sources) -> Vec<Check> {
-    let looked = sources.broker_answer(init::look_at_streams(&sources.config, &sources.broker)).await;
+    let looked = sources.broker_answer(init::compare_streams(&sources.config, &sources.broker)).await;
     let mut checks = match looked {
         Err(reason) => vec![Check::new("streams", Found::Unknown, reason, AWAY)],
         Ok(report) => {

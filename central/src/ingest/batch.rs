@@ -55,12 +55,12 @@ pub struct BatchCapacity {
 }
 
 impl Batch {
-    pub fn new(target: Target, stream: &'static str, incarnation: u64, room: BatchCapacity) -> Self {
+    pub fn new(target: Target, stream: &'static str, incarnation: u64, capacity: BatchCapacity) -> Self {
         Self {
             target,
             stream,
-            entries: Vec::with_capacity(room.entries),
-            rows: Vec::with_capacity(room.row_bytes),
+            entries: Vec::with_capacity(capacity.entries),
+            rows: Vec::with_capacity(capacity.row_bytes),
             lowest: u64::MAX,
             incarnation,
             payload_bytes: 0,
@@ -69,7 +69,7 @@ impl Batch {
     }
 
     /// The capacity it has used so far.
-    pub fn room(&self) -> BatchCapacity {
+    pub fn capacity(&self) -> BatchCapacity {
         BatchCapacity { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
 

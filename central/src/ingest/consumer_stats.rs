@@ -13,7 +13,7 @@ use crate::{init, limits};
 
 pub const NATS: &str = "nats";
 
-pub async fn poll(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn watch_consumers(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = interval(limits::POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_away = false;

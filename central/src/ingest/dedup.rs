@@ -19,7 +19,7 @@ use super::insert_task::{InsertResult, seconds};
 use super::message::{self, Delivery, Refusal};
 use super::open_batches::OpenBatches;
 use super::pending_duplicates::{PendingDuplicate, PendingDuplicates};
-use super::recent::{RecentIds, Seen};
+use super::recent::{IdState, RecentIds};
 use crate::clock;
 use crate::config::Stream;
 use crate::context::CentralContext;
@@ -31,10 +31,10 @@ pub struct Deduplicator {
     stream: &'static str,
     open: OpenBatches,
     ids: RecentIds,
-    waiting: PendingDuplicates,
-    origin: DuplicateRisk,
+    pending: PendingDuplicates,
+    risk: DuplicateRisk,
     /// Acknowledgements of messages of this turn that need no row.
-    settled: Vec<Subject>,
+    acks: Vec<Subject>,
     found_recent: u64,
     found_in_flight: u64,
     edge_to_broker: LocalHistogram,
@@ -49,9 +49,9 @@ impl Deduplicator {
             open: OpenBatches::new(name),
             // Ids stored earlier are unknown, unless the tables turn out to be empty.
             ids: RecentIds::new(shared.config.batch.recent_event_ids, clock::now_ns()),
-            waiting: PendingDuplicates::default(),
-            origin: DuplicateRisk::new(stream.settings.duplicate_window),
-            settled: Vec::new(),
+            pending: PendingDuplicates::default(),
+            risk: DuplicateRisk::new(stream.settings.duplicate_window),
+            acks: Vec::new(),
             found_recent: 0,
             found_in_flight: 0,
             edge_to_broker,
@@ -71,7 +71,7 @@ impl Deduplicator {
         if is_hot_empty && self.ids.is_fresh() {
             self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids, i64::MIN);
         }
-        self.origin.begin(stream_created_ns, high_marks);
+        self.risk.begin(stream_created_ns, high_marks);
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl Deduplicator {
 
     /// Lowest sequence of a message that is not stored yet, batches in flight excluded.
     pub fn lowest_open(&self) -> Option<u64> {
-        self.open.lowest().into_iter().chain(self.waiting.lowest()).min()
+        self.open.lowest().into_iter().chain(self.pending.lowest()).min()
     }
 
     /// Takes one message and returns its sequence.
@@ -91,16 +91,13 @@ impl Deduplicator {
         let Some(delivery) = Delivery::of(&message) else {
             // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
             self.shared.metrics.dead_letters.with_label_values(&["not_from_a_stream"]).inc();
-            tracing::error!(
-                subject = &*message.message.subject,
-                "dropped a message that no stream delivered"
-            );
+            tracing::error!(subject = &*message.message.subject, "dropped a message that no stream result");
             return None;
         };
         if let Err((message, refusal, reason)) = self.add_event(message.message, delivery) {
             self.add_dead_letter(message, delivery, refusal, &reason);
         }
-        self.origin.taken(delivery.stream_seq);
+        self.risk.taken(delivery.stream_seq);
         Some(delivery.stream_seq)
     }
 
@@ -115,16 +112,16 @@ impl Deduplicator {
         let header = &event.header;
         let (id, timestamp_us, received_at_ns) =
             (header.event_id, header.timestamp_us, header.received_at_ns);
-        let seen = self.ids.look(id);
-        if seen != Seen::New {
-            let row = self.copy_row(&event, delivery.stream_seq, seen);
+        let state = self.ids.state_of(id);
+        if state != IdState::New {
+            let row = self.duplicate_row(&event, delivery.stream_seq, state);
             drop(event);
-            self.take_known(message, delivery, id, seen, row);
+            self.add_known(message, delivery, id, state, row);
             return Ok(());
         }
         let target = Target::Events(event.body.data_type());
         let may_be_stored =
-            self.origin.may_be_stored(&event, &message, delivery, target, self.ids.complete_since_ns());
+            self.risk.may_be_stored(&event, &message, delivery, target, self.ids.complete_since_ns());
         let batch = self.open.of(target);
         let start = batch.rows.len();
         if let Err(error) = encode_event(&event, delivery.stream_seq, &mut batch.rows) {
@@ -148,13 +145,13 @@ impl Deduplicator {
     }
 
     /// The row for `copies`, if another message brought the event.
-    fn copy_row(&self, event: &Event<'_>, stream_seq: u64, seen: Seen) -> Option<Vec<u8>> {
-        let found = match seen {
-            Seen::InFlight(own) | Seen::Stored(own) if own == stream_seq => return None,
-            Seen::InFlight(_) => "in_flight",
-            Seen::Stored(_) | Seen::New => "recent",
+    fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<Vec<u8>> {
+        let found = match state {
+            IdState::InFlight(own) | IdState::Stored(own) if own == stream_seq => return None,
+            IdState::InFlight(_) => "in_flight",
+            IdState::Stored(_) | IdState::New => "recent",
         };
-        if self.waiting.is_on_the_way(stream_seq) {
+        if self.pending.is_pending(stream_seq) {
             return None;
         }
         let mut row = Vec::with_capacity(COPY_BYTES);
@@ -163,28 +160,28 @@ impl Deduplicator {
     }
 
     /// Takes a message whose event is known: a redelivery or a duplicate.
-    fn take_known(
+    fn add_known(
         &mut self,
         message: Message,
         delivery: Delivery,
         id: EventId,
-        seen: Seen,
+        state: IdState,
         row: Option<Vec<u8>>,
     ) {
-        match seen {
-            Seen::Stored(_) => self.found_recent += 1,
+        match state {
+            IdState::Stored(_) => self.found_recent += 1,
             _ => self.found_in_flight += 1,
         }
-        match (seen, row) {
+        match (state, row) {
             // Both stay unacknowledged until the event is stored.
-            (Seen::InFlight(_), Some(row)) => {
+            (IdState::InFlight(_), Some(row)) => {
                 let copy = PendingDuplicate { message: without_payload(message), delivery, row };
-                self.waiting.keep(id, copy);
+                self.pending.keep(id, copy);
             }
             (_, Some(row)) => self.add_copy(message, delivery, id, &row),
             // The row of this very message is stored.
-            (Seen::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
-                self.settled.extend(message.reply);
+            (IdState::Stored(stream_seq), None) if stream_seq == delivery.stream_seq => {
+                self.acks.extend(message.reply);
             }
             // A redelivery while the first delivery is still in flight: that one will be acknowledged.
             (_, None) => {}
@@ -192,7 +189,7 @@ impl Deduplicator {
     }
 
     fn add_copy(&mut self, message: Message, delivery: Delivery, id: EventId, row: &[u8]) {
-        self.waiting.begin(delivery.stream_seq);
+        self.pending.begin(delivery.stream_seq);
         let batch = self.open.of(Target::Copies);
         batch.rows.extend_from_slice(row);
         batch.push(Entry {
@@ -244,17 +241,17 @@ impl Deduplicator {
         let counters = &self.shared.metrics.duplicates;
         counters.with_label_values(&[self.stream, "recent"]).inc_by(recent);
         counters.with_label_values(&[self.stream, "in_flight"]).inc_by(in_flight);
-        self.acknowledge_settled().await;
+        self.send_acks().await;
     }
 
-    async fn acknowledge_settled(&mut self) {
-        if self.settled.is_empty() {
+    async fn send_acks(&mut self) {
+        if self.acks.is_empty() {
             return;
         }
-        let settled = std::mem::take(&mut self.settled);
-        let failed = acknowledge(&self.shared.broker.client, settled.iter(), AckKind::Ack).await;
+        let acks = std::mem::take(&mut self.acks);
+        let failed = acknowledge(&self.shared.broker.client, acks.iter(), AckKind::Ack).await;
         self.shared.metrics.ack_failures.inc_by(whole(failed));
-        self.shared.metrics.processed.inc_by(whole(settled.len()));
+        self.shared.metrics.processed.inc_by(whole(acks.len()));
     }
 
     pub fn deadline(&self, max_age: Duration) -> Option<Instant> {
@@ -266,19 +263,19 @@ impl Deduplicator {
     }
 
     /// Processes the result of an insert. Duplicates and refused rows continue to their own tables.
-    pub async fn settle(&mut self, delivered: InsertResult) {
-        let InsertResult { target, stored, copies, refused, .. } = delivered;
+    pub async fn apply_result(&mut self, result: InsertResult) {
+        let InsertResult { target, stored, copies, refused, .. } = result;
         let count = whole(stored.len());
         match target {
             Target::DeadLetters => self.shared.metrics.failed.inc_by(count),
             Target::Copies => {
                 self.shared.metrics.processed.inc_by(count);
-                stored.iter().for_each(|entry| self.waiting.end(entry.stream_seq));
+                stored.iter().for_each(|entry| self.pending.end(entry.stream_seq));
             }
             Target::Events(data_type) => {
                 self.shared.metrics.processed.inc_by(count);
-                let seen = stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
-                self.shared.coverage.stored(data_type, seen, clock::now_ns());
+                let state = stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
+                self.shared.coverage.stored(data_type, state, clock::now_ns());
                 for entry in &stored {
                     self.event_is_stored(entry, entry.stream_seq);
                 }
@@ -286,29 +283,29 @@ impl Deduplicator {
         }
         for (entry, stream_seq) in copies {
             self.event_is_stored(&entry, stream_seq);
-            self.add_found(entry);
+            self.add_stored_duplicate(entry);
         }
         let mut again = Vec::new();
         for (entry, reason) in refused {
             self.ids.refused(entry.event_id);
-            for copy in self.waiting.take(entry.event_id) {
-                self.waiting.end(copy.delivery.stream_seq);
+            for copy in self.pending.take(entry.event_id) {
+                self.pending.end(copy.delivery.stream_seq);
                 again.extend(copy.message.reply);
             }
-            let delivery = again_of(&entry);
+            let delivery = delivery_of(&entry);
             self.add_dead_letter(entry.message, delivery, Refusal::Storage, &reason);
         }
         // Duplicates of a refused event are redelivered and checked on their own.
         acknowledge(&self.shared.broker.client, again.iter(), AckKind::Nak(None)).await;
-        self.acknowledge_settled().await;
+        self.send_acks().await;
     }
 
     fn event_is_stored(&mut self, entry: &Entry, stream_seq: u64) {
         self.ids.stored(entry.event_id, stream_seq, entry.published_ns);
-        for PendingDuplicate { message, delivery, row } in self.waiting.take(entry.event_id) {
+        for PendingDuplicate { message, delivery, row } in self.pending.take(entry.event_id) {
             if delivery.stream_seq == stream_seq {
-                self.waiting.end(stream_seq);
-                self.settled.extend(message.reply);
+                self.pending.end(stream_seq);
+                self.acks.extend(message.reply);
             } else {
                 self.add_copy(message, delivery, entry.event_id, &row);
             }
@@ -316,8 +313,8 @@ impl Deduplicator {
     }
 
     /// Adds a duplicate that the lookup in hot found.
-    fn add_found(&mut self, entry: Entry) {
-        let delivery = again_of(&entry);
+    fn add_stored_duplicate(&mut self, entry: Entry) {
+        let delivery = delivery_of(&entry);
         let mut row = Vec::with_capacity(COPY_BYTES);
         if let Ok(event) = message::read(&entry.message) {
             let (stream, stream_seq) = (self.stream, entry.stream_seq);
@@ -330,7 +327,7 @@ impl Deduplicator {
 /// Typical size of a row of `copies`.
 const COPY_BYTES: usize = 160;
 
-fn again_of(entry: &Entry) -> Delivery {
+fn delivery_of(entry: &Entry) -> Delivery {
     Delivery { stream_seq: entry.stream_seq, is_redelivered: false, published_ns: entry.published_ns }
 }
 

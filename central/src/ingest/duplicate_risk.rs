@@ -130,13 +130,13 @@ mod tests {
     /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.
     #[test]
     fn only_what_cannot_be_stored_is_not_looked_for() {
-        let mut origin = DuplicateRisk::new(Duration::from_secs(120));
-        origin.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
-        origin.taken(50);
+        let mut risk = DuplicateRisk::new(Duration::from_secs(120));
+        risk.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
+        risk.taken(50);
         let now = 1_000 * SECOND;
         let ask = |seq, redelivered, known_ns, id, complete_since| {
             let delivery = Delivery { stream_seq: seq, is_redelivered: redelivered, published_ns: now };
-            origin.may_be_stored(&event(known_ns), &message(id), delivery, TRADES, complete_since)
+            risk.may_be_stored(&event(known_ns), &message(id), delivery, TRADES, complete_since)
         };
         let own = Some(EventId(7));
         assert!(!ask(51, false, now, own, i64::MIN) && !ask(51, false, now, None, i64::MIN));

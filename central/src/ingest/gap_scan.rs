@@ -7,10 +7,10 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Info, Stream};
 use tokio::time::timeout;
 
-use super::losses::{self, MissingSequences};
+use super::losses::{self, BrokerCheck};
 use super::progress::{DeliveryProgress, SeqRange};
 use crate::context::CentralContext;
-use crate::watermark::{Watermarks, Written};
+use crate::watermark::{WatermarkEntry, Watermarks};
 use crate::{clock, init, limits};
 
 /// Input of a scan.
@@ -22,7 +22,7 @@ pub struct GapScan {
     /// Lowest sequence in memory that is not stored yet.
     pub lowest_open: Option<u64>,
     pub watermarks: Watermarks,
-    pub written: Written,
+    pub written: WatermarkEntry,
 }
 
 /// Result of a scan.
@@ -31,20 +31,20 @@ pub struct GapScanResult {
     /// Creation time of the stream. If it differs from the input, the other fields are meaningless.
     pub stream_created_ns: i64,
     /// Gaps that are resolved: recorded in `losses`, or still held by the broker.
-    pub settled: Vec<SeqRange>,
+    pub resolved: Vec<SeqRange>,
     /// Unresolved parts of gaps.
-    pub left: Vec<SeqRange>,
+    pub unresolved: Vec<SeqRange>,
     /// Every inherited sequence is resolved.
-    pub is_inherited_settled: bool,
+    pub is_inherited_resolved: bool,
     pub next: u64,
     pub confirmed: u64,
-    pub written: Written,
+    pub written: WatermarkEntry,
     pub newest: u64,
 }
 
 /// Finds missing sequences, records losses, then advances the confirmed sequence.
-pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<GapScanResult> {
-    let GapScan { stream, mut progress, lowest_open, watermarks, written } = look;
+pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<GapScanResult> {
+    let GapScan { stream, mut progress, lowest_open, watermarks, written } = input;
     // Read the stream before the consumer: a message that the consumer has not counted by then does not exist.
     let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot query the stream")?;
     let info = handle.cached_info();
@@ -56,9 +56,9 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
         let (confirmed, next) = (progress.confirmed, progress.next);
         return Ok(GapScanResult {
             stream_created_ns: created_ns,
-            settled: Vec::new(),
-            left: Vec::new(),
-            is_inherited_settled: false,
+            resolved: Vec::new(),
+            unresolved: Vec::new(),
+            is_inherited_resolved: false,
             next,
             confirmed,
             written,
@@ -66,18 +66,24 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
         });
     }
     let delivered = consumer.delivered.stream_sequence;
-    let tail = tail(&progress, info, delivered, consumer.num_pending);
-    let settled = progress.holes.clone();
-    progress.holes.extend(tail);
-    progress.next = tail.map_or(progress.next, |tail| tail.to.saturating_add(1));
+    let undeliverable_tail = undeliverable_tail(&progress, info, delivered, consumer.num_pending);
+    let resolved = progress.gaps.clone();
+    progress.gaps.extend(undeliverable_tail);
+    progress.next = undeliverable_tail
+        .map_or(progress.next, |undeliverable_tail| undeliverable_tail.to.saturating_add(1));
     let acknowledged = consumer.ack_floor.stream_sequence;
-    let is_inherited_settled =
-        settle(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
-    let whole = progress.whole_up_to(acknowledged, lowest_open);
+    let is_inherited_resolved =
+        resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
+    let whole = progress.contiguous_up_to(acknowledged, lowest_open);
     // A broker that lost the end of its log in a power cut assigns the same sequences to other messages.
     let confirmed = progress.confirmed.max(whole).min(newest);
     if confirmed < progress.confirmed {
-        tracing::warn!(stream, confirmed, before = progress.confirmed, "the broker lost the end of the stream");
+        tracing::warn!(
+            stream,
+            confirmed,
+            before = progress.confirmed,
+            "the broker lost the end of the stream"
+        );
     }
     let is_news = written
         .value
@@ -88,7 +94,11 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
             Ok(written) => written,
             Err(error) => {
                 // The scan result is still valid; the next scan writes the sequence.
-                tracing::warn!(stream, error = format!("{error:#}"), "cannot write the confirmed sequence; retried by the next scan");
+                tracing::warn!(
+                    stream,
+                    error = format!("{error:#}"),
+                    "cannot write the confirmed sequence; retried by the next scan"
+                );
                 watermarks.read(stream).await?
             }
         }
@@ -98,9 +108,9 @@ pub async fn look(shared: Arc<CentralContext>, look: GapScan) -> anyhow::Result<
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
     Ok(GapScanResult {
         stream_created_ns: created_ns,
-        settled,
-        left: progress.holes,
-        is_inherited_settled,
+        resolved,
+        unresolved: progress.gaps,
+        is_inherited_resolved,
         next: progress.next,
         confirmed,
         written,
@@ -118,7 +128,12 @@ async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer>
 }
 
 /// Sequences at the end that will never be delivered: discarded, purged or deleted. None while deliveries are pending.
-fn tail(progress: &DeliveryProgress, info: &Info, delivered: u64, pending: u64) -> Option<SeqRange> {
+fn undeliverable_tail(
+    progress: &DeliveryProgress,
+    info: &Info,
+    delivered: u64,
+    pending: u64,
+) -> Option<SeqRange> {
     if progress.next != delivered.max(progress.confirmed).saturating_add(1) {
         return None;
     }
@@ -129,7 +144,7 @@ fn tail(progress: &DeliveryProgress, info: &Info, delivered: u64, pending: u64) 
 
 /// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones
 /// stay in `progress`. Returns true if the inherited ones are resolved.
-async fn settle(
+async fn resolve(
     shared: &CentralContext,
     stream: &'static str,
     handle: &Stream,
@@ -146,28 +161,30 @@ async fn settle(
         Some(span) => {
             let lately = clock::now_ns().saturating_sub(nanos(limits::INHERITED_SINCE));
             let since_ns = progress.stream_created_ns.max(lately);
-            let missing = losses::not_in_hot(shared, stream, &[span], since_ns).await?;
-            losses::not_in_hot(shared, stream, &missing, progress.stream_created_ns).await?
+            let missing = losses::not_stored(shared, stream, &[span], since_ns).await?;
+            losses::not_stored(shared, stream, &missing, progress.stream_created_ns).await?
         }
         None => Vec::new(),
     };
     let mut requests = limits::MISSING_REQUESTS;
-    let of_inherited = losses::gone(handle, &asked, &mut requests).await?;
-    let is_settled = of_inherited.left.is_empty() && inherited.is_some();
-    let MissingSequences { gone, left } = losses::gone(handle, &progress.holes, &mut requests).await?;
+    let of_inherited = losses::check_broker(handle, &asked, &mut requests).await?;
+    let is_resolved = of_inherited.unchecked.is_empty() && inherited.is_some();
+    let BrokerCheck { missing: gone, unchecked: left } =
+        losses::check_broker(handle, &progress.gaps, &mut requests).await?;
     let since_ns = progress.stream_created_ns;
-    let lost = losses::not_in_hot(shared, stream, &gone, since_ns).await?;
+    let lost = losses::not_stored(shared, stream, &gone, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;
     let evidence = format!("skipped by the broker; its first sequence is {first}");
     losses::record(shared, stream, &lost, &evidence).await?;
-    if is_settled {
-        let evidence =
-            format!("taken by a central that ended before storing them; first sequence of the broker is {first}");
-        losses::record(shared, stream, &of_inherited.gone, &evidence).await?;
+    if is_resolved {
+        let evidence = format!(
+            "taken by a central that ended before storing them; first sequence of the broker is {first}"
+        );
+        losses::record(shared, stream, &of_inherited.missing, &evidence).await?;
         progress.inherited = None;
     }
-    progress.holes = left;
-    Ok(is_settled)
+    progress.gaps = left;
+    Ok(is_resolved)
 }
 
 fn nanos(duration: std::time::Duration) -> i64 {

@@ -12,7 +12,7 @@ use crate::row::native_block;
 use crate::storage::{Storage, StorageError};
 
 /// Prefix of `log_comment` of every insert of a stream. A new owner finds running inserts by it.
-pub fn mark(stream: &str) -> String {
+pub fn log_comment_prefix(stream: &str) -> String {
     format!("marketprism-ingest {stream};")
 }
 
@@ -53,7 +53,7 @@ async fn send(
         .with_setting("insert_deduplicate", "1")
         .with_setting("insert_deduplication_token", batch.token(range))
         .with_setting("async_insert", "0")
-        .with_setting("log_comment", mark(batch.stream))
+        .with_setting("log_comment", log_comment_prefix(batch.stream))
         // A table with drifted columns refuses the rows instead of converting them.
         .with_setting("input_format_native_allow_types_conversion", "0")
         // Answer only when the rows are in a part.
@@ -66,17 +66,17 @@ async fn send(
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
     while !block.is_empty() {
         let chunk = block.split_to(block.len().min(limits::INSERT_CHUNK_BYTES));
-        still_ours(guard)?;
+        check_lease(guard)?;
         insert.send(chunk).await?;
     }
     // The server drops an insert without its end.
-    still_ours(guard)?;
+    check_lease(guard)?;
     insert.end().await.map_err(StorageError::from)
 }
 
 /// A process that was suspended does not know yet that it lost the lease, so this is checked before each chunk.
-fn still_ours(guard: &InsertGuard) -> Result<(), StorageError> {
-    if guard.may_go_on() {
+fn check_lease(guard: &InsertGuard) -> Result<(), StorageError> {
+    if guard.may_continue() {
         return Ok(());
     }
     Err(StorageError::Unreachable("the lease of the stream expired during the insert".to_owned()))

@@ -31,7 +31,7 @@ impl InsertGuard {
     }
 
     /// The lease lasts long enough to send another chunk.
-    pub fn may_go_on(&self) -> bool {
+    pub fn may_continue(&self) -> bool {
         self.lease.valid_for() >= limits::PIECE_MARGIN
     }
 

@@ -35,7 +35,7 @@ pub struct InsertResult {
 
 /// Stores a batch, however long that takes, and acknowledges its messages. Meanwhile in-progress acknowledgements keep the
 /// broker from redelivering them. Dropping the future leaves them to redelivery.
-pub async fn deliver(
+pub async fn store_batch(
     shared: Arc<CentralContext>,
     guard: Arc<InsertGuard>,
     number: u64,
@@ -44,7 +44,7 @@ pub async fn deliver(
     let replies: Vec<Subject> = batch.entries.iter().filter_map(|e| e.message.reply.clone()).collect();
     let incarnation = batch.incarnation;
     tokio::select! {
-        delivered = store(&shared, &guard, number, batch) => delivered,
+        result = store(&shared, &guard, number, batch) => result,
         never = keep_alive(&shared, &guard, incarnation, &replies) => match never {},
     }
 }
@@ -110,13 +110,13 @@ async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)
     loop {
         match stored_rows(&shared.storage, batch).await {
             Ok(rows) => {
-                works(shared);
+                report_success(shared);
                 let known = batch.take_stored(&rows);
                 let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, "stored"]);
                 counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
                 return known;
             }
-            Err(error) => wait_longer(shared, batch.target, "lookup", &error, &mut backoff).await,
+            Err(error) => report_failure(shared, batch.target, "lookup", &error, &mut backoff).await,
         }
     }
 }
@@ -136,7 +136,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
         let started = Instant::now();
         match insert(&shared.storage, guard, batch, &range).await {
             Ok(()) => {
-                works(shared);
+                report_success(shared);
                 backoff = Backoff::new();
                 let seconds = started.elapsed().as_secs_f64();
                 shared.metrics.inserted(batch.target.table(), range.len(), seconds);
@@ -151,7 +151,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
                 refused.push((range.start, error.to_string()));
             }
             Err(error) => {
-                wait_longer(shared, batch.target, "insert", &error, &mut backoff).await;
+                report_failure(shared, batch.target, "insert", &error, &mut backoff).await;
                 open.push(range);
             }
         }
@@ -159,13 +159,13 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
     refused
 }
 
-fn works(shared: &CentralContext) {
+fn report_success(shared: &CentralContext) {
     if shared.status.clear(CLICKHOUSE) {
         tracing::info!("clickhouse accepts rows again");
     }
 }
 
-async fn wait_longer(
+async fn report_failure(
     shared: &CentralContext,
     target: Target,
     what: &str,

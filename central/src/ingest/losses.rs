@@ -17,31 +17,31 @@ const LOSSES: &str = "losses";
 
 /// Sequences checked with the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct MissingSequences {
+pub struct BrokerCheck {
     /// Not held by the broker.
-    pub gone: Vec<SeqRange>,
+    pub missing: Vec<SeqRange>,
     /// Not checked yet.
-    pub left: Vec<SeqRange>,
+    pub unchecked: Vec<SeqRange>,
 }
 
 /// Finds the sequences that the broker does not hold. `requests` is the budget; what exceeds it is left for the next scan.
-pub async fn gone(
+pub async fn check_broker(
     stream: &Stream,
     spans: &[SeqRange],
     requests: &mut usize,
-) -> anyhow::Result<MissingSequences> {
-    let mut result = MissingSequences::default();
+) -> anyhow::Result<BrokerCheck> {
+    let mut result = BrokerCheck::default();
     for span in spans {
         let mut from = span.from;
         while from <= span.to {
             if *requests == 0 {
-                result.left.push(SeqRange { from, to: span.to });
+                result.unchecked.push(SeqRange { from, to: span.to });
                 break;
             }
             *requests -= 1;
             let there = first_from(stream, from).await?.unwrap_or(u64::MAX);
             if there > from {
-                result.gone.push(SeqRange { from, to: span.to.min(there - 1) });
+                result.missing.push(SeqRange { from, to: span.to.min(there - 1) });
             }
             from = there.saturating_add(1);
             if there == u64::MAX {
@@ -66,7 +66,7 @@ async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64
 }
 
 /// Removes the sequences that are stored in hot. Rows older than `since_ns` belong to an earlier incarnation of the stream.
-pub async fn not_in_hot(
+pub async fn not_stored(
     shared: &CentralContext,
     stream: &'static str,
     spans: &[SeqRange],
@@ -78,7 +78,7 @@ pub async fn not_in_hot(
         while from <= span.to {
             let to = span.to.min(from.saturating_add(limits::SEQUENCES_A_QUERY - 1));
             let part = SeqRange { from, to };
-            missing.extend(part.without(in_hot(shared, stream, part, since_ns).await?));
+            missing.extend(part.without(stored(shared, stream, part, since_ns).await?));
             from = to.saturating_add(1);
         }
     }
@@ -96,7 +96,7 @@ fn joined(spans: Vec<SeqRange>) -> Vec<SeqRange> {
     all
 }
 
-async fn in_hot(
+async fn stored(
     shared: &CentralContext,
     stream: &'static str,
     span: SeqRange,

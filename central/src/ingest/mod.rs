@@ -44,8 +44,8 @@ mod subscription;
 mod worker;
 
 pub use ack::acknowledge;
-pub use consumer_stats::poll;
+pub use consumer_stats::watch_consumers;
 pub use history::read_history;
 pub use message::{Delivery, header};
-pub use stream_owner::serve;
+pub use stream_owner::own_stream;
 pub use subscription::open as subscribe;

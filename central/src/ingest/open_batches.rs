@@ -15,12 +15,12 @@ pub struct OpenBatches {
     incarnation: u64,
     batches: BTreeMap<Target, Batch>,
     /// Size of the last batch of each table: a good guess for the next.
-    rooms: BTreeMap<Target, BatchCapacity>,
+    capacities: BTreeMap<Target, BatchCapacity>,
 }
 
 impl OpenBatches {
     pub fn new(stream: &'static str) -> Self {
-        Self { stream, incarnation: 0, batches: BTreeMap::new(), rooms: BTreeMap::new() }
+        Self { stream, incarnation: 0, batches: BTreeMap::new(), capacities: BTreeMap::new() }
     }
 
     /// New batches hold messages of this incarnation of the stream. No batch may be open.
@@ -29,10 +29,10 @@ impl OpenBatches {
     }
 
     pub fn of(&mut self, target: Target) -> &mut Batch {
-        let Self { stream, incarnation, batches, rooms } = self;
+        let Self { stream, incarnation, batches, capacities } = self;
         batches.entry(target).or_insert_with(|| {
-            let room = rooms.get(&target).copied().unwrap_or_default();
-            Batch::new(target, stream, *incarnation, room)
+            let capacity = capacities.get(&target).copied().unwrap_or_default();
+            Batch::new(target, stream, *incarnation, capacity)
         })
     }
 
@@ -49,7 +49,7 @@ impl OpenBatches {
         let closed = due.iter().filter_map(|target| self.batches.remove(target));
         // An event whose row could not be encoded leaves an empty batch.
         let closed: Vec<Batch> = closed.filter(|batch| !batch.entries.is_empty()).collect();
-        self.rooms.extend(closed.iter().map(|batch| (batch.target, batch.room())));
+        self.capacities.extend(closed.iter().map(|batch| (batch.target, batch.capacity())));
         closed
     }
 }

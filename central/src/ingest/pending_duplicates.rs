@@ -22,28 +22,28 @@ pub struct PendingDuplicate {
 #[derive(Debug, Default)]
 pub struct PendingDuplicates {
     by_event: HashMap<EventId, Vec<PendingDuplicate>>,
-    on_the_way: HashSet<u64>,
+    pending: HashSet<u64>,
 }
 
 impl PendingDuplicates {
     /// This message is a pending duplicate, so its redelivery needs nothing more.
-    pub fn is_on_the_way(&self, stream_seq: u64) -> bool {
-        !self.on_the_way.is_empty() && self.on_the_way.contains(&stream_seq)
+    pub fn is_pending(&self, stream_seq: u64) -> bool {
+        !self.pending.is_empty() && self.pending.contains(&stream_seq)
     }
 
     /// Keeps a duplicate until the outcome of the event's own message is known.
     pub fn keep(&mut self, id: EventId, copy: PendingDuplicate) {
-        self.on_the_way.insert(copy.delivery.stream_seq);
+        self.pending.insert(copy.delivery.stream_seq);
         self.by_event.entry(id).or_default().push(copy);
     }
 
     pub fn begin(&mut self, stream_seq: u64) {
-        self.on_the_way.insert(stream_seq);
+        self.pending.insert(stream_seq);
     }
 
     /// A duplicate is stored, or needs no row.
     pub fn end(&mut self, stream_seq: u64) {
-        self.on_the_way.remove(&stream_seq);
+        self.pending.remove(&stream_seq);
     }
 
     /// Removes the duplicates that wait for an event.
@@ -53,6 +53,6 @@ impl PendingDuplicates {
 
     /// Lowest sequence of all pending duplicates.
     pub fn lowest(&self) -> Option<u64> {
-        self.on_the_way.iter().min().copied()
+        self.pending.iter().min().copied()
     }
 }

@@ -46,17 +46,17 @@ pub struct DeliveryProgress {
     /// Lowest sequence not delivered yet.
     pub next: u64,
     /// Skipped sequences.
-    pub holes: Vec<SeqRange>,
-    most_holes: usize,
+    pub gaps: Vec<SeqRange>,
+    max_gaps: usize,
 }
 
 impl DeliveryProgress {
     /// Starts with everything up to `confirmed` stored and everything up to `delivered` delivered.
-    pub fn new(stream_created_ns: i64, confirmed: u64, delivered: u64, most_holes: usize) -> Self {
+    pub fn new(stream_created_ns: i64, confirmed: u64, delivered: u64, max_gaps: usize) -> Self {
         let inherited =
             (delivered > confirmed).then(|| SeqRange { from: confirmed.saturating_add(1), to: delivered });
         let next = confirmed.max(delivered).saturating_add(1);
-        Self { stream_created_ns, confirmed, inherited, next, holes: Vec::new(), most_holes }
+        Self { stream_created_ns, confirmed, inherited, next, gaps: Vec::new(), max_gaps }
     }
 
     pub fn take(&mut self, sequence: u64) {
@@ -64,28 +64,28 @@ impl DeliveryProgress {
             return;
         }
         if sequence > self.next {
-            self.pass_over(SeqRange { from: self.next, to: sequence - 1 });
+            self.skip(SeqRange { from: self.next, to: sequence - 1 });
         }
         self.next = sequence.saturating_add(1);
     }
 
-    fn pass_over(&mut self, hole: SeqRange) {
-        let is_full = self.holes.len() >= self.most_holes;
-        match self.holes.last_mut() {
+    fn skip(&mut self, gap: SeqRange) {
+        let is_full = self.gaps.len() >= self.max_gaps;
+        match self.gaps.last_mut() {
             // The sequences in between are checked too, and found stored.
-            Some(last) if is_full => last.to = hole.to,
-            _ => self.holes.push(hole),
+            Some(last) if is_full => last.to = gap.to,
+            _ => self.gaps.push(gap),
         }
     }
 
     /// Highest sequence up to which everything is stored, given the broker's ack floor and the lowest message in memory;
     /// unresolved gaps and inherited sequences limit it.
-    pub fn whole_up_to(&self, acknowledged: u64, lowest_open: Option<u64>) -> u64 {
+    pub fn contiguous_up_to(&self, acknowledged: u64, lowest_open: Option<u64>) -> u64 {
         let before = |span: Option<u64>| span.map_or(u64::MAX, |from| from.saturating_sub(1));
-        let lowest_hole = self.holes.iter().map(|hole| hole.from).min();
+        let lowest_gap = self.gaps.iter().map(|gap| gap.from).min();
         acknowledged
             .min(before(lowest_open))
-            .min(before(lowest_hole))
+            .min(before(lowest_gap))
             .min(before(self.inherited.map(|span| span.from)))
             .min(self.next.saturating_sub(1))
     }
@@ -117,7 +117,7 @@ mod tests {
         for sequence in [9, 7, 12, 10, 13, 15, 18] {
             progress.take(sequence);
         }
-        assert_eq!(progress.holes, [span(10, 11), span(14, 17)], "the third gap joins the second");
+        assert_eq!(progress.gaps, [span(10, 11), span(14, 17)], "the third gap joins the second");
         assert_eq!(progress.next, 19);
     }
 
@@ -128,11 +128,11 @@ mod tests {
         for sequence in [9, 10, 14] {
             progress.take(sequence);
         }
-        assert_eq!(progress.whole_up_to(14, None), 5, "inherited");
+        assert_eq!(progress.contiguous_up_to(14, None), 5, "inherited");
         progress.inherited = None;
-        assert_eq!(progress.whole_up_to(14, None), 10, "a gap");
-        assert_eq!(progress.whole_up_to(14, Some(9)), 8, "a message in memory");
-        progress.holes.clear();
-        assert_eq!((progress.whole_up_to(12, None), progress.whole_up_to(99, None)), (12, 14));
+        assert_eq!(progress.contiguous_up_to(14, None), 10, "a gap");
+        assert_eq!(progress.contiguous_up_to(14, Some(9)), 8, "a message in memory");
+        progress.gaps.clear();
+        assert_eq!((progress.contiguous_up_to(12, None), progress.contiguous_up_to(99, None)), (12, 14));
     }
 }

@@ -8,7 +8,7 @@ use marketprism_schema::EventId;
 
 /// State of an event id; numbers are stream sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub enum IdState {
     New,
     /// In a batch that is not stored yet.
     InFlight(u64),
@@ -50,14 +50,14 @@ impl Hasher for IdHasher {
 type Build = BuildHasherDefault<IdHasher>;
 
 /// No message has this sequence: the row came from an earlier incarnation of the stream.
-const GONE: u64 = 0;
+const NO_SEQUENCE: u64 = 0;
 
 /// Sequence of the event's message, shifted left by one; the lowest bit is set while it is not stored. Half the size of an
 /// enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place(u64);
+struct Slot(u64);
 
-impl Place {
+impl Slot {
     const fn in_flight(stream_seq: u64) -> Self {
         Self(stream_seq << 1 | 1)
     }
@@ -66,8 +66,8 @@ impl Place {
         Self(stream_seq << 1)
     }
 
-    const fn seen(self) -> Seen {
-        if self.is_stored() { Seen::Stored(self.0 >> 1) } else { Seen::InFlight(self.0 >> 1) }
+    const fn state(self) -> IdState {
+        if self.is_stored() { IdState::Stored(self.0 >> 1) } else { IdState::InFlight(self.0 >> 1) }
     }
 
     const fn is_stored(self) -> bool {
@@ -78,7 +78,7 @@ impl Place {
 /// Ids of events in open batches, and of a bounded number of recently stored ones.
 #[derive(Debug)]
 pub struct RecentIds {
-    places: HashMap<Key, Place, Build>,
+    slots: HashMap<Key, Slot, Build>,
     /// Stored ids, oldest first, with the broker's receive times of their messages.
     order: VecDeque<(Key, i64)>,
     capacity: usize,
@@ -89,11 +89,11 @@ impl RecentIds {
     /// Keeps at most `capacity` stored ids. Events from messages that the broker received before `complete_since_ns` are
     /// unknown.
     pub fn new(capacity: usize, complete_since_ns: i64) -> Self {
-        Self { places: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns }
+        Self { slots: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns }
     }
 
-    pub fn look(&self, id: EventId) -> Seen {
-        self.places.get(&Key::of(id)).map_or(Seen::New, |place| place.seen())
+    pub fn state_of(&self, id: EventId) -> IdState {
+        self.slots.get(&Key::of(id)).map_or(IdState::New, |slot| slot.state())
     }
 
     /// Every stored event whose message the broker received after this time (nanoseconds since 1970) is known.
@@ -102,25 +102,25 @@ impl RecentIds {
     }
 
     pub fn is_fresh(&self) -> bool {
-        self.places.is_empty()
+        self.slots.is_empty()
     }
 
     /// A new id is in a batch now.
     pub fn begin(&mut self, id: EventId, stream_seq: u64) {
-        self.places.insert(Key::of(id), Place::in_flight(stream_seq));
+        self.slots.insert(Key::of(id), Slot::in_flight(stream_seq));
     }
 
     /// The id is stored, from the message with this sequence. `published_ns` is the broker's receive time of the message that
     /// revealed it.
     pub fn stored(&mut self, id: EventId, stream_seq: u64, published_ns: i64) {
         let key = Key::of(id);
-        let before = self.places.insert(key, Place::stored(stream_seq));
-        if before.is_none_or(|place| !place.is_stored()) {
+        let before = self.slots.insert(key, Slot::stored(stream_seq));
+        if before.is_none_or(|slot| !slot.is_stored()) {
             self.order.push_back((key, published_ns));
         }
         while self.order.len() > self.capacity {
             if let Some((oldest, published_ns)) = self.order.pop_front() {
-                self.places.remove(&oldest);
+                self.slots.remove(&oldest);
                 self.complete_since_ns = self.complete_since_ns.max(published_ns);
             }
         }
@@ -128,17 +128,17 @@ impl RecentIds {
 
     /// The row of the id was refused.
     pub fn refused(&mut self, id: EventId) {
-        if let Entry::Occupied(place) = self.places.entry(Key::of(id))
-            && !place.get().is_stored()
+        if let Entry::Occupied(slot) = self.slots.entry(Key::of(id))
+            && !slot.get().is_stored()
         {
-            place.remove();
+            slot.remove();
         }
     }
 
     /// The stream was recreated: no new message is one of the earlier ones.
     pub fn forget_sequences(&mut self) {
-        let stored = self.places.values_mut().filter(|place| place.is_stored());
-        stored.for_each(|place| *place = Place::stored(GONE));
+        let stored = self.slots.values_mut().filter(|slot| slot.is_stored());
+        stored.for_each(|slot| *slot = Slot::stored(NO_SEQUENCE));
     }
 }
 
@@ -154,24 +154,24 @@ mod tests {
     fn ids_are_known_from_batch_to_capacity() {
         let mut ids = RecentIds::new(2, 5);
         ids.begin(id(1), 7);
-        assert_eq!(ids.look(id(1)), Seen::InFlight(7));
+        assert_eq!(ids.state_of(id(1)), IdState::InFlight(7));
         ids.stored(id(1), 7, 100);
         ids.stored(id(1), 7, 101);
-        assert_eq!(ids.look(id(1)), Seen::Stored(7));
+        assert_eq!(ids.state_of(id(1)), IdState::Stored(7));
         ids.stored(id(2), 8, 102);
         assert_eq!(ids.complete_since_ns(), 5);
         ids.stored(id(3), 9, 103);
         assert_eq!(
-            [ids.look(id(1)), ids.look(id(2)), ids.look(id(3))],
-            [Seen::New, Seen::Stored(8), Seen::Stored(9)]
+            [ids.state_of(id(1)), ids.state_of(id(2)), ids.state_of(id(3))],
+            [IdState::New, IdState::Stored(8), IdState::Stored(9)]
         );
-        assert_eq!((ids.places.len(), ids.order.len()), (2, 2));
+        assert_eq!((ids.slots.len(), ids.order.len()), (2, 2));
         assert_eq!(ids.complete_since_ns(), 100, "forgotten ids need a lookup");
 
         ids.begin(id(4), 8);
         ids.refused(id(4));
-        assert_eq!(ids.look(id(4)), Seen::New);
+        assert_eq!(ids.state_of(id(4)), IdState::New);
         ids.forget_sequences();
-        assert_eq!(ids.look(id(3)), Seen::Stored(GONE));
+        assert_eq!(ids.state_of(id(3)), IdState::Stored(NO_SEQUENCE));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::insert::mark;
+use super::insert::log_comment_prefix;
 use super::insert_guard::InsertGuard;
 use super::worker::Worker;
 use crate::backoff::Backoff;
@@ -23,17 +23,17 @@ const PREFIX: &str = "ingest-";
 const ACCESS_DENIED: u32 = 497;
 
 /// Takes a stream whenever this central holds its lease, until `stop`.
-pub async fn serve(
+pub async fn own_stream(
     shared: Arc<CentralContext>,
     stream: Stream,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let name = stream.settings.name;
-    while let Some(lease) = take(&shared, name, &stop).await {
+    while let Some(lease) = acquire(&shared, name, &stop).await {
         tracing::info!(stream = name, "this central owns the stream");
         shared.metrics.streams_held.with_label_values(&[name]).set(1);
         let guard = Arc::new(InsertGuard::new(lease));
-        if quiet(&shared, name, &guard, &stop).await {
+        if wait_for_previous_owner(&shared, name, &guard, &stop).await {
             Worker::new(Arc::clone(&shared), stream.clone(), Arc::clone(&guard)).run(&stop).await?;
         }
         shared.metrics.streams_held.with_label_values(&[name]).set(0);
@@ -58,7 +58,7 @@ async fn all_ended(guard: Arc<InsertGuard>) -> Option<InsertGuard> {
 }
 
 /// Waits for the lease of a stream. A central without streams demands one from a central with two.
-async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -> Option<Lease> {
+async fn acquire(shared: &CentralContext, stream: &str, stop: &CancellationToken) -> Option<Lease> {
     let name = format!("{PREFIX}{stream}");
     // A single wait: it measures how long the holder has been silent.
     let acquired = shared.leases.acquire(&name, stop);
@@ -73,7 +73,7 @@ async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -
             // Another central takes it, which is fine.
             shared.status.clear(stream);
         }
-        if !asks_for(&holders, &name, shared.leases.own_name()) {
+        if !should_demand(&holders, &name, shared.leases.own_name()) {
             continue;
         }
         tracing::info!(stream, "requesting the stream: another central owns two or more, this one none");
@@ -83,13 +83,15 @@ async fn take(shared: &CentralContext, stream: &str, stop: &CancellationToken) -
         };
         match demanded {
             Ok(lease) => return Some(lease),
-            Err(error) => tracing::debug!(stream, error = format!("{error:#}"), "the stream was not handed over"),
+            Err(error) => {
+                tracing::debug!(stream, error = format!("{error:#}"), "the stream was not handed over")
+            }
         }
     }
 }
 
 /// A central without streams demands the last stream of a holder of two or more.
-fn asks_for(holders: &[Holder], name: &str, own_name: &str) -> bool {
+fn should_demand(holders: &[Holder], name: &str, own_name: &str) -> bool {
     let of = |who: &str| -> Vec<&str> {
         let streams = holders.iter().filter(|h| h.holder == who && h.lease.starts_with(PREFIX));
         streams.map(|h| h.lease.as_str()).collect()
@@ -101,7 +103,7 @@ fn asks_for(holders: &[Holder], name: &str, own_name: &str) -> bool {
 
 /// Waits until the server runs no insert of the stream: the client of a previous owner may be dead while its insert still
 /// completes. Returns false when the lease is lost or `stop` is set.
-async fn quiet(
+async fn wait_for_previous_owner(
     shared: &CentralContext,
     stream: &'static str,
     guard: &InsertGuard,
@@ -127,14 +129,16 @@ async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
             }
             Err(StorageError::Refused { code: ACCESS_DENIED, text }) => {
                 // They end by themselves: the body within the first timeout, the work within the second.
-                tracing::warn!(stream, text, "no privilege to list running inserts; waiting until they must have ended");
+                tracing::warn!(
+                    stream,
+                    text,
+                    "no privilege to list running inserts; waiting until they must have ended"
+                );
                 return sleep(shared.storage.insert_timeout * 2).await;
             }
             Err(error) => {
                 was_quiet = false;
-                shared
-                    .status
-                    .fail(stream, format!("cannot list running inserts of clickhouse: {error}"));
+                shared.status.fail(stream, format!("cannot list running inserts of clickhouse: {error}"));
                 sleep(backoff.pause()).await;
             }
         }
@@ -149,7 +153,7 @@ async fn running_inserts(shared: &CentralContext, stream: &str) -> Result<u64, S
     };
     let sql = format!("SELECT count() FROM {processes} WHERE startsWith(Settings['log_comment'], ?)");
     let query = shared.storage.client.query(&sql).with_setting("skip_unavailable_shards", "1");
-    bounded(limits::QUERY_TIMEOUT, query.bind(mark(stream)).fetch_one::<u64>()).await
+    bounded(limits::QUERY_TIMEOUT, query.bind(log_comment_prefix(stream)).fetch_one::<u64>()).await
 }
 
 #[cfg(test)]
@@ -163,11 +167,11 @@ mod tests {
     #[test]
     fn a_central_without_streams_asks_for_one() {
         let both = [holder("ingest-A", "x"), holder("ingest-B", "x"), holder("replicator", "y")];
-        assert!(asks_for(&both, "ingest-B", "y"));
-        assert!(!asks_for(&both, "ingest-A", "y"), "one is enough");
-        assert!(!asks_for(&both, "ingest-B", "x"), "its own");
-        assert!(!asks_for(&both, "ingest-C", "y"), "nobody has it");
+        assert!(should_demand(&both, "ingest-B", "y"));
+        assert!(!should_demand(&both, "ingest-A", "y"), "one is enough");
+        assert!(!should_demand(&both, "ingest-B", "x"), "its own");
+        assert!(!should_demand(&both, "ingest-C", "y"), "nobody has it");
         let shared = [holder("ingest-A", "x"), holder("ingest-B", "y")];
-        assert!(!asks_for(&shared, "ingest-B", "z") && !asks_for(&shared, "ingest-B", "x"));
+        assert!(!should_demand(&shared, "ingest-B", "z") && !should_demand(&shared, "ingest-B", "x"));
     }
 }

@@ -33,7 +33,7 @@ async fn find(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Subscr
         return Err(anyhow!("no connection to nats at {}", shared.config.nats.shown_urls()));
     }
     let name = stream.settings.name;
-    if init::ensure_stream(&shared.broker.jetstream, stream, false).await? == init::Outcome::Created {
+    if init::ensure_stream(&shared.broker.jetstream, stream, false).await? == init::ObjectResult::Created {
         tracing::warn!(stream = name, "created a missing stream");
     }
     let wanted = init::wanted_consumer(stream, shared.config.ack_wait);

@@ -15,7 +15,7 @@ use super::ack::acknowledge;
 use super::batch::Batch;
 use super::dedup::Deduplicator;
 use super::insert_guard::InsertGuard;
-use super::insert_task::{InsertResult, deliver};
+use super::insert_task::{InsertResult, store_batch};
 use super::stream_progress::StreamProgress;
 use super::subscription;
 use crate::backoff::Backoff;
@@ -27,37 +27,37 @@ pub struct Worker {
     shared: Arc<CentralContext>,
     stream: Stream,
     guard: Arc<InsertGuard>,
-    sorter: Deduplicator,
-    track: StreamProgress,
+    dedup: Deduplicator,
+    progress: StreamProgress,
     /// Batches in flight: at most `batch.max_in_flight`, and one more per table.
-    deliveries: JoinSet<InsertResult>,
+    inserts: JoinSet<InsertResult>,
     /// Batch numbers with the lowest sequence of each.
-    on_their_way: BTreeMap<u64, u64>,
+    in_flight: BTreeMap<u64, u64>,
     last_number: u64,
 }
 
 /// Reason why pulling ended.
-enum End {
+enum PullEnd {
     /// Stop requested, or another central wants the stream.
-    Over,
+    Stopped,
     /// The lease is lost: nothing may be inserted.
-    NotOurs,
+    LeaseLost,
     /// The pull failed and must be reopened.
     Broken(String),
 }
 
 impl Worker {
     pub fn new(shared: Arc<CentralContext>, stream: Stream, guard: Arc<InsertGuard>) -> Self {
-        let sorter = Deduplicator::new(Arc::clone(&shared), &stream);
-        let track = StreamProgress::new(Arc::clone(&shared), stream.settings.name);
+        let dedup = Deduplicator::new(Arc::clone(&shared), &stream);
+        let progress = StreamProgress::new(Arc::clone(&shared), stream.settings.name);
         Self {
             shared,
             stream,
             guard,
-            sorter,
-            track,
-            deliveries: JoinSet::new(),
-            on_their_way: BTreeMap::new(),
+            dedup,
+            progress,
+            inserts: JoinSet::new(),
+            in_flight: BTreeMap::new(),
             last_number: 0,
         }
     }
@@ -89,12 +89,12 @@ impl Worker {
                     let end = self.pull(&mut messages, stop).await;
                     self.shared.metrics.subscriptions_active.dec();
                     match end? {
-                        End::Over => {
-                            self.give_back(&mut messages).await;
+                        PullEnd::Stopped => {
+                            self.return_prefetched(&mut messages).await;
                             break;
                         }
-                        End::NotOurs => return Ok(()),
-                        End::Broken(reason) => reason,
+                        PullEnd::LeaseLost => return Ok(()),
+                        PullEnd::Broken(reason) => reason,
                     }
                 }
                 Err(error) => format!("{error:#}"),
@@ -119,13 +119,13 @@ impl Worker {
 
     async fn start(&mut self) -> anyhow::Result<Pull> {
         let found = subscription::open(&self.shared, &self.stream).await?;
-        if self.track.is_other_stream(&found) {
+        if self.progress.is_other_stream(&found) {
             self.begin_stream().await?;
         }
-        if self.track.is_other_consumer(&found) {
-            self.sorter.begin_consumer(found.stream_created_ns).await?;
+        if self.progress.is_other_consumer(&found) {
+            self.dedup.begin_consumer(found.stream_created_ns).await?;
         }
-        self.track.begin(&found).await?;
+        self.progress.begin(&found).await?;
         found.messages(self.stream_name()).await
     }
 
@@ -134,31 +134,31 @@ impl Worker {
         let stream = self.stream_name();
         tracing::warn!(stream, "the stream was deleted and recreated; sequences start at 1 again");
         let incarnation = self.guard.next_incarnation();
-        self.track.record_end().await?;
+        self.progress.record_deleted_stream().await?;
         self.close_if(|_| true);
-        while let Some(delivered) = self.deliveries.join_next().await {
-            self.settle(delivered).await?;
+        while let Some(result) = self.inserts.join_next().await {
+            self.finish_insert(result).await?;
             self.close_if(|_| true);
         }
-        self.sorter.begin_stream(incarnation);
+        self.dedup.begin_stream(incarnation);
         Ok(())
     }
 
-    async fn pull(&mut self, messages: &mut Pull, stop: &CancellationToken) -> anyhow::Result<End> {
+    async fn pull(&mut self, messages: &mut Pull, stop: &CancellationToken) -> anyhow::Result<PullEnd> {
         let limits = self.shared.config.batch.clone();
         let guard = Arc::clone(&self.guard);
         let mut ticks = ticks();
         loop {
-            let deadline = self.sorter.deadline(limits.max_age);
-            let may_take = self.deliveries.len() < limits.max_in_flight;
+            let deadline = self.dedup.deadline(limits.max_age);
+            let may_take = self.inserts.len() < limits.max_in_flight;
             tokio::select! {
                 biased;
-                () = guard.lease().lost().cancelled() => return Ok(End::NotOurs),
-                () = stop.cancelled() => return Ok(End::Over),
-                Some(delivered) = self.deliveries.join_next() => self.settle(delivered).await?,
-                found = self.track.found() => {
-                    if let Some(reason) = self.track.settle(found)? {
-                        return Ok(End::Broken(reason));
+                () = guard.lease().lost().cancelled() => return Ok(PullEnd::LeaseLost),
+                () = stop.cancelled() => return Ok(PullEnd::Stopped),
+                Some(result) = self.inserts.join_next() => self.finish_insert(result).await?,
+                found = self.progress.scan_result() => {
+                    if let Some(reason) = self.progress.apply_scan(found)? {
+                        return Ok(PullEnd::Broken(reason));
                     }
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -167,19 +167,19 @@ impl Worker {
                 }
                 _ = ticks.tick() => {
                     if guard.lease().is_wanted() {
-                        return Ok(End::Over);
+                        return Ok(PullEnd::Stopped);
                     }
                     let lowest = self.lowest_open();
-                    self.track.look(lowest);
+                    self.progress.start_scan(lowest);
                 }
                 item = messages.next(), if may_take => match item {
                     Some(Ok(message)) => {
                         if let Some(reason) = self.turn(message, messages).await {
-                            return Ok(End::Broken(reason));
+                            return Ok(PullEnd::Broken(reason));
                         }
                     }
-                    Some(Err(error)) => return Ok(End::Broken(error.to_string())),
-                    None => return Ok(End::Broken("the pull ended".to_owned())),
+                    Some(Err(error)) => return Ok(PullEnd::Broken(error.to_string())),
+                    None => return Ok(PullEnd::Broken("the pull ended".to_owned())),
                 },
             }
         }
@@ -204,32 +204,32 @@ impl Worker {
         }
         let seconds = started.elapsed().as_secs_f64() / f64::from(count);
         self.shared.metrics.hops.decode.with_label_values(&[self.stream_name()]).observe(seconds);
-        self.sorter.end_turn().await;
+        self.dedup.end_turn().await;
         let limits = self.shared.config.batch.clone();
         self.close_if(|batch| batch.is_full(&limits));
         broken
     }
 
     fn take(&mut self, message: jetstream::Message) {
-        if let Some(sequence) = self.sorter.take(message) {
-            self.track.take(sequence);
+        if let Some(sequence) = self.dedup.take(message) {
+            self.progress.take(sequence);
         }
     }
 
     fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
-        for batch in self.sorter.close_if(is_due) {
+        for batch in self.dedup.close_if(is_due) {
             self.last_number += 1;
             let number = self.last_number;
-            self.on_their_way.insert(number, batch.lowest);
-            self.deliveries.spawn(deliver(Arc::clone(&self.shared), Arc::clone(&self.guard), number, batch));
+            self.in_flight.insert(number, batch.lowest);
+            self.inserts.spawn(store_batch(Arc::clone(&self.shared), Arc::clone(&self.guard), number, batch));
         }
     }
 
-    async fn settle(&mut self, delivered: Result<InsertResult, JoinError>) -> anyhow::Result<()> {
-        match delivered {
-            Ok(delivered) => {
-                self.on_their_way.remove(&delivered.number);
-                self.sorter.settle(delivered).await;
+    async fn finish_insert(&mut self, result: Result<InsertResult, JoinError>) -> anyhow::Result<()> {
+        match result {
+            Ok(result) => {
+                self.in_flight.remove(&result.number);
+                self.dedup.apply_result(result).await;
             }
             Err(error) => {
                 // The ids of the batch would stay in flight forever, and redeliveries of its messages be ignored.
@@ -240,11 +240,11 @@ impl Worker {
     }
 
     fn lowest_open(&self) -> Option<u64> {
-        self.on_their_way.values().copied().chain(self.sorter.lowest_open()).min()
+        self.in_flight.values().copied().chain(self.dedup.lowest_open()).min()
     }
 
     /// Returns prefetched messages, so that the next owner gets them at once.
-    async fn give_back(&mut self, messages: &mut Pull) {
+    async fn return_prefetched(&mut self, messages: &mut Pull) {
         let mut replies = Vec::new();
         while let Some(Some(Ok(message))) = messages.next().now_or_never() {
             replies.extend(message.message.reply);
@@ -258,13 +258,13 @@ impl Worker {
         let deadline = Instant::now() + limits::FLUSH_DEADLINE;
         loop {
             self.close_if(|_| true);
-            match timeout_at(deadline, self.deliveries.join_next()).await {
-                Ok(Some(delivered)) => self.settle(delivered).await?,
+            match timeout_at(deadline, self.inserts.join_next()).await {
+                Ok(Some(result)) => self.finish_insert(result).await?,
                 Ok(None) => break,
                 Err(_) => {
-                    let batches = self.deliveries.len();
+                    let batches = self.inserts.len();
                     tracing::warn!(stream, batches, "flush timed out; unstored messages will be redelivered");
-                    self.deliveries.shutdown().await;
+                    self.inserts.shutdown().await;
                     break;
                 }
             }
@@ -277,7 +277,7 @@ impl Worker {
             );
         }
         let lowest = self.lowest_open();
-        self.track.last_look(lowest).await;
+        self.progress.last_scan(lowest).await;
         Ok(())
     }
 }

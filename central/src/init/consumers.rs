@@ -7,7 +7,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use marketprism_schema::Carries;
 
-use super::{Difference, Outcome};
+use super::{Difference, ObjectResult};
 use crate::config::Stream;
 
 /// `MARKET_DATA` has `central-market-data`.
@@ -38,34 +38,34 @@ pub async fn ensure(
     jetstream: &Context,
     stream: &Stream,
     ack_wait: Duration,
-) -> anyhow::Result<(String, Outcome)> {
+) -> anyhow::Result<(String, ObjectResult)> {
     let wanted = wanted(stream, ack_wait);
     let name = consumer_name(stream.settings.name);
     let stream_name = stream.settings.name;
     let found = found(jetstream, stream_name, &name).await?;
     let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
     if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
-        return Ok((name, Outcome::of(differences)));
+        return Ok((name, ObjectResult::of(differences)));
     }
     jetstream
         .create_consumer_on_stream(wanted, stream_name)
         .await
         .with_context(|| format!("cannot create or update consumer {name} of stream {stream_name}"))?;
-    let outcome = if found.is_some() { Outcome::Updated(differences) } else { Outcome::Created };
+    let outcome = if found.is_some() { ObjectResult::Updated(differences) } else { ObjectResult::Created };
     Ok((name, outcome))
 }
 
-pub async fn look(
+pub async fn compare_only(
     jetstream: &Context,
     stream: &Stream,
     ack_wait: Duration,
-) -> anyhow::Result<(String, Outcome)> {
+) -> anyhow::Result<(String, ObjectResult)> {
     let name = consumer_name(stream.settings.name);
     let differences = match found(jetstream, stream.settings.name, &name).await? {
         Some(found) => compare(&wanted(stream, ack_wait), &found),
         None => vec![Difference::missing()],
     };
-    Ok((name, Outcome::of(differences)))
+    Ok((name, ObjectResult::of(differences)))
 }
 
 async fn found(
@@ -86,7 +86,8 @@ async fn found(
 async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>> {
     use futures_util::TryStreamExt as _;
 
-    let handle = jetstream.get_stream(stream).await.with_context(|| format!("cannot find stream {stream}"))?;
+    let handle =
+        jetstream.get_stream(stream).await.with_context(|| format!("cannot find stream {stream}"))?;
     handle
         .consumer_names()
         .try_collect()

@@ -3,7 +3,7 @@ use marketprism_schema::{DatabaseKind, Layout, Migration};
 
 use super::migrations::{self, execute};
 use super::shape::{Shape, Shapes};
-use super::{Difference, Outcome, Report, scratch};
+use super::{Difference, ObjectResult, ProvisionReport, scratch};
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::limits;
@@ -30,7 +30,7 @@ pub async fn ensure(
     layout: &Layout<'_>,
     leases: &Leases,
     apply: bool,
-    report: &mut Report,
+    report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
     let database = layout.database;
     let outcome = ensure_database(storage, layout).await;
@@ -38,7 +38,7 @@ pub async fn ensure(
     let before = Shapes::of(storage, database).await?;
     let records = migrations::records(storage, database).await?;
     if let Some(refusal) = migrations::refusal(&records) {
-        report.add("migrations of", database, Outcome::Refused(refusal));
+        report.add("migrations of", database, ObjectResult::Refused(refusal));
         return Ok(());
     }
     for (migration, outcome) in migrations::apply(storage, layout, leases, records).await? {
@@ -55,8 +55,8 @@ pub async fn ensure(
     for table in &tables {
         let full_name = format!("{database}.{table}");
         let outcome = match (before.get(table), after.get(table), wanted.get(table)) {
-            (None, Some(_), _) => Ok(Outcome::Created),
-            (_, None, _) => make_again(storage, layout, table).await,
+            (None, Some(_), _) => Ok(ObjectResult::Created),
+            (_, None, _) => recreate(storage, layout, table).await,
             (_, Some(found), wanted) => match wanted {
                 Some(wanted) => compare(storage, layout, table, (wanted, found), apply).await,
                 None => Err(anyhow::anyhow!("the scratch table is missing")),
@@ -67,26 +67,26 @@ pub async fn ensure(
     Ok(())
 }
 
-async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<Outcome, StorageError> {
+async fn ensure_database(storage: &Storage, layout: &Layout<'_>) -> Result<ObjectResult, StorageError> {
     let sql = "SELECT count() FROM system.databases WHERE name = ?";
     let query = storage.client.query(sql).bind(layout.database).fetch_one::<u64>();
     if bounded(limits::QUERY_TIMEOUT, query).await? > 0 {
-        return Ok(Outcome::AsWanted);
+        return Ok(ObjectResult::AsWanted);
     }
     let Layout { database, .. } = layout;
     execute(storage, &format!("CREATE DATABASE IF NOT EXISTS {database}{}", layout.on_cluster())).await?;
-    Ok(Outcome::Created)
+    Ok(ObjectResult::Created)
 }
 
 /// Recreates a table that is recorded as created but missing: nothing works without it, and its rows are lost anyway.
-async fn make_again(storage: &Storage, layout: &Layout<'_>, table: &str) -> anyhow::Result<Outcome> {
+async fn recreate(storage: &Storage, layout: &Layout<'_>, table: &str) -> anyhow::Result<ObjectResult> {
     tracing::error!(database = layout.database, table, "the table was dropped; recreating it empty");
     for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(layout)) {
         if statement.table == table {
             execute(storage, &statement.sql).await?;
         }
     }
-    Ok(Outcome::Created)
+    Ok(ObjectResult::Created)
 }
 
 async fn compare(
@@ -95,15 +95,15 @@ async fn compare(
     table: &str,
     (wanted, found): (&Shape, &Shape),
     apply: bool,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<ObjectResult> {
     let differences = wanted.differences(found, layout.cluster.is_some());
     if !apply || differences.is_empty() || differences.iter().any(|d| !d.changeable) {
-        return Ok(Outcome::of(differences));
+        return Ok(ObjectResult::of(differences));
     }
     for statement in alterations(layout, table, &differences) {
         execute(storage, &statement).await.with_context(|| statement.clone())?;
     }
-    Ok(Outcome::Updated(differences))
+    Ok(ObjectResult::Updated(differences))
 }
 
 fn alterations(layout: &Layout<'_>, table: &str, differences: &[Difference]) -> Vec<String> {

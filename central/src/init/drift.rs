@@ -44,7 +44,7 @@ impl fmt::Display for Difference {
 
 /// Result for one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ObjectResult {
     Created,
     Applied,
     AsWanted,
@@ -55,19 +55,19 @@ pub enum Outcome {
     Refused(String),
 }
 
-impl Outcome {
+impl ObjectResult {
     pub fn of(differences: Vec<Difference>) -> Self {
         if differences.is_empty() { Self::AsWanted } else { Self::Differs(differences) }
     }
 }
 
 #[derive(Debug, Default)]
-pub struct Report {
-    items: Vec<(&'static str, String, Outcome)>,
+pub struct ProvisionReport {
+    items: Vec<(&'static str, String, ObjectResult)>,
 }
 
-impl Report {
-    pub fn add(&mut self, kind: &'static str, name: &str, outcome: Outcome) {
+impl ProvisionReport {
+    pub fn add(&mut self, kind: &'static str, name: &str, outcome: ObjectResult) {
         self.items.push((kind, name.to_owned(), outcome));
     }
 
@@ -75,7 +75,7 @@ impl Report {
     pub fn differences(&self) -> impl Iterator<Item = (String, &Difference)> {
         self.items.iter().flat_map(|(kind, name, outcome)| {
             let differences: &[Difference] = match outcome {
-                Outcome::Differs(differences) => differences,
+                ObjectResult::Differs(differences) => differences,
                 _ => &[],
             };
             differences.iter().map(move |difference| (format!("{kind} {name}"), difference))
@@ -92,12 +92,15 @@ impl Report {
             .items
             .iter()
             .filter_map(|(kind, name, outcome)| match outcome {
-                Outcome::Refused(reason) => Some(format!("\n  {kind} {name}: {reason}")),
+                ObjectResult::Refused(reason) => Some(format!("\n  {kind} {name}: {reason}")),
                 _ => None,
             })
             .collect();
         if !refusals.is_empty() {
-            bail!("a database belongs to another version of this program; nothing was changed{}", refusals.concat());
+            bail!(
+                "a database belongs to another version of this program; nothing was changed{}",
+                refusals.concat()
+            );
         }
         let lines: Vec<String> = self
             .differences()
@@ -115,16 +118,16 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ProvisionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (kind, name, outcome) in &self.items {
             let (word, differences): (&str, &[Difference]) = match outcome {
-                Outcome::Created => ("created", &[]),
-                Outcome::Applied => ("applied", &[]),
-                Outcome::AsWanted => ("as wanted", &[]),
-                Outcome::Updated(differences) => ("changed", differences),
-                Outcome::Differs(differences) => ("DIFFERS", differences),
-                Outcome::Refused(_) => ("REFUSED", &[]),
+                ObjectResult::Created => ("created", &[]),
+                ObjectResult::Applied => ("applied", &[]),
+                ObjectResult::AsWanted => ("as wanted", &[]),
+                ObjectResult::Updated(differences) => ("changed", differences),
+                ObjectResult::Differs(differences) => ("DIFFERS", differences),
+                ObjectResult::Refused(_) => ("REFUSED", &[]),
             };
             writeln!(f, "{kind} {name}: {word}")?;
             for difference in differences {
@@ -145,10 +148,10 @@ mod tests {
         let storage = Difference::between("storage", "file", "memory", false).unwrap();
         assert_eq!(Difference::between("replicas", 1, 1, true), None);
 
-        let mut report = Report::default();
-        report.add("stream", "A", Outcome::Differs(vec![age]));
+        let mut report = ProvisionReport::default();
+        report.add("stream", "A", ObjectResult::Differs(vec![age]));
         assert!(report.has_drift() && report.refuse_immutable().is_ok());
-        report.add("stream", "B", Outcome::Differs(vec![storage]));
+        report.add("stream", "B", ObjectResult::Differs(vec![storage]));
         let error = report.refuse_immutable().unwrap_err().to_string();
         assert!(error.contains("stream B: storage: wanted file, found memory"), "{error}");
         assert!(!error.contains("max_age"));

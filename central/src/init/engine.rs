@@ -8,7 +8,7 @@ const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replic
 const REPLICATED: [&str; 2] = ["Replicated", "Shared"];
 
 #[derive(Debug)]
-pub struct Clauses<'a> {
+pub struct EngineClauses<'a> {
     /// Name and arguments as on a single server.
     pub name: String,
     pub replicated: bool,
@@ -17,7 +17,7 @@ pub struct Clauses<'a> {
     pub settings: BTreeMap<&'a str, &'a str>,
 }
 
-impl<'a> Clauses<'a> {
+impl<'a> EngineClauses<'a> {
     /// Parses `engine_full`.
     pub fn read(full: &'a str) -> Self {
         let (rest, settings) = full.rsplit_once(" SETTINGS ").unwrap_or((full, ""));
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn replicated_engines_are_normalised() {
-        let name = |full| Clauses::read(full).name;
+        let name = |full| EngineClauses::read(full).name;
         assert_eq!(name("ReplacingMergeTree(created_at) ORDER BY a"), "ReplacingMergeTree(created_at)");
         for full in [
             "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/db/t', '{replica}', created_at) ORDER BY a",
@@ -69,7 +69,7 @@ mod tests {
             "ReplicatedReplacingMergeTree(created_at) PARTITION BY b ORDER BY a",
         ] {
             assert_eq!(name(full), "ReplacingMergeTree(created_at)", "{full}");
-            assert!(Clauses::read(full).replicated);
+            assert!(EngineClauses::read(full).replicated);
         }
         assert_eq!(name("ReplicatedMergeTree('/path', '{replica}') ORDER BY a"), "MergeTree()");
     }

@@ -2,14 +2,14 @@
 
 use marketprism_schema::DatabaseKind;
 
-use super::{Difference, Outcome, Report, consumers, databases, streams};
+use super::{Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::lease::Leases;
 use crate::storage::Storage;
 
 /// Connects, provisions everything and reports it. Changes differences only with `apply`.
-pub async fn once(config: &Config, apply: bool) -> anyhow::Result<Report> {
+pub async fn once(config: &Config, apply: bool) -> anyhow::Result<ProvisionReport> {
     let broker = Broker::start(&config.nats).await?;
     broker.connected(&config.nats).await?;
     let name = format!("init-{}-{:016x}", std::process::id(), rand::random::<u64>());
@@ -25,8 +25,8 @@ pub async fn ensure(
     leases: &Leases,
     sides: &[DatabaseKind],
     apply: bool,
-) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+) -> anyhow::Result<ProvisionReport> {
+    let mut report = ProvisionReport::default();
     if sides.contains(&DatabaseKind::Hot) {
         ensure_streams(config, broker, apply, &mut report).await?;
     }
@@ -40,15 +40,15 @@ pub async fn ensure(
 
 /// Compares streams and consumers without changing them; a missing one is a difference. Fails if the broker cannot be
 /// queried.
-pub async fn look_at_streams(config: &Config, broker: &Broker) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result<ProvisionReport> {
+    let mut report = ProvisionReport::default();
     for stream in &config.streams {
         let name = stream.settings.name;
-        let outcome = streams::look(&broker.jetstream, stream).await?;
-        let is_there = outcome != Outcome::of(vec![Difference::missing()]);
+        let outcome = streams::compare_only(&broker.jetstream, stream).await?;
+        let is_there = outcome != ObjectResult::of(vec![Difference::missing()]);
         report.add("stream", name, outcome);
         if is_there {
-            let (name, outcome) = consumers::look(&broker.jetstream, stream, config.ack_wait).await?;
+            let (name, outcome) = consumers::compare_only(&broker.jetstream, stream, config.ack_wait).await?;
             report.add("consumer", &name, outcome);
         }
     }
@@ -59,7 +59,7 @@ async fn ensure_streams(
     config: &Config,
     broker: &Broker,
     apply: bool,
-    report: &mut Report,
+    report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
     streams::check_room(&broker.jetstream, &config.streams).await?;
     for stream in &config.streams {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use marketprism_schema::{Layout, Migration};
 use serde::Deserialize;
 
-use super::Outcome;
+use super::ObjectResult;
 use crate::lease::{Lease, Leases};
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
@@ -15,33 +15,33 @@ const LEASE: &str = "migrations";
 const RECORDS: &str = "schema_migrations";
 
 /// Applied migrations by version.
-pub type Records = BTreeMap<u32, Record>;
+pub type MigrationRecords = BTreeMap<u32, MigrationRecord>;
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
-pub struct Record {
+pub struct MigrationRecord {
     version: u32,
     name: String,
     checksum: String,
 }
 
 /// Applied migrations; empty for a new database.
-pub async fn records(storage: &Storage, database: &str) -> Result<Records, StorageError> {
+pub async fn records(storage: &Storage, database: &str) -> Result<MigrationRecords, StorageError> {
     let sql = "SELECT count() FROM system.tables WHERE database = ? AND name = ?";
     let there = storage.client.query(sql).bind(database).bind(RECORDS).fetch_one::<u64>();
     if bounded(limits::QUERY_TIMEOUT, there).await? == 0 {
-        return Ok(Records::new());
+        return Ok(MigrationRecords::new());
     }
     let sql = format!(
         "SELECT version, argMax(name, applied_at) AS name, argMax(checksum, applied_at) AS checksum FROM \
          {database}.{RECORDS} GROUP BY version"
     );
-    let records = storage.client.query_raw(&sql).fetch_all::<Record>();
+    let records = storage.client.query_raw(&sql).fetch_all::<MigrationRecord>();
     let records = bounded(limits::QUERY_TIMEOUT, records).await?;
     Ok(records.into_iter().map(|record| (record.version, record)).collect())
 }
 
 /// Reason not to touch this database: a migration that this program does not know, or knows with another checksum.
-pub fn refusal(records: &Records) -> Option<String> {
+pub fn refusal(records: &MigrationRecords) -> Option<String> {
     let newest = Migration::newest();
     if let Some((version, record)) = records.last_key_value().filter(|(version, _)| **version > newest) {
         return Some(format!(
@@ -63,7 +63,7 @@ pub fn refusal(records: &Records) -> Option<String> {
     })
 }
 
-pub fn is_newest(records: &Records) -> bool {
+pub fn is_newest(records: &MigrationRecords) -> bool {
     Migration::ALL.iter().all(|migration| records.contains_key(&migration.version))
 }
 
@@ -72,19 +72,21 @@ pub async fn apply(
     storage: &Storage,
     layout: &Layout<'_>,
     leases: &Leases,
-    found: Records,
-) -> anyhow::Result<Vec<(Migration, Outcome)>> {
+    found: MigrationRecords,
+) -> anyhow::Result<Vec<(Migration, ObjectResult)>> {
     let mut applied = BTreeSet::new();
     if !is_newest(&found) {
-        let lease =
-            leases.demand(LEASE, limits::DDL_TIMEOUT).await.context("another process is migrating the tables")?;
+        let lease = leases
+            .demand(LEASE, limits::DDL_TIMEOUT)
+            .await
+            .context("another process is migrating the tables")?;
         let done = apply_missing(storage, layout, &lease).await;
         lease.release().await;
         applied = done?;
     }
     let outcome = |migration: &Migration| match applied.contains(&migration.version) {
-        true => Outcome::Applied,
-        false => Outcome::AsWanted,
+        true => ObjectResult::Applied,
+        false => ObjectResult::AsWanted,
     };
     Ok(Migration::ALL.map(|migration| (migration, outcome(&migration))).into())
 }
@@ -112,7 +114,10 @@ async fn apply_missing(
             })?;
         }
         record(storage, layout.database, &migration).await.with_context(|| {
-            format!("version {} was applied to {}, but cannot be recorded", migration.version, layout.database)
+            format!(
+                "version {} was applied to {}, but cannot be recorded",
+                migration.version, layout.database
+            )
         })?;
         applied.insert(migration.version);
     }
@@ -138,8 +143,8 @@ async fn record(storage: &Storage, database: &str, migration: &Migration) -> Res
 mod tests {
     use super::*;
 
-    fn all() -> Records {
-        let record = |migration: &Migration| Record {
+    fn all() -> MigrationRecords {
+        let record = |migration: &Migration| MigrationRecord {
             version: migration.version,
             name: migration.name.to_owned(),
             checksum: migration.checksum(),
@@ -149,8 +154,8 @@ mod tests {
 
     #[test]
     fn foreign_records_are_refused() {
-        assert_eq!((refusal(&Records::new()), refusal(&all())), (None, None));
-        assert!(is_newest(&all()) && !is_newest(&Records::new()));
+        assert_eq!((refusal(&MigrationRecords::new()), refusal(&all())), (None, None));
+        assert!(is_newest(&all()) && !is_newest(&MigrationRecords::new()));
 
         let mut changed = all();
         changed.get_mut(&1).unwrap().checksum = "feed".to_owned();
@@ -159,7 +164,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let mut newer = all();
-        newer.insert(77, Record { version: 77, name: "more".to_owned(), checksum: String::new() });
+        newer.insert(77, MigrationRecord { version: 77, name: "more".to_owned(), checksum: String::new() });
         assert!(refusal(&newer).unwrap().contains("version 77 (more)"));
     }
 }

@@ -12,7 +12,7 @@ mod state;
 mod streams;
 
 pub use consumers::{consumer_name, wanted as wanted_consumer};
-pub use drift::{Difference, Outcome, Report};
-pub use ensure::{ensure, look_at_streams, once};
+pub use drift::{Difference, ObjectResult, ProvisionReport};
+pub use ensure::{compare_streams, ensure, once};
 pub use state::schema_state;
 pub use streams::ensure as ensure_stream;

@@ -17,7 +17,7 @@ const PREFIX: &str = "marketprism_scratch_";
 /// The tables of a layout in the server's spelling: types, keys, codecs, defaults, indices.
 /// Created in the form of a single server: no need to replicate empty tables that live for a moment.
 pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Shapes> {
-    drop_left_over(storage).await.context("cannot drop leftover scratch databases")?;
+    drop_leftovers(storage).await.context("cannot drop leftover scratch databases")?;
     let name = format!("{PREFIX}{}_{:016x}", now_seconds(), rand::random::<u64>());
     let shapes = async {
         execute(storage, &format!("CREATE DATABASE {name}")).await?;
@@ -37,7 +37,7 @@ pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Sh
 }
 
 /// Drops scratch databases of killed processes.
-async fn drop_left_over(storage: &Storage) -> Result<(), StorageError> {
+async fn drop_leftovers(storage: &Storage) -> Result<(), StorageError> {
     let sql = "SELECT name FROM system.databases WHERE startsWith(name, ?)";
     let names = storage.client.query(sql).bind(PREFIX).fetch_all::<String>();
     let now = now_seconds();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Difference;
-use super::engine::Clauses;
+use super::engine::EngineClauses;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
@@ -16,13 +16,13 @@ pub struct Shapes(BTreeMap<String, Shape>);
 /// Columns, indices and engine of one table, in the server's spelling.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
-    columns: Vec<Column>,
-    indices: Vec<Index>,
-    engine: Engine,
+    columns: Vec<ColumnShape>,
+    indices: Vec<IndexShape>,
+    engine: EngineShape,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
-struct Column {
+struct ColumnShape {
     table: String,
     name: String,
     kind: String,
@@ -31,14 +31,14 @@ struct Column {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
-struct Index {
+struct IndexShape {
     table: String,
     name: String,
     definition: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, clickhouse::Row, Deserialize)]
-struct Engine {
+struct EngineShape {
     name: String,
     engine_full: String,
     partition_key: String,
@@ -54,7 +54,7 @@ impl Shapes {
                 "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?",
             )
             .bind(database)
-            .fetch_all::<Engine>();
+            .fetch_all::<EngineShape>();
         let columns = storage
             .client
             .query(
@@ -62,7 +62,7 @@ impl Shapes {
                  default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position",
             )
             .bind(database)
-            .fetch_all::<Column>();
+            .fetch_all::<ColumnShape>();
         let indices = storage
             .client
             .query(
@@ -70,7 +70,7 @@ impl Shapes {
                  definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name",
             )
             .bind(database)
-            .fetch_all::<Index>();
+            .fetch_all::<IndexShape>();
         let mut shapes = Self::default();
         for engine in bounded(limits::QUERY_TIMEOUT, engines).await? {
             shapes.0.insert(engine.name.clone(), Shape { engine, ..Shape::default() });
@@ -99,7 +99,7 @@ impl Shape {
     pub fn differences(&self, found: &Self, replicated: bool) -> Vec<Difference> {
         let mut differences = self.column_differences(found);
         let (wanted, there) =
-            (Clauses::read(&self.engine.engine_full), Clauses::read(&found.engine.engine_full));
+            (EngineClauses::read(&self.engine.engine_full), EngineClauses::read(&found.engine.engine_full));
         differences.extend(Difference::between("engine", &wanted.name, &there.name, false));
         if replicated {
             differences.extend(Difference::between("replicated", true, there.replicated, false));
@@ -130,7 +130,8 @@ impl Shape {
     }
 
     fn column_differences(&self, found: &Self) -> Vec<Difference> {
-        let there: BTreeMap<&str, &Column> = found.columns.iter().map(|c| (c.name.as_str(), c)).collect();
+        let there: BTreeMap<&str, &ColumnShape> =
+            found.columns.iter().map(|c| (c.name.as_str(), c)).collect();
         let mut differences = Vec::new();
         for column in &self.columns {
             let name = &column.name;
@@ -170,21 +171,22 @@ mod tests {
 
     fn shape(engine_full: &str, price: &str) -> Shape {
         let text = str::to_owned;
-        let column = |name: &str, kind: &str| Column {
+        let column = |name: &str, kind: &str| ColumnShape {
             table: text("t"),
             name: text(name),
             kind: text(kind),
             codec: text("CODEC(ZSTD(1))"),
             default: String::new(),
         };
-        let engine = Engine {
+        let engine = EngineShape {
             name: text("t"),
             engine_full: text(engine_full),
             partition_key: text("toYYYYMM(timestamp)"),
             sorting_key: text("a, b"),
         };
         let columns = vec![column("timestamp", "DateTime64(6, 'UTC')"), column("price", price)];
-        let index = Index { table: text("t"), name: text("range"), definition: text("price TYPE minmax") };
+        let index =
+            IndexShape { table: text("t"), name: text("range"), definition: text("price TYPE minmax") };
         Shape { columns, indices: vec![index], engine }
     }
 
@@ -216,7 +218,7 @@ mod tests {
         let hot = shape(FULL, "Decimal(38, 18)");
         let mut cold = shape(&FULL.replace("Day(3)", "Day(3650)"), "Decimal(38, 18)");
         assert_eq!(hot.differences_of_copy(&cold), vec![]);
-        let more = Column { name: "note".to_owned(), ..cold.columns[0].clone() };
+        let more = ColumnShape { name: "note".to_owned(), ..cold.columns[0].clone() };
         cold.columns.push(more);
         assert_eq!(named(&hot.differences_of_copy(&cold)), vec![("column note", false)]);
     }

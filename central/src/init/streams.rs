@@ -3,7 +3,7 @@ use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
-use super::{Difference, Outcome};
+use super::{Difference, ObjectResult};
 use crate::config::Stream;
 
 /// On disk, oldest messages discarded first, limited by bytes and age only.
@@ -29,16 +29,16 @@ fn wanted(stream: &Stream) -> Config {
 }
 
 /// Creates a missing stream; compares an existing one and, with `apply`, changes what can be changed.
-pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow::Result<Outcome> {
+pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow::Result<ObjectResult> {
     let wanted = wanted(stream);
     let name = stream.settings.name;
     let Some(found) = found(jetstream, name).await? else {
-        return create(jetstream, wanted).await.map(|()| Outcome::Created);
+        return create(jetstream, wanted).await.map(|()| ObjectResult::Created);
     };
     let differences = compare(&wanted, &found);
     let only_changeable = differences.iter().all(|difference| difference.changeable);
     if differences.is_empty() || !apply || !only_changeable {
-        return Ok(Outcome::of(differences));
+        return Ok(ObjectResult::of(differences));
     }
     // Settings unknown here, such as placement or mirrors, stay as they are.
     let changed = Config {
@@ -53,12 +53,12 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
         ..found
     };
     jetstream.update_stream(changed).await.with_context(|| format!("cannot update stream {name}"))?;
-    Ok(Outcome::Updated(differences))
+    Ok(ObjectResult::Updated(differences))
 }
 
-pub async fn look(jetstream: &Context, stream: &Stream) -> anyhow::Result<Outcome> {
+pub async fn compare_only(jetstream: &Context, stream: &Stream) -> anyhow::Result<ObjectResult> {
     let found = found(jetstream, stream.settings.name).await?;
-    Ok(Outcome::of(match found {
+    Ok(ObjectResult::of(match found {
         Some(found) => compare(&wanted(stream), &found),
         None => vec![Difference::missing()],
     }))

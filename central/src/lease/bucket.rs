@@ -26,7 +26,7 @@ pub(super) struct Claim {
 
 /// A claim as stored.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct StoredClaim {
     pub(super) claim: Claim,
     pub(super) revision: u64,
     /// Stored by the broker at, nanoseconds since 1970; informational.
@@ -56,14 +56,14 @@ impl Bucket {
     }
 
     /// The claim under a key; `None` if the lease is free.
-    pub(super) async fn read(&self, key: &str) -> anyhow::Result<Option<Found>> {
+    pub(super) async fn read(&self, key: &str) -> anyhow::Result<Option<StoredClaim>> {
         let store = self.store().await?;
         let entry = bounded("read a lease", store.entry(key)).await?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
         let claim = serde_json::from_slice(&entry.value)
             .with_context(|| format!("bucket {BUCKET}, key {key}: not a lease claim"))?;
         let stored_ns = i64::try_from(entry.created.unix_timestamp_nanos()).unwrap_or_default();
-        Ok(Some(Found { claim, revision: entry.revision, stored_ns }))
+        Ok(Some(StoredClaim { claim, revision: entry.revision, stored_ns }))
     }
 
     /// Writes a claim where there is none.

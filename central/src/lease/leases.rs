@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{Bucket, Claim, Found, Swap};
-use super::hold::Lease;
+use super::bucket::{Bucket, Claim, StoredClaim, Swap};
+use super::renewal::Lease;
 use crate::broker::Broker;
 use crate::{clock, limits};
 
@@ -23,13 +23,13 @@ pub struct Leases {
     bucket: Arc<Bucket>,
     name: Arc<str>,
     /// Leases held here: another task must not mistake the own name for that of a dead process.
-    held: Arc<HeldHere>,
+    held: Arc<OwnLeases>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct HeldHere(Mutex<BTreeSet<String>>);
+pub(super) struct OwnLeases(Mutex<BTreeSet<String>>);
 
-impl HeldHere {
+impl OwnLeases {
     fn contains(&self, lease: &str) -> bool {
         self.lock().contains(lease)
     }
@@ -59,9 +59,9 @@ pub struct Holder {
 
 /// Last revision seen of a claim, and since when it is unchanged.
 #[derive(Debug, Default)]
-pub(super) struct Watched(Option<(u64, Instant)>);
+pub(super) struct RevisionAge(Option<(u64, Instant)>);
 
-impl Watched {
+impl RevisionAge {
     /// Time for which this revision has been the newest seen.
     pub(super) fn age(&mut self, revision: u64) -> Duration {
         match self.0 {
@@ -90,7 +90,7 @@ impl Leases {
 
     /// Waits for the lease. `None` if `stop` comes first. Also waits while the broker is away.
     pub async fn acquire(&self, lease: &str, stop: &CancellationToken) -> Option<Lease> {
-        let (mut claimed, mut wanted) = (Watched::default(), Watched::default());
+        let (mut claimed, mut wanted) = (RevisionAge::default(), RevisionAge::default());
         loop {
             let tried = tokio::select! {
                 () = stop.cancelled() => return None,
@@ -115,7 +115,7 @@ impl Leases {
     pub async fn demand(&self, lease: &str, patience: Duration) -> anyhow::Result<Lease> {
         let key = format!("{lease}{WANTED}");
         let deadline = Instant::now() + patience;
-        let mut claimed = Watched::default();
+        let mut claimed = RevisionAge::default();
         let demanded = loop {
             self.bucket.put(&key, &self.claim()).await?;
             if let Some(lease) = self.try_acquire(lease, &mut claimed, None).await? {
@@ -140,7 +140,7 @@ impl Leases {
             if key.ends_with(WANTED) {
                 continue;
             }
-            if let Some(Found { claim, stored_ns, .. }) = self.bucket.read(&key).await? {
+            if let Some(StoredClaim { claim, stored_ns, .. }) = self.bucket.read(&key).await? {
                 holders.push(Holder {
                     lease: key,
                     holder: claim.holder,
@@ -157,8 +157,8 @@ impl Leases {
     async fn try_acquire(
         &self,
         lease: &str,
-        claimed: &mut Watched,
-        wanted: Option<&mut Watched>,
+        claimed: &mut RevisionAge,
+        wanted: Option<&mut RevisionAge>,
     ) -> anyhow::Result<Option<Lease>> {
         if let Some(wanted) = wanted
             && is_wanted(&self.bucket, lease, wanted).await?
@@ -197,7 +197,11 @@ impl Leases {
 }
 
 /// Another process demands the lease now. It rewrites its demand periodically; an unchanged one is a leftover.
-pub(super) async fn is_wanted(bucket: &Bucket, lease: &str, watched: &mut Watched) -> anyhow::Result<bool> {
+pub(super) async fn is_wanted(
+    bucket: &Bucket,
+    lease: &str,
+    watched: &mut RevisionAge,
+) -> anyhow::Result<bool> {
     let Some(found) = bucket.read(&format!("{lease}{WANTED}")).await? else { return Ok(false) };
     Ok(watched.age(found.revision) < limits::LEASE_RENEWAL * 2)
 }

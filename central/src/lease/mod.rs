@@ -6,8 +6,8 @@
 //! earlier process is dead) reclaims its lease at once.
 
 mod bucket;
-mod hold;
 mod leases;
+mod renewal;
 
-pub use hold::Lease;
 pub use leases::{Holder, Leases};
+pub use renewal::Lease;

@@ -43,11 +43,11 @@ async fn one_table(
     let Some((first_ms, seconds)) = log.extent(&pair.cold).await? else { return Ok(windows_left) };
     let upto_ms = log.watermark(&pair.cold).await?.unwrap_or(first_ms);
     let width_ms = i64::from(seconds) * 1_000;
-    let work = WindowOps { context, table, log, pair, width_ms, slice_rows: table.slice_rows };
+    let ops = WindowOps { context, table, log, pair, width_ms, slice_rows: table.slice_rows };
     let from_ms = align(request.from_ms.unwrap_or(first_ms).max(first_ms), width_ms);
     let to_ms = request.to_ms.unwrap_or(upto_ms).min(upto_ms);
-    for span in spans(&work, TimeRange::new(from_ms, to_ms), request).await? {
-        for examined in work.examine(span).await? {
+    for span in spans(&ops, TimeRange::new(from_ms, to_ms), request).await? {
+        for examined in ops.examine(span).await? {
             if windows_left == 0 {
                 add(
                     journal,
@@ -60,7 +60,7 @@ async fn one_table(
             }
             windows_left -= 1;
             journal.doing(format!("{} {}", table.name, Time(examined.start_ms)));
-            let (fate, what) = mend(&work, &examined, request).await?;
+            let (fate, what) = mend(&ops, &examined, request).await?;
             add(journal, table.name, examined.start_ms, fate, what);
         }
     }
@@ -68,15 +68,15 @@ async fn one_table(
 }
 
 /// What is compared anew: the range asked for, or each window that is logged as not verified.
-async fn spans(work: &WindowOps<'_>, whole: TimeRange, request: &Request) -> anyhow::Result<Vec<TimeRange>> {
+async fn spans(ops: &WindowOps<'_>, whole: TimeRange, request: &Request) -> anyhow::Result<Vec<TimeRange>> {
     if whole.from_ms >= whole.to_ms {
         return Ok(Vec::new());
     }
     if request.from_ms.is_none() && request.to_ms.is_none() {
-        let unverified = work.log.unverified(&work.pair.cold, whole, limits::REPAIR_WINDOWS + 1).await?;
-        return Ok(unverified.keys().map(|&start_ms| TimeRange::window(start_ms, work.width_ms)).collect());
+        let unverified = ops.log.unverified(&ops.pair.cold, whole, limits::REPAIR_WINDOWS + 1).await?;
+        return Ok(unverified.keys().map(|&start_ms| TimeRange::window(start_ms, ops.width_ms)).collect());
     }
-    let step_ms = work.width_ms * limits::RECHECK_WINDOWS;
+    let step_ms = ops.width_ms * limits::RECHECK_WINDOWS;
     let count = (whole.to_ms - whole.from_ms + step_ms - 1) / step_ms;
     let span = |index: i64| {
         let from_ms = whole.from_ms + index * step_ms;

@@ -23,7 +23,7 @@ pub enum Direction {
 
 /// Rows to copy with one insert.
 #[derive(Debug, Clone)]
-pub struct Piece {
+pub struct CopyPiece {
     /// Range of `created_at` to copy.
     pub span: TimeRange,
     /// The whole window or windows around it: the part of the target that is checked for events it already holds.
@@ -63,7 +63,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies a piece. After an error either all of it or nothing is stored.
-    pub async fn copy(&self, piece: &Piece) -> Result<(), StorageError> {
+    pub async fn copy(&self, piece: &CopyPiece) -> Result<(), StorageError> {
         match &self.method {
             Method::SameServer => {
                 let source = self.sides().0.table(self.table.name);
@@ -73,7 +73,7 @@ impl<'a> Copier<'a> {
                 let source = self.remote(address);
                 self.select_into(&source, Some(piece.span), piece).await.map_err(|error| self.masked(error))
             }
-            Method::Stream if piece.is_begun => self.through_a_stage(piece).await,
+            Method::Stream if piece.is_begun => self.stream_through_stage(piece).await,
             Method::Stream => self.stream(&self.sides().1.table(self.table.name), piece).await,
         }
     }
@@ -115,7 +115,7 @@ impl<'a> Copier<'a> {
         &self,
         source: &str,
         span: Option<TimeRange>,
-        piece: &Piece,
+        piece: &CopyPiece,
     ) -> Result<(), StorageError> {
         let target = self.sides().1;
         let (table, columns) = (target.table(self.table.name), &self.table.columns);
@@ -141,7 +141,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Streams into a staging table on the target, whose server then takes the missing rows.
-    async fn through_a_stage(&self, piece: &Piece) -> Result<(), StorageError> {
+    async fn stream_through_stage(&self, piece: &CopyPiece) -> Result<(), StorageError> {
         let target = self.sides().1;
         let name = format!("{STAGE_PREFIX}{}_{:016x}", self.table.name, rand::random::<u64>());
         let stage = target.table(&name);
@@ -159,7 +159,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Pipes the answer of one server into an insert at the other. Only the connections buffer.
-    async fn stream(&self, into: &str, piece: &Piece) -> Result<(), StorageError> {
+    async fn stream(&self, into: &str, piece: &CopyPiece) -> Result<(), StorageError> {
         let (source, target) = self.sides();
         let columns = &self.table.columns;
         let select = format!(

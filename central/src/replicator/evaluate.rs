@@ -29,15 +29,15 @@ pub enum WindowCondition {
     /// Not copied yet.
     New,
     /// Hot differs from the log, cold may be complete: a comparison by row tells late rows from lost ones.
-    LookAtRows,
+    CompareRows,
     /// Cold was modified; hot is as logged.
-    ColdChanged,
+    ColdModified,
     /// Cold was modified, and hot no longer holds the window.
-    ColdChangedAlone,
+    ColdModifiedHotGone,
     /// Hot and cold are equal but differ from the log.
-    BothChangedAlike,
+    BothModifiedAlike,
     /// Hot, cold and the log all differ.
-    BothChanged,
+    BothModified,
     /// Cold holds rows of a window that was never copied.
     NeverCopied,
 }
@@ -63,22 +63,22 @@ pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
         return WindowCondition::Sound;
     }
     if reference.is_open {
-        return WindowCondition::LookAtRows;
+        return WindowCondition::CompareRows;
     }
     if !facts.is_hot_whole {
         return match (cold_is, hot.rows) {
             (true, 0) => WindowCondition::Sound,
-            (true, _) => WindowCondition::LookAtRows,
+            (true, _) => WindowCondition::CompareRows,
             _ if !facts.is_cold_whole => WindowCondition::Sound,
-            _ if hot.is_same(cold) => WindowCondition::BothChangedAlike,
-            _ => WindowCondition::ColdChangedAlone,
+            _ if hot.is_same(cold) => WindowCondition::BothModifiedAlike,
+            _ => WindowCondition::ColdModifiedHotGone,
         };
     }
     match (hot_is, cold_is) {
-        (true, _) => WindowCondition::ColdChanged,
-        (false, true) => WindowCondition::LookAtRows,
-        (false, false) if hot.is_same(cold) => WindowCondition::BothChangedAlike,
-        (false, false) => WindowCondition::BothChanged,
+        (true, _) => WindowCondition::ColdModified,
+        (false, true) => WindowCondition::CompareRows,
+        (false, false) if hot.is_same(cold) => WindowCondition::BothModifiedAlike,
+        (false, false) => WindowCondition::BothModified,
     }
 }
 
@@ -108,12 +108,12 @@ mod tests {
         let (l, a, b, none) = (state(5, 1), state(5, 2), state(6, 3), WindowDigest::default());
         for (log, hot, cold, expected) in [
             (Some(l), l, l, WindowCondition::Sound),
-            (Some(l), l, a, WindowCondition::ColdChanged),
-            (Some(l), l, none, WindowCondition::ColdChanged),
-            (Some(l), a, l, WindowCondition::LookAtRows),
-            (Some(l), none, l, WindowCondition::LookAtRows),
-            (Some(l), a, a, WindowCondition::BothChangedAlike),
-            (Some(l), a, b, WindowCondition::BothChanged),
+            (Some(l), l, a, WindowCondition::ColdModified),
+            (Some(l), l, none, WindowCondition::ColdModified),
+            (Some(l), a, l, WindowCondition::CompareRows),
+            (Some(l), none, l, WindowCondition::CompareRows),
+            (Some(l), a, a, WindowCondition::BothModifiedAlike),
+            (Some(l), a, b, WindowCondition::BothModified),
             (None, a, none, WindowCondition::New),
             (None, a, b, WindowCondition::New),
             (None, none, b, WindowCondition::NeverCopied),
@@ -128,11 +128,11 @@ mod tests {
     fn contents_count_and_open_windows_are_looked_at() {
         let logged = state(5, 1);
         let other = WindowDigest { rows_xor: 3, ..logged };
-        assert_eq!(evaluate(&facts(Some(logged), logged, other)), WindowCondition::ColdChanged);
-        assert_eq!(evaluate(&facts(Some(logged), other, logged)), WindowCondition::LookAtRows);
+        assert_eq!(evaluate(&facts(Some(logged), logged, other)), WindowCondition::ColdModified);
+        assert_eq!(evaluate(&facts(Some(logged), other, logged)), WindowCondition::CompareRows);
         let mut open = facts(Some(logged), logged, WindowDigest::default());
         open.log = open.log.map(|log| Reference { is_open: true, ..log });
-        assert_eq!(evaluate(&open), WindowCondition::LookAtRows);
+        assert_eq!(evaluate(&open), WindowCondition::CompareRows);
         open.cold = logged;
         assert_eq!(evaluate(&open), WindowCondition::Sound);
     }
@@ -143,9 +143,9 @@ mod tests {
         let (l, a, none) = (state(5, 1), state(5, 2), WindowDigest::default());
         let gone = |hot, cold| WindowFacts { is_hot_whole: false, ..facts(Some(l), hot, cold) };
         assert_eq!(evaluate(&gone(none, l)), WindowCondition::Sound);
-        assert_eq!(evaluate(&gone(state(2, 9), l)), WindowCondition::LookAtRows);
-        assert_eq!(evaluate(&gone(none, a)), WindowCondition::ColdChangedAlone);
-        assert_eq!(evaluate(&gone(a, a)), WindowCondition::BothChangedAlike);
+        assert_eq!(evaluate(&gone(state(2, 9), l)), WindowCondition::CompareRows);
+        assert_eq!(evaluate(&gone(none, a)), WindowCondition::ColdModifiedHotGone);
+        assert_eq!(evaluate(&gone(a, a)), WindowCondition::BothModifiedAlike);
         assert_eq!(
             evaluate(&WindowFacts { is_cold_whole: false, ..gone(none, none) }),
             WindowCondition::Sound
@@ -164,6 +164,6 @@ mod tests {
         };
         assert_eq!(judged(now, now), WindowCondition::Sound);
         assert_ne!(judged(now, other), WindowCondition::Sound);
-        assert_eq!(judged(now, state(4, 9)), WindowCondition::ColdChanged);
+        assert_eq!(judged(now, state(4, 9)), WindowCondition::ColdModified);
     }
 }

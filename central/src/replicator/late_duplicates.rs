@@ -15,26 +15,26 @@ use crate::limits;
 impl WindowOps<'_> {
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
     /// dropped from hot before are checked.
-    pub async fn let_go_of_known(&self, counts: &BTreeMap<i64, WindowDigest>) -> Result<usize, CopyError> {
+    pub async fn delete_late_duplicates(
+        &self,
+        counts: &BTreeMap<i64, WindowDigest>,
+    ) -> Result<usize, CopyError> {
         let before_us = expired_before_us(self.kept_in_hot());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {
-            rows += self.let_go_of_known_in(TimeRange::window(start_ms, self.width_ms), before_us).await?;
+            rows +=
+                self.delete_late_duplicates_in(TimeRange::window(start_ms, self.width_ms), before_us).await?;
         }
         if rows > 0 {
             let table = self.table.name;
-            tracing::info!(
-                table,
-                rows,
-                "deleted republished events from hot: cold holds them already"
-            );
+            tracing::info!(table, rows, "deleted republished events from hot: cold holds them already");
             let counted = u64::try_from(rows).unwrap_or(u64::MAX);
             self.context.metrics.published_again.with_label_values(&[table]).inc_by(counted);
         }
         Ok(rows)
     }
 
-    async fn let_go_of_known_in(&self, window: TimeRange, before_us: i64) -> Result<usize, CopyError> {
+    async fn delete_late_duplicates_in(&self, window: TimeRange, before_us: i64) -> Result<usize, CopyError> {
         let (hot, cold) = (&self.pair.hot, &self.pair.cold);
         let (mut from_id, mut deleted) = (0, 0);
         loop {

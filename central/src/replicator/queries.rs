@@ -65,7 +65,7 @@ impl Endpoint {
     }
 
     /// Digest of each window of a range that holds rows. Counting distinct ids is expensive.
-    pub async fn states(
+    pub async fn digests(
         &self,
         table: &TableSpec,
         span: TimeRange,

@@ -29,7 +29,7 @@ impl TableRecheck {
     }
 
     /// Windows copied by an earlier run are rechecked at once; without any the first recheck waits its period.
-    pub fn take_up(&mut self, upto_ms: Option<i64>, every: Duration) {
+    pub fn resume(&mut self, upto_ms: Option<i64>, every: Duration) {
         self.first_upto_ms = upto_ms;
         if upto_ms.is_none() {
             self.due = self.due.checked_add(every).unwrap_or(self.due);
@@ -37,20 +37,20 @@ impl TableRecheck {
     }
 
     /// Rechecks for a bounded time, at least one range. `first_ms` is the first window to compare.
-    pub async fn step(&mut self, work: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
+    pub async fn step(&mut self, ops: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         let now = Instant::now();
         if self.left.is_empty() {
             if now < self.due {
                 return Ok(());
             }
-            self.begin(work, first_ms, self.first_upto_ms.unwrap_or(upto_ms)).await?;
+            self.begin(ops, first_ms, self.first_upto_ms.unwrap_or(upto_ms)).await?;
             self.first_upto_ms = None;
         }
         while let Some(whole) = self.left.pop() {
-            let span_ms = work.width_ms * limits::RECHECK_WINDOWS;
+            let span_ms = ops.width_ms * limits::RECHECK_WINDOWS;
             let end_ms = whole.to_ms.min(whole.from_ms.saturating_add(span_ms));
             let done_to_ms =
-                self.compare(work, TimeRange::new(whole.from_ms, end_ms), now).await.inspect_err(|_| {
+                self.compare(ops, TimeRange::new(whole.from_ms, end_ms), now).await.inspect_err(|_| {
                     // Nothing of it counts as compared.
                     self.left.push(whole);
                 })?;
@@ -62,22 +62,22 @@ impl TableRecheck {
             }
         }
         if self.left.is_empty() {
-            self.end(work).await?;
+            self.end(ops).await?;
         }
         Ok(())
     }
 
-    async fn begin(&mut self, work: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
+    async fn begin(&mut self, ops: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         self.began = Instant::now();
-        let extent = work.log.extent(&work.pair.cold).await.map_err(CopyError::cold)?;
+        let extent = ops.log.extent(&ops.pair.cold).await.map_err(CopyError::cold)?;
         let logged_ms = extent.map_or(upto_ms, |(first_ms, _)| first_ms);
-        let ttl_ms = i64::from(work.context.config.clickhouse.hot_ttl_days) * DAY_MS;
+        let ttl_ms = i64::from(ops.context.config.clickhouse.hot_ttl_days) * DAY_MS;
         let now_ms = clock::now_ns() / 1_000_000;
-        let retained_ms = align(now_ms - ttl_ms - DAY_MS, work.width_ms).max(first_ms);
-        let recent_ms = first_held(work, TimeRange::new(retained_ms, upto_ms)).await?.max(retained_ms);
+        let retained_ms = align(now_ms - ttl_ms - DAY_MS, ops.width_ms).max(first_ms);
+        let recent_ms = first_held(ops, TimeRange::new(retained_ms, upto_ms)).await?.max(retained_ms);
         let old_ms =
             self.old_from_ms.filter(|from| (logged_ms..retained_ms).contains(from)).unwrap_or(logged_ms);
-        let old_end_ms = retained_ms.min(old_ms.saturating_add(work.width_ms * limits::RECHECK_OLD_WINDOWS));
+        let old_end_ms = retained_ms.min(old_ms.saturating_add(ops.width_ms * limits::RECHECK_OLD_WINDOWS));
         self.old_from_ms = Some(old_end_ms);
         let spans = [TimeRange::new(old_ms, old_end_ms), TimeRange::new(recent_ms, upto_ms)];
         // Taken from the end.
@@ -86,34 +86,33 @@ impl TableRecheck {
     }
 
     /// Compares a range and reconciles what differs; returns where it stopped.
-    async fn compare(&self, work: &WindowOps<'_>, span: TimeRange, turn: Instant) -> Result<i64, CopyError> {
-        for examined in work.examine(span).await? {
+    async fn compare(&self, ops: &WindowOps<'_>, span: TimeRange, turn: Instant) -> Result<i64, CopyError> {
+        for examined in ops.examine(span).await? {
             if turn.elapsed() >= limits::RECHECK_TURN * 2 && examined.start_ms > span.from_ms {
                 return Ok(examined.start_ms);
             }
-            work.check_lease()?;
-            work.reconcile(&examined).await?;
+            ops.check_lease()?;
+            ops.reconcile(&examined).await?;
         }
         Ok(span.to_ms)
     }
 
-    async fn end(&mut self, work: &WindowOps<'_>) -> Result<(), CopyError> {
-        let unsound = work.log.count_unsound(&work.pair.cold).await.map_err(CopyError::cold)?;
-        let metrics = work.context.metrics;
-        metrics.unsound.with_label_values(&[work.table.name]).set(i64::try_from(unsound).unwrap_or(i64::MAX));
+    async fn end(&mut self, ops: &WindowOps<'_>) -> Result<(), CopyError> {
+        let unsound = ops.log.count_unsound(&ops.pair.cold).await.map_err(CopyError::cold)?;
+        let metrics = ops.context.metrics;
+        metrics.unsound.with_label_values(&[ops.table.name]).set(i64::try_from(unsound).unwrap_or(i64::MAX));
         metrics.recheck_seconds.set(self.began.elapsed().as_secs_f64());
-        let every: Duration = work.context.config.replication.recheck;
+        let every: Duration = ops.context.config.replication.recheck;
         self.due = self.began.checked_add(every).unwrap_or(self.due).max(Instant::now());
         Ok(())
     }
 }
 
 /// Start of the first window of a range that hot, cold or the log holds; the end of the range if there is none.
-async fn first_held(work: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
-    let hot = work.pair.hot.first(work.table, span).await.map_err(CopyError::hot)?;
-    let cold = work.pair.cold.first(work.table, span).await.map_err(CopyError::cold)?;
-    let logged =
-        work.log.extent(&work.pair.cold).await.map_err(CopyError::cold)?.map(|(first_ms, _)| first_ms);
+async fn first_held(ops: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
+    let hot = ops.pair.hot.first(ops.table, span).await.map_err(CopyError::hot)?;
+    let cold = ops.pair.cold.first(ops.table, span).await.map_err(CopyError::cold)?;
+    let logged = ops.log.extent(&ops.pair.cold).await.map_err(CopyError::cold)?.map(|(first_ms, _)| first_ms);
     let first_ms = [hot, cold, logged].into_iter().flatten().min().unwrap_or(span.to_ms);
-    Ok(align(first_ms, work.width_ms))
+    Ok(align(first_ms, ops.width_ms))
 }

@@ -6,13 +6,13 @@ use super::error::CopyError;
 use super::evaluate::{Reference, WindowCondition, WindowFacts, evaluate};
 use super::time_range::TimeRange;
 use super::window_log::{LoggedWindow, WindowState};
-use super::window_ops::{WindowOps, starts};
+use super::window_ops::{WindowOps, all_starts};
 
 #[derive(Debug, Clone)]
 pub struct EvaluatedWindow {
     pub start_ms: i64,
     pub facts: WindowFacts,
-    pub judgement: WindowCondition,
+    pub condition: WindowCondition,
     pub logged: Option<LoggedWindow>,
 }
 
@@ -20,8 +20,8 @@ impl WindowOps<'_> {
     /// Compares hot, cold and the log. Returns the windows that need an action.
     pub async fn examine(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
         let (log, hot, cold) =
-            try_join3(self.logged(span), self.hot_states(span), self.cold_states(span, false)).await?;
-        let examined = starts(&log, &hot, &cold).into_iter().map(|start_ms| {
+            try_join3(self.logged(span), self.hot_digests(span), self.cold_digests(span, false)).await?;
+        let examined = all_starts(&log, &hot, &cold).into_iter().map(|start_ms| {
             let logged = log.get(&start_ms).cloned();
             let hot = hot.get(&start_ms).copied().unwrap_or_default();
             let cold = cold.get(&start_ms).copied().unwrap_or_default();
@@ -37,51 +37,53 @@ impl WindowOps<'_> {
                 is_hot_whole: self.is_hot_whole(logged.as_ref(), &hot),
                 is_cold_whole: self.is_cold_whole(logged.as_ref()),
             };
-            EvaluatedWindow { start_ms, judgement: evaluate(&facts), facts, logged }
+            EvaluatedWindow { start_ms, condition: evaluate(&facts), facts, logged }
         });
         Ok(examined.filter(EvaluatedWindow::needs_something).collect())
     }
 
     /// Logs a difference, or copies the window again. Returns true if the window is sound now.
     pub async fn reconcile(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
-        let EvaluatedWindow { start_ms, facts, judgement, logged } = examined;
+        let EvaluatedWindow { start_ms, facts, condition, logged } = examined;
         let WindowFacts { hot, cold, .. } = facts;
-        let reason = match judgement {
-            WindowCondition::Sound => return self.relog(examined).await.map(|()| true),
+        let reason = match condition {
+            WindowCondition::Sound => return self.refresh_log(examined).await.map(|()| true),
             WindowCondition::New => return self.copy_again(*start_ms, None).await,
-            WindowCondition::LookAtRows => return self.look_at_rows(examined).await,
-            WindowCondition::ColdChanged => {
-                format!("cold was modified, hot is as verified; {}", self.told(examined).await?)
+            WindowCondition::CompareRows => return self.compare_rows(examined).await,
+            WindowCondition::ColdModified => {
+                format!("cold was modified, hot is as verified; {}", self.describe(examined).await?)
             }
-            WindowCondition::ColdChangedAlone => format!(
+            WindowCondition::ColdModifiedHotGone => format!(
                 "cold was modified: {} rows now, {} verified; hot no longer holds the window",
                 cold.rows,
                 logged.as_ref().map_or(0, |logged| logged.reference.rows)
             ),
-            WindowCondition::BothChangedAlike => {
-                "hot and cold are equal but differ from the verified state: both were modified"
-                    .to_owned()
+            WindowCondition::BothModifiedAlike => {
+                "hot and cold are equal but differ from the verified state: both were modified".to_owned()
             }
-            WindowCondition::BothChanged => format!(
+            WindowCondition::BothModified => format!(
                 "hot, cold and the verified state all differ; cannot decide which side is right; {}",
-                self.told(examined).await?
+                self.describe(examined).await?
             ),
             WindowCondition::NeverCopied => {
                 format!("cold holds {} rows of a window that was never copied; hot holds none", cold.rows)
             }
         };
         let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
-        self.name(entry, logged.as_ref()).await.map(|()| false)
+        self.log_difference(entry, logged.as_ref()).await.map(|()| false)
     }
 
     /// Hot differs from the log, or the window is open: compares row by row.
-    async fn look_at_rows(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
+    async fn compare_rows(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
         let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
         let WindowFacts { hot, cold, is_hot_whole, log, .. } = facts;
         let Some(diff) = self.diff(*start_ms, hot, cold).await? else {
-            let reason = format!("hot differs from the verified state: {} rows in hot, {} in cold", hot.rows, cold.rows);
+            let reason = format!(
+                "hot differs from the verified state: {} rows in hot, {} in cold",
+                hot.rows, cold.rows
+            );
             let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
-            return self.name(entry, logged.as_ref()).await.map(|()| false);
+            return self.log_difference(entry, logged.as_ref()).await.map(|()| false);
         };
         let is_open = log.is_some_and(|log| log.is_open);
         let late_only = diff.is_cold_within_hot() || (!is_hot_whole && diff.differing.is_empty());
@@ -99,12 +101,10 @@ impl WindowOps<'_> {
         let reason = if is_cold_as_logged {
             format!("hot was modified, cold is as verified; {diff}")
         } else {
-            format!(
-                "hot, cold and the verified state all differ; cannot decide which side is right; {diff}"
-            )
+            format!("hot, cold and the verified state all differ; cannot decide which side is right; {diff}")
         };
         let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
-        self.name(entry, logged.as_ref()).await.map(|()| false)
+        self.log_difference(entry, logged.as_ref()).await.map(|()| false)
     }
 
     /// Copies a window again. It is logged as open first, so that the next lease holder does not take a partial copy for a
@@ -127,7 +127,7 @@ impl WindowOps<'_> {
     }
 
     /// Logs a sound window whose log entry is outdated in state or columns.
-    async fn relog(&self, examined: &EvaluatedWindow) -> Result<(), CopyError> {
+    async fn refresh_log(&self, examined: &EvaluatedWindow) -> Result<(), CopyError> {
         let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
         let Some(logged) = logged else { return Ok(()) };
         let state = if facts.is_hot_whole { facts.hot } else { facts.cold };
@@ -136,14 +136,18 @@ impl WindowOps<'_> {
         self.write(&[entry]).await
     }
 
-    async fn told(&self, examined: &EvaluatedWindow) -> Result<String, CopyError> {
+    async fn describe(&self, examined: &EvaluatedWindow) -> Result<String, CopyError> {
         let WindowFacts { hot, cold, .. } = &examined.facts;
         let diff = self.diff(examined.start_ms, hot, cold).await?;
         Ok(diff.map_or_else(|| format!("{} rows in hot, {} in cold", hot.rows, cold.rows), |d| d.to_string()))
     }
 
     /// Logs an unsound window unless the log says so already.
-    async fn name(&self, entry: LoggedWindow, logged: Option<&LoggedWindow>) -> Result<(), CopyError> {
+    async fn log_difference(
+        &self,
+        entry: LoggedWindow,
+        logged: Option<&LoggedWindow>,
+    ) -> Result<(), CopyError> {
         let is_known = logged.is_some_and(|logged| {
             logged.state == entry.state
                 && logged.reason == entry.reason
@@ -157,6 +161,6 @@ impl EvaluatedWindow {
     fn needs_something(&self) -> bool {
         let is_settled = self.logged.as_ref().is_none_or(|logged| logged.state == WindowState::Verified);
         let has_same_columns = self.facts.log.is_none_or(|log| log.has_same_columns);
-        self.judgement != WindowCondition::Sound || !is_settled || !has_same_columns
+        self.condition != WindowCondition::Sound || !is_settled || !has_same_columns
     }
 }

@@ -23,7 +23,7 @@ impl WindowOps<'_> {
             .map_err(CopyError::cold)?;
         for (start_ms, logged) in windows {
             let window = TimeRange::window(start_ms, self.width_ms);
-            let departs = self.examine(window).await?.iter().any(|e| e.judgement != WindowCondition::Sound);
+            let departs = self.examine(window).await?.iter().any(|e| e.condition != WindowCondition::Sound);
             if departs || logged.state != WindowState::Verified || logged.reference.rows > limits::DIFF_ROWS {
                 continue;
             }

@@ -9,7 +9,7 @@ use super::digest::WindowDigest;
 use super::error::CopyError;
 use super::time_range::TimeRange;
 use super::window_log::{LoggedWindow, NEVER_VERIFIED, WindowState};
-use super::window_ops::{WindowOps, is_verified, starts};
+use super::window_ops::{WindowOps, all_starts, is_verified};
 use crate::limits;
 
 /// Input of one insert: a window, or neighbouring ones that cold holds nothing of.
@@ -41,17 +41,17 @@ impl WindowOps<'_> {
     /// Copies, verifies and logs every window of a range that has rows in hot. Returns the log entries.
     pub async fn replicate(&self, span: TimeRange) -> Result<Vec<LoggedWindow>, CopyError> {
         let mut counts = self.hot_counts(span).await?;
-        if self.let_go_of_known(&counts).await? > 0 {
+        if self.delete_late_duplicates(&counts).await? > 0 {
             counts = self.hot_counts(span).await?;
         }
         if counts.is_empty() {
             return Ok(Vec::new());
         }
-        let (before, log) = try_join(self.cold_states(span, false), self.logged(span)).await?;
+        let (before, log) = try_join(self.cold_digests(span, false), self.logged(span)).await?;
         let mut failed = self.copy_missing(span, &counts, &before, &log).await?;
-        let (hot, after) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
+        let (hot, after) = try_join(self.hot_digests(span), self.cold_digests(span, true)).await?;
         let mut logged = Vec::new();
-        for start_ms in starts(&counts, &hot, &failed) {
+        for start_ms in all_starts(&counts, &hot, &failed) {
             let of =
                 |states: &BTreeMap<i64, WindowDigest>| states.get(&start_ms).copied().unwrap_or_default();
             let (state, held) = (of(&hot), of(&after));
@@ -61,7 +61,7 @@ impl WindowOps<'_> {
             let window = match failed.remove(&start_ms) {
                 Some(reason) => self.unsound(start_ms, WindowState::Failed, reason, &state, &held, earlier),
                 None if is_verified(&state, &held) => self.verified(start_ms, &state, earlier, 1),
-                None => self.again(start_ms, earlier).await?,
+                None => self.retry_window(start_ms, earlier).await?,
             };
             logged.push(window);
         }
@@ -78,7 +78,7 @@ impl WindowOps<'_> {
         log: &BTreeMap<i64, LoggedWindow>,
     ) -> Result<BTreeMap<i64, String>, CopyError> {
         let is_begun = counts.keys().any(|start_ms| before.contains_key(start_ms));
-        let hot = if is_begun { self.hot_states(span).await? } else { BTreeMap::new() };
+        let hot = if is_begun { self.hot_digests(span).await? } else { BTreeMap::new() };
         let mut batches: Vec<CopyBatch> = Vec::new();
         for (&start_ms, &counted) in counts {
             let next = CopyBatch {
@@ -115,7 +115,7 @@ impl WindowOps<'_> {
             return Ok(failed);
         }
         for start_ms in windows {
-            let (hot, cold) = self.both(start_ms).await?;
+            let (hot, cold) = self.both_digests(start_ms).await?;
             let window = TimeRange::window(start_ms, self.width_ms);
             if let Some(refusal) = refused(self.copy_span(window, &hot, &cold, salt).await)? {
                 failed.insert(start_ms, refusal);
@@ -125,17 +125,21 @@ impl WindowOps<'_> {
     }
 
     /// Compares one window again and copies again, a few times: rows may have arrived in hot meanwhile.
-    async fn again(&self, start_ms: i64, earlier: Option<&LoggedWindow>) -> Result<LoggedWindow, CopyError> {
+    async fn retry_window(
+        &self,
+        start_ms: i64,
+        earlier: Option<&LoggedWindow>,
+    ) -> Result<LoggedWindow, CopyError> {
         let window = TimeRange::window(start_ms, self.width_ms);
         let mut salt = earlier.map_or(0, |logged| logged.logged_ms);
         let tries = self.context.config.replication.retries.max(1);
-        let (mut hot, mut cold) = self.both(start_ms).await?;
+        let (mut hot, mut cold) = self.both_digests(start_ms).await?;
         for attempt in 0..tries {
             if is_verified(&hot, &cold) {
                 return Ok(self.verified(start_ms, &hot, earlier, attempt + 2));
             }
             self.copy_span(window, &hot, &cold, salt).await?;
-            let (hot_now, cold_now) = self.both(start_ms).await?;
+            let (hot_now, cold_now) = self.both_digests(start_ms).await?;
             // Nothing was stored although rows are missing: an earlier insert had the same token, and its rows were removed.
             salt += i64::from(cold_now == cold);
             (hot, cold) = (hot_now, cold_now);
@@ -152,8 +156,10 @@ impl WindowOps<'_> {
         {
             return Ok(self.verified(start_ms, &cold, earlier, tries + 1));
         }
-        let differ =
-            diff.map_or_else(|| format!("{} rows in cold, {} in hot", cold.rows, hot.rows), |diff| diff.to_string());
+        let differ = diff.map_or_else(
+            || format!("{} rows in cold, {} in hot", cold.rows, hot.rows),
+            |diff| diff.to_string(),
+        );
         let mut reason = format!("cold differs from hot after copying: {differ}");
         if earlier.is_none_or(LoggedWindow::was_never_verified) {
             reason = format!("{NEVER_VERIFIED}; {reason}");

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join;
 
-use super::copy::{Copier, Direction, Piece};
+use super::copy::{Copier, CopyPiece, Direction};
 use super::digest::WindowDigest;
 use super::error::CopyError;
 use super::queries::HotCold;
@@ -79,11 +79,11 @@ impl WindowOps<'_> {
         source: &WindowDigest,
         target: &WindowDigest,
         salt: i64,
-    ) -> Vec<Piece> {
+    ) -> Vec<CopyPiece> {
         let count = source.rows.div_ceil(self.slice_rows.max(1)).max(1).next_power_of_two();
         let spans = window.pieces(i64::try_from(count).unwrap_or(i64::MAX));
         let of = spans.len();
-        let piece = |(index, span): (usize, TimeRange)| Piece {
+        let piece = |(index, span): (usize, TimeRange)| CopyPiece {
             span,
             window,
             is_begun: target.rows > 0,
@@ -100,9 +100,9 @@ impl WindowOps<'_> {
     }
 
     /// Digests of one window now, distinct ids of cold counted.
-    pub async fn both(&self, start_ms: i64) -> Result<(WindowDigest, WindowDigest), CopyError> {
+    pub async fn both_digests(&self, start_ms: i64) -> Result<(WindowDigest, WindowDigest), CopyError> {
         let span = TimeRange::window(start_ms, self.width_ms);
-        let (mut hot, mut cold) = try_join(self.hot_states(span), self.cold_states(span, true)).await?;
+        let (mut hot, mut cold) = try_join(self.hot_digests(span), self.cold_digests(span, true)).await?;
         Ok((hot.remove(&start_ms).unwrap_or_default(), cold.remove(&start_ms).unwrap_or_default()))
     }
 
@@ -126,16 +126,16 @@ impl WindowOps<'_> {
         self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)
     }
 
-    pub async fn hot_states(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
-        self.pair.hot.states(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
+    pub async fn hot_digests(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
+        self.pair.hot.digests(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
     }
 
-    pub async fn cold_states(
+    pub async fn cold_digests(
         &self,
         span: TimeRange,
         distinct: bool,
     ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
-        self.pair.cold.states(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
+        self.pair.cold.digests(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
     }
 
     pub async fn logged(&self, span: TimeRange) -> Result<BTreeMap<i64, LoggedWindow>, CopyError> {
@@ -248,7 +248,11 @@ pub fn is_verified(hot: &WindowDigest, cold: &WindowDigest) -> bool {
 }
 
 /// Keys of all three maps.
-pub fn starts<A, B, C>(a: &BTreeMap<i64, A>, b: &BTreeMap<i64, B>, c: &BTreeMap<i64, C>) -> BTreeSet<i64> {
+pub fn all_starts<A, B, C>(
+    a: &BTreeMap<i64, A>,
+    b: &BTreeMap<i64, B>,
+    c: &BTreeMap<i64, C>,
+) -> BTreeSet<i64> {
     a.keys().chain(b.keys()).chain(c.keys()).copied().collect()
 }
 

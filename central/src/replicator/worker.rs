@@ -40,8 +40,8 @@ pub struct TableWorker<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Nothing,
+enum RoundEnd {
+    Idle,
     More,
 }
 
@@ -68,7 +68,7 @@ impl<'a> TableWorker<'a> {
     /// Works until `stop`, or until another central wants the lease.
     pub async fn run(mut self, stop: &CancellationToken) {
         while !stop.is_cancelled() && !self.context.is_wanted() {
-            if self.round_with_retries(stop).await == Left::Nothing {
+            if self.round_with_retries(stop).await == RoundEnd::Idle {
                 self.rest(self.context.config.replication.interval, stop).await;
             }
         }
@@ -89,7 +89,7 @@ impl<'a> TableWorker<'a> {
         }
     }
 
-    async fn round_with_retries(&mut self, stop: &CancellationToken) -> Left {
+    async fn round_with_retries(&mut self, stop: &CancellationToken) -> RoundEnd {
         let table = self.table.name;
         let mut pause = limits::COPY_RETRY_FIRST;
         for tries_left in (0..=self.context.config.replication.retries).rev() {
@@ -103,7 +103,7 @@ impl<'a> TableWorker<'a> {
                     self.context.metrics.is_failing.with_label_values(&[table]).set(0);
                     return left;
                 }
-                Err(CopyError::LeaseLost) => return Left::Nothing,
+                Err(CopyError::LeaseLost) => return RoundEnd::Idle,
                 Err(error) => error,
             };
             // Reconnect, and copy less at once where a server was too slow.
@@ -126,10 +126,10 @@ impl<'a> TableWorker<'a> {
             self.rest(pause, stop).await;
             pause *= 2;
         }
-        Left::Nothing
+        RoundEnd::Idle
     }
 
-    async fn round(&mut self) -> Result<Left, CopyError> {
+    async fn round(&mut self) -> Result<RoundEnd, CopyError> {
         let pair = match self.pair.take() {
             Some(pair) => pair,
             None => self.connect().await?,
@@ -138,11 +138,11 @@ impl<'a> TableWorker<'a> {
         let log = WindowLog { table: table.name };
         let width_ms = match self.width_ms {
             Some(width_ms) => width_ms,
-            None => self.take_up(&pair, log).await?,
+            None => self.resume(&pair, log).await?,
         };
         let (context, slice_rows) = (self.context, self.slice_rows);
-        let work = WindowOps { context, table: &table, log, pair: &pair, width_ms, slice_rows };
-        let left = self.steps(&work).await?;
+        let ops = WindowOps { context, table: &table, log, pair: &pair, width_ms, slice_rows };
+        let left = self.steps(&ops).await?;
         self.windows = windows_a_round(context.config, &table);
         self.pair = Some(pair);
         Ok(left)
@@ -158,24 +158,24 @@ impl<'a> TableWorker<'a> {
         Ok(pair)
     }
 
-    async fn steps(&mut self, work: &WindowOps<'_>) -> Result<Left, CopyError> {
-        let left = self.advance(work).await?;
+    async fn steps(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
+        let left = self.advance(ops).await?;
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
-        if left == Left::More && self.looked_back.elapsed() < self.context.config.replication.interval {
+        if left == RoundEnd::More && self.looked_back.elapsed() < self.context.config.replication.interval {
             return Ok(left);
         }
-        self.look_back(work, upto_ms).await?;
-        self.recheck.step(work, self.first_ms, upto_ms).await?;
+        self.look_back(ops, upto_ms).await?;
+        self.recheck.step(ops, self.first_ms, upto_ms).await?;
         if let Some(delay) = self.context.config.replication.remove_from_hot_after {
-            work.remove_from_hot(TimeRange::new(self.first_ms, upto_ms), delay).await?;
+            ops.remove_from_hot(TimeRange::new(self.first_ms, upto_ms), delay).await?;
         }
         self.looked_back = Instant::now();
         Ok(left)
     }
 
     /// Reads the state of an earlier run; returns the window length.
-    async fn take_up(&mut self, pair: &HotCold, log: WindowLog) -> Result<i64, CopyError> {
+    async fn resume(&mut self, pair: &HotCold, log: WindowLog) -> Result<i64, CopyError> {
         let replication = &self.context.config.replication;
         let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
         let extent = log.extent(&pair.cold).await.map_err(CopyError::cold)?;
@@ -191,7 +191,7 @@ impl<'a> TableWorker<'a> {
         }
         let width_ms = seconds * 1_000;
         self.upto_ms = log.watermark(&pair.cold).await.map_err(CopyError::cold)?;
-        self.recheck.take_up(self.upto_ms, replication.recheck);
+        self.recheck.resume(self.upto_ms, replication.recheck);
         self.first_ms = match (replication.start, extent) {
             (Start::All, _) => 0,
             (Start::Recent(_), Some((first_ms, _))) => first_ms,
@@ -205,30 +205,30 @@ impl<'a> TableWorker<'a> {
     }
 
     /// Copies the next closed windows, oldest first, and advances the watermark.
-    async fn advance(&mut self, work: &WindowOps<'_>) -> Result<Left, CopyError> {
+    async fn advance(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
         let lag_ms =
             i64::try_from(self.context.config.replication.safety_lag.as_millis()).unwrap_or_default();
-        let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, work.width_ms);
+        let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, ops.width_ms);
         let from_ms = self.upto_ms.unwrap_or(self.first_ms);
         let began = Instant::now();
         if from_ms >= closed_ms {
-            return Ok(Left::Nothing);
+            return Ok(RoundEnd::Idle);
         }
-        let mut span = TimeRange::new(from_ms, closed_ms.min(from_ms + self.windows * work.width_ms));
+        let mut span = TimeRange::new(from_ms, closed_ms.min(from_ms + self.windows * ops.width_ms));
         let mut logged = Vec::new();
         if self.upto_ms.is_some() {
-            logged = work.replicate(span).await?;
+            logged = ops.replicate(span).await?;
         }
         if logged.is_empty() {
             // No rows there: continue at the next window that has rows.
-            let first = work.pair.hot.first(work.table, TimeRange::new(from_ms, closed_ms)).await;
+            let first = ops.pair.hot.first(ops.table, TimeRange::new(from_ms, closed_ms)).await;
             let Some(first_ms) = first.map_err(CopyError::hot)? else {
-                self.move_to(work, closed_ms).await?;
-                return Ok(Left::Nothing);
+                self.advance_watermark(ops, closed_ms).await?;
+                return Ok(RoundEnd::Idle);
             };
-            let start_ms = align(first_ms, work.width_ms);
-            span = TimeRange::new(start_ms, closed_ms.min(start_ms + self.windows * work.width_ms));
-            logged = work.replicate(span).await?;
+            let start_ms = align(first_ms, ops.width_ms);
+            span = TimeRange::new(start_ms, closed_ms.min(start_ms + self.windows * ops.width_ms));
+            logged = ops.replicate(span).await?;
         }
         if logged.iter().any(|window| window.state != WindowState::Verified) {
             tracing::debug!(
@@ -236,17 +236,17 @@ impl<'a> TableWorker<'a> {
                 "some windows of this round are not verified; see window_log"
             );
         }
-        self.move_to(work, span.to_ms).await?;
+        self.advance_watermark(ops, span.to_ms).await?;
         let seconds = began.elapsed().as_secs_f64();
         self.context.metrics.round_seconds.with_label_values(&[self.table.name]).observe(seconds);
-        Ok(if span.to_ms < closed_ms { Left::More } else { Left::Nothing })
+        Ok(if span.to_ms < closed_ms { RoundEnd::More } else { RoundEnd::Idle })
     }
 
-    async fn move_to(&mut self, work: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
-        let newest_ms = self.newest(work, upto_ms).await?;
-        work.check_lease()?;
-        work.log
-            .move_watermark(&work.pair.cold, upto_ms, newest_ms, "copying")
+    async fn advance_watermark(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
+        let newest_ms = self.newest(ops, upto_ms).await?;
+        ops.check_lease()?;
+        ops.log
+            .move_watermark(&ops.pair.cold, upto_ms, newest_ms, "copying")
             .await
             .map_err(CopyError::cold)?;
         tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
@@ -256,7 +256,7 @@ impl<'a> TableWorker<'a> {
 
     /// `created_at` of the newest row of hot. Far behind, this query reads everything that is still to be copied, so it runs
     /// once an interval.
-    async fn newest(&mut self, work: &WindowOps<'_>, upto_ms: i64) -> Result<i64, CopyError> {
+    async fn newest(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<i64, CopyError> {
         let interval = self.context.config.replication.interval;
         if let Some((newest_ms, asked)) = self.newest
             && newest_ms > upto_ms
@@ -264,21 +264,21 @@ impl<'a> TableWorker<'a> {
         {
             return Ok(newest_ms);
         }
-        let newest = work.pair.hot.newest(work.table, upto_ms - work.width_ms).await;
+        let newest = ops.pair.hot.newest(ops.table, upto_ms - ops.width_ms).await;
         let newest_ms = newest.map_err(CopyError::hot)?.unwrap_or(0);
         self.newest = Some((newest_ms, Instant::now()));
         Ok(newest_ms)
     }
 
     /// Finds late rows by row counts: cheap, so they do not wait for the next recheck.
-    async fn look_back(&self, work: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
+    async fn look_back(&self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let back_ms = i64::try_from(limits::LOOK_BACK.as_millis()).unwrap_or_default();
-        let span = TimeRange::new(align(upto_ms - back_ms, work.width_ms).max(self.first_ms), upto_ms);
-        let counts = work.hot_counts(span).await?;
+        let span = TimeRange::new(align(upto_ms - back_ms, ops.width_ms).max(self.first_ms), upto_ms);
+        let counts = ops.hot_counts(span).await?;
         if counts.is_empty() {
             return Ok(());
         }
-        let log = work.logged(span).await?;
+        let log = ops.logged(span).await?;
         for (start_ms, WindowDigest { rows, .. }) in counts {
             let has_more = log.get(&start_ms).is_none_or(|logged| match logged.state {
                 WindowState::Verified => rows > logged.reference.rows,
@@ -286,8 +286,8 @@ impl<'a> TableWorker<'a> {
                 WindowState::Mismatch | WindowState::Failed => false,
             });
             if has_more {
-                for examined in work.examine(TimeRange::window(start_ms, work.width_ms)).await? {
-                    work.reconcile(&examined).await?;
+                for examined in ops.examine(TimeRange::window(start_ms, ops.width_ms)).await? {
+                    ops.reconcile(&examined).await?;
                 }
             }
         }

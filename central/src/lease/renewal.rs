@@ -9,29 +9,29 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::{Bucket, Claim, Swap};
-use super::leases::{HeldHere, Watched, is_wanted};
+use super::leases::{OwnLeases, RevisionAge, is_wanted};
 use crate::limits;
 
 /// A held lease, renewed until it is released or dropped. After a drop the key expires.
 #[derive(Debug)]
 pub struct Lease {
-    held: Arc<Held>,
+    held: Arc<RenewedLease>,
     renewal: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct RenewedLease {
     bucket: Arc<Bucket>,
-    here: Arc<HeldHere>,
+    here: Arc<OwnLeases>,
     key: String,
     claim: Claim,
-    state: Mutex<State>,
+    state: Mutex<Renewal>,
     is_wanted: AtomicBool,
     lost: CancellationToken,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct Renewal {
     revision: u64,
     renewed: Instant,
 }
@@ -39,18 +39,18 @@ struct State {
 impl Lease {
     pub(super) fn start(
         bucket: Arc<Bucket>,
-        here: Arc<HeldHere>,
+        here: Arc<OwnLeases>,
         key: &str,
         claim: Claim,
         (revision, renewed): (u64, Instant),
     ) -> Self {
         here.add(key);
-        let held = Arc::new(Held {
+        let held = Arc::new(RenewedLease {
             bucket,
             here,
             key: key.to_owned(),
             claim,
-            state: Mutex::new(State { revision, renewed }),
+            state: Mutex::new(Renewal { revision, renewed }),
             is_wanted: AtomicBool::new(false),
             lost: CancellationToken::new(),
         });
@@ -84,7 +84,11 @@ impl Lease {
         held.lost.cancel();
         let revision = held.state().revision;
         if let Err(error) = held.bucket.remove(&held.key, Some(revision)).await {
-            tracing::debug!(lease = held.key, error = format!("{error:#}"), "cannot release the lease; it expires by itself");
+            tracing::debug!(
+                lease = held.key,
+                error = format!("{error:#}"),
+                "cannot release the lease; it expires by itself"
+            );
         }
     }
 }
@@ -97,9 +101,9 @@ impl Drop for Lease {
     }
 }
 
-impl Held {
+impl RenewedLease {
     async fn renew(self: Arc<Self>) {
-        let mut watched = Watched::default();
+        let mut watched = RevisionAge::default();
         loop {
             sleep(limits::LEASE_POLL).await;
             let age = self.state().renewed.elapsed();
@@ -129,16 +133,16 @@ impl Held {
     }
 
     /// Renews the lease when due and checks for another demand. Returns false if the lease is lost.
-    async fn step(&self, age: Duration, watched: &mut Watched) -> anyhow::Result<bool> {
+    async fn step(&self, age: Duration, watched: &mut RevisionAge) -> anyhow::Result<bool> {
         if age >= limits::LEASE_RENEWAL {
             let began = Instant::now();
-            let State { revision, .. } = self.state();
+            let Renewal { revision, .. } = self.state();
             match self.bucket.update(&self.key, &self.claim, revision).await? {
-                Swap::Done(revision) => self.set(State { revision, renewed: began }),
+                Swap::Done(revision) => self.set(Renewal { revision, renewed: began }),
                 // A renewal whose answer was lost conflicts with itself.
                 Swap::Conflict => match self.bucket.read(&self.key).await? {
                     Some(found) if found.claim == self.claim => {
-                        self.set(State { revision: found.revision, ..self.state() });
+                        self.set(Renewal { revision: found.revision, ..self.state() });
                     }
                     _ => return Ok(false),
                 },
@@ -149,11 +153,11 @@ impl Held {
         Ok(true)
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> Renewal {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: Renewal) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
