@@ -4,10 +4,8 @@
 //! replicator; ingest; provision; context; coverage, init, watermark; lease; broker, metrics, rate, status, storage; row; time; config; limits.
 #![allow(missing_docs, reason = "a binary: nothing outside builds on its items")]
 
-mod backoff;
 mod broker;
 mod cli;
-mod clock;
 mod config;
 mod context;
 mod coverage;
@@ -27,10 +25,10 @@ mod report;
 mod role;
 mod row;
 mod run;
-mod shutdown;
 mod status;
 mod storage;
 mod time;
 mod watermark;
 
 pub use cli::main;
+use marketprism_service::clock;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use marketprism_service::{Backoff, HttpBounds};
+
 /// A ClickHouse query over metadata or a bounded set of ids. Longer means that the server is in trouble.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -20,10 +22,10 @@ pub const BROKER_CONNECT_WAIT: Duration = Duration::from_secs(15);
 /// messages redelivered and recognized.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// First and longest pause between retries; the pause doubles and is jittered by half.
+/// Pauses between retries.
+pub const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(5));
+/// The first of [`BACKOFF`].
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-/// See [`BACKOFF_FIRST`].
-pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// A lease expires after this time without renewal, as seen by a waiting process.
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
@@ -110,6 +112,9 @@ pub const SCHEMA_FRESH: Duration = Duration::from_secs(60);
 pub const SCHEMA_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Longest HTTP request: twice the timeout of a source, the wait for a turn, and a margin.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
+/// Bounds of the HTTP listener. Connections full: the next one waits in the system's queue. No request in time: the connection is closed.
+pub const HTTP: HttpBounds =
+    HttpBounds { connections: 256, head: Duration::from_secs(30), drain: CLOSE_DEADLINE };
 /// Largest body of an HTTP request.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Prefetch of audits, which may be 1 MiB long.

@@ -4,9 +4,9 @@ use marketprism_schema::DatabaseKind;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::context::CentralContext;
 use crate::init;
+use crate::limits;
 
 /// Name of the health entry of one database.
 pub const fn part(side: DatabaseKind) -> &'static str {
@@ -23,7 +23,7 @@ pub async fn lay_out(
     side: DatabaseKind,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut backoff = Backoff::new();
+    let mut backoff = limits::BACKOFF;
     let sides = [side];
     while !stop.is_cancelled() {
         let tried = tokio::select! {

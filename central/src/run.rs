@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use marketprism_schema::{Carries, DatabaseKind};
+use marketprism_service::cancel_on_signal;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{http, ledger, limits, provision, replicator, shutdown};
+use crate::{http, ledger, limits, provision, replicator};
 
 /// Works until a signal comes. Fails on what retrying cannot fix: a difference that cannot be changed in place, a port in
 /// use, a broken task.

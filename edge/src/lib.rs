@@ -8,7 +8,6 @@ pub mod audit;
 pub mod books;
 pub mod broker;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod contract;
 pub mod feed;
@@ -22,3 +21,5 @@ pub mod records;
 pub mod replay;
 pub mod run;
 pub mod telemetry;
+
+pub use marketprism_service::clock;

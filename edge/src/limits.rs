@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use marketprism_service::HttpBounds;
+
 /// Inputs between the sockets and one feed's pipeline. Full: the readers stop reading, so that the network pushes back; nothing is
 /// dropped here.
 pub const FEED_INPUTS_MAX: usize = 4_096;
@@ -61,9 +63,6 @@ pub const BOOK_GAPS_MAX: usize = 16;
 /// Characters of a frame shown in a log line.
 pub const SNIPPET_CHARS_MAX: usize = 240;
 
-/// Least time between two log lines about the same kind of trouble; those between are counted in the next one.
-pub const LOG_EVERY: Duration = Duration::from_secs(10);
-
 /// How often a pipeline tells its books' states to `/coverage` and the metrics.
 pub const STATUS_EVERY: Duration = Duration::from_millis(500);
 
@@ -82,17 +81,15 @@ pub const PUBLISHER_DRAIN: Duration = Duration::from_secs(10);
 /// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` says healthy with `grace`.
 pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
 
-/// Time that a new connection to the HTTP listeners may take for its request. Passed: it is closed.
-pub const HTTP_REQUEST: Duration = Duration::from_secs(10);
-
 /// Size at which a recording goes on in a new file.
 pub const RECORDING_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How often a recording is flushed to its file.
 pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);
 
-/// Connections that each HTTP listener serves at once. Full: the next one waits in the system's queue.
-pub const HTTP_CONNECTIONS_MAX: usize = 128;
+/// Bounds of each HTTP listener. Connections full: the next one waits in the system's queue. No request in time: the connection is closed.
+pub const HTTP: HttpBounds =
+    HttpBounds { connections: 128, head: Duration::from_secs(10), drain: Duration::from_secs(1) };
 
 /// Windows with a tally that may be open at once: three hours of them at the default length. Full (the broker is away for longer): the
 /// oldest is given up, counted, and can never be verified.

@@ -14,7 +14,7 @@ mod names;
 mod recording;
 mod repair;
 mod stream;
-mod subject;
+mod stream_id;
 mod table;
 mod wire;
 
@@ -31,12 +31,12 @@ pub use event::{
 pub use event_id::EventId;
 pub use freshness::stale_after;
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
-pub use names::{DataType, MarketType, Side, UnknownName};
+pub use names::{DataType, DataTypeMap, MarketType, Side, UnknownName};
 pub use recording::{Kind, Line, LineError};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,
 };
 pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
-pub use subject::{Subject, SubjectError};
+pub use stream_id::{StreamId, StreamIdError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table};
 pub use wire::{DecodeError, WireForm, decode_json, decode_protobuf, encode_json, encode_protobuf};

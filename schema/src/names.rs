@@ -1,6 +1,6 @@
-//! Closed sets of names: data types, market types, sides.
+//! Closed sets of names: each value has one spelling in payloads, subjects, tables and configuration.
 
-use std::fmt;
+use enum_map::{Enum, EnumMap};
 
 /// A name outside its closed set. Carries the field, the value and what was allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,32 +17,33 @@ pub struct UnknownName {
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident, $field:literal, { $($(#[$item_doc:meta])* $item:ident = $name:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $type { $($(#[$item_doc])* $item),+ }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        pub enum $type { $($(#[$item_doc])* #[serde(rename = $name)] $item),+ }
 
         impl $type {
             /// Every value, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$item),+];
 
             /// The name in payloads, subjects, tables and configuration.
+            #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$item => $name),+ }
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
 
         impl std::str::FromStr for $type {
-            type Err = UnknownName;
+            type Err = $crate::UnknownName;
 
-            fn from_str(value: &str) -> Result<Self, UnknownName> {
+            fn from_str(value: &str) -> Result<Self, $crate::UnknownName> {
                 match value {
                     $($name => Ok(Self::$item),)+
-                    _ => Err(UnknownName {
+                    _ => Err($crate::UnknownName {
                         field: $field,
                         value: value.to_owned(),
                         allowed: [$($name),+].join(", "),
@@ -52,9 +53,14 @@ macro_rules! names {
         }
     };
 }
+pub(crate) use names;
+
+/// One value per data type; `map[DataType::Trade]` is always there.
+pub type DataTypeMap<T> = EnumMap<DataType, T>;
 
 names! {
     /// The eight kinds of market data.
+    #[derive(Enum)]
     DataType, "data_type", {
         /// One match, or an aggregate of matches where the venue publishes only that.
         Trade = "trade",

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Subject, UnknownName};
+use crate::{StreamId, StreamIdError};
 
 /// Version of both forms.
 pub const REPAIR_VERSION: u32 = 1;
@@ -18,14 +18,9 @@ pub struct RepairRequest {
     pub version: u32,
     /// Names the request, so that a repeated one is known.
     pub request_id: String,
-    /// Data type of the stream.
-    pub data_type: String,
-    /// Exchange id.
-    pub exchange: String,
-    /// Market type.
-    pub market_type: String,
-    /// Normalized symbol.
-    pub symbol: String,
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamId,
     /// First receive time, nanoseconds since 1970 UTC.
     pub from: i64,
     /// Last receive time, exclusive.
@@ -94,9 +89,9 @@ pub enum RepairError {
         /// The version that it names.
         found: u32,
     },
-    /// No stream has this name.
+    /// No stream of this system.
     #[error("repair: {0}")]
-    Stream(String),
+    Stream(#[from] StreamIdError),
     /// No time is in it.
     #[error("repair: from {from} to {to}, to must be later")]
     Interval {
@@ -107,38 +102,17 @@ pub enum RepairError {
     },
 }
 
-/// Subject on which an edge takes requests.
+/// StreamId on which an edge takes requests.
 #[must_use]
 pub fn repair_subject(edge: &str) -> String {
     format!("repair.{edge}")
 }
 
 impl RepairRequest {
-    /// A request for a stretch of a stream.
+    /// A request for the events of a stream that were received from `from` up to `to`.
     #[must_use]
-    pub fn new(request_id: String, stream: &Subject, from: i64, to: i64) -> Self {
-        Self {
-            version: REPAIR_VERSION,
-            request_id,
-            data_type: stream.data_type.to_string(),
-            exchange: stream.exchange.clone(),
-            market_type: stream.market_type.to_string(),
-            symbol: stream.symbol.clone(),
-            from,
-            to,
-        }
-    }
-
-    /// The stream that it is about.
-    ///
-    /// # Errors
-    /// Which name is not known.
-    pub fn stream(&self) -> Result<Subject, RepairError> {
-        let unknown = |error: UnknownName| RepairError::Stream(error.to_string());
-        let data_type = self.data_type.parse().map_err(unknown)?;
-        let market_type = self.market_type.parse().map_err(unknown)?;
-        Subject::new(data_type, &self.exchange, market_type, &self.symbol)
-            .map_err(|error| RepairError::Stream(error.to_string()))
+    pub fn new(request_id: String, stream: &StreamId, from: i64, to: i64) -> Self {
+        Self { version: REPAIR_VERSION, request_id, stream: stream.clone(), from, to }
     }
 
     /// Reads a request.
@@ -148,7 +122,7 @@ impl RepairRequest {
     pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
         let request: Self = read(bytes)?;
         check_version(request.version)?;
-        request.stream()?;
+        request.stream.check()?;
         let (from, to) = (request.from, request.to);
         if from >= to { Err(RepairError::Interval { from, to }) } else { Ok(request) }
     }
@@ -201,17 +175,18 @@ mod tests {
     /// Goal: request and answer read back as written; wrong ones are refused with what is wrong.
     #[test]
     fn requests_and_answers_round_trip() {
-        let stream = Subject::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();
+        let stream = StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();
         let request = RepairRequest::new("r1".into(), &stream, 1, 2);
         assert_eq!(RepairRequest::decode(&request.encode().unwrap()).unwrap(), request);
-        assert_eq!(request.stream().unwrap(), stream);
         let refused = |request: RepairRequest| {
             RepairRequest::decode(&request.encode().unwrap()).unwrap_err().to_string()
         };
         assert!(refused(RepairRequest { to: 1, ..request.clone() }).contains("from 1 to 1"));
         assert!(refused(RepairRequest { version: 2, ..request.clone() }).contains("version 2"));
-        assert!(refused(RepairRequest { data_type: "x".into(), ..request.clone() }).contains("\"x\""));
-        assert!(refused(RepairRequest { symbol: "A.B".into(), ..request }).contains("A.B"));
+        let dotted = StreamId { symbol: "A.B".into(), ..stream };
+        assert!(refused(RepairRequest { stream: dotted, ..request.clone() }).contains("A.B"));
+        let unknown = String::from_utf8(request.encode().unwrap()).unwrap().replace("\"trade\"", "\"x\"");
+        assert!(RepairRequest::decode(unknown.as_bytes()).unwrap_err().to_string().contains("`x`"));
         let answer = RepairAnswer {
             version: REPAIR_VERSION,
             request_id: "r1".into(),

@@ -4,22 +4,22 @@
 
 use marketprism_schema::{
     AUDIT_VERSION, Audit, DataType, EventId, FeedAudit, Gap, GapCause, GapKind, MarketType, StreamAudit,
-    Subject, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
+    StreamId, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
 };
 
 const MINUTE: i64 = 60_000_000_000;
 
-fn subject(symbol: &str) -> Subject {
-    Subject::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
+fn stream(symbol: &str) -> StreamId {
+    StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
 }
 
 fn audit() -> Audit {
-    let mut stream = StreamAudit::new(&subject("A-B"));
-    stream.stored.add(EventId((5 << 64) | 3));
-    stream.unsure = vec![EventId(255)];
-    (stream.first_sequence, stream.last_sequence) = (Some(1), Some(4));
-    stream.oldest_timestamp = Some(59);
-    stream.gaps.push(Gap {
+    let mut found = StreamAudit::new(&stream("A-B"));
+    found.stored.add(EventId((5 << 64) | 3));
+    found.unsure = vec![EventId(255)];
+    (found.first_sequence, found.last_sequence) = (Some(1), Some(4));
+    found.oldest_timestamp = Some(59);
+    found.gaps.push(Gap {
         kind: GapKind::TradeIds,
         cause: GapCause::Venue,
         from_sequence: Some(2),
@@ -40,8 +40,8 @@ fn audit() -> Audit {
         to: 2 * MINUTE,
         part: 1,
         parts: 1,
-        streams: vec![stream],
-        silent: vec![subject("C-D")],
+        streams: vec![found],
+        silent: vec![stream("C-D")],
         feeds: vec![FeedAudit { exchange: "sim_spot".into(), malformed: 1, ..FeedAudit::default() }],
     }
 }
@@ -85,7 +85,7 @@ fn contradictions_are_refused() {
     assert!(refused(&|audit| audit.to += 1).contains("from..to is 60000000000..120000000001"));
     assert!(refused(&|audit| audit.part = 2).contains("part is 2 of 1"));
     assert!(refused(&|audit| audit.version = 2).contains("version 2"));
-    assert!(refused(&|audit| audit.streams[0].symbol = "A.B".into()).contains("A.B"));
+    assert!(refused(&|audit| audit.streams[0].id.symbol = "A.B".into()).contains("A.B"));
     let many = refused(&|audit| audit.streams[0].unsure = vec![EventId(1); UNSURE_MAX + 1]);
     assert!(many.contains("unsure is 4097 ids, allowed: at most 4096"), "{many}");
     for bytes in [&b""[..], b"{}", b"[]", b"{\"version\":1}", &vec![b' '; 2 << 20]] {
@@ -100,8 +100,8 @@ fn contradictions_are_refused() {
 #[test]
 fn large_audits_travel_in_parts() {
     let mut whole = audit();
-    whole.streams = (0..3_000).map(|i| StreamAudit::new(&subject(&format!("S{i}-X")))).collect();
-    whole.silent = (0..3_000).map(|i| subject(&format!("Q{i}-X"))).collect();
+    whole.streams = (0..3_000).map(|i| StreamAudit::new(&stream(&format!("S{i}-X")))).collect();
+    whole.silent = (0..3_000).map(|i| stream(&format!("Q{i}-X"))).collect();
     let parts = whole.clone().into_parts(40_000).unwrap();
     assert!(parts.len() > 10, "{}", parts.len());
     let mut again = Audit { streams: Vec::new(), silent: Vec::new(), feeds: Vec::new(), ..whole.clone() };

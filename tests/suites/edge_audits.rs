@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
 use futures_util::StreamExt;
 use marketprism_schema::{
-    Audit, Body, DataType, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS, Subject, WireForm,
+    Audit, Body, DataType, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS, StreamId, WireForm,
     decode_audit,
 };
 use marketprism_tests::broker::Broker;
@@ -91,9 +91,7 @@ fn compare(held: &mut Held, audits: &[Audit]) -> (u64, usize) {
     let (mut sure, mut unsure) = (0, 0);
     for audit in audits {
         for stream in &audit.streams {
-            let subject =
-                Subject::new(stream.data_type, &stream.exchange, stream.market_type, &stream.symbol);
-            let key = (subject.unwrap().to_string(), audit.window_start);
+            let key = (stream.id.to_string(), audit.window_start);
             let mut ids = held.windows.remove(&key).unwrap_or_default();
             for id in &stream.unsure {
                 assert!(ids.remove(id), "an unsure event is not in the stream");
@@ -147,7 +145,7 @@ fn fault(action: FaultAction, symbol: &str, stream: &str) -> FaultSpec {
 
 /// The gaps of one kind that name trades or updates of a symbol, with their causes.
 fn gaps<'a>(audits: &'a [Audit], symbol: &str, kind: GapKind) -> Vec<&'a Gap> {
-    let streams = audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.symbol == symbol);
+    let streams = audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.id.symbol == symbol);
     streams.flat_map(|stream| &stream.gaps).filter(|gap| gap.kind == kind).collect()
 }
 
@@ -244,7 +242,7 @@ async fn a_clean_stop_and_a_kill_differ_in_what_is_vouched_for() {
     let (mut after_stop, first) = (held(&broker).await, audits(&broker).await);
     compare(&mut after_stop, &first);
     assert!(after_stop.windows.is_empty(), "a clean stop vouches for everything");
-    let silent = Subject::parse("trade.binance_spot.spot.ETH-USDT").unwrap();
+    let silent = StreamId::parse("trade.binance_spot.spot.ETH-USDT").unwrap();
     assert!(first.iter().any(|audit| audit.silent.contains(&silent)), "{first:?}");
 
     edge.restart().await;

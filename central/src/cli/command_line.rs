@@ -1,14 +1,13 @@
 //! The command line.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use marketprism_config::{Document, LogFormat, init_logs};
+use marketprism_config::Document;
+use marketprism_service::{Exit, FailureContext as _, init_logs, report};
 
-use super::output::EXIT_CANNOT_TELL;
 use super::{diagnose, init, integrity, repair, run, status};
 use crate::config::Config;
 
@@ -50,48 +49,38 @@ enum Command {
 }
 
 impl Command {
-    /// Exit status of an error. Of the commands that report, 1 means that something is wrong with the data: an error tells nothing.
-    fn error_status(&self) -> ExitCode {
+    /// Exit code of an error. For the commands that report, 1 means that something is wrong with the data: an error says nothing of it.
+    const fn error_exit(&self) -> Exit {
         match self {
-            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => {
-                ExitCode::from(EXIT_CANNOT_TELL)
-            }
-            _ => ExitCode::FAILURE,
+            Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => Exit::NOT_DONE,
+            _ => Exit::FAILED,
         }
     }
 }
 
-/// Runs the command line of this process. Errors go to standard error as one chain.
+/// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    init_logs(LogFormat::default());
+    init_logs();
     let cli = Cli::parse();
-    match execute(&cli) {
-        Ok(code) => code,
-        Err(error) => {
-            let written = writeln!(std::io::stderr().lock(), "marketprism-central: {error:#}");
-            if let Err(error) = written {
-                tracing::debug!(%error, "standard error is closed");
-            }
-            cli.command.error_status()
-        }
-    }
+    let error_exit = cli.command.error_exit();
+    report(execute(cli).or_exit(error_exit))
 }
 
-fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
+fn execute(cli: Cli) -> anyhow::Result<Exit> {
     let config = load(&cli.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
     runtime.block_on(async {
-        match &cli.command {
-            Command::Init(args) => init::execute(&config, args).await,
-            Command::Run(args) => run::execute(config, args).await,
-            Command::Integrity(args) => integrity::execute(&config, args).await,
-            Command::Status(args) => status::execute(&config, args).await,
-            Command::Diagnose(args) => diagnose::execute(&config, args).await,
-            Command::Repair(args) => Ok(repair::execute(&config, args).await),
+        match cli.command {
+            Command::Init(args) => init::execute(&config, &args).await,
+            Command::Run(args) => run::execute(config, &args).await,
+            Command::Integrity(args) => integrity::execute(&config, &args).await,
+            Command::Status(args) => status::execute(&config, &args).await,
+            Command::Diagnose(args) => diagnose::execute(&config, &args).await,
+            Command::Repair(args) => repair::execute(&config, &args).await,
         }
     })
 }

@@ -1,10 +1,9 @@
 //! `diagnose`.
 
-use std::process::ExitCode;
-
 use clap::Args;
+use marketprism_service::Exit;
 
-use super::output::{exit, print};
+use super::output::print;
 use crate::config::Config;
 use crate::diagnose::diagnose;
 use crate::limits;
@@ -20,9 +19,9 @@ pub struct DiagnoseArgs {
 }
 
 /// Looks at everything and prints what was found.
-pub async fn execute(config: &Config, args: &DiagnoseArgs) -> anyhow::Result<ExitCode> {
+pub async fn execute(config: &Config, args: &DiagnoseArgs) -> anyhow::Result<Exit> {
     let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
     let diagnosis = diagnose(&sources).await;
     print(args.json, &diagnosis, |paint: Paint| diagnosis.render(paint))?;
-    Ok(exit(diagnosis.exit_status()))
+    Ok(diagnosis.exit_code())
 }

@@ -1,16 +1,13 @@
 //! `init`.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use marketprism_service::Exit;
 
 use crate::config::Config;
 use crate::init;
-
-/// Exit status when settings differ that `--apply` would change.
-const EXIT_DRIFT: u8 = 3;
 
 /// Options of `init`.
 #[derive(Debug, Args)]
@@ -21,9 +18,9 @@ pub struct InitArgs {
 }
 
 /// Lays everything out and prints what was found.
-pub async fn execute(config: &Config, args: &InitArgs) -> anyhow::Result<ExitCode> {
+pub async fn execute(config: &Config, args: &InitArgs) -> anyhow::Result<Exit> {
     let report = init::once(config, args.apply).await?;
     write!(std::io::stdout().lock(), "{report}").context("cannot write the report")?;
     report.refuse_immutable()?;
-    Ok(if report.has_drift() { ExitCode::from(EXIT_DRIFT) } else { ExitCode::SUCCESS })
+    Ok(if report.has_drift() { Exit::DIFFERS } else { Exit::SUCCESS })
 }

@@ -1,14 +1,13 @@
 //! `integrity`.
 
-use std::process::ExitCode;
-
 use clap::Args;
+use marketprism_service::Exit;
 
-use super::output::{exit, print};
+use super::output::print;
 use crate::config::Config;
 use crate::report::grid::Paint;
 use crate::report::sources::schema;
-use crate::report::{Scope, Sources, Wish, compute, exit_status, terminal};
+use crate::report::{Scope, Sources, Wish, compute, exit_code, terminal};
 use crate::{clock, limits};
 
 /// Options of `integrity`.
@@ -29,11 +28,11 @@ pub struct IntegrityArgs {
 }
 
 /// Computes the report and prints it.
-pub async fn execute(config: &Config, args: &IntegrityArgs) -> anyhow::Result<ExitCode> {
+pub async fn execute(config: &Config, args: &IntegrityArgs) -> anyhow::Result<Exit> {
     let wish = Wish { from: args.from.clone(), to: args.to.clone(), table: args.table.clone() };
     let scope = Scope::read(&wish, clock::now_ns() / 1_000_000)?;
     let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
     let report = compute(&sources, scope, &schema::Cache::default()).await;
     print(args.json, &report, |paint: Paint| terminal::report(&report, paint))?;
-    Ok(exit(exit_status(report.verdict)))
+    Ok(exit_code(report.verdict))
 }

@@ -1,10 +1,10 @@
 //! `repair`.
 
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use marketprism_service::Exit;
 
 use crate::broker::Broker;
 use crate::clock;
@@ -13,11 +13,6 @@ use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::repair::{Fate, Journal, Outcome, Progress, Request, repair};
 use crate::time::{ALLOWED_TIME, Time};
-
-/// Something stays that is not mended.
-const EXIT_LEFT: u8 = 1;
-/// Nothing could be repaired: broker, servers or lease cannot be had.
-const EXIT_NOT_RUN: u8 = 2;
 
 /// Options of `repair`.
 #[derive(Debug, Args)]
@@ -40,21 +35,11 @@ pub struct RepairArgs {
 }
 
 /// Repairs, printing a line a window and a list of what stays.
-pub async fn execute(config: &Config, args: &RepairArgs) -> ExitCode {
-    match run(config, args).await {
-        Ok(progress) => {
-            let written = summarize(&progress);
-            let is_whole = progress.left == 0 && progress.would_mend == 0 && written.is_ok();
-            if is_whole { ExitCode::SUCCESS } else { ExitCode::from(EXIT_LEFT) }
-        }
-        Err(error) => {
-            let written = writeln!(std::io::stderr().lock(), "marketprism-central: {error:#}");
-            if let Err(error) = written {
-                tracing::debug!(%error, "standard error is closed");
-            }
-            ExitCode::from(EXIT_NOT_RUN)
-        }
-    }
+pub async fn execute(config: &Config, args: &RepairArgs) -> anyhow::Result<Exit> {
+    let progress = run(config, args).await?;
+    let written = summarize(&progress);
+    let is_whole = progress.left == 0 && progress.would_mend == 0 && written.is_ok();
+    Ok(if is_whole { Exit::SUCCESS } else { Exit::FAILED })
 }
 
 async fn run(config: &Config, args: &RepairArgs) -> anyhow::Result<Progress> {

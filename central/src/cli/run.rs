@@ -1,8 +1,7 @@
 //! `run`.
 
-use std::process::ExitCode;
-
 use clap::Args;
+use marketprism_service::Exit;
 
 use crate::config::Config;
 use crate::role::Role;
@@ -17,7 +16,7 @@ pub struct RunArgs {
 }
 
 /// Works until told to stop.
-pub async fn execute(config: Config, args: &RunArgs) -> anyhow::Result<ExitCode> {
+pub async fn execute(config: Config, args: &RunArgs) -> anyhow::Result<Exit> {
     run::run(config, args.role).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::SUCCESS)
 }

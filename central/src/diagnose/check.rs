@@ -1,5 +1,6 @@
 //! One thing that was looked at.
 
+use marketprism_service::Exit;
 use serde::Serialize;
 
 use crate::report::Time;
@@ -63,11 +64,11 @@ impl Check {
 
 impl Diagnosis {
     /// Exit status: 0 nothing fails, 1 something does, 2 nothing is known to fail and somebody did not answer.
-    pub fn exit_status(&self) -> u8 {
+    pub fn exit_code(&self) -> Exit {
         match self.checks.iter().map(|check| check.found).max() {
-            Some(Found::Fail) => 1,
-            Some(Found::Unknown) => 2,
-            _ => 0,
+            Some(Found::Fail) => Exit::FAILED,
+            Some(Found::Unknown) => Exit::NOT_DONE,
+            _ => Exit::SUCCESS,
         }
     }
 
@@ -102,9 +103,9 @@ mod tests {
             generated_at: Time(0),
             checks: found.iter().map(|found| Check::new("a", *found, "b", "do c")).collect(),
         };
-        assert_eq!(of(&[Found::Ok, Found::Warn]).exit_status(), 0);
-        assert_eq!(of(&[Found::Unknown, Found::Warn]).exit_status(), 2);
-        assert_eq!(of(&[Found::Unknown, Found::Fail]).exit_status(), 1);
+        assert_eq!(of(&[Found::Ok, Found::Warn]).exit_code(), Exit::SUCCESS);
+        assert_eq!(of(&[Found::Unknown, Found::Warn]).exit_code(), Exit::NOT_DONE);
+        assert_eq!(of(&[Found::Unknown, Found::Fail]).exit_code(), Exit::FAILED);
         assert_eq!(of(&[Found::Fail]).render(Paint::none()), "FAIL  a: b\n      do c\n");
     }
 }

@@ -10,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use marketprism_service::serve_http;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +35,8 @@ pub async fn serve(
     shared: Arc<CentralContext>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    axum::serve(listener, router(Arc::new(App::new(shared))))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await })
-        .await
-        .context("the http listener broke")
+    serve_http(listener, router(Arc::new(App::new(shared))), limits::HTTP, shutdown.cancelled()).await;
+    Ok(())
 }
 
 fn router(app: Arc<App>) -> Router {

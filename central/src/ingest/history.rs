@@ -5,7 +5,6 @@ use std::sync::Arc;
 use marketprism_schema::Table;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::context::CentralContext;
 use crate::coverage::History;
 use crate::limits;
@@ -14,7 +13,7 @@ use crate::storage::{Storage, StorageError, bounded};
 /// Adds the newest stored times of every hot table to the coverage.
 pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     for table in Table::ALL {
-        let mut backoff = Backoff::new();
+        let mut backoff = limits::BACKOFF;
         loop {
             let read = tokio::select! {
                 () = stop.cancelled() => return Ok(()),

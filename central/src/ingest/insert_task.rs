@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use async_nats::Subject;
 use async_nats::jetstream::AckKind;
+use marketprism_service::Backoff;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::ack::acknowledge;
@@ -13,7 +14,6 @@ use super::batch::{Batch, Entry, Sealed};
 use super::insert::insert;
 use super::insert_guard::InsertGuard;
 use super::lookup::stored_rows;
-use crate::backoff::Backoff;
 use crate::context::CentralContext;
 use crate::row::Target;
 use crate::status::CLICKHOUSE;
@@ -106,7 +106,7 @@ async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)
     if !batch.entries.iter().any(|entry| entry.may_be_stored) {
         return Vec::new();
     }
-    let mut backoff = Backoff::new();
+    let mut backoff = limits::BACKOFF;
     loop {
         match stored_rows(&shared.storage, batch).await {
             Ok(rows) => {
@@ -127,7 +127,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
     let mut refused = Vec::new();
     let whole = 0..batch.entries.len();
     let mut open = vec![whole];
-    let mut backoff = Backoff::new();
+    let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
         while !guard.may_begin() {
             // The lease is renewed soon, or it is lost and this future is dropped.
@@ -137,7 +137,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
         match insert(&shared.storage, guard, batch, &range).await {
             Ok(()) => {
                 report_success(shared);
-                backoff = Backoff::new();
+                backoff.reset();
                 let seconds = started.elapsed().as_secs_f64();
                 shared.metrics.inserted(batch.target.table(), range.len(), seconds);
             }

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use super::insert::log_comment_prefix;
 use super::insert_guard::InsertGuard;
 use super::worker::Worker;
-use crate::backoff::Backoff;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::lease::{Holder, Lease};
@@ -117,7 +116,7 @@ async fn wait_for_previous_owner(
 }
 
 async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
-    let mut backoff = Backoff::new();
+    let mut backoff = limits::BACKOFF;
     let mut was_quiet = false;
     loop {
         match running_inserts(shared, stream).await {

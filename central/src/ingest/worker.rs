@@ -18,7 +18,6 @@ use super::insert_guard::InsertGuard;
 use super::insert_task::{InsertResult, store_batch};
 use super::stream_progress::StreamProgress;
 use super::subscription;
-use crate::backoff::Backoff;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::limits;
@@ -72,7 +71,7 @@ impl Worker {
         let name = self.stream_name();
         let guard = Arc::clone(&self.guard);
         let lost = guard.lease().lost();
-        let mut backoff = Backoff::new();
+        let mut backoff = limits::BACKOFF;
         loop {
             let started = tokio::select! {
                 biased;
@@ -84,7 +83,7 @@ impl Worker {
                 Ok(mut messages) => {
                     self.shared.status.clear(name);
                     tracing::info!(stream = name, "pulling messages");
-                    backoff = Backoff::new();
+                    backoff.reset();
                     self.shared.metrics.subscriptions_active.inc();
                     let end = self.pull(&mut messages, stop).await;
                     self.shared.metrics.subscriptions_active.dec();

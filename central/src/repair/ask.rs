@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use marketprism_schema::{
-    DataType, REPAIR_VERSION, RepairAnswer, RepairRequest, RepairState, Table, repair_subject,
+    DataType, RepairAnswer, RepairError, RepairRequest, RepairState, StreamId, Table, repair_subject,
 };
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -82,17 +82,15 @@ fn held_from(config: &Config) -> i64 {
 
 async fn ask(broker: &Broker, stretch: &Stretch) -> (Fate, String) {
     let missing = stretch.missing;
-    let request = RepairRequest {
-        version: REPAIR_VERSION,
-        request_id: format!("{:016x}", rand::random::<u64>()),
-        data_type: stretch.data_type.clone(),
-        exchange: stretch.exchange.clone(),
-        market_type: stretch.market_type.clone(),
-        symbol: stretch.symbol.clone(),
-        from: stretch.start_ms.saturating_mul(1_000_000),
-        to: stretch.end_ms.saturating_mul(1_000_000),
-    };
-    let payload = match request.encode() {
+    let Stretch { data_type, exchange, market_type, symbol, .. } = stretch;
+    let stream = StreamId::from_names(data_type, exchange, market_type, symbol).map_err(RepairError::from);
+    let payload = stream.and_then(|stream| {
+        let id = format!("{:016x}", rand::random::<u64>());
+        let (from_ns, to_ns) =
+            (stretch.start_ms.saturating_mul(1_000_000), stretch.end_ms.saturating_mul(1_000_000));
+        RepairRequest::new(id, &stream, from_ns, to_ns).encode()
+    });
+    let payload = match payload {
         Ok(payload) => payload,
         Err(error) => {
             return (Fate::Left, format!("{missing} events are missing; they cannot be asked for: {error}"));

@@ -11,7 +11,6 @@ use super::queries::HotCold;
 use super::table_spec::TableSpec;
 use super::window_ops::CopyContext;
 use super::worker::TableWorker;
-use crate::backoff::Backoff;
 use crate::context::CentralContext;
 use crate::limits;
 
@@ -43,7 +42,7 @@ pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> 
 }
 
 async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
-    let mut backoff = Backoff::new();
+    let mut backoff = limits::BACKOFF;
     while !stop.is_cancelled() && !context.is_wanted() {
         let cleared = match HotCold::connect(context.config).await {
             Ok(pair) => clear_leftovers(&pair, None).await.map_err(super::error::CopyError::cold),

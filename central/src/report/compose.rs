@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use marketprism_schema::stale_after;
+use marketprism_service::Exit;
 
 use super::document::{
     Finding, Held, Level, Listed, Report, TableState, VERSION, VenueState, Verdict, Windows, WorstWindow,
@@ -168,12 +169,12 @@ fn worst_windows(facts: &Facts, ledger: &Ledger, named: Vec<WorstWindow>) -> Lis
     Listed { total, items }
 }
 
-/// Exit status of a command that reports: 0 whole, 1 not whole, 2 cannot tell.
-pub const fn exit_status(verdict: Verdict) -> u8 {
+/// Exit code of a command that reports.
+pub const fn exit_code(verdict: Verdict) -> Exit {
     match verdict {
-        Verdict::Whole => 0,
-        Verdict::NotWhole => 1,
-        Verdict::CannotTell => 2,
+        Verdict::Whole => Exit::SUCCESS,
+        Verdict::NotWhole => Exit::FAILED,
+        Verdict::CannotTell => Exit::NOT_DONE,
     }
 }
 

@@ -16,7 +16,7 @@ pub mod sources;
 pub mod terminal;
 
 pub use crate::time::Time;
-pub use compose::{compute, exit_status, status};
+pub use compose::{compute, exit_code, status};
 pub use flight::{Busy, Flights};
 pub use scope::{BadWish, Scope, Wish};
 pub use sources::Sources;

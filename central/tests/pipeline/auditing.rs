@@ -3,8 +3,8 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, Event, EventId, Fingerprint, StreamAudit, Subject, audit_message_id, audit_subject,
-    encode_audit,
+    AUDIT_VERSION, Audit, Event, EventId, Fingerprint, StreamAudit, StreamId, audit_message_id,
+    audit_subject, encode_audit,
 };
 
 use crate::events::{now_us, trade};
@@ -45,8 +45,8 @@ pub fn renamed(mut events: Vec<Event<'static>>, symbol: &'static str) -> Vec<Eve
 }
 
 /// The stream of these events.
-pub fn subject(symbol: &str) -> Subject {
-    Subject::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
+pub fn subject(symbol: &str) -> StreamId {
+    StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
 }
 
 /// What an edge says of a stream when the broker stored all of these.

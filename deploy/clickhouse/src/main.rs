@@ -4,16 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use marketprism_clickhouse::{config::Arguments, run::run};
-use marketprism_config::{LogFormat, init_logs};
+use marketprism_service::{Exit, init_logs, report};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    init_logs(LogFormat::Text);
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    init_logs();
+    report(run(&arguments).map(|()| Exit::SUCCESS).map_err(Into::into))
 }

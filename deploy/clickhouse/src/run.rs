@@ -7,19 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
+use marketprism_service::{Exit, Signals};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Arguments;
 use crate::engine::{Engine, EngineOptions, Pool};
 use crate::http::{Service, ServiceOptions, SpoolSpace, serve};
 use crate::limits::STOP_WAIT;
 use crate::lock::DirectoryLock;
-
-/// Exit status of a process that a second signal ended, as shells give it for an interrupt.
-const EXIT_INTERRUPTED: i32 = 130;
 
 /// What the engine tells about itself.
 struct Facts {
@@ -108,17 +105,13 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     // The order matters: at the first signal the flag is not set yet when the shutdown looks at it.
     let signalled = Arc::new(AtomicBool::new(false));
     for number in [SIGTERM, SIGINT] {
-        flag::register_conditional_shutdown(number, EXIT_INTERRUPTED, Arc::clone(&signalled))
+        flag::register_conditional_shutdown(number, Exit::INTERRUPTED.code().into(), Arc::clone(&signalled))
             .and_then(|_| flag::register(number, Arc::clone(&signalled)))
             .context("cannot watch for signals")?;
     }
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut signals = Signals::new().context("cannot watch for signals")?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.next().await;
         tracing::info!("stopping: running requests may end");
     })
 }

@@ -1,15 +1,11 @@
 //! The command line.
 
-use std::process::ExitCode;
-
 use clap::{Args, Parser, Subcommand};
+use marketprism_service::Exit;
 
 use crate::install::Installer;
 use crate::stack::{self, Purge, VenueChoice};
 use crate::{ColdPlace, Console, Home, Settings};
-
-/// Exit status of `status` when a part does not run or is not healthy.
-const EXIT_NOT_WHOLE: u8 = 3;
 
 /// The whole system on one machine.
 #[derive(Debug, Parser)]
@@ -67,7 +63,7 @@ struct Install {
 }
 
 /// Does what the command line says.
-pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let home = Home::find()?;
     let console = Console::output();
     match arguments.command {
@@ -77,7 +73,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 settings.cold = Some(ColdPlace::Apart);
             }
             stack::up(&home, &settings, up.venues, &console).await?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::SUCCESS)
         }
         Command::Down(down) => {
             let purge = match (down.purge, down.yes) {
@@ -86,18 +82,18 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 (true, true) => Purge::Delete,
             };
             stack::down(&home, purge, &console)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(Exit::SUCCESS)
         }
         Command::Status => {
             let whole = stack::status(&home, &Settings::from_environment()?, &console).await?;
-            Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_WHOLE) })
+            Ok(if whole { Exit::SUCCESS } else { Exit::DIFFERS })
         }
         Command::Install(install) => install.run(&home),
     }
 }
 
 impl Install {
-    fn run(&self, home: &Home) -> anyhow::Result<ExitCode> {
+    fn run(&self, home: &Home) -> anyhow::Result<Exit> {
         use std::io::Write as _;
 
         let console = Console::error();
@@ -139,6 +135,6 @@ impl Install {
                 writeln!(output, "{line}")?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::SUCCESS)
     }
 }

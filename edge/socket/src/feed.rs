@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Connection, Plan, Request, ResyncAction};
 use marketprism_adapter_host::{ResyncIndex, SourceIndex, StreamIndex};
+use marketprism_service::jitter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -13,7 +14,6 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backoff::jitter;
 use crate::budgets::Budgets;
 use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText, ResyncInProgress};
 use crate::context::FeedContext;

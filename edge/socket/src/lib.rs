@@ -5,9 +5,7 @@
 //! full, nothing is read; what is discarded is counted by reason.
 #![allow(missing_docs, reason = "used inside the workspace only; docs give meaning, units and errors")]
 
-mod backoff;
 mod budgets;
-mod clock;
 mod connection;
 mod context;
 mod counters;

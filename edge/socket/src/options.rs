@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use marketprism_service::Backoff;
+
 /// Waits are random up to `base`, doubled with each failure up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackoffOptions {
@@ -19,6 +21,12 @@ impl Default for BackoffOptions {
             cap: Duration::from_secs(60),
             healthy_after: Duration::from_secs(60),
         }
+    }
+}
+
+impl BackoffOptions {
+    pub(crate) const fn start(self) -> Backoff {
+        Backoff::with_full_jitter(self.base, self.cap)
     }
 }
 

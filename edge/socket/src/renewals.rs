@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use marketprism_adapter_host::SourceIndex;
+use marketprism_service::jitter;
 use tokio::time::Instant;
 
-use crate::backoff::jitter;
 use crate::limits::RENEWAL_SPACING;
 
 #[derive(Debug)]

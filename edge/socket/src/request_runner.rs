@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Request;
+use marketprism_service::clock::now_ns;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::clock::wall_ns;
 use crate::context::FeedContext;
 use crate::counters::SocketCounter;
 use crate::error::{BudgetError, RequestFailure};
@@ -56,7 +56,7 @@ impl RequestRunner {
             Ok(answer) => answer,
             Err(reason) => return self.failed(source, reason).await,
         };
-        let received_at_ns = wall_ns();
+        let received_at_ns = now_ns();
         if let Some(url) = asked {
             // Whoever does not take it does not take the frame either, and that is counted.
             let _ = feed.deliver(SocketEvent::Asked { source, url, at_ns: received_at_ns }).await;
@@ -75,7 +75,7 @@ impl RequestRunner {
             RequestFailure::Budget(BudgetError::Blocked { remaining, .. }) => Some(*remaining),
             _ => None,
         };
-        let failed = SocketEvent::RequestFailed { source, reason, at_ns: wall_ns() };
+        let failed = SocketEvent::RequestFailed { source, reason, at_ns: now_ns() };
         match self.feed.deliver(failed).await {
             Ok(_) => RequestOutcome::Failed { blocked },
             Err(_) => RequestOutcome::Stopped,

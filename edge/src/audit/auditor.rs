@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use marketprism_schema::{AUDIT_VERSION, Audit, Gap, GapCause, GapKind, StreamAudit, Subject};
+use marketprism_schema::{AUDIT_VERSION, Audit, Gap, GapCause, GapKind, StreamAudit, StreamId};
 
 use super::open_gap::{OpenGap, TradeIdGap};
 use super::streams::{Feed, NO_STREAM, StreamTable, Streams};
@@ -99,12 +99,12 @@ impl Auditor {
     }
 
     /// A feed starts: from now on it has these streams, per instrument and data type. Gives their numbers.
-    pub fn subscribe(&self, feed: usize, streams: &[[Option<Subject>; 8]], now_ns: i64) -> StreamTable {
+    pub fn subscribe(&self, feed: usize, streams: &[[Option<StreamId>; 8]], now_ns: i64) -> StreamTable {
         if !self.is_on() {
             return vec![[NO_STREAM; 8]; streams.len()];
         }
         let mut inner = self.lock();
-        let mut number = |subject: &Option<Subject>| {
+        let mut number = |subject: &Option<StreamId>| {
             subject.as_ref().map_or(NO_STREAM, |subject| inner.streams.number(subject))
         };
         let table: StreamTable = streams

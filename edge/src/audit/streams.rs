@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::Subject;
+use marketprism_schema::StreamId;
 
 /// Stands for a stream that is not audited.
 pub const NO_STREAM: u32 = u32::MAX;
@@ -13,13 +13,13 @@ pub type StreamTable = Vec<[u32; 8]>;
 /// Every stream that was subscribed since the start.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    subjects: Vec<Subject>,
+    subjects: Vec<StreamId>,
     numbers: BTreeMap<String, u32>,
 }
 
 impl Streams {
     /// The number of a stream, given with its first mention.
-    pub(super) fn number(&mut self, subject: &Subject) -> u32 {
+    pub(super) fn number(&mut self, subject: &StreamId) -> u32 {
         let text = subject.to_string();
         if let Some(known) = self.numbers.get(&text) {
             return *known;
@@ -31,7 +31,7 @@ impl Streams {
     }
 
     /// Every stream with its number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Subject)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &StreamId)> {
         (0_u32..).zip(&self.subjects)
     }
 

@@ -1,14 +1,14 @@
 //! The command line: which command, with which arguments, and what the exit status means.
 
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use marketprism_config::{LogFormat, init_logs};
 use marketprism_schema::DataType;
+use marketprism_service::{Exit, Failure, FailureContext as _, init_logs, print, report};
 
 use super::adapter_test;
 use super::adapter_test::TestArguments;
@@ -17,16 +17,6 @@ use crate::config::{Adapters, Config};
 use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
 use crate::run;
-
-/// Exit status: trouble while running.
-const RUNTIME: u8 = 1;
-/// Exit status: the configuration is wrong, or (of `replay`) a frame was malformed, or (of `adapter test`) the suite could not run. Wrong
-/// usage has the same, from the parser.
-const CONFIGURATION: u8 = 2;
-/// Exit status: the start failed, for example because a port is in use.
-const START: u8 = 3;
-/// Exit status: events were left when the time to deliver them was over.
-const DRAIN: u8 = 4;
 
 /// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 #[derive(Debug, Parser)]
@@ -114,8 +104,8 @@ enum AdapterCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_logs(LogFormat::default());
-    let done = match cli.command {
+    init_logs();
+    report(match cli.command {
         Command::Run(file) => run_command(&file.config),
         Command::Check(file) => check_command(&file.config),
         Command::Replay(arguments) => replay_command(arguments),
@@ -123,53 +113,33 @@ pub fn main() -> ExitCode {
         Command::Adapter(AdapterCommand::List(file)) => list_command(&file.config),
         Command::Adapter(AdapterCommand::Inspect { adapter }) => inspect_command(&adapter),
         Command::Adapter(AdapterCommand::Test(arguments)) => test_command(arguments),
-    };
-    match done {
-        Ok(status) => ExitCode::from(status),
-        Err(Failure { status, error }) => {
-            // Nothing can be done when standard error is gone too.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::from(status)
-        }
-    }
+    })
 }
 
-/// Why a command failed, and the exit status that tells the class.
-struct Failure {
-    status: u8,
-    error: anyhow::Error,
-}
-
-impl Failure {
-    fn of(status: u8) -> impl FnOnce(anyhow::Error) -> Self {
-        move |error| Self { status, error }
-    }
-}
-
-type Done = Result<u8, Failure>;
+type Done = Result<Exit, Failure>;
 
 fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {
-    Config::load(path, adapters).map_err(|error| Failure { status: CONFIGURATION, error: error.into() })
+    Config::load(path, adapters).or_exit(Exit::NOT_DONE)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("edge").build();
-    built.context("the runtime cannot start").map_err(Failure::of(START))
+    built.context("the runtime cannot start").or_exit(Exit::NOT_STARTED)
 }
 
 fn run_command(path: &Path) -> Done {
     let mut adapters = Adapters::default();
     let config = load(path, &mut adapters)?;
     let runtime = runtime()?;
-    let edge = runtime.block_on(run::Edge::start(config, &adapters)).map_err(Failure::of(START))?;
-    let drained = runtime.block_on(edge.run()).map_err(Failure::of(RUNTIME))?;
-    Ok(if drained.undelivered == 0 { 0 } else { DRAIN })
+    let edge = runtime.block_on(run::Edge::start(config, &adapters)).or_exit(Exit::NOT_STARTED)?;
+    let drained = runtime.block_on(edge.run())?;
+    Ok(if drained.undelivered == 0 { Exit::SUCCESS } else { Exit::UNDELIVERED })
 }
 
 fn check_command(path: &Path) -> Done {
     let config = load(path, &mut Adapters::default())?;
-    print(&describe::summary(&config)).map_err(Failure::of(RUNTIME))?;
-    Ok(0)
+    print(&describe::summary(&config))?;
+    Ok(Exit::SUCCESS)
 }
 
 fn replay_command(arguments: ReplayArguments) -> Done {
@@ -183,14 +153,14 @@ fn replay_command(arguments: ReplayArguments) -> Done {
     };
     let adapter = Adapters::default()
         .load(&arguments.adapter, None)
-        .map_err(|error| Failure::of(RUNTIME)(anyhow::anyhow!("{}: {error}", arguments.adapter.display())))?;
+        .map_err(|error| anyhow::anyhow!("{}: {error}", arguments.adapter.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     match Replay::run(&adapter, &options, &mut out, &mut std::io::stderr().lock()) {
-        Ok(replay) if replay.faults > 0 => Ok(RUNTIME),
-        Ok(replay) if replay.malformed > 0 => Ok(CONFIGURATION),
-        Ok(_) => Ok(0),
-        Err(error) if is_closed_pipe(&error) => Ok(0),
-        Err(error) => Err(Failure::of(RUNTIME)(error)),
+        Ok(replay) if replay.faults > 0 => Ok(Exit::FAILED),
+        Ok(replay) if replay.malformed > 0 => Ok(Exit::NOT_DONE),
+        Ok(_) => Ok(Exit::SUCCESS),
+        Err(error) if is_closed_pipe(&error) => Ok(Exit::SUCCESS),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -205,35 +175,27 @@ fn record_command(arguments: &RecordArguments) -> Done {
     let config = load(&arguments.config, &mut adapters)?;
     let limit = arguments.for_seconds.map(Duration::from_secs);
     let recording = record(config, &adapters, &arguments.out, limit);
-    runtime()?.block_on(recording).map_err(Failure::of(RUNTIME))?;
-    Ok(0)
+    runtime()?.block_on(recording)?;
+    Ok(Exit::SUCCESS)
 }
 
 fn list_command(path: &Path) -> Done {
     let mut adapters = Adapters::default();
     let config = load(path, &mut adapters)?;
-    print(&describe::list(&config, &adapters)).map_err(Failure::of(RUNTIME))?;
-    Ok(0)
+    print(&describe::list(&config, &adapters))?;
+    Ok(Exit::SUCCESS)
 }
 
 fn inspect_command(path: &Path) -> Done {
     let adapter = Adapters::default()
         .load(path, None)
-        .map_err(|error| Failure::of(RUNTIME)(anyhow::anyhow!("{}: {error}", path.display())))?;
-    print(&describe::describe(&adapter)).map_err(Failure::of(RUNTIME))?;
-    Ok(0)
+        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    print(&describe::describe(&adapter))?;
+    Ok(Exit::SUCCESS)
 }
 
 fn test_command(arguments: TestArguments) -> Done {
-    let (text, passed) = adapter_test::run(arguments).map_err(Failure::of(CONFIGURATION))?;
-    print(&text).map_err(Failure::of(CONFIGURATION))?;
-    Ok(if passed { 0 } else { RUNTIME })
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    let (text, passed) = adapter_test::run(arguments).or_exit(Exit::NOT_DONE)?;
+    print(&text).or_exit(Exit::NOT_DONE)?;
+    Ok(if passed { Exit::SUCCESS } else { Exit::FAILED })
 }

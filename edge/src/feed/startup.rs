@@ -9,7 +9,7 @@ use marketprism_adapter_host::contract::{self, Answer, Capability, Feed, Instrum
 use marketprism_adapter_host::{
     Adapter, AdapterSupervisor, FaultPolicy, InstrumentIndex, InstrumentRounds, Sandbox, Stats,
 };
-use marketprism_schema::{DataType, Subject};
+use marketprism_schema::{DataType, StreamId};
 use marketprism_socket::{BackoffOptions, FeedSockets, SocketEvent, SocketOptions, http_client};
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -204,13 +204,13 @@ fn audited_subjects(
     config: &FeedConfig,
     asked: &Subscription,
     instruments: &[Instrument],
-) -> Vec<[Option<Subject>; 8]> {
+) -> Vec<[Option<StreamId>; 8]> {
     let subjects = |(number, instrument): (InstrumentIndex, &Instrument)| {
         std::array::from_fn(|position| {
             let kind = DataType::ALL.get(position).filter(|kind| asked.includes(**kind, number))?;
             let market = market_type(instrument.market_type);
             // Checked with the envelope: the symbols are legal.
-            Subject::new(*kind, &config.exchange, market, &instrument.symbol).ok()
+            StreamId::new(*kind, &config.exchange, market, &instrument.symbol).ok()
         })
     };
     InstrumentIndex::enumerate(instruments).map(subjects).collect()

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use marketprism_adapter_host::Quarantine;
 use marketprism_schema::WireForm;
+use marketprism_service::Backoff;
 use marketprism_socket::{Budgets, FeedSockets};
-use rand::Rng;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -59,7 +59,7 @@ pub struct FeedContext {
 
 /// Keeps one feed going until it is told to stop.
 pub async fn run_feed(context: FeedContext, config: FeedConfig) {
-    let mut wait = START_BACKOFF.0;
+    let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
         let started = tokio::select! {
             started = startup::start(&context, &config) => started,
@@ -67,7 +67,7 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         };
         let trouble = match started {
             Ok(feed) => {
-                wait = START_BACKOFF.0;
+                backoff.reset();
                 match collect(&context, feed).await {
                     Ok(()) => break,
                     Err(error) => format!("{error:#}"),
@@ -80,13 +80,10 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         context.metrics.collector_errors.with_label_values(&labels).inc();
         context.auditor.feed_ended(context.audited, Some(&trouble));
         context.status.set_phase(FeedPhase::Starting(trouble));
-        let half = wait / 2;
-        let jittered = half + rand::rng().random_range(Duration::ZERO..half);
         tokio::select! {
-            () = sleep(jittered) => {}
+            () = sleep(backoff.pause()) => {}
             () = context.stop.cancelled() => break,
         }
-        wait = wait.saturating_mul(2).min(START_BACKOFF.1);
     }
     context.auditor.feed_ended(context.audited, None);
     context.status.set_phase(FeedPhase::Stopped);

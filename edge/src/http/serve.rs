@@ -10,18 +10,16 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use marketprism_service::serve_http;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::coverage;
 use super::health;
 use super::metrics;
 use super::state::EdgeState;
-use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_REQUEST};
+use crate::limits::HTTP;
 use crate::telemetry::Metrics;
 
 /// Both listeners, bound.
@@ -59,37 +57,10 @@ impl Bound {
             .route("/coverage", get(coverage_page))
             .route("/adapters", get(adapters_page))
             .with_state(state);
-        tokio::join!(listen(self.main, all, &stop), listen(self.metrics, metrics_only, &stop));
-    }
-}
-
-async fn listen(listener: TcpListener, router: Router, stop: &CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < HTTP_CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_one(stream, router.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "an http connection was not accepted");
-                    // Out of file descriptors most likely: give others time to close.
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                }
-            },
-        }
-    }
-    connections.shutdown().await;
-}
-
-async fn serve_one(stream: TcpStream, router: Router) {
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HTTP_REQUEST);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "an http connection ended");
+        tokio::join!(
+            serve_http(self.main, all, HTTP, stop.cancelled()),
+            serve_http(self.metrics, metrics_only, HTTP, stop.cancelled())
+        );
     }
 }
 

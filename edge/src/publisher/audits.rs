@@ -1,7 +1,8 @@
 //! The task that closes windows and brings their audits to the broker.
 
+use marketprism_service::Backoff;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::header::NATS_MESSAGE_ID;
@@ -41,7 +42,7 @@ pub struct AuditSender {
     outbox: AuditOutbox,
     /// Not before.
     again_at: Instant,
-    wait: Duration,
+    backoff: Backoff,
     troubles: LogLimit,
     losses: LogLimit,
     lost_windows: u64,
@@ -67,7 +68,7 @@ impl AuditSender {
             subject: audit_subject(edge),
             outbox: AuditOutbox::new(AUDIT_OUTBOX_MESSAGES, AUDIT_OUTBOX_BYTES),
             again_at: Instant::now(),
-            wait: AUDIT_BACKOFF.0,
+            backoff: Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1),
             troubles: LogLimit::default(),
             losses: LogLimit::default(),
             lost_windows: 0,
@@ -142,7 +143,7 @@ impl AuditSender {
                 AuditSendResult::Stored => {
                     self.outbox.pop();
                     self.metrics.audits_sent.inc();
-                    self.wait = AUDIT_BACKOFF.0;
+                    self.backoff.reset();
                 }
                 AuditSendResult::Never(text) => {
                     self.outbox.pop();
@@ -150,8 +151,7 @@ impl AuditSender {
                     tracing::error!(text, id = message.message_id, "the broker refuses an audit, it is lost");
                 }
                 AuditSendResult::Again(text) => {
-                    self.again_at = Instant::now() + self.wait;
-                    self.wait = self.wait.saturating_mul(2).min(AUDIT_BACKOFF.1);
+                    self.again_at = Instant::now() + self.backoff.pause();
                     if let Some(held_back) = self.troubles.allow(Instant::now()) {
                         let subject = &self.subject;
                         tracing::warn!(text, subject, held_back, "an audit is not stored yet, trying again");

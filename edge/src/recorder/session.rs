@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use marketprism_service::Signals;
 use tokio::time::{interval, sleep};
 
 use super::observer::Recorder;
@@ -13,7 +14,7 @@ use crate::config::{Adapters, Config};
 use crate::feed::FrameObserver;
 use crate::limits::RECORDING_FLUSH;
 use crate::queue::DiscardQueue;
-use crate::run::{Shared, Signals};
+use crate::run::Shared;
 
 /// Far enough for a recording without an end.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -26,7 +27,7 @@ pub async fn record(
     dir: &Path,
     limit: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new().context("signals cannot be received")?;
     std::fs::create_dir_all(dir).with_context(|| format!("folder {}", dir.display()))?;
     let shared = Shared::new(&config, Arc::new(DiscardQueue::default()), Arc::new(Auditor::off()))?;
     let recorders: Vec<Arc<Recorder>> =

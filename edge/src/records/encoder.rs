@@ -9,7 +9,7 @@ use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
     Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
-    MarketType, OpenInterest, OrderBook, Side, Subject, SubjectError, Trade, VolatilityIndex, WireForm,
+    MarketType, OpenInterest, OrderBook, Side, StreamId, StreamIdError, Trade, VolatilityIndex, WireForm,
 };
 
 use crate::audit::{NO_STREAM, StreamTable};
@@ -65,7 +65,7 @@ impl EventEncoder {
         origin: Origin,
         instruments: &[contract::Instrument],
         coverage: [u16; 8],
-    ) -> Result<Self, SubjectError> {
+    ) -> Result<Self, StreamIdError> {
         let listed: Result<Vec<_>, _> =
             instruments.iter().map(|instrument| InstrumentRoute::new(&origin.exchange, instrument)).collect();
         Ok(Self {
@@ -194,12 +194,12 @@ impl EventEncoder {
 }
 
 impl InstrumentRoute {
-    fn new(exchange: &str, instrument: &contract::Instrument) -> Result<Self, SubjectError> {
+    fn new(exchange: &str, instrument: &contract::Instrument) -> Result<Self, StreamIdError> {
         let market_type = market_type(instrument.market_type);
-        let subjects: Result<Vec<_>, SubjectError> = DataType::ALL
+        let subjects: Result<Vec<_>, StreamIdError> = DataType::ALL
             .iter()
             .map(|data_type| {
-                let subject = Subject::new(*data_type, exchange, market_type, &instrument.symbol)?;
+                let subject = StreamId::new(*data_type, exchange, market_type, &instrument.symbol)?;
                 Ok(NatsSubject::from(subject.to_string()))
             })
             .collect();

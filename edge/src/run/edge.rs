@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use async_nats::Client;
 use marketprism_adapter_host::Quarantine;
+use marketprism_service::{Exit, Signals};
 use marketprism_socket::Budgets;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,6 @@ const QUARANTINE: &str = "quarantine";
 const QUARANTINE_BYTES: u64 = 256 << 20;
 /// Overrides [`HEALTH_GRACE`], in seconds.
 const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
-/// Exit status of a second signal: as a shell gives it for SIGINT.
-const INTERRUPTED: i32 = 130;
 
 /// The parts that feeds share.
 pub(crate) struct Shared {
@@ -120,7 +118,7 @@ pub struct Edge {
 impl Edge {
     /// Starts every part. The network may be away: feeds and publisher keep trying.
     pub async fn start(config: Config, adapters: &Adapters) -> anyhow::Result<Self> {
-        let signals = Signals::new()?;
+        let signals = Signals::new().context("signals cannot be received")?;
         let auditor = Arc::new(auditor(&config));
         let bounds = QueueLimits {
             messages: u64::try_from(config.publisher.queue_messages)?,
@@ -201,7 +199,7 @@ impl Edge {
             drained = stopping => drained?,
             () = signals.next() => {
                 tracing::error!(lost = shared.journal.status().messages, "a second signal: ending at once");
-                std::process::exit(INTERRUPTED);
+                Exit::INTERRUPTED.now();
             }
         };
         report(&shared, drained);
@@ -286,27 +284,6 @@ fn grace() -> anyhow::Result<Duration> {
             let seconds =
                 seconds.with_context(|| format!("{GRACE_VARIABLE}: {text:?} is no number of seconds"))?;
             Ok(Duration::from_secs(seconds))
-        }
-    }
-}
-
-/// SIGTERM and SIGINT.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signals cannot be received");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    /// Waits for either.
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -3,4 +3,4 @@
 mod edge;
 
 pub use edge::Edge;
-pub(crate) use edge::{Shared, Signals};
+pub(crate) use edge::Shared;

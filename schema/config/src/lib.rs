@@ -4,14 +4,12 @@
 //! keys that nobody asked for. Reading does no input or output beyond the files that the configuration names.
 
 mod document;
-mod logs;
 mod nats;
 mod problem;
 mod secret;
 mod section;
 
 pub use document::Document;
-pub use logs::{LogFormat, init_logs};
 pub use nats::{Nats, NatsAuthentication, NatsConnectError};
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::message::AUDIT_VERSION;
-use super::{Audit, StreamAudit};
+use super::{Audit, GAPS_MAX, StreamAudit};
 
 /// Most bytes of a part, as an edge cuts them: well below the 1 MiB that brokers allow a message.
 pub const AUDIT_PART_BYTES: usize = 400 * 1024;
@@ -11,8 +11,6 @@ pub const AUDIT_PART_BYTES: usize = 400 * 1024;
 pub const AUDIT_BYTES_MAX: usize = 1024 * 1024;
 /// Most ids in [`StreamAudit::unsure`]. More: the rest is left out, and [`StreamAudit::unsure_truncated`] set.
 pub const UNSURE_MAX: usize = 4_096;
-/// Most gaps of a stream in one window. More: the last one sums up the rest.
-pub const GAPS_MAX: usize = 64;
 
 /// Room that keys and numbers outside the lists take in a part.
 const PART_FRAME_BYTES: usize = 1_024;
@@ -47,7 +45,7 @@ pub enum AuditError {
     },
 }
 
-/// Subject of an edge's audits.
+/// StreamId of an edge's audits.
 #[must_use]
 pub fn audit_subject(edge: &str) -> String {
     format!("audit.{edge}")
@@ -114,8 +112,7 @@ fn check(audit: &Audit) -> Result<(), AuditError> {
 }
 
 fn check_stream(stream: &StreamAudit) -> Result<(), AuditError> {
-    crate::Subject::new(stream.data_type, &stream.exchange, stream.market_type, &stream.symbol)
-        .map_err(|error| wrong("streams", error.to_string(), "legal subjects"))?;
+    stream.id.check().map_err(|error| wrong("streams", error.to_string(), "legal subjects"))?;
     let (unsure, gaps) = (stream.unsure.len(), stream.gaps.len());
     demand(unsure <= UNSURE_MAX, "unsure", &format!("{unsure} ids"), &format!("at most {UNSURE_MAX}"))?;
     demand(gaps <= GAPS_MAX, "gaps", &format!("{gaps} gaps"), &format!("at most {GAPS_MAX}"))

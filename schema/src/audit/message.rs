@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Fingerprint;
-use crate::{DataType, EventId, MarketType, Subject};
+use super::{Fingerprint, Gap};
+use crate::{EventId, StreamId};
 
 /// Version of the message form that this crate writes and reads.
 pub const AUDIT_VERSION: u32 = 1;
@@ -39,7 +39,7 @@ pub struct Audit {
     pub streams: Vec<StreamAudit>,
     /// Subscribed streams without an event or a gap.
     #[serde(default, with = "subjects")]
-    pub silent: Vec<Subject>,
+    pub silent: Vec<StreamId>,
     /// Trouble that no stream can be named for. In the first part only.
     #[serde(default)]
     pub feeds: Vec<FeedAudit>,
@@ -63,16 +63,9 @@ impl Audit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamAudit {
-    /// What it carries.
-    #[serde(with = "name")]
-    pub data_type: DataType,
-    /// Exchange id.
-    pub exchange: String,
-    /// What is traded.
-    #[serde(with = "name")]
-    pub market_type: MarketType,
-    /// Normalized symbol.
-    pub symbol: String,
+    /// The stream.
+    #[serde(flatten)]
+    pub id: StreamId,
     /// What the broker stored as new.
     pub stored: Fingerprint,
     /// What the broker had already although it was sent once only: another edge's, or an earlier message's.
@@ -109,14 +102,11 @@ pub struct StreamAudit {
 }
 
 impl StreamAudit {
-    /// A stream about which nothing is said yet.
+    /// An audit without events and gaps.
     #[must_use]
-    pub fn new(subject: &Subject) -> Self {
+    pub fn new(id: &StreamId) -> Self {
         Self {
-            data_type: subject.data_type,
-            exchange: subject.exchange.clone(),
-            market_type: subject.market_type,
-            symbol: subject.symbol.clone(),
+            id: id.clone(),
             stored: Fingerprint::default(),
             duplicates: 0,
             unsure: Vec::new(),
@@ -129,94 +119,6 @@ impl StreamAudit {
             dropped: 0,
             gaps: Vec::new(),
         }
-    }
-}
-
-/// Something missing, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gap {
-    /// How it showed.
-    pub kind: GapKind,
-    /// Whose fault it is.
-    pub cause: GapCause,
-    /// First missing sequence of the venue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from_sequence: Option<i64>,
-    /// Last missing one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to_sequence: Option<i64>,
-    /// How many events are missing, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing: Option<u64>,
-    /// Last moment before it, nanoseconds; the window's start where it began before.
-    pub from: i64,
-    /// First moment after it, nanoseconds; the window's end where it lasts.
-    pub to: i64,
-    /// What was seen.
-    pub evidence: String,
-}
-
-macro_rules! closed_set {
-    ($(#[$doc:meta])* $type:ident { $($(#[$item_doc:meta])* $item:ident = $name:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $type { $($(#[$item_doc])* #[serde(rename = $name)] $item),+ }
-
-        impl $type {
-            /// Every value.
-            pub const ALL: &'static [Self] = &[$(Self::$item),+];
-
-            /// The name in messages and tables.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$item => $name),+ }
-            }
-        }
-
-        impl std::fmt::Display for $type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-
-closed_set! {
-    /// How a gap showed.
-    GapKind {
-        /// A hole in trade ids that rise by one.
-        TradeIds = "trade_ids",
-        /// A hole in the sequence of an order book's updates.
-        BookSequence = "book_sequence",
-        /// An order book whose checksum is not the venue's.
-        BookChecksum = "book_checksum",
-        /// No connection, or no answer to a poll.
-        Connection = "connection",
-        /// A run of the edge began, and this stream had no connection yet.
-        Start = "start",
-        /// A run of the edge was stopped, and its connections were closed.
-        Stop = "stop",
-        /// The edge's queue was full.
-        Dropped = "dropped",
-        /// The broker refuses the message for what it is.
-        Refused = "refused",
-        /// The adapter faulted, or the edge's own pipeline did.
-        AdapterFault = "adapter_fault",
-    }
-}
-
-closed_set! {
-    /// Whose fault a gap is.
-    GapCause {
-        /// The venue did not send it.
-        Venue = "venue",
-        /// A connection was lost.
-        Network = "network",
-        /// This system lost it.
-        Ours = "ours",
-        /// It was deleted by age or size before it could be stored.
-        Retention = "retention",
     }
 }
 
@@ -253,39 +155,18 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// Names of closed sets as text.
-mod name {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(value)
-    }
-
-    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
-    where
-        T: FromStr,
-        T::Err: Display,
-        D: Deserializer<'de>,
-    {
-        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 mod subjects {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::Subject;
+    use crate::StreamId;
 
-    pub(super) fn serialize<S: Serializer>(subjects: &[Subject], to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(subjects: &[StreamId], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(subjects.iter().map(ToString::to_string))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Subject>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<StreamId>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| Subject::parse(text).map_err(serde::de::Error::custom)).collect()
+        texts.iter().map(|text| StreamId::parse(text).map_err(serde::de::Error::custom)).collect()
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod codec;
 mod fingerprint;
+mod gap;
 mod message;
 
 pub use codec::{
-    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AuditError, GAPS_MAX, UNSURE_MAX, audit_message_id, audit_subject,
-    decode_audit, encode_audit,
+    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AuditError, UNSURE_MAX, audit_message_id, audit_subject, decode_audit,
+    encode_audit,
 };
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
-pub use message::{AUDIT_VERSION, Audit, FeedAudit, Gap, GapCause, GapKind, StreamAudit};
+pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};
+pub use message::{AUDIT_VERSION, Audit, FeedAudit, StreamAudit};

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::HeaderMap;
 use marketprism_edge::audit::{AuditOrigin, Auditor, PublishOutcome, RecordOutcome};
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit, Subject, WireForm,
+    AUDIT_VERSION, Audit, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit, StreamId, WireForm,
     audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_tests::broker::Broker;
@@ -73,7 +73,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     let name =
         format!("ledger, processor time of judging a minute of {trades} trades and {SILENT} silent streams");
     report.figure(name, each(ledger), "us a trade");
-    let counting = counting(&Subject::parse(&Sample::Trades.subject()?)?);
+    let counting = counting(&StreamId::parse(&Sample::Trades.subject()?)?);
     report.figure("ledger, an edge's counting of a trade", counting, "ns");
     let judging = (each(ledger) + counting / 1e3) / each(ingest) * 100.0;
     report.figure("ledger, share of ingest of these", judging, "percent");
@@ -169,11 +169,11 @@ async fn audits(stack: &Stack, from: i64) -> Result<Vec<Audit>> {
          SETTINGS output_format_json_quote_64bit_integers = 1"
     );
     let text = stack.clickhouse.text(&query).await.map_err(|e| anyhow!(e))?;
-    let subject: Subject = Subject::parse(&Sample::Trades.subject()?)?;
+    let subject: StreamId = StreamId::parse(&Sample::Trades.subject()?)?;
     text.lines().map(|line| audit(&serde_json::from_str(line)?, &subject)).collect()
 }
 
-fn audit(row: &Value, subject: &Subject) -> Result<Audit> {
+fn audit(row: &Value, subject: &StreamId) -> Result<Audit> {
     let minute = row.pointer("/0").and_then(Value::as_i64).context("no minute")?;
     let number = |path: &str| -> Result<u64> {
         row.pointer(path)
@@ -184,7 +184,7 @@ fn audit(row: &Value, subject: &Subject) -> Result<Audit> {
     };
     let stored = Fingerprint { count: number("/1/0")?, xor: number("/1/1")?, sum: number("/1/2")? };
     let window_start = minute * 1_000_000_000;
-    let silent = |n| Subject { symbol: format!("S{n}-USDT"), ..subject.clone() };
+    let silent = |n| StreamId { symbol: format!("S{n}-USDT"), ..subject.clone() };
     let silent = (0..SILENT).map(silent).collect();
     Ok(Audit {
         version: AUDIT_VERSION,
@@ -216,7 +216,7 @@ async fn publish(stack: &Stack, audits: &[Audit]) -> Result<()> {
 }
 
 /// Nanoseconds that an edge takes to count one stored event, the best of some tries.
-fn counting(subject: &Subject) -> f64 {
+fn counting(subject: &StreamId) -> f64 {
     const BATCHES: u32 = 4_000;
     const BATCH: u32 = 256;
     let one = || {

@@ -1,7 +1,7 @@
 //! Events as an edge writes them, numbered: the same number gives the same event id.
 
 use marketprism_schema::{
-    Body, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, Subject, Trade,
+    Body, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, StreamId, Trade,
 };
 
 /// Levels a side of a sample book: the depth that most venues push.
@@ -66,7 +66,7 @@ impl Sample {
     /// The subject of all its events.
     pub fn subject(self) -> anyhow::Result<String> {
         let event = self.event(0);
-        Ok(Subject::new(event.body.data_type(), "bench", MarketType::Spot, "BTC-USDT")?.to_string())
+        Ok(StreamId::new(event.body.data_type(), "bench", MarketType::Spot, "BTC-USDT")?.to_string())
     }
 
     /// The event of a number, received now.

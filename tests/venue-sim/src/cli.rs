@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Parser;
+use marketprism_service::Signals;
 
 use crate::config::{RecordingConfig, SimConfig};
 use crate::sim::Sim;
@@ -108,12 +109,7 @@ impl Cli {
         writeln!(out, "listening on {}", sim.addr())
             .and_then(|()| out.flush())
             .context("printing the address")?;
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .context("listening for signals")?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result.context("listening for signals")?,
-            _ = terminate.recv() => {}
-        }
+        Signals::new().context("listening for signals")?.next().await;
         sim.stop().await;
         Ok(())
     }

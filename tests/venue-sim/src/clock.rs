@@ -1,16 +1,7 @@
 //! Wall clock in the venues' unit.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+pub use marketprism_service::clock::now_ms;
 use time::{Date, Duration, Month, OffsetDateTime, Weekday};
-
-/// Milliseconds since 1970 UTC.
-#[must_use]
-pub fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
 
 /// Day of a time; the first one where there is none so far away.
 fn day_of(ms: i64) -> Date {

@@ -94,14 +94,7 @@ pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: 
 fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
     binary::int64(out, audit.window_start / MILLI_NS);
     binary::uint16(out, audit.window_seconds);
-    for text in [
-        stream.data_type.as_str(),
-        &stream.exchange,
-        stream.market_type.as_str(),
-        &stream.symbol,
-        &audit.edge,
-        &audit.region,
-    ] {
+    for text in stream.id.names().into_iter().chain([audit.edge.as_str(), &audit.region]) {
         binary::text(out, text);
     }
     for number in [audit.run, audit.from, audit.to] {

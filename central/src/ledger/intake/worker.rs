@@ -14,7 +14,6 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, Batch, Entry, Sorted};
 use super::row::{AUDITS, FEED_AUDITS};
-use crate::backoff::Backoff;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::ingest::{acknowledge, subscribe};
@@ -34,11 +33,11 @@ pub const INTAKE: &str = "audits";
 pub async fn take_in(shared: &Arc<CentralContext>, touched: &Touched) -> anyhow::Result<Infallible> {
     let stream = shared.config.streams.iter().find(|stream| stream.settings.name == AUDIT);
     let stream = stream.with_context(|| format!("stream {AUDIT} is not configured"))?;
-    let mut backoff = Backoff::new();
+    let mut backoff = limits::BACKOFF;
     loop {
         let reason = match start(shared, stream).await {
             Ok(mut messages) => {
-                backoff = Backoff::new();
+                backoff.reset();
                 shared.status.clear(INTAKE);
                 pull(shared, stream, &mut messages, touched).await
             }
@@ -149,7 +148,7 @@ async fn store_dead_letters(shared: &CentralContext, batch: &Batch) {
         return;
     }
     // A refused dead letter has nowhere to go: it is tried again like any other trouble, loudly.
-    let (mut backoff, columns) = (Backoff::new(), Target::DeadLetters.columns());
+    let (mut backoff, columns) = (limits::BACKOFF, Target::DeadLetters.columns());
     while let Err(error) = insert_held(shared, DEAD_LETTERS, &columns, batch, batch.rows()).await {
         tracing::error!(error, "clickhouse refuses dead letters; they stay with the broker");
         sleep(backoff.pause()).await;
@@ -170,7 +169,7 @@ async fn insert_held(
     batch: &Batch,
     rows: Bytes,
 ) -> Result<(), String> {
-    let (mut backoff, token) = (Backoff::new(), batch.token(table, &rows));
+    let (mut backoff, token) = (limits::BACKOFF, batch.token(table, &rows));
     loop {
         let tried = insert(&shared.storage, table, columns, rows.clone(), &token).await;
         match tried {

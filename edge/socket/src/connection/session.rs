@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Connection;
+use marketprism_service::clock::now_ns;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,6 @@ use url::Url;
 use self::serving::Serving;
 use super::open::{OpenError, Socket, open};
 use super::send_queue::OutgoingText;
-use crate::clock::wall_ns;
 use crate::context::FeedContext;
 use crate::error::CloseReason;
 use crate::event::SocketEvent;
@@ -101,7 +101,7 @@ impl Session {
 
     /// `None`: retired.
     async fn serve(self, socket: Socket, opened: Instant) -> Option<CloseReason> {
-        let at_ns = wall_ns();
+        let at_ns = now_ns();
         let (source, generation) = (self.source, self.generation);
         let url = self.plan.url.clone();
         // Before the supervisor knows, so that this input stands before every other one of this generation.

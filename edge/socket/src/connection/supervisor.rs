@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Connection;
+use marketprism_service::Backoff;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -21,7 +22,6 @@ use self::silent_streams::SilenceWatch;
 use super::pacer::Pacer;
 use super::send_queue::OutgoingText;
 use super::session::{Session, SessionEnd, SessionEvent};
-use crate::backoff::Backoff;
 use crate::context::FeedContext;
 use crate::counters::SocketCounter;
 use crate::error::CloseReason;
@@ -93,7 +93,7 @@ impl ConnectionSupervisor {
         open_delay: Duration,
     ) -> Self {
         let silence = SilenceWatch::new(&plan.streams, Instant::now());
-        let backoff = Backoff::new(feed.options.backoff);
+        let backoff = feed.options.backoff.start();
         let (news, events) = mpsc::channel(SESSION_EVENTS_MAX);
         Self {
             source,

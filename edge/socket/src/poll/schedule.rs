@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use marketprism_service::jitter;
 use tokio::time::Instant;
 
-use crate::backoff::jitter;
 use crate::limits::{POLL_FIRST_MAX, POLL_JITTER_MAX};
 
 #[derive(Debug)]

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::{Poll, Request};
+use marketprism_service::{Backoff, jitter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::covered_time::CoveredTime;
 use super::page_queue::PollRound;
 use super::schedule::Schedule;
-use crate::backoff::{Backoff, jitter};
-use crate::clock::wall_ns;
 use crate::counters::SocketCounter;
 use crate::limits::{PAGE_GRACE, POLL_RETRY_MAX};
 use crate::reference_gate::ReferencePending;
 use crate::request_runner::{RequestOutcome, RequestRunner};
+use marketprism_service::clock::now_ns;
 
 pub(crate) struct PollTask {
     requester: Arc<RequestRunner>,
@@ -50,7 +50,7 @@ impl PollTask {
         Self {
             covered: plan.window.clone().map(CoveredTime::new),
             pending: plan.reference.then_some(pending),
-            unknown: plan.reference.then(|| Backoff::new(requester.feed.options.backoff)),
+            unknown: plan.reference.then(|| requester.feed.options.backoff.start()),
             at: now,
             requester,
             source,
@@ -113,7 +113,7 @@ impl PollTask {
         let covered = &mut self.covered;
         let mut stamp = |url: &mut url::Url| {
             if let Some(covered) = covered {
-                covered.stamp(url, wall_ns() / 1_000_000);
+                covered.stamp(url, now_ns() / 1_000_000);
             }
         };
         let outcome = self.requester.run(self.source, &self.plan.request, &mut stamp).await;
@@ -149,7 +149,7 @@ impl PollTask {
         }
         let wait = match &mut self.unknown {
             // Other frames cannot be read without it.
-            Some(backoff) => backoff.failed(),
+            Some(backoff) => backoff.pause(),
             None => POLL_RETRY_MAX / 2 + jitter(POLL_RETRY_MAX / 2),
         };
         self.schedule.at().min(now + wait)

@@ -10,7 +10,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::{apply_refusal, charges_or_origin, retry_after};
-use crate::backoff::Backoff;
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{BudgetError, RequestFailure, SocketError, chain};
@@ -69,7 +68,7 @@ impl RestClient {
         stamp: StampUrl<'_>,
     ) -> Result<(Bytes, RequestSlot<'t>), RequestFailure> {
         let prepared = self.prepare(request)?;
-        let mut backoff = Backoff::new(self.options.backoff);
+        let mut backoff = self.options.backoff.start();
         let mut tries = 1;
         loop {
             let failure = match self.attempt(budgets, &prepared, turns, stamp).await {
@@ -82,7 +81,7 @@ impl RestClient {
                 return Err(failure);
             }
             // The wait for a blocked budget happens in the budget itself.
-            let wait = backoff.failed();
+            let wait = backoff.pause();
             tracing::debug!(url = %prepared.label, tries, ?wait, %failure, "request failed, trying again");
             self.counters.count(retry_of(&failure));
             self.counters

@@ -17,7 +17,7 @@ use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits, Record};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::{
-    Audit, DataType, EventId, Fingerprint, MarketType, Subject, WireForm, decode_audit,
+    Audit, DataType, EventId, Fingerprint, MarketType, StreamId, WireForm, decode_audit,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,8 @@ pub const SECOND: i64 = 1_000_000_000;
 pub const STREAM: &str = "MARKET_DATA";
 
 /// The trades of a symbol.
-pub fn subject(symbol: &str) -> Subject {
-    Subject::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
+pub fn subject(symbol: &str) -> StreamId {
+    StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
 }
 
 /// An auditor with windows of a second and the trades of A-B (0) and C-D (1).
@@ -205,12 +205,12 @@ pub async fn compare(url: &str) -> (u64, usize, u64) {
     }
     for audit in &audits {
         for stream in &audit.streams {
-            let mut ids = stored.remove(&(stream.symbol.clone(), audit.window_start)).unwrap_or_default();
+            let mut ids = stored.remove(&(stream.id.symbol.clone(), audit.window_start)).unwrap_or_default();
             for id in &stream.unsure {
                 assert!(ids.remove(id), "an unsure event is not in the stream");
             }
             let expected: Fingerprint = ids.into_iter().collect();
-            assert_eq!(stream.stored, expected, "{} {}", stream.symbol, audit.window_start);
+            assert_eq!(stream.stored, expected, "{} {}", stream.id.symbol, audit.window_start);
             assert!(!stream.unsure_truncated);
             sums = (sums.0 + stream.stored.count, sums.1 + stream.unsure.len(), sums.2 + stream.dropped);
         }

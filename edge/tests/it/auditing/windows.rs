@@ -65,7 +65,8 @@ fn lasting_gaps_are_in_every_window() {
     };
     auditor.told(0, vec![GapEvent::Down(0, standing)], Some(second(2)));
     let parts = |audits: &[Audit]| -> Vec<(GapKind, i64, i64)> {
-        let streams = audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.symbol == "A-B");
+        let streams =
+            audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.id.symbol == "A-B");
         let gaps: Vec<&StreamAudit> = streams.collect();
         gaps.iter().flat_map(|stream| &stream.gaps).map(|gap| (gap.kind, gap.from, gap.to)).collect()
     };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use marketprism_service::accept;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -14,7 +15,7 @@ use super::socket::{Socket, SocketSwitch};
 
 /// A TLS handshake may take this long.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Wait after a failed accept or bind.
+/// Wait after a failed bind.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// Takes the listener down from outside.
@@ -69,23 +70,15 @@ pub async fn run(
                 Ok(()) => listener = None,
                 Err(_) => return,
             },
-            accepted = open.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    service.tasks.spawn(welcome(stream, peer, tls.clone(), service.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accept failed");
-                    sleep(RETRY_AFTER).await;
-                }
-            },
+            (stream, peer) = accept(open) => {
+                service.tasks.spawn(welcome(stream, peer, tls.clone(), service.clone()));
+            }
         }
     }
 }
 
 async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, service: Service) {
     let switch = Arc::new(SocketSwitch::default());
-    // A venue's small frames must not wait for Nagle's algorithm; a failure only costs latency.
-    let _ = stream.set_nodelay(true);
     let socket = match tls {
         None => Socket::plain(stream, switch.clone()),
         Some(acceptor) => match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {

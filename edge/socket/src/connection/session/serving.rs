@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use marketprism_adapter_host::contract::Heartbeat;
+use marketprism_service::clock::now_ns;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -14,7 +15,6 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
 
 use super::{Session, SessionEvent};
-use crate::clock::wall_ns;
 use crate::connection::open::Socket;
 use crate::connection::pacer::Pacer;
 use crate::connection::send_queue::{OutgoingMessage, OutgoingText, SendQueue};
@@ -171,7 +171,7 @@ impl Serving {
         feed.counters.count(SocketCounter::TextsSent);
         if feed.options.report_sent {
             let (source, generation) = (self.session.source, self.session.generation);
-            let sent = SocketEvent::Sent { source, generation, text: text.text, at_ns: wall_ns() };
+            let sent = SocketEvent::Sent { source, generation, text: text.text, at_ns: now_ns() };
             let waited = feed.deliver(sent).await.map_err(|_| CloseReason::Stopped)?;
             self.waited(waited);
         }
@@ -222,7 +222,7 @@ impl Serving {
 
     async fn frame(&mut self, data: Bytes) -> Result<(), CloseReason> {
         let session = &self.session;
-        let received_at_ns = wall_ns();
+        let received_at_ns = now_ns();
         let bytes = data.len();
         session.state.frame(bytes, received_at_ns);
         let (source, generation) = (session.source, session.generation);

@@ -1,10 +1,10 @@
 //! Reacts to the end of a generation.
 
+use marketprism_service::clock::now_ns;
 use tokio::task::JoinError;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::{ConnectionSupervisor, GenerationStage};
-use crate::clock::wall_ns;
 use crate::connection::open::OpenError;
 use crate::connection::session::{SessionEnd, SessionEndCause};
 use crate::counters::SocketCounter;
@@ -32,7 +32,7 @@ impl ConnectionSupervisor {
                 if self.current == Some(generation) {
                     self.current_ended(opened);
                 } else if !stopping && !retired {
-                    self.open_at = Instant::now() + self.backoff.ended_after(opened.elapsed());
+                    self.open_at = Instant::now() + self.pause_after(opened);
                 }
                 self.report_closed(generation, reason).await;
             }
@@ -40,13 +40,17 @@ impl ConnectionSupervisor {
     }
 
     /// An open candidate takes over at once.
+    fn pause_after(&mut self, opened: Instant) -> Duration {
+        self.backoff.pause_after(opened.elapsed(), self.feed.options.backoff.healthy_after)
+    }
+
     fn current_ended(&mut self, opened: Instant) {
         self.current = None;
         self.state.not_serving();
         self.feed.renewals.cancel(self.source);
         // Whatever the replacement was wanted for, it is no replacement any more.
         self.replacement_reason = None;
-        self.open_at = Instant::now() + self.backoff.ended_after(opened.elapsed());
+        self.open_at = Instant::now() + self.pause_after(opened);
         let standing = self.candidate.and_then(|candidate| self.generations.get(&candidate));
         if standing.is_some_and(|candidate| candidate.stage != GenerationStage::Opening) {
             self.take_over();
@@ -54,7 +58,7 @@ impl ConnectionSupervisor {
     }
 
     fn not_opened(&mut self, generation: u64, error: &OpenError) {
-        let mut wait = self.backoff.failed();
+        let mut wait = self.backoff.pause();
         let counted = match error {
             OpenError::Tcp { .. } => SocketCounter::ConnectFailedTcp,
             OpenError::Tls { .. } => SocketCounter::ConnectFailedTls,
@@ -87,7 +91,7 @@ impl ConnectionSupervisor {
             tracing::warn!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
         }
         let source = self.source;
-        let closed = SocketEvent::Closed { source, generation, reason, at_ns: wall_ns(), overlap };
+        let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap };
         // Nobody to tell: the pipeline is gone, and with it whoever would care.
         let _ = self.feed.deliver(closed).await;
     }
@@ -108,7 +112,7 @@ impl ConnectionSupervisor {
         }
         let end = SessionEndCause::Closed(CloseReason::Lost(format!("task died: {error}")));
         // One that never stood still has to wait before the next try.
-        self.open_at = Instant::now() + self.backoff.failed();
+        self.open_at = Instant::now() + self.backoff.pause();
         Some((generation, SessionEnd { generation, opened, end }))
     }
 }

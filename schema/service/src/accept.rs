@@ -1,0 +1,79 @@
+//! Accepting connections within a bound.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Pause after a failed accept: descriptors have run out, most likely, and it would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The next connection, without Nagle's delay. A failed accept is logged and tried again after a pause.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // A failure costs latency only.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Runs one task per connection, at most `most` at a time, until `stop`. The listener is closed then; the tasks that still run are
+/// given to the caller.
+pub async fn serve_connections<F>(
+    listener: TcpListener,
+    most: usize,
+    stop: impl Future<Output = ()>,
+    mut serve: impl FnMut(TcpStream) -> F,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return connections,
+            Some(_) = connections.join_next() => {}
+            (stream, _) = accept(&listener), if connections.len() < most => {
+                connections.spawn(serve(stream));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_connection_above_the_bound_waits_until_another_one_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serve = async |mut stream: TcpStream| {
+            let _ = stream.write_all(b"x").await;
+            let _ = stream.read(&mut [0]).await;
+        };
+        let stopped = async { drop(stopped.await) };
+        let server = tokio::spawn(async move { serve_connections(listener, 1, stopped, serve).await.len() });
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.read_exact(&mut [0]).await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_millis(100), second.read_exact(&mut [0])).await;
+        assert!(answer.is_err(), "the second one was served beside the first");
+        drop(first);
+        second.read_exact(&mut [0]).await.unwrap();
+        stop.send(()).unwrap();
+        assert_eq!(server.await.unwrap(), 1);
+    }
+}

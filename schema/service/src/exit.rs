@@ -1,0 +1,92 @@
+//! Exit codes of all binaries in one table, and the one way in which they print results and errors.
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+/// An exit code. Codes above 2 have their meaning per command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(u8);
+
+impl Exit {
+    /// Done, and nothing is wrong.
+    pub const SUCCESS: Self = Self(0);
+    /// The command failed, or what it checked has problems.
+    pub const FAILED: Self = Self(1);
+    /// Nothing could be done or said: wrong usage or configuration, or a server did not answer. The command-line parser uses it too.
+    pub const NOT_DONE: Self = Self(2);
+    /// `edge run`: a part could not start, for example because a port is in use.
+    pub const NOT_STARTED: Self = Self(3);
+    /// `central init`: differences that `--apply` would change. `local status`: a part does not run or is not healthy.
+    pub const DIFFERS: Self = Self(3);
+    /// `edge run`: events were left undelivered at the end.
+    pub const UNDELIVERED: Self = Self(4);
+    /// Ended by a second signal, as shells report an interrupt.
+    pub const INTERRUPTED: Self = Self(130);
+
+    /// Ends the process now, without unwinding.
+    pub fn now(self) -> ! {
+        std::process::exit(self.0.into())
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self.0
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+/// The error of a command with its exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The code.
+    pub exit: Exit,
+    /// The error; it is printed with its causes.
+    pub error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::FAILED, error: error.into() }
+    }
+}
+
+/// Gives errors their exit code.
+pub trait FailureContext<T> {
+    /// The failure with this code.
+    fn or_exit(self, exit: Exit) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> FailureContext<T> for Result<T, E> {
+    fn or_exit(self, exit: Exit) -> Result<T, Failure> {
+        self.map_err(|error| Failure { exit, error: error.into() })
+    }
+}
+
+/// The end of `main`: prints `error: ` and the causes of a failure to standard error, and gives the code.
+#[must_use]
+pub fn report(done: Result<Exit, Failure>) -> ExitCode {
+    let exit = done.unwrap_or_else(|Failure { exit, error }| {
+        // Nobody is left to read it when standard error is closed.
+        let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+        exit
+    });
+    exit.into()
+}
+
+/// Prints text to standard output. A reader that closed the pipe has seen enough: no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
