@@ -53,7 +53,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     });
 
     let mut around: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    around.spawn(shutdown::watch(stop.clone()));
+    let signalled = stop.clone();
+    around.spawn(async move { match cancel_on_signal(move || signalled.cancel()).await? {} });
     // Health is served until the last batch is flushed, so it does not stop with the workers.
     let last = CancellationToken::new();
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));
