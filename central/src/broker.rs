@@ -1,11 +1,14 @@
 //! The connection to NATS.
 
-use anyhow::{Context as _, bail};
+use std::fmt::Display;
+
+use anyhow::{Context as _, anyhow, bail};
 use async_nats::connection::State;
 use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::kv::{Config, Store};
 use async_nats::{Client, jetstream};
 use marketprism_config::Nats;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::limits;
 
@@ -46,4 +49,30 @@ impl Broker {
         }
         Ok(())
     }
+
+    /// Opens a KV bucket that keeps one value per key, creating it if needed.
+    pub async fn bucket(&self, name: &str, description: &str, replicas: usize) -> anyhow::Result<Store> {
+        let opened = within("open the bucket", self.jetstream.get_key_value(name)).await;
+        if let Ok(Ok(store)) = opened {
+            return Ok(store);
+        }
+        let config = Config {
+            bucket: name.to_owned(),
+            description: description.to_owned(),
+            history: 1,
+            num_replicas: replicas,
+            ..Config::default()
+        };
+        within("create the bucket", self.jetstream.create_key_value(config))
+            .await?
+            .with_context(|| format!("cannot create bucket {name}"))
+    }
+}
+
+/// Limits the wait for the broker; `what` completes "cannot ...".
+pub async fn within<T>(what: impl Display, answer: impl Future<Output = T>) -> anyhow::Result<T> {
+    let limit = limits::BROKER_TIMEOUT;
+    timeout(limit, answer)
+        .await
+        .map_err(|_| anyhow!("cannot {what}: the broker did not answer within {} s", limit.as_secs()))
 }

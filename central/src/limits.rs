@@ -27,15 +27,6 @@ pub const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(5))
 /// The first of [`BACKOFF`].
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 
-/// A lease expires after this time without renewal, as seen by a waiting process.
-pub const LEASE_TIME: Duration = Duration::from_secs(10);
-/// The holder stops this long after the start of its last renewal: a second before another may take the lease.
-pub const LEASE_VALIDITY: Duration = Duration::from_secs(9);
-/// Renewal interval: three tries before the lease is lost.
-pub const LEASE_RENEWAL: Duration = Duration::from_secs(3);
-/// Polling interval of waiting processes, and of holders for demands. With `LEASE_TIME` it bounds a takeover to 12 s.
-pub const LEASE_POLL: Duration = Duration::from_secs(1);
-
 /// Prefetch per stream. Small enough to be processed well within the ack wait, large enough to keep a pull request open. When
 /// full the broker keeps the rest.
 pub const PREFETCH_MARKET_DATA: usize = 5_000;
@@ -53,13 +44,6 @@ pub const MESSAGES_A_TURN: usize = 256;
 /// Event ids per lookup: 5,000 times 42 bytes stay below the server's default query size (256 KiB).
 pub const IDS_A_QUERY: usize = 5_000;
 
-/// Remaining validity of the lease that starting an insert requires.
-pub const INSERT_MARGIN: Duration = Duration::from_secs(3);
-/// The server drops an insert whose client stalls this long.
-pub const INSERT_STALL: Duration = Duration::from_secs(3);
-/// Remaining validity that sending a chunk requires: a client suspended right then is dropped by the server (`INSERT_STALL`)
-/// before another central may hold the lease.
-pub const PIECE_MARGIN: Duration = Duration::from_secs(2);
 /// Polling interval for the end of cancelled tasks.
 pub const END_POLL: Duration = Duration::from_millis(10);
 /// Polling interval of a new owner for inserts of the previous one. Two quiet answers in a row are needed.
@@ -150,8 +134,6 @@ pub const SLICE_ROWS_MIN: u64 = 512;
 pub const DIFF_ROWS: u64 = 4_000_000;
 /// First pause before a failed round is retried; it doubles.
 pub const COPY_RETRY_FIRST: Duration = Duration::from_secs(1);
-/// Remaining validity of the lease that a write requires.
-pub const LEASE_MARGIN: Duration = Duration::from_secs(1);
 /// Each round checks this far back for late rows. Ingest retries a batch for as long as hot is away; rows later than this are
 /// found by the recheck.
 pub const LOOK_BACK: Duration = Duration::from_secs(15 * 60);

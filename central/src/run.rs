@@ -42,7 +42,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| provision::part(side));
     let parts = streams.iter().map(|s| s.settings.name).chain(sides).map(str::to_owned);
     let shared = Arc::new(CentralContext {
-        leases: Leases::new(&broker, config.replicas(), &name),
+        leases: Leases::new(&broker, &config, &name),
         broker,
         storage: Storage::hot(&config.clickhouse),
         cold: Storage::cold(&config.clickhouse),

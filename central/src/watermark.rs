@@ -2,15 +2,12 @@
 //! Each stream's key holds the highest contiguous sequence stored in hot. It never decreases while the stream exists; a
 //! recreated stream starts again, told apart by its creation time.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, anyhow};
-use async_nats::jetstream::kv::{Config, Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
-use crate::broker::Broker;
-use crate::{clock, limits};
+use crate::broker::{Broker, within};
+use crate::clock;
 
 pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
 
@@ -47,20 +44,10 @@ pub struct Watermarks(Store);
 impl Watermarks {
     /// Opens the bucket, creating it if needed.
     pub async fn open(broker: &Broker, replicas: usize) -> anyhow::Result<Self> {
-        if let Ok(Ok(store)) = timeout(limits::BROKER_TIMEOUT, broker.jetstream.get_key_value(BUCKET)).await {
-            return Ok(Self(store));
-        }
-        let config = Config {
-            bucket: BUCKET.to_owned(),
-            description: "highest contiguous sequence of each stream stored in hot".to_owned(),
-            history: 1,
-            num_replicas: replicas,
-            ..Config::default()
-        };
-        within("create the bucket of confirmed sequences", broker.jetstream.create_key_value(config))
-            .await?
+        broker
+            .bucket(BUCKET, "highest contiguous sequence of each stream stored in hot", replicas)
+            .await
             .map(Self)
-            .with_context(|| format!("cannot create bucket {BUCKET}"))
     }
 
     pub async fn read(&self, stream: &str) -> anyhow::Result<WatermarkEntry> {
@@ -99,13 +86,6 @@ impl Watermarks {
         })?;
         Ok(WatermarkEntry { value: Some(value), revision })
     }
-}
-
-async fn within<T>(what: &str, answer: impl Future<Output = T>) -> anyhow::Result<T> {
-    let limit: Duration = limits::BROKER_TIMEOUT;
-    timeout(limit, answer)
-        .await
-        .map_err(|_| anyhow!("cannot {what}: the broker did not answer within {} s", limit.as_secs()))
 }
 
 #[cfg(test)]

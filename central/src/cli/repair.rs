@@ -56,7 +56,7 @@ async fn run(config: &Config, args: &RepairArgs) -> anyhow::Result<Progress> {
     let broker = Broker::start(&config.nats).await?;
     broker.connected(&config.nats).await?;
     let name = format!("repair-{}-{:08x}", std::process::id(), rand::random::<u32>());
-    let leases = Leases::new(&broker, config.replicas(), &name);
+    let leases = Leases::new(&broker, config, &name);
     let metrics = Metrics::new().context("cannot register the metrics")?;
     let journal = Journal::new(&request, Some(print_line));
     repair((config, &broker, &leases, &metrics.replication), &request, &journal).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use marketprism_config::{Document, Nats};
 use marketprism_schema::Carries;
 
-use super::{BatchLimits, ClickHouse, Http, Ledger, Replication, Stream};
+use super::{BatchLimits, ClickHouse, Http, LeaseTimes, Ledger, Replication, Stream};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub http: Http,
     /// `[ledger]`
     pub ledger: Ledger,
+    /// `[lease]`
+    pub lease: LeaseTimes,
 }
 
 impl Config {
@@ -39,6 +41,7 @@ impl Config {
         let replication = Replication::read(&root.section("replication"), &clickhouse);
         let http = Http::read(&root.section("http"));
         let ledger = Ledger::read(&root.section("ledger"));
+        let lease = LeaseTimes::read(&root.section("lease"));
         // What a stream still holds may be delivered again: hot must know it, or it would be stored, and copied, a second time.
         let oldest = streams
             .iter()
@@ -75,7 +78,7 @@ impl Config {
                 format!("at least three times batch.max_age_ms, {}", 3 * batch.max_age.as_millis()),
             );
         }
-        Self { nats, clickhouse, streams, ack_wait, batch, http, ledger, replication }
+        Self { nats, clickhouse, streams, ack_wait, batch, http, ledger, lease, replication }
     }
 
     /// Copies that a cluster keeps of streams and buckets.

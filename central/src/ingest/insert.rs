@@ -61,7 +61,7 @@ async fn send(
         // A batch may span any number of exchanges and days.
         .with_setting("max_partitions_per_insert_block", "0")
         // The server drops an insert of a stalled client before another central may hold the lease.
-        .with_setting("http_receive_timeout", whole_seconds(limits::INSERT_STALL))
+        .with_setting("http_receive_timeout", whole_seconds(guard.lease().times().insert_stall()))
         // The server stops as well: an insert counted as failed stores nothing later than this.
         .with_setting("max_execution_time", whole_seconds(storage.insert_timeout));
     while !block.is_empty() {

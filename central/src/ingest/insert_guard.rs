@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::lease::Lease;
-use crate::limits;
 
 /// Permission to insert messages of one stream: its lease, and the incarnation of the stream that may be acknowledged.
 #[derive(Debug)]
@@ -27,12 +26,12 @@ impl InsertGuard {
 
     /// The lease lasts long enough to start an insert and to abort it if the lease is lost.
     pub fn may_begin(&self) -> bool {
-        self.lease.valid_for() >= limits::INSERT_MARGIN
+        self.lease.valid_for() >= self.lease.times().insert_margin()
     }
 
     /// The lease lasts long enough to send another chunk.
     pub fn may_continue(&self) -> bool {
-        self.lease.valid_for() >= limits::PIECE_MARGIN
+        self.lease.valid_for() >= self.lease.times().chunk_margin()
     }
 
     /// The stream was recreated. Its sequences start at 1, so acknowledgements of earlier messages would hit new ones: they

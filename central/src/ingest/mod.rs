@@ -13,8 +13,8 @@
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
 //!
 //! **Change of owner.** An owner starts an insert, and sends each chunk, only while its lease lasts long enough for the server to drop the
-//! insert in time (`INSERT_MARGIN`, `PIECE_MARGIN`); with the lease it drops its connections, a second before another central may own the
-//! stream. The server drops an incomplete insert at once when the connection breaks, or after `INSERT_STALL` when its client is suspended.
+//! insert in time (`config::LeaseTimes`); with the lease it drops its connections, a second before another central may own the
+//! stream. The server drops an incomplete insert at once when the connection breaks, or after `insert_stall` when its client is suspended.
 //! A complete one may still be running, so a new owner waits until the server lists no insert of the stream (at most
 //! `max_execution_time`); without the privilege to list them it waits for twice the insert timeout. A slow ClickHouse costs time, not rows.
 //!

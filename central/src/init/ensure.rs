@@ -13,7 +13,7 @@ pub async fn once(config: &Config, apply: bool) -> anyhow::Result<ProvisionRepor
     let broker = Broker::start(&config.nats).await?;
     broker.connected(&config.nats).await?;
     let name = format!("init-{}-{:016x}", std::process::id(), rand::random::<u64>());
-    let leases = Leases::new(&broker, config.replicas(), &name);
+    let leases = Leases::new(&broker, config, &name);
     ensure(config, &broker, &leases, &DatabaseKind::ALL, apply).await
 }
 

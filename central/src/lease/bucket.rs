@@ -1,18 +1,15 @@
 //! The KV bucket of the leases.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, anyhow};
-use async_nats::jetstream::kv::{Config, Operation, Store, UpdateErrorKind};
+use anyhow::Context as _;
+use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
-use crate::broker::Broker;
-use crate::limits;
+use crate::broker::{Broker, within};
 
 const BUCKET: &str = "MARKETPRISM_LEASES";
+const DESCRIPTION: &str = "leases of tasks that one central does at a time";
 
 /// Value of a lease's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,34 +108,12 @@ impl Bucket {
     }
 
     async fn store(&self) -> anyhow::Result<&Store> {
-        self.store.get_or_try_init(|| self.open()).await
-    }
-
-    async fn open(&self) -> anyhow::Result<Store> {
-        if let Ok(Ok(store)) = within("open the leases", self.broker.jetstream.get_key_value(BUCKET)).await {
-            return Ok(store);
-        }
-        let config = Config {
-            bucket: BUCKET.to_owned(),
-            description: "leases of tasks that one central does at a time".to_owned(),
-            history: 1,
-            num_replicas: self.replicas,
-            ..Config::default()
-        };
-        let created = self.broker.jetstream.create_key_value(config);
-        bounded("create the bucket of the leases", created).await
+        self.store.get_or_try_init(|| self.broker.bucket(BUCKET, DESCRIPTION, self.replicas)).await
     }
 }
 
 fn json(claim: &Claim) -> anyhow::Result<Bytes> {
     Ok(serde_json::to_vec(claim)?.into())
-}
-
-async fn within<T>(what: &str, answer: impl Future<Output = T>) -> anyhow::Result<T> {
-    let limit: Duration = limits::BROKER_TIMEOUT;
-    timeout(limit, answer)
-        .await
-        .map_err(|_| anyhow!("cannot {what}: the broker did not answer within {} s", limit.as_secs()))
 }
 
 async fn bounded<T, E>(what: &str, answer: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>

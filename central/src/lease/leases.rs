@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::bucket::{Bucket, Claim, StoredClaim, Swap};
 use super::renewal::Lease;
 use crate::broker::Broker;
-use crate::{clock, limits};
+use crate::clock;
+use crate::config::{Config, LeaseTimes};
 
 /// Suffix of the key under which a process demands the lease.
 const WANTED: &str = ".wanted";
@@ -22,6 +23,7 @@ const WANTED: &str = ".wanted";
 pub struct Leases {
     bucket: Arc<Bucket>,
     name: Arc<str>,
+    times: LeaseTimes,
     /// Leases held here: another task must not mistake the own name for that of a dead process.
     held: Arc<OwnLeases>,
 }
@@ -76,10 +78,11 @@ impl RevisionAge {
 
 impl Leases {
     /// `name` must be unique among living processes.
-    pub fn new(broker: &Broker, replicas: usize, name: &str) -> Self {
+    pub fn new(broker: &Broker, config: &Config, name: &str) -> Self {
         Self {
-            bucket: Arc::new(Bucket::new(broker.clone(), replicas)),
+            bucket: Arc::new(Bucket::new(broker.clone(), config.replicas())),
             name: name.into(),
+            times: config.lease,
             held: Arc::default(),
         }
     }
@@ -98,10 +101,10 @@ impl Leases {
             };
             let pause = match tried {
                 Ok(Some(lease)) => return Some(lease),
-                Ok(None) => limits::LEASE_POLL,
+                Ok(None) => self.times.poll(),
                 Err(error) => {
                     tracing::debug!(lease, error = format!("{error:#}"), "cannot acquire the lease yet");
-                    limits::LEASE_RENEWAL
+                    self.times.renewal()
                 }
             };
             tokio::select! {
@@ -125,7 +128,7 @@ impl Leases {
                 let holder = self.bucket.read(lease).await?.map(|found| found.claim.holder);
                 break Err(holder.unwrap_or_else(|| "nobody".to_owned()));
             }
-            sleep(limits::LEASE_POLL).await;
+            sleep(self.times.poll()).await;
         };
         self.bucket.remove(&key, None).await?;
         match demanded {
@@ -161,7 +164,7 @@ impl Leases {
         wanted: Option<&mut RevisionAge>,
     ) -> anyhow::Result<Option<Lease>> {
         if let Some(wanted) = wanted
-            && is_wanted(&self.bucket, lease, wanted).await?
+            && is_wanted(&self.bucket, lease, wanted, self.times).await?
         {
             return Ok(None);
         }
@@ -172,7 +175,7 @@ impl Leases {
             None => self.bucket.create(lease, &claim).await?,
             Some(found) => {
                 let is_own = found.claim.holder == *self.name && !self.held.contains(lease);
-                if !is_own && claimed.age(found.revision) < limits::LEASE_TIME {
+                if !is_own && claimed.age(found.revision) < self.times.expiry {
                     return Ok(None);
                 }
                 self.bucket.update(lease, &claim, found.revision).await?
@@ -187,6 +190,7 @@ impl Leases {
             lease,
             claim,
             (revision, began),
+            self.times,
         )))
     }
 
@@ -201,7 +205,8 @@ pub(super) async fn is_wanted(
     bucket: &Bucket,
     lease: &str,
     watched: &mut RevisionAge,
+    times: LeaseTimes,
 ) -> anyhow::Result<bool> {
     let Some(found) = bucket.read(&format!("{lease}{WANTED}")).await? else { return Ok(false) };
-    Ok(watched.age(found.revision) < limits::LEASE_RENEWAL * 2)
+    Ok(watched.age(found.revision) < times.renewal() * 2)
 }

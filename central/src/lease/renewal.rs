@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::{Bucket, Claim, Swap};
 use super::leases::{OwnLeases, RevisionAge, is_wanted};
-use crate::limits;
+use crate::config::LeaseTimes;
 
 /// A held lease, renewed until it is released or dropped. After a drop the key expires.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ struct RenewedLease {
     here: Arc<OwnLeases>,
     key: String,
     claim: Claim,
+    times: LeaseTimes,
     state: Mutex<Renewal>,
     is_wanted: AtomicBool,
     lost: CancellationToken,
@@ -43,6 +44,7 @@ impl Lease {
         key: &str,
         claim: Claim,
         (revision, renewed): (u64, Instant),
+        times: LeaseTimes,
     ) -> Self {
         here.add(key);
         let held = Arc::new(RenewedLease {
@@ -50,6 +52,7 @@ impl Lease {
             here,
             key: key.to_owned(),
             claim,
+            times,
             state: Mutex::new(Renewal { revision, renewed }),
             is_wanted: AtomicBool::new(false),
             lost: CancellationToken::new(),
@@ -74,7 +77,11 @@ impl Lease {
         if self.held.lost.is_cancelled() {
             return Duration::ZERO;
         }
-        limits::LEASE_VALIDITY.saturating_sub(self.held.state().renewed.elapsed())
+        self.held.times.validity().saturating_sub(self.held.state().renewed.elapsed())
+    }
+
+    pub fn times(&self) -> LeaseTimes {
+        self.held.times
     }
 
     /// Gives it back, so that the next holder need not wait for its expiry.
@@ -105,13 +112,13 @@ impl RenewedLease {
     async fn renew(self: Arc<Self>) {
         let mut watched = RevisionAge::default();
         loop {
-            sleep(limits::LEASE_POLL).await;
+            sleep(self.times.poll()).await;
             let age = self.state().renewed.elapsed();
-            if age >= limits::LEASE_VALIDITY {
+            if age >= self.times.validity() {
                 tracing::warn!(lease = self.key, "the lease could not be renewed in time; its work stops");
                 return self.lost.cancel();
             }
-            let left = limits::LEASE_VALIDITY.saturating_sub(age);
+            let left = self.times.validity().saturating_sub(age);
             // An answer slower than the validity must not delay the detection of a lost lease.
             let tried = tokio::time::timeout(left, self.step(age, &mut watched)).await;
             match tried {
@@ -134,7 +141,7 @@ impl RenewedLease {
 
     /// Renews the lease when due and checks for another demand. Returns false if the lease is lost.
     async fn step(&self, age: Duration, watched: &mut RevisionAge) -> anyhow::Result<bool> {
-        if age >= limits::LEASE_RENEWAL {
+        if age >= self.times.renewal() {
             let began = Instant::now();
             let Renewal { revision, .. } = self.state();
             match self.bucket.update(&self.key, &self.claim, revision).await? {
@@ -148,7 +155,7 @@ impl RenewedLease {
                 },
             }
         }
-        let wanted = is_wanted(&self.bucket, &self.key, watched).await?;
+        let wanted = is_wanted(&self.bucket, &self.key, watched, self.times).await?;
         self.is_wanted.store(wanted, Ordering::Relaxed);
         Ok(true)
     }

@@ -159,8 +159,10 @@ impl WindowOps<'_> {
 
     /// Fails if another central may write now or before a short step ends.
     pub fn check_lease(&self) -> Result<(), CopyError> {
-        let left = self.context.lease.map_or(Duration::ZERO, Lease::valid_for);
-        if left < limits::LEASE_MARGIN { Err(CopyError::LeaseLost) } else { Ok(()) }
+        match self.context.lease {
+            Some(lease) if lease.valid_for() >= lease.times().write_margin() => Ok(()),
+            _ => Err(CopyError::LeaseLost),
+        }
     }
 
     /// Log entry of a verified window.

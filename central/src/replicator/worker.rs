@@ -78,7 +78,7 @@ impl<'a> TableWorker<'a> {
     async fn rest(&self, pause: Duration, stop: &CancellationToken) {
         let until = Instant::now() + pause;
         while !self.context.is_wanted() {
-            let left = until.saturating_duration_since(Instant::now()).min(limits::LEASE_POLL);
+            let left = until.saturating_duration_since(Instant::now()).min(self.context.config.lease.poll());
             if left.is_zero() {
                 return;
             }

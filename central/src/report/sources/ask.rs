@@ -48,7 +48,7 @@ impl Sources {
         let broker = Broker::start(&config.nats).await?;
         let name = format!("cli-{}-{:08x}", std::process::id(), rand::random::<u32>());
         Ok(Self {
-            leases: Leases::new(&broker, config.replicas(), &name),
+            leases: Leases::new(&broker, config, &name),
             broker,
             hot: Storage::hot(&config.clickhouse),
             cold: Storage::cold(&config.clickhouse),
