@@ -1,11 +1,11 @@
-# Thin: what the targets do is written in Rust. `make help` lists them.
+# Thin: the logic of the targets is in Rust. `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
 
 LOCAL := target/release/marketprism-local
-# What runs, without what measures and tests it.
+# Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
 .PHONY: help up down status build test check bench deps clean-data
@@ -13,23 +13,25 @@ PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
-up: build ## the whole system on this machine; returns when data is in hot ClickHouse; SPLIT=1: cold on an engine of its own
+up: build ## build and start the whole system here; returns when data is in ClickHouse; SPLIT=1: a second engine for cold
 	@$(LOCAL) up $(if $(SPLIT),--split)
 
-down: $(LOCAL) ## stop what `up` started, and only that; the data stays
+down: $(LOCAL) ## stop the parts that `up` started; the data stays
 	@$(LOCAL) down
 
-status: $(LOCAL) ## what runs, its health and memory, rows in the tables
+status: $(LOCAL) ## processes, health, memory, rows in the tables
 	@$(LOCAL) status || [ $$? = 3 ]
 
 build: ## release binaries in target/release, adapters in target/adapters
-	@cargo build --release --bins $(PARTS)
+	@echo "[1/2] building edge, central, the ClickHouse server, the venue simulator and their tools (first time: about 12 minutes on two cores)"
+	cargo build --release --bins $(PARTS)
+	echo "[2/2] building the adapters as WebAssembly components in target/adapters"
 	target/release/marketprism-adapter-build
 
-deps: $(LOCAL) ## get nats-server, the ClickHouse engine and the Python client that the stack and the tests need
+deps: $(LOCAL) ## install nats-server, the ClickHouse engine and the Python client for the stack and the tests
 	@$(LOCAL) install --python
 
-test: ## every test
+test: ## all tests
 	@cargo build --release --workspace --all-targets
 	target/release/marketprism-adapter-build --tests
 	variables="$$($(LOCAL) install --print-env --python)"
@@ -40,7 +42,7 @@ test: ## every test
 		cargo test --release --workspace --all-targets
 	fi
 
-check: ## formatting, lints, the rules of this repository
+check: ## formatting, lints, repository rules (tests/tidy)
 	@cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 	cargo run --release -q -p marketprism-tidy

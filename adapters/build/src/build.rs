@@ -1,59 +1,49 @@
-//! The build from sources to files.
+//! Builds components from sources.
 
 use crate::clang;
 use crate::command::run;
 use crate::component::{encode, inspect};
 use crate::toolchain::{TARGET, Toolchain};
-use crate::workspace::{Language, Source, adapters, find_root};
+use crate::workspace::{AdapterSource, Language, adapters, find_root};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// What to build, and where it goes.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Names of adapters; empty for all.
+    /// Names of adapters; empty: all.
     pub names: Vec<String>,
-    /// With no names: also those that only tests use.
+    /// Include those that only tests use, if `names` is empty.
     pub tests: bool,
-    /// Folder of the components; relative to the workspace.
+    /// Folder of the components, relative to the workspace.
     pub out: PathBuf,
-    /// Cargo's target folder; relative to the workspace.
+    /// Cargo's target folder, relative to the workspace.
     pub target_dir: PathBuf,
-    /// The workspace; none: found from the current folder upwards.
+    /// The workspace; `None`: searched from the current folder upwards.
     pub root: Option<PathBuf>,
 }
 
-/// A component that was built.
 #[derive(Clone, Debug)]
-pub struct Built {
-    /// The adapter's name.
+pub struct BuiltAdapter {
     pub name: String,
-    /// Size in bytes.
     pub size: usize,
-    /// SHA-256 in hex.
+    /// SHA-256 in hexadecimal.
     pub digest: String,
-    /// Where it is.
     pub file: PathBuf,
 }
 
-/// What came of a build.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// The components, by name.
-    pub built: Vec<Built>,
-    /// What was left out, and what to do about it.
+pub struct BuildReport {
+    pub built: Vec<BuiltAdapter>,
+    /// Skipped adapters, each with the remedy.
     pub skipped: Vec<String>,
 }
 
-/// Builds the adapters. One in C that nobody named is left out where no compiler for it is.
-///
-/// # Errors
-/// No toolchain for WebAssembly, a compile error, an import that is not allowed, a file that cannot be
-/// written.
-pub fn build(options: &Options) -> Result<Outcome> {
+/// Builds the adapters. One in C that was not asked for by name is skipped if this machine has no compiler
+/// for it.
+pub fn build(options: &Options) -> Result<BuildReport> {
     let root = match &options.root {
         Some(root) => root.clone(),
         None => std::env::current_dir().context("current folder")?,
@@ -70,7 +60,7 @@ pub fn build(options: &Options) -> Result<Outcome> {
     }
     let out = root.join(&options.out);
     std::fs::create_dir_all(&out).with_context(|| format!("folder {}", out.display()))?;
-    let mut outcome = Outcome::default();
+    let mut outcome = BuildReport::default();
     for source in &sources {
         let module = match &source.language {
             Language::Rust { module, .. } => target_dir.join(TARGET).join("adapter").join(module),
@@ -92,7 +82,7 @@ pub fn build(options: &Options) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn package(source: &Source) -> Option<&str> {
+fn package(source: &AdapterSource) -> Option<&str> {
     match &source.language {
         Language::Rust { package, .. } => Some(package),
         Language::C { .. } => None,
@@ -115,8 +105,8 @@ fn compile(root: &Path, target_dir: &Path, packages: &[&str]) -> Result<()> {
     run(&mut cargo).context("compiling the adapters")
 }
 
-/// Compiler flags: today's WebAssembly features that every engine has, and no path of this machine in the
-/// result, so that the same sources give the same bytes anywhere.
+/// Compiler flags: WebAssembly features that every engine supports, and no path of this machine in the
+/// output, so that equal sources give equal bytes.
 fn flags(root: &Path, toolchain: &Toolchain) -> OsString {
     let mut mappings = vec![(root.to_path_buf(), "/marketprism")];
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -135,7 +125,7 @@ fn flags(root: &Path, toolchain: &Toolchain) -> OsString {
     flags
 }
 
-fn finish(name: &str, module: &Path, out: &Path) -> Result<Built> {
+fn finish(name: &str, module: &Path, out: &Path) -> Result<BuiltAdapter> {
     let bytes = std::fs::read(module).with_context(|| format!("file {}", module.display()))?;
     let component = encode(&bytes).with_context(|| format!("adapter {name}"))?;
     inspect(&component).with_context(|| format!("adapter {name}"))?;
@@ -143,10 +133,10 @@ fn finish(name: &str, module: &Path, out: &Path) -> Result<Built> {
     write(&file, out, &component).with_context(|| format!("file {}", file.display()))?;
     let digest = Sha256::digest(&component);
     let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Built { name: name.to_owned(), size: component.len(), digest, file })
+    Ok(BuiltAdapter { name: name.to_owned(), size: component.len(), digest, file })
 }
 
-/// Readers see the old component or the new one, never a part; an unchanged one keeps its time.
+/// Replaces the file atomically; an unchanged one keeps its time.
 fn write(file: &Path, folder: &Path, component: &[u8]) -> Result<()> {
     if std::fs::read(file).is_ok_and(|present| present == component) {
         return Ok(());

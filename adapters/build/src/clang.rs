@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
-/// Which packages bring the compiler, for messages.
+/// Packages with the compiler, for messages.
 pub(crate) const INSTALL: &str = "apt-get install -y clang lld";
 const WORLD: &str = "venue-adapter";
 
-/// True when this machine compiles C for WebAssembly.
+/// Can this machine compile C for WebAssembly?
 pub(crate) fn is_installed() -> bool {
     ["clang", "wasm-ld"].iter().all(|program| output(Command::new(program).arg("--version")).is_ok())
 }
 
-/// Compiles `src` and `libc` of an adapter's folder with the contract's bindings; gives the core module. What it makes goes to `work`.
+/// Compiles `src` and `libc` of an adapter's folder with the contract's bindings; returns the core module.
+/// Intermediate files go to `work`.
 pub(crate) fn compile(root: &Path, folder: &Path, work: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(work).with_context(|| format!("folder {}", work.display()))?;
     let objects = bindings(root, folder, work)?;
@@ -31,7 +32,7 @@ pub(crate) fn compile(root: &Path, folder: &Path, work: &Path) -> Result<PathBuf
     Ok(module)
 }
 
-/// Generates the bindings and compiles them: an object with the code, and one with the contract's types.
+/// Generates and compiles the bindings: an object with the code, and one with the contract's types.
 fn bindings(root: &Path, folder: &Path, work: &Path) -> Result<[PathBuf; 2]> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(root.join("wit/marketprism-adapter"))?;
@@ -57,7 +58,7 @@ fn bindings(root: &Path, folder: &Path, work: &Path) -> Result<[PathBuf; 2]> {
     Ok([object, types])
 }
 
-/// Bulk memory and sign extension are in every engine; without the first, `memcpy` would call itself.
+/// Every engine has bulk memory and sign extension; without the first, `memcpy` would call itself.
 fn clang(folder: &Path, work: &Path) -> Command {
     let mut clang = Command::new("clang");
     clang.args(["--target=wasm32-unknown-unknown", "-std=c17", "-O2", "-mbulk-memory", "-msign-ext"]);
@@ -66,7 +67,7 @@ fn clang(folder: &Path, work: &Path) -> Command {
     clang
 }
 
-/// Sources in a fixed order, so that the same ones give the same module.
+/// Sorted, so that equal sources give an equal module.
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("folder {}", folder.display()))?;
     let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();

@@ -1,9 +1,9 @@
-//! Running other programs.
+//! Runs other programs.
 
 use anyhow::{Context, Result, bail};
 use std::process::{Command, Stdio};
 
-/// Runs a program and gives what it wrote to standard output.
+/// Runs a program; returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = shown(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{shown}`"))?;

@@ -1,4 +1,4 @@
-//! From core module to component, and what a component may import and export.
+//! Turns core modules into components, and checks their imports and exports.
 
 use anyhow::{Context, Result, bail};
 use wit_component::{ComponentEncoder, DecodedWasm};
@@ -8,20 +8,15 @@ const PACKAGE: &str = "marketprism:adapter/";
 const LOG: &str = "marketprism:adapter/log@1.0.0";
 const ADAPTER: &str = "marketprism:adapter/adapter@1.0.0";
 
-/// Makes a core module with embedded contract types a component.
-///
-/// # Errors
-/// The module imports something that the contract does not have, or lacks an export of it.
+/// Turns a core module with embedded contract types into a component; fails for imports outside the
+/// contract and for missing exports.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = ComponentEncoder::default();
     encoder.validate(true).module(module).context("not a core module with the contract's types")?;
     encoder.encode().context("cannot make a component of it")
 }
 
-/// Checks that a component imports nothing but `log`, and exports the adapter.
-///
-/// # Errors
-/// The first import or export that is not the contract's.
+/// Checks that a component imports only `log` and exports the adapter.
 pub fn inspect(component: &[u8]) -> Result<()> {
     let DecodedWasm::Component(resolve, world) =
         wit_component::decode(component).context("not a component")?
@@ -42,7 +37,7 @@ pub fn inspect(component: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// True for an interface of the contract without functions: it names types, and gives nothing to call.
+/// An interface of the contract without functions: it names types, and can do nothing.
 fn only_types(resolve: &Resolve, key: &WorldKey, item: &WorldItem) -> bool {
     let WorldItem::Interface { id, .. } = item else { return false };
     let functions = resolve.interfaces.get(*id).is_none_or(|interface| !interface.functions.is_empty());

@@ -1,6 +1,5 @@
-//! Builds every adapter of the workspace as a WebAssembly component: compiles the core module with whichever
-//! toolchain of this machine can (Rust by cargo, C by clang), makes it a component, refuses one that imports anything but `log`, and
-//! writes it with its digest.
+//! Builds the workspace's adapters as WebAssembly components: compiles the core module (Rust by cargo, C by
+//! clang), converts it, rejects one that imports anything but `log`, and writes it with its digest.
 
 mod build;
 mod clang;
@@ -9,5 +8,5 @@ mod component;
 mod toolchain;
 mod workspace;
 
-pub use build::{Built, Options, Outcome, build};
+pub use build::{BuildReport, BuiltAdapter, Options, build};
 pub use component::{encode, inspect};

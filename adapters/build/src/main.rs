@@ -1,5 +1,3 @@
-//! `marketprism-adapter-build [--out DIR] [NAME...]`.
-
 use anyhow::{Context, Result};
 use clap::Parser;
 use marketprism_adapter_build::{Options, build};
@@ -7,22 +5,22 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Builds adapters as WebAssembly components and prints name, size, SHA-256 digest and file of each.
+/// Builds adapters as WebAssembly components; prints name, size, SHA-256 digest and file of each
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Adapters to build, by the name of their folder; all when none is named.
+    /// Adapters to build, by folder name; default: all
     names: Vec<String>,
-    /// Also build the adapters that only tests use.
+    /// Also build the adapters that only tests use
     #[arg(long)]
     tests: bool,
-    /// Where the components go; relative to the workspace.
+    /// Folder of the components, relative to the workspace
     #[arg(long, default_value = "target/adapters")]
     out: PathBuf,
-    /// Cargo's folder for this build, apart from the workspace's own so that neither waits for the other.
+    /// Cargo's target folder, apart from the workspace's own so that neither waits for the other
     #[arg(long, default_value = "target/adapters-build")]
     target_dir: PathBuf,
-    /// The workspace; found from the current folder upwards when not given.
+    /// The workspace; default: searched from the current folder upwards
     #[arg(long)]
     root: Option<PathBuf>,
 }

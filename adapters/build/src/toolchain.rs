@@ -1,4 +1,4 @@
-//! Which toolchain of this machine compiles for WebAssembly.
+//! Finds a toolchain that compiles for WebAssembly.
 
 use crate::command::{output, run};
 use anyhow::{Context, Result, bail};
@@ -12,12 +12,11 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 
-/// A way to compile for WebAssembly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
-    /// The toolchain in use has the target's standard library.
+    /// The active toolchain has the target's standard library.
     Plain,
-    /// Debian's compiler and the source of its standard library, with the linker of the toolchain in use.
+    /// Debian's compiler and the source of its standard library, with the linker of the active toolchain.
     Debian {
         /// Folder of `rust-lld`.
         linker_folder: PathBuf,
@@ -27,7 +26,7 @@ pub(crate) enum Toolchain {
 }
 
 impl Toolchain {
-    /// Finds one, installing Debian's packages where that is needed and allowed.
+    /// Finds a toolchain; installs Debian's packages if needed and permitted.
     pub(crate) fn find() -> Result<Toolchain> {
         let folder = output(Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]));
         if folder.is_ok_and(|folder| Path::new(&folder).is_dir()) {
@@ -41,7 +40,7 @@ impl Toolchain {
         Ok(Toolchain::Debian { linker_folder: linker_folder()?, library })
     }
 
-    /// The start of a cargo command with this toolchain.
+    /// A cargo command with this toolchain.
     pub(crate) fn cargo(&self) -> Result<Command> {
         let Toolchain::Debian { linker_folder, .. } = self else {
             return Ok(Command::new("cargo"));
@@ -66,7 +65,7 @@ impl Toolchain {
     }
 }
 
-/// The source of the standard library of Debian's compiler, when all its parts are there.
+/// AdapterSource of the standard library of Debian's compiler, if it is complete.
 fn debian_library() -> Option<PathBuf> {
     if !Path::new(DEBIAN_CARGO).is_file() {
         return None;
@@ -94,7 +93,6 @@ fn install_debian_packages() -> Result<()> {
         .with_context(|| format!("no toolchain here compiles for {TARGET}; run `{by_hand}` and try again"))
 }
 
-/// The folder of `rust-lld` in the toolchain in use.
 fn linker_folder() -> Result<PathBuf> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let version = output(Command::new("rustc").arg("-vV"))?;

@@ -3,33 +3,27 @@
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
-/// An adapter of the workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
-    /// Name of its folder, and of its component.
+pub(crate) struct AdapterSource {
+    /// Name of its folder and of its component.
     pub(crate) name: String,
-    /// What it is written in.
     pub(crate) language: Language,
 }
 
-/// How an adapter becomes a core module.
+/// Language of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
-    /// By cargo.
     Rust {
-        /// Cargo's name of the package.
         package: String,
-        /// File name of the core module that cargo makes.
+        /// File name of the core module.
         module: String,
     },
-    /// By clang.
     C {
-        /// The adapter's folder.
         folder: PathBuf,
     },
 }
 
-/// The nearest folder from `start` upwards that holds the adapter contract.
+/// The nearest folder from `start` upwards with the adapter contract.
 pub(crate) fn find_root(start: &Path) -> Result<PathBuf> {
     let start = start.canonicalize().with_context(|| format!("folder {}", start.display()))?;
     let root = start.ancestors().find(|folder| folder.join("wit/marketprism-adapter").is_dir());
@@ -37,13 +31,13 @@ pub(crate) fn find_root(start: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no workspace with wit/marketprism-adapter at or above {}", start.display()))
 }
 
-/// The adapters, by name: the folders of `adapters/` and `tests/` that say they are one, in `Cargo.toml` by
-/// `[package.metadata.marketprism] adapter = true`, in `adapter.toml` by naming a language. Without names all of `adapters/`, with
-/// `tests` also those of `tests/`.
-pub(crate) fn adapters(root: &Path, names: &[String], tests: bool) -> Result<Vec<Source>> {
+/// The adapters, by name: folders of `adapters/` and `tests/` marked by `[package.metadata.marketprism]
+/// adapter = true` in `Cargo.toml`, or with a language in `adapter.toml`. Without names all of `adapters/`;
+/// with `tests` also those of `tests/`.
+pub(crate) fn adapters(root: &Path, names: &[String], tests: bool) -> Result<Vec<AdapterSource>> {
     let shipped = sources(&root.join("adapters"))?;
     let for_tests = sources(&root.join("tests"))?;
-    let mut found: Vec<Source> = shipped.iter().chain(&for_tests).cloned().collect();
+    let mut found: Vec<AdapterSource> = shipped.iter().chain(&for_tests).cloned().collect();
     if let Some(unknown) = names.iter().find(|name| !found.iter().any(|source| source.name == **name)) {
         let known: Vec<&str> = found.iter().map(|source| source.name.as_str()).collect();
         bail!("no adapter `{unknown}` in {}; there are: {}", root.display(), known.join(", "));
@@ -55,7 +49,7 @@ pub(crate) fn adapters(root: &Path, names: &[String], tests: bool) -> Result<Vec
     Ok(found)
 }
 
-fn sources(folder: &Path) -> Result<Vec<Source>> {
+fn sources(folder: &Path) -> Result<Vec<AdapterSource>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -69,7 +63,7 @@ fn sources(folder: &Path) -> Result<Vec<Source>> {
                 let text = std::fs::read_to_string(&manifest);
                 let language = text.map_err(anyhow::Error::from).and_then(|text| read(&folder, &text));
                 let language = language.with_context(|| format!("file {}", manifest.display()))?;
-                found.extend(language.map(|language| Source { name: name.clone(), language }));
+                found.extend(language.map(|language| AdapterSource { name: name.clone(), language }));
             }
         }
     }
@@ -77,7 +71,7 @@ fn sources(folder: &Path) -> Result<Vec<Source>> {
     Ok(found)
 }
 
-/// Gives the language of the adapter in a folder from its manifest; none for what is no adapter.
+/// Language of the adapter in a folder, from its manifest; `None` if it is no adapter.
 type ReadManifest = fn(&Path, &str) -> Result<Option<Language>>;
 
 const MANIFESTS: [(&str, ReadManifest); 2] = [("Cargo.toml", rust), ("adapter.toml", other)];
@@ -117,8 +111,6 @@ fn other(folder: &Path, manifest: &str) -> Result<Option<Language>> {
 mod tests {
     use super::*;
 
-    // Goal: only marked crates are adapters, and a marked one that cannot be built is named. Method:
-    // manifests of each kind.
     #[test]
     fn adapters_are_known_by_their_manifest() {
         let marked = "[package]\nname = \"x-y\"\n[package.metadata.marketprism]\nadapter = true\n";
@@ -135,7 +127,6 @@ mod tests {
         assert!(other(Path::new("y"), "").is_err());
     }
 
-    // Goal: adapters of tests are built when they are asked for, and a wrong name is told. Method: a workspace of three.
     #[test]
     fn adapters_of_tests_are_built_on_demand() {
         let root = tempfile::tempdir().unwrap();

@@ -1,5 +1,3 @@
-//! Command line.
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,8 +5,8 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Parser;
 
-/// Serves ClickHouse's HTTP interface from an engine inside this process. There are no users: who reaches the
-/// port reads and writes everything.
+/// Serves ClickHouse's HTTP interface from an engine inside this process. There are no users: whoever
+/// reaches the port can read and write everything.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "marketprism-clickhouse", version)]
 pub struct Arguments {
@@ -24,7 +22,7 @@ pub struct Arguments {
     /// Queries that run at once
     #[arg(long, default_value_t = 16)]
     pub queries: usize,
-    /// Queries that wait when as many run as may; more are answered with 503
+    /// Queries that wait for a free thread; more are answered with 503
     #[arg(long, default_value_t = 64)]
     pub waiting: usize,
     /// Memory of the engine in MiB; 90 % of the machine's when not given
@@ -39,10 +37,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Checks what the types do not.
-    ///
-    /// # Errors
-    /// Names the argument, its value and what is allowed.
+    /// Checks the ranges; an error names the argument, its value and the allowed values.
     pub fn validate(&self) -> anyhow::Result<()> {
         if !self.listen.ip().is_loopback() && !self.allow_remote {
             bail!(
@@ -69,7 +64,6 @@ impl Arguments {
         Ok(())
     }
 
-    /// How long running requests get.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }

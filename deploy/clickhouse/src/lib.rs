@@ -1,9 +1,9 @@
 //! ClickHouse's HTTP interface served from the embedded engine `libchdb.so`, for the one-machine stack.
 //!
-//! A request becomes one statement on a fresh connection of the engine. Rows travel through file descriptors
-//! that the engine opens as `/proc/self/fd/N`: results through a pipe (`INTO OUTFILE`), so that they are
-//! never whole in memory and a slow client slows its query, inserted data from a memory file (`FROM INFILE`),
-//! so that only whole inserts are run.
+//! A request becomes one statement on a fresh connection of the engine. Rows pass through file descriptors
+//! that the engine opens as `/proc/self/fd/N`: results through a pipe (`INTO OUTFILE`), never whole in
+//! memory, so that a slow client slows its query down; inserted data from a memory file (`FROM INFILE`), so
+//! that only complete inserts run.
 
 pub mod config;
 pub mod engine;

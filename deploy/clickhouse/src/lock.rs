@@ -1,5 +1,3 @@
-//! One process per data directory.
-
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -8,17 +6,14 @@ use anyhow::{Context, bail};
 
 const FILE: &str = "marketprism-clickhouse.lock";
 
-/// Holds the directory until dropped. The kernel lets go of it when the process ends, however it ends.
+/// Locks the directory until dropped. The kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
-    /// Takes the directory.
-    ///
-    /// # Errors
-    /// Another process has it; the text names the process.
+    /// Fails with the id of the process that holds the directory.
     pub fn take(directory: &Path) -> anyhow::Result<DirectoryLock> {
         let path = directory.join(FILE);
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path);

@@ -1,5 +1,3 @@
-//! The `marketprism-clickhouse` binary.
-
 use std::process::ExitCode;
 
 use clap::Parser;

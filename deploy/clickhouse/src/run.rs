@@ -1,4 +1,4 @@
-//! From the command line to the last request.
+//! Starts the engine, serves, and shuts down.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,8 +18,7 @@ use crate::http::{Service, ServiceOptions, SpoolSpace, serve};
 use crate::limits::STOP_WAIT;
 use crate::lock::DirectoryLock;
 
-/// What the engine tells about itself.
-struct Facts {
+struct EngineInfo {
     version: String,
     timezone: String,
     content_types: HashMap<String, String>,
@@ -40,15 +39,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = runtime.block_on(TcpListener::bind(arguments.listen));
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let engine = boot(arguments, &data)?;
-    let facts = facts(&engine)?;
-    tracing::info!(version = %facts.version, data = %data.display(), "engine is open");
+    let engine_info = engine_info(&engine)?;
+    tracing::info!(version = %engine_info.version, data = %data.display(), "engine is open");
     let pool = Arc::new(Pool::start(engine, arguments.queries, arguments.waiting)?);
     let service = Service::new(ServiceOptions {
         pool: Arc::clone(&pool),
         spool: SpoolSpace::open(&data.join("spool")).context("cannot create the directory for inserts")?,
-        version: facts.version,
-        timezone: facts.timezone,
-        content_types: facts.content_types,
+        version: engine_info.version,
+        timezone: engine_info.timezone,
+        content_types: engine_info.content_types,
         any_host: arguments.allow_remote,
     });
     let drained = runtime.block_on(async {
@@ -82,7 +81,7 @@ fn boot(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
     })
 }
 
-fn facts(engine: &Engine) -> anyhow::Result<Facts> {
+fn engine_info(engine: &Engine) -> anyhow::Result<EngineInfo> {
     let mut connection = engine.connect().context("the engine gave no connection")?;
     let mut ask = |text: &str| -> anyhow::Result<String> {
         let bytes = connection
@@ -93,14 +92,14 @@ fn facts(engine: &Engine) -> anyhow::Result<Facts> {
     let formats =
         ask("SELECT lower(name), content_type FROM system.formats WHERE is_output AND content_type != ''")?;
     let pairs = formats.lines().filter_map(|line| line.split_once('\t'));
-    Ok(Facts {
+    Ok(EngineInfo {
         version: ask("SELECT version()")?.trim().to_owned(),
         timezone: ask("SELECT timezone()")?.trim().to_owned(),
         content_types: pairs.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect(),
     })
 }
 
-/// Resolves at the first signal. The second one ends the process: the tables are whole after any end.
+/// Resolves at the first signal. The second one ends the process: the tables stay intact after any end.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     // The order matters: at the first signal the flag is not set yet when the shutdown looks at it.
     let signalled = Arc::new(AtomicBool::new(false));
@@ -116,7 +115,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Tells whoever started this process that it answers, and where.
+/// Prints the address for whoever started this process.
 fn announce(listener: &TcpListener) -> anyhow::Result<()> {
     let address = listener.local_addr().context("cannot tell the listening address")?;
     let mut out = std::io::stdout().lock();

@@ -4,37 +4,40 @@ use clap::{Args, Parser, Subcommand};
 use marketprism_service::Exit;
 
 use crate::install::Installer;
-use crate::stack::{self, Purge, VenueChoice};
-use crate::{ColdPlace, Console, Home, Settings};
+use crate::stack::{self, DataAfterStop, VenueChoice};
+use crate::{ColdPlace, Console, Settings, StackPaths};
 
-/// The whole system on one machine.
+/// The whole system on one machine
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-local", version)]
 pub struct Arguments {
-    /// What to do.
+    /// Subcommand
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start what does not run; return when data is in hot ClickHouse
+    /// Start the parts that are not running; return when data is in hot ClickHouse
     ///
-    /// MARKETPRISM_NATS_URL and CLICKHOUSE_URL name parts that are there already; MARKETPRISM_LOCAL__{NATS,NATS_MONITORING,CLICKHOUSE,CLICKHOUSE_COLD,
-    /// CENTRAL,EDGE,EDGE_METRICS,SIMULATOR}_PORT move the ports. MARKETPRISM_LOCAL__COLD=apart keeps the cold database on an engine of its own,
-    /// =together on the same one; without it the place is the one that it had before.
+    /// MARKETPRISM_NATS_URL and CLICKHOUSE_URL select running servers;
+    /// MARKETPRISM_LOCAL__{NATS,NATS_MONITORING,CLICKHOUSE,CLICKHOUSE_COLD,
+    /// CENTRAL,EDGE,EDGE_METRICS,SIMULATOR}_PORT move the ports. MARKETPRISM_LOCAL__COLD=apart keeps the
+    /// cold database on an engine of its own, =together on the same one; without it the earlier place is
+    /// kept.
     Up(Up),
-    /// Stop what `up` started, and only that; the data stays
+    /// Stop the parts that `up` started, and no others; the data stays
     Down(Down),
-    /// Tell what runs, its health and memory, and the rows in the tables; exit status 3 when a part is missing or unwell
+    /// Show processes, health, memory, and rows in the tables; exit status 3 if a part is missing or
+    /// unhealthy
     Status,
-    /// Get the parts that the machine does not have
+    /// Install the parts that the machine does not have
     Install(Install),
 }
 
 #[derive(Debug, Args)]
 struct Up {
-    /// Which venues to collect from
+    /// Venues to collect from
     #[arg(long, value_enum, default_value = "auto", env = "MARKETPRISM_VENUES")]
     venues: VenueChoice,
     /// Keep the cold database on an engine of its own, as MARKETPRISM_LOCAL__COLD=apart does
@@ -54,17 +57,16 @@ struct Down {
 
 #[derive(Debug, Args)]
 struct Install {
-    /// Get what tests need, whatever is configured, and print where it is as NAME=value lines
+    /// Install everything that tests need and print its paths as NAME=value lines
     #[arg(long)]
     print_env: bool,
-    /// Get a Python with the ClickHouse client and the tester of HTTP interfaces too
+    /// Also install a Python with the ClickHouse client and schemathesis
     #[arg(long)]
     python: bool,
 }
 
-/// Does what the command line says.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let home = Home::find()?;
+    let paths = StackPaths::find()?;
     let console = Console::output();
     match arguments.command {
         Command::Up(up) => {
@@ -72,32 +74,32 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             if up.split {
                 settings.cold = Some(ColdPlace::Apart);
             }
-            stack::up(&home, &settings, up.venues, &console).await?;
+            stack::up(&paths, &settings, up.venues, &console).await?;
             Ok(Exit::SUCCESS)
         }
         Command::Down(down) => {
             let purge = match (down.purge, down.yes) {
-                (false, _) => Purge::Keep,
-                (true, false) => Purge::Ask,
-                (true, true) => Purge::Delete,
+                (false, _) => DataAfterStop::Keep,
+                (true, false) => DataAfterStop::Ask,
+                (true, true) => DataAfterStop::Delete,
             };
-            stack::down(&home, purge, &console)?;
+            stack::down(&paths, purge, &console)?;
             Ok(Exit::SUCCESS)
         }
         Command::Status => {
-            let whole = stack::status(&home, &Settings::from_environment()?, &console).await?;
+            let whole = stack::status(&paths, &Settings::from_environment()?, &console).await?;
             Ok(if whole { Exit::SUCCESS } else { Exit::DIFFERS })
         }
-        Command::Install(install) => install.run(&home),
+        Command::Install(install) => install.run(&paths),
     }
 }
 
 impl Install {
-    fn run(&self, home: &Home) -> anyhow::Result<Exit> {
+    fn run(&self, paths: &StackPaths) -> anyhow::Result<Exit> {
         use std::io::Write as _;
 
         let console = Console::error();
-        let installer = Installer::new(home, &console);
+        let installer = Installer::new(paths, &console);
         if !self.print_env {
             let settings = Settings::from_environment()?;
             if settings.nats_url.is_none() {

@@ -1,4 +1,4 @@
-//! HTTP towards the parts and, once, towards the venues.
+//! HTTP client for the local parts and for the reachability test of the venues.
 
 use std::time::Duration;
 
@@ -6,23 +6,20 @@ use anyhow::Context as _;
 
 use crate::{ClickHouse, limits};
 
-/// An HTTP client that goes straight to its peer, as the parts do: no proxy of the environment is used.
+/// Ignores proxies of the environment, as the parts do.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
 }
 
-/// An answer, whatever its status.
+/// A response of any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// HTTP status.
     pub status: u16,
-    /// The body, as text.
     pub body: String,
 }
 
 impl Client {
-    /// Makes the client.
     pub fn new() -> anyhow::Result<Self> {
         // A second call in one process finds the first one's provider, which is the same.
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -30,23 +27,21 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .context("the http client cannot be made")?;
+            .context("cannot create the HTTP client")?;
         Ok(Self { http })
     }
 
-    /// Asks a part of this machine.
     pub async fn get(&self, url: &str) -> anyhow::Result<Answer> {
         self.get_within(url, limits::LOCAL_ANSWER).await
     }
 
-    /// Asks anybody.
     pub async fn get_within(&self, url: &str, timeout: Duration) -> anyhow::Result<Answer> {
         let answer = self.http.get(url).timeout(timeout).send().await?;
         let status = answer.status().as_u16();
         Ok(Answer { status, body: answer.text().await? })
     }
 
-    /// Runs a query and gives its rows, split at tabs.
+    /// Runs a query; returns its rows, split at tabs.
     pub async fn query(&self, server: &ClickHouse, sql: &str) -> anyhow::Result<Vec<Vec<String>>> {
         let mut request = self.http.post(server.url.as_str()).timeout(limits::LOCAL_ANSWER);
         request = request.header("X-ClickHouse-User", &server.user);
@@ -54,11 +49,11 @@ impl Client {
             request = request.header("X-ClickHouse-Key", password.reveal());
         }
         let body = format!("{sql} FORMAT TabSeparated");
-        let answer = request.body(body).send().await.context("clickhouse does not answer")?;
+        let answer = request.body(body).send().await.context("clickhouse unreachable")?;
         let status = answer.status();
-        let text = answer.text().await.context("clickhouse broke off its answer")?;
+        let text = answer.text().await.context("clickhouse closed the connection inside its answer")?;
         if !status.is_success() {
-            anyhow::bail!("clickhouse refused a query with status {status}: {}", text.trim());
+            anyhow::bail!("clickhouse answered a query with status {status}: {}", text.trim());
         }
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }

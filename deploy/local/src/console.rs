@@ -1,4 +1,4 @@
-//! What a person sees.
+//! Output for people.
 
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::limits;
 
-/// Where reports go. A reader that has left (`make up | head`) does not stop the work.
+/// A closed output (`make up | head`) does not stop the work.
 #[derive(Debug)]
 pub struct Console {
     target: Target,
@@ -23,25 +23,23 @@ enum Target {
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// A line without its end stands on the terminal.
+    /// The terminal's last line has no line break yet.
     open: bool,
     told: Option<Instant>,
 }
 
 impl Console {
-    /// Standard output.
     #[must_use]
     pub fn output() -> Self {
         Self::new(Target::Output, std::io::stdout().is_terminal())
     }
 
-    /// Standard error, for commands whose standard output is read by programs.
+    /// For commands whose standard output is read by programs.
     #[must_use]
     pub fn error() -> Self {
         Self::new(Target::Error, std::io::stderr().is_terminal())
     }
 
-    /// Says nothing.
     #[must_use]
     pub fn silent() -> Self {
         Self::new(Target::Nowhere, false)
@@ -51,13 +49,12 @@ impl Console {
         Self { target, terminal, progress: Mutex::default() }
     }
 
-    /// Writes one or more lines.
     pub fn say(&self, text: impl AsRef<str>) {
         self.end_progress();
         self.write(&format!("{}\n", text.as_ref()));
     }
 
-    /// Tells progress: in place on a terminal, a line now and then elsewhere.
+    /// Shows progress: in place on a terminal, otherwise as a line every few seconds.
     pub fn progress(&self, text: &str) {
         let Ok(mut progress) = self.progress.lock() else { return };
         if self.terminal {
@@ -69,7 +66,7 @@ impl Console {
         }
     }
 
-    /// Asks a question that only `yes` answers. Without a terminal nobody can answer: no.
+    /// Asks a question; only `yes` confirms. Without a terminal the answer is no.
     #[must_use]
     pub fn confirms(&self, question: &str) -> bool {
         if !self.terminal || !std::io::stdin().is_terminal() {
@@ -105,7 +102,7 @@ fn write_all(mut stream: impl std::io::Write, text: &str) -> std::io::Result<()>
     stream.flush()
 }
 
-/// Lines up columns, the first row as the heading.
+/// Aligned columns; the first row is the heading.
 #[must_use]
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -124,7 +121,6 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
-    /// Goal: columns stand under their headings whatever the cells hold. Method: cells of several widths, one row short.
     #[test]
     fn a_table_lines_up() {
         let rows = [vec!["part", "pid"], vec!["nats-server", "7"], vec!["edge"]];

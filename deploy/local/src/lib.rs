@@ -1,14 +1,15 @@
-//! The whole system on one machine: installs what is missing, starts the parts, tells how they are, stops them again.
+//! The whole system on one machine: installs missing parts, starts them, reports their state, stops them.
 //!
-//! Everything that it writes stands in `.marketprism/` of the repository. It stops only processes that it started: each is told by
-//! process id, start time and program, so that a process id given out again is never mistaken for ours.
+//! It writes only to `.marketprism/` in the repository, and stops only processes that it started: each is
+//! identified by process id, start time and program, so that a reused process id is never mistaken for one
+//! of its own.
 
 pub mod cli;
 mod client;
 mod console;
-mod home;
 pub mod install;
 mod limits;
+mod paths;
 pub mod process;
 mod settings;
 pub mod stack;
@@ -16,6 +17,6 @@ mod venues;
 
 pub use client::Client;
 pub use console::Console;
-pub use home::{Engine, FileLock, Home};
+pub use paths::{Engine, FileLock, StackPaths};
 pub use settings::{ClickHouse, ColdPlace, Ports, Settings};
 pub use venues::{Feed, Venues};

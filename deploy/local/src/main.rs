@@ -1,5 +1,3 @@
-//! The `marketprism-local` binary.
-
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -1,4 +1,4 @@
-//! What the environment says: ports of the stack, and parts that are there already.
+//! Settings from the environment: ports, and servers that already run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,28 +8,24 @@ use anyhow::Context as _;
 use marketprism_config::{Document, Secret, Section};
 use url::Url;
 
-/// Variables of this command; the rest of `MARKETPRISM_*__*` is for edge and central.
+/// Variables of this command; other `MARKETPRISM_*__*` belong to edge and central.
 const PREFIX: &str = "MARKETPRISM_LOCAL__";
 
-/// What the environment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the parts listen.
     pub ports: Ports,
-    /// A broker that is there already: from `MARKETPRISM_NATS_URL`, else `NATS_URL`.
+    /// A running broker: `MARKETPRISM_NATS_URL`, else `NATS_URL`.
     pub nats_url: Option<String>,
-    /// A ClickHouse that is there already: from `CLICKHOUSE_URL`, `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`.
+    /// A running ClickHouse: `CLICKHOUSE_URL`, `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`.
     pub clickhouse: Option<ClickHouse>,
-    /// Where cold is to be; none: as it was before, at first together with hot.
+    /// `None`: where it was before, at first together with hot.
     pub cold: Option<ColdPlace>,
 }
 
-/// Which server keeps the cold database.
+/// Server of the cold database: the one of the hot database, or one of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColdPlace {
-    /// The one that keeps the hot database.
     Together,
-    /// One of its own.
     Apart,
 }
 
@@ -45,45 +41,40 @@ impl FromStr for ColdPlace {
     }
 }
 
-/// Ports of the parts, on loopback.
+/// Loopback ports of the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
-    /// NATS clients.
     pub nats: u16,
-    /// NATS monitoring.
     pub nats_monitoring: u16,
-    /// ClickHouse over HTTP.
     pub clickhouse: u16,
-    /// ClickHouse over HTTP, of the server that keeps the cold database where it is apart.
+    /// Of the engine that keeps the cold database if it is apart.
     pub clickhouse_cold: u16,
     /// `/health /ready /metrics /integrity` of central.
     pub central: u16,
     /// `/health /ready /metrics /coverage /adapters` of the edge.
     pub edge: u16,
-    /// `/metrics` of the edge, for a scraper.
+    /// `/metrics` for a scraper.
     pub edge_metrics: u16,
-    /// The venue simulator; 0 takes a free one.
+    /// 0: any free port.
     pub simulator: u16,
 }
 
-/// A ClickHouse server and who we are there.
+/// A ClickHouse server and its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClickHouse {
-    /// Its HTTP address, without user and password.
+    /// HTTP address without user and password.
     pub url: Url,
-    /// User.
     pub user: String,
-    /// Password; handed on in the environment, never in a file.
+    /// Passed on in the environment, never in a file.
     pub password: Option<Secret>,
 }
 
 impl Settings {
-    /// Reads this process's environment.
     pub fn from_environment() -> anyhow::Result<Self> {
         Self::read(&std::env::vars().collect())
     }
 
-    /// Reads variables, with every problem in one error.
+    /// Reads variables; one error lists every problem.
     pub fn read(variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let own = variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
         let own = own.map(|(name, value)| (name.clone(), value.clone()));
@@ -121,14 +112,14 @@ impl Ports {
     }
 }
 
-/// The variable that moves a port, by the key in the environment.
+/// The variable that moves the port of this key.
 #[must_use]
 pub(crate) fn port_variable(key: &str) -> String {
     format!("{PREFIX}{}_PORT", key.to_uppercase())
 }
 
 impl ClickHouse {
-    /// Our own server on this machine.
+    /// The stack's own server.
     pub(crate) fn local(port: u16) -> anyhow::Result<Self> {
         let url = Url::parse(&format!("http://127.0.0.1:{port}/"))?;
         Ok(Self { url, user: "default".to_owned(), password: None })
@@ -160,7 +151,6 @@ mod tests {
         Settings::read(&variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
     }
 
-    /// Goal: a wrong port and an unknown name are both told, at once. Method: an environment with both, beside variables of others.
     #[test]
     fn every_mistake_in_the_environment_is_named() {
         let mistakes = [
@@ -174,7 +164,6 @@ mod tests {
         assert!(!text.contains("MARKETPRISM_EDGE__NAME"), "{text}");
     }
 
-    /// Goal: the variable named for a port is the one that moves it. Method: each of them set.
     #[test]
     fn the_named_variables_move_the_ports() {
         let settings =
@@ -185,7 +174,6 @@ mod tests {
         );
     }
 
-    /// Goal: cold is put where it is asked for, and a word that is not known is told with those that are. Method: each.
     #[test]
     fn the_place_of_cold_is_read() {
         let cold = |word: &str| read(&[("MARKETPRISM_LOCAL__COLD", word)]).map(|settings| settings.cold);
@@ -196,7 +184,6 @@ mod tests {
         assert!(text.contains("MARKETPRISM_LOCAL__COLD") && text.contains("together, apart"), "{text}");
     }
 
-    /// Goal: a password in the address reaches neither a file nor a message. Method: look at the address and the debug form.
     #[test]
     fn a_password_in_the_address_is_taken_out() {
         let settings =

@@ -1,5 +1,5 @@
-//! What the stack collects: feeds, how to see whether a venue can be reached, and how to simulate it. Read from `venues.toml`, so that
-//! no venue's name stands in code.
+//! Feeds of the stack, reachability tests of the venues, and their simulation: read from `venues.toml`, so
+//! that code names no venue.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,21 +9,17 @@ use serde::Deserialize;
 
 use crate::{Client, limits};
 
-/// `deploy/local/venues.toml`.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Venues {
-    /// How the simulator is started.
     pub simulator: Simulator,
-    /// What is collected.
     pub feed: Vec<Feed>,
 }
 
-/// How the simulator is started.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Simulator {
-    /// Arguments beside `--listen`.
+    /// Arguments in addition to `--listen`.
     pub arguments: Vec<String>,
 }
 
@@ -31,33 +27,30 @@ pub struct Simulator {
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
-    /// Exchange id.
     pub exchange: String,
     /// The adapter's component, relative to the repository.
     pub adapter: String,
     /// Normalized symbols.
     pub symbols: Vec<String>,
-    /// Market types; empty takes all.
+    /// Empty: all.
     #[serde(default)]
     pub market_types: Vec<String>,
-    /// Data types.
     pub data_types: Vec<String>,
-    /// Addresses that must all answer over HTTP for the venue to count as reachable.
+    /// HTTP addresses that must all answer for the venue to count as reachable.
     pub probes: Vec<String>,
-    /// Endpoint overrides when simulated; `{address}` stands for host and port of the simulator.
+    /// Endpoint overrides for the simulator; `{address}` is its host and port.
     pub simulated_endpoints: BTreeMap<String, String>,
 }
 
 impl Venues {
-    /// Reads the file.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         toml::from_str(&text).with_context(|| format!("{} is wrong", path.display()))
     }
 
-    /// Asks every venue at once; takes as long as the slowest answer, at most [`limits::VENUE_ANSWER`]. Gives the exchanges that can
-    /// be used, and for the others why not.
+    /// Asks every venue at once, for at most [`limits::VENUE_ANSWER`]. Returns the reachable exchanges, and
+    /// the others with a reason.
     pub async fn probe(&self, client: &Client) -> (Vec<String>, Vec<String>) {
         let mut tasks = tokio::task::JoinSet::new();
         for (index, feed) in self.feed.iter().enumerate() {
@@ -75,19 +68,19 @@ impl Venues {
                 Err(error) => refusals.extend((0..self.feed.len()).map(|index| (index, error.to_string()))),
             }
         }
-        let (mut reachable, mut silent) = (Vec::new(), Vec::new());
+        let (mut reachable, mut unreachable) = (Vec::new(), Vec::new());
         for (index, feed) in self.feed.iter().enumerate() {
             match refusals.get(&index) {
                 None => reachable.push(feed.exchange.clone()),
-                Some(why) => silent.push(format!("{}: {why}", feed.exchange)),
+                Some(why) => unreachable.push(format!("{} unreachable: {why}", feed.exchange)),
             }
         }
-        (reachable, silent)
+        (reachable, unreachable)
     }
 }
 
-/// Why an address cannot be used; nothing where it can. Websocket hosts answer a plain request with a client error, which counts as an
-/// answer; a refusal by place (403, 451) or a broken server does not.
+/// Reason why an address is not usable. Websocket hosts answer a plain request with a client error, which
+/// counts as reachable; a refusal by region (403, 451) or a server error does not.
 async fn refusal(client: &Client, url: &str) -> Option<String> {
     match client.get_within(url, limits::VENUE_ANSWER).await {
         Ok(answer) if matches!(answer.status, 401 | 403 | 407 | 451) || answer.status >= 500 => {

@@ -1,4 +1,4 @@
-//! Stopping queries whose client has gone.
+//! Cancels queries whose client has disconnected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::Engine;
 use super::connection::{mark, quoted};
 
-/// How long until a query that is still there is told again to stop: one told before the engine had
-/// registered it was not found the first time.
+/// Cancelling is repeated after this time: the first attempt misses a query that the engine has not
+/// registered yet.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
-/// What the threads of the pool and the client's side share about one query.
+/// State of one query, shared by the pool and the client's side.
 #[derive(Debug, Default)]
 pub struct JobState {
     number: u64,
@@ -42,7 +42,7 @@ impl JobState {
     }
 }
 
-/// Held by the client's side of a query. Dropping it before the query has ended stops the query.
+/// Held by the client's side of a query. Dropping it before the query has ended cancels the query.
 pub struct CancelGuard {
     state: Arc<JobState>,
     orders: SyncSender<Arc<JobState>>,
@@ -67,7 +67,7 @@ impl Drop for CancelGuard {
     }
 }
 
-/// Body of the thread that stops queries, until the last sender is gone.
+/// Body of the cancelling thread; ends with the last sender.
 pub(super) fn run(engine: &Engine, orders: &Receiver<Arc<JobState>>) {
     let mut stopping: Vec<Arc<JobState>> = Vec::new();
     loop {

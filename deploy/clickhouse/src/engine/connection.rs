@@ -1,4 +1,4 @@
-//! Booting the engine and running one statement on a fresh connection.
+//! Starts the engine, and runs one statement on a fresh connection.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -9,24 +9,20 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, bail};
 
 use super::ffi::RawConnection;
-use super::{EngineError, Library, Outcome, Statement};
+use super::{EngineError, Library, QueryResult, Statement};
 
-/// How the engine is to be booted.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// `libchdb.so`.
     pub library: PathBuf,
-    /// Directory the engine keeps its tables in.
+    /// Directory of the tables.
     pub tables: PathBuf,
-    /// Where the engine's generated configuration is written.
+    /// Path at which the engine's generated configuration is written.
     pub config: PathBuf,
-    /// Upper bound of the engine's memory in bytes; the engine's own choice (90 % of the machine) when
-    /// absent.
+    /// Bytes; `None`: the engine's default (90 % of the machine's memory).
     pub memory_limit: Option<u64>,
 }
 
-/// The booted engine. A connection is held open for as long as it lives, because the engine stops with the
-/// last one.
+/// The running engine. It keeps one connection open, because the engine stops with its last connection.
 pub struct Engine {
     library: Arc<Library>,
     arguments: Vec<CString>,
@@ -34,7 +30,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the library and opens the tables. Takes as long as the tables take to load.
+    /// Loads the library and opens the tables; takes as long as loading them.
     pub fn boot(options: &EngineOptions) -> anyhow::Result<Engine> {
         let library = Library::load(&options.library)?;
         std::fs::write(&options.config, configuration(options.memory_limit))
@@ -56,7 +52,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// A new connection: default database, default settings, no temporary tables.
+    /// A connection with the default database, default settings and no temporary tables.
     pub fn connect(&self) -> Option<Connection> {
         self.library.connect(&self.arguments).map(|raw| Connection { raw })
     }
@@ -75,7 +71,8 @@ fn argument(option: &str, path: &Path) -> anyhow::Result<CString> {
     CString::new(bytes).with_context(|| format!("path {} contains a zero byte", path.display()))
 }
 
-/// The engine sizes its caches for a server that has the machine to itself; this one shares it.
+/// The engine's default caches are those of a server that has the machine to itself; this machine is
+/// shared.
 fn configuration(memory_limit: Option<u64>) -> String {
     let mut text = String::from("<clickhouse>\n");
     for (name, bytes) in [
@@ -93,27 +90,26 @@ fn configuration(memory_limit: Option<u64>) -> String {
     text
 }
 
-/// A connection that has run nothing yet, or only queries of this program itself.
+/// A connection that has run nothing yet, or only queries of this program.
 pub struct Connection {
     raw: RawConnection,
 }
 
 impl Connection {
-    /// Runs the statement with its database, settings and parameters. `number` marks it in
-    /// `system.processes`, so that it can be found and stopped. The connection must not be given to another
-    /// client afterwards.
-    pub fn run(&mut self, statement: &Statement, number: u64) -> Outcome {
+    /// Runs the statement with its database, settings and parameters. `number` tags it in
+    /// `system.processes` for cancelling. The connection must not be reused for another client.
+    pub fn run(&mut self, statement: &Statement, number: u64) -> QueryResult {
         if let Err(error) = self.plain(&set_up(statement, number), "Null") {
-            return Outcome { result: Err(error), bytes: Vec::new() };
+            return QueryResult { result: Err(error), bytes: Vec::new() };
         }
         let result = self.raw.query(&statement.text, &statement.format, &statement.parameters);
         match result.error() {
-            Some(text) => Outcome { result: Err(EngineError::parse(&text)), bytes: Vec::new() },
-            None => Outcome { result: Ok(result.counts()), bytes: result.bytes().to_vec() },
+            Some(text) => QueryResult { result: Err(EngineError::parse(&text)), bytes: Vec::new() },
+            None => QueryResult { result: Ok(result.counts()), bytes: result.bytes().to_vec() },
         }
     }
 
-    /// Runs a text of this program's own and gives the result bytes.
+    /// Runs a query of this program itself; returns the result bytes.
     pub fn plain(&mut self, text: &str, format: &str) -> Result<Vec<u8>, EngineError> {
         let result = self.raw.query(text.as_bytes(), format, &[]);
         match result.error() {
@@ -123,7 +119,7 @@ impl Connection {
     }
 }
 
-/// The mark by which a running statement is found again.
+/// Tag that identifies a running statement in `system.processes`.
 pub(super) fn mark(number: u64) -> String {
     format!(" request={number}")
 }
@@ -147,7 +143,7 @@ fn set_up(statement: &Statement, number: u64) -> String {
     text
 }
 
-/// A string literal or identifier of ClickHouse's SQL.
+/// A quoted string literal or identifier of ClickHouse's SQL.
 pub(super) fn quoted(value: &str, quote: char) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     text.push(quote);

@@ -1,57 +1,46 @@
-//! Errors of the engine, with the numeric code that ClickHouse clients know.
+//! Engine errors with ClickHouse's numeric codes.
 
-/// Codes of ClickHouse that this program itself raises or looks at.
-pub mod codes {
-    /// A bad value in the request.
-    pub const BAD_ARGUMENTS: i32 = 36;
-    /// Something the embedded engine or this server does not do.
-    pub const NOT_IMPLEMENTED: i32 = 48;
-    /// The query text does not parse.
-    pub const SYNTAX_ERROR: i32 = 62;
-    /// A setting name nobody knows.
-    pub const UNKNOWN_SETTING: i32 = 115;
-    /// Data that contradicts its format or encoding.
-    pub const INCORRECT_DATA: i32 = 117;
-    /// `INTO OUTFILE` in a query that came over HTTP.
-    pub const INTO_OUTFILE_NOT_ALLOWED: i32 = 358;
-    /// Every place in the queue is taken.
-    pub const TOO_MANY_SIMULTANEOUS_QUERIES: i32 = 202;
-    /// The client stopped sending.
-    pub const SOCKET_TIMEOUT: i32 = 209;
-    /// The query text or the inserted data is too long.
-    pub const QUERY_IS_TOO_LARGE: i32 = 229;
-    /// A session was asked for that must already exist.
-    pub const SESSION_NOT_FOUND: i32 = 372;
-    /// The query was stopped.
-    pub const QUERY_WAS_CANCELLED: i32 = 394;
-    /// Access refused.
-    pub const ACCESS_DENIED: i32 = 497;
-    /// A compression this server does not read or write.
-    pub const UNKNOWN_COMPRESSION_METHOD: i32 = 89;
-    /// Anything without a code of its own.
-    pub const UNKNOWN_EXCEPTION: i32 = 1002;
+/// ClickHouse error codes that this program raises or checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types, reason = "ClickHouse's names, which clients see")]
+pub enum Code {
+    BAD_ARGUMENTS = 36,
+    NOT_IMPLEMENTED = 48,
+    SYNTAX_ERROR = 62,
+    UNKNOWN_FORMAT = 73,
+    UNKNOWN_COMPRESSION_METHOD = 89,
+    UNKNOWN_SETTING = 115,
+    INCORRECT_DATA = 117,
+    TOO_MANY_SIMULTANEOUS_QUERIES = 202,
+    SOCKET_TIMEOUT = 209,
+    QUERY_IS_TOO_LARGE = 229,
+    NOT_ENOUGH_SPACE = 243,
+    INTO_OUTFILE_NOT_ALLOWED = 358,
+    SESSION_NOT_FOUND = 372,
+    QUERY_WAS_CANCELLED = 394,
+    ACCESS_DENIED = 497,
+    UNKNOWN_EXCEPTION = 1002,
 }
 
 /// A failure with its ClickHouse code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Code: {code}. DB::Exception: {message}")]
 pub struct EngineError {
-    /// Numeric code as in ClickHouse's `ErrorCodes`.
     pub code: i32,
-    /// Text after `DB::Exception: `, with the symbolic name at its end where the engine gives one.
+    /// Text after `DB::Exception: `, ending with the symbolic name where the engine gives one.
     pub message: String,
 }
 
 impl EngineError {
-    /// An error raised by this program, with the symbolic name ClickHouse gives the code.
-    pub fn new(code: i32, name: &str, text: impl std::fmt::Display) -> Self {
-        EngineError { code, message: format!("{text}. ({name})") }
+    /// An error of this program.
+    pub fn new(code: Code, text: impl std::fmt::Display) -> Self {
+        EngineError { code: code as i32, message: format!("{text}. ({code:?})") }
     }
 
-    /// Reads the engine's text `Code: N. DB::Exception: text. (NAME)`. The engine wraps an error once more
-    /// for each layer it passes; the repetitions of prefix, version and name are dropped.
+    /// Parses `Code: N. DB::Exception: text. (NAME)`. The engine wraps an error once per layer; repeated
+    /// prefixes, versions and names are dropped.
     pub fn parse(text: &str) -> Self {
-        let mut code = codes::UNKNOWN_EXCEPTION;
+        let mut code = Code::UNKNOWN_EXCEPTION as i32;
         let mut rest = text.trim();
         while let Some((number, after)) = split_prefix(rest) {
             code = number;

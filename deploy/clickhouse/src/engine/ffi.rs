@@ -1,8 +1,8 @@
 //! The C interface of `libchdb.so`, loaded at run time. The only unsafe code of the crate.
 //!
-//! What the library guarantees, found by experiment with version 26.5 and in its sources: a connection
-//! serialises its own calls with a mutex, several connections of one process share one engine and one data
-//! directory, results own their memory until they are destroyed, and a query may be run from any thread.
+//! Properties of the library, from its sources and experiments with version 26.5: a connection serializes
+//! its calls with a mutex; the connections of a process share one engine and one data directory; a result
+//! owns its memory until it is destroyed; a query may run on any thread.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use libloading::os::unix::{Library as SharedObject, RTLD_LOCAL, RTLD_NOW};
 
-/// An open connection: what `chdb_connect` gives back is a pointer to the handle that queries take.
+/// `chdb_connect` returns a pointer to the handle that queries take.
 type ConnectionPointer = *mut *mut c_void;
 type ResultPointer = *mut c_void;
 
@@ -38,30 +38,15 @@ type CountFn = unsafe extern "C" fn(ResultPointer) -> u64;
 type SecondsFn = unsafe extern "C" fn(ResultPointer) -> f64;
 type SignalsFn = unsafe extern "C" fn(bool);
 
-/// Why the library could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The dynamic loader refused the file.
     #[error("cannot load {path}: {source}")]
-    Open {
-        /// File that was asked for.
-        path: String,
-        /// What the dynamic loader says.
-        source: libloading::Error,
-    },
-    /// The file is a library, but not one this program knows how to call.
+    Open { path: String, source: libloading::Error },
     #[error("{path} lacks the function {name}: expected libchdb 26.5 or later: {source}")]
-    Symbol {
-        /// File that was asked for.
-        path: String,
-        /// The missing function.
-        name: &'static str,
-        /// What the dynamic loader says.
-        source: libloading::Error,
-    },
+    Symbol { path: String, name: &'static str, source: libloading::Error },
 }
 
-/// The loaded library. It stays in memory until the process ends, because its background threads do.
+/// The loaded library. It is never unloaded, because its background threads run until the process ends.
 pub struct Library {
     connect: ConnectFn,
     close: CloseFn,
@@ -80,8 +65,8 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads the library and looks up every function that is used, so that a wrong file fails here and not in
-    /// a query.
+    /// Loads the library and resolves every function used, so that a wrong file fails here and not in a
+    /// query.
     pub fn load(path: &Path) -> Result<Arc<Library>, LoadError> {
         let name = path.display().to_string();
         // SAFETY: loading runs the library's initialisers. The file is the engine the operator named; nothing
@@ -113,9 +98,9 @@ impl Library {
         Ok(Arc::new(library))
     }
 
-    /// Opens a connection with command line arguments as of `clickhouse local` (`--path=...`). The first
-    /// connection of the process boots the engine. Gives nothing when the engine refuses, which it explains
-    /// on standard error.
+    /// Opens a connection with the command line arguments of `clickhouse local` (`--path=...`). The first
+    /// connection of the process starts the engine. `None`: the engine refused and printed its reason to
+    /// standard error.
     pub fn connect(self: &Arc<Self>, arguments: &[CString]) -> Option<RawConnection> {
         let mut argv: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
         let argc = c_int::try_from(argv.len()).ok()?;
@@ -127,7 +112,7 @@ impl Library {
     }
 }
 
-/// Looks one function up and copies its address out of the library handle.
+/// Resolves one function to its address.
 fn symbol<T: Copy>(object: &SharedObject, path: &str, name: &'static str) -> Result<T, LoadError> {
     // SAFETY: every T used here is the function pointer type that the library's header declares for that
     // name, and the library is never unloaded, so that the copied address stays valid.
@@ -135,7 +120,7 @@ fn symbol<T: Copy>(object: &SharedObject, path: &str, name: &'static str) -> Res
     found.map(|s| *s).map_err(|source| LoadError::Symbol { path: path.to_owned(), name, source })
 }
 
-/// One connection to the engine. Closed when dropped.
+/// One connection to the engine, closed when dropped.
 pub struct RawConnection {
     library: Arc<Library>,
     pointer: ConnectionPointer,
@@ -146,8 +131,7 @@ pub struct RawConnection {
 unsafe impl Send for RawConnection {}
 
 impl RawConnection {
-    /// Runs one query text to its end. `format` is used where the text names none; `parameters` fill
-    /// `{name:Type}`.
+    /// Runs one query. `format` applies where the text names none; `parameters` fill `{name:Type}`.
     pub fn query(&mut self, text: &[u8], format: &str, parameters: &[(String, String)]) -> RawResult {
         let names: Vec<*const c_char> = parameters.iter().map(|(n, _)| n.as_ptr().cast()).collect();
         let name_lengths: Vec<usize> = parameters.iter().map(|(n, _)| n.len()).collect();
@@ -181,7 +165,7 @@ impl Drop for RawConnection {
     }
 }
 
-/// What a query gave: an error, or bytes and counts. Freed when dropped.
+/// Result of a query: an error, or bytes and counts. Freed when dropped.
 pub struct RawResult {
     library: Arc<Library>,
     pointer: ResultPointer,
@@ -200,7 +184,7 @@ impl RawResult {
         }
     }
 
-    /// The result bytes that were not written to a file.
+    /// Result bytes that were not written to a file.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the pointer is a live result (the accessors also accept null); buffer and length describe
         // one allocation that the result owns and that nobody writes while `self` is borrowed.
@@ -215,7 +199,6 @@ impl RawResult {
         }
     }
 
-    /// Counts of rows and bytes as the engine reports them.
     pub fn counts(&self) -> super::Counts {
         let count = |f: CountFn| {
             // SAFETY: a live result, or null, which every accessor accepts; reads a number.

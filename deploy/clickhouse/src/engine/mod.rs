@@ -9,7 +9,7 @@ mod statement;
 
 pub use cancel::{CancelGuard, JobState};
 pub use connection::{Connection, Engine, EngineOptions};
-pub use error::{EngineError, codes};
+pub use error::{Code, EngineError};
 pub use ffi::{Library, LoadError};
 pub use pool::{Job, Pool, PoolFull};
-pub use statement::{Counts, Outcome, Statement};
+pub use statement::{Counts, QueryResult, Statement};

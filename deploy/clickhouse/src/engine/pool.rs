@@ -1,4 +1,4 @@
-//! The threads that run queries, with a bounded queue before them.
+//! The threads that run queries, behind a bounded queue.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -11,36 +11,32 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::oneshot;
 
-use super::{CancelGuard, Connection, Engine, EngineError, JobState, Outcome, Statement, cancel, codes};
+use super::{CancelGuard, Code, Connection, Engine, EngineError, JobState, QueryResult, Statement, cancel};
 
-/// The engine recurses deeply when it analyses a query, and measures its limit by the thread's stack.
+/// The engine recurses deeply when it analyses a query, and derives its limit from the thread's stack.
 const STACK_BYTES: usize = 16 << 20;
 
-/// A statement on its way to the engine.
+/// A statement with the resources it needs.
 pub struct Job {
-    /// What to run.
     pub statement: Statement,
-    /// Descriptors that the text names as `/proc/self/fd/N`: kept open until the query has ended, closed
-    /// then.
+    /// Descriptors that the text names as `/proc/self/fd/N`; open until the query has ended.
     pub descriptors: Vec<OwnedFd>,
-    /// Anything else that must live as long as the query runs.
+    /// Dropped when the query has ended.
     pub hold: Option<Box<dyn Send>>,
 }
 
-/// Every thread is busy and every place in the queue is taken.
+/// All threads are busy and the queue is full.
 #[derive(Debug, thiserror::Error)]
 #[error("{running} queries run and {waiting} wait, which is the most this server takes")]
 pub struct PoolFull {
-    /// Threads, all busy.
     pub running: usize,
-    /// Places in the queue, all taken.
     pub waiting: usize,
 }
 
 struct Queued {
     job: Job,
     state: Arc<JobState>,
-    reply: oneshot::Sender<Outcome>,
+    reply: oneshot::Sender<QueryResult>,
 }
 
 #[derive(Default)]
@@ -50,7 +46,7 @@ struct Queue {
     closed: bool,
 }
 
-struct Shared {
+struct PoolState {
     engine: Engine,
     queue: Mutex<Queue>,
     arrived: Condvar,
@@ -58,21 +54,20 @@ struct Shared {
     threads: usize,
 }
 
-/// Runs statements, each on a connection of its own that nobody used before and nobody uses after, so that
-/// neither `USE` nor `SET` nor temporary tables pass from one client to another. Opening one takes about a
-/// millisecond and is done ahead of the request.
+/// Runs each statement on a connection of its own, so that `USE`, `SET` and temporary tables never leak to
+/// another client. Opening one takes about a millisecond and is done ahead of the request.
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
     orders: SyncSender<Arc<JobState>>,
     numbers: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Pool {
-    /// Starts `threads` threads with a queue of `waiting` places before them.
     pub fn start(engine: Engine, threads: usize, waiting: usize) -> anyhow::Result<Pool> {
         let queue = Mutex::new(Queue::default());
-        let shared = Arc::new(Shared { engine, queue, arrived: Condvar::new(), capacity: waiting, threads });
+        let shared =
+            Arc::new(PoolState { engine, queue, arrived: Condvar::new(), capacity: waiting, threads });
         let (orders, inbox) = sync_channel(threads + waiting);
         let mut workers = Vec::with_capacity(threads);
         for index in 0..threads {
@@ -85,13 +80,9 @@ impl Pool {
         Ok(Pool { shared, orders, numbers: AtomicU64::new(1), workers: Mutex::new(workers) })
     }
 
-    /// Hands a job to the threads. Gives what will become of it, and the guard that stops it when dropped
-    /// early.
-    ///
-    /// # Errors
-    /// The queue is full; the job is dropped.
-    pub fn submit(&self, job: Job) -> Result<(oneshot::Receiver<Outcome>, CancelGuard), PoolFull> {
-        let (reply, outcome) = oneshot::channel();
+    /// Queues a job. The guard cancels it when dropped early.
+    pub fn submit(&self, job: Job) -> Result<(oneshot::Receiver<QueryResult>, CancelGuard), PoolFull> {
+        let (reply, query_result) = oneshot::channel();
         let state = JobState::new(self.numbers.fetch_add(1, Ordering::Relaxed));
         let mut queue = self.shared.lock();
         queue.forget_cancelled();
@@ -101,11 +92,11 @@ impl Pool {
         queue.jobs.push_back(Queued { job, state: Arc::clone(&state), reply });
         drop(queue);
         self.shared.arrived.notify_one();
-        Ok((outcome, CancelGuard::new(state, self.orders.clone())))
+        Ok((query_result, CancelGuard::new(state, self.orders.clone())))
     }
 
-    /// Lets running queries end, refuses waiting ones, and closes the engine. Gives false when a query is
-    /// still there after `patience`: the tables are whole all the same, as after any sudden end.
+    /// Lets running queries end, rejects waiting ones, closes the engine. `false`: a query still ran after
+    /// `patience`; the tables stay intact, as after any sudden end.
     pub fn close(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut queue = self.shared.lock();
@@ -129,7 +120,7 @@ impl Pool {
 }
 
 impl Queue {
-    /// Gives the places of clients that have left to others.
+    /// Frees the queue places of disconnected clients.
     fn forget_cancelled(&mut self) {
         self.jobs.retain(|queued| {
             let left = queued.state.is_cancelled();
@@ -141,12 +132,12 @@ impl Queue {
     }
 }
 
-impl Shared {
+impl PoolState {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next job, or nothing when the pool closes.
+    /// The next job; `None` when the pool closes.
     fn next(&self) -> Option<Queued> {
         let mut queue = self.lock();
         queue.idle += 1;
@@ -168,28 +159,28 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> anyhow::Result<J
     thread.spawn(body).context("cannot start a thread for queries")
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &PoolState) {
     let mut ready: Option<Connection> = shared.engine.connect();
     while let Some(Queued { job, state, reply }) = shared.next() {
-        let outcome = if state.is_cancelled() {
-            refused(codes::QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "query was cancelled while it waited")
+        let query_result = if state.is_cancelled() {
+            refused(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited")
         } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
             connection.run(&job.statement, state.number())
         } else {
-            refused(codes::UNKNOWN_EXCEPTION, "UNKNOWN_EXCEPTION", "the engine gave no connection")
+            refused(Code::UNKNOWN_EXCEPTION, "the engine gave no connection")
         };
         state.finish();
-        // The reader of a result learns the end of it by this; it asks for the outcome only then.
+        // The reader of a result learns the end of it by this; it asks for the query_result only then.
         drop(job.descriptors);
         drop(job.hold);
         // Nobody listens when the client has gone.
-        let _ = reply.send(outcome);
+        let _ = reply.send(query_result);
         if ready.is_none() {
             ready = shared.engine.connect();
         }
     }
 }
 
-fn refused(code: i32, name: &str, text: &str) -> Outcome {
-    Outcome { result: Err(EngineError::new(code, name, text)), bytes: Vec::new() }
+fn refused(code: Code, text: &str) -> QueryResult {
+    QueryResult { result: Err(EngineError::new(code, text)), bytes: Vec::new() }
 }

@@ -11,51 +11,50 @@ use tokio::time::timeout;
 
 use crate::limits::BODY_CHUNKS;
 
-enum Piece {
+enum BodyChunk {
     Data(Bytes),
     End,
     Failed(Error),
 }
 
-/// The reading side.
 pub struct BodyReader {
-    pieces: mpsc::Receiver<Piece>,
+    chunks: mpsc::Receiver<BodyChunk>,
     current: Bytes,
     ended: bool,
 }
 
-/// The feeding side, to be run while a blocking thread reads.
+/// Feeds the reader; runs while a blocking thread reads.
 pub struct BodyFeed {
     body: Incoming,
-    pieces: mpsc::Sender<Piece>,
+    chunks: mpsc::Sender<BodyChunk>,
     wait: Duration,
 }
 
-/// Splits a body into the two sides. The client is slowed down when the reader falls behind, and given up when it sends nothing for
-/// `wait`.
+/// Splits a body into its two sides. A slow reader slows the client down; a client that sends nothing for
+/// `wait` fails the read.
 pub fn channel(body: Incoming, wait: Duration) -> (BodyFeed, BodyReader) {
-    let (sender, pieces) = mpsc::channel(BODY_CHUNKS);
-    (BodyFeed { body, pieces: sender, wait }, BodyReader { pieces, current: Bytes::new(), ended: false })
+    let (sender, chunks) = mpsc::channel(BODY_CHUNKS);
+    (BodyFeed { body, chunks: sender, wait }, BodyReader { chunks, current: Bytes::new(), ended: false })
 }
 
 impl BodyFeed {
-    /// Passes the body on until it ends, fails, pauses too long, or the reader has gone.
+    /// Forwards the body until it ends, fails or pauses too long, or the reader is dropped.
     pub async fn run(mut self) {
         loop {
-            let piece = match timeout(self.wait, self.body.frame()).await {
+            let chunk = match timeout(self.wait, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => Piece::Data(data),
+                    Ok(data) => BodyChunk::Data(data),
                     Err(_trailers) => continue,
                 },
-                Ok(Some(Err(error))) => Piece::Failed(Error::new(ErrorKind::ConnectionAborted, error)),
-                Ok(None) => Piece::End,
+                Ok(Some(Err(error))) => BodyChunk::Failed(Error::new(ErrorKind::ConnectionAborted, error)),
+                Ok(None) => BodyChunk::End,
                 Err(_elapsed) => {
                     let text = format!("the client sent nothing for {} s", self.wait.as_secs_f64());
-                    Piece::Failed(Error::new(ErrorKind::TimedOut, text))
+                    BodyChunk::Failed(Error::new(ErrorKind::TimedOut, text))
                 }
             };
-            let over = !matches!(piece, Piece::Data(_));
-            if self.pieces.send(piece).await.is_err() || over {
+            let over = !matches!(chunk, BodyChunk::Data(_));
+            if self.chunks.send(chunk).await.is_err() || over {
                 return;
             }
         }
@@ -68,10 +67,10 @@ impl Read for BodyReader {
             if self.ended {
                 return Ok(0);
             }
-            match self.pieces.blocking_recv() {
-                Some(Piece::Data(data)) => self.current = data,
-                Some(Piece::End) => self.ended = true,
-                Some(Piece::Failed(error)) => return Err(error),
+            match self.chunks.blocking_recv() {
+                Some(BodyChunk::Data(data)) => self.current = data,
+                Some(BodyChunk::End) => self.ended = true,
+                Some(BodyChunk::Failed(error)) => return Err(error),
                 // The request was dropped: half a body must never look like a whole one.
                 None => return Err(ErrorKind::ConnectionAborted.into()),
             }

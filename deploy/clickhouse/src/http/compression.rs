@@ -1,4 +1,4 @@
-//! Encodings of bodies: what is read and written, and by which name.
+//! Encodings of request and response bodies.
 
 use std::io::{self, Read, Write};
 
@@ -6,18 +6,14 @@ use bytes::Bytes;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
 use super::framing::{self, FramingReader};
-use crate::engine::{EngineError, codes};
+use crate::engine::{Code, EngineError};
 
-/// An HTTP content coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
-    /// `gzip`
     Gzip,
-    /// `deflate`: zlib, as HTTP has it
+    /// zlib, as HTTP defines it.
     Deflate,
-    /// `lz4`: LZ4 frames
     Lz4,
-    /// `zstd`
     Zstd,
 }
 
@@ -32,7 +28,6 @@ impl Coding {
         }
     }
 
-    /// Name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             Coding::Gzip => "gzip",
@@ -42,10 +37,7 @@ impl Coding {
         }
     }
 
-    /// Reads a `Content-Encoding` header.
-    ///
-    /// # Errors
-    /// A coding that is not read here, or more than one.
+    /// Reads a `Content-Encoding` header; fails for an unknown coding and for more than one.
     pub fn of_request(header: &str) -> Result<Option<Coding>, EngineError> {
         let name = header.trim();
         if name.is_empty() || name.eq_ignore_ascii_case("identity") {
@@ -54,11 +46,11 @@ impl Coding {
         Coding::named(name).map(Some).ok_or_else(|| {
             let text =
                 format!("content-encoding {name:?}: allowed are gzip, deflate, lz4, zstd and identity");
-            EngineError::new(codes::UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", text)
+            EngineError::new(Code::UNKNOWN_COMPRESSION_METHOD, text)
         })
     }
 
-    /// The first coding of an `Accept-Encoding` header that is written here and not forbidden by `q=0`.
+    /// The first supported coding of an `Accept-Encoding` header that `q=0` does not forbid.
     pub fn of_response(header: &str) -> Option<Coding> {
         header.split(',').find_map(|entry| {
             let (name, parameters) = entry.split_once(';').unwrap_or((entry, ""));
@@ -69,7 +61,7 @@ impl Coding {
     }
 }
 
-/// Takes coding and framing off a body.
+/// Removes coding and framing from a body.
 pub fn decoder(
     inner: Box<dyn Read + Send>,
     coding: Option<Coding>,
@@ -85,25 +77,19 @@ pub fn decoder(
     Ok(if framed { Box::new(FramingReader::new(plain)) } else { plain })
 }
 
-/// Encodes a response piece by piece: each piece can be decoded as soon as it has arrived.
+/// Encodes a response in pieces, each of which can be decoded on arrival.
 pub enum Encoder {
-    /// As it is.
     Plain,
-    /// ClickHouse's framing.
     Framed,
-    /// `gzip`
     Gzip(GzEncoder<Vec<u8>>),
-    /// `deflate`
     Deflate(ZlibEncoder<Vec<u8>>),
-    /// `lz4`
     Lz4(Box<lz4_flex::frame::FrameEncoder<Vec<u8>>>),
-    /// `zstd`
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
 }
 
 impl Encoder {
-    /// An encoder for the coding. `level` is the client's `http_zlib_compression_level`; it counts for zlib
-    /// only, as the others have scales of their own.
+    /// `level` is the client's `http_zlib_compression_level`. It applies to zlib only: the other codings
+    /// have scales of their own.
     pub fn new(coding: Option<Coding>, framed: bool, level: Option<u32>) -> io::Result<Encoder> {
         let level = flate2::Compression::new(level.unwrap_or(3).min(9));
         Ok(match coding {
@@ -116,7 +102,6 @@ impl Encoder {
         })
     }
 
-    /// Encodes one piece.
     pub fn piece(&mut self, bytes: Bytes) -> io::Result<Bytes> {
         if bytes.is_empty() {
             return Ok(bytes);
@@ -131,7 +116,7 @@ impl Encoder {
         }
     }
 
-    /// Ends the encoding: what must still be sent.
+    /// Ends the encoding; returns the last bytes.
     pub fn finish(self) -> io::Result<Bytes> {
         Ok(Bytes::from(match self {
             Encoder::Plain | Encoder::Framed => Vec::new(),

@@ -17,12 +17,12 @@ fn corrupt(message: String) -> Error {
     Error::new(ErrorKind::InvalidData, message)
 }
 
-/// ClickHouse stores the two halves of CityHash128 (version 1.0.2) the other way round.
+/// ClickHouse stores the two halves of CityHash128 (version 1.0.2) in swapped order.
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     cityhash_rs::cityhash_102_128(bytes).rotate_right(64).to_le_bytes()
 }
 
-/// Wraps the bytes into one LZ4 block.
+/// One LZ4 block with header and checksum.
 pub fn block(bytes: &[u8]) -> Result<Vec<u8>> {
     let packed = lz4_flex::block::compress(bytes);
     let length =
@@ -37,7 +37,7 @@ pub fn block(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(framed)
 }
 
-/// Takes the framing off a stream.
+/// Removes the framing from a stream.
 pub struct FramingReader<R> {
     inner: R,
     plain: Vec<u8>,
@@ -45,12 +45,11 @@ pub struct FramingReader<R> {
 }
 
 impl<R: Read> FramingReader<R> {
-    /// Reads blocks from `inner`.
     pub fn new(inner: R) -> Self {
         FramingReader { inner, plain: Vec::new(), at: 0 }
     }
 
-    /// Reads the next block. Gives false at the end of the stream.
+    /// Reads the next block; `false` at the end of the stream.
     fn next_block(&mut self) -> Result<bool> {
         let mut sum = [0_u8; CHECKSUM];
         if !read_first(&mut self.inner, &mut sum)? {
@@ -100,7 +99,7 @@ fn unpack(method: u8, packed: &[u8], length: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// Fills the buffer; gives false when the stream ends before its first byte.
+/// Fills the buffer; `false` when the stream ends before its first byte.
 fn read_first(inner: &mut impl Read, buffer: &mut [u8]) -> Result<bool> {
     let mut filled = 0;
     while let Some(space) = buffer.get_mut(filled..).filter(|s| !s.is_empty()) {

@@ -1,4 +1,4 @@
-//! One request from its head to the head of its response.
+//! Handles one request, from its head to the head of its response.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,39 +13,34 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::body;
 use super::compression::{Encoder, decoder};
-use super::insert::{Spool, SpoolSpace};
+use super::execute::{self, PreparedStatement};
 use super::multipart;
-use super::native::{REVISION_WITH_SERIALIZATION, Restamp};
-use super::request::Asked;
-use super::response::{self, Body, Head, plain};
-use super::run::{self, Ready};
-use crate::engine::{EngineError, Pool, Statement, codes};
+use super::native_rewriter::{NativeRewriter, REVISION_WITH_SERIALIZATION};
+use super::request::QueryRequest;
+use super::response::{self, Body, ResponseHead, plain};
+use super::spool::{Spool, SpoolSpace};
+use crate::engine::{Code, EngineError, Pool, Statement};
 use crate::limits::QUERY_BYTES;
 use crate::sql::{Parsed, parse};
 
-/// What the server knows of the engine and of its own configuration.
 pub struct ServiceOptions {
-    /// Threads of the engine.
     pub pool: Arc<Pool>,
-    /// Where inserts are held.
+    /// Storage for inserts.
     pub spool: Arc<SpoolSpace>,
-    /// The engine's version.
     pub version: String,
-    /// The engine's time zone.
     pub timezone: String,
-    /// Content type by lower-case name of the format.
+    /// Content type by lower-case format name.
     pub content_types: HashMap<String, String>,
-    /// Answer requests that were meant for another host name, and those of web pages of other origins.
+    /// Also serve requests for other host names and from web pages of other origins.
     pub any_host: bool,
 }
 
-/// Answers requests.
 #[derive(Clone)]
 pub struct Service {
     options: Arc<ServiceOptions>,
 }
 
-/// A statement as it came, before its descriptors are known.
+/// A received statement, before its descriptors are known.
 struct Statements {
     text: Vec<u8>,
     parsed: Parsed,
@@ -53,14 +48,13 @@ struct Statements {
 }
 
 impl Service {
-    /// A service over the engine.
     pub fn new(options: ServiceOptions) -> Service {
         Service { options: Arc::new(options) }
     }
 
     async fn route(&self, request: Request<Incoming>) -> Response<Body> {
         if !self.options.any_host
-            && let Some(refusal) = foreign(request.headers())
+            && let Some(refusal) = rejected_origin(request.headers())
         {
             return plain(StatusCode::FORBIDDEN, &refusal);
         }
@@ -83,26 +77,29 @@ impl Service {
 
     async fn query(&self, request: Request<Incoming>, read_only: bool) -> Response<Body> {
         let options = &self.options;
-        let mut head =
-            Head { timezone: options.timezone.clone(), version: options.version.clone(), ..Head::default() };
+        let mut head = ResponseHead {
+            timezone: options.timezone.clone(),
+            version: options.version.clone(),
+            ..ResponseHead::default()
+        };
         let (parts, incoming) = request.into_parts();
-        let mut asked = match Asked::read(parts.uri.query().unwrap_or_default(), &parts.headers) {
-            Ok(asked) => asked,
+        let mut request = match QueryRequest::read(parts.uri.query().unwrap_or_default(), &parts.headers) {
+            Ok(request) => request,
             Err(error) => return head.failed(&error),
         };
         let boundary =
             parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(multipart::boundary);
-        let statements = self.receive(&mut asked, incoming, boundary).await;
-        if asked.query_id.is_empty() {
-            asked.query_id = run::fresh_id();
+        let statements = self.receive(&mut request, incoming, boundary).await;
+        if request.query_id.is_empty() {
+            request.query_id = execute::fresh_id();
         }
-        head.query_id.clone_from(&asked.query_id);
+        head.query_id.clone_from(&request.query_id);
         let prepared = statements.and_then(|statements| {
-            check_session(&asked, &statements.parsed)?;
-            self.prepare(&asked, statements, read_only, &mut head)
+            check_session(&request, &statements.parsed)?;
+            self.prepare(&request, statements, read_only, &mut head)
         });
         let answer = match prepared {
-            Ok(ready) => run::run(&options.pool, ready, &head).await,
+            Ok(ready) => execute::execute(&options.pool, ready, &head).await,
             Err(error) => Err(error),
         };
         answer.unwrap_or_else(|error| {
@@ -114,79 +111,85 @@ impl Service {
     /// Reads the body: a query text, the data of an insert, both, or form fields.
     async fn receive(
         &self,
-        asked: &mut Asked,
+        request: &mut QueryRequest,
         incoming: Incoming,
         boundary: Option<String>,
     ) -> Result<Statements, EngineError> {
-        let (feed, reader) = body::channel(incoming, asked.body_wait());
+        let (feed, reader) = body::channel(incoming, request.body_wait());
         let space = Arc::clone(&self.options.spool);
-        let mut begun = asked.clone();
+        let mut begun = request.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let statements = read_statements(&mut begun, reader, boundary.as_deref(), &space)?;
             Ok::<_, EngineError>((begun, statements))
         });
         let (read, ()) = tokio::join!(reading, feed.run());
-        let (begun, statements) = read.map_err(|_| response::lost())??;
-        *asked = begun;
+        let (begun, statements) = read.map_err(|_| response::query_lost())??;
+        *request = begun;
         Ok(statements)
     }
 
-    /// Turns the statement into what the engine runs, with the descriptors it names.
+    /// Builds the engine's statement, with the descriptors that it names.
     fn prepare(
         &self,
-        asked: &Asked,
+        request: &QueryRequest,
         statements: Statements,
         read_only: bool,
-        head: &mut Head,
-    ) -> Result<Ready, EngineError> {
+        head: &mut ResponseHead,
+    ) -> Result<PreparedStatement, EngineError> {
         let Statements { text, parsed, spool } = statements;
         let statement = Statement {
             text: Vec::new(),
             format: "TabSeparated".to_owned(),
-            database: asked.database.clone(),
-            settings: asked.settings.clone(),
-            parameters: asked.parameters.clone(),
-            query_id: asked.query_id.clone(),
+            database: request.database.clone(),
+            settings: request.settings.clone(),
+            parameters: request.parameters.clone(),
+            query_id: request.query_id.clone(),
             read_only,
         };
         let encoder = |with: bool| {
-            let (coding, framed) = if with { (asked.accept, asked.framed_response) } else { (None, false) };
-            Encoder::new(coding, framed, asked.level).map_err(|e| response::unreadable(&e))
+            let (coding, framed) =
+                if with { (request.accept, request.framed_response) } else { (None, false) };
+            Encoder::new(coding, framed, request.level).map_err(|e| response::io_error(&e))
         };
         match parsed {
-            Parsed::Empty => Err(EngineError::new(codes::SYNTAX_ERROR, "SYNTAX_ERROR", "Empty query")),
+            Parsed::Empty => Err(EngineError::new(Code::SYNTAX_ERROR, "Empty query")),
             Parsed::Plain { end, .. } => {
                 head.content_type = "text/plain; charset=UTF-8".to_owned();
                 let text = text.get(..end).unwrap_or_default().to_vec();
-                Ok(Ready::plain(Statement { text, ..statement }, encoder(false)?))
+                Ok(PreparedStatement::plain(Statement { text, ..statement }, encoder(false)?))
             }
             Parsed::Insert(insert) => {
                 head.content_type = "text/plain; charset=UTF-8".to_owned();
-                let spool = spool.ok_or_else(response::lost)?;
-                let descriptor = spool.descriptor().map_err(|e| response::unreadable(&e))?;
-                let number = run::number(&descriptor);
+                let spool = spool.ok_or_else(response::query_lost)?;
+                let descriptor = spool.descriptor().map_err(|e| response::io_error(&e))?;
+                let number = execute::number(&descriptor);
                 let text = insert.from_descriptor(&text, number);
-                Ok(Ready::insert(Statement { text, ..statement }, descriptor, spool, encoder(false)?))
+                Ok(PreparedStatement::insert(
+                    Statement { text, ..statement },
+                    descriptor,
+                    spool,
+                    encoder(false)?,
+                ))
             }
             Parsed::Result(result) => {
-                let format = result.format.clone().or_else(|| asked.format.clone());
+                let format = result.format.clone().or_else(|| request.format.clone());
                 let format = format.unwrap_or_else(|| "TabSeparated".to_owned());
                 let known = self.options.content_types.get(&format.to_ascii_lowercase());
                 head.content_type = known.map_or("text/plain; charset=UTF-8", String::as_str).to_owned();
                 head.coding =
-                    asked.accept.filter(|_| !asked.framed_response).map(super::compression::Coding::name);
-                let restamps =
-                    asked.revision >= REVISION_WITH_SERIALIZATION && format.eq_ignore_ascii_case("native");
-                let restamp = restamps.then(Restamp::default);
-                let (target, source) = run::into_pipe(asked.wait_end.then_some(&self.options.spool))?;
-                let mut text_to_run = result.into_descriptor(&text, run::number(&target));
+                    request.accept.filter(|_| !request.framed_response).map(super::compression::Coding::name);
+                let rewriter =
+                    request.revision >= REVISION_WITH_SERIALIZATION && format.eq_ignore_ascii_case("native");
+                let rewriter = rewriter.then(NativeRewriter::default);
+                let (target, source) = execute::into_pipe(request.wait_end.then_some(&self.options.spool))?;
+                let mut text_to_run = result.into_descriptor(&text, execute::number(&target));
                 if result.format.is_none() {
                     text_to_run.extend_from_slice(b" FORMAT ");
                     text_to_run.extend_from_slice(format_word(&format)?.as_bytes());
                 }
                 head.format = Some(format);
                 let statement = Statement { text: text_to_run, ..statement };
-                Ok(Ready::result(statement, target, source, encoder(true)?, restamp))
+                Ok(PreparedStatement::result(statement, target, source, encoder(true)?, rewriter))
             }
         }
     }
@@ -210,37 +213,37 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-/// A format's name becomes part of the query text: nothing but a word may come in.
+/// Format names are inserted into the query text: only a plain word is accepted.
 fn format_word(format: &str) -> Result<&str, EngineError> {
     if !format.is_empty() && format.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return Ok(format);
     }
-    Err(EngineError::new(73, "UNKNOWN_FORMAT", format!("Unknown format {format:?}")))
+    Err(EngineError::new(Code::UNKNOWN_FORMAT, format!("Unknown format {format:?}")))
 }
 
-/// Sessions are accepted by name and not kept: refuses what would mean nothing without one.
-fn check_session(asked: &Asked, parsed: &Parsed) -> Result<(), EngineError> {
-    if asked.session_check {
+/// Session ids are accepted but no session is kept: rejects requests that need one.
+fn check_session(request: &QueryRequest, parsed: &Parsed) -> Result<(), EngineError> {
+    if request.session_check {
         let text = "Session not found: this server keeps no sessions between requests";
-        return Err(EngineError::new(codes::SESSION_NOT_FOUND, "SESSION_NOT_FOUND", text));
+        return Err(EngineError::new(Code::SESSION_NOT_FOUND, text));
     }
-    if asked.session && matches!(parsed, Parsed::Plain { session_only: true, .. }) {
+    if request.session && matches!(parsed, Parsed::Plain { session_only: true, .. }) {
         let text = "SET, USE and CREATE TEMPORARY in a session: this server keeps no sessions between \
                     requests; send settings and database with each query";
-        return Err(EngineError::new(codes::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text));
+        return Err(EngineError::new(Code::NOT_IMPLEMENTED, text));
     }
     Ok(())
 }
 
 /// Runs on a blocking thread: decodes the body and separates query text from data.
 fn read_statements(
-    asked: &mut Asked,
+    request: &mut QueryRequest,
     reader: body::BodyReader,
     boundary: Option<&str>,
     space: &Arc<SpoolSpace>,
 ) -> Result<Statements, EngineError> {
     let broken = |e: std::io::Error| body_error(&e);
-    let mut body = decoder(Box::new(reader), asked.coding, asked.framed_body).map_err(broken)?;
+    let mut body = decoder(Box::new(reader), request.coding, request.framed_body).map_err(broken)?;
     let limit = u64::try_from(QUERY_BYTES).unwrap_or(u64::MAX);
     let mut text = Vec::new();
     if let Some(boundary) = boundary {
@@ -248,11 +251,11 @@ fn read_statements(
         body.by_ref().take(limit + 1).read_to_end(&mut form).map_err(broken)?;
         check_length(form.len())?;
         for (name, value) in multipart::fields(&form, boundary)? {
-            asked.parameter(&name, value)?;
+            request.parameter(&name, value)?;
         }
-        text.extend_from_slice(asked.query.as_bytes());
+        text.extend_from_slice(request.query.as_bytes());
     } else {
-        text.extend_from_slice(asked.query.as_bytes());
+        text.extend_from_slice(request.query.as_bytes());
         if !text.is_empty() {
             text.push(b'\n');
         }
@@ -274,7 +277,7 @@ fn check_length(length: usize) -> Result<(), EngineError> {
         return Ok(());
     }
     let text = format!("Query is too large: more than {QUERY_BYTES} bytes of text");
-    Err(EngineError::new(codes::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", text))
+    Err(EngineError::new(Code::QUERY_IS_TOO_LARGE, text))
 }
 
 fn body_error(error: &std::io::Error) -> EngineError {
@@ -282,23 +285,19 @@ fn body_error(error: &std::io::Error) -> EngineError {
     match error.kind() {
         ErrorKind::TimedOut => {
             let text = format!("Timeout exceeded while receiving the body: {error}");
-            EngineError::new(codes::SOCKET_TIMEOUT, "SOCKET_TIMEOUT", text)
+            EngineError::new(Code::SOCKET_TIMEOUT, text)
         }
-        ErrorKind::FileTooLarge => EngineError::new(codes::QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", error),
+        ErrorKind::FileTooLarge => EngineError::new(Code::QUERY_IS_TOO_LARGE, error),
         ErrorKind::StorageFull => {
-            EngineError::new(243, "NOT_ENOUGH_SPACE", format!("cannot hold the insert: {error}"))
+            EngineError::new(Code::NOT_ENOUGH_SPACE, format!("cannot hold the insert: {error}"))
         }
-        _ => EngineError::new(
-            codes::INCORRECT_DATA,
-            "INCORRECT_DATA",
-            format!("cannot read the body: {error}"),
-        ),
+        _ => EngineError::new(Code::INCORRECT_DATA, format!("cannot read the body: {error}")),
     }
 }
 
-/// Why a request does not come from this machine's user: a web page may make a browser send requests to
-/// loopback, either openly (its origin is named) or under a host name of its own that it made point here.
-fn foreign(headers: &HeaderMap) -> Option<String> {
+/// Reason to reject a request of a web page: a browser can be made to send requests to loopback, either
+/// openly (the origin is named) or under a host name that resolves to loopback.
+fn rejected_origin(headers: &HeaderMap) -> Option<String> {
     let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !host.is_empty() && !is_loopback(host) {
         return Some(format!(
@@ -311,7 +310,7 @@ fn foreign(headers: &HeaderMap) -> Option<String> {
         .then(|| format!("origin {origin:?}: web pages of other hosts are refused, see --allow-remote\n"))
 }
 
-/// Whether `host[:port]` names this machine.
+/// Does `host[:port]` name this machine?
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, _port)) => host,

@@ -3,17 +3,17 @@
 mod body;
 mod compression;
 mod error;
+mod execute;
 mod framing;
 mod handler;
-mod insert;
 mod multipart;
-mod native;
+mod native_rewriter;
 mod request;
 mod response;
-mod run;
 mod server;
-mod stall;
+mod spool;
+mod write_timeout;
 
 pub use handler::{Service, ServiceOptions};
-pub use insert::SpoolSpace;
 pub use server::serve;
+pub use spool::SpoolSpace;

@@ -1,11 +1,14 @@
-//! `multipart/form-data` bodies, in which clients send long queries and their parameters as fields.
+//! `multipart/form-data` bodies: clients send long queries and their parameters as form fields.
+//!
+//! Own code, because the body is already a bounded buffer on a blocking thread; `multer` reads async
+//! streams.
 
 use memchr::memmem::find;
 
-use crate::engine::{EngineError, codes};
+use crate::engine::{Code, EngineError};
 
 fn bad(text: impl std::fmt::Display) -> EngineError {
-    EngineError::new(codes::BAD_ARGUMENTS, "BAD_ARGUMENTS", format!("multipart body: {text}"))
+    EngineError::new(Code::BAD_ARGUMENTS, format!("multipart body: {text}"))
 }
 
 /// The boundary, if the content type is `multipart/form-data`.
@@ -20,10 +23,8 @@ pub fn boundary(content_type: &str) -> Option<String> {
     })
 }
 
-/// The fields of a body, in order.
-///
-/// # Errors
-/// A body that is not of this form, and fields with files: external tables are not taken.
+/// The fields of a body, in order. Fails for malformed bodies and for file fields: external tables are not
+/// supported.
 pub fn fields(body: &[u8], boundary: &str) -> Result<Vec<(String, String)>, EngineError> {
     let delimiter = format!("--{boundary}");
     let mut rest = body;
@@ -61,7 +62,7 @@ fn one(field: &[u8]) -> Result<(String, String), EngineError> {
     let name = parameter("name").ok_or_else(|| bad("a field has no name"))?;
     if parameter("filename").is_some() {
         let text = format!("external table {name:?}: external tables are not supported by this server");
-        return Err(EngineError::new(codes::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text));
+        return Err(EngineError::new(Code::NOT_IMPLEMENTED, text));
     }
     let value = String::from_utf8(value.to_vec()).map_err(|_| bad(format!("field {name:?} is not UTF-8")))?;
     Ok((name, value))

@@ -1,4 +1,4 @@
-//! What a request asks for besides its query text: parameters of the URL, headers and form fields.
+//! Parameters of a request besides its query text: URL, headers and form fields.
 
 use std::time::Duration;
 
@@ -6,75 +6,65 @@ use hyper::HeaderMap;
 use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 
 use super::compression::Coding;
-use crate::engine::{EngineError, codes};
+use crate::engine::{Code, EngineError};
 use crate::limits::BODY_WAIT;
 
-/// A request, taken apart.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct QueryRequest {
     /// Query text of the URL or of a form field.
     pub query: String,
     /// Database of unqualified names.
     pub database: Option<String>,
     /// Format where the query names none.
     pub format: Option<String>,
-    /// Settings for the engine.
     pub settings: Vec<(String, String)>,
     /// Values of placeholders.
     pub parameters: Vec<(String, String)>,
-    /// Id of the query; empty when the client gave none.
     pub query_id: String,
-    /// The client wants a session.
     pub session: bool,
-    /// The client wants a session that already exists.
+    /// The session must already exist.
     pub session_check: bool,
-    /// The response shall be in ClickHouse's framing.
+    /// Response in ClickHouse's framing.
     pub framed_response: bool,
-    /// The body is in ClickHouse's framing.
+    /// Body in ClickHouse's framing.
     pub framed_body: bool,
-    /// The status line shall wait for the end of the query.
+    /// The status line is sent after the end of the query.
     pub wait_end: bool,
-    /// `http_zlib_compression_level`.
     pub level: Option<u32>,
-    /// `Native` shall be written for this revision of the native protocol (0: as in files).
+    /// Revision of the native protocol for `Native` output (0: as in files).
     pub revision: u64,
-    /// Coding of the response.
     pub accept: Option<Coding>,
-    /// Coding of the body.
     pub coding: Option<Coding>,
-    /// Longest pause of the client in the middle of the body, if it asked for one.
+    /// Longest pause of the client inside the body, if it request for one.
     receive_wait: Option<Duration>,
     no_http_compression: bool,
 }
 
-impl Asked {
+impl QueryRequest {
     /// Reads the query string of the URL and the headers.
-    ///
-    /// # Errors
-    /// A content coding or a parameter that cannot be honoured.
-    pub fn read(query: &str, headers: &HeaderMap) -> Result<Asked, EngineError> {
-        let mut asked = Asked::default();
+    pub fn read(query: &str, headers: &HeaderMap) -> Result<QueryRequest, EngineError> {
+        let mut request = QueryRequest::default();
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            asked.parameter(&name, value.into_owned())?;
+            request.parameter(&name, value.into_owned())?;
         }
-        if asked.database.is_none() {
-            asked.database = header("x-clickhouse-database").filter(|v| !v.is_empty()).map(str::to_owned);
+        if request.database.is_none() {
+            request.database = header("x-clickhouse-database").filter(|v| !v.is_empty()).map(str::to_owned);
         }
-        if asked.format.is_none() {
-            asked.format = header("x-clickhouse-format").filter(|v| !v.is_empty()).map(str::to_owned);
+        if request.format.is_none() {
+            request.format = header("x-clickhouse-format").filter(|v| !v.is_empty()).map(str::to_owned);
         }
         if let Some(value) = headers.get(CONTENT_ENCODING) {
-            asked.coding = Coding::of_request(value.to_str().unwrap_or("(not text)"))?;
+            request.coding = Coding::of_request(value.to_str().unwrap_or("(not text)"))?;
         }
         let accept = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
-        asked.accept = accept.filter_map(Coding::of_response).next().filter(|_| !asked.no_http_compression);
-        Ok(asked)
+        request.accept =
+            accept.filter_map(Coding::of_response).next().filter(|_| !request.no_http_compression);
+        Ok(request)
     }
 
-    /// Takes one parameter of the URL or one field of a form. What has no meaning of its own here is a
-    /// setting, as in a server. User names and passwords are taken and not looked at: the engine has no
-    /// users.
+    /// Takes one parameter of the URL or one form field. Unknown names are settings, as in a server. User
+    /// names and passwords are ignored: the engine has no users.
     pub fn parameter(&mut self, name: &str, value: String) -> Result<(), EngineError> {
         let on = || value != "0" && !value.eq_ignore_ascii_case("false");
         match name {
@@ -110,8 +100,8 @@ impl Asked {
         Ok(())
     }
 
-    /// Longest pause of the client in the middle of the body. A client that is given up may have been stopped; what it sends
-    /// when it goes on is refused then, so it can rely on the time that it asked for.
+    /// Longest pause of the client inside the body. A client can rely on the time it request for: data sent
+    /// later is rejected.
     pub fn body_wait(&self) -> Duration {
         self.receive_wait.unwrap_or(BODY_WAIT)
     }
@@ -120,7 +110,7 @@ impl Asked {
         let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
         if !name.bytes().all(is_name) || name.starts_with(|c: char| c.is_ascii_digit()) {
             let text = format!("Unknown setting {name:?}: a name has letters, digits and underscores only");
-            return Err(EngineError::new(codes::UNKNOWN_SETTING, "UNKNOWN_SETTING", text));
+            return Err(EngineError::new(Code::UNKNOWN_SETTING, text));
         }
         self.settings.push((name.to_owned(), value));
         Ok(())
@@ -130,23 +120,23 @@ impl Asked {
 fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, EngineError> {
     value.parse().map_err(|_| {
         let text = format!("parameter {name} is {value:?}: a whole number is allowed");
-        EngineError::new(codes::BAD_ARGUMENTS, "BAD_ARGUMENTS", text)
+        EngineError::new(Code::BAD_ARGUMENTS, text)
     })
 }
 
-/// A time in seconds, with or without a fraction. None is given longer than a request without the parameter gets.
+/// Seconds, with or without a fraction, limited to the time of a request without the parameter.
 fn seconds(name: &str, value: &str) -> Result<Duration, EngineError> {
     let given = value.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
     let Some(given) = given.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) else {
         let text = format!("setting {name} is {value:?}: a number of seconds above 0 is allowed");
-        return Err(EngineError::new(codes::BAD_ARGUMENTS, "BAD_ARGUMENTS", text));
+        return Err(EngineError::new(Code::BAD_ARGUMENTS, text));
     };
     Ok(given.min(BODY_WAIT))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, BODY_WAIT, Coding, Duration};
+    use super::{BODY_WAIT, Coding, Duration, QueryRequest};
     use hyper::HeaderMap;
 
     // Goal: parameters of the interface, placeholders and settings are told apart. Method: one URL with all
@@ -158,16 +148,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("accept-encoding", "zstd, gzip".parse().unwrap());
         headers.insert("x-clickhouse-format", "JSON".parse().unwrap());
-        let asked = Asked::read(url, &headers).unwrap();
+        let request = QueryRequest::read(url, &headers).unwrap();
         assert_eq!(
-            (asked.query.as_str(), asked.database.as_deref(), asked.format.as_deref()),
+            (request.query.as_str(), request.database.as_deref(), request.format.as_deref()),
             ("SELECT 1;", Some("d"), Some("JSON"))
         );
-        assert_eq!(asked.settings, [("max_threads".to_owned(), "3".to_owned())]);
-        assert_eq!(asked.parameters, [("x".to_owned(), "\\N".to_owned())]);
-        assert!(asked.framed_response && !asked.framed_body);
-        assert_eq!(asked.accept, Some(Coding::Zstd));
-        assert_eq!(Asked::read("a%27b=1", &HeaderMap::new()).unwrap_err().code, 115);
+        assert_eq!(request.settings, [("max_threads".to_owned(), "3".to_owned())]);
+        assert_eq!(request.parameters, [("x".to_owned(), "\\N".to_owned())]);
+        assert!(request.framed_response && !request.framed_body);
+        assert_eq!(request.accept, Some(Coding::Zstd));
+        assert_eq!(QueryRequest::read("a%27b=1", &HeaderMap::new()).unwrap_err().code, 115);
     }
 
     // Goal: a client may ask for a shorter wait in its body, never for a longer one, and the engine hears of it. Method: values of
@@ -175,8 +165,8 @@ mod tests {
     #[test]
     fn the_wait_for_a_body_is_the_clients_up_to_the_servers() {
         let wait = |value: &str| {
-            let asked = Asked::read(&format!("http_receive_timeout={value}"), &HeaderMap::new());
-            asked.map(|asked| (asked.body_wait(), asked.settings.len()))
+            let request = QueryRequest::read(&format!("http_receive_timeout={value}"), &HeaderMap::new());
+            request.map(|request| (request.body_wait(), request.settings.len()))
         };
         for (value, want) in
             [("3", Duration::from_secs(3)), ("0.5", Duration::from_millis(500)), ("1e9", BODY_WAIT)]
@@ -186,6 +176,6 @@ mod tests {
         for value in ["", "0", "-1", "nan", "inf", "soon"] {
             assert_eq!(wait(value).unwrap_err().code, 36, "{value}");
         }
-        assert_eq!(Asked::read("", &HeaderMap::new()).unwrap().body_wait(), BODY_WAIT);
+        assert_eq!(QueryRequest::read("", &HeaderMap::new()).unwrap().body_wait(), BODY_WAIT);
     }
 }

@@ -1,5 +1,3 @@
-//! Heads and bodies of responses.
-
 use std::io;
 
 use bytes::{Bytes, BytesMut};
@@ -15,14 +13,13 @@ use tokio::sync::oneshot;
 
 use super::compression::Encoder;
 use super::error;
-use super::native::Restamp;
-use crate::engine::{CancelGuard, Counts, EngineError, Outcome, codes};
+use super::native_rewriter::NativeRewriter;
+use crate::engine::{CancelGuard, Code, Counts, EngineError, QueryResult};
 use crate::limits::RESPONSE_CHUNK;
 
-/// Body of every response.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Header set to what marks an error in the middle of a body.
+/// Header with the tag of an error inside the body.
 pub const EXCEPTION_TAG: HeaderName = HeaderName::from_static("x-clickhouse-exception-tag");
 const EXCEPTION_CODE: HeaderName = HeaderName::from_static("x-clickhouse-exception-code");
 const QUERY_ID: HeaderName = HeaderName::from_static("x-clickhouse-query-id");
@@ -31,15 +28,12 @@ const TIMEZONE: HeaderName = HeaderName::from_static("x-clickhouse-timezone");
 const SUMMARY: HeaderName = HeaderName::from_static("x-clickhouse-summary");
 const SERVER: HeaderName = HeaderName::from_static("x-clickhouse-server-display-name");
 
-/// What the client sees as the server's name.
 pub const SERVER_NAME: &str = "marketprism-clickhouse";
 
-/// A body that is there already.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A short text.
 pub fn plain(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(full(text.to_owned()));
     *response.status_mut() = status;
@@ -52,31 +46,26 @@ fn name_server(response: &mut Response<Body>) {
     response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
 }
 
-/// Sets a header; what cannot stand in a header (a query id with a line break) is left out.
+/// Sets a header; an invalid value (a query id with a line break) is left out.
 fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// What the head of a response tells.
+/// Values for the head of a response.
 #[derive(Debug, Clone, Default)]
-pub struct Head {
-    /// Id of the query.
+pub struct ResponseHead {
     pub query_id: String,
-    /// Output format; none for statements without rows.
+    /// `None` for statements without rows.
     pub format: Option<String>,
-    /// Content type of the format.
     pub content_type: String,
-    /// Content coding of the body.
     pub coding: Option<&'static str>,
-    /// The engine's time zone.
     pub timezone: String,
-    /// The engine's version, as errors name it.
     pub version: String,
 }
 
-impl Head {
+impl ResponseHead {
     fn apply(&self, response: &mut Response<Body>, counts: Option<&Counts>) {
         name_server(response);
         set(response, QUERY_ID, &self.query_id);
@@ -89,7 +78,7 @@ impl Head {
         }
     }
 
-    /// A response whose body is whole. `body` is encoded already.
+    /// A response with a complete, already encoded body.
     pub fn whole(&self, body: impl Into<Bytes>, counts: &Counts) -> Response<Body> {
         let mut response = Response::new(full(body));
         self.apply(&mut response, Some(counts));
@@ -97,8 +86,8 @@ impl Head {
         response
     }
 
-    /// A response whose body is still being made. `tag` marks an error in it; `counts` are known when the
-    /// query has ended.
+    /// A response whose body is still being produced. `tag` marks an error in it; `counts` are known when
+    /// the query has ended.
     pub fn streamed(&self, body: Body, tag: &str, counts: Option<&Counts>) -> Response<Body> {
         let mut response = Response::new(body);
         self.apply(&mut response, counts);
@@ -115,18 +104,18 @@ impl Head {
         }
     }
 
-    /// A response that says why there is no other.
+    /// An error response.
     pub fn failed(&self, error: &EngineError) -> Response<Body> {
         let mut response = Response::new(full(error::text(error, &self.version)));
         *response.status_mut() = error::status(error.code);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
-        Head { format: None, ..self.clone() }.apply(&mut response, None);
+        ResponseHead { format: None, ..self.clone() }.apply(&mut response, None);
         set(&mut response, EXCEPTION_CODE, &error.code.to_string());
         response
     }
 }
 
-/// The counts as ClickHouse writes them: a JSON object of strings.
+/// The counts in ClickHouse's form: a JSON object of strings.
 fn summary(c: &Counts) -> String {
     // An insert's rows count as its result, as in a server.
     let (rows, bytes) =
@@ -143,14 +132,14 @@ fn summary(c: &Counts) -> String {
     )
 }
 
-/// An error inside a body that began well, in the form clients look for at its end since ClickHouse 25.11.
+/// An error after the start of the body, in the form that clients look for since ClickHouse 25.11.
 fn exception_block(error: &EngineError, version: &str, tag: &str) -> Bytes {
     let text = error::text(error, version);
     let length = text.len();
     Bytes::from(format!("\r\n__exception__\r\n{tag}\r\n{text}{length} {tag}\r\n__exception__\r\n"))
 }
 
-/// Where the bytes of a result come from.
+/// Source of the result bytes.
 pub enum Source {
     /// While the engine writes them.
     Pipe(pipe::Receiver),
@@ -159,7 +148,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// The next bytes; none at the end.
+    /// The next bytes; empty at the end.
     pub async fn next(&mut self) -> io::Result<Bytes> {
         match self {
             Source::Pipe(pipe) => read_some(pipe).await,
@@ -174,53 +163,49 @@ async fn read_some(source: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     Ok(buffer.freeze())
 }
 
-/// A body that is made while it is sent. Dropping it stops the query.
+/// A body produced while it is sent. Dropping it cancels the query.
 pub struct Streaming {
-    /// Bytes read already.
     pub first: Vec<Bytes>,
-    /// Where the rest comes from.
     pub source: Source,
-    /// Encodes what is sent.
     pub encoder: Encoder,
-    /// Changes `Native` blocks for clients that ask for a revision.
-    pub restamp: Option<Restamp>,
-    /// What became of the query; known when the source has ended. None when that was good and is known
-    /// already.
-    pub outcome: Option<oneshot::Receiver<Outcome>>,
-    /// Stops the query when dropped.
+    /// Rewrites `Native` blocks for clients that ask for a revision.
+    pub rewriter: Option<NativeRewriter>,
+    /// Result of the query, available when the source has ended; `None` if it is known to have succeeded.
+    pub query_result: Option<oneshot::Receiver<QueryResult>>,
+    /// Cancels the query when dropped.
     pub guard: CancelGuard,
-    /// Version for the text of an error.
     pub version: String,
-    /// Marks an error.
     pub tag: String,
 }
 
-enum State {
+enum BodyState {
     Sending(Box<Streaming>),
     Breaking(CancelGuard),
     Over,
 }
 
 impl Streaming {
-    /// The body.
     pub fn into_body(mut self) -> Body {
         self.first.reverse();
-        let pieces = stream::unfold(State::Sending(Box::new(self)), |state| async move {
+        let pieces = stream::unfold(BodyState::Sending(Box::new(self)), |state| async move {
             match state {
-                State::Sending(streaming) => streaming.step().await,
-                State::Breaking(_guard) => {
+                BodyState::Sending(streaming) => streaming.step().await,
+                BodyState::Breaking(_guard) => {
                     // The error text must be on its way before the connection is cut, which tells clients
                     // that do not look for the text that something is missing.
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    Some((Err(io::Error::other("query failed after its first bytes were sent")), State::Over))
+                    Some((
+                        Err(io::Error::other("query failed after its first bytes were sent")),
+                        BodyState::Over,
+                    ))
                 }
-                State::Over => None,
+                BodyState::Over => None,
             }
         });
         StreamBody::new(pieces).boxed_unsync()
     }
 
-    async fn step(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, State)> {
+    async fn step(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, BodyState)> {
         loop {
             let piece = match self.first.pop() {
                 Some(bytes) => Ok(bytes),
@@ -229,67 +214,64 @@ impl Streaming {
             let piece = match piece {
                 Ok(bytes) if bytes.is_empty() => return self.end().await,
                 Ok(bytes) => self.encode(bytes),
-                Err(error) => Err(unreadable(&error)),
+                Err(error) => Err(io_error(&error)),
             };
             match piece {
                 Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => return Some((Ok(Frame::data(bytes)), State::Sending(self))),
+                Ok(bytes) => return Some((Ok(Frame::data(bytes)), BodyState::Sending(self))),
                 Err(error) => return self.fail(&error),
             }
         }
     }
 
     fn encode(&mut self, bytes: Bytes) -> Result<Bytes, EngineError> {
-        let bytes = match &mut self.restamp {
-            Some(restamp) => restamp.push(&bytes)?,
+        let bytes = match &mut self.rewriter {
+            Some(rewriter) => rewriter.push(&bytes)?,
             None => bytes,
         };
-        self.encoder.piece(bytes).map_err(|e| unreadable(&e))
+        self.encoder.piece(bytes).map_err(|e| io_error(&e))
     }
 
-    async fn end(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, State)> {
-        if let Some(outcome) = self.outcome.take() {
-            let result = outcome.await.map_or_else(|_| Err(lost()), |outcome| outcome.result);
+    async fn end(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, BodyState)> {
+        if let Some(query_result) = self.query_result.take() {
+            let result =
+                query_result.await.map_or_else(|_| Err(query_lost()), |query_result| query_result.result);
             if let Err(error) = result {
                 return self.fail(&error);
             }
         }
-        if let Some(restamp) = self.restamp.take() {
-            let last = restamp.finish().and_then(|bytes| self.encode(bytes));
+        if let Some(rewriter) = self.rewriter.take() {
+            let last = rewriter.finish().and_then(|bytes| self.encode(bytes));
             match last {
                 Ok(bytes) if bytes.is_empty() => {}
                 // The source says once more that it has ended.
-                Ok(bytes) => return Some((Ok(Frame::data(bytes)), State::Sending(self))),
+                Ok(bytes) => return Some((Ok(Frame::data(bytes)), BodyState::Sending(self))),
                 Err(error) => return self.fail(&error),
             }
         }
         match self.encoder.finish() {
             Ok(bytes) if bytes.is_empty() => None,
-            Ok(bytes) => Some((Ok(Frame::data(bytes)), State::Over)),
-            Err(error) => Some((Err(error), State::Over)),
+            Ok(bytes) => Some((Ok(Frame::data(bytes)), BodyState::Over)),
+            Err(error) => Some((Err(error), BodyState::Over)),
         }
     }
 
-    fn fail(mut self: Box<Self>, error: &EngineError) -> Option<(io::Result<Frame<Bytes>>, State)> {
+    fn fail(mut self: Box<Self>, error: &EngineError) -> Option<(io::Result<Frame<Bytes>>, BodyState)> {
         tracing::warn!(%error, "query failed after its first bytes were sent");
         let block = exception_block(error, &self.version, &self.tag);
         match self.encoder.piece(block) {
-            Ok(bytes) => Some((Ok(Frame::data(bytes)), State::Breaking(self.guard))),
-            Err(error) => Some((Err(error), State::Over)),
+            Ok(bytes) => Some((Ok(Frame::data(bytes)), BodyState::Breaking(self.guard))),
+            Err(error) => Some((Err(error), BodyState::Over)),
         }
     }
 }
 
-/// The thread of the query ended without a word.
-pub fn lost() -> EngineError {
-    EngineError::new(codes::QUERY_WAS_CANCELLED, "QUERY_WAS_CANCELLED", "the server is stopping")
+/// The query's thread ended without a result.
+pub fn query_lost() -> EngineError {
+    EngineError::new(Code::QUERY_WAS_CANCELLED, "the server is stopping")
 }
 
-/// The result could not be read back from the engine.
-pub fn unreadable(error: &io::Error) -> EngineError {
-    EngineError::new(
-        codes::UNKNOWN_EXCEPTION,
-        "UNKNOWN_EXCEPTION",
-        format!("cannot pass the result on: {error}"),
-    )
+/// The result could not be read from the engine.
+pub fn io_error(error: &io::Error) -> EngineError {
+    EngineError::new(Code::UNKNOWN_EXCEPTION, format!("cannot pass the result on: {error}"))
 }

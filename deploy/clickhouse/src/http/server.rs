@@ -1,4 +1,4 @@
-//! Connections: accepting, bounding and draining them.
+//! Accepts, bounds and drains connections.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use marketprism_service::serve_connections;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::handler::Service;
-use super::stall::WriteTimeout;
+use super::write_timeout::WriteTimeout;
 use crate::limits::{CONNECTIONS, HEAD_WAIT, SEND_WAIT};
 
-/// Serves until `stop` resolves, then lets running requests end for as long as `drain`, and cuts the rest.
-/// Gives whether none had to be cut.
+/// Serves until `stop` resolves, then gives running requests `drain` to end and closes the rest. Returns
+/// true if none had to be closed.
 pub async fn serve(
     listener: TcpListener,
     service: Service,

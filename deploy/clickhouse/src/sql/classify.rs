@@ -1,40 +1,35 @@
-//! What kind of statement a text is, and the rules a statement over HTTP must keep.
+//! TokenKind of a statement, and the restrictions on statements over HTTP.
 
 use super::insert::{self, InsertHead};
-use super::token::{Kind, Token, Tokens, is_word, text_of};
-use crate::engine::{EngineError, codes};
+use super::token::{Token, TokenKind, Tokens, is_word, text_of};
+use crate::engine::{Code, EngineError};
 
-/// A statement, taken apart as far as needed.
+/// A statement, parsed as far as needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
-    /// No statement: blanks and comments only.
     Empty,
-    /// Gives rows; the engine can be told to write them to a file.
     Result(ResultStatement),
-    /// An insert whose rows follow.
     Insert(InsertHead),
-    /// Anything else, run as it is: offsets of its text.
+    /// Any other statement, run unchanged.
     Plain {
-        /// Offset behind the statement.
+        /// Offset after the statement.
         end: usize,
-        /// Changes the session only (`SET`, `USE`, `CREATE TEMPORARY`): pointless without one.
+        /// Changes only the session (`SET`, `USE`, `CREATE TEMPORARY`).
         session_only: bool,
     },
 }
 
-/// A statement that gives rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResultStatement {
-    /// Offset where the output clause goes: before `FORMAT`, or at the end.
+    /// Offset of the output clause: before `FORMAT`, or at the end.
     split: usize,
-    /// Offset behind the statement.
+    /// Offset after the statement.
     end: usize,
-    /// The format the text names.
     pub format: Option<String>,
 }
 
 impl ResultStatement {
-    /// The statement that writes its rows to a file descriptor of this process.
+    /// The statement with its rows written to a file descriptor of this process.
     pub fn into_descriptor(&self, text: &[u8], descriptor: i32) -> Vec<u8> {
         let mut sql = text.get(..self.split).unwrap_or_default().to_vec();
         // On a line of its own: the text may end in a comment.
@@ -47,12 +42,10 @@ impl ResultStatement {
 const RESULT_WORDS: [&str; 10] =
     ["SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL"];
 
-/// Takes a text apart.
-///
-/// # Errors
-/// The rules for statements over HTTP: one statement, no `INTO OUTFILE`, no `FROM INFILE`.
+/// Fails for what is not allowed over HTTP: several statements, `INTO OUTFILE`, `FROM INFILE`.
 pub fn parse(text: &[u8]) -> Result<Parsed, EngineError> {
-    let Some(first) = Tokens::new(text, 0).find(|t| t.kind != Kind::Sign(b'(') && t.kind != Kind::Sign(b';'))
+    let Some(first) =
+        Tokens::new(text, 0).find(|t| t.kind != TokenKind::Sign(b'(') && t.kind != TokenKind::Sign(b';'))
     else {
         return Ok(Parsed::Empty);
     };
@@ -73,7 +66,7 @@ pub fn parse(text: &[u8]) -> Result<Parsed, EngineError> {
     Ok(Parsed::Plain { end: scan.end, session_only: temporary || any(&["SET", "USE"]) })
 }
 
-/// Words that may follow a column or table called `format` at the end of a statement.
+/// Words that may follow a column or table named `format` at the end of a statement.
 const NOT_FORMATS: [&str; 4] = ["ASC", "DESC", "FINAL", "SETTINGS"];
 
 struct Scan {
@@ -82,7 +75,6 @@ struct Scan {
     inserts: bool,
 }
 
-/// Goes over the whole statement.
 fn scan(text: &[u8]) -> Result<Scan, EngineError> {
     let mut scan = Scan { end: 0, format: None, inserts: false };
     let mut over = false;
@@ -90,30 +82,26 @@ fn scan(text: &[u8]) -> Result<Scan, EngineError> {
     // A FORMAT clause counts when nothing, or only SETTINGS, comes behind its name.
     let mut candidate: Option<(usize, String)> = None;
     for token in Tokens::new(text, 0) {
-        if token.kind == Kind::Sign(b';') && token.depth == 0 {
+        if token.kind == TokenKind::Sign(b';') && token.depth == 0 {
             over = previous.is_some();
             continue;
         }
         if over {
             let message = "Syntax error (Multi-statements are not allowed): one request takes one statement";
-            return Err(EngineError::new(codes::SYNTAX_ERROR, "SYNTAX_ERROR", message));
+            return Err(EngineError::new(Code::SYNTAX_ERROR, message));
         }
         if let Some(before) = previous.filter(|_| token.depth == 0) {
             let after =
                 |first: &str, second: &str| is_word(text, &before, first) && is_word(text, &token, second);
             if after("INTO", "OUTFILE") || after("FROM", "INFILE") {
                 let message = "INTO OUTFILE and FROM INFILE are not allowed over HTTP";
-                return Err(EngineError::new(
-                    codes::INTO_OUTFILE_NOT_ALLOWED,
-                    "INTO_OUTFILE_NOT_ALLOWED",
-                    message,
-                ));
+                return Err(EngineError::new(Code::INTO_OUTFILE_NOT_ALLOWED, message));
             }
             if is_word(text, &token, "INSERT") {
                 scan.inserts = true;
             }
             let may_name_format =
-                token.kind == Kind::Word && !NOT_FORMATS.iter().any(|w| is_word(text, &token, w));
+                token.kind == TokenKind::Word && !NOT_FORMATS.iter().any(|w| is_word(text, &token, w));
             if is_word(text, &before, "FORMAT") && may_name_format {
                 candidate = Some((before.start, text_of(text, &token)));
                 scan.format.clone_from(&candidate);
@@ -130,7 +118,7 @@ fn scan(text: &[u8]) -> Result<Scan, EngineError> {
     Ok(scan)
 }
 
-/// Whether the token belongs to the `SETTINGS` behind a format's name.
+/// Is the token part of the `SETTINGS` after a format's name?
 fn in_settings(text: &[u8], candidate: &Option<(usize, String)>, token: &Token) -> bool {
     let Some((start, _)) = candidate else { return false };
     Tokens::new(text, *start)
@@ -149,7 +137,6 @@ mod tests {
         }
     }
 
-    // Goal: the output clause goes where the grammar wants it. Method: texts of every shape, looked at whole.
     #[test]
     fn output_clause_goes_before_format_or_to_the_end() {
         let out = "\nINTO OUTFILE '/proc/self/fd/9' TRUNCATE ";
@@ -173,7 +160,6 @@ mod tests {
         }
     }
 
-    // Goal: the data of an insert begins at the right byte. Method: heads of every shape with data behind.
     #[test]
     fn insert_data_begins_behind_the_head() {
         for (text, data, sql) in [
@@ -218,7 +204,6 @@ mod tests {
         assert!(matches!(select, Ok(Parsed::Plain { session_only: false, .. })), "{select:?}");
     }
 
-    // Goal: what a server refuses over HTTP is refused here. Method: the texts a server refuses.
     #[test]
     fn several_statements_and_files_are_refused() {
         for (text, code) in [

@@ -1,19 +1,18 @@
-//! `INSERT` statements: where the data begins, and how the statement is told to read it from a file instead.
+//! `INSERT` statements: the start of the data, and the rewrite to read it from a file.
 
 use std::ops::Range;
 
-use super::token::{Kind, Token, Tokens, is_word, text_of};
+use super::token::{Token, TokenKind, Tokens, is_word, text_of};
 
-/// An insert whose rows follow its text.
+/// An insert followed by its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InsertHead {
-    /// `INSERT INTO table (columns)`: the `FROM INFILE` goes behind it.
+    /// `INSERT INTO table (columns)`, to be followed by `FROM INFILE`.
     target: Range<usize>,
-    /// `SETTINGS ...`, wherever it stood.
+    /// `SETTINGS ...`, at any position.
     settings: Option<Range<usize>>,
-    /// For `INSERT ... SELECT ... FROM input('structure')`: the select and in it the call.
+    /// For `INSERT ... SELECT ... FROM input('structure')`: the select, and the call inside it.
     input: Option<Input>,
-    /// Format of the rows.
     pub format: String,
     /// Offset of the first byte of data.
     pub data: usize,
@@ -22,7 +21,7 @@ pub struct InsertHead {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Input {
     select: Range<usize>,
-    /// From the word `input` to behind its opening bracket.
+    /// From the word `input` to after its opening bracket.
     call: Range<usize>,
 }
 
@@ -54,8 +53,8 @@ impl InsertHead {
     }
 }
 
-/// Reads the head of a statement whose first word is `INSERT`. Gives nothing for `INSERT ... SELECT` without
-/// data, and for what does not parse: the engine then says what is wrong with it.
+/// Parses a statement whose first word is `INSERT`. `None` for `INSERT ... SELECT` without data, and for
+/// invalid text: the engine then reports the error.
 pub(super) fn head(text: &[u8], start: usize) -> Option<InsertHead> {
     let mut tokens = Tokens::new(text, start);
     let mut settings: Option<Range<usize>> = None;
@@ -63,7 +62,8 @@ pub(super) fn head(text: &[u8], start: usize) -> Option<InsertHead> {
     let mut target_end = start;
     while let Some(token) = tokens.next() {
         let names_target = previous.is_none_or(|p| {
-            p.kind == Kind::Sign(b'.') || ["INTO", "TABLE", "FUNCTION"].iter().any(|w| is_word(text, &p, w))
+            p.kind == TokenKind::Sign(b'.')
+                || ["INTO", "TABLE", "FUNCTION"].iter().any(|w| is_word(text, &p, w))
         });
         if token.depth == 0 && !names_target {
             if is_word(text, &token, "FROM") {
@@ -76,14 +76,14 @@ pub(super) fn head(text: &[u8], start: usize) -> Option<InsertHead> {
                 let data = token.end;
                 return Some(InsertHead { target, settings, input: None, format: "Values".to_owned(), data });
             } else if is_word(text, &token, "FORMAT") {
-                let name = tokens.next().filter(|t| t.kind == Kind::Word)?;
+                let name = tokens.next().filter(|t| t.kind == TokenKind::Word)?;
                 let (after, data) = after_format(text, name.end);
                 let settings = settings.or(after);
                 let format = text_of(text, &name);
                 return Some(InsertHead { target: start..target_end, settings, input: None, format, data });
             } else if is_word(text, &token, "SELECT") || is_word(text, &token, "WITH") {
                 return with_input(text, start..target_end, settings, token.start);
-            } else if token.kind == Kind::Sign(b'(') {
+            } else if token.kind == TokenKind::Sign(b'(') {
                 let inside = tokens.clone().next();
                 if inside.is_some_and(|t| is_word(text, &t, "SELECT") || is_word(text, &t, "WITH")) {
                     return None;
@@ -110,11 +110,11 @@ fn with_input(
     let mut call: Option<Range<usize>> = None;
     while let Some(token) = tokens.next() {
         if is_word(text, &token, "input") {
-            let bracket = tokens.next().filter(|t| t.kind == Kind::Sign(b'('))?;
+            let bracket = tokens.next().filter(|t| t.kind == TokenKind::Sign(b'('))?;
             call = Some(token.start..bracket.end);
         } else if token.depth == 0 && is_word(text, &token, "FORMAT") {
             let call = call?;
-            let name = tokens.next().filter(|t| t.kind == Kind::Word)?;
+            let name = tokens.next().filter(|t| t.kind == TokenKind::Word)?;
             let (after, data) = after_format(text, name.end);
             let input = Some(Input { select: select..token.start, call });
             let settings = settings.or(after);
@@ -124,8 +124,8 @@ fn with_input(
     None
 }
 
-/// What stands between the format's name and the data: perhaps `SETTINGS name = value, ...`, then blanks and
-/// one line break, as ClickHouse's parser has it.
+/// Text between the format's name and the data: optional `SETTINGS name = value, ...`, then blanks and one
+/// line break, as in ClickHouse's parser.
 fn after_format(text: &[u8], mut at: usize) -> (Option<Range<usize>>, usize) {
     let mut tokens = Tokens::new(text, at);
     let mut settings = None;
@@ -135,7 +135,7 @@ fn after_format(text: &[u8], mut at: usize) -> (Option<Range<usize>>, usize) {
             end = value.end;
             let mut ahead = tokens.clone();
             match ahead.next() {
-                Some(t) if t.kind == Kind::Sign(b',') => tokens = ahead,
+                Some(t) if t.kind == TokenKind::Sign(b',') => tokens = ahead,
                 _ => break,
             }
         }

@@ -1,5 +1,5 @@
-//! Just enough of ClickHouse's SQL to know where a statement ends, where the data of an insert begins and
-//! where the output clause goes. Everything else is the engine's.
+//! A minimal parser of ClickHouse's SQL: the end of a statement, the start of an insert's data, the
+//! position of the output clause. The rest is left to the engine.
 
 mod classify;
 mod insert;

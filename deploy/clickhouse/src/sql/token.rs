@@ -1,32 +1,27 @@
-//! Splits a query text into tokens, without looking further than asked: binary data may follow the text.
+//! Splits a query text into tokens, never reading ahead: binary data may follow the text.
 
-/// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A bare word: keyword, identifier or number.
+pub enum TokenKind {
+    /// Keyword, identifier or number.
     Word,
     /// A quoted string, identifier or heredoc.
     Quoted,
-    /// A quote without its end.
+    /// An opening quote without its end.
     Unterminated,
     /// Any other single byte.
     Sign(u8),
 }
 
-/// A token, and where in the text it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// What it is.
-    pub kind: Kind,
-    /// Offset of its first byte.
+    pub kind: TokenKind,
     pub start: usize,
     /// Offset after its last byte.
     pub end: usize,
-    /// Brackets that are open around it.
+    /// Open brackets around it.
     pub depth: usize,
 }
 
-/// Iterator over the tokens of a text.
 #[derive(Debug, Clone)]
 pub struct Tokens<'a> {
     text: &'a [u8],
@@ -35,7 +30,6 @@ pub struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Starts at the offset.
     pub fn new(text: &'a [u8], at: usize) -> Self {
         Tokens { text, at, depth: 0 }
     }
@@ -48,7 +42,6 @@ impl<'a> Tokens<'a> {
         self.text.get(at..).unwrap_or_default()
     }
 
-    /// Moves over white space and comments.
     fn skip_space(&mut self) {
         loop {
             let rest = self.rest(self.at);
@@ -111,32 +104,36 @@ impl Iterator for Tokens<'_> {
         let first = self.byte(start)?;
         let (kind, end) = match first {
             b'\'' | b'"' | b'`' => match self.quoted_end(first) {
-                Some(end) => (Kind::Quoted, end),
-                None => (Kind::Unterminated, self.text.len()),
+                Some(end) => (TokenKind::Quoted, end),
+                None => (TokenKind::Unterminated, self.text.len()),
             },
-            b'$' => self.heredoc_end().map_or((Kind::Sign(b'$'), start + 1), |end| (Kind::Quoted, end)),
-            b if b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() => (Kind::Word, self.word_end()),
-            b => (Kind::Sign(b), start + 1),
+            b'$' => {
+                self.heredoc_end().map_or((TokenKind::Sign(b'$'), start + 1), |end| (TokenKind::Quoted, end))
+            }
+            b if b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() => {
+                (TokenKind::Word, self.word_end())
+            }
+            b => (TokenKind::Sign(b), start + 1),
         };
         self.at = end;
-        if matches!(kind, Kind::Sign(b')' | b']' | b'}')) {
+        if matches!(kind, TokenKind::Sign(b')' | b']' | b'}')) {
             self.depth = self.depth.saturating_sub(1);
         }
         let token = Token { kind, start, end, depth: self.depth };
-        if matches!(kind, Kind::Sign(b'(' | b'[' | b'{')) {
+        if matches!(kind, TokenKind::Sign(b'(' | b'[' | b'{')) {
             self.depth += 1;
         }
         Some(token)
     }
 }
 
-/// Whether the token is this keyword, in any case.
+/// Case-insensitive.
 pub fn is_word(text: &[u8], token: &Token, word: &str) -> bool {
-    token.kind == Kind::Word
+    token.kind == TokenKind::Word
         && text.get(token.start..token.end).is_some_and(|t| t.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// The token's text; what is not UTF-8 in it is replaced.
+/// Invalid UTF-8 is replaced.
 pub fn text_of(text: &[u8], token: &Token) -> String {
     String::from_utf8_lossy(text.get(token.start..token.end).unwrap_or_default()).into_owned()
 }

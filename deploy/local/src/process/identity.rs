@@ -1,24 +1,23 @@
-//! Which process is it?
+//! Identifies processes.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// One process, for all time: a process id alone is given out again.
+/// Identifies one process forever; a process id alone is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Process id.
+pub struct ProcessIdentity {
     pub pid: u32,
-    /// Start, in clock ticks since the machine's start.
+    /// Start time in clock ticks since boot.
     pub start_ticks: u64,
-    /// The machine's start: ticks count from it.
+    /// Boot from which the ticks count.
     pub boot_id: String,
-    /// The program, without the mark that the kernel gives to deleted files: a rebuild replaces the binary of a running process.
+    /// Without the kernel's mark for deleted files: a rebuild replaces the binary of a running process.
     pub program: PathBuf,
 }
 
-impl Identity {
-    /// The process that has this id now; nothing where there is none, or it has ended and waits for its parent.
+impl ProcessIdentity {
+    /// The process with this id; `None` if there is none or it is a zombie.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -35,8 +34,7 @@ impl Identity {
         Some(Self { pid, start_ticks, boot_id, program: without_mark(&program) })
     }
 
-    /// Whether both are one process. A process that is ending has given up its program before it is gone, so an unknown program
-    /// speaks against nothing.
+    /// An ending process loses its program before it is gone, so an empty program matches any.
     #[must_use]
     pub fn is_the_same_process(&self, other: &Self) -> bool {
         let unknown = self.program.as_os_str().is_empty() || other.program.as_os_str().is_empty();
@@ -50,7 +48,6 @@ fn without_mark(program: &Path) -> PathBuf {
     text.strip_suffix(" (deleted)").map_or_else(|| program.to_path_buf(), PathBuf::from)
 }
 
-/// The command line of a process, cut to a readable length; its name where the line is not to be had.
 #[must_use]
 pub fn command_of(pid: u32) -> Option<String> {
     const SHOWN_CHARS_MAX: usize = 100;
@@ -64,7 +61,6 @@ pub fn command_of(pid: u32) -> Option<String> {
     Some(if cut.len() < text.len() { format!("{cut}...") } else { cut })
 }
 
-/// Resident memory.
 #[must_use]
 pub fn memory_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

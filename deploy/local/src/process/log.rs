@@ -1,4 +1,4 @@
-//! Output of the parts.
+//! Logs of the parts.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::limits;
 
-/// Puts the log of the last run aside, so that two runs at most are kept.
+/// Renames the previous log, so that at most two runs are kept.
 pub fn rotate(log: &Path) -> std::io::Result<()> {
     match std::fs::rename(log, log.with_extension("previous.log")) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
@@ -14,7 +14,7 @@ pub fn rotate(log: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The last lines of a log; nothing where it cannot be read.
+/// The last lines; empty if the log cannot be read.
 #[must_use]
 pub fn tail(log: &Path) -> String {
     let Ok(bytes) = last_bytes(log) else { return String::new() };
@@ -24,7 +24,7 @@ pub fn tail(log: &Path) -> String {
     lines.get(first..).unwrap_or_default().join("\n")
 }
 
-/// As [`tail`], each line on a new, indented line.
+/// [`tail`] with each line on a new, indented line.
 #[must_use]
 pub fn tail_indented(log: &Path) -> String {
     tail(log).lines().map(|line| format!("\n    {line}")).collect()

@@ -1,4 +1,4 @@
-//! Processes of this machine: who is who, who holds a port, starting and stopping ours and only ours.
+//! Processes of this machine: identity, owner of a port, starting and stopping the stack's own.
 
 mod identity;
 mod log;
@@ -7,9 +7,9 @@ mod record;
 mod spawn;
 mod stop;
 
-pub use identity::{Identity, command_of, memory_bytes};
+pub use identity::{ProcessIdentity, command_of, memory_bytes};
 pub use log::{rotate, tail, tail_indented};
 pub use port::{PortHolder, holder_of, is_free};
-pub use record::{Liveness, Record};
+pub use record::{ProcessRecord, ProcessState};
 pub use spawn::{Program, spawn};
-pub use stop::{Stopped, stop};
+pub use stop::{StopResult, stop};

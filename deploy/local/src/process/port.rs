@@ -1,4 +1,4 @@
-//! Who listens on a port? Answered from `/proc`, so that no tool is needed.
+//! The process that listens on a port, from `/proc`.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -6,22 +6,13 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use super::command_of;
 
-/// Who listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortHolder {
-    /// A process that we may look at.
-    Process {
-        /// Its id.
-        pid: u32,
-        /// Its command line.
-        command: String,
-    },
-    /// A process of somebody else.
-    User {
-        /// The owner's number.
-        uid: u32,
-    },
-    /// Not to be found out: in another network namespace, or gone meanwhile.
+    /// A process that this user may inspect.
+    Process { pid: u32, command: String },
+    /// A process of another user.
+    User { uid: u32 },
+    /// In another network namespace, or ended meanwhile.
     Unknown,
 }
 
@@ -29,14 +20,14 @@ impl fmt::Display for PortHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Process { pid, command } => write!(f, "pid {pid}: {command}"),
-            Self::User { uid } => write!(f, "a process of the user with number {uid}"),
-            Self::Unknown => write!(f, "a process that cannot be told"),
+            Self::User { uid } => write!(f, "a process of user id {uid}"),
+            Self::Unknown => write!(f, "an unknown process"),
         }
     }
 }
 
-/// Whether a server can listen on the port of the loopback address now. Other reasons than its being taken (such as a port that only the
-/// administrator may use) are errors.
+/// Can a server listen on this loopback port now? Other obstacles than an occupied port (such as a
+/// privileged port) are errors.
 pub fn is_free(port: u16) -> std::io::Result<bool> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(true),
@@ -45,7 +36,6 @@ pub fn is_free(port: u16) -> std::io::Result<bool> {
     }
 }
 
-/// Who listens on a port.
 #[must_use]
 pub fn holder_of(port: u16) -> PortHolder {
     let listeners: Vec<Listener> = ["/proc/net/tcp", "/proc/net/tcp6"]
@@ -67,7 +57,7 @@ struct Listener {
     inode: u64,
 }
 
-/// The listening sockets of one table in the form of `proc(5)`.
+/// Listening sockets of one table in the form of `proc(5)`.
 fn listeners(table: &str, port: u16) -> Vec<Listener> {
     const LISTENING: &str = "0A";
     let listener = |line: &str| {
@@ -98,7 +88,6 @@ fn owner_of_socket(inode: u64) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Goal: the table of `proc(5)` is read right, and connections are not taken for listeners. Method: lines of a real table.
     #[test]
     fn only_listeners_of_the_port_are_found() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
@@ -110,7 +99,6 @@ mod tests {
         assert_eq!(listeners(table, 8093), []);
     }
 
-    /// Goal: a taken port is told with the process that holds it. Method: hold one here.
     #[test]
     fn the_holder_of_a_port_is_named() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

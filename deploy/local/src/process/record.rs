@@ -1,46 +1,39 @@
-//! What is known of a part that was started.
-
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, command_of};
+use super::{ProcessIdentity, command_of};
 
-/// What is known of a part that was started; kept as JSON in the run folder.
+/// A started part, kept as JSON in the run folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
-    /// The part.
+pub struct ProcessRecord {
     pub part: String,
-    /// Its process.
-    pub process: Identity,
+    pub process: ProcessIdentity,
     /// Where it listens, for people.
     pub address: String,
-    /// Ports that it was given.
+    /// Ports assigned to it.
     pub ports: Vec<u16>,
-    /// Its output.
     pub log: PathBuf,
-    /// What it was started for, such as which venues.
+    /// Purpose of this start, such as live or simulated venues.
     pub note: String,
 }
 
-/// Whether the process of a record still runs.
+/// State of a recorded process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Liveness {
-    /// It runs.
+pub enum ProcessState {
     Alive,
-    /// It has ended.
     Gone,
-    /// It has ended, and its id is another process's now.
+    /// It has ended and its id was reused.
     Reused {
-        /// That one's command line.
+        /// Command line of the process with this id.
         command: String,
     },
 }
 
-impl Record {
-    /// Writes the record, whole or not at all.
+impl ProcessRecord {
+    /// Replaces the file atomically.
     pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
         let path = path_of(folder, &self.part);
         let write = || -> anyhow::Result<()> {
@@ -53,7 +46,7 @@ impl Record {
         write().with_context(|| format!("{} cannot be written", path.display()))
     }
 
-    /// Reads the record of a part; nothing where it was not started.
+    /// `None` if the part was not started.
     pub fn load(folder: &Path, part: &str) -> anyhow::Result<Option<Self>> {
         let path = path_of(folder, part);
         let text = match std::fs::read_to_string(&path) {
@@ -62,11 +55,10 @@ impl Record {
             Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
         };
         let record = serde_json::from_str(&text)
-            .with_context(|| format!("{} is no record of a process", path.display()))?;
+            .with_context(|| format!("{} is not a record of a process", path.display()))?;
         Ok(Some(record))
     }
 
-    /// Forgets the part.
     pub fn remove(folder: &Path, part: &str) -> anyhow::Result<()> {
         let path = path_of(folder, part);
         match std::fs::remove_file(&path) {
@@ -77,15 +69,14 @@ impl Record {
         }
     }
 
-    /// Whether its process still runs.
     #[must_use]
-    pub fn liveness(&self) -> Liveness {
-        match Identity::of(self.process.pid) {
-            None => Liveness::Gone,
-            Some(found) if found.is_the_same_process(&self.process) => Liveness::Alive,
+    pub fn state(&self) -> ProcessState {
+        match ProcessIdentity::of(self.process.pid) {
+            None => ProcessState::Gone,
+            Some(found) if found.is_the_same_process(&self.process) => ProcessState::Alive,
             Some(found) => {
                 let command = command_of(found.pid).unwrap_or_else(|| found.program.display().to_string());
-                Liveness::Reused { command }
+                ProcessState::Reused { command }
             }
         }
     }

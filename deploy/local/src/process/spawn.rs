@@ -1,4 +1,4 @@
-//! Starting a part so that it outlives the terminal.
+//! Starts a part that outlives the terminal.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -8,23 +8,19 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 
-/// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// The binary.
     pub path: PathBuf,
-    /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Variables set beside those of this process.
+    /// Variables in addition to those of this process.
     pub variables: Vec<(String, String)>,
-    /// Sections of the configuration whose overrides (`MARKETPRISM_<SECTION>__<KEY>`) the program takes. Those of other sections are kept
-    /// from it: it would refuse them as unknown.
+    /// Configuration sections whose overrides (`MARKETPRISM_<SECTION>__<KEY>`) the program accepts. Those
+    /// of other sections are removed: it would reject them as unknown.
     pub sections: &'static [&'static str],
-    /// Working directory.
     pub folder: PathBuf,
 }
 
-/// Starts a program detached: in a process group of its own, so that neither the end of the terminal nor an interrupt typed there reaches
+/// Starts a program in a process group of its own, so that neither closing the terminal nor Ctrl-C reaches
 /// it, without input, its output appended to `log`.
 pub fn spawn(program: &Program, log: &Path) -> anyhow::Result<Child> {
     let mut command = command(program, log)?;
@@ -56,7 +52,6 @@ fn is_for_others(variable: &str, sections: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    /// Goal: a part gets the overrides of its own sections and never those that it would refuse. Method: one variable of each kind.
     #[test]
     fn overrides_reach_only_the_part_that_knows_them() {
         let sections = ["nats", "feed"];

@@ -1,47 +1,45 @@
-//! Stopping a part: ours, and nobody else's.
-
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::{Liveness, Record};
+use super::{ProcessRecord, ProcessState};
 use crate::limits;
 
-/// How stopping went.
+/// Result of stopping a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stopped {
-    /// It ended by itself after the signal.
+pub enum StopResult {
+    /// It ended after SIGTERM.
     Ended(Duration),
     /// It did not end in time and was killed.
     Killed(Duration),
     /// It had ended before.
     WasGone,
-    /// It had ended before, and its process id is another's, which was left alone.
+    /// It had ended before and its process id was reused; that process was not touched.
     LeftAlone {
-        /// That one's command line.
+        /// Command line of the process with this id.
         command: String,
     },
 }
 
-/// Asks the process of a record to end, and kills it when it does not within `patience`.
-pub fn stop(record: &Record, patience: Duration) -> anyhow::Result<Stopped> {
+/// Sends SIGTERM to the process of a record, and SIGKILL if it has not ended within `patience`.
+pub fn stop(record: &ProcessRecord, patience: Duration) -> anyhow::Result<StopResult> {
     let pid = i32::try_from(record.process.pid).ok().and_then(Pid::from_raw);
-    let Some(pid) = pid else { return Ok(Stopped::WasGone) };
-    // The handle stays with the process that has the id now. Its identity is looked at after that, so that the signal cannot reach a
-    // process that gets the id between the look and the signal.
+    let Some(pid) = pid else { return Ok(StopResult::WasGone) };
+    // The handle is bound to the current process of this id, and the identity is checked afterwards: the signal cannot reach a
+    // process that reuses the id in between.
     let handle = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(handle) => handle,
-        Err(Errno::SRCH) => return Ok(Stopped::WasGone),
+        Err(Errno::SRCH) => return Ok(StopResult::WasGone),
         Err(error) => {
-            return Err(error).with_context(|| format!("process {} cannot be reached", record.process.pid));
+            return Err(error).with_context(|| format!("process {} cannot be opened", record.process.pid));
         }
     };
-    match record.liveness() {
-        Liveness::Alive => {}
-        Liveness::Gone => return Ok(Stopped::WasGone),
-        Liveness::Reused { command } => return Ok(Stopped::LeftAlone { command }),
+    match record.state() {
+        ProcessState::Alive => {}
+        ProcessState::Gone => return Ok(StopResult::WasGone),
+        ProcessState::Reused { command } => return Ok(StopResult::LeftAlone { command }),
     }
     let begun = Instant::now();
     let send = |signal| match pidfd_send_signal(&handle, signal) {
@@ -51,21 +49,22 @@ pub fn stop(record: &Record, patience: Duration) -> anyhow::Result<Stopped> {
     };
     send(Signal::TERM)?;
     if ended_within(record, patience) {
-        return Ok(Stopped::Ended(begun.elapsed()));
+        return Ok(StopResult::Ended(begun.elapsed()));
     }
     send(Signal::KILL)?;
     anyhow::ensure!(
         ended_within(record, limits::KILL_WAIT),
-        "{} (pid {}) does not end although it was killed; it may wait for a disk",
+        "{} (pid {}) still exists {} s after SIGKILL; it may wait for a disk",
         record.part,
-        record.process.pid
+        record.process.pid,
+        limits::KILL_WAIT.as_secs()
     );
-    Ok(Stopped::Killed(begun.elapsed()))
+    Ok(StopResult::Killed(begun.elapsed()))
 }
 
-fn ended_within(record: &Record, patience: Duration) -> bool {
+fn ended_within(record: &ProcessRecord, patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
-    while record.liveness() == Liveness::Alive {
+    while record.state() == ProcessState::Alive {
         if Instant::now() >= deadline {
             return false;
         }

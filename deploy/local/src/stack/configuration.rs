@@ -1,16 +1,16 @@
-//! The configuration files of the parts. Rewritten by each start of their part; secrets never stand in them.
+//! Configuration files of the parts, rewritten by each start of a part. They hold no secrets.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use marketprism_schema::STREAMS;
 
-use crate::{ClickHouse, Home, Ports, Venues, limits};
+use crate::{ClickHouse, Ports, StackPaths, Venues, limits};
 
-const NOTICE: &str = "Written by `make up`; changes are lost at the next one.";
+const NOTICE: &str = "Written by `make up`; the next one overwrites changes.";
 
-/// Writes the broker's configuration: JetStream on, loopback only, room for every stream.
-pub(super) fn nats(home: &Home, ports: &Ports) -> anyhow::Result<PathBuf> {
+/// The broker: JetStream on, loopback only, storage for every stream.
+pub(super) fn nats(paths: &StackPaths, ports: &Ports) -> anyhow::Result<PathBuf> {
     let streams: u64 = STREAMS.iter().map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0)).sum();
     let store_bytes = streams.saturating_add(limits::BROKER_STORE_SPARE_BYTES);
     let text = format!(
@@ -24,15 +24,15 @@ pub(super) fn nats(home: &Home, ports: &Ports) -> anyhow::Result<PathBuf> {
          }}\n",
         ports.nats,
         ports.nats_monitoring,
-        quoted(&home.state.join("nats").to_string_lossy()),
+        quoted(&paths.state.join("nats").to_string_lossy()),
     );
-    write(home, "nats.conf", &text)
+    write(paths, "nats.conf", &text)
 }
 
-/// Writes central's configuration. An address of the broker stands in it only where the broker is ours: one that was given may hold a
-/// password, and reaches the part by the environment.
+/// Central. The file names only the stack's own broker: the address of another may hold a password, and is
+/// passed in the environment.
 pub(super) fn central(
-    home: &Home,
+    paths: &StackPaths,
     ports: &Ports,
     own_broker: bool,
     hot: &ClickHouse,
@@ -51,12 +51,12 @@ pub(super) fn central(
         ports.central,
         quoted(&token_file.to_string_lossy()),
     );
-    write(home, "central.toml", &text)
+    write(paths, "central.toml", &text)
 }
 
-/// Writes the edge's configuration; its feeds go to a simulator where one is given.
+/// The edge; its feeds use the simulator if one is given.
 pub(super) fn edge(
-    home: &Home,
+    paths: &StackPaths,
     ports: &Ports,
     own_broker: bool,
     venues: &Venues,
@@ -65,13 +65,13 @@ pub(super) fn edge(
     let mut text = format!(
         "# {NOTICE}\n[edge]\nname = \"edge-local\"\nregion = \"local\"\ndata_dir = {}\n\n{}\n\
          [http]\nlisten = \"127.0.0.1:{}\"\nmetrics_listen = \"127.0.0.1:{}\"\n",
-        quoted(&home.state.join("edge").to_string_lossy()),
+        quoted(&paths.state.join("edge").to_string_lossy()),
         nats_section(ports, own_broker),
         ports.edge,
         ports.edge_metrics,
     );
     for feed in &venues.feed {
-        let adapter = home.root.join(&feed.adapter);
+        let adapter = paths.root.join(&feed.adapter);
         text.push_str(&format!(
             "\n[[feed]]\nexchange = {}\nadapter = {}\nsymbols = {}\ndata_types = {}\n",
             quoted(&feed.exchange),
@@ -89,11 +89,16 @@ pub(super) fn edge(
             }
         }
     }
-    write(home, "edge.toml", &text)
+    write(paths, "edge.toml", &text)
 }
 
-/// Writes the configuration of a `clickhouse server` found on the machine: loopback only, its data beside the rest.
-pub(super) fn clickhouse_server(name: &str, home: &Home, data: &Path, port: u16) -> anyhow::Result<PathBuf> {
+/// A `clickhouse server` found on the machine: loopback only.
+pub(super) fn clickhouse_server(
+    name: &str,
+    paths: &StackPaths,
+    data: &Path,
+    port: u16,
+) -> anyhow::Result<PathBuf> {
     let folder = |name: &str| quoted(&format!("{}/", data.join(name).to_string_lossy()));
     let text = format!(
         "# {NOTICE}\n\
@@ -112,7 +117,7 @@ pub(super) fn clickhouse_server(name: &str, home: &Home, data: &Path, port: u16)
         folder("user_files"),
         folder("format_schemas"),
     );
-    write(home, &format!("{name}.yaml"), &text)
+    write(paths, &format!("{name}.yaml"), &text)
 }
 
 fn nats_section(ports: &Ports, own_broker: bool) -> String {
@@ -123,15 +128,15 @@ fn nats_section(ports: &Ports, own_broker: bool) -> String {
     }
 }
 
-fn write(home: &Home, name: &str, text: &str) -> anyhow::Result<PathBuf> {
-    let folder = home.config();
+fn write(paths: &StackPaths, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    let folder = paths.config();
     let path = folder.join(name);
     let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, text));
     written.with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(path)
 }
 
-/// A text between double quotes, as TOML, YAML and the broker's format read it alike.
+/// A quoted text, valid in TOML, YAML and the broker's format.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
@@ -140,7 +145,6 @@ fn array(texts: &[String]) -> String {
     format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
 }
 
-/// The file of the feeds.
 pub(super) fn venues_file(root: &Path) -> PathBuf {
     root.join("deploy/local/venues.toml")
 }
@@ -154,15 +158,13 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
     }
 
-    /// Goal: the file of the feeds can be read, and the edge's configuration is TOML that sends every feed to the simulator. Method: write
-    /// it for a folder with a quote and a backslash in its name and read it back.
     #[test]
     fn the_edge_is_pointed_at_the_simulator() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::of(&folder.path().join("a \"b\" \\c"));
+        let paths = StackPaths::of(&folder.path().join("a \"b\" \\c"));
         let venues = Venues::load(&venues_file(&repository())).unwrap();
         let ports = Settings::read(&Default::default()).unwrap().ports;
-        let path = edge(&home, &ports, true, &venues, Some("127.0.0.1:4567")).unwrap();
+        let path = edge(&paths, &ports, true, &venues, Some("127.0.0.1:4567")).unwrap();
         let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
         let feeds = table["feed"].as_array().unwrap();
         assert!(feeds.len() >= 2);
@@ -170,27 +172,26 @@ mod tests {
             let endpoints = feed["endpoints"].as_table().unwrap();
             assert!(!endpoints.is_empty());
             assert!(endpoints.values().all(|url| url.as_str().unwrap().contains("//127.0.0.1:4567/")));
-            assert!(feed["adapter"].as_str().unwrap().starts_with(home.root.to_str().unwrap()));
+            assert!(feed["adapter"].as_str().unwrap().starts_with(paths.root.to_str().unwrap()));
         }
-        let live = edge(&home, &ports, true, &venues, None).unwrap();
+        let live = edge(&paths, &ports, true, &venues, None).unwrap();
         assert!(!std::fs::read_to_string(live).unwrap().contains("endpoints"));
     }
 
-    /// Goal: an address that may hold a password stands in no file. Method: configurations for a broker that was given.
     #[test]
     fn a_given_broker_stands_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::of(folder.path());
+        let paths = StackPaths::of(folder.path());
         let ports = Settings::read(&Default::default()).unwrap().ports;
         let (hot, cold) = (ClickHouse::local(8123).unwrap(), ClickHouse::local(8124).unwrap());
-        let token = home.token();
-        let path = central(&home, &ports, false, &hot, Some(&cold), &token).unwrap();
+        let token = paths.token();
+        let path = central(&paths, &ports, false, &hot, Some(&cold), &token).unwrap();
         let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
         assert!(table["nats"].as_table().unwrap().is_empty());
         assert_eq!(table["clickhouse"]["url"].as_str(), Some("http://127.0.0.1:8123"));
         assert_eq!(table["clickhouse"]["cold"]["url"].as_str(), Some("http://127.0.0.1:8124"));
         assert_eq!(table["http"]["token_file"].as_str(), token.to_str());
-        let together = central(&home, &ports, true, &hot, None, &token).unwrap();
+        let together = central(&paths, &ports, true, &hot, None, &token).unwrap();
         assert!(!std::fs::read_to_string(together).unwrap().contains("cold"));
     }
 }

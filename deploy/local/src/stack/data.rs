@@ -1,4 +1,4 @@
-//! Waits until data has come all the way, and tells which hop is silent when it does not.
+//! Waits for data in the tables; if none arrives, names the part where it stops.
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ use super::plan::Plan;
 use super::{CENTRAL, EDGE, Starter};
 use crate::{limits, process};
 
-/// Tables in which a feed of trades and books must show, and the stream that brings each.
+/// Tables that a feed of trades and books fills, and the stream of each.
 const TABLES: [(&str, &str); 2] = [("trades", "MARKET_DATA"), ("orderbooks", "ORDERBOOK_SNAP")];
 
-/// Returns when both tables hold rows that the edge received since `since_ms` (UTC, milliseconds): central may still be writing older
-/// ones.
+/// Returns when both tables hold rows that the edge received since `since_ms` (UTC, milliseconds): central
+/// may still be writing older ones.
 pub(super) async fn wait(plan: &Plan<'_>, starter: &mut Starter<'_>, since_ms: u128) -> anyhow::Result<()> {
     let server = plan.clickhouse()?;
     let counts = TABLES.map(|(table, _)| {
@@ -48,7 +48,7 @@ pub(super) async fn wait(plan: &Plan<'_>, starter: &mut Starter<'_>, since_ms: u
     }
 }
 
-/// Asks the broker whether events came so far since `before`, then the part behind which they stop.
+/// Compares the broker's sequences with those of `before`, then asks the part after which the data stops.
 async fn silent_hops(
     plan: &Plan<'_>,
     starter: &Starter<'_>,
@@ -63,12 +63,12 @@ async fn silent_hops(
             |ends: &[(String, u64)]| ends.iter().find(|(name, _)| name == stream).map(|(_, end)| *end);
         let grown = end_in(&now).map(|end| end.saturating_sub(end_in(before).unwrap_or(0)));
         let (said, suspect) = match grown {
-            Some(0) => (format!("nothing new in stream {stream}: the edge publishes nothing"), EDGE),
+            Some(0) => (format!("no new message in stream {stream}: the edge publishes nothing"), EDGE),
             Some(n) => (
-                format!("{n} new messages in stream {stream}: central does not put them into {table}"),
+                format!("{n} new messages in stream {stream}: central does not insert them into {table}"),
                 CENTRAL,
             ),
-            None => (format!("the broker does not tell what is in stream {stream}"), EDGE),
+            None => (format!("the broker does not report stream {stream}"), EDGE),
         };
         text.push_str(&format!("\n  {said}"));
         suspects.push(suspect);
@@ -84,7 +84,7 @@ async fn silent_hops(
     text
 }
 
-/// What a part says of itself, and the end of its log.
+/// Health of a part, and the end of its log.
 async fn statement_of(starter: &Starter<'_>, part: &str) -> String {
     let Ok(Some(record)) = starter.last(part) else { return format!("\n  {part} was not started") };
     let mut text = String::new();
@@ -108,7 +108,7 @@ async fn statement_of(starter: &Starter<'_>, part: &str) -> String {
     text
 }
 
-/// Last sequence by stream; empty where the broker is not ours or does not answer.
+/// Last sequence by stream; empty if the broker is not the stack's own or does not answer.
 async fn stream_ends(plan: &Plan<'_>, starter: &Starter<'_>) -> Vec<(String, u64)> {
     if plan.settings.nats_url.is_some() {
         return Vec::new();
@@ -134,7 +134,6 @@ fn ends_by_stream(told: &Value) -> Vec<(String, u64)> {
 mod tests {
     use super::*;
 
-    /// Goal: the broker's monitoring is read right. Method: the form that nats-server gives, cut to what is read.
     #[test]
     fn the_ends_of_the_streams_of_every_account_are_read() {
         let told = serde_json::json!({"account_details": [

@@ -1,11 +1,11 @@
-//! How to look at what runs.
+//! Instructions shown after a start.
 
 use marketprism_schema::HOT;
 
-use crate::{ClickHouse, Home, Settings};
+use crate::{ClickHouse, Settings, StackPaths};
 
 /// Commands to paste, with the addresses of this stack.
-pub(super) fn how_to_look(home: &Home, settings: &Settings, clickhouse: &ClickHouse) -> String {
+pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &ClickHouse) -> String {
     let ports = &settings.ports;
     let url = clickhouse.url.as_str();
     let user = if clickhouse.password.is_some() {
@@ -19,16 +19,16 @@ pub(super) fn how_to_look(home: &Home, settings: &Settings, clickhouse: &ClickHo
     );
     format!(
         r#"how to look
-  what arrives, how old, how far behind   http://127.0.0.1:{central}/
-  whether anything is missing, and why    http://127.0.0.1:{central}/integrity
+  incoming data, its age and lag          http://127.0.0.1:{central}/
+  completeness: what is missing, and why  http://127.0.0.1:{central}/integrity
     in the terminal                       {binary} integrity --config {config}
-  what changes state asks for a token, which stands in {token} (for you only)
+  requests that change state need the token in {token} (readable for you only)
     curl -X POST -H "Authorization: Bearer $(cat {token})" 'http://127.0.0.1:{central}/repair'
   the last trades
     curl{user} '{url}' --data-binary "SELECT timestamp, exchange, symbol, side, price, quantity FROM {HOT}.trades ORDER BY timestamp DESC LIMIT 10 FORMAT PrettyCompact"
   the best prices of the last books
     curl{user} '{url}' --data-binary "SELECT exchange, symbol, max(timestamp) AS at, argMax(bids[1].price, timestamp) AS bid, argMax(asks[1].price, timestamp) AS ask FROM {HOT}.orderbooks GROUP BY exchange, symbol FORMAT PrettyCompact"
-  what is collected, and how fresh        curl http://127.0.0.1:{edge}/coverage
+  collected streams and their freshness   curl http://127.0.0.1:{edge}/coverage
   metrics                                 curl http://127.0.0.1:{edge}/metrics    curl http://127.0.0.1:{central}/metrics
   python                                  pip install clickhouse-connect
     import clickhouse_connect
@@ -36,9 +36,9 @@ pub(super) fn how_to_look(home: &Home, settings: &Settings, clickhouse: &ClickHo
     print(client.query("SELECT exchange, symbol, count() FROM {HOT}.trades GROUP BY ALL").result_rows)
   state and logs: make status, .marketprism/logs       stop: make down"#,
         edge = ports.edge,
-        token = home.shown(&home.token()),
-        config = home.shown(&home.config().join("central.toml")),
-        binary = home.shown(&home.binaries().join("marketprism-central")),
+        token = paths.shown(&paths.token()),
+        config = paths.shown(&paths.config().join("central.toml")),
+        binary = paths.shown(&paths.binaries().join("marketprism-central")),
         central = ports.central,
     )
 }

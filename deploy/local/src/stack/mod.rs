@@ -1,4 +1,4 @@
-//! The stack: its parts, and how it is brought up, told about and taken down.
+//! The stack of parts: start, status, stop.
 
 mod configuration;
 mod data;
@@ -11,9 +11,9 @@ mod status;
 mod token;
 mod up;
 
-pub use down::{Purge, down};
+pub use down::{DataAfterStop, down};
 pub use part::{
-    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, STOP_ORDER,
+    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, ReadyCheck, SIMULATOR, STOP_ORDER,
 };
 pub use start::Starter;
 pub use status::status;

@@ -1,61 +1,53 @@
-//! What a part is.
-
 use crate::process::Program;
 
-/// The broker.
 pub const NATS: &str = "nats-server";
-/// The tables; the cold ones too unless they are apart.
+/// Hot tables, and the cold ones unless they are apart.
 pub const CLICKHOUSE: &str = "clickhouse";
-/// The cold tables where they are apart.
+/// Cold tables if they are apart.
 pub const CLICKHOUSE_COLD: &str = "clickhouse-cold";
-/// From the broker into the tables.
+/// Broker to tables.
 pub const CENTRAL: &str = "central";
-/// The venues, where the real ones are not to be reached.
+/// Stands in for unreachable venues.
 pub const SIMULATOR: &str = "venue-sim";
-/// From the venues into the broker.
+/// Venues to broker.
 pub const EDGE: &str = "edge";
 
-/// Sources first, so that what is on the way arrives before its receiver ends.
+/// Sources first, so that data in flight arrives before its receiver ends.
 pub const STOP_ORDER: [&str; 6] = [EDGE, SIMULATOR, CENTRAL, CLICKHOUSE_COLD, CLICKHOUSE, NATS];
 
-/// A part that is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartSpec {
     /// One of the names of this module.
     pub name: &'static str,
-    /// What is run.
     pub program: Program,
     /// Where it listens, for people.
     pub address: String,
-    /// Ports that it takes, on loopback.
+    /// Loopback ports that it occupies.
     pub ports: Vec<PortUse>,
-    /// How to see that it has started.
-    pub ready: Ready,
-    /// What it is started for.
+    pub ready: ReadyCheck,
+    /// Purpose of this start.
     pub note: String,
 }
 
-/// A port that a part takes.
+/// A port of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortUse {
-    /// The port; 0 takes a free one.
     pub port: u16,
     /// The variable that moves it.
     pub variable: String,
 }
 
-/// How to see that a part has started.
+/// Condition for a started part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ready {
-    /// It answers with status 200 there.
+pub enum ReadyCheck {
+    /// The URL answers with status 200.
     Healthy(String),
-    /// It answers there, with any status.
+    /// The URL answers with any status.
     Answers(String),
-    /// Its output has a line that starts so; the rest of the line is its address.
+    /// Its output has a line with this start; the rest of the line is its address.
     Line(&'static str),
 }
 
-/// Where a part tells how it is.
 pub(super) fn health_url(part: &str, ports: &[u16]) -> Option<String> {
     let (port, path) = match part {
         NATS => (ports.get(1)?, "/healthz"),

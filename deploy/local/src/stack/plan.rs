@@ -1,4 +1,4 @@
-//! Which parts there are to be, and what each is run with.
+//! The parts of a stack and the command line of each.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,49 +7,49 @@ use anyhow::Context as _;
 
 use super::part::health_url;
 use super::{
-    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, Ready, SIMULATOR, configuration,
-    token,
+    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, ReadyCheck, SIMULATOR,
+    configuration, token,
 };
 use crate::install::Installer;
 use crate::process::Program;
 use crate::settings::port_variable;
-use crate::{ClickHouse, ColdPlace, Console, Engine, Home, Settings, Venues};
+use crate::{ClickHouse, ColdPlace, Console, Engine, Settings, StackPaths, Venues};
 
-/// What a central is noted for whose cold tables are on an engine of their own.
+/// Note of a central whose cold tables are on an engine of their own.
 pub(super) const COLD_APART: &str = "cold apart";
 
-/// What the parts are made from.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
-    pub(super) home: &'a Home,
+    pub(super) paths: &'a StackPaths,
     pub(super) settings: &'a Settings,
     pub(super) tables: Tables,
     pub(super) cold: ColdPlace,
 }
 
-/// Who keeps the tables.
+/// Server of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tables {
-    /// A server that is there already.
+    /// A server that already runs.
     Given(ClickHouse),
-    /// A `clickhouse` binary of this machine, run by us.
+    /// A `clickhouse` binary of this machine.
     Server(PathBuf),
-    /// The engine inside a server of ours.
+    /// The embedded engine.
     Embedded,
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn new(home: &'a Home, settings: &'a Settings, console: &Console) -> Self {
+    pub(super) fn new(paths: &'a StackPaths, settings: &'a Settings, console: &Console) -> Self {
         let tables = match &settings.clickhouse {
             Some(given) => Tables::Given(given.clone()),
-            None => Installer::new(home, console).find("clickhouse").map_or(Tables::Embedded, Tables::Server),
+            None => {
+                Installer::new(paths, console).find("clickhouse").map_or(Tables::Embedded, Tables::Server)
+            }
         };
-        let was_apart = || home.engine_data(Engine::Cold).iter().any(|folder| folder.exists());
+        let was_apart = || paths.engine_data(Engine::Cold).iter().any(|folder| folder.exists());
         let before = || if was_apart() { ColdPlace::Apart } else { ColdPlace::Together };
-        Self { home, settings, tables, cold: settings.cold.unwrap_or_else(before) }
+        Self { paths, settings, tables, cold: settings.cold.unwrap_or_else(before) }
     }
 
-    /// Where the tables can be asked.
     pub(super) fn clickhouse(&self) -> anyhow::Result<ClickHouse> {
         match &self.tables {
             Tables::Given(server) => Ok(server.clone()),
@@ -57,7 +57,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Where the cold tables can be asked when they are not with the hot ones.
+    /// `None`: with the hot tables.
     pub(super) fn cold_clickhouse(&self) -> anyhow::Result<Option<ClickHouse>> {
         match self.cold {
             ColdPlace::Together => Ok(None),
@@ -65,17 +65,17 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Refuses what cannot be: an engine of ours for cold beside a given server, which may be on another machine.
+    /// Rejects an embedded engine for cold beside a given server, which may be on another machine.
     pub(super) fn require_possible(&self) -> anyhow::Result<()> {
         let given = matches!(self.tables, Tables::Given(_));
         anyhow::ensure!(
             !given || self.cold == ColdPlace::Together,
-            "cold apart needs engines of our own, and CLICKHOUSE_URL names a server; name the cold one by MARKETPRISM_CLICKHOUSE__COLD__URL"
+            "MARKETPRISM_LOCAL__COLD=apart needs the embedded engine, but CLICKHOUSE_URL selects a server; set MARKETPRISM_CLICKHOUSE__COLD__URL for a cold one"
         );
         Ok(())
     }
 
-    /// The parts of ours that must run, and their ports; the simulator not among them.
+    /// The parts that must run and their ports, without the simulator.
     pub(super) fn wanted(&self) -> Vec<(&'static str, Vec<PortUse>)> {
         let ports = &self.settings.ports;
         let mut wanted = Vec::new();
@@ -93,41 +93,38 @@ impl<'a> Plan<'a> {
         wanted
     }
 
-    /// The simulator's port, as a part takes it.
     pub(super) fn simulator_port(&self) -> Vec<PortUse> {
         uses(&[("simulator", self.settings.ports.simulator)])
     }
 
-    /// The broker.
     pub(super) fn nats(&self, console: &Console) -> anyhow::Result<PartSpec> {
-        let path = Installer::new(self.home, console).nats_server()?;
-        let configuration = configuration::nats(self.home, &self.settings.ports)?;
+        let path = Installer::new(self.paths, console).nats_server()?;
+        let configuration = configuration::nats(self.paths, &self.settings.ports)?;
         let program = self.program(path, ["--config".into(), configuration.into()], &[]);
         let address = format!("nats://127.0.0.1:{}", self.settings.ports.nats);
-        self.part(NATS, program, address, Ready::Healthy)
+        self.part(NATS, program, address, ReadyCheck::Healthy)
     }
 
-    /// A server of the tables.
     pub(super) fn clickhouse_server(&self, engine: Engine, console: &Console) -> anyhow::Result<PartSpec> {
         let ports = &self.settings.ports;
         let (name, port) = match engine {
             Engine::Hot => (CLICKHOUSE, ports.clickhouse),
             Engine::Cold => (CLICKHOUSE_COLD, ports.clickhouse_cold),
         };
-        let [embedded, server] = self.home.engine_data(engine);
+        let [embedded, server] = self.paths.engine_data(engine);
         let program = match &self.tables {
             Tables::Server(path) => {
-                let configuration = configuration::clickhouse_server(name, self.home, &server, port)?;
+                let configuration = configuration::clickhouse_server(name, self.paths, &server, port)?;
                 let config = format!("--config-file={}", configuration.display());
                 let mut program = self.program(path.clone(), ["server".into(), config.into()], &[]);
-                // Its watchdog would be the process that we know, and not the one that serves.
+                // With its watchdog the child process would not be the one that serves.
                 program.variables.push(("CLICKHOUSE_WATCHDOG_ENABLE".to_owned(), "0".to_owned()));
                 program
             }
             _ => {
-                let library = Installer::new(self.home, console).clickhouse_library()?;
+                let library = Installer::new(self.paths, console).clickhouse_library()?;
                 let listen = format!("127.0.0.1:{port}");
-                // Less than the time after which it would be killed.
+                // Less than the time until SIGKILL.
                 let drain = ["--drain-seconds".into(), "10".into()];
                 let arguments = ["--data".into(), embedded.into(), "--listen".into(), listen.into()];
                 let arguments =
@@ -135,18 +132,18 @@ impl<'a> Plan<'a> {
                 self.program(self.binary("marketprism-clickhouse"), arguments, &[])
             }
         };
-        self.part(name, program, format!("http://127.0.0.1:{port}"), Ready::Healthy)
+        self.part(name, program, format!("http://127.0.0.1:{port}"), ReadyCheck::Healthy)
     }
 
-    /// Central, or with another `command` its preparation.
+    /// Central with this subcommand.
     pub(super) fn central(&self, command: &str) -> anyhow::Result<PartSpec> {
         const SECTIONS: &[&str] =
             &["nats", "clickhouse", "consumers", "streams", "batch", "replication", "ledger", "http"];
         let (settings, clickhouse, cold) = (self.settings, self.clickhouse()?, self.cold_clickhouse()?);
         let own_broker = settings.nats_url.is_none();
-        let token = token::ensure(self.home)?;
+        let token = token::ensure(self.paths)?;
         let configuration = configuration::central(
-            self.home,
+            self.paths,
             &settings.ports,
             own_broker,
             &clickhouse,
@@ -161,25 +158,25 @@ impl<'a> Plan<'a> {
             program.variables.push((name, password.reveal().to_owned()));
         }
         let address = format!("http://127.0.0.1:{}", settings.ports.central);
-        let mut part =
-            self.part(CENTRAL, program, address, |url| Ready::Healthy(url.replace("/health", "/ready")))?;
+        let mut part = self
+            .part(CENTRAL, program, address, |url| ReadyCheck::Healthy(url.replace("/health", "/ready")))?;
         if cold.is_some() {
             COLD_APART.clone_into(&mut part.note);
         }
         Ok(part)
     }
 
-    /// The simulator. `port` is 0 for a free one.
+    /// `port` 0: any free port.
     pub(super) fn simulator(&self, venues: &Venues, port: u16) -> PartSpec {
         let listen = ["--listen".into(), format!("127.0.0.1:{port}").into()];
         let arguments = listen.into_iter().chain(venues.simulator.arguments.iter().map(OsString::from));
         let program = self.program(self.binary("marketprism-venue-sim"), arguments, &[]);
         let ports = vec![PortUse { port, variable: port_variable("simulator") }];
-        let ready = Ready::Line("listening on ");
+        let ready = ReadyCheck::Line("listening on ");
         PartSpec { name: SIMULATOR, program, address: String::new(), ports, ready, note: String::new() }
     }
 
-    /// The edge, on the simulator where its address is given.
+    /// The edge; `simulator`: address of the simulator.
     pub(super) fn edge(
         &self,
         venues: &Venues,
@@ -189,24 +186,24 @@ impl<'a> Plan<'a> {
         const SECTIONS: &[&str] = &["edge", "nats", "publisher", "sandbox", "feed", "wire", "audit"];
         let settings = self.settings;
         let own_broker = settings.nats_url.is_none();
-        let configuration = configuration::edge(self.home, &settings.ports, own_broker, venues, simulator)?;
+        let configuration = configuration::edge(self.paths, &settings.ports, own_broker, venues, simulator)?;
         let arguments = ["run".into(), "--config".into(), configuration.into()];
         let mut program = self.program(self.binary("marketprism-edge"), arguments, SECTIONS);
         program.variables.push(self.broker_variable());
         let address = format!("http://127.0.0.1:{}", settings.ports.edge);
-        let mut part = self.part(EDGE, program, address, Ready::Answers)?;
+        let mut part = self.part(EDGE, program, address, ReadyCheck::Answers)?;
         note.clone_into(&mut part.note);
         Ok(part)
     }
 
-    /// Says which binaries and adapters are not built, before anything is started.
+    /// Lists binaries and adapters that are not built, before anything is started.
     pub(super) fn require_built(&self, venues: &Venues) -> anyhow::Result<()> {
         let names = ["marketprism-central", "marketprism-edge", "marketprism-venue-sim"];
         let mut files: Vec<PathBuf> = names.iter().map(|name| self.binary(name)).collect();
         if self.tables == Tables::Embedded {
             files.push(self.binary("marketprism-clickhouse"));
         }
-        files.extend(venues.feed.iter().map(|feed| self.home.root.join(&feed.adapter)));
+        files.extend(venues.feed.iter().map(|feed| self.paths.root.join(&feed.adapter)));
         files.sort();
         files.dedup();
         let missing: Vec<String> =
@@ -220,7 +217,7 @@ impl<'a> Plan<'a> {
         name: &'static str,
         program: Program,
         address: String,
-        ready: impl Fn(String) -> Ready,
+        ready: impl Fn(String) -> ReadyCheck,
     ) -> anyhow::Result<PartSpec> {
         let wanted = self.wanted();
         let ports = wanted.into_iter().find(|(part, _)| *part == name).map(|(_, ports)| ports);
@@ -236,15 +233,15 @@ impl<'a> Plan<'a> {
         arguments: impl IntoIterator<Item = OsString>,
         sections: &'static [&'static str],
     ) -> Program {
-        let folder = self.home.root.clone();
+        let folder = self.paths.root.clone();
         Program { path, arguments: arguments.into_iter().collect(), variables: Vec::new(), sections, folder }
     }
 
     fn binary(&self, name: &str) -> PathBuf {
-        self.home.binaries().join(Path::new(name))
+        self.paths.binaries().join(Path::new(name))
     }
 
-    /// Told outright, so that the part and this command cannot take two different brokers from the environment.
+    /// Passed explicitly, so that the part and this command use the same broker.
     fn broker_variable(&self) -> (String, String) {
         let own = || format!("nats://127.0.0.1:{}", self.settings.ports.nats);
         ("MARKETPRISM_NATS_URL".to_owned(), self.settings.nats_url.clone().unwrap_or_else(own))

@@ -1,4 +1,4 @@
-//! Starts a part unless it runs, and waits until it is ready.
+//! Starts parts and waits until they are ready.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -6,60 +6,57 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::{PartSpec, PortUse, Ready};
-use crate::process::{self, Identity, Liveness, PortHolder, Record};
-use crate::{Client, Console, Home, limits};
+use super::{PartSpec, PortUse, ReadyCheck};
+use crate::process::{self, PortHolder, ProcessIdentity, ProcessRecord, ProcessState};
+use crate::{Client, Console, StackPaths, limits};
 
-/// Starts parts, and watches those that it started.
+/// Starts parts and watches the ones it started.
 #[derive(Debug)]
 pub struct Starter<'a> {
-    home: &'a Home,
+    paths: &'a StackPaths,
     client: &'a Client,
     console: &'a Console,
     children: Vec<(&'static str, Child)>,
 }
 
 impl<'a> Starter<'a> {
-    /// A starter that has started nothing.
     #[must_use]
-    pub const fn new(home: &'a Home, client: &'a Client, console: &'a Console) -> Self {
-        Self { home, client, console, children: Vec::new() }
+    pub const fn new(paths: &'a StackPaths, client: &'a Client, console: &'a Console) -> Self {
+        Self { paths, client, console, children: Vec::new() }
     }
 
-    /// The record of a part that runs.
-    pub fn running(&self, part: &str) -> anyhow::Result<Option<Record>> {
-        let record = Record::load(&self.home.run(), part)?;
-        Ok(record.filter(|record| record.liveness() == Liveness::Alive))
+    /// The record of a running part.
+    pub fn running(&self, part: &str) -> anyhow::Result<Option<ProcessRecord>> {
+        let record = ProcessRecord::load(&self.paths.run(), part)?;
+        Ok(record.filter(|record| record.state() == ProcessState::Alive))
     }
 
-    /// What was last known of a part, whether it runs or not.
-    pub fn last(&self, part: &str) -> anyhow::Result<Option<Record>> {
-        Record::load(&self.home.run(), part)
+    /// The last record of a part, running or not.
+    pub fn last(&self, part: &str) -> anyhow::Result<Option<ProcessRecord>> {
+        ProcessRecord::load(&self.paths.run(), part)
     }
 
-    /// The parts that it started, in order.
     pub fn started(&self) -> impl Iterator<Item = &'static str> {
         self.children.iter().map(|(part, _)| *part)
     }
 
-    /// Who asks the parts.
     #[must_use]
     pub const fn client(&self) -> &Client {
         self.client
     }
 
     /// Starts a part unless it runs, and waits until it is ready.
-    pub async fn ensure(&mut self, part: PartSpec) -> anyhow::Result<Record> {
+    pub async fn ensure(&mut self, part: PartSpec) -> anyhow::Result<ProcessRecord> {
         if let Some(record) = self.running(part.name)? {
             return Ok(record);
         }
         let begun = Instant::now();
         let log = self.fresh_log(part.name)?;
         let mut child = process::spawn(&part.program, &log)?;
-        let Some(identity) = Identity::of(child.id()) else {
-            bail!("{} ended at once{}", part.name, end_of(&mut child, &log));
+        let Some(identity) = ProcessIdentity::of(child.id()) else {
+            bail!("{} ended during its start{}", part.name, end_of(&mut child, &log));
         };
-        let mut record = Record {
+        let mut record = ProcessRecord {
             part: part.name.to_owned(),
             process: identity,
             address: part.address.clone(),
@@ -68,21 +65,21 @@ impl<'a> Starter<'a> {
             note: part.note.clone(),
         };
         // Saved before it is ready: an `up` that is interrupted here leaves nothing that `down` does not know.
-        record.save(&self.home.run())?;
+        record.save(&self.paths.run())?;
         self.children.push((part.name, child));
         self.wait_ready(&part, &mut record).await?;
         // A script that became the program by exec is the same process with another program.
-        if let Some(identity) = Identity::of(record.process.pid) {
+        if let Some(identity) = ProcessIdentity::of(record.process.pid) {
             record.process = identity;
         }
-        record.save(&self.home.run())?;
+        record.save(&self.paths.run())?;
         let took = begun.elapsed().as_millis();
         self.console
             .say(format!("  {:<12} pid {:<8} {} ({took} ms)", part.name, record.process.pid, record.address));
         Ok(record)
     }
 
-    /// Runs a program to its end and gives its exit status and the log of its output.
+    /// Runs a program to its end; returns its exit status and log.
     pub async fn run_to_end(
         &self,
         part: &PartSpec,
@@ -105,24 +102,24 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// An error that tells the first part that ended since it was started.
+    /// Fails with the first started part that has ended.
     pub fn check_alive(&mut self) -> anyhow::Result<()> {
         for (part, child) in &mut self.children {
             if child.try_wait().with_context(|| format!("{part} cannot be watched"))?.is_some() {
-                let log = log_of(self.home, part);
+                let log = log_of(self.paths, part);
                 bail!("{part} has ended{}", end_of(child, &log));
             }
         }
         Ok(())
     }
 
-    async fn wait_ready(&mut self, part: &PartSpec, record: &mut Record) -> anyhow::Result<()> {
+    async fn wait_ready(&mut self, part: &PartSpec, record: &mut ProcessRecord) -> anyhow::Result<()> {
         let deadline = Instant::now() + limits::START_WAIT;
         loop {
             self.check_alive()?;
             let why = match &part.ready {
-                Ready::Healthy(url) | Ready::Answers(url) => match self.client.get(url).await {
-                    Ok(answer) if answer.status == 200 || matches!(part.ready, Ready::Answers(_)) => {
+                ReadyCheck::Healthy(url) | ReadyCheck::Answers(url) => match self.client.get(url).await {
+                    Ok(answer) if answer.status == 200 || matches!(part.ready, ReadyCheck::Answers(_)) => {
                         return Ok(());
                     }
                     Ok(answer) => {
@@ -130,7 +127,7 @@ impl<'a> Starter<'a> {
                     }
                     Err(error) => format!("{url}: {}", error.root_cause()),
                 },
-                Ready::Line(start) => match line_after(&record.log, start) {
+                ReadyCheck::Line(start) => match line_after(&record.log, start) {
                     Some(address) => {
                         record.ports = address
                             .rsplit_once(':')
@@ -140,7 +137,7 @@ impl<'a> Starter<'a> {
                         record.address = address;
                         return Ok(());
                     }
-                    None => format!("no line {start:?} in its output"),
+                    None => format!("no output line starts with {start:?}"),
                 },
             };
             if Instant::now() >= deadline {
@@ -156,14 +153,14 @@ impl<'a> Starter<'a> {
     }
 
     fn fresh_log(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let log = log_of(self.home, name);
-        let prepared = std::fs::create_dir_all(self.home.logs()).and_then(|()| process::rotate(&log));
+        let log = log_of(self.paths, name);
+        let prepared = std::fs::create_dir_all(self.paths.logs()).and_then(|()| process::rotate(&log));
         prepared.with_context(|| format!("{} cannot be prepared", log.display()))?;
         Ok(log)
     }
 }
 
-/// Refuses when one of the ports is taken, naming who holds each, before anything is started.
+/// Fails if a port is occupied, before anything is started; names every holder.
 pub(super) fn require_free(parts: &[(&'static str, Vec<PortUse>)]) -> anyhow::Result<()> {
     let mut problems = Vec::new();
     let mut seen: Vec<(u16, &str)> = Vec::new();
@@ -173,14 +170,16 @@ pub(super) fn require_free(parts: &[(&'static str, Vec<PortUse>)]) -> anyhow::Re
             continue;
         }
         if let Some((_, other)) = seen.iter().find(|(taken, _)| *taken == number) {
-            problems.push(format!("port {number} is asked for by {other} and {part}; {variable} changes it"));
+            problems
+                .push(format!("port {number} is configured for {other} and {part}; {variable} changes it"));
         }
         seen.push((number, part));
         match process::is_free(number) {
             Ok(true) => {}
             Ok(false) => {
                 let holder: PortHolder = process::holder_of(number);
-                problems.push(format!("port {number} ({part}) is held by {holder}; {variable} changes it"));
+                problems
+                    .push(format!("port {number} ({part}) is occupied by {holder}; {variable} changes it"));
             }
             Err(error) => problems.push(format!("port {number} ({part}): {error}; {variable} changes it")),
         }
@@ -189,17 +188,17 @@ pub(super) fn require_free(parts: &[(&'static str, Vec<PortUse>)]) -> anyhow::Re
     Ok(())
 }
 
-fn log_of(home: &Home, name: &str) -> PathBuf {
-    home.logs().join(format!("{name}.log"))
+fn log_of(paths: &StackPaths, name: &str) -> PathBuf {
+    paths.logs().join(format!("{name}.log"))
 }
 
-/// How a child ended, and the end of its log.
+/// Exit status and end of the log of a child.
 fn end_of(child: &mut Child, log: &Path) -> String {
     let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
     format!(" ({status})\n  the end of {}:{}", log.display(), process::tail_indented(log))
 }
 
-/// The rest of the first whole line that starts so.
+/// The rest of the first complete line with this start.
 fn line_after(log: &Path, start: &str) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
     let line = text.split_inclusive('\n').find(|line| line.starts_with(start) && line.ends_with('\n'))?;

@@ -1,4 +1,4 @@
-//! Tells how the stack is.
+//! Reports the state of the stack.
 
 use marketprism_schema::{COLD, HOT};
 
@@ -6,29 +6,29 @@ use super::part::health_url;
 use super::plan::{Plan, Tables};
 use super::{CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, SIMULATOR};
 use crate::console::table;
-use crate::process::{Liveness, Record, memory_bytes};
-use crate::{ClickHouse, Client, ColdPlace, Console, Home, Settings};
+use crate::process::{ProcessRecord, ProcessState, memory_bytes};
+use crate::{ClickHouse, Client, ColdPlace, Console, Settings, StackPaths};
 
-/// Prints the parts and the tables; says whether every part runs and is healthy.
-pub async fn status(home: &Home, settings: &Settings, console: &Console) -> anyhow::Result<bool> {
-    show(home, settings, &Client::new()?, console).await
+/// Prints the parts and the tables; returns true if every part runs and is healthy.
+pub async fn status(paths: &StackPaths, settings: &Settings, console: &Console) -> anyhow::Result<bool> {
+    show(paths, settings, &Client::new()?, console).await
 }
 
 pub(super) async fn show(
-    home: &Home,
+    paths: &StackPaths,
     settings: &Settings,
     client: &Client,
     console: &Console,
 ) -> anyhow::Result<bool> {
-    let plan = Plan::new(home, settings, console);
+    let plan = Plan::new(paths, settings, console);
     let heading = ["part", "state", "pid", "address", "health", "memory", "log"].map(str::to_owned).to_vec();
     let mut rows = vec![heading];
     let mut whole = true;
     for part in [NATS, CLICKHOUSE, CLICKHOUSE_COLD, super::CENTRAL, SIMULATOR, EDGE] {
-        let record = Record::load(&home.run(), part)?;
+        let record = ProcessRecord::load(&paths.run(), part)?;
         match (record, given_address(&plan, part)) {
             (Some(record), _) => {
-                let (row, fine) = row_of(home, client, &record).await;
+                let (row, fine) = row_of(paths, client, &record).await;
                 rows.push(row);
                 whole &= fine;
             }
@@ -45,7 +45,7 @@ pub(super) async fn show(
         }
     }
     console.say(table(&rows));
-    if let Some(edge) = Record::load(&home.run(), EDGE)? {
+    if let Some(edge) = ProcessRecord::load(&paths.run(), EDGE)? {
         console.say(format!("  data from {}", edge.note));
     }
     let hot = plan.clickhouse()?;
@@ -54,7 +54,7 @@ pub(super) async fn show(
     Ok(whole)
 }
 
-/// Where a part is that is not ours.
+/// Address of a part that the stack does not run.
 fn given_address(plan: &Plan<'_>, part: &str) -> Option<String> {
     match (part, &plan.tables) {
         (NATS, _) => {
@@ -65,8 +65,8 @@ fn given_address(plan: &Plan<'_>, part: &str) -> Option<String> {
     }
 }
 
-async fn row_of(home: &Home, client: &Client, record: &Record) -> (Vec<String>, bool) {
-    let log = home.shown(&record.log);
+async fn row_of(paths: &StackPaths, client: &Client, record: &ProcessRecord) -> (Vec<String>, bool) {
+    let log = paths.shown(&record.log);
     let ended = |state: &str| {
         let pid = record.process.pid.to_string();
         let cells = [
@@ -80,10 +80,10 @@ async fn row_of(home: &Home, client: &Client, record: &Record) -> (Vec<String>, 
         ];
         (cells.to_vec(), false)
     };
-    match record.liveness() {
-        Liveness::Alive => {}
-        Liveness::Gone => return ended("ENDED"),
-        Liveness::Reused { .. } => return ended("ENDED (pid reused)"),
+    match record.state() {
+        ProcessState::Alive => {}
+        ProcessState::Gone => return ended("ENDED"),
+        ProcessState::Reused { .. } => return ended("ENDED (pid reused)"),
     }
     let health = match health_url(&record.part, &record.ports) {
         None => Err("not known".to_owned()),
@@ -112,10 +112,9 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(SHOWN_CHARS_MAX).collect()
 }
 
-/// Tables of the layout itself: their rows say nothing of what was collected.
+/// Tables of the schema itself: their rows are no collected data.
 const OWN_TABLES: &str = "'schema_migrations', 'watermarks', 'window_log'";
 
-/// Rows of the tables that hold any.
 async fn rows_of_tables(side: &str, database: &str, server: &ClickHouse, client: &Client) -> String {
     let query = format!(
         "SELECT name, total_rows FROM system.tables WHERE database = '{database}' AND total_rows > 0 AND name NOT IN ({OWN_TABLES}) \

@@ -1,4 +1,4 @@
-//! The token that central asks for before it changes anything.
+//! The token that central requires for requests that change state.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::Home;
+use crate::StackPaths;
 
-/// 32 random bytes are beyond guessing.
 const RANDOM_BYTES: usize = 32;
 
-/// Makes the file, readable for its owner only, unless it is there: a central that runs knows what stands in it.
-pub(super) fn ensure(home: &Home) -> anyhow::Result<PathBuf> {
-    let path = home.token();
+/// Creates the file, readable for its owner only, unless it exists: a running central has read it.
+pub(super) fn ensure(paths: &StackPaths) -> anyhow::Result<PathBuf> {
+    let path = paths.token();
     make(&path).with_context(|| format!("{} cannot be made", path.display()))?;
     Ok(path)
 }
@@ -39,16 +38,15 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// Goal: only its owner reads the token, and it stays the same. Method: make it twice.
     #[test]
     fn the_token_is_made_once_and_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home::of(folder.path());
-        let path = ensure(&home).unwrap();
+        let paths = StackPaths::of(folder.path());
+        let path = ensure(&paths).unwrap();
         let token = std::fs::read_to_string(&path).unwrap();
         assert_eq!(token.trim().len(), 2 * RANDOM_BYTES);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        ensure(&home).unwrap();
+        ensure(&paths).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), token);
     }
 }

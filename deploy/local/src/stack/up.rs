@@ -1,5 +1,3 @@
-//! Brings the stack up.
-
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
@@ -8,66 +6,83 @@ use super::part::PortUse;
 use super::plan::{COLD_APART, Plan, Tables};
 use super::start::require_free;
 use super::{CENTRAL, CLICKHOUSE_COLD, EDGE, SIMULATOR, Starter, configuration, data, guide, status};
-use crate::process::{self, Record, Stopped};
-use crate::{Client, ColdPlace, Console, Engine, FileLock, Home, Settings, Venues, limits};
+use crate::process::{self, ProcessRecord, StopResult};
+use crate::{Client, ColdPlace, Console, Engine, FileLock, Settings, StackPaths, Venues, limits};
 
-/// Exit status of `central init` for differences that it would change when asked.
+/// Exit status of `central init` for differences that it changes only on request.
 const INIT_DRIFT: i32 = 3;
 const LIVE: &str = "live venues";
 const SIMULATED: &str = "simulated venues";
 
-/// Which venues.
+/// Source of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum VenueChoice {
-    /// The live ones where they answer, else the simulator.
+    /// The live venues that answer; the simulator if none does.
     Auto,
-    /// The live ones, whether they answer or not.
+    /// The live venues, reachable or not.
     Live,
-    /// The simulator.
     Simulated,
 }
 
-/// Starts what does not run, and returns when fresh rows are in both tables.
+/// Starts the missing parts, and returns when new rows are in both tables.
 pub async fn up(
-    home: &Home,
+    paths: &StackPaths,
     settings: &Settings,
     choice: VenueChoice,
     console: &Console,
 ) -> anyhow::Result<()> {
     let _lock =
-        FileLock::take(&home.run().join("lock"), console).context("the run folder cannot be locked")?;
+        FileLock::take(&paths.run().join("lock"), console).context("the run folder cannot be locked")?;
     let (begun, begun_ms) = (Instant::now(), now_ms()?);
-    let venues = Venues::load(&configuration::venues_file(&home.root))?;
-    let plan = Plan::new(home, settings, console);
+    let venues = Venues::load(&configuration::venues_file(&paths.root))?;
+    let plan = Plan::new(paths, settings, console);
     let client = Client::new()?;
-    let mut starter = Starter::new(home, &client, console);
+    let mut starter = Starter::new(paths, &client, console);
     plan.require_possible()?;
-    refuse_other_venues(&starter, choice)?;
-    refuse_other_place(&starter, &plan)?;
+    reject_other_venues(&starter, choice)?;
+    reject_other_place(&starter, &plan)?;
     let missing = missing_parts(&starter, &plan)?;
     if missing.is_empty() {
-        console.say("everything runs already; nothing was started");
-        return status::show(home, settings, &client, console).await.map(drop);
+        console.say("all parts already run; nothing was started");
+        return status::show(paths, settings, &client, console).await.map(drop);
     }
     require_free(&missing)?;
     plan.require_built(&venues)?;
-    console
-        .say(format!("starting: {}", missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")));
-    let mut outcome = start(&plan, &mut starter, &venues, choice, console).await;
-    if outcome.is_ok() {
-        outcome = data::wait(&plan, &mut starter, begun_ms).await;
+    let mut steps = Steps { console, done: 0, all: step_count(&plan, &starter)? };
+    let mut result = start(&plan, &mut starter, &venues, choice, &mut steps).await;
+    if result.is_ok() {
+        steps.begin(&format!("first rows in hot ClickHouse (at most {} s)", limits::DATA_WAIT.as_secs()));
+        result = data::wait(&plan, &mut starter, begun_ms).await;
     }
-    if outcome.is_err() && starter.started().next().is_some() {
-        console.say("what was started keeps running: `make up` starts the rest, `make status` tells, `make down` stops it");
+    if result.is_err() && starter.started().next().is_some() {
+        console.say("started parts keep running: `make up` starts the rest, `make status` shows them, `make down` stops them");
     }
-    outcome?;
-    console.say(format!(
-        "\ndata is in hot ClickHouse, {:.1} s after the start\n",
-        begun.elapsed().as_secs_f32()
-    ));
-    status::show(home, settings, &client, console).await?;
-    console.say(guide::how_to_look(home, settings, &plan.clickhouse()?));
+    result?;
+    console.say(format!("\ndata is in hot ClickHouse after {:.1} s\n", begun.elapsed().as_secs_f32()));
+    status::show(paths, settings, &client, console).await?;
+    console.say(guide::how_to_look(paths, settings, &plan.clickhouse()?));
     Ok(())
+}
+
+/// Numbered headings, so that a reader sees how far the start is.
+struct Steps<'a> {
+    console: &'a Console,
+    done: usize,
+    all: usize,
+}
+
+impl Steps<'_> {
+    fn begin(&mut self, step: &str) {
+        self.done += 1;
+        self.console.say(format!("[{}/{}] {step}", self.done, self.all));
+    }
+}
+
+/// Steps of [`start`], and the wait for data.
+fn step_count(plan: &Plan<'_>, starter: &Starter<'_>) -> anyhow::Result<usize> {
+    let servers = plan.wanted().len();
+    let is_initialized = starter.running(CENTRAL)?.is_some();
+    Ok(servers + usize::from(!is_initialized) + 2)
 }
 
 async fn start(
@@ -75,31 +90,39 @@ async fn start(
     starter: &mut Starter<'_>,
     venues: &Venues,
     choice: VenueChoice,
-    console: &Console,
+    steps: &mut Steps<'_>,
 ) -> anyhow::Result<()> {
+    let console = steps.console;
     if plan.settings.nats_url.is_none() {
+        steps.begin("broker");
         starter.ensure(plan.nats(console)?).await?;
     }
     if !matches!(plan.tables, Tables::Given(_)) {
+        steps.begin("ClickHouse");
         starter.ensure(plan.clickhouse_server(Engine::Hot, console)?).await?;
         if plan.cold == ColdPlace::Apart {
+            steps.begin("ClickHouse for the cold database");
             starter.ensure(plan.clickhouse_server(Engine::Cold, console)?).await?;
         }
     }
     if starter.running(CENTRAL)?.is_none() {
+        steps.begin("streams and tables (marketprism-central init)");
         initialize(plan, starter, console).await?;
     }
+    steps.begin("central: broker to ClickHouse");
     starter.ensure(plan.central("run")?).await?;
+    steps.begin("venues");
     let simulated = is_simulated(starter, venues, choice, console).await?;
     let simulator =
         if simulated { Some(ensure_simulator(plan, starter, venues, console).await?) } else { None };
     let note = if simulated { SIMULATED } else { LIVE };
     let address = simulator.as_ref().map(|record| record.address.as_str());
+    steps.begin("edge: venues to broker");
     starter.ensure(plan.edge(venues, address, note)?).await?;
     Ok(())
 }
 
-/// The parts that must be started, with their ports. A part that runs on other ports than those asked for is an error.
+/// The parts to start, with their ports. A part that runs on other ports than configured is an error.
 fn missing_parts(
     starter: &Starter<'_>,
     plan: &Plan<'_>,
@@ -121,14 +144,14 @@ fn missing_parts(
     Ok(missing)
 }
 
-/// The port of the simulator to which an edge that runs is bound; nothing where no edge is.
+/// Port of the simulator that a running edge uses; `None` without such an edge.
 fn simulator_port_in_use(starter: &Starter<'_>) -> anyhow::Result<Option<u16>> {
     let bound = starter.running(EDGE)?.is_some_and(|edge| edge.note == SIMULATED);
     let port = starter.last(SIMULATOR)?.and_then(|record| record.ports.first().copied());
     Ok(if bound { Some(port.unwrap_or(0)) } else { None })
 }
 
-fn refuse_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Result<()> {
+fn reject_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Result<()> {
     let asked = match choice {
         VenueChoice::Auto => return Ok(()),
         VenueChoice::Live => LIVE,
@@ -142,8 +165,8 @@ fn refuse_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Re
     }
 }
 
-/// Cold is not moved from one engine to another under a central that runs.
-fn refuse_other_place(starter: &Starter<'_>, plan: &Plan<'_>) -> anyhow::Result<()> {
+/// The cold tables cannot move to another engine while central runs.
+fn reject_other_place(starter: &Starter<'_>, plan: &Plan<'_>) -> anyhow::Result<()> {
     let central = starter.running(CENTRAL)?;
     let (runs, asked) = match (central, plan.cold) {
         (Some(central), ColdPlace::Apart) if central.note != COLD_APART => ("one engine", "two are"),
@@ -156,7 +179,7 @@ fn refuse_other_place(starter: &Starter<'_>, plan: &Plan<'_>) -> anyhow::Result<
     bail!("hot and cold are on {runs}, and {asked} asked for; `make down` first")
 }
 
-/// Creates streams and tables. Differences that nobody asked to change are told and left.
+/// Creates streams and tables. Differences that need a request are reported and left.
 async fn initialize(plan: &Plan<'_>, starter: &Starter<'_>, console: &Console) -> anyhow::Result<()> {
     let part = plan.central("init")?;
     let (code, log) = starter.run_to_end(&part, "central-init", limits::INIT_WAIT).await?;
@@ -176,7 +199,7 @@ async fn initialize(plan: &Plan<'_>, starter: &Starter<'_>, console: &Console) -
     }
 }
 
-/// An edge or a simulator that runs decides; else what was asked for; else whether the venues answer.
+/// A running edge or simulator decides; else the choice; else the reachability of the venues.
 async fn is_simulated(
     starter: &Starter<'_>,
     venues: &Venues,
@@ -192,25 +215,26 @@ async fn is_simulated(
         VenueChoice::Auto if starter.running(SIMULATOR)?.is_some() => return Ok(true),
         VenueChoice::Auto => {}
     }
-    let (reachable, silent) = venues.probe(&Client::new()?).await;
-    for venue in &silent {
-        console.say(format!("  no use of {venue}"));
+    let (reachable, unreachable) = venues.probe(&Client::new()?).await;
+    for venue in &unreachable {
+        console.say(format!("  {venue}"));
     }
     if reachable.is_empty() {
-        console.say("NO VENUE CAN BE REACHED FROM HERE: THE DATA IS SIMULATED, NOT REAL");
+        console.say("  NO VENUE IS REACHABLE: THE DATA IS SIMULATED");
     } else {
         console.say(format!("  live venues: {}", reachable.join(", ")));
     }
     Ok(reachable.is_empty())
 }
 
-/// Starts the simulator where the edge looks for it. When that port is lost, the edge is stopped, to be started again with the new one.
+/// Starts the simulator at the address that the edge uses. If that port is occupied the edge is stopped, to
+/// be started again with a new one.
 async fn ensure_simulator(
     plan: &Plan<'_>,
     starter: &mut Starter<'_>,
     venues: &Venues,
     console: &Console,
-) -> anyhow::Result<Record> {
+) -> anyhow::Result<ProcessRecord> {
     let configured = plan.settings.ports.simulator;
     let mut port = configured;
     if let Some(bound) = simulator_port_in_use(starter)?
@@ -219,11 +243,11 @@ async fn ensure_simulator(
         if bound != 0 && process::is_free(bound).unwrap_or(false) {
             port = bound;
         } else if let Some(edge) = starter.running(EDGE)? {
-            console.say("  the simulator's port is lost: the edge is started again with a new one");
+            console.say("  the simulator's port is occupied: restarting the edge with a new one");
             let stopped = process::stop(&edge, limits::STOP_WAIT)?;
             anyhow::ensure!(
-                !matches!(stopped, Stopped::LeftAlone { .. }),
-                "the edge ended meanwhile; run `make up` again"
+                !matches!(stopped, StopResult::LeftAlone { .. }),
+                "the edge ended meanwhile; repeat `make up`"
             );
         }
     }
@@ -231,5 +255,5 @@ async fn ensure_simulator(
 }
 
 fn now_ms() -> anyhow::Result<u128> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_millis())
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the system clock is before 1970")?.as_millis())
 }

@@ -79,8 +79,14 @@ mod tests {
         let middle = ("middle/mod.rs", "mod a; mod b; pub use a::A; pub use b::B;");
         let b = ("middle/b.rs", "use super::A; pub struct B;");
         let lib = ("lib.rs", "mod top; mod middle; mod base; pub use top::Base;");
-        let found =
-            check(&[lib, top, ("base.rs", "use crate::Base;"), middle, ("middle/a.rs", "pub struct A;"), b]);
+        let found = check(&[
+            lib,
+            top,
+            ("base.rs", "use crate::Base;"),
+            middle,
+            ("middle/a.rs", "pub(super) struct A;"),
+            b,
+        ]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("p/src/base.rs:1: base uses top"), "{found:?}");
     }
@@ -124,7 +130,7 @@ mod tests {
                 ("middle.rs", ""),
                 ("top/mod.rs", "mod a; mod b; mod c; pub use a::A; pub use b::B; pub use c::C;"),
                 ("top/a.rs", "use super::B; pub struct A;"),
-                ("top/b.rs", "use super::{A, C}; pub struct B;"),
+                ("top/b.rs", "use super::{A, C}; pub(super) struct B;"),
                 ("top/c.rs", c),
             ])
         };

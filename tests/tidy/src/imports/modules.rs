@@ -228,6 +228,9 @@ impl<'ast> Visit<'ast> for Code<'_> {
         self.import(&item.tree, &[], is_re_export);
     }
 
+    /// `pub(super)` uses nothing of the parent.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         let line = path.segments.first().map_or(0, |segment| segment.ident.span().start().line);

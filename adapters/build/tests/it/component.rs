@@ -1,11 +1,10 @@
-//! What a component may import and export.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Allowed imports and exports of a component.
 
 use marketprism_adapter_build::{encode, inspect};
 use wit_component::{StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// A component of this world that does nothing, with the adapter contract to take interfaces from.
+/// An empty component of this world; its interfaces come from the adapter contract.
 fn component(world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let contract = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/marketprism-adapter");
@@ -21,8 +20,6 @@ fn refused(world: &str) -> String {
     format!("{:#}", inspect(&component(world)).unwrap_err())
 }
 
-// Goal: a component that could do anything but log is refused, and the refusal names what it imports. Method:
-// components with and without imports beside the contract.
 #[test]
 fn only_the_log_may_be_imported() {
     let adapter = "import marketprism:adapter/log@1.0.0; export marketprism:adapter/adapter@1.0.0;";
@@ -34,8 +31,6 @@ fn only_the_log_may_be_imported() {
     assert!(message.contains("random"), "{message}");
 }
 
-// Goal: what is no adapter is not taken for one. Method: components without the adapter's export or with another
-// one, other bytes.
 #[test]
 fn only_the_adapter_may_be_exported() {
     assert!(refused("world empty { import marketprism:adapter/log@1.0.0; }").contains("exports []"));

@@ -1,31 +1,31 @@
 //! `Native` for clients that send `client_protocol_version` (ClickHouse's Go client, and so Grafana): each
-//! block begins with a block info and each column says that it is serialized in the usual way. The engine
-//! writes neither, so that the blocks are taken apart here as far as needed to know where a column ends.
-//! Source: "Native format" in ClickHouse's documentation, and `NativeWriter.cpp`.
+//! block starts with a block info, and each column has a byte for default serialization. The engine writes
+//! neither; the blocks are parsed as far as needed to find the end of each column. Source: "Native format"
+//! in ClickHouse's documentation, and `NativeWriter.cpp`.
 
 use bytes::Bytes;
 
-use crate::engine::{EngineError, codes};
+use crate::engine::{Code, EngineError};
 
-/// From this revision on, a byte behind each column's type tells whether its serialization is special.
+/// From this revision on, a byte after each column's type tells if its serialization is special.
 pub const REVISION_WITH_SERIALIZATION: u64 = 54454;
 
-/// Not an overflow block, no bucket.
+/// No overflow block, no bucket.
 const BLOCK_INFO: [u8; 8] = [1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0];
 
-/// Deepest nesting of types that is followed.
+/// Maximum nesting of types.
 const DEPTH: usize = 32;
 
-/// How a column of a type lies in a block.
+/// Binary layout of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Layout {
-    /// So many bytes a row.
+    /// Bytes per row.
     Fixed(u64),
     Text,
     Nullable(Box<Layout>),
     Array(Box<Layout>),
     Tuple(Vec<Layout>),
-    /// A dictionary of the inner layout.
+    /// Dictionary of the inner layout.
     LowCardinality(Box<Layout>),
 }
 
@@ -33,14 +33,14 @@ fn unsupported(name: &str) -> EngineError {
     let text = format!(
         "type {name}: not supported in Native with client_protocol_version, leave that parameter out"
     );
-    EngineError::new(codes::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", text)
+    EngineError::new(Code::NOT_IMPLEMENTED, text)
 }
 
 fn damaged() -> EngineError {
-    EngineError::new(codes::INCORRECT_DATA, "INCORRECT_DATA", "the engine's Native output does not parse")
+    EngineError::new(Code::INCORRECT_DATA, "the engine's Native output does not parse")
 }
 
-/// Splits arguments at commas outside of brackets and quotes.
+/// Splits arguments at commas outside brackets and quotes.
 fn arguments(text: &str) -> Vec<&str> {
     let (mut depth, mut quote, mut escaped, mut start) = (0_usize, None, false, 0);
     let mut parts = Vec::new();
@@ -64,7 +64,7 @@ fn arguments(text: &str) -> Vec<&str> {
     parts
 }
 
-/// A tuple element without its name: `name Type` or `Type`.
+/// The type of a tuple element: `name Type` or `Type`.
 fn unnamed(element: &str) -> &str {
     let after_name = if let Some(quoted) = element.strip_prefix('`') {
         quoted.split_once("` ").map(|(_, rest)| rest)
@@ -110,7 +110,7 @@ impl Layout {
         })
     }
 
-    /// Passes over what a column writes before its rows.
+    /// Skips the bytes before a column's rows.
     fn skip_prefix(&self, cursor: &mut Cursor<'_>) -> Option<()> {
         match self {
             Layout::Fixed(_) | Layout::Text => Some(()),
@@ -120,7 +120,7 @@ impl Layout {
         }
     }
 
-    /// Passes over the rows. Gives none when they are not all there.
+    /// Skips the rows; `None` when they are incomplete.
     fn skip_rows(&self, cursor: &mut Cursor<'_>, rows: u64) -> Option<()> {
         match self {
             Layout::Fixed(width) => cursor.skip(width.checked_mul(rows)?),
@@ -150,7 +150,7 @@ impl Layout {
     }
 }
 
-/// Bytes of one value of a type without structure.
+/// Bytes of one value of a scalar type.
 fn width(base: &str, inner: &str) -> Option<u64> {
     Some(match base {
         "UInt8" | "Int8" | "Bool" | "Enum8" | "Nothing" => 1,
@@ -210,17 +210,16 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Rewrites a stream of blocks.
+/// Adds block info and serialization bytes to a stream of blocks.
 #[derive(Debug, Default)]
-pub struct Restamp {
+pub struct NativeRewriter {
     pending: Vec<u8>,
-    /// Size from which another try is worth while: a block seen in part is not looked at for each piece of
-    /// it.
+    /// Size at which the next parse is worth it: a partial block is not parsed again for each chunk.
     retry: usize,
 }
 
-impl Restamp {
-    /// Takes the next bytes of the engine, gives the rewritten blocks that are complete.
+impl NativeRewriter {
+    /// Takes the next bytes; returns the complete blocks, rewritten.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Bytes, EngineError> {
         self.pending.extend_from_slice(bytes);
         if self.pending.len() < self.retry {
@@ -231,10 +230,7 @@ impl Restamp {
         Ok(Bytes::from(out))
     }
 
-    /// Gives the rest.
-    ///
-    /// # Errors
-    /// The stream ended inside a block.
+    /// Returns the rest; fails if the stream ended inside a block.
     pub fn finish(mut self) -> Result<Bytes, EngineError> {
         let out = self.complete_blocks()?;
         if self.pending.is_empty() { Ok(Bytes::from(out)) } else { Err(damaged()) }
@@ -259,7 +255,7 @@ impl Restamp {
     }
 }
 
-/// Rewrites the block at the start of the bytes and gives its length, or none when it is not all there.
+/// Rewrites the block at the start of the bytes and returns its length; `None` when it is incomplete.
 fn block(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, EngineError> {
     let mut cursor = Cursor { bytes, at: 0 };
     let (Some(columns), Some(rows)) = (cursor.varint(), cursor.varint()) else { return Ok(None) };
@@ -285,7 +281,7 @@ fn block(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, EngineError> 
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK_INFO, Layout, Restamp};
+    use super::{BLOCK_INFO, Layout, NativeRewriter};
 
     // Goal: the rewritten stream is the old one plus block info and one byte a column, however it is cut.
     // Method: a block of UInt8 and String, pushed byte by byte and whole.
@@ -295,15 +291,15 @@ mod tests {
         let want =
             [&BLOCK_INFO[..], b"\x02\x02\x01a\x05UInt8\x00\x07\x08\x01s\x06String\x00\x01x\x02yz"].concat();
         for size in [1, 3, plain.len()] {
-            let mut restamp = Restamp::default();
+            let mut rewriter = NativeRewriter::default();
             let mut got = Vec::new();
             for piece in plain.chunks(size) {
-                got.extend(restamp.push(piece).unwrap());
+                got.extend(rewriter.push(piece).unwrap());
             }
-            got.extend(restamp.finish().unwrap());
+            got.extend(rewriter.finish().unwrap());
             assert_eq!(got, want, "{size}");
         }
-        let mut half = Restamp::default();
+        let mut half = NativeRewriter::default();
         half.push(&plain[..9]).unwrap();
         assert!(half.finish().is_err());
     }

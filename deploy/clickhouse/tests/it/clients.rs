@@ -1,13 +1,4 @@
-//! Client libraries, unchanged: Rust's `clickhouse` and Python's `clickhouse-connect`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
-
-mod support;
+//! Unmodified client libraries: Rust's `clickhouse` and Python's `clickhouse-connect`.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use clickhouse::{Client, Compression, Row};
 use serde::{Deserialize, Serialize};
-use support::{Server, library};
+
+use crate::server::{Server, installed};
 
 #[derive(Debug, Clone, PartialEq, Row, Serialize, Deserialize)]
 struct Trade {
@@ -40,14 +32,9 @@ const TABLE: &str = "CREATE TABLE d.t (id UInt64, symbol LowCardinality(String),
      levels Array(Tuple(Int64, Int64)), note Nullable(String)) ENGINE = ReplacingMergeTree ORDER BY id \
      SETTINGS non_replicated_deduplication_window = 100";
 
-// Goal: the crate central uses works unchanged in every mode. Method: with and without compression and
-// validation: rows in, the same rows out; parameters, errors, deduplication token, streaming of a large
-// result.
 #[tokio::test(flavor = "multi_thread")]
 async fn rust_client_works_unchanged() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &[]);
+    let Some(server) = Server::start(&[]) else { return };
     let base = Client::default().with_url(server.url()).with_user("default").with_password("x");
     base.query("CREATE DATABASE d").execute().await.unwrap();
     for (compression, validation) in [
@@ -95,14 +82,10 @@ async fn rust_client_works_unchanged() {
     }
 }
 
-// Goal: three inserters like central's reach the rate the design asks for. Method: batches of 10,000 rows
-// into a ReplacingMergeTree for a few seconds; prints rows/s and memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_inserters_reach_the_rate() {
     const BATCH: u64 = 10_000;
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &[]);
+    let Some(mut server) = Server::start(&[]) else { return };
     let client = Client::default().with_url(server.url());
     client.query("CREATE DATABASE d").execute().await.unwrap();
     client.query(TABLE).execute().await.unwrap();
@@ -127,34 +110,19 @@ async fn three_inserters_reach_the_rate() {
     let rate = u128::from(rows) * 1_000_000 / began.elapsed().as_micros();
     println!(
         "inserted {rows} rows with 3 inserters: {rate} rows/s, server resident {} MiB",
-        server.resident_mib()
+        server.process().resident_bytes() >> 20
     );
     assert_eq!(server.ask("SELECT count() FROM d.t"), rows.to_string());
     assert!(rate > 50_000, "{rate} rows/s");
 }
 
-// Goal: Python's client works unchanged. Method: its own script in an environment of its own, if one can be
-// made here.
 #[test]
 fn python_client_works_unchanged() {
-    let Some(library) = library() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clickhouse-connect");
-    let python = environment.join("bin/python");
-    let run = |program: &Path, arguments: &[&str]| {
-        Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success())
-    };
-    let ready = run(&python, &["-c", "import clickhouse_connect"])
-        || run(Path::new("python3"), &["-m", "venv", environment.to_str().unwrap()])
-            && run(&python, &["-m", "pip", "install", "--quiet", "clickhouse-connect==1.12.0"]);
-    if !ready {
-        println!("SKIPPED: needs python3 with venv, and clickhouse-connect from the package index");
-        return;
-    }
-    let server = Server::start(&library, folder.path(), &[]);
+    let Some(python) = installed("MARKETPRISM_PYTHON", "python/bin/python") else { return };
+    let Some(server) = Server::start(&[]) else { return };
     let port = server.address.rsplit(':').next().unwrap().to_owned();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clickhouse_connect_client.py");
-    let out = Command::new(&python).arg(script).arg(port).output().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clickhouse_connect_client.py");
+    let out = Command::new(python).arg(script).arg(port).output().unwrap();
     let said = String::from_utf8_lossy(&[out.stdout.as_slice(), &out.stderr].concat()).into_owned();
     assert!(out.status.success() && said.contains("all checks passed"), "{said}");
 }

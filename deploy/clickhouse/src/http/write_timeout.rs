@@ -1,5 +1,5 @@
-//! A connection that fails when the peer takes nothing for too long: a stopped reader would hold a query for
-//! ever.
+//! A connection whose writes fail when the peer reads nothing for too long: a stopped reader would block
+//! its query forever.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Wraps a stream.
 pub struct WriteTimeout<S> {
     inner: S,
     limit: Duration,
@@ -18,7 +17,6 @@ pub struct WriteTimeout<S> {
 }
 
 impl<S> WriteTimeout<S> {
-    /// Fails a write that makes no progress for `limit`.
     pub fn new(inner: S, limit: Duration) -> Self {
         WriteTimeout { inner, limit, waiting: None }
     }
@@ -82,8 +80,6 @@ mod tests {
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    // Goal: a reader that stops is noticed, a slow one is not. Method: a pipe of eight bytes, read slowly,
-    // then not at all.
     #[tokio::test]
     async fn a_stopped_reader_fails_the_write_and_a_slow_one_does_not() {
         let (near, mut far) = duplex(8);

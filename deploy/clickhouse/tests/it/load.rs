@@ -1,23 +1,16 @@
-//! Many clients, sudden ends, and clients that leave.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Many clients, sudden ends, and clients that disconnect.
 
-mod support;
-
-use std::io::Write;
-use std::process::Stdio;
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{Server, command, eventually, head, library};
+use crate::server::{Answer, Server, command, eventually, send};
 
-// Goal: sixteen clients at once, reading and writing, all get exactly what is theirs. Method: each inserts
-// batches of its own key range, reads large results between, and counts its rows; the sums are compared at
-// the end.
 #[test]
 fn sixteen_clients_get_exact_counts() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &[]);
+    let Some(mut server) = Server::start(&[]) else { return };
     server.ask("CREATE DATABASE d");
     server.ask("CREATE TABLE d.t (x UInt64, c UInt8) ENGINE = ReplacingMergeTree ORDER BY x");
     std::thread::scope(|scope| {
@@ -47,18 +40,17 @@ fn sixteen_clients_get_exact_counts() {
         let sum: u128 = (0..16_u128).map(|c| (0..20_000_u128).map(|n| (c << 32) + n).sum::<u128>()).sum();
         format!("320000\t320000\t{}", sum % (1 << 64))
     });
-    assert_eq!(server.stop(), Some(0));
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0));
 }
 
-// Goal: what was answered is there after kill -9, in the middle of inserts too. Method: four times: inserters
-// run, the process is killed, started again, and must have every row it answered for.
+// Four times: inserters run, the process is killed, started again, and must hold every acknowledged row.
 #[test]
 fn answered_inserts_survive_kill_9() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
+    let data = Arc::new(tempfile::tempdir().unwrap());
     let answered = AtomicU64::new(0);
     for round in 0..4_u64 {
-        let server = Server::start(&library, data.path(), &[]);
+        let Some(mut server) = Server::restart(&data, &[]) else { return };
         server.ask("CREATE TABLE IF NOT EXISTS t (x UInt64) ENGINE = MergeTree ORDER BY x");
         let rows: u64 = server.ask("SELECT uniqExact(x) FROM t").parse().unwrap();
         assert!(
@@ -83,33 +75,24 @@ fn answered_inserts_survive_kill_9() {
                 });
             }
             let before = answered.load(Ordering::SeqCst);
-            eventually("some inserts", Duration::from_secs(60), || {
-                answered.load(Ordering::SeqCst) > before + 3000
-            });
-            server.kill();
+            eventually("some inserts", || answered.load(Ordering::SeqCst) > before + 3000);
+            server.process().kill();
         });
     }
 }
 
 fn posted(address: &str, body: &str) -> bool {
-    let Ok(mut stream) = std::net::TcpStream::connect(address) else { return false };
     let target = "/?query=INSERT+INTO+t+FORMAT+TSV";
-    let sent = stream
-        .write_all(&head("POST", target, address, &[], body.len()))
-        .and_then(|()| stream.write_all(body.as_bytes()));
+    let sent = send(address, "POST", target, &[], body.len(), body.as_bytes());
     let mut answer = Vec::new();
-    sent.and_then(|()| std::io::Read::read_to_end(&mut stream, &mut answer)).is_ok()
-        && answer.starts_with(b"HTTP/1.1 200")
+    sent.and_then(|mut stream| stream.read_to_end(&mut answer)).is_ok() && answer.starts_with(b"HTTP/1.1 200")
 }
 
-// Goal: a query ends when its client leaves: while it computes, while it sends, and while it waits in the
-// queue. Method: hang up in each state and look at system.processes; with one thread the queue itself would
-// show a query left behind.
+// Disconnects while the query computes, sends, and waits; with one thread the queue shows a query left
+// behind.
 #[test]
 fn queries_of_clients_that_leave_are_stopped() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &["--queries", "3"]);
+    let Some(server) = Server::start(&["--queries", "3"]) else { return };
     let running = || {
         server.ask(
             "SELECT count() FROM system.processes WHERE query LIKE '%numbers(1000000000000)%' \
@@ -119,77 +102,59 @@ fn queries_of_clients_that_leave_are_stopped() {
     let computing = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)";
     let sending = "SELECT number FROM numbers(1000000000000)";
     for query in [computing, sending] {
-        let mut stream = server.connect();
-        stream.write_all(&head("POST", "/", &server.address, &[], query.len())).unwrap();
-        stream.write_all(query.as_bytes()).unwrap();
-        eventually("the query runs", Duration::from_secs(10), || running() == "1");
+        let stream = server.send("/", &[], query.len(), query.as_bytes());
+        eventually("the query runs", || running() == "1");
         drop(stream);
-        eventually("the query has stopped", Duration::from_secs(10), || running() == "0");
+        eventually("the query has stopped", || running() == "0");
     }
 }
 
-// Goal: with every place taken the answer is 503 with code 202, at once, and places come back. Method: one
-// thread, one place, three clients: whichever comes last is refused, then the others leave.
+// One thread, one place, three clients: the last one is rejected at once.
 #[test]
 fn a_full_queue_is_answered_at_once() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &["--queries", "1", "--waiting", "1"]);
+    let Some(server) = Server::start(&["--queries", "1", "--waiting", "1"]) else { return };
     let long = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)";
     let clients: Vec<_> = (0..3)
         .map(|_| {
-            let mut stream = server.connect();
-            stream.write_all(&head("POST", "/", &server.address, &[], long.len())).unwrap();
-            stream.write_all(long.as_bytes()).unwrap();
+            let stream = server.send("/", &[], long.len(), long.as_bytes());
             stream.set_nonblocking(true).unwrap();
             stream
         })
         .collect();
     let answered = || clients.iter().position(|stream| stream.peek(&mut [0]).is_ok());
-    eventually("one is answered", Duration::from_secs(10), || answered().is_some());
+    eventually("one is answered", || answered().is_some());
     let mut last = clients[answered().unwrap()].try_clone().unwrap();
     last.set_nonblocking(false).unwrap();
-    let refused = support::Answer::read(&mut last);
+    let refused = Answer::read(&mut last);
     assert_eq!(refused.status, 503, "{}", refused.text());
-    assert_eq!(refused.header("x-clickhouse-exception-code").as_deref(), Some("202"), "{}", refused.text());
+    assert_eq!(refused.code(), Some("202"), "{}", refused.text());
     assert!(refused.text().contains("1 queries run and 1 wait"), "{}", refused.text());
     drop((clients, last));
-    eventually("places come back", Duration::from_secs(10), || server.post("", "SELECT 1").text() == "1\n");
+    eventually("places come back", || server.post("", "SELECT 1").text() == "1\n");
 }
 
-// Goal: one process per data directory, and the second one says who has it. Method: start two.
 #[test]
 fn a_second_process_names_the_first() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &[]);
-    let out = command(&library, data.path(), &[]).stdout(Stdio::piped()).output().unwrap();
+    let Some(mut server) = Server::start(&[]) else { return };
+    let out = command(&server.data, "127.0.0.1:0").unwrap().output().unwrap();
     assert_eq!(out.status.code(), Some(1));
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(said.contains(&format!("is in use by process {}", server.pid())), "{said}");
+    assert!(said.contains(&format!("is in use by process {}", server.process().pid())), "{said}");
 }
 
-// Goal: SIGTERM lets a running request end and refuses new connections. Method: a two-second query, SIGTERM
-// meanwhile.
 #[test]
 fn sigterm_drains() {
-    let Some(library) = library() else { return };
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&library, data.path(), &[]);
+    let Some(mut server) = Server::start(&[]) else { return };
     let slow = "SELECT sleepEachRow(0.5) FROM numbers(4) SETTINGS max_block_size = 1";
-    let mut stream = server.connect();
-    stream.write_all(&head("POST", "/", &server.address, &[], slow.len())).unwrap();
-    stream.write_all(slow.as_bytes()).unwrap();
-    eventually("the query runs", Duration::from_secs(10), || {
+    let mut stream = server.send("/", &[], slow.len(), slow.as_bytes());
+    eventually("the query runs", || {
         server.ask("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'") == "1"
     });
-    server.signal("TERM");
-    eventually("new connections are refused", Duration::from_secs(10), || {
-        std::net::TcpStream::connect(&server.address).is_err()
-    });
-    let answer = support::Answer::read(&mut stream);
+    server.terminate();
+    eventually("new connections are refused", || TcpStream::connect(&server.address).is_err());
+    let answer = Answer::read(&mut stream);
     assert_eq!((answer.status, answer.text().as_str()), (200, "0\n0\n0\n0\n"));
     let began = Instant::now();
-    assert_eq!(server.wait(), Some(0));
+    assert_eq!(server.exit_code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(10));
 }

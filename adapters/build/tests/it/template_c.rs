@@ -1,11 +1,4 @@
-//! The template in C is the template in Rust.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+//! The templates in C and Rust behave alike.
 
 use marketprism_adapter_build::{Options, build};
 use marketprism_adapter_host::contract::{Answer, DataType, Feed, Normalized};
@@ -20,7 +13,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// Builds the adapter in C; none where this machine has no compiler for it.
+/// `None` if this machine has no compiler for C.
 fn built(folder: &Path) -> Option<PathBuf> {
     let runs = |program: &str| Command::new(program).arg("--version").output().is_ok();
     if !runs("clang") || !runs("wasm-ld") {
@@ -37,7 +30,7 @@ fn built(folder: &Path) -> Option<PathBuf> {
     Some(build(&options).unwrap().built.remove(0).file)
 }
 
-/// An instance that is loaded with everything that the template's frames hold, with its requests, instruments and plan as text.
+/// An instance for the template's frames, with its requests, instruments and plan as text.
 fn loaded(engine: &Engine, file: &Path) -> (Sandbox, String) {
     // What is looked at is what a call says and takes, not how long a busy machine needs for it.
     let limits = Limits { call_deadline: Duration::from_secs(10), ..Limits::default() };
@@ -63,7 +56,6 @@ fn loaded(engine: &Engine, file: &Path) -> (Sandbox, String) {
     (sandbox, said)
 }
 
-/// Every frame of the template's golden cases.
 fn frames() -> Vec<Vec<u8>> {
     let folder = std::fs::read_dir(root().join("adapters/template/frames")).unwrap();
     let mut files: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
@@ -80,7 +72,6 @@ fn normalized(sandbox: &mut Sandbox, frames: &[Vec<u8>]) -> Normalized {
     sandbox.normalize(&batch).unwrap()
 }
 
-/// A frame with something wrong in it.
 fn damaged(frames: &[Vec<u8>], mut random: impl FnMut(usize) -> usize) -> Vec<u8> {
     const PIECES: [&[u8]; 20] = [
         b"\"",
@@ -129,8 +120,7 @@ fn damaged(frames: &[Vec<u8>], mut random: impl FnMut(usize) -> usize) -> Vec<u8
     frame
 }
 
-// Goal: an adapter needs no Rust: the one in C says the same of every frame, to the place of each fault. Method: both in the sandbox;
-// requests, instruments, plan; the golden frames; 30,000 damaged ones from a fixed seed.
+// Both run in the sandbox: the golden frames, then 30,000 damaged ones from a fixed seed.
 #[test]
 fn both_languages_say_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,8 +162,8 @@ fn both_languages_say_the_same() {
     assert!(events > 1000, "damage leaves some frames whole: {events}");
 }
 
-// Goal: the allocator in C takes back what a call used. Method: books whose texts, levels and escapes are many times the sandbox's
-// memory, with frames of every other kind between them.
+// Books whose texts, levels and escapes are many times the sandbox's memory, with frames of every other
+// kind between them.
 #[test]
 fn memory_in_c_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,13 @@
+//! Tests of the real server process; skipped without the engine's library.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod clients;
+mod interface;
+mod load;
+mod server;

@@ -1,0 +1,50 @@
+//! Settings and helpers of all installs.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::InstallError;
+use crate::{Console, FileLock, StackPaths};
+
+/// Finds or installs parts.
+#[derive(Debug)]
+pub struct Installer<'a> {
+    /// Folder of the downloads.
+    pub cache: PathBuf,
+    /// Search path for programs, as in `PATH`.
+    pub search: OsString,
+    pub console: &'a Console,
+}
+
+impl<'a> Installer<'a> {
+    /// Uses the stack's cache and this process's `PATH`.
+    #[must_use]
+    pub fn new(paths: &StackPaths, console: &'a Console) -> Self {
+        Self { cache: paths.cache.clone(), search: std::env::var_os("PATH").unwrap_or_default(), console }
+    }
+
+    /// Finds a program in the search path.
+    #[must_use]
+    pub fn find(&self, program: &str) -> Option<PathBuf> {
+        let candidates = std::env::split_paths(&self.search).map(|folder| folder.join(program));
+        candidates.into_iter().find(|path| is_executable(path))
+    }
+
+    pub(super) fn lock(&self) -> Result<FileLock, InstallError> {
+        let path = self.cache.join("install.lock");
+        FileLock::take(&path, self.console).map_err(|source| InstallError::disk(&path, source))
+    }
+}
+
+pub(super) fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+pub(super) fn remove_folder(folder: &Path) -> Result<(), InstallError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(InstallError::disk(folder, error)),
+        _ => Ok(()),
+    }
+}
