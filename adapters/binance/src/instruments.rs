@@ -1,34 +1,25 @@
-//! The venue's symbols as instruments: base and quote as `exchangeInfo` names them, never cut from the
-//! symbol's text.
+//! The venue's symbols as instruments: base and quote as `exchangeInfo` names them, never cut from the symbol's text.
 
-use crate::exchange::Exchange;
-use crate::exchange_info::{Listed, each_symbol};
+use crate::describe::Exchange;
 use marketprism_adapter_sdk::symbol::{self, Expiry};
-use marketprism_adapter_sdk::{Answer, Feed, Instrument, MarketType, Refusal, refusal, select};
+use marketprism_adapter_sdk::{
+    Answer, Cursor, Instrument, MarketType, ParseResult, decimal, decimal_places, each_element, each_member,
+};
+use std::borrow::Cow;
 
-/// Where the venue says nothing of decimal places: its own default of asset precision.
+/// The venue's default asset precision, where it states none.
 const PLACES_DEFAULT: u8 = 8;
 
-pub(crate) fn instruments(
-    exchange: Exchange,
-    feed: &Feed,
-    answers: &[Answer],
-) -> Result<Vec<Instrument>, Refusal> {
-    let [answer] = answers else {
-        return Err(refusal(
-            "answers",
-            answers.len().to_string(),
-            "the answer of exchangeInfo, and no other",
-        ));
-    };
+pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> ParseResult<Vec<Instrument>> {
     let mut listed = Vec::new();
-    each_symbol(&answer.body, |symbol| listed.extend(instrument(exchange, &symbol)))
-        .map_err(|fault| refusal("exchangeInfo", format!("byte {}", fault.at), fault.what))?;
-    select(feed, listed)
+    for answer in answers {
+        each_symbol(&answer.body, |symbol| listed.extend(instrument(exchange, &symbol)))?;
+    }
+    Ok(listed)
 }
 
 /// None for what the adapter cannot serve: contract types of an unknown kind.
-fn instrument(exchange: Exchange, listed: &Listed<'_>) -> Option<Instrument> {
+fn instrument(exchange: Exchange, listed: &ListedSymbol<'_>) -> Option<Instrument> {
     if listed.symbol.is_empty() || listed.base.is_empty() || listed.quote.is_empty() {
         return None;
     }
@@ -70,7 +61,111 @@ fn contract_market(contract_type: &str) -> Option<MarketType> {
 }
 
 /// The venue writes the day behind the symbol; the delivery date stands for it where it does not.
-fn expiry(listed: &Listed<'_>) -> Option<Expiry> {
+fn expiry(listed: &ListedSymbol<'_>) -> Option<Expiry> {
     let written = listed.symbol.rsplit_once('_').and_then(|(_, day)| Expiry::from_digits(day));
     written.or_else(|| Expiry::from_millis(listed.delivery_date?))
+}
+
+/// One symbol of `exchangeInfo`. Fields that the venue left out are absent.
+#[derive(Clone, Debug, Default)]
+struct ListedSymbol<'a> {
+    symbol: Cow<'a, str>,
+    base: Cow<'a, str>,
+    quote: Cow<'a, str>,
+    status: Cow<'a, str>,
+    /// Futures only.
+    contract_type: Option<Cow<'a, str>>,
+    /// Futures only, milliseconds.
+    delivery_date: Option<i64>,
+    /// Decimal places of the tick and step sizes.
+    tick_places: Option<u8>,
+    step_places: Option<u8>,
+    /// Decimal places that the venue states apart from the steps.
+    price_precision: Option<u8>,
+    quantity_precision: Option<u8>,
+}
+
+/// Calls `each` for every symbol of the answer, which can be 20 MB: nothing is kept that is not needed.
+fn each_symbol<'a>(body: &'a [u8], mut each: impl FnMut(ListedSymbol<'a>)) -> ParseResult<()> {
+    let mut cursor = Cursor::new(body);
+    let mut found = false;
+    each_member(&mut cursor, "`{` of exchangeInfo", |cursor, key| {
+        if key != "symbols" {
+            return cursor.skip();
+        }
+        found = true;
+        each_element(cursor, |cursor| {
+            each(listed(cursor)?);
+            Ok(())
+        })
+        .map(drop)
+    })?;
+    cursor.end()?;
+    if found { Ok(()) } else { cursor.expected("`symbols` in exchangeInfo") }
+}
+
+fn listed<'a>(cursor: &mut Cursor<'a>) -> ParseResult<ListedSymbol<'a>> {
+    let mut listed = ListedSymbol::default();
+    let mut first = true;
+    cursor.expect(b'{', "a symbol object")?;
+    while cursor.more(b'}', &mut first)? {
+        match &*cursor.key_text()? {
+            "symbol" => listed.symbol = cursor.text("`symbol`")?,
+            "baseAsset" => listed.base = cursor.text("`baseAsset`")?,
+            "quoteAsset" => listed.quote = cursor.text("`quoteAsset`")?,
+            "status" | "contractStatus" => listed.status = cursor.text("`status`")?,
+            "contractType" => listed.contract_type = Some(cursor.text("`contractType`")?),
+            "deliveryDate" => listed.delivery_date = Some(cursor.integer("`deliveryDate`")?),
+            // Spot states the precision of its assets, futures that of price and quantity; where both stand,
+            // the latter counts.
+            "pricePrecision" => {
+                listed.price_precision = Some(decimal_places(cursor, "at most 18 decimal places")?)
+            }
+            "quantityPrecision" => {
+                listed.quantity_precision = Some(decimal_places(cursor, "at most 18 decimal places")?)
+            }
+            "quotePrecision" | "quoteAssetPrecision" => {
+                listed.price_precision =
+                    listed.price_precision.or(Some(decimal_places(cursor, "at most 18 decimal places")?))
+            }
+            "baseAssetPrecision" => {
+                listed.quantity_precision =
+                    listed.quantity_precision.or(Some(decimal_places(cursor, "at most 18 decimal places")?))
+            }
+            "filters" => filters(cursor, &mut listed)?,
+            _ => cursor.skip()?,
+        }
+    }
+    Ok(listed)
+}
+
+fn filters<'a>(cursor: &mut Cursor<'a>, listed: &mut ListedSymbol<'a>) -> ParseResult<()> {
+    let mut first = true;
+    cursor.expect(b'[', "an array of filters")?;
+    while cursor.more(b']', &mut first)? {
+        let (mut kind, mut tick, mut step) = (Cow::Borrowed(""), None, None);
+        let mut first = true;
+        cursor.expect(b'{', "a filter object")?;
+        while cursor.more(b'}', &mut first)? {
+            match &*cursor.key_text()? {
+                "filterType" => kind = cursor.text("`filterType`")?,
+                "tickSize" => tick = step_places(cursor)?,
+                "stepSize" => step = step_places(cursor)?,
+                _ => cursor.skip()?,
+            }
+        }
+        match &*kind {
+            "PRICE_FILTER" => listed.tick_places = tick,
+            "LOT_SIZE" => listed.step_places = step,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn step_places(cursor: &mut Cursor<'_>) -> ParseResult<Option<u8>> {
+    let start = *cursor;
+    let text = cursor.text("a step size in quotes")?;
+    decimal::places_of_step(text.as_bytes())
+        .or_else(|_| start.expected("a step size of at most 18 decimal places"))
 }

@@ -1,24 +1,66 @@
-//! Adapter for Binance spot (`binance_spot`) and Binance USD-M futures (`binance_derivatives`): trades and
-//! order books; of the futures also funding rates, open interest, liquidations and long/short ratios.
-//!
-//! `VENUE.md` beside this crate names the source of every rule of the venue that the code follows.
+//! Adapter for Binance spot (`binance_spot`) and USD-M futures (`binance_derivatives`). `VENUE.md` names the source of every rule.
+//! COIN-M is not served.
 
-mod adapter;
-mod book;
-mod control;
-mod exchange;
-mod exchange_info;
-mod funding;
+mod describe;
 mod instruments;
-mod liquidation;
+mod normalize;
 mod plan;
-mod polled;
-mod polls;
-mod sides;
-mod snapshot;
-mod stream;
-mod trade;
+mod streams;
 
-pub use adapter::Binance;
+use crate::describe::Exchange;
+use crate::normalize::funding::FundingIntervals;
+use marketprism_adapter_sdk::{
+    Answer, BookScales, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult,
+    Plan, Refusal, Request, VenueAdapter, VenueInstance,
+};
+
+pub type Binance = VenueInstance<BinanceVenue>;
+
+#[derive(Debug)]
+pub struct BinanceVenue {
+    exchange: Exchange,
+    /// By instrument.
+    scales: Vec<BookScales>,
+    intervals: FundingIntervals,
+}
+
+impl VenueAdapter for BinanceVenue {
+    fn describe() -> Description {
+        describe::describe()
+    }
+
+    fn instrument_requests(
+        feed: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(plan::instrument_requests(Exchange::of(&feed.exchange)?, endpoints, answers))
+    }
+
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        Ok(instruments::instruments(Exchange::of(&feed.exchange)?, answers)?)
+    }
+
+    fn load(loaded: &LoadedFeed) -> Result<BinanceVenue, Refusal> {
+        Ok(BinanceVenue {
+            exchange: Exchange::of(&loaded.feed.exchange)?,
+            scales: loaded
+                .instruments
+                .iter()
+                .map(|one| BookScales::new(one.price_scale, one.quantity_scale))
+                .collect(),
+            intervals: FundingIntervals::default(),
+        })
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+        plan::plan(self.exchange, loaded)
+    }
+
+    #[inline(always)]
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        self.frame(loaded, output, frame)
+    }
+}
 
 marketprism_adapter_sdk::export_adapter!(Binance);

@@ -1,13 +1,13 @@
-//! What the edge has to open, send and ask for. Limits are the venue's; `VENUE.md` says where each is from.
+//! Connections, polls, resyncs and budgets of a feed. Limits are the venue's; `VENUE.md` names the source of each.
 
-use crate::exchange::{Exchange, capabilities};
-use crate::polls;
-use crate::stream::{self, Route};
+use crate::describe::{Exchange, capabilities};
+use crate::streams::{self, StreamRoute};
 use marketprism_adapter_sdk::{
-    Budget, Charge, Connection, DataStream, DataType, Delivery, Endpoints, Feed, Heartbeat, Instrument,
-    MarketType, Method, Plan, Refusal, Request, Resync, ResyncAction, data_type_name, market_type_name,
-    refusal,
+    Answer, Budget, Charge, Connection, DataStream, DataType, Delivery, Endpoints, Heartbeat, Instrument,
+    LoadedFeed, MarketType, Plan, Poll, Refusal, Request, Resync, ResyncAction, budget, charge,
+    data_type_name, get, json_string, market_type_name, numbered, percent_encoded, poll, refusal,
 };
+use std::ops::RangeInclusive;
 
 /// The venue allows 1024 on one connection and asks for fewer.
 const STREAMS_PER_CONNECTION: usize = 200;
@@ -15,6 +15,28 @@ const STREAMS_PER_CONNECTION: usize = 200;
 const STREAMS_PER_MESSAGE: usize = 100;
 /// The venue closes connections after 24 hours.
 const MAX_AGE_MS: u32 = 23 * 3_600_000;
+
+/// The period of the long/short ratios, as the venue writes it.
+pub(crate) const RATIO_PERIOD: &str = "5m";
+const RATIO_PERIOD_MS: u64 = 300_000;
+
+const RATIO_BUDGET: &str = "binance_derivatives.futures-data";
+const RATIOS_MAX: u32 = 1000;
+const RATIOS_WINDOW_MS: u32 = 300_000;
+
+/// `fundingInfo` shares a budget with the history of funding.
+const FUNDING_BUDGET: &str = "binance_derivatives.funding";
+const FUNDING_INFO_PERIOD_MS: u32 = 3_600_000;
+
+/// Open interest is asked for every 15 to 60 seconds, and for more instruments less often: it takes at most a
+/// quarter of the weight of 2400 a minute, the rest is for snapshots.
+const INTEREST_PERIOD_MS: RangeInclusive<u64> = 15_000..=3_600_000;
+const INTEREST_WEIGHT_A_MINUTE: u64 = 600;
+
+/// Ratios are asked for more often than they change, so that a row which comes late is not missed for long,
+/// with four fifths of their budget.
+const RATIO_EVERY_MS: RangeInclusive<u64> = 60_000..=3_600_000;
+const RATIOS_A_WINDOW: u64 = 800;
 
 /// One stream to subscribe to.
 struct Stream {
@@ -27,13 +49,9 @@ struct Stream {
 /// A data type with the instruments that have it.
 type Wanted<'a> = (DataType, Vec<(u32, &'a Instrument)>);
 
-pub(crate) fn plan(
-    exchange: Exchange,
-    feed: &Feed,
-    endpoints: &Endpoints,
-    instruments: &[Instrument],
-) -> Result<Plan, Refusal> {
-    let numbered: Vec<(u32, &Instrument)> = (0u32..).zip(instruments).collect();
+pub(crate) fn plan(exchange: Exchange, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+    let LoadedFeed { feed, endpoints, instruments, .. } = loaded;
+    let numbered = numbered(instruments);
     let (mut pushed, mut polled): (Vec<Wanted<'_>>, Vec<Wanted<'_>>) = (Vec::new(), Vec::new());
     for capability in capabilities(exchange) {
         let data_type = capability.data_type;
@@ -62,7 +80,7 @@ pub(crate) fn plan(
     });
     Ok(Plan {
         connections: connections(exchange, &pushed, endpoints.url("ws"))?,
-        polls: polls::polls(exchange, &polled, endpoints.url("rest")),
+        polls: polls(exchange, &polled, endpoints.url("rest")),
         resyncs: resyncs.collect(),
         budgets: budgets(exchange),
     })
@@ -70,10 +88,10 @@ pub(crate) fn plan(
 
 /// The connections of each path, as many as its streams need.
 fn connections(exchange: Exchange, pushed: &[Wanted<'_>], ws: &str) -> Result<Vec<Connection>, Refusal> {
-    let mut routes: Vec<(Route, Vec<Stream>)> = Vec::new();
+    let mut routes: Vec<(StreamRoute, Vec<Stream>)> = Vec::new();
     for (data_type, instruments) in pushed {
-        let served =
-            stream::kind(exchange, *data_type).and_then(|kind| Some((kind, stream::route(exchange, kind)?)));
+        let served = streams::kind(exchange, *data_type)
+            .and_then(|kind| Some((kind, streams::route(exchange, kind)?)));
         let Some((kind, route)) = served else {
             return Err(refusal("data_types", data_type_name(*data_type), "a data type with a known stream"));
         };
@@ -98,13 +116,21 @@ fn connections(exchange: Exchange, pushed: &[Wanted<'_>], ws: &str) -> Result<Ve
 }
 
 /// The request for the list of instruments.
-pub(crate) fn exchange_info_request(exchange: Exchange, endpoints: &Endpoints) -> Request {
+pub(crate) fn instrument_requests(
+    exchange: Exchange,
+    endpoints: &Endpoints,
+    answers: &[Answer],
+) -> Vec<Request> {
+    if !answers.is_empty() {
+        return Vec::new();
+    }
     let (path, weight) = match exchange {
         // Without the permission sets the answer is a fraction of its size.
         Exchange::Spot => ("/api/v3/exchangeInfo?showPermissionSets=false", 20),
         Exchange::UsdM => ("/fapi/v1/exchangeInfo", 1),
     };
-    get(format!("{}{path}", endpoints.url("rest")), charge(exchange, weight), 60_000)
+    let url = format!("{}{path}", endpoints.url("rest"));
+    vec![get(url, vec![weight_charge(exchange, weight)], 60_000)]
 }
 
 /// The request for a book's snapshot: twice the published depth where the venue has it, so that levels which
@@ -122,16 +148,12 @@ fn depth_request(exchange: Exchange, instrument: &Instrument, depth: u32, rest: 
         Exchange::UsdM => "/fapi/v1/depth",
     };
     let symbol = percent_encoded(&instrument.venue_symbol);
-    get(format!("{rest}{path}?symbol={symbol}&limit={limit}"), charge(exchange, weight), 10_000)
-}
-
-pub(crate) fn get(url: String, charge: Charge, timeout_ms: u32) -> Request {
-    Request { method: Method::Get, url, headers: Vec::new(), body: None, charges: vec![charge], timeout_ms }
+    get(format!("{rest}{path}?symbol={symbol}&limit={limit}"), vec![weight_charge(exchange, weight)], 10_000)
 }
 
 /// A cost in the venue's request weight.
-pub(crate) fn charge(exchange: Exchange, weight: u32) -> Charge {
-    Charge { budget: weight_budget(exchange), units: weight }
+fn weight_charge(exchange: Exchange, weight: u32) -> Charge {
+    charge(weight_budget(exchange), weight)
 }
 
 fn weight_budget(exchange: Exchange) -> String {
@@ -148,16 +170,22 @@ fn budgets(exchange: Exchange) -> Vec<Budget> {
         Exchange::UsdM => 2400,
     };
     let mut budgets = vec![
-        Budget { name: weight_budget(exchange), units: weight, window_ms: 60_000 },
-        Budget { name: connects_budget(exchange), units: 300, window_ms: 300_000 },
+        budget(weight_budget(exchange), weight, 60_000),
+        budget(connects_budget(exchange), 300, 300_000),
     ];
     if exchange == Exchange::UsdM {
-        budgets.extend(polls::budgets());
+        budgets.extend(poll_budgets());
     }
     budgets
 }
 
-fn connection(exchange: Exchange, route: Route, number: u32, streams: &[Stream], ws: &str) -> Connection {
+fn connection(
+    exchange: Exchange,
+    route: StreamRoute,
+    number: u32,
+    streams: &[Stream],
+    ws: &str,
+) -> Connection {
     // Spot allows 5 messages a second and closes on bursts of five; USD-M allows 10. Room is left for pongs.
     let (messages_max, idle_timeout_ms) = match exchange {
         // The venue pings every 20 seconds.
@@ -177,7 +205,7 @@ fn connection(exchange: Exchange, route: Route, number: u32, streams: &[Stream],
         max_age_ms: MAX_AGE_MS,
         messages_max,
         messages_window_ms: 1000,
-        charges: vec![Charge { budget: connects_budget(exchange), units: 1 }],
+        charges: vec![charge(connects_budget(exchange), 1)],
         streams: (0u32..).zip(streams).map(|(index, stream)| data_stream(exchange, stream, index)).collect(),
     }
 }
@@ -210,18 +238,75 @@ fn expected_silence_ms(exchange: Exchange, data_type: DataType, market_type: Mar
 }
 
 fn message(method: &str, streams: &[Stream], id: u32) -> String {
-    let names: Vec<String> = streams.iter().map(|stream| json_text(&stream.name)).collect();
+    let names: Vec<String> = streams.iter().map(|stream| json_string(&stream.name)).collect();
     format!(r#"{{"method":"{method}","params":[{}],"id":{id}}}"#, names.join(","))
 }
 
-fn json_text(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+/// The polls of these data types, each with the instruments that have it.
+fn polls(exchange: Exchange, wanted: &[(DataType, Vec<(u32, &Instrument)>)], rest: &str) -> Vec<Poll> {
+    let ratios: usize = wanted
+        .iter()
+        .filter(|(data_type, _)| ratio_path(*data_type).is_some())
+        .map(|(_, instruments)| instruments.len())
+        .sum();
+    let ratio_period = period(ratios, u64::from(RATIOS_WINDOW_MS), RATIOS_A_WINDOW, RATIO_EVERY_MS);
+    let mut polls = Vec::new();
+    for (data_type, instruments) in wanted {
+        match data_type {
+            DataType::FundingRate => polls.push(funding_info(rest)),
+            DataType::OpenInterest => {
+                let period_ms =
+                    period(instruments.len(), 60_000, INTEREST_WEIGHT_A_MINUTE, INTEREST_PERIOD_MS);
+                polls.extend(instruments.iter().map(|(index, instrument)| {
+                    let symbol = percent_encoded(&instrument.venue_symbol);
+                    let url = format!("{rest}/fapi/v1/openInterest?symbol={symbol}");
+                    poll(*data_type, *index, get(url, vec![weight_charge(exchange, 1)], 10_000), period_ms)
+                }));
+            }
+            _ => {
+                let Some(path) = ratio_path(*data_type) else { continue };
+                // Rows that came since the last time are not missed, however seldom that is.
+                let limit = u64::from(ratio_period).div_ceil(RATIO_PERIOD_MS);
+                polls.extend(instruments.iter().map(|(index, instrument)| {
+                    let symbol = percent_encoded(&instrument.venue_symbol);
+                    let url = format!("{rest}{path}?symbol={symbol}&period={RATIO_PERIOD}&limit={limit}");
+                    poll(*data_type, *index, get(url, vec![charge(RATIO_BUDGET, 1)], 10_000), ratio_period)
+                }));
+            }
+        }
+    }
+    polls
 }
 
-/// Symbols may hold letters beyond ASCII.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+/// The budgets that only polls draw on.
+fn poll_budgets() -> [Budget; 2] {
+    [budget(RATIO_BUDGET, RATIOS_MAX, RATIOS_WINDOW_MS), budget(FUNDING_BUDGET, 500, 300_000)]
+}
+
+fn ratio_path(data_type: DataType) -> Option<&'static str> {
+    match data_type {
+        // The ratio of positions; `topLongShortAccountRatio` is another one, of accounts.
+        DataType::LsrTopPosition => Some("/futures/data/topLongShortPositionRatio"),
+        DataType::LsrAllAccount => Some("/futures/data/globalLongShortAccountRatio"),
+        _ => None,
+    }
+}
+
+/// The intervals at which funding is charged: one list for all symbols.
+fn funding_info(rest: &str) -> Poll {
+    Poll {
+        request: get(format!("{rest}/fapi/v1/fundingInfo"), vec![charge(FUNDING_BUDGET, 1)], 10_000),
+        data_type: DataType::FundingRate,
+        instrument: None,
+        period_ms: FUNDING_INFO_PERIOD_MS,
+        window: None,
+        reference: true,
+    }
+}
+
+/// How often so many requests may be repeated, with `units` of them in any `window_ms`.
+fn period(requests: usize, window_ms: u64, units: u64, range: RangeInclusive<u64>) -> u32 {
+    let requests = u64::try_from(requests).unwrap_or(u64::MAX);
+    let period_ms = requests.saturating_mul(window_ms).div_ceil(units).clamp(*range.start(), *range.end());
+    u32::try_from(period_ms).unwrap_or(u32::MAX)
 }

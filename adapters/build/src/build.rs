@@ -54,10 +54,7 @@ pub fn build(options: &Options) -> Result<BuildReport> {
         bail!("no adapter in {}", root.join("adapters").display());
     }
     let target_dir = root.join(&options.target_dir);
-    let packages: Vec<&str> = sources.iter().filter_map(package).collect();
-    if !packages.is_empty() {
-        compile(&root, &target_dir, &packages)?;
-    }
+    compile(&root, &target_dir, &sources)?;
     let out = root.join(&options.out);
     std::fs::create_dir_all(&out).with_context(|| format!("folder {}", out.display()))?;
     let mut outcome = BuildReport::default();
@@ -82,27 +79,27 @@ pub fn build(options: &Options) -> Result<BuildReport> {
     Ok(outcome)
 }
 
-fn package(source: &AdapterSource) -> Option<&str> {
-    match &source.language {
-        Language::Rust { package, .. } => Some(package),
-        Language::C { .. } => None,
+/// Compiles the adapters in Rust. Their crates are plain libraries; `cargo rustc` makes a `cdylib` of them, one package a call.
+fn compile(root: &Path, target_dir: &Path, sources: &[AdapterSource]) -> Result<()> {
+    let is_rust = |source: &&AdapterSource| matches!(source.language, Language::Rust { .. });
+    if sources.iter().filter(is_rust).count() == 0 {
+        return Ok(());
     }
-}
-
-fn compile(root: &Path, target_dir: &Path, packages: &[&str]) -> Result<()> {
     let toolchain = Toolchain::find()?;
-    let mut cargo = toolchain.cargo()?;
-    cargo.current_dir(root).args(["build", "--locked", "--lib", "--profile", "adapter", "--target", TARGET]);
-    cargo.args(toolchain.arguments()).arg("--target-dir").arg(target_dir);
-    for package in packages {
-        cargo.args(["-p", package]);
+    for source in sources {
+        let Language::Rust { package, .. } = &source.language else { continue };
+        let mut cargo = toolchain.cargo()?;
+        cargo.current_dir(root).args(["rustc", "--locked", "--lib", "--package", package]);
+        cargo.args(["--crate-type", "cdylib", "--profile", "adapter", "--target", TARGET]);
+        cargo.args(toolchain.arguments()).arg("--target-dir").arg(target_dir);
+        // What the calling cargo set for the host's build is not for this one.
+        for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
+            cargo.env_remove(variable);
+        }
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(root, &toolchain));
+        run(&mut cargo).with_context(|| format!("compiling adapter {}", source.name))?;
     }
-    // What the calling cargo set for the host's build is not for this one.
-    for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
-        cargo.env_remove(variable);
-    }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(root, &toolchain));
-    run(&mut cargo).context("compiling the adapters")
+    Ok(())
 }
 
 /// Compiler flags: WebAssembly features that every engine supports, and no path of this machine in the

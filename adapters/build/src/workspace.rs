@@ -87,14 +87,9 @@ fn rust(_: &Path, manifest: &str) -> Result<Option<Language>> {
     if marked != Some(true) {
         return Ok(None);
     }
-    let library = manifest.get("lib");
-    let kinds = library.and_then(|library| library.get("crate-type")).and_then(toml::Value::as_array);
-    if !kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib"))) {
-        bail!("an adapter needs `cdylib` in [lib] crate-type");
-    }
     let package = package.get("name").and_then(toml::Value::as_str).context("no package.name")?;
-    let library =
-        library.and_then(|library| library.get("name")).and_then(toml::Value::as_str).unwrap_or(package);
+    let library = manifest.get("lib").and_then(|library| library.get("name"));
+    let library = library.and_then(toml::Value::as_str).unwrap_or(package);
     let module = format!("{}.wasm", library.replace('-', "_"));
     Ok(Some(Language::Rust { package: package.to_owned(), module }))
 }
@@ -116,10 +111,9 @@ mod tests {
         let marked = "[package]\nname = \"x-y\"\n[package.metadata.marketprism]\nadapter = true\n";
         let read = |manifest: &str| rust(Path::new("y"), manifest);
         let (package, module) = ("x-y".to_owned(), "x_y.wasm".to_owned());
-        let found = read(&format!("{marked}[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n")).unwrap();
-        assert_eq!(found, Some(Language::Rust { package, module }));
+        assert_eq!(read(marked).unwrap(), Some(Language::Rust { package, module }));
         assert_eq!(read("[package]\nname = \"sdk\"\n").unwrap(), None);
-        assert!(read(marked).unwrap_err().to_string().contains("cdylib"));
+        assert!(read("[package]\n[package.metadata.marketprism]\nadapter = true\n").is_err());
         assert!(read("[workspace]\n").is_err());
         let c = other(Path::new("y"), "language = \"c\"").unwrap();
         assert_eq!(c, Some(Language::C { folder: PathBuf::from("y") }));

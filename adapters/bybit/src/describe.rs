@@ -1,23 +1,22 @@
-//! Function 1 of 4: what is on offer.
+//! The two exchange ids and their capabilities.
 
 use marketprism_adapter_sdk::{
-    Capability, ChecksumRule, Completeness, DataType, Delivery, Description, Endpoint, Instrument,
-    MarketType, SequenceRule, SnapshotSource, Venue,
+    Capability, DataType, Delivery, Description, Instrument, MarketType, SequenceRule, SnapshotSource, Venue,
+    endpoints, pushed,
 };
 
 pub(crate) const SPOT: &str = "bybit_spot";
 pub(crate) const DERIVATIVES: &str = "bybit_derivatives";
 
-/// The deepest of the streams of changes that are used, in levels a side.
+/// The deepest stream of changes, in levels a side.
 const DEPTH_MAX: u32 = 200;
 
 pub(crate) fn describe() -> Description {
-    let endpoint = |name: &str, url: &str| Endpoint { name: name.to_owned(), default_url: url.to_owned() };
     let venue = |exchange: &str, market_types: &[MarketType]| Venue {
         exchange: exchange.to_owned(),
         market_types: market_types.to_vec(),
         capabilities: capabilities(exchange),
-        endpoints: vec![endpoint("ws", "wss://stream.bybit.com"), endpoint("rest", "https://api.bybit.com")],
+        endpoints: endpoints("wss://stream.bybit.com", "https://api.bybit.com"),
     };
     Description {
         name: "bybit".to_owned(),
@@ -29,7 +28,7 @@ pub(crate) fn describe() -> Description {
     }
 }
 
-/// What an exchange id offers, and of which markets.
+/// Trade ids are texts without order.
 pub(crate) fn capabilities(exchange: &str) -> Vec<Capability> {
     use MarketType::{Futures, Perpetual, Spot};
     if exchange == SPOT {
@@ -46,26 +45,10 @@ pub(crate) fn capabilities(exchange: &str) -> Vec<Capability> {
     ]
 }
 
-/// Whether the venue has this of the instrument.
 pub(crate) fn offers(capability: &Capability, instrument: &Instrument) -> bool {
     // The ratio of accounts is documented for contracts in USDT only.
     let in_usdt = capability.data_type != DataType::LsrAllAccount || instrument.quote == "USDT";
     in_usdt && capability.market_types.contains(&instrument.market_type)
-}
-
-fn pushed(data_type: DataType, market_types: &[MarketType]) -> Capability {
-    Capability {
-        data_type,
-        market_types: market_types.to_vec(),
-        delivery: Delivery::Push,
-        sequence: SequenceRule::Unnumbered,
-        checksum: ChecksumRule::Unchecked,
-        snapshot: SnapshotSource::NotApplicable,
-        // Ids of trades are texts without order.
-        contiguous_trade_ids: false,
-        completeness: Completeness::Complete,
-        max_depth: 0,
-    }
 }
 
 fn orderbook(market_types: &[MarketType]) -> Capability {

@@ -1,17 +1,52 @@
-//! Adapter for Bybit spot (`bybit_spot`) and its linear contracts (`bybit_derivatives`).
-//!
-//! `VENUE.md` beside this crate names the source of every rule of the venue that the code follows.
+//! Adapter for Bybit spot (`bybit_spot`) and its linear contracts (`bybit_derivatives`). `VENUE.md` names the source of every rule.
 
-mod adapter;
-mod book;
 mod describe;
 mod instruments;
 mod normalize;
 mod plan;
-mod ratio;
-mod ticker;
-mod values;
 
-pub use adapter::{Bybit, Functions};
+use crate::normalize::ticker::TickerStates;
+use marketprism_adapter_sdk::{
+    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Request, VenueAdapter, VenueInstance,
+};
+
+pub type Bybit = VenueInstance<BybitVenue>;
+
+#[derive(Debug, Default)]
+pub struct BybitVenue {
+    /// The venue sends only the changed fields of a ticker.
+    tickers: TickerStates,
+}
+
+impl VenueAdapter for BybitVenue {
+    fn describe() -> Description {
+        describe::describe()
+    }
+
+    fn instrument_requests(
+        feed: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(instruments::instrument_requests(feed, endpoints, answers)?)
+    }
+
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        Ok(instruments::instruments(feed, answers)?)
+    }
+
+    fn load(_: &LoadedFeed) -> Result<BybitVenue, Refusal> {
+        Ok(BybitVenue::default())
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+        plan::plan(loaded)
+    }
+
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        normalize::normalize(&mut self.tickers, loaded, output, frame)
+    }
+}
 
 marketprism_adapter_sdk::export_adapter!(Bybit);

@@ -1,10 +1,10 @@
-//! Function 3 of 4: what the edge has to open, send and repeat.
+//! Connections, polls, resyncs and budgets of a feed. Limits are the venue's; `VENUE.md` names the source of each.
 
 use crate::describe::{SPOT, capabilities, offers};
 use marketprism_adapter_sdk::{
-    Budget, Charge, Connection, DataStream, DataType, Delivery, Heartbeat, Instrument, Loaded, MarketType,
-    Method, Plan, Poll, Refusal, Request, Resubscription, Resync, ResyncAction, TextHeartbeat,
-    data_type_name, refusal,
+    Budget, Connection, DataStream, DataType, Delivery, Heartbeat, Instrument, LoadedFeed, MarketType, Plan,
+    Poll, Refusal, Request, Resync, TextHeartbeat, budget, charge, data_type_name, numbered, poll, refusal,
+    resubscribe,
 };
 
 /// The venue asks for few on one connection without naming a number; their names must stay below 21,000
@@ -29,13 +29,13 @@ struct Topic {
     data_types: Vec<DataType>,
 }
 
-pub(crate) fn plan(loaded: &Loaded) -> Result<Plan, Refusal> {
+pub(crate) fn plan(loaded: &LoadedFeed) -> Result<Plan, Refusal> {
     let mut topics: Vec<Topic> = Vec::new();
     let mut polls = Vec::new();
-    let numbered: Vec<(u32, &Instrument)> = (0u32..).zip(&loaded.instruments).collect();
+    let numbered = numbered(&loaded.instruments);
     for capability in capabilities(&loaded.feed.exchange) {
         let data_type = capability.data_type;
-        if !loaded.feed.data_types.contains(&data_type) {
+        if !loaded.has(data_type) {
             continue;
         }
         let having = || numbered.iter().filter(|(_, instrument)| offers(&capability, instrument));
@@ -84,7 +84,7 @@ fn levels(depth: u32) -> u32 {
     if depth <= 50 { 50 } else { 200 }
 }
 
-fn connection(loaded: &Loaded, number: u32, topics: &[Topic]) -> Connection {
+fn connection(loaded: &LoadedFeed, number: u32, topics: &[Topic]) -> Connection {
     let path = if loaded.feed.exchange == SPOT { "spot" } else { "linear" };
     let requests = (1u32..).zip(topics.chunks(TOPICS_PER_REQUEST));
     let names = |topics: &[Topic]| topics.iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
@@ -94,14 +94,14 @@ fn connection(loaded: &Loaded, number: u32, topics: &[Topic]) -> Connection {
         headers: Vec::new(),
         on_open: requests.map(|(id, part)| message("subscribe", &names(part), id)).collect(),
         heartbeat: Heartbeat::Text(TextHeartbeat { send: r#"{"op":"ping"}"#.to_owned(), every_ms: 20_000 }),
-        // Three answers to our pings are missing then.
+        // Three pings without an answer.
         idle_timeout_ms: 65_000,
         // The venue names no limit of age.
         max_age_ms: 0,
         // Nor of messages: this keeps 20 subscriptions within four seconds.
         messages_max: 5,
         messages_window_ms: 1000,
-        charges: vec![Charge { budget: CONNECTS.to_owned(), units: 1 }],
+        charges: vec![charge(CONNECTS, 1)],
         streams: (0u32..).zip(topics).flat_map(|(place, topic)| streams(place, topic)).collect(),
     }
 }
@@ -112,11 +112,11 @@ fn streams(place: u32, topic: &Topic) -> impl Iterator<Item = DataStream> {
         data_type: *data_type,
         instrument: Some(topic.instrument),
         expected_silence_ms: expected_silence_ms(*data_type, topic.market_type),
-        resubscribe: again(place, topic),
+        resubscribe: resubscription(place, topic),
     })
 }
 
-fn again(place: u32, topic: &Topic) -> Vec<String> {
+fn resubscription(place: u32, topic: &Topic) -> Vec<String> {
     // The ids of the first subscriptions stay below 1000.
     let id = 1000 + 2 * place;
     let name = std::slice::from_ref(&topic.name);
@@ -136,48 +136,30 @@ fn expected_silence_ms(data_type: DataType, market_type: MarketType) -> u32 {
     }
 }
 
-fn resyncs(loaded: &Loaded, connection: u32, topics: &[Topic]) -> impl Iterator<Item = Resync> {
+fn resyncs(loaded: &LoadedFeed, connection: u32, topics: &[Topic]) -> impl Iterator<Item = Resync> {
     let books = (0u32..).zip(topics).filter(|(_, topic)| topic.data_types == [DataType::Orderbook]);
     let depth = levels(loaded.feed.depth);
-    books.map(move |(place, topic)| Resync {
-        instrument: topic.instrument,
-        action: ResyncAction::Resubscribe(Resubscription { connection, messages: again(place, topic) }),
-        // Whether every level that falls out is removed in words is not documented.
-        depth_limit: Some(depth),
+    // It is not documented that every level beyond the depth is removed explicitly.
+    books.map(move |(place, topic)| {
+        resubscribe(topic.instrument, connection, resubscription(place, topic), Some(depth))
     })
 }
 
-fn ratio_poll(loaded: &Loaded, index: u32, instrument: &Instrument) -> Poll {
+fn ratio_poll(loaded: &LoadedFeed, index: u32, instrument: &Instrument) -> Poll {
     let (rest, symbol) = (loaded.endpoints.url("rest"), &instrument.venue_symbol);
-    Poll {
-        request: get(format!(
-            "{rest}/v5/market/account-ratio?category=linear&symbol={symbol}&period={RATIO_PERIOD}&limit=1"
-        )),
-        data_type: DataType::LsrAllAccount,
-        instrument: Some(index),
-        period_ms: RATIO_EVERY_MS,
-        window: None,
-        reference: false,
-    }
+    let url = format!(
+        "{rest}/v5/market/account-ratio?category=linear&symbol={symbol}&period={RATIO_PERIOD}&limit=1"
+    );
+    poll(DataType::LsrAllAccount, index, get(url), RATIO_EVERY_MS)
 }
 
 pub(crate) fn get(url: String) -> Request {
-    Request {
-        method: Method::Get,
-        url,
-        headers: Vec::new(),
-        body: None,
-        charges: vec![Charge { budget: REQUESTS.to_owned(), units: 1 }],
-        timeout_ms: 10_000,
-    }
+    marketprism_adapter_sdk::get(url, vec![charge(REQUESTS, 1)], 10_000)
 }
 
-/// Four fifths of what the venue allows: beyond it, it shuts out for 10 minutes.
+/// Four fifths of the venue's limits: beyond these it blocks the address for 10 minutes.
 fn budgets() -> Vec<Budget> {
-    vec![
-        Budget { name: CONNECTS.to_owned(), units: 400, window_ms: 300_000 },
-        Budget { name: REQUESTS.to_owned(), units: 480, window_ms: 5000 },
-    ]
+    vec![budget(CONNECTS, 400, 300_000), budget(REQUESTS, 480, 5000)]
 }
 
 fn message(op: &str, topics: &[String], id: u32) -> String {

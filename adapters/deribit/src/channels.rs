@@ -5,7 +5,6 @@ use marketprism_adapter_sdk::{DataType, Ignored};
 /// The public interval. `raw` is refused to connections without credentials, and the whole request with it.
 const INTERVAL: &str = "100ms";
 
-/// What a channel of this name carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel<'a> {
     /// An instrument's book.
@@ -14,26 +13,24 @@ pub(crate) enum Channel<'a> {
     Trades,
     /// An instrument's ticker.
     Ticker(&'a [u8]),
-    /// A volatility index, with the whole name of its channel.
     Volatility(&'a [u8]),
     /// Nothing to publish.
     Other(Ignored),
 }
 
-/// Reads a channel's name.
 #[inline(always)]
 pub(crate) fn channel(name: &[u8]) -> Channel<'_> {
     if let Some(rest) = name.strip_prefix(b"book.") {
-        return alone(rest).map_or(Channel::Other(Ignored::NotNeeded), Channel::Book);
+        return ungrouped(rest).map_or(Channel::Other(Ignored::NotNeeded), Channel::Book);
     }
     if let Some(rest) = name.strip_prefix(b"ticker.") {
-        return alone(rest).map_or(Channel::Other(Ignored::UnknownKind), Channel::Ticker);
+        return ungrouped(rest).map_or(Channel::Other(Ignored::UnknownKind), Channel::Ticker);
     }
     if name.starts_with(b"trades.") {
         return Channel::Trades;
     }
-    if name.starts_with(b"deribit_volatility_index.") {
-        return Channel::Volatility(name);
+    if let Some(index) = name.strip_prefix(b"deribit_volatility_index.") {
+        return Channel::Volatility(index);
     }
     Channel::Other(other(name))
 }
@@ -41,14 +38,14 @@ pub(crate) fn channel(name: &[u8]) -> Channel<'_> {
 /// The instrument in `{instrument}.{interval}`; none where more stands between, as in the books that are grouped and cut
 /// to a depth: each of their messages is a whole book with other rows.
 #[inline(always)]
-fn alone(rest: &[u8]) -> Option<&[u8]> {
+fn ungrouped(rest: &[u8]) -> Option<&[u8]> {
     let dot = rest.iter().rposition(|byte| *byte == b'.')?;
     let instrument = rest.get(..dot)?;
     if instrument.contains(&b'.') { None } else { Some(instrument) }
 }
 
 fn other(name: &[u8]) -> Ignored {
-    const STATES: [&[u8]; 3] = [b"platform_state", b"instrument.state.", b"announcements"];
+    const STATUS: [&[u8]; 3] = [b"platform_state", b"instrument.state.", b"announcements"];
     const NOT_NEEDED: [&[u8]; 9] = [
         b"perpetual.",
         b"quote.",
@@ -61,7 +58,7 @@ fn other(name: &[u8]) -> Ignored {
         b"estimated_expiration_price.",
     ];
     let among = |known: &[&[u8]]| known.iter().any(|start| name.starts_with(start));
-    if among(&STATES) {
+    if among(&STATUS) {
         Ignored::Status
     } else if among(&NOT_NEEDED) {
         Ignored::NotNeeded
@@ -86,9 +83,8 @@ pub(crate) fn name(data_type: DataType, venue_symbol: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    // Goal: a channel is known by its name, whatever its interval. Method: a name of every kind.
     #[test]
-    fn names_tell_the_content() {
+    fn a_channel_is_known_by_its_name_at_any_interval() {
         for interval in ["raw", "100ms", "agg2"] {
             let book = format!("book.BTC-PERPETUAL.{interval}");
             assert_eq!(channel(book.as_bytes()), Channel::Book(b"BTC-PERPETUAL"));
@@ -97,8 +93,7 @@ mod tests {
         }
         assert_eq!(channel(b"trades.BTC-PERPETUAL.raw"), Channel::Trades);
         assert_eq!(channel(b"trades.option.BTC.100ms"), Channel::Trades);
-        let index = b"deribit_volatility_index.btc_usd";
-        assert_eq!(channel(index), Channel::Volatility(index));
+        assert_eq!(channel(b"deribit_volatility_index.btc_usd"), Channel::Volatility(b"btc_usd"));
         for (name, reason) in [
             ("book.BTC-PERPETUAL.none.20.100ms", Ignored::NotNeeded),
             ("perpetual.BTC-PERPETUAL.100ms", Ignored::NotNeeded),
@@ -113,9 +108,8 @@ mod tests {
         }
     }
 
-    // Goal: what is subscribed is recognised when it comes. Method: the name of every data type, read back.
     #[test]
-    fn subscribed_names_are_recognised() {
+    fn subscribed_channels_are_recognized() {
         let of = |data_type| name(data_type, "BTC-PERPETUAL");
         assert_eq!(of(DataType::Orderbook).as_deref(), Some("book.BTC-PERPETUAL.100ms"));
         assert_eq!(of(DataType::Trade).as_deref(), Some("trades.BTC-PERPETUAL.100ms"));

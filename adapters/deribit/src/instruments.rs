@@ -1,27 +1,58 @@
-//! The venue's lists as instruments: coins as the list names them, what a list does not say as the name does.
+//! The venue's lists as instruments: coins as the list names them, else as the instrument's name does.
 
-use crate::exchange::{INDICES, markets};
-use crate::listing::{Listed, each_listed};
+use crate::describe::{INDICES, coin_of_index, markets};
 use marketprism_adapter_sdk::symbol::{self, Expiry, OptionKind};
 use marketprism_adapter_sdk::{
-    Answer, DataType, Decimal, Fault, Feed, Instrument, MarketType, Refusal, decimal, log, refusal, select,
+    Answer, Cursor, DataType, Decimal, Feed, Instrument, MarketType, Object, ParseResult, Refusal, decimal,
+    each_element, log, refusal, select,
 };
+use std::borrow::Cow;
 
 /// Where the venue says nothing of decimal places.
 const PLACES_DEFAULT: u8 = 8;
 
-/// The instruments of the feed: those of the lists, then the volatility indices.
+/// Every instrument of the lists in a market of which the feed has a data type, and the volatility indices, which need no list.
 pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
-    let indices = indices(feed);
+    let mut all = if needs_lists(feed) { listed_instruments(feed, answers)? } else { Vec::new() };
+    all.extend(INDICES.map(index));
+    Ok(all)
+}
+
+/// The instruments of the feed, then its volatility indices. An index is asked for by its coin, by an instrument of that coin, or by
+/// no symbol at all; its market type options, where it is filed, need not be asked for.
+pub(crate) fn select_with_indices(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
+    let is_index = |one: &Instrument| coin_of_index(one.venue_symbol.as_bytes()).is_some();
+    let (mut indices, listed): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_index);
+    indices.retain(|index| {
+        let of_coin = |symbol: &String| symbol.split('-').next() == Some(index.base.as_str());
+        feed.data_types.contains(&DataType::VolatilityIndex)
+            && (feed.symbols.is_empty() || feed.symbols.iter().any(of_coin))
+    });
     let mut chosen = Vec::new();
     if needs_lists(feed) {
-        chosen = select(&without_indices(feed), listed(feed, answers)?)?;
+        chosen = select(&without_indices(feed), listed)?;
     } else if indices.is_empty() {
         let coins: Vec<&str> = INDICES.iter().map(|(_, coin)| *coin).collect();
         return Err(refusal("symbols", feed.symbols.join(", "), format!("a symbol of {}", coins.join(", "))));
     }
     chosen.extend(indices);
     Ok(chosen)
+}
+
+fn index((name, coin): (&str, &str)) -> Instrument {
+    Instrument {
+        symbol: coin.to_owned(),
+        venue_symbol: name.to_owned(),
+        market_type: MarketType::Options,
+        base: coin.to_owned(),
+        quote: "USD".to_owned(),
+        contract_size: None,
+        contract_value: None,
+        // Percent points with two places.
+        price_scale: 2,
+        quantity_scale: 0,
+        trading: true,
+    }
 }
 
 /// True when the feed asks for more than volatility indices.
@@ -39,52 +70,32 @@ fn without_indices(feed: &Feed) -> Feed {
     market_feed
 }
 
-/// The indices that the feed asks for: by the coin's name, or by any instrument of that coin, or all where it names nothing. They stand
-/// among the options but are no options, so they need not be asked for as such.
-fn indices(feed: &Feed) -> Vec<Instrument> {
-    if !feed.data_types.contains(&DataType::VolatilityIndex) {
-        return Vec::new();
-    }
-    let asked = |coin: &str| {
-        let of_coin = |symbol: &String| symbol.split('-').next() == Some(coin);
-        feed.symbols.is_empty() || feed.symbols.iter().any(of_coin)
-    };
-    let instrument = |(name, coin): &(&str, &str)| Instrument {
-        symbol: (*coin).to_owned(),
-        venue_symbol: (*name).to_owned(),
-        market_type: MarketType::Options,
-        base: (*coin).to_owned(),
-        quote: "USD".to_owned(),
-        contract_size: None,
-        contract_value: None,
-        // Percent points with two places.
-        price_scale: 2,
-        quantity_scale: 0,
-        trading: true,
-    };
-    INDICES.iter().filter(|(_, coin)| asked(coin)).map(instrument).collect()
-}
-
-/// All instruments of the lists on whose market the feed asks for something.
-fn listed(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
     let market_data = |data_type: &&DataType| **data_type != DataType::VolatilityIndex;
     let asked = |market: MarketType| {
         feed.data_types.iter().filter(market_data).any(|data_type| markets(*data_type).contains(&market))
     };
     let (mut found, mut left_out) = (Vec::new(), 0);
     for answer in answers {
-        let error = each_listed(&answer.body, |listed| match instrument(&listed) {
-            Some(instrument) if asked(instrument.market_type) => found.push(instrument),
-            Some(_) => {}
-            None => left_out += 1,
-        })
-        .map_err(unreadable)?;
-        if let Some(error) = error {
-            return Err(refusal("get_instruments", error, "a list of instruments"));
+        let list = Object::whole(&answer.body)?;
+        if list.has("error") && !list.has("result") {
+            let error =
+                list.read("error", |cursor, _| Object::parse(cursor)?.read("message", Cursor::text))?;
+            return Err(refusal("instruments", error, "a list of instruments"));
         }
+        list.read("result", |cursor, _| {
+            each_element(cursor, |cursor| {
+                match instrument(&listed(&Object::parse(cursor)?)?) {
+                    Some(instrument) if asked(instrument.market_type) => found.push(instrument),
+                    Some(_) => {}
+                    None => left_out += 1,
+                }
+                Ok(())
+            })
+        })?;
     }
     if left_out > 0 {
-        log::info(&format!("{left_out} entries of the lists left out: combinations, spot and unknown kinds"));
+        log::info(&format!("{left_out} listed entries skipped: combinations, spot and unknown kinds"));
     }
     // Lists may overlap.
     found.sort_by(|one: &Instrument, other| one.venue_symbol.cmp(&other.venue_symbol));
@@ -92,12 +103,8 @@ fn listed(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
     Ok(found)
 }
 
-fn unreadable(fault: Fault) -> Refusal {
-    refusal("get_instruments", format!("byte {}", fault.at), fault.what)
-}
-
 /// None for what the adapter cannot serve.
-fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
+fn instrument(listed: &ListedInstrument<'_>) -> Option<Instrument> {
     // Names stand in addresses, channels and messages as they are.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if listed.name.is_empty() || listed.base.is_empty() || !listed.name.bytes().all(plain) {
@@ -114,9 +121,7 @@ fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
             let expiry = Expiry::from_day_month_year(day)?;
             let strike = listed.strike.or_else(|| strike_in_name(strike))?;
             let kind = option_kind(listed, side)?;
-            let symbol = symbol::option(&listed.base, quote, expiry, strike, kind);
-            // A point separates the parts of a subject, so a strike keeps the venue's letter for it.
-            (MarketType::Options, symbol.replace('.', "d"))
+            (MarketType::Options, symbol::option(&listed.base, quote, expiry, strike, kind))
         }
         _ => return None,
     };
@@ -133,7 +138,7 @@ fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
         base: listed.base.to_string(),
         quote: quote.to_owned(),
         contract_size: if inverse { None } else { contract },
-        // The one mark of an inverse instrument: without it there is no telling what its amounts are.
+        // The one mark of an inverse instrument: without it the unit of its amounts is unknown.
         contract_value: if inverse { Some(contract?) } else { None },
         price_scale,
         quantity_scale: if inverse { decimal::derived_scale(price_scale) } else { amount_scale },
@@ -141,9 +146,9 @@ fn instrument(listed: &Listed<'_>) -> Option<Instrument> {
     })
 }
 
-/// The money that the instrument's price or strike is counted in. Options that are priced in their own coin name it apart, or, in old
+/// The currency of the instrument's price or strike. Options that are priced in their own coin name it apart, or, in old
 /// lists, not at all.
-fn quote<'l>(listed: &'l Listed<'_>) -> Option<&'l str> {
+fn quote<'l>(listed: &'l ListedInstrument<'_>) -> Option<&'l str> {
     let option = listed.kind == "option";
     let quote: &str = if option && !listed.counter.is_empty() { &listed.counter } else { &listed.quote };
     match quote {
@@ -153,8 +158,8 @@ fn quote<'l>(listed: &'l Listed<'_>) -> Option<&'l str> {
     }
 }
 
-/// Whether amounts are quote money. Only dollars are known as such; none for what cannot be told.
-fn inverse(listed: &Listed<'_>, quote: &str) -> Option<bool> {
+/// True for amounts in quote currency, of which only dollars are known. None where the list does not tell.
+fn inverse(listed: &ListedInstrument<'_>, quote: &str) -> Option<bool> {
     let inverse = match &*listed.instrument_type {
         "reversed" => true,
         "linear" => false,
@@ -174,7 +179,7 @@ fn strike_in_name(text: &str) -> Option<Decimal> {
     decimal::parse(text.replace('d', ".").as_bytes()).ok()
 }
 
-fn option_kind(listed: &Listed<'_>, side: &str) -> Option<OptionKind> {
+fn option_kind(listed: &ListedInstrument<'_>, side: &str) -> Option<OptionKind> {
     match (&*listed.option_type, side) {
         ("call" | "", "C") => Some(OptionKind::Call),
         ("put" | "", "P") => Some(OptionKind::Put),
@@ -183,11 +188,69 @@ fn option_kind(listed: &Listed<'_>, side: &str) -> Option<OptionKind> {
 }
 
 /// States have changed before: one that is not known is taken as not tradable.
-fn trading(listed: &Listed<'_>) -> bool {
+fn trading(listed: &ListedInstrument<'_>) -> bool {
     match (listed.active, &*listed.state) {
         (Some(false), _) => false,
         (_, "open") => true,
         (Some(true), "") => true,
         _ => false,
     }
+}
+
+/// One instrument of a list. Fields that the venue left out are empty or absent.
+#[derive(Clone, Debug)]
+struct ListedInstrument<'a> {
+    name: Cow<'a, str>,
+    /// `future` and `option` are served; combinations and spot have other kinds.
+    kind: Cow<'a, str>,
+    base: Cow<'a, str>,
+    quote: Cow<'a, str>,
+    /// The currency of an option's strike.
+    counter: Cow<'a, str>,
+    settlement: Cow<'a, str>,
+    /// `reversed` or `linear`.
+    instrument_type: Cow<'a, str>,
+    option_type: Cow<'a, str>,
+    strike: Option<Decimal>,
+    contract_size: Option<Decimal>,
+    least_amount: Option<Decimal>,
+    tick: Option<Decimal>,
+    active: Option<bool>,
+    state: Cow<'a, str>,
+}
+
+fn listed<'a>(entry: &Object<'a>) -> ParseResult<ListedInstrument<'a>> {
+    let text = |key: &'static str| optional(entry, key, Cursor::text).map(Option::unwrap_or_default);
+    let number = |key: &'static str| optional(entry, key, Cursor::decimal);
+    Ok(ListedInstrument {
+        name: entry.read("instrument_name", Cursor::text)?,
+        kind: text("kind")?,
+        base: text("base_currency")?,
+        quote: text("quote_currency")?,
+        counter: text("counter_currency")?,
+        settlement: text("settlement_currency")?,
+        instrument_type: text("instrument_type")?,
+        option_type: text("option_type")?,
+        strike: number("strike")?,
+        contract_size: number("contract_size")?,
+        least_amount: number("min_trade_amount")?,
+        tick: number("tick_size")?,
+        active: optional(entry, "is_active", Cursor::boolean)?,
+        state: text("state")?,
+    })
+}
+
+/// A member's value; none where it is missing or null.
+fn optional<'a, T>(
+    entry: &Object<'a>,
+    key: &'static str,
+    read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
+) -> ParseResult<Option<T>> {
+    let given = entry.optional(
+        key,
+        |cursor, what| {
+            if cursor.null() { Ok(None) } else { read(cursor, what).map(Some) }
+        },
+    );
+    given.map(Option::flatten)
 }

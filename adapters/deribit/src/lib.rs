@@ -1,24 +1,76 @@
-//! Adapter for Deribit (`deribit_derivatives`): perpetuals, dated futures, options and the volatility indices.
-//!
-//! `VENUE.md` beside this crate names the source of every rule of the venue that the code follows.
+//! Adapter for Deribit (`deribit_derivatives`): perpetuals, dated futures, options and the volatility indices. `VENUE.md` names the
+//! source of every rule.
 
-mod adapter;
-mod book;
 mod channels;
-mod contract;
-mod control;
-mod exchange;
+mod describe;
 mod instruments;
-mod liquidation;
-mod listing;
+mod normalize;
 mod numbers;
 mod plan;
-mod rpc;
-mod sides;
-mod ticker;
-mod trade;
-mod volatility;
 
-pub use adapter::Deribit;
+use crate::normalize::liquidation::ForcedTrades;
+use crate::numbers::ContractUnits;
+use crate::plan::SubscribedChannels;
+use marketprism_adapter_sdk::{
+    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Request, VenueAdapter, VenueInstance,
+};
+
+pub type Deribit = VenueInstance<DeribitVenue>;
+
+#[derive(Debug)]
+pub struct DeribitVenue {
+    /// By instrument.
+    units: Vec<ContractUnits>,
+    subscribed: SubscribedChannels,
+    forced_trades: ForcedTrades,
+}
+
+impl VenueAdapter for DeribitVenue {
+    fn describe() -> Description {
+        describe::describe()
+    }
+
+    fn instrument_requests(
+        feed: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(plan::instrument_requests(feed, endpoints, answers))
+    }
+
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        instruments::instruments(feed, answers)
+    }
+
+    fn select(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
+        instruments::select_with_indices(feed, listed)
+    }
+
+    fn load(loaded: &LoadedFeed) -> Result<DeribitVenue, Refusal> {
+        Ok(DeribitVenue {
+            units: loaded.instruments.iter().map(ContractUnits::of).collect(),
+            subscribed: SubscribedChannels::default(),
+            forced_trades: ForcedTrades::default(),
+        })
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+        let (plan, subscribed) = plan::plan(loaded)?;
+        self.subscribed = subscribed;
+        Ok(plan)
+    }
+
+    #[inline(always)]
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        let result = self.frame(loaded, output, frame);
+        // The events of a malformed frame are not published.
+        match result {
+            Ok(()) => self.forced_trades.commit(),
+            Err(_) => self.forced_trades.roll_back(),
+        }
+        result
+    }
+}
 
 marketprism_adapter_sdk::export_adapter!(Deribit);

@@ -1,19 +1,21 @@
-//! JSON numbers, exact from their text, and values that nobody needs.
-//!
-//! This venue writes prices and amounts as JSON numbers. Most are digits, a point and digits: these are read in a
-//! few steps here; everything else that JSON allows goes the SDK's general way.
+//! JSON numbers, exact from their text, and amounts as base units. Digits, a point and digits are read in a few steps here; every other
+//! form that JSON allows goes the SDK's way.
 
-use marketprism_adapter_sdk::{Cursor, Decimal, Scale, Scan, decimal};
+use crate::describe::coin_of_index;
+use marketprism_adapter_sdk::{
+    BookScales, Cursor, Decimal, Instrument, MarketType, ParseResult, Scale, decimal, decimal::fit,
+    micros_of_millis,
+};
 use std::borrow::Cow;
 
 /// A number without sign and exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Plain {
+pub(crate) struct PlainNumber {
     pub(crate) mantissa: u64,
     pub(crate) places: u8,
 }
 
-impl Plain {
+impl PlainNumber {
     /// The mantissa at this scale; none where it does not fit.
     #[inline(always)]
     pub(crate) fn at(self, scale: Scale) -> Option<i64> {
@@ -39,14 +41,14 @@ impl Plain {
 
 /// The number that comes next, when it is a plain one. Does not move otherwise.
 #[inline(always)]
-pub(crate) fn plain(cursor: &mut Cursor<'_>) -> Option<Plain> {
+pub(crate) fn plain(cursor: &mut Cursor<'_>) -> Option<PlainNumber> {
     const ANY: &str = "digits";
     let mut next = *cursor;
     if !next_is_digit(&next) {
         return None;
     }
     let whole = next.unsigned(ANY).ok()?;
-    let mut number = Plain { mantissa: whole, places: 0 };
+    let mut number = PlainNumber { mantissa: whole, places: 0 };
     if next.literal(b".") {
         let before = next.rest().len();
         let mut fraction = 0;
@@ -61,7 +63,7 @@ pub(crate) fn plain(cursor: &mut Cursor<'_>) -> Option<Plain> {
         if fraction != 0 {
             let places = u8::try_from(before - next.rest().len()).ok()?;
             let power = decimal::power_of_ten(places)?.cast_unsigned();
-            number = Plain { mantissa: whole.checked_mul(power)?.checked_add(fraction)?, places };
+            number = PlainNumber { mantissa: whole.checked_mul(power)?.checked_add(fraction)?, places };
         }
     }
     if matches!(next.rest().first(), Some(b'e' | b'E')) {
@@ -78,7 +80,7 @@ fn next_is_digit(cursor: &Cursor<'_>) -> bool {
 
 /// A number of any sign.
 #[inline(always)]
-pub(crate) fn number(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decimal> {
+pub(crate) fn number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     cursor.peek();
     let mut next = *cursor;
     let negative = next.literal(b"-");
@@ -91,22 +93,22 @@ pub(crate) fn number(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decima
 
 /// A number that cannot be below zero.
 #[inline(always)]
-pub(crate) fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decimal> {
+pub(crate) fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     let start = *cursor;
     let number = number(cursor, what)?;
-    if number.mantissa < 0 { start.fault(what) } else { Ok(number) }
+    if number.mantissa < 0 { start.expected(what) } else { Ok(number) }
 }
 
 /// A number, or none for `null`.
-pub(crate) fn given(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Option<Decimal>> {
+pub(crate) fn given(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {
     if cursor.null() { Ok(None) } else { number(cursor, what).map(Some) }
 }
 
 /// A JSON number in any form: the SDK's decimals allow more than JSON does.
 #[cold]
-fn any_number(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decimal> {
+fn any_number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     if !matches!(cursor.peek(), b'-' | b'0'..=b'9') {
-        return cursor.fault(what);
+        return cursor.expected(what);
     }
     let mut json = *cursor;
     json.skip()?;
@@ -115,7 +117,7 @@ fn any_number(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decimal> {
 
 /// Moves over a value of any kind, as `Cursor::skip` does; the flat objects of numbers that tickers carry faster.
 #[inline(always)]
-pub(crate) fn pass(cursor: &mut Cursor<'_>) -> Scan<()> {
+pub(crate) fn pass(cursor: &mut Cursor<'_>) -> ParseResult<()> {
     match cursor.peek() {
         b'0'..=b'9' | b'-' if pass_number(cursor) => Ok(()),
         b'"' if cursor.plain_text().is_some() => Ok(()),
@@ -135,7 +137,7 @@ fn pass_number(cursor: &mut Cursor<'_>) -> bool {
     plain
 }
 
-fn pass_object(cursor: &mut Cursor<'_>) -> Scan<()> {
+fn pass_object(cursor: &mut Cursor<'_>) -> ParseResult<()> {
     let start = *cursor;
     let mut first = true;
     cursor.expect(b'{', "an object")?;
@@ -155,7 +157,7 @@ fn pass_object(cursor: &mut Cursor<'_>) -> Scan<()> {
 
 /// The key of the next member, with its colon.
 #[inline(always)]
-pub(crate) fn member<'a>(cursor: &mut Cursor<'a>) -> Scan<Cow<'a, [u8]>> {
+pub(crate) fn member<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Cow<'a, [u8]>> {
     let mut next = *cursor;
     if let Some(key) = next.plain_text()
         && next.literal(b":")
@@ -167,7 +169,7 @@ pub(crate) fn member<'a>(cursor: &mut Cursor<'a>) -> Scan<Cow<'a, [u8]>> {
 }
 
 #[cold]
-fn any_member<'a>(cursor: &mut Cursor<'a>) -> Scan<Cow<'a, [u8]>> {
+fn any_member<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Cow<'a, [u8]>> {
     Ok(match cursor.key_text()? {
         Cow::Borrowed(key) => Cow::Borrowed(key.as_bytes()),
         Cow::Owned(key) => Cow::Owned(key.into_bytes()),
@@ -176,29 +178,91 @@ fn any_member<'a>(cursor: &mut Cursor<'a>) -> Scan<Cow<'a, [u8]>> {
 
 /// A string's bytes.
 #[inline(always)]
-pub(crate) fn text<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> Scan<Cow<'a, [u8]>> {
+pub(crate) fn text<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> ParseResult<Cow<'a, [u8]>> {
     if let Some(text) = cursor.plain_text() {
         return Ok(Cow::Borrowed(text));
     }
     cursor.text(what).map(|text| Cow::Owned(text.into_owned().into_bytes()))
 }
 
-/// Sets a field that may stand only once in a message.
+/// A time in milliseconds, below the year 5138, as microseconds. Microseconds of our time are beyond it.
 #[inline(always)]
-pub(crate) fn once<T>(field: &mut Option<T>, value: T, cursor: &Cursor<'_>) -> Scan<()> {
-    if field.replace(value).is_some() { cursor.fault("each field once") } else { Ok(()) }
+pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<i64> {
+    const MICROS_LIMIT: i64 = 100_000_000_000_000_000;
+    let start = *cursor;
+    match micros_of_millis(cursor.unsigned(what)?) {
+        Some(micros) if micros < MICROS_LIMIT => Ok(micros),
+        _ => start.expected("a time in milliseconds"),
+    }
 }
 
-/// A time of the venue, in milliseconds, as microseconds.
-#[inline(always)]
-pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<i64> {
-    /// The year 5138. Microseconds of our time are beyond it.
-    const MILLIS_LIMIT: u64 = 100_000_000_000_000;
-    let start = *cursor;
-    match i64::try_from(cursor.unsigned(what)?.saturating_mul(1000)) {
-        Ok(micros) if micros < MILLIS_LIMIT.cast_signed() * 1000 => Ok(micros),
-        _ => start.fault("a time in milliseconds"),
+/// The unit of the venue's amounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AmountUnit {
+    /// Linear contracts and options: the base coin.
+    Base,
+    /// Inverse contracts: quote currency, so the base quantity is amount divided by price. `power` is ten to the power of price scale plus
+    /// quantity scale, 0 where no 64-bit number holds it.
+    Quote { power: u64 },
+}
+
+/// An instrument's market, scales and amounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ContractUnits {
+    pub(crate) market: MarketType,
+    /// A volatility index, which no channel but its own may name.
+    pub(crate) is_index: bool,
+    pub(crate) scales: BookScales,
+    pub(crate) unit: AmountUnit,
+}
+
+impl ContractUnits {
+    pub(crate) fn of(instrument: &Instrument) -> ContractUnits {
+        let power = decimal::power_of_ten(instrument.price_scale.saturating_add(instrument.quantity_scale));
+        let inverse = AmountUnit::Quote { power: power.map_or(0, i64::cast_unsigned) };
+        ContractUnits {
+            market: instrument.market_type,
+            is_index: coin_of_index(instrument.venue_symbol.as_bytes()).is_some(),
+            scales: BookScales::new(instrument.price_scale, instrument.quantity_scale),
+            unit: if instrument.contract_value.is_some() { inverse } else { AmountUnit::Base },
+        }
     }
+
+    /// The base quantity of an amount at a price: exact where amounts are base coins, else rounded at the quantity scale.
+    ///
+    /// # Errors
+    /// A price of zero, a quantity that vanishes or does not fit.
+    pub(crate) fn base_quantity(
+        &self,
+        cursor: &Cursor<'_>,
+        amount: Decimal,
+        price: Decimal,
+    ) -> ParseResult<Decimal> {
+        let scale = self.scales.quantity.places();
+        if self.unit == AmountUnit::Base {
+            return Ok(fit(amount, scale));
+        }
+        match decimal::quotient(amount, price, scale) {
+            Ok(mantissa) if mantissa != 0 || amount.mantissa == 0 => Ok(Decimal { mantissa, scale }),
+            _ => cursor.expected("an amount that is a base quantity at its price"),
+        }
+    }
+}
+
+/// The same quantity of an inverse contract, in 64-bit steps: `price` is a mantissa at the contract's scale. None where that is not
+/// enough, or where the general way has to say what is wrong.
+#[inline(always)]
+pub(crate) fn quick_base_quantity(amount: PlainNumber, price: i64, power: u64) -> Option<i64> {
+    if amount.places != 0 {
+        return None;
+    }
+    let price = u64::try_from(price).ok()?;
+    let value = amount.mantissa.checked_mul(power)?;
+    let whole = value.checked_div(price)?;
+    let twice_rest = (value - whole * price).checked_mul(2)?;
+    // Half to even, as `decimal::quotient` rounds.
+    let away = twice_rest > price || (twice_rest == price && whole % 2 == 1);
+    i64::try_from(whole + u64::from(away)).ok().filter(|quantity| *quantity != 0)
 }
 
 #[cfg(test)]
@@ -211,10 +275,8 @@ mod tests {
         Some((decimal::to_text(number), cursor.at()))
     }
 
-    // Goal: every JSON number is read exactly and nothing else is a number, on the fast way and on the general one. Method: a table of
-    // texts, each alone, in an array and before the end of a long text.
     #[test]
-    fn numbers_are_exact_or_refused() {
+    fn json_numbers_are_exact_or_refused() {
         for (text, expected) in [
             ("0", "0"),
             ("0.0", "0"),
@@ -268,7 +330,6 @@ mod tests {
         }
     }
 
-    // Goal: a mantissa is the number's at the asked scale, or none. Method: scales around the number's own.
     #[test]
     fn plain_numbers_fit_a_scale_or_not() {
         let at =
@@ -283,9 +344,8 @@ mod tests {
         assert_eq!(plain(&mut Cursor::new(b" 1")), None);
     }
 
-    // Goal: what is passed over is JSON, all of it, and nothing behind it. Method: values of every kind against the SDK's way.
     #[test]
-    fn values_are_passed_as_the_sdk_does() {
+    fn passing_a_value_agrees_with_the_sdk() {
         for text in [
             "1",
             "-1.5e3,",
@@ -312,7 +372,6 @@ mod tests {
         }
     }
 
-    // Goal: times are milliseconds. Method: the largest and one beyond, and microseconds.
     #[test]
     fn times_are_milliseconds() {
         let read = |text: &str| micros(&mut Cursor::new(text.as_bytes()), "a time").ok();
@@ -320,5 +379,44 @@ mod tests {
         for wrong in ["1626993723632000", "-1", "1.5e3x", "99999999999999999999", ""] {
             assert!(read(wrong).is_none() || wrong.starts_with("1.5"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_quick_division_agrees_with_the_exact_one() {
+        let mut quick = 0;
+        let mut state = 88_172_645_463_325_252u64;
+        for round in 0..200_000u64 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let price_scale = (state % 6) as u8;
+            let scale = decimal::derived_scale(price_scale);
+            let power = decimal::power_of_ten(price_scale + scale).map_or(0, i64::cast_unsigned);
+            let amount = (state >> 8) % if round % 2 == 0 { 1000 } else { 3_000_000 } * 10;
+            let price = ((state >> 32) % if round % 3 == 0 { 64 } else { 2_000_000 }).cast_signed();
+            let expected = decimal::quotient(
+                Decimal { mantissa: amount.cast_signed(), scale: 0 },
+                Decimal { mantissa: price, scale: price_scale },
+                scale,
+            );
+            let came = quick_base_quantity(PlainNumber { mantissa: amount, places: 0 }, price, power);
+            if let Some(came) = came {
+                quick += 1;
+                assert_eq!(Ok(came), expected, "{amount} / {price} e-{price_scale}");
+            }
+        }
+        assert!(quick > 100_000, "{quick}");
+        assert_eq!(
+            quick_base_quantity(PlainNumber { mantissa: 1, places: 0 }, 8, 100),
+            Some(12),
+            "half to even"
+        );
+        assert_eq!(
+            quick_base_quantity(PlainNumber { mantissa: 3, places: 0 }, 8, 100),
+            Some(38),
+            "half to even"
+        );
+        assert_eq!(quick_base_quantity(PlainNumber { mantissa: 10, places: 0 }, 0, 100), None);
+        assert_eq!(quick_base_quantity(PlainNumber { mantissa: 1, places: 0 }, 1000, 1), None, "vanishes");
     }
 }

@@ -2,47 +2,41 @@
 
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Method, Object, Request, Scan, decimal,
+    Answer, Cursor, Endpoints, Instrument, MarketType, Object, ParseResult, Request, decimal_places,
+    each_member, get,
 };
 
-pub(crate) fn instruments(endpoints: &Endpoints, answers: &[Answer]) -> Scan<Listing> {
-    let Some(answer) = answers.first() else {
-        return Ok(Listing::Ask(vec![Request {
-            method: Method::Get,
-            url: format!("{}/0/public/AssetPairs", endpoints.url("rest")),
-            headers: Vec::new(),
-            body: None,
-            charges: Vec::new(),
-            timeout_ms: 30_000,
-        }]));
-    };
+pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> Vec<Request> {
+    if !answers.is_empty() {
+        return Vec::new();
+    }
+    vec![get(format!("{}/0/public/AssetPairs", endpoints.url("rest")), Vec::new(), 30_000)]
+}
+
+pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Vec<Instrument>> {
     let mut found = Vec::new();
-    // A refused request has the status of a good one, and no `result`.
-    Object::whole(&answer.body)?.read("result", |cursor, _| {
-        // A thousand members, so no `Object`.
-        let mut first = true;
-        cursor.expect(b'{', "an object of pairs")?;
-        while cursor.more(b'}', &mut first)? {
-            cursor.key_text()?;
-            found.extend(instrument(&Object::parse(cursor)?)?);
-        }
-        Ok(())
-    })?;
-    Ok(Listing::Found(found))
+    for answer in answers {
+        // A refused request has the status of a good one, and no `result`.
+        Object::whole(&answer.body)?.read("result", |cursor, _| {
+            // A thousand members: too many for an `Object`.
+            each_member(cursor, "an object of pairs", |cursor, _| {
+                found.extend(instrument(&Object::parse(cursor)?)?);
+                Ok(())
+            })
+        })?;
+    }
+    Ok(found)
 }
 
 /// None for a pair without a socket name (dark pools), or with one that no symbol can hold.
-fn instrument(listed: &Object<'_>) -> Scan<Option<Instrument>> {
-    if !listed.has("wsname") {
-        return Ok(None);
-    }
-    let name = listed.read("wsname", Cursor::text)?;
+fn instrument(listed: &Object<'_>) -> ParseResult<Option<Instrument>> {
+    let Some(name) = listed.optional("wsname", Cursor::text)? else { return Ok(None) };
     let plain = |asset: &&str| !asset.is_empty() && asset.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let Some((base, quote)) = name.split_once('/').filter(|(base, quote)| plain(base) && plain(quote)) else {
         return Ok(None);
     };
     let (base, quote) = (asset(base), asset(quote));
-    let trading = !listed.has("status") || listed.read("status", Cursor::text)? == "online";
+    let trading = listed.optional("status", Cursor::text)?.is_none_or(|status| status == "online");
     Ok(Some(Instrument {
         symbol: pair(base, quote),
         venue_symbol: format!("{base}/{quote}"),
@@ -52,8 +46,8 @@ fn instrument(listed: &Object<'_>) -> Scan<Option<Instrument>> {
         contract_size: None,
         contract_value: None,
         // Also the places that the checksum is written with, so they must be exactly the venue's.
-        price_scale: listed.read("pair_decimals", places)?,
-        quantity_scale: listed.read("lot_decimals", places)?,
+        price_scale: listed.read("pair_decimals", decimal_places)?,
+        quantity_scale: listed.read("lot_decimals", decimal_places)?,
         trading,
     }))
 }
@@ -65,10 +59,4 @@ fn asset(name: &str) -> &str {
         "XDG" => "DOGE",
         other => other,
     }
-}
-
-fn places(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<u8> {
-    let start = *cursor;
-    let places = u8::try_from(cursor.unsigned(what)?).ok().filter(|places| *places <= decimal::SCALE_MAX);
-    places.map_or_else(|| start.fault(what), Ok)
 }

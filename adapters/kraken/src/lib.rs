@@ -1,14 +1,51 @@
-//! Adapter for Kraken spot (`kraken_spot`): trades, and order books with the venue's live checksum.
-//!
-//! `VENUE.md` beside this crate names the source of every rule of the venue that the code follows.
+//! Adapter for Kraken spot (`kraken_spot`): trades, and order books with the venue's live checksum. `VENUE.md` names the source of every
+//! rule.
 
-mod adapter;
 mod describe;
 mod instruments;
 mod normalize;
 mod plan;
 mod time;
 
-pub use adapter::{Functions, Kraken};
+use marketprism_adapter_sdk::{
+    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Request, VenueAdapter, VenueInstance,
+};
+
+pub type Kraken = VenueInstance<KrakenVenue>;
+
+/// State between frames would be fields here.
+#[derive(Debug)]
+pub struct KrakenVenue;
+
+impl VenueAdapter for KrakenVenue {
+    fn describe() -> Description {
+        describe::describe()
+    }
+
+    fn instrument_requests(
+        _: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(instruments::instrument_requests(endpoints, answers))
+    }
+
+    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        Ok(instruments::instruments(answers)?)
+    }
+
+    fn load(_: &LoadedFeed) -> Result<KrakenVenue, Refusal> {
+        Ok(KrakenVenue)
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+        Ok(plan::plan(loaded))
+    }
+
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        normalize::normalize(loaded, output, frame.bytes)
+    }
+}
 
 marketprism_adapter_sdk::export_adapter!(Kraken);

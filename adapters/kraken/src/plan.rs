@@ -1,22 +1,21 @@
-//! Connections, subscriptions, and how a book starts anew.
+//! Connections, resyncs and budgets of a feed. Limits are the venue's; `VENUE.md` names the source of each.
 
 use crate::describe::DEPTHS;
 use marketprism_adapter_sdk::{
-    Budget, Charge, Connection, DataStream, DataType, Heartbeat, Loaded, Plan, Resubscription, Resync,
-    ResyncAction, TextHeartbeat,
+    Connection, DataStream, DataType, Heartbeat, LoadedFeed, Plan, TextHeartbeat, budget, charge, resubscribe,
 };
 
-/// The venue names no limit of subscriptions; one lost connection shall not cost every book.
+/// The venue documents no limit of subscriptions; a lost connection should not cost every book.
 const INSTRUMENTS_PER_CONNECTION: usize = 100;
 const CONNECTS: &str = "kraken_spot.connects";
 
-pub(crate) fn plan(loaded: &Loaded) -> Plan {
+pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
     let depth = DEPTHS.into_iter().find(|depth| *depth >= loaded.feed.depth).unwrap_or(1000);
     let mut plan = Plan {
         connections: Vec::new(),
         polls: Vec::new(),
         resyncs: Vec::new(),
-        budgets: vec![Budget { name: CONNECTS.to_owned(), units: 100, window_ms: 600_000 }],
+        budgets: vec![budget(CONNECTS, 100, 600_000)],
     };
     let numbered: Vec<(u32, &str)> =
         (0u32..).zip(loaded.instruments.iter().map(|one| one.venue_symbol.as_str())).collect();
@@ -37,12 +36,7 @@ pub(crate) fn plan(loaded: &Loaded) -> Plan {
         }
         let books = streams.iter().filter(|stream| stream.data_type == DataType::Orderbook);
         plan.resyncs.extend(books.filter_map(|stream| {
-            let messages = stream.resubscribe.clone();
-            Some(Resync {
-                instrument: stream.instrument?,
-                action: ResyncAction::Resubscribe(Resubscription { connection: number, messages }),
-                depth_limit: Some(depth),
-            })
+            Some(resubscribe(stream.instrument?, number, stream.resubscribe.clone(), Some(depth)))
         }));
         plan.connections.push(Connection {
             name: format!("v2-{}", number + 1),
@@ -53,12 +47,12 @@ pub(crate) fn plan(loaded: &Loaded) -> Plan {
                 send: r#"{"method":"ping"}"#.to_owned(),
                 every_ms: 15_000,
             }),
-            // With any subscription the venue says something every second.
+            // With any subscription the venue sends a heartbeat every second.
             idle_timeout_ms: 40_000,
             max_age_ms: 0,
             messages_max: 2,
             messages_window_ms: 1000,
-            charges: vec![Charge { budget: CONNECTS.to_owned(), units: 1 }],
+            charges: vec![charge(CONNECTS, 1)],
             streams,
         });
     }

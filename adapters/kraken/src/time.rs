@@ -1,14 +1,14 @@
 //! The venue's times: RFC 3339 in UTC, with microseconds.
 
-use marketprism_adapter_sdk::{Cursor, Scan};
+use marketprism_adapter_sdk::{Cursor, ParseResult};
 
 const DAY_SECONDS: i64 = 86_400;
 
 /// `2023-10-06T17:35:55.440295Z` as microseconds since 1970. Finer fractions are cut: the contract has no place for them.
-pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<i64> {
+pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<i64> {
     let start = *cursor;
     let text = cursor.text(what)?;
-    parse(text.as_bytes()).map_or_else(|| start.fault(what), Ok)
+    parse(text.as_bytes()).map_or_else(|| start.expected(what), Ok)
 }
 
 fn parse(text: &[u8]) -> Option<i64> {
@@ -62,7 +62,6 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 mod tests {
     use super::*;
 
-    // Goal: a time is exact to the microsecond or refused. Method: known times, borders of the calendar, damaged texts.
     #[test]
     fn times_are_exact_or_refused() {
         for (text, micros) in [

@@ -1,42 +1,104 @@
 //! The venue's lists as instruments: base and quote as the venue names them, never guessed.
 
-use crate::exchange::Exchange;
-use crate::listing::{Listed, each_instrument};
+use crate::describe::Exchange;
+use crate::plan::list_request;
 use marketprism_adapter_sdk::symbol::{self, Expiry, OptionKind};
 use marketprism_adapter_sdk::{
-    Answer, Decimal, Feed, Instrument, MarketType, Refusal, decimal, log, refusal, select,
+    Answer, Cursor, Decimal, Endpoints, Feed, Instrument, MarketType, ParseResult, Refusal, Request, decimal,
+    each_element, each_member, log, once, percent_encoded, refusal, unset, value_text,
 };
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Names in a log line.
 const NAMES_MAX: usize = 5;
 
-pub(crate) fn instruments(
+/// The options of an underlying such as `BTC-USD`.
+const OPTIONS: &str = "instruments?instType=OPTION&instFamily=";
+const UNDERLYINGS: &str = "underlying?instType=OPTION";
+
+/// The lists of the feed's market types, then the options of each underlying that the venue named.
+pub(crate) fn instrument_requests(
     exchange: Exchange,
     feed: &Feed,
+    endpoints: &Endpoints,
     answers: &[Answer],
-) -> Result<Vec<Instrument>, Refusal> {
+) -> Result<Vec<Request>, Refusal> {
+    let first = first_lists(exchange, feed);
+    let list = |answer: &Answer| first.get(answer.request as usize);
+    let named = answers.iter().find(|answer| list(answer).is_some_and(|list| list == UNDERLYINGS));
+    let lists = match named {
+        _ if answers.is_empty() => first,
+        Some(answer) if answers.iter().all(|answer| list(answer).is_some()) => {
+            let families = underlyings(&answer.body)?;
+            families.iter().map(|name| format!("{OPTIONS}{}", percent_encoded(name))).collect()
+        }
+        _ => Vec::new(),
+    };
+    Ok(lists.iter().map(|list| list_request(endpoints, list)).collect())
+}
+
+fn first_lists(exchange: Exchange, feed: &Feed) -> Vec<String> {
+    if exchange == Exchange::Spot {
+        return vec!["instruments?instType=SPOT".to_owned()];
+    }
+    let wants = |market_type| feed.market_types.is_empty() || feed.market_types.contains(&market_type);
+    let mut lists = Vec::new();
+    if wants(MarketType::Perpetual) {
+        lists.push("instruments?instType=SWAP".to_owned());
+    }
+    // Some perpetual contracts are of the type FUTURES.
+    if wants(MarketType::Perpetual) || wants(MarketType::Futures) {
+        lists.push("instruments?instType=FUTURES".to_owned());
+    }
+    if feed.market_types.contains(&MarketType::Options) {
+        if feed.symbols.is_empty() {
+            lists.push(UNDERLYINGS.to_owned());
+        }
+        let families: BTreeSet<String> =
+            feed.symbols.iter().filter_map(|symbol| option_family(symbol)).collect();
+        lists.extend(families.iter().map(|family| format!("{OPTIONS}{}", percent_encoded(family))));
+    }
+    lists
+}
+
+/// `BTC-USD` of `BTC-USD-251226-100000-C`.
+fn option_family(symbol: &str) -> Option<String> {
+    match symbol.split('-').collect::<Vec<_>>().as_slice() {
+        [base, quote, _, _, "C" | "P"] => Some(format!("{base}-{quote}")),
+        _ => None,
+    }
+}
+
+pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
     let mut known: Vec<Instrument> = Vec::new();
     let mut left_out: Vec<String> = Vec::new();
     for answer in answers {
-        each_instrument(&answer.body, |listed| {
-            let Some(market_type) = market_type(exchange, &listed) else { return };
+        each_element(&mut data(&answer.body)?, |cursor| {
+            // A list of underlyings.
+            if cursor.peek() == b'[' {
+                return cursor.skip();
+            }
+            let listed = listed(cursor)?;
+            let Some(market_type) = market_type(exchange, &listed) else { return Ok(()) };
             match instrument(market_type, &listed) {
                 Some(instrument) => known.push(instrument),
                 None => left_out.push(listed.name.into_owned()),
             }
+            Ok(())
         })?;
     }
     if !left_out.is_empty() {
         let names = left_out.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
         log::warn(&format!(
-            "{} instruments of unknown names, steps or size left out: {names}",
+            "{} listed instruments skipped: name, steps or contract size unknown: {names}",
             left_out.len()
         ));
     }
-    select(feed, known)
+    Ok(known)
 }
 
-/// An instrument that `instruments` cannot have made has amounts of unknown meaning.
+/// Refuses an instrument whose amounts have no known unit.
 pub(crate) fn check(exchange: Exchange, instrument: &Instrument) -> Result<(), Refusal> {
     let sizes = [instrument.contract_size, instrument.contract_value].into_iter().flatten();
     let (count, positive) = sizes.fold((0, true), |(count, all), size| (count + 1, all && size.mantissa > 0));
@@ -49,7 +111,7 @@ pub(crate) fn check(exchange: Exchange, instrument: &Instrument) -> Result<(), R
 }
 
 /// None for a type that the exchange id does not serve.
-fn market_type(exchange: Exchange, listed: &Listed<'_>) -> Option<MarketType> {
+fn market_type(exchange: Exchange, listed: &ListedInstrument<'_>) -> Option<MarketType> {
     match (exchange, &*listed.kind) {
         (Exchange::Spot, "SPOT") => Some(MarketType::Spot),
         (Exchange::Derivatives, "SWAP") => Some(MarketType::Perpetual),
@@ -62,7 +124,7 @@ fn market_type(exchange: Exchange, listed: &Listed<'_>) -> Option<MarketType> {
 }
 
 /// None for what the adapter cannot serve: names, sizes or steps that are missing or contradict each other.
-fn instrument(market_type: MarketType, listed: &Listed<'_>) -> Option<Instrument> {
+fn instrument(market_type: MarketType, listed: &ListedInstrument<'_>) -> Option<Instrument> {
     let (base, quote) = currencies(market_type, listed)?;
     let symbol = match market_type {
         MarketType::Spot | MarketType::Perpetual => symbol::pair(base, quote),
@@ -99,7 +161,7 @@ fn instrument(market_type: MarketType, listed: &Listed<'_>) -> Option<Instrument
 
 /// Spot instruments name their currencies; those of others stand in the underlying (`BTC-USD`) or the family
 /// (`BTC-USD_UM`, whose end names the margin).
-fn currencies<'a>(market_type: MarketType, listed: &'a Listed<'_>) -> Option<(&'a str, &'a str)> {
+fn currencies<'a>(market_type: MarketType, listed: &'a ListedInstrument<'_>) -> Option<(&'a str, &'a str)> {
     let (base, quote) = if market_type == MarketType::Spot {
         (&*listed.base, &*listed.quote)
     } else {
@@ -115,7 +177,7 @@ fn currencies<'a>(market_type: MarketType, listed: &'a Listed<'_>) -> Option<(&'
 /// the same.
 fn contract(
     market_type: MarketType,
-    listed: &Listed<'_>,
+    listed: &ListedInstrument<'_>,
     base: &str,
     quote: &str,
 ) -> Option<(Option<Decimal>, Option<Decimal>)> {
@@ -135,15 +197,119 @@ fn contract(
 }
 
 /// The venue writes the day into the name, as the third part; the time of expiry stands for it where it does not.
-fn expiry(listed: &Listed<'_>) -> Option<Expiry> {
+fn expiry(listed: &ListedInstrument<'_>) -> Option<Expiry> {
     let written = listed.name.split('-').nth(2).and_then(Expiry::from_digits);
     written.or_else(|| Expiry::from_millis(listed.expiry.parse().ok()?))
 }
 
-fn option_kind(listed: &Listed<'_>) -> Option<OptionKind> {
+fn option_kind(listed: &ListedInstrument<'_>) -> Option<OptionKind> {
     match &*listed.option_type {
         "C" => Some(OptionKind::Call),
         "P" => Some(OptionKind::Put),
         _ => None,
     }
+}
+
+/// One instrument of a list, as written; empty where the venue left it out.
+#[derive(Clone, Debug, Default)]
+struct ListedInstrument<'a> {
+    kind: Cow<'a, str>,
+    name: Cow<'a, str>,
+    underlying: Cow<'a, str>,
+    family: Cow<'a, str>,
+    /// Spot only.
+    base: Cow<'a, str>,
+    /// Spot only.
+    quote: Cow<'a, str>,
+    contract_type: Cow<'a, str>,
+    contract_value: Cow<'a, str>,
+    contract_multiplier: Cow<'a, str>,
+    /// The currency of the contract's value.
+    contract_currency: Cow<'a, str>,
+    option_type: Cow<'a, str>,
+    strike: Cow<'a, str>,
+    /// Milliseconds.
+    expiry: Cow<'a, str>,
+    tick: Cow<'a, str>,
+    lot: Cow<'a, str>,
+    state: Cow<'a, str>,
+}
+
+/// The underlyings of the answer: `[["BTC-USD","ETH-USD"]]`.
+fn underlyings(body: &[u8]) -> Result<BTreeSet<String>, Refusal> {
+    let mut names = BTreeSet::new();
+    each_element(&mut data(body)?, |cursor| {
+        each_element(cursor, |cursor| {
+            names.insert(cursor.text("an underlying")?.into_owned());
+            Ok(())
+        })
+        .map(drop)
+    })?;
+    Ok(names)
+}
+
+/// Code, message and data of a REST answer. The venue refuses with HTTP 200 and a code that is not 0.
+pub(crate) struct RestAnswer<'a> {
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+    pub(crate) data: Option<Cursor<'a>>,
+    /// Behind the answer, for errors.
+    pub(crate) end: Cursor<'a>,
+}
+
+impl<'a> RestAnswer<'a> {
+    pub(crate) fn read(body: &'a [u8]) -> ParseResult<RestAnswer<'a>> {
+        let (mut code, mut text, mut data) = (None, None, None);
+        let mut cursor = Cursor::new(body);
+        each_member(&mut cursor, "an answer", |cursor, key| match key {
+            "code" => once(&mut code, value_text(cursor)?, cursor),
+            "msg" => once(&mut text, value_text(cursor)?, cursor),
+            "data" => {
+                once(&mut data, *cursor, cursor)?;
+                cursor.skip()
+            }
+            _ => cursor.skip(),
+        })?;
+        cursor.end()?;
+        Ok(RestAnswer { code, message: text.unwrap_or_default(), data, end: cursor })
+    }
+}
+
+fn data(body: &[u8]) -> Result<Cursor<'_>, Refusal> {
+    let RestAnswer { code, message, data, .. } = RestAnswer::read(body)?;
+    match (code.as_deref(), data) {
+        (Some("0"), Some(data)) => Ok(data),
+        (Some("0") | None, _) => Err(refusal("instruments", "no data", "an answer with `code` and `data`")),
+        (Some(code), _) => {
+            Err(refusal("instruments", format!("code {code}: {message}"), "an answer with code 0"))
+        }
+    }
+}
+
+fn listed<'a>(cursor: &mut Cursor<'a>) -> ParseResult<ListedInstrument<'a>> {
+    let mut listed = ListedInstrument::default();
+    each_member(cursor, "an instrument object", |cursor, key| {
+        let field = match key {
+            "instType" => &mut listed.kind,
+            "instId" => &mut listed.name,
+            "uly" => &mut listed.underlying,
+            "instFamily" => &mut listed.family,
+            "baseCcy" => &mut listed.base,
+            "quoteCcy" => &mut listed.quote,
+            "ctType" => &mut listed.contract_type,
+            "ctVal" => &mut listed.contract_value,
+            "ctMult" => &mut listed.contract_multiplier,
+            "ctValCcy" => &mut listed.contract_currency,
+            "optType" => &mut listed.option_type,
+            "stk" => &mut listed.strike,
+            "expTime" => &mut listed.expiry,
+            "tickSz" => &mut listed.tick,
+            "lotSz" => &mut listed.lot,
+            "state" => &mut listed.state,
+            _ => return cursor.skip(),
+        };
+        *field = if unset(cursor) { Cow::Borrowed("") } else { cursor.text("a text")? };
+        Ok(())
+    })?;
+    Ok(listed)
 }

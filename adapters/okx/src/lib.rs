@@ -1,26 +1,59 @@
-//! Adapter for OKX spot (`okx_spot`) and OKX swaps, futures and options (`okx_derivatives`).
-//!
-//! `VENUE.md` beside this crate names the source of every rule of the venue that the code follows.
+//! Adapter for OKX spot (`okx_spot`) and OKX swaps, futures and options (`okx_derivatives`). `VENUE.md` names the source of every rule.
 
-mod adapter;
-mod book;
-mod channel;
-mod control;
-mod exchange;
-mod field;
-mod frame;
-mod funding;
+mod channels;
+mod describe;
 mod instruments;
-mod interest;
-mod liquidation;
-mod listing;
-mod measure;
+mod normalize;
+mod numbers;
 mod plan;
-mod ratio;
-mod requests;
-mod sides;
-mod trade;
 
-pub use adapter::Okx;
+use crate::describe::Exchange;
+use crate::numbers::ContractUnits;
+use marketprism_adapter_sdk::{
+    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Request, VenueAdapter, VenueInstance,
+};
+
+pub type Okx = VenueInstance<OkxVenue>;
+
+#[derive(Debug)]
+pub struct OkxVenue {
+    exchange: Exchange,
+    /// By instrument.
+    units: Vec<ContractUnits>,
+}
+
+impl VenueAdapter for OkxVenue {
+    fn describe() -> Description {
+        describe::describe()
+    }
+
+    fn instrument_requests(
+        feed: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        instruments::instrument_requests(Exchange::of(&feed.exchange)?, feed, endpoints, answers)
+    }
+
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        instruments::instruments(Exchange::of(&feed.exchange)?, answers)
+    }
+
+    fn load(loaded: &LoadedFeed) -> Result<OkxVenue, Refusal> {
+        let exchange = Exchange::of(&loaded.feed.exchange)?;
+        loaded.instruments.iter().try_for_each(|instrument| instruments::check(exchange, instrument))?;
+        Ok(OkxVenue { exchange, units: loaded.instruments.iter().map(ContractUnits::of).collect() })
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+        plan::plan(self.exchange, loaded)
+    }
+
+    #[inline(always)]
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        self.frame(loaded, output, frame)
+    }
+}
 
 marketprism_adapter_sdk::export_adapter!(Okx);

@@ -1,12 +1,13 @@
-//! What the edge has to open, send and ask for. Limits are the venue's; `VENUE.md` says where each is from.
+//! Connections, polls, resyncs and budgets of a feed. Limits are the venue's; `VENUE.md` names the source of each.
 
-use crate::channel;
-use crate::exchange::{Exchange, markets};
-use crate::requests;
+use crate::channels;
+use crate::describe::{Exchange, markets};
 use marketprism_adapter_sdk::{
-    Connection, DataStream, DataType, Endpoints, Feed, Heartbeat, Instrument, Plan, Poll, Refusal,
-    Resubscription, Resync, ResyncAction, TextHeartbeat, data_type_name, refusal,
+    Budget, Connection, DataStream, DataType, Endpoints, Heartbeat, Instrument, LoadedFeed, Plan, Poll,
+    Refusal, Request, Resync, TextHeartbeat, budget, charge, data_type_name, get, json_string, numbered,
+    percent_encoded, poll, refusal, resubscribe,
 };
+use std::collections::BTreeSet;
 
 /// The venue advises fewer than 30 deep books on one connection.
 const BOOKS_PER_CONNECTION: usize = 25;
@@ -14,6 +15,20 @@ const BOOKS_PER_CONNECTION: usize = 25;
 const CHANNELS_PER_CONNECTION: usize = 240;
 /// Keeps a subscribe message near 8 kB; the venue takes 64.
 const CHANNELS_PER_MESSAGE: usize = 100;
+
+/// The span that a long/short ratio covers, as the venue writes it.
+pub(crate) const RATIO_PERIOD: &str = "5m";
+/// Twice in each span, so that none is missed; the edge drops a row that it has by its time.
+const RATIO_EVERY_MS: u32 = 120_000;
+
+/// Both exchange ids draw on the same budgets: the venue counts by address.
+const CONNECTS: &str = "okx.connects";
+/// The venue counts each type of list apart; they are few enough for one budget.
+const LISTS: &str = "okx.lists";
+/// This adapter's own bound over all instruments, beside the venue's for each of them.
+const RATIOS: &str = "okx.ratios";
+const RATIOS_OF_ONE: u32 = 5;
+const WINDOW_MS: u32 = 2000;
 
 /// One channel to subscribe to.
 struct Stream {
@@ -23,14 +38,10 @@ struct Stream {
     arg: String,
 }
 
-pub(crate) fn plan(
-    exchange: Exchange,
-    feed: &Feed,
-    endpoints: &Endpoints,
-    instruments: &[Instrument],
-) -> Result<Plan, Refusal> {
-    let numbered: Vec<(u32, &Instrument)> = (0u32..).zip(instruments).collect();
-    let wanted = |data_type: &DataType| feed.data_types.contains(data_type);
+pub(crate) fn plan(exchange: Exchange, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+    let LoadedFeed { feed, endpoints, instruments, .. } = loaded;
+    let numbered = numbered(instruments);
+    let wanted = |data_type: &DataType| loaded.has(*data_type);
     let of = |data_types: &[DataType]| -> Vec<Stream> {
         let chosen = data_types.iter().filter(|data_type| wanted(data_type));
         chosen.flat_map(|data_type| streams(exchange, *data_type, &numbered)).collect()
@@ -40,7 +51,7 @@ pub(crate) fn plan(
     let polls: Vec<Poll> = [DataType::LsrTopPosition, DataType::LsrAllAccount]
         .into_iter()
         .filter(wanted)
-        .flat_map(|data_type| polls(data_type, &numbered, endpoints.url("rest")))
+        .flat_map(|data_type| ratio_polls(data_type, &numbered, endpoints.url("rest")))
         .collect();
     if books.is_empty() && others.is_empty() && polls.is_empty() {
         let names: Vec<&str> = feed.data_types.iter().map(|data_type| data_type_name(*data_type)).collect();
@@ -54,13 +65,13 @@ pub(crate) fn plan(
         let parts = (1u32..).zip(streams.chunks(most));
         connections.extend(parts.map(|(number, part)| connection(format!("{name}-{number}"), part, ws)));
     }
-    let budgets = requests::budgets(&polls);
+    let budgets = budgets(&polls);
     Ok(Plan { connections, polls, resyncs: resyncs(&books), budgets })
 }
 
 /// The channels of a data type; none for an instrument whose market does not have it.
 fn streams(exchange: Exchange, data_type: DataType, instruments: &[(u32, &Instrument)]) -> Vec<Stream> {
-    let Some(channel) = channel::name(data_type) else { return Vec::new() };
+    let Some(channel) = channels::name(data_type) else { return Vec::new() };
     let has = |instrument: &Instrument| {
         exchange == Exchange::Spot || markets(data_type).contains(&instrument.market_type)
     };
@@ -80,7 +91,7 @@ fn streams(exchange: Exchange, data_type: DataType, instruments: &[(u32, &Instru
     }
     served
         .map(|(index, instrument)| {
-            let name = json_text(&instrument.venue_symbol);
+            let name = json_string(&instrument.venue_symbol);
             let arg = format!(r#"{{"channel":"{channel}","instId":{name}}}"#);
             Stream { data_type, instrument: Some(*index), arg }
         })
@@ -92,27 +103,45 @@ fn kind(instrument: &Instrument) -> &'static str {
     if instrument.venue_symbol.ends_with("-SWAP") { "SWAP" } else { "FUTURES" }
 }
 
-fn polls<'a>(
-    data_type: DataType,
-    instruments: &'a [(u32, &Instrument)],
-    rest: &'a str,
-) -> impl Iterator<Item = Poll> + 'a {
-    let served = instruments.iter().filter(move |(_, one)| markets(data_type).contains(&one.market_type));
-    served.filter_map(move |(index, instrument)| requests::poll(data_type, *index, instrument, rest))
+/// A list of instruments under `/api/v5/public`.
+pub(crate) fn list_request(endpoints: &Endpoints, list: &str) -> Request {
+    get(format!("{}/api/v5/public/{list}", endpoints.url("rest")), vec![charge(LISTS, 1)], 60_000)
 }
 
-/// A book starts anew with the snapshot that follows a subscription.
+fn ratio_polls(data_type: DataType, instruments: &[(u32, &Instrument)], rest: &str) -> Vec<Poll> {
+    let path = match data_type {
+        DataType::LsrTopPosition => "long-short-position-ratio-contract-top-trader",
+        _ => "long-short-account-ratio-contract",
+    };
+    let served = instruments.iter().filter(|(_, one)| markets(data_type).contains(&one.market_type));
+    let ratio_poll = |(index, instrument): &(u32, &Instrument)| {
+        let name = percent_encoded(&instrument.venue_symbol);
+        let url =
+            format!("{rest}/api/v5/rubik/stat/contracts/{path}?instId={name}&period={RATIO_PERIOD}&limit=1");
+        let of_one = format!("{RATIOS}.{}", instrument.venue_symbol);
+        poll(data_type, *index, get(url, vec![charge(RATIOS, 1), charge(of_one, 1)], 10_000), RATIO_EVERY_MS)
+    };
+    served.map(ratio_poll).collect()
+}
+
+/// All budgets of a plan with these polls.
+fn budgets(polls: &[Poll]) -> Vec<Budget> {
+    let charged: BTreeSet<&str> =
+        polls.iter().flat_map(|poll| &poll.request.charges).map(|charge| charge.budget.as_str()).collect();
+    let single = charged.into_iter().filter(|name| *name != RATIOS);
+    [budget(CONNECTS, 3, 1000), budget(LISTS, 20, WINDOW_MS), budget(RATIOS, 20, WINDOW_MS)]
+        .into_iter()
+        .chain(single.map(|name| budget(name, RATIOS_OF_ONE, WINDOW_MS)))
+        .collect()
+}
+
+/// A new subscription of a book begins with its snapshot.
 fn resyncs(books: &[Stream]) -> Vec<Resync> {
     let connections = (0u32..).zip(books.chunks(BOOKS_PER_CONNECTION));
     connections
         .flat_map(|(connection, part)| part.iter().map(move |stream| (connection, stream)))
         .filter_map(|(connection, stream)| {
-            let action = Resubscription { connection, messages: again(stream) };
-            Some(Resync {
-                instrument: stream.instrument?,
-                action: ResyncAction::Resubscribe(action),
-                depth_limit: None,
-            })
+            Some(resubscribe(stream.instrument?, connection, resubscription(stream), None))
         })
         .collect()
 }
@@ -132,7 +161,7 @@ fn connection(name: String, streams: &[Stream], ws: &str) -> Connection {
         // The venue counts subscriptions only; pings, 180 an hour, are counted here too.
         messages_max: 480,
         messages_window_ms: 3_600_000,
-        charges: vec![requests::connect_charge()],
+        charges: vec![charge(CONNECTS, 1)],
         streams: streams.iter().map(data_stream).collect(),
     }
 }
@@ -142,7 +171,7 @@ fn data_stream(stream: &Stream) -> DataStream {
         data_type: stream.data_type,
         instrument: stream.instrument,
         expected_silence_ms: expected_silence_ms(stream.data_type),
-        resubscribe: again(stream),
+        resubscribe: resubscription(stream),
     }
 }
 
@@ -156,7 +185,7 @@ fn expected_silence_ms(data_type: DataType) -> u32 {
     }
 }
 
-fn again(stream: &Stream) -> Vec<String> {
+fn resubscription(stream: &Stream) -> Vec<String> {
     let alone = std::slice::from_ref(stream);
     vec![message("unsubscribe", alone), message("subscribe", alone)]
 }
@@ -164,8 +193,4 @@ fn again(stream: &Stream) -> Vec<String> {
 fn message(operation: &str, streams: &[Stream]) -> String {
     let args: Vec<&str> = streams.iter().map(|stream| stream.arg.as_str()).collect();
     format!(r#"{{"op":"{operation}","args":[{}]}}"#, args.join(","))
-}
-
-fn json_text(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

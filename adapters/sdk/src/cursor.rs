@@ -5,21 +5,29 @@
 //! send is the fast way through it.
 
 use crate::decimal::{self, Scale, factor};
+use crate::feed::refusal;
 use crate::strings;
 use crate::swar::{digit_run, digits_value, word};
-use crate::types::Decimal;
+use crate::types::{Decimal, Refusal};
 
-/// Input that does not follow the rules: the byte offset in the frame, and what was expected there.
+/// Input that does not follow the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Byte offset.
+pub struct ParseError {
+    /// Byte offset in the frame.
     pub at: usize,
-    /// What was expected.
-    pub what: &'static str,
+    /// The field or form that should stand there.
+    pub expected: &'static str,
 }
 
-/// What a read gives.
-pub type Scan<T> = Result<T, Fault>;
+/// A value read, or the first error.
+pub type ParseResult<T> = Result<T, ParseError>;
+
+/// An answer that cannot be read, as `instruments` reports it.
+impl From<ParseError> for Refusal {
+    fn from(error: ParseError) -> Refusal {
+        refusal("instruments", format!("byte {} of a list", error.at), format!("{} there", error.expected))
+    }
+}
 
 /// A short key as one number, to match on: at most eight bytes, the first one lowest.
 pub const fn key(text: &str) -> u64 {
@@ -64,10 +72,13 @@ impl<'a> Cursor<'a> {
         self.rest
     }
 
-    /// A fault at this position.
+    /// The error that something else was expected at this position.
+    ///
+    /// # Errors
+    /// Always.
     #[cold]
-    pub fn fault<T>(&self, what: &'static str) -> Scan<T> {
-        Err(Fault { at: self.at(), what })
+    pub fn expected<T>(&self, expected: &'static str) -> ParseResult<T> {
+        Err(ParseError { at: self.at(), expected })
     }
 
     /// Moves over `count` bytes, or to the end when fewer are left.
@@ -125,8 +136,8 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// Another byte, or the end.
     #[inline(always)]
-    pub fn expect(&mut self, byte: u8, what: &'static str) -> Scan<()> {
-        if self.take(byte) { Ok(()) } else { self.fault(what) }
+    pub fn expect(&mut self, byte: u8, what: &'static str) -> ParseResult<()> {
+        if self.take(byte) { Ok(()) } else { self.expected(what) }
     }
 
     /// Nothing but whitespace is left.
@@ -134,9 +145,9 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// Something is left.
     #[inline(always)]
-    pub fn end(&mut self) -> Scan<()> {
+    pub fn end(&mut self) -> ParseResult<()> {
         self.peek();
-        if self.rest.is_empty() { Ok(()) } else { self.fault("end of the text") }
+        if self.rest.is_empty() { Ok(()) } else { self.expected("end of the text") }
     }
 
     /// Goes to the next member of an object or element of an array that `close` ends: true when there is one.
@@ -145,7 +156,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// Neither a comma nor `close` follows.
     #[inline(always)]
-    pub fn more(&mut self, close: u8, first: &mut bool) -> Scan<bool> {
+    pub fn more(&mut self, close: u8, first: &mut bool) -> ParseResult<bool> {
         let next = self.peek();
         if next == close {
             // `[1,]` never gets here: after a comma the caller must read a value.
@@ -165,7 +176,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// No string, or no colon after it.
     #[inline(always)]
-    pub fn short_key(&mut self) -> Scan<u64> {
+    pub fn short_key(&mut self) -> ParseResult<u64> {
         if let Some(first) = word(self.rest) {
             // `"k":` and `"kk":` are what hot messages are made of.
             if first & 0xffff_00ff == 0x3a22_0022 && plain_key_byte(first >> 8) {
@@ -184,7 +195,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(never)]
-    fn any_short_key(&mut self) -> Scan<u64> {
+    fn any_short_key(&mut self) -> ParseResult<u64> {
         let text = self.key_text()?;
         let bytes = text.as_bytes();
         if bytes.len() > 8 {
@@ -197,7 +208,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// No string, or no colon after it.
-    pub fn key_text(&mut self) -> Scan<std::borrow::Cow<'a, str>> {
+    pub fn key_text(&mut self) -> ParseResult<std::borrow::Cow<'a, str>> {
         let text = self.text("a key")?;
         self.expect(b':', "`:`")?;
         Ok(text)
@@ -207,7 +218,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// No string, an unfinished one, a wrong escape, invalid UTF-8.
-    pub fn text(&mut self, what: &'static str) -> Scan<std::borrow::Cow<'a, str>> {
+    pub fn text(&mut self, what: &'static str) -> ParseResult<std::borrow::Cow<'a, str>> {
         strings::text(self, what)
     }
 
@@ -224,14 +235,14 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// Anything else.
     #[inline(always)]
-    pub fn boolean(&mut self, what: &'static str) -> Scan<bool> {
+    pub fn boolean(&mut self, what: &'static str) -> ParseResult<bool> {
         self.peek();
         if self.literal(b"true") {
             Ok(true)
         } else if self.literal(b"false") {
             Ok(false)
         } else {
-            self.fault(what)
+            self.expected(what)
         }
     }
 
@@ -247,12 +258,12 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// Anything else, or a number beyond 64 bits.
     #[inline(always)]
-    pub fn unsigned(&mut self, what: &'static str) -> Scan<u64> {
+    pub fn unsigned(&mut self, what: &'static str) -> ParseResult<u64> {
         self.peek();
         let Some(first) = word(self.rest) else { return self.unsigned_slowly(what) };
         let (count, digits) = digit_run(first);
         if count == 0 || (count > 1 && digits & 0xff == 0) {
-            return self.fault(what);
+            return self.expected(what);
         }
         let high = digits_value(digits, count);
         if count < 8 {
@@ -272,17 +283,17 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(never)]
-    fn unsigned_slowly(&mut self, what: &'static str) -> Scan<u64> {
+    fn unsigned_slowly(&mut self, what: &'static str) -> ParseResult<u64> {
         let mut value = 0u64;
         let mut count = 0;
         for byte in self.rest.iter().take_while(|byte| byte.is_ascii_digit()) {
             let sum = value.checked_mul(10).and_then(|value| value.checked_add(u64::from(byte - b'0')));
-            let Some(sum) = sum else { return self.fault(what) };
+            let Some(sum) = sum else { return self.expected(what) };
             value = sum;
             count += 1;
         }
         if count == 0 || (count > 1 && self.rest.first() == Some(&b'0')) {
-            return self.fault(what);
+            return self.expected(what);
         }
         self.advance(count);
         Ok(value)
@@ -293,17 +304,17 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// Anything else, or a number beyond 64 bits with sign.
     #[inline(always)]
-    pub fn integer(&mut self, what: &'static str) -> Scan<i64> {
+    pub fn integer(&mut self, what: &'static str) -> ParseResult<i64> {
         let start = *self;
         let negative = self.take(b'-');
         // Blanks may stand before a number, never inside it.
         if negative && !self.rest.first().is_some_and(u8::is_ascii_digit) {
-            return start.fault(what);
+            return start.expected(what);
         }
         let value = i64::try_from(self.unsigned(what)?);
         match value {
             Ok(value) => Ok(if negative { -value } else { value }),
-            Err(_) => start.fault(what),
+            Err(_) => start.expected(what),
         }
     }
 
@@ -350,18 +361,29 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// Anything else, or a number that no mantissa and scale of the contract hold.
-    pub fn decimal(&mut self, what: &'static str) -> Scan<Decimal> {
+    pub fn decimal(&mut self, what: &'static str) -> ParseResult<Decimal> {
         self.peek();
         let start = *self;
         let text = if self.rest.first() == Some(&b'"') {
             match self.plain_text() {
                 Some(text) => text,
-                None => return start.fault(what),
+                None => return start.expected(what),
             }
         } else {
             self.number_bytes()
         };
-        decimal::parse(text).or_else(|_| start.fault(what))
+        decimal::parse(text).or_else(|_| start.expected(what))
+    }
+
+    /// The bytes of the value that comes next, of any kind.
+    ///
+    /// # Errors
+    /// No valid JSON value.
+    pub fn raw_value(&mut self) -> ParseResult<&'a [u8]> {
+        self.peek();
+        let before = self.rest;
+        self.skip()?;
+        Ok(before.get(..before.len() - self.rest.len()).unwrap_or(&[]))
     }
 
     /// The bytes of a JSON number, without check.
@@ -385,7 +407,6 @@ fn plain_key_byte(packed: u64) -> bool {
 mod tests {
     use super::*;
 
-    // Goal: a whole number is one token. Method: blanks before it, inside it, and nothing behind the sign.
     #[test]
     fn no_blank_stands_inside_a_number() {
         let integer = |text: &str| Cursor::new(text.as_bytes()).integer("a number").ok();

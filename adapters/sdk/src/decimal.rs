@@ -19,7 +19,7 @@ const POWERS: [u64; 19] = {
     powers
 };
 
-/// Why a text is not a decimal number of the contract.
+/// A text that is no decimal number of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecimalError {
     /// The text is not a number.
@@ -108,7 +108,8 @@ pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
     let fraction = trim_zeros(fraction);
     let mantissa = accumulate(accumulate(0, integer)?, fraction)?;
     let places = i64::try_from(fraction.len()).map_err(|_| DecimalError::TooFine)? - exponent;
-    settle(mantissa, places, negative)
+    let mantissa = i128::from(mantissa);
+    at_smallest_scale(if negative { -mantissa } else { mantissa }, places)
 }
 
 /// Reads a number at a given scale; decimal places beyond it must be zeros.
@@ -151,7 +152,7 @@ pub fn places_of_step(text: &[u8]) -> Result<Option<u8>, DecimalError> {
 /// `Overflow` or `TooFine` where it does not fit a decimal of the contract.
 pub fn product(left: Decimal, right: Decimal) -> Result<Decimal, DecimalError> {
     let wide = i128::from(left.mantissa) * i128::from(right.mantissa);
-    settle_wide(wide, u32::from(left.scale) + u32::from(right.scale))
+    at_smallest_scale(wide, i64::from(left.scale) + i64::from(right.scale))
 }
 
 /// The quotient at a given scale, rounded half to even. This is the one operation that rounds, for values that the venue does not give
@@ -183,6 +184,27 @@ pub fn quotient(numerator: Decimal, denominator: Decimal, scale: u8) -> Result<i
 /// enough that a billion of quote units fits. Low prices, which have many places, mean large quantities.
 pub fn derived_scale(price_places: u8) -> u8 {
     13u8.saturating_sub(price_places).clamp(4, 12)
+}
+
+/// At this scale where it fits; a finer number keeps its own.
+#[inline]
+pub fn fit(number: Decimal, scale: u8) -> Decimal {
+    if number.scale == scale {
+        return number;
+    }
+    match rescale(number, scale) {
+        Ok(mantissa) => Decimal { mantissa, scale },
+        Err(_) => number,
+    }
+}
+
+/// The same number at its smallest scale.
+pub fn trimmed(number: Decimal) -> Decimal {
+    let Decimal { mut mantissa, mut scale } = number;
+    while scale > 0 && mantissa % 10 == 0 {
+        (mantissa, scale) = (mantissa / 10, scale - 1);
+    }
+    Decimal { mantissa, scale }
 }
 
 /// Plain notation without trailing zeros.
@@ -232,33 +254,19 @@ fn exponent_of(text: &[u8]) -> Result<i64, DecimalError> {
     Ok(if negative { -value } else { value })
 }
 
-/// Brings a mantissa with any number of places to the smallest scale from 0 to 18.
-fn settle(mantissa: u64, places: i64, negative: bool) -> Result<Decimal, DecimalError> {
-    if mantissa == 0 {
-        return Ok(Decimal { mantissa: 0, scale: 0 });
+/// The number of a mantissa with any number of places, at the smallest scale from 0 to 18.
+fn at_smallest_scale(mut mantissa: i128, mut places: i64) -> Result<Decimal, DecimalError> {
+    if let (Ok(mantissa), Ok(scale @ 0..=SCALE_MAX)) = (i64::try_from(mantissa), u8::try_from(places)) {
+        return Ok(trimmed(Decimal { mantissa, scale }));
     }
-    let (mut mantissa, mut places) = (mantissa, places);
-    while places > 0 && mantissa.is_multiple_of(10) {
-        mantissa /= 10;
-        places -= 1;
-    }
-    while places < 0 {
-        mantissa = mantissa.checked_mul(10).ok_or(DecimalError::Overflow)?;
-        places += 1;
-    }
-    let scale = u8::try_from(places).ok().filter(|scale| *scale <= SCALE_MAX).ok_or(DecimalError::TooFine)?;
-    let magnitude = i64::try_from(mantissa).map_err(|_| DecimalError::Overflow)?;
-    Ok(Decimal { mantissa: if negative { -magnitude } else { magnitude }, scale })
-}
-
-/// As [`settle`], from a wide product.
-fn settle_wide(mut mantissa: i128, mut places: u32) -> Result<Decimal, DecimalError> {
     if mantissa == 0 {
         return Ok(Decimal { mantissa: 0, scale: 0 });
     }
     while places > 0 && mantissa % 10 == 0 {
-        mantissa /= 10;
-        places -= 1;
+        (mantissa, places) = (mantissa / 10, places - 1);
+    }
+    while places < 0 {
+        (mantissa, places) = (mantissa.checked_mul(10).ok_or(DecimalError::Overflow)?, places + 1);
     }
     let scale = u8::try_from(places).ok().filter(|scale| *scale <= SCALE_MAX).ok_or(DecimalError::TooFine)?;
     Ok(Decimal { mantissa: i64::try_from(mantissa).map_err(|_| DecimalError::Overflow)?, scale })
@@ -268,7 +276,6 @@ fn settle_wide(mut mantissa: i128, mut places: u32) -> Result<Decimal, DecimalEr
 mod tests {
     use super::*;
 
-    // Goal: products are exact or refused; quotients are rounded half to even at every sign. Method: known results.
     #[test]
     fn products_are_exact_and_quotients_rounded_to_even() {
         let of = |text: &str| parse(text.as_bytes()).unwrap();

@@ -11,13 +11,15 @@ mod adapter;
 pub mod bindings;
 mod cursor;
 pub mod decimal;
+mod describe;
 mod feed;
-mod instruments;
+mod instrument_table;
+mod levels;
 pub mod log;
 mod object;
 mod output;
+mod plan;
 mod select;
-mod simple;
 mod skip;
 mod strings;
 mod swar;
@@ -26,15 +28,22 @@ pub mod symbol;
 pub mod testkit;
 mod types;
 mod values;
+mod venue;
 
 pub use adapter::Adapter;
-pub use cursor::{Cursor, Fault, Scan, key};
+pub use cursor::{Cursor, ParseError, ParseResult, key};
 pub use decimal::{DecimalError, Scale};
+pub use describe::{endpoints, pushed};
 pub use feed::{Endpoints, check_feed, closest, data_type_name, market_type_name, refusal};
-pub use instruments::InstrumentTable;
-pub use object::{Object, each_element};
+pub use instrument_table::InstrumentTable;
+pub use levels::{BookLevels, BookScales, BookSides, LevelReader, price_and_quantity};
+pub use object::{Object, each_element, each_member};
 pub use output::{Frame, Output, each_frame, not_loaded};
+pub use plan::{budget, charge, get, json_string, numbered, percent_encoded, poll, resubscribe};
 pub use select::select;
-pub use simple::{Listing, Loaded, Origin, Simple, SimpleAdapter};
 pub use types::*;
-pub use values::{Sides, amount, amount_at, side};
+pub use values::{
+    amount, amount_at, amount_near, decimal_places, micros_of_millis, millis, once, opposite, share, side,
+    unless_unset, unset, value_text, whole,
+};
+pub use venue::{FrameSource, LoadedFeed, VenueAdapter, VenueInstance};

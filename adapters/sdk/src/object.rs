@@ -1,7 +1,7 @@
 //! Reading JSON the easy way: an object's members first, then each value by its key. A [`Cursor`] alone is several times faster and
 //! takes more code; both are exact.
 
-use crate::cursor::{Cursor, Fault, Scan};
+use crate::cursor::{Cursor, ParseError, ParseResult};
 use std::borrow::Cow;
 
 /// Venues send a few dozen. A bound keeps the search for a key short whatever comes.
@@ -26,7 +26,7 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// It is not JSON, has a key twice, or has more than 64 members.
-    pub fn parse(cursor: &mut Cursor<'a>) -> Scan<Object<'a>> {
+    pub fn parse(cursor: &mut Cursor<'a>) -> ParseResult<Object<'a>> {
         cursor.peek();
         let mut object = Object { at: cursor.at(), members: Vec::new() };
         let mut first = true;
@@ -34,13 +34,11 @@ impl<'a> Object<'a> {
         while cursor.more(b'}', &mut first)? {
             let key = cursor.key_text()?;
             if object.has(&key) || object.members.len() == MEMBERS_MAX {
-                return cursor.fault("at most 64 members, each key once");
+                return cursor.expected("at most 64 members, each key once");
             }
             cursor.peek();
-            let (at, before) = (cursor.at(), cursor.rest());
-            cursor.skip()?;
-            let value = before.get(..before.len() - cursor.rest().len()).unwrap_or(&[]);
-            object.members.push(Member { key, at, value });
+            let at = cursor.at();
+            object.members.push(Member { key, at, value: cursor.raw_value()? });
         }
         Ok(object)
     }
@@ -49,7 +47,7 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// As [`Object::parse`], or something follows.
-    pub fn whole(text: &'a [u8]) -> Scan<Object<'a>> {
+    pub fn whole(text: &'a [u8]) -> ParseResult<Object<'a>> {
         let mut cursor = Cursor::new(text);
         let object = Object::parse(&mut cursor)?;
         cursor.end().map(|()| object)
@@ -67,29 +65,61 @@ impl<'a> Object<'a> {
     pub fn read<T>(
         &self,
         key: &'static str,
-        read: impl FnOnce(&mut Cursor<'a>, &'static str) -> Scan<T>,
-    ) -> Scan<T> {
+        read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
+    ) -> ParseResult<T> {
         let Some(member) = self.members.iter().find(|member| member.key == key) else {
-            return Err(Fault { at: self.at, what: key });
+            return Err(ParseError { at: self.at, expected: key });
         };
         let mut cursor = Cursor::new(member.value);
         let value = read(&mut cursor, key).and_then(|value| cursor.end().map(|()| value));
-        value.map_err(|fault| Fault { at: member.at + fault.at, ..fault })
+        value.map_err(|error| ParseError { at: member.at + error.at, ..error })
+    }
+
+    /// As [`Object::read`], none where the object has not this key.
+    ///
+    /// # Errors
+    /// The value is of another kind.
+    pub fn optional<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
+    ) -> ParseResult<Option<T>> {
+        if self.has(key) { self.read(key, read).map(Some) } else { Ok(None) }
     }
 }
 
-/// Runs `each` at every element of the array that comes next.
+/// Runs `each` at every element of the array that comes next; returns their number.
 ///
 /// # Errors
 /// It is no array, or `each` fails.
+#[inline(always)]
 pub fn each_element<'a>(
     cursor: &mut Cursor<'a>,
-    mut each: impl FnMut(&mut Cursor<'a>) -> Scan<()>,
-) -> Scan<()> {
-    let mut first = true;
+    mut each: impl FnMut(&mut Cursor<'a>) -> ParseResult<()>,
+) -> ParseResult<usize> {
+    let (mut first, mut count) = (true, 0);
     cursor.expect(b'[', "an array")?;
     while cursor.more(b']', &mut first)? {
         each(cursor)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Runs `each` at every member of the object that comes next, with its key.
+///
+/// # Errors
+/// It is no object, or `each` fails.
+pub fn each_member<'a>(
+    cursor: &mut Cursor<'a>,
+    what: &'static str,
+    mut each: impl FnMut(&mut Cursor<'a>, &str) -> ParseResult<()>,
+) -> ParseResult<()> {
+    let mut first = true;
+    cursor.expect(b'{', what)?;
+    while cursor.more(b'}', &mut first)? {
+        let key = cursor.key_text()?;
+        each(cursor, &key)?;
     }
     Ok(())
 }
@@ -115,7 +145,7 @@ mod tests {
         nested.read("deep", |cursor, _| each_element(cursor, deep)).unwrap();
         assert_eq!(sum, 6);
         assert_eq!(object.read("c", Cursor::unsigned).unwrap_err().at, text.len() - 4, "1.5 is not 1");
-        assert_eq!(object.read("d", Cursor::unsigned), Err(Fault { at: 1, what: "d" }));
+        assert_eq!(object.read("d", Cursor::unsigned), Err(ParseError { at: 1, expected: "d" }));
     }
 
     // Goal: what is not one object with different keys is refused. Method: each kind of damage, and too many members.

@@ -1,6 +1,6 @@
 //! The meaning of a batch, built frame by frame.
 
-use crate::cursor::{Fault, Scan};
+use crate::cursor::{ParseError, ParseResult};
 use crate::types::{
     Event, Frames, Ignored, Malformed, Normalized, Note, Payload, Remark, Request, VenueError,
 };
@@ -44,6 +44,18 @@ impl Output {
         self.levels.extend_from_slice(&[price, quantity]);
     }
 
+    /// The levels from this place on, each a price and a quantity.
+    pub fn levels_from(&self, levels_at: usize) -> &[i64] {
+        self.levels.get(levels_at..).unwrap_or(&[])
+    }
+
+    /// Moves the first `count` levels from this place on behind all others.
+    pub(crate) fn rotate_levels(&mut self, levels_at: usize, count: usize) {
+        if let Some(levels) = self.levels.get_mut(levels_at..).filter(|levels| levels.len() >= 2 * count) {
+            levels.rotate_left(2 * count);
+        }
+    }
+
     /// Takes back the levels from this place on.
     #[inline(always)]
     pub fn truncate_levels(&mut self, levels_at: usize) {
@@ -82,9 +94,9 @@ impl Output {
         self.notes.push(Note { frame: self.frame, remark });
     }
 
-    fn malformed(&mut self, fault: Fault) {
-        let at = u32::try_from(fault.at).unwrap_or(u32::MAX);
-        self.note(Remark::Malformed(Malformed { at, what: format!("expected {}", fault.what) }));
+    fn malformed(&mut self, error: ParseError) {
+        let at = u32::try_from(error.at).unwrap_or(u32::MAX);
+        self.note(Remark::Malformed(Malformed { at, what: format!("expected {}", error.expected) }));
     }
 }
 
@@ -104,7 +116,7 @@ fn quoted(mut text: String) -> String {
 /// that a frame whose reading fails leaves nothing but a malformed note.
 pub fn each_frame<'a>(
     frames: &'a Frames,
-    mut each: impl FnMut(&mut Output, Frame<'a>) -> Scan<()>,
+    mut each: impl FnMut(&mut Output, Frame<'a>) -> ParseResult<()>,
 ) -> Normalized {
     let count = frames.ends.len();
     let mut output = Output {
@@ -126,14 +138,14 @@ pub fn each_frame<'a>(
             (Some(bytes), Some(source), Some(received_at_ns)) => {
                 each(&mut output, Frame { bytes, source: *source, received_at_ns: *received_at_ns })
             }
-            _ => Err(Fault { at: 0, what: "a frame inside the batch, with source and time" }),
+            _ => Err(ParseError { at: 0, expected: "a frame inside the batch, with source and time" }),
         };
         start = end;
-        if let Err(fault) = result {
+        if let Err(error) = result {
             output.events.truncate(marks.0);
             output.levels.truncate(marks.1);
             output.notes.truncate(marks.2);
-            output.malformed(fault);
+            output.malformed(error);
         } else if output.events.len() == marks.0 && output.notes.len() == marks.2 {
             output.ignored(Ignored::UnknownKind);
         }
@@ -144,7 +156,7 @@ pub fn each_frame<'a>(
 
 /// The answer of an instance that was not loaded: every frame is malformed.
 pub fn not_loaded(frames: &Frames) -> Normalized {
-    each_frame(frames, |_, _| Err(Fault { at: 0, what: "a call of `load` before the first frame" }))
+    each_frame(frames, |_, _| Err(ParseError { at: 0, expected: "a call of `load` before the first frame" }))
 }
 
 #[cfg(test)]
@@ -201,7 +213,7 @@ mod tests {
                 b"b" => {
                     output.event(trade());
                     output.ignored(Ignored::Status);
-                    return Err(Fault { at: 7, what: "more" });
+                    return Err(ParseError { at: 7, expected: "more" });
                 }
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! Moving over values that nobody needs, still checking that they are JSON.
 
-use crate::cursor::{Cursor, Scan};
+use crate::cursor::{Cursor, ParseResult};
 
 /// Deepest nesting that is accepted. Venues nest four levels.
 const DEPTH_MAX: u32 = 64;
@@ -10,7 +10,7 @@ impl Cursor<'_> {
     ///
     /// # Errors
     /// The value is not JSON, or nested deeper than 64.
-    pub fn skip(&mut self) -> Scan<()> {
+    pub fn skip(&mut self) -> ParseResult<()> {
         let mut depth = 0u32;
         // One bit a level, the innermost lowest: set for an object.
         let mut objects = 0u64;
@@ -18,7 +18,7 @@ impl Cursor<'_> {
             let opened = match self.peek() {
                 open @ (b'{' | b'[') => {
                     if depth == DEPTH_MAX {
-                        return self.fault("at most 64 nested values");
+                        return self.expected("at most 64 nested values");
                     }
                     self.advance(1);
                     depth += 1;
@@ -50,28 +50,28 @@ impl Cursor<'_> {
         }
     }
 
-    fn skip_scalar(&mut self) -> Scan<()> {
+    fn skip_scalar(&mut self) -> ParseResult<()> {
         match self.peek() {
             b'"' => self.skip_text(),
             b't' | b'f' => self.boolean("a value").map(|_| ()),
             b'n' if self.null() => Ok(()),
             b'-' | b'0'..=b'9' => self.skip_number(),
-            _ => self.fault("a value"),
+            _ => self.expected("a value"),
         }
     }
 
     #[inline(always)]
-    fn skip_text(&mut self) -> Scan<()> {
+    fn skip_text(&mut self) -> ParseResult<()> {
         match self.plain_text() {
             Some(_) => Ok(()),
             None => self.text("a string").map(|_| ()),
         }
     }
 
-    fn skip_number(&mut self) -> Scan<()> {
+    fn skip_number(&mut self) -> ParseResult<()> {
         let start = *self;
         let number = self.number_bytes();
-        if is_number(number) { Ok(()) } else { start.fault("a number") }
+        if is_number(number) { Ok(()) } else { start.expected("a number") }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Strings of a JSON text.
 
-use crate::cursor::{Cursor, Scan};
+use crate::cursor::{Cursor, ParseResult};
 use crate::swar::{beyond_ascii, plain_run, word};
 use std::borrow::Cow;
 
@@ -40,37 +40,37 @@ fn plain_to_end<'a>(cursor: &mut Cursor<'a>, start: &'a [u8]) -> Option<&'a [u8]
 }
 
 /// See [`Cursor::text`].
-pub(crate) fn text<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> Scan<Cow<'a, str>> {
+pub(crate) fn text<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> ParseResult<Cow<'a, str>> {
     match cursor.plain_text() {
         Some(text) => match std::str::from_utf8(text) {
             Ok(text) => Ok(Cow::Borrowed(text)),
-            Err(_) => cursor.fault(what),
+            Err(_) => cursor.expected(what),
         },
         None => escaped(cursor, what).map(Cow::Owned),
     }
 }
 
-fn escaped(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<String> {
+fn escaped(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<String> {
     let start = *cursor;
     if !cursor.take(b'"') {
-        return cursor.fault(what);
+        return cursor.expected(what);
     }
     let mut bytes = Vec::new();
     loop {
         let Some((byte, rest)) = cursor.rest().split_first() else {
-            return cursor.fault("the end of a string");
+            return cursor.expected("the end of a string");
         };
         match byte {
             b'"' => {
                 cursor.set_rest(rest);
-                return String::from_utf8(bytes).or_else(|_| start.fault("UTF-8"));
+                return String::from_utf8(bytes).or_else(|_| start.expected("UTF-8"));
             }
             b'\\' => {
                 let mut buffer = [0; 4];
                 let character = escape(cursor)?;
                 bytes.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
             }
-            0..=0x1f => return cursor.fault("no control character in a string"),
+            0..=0x1f => return cursor.expected("no control character in a string"),
             _ => {
                 bytes.push(*byte);
                 cursor.set_rest(rest);
@@ -80,7 +80,7 @@ fn escaped(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<String> {
 }
 
 /// The character of an escape sequence; the cursor stands at its backslash.
-fn escape(cursor: &mut Cursor<'_>) -> Scan<char> {
+fn escape(cursor: &mut Cursor<'_>) -> ParseResult<char> {
     let start = *cursor;
     cursor.advance(1);
     let code = cursor.rest().first().copied().unwrap_or(0);
@@ -95,31 +95,31 @@ fn escape(cursor: &mut Cursor<'_>) -> Scan<char> {
         b'r' => '\r',
         b't' => '\t',
         b'u' => return unicode_escape(cursor, start),
-        _ => return start.fault("an escape sequence"),
+        _ => return start.expected("an escape sequence"),
     };
     Ok(plain)
 }
 
-fn unicode_escape(cursor: &mut Cursor<'_>, start: Cursor<'_>) -> Scan<char> {
+fn unicode_escape(cursor: &mut Cursor<'_>, start: Cursor<'_>) -> ParseResult<char> {
     let high = four_hex_digits(cursor)?;
     let code = if (0xd800..0xdc00).contains(&high) && cursor.literal(b"\\u") {
         let low = four_hex_digits(cursor)?;
         if !(0xdc00..0xe000).contains(&low) {
-            return start.fault("a surrogate pair");
+            return start.expected("a surrogate pair");
         }
         0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)
     } else {
         high
     };
-    char::from_u32(code).map_or_else(|| start.fault("a surrogate pair"), Ok)
+    char::from_u32(code).map_or_else(|| start.expected("a surrogate pair"), Ok)
 }
 
-fn four_hex_digits(cursor: &mut Cursor<'_>) -> Scan<u32> {
-    let Some(digits) = cursor.rest().first_chunk::<4>() else { return cursor.fault("four hex digits") };
+fn four_hex_digits(cursor: &mut Cursor<'_>) -> ParseResult<u32> {
+    let Some(digits) = cursor.rest().first_chunk::<4>() else { return cursor.expected("four hex digits") };
     let value = digits
         .iter()
         .try_fold(0, |value, digit| char::from(*digit).to_digit(16).map(|digit| value << 4 | digit));
-    let Some(value) = value else { return cursor.fault("four hex digits") };
+    let Some(value) = value else { return cursor.expected("four hex digits") };
     cursor.advance(4);
     Ok(value)
 }

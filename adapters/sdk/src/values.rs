@@ -1,35 +1,65 @@
-//! Values that many venues write alike, for [`Object::read`].
+//! Values that many venues write alike.
 
-use crate::cursor::{Cursor, Scan};
-use crate::decimal;
-use crate::object::{Object, each_element};
-use crate::output::Output;
+use crate::cursor::{Cursor, ParseResult};
+use crate::decimal::{self, Scale};
 use crate::types::{Decimal, Side};
+
+/// Sets a field that may come only once in a message.
+///
+/// # Errors
+/// It was set before.
+#[inline(always)]
+pub fn once<T>(field: &mut Option<T>, value: T, cursor: &Cursor<'_>) -> ParseResult<()> {
+    if field.replace(value).is_some() { cursor.expected("each field once") } else { Ok(()) }
+}
 
 /// A price or quantity: exact, quoted or not, never below zero.
 ///
 /// # Errors
 /// Anything else.
-pub fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Decimal> {
+pub fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     let start = *cursor;
     let number = cursor.decimal(what)?;
-    if number.mantissa < 0 { start.fault(what) } else { Ok(number) }
+    if number.mantissa < 0 { start.expected(what) } else { Ok(number) }
 }
 
 /// As [`amount`], as the mantissa at this scale.
 ///
 /// # Errors
 /// A number that is finer than the scale, or that does not fit.
-pub fn amount_at(cursor: &mut Cursor<'_>, what: &'static str, scale: u8) -> Scan<i64> {
+pub fn amount_at(cursor: &mut Cursor<'_>, what: &'static str, scale: u8) -> ParseResult<i64> {
     let start = *cursor;
-    decimal::rescale(amount(cursor, what)?, scale).or_else(|_| start.fault(what))
+    decimal::rescale(amount(cursor, what)?, scale).or_else(|_| start.expected(what))
+}
+
+/// As [`amount`], at this scale where the quoted form fits it: the fast way for trades.
+///
+/// # Errors
+/// Anything but a number of at least 0.
+#[inline(always)]
+pub fn amount_near(cursor: &mut Cursor<'_>, what: &'static str, scale: Scale) -> ParseResult<Decimal> {
+    match cursor.quoted_at(scale) {
+        Some(mantissa) => Ok(Decimal { mantissa, scale: scale.places() }),
+        None => amount(cursor, what),
+    }
+}
+
+/// A fraction of all, 0 to 1.
+///
+/// # Errors
+/// Anything else.
+pub fn share(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
+    let start = *cursor;
+    let share = amount(cursor, what)?;
+    let whole = decimal::power_of_ten(share.scale);
+    if whole.is_some_and(|whole| share.mantissa <= whole) { Ok(share) } else { start.expected(what) }
 }
 
 /// `buy` or `sell`, in any case of letters.
 ///
 /// # Errors
 /// Anything else.
-pub fn side(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Side> {
+pub fn side(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Side> {
     let start = *cursor;
     let text = cursor.text(what)?;
     if text.eq_ignore_ascii_case("buy") {
@@ -37,47 +67,98 @@ pub fn side(cursor: &mut Cursor<'_>, what: &'static str) -> Scan<Side> {
     } else if text.eq_ignore_ascii_case("sell") {
         Ok(Side::Sell)
     } else {
-        start.fault(what)
+        start.expected(what)
     }
 }
 
-/// Where the levels of a book event stand: its fields of the same names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sides {
-    /// The first element of the shared list.
-    pub levels_at: u32,
-    /// Number of bid levels.
-    pub bids: u32,
-    /// Number of ask levels.
-    pub asks: u32,
+/// The other side.
+pub fn opposite(side: Side) -> Side {
+    match side {
+        Side::Buy => Side::Sell,
+        Side::Sell => Side::Buy,
+    }
 }
 
-impl Sides {
-    /// Reads the two lists of levels of a book message; `level` gives price and quantity mantissa of the level that comes next.
-    ///
-    /// # Errors
-    /// A list is missing, or `level` fails.
-    pub fn read<'a>(
-        output: &mut Output,
-        message: &Object<'a>,
-        [bids, asks]: [&'static str; 2],
-        mut level: impl FnMut(&mut Cursor<'a>) -> Scan<(i64, i64)>,
-    ) -> Scan<Sides> {
-        // A frame is far shorter than 4 GiB.
-        let place = |output: &Output| u32::try_from(output.levels_at()).unwrap_or(u32::MAX);
-        let start = place(output);
-        let mut one_side = |key| {
-            message.read(key, |cursor, _| {
-                each_element(cursor, |cursor| {
-                    let (price, quantity) = level(cursor)?;
-                    output.level(price, quantity);
-                    Ok(())
-                })
-            })?;
-            Ok(place(output))
-        };
-        let (bids_end, end) = (one_side(bids)?, one_side(asks)?);
-        Ok(Sides { levels_at: start, bids: (bids_end - start) / 2, asks: (end - bids_end) / 2 })
+/// A whole number, in quotes or not.
+///
+/// # Errors
+/// Anything else, or a number beyond 64 bits.
+#[inline(always)]
+pub fn whole(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<u64> {
+    let mut next = *cursor;
+    if next.literal(b"\"")
+        && next.rest().first().is_some_and(u8::is_ascii_digit)
+        && let Ok(value) = next.unsigned(what)
+        && next.literal(b"\"")
+    {
+        *cursor = next;
+        return Ok(value);
+    }
+    any_whole(cursor, what)
+}
+
+#[inline(never)]
+fn any_whole(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<u64> {
+    if cursor.peek() != b'"' {
+        return cursor.unsigned(what);
+    }
+    let start = *cursor;
+    let text = cursor.text(what)?;
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).map_or_else(|| start.expected(what), Ok)
+}
+
+/// Milliseconds since 1970 as microseconds; none where they do not fit.
+#[inline(always)]
+pub fn micros_of_millis(millis: u64) -> Option<i64> {
+    millis.checked_mul(1000).and_then(|micros| i64::try_from(micros).ok())
+}
+
+/// A time in milliseconds, in quotes or not, as microseconds.
+///
+/// # Errors
+/// Anything else.
+pub fn millis(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<i64> {
+    let start = *cursor;
+    micros_of_millis(whole(cursor, what)?).map_or_else(|| start.expected(what), Ok)
+}
+
+/// A number of decimal places.
+///
+/// # Errors
+/// Anything but a whole number of at most 18.
+pub fn decimal_places(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<u8> {
+    let start = *cursor;
+    let places = u8::try_from(cursor.unsigned(what)?).ok().filter(|places| *places <= decimal::SCALE_MAX);
+    places.map_or_else(|| start.expected(what), Ok)
+}
+
+/// Takes the empty string or `null` that stands for a value which is not set.
+pub fn unset(cursor: &mut Cursor<'_>) -> bool {
+    cursor.null() || cursor.literal(b"\"\"")
+}
+
+/// Reads with `read`; none where the value is an empty string or `null`.
+///
+/// # Errors
+/// As `read`.
+pub fn unless_unset<'a, T>(
+    cursor: &mut Cursor<'a>,
+    what: &'static str,
+    read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
+) -> ParseResult<Option<T>> {
+    if unset(cursor) { Ok(None) } else { read(cursor, what).map(Some) }
+}
+
+/// The text of the value that comes next, as the venue wrote it: a string without quotes and escapes, nothing for `null`.
+///
+/// # Errors
+/// No valid JSON value.
+pub fn value_text(cursor: &mut Cursor<'_>) -> ParseResult<String> {
+    match cursor.peek() {
+        b'"' => cursor.text("a string").map(|text| text.into_owned()),
+        _ if cursor.null() => Ok(String::new()),
+        _ => cursor.raw_value().map(|raw| String::from_utf8_lossy(raw).into_owned()),
     }
 }
 
@@ -85,9 +166,8 @@ impl Sides {
 mod tests {
     use super::*;
 
-    // Goal: values are exact or refused, and a fault stands where the value begins. Method: every form of each.
     #[test]
-    fn values_are_exact_or_refused() {
+    fn values_are_exact_or_refused_at_their_beginning() {
         let amount =
             |text: &str| amount(&mut Cursor::new(text.as_bytes()), "a").map(|one| (one.mantissa, one.scale));
         assert_eq!(amount("\"1.50\""), Ok((15, 1)));
@@ -100,5 +180,13 @@ mod tests {
         assert_eq!((side("\"buy\""), side("\"SELL\"")), (Ok(Side::Buy), Ok(Side::Sell)));
         assert_eq!(side("\"hold\"").unwrap_err().at, 0);
         assert!(side("1").is_err());
+        let millis = |text: &str| millis(&mut Cursor::new(text.as_bytes()), "a time").ok();
+        assert_eq!(
+            ["\"1700000000000\"", "7", "\"\\u0037\""].map(millis),
+            [Some(1_700_000_000_000_000), Some(7000), Some(7000)]
+        );
+        assert_eq!(["\"\"", "\"+7\"", "-7", "7e3,", "99999999999999999999"].map(millis)[..3], [None; 3]);
+        let share = |text: &str| share(&mut Cursor::new(text.as_bytes()), "a share").is_ok();
+        assert_eq!(["\"1\"", "0.5", "1.01", "-0.1"].map(share), [true, true, false, false]);
     }
 }

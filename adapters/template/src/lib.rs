@@ -1,15 +1,50 @@
-//! A small complete adapter, made to be copied: trades and order books of an invented venue (`template_spot`).
-//!
-//! An author fills four functions, each in the file of its name: [`describe`](describe::describe),
-//! [`instruments`](instruments::instruments), [`plan`](plan::plan) and [`normalize`](normalize::normalize). `VENUE.md` names the
-//! source of every rule.
+//! A small complete adapter, made to be copied: trades and order books of an invented venue (`template_spot`). Each function of
+//! `VenueAdapter` is in the file of its name; `VENUE.md` names the source of every rule.
 
-mod adapter;
 mod describe;
 mod instruments;
 mod normalize;
 mod plan;
 
-pub use adapter::{Functions, Template};
+use marketprism_adapter_sdk::{
+    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Request, VenueAdapter, VenueInstance,
+};
+
+pub type Template = VenueInstance<TemplateVenue>;
+
+/// State between frames would be fields here.
+#[derive(Debug)]
+pub struct TemplateVenue;
+
+impl VenueAdapter for TemplateVenue {
+    fn describe() -> Description {
+        describe::describe()
+    }
+
+    fn instrument_requests(
+        _: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        Ok(instruments::instrument_requests(endpoints, answers))
+    }
+
+    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        Ok(instruments::instruments(answers)?)
+    }
+
+    fn load(_: &LoadedFeed) -> Result<TemplateVenue, Refusal> {
+        Ok(TemplateVenue)
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
+        Ok(plan::plan(loaded))
+    }
+
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        normalize::normalize(loaded, output, frame.bytes)
+    }
+}
 
 marketprism_adapter_sdk::export_adapter!(Template);

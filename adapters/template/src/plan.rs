@@ -1,15 +1,14 @@
-//! Function 3 of 4: what the edge has to open, send and repeat. The adapter itself has no clock and no socket.
+//! Connections, polls, resyncs and budgets. The edge carries them out: an adapter has no clock and no socket.
 
 use marketprism_adapter_sdk::{
-    Budget, Charge, Connection, DataStream, DataType, Heartbeat, Loaded, Plan, Resubscription, Resync,
-    ResyncAction, TextHeartbeat,
+    Connection, DataStream, DataType, Heartbeat, LoadedFeed, Plan, TextHeartbeat, budget, charge, resubscribe,
 };
 
 /// The venue allows 100 channels on a connection.
 const CHANNELS_PER_CONNECTION: usize = 100;
+const CONNECTS: &str = "template_spot.connects";
 
-/// One connection for every hundred channels, and a way for every book to start anew.
-pub(crate) fn plan(loaded: &Loaded) -> Plan {
+pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
     let mut streams = Vec::new();
     for (index, instrument) in (0u32..).zip(&loaded.instruments) {
         for data_type in &loaded.feed.data_types {
@@ -17,7 +16,7 @@ pub(crate) fn plan(loaded: &Loaded) -> Plan {
             let stream = DataStream {
                 data_type: *data_type,
                 instrument: Some(index),
-                // The edge asks again for a stream that is silent longer, then reconnects. Be honest: quiet pairs trade once a day.
+                // After a longer silence the edge subscribes again, then reconnects. Quiet pairs trade once a day.
                 expected_silence_ms: if *data_type == DataType::Orderbook { 60_000 } else { 0 },
                 resubscribe: vec![message("unsubscribe", &[&channel]), message("subscribe", &[&channel])],
             };
@@ -30,22 +29,15 @@ pub(crate) fn plan(loaded: &Loaded) -> Plan {
         polls: Vec::new(),
         resyncs: Vec::new(),
         // Shared by all connections and requests that name it.
-        budgets: vec![Budget { name: "template_spot.connects".to_owned(), units: 10, window_ms: 60_000 }],
+        budgets: vec![budget(CONNECTS, 10, 60_000)],
     };
     for (number, part) in (0u32..).zip(streams.chunks(CHANNELS_PER_CONNECTION)) {
         let channels: Vec<&str> = part.iter().map(|(channel, _)| channel.as_str()).collect();
         let books = part.iter().filter(|(_, stream)| stream.data_type == DataType::Orderbook);
         plan.resyncs.extend(books.filter_map(|(_, stream)| {
-            Some(Resync {
-                instrument: stream.instrument?,
-                // A venue with snapshots over REST has `ResyncAction::Request` here; the answer is a frame of its own source number.
-                action: ResyncAction::Resubscribe(Resubscription {
-                    connection: number,
-                    messages: stream.resubscribe.clone(),
-                }),
-                // The venue deletes levels explicitly. `Some(n)` where it keeps n levels a side and tells nothing of those that fall out.
-                depth_limit: None,
-            })
+            // A venue with snapshots over REST has `ResyncAction::Request` here; the answer is a frame with a source number of its own.
+            // The depth limit is `Some(n)` where the venue keeps n levels a side and does not remove the others explicitly.
+            Some(resubscribe(stream.instrument?, number, stream.resubscribe.clone(), None))
         }));
         plan.connections.push(Connection {
             name: format!("stream-{}", number + 1),
@@ -61,7 +53,7 @@ pub(crate) fn plan(loaded: &Loaded) -> Plan {
             max_age_ms: 0,
             messages_max: 5,
             messages_window_ms: 1000,
-            charges: vec![Charge { budget: "template_spot.connects".to_owned(), units: 1 }],
+            charges: vec![charge(CONNECTS, 1)],
             streams: part.iter().map(|(_, stream)| stream.clone()).collect(),
         });
     }

@@ -1,41 +1,39 @@
-//! The sound adapter, and what a fault makes of its output.
+//! The sound adapter with one fault in its output.
 
 use crate::fault::Fault;
-use crate::sound::Sound;
+use crate::sound::SoundVenue;
 use marketprism_adapter_sdk::{
     Adapter, Answer, Decimal, Description, Event, Feed, Frames, Ignored, Instrument, Normalized, Note,
-    Payload, Plan, Refusal, Remark, Request, Side, Simple, Trade, TradeId,
+    Payload, Plan, Refusal, Remark, Request, Trade, TradeId, VenueInstance, opposite,
 };
 use std::collections::{HashMap, HashSet};
 
-/// The adapter of every exchange id.
 #[derive(Debug)]
 pub struct Broken {
     fault: Fault,
-    sound: Simple<Sound>,
-    /// Last book update that was seen, per instrument.
+    sound: VenueInstance<SoundVenue>,
+    /// Last id of each book.
     last_ids: HashMap<u32, i64>,
-    /// Trades that were given.
-    given: HashSet<(u32, u64)>,
+    published: HashSet<(u32, u64)>,
 }
 
 impl Adapter for Broken {
     fn describe() -> Description {
-        Simple::<Sound>::describe()
+        VenueInstance::<SoundVenue>::describe()
     }
 
     fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal> {
-        Simple::<Sound>::instrument_requests(feed, answers)
+        VenueInstance::<SoundVenue>::instrument_requests(feed, answers)
     }
 
     fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal> {
-        Simple::<Sound>::instruments(feed, answers)
+        VenueInstance::<SoundVenue>::instruments(feed, answers)
     }
 
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Broken, Refusal> {
         let fault = Fault::of(&feed.exchange);
-        let sound = Simple::<Sound>::load(feed, instruments)?;
-        Ok(Broken { fault, sound, last_ids: HashMap::new(), given: HashSet::new() })
+        let sound = VenueInstance::<SoundVenue>::load(feed, instruments)?;
+        Ok(Broken { fault, sound, last_ids: HashMap::new(), published: HashSet::new() })
     }
 
     fn plan(&self) -> Result<Plan, Refusal> {
@@ -49,9 +47,7 @@ impl Adapter for Broken {
         let mut normalized = self.sound.normalize(frames);
         match self.fault {
             Fault::None | Fault::BadUtf8Trap => {}
-            Fault::WrongSide => each_trade(&mut normalized, |trade| {
-                trade.side = if trade.side == Side::Buy { Side::Sell } else { Side::Buy };
-            }),
+            Fault::WrongSide => each_trade(&mut normalized, |trade| trade.side = opposite(trade.side)),
             Fault::LostScale => each_trade(&mut normalized, |trade| trade.price.scale = 0),
             Fault::RoundedDecimal => each_trade(&mut normalized, |trade| round(&mut trade.quantity)),
             Fault::MissedGap => self.hide_gaps(&mut normalized),
@@ -97,12 +93,12 @@ impl Broken {
 
     fn forget_repeated(&mut self, normalized: &mut Normalized) {
         let Normalized { events, notes, .. } = normalized;
-        let given = &mut self.given;
+        let published = &mut self.published;
         events.retain(|Event { frame, payload }| {
             let Payload::Trade(Trade { instrument, id: TradeId::Number(id), .. }) = payload else {
                 return true;
             };
-            let is_new = given.insert((*instrument, *id));
+            let is_new = published.insert((*instrument, *id));
             if !is_new {
                 notes.push(Note { frame: *frame, remark: Remark::Ignored(Ignored::Repeated) });
             }

@@ -1,9 +1,8 @@
-//! The faults.
+//! The faults, one for each exchange id.
 
-/// What is wrong with an exchange id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: the control.
+    /// The control.
     None,
     /// Trades have the maker's side.
     WrongSide,
@@ -11,18 +10,17 @@ pub enum Fault {
     LostScale,
     /// Quantities are rounded to two decimal places.
     RoundedDecimal,
-    /// A book update names the previous update that was seen, not the one that the venue names: holes cannot be noticed.
+    /// A book update names the last update received, not the one that the venue names: gaps go undetected.
     MissedGap,
     /// A frame that is not UTF-8 traps.
     BadUtf8Trap,
-    /// A trade that was given before is not given again: the output depends on what the instance saw.
+    /// A trade is published once: the output depends on earlier frames.
     Nondeterminism,
     /// All trades of a batch have the time of the first one.
     Batching,
 }
 
 impl Fault {
-    /// Every fault, the control first.
     pub const ALL: [Fault; 8] = [
         Fault::None,
         Fault::WrongSide,
@@ -34,7 +32,6 @@ impl Fault {
         Fault::Batching,
     ];
 
-    /// The exchange id that has it.
     pub fn exchange(self) -> &'static str {
         match self {
             Fault::None => "sound",
@@ -48,7 +45,6 @@ impl Fault {
         }
     }
 
-    /// The fault of an exchange id.
     pub fn of(exchange: &str) -> Fault {
         Fault::ALL.into_iter().find(|fault| fault.exchange() == exchange).unwrap_or(Fault::None)
     }

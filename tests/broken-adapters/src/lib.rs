@@ -1,4 +1,4 @@
-//! One component that serves several exchange ids of one invented venue. `sound` is right; every other id has one [`Fault`], which the
+//! One component with several exchange ids of one invented venue. `sound` is correct; every other id has one [`Fault`], which the
 //! conformance suite has to find and name.
 
 mod broken;

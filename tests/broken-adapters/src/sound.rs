@@ -1,32 +1,34 @@
-//! The invented venue, read as it is: trades, and order books whose updates name their predecessor.
+//! The invented venue, read correctly: trades, and order books whose updates name their predecessor.
 
 use crate::fault::Fault;
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Book, BookChange, Budget, Capability, Charge, ChecksumRule, Completeness, Connection, Cursor,
-    DataStream, DataType, Delivery, Description, Endpoint, Endpoints, Feed, Frame, Heartbeat, Ignored,
-    Instrument, Listing, Loaded, MarketType, Method, Object, Output, Payload, Plan, Refusal, Request,
-    Resubscription, Resync, ResyncAction, Scan, SequenceRule, Sides, SimpleAdapter, SnapshotSource, Trade,
-    TradeId, Venue, amount, amount_at, each_element, side,
+    Answer, Book, BookChange, BookLevels, BookScales, Capability, Connection, Cursor, DataStream, DataType,
+    Description, Endpoints, Feed, Frame, Heartbeat, Ignored, Instrument, LoadedFeed, MarketType, Object,
+    Output, ParseResult, Payload, Plan, Refusal, Request, SequenceRule, SnapshotSource, Trade, TradeId,
+    Venue, VenueAdapter, amount, amount_at, budget, charge, each_element, endpoints, get, pushed,
+    resubscribe, side,
 };
 
-/// Streams of one connection.
-const STREAMS: usize = 100;
+const STREAMS_PER_CONNECTION: usize = 100;
 
-/// The four functions.
-#[derive(Debug, Default)]
-pub(crate) struct Sound;
+#[derive(Debug)]
+pub(crate) struct SoundVenue;
 
-impl SimpleAdapter for Sound {
+impl VenueAdapter for SoundVenue {
     fn describe() -> Description {
+        let trade = Capability { contiguous_trade_ids: true, ..pushed(DataType::Trade, &[MarketType::Spot]) };
+        let orderbook = Capability {
+            sequence: SequenceRule::Chained,
+            snapshot: SnapshotSource::InBand,
+            max_depth: 100,
+            ..pushed(DataType::Orderbook, &[MarketType::Spot])
+        };
         let venue = |fault: Fault| Venue {
             exchange: fault.exchange().to_owned(),
             market_types: vec![MarketType::Spot],
-            capabilities: vec![
-                capability(DataType::Trade, SequenceRule::Unnumbered, SnapshotSource::NotApplicable, 0),
-                capability(DataType::Orderbook, SequenceRule::Chained, SnapshotSource::InBand, 100),
-            ],
-            endpoints: vec![endpoint("ws", "wss://stream.example"), endpoint("rest", "https://api.example")],
+            capabilities: vec![trade.clone(), orderbook.clone()],
+            endpoints: endpoints("wss://stream.example", "https://api.example"),
         };
         Description {
             name: "broken".to_owned(),
@@ -35,69 +37,47 @@ impl SimpleAdapter for Sound {
         }
     }
 
-    fn instruments(_: &Feed, endpoints: &Endpoints, answers: &[Answer]) -> Scan<Listing> {
-        let Some(answer) = answers.first() else {
-            return Ok(Listing::Ask(vec![Request {
-                method: Method::Get,
-                url: format!("{}/markets", endpoints.url("rest")),
-                headers: Vec::new(),
-                body: None,
-                charges: Vec::new(),
-                timeout_ms: 10_000,
-            }]));
-        };
-        let mut found = Vec::new();
-        let list = Object::whole(&answer.body)?;
-        list.read("markets", |cursor, _| each_element(cursor, |cursor| market(cursor, &mut found)))?;
-        Ok(Listing::Found(found))
+    fn instrument_requests(
+        _: &Feed,
+        endpoints: &Endpoints,
+        answers: &[Answer],
+    ) -> Result<Vec<Request>, Refusal> {
+        let request = || get(format!("{}/markets", endpoints.url("rest")), Vec::new(), 10_000);
+        Ok(if answers.is_empty() { vec![request()] } else { Vec::new() })
     }
 
-    fn plan(loaded: &Loaded) -> Result<Plan, Refusal> {
+    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+        let mut found = Vec::new();
+        for answer in answers {
+            let list = Object::whole(&answer.body)?;
+            list.read("markets", |cursor, _| each_element(cursor, |cursor| market(cursor, &mut found)))?;
+        }
+        Ok(found)
+    }
+
+    fn load(_: &LoadedFeed) -> Result<SoundVenue, Refusal> {
+        Ok(SoundVenue)
+    }
+
+    fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
         Ok(plan(loaded))
     }
 
-    fn normalize(&mut self, loaded: &Loaded, output: &mut Output, frame: Frame<'_>) -> Scan<()> {
+    fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
         let message = Object::whole(frame.bytes)?;
         match &*message.read("type", Cursor::text)? {
             "trade" => trade(loaded, output, &message),
             "snapshot" => book(loaded, output, &message, BookChange::Snapshot),
             "update" => book(loaded, output, &message, BookChange::Delta),
-            "done" => {
-                output.ignored(Ignored::Acknowledgement);
-                Ok(())
-            }
-            _ => {
-                output.ignored(Ignored::UnknownKind);
+            kind => {
+                output.ignored(if kind == "done" { Ignored::Acknowledgement } else { Ignored::UnknownKind });
                 Ok(())
             }
         }
     }
 }
 
-fn capability(
-    data_type: DataType,
-    sequence: SequenceRule,
-    snapshot: SnapshotSource,
-    max_depth: u32,
-) -> Capability {
-    Capability {
-        data_type,
-        market_types: vec![MarketType::Spot],
-        delivery: Delivery::Push,
-        sequence,
-        checksum: ChecksumRule::Unchecked,
-        snapshot,
-        contiguous_trade_ids: data_type == DataType::Trade,
-        completeness: Completeness::Complete,
-        max_depth,
-    }
-}
-
-fn endpoint(name: &str, url: &str) -> Endpoint {
-    Endpoint { name: name.to_owned(), default_url: url.to_owned() }
-}
-
-fn market(cursor: &mut Cursor<'_>, found: &mut Vec<Instrument>) -> Scan<()> {
+fn market(cursor: &mut Cursor<'_>, found: &mut Vec<Instrument>) -> ParseResult<()> {
     let listed = Object::parse(cursor)?;
     let (base, quote) = (listed.read("base", Cursor::text)?, listed.read("quote", Cursor::text)?);
     let places = |step: &'static str| listed.read(step, Cursor::decimal).map(|step| step.scale);
@@ -116,7 +96,7 @@ fn market(cursor: &mut Cursor<'_>, found: &mut Vec<Instrument>) -> Scan<()> {
     Ok(())
 }
 
-fn plan(loaded: &Loaded) -> Plan {
+fn plan(loaded: &LoadedFeed) -> Plan {
     let mut streams = Vec::new();
     for (index, instrument) in (0_u32..).zip(&loaded.instruments) {
         for data_type in &loaded.feed.data_types {
@@ -130,12 +110,10 @@ fn plan(loaded: &Loaded) -> Plan {
         }
     }
     let (mut connections, mut resyncs) = (Vec::new(), Vec::new());
-    for (number, part) in (0_u32..).zip(streams.chunks(STREAMS)) {
+    for (number, part) in (0_u32..).zip(streams.chunks(STREAMS_PER_CONNECTION)) {
         let books = part.iter().filter(|stream| stream.data_type == DataType::Orderbook);
         resyncs.extend(books.filter_map(|stream| {
-            let again = Resubscription { connection: number, messages: stream.resubscribe.clone() };
-            let action = ResyncAction::Resubscribe(again);
-            Some(Resync { instrument: stream.instrument?, action, depth_limit: None })
+            Some(resubscribe(stream.instrument?, number, stream.resubscribe.clone(), None))
         }));
         connections.push(Connection {
             name: format!("stream-{number}"),
@@ -147,17 +125,17 @@ fn plan(loaded: &Loaded) -> Plan {
             max_age_ms: 0,
             messages_max: 5,
             messages_window_ms: 1_000,
-            charges: vec![Charge { budget: "connects".to_owned(), units: 1 }],
+            charges: vec![charge("connects", 1)],
             streams: part.to_vec(),
         });
     }
-    let budgets = vec![Budget { name: "connects".to_owned(), units: 10, window_ms: 60_000 }];
+    let budgets = vec![budget("connects", 10, 60_000)];
     Plan { connections, polls: Vec::new(), resyncs, budgets }
 }
 
-fn trade(loaded: &Loaded, output: &mut Output, message: &Object<'_>) -> Scan<()> {
+fn trade(loaded: &LoadedFeed, output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
     let name = message.read("name", Cursor::text)?;
-    let Some((instrument, _)) = loaded.wanted(output, &name, DataType::Trade) else { return Ok(()) };
+    let Some((instrument, _)) = loaded.subscribed(output, &name, DataType::Trade) else { return Ok(()) };
     output.event(Payload::Trade(Trade {
         instrument,
         time_us: message.read("time_us", Cursor::integer)?,
@@ -169,36 +147,32 @@ fn trade(loaded: &Loaded, output: &mut Output, message: &Object<'_>) -> Scan<()>
     Ok(())
 }
 
-fn book(loaded: &Loaded, output: &mut Output, message: &Object<'_>, change: BookChange) -> Scan<()> {
+fn book(
+    loaded: &LoadedFeed,
+    output: &mut Output,
+    message: &Object<'_>,
+    change: BookChange,
+) -> ParseResult<()> {
     let name = message.read("name", Cursor::text)?;
-    let Some((index, instrument)) = loaded.wanted(output, &name, DataType::Orderbook) else { return Ok(()) };
-    let level = |cursor: &mut Cursor<'_>| {
+    let Some((index, instrument)) = loaded.subscribed(output, &name, DataType::Orderbook) else {
+        return Ok(());
+    };
+    let scales = BookScales::new(instrument.price_scale, instrument.quantity_scale);
+    let levels = BookLevels::read(output, message, ["bids", "asks"], scales, |cursor| {
         cursor.expect(b'[', "a level")?;
         let price = amount_at(cursor, "a price", instrument.price_scale)?;
         cursor.expect(b',', "`,`")?;
         let quantity = amount_at(cursor, "a quantity", instrument.quantity_scale)?;
         cursor.expect(b']', "the end of a level")?;
         Ok((price, quantity))
-    };
-    let Sides { levels_at, bids, asks } = Sides::read(output, message, ["bids", "asks"], level)?;
+    })?;
     let last_id = message.read("id", Cursor::integer)?;
     let previous_id = match change {
         BookChange::Snapshot => None,
         BookChange::Delta => Some(message.read("previous", Cursor::integer)?),
     };
-    output.event(Payload::Book(Book {
-        instrument: index,
-        change,
-        time_us: Some(message.read("time_us", Cursor::integer)?),
-        first_id: last_id,
-        last_id,
-        previous_id,
-        checksum: None,
-        price_scale: instrument.price_scale,
-        quantity_scale: instrument.quantity_scale,
-        levels_at,
-        bids,
-        asks,
-    }));
+    let time_us = Some(message.read("time_us", Cursor::integer)?);
+    let book = levels.book(index, change);
+    output.event(Payload::Book(Book { time_us, first_id: last_id, last_id, previous_id, ..book }));
     Ok(())
 }

@@ -15,5 +15,8 @@ mod writing;
 pub use golden::golden;
 pub use json::{lines, start_lines};
 pub use recording::{Record, RecordKind, read};
-pub use session::{OwnedFrame, Session, batch, is_answer, is_part, whole_feed};
+pub use session::{
+    OwnedFrame, Session, answers, batch, endpoint, feed, instrument_records, is_answer, is_part, remarks,
+    whole_feed,
+};
 pub use writing::{Random, blank, damage, write, write_text};

@@ -1,8 +1,11 @@
 //! An adapter, loaded natively from a recording's own answers.
 
-use super::recording::{Record, RecordKind};
+use super::recording::{Record, RecordKind, read};
 use crate::adapter::Adapter;
-use crate::types::{Answer, Feed, Frames, Instrument, Normalized, Plan, Refusal, ResyncAction};
+use crate::types::{
+    Answer, Endpoint, Feed, Frames, Instrument, Normalized, Plan, Refusal, Remark, ResyncAction,
+};
+use std::path::Path;
 
 /// A frame with its source number and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,13 @@ pub struct OwnedFrame {
     pub source: u32,
     /// When it was received.
     pub at: i64,
+}
+
+impl OwnedFrame {
+    /// A text from this source.
+    pub fn new(text: impl Into<String>, source: u32) -> OwnedFrame {
+        OwnedFrame { bytes: text.into().into_bytes(), source, at: 1_765_531_356_452_000_000 }
+    }
 }
 
 /// An adapter that is loaded with a feed.
@@ -42,6 +52,39 @@ pub fn whole_feed<A: Adapter>(exchange: &str) -> Result<Feed, String> {
         depth: 100,
         endpoints: Vec::new(),
     })
+}
+
+/// A feed of everything that the adapter declares for this exchange, of these symbols only.
+///
+/// # Errors
+/// The adapter does not serve the exchange.
+pub fn feed<A: Adapter>(exchange: &str, symbols: &[&str]) -> Result<Feed, String> {
+    let symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+    Ok(Feed { symbols, ..whole_feed::<A>(exchange)? })
+}
+
+/// The answers of an exchange's instrument lists in an adapter's folder.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn instrument_records(folder: &str, exchange: &str) -> Result<Vec<Record>, String> {
+    read(&Path::new(folder).join("frames").join(format!("{exchange}.instruments.jsonl")))
+}
+
+/// A replaced base address.
+pub fn endpoint(name: &str, url: &str) -> Endpoint {
+    Endpoint { name: name.to_owned(), default_url: url.to_owned() }
+}
+
+/// Answers of the requests in their order.
+pub fn answers<B: AsRef<[u8]>>(bodies: impl IntoIterator<Item = B>) -> Vec<Answer> {
+    let answer = |(request, body): (u32, B)| Answer { request, body: body.as_ref().to_vec() };
+    (0u32..).zip(bodies).map(answer).collect()
+}
+
+/// The remarks of all notes.
+pub fn remarks(normalized: Normalized) -> Vec<Remark> {
+    normalized.notes.into_iter().map(|note| note.remark).collect()
 }
 
 impl<A: Adapter> Session<A> {

@@ -1,0 +1,154 @@
+//! `markPriceUpdate`: funding rates, and the intervals that `fundingInfo` gives for them.
+
+use super::control::control;
+use super::{EventMarket, EventMembers, micros, symbol};
+use crate::BinanceVenue;
+use marketprism_adapter_sdk::{
+    Cursor, Decimal, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload,
+    amount, each_element, each_member, key, once,
+};
+
+const EVENT: u64 = key("e");
+const EVENT_TIME: u64 = key("E");
+const SYMBOL: u64 = key("s");
+const MARK_PRICE: u64 = key("p");
+const INDEX_PRICE: u64 = key("i");
+const RATE: u64 = key("r");
+const NEXT_FUNDING_TIME: u64 = key("T");
+const MARKET: u64 = key("st");
+
+/// The venue lists only symbols whose interval was adjusted; every other one has this.
+const INTERVAL_HOURS_DEFAULT: u32 = 8;
+
+/// Hours between two charges of funding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FundingIntervals {
+    /// By instrument; none until the venue's list has come.
+    hours: Option<Vec<u32>>,
+}
+
+impl FundingIntervals {
+    /// Absent while the list is not known: an interval is never assumed.
+    fn hours(&self, instrument: u32) -> Option<u32> {
+        self.hours.as_ref().and_then(|hours| hours.get(instrument as usize)).copied()
+    }
+}
+
+impl BinanceVenue {
+    pub(super) fn mark_price(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        members: EventMembers<'_, '_>,
+    ) -> ParseResult<()> {
+        let EventMembers { cursor, mut named } = members;
+        let (mut event_time, mut next_time) = (None, None);
+        let (mut rate, mut mark_price, mut index_price) = (None, None, None);
+        let mut market = EventMarket::default();
+        let mut first = true;
+        while cursor.more(b'}', &mut first)? {
+            match cursor.short_key()? {
+                EVENT_TIME => once(&mut event_time, cursor.unsigned("`E`")?, cursor)?,
+                SYMBOL => symbol(loaded, cursor, &mut market)?,
+                MARK_PRICE => once(&mut mark_price, unless_empty(cursor, price)?, cursor)?,
+                INDEX_PRICE => once(&mut index_price, unless_empty(cursor, price)?, cursor)?,
+                RATE => once(&mut rate, unless_empty(cursor, |cursor| cursor.decimal("a rate"))?, cursor)?,
+                NEXT_FUNDING_TIME => once(&mut next_time, cursor.unsigned("`T`")?, cursor)?,
+                MARKET => market.read_type(cursor)?,
+                EVENT => {
+                    once(&mut named, (), cursor)?;
+                    cursor.skip()?;
+                }
+                _ => cursor.skip()?,
+            }
+        }
+        let (Some(event_time), Some(next_time)) = (event_time, next_time) else {
+            return cursor.expected("`E` and `T`");
+        };
+        let Some(rate) = rate else { return cursor.expected("`r`") };
+        let time_us = micros(cursor, event_time)?;
+        let Some(instrument) = market.subscribed(cursor)? else {
+            output.ignored(Ignored::OtherInstrument);
+            return Ok(());
+        };
+        // Dated contracts have no funding: the venue leaves the rate empty, or the time 0.
+        let Some(rate) = rate.filter(|_| next_time != 0 && is_perpetual(loaded, instrument)) else {
+            output.ignored(Ignored::Empty);
+            return Ok(());
+        };
+        output.event(Payload::FundingRate(FundingRate {
+            instrument,
+            time_us,
+            rate,
+            // `T` is when this rate will be charged: the next time, not that of the rate charged last.
+            funding_time_us: None,
+            next_funding_time_us: Some(micros(cursor, next_time)?),
+            interval_hours: self.intervals.hours(instrument),
+            mark_price: mark_price.flatten(),
+            index_price: index_price.flatten(),
+        }));
+        Ok(())
+    }
+
+    /// Reads an answer of `fundingInfo`. The list before stays in force unless the whole answer can be read.
+    pub(super) fn funding_info(
+        &mut self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        frame: Frame<'_>,
+    ) -> ParseResult<()> {
+        let mut cursor = Cursor::new(frame.bytes);
+        if cursor.peek() != b'[' {
+            return control(output, frame.bytes);
+        }
+        let mut hours = vec![INTERVAL_HOURS_DEFAULT; loaded.instruments.len()];
+        each_element(&mut cursor, |cursor| {
+            let (instrument, interval) = funding_interval(cursor, loaded)?;
+            if let Some(place) = instrument.and_then(|instrument| hours.get_mut(instrument as usize)) {
+                *place = interval;
+            }
+            Ok(())
+        })?;
+        cursor.end()?;
+        self.intervals.hours = Some(hours);
+        output.ignored(Ignored::Reference);
+        Ok(())
+    }
+}
+
+fn is_perpetual(loaded: &LoadedFeed, instrument: u32) -> bool {
+    let instrument = loaded.instruments.get(instrument as usize);
+    instrument.is_some_and(|one| one.market_type == MarketType::Perpetual)
+}
+
+/// One element of `fundingInfo`: the instrument, none for a symbol that is not in the feed, and its interval in hours.
+fn funding_interval(cursor: &mut Cursor<'_>, loaded: &LoadedFeed) -> ParseResult<(Option<u32>, u32)> {
+    let (mut symbol, mut hours) = (None, None);
+    each_member(cursor, "a symbol object", |cursor, key| match key {
+        "symbol" => once(&mut symbol, loaded.position(cursor.text("`symbol`")?.as_bytes()), cursor),
+        "fundingIntervalHours" => {
+            let value = cursor.unsigned("`fundingIntervalHours`")?;
+            let value = u32::try_from(value).ok().filter(|hours| *hours > 0);
+            let Some(value) = value else { return cursor.expected("a number of hours") };
+            once(&mut hours, value, cursor)
+        }
+        _ => cursor.skip(),
+    })?;
+    match (symbol, hours) {
+        (Some(instrument), Some(hours)) => Ok((instrument, hours)),
+        _ => cursor.expected("`symbol` and `fundingIntervalHours`"),
+    }
+}
+
+/// None for an empty text, which the venue writes for a value that is not set.
+fn unless_empty(
+    cursor: &mut Cursor<'_>,
+    read: impl Fn(&mut Cursor<'_>) -> ParseResult<Decimal>,
+) -> ParseResult<Option<Decimal>> {
+    cursor.peek();
+    if cursor.literal(b"\"\"") { Ok(None) } else { read(cursor).map(Some) }
+}
+
+fn price(cursor: &mut Cursor<'_>) -> ParseResult<Decimal> {
+    amount(cursor, "a price of at least 0")
+}

@@ -1,0 +1,284 @@
+//! Frames: combined streams, single events, and the answers of polls and resyncs.
+
+mod book;
+mod control;
+pub(crate) mod funding;
+mod liquidation;
+mod polled;
+mod trade;
+
+use crate::BinanceVenue;
+use crate::streams::{self, StreamContent};
+use control::control;
+use marketprism_adapter_sdk::{
+    BookScales, Cursor, DataType, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult, Remark, key,
+    once,
+};
+use std::borrow::Cow;
+use trade::TradeKind;
+
+/// Symbol and market of an event, as far as they have been read.
+#[derive(Clone, Copy, Debug, Default)]
+struct EventMarket {
+    named: bool,
+    /// None for a symbol that is not in the feed.
+    instrument: Option<u32>,
+    coin_margined: bool,
+}
+
+impl EventMarket {
+    /// Reads `st`: 1 is USD-M, 2 is COIN-M, whose symbols and units are others.
+    fn read_type(&mut self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
+        self.coin_margined |= cursor.unsigned("`st`")? != 1;
+        Ok(())
+    }
+
+    /// The instrument; none when the event is not of the feed.
+    fn subscribed(&self, cursor: &Cursor<'_>) -> ParseResult<Option<u32>> {
+        if !self.named {
+            return cursor.expected("`s`");
+        }
+        Ok(self.instrument.filter(|_| !self.coin_margined))
+    }
+}
+
+/// The members of an event object that are still to be read.
+struct EventMembers<'c, 'a> {
+    /// Behind the object's brace, or behind a member and its comma.
+    cursor: &'c mut Cursor<'a>,
+    /// Set when `e` has been read: it may not come again.
+    named: Option<()>,
+}
+
+impl BinanceVenue {
+    #[inline(always)]
+    pub(crate) fn frame(
+        &mut self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        frame: Frame<'_>,
+    ) -> ParseResult<()> {
+        if !loaded.is_pushed(frame.source) {
+            return self.answer(loaded, output, frame);
+        }
+        let mut cursor = Cursor::new(frame.bytes);
+        if cursor.literal(b"{\"stream\":")
+            && let Some(stream) = cursor.plain_text()
+            && cursor.literal(b",\"data\":")
+        {
+            self.event(loaded, output, &mut cursor, Some(stream))?;
+            let mut first = false;
+            while cursor.more(b'}', &mut first)? {
+                if matches!(&*cursor.key_text()?, "stream" | "data") {
+                    return cursor.expected("`stream` and `data` once");
+                }
+                cursor.skip()?;
+            }
+            return cursor.end();
+        }
+        self.any_frame(loaded, output, frame)
+    }
+
+    /// An answer of a poll or a resync.
+    #[inline(never)]
+    fn answer(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        match loaded.source(frame.source) {
+            FrameSource::Resync(resync) => match loaded.plan.resyncs.get(resync as usize) {
+                Some(resync) => self.snapshot(output, frame, resync.instrument),
+                None => Cursor::new(frame.bytes).expected("a source number of the plan"),
+            },
+            FrameSource::Connection(poll) | FrameSource::Poll(poll) => {
+                self.polled(loaded, output, frame, poll)
+            }
+        }
+    }
+
+    /// A frame that does not begin as a combined stream's usually does.
+    #[inline(never)]
+    fn any_frame(&self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
+        let mut cursor = Cursor::new(frame.bytes);
+        let (mut stream, mut data, mut named) = (None, None, false);
+        if cursor.peek() != b'{' {
+            return control(output, frame.bytes);
+        }
+        let start = cursor;
+        let mut first = true;
+        cursor.expect(b'{', "an object")?;
+        while cursor.more(b'}', &mut first)? {
+            match &*cursor.key_text()? {
+                "stream" if cursor.peek() == b'"' => once(&mut stream, cursor.text("`stream`")?, &cursor)?,
+                "data" => {
+                    once(&mut data, cursor, &cursor)?;
+                    cursor.skip()?;
+                }
+                key => {
+                    named |= key == "e";
+                    cursor.skip()?;
+                }
+            }
+        }
+        cursor.end()?;
+        match (stream, data) {
+            (Some(stream), Some(mut data)) => self.event(loaded, output, &mut data, Some(stream.as_bytes())),
+            _ if named => self.event(loaded, output, &mut { start }, None),
+            _ => control(output, frame.bytes),
+        }
+    }
+
+    /// Reads the event that comes next. `stream` is the name of its stream in a combined stream.
+    #[inline(always)]
+    fn event(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        cursor: &mut Cursor<'_>,
+        stream: Option<&[u8]>,
+    ) -> ParseResult<()> {
+        if loaded.has(DataType::Orderbook) && cursor.literal(b"{\"e\":\"depthUpdate\",") {
+            return self.depth_event(loaded, output, EventMembers { cursor, named: Some(()) }, stream);
+        }
+        if loaded.has(DataType::Trade) && cursor.literal(b"{\"e\":\"aggTrade\",") {
+            return self.trade(
+                loaded,
+                output,
+                EventMembers { cursor, named: Some(()) },
+                TradeKind::Aggregate,
+            );
+        }
+        if loaded.has(DataType::Trade) && cursor.literal(b"{\"e\":\"trade\",") {
+            return self.trade(loaded, output, EventMembers { cursor, named: Some(()) }, TradeKind::Single);
+        }
+        if loaded.has(DataType::FundingRate) && cursor.literal(b"{\"e\":\"markPriceUpdate\",") {
+            return self.mark_price(loaded, output, EventMembers { cursor, named: Some(()) });
+        }
+        self.any_event(loaded, output, cursor, stream)
+    }
+
+    #[inline(never)]
+    fn any_event(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        cursor: &mut Cursor<'_>,
+        stream: Option<&[u8]>,
+    ) -> ParseResult<()> {
+        let mut start = *cursor;
+        let name = event_name(cursor)?;
+        let Some(name) = name else {
+            let reason = match stream.map_or(StreamContent::Unknown, streams::content) {
+                StreamContent::Shutdown => {
+                    output.note(Remark::Closing("the venue announced a shutdown".to_owned()));
+                    return Ok(());
+                }
+                StreamContent::NotNeeded => Ignored::NotNeeded,
+                StreamContent::DiffDepth | StreamContent::Unknown => Ignored::UnknownKind,
+            };
+            output.ignored(reason);
+            return Ok(());
+        };
+        start.expect(b'{', "an object")?;
+        let members = EventMembers { cursor: &mut start, named: None };
+        match &*name {
+            "depthUpdate" if loaded.has(DataType::Orderbook) => {
+                return self.depth_event(loaded, output, members, stream);
+            }
+            "trade" if loaded.has(DataType::Trade) => {
+                return self.trade(loaded, output, members, TradeKind::Single);
+            }
+            "aggTrade" if loaded.has(DataType::Trade) => {
+                return self.trade(loaded, output, members, TradeKind::Aggregate);
+            }
+            "markPriceUpdate" if loaded.has(DataType::FundingRate) => {
+                return self.mark_price(loaded, output, members);
+            }
+            "forceOrder" if loaded.has(DataType::Liquidation) => {
+                return self.force_order(loaded, output, members);
+            }
+            "depthUpdate" | "trade" | "aggTrade" | "markPriceUpdate" | "forceOrder" => {
+                output.ignored(Ignored::OtherDataType)
+            }
+            "serverShutdown" => output.note(Remark::Closing("the venue announced a shutdown".to_owned())),
+            name if streams::not_needed_event(name) => output.ignored(Ignored::NotNeeded),
+            _ => output.ignored(Ignored::UnknownKind),
+        }
+        Ok(())
+    }
+
+    /// A `depthUpdate` is a change only on a diff stream: partial books of USD-M have the same name.
+    #[inline(always)]
+    fn depth_event(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        members: EventMembers<'_, '_>,
+        stream: Option<&[u8]>,
+    ) -> ParseResult<()> {
+        let content = stream.map_or(StreamContent::DiffDepth, streams::content);
+        if content == StreamContent::DiffDepth {
+            return self.depth_update(loaded, output, members);
+        }
+        let mut first = true;
+        let EventMembers { cursor, .. } = members;
+        while cursor.more(b'}', &mut first)? {
+            cursor.key_text()?;
+            cursor.skip()?;
+        }
+        output.ignored(if content == StreamContent::NotNeeded {
+            Ignored::NotNeeded
+        } else {
+            Ignored::UnknownKind
+        });
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn scales(&self, instrument: u32) -> Option<BookScales> {
+        self.scales.get(instrument as usize).copied()
+    }
+}
+
+/// Reads the symbol of a message.
+#[inline(always)]
+fn symbol(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, market: &mut EventMarket) -> ParseResult<()> {
+    if market.named {
+        return cursor.expected("`s` once");
+    }
+    market.named = true;
+    market.instrument = match cursor.plain_text() {
+        Some(symbol) => loaded.position(symbol),
+        None => loaded.position(cursor.text("`s`")?.as_bytes()),
+    };
+    Ok(())
+}
+
+/// The value of `e` in the object, or none where it has no such text. Moves over the whole value.
+fn event_name<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Option<Cow<'a, str>>> {
+    const EVENT: u64 = key("e");
+    if cursor.peek() != b'{' {
+        cursor.skip()?;
+        return Ok(None);
+    }
+    let mut name = None;
+    let mut first = true;
+    cursor.expect(b'{', "an object")?;
+    while cursor.more(b'}', &mut first)? {
+        let key = cursor.short_key()?;
+        if key == EVENT && cursor.peek() == b'"' {
+            once(&mut name, Some(cursor.text("`e`")?), cursor)?;
+        } else if key == EVENT {
+            once(&mut name, None, cursor)?;
+            cursor.skip()?;
+        } else {
+            cursor.skip()?;
+        }
+    }
+    Ok(name.flatten())
+}
+
+/// The venue gives milliseconds, or microseconds where a connection asked for them: told apart by magnitude.
+#[inline(always)]
+fn micros(cursor: &Cursor<'_>, time: u64) -> ParseResult<i64> {
+    const MICROS_FROM: u64 = 100_000_000_000_000;
+    let micros = if time < MICROS_FROM { time * 1000 } else { time };
+    i64::try_from(micros).or_else(|_| cursor.expected("a time in milliseconds or microseconds"))
+}

@@ -1,0 +1,101 @@
+//! `trade` and `aggTrade`, each on both exchange ids.
+
+use super::{EventMarket, EventMembers, micros, symbol};
+use crate::BinanceVenue;
+use marketprism_adapter_sdk::{
+    BookScales, Cursor, Decimal, Ignored, LoadedFeed, Output, ParseResult, Payload, Scale, Side, Trade,
+    TradeId, amount, amount_near, decimal::fit, key, once,
+};
+
+const EVENT: u64 = key("e");
+const SYMBOL: u64 = key("s");
+const TRADE_ID: u64 = key("t");
+const AGGREGATE_ID: u64 = key("a");
+const PRICE: u64 = key("p");
+const QUANTITY: u64 = key("q");
+const TIME: u64 = key("T");
+const BUYER_IS_MAKER: u64 = key("m");
+const ORIGIN: u64 = key("X");
+const MARKET: u64 = key("st");
+
+/// Ids have another key in each of the two messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TradeKind {
+    Single,
+    Aggregate,
+}
+
+impl BinanceVenue {
+    pub(super) fn trade(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        members: EventMembers<'_, '_>,
+        kind: TradeKind,
+    ) -> ParseResult<()> {
+        let EventMembers { cursor, mut named } = members;
+        let id_key = if kind == TradeKind::Single { TRADE_ID } else { AGGREGATE_ID };
+        let (mut id, mut price, mut quantity, mut time, mut buyer_is_maker) = (None, None, None, None, None);
+        let mut from_market = true;
+        let mut market = EventMarket::default();
+        let mut scales: Option<BookScales> = None;
+        let mut first = true;
+        while cursor.more(b'}', &mut first)? {
+            match cursor.short_key()? {
+                key if key == id_key => once(&mut id, cursor.unsigned("the trade's id")?, cursor)?,
+                SYMBOL => {
+                    symbol(loaded, cursor, &mut market)?;
+                    scales = market.instrument.and_then(|instrument| self.scales(instrument));
+                }
+                PRICE => once(&mut price, number(cursor, scales.map(|scales| scales.price))?, cursor)?,
+                QUANTITY => {
+                    once(&mut quantity, number(cursor, scales.map(|scales| scales.quantity))?, cursor)?
+                }
+                TIME => once(&mut time, cursor.unsigned("`T`")?, cursor)?,
+                BUYER_IS_MAKER => once(&mut buyer_is_maker, cursor.boolean("`m`")?, cursor)?,
+                ORIGIN => from_market = cursor.text("`X`")? == "MARKET",
+                MARKET => market.read_type(cursor)?,
+                EVENT => {
+                    once(&mut named, (), cursor)?;
+                    cursor.skip()?;
+                }
+                _ => cursor.skip()?,
+            }
+        }
+        let (Some(id), Some(price), Some(quantity)) = (id, price, quantity) else {
+            return cursor.expected("the trade's id, `p` and `q`");
+        };
+        let (Some(time), Some(buyer_is_maker)) = (time, buyer_is_maker) else {
+            return cursor.expected("`T` and `m`");
+        };
+        let time_us = micros(cursor, time)?;
+        let Some(instrument) = market.subscribed(cursor)? else {
+            output.ignored(Ignored::OtherInstrument);
+            return Ok(());
+        };
+        if !from_market {
+            // Settlements by the insurance fund and forced deleveraging are no trades of the market.
+            output.ignored(Ignored::NotNeeded);
+            return Ok(());
+        }
+        let Some(scales) = scales else { return cursor.expected("`s`") };
+        output.event(Payload::Trade(Trade {
+            instrument,
+            time_us,
+            id: TradeId::Number(id),
+            price: fit(price, scales.price.places()),
+            quantity: fit(quantity, scales.quantity.places()),
+            side: if buyer_is_maker { Side::Sell } else { Side::Buy },
+        }));
+        Ok(())
+    }
+}
+
+#[inline(always)]
+fn number(cursor: &mut Cursor<'_>, scale: Option<Scale>) -> ParseResult<Decimal> {
+    const NUMBER: &str = "a number of at least 0";
+    match scale {
+        Some(scale) => amount_near(cursor, NUMBER, scale),
+        None => amount(cursor, NUMBER),
+    }
+}

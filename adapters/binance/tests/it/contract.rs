@@ -1,0 +1,134 @@
+use crate::{feed, open, records};
+use marketprism_adapter_binance::Binance;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, answers, endpoint, remarks};
+use marketprism_adapter_sdk::{Adapter, DataType, Feed, Ignored, MarketType, Payload, Refusal, Remark, log};
+
+fn instruments(feed: &Feed) -> Result<Vec<String>, Refusal> {
+    let found = Binance::instruments(feed, answers([&records(&feed.exchange)[0].data]))?;
+    Ok(found.into_iter().map(|instrument| instrument.symbol).collect())
+}
+
+#[test]
+fn feeds_that_cannot_be_served_are_refused() {
+    let refused = |change: &dyn Fn(&mut Feed)| {
+        let mut feed = feed("binance_spot", &["BTC-USDT"]);
+        change(&mut feed);
+        let refusal = Binance::instrument_requests(&feed, &[]).unwrap_err();
+        assert!(!refusal.allowed.is_empty());
+        (refusal.field, refusal.value)
+    };
+    let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+    assert_eq!(refused(&|feed| feed.exchange = "binance".to_owned()), pair("exchange", "binance"));
+    assert_eq!(refused(&|feed| feed.data_types.clear()), pair("data_types", "[]"));
+    for (data_type, name) in [
+        (DataType::FundingRate, "funding_rate"),
+        (DataType::OpenInterest, "open_interest"),
+        (DataType::Liquidation, "liquidation"),
+        (DataType::LsrTopPosition, "lsr_top_position"),
+        (DataType::LsrAllAccount, "lsr_all_account"),
+        (DataType::VolatilityIndex, "volatility_index"),
+    ] {
+        assert_eq!(refused(&|feed| feed.data_types.push(data_type)), pair("data_types", name));
+    }
+    assert_eq!(refused(&|feed| feed.market_types.push(MarketType::Options)), pair("market_types", "options"));
+    assert_eq!(refused(&|feed| feed.depth = 5001), pair("depth", "5001"));
+    assert_eq!(refused(&|feed| feed.depth = 0), pair("depth", "0"));
+    assert_eq!(refused(&|feed| feed.endpoints.push(endpoint("wss", "wss://x"))), pair("endpoints", "wss"));
+    assert_eq!(
+        refused(&|feed| feed.endpoints.push(endpoint("ws", "x:9443"))),
+        pair("endpoints.ws", "x:9443")
+    );
+    let mut volatility = feed("binance_derivatives", &["BTC-USDT"]);
+    volatility.data_types = vec![DataType::VolatilityIndex];
+    assert_eq!(Binance::instrument_requests(&volatility, &[]).unwrap_err().value, "volatility_index");
+    let mut trades_only = feed("binance_derivatives", &["BTC-USDT"]);
+    (trades_only.data_types, trades_only.depth) = (vec![DataType::Trade], 0);
+    assert!(Binance::instrument_requests(&trades_only, &[]).is_ok(), "depth is for books");
+}
+
+#[test]
+fn symbols_come_from_the_list_or_are_refused() {
+    let spot = |symbols: &[&str]| instruments(&feed("binance_spot", symbols));
+    assert_eq!(spot(&["NKN-USDT", "BTC-FDUSD", "NKN-USDT"]).unwrap(), ["BTC-FDUSD", "NKN-USDT"]);
+    let refusal = spot(&["BTC-USDT", "BTCFD-USD", "btcusdt"]).unwrap_err();
+    assert_eq!((refusal.field.as_str(), refusal.value.as_str()), ("symbols", "BTCFD-USD, btcusdt"));
+    assert!(
+        refusal.allowed.contains("BTC-FDUSD") && refusal.allowed.contains("BTC-USDT"),
+        "{}",
+        refusal.allowed
+    );
+    log::captured();
+    assert_eq!(spot(&["1000SATS-FDUSD"]).unwrap(), ["1000SATS-FDUSD"]);
+    assert!(log::captured()[0].1.contains("not trading"), "a named symbol that does not trade is logged");
+    let mut futures = feed("binance_derivatives", &[]);
+    (futures.market_types, futures.data_types) = (vec![MarketType::Futures], vec![DataType::Trade]);
+    assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260327"], "one that is delivered only when named");
+    futures.symbols = vec!["BTC-USDT-260626".to_owned()];
+    assert_eq!(instruments(&futures).unwrap(), ["BTC-USDT-260626"]);
+    let refusal = instruments(&feed("binance_derivatives", &["BTC-USDT-260327", "ODD-USDT"])).unwrap_err();
+    assert_eq!(refusal.value, "ODD-USDT", "a contract of unknown kind is not guessed");
+    for body in [
+        "",
+        "{}",
+        "<html>",
+        "{\"symbols\":[{\"symbol\":\"A\"",
+        "{\"symbols\":{}}",
+        "{\"code\":-1,\"msg\":\"x\"}",
+    ] {
+        let refusal = Binance::instruments(&feed("binance_spot", &[]), answers([body])).unwrap_err();
+        assert_eq!(refusal.field, "instruments", "{body}");
+    }
+}
+
+#[test]
+fn frames_outside_the_feed_are_ignored_by_reason() {
+    let mut only_trades = feed("binance_spot", &["NKN-USDT"]);
+    only_trades.data_types = vec![DataType::Trade];
+    let mut session = open(&only_trades);
+    let trade = r#"{"e":"trade","E":1,"s":"SYMBOL","t":1,"p":"1.0","q":"1.0","T":1,"m":true,"M":true}"#;
+    let depth = r#"{"e":"depthUpdate","E":1,"s":"SYMBOL","U":1,"u":1,"b":[],"a":[]}"#;
+    let texts = [
+        trade.replace("SYMBOL", "NKNUSDT"),
+        trade.replace("SYMBOL", "BTCUSDT"),
+        depth.replace("SYMBOL", "NKNUSDT"),
+    ];
+    let frames = texts.map(|text| OwnedFrame::new(text, 0));
+    let normalized = session.normalize(&frames, 64);
+    assert!(matches!(&normalized.events[0].payload, Payload::Trade(trade) if trade.instrument == 0));
+    let expected = [Ignored::OtherInstrument, Ignored::OtherDataType].map(Remark::Ignored);
+    assert_eq!(remarks(normalized), expected);
+    let stray = OwnedFrame::new("{}", 99);
+    assert!(matches!(session.normalize(&[stray], 1).notes[0].remark, Remark::Malformed(_)));
+}
+
+#[test]
+fn funding_intervals_come_from_the_venues_list() {
+    let feed = feed("binance_derivatives", &["1000PEPE-USDT", "BTC-USDT"]);
+    let price = |symbol: &str| {
+        let text = format!(
+            r#"{{"e":"markPriceUpdate","E":1,"s":"{symbol}","p":"1","i":"1","r":"0.0001","T":28800000,"st":1}}"#
+        );
+        OwnedFrame::new(text, 0)
+    };
+    let plan = open(&feed).plan;
+    let reference: Vec<usize> = (0..plan.polls.len()).filter(|at| plan.polls[*at].reference).collect();
+    let [list] = reference[..] else { panic!("one list for all symbols: {reference:?}") };
+    assert_eq!((plan.polls[list].instrument, plan.polls[list].period_ms), (None, 3_600_000));
+    assert!(plan.polls[list].request.url.ends_with("/fapi/v1/fundingInfo"));
+    let source = (plan.connections.len() + list) as u32;
+    let list = OwnedFrame::new(r#"[{"symbol":"1000PEPEUSDT","fundingIntervalHours":4}]"#, source);
+    let frames = [price("BTCUSDT"), list, price("BTCUSDT"), price("1000PEPEUSDT")];
+    for batch_size in [1, 4] {
+        let normalized = open(&feed).normalize(&frames, batch_size);
+        let hours: Vec<Option<u32>> = normalized
+            .events
+            .iter()
+            .map(|event| match &event.payload {
+                Payload::FundingRate(rate) => rate.interval_hours,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(hours, [None, Some(8), Some(4)]);
+        assert_eq!(normalized.notes[0].remark, Remark::Ignored(Ignored::Reference));
+    }
+}

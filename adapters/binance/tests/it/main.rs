@@ -1,0 +1,22 @@
+//! The adapter run natively: golden frames, refusals, instruments and plans.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod contract;
+mod golden;
+mod plan;
+
+use marketprism_adapter_binance::Binance;
+use marketprism_adapter_sdk::Feed;
+use marketprism_adapter_sdk::testkit::{self, Record, Session};
+
+fn records(exchange: &str) -> Vec<Record> {
+    testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
+}
+
+fn feed(exchange: &str, symbols: &[&str]) -> Feed {
+    testkit::feed::<Binance>(exchange, symbols).unwrap()
+}
+
+fn open(feed: &Feed) -> Session<Binance> {
+    Session::open(feed, &records(&feed.exchange)).unwrap()
+}

@@ -1,0 +1,158 @@
+//! `tickers`: funding and open interest of contracts. The venue sends a snapshot, then only the fields that
+//! changed.
+
+use marketprism_adapter_sdk::{
+    Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, Object, OpenInterest, Output,
+    ParseResult, Payload, amount, micros_of_millis, millis, whole,
+};
+use std::collections::BTreeMap;
+
+/// The last state of each instrument's ticker.
+#[derive(Debug, Default)]
+pub(crate) struct TickerStates(BTreeMap<u32, TickerState>);
+
+/// A field of a ticker: none where no message had it; inside, none where the venue marks it as unset.
+type Field<T> = Option<Option<T>>;
+
+/// The fields of one ticker, or of one message.
+#[derive(Clone, Copy, Debug, Default)]
+struct TickerState {
+    time_us: i64,
+    rate: Field<Decimal>,
+    next_funding_time_us: Field<i64>,
+    interval_hours: Field<u32>,
+    mark_price: Field<Decimal>,
+    index_price: Field<Decimal>,
+    interest: Field<Decimal>,
+    interest_value: Field<Decimal>,
+}
+
+impl TickerStates {
+    pub(crate) fn read(
+        &mut self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        message: &Object<'_>,
+        symbol: &str,
+    ) -> ParseResult<()> {
+        let interest = loaded.has(DataType::OpenInterest);
+        let either = if interest { DataType::OpenInterest } else { DataType::FundingRate };
+        let Some((instrument, listed)) = loaded.subscribed(output, symbol, either) else { return Ok(()) };
+        let time_us = message.read("ts", millis)?;
+        // Read inside, so that a fault names its place in the frame.
+        let own = message
+            .read("data", |cursor, _| TickerState::of_message(time_us, &Object::parse(cursor)?, symbol))?;
+        let merged = match &*message.read("type", Cursor::text)? {
+            "snapshot" => own,
+            "delta" => own.over(self.0.get(&instrument)),
+            _ => return message.read("type", |cursor, _| cursor.expected("`snapshot` or `delta`")),
+        };
+        // Where two connections overlap, one may lag behind: its message is published but changes no state.
+        if self.0.get(&instrument).is_none_or(|known| known.time_us <= own.time_us) {
+            self.0.insert(instrument, merged);
+        }
+        let perpetual = listed.market_type == MarketType::Perpetual;
+        let funding = perpetual && loaded.has(DataType::FundingRate) && own.has_funding();
+        let interest = interest && own.has_interest();
+        let rate = merged.funding_rate(instrument).filter(|_| funding);
+        let base = merged.open_interest(instrument).filter(|_| interest);
+        if rate.is_none() && base.is_none() {
+            // Prices and volumes change far more often than what is collected here.
+            output.ignored(if funding || interest { Ignored::Empty } else { Ignored::NotNeeded });
+        }
+        for payload in [rate.map(Payload::FundingRate), base.map(Payload::OpenInterest)] {
+            payload.into_iter().for_each(|payload| output.event(payload));
+        }
+        Ok(())
+    }
+}
+
+impl TickerState {
+    fn of_message(time_us: i64, data: &Object<'_>, symbol: &str) -> ParseResult<TickerState> {
+        if data.read("symbol", Cursor::text)? != symbol {
+            return data.read("symbol", |cursor, _| cursor.expected("the symbol of the topic"));
+        }
+        let number = |key: &'static str, read: fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>| {
+            data.optional(key, |cursor, what| unless_empty(cursor, what, read))
+        };
+        let whole_number = |key: &'static str| {
+            // 0 is no time and no interval: the venue writes it where there is none.
+            let set = |cursor: &mut Cursor<'_>, what| {
+                unless_empty(cursor, what, whole).map(|value| value.filter(|value| *value > 0))
+            };
+            data.optional(key, set)
+        };
+        let expected = |key: &'static str, what| data.read(key, |cursor, _| cursor.expected(what));
+        let next = whole_number("nextFundingTime")?;
+        let hours = whole_number("fundingIntervalHour")?;
+        Ok(TickerState {
+            time_us,
+            rate: number("fundingRate", |cursor, what| cursor.decimal(what))?,
+            next_funding_time_us: match next.flatten().map(micros_of_millis) {
+                Some(None) => return expected("nextFundingTime", "a time in milliseconds"),
+                time => next.map(|_| time.flatten()),
+            },
+            interval_hours: match hours.flatten().map(u32::try_from) {
+                Some(Err(_)) => return expected("fundingIntervalHour", "a number of hours"),
+                interval => hours.map(|_| interval.and_then(Result::ok)),
+            },
+            mark_price: number("markPrice", amount)?,
+            index_price: number("indexPrice", amount)?,
+            interest: number("openInterest", amount)?,
+            interest_value: number("openInterestValue", amount)?,
+        })
+    }
+
+    /// This message over an older state; alone without one.
+    fn over(self, known: Option<&TickerState>) -> TickerState {
+        let Some(known) = known.filter(|known| known.time_us <= self.time_us) else { return self };
+        TickerState {
+            time_us: self.time_us,
+            rate: self.rate.or(known.rate),
+            next_funding_time_us: self.next_funding_time_us.or(known.next_funding_time_us),
+            interval_hours: self.interval_hours.or(known.interval_hours),
+            mark_price: self.mark_price.or(known.mark_price),
+            index_price: self.index_price.or(known.index_price),
+            interest: self.interest.or(known.interest),
+            interest_value: self.interest_value.or(known.interest_value),
+        }
+    }
+
+    /// Prices alone do not make a new funding rate: they change ten times a second.
+    fn has_funding(&self) -> bool {
+        self.rate.is_some() || self.next_funding_time_us.is_some() || self.interval_hours.is_some()
+    }
+
+    fn has_interest(&self) -> bool {
+        self.interest.is_some() || self.interest_value.is_some()
+    }
+
+    fn funding_rate(&self, instrument: u32) -> Option<FundingRate> {
+        Some(FundingRate {
+            instrument,
+            time_us: self.time_us,
+            rate: self.rate.flatten()?,
+            funding_time_us: None,
+            next_funding_time_us: self.next_funding_time_us.flatten(),
+            interval_hours: self.interval_hours.flatten(),
+            mark_price: self.mark_price.flatten(),
+            index_price: self.index_price.flatten(),
+        })
+    }
+
+    fn open_interest(&self, instrument: u32) -> Option<OpenInterest> {
+        let (base, value_usd) = (self.interest.flatten(), self.interest_value.flatten());
+        let given = base.or(value_usd).is_some();
+        given.then_some(OpenInterest { instrument, time_us: self.time_us, base, contracts: None, value_usd })
+    }
+}
+
+/// A value that the venue leaves empty where it is not set.
+fn unless_empty<'a, T>(
+    cursor: &mut Cursor<'a>,
+    what: &'static str,
+    read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
+) -> ParseResult<Option<T>> {
+    cursor.peek();
+    if cursor.literal(b"\"\"") { Ok(None) } else { read(cursor, what).map(Some) }
+}

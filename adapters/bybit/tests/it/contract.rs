@@ -1,0 +1,109 @@
+use crate::{feed, records};
+use marketprism_adapter_bybit::Bybit;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Session, answers};
+use marketprism_adapter_sdk::{Adapter, DataType, Feed, MarketType, Normalized, Payload, Refusal, Side, log};
+
+fn open(feed: &Feed) -> Result<Session<Bybit>, String> {
+    Session::open(feed, &records(&feed.exchange))
+}
+
+fn normalize(feed: &Feed, texts: &[String]) -> Normalized {
+    let frames: Vec<_> = texts.iter().map(|text| OwnedFrame::new(text, 0)).collect();
+    open(feed).unwrap().normalize(&frames, 64)
+}
+
+#[test]
+fn what_is_not_offered_is_refused() {
+    use DataType::{FundingRate, Liquidation, LsrAllAccount, LsrTopPosition, OpenInterest, VolatilityIndex};
+    let refused = |change: &dyn Fn(&mut Feed)| -> Refusal {
+        let mut feed = feed("bybit_spot", &["BTC-USDT"]);
+        change(&mut feed);
+        Bybit::instrument_requests(&feed, &[]).unwrap_err()
+    };
+    for data_type in [FundingRate, OpenInterest, Liquidation, LsrTopPosition, LsrAllAccount, VolatilityIndex]
+    {
+        let refusal = refused(&|feed| feed.data_types = vec![data_type]);
+        let name = marketprism_adapter_sdk::data_type_name(data_type);
+        assert_eq!((refusal.field.as_str(), refusal.value.as_str()), ("data_types", name));
+    }
+    assert_eq!(refused(&|feed| feed.depth = 201).allowed, "1 to 200 for bybit_spot");
+    assert_eq!(refused(&|feed| feed.market_types = vec![MarketType::Perpetual]).field, "market_types");
+    let mut contracts = feed("bybit_derivatives", &["BTC-USDT-251226"]);
+    contracts.data_types = vec![FundingRate];
+    assert!(open(&contracts).unwrap_err().contains("funding_rate"), "a dated contract has no funding");
+    contracts = feed("bybit_derivatives", &["BTC-USDC"]);
+    contracts.data_types = vec![LsrAllAccount];
+    assert!(open(&contracts).unwrap_err().contains("lsr_all_account"), "only for contracts in USDT");
+    assert!(open(&feed("bybit_derivatives", &["BTCUSDT"])).unwrap_err().contains("BTC-USDT"));
+}
+
+#[test]
+fn lists_are_read_page_by_page() {
+    let contracts = feed("bybit_derivatives", &[]);
+    let pages: Vec<String> = records("bybit_derivatives").into_iter().map(|record| record.data).collect();
+    let asked = |bodies: &[&str]| -> Vec<String> {
+        let requests = Bybit::instrument_requests(&contracts, &answers(bodies)).unwrap();
+        requests.into_iter().map(|request| request.url).collect()
+    };
+    let list = "https://api.bybit.com/v5/market/instruments-info?category=linear&limit=1000";
+    assert_eq!(asked(&[]), [list]);
+    assert_eq!(asked(&[&pages[0]]), [format!("{list}&cursor=first%3DBTCUSDT%26last%3D1000PEPEUSDT")]);
+    assert!(asked(&[&pages[0], &pages[1]]).is_empty());
+    let empty = r#"{"retCode":0,"retMsg":"OK","result":{"list":[],"nextPageCursor":"again"}}"#;
+    assert!(asked(&[&pages[0], empty]).is_empty());
+    log::captured();
+    let both = answers(&pages[..2]);
+    assert_eq!(Bybit::instruments(&contracts, both).unwrap().len(), 6);
+    let left_out: Vec<String> = log::captured().into_iter().map(|(_, line)| line).collect();
+    assert!(left_out.iter().any(|line| line.contains("ODDUSDT")), "{left_out:?}");
+    assert!(left_out.iter().any(|line| line.contains("NODAYUSDT")), "{left_out:?}");
+    for broken in ["", "{}", "<html>", r#"{"retCode":10006,"retMsg":"Too many visits!","result":{}}"#] {
+        assert!(Bybit::instrument_requests(&contracts, &answers([broken])).is_err(), "{broken}");
+    }
+    let spot = Bybit::instrument_requests(&feed("bybit_spot", &[]), &[]).unwrap();
+    assert!(spot[0].url.ends_with("?category=spot"));
+}
+
+#[test]
+fn liquidated_longs_are_sales() {
+    let contracts = feed("bybit_derivatives", &["BTC-USDT"]);
+    let text = |side: &str| {
+        let forced = format!(r#"{{"T":1,"s":"BTCUSDT","S":"{side}","v":"1","p":"2"}}"#);
+        format!(r#"{{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1,"data":[{forced}]}}"#)
+    };
+    let normalized = normalize(&contracts, &[text("Buy"), text("Sell")]);
+    let sides: Vec<Side> = normalized
+        .events
+        .iter()
+        .map(|event| match &event.payload {
+            Payload::Liquidation(forced) => forced.side,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(sides, [Side::Sell, Side::Buy]);
+}
+
+#[test]
+fn changes_of_a_ticker_are_never_completed_by_guesses() {
+    let contracts = feed("bybit_derivatives", &["BTC-USDT"]);
+    let text = |kind: &str, ts: u32, fields: &str| {
+        format!(
+            r#"{{"topic":"tickers.BTCUSDT","type":"{kind}","data":{{"symbol":"BTCUSDT",{fields}}},"ts":{ts}}}"#
+        )
+    };
+    let snapshot =
+        text("snapshot", 1, r#""fundingRate":"0.0001","fundingIntervalHour":"8","openInterest":"5""#);
+    let change = text("delta", 2, r#""fundingRate":"0.0002","openInterestValue":"10""#);
+    let said = |texts: &[String]| {
+        let normalized = normalize(&contracts, texts);
+        let last = &normalized.events[normalized.events.len() - 2..];
+        let (Payload::FundingRate(rate), Payload::OpenInterest(interest)) =
+            (&last[0].payload, &last[1].payload)
+        else {
+            panic!("{last:?}")
+        };
+        (rate.interval_hours, interest.base.map(|base| base.mantissa))
+    };
+    assert_eq!(said(&[snapshot, change.clone()]), (Some(8), Some(5)));
+    assert_eq!(said(&[change]), (None, None));
+}

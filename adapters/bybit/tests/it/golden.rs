@@ -1,0 +1,11 @@
+use marketprism_adapter_bybit::Bybit;
+use marketprism_adapter_sdk::testkit;
+use std::path::Path;
+
+// Several batch sizes. `MARKETPRISM_BLESS=1` writes the golden output anew, to be read in review.
+#[test]
+fn frames_give_the_golden_output() {
+    let cases = testkit::golden::<Bybit>(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let cases = cases.unwrap_or_else(|differences| panic!("{differences}"));
+    assert!(cases >= 10, "{cases} cases");
+}

@@ -1,0 +1,89 @@
+//! `ticker.{instrument}.{interval}`: open interest, and of perpetuals the funding rate with mark and index price.
+
+use super::ChannelInstrument;
+use crate::numbers::{AmountUnit, given, member, micros, pass};
+use marketprism_adapter_sdk::{
+    Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, OpenInterest, Output,
+    ParseResult, Payload, once,
+};
+
+/// Funding is continuous on this venue. The rate that is published is the one of the last eight hours.
+const REFERENCE_HOURS: u32 = 8;
+
+#[derive(Default)]
+struct TickerFields {
+    time_us: Option<i64>,
+    open_interest: Option<Option<Decimal>>,
+    funding_8h: Option<Option<Decimal>>,
+    mark_price: Option<Option<Decimal>>,
+    index_price: Option<Option<Decimal>>,
+}
+
+pub(super) fn ticker(
+    loaded: &LoadedFeed,
+    output: &mut Output,
+    cursor: &mut Cursor<'_>,
+    named: ChannelInstrument<'_>,
+) -> ParseResult<()> {
+    let funding = named.units.market == MarketType::Perpetual && loaded.has(DataType::FundingRate);
+    let interest = loaded.has(DataType::OpenInterest);
+    let mut fields = TickerFields::default();
+    let mut first = true;
+    cursor.expect(b'{', "a ticker object")?;
+    while cursor.more(b'}', &mut first)? {
+        match &*member(cursor)? {
+            b"timestamp" => once(&mut fields.time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            b"open_interest" if interest => {
+                once(&mut fields.open_interest, given(cursor, "`open_interest`")?, cursor)?
+            }
+            b"funding_8h" if funding => once(&mut fields.funding_8h, given(cursor, "`funding_8h`")?, cursor)?,
+            b"mark_price" if funding => once(&mut fields.mark_price, given(cursor, "`mark_price`")?, cursor)?,
+            b"index_price" if funding => {
+                once(&mut fields.index_price, given(cursor, "`index_price`")?, cursor)?
+            }
+            b"instrument_name" => named.agrees(cursor)?,
+            _ => pass(cursor)?,
+        }
+    }
+    let Some(time_us) = fields.time_us else { return cursor.expected("`timestamp`") };
+    let mut empty = false;
+    if funding {
+        match fields.funding_8h.flatten() {
+            Some(rate) => output.event(Payload::FundingRate(FundingRate {
+                instrument: named.instrument,
+                time_us,
+                rate,
+                funding_time_us: None,
+                next_funding_time_us: None,
+                interval_hours: Some(REFERENCE_HOURS),
+                mark_price: fields.mark_price.flatten(),
+                index_price: fields.index_price.flatten(),
+            })),
+            None => empty = true,
+        }
+    }
+    if interest {
+        match fields.open_interest.flatten() {
+            Some(amount) if amount.mantissa < 0 => return cursor.expected("`open_interest` of at least 0"),
+            Some(amount) => output.event(open_interest(named, time_us, amount)),
+            None => empty = true,
+        }
+    }
+    if empty {
+        output.ignored(Ignored::Empty);
+    } else if !interest && !funding {
+        output.ignored(Ignored::OtherDataType);
+    }
+    Ok(())
+}
+/// The venue gives one number, in the unit of the instrument's amounts. No other unit is derived from it.
+fn open_interest(named: ChannelInstrument<'_>, time_us: i64, amount: Decimal) -> Payload {
+    let inverse = named.units.unit != AmountUnit::Base;
+    Payload::OpenInterest(OpenInterest {
+        instrument: named.instrument,
+        time_us,
+        base: (!inverse).then_some(amount),
+        contracts: None,
+        value_usd: inverse.then_some(amount),
+    })
+}

@@ -1,0 +1,111 @@
+//! Rows of trades: `trades.{instrument}.{interval}`, and answers of the trades request.
+
+use super::liquidation::{ForcedOrder, ForcedSide};
+use crate::DeribitVenue;
+use crate::numbers::{ContractUnits, amount, member, micros, pass, text};
+use marketprism_adapter_sdk::{
+    Cursor, DataType, Decimal, Ignored, LoadedFeed, Output, ParseResult, Payload, Side, Trade, TradeId,
+    decimal::fit, once,
+};
+
+/// A trade as the venue writes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TradeRow {
+    /// None: not one of the feed's.
+    pub(super) instrument: Option<(u32, ContractUnits)>,
+    /// Consecutive for an instrument, so that a hole is a lost trade.
+    pub(super) sequence: u64,
+    pub(super) time_us: i64,
+    pub(super) price: Decimal,
+    pub(super) amount: Decimal,
+    /// Of the taker.
+    pub(super) side: Side,
+    pub(super) forced: Option<ForcedSide>,
+}
+
+impl DeribitVenue {
+    pub(super) fn trades(
+        &mut self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        cursor: &mut Cursor<'_>,
+    ) -> ParseResult<()> {
+        let wanted = loaded.has(DataType::Trade);
+        let (mut empty, mut repeated, mut other_instrument, mut other_data_type) =
+            (true, false, false, false);
+        let mut first = true;
+        cursor.expect(b'[', "an array of trades")?;
+        while cursor.more(b']', &mut first)? {
+            let row = self.row(loaded, cursor)?;
+            empty = false;
+            let Some((instrument, units)) = row.instrument else {
+                other_instrument = true;
+                continue;
+            };
+            if wanted {
+                output.event(Payload::Trade(Trade {
+                    instrument,
+                    time_us: row.time_us,
+                    id: TradeId::Number(row.sequence),
+                    price: fit(row.price, units.scales.price.places()),
+                    quantity: units.base_quantity(cursor, row.amount, row.price)?,
+                    side: row.side,
+                }));
+            }
+            match self.liquidation(loaded, output, cursor, &row)? {
+                ForcedOrder::None => other_data_type |= !wanted,
+                ForcedOrder::Repeated => repeated |= !wanted,
+                ForcedOrder::Published => {}
+            }
+        }
+        for (seen, reason) in [
+            (empty, Ignored::Empty),
+            (repeated, Ignored::Repeated),
+            (other_instrument, Ignored::OtherInstrument),
+            (other_data_type, Ignored::OtherDataType),
+        ] {
+            if seen {
+                output.ignored(reason);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn row(&self, loaded: &LoadedFeed, cursor: &mut Cursor<'_>) -> ParseResult<TradeRow> {
+        let (mut named, mut sequence, mut time_us) = (None, None, None);
+        let (mut price, mut size, mut side, mut forced) = (None, None, None, None);
+        let mut first = true;
+        cursor.expect(b'{', "a trade object")?;
+        while cursor.more(b'}', &mut first)? {
+            match &*member(cursor)? {
+                b"instrument_name" => {
+                    let name = text(cursor, "`instrument_name`")?;
+                    once(&mut named, self.find(loaded, &name, false), cursor)?;
+                }
+                b"trade_seq" => once(&mut sequence, cursor.unsigned("`trade_seq`")?, cursor)?,
+                b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+                b"price" => once(&mut price, amount(cursor, "`price` of at least 0")?, cursor)?,
+                b"amount" => once(&mut size, amount(cursor, "`amount` of at least 0")?, cursor)?,
+                b"direction" => once(&mut side, direction(cursor)?, cursor)?,
+                b"liquidation" => once(&mut forced, ForcedSide::read(cursor)?, cursor)?,
+                _ => pass(cursor)?,
+            }
+        }
+        let (Some(instrument), Some(sequence), Some(time_us)) = (named, sequence, time_us) else {
+            return cursor.expected("`instrument_name`, `trade_seq` and `timestamp`");
+        };
+        let (Some(price), Some(amount), Some(side)) = (price, size, side) else {
+            return cursor.expected("`price`, `amount` and `direction`");
+        };
+        Ok(TradeRow { instrument, sequence, time_us, price, amount, side, forced: forced.flatten() })
+    }
+}
+
+fn direction(cursor: &mut Cursor<'_>) -> ParseResult<Side> {
+    let start = *cursor;
+    match &*text(cursor, "`direction`")? {
+        b"buy" => Ok(Side::Buy),
+        b"sell" => Ok(Side::Sell),
+        _ => start.expected("`buy` or `sell`"),
+    }
+}

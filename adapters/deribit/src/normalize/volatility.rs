@@ -1,0 +1,35 @@
+//! `deribit_volatility_index.{index}`: the volatility index of a coin.
+
+use super::ChannelInstrument;
+use crate::describe::coin_of_index;
+use crate::numbers::{amount, member, micros, pass};
+use marketprism_adapter_sdk::{Cursor, Output, ParseResult, Payload, VolatilityIndex, once};
+
+pub(super) fn volatility(
+    output: &mut Output,
+    cursor: &mut Cursor<'_>,
+    named: ChannelInstrument<'_>,
+) -> ParseResult<()> {
+    let (mut time_us, mut value) = (None, None);
+    let mut first = true;
+    cursor.expect(b'{', "an index object")?;
+    while cursor.more(b'}', &mut first)? {
+        match &*member(cursor)? {
+            b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
+            b"volatility" => once(&mut value, amount(cursor, "`volatility` of at least 0")?, cursor)?,
+            b"index_name" => named.agrees(cursor)?,
+            _ => pass(cursor)?,
+        }
+    }
+    let (Some(time_us), Some(value)) = (time_us, value) else {
+        return cursor.expected("`timestamp` and `volatility`");
+    };
+    let Some(coin) = coin_of_index(named.venue_symbol) else { return cursor.expected("a known index") };
+    output.event(Payload::VolatilityIndex(VolatilityIndex {
+        instrument: named.instrument,
+        time_us,
+        value,
+        underlying: coin.to_owned(),
+    }));
+    Ok(())
+}

@@ -1,0 +1,24 @@
+//! Answers to subscriptions and pings, and errors.
+
+use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult};
+
+pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
+    let method = message.optional("method", Cursor::text)?.unwrap_or_else(|| "error".into());
+    for key in ["error", "Error"] {
+        if let Some(error) = message.optional(key, Cursor::text)? {
+            let text = match message.optional("symbol", Cursor::text)? {
+                Some(symbol) => format!("{error} ({symbol})"),
+                None => error.into_owned(),
+            };
+            output.venue_error(method, text);
+            return Ok(());
+        }
+    }
+    match message.optional("success", Cursor::boolean)? {
+        Some(true) => output.ignored(Ignored::Acknowledgement),
+        Some(false) => output.venue_error(method, "refused without a reason"),
+        None if method == "pong" => output.ignored(Ignored::Heartbeat),
+        None => output.ignored(Ignored::UnknownKind),
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+use crate::{open, records};
+use marketprism_adapter_kraken::Kraken;
+use marketprism_adapter_sdk::testkit::answers;
+use marketprism_adapter_sdk::{Adapter, Feed, Instrument, ResyncAction};
+
+fn feed(symbols: &[&str], depth: u32) -> Feed {
+    Feed { depth, ..crate::feed("kraken_spot", symbols) }
+}
+
+#[test]
+fn pairs_have_the_names_of_the_sockets() {
+    let chosen = |symbols: &[&str]| {
+        Kraken::instruments(&feed(symbols, 10), answers([&records("kraken_spot")[0].data]))
+    };
+    let named: Vec<(String, bool)> = chosen(&["BTC-USD", "OLD-USD", "DOGE-USD"])
+        .unwrap()
+        .into_iter()
+        .map(|one| (one.venue_symbol, one.trading))
+        .collect();
+    let expected = [("BTC/USD", true), ("DOGE/USD", true), ("OLD/USD", false)];
+    assert_eq!(named, expected.map(|(name, trading)| (name.to_owned(), trading)));
+    assert_eq!(chosen(&["XBT-USD"]).unwrap_err().field, "symbols", "the sockets know no XBT");
+    for body in [r#"{"error":["EGeneral:Temporary lockout"]}"#, r#"{"error":[],"result":[]}"#, "<html>"] {
+        assert_eq!(
+            Kraken::instruments(&feed(&[], 10), answers([body])).unwrap_err().field,
+            "instruments",
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn books_have_the_smallest_depth_that_is_enough() {
+    for (asked, subscribed) in [(1, 10), (10, 10), (11, 25), (100, 100), (101, 500), (1000, 1000)] {
+        let plan = open(&feed(&["BTC-USD"], asked)).plan;
+        assert_eq!(plan.resyncs[0].depth_limit, Some(subscribed), "{asked}");
+        let ResyncAction::Resubscribe(again) = &plan.resyncs[0].action else { panic!("in-band") };
+        assert!(again.messages.iter().all(|text| text.contains(&format!("\"depth\":{subscribed},"))));
+        assert!(plan.connections[0].on_open[1].contains(&format!("\"depth\":{subscribed},")));
+    }
+    assert_eq!(Kraken::instrument_requests(&feed(&[], 1001), &[]).unwrap_err().field, "depth");
+}
+
+#[test]
+fn messages_are_json_and_connections_share_the_pairs() {
+    let feed = feed(&["BTC-USD"], 10);
+    let one = open(&feed).instruments[0].clone();
+    let many = (0..250).map(|number| Instrument { venue_symbol: format!("A{number}/USD"), ..one.clone() });
+    let plan = Kraken::load(feed, many.collect()).unwrap().plan().unwrap();
+    assert_eq!(plan.connections.iter().map(|one| one.streams.len()).collect::<Vec<_>>(), [200, 200, 100]);
+    for connection in &plan.connections {
+        let asked = connection.streams.iter().flat_map(|stream| &stream.resubscribe);
+        for text in connection.on_open.iter().chain(asked) {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            assert!(value["params"]["symbol"].as_array().is_some_and(|symbols| symbols.len() <= 100));
+        }
+    }
+    let connection_of = |index: usize| match &plan.resyncs[index].action {
+        ResyncAction::Resubscribe(again) => again.connection,
+        ResyncAction::Request(_) => panic!("in-band"),
+    };
+    assert_eq!([0, 99, 100, 249].map(connection_of), [0, 0, 1, 2]);
+}

@@ -1,0 +1,22 @@
+//! The adapter run natively: golden frames, refusals, instruments and plans.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod checksum;
+mod contract;
+mod golden;
+
+use marketprism_adapter_kraken::Kraken;
+use marketprism_adapter_sdk::Feed;
+use marketprism_adapter_sdk::testkit::{self, Record, Session};
+
+fn records(exchange: &str) -> Vec<Record> {
+    testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
+}
+
+fn feed(exchange: &str, symbols: &[&str]) -> Feed {
+    testkit::feed::<Kraken>(exchange, symbols).unwrap()
+}
+
+fn open(feed: &Feed) -> Session<Kraken> {
+    Session::open(feed, &records(&feed.exchange)).unwrap()
+}

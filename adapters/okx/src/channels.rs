@@ -1,0 +1,102 @@
+//! Channels of the venue's sockets and the data types that they carry.
+
+use marketprism_adapter_sdk::DataType;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Trades,
+    Books,
+    Funding,
+    OpenInterest,
+    Liquidations,
+    /// Documented, and needed by no data type of this adapter.
+    NotNeeded,
+    Unknown,
+}
+
+impl Channel {
+    pub(crate) fn of(name: &str) -> Channel {
+        match name {
+            "trades" => Channel::Trades,
+            "books" => Channel::Books,
+            "funding-rate" => Channel::Funding,
+            "open-interest" => Channel::OpenInterest,
+            "liquidation-orders" => Channel::Liquidations,
+            name if NOT_NEEDED.contains(&name) || CANDLES.iter().any(|kind| name.starts_with(kind)) => {
+                Channel::NotNeeded
+            }
+            _ => Channel::Unknown,
+        }
+    }
+
+    /// The data type that the messages are read for.
+    pub(crate) fn data_type(self) -> Option<DataType> {
+        match self {
+            Channel::Trades => Some(DataType::Trade),
+            Channel::Books => Some(DataType::Orderbook),
+            Channel::Funding => Some(DataType::FundingRate),
+            Channel::OpenInterest => Some(DataType::OpenInterest),
+            Channel::Liquidations => Some(DataType::Liquidation),
+            Channel::NotNeeded | Channel::Unknown => None,
+        }
+    }
+}
+
+/// The channel of this data type; none for one that is polled or not offered.
+pub(crate) fn name(data_type: DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::Trade => Some("trades"),
+        DataType::Orderbook => Some("books"),
+        DataType::FundingRate => Some("funding-rate"),
+        DataType::OpenInterest => Some("open-interest"),
+        DataType::Liquidation => Some("liquidation-orders"),
+        DataType::LsrTopPosition | DataType::LsrAllAccount | DataType::VolatilityIndex => None,
+    }
+}
+
+/// Beginnings of channel names that end with a period.
+const CANDLES: [&str; 3] = ["candle", "index-candle", "mark-price-candle"];
+
+const NOT_NEEDED: [&str; 17] = [
+    "tickers",
+    "books5",
+    "bbo-tbt",
+    "books-l2-tbt",
+    "books50-l2-tbt",
+    "books-rpi",
+    "books-elp",
+    "trades-all",
+    "option-trades",
+    "mark-price",
+    "index-tickers",
+    "instruments",
+    "price-limit",
+    "estimated-price",
+    "opt-summary",
+    "adl-warning",
+    "status",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscribed_channels_are_recognized() {
+        let pushed = [
+            DataType::Trade,
+            DataType::Orderbook,
+            DataType::FundingRate,
+            DataType::OpenInterest,
+            DataType::Liquidation,
+        ];
+        for data_type in pushed {
+            assert_eq!(name(data_type).and_then(|name| Channel::of(name).data_type()), Some(data_type));
+        }
+        assert_eq!(name(DataType::LsrTopPosition), None);
+        for other in ["tickers", "candle1m", "mark-price-candle1H", "books5", "books-l2-tbt"] {
+            assert_eq!(Channel::of(other), Channel::NotNeeded, "{other}");
+        }
+        assert_eq!(Channel::of("books-new"), Channel::Unknown);
+    }
+}

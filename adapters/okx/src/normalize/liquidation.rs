@@ -1,0 +1,117 @@
+//! The `liquidation-orders` channel: one for all instruments of a type.
+
+use super::trade::base_quantity;
+use crate::OkxVenue;
+use crate::describe::markets;
+use crate::numbers::{micros, optional_amount};
+use marketprism_adapter_sdk::{
+    Cursor, DataType, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side,
+    each_element, each_member, once, side,
+};
+
+/// Orders of a message that give no event. Each reason is noted once: a message may hold hundreds of orders.
+#[derive(Default)]
+pub(super) struct SkippedOrders {
+    others: bool,
+    empty: bool,
+}
+
+impl SkippedOrders {
+    pub(super) fn note(&self, output: &mut Output) {
+        for (skipped, reason) in [(self.others, Ignored::OtherInstrument), (self.empty, Ignored::Empty)] {
+            if skipped {
+                output.ignored(reason);
+            }
+        }
+    }
+}
+
+impl OkxVenue {
+    /// Reads the liquidated orders of one instrument.
+    pub(super) fn liquidations(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        cursor: &mut Cursor<'_>,
+        skipped: &mut SkippedOrders,
+    ) -> ParseResult<()> {
+        let (mut instrument, mut details) = (None, None);
+        each_member(cursor, "liquidated orders", |cursor, key| match key {
+            "instId" => {
+                let name = cursor.text("`instId`")?;
+                once(&mut instrument, loaded.position(name.as_bytes()), cursor)
+            }
+            "details" => {
+                once(&mut details, *cursor, cursor)?;
+                cursor.skip()
+            }
+            _ => cursor.skip(),
+        })?;
+        let (Some(instrument), Some(mut details)) = (instrument, details) else {
+            return cursor.expected("`instId` and `details`");
+        };
+        let served = |index: &u32| {
+            let instrument = loaded.instruments.get(*index as usize);
+            instrument.is_some_and(|one| markets(DataType::Liquidation).contains(&one.market_type))
+        };
+        let Some(instrument) = instrument.filter(served) else {
+            skipped.others = true;
+            return Ok(());
+        };
+        let count =
+            each_element(&mut details, |cursor| self.liquidation(output, cursor, instrument, skipped))?;
+        skipped.empty |= count == 0;
+        Ok(())
+    }
+
+    fn liquidation(
+        &self,
+        output: &mut Output,
+        cursor: &mut Cursor<'_>,
+        instrument: u32,
+        skipped: &mut SkippedOrders,
+    ) -> ParseResult<()> {
+        let (mut order, mut position, mut price, mut size, mut time) = (None, None, None, None, None);
+        each_member(cursor, "a liquidated order", |cursor, key| match key {
+            "side" => once(&mut order, side(cursor, "`side` buy or sell")?, cursor),
+            "posSide" => once(&mut position, closing_side(cursor)?, cursor),
+            "bkPx" => once(&mut price, optional_amount(cursor, "`bkPx`")?, cursor),
+            "sz" => once(&mut size, optional_amount(cursor, "`sz`")?, cursor),
+            "ts" => once(&mut time, micros(cursor, "`ts`")?, cursor),
+            _ => cursor.skip(),
+        })?;
+        let (Some(side), Some(price), Some(size), Some(time)) = (order, price, size, time) else {
+            return cursor.expected("`side`, `bkPx`, `sz` and `ts`");
+        };
+        if position.flatten().is_some_and(|closing| closing != side) {
+            return cursor.expected("`side` that closes `posSide`");
+        }
+        let set = |number: &Decimal| number.mantissa != 0;
+        let (Some(price), Some(size), Some(time_us)) = (price.filter(set), size.filter(set), time) else {
+            skipped.empty = true;
+            return Ok(());
+        };
+        let units = self.units(cursor, instrument)?;
+        output.event(Payload::Liquidation(Liquidation {
+            instrument,
+            time_us,
+            side,
+            price,
+            quantity: base_quantity(cursor, units, price, size)?,
+            liquidation_time_us: Some(time_us),
+            id: None,
+        }));
+        Ok(())
+    }
+}
+
+/// The side of the order that closes the position; none for `net` positions, which do not tell.
+fn closing_side(cursor: &mut Cursor<'_>) -> ParseResult<Option<Side>> {
+    let start = *cursor;
+    match &*cursor.text("`posSide`")? {
+        "long" => Ok(Some(Side::Sell)),
+        "short" => Ok(Some(Side::Buy)),
+        "net" | "" => Ok(None),
+        _ => start.expected("`posSide` long, short or net"),
+    }
+}

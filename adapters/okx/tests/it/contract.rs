@@ -1,0 +1,200 @@
+use crate::{open, records};
+use marketprism_adapter_okx::Okx;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Random, Session, endpoint, remarks};
+use marketprism_adapter_sdk::{
+    Adapter, Answer, DataType, Decimal, Feed, Ignored, Instrument, MarketType, Payload, Refusal, Remark,
+    data_type_name, log, market_type_name,
+};
+
+/// Everything but options.
+fn feed(exchange: &str, symbols: &[&str]) -> Feed {
+    Feed { market_types: Vec::new(), ..crate::feed(exchange, symbols) }
+}
+
+/// The instruments of the feed from these answers, each with the position of its request.
+fn listed(feed: &Feed, answers: &[(u32, &str)]) -> Result<Vec<Instrument>, Refusal> {
+    let answer = |(request, body): &(u32, &str)| Answer { request: *request, body: body.as_bytes().to_vec() };
+    Okx::instruments(feed, answers.iter().map(answer).collect())
+}
+
+#[test]
+fn feeds_that_cannot_be_served_are_refused() {
+    let refused = |exchange: &str, change: &dyn Fn(&mut Feed)| {
+        let mut feed = feed(exchange, &[]);
+        change(&mut feed);
+        let refusal = Okx::instrument_requests(&feed, &[]).unwrap_err();
+        assert!(!refusal.allowed.is_empty());
+        (refusal.field, refusal.value)
+    };
+    let spot = |change: &dyn Fn(&mut Feed)| refused("okx_spot", change);
+    let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+    assert_eq!(spot(&|feed| feed.exchange = "okx".to_owned()), pair("exchange", "okx"));
+    assert_eq!(spot(&|feed| feed.data_types.clear()), pair("data_types", "[]"));
+    for data_type in [DataType::FundingRate, DataType::OpenInterest, DataType::Liquidation] {
+        let name = data_type_name(data_type);
+        assert_eq!(spot(&|feed| feed.data_types.push(data_type)), pair("data_types", name));
+    }
+    assert_eq!(
+        refused("okx_derivatives", &|feed| feed.data_types.push(DataType::VolatilityIndex)),
+        pair("data_types", "volatility_index")
+    );
+    assert_eq!(
+        spot(&|feed| feed.market_types.push(MarketType::Perpetual)),
+        pair("market_types", "perpetual")
+    );
+    assert_eq!(spot(&|feed| feed.depth = 401), pair("depth", "401"));
+    assert_eq!(spot(&|feed| feed.depth = 0), pair("depth", "0"));
+    assert_eq!(spot(&|feed| feed.endpoints.push(endpoint("wss", "wss://x"))), pair("endpoints", "wss"));
+    assert_eq!(spot(&|feed| feed.endpoints.push(endpoint("ws", "x:1"))), pair("endpoints.ws", "x:1"));
+    for (market_type, data_type) in [
+        (MarketType::Futures, DataType::FundingRate),
+        (MarketType::Futures, DataType::LsrAllAccount),
+        (MarketType::Options, DataType::Liquidation),
+        (MarketType::Options, DataType::LsrTopPosition),
+    ] {
+        let cell = |feed: &mut Feed| {
+            (feed.market_types, feed.data_types) = (vec![market_type], vec![DataType::Trade, data_type]);
+        };
+        assert_eq!(refused("okx_derivatives", &cell), pair("market_types", market_type_name(market_type)));
+    }
+    let mut named = feed("okx_derivatives", &["BTC-USDT-260327"]);
+    named.data_types = vec![DataType::FundingRate];
+    let fault = Session::<Okx>::open(&named, &records("okx_derivatives")).unwrap_err();
+    assert!(fault.contains("funding_rate"), "an instrument without the data type: {fault}");
+}
+
+#[test]
+fn lists_are_asked_for_by_type_and_family() {
+    let asked = |feed: &Feed, answers: &[(u32, &str)]| -> Vec<String> {
+        let answer =
+            |(request, body): &(u32, &str)| Answer { request: *request, body: body.as_bytes().to_vec() };
+        let answers: Vec<Answer> = answers.iter().map(answer).collect();
+        let requests = Okx::instrument_requests(feed, &answers).unwrap();
+        let after = |url: &str| url.strip_prefix("https://www.okx.com/api/v5/public/").unwrap().to_owned();
+        requests.iter().map(|request| after(&request.url)).collect()
+    };
+    let of = |market_types: &[MarketType], symbols: &[&str]| Feed {
+        market_types: market_types.to_vec(),
+        data_types: vec![DataType::Trade],
+        ..feed("okx_derivatives", symbols)
+    };
+    assert_eq!(asked(&feed("okx_spot", &[]), &[]), ["instruments?instType=SPOT"]);
+    assert!(asked(&feed("okx_spot", &[]), &[(0, "{}")]).is_empty());
+    let (swap, futures) = ("instruments?instType=SWAP", "instruments?instType=FUTURES");
+    assert_eq!(asked(&of(&[], &[]), &[]), [swap, futures]);
+    assert_eq!(asked(&of(&[MarketType::Perpetual], &[]), &[]), [swap, futures], "X-Perps are futures");
+    assert_eq!(asked(&of(&[MarketType::Futures], &[]), &[]), [futures]);
+    let options = of(&[MarketType::Futures, MarketType::Options], &[]);
+    assert_eq!(asked(&options, &[]), [futures, "underlying?instType=OPTION"]);
+    let named = r#"{"code":"0","data":[["ETH-USD","BTC-USD","A B&c"]],"msg":""}"#;
+    let families = asked(&options, &[(0, "{}"), (1, named)]);
+    let family = |name: &str| format!("instruments?instType=OPTION&instFamily={name}");
+    assert_eq!(families, [family("A%20B%26c"), family("BTC-USD"), family("ETH-USD")]);
+    assert!(asked(&options, &[(0, "{}"), (1, named), (2, "{}")]).is_empty());
+    assert!(asked(&options, &[(0, "{}")]).is_empty(), "a recording may lack the list");
+    let symbols = ["BTC-USD-251226-100000-C", "BTC-USD-251226-80000-P", "ETH-USD-260327"];
+    let named = of(&[MarketType::Futures, MarketType::Options], &symbols);
+    assert_eq!(asked(&named, &[]), [futures.to_owned(), family("BTC-USD")]);
+    let refusal = Okx::instrument_requests(
+        &options,
+        &[Answer { request: 1, body: br#"{"code":"50013","data":[],"msg":"busy"}"#.to_vec() }],
+    );
+    assert_eq!(refusal.unwrap_err().value, "code 50013: busy");
+}
+
+#[test]
+fn symbols_come_from_the_lists_or_are_refused() {
+    let lists = records("okx_derivatives");
+    let body = |index: usize| lists[index].data.as_str();
+    let symbols = |feed: &Feed, answers: &[(u32, &str)]| -> Vec<String> {
+        listed(feed, answers).unwrap().into_iter().map(|one| one.symbol).collect()
+    };
+    let two = feed("okx_derivatives", &["BTC-USDT", "BTC-USDT-260327", "BTC-USDT"]);
+    assert_eq!(symbols(&two, &[(0, body(0)), (1, body(1))]), ["BTC-USDT", "BTC-USDT-260327"]);
+    let wrong = feed("okx_derivatives", &["BTC-USDT", "btcusdt", "ODD-USDT"]);
+    let refusal = listed(&wrong, &[(0, body(0)), (1, body(1))]).unwrap_err();
+    assert_eq!((refusal.field.as_str(), refusal.value.as_str()), ("symbols", "btcusdt, ODD-USDT"));
+    assert!(refusal.allowed.contains("BTC-USDT"), "{}", refusal.allowed);
+    log::captured();
+    assert_eq!(symbols(&feed("okx_derivatives", &["LUNA-USDT"]), &[(0, body(0))]), ["LUNA-USDT"]);
+    let said = log::captured();
+    assert!(said[0].1.contains("ODD-USDT-SWAP"), "contracts of unknown size are logged: {said:?}");
+    assert!(said[1].1.contains("not trading"), "a named symbol that does not trade is logged: {said:?}");
+    let all = feed("okx_derivatives", &[]);
+    assert_eq!(symbols(&all, &[(1, body(1))]).len(), 6, "a list may be missing");
+    assert_eq!(symbols(&all, &[(1, body(1)), (2, body(2))]).len(), 6, "a list of something else has none");
+    let (market_types, data_types) = (vec![MarketType::Options], vec![DataType::Trade]);
+    let options = Feed { market_types, data_types, ..all.clone() };
+    assert_eq!(listed(&options, &[(0, body(2))]).unwrap_err().field, "symbols", "no list of options");
+    let error = r#"{"code":"50011","data":[],"msg":"Too Many Requests"}"#;
+    assert_eq!(listed(&all, &[(0, error)]).unwrap_err().value, "code 50011: Too Many Requests");
+    for body in ["", "{}", "<html>", r#"{"code":"0"}"#, r#"{"code":"0","data":[{"instId""#] {
+        assert_eq!(listed(&all, &[(0, body)]).unwrap_err().field, "instruments", "{body}");
+    }
+}
+
+#[test]
+fn one_name_has_one_instrument() {
+    let row = |name: &str, kind: &str, contract: &str, state: &str| {
+        let currency = if contract == "inverse" { "USD" } else { "BTC" };
+        format!(
+            r#"{{"instType":"{kind}","instId":"{name}","uly":"BTC-USD","ctType":"{contract}","ctVal":"100","ctMult":"1","ctValCcy":"{currency}","tickSz":"0.1","lotSz":"1","state":"{state}"}}"#
+        )
+    };
+    for (state, expected) in [("live", "BTC-USD-SWAP"), ("suspend", "BTC-USD_UM_XPERP-310404")] {
+        let rows = [
+            row("BTC-USD_UM_XPERP-310404", "FUTURES", "linear", "live"),
+            row("BTC-USD-SWAP", "SWAP", "inverse", state),
+        ];
+        let body = format!(r#"{{"code":"0","data":[{}],"msg":""}}"#, rows.join(","));
+        log::captured();
+        let found = listed(&feed("okx_derivatives", &["BTC-USD"]), &[(0, &body)]).unwrap();
+        let names: Vec<&str> = found.iter().map(|one| one.venue_symbol.as_str()).collect();
+        assert_eq!(names, [expected]);
+        assert!(log::captured()[0].1.contains("left out"));
+    }
+}
+
+#[test]
+fn instruments_without_one_contract_size_are_refused() {
+    let derivatives = feed("okx_derivatives", &[]);
+    let swap = open(&derivatives).instruments.swap_remove(0);
+    let some = |mantissa| Some(Decimal { mantissa, scale: 0 });
+    for (contract_size, contract_value) in
+        [(None, None), (some(1), some(1)), (some(-1), None), (None, some(0))]
+    {
+        let instrument = Instrument { contract_size, contract_value, ..swap.clone() };
+        let refusal = Okx::load(derivatives.clone(), vec![instrument]).unwrap_err();
+        assert_eq!(refusal.field, "instruments");
+    }
+    let spot = feed("okx_spot", &[]);
+    assert_eq!(Okx::load(spot, vec![swap]).unwrap_err().field, "instruments");
+}
+
+#[test]
+fn frames_outside_the_feed_are_ignored_by_reason() {
+    let mut only_trades = feed("okx_spot", &["BTC-USDT"]);
+    only_trades.data_types = vec![DataType::Trade];
+    let mut session = open(&only_trades);
+    let trade = r#"{"arg":{"channel":"trades","instId":"NAME"},"data":[{"instId":"NAME","tradeId":"1","px":"1","sz":"1","side":"buy","ts":"1"}]}"#;
+    let book = r#"{"arg":{"channel":"books","instId":"BTC-USDT"},"action":"update","data":[{"asks":[],"bids":[],"ts":"1","prevSeqId":1,"seqId":1}]}"#;
+    let texts = [trade.replace("NAME", "BTC-USDT"), trade.replace("NAME", "ETH-BTC"), book.to_owned()];
+    let frames = texts.map(|text| OwnedFrame::new(text, 0));
+    let normalized = session.normalize(&frames, 64);
+    assert!(matches!(&normalized.events[0].payload, Payload::Trade(trade) if trade.instrument == 0));
+    let expected = [Ignored::OtherInstrument, Ignored::OtherDataType].map(Remark::Ignored);
+    assert_eq!(remarks(normalized), expected);
+    let stray = OwnedFrame::new(r#"{"code":"0","data":[]}"#, 99);
+    assert!(matches!(session.normalize(&[stray], 1).notes[0].remark, Remark::Malformed(_)));
+}
+
+#[test]
+fn arbitrary_bytes_are_malformed() {
+    let mut session = open(&feed("okx_derivatives", &[]));
+    let mut random = Random(7);
+    for _ in 0..2000 {
+        let bytes = (0..random.below(90)).map(|_| random.below(256) as u8).collect();
+        let normalized = session.normalize(&[OwnedFrame { bytes, source: 0, at: 0 }], 1);
+        assert!(normalized.events.is_empty() && normalized.notes.len() == 1);
+    }
+}
