@@ -1,4 +1,4 @@
-//! What arrived in hot storage, per exchange and data type.
+//! Newest data in hot and event rates, per exchange and data type.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,37 +9,31 @@ use serde::Deserialize;
 
 use crate::rate::Rate;
 
-/// What arrived in hot storage. Its size is bounded by exchanges times data types.
+/// Bounded by exchanges times data types.
 #[derive(Debug, Default)]
 pub struct Coverage {
     arrived: Mutex<BTreeMap<DataType, BTreeMap<String, Arrived>>>,
     rates: Mutex<BTreeMap<DataType, BTreeMap<String, Rate>>>,
 }
 
-/// One data type of one exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrived {
-    /// When the newest event was stored, nanoseconds since 1970.
     pub last_success_ns: i64,
-    /// The newest venue time among its events, microseconds since 1970.
+    /// Newest venue time, microseconds since 1970.
     pub newest_timestamp_us: i64,
-    /// Events confirmed in hot since this process started, copies among them.
+    /// Events stored in hot since this process started, duplicates included.
     pub events: u64,
 }
 
-/// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoverageRow {
-    /// Exchange id.
     pub exchange: String,
-    /// Data type.
     pub data_type: DataType,
-    /// What arrived of it.
     pub arrived: Arrived,
 }
 
 impl Coverage {
-    /// Notes events that are in hot now: subject and venue time of each.
+    /// Records events that are in hot now, by subject and venue time.
     pub fn stored<'a>(&self, data_type: DataType, events: impl Iterator<Item = (&'a str, i64)>, now_ns: i64) {
         let mut all = self.lock();
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +55,6 @@ impl Coverage {
         }
     }
 
-    /// Every row.
     pub fn rows(&self) -> Vec<CoverageRow> {
         let rows = |(data_type, table): (&DataType, &BTreeMap<String, Arrived>)| -> Vec<CoverageRow> {
             let row = |(exchange, arrived): (&String, &Arrived)| CoverageRow {
@@ -74,7 +67,7 @@ impl Coverage {
         self.lock().iter().flat_map(rows).collect()
     }
 
-    /// Events a second over the last minute: data type, exchange, rate.
+    /// Events per second over the last minute: data type, exchange, rate.
     pub fn rates(&self, now_ns: i64) -> Vec<(&'static str, String, f64)> {
         let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let of_type = |(data_type, table): (&DataType, &BTreeMap<String, Rate>)| {
@@ -98,7 +91,7 @@ impl Coverage {
         }
     }
 
-    // The map is whole at every moment, so a panic of another holder does not matter.
+    // The map is consistent at every moment, so a panic of another holder does not matter.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DataType, BTreeMap<String, Arrived>>> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +105,6 @@ impl Arrived {
     }
 }
 
-/// Newest times of one exchange in a hot table.
 #[derive(Debug, Row, Deserialize)]
 pub struct History {
     pub exchange: String,
@@ -124,9 +116,8 @@ pub struct History {
 mod tests {
     use super::*;
 
-    /// Goal: each exchange and type has its own newest times and count, and history neither counts nor turns time back.
     #[test]
-    fn rows_keep_the_newest_times() {
+    fn rows_keep_the_newest_times_and_history_adds_no_events() {
         let coverage = Coverage::default();
         let subjects = [("trade.a.spot.X-Y", 5), ("trade.b.spot.X-Y", 7), ("trade.a.spot.Z-Y", 3)];
         coverage.stored(DataType::Trade, subjects.into_iter(), 9_000_000);

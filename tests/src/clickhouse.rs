@@ -39,6 +39,11 @@ impl ClickHouse {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap()
     }

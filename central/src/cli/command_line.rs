@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line: arguments, exit codes of errors.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,33 +23,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create streams, consumers, databases and tables; report what is there and differs.
+    /// Create streams, consumers, databases and tables; list what differs from the configuration.
     ///
     /// Exit status: 0 all as configured, 1 error or a difference that cannot be changed in place, 3 differences that --apply
-    /// would change. Nothing is ever deleted.
+    /// would change. Never deletes anything.
     Init(init::InitArgs),
-    /// Take messages in and copy them to cold until told to stop. Creates what is missing first.
+    /// Ingest messages into hot and replicate hot to cold until stopped. Creates what is missing first.
     Run(run::RunArgs),
-    /// Say of the data whether it is whole, window by window, with the reasons. Works while no central runs.
+    /// Report the integrity of the data, window by window, with reasons. Works while no central runs.
     ///
     /// Exit status: 0 whole, 1 not whole, 2 cannot tell.
     Integrity(integrity::IntegrityArgs),
-    /// Say what runs now, what is wrong and what to do about it, in one screen.
+    /// Show the current state on one screen: what runs, what is wrong, what to do.
     ///
-    /// Exit status: 0 everything runs and data arrives, 1 something is wrong, 2 cannot tell.
+    /// Exit status: 0 all parts run and data arrives, 1 something is wrong, 2 cannot tell.
     Status(status::StatusArgs),
-    /// Look at everything that central needs: configuration, servers, versions, streams, tables, clocks, audits. Changes nothing.
+    /// Check configuration, servers, versions, streams, tables, clocks and audits, each with its remedy. Changes nothing.
     ///
-    /// Exit status: 0 nothing fails, 1 something does, 2 somebody did not answer.
+    /// Exit status: 0 no check fails, 1 a check fails, 2 a part did not answer.
     Diagnose(diagnose::DiagnoseArgs),
-    /// Mend windows that are not the same in hot and cold, and ask edges for events that both lack.
+    /// Repair windows that differ between hot and cold, and ask edges to publish missing events again.
     ///
-    /// Exit status: 0 nothing is left to mend, 1 something stays as it is, 2 the repair could not run.
+    /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.
     Repair(repair::RepairArgs),
 }
 
 impl Command {
-    /// Exit code of an error. For the commands that report, 1 means that something is wrong with the data: an error says nothing of it.
+    /// For reporting commands 1 means that something is wrong with the data, so an error of the command itself is 2.
     const fn error_exit(&self) -> Exit {
         match self {
             Self::Integrity(_) | Self::Status(_) | Self::Diagnose(_) | Self::Repair(_) => Exit::NOT_DONE,
@@ -58,7 +58,6 @@ impl Command {
     }
 }
 
-/// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     init_logs();

@@ -1,5 +1,3 @@
-//! `diagnose`.
-
 use clap::Args;
 use marketprism_service::Exit;
 
@@ -8,17 +6,15 @@ use crate::config::Config;
 use crate::diagnose::diagnose;
 use crate::limits;
 use crate::report::Sources;
-use crate::report::grid::Paint;
+use crate::report::text_table::Paint;
 
-/// Options of `diagnose`.
 #[derive(Debug, Args)]
 pub struct DiagnoseArgs {
-    /// Print it as JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Looks at everything and prints what was found.
 pub async fn execute(config: &Config, args: &DiagnoseArgs) -> anyhow::Result<Exit> {
     let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
     let diagnosis = diagnose(&sources).await;

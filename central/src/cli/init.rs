@@ -1,23 +1,20 @@
-//! `init`.
-
 use std::io::Write;
 
 use anyhow::Context;
 use clap::Args;
 use marketprism_service::Exit;
+use marketprism_service::Exit;
 
 use crate::config::Config;
 use crate::init;
 
-/// Options of `init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Change the settings that differ and can be changed in place.
+    /// Change settings that differ and can be changed in place.
     #[arg(long)]
     apply: bool,
 }
 
-/// Lays everything out and prints what was found.
 pub async fn execute(config: &Config, args: &InitArgs) -> anyhow::Result<Exit> {
     let report = init::once(config, args.apply).await?;
     write!(std::io::stdout().lock(), "{report}").context("cannot write the report")?;

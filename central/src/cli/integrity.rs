@@ -1,19 +1,15 @@
-//! `integrity`.
-
 use clap::Args;
 use marketprism_service::Exit;
 
 use super::output::print;
 use crate::config::Config;
-use crate::report::grid::Paint;
-use crate::report::sources::schema;
-use crate::report::{Scope, Sources, Wish, compute, exit_code, terminal};
+use crate::report::text_table::Paint;
+use crate::report::{ReportQuery, ReportScope, SchemaCache, Sources, compute, exit_code, terminal};
 use crate::{clock, limits};
 
-/// Options of `integrity`.
 #[derive(Debug, Args)]
 pub struct IntegrityArgs {
-    /// Print the report as JSON, as /integrity gives it.
+    /// Print JSON, in the form of /integrity.
     #[arg(long)]
     json: bool,
     /// Begin: RFC 3339, or an age such as 90s, 30m, 24h, 7d [default: one day before --to].
@@ -27,12 +23,11 @@ pub struct IntegrityArgs {
     table: Option<String>,
 }
 
-/// Computes the report and prints it.
 pub async fn execute(config: &Config, args: &IntegrityArgs) -> anyhow::Result<Exit> {
-    let wish = Wish { from: args.from.clone(), to: args.to.clone(), table: args.table.clone() };
-    let scope = Scope::read(&wish, clock::now_ns() / 1_000_000)?;
+    let query = ReportQuery { from: args.from.clone(), to: args.to.clone(), table: args.table.clone() };
+    let scope = ReportScope::read(&query, clock::now_ns() / 1_000_000)?;
     let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
-    let report = compute(&sources, scope, &schema::Cache::default()).await;
+    let report = compute(&sources, scope, &SchemaCache::default()).await;
     print(args.json, &report, |paint: Paint| terminal::report(&report, paint))?;
     Ok(exit_code(report.verdict))
 }

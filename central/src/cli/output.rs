@@ -1,11 +1,10 @@
-//! What the commands that report print.
+//! Output of the reporting commands: JSON or text.
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::report::grid::Paint;
+use crate::report::text_table::Paint;
 
-/// Prints JSON or text.
 pub fn print<T: Serialize>(
     as_json: bool,
     answer: &T,

@@ -1,91 +1,104 @@
-//! One thing that was looked at.
+//! Result of one check, and the diagnosis as JSON and text.
 
+use marketprism_service::Exit;
 use marketprism_service::Exit;
 use serde::Serialize;
 
 use crate::report::Time;
-use crate::report::grid::{Paint, clean};
+use crate::report::document::{Finding, FindingCode, Level};
+use crate::report::text_table::{Paint, clean};
 
-/// How it was found.
+/// Ordered by weight for the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
-    /// As it should be.
+pub enum CheckStatus {
     Ok,
-    /// Wants a look.
     Warn,
-    /// Nobody answered.
+    /// The part did not answer.
     Unknown,
-    /// Wrong.
     Fail,
 }
 
-/// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// Object that was checked.
     pub check: String,
-    /// How it was found.
-    pub found: Found,
-    /// In words.
+    /// Stable code as in the report; absent when nothing is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<FindingCode>,
+    pub found: CheckStatus,
     pub text: String,
-    /// What to do about it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 
-/// Everything that was looked at.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
-    /// Version of this form.
     pub version: u32,
-    /// When.
     pub generated_at: Time,
-    /// In the order of the data's way.
+    /// In the order of the data flow.
     pub checks: Vec<Check>,
 }
 
 impl Check {
-    /// Something as it should be.
     pub fn ok(check: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { check: check.into(), found: Found::Ok, text: text.into(), remedy: String::new() }
+        let (check, text) = (check.into(), text.into());
+        Self { check, code: None, found: CheckStatus::Ok, text, remedy: String::new() }
     }
 
-    /// Something that is not, and what to do about it.
     pub fn new(
+        code: FindingCode,
         check: impl Into<String>,
-        found: Found,
+        found: CheckStatus,
         text: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { check: check.into(), found, text: text.into(), remedy: remedy.into() }
+        let (check, text, remedy) = (check.into(), text.into(), remedy.into());
+        Self { check, code: Some(code), found, text, remedy }
+    }
+
+    pub fn unavailable(check: impl Into<String>, reason: impl Into<String>, remedy: &str) -> Self {
+        Self::new(FindingCode::SourceUnavailable, check, CheckStatus::Unknown, reason, remedy)
+    }
+}
+
+impl From<Finding> for Check {
+    fn from(finding: Finding) -> Self {
+        let found = match finding.level {
+            Level::Fail => CheckStatus::Fail,
+            Level::Unknown => CheckStatus::Unknown,
+            Level::Warn => CheckStatus::Warn,
+            Level::Info => CheckStatus::Ok,
+        };
+        Self::new(finding.code, finding.subject, found, finding.text, finding.remedy)
     }
 }
 
 impl Diagnosis {
-    /// Exit status: 0 nothing fails, 1 something does, 2 nothing is known to fail and somebody did not answer.
     pub fn exit_code(&self) -> Exit {
         match self.checks.iter().map(|check| check.found).max() {
-            Some(Found::Fail) => Exit::FAILED,
-            Some(Found::Unknown) => Exit::NOT_DONE,
+            Some(CheckStatus::Fail) => Exit::FAILED,
+            Some(CheckStatus::Unknown) => Exit::NOT_DONE,
             _ => Exit::SUCCESS,
         }
     }
 
-    /// For a terminal.
     pub fn render(&self, paint: Paint) -> String {
         let line = |check: &Check| {
             let (word, colour) = match check.found {
-                Found::Ok => ("ok  ", Paint::GOOD),
-                Found::Warn => ("warn", Paint::GAP),
-                Found::Unknown => ("?   ", Paint::BLIND),
-                Found::Fail => ("FAIL", Paint::BAD),
+                CheckStatus::Ok => ("ok  ", Paint::GOOD),
+                CheckStatus::Warn => ("warn", Paint::WARN),
+                CheckStatus::Unknown => ("?   ", Paint::UNKNOWN),
+                CheckStatus::Fail => ("FAIL", Paint::BAD),
             };
+            let code = check.code.map(|code| format!(" [{}]", code.as_str())).unwrap_or_default();
             let remedy = match check.remedy.as_str() {
                 "" => String::new(),
                 remedy => format!("      {}\n", paint.with(Paint::SOFT, &clean(remedy))),
             };
-            format!("{}  {}: {}\n{remedy}", paint.with(colour, word), clean(&check.check), clean(&check.text))
+            let (object, text) = (clean(&check.check), clean(&check.text));
+            let code = paint.with(Paint::SOFT, &code);
+            format!("{}  {object}: {text}{code}\n{remedy}", paint.with(colour, word))
         };
         self.checks.iter().map(line).collect()
     }
@@ -95,17 +108,18 @@ impl Diagnosis {
 mod tests {
     use super::*;
 
-    /// Goal: a failure weighs more than silence, silence more than a warning, and every remedy stands below its trouble.
     #[test]
-    fn the_exit_status_is_that_of_the_worst() {
-        let of = |found: &[Found]| Diagnosis {
+    fn the_exit_status_is_that_of_the_worst_check_and_remedies_follow_their_check() {
+        let check = |found| Check::new(FindingCode::SchemaDrift, "a", found, "b", "do c");
+        let of = |found: &[CheckStatus]| Diagnosis {
             version: 1,
             generated_at: Time(0),
-            checks: found.iter().map(|found| Check::new("a", *found, "b", "do c")).collect(),
+            checks: found.iter().map(|found| check(*found)).collect(),
         };
-        assert_eq!(of(&[Found::Ok, Found::Warn]).exit_code(), Exit::SUCCESS);
-        assert_eq!(of(&[Found::Unknown, Found::Warn]).exit_code(), Exit::NOT_DONE);
-        assert_eq!(of(&[Found::Unknown, Found::Fail]).exit_code(), Exit::FAILED);
-        assert_eq!(of(&[Found::Fail]).render(Paint::none()), "FAIL  a: b\n      do c\n");
+        assert_eq!(of(&[CheckStatus::Ok, CheckStatus::Warn]).exit_code(), Exit::SUCCESS);
+        assert_eq!(of(&[CheckStatus::Unknown, CheckStatus::Warn]).exit_code(), Exit::NOT_DONE);
+        assert_eq!(of(&[CheckStatus::Unknown, CheckStatus::Fail]).exit_code(), Exit::FAILED);
+        let text = of(&[CheckStatus::Fail]).render(Paint::none());
+        assert_eq!(text, "FAIL  a: b [schema.drift]\n      do c\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `diagnose`: looks at everything that central needs, and says of each what is wrong and what to do about it.
+//! `diagnose`: checks everything that central depends on, each with its remedy.
 
 mod check;
 mod data;

@@ -1,42 +1,39 @@
-//! Broker, streams, leases, servers, schema.
+//! Checks of broker, streams, leases, servers and schema.
 
-use super::check::{Check, Found};
+use super::check::{Check, CheckStatus};
 use crate::clock;
 use crate::init;
 use crate::report::Sources;
-use crate::report::document::{Finding, Level};
+use crate::report::document::FindingCode;
 use crate::report::rules;
 use crate::report::sources::{broker as broker_state, servers as server_state};
 
-const AWAY: &str = "look whether it runs, whether the address is right and a firewall lets us through";
+const UNREACHABLE: &str = "check that it runs, that the address is right and that no firewall blocks it";
 
-/// Connection, version, JetStream.
-pub async fn broker(sources: &Sources) -> Vec<Check> {
+pub async fn broker(sources: &Sources) -> Check {
     let jetstream = &sources.broker.jetstream;
     let urls = sources.config.nats.shown_urls();
-    let check = match sources.broker_answer(jetstream.query_account()).await {
+    match sources.broker_answer(jetstream.query_account()).await {
         Ok(account) => {
             let version = sources.broker.client.server_info().version;
-            Check::ok(
-                "broker",
-                format!("{urls}: nats-server {version}, JetStream holds {} MiB", account.storage >> 20),
-            )
+            let stored = account.storage >> 20;
+            Check::ok("broker", format!("{urls}: nats-server {version}, JetStream stores {stored} MiB"))
         }
-        Err(reason) => Check::new("broker", Found::Unknown, format!("{urls}: {reason}"), AWAY),
-    };
-    vec![check]
+        Err(reason) => Check::unavailable("broker", format!("{urls}: {reason}"), UNREACHABLE),
+    }
 }
 
-/// Every stream and its consumers against the configuration. Looks only: `init` changes.
+/// Compares streams and consumers with the configuration; changes nothing.
 pub async fn streams(sources: &Sources) -> Vec<Check> {
-    let looked = sources.broker_answer(init::compare_streams(&sources.config, &sources.broker)).await;
-    let mut checks = match looked {
-        Err(reason) => vec![Check::new("streams", Found::Unknown, reason, AWAY)],
+    let compared = sources.broker_answer(init::compare_streams(&sources.config, &sources.broker)).await;
+    let mut checks = match compared {
+        Err(reason) => vec![Check::unavailable("streams", reason, UNREACHABLE)],
         Ok(report) => {
             let differs = |(what, difference): (String, &init::Difference)| {
-                let found = if difference.changeable { Found::Warn } else { Found::Fail };
-                let remedy = "`init` makes what is missing, `init --apply` changes what can be changed";
-                Check::new(what, found, difference.to_string(), remedy)
+                let found = if difference.changeable { CheckStatus::Warn } else { CheckStatus::Fail };
+                let remedy =
+                    "run `init` to create what is missing, `init --apply` to change what can be changed";
+                Check::new(FindingCode::BrokerDrift, what, found, difference.to_string(), remedy)
             };
             report.differences().map(differs).collect()
         }
@@ -47,47 +44,33 @@ pub async fn streams(sources: &Sources) -> Vec<Check> {
     for (name, stream) in broker_state::streams(sources).await {
         let Ok(stream) = stream else { continue };
         let mut findings = Vec::new();
-        rules::judge_stream(&stream, &mut findings);
-        checks.extend(findings.iter().map(of_finding));
+        rules::evaluate_stream(&stream, &mut findings);
         if findings.is_empty() {
-            let waiting: u64 = stream.consumers.iter().map(|consumer| consumer.pending).sum();
+            let pending: u64 = stream.consumers.iter().map(|consumer| consumer.pending).sum();
             let (messages, consumers) = (stream.messages, stream.consumers.len());
-            let text = format!("{messages} messages, {consumers} consumers, {waiting} wait");
-            checks.push(Check::ok(format!("flow of {name}"), text));
+            let text = format!("{messages} messages, {consumers} consumers, {pending} pending");
+            checks.push(Check::ok(format!("stream {name}"), text));
         }
+        checks.extend(findings.into_iter().map(Check::from));
     }
     checks
 }
 
-fn of_finding(finding: &Finding) -> Check {
-    let found = match finding.level {
-        Level::Fail => Found::Fail,
-        Level::Unknown => Found::Unknown,
-        Level::Warn => Found::Warn,
-        Level::Info => Found::Ok,
-    };
-    Check::new(finding.subject.clone(), found, finding.text.clone(), finding.remedy.clone())
-}
-
-/// Who replicates, who keeps the ledger.
 pub async fn leases(sources: &Sources) -> Vec<Check> {
-    match broker_state::leases(sources).await {
-        Err(reason) => vec![Check::new("leases", Found::Unknown, reason, AWAY)],
-        Ok(leases) => {
-            let mut findings = Vec::new();
-            rules::judge_leases(&leases, clock::now_ns() / 1_000_000, &mut findings);
-            let held: Vec<String> =
-                leases.iter().map(|lease| format!("{} by {}", lease.lease, lease.holder)).collect();
-            let mut checks: Vec<Check> = findings.iter().map(of_finding).collect();
-            if findings.is_empty() {
-                checks.push(Check::ok("leases", held.join(", ")));
-            }
-            checks
-        }
+    let leases = match broker_state::leases(sources).await {
+        Err(reason) => return vec![Check::unavailable("leases", reason, UNREACHABLE)],
+        Ok(leases) => leases,
+    };
+    let mut findings = Vec::new();
+    rules::evaluate_leases(&leases, clock::now_ns() / 1_000_000, &mut findings);
+    if findings.is_empty() {
+        let held: Vec<String> =
+            leases.iter().map(|lease| format!("{} held by {}", lease.lease, lease.holder)).collect();
+        return vec![Check::ok("leases", held.join(", "))];
     }
+    findings.into_iter().map(Check::from).collect()
 }
 
-/// Both servers: reachable, version, clock, room.
 pub async fn servers(sources: &Sources) -> Vec<Check> {
     let place = &sources.config.clickhouse;
     let (hot, cold) = tokio::join!(
@@ -98,26 +81,26 @@ pub async fn servers(sources: &Sources) -> Vec<Check> {
     for (role, url, state) in [("hot", &place.hot.url, hot), ("cold", &place.cold.url, cold)] {
         let name = format!("clickhouse {role}");
         match state {
-            Err(reason) => checks.push(Check::new(name, Found::Unknown, format!("{url}: {reason}"), AWAY)),
+            Err(reason) => checks.push(Check::unavailable(name, format!("{url}: {reason}"), UNREACHABLE)),
             Ok(server) => {
                 let mut findings = Vec::new();
-                rules::judge_server(&server, &mut findings);
+                rules::evaluate_server(&server, &mut findings);
                 let text = format!(
-                    "{url}: version {}, clock within {} ms of ours, {} MiB in {} parts",
+                    "{url}: version {}, clock within {} ms of this machine's, {} MiB in {} parts",
                     server.version,
                     server.clock_ahead_ms.abs(),
                     server.bytes >> 20,
                     server.parts
                 );
                 checks.push(Check::ok(name, text));
-                checks.extend(findings.iter().map(of_finding));
+                checks.extend(findings.into_iter().map(Check::from));
             }
         }
     }
     checks
 }
 
-/// Tables against the source of their definitions, and cold against hot.
+/// Compares the tables with their definitions, and cold with hot.
 pub async fn schema(sources: &Sources) -> Vec<Check> {
     let state = init::schema_state(&sources.config, &sources.hot, &sources.cold).await;
     let mut checks = Vec::new();
@@ -126,23 +109,26 @@ pub async fn schema(sources: &Sources) -> Vec<Check> {
         let version = database.version.map_or("none".to_owned(), |version| version.to_string());
         checks.push(match &database.problem {
             Some(problem) => {
-                Check::new(name, Found::Unknown, problem.clone(), "`init` lays out what is missing")
+                Check::unavailable(name, problem.clone(), "run `init`: it creates what is missing")
             }
             None if database.version == Some(database.newest) => {
-                Check::ok(name, format!("migration {version}, the newest"))
+                Check::ok(name, format!("migration {version}, up to date"))
             }
             None => {
                 let text = format!("migration {version}, the newest is {}", database.newest);
-                Check::new(name, Found::Warn, text, "`init` applies what is missing")
+                let remedy = "run `init`: it applies what is missing";
+                Check::new(FindingCode::SchemaOutdated, name, CheckStatus::Warn, text, remedy)
             }
         });
     }
     for table in state.tables.iter().filter(|table| !table.equal) {
         let name = format!("table {}.{}", table.database, table.table);
         let text: Vec<String> = table.differences.iter().map(ToString::to_string).collect();
-        let text = format!("against {}: {}", table.compared_with, text.join("; "));
-        let found = if table.differences.iter().all(|d| d.changeable) { Found::Warn } else { Found::Fail };
-        checks.push(Check::new(name, found, text, "`init --apply` changes what can be changed in place"));
+        let text = format!("differs from {}: {}", table.compared_with, text.join("; "));
+        let is_changeable = table.differences.iter().all(|difference| difference.changeable);
+        let found = if is_changeable { CheckStatus::Warn } else { CheckStatus::Fail };
+        let remedy = "run `init --apply`: it changes what can be changed in place";
+        checks.push(Check::new(FindingCode::SchemaDrift, name, found, text, remedy));
     }
     if state.equal == Some(true) {
         checks.push(Check::ok("tables", format!("{} comparisons, no difference", state.tables.len())));

@@ -1,4 +1,4 @@
-//! `/coverage`: what arrived in hot, how old it is, and what is not there at all.
+//! `/coverage`: newest data per exchange and data type, and data types without any.
 
 use std::sync::Arc;
 
@@ -14,45 +14,42 @@ use crate::coverage::{Arrived, CoverageRow};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// What arrived in hot.
+/// Data in hot by exchange and data type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CoverageTable {
     /// One row per exchange and data type.
     pub coverage: Vec<Covered>,
-    /// Data types of which nothing ever arrived.
+    /// Data types without any data.
     pub nothing_of: Vec<&'static str>,
 }
 
 /// One data type of one exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Covered {
-    /// Exchange id.
     pub exchange: String,
-    /// Data type.
     pub data_type: &'static str,
-    /// When the newest event was stored, seconds since 1970.
+    /// Time at which the newest event was stored, seconds since 1970.
     pub last_success_ts: i64,
-    /// Seconds since then.
+    /// Seconds since `last_success_ts`.
     pub age_seconds: i64,
     /// Above this age the status is `stale`.
     pub threshold_seconds: u64,
     /// `ok` or `stale`.
     pub status: &'static str,
-    /// The newest venue time, microseconds since 1970.
+    /// Newest venue time, microseconds since 1970.
     pub newest_timestamp_us: i64,
-    /// Events confirmed in hot since this process started.
+    /// Events stored in hot since this process started.
     pub events_since_start: u64,
 }
 
-/// What arrived in hot, by exchange and data type.
+/// Data in hot by exchange and data type.
 #[utoipa::path(get, path = "/coverage", tag = "data", responses(
-    (status = 200, description = "The table", body = CoverageTable),
+    (status = 200, description = "Coverage", body = CoverageTable),
 ))]
 pub async fn serve(State(app): State<Arc<App>>) -> Json<CoverageTable> {
     Json(table(&app.shared.coverage.rows(), clock::now_ns()))
 }
 
-/// The whole table.
 pub fn table(rows: &[CoverageRow], now_ns: i64) -> CoverageTable {
     let is_missing = |data_type: &&DataType| rows.iter().all(|row| row.data_type != **data_type);
     CoverageTable {
@@ -82,7 +79,6 @@ fn covered(row: &CoverageRow, now_ns: i64) -> Covered {
 mod tests {
     use super::*;
 
-    /// Goal: a type turns stale past its own threshold, and types that never arrived are named.
     #[test]
     fn rows_turn_stale_by_their_type_and_missing_types_are_named() {
         let row = |data_type| CoverageRow {

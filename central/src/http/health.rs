@@ -11,25 +11,25 @@ use utoipa::ToSchema;
 
 use super::App;
 
-/// How this central is.
+/// Health or readiness of this central.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
     /// `healthy`, `unhealthy`, `ready` or `not ready`.
     pub status: &'static str,
-    /// True in the first seconds after the start, whatever is wrong.
+    /// True within the grace period after the start, whatever is wrong.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub grace: bool,
-    /// What is wrong.
+    /// Reasons, `part: reason`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
 }
 
-/// Whether this central is healthy.
+/// Health of this central.
 ///
-/// Healthy when nothing is wrong, and in the first seconds after the start whatever is wrong, which the answer then says.
+/// Healthy when nothing is wrong, or within the grace period after the start; the answer names the reasons in either case.
 #[utoipa::path(get, path = "/health", tag = "process", responses(
-    (status = 200, description = "Healthy, or within the grace after the start", body = Health),
-    (status = 503, description = "Unhealthy; the answer says why", body = Health),
+    (status = 200, description = "Healthy, or within the grace period after the start", body = Health),
+    (status = 503, description = "Unhealthy; the answer names the reasons", body = Health),
 ))]
 pub async fn serve_health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let (age, grace) = (app.shared.status.started.elapsed(), app.shared.config.http.health_grace);
@@ -37,10 +37,10 @@ pub async fn serve_health(State(app): State<Arc<App>>) -> (StatusCode, Json<Heal
     (status, Json(body))
 }
 
-/// Whether messages are taken and stored at this moment.
+/// Readiness: messages are being received and stored.
 #[utoipa::path(get, path = "/ready", tag = "process", responses(
     (status = 200, description = "Ready", body = Health),
-    (status = 503, description = "Not ready; the answer says why", body = Health),
+    (status = 503, description = "Not ready; the answer names the reasons", body = Health),
 ))]
 pub async fn serve_ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let (status, body) = ready(app.shared.status.reasons());
@@ -68,9 +68,8 @@ fn ready(reasons: Vec<String>) -> (StatusCode, Health) {
 mod tests {
     use super::*;
 
-    /// Goal: trouble counts against health only after the grace, against readiness at once, and is always named.
     #[test]
-    fn grace_covers_health_and_not_readiness() {
+    fn the_grace_period_covers_health_but_not_readiness() {
         let some = || vec!["clickhouse: away".to_owned()];
         let [second, grace] = [1, 120].map(Duration::from_secs);
         assert_eq!(health(Vec::new(), second, grace).0, StatusCode::OK);

@@ -1,4 +1,4 @@
-//! `/integrity`.
+//! `/integrity`: the report as a page or as JSON.
 
 use std::sync::Arc;
 
@@ -15,13 +15,12 @@ use super::page;
 use super::problem::Problem;
 use crate::clock;
 use crate::report::document::Report;
-use crate::report::{Scope, Wish};
+use crate::report::{ReportQuery, ReportScope};
 
-/// What may stand in the query.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Asked {
+pub struct IntegrityParams {
     /// Begin: RFC 3339, or an age such as `90s`, `30m`, `24h`, `7d`. Default: one day before `to`.
     #[param(example = "24h")]
     from: Option<String>,
@@ -31,33 +30,33 @@ pub struct Asked {
     /// Only this table and its streams.
     #[param(example = "trades")]
     table: Option<String>,
-    /// `json` or `html`, whatever the header Accept says.
+    /// `json` or `html`; overrides the header Accept.
     #[param(example = "json")]
     format: Option<String>,
 }
 
-/// What can be said of the data: whole, not whole, or cannot tell, with the reasons.
+/// Integrity report: whole, not whole or cannot tell, with findings and evidence.
 ///
-/// A browser gets a page, everybody else JSON.
-#[utoipa::path(get, path = "/integrity", tag = "data", params(Asked), responses(
+/// Browsers get a page, other clients JSON.
+#[utoipa::path(get, path = "/integrity", tag = "data", params(IntegrityParams), responses(
     (status = 200, description = "The report, whatever its verdict", content(
         (Report = "application/json"),
         (String = "text/html"),
     )),
-    (status = 400, description = "A parameter is wrong: the answer names it, its value, and what is allowed", body = Problem),
-    (status = 429, description = "Too many different questions at once", body = Problem),
+    (status = 400, description = "Invalid parameter: the answer names it, its value and the allowed values", body = Problem),
+    (status = 429, description = "Too many different requests at once", body = Problem),
     (status = 503, description = "Not answered in time", body = Problem),
 ))]
 pub async fn serve(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<IntegrityParams>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|error| {
         Problem::bad("query", &error.body_text(), "from, to, table, format, each at most once")
     })?;
-    let wish = Wish { from: asked.from, to: asked.to, table: asked.table };
-    let scope = Scope::read(&wish, clock::now_ns() / 1_000_000)?;
+    let query = ReportQuery { from: asked.from, to: asked.to, table: asked.table };
+    let scope = ReportScope::read(&query, clock::now_ns() / 1_000_000)?;
     let is_page = match asked.format.as_deref() {
         None | Some("") => page::wants_page(&headers),
         Some("html") => true,
@@ -67,11 +66,11 @@ pub async fn serve(
     if is_page {
         return Ok(page::INTEGRITY.into_response());
     }
-    let report = app.report(&wish, scope).await?;
+    let report = app.report(&query, scope).await?;
     Ok((fresh(), Json(&*report)).into_response())
 }
 
-/// Headers of an answer that changes all the time and depends on who asks.
+/// Not cacheable, and dependent on the header Accept.
 pub fn fresh() -> [(HeaderName, &'static str); 2] {
     [(header::CACHE_CONTROL, "no-store"), (header::VARY, "Accept")]
 }

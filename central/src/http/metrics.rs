@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::problem::Problem;
 
-/// Everything that is counted, in the text form of Prometheus.
+/// Metrics in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "process", responses(
     (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
 ))]

@@ -1,4 +1,4 @@
-//! Health, metrics, coverage, the report and its pages, repairs: over HTTP.
+//! HTTP interface: health, metrics, coverage, report, pages, repair.
 
 mod app;
 mod coverage;
@@ -14,4 +14,6 @@ mod server;
 mod token;
 
 pub use app::App;
+#[cfg(test)]
+pub use server::description;
 pub use server::{bind, serve};

@@ -1,29 +1,28 @@
-//! What stands at the head of `/openapi.json`.
+//! Head of the OpenAPI document; the routes describe themselves.
 
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-/// The head of the description; the routes add themselves.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "MarketPrism central",
-        description = "What arrived, what is stored, and what can be said of it. Fields may be added within a version; none is \
-                       removed or changes its meaning."
+        description = "State of ingest, storage and replication, and the integrity of the data. Fields may be added within a version; none is \
+                       removed or changes its meaning. Findings carry a stable `code`: match on it, never on the text."
     ),
     tags(
-        (name = "data", description = "What arrived and what can be said of it"),
-        (name = "repair", description = "Mending what can be mended"),
-        (name = "process", description = "How this central is"),
+        (name = "data", description = "Coverage and integrity of the data"),
+        (name = "repair", description = "Repair of windows that differ"),
+        (name = "process", description = "State of this central"),
     ),
-    modifiers(&Token)
+    modifiers(&TokenScheme)
 )]
-pub struct Described;
+pub struct ApiDocument;
 
-struct Token;
+struct TokenScheme;
 
-impl Modify for Token {
+impl Modify for TokenScheme {
     fn modify(&self, document: &mut Document) {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         document.components.get_or_insert_default().add_security_scheme("token", scheme);

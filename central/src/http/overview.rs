@@ -1,4 +1,4 @@
-//! `/` and `/overview`: what arrives, how old it is, how far behind.
+//! `/` and `/overview`: incoming streams, their age, replication lag.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,53 +22,49 @@ use crate::report::document::{BrokerStream, LeaseState, Unanswered};
 use crate::report::sources::{broker, replication};
 use crate::report::{Sources, Time};
 
-/// What arrives, how old it is, how far behind.
+/// Incoming streams, broker, replication lag and leases.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Overview {
-    /// Version of this form.
+    /// Version of this document.
     pub version: u32,
-    /// When it was computed.
     pub generated_at: Time,
-    /// This program's version.
+    /// Version of this program.
     pub program_version: &'static str,
-    /// What is wrong with this process; empty: ready.
+    /// Reasons why this process is not ready; empty: ready.
     pub reasons: Vec<String>,
-    /// What arrives at this central, by venue and type.
+    /// Incoming data of this central, by venue and data type.
     pub arriving: Vec<Arriving>,
-    /// Data types of which nothing ever arrived.
+    /// Data types without any data.
     pub nothing_of: Vec<&'static str>,
-    /// Streams of the broker, and what waits in them.
+    /// Streams and consumers of the broker.
     pub broker: Vec<BrokerStream>,
-    /// How far cold is behind, by table.
+    /// Replication lag by table.
     pub cold: Vec<ColdLag>,
-    /// Who does what only one central may do at a time.
     pub leases: Vec<LeaseState>,
-    /// Parts without an answer.
+    /// Sources that did not answer.
     pub unanswered: Vec<Unanswered>,
 }
 
 /// One data type of one exchange.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Arriving {
-    /// Events a second over the last minute, at this central.
+    /// Events per second at this central, averaged over the last minute.
     pub events_per_second: f64,
-    /// What `/coverage` says of it.
     #[serde(flatten)]
     pub coverage: Covered,
 }
 
-/// One table of cold.
+/// Replication lag of one table.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ColdLag {
-    /// The table.
     pub table: String,
-    /// Everything stored before this moment is in cold or logged as different.
+    /// Replication watermark: everything stored before is in cold or logged as different.
     pub copied_upto: Time,
-    /// Minutes that cold is behind what hot has.
+    /// Replication lag in minutes.
     pub lag_minutes: f64,
 }
 
-/// What arrives, how old it is, how far behind.
+/// Incoming streams, broker, replication lag and leases.
 #[utoipa::path(get, path = "/overview", tag = "data", responses(
     (status = 200, description = "The overview", body = Overview),
     (status = 429, description = "Too many requests at once", body = Problem),
@@ -79,7 +75,7 @@ pub async fn serve(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     Ok((fresh(), Json(&*overview)).into_response())
 }
 
-/// The overview as a page for browsers, as JSON for everybody else.
+/// Overview: a page for browsers, JSON for other clients.
 #[utoipa::path(get, path = "/", tag = "data", responses(
     (status = 200, description = "The overview", content((Overview = "application/json"), (String = "text/html"))),
     (status = 429, description = "Too many requests at once", body = Problem),
@@ -89,7 +85,6 @@ pub async fn serve_root(state: State<Arc<App>>, headers: HeaderMap) -> Result<Re
     if page::wants_page(&headers) { Ok(page::OVERVIEW.into_response()) } else { serve(state).await }
 }
 
-/// Computes it.
 pub async fn compute(shared: &CentralContext, sources: &Sources) -> Overview {
     let now_ns = clock::now_ns();
     let coverage = coverage_table(&shared.coverage.rows(), now_ns);
@@ -135,7 +130,7 @@ fn rate_of(rates: &[(&'static str, String, f64)], covered: &Covered) -> f64 {
     rates.iter().find(is_it).map_or(0.0, |rate| rate.2)
 }
 
-fn lags(marks: &BTreeMap<String, replication::Watermark>) -> Vec<ColdLag> {
+fn lags(marks: &BTreeMap<String, replication::TableWatermark>) -> Vec<ColdLag> {
     let lag = |table: &Table| {
         let mark = marks.get(table.name)?;
         let behind_ms = mark.hot_newest.map_or(0, |newest| (newest.0 - mark.upto.0).max(0));

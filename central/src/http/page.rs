@@ -1,4 +1,4 @@
-//! Pages: one file each, nothing from elsewhere, and a policy that lets nothing else run.
+//! HTML pages: self-contained, with a content security policy that allows nothing else.
 
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 const STYLE: &str = include_str!("pages/style.css");
 const SCRIPT: &str = include_str!("pages/page.js");
 
-/// A page: what stands in its body, and its script.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
     title: &'static str,
@@ -14,14 +13,12 @@ pub struct Page {
     scripts: &'static [&'static str],
 }
 
-/// The page of `/integrity`.
 pub const INTEGRITY: Page = Page {
     title: "Integrity",
     body: include_str!("pages/integrity.html"),
     scripts: &[SCRIPT, include_str!("pages/heatmap.js"), include_str!("pages/integrity.js")],
 };
 
-/// The page of `/`.
 pub const OVERVIEW: Page = Page {
     title: "Overview",
     body: include_str!("pages/overview.html"),
@@ -30,7 +27,7 @@ pub const OVERVIEW: Page = Page {
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
-        // Only what carries this number runs: a text from a venue cannot know it.
+        // Only scripts with this nonce run: text from a venue cannot know it.
         let nonce = format!("{:032x}", rand::random::<u128>());
         let policy = format!(
             "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
@@ -57,7 +54,7 @@ impl IntoResponse for Page {
     }
 }
 
-/// Whether the one who asks is a browser: it says that it takes HTML, and does not prefer JSON by naming it first.
+/// Browsers accept HTML, and do not name JSON before it.
 pub fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let named = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
@@ -75,21 +72,19 @@ mod tests {
         wants_page(&headers)
     }
 
-    /// Goal: browsers get the page, everybody else JSON.
     #[test]
-    fn browsers_get_the_page() {
+    fn browsers_get_the_page_and_other_clients_json() {
         assert!(asks("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
         assert!(!asks("application/json") && !asks("*/*") && !asks("application/json, text/html"));
         assert!(!wants_page(&HeaderMap::new()));
     }
 
-    /// Goal: a page holds everything that it needs, and loads nothing from elsewhere.
     #[test]
     fn pages_load_nothing_from_elsewhere() {
         for page in [INTEGRITY, OVERVIEW] {
             let whole = [page.body, STYLE, &page.scripts.concat()].concat();
             for outside in ["http://", "https://", "@import", "url(", "innerHTML", "src="] {
-                // The name space of SVG is a name, not an address that anybody loads.
+                // The SVG namespace is a name, not an address that is loaded.
                 let whole = whole.replace("http://www.w3.org/2000/svg", "");
                 assert!(!whole.contains(outside), "{}: {outside}", page.title);
             }

@@ -1,4 +1,4 @@
-//! Refusals, all of one form.
+//! Error answers of the HTTP interface.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
@@ -6,20 +6,20 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::report::{BadWish, Busy};
+use crate::report::{InvalidParameter, TooManyRequests};
 
-/// Why a request was refused.
+/// Error answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
-    /// In words.
+    /// Description.
     pub error: String,
-    /// The parameter that is wrong.
+    /// Invalid parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// Its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// What is allowed.
+    /// Allowed values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
     #[serde(skip)]
@@ -27,12 +27,10 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A refusal in words.
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { error: error.into(), field: None, value: None, allowed: None, status }
     }
 
-    /// A parameter or key with a wrong value.
     pub fn bad(field: &str, value: &str, allowed: &str) -> Self {
         Self {
             error: format!("{field}: {value:?} is not allowed (allowed: {allowed})"),
@@ -44,14 +42,14 @@ impl Problem {
     }
 }
 
-impl From<BadWish> for Problem {
-    fn from(wish: BadWish) -> Self {
-        Self::bad(wish.field, &wish.value, &wish.allowed)
+impl From<InvalidParameter> for Problem {
+    fn from(error: InvalidParameter) -> Self {
+        Self::bad(error.field, &error.value, &error.allowed)
     }
 }
 
-impl From<Busy> for Problem {
-    fn from(busy: Busy) -> Self {
+impl From<TooManyRequests> for Problem {
+    fn from(busy: TooManyRequests) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, busy.to_string())
     }
 }

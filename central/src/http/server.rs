@@ -1,4 +1,4 @@
-//! The listener and its routes.
+//! Listener and routes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,12 +24,10 @@ use super::{App, coverage, health, integrity, metrics, openapi, overview, repair
 use crate::context::CentralContext;
 use crate::limits;
 
-/// Takes the address.
 pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.with_context(|| format!("http.listen: cannot listen at {listen}"))
+    TcpListener::bind(listen).await.with_context(|| format!("http.listen: cannot listen on {listen}"))
 }
 
-/// Serves until told to stop.
 pub async fn serve(
     listener: TcpListener,
     shared: Arc<CentralContext>,
@@ -49,9 +47,8 @@ fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Every route, with its description.
 fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::Described::openapi())
+    OpenApiRouter::with_openapi(openapi::ApiDocument::openapi())
         .routes(routes!(health::serve_health))
         .routes(routes!(health::serve_ready))
         .routes(routes!(metrics::serve))
@@ -63,12 +60,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(serve_description))
 }
 
-/// The description of every route. Made from the routes themselves.
 pub fn description() -> OpenApi {
     routes().split_for_parts().1
 }
 
-/// This description.
+/// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "process", responses(
     (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
 ))]
@@ -77,21 +73,20 @@ async fn serve_description() -> Json<OpenApi> {
 }
 
 async fn unknown_path(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, format!("{} is no path here; /openapi.json names all", uri.path()))
+    Problem::new(StatusCode::NOT_FOUND, format!("unknown path {}; see /openapi.json", uri.path()))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let text = format!("{method} is not for {}; /openapi.json says what is", uri.path());
+    let text = format!("method {method} not allowed for {}; see /openapi.json", uri.path());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, text)
 }
 
-/// No request takes for ever, whatever its sources do.
 async fn within_time(request: Request, next: Next) -> Response {
     match timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let seconds = limits::REQUEST_TIMEOUT.as_secs();
-            let text = format!("not answered within {seconds} s");
+            let text = format!("no answer within {seconds} s");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
     }
@@ -101,9 +96,8 @@ async fn within_time(request: Request, next: Next) -> Response {
 mod tests {
     use super::*;
 
-    /// Goal: the description names every route, the token where one is needed, and every schema that it refers to.
     #[test]
-    fn the_description_is_complete() {
+    fn the_openapi_document_describes_every_route_and_schema() {
         let text = serde_json::to_string(&description()).unwrap();
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         let paths: Vec<&String> = json["paths"].as_object().unwrap().keys().collect();
@@ -123,7 +117,7 @@ mod tests {
         assert!(json["components"]["securitySchemes"]["token"].is_object());
         for name in text.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap())
         {
-            assert!(json["components"]["schemas"][name].is_object(), "{name} is not described");
+            assert!(json["components"]["schemas"][name].is_object(), "schema {name} is missing");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who may change something.
+//! Authorization of requests that change something.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use marketprism_config::Secret;
@@ -6,26 +6,26 @@ use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
 
-/// Lets a request pass that carries the configured token.
 pub fn check(configured: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(token) = configured else {
-        let text = "requests that change something are refused: no token is configured; put one into a file and name \
-                    it as token_file under [http], or set MARKETPRISM_HTTP__TOKEN";
+        let text = "no token is configured, so requests that change something are refused; write a token to a file and set \
+                    token_file under [http], or set MARKETPRISM_HTTP__TOKEN";
         return Err(Problem::new(StatusCode::FORBIDDEN, text));
     };
     let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
     let given = given.and_then(|value| value.split_first_chunk::<7>());
     match given {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-            // Takes the same time wherever the first difference is.
+            // Constant time, wherever the first difference is.
             if bool::from(given.ct_eq(token.reveal().as_bytes())) {
                 return Ok(());
             }
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "authorization: the token is not the configured one"))
+            Err(Problem::new(StatusCode::UNAUTHORIZED, "authorization: wrong token"))
         }
-        _ => {
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "authorization: a header `Bearer <token>` is needed"))
-        }
+        _ => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "authorization: header `Authorization: Bearer <token>` required",
+        )),
     }
 }
 
@@ -43,9 +43,8 @@ mod tests {
         Some(axum::response::IntoResponse::into_response(problem).status().as_u16())
     }
 
-    /// Goal: only the configured token opens; without one nothing does; what is wrong is told apart.
     #[test]
-    fn only_the_token_opens() {
+    fn only_the_configured_token_is_accepted() {
         assert_eq!(answer(Some("secret"), Some("Bearer secret")), None);
         assert_eq!(answer(Some("secret"), Some("bearer secret")), None);
         for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Basic secret", "secret"] {

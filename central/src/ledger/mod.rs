@@ -1,15 +1,15 @@
-//! The integrity ledger: what edges say about every window of every stream, and whether hot holds exactly that.
+//! The integrity ledger: compares the audits of edges with hot, window by window.
 //!
-//! One central at a time keeps it, under a lease. `intake` stores audits, `comparison` judges windows and writes `verdicts`. [`state`] says
-//! what the columns mean.
+//! One central at a time keeps it, under a lease. `intake` stores audits, `reconciliation` writes `verdicts`; [`verdict_state`] documents
+//! their columns.
 
-mod comparison;
+mod dirty_windows;
+mod edge_stream;
+mod insert;
 mod intake;
+mod reconciliation;
 mod run;
-mod source;
-pub mod state;
-mod store;
-mod touched;
+mod verdict_state;
 mod windows;
 
 pub use run::run;

@@ -1,4 +1,4 @@
-//! The ledger of a central that has the lease.
+//! Ledger task: takes in audits and reconciles windows while this central holds the lease.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,48 +8,46 @@ use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::comparison::{Comparison, Gauges, Recheck};
+use super::dirty_windows::DirtyWindows;
 use super::intake::{INTAKE, take_in};
-use super::touched::Touched;
+use super::reconciliation::{Recheck, Reconciler, VerdictGauges};
 use crate::context::CentralContext;
 use crate::lease::Lease;
 
-/// Name of the lease.
 const LEASE: &str = "ledger";
-/// Part of the status that says whether windows are compared.
+/// Part of the status.
 const LEDGER: &str = "ledger";
 
-/// Keeps the ledger whenever the lease is ours, until told to stop.
 pub async fn run(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
-        tracing::info!("keeping the ledger");
+        tracing::info!("ledger lease acquired");
         tokio::select! {
             () = stop.cancelled() => {}
-            () = lease.lost().cancelled() => tracing::warn!("the lease of the ledger is lost"),
-            kept = keep(&shared, &lease) => kept.context("keeping the ledger")?,
+            () = lease.lost().cancelled() => tracing::warn!("ledger lease lost"),
+            kept = keep(&shared, &lease) => kept.context("ledger")?,
         }
         shared.status.clear(LEDGER);
         shared.status.clear(INTAKE);
         lease.release().await;
     }
-    // A task that ends stops the process, which is told to stop anyway.
+    // The end of a task stops the process, which is stopping here anyway.
     Ok(())
 }
 
-/// Works until somebody asks for the lease. Being dropped at any moment loses nothing.
+/// Runs until another central asks for the lease. Cancellation at any point loses nothing.
 async fn keep(shared: &Arc<CentralContext>, lease: &Lease) -> anyhow::Result<()> {
-    let touched = Arc::new(Touched::default());
+    let dirty = Arc::new(DirtyWindows::default());
     tokio::select! {
-        taken = take_in(shared, &touched) => taken.map(|never: Infallible| match never {}),
-        () = compare(shared, &touched, lease) => Ok(()),
+        taken = take_in(shared, &dirty) => taken.map(|never: Infallible| match never {}),
+        () = reconcile(shared, &dirty, lease) => Ok(()),
     }
 }
 
-async fn compare(shared: &Arc<CentralContext>, touched: &Arc<Touched>, lease: &Lease) {
+async fn reconcile(shared: &Arc<CentralContext>, dirty: &Arc<DirtyWindows>, lease: &Lease) {
     let config = &shared.config.ledger;
-    let mut comparison = Comparison::new(Arc::clone(shared), Arc::clone(touched));
+    let mut reconciler = Reconciler::new(Arc::clone(shared), Arc::clone(dirty));
     let mut recheck = Recheck::new(config.recheck, config.interval);
-    let mut gauges = Gauges::default();
+    let mut gauges = VerdictGauges::default();
     let mut ticks = interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let metrics = &shared.metrics.ledger;
@@ -58,11 +56,11 @@ async fn compare(shared: &Arc<CentralContext>, touched: &Arc<Touched>, lease: &L
     while !lease.is_wanted() {
         ticks.tick().await;
         let done = async {
-            comparison.round().await?;
-            if let Some(took) = recheck.go_on(&mut comparison).await? {
+            reconciler.round().await?;
+            if let Some(took) = recheck.step(&mut reconciler).await? {
                 metrics.recheck_seconds.set(i64::try_from(took.as_secs()).unwrap_or(i64::MAX));
             }
-            gauges.set(shared).await.context("counting verdicts")
+            gauges.set(shared).await.context("cannot count verdicts")
         };
         match done.await {
             Ok(()) => {
@@ -72,11 +70,11 @@ async fn compare(shared: &Arc<CentralContext>, touched: &Arc<Touched>, lease: &L
             Err(error) => {
                 let reason = format!("{error:#}");
                 if shared.status.fail(LEDGER, reason.clone()) {
-                    tracing::warn!(reason, "windows are not compared; trying again, nothing is lost");
+                    tracing::warn!(reason, "reconciliation failed; retrying, no audit is lost");
                 }
             }
         }
         metrics.lag_seconds.set(seconds(worked));
-        metrics.oldest_open_seconds.set(comparison.oldest_open_seconds());
+        metrics.oldest_open_seconds.set(reconciler.oldest_open_seconds());
     }
 }

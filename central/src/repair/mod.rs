@@ -1,13 +1,13 @@
-//! Mending windows that are not the same in hot and cold, and asking edges for what both lack.
+//! Repair of windows that differ between hot and cold, and requests to edges for events that both lack.
 //!
-//! Who is right is told by the window log (see `replicator`): the side that holds what was verified is copied over the other. No row is
-//! deleted of which the other side does not hold the event. A repair works under the replicator's lease.
+//! The window log decides which side is correct: the one that still has what was verified is copied over the other. No row is deleted
+//! unless the other side has its event. A repair runs under the replicator's lease.
 
-mod ask;
-mod desk;
-mod mend;
+mod fix;
+mod jobs;
 mod progress;
-mod work_through;
+mod request_edges;
+mod run;
 
-pub use desk::{Desk, repair};
-pub use progress::{Fate, Journal, Outcome, Progress, Request};
+pub use jobs::{RepairJobs, repair};
+pub use progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome, RepairProgress};

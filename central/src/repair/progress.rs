@@ -1,4 +1,4 @@
-//! What is asked of a repair, and how far it has come.
+//! Options and progress of a repair.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,133 +9,124 @@ use utoipa::ToSchema;
 use crate::clock;
 use crate::limits;
 
-/// What is asked of a repair.
+/// Options of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = RepairRequest)]
-pub struct Request {
+pub struct RepairOptions {
     /// Only this table.
     pub table: Option<String>,
-    /// Only windows that start at this moment or later, milliseconds since 1970. With `from_ms` or `to_ms` every window of the range is
-    /// compared anew; without, those are looked at that are logged as not verified.
+    /// Only windows that start at this time or later, milliseconds since 1970. With `from_ms` or `to_ms` every window of the range is
+    /// compared again; without, only windows logged as not verified.
     pub from_ms: Option<i64>,
-    /// Only windows that start before this moment, milliseconds since 1970.
+    /// Only windows that start earlier, milliseconds since 1970.
     pub to_ms: Option<i64>,
-    /// Say what would be done, and do nothing.
+    /// Report what would be done, change nothing.
     pub dry_run: bool,
-    /// Delete rows of cold that hot does not hold and that were not there when the window was verified. Without, they stay: they may be the
-    /// only copy.
+    /// Delete rows of cold that hot does not have and that were not there when the window was verified. They may be the only copy.
     pub drop_extra: bool,
 }
 
-impl Request {
-    /// Whether it names a table and a range that can be.
-    ///
-    /// # Errors
-    /// Says which value is wrong and what is allowed.
+impl RepairOptions {
+    /// The error names the invalid value and the allowed ones.
     pub fn check(&self) -> Result<(), String> {
         if let Some(name) = &self.table
             && Table::ALL.iter().all(|table| table.name != name)
         {
             let names: Vec<&str> = Table::ALL.iter().map(|table| table.name).collect();
-            return Err(format!("table: is {name:?}, allowed are {}", names.join(", ")));
+            return Err(format!("table: {name:?} is not allowed (allowed: {})", names.join(", ")));
         }
         match (self.from_ms, self.to_ms) {
             (Some(from), Some(to)) if from >= to => {
-                Err(format!("from_ms: is {from}, allowed is less than to_ms, {to}"))
+                Err(format!("from_ms: {from} is not allowed (allowed: less than to_ms, {to})"))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// How a repair stands.
+/// Phase of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairPhase {
-    /// Under way.
     Running,
-    /// Came to its end.
+    /// Completed.
     Done,
-    /// Could not go on.
+    /// Aborted by an error.
     Failed,
 }
 
-/// What became of a window.
+/// Result for a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[schema(as = RepairFate)]
-pub enum Fate {
-    /// Hot and cold are the same again.
-    Mended,
-    /// Would be mended without `dry_run`.
-    WouldMend,
-    /// An edge has sent events again; the next comparison of the ledger tells whether all is there.
+pub enum RepairFate {
+    /// Hot and cold are equal again.
+    #[serde(rename = "mended")]
+    Repaired,
+    /// Would be repaired without `dry_run`.
+    #[serde(rename = "would_mend")]
+    WouldRepair,
+    /// An edge has published events again; the ledger's next evaluation shows whether all have arrived.
     Resent,
-    /// Stays as it is.
-    Left,
+    /// Unchanged.
+    #[serde(rename = "left")]
+    NotRepaired,
 }
 
-/// One window, and what became of it.
+/// Result for one window or range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = RepairOutcome)]
-pub struct Outcome {
-    /// Table in hot and cold.
+pub struct RepairOutcome {
     pub table: String,
-    /// The edge's stream, `edge exchange.market_type.symbol`, where the edge was asked.
+    /// `edge exchange.market_type.symbol`, for requests to an edge.
     pub stream: Option<String>,
-    /// Start of the window, or of the stretch that the edge was asked for.
+    /// Begin of the window, or of the range requested from the edge.
     pub window_start: String,
-    /// What became of it.
-    pub fate: Fate,
-    /// What was done, or why nothing.
+    pub fate: RepairFate,
+    /// Action taken, or the reason for none.
     pub what: String,
 }
 
-/// How far a repair has come.
+/// Progress of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = RepairProgress)]
-pub struct Progress {
-    /// How it stands.
+pub struct RepairProgress {
     pub state: RepairPhase,
-    /// What was asked.
-    pub request: Request,
-    /// When it began, nanoseconds since 1970.
+    pub request: RepairOptions,
+    /// Start, nanoseconds since 1970.
     pub started_ns: i64,
-    /// When it ended.
+    /// End, nanoseconds since 1970.
     pub finished_ns: Option<i64>,
-    /// What it does at the moment.
+    /// Current step.
     pub doing: String,
-    /// Windows mended.
+    /// Windows repaired.
     pub mended: u64,
-    /// Windows that would be mended.
+    /// Windows that would be repaired.
     pub would_mend: u64,
-    /// Stretches that edges have sent again.
+    /// Ranges that edges have published again.
     pub resent: u64,
-    /// Windows and stretches that stay as they are.
+    /// Windows and ranges not repaired.
     pub left: u64,
-    /// Why it could not go on.
+    /// Error that aborted it.
     pub error: Option<String>,
-    /// The newest outcomes, oldest first.
-    pub outcomes: Vec<Outcome>,
+    /// The newest results, the oldest first.
+    pub outcomes: Vec<RepairOutcome>,
 }
 
-/// Where a repair notes what it does; others may look at the same time.
+/// Results of a repair, readable while it runs.
 #[derive(Debug)]
-pub struct Journal {
-    progress: Mutex<Progress>,
-    echo: Option<fn(&Outcome)>,
+pub struct RepairLog {
+    progress: Mutex<RepairProgress>,
+    echo: Option<fn(&RepairOutcome)>,
 }
 
-impl Journal {
-    /// Of a repair that begins now; `echo` is given every outcome.
-    pub fn new(request: &Request, echo: Option<fn(&Outcome)>) -> Self {
-        let progress = Mutex::new(Progress {
+impl RepairLog {
+    /// `echo` receives every result.
+    pub fn new(request: &RepairOptions, echo: Option<fn(&RepairOutcome)>) -> Self {
+        let progress = Mutex::new(RepairProgress {
             state: RepairPhase::Running,
             request: request.clone(),
             started_ns: clock::now_ns(),
             finished_ns: None,
-            doing: "waiting for the lease of the replicator".to_owned(),
+            doing: "waiting for the replicator's lease".to_owned(),
             mended: 0,
             would_mend: 0,
             resent: 0,
@@ -146,33 +137,30 @@ impl Journal {
         Self { progress, echo }
     }
 
-    /// Notes what is being done.
     pub fn doing(&self, what: String) {
         self.lock().doing = what;
     }
 
-    /// Notes what became of a window.
-    pub fn add(&self, outcome: Outcome) {
+    pub fn add(&self, outcome: RepairOutcome) {
         tracing::debug!(table = outcome.table, window = outcome.window_start, what = outcome.what, "repair");
         if let Some(echo) = self.echo {
             echo(&outcome);
         }
         let mut progress = self.lock();
         match outcome.fate {
-            Fate::Mended => progress.mended += 1,
-            Fate::WouldMend => progress.would_mend += 1,
-            Fate::Resent => progress.resent += 1,
-            Fate::Left => progress.left += 1,
+            RepairFate::Repaired => progress.mended += 1,
+            RepairFate::WouldRepair => progress.would_mend += 1,
+            RepairFate::Resent => progress.resent += 1,
+            RepairFate::NotRepaired => progress.left += 1,
         }
         if progress.outcomes.len() >= limits::REPAIR_OUTCOMES {
-            // What was mended is told by its number; what stays matters more.
-            let place = progress.outcomes.iter().position(|o| o.fate != Fate::Left).unwrap_or(0);
+            // Repaired windows are counted anyway; the list keeps what needs attention.
+            let place = progress.outcomes.iter().position(|o| o.fate != RepairFate::NotRepaired).unwrap_or(0);
             progress.outcomes.remove(place);
         }
         progress.outcomes.push(outcome);
     }
 
-    /// Notes the end.
     pub fn end(&self, ended: &anyhow::Result<()>) {
         let mut progress = self.lock();
         progress.finished_ns = Some(clock::now_ns());
@@ -181,13 +169,12 @@ impl Journal {
         progress.error = ended.as_ref().err().map(|error| format!("{error:#}"));
     }
 
-    /// As it stands now.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> RepairProgress {
         self.lock().clone()
     }
 
-    // The value is whole at every moment, so a panic of another holder does not matter.
-    fn lock(&self) -> MutexGuard<'_, Progress> {
+    // The value is consistent at every moment, so a panic of another holder does not matter.
+    fn lock(&self) -> MutexGuard<'_, RepairProgress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,36 +183,34 @@ impl Journal {
 mod tests {
     use super::*;
 
-    /// Goal: a table that is not one of ours and a range that ends before it begins are refused with what is allowed.
     #[test]
-    fn wrong_requests_are_refused() {
-        let request = |table: &str, from_ms, to_ms| Request {
+    fn an_unknown_table_and_an_empty_range_are_refused() {
+        let request = |table: &str, from_ms, to_ms| RepairOptions {
             table: Some(table.to_owned()),
             from_ms: Some(from_ms),
             to_ms: Some(to_ms),
-            ..Request::default()
+            ..RepairOptions::default()
         };
         assert_eq!(request("trades", 1, 2).check(), Ok(()));
         assert!(request("trade", 1, 2).check().unwrap_err().contains("trades, orderbooks"));
         assert!(request("trades", 2, 2).check().unwrap_err().contains("from_ms"));
     }
 
-    /// Goal: the list of outcomes is bounded, and gives up what was mended before what stays.
     #[test]
-    fn outcomes_are_bounded() {
-        let journal = Journal::new(&Request::default(), None);
+    fn results_are_bounded_and_keep_what_was_not_repaired() {
+        let log = RepairLog::new(&RepairOptions::default(), None);
         for number in 0..limits::REPAIR_OUTCOMES + 10 {
-            journal.add(Outcome {
+            log.add(RepairOutcome {
                 table: "trades".to_owned(),
                 stream: None,
                 window_start: number.to_string(),
-                fate: if number < 5 { Fate::Left } else { Fate::Mended },
+                fate: if number < 5 { RepairFate::NotRepaired } else { RepairFate::Repaired },
                 what: String::new(),
             });
         }
-        let progress = journal.progress();
+        let progress = log.progress();
         assert_eq!(progress.outcomes.len(), limits::REPAIR_OUTCOMES);
-        assert_eq!(progress.outcomes.iter().filter(|o| o.fate == Fate::Left).count(), 5);
+        assert_eq!(progress.outcomes.iter().filter(|o| o.fate == RepairFate::NotRepaired).count(), 5);
         assert_eq!((progress.left, progress.mended), (5, limits::REPAIR_OUTCOMES as u64 + 5));
     }
 }

@@ -1,22 +1,22 @@
-//! The integrity report: what can be said of the data, and why.
+//! The integrity report: verdict, findings and their evidence for a period.
 //!
-//! `sources` asks, each question with its own time limit; `heat` adds up; `rules` judge, and know nothing of where facts come from;
-//! `compose` writes the `document`. A source that does not answer is named, and what it would have said is "cannot tell".
+//! Flow: `sources` query, each with its own timeout; `heatmap` adds up; `rules` evaluate, pure; `compose` writes the `document`. A source
+//! that does not answer makes whatever depends on it unknown, never fine.
 
-mod bins;
+mod buckets;
 mod compose;
 pub mod document;
-mod facts;
-mod flight;
-pub mod grid;
-mod heat;
+mod heatmap;
+mod inputs;
+mod query;
+mod response_cache;
 pub mod rules;
-mod scope;
 pub mod sources;
 pub mod terminal;
+pub mod text_table;
 
 pub use crate::time::Time;
 pub use compose::{compute, exit_code, status};
-pub use flight::{Busy, Flights};
-pub use scope::{BadWish, Scope, Wish};
-pub use sources::Sources;
+pub use query::{InvalidParameter, ReportQuery, ReportScope};
+pub use response_cache::{ResponseCache, TooManyRequests};
+pub use sources::{SchemaCache, Sources};

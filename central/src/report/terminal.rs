@@ -1,27 +1,30 @@
-//! The report for a terminal.
+//! The report as text for the terminal.
 
-use std::fmt::Write as _;
+use std::fmt::Display;
 
-use super::document::{Finding, Held, Level, Listed, Report, StreamState, TableState, Verdict, WorstWindow};
-use super::grid::{Grid, Paint, clean};
+use super::document::{Finding, Level, Report, ReportVerdict, TableContents, TableState};
+use super::text_table::{Paint, TextTable, clean};
 
-/// Streams, windows and gaps shown; `--json` has more.
+/// Most streams, windows and gaps shown; `--json` has more.
 const SHOWN: usize = 15;
 
-/// The whole report.
+macro_rules! cells {
+    ($($cell:expr),* $(,)?) => { vec![$($cell.to_string()),*] };
+}
+
 pub fn report(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     head(report, paint, &mut out);
     findings(&report.findings, paint, &mut out);
     tables(&report.tables, paint, &mut out);
     streams(report, paint, &mut out);
-    worst(&report.worst_windows, paint, &mut out);
+    windows(report, paint, &mut out);
     gaps(report, paint, &mut out);
     systems(report, paint, &mut out);
     out
 }
 
-/// What runs now, in one screen.
+/// The current state in one screen.
 pub fn status(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     head(report, paint, &mut out);
@@ -31,199 +34,188 @@ pub fn status(report: &Report, paint: Paint) -> String {
     out
 }
 
-/// Writing to a string does not fail.
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let _ = out.write_fmt(text);
-    out.push('\n');
-}
-
 fn head(report: &Report, paint: Paint, out: &mut String) {
     let (mark, colour) = match report.verdict {
-        Verdict::Whole => ("\u{2713}", Paint::GOOD),
-        Verdict::NotWhole => ("\u{2715}", Paint::BAD),
-        Verdict::CannotTell => ("?", Paint::BLIND),
+        ReportVerdict::Whole => ("\u{2713}", Paint::GOOD),
+        ReportVerdict::NotWhole => ("\u{2715}", Paint::BAD),
+        ReportVerdict::CannotTell => ("?", Paint::UNKNOWN),
     };
-    let words = report.verdict.words().to_uppercase();
-    line(out, format_args!("{}  {}", paint.with(colour, &format!("{mark} {words}")), clean(&report.summary)));
+    let verdict = paint.with(colour, &format!("{mark} {}", report.verdict.words().to_uppercase()));
     let scope = &report.scope;
     let table = scope.table.map(|table| format!(", {table}")).unwrap_or_default();
-    let text = format!("{} to {}{table}, computed in {} ms", scope.from, scope.to, report.took_ms);
-    line(out, format_args!("   {}", paint.with(Paint::SOFT, &text)));
+    let period = format!("{} to {}{table}, computed in {} ms", scope.from, scope.to, report.took_ms);
+    out.push_str(&format!(
+        "{verdict}  {}\n   {}\n",
+        clean(&report.summary),
+        paint.with(Paint::SOFT, &period)
+    ));
 }
 
-/// Level, subject, text, remedy.
-pub fn findings(findings: &[Finding], paint: Paint, out: &mut String) {
+fn findings(findings: &[Finding], paint: Paint, out: &mut String) {
     for finding in findings {
-        let colour = colour_of(finding.level);
+        let colour = match finding.level {
+            Level::Fail => Paint::BAD,
+            Level::Unknown => Paint::UNKNOWN,
+            Level::Warn => Paint::WARN,
+            Level::Info => Paint::SOFT,
+        };
         let level = paint.with(colour, &format!("{:<7}", finding.level.as_str()));
-        line(out, format_args!("   {level} {}: {}", clean(&finding.subject), clean(&finding.text)));
+        let code = paint.with(Paint::SOFT, &format!("[{}]", finding.code.as_str()));
+        out.push_str(&format!("   {level} {}: {} {code}\n", clean(&finding.subject), clean(&finding.text)));
         if !finding.remedy.is_empty() {
-            let remedy = paint.with(Paint::SOFT, &clean(&finding.remedy));
-            line(out, format_args!("           {remedy}"));
+            out.push_str(&format!("           {}\n", paint.with(Paint::SOFT, &clean(&finding.remedy))));
         }
     }
 }
 
-fn colour_of(level: Level) -> &'static str {
-    match level {
-        Level::Fail => Paint::BAD,
-        Level::Unknown => Paint::BLIND,
-        Level::Warn => Paint::GAP,
-        Level::Info => Paint::SOFT,
-    }
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
 }
 
 fn tables(tables: &[TableState], paint: Paint, out: &mut String) {
-    let mut grid = Grid::new(
+    let mut table = TextTable::new(
         "tables",
         &[
-            "table", "hot", "recent", "newest", "cold", "recent", "lag min", "verified", "mismatch",
-            "failed", "doubles",
+            "table",
+            "hot",
+            "recent",
+            "newest",
+            "cold",
+            "recent",
+            "lag min",
+            "verified",
+            "mismatch",
+            "failed",
+            "duplicates",
         ],
     );
-    for table in tables {
-        let of = |held: &Option<Held>, value: fn(&Held) -> u64| {
-            held.as_ref().map_or("no answer".to_owned(), |held| value(held).to_string())
+    for state in tables {
+        let of = |side: &Option<TableContents>, value: fn(&TableContents) -> u64| {
+            side.as_ref().map_or("no answer".to_owned(), |contents| value(contents).to_string())
         };
-        let doubles =
-            [&table.hot, &table.cold].into_iter().flatten().map(|held| held.recent_duplicates).sum();
-        let newest = table.hot.as_ref().and_then(|hot| hot.newest);
-        grid.row(vec![
-            table.table.to_owned(),
-            of(&table.hot, |held| held.rows),
-            of(&table.hot, |held| held.recent_rows),
-            newest.map_or("-".to_owned(), |at| at.to_string()),
-            of(&table.cold, |held| held.rows),
-            of(&table.cold, |held| held.recent_rows),
-            table.lag_minutes.map_or("-".to_owned(), |lag| format!("{lag:.1}")),
-            table.replication.verified.to_string(),
-            table.replication.mismatch.to_string(),
-            table.replication.unverifiable.to_string(),
-            u64::to_string(&doubles),
+        let sides = [&state.hot, &state.cold].into_iter().flatten();
+        table.row(cells![
+            state.table,
+            of(&state.hot, |hot| hot.rows),
+            of(&state.hot, |hot| hot.recent_rows),
+            or_dash(state.hot.as_ref().and_then(|hot| hot.newest)),
+            of(&state.cold, |cold| cold.rows),
+            of(&state.cold, |cold| cold.recent_rows),
+            or_dash(state.lag_minutes.map(|lag| format!("{lag:.1}"))),
+            state.replication.verified,
+            state.replication.mismatch,
+            state.replication.unverifiable,
+            sides.map(|side| side.recent_duplicates).sum::<u64>(),
         ]);
     }
-    grid.write(paint, out);
+    table.write(paint, out);
 }
 
 fn streams(report: &Report, paint: Paint, out: &mut String) {
     let map = &report.heat_map;
-    let mut grid = Grid::new(
+    let mut table = TextTable::new(
         &format!("streams ({} in all, the worst first)", map.streams_total),
-        &["stream", "verified", "mismatch", "unverifiable", "open", "absent", "missing", "gaps by cause"],
+        &["stream", "verified", "mismatch", "unverifiable", "open", "no verdict", "missing", "gaps by cause"],
     );
     for stream in map.streams.iter().take(SHOWN) {
         let windows = &stream.windows;
-        grid.row(vec![
-            stream.stream.clone(),
-            windows.verified.to_string(),
-            windows.mismatch.to_string(),
-            windows.unverifiable.to_string(),
-            windows.open.to_string(),
-            stream.absent_windows.to_string(),
-            stream.missing_events.to_string(),
-            causes(stream),
+        let causes = stream.gaps.iter().map(|(cause, gaps)| format!("{cause} {}", gaps.gaps));
+        table.row(cells![
+            stream.stream,
+            windows.verified,
+            windows.mismatch,
+            windows.unverifiable,
+            windows.open,
+            stream.absent_windows,
+            stream.missing_events,
+            causes.collect::<Vec<_>>().join(", "),
         ]);
     }
-    grid.write(paint, out);
+    table.write(paint, out);
 }
 
-fn causes(stream: &StreamState) -> String {
-    let named = stream.gaps.iter().map(|(cause, gaps)| format!("{cause} {}", gaps.gaps));
-    named.collect::<Vec<_>>().join(", ")
-}
-
-fn worst(windows: &Listed<WorstWindow>, paint: Paint, out: &mut String) {
-    let mut grid = Grid::new(
-        &format!("windows to look at ({} in all)", windows.total),
-        &["state", "window", "stream or table", "edge", "there", "expected", "why"],
+fn windows(report: &Report, paint: Paint, out: &mut String) {
+    let mut table = TextTable::new(
+        &format!("windows not verified ({} in all)", report.worst_windows.total),
+        &["state", "window", "stream or table", "edge", "found", "expected", "reason"],
     );
-    for window in windows.items.iter().take(SHOWN) {
-        grid.row(vec![
-            window.state.clone(),
-            window.window_start.to_string(),
-            window.of.clone(),
-            window.edge.clone(),
-            window.found.to_string(),
-            window.expected.to_string(),
-            window.reason.clone(),
+    for window in report.worst_windows.items.iter().take(SHOWN) {
+        table.row(cells![
+            window.state,
+            window.window_start,
+            window.of,
+            window.edge,
+            window.found,
+            window.expected,
+            window.reason,
         ]);
     }
-    grid.write(paint, out);
+    table.write(paint, out);
 }
 
 fn gaps(report: &Report, paint: Paint, out: &mut String) {
-    let mut grid = Grid::new(
+    let mut table = TextTable::new(
         &format!("gaps ({} in all, the newest first)", report.gaps.total),
         &["window", "stream", "edge", "cause", "kind", "missing", "evidence"],
     );
     for gap in report.gaps.items.iter().take(SHOWN) {
-        grid.row(vec![
-            gap.window_start.to_string(),
-            gap.stream.clone(),
-            gap.edge.clone(),
-            gap.cause.clone(),
-            gap.kind.clone(),
-            gap.missing.map_or("unknown".to_owned(), |missing| missing.to_string()),
-            gap.evidence.clone(),
-        ]);
+        let missing = gap.missing.map_or("unknown".to_owned(), |missing| missing.to_string());
+        table
+            .row(cells![gap.window_start, gap.stream, gap.edge, gap.cause, gap.kind, missing, gap.evidence,]);
     }
-    grid.write(paint, out);
-    let mut grid = Grid::new("losses", &["seen", "stream", "messages", "from", "to", "cause", "evidence"]);
+    table.write(paint, out);
+    let mut table =
+        TextTable::new("lost messages", &["seen", "stream", "messages", "from", "to", "cause", "evidence"]);
     for loss in report.losses.items.iter().take(SHOWN) {
-        grid.row(vec![
-            loss.seen_at.to_string(),
-            loss.stream.clone(),
-            loss.messages.to_string(),
-            loss.from_seq.to_string(),
-            loss.to_seq.to_string(),
-            loss.cause.clone(),
-            loss.evidence.clone(),
+        table.row(cells![
+            loss.seen_at,
+            loss.stream,
+            loss.messages,
+            loss.from_seq,
+            loss.to_seq,
+            loss.cause,
+            loss.evidence,
         ]);
     }
-    grid.write(paint, out);
+    table.write(paint, out);
 }
 
 fn systems(report: &Report, paint: Paint, out: &mut String) {
-    let mut grid = Grid::new(
+    let mut table = TextTable::new(
         "broker",
-        &["stream", "messages", "MiB", "replicas", "consumer", "waiting", "unacknowledged", "redelivered"],
+        &["stream", "messages", "MiB", "replicas", "consumer", "pending", "unacknowledged", "redelivered"],
     );
     for stream in &report.broker {
-        let own = vec![
-            stream.stream.clone(),
-            stream.messages.to_string(),
-            (stream.bytes >> 20).to_string(),
-            format!("{}/{}", stream.replicas_current, stream.replicas),
-        ];
+        let replicas = format!("{}/{}", stream.replicas_current, stream.replicas);
+        let own = cells![stream.stream, stream.messages, stream.bytes >> 20, replicas];
         if stream.consumers.is_empty() {
-            grid.row(own.clone());
+            table.row(own.clone());
         }
         for consumer in &stream.consumers {
             let counts =
-                [consumer.pending, consumer.ack_pending, consumer.redelivered].map(|n| n.to_string());
-            grid.row(own.iter().cloned().chain([consumer.consumer.clone()]).chain(counts).collect());
+                cells![consumer.consumer, consumer.pending, consumer.ack_pending, consumer.redelivered];
+            table.row([own.clone(), counts].concat());
         }
     }
-    grid.write(paint, out);
-    let mut grid =
-        Grid::new("clickhouse", &["server", "database", "version", "up s", "parts", "MiB", "free MiB"]);
+    table.write(paint, out);
+    let mut table =
+        TextTable::new("clickhouse", &["server", "database", "version", "up s", "parts", "MiB", "free MiB"]);
     for server in &report.clickhouse {
         let free = server.disks.iter().map(|disk| format!("{} {}", disk.disk, disk.free_bytes >> 20));
-        grid.row(vec![
-            server.role.to_owned(),
-            server.database.clone(),
-            server.version.clone(),
-            server.uptime_seconds.to_string(),
-            server.parts.to_string(),
-            (server.bytes >> 20).to_string(),
+        table.row(cells![
+            server.role,
+            server.database,
+            server.version,
+            server.uptime_seconds,
+            server.parts,
+            server.bytes >> 20,
             free.collect::<Vec<_>>().join(", "),
         ]);
     }
-    grid.write(paint, out);
-    let mut grid = Grid::new("leases", &["lease", "holder", "since", "renewed"]);
+    table.write(paint, out);
+    let mut table = TextTable::new("leases", &["lease", "holder", "since", "renewed"]);
     for lease in &report.leases {
-        let at = |time: Option<super::Time>| time.map_or("-".to_owned(), |time| time.to_string());
-        grid.row(vec![lease.lease.clone(), lease.holder.clone(), at(lease.since), at(lease.renewed)]);
+        table.row(cells![lease.lease, lease.holder, or_dash(lease.since), or_dash(lease.renewed)]);
     }
-    grid.write(paint, out);
+    table.write(paint, out);
 }

@@ -7,17 +7,16 @@ use marketprism_schema::{
     audit_subject, encode_audit,
 };
 
-use crate::events::{now_us, trade};
-use crate::stack::{Stack, until};
+use marketprism_tests::wait::eventually;
 
-/// Length of a window in these tests.
+use crate::events::{now_us, trade};
+use crate::stack::Stack;
+
 pub const SECONDS: u16 = 2;
 const WINDOW_NS: i64 = 2_000_000_000;
 
-/// Configuration for quick rounds.
 pub const QUICK: &str = "[batch]\nmax_age_ms = 50\n[ledger]\nwindow_seconds = 2\ngrace_seconds = 1\ninterval_ms = 100\nrecheck_seconds = 1\n";
 
-/// The window that ended some windows ago, nanoseconds.
 pub fn window_before(count: i64) -> i64 {
     let now = now_us() * 1_000;
     now - now.rem_euclid(WINDOW_NS) - count * WINDOW_NS
@@ -44,9 +43,8 @@ pub fn renamed(mut events: Vec<Event<'static>>, symbol: &'static str) -> Vec<Eve
     events
 }
 
-/// The stream of these events.
-pub fn subject(symbol: &str) -> StreamId {
-    StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
+pub fn subject(symbol: &str) -> Subject {
+    Subject::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
 }
 
 /// What an edge says of a stream when the broker stored all of these.
@@ -55,7 +53,6 @@ pub fn stored(symbol: &str, events: &[Event<'_>]) -> StreamAudit {
     StreamAudit { stored: fingerprint, ..StreamAudit::new(&subject(symbol)) }
 }
 
-/// The audit of a whole window.
 pub fn audit(edge: &str, window: i64, streams: Vec<StreamAudit>) -> Audit {
     Audit {
         version: AUDIT_VERSION,
@@ -74,7 +71,6 @@ pub fn audit(edge: &str, window: i64, streams: Vec<StreamAudit>) -> Audit {
     }
 }
 
-/// Publishes an audit as an edge does.
 pub async fn tell(jetstream: &Context, audit: &Audit) {
     let payload = encode_audit(audit).unwrap();
     let mut headers = HeaderMap::new();
@@ -82,7 +78,6 @@ pub async fn tell(jetstream: &Context, audit: &Audit) {
     tell_bytes(jetstream, &audit_subject(&audit.edge), headers, payload).await;
 }
 
-/// Publishes anything, until the broker has it.
 pub async fn tell_bytes(jetstream: &Context, subject: &str, headers: HeaderMap, payload: Vec<u8>) {
     loop {
         let sent =
@@ -96,24 +91,15 @@ pub async fn tell_bytes(jetstream: &Context, subject: &str, headers: HeaderMap, 
     }
 }
 
-/// A verdict as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, serde::Deserialize)]
 pub struct Verdict {
-    /// State.
     pub state: String,
-    /// Reason.
     pub reason: String,
-    /// Events expected.
     pub expected: u64,
-    /// Events found.
     pub found: u64,
-    /// Copies.
     pub duplicates: u64,
-    /// Gaps.
     pub gaps: u32,
-    /// Events that the gaps name.
     pub missing: u64,
-    /// Their causes.
     pub causes: Vec<String>,
 }
 
@@ -126,14 +112,13 @@ pub async fn verdict(stack: &Stack, symbol: &str, edge: &str, window: i64) -> Op
          AND toUnixTimestamp64Milli(window_start) = {} AND window_seconds = {SECONDS}",
         window / 1_000_000
     );
-    stack.clickhouse().query_raw(&sql).fetch_optional::<Verdict>().await.ok().flatten()
+    stack.hot().query_raw(&sql).fetch_optional::<Verdict>().await.ok().flatten()
 }
 
-/// Waits until a window has a state.
 pub async fn judged(stack: &Stack, symbol: &str, edge: &str, window: i64, state: &str) -> Verdict {
     let last = std::cell::RefCell::new(None);
     let what = format!("the window of {symbol} to be {state}");
-    until(&what, || async {
+    eventually(&what, || async {
         let found = verdict(stack, symbol, edge, window).await;
         if *last.borrow() != found {
             eprintln!("{symbol} {edge}: {found:?}");

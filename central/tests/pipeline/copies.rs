@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use marketprism_tests::wait::{eventually, until};
+
 use crate::events::{MessageId, heard_by, now_us, publish, publish_with, trade};
 use crate::ingest::all_acknowledged;
 use crate::sharing::Pair;
-use crate::stack::{Stack, until, until_within};
+use crate::stack::Stack;
 
-/// Goal: a journal that is sent again, whole, by the same edge and by another one, never shows an event twice, also while two centrals share
-/// the streams and the one that takes the trades is killed; and every message is exactly one row or one copy.
-/// Method: 20,000 trades three times, 3,000 of which are numbered anew each time, with other message ids than the event's; counted all the time.
+/// 20,000 trades three times, 3,000 of which are numbered anew each time, with other message ids than the event's; counted all
+/// the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_sent_again_is_copies() {
     const TRADES: u64 = 20_000;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
@@ -26,9 +27,9 @@ async fn a_journal_sent_again_is_copies() {
             publish_with(&jetstream, all().map(|e| heard_by(e, "edge-two")), MessageId::Other).await;
         })
     };
-    until("the first copies", || async { once(&stack).await.filter(|(_, copies)| *copies > 0) }).await;
+    eventually("the first copies", || async { once(&stack).await.filter(|(_, copies)| *copies > 0) }).await;
     pair.kill_holder_of("MARKET_DATA");
-    until_within(Duration::from_secs(120), "each message to be a row or a copy", || async {
+    until("each message to be a row or a copy", Duration::from_secs(120), || async {
         let (rows, copies) = once(&stack).await?;
         assert!(rows <= TRADES && copies <= 2 * TRADES, "{rows} rows, {copies} copies");
         (rows + copies == 3 * TRADES).then_some(())
@@ -52,38 +53,33 @@ async fn once(stack: &Stack) -> Option<(u64, u64)> {
     Some((rows, stack.copies().await?))
 }
 
-/// Goal: a message that is delivered again is no copy, also when central was killed between insert and acknowledgement.
-/// Method: stop acknowledging by killing the broker at the moment the rows are there, then let both come back.
+/// Stop acknowledging by killing the broker at the moment the rows are there, then let both come back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_delivered_again_is_no_copy() {
     const TRADES: u64 = 5_000;
-    let Some(mut stack) = Stack::start() else { return };
+    let Some(mut stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\ntrades = 200\nmax_age_ms = 50\n");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, now_us()))).await;
     for rows in [1, TRADES / 2] {
         let central = stack.run(&config);
-        until("rows", || async { stack.counts("trades").await.filter(|(count, _)| *count >= rows) }).await;
-        stack.kill_nats();
+        eventually("rows", || async { stack.counts("trades").await.filter(|(count, _)| *count >= rows) }).await;
+        stack.broker.kill();
         central.kill();
-        stack.start_nats();
+        stack.broker.restart().await;
     }
     let central = stack.run(&config);
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     stack.holds_once("trades", TRADES).await;
     assert_eq!(stack.copies().await, Some(0));
-    drop(central);
 }
 
-/// Goal: a stream that was deleted and made anew counts from one, and nothing of it is taken for a message of the old one: known events
-/// are copies, new ones rows, and the confirmed sequence begins anew.
-/// Method: publish, delete the stream under a running central, publish the same and more.
+/// Publish, delete the stream under a running central, publish the same and more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_made_anew_is_another_stream() {
     const TRADES: u64 = 3_000;
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure("[batch]\nmax_age_ms = 50\n"));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central("[batch]\nmax_age_ms = 50\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
@@ -98,13 +94,12 @@ async fn a_stream_made_anew_is_another_stream() {
     assert_eq!(stack.copies().await, Some(TRADES));
     let after = confirmed(&stack, 2 * TRADES).await;
     assert_ne!(before, after, "another stream");
-    drop(central);
 }
 
 /// Waits until everything up to a sequence is confirmed, and gives when the stream was made.
 pub async fn confirmed(stack: &Stack, sequence: u64) -> i64 {
     let jetstream = stack.jetstream().await;
-    until(&format!("{sequence} to be confirmed"), || async {
+    eventually(&format!("{sequence} to be confirmed"), || async {
         let bucket = jetstream.get_key_value("MARKETPRISM_CONFIRMED").await.ok()?;
         let value: serde_json::Value =
             serde_json::from_slice(&bucket.get("MARKET_DATA").await.ok()??).unwrap();

@@ -13,12 +13,10 @@ use tokio::task::JoinSet;
 /// Acknowledgements of publishing awaited side by side.
 const IN_FLIGHT: usize = 256;
 
-/// Now, in microseconds.
 pub fn now_us() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
 }
 
-/// An event with its id.
 pub fn event(venue_symbol: &'static str, timestamp_us: i64, body: Body<'static>) -> Event<'static> {
     let header = Header {
         exchange: "sim_spot".into(),
@@ -62,7 +60,6 @@ pub fn book(update: u64, depth: i64, base_us: i64) -> Event<'static> {
     event("BTCUSDT", base_us + n, Body::OrderBook(OrderBook { last_update_id: n, levels, depth, epoch: 1 }))
 }
 
-/// One event of each type.
 pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
     let decimal = |mantissa, scale| Decimal { mantissa, scale };
     let ratio = || LongShortRatio {
@@ -104,7 +101,6 @@ pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
     events
 }
 
-/// Subject and payload of an event.
 pub fn message(event: &Event<'_>) -> (String, Vec<u8>) {
     let header = &event.header;
     let (data_type, market_type) = (event.body.data_type(), header.market_type);
@@ -117,11 +113,8 @@ pub fn message(event: &Event<'_>) -> (String, Vec<u8>) {
 /// By which id the broker may know a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageId {
-    /// The event's, as edges do.
     Event,
-    /// Another one.
     Other,
-    /// None.
     Missing,
 }
 
@@ -137,7 +130,6 @@ pub async fn publish(jetstream: &Context, events: impl Iterator<Item = Event<'st
     publish_with(jetstream, events, MessageId::Event).await;
 }
 
-/// The same with another id, or without.
 pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Event<'static>>, id: MessageId) {
     let mut sends = JoinSet::new();
     for event in events {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use marketprism_schema::{Body, Event};
 
+use marketprism_tests::wait::eventually;
+
 use crate::events::{self, MessageId, now_us, one_of_each, publish, publish_with, trade};
-use crate::stack::{Stack, until};
+use crate::stack::{PATIENCE, Stack};
 
 /// Everything of a trade's row that an edge decides.
 type TradeRow = (String, String, String, String, bool, i64, i64, u128);
@@ -25,23 +27,22 @@ fn expected(event: &Event<'_>) -> TradeRow {
     )
 }
 
-/// Goal: 20,000 trades are in hot exactly once, each with exactly its values.
-/// Method: publish numbered trades, wait for the count, compare every row with what was published.
+/// Publish numbered trades, wait for the count, compare every row with what was published.
 #[tokio::test(flavor = "multi_thread")]
 async fn trades_arrive_once_with_exact_values() {
     const TRADES: u64 = 20_000;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     let central = stack.run(&config);
     let base = now_us();
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, base))).await;
     stack.holds_once("trades", TRADES).await;
 
     let sql = "SELECT trade_id, toString(price), toString(quantity), toString(side), is_maker, \
                toUnixTimestamp64Micro(timestamp), toUnixTimestamp64Nano(received_at), event_id \
                FROM marketprism_hot.trades";
-    let rows: Vec<TradeRow> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+    let rows: Vec<TradeRow> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
     let rows: HashMap<String, TradeRow> = rows.into_iter().map(|row| (row.0.clone(), row)).collect();
     for number in 0..TRADES {
         let expected = expected(&trade(number, base));
@@ -49,19 +50,16 @@ async fn trades_arrive_once_with_exact_values() {
     }
     let set = "SELECT countIf(data_source = 'live' AND stream_seq > 0 AND abs(created_at - now64(3)) < 300 \
                AND edge = 'edge-test' AND symbol = 'BTC-USDT' AND venue_symbol = 'BTCUSDT') FROM marketprism_hot.trades";
-    assert_eq!(stack.clickhouse().query_raw(set).fetch_one::<u64>().await.unwrap(), TRADES);
+    assert_eq!(stack.hot().query_raw(set).fetch_one::<u64>().await.unwrap(), TRADES);
     let (_, metrics) = stack.get("/metrics").unwrap();
     assert!(metrics.contains("hot_storage_messages_processed_total 20000"), "{metrics}");
     assert_eq!(stack.get("/health").unwrap().0, 200);
-    drop(central);
 }
 
-/// Goal: each of the eight types has its row in its own table, values and absences exact.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_has_its_table() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(""));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central("").await;
     publish(&stack.jetstream().await, one_of_each(now_us()).into_iter()).await;
     for (table, columns, values) in [
         (
@@ -89,10 +87,9 @@ async fn every_type_has_its_table() {
         let parts: Vec<String> = columns.split(", ").map(text_of).collect();
         let sql =
             format!("SELECT concatWithSeparator('|', {}) FROM marketprism_hot.{table}", parts.join(", "));
-        let row = stack.clickhouse().query_raw(&sql).fetch_one::<String>().await.unwrap();
+        let row = stack.hot().query_raw(&sql).fetch_one::<String>().await.unwrap();
         assert_eq!(row, values, "{table}");
     }
-    drop(central);
 }
 
 fn text_of(column: &str) -> String {
@@ -101,25 +98,23 @@ fn text_of(column: &str) -> String {
     format!("ifNull(toString({value}), 'null')")
 }
 
-/// Goal: an event that is published again is one row, whether the copy comes at once, past the broker's window, or after a restart of
-/// central that forgot it.
-/// Method: publish the same trades without the id by which the broker knows copies; once while the ids are in memory, once after a
+/// Publish the same trades without the id by which the broker knows copies; once while the ids are in memory, once after a
 /// restart, received long before they reach the broker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_never_a_second_row() {
     const TRADES: u64 = 3_000;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config =
         stack.configure("[streams.market_data]\nduplicate_window_seconds = 1\n[batch]\nmax_age_ms = 50\n");
     let base = now_us() - 60_000_000;
     let trades = || (0..TRADES).map(|n| trade(n, base));
     let jetstream = stack.jetstream().await;
     let central = stack.run(&config);
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     publish_with(&jetstream, trades().chain(trades()), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 2 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
-    assert_eq!(central.terminate().code(), Some(0));
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
 
     let central = stack.run(&config);
     publish_with(&jetstream, trades(), MessageId::Missing).await;
@@ -128,15 +123,12 @@ async fn a_copy_is_never_a_second_row() {
     let (_, metrics) = stack.get("/metrics").unwrap();
     let stored = "marketprism_central_duplicates_total{found=\"stored\",stream=\"MARKET_DATA\"} 3000";
     assert!(metrics.contains(stored), "{metrics}");
-    drop(central);
 }
 
-/// Goal: an edge that was started anew and tells again what a venue still answers (the same ratio of five minutes ago) adds no row, also
-/// when central was started anew too and remembers nothing.
-/// Method: events of ten minutes ago, received now, published once before and once after the restart, without the broker's id.
+/// Events of ten minutes ago, received now, published once before and once after the restart, without the broker's id.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_told_again_is_never_a_second_row() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
     let base = now_us() - 600_000_000;
     let told_now = || {
@@ -147,29 +139,27 @@ async fn an_old_value_told_again_is_never_a_second_row() {
     };
     let jetstream = stack.jetstream().await;
     let central = stack.run(&config);
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     publish_with(&jetstream, told_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 7).await;
-    assert_eq!(central.terminate().code(), Some(0));
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     let central = stack.run(&config);
     publish_with(&jetstream, told_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 14).await;
     for table in marketprism_schema::Table::ALL {
         stack.holds_once(table.name, 1).await;
     }
-    drop(central);
 }
 
-/// Goal: `/coverage` tells of each type and exchange what arrived and when, also after a restart; what never came is named.
-/// Method: one event of each type but one, then a restart of central.
+/// One event of each type but one, then a restart of central.
 #[tokio::test(flavor = "multi_thread")]
 async fn coverage_tells_what_arrived() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
     let base = now_us();
     let central = stack.run(&config);
     let without_books = one_of_each(base).into_iter().filter(|e| !matches!(e.body, Body::OrderBook(_)));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     publish(&stack.jetstream().await, without_books).await;
     let complete = |events_since_start: u64| {
         let (_, body) = stack.get("/coverage")?;
@@ -186,32 +176,30 @@ async fn coverage_tells_what_arrived() {
             });
         whole.then_some(())
     };
-    until("the table of coverage", || async { complete(1) }).await;
-    assert_eq!(central.terminate().code(), Some(0));
+    eventually("the table of coverage", || async { complete(1) }).await;
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     let central = stack.run(&config);
-    until("the table after the restart", || async { complete(0) }).await;
-    drop(central);
+    eventually("the table after the restart", || async { complete(0) }).await;
 }
 
-/// Goal: a stop by SIGTERM stores and acknowledges what was taken, at once and with success.
-/// Method: batches that would wait for 10 s; stop central when all messages are with it.
+/// Batches that would wait for 10 s; stop central when all messages are with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_flushes_what_was_taken() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 10000\n").to_owned();
     let text = std::fs::read_to_string(&config).unwrap().replace("ack_wait_ms = 3000", "ack_wait_ms = 60000");
     std::fs::write(&config, text).unwrap();
     let central = stack.run(&config);
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     let base = now_us();
     publish(&stack.jetstream().await, (0..500).map(|n| trade(n, base))).await;
-    until("all to be delivered", || async {
+    eventually("all to be delivered", || async {
         let consumer = events_consumer(&stack, "MARKET_DATA").await?;
         (consumer.delivered.stream_sequence == 500).then_some(())
     })
     .await;
     assert_eq!(stack.counts("trades").await, Some((0, 0)), "the test must stop central before the flush");
-    assert_eq!(central.terminate().code(), Some(0));
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
     assert_eq!(stack.counts("trades").await, Some((500, 500)));
     let consumer = events_consumer(&stack, "MARKET_DATA").await.unwrap();
     assert_eq!((consumer.num_ack_pending, consumer.ack_floor.stream_sequence), (0, 500));
@@ -226,7 +214,7 @@ pub async fn events_consumer(stack: &Stack, stream: &str) -> Option<async_nats::
 
 /// Waits until the broker has the acknowledgement of everything up to a sequence.
 pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
-    until(&format!("all of {stream} to be acknowledged"), || async {
+    eventually(&format!("all of {stream} to be acknowledged"), || async {
         let info = events_consumer(stack, stream).await?;
         (info.num_ack_pending == 0 && info.num_pending == 0 && info.ack_floor.stream_sequence >= last)
             .then_some(())
@@ -234,21 +222,19 @@ pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
     .await;
 }
 
-/// Goal: books keep every level of both sides.
-/// Method: compare one of many with what was published, level by level.
+/// Compare one of many with what was published, level by level.
 #[tokio::test(flavor = "multi_thread")]
 async fn books_keep_every_level() {
     const BOOKS: u64 = 300;
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(""));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central("").await;
     let base = now_us();
     publish(&stack.jetstream().await, (0..BOOKS).map(|n| events::book(n, 400, base))).await;
     stack.holds_once("orderbooks", BOOKS).await;
     let sides = "SELECT arrayStringConcat(arrayMap(l -> concat(toString(l.1), ' ', toString(l.2)), bids), ','), \
                  arrayStringConcat(arrayMap(l -> concat(toString(l.1), ' ', toString(l.2)), asks), ',') \
                  FROM marketprism_hot.orderbooks WHERE last_update_id = 123";
-    let (bids, asks) = stack.clickhouse().query_raw(sides).fetch_one::<(String, String)>().await.unwrap();
+    let (bids, asks) = stack.hot().query_raw(sides).fetch_one::<(String, String)>().await.unwrap();
     let Body::OrderBook(book) = events::book(123, 400, base).body else { panic!("not a book") };
     let text = |levels: &[[i64; 2]]| {
         let shown = |mantissa, scale| marketprism_schema::Decimal { mantissa, scale }.to_string();
@@ -256,5 +242,4 @@ async fn books_keep_every_level() {
         levels.iter().map(level).collect::<Vec<_>>().join(",")
     };
     assert_eq!((bids, asks), (text(&book.levels.bids), text(&book.levels.asks)));
-    drop(central);
 }

@@ -2,24 +2,20 @@
 
 use std::process::Output;
 
-use crate::stack::Stack;
+use crate::stack::{PATIENCE, Stack};
 
-/// What a command printed.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What a command said on standard error.
 pub fn error_of(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Goal: `init` creates everything once, finds it as wanted the second time, names both values of what differs, changes that only when
-/// told to, and refuses what cannot be changed without deleting anything.
-/// Method: change a stream and two tables behind its back, and read exit status and output.
+/// Change a stream and two tables behind its back, and read exit status and output.
 #[tokio::test(flavor = "multi_thread")]
 async fn init_is_idempotent_and_names_drift() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     let first = stack.init(&config, &[]);
     assert_eq!(first.status.code(), Some(0), "{first:?}");
@@ -56,15 +52,14 @@ async fn init_is_idempotent_and_names_drift() {
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let error = error_of(&refused);
     assert!(error.contains("marketprism_hot.trades: column is_maker: wanted Bool, found UInt8"), "{error}");
-    assert_eq!(stack.run(&config).ended().code(), Some(1), "run must refuse the same difference");
+    assert_eq!(stack.run(&config).ended(PATIENCE).await.code(), Some(1), "run must refuse the same difference");
     let scratch = "SELECT count() FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
-    assert_eq!(stack.clickhouse().query_raw(scratch).fetch_one::<u64>().await.unwrap(), 0);
+    assert_eq!(stack.hot().query_raw(scratch).fetch_one::<u64>().await.unwrap(), 0);
 }
 
-/// Goal: a broker without room for the streams is told as such, with the stream and what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_little_room_at_the_broker_is_said_clearly() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[streams.market_data]\nmax_bytes = 1000000000000000\n");
     let output = stack.init(&config, &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -72,25 +67,23 @@ async fn too_little_room_at_the_broker_is_said_clearly() {
     assert!(error.contains("no room for stream MARKET_DATA") && error.contains("max_file_store"), "{error}");
 }
 
-/// Goal: hot and cold are laid out on the servers they are configured for, and what somebody changed in either is named with its
-/// database; a column of another type is refused wherever it is.
-/// Method: two engines; change the cold one's time to live and codec and the hot one's setting, then a type in cold.
+/// Two engines; change the cold one's time to live and codec and the hot one's setting, then a type in cold.
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_named_on_both_servers() {
-    let Some(mut stack) = Stack::start() else { return };
-    stack.start_cold_clickhouse();
+    let Some(mut stack) = Stack::start().await else { return };
+    stack.start_cold_engine().await;
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let databases = "SELECT groupArray(name) FROM system.databases WHERE name LIKE 'marketprism_%'";
     for (client, database) in
-        [(stack.clickhouse(), "marketprism_hot"), (stack.cold_clickhouse(), "marketprism_cold")]
+        [(stack.hot(), "marketprism_hot"), (stack.cold(), "marketprism_cold")]
     {
         assert_eq!(client.query_raw(databases).fetch_one::<Vec<String>>().await.unwrap(), [database]);
     }
     let second = stack.init(&config, &[]);
     assert!(stdout(&second).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&second));
 
-    let cold = |sql: &'static str| async { stack.cold_clickhouse().query_raw(sql).execute().await.unwrap() };
+    let cold = |sql: &'static str| async { stack.cold().query_raw(sql).execute().await.unwrap() };
     stack
         .execute("ALTER TABLE marketprism_hot.trades RESET SETTING non_replicated_deduplication_window")
         .await;

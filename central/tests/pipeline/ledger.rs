@@ -3,20 +3,20 @@
 use async_nats::HeaderMap;
 use marketprism_schema::{EventId, Gap, GapCause, GapKind};
 
+use marketprism_tests::wait::eventually;
+
 use crate::auditing::{
     QUICK, audit, judged, renamed, stored, subject, tell, tell_bytes, trades, verdict, window_before,
 };
 use crate::events::publish;
-use crate::stack::{Stack, until};
+use crate::stack::Stack;
 
 const A: &str = "BTC-USDT";
 
-/// Goal: windows that hold what the edge stored are verified, silent ones too, each stream for itself; gaps that the edge names are carried.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_edge_stored_is_verified() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let (first, second) = (window_before(5), window_before(4));
     let (btc, eth) = (trades("e1", first, 0, 300), renamed(trades("e1", first, 0, 50), "ETH-USDT"));
@@ -51,17 +51,15 @@ async fn what_an_edge_stored_is_verified() {
     assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
     let (_, metrics) = stack.get("/metrics").unwrap();
     assert!(metrics.contains("marketprism_ledger_audits_taken_total 2"), "{metrics}");
-    drop(central);
 }
 
-/// Goal: a window whose audit is withheld is open while it may still come, then unverifiable; never fine, and no mismatch.
-/// Method: an edge reports one window and withholds the next one, the one that just runs.
+/// An edge reports one window and withholds the next one, the one that just runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withheld_audit_leaves_the_window_unverifiable() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure(&QUICK.replace("grace_seconds = 1", "grace_seconds = 4"));
     let central = stack.run(&config);
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     let jetstream = stack.jetstream().await;
     let window = window_before(0);
     let (before, withheld) = (trades("e1", window_before(1), 0, 10), trades("e1", window, 10, 30));
@@ -70,17 +68,13 @@ async fn a_withheld_audit_leaves_the_window_unverifiable() {
     judged(&stack, A, "e1", window, "open").await;
     let late = judged(&stack, A, "e1", window, "unverifiable").await;
     assert!(late.reason.contains("hot has rows of it"), "{}", late.reason);
-    drop(central);
 }
 
-/// Goal: an audit that lies about the number or about the events is a mismatch that names the difference; so is an event that the broker
-/// stored and hot does not have.
-/// Method: three windows: a wrong count, a wrong fingerprint, an event never published though it is told.
+/// Three windows: a wrong count, a wrong fingerprint, an event never published though it is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lying_audit_and_a_lost_event_are_mismatches() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let windows = [window_before(8), window_before(7), window_before(6)];
     let [counted, printed, lost] = windows.map(|window| trades("e1", window, 0, 100));
@@ -102,15 +96,12 @@ async fn a_lying_audit_and_a_lost_event_are_mismatches() {
     let missing = judged(&stack, "XRP-USDT", "e1", windows[2], "mismatch").await;
     assert_eq!((missing.expected, missing.found), (100, 99));
     assert!(missing.reason.contains(&lost[99].header.event_id.to_string()), "{}", missing.reason);
-    drop(central);
 }
 
-/// Goal: a row that somebody deletes in hot turns its verified window into a mismatch within one recheck, and only that window.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_deleted_by_hand_is_found() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let (first, second) = (window_before(6), window_before(5));
     for (window, from) in [(first, 0), (second, 100)] {
@@ -129,15 +120,12 @@ async fn a_row_deleted_by_hand_is_found() {
     let deleted = trades("e1", second, 142, 143)[0].header.event_id.to_string();
     assert!(found.found == 99 && found.reason.contains(&deleted), "{found:?}");
     assert_eq!(verdict(&stack, A, "e1", first).await.unwrap().state, "verified");
-    drop(central);
 }
 
-/// Goal: ids of which an edge is unsure count when they are in hot, as its own row or another edge's, and are missing otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn unsure_events_must_be_in_hot() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let (own, away) = (window_before(6), window_before(5));
     let mine = trades("e1", own, 0, 100);
@@ -158,17 +146,13 @@ async fn unsure_events_must_be_in_hot() {
     let missing = judged(&stack, A, "e1", away, "mismatch").await;
     assert_eq!((missing.expected, missing.found), (102, 100));
     assert!(missing.reason.contains("2 that the broker said to have"), "{}", missing.reason);
-    drop(central);
 }
 
-/// Goal: two edges on one venue each have their own verdict; what the second one brought and hot had already are duplicates, not surplus,
-/// and one of them that lies in the stream twice counts once.
-/// Method: rows of `copies` as ingest writes them, beside what the second edge brought first.
+/// Rows of `copies` as ingest writes them, beside what the second edge brought first.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_of_a_second_edge_are_verified_for_it() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let window = window_before(5);
     let (one, two) = (trades("e1", window, 0, 100), trades("e2", window, 0, 120));
@@ -192,16 +176,12 @@ async fn copies_of_a_second_edge_are_verified_for_it() {
     let second = judged(&stack, A, "e2", window, "verified").await;
     assert_eq!((first.found, first.duplicates), (100, 0));
     assert_eq!((second.found, second.duplicates), (120, 100));
-    drop(central);
 }
 
-/// Goal: two runs of an edge in one window add up when one takes over from the other; a hole between them, or a run that never reported,
-/// leaves the window unverifiable, and the reason names the part that is vouched for.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_in_one_window_add_up() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let windows = [window_before(8), window_before(7), window_before(6)];
     for (window, (end, begin)) in windows.into_iter().zip([(1_000, 1_000), (600, 1_500), (0, 1_500)]) {
@@ -222,15 +202,12 @@ async fn two_runs_in_one_window_add_up() {
     assert_eq!(holed.reason, "edge e1 vouches for second 0.000 to 0.600 and 1.500 to 2.000 of 2 only");
     let unclean = judged(&stack, A, "e1", windows[2], "unverifiable").await;
     assert_eq!(unclean.reason, "edge e1 vouches for second 1.500 to 2.000 of 2 only");
-    drop(central);
 }
 
-/// Goal: what is no audit goes to the dead letters with its bytes and reason, and is not delivered again.
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_audits_are_dead_letters() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let window = window_before(5);
     let good = audit("e1", window, vec![stored(A, &[])]);
@@ -244,8 +221,8 @@ async fn malformed_audits_are_dead_letters() {
     tell(&jetstream, &good).await;
     judged(&stack, A, "e1", window, "verified").await;
     let sql = "SELECT reason FROM marketprism_hot.dead_letters WHERE stream = 'AUDIT' ORDER BY stream_seq";
-    let reasons = until("three dead letters", || async {
-        let reasons: Vec<String> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+    let reasons = eventually("three dead letters", || async {
+        let reasons: Vec<String> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
         (reasons.len() == 3).then_some(reasons)
     })
     .await;
@@ -253,5 +230,4 @@ async fn malformed_audits_are_dead_letters() {
         assert!(reason.contains(part), "{reasons:#?}");
     }
     crate::ingest::all_acknowledged(&stack, "AUDIT", 4).await;
-    drop(central);
 }

@@ -2,19 +2,21 @@
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
+use marketprism_tests::wait::eventually;
+
 use crate::auditing::{QUICK, audit, judged, stored, tell, trades, window_before};
 use crate::events::publish;
 use crate::ingest::all_acknowledged;
-use crate::stack::{Stack, until};
+use crate::stack::Stack;
 
 const A: &str = "BTC-USDT";
 
-/// Goal: kill -9 of central while it takes audits in loses none and doubles none.
-/// Method: 600 audits lie in the stream; central is killed at seeded moments; in the end each is one row, and every window has its verdict.
+/// 600 audits lie in the stream; central is killed at seeded moments; in the end each is one row, and every window has its
+/// verdict.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_central_loses_no_audit() {
     const AUDITS: i64 = 600;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure(QUICK);
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let jetstream = stack.jetstream().await;
@@ -36,50 +38,44 @@ async fn killing_central_loses_no_audit() {
     let central = stack.run(&config);
     all_acknowledged(&stack, "AUDIT", u64::try_from(AUDITS).unwrap()).await;
     for (table, states) in [("audits", ""), ("verdicts", " AND state = 'verified'")] {
-        until(&format!("each window once in {table}"), || async {
+        eventually(&format!("each window once in {table}"), || async {
             let sql = format!(
                 "SELECT count(), uniqExact(window_start) FROM marketprism_hot.{table} FINAL \
                  WHERE window_start <= fromUnixTimestamp64Milli(toInt64({})){states}",
                 last / 1_000_000
             );
-            let counts = stack.clickhouse().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()?;
+            let counts = stack.hot().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()?;
             (counts == (600, 600)).then_some(())
         })
         .await;
     }
-    drop(central);
 }
 
-/// Goal: while ClickHouse is away audits wait at the broker, and no window is judged; afterwards all is judged as if nothing had been.
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_wait_for_clickhouse() {
-    let Some(mut stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(mut stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let window = window_before(3);
-    stack.kill_clickhouse();
+    stack.engine.kill();
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
     tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
-    until("the status to tell", || async {
+    eventually("the status to tell", || async {
         stack.get("/ready").filter(|(status, body)| *status == 503 && body.contains("ledger"))
     })
     .await;
-    stack.start_clickhouse();
+    stack.engine.restart().await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
-    until("the status to clear", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    eventually("the status to clear", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
     let sql = "SELECT count() FROM marketprism_hot.verdicts WHERE state = 'mismatch'";
-    assert_eq!(stack.clickhouse().query_raw(sql).fetch_one::<u64>().await.unwrap(), 0);
-    drop(central);
+    assert_eq!(stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap(), 0);
 }
 
-/// Goal: an audit that comes an hour late turns an unverifiable window into a verified one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_an_hour_late_judges_again() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let window = window_before(1_800);
     let events = trades("e1", window, 0, 100);
@@ -88,5 +84,4 @@ async fn an_audit_an_hour_late_judges_again() {
     assert!(unheard.reason.contains("never reported"), "{}", unheard.reason);
     tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
-    drop(central);
 }

@@ -4,18 +4,15 @@ use marketprism_schema::FeedAudit;
 
 use crate::auditing::{QUICK, audit, judged, stored, tell, trades, window_before};
 use crate::events::publish;
-use crate::stack::{Stack, until};
+use crate::stack::Stack;
 
 const A: &str = "BTC-USDT";
 
-/// Goal: trouble of a feed that no stream can be named for is stored once, and stands in the verdict of the window that it explains; feeds
-/// without trouble leave no row, and windows that are whole say nothing of it.
-/// Method: an edge reports a stream, then a window in which its feed does not run; both are told twice.
+/// An edge reports a stream, then a window in which its feed does not run; both are told twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_does_not_run_explains_its_windows() {
-    let Some(stack) = Stack::start() else { return };
-    let central = stack.run(&stack.configure(QUICK));
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    let Some(stack) = Stack::start().await else { return };
+    let central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let (before, after) = (window_before(6), window_before(5));
     let events = trades("e1", before, 0, 50);
@@ -39,7 +36,6 @@ async fn a_feed_that_does_not_run_explains_its_windows() {
     let words = "; edge e1 tells of its feed of sim_spot: not running (no way to the venue), 3 frames that could not be read";
     assert!(silent.reason.contains("reports other streams") && silent.reason.ends_with(words), "{silent:?}");
     let sql = "SELECT malformed, not_running FROM marketprism_hot.feed_audits FINAL ORDER BY window_start";
-    let rows: Vec<(u64, Option<String>)> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+    let rows: Vec<(u64, Option<String>)> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
     assert_eq!(rows, [(2, None), (3, Some("no way to the venue".to_owned()))]);
-    drop(central);
 }

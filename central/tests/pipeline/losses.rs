@@ -1,9 +1,11 @@
 //! What the broker discarded before it was stored is named.
 
+use marketprism_tests::wait::eventually;
+
 use crate::copies::confirmed;
 use crate::events::{now_us, publish, trade};
 use crate::ingest::{all_acknowledged, events_consumer};
-use crate::stack::{Stack, until};
+use crate::stack::{PATIENCE, Stack};
 
 /// First and last sequence, how many, cause and evidence.
 type Loss = (u64, u64, u64, String, String);
@@ -11,16 +13,14 @@ type Loss = (u64, u64, u64, String, String);
 async fn losses(stack: &Stack) -> Vec<Loss> {
     let sql = "SELECT from_seq, to_seq, messages, toString(cause), evidence FROM marketprism_hot.losses FINAL \
                WHERE stream = 'MARKET_DATA' ORDER BY from_seq";
-    stack.clickhouse().query_raw(sql).fetch_all().await.unwrap_or_default()
+    stack.hot().query_raw(sql).fetch_all().await.unwrap_or_default()
 }
 
-/// Goal: messages that the broker discarded, that somebody deleted and that somebody purged before central took them are named as lost, each
-/// once and no other; what is left is stored, and the confirmed sequence goes on.
-/// Method: fill a stream of 1 MiB beyond its size while central is down, delete one message; later purge under a central that is down.
+/// Fill a stream of 1 MiB beyond its size while central is down, delete one message; later purge under a central that is down.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_discarded_before_it_was_taken_is_named() {
     const TRADES: u64 = 5_000;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[streams.market_data]\nmax_bytes = 1048576\n[batch]\nmax_age_ms = 50\n");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let base = now_us();
@@ -34,7 +34,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     let central = stack.run(&config);
     stack.holds_once("trades", TRADES - first).await;
     let named =
-        until("two losses", || async { Some(losses(&stack).await).filter(|all| all.len() == 2) }).await;
+        eventually("two losses", || async { Some(losses(&stack).await).filter(|all| all.len() == 2) }).await;
     let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2)).collect();
     assert_eq!(spans, [(1, first - 1, first - 1), (TRADES - 50, TRADES - 50, 1)], "{named:?}");
     assert!(named.iter().all(|loss| loss.3 == "retention" && loss.4.contains("first sequence")), "{named:?}");
@@ -42,47 +42,44 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     let (_, metrics) = stack.get("/metrics").unwrap();
     let counted = format!("lost_messages_total{{cause=\"retention\",stream=\"MARKET_DATA\"}} {first}");
     assert!(metrics.contains(&counted), "{counted}: {metrics}");
-    assert_eq!(central.terminate().code(), Some(0));
+    assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
 
     publish(&jetstream, (TRADES..TRADES + 10).map(|n| trade(n, base))).await;
     stream.purge().await.unwrap();
     let central = stack.run(&config);
-    until("the third loss", || async { Some(losses(&stack).await).filter(|all| all.len() == 3) }).await;
+    eventually("the third loss", || async { Some(losses(&stack).await).filter(|all| all.len() == 3) }).await;
     let third = losses(&stack).await.remove(2);
     assert_eq!((third.0, third.1, third.2), (TRADES + 1, TRADES + 10, 10), "{third:?}");
-    drop(central);
 }
 
-/// Goal: messages that a central had taken but not stored when it died, and that the broker discarded before they came again, are named.
-/// Method: kill central while ClickHouse is away, purge the stream, bring both back. What was stored before is not named.
+/// Kill central while ClickHouse is away, purge the stream, bring both back. What was stored before is not named.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_died_with_a_central_is_named() {
     const STORED: u64 = 1_000;
     const TAKEN: u64 = 300;
-    let Some(mut stack) = Stack::start() else { return };
+    let Some(mut stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
     let central = stack.run(&config);
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..STORED).map(|n| trade(n, base))).await;
     all_acknowledged(&stack, "MARKET_DATA", STORED).await;
-    stack.kill_clickhouse();
+    stack.engine.kill();
     publish(&jetstream, (STORED..STORED + TAKEN).map(|n| trade(n, base))).await;
-    until("all to be delivered", || async {
+    eventually("all to be delivered", || async {
         let delivered = events_consumer(&stack, "MARKET_DATA").await?.delivered.stream_sequence;
         (delivered == STORED + TAKEN).then_some(())
     })
     .await;
     central.kill();
     jetstream.get_stream("MARKET_DATA").await.unwrap().purge().await.unwrap();
-    stack.start_clickhouse();
+    stack.engine.restart().await;
     let central = stack.run(&config);
     let named =
-        until("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
+        eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
     let [loss] = named.as_slice() else { panic!("one loss only: {named:?}") };
     assert_eq!((loss.0, loss.1, loss.2), (STORED + 1, STORED + TAKEN, TAKEN), "{loss:?}");
     assert!(loss.4.contains("ended before it stored them"), "{loss:?}");
     stack.holds_once("trades", STORED).await;
-    drop(central);
 }

@@ -1,7 +1,7 @@
-//! Central against a real broker and a real ClickHouse engine: every event once, whatever stops in between.
+//! Central against a real broker and a real ClickHouse engine: every event exactly once, whatever fails in between.
 //!
-//! Needs `nats-server` (`MARKETPRISM_NATS_SERVER` or the install's cache), the engine's server `marketprism-clickhouse` beside the binary
-//! under test, and its library (`MARKETPRISM_LIBCHDB` or the install's cache). Without them the tests say so and pass.
+//! Needs `nats-server` and `libchdb.so` (see `marketprism_tests::parts`; without them the tests say SKIPPED and pass), and the binary
+//! `marketprism-clickhouse` of the same build profile.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,10 +20,8 @@ mod layout;
 mod ledger;
 mod ledger_faults;
 mod ledger_feeds;
-mod link;
 mod losses;
 mod migrations;
-mod nats;
 mod outages;
 mod partitions;
 mod poison;
@@ -31,7 +29,6 @@ mod publisher;
 mod repair;
 mod replication;
 mod report;
-mod running;
 mod sharing;
 mod stack;
 mod stopped;

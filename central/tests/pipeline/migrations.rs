@@ -2,9 +2,11 @@
 
 use marketprism_schema::{DatabaseKind, Layout, Migration};
 
+use marketprism_tests::wait::eventually;
+
 use crate::events::{now_us, publish, trade};
 use crate::layout::{error_of, stdout};
-use crate::stack::{Stack, until};
+use crate::stack::{PATIENCE, Stack};
 
 fn layout(kind: DatabaseKind) -> Layout<'static> {
     let database = match kind {
@@ -16,14 +18,13 @@ fn layout(kind: DatabaseKind) -> Layout<'static> {
 }
 
 async fn number(stack: &Stack, sql: &str) -> u64 {
-    stack.clickhouse().query_raw(sql).fetch_one::<u64>().await.unwrap()
+    stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap()
 }
 
-/// Goal: databases that an earlier version made are taken over with their rows, and rows written before get the new indices.
-/// Method: make both by hand from the first migration alone, with rows and without records; `init`; look at the tables and rows.
+/// Make both by hand from the first migration alone, with rows and without records; `init`; look at the tables and rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_of_an_earlier_version_are_adopted() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     for kind in DatabaseKind::ALL {
         stack.execute(&format!("CREATE DATABASE {}", layout(kind).database)).await;
@@ -50,17 +51,16 @@ async fn databases_of_an_earlier_version_are_adopted() {
     assert_eq!(number(&stack, "SELECT count() FROM marketprism_hot.trades").await, 1000);
     let indexed = "SELECT count() FROM system.data_skipping_indices WHERE database = 'marketprism_hot' AND table = 'trades' \
                    AND data_compressed_bytes > 0";
-    until("the old part to have both indices", || async {
+    eventually("the old part to have both indices", || async {
         (number(&stack, indexed).await == 2).then_some(())
     })
     .await;
 }
 
-/// Goal: a database that was changed by another program than this one is left alone, by `init` and by `run`, and the message names the
-/// version and both checksums. Method: change the record of a migration, then add one of a version that nobody knows.
+/// Change the record of a migration, then add one of a version that nobody knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_another_program_are_refused() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let record = |database: &str, version: u32, checksum: &str| {
@@ -75,7 +75,7 @@ async fn records_of_another_program_are_refused() {
     for part in ["marketprism_cold", "version 2", "feedbeef", &Migration::ALL[2].checksum()] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    assert_eq!(stack.run(&config).ended().code(), Some(1), "run must refuse it as well");
+    assert_eq!(stack.run(&config).ended(PATIENCE).await.code(), Some(1), "run must refuse it as well");
 
     stack.execute(&record("marketprism_hot", 77, "feedbeef")).await;
     let refused = stack.init(&config, &[]);
@@ -84,11 +84,10 @@ async fn records_of_another_program_are_refused() {
     assert!(error.contains("marketprism_hot") && error.contains("version 77"), "{error}");
 }
 
-/// Goal: of several that start together one applies each migration, and all of them end well.
-/// Method: five `init` at once on nothing; each migration is applied in exactly one output and recorded once in each database.
+/// Five `init` at once on nothing; each migration is applied in exactly one output and recorded once in each database.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_at_once_apply_each_migration_once() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     let outputs: Vec<_> = std::thread::scope(|scope| {
         let inits: Vec<_> = (0..5).map(|_| scope.spawn(|| stack.init(&config, &[]))).collect();
@@ -110,11 +109,9 @@ async fn several_at_once_apply_each_migration_once() {
     }
 }
 
-/// Goal: a step that was interrupted before its record is done again without harm; a table that somebody dropped is there again; what a
-/// comparison left behind is removed, and a database that only looks like it is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_work_is_done_again() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let (left_over, own) = ("marketprism_scratch_1700000000_0123456789abcdef", "marketprism_scratch_of_mine");
@@ -139,19 +136,18 @@ async fn interrupted_work_is_done_again() {
     let again = stack.init(&config, &[]);
     assert!(stdout(&again).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&again));
     let scratch = "SELECT arrayStringConcat(groupArray(name)) FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
-    assert_eq!(stack.clickhouse().query_raw(scratch).fetch_one::<String>().await.unwrap(), own);
+    assert_eq!(stack.hot().query_raw(scratch).fetch_one::<String>().await.unwrap(), own);
 }
 
-/// Goal: what is killed with -9 in the middle of the migrations is finished by the next, which takes over the lease, and nothing is recorded
-/// twice. Method: kill `run` as soon as the first records are there; `init`.
+/// Kill `run` as soon as the first records are there; `init`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_migration_is_finished_by_the_next() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     let central = stack.run(&config);
-    until("the first records", || async {
+    eventually("the first records", || async {
         let sql = "SELECT count() FROM marketprism_hot.schema_migrations";
-        stack.clickhouse().query_raw(sql).fetch_one::<u64>().await.ok().filter(|records| *records > 0)
+        stack.hot().query_raw(sql).fetch_one::<u64>().await.ok().filter(|records| *records > 0)
     })
     .await;
     central.kill();
@@ -165,10 +161,9 @@ async fn a_killed_migration_is_finished_by_the_next() {
     assert!(stdout(&again).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&again));
 }
 
-/// Goal: an index that is lost is named as drift and is there again after `--apply`, a wrong one is exchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_indices_are_drift() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     for sql in [
@@ -190,16 +185,14 @@ async fn lost_indices_are_drift() {
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
 }
 
-/// Goal: the statements for a cluster are ClickHouse's language. No cluster runs here: the engine's parser takes each of them, and what is
-/// replicated is said where the table is made.
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_for_a_cluster_parse() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     for kind in DatabaseKind::ALL {
         let layout = Layout { cluster: Some("{cluster}"), ..layout(kind) };
         for statement in Migration::ALL.iter().flat_map(|migration| migration.statements(&layout)) {
             let parsed =
-                stack.clickhouse().query("SELECT formatQuery(?)").bind(&statement.sql).fetch_one::<String>();
+                stack.hot().query("SELECT formatQuery(?)").bind(&statement.sql).fetch_one::<String>();
             let text = parsed.await.unwrap_or_else(|error| panic!("{}: {error}", statement.sql));
             assert!(text.contains("ON CLUSTER `{cluster}`"), "{text}");
             let engine = "ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', ";
@@ -208,28 +201,26 @@ async fn statements_for_a_cluster_parse() {
     }
 }
 
-/// Goal: messages are taken into hot while the cold server is away, and cold is laid out when it comes back.
-/// Method: name an engine for cold that does not run; publish; start it.
+/// Name an engine for cold that does not run; publish; start it.
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_does_not_wait_for_cold() {
     const TRADES: u64 = 2_000;
-    let Some(mut stack) = Stack::start() else { return };
-    stack.start_cold_clickhouse();
-    stack.kill_cold_clickhouse();
+    let Some(mut stack) = Stack::start().await else { return };
+    stack.start_cold_engine().await;
+    stack.cold_engine().kill();
     let config = stack.configure("");
     let central = stack.run(&config);
-    until("hot to be laid out", || async { stack.counts("trades").await }).await;
+    eventually("hot to be laid out", || async { stack.counts("trades").await }).await;
     let (base, jetstream) = (now_us(), stack.jetstream().await);
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
     stack.holds_once("trades", TRADES).await;
     let (_, answer) =
-        until("readiness to tell", || async { stack.get("/ready").filter(|(s, _)| *s == 503) }).await;
+        eventually("readiness to tell", || async { stack.get("/ready").filter(|(s, _)| *s == 503) }).await;
     assert!(answer.contains("cold layout"), "{answer}");
 
-    stack.start_cold_clickhouse();
-    until("central to be ready", || async { stack.get("/ready").filter(|(s, _)| *s == 200) }).await;
+    stack.start_cold_engine().await;
+    stack.is_ready().await;
     let tables = "SELECT count() FROM system.tables WHERE database = 'marketprism_cold'";
-    let found = stack.cold_clickhouse().query_raw(tables).fetch_one::<u64>().await.unwrap();
+    let found = stack.cold().query_raw(tables).fetch_one::<u64>().await.unwrap();
     assert_eq!(usize::try_from(found).unwrap(), Migration::tables(DatabaseKind::Cold).len());
-    drop(central);
 }

@@ -4,17 +4,18 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
+use marketprism_tests::wait::eventually;
+
 use crate::ingest::all_acknowledged;
 use crate::publisher::Publisher;
 use crate::sharing::Pair;
-use crate::stack::{Stack, until};
+use crate::stack::Stack;
 
 const STREAM: &str = "MARKET_DATA";
 /// A tenth of a second's.
 const STEP: u64 = 200;
 const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
 
-/// Rows of hot, no event twice.
 async fn rows(stack: &Stack) -> Option<u64> {
     let (rows, distinct) = stack.counts("trades").await?;
     assert_eq!(rows, distinct, "an event shows twice");
@@ -22,8 +23,8 @@ async fn rows(stack: &Stack) -> Option<u64> {
 }
 
 async fn more_rows(stack: &Stack, what: &str, more: u64) {
-    let before = until("hot", || rows(stack)).await;
-    until(what, || async { rows(stack).await.filter(|rows| *rows >= before + more) }).await;
+    let before = eventually("hot", || rows(stack)).await;
+    eventually(what, || async { rows(stack).await.filter(|rows| *rows >= before + more) }).await;
 }
 
 /// Inserts that one of them has done, all tables together.
@@ -35,7 +36,7 @@ fn inserts(pair: &Pair, i: usize) -> u64 {
 
 /// Waits until the other one takes the stream; at no moment do both.
 async fn taken_over(stack: &Stack, pair: &Pair, cut_off: usize) {
-    until("the takeover", || async {
+    eventually("the takeover", || async {
         rows(stack).await?;
         if !pair.holds(1 - cut_off, STREAM) {
             return None;
@@ -46,15 +47,12 @@ async fn taken_over(stack: &Stack, pair: &Pair, cut_off: usize) {
     .await;
 }
 
-/// Goal: a central that is cut off from the broker, but not from ClickHouse, stops inserting before its lease ends, by its own clock; the
-/// other one takes over within 15 s; when the network is whole again they share, and nothing is doubled or missing. That also holds when
-/// what the cut-off one had to insert could not leave until shortly before that.
-/// Method: the links of the one that takes the trades are shut while trades flow, in the second round the one to ClickHouse as well, which
-/// opens at a seeded moment of the lease's last seconds; its inserts are counted from the takeover on.
+/// The links of the one that takes the trades are shut while trades flow, in the second round the one to ClickHouse as well,
+/// which opens at a seeded moment of the lease's last seconds; its inserts are counted from the takeover on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_cut_off_from_the_broker_is_replaced() {
     const SEED: u64 = 20_261_124;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let pair = Pair::start_linked(&stack, SETTINGS).await;
     let mut random = StdRng::seed_from_u64(SEED);
     let jetstream = stack.jetstream().await;
@@ -68,7 +66,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
         if is_late {
             to_clickhouse.shut();
             let late = Duration::from_millis(random.random_range(6_000..8_500));
-            until("the lease's last seconds", || async { (since.elapsed() >= late).then_some(()) }).await;
+            eventually("the lease's last seconds", || async { (since.elapsed() >= late).then_some(()) }).await;
             to_clickhouse.open();
         }
         taken_over(&stack, &pair, cut_off).await;
@@ -92,13 +90,12 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
-/// Goal: a central that is cut off from ClickHouse, but not from the broker, says so, loses and doubles nothing, and goes on when the
-/// network is whole again.
-/// Method: its link to ClickHouse is shut while trades flow, for longer than a lease and than the ack wait; what it had sent arrives late.
+/// Its link to ClickHouse is shut while trades flow, for longer than a lease and than the ack wait; what it had sent arrives
+/// late.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     const CUT: Duration = Duration::from_secs(14);
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let pair = Pair::start_linked(&stack, SETTINGS).await;
     let jetstream = stack.jetstream().await;
     let publisher = Publisher::start(jetstream, STEP);
@@ -107,12 +104,12 @@ async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     let [_, to_clickhouse] = pair.links(cut_off);
     let since = Instant::now();
     to_clickhouse.shut();
-    until("it to say so", || async {
+    eventually("it to say so", || async {
         rows(&stack).await?;
         pair.is_unready_for(cut_off, "clickhouse").then_some(())
     })
     .await;
-    until("the end of the cut", || async {
+    eventually("the end of the cut", || async {
         rows(&stack).await?;
         (since.elapsed() >= CUT).then_some(())
     })

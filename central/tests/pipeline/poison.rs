@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use async_nats::HeaderMap;
 use marketprism_schema::Body;
 
+use marketprism_tests::wait::eventually;
+
 use crate::events::{message, now_us, publish, trade};
 use crate::ingest::all_acknowledged;
-use crate::stack::{Stack, until};
+use crate::stack::Stack;
 
-/// Goal: messages that are refused for their content end in the dead-letter table with their bytes and reason, are not delivered again,
-/// and do not hold up the others; so do single rows that ClickHouse refuses.
-/// Method: publish poison between 2,000 good trades; a constraint of the table refuses three of them.
+/// Publish poison between 2,000 good trades; a constraint of the table refuses three of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_goes_to_the_dead_letters() {
     const TRADES: u64 = 2_000;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let refused =
@@ -49,9 +49,9 @@ async fn poison_goes_to_the_dead_letters() {
     all_acknowledged(&stack, "MARKET_DATA", TRADES + 5).await;
     all_acknowledged(&stack, "ORDERBOOK_SNAP", 1).await;
     stack.holds_once("trades", TRADES - 3).await;
-    let reasons = until("nine dead letters", || async {
+    let reasons = eventually("nine dead letters", || async {
         let sql = "SELECT reason FROM marketprism_hot.dead_letters";
-        let reasons: Vec<String> = stack.clickhouse().query_raw(sql).fetch_all().await.unwrap();
+        let reasons: Vec<String> = stack.hot().query_raw(sql).fetch_all().await.unwrap();
         (reasons.len() == 9).then_some(reasons)
     })
     .await;
@@ -65,8 +65,7 @@ async fn poison_goes_to_the_dead_letters() {
 
     let kept =
         "SELECT payload FROM marketprism_hot.dead_letters WHERE content_type = 'application/x-unknown'";
-    assert_eq!(stack.clickhouse().query_raw(kept).fetch_one::<String>().await.unwrap().into_bytes(), good);
+    assert_eq!(stack.hot().query_raw(kept).fetch_one::<String>().await.unwrap().into_bytes(), good);
     let (_, metrics) = stack.get("/metrics").unwrap();
     assert!(metrics.contains("hot_storage_messages_failed_total 9"), "{metrics}");
-    drop(central);
 }

@@ -2,10 +2,12 @@
 
 use futures_util::StreamExt as _;
 
+use marketprism_tests::wait::eventually;
+
+use crate::stack::PATIENCE;
 use crate::replication::{all_is_copied, fill};
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
-/// Exit status and standard output of a repair.
 fn repair(sides: &TwoSides, more: &[&str]) -> (Option<i32>, String) {
     let output = sides.stack.command("repair", &sides.stack.configure(&sides.settings), more);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -25,13 +27,10 @@ fn rows_of(window_ms: i64, numbers: &str) -> String {
     )
 }
 
-/// Goal: a row altered or deleted by hand, in cold or in hot, is named with the side that was changed; `repair` makes both sides the same
-/// again from the side that still holds what was verified; a second repair finds nothing. Where both sides were changed that is said, and
-/// nothing is touched.
-/// Method: five windows, each changed in another way, beside a running central.
+/// Five windows, each changed in another way, beside a running central.
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_rows_are_named_and_mended() {
-    let Some(sides) = TwoSides::on_two_engines(QUICK) else { return };
+    let Some(sides) = TwoSides::on_two_engines(QUICK).await else { return };
     let first_ms = minutes_ago(30);
     let window = |index: i64| first_ms + index * MINUTE_MS;
     sides.trades(0..2_500, first_ms, 500).await;
@@ -86,15 +85,12 @@ async fn changed_rows_are_named_and_mended() {
         (2_499, 2_499),
         "cold is as it was, but for the row of the last window"
     );
-    drop(central);
 }
 
-/// Goal: a NULL does not void a row's fingerprint, and values that are swapped between neighbouring columns do not go unnoticed, in nested
-/// arrays neither; such rows are mended too.
-/// Method: in cold a NULL changes place with the value of the column beside it, and the two sides of a book are exchanged.
+/// In cold a NULL changes place with the value of the column beside it, and the two sides of a book are exchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn nulls_and_swapped_columns_are_noticed() {
-    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let first_ms = minutes_ago(20);
     fill(&sides, first_ms).await;
     let central = sides.replicate();
@@ -116,23 +112,20 @@ async fn nulls_and_swapped_columns_are_noticed() {
     let (code, text) = repair(&sides, &[]);
     assert_eq!((code, text.matches("1 rows deleted and copied again").count()), (Some(0), 3), "{text}");
     all_is_copied(&sides).await;
-    drop(central);
 }
 
-/// Goal: rows are taken out of hot only when they are verified in cold for as long as configured, and that is not taken for a loss, also when
-/// rows come late to such a window.
-/// Method: the log's times are moved back by two hours, because the shortest delay is an hour.
+/// The log's times are moved back by two hours, because the shortest delay is an hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_from_hot_is_no_loss() {
     // The shortest delay is what a stream keeps.
     let streams =
         "[streams.market_data]\nmax_age_seconds = 3600\n[streams.orderbook_snap]\nmax_age_seconds = 3600\n";
-    let Some(mut sides) = TwoSides::on_one_engine(&format!("{streams}{QUICK}")) else { return };
+    let Some(mut sides) = TwoSides::on_one_engine(&format!("{streams}{QUICK}")).await else { return };
     let first_ms = minutes_ago(10);
     sides.trades(0..600, first_ms, 200).await;
     let central = sides.replicate();
     sides.windows_are("trades", &[("verified", 3)]).await;
-    central.terminate();
+    central.terminate(PATIENCE).await;
     let log = "marketprism_cold.window_log";
     for sql in [
         format!("CREATE TABLE {log}_before AS {log}"),
@@ -147,7 +140,7 @@ async fn removal_from_hot_is_no_loss() {
     sides.trades(600..610, first_ms + MINUTE_MS, 10).await;
     sides.settings = format!("{streams}{QUICK}remove_from_hot_after_hours = 1\n");
     let central = sides.replicate();
-    crate::stack::until("only the window with late rows to be left in hot", || async {
+    eventually("only the window with late rows to be left in hot", || async {
         let (rows, _) = sides.stack.counts("trades").await?;
         (rows == 210).then_some(())
     })
@@ -157,14 +150,12 @@ async fn removal_from_hot_is_no_loss() {
     sides.windows_are("trades", &[("verified", 3)]).await;
     let (state, reason) = sides.window("trades", first_ms).await.unwrap();
     assert!(state == "verified" && reason.starts_with("removed from hot"), "{state} {reason}");
-    drop(central);
 }
 
-/// Goal: what the ledger misses in hot is asked for at the edge that sent it, and its answer, or that there was none, is told.
-/// Method: verdicts written by hand for two edges; one is played by the test.
+/// Verdicts written by hand for two edges; one is played by the test.
 #[tokio::test(flavor = "multi_thread")]
 async fn edges_are_asked_for_what_is_missing() {
-    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let start_ms = minutes_ago(10);
     for (edge, ms) in [("e1", start_ms), ("e1", start_ms + MINUTE_MS), ("e2", start_ms)] {
         sides

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
-use crate::stack::{Stack, free_port, until};
+use marketprism_tests::broker::free_port;
+use marketprism_tests::wait::eventually;
+
+use crate::stack::Stack;
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
 const BOOKS: &str = "INSERT INTO marketprism_hot.orderbooks (timestamp, exchange, market_type, symbol, venue_symbol, last_update_id, bids, \
@@ -40,17 +43,15 @@ pub async fn all_is_copied(sides: &TwoSides) {
     }
 }
 
-/// Goal: every row of hot comes to cold as it is, nested arrays and NULLs too, by each way of copying, and each window is logged as
-/// verified.
-/// Method: rows written into hot by SQL, copied on one engine by itself and through `remote()`, and between two engines through central; then
-/// compared as text column by column.
+/// Rows written into hot by SQL, copied on one engine by itself and through `remote()`, and between two engines through central;
+/// then compared as text column by column.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_of_copying_gives_the_same_rows() {
     for method in ["same_server", "remote", "stream"] {
         let settings = format!("{QUICK}method = \"{method}\"\nhot_native_address = \"127.0.0.1\"\n");
         let sides = match method {
-            "stream" => TwoSides::on_two_engines(&settings),
-            _ => TwoSides::on_one_engine(&settings),
+            "stream" => TwoSides::on_two_engines(&settings).await,
+            _ => TwoSides::on_one_engine(&settings).await,
         };
         let Some(sides) = sides else { return };
         fill(&sides, minutes_ago(10)).await;
@@ -58,18 +59,16 @@ async fn every_way_of_copying_gives_the_same_rows() {
         all_is_copied(&sides).await;
         let (_, metrics) = sides.stack.get("/metrics").unwrap();
         assert!(metrics.contains("marketprism_cold_replication_lag_minutes{table=\"trades\"}"), "{metrics}");
-        drop(central);
     }
 }
 
-/// Goal: kill -9 of the replicator at any point doubles nothing and loses nothing in cold, at every moment looked at.
-/// Method: many windows, some of them large, on two engines; central is killed at seeded moments in the middle of copies, cold is looked at
-/// all the time. Some rows come late on top.
+/// Many windows, some of them large, on two engines; central is killed at seeded moments in the middle of copies, cold is looked
+/// at all the time. Some rows come late on top.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_replicator_doubles_and_loses_nothing() {
     const SEED: u64 = 20_261_123;
     let settings = format!("{QUICK}catch_up_high = 2\n");
-    let Some(sides) = TwoSides::on_two_engines(&settings) else { return };
+    let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
     let first_ms = minutes_ago(60);
     sides.trades(0..300_000, first_ms, 60_000).await;
@@ -80,7 +79,7 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
         let central = sides.replicate();
         let more = random.random_range(1..30_000);
         let patience = Instant::now() + Duration::from_millis(random.random_range(300..1_500));
-        until("some rows more, or time for the next kill", || async {
+        eventually("some rows more, or time for the next kill", || async {
             let (rows, distinct) = sides.cold_counts("trades").await?;
             assert_eq!(rows, distinct, "round {round}: doubled");
             (rows >= before + more || Instant::now() >= patience).then_some(())
@@ -94,37 +93,33 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
     sides.cold_holds_once("trades", late).await;
     sides.windows_are("trades", &[("verified", 39)]).await;
     sides.are_the_same("trades").await;
-    drop(central);
 }
 
-/// Goal: while cold is away nothing is lost, and copying goes on by itself when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn cold_may_be_away() {
-    let Some(mut sides) = TwoSides::on_two_engines(&format!("{QUICK}retries = 1\n")) else { return };
+    let Some(mut sides) = TwoSides::on_two_engines(&format!("{QUICK}retries = 1\n")).await else { return };
     let first_ms = minutes_ago(20);
     sides.trades(0..4_000, first_ms, 1_000).await;
     let central = sides.replicate();
     sides.cold_holds_once("trades", 4_000).await;
-    sides.stack.kill_cold_clickhouse();
+    sides.stack.cold_engine().kill();
     sides.trades(4_000..9_000, first_ms + 4 * MINUTE_MS, 1_000).await;
     sides.trades(9_000..9_100, first_ms, 100).await;
-    until("central to notice", || async {
+    eventually("central to notice", || async {
         let (_, metrics) = sides.stack.get("/metrics")?;
         metrics.contains("is_failing{table=\"trades\"} 1").then_some(())
     })
     .await;
-    sides.stack.start_cold_clickhouse();
+    sides.stack.cold_engine().restart().await;
     sides.cold_holds_once("trades", 9_100).await;
     sides.windows_are("trades", &[("verified", 9)]).await;
     sides.are_the_same("trades").await;
-    drop(central);
 }
 
-/// Goal: rows that come late open their window again, and it is verified with them.
-/// Method: a window within the look-back and one that only the comparison of everything finds.
+/// A window within the look-back and one that only the comparison of everything finds.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_rows_open_their_window_again() {
-    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let (recent_ms, old_ms) = (minutes_ago(5), minutes_ago(300));
     sides.trades(0..1_000, recent_ms, 1_000).await;
     sides.trades(1_000..2_000, old_ms, 1_000).await;
@@ -137,13 +132,11 @@ async fn late_rows_open_their_window_again() {
     sides.cold_holds_once("trades", 2_030).await;
     sides.windows_are("trades", &[("verified", 3)]).await;
     sides.are_the_same("trades").await;
-    drop(central);
 }
 
-/// Goal: another central goes on copying within 15 s when the one that copies dies, and nothing is doubled.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_central_takes_over() {
-    let Some(sides) = TwoSides::on_one_engine(QUICK) else { return };
+    let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let first_ms = minutes_ago(20);
     sides.trades(0..2_000, first_ms, 1_000).await;
     let first = sides.replicate();
@@ -151,7 +144,7 @@ async fn another_central_takes_over() {
     let port = free_port();
     let second = sides.stack.run(&sides.stack.configure_as("second", port, &sides.settings));
     // How long it takes to start is not what is looked at.
-    until("the other one to be ready", || async {
+    eventually("the other one to be ready", || async {
         Stack::get_at(port, "/ready").filter(|(status, _)| *status == 200)
     })
     .await;
@@ -165,13 +158,11 @@ async fn another_central_takes_over() {
     drop(second);
 }
 
-/// Goal: an event that is published again after hot's TTL took it stays one row in cold, in the window that it was verified in; what is as
-/// old and new to cold is copied.
-/// Method: old trades are copied, deleted from hot, and written into hot again at another time, with another old one and a recent one; hot's
-/// own TTL is held back.
+/// Old trades are copied, deleted from hot, and written into hot again at another time, with another old one and a recent one;
+/// hot's own TTL is held back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_event_published_again_stays_one_row() {
-    let Some(sides) = TwoSides::on_two_engines(QUICK) else { return };
+    let Some(sides) = TwoSides::on_two_engines(QUICK).await else { return };
     let (first_ms, again_ms) = (minutes_ago(30), minutes_ago(10));
     let venue_ms = first_ms - 4 * 24 * 60 * MINUTE_MS;
     sides.in_hot("SYSTEM STOP TTL MERGES marketprism_hot.trades").await;
@@ -190,29 +181,24 @@ async fn an_old_event_published_again_stays_one_row() {
     assert_eq!((state.as_str(), reason.as_str()), ("verified", ""));
     let (_, metrics) = sides.stack.get("/metrics").unwrap();
     assert!(metrics.contains("marketprism_cold_published_again_total{table=\"trades\"} 100"), "{metrics}");
-    drop(central);
 }
 
-/// Goal: rounds follow each other without a pause while there is more to copy.
-/// Method: windows of many rounds, and a pause longer than the test's patience.
+/// Windows of many rounds, and a pause longer than the test's patience.
 #[tokio::test(flavor = "multi_thread")]
 async fn catching_up_does_not_pause() {
     let settings = "[replication]\nsafety_lag_seconds = 0\ninterval_ms = 3600000\n";
-    let Some(sides) = TwoSides::on_one_engine(settings) else { return };
+    let Some(sides) = TwoSides::on_one_engine(settings).await else { return };
     sides.trades(0..2_300, minutes_ago(40), 100).await;
     let central = sides.replicate();
     sides.windows_are("trades", &[("verified", 23)]).await;
     sides.are_the_same("trades").await;
-    drop(central);
 }
 
-/// Goal: a row that cold refuses keeps back its own window and no other one of the insert that it is in; once cold takes it, `repair` copies
-/// the window.
-/// Method: a constraint on the cold table. Nothing is compared again, so that only copying can tell the windows apart.
+/// A constraint on the cold table. Nothing is compared again, so that only copying can tell the windows apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cold_refuses_keeps_back_its_window_only() {
     let settings = format!("{QUICK}catch_up_high = 10\n").replace("recheck_seconds = 1\n", "");
-    let Some(sides) = TwoSides::on_one_engine(&settings) else { return };
+    let Some(sides) = TwoSides::on_one_engine(&settings).await else { return };
     let first_ms = minutes_ago(15);
     sides
         .in_cold("ALTER TABLE marketprism_cold.trades ADD CONSTRAINT not_this CHECK trade_id != '150'")
@@ -227,5 +213,4 @@ async fn a_row_that_cold_refuses_keeps_back_its_window_only() {
     assert_eq!(repaired.status.code(), Some(0), "{}", String::from_utf8_lossy(&repaired.stdout));
     sides.windows_are("trades", &[("verified", 6)]).await;
     sides.are_the_same("trades").await;
-    drop(central);
 }

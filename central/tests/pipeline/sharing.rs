@@ -3,30 +3,32 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use marketprism_tests::broker::free_port;
+use marketprism_tests::link::Link;
+use marketprism_tests::process::Process;
+use marketprism_tests::wait::eventually;
+
 use crate::events::{book, now_us, publish};
 use crate::ingest::all_acknowledged;
-use crate::link::Link;
 use crate::publisher::Publisher;
-use crate::stack::{Running, Stack, free_port, until, until_told};
+use crate::stack::Stack;
 
-/// The streams of events.
 const STREAMS: [&str; 2] = ["MARKET_DATA", "ORDERBOOK_SNAP"];
 
-/// Two centrals that share the streams.
 pub struct Pair {
-    centrals: Vec<Option<Running>>,
+    centrals: Vec<Option<Process>>,
     configs: Vec<PathBuf>,
     ports: Vec<u16>,
     links: Vec<[Link; 2]>,
 }
 
 impl Pair {
-    /// Starts both, and waits until each has one stream.
+    /// Waits until each owns one stream.
     pub async fn start(stack: &Stack, more: &str) -> Self {
         Self::start_over(stack, more, Vec::new()).await
     }
 
-    /// The same, each over links of its own to the broker and to ClickHouse.
+    /// Each over its own links to the broker and to ClickHouse.
     pub async fn start_linked(stack: &Stack, more: &str) -> Self {
         let links = vec![stack.links().await, stack.links().await];
         Self::start_over(stack, more, links).await
@@ -45,9 +47,8 @@ impl Pair {
         pair
     }
 
-    /// Waits until each central has one stream.
     pub async fn is_shared(&self) {
-        until_told("each central to have a stream", || async {
+        eventually("each central to have a stream", || async {
             let holders = STREAMS.map(|stream| self.holder_of(stream));
             let told: Vec<_> = self.ports.iter().map(|port| Stack::get_at(*port, "/ready")).collect();
             let are_ready = told.iter().flatten().filter(|(status, _)| *status == 200).count() == told.len();
@@ -59,26 +60,24 @@ impl Pair {
         .await;
     }
 
-    /// The central that takes a stream.
     pub fn holder_of(&self, stream: &str) -> Option<usize> {
         (0..self.ports.len()).find(|i| self.holds(*i, stream))
     }
 
-    /// Whether one of them takes a stream, by its own account.
+    /// According to its own metrics.
     pub fn holds(&self, i: usize, stream: &str) -> bool {
         let held = format!("marketprism_central_streams_held{{stream=\"{stream}\"}} 1");
         self.metrics(i).is_some_and(|metrics| metrics.contains(&held))
     }
 
-    /// Whether one of them says that it is not ready, naming a part.
+    /// It reports that it is not ready, and names the part.
     pub fn is_unready_for(&self, i: usize, part: &str) -> bool {
         Stack::get_at(self.ports[i], "/ready")
             .is_some_and(|(status, reasons)| status == 503 && reasons.contains(part))
     }
 
-    /// What one of them counts.
     pub fn metrics(&self, i: usize) -> Option<String> {
-        // One that is stopped takes connections and does not answer.
+        // A suspended one accepts connections and does not answer.
         Some(Stack::get_at(self.ports[i], "/metrics")?.1)
     }
 
@@ -87,36 +86,30 @@ impl Pair {
         &self.links[i]
     }
 
-    /// One of them, running or stopped.
-    pub fn central(&self, i: usize) -> &Running {
+    pub fn central(&self, i: usize) -> &Process {
         self.centrals[i].as_ref().unwrap()
     }
 
-    /// What one of them has logged.
     pub fn log(&self, i: usize) -> String {
-        Stack::log(&self.configs[i])
+        self.central(i).output()
     }
 
-    /// Ends it as a power cut would.
     pub fn kill_holder_of(&mut self, stream: &str) -> usize {
         let holder = self.holder_of(stream).unwrap();
         self.centrals[holder].take().unwrap().kill();
         holder
     }
 
-    /// Starts one again.
     pub fn restart(&mut self, stack: &Stack, i: usize) {
         self.centrals[i] = Some(stack.run(&self.configs[i]));
     }
 }
 
-/// Goal: two centrals share the streams; when one is killed the other takes its stream within 15 s, and when it comes back they share again;
-/// nothing is lost or doubled.
-/// Method: trades and books are published all the time; the time is taken from the kill to the first trade that the other one stored.
+/// Trades and books are published all the time; the time is taken from the kill to the first trade that the other one stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_takes_over_from_another() {
     const BOOKS: u64 = 2_000;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let mut pair = Pair::start(&stack, "[batch]\nmax_age_ms = 100\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
@@ -126,17 +119,17 @@ async fn a_central_takes_over_from_another() {
         assert_eq!(rows, distinct, "an event shows twice");
         Some(rows)
     };
-    until("some trades", || async { rows().await.filter(|rows| *rows > 2_000) }).await;
+    eventually("some trades", || async { rows().await.filter(|rows| *rows > 2_000) }).await;
 
     let killed = pair.kill_holder_of("MARKET_DATA");
     let since = Instant::now();
     // What it had sent may still be stored; what comes later than that is the other one's.
-    let at_first = until("the takeover", || async {
+    let at_first = eventually("the takeover", || async {
         let is_held = pair.holds(1 - killed, "MARKET_DATA");
         rows().await.filter(|_| is_held)
     })
     .await;
-    until("a trade of the other one", || async { rows().await.filter(|rows| *rows > at_first) }).await;
+    eventually("a trade of the other one", || async { rows().await.filter(|rows| *rows > at_first) }).await;
     let took = since.elapsed();
     eprintln!("the other central stored the first trade {} ms after the kill", took.as_millis());
     assert!(took < Duration::from_secs(15), "{took:?}");

@@ -1,15 +1,18 @@
 //! A central that is stopped for longer than its leases last, and goes on where it was.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
+use marketprism_tests::broker::free_port;
+use marketprism_tests::link::Link;
+use marketprism_tests::process::Process;
+use marketprism_tests::wait::eventually;
+
 use crate::events::{book, now_us, publish};
 use crate::ingest::all_acknowledged;
-use crate::link::Link;
 use crate::sharing::Pair;
-use crate::stack::{Running, Stack, free_port, until};
+use crate::stack::Stack;
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
 const STREAM: &str = "ORDERBOOK_SNAP";
@@ -18,11 +21,11 @@ const TAKEOVER: Duration = Duration::from_secs(15);
 
 /// Waits until a link has let so many bytes pass as it was told, with a process in the middle of sending, stops the process, and lets the
 /// link pass what had left it.
-async fn stop_in_the_middle(link: &Link, bytes: u64, process: &Running, begin: impl AsyncFnOnce()) {
+async fn stop_in_the_middle(link: &Link, bytes: u64, process: &Process, begin: impl AsyncFnOnce()) {
     link.shut_after(bytes);
     begin().await;
-    until("bytes on their way", || async { link.is_shut().then_some(()) }).await;
-    process.stop();
+    eventually("bytes on their way", || async { link.is_shut().then_some(()) }).await;
+    process.suspend();
     link.open();
 }
 
@@ -36,15 +39,13 @@ fn says_what_happened(log: &str, lease: &str) {
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
 }
 
-/// Goal: a central that is stopped in the middle of inserts for longer than its lease, and goes on when another one has taken its stream,
-/// doubles and loses nothing, at no moment; it notices the loss, and competes again.
-/// Method: at seeded points of the bytes that it sends to ClickHouse it is stopped with SIGSTOP; the other one stores everything meanwhile;
-/// SIGCONT; three rounds. Hot is counted all the time.
+/// At seeded points of the bytes that it sends to ClickHouse it is stopped with SIGSTOP; the other one stores everything
+/// meanwhile; SIGCONT; three rounds. Hot is counted all the time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_central_doubles_nothing() {
     const BOOKS: u64 = 2_000;
     const SEED: u64 = 20_261_125;
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let pair = Pair::start_linked(&stack, "[batch]\norderbooks = 500\nmax_age_ms = 200\n").await;
     let mut random = StdRng::seed_from_u64(SEED);
     let (base, jetstream) = (now_us(), stack.jetstream().await);
@@ -65,23 +66,23 @@ async fn a_stopped_central_doubles_nothing() {
             assert_eq!(rows, distinct, "round {round}: an event shows twice");
             Some(rows)
         };
-        until("the takeover", async || {
+        eventually("the takeover", async || {
             rows().await?;
             pair.holds(1 - stopped, STREAM).then_some(())
         })
         .await;
-        let before = until("hot", rows).await;
+        let before = eventually("hot", rows).await;
         eprintln!(
             "round {round}: stopped after {bytes} bytes, {before} of {all} rows when the other one takes over"
         );
         assert!(before < all, "it was stopped too late to leave anything to the other one");
-        until("a book of the other one", async || rows().await.filter(|rows| *rows > before)).await;
+        eventually("a book of the other one", async || rows().await.filter(|rows| *rows > before)).await;
         assert!(since.elapsed() < TAKEOVER, "{:?}", since.elapsed());
         publisher.await.unwrap();
         stack.holds_once("orderbooks", all).await;
 
-        process.go_on();
-        until("it to notice", async || {
+        process.resume();
+        eventually("it to notice", async || {
             rows().await?;
             pair.log(stopped)[told..].contains("this central no longer owns the stream").then_some(())
         })
@@ -97,8 +98,7 @@ async fn a_stopped_central_doubles_nothing() {
 
 /// A central that copies when it has the lease, over a link to cold.
 struct Copying {
-    process: Running,
-    config: PathBuf,
+    process: Process,
     port: u16,
     link: Link,
 }
@@ -109,7 +109,7 @@ impl Copying {
         let config = sides.stack.configure_as(name, port, &sides.settings);
         let link = sides.stack.cold_link().await;
         Stack::lead_through(&config, &link);
-        Self { process: sides.stack.run(&config), config, port, link }
+        Self { process: sides.stack.run(&config), port, link }
     }
 
     fn is_active(&self) -> bool {
@@ -120,10 +120,8 @@ impl Copying {
     }
 }
 
-/// Goal: a central that is stopped in the middle of copying for longer than its lease, and goes on when another one copies, doubles and
-/// loses nothing in cold, at no moment; every window is verified; it notices the loss.
-/// Method: hot and cold on two engines, rows streamed through central; the one that copies is stopped with SIGSTOP at seeded points of the
-/// bytes that it sends to cold; rows come late to the windows at hand meanwhile; SIGCONT; three rounds.
+/// Hot and cold on two engines, rows streamed through central; the one that copies is stopped with SIGSTOP at seeded points of
+/// the bytes that it sends to cold; rows come late to the windows at hand meanwhile; SIGCONT; three rounds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_replicator_doubles_nothing() {
     const SEED: u64 = 20_261_126;
@@ -132,41 +130,41 @@ async fn a_stopped_replicator_doubles_nothing() {
     const ROWS: u64 = 150_000;
     const LATE: u64 = 300;
     let settings = format!("{QUICK}compression = \"none\"\n");
-    let Some(sides) = TwoSides::on_two_engines(&settings) else { return };
+    let Some(sides) = TwoSides::on_two_engines(&settings).await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
     let first_ms = minutes_ago(60);
     let both = [Copying::start(&sides, "central-0").await, Copying::start(&sides, "central-1").await];
     let mut all = 0;
     for round in 0..3 {
-        let holder = until("one to copy", async || both.iter().position(Copying::is_active)).await;
+        let holder = eventually("one to copy", async || both.iter().position(Copying::is_active)).await;
         let (stopped, other) = (&both[holder], &both[1 - holder]);
-        let told = Stack::log(&stopped.config).len();
+        let told = stopped.process.output().len();
         let start_ms = first_ms + round * WINDOWS * MINUTE_MS;
         let bytes = random.random_range(100_000..12_000_000);
         let begin = async || sides.trades(all..all + ROWS, start_ms, ROWS / 3).await;
         stop_in_the_middle(&stopped.link, bytes, &stopped.process, begin).await;
         let since = Instant::now();
         all += ROWS;
-        let (rows, distinct) = until("cold", async || sides.cold_counts("trades").await).await;
+        let (rows, distinct) = eventually("cold", async || sides.cold_counts("trades").await).await;
         assert_eq!(rows, distinct, "round {round}: doubled");
         eprintln!("round {round}: stopped after {bytes} bytes, {rows} of {all} rows in cold");
         assert!(rows < all, "it was stopped too late to leave anything to the other one");
-        until("the other one to copy", async || other.is_active().then_some(())).await;
+        eventually("the other one to copy", async || other.is_active().then_some(())).await;
         assert!(since.elapsed() < TAKEOVER, "{:?}", since.elapsed());
         sides.trades(all..all + LATE, start_ms, LATE / 3).await;
         all += LATE;
         sides.cold_holds_once("trades", all).await;
 
-        stopped.process.go_on();
-        until("it to notice", async || {
+        stopped.process.resume();
+        eventually("it to notice", async || {
             let (rows, distinct) = sides.cold_counts("trades").await?;
             assert_eq!((rows, distinct), (all, all), "round {round}: after it went on");
-            Stack::log(&stopped.config)[told..].contains("no longer replicates hot to cold").then_some(())
+            stopped.process.output()[told..].contains("no longer replicates hot to cold").then_some(())
         })
         .await;
         sides.windows_are("trades", &[("verified", u64::try_from((round + 1) * WINDOWS).unwrap())]).await;
         sides.cold_holds_once("trades", all).await;
-        says_what_happened(&Stack::log(&stopped.config)[told..], "replicator");
+        says_what_happened(&stopped.process.output()[told..], "replicator");
     }
     sides.are_the_same("trades").await;
 }

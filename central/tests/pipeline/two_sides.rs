@@ -1,10 +1,13 @@
 //! Hot and cold of a test, and rows written straight into hot.
 
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::time::Duration;
 
 use clickhouse::Client;
+use marketprism_tests::process::Process;
+use marketprism_tests::wait::until;
 
-use crate::stack::{Running, Stack};
+use crate::stack::Stack;
 
 /// Milliseconds of a window in these tests.
 pub const MINUTE_MS: i64 = 60_000;
@@ -14,68 +17,55 @@ pub const QUICK: &str = "[replication]\nsafety_lag_seconds = 0\ninterval_ms = 10
 
 /// A broker, and hot and cold on one engine or on two.
 pub struct TwoSides {
-    /// Broker, hot and cold.
     pub stack: Stack,
     /// Appended to the configuration.
     pub settings: String,
 }
 
 impl TwoSides {
-    /// Both on one engine, tables laid out. Nothing when a part is not installed.
-    pub fn on_one_engine(settings: &str) -> Option<Self> {
-        let sides = Self { stack: Stack::start()?, settings: settings.to_owned() };
-        sides.lay_out();
-        Some(sides)
+    /// Tables are created. `None` when a part is not installed.
+    pub async fn on_one_engine(settings: &str) -> Option<Self> {
+        Some(Self::create(Stack::start().await?, settings))
     }
 
-    /// Each on an engine of its own.
-    pub fn on_two_engines(settings: &str) -> Option<Self> {
-        let mut stack = Stack::start()?;
-        stack.start_cold_clickhouse();
-        let sides = Self { stack, settings: settings.to_owned() };
-        sides.lay_out();
-        Some(sides)
+    pub async fn on_two_engines(settings: &str) -> Option<Self> {
+        let mut stack = Stack::start().await?;
+        stack.start_cold_engine().await;
+        Some(Self::create(stack, settings))
     }
 
-    fn lay_out(&self) {
-        let made = self.stack.init(&self.stack.configure(&self.settings), &[]);
-        assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    fn create(stack: Stack, settings: &str) -> Self {
+        let created = stack.init(&stack.configure(settings), &[]);
+        assert_eq!(created.status.code(), Some(0), "{}", String::from_utf8_lossy(&created.stderr));
+        Self { stack, settings: settings.to_owned() }
     }
 
-    /// Starts a central that copies.
-    pub fn replicate(&self) -> Running {
+    /// Starts a central that replicates.
+    pub fn replicate(&self) -> Process {
         self.stack.run(&self.stack.configure(&self.settings))
     }
 
-    /// A client of hot.
-    pub fn hot(&self) -> Client {
-        self.stack.clickhouse()
-    }
-
-    /// A client of cold.
     pub fn cold(&self) -> Client {
-        self.stack.cold_clickhouse()
+        self.stack.cold()
     }
 
-    /// Runs a statement in hot.
     pub async fn in_hot(&self, sql: &str) {
-        self.hot().query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        self.stack.execute(sql).await;
     }
 
-    /// Runs a statement in cold.
     pub async fn in_cold(&self, sql: &str) {
         self.cold().query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
-    /// Writes numbered trades into hot: as many a window as asked for, the first window at a moment.
-    pub async fn trades(&self, numbers: std::ops::Range<u64>, first_ms: i64, a_window: u64) {
+    /// Writes numbered trades into hot, `a_window` per window; the first window begins at `first_ms`.
+    pub async fn trades(&self, numbers: Range<u64>, first_ms: i64, a_window: u64) {
         self.trades_of(numbers, first_ms, a_window, first_ms - 100).await;
     }
 
-    /// The same with a venue time for the first trade that is not that of the first window.
+    /// With another venue time of the first trade than that of the first window.
     pub async fn trades_of(
         &self,
-        numbers: std::ops::Range<u64>,
+        numbers: Range<u64>,
         first_ms: i64,
         a_window: u64,
         venue_ms: i64,
@@ -93,28 +83,21 @@ impl TwoSides {
         .await;
     }
 
-    /// Rows and distinct events of a table of cold; nothing while it is away.
+    /// Rows and distinct events of a cold table; nothing while it is away.
     pub async fn cold_counts(&self, table: &str) -> Option<(u64, u64)> {
         let sql = format!("SELECT count(), uniqExact(event_id) FROM marketprism_cold.{table}");
         self.cold().query_raw(&sql).fetch_one::<(u64, u64)>().await.ok()
     }
 
-    /// Waits until cold holds so many events, none twice at any moment looked at.
+    /// Waits until cold has so many events, with none twice at any time.
     pub async fn cold_holds_once(&self, table: &str, events: u64) {
-        let mut seen = 0;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while seen != events {
-            assert!(
-                Instant::now() < deadline,
-                "cold {table} holds {seen} of {events}: {:?}",
-                self.windows(table).await
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let Some((rows, distinct)) = self.cold_counts(table).await else { continue };
-            assert_eq!(rows, distinct, "cold {table} shows an event twice");
+        until(&format!("{events} rows in cold {table}"), Duration::from_secs(60), async || {
+            let (rows, distinct) = self.cold_counts(table).await.ok_or("cold is away")?;
+            assert_eq!(rows, distinct, "cold {table} has an event twice");
             assert!(rows <= events, "cold {table} has {rows} rows of {events}");
-            seen = rows;
-        }
+            if rows == events { Ok(()) } else { Err(format!("{rows} rows, {:?}", self.windows(table).await)) }
+        })
+        .await;
     }
 
     /// Windows of a table by state, from the log.
@@ -126,21 +109,17 @@ impl TwoSides {
         self.cold().query_raw(&sql).fetch_all().await.unwrap()
     }
 
-    /// Waits until the log says so of a table's windows.
+    /// Waits until the window log has these numbers of windows by state.
     pub async fn windows_are(&self, table: &str, wanted: &[(&str, u64)]) {
         let wanted: Vec<(String, u64)> = wanted.iter().map(|(s, n)| ((*s).to_owned(), *n)).collect();
-        let deadline = Instant::now() + Duration::from_secs(40);
-        loop {
+        until(&format!("windows of {table}: {wanted:?}"), Duration::from_secs(40), async || {
             let found = self.windows(table).await;
-            if found == wanted {
-                return;
-            }
-            assert!(Instant::now() < deadline, "windows of {table}: {found:?}, wanted {wanted:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
     }
 
-    /// State and reason of the window that starts at a moment.
+    /// State and reason of the window that begins at `start_ms`.
     pub async fn window(&self, table: &str, start_ms: i64) -> Option<(String, String)> {
         let sql = format!(
             "SELECT toString(state), reason FROM marketprism_cold.window_log FINAL WHERE table_name = '{table}' AND window_start = \
@@ -149,20 +128,13 @@ impl TwoSides {
         self.cold().query_raw(&sql).fetch_optional().await.unwrap()
     }
 
-    /// Waits until a window is in a state for a reason.
     pub async fn window_becomes(&self, table: &str, start_ms: i64, state: &str, reason: &str) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let found = self.window(table, start_ms).await;
-            if found.as_ref().is_some_and(|(s, r)| s == state && r.contains(reason)) {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "window {start_ms} of {table} is {found:?}, wanted {state} because {reason:?}"
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let what = format!("window {start_ms} of {table} is {state} because {reason:?}");
+        until(&what, Duration::from_secs(30), async || match self.window(table, start_ms).await {
+            Some((s, r)) if s == state && r.contains(reason) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
     }
 
     /// All rows of a table on both sides, as text in order of event id.
@@ -171,17 +143,16 @@ impl TwoSides {
             let sql = format!("SELECT toString(tuple(*)) FROM {database}.{table} ORDER BY event_id");
             client.query_raw(&sql).fetch_all::<String>().await.unwrap()
         };
-        [rows(self.hot(), "marketprism_hot").await, rows(self.cold(), "marketprism_cold").await]
+        [rows(self.stack.hot(), "marketprism_hot").await, rows(self.cold(), "marketprism_cold").await]
     }
 
-    /// Asserts that both sides hold the same rows, down to the last column.
+    /// Both sides have the same rows, down to the last column.
     pub async fn are_the_same(&self, table: &str) {
         let [hot, cold] = self.contents(table).await;
         assert!(hot == cold, "{table}: {} rows in hot, {} in cold, and not the same", hot.len(), cold.len());
     }
 }
 
-/// `created_at` of row `n`: spread over its window.
 fn created(first_ms: i64, from: u64, a_window: u64) -> String {
     let step_ms = MINUTE_MS / i64::try_from(a_window).unwrap().max(1);
     let step_us =
@@ -192,7 +163,6 @@ fn created(first_ms: i64, from: u64, a_window: u64) -> String {
     )
 }
 
-/// Start of the window so many minutes ago.
 pub fn minutes_ago(minutes: i64) -> i64 {
     let now_ms = crate::events::now_us() / 1_000;
     now_ms - now_ms.rem_euclid(MINUTE_MS) - minutes * MINUTE_MS

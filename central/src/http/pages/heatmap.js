@@ -1,4 +1,4 @@
-// Windows by stream and time. Neighbours of one state are one rectangle, so that a month of many streams stays light.
+// Windows by stream and time. Adjacent cells of one state are drawn as one rectangle, so that long periods stay fast.
 
 const STATES = {
   mismatch: ['bad', '\u2715', 'mismatch'],
@@ -6,7 +6,7 @@ const STATES = {
   unverifiable: ['blind', '?', 'unverifiable'],
   open: ['open', '\u2026', 'open'],
   verified: ['good', '\u2713', 'verified'],
-  none: ['soft', '', 'nothing judged'],
+  none: ['soft', '', 'no verdict'],
 };
 
 function stateOf(cell) {
@@ -22,7 +22,7 @@ function stateOf(cell) {
 function describe(cell) {
   const names = ['verified', 'mismatch', 'unverifiable', 'open', 'missing events'];
   const parts = cell.map((count, i) => (count ? `${number(count)} ${names[i]}` : '')).filter(Boolean);
-  return parts.join(', ') || 'nothing judged';
+  return parts.join(', ') || 'no verdict';
 }
 
 function svg(tag, attributes) {
@@ -31,7 +31,7 @@ function svg(tag, attributes) {
   return node;
 }
 
-// rows: [{ name, cells, says: [class, text] }]; pick(row, bin) is called for a tap.
+// rows: [{ name, cells, says: [class, text] }]; pick(row, bin) is called when a cell is selected.
 function heat(map, rows, pick) {
   const start = Date.parse(map.from);
   const at = (bin) => start + bin * map.bin_seconds * 1000;
@@ -59,7 +59,7 @@ function heat(map, rows, pick) {
       row.name.slice(0, dot + 1), el('b', {}, row.name.slice(dot + 1)));
     grid.append(name, strip, el('span', { class: `says ${row.says[0]}`, title: row.says[1] }, row.says[1]));
   }
-  // On a narrow screen the words come before the strip.
+  // On a narrow screen the text precedes the strip.
   if (matchMedia('(max-width: 720px)').matches) {
     for (const strip of grid.querySelectorAll('svg')) strip.before(strip.nextSibling);
   }

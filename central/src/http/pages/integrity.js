@@ -20,24 +20,24 @@ function verdict(r) {
     return el('a', { href: `?${to}`, 'aria-current': age === from && !query.get('to') ? 'true' : null }, age);
   }));
   put('foot', `Version ${r.version} of the report, computed in ${number(r.took_ms)} ms at ${clock(r.generated_at)} UTC. `,
-    el('a', { href: `/integrity?format=json&${query}` }, 'The same as JSON'));
+    el('a', { href: `/integrity?format=json&${query}` }, 'Report as JSON'));
 }
 
 function tiles(r) {
   const missing = r.heat_map.streams.reduce((sum, s) => sum + s.missing_events, 0);
   const sum = (side, key) => r.tables.reduce((all, t) => all + (t[side] ? t[side][key] : 0), 0);
   const lags = r.tables.map((t) => t.lag_minutes).filter((lag) => lag !== undefined);
-  const doubles = sum('hot', 'recent_duplicates') + sum('cold', 'recent_duplicates');
+  const duplicates = sum('hot', 'recent_duplicates') + sum('cold', 'recent_duplicates');
   const tile = (value, text, kind) => el('div', { class: 'tile' }, el('b', { class: kind }, value), el('span', {}, text));
   const w = r.windows;
   put('tiles',
     tile(short(w.verified), 'windows verified', 'good'),
-    tile(short(w.mismatch), 'mismatched', w.mismatch ? 'bad' : 'soft'),
-    tile(short(w.unverifiable), 'unverifiable', w.unverifiable ? 'blind' : 'soft'),
-    tile(short(w.open), 'still open', 'open'),
-    tile(short(missing), 'events known missing', missing ? 'gap' : 'soft'),
-    tile(short(doubles), 'recent doubles', doubles ? 'bad' : 'soft'),
-    tile(lags.length ? `${Math.max(...lags)} min` : '\u2013', 'cold behind hot', lags.some((l) => l > 60) ? 'gap' : 'soft'),
+    tile(short(w.mismatch), 'windows mismatched', w.mismatch ? 'bad' : 'soft'),
+    tile(short(w.unverifiable), 'windows unverifiable', w.unverifiable ? 'blind' : 'soft'),
+    tile(short(w.open), 'windows open', 'open'),
+    tile(short(missing), 'missing events', missing ? 'gap' : 'soft'),
+    tile(short(duplicates), 'recent duplicates', duplicates ? 'bad' : 'soft'),
+    tile(lags.length ? `${Math.max(...lags)} min` : '\u2013', 'replication lag', lags.some((l) => l > 60) ? 'gap' : 'soft'),
     tile(short(sum('hot', 'rows')), 'rows in hot', ''),
     tile(short(sum('cold', 'rows')), 'rows in cold', ''));
 }
@@ -45,10 +45,10 @@ function tiles(r) {
 function findings(r) {
   const one = (f) => el('li', {},
     el('span', { class: `level ${words[f.level][0]}` }, words[f.level][1]),
-    el('div', {}, el('p', {}, el('b', {}, f.subject), ': ', f.text), f.remedy ? el('p', { class: 'remedy' }, f.remedy) : null));
+    el('div', {}, el('p', {}, el('b', {}, f.subject), ': ', f.text, ' ', el('code', { class: 'soft' }, f.code)), f.remedy ? el('p', { class: 'remedy' }, f.remedy) : null));
   const [loud, quiet] = [r.findings.filter((f) => f.level !== 'info'), r.findings.filter((f) => f.level === 'info')];
   put('findings',
-    loud.length ? el('ul', { class: 'findings' }, loud.map(one)) : el('p', { class: 'good' }, '\u2713 nothing to say against it'),
+    loud.length ? el('ul', { class: 'findings' }, loud.map(one)) : el('p', { class: 'good' }, '\u2713 no problems found'),
     quiet.length ? el('details', { open: $('findings').querySelector('details[open]') !== null }, el('summary', {}, `${plural(quiet.length, 'note')}`), el('ul', { class: 'findings' }, quiet.map(one))) : null);
   return undefined;
 }
@@ -58,8 +58,8 @@ function says(s) {
   if (s.windows.mismatch) return ['bad', `\u2715 ${plural(s.windows.mismatch, 'mismatch').replace('mismatchs', 'mismatches')}`];
   if (s.missing_events) return ['gap', `\u25c6 ${number(s.missing_events)} missing`];
   if (uncovered > 0) return ['blind', `? ${number(uncovered)} unverifiable`];
-  if (s.absent_windows) return ['blind', `? ${number(s.absent_windows)} absent`];
-  if (s.windows.verified) return ['good', '\u2713 whole'];
+  if (s.absent_windows) return ['blind', `? ${number(s.absent_windows)} without verdict`];
+  if (s.windows.verified) return ['good', '\u2713 verified'];
   return ['open', '\u2026 open'];
 }
 
@@ -85,9 +85,9 @@ function heatMaps(r) {
   const more = el('button', { type: 'button' }, `Show all ${number(rows.length)} streams`);
   more.addEventListener('click', () => { showAll = true; heatMaps(report); });
   const left = r.heat_map.streams_total - rows.length;
-  put('heat', rows.length ? heat(r.heat_map, shown, detail) : el('p', { class: 'soft' }, 'No window of this time was judged.'),
+  put('heat', rows.length ? heat(r.heat_map, shown, detail) : el('p', { class: 'soft' }, 'No window of this period has a verdict.'),
     shown.length < rows.length ? more : null,
-    left > 0 ? el('p', { class: 'soft' }, `${number(left)} more streams, none worse than these.`) : null);
+    left > 0 ? el('p', { class: 'soft' }, `${number(left)} more streams, none in a worse state.`) : null);
   const tables = r.heat_map.replication.map((t) => {
     const state = r.tables.find((other) => other.table === t.table);
     const w = state ? state.replication : { verified: 0, mismatch: 0, unverifiable: 0, open: 0 };
@@ -96,10 +96,10 @@ function heatMaps(r) {
         : w.verified ? ['good', '\u2713 equal'] : ['open', '\u2026 open'];
     return { name: t.table, cells: t.cells, says: text };
   });
-  put('copies', tables.length ? heat(r.heat_map, tables, detail) : el('p', { class: 'soft' }, 'No window of this time was copied.'));
+  put('copies', tables.length ? heat(r.heat_map, tables, detail) : el('p', { class: 'soft' }, 'No window of this period was replicated.'));
 }
 
-// Windows that follow each other with the same trouble are one line.
+// Consecutive windows with the same state and reason are one line.
 function runs(windows) {
   const lines = [];
   for (const w of windows) {
@@ -117,28 +117,28 @@ function runs(windows) {
 
 function lists(r, now) {
   const total = r.worst_windows.total;
-  put('worst-hint', total ? `${number(total)} in all, mismatches first; ${number(r.worst_windows.items.length)} shown.` : 'Mismatched, unverifiable, failed, overdue.');
+  put('worst-hint', total ? `${number(total)} in all, mismatches first; ${number(r.worst_windows.items.length)} shown.` : 'Mismatched, unverifiable, failed or overdue windows.');
   put('worst', table([
     ['state', (w) => { const s = STATES[w.state === 'failed' ? 'unverifiable' : w.state] || STATES.none; return el('span', { class: s[0] }, `${s[1]} ${w.state}`); }, 'short'],
     ['window (UTC)', (w) => (w.count > 1 ? `${clock(w.from)} to ${clock(w.window_start).slice(11)} (${w.count})` : clock(w.from)), 'mono'],
     ['stream or table', (w) => w.of, 'mono'],
     ['edge', (w) => w.edge || '\u2013'],
-    ['there', (w) => `${number(w.found)} of ${number(w.expected)}`, 'num'],
-    ['why', (w) => w.reason || '\u2013', 'wide'],
+    ['found', (w) => `${number(w.found)} of ${number(w.expected)}`, 'num'],
+    ['reason', (w) => w.reason || '\u2013', 'wide'],
   ], runs(r.worst_windows.items), '\u2713 none'));
-  put('gaps-hint', r.gaps.total ? `${number(r.gaps.total)} in all; the newest ${number(r.gaps.items.length)} with cause and evidence.` : 'What edges saw missing, with cause and evidence.');
+  put('gaps-hint', r.gaps.total ? `${number(r.gaps.total)} in all; the newest ${number(r.gaps.items.length)} with cause and evidence.` : 'Gaps that edges detected, with cause and evidence.');
   put('gaps', table([
     ['window (UTC)', (g) => clock(g.window_start), 'mono'],
     ['stream', (g) => g.stream, 'mono'],
     ['edge', (g) => g.edge],
     ['cause', (g) => el('b', {}, g.cause)],
-    ['seen by', (g) => g.kind.replaceAll('_', ' ')],
+    ['detected by', (g) => g.kind.replaceAll('_', ' ')],
     ['missing', (g) => (g.missing === null ? 'unknown' : number(g.missing)), 'num'],
     ['evidence', (g) => g.evidence, 'wide'],
   ], r.gaps.items, '\u2713 none'));
   $('losses-card').hidden = !r.losses.total;
   put('losses', table([
-    ['seen (UTC)', (l) => clock(l.seen_at), 'mono'],
+    ['detected (UTC)', (l) => clock(l.seen_at), 'mono'],
     ['stream', (l) => l.stream, 'mono'],
     ['messages', (l) => number(l.messages), 'num'],
     ['sequences', (l) => `${l.from_seq} to ${l.to_seq}`, 'num'],
@@ -164,21 +164,21 @@ function tables(r, now) {
     ['recent cold', held('cold', 'recent_rows'), 'num'],
     ['newest cold', (t) => (t.cold ? ago(t.cold.newest, now) : ''), 'num'],
     ['lag', (t) => (t.lag_minutes === undefined ? '\u2013' : `${t.lag_minutes} min`), 'num'],
-    ['doubles', (t) => number((t.hot ? t.hot.recent_duplicates : 0) + (t.cold ? t.cold.recent_duplicates : 0)), 'num'],
+    ['duplicates', (t) => number((t.hot ? t.hot.recent_duplicates : 0) + (t.cold ? t.cold.recent_duplicates : 0)), 'num'],
   ], r.tables, 'none'));
 }
 
 function coverage(r) {
   const venues = [...new Set(r.coverage.map((c) => c.exchange))];
   const types = [...new Set(r.tables.map((t) => t.data_type))];
-  if (!venues.length) return put('coverage', el('p', { class: 'soft' }, 'Nothing has arrived.'));
+  if (!venues.length) return put('coverage', el('p', { class: 'soft' }, 'No rows have arrived.'));
   const cell = (venue, type) => {
     const c = r.coverage.find((one) => one.exchange === venue && one.data_type === type);
     if (!c) return el('span', { class: 'soft' }, '\u2013');
     const mark = c.status === 'ok' ? '\u2713' : '\u2715';
     const age = c.age_seconds === undefined ? 'not recent' : span(c.age_seconds);
     return el('span', { class: `cell ${c.status === 'ok' ? 'ok' : 'stale'}`, title: `${c.status}, ${number(c.hot.rows)} rows` },
-      `${mark} ${age}`, el('br'), el('span', { class: c.is_judged ? 'soft' : 'blind' }, c.is_judged ? 'vouched' : 'no audit'));
+      `${mark} ${age}`, el('br'), el('span', { class: c.is_judged ? 'soft' : 'blind' }, c.is_judged ? 'audited' : 'no audit'));
   };
   put('coverage', el('div', { class: 'scroll' }, el('table', { class: 'matrix' },
     el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'venue'), types.map((type) => el('th', { scope: 'col' }, type.replaceAll('_', ' '))))),
@@ -195,14 +195,14 @@ function systems(r, now) {
     ['parts', (s) => number(s.parts), 'num'],
     ['size', (s) => bytes(s.bytes), 'num'],
     ['free', (s) => s.disks.map((d) => `${d.disk}: ${bytes(d.free_bytes)}${d.total_bytes ? ` (${Math.round((100 * d.free_bytes) / d.total_bytes)} %)` : ''}`).join(', '), 'wide'],
-  ], r.clickhouse, 'no server gave an answer'));
+  ], r.clickhouse, 'no server answered'));
   put('leases', leases(r.leases, now));
-  put('schema-hint', r.schema ? `Compared ${ago(r.schema.checked_at, now)}, column by column.` : 'Not compared.');
+  put('schema-hint', r.schema ? `Tables compared with their definitions ${ago(r.schema.checked_at, now)}.` : 'Not compared.');
   put('schema', !r.schema ? el('p', { class: 'blind' }, '? no answer') : table([
-    ['what', (d) => d.what, 'mono'],
+    ['object', (d) => d.what, 'mono'],
     ['difference', (d) => d.difference, 'wide'],
-    ['in place', (d) => (d.changeable ? 'init --apply' : 'no')],
-  ], r.schema.differences, r.schema.as_wanted ? '\u2713 hot and cold are as wanted, and equal' : '? not everything could be compared'));
+    ['change in place', (d) => (d.changeable ? 'init --apply' : 'no')],
+  ], r.schema.differences, r.schema.as_wanted ? '\u2713 no difference' : '? not everything could be compared'));
 }
 
 follow(`/integrity?${(() => { const asked = new URLSearchParams(query); asked.set('format', 'json'); return asked; })()}`, 10, (answer) => {

@@ -11,38 +11,38 @@ function arriving(o) {
   put('arriving', table([
     ['venue', (row) => row.exchange, 'mono'],
     ['type', (row) => row.data_type.replaceAll('_', ' ')],
-    ['events a second', bar],
+    ['events per second', bar],
     ['newest stored', (row) => `${span(row.age_seconds)} ago`, 'num'],
     ['', (row) => (row.status === 'ok' ? el('span', { class: 'good' }, '\u2713 ok') : el('span', { class: 'bad' }, '\u2715 stale'))],
-    ['since the start', (row) => number(row.events_since_start), 'num'],
-  ], rows, 'Nothing has arrived at this central.'));
+    ['events since start', (row) => number(row.events_since_start), 'num'],
+  ], rows, 'No events have arrived at this central.'));
 }
 
 follow('/overview', 5, (o) => {
   const now = Date.parse(o.generated_at);
-  const troubles = [...o.reasons, ...o.unanswered.map((one) => `${one.part}: no answer (${one.reason})`)];
+  const problems = [...o.reasons, ...o.unanswered.map((one) => `${one.part}: no answer (${one.reason})`)];
   const flowing = o.arriving.reduce((sum, row) => sum + row.events_per_second, 0);
   const pending = o.broker.flatMap((s) => s.consumers).reduce((sum, c) => sum + c.pending, 0);
   const lag = o.cold.length ? Math.max(...o.cold.map((c) => c.lag_minutes)) : null;
-  $('hero').className = `hero ${troubles.length ? 'not_whole' : flowing ? 'whole' : 'cannot_tell'}`;
-  const title = troubles.length ? 'Something is wrong' : flowing ? 'Data flows' : 'Nothing arrives';
+  $('hero').className = `hero ${problems.length ? 'not_whole' : flowing ? 'whole' : 'cannot_tell'}`;
+  const title = problems.length ? 'Something is wrong' : flowing ? 'Receiving data' : 'No data';
   put('verdict', title);
   document.title = `${title} \u00b7 MarketPrism`;
-  put('summary', troubles.length ? troubles.join(' \u00b7 ') : flowing ? 'Messages are taken, stored and acknowledged.' : 'This central stored nothing in the last minute.');
+  put('summary', problems.length ? problems.join(' \u00b7 ') : flowing ? 'Messages are received, stored and acknowledged.' : 'This central stored no events in the last minute.');
   const tile = (value, text, kind) => el('div', { class: 'tile' }, el('b', { class: kind }, value), el('span', {}, text));
   put('tiles',
-    tile(rate(flowing), 'events a second', flowing ? 'good' : 'soft'),
-    tile(number(o.arriving.length), 'venues and types', ''),
-    tile(number(o.arriving.filter((row) => row.status !== 'ok').length), 'of them stale', o.arriving.some((row) => row.status !== 'ok') ? 'bad' : 'soft'),
-    tile(short(pending), 'messages waiting', pending > 50000 ? 'gap' : 'soft'),
-    tile(lag === null ? '\u2013' : `${lag} min`, 'cold behind hot', lag > 60 ? 'gap' : 'soft'));
+    tile(rate(flowing), 'events per second', flowing ? 'good' : 'soft'),
+    tile(number(o.arriving.length), 'streams (venue and type)', ''),
+    tile(number(o.arriving.filter((row) => row.status !== 'ok').length), 'stale streams', o.arriving.some((row) => row.status !== 'ok') ? 'bad' : 'soft'),
+    tile(short(pending), 'messages pending', pending > 50000 ? 'gap' : 'soft'),
+    tile(lag === null ? '\u2013' : `${lag} min`, 'replication lag', lag > 60 ? 'gap' : 'soft'));
   arriving(o);
   put('broker', broker(o.broker));
   put('cold', table([
     ['table', (c) => c.table, 'mono'],
-    ['copied up to (UTC)', (c) => clock(c.copied_upto), 'mono'],
-    ['behind', (c) => `${c.lag_minutes} min`, 'num'],
-  ], o.cold, 'Nothing was copied to cold yet.'));
+    ['replicated up to (UTC)', (c) => clock(c.copied_upto), 'mono'],
+    ['lag', (c) => `${c.lag_minutes} min`, 'num'],
+  ], o.cold, 'Nothing has been replicated to cold yet.'));
   put('leases', leases(o.leases, now));
   put('foot', `marketprism-central ${o.program_version}, ${clock(o.generated_at)} UTC`);
 });

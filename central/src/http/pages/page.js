@@ -1,4 +1,4 @@
-// Shared by the pages. Every text that comes from outside goes in as text, never as markup.
+// Shared by the pages. Text from outside is inserted as text nodes only, never as markup.
 
 const $ = (id) => document.getElementById(id);
 
@@ -35,7 +35,7 @@ function bytes(value) {
 }
 
 function span(seconds) {
-  if (seconds < 0) return 'ahead of our clock';
+  if (seconds < 0) return 'ahead of the clock';
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172800) return `${Math.round(seconds / 3600)} h`;
@@ -60,9 +60,9 @@ const words = {
 };
 
 const level = (name) =>
-  (name ? el('span', { class: words[name][0] }, words[name][1]) : el('span', { class: 'good' }, '\u2713 fine'));
+  (name ? el('span', { class: words[name][0] }, words[name][1]) : el('span', { class: 'good' }, '\u2713 ok'));
 
-// Asks every `seconds`, hands answers on, and says how old the newest is.
+// Polls every `seconds`, passes answers on, and shows the age of the newest.
 function follow(url, seconds, show) {
   let newest = 0;
   let trouble = '';
@@ -71,7 +71,7 @@ function follow(url, seconds, show) {
     const age = (Date.now() - newest) / 1000;
     const stale = trouble || age > 3 * seconds;
     node.className = `live ${stale ? 'stale' : 'fresh'}`;
-    if (!newest) node.textContent = trouble ? `no answer: ${trouble}` : 'asking';
+    if (!newest) node.textContent = trouble ? `no answer: ${trouble}` : 'loading';
     else if (stale) node.textContent = `STALE: last answer ${span(age)} ago${trouble ? ` (${trouble})` : ''}`;
     else node.textContent = `live, ${span(age)} old`;
   };
@@ -102,7 +102,7 @@ function leases(list, now) {
       const old = l.renewed ? (now - Date.parse(l.renewed)) / 1000 : Infinity;
       return el('span', { class: old > 15 ? 'bad' : 'good' }, old > 15 ? `\u2715 ${ago(l.renewed, now)}` : `\u2713 ${ago(l.renewed, now)}`);
     }],
-  ], list, 'nobody holds a lease');
+  ], list, 'no lease is held');
 }
 
 function broker(streams) {
@@ -113,8 +113,8 @@ function broker(streams) {
     ['size', ([s]) => bytes(s.bytes), 'num'],
     ['replicas', ([s]) => `${s.replicas_current}/${s.replicas}${s.replicas > 1 && s.leader ? `, led by ${s.leader}` : ''}`],
     ['consumer', ([, c]) => (c ? c.consumer : 'none'), 'mono'],
-    ['waiting', ([, c]) => (c ? number(c.pending) : ''), 'num'],
+    ['pending', ([, c]) => (c ? number(c.pending) : ''), 'num'],
     ['unacknowledged', ([, c]) => (c ? number(c.ack_pending) : ''), 'num'],
     ['redelivered', ([, c]) => (c ? number(c.redelivered) : ''), 'num'],
-  ], rows, 'the broker gave no answer');
+  ], rows, 'the broker did not answer');
 }

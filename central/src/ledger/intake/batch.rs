@@ -1,4 +1,4 @@
-//! Messages of AUDIT on their way into tables.
+//! Batches of audit messages, fixed before the first insert.
 
 use async_nats::jetstream;
 use async_nats::{Message, Subject};
@@ -10,44 +10,32 @@ use super::row::{encode_audit_rows, encode_feed_rows};
 use crate::ingest::{Delivery, header};
 use crate::row::{CREATED_AT_BYTES, DeadLetter, encode_dead_letter};
 
-/// Name of the stream.
 pub const AUDIT: &str = "AUDIT";
 
-/// One message that is taken in or refused.
-pub struct Entry {
-    /// The message.
+pub struct AuditMessage {
     pub message: Message,
-    /// Its place in the stream.
     pub delivery: Delivery,
-    /// Its rows.
     pub rows: Bytes,
-    /// Its rows of `feed_audits`; few have any.
     pub feeds: Bytes,
-    /// First nanoseconds of the window it speaks about; none when it is refused.
+    /// First nanosecond of the audited window; none when the message is refused.
     pub window: Option<i64>,
 }
 
-/// Messages for one table, fixed before the first try.
 #[derive(Default)]
-pub struct Batch {
-    /// One per message.
-    pub entries: Vec<Entry>,
+pub struct AuditBatch {
+    pub entries: Vec<AuditMessage>,
 }
 
-/// The messages at hand, sorted.
 #[derive(Default)]
-pub struct Sorted {
-    /// Audits.
-    pub good: Batch,
-    /// Refused messages.
-    pub bad: Batch,
+pub struct DecodedAudits {
+    pub good: AuditBatch,
+    pub bad: AuditBatch,
 }
 
-impl Sorted {
-    /// Adds one message. What no stream delivered is passed over: there is nothing to answer to.
+impl DecodedAudits {
     pub fn add(&mut self, message: jetstream::Message, now_ns: i64) {
         let Some(delivery) = Delivery::of(&message) else {
-            tracing::error!("a message that no stream delivered came to the ledger and was dropped");
+            tracing::error!("dropped a message without JetStream metadata: it cannot be acknowledged");
             return;
         };
         let message = message.message;
@@ -57,16 +45,15 @@ impl Sorted {
                 encode_audit_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut rows);
                 encode_feed_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut feeds);
                 let (rows, feeds, window) = (rows.into(), feeds.into(), Some(audit.window_start));
-                self.good.entries.push(Entry { message, delivery, rows, feeds, window });
+                self.good.entries.push(AuditMessage { message, delivery, rows, feeds, window });
             }
             Err(reason) => self.refuse(message, delivery, &reason),
         }
     }
 
-    /// Adds a message whose rows were refused.
     pub fn refuse(&mut self, message: Message, delivery: Delivery, reason: &str) {
         let stream_seq = delivery.stream_seq;
-        tracing::warn!(stream = AUDIT, stream_seq, reason, "an audit goes to the dead letters");
+        tracing::warn!(stream = AUDIT, stream_seq, reason, "audit refused; moved to dead_letters");
         let headers = message.headers.as_ref();
         let letter = DeadLetter {
             stream: AUDIT,
@@ -79,31 +66,28 @@ impl Sorted {
         };
         let mut row = Vec::new();
         encode_dead_letter(&letter, &mut row);
-        // The broker's time: a redelivery gives the same row.
+        // The broker's time, so that a redelivery gives the same row.
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
         let (rows, feeds) = (row.into(), Bytes::new());
-        self.bad.entries.push(Entry { message, delivery, rows, feeds, window: None });
+        self.bad.entries.push(AuditMessage { message, delivery, rows, feeds, window: None });
     }
 }
 
-impl Batch {
-    /// All rows.
+impl AuditBatch {
     pub fn rows(&self) -> Bytes {
         self.entries.iter().flat_map(|entry| entry.rows.iter().copied()).collect()
     }
 
-    /// All rows of `feed_audits`.
     pub fn feeds(&self) -> Bytes {
         self.entries.iter().flat_map(|entry| entry.feeds.iter().copied()).collect()
     }
 
-    /// Where acknowledgements go.
     pub fn replies(&self) -> Vec<Subject> {
         self.entries.iter().filter_map(|entry| entry.message.reply.clone()).collect()
     }
 
-    /// The deduplication token of an insert of some of its rows.
+    /// Deduplication token of an insert of the given rows.
     pub fn token(&self, table: &str, rows: &[u8]) -> String {
         let seqs = || self.entries.iter().map(|entry| entry.delivery.stream_seq);
         let (first, last) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());

@@ -1,7 +1,7 @@
-//! Audits of edges become rows of `audits`, and of `feed_audits` where a feed had trouble.
+//! Intake of audits: rows of `audits`, and of `feed_audits` for feeds with problems.
 //!
-//! A message is acknowledged after the insert that holds its rows; what is delivered again gives the same bytes, and so the same rows.
-//! Memory is bounded by one batch and the messages asked for ahead; while ClickHouse is away they are kept alive at the broker.
+//! A message is acknowledged after the insert of its rows; a redelivery gives the same bytes, and so the same rows. Memory is bounded by one
+//! batch and the messages requested ahead; while ClickHouse is unreachable they are kept in progress at the broker.
 
 mod batch;
 mod message;

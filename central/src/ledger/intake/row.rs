@@ -1,12 +1,11 @@
-//! Rows of `audits`: one per stream that an audit names, silent ones as nothing stored. Rows of `feed_audits`: one per feed that had
-//! trouble.
+//! Rows of `audits`: one per stream of an audit, silent streams included. Rows of `feed_audits`: one per feed with problems.
 
 use marketprism_schema::{Audit, FeedAudit, Fingerprint, Gap, StreamAudit};
 
 use crate::row::binary;
 use crate::row::{Column, TEXT};
 
-/// Columns of `audits`, in the order in which rows are written.
+/// In the order in which rows are written.
 pub const AUDITS: &[Column] = &[
     ("window_start", "DateTime64(3, 'UTC')"),
     ("window_seconds", "UInt16"),
@@ -36,7 +35,7 @@ pub const AUDITS: &[Column] = &[
     ("created_at", "DateTime64(3, 'UTC')"),
 ];
 
-/// Columns of `feed_audits`, in the order in which rows are written.
+/// In the order in which rows are written.
 pub const FEED_AUDITS: &[Column] = &[
     ("window_start", "DateTime64(3, 'UTC')"),
     ("window_seconds", "UInt16"),
@@ -55,11 +54,9 @@ pub const FEED_AUDITS: &[Column] = &[
 const GAPS: &str = "Array(Tuple(kind String, cause String, from_sequence Nullable(Int64), to_sequence Nullable(Int64), \
                     missing Nullable(UInt64), from_ns Int64, to_ns Int64, evidence String))";
 
-/// Nanoseconds of a millisecond.
 const MILLI_NS: i64 = 1_000_000;
 
-/// Appends the rows of one message. The same message gives the same bytes however often it is delivered: `created_at` is the broker's time.
-/// Gives the number of rows.
+/// Rows of one message: `created_at` is the broker's time, so that a redelivery gives the same bytes. Returns their number.
 pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) -> usize {
     let silent = audit.silent.iter().map(StreamAudit::new);
     let mut rows = 0;
@@ -72,7 +69,6 @@ pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out:
     rows
 }
 
-/// Appends a row of `feed_audits` for each feed that had trouble; the same bytes for the same message.
 pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
     for feed in audit.feeds.iter().filter(|feed| !feed.is_quiet()) {
         let FeedAudit { exchange, malformed, reconnects, adapter_faults, not_running } = feed;
@@ -137,9 +133,8 @@ mod tests {
     use super::*;
     use crate::row::defined::{defined, owned};
 
-    /// Goal: what is told is written for exactly the columns that the table definitions have, in their order.
     #[test]
-    fn columns_are_those_of_the_definitions() {
+    fn columns_are_those_of_the_table_definitions() {
         assert_eq!(owned(AUDITS), defined("audits"));
         assert_eq!(owned(FEED_AUDITS), defined("feed_audits"));
     }

@@ -1,4 +1,4 @@
-//! Takes audits in: pull, decode, insert, acknowledge.
+//! Audit intake task: pull, decode, insert, acknowledge.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,25 +12,24 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
-use super::batch::{AUDIT, Batch, Entry, Sorted};
+use super::batch::{AUDIT, AuditBatch, AuditMessage, DecodedAudits};
 use super::row::{AUDITS, FEED_AUDITS};
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::ingest::{acknowledge, subscribe};
-use crate::ledger::store::insert;
-use crate::ledger::touched::Touched;
+use crate::ledger::dirty_windows::DirtyWindows;
+use crate::ledger::insert::insert;
 use crate::row::{Column, Target};
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
-/// Names of the tables.
 const TABLE: &str = "audits";
 const FEEDS: &str = "feed_audits";
-/// Part of the status that says whether audits are taken in.
+/// Part of the status.
 pub const INTAKE: &str = "audits";
 
-/// Takes audits in until it is dropped, which is safe at any moment: what is not acknowledged is delivered again and gives the same rows.
-pub async fn take_in(shared: &Arc<CentralContext>, touched: &Touched) -> anyhow::Result<Infallible> {
+/// Never returns. Cancellation is safe at any point: unacknowledged messages are redelivered and give the same rows.
+pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyhow::Result<Infallible> {
     let stream = shared.config.streams.iter().find(|stream| stream.settings.name == AUDIT);
     let stream = stream.with_context(|| format!("stream {AUDIT} is not configured"))?;
     let mut backoff = limits::BACKOFF;
@@ -39,12 +38,12 @@ pub async fn take_in(shared: &Arc<CentralContext>, touched: &Touched) -> anyhow:
             Ok(mut messages) => {
                 backoff.reset();
                 shared.status.clear(INTAKE);
-                pull(shared, stream, &mut messages, touched).await
+                pull(shared, stream, &mut messages, dirty).await
             }
             Err(error) => format!("{error:#}"),
         };
         if shared.status.fail(INTAKE, reason.clone()) {
-            tracing::warn!(reason, "not taking audits; trying again, nothing is lost");
+            tracing::warn!(reason, "audit intake failed; retrying, no audit is lost");
         }
         sleep(backoff.pause()).await;
     }
@@ -54,10 +53,9 @@ async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Pull>
     subscribe(shared, stream).await?.messages(AUDIT).await
 }
 
-/// Takes messages until the pull breaks; gives the reason.
-async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, touched: &Touched) -> String {
+async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, dirty: &DirtyWindows) -> String {
     loop {
-        let mut sorted = Sorted::default();
+        let mut sorted = DecodedAudits::default();
         let (mut count, mut bytes) = (0, 0);
         let mut next = messages.next().await;
         let broken = loop {
@@ -78,19 +76,19 @@ async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, tou
                 None => break None,
             }
         };
-        store(shared, stream, sorted, touched).await;
+        store(shared, stream, sorted, dirty).await;
         if let Some(reason) = broken {
             return reason;
         }
     }
 }
 
-/// Brings the messages at hand into their tables, however long that takes, and acknowledges them.
-async fn store(shared: &CentralContext, stream: &Stream, mut sorted: Sorted, touched: &Touched) {
+/// Stores and acknowledges a batch, however long that takes; meanwhile its messages are kept in progress.
+async fn store(shared: &CentralContext, stream: &Stream, mut sorted: DecodedAudits, dirty: &DirtyWindows) {
     let good = std::mem::take(&mut sorted.good);
-    let held: Vec<_> = good.replies().into_iter().chain(sorted.bad.replies()).collect();
+    let replies: Vec<_> = good.replies().into_iter().chain(sorted.bad.replies()).collect();
     let storing = async {
-        let refused = store_audits(shared, good, touched).await;
+        let refused = store_audits(shared, good, dirty).await;
         for (entry, reason) in refused {
             sorted.refuse(entry.message, entry.delivery, &reason);
         }
@@ -104,15 +102,19 @@ async fn store(shared: &CentralContext, stream: &Stream, mut sorted: Sorted, tou
         tokio::select! {
             () = &mut storing => return,
             _ = ticks.tick() => {
-                tracing::debug!(stream = stream.settings.name, held = held.len(), "audits are still being stored");
-                acknowledge(&shared.broker.client, held.iter(), AckKind::Progress).await;
+                tracing::debug!(stream = stream.settings.name, messages = replies.len(), "audit insert still running; messages kept in progress");
+                acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
             }
         }
     }
 }
 
-/// Stores audits; gives those whose rows ClickHouse refuses for their content.
-async fn store_audits(shared: &CentralContext, batch: Batch, touched: &Touched) -> Vec<(Entry, String)> {
+/// Returns the messages whose rows ClickHouse refuses for their content.
+async fn store_audits(
+    shared: &CentralContext,
+    batch: AuditBatch,
+    dirty: &DirtyWindows,
+) -> Vec<(AuditMessage, String)> {
     let mut refused = Vec::new();
     let mut open = vec![batch];
     while let Some(batch) = open.pop() {
@@ -121,36 +123,38 @@ async fn store_audits(shared: &CentralContext, batch: Batch, touched: &Touched) 
         }
         match store_batch(shared, &batch).await {
             Ok(()) => {
-                touched.add(batch.entries.iter().filter_map(|entry| entry.window));
+                dirty.add(batch.entries.iter().filter_map(|entry| entry.window));
                 shared.metrics.ledger.taken.inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
-                settle(shared, &batch, AckKind::Ack).await;
+                acknowledge_batch(shared, &batch, AckKind::Ack).await;
             }
-            Err(error) => match <[Entry; 1]>::try_from(batch.entries) {
+            Err(error) => match <[AuditMessage; 1]>::try_from(batch.entries) {
                 Ok([entry]) => refused.push((entry, error)),
-                Err(entries) => open.extend(entries.into_iter().map(|entry| Batch { entries: vec![entry] })),
+                Err(entries) => {
+                    open.extend(entries.into_iter().map(|entry| AuditBatch { entries: vec![entry] }))
+                }
             },
         }
     }
     refused
 }
 
-/// Feeds first: a window is judged with its streams, and then what explains it is there.
-async fn store_batch(shared: &CentralContext, batch: &Batch) -> Result<(), String> {
+/// Feeds first: the arrival of stream audits triggers the evaluation, which reads both.
+async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), String> {
     let feeds = batch.feeds();
     if !feeds.is_empty() {
-        insert_held(shared, FEEDS, FEED_AUDITS, batch, feeds).await?;
+        insert_with_retry(shared, FEEDS, FEED_AUDITS, batch, feeds).await?;
     }
-    insert_held(shared, TABLE, AUDITS, batch, batch.rows()).await
+    insert_with_retry(shared, TABLE, AUDITS, batch, batch.rows()).await
 }
 
-async fn store_dead_letters(shared: &CentralContext, batch: &Batch) {
+async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch) {
     if batch.entries.is_empty() {
         return;
     }
-    // A refused dead letter has nowhere to go: it is tried again like any other trouble, loudly.
+    // A refused dead letter has nowhere else to go: it is retried, with an error in the log.
     let (mut backoff, columns) = (limits::BACKOFF, Target::DeadLetters.columns());
-    while let Err(error) = insert_held(shared, DEAD_LETTERS, &columns, batch, batch.rows()).await {
-        tracing::error!(error, "clickhouse refuses dead letters; they stay with the broker");
+    while let Err(error) = insert_with_retry(shared, DEAD_LETTERS, &columns, batch, batch.rows()).await {
+        tracing::error!(error, "clickhouse refuses dead letters; they stay at the broker, retrying");
         sleep(backoff.pause()).await;
     }
     shared
@@ -158,15 +162,15 @@ async fn store_dead_letters(shared: &CentralContext, batch: &Batch) {
         .dead_letters
         .with_label_values(&["audit"])
         .inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
-    settle(shared, batch, AckKind::Term).await;
+    acknowledge_batch(shared, batch, AckKind::Term).await;
 }
 
-/// Inserts until ClickHouse takes the rows or refuses them for their content, with its words.
-async fn insert_held(
+/// Retries until ClickHouse accepts the rows or refuses them for their content; returns its message then.
+async fn insert_with_retry(
     shared: &CentralContext,
     table: &str,
     columns: &[Column],
-    batch: &Batch,
+    batch: &AuditBatch,
     rows: Bytes,
 ) -> Result<(), String> {
     let (mut backoff, token) = (limits::BACKOFF, batch.token(table, &rows));
@@ -178,19 +182,19 @@ async fn insert_held(
                 return Ok(());
             }
             Err(error) if error.is_content() => return Err(error.to_string()),
-            Err(error) => hold(shared, &error, backoff.pause()).await,
+            Err(error) => pause_after(shared, &error, backoff.pause()).await,
         }
     }
 }
 
-async fn hold(shared: &CentralContext, error: &StorageError, pause: Duration) {
+async fn pause_after(shared: &CentralContext, error: &StorageError, pause: Duration) {
     if shared.status.fail(INTAKE, error.to_string()) {
-        tracing::warn!(%error, "audits are held; trying again, nothing is lost");
+        tracing::warn!(%error, "audit insert failed; retrying, no audit is lost");
     }
     sleep(pause).await;
 }
 
-async fn settle(shared: &CentralContext, batch: &Batch, kind: AckKind) {
+async fn acknowledge_batch(shared: &CentralContext, batch: &AuditBatch, kind: AckKind) {
     let replies = batch.replies();
     let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
     shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));

@@ -1,22 +1,24 @@
-//! The verdict and what led to it.
+//! The report's verdict and the findings that led to it.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What can be said of everything in the scope.
+use super::FindingCode;
+
+/// Overall verdict of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Nothing missing, nothing doubled, and every window vouched for.
+#[schema(as = Verdict)]
+pub enum ReportVerdict {
+    /// Every closed window is verified; nothing is missing or duplicated.
     Whole,
-    /// Something is missing, doubled or different.
+    /// Something is missing, duplicated or different.
     NotWhole,
-    /// Nothing is known to be wrong, but not everything can be checked.
+    /// No error is known, but not everything could be checked.
     CannotTell,
 }
 
-impl Verdict {
-    /// In plain words.
+impl ReportVerdict {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -26,22 +28,21 @@ impl Verdict {
     }
 }
 
-/// What a finding means.
+/// Severity of a finding, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Makes the verdict "not whole".
     Fail,
-    /// Makes the verdict "cannot tell", when nothing fails.
+    /// Makes the verdict "cannot tell", unless something fails.
     Unknown,
-    /// Wants a look; the verdict stays.
+    /// Needs attention; does not change the verdict.
     Warn,
-    /// Good to know.
+    /// For information only.
     Info,
 }
 
 impl Level {
-    /// The name in the answer.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -52,46 +53,46 @@ impl Level {
     }
 }
 
-/// One reason for the verdict, or something that wants a look.
+/// One reason for the verdict, or something that needs attention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
-    /// What it means for the verdict.
+    /// Stable code: match on this, never on the text.
+    pub code: FindingCode,
     pub level: Level,
-    /// What it is about: a table, a stream, `broker`, `clickhouse hot`, ...
+    /// Object concerned: a table, a stream, `broker`, `clickhouse hot`, ...
     pub subject: String,
-    /// What was found, in words.
+    /// Description for people; may be reworded in any release.
     pub text: String,
-    /// What to do about it.
+    /// Recommended action.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 
 impl Finding {
-    /// A finding without a remedy.
-    pub fn new(level: Level, subject: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { level, subject: subject.into(), text: text.into(), remedy: String::new() }
-    }
-
-    /// The same with what to do about it.
-    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = remedy.into();
-        self
+    pub fn new(
+        code: FindingCode,
+        level: Level,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { code, level, subject: subject.into(), text: text.into(), remedy: remedy.into() }
     }
 }
 
-/// A part that gave no answer in time: what it would have said is not known.
+/// A source that did not answer in time; whatever depends on it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Unanswered {
-    /// The part.
+    /// The source: a server, a table, a stream.
     pub part: String,
-    /// Why there is no answer.
+    /// Reason.
     pub reason: String,
 }
 
-/// A list that may be cut.
+/// A list that may be truncated.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Listed<T> {
-    /// How many there are.
+    /// Number of items in all.
     pub total: u64,
     /// The first of them.
     pub items: Vec<T>,

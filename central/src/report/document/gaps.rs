@@ -1,53 +1,54 @@
-//! What is missing, and why.
+//! Gaps and losses, with their causes.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::report::Time;
 
-/// A gap that an edge saw.
+/// A gap that an edge detected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Gap {
-    /// The stream.
+#[schema(as = Gap)]
+pub struct ReportedGap {
+    /// Stream: `data_type.exchange.market_type.symbol`.
     pub stream: String,
-    /// The edge.
     pub edge: String,
-    /// Begin of the window that it was reported with.
+    /// Begin of the audit window that reported it.
     pub window_start: Time,
-    /// What tells it: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`,
-    /// and what an edge did not hear before its first and after its last frame: `start`, `stop`.
+    /// Detected by: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`;
+    /// `start` and `stop`: before a run's first and after its last frame.
     pub kind: String,
-    /// Whose fault: `venue`, `network`, `ours`, `retention`.
+    /// `venue`, `network`, `ours` (a part of MarketPrism) or `retention`.
     pub cause: String,
-    /// Events missing, where that is known.
+    /// Missing events; null when unknown.
     pub missing: Option<u64>,
-    /// Last sequence before it.
+    /// Last sequence before the gap.
     pub from_sequence: Option<i64>,
-    /// First sequence after it.
+    /// First sequence after the gap.
     pub to_sequence: Option<i64>,
-    /// When it began.
+    /// Begin of the gap.
     pub from: Option<Time>,
-    /// When it ended.
+    /// End of the gap.
     pub to: Option<Time>,
-    /// What the edge saw, in its words.
+    /// Observation of the edge, as text.
     pub evidence: String,
 }
 
-/// Messages that the broker no longer had when they were to be stored.
+/// Messages that the broker discarded before they were stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Loss {
-    /// The broker's stream.
+#[schema(as = Loss)]
+pub struct LostMessages {
+    /// Stream of the broker.
     pub stream: String,
-    /// First sequence.
+    /// First lost sequence.
     pub from_seq: u64,
-    /// Last sequence.
+    /// Last lost sequence.
     pub to_seq: u64,
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
     /// `retention` or `ours`.
     pub cause: String,
-    /// What was seen.
+    /// Observation of central, as text.
     pub evidence: String,
-    /// When.
+    /// Time of detection.
     pub seen_at: Time,
 }

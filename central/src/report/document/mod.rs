@@ -1,5 +1,6 @@
-//! The form of the answer: documented, stable, with a version. OpenAPI is made from these types.
+//! The report as JSON: versioned and stable. The OpenAPI document is generated from these types.
 
+mod codes;
 mod findings;
 mod gaps;
 mod streams;
@@ -7,11 +8,12 @@ mod systems;
 mod tables;
 mod whole;
 
-pub use findings::{Finding, Level, Listed, Unanswered, Verdict};
-pub use gaps::{Gap, Loss};
-pub use streams::{CELL, GapCount, HeatMap, StreamState, TableRow, Windows, WorstWindow};
+pub use codes::FindingCode;
+pub use findings::{Finding, Level, Listed, ReportVerdict, Unanswered};
+pub use gaps::{LostMessages, ReportedGap};
+pub use streams::{CELL, GapCount, HeatMap, StreamState, TableRow, WindowCounts, WorstWindow};
 pub use systems::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaState, ServerState,
 };
-pub use tables::{Held, TableState, VenueState};
+pub use tables::{TableContents, TableState, VenueState};
 pub use whole::{DeadLetters, Report, VERSION};

@@ -1,4 +1,4 @@
-//! Streams, windows, the heat map.
+//! Streams, windows and the heatmap.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,29 @@ use utoipa::ToSchema;
 
 use crate::report::Time;
 
-/// Windows by state.
+/// Number of windows by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Windows {
+#[schema(as = Windows)]
+pub struct WindowCounts {
     /// Compared and equal.
     pub verified: u64,
     /// Compared and different.
     pub mismatch: u64,
-    /// Cannot be compared: not reported, not answered, failed.
+    /// Not comparable: no audit, no answer, failed.
     pub unverifiable: u64,
     /// Not closed yet.
     pub open: u64,
 }
 
-impl Windows {
-    /// All of them.
+impl WindowCounts {
     pub const fn total(&self) -> u64 {
-        self.verified + self.mismatch + self.unverifiable + self.open
+        self.closed() + self.open
     }
 
-    /// Adds others.
+    pub const fn closed(&self) -> u64 {
+        self.verified + self.mismatch + self.unverifiable
+    }
+
     pub const fn add(&mut self, other: &Self) {
         self.verified += other.verified;
         self.mismatch += other.mismatch;
@@ -34,89 +37,95 @@ impl Windows {
         self.open += other.open;
     }
 
-    /// As the heat map writes it.
+    /// Numbers of a heatmap cell, but for the last one.
     pub const fn cell(&self) -> [u64; 4] {
         [self.verified, self.mismatch, self.unverifiable, self.open]
     }
 }
 
-/// How windows and gaps of the streams stand, over time.
+/// Windows and gaps of the streams over time.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct HeatMap {
-    /// Begin of the first bin.
+    /// Begin of the first bucket.
     pub from: Option<Time>,
-    /// Length of a bin.
+    /// Length of a bucket.
     pub bin_seconds: u64,
-    /// How many bins.
+    /// Number of buckets.
     pub bins: usize,
-    /// What the numbers of a cell count.
+    /// Names of the numbers in a cell.
     pub cell: [&'static str; 5],
-    /// Streams in all; those with the worst state come first.
+    /// Number of streams in all; those with the worst state come first.
     pub streams_total: u64,
-    /// The streams.
     pub streams: Vec<StreamState>,
-    /// Copies from hot to cold, one row a table. The fifth number is 0.
+    /// Replication from hot to cold, one row per table. The fifth number of a cell is 0.
     pub replication: Vec<TableRow>,
 }
 
-/// Names of the numbers of a cell.
+/// Names of the numbers in a heatmap cell.
 pub const CELL: [&str; 5] = ["verified", "mismatch", "unverifiable", "open", "missing_events"];
 
 /// One stream: the events of one subject.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct StreamState {
-    /// Its subject.
+    /// Subject: `data_type.exchange.market_type.symbol`.
     pub stream: String,
-    /// Edges that vouch for it.
+    /// Edges that report audits of it.
     pub edges: Vec<String>,
-    /// Its windows in the scope by state, one per edge.
-    pub windows: Windows,
-    /// Windows between the first and the last judged that no verdict mentions.
+    /// Its windows by state, counted per edge.
+    pub windows: WindowCounts,
+    /// Windows between the first and the last verdict that have none.
     pub absent_windows: u64,
-    /// Unverifiable windows of one edge in times that another edge vouches for.
+    /// Unverifiable windows of one edge that another edge covers.
     pub covered_by_another_edge: u64,
-    /// Events that the edges know to be missing, and no other edge has.
+    /// Events that edges know to be missing, and no other edge has.
     pub missing_events: u64,
-    /// Copies that the broker recognized.
+    /// Duplicates that the broker or ingest recognized.
     pub duplicates: u64,
-    /// Book updates left out on purpose: only the newest state was stored.
+    /// Order books conflated on purpose: only the newest state was published.
     pub conflated: u64,
     /// Gaps by cause (venue, network, ours, retention).
     pub gaps: BTreeMap<String, GapCount>,
-    /// Begin of the newest window judged.
+    /// Begin of the newest window with a verdict.
     pub newest_window: Option<Time>,
-    /// Numbers per bin, in the order of `cell`; an empty list where nothing was judged.
+    /// Numbers per bucket, in the order of `cell`; an empty list where there is no verdict.
     pub cells: Vec<Vec<u64>>,
 }
 
-/// One table in the heat map.
+/// One table in the heatmap.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TableRow {
-    /// The table.
     pub table: String,
-    /// Numbers per bin, in the order of `cell`; an empty list where nothing was logged.
+    /// Numbers per bucket, in the order of `cell`; an empty list where nothing was logged.
     pub cells: Vec<Vec<u64>>,
 }
 
 /// Gaps of one cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GapCount {
-    /// How many.
+    /// Number of gaps.
     pub gaps: u64,
-    /// Events they name as missing.
+    /// Missing events that they name.
     pub missing: u64,
-    /// Gaps of which nobody can tell how many events are missing.
+    /// Gaps of unknown size.
     pub unknown: u64,
 }
 
-/// A window that is not as it should be.
+impl GapCount {
+    pub const fn add(&mut self, other: Self) {
+        self.gaps += other.gaps;
+        self.missing += other.missing;
+        self.unknown += other.unknown;
+    }
+}
+
+/// A window that is not verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WorstWindow {
     /// `ledger` (edge against hot) or `replication` (hot against cold).
     pub kind: &'static str,
     /// Stream or table.
     pub of: String,
-    /// The edge that vouched, for the ledger.
+    /// The edge that reported it; ledger only.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub edge: String,
     /// Begin.
@@ -125,10 +134,10 @@ pub struct WorstWindow {
     pub window_seconds: u64,
     /// `mismatch`, `unverifiable`, `failed` or `open`.
     pub state: String,
-    /// Why, in words.
+    /// Reason, as text.
     pub reason: String,
-    /// Events or rows that should be there.
+    /// Expected events or rows.
     pub expected: u64,
-    /// Events or rows that are there.
+    /// Events or rows found.
     pub found: u64,
 }

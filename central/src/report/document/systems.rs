@@ -1,4 +1,4 @@
-//! Broker, ClickHouse, schema, leases.
+//! Broker, ClickHouse, schema and leases.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,41 +8,36 @@ use crate::report::Time;
 /// One stream of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BrokerStream {
-    /// Its name.
     pub stream: String,
-    /// Messages it holds.
+    /// Messages stored.
     pub messages: u64,
-    /// Bytes it holds.
+    /// Bytes stored.
     pub bytes: u64,
-    /// Bytes it may hold; -1: no limit.
+    /// Limit in bytes; -1: none.
     pub max_bytes: i64,
-    /// Sequence of its first message.
     pub first_sequence: u64,
-    /// Sequence of its last message.
     pub last_sequence: u64,
-    /// Copies wanted.
+    /// Replicas configured.
     pub replicas: usize,
-    /// Copies that are up to date, the leader among them.
+    /// Replicas that are up to date, the leader included.
     pub replicas_current: usize,
-    /// The server that leads; absent outside of a cluster.
+    /// Server that leads the stream; absent without a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
-    /// Its consumers.
     pub consumers: Vec<BrokerConsumer>,
 }
 
 /// One consumer of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BrokerConsumer {
-    /// Its name.
     pub consumer: String,
     /// Messages not delivered yet.
     pub pending: u64,
     /// Messages delivered and not acknowledged.
     pub ack_pending: u64,
-    /// Messages delivered again and not acknowledged.
+    /// Messages redelivered and not acknowledged.
     pub redelivered: u64,
-    /// Pull requests waiting: 0 means that nobody takes messages at the moment.
+    /// Pull requests waiting; 0: no central takes messages at the moment.
     pub waiting: u64,
 }
 
@@ -51,66 +46,57 @@ pub struct BrokerConsumer {
 pub struct ServerState {
     /// `hot` or `cold`.
     pub role: &'static str,
-    /// Address.
     pub url: String,
-    /// Database.
     pub database: String,
-    /// Its version.
     pub version: String,
-    /// Seconds since it started.
     pub uptime_seconds: u64,
-    /// Milliseconds that its clock is ahead of ours, within the time of a request.
+    /// Milliseconds that its clock is ahead of this machine's, beyond the request's own time.
     pub clock_ahead_ms: i64,
-    /// Parts of our tables.
+    /// Parts of the database's tables.
     pub parts: u64,
-    /// Bytes of our tables.
+    /// Bytes of the database's tables.
     pub bytes: u64,
-    /// Its disks.
     pub disks: Vec<Disk>,
 }
 
 /// One disk of a server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, clickhouse::Row, serde::Deserialize, ToSchema)]
 pub struct Disk {
-    /// Its name.
     pub disk: String,
-    /// Bytes free.
     pub free_bytes: u64,
-    /// Bytes in all.
     pub total_bytes: u64,
 }
 
-/// How tables and streams compare with what this central wants.
+/// Comparison of tables and streams with their definitions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SchemaState {
-    /// When that was compared.
+    /// Time of the comparison.
     pub checked_at: Time,
-    /// Whether everything is as wanted.
+    /// True when there is no difference.
     pub as_wanted: bool,
-    /// What differs.
     pub differences: Vec<SchemaDifference>,
 }
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SchemaDifference {
-    /// The thing: `table marketprism_hot.trades`, `stream MARKET_DATA`, ...
+    /// Object: `table marketprism_hot.trades`, `stream MARKET_DATA`, ...
     pub what: String,
-    /// What differs, with both values.
+    /// The difference, with both values.
     pub difference: String,
-    /// Whether `init --apply` can change it in place.
+    /// True when `init --apply` can change it in place.
     pub changeable: bool,
 }
 
-/// Who does what only one central may do at a time.
+/// A task that one central does at a time, and its holder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LeaseState {
     /// `ingest-<stream>`, `replicator`, `ledger`, `migrations`.
     pub lease: String,
-    /// The central that holds it.
+    /// Central that holds it.
     pub holder: String,
-    /// Since when.
+    /// Begin of the current holder's term.
     pub since: Option<Time>,
-    /// When it was renewed last; it is free 10 s after that.
+    /// Last renewal; the lease expires 10 s later.
     pub renewed: Option<Time>,
 }

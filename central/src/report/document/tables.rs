@@ -3,50 +3,49 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Level, Windows};
+use super::{Level, WindowCounts};
 use crate::report::Time;
 
 /// One table in hot and cold.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TableState {
-    /// Its name.
     pub table: &'static str,
-    /// Its data type.
     pub data_type: &'static str,
-    /// Length of the recent part: trades and orderbooks 5 minutes, liquidations 1 hour, others 8 hours.
+    /// Age up to which rows are recent: trades and orderbooks 5 minutes, liquidations 1 hour, others 8 hours.
     pub recent_seconds: u64,
-    /// In the hot database; absent when it gave no answer.
+    /// Contents in hot; absent without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hot: Option<Held>,
-    /// In the cold database; absent when it gave no answer.
+    pub hot: Option<TableContents>,
+    /// Contents in cold; absent without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cold: Option<Held>,
-    /// How far cold is behind hot, in minutes; absent when that is not known.
+    pub cold: Option<TableContents>,
+    /// Replication lag in minutes; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_minutes: Option<f64>,
-    /// Everything stored before this moment is in cold or logged as different.
+    /// Replication watermark: everything stored before is in cold or logged as different.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copied_upto: Option<Time>,
-    /// Windows of the copy from hot to cold in the scope, by state.
-    pub replication: Windows,
-    /// How it stands: the worst level of its findings, absent when there is none.
+    /// Replication windows of the period by state.
+    pub replication: WindowCounts,
+    /// Most severe level of its findings; absent without findings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
 }
 
-/// What a table holds.
+/// Contents of a table on one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Held {
+#[schema(as = Held)]
+pub struct TableContents {
     /// All rows.
     pub rows: u64,
-    /// Rows of the recent part, by the time they were stored.
+    /// Recent rows, by the time they were stored.
     pub recent_rows: u64,
-    /// Rows of the recent part beyond one per event.
+    /// Recent rows beyond one per event.
     pub recent_duplicates: u64,
-    /// The newest venue time.
+    /// Newest venue time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<Time>,
-    /// When the newest row of the recent part was stored.
+    /// Time at which the newest recent row was stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest_stored: Option<Time>,
 }
@@ -54,17 +53,15 @@ pub struct Held {
 /// One data type of one venue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VenueState {
-    /// Exchange id.
     pub exchange: String,
-    /// Data type.
     pub data_type: &'static str,
-    /// What hot holds of it.
-    pub hot: Held,
-    /// Seconds since the newest row was stored; absent when none is recent.
+    /// Contents in hot.
+    pub hot: TableContents,
+    /// Seconds since the newest row was stored; absent without a recent row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<i64>,
     /// `ok`, `stale` (older than the type's threshold) or `nothing recent`.
     pub status: &'static str,
-    /// Whether edges vouch for it: windows of it were compared in the scope.
+    /// True when windows of it were compared with audits in the period.
     pub is_judged: bool,
 }

@@ -1,23 +1,23 @@
-//! What the facts mean. Pure.
+//! Rules that turn report inputs into findings and a verdict. Pure: no clock, no I/O.
 
 use std::time::Duration;
 
 use marketprism_schema::DataType;
 
-use super::document::{Finding, Level, TableState, VenueState, Verdict};
-use super::facts::Facts;
-use super::heat::Ledger;
+use super::document::{Finding, FindingCode, Level, ReportVerdict, TableState, VenueState};
+use super::heatmap::LedgerSummary;
+use super::inputs::ReportInputs;
 
 mod ledger;
 mod systems;
 mod tables;
 
-pub use systems::{judge_leases, judge_server, judge_stream};
+pub use systems::{evaluate_leases, evaluate_server, evaluate_stream};
 
-/// Subject of what only the ledger can tell.
+/// Subject of findings that come from the ledger alone.
 pub const LEDGER: &str = "ledger";
 
-/// How new a row must be to count as recent.
+/// Age up to which a row counts as recent.
 pub const fn recent_window(data_type: DataType) -> Duration {
     match data_type {
         DataType::Trade | DataType::OrderBook => Duration::from_secs(5 * 60),
@@ -26,32 +26,40 @@ pub const fn recent_window(data_type: DataType) -> Duration {
     }
 }
 
-/// Whether rows of the type come all the time.
+/// Rows of such a type arrive continuously.
 pub const fn is_high_frequency(data_type: DataType) -> bool {
     matches!(data_type, DataType::Trade | DataType::OrderBook)
 }
 
-/// Everything that is to be said, the worst first.
-pub fn judge(facts: &Facts, ledger: &Ledger, tables: &[TableState], venues: &[VenueState]) -> Vec<Finding> {
+/// All findings, the most severe first.
+pub fn evaluate(
+    inputs: &ReportInputs,
+    ledger: &LedgerSummary,
+    tables: &[TableState],
+    venues: &[VenueState],
+) -> Vec<Finding> {
     let mut findings = Vec::new();
-    tables::judge(facts, tables, &mut findings);
-    if facts.verdicts.is_ok() {
-        ledger::judge(facts, ledger, venues, &mut findings);
+    tables::evaluate(inputs, tables, &mut findings);
+    if inputs.verdicts.is_ok() {
+        ledger::evaluate(inputs, ledger, venues, &mut findings);
     }
-    ledger::judge_losses(facts, &mut findings);
-    systems::judge(facts, &mut findings);
-    for unanswered in facts.unanswered() {
-        let text = format!("no answer: {}", unanswered.reason);
-        // Not knowing weighs no more than what the answer could have said.
+    ledger::evaluate_losses(inputs, &mut findings);
+    systems::evaluate(inputs, &mut findings);
+    for unanswered in inputs.unanswered() {
+        // An unknown schema weighs no more than a schema that differs.
         let level = if unanswered.part == "schema" { Level::Warn } else { Level::Unknown };
-        findings.push(Finding::new(level, unanswered.part, text));
+        findings.push(unavailable(level, unanswered.part, &unanswered.reason));
     }
     findings.sort_by_key(|finding| finding.level);
     findings
 }
 
-/// The verdict that the findings lead to, and its sentence; none for "whole".
-pub fn conclude(findings: &[Finding]) -> (Verdict, Option<String>) {
+pub fn unavailable(level: Level, part: impl Into<String>, reason: &str) -> Finding {
+    Finding::new(FindingCode::SourceUnavailable, level, part, format!("no answer: {reason}"), "")
+}
+
+/// The verdict and its summary; no summary for "whole".
+pub fn conclude(findings: &[Finding]) -> (ReportVerdict, Option<String>) {
     let of = |level: Level| findings.iter().filter(|finding| finding.level == level).collect::<Vec<_>>();
     let sentence = |list: &[&Finding]| {
         let first = list.first()?;
@@ -61,21 +69,20 @@ pub fn conclude(findings: &[Finding]) -> (Verdict, Option<String>) {
     };
     let (fails, unknowns) = (of(Level::Fail), of(Level::Unknown));
     if !fails.is_empty() {
-        return (Verdict::NotWhole, sentence(&fails));
+        return (ReportVerdict::NotWhole, sentence(&fails));
     }
     if !unknowns.is_empty() {
-        return (Verdict::CannotTell, sentence(&unknowns));
+        return (ReportVerdict::CannotTell, sentence(&unknowns));
     }
-    (Verdict::Whole, None)
+    (ReportVerdict::Whole, None)
 }
 
-/// The sentence of a report without a flaw.
-pub fn praise(ledger: &Ledger) -> String {
-    format!(
-        "all {} closed windows of {} are vouched for by their edges and found in storage",
-        ledger.windows.verified,
-        count(ledger.map.streams_total, "stream")
-    )
+/// Summary of a report with the verdict "whole".
+pub fn summary_of_whole(ledger: &LedgerSummary) -> String {
+    let (verified, closed) = (ledger.windows.verified, ledger.windows.closed());
+    let streams = count(ledger.map.streams_total, "stream");
+    let covered = if closed > verified { ", the others covered by another edge" } else { "" };
+    format!("{verified} of {closed} closed windows verified ({streams}){covered}")
 }
 
 /// `3 windows`, `1 window`.

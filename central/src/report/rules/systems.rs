@@ -1,107 +1,103 @@
-//! Broker, ClickHouse, schema, leases.
+//! Findings about broker, ClickHouse, schema and leases.
 
-use super::{Level, count};
+use super::{FindingCode, Level, count};
 use crate::report::document::{BrokerStream, Finding, LeaseState, ServerState};
-use crate::report::facts::Facts;
+use crate::report::inputs::ReportInputs;
 
-/// Messages that wait: more is behind, not in flight.
+/// From so many pending messages on, ingest is behind.
 const PENDING_WARN: u64 = 50_000;
-/// A lease that was not renewed for so long has no holder.
+/// A lease not renewed for so long has no holder.
 const LEASE_STALE_MS: i64 = 15_000;
-/// A stream this full will soon drop its oldest messages.
+/// From this fill level on a stream discards its oldest messages soon.
 const FULL_PERCENT: i64 = 90;
-/// Clocks further apart make windows of `created_at` close too early.
+/// With a larger clock difference windows of `created_at` close too early.
 const CLOCK_WARN_MS: i64 = 2_000;
 
-/// Judges what runs around the data.
-pub fn judge(facts: &Facts, findings: &mut Vec<Finding>) {
-    for (_, stream) in &facts.broker {
-        if let Ok(stream) = stream {
-            judge_stream(stream, findings);
-        }
+pub fn evaluate(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
+    for stream in inputs.broker.iter().filter_map(|(_, stream)| stream.as_ref().ok()) {
+        evaluate_stream(stream, findings);
     }
-    for (_, server) in &facts.servers {
-        if let Ok(server) = server {
-            judge_server(server, findings);
-        }
+    for server in inputs.servers.iter().filter_map(|(_, server)| server.as_ref().ok()) {
+        evaluate_server(server, findings);
     }
-    if let Ok(leases) = &facts.leases {
-        judge_leases(leases, facts.now_ms, findings);
+    if let Ok(leases) = &inputs.leases {
+        evaluate_leases(leases, inputs.now_ms, findings);
     }
-    if let Ok(schema) = &facts.schema
+    if let Ok(schema) = &inputs.schema
         && !schema.as_wanted
     {
         let first = schema.differences.first();
-        let named = first.map(|first| format!("{}: {}", first.what, first.difference)).unwrap_or_default();
+        let named = first.map(|first| format!("; {}: {}", first.what, first.difference)).unwrap_or_default();
         let total = u64::try_from(schema.differences.len()).unwrap_or(u64::MAX);
-        let text = format!("{} from what is wanted; {named}", count(total, "difference"));
-        let remedy = "`init` names all of them, `init --apply` changes what can be changed";
-        findings.push(Finding::new(Level::Warn, "schema", text).remedy(remedy));
+        let text = format!("{} from the table definitions{named}", count(total, "difference"));
+        let remedy = "run `init` to list them, `init --apply` to change what can be changed in place";
+        findings.push(Finding::new(FindingCode::SchemaDrift, Level::Warn, "schema", text, remedy));
     }
 }
 
-/// Judges one stream of the broker.
-pub fn judge_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
+pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
     let subject = format!("stream {}", stream.stream);
-    let mut warn = |text: String, remedy: &str| {
-        findings.push(Finding::new(Level::Warn, subject.clone(), text).remedy(remedy));
+    let mut warn = |code, text: String, remedy: &str| {
+        findings.push(Finding::new(code, Level::Warn, subject.clone(), text, remedy));
     };
     if stream.replicas_current < stream.replicas {
         let text = format!("{} of {} replicas are up to date", stream.replicas_current, stream.replicas);
-        warn(text, "look after the servers of the NATS cluster");
+        warn(FindingCode::BrokerReplicasBehind, text, "check the servers of the NATS cluster");
     }
     let bytes = i64::try_from(stream.bytes).unwrap_or(i64::MAX);
     if stream.max_bytes > 0 && bytes / (stream.max_bytes / 100).max(1) >= FULL_PERCENT {
         let percent = bytes / (stream.max_bytes / 100).max(1);
-        // A full stream is normal where age bounds it late; it matters when somebody is behind.
+        // A full stream is normal when max_age discards late; it matters only while messages are pending.
         if stream.consumers.iter().any(|consumer| consumer.pending > 0) {
-            warn(format!("{percent} % full, and not all of it is stored"), "raise max_bytes of the stream");
+            let text = format!("{percent} % full while messages are pending");
+            warn(FindingCode::BrokerStreamFull, text, "raise max_bytes of the stream");
         }
     }
     for consumer in &stream.consumers {
-        let name = &consumer.consumer;
+        let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
         if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
-            let text = format!("{name}: {} wait, and nobody takes them", count(consumer.pending, "message"));
-            warn(text, "start a central that takes messages (--role all or hot)");
+            let text = format!("consumer {name}: {pending} pending, no central takes them");
+            warn(FindingCode::IngestStopped, text, "start a central with --role all or hot");
         } else if consumer.pending >= PENDING_WARN {
-            let text = format!("{name}: {} wait", count(consumer.pending, "message"));
-            warn(text, "ingest is behind: another central beside this one shares the work");
+            let text = format!("consumer {name}: {pending} pending");
+            warn(FindingCode::IngestLag, text, "start another central: it shares the streams");
         }
     }
 }
 
-/// Judges one server.
-pub fn judge_server(server: &ServerState, findings: &mut Vec<Finding>) {
+pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
     let subject = format!("clickhouse {}", server.role);
     for disk in server.disks.iter().filter(|disk| disk.total_bytes > 0) {
         if disk.free_bytes < disk.total_bytes / 10 {
             let percent = disk.free_bytes.saturating_mul(100) / disk.total_bytes;
             let text = format!("disk {} has {percent} % free", disk.disk);
-            let remedy = "make room, or lower the TTL";
-            findings.push(Finding::new(Level::Warn, subject.clone(), text).remedy(remedy));
+            let remedy = "free disk space, or lower the TTL";
+            findings.push(Finding::new(
+                FindingCode::ClickhouseLowDisk,
+                Level::Warn,
+                subject.clone(),
+                text,
+                remedy,
+            ));
         }
     }
     if server.clock_ahead_ms.abs() > CLOCK_WARN_MS {
-        let text = format!("its clock differs from ours by {} ms", server.clock_ahead_ms);
-        findings.push(Finding::new(Level::Warn, subject, text).remedy("synchronize the clocks (NTP)"));
+        let text = format!("its clock differs from this machine's by {} ms", server.clock_ahead_ms);
+        let remedy = "synchronize the clocks (NTP)";
+        findings.push(Finding::new(FindingCode::ClickhouseClockSkew, Level::Warn, subject, text, remedy));
     }
 }
 
-/// Judges whether somebody does what only one central may do.
-pub fn judge_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
-    for name in ["ledger", "replicator"] {
-        lease(name, leases, now_ms, findings);
-    }
-}
-
-fn lease(name: &str, leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
-    let is_held = |lease: &LeaseState| {
-        lease.lease == name && lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS)
-    };
-    if !leases.iter().any(is_held) {
-        let role = if name == "replicator" { "cold" } else { "hot" };
-        let remedy = format!("start a central with --role all or {role}");
-        let finding = Finding::new(Level::Warn, format!("lease {name}"), "no central holds it");
-        findings.push(finding.remedy(remedy));
+/// Exactly one central must hold each of these leases.
+pub fn evaluate_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
+    for (name, role) in [("ledger", "hot"), ("replicator", "cold")] {
+        let is_held = |lease: &LeaseState| {
+            lease.lease == name && lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS)
+        };
+        if !leases.iter().any(is_held) {
+            let remedy = format!("start a central with --role all or {role}");
+            let (subject, text) = (format!("lease {name}"), "not held by any central");
+            findings.push(Finding::new(FindingCode::LeaseNotHeld, Level::Warn, subject, text, remedy));
+        }
     }
 }

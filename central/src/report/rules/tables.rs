@@ -1,95 +1,93 @@
-//! Recent rows, doubles, lag.
+//! Findings about tables: recent rows, duplicates, replication lag.
 
 use marketprism_schema::{DataType, Table};
 
-use super::{Level, count, is_high_frequency, recent_window};
-use crate::report::document::{Finding, Held, TableState};
-use crate::report::facts::Facts;
+use super::{FindingCode, Level, count, is_high_frequency, recent_window};
+use crate::report::document::{Finding, TableContents, TableState};
+use crate::report::inputs::ReportInputs;
 
-/// Cold may be so far behind.
 const LAG_WARN_MINUTES: f64 = 60.0;
 
-/// Judges every table of the scope.
-pub fn judge(facts: &Facts, tables: &[TableState], findings: &mut Vec<Finding>) {
-    // Of liquidations there may be none while everything works; that it works is seen at the types that always come.
+pub fn evaluate(inputs: &ReportInputs, tables: &[TableState], findings: &mut Vec<Finding>) {
+    // Liquidations may be absent in a healthy system, so the types that always arrive show that collection works.
     let is_collecting = tables.iter().any(|table| {
-        kind(table).is_some_and(is_high_frequency)
+        data_type(table).is_some_and(is_high_frequency)
             && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0)
     });
     for table in tables {
-        if facts.reaches_now() {
+        if inputs.reaches_now() {
             freshness(table, is_collecting, findings);
         }
-        for (place, held) in [("hot", &table.hot), ("cold", &table.cold)] {
-            if let Some(held) = held {
-                doubles(table, place, held, findings);
+        for (side, contents) in [("hot", &table.hot), ("cold", &table.cold)] {
+            if let Some(contents) = contents {
+                duplicates(table, side, contents, findings);
             }
         }
         replication(table, findings);
     }
 }
 
-fn kind(table: &TableState) -> Option<DataType> {
+fn data_type(table: &TableState) -> Option<DataType> {
     Table::ALL.iter().find(|known| known.name == table.table).map(|known| known.data_type)
 }
 
 fn freshness(table: &TableState, is_collecting: bool, findings: &mut Vec<Finding>) {
-    let (Some(data_type), Some(hot)) = (kind(table), &table.hot) else { return };
+    let (Some(data_type), Some(hot)) = (data_type(table), &table.hot) else { return };
+    let mut add = |code, level, text: String, remedy: &str| {
+        findings.push(Finding::new(code, level, table.table, text, remedy));
+    };
     let minutes = recent_window(data_type).as_secs() / 60;
     let is_fast = is_high_frequency(data_type);
     if hot.recent_rows == 0 {
-        let newest = hot.newest.map_or("it is empty".to_owned(), |at| format!("the newest row is of {at}"));
-        let text = format!("nothing arrived in hot in the last {minutes} minutes; {newest}");
+        let newest = hot.newest.map_or("the table is empty".to_owned(), |at| format!("newest row: {at}"));
+        let text = format!("no rows arrived in hot in the last {minutes} minutes; {newest}");
         let (level, remedy) = match data_type {
             _ if is_fast => (
                 Level::Fail,
-                "look with `status` which part stands still: edges, broker, ingest or ClickHouse",
+                "check with `status` which part has stopped: edges, broker, ingest or ClickHouse",
             ),
             DataType::Liquidation if !is_collecting => {
-                (Level::Warn, "nothing else arrives either: look with `status` what stands still")
+                (Level::Warn, "no other type arrives either: check with `status` which part has stopped")
             }
-            DataType::Liquidation => (Level::Info, ""),
             _ => (Level::Info, ""),
         };
-        findings.push(Finding::new(level, table.table, text).remedy(remedy));
+        add(FindingCode::TableNoRecentRows, level, text, remedy);
         return;
     }
-    let level = if is_fast { Level::Warn } else { Level::Info };
     if table.cold.as_ref().is_some_and(|cold| cold.recent_rows == 0) {
+        let level = if is_fast { Level::Warn } else { Level::Info };
         let text = format!("hot has rows of the last {minutes} minutes, cold has none");
-        let remedy = "look with `status` whether a central holds the lease `replicator` and what it says";
-        findings.push(Finding::new(level, table.table, text).remedy(remedy));
+        let remedy = "check with `status` that a central holds the lease `replicator`, and read its log";
+        add(FindingCode::ReplicationNoRecentRows, level, text, remedy);
     }
     if let Some(lag) = table.lag_minutes.filter(|lag| *lag > LAG_WARN_MINUTES) {
-        let text = format!("cold is {lag:.0} minutes behind hot");
-        let remedy = "it catches up by itself while the replicator runs; raise [replication] catch_up_high or \
-                      catch_up_low when it does not";
-        findings.push(Finding::new(Level::Warn, table.table, text).remedy(remedy));
+        let text = format!("cold is {lag:.0} minutes behind hot (warning above {LAG_WARN_MINUTES:.0})");
+        let remedy = "the replicator catches up by itself; if it does not, raise [replication] catch_up_high or catch_up_low";
+        add(FindingCode::ReplicationLag, Level::Warn, text, remedy);
     }
 }
 
-fn doubles(table: &TableState, place: &str, held: &Held, findings: &mut Vec<Finding>) {
-    if held.recent_duplicates == 0 {
-        return;
+fn duplicates(table: &TableState, side: &str, contents: &TableContents, findings: &mut Vec<Finding>) {
+    if contents.recent_duplicates > 0 {
+        let text = format!("{} in recent data of {side}", count(contents.recent_duplicates, "duplicate row"));
+        let remedy = format!("run OPTIMIZE TABLE {} FINAL in {side}: it merges duplicates", table.table);
+        findings.push(Finding::new(FindingCode::TableDuplicateRows, Level::Fail, table.table, text, remedy));
     }
-    let text = format!(
-        "{} in the recent part of {place} beyond one per event",
-        count(held.recent_duplicates, "row")
-    );
-    let remedy = format!("OPTIMIZE TABLE {} FINAL in {place} makes one row of copies", table.table);
-    findings.push(Finding::new(Level::Fail, table.table, text).remedy(remedy));
 }
 
 fn replication(table: &TableState, findings: &mut Vec<Finding>) {
     let windows = &table.replication;
+    let mut add = |code, level, text: String, remedy: &str| {
+        findings.push(Finding::new(code, level, table.table, text, remedy));
+    };
     if windows.mismatch > 0 {
         let text = format!("cold differs from hot in {}", count(windows.mismatch, "window"));
-        let remedy = format!("`repair --table {}` copies them again", table.table);
-        findings.push(Finding::new(Level::Fail, table.table, text).remedy(remedy));
+        let remedy = format!("run `repair --table {}`: it copies them again", table.table);
+        add(FindingCode::ReplicationMismatchedWindows, Level::Fail, text, &remedy);
     }
     if windows.unverifiable > 0 {
         let text = format!("{} could not be copied or compared", count(windows.unverifiable, "window"));
-        let remedy = "the list of windows says why; they are tried again by themselves";
-        findings.push(Finding::new(Level::Unknown, table.table, text).remedy(remedy));
+        let remedy = "see the list of windows for the reasons; the replicator retries them";
+        add(FindingCode::ReplicationFailedWindows, Level::Unknown, text, remedy);
     }
 }

@@ -5,15 +5,14 @@ use async_nats::jetstream::stream::Info;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 
-use super::{Part, Sources};
+use super::{Answer, Sources};
 use crate::report::Time;
 use crate::report::document::{BrokerConsumer, BrokerStream, LeaseState};
 
-/// Consumers listed of a stream.
+/// Most consumers listed of a stream.
 const CONSUMERS_MAX: usize = 64;
 
-/// Asks for every stream that central uses.
-pub async fn streams(sources: &Sources) -> Vec<(&'static str, Part<BrokerStream>)> {
+pub async fn streams(sources: &Sources) -> Vec<(&'static str, Answer<BrokerStream>)> {
     let each = sources.config.streams.iter().map(|stream| async {
         let name = stream.settings.name;
         (name, sources.broker_answer(read(sources, name)).await)
@@ -65,8 +64,7 @@ fn describe(info: &Info, consumers: Vec<BrokerConsumer>) -> BrokerStream {
     }
 }
 
-/// Who holds which lease.
-pub async fn leases(sources: &Sources) -> Part<Vec<LeaseState>> {
+pub async fn leases(sources: &Sources) -> Answer<Vec<LeaseState>> {
     let holders = sources.broker_answer(sources.leases.holders()).await?;
     let state = |holder: crate::lease::Holder| LeaseState {
         lease: holder.lease,

@@ -1,54 +1,41 @@
-//! Gaps that edges saw, losses that central saw, messages that were refused.
+//! Gaps, lost messages and dead letters.
 
 use clickhouse::Row;
+use marketprism_schema::StreamId;
 use serde::Deserialize;
 
-use super::{Part, Sources, within};
-use crate::report::bins::Bins;
-use crate::report::document::{DeadLetters, Gap, Listed, Loss};
-use crate::report::{Scope, Time};
+use super::{Answer, Sources, within};
+use crate::report::buckets::TimeBuckets;
+use crate::report::document::{DeadLetters, Listed, LostMessages, ReportedGap};
+use crate::report::{ReportScope, Time};
+use crate::sql::{self, SUBJECT};
 
-/// Gaps and losses listed by name.
+/// Most gaps and losses listed.
 const LISTED_MAX: usize = 200;
-/// Most groups of gaps taken in.
+/// Most groups of gaps read.
 const GROUPS_MAX: usize = 200_000;
 
-/// Gaps of one stream, edge, bin and cause.
+/// Gaps of one stream, edge, bucket and cause.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
 pub struct GapGroup {
-    /// First part of the subject.
-    pub data_type: String,
-    /// Second part.
-    pub exchange: String,
-    /// Third part.
-    pub market_type: String,
-    /// Fourth part.
-    pub symbol: String,
-    /// The edge.
+    #[serde(deserialize_with = "sql::stream_id")]
+    pub stream: StreamId,
     pub edge: String,
-    /// The bin, from 0.
-    pub bin: u32,
-    /// Whose fault.
+    pub bucket: u32,
     pub cause: String,
-    /// `start`: nothing was collected before a run's first frame; `stop`: nor after its last, or the start goes on; else `gap`.
-    pub sort_of: String,
-    /// Begin of the first window that names one.
+    /// `start`: before a run's first frame; `stop`: after its last, or such a start that goes on; else `gap`.
+    pub class: String,
+    /// Begin of the first window that reports one.
     pub first_ms: i64,
-    /// How many.
-    pub count_of: u64,
-    /// Events they name as missing.
+    pub count: u64,
     pub missing: u64,
-    /// Gaps that may hide any number of events: a broken connection of a stream without sequence.
+    /// Gaps of unknown size: a broken connection of a stream without sequence.
     pub unknown: u64,
 }
 
-/// The gaps of the audits in the scope, each once: the newest version of an audit counts.
-fn audits(sources: &Sources, scope: &Scope) -> String {
-    let mut tables = scope.tables().map(|table| table.data_type);
-    let only = match (scope.table, tables.next()) {
-        (Some(_), Some(data_type)) => format!(" AND data_type = '{data_type}'"),
-        _ => String::new(),
-    };
+/// SQL: gaps of the period, each once; of several versions of an audit only the newest.
+fn audits(sources: &Sources, scope: &ReportScope) -> String {
+    let only = scope.data_type_sql();
     format!(
         "(SELECT * FROM {}.audits WHERE {}{only} AND notEmpty(gaps) ORDER BY created_at DESC \
          LIMIT 1 BY window_start, exchange, data_type, market_type, symbol, edge, run)",
@@ -57,30 +44,23 @@ fn audits(sources: &Sources, scope: &Scope) -> String {
     )
 }
 
-/// Counts the gaps.
-pub async fn groups(sources: &Sources, scope: &Scope, bins: &Bins) -> Part<Vec<GapGroup>> {
-    let sql = format!(
-        "SELECT data_type, exchange, market_type, symbol, edge, \
-         toUInt32(intDiv(toUnixTimestamp(window_start) - {start}, {bin})) AS bin, \
+pub async fn groups(sources: &Sources, scope: &ReportScope, buckets: &TimeBuckets) -> Answer<Vec<GapGroup>> {
+    let query = format!(
+        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, {bucket} AS bucket, \
          toString(gap.cause) AS cause, multiIf(gap.kind = 'stop' OR (gap.kind = 'start' AND \
-         run < toUnixTimestamp64Milli(window_start) * 1000000), 'stop', gap.kind = 'start', 'start', 'gap') AS sort_of, \
-         toUnixTimestamp64Milli(min(window_start)) AS first_ms, count() AS count_of, \
+         run < toUnixTimestamp64Milli(window_start) * 1000000), 'stop', gap.kind = 'start', 'start', 'gap') AS class, \
+         toUnixTimestamp64Milli(min(window_start)) AS first_ms, count() AS count, \
          toUInt64(sum(ifNull(gap.missing, 0))) AS missing, countIf(isNull(gap.missing)) AS unknown \
-         FROM {audits} ARRAY JOIN gaps AS gap \
-         GROUP BY data_type, exchange, market_type, symbol, edge, bin, cause, sort_of LIMIT {GROUPS_MAX}",
-        start = bins.start_ms / 1_000,
-        bin = bins.seconds,
+         FROM {audits} ARRAY JOIN gaps AS gap GROUP BY stream, edge, bucket, cause, class LIMIT {GROUPS_MAX}",
+        bucket = buckets.number_sql(),
         audits = audits(sources, scope),
     );
-    sources.rows::<GapGroup>(&sources.hot, &sql).await
+    sources.rows::<GapGroup>(&sources.hot, &query).await
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct NamedGap {
-    data_type: String,
-    exchange: String,
-    market_type: String,
-    symbol: String,
+struct GapRow {
+    stream: String,
     edge: String,
     window_ms: i64,
     kind: String,
@@ -93,19 +73,18 @@ struct NamedGap {
     evidence: String,
 }
 
-/// Names the newest gaps.
-pub async fn newest(sources: &Sources, scope: &Scope) -> Part<Vec<Gap>> {
-    let sql = format!(
-        "SELECT data_type, exchange, market_type, symbol, edge, toUnixTimestamp64Milli(window_start) AS window_ms, \
+pub async fn newest(sources: &Sources, scope: &ReportScope) -> Answer<Vec<ReportedGap>> {
+    let query = format!(
+        "SELECT {SUBJECT} AS stream, edge, toUnixTimestamp64Milli(window_start) AS window_ms, \
          toString(gap.kind) AS kind, toString(gap.cause) AS cause, gap.missing AS missing, \
          gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, gap.from_ns AS from_ns, \
          gap.to_ns AS to_ns, leftUTF8(gap.evidence, 500) AS evidence FROM {} ARRAY JOIN gaps AS gap \
          ORDER BY window_start DESC, from_ns DESC LIMIT {LISTED_MAX}",
         audits(sources, scope)
     );
-    let rows = sources.rows::<NamedGap>(&sources.hot, &sql).await?;
-    let gap = |row: NamedGap| Gap {
-        stream: format!("{}.{}.{}.{}", row.data_type, row.exchange, row.market_type, row.symbol),
+    let rows = sources.rows::<GapRow>(&sources.hot, &query).await?;
+    let gap = |row: GapRow| ReportedGap {
+        stream: row.stream,
         edge: row.edge,
         window_start: Time(row.window_ms),
         kind: row.kind,
@@ -121,7 +100,7 @@ pub async fn newest(sources: &Sources, scope: &Scope) -> Part<Vec<Gap>> {
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct NamedLoss {
+struct LossRow {
     stream: String,
     from_seq: u64,
     to_seq: u64,
@@ -132,18 +111,17 @@ struct NamedLoss {
     total: u64,
 }
 
-/// What the broker no longer had.
-pub async fn losses(sources: &Sources, scope: &Scope) -> Part<Listed<Loss>> {
-    let sql = format!(
+pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<Listed<LostMessages>> {
+    let query = format!(
         "SELECT stream, from_seq, to_seq, messages, cause, leftUTF8(evidence, 500) AS evidence, \
          toUnixTimestamp64Milli(seen_at) AS seen_ms, count() OVER () AS total FROM {}.losses FINAL WHERE {} \
          ORDER BY seen_at DESC LIMIT {LISTED_MAX}",
         sources.hot.database,
         within("seen_at", scope.from.0, scope.to.0),
     );
-    let rows = sources.rows::<NamedLoss>(&sources.hot, &sql).await?;
+    let rows = sources.rows::<LossRow>(&sources.hot, &query).await?;
     let total = rows.first().map_or(0, |row| row.total);
-    let loss = |row: NamedLoss| Loss {
+    let loss = |row: LossRow| LostMessages {
         stream: row.stream,
         from_seq: row.from_seq,
         to_seq: row.to_seq,
@@ -156,23 +134,22 @@ pub async fn losses(sources: &Sources, scope: &Scope) -> Part<Listed<Loss>> {
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct Refused {
+struct RefusedRow {
     reason: String,
     messages: u64,
     newest_ms: i64,
 }
 
-/// What was refused for its content.
-pub async fn dead_letters(sources: &Sources, scope: &Scope) -> Part<Vec<DeadLetters>> {
-    let sql = format!(
+pub async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Answer<Vec<DeadLetters>> {
+    let query = format!(
         "SELECT leftUTF8(reason, 200) AS reason, count() AS messages, \
          toUnixTimestamp64Milli(max(created_at)) AS newest_ms FROM {}.dead_letters FINAL WHERE {} \
          GROUP BY reason ORDER BY messages DESC, reason LIMIT 50",
         sources.hot.database,
         within("created_at", scope.from.0, scope.to.0),
     );
-    let rows = sources.rows::<Refused>(&sources.hot, &sql).await?;
-    let letters = |row: Refused| DeadLetters {
+    let rows = sources.rows::<RefusedRow>(&sources.hot, &query).await?;
+    let letters = |row: RefusedRow| DeadLetters {
         reason: row.reason,
         messages: row.messages,
         newest: Time::some(row.newest_ms),

@@ -1,12 +1,13 @@
-//! What a report is made from. Each question has its own time limit, and a reason in words when it stays without an answer.
+//! Sources of a report. Each query has its own timeout, and gives a reason as text when it stays without an answer.
 
-mod ask;
 pub mod broker;
+mod connect;
 pub mod gaps;
 pub mod replication;
-pub mod schema;
+mod schema;
 pub mod servers;
 pub mod tables;
 pub mod verdicts;
 
-pub use ask::{Part, Sources, moment, within};
+pub use connect::{Answer, Sources, within};
+pub use schema::SchemaCache;

@@ -1,63 +1,57 @@
-//! The window log and the watermarks of cold.
+//! Window log and watermarks of the replication, tables in cold.
 
 use std::collections::BTreeMap;
 
 use clickhouse::Row;
 use serde::Deserialize;
 
-use super::{Part, Sources, within};
-use crate::report::bins::Bins;
+use super::{Answer, Sources, within};
+use crate::report::buckets::TimeBuckets;
 use crate::report::document::WorstWindow;
-use crate::report::{Scope, Time};
+use crate::report::{ReportScope, Time};
 
-/// Windows of the copy, of one table and bin.
+/// Replication windows of one table and bucket, by state.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
-pub struct CopiedBin {
-    /// The table.
+pub struct ReplicationBucket {
     pub table_name: String,
-    /// The bin, from 0.
-    pub bin: u32,
-    /// Windows by state.
+    pub bucket: u32,
     pub verified: u64,
-    /// See `verified`.
     pub mismatch: u64,
-    /// See `verified`.
     pub failed: u64,
-    /// See `verified`.
     pub open: u64,
 }
 
-/// How far a table is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watermark {
-    /// Everything stored before this is in cold, or logged as different.
+pub struct TableWatermark {
+    /// Everything stored before is in cold or logged as different.
     pub upto: Time,
-    /// The newest row of hot when that was written.
     pub hot_newest: Option<Time>,
 }
 
-/// Counts the windows.
-pub async fn bins(sources: &Sources, scope: &Scope, bins: &Bins) -> Part<Vec<CopiedBin>> {
+pub async fn counts(
+    sources: &Sources,
+    scope: &ReportScope,
+    buckets: &TimeBuckets,
+) -> Answer<Vec<ReplicationBucket>> {
     let sql = format!(
-        "SELECT table_name, toUInt32(intDiv(toUnixTimestamp(window_start) - {start}, {bin})) AS bin, \
+        "SELECT table_name, {bucket} AS bucket, \
          countIf(state = 'verified') AS verified, countIf(state = 'mismatch') AS mismatch, \
          countIf(state = 'failed') AS failed, countIf(state = 'open') AS open \
-         FROM {database}.window_log FINAL WHERE {within}{only} GROUP BY table_name, bin",
-        start = bins.start_ms / 1_000,
-        bin = bins.seconds,
+         FROM {database}.window_log FINAL WHERE {within}{only} GROUP BY table_name, bucket",
+        bucket = buckets.number_sql(),
         database = sources.cold.database,
         within = within("window_start", scope.from.0, scope.to.0),
         only = only(scope),
     );
-    sources.rows::<CopiedBin>(&sources.cold, &sql).await
+    sources.rows::<ReplicationBucket>(&sources.cold, &sql).await
 }
 
-fn only(scope: &Scope) -> String {
+fn only(scope: &ReportScope) -> String {
     scope.table.map(|table| format!(" AND table_name = '{table}'")).unwrap_or_default()
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct Named {
+struct WindowRow {
     table_name: String,
     window_ms: i64,
     window_seconds: u16,
@@ -67,8 +61,8 @@ struct Named {
     cold_rows: u64,
 }
 
-/// Names the windows that differ or could not be copied.
-pub async fn worst(sources: &Sources, scope: &Scope, limit: usize) -> Part<Vec<WorstWindow>> {
+/// Windows that differ or could not be copied.
+pub async fn worst(sources: &Sources, scope: &ReportScope, limit: usize) -> Answer<Vec<WorstWindow>> {
     let sql = format!(
         "SELECT table_name, toUnixTimestamp64Milli(window_start) AS window_ms, window_seconds, state, \
          leftUTF8(reason, 500) AS reason, rows AS hot_rows, cold_rows FROM {}.window_log FINAL WHERE {}{} \
@@ -78,8 +72,8 @@ pub async fn worst(sources: &Sources, scope: &Scope, limit: usize) -> Part<Vec<W
         within("window_start", scope.from.0, scope.to.0),
         only(scope),
     );
-    let rows = sources.rows::<Named>(&sources.cold, &sql).await?;
-    let window = |row: Named| WorstWindow {
+    let rows = sources.rows::<WindowRow>(&sources.cold, &sql).await?;
+    let window = |row: WindowRow| WorstWindow {
         kind: "replication",
         of: row.table_name,
         edge: String::new(),
@@ -94,22 +88,21 @@ pub async fn worst(sources: &Sources, scope: &Scope, limit: usize) -> Part<Vec<W
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct Mark {
+struct WatermarkRow {
     table_name: String,
     upto_ms: i64,
     newest_ms: i64,
 }
 
-/// How far each table is copied.
-pub async fn watermarks(sources: &Sources) -> Part<BTreeMap<String, Watermark>> {
+pub async fn watermarks(sources: &Sources) -> Answer<BTreeMap<String, TableWatermark>> {
     let sql = format!(
         "SELECT table_name, toUnixTimestamp64Milli(upto) AS upto_ms, \
          toUnixTimestamp64Milli(hot_newest) AS newest_ms FROM {}.watermarks FINAL",
         sources.cold.database
     );
-    let rows = sources.rows::<Mark>(&sources.cold, &sql).await?;
-    let mark = |row: Mark| {
-        let mark = Watermark { upto: Time(row.upto_ms), hot_newest: Time::some(row.newest_ms) };
+    let rows = sources.rows::<WatermarkRow>(&sources.cold, &sql).await?;
+    let mark = |row: WatermarkRow| {
+        let mark = TableWatermark { upto: Time(row.upto_ms), hot_newest: Time::some(row.newest_ms) };
         (row.table_name, mark)
     };
     Ok(rows.into_iter().map(mark).collect())

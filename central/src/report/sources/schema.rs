@@ -1,4 +1,4 @@
-//! The schema, compared now and then.
+//! Comparison of the tables with their definitions, cached.
 
 use std::time::Instant;
 
@@ -6,26 +6,25 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Part, Sources};
+use super::{Answer, Sources};
 use crate::clock;
 use crate::report::Time;
 use crate::report::document::{SchemaDifference, SchemaState};
 use crate::{init, limits};
 
-/// The newest comparison, and the one being made. Comparing makes tables and drops them again, so one that takes longer than a request
-/// may wait goes on, and the next request has its result.
+/// Newest comparison, and the one under way. A comparison creates and drops tables, so one that outlasts a request goes on, and the next
+/// request gets its result.
 #[derive(Default)]
-pub struct Cache(Mutex<Inner>);
+pub struct SchemaCache(Mutex<SchemaComparison>);
 
 #[derive(Default)]
-struct Inner {
+struct SchemaComparison {
     known: Option<(Instant, SchemaState)>,
-    running: Option<JoinHandle<Part<SchemaState>>>,
+    running: Option<JoinHandle<Answer<SchemaState>>>,
 }
 
-impl Cache {
-    /// How tables compare with what is wanted.
-    pub async fn state(&self, sources: &Sources) -> Part<SchemaState> {
+impl SchemaCache {
+    pub async fn state(&self, sources: &Sources) -> Answer<SchemaState> {
         let mut inner = self.0.lock().await;
         if let Some((at, known)) = &inner.known
             && at.elapsed() < limits::SCHEMA_FRESH
@@ -36,18 +35,18 @@ impl Cache {
         let running =
             inner.running.get_or_insert_with(|| tokio::spawn(async move { compare(&sources_of_task).await }));
         let Ok(ended) = timeout(limits::SCHEMA_PATIENCE.min(sources.patience), running).await else {
-            // The one before is better than none.
+            // An older comparison is better than none.
             let known = inner.known.as_ref().map(|(_, known)| known.clone());
-            return known.ok_or_else(|| "the first comparison of the tables still runs".to_owned());
+            return known.ok_or_else(|| "the first comparison of the tables is still running".to_owned());
         };
         inner.running = None;
-        let state = ended.map_err(|error| format!("the comparison of the tables broke off: {error}"))??;
+        let state = ended.map_err(|error| format!("the comparison of the tables panicked: {error}"))??;
         inner.known = Some((Instant::now(), state.clone()));
         Ok(state)
     }
 }
 
-async fn compare(sources: &Sources) -> Part<SchemaState> {
+async fn compare(sources: &Sources) -> Answer<SchemaState> {
     let found = init::schema_state(&sources.config, &sources.hot, &sources.cold).await;
     let of_database = found.databases.iter().filter_map(|database| {
         let problem = database.problem.as_ref()?;

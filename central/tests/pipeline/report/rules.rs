@@ -7,7 +7,6 @@ use serde_json::Value;
 use super::seed;
 use crate::stack::Stack;
 
-/// Runs `integrity --json` and gives status and report.
 pub fn integrity(stack: &Stack, config: &Path, more: &[&str]) -> (i32, Value) {
     let output = stack.command("integrity", config, &[&["--json"], more].concat());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -24,11 +23,10 @@ fn says(report: &Value, level: &str, text: &str) -> bool {
     })
 }
 
-/// Goal: a healthy hour is whole; each fault leads to its verdict and exit status, and the report names it in words.
-/// Method: fill the tables by hand, add one fault at a time, ask the command while no central runs.
+/// Fill the tables by hand, add one fault at a time, ask the command while no central runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_leads_to_its_verdict() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     seed::healthy(&stack).await;
@@ -88,10 +86,9 @@ async fn every_fault_leads_to_its_verdict() {
     assert!(!says(&report, "fail", "trades") && says(&report, "unknown", "no window"), "{report:#}");
 }
 
-/// Goal: a fault is in the report with its window, stream, cause and evidence; asking for another table does not show it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_is_named_with_window_and_cause() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     seed::healthy(&stack).await;
@@ -103,7 +100,7 @@ async fn a_fault_is_named_with_window_and_cause() {
     assert_eq!(worst["of"], "trade.sim_spot.spot.BTC-USDT");
     assert_eq!(worst["reason"], "hot holds 3 events fewer than e1 stored");
     let sql = "SELECT formatDateTime(window_start, '%Y-%m-%dT%H:%i') FROM marketprism_hot.verdicts WHERE state = 'mismatch'";
-    let begin: String = stack.clickhouse().query_raw(sql).fetch_one().await.unwrap();
+    let begin: String = stack.hot().query_raw(sql).fetch_one().await.unwrap();
     assert_eq!(worst["window_start"].as_str().unwrap().get(..16), Some(begin.as_str()));
     let gap = &report["gaps"]["items"][0];
     assert_eq!((&gap["cause"], &gap["missing"]), (&Value::from("venue"), &Value::from(3)));
@@ -123,17 +120,15 @@ async fn a_fault_is_named_with_window_and_cause() {
     assert!(String::from_utf8_lossy(&bad.stderr).contains("table: \"x\" is not allowed"), "{bad:?}");
 }
 
-/// Goal: with ClickHouse and broker away every command ends within its limits, says who is away, and tells "cannot tell" by its exit
-/// status.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_say_who_is_away() {
-    let Some(mut stack) = Stack::start() else { return };
+    let Some(mut stack) = Stack::start().await else { return };
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let diagnosis = stack.command("diagnose", &config, &[]);
     assert_eq!(diagnosis.status.code(), Some(0), "{}", String::from_utf8_lossy(&diagnosis.stdout));
-    stack.kill_clickhouse();
-    stack.kill_nats();
+    stack.engine.kill();
+    stack.broker.kill();
     for command in ["integrity", "status", "diagnose"] {
         let started = std::time::Instant::now();
         let output = stack.command(command, &config, &[]);

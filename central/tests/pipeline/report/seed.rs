@@ -31,7 +31,6 @@ pub fn verdict(back: u64, state: &str, reason: &str) -> String {
     )
 }
 
-/// Takes every verdict, audit and loss away.
 pub async fn forget(stack: &Stack) {
     for table in ["verdicts", "audits", "losses", "dead_letters", "trades", "orderbooks"] {
         stack.execute(&format!("TRUNCATE TABLE marketprism_hot.{table}")).await;
@@ -75,7 +74,6 @@ pub fn copied(table: &str, state: &str, offset: &str) -> String {
     )
 }
 
-/// A watermark so many minutes ago.
 pub fn watermark(table: &str, minutes: u64) -> String {
     format!(
         "INSERT INTO marketprism_cold.watermarks SELECT '{table}', now64(3) - INTERVAL {minutes} MINUTE, now64(3), \

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use marketprism_tests::process::Process;
+
 use super::seed;
-use crate::stack::{Stack, until};
+use crate::stack::{PATIENCE, Stack};
 
 const TOKEN: &str = "a token of the test";
 
 /// A central that answers, its configuration with a token.
-async fn running(stack: &Stack, token: bool) -> crate::stack::Running {
+async fn running(stack: &Stack, token: bool) -> Process {
     let file = stack.write("token", TOKEN);
     let config = stack.configure("");
     if token {
@@ -22,11 +24,10 @@ async fn running(stack: &Stack, token: bool) -> crate::stack::Running {
     }
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let central = stack.run(&config);
-    until("central to be ready", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    stack.is_ready().await;
     central
 }
 
-/// A program by variable or on PATH.
 fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(variable) {
         return Some(PathBuf::from(path));
@@ -36,12 +37,10 @@ fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
     folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find(|file| file.is_file())
 }
 
-/// Goal: a browser gets a page on which a seeded fault stands in the heat map at its stream, with its cause in words; a venue's text
-/// cannot become markup.
-/// Method: headless Chromium loads the page from a running central; its document after the first answer is read.
+/// Headless Chromium loads the page from a running central; its document after the first answer is read.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_fault() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let Some(chromium) = program("MARKETPRISM_CHROMIUM", &["chromium", "chromium-browser", "google-chrome"])
     else {
         eprintln!("SKIPPED: no chromium; install it or name it with MARKETPRISM_CHROMIUM");
@@ -73,16 +72,15 @@ async fn the_page_shows_the_fault() {
     assert!(!page.contains("<img"));
 }
 
-/// Goal: what changes something needs the configured token; other paths and methods are refused as JSON; large bodies are not read.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_need_the_token() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let central = running(&stack, false).await;
     let post = |headers: &str, body: &str| stack.post("/repair", headers, body).unwrap();
     let json = "Content-Type: application/json\r\n";
     let (status, body) = post(json, "{}");
     assert!(status == 403 && body.contains("token_file"), "{status} {body}");
-    assert!(central.terminate().success());
+    assert!(central.terminate(PATIENCE).await.success());
 
     let _central = running(&stack, true).await;
     let with = |token: &str| format!("{json}Authorization: Bearer {token}\r\n");
@@ -103,12 +101,11 @@ async fn changes_need_the_token() {
     assert_eq!(stack.post("/integrity", "", "").unwrap().0, 405);
 }
 
-/// Goal: ClickHouse that goes away makes the report say "cannot tell" in time, not hang or fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_survives_clickhouse() {
-    let Some(mut stack) = Stack::start() else { return };
+    let Some(mut stack) = Stack::start().await else { return };
     let _central = running(&stack, false).await;
-    stack.kill_clickhouse();
+    stack.engine.kill();
     let started = Instant::now();
     let (status, body) = stack.get("/integrity").unwrap();
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -120,11 +117,10 @@ async fn the_report_survives_clickhouse() {
     assert!(status == 200 && body.contains("watermarks"), "{body}");
 }
 
-/// Goal: nothing that fits the OpenAPI description, or does not, makes central fail or hang.
-/// Method: schemathesis makes requests of every route from the description that central serves.
+/// Schemathesis makes requests of every route from the description that central serves.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_a_client_sends_breaks_it() {
-    let Some(stack) = Stack::start() else { return };
+    let Some(stack) = Stack::start().await else { return };
     let beside = std::env::var_os("MARKETPRISM_PYTHON").map(PathBuf::from);
     let beside = beside.map(|python| python.with_file_name("schemathesis")).filter(|file| file.is_file());
     let Some(schemathesis) = program("MARKETPRISM_SCHEMATHESIS", &["schemathesis"]).or(beside) else {

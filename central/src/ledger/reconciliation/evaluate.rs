@@ -1,0 +1,222 @@
+//! Rule that turns the inputs of one window into its verdict. No clock, no I/O.
+
+use std::collections::BTreeSet;
+
+use marketprism_schema::Fingerprint;
+
+use super::audit_coverage::covers;
+use super::expected_streams::Expectation;
+use super::queries::{GapSummary, HotContents, WindowAudit};
+use super::verdict::WindowVerdict;
+use crate::ledger::edge_stream::EdgeStream;
+use crate::ledger::verdict_state::VerdictState;
+use crate::ledger::windows::WindowRange;
+
+#[derive(Debug, Clone)]
+pub struct WindowInputs<'a> {
+    pub of: &'a EdgeStream,
+    pub window: WindowRange,
+    /// Audits of all runs of the edge.
+    pub audits: &'a [WindowAudit],
+    /// None while hot was not read.
+    pub contents: Option<HotContents>,
+    /// Number of ambiguous events that are not in hot.
+    pub ambiguous_missing: usize,
+    /// Why an audit is expected.
+    pub expectation: Option<Expectation>,
+    /// First window that the edge reports of this stream: it need not be covered before the run's start.
+    pub is_first: bool,
+    /// Some edge reported this stream before, so the start of a run is a gap in it.
+    pub is_known: bool,
+    pub arrival: Arrival,
+    /// Rows may have been removed from hot on purpose (TTL).
+    pub is_trimmed: bool,
+}
+
+/// Whether audits and rows may still arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    Complete,
+    /// The grace period is not over.
+    WithinGrace,
+    /// Messages older than the audit are still pending at the broker.
+    IngestBehind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evaluation {
+    /// No audit, no rows, none expected.
+    Nothing,
+    /// The stored verdict stays; this one is for windows without any.
+    Keep(WindowVerdict),
+    /// New verdict, and the missing event where it is a single one.
+    Replace(WindowVerdict, Option<u128>),
+}
+
+pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
+    let rows = inputs.contents.map(|contents| contents.ids.count).unwrap_or_default();
+    if inputs.audits.is_empty() {
+        if inputs.expectation.is_none() && rows == 0 {
+            return Evaluation::Nothing;
+        }
+        return without_audit(inputs, rows);
+    }
+    let Some(contents) = inputs.contents else {
+        return Evaluation::Keep(verdict(
+            inputs,
+            VerdictState::Open,
+            "audit received, rows not compared yet",
+        ));
+    };
+    let stored = sum(inputs.audits);
+    let is_equal = stored == contents.ids && inputs.ambiguous_missing == 0;
+    let truncated = inputs.audits.iter().any(|audit| audit.is_ambiguous_truncated);
+    let covered = covers(inputs.audits, inputs.window);
+    let edge = &inputs.of.edge;
+    let is_covered =
+        covered.is_ok() || inputs.is_first && covers(inputs.audits, from_first_start(inputs)).is_ok();
+    if is_equal && !truncated && is_covered {
+        return replace(verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)));
+    }
+    let (difference, event) = difference(inputs, stored, contents.ids);
+    if inputs.is_trimmed {
+        let reason = format!("rows of this window have expired from hot; last comparison: {difference}");
+        return Evaluation::Keep(verdict(inputs, VerdictState::Unverifiable, reason));
+    }
+    match inputs.arrival {
+        Arrival::WithinGrace => {
+            return replace(verdict(inputs, VerdictState::Open, "waiting for rows or another audit"));
+        }
+        Arrival::IngestBehind => {
+            let reason = "older messages are still pending at the broker";
+            return replace(verdict(inputs, VerdictState::Open, reason));
+        }
+        Arrival::Complete => {}
+    }
+    let is_short = contents.ids.count < stored.count || inputs.ambiguous_missing > 0;
+    if is_short {
+        return Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event);
+    }
+    if let Err(part) = covered {
+        let reason = format!("audit of edge {edge} covers only {part}");
+        return replace(verdict(inputs, VerdictState::Unverifiable, reason));
+    }
+    if truncated {
+        let reason =
+            format!("edge {edge}: too many ambiguous acknowledgements to list; window cannot be verified");
+        return replace(verdict(inputs, VerdictState::Unverifiable, reason));
+    }
+    Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event)
+}
+
+fn replace(verdict: WindowVerdict) -> Evaluation {
+    Evaluation::Replace(verdict, None)
+}
+
+fn without_audit(inputs: &WindowInputs<'_>, rows: u64) -> Evaluation {
+    let edge = &inputs.of.edge;
+    if inputs.arrival != Arrival::Complete {
+        let verdict = verdict(inputs, VerdictState::Open, format!("no audit of edge {edge} yet"));
+        return if inputs.contents.is_none() { Evaluation::Keep(verdict) } else { replace(verdict) };
+    }
+    let windows = |count: i64| if count == 1 { "1 window".to_owned() } else { format!("{count} windows") };
+    let mut reason = match inputs.expectation {
+        Some(Expectation::BetweenReports) => {
+            format!("edge {edge} reported windows before and after this one, not this one")
+        }
+        Some(Expectation::EdgeSilent(count)) => {
+            format!("edge {edge} has published no audit for {}", windows(count))
+        }
+        Some(Expectation::StreamLeftOut(count)) => {
+            format!("edge {edge} reports other streams, but not this one for {}", windows(count))
+        }
+        None => format!("edge {edge} has never reported this stream until this window"),
+    };
+    if rows > 0 {
+        reason.push_str("; hot has rows of this window");
+    }
+    let verdict = verdict(inputs, VerdictState::Unverifiable, reason);
+    if inputs.is_trimmed { Evaluation::Keep(verdict) } else { replace(verdict) }
+}
+
+fn verdict(inputs: &WindowInputs<'_>, state: VerdictState, reason: impl Into<String>) -> WindowVerdict {
+    let sum = |of: fn(&WindowAudit) -> u64| inputs.audits.iter().map(of).fold(0, u64::saturating_add);
+    let count = |of: usize| u64::try_from(of).unwrap_or(u64::MAX);
+    let ambiguous: BTreeSet<_> = inputs.audits.iter().flat_map(|audit| &audit.ambiguous).collect();
+    let ambiguous = count(ambiguous.len());
+    let contents = inputs.contents.unwrap_or_default();
+    let gaps = gaps_of(inputs);
+    WindowVerdict {
+        state,
+        reason: reason.into(),
+        expected: sum(|audit| audit.stored.count).saturating_add(ambiguous),
+        found: contents.ids.count.saturating_add(match inputs.contents {
+            Some(_) => ambiguous.saturating_sub(count(inputs.ambiguous_missing)),
+            None => 0,
+        }),
+        duplicates: sum(|audit| audit.duplicates).saturating_add(contents.copies),
+        conflated: sum(|audit| audit.conflated),
+        gaps: u32::try_from(gaps.count).unwrap_or(u32::MAX),
+        missing: gaps.missing,
+        causes: gaps.causes,
+    }
+}
+
+fn sum(audits: &[WindowAudit]) -> Fingerprint {
+    let mut sum = Fingerprint::default();
+    for audit in audits {
+        sum.merge(&audit.stored);
+    }
+    sum
+}
+
+/// The difference as text; and the event that is missing where it is a single one, which the fingerprints reveal.
+fn difference(inputs: &WindowInputs<'_>, stored: Fingerprint, hot: Fingerprint) -> (String, Option<u128>) {
+    let edge = &inputs.of.edge;
+    let single = |more: Fingerprint, less: Fingerprint| {
+        let high = more.sum.wrapping_sub(less.sum);
+        (more.count.wrapping_sub(less.count) == 1)
+            .then_some((u128::from(high) << 64) | u128::from(more.xor ^ less.xor))
+    };
+    let named = |event: Option<u128>| event.map(|id| format!(": event {id:032x}")).unwrap_or_default();
+    let (expected, found) = (stored.count, hot.count);
+    let counts = format!("edge {edge} published {expected} events, hot has {found}");
+    let mut parts = Vec::new();
+    let mut event = None;
+    if found < expected {
+        event = single(stored, hot);
+        parts.push(format!("{counts}: {} missing{}", expected - found, named(event)));
+    } else if found > expected {
+        parts.push(format!("{counts}: {} too many{}", found - expected, named(single(hot, stored))));
+    } else if hot != stored {
+        parts.push(format!("{counts}, but other events"));
+    }
+    if inputs.ambiguous_missing > 0 {
+        parts.push(format!("{} ambiguously acknowledged events are not in hot", inputs.ambiguous_missing));
+    }
+    (parts.join("; "), event)
+}
+
+fn gaps_as_text(inputs: &WindowInputs<'_>) -> String {
+    match gaps_of(inputs).count {
+        0 => String::new(),
+        1 => format!("edge {} reports 1 gap", inputs.of.edge),
+        gaps => format!("edge {} reports {gaps} gaps", inputs.of.edge),
+    }
+}
+
+/// Gaps of all runs; starts only in a stream that was reported before.
+fn gaps_of(inputs: &WindowInputs<'_>) -> GapSummary {
+    let starts = inputs.audits.iter().map(|audit| &audit.start).filter(|_| inputs.is_known);
+    let mut sum = GapSummary::default();
+    for gaps in inputs.audits.iter().map(|audit| &audit.gaps).chain(starts) {
+        sum.add(gaps);
+    }
+    sum
+}
+
+/// The window without the part before the first run's start.
+fn from_first_start(inputs: &WindowInputs<'_>) -> WindowRange {
+    let first = inputs.audits.iter().map(|audit| audit.from).min().unwrap_or(inputs.window.from);
+    WindowRange { from: first.clamp(inputs.window.from, inputs.window.to), to: inputs.window.to }
+}

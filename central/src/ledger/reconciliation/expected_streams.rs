@@ -1,0 +1,150 @@
+//! Streams whose edges are expected to report audits.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::queries::{self, WindowKey};
+use crate::ledger::edge_stream::EdgeStream;
+use crate::ledger::windows::WindowRange;
+use crate::storage::{Storage, StorageError};
+
+/// A silent edge is expected back for so long; then it counts as decommissioned.
+const EDGE_EXPECTED_NS: i64 = 24 * HOUR_NS;
+/// A stream that its edge leaves out while it reports others is expected for so long; then it counts as unsubscribed.
+const STREAM_EXPECTED_NS: i64 = HOUR_NS;
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ReportingPeriod {
+    first: i64,
+    last: i64,
+}
+
+/// Why an audit is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    /// The edge reported earlier and later windows of the stream.
+    BetweenReports,
+    /// No audit of the edge for so many windows.
+    EdgeSilent(i64),
+    /// The edge reports other streams, but not this one for so many windows.
+    StreamLeftOut(i64),
+}
+
+/// Every stream and edge that ever reported, as far back as audits are kept. Bounded by edges times streams.
+#[derive(Debug, Default)]
+pub struct ExpectedStreams {
+    streams: BTreeMap<EdgeStream, ReportingPeriod>,
+    edges: HashMap<String, i64>,
+    window_ns: i64,
+}
+
+impl ExpectedStreams {
+    pub fn new(window_ns: i64) -> Self {
+        Self { window_ns, ..Self::default() }
+    }
+
+    pub async fn read(&mut self, storage: &Storage) -> Result<(), StorageError> {
+        for (stream, windows) in queries::reporting_periods(storage).await? {
+            for window in windows {
+                self.add(&stream, window);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn add(&mut self, of: &EdgeStream, window: i64) {
+        let window = window.div_euclid(self.window_ns.max(1)) * self.window_ns.max(1);
+        match self.streams.get_mut(of) {
+            Some(reported) => {
+                reported.first = reported.first.min(window);
+                reported.last = reported.last.max(window);
+            }
+            None => {
+                self.streams.insert(of.clone(), ReportingPeriod { first: window, last: window });
+            }
+        }
+        match self.edges.get_mut(&of.edge) {
+            Some(last) => *last = window.max(*last),
+            None => {
+                self.edges.insert(of.edge.clone(), window);
+            }
+        }
+    }
+
+    pub fn expects(&self, of: &EdgeStream, window: i64) -> Option<Expectation> {
+        self.reason(of, *self.streams.get(of)?, window)
+    }
+
+    pub fn is_first(&self, of: &EdgeStream, window: i64) -> bool {
+        self.streams.get(of).is_some_and(|reported| reported.first == window)
+    }
+
+    /// Some edge reported the stream before the window.
+    pub fn is_known_before(&self, of: &EdgeStream, window: i64) -> bool {
+        let any_edge = EdgeStream { edge: String::new(), ..of.clone() };
+        self.streams
+            .range(any_edge..)
+            .take_while(|(other, _)| other.stream == of.stream)
+            .any(|(_, reported)| reported.first < window)
+    }
+
+    pub fn expected(&self, window: i64) -> impl Iterator<Item = WindowKey> {
+        let is_expected = move |(of, reported): &(&EdgeStream, &ReportingPeriod)| {
+            self.reason(of, **reported, window).is_some()
+        };
+        self.streams.iter().filter(is_expected).map(move |(of, _)| (window, of.clone()))
+    }
+
+    /// From the first reported window to the last one for which an audit may be expected.
+    pub fn reach(&self) -> Option<WindowRange> {
+        let from = self.streams.values().map(|reported| reported.first).min()?;
+        let to = self.streams.values().map(|reported| reported.last).max()?;
+        Some(WindowRange { from, to: to.saturating_add(EDGE_EXPECTED_NS) })
+    }
+
+    fn reason(&self, of: &EdgeStream, reported: ReportingPeriod, window: i64) -> Option<Expectation> {
+        let since = window - reported.last;
+        let windows = since / self.window_ns.max(1);
+        let edge_goes_on = self.edges.get(&of.edge).is_some_and(|&last| last > reported.last);
+        match since {
+            _ if window < reported.first => None,
+            ..=0 => Some(Expectation::BetweenReports),
+            _ if edge_goes_on => (since <= STREAM_EXPECTED_NS).then_some(Expectation::StreamLeftOut(windows)),
+            _ => (since <= EDGE_EXPECTED_NS).then_some(Expectation::EdgeSilent(windows)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_schema::StreamId;
+
+    use super::*;
+
+    const MINUTE_NS: i64 = 60_000_000_000;
+
+    fn source(edge: &str, symbol: &str) -> EdgeStream {
+        let stream = StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap();
+        EdgeStream { stream, edge: edge.into() }
+    }
+
+    #[test]
+    fn streams_that_were_reported_are_expected_for_a_while() {
+        let mut expected = ExpectedStreams::new(MINUTE_NS);
+        let (a, b) = (source("e1", "A-B"), source("e1", "C-D"));
+        expected.add(&a, 100 * MINUTE_NS);
+        expected.add(&a, 5_000 * MINUTE_NS);
+        expected.add(&b, 200 * MINUTE_NS);
+        let at = |of: &EdgeStream, minute: i64| expected.expects(of, minute * MINUTE_NS);
+        assert_eq!((at(&a, 99), at(&a, 3_000)), (None, Some(Expectation::BetweenReports)));
+        assert_eq!(at(&a, 5_002), Some(Expectation::EdgeSilent(2)));
+        assert_eq!((at(&a, 6_440), at(&a, 6_441)), (Some(Expectation::EdgeSilent(1_440)), None));
+        assert_eq!((at(&b, 260), at(&b, 261)), (Some(Expectation::StreamLeftOut(60)), None));
+        assert_eq!(at(&source("e2", "A-B"), 300), None);
+        let known =
+            |symbol: &str, minute: i64| expected.is_known_before(&source("e2", symbol), minute * MINUTE_NS);
+        assert_eq!((known("A-B", 100), known("A-B", 101), known("C-D", 200)), (false, true, false));
+        assert!(expected.is_first(&a, 100 * MINUTE_NS) && !expected.is_first(&b, 201 * MINUTE_NS));
+        assert_eq!(expected.expected(5_002 * MINUTE_NS).collect::<Vec<_>>(), [(5_002 * MINUTE_NS, a)]);
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads everything that the evaluation of a range of windows needs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use anyhow::Context as _;
+use marketprism_schema::{DataType, Table};
+
+use super::expected_streams::{Expectation, ExpectedStreams};
+use super::ingest_frontier::IngestFrontier;
+use super::queries::{self, HotContents, WindowAudit, WindowKey};
+use super::verdict::WindowVerdict;
+use crate::broker::Broker;
+use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::storage::Storage;
+
+/// An audit that is later than so many windows does not delay the other streams of its window.
+const LATE_WINDOWS: i64 = 3;
+
+#[derive(Debug, Clone, Copy)]
+pub enum RowsToRead<'a> {
+    All(&'a [Table]),
+    /// Of windows whose audits have arrived or are not expected any more; all tables.
+    Ready,
+}
+
+pub struct InputReader<'a> {
+    pub storage: &'a Storage,
+    pub broker: &'a Broker,
+    pub grid: WindowGrid,
+    pub grace_ns: i64,
+    pub now_ns: i64,
+}
+
+pub struct RangeInputs {
+    pub audits: BTreeMap<WindowKey, Vec<WindowAudit>>,
+    pub contents: HashMap<WindowKey, HotContents>,
+    pub read: BTreeSet<i64>,
+    /// Windows for which an audit is missing and may still arrive.
+    pub without_audit: BTreeSet<i64>,
+    pub ambiguous_missing: HashMap<WindowKey, usize>,
+    pub frontier: IngestFrontier,
+    pub stored: HashMap<WindowKey, WindowVerdict>,
+}
+
+impl InputReader<'_> {
+    /// The order matters: audits, then the ingest frontier, then rows; so rows that are not there are known to be missing.
+    pub async fn read(
+        &self,
+        range: WindowRange,
+        rows: RowsToRead<'_>,
+        expected: &mut ExpectedStreams,
+    ) -> anyhow::Result<RangeInputs> {
+        let audits = queries::audits(self.storage, self.grid, range).await.context("cannot read audits")?;
+        for (window, of) in audits.keys() {
+            expected.add(of, *window);
+        }
+        let frontier = IngestFrontier::read(self.broker).await?;
+        let (mut windows, mut without_audit) = (BTreeSet::new(), BTreeSet::new());
+        for window in self.grid.within(range) {
+            match rows {
+                RowsToRead::All(_) => windows.insert(window),
+                RowsToRead::Ready => match self.readiness(window, &audits, &frontier, expected) {
+                    Readiness::Rows => windows.insert(window),
+                    Readiness::IngestBehind => false,
+                    Readiness::NoAudit => without_audit.insert(window),
+                },
+            };
+        }
+        let tables: &[Table] = match rows {
+            RowsToRead::All(tables) => tables,
+            RowsToRead::Ready => &Table::ALL,
+        };
+        let mut inputs = RangeInputs {
+            audits,
+            contents: HashMap::new(),
+            read: windows,
+            without_audit,
+            ambiguous_missing: HashMap::new(),
+            frontier,
+            stored: HashMap::new(),
+        };
+        let parts = self.grid.join(inputs.read.iter().copied(), i64::MAX / self.grid.length_ns());
+        for part in parts {
+            self.read_rows(part, tables, &mut inputs).await?;
+        }
+        inputs.stored = queries::verdicts(self.storage, range).await.context("cannot read verdicts")?;
+        Ok(inputs)
+    }
+
+    async fn read_rows(
+        &self,
+        range: WindowRange,
+        tables: &[Table],
+        inputs: &mut RangeInputs,
+    ) -> anyhow::Result<()> {
+        let copied = queries::types_with_copies(self.storage, range).await.context("cannot read copies")?;
+        let mut plain = Vec::new();
+        for table in Table::ALL {
+            let ambiguous = ambiguous_of(&inputs.audits, table.data_type, range);
+            let has_copies = copied.contains(table.data_type.as_str());
+            // Rows may have arrived since the occupied tables were listed: what audits report is read in any case.
+            let is_reported = is_any_stored(&inputs.audits, table.data_type, range);
+            if !has_copies && ambiguous.is_empty() {
+                plain.extend((tables.contains(&table) || is_reported).then_some(table));
+                continue;
+            }
+            let flags = (has_copies, !ambiguous.is_empty());
+            let rows = queries::contents_with_copies(self.storage, self.grid, &table, range, flags).await;
+            inputs.contents.extend(rows.with_context(|| format!("cannot read {}", table.name))?);
+            if !ambiguous.is_empty() {
+                let missing = self.ambiguous_missing(&inputs.audits, &table, range, &ambiguous).await?;
+                inputs.ambiguous_missing.extend(missing);
+            }
+        }
+        let rows = queries::contents(self.storage, self.grid, &plain, range).await;
+        inputs.contents.extend(rows.context("cannot read rows")?);
+        Ok(())
+    }
+
+    async fn ambiguous_missing(
+        &self,
+        audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+        table: &Table,
+        range: WindowRange,
+        ambiguous: &BTreeSet<u128>,
+    ) -> anyhow::Result<Vec<(WindowKey, usize)>> {
+        let found: HashSet<u128> = queries::ambiguous_in_hot(self.storage, table, range, ambiguous)
+            .await
+            .with_context(|| format!("cannot look up ambiguous events in {}", table.name))?;
+        let missing = |audits: &Vec<WindowAudit>| {
+            let ids: BTreeSet<&u128> = audits.iter().flat_map(|audit| &audit.ambiguous).collect();
+            ids.into_iter().filter(|id| !found.contains(id)).count()
+        };
+        let keys = audits.iter().filter(|(key, _)| is_within(key, table.data_type, range));
+        Ok(keys
+            .map(|(key, audits)| (key.clone(), missing(audits)))
+            .filter(|(_, missing)| *missing > 0)
+            .collect())
+    }
+
+    fn readiness(
+        &self,
+        window: i64,
+        audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+        frontier: &IngestFrontier,
+        expected: &ExpectedStreams,
+    ) -> Readiness {
+        let end = self.grid.range(window).to;
+        if self.now_ns >= end.saturating_add(self.grace_ns) {
+            return Readiness::Rows;
+        }
+        let mut ready = None;
+        for key in expected.expected(window) {
+            match audits.get(&key) {
+                Some(audits) if is_ingested(audits, frontier.of(key.1.stream.data_type)) => {}
+                Some(_) => ready = Some(Readiness::IngestBehind),
+                None => match expected.expects(&key.1, window) {
+                    Some(Expectation::EdgeSilent(windows) | Expectation::StreamLeftOut(windows))
+                        if windows > LATE_WINDOWS => {}
+                    _ => return Readiness::NoAudit,
+                },
+            }
+            ready = ready.or(Some(Readiness::Rows));
+        }
+        ready.unwrap_or(Readiness::NoAudit)
+    }
+}
+
+/// Whether reading the rows of a window can lead to a verdict.
+enum Readiness {
+    Rows,
+    /// Messages older than an audit are still pending at the broker.
+    IngestBehind,
+    /// An audit is missing: nothing changes until it arrives or the grace period ends.
+    NoAudit,
+}
+
+/// Everything that the broker received before these audits is ingested.
+pub fn is_ingested(audits: &[WindowAudit], frontier_ns: i64) -> bool {
+    audits.iter().all(|audit| audit.received_ms.saturating_add(1).saturating_mul(1_000_000) <= frontier_ns)
+}
+
+fn ambiguous_of(
+    audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+    data_type: DataType,
+    range: WindowRange,
+) -> BTreeSet<u128> {
+    let of_type = audits.iter().filter(|(key, _)| is_within(key, data_type, range));
+    of_type.flat_map(|(_, audits)| audits.iter().flat_map(|audit| audit.ambiguous.iter().copied())).collect()
+}
+
+fn is_any_stored(
+    audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+    data_type: DataType,
+    range: WindowRange,
+) -> bool {
+    let of_type = audits.iter().filter(|(key, _)| is_within(key, data_type, range));
+    of_type.flat_map(|(_, audits)| audits).any(|audit| audit.stored.count > 0)
+}
+
+fn is_within((window, of): &WindowKey, data_type: DataType, range: WindowRange) -> bool {
+    of.stream.data_type == data_type && (range.from..range.to).contains(window)
+}

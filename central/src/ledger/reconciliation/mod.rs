@@ -1,0 +1,29 @@
+//! Reconciliation of edge audits with hot.
+//!
+//! Invariant: every message ends as a row in hot, in `copies` or in `dead_letters`. So for each edge, stream and window the events in hot and
+//! `copies`, without the ambiguous ones, have exactly the fingerprint that the edge reports as stored by the broker, and every ambiguous
+//! event is in hot, whoever delivered it. `evaluate` is that rule; `inputs` reads what it needs.
+//!
+//! A window is evaluated when its audits have arrived and older messages are ingested; again at the end of its grace period while it is open;
+//! whenever another audit arrives; and with everything in hot every `recheck_seconds`.
+
+mod audit_coverage;
+mod evaluate;
+#[cfg(test)]
+mod evaluate_tests;
+mod evidence;
+mod expected_streams;
+mod feed_problems;
+mod gauges;
+mod ingest_frontier;
+mod inputs;
+mod pending_windows;
+mod queries;
+mod recheck;
+mod reconciler;
+mod verdict;
+mod write_verdicts;
+
+pub use gauges::VerdictGauges;
+pub use recheck::Recheck;
+pub use reconciler::Reconciler;

@@ -1,0 +1,210 @@
+//! Contents of hot and `copies`, grouped by window, stream and edge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use marketprism_schema::{DataType, FINGERPRINT_SQL, Fingerprint, MarketType, StreamId, Table};
+use serde::Deserialize;
+
+use super::{EdgeStream, WindowKey, fetch, within_millis, within_nanos};
+use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::storage::{Storage, StorageError};
+use crate::{limits, sql};
+
+/// Multiplier of the window's number in a group's key: keeps adjacent windows far apart.
+const WINDOW_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Events of a key in hot and `copies`, without the ambiguous ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HotContents {
+    pub ids: Fingerprint,
+    /// How many of them are in `copies`.
+    pub copies: u64,
+}
+
+/// No alias may be a column's name: ClickHouse would resolve the column to it in GROUP BY.
+#[derive(Debug, clickhouse::Row, Deserialize)]
+struct GroupRow {
+    of_table: String,
+    at_ns: i64,
+    of_exchange: String,
+    of_market_type: String,
+    of_symbol: String,
+    of_edge: String,
+    are_copies: u8,
+    ids: (u64, u64, u64),
+}
+
+/// Contents of tables without copies and ambiguous events in the range. One statement for all tables: its overhead exceeds the cost of
+/// reading a quiet minute.
+pub async fn contents(
+    storage: &Storage,
+    grid: WindowGrid,
+    tables: &[Table],
+    range: WindowRange,
+) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
+    if tables.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+    let within = within_nanos("received_at", range);
+    let from = format!("merge('{}', '^({})$') WHERE {within}", storage.database, names.join("|"));
+    let query = grouped("toString(any(_table))", "toUInt8(0)", &from, "sipHash64(_table)", (grid, range));
+    read(storage, grid, &query).await
+}
+
+/// Contents of a table with copies or ambiguous events in the range.
+///
+/// An edge counts an event and a receive time once, however often its message is in the stream: so a copy counts only where hot does not
+/// have the same event id, edge and receive time.
+pub async fn contents_with_copies(
+    storage: &Storage,
+    grid: WindowGrid,
+    table: &Table,
+    range: WindowRange,
+    (has_copies, has_ambiguous): (bool, bool),
+) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
+    let (database, data_type, within) =
+        (&storage.database, table.data_type, within_nanos("received_at", range));
+    let not_ambiguous = if has_ambiguous {
+        let length = grid.length_ns();
+        let columns = format!(
+            "edge, arrayJoin(unsure), intDiv(toUnixTimestamp64Milli(window_start) * 1000000, {length})"
+        );
+        let ids = ambiguous_ids(&columns, database, data_type, range);
+        format!(" AND (edge, event_id, intDiv(toUnixTimestamp64Nano(received_at), {length})) NOT IN ({ids})")
+    } else {
+        String::new()
+    };
+    let columns = "received_at, edge, exchange, market_type, symbol, event_id";
+    let hot = format!(
+        "SELECT {columns}, 0 AS is_copy FROM {database}.{} WHERE {within}{not_ambiguous}",
+        table.name
+    );
+    let copies_within = format!("FROM {database}.copies WHERE data_type = '{data_type}' AND {within}");
+    let copies = format!(
+        " UNION ALL SELECT DISTINCT {columns}, 1 AS is_copy {copies_within}{not_ambiguous} AND (edge, event_id, received_at) \
+         NOT IN (SELECT edge, event_id, received_at FROM {database}.{} WHERE {within} AND event_id IN (SELECT event_id \
+         {copies_within}))",
+        table.name
+    );
+    let from = format!("({hot}{})", if has_copies { copies.as_str() } else { "" });
+    let (name, is_copy) = (format!("'{}'", table.name), "toUInt8(any(is_copy))");
+    read(storage, grid, &grouped(&name, is_copy, &from, "is_copy", (grid, range))).await
+}
+
+/// Groups are keyed by a hash: of dictionary columns the server hashes each dictionary value instead of each row, and a numeric key costs
+/// half as much as four texts. A hash collision would make both streams a mismatch; it cannot hide one.
+fn grouped(
+    name: &str,
+    is_copy: &str,
+    from: &str,
+    key: &str,
+    (grid, range): (WindowGrid, WindowRange),
+) -> String {
+    let length = grid.length_ns();
+    let window = if range.to.saturating_sub(range.from) > length {
+        format!(" + intDiv(toUnixTimestamp64Nano(received_at), {length}) * {WINDOW_FACTOR}")
+    } else {
+        String::new()
+    };
+    format!(
+        "SELECT {name} AS of_table, toUnixTimestamp64Nano(any(received_at)) AS at_ns, toString(any(exchange)) AS of_exchange, \
+         toString(any(market_type)) AS of_market_type, toString(any(symbol)) AS of_symbol, toString(any(edge)) AS of_edge, \
+         {is_copy} AS are_copies, tuple({FINGERPRINT_SQL}) AS ids FROM {from} GROUP BY sipHash64(exchange) + \
+         3 * sipHash64(market_type) + 5 * sipHash64(symbol) + 7 * sipHash64(edge) + 11 * {key}{window}"
+    )
+}
+
+async fn read(
+    storage: &Storage,
+    grid: WindowGrid,
+    query: &str,
+) -> Result<HashMap<WindowKey, HotContents>, StorageError> {
+    let groups: Vec<GroupRow> = fetch(storage, query).await?;
+    let mut contents: HashMap<WindowKey, HotContents> = HashMap::with_capacity(groups.len());
+    for group in groups {
+        let Some(table) = Table::ALL.into_iter().find(|table| table.name == group.of_table) else { continue };
+        let Ok(market_type) = group.of_market_type.parse::<MarketType>() else { continue };
+        let (exchange, symbol) = (group.of_exchange, group.of_symbol);
+        let stream = StreamId { data_type: table.data_type, exchange, market_type, symbol };
+        let key = (grid.of(group.at_ns), EdgeStream { stream, edge: group.of_edge });
+        let one = contents.entry(key).or_default();
+        let (count, xor, sum) = group.ids;
+        one.ids.merge(&Fingerprint { count, xor, sum });
+        if group.are_copies == 1 {
+            one.copies = one.copies.saturating_add(count);
+        }
+    }
+    Ok(contents)
+}
+
+pub async fn types_with_copies(
+    storage: &Storage,
+    range: WindowRange,
+) -> Result<HashSet<String>, StorageError> {
+    let within = within_nanos("received_at", range);
+    let query =
+        format!("SELECT DISTINCT toString(data_type) FROM {}.copies WHERE {within}", storage.database);
+    Ok(fetch(storage, &query).await?.into_iter().collect())
+}
+
+/// Ambiguous ids of a range that are in hot, whoever stored them. Searched near the range first, in the whole table if some are not found.
+pub async fn ambiguous_in_hot(
+    storage: &Storage,
+    table: &Table,
+    range: WindowRange,
+    wanted: &BTreeSet<u128>,
+) -> Result<HashSet<u128>, StorageError> {
+    let ids = ambiguous_ids("arrayJoin(unsure)", &storage.database, table.data_type, range);
+    let around = limits::UNSURE_AROUND_NS;
+    let near = WindowRange { from: range.from.saturating_sub(around), to: range.to.saturating_add(around) };
+    let near = format!(" AND {}", within_nanos("received_at", near));
+    let mut found = HashSet::new();
+    for place in [near.as_str(), ""] {
+        let query = format!(
+            "SELECT DISTINCT event_id FROM {}.{} WHERE event_id IN ({ids}){place}",
+            storage.database, table.name
+        );
+        found = fetch(storage, &query).await?.into_iter().collect();
+        if wanted.iter().all(|id| found.contains(id)) {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Subquery: ambiguous ids that audits of a range list.
+fn ambiguous_ids(columns: &str, database: &str, data_type: DataType, range: WindowRange) -> String {
+    format!(
+        "SELECT {columns} FROM {database}.audits WHERE {} AND data_type = '{data_type}' AND notEmpty(unsure)",
+        within_millis("window_start", range)
+    )
+}
+
+/// Hours since 1970 that have rows or verdicts, with the tables that have rows.
+pub async fn occupied_hours(
+    storage: &Storage,
+    from_ns: i64,
+) -> Result<BTreeMap<i64, BTreeSet<String>>, StorageError> {
+    let database = &storage.database;
+    let hour = |column: &str| format!("toInt64(intDiv(toUnixTimestamp({column}), 3600))");
+    let of_table = |table: Table| {
+        let (name, hour) = (table.name, hour("received_at"));
+        let from = sql::nanos(from_ns);
+        format!(
+            "SELECT DISTINCT {hour} AS hour, '{name}' AS name FROM {database}.{name} WHERE received_at >= {from}"
+        )
+    };
+    let of_verdicts = format!(
+        "SELECT DISTINCT {} AS hour, '' AS name FROM {database}.verdicts WHERE window_start >= {}",
+        hour("window_start"),
+        sql::millis(from_ns.div_euclid(1_000_000))
+    );
+    let query =
+        Table::ALL.map(of_table).into_iter().chain([of_verdicts]).collect::<Vec<_>>().join(" UNION ALL ");
+    let mut hours: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
+    for (hour, name) in fetch::<(i64, String)>(storage, &query).await? {
+        hours.entry(hour).or_default().insert(name);
+    }
+    Ok(hours)
+}

@@ -1,0 +1,39 @@
+//! SQL of the reconciliation: one statement per range of windows, never one per window.
+
+mod audits;
+mod evidence;
+mod hot;
+mod verdicts;
+
+use clickhouse::{RowOwned, RowRead};
+
+pub use audits::{FeedProblemRow, GapSummary, WindowAudit, audits, feed_problems, reporting_periods};
+pub use evidence::{DeadLetterRow, LossRow, dead_letters, losses};
+pub use hot::{
+    HotContents, ambiguous_in_hot, contents, contents_with_copies, occupied_hours, types_with_copies,
+};
+pub use verdicts::{counts_by_state, verdicts};
+
+use super::super::edge_stream::EdgeStream;
+use crate::ledger::windows::WindowRange;
+use crate::storage::{Storage, StorageError, bounded};
+use crate::{limits, sql};
+
+/// First nanosecond of a window, and the stream of an edge.
+pub type WindowKey = (i64, EdgeStream);
+
+async fn fetch<T: RowOwned + RowRead>(storage: &Storage, query: &str) -> Result<Vec<T>, StorageError> {
+    let query = format!("{query} SETTINGS max_threads = {}", limits::COMPARISON_THREADS);
+    bounded(limits::COMPARISON_TIMEOUT, storage.client.query_raw(&query).fetch_all()).await
+}
+
+/// Condition for a `DateTime64(3)` column.
+fn within_millis(column: &str, range: WindowRange) -> String {
+    let millis = |ns: i64| sql::millis(ns.div_euclid(1_000_000));
+    format!("{column} >= {} AND {column} < {}", millis(range.from), millis(range.to))
+}
+
+/// Condition for a `DateTime64(9)` column.
+fn within_nanos(column: &str, range: WindowRange) -> String {
+    format!("{column} >= {} AND {column} < {}", sql::nanos(range.from), sql::nanos(range.to))
+}

@@ -1,0 +1,207 @@
+//! Scheduler of the reconciliation: which windows are evaluated when, and which verdicts are written.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
+use super::expected_streams::ExpectedStreams;
+use super::inputs::{InputReader, RangeInputs, RowsToRead, is_ingested};
+use super::pending_windows::PendingWindows;
+use super::queries::WindowKey;
+use super::verdict::WindowVerdict;
+use super::write_verdicts::{self, VerdictChange};
+use crate::clock;
+use crate::context::CentralContext;
+use crate::ledger::dirty_windows::DirtyWindows;
+use crate::ledger::verdict_state::VerdictState;
+use crate::ledger::windows::{SECOND_NS, WindowGrid, WindowRange};
+use crate::limits;
+
+/// Age of venue times at receipt when audits do not report it.
+const UNREPORTED_AGE_NS: i64 = 3_600 * SECOND_NS;
+/// The server expires rows by its own clock, and not to the second.
+const TTL_MARGIN_NS: i64 = 2 * 3_600 * SECOND_NS;
+const DAY_NS: i64 = 86_400 * SECOND_NS;
+/// A window is evaluated after this fraction of the grace period even when no audit has arrived.
+const FIRST_LOOK: i64 = 4;
+
+pub struct Reconciler {
+    pub(super) shared: Arc<CentralContext>,
+    pub(super) grid: WindowGrid,
+    pub(super) expected: ExpectedStreams,
+    dirty: Arc<DirtyWindows>,
+    pending: PendingWindows,
+    /// Earlier windows are closed and already pending.
+    closed: i64,
+    grace_ns: i64,
+    ttl_ns: i64,
+    removed_after_ns: Option<i64>,
+}
+
+impl Reconciler {
+    /// WindowGrid that are closed already are evaluated by the first recheck.
+    pub fn new(shared: Arc<CentralContext>, dirty: Arc<DirtyWindows>) -> Self {
+        let grid = WindowGrid::new(shared.config.ledger.window);
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        Self {
+            grid,
+            expected: ExpectedStreams::new(grid.length_ns()),
+            dirty,
+            pending: PendingWindows::default(),
+            closed: grid.of(clock::now_ns()),
+            grace_ns: nanos(shared.config.ledger.grace),
+            ttl_ns: i64::from(shared.config.clickhouse.hot_ttl_days) * DAY_NS,
+            removed_after_ns: shared.config.replication.remove_from_hot_after.map(nanos),
+            shared,
+        }
+    }
+
+    pub(super) fn oldest_kept(&self, now_ns: i64) -> i64 {
+        now_ns - self.removed_after_ns.map_or(self.ttl_ns, |removed| removed.min(self.ttl_ns))
+    }
+
+    pub async fn round(&mut self) -> anyhow::Result<()> {
+        let now = clock::now_ns();
+        for window in self.grid.within(WindowRange { from: self.closed, to: self.grid.of(now) }) {
+            let end = self.grid.range(window).to;
+            self.pending.add(window, end.saturating_add(self.grace_ns / FIRST_LOOK));
+        }
+        self.closed = self.closed.max(self.grid.of(now));
+        for window in self.dirty.take().into_iter().map(|window| self.grid.of(window)) {
+            self.pending.add(window, self.grid.range(window).to);
+        }
+        let due = self.pending.due(now);
+        for range in self.grid.join(due, limits::WINDOWS_A_SPAN) {
+            self.evaluate_range(range, RowsToRead::Ready).await?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates every closed window of a range and writes the verdicts that changed.
+    pub(super) async fn evaluate_range(
+        &mut self,
+        range: WindowRange,
+        read: RowsToRead<'_>,
+    ) -> anyhow::Result<()> {
+        let now_ns = clock::now_ns();
+        let reader = InputReader {
+            storage: &self.shared.storage,
+            broker: &self.shared.broker,
+            grid: self.grid,
+            grace_ns: self.grace_ns,
+            now_ns,
+        };
+        let inputs = reader.read(range, read, &mut self.expected).await?;
+        let mut open = BTreeSet::new();
+        let mut changes = Vec::new();
+        for key in self.keys(&inputs, range, now_ns) {
+            let evaluation = self.evaluate_key(&key, &inputs, now_ns);
+            let stored = inputs.stored.get(&key);
+            let state = match decide(evaluation, stored) {
+                Some((verdict, event)) => {
+                    let state = verdict.state;
+                    let before = stored.cloned();
+                    changes.push(VerdictChange { key: key.clone(), verdict, event, before });
+                    Some(state)
+                }
+                None => stored.map(|verdict| verdict.state),
+            };
+            if state == Some(VerdictState::Open) {
+                open.insert(key.0);
+            }
+        }
+        // With an audit that arrived meanwhile the verdict would be half informed; its window is evaluated again at once.
+        changes.retain(|change| !self.dirty.is_any_in(self.grid.range(change.key.0)));
+        write_verdicts::write(&self.shared, self.grid, range, changes).await?;
+        for window in self.grid.within(range).filter(|&window| self.grid.range(window).to <= now_ns) {
+            let end = self.grid.range(window).to;
+            let final_ns = end.saturating_add(self.grace_ns);
+            if inputs.without_audit.contains(&window) {
+                self.pending.defer(window, final_ns);
+            } else if open.contains(&window) || !inputs.read.contains(&window) {
+                self.pending.postpone(window, end, final_ns, now_ns);
+            } else {
+                self.pending.remove(window);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closed windows with audits, rows, an open verdict or an expected audit.
+    fn keys(&self, inputs: &RangeInputs, range: WindowRange, now_ns: i64) -> BTreeSet<WindowKey> {
+        let standing_open = inputs
+            .stored
+            .iter()
+            .filter(|(_, verdict)| verdict.state == VerdictState::Open)
+            .map(|(key, _)| key);
+        let known = inputs.audits.keys().chain(inputs.contents.keys()).chain(standing_open).cloned();
+        let expected = self.grid.within(range).flat_map(|window| self.expected.expected(window));
+        let is_closed = |key: &WindowKey| self.grid.range(key.0).to <= now_ns && self.grid.of(key.0) == key.0;
+        known.chain(expected).filter(is_closed).collect()
+    }
+
+    fn evaluate_key(&self, key: &WindowKey, inputs: &RangeInputs, now_ns: i64) -> Evaluation {
+        let (window, of) = key;
+        let range = self.grid.range(*window);
+        let audits = inputs.audits.get(key).map(Vec::as_slice).unwrap_or_default();
+        let final_ns = range.to.saturating_add(self.grace_ns);
+        let arrival = if now_ns < final_ns {
+            Arrival::WithinGrace
+        } else if audits.is_empty() && inputs.frontier.audits < final_ns
+            || !is_ingested(audits, inputs.frontier.of(of.stream.data_type))
+        {
+            Arrival::IngestBehind
+        } else {
+            Arrival::Complete
+        };
+        let reported = audits.iter().map(|audit| audit.oldest_us.map(|us| us.saturating_mul(1_000)));
+        let unreported = range.from - UNREPORTED_AGE_NS;
+        let oldest = reported.map(|oldest| oldest.unwrap_or(unreported)).min().unwrap_or(unreported);
+        let is_removed =
+            self.removed_after_ns.is_some_and(|after| range.from.saturating_add(after) <= now_ns);
+        let case = WindowInputs {
+            of,
+            window: range,
+            audits,
+            contents: inputs
+                .read
+                .contains(window)
+                .then(|| inputs.contents.get(key).copied().unwrap_or_default()),
+            ambiguous_missing: inputs.ambiguous_missing.get(key).copied().unwrap_or_default(),
+            expectation: self.expected.expects(of, *window),
+            is_first: self.expected.is_first(of, *window),
+            is_known: self.expected.is_known_before(of, *window),
+            arrival,
+            is_trimmed: oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed,
+        };
+        evaluate(&case)
+    }
+
+    /// Seconds since the end of the oldest window without a final verdict.
+    pub fn oldest_open_seconds(&self) -> i64 {
+        let end = self.pending.oldest().map(|window| self.grid.range(window).to);
+        end.map_or(0, |end| (clock::now_ns() - end).max(0) / SECOND_NS)
+    }
+}
+
+/// The verdict to write, unless the stored one says the same.
+fn decide(evaluation: Evaluation, stored: Option<&WindowVerdict>) -> Option<(WindowVerdict, Option<u128>)> {
+    let stands = stored.map(|verdict| verdict.state);
+    match evaluation {
+        // Expected once and not any more: no audit will arrive.
+        Evaluation::Nothing => stored.filter(|verdict| verdict.state == VerdictState::Open).map(|verdict| {
+            let reason = "the edge never reported this window".to_owned();
+            (WindowVerdict { state: VerdictState::Unverifiable, reason, ..verdict.clone() }, None)
+        }),
+        Evaluation::Keep(verdict) => match stands {
+            None => Some((verdict, None)),
+            Some(VerdictState::Open) if verdict.state != VerdictState::Open => Some((verdict, None)),
+            Some(_) => None,
+        },
+        Evaluation::Replace(verdict, event) => {
+            let is_new = stored.is_none_or(|stored| !write_verdicts::says_the_same(stored, &verdict));
+            is_new.then_some((verdict, event))
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Verdict on one window of one stream and edge.
+
+use crate::ledger::edge_stream::EdgeStream;
+use crate::ledger::verdict_state::VerdictState;
+use crate::row::{Column, TEXT, binary};
+
+/// In the order in which rows are written.
+pub const VERDICT_COLUMNS: &[Column] = &[
+    ("window_start", "DateTime64(3, 'UTC')"),
+    ("window_seconds", "UInt16"),
+    ("data_type", TEXT),
+    ("exchange", TEXT),
+    ("market_type", TEXT),
+    ("symbol", TEXT),
+    ("edge", TEXT),
+    ("state", TEXT),
+    ("reason", "String"),
+    ("expected", "UInt64"),
+    ("found", "UInt64"),
+    ("duplicates", "UInt64"),
+    ("conflated", "UInt64"),
+    ("gaps", "UInt32"),
+    ("missing", "UInt64"),
+    ("causes", "Array(LowCardinality(String))"),
+    ("judged_at", "DateTime64(3, 'UTC')"),
+];
+
+/// The columns are documented in [`crate::ledger::verdict_state`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowVerdict {
+    pub state: VerdictState,
+    /// For people; empty when there is none.
+    pub reason: String,
+    pub expected: u64,
+    pub found: u64,
+    pub duplicates: u64,
+    pub conflated: u64,
+    pub gaps: u32,
+    pub missing: u64,
+    /// Causes of gaps and losses, sorted.
+    pub causes: Vec<String>,
+}
+
+impl WindowVerdict {
+    /// Events that the edge reports and central does not have, as far as numbers tell.
+    pub const fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.found)
+    }
+
+    pub fn encode(&self, (window, of): (i64, &EdgeStream), seconds: u16, judged_ms: i64, out: &mut Vec<u8>) {
+        binary::int64(out, window / 1_000_000);
+        binary::uint16(out, seconds);
+        let texts = [of.edge.as_str(), self.state.as_str(), &self.reason];
+        for text in of.stream.names().into_iter().chain(texts) {
+            binary::text(out, text);
+        }
+        for number in [self.expected, self.found, self.duplicates, self.conflated] {
+            binary::uint64(out, number);
+        }
+        binary::uint32(out, self.gaps);
+        binary::uint64(out, self.missing);
+        binary::length(out, self.causes.len());
+        for cause in &self.causes {
+            binary::text(out, cause);
+        }
+        binary::int64(out, judged_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::defined::{defined, owned};
+
+    #[test]
+    fn columns_are_those_of_the_table_definition() {
+        assert_eq!(owned(VERDICT_COLUMNS), defined("verdicts"));
+    }
+}

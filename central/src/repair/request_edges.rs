@@ -1,0 +1,171 @@
+//! Requests to edges to publish events again that the ledger misses in hot.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use marketprism_schema::{RepairAnswer, RepairRequest, RepairState, StreamId, Table, repair_subject};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome};
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::replicator::Endpoint;
+use crate::sql::{self, SUBJECT};
+use crate::storage::{StorageError, bounded};
+use crate::time::Time;
+use crate::{clock, limits};
+
+/// A mismatched window of the ledger that lacks events.
+#[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
+struct LackingWindow {
+    #[serde(deserialize_with = "sql::stream_id")]
+    stream: StreamId,
+    edge: String,
+    start_ms: i64,
+    window_seconds: u16,
+    missing: u64,
+}
+
+/// Adjacent windows of one stream and edge, requested at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LackingRange {
+    stream: StreamId,
+    edge: String,
+    start_ms: i64,
+    end_ms: i64,
+    missing: u64,
+}
+
+/// Asks for every range that lacks events, up to a bound.
+pub async fn request_edges(
+    config: &Config,
+    broker: &Broker,
+    hot: &Endpoint,
+    options: &RepairOptions,
+    log: &RepairLog,
+) -> anyhow::Result<()> {
+    let windows = lacking_windows(hot, options).await.context("cannot read the ledger's verdicts")?;
+    let complete_from_ms = hot_is_complete_from(config);
+    for range in join(windows) {
+        let StreamId { data_type, exchange, market_type, symbol } = &range.stream;
+        let stream = format!("{} {exchange}.{market_type}.{symbol}", range.edge);
+        let (fate, what) = if range.start_ms < complete_from_ms {
+            // Hot has forgotten the ids of that time, and would take every event for a new one.
+            let text =
+                format!("{} events are missing; not requested: hot no longer has that time", range.missing);
+            (RepairFate::NotRepaired, text)
+        } else if options.dry_run {
+            (RepairFate::WouldRepair, format!("would ask the edge for {} events", range.missing))
+        } else {
+            log.doing(format!("asking {stream}"));
+            request_edge(broker, &range).await
+        };
+        log.add(RepairOutcome {
+            table: Table::of(*data_type).name.to_owned(),
+            stream: Some(stream),
+            window_start: Time(range.start_ms).to_string(),
+            fate,
+            what,
+        });
+    }
+    Ok(())
+}
+
+/// Begin of the time of which hot has all rows, milliseconds since 1970.
+fn hot_is_complete_from(config: &Config) -> i64 {
+    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let ttl = Duration::from_secs(u64::from(config.clickhouse.hot_ttl_days) * 86_400);
+    let kept = config.replication.remove_from_hot_after.map_or(ttl, |after| after.min(ttl));
+    clock::now_ns() / 1_000_000 - ms(kept.saturating_sub(limits::TTL_MARGIN))
+}
+
+async fn request_edge(broker: &Broker, range: &LackingRange) -> (RepairFate, String) {
+    let failed =
+        |reason: String| (RepairFate::NotRepaired, format!("{} events are missing; {reason}", range.missing));
+    let id = format!("{:016x}", rand::random::<u64>());
+    let [from_ns, to_ns] = [range.start_ms, range.end_ms].map(|ms| ms.saturating_mul(1_000_000));
+    let payload = match RepairRequest::new(id, &range.stream, from_ns, to_ns).encode() {
+        Ok(payload) => payload,
+        Err(error) => return failed(format!("the request cannot be encoded: {error}")),
+    };
+    let sent = broker.client.request(repair_subject(&range.edge), payload.into());
+    let message = match timeout(limits::EDGE_ANSWER_WAIT, sent).await {
+        Ok(Ok(message)) => message,
+        Ok(Err(error)) if error.kind() != async_nats::client::RequestErrorKind::NoResponders => {
+            return failed(format!("the request failed: {error}"));
+        }
+        _ => return failed("the edge did not answer".to_owned()),
+    };
+    match RepairAnswer::decode(&message.payload) {
+        Ok(answer) if answer.state == RepairState::Resent => {
+            (RepairFate::Resent, format!("the edge published {} events again", answer.resent))
+        }
+        Ok(answer) => {
+            let (state, resent, reason) = (answer.state.as_str(), answer.resent, answer.reason);
+            failed(format!("the edge published {resent} again ({state}): {reason}"))
+        }
+        Err(error) => failed(format!("the edge's answer is invalid: {error}")),
+    }
+}
+
+async fn lacking_windows(
+    hot: &Endpoint,
+    options: &RepairOptions,
+) -> Result<Vec<LackingWindow>, StorageError> {
+    let mut conditions = vec!["state = 'mismatch' AND found < expected".to_owned()];
+    if let Some(name) = &options.table
+        && let Some(table) = Table::ALL.iter().find(|table| table.name == name)
+    {
+        conditions.push(format!("data_type = '{}'", table.data_type));
+    }
+    for (operator, limit_ms) in [(">=", options.from_ms), ("<", options.to_ms)] {
+        conditions.extend(limit_ms.map(|ms| format!("window_start {operator} {}", sql::millis(ms))));
+    }
+    let query = format!(
+        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toInt64(toUnixTimestamp64Milli(window_start)) AS start_ms, \
+         window_seconds, toUInt64(expected - found) AS missing FROM {} FINAL WHERE {} ORDER BY edge, data_type, exchange, \
+         market_type, symbol, window_start LIMIT {}",
+        hot.table("verdicts"),
+        conditions.join(" AND "),
+        limits::REPAIR_WINDOWS
+    );
+    bounded(hot.limit, hot.query(&query).fetch_all()).await
+}
+
+/// The windows come in the order of edge, stream and time.
+fn join(windows: Vec<LackingWindow>) -> Vec<LackingRange> {
+    let mut ranges: Vec<LackingRange> = Vec::new();
+    for window in windows {
+        let LackingWindow { stream, edge, start_ms, window_seconds, missing } = window;
+        let end_ms = start_ms + i64::from(window_seconds) * 1_000;
+        match ranges.last_mut() {
+            Some(last) if (&last.stream, &last.edge, last.end_ms) == (&stream, &edge, start_ms) => {
+                last.end_ms = end_ms;
+                last.missing += missing;
+            }
+            _ => ranges.push(LackingRange { stream, edge, start_ms, end_ms, missing }),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_adjacent_windows_of_one_stream_are_joined() {
+        let window = |symbol: &str, start_ms| LackingWindow {
+            stream: StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap(),
+            edge: "e".to_owned(),
+            start_ms,
+            window_seconds: 60,
+            missing: 2,
+        };
+        let windows =
+            vec![window("A-B", 0), window("A-B", 60_000), window("A-B", 180_000), window("C-B", 240_000)];
+        let found: Vec<_> = join(windows).iter().map(|s| (s.start_ms, s.end_ms, s.missing)).collect();
+        assert_eq!(found, [(0, 120_000, 4), (180_000, 240_000, 2), (240_000, 300_000, 2)]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Inputs of a report: the answer of every source, or the reason why there is none.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use marketprism_schema::Table;
+
+use super::ReportScope;
+use super::buckets::TimeBuckets;
+use super::document::{
+    BrokerStream, DeadLetters, LeaseState, Listed, LostMessages, ReportedGap, SchemaState, ServerState,
+    Unanswered, WorstWindow,
+};
+use super::sources::gaps::GapGroup;
+use super::sources::replication::{ReplicationBucket, TableWatermark};
+use super::sources::tables::TableAnswer;
+use super::sources::verdicts::VerdictBucket;
+use super::sources::{Answer, SchemaCache, Sources, broker, gaps, replication, servers, tables, verdicts};
+use crate::clock;
+
+/// Time after its grace period from which an open window is overdue.
+const OVERDUE: Duration = Duration::from_secs(600);
+/// Most windows listed.
+pub const WORST_MAX: usize = 100;
+
+#[derive(Debug)]
+pub struct ReportInputs {
+    pub now_ms: i64,
+    pub scope: ReportScope,
+    pub buckets: TimeBuckets,
+    pub grace_ms: i64,
+    pub hot: Vec<TableAnswer>,
+    pub cold: Vec<TableAnswer>,
+    pub verdicts: Answer<Vec<VerdictBucket>>,
+    pub gap_groups: Answer<Vec<GapGroup>>,
+    pub gaps: Answer<Vec<ReportedGap>>,
+    pub losses: Answer<Listed<LostMessages>>,
+    pub dead_letters: Answer<Vec<DeadLetters>>,
+    pub copies: Answer<Vec<ReplicationBucket>>,
+    pub copies_worst: Answer<Vec<WorstWindow>>,
+    pub watermarks: Answer<BTreeMap<String, TableWatermark>>,
+    pub servers: [(&'static str, Answer<ServerState>); 2],
+    pub broker: Vec<(&'static str, Answer<BrokerStream>)>,
+    pub leases: Answer<Vec<LeaseState>>,
+    pub schema: Answer<SchemaState>,
+}
+
+impl ReportInputs {
+    pub async fn gather(sources: &Sources, scope: ReportScope, schemas: &SchemaCache) -> Self {
+        let now_ms = clock::now_ns() / 1_000_000;
+        let wanted: Vec<&'static Table> = scope.tables().collect();
+        let buckets = TimeBuckets::of(&scope);
+        let place = &sources.config.clickhouse;
+        let grace_ms = grace_ms(sources);
+        let overdue = overdue_before(now_ms, grace_ms);
+        let (
+            (hot, cold, hot_server, cold_server),
+            (verdicts, gap_groups, gaps, losses, dead_letters),
+            (copies, copies_worst, watermarks),
+            (broker, leases, schema),
+        ) = tokio::join!(
+            async {
+                tokio::join!(
+                    tables::read(sources, &sources.hot, &wanted, now_ms),
+                    tables::read(sources, &sources.cold, &wanted, now_ms),
+                    servers::read(sources, "hot", &sources.hot, &place.hot.url),
+                    servers::read(sources, "cold", &sources.cold, &place.cold.url),
+                )
+            },
+            async {
+                tokio::join!(
+                    verdicts::read(sources, &scope, &buckets, overdue),
+                    gaps::groups(sources, &scope, &buckets),
+                    gaps::newest(sources, &scope),
+                    gaps::losses(sources, &scope),
+                    gaps::dead_letters(sources, &scope),
+                )
+            },
+            async {
+                tokio::join!(
+                    replication::counts(sources, &scope, &buckets),
+                    replication::worst(sources, &scope, WORST_MAX),
+                    replication::watermarks(sources),
+                )
+            },
+            async { tokio::join!(broker::streams(sources), broker::leases(sources), schemas.state(sources)) },
+        );
+        let servers = [("hot", hot_server), ("cold", cold_server)];
+        Self {
+            now_ms,
+            scope,
+            buckets,
+            grace_ms,
+            hot,
+            cold,
+            verdicts,
+            gap_groups,
+            gaps,
+            losses,
+            dead_letters,
+            copies,
+            copies_worst,
+            watermarks,
+            servers,
+            broker,
+            leases,
+            schema,
+        }
+    }
+
+    /// The period includes the present, so that recent rows are expected.
+    pub fn reaches_now(&self) -> bool {
+        self.scope.to.0 >= self.now_ms - 60_000
+    }
+
+    /// Open windows that began earlier are overdue.
+    pub fn overdue_before(&self) -> i64 {
+        overdue_before(self.now_ms, self.grace_ms)
+    }
+
+    /// Sources without an answer, grouped by reason.
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+        let mut add = |part: String, reason: &str| match reasons.iter_mut().find(|(known, _)| known == reason)
+        {
+            Some((_, parts)) => parts.push(part),
+            None => reasons.push((reason.to_owned(), vec![part])),
+        };
+        for (role, server) in &self.servers {
+            if let Err(reason) = server {
+                add(format!("clickhouse {role}"), reason);
+            }
+        }
+        for (role, tables) in [("hot", &self.hot), ("cold", &self.cold)] {
+            for table in tables {
+                if let Err(reason) = &table.venues {
+                    add(format!("{role} {}", table.table.name), reason);
+                }
+            }
+        }
+        let errors = [
+            ("verdicts", self.verdicts.as_ref().err()),
+            ("gaps", self.gap_groups.as_ref().err().or(self.gaps.as_ref().err())),
+            ("losses", self.losses.as_ref().err()),
+            ("dead letters", self.dead_letters.as_ref().err()),
+            ("window log", self.copies.as_ref().err().or(self.copies_worst.as_ref().err())),
+            ("watermarks", self.watermarks.as_ref().err()),
+            ("leases", self.leases.as_ref().err()),
+            ("schema", self.schema.as_ref().err()),
+        ];
+        for (part, reason) in errors {
+            if let Some(reason) = reason {
+                add(part.to_owned(), reason);
+            }
+        }
+        for (name, stream) in &self.broker {
+            if let Err(reason) = stream {
+                add(format!("stream {name}"), reason);
+            }
+        }
+        let join = |(reason, parts): (String, Vec<String>)| Unanswered { part: parts.join(", "), reason };
+        reasons.into_iter().map(join).collect()
+    }
+}
+
+fn grace_ms(sources: &Sources) -> i64 {
+    i64::try_from(sources.config.ledger.grace.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn overdue_before(now_ms: i64, grace_ms: i64) -> i64 {
+    now_ms - grace_ms - i64::try_from(OVERDUE.as_millis()).unwrap_or(i64::MAX)
+}
