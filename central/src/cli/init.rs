@@ -3,7 +3,6 @@ use std::io::Write;
 use anyhow::Context;
 use clap::Args;
 use marketprism_service::Exit;
-use marketprism_service::Exit;
 
 use crate::config::Config;
 use crate::init;

@@ -3,7 +3,6 @@ use std::io::Write as _;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use marketprism_service::Exit;
-use marketprism_service::Exit;
 
 use crate::broker::Broker;
 use crate::clock;

@@ -1,6 +1,5 @@
 use clap::Args;
 use marketprism_service::Exit;
-use marketprism_service::Exit;
 
 use crate::config::Config;
 use crate::role::Role;

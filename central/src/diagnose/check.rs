@@ -1,7 +1,6 @@
 //! Result of one check, and the diagnosis as JSON and text.
 
 use marketprism_service::Exit;
-use marketprism_service::Exit;
 use serde::Serialize;
 
 use crate::report::Time;

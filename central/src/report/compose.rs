@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use marketprism_schema::stale_after;
 use marketprism_service::Exit;
-use marketprism_service::Exit;
 
 use super::document::{
     Level, Listed, Report, ReportVerdict, TableContents, TableState, Unanswered, VERSION, VenueState,

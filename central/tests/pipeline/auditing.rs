@@ -43,8 +43,8 @@ pub fn renamed(mut events: Vec<Event<'static>>, symbol: &'static str) -> Vec<Eve
     events
 }
 
-pub fn subject(symbol: &str) -> Subject {
-    Subject::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
+pub fn subject(symbol: &str) -> StreamId {
+    StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
 }
 
 /// What an edge says of a stream when the broker stored all of these.

@@ -48,9 +48,7 @@ async fn a_journal_sent_again_is_copies() {
 
 /// Rows and copies at one moment, no event twice.
 async fn once(stack: &Stack) -> Option<(u64, u64)> {
-    let (rows, distinct) = stack.counts("trades").await?;
-    assert_eq!(rows, distinct, "an event shows twice");
-    Some((rows, stack.copies().await?))
+    Some((stack.trades().await?, stack.copies().await?))
 }
 
 /// Stop acknowledging by killing the broker at the moment the rows are there, then let both come back.
@@ -62,13 +60,14 @@ async fn a_message_delivered_again_is_no_copy() {
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, now_us()))).await;
     for rows in [1, TRADES / 2] {
-        let central = stack.run(&config);
-        eventually("rows", || async { stack.counts("trades").await.filter(|(count, _)| *count >= rows) }).await;
+        let mut central = stack.run(&config);
+        eventually("rows", || async { stack.counts("trades").await.filter(|(count, _)| *count >= rows) })
+            .await;
         stack.broker.kill();
         central.kill();
         stack.broker.restart().await;
     }
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     stack.holds_once("trades", TRADES).await;
     assert_eq!(stack.copies().await, Some(0));
@@ -79,7 +78,7 @@ async fn a_message_delivered_again_is_no_copy() {
 async fn a_stream_made_anew_is_another_stream() {
     const TRADES: u64 = 3_000;
     let Some(stack) = Stack::start().await else { return };
-    let central = stack.central("[batch]\nmax_age_ms = 50\n").await;
+    let _central = stack.central("[batch]\nmax_age_ms = 50\n").await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;

@@ -27,7 +27,7 @@ async fn killing_central_loses_and_doubles_nothing() {
         let rows = random.random_range(50..1_500);
         let config = stack.configure(&format!("[batch]\ntrades = {rows}\nmax_age_ms = 100\n"));
         let (before, _) = stack.counts("trades").await.unwrap();
-        let central = stack.run(&config);
+        let mut central = stack.run(&config);
         let more = random.random_range(1..6_000);
         let time = Duration::from_millis(random.random_range(100..2_500));
         let started = Instant::now();
@@ -40,7 +40,7 @@ async fn killing_central_loses_and_doubles_nothing() {
         .await;
         central.kill();
     }
-    let central = stack.run(&stack.configure("[batch]\nmax_age_ms = 100\n"));
+    let _central = stack.run(&stack.configure("[batch]\nmax_age_ms = 100\n"));
     publisher.await.unwrap();
     stack.holds_once("trades", TRADES).await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;

@@ -33,7 +33,7 @@ async fn trades_arrive_once_with_exact_values() {
     const TRADES: u64 = 20_000;
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     let base = now_us();
     stack.is_ready().await;
     publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, base))).await;
@@ -59,7 +59,7 @@ async fn trades_arrive_once_with_exact_values() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_has_its_table() {
     let Some(stack) = Stack::start().await else { return };
-    let central = stack.central("").await;
+    let _central = stack.central("").await;
     publish(&stack.jetstream().await, one_of_each(now_us()).into_iter()).await;
     for (table, columns, values) in [
         (
@@ -109,14 +109,14 @@ async fn a_copy_is_never_a_second_row() {
     let base = now_us() - 60_000_000;
     let trades = || (0..TRADES).map(|n| trade(n, base));
     let jetstream = stack.jetstream().await;
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     stack.is_ready().await;
     publish_with(&jetstream, trades().chain(trades()), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 2 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
 
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     publish_with(&jetstream, trades(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 3 * TRADES).await;
     stack.holds_once("trades", TRADES).await;
@@ -138,12 +138,12 @@ async fn an_old_value_told_again_is_never_a_second_row() {
         })
     };
     let jetstream = stack.jetstream().await;
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     stack.is_ready().await;
     publish_with(&jetstream, told_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 7).await;
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     publish_with(&jetstream, told_now(), MessageId::Missing).await;
     all_acknowledged(&stack, "MARKET_DATA", 14).await;
     for table in marketprism_schema::Table::ALL {
@@ -157,7 +157,7 @@ async fn coverage_tells_what_arrived() {
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
     let base = now_us();
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     let without_books = one_of_each(base).into_iter().filter(|e| !matches!(e.body, Body::OrderBook(_)));
     stack.is_ready().await;
     publish(&stack.jetstream().await, without_books).await;
@@ -178,7 +178,7 @@ async fn coverage_tells_what_arrived() {
     };
     eventually("the table of coverage", || async { complete(1) }).await;
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     eventually("the table after the restart", || async { complete(0) }).await;
 }
 
@@ -189,7 +189,7 @@ async fn a_stop_flushes_what_was_taken() {
     let config = stack.configure("[batch]\nmax_age_ms = 10000\n").to_owned();
     let text = std::fs::read_to_string(&config).unwrap().replace("ack_wait_ms = 3000", "ack_wait_ms = 60000");
     std::fs::write(&config, text).unwrap();
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     stack.is_ready().await;
     let base = now_us();
     publish(&stack.jetstream().await, (0..500).map(|n| trade(n, base))).await;
@@ -227,7 +227,7 @@ pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
 async fn books_keep_every_level() {
     const BOOKS: u64 = 300;
     let Some(stack) = Stack::start().await else { return };
-    let central = stack.central("").await;
+    let _central = stack.central("").await;
     let base = now_us();
     publish(&stack.jetstream().await, (0..BOOKS).map(|n| events::book(n, 400, base))).await;
     stack.holds_once("orderbooks", BOOKS).await;

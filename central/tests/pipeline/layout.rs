@@ -52,7 +52,11 @@ async fn init_is_idempotent_and_names_drift() {
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let error = error_of(&refused);
     assert!(error.contains("marketprism_hot.trades: column is_maker: wanted Bool, found UInt8"), "{error}");
-    assert_eq!(stack.run(&config).ended(PATIENCE).await.code(), Some(1), "run must refuse the same difference");
+    assert_eq!(
+        stack.run(&config).ended(PATIENCE).await.code(),
+        Some(1),
+        "run must refuse the same difference"
+    );
     let scratch = "SELECT count() FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
     assert_eq!(stack.hot().query_raw(scratch).fetch_one::<u64>().await.unwrap(), 0);
 }
@@ -75,9 +79,7 @@ async fn drift_is_named_on_both_servers() {
     let config = stack.configure("");
     assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
     let databases = "SELECT groupArray(name) FROM system.databases WHERE name LIKE 'marketprism_%'";
-    for (client, database) in
-        [(stack.hot(), "marketprism_hot"), (stack.cold(), "marketprism_cold")]
-    {
+    for (client, database) in [(stack.hot(), "marketprism_hot"), (stack.cold(), "marketprism_cold")] {
         assert_eq!(client.query_raw(databases).fetch_one::<Vec<String>>().await.unwrap(), [database]);
     }
     let second = stack.init(&config, &[]);

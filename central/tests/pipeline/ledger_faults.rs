@@ -29,13 +29,13 @@ async fn killing_central_loses_no_audit() {
     let killing = async {
         let mut random = StdRng::seed_from_u64(20_261_122);
         for _ in 0..6 {
-            let central = stack.run(&config);
+            let mut central = stack.run(&config);
             tokio::time::sleep(std::time::Duration::from_millis(random.random_range(50..900))).await;
             central.kill();
         }
     };
     tokio::join!(publishing, killing);
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     all_acknowledged(&stack, "AUDIT", u64::try_from(AUDITS).unwrap()).await;
     for (table, states) in [("audits", ""), ("verdicts", " AND state = 'verified'")] {
         eventually(&format!("each window once in {table}"), || async {
@@ -54,7 +54,7 @@ async fn killing_central_loses_no_audit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_wait_for_clickhouse() {
     let Some(mut stack) = Stack::start().await else { return };
-    let central = stack.central(QUICK).await;
+    let _central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let window = window_before(3);
     stack.engine.kill();
@@ -67,7 +67,8 @@ async fn audits_wait_for_clickhouse() {
     .await;
     stack.engine.restart().await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
-    eventually("the status to clear", || async { stack.get("/ready").filter(|(status, _)| *status == 200) }).await;
+    eventually("the status to clear", || async { stack.get("/ready").filter(|(status, _)| *status == 200) })
+        .await;
     let sql = "SELECT count() FROM marketprism_hot.verdicts WHERE state = 'mismatch'";
     assert_eq!(stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap(), 0);
 }
@@ -75,7 +76,7 @@ async fn audits_wait_for_clickhouse() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_an_hour_late_judges_again() {
     let Some(stack) = Stack::start().await else { return };
-    let central = stack.central(QUICK).await;
+    let _central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let window = window_before(1_800);
     let events = trades("e1", window, 0, 100);

@@ -12,7 +12,7 @@ const A: &str = "BTC-USDT";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_does_not_run_explains_its_windows() {
     let Some(stack) = Stack::start().await else { return };
-    let central = stack.central(QUICK).await;
+    let _central = stack.central(QUICK).await;
     let jetstream = stack.jetstream().await;
     let (before, after) = (window_before(6), window_before(5));
     let events = trades("e1", before, 0, 50);
@@ -33,7 +33,7 @@ async fn a_feed_that_does_not_run_explains_its_windows() {
     let verified = judged(&stack, A, "e1", before, "verified").await;
     assert_eq!((verified.found, verified.reason.as_str()), (50, ""));
     let silent = judged(&stack, A, "e1", after, "unverifiable").await;
-    let words = "; edge e1 tells of its feed of sim_spot: not running (no way to the venue), 3 frames that could not be read";
+    let words = "; feed sim_spot of edge e1: not running (no way to the venue), 3 malformed frames";
     assert!(silent.reason.contains("reports other streams") && silent.reason.ends_with(words), "{silent:?}");
     let sql = "SELECT malformed, not_running FROM marketprism_hot.feed_audits FINAL ORDER BY window_start";
     let rows: Vec<(u64, Option<String>)> = stack.hot().query_raw(sql).fetch_all().await.unwrap();

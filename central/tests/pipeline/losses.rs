@@ -31,7 +31,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     assert!(first > 1_000 && first < TRADES - 100, "the stream must discard some: {first}");
     stream.delete_message(TRADES - 50).await.unwrap();
 
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     stack.holds_once("trades", TRADES - first).await;
     let named =
         eventually("two losses", || async { Some(losses(&stack).await).filter(|all| all.len() == 2) }).await;
@@ -46,7 +46,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
 
     publish(&jetstream, (TRADES..TRADES + 10).map(|n| trade(n, base))).await;
     stream.purge().await.unwrap();
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     eventually("the third loss", || async { Some(losses(&stack).await).filter(|all| all.len() == 3) }).await;
     let third = losses(&stack).await.remove(2);
     assert_eq!((third.0, third.1, third.2), (TRADES + 1, TRADES + 10, 10), "{third:?}");
@@ -59,7 +59,7 @@ async fn what_died_with_a_central_is_named() {
     const TAKEN: u64 = 300;
     let Some(mut stack) = Stack::start().await else { return };
     let config = stack.configure("[batch]\nmax_age_ms = 50\n");
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     stack.is_ready().await;
     let base = now_us();
     let jetstream = stack.jetstream().await;
@@ -75,7 +75,7 @@ async fn what_died_with_a_central_is_named() {
     central.kill();
     jetstream.get_stream("MARKET_DATA").await.unwrap().purge().await.unwrap();
     stack.engine.restart().await;
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     let named =
         eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
     let [loss] = named.as_slice() else { panic!("one loss only: {named:?}") };

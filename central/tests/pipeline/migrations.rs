@@ -144,7 +144,7 @@ async fn interrupted_work_is_done_again() {
 async fn a_killed_migration_is_finished_by_the_next() {
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
-    let central = stack.run(&config);
+    let mut central = stack.run(&config);
     eventually("the first records", || async {
         let sql = "SELECT count() FROM marketprism_hot.schema_migrations";
         stack.hot().query_raw(sql).fetch_one::<u64>().await.ok().filter(|records| *records > 0)
@@ -209,7 +209,7 @@ async fn hot_does_not_wait_for_cold() {
     stack.start_cold_engine().await;
     stack.cold_engine().kill();
     let config = stack.configure("");
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     eventually("hot to be laid out", || async { stack.counts("trades").await }).await;
     let (base, jetstream) = (now_us(), stack.jetstream().await);
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;

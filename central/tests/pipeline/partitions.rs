@@ -16,15 +16,9 @@ const STREAM: &str = "MARKET_DATA";
 const STEP: u64 = 200;
 const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
 
-async fn rows(stack: &Stack) -> Option<u64> {
-    let (rows, distinct) = stack.counts("trades").await?;
-    assert_eq!(rows, distinct, "an event shows twice");
-    Some(rows)
-}
-
 async fn more_rows(stack: &Stack, what: &str, more: u64) {
-    let before = eventually("hot", || rows(stack)).await;
-    eventually(what, || async { rows(stack).await.filter(|rows| *rows >= before + more) }).await;
+    let before = eventually("hot", || stack.trades()).await;
+    eventually(what, || async { stack.trades().await.filter(|rows| *rows >= before + more) }).await;
 }
 
 /// Inserts that one of them has done, all tables together.
@@ -37,7 +31,7 @@ fn inserts(pair: &Pair, i: usize) -> u64 {
 /// Waits until the other one takes the stream; at no moment do both.
 async fn taken_over(stack: &Stack, pair: &Pair, cut_off: usize) {
     eventually("the takeover", || async {
-        rows(stack).await?;
+        stack.trades().await?;
         if !pair.holds(1 - cut_off, STREAM) {
             return None;
         }
@@ -66,7 +60,8 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
         if is_late {
             to_clickhouse.shut();
             let late = Duration::from_millis(random.random_range(6_000..8_500));
-            eventually("the lease's last seconds", || async { (since.elapsed() >= late).then_some(()) }).await;
+            eventually("the lease's last seconds", || async { (since.elapsed() >= late).then_some(()) })
+                .await;
             to_clickhouse.open();
         }
         taken_over(&stack, &pair, cut_off).await;
@@ -105,12 +100,12 @@ async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     let since = Instant::now();
     to_clickhouse.shut();
     eventually("it to say so", || async {
-        rows(&stack).await?;
+        stack.trades().await?;
         pair.is_unready_for(cut_off, "clickhouse").then_some(())
     })
     .await;
     eventually("the end of the cut", || async {
-        rows(&stack).await?;
+        stack.trades().await?;
         (since.elapsed() >= CUT).then_some(())
     })
     .await;

@@ -45,7 +45,7 @@ async fn poison_goes_to_the_dead_letters() {
     }
     publish(&jetstream, (TRADES / 2..TRADES).map(|n| trade(n, base))).await;
 
-    let central = stack.run(&config);
+    let _central = stack.run(&config);
     all_acknowledged(&stack, "MARKET_DATA", TRADES + 5).await;
     all_acknowledged(&stack, "ORDERBOOK_SNAP", 1).await;
     stack.holds_once("trades", TRADES - 3).await;

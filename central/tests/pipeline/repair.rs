@@ -4,8 +4,8 @@ use futures_util::StreamExt as _;
 
 use marketprism_tests::wait::eventually;
 
-use crate::stack::PATIENCE;
 use crate::replication::{all_is_copied, fill};
+use crate::stack::PATIENCE;
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
 fn repair(sides: &TwoSides, more: &[&str]) -> (Option<i32>, String) {
@@ -34,7 +34,7 @@ async fn changed_rows_are_named_and_mended() {
     let first_ms = minutes_ago(30);
     let window = |index: i64| first_ms + index * MINUTE_MS;
     sides.trades(0..2_500, first_ms, 500).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.windows_are("trades", &[("verified", 5)]).await;
     let [before, _] = sides.contents("trades").await;
 
@@ -59,10 +59,10 @@ async fn changed_rows_are_named_and_mended() {
 
     let four = ["--from", &moment(window(0)), "--to", &moment(window(4))];
     let (code, text) = repair(&sides, &[&four[..], &["--dry-run"]].concat());
-    assert_eq!((code, text.matches("would mend").count()), (Some(1), 5), "{text}");
+    assert_eq!((code, text.matches("would repair ").count()), (Some(1), 5), "{text}");
     let (code, text) = repair(&sides, &four);
     assert_eq!(
-        (code, text.matches("\nmended").count() + usize::from(text.starts_with("mended"))),
+        (code, text.matches("\nrepaired").count() + usize::from(text.starts_with("repaired"))),
         (Some(0), 5),
         "{text}"
     );
@@ -71,7 +71,7 @@ async fn changed_rows_are_named_and_mended() {
 
     let (code, text) = repair(&sides, &[]);
     assert_eq!(code, Some(1));
-    assert!(text.contains("STAYS") && text.contains("cannot be told"), "{text}");
+    assert!(text.contains("NOT REPAIRED") && text.contains("which side is"), "{text}");
     sides.windows_are("trades", &[("mismatch", 1), ("verified", 4)]).await;
     let [hot, cold] = sides.contents("trades").await;
     let sound = |rows: &[String]| rows.iter().filter(|row| before.contains(row)).count();
@@ -93,7 +93,7 @@ async fn nulls_and_swapped_columns_are_noticed() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let first_ms = minutes_ago(20);
     fill(&sides, first_ms).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     all_is_copied(&sides).await;
     for (table, change, number, row_ms) in [
         ("funding_rates", "mark_price = index_price, index_price = mark_price", 2, first_ms),
@@ -123,7 +123,7 @@ async fn removal_from_hot_is_no_loss() {
     let Some(mut sides) = TwoSides::on_one_engine(&format!("{streams}{QUICK}")).await else { return };
     let first_ms = minutes_ago(10);
     sides.trades(0..600, first_ms, 200).await;
-    let central = sides.replicate();
+    let mut central = sides.replicate();
     sides.windows_are("trades", &[("verified", 3)]).await;
     central.terminate(PATIENCE).await;
     let log = "marketprism_cold.window_log";
@@ -139,7 +139,7 @@ async fn removal_from_hot_is_no_loss() {
     }
     sides.trades(600..610, first_ms + MINUTE_MS, 10).await;
     sides.settings = format!("{streams}{QUICK}remove_from_hot_after_hours = 1\n");
-    let central = sides.replicate();
+    let _central = sides.replicate();
     eventually("only the window with late rows to be left in hot", || async {
         let (rows, _) = sides.stack.counts("trades").await?;
         (rows == 210).then_some(())
@@ -180,7 +180,7 @@ async fn edges_are_asked_for_what_is_missing() {
     });
     let (code, text) = tokio::task::spawn_blocking(move || repair(&sides, &[])).await.unwrap();
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("the edge sent 4 events again"), "{text}");
+    assert!(text.contains("the edge published 4 events again"), "{text}");
     assert!(text.contains("e2 sim_spot.spot.A-B: 2 events are missing; the edge did not answer"), "{text}");
     let request = edge.await.unwrap();
     let (from, to) = (start_ms * 1_000_000, (start_ms + 2 * MINUTE_MS) * 1_000_000);

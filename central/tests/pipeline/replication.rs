@@ -55,7 +55,7 @@ async fn every_way_of_copying_gives_the_same_rows() {
         };
         let Some(sides) = sides else { return };
         fill(&sides, minutes_ago(10)).await;
-        let central = sides.replicate();
+        let _central = sides.replicate();
         all_is_copied(&sides).await;
         let (_, metrics) = sides.stack.get("/metrics").unwrap();
         assert!(metrics.contains("marketprism_cold_replication_lag_minutes{table=\"trades\"}"), "{metrics}");
@@ -76,7 +76,7 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
     let mut late = 400_000;
     for round in 0..12 {
         let (before, _) = sides.cold_counts("trades").await.unwrap();
-        let central = sides.replicate();
+        let mut central = sides.replicate();
         let more = random.random_range(1..30_000);
         let patience = Instant::now() + Duration::from_millis(random.random_range(300..1_500));
         eventually("some rows more, or time for the next kill", || async {
@@ -89,7 +89,7 @@ async fn killing_the_replicator_doubles_and_loses_nothing() {
         sides.trades(late..late + 500, first_ms + i64::from(round % 4) * MINUTE_MS, 500).await;
         late += 500;
     }
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.cold_holds_once("trades", late).await;
     sides.windows_are("trades", &[("verified", 39)]).await;
     sides.are_the_same("trades").await;
@@ -100,7 +100,7 @@ async fn cold_may_be_away() {
     let Some(mut sides) = TwoSides::on_two_engines(&format!("{QUICK}retries = 1\n")).await else { return };
     let first_ms = minutes_ago(20);
     sides.trades(0..4_000, first_ms, 1_000).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.cold_holds_once("trades", 4_000).await;
     sides.stack.cold_engine().kill();
     sides.trades(4_000..9_000, first_ms + 4 * MINUTE_MS, 1_000).await;
@@ -123,7 +123,7 @@ async fn late_rows_open_their_window_again() {
     let (recent_ms, old_ms) = (minutes_ago(5), minutes_ago(300));
     sides.trades(0..1_000, recent_ms, 1_000).await;
     sides.trades(1_000..2_000, old_ms, 1_000).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.cold_holds_once("trades", 2_000).await;
     sides.windows_are("trades", &[("verified", 2)]).await;
     sides.trades(2_000..2_010, recent_ms, 10).await;
@@ -139,7 +139,7 @@ async fn another_central_takes_over() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
     let first_ms = minutes_ago(20);
     sides.trades(0..2_000, first_ms, 1_000).await;
-    let first = sides.replicate();
+    let mut first = sides.replicate();
     sides.cold_holds_once("trades", 2_000).await;
     let port = free_port();
     let second = sides.stack.run(&sides.stack.configure_as("second", port, &sides.settings));
@@ -167,7 +167,7 @@ async fn an_old_event_published_again_stays_one_row() {
     let venue_ms = first_ms - 4 * 24 * 60 * MINUTE_MS;
     sides.in_hot("SYSTEM STOP TTL MERGES marketprism_hot.trades").await;
     sides.trades_of(0..100, first_ms, 200, venue_ms).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.windows_are("trades", &[("verified", 1)]).await;
     sides.in_hot("ALTER TABLE marketprism_hot.trades DELETE WHERE 1 SETTINGS mutations_sync = 2").await;
     // Each row keeps its number and venue time.
@@ -189,7 +189,7 @@ async fn catching_up_does_not_pause() {
     let settings = "[replication]\nsafety_lag_seconds = 0\ninterval_ms = 3600000\n";
     let Some(sides) = TwoSides::on_one_engine(settings).await else { return };
     sides.trades(0..2_300, minutes_ago(40), 100).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.windows_are("trades", &[("verified", 23)]).await;
     sides.are_the_same("trades").await;
 }
@@ -204,7 +204,7 @@ async fn a_row_that_cold_refuses_keeps_back_its_window_only() {
         .in_cold("ALTER TABLE marketprism_cold.trades ADD CONSTRAINT not_this CHECK trade_id != '150'")
         .await;
     sides.trades(0..600, first_ms, 100).await;
-    let central = sides.replicate();
+    let _central = sides.replicate();
     sides.windows_are("trades", &[("failed", 1), ("verified", 5)]).await;
     sides.cold_holds_once("trades", 500).await;
     sides.window_becomes("trades", first_ms + MINUTE_MS, "failed", "not_this").await;

@@ -64,7 +64,8 @@ impl Stack {
     pub fn configure_as(&self, name: &str, port: u16, more: &str) -> PathBuf {
         let (urls, hot) = (self.broker.urls(), self.engine.url());
         let cold = self.cold_engine.as_ref();
-        let cold = cold.map(|cold| format!("[clickhouse.cold]\nurl = {:?}\n", cold.url())).unwrap_or_default();
+        let cold =
+            cold.map(|cold| format!("[clickhouse.cold]\nurl = {:?}\n", cold.url())).unwrap_or_default();
         let text = format!(
             "[nats]\nurls = {urls:?}\n\
              [clickhouse]\nurl = {hot:?}\ninsert_timeout_ms = 1000\n{cold}\
@@ -113,7 +114,8 @@ impl Stack {
     }
 
     pub async fn is_ready(&self) {
-        eventually("central is ready", async || self.get("/ready").filter(|(status, _)| *status == 200)).await;
+        eventually("central is ready", async || self.get("/ready").filter(|(status, _)| *status == 200))
+            .await;
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -63,13 +63,7 @@ impl TwoSides {
     }
 
     /// With another venue time of the first trade than that of the first window.
-    pub async fn trades_of(
-        &self,
-        numbers: Range<u64>,
-        first_ms: i64,
-        a_window: u64,
-        venue_ms: i64,
-    ) {
+    pub async fn trades_of(&self, numbers: Range<u64>, first_ms: i64, a_window: u64, venue_ms: i64) {
         let (from, count) = (numbers.start, numbers.end - numbers.start);
         self.in_hot(&format!(
             "INSERT INTO marketprism_hot.trades (timestamp, exchange, market_type, symbol, venue_symbol, trade_id, price, quantity, \

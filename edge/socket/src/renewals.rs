@@ -11,6 +11,7 @@ use marketprism_service::jitter;
 use tokio::time::Instant;
 
 use crate::limits::RENEWAL_SPACING;
+use marketprism_service::jitter;
 
 #[derive(Debug)]
 pub(crate) struct Renewals {

@@ -15,11 +15,10 @@ pub fn integrity(stack: &Stack, config: &Path, more: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), report)
 }
 
-fn says(report: &Value, level: &str, text: &str) -> bool {
+fn has(report: &Value, level: &str, code: &str, text: &str) -> bool {
     report["findings"].as_array().unwrap().iter().any(|finding| {
-        let whole =
-            format!("{}: {}", finding["subject"].as_str().unwrap(), finding["text"].as_str().unwrap());
-        finding["level"] == level && whole.contains(text)
+        let [subject, found] = ["subject", "text"].map(|key| finding[key].as_str().unwrap());
+        finding["level"] == level && finding["code"] == code && format!("{subject}: {found}").contains(text)
     })
 }
 
@@ -32,28 +31,69 @@ async fn every_fault_leads_to_its_verdict() {
     seed::healthy(&stack).await;
     let (status, report) = integrity(&stack, &config, &["--from", "1h"]);
     assert_eq!((status, &report["verdict"]), (0, &Value::from("whole")), "{:#}", report["findings"]);
-    assert!(says(&report, "info", "liquidations: nothing arrived"), "{:#}", report["findings"]);
+    assert!(
+        has(&report, "info", "table.no_recent_rows", "liquidations: no rows arrived"),
+        "{:#}",
+        report["findings"]
+    );
     assert_eq!(report["version"], 1);
 
     let trades = |database: &str| format!("TRUNCATE TABLE {database}.trades");
     let loss = "INSERT INTO marketprism_hot.losses SELECT 'MARKET_DATA', 5, 9, 5, 'retention', 'first is 10', now64(3) - INTERVAL 5 SECOND";
     let faults = [
-        (1, "fail", "hot differs from what the edges stored in 1 window", seed::verdict(9, "mismatch", "x")),
-        (2, "unknown", "1 window cannot be verified", seed::verdict(9, "unverifiable", "no audit")),
-        (2, "unknown", "1 window should have been judged", seed::verdict(40, "open", "")),
-        (1, "fail", "trades: cold differs from hot in 1 window", seed::copied("trades", "mismatch", "9")),
-        (2, "unknown", "trades: 1 window could not be copied", seed::copied("trades", "failed", "9")),
-        (0, "warn", "trades: cold is 90 minutes behind", seed::watermark("trades", 90)),
-        (0, "warn", "trades: hot has rows of the last 5 minutes, cold has none", trades("marketprism_cold")),
-        (1, "fail", "trades: nothing arrived in hot in the last 5 minutes", trades("marketprism_hot")),
+        (
+            1,
+            "fail",
+            "ledger.mismatched_windows",
+            "hot differs from the edges' audits in 1 window",
+            seed::verdict(9, "mismatch", "x"),
+        ),
+        (
+            2,
+            "unknown",
+            "ledger.unverifiable_windows",
+            "1 window cannot be verified",
+            seed::verdict(9, "unverifiable", "no audit"),
+        ),
+        (2, "unknown", "ledger.overdue_windows", "1 window overdue", seed::verdict(40, "open", "")),
+        (
+            1,
+            "fail",
+            "replication.mismatched_windows",
+            "trades: cold differs from hot in 1 window",
+            seed::copied("trades", "mismatch", "9"),
+        ),
+        (
+            2,
+            "unknown",
+            "replication.failed_windows",
+            "trades: 1 window could not be copied",
+            seed::copied("trades", "failed", "9"),
+        ),
+        (0, "warn", "replication.lag", "trades: cold is 90 minutes behind", seed::watermark("trades", 90)),
+        (
+            0,
+            "warn",
+            "replication.no_recent_rows",
+            "trades: hot has rows of the last 5 minutes, cold has none",
+            trades("marketprism_cold"),
+        ),
+        (
+            1,
+            "fail",
+            "table.no_recent_rows",
+            "trades: no rows arrived in hot in the last 5 minutes",
+            trades("marketprism_hot"),
+        ),
         // The same ids once more, at other times, so that no merge makes one row of them.
         (
             1,
             "fail",
-            "trades: 100 rows in the recent part of hot",
+            "table.duplicate_rows",
+            "trades: 100 duplicate rows in recent data of hot",
             seed::rows("marketprism_hot", "trades", "number"),
         ),
-        (1, "fail", "losses: 5 messages gone", loss.to_owned()),
+        (1, "fail", "ledger.lost_messages", "losses: 5 messages discarded", loss.to_owned()),
     ];
     let left_out = format!(
         "ALTER TABLE marketprism_hot.verdicts DELETE WHERE data_type = 'trade' AND window_start = {} SETTINGS mutations_sync = 2",
@@ -67,23 +107,39 @@ async fn every_fault_leads_to_its_verdict() {
     let unjudged = seed::rows("marketprism_hot", "trades", "number + 1000").replace("sim_spot", "new_spot");
     let letter = "INSERT INTO marketprism_hot.dead_letters SELECT now64(3) - INTERVAL 5 SECOND, 'MARKET_DATA', 1, 's', '', '', 'bad', 'x'";
     let of_others = [
-        (2, "unknown", "1 window between others that no verdict mentions", left_out),
-        (2, "unknown", "edge e1: its newest window in the ledger", silent),
-        (0, "warn", "edge e2: its newest window in the ledger", another),
-        (2, "unknown", "trade of new_spot: rows arrive, and no edge vouches for them", unjudged),
-        (0, "warn", "dead letters: 1 message refused for their content", letter.to_owned()),
-        (2, "unknown", "1 gap may hide events", seed::gap_of_unknown_size(20)),
+        (2, "unknown", "ledger.windows_without_verdict", "1 window has no verdict", left_out),
+        (2, "unknown", "edge.no_recent_audit", "edge e1: no audit since the window of", silent),
+        (0, "warn", "edge.no_recent_audit", "edge e2: no audit since the window of", another),
+        (
+            2,
+            "unknown",
+            "ledger.stream_not_audited",
+            "trade of new_spot: rows arrive, but no edge audit",
+            unjudged,
+        ),
+        (
+            0,
+            "warn",
+            "ledger.refused_messages",
+            "dead letters: 1 message refused for their content",
+            letter.to_owned(),
+        ),
+        (2, "unknown", "ledger.gaps_of_unknown_size", "1 gap of unknown size", seed::gap_of_unknown_size(20)),
     ];
-    for (expected, level, text, sql) in faults.into_iter().chain(of_others) {
+    for (expected, level, code, text, sql) in faults.into_iter().chain(of_others) {
         seed::healthy(&stack).await;
         stack.execute(&sql).await;
         let (status, report) = integrity(&stack, &config, &["--from", "1h"]);
         assert_eq!(status, expected, "{text}: {:#}", report["findings"]);
-        assert!(says(&report, level, text), "{text}: {:#}", report["findings"]);
+        assert!(has(&report, level, code, text), "{text}: {:#}", report["findings"]);
     }
     // Yesterday is judged without what is recent now.
     let (_, report) = integrity(&stack, &config, &["--from", "2d", "--to", "1d"]);
-    assert!(!says(&report, "fail", "trades") && says(&report, "unknown", "no window"), "{report:#}");
+    assert!(
+        !has(&report, "fail", "table.no_recent_rows", "trades")
+            && has(&report, "unknown", "ledger.no_windows", ""),
+        "{report:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +162,7 @@ async fn a_fault_is_named_with_window_and_cause() {
     assert_eq!((&gap["cause"], &gap["missing"]), (&Value::from("venue"), &Value::from(3)));
     assert!(gap["evidence"].as_str().unwrap().contains("ids jump from 5 to 9"));
     assert!(
-        says(&report, "fail", "3 events missing (venue: 3 missing in 1 gap)"),
+        has(&report, "fail", "ledger.missing_events", "3 events missing (venue: 3 missing in 1 gap)"),
         "{:#}",
         report["findings"]
     );

@@ -75,7 +75,7 @@ async fn the_page_shows_the_fault() {
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_need_the_token() {
     let Some(stack) = Stack::start().await else { return };
-    let central = running(&stack, false).await;
+    let mut central = running(&stack, false).await;
     let post = |headers: &str, body: &str| stack.post("/repair", headers, body).unwrap();
     let json = "Content-Type: application/json\r\n";
     let (status, body) = post(json, "{}");
