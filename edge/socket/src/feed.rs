@@ -31,7 +31,6 @@ use crate::rest::RestClient;
 use crate::resync::ResyncRequest;
 use crate::status::{ConnectionState, ConnectionStatus};
 use crate::{plan, resync, tls};
-use marketprism_service::jitter;
 
 /// Dropping it stops the tasks without waiting for them.
 #[derive(Debug)]

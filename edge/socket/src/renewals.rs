@@ -11,7 +11,6 @@ use marketprism_service::jitter;
 use tokio::time::Instant;
 
 use crate::limits::RENEWAL_SPACING;
-use marketprism_service::jitter;
 
 #[derive(Debug)]
 pub(crate) struct Renewals {

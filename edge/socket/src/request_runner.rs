@@ -14,7 +14,6 @@ use crate::counters::SocketCounter;
 use crate::error::{BudgetError, RequestFailure};
 use crate::event::{ReceivedFrame, SocketEvent};
 use crate::rest::{RestClient, StampUrl};
-use marketprism_service::clock::now_ns;
 
 #[derive(Debug)]
 pub(crate) struct RequestRunner {

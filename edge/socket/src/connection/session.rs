@@ -20,7 +20,6 @@ use crate::error::CloseReason;
 use crate::event::SocketEvent;
 use crate::rest::{apply_refusal, charges_or_origin};
 use crate::status::ConnectionState;
-use marketprism_service::clock::now_ns;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SessionEvent {

@@ -27,7 +27,6 @@ use crate::counters::SocketCounter;
 use crate::error::CloseReason;
 use crate::limits::{SESSION_COMMANDS_MAX, SESSION_EVENTS_MAX};
 use crate::status::{ConnectionPhase, ConnectionState};
-use marketprism_service::Backoff;
 
 #[derive(Debug)]
 pub(crate) enum ConnectionCommand {

@@ -6,7 +6,6 @@ use marketprism_service::jitter;
 use tokio::time::Instant;
 
 use crate::limits::{POLL_FIRST_MAX, POLL_JITTER_MAX};
-use marketprism_service::jitter;
 
 #[derive(Debug)]
 pub(crate) struct Schedule {

@@ -22,7 +22,6 @@ use crate::counters::SocketCounter;
 use crate::error::{CloseReason, chain};
 use crate::event::{ReceivedFrame, SocketEvent};
 use crate::limits::READS_IN_A_ROW;
-use marketprism_service::clock::now_ns;
 
 enum ServingEnd {
     Retired,

@@ -10,7 +10,6 @@ use crate::connection::session::{SessionEnd, SessionEndCause};
 use crate::counters::SocketCounter;
 use crate::error::{BudgetError, CloseReason};
 use crate::event::SocketEvent;
-use marketprism_service::clock::now_ns;
 
 impl ConnectionSupervisor {
     pub(super) async fn on_ended(&mut self, joined: Result<SessionEnd, JoinError>) {
