@@ -125,12 +125,8 @@ async fn fix_hot(
     if options.dry_run {
         return Ok((RepairFate::WouldRepair, format!("would do: {done}")));
     }
-    let elsewhere = ops
-        .pair
-        .hot
-        .held_outside(ops.table, window, &diff.only_cold, None)
-        .await
-        .map_err(CopyError::hot)?;
+    let elsewhere =
+        ops.pair.hot.held_outside(ops.table, window, &diff.only_cold, None).await.map_err(CopyError::hot)?;
     if !elsewhere.is_empty() {
         let text = format!(
             "{} of the events that hot lost of this window arrived again later: they stay in their later window",

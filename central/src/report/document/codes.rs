@@ -1,18 +1,17 @@
 //! Stable codes of findings and checks. A code never changes its meaning; texts may be bettered at any time.
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 macro_rules! codes {
     ($($variant:ident $code:literal $meaning:literal)*) => {
         /// Stable code of a finding: match on this, never on the text.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum FindingCode {
-            $(
-                #[doc = $meaning]
-                #[serde(rename = $code)]
-                $variant,
-            )*
+            $(#[doc = $meaning] $variant,)*
         }
 
         impl FindingCode {
@@ -24,7 +23,6 @@ macro_rules! codes {
             }
 
             /// Every code with its meaning, in the order of the README.
-            #[cfg(test)]
             pub const MEANINGS: &[(&'static str, &'static str)] = &[$(($code, $meaning),)*];
         }
     };
@@ -64,6 +62,30 @@ codes! {
     SchemaOutdated "schema.outdated" "migrations have not been applied yet"
     ConfigNoToken "config.no_token" "no token is configured, so POST /repair is refused"
     SourceUnavailable "source.unavailable" "broker, server or table did not answer in time"
+}
+
+impl Serialize for FindingCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl PartialSchema for FindingCode {
+    fn schema() -> RefOr<Schema> {
+        let codes = Self::MEANINGS.iter().map(|(code, _)| *code);
+        let meanings = Self::MEANINGS.iter().map(|(code, meaning)| format!("- `{code}`: {meaning}\n"));
+        let text = format!(
+            "Stable code of a finding: match on this, never on the text.\n\n{}",
+            meanings.collect::<String>()
+        );
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes)).description(Some(text)).into()
+    }
+}
+
+impl ToSchema for FindingCode {
+    fn name() -> Cow<'static, str> {
+        "FindingCode".into()
+    }
 }
 
 #[cfg(test)]
