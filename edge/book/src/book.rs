@@ -3,7 +3,6 @@
 use crate::contents::BookContents;
 use crate::outcome::{BookAction, BookGap, BookGapCause, BookState, ResyncReason, UpdateOutcome};
 use crate::pending::PendingDeltas;
-use crate::refresh::{BookRefresh, RefreshProgress};
 use crate::sequence::{self, SequenceVerdict};
 use crate::settings::{BookSettings, Checksum, SequenceRule, SnapshotSource};
 use crate::stats::BookStats;
@@ -23,7 +22,8 @@ pub(crate) enum BookPhase {
 #[derive(Debug)]
 pub(crate) struct LiveBook {
     pub(crate) contents: BookContents,
-    pub(crate) refresh: Option<Box<BookRefresh>>,
+    /// A second book with deeper levels: a requested snapshot and every delta applied since the request.
+    pub(crate) refresh: Option<Box<Book>>,
 }
 
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Book {
             crossed_since_ns: None,
             stats: BookStats::default(),
         }
+    }
+
+    /// A book whose snapshot is requested by its owner.
+    pub(crate) fn for_refresh(settings: BookSettings) -> Box<Self> {
+        Box::new(Book { snapshot_requested: true, ..Book::new(settings) })
     }
 
     pub fn apply(&mut self, update: &BookUpdate<'_>) -> UpdateOutcome {
@@ -263,7 +268,7 @@ impl Book {
         {
             self.phase = BookPhase::Live(LiveBook { contents, refresh: None });
         } else {
-            self.follow(update, outcome);
+            self.update_refresh(update, outcome);
         }
         self.notify(each);
         self.check_after_update(update.received_at_ns, outcome);
@@ -273,34 +278,33 @@ impl Book {
         std::mem::replace(&mut self.phase, BookPhase::Waiting(PendingDeltas::new(&self.settings.limits)))
     }
 
-    fn follow(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome) {
-        if let BookPhase::Live(live) = &mut self.phase
-            && let Some(refresh) = &mut live.refresh
-        {
-            let progress = refresh.follow(update, &self.settings);
-            self.on_refresh(progress, outcome);
-        }
-    }
-
-    pub(crate) fn on_refresh(&mut self, progress: RefreshProgress, outcome: &mut UpdateOutcome) {
-        let BookPhase::Live(live) = &mut self.phase else {
-            return;
-        };
-        match progress {
-            RefreshProgress::Waiting => {}
-            RefreshProgress::Stale => {
-                self.stats.refreshes += 1;
-                outcome.action = Some(BookAction::Refresh);
+    /// Passes a snapshot or an applied delta to the second book, which replaces this one once both have the same id.
+    pub(crate) fn update_refresh(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome) {
+        let BookPhase::Live(live) = &mut self.phase else { return };
+        let Some(refresh) = &mut live.refresh else { return };
+        let needs_snapshot = matches!(refresh.apply(update).action, Some(BookAction::Resync { .. }));
+        let refreshed = match refresh.take_phase() {
+            BookPhase::Live(LiveBook { contents, .. }) => contents,
+            BookPhase::Syncing(contents)
+                if update.change == Change::Snapshot && contents.last_id == live.contents.last_id =>
+            {
+                contents
             }
-            RefreshProgress::Ready(contents) => {
-                if !live.contents.ladder.agrees_with(&contents.ladder, self.settings.depth) {
-                    self.stats.refresh_mismatches += 1;
-                    self.epoch = self.epoch.wrapping_add(1);
+            unfinished => {
+                refresh.phase = unfinished;
+                if needs_snapshot {
+                    self.stats.refreshes += 1;
+                    outcome.action = Some(BookAction::Refresh);
                 }
-                self.stats.snapshots += 1;
-                *live = LiveBook { contents: *contents, refresh: None };
+                return;
             }
+        };
+        if !live.contents.ladder.agrees_with(&refreshed.ladder, self.settings.depth) {
+            self.stats.refresh_mismatches += 1;
+            self.epoch = self.epoch.wrapping_add(1);
         }
+        self.stats.snapshots += 1;
+        *live = LiveBook { contents: refreshed, refresh: None };
     }
 
     pub(crate) fn notify(&self, each: &mut ViewObserver<'_>) {
@@ -317,7 +321,7 @@ impl Book {
             && live.refresh.is_none()
             && live.contents.ladder.is_thin()
         {
-            live.refresh = Some(Box::new(BookRefresh::new(&self.settings)));
+            live.refresh = Some(Book::for_refresh(self.settings));
             self.stats.refreshes += 1;
             outcome.action = Some(BookAction::Refresh);
         }

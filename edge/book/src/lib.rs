@@ -21,7 +21,6 @@ mod gate;
 mod ladder;
 mod outcome;
 mod pending;
-mod refresh;
 mod sequence;
 mod settings;
 mod side;

@@ -4,7 +4,6 @@ use crate::book::{Book, BookPhase, LiveBook, ViewObserver};
 use crate::contents::BookContents;
 use crate::outcome::{ResyncReason, UpdateOutcome};
 use crate::pending::PendingDeltas;
-use crate::refresh::BookRefresh;
 use crate::sequence::{self, SequenceVerdict};
 use crate::settings::{BookSettings, SequenceRule, SnapshotSource};
 use crate::update::BookUpdate;
@@ -120,16 +119,13 @@ impl Book {
         let BookPhase::Live(live) = &mut self.phase else {
             return;
         };
-        let live_id = live.contents.last_id;
-        if live.refresh.is_none() && update.last_id <= live_id {
+        if live.refresh.is_none() && update.last_id <= live.contents.last_id {
             self.stats.snapshots_ignored += 1;
             return;
         }
-        let refresh = live.refresh.get_or_insert_with(|| Box::new(BookRefresh::new(&self.settings)));
-        let progress =
-            refresh.on_snapshot(BookContents::from_snapshot(update, &self.settings), live_id, &self.settings);
+        live.refresh.get_or_insert_with(|| Book::for_refresh(self.settings));
         let epoch = self.epoch;
-        self.on_refresh(progress, outcome);
+        self.update_refresh(update, outcome);
         if self.epoch != epoch {
             self.notify(each);
         }
