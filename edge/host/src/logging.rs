@@ -35,7 +35,7 @@ impl types::Host for StoreState {}
 impl log::Host for StoreState {
     fn log(&mut self, level: log::Level, mut message: String) {
         if !self.gate.pass() {
-            self.stats.log_dropped();
+            self.stats.log_dropped_lines(1);
             return;
         }
         cut(&mut message, self.line_bytes);
@@ -47,7 +47,7 @@ impl log::Host for StoreState {
             log::Level::Info => tracing::info!(adapter, "{message}"),
             log::Level::Warn => tracing::warn!(adapter, "{message}"),
         }
-        self.stats.log_written();
+        self.stats.log_lines(1);
     }
 }
 

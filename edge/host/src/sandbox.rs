@@ -32,9 +32,6 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts an instance.
-    ///
-    /// # Errors
-    /// The component fails in its start function.
     pub fn new(adapter: &Adapter, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Result<Self, Fault> {
         let made =
             Self::from_parts(adapter.pre(), adapter.id().into(), Arc::clone(limits), Arc::clone(stats));
@@ -69,9 +66,6 @@ impl Sandbox {
     }
 
     /// Requests whose answers [`Sandbox::instruments`] still needs; see [`crate::InstrumentRounds`].
-    ///
-    /// # Errors
-    /// The adapter refuses the feed, or faults.
     pub fn instrument_requests(
         &mut self,
         feed: &Feed,
@@ -95,9 +89,6 @@ impl Sandbox {
     }
 
     /// Prepares the instance for a feed: events then name instruments by their position in this list.
-    ///
-    /// # Errors
-    /// The adapter refuses the feed, or faults.
     pub fn load(&mut self, feed: &Feed, instruments: &[Instrument]) -> Result<(), CallError> {
         let loaded = self.control(|guest, store| guest.call_load(store, feed, instruments))?;
         self.accept(loaded)?;
@@ -106,9 +97,6 @@ impl Sandbox {
     }
 
     /// Connections, polls and resyncs of the loaded feed.
-    ///
-    /// # Errors
-    /// The adapter refuses the feed, or faults.
     pub fn plan(&mut self) -> Result<Plan, CallError> {
         let plan = self.control(|guest, store| guest.call_plan(store))?;
         let plan = self.accept(plan)?;
@@ -127,9 +115,10 @@ impl Sandbox {
     /// # Errors
     /// The adapter faults; the batch then has no result.
     pub fn normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
-        self.stats.frames_given(batch.len());
+        self.stats.frames(batch.len());
         let normalized = self.checked_normalize(batch)?;
-        self.stats.normalized(normalized.events.len(), normalized.notes.len());
+        self.stats.events(normalized.events.len());
+        self.stats.notes(normalized.notes.len());
         Ok(normalized)
     }
 

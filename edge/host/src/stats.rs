@@ -6,11 +6,12 @@ use std::time::Duration;
 use crate::fault_cause::FaultCause;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident),* $(,)? ; $($(#[$other_doc:meta])* $other:ident),* $(,)?) => {
         /// Counters of an adapter over all of its instances.
         #[derive(Debug, Default)]
         pub struct Stats {
             $($name: AtomicU64,)*
+            $($other: AtomicU64,)*
             faults: [AtomicU64; FaultCause::ALL.len()],
         }
 
@@ -18,14 +19,20 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct StatsSnapshot {
             $($(#[$doc])* pub $name: u64,)*
+            $($(#[$other_doc])* pub $other: u64,)*
             faults: [u64; FaultCause::ALL.len()],
         }
 
         impl Stats {
+            $(pub(crate) fn $name(&self, by: usize) {
+                self.$name.fetch_add(by as u64, Relaxed);
+            })*
+
             /// Reads all counters.
             pub fn snapshot(&self) -> StatsSnapshot {
                 StatsSnapshot {
                     $($name: self.$name.load(Relaxed),)*
+                    $($other: self.$other.load(Relaxed),)*
                     faults: self.faults.each_ref().map(|count| count.load(Relaxed)),
                 }
             }
@@ -34,18 +41,12 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Calls of any function.
-    calls,
     /// Frames passed to `normalize`, including repeats after a fault.
     frames,
     /// Events returned.
     events,
     /// Notes returned.
     notes,
-    /// Nanoseconds spent in calls.
-    call_ns,
-    /// Longest call in nanoseconds.
-    longest_call_ns,
     /// Instances that replaced a faulted one.
     restarts,
     /// Frames that faulted alone.
@@ -57,7 +58,13 @@ counters! {
     /// Log lines written.
     log_lines,
     /// Log lines dropped by the rate limit.
-    log_dropped_lines,
+    log_dropped_lines;
+    /// Calls of any function.
+    calls,
+    /// Nanoseconds spent in calls.
+    call_ns,
+    /// Longest call in nanoseconds.
+    longest_call_ns,
     /// Largest memory of one instance in bytes.
     memory_high_water_bytes,
 }
@@ -82,43 +89,10 @@ impl Stats {
         self.longest_call_ns.fetch_max(ns, Relaxed);
     }
 
-    pub(crate) fn normalized(&self, events: usize, notes: usize) {
-        self.events.fetch_add(events as u64, Relaxed);
-        self.notes.fetch_add(notes as u64, Relaxed);
-    }
-
-    pub(crate) fn frames_given(&self, frames: usize) {
-        self.frames.fetch_add(frames as u64, Relaxed);
-    }
-
     pub(crate) fn faulted(&self, cause: FaultCause) {
         if let Some(count) = self.faults.get(cause.index()) {
             count.fetch_add(1, Relaxed);
         }
-    }
-
-    pub(crate) fn restarted(&self) {
-        self.restarts.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn frame_faulted(&self) {
-        self.frames_faulted.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn frame_unseen(&self) {
-        self.frames_unseen.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn reference_dropped(&self) {
-        self.references_dropped.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn log_written(&self) {
-        self.log_lines.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn log_dropped(&self) {
-        self.log_dropped_lines.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn memory_grew(&self, bytes: usize) {

@@ -64,9 +64,6 @@ pub struct FrameFault {
 
 impl AdapterSupervisor {
     /// Starts an instance, loads the feed and gets its plan.
-    ///
-    /// # Errors
-    /// The adapter refuses the feed, or faults.
     pub fn start(
         adapter: &Adapter,
         limits: &Limits,
@@ -173,7 +170,7 @@ impl AdapterSupervisor {
                     if self.circuit.fault(now, now.saturating_duration_since(began)) {
                         self.report_back_off(&fault);
                     }
-                    self.stats.frame_faulted();
+                    self.stats.frames_faulted(1);
                     self.quarantine_frame(frame, &fault);
                     outcome.faults.push(FrameFault { frame: position, cause: fault.cause, skipped: false });
                 }
@@ -211,12 +208,12 @@ impl AdapterSupervisor {
             sandbox.set_budgets(Arc::clone(&self.budgets));
             match self.references.replay_into(&mut sandbox) {
                 Ok(()) => {
-                    self.stats.restarted();
+                    self.stats.restarts(1);
                     return Ok(sandbox);
                 }
                 Err((source, fault)) => {
                     self.references.remove(source);
-                    self.stats.reference_dropped();
+                    self.stats.references_dropped(1);
                     self.discard(&fault);
                 }
             }
@@ -225,7 +222,7 @@ impl AdapterSupervisor {
 
     fn report_stored(&mut self, stored: Result<(), AnswerTooLarge>) {
         if stored.is_err() {
-            self.stats.reference_dropped();
+            self.stats.references_dropped(1);
             if self.lines.pass() {
                 let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
                 let allowed = self.limits.reference_bytes;
@@ -261,7 +258,7 @@ impl AdapterSupervisor {
 
     fn skip(&mut self, position: FrameIndex, frame: Frame<'_>) -> FrameFault {
         let cause = FaultCause::Reload;
-        self.stats.frame_unseen();
+        self.stats.frames_unseen(1);
         // The next instance may read it; if it faults, the answer is dropped.
         if self.references.is_reference(frame.source) {
             let stored = self.references.store(frame, false);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use marketprism_adapter_host::{ResyncIndex, SourceIndex, StreamIndex};
 use thiserror::Error;
 
+use crate::counters::SocketCounter;
+
 #[derive(Debug, Error)]
 pub enum SocketError {
     #[error("the plan cannot be carried out: {}", .0.join("; "))]
@@ -126,19 +128,30 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// A name from a closed set, for metrics: the counter's without `closed_`.
     pub fn label(&self) -> &'static str {
+        let label = self.counter().label();
+        label.strip_prefix("closed_").unwrap_or(label)
+    }
+
+    pub(crate) fn counter(&self) -> SocketCounter {
         match self {
-            Self::Venue { .. } => "venue",
-            Self::Lost(_) => "lost",
-            Self::Idle(_) => "idle",
-            Self::Protocol(_) => "protocol",
-            Self::TooLarge(_) => "too_large",
-            Self::WriteTimeout(_) => "write_timeout",
-            Self::Renewed => "renewed",
-            Self::Replaced(_) => "replaced",
-            Self::Silent(_) => "silent",
-            Self::Stopped => "stopped",
+            Self::Venue { .. } => SocketCounter::ClosedVenue,
+            Self::Lost(_) => SocketCounter::ClosedLost,
+            Self::Idle(_) => SocketCounter::ClosedIdle,
+            Self::Protocol(_) => SocketCounter::ClosedProtocol,
+            Self::TooLarge(_) => SocketCounter::ClosedTooLarge,
+            Self::WriteTimeout(_) => SocketCounter::ClosedWriteTimeout,
+            Self::Renewed => SocketCounter::ClosedRenewed,
+            Self::Replaced(_) => SocketCounter::ClosedReplaced,
+            Self::Silent(_) => SocketCounter::ClosedSilent,
+            Self::Stopped => SocketCounter::ClosedStopped,
         }
+    }
+
+    /// Closed by us, with or without a replacement.
+    pub(crate) fn is_planned(&self) -> bool {
+        matches!(self, Self::Renewed | Self::Replaced(_) | Self::Silent(_) | Self::Stopped)
     }
 }
 

@@ -83,9 +83,9 @@ impl ConnectionSupervisor {
     async fn report_closed(&mut self, generation: u64, reason: CloseReason) {
         let current = self.current.and_then(|current| self.generations.get(&current));
         let overlap = current.is_some_and(|current| current.stage == GenerationStage::Ready);
-        self.feed.counters.count(counted_of(&reason));
+        self.feed.counters.count(reason.counter());
         self.state.record_failure(reason.label(), reason.to_string());
-        if is_planned(&reason) {
+        if reason.is_planned() {
             tracing::info!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
         } else {
             tracing::warn!(connection = %self.plan.name, generation, %reason, overlap, "connection closed");
@@ -114,27 +114,5 @@ impl ConnectionSupervisor {
         // One that never stood still has to wait before the next try.
         self.open_at = Instant::now() + self.backoff.pause();
         Some((generation, SessionEnd { generation, opened, end }))
-    }
-}
-
-fn is_planned(reason: &CloseReason) -> bool {
-    matches!(
-        reason,
-        CloseReason::Renewed | CloseReason::Replaced(_) | CloseReason::Silent(_) | CloseReason::Stopped
-    )
-}
-
-fn counted_of(reason: &CloseReason) -> SocketCounter {
-    match reason {
-        CloseReason::Venue { .. } => SocketCounter::ClosedVenue,
-        CloseReason::Lost(_) => SocketCounter::ClosedLost,
-        CloseReason::Idle(_) => SocketCounter::ClosedIdle,
-        CloseReason::Protocol(_) => SocketCounter::ClosedProtocol,
-        CloseReason::TooLarge(_) => SocketCounter::ClosedTooLarge,
-        CloseReason::WriteTimeout(_) => SocketCounter::ClosedWriteTimeout,
-        CloseReason::Renewed => SocketCounter::ClosedRenewed,
-        CloseReason::Replaced(_) => SocketCounter::ClosedReplaced,
-        CloseReason::Silent(_) => SocketCounter::ClosedSilent,
-        CloseReason::Stopped => SocketCounter::ClosedStopped,
     }
 }
