@@ -1,5 +1,5 @@
-//! Pace of the resyncs of one book: at once, then after 1, 2, 4 ... 60 s, each with a quarter of jitter
-//! either way.
+//! Pace of the resyncs of one book: at once, then after 1, 2, 4 ... 60 s, each with a quarter of jitter either way.
+//! Time and random number are arguments, so that a replay is deterministic.
 
 const SECOND_NS: i64 = 1_000_000_000;
 

@@ -103,6 +103,7 @@ impl Book {
         self.discard(ResyncReason::Crossed, None, &mut outcome);
         outcome.action
     }
+
     pub fn state(&self) -> BookState {
         match self.phase {
             BookPhase::Waiting(_) => BookState::WaitSnapshot,
@@ -110,6 +111,7 @@ impl Book {
             BookPhase::Live(_) => BookState::Live,
         }
     }
+
     /// `None` unless LIVE.
     pub fn view(&self) -> Option<BookView<'_>> {
         match &self.phase {
@@ -117,13 +119,16 @@ impl Book {
             _ => None,
         }
     }
+
     /// Increments each time that a LIVE book is discarded or replaced.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
+
     pub fn stats(&self) -> &BookStats {
         &self.stats
     }
+
     pub fn settings(&self) -> &BookSettings {
         &self.settings
     }
@@ -158,7 +163,7 @@ impl Book {
     ) {
         if matches!(self.phase, BookPhase::Live(_)) {
             self.epoch = self.epoch.wrapping_add(1);
-            self.stats.count_break(reason);
+            self.stats.breaks[reason] += 1;
         }
         self.phase = BookPhase::Waiting(PendingDeltas::new(&self.settings.limits));
         self.crossed_since_ns = None;
@@ -170,7 +175,7 @@ impl Book {
 
     pub(crate) fn request_snapshot(&mut self, reason: ResyncReason, outcome: &mut UpdateOutcome) {
         self.snapshot_requested = true;
-        self.stats.count_resync(reason);
+        self.stats.resyncs[reason] += 1;
         outcome.action = Some(BookAction::Resync { reason });
     }
 

@@ -17,9 +17,11 @@ impl PublishGate {
     pub fn changed(&mut self, updates: u32) {
         self.waiting += u64::from(updates);
     }
+
     pub fn is_due(&self, now_ns: i64) -> bool {
         self.due_at_ns().is_some_and(|due| now_ns >= due)
     }
+
     /// When the book is due; `None` while nothing is new, `i64::MIN` if nothing was published before.
     pub fn due_at_ns(&self) -> Option<i64> {
         (self.waiting > 0)
@@ -37,6 +39,7 @@ impl PublishGate {
         self.conflated += self.waiting;
         self.waiting = 0;
     }
+
     /// Updates that were never published on their own.
     pub fn conflated(&self) -> u64 {
         self.conflated

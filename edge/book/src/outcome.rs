@@ -1,5 +1,7 @@
 //! States of a book and the outcome of an update.
 
+use enum_map::Enum;
+
 use crate::update::UpdateError;
 
 /// States of a book, described in the crate documentation.
@@ -37,7 +39,7 @@ pub struct BookGap {
     pub at_ns: i64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum ResyncReason {
     Start,
     Gap,
@@ -66,6 +68,7 @@ impl ResyncReason {
     pub fn index(self) -> usize {
         self as usize
     }
+
     pub fn as_str(self) -> &'static str {
         match self {
             ResyncReason::Start => "start",

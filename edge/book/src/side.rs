@@ -100,8 +100,7 @@ impl BookSide {
             self.levels.push(Level { key, quantity: *quantity });
         }
         if !self.levels.is_sorted_by(|a, b| a.key < b.key) {
-            // Stable, and the later level of the snapshot stands first after the reversal: it survives the
-            // dedup.
+            // A stable sort of the reversed levels: the later level of a price survives the dedup.
             self.levels.sort_by_key(|level| level.key);
             self.levels.dedup_by_key(|level| level.key);
         }

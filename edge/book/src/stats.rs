@@ -1,5 +1,7 @@
 //! Counters of one book. Every discarded update is counted here.
 
+use enum_map::EnumMap;
+
 use crate::outcome::ResyncReason;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,28 +32,7 @@ pub struct BookStats {
     pub refreshes: u64,
     /// Such snapshots that contradicted the LIVE book; it is replaced under a new epoch.
     pub refresh_mismatches: u64,
-    resyncs: [u64; ResyncReason::ALL.len()],
-    breaks: [u64; ResyncReason::ALL.len()],
-}
-
-impl BookStats {
-    pub fn resyncs(&self, reason: ResyncReason) -> u64 {
-        self.resyncs.get(reason.index()).copied().unwrap_or_default()
-    }
-    /// LIVE books discarded for one reason; nothing is published until the next LIVE state.
-    pub fn breaks(&self, reason: ResyncReason) -> u64 {
-        self.breaks.get(reason.index()).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn count_break(&mut self, reason: ResyncReason) {
-        if let Some(count) = self.breaks.get_mut(reason.index()) {
-            *count += 1;
-        }
-    }
-
-    pub(crate) fn count_resync(&mut self, reason: ResyncReason) {
-        if let Some(count) = self.resyncs.get_mut(reason.index()) {
-            *count += 1;
-        }
-    }
+    pub resyncs: EnumMap<ResyncReason, u64>,
+    /// LIVE books discarded; nothing is published until the next LIVE state.
+    pub breaks: EnumMap<ResyncReason, u64>,
 }

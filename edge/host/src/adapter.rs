@@ -26,7 +26,6 @@ pub struct Adapter {
 }
 
 struct CompiledAdapter {
-    engine: Engine,
     pre: v1::VenueAdapterPre<StoreState>,
     description: Description,
     digest: String,
@@ -78,16 +77,7 @@ impl Adapter {
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let short = digest.get(..12).unwrap_or_default();
         let id = format!("{}@{}+{short}", description.name, description.version);
-        Ok(Adapter {
-            inner: Arc::new(CompiledAdapter {
-                engine: engine.clone(),
-                pre,
-                description,
-                digest,
-                id,
-                contract,
-            }),
-        })
+        Ok(Adapter { inner: Arc::new(CompiledAdapter { pre, description, digest, id, contract }) })
     }
 
     /// The answer of `describe`.
@@ -113,11 +103,6 @@ impl Adapter {
     /// Contract version that the adapter was built for.
     pub fn contract(&self) -> &str {
         &self.inner.contract
-    }
-
-    /// The engine that runs it.
-    pub fn engine(&self) -> &Engine {
-        &self.inner.engine
     }
 
     pub(crate) fn pre(&self) -> &v1::VenueAdapterPre<StoreState> {

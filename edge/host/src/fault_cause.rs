@@ -1,7 +1,9 @@
 //! Causes of faults, as counted and named in quarantine files.
 
+use enum_map::Enum;
+
 /// Cause for discarding an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum FaultCause {
     /// Panic, or access outside its memory.
     Trap,
@@ -18,7 +20,7 @@ pub enum FaultCause {
 }
 
 impl FaultCause {
-    /// Every cause, in the order of [`FaultCause::index`].
+    /// Every cause.
     pub const ALL: [FaultCause; 6] = [
         FaultCause::Trap,
         FaultCause::Deadline,
@@ -27,11 +29,6 @@ impl FaultCause {
         FaultCause::InvalidOutput,
         FaultCause::Reload,
     ];
-
-    /// Position in [`FaultCause::ALL`].
-    pub fn index(self) -> usize {
-        self as usize
-    }
 
     /// A label for logs, metrics and file names.
     pub fn as_str(self) -> &'static str {

@@ -45,3 +45,4 @@ pub use runtime::{Engine, EngineError};
 pub use sandbox::Sandbox;
 pub use stats::{Stats, StatsSnapshot};
 pub use supervisor::{AdapterSupervisor, FrameFault, NormalizedBatch};
+pub use validate::{plan_problems, request_problems};

@@ -1,4 +1,4 @@
-//! Rate limit for log lines.
+//! Rate limit for log lines: a number per second, unlike the service crate's one per interval.
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use enum_map::EnumMap;
+
 use crate::fault_cause::FaultCause;
 
 macro_rules! counters {
@@ -12,7 +14,7 @@ macro_rules! counters {
         pub struct Stats {
             $($name: AtomicU64,)*
             $($other: AtomicU64,)*
-            faults: [AtomicU64; FaultCause::ALL.len()],
+            faults: EnumMap<FaultCause, AtomicU64>,
         }
 
         /// Values of the counters at one moment.
@@ -20,7 +22,8 @@ macro_rules! counters {
         pub struct StatsSnapshot {
             $($(#[$doc])* pub $name: u64,)*
             $($(#[$other_doc])* pub $other: u64,)*
-            faults: [u64; FaultCause::ALL.len()],
+            /// Faults by cause.
+            pub faults: EnumMap<FaultCause, u64>,
         }
 
         impl Stats {
@@ -33,7 +36,7 @@ macro_rules! counters {
                 StatsSnapshot {
                     $($name: self.$name.load(Relaxed),)*
                     $($other: self.$other.load(Relaxed),)*
-                    faults: self.faults.each_ref().map(|count| count.load(Relaxed)),
+                    faults: EnumMap::from_fn(|cause| self.faults[cause].load(Relaxed)),
                 }
             }
         }
@@ -70,14 +73,9 @@ counters! {
 }
 
 impl StatsSnapshot {
-    /// Faults of one cause.
-    pub fn faults(&self, cause: FaultCause) -> u64 {
-        self.faults.get(cause.index()).copied().unwrap_or_default()
-    }
-
     /// Faults of all causes.
     pub fn all_faults(&self) -> u64 {
-        self.faults.iter().sum()
+        self.faults.values().sum()
     }
 }
 
@@ -90,9 +88,7 @@ impl Stats {
     }
 
     pub(crate) fn faulted(&self, cause: FaultCause) {
-        if let Some(count) = self.faults.get(cause.index()) {
-            count.fetch_add(1, Relaxed);
-        }
+        self.faults[cause].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn memory_grew(&self, bytes: usize) {

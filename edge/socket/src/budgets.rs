@@ -19,16 +19,6 @@ pub struct Budgets {
     windows: Arc<Mutex<BTreeMap<String, Arc<RateWindow>>>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BudgetUsage {
-    pub name: String,
-    /// `None` until a plan defines the budget.
-    pub limit: Option<u32>,
-    pub used: u64,
-    /// Remaining block by the venue.
-    pub blocked: Option<Duration>,
-}
-
 impl Budgets {
     pub fn new() -> Self {
         Self::default()
@@ -48,7 +38,7 @@ impl Budgets {
                         units,
                         ?window,
                         ?old,
-                        "budget defined differently, the stricter holds"
+                        "budget has two definitions: the stricter values apply"
                     );
                 }
                 WindowLimit { units: old.units.min(units), window: old.window.max(window) }
@@ -61,8 +51,7 @@ impl Budgets {
 
     /// Waits until every charge is granted, at most `wait_max` each.
     pub async fn reserve(&self, charges: &[Charge], wait_max: Duration) -> Result<BudgetPermit, BudgetError> {
-        // One sum per budget, and always in the order of names: two callers cannot wait for each other in a
-        // circle.
+        // One sum per budget in the order of names, so that callers cannot deadlock.
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         for charge in charges {
             *sums.entry(charge.budget.as_str()).or_insert(0) += u64::from(charge.units);
@@ -74,11 +63,6 @@ impl Budgets {
             permit.holds.push(ReservedUnits { window, id, used: false });
         }
         Ok(permit)
-    }
-
-    /// Grants nothing for `time`, as the venue demands.
-    pub fn block(&self, name: &str, time: Duration) {
-        self.window(name).state().block(Instant::now(), time);
     }
 
     /// Blocks after a refusal: for the `named` time, else for `usual`, doubled with each further refusal up
@@ -93,7 +77,7 @@ impl Budgets {
         let now = Instant::now();
         let budget = self.window(name);
         let mut state = budget.state();
-        // What was under way when the venue began to refuse is refused, too: that is no further offence.
+        // Refusals of requests that were already sent do not count again.
         if state.blocked_until.is_none_or(|until| until <= now) {
             state.refusals = state.refusals.saturating_add(1);
         }
@@ -107,22 +91,6 @@ impl Budgets {
         for charge in charges {
             self.window(&charge.budget).state().refusals = 0;
         }
-    }
-
-    pub fn usage(&self) -> Vec<BudgetUsage> {
-        let now = Instant::now();
-        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let usage = windows.iter().map(|(name, window)| {
-            let mut state = window.state();
-            state.forget_expired(now);
-            BudgetUsage {
-                name: name.clone(),
-                limit: state.limit.map(|limit| limit.units),
-                used: state.used(),
-                blocked: state.blocked_until.and_then(|until| until.checked_duration_since(now)),
-            }
-        });
-        usage.collect()
     }
 
     fn window(&self, name: &str) -> Arc<RateWindow> {
@@ -260,7 +228,7 @@ impl RateWindow {
             loop {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
-                // Enabled before the look, so that a change between the look and the wait is not missed.
+                // Enabled before the check, so that a change before the wait is not missed.
                 changed.as_mut().enable();
                 match self.try_take(units, wait_max)? {
                     Reservation::Id(id) => return Ok(id),

@@ -10,13 +10,13 @@ use crate::counters::SocketCounter;
 
 #[derive(Debug, Error)]
 pub enum SocketError {
-    #[error("the plan cannot be carried out: {}", .0.join("; "))]
+    #[error("invalid plan: {}", .0.join("; "))]
     Plan(Vec<String>),
     #[error("ca_file {path}: {reason}, allowed: a readable PEM file with at least one certificate")]
     CaFile { path: PathBuf, reason: String },
-    #[error("tls cannot be set up: {0}")]
+    #[error("invalid TLS configuration: {0}")]
     Tls(String),
-    #[error("the http client cannot be set up: {0}")]
+    #[error("invalid HTTP client configuration: {0}")]
     HttpClient(String),
     #[error("sockets need a running tokio runtime")]
     NoRuntime,
@@ -24,11 +24,11 @@ pub enum SocketError {
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BudgetError {
-    #[error("a charge of {units} units exceeds budget `{budget}`, allowed: at most {limit}")]
+    #[error("charge to budget `{budget}` is {units} units, allowed: at most {limit}")]
     TooLarge { budget: String, units: u64, limit: u32 },
     #[error("budget `{budget}` is blocked by the venue for {} ms more", .remaining.as_millis())]
     Blocked { budget: String, remaining: Duration },
-    #[error("budget `{budget}` had no room within {} ms", .waited.as_millis())]
+    #[error("budget `{budget}` has no room for {} ms", .waited.as_millis())]
     Exhausted { budget: String, waited: Duration },
 }
 
@@ -38,16 +38,16 @@ pub enum RequestFailure {
     Invalid(String),
     #[error(transparent)]
     Budget(#[from] BudgetError),
-    #[error("no complete answer within {} ms", .0.as_millis())]
+    #[error("no complete response within {} ms", .0.as_millis())]
     Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("connection broke: {0}")]
+    #[error("connection lost: {0}")]
     Transport(String),
     /// `retry_after` is the venue's header.
     #[error("status {status}: {snippet}")]
     Status { status: u16, snippet: String, retry_after: Option<Duration> },
-    #[error("answer is larger than {limit} bytes")]
+    #[error("response is larger than {limit} bytes")]
     TooLarge { limit: usize },
 }
 
@@ -80,21 +80,17 @@ impl RequestFailure {
 /// Nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CommandError {
-    #[error("source {0} is no connection of the plan")]
+    #[error("source {0} is not a connection of the plan")]
     UnknownSource(SourceIndex),
-    #[error("stream {0} is not in the plan")]
-    UnknownStream(StreamIndex),
     #[error("resync {0} is not in the plan")]
     UnknownResync(ResyncIndex),
-    #[error("the plan gives nothing to send for it")]
-    NothingToSend,
-    #[error("the same resync is still under way")]
+    #[error("the resync is already in progress")]
     InFlight,
-    #[error("source {0} is no poll of the plan")]
+    #[error("source {0} is not a poll of the plan")]
     NotAPoll(SourceIndex),
-    #[error("the poll asked for more pages than a round may have")]
+    #[error("too many pages in this round of the poll")]
     TooManyPages,
-    #[error("the request cannot be sent within the plan's budgets")]
+    #[error("the request is invalid or exceeds the plan's budgets")]
     BadRequest,
     #[error("the command queue is full")]
     QueueFull,
@@ -109,7 +105,7 @@ pub enum CloseReason {
     Venue { code: u16, text: String },
     #[error("lost: {0}")]
     Lost(String),
-    #[error("no byte for {} ms", .0.as_millis())]
+    #[error("no data for {} ms", .0.as_millis())]
     Idle(Duration),
     #[error("protocol violation: {0}")]
     Protocol(String),

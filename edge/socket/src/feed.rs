@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use marketprism_adapter_host::contract::{Connection, Plan, Request, ResyncAction};
-use marketprism_adapter_host::{ResyncIndex, SourceIndex, StreamIndex};
+use marketprism_adapter_host::contract::{Budget, Plan, Request, ResyncAction};
+use marketprism_adapter_host::{ResyncIndex, SourceIndex, StreamIndex, plan_problems, request_problems};
 use marketprism_service::jitter;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,7 +22,6 @@ use crate::error::{CommandError, SocketError};
 use crate::event::SocketEvent;
 use crate::limits::CONNECTION_COMMANDS_MAX;
 use crate::options::SocketOptions;
-use crate::plan::BudgetUnits;
 use crate::poll::{PageQueue, PollTask};
 use crate::reference_gate::{ReferenceGate, ReferencePending};
 use crate::renewals::Renewals;
@@ -30,7 +29,7 @@ use crate::request_runner::RequestRunner;
 use crate::rest::RestClient;
 use crate::resync::ResyncRequest;
 use crate::status::{ConnectionState, ConnectionStatus};
-use crate::{plan, resync, tls};
+use crate::{resync, tls};
 
 /// Dropping it stops the tasks without waiting for them.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ pub struct FeedSockets {
     polls: Vec<PageQueue>,
     resyncs: Vec<ResyncHandle>,
     asks: mpsc::Sender<ResyncRequest>,
-    budget_units: BudgetUnits,
+    plan_budgets: Vec<Budget>,
     counters: Arc<Counters>,
     stop: CancellationToken,
     /// Cancelled after the deadline of a stop.
@@ -51,7 +50,6 @@ pub struct FeedSockets {
 
 #[derive(Debug)]
 struct ConnectionHandle {
-    plan: Arc<Connection>,
     state: Arc<ConnectionState>,
     commands: mpsc::Sender<ConnectionCommand>,
 }
@@ -77,7 +75,10 @@ impl FeedSockets {
         inputs: mpsc::Sender<SocketEvent>,
     ) -> Result<Self, SocketError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| SocketError::NoRuntime)?;
-        plan::check(plan)?;
+        let problems = plan_problems(plan);
+        if !problems.is_empty() {
+            return Err(SocketError::Plan(problems));
+        }
         let options = Arc::new(options);
         let tls = Arc::new(tls::client_config(&options.ca_files, &["http/1.1"])?);
         let counters = Arc::new(Counters::default());
@@ -105,7 +106,7 @@ impl FeedSockets {
         let _entered = runtime.enter();
         let mut set = JoinSet::new();
         let connections = start_connections(plan, &feed, &mut set);
-        // Each kind has its own turns: many resyncs waiting for a budget must not hold up the polls.
+        // Separate slots: resyncs waiting for a budget must not delay polls.
         let requester =
             |client| RequestRunner { feed: Arc::clone(&feed), client, at_once: Semaphore::new(at_once) };
         let polls = start_polls(plan, &Arc::new(requester(client.clone())), &pending, &mut set);
@@ -115,8 +116,8 @@ impl FeedSockets {
         let owned = own(set, Arc::clone(&counters), abort.clone());
         let owner = Some(runtime.spawn(tasks.track_future(owned)));
         tasks.close();
-        let budget_units = plan::budget_units(plan);
-        Ok(Self { connections, polls, resyncs, asks, budget_units, counters, stop, abort, tasks, owner })
+        let plan_budgets = plan.budgets.clone();
+        Ok(Self { connections, polls, resyncs, asks, plan_budgets, counters, stop, abort, tasks, owner })
     }
 
     /// The snapshot comes as a frame with the resync's source, or in-band.
@@ -153,31 +154,15 @@ impl FeedSockets {
         self.command(source.into(), ConnectionCommand::Replace(reason.to_owned()))
     }
 
-    pub fn resubscribe(
-        &self,
-        source: impl Into<SourceIndex>,
-        stream: impl Into<StreamIndex>,
-    ) -> Result<(), CommandError> {
-        let (source, stream) = (source.into(), stream.into());
-        let connection = self.connection(source)?;
-        let found =
-            connection.plan.streams.get(stream.position()).ok_or(CommandError::UnknownStream(stream))?;
-        if found.resubscribe.is_empty() {
-            return Err(CommandError::NothingToSend);
-        }
-        let texts = found.resubscribe.iter().map(|text| OutgoingText::new(text.clone(), false));
-        self.command(source, ConnectionCommand::Send(texts.collect()))
-    }
-
     /// Requests a further page of a poll's answer. Pages run in order before the next round and have the
     /// poll's source. Bounded per round and to the plan's budgets; refusals are counted.
     pub fn follow_up(&self, source: impl Into<SourceIndex>, request: Request) -> Result<(), CommandError> {
         let source = source.into();
         let index = source.position().checked_sub(self.connections.len());
         let pages = index.and_then(|index| self.polls.get(index)).ok_or(CommandError::NotAPoll(source))?;
-        let problems = plan::check_follow_up(&self.budget_units, &request);
+        let problems = request_problems("follow_up", &request, Some(&self.plan_budgets));
         if !problems.is_empty() {
-            tracing::warn!(%source, problems = problems.join("; "), "a further page cannot be asked for");
+            tracing::warn!(%source, problems = problems.join("; "), "further page refused");
             return Err(pages.refuse(CommandError::BadRequest));
         }
         pages.ask(request)
@@ -204,13 +189,17 @@ impl FeedSockets {
     pub async fn stop(mut self, deadline: Duration) {
         self.stop.cancel();
         if timeout(deadline, self.tasks.wait()).await.is_err() {
-            tracing::warn!(?deadline, left = self.tasks.len(), "sockets did not stop in time, aborting them");
+            tracing::warn!(
+                ?deadline,
+                left = self.tasks.len(),
+                "sockets did not stop before the deadline: aborting their tasks"
+            );
             self.abort.cancel();
         }
         if let Some(owner) = self.owner.take()
             && let Err(error) = owner.await
         {
-            tracing::error!(%error, "the owner of a feed's sockets died");
+            tracing::error!(%error, "socket owner task panicked");
         }
         self.tasks.wait().await;
     }
@@ -250,7 +239,7 @@ async fn own(mut set: JoinSet<()>, counters: Arc<Counters>, abort: CancellationT
             Some(Ok(())) => {}
             Some(Err(error)) => {
                 counters.count(SocketCounter::TasksDied);
-                tracing::error!(%error, "a task of the sockets died");
+                tracing::error!(%error, "socket task panicked");
             }
         }
     }
@@ -266,14 +255,14 @@ fn start_connections(plan: &Plan, feed: &Arc<FeedContext>, set: &mut JoinSet<()>
         let (commands, receiver) = mpsc::channel(CONNECTION_COMMANDS_MAX);
         let supervisor = ConnectionSupervisor::new(
             source,
-            Arc::clone(&connection),
+            connection,
             Arc::clone(feed),
             Arc::clone(&state),
             receiver,
             delay,
         );
         set.spawn(feed.tasks.track_future(supervisor.run()));
-        handles.push(ConnectionHandle { plan: connection, state, commands });
+        handles.push(ConnectionHandle { state, commands });
         delay += feed.options.stagger / 2 + jitter(feed.options.stagger);
     }
     handles
@@ -318,7 +307,7 @@ fn start_resyncs(
         in_progress: Arc::new(AtomicBool::new(false)),
     });
     let handles = handles.collect();
-    // Room for every resync at once: each is asked for only once at a time.
+    // Each resync is queued at most once.
     let (asks, receiver) = mpsc::channel(plan.resyncs.len().max(1));
     set.spawn(requester.feed.tasks.track_future(resync::run(Arc::clone(requester), receiver)));
     (handles, asks)

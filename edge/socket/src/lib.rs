@@ -14,7 +14,6 @@ mod event;
 mod feed;
 mod limits;
 mod options;
-mod plan;
 mod poll;
 mod reference_gate;
 mod renewals;
@@ -24,7 +23,7 @@ mod resync;
 mod status;
 mod tls;
 
-pub use budgets::{BudgetPermit, BudgetUsage, Budgets};
+pub use budgets::{BudgetPermit, Budgets};
 pub use counters::{SocketCounter, SocketCounters};
 pub use error::{BudgetError, CloseReason, CommandError, RequestFailure, SocketError};
 pub use event::{ReceivedFrame, SilenceHint, SocketEvent};

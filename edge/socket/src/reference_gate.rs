@@ -35,7 +35,7 @@ impl ReferenceGate {
             () = sleep_until(self.deadline) => {
                 if !self.late.swap(true, Ordering::Relaxed) {
                     self.counters.count(SocketCounter::ReferencesLate);
-                    tracing::warn!("no first answer of every reference poll in time, going on without");
+                    tracing::warn!("reference polls without a first answer at the deadline: connecting anyway");
                 }
             }
         }

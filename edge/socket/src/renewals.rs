@@ -35,7 +35,7 @@ impl Renewals {
             let apart = booked.values().map(|other| if *other > at { *other - at } else { at - *other });
             apart.min().map_or(step, |nearest| nearest.min(step))
         };
-        // Half steps: among n - 1 others on n steps there is always one that is half a step away from all.
+        // Half steps: with n - 1 bookings on n steps one is always half a step away from all.
         let times = (0..=self.connections.saturating_mul(2)).map(|half| latest - step / 2 * half);
         let mut best = (latest, Duration::ZERO);
         for at in times {

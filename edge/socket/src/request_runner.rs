@@ -58,7 +58,7 @@ impl RequestRunner {
         };
         let received_at_ns = now_ns();
         if let Some(url) = asked {
-            // Whoever does not take it does not take the frame either, and that is counted.
+            // If this is not delivered, neither is the frame, which is counted.
             let _ = feed.deliver(SocketEvent::Asked { source, url, at_ns: received_at_ns }).await;
         }
         let frame = ReceivedFrame { source, generation: 0, received_at_ns, data };
@@ -70,7 +70,7 @@ impl RequestRunner {
     }
 
     async fn failed(&self, source: SourceIndex, reason: RequestFailure) -> RequestOutcome {
-        tracing::warn!(%source, %reason, "request given up for now");
+        tracing::warn!(%source, %reason, "request failed");
         let blocked = match &reason {
             RequestFailure::Budget(BudgetError::Blocked { remaining, .. }) => Some(*remaining),
             _ => None,

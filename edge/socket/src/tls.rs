@@ -22,10 +22,10 @@ pub(crate) fn client_config(ca_files: &[PathBuf], protocols: &[&str]) -> Result<
             found += 1;
         }
         if found == 0 {
-            return Err(refuse("holds no certificate".to_owned()));
+            return Err(refuse("contains no certificate".to_owned()));
         }
     }
-    // The provider is named here: with none installed for the process, rustls would otherwise have to guess.
+    // Explicit provider: none is installed for the process.
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| SocketError::Tls(error.to_string()))?;

@@ -93,7 +93,7 @@ fn causes_json(books: &[&BookStats]) -> Value {
         }
     };
     for reason in ResyncReason::ALL {
-        add(reason.as_str(), books.iter().map(|stats| stats.breaks(reason)).sum());
+        add(reason.as_str(), books.iter().map(|stats| stats.breaks[reason]).sum());
     }
     add("replaced", books.iter().map(|stats| stats.replaced).sum());
     add("contradicted", books.iter().map(|stats| stats.refresh_mismatches).sum());

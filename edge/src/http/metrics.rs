@@ -105,8 +105,8 @@ fn refresh_books(state: &EdgeState) {
             gaps.add(&[exchange, BookGapCause::Checksum.as_str()], stats.checksum_mismatches);
             updates.add(&[exchange], stats.applied);
             for reason in ResyncReason::ALL {
-                resyncs.add(&[exchange, reason.as_str()], stats.resyncs(reason));
-                breaks.add(&[exchange, reason.as_str()], stats.breaks(reason));
+                resyncs.add(&[exchange, reason.as_str()], stats.resyncs[reason]);
+                breaks.add(&[exchange, reason.as_str()], stats.breaks[reason]);
             }
             for (reason, count) in [
                 ("outdated", stats.outdated),
@@ -139,7 +139,7 @@ fn refresh_adapters(state: &EdgeState) {
         let exchange = feed.exchange.as_str();
         let Some(stats) = feed.stats().map(|stats| stats.snapshot()) else { continue };
         for cause in FaultCause::ALL {
-            faults.add(&[exchange, cause.as_str()], stats.faults(cause));
+            faults.add(&[exchange, cause.as_str()], stats.faults[cause]);
         }
         restarts.add(&[exchange], stats.restarts);
         calls.add(&[exchange], stats.calls);
@@ -202,7 +202,7 @@ pub(super) fn faults_json(stats: &Stats) -> Value {
     let stats = stats.snapshot();
     let mut causes = serde_json::Map::new();
     for cause in FaultCause::ALL {
-        causes.insert(cause.as_str().to_owned(), json!(stats.faults(cause)));
+        causes.insert(cause.as_str().to_owned(), json!(stats.faults[cause]));
     }
     json!({
         "total": stats.all_faults(),

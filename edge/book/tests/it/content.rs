@@ -100,8 +100,8 @@ fn a_wrong_checksum_is_a_gap() {
         1
     );
     let stats = book.stats();
-    assert_eq!((stats.checksum_mismatches, stats.resyncs(ResyncReason::Checksum)), (2, 2));
-    assert_eq!((stats.breaks(ResyncReason::Checksum), stats.gaps), (1, 0));
+    assert_eq!((stats.checksum_mismatches, stats.resyncs[ResyncReason::Checksum]), (2, 2));
+    assert_eq!((stats.breaks[ResyncReason::Checksum], stats.gaps), (1, 0));
 }
 
 #[test]

@@ -270,7 +270,7 @@ fn a_restart_starts_anew() {
     book.apply(&delta(12, 12, &[1, 1], &[]));
     book.restart();
     assert_eq!(
-        (book.stats().discarded, book.stats().resyncs(ResyncReason::Restart), book.epoch()),
+        (book.stats().discarded, book.stats().resyncs[ResyncReason::Restart], book.epoch()),
         (1, 2, 1)
     );
 }

@@ -125,7 +125,7 @@ fn a_windowed_book_is_the_venues_by_its_checksum() {
             snapshot_due = outcome.action.is_some();
         }
         assert_eq!(book.state(), BookState::Live, "seed {seed}");
-        found += book.stats().breaks(ResyncReason::Checksum);
+        found += book.stats().breaks[ResyncReason::Checksum];
     }
     assert!(checked > 50_000 && found > 500, "{checked} books compared, {lost} messages lost, {found} found");
 }

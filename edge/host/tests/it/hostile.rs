@@ -101,7 +101,7 @@ fn good_frames_continue_around_a_bad_one() {
         assert_eq!((noted(&outcome), outcome.faults), (vec![0], vec![]), "{kind:?}");
         let stats = adapter.stats().snapshot();
         // Once in the batch, once alone; a new instance after each.
-        assert_eq!((stats.faults(cause), stats.all_faults(), stats.restarts), (2, 2, 2), "{kind:?}");
+        assert_eq!((stats.faults[cause], stats.all_faults(), stats.restarts), (2, 2, 2), "{kind:?}");
         assert_eq!((stats.frames_faulted, stats.frames_unseen), (1, 0), "{kind:?}");
         assert!(stats.memory_high_water_bytes <= 16 << 20, "{kind:?}");
         let files: Vec<_> =

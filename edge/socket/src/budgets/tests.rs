@@ -6,6 +6,10 @@ use super::*;
 
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
+fn blocked(budgets: &Budgets) -> Option<Duration> {
+    budgets.window("weight").state().blocked_until.map(|until| until - Instant::now())
+}
+
 fn charge(budget: &str, units: u32) -> Charge {
     Charge { budget: budget.to_owned(), units }
 }
@@ -37,7 +41,7 @@ async fn no_window_ever_exceeds_the_limit() {
     let uses = uses.lock().unwrap();
     let total: u32 = uses.iter().map(|(_, _, units)| units).sum();
     for (_, first, _) in uses.iter() {
-        // The worst case for us: the venue counted the first use at its end, the others at their beginning.
+        // Worst case: the venue counts the first use at its end, the others at their start.
         let after = uses.iter().filter(|(from, to, _)| *to >= *first && *from < *first + window);
         let sum: u32 = after.map(|(_, _, units)| units).sum();
         assert!(sum <= 20, "{sum} units within a window");
@@ -88,8 +92,7 @@ async fn no_window_of_any_budget_exceeds_its_limit() {
         for (uses, (limit, window)) in uses.iter().zip(limits) {
             let window = Duration::from_millis(window);
             for (_, first, _) in uses {
-                // The worst case for us: the venue counted the first use at its end, the others at their
-                // beginning.
+                // Worst case: the venue counts the first use at its end, the others at their start.
                 let within = uses.iter().filter(|(from, to, _)| *to >= *first && *from < *first + window);
                 let sum: u32 = within.map(|(_, _, units)| units).sum();
                 assert!(sum <= limit, "seed {seed}: {sum} units of {limit} within {window:?}");
@@ -106,15 +109,15 @@ async fn refusals_in_a_row_keep_us_away_for_longer() {
     for wanted in [120, 240, 480, 600, 600] {
         assert_eq!(refused(None), seconds(wanted));
         assert_eq!(refused(None), seconds(wanted));
-        assert_eq!(budgets.usage()[0].blocked, Some(seconds(wanted)));
+        assert_eq!(blocked(&budgets), Some(seconds(wanted)));
         tokio::time::advance(seconds(wanted)).await;
     }
     budgets.served(&[charge("weight", 1)]);
     assert_eq!(refused(None), seconds(120));
     assert_eq!(refused(Some(seconds(5))), seconds(5));
-    assert_eq!(budgets.usage()[0].blocked, Some(seconds(120)));
+    assert_eq!(blocked(&budgets), Some(seconds(120)));
     assert_eq!(refused(Some(seconds(7200))), seconds(7200));
-    assert_eq!(budgets.usage()[0].blocked, Some(seconds(7200)));
+    assert_eq!(blocked(&budgets), Some(seconds(7200)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +160,7 @@ async fn a_charge_above_the_budget_is_an_error() {
 async fn a_block_keeps_everyone_away() {
     let budgets = Budgets::new();
     budgets.define("weight", 10, Duration::from_secs(1));
-    budgets.block("weight", Duration::from_secs(120));
+    budgets.refused("weight", Some(Duration::from_secs(120)), Duration::ZERO, Duration::ZERO);
     let start = Instant::now();
     let remaining = Duration::from_secs(120);
     let refused = budgets.reserve(&[charge("weight", 1)], Duration::from_secs(10)).await.unwrap_err();
@@ -190,7 +193,9 @@ async fn early_charges_count_and_the_stricter_limit_holds() {
     drop(use_now(&budgets, 10).await);
     budgets.define("weight", 100, Duration::from_secs(10));
     budgets.define("weight", 10, Duration::from_secs(5));
-    assert_eq!(budgets.usage().first().map(|usage| (usage.limit, usage.used)), Some((Some(10), 10)));
+    let window = budgets.window("weight");
+    assert_eq!(window.state().limit.map(|limit| limit.units), Some(10));
+    assert_eq!(window.state().used(), 10);
     drop(use_now(&budgets, 1).await);
     assert!(start.elapsed() >= Duration::from_secs(10));
 }

@@ -35,7 +35,7 @@ pub(crate) enum OpenError {
     Handshake { host: String, reason: String },
     #[error("websocket handshake with {host} refused: status {status}: {snippet}")]
     Refused { host: String, status: u16, snippet: String, retry_after: Option<Duration> },
-    #[error("no room to connect: {0}")]
+    #[error("no budget to connect: {0}")]
     Budget(#[from] BudgetError),
 }
 
@@ -82,14 +82,14 @@ fn handshake_request(connection: &Connection, options: &SocketOptions) -> Result
 async fn connect(url: &Url, host: &str, limit: Duration) -> Result<TcpStream, OpenError> {
     let failed = |reason: String| OpenError::Tcp { host: host.to_owned(), reason };
     let port = url.port_or_known_default().ok_or_else(|| failed("no port".to_owned()))?;
-    // Brackets belong to the URL, not to an IPv6 address.
+    // Brackets are not part of an IPv6 address.
     let name = host.trim_start_matches('[').trim_end_matches(']');
     let tcp = match timeout(limit, TcpStream::connect((name, port))).await {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) => return Err(failed(error.to_string())),
         Err(_) => return Err(failed(late(limit))),
     };
-    // Our messages are small and must not wait for each other.
+    // Messages are small and must not wait for each other.
     tcp.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
     Ok(tcp)
 }

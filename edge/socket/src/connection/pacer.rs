@@ -42,7 +42,7 @@ impl Pacer {
     pub(crate) fn ready_at(&mut self, now: Instant) -> Instant {
         self.forget(now);
         let allowed = self.max.saturating_sub(self.kept_for_pongs);
-        // One more fits when all but `allowed - 1` of the window's messages have left it.
+        // Room for one more once all but `allowed - 1` messages have left the window.
         let leaving = (self.sent.len() + 1).saturating_sub(allowed);
         match leaving.checked_sub(1).and_then(|at| self.sent.get(at)) {
             Some(sent) => *sent + self.window,
@@ -73,7 +73,7 @@ mod tests {
             pacer.sent(now);
             sent.push(now);
             if text % 4 == 2 {
-                // The venue pings once per window: the pong cannot wait.
+                // A pong cannot be delayed.
                 pacer.sent(now);
                 sent.push(now);
             }

@@ -104,7 +104,7 @@ impl Session {
         let at_ns = now_ns();
         let (source, generation) = (self.source, self.generation);
         let url = self.plan.url.clone();
-        // Before the supervisor knows, so that this input stands before every other one of this generation.
+        // Before the supervisor's event, so that this is the first event of the generation.
         if self.feed.deliver(SocketEvent::Opened { source, generation, url, at_ns }).await.is_err() {
             return Some(CloseReason::Stopped);
         }

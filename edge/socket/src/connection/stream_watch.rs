@@ -111,7 +111,7 @@ mod tests {
         let silent = |resubscribe| StreamCheck::Silent { silence: SECOND * 10, resubscribe };
         assert_eq!(watch.check(at(12), Some(at(2))), silent(true));
         assert_eq!(watch.check(at(21), Some(at(2))), StreamCheck::Fine(at(22)));
-        // Held back: it asks again after the same time.
+        // Without a reconnect the same time passes again.
         assert_eq!(watch.check(at(22), Some(at(2))), StreamCheck::Reconnect { first: true });
         assert_eq!(watch.check(at(32), Some(at(2))), StreamCheck::Reconnect { first: true });
         watch.reconnecting();

@@ -130,11 +130,11 @@ impl ConnectionSupervisor {
         loop {
             self.show_phase();
             let wake = self.next_wake();
-            // Events come first: a generation's end must not overtake the news of its opening.
+            // Events first: the end of a generation must not overtake its opening.
             tokio::select! {
                 biased;
                 () = feed.stop.cancelled() => break,
-                // Reading for nobody would only cost the venue's limits.
+                // Without a reader of the events there is nothing to do.
                 () = feed.inputs.closed() => feed.stop.cancel(),
                 Some((generation, event)) = self.events.recv() => self.on_event(generation, event),
                 Some(ended) = self.sessions.join_next() => self.on_ended(ended).await,
@@ -142,7 +142,7 @@ impl ConnectionSupervisor {
                 () = sleep_until(wake) => self.on_timer(Instant::now()).await,
             }
         }
-        // Every generation sees the feed stop by itself.
+        // Generations stop with the feed.
         while let Some(ended) = self.sessions.join_next().await {
             self.on_ended(ended).await;
         }
@@ -237,7 +237,7 @@ impl ConnectionSupervisor {
                 if self.current == Some(generation) {
                     self.silence.begin(now);
                 } else if self.candidate == Some(generation) {
-                    // Not before: the message limit may let many opening messages through only slowly.
+                    // Not earlier: the message limit may delay the opening messages.
                     self.takeover_at = Some(now + options.overlap);
                 }
             }
@@ -277,7 +277,7 @@ impl ConnectionSupervisor {
 
     fn request_replacement(&mut self, reason: CloseReason) {
         if self.replacement_reason.is_none() && self.current.is_some() {
-            tracing::info!(connection = %self.plan.name, %reason, "connection is being replaced");
+            tracing::info!(connection = %self.plan.name, %reason, "replacing connection");
             self.replacement_reason = Some(reason);
         }
     }

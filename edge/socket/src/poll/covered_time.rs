@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(stamped(&mut covered, 100_000), "coin=BTC&start=95000&end=97000");
         assert_eq!(covered.answered(), None);
         assert_eq!(stamped(&mut covered, 102_900), "coin=BTC&start=97000&end=99900");
-        // That one failed: its part is asked for again.
+        // That request failed: its window is requested again.
         assert_eq!(stamped(&mut covered, 103_000), "coin=BTC&start=97000&end=100000");
         assert_eq!(covered.answered(), None);
         assert_eq!(stamped(&mut covered, 104_000), "coin=BTC&start=99000&end=101000");

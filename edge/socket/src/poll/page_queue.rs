@@ -36,7 +36,11 @@ impl PageQueue {
         if before >= PAGES_PER_ROUND_MAX {
             self.round.pages.store(PAGES_PER_ROUND_MAX, Ordering::Relaxed);
             if !self.round.incomplete.load(Ordering::Relaxed) {
-                tracing::warn!(url = request.url, max = PAGES_PER_ROUND_MAX, "too many pages in a round");
+                tracing::warn!(
+                    url = request.url,
+                    max = PAGES_PER_ROUND_MAX,
+                    "poll requests too many pages in a round"
+                );
             }
             return Err(self.refuse(CommandError::TooManyPages));
         }

@@ -64,7 +64,7 @@ impl PollTask {
     pub(crate) async fn run(mut self) {
         let feed = Arc::clone(&self.requester.feed);
         if !self.plan.reference {
-            // Its answers may have to be read with what the reference polls bring.
+            // Its answers may depend on the reference polls.
             let asked = Instant::now();
             tokio::select! {
                 biased;
@@ -126,7 +126,7 @@ impl PollTask {
                 counters.count(SocketCounter::PollsAnswered);
                 if let Some(hole) = self.covered.as_mut().and_then(CoveredTime::answered) {
                     counters.count(SocketCounter::PollWindowHoles);
-                    tracing::error!(source = %self.source, ?hole, "a stretch of time was never asked for");
+                    tracing::error!(source = %self.source, ?hole, "time window without an answer: earlier rounds failed for too long");
                 }
                 self.unknown = None;
                 self.at = self.schedule.at();
@@ -148,7 +148,7 @@ impl PollTask {
             return self.schedule.at().min(now + blocked + POLL_RETRY_MAX);
         }
         let wait = match &mut self.unknown {
-            // Other frames cannot be read without it.
+            // Frames cannot be read without this answer, so retry soon.
             Some(backoff) => backoff.pause(),
             None => POLL_RETRY_MAX / 2 + jitter(POLL_RETRY_MAX / 2),
         };

@@ -41,7 +41,7 @@ impl RestClient {
             .tls_backend_preconfigured(tls)
             .user_agent(options.user_agent.as_str())
             .connect_timeout(options.connect_timeout + options.tls_timeout)
-            // A redirect would leave the budgets that the plan charges.
+            // A redirect would use a host outside the charged budgets.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| SocketError::HttpClient(chain(&error)))?;
@@ -75,12 +75,12 @@ impl RestClient {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            // A venue that wants us to stay away for longer than we wait must not be asked meanwhile.
+            // No retries while the venue blocks us for longer than the longest wait.
             let blocked = matches!(failure, RequestFailure::Budget(BudgetError::Blocked { .. }));
             if blocked || !failure.is_transient() || tries >= self.options.request_tries {
                 return Err(failure);
             }
-            // The wait for a blocked budget happens in the budget itself.
+            // A blocked budget waits by itself, before the next try.
             let wait = backoff.pause();
             tracing::debug!(url = %prepared.label, tries, ?wait, %failure, "request failed, trying again");
             self.counters.count(retry_of(&failure));
@@ -96,7 +96,7 @@ impl RestClient {
         let url =
             Url::parse(&request.url).map_err(|error| invalid(format!("url `{}`: {error}", request.url)))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(invalid(format!("url `{}`, allowed: http or https with a host", request.url)));
+            return Err(invalid(format!("url `{}`, allowed: http:// or https:// with a host", request.url)));
         }
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
@@ -123,7 +123,7 @@ impl RestClient {
         stamp: StampUrl<'_>,
     ) -> Result<(Bytes, RequestSlot<'t>), RequestFailure> {
         let mut permit = budgets.reserve(&request.charges, self.options.budget_wait_max).await?;
-        // Only now: who waits for one venue's budget must not hold up what draws on another.
+        // After the budgets: a wait for one venue's budget must not hold a slot that others need.
         let turn = turns.acquire().await.ok();
         permit.begin_use();
         self.counters.count(SocketCounter::RequestTries);
@@ -161,7 +161,7 @@ impl RestClient {
         let status = answer.status();
         if !status.is_success() {
             let retry_after = retry_after(answer.headers(), SystemTime::now());
-            // The status is what counts: a body that cannot be read must not hide it.
+            // An unreadable body must not hide the status.
             let snippet = read_body(&mut answer, SNIPPET_BYTES, true).await.unwrap_or_default();
             let snippet = String::from_utf8_lossy(&snippet).into_owned();
             return Err(RequestFailure::Status { status: status.as_u16(), snippet, retry_after });
@@ -202,7 +202,7 @@ async fn read_body(answer: &mut reqwest::Response, limit: usize, cut: bool) -> R
 
 fn transport(error: reqwest::Error) -> RequestFailure {
     let (connect, timeout) = (error.is_connect(), error.is_timeout());
-    // The URL can be long and the caller knows it.
+    // The URL can be long, and the caller knows it.
     let text = chain(&error.without_url());
     match (connect, timeout) {
         (true, _) => RequestFailure::Connect(text),

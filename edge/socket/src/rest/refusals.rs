@@ -36,13 +36,13 @@ pub(crate) fn apply_refusal(
     };
     counters.count(counted);
     let named = match counted {
-        // A server error says nothing about our limits unless it names a time.
+        // A server error is no rate limit unless it names a time.
         SocketCounter::VenueErrors if retry_after.is_none() => return,
         SocketCounter::VenueErrors => retry_after.map(|time| time.min(UNAVAILABLE_MAX)),
         _ => retry_after,
     };
     for charge in charges {
         let time = budgets.refused(&charge.budget, named, usual, longest);
-        tracing::warn!(budget = %charge.budget, status, ?time, "the venue told us to stay away");
+        tracing::warn!(budget = %charge.budget, status, ?time, "venue refused a request: budget blocked");
     }
 }

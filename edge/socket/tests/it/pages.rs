@@ -8,7 +8,7 @@ use marketprism_socket::{Budgets, CommandError, FeedSockets, SocketCounter, Sock
 use tokio::sync::mpsc;
 
 use crate::plans::{charge, connection, plan, poll, request, window};
-use crate::venue::{Server, answer, eventually, next, next_frame, quick, start, start_with, stop, until};
+use crate::venue::{Server, answer, next, next_frame, quick, start, start_with, stop, until};
 
 /// Records the requested paths and answers with the path after `wait`; `/broken` is missing.
 async fn venue(wait: Duration) -> (Server, Arc<Mutex<Vec<String>>>) {
@@ -128,6 +128,8 @@ async fn pages_keep_the_plans_budgets() {
         _ => None,
     });
     assert_eq!(answered.await.position(), 1);
-    eventually("the page is charged", || budgets.usage()[0].used == 7).await;
+    let wait = Duration::from_millis(50);
+    assert!(budgets.reserve(&[charge("weight", 4)], wait).await.is_err(), "7 of 10 units are charged");
+    assert!(budgets.reserve(&[charge("weight", 3)], wait).await.is_ok());
     stop(sockets, &mut inputs).await;
 }

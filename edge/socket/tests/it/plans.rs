@@ -92,7 +92,7 @@ async fn every_problem_of_a_plan_is_named() {
     let wanted = [
         "connections[0].url `https://venue`, allowed: ws or wss with a host",
         "connections[0].idle_timeout_ms 0, allowed: 1 or more",
-        "connections[0].messages_max and messages_window_ms (0, 1000), allowed: 1 or more if it sends",
+        "connections[0].messages_max and messages_window_ms (0, 1000), allowed: 1 or more",
         "connections[0].charges take 3 of budget `connects`, allowed: at most 2",
         "connections[0].charges name budget `weight`, which the plan does not define",
         "connections[1].name `public`, allowed: not empty, unique",

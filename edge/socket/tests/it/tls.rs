@@ -124,7 +124,7 @@ fn bad_ca_files_are_named() {
     };
     assert!(refusal().contains(path.to_str().unwrap()));
     std::fs::write(&path, "").unwrap();
-    assert!(refusal().contains("holds no certificate"));
+    assert!(refusal().contains("contains no certificate"));
     std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     assert!(refusal().contains("allowed: a readable PEM file"));
 }

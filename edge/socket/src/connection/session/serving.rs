@@ -185,8 +185,7 @@ impl Serving {
             if let Err(reason) = self.on_message(message).await {
                 return Some(ServingEnd::Closed(reason));
             }
-            // Asking again also flushes the pong to a ping that was just read. Nothing is asked for that is
-            // not taken.
+            // Polling again also flushes the pong to a ping that was just read.
             match self.socket.next().now_or_never() {
                 Some(next) => message = next,
                 None => return None,
@@ -203,7 +202,7 @@ impl Serving {
         let data = match message {
             None => return Err(self.closing.take().unwrap_or(CloseReason::Lost("end of stream".to_owned()))),
             Some(Err(error)) => return Err(self.reason_of(&error)),
-            // Both share the bytes that were read.
+            // Both share the bytes read.
             Some(Ok(Message::Text(text))) => Bytes::from(text),
             Some(Ok(Message::Binary(data))) => data,
             Some(Ok(Message::Ping(_))) => {
@@ -256,7 +255,7 @@ impl Serving {
             None => (u16::from(CloseCode::Status), String::new()),
         };
         self.closing = Some(CloseReason::Venue { code, text });
-        // A venue that does not end the stream must not keep us.
+        // Bounds the wait for a venue that does not end the stream.
         self.idle_timeout = self.session.feed.options.close_timeout;
         self.idle_check = Instant::now() + self.idle_timeout;
     }

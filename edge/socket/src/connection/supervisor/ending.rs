@@ -48,7 +48,7 @@ impl ConnectionSupervisor {
         self.current = None;
         self.state.not_serving();
         self.feed.renewals.cancel(self.source);
-        // Whatever the replacement was wanted for, it is no replacement any more.
+        // The candidate is now the only generation, not a replacement.
         self.replacement_reason = None;
         self.open_at = Instant::now() + self.pause_after(opened);
         let standing = self.candidate.and_then(|candidate| self.generations.get(&candidate));
@@ -92,7 +92,7 @@ impl ConnectionSupervisor {
         }
         let source = self.source;
         let closed = SocketEvent::Closed { source, generation, reason, at_ns: now_ns(), overlap };
-        // Nobody to tell: the pipeline is gone, and with it whoever would care.
+        // An error means that the pipeline is gone.
         let _ = self.feed.deliver(closed).await;
     }
 
@@ -108,10 +108,10 @@ impl ConnectionSupervisor {
         let opened = found.opened_at;
         if error.is_panic() {
             self.feed.counters.count(SocketCounter::TasksDied);
-            tracing::error!(connection = %self.plan.name, generation, %error, "a connection's task died");
+            tracing::error!(connection = %self.plan.name, generation, %error, "connection task panicked");
         }
-        let end = SessionEndCause::Closed(CloseReason::Lost(format!("task died: {error}")));
-        // One that never stood still has to wait before the next try.
+        let end = SessionEndCause::Closed(CloseReason::Lost(format!("task panicked: {error}")));
+        // Back off also if it never opened.
         self.open_at = Instant::now() + self.backoff.pause();
         Some((generation, SessionEnd { generation, opened, end }))
     }

@@ -81,7 +81,7 @@ impl ConnectionSupervisor {
     pub(super) async fn check_streams(&mut self, now: Instant) {
         let current = self.current.and_then(|current| self.generations.get(&current));
         let opened = current.and_then(|current| current.opened_at).unwrap_or(now);
-        // While the pipeline is behind, frames wait unseen: that silence is our own.
+        // Frames wait unread while the pipeline is behind: no silence of the venue.
         let behind = self.feed.inputs.capacity() == 0;
         let mut silent = Vec::new();
         let mut frozen = None;
@@ -100,7 +100,7 @@ impl ConnectionSupervisor {
                     next = now;
                 }
                 StreamCheck::Reconnect { first } => {
-                    // One that was not helped yet is preferred: more is allowed for it.
+                    // Prefer a stream without a reconnect in this episode: it has a larger allowance.
                     if first || frozen.is_none() {
                         frozen = Some((*stream, first));
                     }
@@ -139,11 +139,11 @@ impl ConnectionSupervisor {
         match silent.hint {
             SilenceHint::NeverSeen => tracing::error!(
                 %connection, %url, stream = %silent.stream, ?data_type, ?instrument, asked, ?silence,
-                "a stream never delivered since it was subscribed: its name or the connection's route may be wrong"
+                "stream never delivered since its subscription: its name or the URL's route may be wrong"
             ),
             SilenceHint::WentQuiet => tracing::warn!(
                 %connection, %url, stream = %silent.stream, ?data_type, ?instrument, asked, ?silence,
-                "a stream is silent"
+                "stream is silent"
             ),
         }
         let input = SocketEvent::Silent {

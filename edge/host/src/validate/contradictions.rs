@@ -1,18 +1,14 @@
-//! Checks that a plan can be carried out; reports every problem.
+//! Contradictions within a plan, each with its place. Sizes and index ranges are checked in `plan`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use marketprism_adapter_host::contract::{
-    Charge, Connection, Heartbeat, Plan, Poll, Request, ResyncAction, TimeWindow,
-};
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use url::Url;
 
-use crate::error::SocketError;
+use crate::contract::{Budget, Charge, Heartbeat, Plan, Poll, Request, ResyncAction, TimeWindow};
 
-pub(crate) fn check(plan: &Plan) -> Result<(), SocketError> {
-    let limits = budget_units(plan);
-    let mut checker = Checker { limits: &limits, problems: Vec::new() };
+/// Every contradiction in a plan.
+pub fn plan_problems(plan: &Plan) -> Vec<String> {
+    let mut checker = ContradictionChecker { budgets: Some(&plan.budgets), problems: Vec::new() };
     checker.budgets(plan);
     checker.connections(plan);
     for (index, poll) in plan.polls.iter().enumerate() {
@@ -27,34 +23,29 @@ pub(crate) fn check(plan: &Plan) -> Result<(), SocketError> {
     if u32::try_from(sources).is_err() {
         checker.problems.push(format!("{sources} sources, allowed: at most {}", u32::MAX));
     }
-    if checker.problems.is_empty() { Ok(()) } else { Err(SocketError::Plan(checker.problems)) }
-}
-
-pub(crate) type BudgetUnits = BTreeMap<String, u32>;
-
-pub(crate) fn budget_units(plan: &Plan) -> BudgetUnits {
-    plan.budgets.iter().map(|budget| (budget.name.clone(), budget.units)).collect()
-}
-
-pub(crate) fn check_follow_up(limits: &BudgetUnits, request: &Request) -> Vec<String> {
-    let mut checker = Checker { limits, problems: Vec::new() };
-    checker.request("follow_up", request);
     checker.problems
 }
 
-struct Checker<'a> {
-    limits: &'a BudgetUnits,
+/// Every contradiction in a request, and to the budgets where they are known.
+pub fn request_problems(at: &str, request: &Request, budgets: Option<&[Budget]>) -> Vec<String> {
+    let mut checker = ContradictionChecker { budgets, problems: Vec::new() };
+    checker.request(at, request);
+    checker.problems
+}
+
+struct ContradictionChecker<'a> {
+    budgets: Option<&'a [Budget]>,
     problems: Vec<String>,
 }
 
-impl Checker<'_> {
+impl ContradictionChecker<'_> {
     fn budgets(&mut self, plan: &Plan) {
         let mut names = BTreeSet::new();
         for (index, budget) in plan.budgets.iter().enumerate() {
             self.least_one(&format!("budgets[{index}].units"), budget.units);
             self.least_one(&format!("budgets[{index}].window_ms"), budget.window_ms);
             if !names.insert(&budget.name) {
-                self.problems.push(format!("budgets[{index}].name `{}` stands twice", budget.name));
+                self.problems.push(format!("budgets[{index}].name `{}` is defined twice", budget.name));
             }
         }
     }
@@ -95,12 +86,10 @@ impl Checker<'_> {
                 Heartbeat::PingFrame(every) => self.least_one(&format!("{at}.heartbeat"), *every),
                 Heartbeat::Text(text) => self.least_one(&format!("{at}.heartbeat.every_ms"), text.every_ms),
             }
-            let sends = sends_texts(connection) || resubscribes(plan, index);
-            if sends && (connection.messages_max == 0 || connection.messages_window_ms == 0) {
+            if connection.messages_max == 0 || connection.messages_window_ms == 0 {
                 let limit = (connection.messages_max, connection.messages_window_ms);
-                self.problems.push(format!(
-                    "{at}.messages_max and messages_window_ms {limit:?}, allowed: 1 or more if it sends"
-                ));
+                self.problems
+                    .push(format!("{at}.messages_max and messages_window_ms {limit:?}, allowed: 1 or more"));
             }
             self.charges(&at, &connection.charges);
         }
@@ -141,9 +130,12 @@ impl Checker<'_> {
     }
 
     fn headers(&mut self, at: &str, headers: &[(String, String)]) {
+        // RFC 9110, sections 5.1 and 5.5, without bytes above ASCII.
+        let in_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let in_value = |c: char| c == '\t' || c == ' ' || c.is_ascii_graphic();
         for (name, value) in headers {
-            if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
-                self.problems.push(format!("{at}.headers `{name}: {value}` is no http header"));
+            if name.is_empty() || !name.chars().all(in_name) || !value.chars().all(in_value) {
+                self.problems.push(format!("{at}.headers `{name}: {value}` is not an HTTP header"));
             }
         }
     }
@@ -153,16 +145,16 @@ impl Checker<'_> {
         for charge in charges {
             *sums.entry(charge.budget.as_str()).or_insert(0) += u64::from(charge.units);
         }
-        for (budget, units) in sums {
-            match self.limits.get(budget) {
+        let Some(budgets) = self.budgets else { return };
+        for (name, units) in sums {
+            match budgets.iter().find(|budget| budget.name == name) {
                 None => self
                     .problems
-                    .push(format!("{at}.charges name budget `{budget}`, which the plan does not define")),
-                Some(limit) if units > u64::from(*limit) => {
-                    self.problems.push(format!(
-                        "{at}.charges take {units} of budget `{budget}`, allowed: at most {limit}"
-                    ));
-                }
+                    .push(format!("{at}.charges name budget `{name}`, which the plan does not define")),
+                Some(budget) if units > u64::from(budget.units) => self.problems.push(format!(
+                    "{at}.charges take {units} of budget `{name}`, allowed: at most {}",
+                    budget.units
+                )),
                 Some(_) => {}
             }
         }
@@ -173,17 +165,4 @@ impl Checker<'_> {
             self.problems.push(format!("{at} 0, allowed: 1 or more"));
         }
     }
-}
-
-fn sends_texts(connection: &Connection) -> bool {
-    !connection.on_open.is_empty()
-        || !matches!(connection.heartbeat, Heartbeat::Passive)
-        || connection.streams.iter().any(|stream| !stream.resubscribe.is_empty())
-}
-
-fn resubscribes(plan: &Plan, connection: usize) -> bool {
-    plan.resyncs.iter().any(|resync| match &resync.action {
-        ResyncAction::Resubscribe(again) => again.connection as usize == connection,
-        ResyncAction::Request(_) => false,
-    })
 }
