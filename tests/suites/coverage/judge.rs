@@ -6,7 +6,7 @@ use std::time::Duration;
 use marketprism_tests::number::{derived_places, divided, key, plain};
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
-use marketprism_venue_sim::{DataType, EventView, InstrumentView, Sim};
+use marketprism_venue_sim::{DataType, EventRecord, InstrumentView, Sim};
 use serde_json::Value;
 
 /// Levels a side that an edge publishes.
@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
         self.compare(stack, table, columns(data_type), &expected, &keyed).await;
     }
 
-    fn expected_row(&self, event: &EventView, data_type: &str) -> Texts {
+    fn expected_row(&self, event: &EventRecord, data_type: &str) -> Texts {
         let value = |name: &str| event.values.get(name).map(String::as_str);
         let number = |name: &str| value(name).map(|text| plain(key(text)));
         let mut row = texts(&[("timestamp", &(event.time_ms * 1000).to_string())]);

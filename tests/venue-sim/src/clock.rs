@@ -15,7 +15,6 @@ fn delivery_of(day: Date) -> i64 {
 
 /// The next quarterly expiry after `now_ms` (last Friday of March, June, September or December, 08:00 UTC,
 /// at least two weeks ahead): its time in ms and its `YYMMDD`.
-#[must_use]
 pub fn next_quarter(now_ms: i64) -> (i64, String) {
     let mut day = day_of(now_ms) + Duration::days(14);
     loop {
@@ -28,22 +27,17 @@ pub fn next_quarter(now_ms: i64) -> (i64, String) {
     }
 }
 
-/// Year, month and day of a time.
-#[must_use]
 pub fn date(ms: i64) -> (i64, i64, i64) {
     let (year, month, day) = day_of(ms).to_calendar_date();
     (year.into(), u8::from(month).into(), day.into())
 }
 
-/// `YYMMDD` of a time.
-#[must_use]
 pub fn yymmdd(ms: i64) -> String {
     let (year, month, day) = date(ms);
     format!("{:02}{month:02}{day:02}", year % 100)
 }
 
 /// Delivery time of a `YYMMDD`, 08:00 UTC; `None` when it is no date of this century.
-#[must_use]
 pub fn delivery(text: &str) -> Option<i64> {
     let digits = (text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)?;
     let two = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u8>().ok();
@@ -55,7 +49,6 @@ pub fn delivery(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    // Goal: delivery symbols are dated as the venue dates them. Method: known expiries around known days.
     #[test]
     fn quarters_end_on_their_last_friday() {
         // 2026-11-22 00:00 UTC.

@@ -1,4 +1,4 @@
-//! What a test tells the running simulator to do.
+//! Commands to the running simulator.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,17 +6,14 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::exchange::{Exchange, lock};
-use crate::fault::{FaultAction, FaultError, FaultId, FaultSpec, Immediate};
+use crate::fault::{FaultAction, FaultError, FaultId, FaultSpec};
 use crate::ledger::DataType;
 use crate::market::{Event, SymbolMarket};
 use crate::server::{Connection, End, close_of};
 use crate::simulation::{Simulation, Unknown};
 
 impl Simulation {
-    /// Sets a fault; what is to happen at once has happened when this returns.
-    ///
-    /// # Errors
-    /// A field the action cannot be done with, or an exchange that is not played.
+    /// Registers a fault; an immediate one has happened when this returns.
     pub fn fault(&self, spec: FaultSpec) -> Result<FaultId, FaultError> {
         if let Some(name) = spec.exchange.as_ref().filter(|name| self.exchange(name).is_none()) {
             return Err(FaultError::UnknownExchange(name.clone()));
@@ -24,30 +21,23 @@ impl Simulation {
         if spec.action == FaultAction::RestartSequence {
             self.check_restart(&spec)?;
         }
-        let (id, immediate) = self.faults.set(spec)?;
-        match immediate {
-            Immediate::None => {}
-            Immediate::EndConnections(spec, most) => {
-                let ended = self.end_connections(&spec, usize::try_from(most).unwrap_or(usize::MAX));
-                self.faults.add_fired(id, ended);
-            }
-            Immediate::Retire(spec, most) => {
-                let told = self.retire(&spec, usize::try_from(most).unwrap_or(usize::MAX));
-                self.faults.add_fired(id, told);
-            }
-            Immediate::RestartSequence(spec) => {
-                let restarted = self.restart_sequences(&spec);
-                self.faults.add_fired(id, restarted);
-            }
-            Immediate::ListenerDown(duration) => {
-                self.listener.take_down(duration);
-                self.faults.add_fired(id, 1);
-            }
+        let (id, is_immediate) = self.faults.set(spec.clone())?;
+        if is_immediate {
+            let most = usize::try_from(spec.times()).unwrap_or(usize::MAX);
+            let fired = match spec.action {
+                FaultAction::Notice => self.announce_end(&spec, most),
+                FaultAction::RestartSequence => self.restart_sequences(&spec),
+                FaultAction::ListenerDown => {
+                    self.listener.take_down(Duration::from_millis(spec.duration_ms.unwrap_or(0)));
+                    1
+                }
+                _ => self.end_connections(&spec, most),
+            };
+            self.faults.add_fired(id, fired);
         }
         Ok(id)
     }
 
-    /// Connections that a fault's filters name, with their exchange.
     fn chosen(&self, spec: &FaultSpec) -> Vec<(&Arc<Exchange>, Arc<Connection>)> {
         let mut chosen = Vec::new();
         for exchange in self.named(spec) {
@@ -64,8 +54,8 @@ impl Simulation {
         self.exchanges().iter().filter(move |e| named(e.venue().exchange()))
     }
 
-    /// Tells connections that they will end, and lets them end after `delay_ms`.
-    fn retire(&self, spec: &FaultSpec, most: usize) -> u64 {
+    /// Sends the venue's notice that a connection will end; it ends after `delay_ms`.
+    fn announce_end(&self, spec: &FaultSpec, most: usize) -> u64 {
         let after = Duration::from_millis(spec.delay_ms.unwrap_or(60_000));
         let tell = |(exchange, connection): &(&Arc<Exchange>, Arc<Connection>)| {
             let venue = exchange.venue();
@@ -77,7 +67,7 @@ impl Simulation {
     }
 
     fn check_restart(&self, spec: &FaultSpec) -> Result<(), FaultError> {
-        match self.named(spec).find(|exchange| !exchange.venue().restarts_sequence()) {
+        match self.named(spec).find(|exchange| !exchange.venue().profile().restarts_sequence) {
             Some(exchange) => Err(FaultError::Field {
                 field: "exchange",
                 got: exchange.venue().exchange().to_owned(),
@@ -114,12 +104,11 @@ impl Simulation {
         self.chosen(spec).iter().filter(alive).take(most).filter(|(_, c)| end(c)).count() as u64
     }
 
-    /// Resets every websocket connection; returns how many.
     pub fn cut_all(&self) -> u64 {
         self.end_connections(&FaultSpec::new(FaultAction::Cut), usize::MAX)
     }
 
-    /// Generates about this many frames at once in an exchange, paused or not.
+    /// Generates about this many frames of an exchange at once, paused or not.
     pub fn burst(&self, exchange: &str, frames: u64) {
         let _generating = lock(&self.generating);
         if let Some(exchange) = self.exchange(exchange) {
@@ -127,12 +116,8 @@ impl Simulation {
         }
     }
 
-    /// Publishes events of a kind of data now, paused or not, and returns how many: 0 where the venue does not
-    /// push that kind for this instrument, or is asked for it. `symbol` is the venue's symbol, or its name of a
-    /// volatility index.
-    ///
-    /// # Errors
-    /// When exchange or symbol is not played.
+    /// Publishes events of a data type now, paused or not. Returns the number: 0 where the venue does not push that type for this
+    /// instrument. `symbol`: the venue's symbol, or its name of a volatility index.
     pub fn push(
         &self,
         exchange: &str,
@@ -142,7 +127,7 @@ impl Simulation {
     ) -> Result<usize, Unknown> {
         let _generating = lock(&self.generating);
         if let (DataType::VolatilityIndex, Some(found)) = (data_type, self.exchange(exchange))
-            && found.venue().indices().contains(&symbol)
+            && found.venue().profile().indices.contains(&symbol)
         {
             for n in 0..count {
                 found.push_index(symbol, clock::now_ms() + i64::try_from(n).unwrap_or(0));
@@ -153,10 +138,7 @@ impl Simulation {
         Ok(exchange.push(index, data_type, count, clock::now_ms()))
     }
 
-    /// Publishes an update without changes of a book, as some venues do when it stands still.
-    ///
-    /// # Errors
-    /// When exchange or symbol is not played.
+    /// Publishes a book update without changes, as some venues do for an unchanged book.
     pub fn push_still_book(&self, exchange: &str, symbol: &str) -> Result<(), Unknown> {
         let _generating = lock(&self.generating);
         let (exchange, index) = self.find(exchange, symbol)?;

@@ -8,35 +8,27 @@ use crate::exchange::Options;
 use crate::ledger::Backlog;
 use crate::venue::{Limits, PerWindow};
 
-/// A recording to be played instead of a generated market.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordingConfig {
-    /// JSON lines file.
     pub file: PathBuf,
-    /// Exchange id; found from the recorded addresses when absent.
     pub exchange: Option<String>,
     /// Whether venue times are shifted so that the first frame is of now.
     pub shift_to_now: bool,
-    /// Speed in percent of the recorded pace; 0 plays without waiting.
     pub speed_percent: u64,
 }
 
 /// Configuration of a simulator. Every limit that is `None` is the venue's own.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
-    /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Exchange ids to play; empty plays all.
     pub exchanges: Vec<String>,
     /// The venues' own symbols, those for one exchange only as `<exchange id>:<symbol>`. An exchange plays those
     /// that have its form, or its default list when there are none.
     pub symbols: Vec<String>,
-    /// Seed of the markets.
     pub seed: u64,
     /// Frames (trades and fast book updates) per second over all symbols of the exchanges that had a client;
     /// of all exchanges until the first client comes.
     pub rate: u64,
-    /// Share of trades among the events, percent.
     pub trade_percent: u32,
     /// Period of everything that comes or is counted by the clock (funding, open interest, forced orders, ratios,
     /// volatility), ms; the venues' own periods when absent.
@@ -45,22 +37,17 @@ pub struct SimConfig {
     pub still_book_ms: Option<i64>,
     /// Period of bursts, ms; 0 for none.
     pub burst_every_ms: u64,
-    /// Frames of a burst, all at once.
     pub burst_frames: u64,
-    /// Whether generation waits for `resume`.
     pub start_paused: bool,
     /// Where update and trade ids start. The start time in ms when absent, so that a restarted simulator
     /// does not use numbers again.
     pub first_id: Option<u64>,
-    /// Speak TLS, and write `ca.pem` there.
     pub tls_dir: Option<PathBuf>,
-    /// Recordings.
     pub recordings: Vec<RecordingConfig>,
     /// Book changes kept per symbol for `book_at`; fewer when [`SimConfig::KEPT_TOTAL`] is shared by many.
     pub history_changes: usize,
     /// Trades kept per symbol and kind in the ledger; fewer when [`SimConfig::KEPT_TOTAL`] is shared by many.
     pub ledger_trades: usize,
-    /// Events other than trades kept per exchange in the ledger.
     pub ledger_events: usize,
     /// Age from which on a trade's liquidation shows in REST answers that tell it late, ms.
     pub liquidation_delay_ms: i64,
@@ -70,13 +57,11 @@ pub struct SimConfig {
     /// one. No real venue does this: there, a client fills such holes by REST. It lets a test demand every
     /// trade over cut sockets.
     pub backlog: bool,
-    /// Most trades sent again per stream.
     pub backlog_limit: usize,
     /// Trades sent again before the last one that is known to have arrived.
     pub backlog_overlap: u64,
     /// Frames queued per connection; a client that lets it fill is cut off.
     pub queue_capacity: usize,
-    /// Period of ping frames, ms.
     pub ping_ms: Option<u64>,
     /// Time to answer a ping, ms.
     pub pong_within_ms: Option<u64>,
@@ -84,23 +69,17 @@ pub struct SimConfig {
     pub age_max_ms: Option<u64>,
     /// Announce the end by age this long before, ms.
     pub shutdown_notice_ms: Option<u64>,
-    /// Client messages per second.
     pub messages_per_second: Option<usize>,
     /// Period of heartbeats that a client asks for, whatever it asks, ms.
     pub heartbeat_ms: Option<u64>,
     /// Connections without traffic end after this time, ms.
     pub idle_ms: Option<u64>,
-    /// Requests to subscribe or unsubscribe per connection in the venue's window.
     pub requests_max: Option<u32>,
-    /// New connections per address in the venue's window.
     pub connects_max: Option<u32>,
-    /// REST weight per window and address.
     pub weight_max: Option<u32>,
     /// Length of the weight window, ms.
     pub weight_window_ms: Option<u64>,
-    /// Requests ignoring a 429 before the ban.
     pub ban_after_ignored: u32,
-    /// Length of the ban, ms.
     pub ban_ms: u64,
 }
 
@@ -148,11 +127,8 @@ impl Default for SimConfig {
 }
 
 impl SimConfig {
-    /// Book changes, and trades, kept per exchange in all.
     pub const KEPT_TOTAL: usize = 4_000_000;
 
-    /// The settings of an exchange with these limits of its own.
-    #[must_use]
     pub fn options_for(&self, own: Limits) -> Options {
         Options {
             limits: self.limits(own),

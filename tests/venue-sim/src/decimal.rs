@@ -6,16 +6,13 @@ use std::fmt;
 /// venues do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal {
-    /// The number without its decimal point.
     pub units: i64,
-    /// Digits behind the point, at most 18.
     pub scale: u8,
 }
 
 impl Decimal {
     /// Reads plain notation (`-12.3400`); the scale is the number of digits behind the point.
     /// `None` for anything else or for what does not fit.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Decimal> {
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -39,13 +36,10 @@ impl Decimal {
     }
 
     /// The same number with no zeros at the end of its digits behind the point.
-    #[must_use]
     pub fn trimmed(self) -> Decimal {
         self.trimmed_to(0)
     }
 
-    /// As [`Decimal::trimmed`], keeping so many digits.
-    #[must_use]
     pub fn trimmed_to(mut self, kept: u8) -> Decimal {
         while self.scale > kept && self.units % 10 == 0 {
             self.units /= 10;
@@ -54,8 +48,6 @@ impl Decimal {
         self
     }
 
-    /// The exact product, without zeros at its end.
-    #[must_use]
     pub fn times(self, other: Decimal) -> String {
         let mut units = i128::from(self.units) * i128::from(other.units);
         let mut scale = u32::from(self.scale) + u32::from(other.scale);
@@ -82,7 +74,6 @@ pub fn push(out: &mut String, units: i64, scale: u8) {
     push_wide(out, i128::from(units), u32::from(scale));
 }
 
-/// As [`push`] for products of two decimals.
 pub fn push_wide(out: &mut String, units: i128, scale: u32) {
     use fmt::Write as _;
     let magnitude = units.unsigned_abs();
@@ -105,8 +96,6 @@ pub fn push_wide(out: &mut String, units: i128, scale: u32) {
 mod tests {
     use super::*;
 
-    // Goal: text read and written again is the same text, so that ledger and frames never differ by
-    // formatting.
     #[test]
     fn text_survives_a_round_trip() {
         for text in ["0.00000001", "65000.10", "12", "-3.50", "0.000", "92233720368547758.07"] {
@@ -117,7 +106,6 @@ mod tests {
         }
     }
 
-    // Goal: contracts become base units without a digit lost or added.
     #[test]
     fn products_are_exact_and_trimmed() {
         let parse = |text| Decimal::parse(text).expect(text);

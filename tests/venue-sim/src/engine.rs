@@ -12,9 +12,7 @@ use crate::clock;
 use crate::server::Counters;
 use crate::simulation::{Settings, Simulation};
 
-/// Period of the clock.
 const TICK: Duration = Duration::from_millis(5);
-/// Generation gives the timed events their turn after this long.
 const BUSY_MAX: Duration = Duration::from_millis(20);
 /// What is owed beyond this much time of the rate is given up and counted as behind.
 const OWED_MAX_MS: u64 = 250;
@@ -23,7 +21,6 @@ const SLICE: u64 = 32;
 /// One frame, in the unit of the account: millionths, so that any rate comes out exactly over time.
 const FRAME: u64 = 1_000_000;
 
-/// Frames owed to the rate that was asked for.
 struct Account {
     owed: u64,
     paid_until: Instant,
@@ -35,7 +32,6 @@ impl Account {
         Account { owed: 0, paid_until: Instant::now(), next_burst: Instant::now() }
     }
 
-    /// Adds what the time since the last call is worth.
     fn accrue(&mut self, settings: Settings) {
         let now = Instant::now();
         let micros = u64::try_from(now.duration_since(self.paid_until).as_micros()).unwrap_or(u64::MAX);
@@ -57,7 +53,6 @@ impl Account {
     }
 }
 
-/// Generates until stopped.
 pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,7 +84,6 @@ pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken
     }
 }
 
-/// Generates one slice; false while paused.
 fn generate(simulation: &Simulation, dice: &mut StdRng, account: &mut Account, settings: Settings) -> bool {
     let Some(_running) = simulation.running() else { return false };
     let visited: Vec<_> = simulation.exchanges().iter().filter(|e| e.is_visited()).collect();

@@ -1,6 +1,7 @@
-//! A venue simulator: a websocket and REST server that behaves as a real venue does, misbehaves on command,
-//! and knows everything it sent. `Sim::start` in a test, or the binary with its control interface under
-//! `/sim/`.
+//! Venue simulator: a WebSocket and REST server with the protocols of real venues, faults on command, and a ledger of all it sent.
+//!
+//! `Sim::start` in a test, or the binary with its control API under `/sim/`.
+#![allow(missing_docs, reason = "a tool of this repository's tests")]
 
 pub mod cli;
 mod clock;
@@ -23,10 +24,9 @@ mod view;
 
 pub use config::{RecordingConfig, SimConfig};
 pub use fault::{FaultAction, FaultSpec};
-pub use ledger::{DataType, EventFilter, TradeKind};
+pub use ledger::{DataType, EventFilter, EventRecord, TradeKind};
 pub use sim::{Sim, SimError};
 pub use simulation::{Settings, Simulation, TradeQuery, Unknown};
 pub use view::{
-    BookView, EndpointsView, EventView, ExchangeView, InstrumentView, RecordingView, StateView, SymbolView,
-    TradeView,
+    BookView, EndpointsView, ExchangeView, InstrumentView, RecordingView, StateView, SymbolView, TradeView,
 };

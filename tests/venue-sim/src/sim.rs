@@ -20,32 +20,16 @@ use crate::server::{ListenerControl, Service, TlsError, acceptor, run_listener};
 use crate::simulation::{Settings, Simulation};
 use crate::venue;
 
-/// Tasks get this long to end.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Why a simulator did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
-    /// An exchange id nobody plays.
     #[error("exchange {given}: unknown, allowed: {allowed:?}")]
-    UnknownExchange {
-        /// What was given.
-        given: String,
-        /// What can be played.
-        allowed: &'static [&'static str],
-    },
-    /// The address cannot be listened on.
+    UnknownExchange { given: String, allowed: &'static [&'static str] },
     #[error("listening on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// TLS.
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A recording.
     #[error(transparent)]
     Recording(#[from] RecordingError),
 }
@@ -72,11 +56,6 @@ impl Drop for Sim {
 }
 
 impl Sim {
-    /// Starts a simulator; it listens when this returns.
-    ///
-    /// # Errors
-    /// An unknown exchange, an address in use, a recording that cannot be read, TLS files that cannot be
-    /// written.
     pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
         let faults = Arc::new(Faults::default());
         let exchanges = exchanges(&config, &faults)?;
@@ -119,8 +98,6 @@ impl Sim {
         Ok(Sim { simulation, tasks, stop })
     }
 
-    /// The simulator behind the handle, to share with tasks.
-    #[must_use]
     pub fn simulation(&self) -> Arc<Simulation> {
         self.simulation.clone()
     }

@@ -9,52 +9,39 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::clock;
 use crate::exchange::{Exchange, lock};
 use crate::fault::{FaultId, FaultStatus, Faults};
-use crate::ledger::{DataType, EventFilter, TradeKind};
+use crate::ledger::{DataType, EventFilter, EventRecord, TradeKind};
 use crate::market::Pace;
 use crate::server::{ConnectionView, ListenerControl};
-use crate::view::{self, BookView, EndpointsView, EventView, InstrumentView, StateView, TradeView};
+use crate::view::{self, BookView, EndpointsView, InstrumentView, StateView, TradeView};
 
-/// What can be changed while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Frames per second over all symbols.
     pub rate: u64,
-    /// Share of trades among the events, percent.
     pub trade_percent: u32,
     /// Period of bursts, ms; 0 for none.
     pub burst_every_ms: u64,
-    /// Frames of a burst.
     pub burst_frames: u64,
     /// Period of everything that comes or is counted by the clock, ms; the venues' own periods when absent.
     pub event_ms: Option<i64>,
 }
 
-/// Which trades are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TradeQuery<'a> {
-    /// Exchange id.
     pub exchange: &'a str,
-    /// The venue's symbol.
     pub symbol: &'a str,
     /// Single matches or aggregates; the kind that the exchange's adapter takes when absent.
     pub kind: Option<TradeKind>,
-    /// Lowest id.
     pub from_id: u64,
-    /// Most trades.
     pub limit: usize,
 }
 
-/// Exchange or symbol is not played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value} is not played by this simulator")]
 pub struct Unknown {
-    /// `exchange` or `symbol`.
     pub field: &'static str,
-    /// What was given.
     pub value: String,
 }
 
-/// All exchanges, their faults and their clock's settings.
 pub struct Simulation {
     exchanges: Vec<Arc<Exchange>>,
     pub(crate) faults: Arc<Faults>,
@@ -87,40 +74,29 @@ impl Simulation {
         }
     }
 
-    /// Where it listens.
-    #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.address
     }
 
     /// Certificate of the authority that signed the server's, when it speaks TLS.
-    #[must_use]
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
 
-    /// Base address of an exchange's websockets.
-    #[must_use]
     pub fn ws_base(&self, exchange: &str) -> String {
         let scheme = if self.ca_file.is_some() { "wss" } else { "ws" };
         format!("{scheme}://{}/{exchange}", self.address)
     }
 
-    /// Base address of an exchange's REST.
-    #[must_use]
     pub fn rest_base(&self, exchange: &str) -> String {
         let scheme = if self.ca_file.is_some() { "https" } else { "http" };
         format!("{scheme}://{}/{exchange}", self.address)
     }
 
-    /// All exchanges.
-    #[must_use]
     pub fn exchanges(&self) -> &[Arc<Exchange>] {
         &self.exchanges
     }
 
-    /// An exchange by its id.
-    #[must_use]
     pub fn exchange(&self, name: &str) -> Option<Arc<Exchange>> {
         self.exchanges.iter().find(|e| e.venue().exchange() == name).cloned()
     }
@@ -133,50 +109,33 @@ impl Simulation {
         Ok((found, index))
     }
 
-    /// Trades from the ledger.
-    ///
-    /// # Errors
-    /// When exchange or symbol is not played.
     pub fn trades(&self, query: &TradeQuery<'_>) -> Result<Vec<TradeView>, Unknown> {
         let (exchange, symbol) = self.find(query.exchange, query.symbol)?;
-        let kind = query.kind.unwrap_or_else(|| exchange.venue().usual_trades());
-        let records = exchange.ledger().list(symbol, kind, query.from_id, query.limit);
+        let kind = query.kind.unwrap_or_else(|| exchange.venue().profile().usual_trades);
+        let records = exchange.ledger().trades.list(symbol, kind, query.from_id, query.limit);
         let listed = exchange.listed.get(symbol);
         let view = |record| listed.map(|listed| view::trade(exchange.venue(), listed, record));
         Ok(records.iter().filter_map(view).collect())
     }
 
     /// Everything sent or answered that is neither a trade nor a book, from the ledger.
-    ///
-    /// # Errors
-    /// When the exchange is not played.
-    pub fn events(&self, exchange: &str, filter: EventFilter<'_>) -> Result<Vec<EventView>, Unknown> {
+    pub fn events(&self, exchange: &str, filter: EventFilter<'_>) -> Result<Vec<EventRecord>, Unknown> {
         let unknown = || Unknown { field: "exchange", value: exchange.to_owned() };
-        let records = self.exchange(exchange).ok_or_else(unknown)?.ledger().events(filter);
-        Ok(records.into_iter().map(view::event).collect())
+        let records = self.exchange(exchange).ok_or_else(unknown)?.ledger().events.list(filter);
+        Ok(records)
     }
 
-    /// Every kept event of a kind of data.
-    ///
-    /// # Errors
-    /// When the exchange is not played.
-    pub fn all_events(&self, exchange: &str, data_type: DataType) -> Result<Vec<EventView>, Unknown> {
+    pub fn all_events(&self, exchange: &str, data_type: DataType) -> Result<Vec<EventRecord>, Unknown> {
         let data_type = Some(data_type);
         self.events(exchange, EventFilter { data_type, symbol: None, from: 0, limit: usize::MAX })
     }
 
-    /// What is traded, with the units of its sizes.
-    ///
-    /// # Errors
-    /// When the exchange is not played.
     pub fn instruments(&self, exchange: &str) -> Result<Vec<InstrumentView>, Unknown> {
         let unknown = || Unknown { field: "exchange", value: exchange.to_owned() };
         let exchange = self.exchange(exchange).ok_or_else(unknown)?;
         Ok(exchange.listed.iter().map(|listed| view::instrument(&listed.instrument)).collect())
     }
 
-    /// Base addresses of every exchange.
-    #[must_use]
     pub fn endpoints(&self) -> BTreeMap<String, EndpointsView> {
         let of = |e: &Arc<Exchange>| {
             let name = e.venue().exchange();
@@ -186,17 +145,11 @@ impl Simulation {
     }
 
     /// Every kept trade of a symbol, of the kind that the exchange's adapter takes.
-    ///
-    /// # Errors
-    /// When exchange or symbol is not played.
     pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
         self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })
     }
 
     /// The whole book exactly at an update id; `None` when no change had this id or it is forgotten.
-    ///
-    /// # Errors
-    /// When exchange or symbol is not played.
     pub fn book_at(&self, exchange: &str, symbol: &str, update_id: u64) -> Result<Option<BookView>, Unknown> {
         let (exchange, index) = self.find(exchange, symbol)?;
         let book = {
@@ -207,9 +160,6 @@ impl Simulation {
     }
 
     /// The book as it stands; `None` when a recording is played.
-    ///
-    /// # Errors
-    /// When exchange or symbol is not played.
     pub fn book_now(&self, exchange: &str, symbol: &str) -> Result<Option<BookView>, Unknown> {
         let (exchange, index) = self.find(exchange, symbol)?;
         let market = lock(&exchange.market);
@@ -217,19 +167,14 @@ impl Simulation {
         Ok(now.map(|(symbol, listed)| view::book(listed, symbol.last_update_id(), symbol.book())))
     }
 
-    /// Every remembered fault with how often it happened.
-    #[must_use]
     pub fn faults(&self) -> Vec<FaultStatus> {
         self.faults.list()
     }
 
-    /// How often a fault happened so far.
-    #[must_use]
     pub fn fired(&self, id: FaultId) -> u64 {
         self.faults.list().iter().find(|fault| fault.id == id).map_or(0, |fault| fault.fired)
     }
 
-    /// Takes a fault away; true when it was there.
     pub fn remove_fault(&self, id: FaultId) -> bool {
         self.faults.remove(id)
     }
@@ -240,28 +185,22 @@ impl Simulation {
         let _generating = lock(&self.generating);
         if !self.paused.swap(true, Ordering::AcqRel) {
             let now_ms = clock::now_ms();
-            self.exchanges.iter().for_each(|exchange| exchange.settle(now_ms));
+            self.exchanges.iter().for_each(|exchange| exchange.flush(now_ms));
         }
     }
 
-    /// Goes on generating.
     pub fn resume(&self) {
         self.paused.store(false, Ordering::Release);
     }
 
-    /// Whether generation is stopped.
-    #[must_use]
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Acquire)
     }
 
-    /// Settings now.
-    #[must_use]
     pub fn settings(&self) -> Settings {
         *lock(&self.settings)
     }
 
-    /// Changes settings.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         let mut settings = lock(&self.settings);
         change(&mut settings);
@@ -270,13 +209,10 @@ impl Simulation {
         }
     }
 
-    /// Sets the frames per second.
     pub fn set_rate(&self, rate: u64) {
         self.change_settings(|settings| settings.rate = rate);
     }
 
-    /// Live connections.
-    #[must_use]
     pub fn connections(&self) -> Vec<ConnectionView> {
         let of = |e: &Arc<Exchange>| {
             let name = e.venue().exchange();
@@ -285,8 +221,6 @@ impl Simulation {
         self.exchanges.iter().flat_map(of).collect()
     }
 
-    /// Sums and ids.
-    #[must_use]
     pub fn state(&self) -> StateView {
         StateView {
             paused: self.is_paused(),

@@ -1,7 +1,10 @@
 //! Commands and questions over HTTP, under `/sim/`.
 
-mod query;
 mod routes;
 
-pub use query::pairs;
 pub use routes::{answer, error};
+
+/// The parameters of a query string, percent-decoded.
+pub fn pairs(query: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}

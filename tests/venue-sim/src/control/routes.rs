@@ -5,25 +5,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::query::pairs;
+use super::pairs;
 use crate::fault::FaultSpec;
 use crate::ledger::{DataType, EventFilter, TradeKind};
 use crate::simulation::{Simulation, TradeQuery, Unknown};
 
-/// Trades given when no limit is asked for.
 const TRADES_LIMIT: usize = 1000;
 
-/// An answer of the control interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// HTTP status.
     pub status: u16,
-    /// JSON text.
     pub body: String,
 }
 
-/// Body of an answer that refuses.
-#[must_use]
 pub fn error(text: &str) -> String {
     json!({ "error": text }).to_string()
 }
@@ -54,7 +48,6 @@ struct RateChange {
 struct Push {
     exchange: String,
     symbol: String,
-    /// A kind of data, or `still_book`.
     data_type: String,
     #[serde(default = "one")]
     count: usize,
@@ -75,8 +68,6 @@ fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Reply> {
     serde_json::from_slice(bytes).map_err(|problem| refuse(400, &format!("body: {problem}")))
 }
 
-/// Does what a request asks for.
-#[must_use]
 pub fn answer(sim: &Simulation, method: &Method, path: &str, query: &str, bytes: &[u8]) -> Reply {
     let query = Query(pairs(query));
     match route(sim, method, path, &query, bytes) {

@@ -1,4 +1,4 @@
-//! One exchange being played: its market, its subscribers, its ledger.
+//! One simulated exchange: its market, subscribers and ledger.
 
 mod options;
 mod past;

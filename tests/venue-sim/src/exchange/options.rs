@@ -8,22 +8,16 @@ use crate::venue::Limits;
 /// Settings of an exchange, its own limits with what the configuration changes.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Limits and periods.
     pub limits: Limits,
-    /// Period of heartbeats, whatever the client asks for.
     pub heartbeat_every: Option<Duration>,
-    /// What a new subscriber of trades is sent again.
     pub backlog: Option<Backlog>,
     /// How often a client is asked how far it has read, in backlog mode.
     pub confirm_every: Duration,
-    /// How long before a connection's end by age it is announced.
     pub notice_before: Option<Duration>,
-    /// A flush that takes longer ends the connection.
     pub write_within: Duration,
     /// Frames queued per connection. Full policy: the connection is ended and counted.
     pub queue_capacity: usize,
     /// Age from which on a trade's liquidation shows, where the venue tells it late, ms.
     pub liquidation_delay_ms: i64,
-    /// Trades a minute of the past that the venue answers for.
     pub past_per_minute: u32,
 }

@@ -36,7 +36,6 @@ pub(super) fn trades(
     (0..count).map(one).collect()
 }
 
-/// Entries kept per symbol when a total is shared by many.
 pub(super) fn shared(per_symbol: usize, symbols: usize) -> usize {
     per_symbol.min(SimConfig::KEPT_TOTAL / symbols.max(1))
 }

@@ -1,4 +1,4 @@
-//! From the market to the subscribers.
+//! Events of the market to subscribers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,27 +13,26 @@ use crate::market::reference::volatility;
 use crate::market::{Event, SymbolMarket, Topic, Trade};
 use crate::recording::RecordedTrade;
 use crate::server::Hub;
-use crate::venue::{Encoded, Listed};
+use crate::venue::{Content, Encoded, Listed};
 
-/// Usual period of a volatility index, ms.
+/// Default period of a volatility index, ms.
 const INDEX_MS: i64 = 1000;
 
 impl Exchange {
-    /// Generates events until about `frames` frames were made (trades and fast book updates); returns how
-    /// many were.
+    /// Generates events until about `frames` frames (trades and fast book updates) are made; returns their number.
     pub fn generate(&self, now_ms: i64, frames: u64, trade_percent: u32) -> u64 {
         let mut guard = lock(&self.market);
         let Market { symbols, dice, events, .. } = &mut *guard;
         if symbols.is_empty() {
             return frames;
         }
-        let usual = self.venue.usual_trades();
+        let usual = self.venue.profile().usual_trades;
         let mut made = 0;
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
         while made < frames {
             let chosen = dice.random_range(0..symbols.len());
             let Some(symbol) = symbols.get_mut(chosen) else { break };
-            self.tell_wanted(symbol, chosen, &hub);
+            self.update_wanted(symbol, chosen, &hub);
             let count = if dice.random_range(0..100) < trade_percent {
                 let (matches, aggregates) = symbol.trade_event(now_ms, events);
                 if usual == TradeKind::Trade { matches } else { aggregates }
@@ -47,7 +46,6 @@ impl Exchange {
         made
     }
 
-    /// Publishes what is due by time.
     pub fn generate_timed(&self, now_ms: i64) {
         let pace = self.pace();
         for n in self.due(now_ms) {
@@ -58,16 +56,15 @@ impl Exchange {
         hub.release_held(Instant::now(), &mut self.way("", &mut ledger));
     }
 
-    /// Markets whose clock has something to do.
     fn due(&self, now_ms: i64) -> Vec<usize> {
         let market = lock(&self.market);
         let due = market.symbols.iter().enumerate().filter(|(_, symbol)| symbol.is_due(now_ms));
         due.map(|(n, _)| n).collect()
     }
 
-    /// Publishes every book change not yet published, so that what clients have is the book as it stands.
-    pub fn settle(&self, now_ms: i64) {
-        self.each_symbol(|symbol, events| symbol.settle(now_ms, events));
+    /// Publishes all unpublished book changes, so that clients have the current book.
+    pub fn flush(&self, now_ms: i64) {
+        self.each_symbol(|symbol, events| symbol.flush(now_ms, events));
     }
 
     fn each_symbol(&self, work: impl Fn(&mut SymbolMarket, &mut Vec<Event>)) {
@@ -76,7 +73,6 @@ impl Exchange {
         }
     }
 
-    /// Works on one market and publishes what comes of it.
     pub(crate) fn with_symbol<T>(
         &self,
         n: usize,
@@ -86,21 +82,20 @@ impl Exchange {
         let Market { symbols, events, .. } = &mut *guard;
         let symbol = symbols.get_mut(n)?;
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
-        self.tell_wanted(symbol, n, &hub);
+        self.update_wanted(symbol, n, &hub);
         let done = work(symbol, events);
         self.publish(n, events, &mut hub, &mut ledger);
         Some(done)
     }
 
-    pub(super) fn tell_wanted(&self, symbol: &mut SymbolMarket, index: usize, hub: &Hub) {
+    pub(super) fn update_wanted(&self, symbol: &mut SymbolMarket, index: usize, hub: &Hub) {
         if let Some(listed) = self.listed.get(index) {
             symbol.want(|cadence| {
-                self.venue.depth_streams(listed, cadence).iter().any(|stream| hub.is_wanted(stream))
+                listed.streams_with(Content::Book(cadence)).any(|stream| hub.is_wanted(stream))
             });
         }
     }
 
-    /// Publishes events of a kind of data now; returns how many.
     pub(crate) fn push(&self, symbol: usize, data_type: DataType, count: usize, now_ms: i64) -> usize {
         let fits = |topic: &Topic| match data_type {
             DataType::FundingRate => matches!(topic, Topic::Mark(_) | Topic::Funding | Topic::Summary),
@@ -120,19 +115,16 @@ impl Exchange {
         self.with_symbol(symbol, work).unwrap_or(0)
     }
 
-    /// Publishes a volatility index now.
     pub(crate) fn push_index(&self, index: &str, now_ms: i64) {
         let value = self.volatility(index, now_ms);
-        if let Some(encoded) = self.venue.encode_index(index, now_ms, value) {
+        if let Some(encoded) = self.venue.index_frame(index, now_ms, value) {
             let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
             self.send(index, vec![encoded], false, &mut hub, &mut ledger);
         }
     }
 
-    /// An index's value at a time.
-    #[must_use]
     pub fn volatility(&self, index: &str, time_ms: i64) -> Decimal {
-        let number = self.venue.indices().iter().position(|name| *name == index).unwrap_or(0);
+        let number = self.venue.profile().indices.iter().position(|name| *name == index).unwrap_or(0);
         volatility(self.seed.wrapping_add(number as u64), time_ms)
     }
 
@@ -145,7 +137,7 @@ impl Exchange {
             }
             market.indices_ms = due;
         }
-        self.venue.indices().iter().for_each(|index| self.push_index(index, due));
+        self.venue.profile().indices.iter().for_each(|index| self.push_index(index, due));
     }
 
     pub(super) fn publish(&self, symbol: usize, events: &mut Vec<Event>, hub: &mut Hub, ledger: &mut Ledger) {
@@ -184,11 +176,11 @@ impl Exchange {
             return;
         }
         let mut frames = Vec::new();
-        for stream in self.venue.trade_streams(listed, kind).iter().filter(|stream| hub.is_wanted(stream)) {
-            let chunks = records.chunks(self.venue.trades_per_frame().max(1));
+        for stream in listed.streams_with(Content::Trades(kind)).filter(|stream| hub.is_wanted(stream)) {
+            let chunks = records.chunks(self.venue.profile().trades_per_frame);
             frames.extend(chunks.map(|chunk| Arc::new(self.trade_frame(listed, stream, kind, chunk))));
         }
-        records.into_iter().for_each(|record| ledger.record(listed.index, kind, record));
+        records.into_iter().for_each(|record| ledger.trades.record(listed.index, kind, record));
         let mut way = self.way(&listed.instrument.symbol, ledger);
         frames.iter().for_each(|frame| hub.dispatch(frame, &mut way));
     }
@@ -201,18 +193,18 @@ impl Exchange {
         records: &[TradeRecord],
     ) -> Frame {
         let entry = |r: &TradeRecord| Entry::Trade(TradeKey { symbol: listed.index, kind, id: r.id });
-        let raw = self.venue.encode_trades(listed, kind, stream, records);
+        let raw = self.venue.trade_frame(listed, kind, stream, records);
         Frame::new(stream.clone(), false, records.iter().map(entry).collect(), raw)
     }
 
-    /// Numbers what is told and sends the frames that tell it.
     fn send(&self, symbol: &str, encoded: Vec<Encoded>, book: bool, hub: &mut Hub, ledger: &mut Ledger) {
-        for Encoded { told, frames } in encoded {
+        for Encoded { events, frames } in encoded {
             let wanted: Vec<_> = frames.into_iter().filter(|(stream, _)| hub.is_wanted(stream)).collect();
             if wanted.is_empty() {
                 continue;
             }
-            let carries: Vec<Entry> = told.into_iter().map(|told| Entry::Event(ledger.tell(told))).collect();
+            let carries: Vec<Entry> =
+                events.into_iter().map(|event| Entry::Event(ledger.events.record(event))).collect();
             let mut way = self.way(symbol, ledger);
             for (stream, raw) in wanted {
                 hub.dispatch(&Arc::new(Frame::new(stream, book, carries.clone(), raw)), &mut way);
@@ -220,7 +212,6 @@ impl Exchange {
         }
     }
 
-    /// Sends a recorded frame.
     pub(crate) fn publish_recorded(
         &self,
         stream: &str,
@@ -234,7 +225,7 @@ impl Exchange {
         let mut carries = Vec::new();
         if let (Some(symbol), Some(trade)) = (index, trade) {
             carries.push(Entry::Trade(TradeKey { symbol, kind: trade.kind, id: trade.record.id }));
-            ledger.record(symbol, trade.kind, trade.record);
+            ledger.trades.record(symbol, trade.kind, trade.record);
         }
         let frame = Frame::new(Arc::from(stream), book, carries, raw);
         hub.dispatch(&Arc::new(frame), &mut self.way(symbol, &mut ledger));

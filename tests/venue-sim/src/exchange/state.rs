@@ -1,6 +1,6 @@
 //! What an exchange is made of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,62 +14,51 @@ use super::past;
 use crate::clock;
 use crate::config::SimConfig;
 use crate::fault::Faults;
-use crate::ledger::{Entry, Ledger, Told, TradeKind, TradeRecord};
+use crate::ledger::{Entry, EventData, Ledger, TradeRecord};
 use crate::market::{Event, Instrument, Pace, SymbolMarket};
 use crate::recording::Recording;
 use crate::server::{BanRules, Counters, Hub, Rolling, Verdict, Way, Weights};
-use crate::venue::{Listed, RestCall, Venue, symbols_of};
+use crate::venue::{Content, Listed, RestCall, Venue, symbols_of};
 
-/// The generated markets and the dice that choose among them.
 #[derive(Debug)]
 pub(crate) struct Market {
     pub(crate) symbols: Vec<SymbolMarket>,
     pub(super) dice: StdRng,
     pub(super) events: Vec<Event>,
-    /// When the volatility indices were published last.
     pub(super) indices_ms: i64,
 }
 
-/// One exchange.
 pub struct Exchange {
     pub(super) venue: Box<dyn Venue>,
     pub(super) options: Options,
     pub(crate) listed: Vec<Listed>,
     by_name: HashMap<String, usize>,
-    /// Every stream there is.
-    streams: HashSet<Arc<str>>,
-    pub(super) trade_streams: HashMap<Arc<str>, (usize, TradeKind)>,
-    /// Symbol and cadence of each book stream.
-    pub(super) book_streams: HashMap<Arc<str>, (usize, usize)>,
+    /// Symbol and content of each stream; `None` for one that carries several instruments.
+    pub(super) streams: HashMap<Arc<str>, Option<(usize, Content)>>,
     pub(crate) market: Mutex<Market>,
     pub(crate) hub: Mutex<Hub>,
     pub(super) ledger: Mutex<Ledger>,
-    /// Entries taken by sockets and not yet noted in the ledger. Sessions must not wait for the generator,
-    /// which holds the ledger nearly all the time at high rates. Bounded by what the sessions' queues can
-    /// hold.
+    /// Entries taken by sockets and not yet in the ledger: at high rates the generator holds the ledger nearly all the time, and
+    /// sessions must not wait for it. Bounded by the sessions' queues.
     taken: Mutex<Vec<(Entry, u64)>>,
     weights: Mutex<Weights>,
     connects: Mutex<HashMap<IpAddr, Rolling>>,
     pace: Mutex<Pace>,
-    /// Whether any client has come: until then no rate is spent on an exchange when others have clients.
+    /// A client has connected; an exchange without clients gets no share of the rate while others have some.
     visited: AtomicBool,
     past: Vec<Vec<TradeRecord>>,
     pub(super) seed: u64,
     pub(super) faults: Arc<Faults>,
-    /// Sums.
     pub counters: Counters,
-    /// The recording that is played instead of a generated market.
     pub(crate) recording: Option<Recording>,
 }
 
-/// Takes a lock; a panic elsewhere does not make the data worthless for a test tool.
+/// Takes a lock, poisoned or not.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Exchange {
-    /// An exchange with its market, or with a recording.
-    #[must_use]
     pub fn new(
         venue: Box<dyn Venue>,
         config: &SimConfig,
@@ -78,13 +67,13 @@ impl Exchange {
     ) -> Exchange {
         let now_ms = clock::now_ms();
         let first_id = config.first_id.unwrap_or_else(|| u64::try_from(now_ms).unwrap_or(0));
-        let options = config.options_for(venue.limits());
+        let options = config.options_for(venue.profile().limits);
         let configured = symbols_of(venue.exchange(), &config.symbols);
         let symbols = recording.as_ref().map_or(configured, Recording::symbols);
         let instruments = venue.instruments(&symbols, now_ms);
         let listed: Vec<Listed> =
             instruments.into_iter().enumerate().map(|(n, i)| list(&*venue, n, i)).collect();
-        let mut rules = venue.rules();
+        let mut rules = venue.profile().rules.clone();
         rules.history_changes = past::shared(config.history_changes, listed.len());
         let seed = config.seed.wrapping_add(venue.exchange().len() as u64);
         let seed_of = |l: &Listed| seed.wrapping_add(1_000_003 * (l.index as u64 + 1));
@@ -94,7 +83,7 @@ impl Exchange {
         };
         let generated: &[Listed] = if recording.is_some() { &[] } else { &listed };
         let symbols: Vec<SymbolMarket> = generated.iter().map(market).collect();
-        let times = (venue.past_minutes(), options.past_per_minute);
+        let times = (venue.profile().past_minutes, options.past_per_minute);
         let past = |l: &Listed| past::trades(&l.instrument, times, seed_of(l), first_id);
         let past = generated.iter().map(past).collect();
         let bans =
@@ -102,9 +91,7 @@ impl Exchange {
         let ledger = Ledger::new(past::shared(config.ledger_trades, listed.len()), config.ledger_events);
         Exchange {
             by_name: listed.iter().map(|l| (l.instrument.symbol.clone(), l.index)).collect(),
-            streams: all_streams(&*venue, &listed),
-            trade_streams: trade_streams(&*venue, &listed),
-            book_streams: book_streams(&*venue, &listed, rules.cadences_ms.len()),
+            streams: streams_of(&*venue, &listed),
             market: Mutex::new(Market {
                 symbols,
                 dice: StdRng::seed_from_u64(config.seed),
@@ -129,47 +116,34 @@ impl Exchange {
         }
     }
 
-    /// The venue's protocol.
-    #[must_use]
     pub fn venue(&self) -> &dyn Venue {
         &*self.venue
     }
 
-    /// Settings.
-    #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// How fast the clock's events come.
-    #[must_use]
     pub fn pace(&self) -> Pace {
         *lock(&self.pace)
     }
 
-    /// Changes how fast the clock's events come.
     pub fn set_pace(&self, pace: Pace) {
         *lock(&self.pace) = pace;
     }
 
-    /// Whether any client has come since the start.
-    #[must_use]
     pub fn is_visited(&self) -> bool {
         self.visited.load(Ordering::Acquire)
     }
 
-    /// Faults of the simulator.
-    #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Trades of a symbol from before the start.
     pub(crate) fn past(&self, symbol: usize) -> &[TradeRecord] {
         self.past.get(symbol).map_or(&[], Vec::as_slice)
     }
 
-    /// The ledger with everything noted that happened until now.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         let mut ledger = lock(&self.ledger);
         let taken = std::mem::take(&mut *lock(&self.taken));
@@ -177,38 +151,31 @@ impl Exchange {
         ledger
     }
 
-    /// A symbol by its name.
-    #[must_use]
     pub fn find_symbol(&self, symbol: &str) -> Option<&Listed> {
         self.listed.get(*self.by_name.get(symbol)?)
     }
 
-    /// Whether a stream of this name exists.
-    #[must_use]
     pub fn has_stream(&self, stream: &str) -> bool {
-        self.streams.contains(stream)
+        self.streams.contains_key(stream)
     }
 
     pub(super) fn way<'a>(&'a self, symbol: &'a str, ledger: &'a mut Ledger) -> Way<'a> {
         Way { venue: &*self.venue, symbol, faults: &self.faults, ledger, counters: &self.counters }
     }
 
-    /// Notes entries that a socket took.
     pub fn accepted(&self, entries: &[Entry], connection: u64) {
         if !entries.is_empty() {
             lock(&self.taken).extend(entries.iter().map(|entry| (*entry, connection)));
         }
     }
 
-    /// Notes what a REST answer tells.
-    pub fn answered(&self, told: Vec<Told>) {
-        if !told.is_empty() {
+    pub fn answered(&self, events: Vec<EventData>) {
+        if !events.is_empty() {
             let mut ledger = self.ledger();
-            told.into_iter().for_each(|told| ledger.answered(told));
+            events.into_iter().for_each(|event| ledger.answered(event));
         }
     }
 
-    /// Whether an address may open one more connection.
     pub fn admits(&self, address: IpAddr) -> bool {
         self.visited.store(true, Ordering::Release);
         let Some(limit) = self.options.limits.connects else { return true };
@@ -216,7 +183,6 @@ impl Exchange {
         all.entry(address).or_insert_with(|| Rolling::new(limit)).take(Instant::now())
     }
 
-    /// Charges a REST request to its address.
     pub fn charge(&self, address: IpAddr, call: &RestCall) -> Verdict {
         self.visited.store(true, Ordering::Release);
         let (mut weights, now) = (lock(&self.weights), Instant::now());
@@ -234,29 +200,11 @@ fn list(venue: &dyn Venue, index: usize, instrument: Instrument) -> Listed {
     Listed { index, streams: venue.streams(&instrument), instrument }
 }
 
-fn all_streams(venue: &dyn Venue, listed: &[Listed]) -> HashSet<Arc<str>> {
-    let own = listed.iter().flat_map(|l| l.streams.iter().cloned());
-    own.chain(venue.shared_streams(listed)).collect()
-}
-
-fn trade_streams(venue: &dyn Venue, listed: &[Listed]) -> HashMap<Arc<str>, (usize, TradeKind)> {
-    let mut streams = HashMap::new();
-    for l in listed {
-        for kind in [TradeKind::Trade, TradeKind::Aggregate] {
-            let own = venue.trade_streams(l, kind).iter();
-            streams.extend(own.map(|stream| (stream.clone(), (l.index, kind))));
-        }
-    }
-    streams
-}
-
-fn book_streams(venue: &dyn Venue, listed: &[Listed], cadences: usize) -> HashMap<Arc<str>, (usize, usize)> {
-    let mut streams = HashMap::new();
-    for l in listed {
-        for cadence in 0..cadences {
-            let own = venue.depth_streams(l, cadence).iter();
-            streams.extend(own.map(|stream| (stream.clone(), (l.index, cadence))));
-        }
-    }
-    streams
+fn streams_of(venue: &dyn Venue, listed: &[Listed]) -> HashMap<Arc<str>, Option<(usize, Content)>> {
+    let own = |l: &Listed| {
+        let index = l.index;
+        l.streams.clone().into_iter().map(move |stream| (stream.name, Some((index, stream.content))))
+    };
+    let shared = venue.shared_streams(listed).into_iter().map(|name| (name, None));
+    listed.iter().flat_map(own).chain(shared).collect()
 }

@@ -1,4 +1,4 @@
-//! Who comes, what they ask for, and what they are sent first.
+//! Connections, subscriptions, and first frames of a subscription.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,38 +9,36 @@ use crate::frame::Frame;
 use crate::ledger::{Backlog, Entry, TradeKey, TradeKind};
 use crate::market::Side;
 use crate::server::{Connection, Counters, Hub, offer};
-use crate::venue::Snapshot;
+use crate::venue::{Content, Snapshot};
 
 impl Exchange {
-    /// Adds a connection and the streams of its address.
     pub fn join(&self, connection: &Arc<Connection>, streams: &[String]) {
         Counters::add(&self.counters.connections, 1);
         lock(&self.hub).add(connection.clone());
         self.subscribe(connection, streams);
     }
 
-    /// Takes a connection away.
     pub fn leave(&self, connection: u64) {
         lock(&self.hub).remove(connection);
     }
 
-    /// Subscribes a connection. Unknown streams and streams of another route are noted and stay silent.
+    /// Unknown streams and streams of another route are accepted and stay silent.
     pub fn subscribe(&self, connection: &Arc<Connection>, streams: &[String]) {
         for stream in streams {
             connection.with_subscriptions(|names| names.insert(stream.clone()));
             if !self.venue.carries(connection.route, stream) {
                 continue;
             }
-            match self.book_streams.get(stream.as_str()) {
-                Some((symbol, cadence)) => {
+            match self.streams.get(stream.as_str()) {
+                Some(Some((symbol, Content::Book(cadence)))) => {
                     self.subscribe_book(connection, stream, (*symbol, *cadence));
                 }
-                None => self.subscribe_other(connection, stream),
+                other => self.subscribe_other(connection, stream, other.copied().flatten()),
             }
         }
     }
 
-    /// The book as it stands goes to the new subscriber, everything after it to everybody.
+    /// Sends the current book to the new subscriber; all later updates go to all subscribers.
     fn subscribe_book(&self, connection: &Arc<Connection>, stream: &str, (n, cadence): (usize, usize)) {
         let mut guard = lock(&self.market);
         let Market { symbols, events, .. } = &mut *guard;
@@ -51,7 +49,7 @@ impl Exchange {
             hub.subscribe(stream, connection);
             return;
         };
-        self.tell_wanted(symbol, n, &hub);
+        self.update_wanted(symbol, n, &hub);
         symbol.publish(cadence, now_ms, events);
         self.publish(n, events, &mut hub, &mut ledger);
         if !hub.subscribe(stream, connection) {
@@ -63,28 +61,26 @@ impl Exchange {
             asks: symbol.book().top(Side::Ask, usize::MAX),
             engine_ms: symbol.engine_ms(),
         };
-        if let Some(raw) = self.venue.encode_snapshot(listed, stream, &snapshot) {
+        if let Some(raw) = self.venue.snapshot_frame(listed, stream, &snapshot) {
             let frame = Arc::new(Frame::new(Arc::from(stream), false, Vec::new(), raw));
             hub.dispatch_to(connection, &frame, &mut self.way(&listed.instrument.symbol, &mut ledger));
         }
     }
 
-    fn subscribe_other(&self, connection: &Arc<Connection>, stream: &str) {
+    fn subscribe_other(&self, connection: &Arc<Connection>, stream: &str, content: Option<(usize, Content)>) {
         let mut hub = lock(&self.hub);
         if !hub.subscribe(stream, connection) {
             return;
         }
-        if let (Some(backlog), Some((symbol, kind))) = (self.options.backlog, self.trade_streams.get(stream))
-        {
-            self.send_backlog(connection, stream, (*symbol, *kind), backlog);
+        if let (Some(backlog), Some((symbol, Content::Trades(kind)))) = (self.options.backlog, content) {
+            self.send_backlog(connection, stream, (symbol, kind), backlog);
         }
         self.send_first(connection, stream, &mut hub);
     }
 
-    /// Some streams begin with what was told lately.
     fn send_first(&self, connection: &Arc<Connection>, stream: &str, hub: &mut Hub) {
         let mut ledger = self.ledger();
-        let newest = |kind, fits: &dyn Fn(&str) -> bool, limit| ledger.newest_events(kind, fits, limit);
+        let newest = |kind, fits: &dyn Fn(&str) -> bool, limit| ledger.events.newest(kind, fits, limit);
         let Some((raw, numbers)) = self.venue.first_frame(stream, &self.listed, &newest) else { return };
         let carries = numbers.into_iter().map(Entry::Event).collect();
         let frame = Arc::new(Frame::new(Arc::from(stream), false, carries, raw));
@@ -100,15 +96,14 @@ impl Exchange {
     ) {
         let Some(listed) = self.listed.get(symbol) else { return };
         let mut ledger = self.ledger();
-        let records = ledger.backlog(symbol, kind, backlog);
+        let records = ledger.trades.backlog(symbol, kind, backlog);
         let mut way = self.way(&listed.instrument.symbol, &mut ledger);
-        for chunk in records.chunks(self.venue.trades_per_frame().max(1)) {
+        for chunk in records.chunks(self.venue.profile().trades_per_frame) {
             let frame = self.trade_frame(listed, &Arc::from(stream), kind, chunk);
             offer(connection, &Arc::new(frame), &mut way);
         }
     }
 
-    /// Ends subscriptions of a connection.
     pub fn unsubscribe(&self, connection: &Arc<Connection>, streams: &[String]) {
         let mut hub = lock(&self.hub);
         for stream in streams {
@@ -117,11 +112,10 @@ impl Exchange {
         }
     }
 
-    /// Notes trades that a client proved to have read.
     pub fn confirmed(&self, marks: &HashMap<(usize, TradeKind), u64>) {
         let mut ledger = self.ledger();
         for ((symbol, kind), id) in marks {
-            ledger.confirmed(TradeKey { symbol: *symbol, kind: *kind, id: *id });
+            ledger.trades.confirmed(TradeKey { symbol: *symbol, kind: *kind, id: *id });
         }
     }
 }

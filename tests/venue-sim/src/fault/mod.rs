@@ -1,9 +1,9 @@
-//! Misbehaviour on command: what is wanted, for whom, how often, and how often it happened.
+//! Faults on command, with filters and counts.
 
+mod corrupt;
 mod registry;
 mod spec;
-mod spoil;
 
-pub use registry::{Effect, Faults, FrameFacts, Immediate, RestEffect, RestFacts};
+pub use corrupt::{corrupted, garbage_binary, garbage_text, half, wrong_types};
+pub use registry::{Faults, FrameFacts, RestEffect, RestFacts};
 pub use spec::{FaultAction, FaultError, FaultId, FaultSpec, FaultStatus};
-pub use spoil::{garbage_binary, garbage_text, half, spoiled, wrong_types};

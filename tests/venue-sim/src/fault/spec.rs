@@ -1,50 +1,45 @@
-//! The description of a fault, the same as JSON of `POST /sim/fault` and in Rust.
+//! A fault, as the JSON body of `POST /sim/fault` and in Rust.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
-/// Names a fault that was set.
 pub type FaultId = u64;
 
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultAction {
-    /// Frames are not sent.
+    #[default]
     Drop,
-    /// Frames are sent twice.
     Duplicate,
-    /// A frame is sent after the next one of its stream (or after `delay_ms`, 1000 unless given).
+    /// A frame is sent after the next one of its stream (or after `delay_ms`, default 1000).
     Reorder,
     /// Book updates are skipped, so that the venue's sequence breaks.
     Gap,
-    /// No data frame is sent while the socket stays open and pings are answered. Lasts until removed or
-    /// `duration_ms`.
+    /// No data frame is sent while the socket stays open and answers pings; until removed or for `duration_ms`.
     Freeze,
-    /// Bytes that are no JSON are sent: before the frame, or instead of it with `replace`; binary with
-    /// `binary`.
+    /// Bytes that are no JSON: before the frame, or instead of it with `replace`; a binary frame with `binary`.
     Garbage,
     /// The frame's JSON is cut in the middle; the whole frame follows when `replace` is false.
     Half,
     /// Numbers become text and text numbers; the right frame follows when `replace` is false.
     WrongTypes,
-    /// Snapshots are answered after `delay_ms`.
     SlowSnapshot,
     /// Snapshots show the book of `updates` changes ago.
     StaleSnapshot,
     /// REST requests are answered with `status` (429, 418, 500...) and `retry_after_s`.
     RestStatus,
-    /// REST requests are never answered; the connection ends after `delay_ms` (60,000 unless given).
+    /// REST requests are never answered; the connection ends after `delay_ms` (default 60,000).
     RestTimeout,
     /// Connections are closed with `code` and `reason`: at once, or with the frame after `after` frames.
     Close,
     /// Connections are reset without a close frame: at once, or with the frame after `after` frames.
     Cut,
-    /// As `cut`, in the middle of a websocket frame.
+    /// As `cut`, in the middle of a WebSocket frame.
     HalfCut,
-    /// Connections are told that they will end, in the venue's own words, and end after `delay_ms` (60,000
-    /// unless given). Venues without such words keep them.
+    /// The venue's notice that a connection will end, then its end after `delay_ms` (default 60,000). Without effect on venues without
+    /// such a notice.
     Notice,
-    /// Update numbers of books start anew from a smaller one, at once, where the venue allows that.
+    /// Update numbers of books start again from a smaller one, where the venue allows that.
     RestartSequence,
     /// New connections and requests of the exchange are reset before any answer, for `duration_ms`.
     Refuse,
@@ -52,174 +47,101 @@ pub enum FaultAction {
     ListenerDown,
 }
 
-/// A fault to set. Filters that are absent match everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultSpec {
-    /// What goes wrong.
     pub action: FaultAction,
-    /// Exchange id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<String>,
-    /// The venue's symbol.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
-    /// Part of the stream's name, e.g. `@trade`, `@depth`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Substring of the stream's name.
     pub stream: Option<String>,
-    /// Part of the REST path. With it, `garbage`, `half` and `wrong_types` spoil the answers of such requests
-    /// instead of frames.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Substring of the REST path. With it, `garbage`, `half` and `wrong_types` corrupt REST answers instead of frames.
     pub path: Option<String>,
-    /// Connection number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<u64>,
-    /// Matching frames or requests that pass before it begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Matching frames or requests that pass first.
     pub after: Option<u64>,
-    /// How often it happens. 1 unless given, but unlimited for `freeze`, `refuse`, `listener_down`, for
-    /// anything with `duration_ms`, and for a `close`, `cut` or `notice` at once (then: all matching
-    /// connections).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Default 1; unlimited for `freeze`, `refuse`, `listener_down`, with `duration_ms`, and for an immediate `close`, `cut` or `notice`
+    /// (all matching connections).
     pub count: Option<u64>,
-    /// How long it lasts from now, ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Duration from now, ms.
     pub duration_ms: Option<u64>,
-    /// Delay of the answer, ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// HTTP status of `rest_status`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// `Retry-After` header of `rest_status`, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
-    /// Close code, 1011 unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
-    /// Close reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Whether the spoiled frame takes the place of the right one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The corrupted frame replaces the right one.
     pub replace: Option<bool>,
-    /// Whether garbage is a binary frame.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary: Option<bool>,
-    /// How many changes a stale snapshot lies behind, 100 unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Age of a stale snapshot in changes, default 100.
     pub updates: Option<u64>,
 }
 
-/// Why a fault was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
-    /// A field the action needs is absent or out of range.
     #[error("field {field}: {got}, allowed: {allowed}")]
-    Field {
-        /// Name of the field.
-        field: &'static str,
-        /// What was given.
-        got: String,
-        /// What would have been right.
-        allowed: &'static str,
-    },
-    /// No exchange of this name is played.
+    Field { field: &'static str, got: String, allowed: &'static str },
     #[error("field exchange: {0} is not played by this simulator")]
     UnknownExchange(String),
 }
 
-/// A fault that was set, and what it did so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FaultStatus {
-    /// Its id.
     pub id: FaultId,
-    /// How often it happened.
     pub fired: u64,
-    /// Whether it can still happen.
     pub active: bool,
-    /// What was asked for.
+    #[serde(serialize_with = "without_nulls")]
     pub spec: FaultSpec,
 }
 
+fn without_nulls<S: Serializer>(spec: &FaultSpec, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(spec).map_err(S::Error::custom)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    value.serialize(serializer)
+}
+
 impl FaultSpec {
-    /// A fault without filters.
-    #[must_use]
     pub fn new(action: FaultAction) -> FaultSpec {
-        FaultSpec {
-            action,
-            exchange: None,
-            symbol: None,
-            stream: None,
-            path: None,
-            connection: None,
-            after: None,
-            count: None,
-            duration_ms: None,
-            delay_ms: None,
-            status: None,
-            retry_after_s: None,
-            code: None,
-            reason: None,
-            replace: None,
-            binary: None,
-            updates: None,
-        }
+        FaultSpec { action, ..FaultSpec::default() }
     }
 
-    /// Limits the fault to an exchange.
-    #[must_use]
     pub fn exchange(mut self, exchange: &str) -> FaultSpec {
         self.exchange = Some(exchange.to_owned());
         self
     }
 
-    /// Limits the fault to a symbol.
-    #[must_use]
     pub fn symbol(mut self, symbol: &str) -> FaultSpec {
         self.symbol = Some(symbol.to_owned());
         self
     }
 
-    /// Limits the fault to streams whose name contains this.
-    #[must_use]
     pub fn stream(mut self, stream: &str) -> FaultSpec {
         self.stream = Some(stream.to_owned());
         self
     }
 
-    /// Limits the fault to one connection.
-    #[must_use]
     pub fn connection(mut self, connection: u64) -> FaultSpec {
         self.connection = Some(connection);
         self
     }
 
-    /// Sets how often it happens.
-    #[must_use]
     pub fn count(mut self, count: u64) -> FaultSpec {
         self.count = Some(count);
         self
     }
 
-    /// Lets this many matching frames pass first.
-    #[must_use]
     pub fn after(mut self, frames: u64) -> FaultSpec {
         self.after = Some(frames);
         self
     }
 
-    /// Sets how long it lasts.
-    #[must_use]
     pub fn duration_ms(mut self, ms: u64) -> FaultSpec {
         self.duration_ms = Some(ms);
         self
     }
 
-    /// Refuses what the action cannot be done with.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
     pub fn validate(&self) -> Result<(), FaultError> {
         let field = |field, got: String, allowed| Err(FaultError::Field { field, got, allowed });
         match self.action {
@@ -239,8 +161,7 @@ impl FaultSpec {
         }
     }
 
-    /// How often it may happen.
-    pub(super) fn times(&self) -> u64 {
+    pub fn times(&self) -> u64 {
         let lasting =
             matches!(self.action, FaultAction::Freeze | FaultAction::Refuse | FaultAction::ListenerDown);
         match self.count {
@@ -250,11 +171,10 @@ impl FaultSpec {
         }
     }
 
-    /// Whether it is done once, when it is set.
-    pub(super) fn is_immediate(&self) -> bool {
+    pub fn is_immediate(&self) -> bool {
         match self.action {
             FaultAction::Close | FaultAction::Cut | FaultAction::HalfCut => self.after.is_none(),
-            FaultAction::Notice | FaultAction::RestartSequence => true,
+            FaultAction::Notice | FaultAction::RestartSequence | FaultAction::ListenerDown => true,
             _ => false,
         }
     }

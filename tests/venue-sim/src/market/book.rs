@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 /// A side of the book, or the side of a taker (`Bid` buys).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
-    /// Buyers.
     Bid,
-    /// Sellers.
     Ask,
 }
 
 impl Side {
-    /// The other side.
-    #[must_use]
     pub fn opposite(self) -> Side {
         match self {
             Side::Bid => Side::Ask,
             Side::Ask => Side::Bid,
         }
     }
+
+    /// Side of an order: `buy` or `sell`.
+    pub fn order(self) -> &'static str {
+        match self {
+            Side::Bid => "buy",
+            Side::Ask => "sell",
+        }
+    }
 }
 
-/// Price levels of one instrument.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
     bids: BTreeMap<i64, i64>,
@@ -46,20 +46,14 @@ impl Book {
         }
     }
 
-    /// Quantity at a price, zero when there is none.
-    #[must_use]
     pub fn quantity(&self, side: Side, price: i64) -> i64 {
         self.levels(side).get(&price).copied().unwrap_or(0)
     }
 
-    /// Number of levels of a side.
-    #[must_use]
     pub fn len(&self, side: Side) -> usize {
         self.levels(side).len()
     }
 
-    /// The level `n` steps from the best one.
-    #[must_use]
     pub fn nth(&self, side: Side, n: usize) -> Option<(i64, i64)> {
         match side {
             Side::Bid => self.bids.iter().rev().nth(n),
@@ -68,14 +62,10 @@ impl Book {
         .map(|(p, q)| (*p, *q))
     }
 
-    /// The best level of a side.
-    #[must_use]
     pub fn best(&self, side: Side) -> Option<(i64, i64)> {
         self.nth(side, 0)
     }
 
-    /// The level farthest from the best one.
-    #[must_use]
     pub fn farthest(&self, side: Side) -> Option<(i64, i64)> {
         match side {
             Side::Bid => self.bids.iter().next(),
@@ -84,8 +74,6 @@ impl Book {
         .map(|(p, q)| (*p, *q))
     }
 
-    /// The first `depth` levels of a side, best first.
-    #[must_use]
     pub fn top(&self, side: Side, depth: usize) -> Vec<(i64, i64)> {
         match side {
             Side::Bid => self.bids.iter().rev().take(depth).map(|(p, q)| (*p, *q)).collect(),

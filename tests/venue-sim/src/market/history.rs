@@ -5,27 +5,19 @@ use std::collections::{BTreeMap, VecDeque};
 use super::book::{Book, Side};
 use super::event::LevelChange;
 
-/// One change of one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Update id; ids grow, whether they are consecutive is the venue's rule.
     pub id: u64,
-    /// Side of the book.
     pub side: Side,
-    /// Price in ticks.
     pub price: i64,
-    /// Absolute quantity in steps, zero for a removed level.
     pub quantity: i64,
-    /// Quantity before this change.
     pub before: i64,
 }
 
-/// Changed levels of both sides, best first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Bids.
     pub bids: Vec<LevelChange>,
-    /// Asks.
     pub asks: Vec<LevelChange>,
 }
 
@@ -42,7 +34,6 @@ pub struct History {
 impl History {
     /// Starts with a book at `id`, keeping about `capacity` changes and a checkpoint every
     /// `checkpoint_every`.
-    #[must_use]
     pub fn new(id: u64, book: &Book, capacity: usize, checkpoint_every: usize) -> History {
         History {
             changes: VecDeque::new(),
@@ -53,7 +44,6 @@ impl History {
         }
     }
 
-    /// Records a change; `book` is the book after it.
     pub fn record(&mut self, change: Change, book: &Book) {
         self.changes.push_back(change);
         self.since_checkpoint += 1;
@@ -78,7 +68,6 @@ impl History {
     }
 
     /// The book exactly at `id`; `None` when no change had this id, or it is forgotten.
-    #[must_use]
     pub fn book_at(&self, id: u64) -> Option<Book> {
         let after = self.checkpoints.partition_point(|(at, _)| *at <= id);
         let (from, start) = self.checkpoints.get(after.checked_sub(1)?)?;
@@ -93,20 +82,15 @@ impl History {
     }
 
     /// The id of the `back`-th newest change, for an answer that is out of date on purpose.
-    #[must_use]
     pub fn id_back(&self, back: usize) -> Option<u64> {
         let index = self.changes.len().saturating_sub(back + 1);
         self.changes.get(index).map(|c| c.id)
     }
 
-    /// The id of the first change after `id`.
-    #[must_use]
     pub fn first_after(&self, id: u64) -> Option<u64> {
         self.changes.get(self.changes.partition_point(|c| c.id <= id)).map(|c| c.id)
     }
 
-    /// The last value of every level changed after `id`.
-    #[must_use]
     pub fn changed_after(&self, id: u64) -> Changed {
         let first = self.changes.partition_point(|c| c.id <= id);
         let mut levels: BTreeMap<(Side, i64), LevelChange> = BTreeMap::new();
@@ -130,8 +114,6 @@ impl History {
 mod tests {
     use super::*;
 
-    // Goal: any kept id gives exactly the book of that moment, forgotten and unknown ids give nothing.
-    // Method: many changes with ids two apart, each book kept aside and compared.
     #[test]
     fn every_kept_update_id_gives_its_book() {
         let mut book = Book::default();

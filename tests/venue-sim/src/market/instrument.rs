@@ -3,35 +3,24 @@
 use crate::clock;
 use crate::decimal::Decimal;
 
-/// The kind of contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contract {
-    /// Spot pair.
     Spot,
-    /// Perpetual future.
     Perpetual,
-    /// Dated future.
     Dated {
         /// Delivery time, ms since 1970 UTC.
         delivery_ms: i64,
     },
-    /// Option.
     Option {
-        /// Expiry, ms since 1970 UTC.
         delivery_ms: i64,
-        /// Strike price in plain notation.
         strike: String,
-        /// Whether it is a call.
         call: bool,
     },
 }
 
-/// What one unit of a printed quantity is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sizing {
-    /// One unit of the base asset.
     Base,
-    /// A contract of this much of the base asset.
     Contracts(Decimal),
     /// A contract, or an amount, worth this much of the quote asset: base units are value divided by price.
     Value(Decimal),
@@ -40,46 +29,32 @@ pub enum Sizing {
 /// One instrument of a venue. Prices and quantities are integers of `10^-scale`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instrument {
-    /// The venue's own symbol.
     pub symbol: String,
-    /// Base asset as the instrument table names it.
     pub base: String,
-    /// Quote asset as the instrument table names it.
     pub quote: String,
-    /// The pair a dated contract belongs to; the symbol itself otherwise.
     pub pair: String,
-    /// Kind of contract.
     pub contract: Contract,
-    /// What one unit of quantity is.
     pub sizing: Sizing,
     /// Hours between two fundings; `None` when there is no funding.
     pub funding_hours: Option<u32>,
     /// Digits behind the point of a price as the venue prints it.
     pub price_scale: u8,
-    /// Smallest price step, in `10^-price_scale`.
     pub tick: i64,
     /// Digits behind the point of a quantity as the venue prints it.
     pub quantity_scale: u8,
-    /// Smallest quantity step, in `10^-quantity_scale`.
     pub step: i64,
     /// Digits behind the point that the venue prints even when they are zeros at the end; all of them when
     /// absent.
     pub trims: Option<u8>,
-    /// Price at which the random walk starts, in ticks.
     pub start_ticks: i64,
-    /// Largest usual level quantity, in steps.
     pub usual_steps: i64,
 }
 
 impl Instrument {
-    /// A price as the venue prints it.
-    #[must_use]
     pub fn price(&self, ticks: i64) -> Decimal {
         self.printed(Decimal { units: ticks * self.tick, scale: self.price_scale })
     }
 
-    /// A quantity as the venue prints it.
-    #[must_use]
     pub fn quantity(&self, steps: i64) -> Decimal {
         self.printed(Decimal { units: steps * self.step, scale: self.quantity_scale })
     }
@@ -88,8 +63,6 @@ impl Instrument {
         self.trims.map_or(number, |kept| number.trimmed_to(kept))
     }
 
-    /// `spot`, `perpetual`, `futures` or `options`.
-    #[must_use]
     pub fn market_type(&self) -> &'static str {
         match self.contract {
             Contract::Spot => "spot",
@@ -101,7 +74,6 @@ impl Instrument {
 
     /// `BASE-QUOTE`, dated `BASE-QUOTE-YYMMDD`, options `BASE-QUOTE-YYMMDD-STRIKE-C|P` with `d` as the strike's decimal
     /// point.
-    #[must_use]
     pub fn normalized(&self) -> String {
         let pair = format!("{}-{}", self.base, self.quote);
         match &self.contract {

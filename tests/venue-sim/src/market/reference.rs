@@ -3,58 +3,44 @@
 
 use crate::decimal::Decimal;
 
-/// Mark price and what goes with it, at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// As of when, ms since 1970 UTC.
     pub time_ms: i64,
-    /// Mark price; three digits finer than the tick.
     pub mark: Decimal,
-    /// Index price.
     pub index: Decimal,
-    /// Funding, where the instrument has it.
     pub funding: Option<Funding>,
-    /// Open interest in the venue's units of quantity.
     pub open_interest: Decimal,
 }
 
-/// Funding as the venue estimates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Funding {
-    /// Fraction per interval.
     pub rate: Decimal,
     /// When it will be charged, ms since 1970 UTC.
     pub next_ms: i64,
-    /// Hours between two fundings.
     pub hours: u32,
 }
 
-/// One row of a long/short ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ratio {
     /// Start of the period it speaks of, ms since 1970 UTC.
     pub time_ms: i64,
     /// Share of the long side, four digits; the short side has the rest.
     pub long: Decimal,
-    /// Share of the short side.
     pub short: Decimal,
     /// Long divided by short, rounded to four digits as the venues do.
     pub ratio: Decimal,
 }
 
-/// Which of the long/short ratios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RatioKind {
-    /// Positions of the top traders.
     TopPosition,
-    /// All accounts.
     AllAccounts,
     /// Accounts of the top traders: not one of ours, and so that taking it is noticed.
     TopAccount,
 }
 
 /// A number that looks random and depends on nothing but its arguments (splitmix64).
-#[must_use]
 pub fn draw(seed: u64, what: u64, at: i64) -> u64 {
     let mut z = seed
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -66,15 +52,12 @@ pub fn draw(seed: u64, what: u64, at: i64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// [`draw`] within a range, its end not included.
-#[must_use]
 pub fn draw_in(range: std::ops::Range<i64>, seed: u64, what: u64, at: i64) -> i64 {
     let width = range.end.abs_diff(range.start).max(1);
     range.start.saturating_add_unsigned(draw(seed, what, at) % width)
 }
 
 /// The newest `limit` rows of a ratio whose period has begun, oldest first.
-#[must_use]
 pub fn ratios(seed: u64, kind: RatioKind, period_ms: i64, now_ms: i64, limit: usize) -> Vec<Ratio> {
     let period = period_ms.max(1);
     let newest = now_ms - now_ms.rem_euclid(period);
@@ -95,7 +78,6 @@ pub fn ratios(seed: u64, kind: RatioKind, period_ms: i64, now_ms: i64, limit: us
 }
 
 /// A volatility index in percent points: moves slowly, two to four digits behind the point.
-#[must_use]
 pub fn volatility(seed: u64, time_ms: i64) -> Decimal {
     let slow = draw_in(400_000..600_000, seed, 21, time_ms.div_euclid(3_600_000));
     let fast = draw_in(0..10_000, seed, 22, time_ms);
@@ -106,7 +88,6 @@ pub fn volatility(seed: u64, time_ms: i64) -> Decimal {
 mod tests {
     use super::*;
 
-    // Goal: rows are repeatable, on the period, and shares and ratio belong together.
     #[test]
     fn ratios_repeat_and_fit() {
         let now = 1_795_305_612_345;

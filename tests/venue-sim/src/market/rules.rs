@@ -2,19 +2,14 @@
 
 use super::event::Topic;
 
-/// How a venue numbers book changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateIds {
-    /// Each change has the next number.
     Consecutive,
-    /// Numbers are shared with other instruments: they grow by leaps.
     Leaping,
 }
 
-/// The rules of one venue.
 #[derive(Debug, Clone)]
 pub struct MarketRules {
-    /// How changes are numbered.
     pub update_ids: UpdateIds,
     /// Periods in ms at which updates go out; 0 means with every book event. Index = cadence.
     pub cadences_ms: &'static [i64],
@@ -27,14 +22,26 @@ pub struct MarketRules {
     pub still_book_ms: Option<i64>,
     /// Whether updates announce the removal of levels that were not there at the previous update.
     pub announces_unknown: bool,
-    /// Digits behind the point of a funding rate.
     pub funding_scale: u8,
     /// Period of open interest where it is asked for, ms.
     pub interest_ms: i64,
-    /// Period of long/short ratios, ms.
     pub ratio_ms: i64,
-    /// Changes kept for `book_at`.
     pub history_changes: usize,
-    /// Levels per side that the book is kept above.
     pub depth_min: usize,
+}
+
+impl MarketRules {
+    pub const DEFAULT: MarketRules = MarketRules {
+        update_ids: UpdateIds::Leaping,
+        cadences_ms: &[0],
+        topics: &[],
+        liquidations_max: 0,
+        still_book_ms: None,
+        announces_unknown: false,
+        funding_scale: 8,
+        interest_ms: 1000,
+        ratio_ms: 300_000,
+        history_changes: 200_000,
+        depth_min: 100,
+    };
 }

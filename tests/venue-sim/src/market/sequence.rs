@@ -9,13 +9,11 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// The printed number of a change.
     pub(super) fn printed(&self, id: u64) -> u64 {
         let era = self.eras.iter().rev().find(|(after, _)| id > *after);
         id - era.map_or(0, |(_, off)| *off)
     }
 
-    /// The change that a printed number names, given the newest change.
     pub(super) fn change(&self, printed: u64, newest: u64) -> Option<u64> {
         let mut until = newest;
         for (after, off) in self.eras.iter().rev() {
@@ -44,7 +42,6 @@ impl Sequence {
 mod tests {
     use super::Sequence;
 
-    // Goal: after each restart numbers are smaller, and every number ever printed still names its change.
     #[test]
     fn restarted_numbers_are_smaller_and_name_their_change() {
         let mut sequence = Sequence::default();

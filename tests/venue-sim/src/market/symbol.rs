@@ -11,13 +11,10 @@ use super::rules::{MarketRules, UpdateIds};
 use super::sequence::Sequence;
 use super::timed::Timer;
 
-/// Changes between two checkpoints of a book's past.
 const CHECKPOINT_EVERY: usize = 4000;
 
-/// The market of one instrument.
 #[derive(Debug)]
 pub struct SymbolMarket {
-    /// What is traded.
     pub instrument: Instrument,
     pub(super) book: Book,
     pub(super) history: History,
@@ -33,16 +30,13 @@ pub struct SymbolMarket {
     sequence: Sequence,
     wanted: Vec<bool>,
     published_id: Vec<u64>,
-    /// When each cadence looked for changes last.
     pub(super) looked_ms: Vec<i64>,
-    /// When each cadence sent an update last.
     pub(super) sent_ms: Vec<i64>,
     ticker: ((i64, i64), (i64, i64)),
 }
 
 impl SymbolMarket {
     /// A market with a full book. `first_id` is where update and trade ids start.
-    #[must_use]
     pub fn new(instrument: Instrument, rules: MarketRules, seed: u64, first_id: u64) -> SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
         let book = super::walk::first_book(&instrument, &rules, &mut rng);
@@ -70,8 +64,6 @@ impl SymbolMarket {
         }
     }
 
-    /// The same market, its last change made at this time.
-    #[must_use]
     pub fn as_of(mut self, ms: i64) -> SymbolMarket {
         self.engine_ms = ms;
         self
@@ -82,39 +74,29 @@ impl SymbolMarket {
         self.wanted.iter_mut().enumerate().for_each(|(cadence, wanted)| *wanted = is_wanted(cadence));
     }
 
-    /// The book now.
-    #[must_use]
     pub fn book(&self) -> &Book {
         &self.book
     }
 
-    /// The id of the newest change, as the venue prints it.
-    #[must_use]
     pub fn last_update_id(&self) -> u64 {
         self.sequence.printed(self.last_id)
     }
 
-    /// The printed id of the last change that a cadence published.
-    #[must_use]
     pub fn published_id(&self, cadence: usize) -> u64 {
         self.sequence.printed(self.published_id.get(cadence).copied().unwrap_or(self.last_id))
     }
 
     /// The book exactly at a printed id; `None` when no change had it, or it is forgotten.
-    #[must_use]
     pub fn book_at(&self, printed: u64) -> Option<Book> {
         self.history.book_at(self.sequence.change(printed, self.last_id)?)
     }
 
-    /// The book of some changes ago, with its printed id.
-    #[must_use]
     pub fn book_back(&self, changes: usize) -> Option<(u64, Book)> {
         let id = self.history.id_back(changes)?;
         Some((self.sequence.printed(id), self.history.book_at(id)?))
     }
 
     /// Time of the newest change, ms.
-    #[must_use]
     pub fn engine_ms(&self) -> i64 {
         self.engine_ms
     }
@@ -134,8 +116,7 @@ impl SymbolMarket {
         due
     }
 
-    /// Publishes every change that no update of its cadence carried yet.
-    pub fn settle(&mut self, now_ms: i64, out: &mut Vec<Event>) {
+    pub fn flush(&mut self, now_ms: i64, out: &mut Vec<Event>) {
         for cadence in 0..self.rules.cadences_ms.len() {
             self.publish(cadence, now_ms, out);
         }
@@ -144,19 +125,19 @@ impl SymbolMarket {
     /// The venue's update numbers start anew from a smaller one, with one more change; false when there is no
     /// smaller one left.
     pub fn restart_sequence(&mut self, now_ms: i64, out: &mut Vec<Event>) -> bool {
-        self.settle(now_ms, out);
+        self.flush(now_ms, out);
         let restarted = self.sequence.restart(self.last_id, self.first_id);
         if let (true, Some((price, quantity))) = (restarted, self.book.farthest(Side::Bid)) {
             self.advance_engine(now_ms);
             self.change(Side::Bid, price, quantity + 1);
-            self.settle(now_ms, out);
+            self.flush(now_ms, out);
         }
         restarted
     }
 
     /// Publishes an update without changes on every cadence, as venues do for a book that stands still.
     pub fn still_book(&mut self, now_ms: i64, out: &mut Vec<Event>) {
-        self.settle(now_ms, out);
+        self.flush(now_ms, out);
         for cadence in 0..self.rules.cadences_ms.len() {
             self.publish_still(cadence, now_ms, out);
         }
@@ -187,7 +168,6 @@ impl SymbolMarket {
         self.engine_ms
     }
 
-    /// Makes one change with the next id.
     pub(super) fn change(&mut self, side: Side, price: i64, quantity: i64) {
         let leap = match self.rules.update_ids {
             UpdateIds::Consecutive => 1,
@@ -248,7 +228,6 @@ impl SymbolMarket {
     }
 }
 
-/// Takes away levels that came and went since the previous update.
 fn drop_unknown(changed: &mut Changed) {
     let known = |level: &LevelChange| level.quantity != 0 || level.before != 0;
     changed.bids.retain(known);

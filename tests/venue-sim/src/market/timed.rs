@@ -11,7 +11,6 @@ use crate::decimal::Decimal;
 /// Digits by which mark and index prices are finer than the tick.
 const FINER: u8 = 3;
 
-/// How fast the clock's events come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
     /// Period of everything that comes by the clock or is counted by period, ms; the venue's own periods when
@@ -21,11 +20,9 @@ pub struct Pace {
     pub still_book_ms: Option<i64>,
 }
 
-/// When each topic was published last.
 #[derive(Debug)]
 pub(super) struct Timer {
     topics: Vec<(Topic, i64, i64)>,
-    /// Nothing is due before.
     next_ms: i64,
     /// Time of the newest forced order: each has a time of its own.
     liquidated_ms: i64,
@@ -42,13 +39,10 @@ impl Timer {
 }
 
 impl SymbolMarket {
-    /// Whether [`SymbolMarket::timed_events`] has to be called.
-    #[must_use]
     pub fn is_due(&self, now_ms: i64) -> bool {
         now_ms >= self.timer.next_ms
     }
 
-    /// Publishes what is due by time: slow cadences, still books, topics.
     pub fn timed_events(&mut self, now_ms: i64, pace: Pace, out: &mut Vec<Event>) {
         // Cheap enough to look this often even for hundreds of instruments.
         let mut next_ms = now_ms + 50;
@@ -110,13 +104,11 @@ impl SymbolMarket {
         out.len() > before
     }
 
-    /// Topics the venue publishes.
     pub fn topics(&self) -> impl Iterator<Item = Topic> + '_ {
         self.timer.topics.iter().map(|(topic, _, _)| *topic)
     }
 
     /// Mark, index, funding and open interest as of a time; `None` while a side of the book is empty.
-    #[must_use]
     pub fn reference(&self, time_ms: i64) -> Option<Reference> {
         let i = &self.instrument;
         let (bid, ask) = (self.book.best(Side::Bid)?, self.book.best(Side::Ask)?);
@@ -145,7 +137,6 @@ impl SymbolMarket {
         Funding { rate: Decimal { units, scale }, next_ms, hours }
     }
 
-    /// Open interest moves around a level of its own.
     fn open_interest(&self, time_ms: i64) -> Decimal {
         let i = &self.instrument;
         let level = i.usual_steps.saturating_mul(100);
@@ -153,14 +144,10 @@ impl SymbolMarket {
         Decimal { units: steps.saturating_mul(i.step), scale: i.quantity_scale }
     }
 
-    /// The newest rows of a ratio, oldest first.
-    #[must_use]
     pub fn ratios(&self, kind: RatioKind, pace: Pace, now_ms: i64, limit: usize) -> Vec<Ratio> {
         ratios(self.seed, kind, pace.event_ms.unwrap_or(self.rules.ratio_ms), now_ms, limit)
     }
 
-    /// Open interest as of the newest period.
-    #[must_use]
     pub fn asked_reference(&self, pace: Pace, now_ms: i64) -> Option<Reference> {
         let period = pace.event_ms.unwrap_or(self.rules.interest_ms).max(1);
         self.reference(now_ms - now_ms.rem_euclid(period))

@@ -27,7 +27,6 @@ pub(super) fn first_book(instrument: &Instrument, rules: &MarketRules, rng: &mut
     book
 }
 
-/// The direction away from the middle of the book.
 fn away(side: Side) -> i64 {
     match side {
         Side::Bid => -1,
@@ -217,9 +216,6 @@ mod tests {
         SymbolMarket::new(instrument, rules, 7, 1000)
     }
 
-    // Goal: the market is one a venue could have: never crossed, deep, trade ids consecutive, trades at the
-    // best price, each cadence a chain of ids whose updates rebuild the book. Method: 20,000 events against
-    // a book built from the updates alone.
     #[test]
     fn books_trades_and_updates_agree() {
         for ids in [UpdateIds::Consecutive, UpdateIds::Leaping] {
@@ -273,7 +269,6 @@ mod tests {
         }
     }
 
-    // Goal: a seed gives the same market again.
     #[test]
     fn a_seed_repeats_the_market() {
         let run = || {

@@ -13,7 +13,6 @@ use crate::exchange::{Exchange, lock};
 
 /// How often the feeder looks whether somebody subscribed, or generation was resumed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Frames played without giving way to other tasks.
 const BREATH: usize = 64;
 
 /// Plays an exchange's recording once, from the first subscription on. Ends when it is played.

@@ -13,33 +13,14 @@ use crate::decimal::Decimal;
 use crate::ledger::{TradeKind, TradeRecord};
 use crate::market::Side;
 
-/// Why a recording cannot be played.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// The file cannot be read.
     #[error("reading recording {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A line is not of the recording form.
+    Read { path: PathBuf, source: std::io::Error },
     #[error("recording {path} line {line}: {source}")]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// Line number, from 1.
-        line: usize,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// No played exchange owns the recorded addresses.
+    Line { path: PathBuf, line: usize, source: serde_json::Error },
     #[error("recording {path}: no exchange is known for its addresses, name one")]
-    UnknownExchange {
-        /// The file.
-        path: PathBuf,
-    },
+    UnknownExchange { path: PathBuf },
 }
 
 #[derive(Deserialize)]
@@ -84,29 +65,20 @@ struct TradeFacts {
     m: bool,
 }
 
-/// A trade found in a recorded frame.
 #[derive(Debug, Clone)]
 pub struct RecordedTrade {
-    /// Single match or aggregate.
     pub kind: TradeKind,
-    /// The trade.
     pub record: TradeRecord,
 }
 
-/// One recorded frame.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// When it was received, ns since 1970 UTC.
     pub at: i64,
-    /// Stream name.
     pub stream: String,
-    /// The venue's symbol.
     pub symbol: String,
-    /// Whether it is a book update.
     pub book: bool,
-    /// The unwrapped frame.
     pub raw: String,
-    /// The trade it carries.
     pub trade: Option<RecordedTrade>,
 }
 
@@ -118,29 +90,20 @@ struct Answer {
     body: String,
 }
 
-/// A recording in memory, and how far it has been played.
 #[derive(Debug)]
 pub struct Recording {
-    /// Where it comes from and how it is played.
     pub config: RecordingConfig,
-    /// Frames in their order.
     pub frames: Vec<Recorded>,
     answers: Vec<Answer>,
-    /// Frames that name no stream and so can go to nobody.
     pub unroutable: u64,
-    /// Recorded addresses.
     pub urls: Vec<String>,
-    /// Time of the last played frame, ns.
     pub position: AtomicI64,
     /// What is added to venue times, ms.
     pub shift_ms: AtomicI64,
-    /// Frames played.
     pub played: AtomicU64,
-    /// Whether all of it was played.
     pub done: AtomicBool,
 }
 
-/// Path and symbol of a recorded or requested address.
 fn path_and_symbol(url: &str) -> (String, Option<String>) {
     let behind_host =
         url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("", |at| rest.split_at(at).1));
@@ -187,10 +150,6 @@ fn frame_of(at: i64, data: &str) -> Option<Recorded> {
 }
 
 impl Recording {
-    /// Reads a recording.
-    ///
-    /// # Errors
-    /// The file, or the first line that is not of the form.
     pub fn load(config: RecordingConfig) -> Result<Recording, RecordingError> {
         let path: &Path = &config.file;
         let read = |source| RecordingError::Read { path: path.to_owned(), source };
@@ -233,8 +192,6 @@ impl Recording {
         })
     }
 
-    /// Symbols that frames or answers speak of.
-    #[must_use]
     pub fn symbols(&self) -> Vec<String> {
         let frames = self.frames.iter().map(|f| &f.symbol).filter(|s| !s.is_empty());
         let all: BTreeSet<&String> =
@@ -243,7 +200,6 @@ impl Recording {
     }
 
     /// The answer to a request: the newest one not after what has been played, or the first there is.
-    #[must_use]
     pub fn answer(&self, path: &str, symbol: Option<&str>) -> Option<String> {
         let position = self.position.load(Ordering::Acquire);
         let fits = |a: &&Answer| a.path == path && (a.symbol.is_none() || a.symbol.as_deref() == symbol);

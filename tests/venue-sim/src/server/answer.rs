@@ -5,7 +5,6 @@ use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-/// The one kind of answer this server gives.
 pub type Answer = Response<Full<Bytes>>;
 
 /// JSON text with a status and further headers; a status or header that HTTP cannot carry is left out.

@@ -13,44 +13,30 @@ use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use super::socket::SocketSwitch;
 use crate::frame::Frame;
 
-/// Something to be sent.
 #[derive(Debug, Clone)]
 pub enum Out {
-    /// A data frame, shared.
     Frame(Arc<Frame>),
     /// Text for this connection alone: a data frame changed by a fault, or a notice.
     Text(Utf8Bytes),
-    /// Bytes.
     Binary(Bytes),
 }
 
-/// Why and how a connection ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// With a close frame.
     Close(u16, String),
-    /// With a TCP reset.
     Cut,
-    /// With a TCP reset in the middle of a frame.
     HalfCut,
-    /// The client reads too slowly: its queue is full.
     Overflow,
 }
 
-/// A live connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its number, counted over all exchanges.
     pub id: u64,
-    /// The route of its address.
     pub route: &'static str,
-    /// The client's address.
     pub peer: SocketAddr,
     /// When it was opened, ms since 1970 UTC.
     pub opened_ms: i64,
-    /// Whether frames are wrapped with their stream's name.
     pub combined: AtomicBool,
-    /// Frames its socket took.
     pub frames_sent: AtomicU64,
     queue: mpsc::Sender<Out>,
     subscriptions: Mutex<BTreeSet<String>>,
@@ -60,28 +46,20 @@ pub struct Connection {
     switch: Arc<SocketSwitch>,
 }
 
-/// A connection as control shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConnectionView {
-    /// Its number.
     pub id: u64,
-    /// Exchange id.
     pub exchange: String,
-    /// The route of its address.
     pub route: &'static str,
-    /// The client's address.
     pub peer: SocketAddr,
     /// When it was opened, ms since 1970 UTC.
     pub opened_ms: i64,
-    /// Frames its socket took.
     pub frames_sent: u64,
-    /// Everything the client subscribed to, known or not, flowing or not.
     pub subscriptions: BTreeSet<String>,
 }
 
 impl Connection {
     /// A connection and the receiving end of its queue of `capacity` frames.
-    #[must_use]
     pub fn new(
         id: u64,
         (route, combined): (&'static str, bool),
@@ -122,7 +100,6 @@ impl Connection {
         }
     }
 
-    /// Ends the connection; true when this call did it.
     pub fn end(&self, end: End) -> bool {
         if matches!(end, End::Cut | End::HalfCut) {
             self.switch.reset_on_drop();
@@ -139,19 +116,14 @@ impl Connection {
         first && self.offer(Out::Text(Utf8Bytes::from(notice)))
     }
 
-    /// When it is to end, if that was announced.
-    #[must_use]
     pub fn retires_at(&self) -> Option<Instant> {
         self.retires.get().copied()
     }
 
-    /// Why it is ending, if it is.
-    #[must_use]
     pub fn ending(&self) -> Option<&End> {
         self.ending.get()
     }
 
-    /// Waits until somebody ends the connection.
     pub async fn ended(&self) {
         loop {
             let woken = self.wake.notified();
@@ -162,13 +134,10 @@ impl Connection {
         }
     }
 
-    /// Works on the list of subscriptions.
     pub fn with_subscriptions<T>(&self, work: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
         work(&mut self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// For control.
-    #[must_use]
     pub fn view(&self, exchange: &str) -> ConnectionView {
         ConnectionView {
             id: self.id,

@@ -1,4 +1,4 @@
-//! From a request to control, to a venue's REST, or to a websocket session.
+//! Routes requests to the control API, a venue's REST, or a WebSocket session.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,30 +32,22 @@ use crate::fault::{self, RestEffect, RestFacts};
 use crate::simulation::Simulation;
 use crate::venue::{Opening, RestAnswer, RestRequest};
 
-/// Largest control body, and largest message a websocket client may send.
 const BODY_MAX: usize = 64 * 1024;
 /// A client gets this long for its request body, or for the upgrade it asked for.
 const CLIENT_WITHIN: Duration = Duration::from_secs(10);
 
-/// The connection is to end without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("connection ended on purpose")]
 pub struct Hangup;
 
-/// What serves requests.
 #[derive(Clone)]
 pub struct Service {
-    /// The simulator.
     pub simulation: Arc<Simulation>,
-    /// Numbers of connections.
     pub next_connection: Arc<AtomicU64>,
-    /// Tasks of websocket sessions.
     pub tasks: TaskTracker,
-    /// Ends everything.
     pub stop: CancellationToken,
 }
 
-/// Serves one accepted socket until it ends.
 pub async fn serve(service: Service, socket: Socket, peer: SocketAddr, switch: Arc<SocketSwitch>) {
     let stop = service.stop.clone();
     let handler = service_fn(|request| handle(service.clone(), request, peer, switch.clone()));
@@ -181,7 +173,7 @@ async fn answer_rest(
         path,
         snapshot: call.snapshot,
     };
-    let RestEffect { delay, stale_updates, status, spoil, hang } = exchange.faults().on_rest(facts);
+    let RestEffect { delay, stale_updates, status, corrupt, hang } = exchange.faults().on_rest(facts);
     if let Some(hang) = hang {
         sleep(hang).await;
         switch.reset_on_drop();
@@ -198,16 +190,16 @@ async fn answer_rest(
         Some(body) => RestAnswer::new(200, body),
         None => venue.rest_answer(&request, &RestView { exchange, stale_updates }),
     };
-    if let Some(action) = spoil {
-        let body = fault::spoiled(action, &answer.body);
+    if let Some(action) = corrupt {
+        let body = fault::corrupted(action, &answer.body);
         return Ok(json(answer.status, body, &weight_header(exchange, used)));
     }
-    exchange.answered(answer.told);
+    exchange.answered(answer.events);
     Ok(json(answer.status, answer.body, &weight_header(exchange, used)))
 }
 
 fn weight_header(exchange: &Exchange, used: u32) -> Vec<(&'static str, String)> {
-    exchange.venue().weight_header().map(|name| (name, used.to_string())).into_iter().collect()
+    exchange.venue().profile().weight_header.map(|name| (name, used.to_string())).into_iter().collect()
 }
 
 fn refusal(exchange: &Exchange, status: u16, used: u32, retry_after_s: Option<u64>) -> Answer {

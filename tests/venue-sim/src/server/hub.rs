@@ -1,18 +1,18 @@
-//! Who gets which stream, and the way of a frame to them through the faults.
+//! Subscribers by stream, and delivery of frames to them through the faults.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::connection::{Connection, End, Out};
 use super::counters::Counters;
 use crate::fault::{self, FaultAction, FaultSpec, Faults, FrameFacts};
 use crate::frame::Frame;
 use crate::ledger::Ledger;
-use crate::venue::Venue;
+use crate::venue::{Stream, Venue};
 
 #[derive(Debug)]
 struct Held {
@@ -21,7 +21,6 @@ struct Held {
     frame: Arc<Frame>,
 }
 
-/// Connections and subscriptions of one exchange.
 #[derive(Debug, Default)]
 pub struct Hub {
     connections: BTreeMap<u64, Arc<Connection>>,
@@ -29,27 +28,19 @@ pub struct Hub {
     held: HashMap<(u64, Arc<str>), Held>,
 }
 
-/// What a frame needs on its way.
 pub struct Way<'a> {
-    /// The venue, for wrapping.
     pub venue: &'a dyn Venue,
-    /// The venue's symbol the frame speaks of.
     pub symbol: &'a str,
-    /// Faults.
     pub faults: &'a Faults,
-    /// Where attempts are noted.
     pub ledger: &'a mut Ledger,
-    /// Where sums are kept.
     pub counters: &'a Counters,
 }
 
 impl Hub {
-    /// Adds a connection.
     pub fn add(&mut self, connection: Arc<Connection>) {
         self.connections.insert(connection.id, connection);
     }
 
-    /// Takes a connection and its subscriptions away.
     pub fn remove(&mut self, id: u64) {
         self.connections.remove(&id);
         for receivers in self.subscribers.values_mut() {
@@ -59,7 +50,7 @@ impl Hub {
         self.held.retain(|(connection, _), _| *connection != id);
     }
 
-    /// Lets a stream flow to a connection; false when it already does.
+    /// False when the connection already has this subscription.
     pub fn subscribe(&mut self, stream: &str, connection: &Arc<Connection>) -> bool {
         let receivers = self.subscribers.entry(Arc::from(stream)).or_default();
         if receivers.iter().any(|c| c.id == connection.id) {
@@ -69,7 +60,6 @@ impl Hub {
         true
     }
 
-    /// Stops a stream's flow to a connection.
     pub fn unsubscribe(&mut self, stream: &str, connection: u64) {
         if let Some(receivers) = self.subscribers.get_mut(stream) {
             receivers.retain(|c| c.id != connection);
@@ -79,32 +69,27 @@ impl Hub {
         }
     }
 
-    /// Whether anybody gets a stream.
-    #[must_use]
     pub fn is_wanted(&self, stream: &str) -> bool {
         self.subscribers.contains_key(stream)
     }
 
-    /// Whether anybody gets anything.
-    #[must_use]
     pub fn has_subscribers(&self) -> bool {
         !self.subscribers.is_empty()
     }
 
-    /// All connections.
     pub fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.connections.values()
     }
 
-    /// Connections that get a stream which a fault's filters name, or all of them when it names none.
-    #[must_use]
-    pub fn matching(&self, spec: &FaultSpec, symbol_streams: Option<&[Arc<str>]>) -> Vec<Arc<Connection>> {
+    /// Connections subscribed to a stream that matches a fault's filters.
+    pub fn matching(&self, spec: &FaultSpec, symbol_streams: Option<&[Stream]>) -> Vec<Arc<Connection>> {
         let gets = |connection: &Connection| {
             (spec.stream.is_none() && spec.symbol.is_none())
                 || self.subscribers.iter().any(|(stream, receivers)| {
                     spec.stream.as_ref().is_none_or(|part| stream.contains(part.as_str()))
                         && (spec.symbol.is_none()
-                            || symbol_streams.is_some_and(|names| names.contains(stream)))
+                            || symbol_streams
+                                .is_some_and(|names| names.iter().any(|own| own.name == *stream)))
                         && receivers.iter().any(|c| c.id == connection.id)
                 })
         };
@@ -112,7 +97,7 @@ impl Hub {
         self.connections.values().filter(wanted).cloned().collect()
     }
 
-    /// Sends a frame to everybody who gets its stream, through the faults.
+    /// Sends a frame to all subscribers of its stream, through the faults.
     pub fn dispatch(&mut self, frame: &Arc<Frame>, way: &mut Way<'_>) {
         let Hub { subscribers, held, .. } = self;
         if let Some(receivers) = subscribers.get(&frame.stream) {
@@ -120,12 +105,11 @@ impl Hub {
         }
     }
 
-    /// Sends a frame to one connection, through the faults.
     pub fn dispatch_to(&mut self, connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>) {
         deliver(frame, std::slice::from_ref(connection), &mut self.held, way);
     }
 
-    /// Sends frames that were held to be out of order and found no successor in time.
+    /// Sends frames held back for reordering that got no successor in time.
     pub fn release_held(&mut self, now: Instant, way: &mut Way<'_>) {
         let due: Vec<_> =
             self.held.iter().filter(|(_, h)| h.due <= now).map(|(key, _)| key.clone()).collect();
@@ -154,8 +138,8 @@ fn deliver(
     for connection in receivers {
         let mut plan = Plan::new();
         for effect in &effects {
-            if effect.spec.connection.is_none_or(|id| id == connection.id) {
-                plan.apply(&effect.spec, frame, connection, way);
+            if effect.connection.is_none_or(|id| id == connection.id) {
+                plan.apply(effect, frame, connection, way);
             }
         }
         let earlier =
@@ -172,7 +156,6 @@ fn deliver(
     }
 }
 
-/// Queues a frame for a connection and notes it.
 pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>) {
     let overflowed_before = connection.ending().is_some();
     if connection.offer(Out::Frame(frame.clone())) {
@@ -185,7 +168,6 @@ pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>
     }
 }
 
-/// What one connection gets instead of, before or after a frame.
 struct Plan {
     before: Vec<Out>,
     copies: usize,
@@ -212,35 +194,21 @@ impl Plan {
             FaultAction::Reorder => {
                 self.hold = Some(Instant::now() + Duration::from_millis(spec.delay_ms.unwrap_or(1000)));
             }
-            FaultAction::Garbage if spec.binary == Some(true) => {
-                self.spoil(
-                    spec.replace.unwrap_or(false),
-                    Out::Binary(Bytes::from_static(fault::garbage_binary())),
-                );
-            }
-            FaultAction::Garbage => {
-                let garbage = Out::Text(Utf8Bytes::from_static(fault::garbage_text()));
-                self.spoil(spec.replace.unwrap_or(false), garbage);
-            }
-            FaultAction::Half => {
-                let half = Out::Text(Utf8Bytes::from(fault::half(&text())));
-                self.spoil(spec.replace.unwrap_or(true), half);
-            }
-            FaultAction::WrongTypes => {
-                let wrong = Out::Text(Utf8Bytes::from(fault::wrong_types(&text())));
-                self.spoil(spec.replace.unwrap_or(true), wrong);
+            FaultAction::Garbage | FaultAction::Half | FaultAction::WrongTypes => {
+                self.before.push(match spec.action {
+                    FaultAction::Garbage if spec.binary == Some(true) => {
+                        Out::Binary(Bytes::from_static(fault::garbage_binary()))
+                    }
+                    action => Out::Text(fault::corrupted(action, &text()).into()),
+                });
+                if spec.replace.unwrap_or(spec.action != FaultAction::Garbage) {
+                    self.copies = 0;
+                }
             }
             FaultAction::Close => self.end = Some(close_of(spec)),
             FaultAction::Cut => self.end = Some(End::Cut),
             FaultAction::HalfCut => self.end = Some(End::HalfCut),
             _ => {}
-        }
-    }
-
-    fn spoil(&mut self, replace: bool, out: Out) {
-        self.before.push(out);
-        if replace {
-            self.copies = 0;
         }
     }
 
@@ -263,8 +231,6 @@ impl Plan {
     }
 }
 
-/// The end a `close` fault asks for.
-#[must_use]
 pub fn close_of(spec: &FaultSpec) -> End {
     End::Close(spec.code.unwrap_or(1011), spec.reason.clone().unwrap_or_default())
 }

@@ -13,32 +13,26 @@ use tokio_rustls::TlsAcceptor;
 use super::http::{Service, serve};
 use super::socket::{Socket, SocketSwitch};
 
-/// A TLS handshake may take this long.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Wait after a failed bind.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// Takes the listener down from outside.
 #[derive(Debug)]
 pub struct ListenerControl {
     down_until: watch::Sender<Option<Instant>>,
 }
 
 impl ListenerControl {
-    /// A control and what the listener watches.
-    #[must_use]
     pub fn new() -> (ListenerControl, watch::Receiver<Option<Instant>>) {
         let (down_until, receiver) = watch::channel(None);
         (ListenerControl { down_until }, receiver)
     }
 
-    /// Connects are refused from now on for this long.
     pub fn take_down(&self, duration: Duration) {
         self.down_until.send_replace(Some(Instant::now() + duration));
     }
 }
 
-/// Accepts until the service is stopped.
 pub async fn run(
     listener: TcpListener,
     address: SocketAddr,

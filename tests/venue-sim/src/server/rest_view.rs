@@ -8,9 +8,7 @@ use crate::venue::{Listed, Snapshot, Source};
 
 /// The exchange as the source of REST answers, on time or late.
 pub struct RestView<'a> {
-    /// The exchange.
     pub exchange: &'a Exchange,
-    /// Snapshots show the book of this many changes ago.
     pub stale_updates: Option<u64>,
 }
 
@@ -56,17 +54,17 @@ impl Source for RestView<'_> {
     }
 
     fn newest_trades(&self, symbol: usize, kind: TradeKind, limit: usize) -> Vec<TradeRecord> {
-        self.exchange.ledger().newest(symbol, kind, limit)
+        self.exchange.ledger().trades.newest(symbol, kind, limit)
     }
 
     fn trades_from(&self, symbol: usize, kind: TradeKind, from_id: u64, limit: usize) -> Vec<TradeRecord> {
-        self.exchange.ledger().list(symbol, kind, from_id, limit)
+        self.exchange.ledger().trades.list(symbol, kind, from_id, limit)
     }
 
     fn trades_between(&self, symbol: usize, kind: TradeKind, from_ms: i64, to_ms: i64) -> Vec<TradeRecord> {
         let within = |record: &TradeRecord| record.trade_ms >= from_ms && record.trade_ms <= to_ms;
         let mut found: Vec<_> = self.exchange.past(symbol).iter().filter(|r| within(r)).cloned().collect();
-        found.extend(self.exchange.ledger().between(symbol, kind, from_ms, to_ms));
+        found.extend(self.exchange.ledger().trades.between(symbol, kind, from_ms, to_ms));
         found
     }
 

@@ -24,26 +24,20 @@ use crate::exchange::Exchange;
 use crate::ledger::{Entry, TradeKind};
 use crate::venue::{ControlAction, SessionView};
 
-/// Frames written between two flushes.
 const BATCH_MAX: usize = 256;
-/// A client gets this long to answer a close frame.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Pings that only ask how far a client has read.
 const CONFIRM_PREFIX: &str = "read?";
 
 type Stream = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Trades a client will have read when it answers a ping.
 type Marks = HashMap<(usize, TradeKind), u64>;
 
-/// A heartbeat that the client asked for.
 #[derive(Debug, Clone, Copy)]
 struct Heartbeat {
     every: Duration,
     next: Instant,
 }
 
-/// One session's own state.
 pub struct Session {
     exchange: Arc<Exchange>,
     connection: Arc<Connection>,
@@ -52,9 +46,7 @@ pub struct Session {
     next_ping: Option<Instant>,
     next_confirm: Option<Instant>,
     heartbeat: Option<Heartbeat>,
-    /// When the answer to a ping is due.
     pong_due: Option<Instant>,
-    /// When the answer to a test of the heartbeat is due.
     answer_due: Option<Instant>,
     noticed: bool,
     messages: Rolling,
@@ -65,8 +57,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session of a connection that the exchange already knows.
-    #[must_use]
     pub fn new(exchange: Arc<Exchange>, connection: Arc<Connection>) -> Session {
         let now = Instant::now();
         let options = exchange.options();
@@ -117,7 +107,6 @@ impl Session {
         }
     }
 
-    /// Writes a batch and notes what the socket took.
     async fn write(&mut self, ws: &mut Stream, batch: &mut Vec<Out>) -> bool {
         let combined = self.connection.combined.load(Ordering::Relaxed);
         let count = batch.len() as u64;
@@ -153,7 +142,6 @@ impl Session {
         true
     }
 
-    /// A client that does not read at all is cut off.
     async fn flush(&mut self, ws: &mut Stream) -> bool {
         self.traffic = Instant::now();
         match timeout(self.exchange.options().write_within, ws.flush()).await {
@@ -175,7 +163,6 @@ impl Session {
         false
     }
 
-    /// Handles a message; false when the session is over.
     async fn received(&mut self, ws: &mut Stream, message: Message) -> bool {
         self.traffic = Instant::now();
         let confirms = matches!(&message, Message::Pong(p) if p.starts_with(CONFIRM_PREFIX.as_bytes()));
@@ -209,7 +196,7 @@ impl Session {
         let control = self.connection.with_subscriptions(|subscriptions| {
             let view = SessionView {
                 connection: self.connection.id,
-                exists: &|stream| self.exchange.has_stream(stream),
+                stream_exists: &|stream| self.exchange.has_stream(stream),
                 exhausted,
                 subscriptions,
                 combined: self.connection.combined.load(Ordering::Relaxed),
@@ -230,9 +217,9 @@ impl Session {
                 self.heartbeat = Some(Heartbeat { every, next: now + every });
                 self.answer_due = None;
             }
-            ControlAction::Answered => self.answer_due = None,
+            ControlAction::HeartbeatAnswered => self.answer_due = None,
         }
-        for reply in control.replies {
+        for reply in control.texts {
             if !self.send(ws, Message::text(reply)).await {
                 return false;
             }
@@ -291,7 +278,6 @@ impl Session {
         self.close(code, reason)
     }
 
-    /// Does what is due; false when the session is over.
     async fn tick(&mut self, ws: &mut Stream) -> bool {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
@@ -362,7 +348,6 @@ impl Session {
     }
 }
 
-/// Ends the socket in the way that was asked for.
 async fn finish(connection: &Connection, mut ws: Stream) {
     match connection.ending() {
         Some(End::Close(code, reason)) => {

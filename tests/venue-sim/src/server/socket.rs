@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// Decides how a socket ends, from outside of whoever owns it.
 #[derive(Debug, Default)]
 pub struct SocketSwitch {
     reset: AtomicBool,
@@ -23,14 +22,12 @@ impl SocketSwitch {
     }
 }
 
-/// The two kinds of transport.
 #[derive(Debug)]
 enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// An accepted socket.
 #[derive(Debug)]
 pub struct Socket {
     transport: Transport,
@@ -38,14 +35,10 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A plain socket.
-    #[must_use]
     pub fn plain(stream: TcpStream, switch: Arc<SocketSwitch>) -> Socket {
         Socket { transport: Transport::Plain(stream), switch }
     }
 
-    /// A socket behind TLS.
-    #[must_use]
     pub fn tls(stream: TlsStream<TcpStream>, switch: Arc<SocketSwitch>) -> Socket {
         Socket { transport: Transport::Tls(Box::new(stream)), switch }
     }

@@ -6,29 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::venue::PerWindow;
 
-/// What happens to those who ignore a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BanRules {
     /// Requests an address may send after its first 429 before it is banned.
     pub ignored_max: u32,
-    /// Length of the ban.
     pub ban: Duration,
 }
 
-/// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is answered; this much weight is used in the window.
     Allowed(u32),
-    /// It is refused with this status until then.
-    Refused {
-        /// 429 or 418.
-        status: u16,
-        /// Weight used in the window.
-        used: u32,
-        /// Time until requests are answered again.
-        wait: Duration,
-    },
+    Refused { status: u16, used: u32, wait: Duration },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +27,6 @@ struct Account {
     banned_until: Option<Instant>,
 }
 
-/// Weight used by each address of each pool.
 #[derive(Debug)]
 pub struct Weights {
     bans: Option<BanRules>,
@@ -47,13 +34,10 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Empty accounts.
-    #[must_use]
     pub fn new(bans: Option<BanRules>) -> Weights {
         Weights { bans, accounts: HashMap::new() }
     }
 
-    /// Charges a request to an address's account of a pool.
     pub fn charge(&mut self, from: (IpAddr, &str), pool: PerWindow, weight: u32, now: Instant) -> Verdict {
         let fresh = Account { window_start: now, used: 0, ignored: 0, banned_until: None };
         let account = self.accounts.entry((from.0, from.1.to_owned())).or_insert(fresh);
@@ -85,7 +69,6 @@ impl Weights {
 mod tests {
     use super::*;
 
-    // Goal: a full window gives 429, ignoring it gives 418, and both end. Method: a clock of its own.
     #[test]
     fn full_window_then_ban_then_peace() {
         let bans = BanRules { ignored_max: 2, ban: Duration::from_secs(120) };

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::venue::PerWindow;
 
-/// What happened within the last stretch of time.
 #[derive(Debug)]
 pub struct Rolling {
     limit: PerWindow,
@@ -13,20 +12,15 @@ pub struct Rolling {
 }
 
 impl Rolling {
-    /// Nothing happened yet.
-    #[must_use]
     pub fn new(limit: PerWindow) -> Rolling {
         Rolling { limit, times: VecDeque::new() }
     }
 
-    /// As [`Rolling::new`], at most `max` a second.
-    #[must_use]
     pub fn per_second(max: usize) -> Rolling {
         let max = u32::try_from(max).unwrap_or(u32::MAX);
         Rolling::new(PerWindow { max, window: Duration::from_secs(1) })
     }
 
-    /// Whether no more is allowed now.
     pub fn is_full(&mut self, now: Instant) -> bool {
         while self.times.front().is_some_and(|at| now.duration_since(*at) >= self.limit.window) {
             self.times.pop_front();
@@ -34,7 +28,6 @@ impl Rolling {
         self.times.len() >= usize::try_from(self.limit.max).unwrap_or(usize::MAX)
     }
 
-    /// Counts one more; false when it is one too many.
     pub fn take(&mut self, now: Instant) -> bool {
         if self.limit.max == u32::MAX {
             return true;
@@ -53,7 +46,6 @@ impl Rolling {
 mod tests {
     use super::*;
 
-    // Goal: exactly the allowed number passes in any window.
     #[test]
     fn no_window_holds_more_than_allowed() {
         let mut rolling = Rolling::new(PerWindow { max: 3, window: Duration::from_secs(10) });

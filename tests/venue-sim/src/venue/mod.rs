@@ -1,37 +1,32 @@
-//! What differs from venue to venue: names, messages, limits, REST. A new venue is a folder beside
-//! `binance` and a line in [`by_exchange`].
+//! Venue protocols: names, messages, limits, REST. A new venue is a folder beside `binance` and a line in [`EXCHANGES`].
 
-pub mod binance;
+mod binance;
 mod contract;
-pub mod deribit;
-pub mod okx;
-pub mod told;
+mod deribit;
+pub mod event_data;
+mod okx;
 
 pub use contract::{
-    Control, ControlAction, Encoded, Limits, Listed, Newest, Opening, PerWindow, RestAnswer, RestCall,
-    RestRequest, SessionView, Snapshot, Source, Venue,
+    Content, ControlAction, ControlReply, Encoded, Limits, Listed, Newest, Opening, PerWindow, Profile,
+    RestAnswer, RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue, encode_event,
 };
-pub use told::{forced, funding, liquidation, open_interest, ratio, trade_sizes, volatility};
 
-/// The venue behind an exchange id; `None` when it is not (yet) played.
-#[must_use]
-pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
-    match exchange {
-        "binance_spot" => Some(Box::new(binance::Binance::spot())),
-        "binance_derivatives" => Some(Box::new(binance::Binance::usd_m())),
-        "okx_spot" => Some(Box::new(okx::Okx::spot())),
-        "okx_derivatives" => Some(Box::new(okx::Okx::derivatives())),
-        "deribit_derivatives" => Some(Box::new(deribit::Deribit)),
-        _ => None,
-    }
-}
-
-/// Exchange ids that can be played.
+/// Exchange ids that can be simulated.
 pub const EXCHANGES: [&str; 5] =
     ["binance_spot", "binance_derivatives", "okx_spot", "okx_derivatives", "deribit_derivatives"];
 
-/// The symbols meant for an exchange: those without the prefix `<exchange id>:`, and those with its own.
-#[must_use]
+pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
+    Some(match exchange {
+        "binance_spot" => Box::new(binance::Binance { spot: true }),
+        "binance_derivatives" => Box::new(binance::Binance { spot: false }),
+        "okx_spot" => Box::new(okx::Okx { spot: true }),
+        "okx_derivatives" => Box::new(okx::Okx { spot: false }),
+        "deribit_derivatives" => Box::new(deribit::Deribit),
+        _ => return None,
+    })
+}
+
+/// The symbols configured for an exchange: those without a prefix `<exchange id>:`, and those with its own.
 pub fn symbols_of(exchange: &str, symbols: &[String]) -> Vec<String> {
     let own = |name: &String| match name.split_once(':') {
         Some((prefix, rest)) => (prefix == exchange).then(|| rest.to_owned()),

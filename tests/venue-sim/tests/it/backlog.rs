@@ -1,13 +1,9 @@
 //! Every trade the simulator numbered reaches a client that comes back, however often its socket is cut.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeSet;
 
 use super::client::{Got, SILENCE, Ws, eventually, number, start};
 
-// Goal: with the backlog, ten cuts lose nothing; without it, the ledger names what nobody was sent. Method:
-// a client that reconnects and collects ids, compared with the ledger.
 #[tokio::test]
 async fn ten_cuts_lose_no_trade_with_the_backlog() {
     for backlog in [true, false] {

@@ -1,7 +1,5 @@
 //! Snapshots and diff streams fit together by the venue's own procedure.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 
 use marketprism_venue_sim::{BookView, Sim};
@@ -51,9 +49,6 @@ fn at(sim: &Sim, exchange: &str, id: u64) -> BookView {
     sim.book_at(exchange, "BTCUSDT", id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
 }
 
-// Goal: the spot procedure (drop u <= lastUpdateId, first U <= lastUpdateId+1 <= u, then U = u+1) gives the
-// venue's book at every update id, and the still book after a pause. Method: a replica from socket and REST
-// alone, compared.
 #[tokio::test]
 async fn spot_procedure_rebuilds_the_book() {
     let sim = start(|config| config.rate = 1500).await;
@@ -98,8 +93,6 @@ async fn spot_procedure_rebuilds_the_book() {
     sim.stop().await;
 }
 
-// Goal: the USD-M procedure (drop u < lastUpdateId, first U <= lastUpdateId <= u or pu = lastUpdateId, then
-// pu chains, ids leaping) gives the venue's book at every update id.
 #[tokio::test]
 async fn usd_m_procedure_rebuilds_the_book() {
     let sim = start(|config| config.rate = 1500).await;
@@ -133,8 +126,6 @@ async fn usd_m_procedure_rebuilds_the_book() {
     sim.stop().await;
 }
 
-// Goal: trades come with consecutive ids and are what the ledger says, text for text; aggregates span their
-// matches.
 #[tokio::test]
 async fn trades_are_what_the_ledger_says() {
     let sim = start(|_| {}).await;

@@ -1,7 +1,5 @@
 //! A websocket client and a bare HTTP client that show exactly what came over the wire.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;

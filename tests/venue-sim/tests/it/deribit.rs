@@ -1,12 +1,10 @@
 //! Deribit's socket: subscribing by JSON-RPC, heartbeat, books, trades, tickers and indices, each number compared
 //! as text with the ledger.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use marketprism_venue_sim::{BookView, DataType, EventView, FaultAction, FaultSpec, Sim, SimConfig};
+use marketprism_venue_sim::{BookView, DataType, EventRecord, FaultAction, FaultSpec, Sim, SimConfig};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -129,8 +127,6 @@ fn book_at(sim: &Sim, symbol: &str, id: u64) -> BookView {
     sim.book_at(DERIBIT, symbol, id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
 }
 
-// Goal: an acknowledgement lists what was taken and nothing else, `.raw` refuses the whole request, and what is
-// unsubscribed stops. Method: every kind of request on one socket.
 #[tokio::test]
 async fn requests_are_answered_as_the_venue_does() {
     let sim = deribit(|_| {}).await;
@@ -168,7 +164,6 @@ async fn requests_are_answered_as_the_venue_does() {
     sim.stop().await;
 }
 
-// Goal: credits for subscribing run out with error 10028, nothing is subscribed then, and they come back.
 #[tokio::test]
 async fn credits_run_out_and_come_back() {
     let sim = deribit(|config| (config.rate, config.requests_max) = (0, Some(3))).await;
@@ -190,7 +185,6 @@ async fn credits_run_out_and_come_back() {
     sim.stop().await;
 }
 
-// Goal: a heartbeat comes when asked for and its test must be answered, else the connection is closed.
 #[tokio::test]
 async fn test_requests_must_be_answered() {
     let sim = deribit(|config| (config.rate, config.heartbeat_ms) = (0, Some(400))).await;
@@ -212,8 +206,6 @@ async fn test_requests_must_be_answered() {
     sim.stop().await;
 }
 
-// Goal: the snapshot in band and the chained changes after it give the venue's book at every id, to the digit,
-// with actions that are true; a lost change shows in the chain, and subscribing anew gives a fresh snapshot.
 #[tokio::test]
 async fn snapshot_and_changes_rebuild_the_book() {
     let sim = deribit(|config| config.rate = 1500).await;
@@ -267,8 +259,6 @@ async fn snapshot_and_changes_rebuild_the_book() {
     sim.stop().await;
 }
 
-// Goal: trades come in arrays, numbered without a hole, each number as in the ledger to the digit, no mark of
-// forced orders, ids unique over all instruments.
 #[tokio::test]
 async fn trades_are_what_the_ledger_says() {
     let sim = deribit(|_| {}).await;
@@ -327,15 +317,13 @@ async fn trades_are_what_the_ledger_says() {
     sim.stop().await;
 }
 
-fn find(sim: &Sim, data_type: DataType, symbol: &str, time_ms: &str) -> Option<EventView> {
+fn find(sim: &Sim, data_type: DataType, symbol: &str, time_ms: &str) -> Option<EventRecord> {
     let all = sim.all_events(DERIBIT, data_type).expect("played");
     let mut found = all.iter().filter(|e| e.symbol == symbol && e.time_ms.to_string() == time_ms);
     assert!(found.clone().count() <= 1, "told once, however many streams carry it");
     found.next().cloned()
 }
 
-// Goal: tickers tell the open interest in the unit of their instrument, of perpetuals the funding of the last
-// eight hours too; indices tell the volatility; the ledger has the same digits.
 #[tokio::test]
 async fn tickers_and_indices_are_in_the_ledger() {
     let sim = deribit(|config| (config.rate, config.event_ms) = (0, Some(100))).await;

@@ -1,10 +1,8 @@
 //! Deribit's REST: the instrument list, and trades of the past with their late marks.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 
-use marketprism_venue_sim::{DataType, EventView, Sim};
+use marketprism_venue_sim::{DataType, EventRecord, Sim};
 use serde_json::{Value, json};
 
 use super::client::{Http, eventually, get};
@@ -26,8 +24,6 @@ async fn rows(sim: &Sim, query: &str) -> Vec<Value> {
     answer["result"].as_array().unwrap_or_else(|| panic!("{answer}")).clone()
 }
 
-// Goal: lists hold what was asked for in the venue's fields, numbers to the digit, and a combination that is
-// not played.
 #[tokio::test]
 async fn instrument_lists_are_the_venues() {
     let sim = deribit(|config| config.rate = 0).await;
@@ -105,12 +101,10 @@ async fn pages(
     }
 }
 
-fn forced(sim: &Sim) -> Vec<EventView> {
+fn forced(sim: &Sim) -> Vec<EventRecord> {
     sim.all_events(DERIBIT, DataType::Liquidation).expect("played")
 }
 
-// Goal: trades of more than an hour ago come in pages with marks of who was forced, younger ones without; the
-// ledger has an order of each forced side, told with the trade's own numbers.
 #[tokio::test]
 async fn old_trades_are_marked_and_in_the_ledger() {
     let sim = deribit(|config| (config.rate, config.past_per_minute) = (0, 20)).await;
@@ -135,7 +129,7 @@ async fn old_trades_are_marked_and_in_the_ledger() {
         expected.extend(sides.into_iter().map(one));
     }
     let shown =
-        |e: &EventView| (e.values["trade_id"].clone(), e.values["side"].clone(), e.time_ms.to_string());
+        |e: &EventRecord| (e.values["trade_id"].clone(), e.values["side"].clone(), e.time_ms.to_string());
     let mut told: Vec<_> = forced(&sim).iter().map(shown).collect();
     told.sort_unstable();
     expected.sort_unstable();
@@ -158,8 +152,6 @@ async fn old_trades_are_marked_and_in_the_ledger() {
     sim.stop().await;
 }
 
-// Goal: with no delay, trades of now are marked as soon as they are asked for; pages are of ten, newest first,
-// unless told otherwise; wrong requests are refused in the venue's words.
 #[tokio::test]
 async fn requests_are_counted_checked_and_refused() {
     let sim = deribit(|config| {

@@ -1,8 +1,6 @@
 //! What is neither a trade nor a book: each message and answer is in the ledger, value for value.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-use marketprism_venue_sim::{DataType, EventView, FaultAction, FaultSpec, Sim};
+use marketprism_venue_sim::{DataType, EventRecord, FaultAction, FaultSpec, Sim};
 use serde_json::{Value, json};
 
 use super::client::{Got, SILENCE, Ws, eventually, get, post, start};
@@ -18,7 +16,7 @@ async fn usd_m() -> Sim {
     .await
 }
 
-fn find(sim: &Sim, data_type: DataType, symbol: &str, time_ms: i64) -> EventView {
+fn find(sim: &Sim, data_type: DataType, symbol: &str, time_ms: i64) -> EventRecord {
     let all = sim.all_events(UM, data_type).expect("played");
     let found = all.iter().find(|e| e.symbol == symbol && e.time_ms == time_ms);
     found.unwrap_or_else(|| panic!("{symbol} at {time_ms} is not among {all:?}")).clone()
@@ -28,8 +26,6 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
-// Goal: mark prices tell the funding of perpetuals with the interval of their own, and of dated contracts
-// nothing; the ledger has each value once, however many streams carry it.
 #[tokio::test]
 async fn mark_prices_are_in_the_ledger_value_for_value() {
     let sim = usd_m().await;
@@ -67,8 +63,6 @@ async fn mark_prices_are_in_the_ledger_value_for_value() {
     sim.stop().await;
 }
 
-// Goal: forced orders are told on their own stream and on that of all, the sister venue's orders are marked as
-// such and not in the ledger; a pushed one comes at once.
 #[tokio::test]
 async fn forced_orders_are_in_the_ledger_and_foreign_ones_are_not() {
     let sim = usd_m().await;
@@ -100,8 +94,6 @@ async fn forced_orders_are_in_the_ledger_and_foreign_ones_are_not() {
     sim.stop().await;
 }
 
-// Goal: open interest and both ratios are answered with the values of the ledger, at the times of their period,
-// the third ratio is not ours, and refusals with Retry-After happen to them as to any request.
 #[tokio::test]
 async fn polled_values_are_in_the_ledger() {
     let sim = usd_m().await;
@@ -139,7 +131,6 @@ async fn polled_values_are_in_the_ledger() {
     sim.stop().await;
 }
 
-// Goal: the control interface gives what the Rust handle gives.
 #[tokio::test]
 async fn events_instruments_and_endpoints_are_served_over_http() {
     let sim = start(|config| config.start_paused = true).await;
@@ -169,7 +160,6 @@ async fn events_instruments_and_endpoints_are_served_over_http() {
     sim.stop().await;
 }
 
-// Goal: a connection that was given notice ends after the time given, in the venue's own words.
 #[tokio::test]
 async fn a_notice_comes_before_the_end() {
     let sim = start(|config| config.rate = 0).await;

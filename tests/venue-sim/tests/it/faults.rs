@@ -1,7 +1,5 @@
 //! Each fault does to frames and sockets what it says, and counts it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
@@ -34,7 +32,6 @@ fn ids(frames: &[Value]) -> Vec<u64> {
     frames.iter().map(|frame| number(&frame["t"])).collect()
 }
 
-// Goal: dropped, doubled and reordered trades are exactly those, and the ledger tells.
 #[tokio::test]
 async fn frames_are_dropped_doubled_and_reordered() {
     let sim = paused().await;
@@ -64,7 +61,6 @@ async fn frames_are_dropped_doubled_and_reordered() {
     sim.stop().await;
 }
 
-// Goal: a held frame without a successor is still sent.
 #[tokio::test]
 async fn a_reordered_last_frame_is_not_lost() {
     let sim = paused().await;
@@ -80,7 +76,6 @@ async fn a_reordered_last_frame_is_not_lost() {
     sim.stop().await;
 }
 
-// Goal: a gap breaks the sequence of exactly one update; the rest chains.
 #[tokio::test]
 async fn a_gap_breaks_the_sequence_once() {
     let sim = paused().await;
@@ -101,7 +96,6 @@ async fn a_gap_breaks_the_sequence_once() {
     sim.stop().await;
 }
 
-// Goal: a frozen stream is silent while pings go on; removing the fault lets it flow again.
 #[tokio::test]
 async fn a_frozen_socket_stays_open_and_pings() {
     let sim = paused().await;
@@ -118,7 +112,6 @@ async fn a_frozen_socket_stays_open_and_pings() {
     sim.stop().await;
 }
 
-// Goal: garbage comes beside the frame, half frames and wrong types instead of it, each as asked for.
 #[tokio::test]
 async fn frames_are_spoiled_as_asked() {
     let sim = paused().await;
@@ -160,7 +153,6 @@ async fn frames_are_spoiled_as_asked() {
     sim.stop().await;
 }
 
-// Goal: connections end in the way asked for, at once or with a frame, and only those asked for.
 #[tokio::test]
 async fn connections_are_closed_and_cut() {
     let sim = paused().await;
@@ -202,8 +194,6 @@ async fn connections_are_closed_and_cut() {
     sim.stop().await;
 }
 
-// Goal: refused exchanges reset connects and requests while others and control go on; a listener that is
-// down refuses all; both end by themselves.
 #[tokio::test]
 async fn connects_are_refused_for_a_time() {
     let sim = paused().await;
@@ -238,7 +228,6 @@ async fn connects_are_refused_for_a_time() {
     sim.stop().await;
 }
 
-// Goal: a fault that makes no sense is refused with the field's name; unknown keys too.
 #[tokio::test]
 async fn senseless_faults_are_refused() {
     let sim = paused().await;

@@ -1,13 +1,9 @@
 //! The venue's own strictness, and what a slow client gets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use super::client::{Got, Ws, eventually, get, start};
 
-// Goal: weight is counted by the venue's table; too much gives 429 with Retry-After, ignoring that gives
-// 418, and the ban ends. Method: a short window, so that the test waits for real ends.
 #[tokio::test]
 async fn weight_is_counted_refused_and_banned() {
     let sim = start(|config| {
@@ -46,7 +42,6 @@ async fn weight_is_counted_refused_and_banned() {
     sim.stop().await;
 }
 
-// Goal: the sixth message in a second closes a spot connection with 1008; the futures venue allows ten.
 #[tokio::test]
 async fn too_many_messages_close_with_1008() {
     let sim = start(|config| config.rate = 0).await;
@@ -65,7 +60,6 @@ async fn too_many_messages_close_with_1008() {
     sim.stop().await;
 }
 
-// Goal: a client that does not read is cut off when its queue is full, counted, and harms nobody else.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
     let sim = start(|config| {

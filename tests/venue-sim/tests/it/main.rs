@@ -1,5 +1,14 @@
 //! The simulator over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs
+)]
+
 mod backlog;
 mod books;
 mod client;

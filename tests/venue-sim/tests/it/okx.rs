@@ -1,7 +1,5 @@
 //! OKX's protocol: requests and errors, heartbeats, contracts, and what is polled.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use marketprism_venue_sim::{DataType, FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 
@@ -51,8 +49,6 @@ pub async fn data(ws: &mut Ws, channel: &str) -> Value {
     }
 }
 
-// Goal: each arg is answered for itself with the request's id, errors have the venue's codes, and the text
-// heartbeat is no JSON.
 #[tokio::test]
 async fn each_arg_is_answered_for_itself() {
     let sim = play(SPOT, |config| config.requests_max = Some(4)).await;
@@ -89,7 +85,6 @@ async fn each_arg_is_answered_for_itself() {
     sim.stop().await;
 }
 
-// Goal: a connection without traffic ends, a heartbeat keeps it, and too many new ones are refused.
 #[tokio::test]
 async fn idle_connections_end_unless_they_ping() {
     let sim = play(SPOT, |config| {
@@ -114,8 +109,6 @@ async fn idle_connections_end_unless_they_ping() {
     sim.stop().await;
 }
 
-// Goal: trades are what the ledger says, with the id of their last match, several in one message; contracts
-// are base units where that is exact, and a value where it is not.
 #[tokio::test]
 async fn trades_are_what_the_ledger_says() {
     let sim = play(DERIVATIVES, |config| config.start_paused = true).await;
@@ -151,8 +144,6 @@ async fn trades_are_what_the_ledger_says() {
     sim.stop().await;
 }
 
-// Goal: funding, open interest and forced orders are in the ledger value for value; a new subscriber of forced
-// orders first hears of the newest again, as the same events.
 #[tokio::test]
 async fn pushed_events_are_in_the_ledger() {
     let sim = play(DERIVATIVES, |config| config.start_paused = true).await;
@@ -219,7 +210,6 @@ async fn pushed_events_are_in_the_ledger() {
     sim.stop().await;
 }
 
-// Goal: lists, ratios and refusals are the venue's; ratios are in the ledger.
 #[tokio::test]
 async fn polled_values_and_lists_are_the_venues() {
     let sim = play(DERIVATIVES, |config| config.rate = 0).await;
@@ -264,7 +254,6 @@ async fn polled_values_and_lists_are_the_venues() {
     sim.stop().await;
 }
 
-// Goal: before a service upgrade the venue says so, then closes.
 #[tokio::test]
 async fn a_service_upgrade_is_announced() {
     let sim = play(SPOT, |config| config.rate = 0).await;
@@ -277,8 +266,6 @@ async fn a_service_upgrade_is_announced() {
     sim.stop().await;
 }
 
-// Goal: faults do to this venue's frames and answers what they do to any, and a symbol may be meant for one
-// exchange alone.
 #[tokio::test]
 async fn faults_work_here_too() {
     let names = ["okx_spot:BTC-USDT", "binance_spot:ETHUSDT", "ETH-USDT-SWAP"];

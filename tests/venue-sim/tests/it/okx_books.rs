@@ -1,7 +1,5 @@
 //! OKX's books: a snapshot in the stream, then updates that name their predecessor.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::collections::BTreeMap;
 
 use marketprism_venue_sim::{BookView, FaultAction, FaultSpec, Sim};
@@ -57,9 +55,6 @@ fn book_at(sim: &Sim, exchange: &str, symbol: &str, id: i64) -> BookView {
     sim.book_at(exchange, symbol, id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
 }
 
-// Goal: the snapshot in the stream and the chain of updates give the venue's book at every id, for a second
-// subscriber too; an update without changes and a restart of the numbers are part of the chain; after a hole,
-// subscribing again brings a new snapshot.
 #[tokio::test]
 async fn books_follow_from_their_snapshot() {
     let sim = play(DERIVATIVES, |config| config.rate = 2000).await;
@@ -116,7 +111,6 @@ async fn books_follow_from_their_snapshot() {
     sim.stop().await;
 }
 
-// Goal: a book that stands still is said to, by the clock.
 #[tokio::test]
 async fn still_books_are_told_by_the_clock() {
     let sim = play(SPOT, |config| (config.rate, config.still_book_ms) = (0, Some(200))).await;

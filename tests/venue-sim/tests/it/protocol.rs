@@ -6,8 +6,6 @@ use serde_json::{Value, json};
 
 use super::client::{Got, SILENCE, SOON, Ws, eventually, get, number, start};
 
-// Goal: control messages get the venue's answers, unknown streams are acked and silent, unsubscribing stops
-// the flow.
 #[tokio::test]
 async fn control_messages_are_answered_as_the_venue_does() {
     let sim = start(|_| {}).await;
@@ -28,8 +26,6 @@ async fn control_messages_are_answered_as_the_venue_does() {
     sim.stop().await;
 }
 
-// Goal: the same frame comes raw on /ws and wrapped on /stream, with the venue's fields in each kind of
-// stream.
 #[tokio::test]
 async fn frames_are_raw_or_wrapped_and_complete() {
     let sim = start(|config| config.symbols = vec!["BTCUSDT".into()]).await;
@@ -65,8 +61,6 @@ async fn frames_are_raw_or_wrapped_and_complete() {
     sim.stop().await;
 }
 
-// Goal: on USD-M, streams flow only on their own route; the wrong route and the old bare path ack and stay
-// silent.
 #[tokio::test]
 async fn wrong_routes_ack_and_stay_silent() {
     let sim = start(|config| config.exchanges = vec!["binance_derivatives".into()]).await;
@@ -103,7 +97,6 @@ async fn wrong_routes_ack_and_stay_silent() {
     sim.stop().await;
 }
 
-// Goal: the instrument tables say what adapters rely on.
 #[tokio::test]
 async fn instrument_tables_are_the_venues() {
     let sim = start(|_| {}).await;
@@ -138,7 +131,6 @@ async fn instrument_tables_are_the_venues() {
     sim.stop().await;
 }
 
-// Goal: pings carry a payload and come at the period; a client that does not answer is closed.
 #[tokio::test]
 async fn pings_come_and_must_be_answered() {
     let sim = start(|config| {
@@ -162,7 +154,6 @@ async fn pings_come_and_must_be_answered() {
     sim.stop().await;
 }
 
-// Goal: connections end at their age, announced before.
 #[tokio::test]
 async fn connections_end_at_their_age_after_a_notice() {
     let sim = start(|config| {

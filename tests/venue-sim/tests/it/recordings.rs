@@ -1,13 +1,5 @@
 //! Recordings are played as they were, or as of now.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
-
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -37,7 +29,6 @@ async fn play(file: PathBuf, shift_to_now: bool, speed_percent: u64) -> Sim {
     Sim::start(SimConfig { recordings, ..SimConfig::default() }).await.expect("starts")
 }
 
-// Goal: every recorded frame arrives once, in order, byte for byte; REST answers are the recorded ones.
 #[tokio::test]
 async fn a_recording_arrives_byte_for_byte() {
     let Some((file, lines)) = recording("binance_spot.jsonl") else { return };
@@ -58,8 +49,6 @@ async fn a_recording_arrives_byte_for_byte() {
     sim.stop().await;
 }
 
-// Goal: shifted to now, only times change, by one and the same amount, at the pace asked for, over both
-// routes of the futures venue; the ledger holds the recorded trades.
 #[tokio::test]
 async fn shifted_times_are_of_now_and_the_pace_is_kept() {
     let Some((file, lines)) = recording("binance_derivatives.jsonl") else { return };

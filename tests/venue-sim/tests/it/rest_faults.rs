@@ -1,7 +1,5 @@
 //! Faults of REST answers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::{Duration, Instant};
 
 use marketprism_venue_sim::{FaultAction, FaultSpec};
@@ -11,7 +9,6 @@ use super::client::{get, number, post, start, try_http};
 
 const DEPTH: &str = "/binance_spot/api/v3/depth?symbol=BTCUSDT&limit=10";
 
-// Goal: snapshots come late or out of date as asked, once, and only for the symbol asked for.
 #[tokio::test]
 async fn snapshots_are_slow_and_stale() {
     let sim = start(|_| {}).await;
@@ -37,7 +34,6 @@ async fn snapshots_are_slow_and_stale() {
     sim.stop().await;
 }
 
-// Goal: statuses with Retry-After, and answers that never come.
 #[tokio::test]
 async fn requests_are_refused_and_left_hanging() {
     let sim = start(|_| {}).await;

@@ -1,21 +1,11 @@
 //! How much one client can be sent. The numbers are printed; the bounds only catch a collapse.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
-
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 
 use super::client::{Ws, start};
 
-// Goal: the simulator is no bottleneck of a load test: it generates and sends tens of thousands of frames a
-// second to one client, and keeps a rate it was asked for. Method: count what a plain client reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_client_is_sent_tens_of_thousands_of_frames_a_second() {
     for (rate, at_least) in [(5_000, 4_000), (1_000_000, 15_000)] {

@@ -1,7 +1,5 @@
 //! TLS with an authority of its own, and the program itself.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +14,6 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{SOON, Ws, start};
 
-// Goal: the written authority is what a client needs, by name and by address; another authority is refused.
 #[tokio::test]
 async fn tls_works_with_the_written_authority_only() {
     let dir = tempfile::tempdir().expect("folder");
@@ -50,7 +47,6 @@ async fn tls_works_with_the_written_authority_only() {
     sim.stop().await;
 }
 
-// Goal: the program says where it listens, plays what its flags ask for, and ends on a signal.
 #[tokio::test]
 async fn the_program_serves_and_ends_on_a_signal() {
     let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_marketprism-venue-sim"))

@@ -2,23 +2,38 @@
 
 use serde_json::{Value, json};
 
-use crate::venue::{Control, ControlAction, SessionView};
+use crate::venue::{ControlAction, ControlReply, SessionView};
 
 const METHODS: &str = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`";
 
-fn refuse(code: u8, text: &str, id: Option<&Value>) -> Control {
+/// Error code and text.
+type Refusal = (u8, String);
+
+pub(super) fn on_message(text: &str, view: SessionView<'_>) -> ControlReply {
+    let message: Value = match serde_json::from_str(text) {
+        Ok(message) => message,
+        Err(error) => return refuse((3, format!("Invalid JSON: {error}")), None),
+    };
+    let id = message.get("id").cloned().unwrap_or(Value::Null);
+    if !id_is_valid(&id) {
+        let text = "Invalid request: request ID must be an unsigned integer, a short string or null";
+        return refuse((2, text.to_owned()), None);
+    }
+    match answer(&message, view) {
+        Ok((result, action)) => ControlReply::new(format!(r#"{{"result":{result},"id":{id}}}"#), action),
+        Err(refusal) => refuse(refusal, Some(&id)),
+    }
+}
+
+fn refuse((code, text): Refusal, id: Option<&Value>) -> ControlReply {
     let mut reply = json!({"code": code, "msg": text});
     if let (Some(id), Some(fields)) = (id, reply.as_object_mut()) {
         fields.insert("id".into(), id.clone());
     }
-    Control { replies: vec![reply.to_string()], action: ControlAction::Nothing, counts: false }
+    ControlReply::new(reply.to_string(), ControlAction::Nothing)
 }
 
-fn accept(result: &Value, id: &Value, action: ControlAction) -> Control {
-    Control { replies: vec![format!(r#"{{"result":{result},"id":{id}}}"#)], action, counts: false }
-}
-
-/// An id is an unsigned number, a short alphanumeric string, or null.
+/// An id is an integer, a short alphanumeric string, or null.
 fn id_is_valid(id: &Value) -> bool {
     match id {
         Value::Null => true,
@@ -30,60 +45,33 @@ fn id_is_valid(id: &Value) -> bool {
     }
 }
 
-fn stream_names(params: &Value) -> Option<Vec<String>> {
-    params.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
-}
-
-pub(super) fn on_message(text: &str, view: SessionView<'_>) -> Control {
-    let message: Value = match serde_json::from_str(text) {
-        Ok(message) => message,
-        Err(error) => return refuse(3, &format!("Invalid JSON: {error}"), None),
-    };
-    let id = message.get("id").cloned().unwrap_or(Value::Null);
-    if !id_is_valid(&id) {
-        return refuse(
-            2,
-            "Invalid request: request ID must be an unsigned integer, a short string or null",
-            None,
-        );
-    }
-    let Some(method) = message.get("method").and_then(Value::as_str) else {
-        return refuse(2, "Invalid request: missing field `method`", Some(&id));
-    };
-    let params = message.get("params").unwrap_or(&Value::Null);
+fn answer(message: &Value, view: SessionView<'_>) -> Result<(Value, ControlAction), Refusal> {
+    let invalid = |text: &str| (2, format!("Invalid request: {text}"));
+    let method = message["method"].as_str().ok_or_else(|| invalid("missing field `method`"))?;
+    let params = &message["params"];
     match method {
         "SUBSCRIBE" | "UNSUBSCRIBE" => {
-            let Some(names) = stream_names(params) else {
-                return refuse(2, "Invalid request: params must be a list of strings", Some(&id));
-            };
+            let names: Option<Vec<String>> = params
+                .as_array()
+                .and_then(|names| names.iter().map(|n| n.as_str().map(str::to_owned)).collect());
+            let names = names.ok_or_else(|| invalid("params must be a list of strings"))?;
             if method == "UNSUBSCRIBE" {
-                return accept(&Value::Null, &id, ControlAction::Unsubscribe(names));
+                return Ok((Value::Null, ControlAction::Unsubscribe(names)));
             }
             let added = names.iter().filter(|name| !view.subscriptions.contains(*name)).count();
             if view.subscriptions.len() + added > view.streams_max {
-                return refuse(2, "Invalid request: too many streams", Some(&id));
+                return Err(invalid("too many streams"));
             }
-            accept(&Value::Null, &id, ControlAction::Subscribe(names))
+            Ok((Value::Null, ControlAction::Subscribe(names)))
         }
-        "LIST_SUBSCRIPTIONS" => accept(&json!(view.subscriptions), &id, ControlAction::Nothing),
-        "SET_PROPERTY" | "GET_PROPERTY" => property(method, params, &id, view),
-        other => {
-            let text = format!("Invalid request: unknown variant `{other}`, expected one of {METHODS}");
-            refuse(2, &text, Some(&id))
-        }
-    }
-}
-
-fn property(method: &str, params: &Value, id: &Value, view: SessionView<'_>) -> Control {
-    if params.get(0).and_then(Value::as_str) != Some("combined") {
-        return refuse(0, "Unknown property", Some(id));
-    }
-    if method == "GET_PROPERTY" {
-        return accept(&Value::Bool(view.combined), id, ControlAction::Nothing);
-    }
-    match params.get(1).and_then(Value::as_bool) {
-        Some(on) => accept(&Value::Null, id, ControlAction::Combined(on)),
-        None => refuse(1, "Invalid value type: expected Boolean", Some(id)),
+        "LIST_SUBSCRIPTIONS" => Ok((json!(view.subscriptions), ControlAction::Nothing)),
+        "SET_PROPERTY" | "GET_PROPERTY" if params[0] != "combined" => Err((0, "Unknown property".to_owned())),
+        "GET_PROPERTY" => Ok((view.combined.into(), ControlAction::Nothing)),
+        "SET_PROPERTY" => match params[1].as_bool() {
+            Some(on) => Ok((Value::Null, ControlAction::Combined(on))),
+            None => Err((1, "Invalid value type: expected Boolean".to_owned())),
+        },
+        other => Err(invalid(&format!("unknown variant `{other}`, expected one of {METHODS}"))),
     }
 }
 
@@ -93,31 +81,25 @@ mod tests {
 
     use super::*;
 
-    // Goal: acks and errors have the venue's shapes.
     #[test]
     fn messages_get_the_venues_answers() {
         let subscriptions = BTreeSet::from(["a@trade".to_owned()]);
         let view = SessionView {
             connection: 1,
-            exists: &|_| true,
+            stream_exists: &|_| true,
             exhausted: false,
             subscriptions: &subscriptions,
             combined: true,
             streams_max: 2,
         };
-        let reply = |text: &str| on_message(text, view).replies.concat();
-        assert_eq!(
-            reply(r#"{"method":"SUBSCRIBE","params":["b@trade"],"id":1}"#),
-            r#"{"result":null,"id":1}"#
-        );
-        assert_eq!(
-            reply(r#"{"method":"LIST_SUBSCRIPTIONS","id":"x1"}"#),
-            r#"{"result":["a@trade"],"id":"x1"}"#
-        );
-        assert_eq!(
-            reply(r#"{"method":"GET_PROPERTY","params":["combined"],"id":3}"#),
-            r#"{"result":true,"id":3}"#
-        );
+        let reply = |text: &str| on_message(text, view).texts.concat();
+        for (text, expected) in [
+            (r#"{"method":"SUBSCRIBE","params":["b@trade"],"id":1}"#, r#"{"result":null,"id":1}"#),
+            (r#"{"method":"LIST_SUBSCRIPTIONS","id":"x1"}"#, r#"{"result":["a@trade"],"id":"x1"}"#),
+            (r#"{"method":"GET_PROPERTY","params":["combined"],"id":3}"#, r#"{"result":true,"id":3}"#),
+        ] {
+            assert_eq!(reply(text), expected);
+        }
         for (text, code) in [
             ("{", 3),
             (r#"{"id":1}"#, 2),

@@ -1,17 +1,27 @@
 //! REST: weights, answers and refusals.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::venue::Flavor;
-use super::{derived, encode, instruments};
+use super::{Binance, frames, instruments};
 use crate::clock;
 use crate::decimal;
-use crate::ledger::{TradeKind, TradeRecord};
-use crate::market::{RatioKind, Side};
-use crate::venue::{Listed, PerWindow, RestAnswer, RestCall, RestRequest, Source};
+use crate::ledger::{TradeKind, TradeRecord, Values};
+use crate::market::{Contract, RatioKind, Side};
+use crate::venue::{Listed, PerWindow, RestAnswer, RestCall, RestRequest, Source, event_data as data};
 
-/// What is asked for.
+/// Names and lengths in units of five minutes.
+const PERIODS: [(&str, usize); 9] = [
+    ("5m", 1),
+    ("15m", 3),
+    ("30m", 6),
+    ("1h", 12),
+    ("2h", 24),
+    ("4h", 48),
+    ("6h", 72),
+    ("12h", 144),
+    ("1d", 288),
+];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint {
     Ping,
@@ -27,221 +37,233 @@ enum Endpoint {
     Unknown,
 }
 
-fn endpoint(flavor: Flavor, path: &str) -> Endpoint {
-    if let (Flavor::UsdM, Some(name)) = (flavor, path.strip_prefix("/futures/data/")) {
-        return match name {
-            "topLongShortPositionRatio" => Endpoint::Ratio(RatioKind::TopPosition),
-            "globalLongShortAccountRatio" => Endpoint::Ratio(RatioKind::AllAccounts),
-            "topLongShortAccountRatio" => Endpoint::Ratio(RatioKind::TopAccount),
+pub(super) fn ok(body: String) -> RestAnswer {
+    RestAnswer::new(200, body)
+}
+
+fn bad(code: i32, text: &str) -> RestAnswer {
+    RestAnswer::new(400, format!(r#"{{"code":{code},"msg":"{text}"}}"#))
+}
+
+fn overloaded() -> RestAnswer {
+    RestAnswer::new(503, r#"{"code":-1008,"msg":"Server is currently overloaded"}"#)
+}
+
+fn list(rows: impl Iterator<Item = String>) -> RestAnswer {
+    ok(format!("[{}]", rows.collect::<Vec<_>>().join(",")))
+}
+
+impl Binance {
+    fn endpoint(self, path: &str) -> Endpoint {
+        let name = path.strip_prefix(if self.spot { "/api/v3/" } else { "/fapi/v1/" });
+        match (name, path.strip_prefix("/futures/data/").filter(|_| !self.spot)) {
+            (Some("ping"), _) => Endpoint::Ping,
+            (Some("time"), _) => Endpoint::Time,
+            (Some("exchangeInfo"), _) => Endpoint::ExchangeInfo,
+            (Some("depth"), _) => Endpoint::Depth,
+            (Some("trades"), _) => Endpoint::Trades,
+            (Some("aggTrades"), _) => Endpoint::AggTrades,
+            (Some("fundingInfo"), _) if !self.spot => Endpoint::FundingInfo,
+            (Some("premiumIndex"), _) if !self.spot => Endpoint::PremiumIndex,
+            (Some("openInterest"), _) if !self.spot => Endpoint::OpenInterest,
+            (_, Some("topLongShortPositionRatio")) => Endpoint::Ratio(RatioKind::TopPosition),
+            (_, Some("globalLongShortAccountRatio")) => Endpoint::Ratio(RatioKind::AllAccounts),
+            (_, Some("topLongShortAccountRatio")) => Endpoint::Ratio(RatioKind::TopAccount),
             _ => Endpoint::Unknown,
-        };
+        }
     }
-    let prefix = match flavor {
-        Flavor::Spot => "/api/v3/",
-        Flavor::UsdM => "/fapi/v1/",
-    };
-    match (path.strip_prefix(prefix), flavor) {
-        (Some("ping"), _) => Endpoint::Ping,
-        (Some("time"), _) => Endpoint::Time,
-        (Some("exchangeInfo"), _) => Endpoint::ExchangeInfo,
-        (Some("depth"), _) => Endpoint::Depth,
-        (Some("trades"), _) => Endpoint::Trades,
-        (Some("aggTrades"), _) => Endpoint::AggTrades,
-        (Some("fundingInfo"), Flavor::UsdM) => Endpoint::FundingInfo,
-        (Some("premiumIndex"), Flavor::UsdM) => Endpoint::PremiumIndex,
-        (Some("openInterest"), Flavor::UsdM) => Endpoint::OpenInterest,
-        _ => Endpoint::Unknown,
+
+    fn depth_limit(self, request: &RestRequest) -> usize {
+        let usual = if self.spot { 100 } else { 500 };
+        request.limit("limit", usual).unwrap_or(usual)
     }
-}
 
-fn depth_limit(flavor: Flavor, request: &RestRequest) -> usize {
-    let usual = if flavor == Flavor::Spot { 100 } else { 500 };
-    request.get("limit").and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-pub(super) fn call(flavor: Flavor, request: &RestRequest) -> RestCall {
-    let endpoint = endpoint(flavor, &request.path);
-    let weight =
-        match (flavor, endpoint) {
-            (Flavor::Spot, Endpoint::Depth) => match depth_limit(flavor, request) {
+    pub(super) fn call(self, request: &RestRequest) -> RestCall {
+        let endpoint = self.endpoint(&request.path);
+        let weight = match (self.spot, endpoint) {
+            (true, Endpoint::Depth) => match self.depth_limit(request) {
                 0..=100 => 5,
                 101..=500 => 25,
                 501..=1000 => 50,
                 _ => 250,
             },
-            (Flavor::UsdM, Endpoint::Depth) => match depth_limit(flavor, request) {
+            (false, Endpoint::Depth) => match self.depth_limit(request) {
                 0..=50 => 2,
                 51..=100 => 5,
                 101..=500 => 10,
                 _ => 20,
             },
-            (Flavor::Spot, Endpoint::ExchangeInfo | Endpoint::AggTrades) => {
-                if endpoint == Endpoint::AggTrades { 4 } else { 20 }
-            }
-            (Flavor::Spot, Endpoint::Trades) => 25,
-            (Flavor::UsdM, Endpoint::Trades) => 5,
-            (Flavor::UsdM, Endpoint::AggTrades) => 20,
+            (true, Endpoint::ExchangeInfo) | (false, Endpoint::AggTrades) => 20,
+            (true, Endpoint::AggTrades) => 4,
+            (true, Endpoint::Trades) => 25,
+            (false, Endpoint::Trades) => 5,
             (_, Endpoint::PremiumIndex) if request.get("symbol").is_none() => 10,
             (_, Endpoint::Ratio(_) | Endpoint::FundingInfo) => 0,
             _ => 1,
         };
-    RestCall {
-        weight,
-        pool: pool(endpoint),
-        snapshot: endpoint == Endpoint::Depth,
-        symbol: request.get("symbol").map(str::to_owned),
-    }
-}
-
-/// Endpoints that are counted apart from the weight.
-fn pool(endpoint: Endpoint) -> Option<(String, PerWindow)> {
-    let window = Duration::from_secs(300);
-    match endpoint {
-        Endpoint::Ratio(_) => Some(("futures/data".into(), PerWindow { max: 1000, window })),
-        Endpoint::FundingInfo => Some(("funding".into(), PerWindow { max: 500, window })),
-        _ => None,
-    }
-}
-
-pub(super) fn ok(body: String) -> RestAnswer {
-    RestAnswer::new(200, body)
-}
-
-pub(super) fn bad(code: i32, text: &str) -> RestAnswer {
-    RestAnswer::new(400, format!(r#"{{"code":{code},"msg":"{text}"}}"#))
-}
-
-pub(super) fn answer(flavor: Flavor, request: &RestRequest, source: &dyn Source) -> RestAnswer {
-    let endpoint = endpoint(flavor, &request.path);
-    let now = clock::now_ms();
-    match endpoint {
-        Endpoint::Ping => return ok("{}".into()),
-        Endpoint::Time => return ok(format!(r#"{{"serverTime":{now}}}"#)),
-        Endpoint::ExchangeInfo => return exchange_info(flavor, request, source, now),
-        Endpoint::Unknown => {
-            return RestAnswer::new(404, r#"{"code":-5000,"msg":"Path not found"}"#.into());
+        // Counted apart from the weight.
+        let pool =
+            |name: &str, max| Some((name.to_owned(), PerWindow { max, window: Duration::from_mins(5) }));
+        RestCall {
+            weight,
+            pool: match endpoint {
+                Endpoint::Ratio(_) => pool("futures/data", 1000),
+                Endpoint::FundingInfo => pool("funding", 500),
+                _ => None,
+            },
+            snapshot: endpoint == Endpoint::Depth,
+            symbol: request.get("symbol").map(str::to_owned),
         }
-        Endpoint::FundingInfo => {
-            return ok(instruments::funding_info(source.listed().iter().map(|listed| &listed.instrument)));
+    }
+
+    pub(super) fn answer(self, request: &RestRequest, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
+        let endpoint = self.endpoint(&request.path);
+        let symbol = request.get("symbol");
+        let listed = || {
+            let missing = "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.";
+            let symbol = symbol.filter(|symbol| !symbol.is_empty()).ok_or_else(|| bad(-1102, missing))?;
+            source.find(symbol).ok_or_else(|| bad(-1121, "Invalid symbol."))
+        };
+        let instruments = source.listed().iter().map(|listed| &listed.instrument);
+        match endpoint {
+            Endpoint::Ping => Ok(ok("{}".to_owned())),
+            Endpoint::Time => Ok(ok(format!(r#"{{"serverTime":{}}}"#, clock::now_ms()))),
+            Endpoint::ExchangeInfo => {
+                // The futures venue ignores the parameter and gives its whole list.
+                let wanted = symbol.filter(|_| self.spot);
+                if wanted.is_some() {
+                    listed()?;
+                }
+                let instruments = instruments.filter(|i| wanted.is_none_or(|w| w == i.symbol));
+                Ok(ok(self.exchange_info(instruments, clock::now_ms())))
+            }
+            Endpoint::FundingInfo => Ok(ok(instruments::funding_info(instruments))),
+            Endpoint::PremiumIndex if symbol.is_none() => premium_indices(source),
+            Endpoint::PremiumIndex => premium_index(listed()?, source),
+            Endpoint::Depth => self.depth_answer(request, listed()?, source),
+            Endpoint::Trades => {
+                let records = source.newest_trades(listed()?.index, TradeKind::Trade, list_limit(request));
+                Ok(list(records.iter().map(trade_row)))
+            }
+            Endpoint::AggTrades => Ok(self.aggregates(request, listed()?, source)),
+            Endpoint::OpenInterest => open_interest(listed()?, source),
+            Endpoint::Ratio(kind) => ratios(kind, request, listed()?, source),
+            Endpoint::Unknown => Err(RestAnswer::new(404, r#"{"code":-5000,"msg":"Path not found"}"#)),
         }
-        Endpoint::PremiumIndex if request.get("symbol").is_none() => return derived::premium_indices(source),
-        _ => {}
     }
-    let Some(symbol) = request.get("symbol").filter(|symbol| !symbol.is_empty()) else {
-        return bad(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.");
-    };
-    let Some(listed) = source.find(symbol) else { return bad(-1121, "Invalid symbol.") };
-    match endpoint {
-        Endpoint::Depth => depth(flavor, request, listed, source, now),
-        Endpoint::Trades => trades(request, listed, source),
-        Endpoint::PremiumIndex => derived::premium_index(listed, source),
-        Endpoint::OpenInterest => derived::open_interest(listed, source),
-        Endpoint::Ratio(kind) => derived::ratios(kind, request, listed, source),
-        _ => aggregates(flavor, request, listed, source),
-    }
-}
 
-fn exchange_info(flavor: Flavor, request: &RestRequest, source: &dyn Source, now: i64) -> RestAnswer {
-    // The futures venue ignores the parameter and gives its whole list.
-    let wanted = request.get("symbol").filter(|_| flavor == Flavor::Spot);
-    if wanted.is_some_and(|symbol| source.find(symbol).is_none()) {
-        return bad(-1121, "Invalid symbol.");
+    fn depth_answer(
+        self,
+        request: &RestRequest,
+        listed: &Listed,
+        source: &dyn Source,
+    ) -> Result<RestAnswer, RestAnswer> {
+        let limit = self.depth_limit(request);
+        if !self.spot && ![5, 10, 20, 50, 100, 500, 1000].contains(&limit) {
+            return Err(bad(-4021, &format!("{limit} is not valid depth limit.")));
+        }
+        if limit == 0 {
+            return Err(bad(-1100, "Illegal characters found in parameter 'limit'."));
+        }
+        let snapshot = source.snapshot(listed.index, limit.min(5000)).ok_or_else(overloaded)?;
+        let mut out = String::with_capacity(64 * (snapshot.bids.len() + snapshot.asks.len()) + 128);
+        out.push_str(&format!(r#"{{"lastUpdateId":{},"#, snapshot.last_update_id));
+        if !self.spot {
+            out.push_str(&format!(r#""E":{},"T":{},"#, clock::now_ms(), snapshot.engine_ms));
+        }
+        for (name, side) in [("\"bids\":", &snapshot.bids), (",\"asks\":", &snapshot.asks)] {
+            out.push_str(name);
+            frames::push_levels(&mut out, &listed.instrument, side.iter().copied());
+        }
+        out.push('}');
+        Ok(ok(out))
     }
-    let all = source.listed().iter().map(|listed| &listed.instrument);
-    ok(instruments::exchange_info(flavor, all.filter(|i| wanted.is_none_or(|w| w == i.symbol)), now))
-}
 
-fn depth(
-    flavor: Flavor,
-    request: &RestRequest,
-    listed: &Listed,
-    source: &dyn Source,
-    now: i64,
-) -> RestAnswer {
-    let limit = depth_limit(flavor, request);
-    if flavor == Flavor::UsdM && ![5, 10, 20, 50, 100, 500, 1000].contains(&limit) {
-        return bad(-4021, &format!("{limit} is not valid depth limit."));
+    fn aggregates(self, request: &RestRequest, listed: &Listed, source: &dyn Source) -> RestAnswer {
+        let limit = list_limit(request);
+        let records = match request.get("fromId").and_then(|text| text.parse().ok()) {
+            Some(from) => source.trades_from(listed.index, TradeKind::Aggregate, from, limit),
+            None => source.newest_trades(listed.index, TradeKind::Aggregate, limit),
+        };
+        list(records.iter().map(|record| {
+            let TradeRecord { id, price, quantity, trade_ms, matches: (first, last), .. } = record;
+            let maker = record.taker == Side::Ask;
+            let extra =
+                if self.spot { r#","M":true"#.to_owned() } else { format!(r#","nq":"{quantity}""#) };
+            format!(
+                r#"{{"a":{id},"p":"{price}","q":"{quantity}","f":{first},"l":{last},"T":{trade_ms},"m":{maker}{extra}}}"#
+            )
+        }))
     }
-    if limit == 0 {
-        return bad(-1100, "Illegal characters found in parameter 'limit'.");
-    }
-    let Some(snapshot) = source.snapshot(listed.index, limit.min(5000)) else {
-        return RestAnswer::new(503, r#"{"code":-1008,"msg":"Server is currently overloaded"}"#.into());
-    };
-    let mut out = String::with_capacity(64 * (snapshot.bids.len() + snapshot.asks.len()) + 128);
-    let _ = write!(out, r#"{{"lastUpdateId":{},"#, snapshot.last_update_id);
-    if flavor == Flavor::UsdM {
-        let _ = write!(out, r#""E":{now},"T":{},"#, snapshot.engine_ms);
-    }
-    out.push_str("\"bids\":");
-    encode::push_levels(&mut out, &listed.instrument, snapshot.bids.iter().copied());
-    out.push_str(",\"asks\":");
-    encode::push_levels(&mut out, &listed.instrument, snapshot.asks.iter().copied());
-    out.push('}');
-    ok(out)
 }
 
 fn list_limit(request: &RestRequest) -> usize {
-    request.get("limit").and_then(|text| text.parse().ok()).unwrap_or(500usize).clamp(1, 1000)
+    request.limit("limit", 500).unwrap_or(500).clamp(1, 1000)
 }
 
-fn json_list(rows: impl Iterator<Item = String>) -> RestAnswer {
-    ok(format!("[{}]", rows.collect::<Vec<_>>().join(",")))
+fn trade_row(record: &TradeRecord) -> String {
+    let TradeRecord { id, price, quantity, trade_ms, .. } = record;
+    let mut value = String::new();
+    let product = i128::from(price.units) * i128::from(quantity.units);
+    decimal::push_wide(&mut value, product, u32::from(price.scale) + u32::from(quantity.scale));
+    let maker = record.taker == Side::Ask;
+    format!(
+        r#"{{"id":{id},"price":"{price}","qty":"{quantity}","quoteQty":"{value}","time":{trade_ms},"isBuyerMaker":{maker},"isBestMatch":true}}"#
+    )
 }
 
-fn trades(request: &RestRequest, listed: &Listed, source: &dyn Source) -> RestAnswer {
-    let rows = source.newest_trades(listed.index, TradeKind::Trade, list_limit(request));
-    json_list(rows.iter().map(|t| {
-        let mut value = String::new();
-        let product = i128::from(t.price.units) * i128::from(t.quantity.units);
-        decimal::push_wide(&mut value, product, u32::from(t.price.scale) + u32::from(t.quantity.scale));
+fn premium_index(listed: &Listed, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
+    let (i, r) = (&listed.instrument, source.reference(listed.index).ok_or_else(overloaded)?);
+    let (symbol, mark, index, time, (rate, next)) =
+        (&i.symbol, r.mark, r.index, r.time_ms, frames::funding(&r));
+    let body = format!(
+        r#"{{"symbol":"{symbol}","markPrice":"{mark}","indexPrice":"{index}","estimatedSettlePrice":"{index}","lastFundingRate":"{rate}","interestRate":"0.00010000","nextFundingTime":{next},"time":{time}}}"#
+    );
+    Ok(RestAnswer { events: data::funding(i, &r, true, true).into_iter().collect(), ..ok(body) })
+}
+
+fn premium_indices(source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
+    let all: Vec<_> =
+        source.listed().iter().map(|listed| premium_index(listed, source).unwrap_or_else(|e| e)).collect();
+    let answer = list(all.iter().map(|one| one.body.clone()));
+    Ok(RestAnswer { events: all.into_iter().flat_map(|one| one.events).collect(), ..answer })
+}
+
+fn open_interest(listed: &Listed, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
+    let (i, r) = (&listed.instrument, source.reference(listed.index).ok_or_else(overloaded)?);
+    let (symbol, interest, time) = (&i.symbol, r.open_interest, r.time_ms);
+    let event = data::open_interest(i, time, Values::from([("base", interest.to_string())]));
+    let body = format!(r#"{{"openInterest":"{interest}","symbol":"{symbol}","time":{time}}}"#);
+    Ok(RestAnswer { events: vec![event], ..ok(body) })
+}
+
+fn ratios(
+    kind: RatioKind,
+    request: &RestRequest,
+    listed: &Listed,
+    source: &dyn Source,
+) -> Result<RestAnswer, RestAnswer> {
+    let invalid = |name: &str| bad(-1130, &format!("Data sent for parameter '{name}' is not valid."));
+    let (period, every) = PERIODS
+        .into_iter()
+        .find(|(name, _)| request.get("period") == Some(*name))
+        .ok_or_else(|| invalid("period"))?;
+    let limit = request.limit("limit", 30).filter(|limit| (1..=500).contains(limit));
+    let limit = limit.ok_or_else(|| invalid("limit"))?;
+    let i = &listed.instrument;
+    // Delivery contracts have no such statistics.
+    let count = if i.contract == Contract::Perpetual { limit * every } else { 0 };
+    let mut rows: Vec<_> =
+        source.ratios(listed.index, kind, count).into_iter().rev().step_by(every).collect();
+    rows.reverse();
+    // One endpoint gives its times as text, the other as numbers: clients meet both.
+    let quote = if kind == RatioKind::TopPosition { "\"" } else { "" };
+    let answer = list(rows.iter().map(|row| {
         format!(
-            concat!(
-                r#"{{"id":{},"price":"{}","qty":"{}","quoteQty":"{}","time":{},"#,
-                r#""isBuyerMaker":{},"isBestMatch":true}}"#
-            ),
-            t.id,
-            t.price,
-            t.quantity,
-            value,
-            t.trade_ms,
-            t.taker == Side::Ask
+            r#"{{"symbol":"{}","longShortRatio":"{}","longAccount":"{}","shortAccount":"{}","timestamp":{quote}{}{quote}}}"#,
+            i.symbol, row.ratio, row.long, row.short, row.time_ms
         )
-    }))
-}
-
-fn aggregates(flavor: Flavor, request: &RestRequest, listed: &Listed, source: &dyn Source) -> RestAnswer {
-    let limit = list_limit(request);
-    let rows: Vec<TradeRecord> = match request.get("fromId").and_then(|text| text.parse().ok()) {
-        Some(from) => source.trades_from(listed.index, TradeKind::Aggregate, from, limit),
-        None => source.newest_trades(listed.index, TradeKind::Aggregate, limit),
-    };
-    json_list(rows.iter().map(|t| {
-        let extra = match flavor {
-            Flavor::Spot => r#","M":true"#.to_owned(),
-            Flavor::UsdM => format!(r#","nq":"{}""#, t.quantity),
-        };
-        format!(
-            r#"{{"a":{},"p":"{}","q":"{}","f":{},"l":{},"T":{},"m":{}{extra}}}"#,
-            t.id,
-            t.price,
-            t.quantity,
-            t.matches.0,
-            t.matches.1,
-            t.trade_ms,
-            t.taker == Side::Ask
-        )
-    }))
-}
-
-pub(super) fn refusal(flavor: Flavor, status: u16, until_ms: i64) -> String {
-    let limit = if flavor == Flavor::Spot { 6000 } else { 2400 };
-    let advice = "Please use WebSocket Streams for live updates to avoid";
-    let text = if status == 418 {
-        format!("Way too much request weight used; IP banned until {until_ms}. {advice} bans.")
-    } else {
-        let rule = format!("current limit is {limit} request weight per 1 MINUTE");
-        format!("Too much request weight used; {rule}. {advice} polling the API.")
-    };
-    format!(r#"{{"code":-1003,"msg":"{text}"}}"#)
+    }));
+    let events = rows.iter().filter_map(|row| data::ratio(i, kind, row, true, period)).collect();
+    Ok(RestAnswer { events, ..answer })
 }

@@ -1,4 +1,4 @@
-//! Subscribing, the heartbeat, and the venue's errors.
+//! Subscriptions, heartbeat, and the venue's errors.
 
 use std::time::Duration;
 
@@ -6,102 +6,76 @@ use serde_json::Value;
 
 use super::rpc;
 use crate::clock;
-use crate::venue::{Control, ControlAction, SessionView};
+use crate::venue::{ControlAction, ControlReply, SessionView};
 
 /// Shortest period of a heartbeat, seconds.
 const HEARTBEAT_MIN_S: u64 = 10;
 
-/// What becomes of a request: its result or error as JSON, and what changes.
-struct Outcome {
-    answer: Result<String, String>,
-    action: ControlAction,
-    counts: bool,
-}
+/// The result as JSON and the action, or the error as JSON.
+type Response = Result<(String, ControlAction), String>;
 
-impl Outcome {
-    fn result(json: &str, action: ControlAction) -> Outcome {
-        Outcome { answer: Ok(json.to_owned()), action, counts: false }
-    }
-
-    fn error(json: &str) -> Outcome {
-        Outcome { answer: Err(json.to_owned()), action: ControlAction::Nothing, counts: false }
-    }
-}
-
-pub(super) fn on_message(text: &str, view: SessionView<'_>) -> Control {
+pub(super) fn on_message(text: &str, view: SessionView<'_>) -> ControlReply {
     let now_ms = clock::now_ms();
     let Ok(message) = serde_json::from_str::<Value>(text) else {
-        let reply = rpc::error(None, now_ms, rpc::NO_JSON);
-        return Control { replies: vec![reply], action: ControlAction::Nothing, counts: false };
+        return ControlReply::new(rpc::error(None, now_ms, rpc::NO_JSON), ControlAction::Nothing);
     };
-    let Outcome { answer, action, counts } = request(&message, view, now_ms);
-    let reply = match answer {
-        Ok(json) => rpc::result(message.get("id"), now_ms, &json),
-        Err(json) => rpc::error(message.get("id"), now_ms, &json),
+    let counts = message.get("method").is_some_and(|method| method == "public/subscribe") && !view.exhausted;
+    let (reply, action) = match respond(&message, view, now_ms) {
+        Ok((json, action)) => (rpc::result(message.get("id"), now_ms, &json), action),
+        Err(json) => (rpc::error(message.get("id"), now_ms, &json), ControlAction::Nothing),
     };
-    Control { replies: vec![reply], action, counts }
+    ControlReply { counts, ..ControlReply::new(reply, action) }
 }
 
-fn request(message: &Value, view: SessionView<'_>, now_ms: i64) -> Outcome {
-    let params = message.get("params");
-    let version = r#"{"version":"1.2.26"}"#;
-    match message.get("method").and_then(Value::as_str).unwrap_or_default() {
+fn respond(message: &Value, view: SessionView<'_>, now_ms: i64) -> Response {
+    let params = &message["params"];
+    let version = || r#"{"version":"1.2.26"}"#.to_owned();
+    match message["method"].as_str().unwrap_or_default() {
         "public/subscribe" => subscribe(params, view),
-        "public/unsubscribe" => match channels(params) {
-            Ok(names) => {
-                let known = names.into_iter().filter(|name| view.subscriptions.contains(name)).collect();
-                listing(known, ControlAction::Unsubscribe)
-            }
-            Err(error) => Outcome::error(&error),
-        },
+        "public/unsubscribe" => {
+            let names = channels(params)?.into_iter().filter(|name| view.subscriptions.contains(name));
+            Ok(listing(names.collect(), ControlAction::Unsubscribe))
+        }
         "public/unsubscribe_all" => {
             let all = view.subscriptions.iter().cloned().collect();
-            Outcome::result(r#""ok""#, ControlAction::Unsubscribe(all))
+            Ok((r#""ok""#.to_owned(), ControlAction::Unsubscribe(all)))
         }
-        "public/set_heartbeat" => heartbeat(params),
-        "public/test" => Outcome::result(version, ControlAction::Answered),
-        "public/hello" => Outcome::result(version, ControlAction::Nothing),
-        "public/get_time" => Outcome::result(&now_ms.to_string(), ControlAction::Nothing),
-        _ => Outcome::error(rpc::NO_METHOD),
+        "public/set_heartbeat" => match params["interval"].as_u64() {
+            Some(seconds) if seconds >= HEARTBEAT_MIN_S => {
+                Ok((r#""ok""#.to_owned(), ControlAction::Heartbeat(Duration::from_secs(seconds))))
+            }
+            _ => Err(rpc::bad_parameter("interval", "must be at least 10")),
+        },
+        "public/test" => Ok((version(), ControlAction::HeartbeatAnswered)),
+        "public/hello" => Ok((version(), ControlAction::Nothing)),
+        "public/get_time" => Ok((now_ms.to_string(), ControlAction::Nothing)),
+        _ => Err(rpc::NO_METHOD.to_owned()),
     }
 }
 
-fn channels(params: Option<&Value>) -> Result<Vec<String>, String> {
-    let list = params.and_then(|params| params.get("channels")).and_then(Value::as_array);
-    let names = list.map(|list| list.iter().map(|name| name.as_str().map(str::to_owned)).collect());
-    names.flatten().ok_or_else(|| rpc::bad_parameter("channels", "must be a list of strings"))
+fn channels(params: &Value) -> Result<Vec<String>, String> {
+    let list = params["channels"].as_array();
+    let names = list.and_then(|list| list.iter().map(|name| name.as_str().map(str::to_owned)).collect());
+    names.ok_or_else(|| rpc::bad_parameter("channels", "must be a list of strings"))
 }
 
-fn subscribe(params: Option<&Value>, view: SessionView<'_>) -> Outcome {
+fn subscribe(params: &Value, view: SessionView<'_>) -> Response {
     if view.exhausted {
-        return Outcome::error(rpc::TOO_MANY);
+        return Err(rpc::TOO_MANY.to_owned());
     }
-    match channels(params) {
-        // Nothing of the request is done, its good channels neither.
-        Ok(names) if names.iter().any(|name| name.ends_with(".raw")) => {
-            Outcome { counts: true, ..Outcome::error(rpc::RAW_REFUSED) }
-        }
-        Ok(names) => {
-            // Unknown channels are not refused, they are only missing in the answer.
-            let known = names.into_iter().filter(|name| (view.exists)(name)).collect();
-            Outcome { counts: true, ..listing(known, ControlAction::Subscribe) }
-        }
-        Err(error) => Outcome { counts: true, ..Outcome::error(&error) },
+    let names = channels(params)?;
+    // One raw channel refuses the whole request.
+    if names.iter().any(|name| name.ends_with(".raw")) {
+        return Err(rpc::RAW_REFUSED.to_owned());
     }
+    // Unknown channels are not refused, they are only missing in the result.
+    let known = names.into_iter().filter(|name| (view.stream_exists)(name)).collect();
+    Ok(listing(known, ControlAction::Subscribe))
 }
 
-/// Answers with the channels that something is done with, in an order of the venue's own.
-fn listing(mut names: Vec<String>, action: fn(Vec<String>) -> ControlAction) -> Outcome {
+/// The affected channels, in an order of the venue's own.
+fn listing(mut names: Vec<String>, action: fn(Vec<String>) -> ControlAction) -> (String, ControlAction) {
     names.sort_unstable_by(|a, b| b.cmp(a));
     names.dedup();
-    Outcome::result(&Value::from(names.clone()).to_string(), action(names))
-}
-
-fn heartbeat(params: Option<&Value>) -> Outcome {
-    match params.and_then(|params| params.get("interval")).and_then(Value::as_u64) {
-        Some(seconds) if seconds >= HEARTBEAT_MIN_S => {
-            Outcome::result(r#""ok""#, ControlAction::Heartbeat(Duration::from_secs(seconds)))
-        }
-        _ => Outcome::error(&rpc::bad_parameter("interval", "must be at least 10")),
-    }
+    (Value::from(names.clone()).to_string(), action(names))
 }

@@ -75,7 +75,6 @@ fn near_day(now_ms: i64) -> String {
     names::day(ahead(days.unwrap_or(31)))
 }
 
-/// Linear contracts name their quote asset.
 pub(super) fn is_linear(i: &Instrument) -> bool {
     i.symbol.contains('_')
 }
@@ -85,7 +84,6 @@ pub(super) fn is_coin_priced(i: &Instrument) -> bool {
     matches!(i.contract, Contract::Option { .. }) && !is_linear(i)
 }
 
-/// One contract, in the units of amounts.
 pub(super) fn contract_size(i: &Instrument) -> Decimal {
     match i.contract {
         Contract::Option { .. } => Decimal { units: 10, scale: 1 },
@@ -93,22 +91,18 @@ pub(super) fn contract_size(i: &Instrument) -> Decimal {
     }
 }
 
-/// `kind` of the instrument list.
 pub(super) fn kind(i: &Instrument) -> &'static str {
     if matches!(i.contract, Contract::Option { .. }) { "option" } else { "future" }
 }
 
-/// The asset an instrument is settled in.
 pub(super) fn settled_in(i: &Instrument) -> &str {
     if is_linear(i) { &i.quote } else { &i.base }
 }
 
-/// The strike price as the list prints it.
 fn strike(text: &str) -> String {
     if text.contains('.') { text.to_owned() } else { format!("{text}.0") }
 }
 
-/// A row of the instrument list.
 pub(super) fn row(index: usize, i: &Instrument) -> String {
     let (expires, period, option) = match &i.contract {
         Contract::Dated { delivery_ms } => (*delivery_ms, "month", String::new()),
@@ -163,7 +157,6 @@ pub(super) fn combination(i: &Instrument) -> Option<String> {
 mod tests {
     use super::*;
 
-    // Goal: the default list has each kind of product, its near day has one digit, and units are the venue's.
     #[test]
     fn default_list_has_every_kind() {
         for days in 0..800 {

@@ -7,7 +7,6 @@ use crate::market::Contract;
 const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 
-/// What a name says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Name<'a> {
     pub(super) base: &'a str,
@@ -39,7 +38,6 @@ pub(super) fn read(name: &str) -> Option<Name<'_>> {
     Some(Name { base, quote, contract })
 }
 
-/// A `d` stands for the decimal point of a strike price.
 fn strike_price(text: &str) -> Option<String> {
     let plain = text.replacen('d', ".", 1);
     let digits = plain.chars().filter(char::is_ascii_digit).count();
@@ -58,7 +56,6 @@ fn delivery(text: &str) -> Option<i64> {
     clock::delivery(&format!("{year}{month:02}{:02}", day.parse::<u8>().ok()?))
 }
 
-/// A day as names have it.
 pub(super) fn day(ms: i64) -> String {
     let (year, month, day) = clock::date(ms);
     let name = usize::try_from(month - 1).ok().and_then(|n| MONTHS.get(n)).copied().unwrap_or("JAN");
@@ -69,7 +66,6 @@ pub(super) fn day(ms: i64) -> String {
 mod tests {
     use super::*;
 
-    // Goal: every form of name is the product it names, and days are written as they are read.
     #[test]
     fn names_are_the_products_they_name() {
         let christmas = 1_798_185_600_000;

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use super::encode::trade;
-use super::{forced, instruments, rpc};
+use super::frames::trade;
+use super::{instruments, liquidations, rpc};
 use crate::ledger::TradeKind;
 use crate::venue::{PerWindow, RestAnswer, RestCall, RestRequest, Source};
 
-/// Trades of a page, unless asked for otherwise.
+/// Default number of trades per page.
 const PAGE: usize = 10;
-/// Trades of a page at most.
 const PAGE_MAX: usize = 1000;
 
-/// Every request costs the same, [`super::Deribit`]'s limits say how many there may be.
+/// All requests cost the same.
 pub(super) fn call(request: &RestRequest) -> RestCall {
     let listing = request.path.ends_with("/get_instruments");
     // One a second, and fifty at once.
@@ -27,13 +26,13 @@ pub(super) fn call(request: &RestRequest) -> RestCall {
 
 pub(super) fn answer(request: &RestRequest, source: &dyn Source) -> RestAnswer {
     let now_ms = source.now_ms();
-    let done = match request.path.strip_prefix("/api/v2/public/") {
+    let answer = match request.path.strip_prefix("/api/v2/public/") {
         Some("get_time") => Ok(RestAnswer::new(200, now_ms.to_string())),
         Some("get_instruments") => list(request, source),
         Some("get_last_trades_by_instrument_and_time") => trades(request, source),
         _ => Err(rpc::NO_METHOD.to_owned()),
     };
-    match done {
+    match answer {
         Ok(answer) => RestAnswer { body: rpc::result(None, now_ms, &answer.body), ..answer },
         Err(error) => RestAnswer::new(400, rpc::error(None, now_ms, &error)),
     }
@@ -91,13 +90,14 @@ fn trades(request: &RestRequest, source: &dyn Source) -> Result<RestAnswer, Stri
     let has_more = found.len() > count;
     found.truncate(count);
     let marked_until = source.now_ms() - source.liquidation_delay_ms();
-    let (mut rows, mut told) = (Vec::new(), Vec::new());
+    let (mut rows, mut events) = (Vec::new(), Vec::new());
     for record in &found {
         let is_old = record.trade_ms <= marked_until;
-        let mark = forced::of(&listed.instrument, record).filter(|_| is_old);
+        let mark = liquidations::of(&listed.instrument, record).filter(|_| is_old);
         rows.push(trade(listed, record, mark));
-        told.extend(mark.map(|mark| forced::told(&listed.instrument, record, mark)).into_iter().flatten());
+        events
+            .extend(mark.into_iter().flat_map(|mark| liquidations::events(&listed.instrument, record, mark)));
     }
     let body = format!(r#"{{"trades":[{}],"has_more":{has_more}}}"#, rows.join(","));
-    Ok(RestAnswer { told, ..RestAnswer::new(200, body) })
+    Ok(RestAnswer { events, ..RestAnswer::new(200, body) })
 }

@@ -2,28 +2,21 @@
 
 use serde_json::Value;
 
-/// `too_many_requests`: the credits are used up.
 pub(super) const TOO_MANY: &str = r#"{"code":10028,"message":"too_many_requests","data":null}"#;
-/// A `.raw` channel without credentials.
 pub(super) const RAW_REFUSED: &str =
     r#"{"code":13778,"message":"raw_subscriptions_not_available_for_unauthorized"}"#;
-/// No such method.
 pub(super) const NO_METHOD: &str = r#"{"code":-32601,"message":"Method not found"}"#;
-/// The message is no JSON.
 pub(super) const NO_JSON: &str = r#"{"code":-32700,"message":"Parse error"}"#;
 
-/// A parameter that is missing or wrong.
 pub(super) fn bad_parameter(name: &str, reason: &str) -> String {
     let data = format!(r#"{{"reason":"{reason}","param":"{name}"}}"#);
     format!(r#"{{"code":-32602,"message":"Invalid params","data":{data}}}"#)
 }
 
-/// An answer with a result. Times are in microseconds.
 pub(super) fn result(id: Option<&Value>, now_ms: i64, result: &str) -> String {
     answer(id, now_ms, "result", result)
 }
 
-/// An answer with an error.
 pub(super) fn error(id: Option<&Value>, now_ms: i64, error: &str) -> String {
     answer(id, now_ms, "error", error)
 }

@@ -1,113 +1,100 @@
-//! Heartbeats, subscribing, and the venue's errors.
+//! Heartbeats, subscriptions, and the venue's errors.
 
 use serde_json::{Value, json};
 
-use super::streams::LIQUIDATIONS;
-use crate::venue::{Control, ControlAction, SessionView};
+use super::LIQUIDATIONS;
+use crate::venue::{ControlAction, ControlReply, SessionView};
 
 /// Channels that need a login of a higher tier.
 const TIERED: [&str; 2] = ["books-l2-tbt", "books50-l2-tbt"];
 
-/// One connection's answers.
-struct Answers<'a> {
+/// Error code and text.
+type Refusal = (&'static str, String);
+
+struct Replies<'a> {
     view: SessionView<'a>,
     id: Option<Value>,
-    replies: Vec<String>,
+    texts: Vec<String>,
 }
 
-impl Answers<'_> {
-    fn add(&mut self, mut fields: Value) {
-        if let Some(object) = fields.as_object_mut() {
-            object.insert("connId".into(), connection_id(self.view.connection).into());
-            if let Some(id) = &self.id {
-                object.insert("id".into(), id.clone());
-            }
+impl Replies<'_> {
+    fn add(&mut self, mut reply: Value) {
+        let Some(fields) = reply.as_object_mut() else { return };
+        let connection = self.view.connection.wrapping_mul(0x9e37_79b1) & 0xffff_ffff;
+        fields.insert("connId".to_owned(), format!("{connection:08x}").into());
+        if let Some(id) = &self.id {
+            fields.insert("id".to_owned(), id.clone());
         }
-        self.replies.push(fields.to_string());
+        self.texts.push(reply.to_string());
     }
 
-    fn refuse(&mut self, code: &str, text: &str) {
+    fn refuse(&mut self, (code, text): Refusal) {
         self.add(json!({"event": "error", "code": code, "msg": text}));
     }
 }
 
-fn connection_id(connection: u64) -> String {
-    format!("{:08x}", connection.wrapping_mul(0x9e37_79b1) & 0xffff_ffff)
-}
-
-/// The stream that an arg names.
-fn stream(arg: &Value) -> Option<String> {
-    let text = |name: &str| arg.get(name).and_then(Value::as_str);
-    let channel = text("channel")?;
-    let by = if channel == LIQUIDATIONS { text("instType")? } else { text("instId")? };
-    Some(format!("{channel}:{by}"))
-}
-
-fn doubt(arg: &Value) -> String {
-    let fields = arg.as_object().into_iter().flatten();
-    let named: Vec<String> =
-        fields.map(|(key, value)| format!("{key}:{}", value.as_str().unwrap_or("?"))).collect();
-    let advice = "Please use the correct URL, channel and parameters referring to API document.";
-    format!("Wrong URL or {} doesn't exist. {advice}", named.join(","))
-}
-
-pub(super) fn on_message(text: &str, view: SessionView<'_>) -> Control {
+pub(super) fn on_message(text: &str, view: SessionView<'_>) -> ControlReply {
     if text == "ping" {
-        return Control { replies: vec!["pong".into()], action: ControlAction::Nothing, counts: false };
+        return ControlReply::new("pong".to_owned(), ControlAction::Nothing);
     }
-    let mut answers = Answers { view, id: None, replies: Vec::new() };
-    let (action, counts) = request(text, &mut answers);
-    Control { replies: answers.replies, action, counts }
+    let mut replies = Replies { view, id: None, texts: Vec::new() };
+    let (action, counts) = request(text, &mut replies);
+    ControlReply { texts: replies.texts, action, counts }
 }
 
-fn request(text: &str, answers: &mut Answers<'_>) -> (ControlAction, bool) {
-    let Ok(message) = serde_json::from_str::<Value>(text) else {
-        answers.refuse("60012", &format!("Invalid request: {}", text.replace('"', "'")));
-        return (ControlAction::Nothing, false);
-    };
-    answers.id = message.get("id").cloned();
-    let op = message.get("op").and_then(Value::as_str).unwrap_or_default();
-    let (Some(args), "subscribe" | "unsubscribe") = (message.get("args").and_then(Value::as_array), op)
+fn request(text: &str, replies: &mut Replies<'_>) -> (ControlAction, bool) {
+    let message: Value = serde_json::from_str(text).unwrap_or_default();
+    replies.id = message.get("id").cloned();
+    let (Some(args), Some(op @ ("subscribe" | "unsubscribe"))) =
+        (message.get("args").and_then(Value::as_array), message.get("op").and_then(Value::as_str))
     else {
-        answers.refuse("60012", &format!("Invalid request: {}", text.replace('"', "'")));
+        replies.refuse(("60012", format!("Invalid request: {}", text.replace('"', "'"))));
         return (ControlAction::Nothing, false);
     };
-    if answers.view.exhausted {
-        answers.refuse("60014", "Requests too frequent");
+    if replies.view.exhausted {
+        replies.refuse(("60014", "Requests too frequent".to_owned()));
         return (ControlAction::Nothing, true);
     }
+    // Each arg is acknowledged or refused for itself.
     let mut names = Vec::new();
     for arg in args {
-        if let Some(name) = accept(op, arg, answers) {
-            names.push(name);
+        match stream(arg, &replies.view) {
+            Ok(name) => {
+                replies.add(json!({"event": op, "arg": arg}));
+                names.push(name);
+            }
+            Err(refusal) => replies.refuse(refusal),
         }
     }
     if op == "unsubscribe" {
         return (ControlAction::Unsubscribe(names), true);
     }
     if !names.is_empty() {
-        // Comes unasked now and then; sent each time, so that clients meet it.
-        answers.id = None;
-        answers.add(json!({"event": "channel-conn-count", "channel": "books", "connCount": "1"}));
+        // The venue sends it now and then without request; sent each time here, so that clients meet it.
+        replies.id = None;
+        replies.add(json!({"event": "channel-conn-count", "channel": "books", "connCount": "1"}));
     }
     (ControlAction::Subscribe(names), true)
 }
 
-/// Acknowledges or refuses one arg; the others stand whatever becomes of it.
-fn accept(op: &str, arg: &Value, answers: &mut Answers<'_>) -> Option<String> {
-    let Some(name) = stream(arg) else {
-        answers.refuse("60013", "Invalid args");
-        return None;
+/// The existing stream that an arg refers to.
+fn stream(arg: &Value, view: &SessionView<'_>) -> Result<String, Refusal> {
+    let channel = arg["channel"].as_str().unwrap_or_default();
+    let subject = arg[if channel == LIQUIDATIONS { "instType" } else { "instId" }].as_str();
+    let (Some(subject), false) = (subject, channel.is_empty()) else {
+        return Err(("60013", "Invalid args".to_owned()));
     };
-    let channel = name.split(':').next().unwrap_or_default();
     if TIERED.contains(&channel) {
-        answers.refuse("64003", "Your trading fee tier doesn't meet the requirement to access this channel");
-        return None;
+        let text = "Your trading fee tier doesn't meet the requirement to access this channel";
+        return Err(("64003", text.to_owned()));
     }
-    if !(answers.view.exists)(&name) {
-        answers.refuse("60018", &doubt(arg));
-        return None;
+    let name = format!("{channel}:{subject}");
+    if !(view.stream_exists)(&name) {
+        let fields = arg.as_object().into_iter().flatten();
+        let fields: Vec<_> =
+            fields.map(|(key, value)| format!("{key}:{}", value.as_str().unwrap_or("?"))).collect();
+        let advice = "Please use the correct URL, channel and parameters referring to API document.";
+        return Err(("60018", format!("Wrong URL or {} doesn't exist. {advice}", fields.join(","))));
     }
-    answers.add(json!({"event": op, "arg": arg}));
-    Some(name)
+    Ok(name)
 }

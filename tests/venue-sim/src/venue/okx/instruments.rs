@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::streams::instrument_type;
+use super::instrument_type;
 use crate::clock;
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
@@ -19,7 +19,6 @@ const PAIRS: [Pair; 6] = [
     ("PEPE-USDT", 9, 1, 12_345),
 ];
 
-/// Digits of a lot and usual level of a spot pair.
 const SPOT_LOTS: [(&str, u8, i64); 3] =
     [("BTC-USDT", 8, 50_000_000), ("ETH-USDT", 6, 9_000_000), ("PEPE-USDT", 0, 900_000_000)];
 
@@ -131,14 +130,12 @@ pub(super) fn listed(spot: bool, symbols: &[String], now_ms: i64) -> Vec<Instrum
     names.iter().filter_map(|name| by_name(name, spot)).collect()
 }
 
-/// `instFamily` and `uly`.
 pub(super) fn family(instrument: &Instrument) -> String {
     let mut parts = instrument.symbol.splitn(3, '-');
     let pair = [parts.next(), parts.next()].map(Option::unwrap_or_default);
     pair.join("-").replace("_XPERP", "")
 }
 
-/// A row of an instrument list.
 pub(super) fn row(i: &Instrument) -> Value {
     let spot = i.contract == Contract::Spot;
     let (value, multiplier, currency, kind) = match (&i.contract, i.sizing) {
@@ -176,7 +173,6 @@ pub(super) fn row(i: &Instrument) -> Value {
 mod tests {
     use super::*;
 
-    // Goal: every form of name is the product it names, in its units.
     #[test]
     fn names_are_the_products_they_name() {
         let find = |name: &str| by_name(name, false).map(|i| (instrument_type(&i), i.normalized(), i.sizing));

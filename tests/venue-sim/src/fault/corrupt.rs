@@ -1,12 +1,10 @@
-//! Frames that are wrong on purpose.
+//! Corrupted frames.
 
 use serde_json::Value;
 
 use super::spec::FaultAction;
 
-/// A text spoiled in the way of an action.
-#[must_use]
-pub fn spoiled(action: FaultAction, text: &str) -> String {
+pub fn corrupted(action: FaultAction, text: &str) -> String {
     match action {
         FaultAction::Half => half(text).to_owned(),
         FaultAction::WrongTypes => wrong_types(text),
@@ -14,20 +12,14 @@ pub fn spoiled(action: FaultAction, text: &str) -> String {
     }
 }
 
-/// Text that is no JSON.
-#[must_use]
 pub fn garbage_text() -> &'static str {
     "\u{1}\u{fffd}no frame of this venue <html>502 Bad Gateway</html>}{"
 }
 
-/// Bytes that are neither JSON nor UTF-8.
-#[must_use]
 pub fn garbage_binary() -> &'static [u8] {
     &[0xff, 0xfe, 0x00, 0x80, 0xc3, 0x28, 0x7b, 0x22]
 }
 
-/// The first half of a frame, cut at a character.
-#[must_use]
 pub fn half(text: &str) -> &str {
     let mut end = text.len() / 2;
     while !text.is_char_boundary(end) {
@@ -37,7 +29,6 @@ pub fn half(text: &str) -> &str {
 }
 
 /// The frame with numbers as text and text as numbers, still JSON.
-#[must_use]
 pub fn wrong_types(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(mut value) => {
@@ -73,9 +64,8 @@ fn exchange_types(value: &mut Value) {
 mod tests {
     use super::*;
 
-    // Goal: each spoiled form is what it is called.
     #[test]
-    fn spoiled_frames_are_wrong_in_the_way_asked_for() {
+    fn corrupted_frames_are_wrong_in_the_way_asked_for() {
         let frame = r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"0.5","m":true}"#;
         assert!(serde_json::from_str::<Value>(half(frame)).is_err());
         assert!(serde_json::from_str::<Value>(garbage_text()).is_err());

@@ -1,11 +1,11 @@
-//! Which trades were forced, and by whom. The venue marks them only on REST and only when they are old.
+//! Liquidations in trades. The venue marks them only on REST, and only when they are old.
 
-use crate::ledger::{Told, TradeRecord};
+use crate::ledger::{EventData, TradeRecord};
 use crate::market::reference::draw_in;
 use crate::market::{Instrument, Side};
-use crate::venue;
+use crate::venue::event_data;
 
-/// Who was forced in a trade.
+/// The liquidated side of a trade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Forced {
     Maker,
@@ -23,8 +23,7 @@ impl Forced {
         }
     }
 
-    /// Sides of the forced orders.
-    fn sides(self, taker: Side) -> Vec<Side> {
+    fn order_sides(self, taker: Side) -> Vec<Side> {
         match self {
             Forced::Maker => vec![taker.opposite()],
             Forced::Taker => vec![taker],
@@ -33,7 +32,7 @@ impl Forced {
     }
 }
 
-/// One trade in six, of each kind as many.
+/// One trade in six is a liquidation, each kind equally often.
 pub(super) fn of(instrument: &Instrument, record: &TradeRecord) -> Option<Forced> {
     let seed = instrument.symbol.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte));
     match draw_in(0..18, seed, 41, record.id.cast_signed()) {
@@ -44,13 +43,13 @@ pub(super) fn of(instrument: &Instrument, record: &TradeRecord) -> Option<Forced
     }
 }
 
-/// What a marked trade tells: an order of each forced side. `trade_id` is the trade's number.
-pub(super) fn told(instrument: &Instrument, record: &TradeRecord, forced: Forced) -> Vec<Told> {
-    let one = |side| {
+/// One liquidation per forced side; `trade_id` is the trade's number.
+pub(super) fn events(instrument: &Instrument, record: &TradeRecord, forced: Forced) -> Vec<EventData> {
+    let event = |side| {
         let (sizes, times) = ((record.price, record.quantity), (record.trade_ms, record.trade_ms));
-        let mut told = venue::forced(instrument, side, sizes, times);
-        told.values.insert("trade_id", record.id.to_string());
-        told
+        let mut event = event_data::liquidation_of(instrument, side, sizes, times);
+        event.values.insert("trade_id", record.id.to_string());
+        event
     };
-    forced.sides(record.taker).into_iter().map(one).collect()
+    forced.order_sides(record.taker).into_iter().map(event).collect()
 }

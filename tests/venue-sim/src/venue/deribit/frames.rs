@@ -1,24 +1,21 @@
-//! Frames as the venue writes them: numbers are JSON numbers with at least one digit behind the point.
+//! Frames as the venue writes them: JSON numbers with at least one digit behind the point.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::forced::Forced;
-use super::{instruments, streams};
+use super::liquidations::Forced;
+use super::{index_channel, instruments};
 use crate::decimal::Decimal;
-use crate::ledger::{Told, TradeRecord, Values};
+use crate::ledger::{EventData, TradeRecord, Values};
 use crate::market::reference::draw_in;
-use crate::market::{DepthUpdate, Event, Instrument, LevelChange, Reference, Side, Sizing};
-use crate::venue::{self, Encoded, Listed, Snapshot};
+use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Sizing};
+use crate::venue::{Encoded, Listed, Snapshot, event_data as data};
 
-// Writing to a String cannot fail, so the results of `write!` are let go below.
-
-/// What a coin is worth where a price is in coins: a round figure that moves a little.
+/// Dollar price of a coin where instruments are priced in coins: a round figure that moves a little.
 fn dollars(time_ms: i64) -> Decimal {
     Decimal { units: 9_500_000 + draw_in(0..10_000, 0, 53, time_ms), scale: 2 }.trimmed_to(1)
 }
 
-/// A frame of a channel.
 pub(super) fn frame(channel: &str, data: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"subscription","params":{{"channel":"{channel}","data":{data}}}}}"#)
 }
@@ -33,12 +30,13 @@ fn push_rows(out: &mut String, i: &Instrument, rows: impl Iterator<Item = (&'sta
 }
 
 pub(super) fn snapshot(i: &Instrument, channel: &str, s: &Snapshot) -> String {
-    let mut out = format!(r#"{{"type":"snapshot","timestamp":{},"#, s.engine_ms);
-    // Both are seen: the field without a value, and no field.
-    if s.last_update_id.is_multiple_of(2) {
-        out.push_str(r#""prev_change_id":null,"#);
-    }
-    let _ = write!(out, r#""instrument_name":"{}","change_id":{},"bids":"#, i.symbol, s.last_update_id);
+    let (time, id) = (s.engine_ms, s.last_update_id);
+    // Both exist: the field without a value, and no field.
+    let previous = if id.is_multiple_of(2) { r#""prev_change_id":null,"# } else { "" };
+    let mut out = format!(
+        r#"{{"type":"snapshot","timestamp":{time},{previous}"instrument_name":"{}","change_id":{id},"bids":"#,
+        i.symbol
+    );
     push_rows(&mut out, i, s.bids.iter().map(|(price, amount)| ("new", *price, *amount)));
     out.push_str(r#","asks":"#);
     push_rows(&mut out, i, s.asks.iter().map(|(price, amount)| ("new", *price, *amount)));
@@ -46,7 +44,7 @@ pub(super) fn snapshot(i: &Instrument, channel: &str, s: &Snapshot) -> String {
     frame(channel, &out)
 }
 
-fn change(i: &Instrument, channel: &str, d: &DepthUpdate) -> String {
+pub(super) fn change(i: &Instrument, channel: &str, d: &DepthUpdate) -> String {
     let row = |level: &LevelChange| {
         let action = match (level.before, level.quantity) {
             (_, 0) => "delete",
@@ -56,10 +54,7 @@ fn change(i: &Instrument, channel: &str, d: &DepthUpdate) -> String {
         (action, level.price, level.quantity)
     };
     let mut out = format!(
-        concat!(
-            r#"{{"type":"change","timestamp":{},"prev_change_id":{},"instrument_name":"{}","#,
-            r#""change_id":{},"bids":"#
-        ),
+        r#"{{"type":"change","timestamp":{},"prev_change_id":{},"instrument_name":"{}","change_id":{},"bids":"#,
         d.engine_ms, d.previous_id, i.symbol, d.last_id
     );
     push_rows(&mut out, i, d.bids.iter().map(row));
@@ -69,7 +64,6 @@ fn change(i: &Instrument, channel: &str, d: &DepthUpdate) -> String {
     frame(channel, &out)
 }
 
-/// Contracts of an amount.
 fn contracts(i: &Instrument, amount: Decimal) -> Decimal {
     if instruments::kind(i) == "option" {
         return amount;
@@ -79,8 +73,7 @@ fn contracts(i: &Instrument, amount: Decimal) -> Decimal {
     Decimal { units: steps.saturating_mul(10), scale: 1 }
 }
 
-/// A trade, with the mark of those who were forced if it shows. `trade_seq` counts those of the instrument,
-/// `trade_id` is unique over all of them.
+/// A trade, with the mark of a liquidation if it shows. `trade_seq` counts the trades of the instrument, `trade_id` is unique over all.
 pub(super) fn trade(listed: &Listed, r: &TradeRecord, forced: Option<Forced>) -> String {
     let i = &listed.instrument;
     let draw = |range, what| draw_in(range, 0, what, r.id.cast_signed());
@@ -98,7 +91,7 @@ pub(super) fn trade(listed: &Listed, r: &TradeRecord, forced: Option<Forced>) ->
         r.trade_ms,
         r.price,
         r.quantity,
-        if r.taker == Side::Bid { "buy" } else { "sell" },
+        r.taker.order(),
         index,
         i.symbol,
         r.id,
@@ -118,98 +111,71 @@ pub(super) fn trade(listed: &Listed, r: &TradeRecord, forced: Option<Forced>) ->
     out
 }
 
-pub(super) fn trades(listed: &Listed, channel: &str, records: &[TradeRecord]) -> String {
-    let rows: Vec<String> = records.iter().map(|record| trade(listed, record, None)).collect();
-    frame(channel, &format!("[{}]", rows.join(",")))
-}
-
-pub(super) fn event(listed: &Listed, event: &Event, wants: &dyn Fn(&str) -> bool) -> Vec<Encoded> {
-    let i = &listed.instrument;
-    let wanted = |stream: &&Arc<str>| wants(stream);
-    match event {
-        Event::Depth(update) => {
-            let stream = streams::of(listed, "book").get(update.cadence).filter(wanted);
-            let frames = stream.map(|stream| (stream.clone(), change(i, stream, update)));
-            vec![Encoded { told: Vec::new(), frames: frames.into_iter().collect() }]
-        }
-        Event::Reference(_, reference) => {
-            let r = printed(reference);
-            let data = ticker(i, &r);
-            let streams = streams::of(listed, "ticker").iter().filter(wanted);
-            let frames = streams.map(|stream| (stream.clone(), frame(stream, &data))).collect();
-            vec![Encoded { told: told(i, &r), frames }]
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Numbers as they are printed.
-fn printed(r: &Reference) -> Reference {
+/// The reference with its numbers as printed.
+pub(super) fn printed(r: &Reference) -> Reference {
     let mut r = r.clone();
     (r.mark, r.index) = (r.mark.trimmed_to(1), r.index.trimmed_to(1));
     r.open_interest = r.open_interest.trimmed_to(1);
-    r.funding = r.funding.map(|mut funding| {
+    if let Some(funding) = &mut r.funding {
         funding.rate = funding.rate.trimmed_to(1);
-        funding
-    });
+    }
     r
 }
 
-fn ticker(i: &Instrument, r: &Reference) -> String {
+pub(super) fn ticker(i: &Instrument, r: &Reference) -> String {
     let index = if instruments::is_coin_priced(i) { dollars(r.time_ms) } else { r.index };
     let funding = r.funding.map(|funding| {
-        // What is paid at this moment is another number than what was paid over eight hours.
-        let now = Decimal { units: funding.rate.units + 7, scale: funding.rate.scale };
-        format!(r#""funding_8h":{},"current_funding":{},"#, funding.rate, now.trimmed_to(1))
+        // The current rate differs from the rate of the last eight hours.
+        let current = Decimal { units: funding.rate.units + 7, scale: funding.rate.scale };
+        format!(r#""funding_8h":{},"current_funding":{},"#, funding.rate, current.trimmed_to(1))
     });
+    let (funding, symbol, last) = (funding.unwrap_or_default(), &i.symbol, i.price(i.start_ticks));
+    let Reference { time_ms, mark, open_interest, .. } = r;
     format!(
         concat!(
-            r#"{{"timestamp":{},"stats":{{"volume":null,"price_change":null,"low":null,"high":null}},"#,
-            r#""state":"open","settlement_price":{},"open_interest":{},"mark_price":{},"#,
-            r#""last_price":{},"instrument_name":"{}","index_price":{},{}"#,
-            r#""estimated_delivery_price":{}}}"#
+            r#"{{"timestamp":{time_ms},"stats":{{"volume":null,"price_change":null,"low":null,"high":null}},"#,
+            r#""state":"open","settlement_price":{mark},"open_interest":{interest},"mark_price":{mark},"#,
+            r#""last_price":{last},"instrument_name":"{symbol}","index_price":{index},{funding}"#,
+            r#""estimated_delivery_price":{index}}}"#
         ),
-        r.time_ms,
-        r.mark,
-        r.open_interest,
-        r.mark,
-        i.price(i.start_ticks),
-        i.symbol,
-        index,
-        funding.unwrap_or_default(),
-        index
+        time_ms = time_ms,
+        mark = mark,
+        interest = open_interest,
+        last = last,
+        symbol = symbol,
+        index = index,
+        funding = funding
     )
 }
 
-/// Funding is told as that of the last eight hours; open interest is an amount: dollars or coins.
-fn told(i: &Instrument, r: &Reference) -> Vec<Told> {
+/// Open interest is an amount, dollars or coins; funding is that of the last eight hours.
+pub(super) fn ticker_data(i: &Instrument, r: &Reference) -> Vec<EventData> {
     let unit = if matches!(i.sizing, Sizing::Value(_)) { "value_usd" } else { "base" };
     let interest = Values::from([(unit, r.open_interest.to_string())]);
-    let mut told = vec![venue::open_interest(i, r.time_ms, interest)];
-    if let Some(mut funding) = venue::funding(i, r, true, false) {
+    let mut events = vec![data::open_interest(i, r.time_ms, interest)];
+    if let Some(mut funding) = data::funding(i, r, true, false) {
         funding.values.insert("interval_hours", "8".to_owned());
-        told.push(funding);
+        events.push(funding);
     }
-    told
+    events
 }
 
 pub(super) fn index(name: &str, time_ms: i64, value: Decimal) -> Option<Encoded> {
     let value = value.trimmed_to(1);
     let underlying = name.split('_').next()?.to_uppercase();
-    let channel = streams::index(name);
-    let data = format!(r#"{{"timestamp":{time_ms},"volatility":{value},"index_name":"{name}"}}"#);
-    let raw = frame(&channel, &data);
-    let told = venue::volatility(name, &underlying, time_ms, value);
-    Some(Encoded { told: vec![told], frames: vec![(Arc::from(channel), raw)] })
+    let channel = index_channel(name);
+    let raw =
+        frame(&channel, &format!(r#"{{"timestamp":{time_ms},"volatility":{value},"index_name":"{name}"}}"#));
+    let event = data::volatility(name, &underlying, time_ms, value);
+    Some(Encoded { events: vec![event], frames: vec![(Arc::from(channel), raw)] })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Goal: an amount is so many contracts, whatever zeros its print leaves out.
     #[test]
-    fn amounts_are_whole_contracts() {
+    fn an_amount_is_a_whole_number_of_contracts() {
         for (name, steps, amount, expected) in [
             ("BTC-PERPETUAL", 5, "50.0", "5.0"),
             ("ETH-PERPETUAL", 12, "12.0", "12.0"),
