@@ -3,26 +3,25 @@
 //! `Sim::start` in a test, or the binary with its control API under `/sim/`.
 #![allow(missing_docs, reason = "a tool of this repository's tests")]
 
-pub mod cli;
 mod clock;
 mod commands;
-pub mod config;
+mod config;
 mod control;
 mod decimal;
 mod engine;
-pub mod exchange;
-pub mod fault;
+mod exchange;
+mod fault;
 mod frame;
-pub mod ledger;
-pub mod market;
-pub mod recording;
-pub mod server;
+mod ledger;
+mod market;
+mod recording;
+mod server;
 mod sim;
 mod simulation;
-pub mod venue;
+mod venue;
 mod view;
 
-pub use config::{RecordingConfig, SimConfig};
+pub use config::SimConfig;
 pub use fault::{FaultAction, FaultSpec};
 pub use ledger::{DataType, EventFilter, EventRecord, TradeKind};
 pub use sim::{Sim, SimError};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{RecordingConfig, SimConfig};
+use crate::config::SimConfig;
 use crate::engine;
 use crate::exchange::Exchange;
 use crate::fault::Faults;
@@ -118,24 +119,21 @@ fn exchanges(config: &SimConfig, faults: &Arc<Faults>) -> Result<Vec<Arc<Exchang
     } else {
         config.exchanges.clone()
     };
-    let mut recordings =
-        config.recordings.iter().cloned().map(Recording::load).collect::<Result<Vec<_>, _>>()?;
+    let load = |file: &PathBuf| Recording::load(file, config.shift_to_now, config.speed_percent);
+    let mut recordings = config.recordings.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();
     for name in names {
         let Some(venue) = venue::by_exchange(&name) else {
             return Err(SimError::UnknownExchange { given: name, allowed: &venue::EXCHANGES });
         };
-        let belongs = |recording: &Recording| match &recording.config.exchange {
-            Some(wanted) => *wanted == name,
-            None => recording.urls.iter().any(|url| venue.owns_url(url)),
+        let belongs = |recording: &Recording| {
+            config.exchanges.len() == 1 || recording.urls.iter().any(|url| venue.owns_url(url))
         };
         let recording = recordings.iter().position(belongs).map(|at| recordings.remove(at));
         all.push(Arc::new(Exchange::new(venue, config, faults.clone(), recording)));
     }
     match recordings.pop() {
-        Some(Recording { config: RecordingConfig { file, .. }, .. }) => {
-            Err(RecordingError::UnknownExchange { path: file }.into())
-        }
+        Some(Recording { file, .. }) => Err(RecordingError::UnknownExchange { path: file }.into()),
         None => Ok(all),
     }
 }

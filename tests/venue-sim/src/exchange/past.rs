@@ -3,8 +3,7 @@
 use crate::clock;
 use crate::config::SimConfig;
 use crate::ledger::TradeRecord;
-use crate::market::reference::draw_in;
-use crate::market::{Instrument, Side};
+use crate::market::{Instrument, Side, draw_in};
 
 /// Trades spread evenly over the minutes before `now_ms`, ids ending just below `first_id`.
 pub(super) fn trades(

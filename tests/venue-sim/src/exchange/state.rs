@@ -77,10 +77,8 @@ impl Exchange {
         rules.history_changes = past::shared(config.history_changes, listed.len());
         let seed = config.seed.wrapping_add(venue.exchange().len() as u64);
         let seed_of = |l: &Listed| seed.wrapping_add(1_000_003 * (l.index as u64 + 1));
-        let market = |l: &Listed| {
-            let market = SymbolMarket::new(l.instrument.clone(), rules.clone(), seed_of(l), first_id);
-            market.as_of(now_ms)
-        };
+        let market =
+            |l: &Listed| SymbolMarket::new(l.instrument.clone(), rules.clone(), seed_of(l), first_id, now_ms);
         let generated: &[Listed] = if recording.is_some() { &[] } else { &listed };
         let symbols: Vec<SymbolMarket> = generated.iter().map(market).collect();
         let times = (venue.profile().past_minutes, options.past_per_minute);

@@ -4,6 +4,6 @@ mod corrupt;
 mod registry;
 mod spec;
 
-pub use corrupt::{corrupted, garbage_binary, garbage_text, half, wrong_types};
+pub use corrupt::{corrupted, garbage_binary};
 pub use registry::{Faults, FrameFacts, RestEffect, RestFacts};
 pub use spec::{FaultAction, FaultError, FaultId, FaultSpec, FaultStatus};

@@ -36,8 +36,14 @@ pub struct SymbolMarket {
 }
 
 impl SymbolMarket {
-    /// A market with a full book. `first_id` is where update and trade ids start.
-    pub fn new(instrument: Instrument, rules: MarketRules, seed: u64, first_id: u64) -> SymbolMarket {
+    /// A market with a full book. Update and trade ids start at `first_id`.
+    pub fn new(
+        instrument: Instrument,
+        rules: MarketRules,
+        seed: u64,
+        first_id: u64,
+        engine_ms: i64,
+    ) -> SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
         let book = super::walk::first_book(&instrument, &rules, &mut rng);
         let history = History::new(first_id, &book, rules.history_changes, CHECKPOINT_EVERY);
@@ -48,7 +54,7 @@ impl SymbolMarket {
             last_id: first_id,
             next_trade_id: first_id + 1,
             next_aggregate_id: first_id / 2 + 1,
-            engine_ms: 0,
+            engine_ms,
             wanted: vec![true; cadences],
             published_id: vec![first_id; cadences],
             looked_ms: vec![0; cadences],
@@ -62,11 +68,6 @@ impl SymbolMarket {
             rng,
             rules,
         }
-    }
-
-    pub fn as_of(mut self, ms: i64) -> SymbolMarket {
-        self.engine_ms = ms;
-        self
     }
 
     /// Tells which cadences somebody wants; updates of the others are not put together, their ids go on.

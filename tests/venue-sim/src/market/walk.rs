@@ -213,7 +213,7 @@ mod tests {
             history_changes: 5000,
             depth_min: 620,
         };
-        SymbolMarket::new(instrument, rules, 7, 1000)
+        SymbolMarket::new(instrument, rules, 7, 1000, 0)
     }
 
     #[test]

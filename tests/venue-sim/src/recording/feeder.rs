@@ -30,7 +30,7 @@ pub async fn play(exchange: Arc<Exchange>, paused: Arc<AtomicBool>) {
             sleep(LOOK_EVERY).await;
         }
         start += waited.elapsed();
-        if let Some(after) = pace(frame.at - first_at, recording.config.speed_percent) {
+        if let Some(after) = pace(frame.at - first_at, recording.speed_percent) {
             sleep_until(start + after).await;
         } else if n % BREATH == 0 {
             tokio::task::yield_now().await;
@@ -46,7 +46,7 @@ pub async fn play(exchange: Arc<Exchange>, paused: Arc<AtomicBool>) {
 }
 
 fn set_shift(recording: &Recording, first_at: i64) {
-    if recording.config.shift_to_now {
+    if recording.shift_to_now {
         recording.shift_ms.store(clock::now_ms() - first_at / 1_000_000, Ordering::Release);
     }
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::RecordingConfig;
 use crate::decimal::Decimal;
 use crate::ledger::{TradeKind, TradeRecord};
 use crate::market::Side;
@@ -92,7 +91,9 @@ struct Answer {
 
 #[derive(Debug)]
 pub struct Recording {
-    pub config: RecordingConfig,
+    pub file: PathBuf,
+    pub shift_to_now: bool,
+    pub speed_percent: u64,
     pub frames: Vec<Recorded>,
     answers: Vec<Answer>,
     pub unroutable: u64,
@@ -150,8 +151,7 @@ fn frame_of(at: i64, data: &str) -> Option<Recorded> {
 }
 
 impl Recording {
-    pub fn load(config: RecordingConfig) -> Result<Recording, RecordingError> {
-        let path: &Path = &config.file;
+    pub fn load(path: &Path, shift_to_now: bool, speed_percent: u64) -> Result<Recording, RecordingError> {
         let read = |source| RecordingError::Read { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(read)?;
         let (mut frames, mut answers, mut urls, mut unroutable) = (Vec::new(), Vec::new(), Vec::new(), 0);
@@ -184,7 +184,9 @@ impl Recording {
             shift_ms: AtomicI64::new(0),
             played: AtomicU64::new(0),
             done: AtomicBool::new(frames.is_empty()),
-            config,
+            file: path.to_owned(),
+            shift_to_now,
+            speed_percent,
             frames,
             answers,
             unroutable,

@@ -5,4 +5,4 @@ mod load;
 mod times;
 
 pub use feeder::play;
-pub use load::{Recorded, RecordedTrade, Recording, RecordingError};
+pub use load::{RecordedTrade, Recording, RecordingError};

@@ -13,13 +13,11 @@ mod tls;
 mod weight;
 mod window;
 
-pub use connection::{Connection, ConnectionView, End, Out};
+pub use connection::{Connection, ConnectionView, End};
 pub use counters::{Counters, CountersView};
-pub use http::{Service, serve};
+pub use http::Service;
 pub use hub::{Hub, Way, close_of, offer};
 pub use listener::{ListenerControl, run as run_listener};
-pub use rest_view::RestView;
-pub use socket::{Socket, SocketSwitch};
 pub use tls::{TlsError, acceptor};
 pub use weight::{BanRules, Verdict, Weights};
 pub use window::Rolling;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use marketprism_venue_sim::{RecordingConfig, Sim, SimConfig};
+use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
 use super::client::{SOON, Ws, eventually, get, number};
@@ -25,8 +25,8 @@ fn frames(lines: &[Value]) -> Vec<Value> {
 }
 
 async fn play(file: PathBuf, shift_to_now: bool, speed_percent: u64) -> Sim {
-    let recordings = vec![RecordingConfig { file, exchange: None, shift_to_now, speed_percent }];
-    Sim::start(SimConfig { recordings, ..SimConfig::default() }).await.expect("starts")
+    let config = SimConfig { recordings: vec![file], shift_to_now, speed_percent, ..SimConfig::default() };
+    Sim::start(config).await.expect("starts")
 }
 
 #[tokio::test]

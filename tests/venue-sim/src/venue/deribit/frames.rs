@@ -7,8 +7,7 @@ use super::liquidations::Forced;
 use super::{index_channel, instruments};
 use crate::decimal::Decimal;
 use crate::ledger::{EventData, TradeRecord, Values};
-use crate::market::reference::draw_in;
-use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Sizing};
+use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Sizing, draw_in};
 use crate::venue::{Encoded, Listed, Snapshot, event_data as data};
 
 /// Dollar price of a coin where instruments are priced in coins: a round figure that moves a little.

@@ -1,8 +1,7 @@
 //! Liquidations in trades. The venue marks them only on REST, and only when they are old.
 
 use crate::ledger::{EventData, TradeRecord};
-use crate::market::reference::draw_in;
-use crate::market::{Instrument, Side};
+use crate::market::{Instrument, Side, draw_in};
 use crate::venue::event_data;
 
 /// The liquidated side of a trade.
