@@ -108,20 +108,25 @@ fn base(unit: Unit, price: i128, size: i128) -> i128 {
     }
 }
 
-/// The venue's checksum of that time: CRC-32 over the texts of the best 25 levels, bids and asks in turn.
+/// The venue's checksum at the time of the recording: CRC-32 over the texts of the best 25 levels, bids and asks in turn.
 fn checksum(sides: &Sides) -> u32 {
     let bids: Vec<&[String; 2]> = sides.bids.values().rev().take(25).collect();
     let asks: Vec<&[String; 2]> = sides.asks.values().take(25).collect();
     let turns = (0..25).flat_map(|place| [bids.get(place), asks.get(place)]).flatten();
     let texts: Vec<String> = turns.map(|texts| texts.join(":")).collect();
-    let mut crc = u32::MAX;
-    for byte in texts.join(":").bytes() {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
+    crc32(texts.join(":").as_bytes())
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    };
+    !bytes.iter().fold(!0, step)
+}
+
+#[test]
+fn crc32_has_its_check_value() {
+    assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }
 
 /// Everything that must come out of a recording for a market.

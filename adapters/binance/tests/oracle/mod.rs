@@ -1,5 +1,4 @@
-//! What a frame means, calculated apart from the adapter: a JSON library's values, and text arithmetic for
-//! numbers.
+//! The events of a frame, calculated without the adapter's code: a JSON library's values, and text arithmetic for numbers.
 
 mod polled;
 
@@ -12,7 +11,7 @@ use std::path::PathBuf;
 pub const RECORDINGS: [(&str, &str); 2] =
     [("binance_spot", "binance_spot.jsonl"), ("binance_derivatives", "binance_derivatives.jsonl")];
 
-/// A recording, or none (with a line that says so) where this machine does not hold it.
+/// `None`, with a printed line, where this machine does not have the recording.
 pub fn recording(name: &str) -> Option<Vec<Record>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings").join(name);
     if !path.is_file() {
@@ -121,17 +120,6 @@ fn book(session: &Session<Binance>, data: &Value, instrument: u32, change: &str)
     }}))
 }
 
-/// A golden line without what the oracle does not calculate.
-pub fn comparable(line: &Value) -> Value {
-    let mut line = line.clone();
-    line.as_object_mut().unwrap().remove("frame");
-    if let Some(event) = line.get_mut("event").and_then(Value::as_object_mut) {
-        event.remove("price_scale");
-        event.remove("quantity_scale");
-    }
-    line
-}
-
 pub fn name(session: &Session<Binance>, instrument: u32) -> String {
     let instrument = &session.instruments[instrument as usize];
     format!("{} {}", marketprism_adapter_sdk::market_type_name(instrument.market_type), instrument.symbol)
@@ -142,27 +130,10 @@ pub fn micros(time: &Value) -> Option<u64> {
     if time.to_string().len() >= 15 { Some(time) } else { Some(time * 1000) }
 }
 
-/// The text without the zeros that mean nothing.
 pub fn plain(number: &Value) -> Option<String> {
-    let text = match number {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => return None,
-    };
-    let (text, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
-    let exponent: i64 = exponent.parse().ok()?;
-    let (sign, text) = text.strip_prefix('-').map_or(("", text), |text| ("-", text));
-    let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if !integer.is_empty() && format!("{integer}{fraction}").bytes().all(|byte| byte == b'0') {
-        return Some("0".to_owned());
+    match number {
+        Value::String(text) => testkit::plain_number(text),
+        Value::Number(number) => testkit::plain_number(&number.to_string()),
+        _ => None,
     }
-    // The point moves by the exponent; zeros on both sides give it room.
-    let room = "0".repeat(exponent.unsigned_abs().min(100) as usize);
-    let digits = format!("{room}{integer}{fraction}{room}");
-    let point = (room.len() + integer.len()) as i64 + exponent;
-    let (integer, fraction) = digits.split_at_checked(usize::try_from(point).ok()?)?;
-    let (integer, fraction) = (integer.trim_start_matches('0'), fraction.trim_end_matches('0'));
-    let sign = if integer.is_empty() && fraction.is_empty() { "" } else { sign };
-    let integer = if integer.is_empty() { "0" } else { integer };
-    Some(if fraction.is_empty() { format!("{sign}{integer}") } else { format!("{sign}{integer}.{fraction}") })
 }

@@ -1,4 +1,4 @@
-//! What a frame means, calculated apart from the adapter: a JSON library's raw texts, and text and integer arithmetic for numbers.
+//! The events of a frame, calculated without the adapter's code: a JSON library's raw texts, and text and integer arithmetic for numbers.
 
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Record, RecordKind, Session};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 const EXCHANGE: &str = "deribit_derivatives";
 
-/// The recording, or none (with a line that says so) where this machine does not hold it.
+/// `None`, with a printed line, where this machine does not have the recording.
 pub fn recording() -> Option<Vec<Record>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings/deribit.jsonl");
     if !path.is_file() {
@@ -47,19 +47,9 @@ pub fn adapter_lines(session: &mut Session<Deribit>, frame: &OwnedFrame) -> Vec<
     testkit::lines(&normalized, &session.instruments)
 }
 
-/// The golden lines of events without what the oracle does not calculate.
+/// The events of golden lines, without what the oracle does not calculate.
 pub fn comparable(lines: &[Value]) -> Vec<Value> {
-    let events = lines.iter().filter(|line| line.get("event").is_some());
-    events
-        .map(|line| {
-            let mut line = line.clone();
-            line.as_object_mut().unwrap().remove("frame");
-            let event = line["event"].as_object_mut().unwrap();
-            event.remove("price_scale");
-            event.remove("quantity_scale");
-            line
-        })
-        .collect()
+    lines.iter().filter(|line| line.get("event").is_some()).map(testkit::comparable).collect()
 }
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
@@ -207,28 +197,11 @@ fn time(data: &Members<'_>) -> Option<i64> {
     integer(data.get("timestamp")?)?.checked_mul(1000)
 }
 
-/// A JSON number in plain notation, without zeros that mean nothing.
+/// A JSON number in plain notation; `None` for any other value.
 fn number(value: &RawValue) -> Option<String> {
     let text = value.get();
-    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return None;
-    }
-    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i64 = exponent.parse().ok()?;
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    // The point moves by the exponent; zeros on both sides give it room.
-    let room = "0".repeat(usize::try_from(exponent.unsigned_abs().min(100)).unwrap());
-    let digits = format!("{room}{integer}{fraction}{room}");
-    let point = i64::try_from(room.len() + integer.len()).unwrap() + exponent.clamp(-100, 100);
-    let (integer, fraction) = digits.split_at(usize::try_from(point).unwrap());
-    let (integer, fraction) = (integer.trim_start_matches('0'), fraction.trim_end_matches('0'));
-    Some(match (integer, fraction) {
-        ("", "") => "0".to_owned(),
-        (integer, "") => format!("{sign}{integer}"),
-        ("", fraction) => format!("{sign}0.{fraction}"),
-        (integer, fraction) => format!("{sign}{integer}.{fraction}"),
-    })
+    let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if is_number { testkit::plain_number(text) } else { None }
 }
 
 /// Amount divided by price at this scale, half to even, digit by digit as on paper.

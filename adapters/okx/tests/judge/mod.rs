@@ -1,15 +1,13 @@
-//! What a frame means, calculated apart from the adapter: a JSON library's values, and arithmetic on digits.
+//! The events of a frame, calculated without the adapter's code: a JSON library's values, and arithmetic on digits.
 
-mod book;
 mod number;
 
-pub use book::RawBook;
 use number::Number;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What the venue counts in.
+/// Unit of the venue's sizes.
 #[derive(Clone, Debug)]
 enum Unit {
     Base,
@@ -26,7 +24,6 @@ struct Instrument {
     unit: Unit,
 }
 
-/// Judges the frames of a recording.
 #[derive(Debug)]
 pub struct Judge {
     instruments: BTreeMap<String, Instrument>,
@@ -50,19 +47,7 @@ impl Judge {
         self.instruments.get(name).filter(|one| one.derivative == self.derivatives)
     }
 
-    /// The note of a frame that holds no event, by what the recordings hold.
-    pub fn note(&self, bytes: &[u8]) -> &'static str {
-        let frame: Value = serde_json::from_slice(bytes).unwrap();
-        match (frame["event"].as_str(), frame["arg"]["channel"].as_str()) {
-            (Some("subscribe"), _) => "acknowledgement",
-            (None, Some("tickers")) => "not-needed",
-            (None, Some("trades" | "books")) => "other-instrument",
-            other => panic!("a frame that the judge does not know: {other:?}"),
-        }
-    }
-
-    /// The events that a frame holds, as golden lines without frame numbers and scales; none when it holds none
-    /// or is not what the venue would send.
+    /// Golden lines without frame numbers and scales; `None` for a frame without events, or not of the venue's form.
     pub fn events(&self, bytes: &[u8]) -> Option<Vec<Value>> {
         let frame: Value = serde_json::from_slice(bytes).ok()?;
         if frame.get("event").is_some() {
@@ -85,16 +70,6 @@ impl Judge {
         };
         let events: Vec<Value> = events?.into_iter().flatten().collect();
         (!events.is_empty()).then_some(events)
-    }
-
-    /// One side of a raw book as the adapter shall give it: base units by price.
-    pub fn converted(&self, name: &str, levels: &[(String, String)]) -> Vec<(String, String)> {
-        let instrument = self.find(name).unwrap();
-        let level = |(price, size): &(String, String)| {
-            let (price, size) = (Number::parse(price).unwrap(), Number::parse(size).unwrap());
-            (price.text(), quantity(instrument, &price, &size).unwrap().text())
-        };
-        levels.iter().map(level).collect()
     }
 }
 
@@ -198,15 +173,4 @@ fn micros(value: &Value) -> Option<Option<i64>> {
     };
     let micros = millis.checked_mul(1000)?;
     Some((micros != 0).then_some(micros))
-}
-
-/// A golden line without what the judge does not calculate.
-pub fn comparable(line: &Value) -> Value {
-    let mut line = line.clone();
-    line.as_object_mut().unwrap().remove("frame");
-    if let Some(event) = line.get_mut("event").and_then(Value::as_object_mut) {
-        event.remove("price_scale");
-        event.remove("quantity_scale");
-    }
-    line
 }

@@ -8,12 +8,14 @@
 
 mod golden;
 mod json;
+mod oracle;
 mod recording;
 mod session;
 mod writing;
 
 pub use golden::golden;
 pub use json::{lines, start_lines};
+pub use oracle::{comparable, compare_damaged, compare_rewritten, has_huge_number, plain_number};
 pub use recording::{Record, RecordKind, read};
 pub use session::{
     OwnedFrame, Session, answers, batch, endpoint, feed, instrument_records, is_answer, is_part, remarks,
