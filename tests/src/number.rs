@@ -1,4 +1,4 @@
-//! Exact numbers for calculations that judge: integers of 18 decimal places.
+//! Exact numbers for expected values: integers of 18 decimal places.
 
 const PLACES: usize = 18;
 

@@ -1,4 +1,4 @@
-//! Promise: the tools that people have read the tables through port 8123 unchanged: curl and Python's clickhouse-connect.
+//! Promise: curl and Python's clickhouse-connect read the tables unmodified.
 
 use std::process::Command;
 
@@ -33,8 +33,6 @@ else:
 print("read by clickhouse-connect")
 "#;
 
-/// Goal: both clients read what `init` created, with exact decimals at both ends of the range, parameters and errors. Method: the real
-/// clients against the real engine.
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_and_clickhouse_connect_read_the_tables() {
     let stack = Stack::start().await;

@@ -1,4 +1,4 @@
-//! Promise: a wrong configuration is refused before anything starts, with every error in one message.
+//! Promise: a wrong configuration is refused before anything starts, with all errors in one message.
 
 use std::process::{Command, Output};
 
@@ -9,10 +9,8 @@ fn check(config: &std::path::Path) -> Output {
     Command::new(parts::binary("marketprism-edge")).arg("check").arg("--config").arg(config).output().unwrap()
 }
 
-/// Goal: unknown keys, wrong types, values out of range, missing files and data types that the adapter does not offer are all named
-/// by one run. Method: a file with one of each.
 #[test]
-fn every_error_of_an_edge_configuration_is_named_at_once() {
+fn all_errors_of_an_edge_configuration_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edge.toml");
     let text = format!(
@@ -62,13 +60,12 @@ depth = "deep"
         "feed[1].depth",
         "\"deep\"",
     ] {
-        assert!(message.contains(expected), "{expected} is not named:\n{message}");
+        assert!(message.contains(expected), "{expected} is not reported:\n{message}");
     }
 }
 
-/// Goal: a good configuration passes the same check without any network.
 #[test]
-fn a_good_configuration_passes() {
+fn a_valid_configuration_passes_without_network() {
     let folder = tempfile::tempdir().unwrap();
     let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
     let edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
@@ -76,9 +73,8 @@ fn a_good_configuration_passes() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Goal: central names its errors the same way.
 #[test]
-fn every_error_of_a_central_configuration_is_named_at_once() {
+fn all_errors_of_a_central_configuration_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("central.toml");
     let text = "[nats]\nurls = \"nats://127.0.0.1:4222\"\n[clickhouse]\nurl = \"no address\"\nhot_ttl_days = 0\n[batch]\ntrade = 1\n";
@@ -101,6 +97,6 @@ fn every_error_of_a_central_configuration_is_named_at_once() {
         "MARKETPRISM_HTTP__LISTEN",
         "nowhere",
     ] {
-        assert!(message.contains(expected), "{expected} is not named:\n{message}");
+        assert!(message.contains(expected), "{expected} is not reported:\n{message}");
     }
 }

@@ -1,5 +1,4 @@
-//! Promise: `marketprism-edge adapter test` passes for every venue that is simulated, and finds that each stream, poll and resync of its plan
-//! is answered.
+//! Promise: `marketprism-edge adapter test` passes for every simulated venue, which answers each stream, poll and resync of the plan.
 
 use std::process::Command;
 
@@ -7,8 +6,6 @@ use marketprism_tests::parts;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-/// Goal: no adapter of the matrix claims what the simulated venue does not answer. Method: the command as a user runs it, against a running
-/// simulator; the report's simulator check must have run and passed for every exchange.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
     let sim = Sim::start(SimConfig { rate: 400, event_ms: Some(500), ..SimConfig::default() }).await.unwrap();
@@ -19,14 +16,14 @@ async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
         command.arg(format!("http://{address}")).arg(parts::adapter(adapter));
         let output = tokio::process::Command::from(command).output().await.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{adapter}: {said}\n{text}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{adapter}: {errors}\n{text}");
         let report: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(passed(&report, "simulator"), exchanges, "{adapter}: {text}");
     }
 }
 
-/// How often a check of this name passed, wherever it stands in the report.
+/// Number of passed checks with this id anywhere in the report.
 fn passed(report: &Value, id: &str) -> usize {
     let here = usize::from(report["id"] == id && report["outcome"] == "passed");
     let below: usize = match report {

@@ -1,4 +1,4 @@
-//! Promise: every trade that the venue sent is in hot ClickHouse exactly once, exact to the last digit, whatever was killed or cut.
+//! Promise: every trade of the venue is in hot ClickHouse exactly once and exact to the last digit, through kills and connection losses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,9 +13,9 @@ const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
 const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 
-/// One trade as both sides must see it: price, quantity, side, venue time in microseconds.
+/// Price, quantity, side, venue time in microseconds.
 type Trade = (String, String, String, i64);
-/// All trades by exchange, venue symbol and id.
+/// Trades by exchange, venue symbol and id.
 type Trades = BTreeMap<(String, String, String), Trade>;
 
 fn trimmed(decimal: &str) -> String {
@@ -26,7 +26,6 @@ fn trimmed(decimal: &str) -> String {
     }
 }
 
-/// What the simulator numbered.
 fn sent(sim: &Sim) -> Trades {
     let mut all = Trades::new();
     for exchange in EXCHANGES {
@@ -46,7 +45,7 @@ fn sent(sim: &Sim) -> Trades {
     all
 }
 
-/// What is stored, and how many rows that are.
+/// Stored trades and the number of rows.
 async fn stored(clickhouse: &ClickHouse) -> Result<(Trades, usize), String> {
     let query = "SELECT exchange, venue_symbol, trade_id, toString(price) AS p, toString(quantity) AS q, side, \
                  toString(toUnixTimestamp64Micro(timestamp)) AS t FROM marketprism_hot.trades";
@@ -65,17 +64,17 @@ async fn feeds_live(edge: &Edge) {
     until("all feeds are ready", Duration::from_secs(30), || edge.get("/ready")).await;
 }
 
-/// Rows and distinct events must be equal at every moment, not only after merges.
+/// Rows must equal distinct events at any time, not only after merges.
 async fn never_doubled(clickhouse: &ClickHouse) {
     let query = "SELECT count() - uniqExact(event_id) FROM marketprism_hot.trades";
-    assert_eq!(clickhouse.number(query).await.unwrap(), 0, "an event shows twice");
+    assert_eq!(clickhouse.number(query).await.unwrap(), 0, "an event is stored twice");
 }
 
 async fn rows(clickhouse: &ClickHouse) -> u64 {
     clickhouse.number("SELECT count() FROM marketprism_hot.trades").await.unwrap()
 }
 
-/// Waits until at least `more` further rows are stored: proof that data flows.
+/// Waits for at least `more` further rows.
 async fn flows(clickhouse: &ClickHouse, more: u64) {
     let before = rows(clickhouse).await;
     until("rows arrive", Duration::from_secs(60), || async {
@@ -91,7 +90,7 @@ async fn compare(sim: &Sim, clickhouse: &ClickHouse) {
     assert!(expected.len() > 1000, "too few trades to prove anything: {}", expected.len());
     let found = until("every trade is stored", Duration::from_secs(90), || async {
         let (found, count) = stored(clickhouse).await?;
-        assert_eq!(found.len(), count, "a trade shows twice");
+        assert_eq!(found.len(), count, "a trade is stored twice");
         let missing: Vec<_> = expected.keys().filter(|key| !found.contains_key(*key)).collect();
         if missing.is_empty() {
             Ok(found)
@@ -110,7 +109,7 @@ fn feeds(sim: &Sim) -> Vec<Feed> {
     let address = sim.simulation().addr().to_string();
     let feed = |exchange| {
         let mut feed = Feed::simulated(exchange, &address, &SYMBOLS);
-        // Ten cuts in a row would otherwise be answered with ever longer waits, as they should be.
+        // Keeps the back-off short through ten cuts in a row.
         feed.extra = "reconnect_wait_max_ms = 1000".to_owned();
         feed
     };
@@ -134,9 +133,7 @@ fn config() -> SimConfig {
     }
 }
 
-/// Goal: exactly once through all that usually goes wrong. Method: central is killed -9 and restarted, then the broker is, then every
-/// socket is cut ten times, all while trades flow; at the end each numbered trade is looked up. The simulator sends again what did not
-/// provably arrive before a cut, because filling such holes by REST is not part of the edge yet.
+/// The simulator resends trades that did not provably arrive before a cut: the edge does not yet fill such gaps by REST.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
     let mut stack = Stack::start().await;
@@ -171,10 +168,8 @@ async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
     sim.stop().await;
 }
 
-/// Goal: nothing is lost or doubled when the storage is away for a while. Method: the engine is killed -9 in the middle of inserts and
-/// comes back after the edge has published a good deal more.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_trade_is_stored_exactly_once_when_the_storage_was_away() {
+async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
     let mut stack = Stack::start().await;
     let sim = Sim::start(config()).await.unwrap();
     let edge = start(&sim, &stack).await;
@@ -195,10 +190,8 @@ async fn every_trade_is_stored_exactly_once_when_the_storage_was_away() {
     sim.stop().await;
 }
 
-/// Goal: two edges on one venue give one row each event, and while one of them is dead nothing is missing. Method: both hear every trade; one
-/// is killed -9 and comes back while trades flow; at the end each numbered trade is looked up, and both edges must have had a part in it.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_edges_give_one_row_each_and_one_of_them_is_enough() {
+async fn two_edges_give_one_row_per_event_and_one_edge_is_enough() {
     let stack = Stack::start().await;
     let sim = Sim::start(SimConfig { backlog: false, ..config() }).await.unwrap();
     let nats = format!("urls = [{:?}]", stack.broker.url());
@@ -216,10 +209,10 @@ async fn two_edges_give_one_row_each_and_one_of_them_is_enough() {
     edges[0].restart().await;
     feeds_live(&edges[0]).await;
     for edge in &edges {
-        until("each edge tells enough to prove something", Duration::from_secs(60), || async {
+        until("each edge publishes enough events", Duration::from_secs(60), || async {
             never_doubled(&stack.clickhouse).await;
-            let told = edge.metric("marketprism_edge_acknowledged_total", "").await;
-            if told > 300 { Ok(()) } else { Err(format!("{told} events")) }
+            let acknowledged = edge.metric("marketprism_edge_acknowledged_total", "").await;
+            if acknowledged > 300 { Ok(()) } else { Err(format!("{acknowledged} events")) }
         })
         .await;
     }

@@ -1,5 +1,4 @@
-//! Promise: what an edge reports of each window is what the broker holds, and every trade of the venue that is not there is named with
-//! its cause.
+//! Promise: an edge's audit of each window equals the broker's content, and reports every missing trade of the venue with its cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -53,17 +52,16 @@ async fn audits(broker: &Broker) -> Vec<Audit> {
     messages(broker, "AUDIT").await.iter().map(|message| decode_audit(&message.payload).unwrap()).collect()
 }
 
-/// What the broker holds.
 #[derive(Default)]
-struct Held {
+struct BrokerContent {
     /// Event ids by subject and second of receive time.
     windows: BTreeMap<(String, i64), BTreeSet<EventId>>,
     /// Trade ids by symbol.
     trades: BTreeMap<String, BTreeSet<u64>>,
 }
 
-async fn held(broker: &Broker) -> Held {
-    let mut held = Held::default();
+async fn content(broker: &Broker) -> BrokerContent {
+    let mut held = BrokerContent::default();
     for stream in ["MARKET_DATA", "ORDERBOOK_SNAP"] {
         for message in messages(broker, stream).await {
             let header = message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str();
@@ -86,8 +84,8 @@ async fn held(broker: &Broker) -> Held {
     held
 }
 
-/// Takes every audited window out of `held`, having compared it.
-fn compare(held: &mut Held, audits: &[Audit]) -> (u64, usize) {
+/// Compares every audited window with the broker's content and removes it from there.
+fn compare(held: &mut BrokerContent, audits: &[Audit]) -> (u64, usize) {
     let (mut sure, mut unsure) = (0, 0);
     for audit in audits {
         for stream in &audit.streams {
@@ -143,17 +141,13 @@ fn fault(action: FaultAction, symbol: &str, stream: &str) -> FaultSpec {
     FaultSpec::new(action).exchange(EXCHANGE).symbol(symbol).stream(stream).count(1)
 }
 
-/// The gaps of one kind that name trades or updates of a symbol, with their causes.
 fn gaps<'a>(audits: &'a [Audit], symbol: &str, kind: GapKind) -> Vec<&'a Gap> {
     let streams = audits.iter().flat_map(|audit| &audit.streams).filter(|stream| stream.id.symbol == symbol);
     streams.flat_map(|stream| &stream.gaps).filter(|gap| gap.kind == kind).collect()
 }
 
-/// Goal: audits are exact, and all that the venue sent is either in the stream or named as missing with the right cause. Method: a trade
-/// that the venue withholds, one that arrives spoiled, a break of a book's sequence, cut sockets, and a broker killed while data flows;
-/// then every window is recomputed from the stream, and every trade of the simulator looked up.
 #[tokio::test(flavor = "multi_thread")]
-async fn audits_tell_what_is_stored_and_name_what_is_missing() {
+async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(folder.path()).await;
     create_streams(&broker).await;
@@ -162,8 +156,8 @@ async fn audits_tell_what_is_stored_and_name_what_is_missing() {
     sim.simulation().resume();
     flows(&edge, 300).await;
     fires(&sim, &edge, fault(FaultAction::Drop, "BTCUSDT", "trade")).await;
-    let spoiled = FaultSpec { replace: Some(true), ..fault(FaultAction::Garbage, "ETHUSDT", "trade") };
-    fires(&sim, &edge, spoiled).await;
+    let corrupted = FaultSpec { replace: Some(true), ..fault(FaultAction::Garbage, "ETHUSDT", "trade") };
+    fires(&sim, &edge, corrupted).await;
     fires(&sim, &edge, fault(FaultAction::Gap, "BTCUSDT", "@depth")).await;
     broker.kill();
     broker.restart().await;
@@ -177,12 +171,12 @@ async fn audits_tell_what_is_stored_and_name_what_is_missing() {
     sim.simulation().pause();
     assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
 
-    let (mut held, audits) = (held(&broker).await, audits(&broker).await);
+    let (mut held, audits) = (content(&broker).await, audits(&broker).await);
     let (sure, unsure) = compare(&mut held, &audits);
     println!("{sure} sure, {unsure} unsure, {} audits", audits.len());
     assert!(held.windows.is_empty(), "events without an audit: {:?}", held.windows.keys());
     for pair in audits.windows(2) {
-        assert_eq!(pair[0].to, pair[1].from, "a run leaves no time out");
+        assert_eq!(pair[0].to, pair[1].from, "a run has no gap between its audits");
     }
     for (venue_symbol, symbol) in VENUE_SYMBOLS.iter().zip(SYMBOLS) {
         let mut stored = held.trades.remove(symbol).unwrap();
@@ -190,18 +184,21 @@ async fn audits_tell_what_is_stored_and_name_what_is_missing() {
         for gap in gaps(&audits, symbol, GapKind::TradeIds) {
             let (from, to) = (gap.from_sequence.unwrap() as u64, gap.to_sequence.unwrap() as u64);
             assert_eq!(gap.missing, Some(to - from + 1));
-            assert!((from..=to).all(|id| stored.insert(id)), "a stored trade is named as missing: {gap:?}");
+            assert!(
+                (from..=to).all(|id| stored.insert(id)),
+                "a stored trade is reported as missing: {gap:?}"
+            );
         }
         let sent = sim.simulation().all_trades(EXCHANGE, venue_symbol).unwrap();
         let sent: BTreeSet<u64> =
             sent.iter().map(|trade| trade.id).filter(|id| (first..=last).contains(id)).collect();
-        assert_eq!(stored, sent, "every trade of {symbol} is stored or named");
+        assert_eq!(stored, sent, "every trade of {symbol} is stored or reported");
     }
     let causes = |symbol| -> BTreeSet<GapCause> {
         gaps(&audits, symbol, GapKind::TradeIds).iter().map(|gap| gap.cause).collect()
     };
     assert_eq!(causes("BTC-USDT"), [GapCause::Venue, GapCause::Network].into(), "withheld, cut");
-    assert_eq!(causes("ETH-USDT"), [GapCause::Network, GapCause::Ours].into(), "spoiled, cut");
+    assert_eq!(causes("ETH-USDT"), [GapCause::Network, GapCause::Ours].into(), "corrupted, cut");
     let books = gaps(&audits, "BTC-USDT", GapKind::BookSequence);
     assert!(
         books.iter().any(|gap| gap.cause == GapCause::Venue),
@@ -218,17 +215,15 @@ async fn audits_tell_what_is_stored_and_name_what_is_missing() {
     sim.stop().await;
 }
 
-/// Goal: a run vouches for what it knows: up to its end after a clean stop, up to its last audit after a kill -9; a stream that brings
-/// nothing is named as silent. Method: one edge stopped, started, killed -9, started, stopped; windows recomputed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clean_stop_and_a_kill_differ_in_what_is_vouched_for() {
+async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     create_streams(&broker).await;
     let sim = Sim::start(config()).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
-    let quiet = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };
-    sim.simulation().fault(quiet).unwrap();
+    let silence = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };
+    sim.simulation().fault(silence).unwrap();
     sim.simulation().resume();
     let three_audits = async |edge: &Edge| {
         until("audits are stored", Duration::from_secs(30), || async {
@@ -239,9 +234,9 @@ async fn a_clean_stop_and_a_kill_differ_in_what_is_vouched_for() {
     };
     three_audits(&edge).await;
     assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
-    let (mut after_stop, first) = (held(&broker).await, audits(&broker).await);
+    let (mut after_stop, first) = (content(&broker).await, audits(&broker).await);
     compare(&mut after_stop, &first);
-    assert!(after_stop.windows.is_empty(), "a clean stop vouches for everything");
+    assert!(after_stop.windows.is_empty(), "a clean stop audits everything");
     let silent = StreamId::parse("trade.binance_spot.spot.ETH-USDT").unwrap();
     assert!(first.iter().any(|audit| audit.silent.contains(&silent)), "{first:?}");
 
@@ -252,15 +247,15 @@ async fn a_clean_stop_and_a_kill_differ_in_what_is_vouched_for() {
     edge.restart().await;
     three_audits(&edge).await;
     assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
-    let (mut in_the_end, all) = (held(&broker).await, audits(&broker).await);
+    let (mut in_the_end, all) = (content(&broker).await, audits(&broker).await);
     let runs: BTreeSet<i64> = all.iter().map(|audit| audit.run).collect();
     let [_, killed, last] = runs.into_iter().collect::<Vec<_>>()[..] else { panic!("three runs") };
-    let vouched_to = all.iter().filter(|audit| audit.run == killed).map(|audit| audit.to).max().unwrap();
+    let audited_to = all.iter().filter(|audit| audit.run == killed).map(|audit| audit.to).max().unwrap();
     assert_eq!(all.iter().filter(|audit| audit.run == last).map(|audit| audit.from).min(), Some(last));
     let known: Vec<Audit> = all.into_iter().filter(|audit| audit.covers_window()).collect();
     in_the_end.windows.retain(|(_, second), _| known.iter().any(|audit| audit.window_start == *second));
     compare(&mut in_the_end, &known);
-    assert!(vouched_to < last, "what the killed run did not report, nobody vouches for");
+    assert!(audited_to < last, "no run audits what the killed run did not report");
     assert!(in_the_end.windows.is_empty(), "{:?}", in_the_end.windows.keys());
     sim.stop().await;
 }

@@ -1,4 +1,5 @@
-//! Promise: the report tells complete from incomplete from unverifiable, from the venue's socket to a cold server of its own, with the cause.
+//! Promise: the report distinguishes complete, incomplete and unverifiable data, with the cause, from the venue's socket to a separate cold
+//! server.
 
 use std::time::Duration;
 
@@ -15,18 +16,18 @@ const EXCHANGE: &str = "binance_spot";
 const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 
-/// Length of a window in the tables below, so that a test sees many; everything is compared again every three seconds.
+/// Window length in the configurations below: short, so that a test sees many windows.
 const WINDOW_SECONDS: u64 = 2;
 const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n\
     [ledger]\nwindow_seconds = 2\ngrace_seconds = 12\ninterval_ms = 500\nrecheck_seconds = 3\n\
     [replication]\nwindow_seconds = 2\nsafety_lag_seconds = 1\ninterval_ms = 500\nrecheck_seconds = 3\n";
 const AUDIT: &str = "[audit]\nwindow_seconds = 2\nsettle_ms = 500\n";
 
-/// Longest wait for a statement of the report: grace, a comparison, and a machine that does much else.
+/// Limit for a statement of the report: grace, one comparison, and a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Every part, hot and cold on engines of their own. What is first ends first.
-struct World {
+/// All parts, hot and cold on separate engines. Dropped in the order of the fields.
+struct System {
     edge: Edge,
     central: Central,
     sim: Sim,
@@ -36,13 +37,13 @@ struct World {
     _folder: TempDir,
 }
 
-/// A span of time that reports are asked about.
+/// Time range of a report.
 struct Span {
     from: String,
     to: String,
 }
 
-impl World {
+impl System {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -67,15 +68,16 @@ impl World {
         Self { edge, central, sim, hot, cold, broker, _folder: folder }
     }
 
-    /// Lets the venue speak until so many further trades are in hot, with `meanwhile` in the middle of it, and gives the time that it took.
-    async fn speak(&mut self, trades: u64, meanwhile: impl AsyncFnOnce(&mut Self)) -> Span {
+    /// Generates data until this many further trades are in hot, with `meanwhile` in the middle; returns the time range of all windows with
+    /// these trades.
+    async fn collect(&mut self, trades: u64, meanwhile: impl AsyncFnOnce(&mut Self)) -> Span {
         let from = window(&self.hot, 0).await;
         self.sim.simulation().resume();
         self.flows(trades / 2).await;
         meanwhile(self).await;
         self.flows(trades / 2).await;
         self.sim.simulation().pause();
-        // The window with the last trade belongs to the span, whole.
+        // The whole window with the last trade belongs to the range.
         let to = window(&self.hot, 1).await;
         until("the last window ends", PATIENCE, || async {
             let begun = window(&self.hot, 0).await;
@@ -95,13 +97,13 @@ impl World {
         .await;
     }
 
-    /// Asks for the report of a span until `judge` takes it. Exit codes: 0 whole, 1 not whole, 2 cannot tell.
-    async fn report(&self, what: &str, span: &Span, judge: impl Fn(i32, &Value) -> bool) -> Value {
+    /// Requests the report of a time range until `accepts` is true. Exit codes: 0 complete, 1 incomplete, 2 unverifiable.
+    async fn report(&self, what: &str, span: &Span, accepts: impl Fn(i32, &Value) -> bool) -> Value {
         until(what, PATIENCE, || async {
             let arguments = ["integrity", "--json", "--from", &span.from, "--to", &span.to];
             let (code, text, errors) = self.central.ask(&arguments).await;
             let report: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}{errors}"))?;
-            if judge(code.unwrap_or(-1), &report) {
+            if accepts(code.unwrap_or(-1), &report) {
                 return Ok(report);
             }
             let (windows, found) = (&report["windows"], &report["findings"]);
@@ -110,7 +112,7 @@ impl World {
         .await
     }
 
-    async fn whole(&self, what: &str, span: &Span) -> Value {
+    async fn complete(&self, what: &str, span: &Span) -> Value {
         self.report(what, span, |code, report| {
             let count = |state: &str| report["windows"][state].as_u64().unwrap();
             code == 0 && count("verified") > 0 && count("open") == 0
@@ -118,13 +120,13 @@ impl World {
         .await
     }
 
-    fn trades_of_the_venue(&self) -> u64 {
+    fn venue_trades(&self) -> u64 {
         let of = |symbol: &&str| self.sim.simulation().all_trades(EXCHANGE, symbol).unwrap().len();
         VENUE_SYMBOLS.iter().map(of).sum::<usize>().try_into().unwrap()
     }
 }
 
-/// When a window of this moment begins, or one so many later, as the report takes it.
+/// Start of the current window, or of one `later` windows after it, in the report's format.
 async fn window(clickhouse: &ClickHouse, later: u64) -> String {
     let query = format!(
         "SELECT formatDateTime(toStartOfInterval(now('UTC'), toIntervalSecond({WINDOW_SECONDS})) + \
@@ -134,8 +136,8 @@ async fn window(clickhouse: &ClickHouse, later: u64) -> String {
     clickhouse.text(&query).await.unwrap().trim().to_owned()
 }
 
-/// Waits until a query gives a number, and fails when it gives more.
-async fn comes_to(clickhouse: &ClickHouse, query: &str, wanted: u64) {
+/// Waits until a query returns `wanted`; fails when it returns more.
+async fn reaches(clickhouse: &ClickHouse, query: &str, wanted: u64) {
     until(query, PATIENCE, || async {
         let found = clickhouse.number(query).await?;
         assert!(found <= wanted, "{found}, wanted {wanted}: {query}");
@@ -148,92 +150,88 @@ fn items<'a>(report: &'a Value, list: &str) -> &'a [Value] {
     report[list]["items"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Goal: what arrived whole is called whole, and by the right numbers. Method: a real edge's windows against hot and cold on two servers, with
-/// the broker killed in the middle; trades vouched for are as many as the simulator numbered, in both databases; then a row of cold is
-/// deleted by hand: the report names the window, and `repair` mends it.
 #[tokio::test(flavor = "multi_thread")]
-async fn whole_is_called_whole_and_a_deleted_row_is_found_and_mended() {
-    let mut world = World::start().await;
-    let span = world
-        .speak(600, async |world| {
-            world.broker.kill();
-            world.broker.restart().await;
+async fn complete_data_is_verified_and_a_deleted_row_is_found_and_repaired() {
+    let mut system = System::start().await;
+    let span = system
+        .collect(600, async |system| {
+            system.broker.kill();
+            system.broker.restart().await;
         })
         .await;
-    let sent = world.trades_of_the_venue();
-    // A row is copied by when it was stored, which may be in a later window than those of the span.
-    for (engine, database) in [(&world.hot, "marketprism_hot"), (&world.cold, "marketprism_cold")] {
+    let sent = system.venue_trades();
+    // Rows are copied by the time they were stored, possibly in a later window than those of the range.
+    for (engine, database) in [(&system.hot, "marketprism_hot"), (&system.cold, "marketprism_cold")] {
         let query = format!("SELECT uniqExact(event_id) + count() FROM {database}.trades");
-        comes_to(engine, &query, 2 * sent).await;
+        reaches(engine, &query, 2 * sent).await;
     }
-    let vouched = "SELECT toUInt64(sum(expected)) FROM marketprism_hot.verdicts FINAL WHERE data_type = 'trade' AND state = 'verified'";
-    comes_to(&world.hot, vouched, sent).await;
-    let report = world.whole("everything is whole", &span).await;
+    let verified = "SELECT toUInt64(sum(expected)) FROM marketprism_hot.verdicts FINAL WHERE data_type = 'trade' AND state = 'verified'";
+    reaches(&system.hot, verified, sent).await;
+    let report = system.complete("all windows are verified", &span).await;
     assert_eq!(report["windows"]["mismatch"], 0, "{report}");
 
     let victim = "SELECT trade_id FROM marketprism_cold.trades ORDER BY timestamp LIMIT 1 OFFSET 50";
-    let victim = world.cold.text(victim).await.unwrap();
+    let victim = system.cold.text(victim).await.unwrap();
     let delete = format!(
         "ALTER TABLE marketprism_cold.trades DELETE WHERE trade_id = '{}' SETTINGS mutations_sync = 2",
         victim.trim()
     );
-    world.cold.text(&delete).await.unwrap();
+    system.cold.text(&delete).await.unwrap();
     let names_the_window = |report: &Value| {
         items(report, "worst_windows").iter().any(|window| {
             window["kind"] == "replication" && window["of"] == "trades" && window["state"] == "mismatch"
         })
     };
-    world
-        .report("the deleted row is seen, and its window named", &span, |code, report| {
+    system
+        .report("the window of the deleted row is a mismatch", &span, |code, report| {
             code == 1 && names_the_window(report)
         })
         .await;
-    let (code, said, errors) = world.central.ask(&["repair", "--table", "trades"]).await;
+    let (code, said, errors) = system.central.ask(&["repair", "--table", "trades"]).await;
     assert_eq!(code, Some(0), "repair: {said}{errors}");
-    world.whole("the repaired window is whole again", &span).await;
+    system.complete("the repaired window is verified again", &span).await;
     let query = "SELECT uniqExact(event_id) + count() FROM marketprism_cold.trades";
-    assert_eq!(world.cold.number(query).await.unwrap(), 2 * sent, "trades in cold after the repair");
+    assert_eq!(system.cold.number(query).await.unwrap(), 2 * sent, "trades in cold after the repair");
 }
 
-/// Goal: a hole that the venue made is told as the venue's, with its size; what a killed edge could not report is told as not to be
-/// verified, and is never called whole. Method: the simulator leaves out three trades; the edge is killed -9 while trades flow.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_venues_hole_and_the_killed_edge_are_named() {
-    let mut world = World::start().await;
-    let hole = world
-        .speak(300, async |world| {
+async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverifiable() {
+    let mut system = System::start().await;
+    let gap_range = system
+        .collect(300, async |system| {
             let mut drop = FaultSpec::new(FaultAction::Drop);
             drop.exchange = Some(EXCHANGE.to_owned());
             drop.symbol = Some("BTCUSDT".to_owned());
             drop.stream = Some("rade".to_owned());
             drop.count = Some(3);
-            let id = world.sim.simulation().fault(drop).unwrap();
-            let simulation = world.sim.simulation();
-            until("three trades are left out", PATIENCE, || async {
+            let id = system.sim.simulation().fault(drop).unwrap();
+            let simulation = system.sim.simulation();
+            until("three trades are withheld", PATIENCE, || async {
                 let fired = simulation.fired(id);
                 if fired == 3 { Ok(()) } else { Err(format!("{fired}")) }
             })
             .await;
         })
         .await;
-    // It may lie in two windows, of which one is judged first.
+    // The gap may span two windows, of which one is compared first.
     let missing = |report: &Value| -> u64 {
-        let holes = items(report, "gaps").iter().filter(|gap| {
+        let gaps = items(report, "gaps").iter().filter(|gap| {
             gap["cause"] == "venue"
                 && gap["stream"] == "trade.binance_spot.spot.BTC-USDT"
                 && gap["kind"] == "trade_ids"
         });
-        holes.map(|gap| gap["missing"].as_u64().unwrap()).sum()
+        gaps.map(|gap| gap["missing"].as_u64().unwrap()).sum()
     };
-    let told =
-        world.report("the hole is told", &hole, |code, report| code == 1 && missing(report) >= 3).await;
-    assert_eq!(missing(&told), 3, "{told}");
+    let reported = system
+        .report("the gap is reported", &gap_range, |code, report| code == 1 && missing(report) >= 3)
+        .await;
+    assert_eq!(missing(&reported), 3, "{reported}");
 
-    let killed = world
-        .speak(300, async |world| {
-            world.edge.kill();
-            world.edge.restart().await;
-            let edge = &world.edge;
+    let killed = system
+        .collect(300, async |system| {
+            system.edge.kill();
+            system.edge.restart().await;
+            let edge = &system.edge;
             until("the feed is ready again", PATIENCE, || edge.get("/ready")).await;
         })
         .await;
@@ -242,7 +240,7 @@ async fn the_venues_hole_and_the_killed_edge_are_named() {
             .iter()
             .any(|window| window["state"] == "unverifiable" && window["edge"] == "edge-test")
     };
-    world
+    system
         .report("windows of the killed edge cannot be verified", &killed, |code, report| {
             code != 0 && report["windows"]["unverifiable"].as_u64().unwrap() > 0 && names_the_edge(report)
         })

@@ -1,4 +1,4 @@
-//! Promise: two commands bring the whole system up and down on one machine, and touch nothing of anybody else's.
+//! Promise: two commands start and stop the whole system on one machine, and touch no other process.
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const PORTS: [&str; 7] =
     ["NATS", "NATS_MONITORING", "CLICKHOUSE", "CLICKHOUSE_COLD", "CENTRAL", "EDGE", "EDGE_METRICS"];
 
-/// A checkout that shares the built parts, with ports of its own. Its stack goes down with it.
+/// A checkout with its own ports that shares the built parts. Drop stops its stack.
 struct Checkout {
     root: TempDir,
     ports: BTreeMap<&'static str, u16>,
@@ -63,7 +63,7 @@ impl Checkout {
         text
     }
 
-    /// Process ids by part, from what `up` wrote down.
+    /// Process ids by part, from the files of `up`.
     fn pids(&self) -> BTreeMap<String, u64> {
         let files = std::fs::read_dir(self.root.path().join(".marketprism/run")).unwrap();
         let mut pids = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Checkout {
         self.ask("CLICKHOUSE", &format!("SELECT count() FROM marketprism_hot.{table}")).await
     }
 
-    /// Tables of a database on one of the engines.
+    /// 1 when the database exists on this engine.
     async fn tables(&self, engine: &str, database: &str) -> u64 {
         let query =
             format!("SELECT count() FROM system.tables WHERE database = '{database}' AND name = 'trades'");
@@ -112,10 +112,8 @@ fn lives(pid: u64) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
-/// Goal: `up` returns with rows in both tables; a second one changes nothing; after a part died it starts just that one; `down` ends all of
-/// them. Method: the real stack with the simulator, in a checkout of its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn up_brings_data_heals_what_died_and_down_ends_it() {
+async fn up_returns_with_data_and_restarts_only_dead_parts_and_down_stops_all() {
     let checkout = Checkout::new();
     let started = Instant::now();
     let text = checkout.up();
@@ -143,7 +141,7 @@ async fn up_brings_data_heals_what_died_and_down_ends_it() {
     assert!(left.is_empty(), "still running after down: {left:?}");
 }
 
-/// Kills a process and waits until it is gone: the system takes a while to end a large one, and until then it runs.
+/// SIGKILL; waits until the process is gone, which takes a while for a large one.
 async fn kill(pid: u64) {
     let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
@@ -153,10 +151,8 @@ async fn kill(pid: u64) {
     .await;
 }
 
-/// Goal: one word puts cold on an engine of its own, and every later command knows it; what changes state is told where its token stands,
-/// which only its owner reads. Method: up with two engines, up again without the word, with the cold engine killed, with the other word.
 #[tokio::test(flavor = "multi_thread")]
-async fn hot_and_cold_apart_are_one_command() {
+async fn split_runs_hot_and_cold_on_separate_engines_and_later_commands_remember_it() {
     let checkout = Checkout::new();
     let text = checkout.up_with(&["--split"]);
     assert!(text.contains(&format!("http://127.0.0.1:{}/integrity", checkout.ports["CENTRAL"])), "{text}");
@@ -164,7 +160,7 @@ async fn hot_and_cold_apart_are_one_command() {
     assert!(text.contains(".marketprism/config/token"), "{text}");
     assert_eq!(std::fs::metadata(token).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // Central lays the cold side out beside its work, not before it.
+    // Central creates the cold tables in the background.
     until("the cold tables are on the cold engine", Duration::from_secs(20), || async {
         let places = [
             checkout.tables("CLICKHOUSE", "marketprism_hot").await,
@@ -203,10 +199,8 @@ async fn hot_and_cold_apart_are_one_command() {
     assert!(left.is_empty(), "still running after down: {left:?}");
 }
 
-/// Goal: a port that somebody else holds is named with its process, nothing is started, and that process lives on. Method: this test holds
-/// the edge's port.
 #[test]
-fn a_port_in_use_is_named_with_its_holder() {
+fn a_port_in_use_is_reported_with_its_process_and_nothing_starts() {
     let mut checkout = Checkout::new();
     let foreign = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = foreign.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Promise: a hostile adapter harms nothing but itself.
+//! Promise: a hostile adapter harms only itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,15 +32,15 @@ fn hostile_feed(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
     }
 }
 
-/// A venue for the hostile adapter: to every connection it sends a frame that makes it misbehave, and one that does not, for ever.
-async fn provoking_venue() -> (String, tokio::task::JoinHandle<()>) {
+/// A venue for the hostile adapter: alternates a frame that triggers the fault and one that does not.
+async fn triggering_venue() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serving = tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
             let Ok(mut socket) = tokio_tungstenite::accept_async(socket).await else { continue };
-            for text in ["!", "a quiet frame"].iter().cycle() {
+            for text in ["!", "a harmless frame"].iter().cycle() {
                 if socket.send(Message::text(*text)).await.is_err() {
                     break;
                 }
@@ -51,15 +51,12 @@ async fn provoking_venue() -> (String, tokio::task::JoinHandle<()>) {
     (address, serving)
 }
 
-/// Goal: next to an adapter that loops, eats memory, traps, recurses or returns nonsense, another venue's trades arrive as if nothing
-/// were wrong; the faults are counted by cause, their frames kept, and the edge stays small. Method: one edge with both feeds for each
-/// kind of fault.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hostile_adapter_harms_nothing_but_itself() {
+async fn a_hostile_adapter_harms_only_itself() {
     let stack = Stack::start().await;
     let sim =
         Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
-    let (address, provoking) = provoking_venue().await;
+    let (address, triggering) = triggering_venue().await;
     for (kind, cause) in [
         (FixtureKind::Loop, "deadline"),
         (FixtureKind::MemoryBomb, "memory"),
@@ -90,7 +87,7 @@ async fn a_hostile_adapter_harms_nothing_but_itself() {
         );
         assert!(kept_frames(&edge) > 0, "{kind:?}: no frame was kept in quarantine");
     }
-    provoking.abort();
+    triggering.abort();
     sim.stop().await;
 }
 
@@ -107,9 +104,8 @@ fn kept_frames(edge: &Edge) -> usize {
     std::fs::read_dir(edge.folder().join("data/quarantine")).map_or(0, Iterator::count)
 }
 
-/// Goal: what is no adapter of this contract is refused before anything runs, and the message says why.
 #[test]
-fn what_is_no_adapter_is_refused_by_name() {
+fn a_file_that_is_no_adapter_is_refused_with_the_reason() {
     for (kind, expected) in [
         (FixtureKind::UndeclaredImport, "sim:host/clock"),
         (FixtureKind::Contract("2.0.0"), "targets contract 2.0.0, this edge supports 1."),

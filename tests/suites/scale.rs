@@ -1,4 +1,4 @@
-//! Promise: one edge holds hundreds of instruments, every book live, nothing lost, and its memory does not grow.
+//! Promise: one edge collects hundreds of instruments with every book live, no loss, and constant memory.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const GROWTH_BYTES_MAX: u64 = 12 << 20;
 
 async fn start() -> (Stack, Sim, Edge) {
     let mut stack = Stack::start().await;
-    // Streams are laid out; storing is not what is looked at here.
+    // Central has created the streams; storage is not measured.
     stack.central.kill();
     let symbols = (0..INSTRUMENTS).map(|number| format!("{EXCHANGE}:A{number:03}USDT"));
     let config = SimConfig {
@@ -29,7 +29,7 @@ async fn start() -> (Stack, Sim, Edge) {
     let sim = Sim::start(config).await.unwrap();
     let types = ["trade", "orderbook", "funding_rate", "open_interest", "liquidation"];
     let mut feed = crate::whole_venue(&sim, EXCHANGE, &types, &["perpetual"]);
-    // A snapshot of a hundred levels costs so little that all books are live within the first minute's weight.
+    // Snapshots of 100 levels fit all books into the REST weight of the first minute.
     feed.extra.push_str("\ndepth = 100");
     let edge = stack.edge(&[feed]).await;
     (stack, sim, edge)
@@ -39,14 +39,13 @@ async fn page(edge: &Edge) -> Value {
     serde_json::from_str(&edge.get("/coverage").await.unwrap()).unwrap()
 }
 
-/// Books that are LIVE.
 fn live(page: &Value) -> usize {
     let instruments = page["feeds"][0]["instruments"].as_array().unwrap().iter();
     instruments.filter(|instrument| instrument["orderbook"]["state"] == "LIVE").count()
 }
 
-/// What must stay as it is while nothing is wrong with the venue: reconnects, gaps, losses.
-async fn troubles(edge: &Edge, page: &Value) -> [u64; 4] {
+/// Reconnects, gaps, lost events and dropped events: constant while the venue has no faults.
+async fn fault_counts(edge: &Edge, page: &Value) -> [u64; 4] {
     let connections = page["feeds"][0]["connections"].as_array().unwrap().iter();
     [
         connections
@@ -59,7 +58,7 @@ async fn troubles(edge: &Edge, page: &Value) -> [u64; 4] {
     ]
 }
 
-/// Watches a running edge. The second half of the time may not hold more memory than the first, beside a fixed slack.
+/// Observes a running edge. Memory may not grow from the first half of the time to the second, except for a fixed slack.
 async fn steady(seconds: u64) {
     let (_stack, _sim, mut edge) = start().await;
     until("every book is live", Duration::from_secs(150), || async {
@@ -67,21 +66,21 @@ async fn steady(seconds: u64) {
         if live == INSTRUMENTS { Ok(()) } else { Err(format!("{live} books")) }
     })
     .await;
-    let before = troubles(&edge, &page(&edge).await).await;
+    let before = fault_counts(&edge, &page(&edge).await).await;
     let started = Instant::now();
-    let (mut halves, mut looks) = ([0_u64; 2], 0_u32);
+    let (mut halves, mut samples) = ([0_u64; 2], 0_u32);
     while started.elapsed() < Duration::from_secs(seconds) {
         let half = usize::from(started.elapsed() > Duration::from_secs(seconds) / 2);
         halves[half] = halves[half].max(edge.process().resident_bytes());
-        if looks.is_multiple_of(10) {
+        if samples.is_multiple_of(10) {
             let page = page(&edge).await;
             assert_eq!(live(&page), INSTRUMENTS, "a book is not live any more");
         }
-        looks += 1;
+        samples += 1;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let after = page(&edge).await;
-    assert_eq!(troubles(&edge, &after).await, before, "reconnects, gaps, lost events, dropped");
+    assert_eq!(fault_counts(&edge, &after).await, before, "reconnects, gaps, lost events, dropped");
     let published = edge.metric("marketprism_edge_published_total", "").await;
     println!(
         "{INSTRUMENTS} instruments, {seconds} s: {published} messages, memory {} MB, then {} MB, {} connections",
@@ -93,13 +92,11 @@ async fn steady(seconds: u64) {
     assert!(halves[1] <= halves[0] + GROWTH_BYTES_MAX, "memory grows: {halves:?}");
 }
 
-/// Goal: 300 instruments of five data types on one edge are steady. Method: 20 s of the simulator without faults.
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_instruments_are_steady() {
     steady(20).await;
 }
 
-/// Goal: the same for ten minutes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes ten minutes: a measurement"]
 async fn three_hundred_instruments_are_steady_for_ten_minutes() {

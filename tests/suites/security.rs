@@ -1,4 +1,4 @@
-//! Promise: the edge publishes over TLS, shows its certificate, and tells why when it is not let in.
+//! Promise: the edge publishes over TLS with a client certificate, and logs the reason when the broker refuses it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-/// Writes a certificate authority and what it signed: `ca.pem`, `server.pem`, `client.pem` and their keys.
+/// Writes a certificate authority and signed certificates: `ca.pem`, `server.pem`, `client.pem` and their keys.
 fn certificates(folder: &Path) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -51,10 +51,8 @@ fn nats_table(broker: &Broker, folder: &Path, with_certificate: bool) -> String 
     text
 }
 
-/// Goal: with the right certificate and password data arrives; without the certificate nothing does, and the edge says why. Method: a
-/// broker that demands both, and one edge of each kind.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edge_is_let_in_with_certificate_and_password_only() {
+async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let settings = format!(
@@ -71,20 +69,21 @@ async fn an_edge_is_let_in_with_certificate_and_password_only() {
         Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
     let feed = Feed::simulated("binance_spot", &sim.simulation().addr().to_string(), &["BTC-USDT"]);
 
-    let stranger_folder = folder.path().join("stranger");
-    std::fs::create_dir_all(&stranger_folder).unwrap();
-    let nats_without = nats_table(&broker, folder.path(), false);
-    let mut stranger = Edge::start(&stranger_folder, &nats_without, std::slice::from_ref(&feed)).await;
-    let refused = until("the stranger is refused", Duration::from_secs(30), || {
-        let output = stranger.process().output();
+    let refused_folder = folder.path().join("refused");
+    std::fs::create_dir_all(&refused_folder).unwrap();
+    let nats_without_certificate = nats_table(&broker, folder.path(), false);
+    let mut refused =
+        Edge::start(&refused_folder, &nats_without_certificate, std::slice::from_ref(&feed)).await;
+    let log = until("the edge is refused", Duration::from_secs(30), || {
+        let output = refused.process().output();
         async move { if output.to_lowercase().contains("certificate") { Ok(output) } else { Err(output) } }
     })
     .await;
-    assert!(!refused.contains("correct horse"), "the password shows in the log");
-    assert!(stranger.get("/ready").await.is_err(), "an edge without a broker calls itself ready");
+    assert!(!log.contains("correct horse"), "the password shows in the log");
+    assert!(refused.get("/ready").await.is_err(), "an edge without a broker reports ready");
     let rows = "SELECT count() FROM marketprism_hot.trades";
     assert_eq!(clickhouse.number(rows).await.unwrap(), 0);
-    drop(stranger);
+    drop(refused);
 
     let _edge = Edge::start(folder.path(), &nats, &[feed]).await;
     until("trades arrive over TLS", Duration::from_secs(60), || async {

@@ -1,4 +1,4 @@
-//! Promise: an edge collects through an adapter that it was never built with, in whatever language it was written.
+//! Promise: an edge collects through an adapter that it was not built with, whatever its language.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ const SNAPSHOT: &str = r#"{"type":"snapshot","name":"BTC_USD","id":500,"time":TI
 const DELTA: &str = r#"{"type":"delta","name":"BTC_USD","first":501,"last":503,"time":TIME,"bids":[["87654.2","0"],["87654.0","0.00001"]],"asks":[]}"#;
 const TRADE: &str = r#"{"type":"trade","name":"BTC_USD","id":7,"time":TIME,"price":"87654.3","quantity":"0.01500","side":"buy"}"#;
 
-/// The venue that the template's VENUE.md describes, with one instrument: it answers a subscription with a book, a change and a trade.
+/// The venue of the template's VENUE.md with one instrument: a subscription gets a snapshot, a delta and a trade.
 async fn venue(listener: TcpListener) {
     let mut clients = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -85,14 +85,11 @@ async fn collects_through(adapter: PathBuf) {
     }
 }
 
-/// Goal: the Rust template's component, which no crate of the edge knows, collects as its venue says. Method: the whole line, with a venue
-/// of this test's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adapter_that_the_edge_was_not_built_with_collects() {
     collects_through(parts::adapter("template")).await;
 }
 
-/// Goal: the same for a component written in C.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adapter_in_c_collects() {
     let component = parts::root().join("target/adapters/template-c.wasm");

@@ -1,18 +1,18 @@
-//! Promise: whatever a venue offers of the eight data types is in hot ClickHouse as the venue sent it, and `/coverage` tells so at both ends.
+//! Promise: every data type that a venue offers is in hot ClickHouse as sent, and `/coverage` of edge and central shows it.
 
-mod judge;
+mod expected;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::judge::Judge;
+use self::expected::ExpectedRows;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
-/// What each exchange offers: data types and market types.
+/// Data types and market types by exchange.
 const OFFERED: [(&str, &[&str], &[&str]); 5] = [
     ("binance_spot", &["trade", "orderbook"], &["spot"]),
     (
@@ -71,7 +71,7 @@ async fn rows_of(stack: &Stack, exchange: &str, data_type: &str) -> Result<u64, 
     stack.clickhouse.number(&query).await
 }
 
-/// The cells of a `/coverage` page with their statuses.
+/// Status by exchange and data type of a `/coverage` page.
 fn cells(page: &str) -> BTreeMap<(String, String), String> {
     let page: Value = serde_json::from_str(page).unwrap();
     let rows = page["coverage"].as_array().unwrap().iter();
@@ -101,11 +101,8 @@ async fn start() -> (Stack, Sim, Edge) {
     (stack, sim, edge)
 }
 
-/// Goal: every cell of the matrix arrives, and every value of it is what the venue sent. Method: all five exchanges are simulated and
-/// collected whole; when each cell has rows, the simulator pauses, and every event that it numbered is looked for among the rows, exact to
-/// the last digit; every stored book is compared with the venue's own at that update. Rows that nobody sent are found by count.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_cell_is_stored_as_the_venue_sent_it() {
+async fn every_data_type_is_stored_as_the_venue_sent_it() {
     let (stack, sim, edge) = start().await;
     for (exchange, data_types, _) in OFFERED {
         for data_type in data_types {
@@ -118,8 +115,8 @@ async fn every_cell_is_stored_as_the_venue_sent_it() {
             .await;
         }
     }
-    // A row is in hot before whoever inserted it has noted that.
-    until("both pages say so", Duration::from_secs(30), || async {
+    // A row is in hot before central has counted it.
+    until("both coverage pages show it", Duration::from_secs(30), || async {
         for page in [edge.get("/coverage").await?, stack.central.get("/coverage").await?] {
             let cells = cells(&page);
             for (exchange, data_types, _) in OFFERED {
@@ -136,12 +133,12 @@ async fn every_cell_is_stored_as_the_venue_sent_it() {
     .await;
     sim.pause();
     for (exchange, data_types, _) in OFFERED {
-        let judge = Judge::new(&sim, exchange);
+        let expected = ExpectedRows::new(&sim, exchange);
         for data_type in data_types {
             match *data_type {
-                "trade" => judge.trades(&stack).await,
-                "orderbook" => judge.books(&stack).await,
-                other => judge.events(&stack, other, table(other)).await,
+                "trade" => expected.trades(&stack).await,
+                "orderbook" => expected.books(&stack).await,
+                other => expected.events(&stack, other, table(other)).await,
             }
         }
     }
@@ -155,10 +152,8 @@ async fn every_cell_is_stored_as_the_venue_sent_it() {
     assert_eq!(malformed, 0, "{}", edge.get("/metrics").await.unwrap());
 }
 
-/// Goal: what a venue does not offer is refused before anything runs, with the exchange, the type and what is offered. Method: `check` with
-/// each cell that is not in the matrix.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cell_that_a_venue_does_not_offer_is_refused() {
+async fn a_data_type_that_a_venue_does_not_offer_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (exchange, offered, _) in OFFERED {
         for (data_type, _) in TABLES.iter().filter(|(name, _)| !offered.contains(name)) {

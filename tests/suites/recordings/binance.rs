@@ -1,4 +1,4 @@
-//! The calculation for recordings whose books are diff streams over a REST snapshot.
+//! Binance: books are diff streams over a REST snapshot.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,14 +17,14 @@ struct LocalBook {
     sides: Sides,
 }
 
-struct Judge {
+struct Calculation {
     futures: bool,
     symbols: BTreeMap<String, String>,
     books: BTreeMap<String, LocalBook>,
     expected: Vec<Expected>,
 }
 
-impl Judge {
+impl Calculation {
     fn frame(&mut self, data: &Value) {
         let Some(symbol) = data["s"].as_str().map(|s| self.symbols[s].clone()) else { return };
         match data["e"].as_str() {
@@ -66,7 +66,7 @@ impl Judge {
         book.last = Some(id);
         book.sides.change(&data["b"], &data["a"]);
         let time_us = data[if self.futures { "T" } else { "E" }].as_i64().unwrap() * 1000;
-        let (bids, asks) = book.sides.shown(|_, quantity| quantity);
+        let (bids, asks) = book.sides.top(|_, quantity| quantity);
         self.expected.push(Expected::Book { symbol: symbol.to_owned(), id, time_us, bids, asks });
     }
 
@@ -81,9 +81,10 @@ impl Judge {
     }
 }
 
-/// Everything that must come out of a recording. Spot and futures follow different sequence rules.
-pub fn judge(recording: &Path, futures: bool) -> Vec<Expected> {
-    let mut judge = Judge { futures, symbols: BTreeMap::new(), books: BTreeMap::new(), expected: Vec::new() };
+/// All events of a recording. Spot and futures have different sequence rules.
+pub fn calculate(recording: &Path, futures: bool) -> Vec<Expected> {
+    let mut calculation =
+        Calculation { futures, symbols: BTreeMap::new(), books: BTreeMap::new(), expected: Vec::new() };
     for Line { kind, url, data } in lines(recording) {
         let data: Value = serde_json::from_str(&data).unwrap_or_default();
         match kind.as_str() {
@@ -92,16 +93,16 @@ pub fn judge(recording: &Path, futures: bool) -> Vec<Expected> {
                     let [base, quote] =
                         ["baseAsset", "quoteAsset"].map(|field| item[field].as_str().unwrap());
                     let symbol = item["symbol"].as_str().unwrap().to_owned();
-                    judge.symbols.insert(symbol, format!("{base}-{quote}"));
+                    calculation.symbols.insert(symbol, format!("{base}-{quote}"));
                 }
             }
             "rest" => {
                 let (_, query) = url.split_once("symbol=").unwrap();
-                judge.snapshot(query.split('&').next().unwrap(), &data);
+                calculation.snapshot(query.split('&').next().unwrap(), &data);
             }
-            "ws-in" => judge.frame(&data["data"]),
+            "ws-in" => calculation.frame(&data["data"]),
             _ => {}
         }
     }
-    judge.expected
+    calculation.expected
 }

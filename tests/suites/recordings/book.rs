@@ -1,4 +1,4 @@
-//! The two sides of a book, as the calculation keeps them.
+//! The two sides of a calculated book.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,17 @@ use serde_json::Value;
 use super::DEPTH;
 use marketprism_tests::number::{key, plain};
 
-/// Price and quantity of shown levels.
 pub type Levels = Vec<[String; 2]>;
 
 /// Prices and the venue's own quantities, with the texts they were written in.
 #[derive(Debug, Default)]
 pub struct Sides {
-    /// Bids by price.
     pub bids: BTreeMap<i128, [String; 2]>,
-    /// Asks by price.
     pub asks: BTreeMap<i128, [String; 2]>,
 }
 
 impl Sides {
-    /// Sets or removes levels given as lists whose first two members are the texts of price and quantity.
+    /// Sets or removes levels; each is a list that starts with the texts of price and quantity.
     pub fn change(&mut self, bids: &Value, asks: &Value) {
         for (side, changes) in [(&mut self.bids, bids), (&mut self.asks, asks)] {
             for change in changes.as_array().unwrap() {
@@ -40,7 +37,7 @@ impl Sides {
     }
 
     /// The best levels, quantities converted by a function of price and quantity.
-    pub fn shown(&self, quantity: impl Fn(i128, i128) -> i128) -> (Levels, Levels) {
+    pub fn top(&self, quantity: impl Fn(i128, i128) -> i128) -> (Levels, Levels) {
         let level =
             |(price, [_, text]): (&i128, &[String; 2])| [plain(*price), plain(quantity(*price, key(text)))];
         let bids = self.bids.iter().rev().take(DEPTH).map(level).collect();

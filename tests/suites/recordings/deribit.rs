@@ -1,4 +1,4 @@
-//! The calculation for recordings whose numbers are JSON numbers: they are taken as their text, never as floats.
+//! Deribit: numbers are JSON numbers, read as text, never as floats.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,13 +59,13 @@ impl LocalBook {
                 Sides::set(side, [price.get().to_owned(), amount.to_owned()]);
             }
         }
-        let (bids, asks) = self.sides.shown(|_, amount| amount);
+        let (bids, asks) = self.sides.top(|_, amount| amount);
         Expected::Book { symbol: symbol(name), id, time_us: time_us(data), bids, asks }
     }
 }
 
-/// Everything that must come out of a recording.
-pub fn judge(recording: &Path) -> Vec<Expected> {
+/// All events of a recording.
+pub fn calculate(recording: &Path) -> Vec<Expected> {
     let mut books: BTreeMap<String, LocalBook> = BTreeMap::new();
     let mut expected = Vec::new();
     for Line { kind, data, .. } in lines(recording) {

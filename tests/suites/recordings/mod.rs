@@ -1,7 +1,7 @@
-//! Promise: real captured frames, replayed, give exactly the events that an independent calculation gives.
+//! Promise: replayed recordings give exactly the events of an independent calculation.
 //!
-//! The calculation here shares no code with the adapters or the host: it reads the recording with a general JSON reader, follows the
-//! venue's documented procedure for a local order book, and keeps prices and quantities as integers of 18 places.
+//! The calculation shares no code with adapters or host: it uses a JSON library, the venue's documented procedure for a local order book,
+//! and integers of 18 decimal places.
 
 mod binance;
 mod book;
@@ -17,10 +17,9 @@ use serde_json::Value;
 
 use self::book::Levels;
 
-/// Levels a side that a replay publishes.
+/// Levels per side of a replayed book.
 const DEPTH: usize = 400;
 
-/// What must come out, in order.
 #[derive(Debug, PartialEq, Eq, Clone)]
 enum Expected {
     Trade { symbol: String, id: u64, price: String, quantity: String, side: String, time_us: i64 },
@@ -96,7 +95,7 @@ fn event(event: &Value) -> Expected {
         },
         "open_interest" => {
             for absent in ["open_interest_contracts", "open_interest_value"] {
-                assert_eq!(event.get(absent), None, "the recording does not say it: {event}");
+                assert_eq!(event.get(absent), None, "the recording does not have it: {event}");
             }
             Expected::OpenInterest { symbol: text("symbol"), time_us, base: text("open_interest") }
         }
@@ -104,25 +103,28 @@ fn event(event: &Value) -> Expected {
     }
 }
 
-/// Replays a recording and compares every event, in order. `counts` is what is in it: a calculation that finds less proves
-/// less.
+/// Replays a recording and compares every event in order. `counts`: the known content, so that the calculation cannot miss events.
 fn compare(
     name: &str,
     [adapter, exchange]: [&str; 2],
-    judge: impl Fn(&Path) -> Vec<Expected>,
+    calculate: impl Fn(&Path) -> Vec<Expected>,
     counts: &[(&str, usize)],
 ) {
     let Some(recording) = parts::recording(name) else {
         println!("SKIPPED: ../shared/recordings/{name} is not here");
         return;
     };
-    let expected = judge(&recording);
+    let expected = calculate(&recording);
     let found = replayed(&recording, adapter, exchange);
     let mut found_in_it: BTreeMap<&str, usize> = BTreeMap::new();
     for event in &expected {
         *found_in_it.entry(event.kind()).or_default() += 1;
     }
-    assert_eq!(found_in_it, counts.iter().copied().collect(), "the calculation does not find what is in it");
+    assert_eq!(
+        found_in_it,
+        counts.iter().copied().collect(),
+        "the calculation misses events of the recording"
+    );
     for (i, (expected, (line, found))) in expected.iter().zip(&found).enumerate() {
         assert_eq!(found, expected, "event {i}: {line}");
     }
@@ -132,39 +134,34 @@ fn compare(
     assert_eq!(ids.len(), found.len(), "two events share an id");
 }
 
-/// Goal: spot trades and every book state are right. Method: all events of the recording, in order, against the calculation.
 #[test]
 fn the_spot_recording_gives_the_calculated_trades_and_books() {
-    let judge = |path: &Path| binance::judge(path, false);
-    compare("binance_spot.jsonl", ["binance", "binance_spot"], judge, &[("trades", 2), ("books", 172)]);
+    let calculate = |path: &Path| binance::calculate(path, false);
+    compare("binance_spot.jsonl", ["binance", "binance_spot"], calculate, &[("trades", 2), ("books", 172)]);
 }
 
-/// Goal: the same for USD-M futures, whose updates name their predecessor.
 #[test]
 fn the_futures_recording_gives_the_calculated_trades_and_books() {
-    let judge = |path: &Path| binance::judge(path, true);
+    let calculate = |path: &Path| binance::calculate(path, true);
     let counts = [("trades", 91), ("books", 752)];
-    compare("binance_derivatives.jsonl", ["binance", "binance_derivatives"], judge, &counts);
+    compare("binance_derivatives.jsonl", ["binance", "binance_derivatives"], calculate, &counts);
 }
 
-/// Goal: spot trades and books in base units, snapshots in band. Method: as above; the venue's own checksum of each update proves the
-/// calculation's book.
+/// The venue's checksum of each update verifies the calculated book.
 #[test]
 fn the_okx_recording_gives_the_calculated_spot_events() {
-    let judge = |path: &Path| okx::judge(path, okx::Market::Spot);
-    compare("okx.jsonl", ["okx", "okx_spot"], judge, &[("trades", 69), ("books", 98)]);
+    let calculate = |path: &Path| okx::calculate(path, okx::Market::Spot);
+    compare("okx.jsonl", ["okx", "okx_spot"], calculate, &[("trades", 69), ("books", 98)]);
 }
 
-/// Goal: contracts of inverse swaps and futures in base units, each level by its own price.
 #[test]
 fn the_okx_recording_gives_the_calculated_derivatives_events() {
-    let judge = |path: &Path| okx::judge(path, okx::Market::Derivatives);
-    compare("okx.jsonl", ["okx", "okx_derivatives"], judge, &[("trades", 5), ("books", 192)]);
+    let calculate = |path: &Path| okx::calculate(path, okx::Market::Derivatives);
+    compare("okx.jsonl", ["okx", "okx_derivatives"], calculate, &[("trades", 5), ("books", 192)]);
 }
 
-/// Goal: books of options whose prices are JSON numbers, and the open interest of their tickers.
 #[test]
 fn the_deribit_recording_gives_the_calculated_books_and_open_interest() {
     let counts = [("books", 46), ("open interests", 89)];
-    compare("deribit.jsonl", ["deribit", "deribit_derivatives"], deribit::judge, &counts);
+    compare("deribit.jsonl", ["deribit", "deribit_derivatives"], deribit::calculate, &counts);
 }

@@ -1,4 +1,4 @@
-//! The calculation for recordings whose books come whole in band and carry a checksum over their texts.
+//! OKX: books have their snapshot in the stream, and a checksum over their texts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,29 +9,26 @@ use super::book::Sides;
 use super::{Expected, Line, lines};
 use marketprism_tests::number::{derived_places, divided, key, plain};
 
-/// Which instruments to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Market {
     Spot,
     Derivatives,
 }
 
-/// How a number of contracts becomes base units.
 #[derive(Debug, Clone, Copy)]
 enum Unit {
-    /// It is base units.
     Base,
-    /// Quote units in one contract; places of the result.
+    /// Contracts: quote units per contract, and decimal places of the base quantity.
     Value(i128, u32),
 }
 
-struct Judge {
+struct Calculation {
     instruments: BTreeMap<String, (String, Unit)>,
     books: BTreeMap<String, (Option<i64>, Sides)>,
     expected: Vec<Expected>,
 }
 
-impl Judge {
+impl Calculation {
     fn instruments(&mut self, list: &Value, market: Market) {
         for item in list["data"].as_array().unwrap() {
             let text = |name: &str| item[name].as_str().unwrap();
@@ -95,7 +92,7 @@ impl Judge {
             item["checksum"].as_i64().unwrap(),
             "the calculation's own book is wrong at {symbol} {id}"
         );
-        let (bids, asks) = sides.shown(|price, size| base(unit, price, size));
+        let (bids, asks) = sides.top(|price, size| base(unit, price, size));
         let time_us = item["ts"].as_str().unwrap().parse::<i64>().unwrap() * 1000;
         self.expected.push(Expected::Book { symbol: symbol.to_owned(), id, time_us, bids, asks });
     }
@@ -129,16 +126,17 @@ fn crc32_has_its_check_value() {
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }
 
-/// Everything that must come out of a recording for a market.
-pub fn judge(recording: &Path, market: Market) -> Vec<Expected> {
-    let mut judge = Judge { instruments: BTreeMap::new(), books: BTreeMap::new(), expected: Vec::new() };
+/// All events of a recording for a market.
+pub fn calculate(recording: &Path, market: Market) -> Vec<Expected> {
+    let mut calculation =
+        Calculation { instruments: BTreeMap::new(), books: BTreeMap::new(), expected: Vec::new() };
     for Line { kind, url, data } in lines(recording) {
         let data: Value = serde_json::from_str(&data).unwrap_or_default();
         match kind.as_str() {
-            "rest" if url.contains("/instruments?") => judge.instruments(&data, market),
-            "ws-in" => judge.frame(&data),
+            "rest" if url.contains("/instruments?") => calculation.instruments(&data, market),
+            "ws-in" => calculation.frame(&data),
             _ => {}
         }
     }
-    judge.expected
+    calculation.expected
 }

@@ -19,7 +19,9 @@ async fn main() -> ExitCode {
 async fn run(config: SimConfig) -> anyhow::Result<()> {
     let sim = Sim::start(config).await.context("starting the simulator")?;
     let mut out = std::io::stdout();
-    writeln!(out, "listening on {}", sim.addr()).and_then(|()| out.flush()).context("printing the address")?;
+    writeln!(out, "listening on {}", sim.addr())
+        .and_then(|()| out.flush())
+        .context("printing the address")?;
     Signals::new().context("listening for signals")?.next().await;
     sim.stop().await;
     Ok(())

@@ -1,4 +1,4 @@
-//! Rows against what the simulator sent.
+//! Stored rows against the simulator's ledger.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,22 +15,20 @@ const DEPTH: usize = 400;
 /// Column texts by name; absent where the column is NULL.
 type Texts = BTreeMap<String, String>;
 
-/// One exchange's rows are compared with what the simulator sent of it.
-pub struct Judge<'a> {
+pub struct ExpectedRows<'a> {
     sim: &'a Sim,
     exchange: &'a str,
     instruments: BTreeMap<String, InstrumentView>,
 }
 
-impl<'a> Judge<'a> {
-    /// A judge of one exchange.
+impl<'a> ExpectedRows<'a> {
     pub fn new(sim: &'a Sim, exchange: &'a str) -> Self {
         let listed = sim.instruments(exchange).unwrap().into_iter();
         let instruments = listed.map(|instrument| (instrument.venue_symbol.clone(), instrument)).collect();
         Self { sim, exchange, instruments }
     }
 
-    /// Every trade that a socket took is a row, and every row is such a trade.
+    /// Each trade accepted by a socket is one row, and there are no other rows.
     pub async fn trades(&self, stack: &Stack) {
         let mut expected: BTreeMap<(String, String), Texts> = BTreeMap::new();
         for (symbol, instrument) in &self.instruments {
@@ -62,18 +60,18 @@ impl<'a> Judge<'a> {
         self.compare(stack, "trades", columns, &expected, &keyed).await;
     }
 
-    /// Every event of a type that was told is a row, and every row was told.
+    /// Each accepted event of a type is one row, and there are no other rows.
     pub async fn events(&self, stack: &Stack, data_type: &str, table: &str) {
         let kind: DataType = serde_json::from_value(Value::from(data_type)).unwrap();
-        let told = self.sim.all_events(self.exchange, kind).unwrap();
-        let told = told.iter().filter(|event| event.accepted > 0);
-        let expected: BTreeMap<(String, String), Texts> = told
+        let sent = self.sim.all_events(self.exchange, kind).unwrap();
+        let sent = sent.iter().filter(|event| event.accepted > 0);
+        let expected: BTreeMap<(String, String), Texts> = sent
             .map(|event| {
                 let row = self.expected_row(event, data_type);
                 ((event.symbol.clone(), identity(&row, data_type)), row)
             })
             .collect();
-        assert!(!expected.is_empty(), "{} {data_type}: nothing was told", self.exchange);
+        assert!(!expected.is_empty(), "{} {data_type}: nothing was sent", self.exchange);
         let keyed = |row: Texts| ((row["venue_symbol"].clone(), identity(&row, data_type)), row);
         self.compare(stack, table, columns(data_type), &expected, &keyed).await;
     }
@@ -155,7 +153,7 @@ impl<'a> Judge<'a> {
         .await;
         for (key, row) in &found {
             let expected =
-                expected.get(key).unwrap_or_else(|| panic!("{what}: nobody sent {key:?}: {row:?}"));
+                expected.get(key).unwrap_or_else(|| panic!("{what}: the venue never sent {key:?}: {row:?}"));
             let of_both: Texts = row
                 .iter()
                 .filter(|(name, _)| *name != "venue_symbol" && *name != "trade_id")
@@ -168,7 +166,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The newest books of each instrument are the venue's own at their updates.
+    /// The newest books of each instrument equal the venue's at their update ids.
     pub async fn books(&self, stack: &Stack) {
         let query = format!(
             "SELECT venue_symbol, toString(last_update_id) AS id, \
@@ -197,7 +195,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The columns of a table beside time and instrument.
+/// Columns of a table other than time and instrument.
 fn columns(data_type: &str) -> &'static str {
     match data_type {
         "funding_rate" => {
@@ -223,7 +221,7 @@ fn columns(data_type: &str) -> &'static str {
     }
 }
 
-/// What tells two events of one instrument apart. Forced orders may share a millisecond.
+/// Distinguishes two events of one instrument. Liquidations may share a millisecond.
 fn identity(row: &Texts, data_type: &str) -> String {
     let time = row.get("timestamp").or_else(|| row.get("time_us")).unwrap();
     match data_type {
@@ -236,7 +234,7 @@ fn texts(pairs: &[(&str, &str)]) -> Texts {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The columns of a row; numbers in their shortest form.
+/// Columns of a row, numbers in their shortest form.
 fn row_texts(row: &Value) -> Texts {
     let texts = row.as_object().unwrap().iter().filter_map(|(name, value)| {
         let text = value.as_str()?;
@@ -246,7 +244,7 @@ fn row_texts(row: &Value) -> Texts {
     texts.collect()
 }
 
-/// Base units: as they are, or a value divided by the price.
+/// Quantity in base units, or value divided by price.
 fn base(instrument: &InstrumentView, price: &str, base: Option<&str>, value: Option<&str>) -> String {
     match (base, value) {
         (Some(base), None) => plain(key(base)),
