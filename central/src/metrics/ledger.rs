@@ -1,8 +1,9 @@
 //! Metrics of the ledger.
 
-use prometheus::{Error, IntCounter, IntGauge, IntGaugeVec, Registry};
-
-use super::{counter, int_gauge, int_gauges};
+use prometheus::{
+    Error, IntCounter, IntGauge, IntGaugeVec, Registry, register_int_counter_with_registry as counter,
+    register_int_gauge_vec_with_registry as int_gauges, register_int_gauge_with_registry as int_gauge,
+};
 
 #[derive(Debug)]
 pub struct LedgerMetrics {
@@ -20,34 +21,18 @@ pub struct LedgerMetrics {
 
 impl LedgerMetrics {
     pub fn new(r: &Registry) -> Result<Self, Error> {
+        let gauge = |name: &str, help: &str| int_gauge!(format!("marketprism_ledger_{name}"), help, r);
+        let windows = "windows of the last 24 hours by state, one per stream and edge";
         Ok(Self {
-            taken: counter(r, "marketprism_ledger_audits_taken_total", "audit messages stored")?,
-            windows: int_gauges(
-                r,
-                "marketprism_ledger_windows",
-                "windows of the last 24 hours by state, each per stream and edge",
-                &["state"],
+            taken: counter!("marketprism_ledger_audits_taken_total", "audit messages stored", r)?,
+            windows: int_gauges!("marketprism_ledger_windows", windows, &["state"], r)?,
+            mismatches: counter!("marketprism_ledger_mismatches_total", "windows that became a mismatch", r)?,
+            oldest_open_seconds: gauge(
+                "oldest_open_seconds",
+                "age of the end of the oldest open window, or 0",
             )?,
-            mismatches: counter(
-                r,
-                "marketprism_ledger_mismatches_total",
-                "windows that turned into a mismatch",
-            )?,
-            oldest_open_seconds: int_gauge(
-                r,
-                "marketprism_ledger_oldest_open_seconds",
-                "age of the end of the oldest open window, 0 when none is open",
-            )?,
-            lag_seconds: int_gauge(
-                r,
-                "marketprism_ledger_lag_seconds",
-                "how long the oldest window that is due has been waiting to be compared",
-            )?,
-            recheck_seconds: int_gauge(
-                r,
-                "marketprism_ledger_recheck_seconds",
-                "how long the last comparison of everything that hot holds took",
-            )?,
+            lag_seconds: gauge("lag_seconds", "wait of the oldest window that is due")?,
+            recheck_seconds: gauge("recheck_seconds", "duration of the last full recheck")?,
         })
     }
 }

@@ -6,8 +6,10 @@ mod replication;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{
-    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Error, Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder, register_gauge_with_registry as gauge, register_histogram_vec_with_registry as histograms,
+    register_int_counter_vec_with_registry as counters, register_int_counter_with_registry as counter,
+    register_int_gauge_vec_with_registry as int_gauges, register_int_gauge_with_registry as int_gauge,
 };
 
 pub use ledger::LedgerMetrics;
@@ -77,43 +79,60 @@ pub struct Hops {
 }
 
 impl Metrics {
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         let r = &registry;
-        let duplicates =
-            "copies recognized: recent (id in memory), in_flight (id in an open batch), stored (id in hot)";
         Ok(Self {
-            processed: counter(r, "hot_storage_messages_processed_total", "messages whose event is in hot")?,
-            failed: counter(r, "hot_storage_messages_failed_total", "messages in the dead-letter table")?,
-            batch_inserts: counter(r, "hot_storage_batch_inserts_total", "inserts that succeeded")?,
-            batch_size_avg: gauge(r, "hot_storage_batch_size_avg", "rows of an insert on average")?,
-            error_rate_percent: gauge(r, "hot_storage_error_rate_percent", "failed messages in percent")?,
-            subscriptions_active: int_gauge(r, "hot_storage_subscriptions_active", "streams being pulled")?,
-            is_running: int_gauge(r, "hot_storage_is_running", "1 while ingest runs")?,
-            rows: counters(r, "marketprism_central_rows_inserted_total", "rows stored", &["table"])?,
+            processed: counter!("hot_storage_messages_processed_total", "messages whose event is in hot", r)?,
+            failed: counter!("hot_storage_messages_failed_total", "messages in the dead-letter table", r)?,
+            batch_inserts: counter!("hot_storage_batch_inserts_total", "inserts that succeeded", r)?,
+            batch_size_avg: gauge!("hot_storage_batch_size_avg", "rows of an insert on average", r)?,
+            error_rate_percent: gauge!("hot_storage_error_rate_percent", "failed messages in percent", r)?,
+            subscriptions_active: int_gauge!("hot_storage_subscriptions_active", "streams being pulled", r)?,
+            is_running: int_gauge!("hot_storage_is_running", "1 while ingest runs", r)?,
+            rows: counters!("marketprism_central_rows_inserted_total", "rows stored", &["table"], r)?,
             rows_of_all_tables: AtomicU64::new(0),
-            duplicates: counters(
-                r,
+            duplicates: counters!(
                 "marketprism_central_duplicates_total",
-                duplicates,
+                "duplicates: recent (id in memory), in_flight (id in an open batch), stored (id in hot)",
                 &["stream", "found"],
+                r
             )?,
-            lost: counters(
-                r,
+            lost: counters!(
                 "marketprism_central_lost_messages_total",
-                "messages that the broker discarded before they were taken",
+                "messages that the broker discarded before they were stored",
                 &["stream", "cause"],
+                r
             )?,
-            confirmed: of_streams(r, "confirmed_sequence", "everything up to it is in hot")?,
-            streams_held: of_streams(r, "streams_held", "1 while this central takes the stream")?,
-            dead_letters: counters(r, "marketprism_central_dead_letters_total", "refused", &["reason"])?,
-            retries: counters(
-                r,
+            confirmed: int_gauges!(
+                "marketprism_central_confirmed_sequence",
+                "highest contiguous sequence stored in hot",
+                &["stream"],
+                r
+            )?,
+            streams_held: int_gauges!(
+                "marketprism_central_streams_held",
+                "1 while this central owns the stream",
+                &["stream"],
+                r
+            )?,
+            dead_letters: counters!(
+                "marketprism_central_dead_letters_total",
+                "refused messages",
+                &["reason"],
+                r
+            )?,
+            retries: counters!(
                 "marketprism_central_retries_total",
-                "inserts and lookups again",
+                "retried inserts and lookups",
                 &["table"],
+                r
             )?,
-            ack_failures: counter(r, "marketprism_central_ack_failures_total", "acks that did not leave")?,
+            ack_failures: counter!(
+                "marketprism_central_ack_failures_total",
+                "acknowledgements that could not be sent",
+                r
+            )?,
             consumers: ConsumerGauges::new(r)?,
             hops: Hops::new(r)?,
             ledger: LedgerMetrics::new(r)?,
@@ -132,7 +151,7 @@ impl Metrics {
     }
 
     /// Everything in the text format; computes the averages.
-    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(&self) -> Result<Vec<u8>, Error> {
         let rows = self.rows_of_all_tables.load(Ordering::Relaxed);
         self.batch_size_avg.set(ratio(rows, self.batch_inserts.get()));
         let (processed, failed) = (self.processed.get(), self.failed.get());
@@ -144,96 +163,37 @@ impl Metrics {
 }
 
 impl ConsumerGauges {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let gauges = |name: &str, help: &str| {
+            int_gauges!(format!("nats_jetstream_consumer_{name}"), help, &["stream", "consumer"], r)
+        };
         Ok(Self {
-            num_pending: gauges(registry, "num_pending", "messages not yet delivered")?,
-            num_ack_pending: gauges(registry, "num_ack_pending", "messages delivered, not acknowledged")?,
-            num_redelivered: gauges(
-                registry,
-                "num_redelivered",
-                "messages delivered again, not acknowledged",
-            )?,
+            num_pending: gauges("num_pending", "messages not yet delivered")?,
+            num_ack_pending: gauges("num_ack_pending", "messages delivered, not acknowledged")?,
+            num_redelivered: gauges("num_redelivered", "messages redelivered, not acknowledged")?,
         })
     }
 }
 
 impl Hops {
-    fn new(r: &Registry) -> Result<Self, prometheus::Error> {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let hop = |name: &str, help: &str, label: &str| {
+            histograms!(format!("marketprism_{name}_seconds"), help, &[label], BUCKETS.to_vec(), r)
+        };
         Ok(Self {
-            decode: histograms(r, "central_decode", "decoding a message, mean of a turn", "stream")?,
-            insert: histograms(r, "central_insert", "an insert that succeeded", "table")?,
-            edge_to_broker: histograms(r, "edge_to_broker", "from edge's to broker's receipt", "stream")?,
-            broker_to_hot: histograms(r, "broker_to_hot", "from broker's receipt to insert's end", "table")?,
-            venue_to_hot: histograms(r, "venue_to_hot", "from venue's time to insert's end", "table")?,
+            decode: hop("central_decode", "decoding a message, mean of a turn", "stream")?,
+            insert: hop("central_insert", "an insert that succeeded", "table")?,
+            edge_to_broker: hop(
+                "edge_to_broker",
+                "receive time of the edge to that of the broker",
+                "stream",
+            )?,
+            broker_to_hot: hop("broker_to_hot", "receive time of the broker to end of insert", "table")?,
+            venue_to_hot: hop("venue_to_hot", "venue time to end of insert", "table")?,
         })
     }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-pub fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let metric = IntCounter::new(name, help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-    let metric = Gauge::new(name, help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-pub fn int_gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let metric = IntGauge::new(name, help)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn gauges(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
-    let options = Opts::new(format!("nats_jetstream_consumer_{name}"), help);
-    let metric = IntGaugeVec::new(options, &["stream", "consumer"])?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn of_streams(registry: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
-    let metric = IntGaugeVec::new(Opts::new(format!("marketprism_central_{name}"), help), &["stream"])?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-pub fn int_gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
-}
-
-fn histograms(
-    registry: &Registry,
-    hop: &str,
-    help: &str,
-    label: &str,
-) -> Result<HistogramVec, prometheus::Error> {
-    let options = HistogramOpts::new(format!("marketprism_{hop}_seconds"), help).buckets(BUCKETS.to_vec());
-    let metric = HistogramVec::new(options, &[label])?;
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }

@@ -1,5 +1,8 @@
 use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Error, Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    register_gauge_vec_with_registry, register_gauge_with_registry, register_histogram_vec_with_registry,
+    register_int_counter_vec_with_registry, register_int_gauge_vec_with_registry,
+    register_int_gauge_with_registry,
 };
 
 #[derive(Debug)]
@@ -27,46 +30,37 @@ pub struct ReplicationMetrics {
 }
 
 impl ReplicationMetrics {
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let name = |name: &str, help: &str| Opts::new(format!("marketprism_cold_{name}"), help);
-        let gauges = |n: &str, help: &str| IntGaugeVec::new(name(n, help), &["table"]);
-        let counters = |n: &str, help: &str| IntCounterVec::new(name(n, help), &["table"]);
-        let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-        let round = HistogramOpts::new("marketprism_cold_round_seconds", "time of a round that copied");
-        let round = round.buckets(buckets.clone());
-        let copy = HistogramOpts::new("marketprism_cold_copy_seconds", "time of one insert into cold")
-            .buckets(buckets);
-        let metrics = Self {
-            is_active: IntGauge::with_opts(name("replicator_is_active", "1 while this process replicates"))?,
-            lag_minutes: GaugeVec::new(name("replication_lag_minutes", "age of the watermark"), &["table"])?,
-            is_failing: gauges("replication_is_failing", "1 while rounds of the table fail")?,
-            windows: IntCounterVec::new(
-                name("windows_total", "entries of the window log"),
-                &["table", "state"],
-            )?,
-            unsound: gauges("windows_unsound", "windows logged as mismatched or failed")?,
-            rows: counters("rows_copied_total", "rows that came to cold")?,
-            retries: counters("retries_total", "rounds tried again")?,
-            removed: counters("rows_removed_from_hot_total", "rows deleted from hot after verification")?,
-            published_again: counters("published_again_total", "rows that cold held already")?,
-            copy_seconds: HistogramVec::new(copy, &["table"])?,
-            round_seconds: HistogramVec::new(round, &["table"])?,
-            recheck_seconds: Gauge::with_opts(name("recheck_seconds", "time of the last whole comparison"))?,
+    pub fn new(r: &Registry) -> Result<Self, Error> {
+        let table: &[&str] = &["table"];
+        let name = |name: &str| format!("marketprism_cold_{name}");
+        let gauges = |n: &str, help: &str| register_int_gauge_vec_with_registry!(name(n), help, table, r);
+        let counters = |n: &str, help: &str, labels: &[&str]| {
+            register_int_counter_vec_with_registry!(name(n), help, labels, r)
         };
-        registry.register(Box::new(metrics.is_active.clone()))?;
-        registry.register(Box::new(metrics.lag_minutes.clone()))?;
-        registry.register(Box::new(metrics.recheck_seconds.clone()))?;
-        registry.register(Box::new(metrics.copy_seconds.clone()))?;
-        registry.register(Box::new(metrics.round_seconds.clone()))?;
-        for gauge in [&metrics.is_failing, &metrics.unsound] {
-            registry.register(Box::new(gauge.clone()))?;
-        }
-        for counter in
-            [&metrics.windows, &metrics.rows, &metrics.retries, &metrics.removed, &metrics.published_again]
-        {
-            registry.register(Box::new(counter.clone()))?;
-        }
-        Ok(metrics)
+        let histograms = |n: &str, help: &str| {
+            let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+            register_histogram_vec_with_registry!(name(n), help, table, buckets, r)
+        };
+        let (active, lag) = (name("replicator_is_active"), name("replication_lag_minutes"));
+        let recheck = name("recheck_seconds");
+        Ok(Self {
+            is_active: register_int_gauge_with_registry!(active, "1 while this process replicates", r)?,
+            lag_minutes: register_gauge_vec_with_registry!(lag, "age of the watermark", table, r)?,
+            is_failing: gauges("replication_is_failing", "1 while rounds of the table fail")?,
+            windows: counters("windows_total", "entries of the window log", &["table", "state"])?,
+            unsound: gauges("windows_unsound", "windows logged as mismatch or failed")?,
+            rows: counters("rows_copied_total", "rows copied to cold", table)?,
+            retries: counters("retries_total", "retried rounds", table)?,
+            removed: counters(
+                "rows_removed_from_hot_total",
+                "rows deleted from hot after verification",
+                table,
+            )?,
+            published_again: counters("published_again_total", "rows that cold held already", table)?,
+            copy_seconds: histograms("copy_seconds", "duration of an insert into cold")?,
+            round_seconds: histograms("round_seconds", "duration of a round that copied")?,
+            recheck_seconds: register_gauge_with_registry!(recheck, "duration of the last full recheck", r)?,
+        })
     }
 
     /// Counts the rows that arrived in cold between two digests.
