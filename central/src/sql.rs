@@ -21,9 +21,19 @@ pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// Comma-separated event ids. Quoted: ClickHouse reads a bare number above 64 bits as a float.
+pub fn ids(ids: impl IntoIterator<Item = u128>) -> String {
+    ids.into_iter().map(|id| format!("'{id}'")).collect::<Vec<_>>().join(",")
+}
+
 /// `DateTime64(3)` of milliseconds since 1970.
 pub fn millis(ms: i64) -> String {
     format!("fromUnixTimestamp64Milli(toInt64({ms}), 'UTC')")
+}
+
+/// `DateTime64(6)` of microseconds since 1970.
+pub fn micros(us: i64) -> String {
+    format!("fromUnixTimestamp64Micro(toInt64({us}), 'UTC')")
 }
 
 /// `DateTime64(9)` of nanoseconds since 1970.

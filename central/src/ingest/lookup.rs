@@ -7,6 +7,7 @@ use marketprism_schema::EventId;
 use super::batch::{Batch, Entry};
 use crate::limits;
 use crate::row::Target;
+use crate::sql;
 use crate::storage::{Storage, StorageError, bounded};
 
 /// Stored rows by event: sequence of the message, and receive time of its edge.
@@ -71,13 +72,14 @@ fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::quer
     };
     let from = entries.iter().map(|entry| entry.timestamp_us).min().unwrap_or_default();
     let to = entries.iter().map(|entry| entry.timestamp_us).max().unwrap_or_default();
-    // Quoted: ClickHouse reads a bare number above 64 bits as a float.
-    let ids: Vec<String> = entries.iter().map(|entry| format!("'{}'", entry.event_id.0)).collect();
+    let ids = sql::ids(entries.iter().map(|entry| entry.event_id.0));
     let sql = format!(
         "SELECT event_id, stream_seq, toUnixTimestamp64Nano(received_at) FROM {table} WHERE exchange IN ? AND market_type \
-         IN ? AND symbol IN ? AND timestamp BETWEEN fromUnixTimestamp64Micro(?) AND fromUnixTimestamp64Micro(?) AND \
+         IN ? AND symbol IN ? AND timestamp BETWEEN {} AND {} AND \
          event_id IN ({})",
-        ids.join(",")
+        sql::micros(from),
+        sql::micros(to),
+        ids
     );
-    storage.client.query(&sql).bind(tokens(1)).bind(tokens(2)).bind(tokens(3)).bind(from).bind(to)
+    storage.client.query(&sql).bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
 }

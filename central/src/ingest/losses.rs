@@ -11,6 +11,7 @@ use super::progress::SeqRange;
 use crate::context::CentralContext;
 use crate::limits;
 use crate::row::Target;
+use crate::sql;
 use crate::storage::{StorageError, bounded};
 
 const LOSSES: &str = "losses";
@@ -104,10 +105,10 @@ async fn stored(
 ) -> Result<BTreeSet<u64>, StorageError> {
     let database = &shared.storage.database;
     let condition = format!(
-        "stream_seq BETWEEN {} AND {} AND created_at >= fromUnixTimestamp64Milli({})",
+        "stream_seq BETWEEN {} AND {} AND created_at >= {}",
         span.from,
         span.to,
-        since_ns / 1_000_000
+        sql::millis(since_ns / 1_000_000)
     );
     let events = DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == stream);
     let events = events.map(|&data_type| (Target::Events(data_type), ""));

@@ -12,6 +12,7 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::lease::{Holder, Lease};
 use crate::limits;
+use crate::sql;
 use crate::status::CLICKHOUSE;
 use crate::storage::{StorageError, bounded};
 
@@ -147,7 +148,7 @@ async fn no_insert_runs(shared: &CentralContext, stream: &'static str) {
 async fn running_inserts(shared: &CentralContext, stream: &str) -> Result<u64, StorageError> {
     let processes = match &shared.config.clickhouse.hot.cluster {
         // The previous owner may have used another server of the cluster.
-        Some(cluster) => format!("clusterAllReplicas('{cluster}', system.processes)"),
+        Some(cluster) => format!("clusterAllReplicas({}, system.processes)", sql::quote(cluster)),
         None => "system.processes".to_owned(),
     };
     let sql = format!("SELECT count() FROM {processes} WHERE startsWith(Settings['log_comment'], ?)");

@@ -9,6 +9,7 @@ use super::queries::{Endpoint, HotCold, limited};
 use super::table_spec::TableSpec;
 use super::time_range::TimeRange;
 use crate::config::{Config, Method, Server};
+use crate::sql::quote;
 use crate::storage::{StorageError, bounded};
 
 /// Prefix of staging tables. A new lease holder drops those of its predecessor.
@@ -83,11 +84,11 @@ impl<'a> Copier<'a> {
         let password = self.hot.password.as_ref().map_or("", |password| password.reveal());
         format!(
             "remote({}, {}, {}, {}, {})",
-            quoted(address),
-            quoted(&self.pair.hot.storage.database),
-            quoted(self.table.name),
-            quoted(&self.hot.user),
-            quoted(password)
+            quote(address),
+            quote(&self.pair.hot.storage.database),
+            quote(self.table.name),
+            quote(&self.hot.user),
+            quote(password)
         )
     }
 
@@ -100,7 +101,7 @@ impl<'a> Copier<'a> {
             if password.is_empty() {
                 text
             } else {
-                text.replace(&quoted(password), "'***'").replace(password, "***")
+                text.replace(&quote(password), "'***'").replace(password, "***")
             }
         };
         match error {
@@ -207,18 +208,13 @@ fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A string literal of SQL.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
-}
-
 /// Kills running copies and drops staging tables of a previous lease holder or, for one table, of an earlier try.
 pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), StorageError> {
     let prefix = query_prefix(&pair.cold, table);
     let stage =
         table.map_or_else(|| STAGE_PREFIX.to_owned(), |table| format!("{STAGE_PREFIX}{}_", table.name));
     for side in [&pair.cold, &pair.hot] {
-        let kill = format!("KILL QUERY WHERE startsWith(query_id, '{prefix}') SYNC");
+        let kill = format!("KILL QUERY WHERE startsWith(query_id, {}) SYNC", quote(&prefix));
         side.execute(&kill).await?;
         let stages = format!(
             "SELECT name FROM system.tables WHERE database = '{}' AND startsWith(name, '{stage}')",

@@ -12,6 +12,7 @@ use super::table_spec::TableSpec;
 use super::time_range::TimeRange;
 use crate::config::Config;
 use crate::limits;
+use crate::sql;
 use crate::storage::{Storage, StorageError, bounded};
 
 #[derive(Clone)]
@@ -123,8 +124,9 @@ impl Endpoint {
     pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, StorageError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
-             created_at >= fromUnixTimestamp64Milli({from_ms}, 'UTC')",
-            self.table(table.name)
+             created_at >= {}",
+            self.table(table.name),
+            sql::millis(from_ms)
         );
         let (newest_ms, rows) = bounded(self.limit, self.query(&sql).fetch_one::<(i64, u64)>()).await?;
         Ok((rows > 0).then_some(newest_ms))
@@ -151,10 +153,11 @@ impl Endpoint {
         from_id: u128,
     ) -> Result<Vec<(u128, i64)>, StorageError> {
         let sql = format!(
-            "SELECT event_id, toInt64(toUnixTimestamp64Micro(timestamp)) AS at_us FROM {} WHERE {} AND timestamp < \
-             fromUnixTimestamp64Micro({before_us}, 'UTC') AND event_id >= toUInt128('{from_id}') ORDER BY event_id LIMIT {}",
+            "SELECT event_id, toInt64(toUnixTimestamp64Micro(timestamp)) AS at_us FROM {} WHERE {} AND timestamp < {} AND \
+             event_id >= toUInt128('{from_id}') ORDER BY event_id LIMIT {}",
             self.table(table.name),
             span.condition(),
+            sql::micros(before_us),
             limits::IDS_A_DELETE
         );
         bounded(self.limit, self.query(&sql).fetch_all::<(u128, i64)>()).await
@@ -171,15 +174,13 @@ impl Endpoint {
     ) -> Result<Vec<u128>, StorageError> {
         let Some(some) = ids.chunks(limits::IDS_A_DELETE).next() else { return Ok(Vec::new()) };
         let bounds = times_us.map_or_else(String::new, |(first, last)| {
-            format!(
-                "timestamp >= fromUnixTimestamp64Micro({first}, 'UTC') AND timestamp <= fromUnixTimestamp64Micro({last}, 'UTC') AND "
-            )
+            format!("timestamp >= {} AND timestamp <= {} AND ", sql::micros(first), sql::micros(last))
         });
         let sql = format!(
             "SELECT DISTINCT event_id FROM {} WHERE {bounds}NOT ({}) AND event_id IN ({})",
             self.table(table.name),
             span.condition(),
-            listed(some)
+            sql::ids(some.iter().copied())
         );
         let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
         bounded(self.limit, query.fetch_all::<u128>()).await
@@ -188,7 +189,8 @@ impl Endpoint {
     /// Deletes rows by event id; returns when no query sees them.
     pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), StorageError> {
         for some in ids.chunks(limits::IDS_A_DELETE) {
-            let condition = format!("{} AND event_id IN ({})", span.condition(), listed(some));
+            let condition =
+                format!("{} AND event_id IN ({})", span.condition(), sql::ids(some.iter().copied()));
             self.delete_where(table, &condition).await?;
         }
         Ok(())
@@ -205,12 +207,6 @@ impl Endpoint {
 
 /// Size of a statement with as many ids as a delete may list.
 const QUERY_BYTES: &str = "2000000";
-
-/// Quoted: ClickHouse reads a bare number above 64 bits as a float.
-fn listed(ids: &[u128]) -> String {
-    let quoted: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
-    quoted.join(",")
-}
 
 /// The client with the timeout set on the server too: an abandoned query does not continue there.
 pub fn limited(client: &Client, limit: Duration) -> Client {

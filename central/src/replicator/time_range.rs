@@ -1,3 +1,5 @@
+use crate::sql;
+
 /// Half-open range of `created_at`, milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeRange {
@@ -16,10 +18,12 @@ impl TimeRange {
 
     /// Condition on `created_at`.
     pub fn condition(self) -> String {
-        let Self { from_ms, to_ms } = self;
-        format!(
-            "created_at >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND created_at < fromUnixTimestamp64Milli({to_ms}, 'UTC')"
-        )
+        self.of("created_at")
+    }
+
+    /// Condition on a column of type `DateTime64(3)`.
+    pub fn of(self, column: &str) -> String {
+        format!("{column} >= {} AND {column} < {}", sql::millis(self.from_ms), sql::millis(self.to_ms))
     }
 
     /// Equal parts, as far as milliseconds allow.

@@ -8,7 +8,10 @@ use super::digest::WindowDigest;
 use super::queries::Endpoint;
 use super::time_range::TimeRange;
 use crate::clock;
+use crate::sql;
 use crate::storage::{StorageError, bounded};
+
+type Selected = Result<BTreeMap<i64, LoggedWindow>, StorageError>;
 
 /// State of a window in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,59 +140,30 @@ pub struct WindowLog {
 
 impl WindowLog {
     /// Entries of a range, by start.
-    pub async fn read(
-        self,
-        cold: &Endpoint,
-        span: TimeRange,
-    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
-        let TimeRange { from_ms, to_ms } = span;
-        let condition = format!(
-            "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
-             fromUnixTimestamp64Milli({to_ms}, 'UTC')"
-        );
-        self.select(cold, &format!("{condition} ORDER BY window_start")).await
+    pub async fn read(self, cold: &Endpoint, span: TimeRange) -> Selected {
+        self.select(cold, span, "").await
     }
 
     /// Oldest windows of a range that are not verified.
-    pub async fn unverified(
-        self,
-        cold: &Endpoint,
-        span: TimeRange,
-        limit: usize,
-    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
-        let TimeRange { from_ms, to_ms } = span;
-        let condition = format!(
-            "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
-             fromUnixTimestamp64Milli({to_ms}, 'UTC') AND state != 'verified' ORDER BY window_start LIMIT {limit}"
-        );
-        self.select(cold, &condition).await
+    pub async fn unverified(self, cold: &Endpoint, span: TimeRange, limit: usize) -> Selected {
+        self.select(cold, span, &format!("AND state != 'verified' ORDER BY window_start LIMIT {limit}")).await
     }
 
     /// Oldest windows of a range whose rows may be removed from hot: verified before a time, not empty, not removed yet.
-    pub async fn removable(
-        self,
-        cold: &Endpoint,
-        span: TimeRange,
-        logged_before_ms: i64,
-        limit: usize,
-    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
-        let TimeRange { from_ms, to_ms } = span;
+    pub async fn removable(self, cold: &Endpoint, span: TimeRange, before_ms: i64, limit: usize) -> Selected {
         let condition = format!(
-            "window_start >= fromUnixTimestamp64Milli({from_ms}, 'UTC') AND window_start < \
-             fromUnixTimestamp64Milli({to_ms}, 'UTC') AND state = 'verified' AND rows > 0 AND NOT startsWith(reason, \
-             '{REMOVED}') AND logged_at < fromUnixTimestamp64Milli({logged_before_ms}, 'UTC') ORDER BY window_start LIMIT \
-             {limit}"
+            "AND state = 'verified' AND rows > 0 AND NOT startsWith(reason, '{REMOVED}') AND logged_at < {} ORDER BY \
+             window_start LIMIT {limit}",
+            sql::millis(before_ms)
         );
-        self.select(cold, &condition).await
+        self.select(cold, span, &condition).await
     }
 
-    async fn select(
-        self,
-        cold: &Endpoint,
-        condition: &str,
-    ) -> Result<BTreeMap<i64, LoggedWindow>, StorageError> {
-        let (log, table) = (cold.table("window_log"), self.table);
-        let sql = format!("SELECT {SELECTED} FROM {log} FINAL WHERE table_name = '{table}' AND {condition}");
+    async fn select(self, cold: &Endpoint, span: TimeRange, more: &str) -> Selected {
+        let (log, range) = (cold.table("window_log"), span.of("window_start"));
+        let table = self.table;
+        let sql =
+            format!("SELECT {SELECTED} FROM {log} FINAL WHERE table_name = '{table}' AND {range} {more}");
         let rows = bounded(cold.limit, cold.query(&sql).fetch_all::<LogRow>()).await?;
         Ok(rows.into_iter().map(|row| (row.start_ms, LoggedWindow::from(row))).collect())
     }
@@ -261,11 +235,12 @@ impl WindowLog {
     ) -> Result<(), StorageError> {
         let now_ms = clock::now_ns() / 1_000_000;
         let sql = format!(
-            "INSERT INTO {} (table_name, upto, hot_newest, state, moved_at) VALUES ('{}', \
-             fromUnixTimestamp64Milli({upto_ms}, 'UTC'), fromUnixTimestamp64Milli({hot_newest_ms}, 'UTC'), '{state}', \
-             fromUnixTimestamp64Milli({now_ms}, 'UTC'))",
+            "INSERT INTO {} (table_name, upto, hot_newest, state, moved_at) VALUES ('{}', {}, {}, '{state}', {})",
             cold.table("watermarks"),
-            self.table
+            self.table,
+            sql::millis(upto_ms),
+            sql::millis(hot_newest_ms),
+            sql::millis(now_ms)
         );
         cold.execute(&sql).await
     }
