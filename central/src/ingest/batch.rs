@@ -9,6 +9,7 @@ use marketprism_schema::{DataType, EventId};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::lookup::StoredRows;
+use super::message::Delivery;
 use crate::config::BatchLimits;
 use crate::row::{CREATED_AT_BYTES, Target};
 
@@ -52,6 +53,24 @@ pub struct Batch {
 pub struct BatchCapacity {
     pub entries: usize,
     pub row_bytes: usize,
+}
+
+impl Entry {
+    /// Entry of a duplicate or dead letter, whose event is not stored.
+    pub fn without_event(message: Message, event_id: EventId, delivery: Delivery, row_end: usize) -> Self {
+        let Delivery { stream_seq, published_ns, .. } = delivery;
+        let (timestamp_us, received_at_ns, may_be_stored) = (0, 0, false);
+        Self {
+            message,
+            event_id,
+            stream_seq,
+            timestamp_us,
+            received_at_ns,
+            published_ns,
+            may_be_stored,
+            row_end,
+        }
+    }
 }
 
 impl Batch {

@@ -192,16 +192,8 @@ impl Deduplicator {
         self.pending.begin(delivery.stream_seq);
         let batch = self.open.of(Target::Copies);
         batch.rows.extend_from_slice(row);
-        batch.push(Entry {
-            message: without_payload(message),
-            event_id: id,
-            stream_seq: delivery.stream_seq,
-            timestamp_us: 0,
-            received_at_ns: 0,
-            published_ns: delivery.published_ns,
-            may_be_stored: false,
-            row_end: batch.rows.len(),
-        });
+        let row_end = batch.rows.len();
+        batch.push(Entry::without_event(without_payload(message), id, delivery, row_end));
     }
 
     fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
@@ -222,16 +214,8 @@ impl Deduplicator {
         };
         encode_dead_letter(&letter, &mut batch.rows);
         let event_id = EventId(xxh3_128(&message.payload));
-        batch.push(Entry {
-            message,
-            event_id,
-            stream_seq,
-            timestamp_us: 0,
-            received_at_ns: 0,
-            published_ns: delivery.published_ns,
-            may_be_stored: false,
-            row_end: batch.rows.len(),
-        });
+        let row_end = batch.rows.len();
+        batch.push(Entry::without_event(message, event_id, delivery, row_end));
     }
 
     pub async fn end_turn(&mut self) {
@@ -274,8 +258,8 @@ impl Deduplicator {
             }
             Target::Events(data_type) => {
                 self.shared.metrics.processed.inc_by(count);
-                let state = stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
-                self.shared.coverage.stored(data_type, state, clock::now_ns());
+                let events = stored.iter().map(|entry| (&*entry.message.subject, entry.timestamp_us));
+                self.shared.coverage.stored(data_type, events, clock::now_ns());
                 for entry in &stored {
                     self.event_is_stored(entry, entry.stream_seq);
                 }

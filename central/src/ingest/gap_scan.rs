@@ -28,8 +28,6 @@ pub struct GapScan {
 /// Result of a scan.
 #[derive(Debug)]
 pub struct GapScanResult {
-    /// Creation time of the stream. If it differs from the input, the other fields are meaningless.
-    pub stream_created_ns: i64,
     /// Gaps that are resolved: recorded in `losses`, or still held by the broker.
     pub resolved: Vec<SeqRange>,
     /// Unresolved parts of gaps.
@@ -42,8 +40,8 @@ pub struct GapScanResult {
     pub newest: u64,
 }
 
-/// Finds missing sequences, records losses, then advances the confirmed sequence.
-pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<GapScanResult> {
+/// Finds missing sequences, records losses, then advances the confirmed sequence. `None` if the stream was recreated.
+pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<Option<GapScanResult>> {
     let GapScan { stream, mut progress, lowest_open, watermarks, written } = input;
     // Read the stream before the consumer: a message that the consumer has not counted by then does not exist.
     let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot query the stream")?;
@@ -53,24 +51,13 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     let created_ns = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default();
     let newest = info.state.last_sequence;
     if created_ns != progress.stream_created_ns {
-        let (confirmed, next) = (progress.confirmed, progress.next);
-        return Ok(GapScanResult {
-            stream_created_ns: created_ns,
-            resolved: Vec::new(),
-            unresolved: Vec::new(),
-            is_inherited_resolved: false,
-            next,
-            confirmed,
-            written,
-            newest,
-        });
+        return Ok(None);
     }
     let delivered = consumer.delivered.stream_sequence;
-    let undeliverable_tail = undeliverable_tail(&progress, info, delivered, consumer.num_pending);
+    let tail = undeliverable_tail(&progress, info, delivered, consumer.num_pending);
     let resolved = progress.gaps.clone();
-    progress.gaps.extend(undeliverable_tail);
-    progress.next = undeliverable_tail
-        .map_or(progress.next, |undeliverable_tail| undeliverable_tail.to.saturating_add(1));
+    progress.gaps.extend(tail);
+    progress.next = tail.map_or(progress.next, |tail| tail.to.saturating_add(1));
     let acknowledged = consumer.ack_floor.stream_sequence;
     let is_inherited_resolved =
         resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
@@ -106,8 +93,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         written
     };
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(GapScanResult {
-        stream_created_ns: created_ns,
+    Ok(Some(GapScanResult {
         resolved,
         unresolved: progress.gaps,
         is_inherited_resolved,
@@ -115,7 +101,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         confirmed,
         written,
         newest,
-    })
+    }))
 }
 
 async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer> {

@@ -20,7 +20,7 @@ pub struct StreamProgress {
     stream: &'static str,
     consumer_created_ns: Option<i128>,
     owned: Option<OwnedStream>,
-    scans: JoinSet<anyhow::Result<GapScanResult>>,
+    scans: JoinSet<anyhow::Result<Option<GapScanResult>>>,
 }
 
 struct OwnedStream {
@@ -50,7 +50,8 @@ impl StreamProgress {
     /// Starts with a subscription. Reads the confirmed sequence the first time.
     pub async fn begin(&mut self, found: &Subscription) -> anyhow::Result<()> {
         if self.owned.is_none() || self.is_other_stream(found) {
-            self.scans.abort_all();
+            // Aborts a running scan and drops the result of a finished one.
+            self.scans = JoinSet::new();
             let watermarks = Watermarks::open(&self.shared.broker, self.shared.config.replicas()).await?;
             let written = watermarks.read(self.stream).await?;
             let created_ns = found.stream_created_ns;
@@ -89,7 +90,7 @@ impl StreamProgress {
     }
 
     /// Waits for the running scan; forever when there is none.
-    pub async fn scan_result(&mut self) -> Result<anyhow::Result<GapScanResult>, JoinError> {
+    pub async fn scan_result(&mut self) -> Result<anyhow::Result<Option<GapScanResult>>, JoinError> {
         match self.scans.join_next().await {
             Some(found) => found,
             None => std::future::pending().await,
@@ -99,11 +100,12 @@ impl StreamProgress {
     /// Applies the result of a scan. Returns the reason for a new subscription, if one is needed.
     pub fn apply_scan(
         &mut self,
-        found: Result<anyhow::Result<GapScanResult>, JoinError>,
+        found: Result<anyhow::Result<Option<GapScanResult>>, JoinError>,
     ) -> anyhow::Result<Option<String>> {
         let stream = self.stream;
         match found {
-            Ok(Ok(found)) => return Ok(self.apply(found)),
+            Ok(Ok(Some(found))) => self.apply(found),
+            Ok(Ok(None)) => return Ok(Some("the stream was recreated".to_owned())),
             Ok(Err(error)) => {
                 tracing::debug!(
                     stream,
@@ -117,12 +119,9 @@ impl StreamProgress {
         Ok(None)
     }
 
-    fn apply(&mut self, found: GapScanResult) -> Option<String> {
-        let Some(owned) = &mut self.owned else { return None };
+    fn apply(&mut self, found: GapScanResult) {
+        let Some(owned) = &mut self.owned else { return };
         let progress = &mut owned.progress;
-        if progress.stream_created_ns != found.stream_created_ns {
-            return Some("the stream was recreated".to_owned());
-        }
         let mut gaps = found.unresolved;
         for gap in &progress.gaps {
             // Sequences skipped meanwhile begin where the scan ended.
@@ -139,7 +138,6 @@ impl StreamProgress {
         }
         owned.written = found.written;
         owned.newest = found.newest;
-        None
     }
 
     /// The stream was deleted: messages that nobody took are lost.

@@ -24,9 +24,19 @@ impl Difference {
         let (wanted, found) = (wanted.to_string(), found.to_string());
         (wanted != found).then(|| Self { setting: setting.to_owned(), wanted, found, changeable })
     }
-}
 
-impl Difference {
+    /// Differences between named values of the same object, wanted and found.
+    pub fn list<const N: usize>(
+        wanted: [(&str, String); N],
+        found: [(&str, String); N],
+        changeable: bool,
+    ) -> Vec<Self> {
+        let pairs = wanted.into_iter().zip(found);
+        pairs
+            .filter_map(|((name, wanted), (_, found))| Self::between(name, wanted, found, changeable))
+            .collect()
+    }
+
     /// The object itself is missing; provisioning creates it.
     pub fn missing() -> Self {
         let [setting, wanted, found] = ["existence", "there", "none"].map(str::to_owned);

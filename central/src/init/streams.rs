@@ -84,43 +84,29 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
     };
     // The server reports "no limit" as -1; 0 means the same.
     let limit = |value: i64| if value <= 0 { -1 } else { value };
-    [
-        Difference::between("subjects", sorted(&wanted.subjects), sorted(&found.subjects), true),
-        Difference::between("max_bytes", limit(wanted.max_bytes), limit(found.max_bytes), true),
-        Difference::between("max_age_seconds", wanted.max_age.as_secs(), found.max_age.as_secs(), true),
-        Difference::between(
-            "duplicate_window_seconds",
-            wanted.duplicate_window.as_secs(),
-            found.duplicate_window.as_secs(),
-            true,
-        ),
-        Difference::between("replicas", wanted.num_replicas, found.num_replicas, true),
-        Difference::between("max_messages", limit(wanted.max_messages), limit(found.max_messages), true),
-        Difference::between(
-            "max_messages_per_subject",
-            limit(wanted.max_messages_per_subject),
-            limit(found.max_messages_per_subject),
-            true,
-        ),
-        Difference::between("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard), true),
-        Difference::between(
-            "storage",
-            format!("{:?}", wanted.storage),
-            format!("{:?}", found.storage),
-            false,
-        ),
-        Difference::between(
-            "retention",
-            format!("{:?}", wanted.retention),
-            format!("{:?}", found.retention),
-            false,
-        ),
-        Difference::between("no_ack", wanted.no_ack, found.no_ack, false),
-        Difference::between("sealed", wanted.sealed, found.sealed, false),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let changeable = |config: &Config| {
+        [
+            ("subjects", sorted(&config.subjects)),
+            ("max_bytes", limit(config.max_bytes).to_string()),
+            ("max_age_seconds", config.max_age.as_secs().to_string()),
+            ("duplicate_window_seconds", config.duplicate_window.as_secs().to_string()),
+            ("replicas", config.num_replicas.to_string()),
+            ("max_messages", limit(config.max_messages).to_string()),
+            ("max_messages_per_subject", limit(config.max_messages_per_subject).to_string()),
+            ("discard", format!("{:?}", config.discard)),
+        ]
+    };
+    let immutable = |config: &Config| {
+        [
+            ("storage", format!("{:?}", config.storage)),
+            ("retention", format!("{:?}", config.retention)),
+            ("no_ack", config.no_ack.to_string()),
+            ("sealed", config.sealed.to_string()),
+        ]
+    };
+    let mut differences = Difference::list(changeable(wanted), changeable(found), true);
+    differences.extend(Difference::list(immutable(wanted), immutable(found), false));
+    differences
 }
 
 async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
