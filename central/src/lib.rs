@@ -10,6 +10,8 @@ mod config;
 mod context;
 mod coverage;
 mod diagnose;
+#[cfg(test)]
+mod fixtures;
 mod http;
 mod ingest;
 mod init;

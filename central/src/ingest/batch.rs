@@ -193,20 +193,13 @@ impl Sealed {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::fixtures::{self, TRADE_SUBJECT};
 
     /// Adds an entry with a row of 16 bytes: its sequence, then space for `created_at`.
     pub fn add(batch: &mut Batch, stream_seq: u64, id: u128, payload: usize) {
         batch.rows.extend_from_slice(&stream_seq.to_le_bytes());
         batch.rows.extend_from_slice(&[0; CREATED_AT_BYTES]);
-        let message = Message {
-            subject: "trade.sim_spot.spot.A-B".into(),
-            reply: None,
-            payload: vec![0; payload].into(),
-            headers: None,
-            status: None,
-            description: None,
-            length: 0,
-        };
+        let message = fixtures::message(TRADE_SUBJECT, None, vec![0; payload]);
         batch.push(Entry {
             message,
             event_id: EventId(id),

@@ -86,45 +86,21 @@ fn nanos(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_nats::HeaderMap;
-    use marketprism_schema::{Body, DataType, Decimal, Header, MarketType, Side, Trade};
+    use crate::fixtures::{self, TRADE_SUBJECT};
+    use marketprism_schema::{DataType, Decimal, Header};
 
     const SECOND: i64 = 1_000_000_000;
     const TRADES: Target = Target::Events(DataType::Trade);
 
     fn event(known_ns: i64) -> Event<'static> {
-        let header = Header {
-            exchange: "sim_spot".into(),
-            market_type: MarketType::Spot,
-            symbol: "A-B".into(),
-            venue_symbol: "AB".into(),
-            timestamp_us: known_ns / 1_000,
-            received_at_ns: known_ns,
-            event_id: EventId(7),
-            edge: "e".into(),
-            region: "r".into(),
-            adapter: "a".into(),
-        };
-        let decimal = Decimal { mantissa: 1, scale: 0 };
-        let trade = Trade { trade_id: "1".into(), price: decimal, quantity: decimal, side: Side::Buy };
-        Event { header, body: Body::Trade(trade) }
+        let (timestamp_us, event_id) = (known_ns / 1_000, EventId(7));
+        let header = Header { timestamp_us, received_at_ns: known_ns, event_id, ..fixtures::header() };
+        fixtures::trade(header, Decimal::default())
     }
 
     fn message(id: Option<EventId>) -> Message {
-        let headers = id.map(|id| {
-            let mut headers = HeaderMap::new();
-            headers.insert("Nats-Msg-Id", id.to_string());
-            headers
-        });
-        Message {
-            subject: "trade.sim_spot.spot.A-B".into(),
-            reply: None,
-            payload: Vec::new().into(),
-            headers,
-            status: None,
-            description: None,
-            length: 0,
-        }
+        let id = id.map(|id| id.to_string());
+        fixtures::message(TRADE_SUBJECT, id.as_deref().map(|id| ("Nats-Msg-Id", id)), Vec::new())
     }
 
     /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.

@@ -89,65 +89,35 @@ fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::{Body, Decimal, EventId, Header, MarketType, Side, Trade};
+    use crate::fixtures::{self, TRADE_SUBJECT};
+    use marketprism_schema::Decimal;
 
     fn payload(form: WireForm) -> Vec<u8> {
-        let header = Header {
-            exchange: "sim_spot".into(),
-            market_type: MarketType::Spot,
-            symbol: "BTC-USDT".into(),
-            venue_symbol: "BTCUSDT".into(),
-            timestamp_us: 1,
-            received_at_ns: 2,
-            event_id: EventId(3),
-            edge: "e".into(),
-            region: "r".into(),
-            adapter: "a@1+0".into(),
-        };
-        let trade = Trade {
-            trade_id: "7".into(),
-            price: Decimal { mantissa: 1, scale: 0 },
-            quantity: Decimal { mantissa: 1, scale: 0 },
-            side: Side::Buy,
-        };
         let mut out = Vec::new();
-        form.encode(&Event { header, body: Body::Trade(trade) }, &mut out);
+        form.encode(&fixtures::trade(fixtures::header(), Decimal::default()), &mut out);
         out
     }
 
     fn message(subject: &str, content_type: Option<&str>, payload: Vec<u8>) -> Message {
-        let headers = content_type.map(|value| {
-            let mut headers = HeaderMap::new();
-            headers.insert("Content-Type", value);
-            headers
-        });
-        Message {
-            subject: subject.into(),
-            reply: None,
-            payload: payload.into(),
-            headers,
-            status: None,
-            description: None,
-            length: 0,
-        }
+        fixtures::message(subject, content_type.map(|value| ("Content-Type", value)), payload)
     }
 
     /// Without a Content-Type header the payload is JSON.
     #[test]
     fn subject_and_form_must_agree_with_the_payload() {
-        let own = "trade.sim_spot.spot.BTC-USDT";
+        let own = TRADE_SUBJECT;
         let packed_payload = payload(WireForm::Protobuf);
         let payload = || payload(WireForm::Json);
         for content_type in [None, Some("application/json"), Some("application/json; charset=utf-8")] {
             assert!(read(&message(own, content_type, payload())).is_ok(), "{content_type:?}");
         }
         for subject in [
-            "orderbook.sim_spot.spot.BTC-USDT",
-            "trade.other_spot.spot.BTC-USDT",
-            "trade.sim_spot.perpetual.BTC-USDT",
-            "trade.sim_spot.spot.ETH-USDT",
+            "orderbook.sim_spot.spot.A-B",
+            "trade.other_spot.spot.A-B",
+            "trade.sim_spot.perpetual.A-B",
+            "trade.sim_spot.spot.C-D",
             "trade.sim_spot.spot",
-            "trade.sim_spot.spot.BTC-USDT.x",
+            "trade.sim_spot.spot.A-B.x",
         ] {
             assert_eq!(
                 read(&message(subject, None, payload())).unwrap_err().0,

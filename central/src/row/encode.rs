@@ -121,31 +121,11 @@ fn interval_hours(hours: u32) -> Result<u16, RowError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::{EventId, FundingRate, Header, MarketType, Side, Trade};
-
-    fn header() -> Header<'static> {
-        Header {
-            exchange: "sim_spot".into(),
-            market_type: MarketType::Spot,
-            symbol: "A-B".into(),
-            venue_symbol: "AB".into(),
-            timestamp_us: 1,
-            received_at_ns: 2,
-            event_id: EventId(3),
-            edge: "e".into(),
-            region: "r".into(),
-            adapter: "a".into(),
-        }
-    }
+    use crate::fixtures::{header, trade as trade_of};
+    use marketprism_schema::FundingRate;
 
     fn trade(price: Decimal) -> Event<'static> {
-        let body = Trade {
-            trade_id: "7".into(),
-            price,
-            quantity: Decimal { mantissa: 1, scale: 18 },
-            side: Side::Sell,
-        };
-        Event { header: header(), body: Body::Trade(body) }
+        trade_of(header(), price)
     }
 
     /// Compares a trade with bytes written by hand.
