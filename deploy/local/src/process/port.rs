@@ -4,6 +4,9 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process};
+
 use super::command_of;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +41,10 @@ pub fn is_free(port: u16) -> std::io::Result<bool> {
 
 #[must_use]
 pub fn holder_of(port: u16) -> PortHolder {
-    let listeners: Vec<Listener> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| std::fs::read_to_string(table).ok())
-        .flat_map(|table| listeners(&table, port))
-        .collect();
+    let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
+    let is_listener =
+        |socket: &TcpNetEntry| socket.state == TcpState::Listen && socket.local_address.port() == port;
+    let listeners: Vec<TcpNetEntry> = sockets.filter(is_listener).collect();
     let of_process = listeners.iter().find_map(|listener| {
         let pid = owner_of_socket(listener.inode)?;
         Some(PortHolder::Process { pid, command: command_of(pid).unwrap_or_else(|| "?".to_owned()) })
@@ -51,62 +53,40 @@ pub fn holder_of(port: u16) -> PortHolder {
     of_process.or_else(of_user).unwrap_or(PortHolder::Unknown)
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Listener {
-    uid: u32,
-    inode: u64,
-}
-
-/// Listening sockets of one table in the form of `proc(5)`.
-fn listeners(table: &str, port: u16) -> Vec<Listener> {
-    const LISTENING: &str = "0A";
-    let listener = |line: &str| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (_, local_port) = fields.next()?.rsplit_once(':')?;
-        let state = fields.nth(1)?;
-        let is_it = state == LISTENING && u16::from_str_radix(local_port, 16) == Ok(port);
-        // Then come the queues, the timer and the retransmits.
-        let uid = fields.nth(3)?.parse().ok()?;
-        let inode = fields.nth(1)?.parse().ok()?;
-        is_it.then_some(Listener { uid, inode })
-    };
-    table.lines().filter_map(listener).collect()
-}
-
 fn owner_of_socket(inode: u64) -> Option<u32> {
-    let wanted = format!("socket:[{inode}]");
-    let processes = std::fs::read_dir("/proc").ok()?;
-    let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.find(|pid| {
-        let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        let mut targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-        targets.any(|target| target.as_os_str() == wanted.as_str())
-    })
+    let owns = |process: &Process| {
+        let files = process.fd().into_iter().flatten().flatten();
+        files.into_iter().any(|file| file.target == FDTarget::Socket(inode))
+    };
+    let mut processes = procfs::process::all_processes().ok()?.filter_map(Result::ok);
+    processes.find(owns).and_then(|process| u32::try_from(process.pid).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpStream;
 
     #[test]
-    fn only_listeners_of_the_port_are_found() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-            0: 0100007F:1F9B 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4242 1 0000 100 0\n   \
-            1: 0100007F:1F9B 0100007F:9C40 01 00000000:00000000 00:00000000 00000000  1000        0 4243 1 0000 20 4\n   \
-            2: 00000000:1F9C 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4244 1 0000 100 0\n";
-        assert_eq!(listeners(table, 8091), [Listener { uid: 1000, inode: 4242 }]);
-        assert_eq!(listeners(table, 8092), [Listener { uid: 0, inode: 4244 }]);
-        assert_eq!(listeners(table, 8093), []);
+    fn the_holder_of_a_port_is_its_listener_and_no_connection() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(!is_free(address.port()).unwrap());
+        let PortHolder::Process { pid, command } = holder_of(address.port()) else {
+            panic!("{:?}", holder_of(address.port()))
+        };
+        assert_eq!(pid, std::process::id());
+        assert!(command.contains("marketprism_local"), "{command}");
+        let _client = TcpStream::connect(address).unwrap();
+        let (_connection, _) = listener.accept().unwrap();
+        drop(listener);
+        assert_eq!(holder_of(address.port()), PortHolder::Unknown);
     }
 
     #[test]
-    fn the_holder_of_a_port_is_named() {
+    fn a_port_without_a_listener_is_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(!is_free(port).unwrap());
-        let PortHolder::Process { pid, command } = holder_of(port) else { panic!("{:?}", holder_of(port)) };
-        assert_eq!(pid, std::process::id());
-        assert!(command.contains("marketprism_local"), "{command}");
         drop(listener);
         assert!(is_free(port).unwrap());
     }
