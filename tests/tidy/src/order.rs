@@ -5,27 +5,7 @@
 pub const ORDER: [(&str, &[&str]); 10] = [
     (
         "edge",
-        &[
-            "cli",
-            "conformance",
-            "inspect",
-            "replay",
-            "record",
-            "run",
-            "http",
-            "repair",
-            "feed",
-            "publisher",
-            "audit",
-            "envelope",
-            "journal",
-            "coverage",
-            "config",
-            "metrics",
-            "log_limit",
-            "limits",
-            "clock",
-        ],
+        &["cli", "recorder", "replay", "run", "http", "feed", "gaps", "records", "books", "publisher", "queue", "audit", "broker", "config", "telemetry", "contract", "limits", "clock"],
     ),
     (
         "central",
