@@ -92,7 +92,7 @@ fn compile(root: &Path, target_dir: &Path, sources: &[AdapterSource]) -> Result<
         cargo.current_dir(root).args(["rustc", "--locked", "--lib", "--package", package]);
         cargo.args(["--crate-type", "cdylib", "--profile", "adapter", "--target", TARGET]);
         cargo.args(toolchain.arguments()).arg("--target-dir").arg(target_dir);
-        // What the calling cargo set for the host's build is not for this one.
+        // Set by the calling cargo for the host's build.
         for variable in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
             cargo.env_remove(variable);
         }

@@ -24,7 +24,7 @@ pub(crate) fn compile(root: &Path, folder: &Path, work: &Path) -> Result<PathBuf
     let mut clang = clang(folder, work);
     clang.args(["-Wall", "-Wextra"]).arg("-I").arg(folder.join("src"));
     clang.args(sources(&folder.join("src"))?).args(sources(&folder.join("libc"))?).args(objects);
-    // The stack comes first, so that one that overflows traps and overwrites nothing.
+    // Stack first: an overflow traps instead of overwriting data.
     for option in ["--no-entry", "--stack-first", "-zstack-size=131072", "--strip-all", "--fatal-warnings"] {
         clang.arg(format!("-Wl,{option}"));
     }
@@ -53,7 +53,7 @@ fn bindings(root: &Path, folder: &Path, work: &Path) -> Result<[PathBuf; 2]> {
         bail!("the bindings have no source or no types");
     };
     let object = work.join("bindings.o");
-    // Warnings about generated code help nobody.
+    // No warnings for generated code.
     run(clang(folder, work).arg("-w").arg("-c").arg(code).arg("-o").arg(&object))?;
     Ok([object, types])
 }

@@ -16,7 +16,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// Runs a program whose messages go to the user.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
-    // Standard output is for the digests: what the program writes there goes to standard error.
+    // Standard output is reserved for the digests.
     let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status();
     let status = status.with_context(|| format!("cannot run `{shown}`"))?;
     if !status.success() {

@@ -50,8 +50,8 @@ impl Toolchain {
         let path: OsString = std::env::join_paths(paths).context("PATH")?;
         let mut cargo = Command::new(DEBIAN_CARGO);
         cargo.env("PATH", path).env("RUSTC", DEBIAN_RUSTC).env_remove("RUSTUP_TOOLCHAIN");
-        // Debian ships no standard library for this target: it is built from source, which only a nightly may
-        // do unasked.
+        // Debian has no standard library for this target: it is built from source, which only a nightly allows
+        // by default.
         cargo.env("RUSTC_BOOTSTRAP", "1");
         Ok(cargo)
     }
@@ -87,7 +87,7 @@ fn install_debian_packages() -> Result<()> {
     };
     let mut install = vec!["install", "-y", "--no-install-recommends"];
     install.extend(DEBIAN_PACKAGES);
-    // The package lists may be missing or old: they are only fetched when the first try fails.
+    // Package lists are updated only if the first attempt fails.
     apt_get(&install)
         .or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&install)))
         .with_context(|| format!("no toolchain here compiles for {TARGET}; run `{by_hand}` and try again"))

@@ -35,7 +35,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    // Bound before the engine boots, so that a port in use is told at once.
+    // Bound before the engine starts, so that an occupied port fails at once.
     let listener = runtime.block_on(TcpListener::bind(arguments.listen));
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let engine = boot(arguments, &data)?;
@@ -68,8 +68,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn boot(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
     let tables = data.join("engine");
-    // Without this folder at its start the engine never runs the task that deletes dropped tables: `DROP TABLE ... SYNC`
-    // would wait for ever.
+    // Without this folder at start the engine never runs the task that deletes dropped tables, and `DROP TABLE ... SYNC`
+    // waits forever.
     let metadata = tables.join("metadata");
     std::fs::create_dir_all(&metadata).with_context(|| format!("cannot create {}", metadata.display()))?;
     let library = &arguments.library;
@@ -101,7 +101,7 @@ fn engine_info(engine: &Engine) -> anyhow::Result<EngineInfo> {
 
 /// Resolves at the first signal. The second one ends the process: the tables stay intact after any end.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    // The order matters: at the first signal the flag is not set yet when the shutdown looks at it.
+    // Order matters: at the first signal the shutdown reads the flag before it is set.
     let signalled = Arc::new(AtomicBool::new(false));
     for number in [SIGTERM, SIGINT] {
         flag::register_conditional_shutdown(number, Exit::INTERRUPTED.code().into(), Arc::clone(&signalled))

@@ -127,7 +127,7 @@ impl Install {
                         python.with_file_name("schemathesis").display()
                     ));
                 }
-                // The tests with it skip, and say so.
+                // Tests that need it are skipped.
                 Err(error) => console.say(format!("warning: {error}")),
             }
         }

@@ -21,7 +21,7 @@ pub struct Answer {
 
 impl Client {
     pub fn new() -> anyhow::Result<Self> {
-        // A second call in one process finds the first one's provider, which is the same.
+        // Fails if the same provider is already installed.
         drop(rustls::crypto::ring::default_provider().install_default());
         let http = reqwest::Client::builder()
             .no_proxy()

@@ -92,7 +92,7 @@ impl Console {
             Target::Error => write_all(std::io::stderr().lock(), text),
             Target::Nowhere => Ok(()),
         };
-        // The reader has left; what is being started or stopped matters more than the report of it.
+        // The output was closed; starting and stopping continue without reports.
         drop(written);
     }
 }

@@ -46,7 +46,7 @@ impl Venues {
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is wrong", path.display()))
+        toml::from_str(&text).with_context(|| format!("{} is invalid", path.display()))
     }
 
     /// Asks every venue at once, for at most [`limits::VENUE_ANSWER`]. Returns the reachable exchanges, and
@@ -64,7 +64,7 @@ impl Venues {
             match outcome {
                 Ok((_, None)) => {}
                 Ok((index, Some(why))) => drop(refusals.insert(index, why)),
-                // Cannot happen short of a bug in the client: no feed may then count as reachable.
+                // A panic in the client: no feed counts as reachable.
                 Err(error) => refusals.extend((0..self.feed.len()).map(|index| (index, error.to_string()))),
             }
         }

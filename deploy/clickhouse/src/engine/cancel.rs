@@ -60,9 +60,9 @@ impl Drop for CancelGuard {
             return;
         }
         self.state.cancelled.store(true, Ordering::Release);
-        // The channel has a place for every running and waiting query, so that it is never full.
+        // Never full: the channel has a place for every running and waiting query.
         if let Err(TrySendError::Full(state)) = self.orders.try_send(Arc::clone(&self.state)) {
-            tracing::warn!(request = state.number, "no place in the cancel queue, the query runs to its end");
+            tracing::warn!(request = state.number, "cancel queue is full; the query runs to its end");
         }
     }
 }
@@ -83,15 +83,15 @@ pub(super) fn run(engine: &Engine, orders: &Receiver<Arc<JobState>>) {
             continue;
         }
         let Some(mut connection) = engine.connect() else {
-            tracing::error!("the engine gave no connection to stop queries with");
+            tracing::error!("cannot cancel queries: the engine opened no connection");
             continue;
         };
         for state in &stopping {
             let mark = quoted(&mark(state.number), '\'');
             let text = format!("KILL QUERY WHERE endsWith(Settings['log_comment'], {mark}) ASYNC");
             match connection.plain(&text, "Null") {
-                Ok(_) => tracing::debug!(request = state.number, "client gone, query told to stop"),
-                Err(error) => tracing::warn!(request = state.number, %error, "cannot stop a query"),
+                Ok(_) => tracing::debug!(request = state.number, "client disconnected, query cancelled"),
+                Err(error) => tracing::warn!(request = state.number, %error, "cannot cancel a query"),
             }
         }
     }

@@ -38,13 +38,12 @@ impl Engine {
         let arguments = vec![
             c"clickhouse".to_owned(),
             argument("--path=", &options.tables)?,
-            // Named, so that the engine does not pick up a config.xml of the working directory or of the
-            // user's home.
+            // Otherwise the engine reads a config.xml of the working directory or of the user's home.
             argument("--config-file=", &options.config)?,
         ];
         let engine = Engine { library, arguments, keeper: Mutex::new(None) };
         let Some(keeper) = engine.connect() else {
-            bail!("the engine could not open {}: see its message above", options.tables.display())
+            bail!("the engine cannot open {}: see its message above", options.tables.display())
         };
         if let Ok(mut slot) = engine.keeper.lock() {
             *slot = Some(keeper);
@@ -161,8 +160,6 @@ pub(super) fn quoted(value: &str, quote: char) -> String {
 mod tests {
     use super::{Statement, set_up};
 
-    // Goal: nothing a client writes into a setting or database name can become SQL. Method: quotes and
-    // backslashes.
     #[test]
     fn set_up_quotes_what_clients_send() {
         let statement = Statement {

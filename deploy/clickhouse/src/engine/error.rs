@@ -77,8 +77,6 @@ fn without_version(text: &str) -> Option<&str> {
 mod tests {
     use super::EngineError;
 
-    // Goal: clients see one code and one name, whatever the number of layers. Method: texts the engine really
-    // gave.
     #[test]
     fn nested_engine_errors_are_unwrapped_to_one() {
         let nested = "Code: 33. DB::Exception: Code: 33. DB::Exception: Cannot read all data. Bytes read: \

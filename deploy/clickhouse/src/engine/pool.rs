@@ -27,7 +27,7 @@ pub struct Job {
 
 /// All threads are busy and the queue is full.
 #[derive(Debug, thiserror::Error)]
-#[error("{running} queries run and {waiting} wait, which is the most this server takes")]
+#[error("{running} queries run and {waiting} wait, the maximum of this server")]
 pub struct PoolFull {
     pub running: usize,
     pub waiting: usize,
@@ -75,7 +75,7 @@ impl Pool {
             workers.push(spawn(format!("query-{index}"), move || work(&shared))?);
         }
         let canceller = Arc::clone(&shared);
-        // Ends by itself when the last order sender is gone; nothing waits for it.
+        // Ends with the last order sender.
         spawn("cancel".to_owned(), move || cancel::run(&canceller.engine, &inbox))?;
         Ok(Pool { shared, orders, numbers: AtomicU64::new(1), workers: Mutex::new(workers) })
     }
@@ -167,13 +167,13 @@ fn work(shared: &PoolState) {
         } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
             connection.run(&job.statement, state.number())
         } else {
-            refused(Code::UNKNOWN_EXCEPTION, "the engine gave no connection")
+            refused(Code::UNKNOWN_EXCEPTION, "the engine opened no connection")
         };
         state.finish();
-        // The reader of a result learns the end of it by this; it asks for the query_result only then.
+        // Ends the reader's stream, after which it awaits the result.
         drop(job.descriptors);
         drop(job.hold);
-        // Nobody listens when the client has gone.
+        // Fails if the client has disconnected.
         let _ = reply.send(query_result);
         if ready.is_none() {
             ready = shared.engine.connect();

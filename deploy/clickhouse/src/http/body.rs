@@ -71,7 +71,7 @@ impl Read for BodyReader {
                 Some(BodyChunk::Data(data)) => self.current = data,
                 Some(BodyChunk::End) => self.ended = true,
                 Some(BodyChunk::Failed(error)) => return Err(error),
-                // The request was dropped: half a body must never look like a whole one.
+                // The request was dropped: a partial body must not look complete.
                 None => return Err(ErrorKind::ConnectionAborted.into()),
             }
         }

@@ -143,7 +143,6 @@ mod tests {
     use super::{Bytes, Coding, Encoder, decoder};
     use std::io::Read;
 
-    // Goal: every coding written can be read back. Method: two pieces through each pair.
     #[test]
     fn every_coding_round_trips() {
         for coding in [None, Some(Coding::Gzip), Some(Coding::Deflate), Some(Coding::Lz4), Some(Coding::Zstd)]
@@ -164,7 +163,6 @@ mod tests {
         }
     }
 
-    // Goal: the client's wish decides. Method: headers as clients send them.
     #[test]
     fn negotiation_takes_the_first_known_coding() {
         assert_eq!(Coding::of_response("br, lz4;q=0, zstd;q=0.5, gzip"), Some(Coding::Zstd));

@@ -77,8 +77,7 @@ pub fn number(descriptor: &OwnedFd) -> i32 {
 /// the engine writes it under another name first.) With `space`, rows are held until the query has ended.
 pub fn into_pipe(space: Option<&Arc<SpoolSpace>>) -> Result<(OwnedFd, Output), EngineError> {
     let (reader, writer) = std::io::pipe().map_err(|e| io_error(&e))?;
-    // Fewer changes between the two sides. Refused when the user's pipes have used up their share: the usual
-    // size does.
+    // Fewer context switches. Fails if the user's pipes have used up their quota; the default size works too.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, RESPONSE_BUFFER);
     let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(|e| io_error(&e))?;
     let output = match space {

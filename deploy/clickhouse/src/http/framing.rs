@@ -135,8 +135,6 @@ mod tests {
     use super::{FramingReader, block};
     use std::io::Read;
 
-    // Goal: what is framed comes back, and a flipped bit is noticed. Method: two blocks, then one bit of the
-    // second.
     #[test]
     fn framing_round_trips_and_notices_damage() {
         let data = b"abcabcabcabc".repeat(1000);

@@ -69,7 +69,7 @@ impl Service {
                 plain(StatusCode::METHOD_NOT_ALLOWED, "allowed methods are GET, HEAD and POST\n")
             }
             path => {
-                let text = format!("there is no handle {path}: use /?query=, /ping or /replicas_status\n");
+                let text = format!("no handler for {path}: use /?query=, /ping or /replicas_status\n");
                 plain(StatusCode::NOT_FOUND, &text)
             }
         }
@@ -323,7 +323,6 @@ fn is_loopback(authority: &str) -> bool {
 mod tests {
     use super::is_loopback;
 
-    // Goal: names that a web page can bring along are told from this machine's. Method: both kinds.
     #[test]
     fn loopback_names_are_told_apart() {
         for name in ["localhost:8123", "127.0.0.1", "127.1.2.3:1", "[::1]:8123"] {

@@ -72,7 +72,6 @@ fn one(field: &[u8]) -> Result<(String, String), EngineError> {
 mod tests {
     use super::{boundary, fields};
 
-    // Goal: fields arrive as sent, files are refused by name. Method: a body as clients write it.
     #[test]
     fn fields_are_read_and_files_refused() {
         let b = boundary("multipart/form-data; boundary=\"xx\"").unwrap();

@@ -283,8 +283,6 @@ fn block(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, EngineError> 
 mod tests {
     use super::{BLOCK_INFO, Layout, NativeRewriter};
 
-    // Goal: the rewritten stream is the old one plus block info and one byte a column, however it is cut.
-    // Method: a block of UInt8 and String, pushed byte by byte and whole.
     #[test]
     fn blocks_get_info_and_serialization_byte_however_they_are_cut() {
         let plain = b"\x02\x02\x01a\x05UInt8\x07\x08\x01s\x06String\x01x\x02yz";
@@ -304,7 +302,6 @@ mod tests {
         assert!(half.finish().is_err());
     }
 
-    // Goal: nested types are followed, unknown ones named. Method: type names as the engine writes them.
     #[test]
     fn type_names_are_understood() {
         let layout = Layout::of("Array(Tuple(price Decimal(38, 18), `a b` Enum8('x)' = 1)))", 0).unwrap();

@@ -82,14 +82,13 @@ impl QueryRequest {
             "client_protocol_version" => self.revision = number(name, &value)?,
             "http_receive_timeout" => {
                 self.receive_wait = Some(seconds(name, &value)?);
-                // Of the engine's own requests it is the limit as well.
+                // Also the limit of the engine's own requests.
                 self.setting(name, value)?;
             }
             "" | "database" | "default_format" | "user" | "password" | "quota_key" | "role"
             | "stacktrace" => {}
             "session_timeout" | "close_session" | "buffer_size" | "http_response_buffer_size" => {}
-            // Progress is not known before the end, and inserts are whole when answered: both are honoured by
-            // doing more.
+            // Nothing to do: there is no progress before the end, and inserts are complete when answered.
             "send_progress_in_http_headers" | "http_headers_progress_interval_ms" => {}
             "async_insert" | "wait_for_async_insert" => {}
             _ => match name.strip_prefix("param_") {
@@ -139,8 +138,6 @@ mod tests {
     use super::{BODY_WAIT, Coding, Duration, QueryRequest};
     use hyper::HeaderMap;
 
-    // Goal: parameters of the interface, placeholders and settings are told apart. Method: one URL with all
-    // of them.
     #[test]
     fn parameters_settings_and_placeholders_are_told_apart() {
         let url = "query=SELECT+1%3B&database=d&user=u&password=p&max_threads=3&\
@@ -160,8 +157,6 @@ mod tests {
         assert_eq!(QueryRequest::read("a%27b=1", &HeaderMap::new()).unwrap_err().code, 115);
     }
 
-    // Goal: a client may ask for a shorter wait in its body, never for a longer one, and the engine hears of it. Method: values of
-    // all kinds.
     #[test]
     fn the_wait_for_a_body_is_the_clients_up_to_the_servers() {
         let wait = |value: &str| {

@@ -191,8 +191,8 @@ impl Streaming {
             match state {
                 BodyState::Sending(streaming) => streaming.step().await,
                 BodyState::Breaking(_guard) => {
-                    // The error text must be on its way before the connection is cut, which tells clients
-                    // that do not look for the text that something is missing.
+                    // Sends the error text before closing the connection; the close shows an incomplete body to
+                    // clients that do not look for the text.
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                     Some((
                         Err(io::Error::other("query failed after its first bytes were sent")),
@@ -244,7 +244,7 @@ impl Streaming {
             let last = rewriter.finish().and_then(|bytes| self.encode(bytes));
             match last {
                 Ok(bytes) if bytes.is_empty() => {}
-                // The source says once more that it has ended.
+                // The next read of the source reports its end again.
                 Ok(bytes) => return Some((Ok(Frame::data(bytes)), BodyState::Sending(self))),
                 Err(error) => return self.fail(&error),
             }
@@ -273,5 +273,5 @@ pub fn query_lost() -> EngineError {
 
 /// The result could not be read from the engine.
 pub fn io_error(error: &io::Error) -> EngineError {
-    EngineError::new(Code::UNKNOWN_EXCEPTION, format!("cannot pass the result on: {error}"))
+    EngineError::new(Code::UNKNOWN_EXCEPTION, format!("cannot read the result: {error}"))
 }

@@ -32,9 +32,9 @@ pub async fn serve(
     .await;
     let drained = tokio::time::timeout(drain, graceful.shutdown()).await.is_ok();
     if !drained {
-        tracing::warn!(open = connections.len(), "cutting the connections that are still open");
+        tracing::warn!(open = connections.len(), "closing connections that are still open");
     }
-    // Ends the requests, which stops their queries.
+    // Ends the requests, which cancels their queries.
     connections.shutdown().await;
     drained
 }

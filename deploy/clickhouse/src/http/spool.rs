@@ -126,8 +126,6 @@ mod tests {
     use std::io::{Read, Seek, SeekFrom};
     use std::sync::atomic::Ordering;
 
-    // Goal: data beyond the memory bound goes to disk whole, and no memory stays reserved. Method: 65 MiB + 3
-    // bytes.
     #[test]
     fn a_large_insert_moves_to_disk_whole() {
         let directory = tempfile::tempdir().unwrap();

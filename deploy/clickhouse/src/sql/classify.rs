@@ -79,7 +79,7 @@ fn scan(text: &[u8]) -> Result<Scan, EngineError> {
     let mut scan = Scan { end: 0, format: None, inserts: false };
     let mut over = false;
     let mut previous: Option<Token> = None;
-    // A FORMAT clause counts when nothing, or only SETTINGS, comes behind its name.
+    // A FORMAT clause is valid if only SETTINGS or nothing follows its name.
     let mut candidate: Option<(usize, String)> = None;
     for token in Tokens::new(text, 0) {
         if token.kind == TokenKind::Sign(b';') && token.depth == 0 {

@@ -57,7 +57,7 @@ fn pip(
         .args(["--disable-pip-version-check", "--progress-bar", "off", "--dest"])
         .arg(downloads)
         .arg(package);
-    // pip collects the bytes in its temporary folder first: there they can be seen growing.
+    // pip downloads into its temporary folder, where the progress is visible.
     command.env("TMPDIR", temporary(stage)?);
     Ok(command)
 }
@@ -84,7 +84,7 @@ fn npm(
         "--pack-destination",
     ]);
     command.arg(downloads).arg(package);
-    // npm collects the bytes in its cache first: one of our own shows them growing, and is deleted with the stage.
+    // npm downloads into its cache: a separate one shows the progress and is deleted with the stage.
     command.env("npm_config_cache", temporary(stage)?);
     Ok(command)
 }
@@ -108,7 +108,7 @@ pub(super) fn run(
     let log = watched.join("output.log");
     let output = File::create(&log).map_err(|source| InstallError::disk(&log, source))?;
     let errors = output.try_clone().map_err(|source| InstallError::disk(&log, source))?;
-    // The search path given, also for what the client starts itself.
+    // Also for programs that the client starts.
     command.current_dir(watched).env("PATH", &installer.search);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let shown = shown(&command);
@@ -155,7 +155,7 @@ fn watch(
         }
         let megabytes = |bytes: u64| format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
         installer.console.progress(&match expected_bytes {
-            // The client may hold the bytes twice while it moves them to their place.
+            // The client may briefly hold the bytes twice.
             Some(all) => {
                 format!("{title}: downloading, {} of {} MB", megabytes(bytes.min(all)), megabytes(all))
             }

@@ -55,7 +55,7 @@ impl Installer<'_> {
         }
         artifact.require_platform()?;
         let _lock = self.lock()?;
-        // Another install may have put it there while this one waited.
+        // Another install may have finished while this one waited.
         if is_whole(&place, artifact) {
             return Ok(place);
         }

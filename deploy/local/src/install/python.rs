@@ -33,7 +33,7 @@ pub(super) fn install(installer: &Installer<'_>) -> Result<PathBuf, InstallError
         debian: "python3 python3-venv",
         otherwise: OTHERWISE.to_owned(),
     })?;
-    // Interpreters in such a folder know its path: it is made in place, and told whole by its mark.
+    // A venv contains its own path, so it is created in place and completed by its mark.
     remove_folder(&folder)?;
     std::fs::create_dir_all(&folder).map_err(|source| InstallError::disk(&folder, source))?;
     let mut make = Command::new(python);

@@ -35,8 +35,9 @@ pub(super) fn unpack(
             let wanted = Path::new(artifact.member);
             let mut entries = entries
                 .filter(|entry| entry.as_ref().map_or(true, |e| e.path().is_ok_and(|path| path == wanted)));
-            let member =
-                entries.next().ok_or_else(|| refused(format!("{} is not in it", artifact.member)))?;
+            let member = entries
+                .next()
+                .ok_or_else(|| refused(format!("{} is missing in the package", artifact.member)))?;
             write(member.map_err(|error| refused(error.to_string()))?, artifact, place, console)
         }
     };
@@ -44,7 +45,7 @@ pub(super) fn unpack(
     if bytes == artifact.file_bytes {
         return Ok(());
     }
-    Err(refused(format!("{} has {bytes} bytes, pinned are {}", artifact.member, artifact.file_bytes)))
+    Err(refused(format!("{} has {bytes} bytes, expected {}", artifact.member, artifact.file_bytes)))
 }
 
 fn write(
@@ -56,7 +57,7 @@ fn write(
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(place)?;
     let mut chunk = vec![0_u8; CHUNK_BYTES];
     let mut bytes = 0_u64;
-    // One byte more than pinned shows that it is too long; a package that unpacks without end must not fill the disk.
+    // Stops one chunk after the pinned size: an endless package must not fill the disk.
     while bytes <= artifact.file_bytes {
         let length = from.read(&mut chunk)?;
         if length == 0 {

@@ -64,11 +64,11 @@ impl<'a> Starter<'a> {
             log,
             note: part.note.clone(),
         };
-        // Saved before it is ready: an `up` that is interrupted here leaves nothing that `down` does not know.
+        // Saved before it is ready: after an interrupt here `down` still stops it.
         record.save(&self.paths.run())?;
         self.children.push((part.name, child));
         self.wait_ready(&part, &mut record).await?;
-        // A script that became the program by exec is the same process with another program.
+        // A launcher script may have replaced itself by another program with exec.
         if let Some(identity) = ProcessIdentity::of(record.process.pid) {
             record.process = identity;
         }
@@ -90,13 +90,15 @@ impl<'a> Starter<'a> {
         let mut child = process::spawn(&part.program, &log)?;
         let deadline = Instant::now() + wait;
         loop {
-            if let Some(status) = child.try_wait().with_context(|| format!("{name} cannot be waited for"))? {
+            if let Some(status) =
+                child.try_wait().with_context(|| format!("{name} has no readable exit status"))?
+            {
                 return Ok((status.code(), log));
             }
             if Instant::now() >= deadline {
                 drop(child.kill());
                 let tail = end_of(&mut child, &log);
-                bail!("{name} did not end within {} s and was stopped{tail}", wait.as_secs());
+                bail!("{name} did not end within {} s and was killed{tail}", wait.as_secs());
             }
             tokio::time::sleep(limits::PART_POLL).await;
         }
@@ -105,7 +107,7 @@ impl<'a> Starter<'a> {
     /// Fails with the first started part that has ended.
     pub fn check_alive(&mut self) -> anyhow::Result<()> {
         for (part, child) in &mut self.children {
-            if child.try_wait().with_context(|| format!("{part} cannot be watched"))?.is_some() {
+            if child.try_wait().with_context(|| format!("{part} has no readable exit status"))?.is_some() {
                 let log = log_of(self.paths, part);
                 bail!("{part} has ended{}", end_of(child, &log));
             }

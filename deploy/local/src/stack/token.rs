@@ -14,7 +14,7 @@ const RANDOM_BYTES: usize = 32;
 /// Creates the file, readable for its owner only, unless it exists: a running central has read it.
 pub(super) fn ensure(paths: &StackPaths) -> anyhow::Result<PathBuf> {
     let path = paths.token();
-    make(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+    make(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
 }
 

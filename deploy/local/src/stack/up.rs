@@ -135,7 +135,7 @@ fn missing_parts(
         };
         let asked: Vec<u16> = ports.iter().map(|port| port.port).collect();
         if record.ports != asked {
-            bail!("{name} runs on ports {:?}, and {asked:?} are asked for; `make down` first", record.ports);
+            bail!("{name} runs on ports {:?}, configured are {asked:?}; run `make down` first", record.ports);
         }
     }
     if simulator_port_in_use(starter)?.is_some() && starter.running(SIMULATOR)?.is_none() {
@@ -159,7 +159,7 @@ fn reject_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Re
     };
     match starter.running(EDGE)? {
         Some(edge) if edge.note != asked => {
-            bail!("the edge runs with {}, and {asked} are asked for; `make down` first", edge.note)
+            bail!("the edge runs with {}, requested are {asked}; run `make down` first", edge.note)
         }
         _ => Ok(()),
     }
@@ -169,14 +169,12 @@ fn reject_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Re
 fn reject_other_place(starter: &Starter<'_>, plan: &Plan<'_>) -> anyhow::Result<()> {
     let central = starter.running(CENTRAL)?;
     let (runs, asked) = match (central, plan.cold) {
-        (Some(central), ColdPlace::Apart) if central.note != COLD_APART => ("one engine", "two are"),
-        (Some(central), ColdPlace::Together) if central.note == COLD_APART => ("two engines", "one is"),
-        (None, ColdPlace::Together) if starter.running(CLICKHOUSE_COLD)?.is_some() => {
-            ("two engines", "one is")
-        }
+        (Some(central), ColdPlace::Apart) if central.note != COLD_APART => ("one engine", "two"),
+        (Some(central), ColdPlace::Together) if central.note == COLD_APART => ("two engines", "one"),
+        (None, ColdPlace::Together) if starter.running(CLICKHOUSE_COLD)?.is_some() => ("two engines", "one"),
         _ => return Ok(()),
     };
-    bail!("hot and cold are on {runs}, and {asked} asked for; `make down` first")
+    bail!("hot and cold run on {runs}, requested: {asked}; run `make down` first")
 }
 
 /// Creates streams and tables. Differences that need a request are reported and left.
