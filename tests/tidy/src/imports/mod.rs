@@ -21,8 +21,9 @@ pub fn check_imports(sources: &[Source]) -> Result<Vec<Finding>> {
     for package in sources.iter().filter_map(|source| source.path.strip_suffix("/Cargo.toml")) {
         let Some(tree) = modules::Tree::read(package, sources)? else { continue };
         let arrows = resolve::arrows(&tree);
-        let order = ORDER.iter().find(|(name, _)| *name == package).map(|(_, order)| *order);
-        findings.extend(order.into_iter().flat_map(|order| rules::order(&tree, &arrows, order)));
+        if let Some((_, order)) = ORDER.iter().find(|(name, _)| *name == package) {
+            findings.extend(rules::order(&tree, &arrows, order));
+        }
         findings.extend(rules::folder_circles(&tree, &arrows));
         findings.extend(rules::file_circles(&tree, &arrows));
     }
@@ -40,7 +41,7 @@ mod tests {
         let sources: Vec<Source> = files.iter().map(source).collect();
         let tree = modules::Tree::read("p", &sources).unwrap().unwrap();
         let arrows = resolve::arrows(&tree);
-        let mut findings = rules::order(&tree, &arrows, &["top", "middle", "base"]);
+        let mut findings = rules::order(&tree, &arrows, "top middle base");
         findings.extend(rules::folder_circles(&tree, &arrows));
         findings.extend(rules::file_circles(&tree, &arrows));
         findings.iter().map(ToString::to_string).collect()

@@ -11,7 +11,8 @@ use crate::Finding;
 const LISTED_MAX: usize = 40;
 
 /// A module uses only those after it, and the table names each module of the crate.
-pub fn order(tree: &Tree, arrows: &Arrows, order: &[&str]) -> Vec<Finding> {
+pub fn order(tree: &Tree, arrows: &Arrows, order: &str) -> Vec<Finding> {
+    let order: Vec<&str> = order.split_whitespace().collect();
     let mut findings = Vec::new();
     let position = |name: &str| order.iter().position(|listed| *listed == name);
     let at = |path: String, line, what| Finding { path, line, what };
