@@ -2,13 +2,14 @@
 //! COIN-M is not served.
 
 mod describe;
+mod funding_intervals;
 mod instruments;
 mod normalize;
 mod plan;
 mod streams;
 
 use crate::describe::Exchange;
-use crate::normalize::funding::FundingIntervals;
+use crate::funding_intervals::FundingIntervals;
 use marketprism_adapter_sdk::{
     Answer, BookScales, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult,
     Plan, Refusal, Request, VenueAdapter, VenueInstance,

@@ -1,6 +1,7 @@
 //! Names of channels: `{kind}.{instrument}.{interval}` and `deribit_volatility_index.{index}`.
 
-use marketprism_adapter_sdk::{DataType, Ignored};
+use crate::numbers::{ContractUnits, text};
+use marketprism_adapter_sdk::{Cursor, DataType, Ignored, ParseResult};
 
 /// The public interval. `raw` is refused to connections without credentials, and the whole request with it.
 const INTERVAL: &str = "100ms";
@@ -77,6 +78,24 @@ pub(crate) fn name(data_type: DataType, venue_symbol: &str) -> Option<String> {
         DataType::Liquidation | DataType::LsrTopPosition | DataType::LsrAllAccount => return None,
     };
     Some(format!("{kind}.{venue_symbol}.{INTERVAL}"))
+}
+
+/// The instrument that a channel names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelInstrument<'n> {
+    pub(crate) instrument: u32,
+    pub(crate) units: ContractUnits,
+    pub(crate) venue_symbol: &'n [u8],
+}
+
+impl ChannelInstrument<'_> {
+    /// Reads the name in the data, which must be that of the channel.
+    #[inline(always)]
+    pub(crate) fn agrees(&self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
+        let start = *cursor;
+        let name = text(cursor, "the name of an instrument or index")?;
+        if *name == *self.venue_symbol { Ok(()) } else { start.expected("the name that the channel has") }
+    }
 }
 
 #[cfg(test)]

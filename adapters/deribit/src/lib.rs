@@ -3,12 +3,13 @@
 
 mod channels;
 mod describe;
+mod forced_trades;
 mod instruments;
 mod normalize;
 mod numbers;
 mod plan;
 
-use crate::normalize::liquidation::ForcedTrades;
+use crate::forced_trades::ForcedTrades;
 use crate::numbers::ContractUnits;
 use crate::plan::SubscribedChannels;
 use marketprism_adapter_sdk::{

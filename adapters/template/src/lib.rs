@@ -4,6 +4,7 @@
 mod describe;
 mod instruments;
 mod normalize;
+mod numbers;
 mod plan;
 
 use marketprism_adapter_sdk::{

@@ -1,7 +1,7 @@
 //! Order books: `depthUpdate`, and the snapshots that the depth request returns.
 
 use super::control::control;
-use super::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, symbol};
 use crate::BinanceVenue;
 use crate::describe::Exchange;
 use marketprism_adapter_sdk::{

@@ -1,7 +1,7 @@
 //! `markPriceUpdate`: funding rates, and the intervals that `fundingInfo` gives for them.
 
 use super::control::control;
-use super::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     Cursor, Decimal, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload,
@@ -19,20 +19,6 @@ const MARKET: u64 = key("st");
 
 /// The venue lists only symbols whose interval was adjusted; every other one has this.
 const INTERVAL_HOURS_DEFAULT: u32 = 8;
-
-/// Hours between two charges of funding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FundingIntervals {
-    /// By instrument; none until the venue's list has come.
-    hours: Option<Vec<u32>>,
-}
-
-impl FundingIntervals {
-    /// Absent while the list is not known: an interval is never assumed.
-    fn hours(&self, instrument: u32) -> Option<u32> {
-        self.hours.as_ref().and_then(|hours| hours.get(instrument as usize)).copied()
-    }
-}
 
 impl BinanceVenue {
     pub(super) fn mark_price(
@@ -110,7 +96,7 @@ impl BinanceVenue {
             Ok(())
         })?;
         cursor.end()?;
-        self.intervals.hours = Some(hours);
+        self.intervals.replace(hours);
         output.ignored(Ignored::Reference);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `forceOrder`: liquidations. The venue publishes at most one a second and symbol: a lower bound.
 
-use super::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     Cursor, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side, amount, key, once,

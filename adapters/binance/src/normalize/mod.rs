@@ -2,7 +2,8 @@
 
 mod book;
 mod control;
-pub(crate) mod funding;
+mod event;
+mod funding;
 mod liquidation;
 mod polled;
 mod trade;
@@ -10,45 +11,13 @@ mod trade;
 use crate::BinanceVenue;
 use crate::streams::{self, StreamContent};
 use control::control;
+use event::EventMembers;
 use marketprism_adapter_sdk::{
     BookScales, Cursor, DataType, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult, Remark, key,
     once,
 };
 use std::borrow::Cow;
 use trade::TradeKind;
-
-/// Symbol and market of an event, as far as they have been read.
-#[derive(Clone, Copy, Debug, Default)]
-struct EventMarket {
-    named: bool,
-    /// None for a symbol that is not in the feed.
-    instrument: Option<u32>,
-    coin_margined: bool,
-}
-
-impl EventMarket {
-    /// Reads `st`: 1 is USD-M, 2 is COIN-M, whose symbols and units are others.
-    fn read_type(&mut self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
-        self.coin_margined |= cursor.unsigned("`st`")? != 1;
-        Ok(())
-    }
-
-    /// The instrument; none when the event is not of the feed.
-    fn subscribed(&self, cursor: &Cursor<'_>) -> ParseResult<Option<u32>> {
-        if !self.named {
-            return cursor.expected("`s`");
-        }
-        Ok(self.instrument.filter(|_| !self.coin_margined))
-    }
-}
-
-/// The members of an event object that are still to be read.
-struct EventMembers<'c, 'a> {
-    /// Behind the object's brace, or behind a member and its comma.
-    cursor: &'c mut Cursor<'a>,
-    /// Set when `e` has been read: it may not come again.
-    named: Option<()>,
-}
 
 impl BinanceVenue {
     #[inline(always)]
@@ -237,20 +206,6 @@ impl BinanceVenue {
     }
 }
 
-/// Reads the symbol of a message.
-#[inline(always)]
-fn symbol(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, market: &mut EventMarket) -> ParseResult<()> {
-    if market.named {
-        return cursor.expected("`s` once");
-    }
-    market.named = true;
-    market.instrument = match cursor.plain_text() {
-        Some(symbol) => loaded.position(symbol),
-        None => loaded.position(cursor.text("`s`")?.as_bytes()),
-    };
-    Ok(())
-}
-
 /// The value of `e` in the object, or none where it has no such text. Moves over the whole value.
 fn event_name<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Option<Cow<'a, str>>> {
     const EVENT: u64 = key("e");
@@ -273,12 +228,4 @@ fn event_name<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Option<Cow<'a, str>>> 
         }
     }
     Ok(name.flatten())
-}
-
-/// The venue gives milliseconds, or microseconds where a connection asked for them: told apart by magnitude.
-#[inline(always)]
-fn micros(cursor: &Cursor<'_>, time: u64) -> ParseResult<i64> {
-    const MICROS_FROM: u64 = 100_000_000_000_000;
-    let micros = if time < MICROS_FROM { time * 1000 } else { time };
-    i64::try_from(micros).or_else(|_| cursor.expected("a time in milliseconds or microseconds"))
 }

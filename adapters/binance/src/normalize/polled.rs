@@ -1,7 +1,7 @@
 //! Answers of polls: open interest, and long/short ratios.
 
 use super::control::control;
-use super::micros;
+use super::event::micros;
 use crate::BinanceVenue;
 use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{

@@ -1,6 +1,6 @@
 //! `trade` and `aggTrade`, each on both exchange ids.
 
-use super::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     BookScales, Cursor, Decimal, Ignored, LoadedFeed, Output, ParseResult, Payload, Scale, Side, Trade,

@@ -1,6 +1,6 @@
 //! `allLiquidation`.
 
-use super::each_item;
+use super::items::each_item;
 use marketprism_adapter_sdk::{
     DataType, Liquidation, LoadedFeed, Object, Output, ParseResult, Payload, amount, millis, opposite, side,
 };

@@ -2,14 +2,13 @@
 
 mod book;
 mod control;
+mod items;
 mod liquidation;
 mod ratio;
 pub(crate) mod ticker;
 mod trade;
 
-use marketprism_adapter_sdk::{
-    Cursor, Frame, FrameSource, Ignored, LoadedFeed, Object, Output, ParseResult, Payload, each_element,
-};
+use marketprism_adapter_sdk::{Cursor, Frame, FrameSource, Ignored, LoadedFeed, Object, Output, ParseResult};
 use ticker::TickerStates;
 
 pub(crate) fn normalize(
@@ -57,29 +56,5 @@ fn message(
 
 fn ignored(output: &mut Output, reason: Ignored) -> ParseResult<()> {
     output.ignored(reason);
-    Ok(())
-}
-
-/// An event for each element of `data`; all must be of the topic's symbol.
-fn each_item(
-    output: &mut Output,
-    message: &Object<'_>,
-    symbol: &str,
-    read: impl Fn(&Object<'_>) -> ParseResult<Payload>,
-) -> ParseResult<()> {
-    let count = message.read("data", |cursor, _| {
-        each_element(cursor, |cursor| {
-            let start = *cursor;
-            let element = Object::parse(cursor)?;
-            if element.read("s", Cursor::text)? != symbol {
-                return start.expected("the symbol of the topic");
-            }
-            output.event(read(&element)?);
-            Ok(())
-        })
-    })?;
-    if count == 0 {
-        output.ignored(Ignored::Empty);
-    }
     Ok(())
 }

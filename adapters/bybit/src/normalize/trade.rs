@@ -1,6 +1,6 @@
 //! `publicTrade`.
 
-use super::each_item;
+use super::items::each_item;
 use marketprism_adapter_sdk::{
     Cursor, DataType, LoadedFeed, Object, Output, ParseResult, Payload, Trade, TradeId, amount, millis, side,
 };

@@ -1,6 +1,6 @@
 //! `book.{instrument}.{interval}`: the snapshot in band, then changes that name their predecessor.
 
-use super::ChannelInstrument;
+use crate::channels::ChannelInstrument;
 use crate::numbers::{
     AmountUnit, ContractUnits, amount, member, micros, pass, plain, quick_base_quantity, text,
 };

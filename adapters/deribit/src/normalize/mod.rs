@@ -2,35 +2,17 @@
 
 mod book;
 mod control;
-pub(crate) mod liquidation;
+mod liquidation;
 mod ticker;
 mod trade;
 mod volatility;
 
 use crate::DeribitVenue;
-use crate::channels::{Channel, channel};
-use crate::numbers::{ContractUnits, member, pass, text};
+use crate::channels::{Channel, ChannelInstrument, channel};
+use crate::numbers::{ContractUnits, member, pass};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Frame, FrameSource, Ignored, LoadedFeed, Output, ParseResult,
 };
-
-/// The instrument that a channel names.
-#[derive(Clone, Copy, Debug)]
-struct ChannelInstrument<'n> {
-    instrument: u32,
-    units: ContractUnits,
-    venue_symbol: &'n [u8],
-}
-
-impl ChannelInstrument<'_> {
-    /// Reads the name in the data, which must be that of the channel.
-    #[inline(always)]
-    fn agrees(&self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
-        let start = *cursor;
-        let name = text(cursor, "the name of an instrument or index")?;
-        if *name == *self.venue_symbol { Ok(()) } else { start.expected("the name that the channel has") }
-    }
-}
 
 impl DeribitVenue {
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! `ticker.{instrument}.{interval}`: open interest, and of perpetuals the funding rate with mark and index price.
 
-use super::ChannelInstrument;
+use crate::channels::ChannelInstrument;
 use crate::numbers::{AmountUnit, given, member, micros, pass};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, OpenInterest, Output,

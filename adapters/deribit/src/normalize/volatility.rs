@@ -1,6 +1,6 @@
 //! `deribit_volatility_index.{index}`: the volatility index of a coin.
 
-use super::ChannelInstrument;
+use crate::channels::ChannelInstrument;
 use crate::describe::coin_of_index;
 use crate::numbers::{amount, member, micros, pass};
 use marketprism_adapter_sdk::{Cursor, Output, ParseResult, Payload, VolatilityIndex, once};

@@ -1,6 +1,6 @@
 //! The `books` channel: a snapshot, then changes that name their predecessor.
 
-use super::Topic;
+use super::topic::Topic;
 use crate::numbers::{ContractUnits, micros};
 use marketprism_adapter_sdk::{
     Book, BookChange, BookScales, BookSides, Cursor, Decimal, DecimalError, LevelReader, Output, ParseError,

@@ -1,6 +1,6 @@
 //! The `funding-rate` channel.
 
-use super::Topic;
+use super::topic::Topic;
 use crate::numbers::micros;
 use marketprism_adapter_sdk::{
     Cursor, FundingRate, Ignored, Output, ParseResult, Payload, each_member, once, unless_unset,

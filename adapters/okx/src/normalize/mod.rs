@@ -6,6 +6,7 @@ mod funding;
 mod liquidation;
 mod open_interest;
 mod ratio;
+mod topic;
 mod trade;
 
 use crate::OkxVenue;
@@ -21,26 +22,8 @@ use marketprism_adapter_sdk::{
 };
 use open_interest::open_interest;
 use std::borrow::Cow;
+use topic::Topic;
 use trade::trade;
-
-/// The instrument that the `arg` of a message names.
-struct Topic<'a> {
-    instrument: u32,
-    name: &'a [u8],
-}
-
-impl Topic<'_> {
-    /// Reads the name of an instrument that must be the topic's own.
-    #[inline(always)]
-    fn same_instrument(&self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
-        let start = *cursor;
-        let same = match cursor.plain_text() {
-            Some(name) => name == self.name,
-            None => cursor.text("`instId`")?.as_bytes() == self.name,
-        };
-        if same { Ok(()) } else { start.expected("the `instId` of the message's `arg`") }
-    }
-}
 
 impl OkxVenue {
     /// Messages of books and trades in the venue's usual form are read at once; all others go the general way.

@@ -1,6 +1,6 @@
 //! The `open-interest` channel.
 
-use super::Topic;
+use super::topic::Topic;
 use crate::numbers::micros;
 use marketprism_adapter_sdk::{
     Cursor, Decimal, DecimalError, Ignored, OpenInterest, Output, ParseResult, Payload, decimal, each_member,

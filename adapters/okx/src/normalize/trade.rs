@@ -1,6 +1,6 @@
 //! The `trades` channel.
 
-use super::Topic;
+use super::topic::Topic;
 use crate::numbers::{ContractUnits, micros};
 use marketprism_adapter_sdk::{
     Cursor, Decimal, Ignored, Output, ParseResult, Payload, Scale, Side, Trade, TradeId, amount_near,

@@ -1,6 +1,6 @@
 //! Order books: snapshots and deltas.
 
-use super::micros;
+use crate::numbers::micros;
 use marketprism_adapter_sdk::{
     Book, BookChange, BookLevels, BookScales, Cursor, DataType, LoadedFeed, Object, Output, ParseResult,
     Payload, amount_at,

@@ -24,9 +24,3 @@ pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: &[u8]) 
     }
     Ok(())
 }
-
-/// The venue's times are milliseconds, without quotes.
-fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<i64> {
-    let millis = cursor.integer(what)?;
-    millis.checked_mul(1000).map_or_else(|| cursor.expected(what), Ok)
-}

@@ -1,6 +1,6 @@
 //! Trades.
 
-use super::micros;
+use crate::numbers::micros;
 use marketprism_adapter_sdk::{
     Cursor, DataType, LoadedFeed, Object, Output, ParseResult, Payload, Trade, TradeId, amount, side,
 };

@@ -1,0 +1,62 @@
+//! Parts of an event that all its readers share.
+
+use marketprism_adapter_sdk::{Cursor, LoadedFeed, ParseResult};
+
+/// Symbol and market of an event, as far as they have been read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct EventMarket {
+    named: bool,
+    /// None for a symbol that is not in the feed.
+    pub(super) instrument: Option<u32>,
+    coin_margined: bool,
+}
+
+impl EventMarket {
+    /// Reads `st`: 1 is USD-M, 2 is COIN-M, whose symbols and units are others.
+    pub(super) fn read_type(&mut self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
+        self.coin_margined |= cursor.unsigned("`st`")? != 1;
+        Ok(())
+    }
+
+    /// The instrument; none when the event is not of the feed.
+    pub(super) fn subscribed(&self, cursor: &Cursor<'_>) -> ParseResult<Option<u32>> {
+        if !self.named {
+            return cursor.expected("`s`");
+        }
+        Ok(self.instrument.filter(|_| !self.coin_margined))
+    }
+}
+
+/// The members of an event object that are still to be read.
+pub(super) struct EventMembers<'c, 'a> {
+    /// Behind the object's brace, or behind a member and its comma.
+    pub(super) cursor: &'c mut Cursor<'a>,
+    /// Set when `e` has been read: it may not come again.
+    pub(super) named: Option<()>,
+}
+
+/// Reads the symbol of a message.
+#[inline(always)]
+pub(super) fn symbol(
+    loaded: &LoadedFeed,
+    cursor: &mut Cursor<'_>,
+    market: &mut EventMarket,
+) -> ParseResult<()> {
+    if market.named {
+        return cursor.expected("`s` once");
+    }
+    market.named = true;
+    market.instrument = match cursor.plain_text() {
+        Some(symbol) => loaded.position(symbol),
+        None => loaded.position(cursor.text("`s`")?.as_bytes()),
+    };
+    Ok(())
+}
+
+/// The venue gives milliseconds, or microseconds where a connection asked for them: told apart by magnitude.
+#[inline(always)]
+pub(super) fn micros(cursor: &Cursor<'_>, time: u64) -> ParseResult<i64> {
+    const MICROS_FROM: u64 = 100_000_000_000_000;
+    let micros = if time < MICROS_FROM { time * 1000 } else { time };
+    i64::try_from(micros).or_else(|_| cursor.expected("a time in milliseconds or microseconds"))
+}

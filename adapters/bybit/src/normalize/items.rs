@@ -1,0 +1,27 @@
+//! The elements of a message.
+
+use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Payload, each_element};
+
+/// An event for each element of `data`; all must be of the topic's symbol.
+pub(super) fn each_item(
+    output: &mut Output,
+    message: &Object<'_>,
+    symbol: &str,
+    read: impl Fn(&Object<'_>) -> ParseResult<Payload>,
+) -> ParseResult<()> {
+    let count = message.read("data", |cursor, _| {
+        each_element(cursor, |cursor| {
+            let start = *cursor;
+            let element = Object::parse(cursor)?;
+            if element.read("s", Cursor::text)? != symbol {
+                return start.expected("the symbol of the topic");
+            }
+            output.event(read(&element)?);
+            Ok(())
+        })
+    })?;
+    if count == 0 {
+        output.ignored(Ignored::Empty);
+    }
+    Ok(())
+}
