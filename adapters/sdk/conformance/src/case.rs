@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
 
-use crate::market::{Closed, Market};
+use crate::market::{MarketError, Market};
 use crate::options::Options;
-use crate::subject::Subject;
+use crate::tested_adapter::TestedAdapter;
 
 /// Frames with the market that they belong to.
 pub(crate) struct Case<'a> {
@@ -55,7 +55,7 @@ impl<'a> Cases<'a> {
     ///
     /// # Errors
     /// A file that cannot be read. What the adapter makes of them is for the checks.
-    pub(crate) fn read(subject: &'a Subject, venue: &'a Venue, options: &Options) -> anyhow::Result<Self> {
+    pub(crate) fn read(subject: &'a TestedAdapter, venue: &'a Venue, options: &Options) -> anyhow::Result<Self> {
         let mut cases = Cases { start: None, cases: Vec::new(), closed: Vec::new() };
         if let Some(folder) = &options.golden {
             cases.golden(subject, venue, folder)?;
@@ -69,14 +69,14 @@ impl<'a> Cases<'a> {
                     cases.cases.push(Case { name, expected: None, market: Rc::new(market), frames });
                 }
                 // A recording of another venue.
-                Err(Closed::NoAnswers(_)) => {}
-                Err(Closed::Failed(error)) => cases.closed.push(format!("{name}: {error}")),
+                Err(MarketError::NoAnswers(_)) => {}
+                Err(MarketError::Failed(error)) => cases.closed.push(format!("{name}: {error}")),
             }
         }
         Ok(cases)
     }
 
-    fn golden(&mut self, subject: &'a Subject, venue: &'a Venue, folder: &Path) -> anyhow::Result<()> {
+    fn golden(&mut self, subject: &'a TestedAdapter, venue: &'a Venue, folder: &Path) -> anyhow::Result<()> {
         let frames = folder.join("frames");
         let start = format!("{}.instruments.jsonl", venue.exchange);
         let files = files(&frames, &venue.exchange)?;

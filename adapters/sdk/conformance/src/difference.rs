@@ -84,7 +84,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    // Goal: a difference names the field and both values. Method: differences of each shape.
     #[test]
     fn differences_name_their_field() {
         let line = |side: &str, bids: Value| json!({"frame": 3, "event": {"side": side, "bids": bids}});

@@ -1,6 +1,6 @@
-//! A check under way.
+//! A check in progress.
 
-use crate::report::{Check, Outcome};
+use crate::report::{Check, CheckOutcome};
 
 /// Causes that are listed; more are counted.
 const CAUSES_MAX: usize = 8;
@@ -8,7 +8,7 @@ const CAUSES_MAX: usize = 8;
 /// Longest cause in bytes: a cause may quote what an adapter or a venue wrote.
 const CAUSE_BYTES: usize = 1_200;
 
-/// Collects what is wrong.
+/// Causes of one failed promise.
 #[derive(Debug)]
 pub(crate) struct Findings {
     id: &'static str,
@@ -22,7 +22,6 @@ impl Findings {
         Findings { id, promise, causes: Vec::new(), more: 0 }
     }
 
-    /// Something is wrong.
     pub(crate) fn cause(&mut self, cause: impl Into<String>) {
         if self.causes.len() >= CAUSES_MAX {
             self.more += 1;
@@ -37,24 +36,23 @@ impl Findings {
         self.causes.push(cause);
     }
 
-    /// Whether enough is known: looking on would only count.
+    /// True when further causes would only be counted.
     pub(crate) fn is_full(&self) -> bool {
         self.causes.len() >= CAUSES_MAX
     }
 
-    /// The end: passed when nothing is wrong.
     pub(crate) fn done(self, detail: impl Into<String>) -> Check {
-        let outcome = if self.causes.is_empty() { Outcome::Passed } else { Outcome::Failed };
+        let outcome = if self.causes.is_empty() { CheckOutcome::Passed } else { CheckOutcome::Failed };
         self.check(outcome, detail.into())
     }
 
-    /// The promise could not be looked at; failed when something was found wrong all the same.
+    /// The promise could not be checked; failed when there is a cause all the same.
     pub(crate) fn skipped(self, reason: impl Into<String>) -> Check {
-        let outcome = if self.causes.is_empty() { Outcome::Skipped } else { Outcome::Failed };
+        let outcome = if self.causes.is_empty() { CheckOutcome::Skipped } else { CheckOutcome::Failed };
         self.check(outcome, reason.into())
     }
 
-    fn check(self, outcome: Outcome, detail: String) -> Check {
+    fn check(self, outcome: CheckOutcome, detail: String) -> Check {
         let Findings { id, promise, causes, more } = self;
         Check { id, promise, outcome, detail, causes, more_causes: more }
     }

@@ -1,8 +1,8 @@
-//! What kind of frame a frame is, by what it means.
+//! Kinds of frames, by their events.
 
 use marketprism_adapter_sdk::{BookChange, Normalized, Payload, Remark};
 
-/// The kind of the frame that this result is of: that of its first event, else that of its first note.
+/// The kind of a single frame: that of its first event, else that of its first note.
 #[must_use]
 pub fn kind(normalized: &Normalized) -> String {
     let name = match (normalized.events.first(), normalized.notes.first()) {

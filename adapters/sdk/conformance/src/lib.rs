@@ -1,15 +1,12 @@
-//! The suite that checks what an adapter claims, on the component itself, with all limits of the sandbox on.
-//!
-//! It reads the capability matrix that `describe` gives, and holds the adapter to it: with the adapter's own golden frames, with
-//! recordings, with seeded damage to both, and with a simulator of the venue. [`test`] gives a [`Report`] that a person can read and
-//! a program can parse.
+//! The conformance suite: checks the claims of an adapter's `describe` on the component itself, with all limits of the sandbox on. Input are
+//! golden frames, recordings, seeded damage to both, and a simulator of the venue. It shares no code with any adapter.
 
 mod case;
 mod checks;
 mod convert;
 mod difference;
+mod evidence;
 mod findings;
-mod judge;
 mod kind;
 mod market;
 mod mutation;
@@ -18,12 +15,12 @@ mod numbers;
 mod options;
 mod report;
 mod session;
-mod subject;
 mod suite;
+mod tested_adapter;
 mod trace;
 
-pub use checks::Effort;
+pub use checks::BenchEffort;
 pub use kind::kind;
 pub use options::{Options, golden_folder};
-pub use report::{Check, Cost, ExchangeReport, KindCost, Outcome, Report, VERSION};
+pub use report::{Check, Cost, ExchangeReport, KindCost, CheckOutcome, Report, VERSION};
 pub use suite::{measure, test};

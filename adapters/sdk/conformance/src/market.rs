@@ -2,33 +2,33 @@
 
 use std::fmt;
 
-use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, ResyncAction, Venue};
+use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, Venue};
 use marketprism_adapter_host::{InstrumentRounds, Sandbox};
-use marketprism_adapter_sdk::testkit::{OwnedFrame, Record, RecordKind, is_answer, is_part};
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, RecordedMessage, is_answer, is_part};
 
+use crate::convert::ToSdk;
 use crate::names;
-use crate::subject::Subject;
+use crate::tested_adapter::TestedAdapter;
 
-/// Why there is no market.
 #[derive(Debug)]
-pub(crate) enum Closed {
+pub(crate) enum MarketError {
     /// The records are not about this exchange: they hold no answer to its instrument requests.
     NoAnswers(String),
     /// The adapter refused or failed.
     Failed(String),
 }
 
-impl fmt::Display for Closed {
+impl fmt::Display for MarketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Closed::NoAnswers(text) | Closed::Failed(text) => f.write_str(text),
+            MarketError::NoAnswers(text) | MarketError::Failed(text) => f.write_str(text),
         }
     }
 }
 
 /// A feed with the instruments and the plan that the adapter makes of it.
 pub(crate) struct Market<'a> {
-    pub(crate) subject: &'a Subject,
+    pub(crate) subject: &'a TestedAdapter,
     pub(crate) venue: &'a Venue,
     pub(crate) feed: Feed,
     pub(crate) answers: Vec<Answer>,
@@ -36,7 +36,7 @@ pub(crate) struct Market<'a> {
     pub(crate) plan: Plan,
 }
 
-/// A feed of everything that is declared for a venue, options among it: what golden output is written with.
+/// A feed of everything that is declared for a venue, options included, as for golden output.
 pub(crate) fn whole_feed(venue: &Venue) -> Feed {
     Feed {
         exchange: venue.exchange.clone(),
@@ -51,9 +51,9 @@ pub(crate) fn whole_feed(venue: &Venue) -> Feed {
 impl<'a> Market<'a> {
     /// Does what an edge does at its start, with the answers of the records. Requests without an answer there are left out: a
     /// recording may hold one list of several.
-    pub(crate) fn open(subject: &'a Subject, venue: &'a Venue, records: &[Record]) -> Result<Self, Closed> {
+    pub(crate) fn open(subject: &'a TestedAdapter, venue: &'a Venue, records: &[RecordedMessage]) -> Result<Self, MarketError> {
         let feed = whole_feed(venue);
-        let failed = |what: &str, error: String| Closed::Failed(format!("{what}: {error}"));
+        let failed = |what: &str, error: String| MarketError::Failed(format!("{what}: {error}"));
         let mut instance = subject.instance().map_err(|fault| failed("a new instance", fault.to_string()))?;
         let answers = answers(subject, &mut instance, &feed, records)?;
         let instruments = instance
@@ -73,28 +73,8 @@ impl<'a> Market<'a> {
         Ok(instance)
     }
 
-    /// What an edge would give to `normalize`: messages of sockets as from the plan's first connection, answers by path and
-    /// instrument. Answers that no poll or resync of the plan asks for are left out.
-    pub(crate) fn frames(&self, records: &[Record]) -> Vec<OwnedFrame> {
-        let frame = |record: &Record| {
-            let source = match record.kind {
-                RecordKind::In => 0,
-                RecordKind::Rest => self.rest_source(record)?,
-                RecordKind::Open | RecordKind::Out => return None,
-            };
-            Some(OwnedFrame { bytes: record.data.clone().into_bytes(), source, at: record.at })
-        };
-        records.iter().filter_map(frame).collect()
-    }
-
-    fn rest_source(&self, record: &Record) -> Option<u32> {
-        let polls = self.plan.polls.iter().map(|poll| Some(&poll.request.url));
-        let resyncs = self.plan.resyncs.iter().map(|resync| match &resync.action {
-            ResyncAction::Request(request) => Some(&request.url),
-            ResyncAction::Resubscribe(_) => None,
-        });
-        let place = polls.chain(resyncs).position(|url| url.is_some_and(|url| is_answer(record, url)))?;
-        u32::try_from(self.plan.connections.len() + place).ok()
+    pub(crate) fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
+        testkit::frames(&self.plan.to_sdk(), records)
     }
 
     /// The instrument at a position, as causes name it.
@@ -104,12 +84,12 @@ impl<'a> Market<'a> {
 }
 
 fn answers(
-    subject: &Subject,
+    subject: &TestedAdapter,
     instance: &mut Sandbox,
     feed: &Feed,
-    records: &[Record],
-) -> Result<Vec<Answer>, Closed> {
-    let failed = |error: String| Closed::Failed(format!("instrument requests: {error}"));
+    records: &[RecordedMessage],
+) -> Result<Vec<Answer>, MarketError> {
+    let failed = |error: String| MarketError::Failed(format!("instrument requests: {error}"));
     let mut rounds = InstrumentRounds::new(&subject.limits);
     let mut missing = Vec::new();
     loop {
@@ -134,13 +114,13 @@ fn answers(
     }
     if rounds.answers().is_empty() && !missing.is_empty() {
         let missing = missing.join(", ");
-        return Err(Closed::NoAnswers(format!("no answer to the instrument requests ({missing})")));
+        return Err(MarketError::NoAnswers(format!("no answer to the instrument requests ({missing})")));
     }
     Ok(rounds.answers().to_vec())
 }
 
 /// The answer to exactly this question, else those that hold a part of it.
-fn recorded<'r>(records: &'r [Record], url: &str) -> Vec<&'r Record> {
+fn recorded<'r>(records: &'r [RecordedMessage], url: &str) -> Vec<&'r RecordedMessage> {
     match records.iter().find(|record| is_answer(record, url)) {
         Some(record) => vec![record],
         None => records.iter().filter(|record| is_part(record, url)).collect(),

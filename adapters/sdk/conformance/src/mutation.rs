@@ -45,7 +45,7 @@ const NUMBERS: [&[u8]; 14] = [
 /// Values of other types.
 const VALUES: [&[u8]; 8] = [b"null", b"true", b"{}", b"[]", b"\"\"", b"[[]]", b"{\"a\":1}", b"-1"];
 
-/// What no text in UTF-8 has, and half an escape.
+/// Bytes that are not UTF-8, and half an escape.
 const BAD_TEXTS: [&[u8]; 4] = [b"\xff\xfe", b"\xc3(", b"\xed\xa0\x80", b"\\ud800"];
 
 /// Bytes that mean something to a reader of JSON, or nothing to anybody.
@@ -114,7 +114,7 @@ fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
     bytes.splice(from..from + length, number.iter().copied());
 }
 
-/// What stands behind a colon, up to a comma or a bracket, becomes something else.
+/// The value behind a colon, up to a comma or a bracket, becomes another.
 fn replace_value(bytes: &mut Vec<u8>, random: &mut Random) {
     let Some((_, value)) = member(bytes, random) else { return };
     let other = VALUES.get(random.below(VALUES.len())).copied().unwrap_or_default();
@@ -158,8 +158,6 @@ fn nest(bytes: &mut Vec<u8>, at: usize, random: &mut Random) {
 mod tests {
     use super::*;
 
-    // Goal: the same seed damages in the same way, and every kind of damage keeps within the frame. Method: many rounds over small,
-    // large and empty frames.
     #[test]
     fn damage_comes_from_the_seed() {
         let frames: [&[u8]; 4] = [b"", b"{", br#"{"a":1,"b":["2",{"c":"3.5"}],"d":null}"#, &[b'x'; 30_000]];

@@ -1,8 +1,9 @@
-//! The contract's cases as configuration writes them.
+//! Names of the contract's cases, as configuration writes them.
 
 use marketprism_adapter_host::contract::{DataType, Instrument, MarketType, Payload};
 
-/// The eight data types.
+use crate::convert::ToSdk;
+
 pub(crate) const DATA_TYPES: [DataType; 8] = [
     DataType::Trade,
     DataType::Orderbook,
@@ -14,16 +15,15 @@ pub(crate) const DATA_TYPES: [DataType; 8] = [
     DataType::VolatilityIndex,
 ];
 
-/// The four market types.
 pub(crate) const MARKET_TYPES: [MarketType; 4] =
     [MarketType::Spot, MarketType::Perpetual, MarketType::Futures, MarketType::Options];
 
 pub(crate) fn data_type(kind: DataType) -> &'static str {
-    marketprism_adapter_sdk::data_type_name(crate::convert::data_type(kind))
+    marketprism_adapter_sdk::data_type_name(crate::kind.to_sdk())
 }
 
 pub(crate) fn market_type(kind: MarketType) -> &'static str {
-    marketprism_adapter_sdk::market_type_name(crate::convert::market_type(kind))
+    marketprism_adapter_sdk::market_type_name(crate::kind.to_sdk())
 }
 
 /// A case of the contract in a word: the bindings print some of them with their type.

@@ -1,4 +1,4 @@
-//! The numbers that stand in a frame, read by a scan that shares nothing with any adapter.
+//! The numbers of a frame, read by a scanner that shares nothing with any adapter.
 
 use marketprism_adapter_host::contract::Decimal;
 
@@ -87,7 +87,7 @@ impl Numbers {
     }
 }
 
-/// Whether a decimal of the contract holds it: a mantissa of 64 bits and 18 places.
+/// True for a decimal of the contract: a mantissa of 64 bits and 18 places.
 fn fits(value: Atto) -> bool {
     let (mut value, mut places) = (value, PLACES);
     while places > 0 && value % 10 == 0 {
@@ -213,7 +213,6 @@ mod tests {
 
     const ONE: Atto = 10_i128.pow(18);
 
-    // Goal: numbers are read exactly, whatever their notation, and what is no whole number text is none. Method: each notation.
     #[test]
     fn number_texts_are_read_exactly() {
         for (text, value) in [
@@ -243,7 +242,6 @@ mod tests {
         }
     }
 
-    // Goal: a number that no decimal of the contract holds is known also as rounded, and no other is. Method: digits around the border.
     #[test]
     fn numbers_that_do_not_fit_are_known_rounded() {
         let numbers = |text: &str| Numbers::of(format!("[\"{text}\"]").as_bytes(), true);
@@ -257,7 +255,6 @@ mod tests {
         assert!(!rounded("88957542893.771927925084", "88957542893.771928"));
     }
 
-    // Goal: only whole scalars and strings count in JSON. Method: a text with numbers in names, escapes and halves.
     #[test]
     fn json_numbers_are_whole_scalars() {
         let text = br#"{"p":"1.5","BTC-2":[2,"3x", -4 ],"e":"\u0035","q":6e1,"x":7"#;

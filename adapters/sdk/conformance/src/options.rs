@@ -1,26 +1,23 @@
-//! What to test, and with what.
+//! Input of the suite.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the suite needs to know.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The component.
     pub adapter: PathBuf,
     /// Exchange ids; empty: every one that the adapter describes.
     pub exchanges: Vec<String>,
     /// A folder that holds `frames` and `expected`.
     pub golden: Option<PathBuf>,
-    /// Recordings.
     pub recordings: Vec<PathBuf>,
     /// Base address of a running venue simulator, such as `http://127.0.0.1:9400`.
     pub simulator: Option<String>,
-    /// How long the simulator may take to answer every stream of one exchange.
+    /// Limit for the simulator to answer every stream of one exchange.
     pub simulator_time: Duration,
     /// Damaged frames per exchange.
     pub mutations: u32,
-    /// Where the damage begins: the same seed damages the same frames in the same way.
+    /// Of the damage: equal seeds damage equal frames alike.
     pub seed: u64,
 }
 

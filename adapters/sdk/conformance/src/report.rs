@@ -1,4 +1,4 @@
-//! What the suite found, for people and for programs.
+//! Results of the suite, for people and for programs.
 
 use std::fmt::Write;
 
@@ -7,85 +7,71 @@ use serde::Serialize;
 /// Version of the JSON document: it rises when a field is renamed, removed or changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The promise held.
+pub enum CheckOutcome {
     Passed,
-    /// It did not.
     Failed,
-    /// It could not be looked at; the detail says why.
+    /// Not checked; the detail says why.
     Skipped,
 }
 
-impl Outcome {
-    /// The word for it.
+impl CheckOutcome {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Outcome::Passed => "passed",
-            Outcome::Failed => "FAILED",
-            Outcome::Skipped => "skipped",
+            CheckOutcome::Passed => "passed",
+            CheckOutcome::Failed => "FAILED",
+            CheckOutcome::Skipped => "skipped",
         }
     }
 }
 
-/// One promise, and whether it held.
+/// One promise and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// A short name that stays the same.
+    /// Stable.
     pub id: &'static str,
-    /// What the adapter promises.
     pub promise: &'static str,
-    /// Whether it held.
-    pub outcome: Outcome,
-    /// How much was looked at, or why nothing was.
+    pub outcome: CheckOutcome,
+    /// The amount of input that was checked, or the reason why nothing was.
     pub detail: String,
-    /// What is wrong: each names the frame, the field and the value.
+    /// Each names the frame, the field and the value.
     pub causes: Vec<String>,
-    /// Causes beyond those that are listed.
+    /// Not listed.
     pub more_causes: u64,
 }
 
-/// What frames of one kind cost in the sandbox, in batches of 64.
+/// Cost of the frames of one kind in the sandbox, in batches of 64.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KindCost {
-    /// What they mean: `trade`, `book delta`, `ignored`, ...
+    /// `trade`, `book delta`, `ignored`, ...
     pub kind: String,
-    /// How many there are.
     pub frames: u64,
-    /// Their mean size.
     pub bytes_per_frame: u64,
-    /// Nanoseconds a frame: the median of the rounds.
+    /// Median of the rounds.
     pub ns_per_frame: u64,
-    /// The same of the best round: on a machine that does other work too, the truer one.
+    /// Of the best round: closer to the truth on a busy machine.
     pub best_ns_per_frame: u64,
 }
 
-/// What the frames of an exchange cost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// All that came over sockets, then each kind.
+    /// All frames from sockets, then each kind.
     pub kinds: Vec<KindCost>,
-    /// Longest call of all checks in nanoseconds.
     pub longest_call_ns: u64,
-    /// Largest memory of one instance in bytes.
+    /// Of one instance.
     pub memory_high_water_bytes: u64,
 }
 
-/// The checks of one exchange.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExchangeReport {
-    /// Its id.
     pub exchange: String,
-    /// The checks in order.
     pub checks: Vec<Check>,
-    /// What its frames cost; nothing without frames.
+    /// None without frames.
     pub cost: Option<Cost>,
 }
 
-/// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// See [`VERSION`].
@@ -96,13 +82,12 @@ pub struct Report {
     pub digest: String,
     /// The contract version it targets.
     pub contract: String,
-    /// Where the golden frames are, where there are any.
+    /// The folder of the golden frames.
     pub golden: Option<String>,
-    /// Whether no check failed.
+    /// No check failed.
     pub passed: bool,
     /// The checks of the component as a whole.
     pub checks: Vec<Check>,
-    /// The checks of each exchange.
     pub exchanges: Vec<ExchangeReport>,
 }
 
@@ -143,7 +128,7 @@ impl Report {
         }
         let count = |outcome| self.all().filter(|(_, check)| check.outcome == outcome).count();
         let (passed, failed, skipped) =
-            (count(Outcome::Passed), count(Outcome::Failed), count(Outcome::Skipped));
+            (count(CheckOutcome::Passed), count(CheckOutcome::Failed), count(CheckOutcome::Skipped));
         let _ = writeln!(text, "\n{passed} passed, {failed} failed, {skipped} skipped");
         text
     }

@@ -5,10 +5,9 @@ use marketprism_adapter_host::{Fault, FrameBatch, PushError, Sandbox};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
 use serde_json::Value;
 
-use crate::convert;
+use crate::convert::ToSdk;
 use crate::market::Market;
 
-/// An instance that takes frames.
 pub(crate) struct Session<'a> {
     market: &'a Market<'a>,
     sandbox: Sandbox,
@@ -17,7 +16,7 @@ pub(crate) struct Session<'a> {
 
 /// A fault of the adapter, with the frame that made it.
 #[derive(Debug)]
-pub(crate) struct Faulted {
+pub(crate) struct FrameFault {
     /// Position among the frames given.
     pub(crate) frame: usize,
     pub(crate) text: String,
@@ -28,8 +27,8 @@ impl<'a> Session<'a> {
         Ok(Session { market, sandbox: market.instance()?, batch: FrameBatch::new() })
     }
 
-    /// Gives frames to the adapter, so many at a time. The result is as of one batch.
-    pub(crate) fn normalize(&mut self, frames: &[OwnedFrame], size: usize) -> Result<Normalized, Faulted> {
+    /// Normalizes the frames in batches of this size. The result is as of one batch.
+    pub(crate) fn normalize(&mut self, frames: &[OwnedFrame], size: usize) -> Result<Normalized, FrameFault> {
         let mut whole = Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() };
         let mut first = 0;
         while first < frames.len() {
@@ -44,28 +43,28 @@ impl<'a> Session<'a> {
         Ok(whole)
     }
 
-    /// Fills the batch; gives how many frames fitted.
-    fn fill(&mut self, frames: &[OwnedFrame], first: usize) -> Result<usize, Faulted> {
+    /// Fills the batch; returns the number of frames that fitted.
+    fn fill(&mut self, frames: &[OwnedFrame], first: usize) -> Result<usize, FrameFault> {
         self.batch.clear();
         for (index, frame) in frames.iter().enumerate() {
             match self.batch.push(&frame.bytes, frame.source, frame.at) {
                 Ok(()) => {}
                 Err(PushError::Full) if index > 0 => return Ok(index),
-                Err(error) => return Err(Faulted { frame: first + index, text: error.to_string() }),
+                Err(error) => return Err(FrameFault { frame: first + index, text: error.to_string() }),
             }
         }
         Ok(frames.len())
     }
 
-    /// Which frame of a batch makes a new instance fault on its own; the first one where none does.
-    fn pinpoint(&mut self, frames: &[OwnedFrame], taken: usize, first: usize, fault: &Fault) -> Faulted {
+    /// The frame of a batch that alone makes a new instance fault; the first one where none does.
+    fn pinpoint(&mut self, frames: &[OwnedFrame], taken: usize, first: usize, fault: &Fault) -> FrameFault {
         for (index, frame) in frames.iter().take(taken).enumerate() {
             let Ok(mut alone) = Session::open(self.market) else { break };
             if alone.fill(std::slice::from_ref(frame), 0).is_err() {
                 break;
             }
             if let Err(fault) = alone.sandbox.normalize(&alone.batch) {
-                return Faulted { frame: first + index, text: fault.to_string() };
+                return FrameFault { frame: first + index, text: fault.to_string() };
             }
         }
         let text = if taken > 1 {
@@ -73,7 +72,7 @@ impl<'a> Session<'a> {
         } else {
             fault.to_string()
         };
-        Faulted { frame: first, text }
+        FrameFault { frame: first, text }
     }
 }
 
@@ -96,6 +95,6 @@ fn merge(whole: &mut Normalized, mut part: Normalized, first: usize) {
 
 /// The golden form of a result.
 pub(crate) fn lines(market: &Market<'_>, normalized: &Normalized) -> Vec<Value> {
-    let instruments = convert::instruments(&market.instruments);
-    marketprism_adapter_sdk::testkit::lines(&convert::normalized(normalized), &instruments)
+    let instruments = market.instruments.to_sdk();
+    marketprism_adapter_sdk::testkit::lines(&normalized.to_sdk(), &instruments)
 }

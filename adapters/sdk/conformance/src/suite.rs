@@ -1,20 +1,20 @@
-//! The whole suite.
+//! All checks on one component.
 
 use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 
 use crate::case::Cases;
-use crate::checks::{self, Effort};
+use crate::checks::{self, BenchEffort};
 use crate::options::Options;
-use crate::report::{Cost, ExchangeReport, Outcome, Report, VERSION};
-use crate::subject::Subject;
+use crate::report::{Cost, ExchangeReport, CheckOutcome, Report, VERSION};
+use crate::tested_adapter::TestedAdapter;
 
 /// Runs every check on a component.
 ///
 /// # Errors
-/// When the suite cannot run: a file that cannot be read, an exchange that the adapter does not describe. What is wrong with the adapter
-/// stands in the report.
+/// The suite cannot run: a file that cannot be read, an exchange that the adapter does not describe. Faults of the adapter are in the
+/// report.
 pub fn test(options: &Options) -> anyhow::Result<Report> {
     let engine = Engine::new(None)?;
     let limits = Limits::default();
@@ -44,21 +44,21 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
     for venue in chosen(&adapter, &options.exchanges)? {
         report.exchanges.push(exchange(&adapter, &limits, venue, options)?);
     }
-    let passed = report.all().all(|(_, check)| check.outcome != Outcome::Failed);
+    let passed = report.all().all(|(_, check)| check.outcome != CheckOutcome::Failed);
     report.passed = passed;
     Ok(report)
 }
 
-/// Measures what the frames of each exchange cost, without any check. Exchanges without frames are left out.
+/// Cost of the frames of each exchange, without any check. Exchanges without frames are omitted.
 ///
 /// # Errors
 /// A component that cannot be loaded, a file that cannot be read.
-pub fn measure(options: &Options, effort: Effort) -> anyhow::Result<Vec<(String, Cost)>> {
+pub fn measure(options: &Options, effort: BenchEffort) -> anyhow::Result<Vec<(String, Cost)>> {
     let limits = Limits::default();
     let adapter = Adapter::load(&Engine::new(None)?, &options.adapter, &limits)?;
     let mut measured = Vec::new();
     for venue in chosen(&adapter, &options.exchanges)? {
-        let subject = Subject::new(adapter.clone(), limits.clone());
+        let subject = TestedAdapter::new(adapter.clone(), limits.clone());
         let cases = Cases::read(&subject, venue, options)?;
         let cost = checks::cost(&subject, &cases, effort);
         measured.extend(cost.map(|cost| (venue.exchange.clone(), cost)));
@@ -76,14 +76,13 @@ fn chosen<'a>(adapter: &'a Adapter, exchanges: &[String]) -> anyhow::Result<Vec<
     Ok(venues.iter().filter(wanted).collect())
 }
 
-/// Each exchange has counters of its own.
 fn exchange(
     adapter: &Adapter,
     limits: &Limits,
     venue: &Venue,
     options: &Options,
 ) -> anyhow::Result<ExchangeReport> {
-    let subject = Subject::new(adapter.clone(), limits.clone());
+    let subject = TestedAdapter::new(adapter.clone(), limits.clone());
     let cases = Cases::read(&subject, venue, options)?;
     let market = cases.market().map(std::rc::Rc::as_ref);
     let checks = vec![
@@ -103,7 +102,7 @@ fn exchange(
     ];
     Ok(ExchangeReport {
         exchange: venue.exchange.clone(),
-        cost: checks::cost(&subject, &cases, Effort::REPORT),
+        cost: checks::cost(&subject, &cases, BenchEffort::REPORT),
         checks,
     })
 }

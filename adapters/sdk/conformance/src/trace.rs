@@ -15,7 +15,7 @@ use crate::market::Market;
 use crate::numbers::{Atto, atto};
 use crate::session::Session;
 
-/// What one book event did.
+/// The effect of one book event.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) frame: usize,
@@ -25,7 +25,6 @@ pub(crate) struct Step {
     pub(crate) last_id: i64,
     pub(crate) previous_id: Option<i64>,
     pub(crate) has_checksum: bool,
-    /// The book was LIVE before it, and the id that it stood at.
     pub(crate) live_before: bool,
     pub(crate) applied: bool,
     pub(crate) live: bool,
@@ -38,21 +37,19 @@ pub(crate) struct Step {
 
 /// The levels of a LIVE book, best first: price and quantity, whatever scale the book keeps them at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Levels {
+pub(crate) struct LiveLevels {
     pub(crate) last_id: i64,
     pub(crate) bids: Vec<(Atto, Atto)>,
     pub(crate) asks: Vec<(Atto, Atto)>,
 }
 
-/// A run.
 #[derive(Debug)]
 pub(crate) struct Trace {
     pub(crate) steps: Vec<Step>,
     /// The books that are LIVE at the end.
-    pub(crate) books: BTreeMap<u32, Levels>,
+    pub(crate) books: BTreeMap<u32, LiveLevels>,
 }
 
-/// What is declared for books.
 pub(crate) fn books<'m>(market: &'m Market<'_>) -> Option<&'m Capability> {
     market.venue.capabilities.iter().find(|one| one.data_type == DataType::Orderbook)
 }
@@ -119,14 +116,14 @@ fn step(frame: usize, event: &contract::Book, book: &mut Book, update: &BookUpda
     }
 }
 
-fn levels(book: &Book) -> Option<Levels> {
+fn levels(book: &Book) -> Option<LiveLevels> {
     let view = book.view()?;
     let (price_scale, quantity_scale) = (view.price_scale(), view.quantity_scale());
     let exact = |(price, quantity): (i64, i64)| {
         let price = contract::Decimal { mantissa: price, scale: price_scale };
         (atto(price), atto(contract::Decimal { mantissa: quantity, scale: quantity_scale }))
     };
-    Some(Levels {
+    Some(LiveLevels {
         last_id: view.last_update_id(),
         bids: view.bids().map(exact).collect(),
         asks: view.asks().map(exact).collect(),
@@ -161,7 +158,7 @@ fn settings(market: &Market<'_>, declared: &Capability, instrument: u32) -> Book
     }
 }
 
-/// The host has checked that the levels are there.
+/// The levels are there: the host has checked it.
 fn update<'a>(event: &contract::Book, normalized: &'a Normalized, at_ns: i64) -> Option<BookUpdate<'a>> {
     let (bids, asks) = (2 * event.bids as usize, 2 * event.asks as usize);
     let (bids, rest) = normalized.levels.get(event.levels_at as usize..)?.split_at_checked(bids)?;

@@ -1,4 +1,4 @@
-//! The component as a whole.
+//! Checks of the component as a whole.
 
 use marketprism_adapter_host::contract::{
     Capability, ChecksumRule, DataType, SequenceRule, SnapshotSource, Venue,
@@ -26,7 +26,7 @@ pub(crate) fn contract(adapter: &Adapter) -> Check {
 /// `again` is the same component, loaded another time.
 pub(crate) fn describe(adapter: &Adapter, again: &Adapter) -> Check {
     let mut findings =
-        Findings::new("describe", "says who it is and what it offers, soundly and always the same");
+        Findings::new("describe", "describes itself consistently, alike in every instance");
     let description = adapter.description();
     if description != again.description() {
         findings.cause("describe gives another description in another instance");

@@ -1,4 +1,4 @@
-//! What a frame costs.
+//! Cost of frames.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,27 +7,25 @@ use marketprism_adapter_host::{FrameBatch, PushError, Sandbox};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
 
 use crate::case::{Case, Cases};
-use crate::convert;
+use crate::convert::ToSdk;
 use crate::kind::kind;
 use crate::report::{Cost, KindCost};
 use crate::session::Session;
-use crate::subject::Subject;
+use crate::tested_adapter::TestedAdapter;
 
-/// Frames in a batch: what an edge gives when frames queue.
+/// Frames in a batch, as an edge fills it when frames queue.
 const BATCH: usize = 64;
 
-/// How thoroughly to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct BenchEffort {
     /// Rounds of each kind; the median and the best count.
     pub rounds: usize,
     /// Shortest round.
     pub round: Duration,
 }
 
-impl Effort {
-    /// Enough to see what is slow.
-    pub(crate) const REPORT: Effort = Effort { rounds: 5, round: Duration::from_millis(15) };
+impl BenchEffort {
+    pub(crate) const REPORT: BenchEffort = BenchEffort { rounds: 5, round: Duration::from_millis(15) };
 }
 
 /// Some frames of one case, with the instance that takes them.
@@ -38,7 +36,7 @@ struct Part {
 
 /// Measures all frames, and those of each kind, with the deadline and every other limit on. Nothing where there are no frames, or where
 /// they fault.
-pub(crate) fn cost(subject: &Subject, cases: &Cases<'_>, effort: Effort) -> Option<Cost> {
+pub(crate) fn cost(subject: &TestedAdapter, cases: &Cases<'_>, effort: BenchEffort) -> Option<Cost> {
     if cases.frame_count() == 0 {
         return None;
     }
@@ -74,7 +72,7 @@ fn classified(cases: &Cases<'_>) -> Option<BTreeMap<String, Vec<String>>> {
         let mut kinds = Vec::with_capacity(case.frames.len());
         for frame in &case.frames {
             let normalized = session.normalize(std::slice::from_ref(frame), 1).ok()?;
-            kinds.push(kind(&convert::normalized(&normalized)));
+            kinds.push(kind(&normalized.to_sdk()));
         }
         all.insert(case.name.clone(), kinds);
     }
@@ -85,7 +83,7 @@ fn classified(cases: &Cases<'_>) -> Option<BTreeMap<String, Vec<String>>> {
 fn measured(
     name: &str,
     cases: &Cases<'_>,
-    effort: Effort,
+    effort: BenchEffort,
     chosen: &dyn Fn(&Case<'_>, usize) -> bool,
 ) -> Option<KindCost> {
     let (mut parts, mut frames, mut bytes) = (Vec::new(), 0_u64, 0_u64);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::case::{Case, Cases};
 use crate::findings::Findings;
-use crate::judge::{Evidence, unexplained};
+use crate::evidence::{Evidence, unexplained};
 use crate::names::subject_of;
 use crate::numbers::Numbers;
 use crate::report::Check;
@@ -52,7 +52,7 @@ pub(crate) fn decimals(cases: &Cases<'_>) -> Check {
     findings.done(format!("{events} events"))
 }
 
-/// What an instance makes of all frames; faults are the findings of the check of frames.
+/// The result of all frames; faults are reported by the check `frames`.
 pub(super) fn run(case: &Case<'_>) -> Option<Normalized> {
     Session::open(&case.market).ok()?.normalize(&case.frames, 64).ok()
 }

@@ -6,7 +6,7 @@ use marketprism_adapter_sdk::testkit::start_lines;
 use serde_json::Value;
 
 use crate::case::Cases;
-use crate::convert;
+use crate::convert::ToSdk;
 use crate::difference::first_line;
 use crate::findings::Findings;
 use crate::report::Check;
@@ -21,7 +21,7 @@ pub(crate) fn golden(cases: &Cases<'_>) -> Check {
     let Some((start, expected)) = &cases.start else {
         return findings.skipped("no golden frames for this exchange");
     };
-    let (instruments, plan) = (convert::instruments(&start.instruments), convert::plan(&start.plan));
+    let (instruments, plan) = (start.instruments.to_sdk(), start.plan.to_sdk());
     compare("instruments", expected, &start_lines(&instruments, &plan), &mut findings);
     let (mut count, mut frames) = (1, 0);
     for case in &cases.cases {

@@ -166,7 +166,6 @@ fn types_of(venue: &Venue, one: &Instrument) -> Vec<DataType> {
 mod tests {
     use super::*;
 
-    // Goal: the forms of symbols are told from what only looks like them. Method: right and wrong ones of each market type.
     #[test]
     fn symbol_forms_are_checked() {
         let sound = |symbol: &str, market_type, base: &str, quote: &str| {

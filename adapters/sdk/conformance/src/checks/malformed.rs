@@ -1,11 +1,11 @@
-//! Damaged frames.
+//! DamagedFrame frames.
 
 use marketprism_adapter_sdk::testkit::OwnedFrame;
 use serde_json::Value;
 
 use crate::case::{Case, Cases, snippet};
 use crate::findings::Findings;
-use crate::judge::{Evidence, unexplained};
+use crate::evidence::{Evidence, unexplained};
 use crate::mutation::{Random, damage};
 use crate::names::subject_of;
 use crate::numbers::Numbers;
@@ -13,17 +13,16 @@ use crate::options::Options;
 use crate::report::Check;
 use crate::session::Session;
 
-/// Damaged frames that one instance sees.
+/// DamagedFrame frames that one instance sees.
 const BLOCK: usize = 64;
 
 /// Frames in a batch.
 const BATCH: usize = 16;
 
-/// Longer frames are taken less often: they are slow to judge, and mostly alike.
+/// Longer frames are taken less often: they are slow to check, and mostly alike.
 const LONG: usize = 20_000;
 
-/// A damaged frame.
-struct Damaged {
+struct DamagedFrame {
     frame: OwnedFrame,
     /// Position of the frame that it was made of.
     origin: usize,
@@ -43,7 +42,7 @@ pub(crate) fn malformed(cases: &Cases<'_>, options: &Options) -> Check {
     while done < options.mutations && !findings.is_full() {
         let Some(case) = pick(cases, &mut random) else { break };
         let block = block(case, cases, &mut random);
-        events += judge(case, &block, options.seed, done, &mut findings);
+        events += check_block(case, &block, options.seed, done, &mut findings);
         done += u32::try_from(block.len()).unwrap_or(u32::MAX);
     }
     findings.done(format!("{done} damaged frames by seed {}, {events} events", options.seed))
@@ -59,7 +58,7 @@ fn pick<'c, 'a>(cases: &'c Cases<'a>, random: &mut Random) -> Option<&'c Case<'a
     })
 }
 
-fn block(case: &Case<'_>, cases: &Cases<'_>, random: &mut Random) -> Vec<Damaged> {
+fn block(case: &Case<'_>, cases: &Cases<'_>, random: &mut Random) -> Vec<DamagedFrame> {
     let mut block = Vec::with_capacity(BLOCK);
     while block.len() < BLOCK {
         let origin = random.below(case.frames.len());
@@ -75,13 +74,13 @@ fn block(case: &Case<'_>, cases: &Cases<'_>, random: &mut Random) -> Vec<Damaged
         let is_json = serde_json::from_slice::<Value>(&frame.bytes).is_ok();
         let mut frame = frame.clone();
         damage(&mut frame.bytes, &other, random);
-        block.push(Damaged { frame, origin, is_json });
+        block.push(DamagedFrame { frame, origin, is_json });
     }
     block
 }
 
-/// Gives the block to a new instance; gives the number of events.
-fn judge(case: &Case<'_>, block: &[Damaged], seed: u64, first: u32, findings: &mut Findings) -> usize {
+/// Normalizes the block in a new instance; returns the number of events.
+fn check_block(case: &Case<'_>, block: &[DamagedFrame], seed: u64, first: u32, findings: &mut Findings) -> usize {
     let place = |index: usize| {
         let Some(damaged) = block.get(index) else { return String::new() };
         let (name, origin, bytes) = (&case.name, damaged.origin, &damaged.frame.bytes);

@@ -12,12 +12,12 @@ mod plan;
 mod refusals;
 mod scales;
 mod sequence;
-mod sightings;
+mod expected_input;
 mod simulator;
 mod split;
 
 pub(crate) use component::{contract, describe, refused};
-pub use cost::Effort;
+pub use cost::BenchEffort;
 pub(crate) use cost::cost;
 pub(crate) use decimals::decimals;
 pub(crate) use determinism::{batching, determinism};

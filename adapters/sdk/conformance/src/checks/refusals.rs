@@ -1,4 +1,4 @@
-//! What cannot be served is refused, and the refusal names the field.
+//! Feeds that cannot be served are refused by field.
 
 use marketprism_adapter_host::contract::{DataType, Endpoint, Feed, Refusal, Venue};
 use marketprism_adapter_host::{CallError, InstrumentRounds};
@@ -7,13 +7,13 @@ use crate::findings::Findings;
 use crate::market::{Market, whole_feed};
 use crate::names::{DATA_TYPES, MARKET_TYPES, data_type, market_type};
 use crate::report::Check;
-use crate::subject::Subject;
+use crate::tested_adapter::TestedAdapter;
 
 /// A symbol that no venue lists.
 const UNLISTED: &str = "NOSUCHCOIN-NOSUCHQUOTE";
 
 /// A feed that must be refused.
-struct Wrong {
+struct WrongFeed {
     what: String,
     /// The field that the refusal has to name, and what its value has to say.
     field: &'static str,
@@ -22,13 +22,13 @@ struct Wrong {
 }
 
 /// Asks for what is not offered. Without a market the unlisted symbol is left out: only answers can show that it is not listed.
-pub(crate) fn refusals(subject: &Subject, venue: &Venue, market: Option<&Market<'_>>) -> Check {
+pub(crate) fn refusals(subject: &TestedAdapter, venue: &Venue, market: Option<&Market<'_>>) -> Check {
     let promise = "refuses what it does not offer, and names the field and the value";
     let mut findings = Findings::new("refusals", promise);
     let wrong = wrong_feeds(venue);
     let count = wrong.len();
     for wrong in wrong {
-        judge(first_call(subject, &wrong.feed), &wrong, &mut findings);
+        check_refusal(first_call(subject, &wrong.feed), &wrong, &mut findings);
     }
     let Some(market) = market else {
         return findings
@@ -36,14 +36,14 @@ pub(crate) fn refusals(subject: &Subject, venue: &Venue, market: Option<&Market<
     };
     let feed = Feed { symbols: vec![UNLISTED.to_owned()], ..market.feed.clone() };
     let wrong =
-        Wrong { what: format!("symbol {UNLISTED}"), field: "symbols", value: UNLISTED.to_owned(), feed };
-    judge(listed(market, &wrong.feed), &wrong, &mut findings);
+        WrongFeed { what: format!("symbol {UNLISTED}"), field: "symbols", value: UNLISTED.to_owned(), feed };
+    check_refusal(listed(market, &wrong.feed), &wrong, &mut findings);
     findings.done(format!("{} feeds", count + 1))
 }
 
-fn wrong_feeds(venue: &Venue) -> Vec<Wrong> {
+fn wrong_feeds(venue: &Venue) -> Vec<WrongFeed> {
     let good = whole_feed(venue);
-    let mut wrong = vec![Wrong {
+    let mut wrong = vec![WrongFeed {
         what: "exchange no_such_exchange".to_owned(),
         field: "exchange",
         value: "no_such_exchange".to_owned(),
@@ -51,7 +51,7 @@ fn wrong_feeds(venue: &Venue) -> Vec<Wrong> {
     }];
     for kind in DATA_TYPES {
         if venue.capabilities.iter().all(|capability| capability.data_type != kind) {
-            wrong.push(Wrong {
+            wrong.push(WrongFeed {
                 what: format!("data type {}", data_type(kind)),
                 field: "data_types",
                 value: data_type(kind).to_owned(),
@@ -60,14 +60,14 @@ fn wrong_feeds(venue: &Venue) -> Vec<Wrong> {
         }
     }
     for kind in MARKET_TYPES.into_iter().filter(|kind| !venue.market_types.contains(kind)) {
-        wrong.push(Wrong {
+        wrong.push(WrongFeed {
             what: format!("market type {}", market_type(kind)),
             field: "market_types",
             value: market_type(kind).to_owned(),
             feed: Feed { market_types: vec![kind], ..good.clone() },
         });
     }
-    wrong.push(Wrong {
+    wrong.push(WrongFeed {
         what: "no data type at all".to_owned(),
         field: "data_types",
         value: String::new(),
@@ -75,7 +75,7 @@ fn wrong_feeds(venue: &Venue) -> Vec<Wrong> {
     });
     let endpoint =
         Endpoint { name: "no-such-endpoint".to_owned(), default_url: "ws://127.0.0.1:1".to_owned() };
-    wrong.push(Wrong {
+    wrong.push(WrongFeed {
         what: "endpoint no-such-endpoint".to_owned(),
         field: "endpoints",
         value: "no-such-endpoint".to_owned(),
@@ -83,7 +83,7 @@ fn wrong_feeds(venue: &Venue) -> Vec<Wrong> {
     });
     let book = venue.capabilities.iter().find(|capability| capability.data_type == DataType::Orderbook);
     for depth in book.iter().flat_map(|book| [0, book.max_depth.saturating_add(1)]) {
-        wrong.push(Wrong {
+        wrong.push(WrongFeed {
             what: format!("depth {depth}"),
             field: "depth",
             value: depth.to_string(),
@@ -94,7 +94,7 @@ fn wrong_feeds(venue: &Venue) -> Vec<Wrong> {
 }
 
 /// The first call that sees a feed.
-fn first_call(subject: &Subject, feed: &Feed) -> Result<(), CallError> {
+fn first_call(subject: &TestedAdapter, feed: &Feed) -> Result<(), CallError> {
     let mut instance = subject.instance()?;
     instance.instrument_requests(feed, &[]).map(drop)
 }
@@ -106,8 +106,8 @@ fn listed(market: &Market<'_>, feed: &Feed) -> Result<(), CallError> {
     instance.instruments(feed, &market.answers).map(drop)
 }
 
-fn judge(result: Result<(), CallError>, wrong: &Wrong, findings: &mut Findings) {
-    let Wrong { what, field, value, .. } = wrong;
+fn check_refusal(result: Result<(), CallError>, wrong: &WrongFeed, findings: &mut Findings) {
+    let WrongFeed { what, field, value, .. } = wrong;
     match result {
         Ok(()) => findings.cause(format!("{what} is not refused, a refusal of `{field}` is due")),
         Err(CallError::Fault(fault)) => findings.cause(format!("{what}: {fault}; a refusal is due")),

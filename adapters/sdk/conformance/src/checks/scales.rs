@@ -1,4 +1,4 @@
-//! The scales that an instrument declares hold what the venue sends.
+//! The scales of an instrument hold the numbers that the venue sends.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use marketprism_adapter_host::contract::{Decimal, Payload};
 use marketprism_adapter_sdk::decimal::to_text;
 
 use crate::case::{Case, Cases};
-use crate::convert;
+use crate::convert::ToSdk;
 use crate::findings::Findings;
 use crate::numbers::atto;
 use crate::report::Check;
@@ -19,7 +19,7 @@ const FINER_ONE_IN: usize = 20;
 
 /// The numbers of one instrument.
 #[derive(Default)]
-struct Seen {
+struct ScaleCounts {
     numbers: usize,
     finer: usize,
     /// The first finer one.
@@ -37,12 +37,12 @@ pub(crate) fn scales(cases: &Cases<'_>) -> Check {
     }
     let (mut numbers, mut finer) = (0, 0);
     for case in recorded {
-        for (instrument, seen) in count(case) {
-            numbers += seen.numbers;
-            finer += seen.finer;
-            if seen.finer * FINER_ONE_IN > seen.numbers {
-                let (name, example) = (case.market.name(instrument), seen.example.unwrap_or_default());
-                let (finer, all) = (seen.finer, seen.numbers);
+        for (instrument, counts) in count(case) {
+            numbers += counts.numbers;
+            finer += counts.finer;
+            if counts.finer * FINER_ONE_IN > counts.numbers {
+                let (name, example) = (case.market.name(instrument), counts.example.unwrap_or_default());
+                let (finer, all) = (counts.finer, counts.numbers);
                 findings.cause(format!(
                     "{name}: {finer} of {all} numbers are finer than its scales, first {example}"
                 ));
@@ -52,23 +52,23 @@ pub(crate) fn scales(cases: &Cases<'_>) -> Check {
     findings.done(format!("{numbers} numbers of recordings, {finer} of them finer"))
 }
 
-fn count(case: &Case<'_>) -> BTreeMap<u32, Seen> {
-    let mut all: BTreeMap<u32, Seen> = BTreeMap::new();
+fn count(case: &Case<'_>) -> BTreeMap<u32, ScaleCounts> {
+    let mut all: BTreeMap<u32, ScaleCounts> = BTreeMap::new();
     let Some(normalized) = run(case) else { return all };
     for event in &normalized.events {
         let mut pair = |instrument: u32, price: Decimal, quantity: Decimal| {
             let Some(one) = case.market.instruments.get(instrument as usize) else { return };
-            let seen = all.entry(instrument).or_default();
+            let counts = all.entry(instrument).or_default();
             for (what, number, scale) in
                 [("price", price, one.price_scale), ("quantity", quantity, one.quantity_scale)]
             {
                 let unit = 10_i128.pow(u32::from(18_u8.saturating_sub(scale)));
-                seen.numbers += 1;
+                counts.numbers += 1;
                 if atto(number) % unit != 0 {
-                    seen.finer += 1;
-                    seen.example.get_or_insert_with(|| {
+                    counts.finer += 1;
+                    counts.example.get_or_insert_with(|| {
                         let (text, place) =
-                            (to_text(convert::decimal(number)), case.place(event.frame as usize));
+                            (to_text(number.to_sdk()), case.place(event.frame as usize));
                         format!("{place}: {what} is {text}, the scale is {scale}")
                     });
                 }

@@ -1,4 +1,4 @@
-//! Order books: what a lost, doubled or swapped update does.
+//! Order books under a lost, doubled or swapped update.
 
 use marketprism_adapter_host::contract::{BookChange, Capability, SequenceRule};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
@@ -21,16 +21,15 @@ const VICTIMS: usize = 4;
 const CHECKSUM_LEVELS: usize = 10;
 
 /// An update of a LIVE book, and the one that follows it.
-struct Pair<'t> {
+struct UpdatePair<'t> {
     victim: &'t Step,
     next: &'t Step,
     /// A later snapshot of the same book stands in the frames.
     heals: bool,
 }
 
-/// How many updates were tried.
 #[derive(Default)]
-struct Tried {
+struct FaultCounts {
     books: usize,
     updates: usize,
     live: usize,
@@ -40,9 +39,9 @@ struct Tried {
 /// the next: the engine sees ids and checksums only through the adapter.
 pub(crate) fn sequence(cases: &Cases<'_>) -> Check {
     let promise =
-        "lets the book notice a lost or swapped update, and heal: ids, checksums and snapshots are right";
+        "gives ids, checksums and snapshots with which a book detects a lost or swapped update, and recovers";
     let mut findings = Findings::new("sequence", promise);
-    let mut tried = Tried::default();
+    let mut tried = FaultCounts::default();
     let mut declared = None;
     for case in &cases.cases {
         declared = books(&case.market);
@@ -75,7 +74,7 @@ pub(crate) fn sequence(cases: &Cases<'_>) -> Check {
     ))
 }
 
-/// What a venue really sent must fit together.
+/// The frames of a recording must fit together.
 fn unfaulted(case: &Case<'_>, baseline: &Trace, findings: &mut Findings) {
     for step in baseline.steps.iter().filter(|_| case.is_recording()) {
         let book = case.market.name(step.instrument);
@@ -95,7 +94,7 @@ fn faulted(
     case: &Case<'_>,
     declared: &Capability,
     baseline: &Trace,
-    tried: &mut Tried,
+    tried: &mut FaultCounts,
     findings: &mut Findings,
 ) {
     let mut instruments: Vec<u32> = baseline.steps.iter().map(|step| step.instrument).collect();
@@ -108,7 +107,7 @@ fn faulted(
         let step = pairs.len().div_ceil(VICTIMS).max(1);
         for pair in pairs.iter().step_by(step) {
             tried.updates += 1;
-            let run = Run { case, declared, baseline, pair };
+            let run = FaultRun { case, declared, baseline, pair };
             for found in [run.dropped(), run.doubled(), run.swapped()].into_iter().flatten() {
                 findings.cause(found);
             }
@@ -117,7 +116,7 @@ fn faulted(
 }
 
 /// Updates of a LIVE book that are followed by one which builds on them.
-fn pairs(rule: SequenceRule, baseline: &Trace, instrument: u32) -> Vec<Pair<'_>> {
+fn pairs(rule: SequenceRule, baseline: &Trace, instrument: u32) -> Vec<UpdatePair<'_>> {
     let steps: Vec<&Step> = baseline.of(instrument).collect();
     let delta =
         |step: &Step| step.change == BookChange::Delta && step.live_before && step.applied && step.live;
@@ -143,26 +142,26 @@ fn pairs(rule: SequenceRule, baseline: &Trace, instrument: u32) -> Vec<Pair<'_>>
         .filter_map(|(victim, next)| {
             let mut later = steps.get(next + 1..)?.iter();
             let heals = later.any(|step| step.change == BookChange::Snapshot && step.applied && step.live);
-            Some(Pair { victim: steps.get(victim)?, next: steps.get(next)?, heals })
+            Some(UpdatePair { victim: steps.get(victim)?, next: steps.get(next)?, heals })
         })
         .collect()
 }
 
 /// One fault on one pair.
-struct Run<'r> {
+struct FaultRun<'r> {
     case: &'r Case<'r>,
     declared: &'r Capability,
     baseline: &'r Trace,
-    pair: &'r Pair<'r>,
+    pair: &'r UpdatePair<'r>,
 }
 
-impl Run<'_> {
+impl FaultRun<'_> {
     fn trace(&self, frames: &[OwnedFrame]) -> Result<Trace, String> {
         Trace::run(&self.case.market, self.declared, frames)
     }
 
-    fn says(&self, fault: &str, what: &str) -> String {
-        let Pair { victim, next, .. } = self.pair;
+    fn cause(&self, fault: &str, what: &str) -> String {
+        let UpdatePair { victim, next, .. } = self.pair;
         let name = self.case.market.name(victim.instrument);
         let place = self.case.place(victim.frame);
         format!(
@@ -178,33 +177,33 @@ impl Run<'_> {
         frames.insert(at, frames.get(at)?.clone());
         let trace = match self.trace(&frames) {
             Ok(trace) => trace,
-            Err(error) => return Some(self.says("doubled", &error)),
+            Err(error) => return Some(self.cause("doubled", &error)),
         };
         let instrument = self.pair.victim.instrument;
         let gaps = |trace: &Trace| trace.of(instrument).filter(|step| step.gap.is_some()).count();
         if gaps(&trace) > gaps(self.baseline) {
-            return Some(self.says("doubled", "the book takes the copy for a gap"));
+            return Some(self.cause("doubled", "the book takes the copy for a gap"));
         }
-        self.differs(&trace).then(|| self.says("doubled", "the book differs at the end"))
+        self.differs(&trace).then(|| self.cause("doubled", "the book differs at the end"))
     }
 
     fn dropped(&self) -> Option<String> {
         let mut frames = self.case.frames.clone();
         frames.remove(self.pair.victim.frame);
-        self.noticed("dropped", &frames, self.pair.next.frame.checked_sub(1)?)
+        self.detected("dropped", &frames, self.pair.next.frame.checked_sub(1)?)
     }
 
     fn swapped(&self) -> Option<String> {
         let mut frames = self.case.frames.clone();
         frames.swap(self.pair.victim.frame, self.pair.next.frame);
-        self.noticed("swapped with the next", &frames, self.pair.victim.frame)
+        self.detected("swapped with the next", &frames, self.pair.victim.frame)
     }
 
     /// By ids a hole shows at once, in the frame `at`. By checksum it shows when the best levels differ.
-    fn noticed(&self, fault: &str, frames: &[OwnedFrame], at: usize) -> Option<String> {
+    fn detected(&self, fault: &str, frames: &[OwnedFrame], at: usize) -> Option<String> {
         let trace = match self.trace(frames) {
             Ok(trace) => trace,
-            Err(error) => return Some(self.says(fault, &error)),
+            Err(error) => return Some(self.cause(fault, &error)),
         };
         let instrument = self.pair.victim.instrument;
         let gap = trace.of(instrument).find(|step| step.frame >= at && step.gap.is_some());
@@ -215,19 +214,19 @@ impl Run<'_> {
                 let previous =
                     self.pair.next.previous_id.map(|id| format!(", previous_id {id}")).unwrap_or_default();
                 let ids = format!(
-                    "no gap is noticed: the next update still seems to follow (unfaulted it has ids {first} to {last}{previous})"
+                    "no gap is detected: the next update still seems to follow (unfaulted it has ids {first} to {last}{previous})"
                 );
-                Some(self.says(fault, &ids))
+                Some(self.cause(fault, &ids))
             }
             None => self.best_differ(&trace).then(|| {
-                self.says(fault, "the checksum notices nothing, but the best levels differ at the end")
+                self.cause(fault, "the checksum matches, but the best levels differ at the end")
             }),
             Some(step) if numbered && step.frame != at => {
-                Some(self.says(fault, &format!("the gap is noticed only in frame {}", step.frame)))
+                Some(self.cause(fault, &format!("the gap is detected only in frame {}", step.frame)))
             }
-            Some(step) if !step.asked => Some(self.says(fault, "no new starting state is asked for")),
+            Some(step) if !step.asked => Some(self.cause(fault, "no resync is requested")),
             Some(_) => (self.pair.heals && self.differs(&trace))
-                .then(|| self.says(fault, "the book differs from the unfaulted one after the next snapshot")),
+                .then(|| self.cause(fault, "the book differs from the unfaulted one after the next snapshot")),
         }
     }
 

@@ -14,32 +14,31 @@ use crate::market::whole_feed;
 use crate::names::{MARKET_TYPES, is_index};
 use crate::options::Options;
 use crate::report::Check;
-use crate::subject::Subject;
+use crate::tested_adapter::TestedAdapter;
 
-use super::sightings::Sightings;
+use super::expected_input::ExpectedInput;
 
 /// Instruments of each market type.
 const INSTRUMENTS: usize = 2;
 
-/// A poll's period here: nobody waits for minutes.
+/// Longest period of a poll here.
 const PERIOD_MS: u32 = 1_500;
 
-/// Inputs that wait. Full: the sockets stop reading until there is room.
+/// Queued inputs. Full: the sockets stop reading.
 const INPUTS_MAX: usize = 1_024;
 
-/// How long the sockets may take to close.
+/// Limit for the sockets to close.
 const STOP: Duration = Duration::from_secs(2);
 
-/// Why the simulator could not be met.
-enum Absent {
+enum SimulatorFailure {
     /// There is nothing to test.
     Skip(String),
     /// The adapter, or the simulator, failed.
     Failed(String),
 }
 
-/// Lets the adapter collect from the simulator: everything that it plans has to bring something.
-pub(crate) fn simulator(subject: &Subject, venue: &Venue, options: &Options) -> Check {
+/// Collects from the simulator: everything in the plan has to give input.
+pub(crate) fn simulator(subject: &TestedAdapter, venue: &Venue, options: &Options) -> Check {
     let promise = "gets an event from every stream, poll and resync of its plan";
     let mut findings = Findings::new("simulator", promise);
     let Some(base) = &options.simulator else {
@@ -52,25 +51,25 @@ pub(crate) fn simulator(subject: &Subject, venue: &Venue, options: &Options) -> 
             return findings.done("");
         }
     };
-    let met = runtime.block_on(meet(subject, venue, base, options.simulator_time, &mut findings));
+    let met = runtime.block_on(collect_from_simulator(subject, venue, base, options.simulator_time, &mut findings));
     match met {
         Ok(detail) => findings.done(detail),
-        Err(Absent::Skip(reason)) => findings.skipped(reason),
-        Err(Absent::Failed(cause)) => {
+        Err(SimulatorFailure::Skip(reason)) => findings.skipped(reason),
+        Err(SimulatorFailure::Failed(cause)) => {
             findings.cause(cause);
             findings.done("")
         }
     }
 }
 
-async fn meet(
-    subject: &Subject,
+async fn collect_from_simulator(
+    subject: &TestedAdapter,
     venue: &Venue,
     base: &str,
     time: Duration,
     findings: &mut Findings,
-) -> Result<String, Absent> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| Absent::Failed(format!("{what}: {error}"));
+) -> Result<String, SimulatorFailure> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{what}: {error}"));
     let client = http_client(&SocketOptions::default()).map_err(|error| failed("requests", &error))?;
     let budgets = Budgets::new();
     let endpoints = endpoints(&client, &budgets, base, venue).await?;
@@ -87,20 +86,20 @@ async fn meet(
     let sockets = FeedSockets::start(&plan, SocketOptions::default(), budgets, sender)
         .map_err(|error| failed("sockets", &error))?;
     let began = Instant::now();
-    let mut sightings = Sightings::new(&plan, &instruments);
-    let collected = collect(&mut sandbox, &sockets, inputs, &mut sightings, began + time).await;
+    let mut expected_input = ExpectedInput::new(&plan, &instruments);
+    let collected = collect(&mut sandbox, &sockets, inputs, &mut expected_input, began + time).await;
     sockets.stop(STOP).await;
-    collected.map_err(Absent::Failed)?;
-    Ok(sightings.judge(began.elapsed(), findings))
+    collected.map_err(SimulatorFailure::Failed)?;
+    Ok(expected_input.report(began.elapsed(), findings))
 }
 
-/// Where the simulator serves the exchange.
+/// The addresses at which the simulator serves the exchange.
 async fn endpoints(
     client: &RestClient,
     budgets: &Budgets,
     base: &str,
     venue: &Venue,
-) -> Result<Vec<Endpoint>, Absent> {
+) -> Result<Vec<Endpoint>, SimulatorFailure> {
     let url = format!("{}/sim/endpoints", base.trim_end_matches('/'));
     let request = Request {
         method: Method::Get,
@@ -110,13 +109,13 @@ async fn endpoints(
         charges: Vec::new(),
         timeout_ms: 5_000,
     };
-    let failed = |error: &dyn std::fmt::Display| Absent::Failed(format!("{url}: {error}"));
+    let failed = |error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{url}: {error}"));
     let body = client.fetch(budgets, &request).await.map_err(|error| failed(&error))?;
     let mut all: BTreeMap<String, BTreeMap<String, String>> =
         serde_json::from_slice(&body).map_err(|error| failed(&error))?;
     let Some(of_exchange) = all.remove(&venue.exchange) else {
         let served: Vec<String> = all.into_keys().collect();
-        return Err(Absent::Skip(format!("the simulator serves only {}", served.join(", "))));
+        return Err(SimulatorFailure::Skip(format!("the simulator serves only {}", served.join(", "))));
     };
     let known = |name: &String| venue.endpoints.iter().any(|endpoint| endpoint.name == *name);
     let endpoint = |(name, default_url)| Endpoint { name, default_url };
@@ -125,12 +124,12 @@ async fn endpoints(
 
 /// A new instance, and what it lists of the simulator's answers.
 async fn listed(
-    subject: &Subject,
+    subject: &TestedAdapter,
     client: &RestClient,
     budgets: &Budgets,
     feed: &Feed,
-) -> Result<(Sandbox, Vec<Instrument>), Absent> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| Absent::Failed(format!("{what}: {error}"));
+) -> Result<(Sandbox, Vec<Instrument>), SimulatorFailure> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{what}: {error}"));
     let mut sandbox = subject.instance().map_err(|fault| failed("a new instance", &fault))?;
     let mut rounds = InstrumentRounds::new(&subject.limits);
     loop {
@@ -149,7 +148,7 @@ async fn listed(
     let instruments =
         sandbox.instruments(feed, answers).map_err(|error| failed("the simulator's instruments", &error))?;
     if instruments.is_empty() {
-        return Err(Absent::Failed("the simulator lists no instrument".to_owned()));
+        return Err(SimulatorFailure::Failed("the simulator lists no instrument".to_owned()));
     }
     Ok((sandbox, instruments))
 }
@@ -174,11 +173,11 @@ async fn collect(
     sandbox: &mut Sandbox,
     sockets: &FeedSockets,
     mut inputs: mpsc::Receiver<SocketEvent>,
-    sightings: &mut Sightings<'_>,
+    expected_input: &mut ExpectedInput<'_>,
     until: Instant,
 ) -> Result<(), String> {
     let mut batch = FrameBatch::new();
-    while !sightings.is_complete() {
+    while !expected_input.is_complete() {
         let Ok(Some(input)) = timeout_at(until, inputs.recv()).await else { return Ok(()) };
         match input {
             SocketEvent::Frame(frame) => {
@@ -189,9 +188,9 @@ async fn collect(
                 let normalized = sandbox
                     .normalize(&batch)
                     .map_err(|fault| format!("`{}`: {fault}", crate::case::snippet(&frame.data)))?;
-                sightings.saw(frame.source, frame.generation, &frame.data, &normalized, sockets);
+                expected_input.record(frame.source, frame.generation, &frame.data, &normalized, sockets);
             }
-            SocketEvent::RequestFailed { source, reason, .. } => sightings.failed(source, &reason),
+            SocketEvent::RequestFailed { source, reason, .. } => expected_input.failed(source, &reason),
             _ => {}
         }
     }

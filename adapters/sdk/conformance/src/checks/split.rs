@@ -56,7 +56,7 @@ pub(crate) fn split(market: Option<&Market<'_>>) -> Check {
     findings.done(format!("{MANY} instruments: {streams} streams on {} connections", plan.connections.len()))
 }
 
-/// The same instrument under another name, the venue's own spelling of the base included.
+/// A copy of the instrument under another name, the venue's own spelling of the base included.
 fn invented(first: &Instrument, number: usize) -> Instrument {
     let base = format!("Z{number}");
     let rename = |text: &str| match text.split_once(first.base.as_str()) {

@@ -1,15 +1,13 @@
-//! Whether the numbers of an event stand in the frame that it came from, with exact arithmetic of its own.
-//!
-//! A venue may count contracts, and give a ratio in place of its shares. Then a number is explained by what the contract of adapters
-//! allows: times the contract's size or value exactly, divided by the price (inverse contracts) rounded half to even at the
-//! instrument's quantity scale, shares of a ratio at scale 12. Nothing else is.
+//! The origin of an event's numbers in its frame, with exact arithmetic of its own. A number must stand in the frame, or follow from one by
+//! the contract's conversions: times contract size or value exactly, divided by the price rounded half to even at the quantity scale
+//! (inverse contracts), shares of a ratio at scale 12.
 
 use marketprism_adapter_host::contract::{
     Book, BookChange, Decimal, Instrument, LongShortRatio, OpenInterest, Payload,
 };
 use marketprism_adapter_sdk::decimal::to_text;
 
-use crate::convert;
+use crate::convert::ToSdk;
 use crate::numbers::{Atto, Numbers, atto};
 
 /// Scale of shares that an adapter makes of a ratio.
@@ -18,7 +16,6 @@ const SHARE_SCALE: u8 = 12;
 /// Frames with more numbers than this are not searched for pairs of them.
 const PAIRS_MAX: usize = 300;
 
-/// What an event may take its numbers from.
 #[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
     /// The event's own frame.
@@ -53,7 +50,7 @@ pub(crate) fn unexplained(payload: &Payload, levels: &[i64], evidence: Evidence<
 }
 
 fn named(field: &str, number: Decimal) -> String {
-    format!("{field} is {}, which the frame does not hold", to_text(convert::decimal(number)))
+    format!("{field} is {}, which the frame does not hold", to_text(number.to_sdk()))
 }
 
 fn book(one: &Book, levels: &[i64], evidence: Evidence<'_>) -> Option<String> {
@@ -288,8 +285,6 @@ mod tests {
         unexplained(&Payload::Trade(trade), &[], evidence)
     }
 
-    // Goal: a number is explained by the frame and by the documented conversions, and by nothing else. Method: trades of spot, linear
-    // and inverse instruments, right ones and nearly right ones.
     #[test]
     fn only_documented_conversions_explain_a_number() {
         let frame = r#"{"px":"29000.5","sz":"3","side":"buy"}"#;
@@ -308,7 +303,6 @@ mod tests {
         assert_eq!(judged(frame, "29000.5", "0.000103446492", inverse()), None);
     }
 
-    // Goal: shares are as given or made of the ratio, and together 1. Method: each form.
     #[test]
     fn shares_are_given_or_made_of_the_ratio() {
         let judge = |frame: &str, long: &str, short: &str, ratio: Option<&str>| {

@@ -1,4 +1,4 @@
-//! What a plan expects, and what came of it.
+//! Streams, polls and resyncs of a plan, and which of them gave input.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::case::snippet;
 use crate::findings::Findings;
 use crate::names::{data_type, instrument, subject_of};
 
-/// What is wrong is told only so often.
+/// Listed problems.
 const PROBLEMS_MAX: usize = 20;
 
 /// A stream or a poll.
-struct Expected {
+struct ExpectedStream {
     source: SourceIndex,
     what: String,
     seen: bool,
@@ -33,24 +33,23 @@ struct Resync {
     seen: bool,
 }
 
-/// Everything that is awaited of one plan.
-pub(super) struct Sightings<'p> {
+pub(super) struct ExpectedInput<'p> {
     plan: &'p Plan,
     instruments: &'p [Instrument],
-    streams: Vec<Vec<Expected>>,
-    polls: Vec<Expected>,
+    streams: Vec<Vec<ExpectedStream>>,
+    polls: Vec<ExpectedStream>,
     resyncs: Vec<Resync>,
     problems: Vec<String>,
     events: usize,
 }
 
-impl<'p> Sightings<'p> {
+impl<'p> ExpectedInput<'p> {
     pub(super) fn new(plan: &'p Plan, instruments: &'p [Instrument]) -> Self {
         let of = |index: Option<u32>| {
             index.map_or("all instruments".to_owned(), |index| instrument(instruments, index))
         };
         let streams = SourceIndex::enumerate(&plan.connections).map(|(source, connection)| {
-            let streams = connection.streams.iter().map(|stream| Expected {
+            let streams = connection.streams.iter().map(|stream| ExpectedStream {
                 source,
                 what: format!(
                     "stream {} of {} on connection {}",
@@ -63,7 +62,7 @@ impl<'p> Sightings<'p> {
             });
             streams.collect()
         });
-        let polls = plan.polls.iter().enumerate().map(|(index, poll)| Expected {
+        let polls = plan.polls.iter().enumerate().map(|(index, poll)| ExpectedStream {
             source: SourceIndex::of_poll(plan, index),
             what: format!(
                 "poll {} of {} ({})",
@@ -81,7 +80,7 @@ impl<'p> Sightings<'p> {
             asked: false,
             seen: false,
         });
-        Sightings {
+        ExpectedInput {
             plan,
             instruments,
             streams: streams.collect(),
@@ -103,8 +102,8 @@ impl<'p> Sightings<'p> {
         }
     }
 
-    /// Takes the meaning of one frame, and does what it asks for.
-    pub(super) fn saw(
+    /// Records the result of one frame, and carries out its remarks.
+    pub(super) fn record(
         &mut self,
         source: SourceIndex,
         generation: u64,
@@ -176,7 +175,7 @@ impl<'p> Sightings<'p> {
         }
     }
 
-    /// An answer that holds nothing new, or only knowledge, was read all the same.
+    /// An answer without events was read all the same.
     fn ignored(&mut self, source: SourceIndex, reason: Ignored) {
         for (one, poll) in self.polls.iter_mut().zip(&self.plan.polls).filter(|(one, _)| one.source == source)
         {
@@ -191,8 +190,8 @@ impl<'p> Sightings<'p> {
         self.problem(format!("request of source {source} failed: {reason}"));
     }
 
-    /// Tells what did not come.
-    pub(super) fn judge(self, took: Duration, findings: &mut Findings) -> String {
+    /// Reports everything without input.
+    pub(super) fn report(self, took: Duration, findings: &mut Findings) -> String {
         for problem in &self.problems {
             findings.cause(problem.clone());
         }
