@@ -298,7 +298,6 @@ mod tests {
         Ok(Decimal { mantissa, scale })
     }
 
-    // Goal: every notation that a venue uses is read exactly, and nothing else. Method: a table of texts.
     #[test]
     fn texts_are_read_exactly_or_refused() {
         assert_eq!(parse(b"0.35130000"), number(3513, 4));
@@ -326,7 +325,6 @@ mod tests {
         }
     }
 
-    // Goal: a scale is kept or the loss is refused. Method: both directions, with and without a rest.
     #[test]
     fn rescaling_never_rounds() {
         assert_eq!(parse_at(b"0.35130000", 4), Ok(3513));
@@ -337,7 +335,6 @@ mod tests {
         assert_eq!(rescale(Decimal { mantissa: -9, scale: 0 }, 18), Ok(-9_000_000_000_000_000_000));
     }
 
-    // Goal: tick sizes give the scale, "no step" gives none. Method: the forms that venues send.
     #[test]
     fn steps_give_places() {
         assert_eq!(places_of_step(b"0.00010000"), Ok(Some(4)));
@@ -347,7 +344,6 @@ mod tests {
         assert_eq!(places_of_step(b""), Err(DecimalError::NotANumber));
     }
 
-    // Goal: text and number are inverse. Method: both ways over the awkward cases.
     #[test]
     fn numbers_are_written_plainly() {
         for (mantissa, scale, text) in [

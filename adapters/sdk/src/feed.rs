@@ -156,7 +156,6 @@ fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
 mod tests {
     use super::*;
 
-    // Goal: a wrong symbol is answered with what was meant. Method: the usual mistakes.
     #[test]
     fn near_symbols_are_named() {
         let listed = ["BTC-USDT", "BTC-USDC", "ETH-USDT", "BTC-USDT-260327"];

@@ -102,8 +102,6 @@ impl Name {
 mod tests {
     use super::*;
 
-    // Goal: each symbol finds its own position, and no other text finds one. Method: symbols of every length
-    // that share their beginnings and ends.
     #[test]
     fn symbols_find_their_own_position() {
         let long = "X".repeat(40);

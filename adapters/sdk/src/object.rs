@@ -128,8 +128,6 @@ pub fn each_member<'a>(
 mod tests {
     use super::*;
 
-    // Goal: a value is read whole, whatever the order and form of the members, and a fault names its place in the frame. Method: one
-    // text with nesting, escapes and white space.
     #[test]
     fn values_are_read_whole_by_their_key() {
         let text = br#" {"a" : "1.50", "n":{"deep":[1,2 ,3]}, "\u0062":12 ,"c":1.5} "#;
@@ -148,7 +146,6 @@ mod tests {
         assert_eq!(object.read("d", Cursor::unsigned), Err(ParseError { at: 1, expected: "d" }));
     }
 
-    // Goal: what is not one object with different keys is refused. Method: each kind of damage, and too many members.
     #[test]
     fn only_objects_with_different_keys_are_read() {
         let members: Vec<String> = (0..65).map(|number| format!("\"k{number}\":0")).collect();

@@ -176,7 +176,6 @@ mod tests {
         })
     }
 
-    // Goal: a venue's text never makes a note that an edge refuses. Method: a long text whose cut would fall into a letter.
     #[test]
     fn quoted_texts_are_cut() {
         let frames = Frames { data: Vec::new(), ends: vec![0], sources: vec![0], received_at_ns: vec![0] };
@@ -196,8 +195,6 @@ mod tests {
         assert!(reason.ends_with("\u{e9}..."));
     }
 
-    // Goal: every frame gets an event or a note, and a malformed frame keeps nothing else. Method: one frame
-    // of each outcome, and a batch whose parts do not fit together.
     #[test]
     fn every_frame_has_exactly_its_own_outcome() {
         let frames = Frames {

@@ -95,8 +95,6 @@ mod tests {
         select(&feed, listed).map(|found| found.into_iter().map(|one| one.venue_symbol).collect())
     }
 
-    // Goal: exactly what was asked for is chosen, once and in a fixed order; a wrong symbol is told with what was meant. Method: a
-    // list with rests, doubles and several markets.
     #[test]
     fn the_feed_chooses() {
         use MarketType::{Options, Spot};

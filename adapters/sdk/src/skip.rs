@@ -105,7 +105,6 @@ mod tests {
         cursor.skip().and_then(|()| cursor.end()).is_ok()
     }
 
-    // Goal: what is skipped is JSON, all of it. Method: valid and broken texts of every kind.
     #[test]
     fn only_json_is_skipped() {
         let nested = format!("{}{}", "[".repeat(64), "]".repeat(64));

@@ -128,8 +128,6 @@ fn four_hex_digits(cursor: &mut Cursor<'_>) -> ParseResult<u32> {
 mod tests {
     use crate::{Cursor, key};
 
-    // Goal: strings are read as JSON says and wrong ones refused. Method: each escape, each kind of damage,
-    // short and long.
     #[test]
     fn strings_follow_json() {
         let read = |text: &str| Cursor::new(text.as_bytes()).text("a string").map(|text| text.into_owned());
@@ -152,7 +150,6 @@ mod tests {
         }
     }
 
-    // Goal: a key is the same key in any valid form. Method: plain, escaped, spaced, long.
     #[test]
     fn keys_match_in_any_form() {
         let read = |text: &str| Cursor::new(text.as_bytes()).short_key();

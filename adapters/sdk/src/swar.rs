@@ -50,8 +50,6 @@ pub(crate) fn beyond_ascii(word: u64) -> bool {
 mod tests {
     use super::*;
 
-    // Goal: the word tricks agree with the obvious per-byte loop. Method: all run lengths with every byte
-    // value after them.
     #[test]
     fn digit_runs_agree_with_a_loop() {
         for count in 0..=8usize {
@@ -71,7 +69,6 @@ mod tests {
         }
     }
 
-    // Goal and method as above, for the end of a plain text.
     #[test]
     fn plain_runs_agree_with_a_loop() {
         for count in 0..=8usize {

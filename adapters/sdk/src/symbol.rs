@@ -104,8 +104,6 @@ pub fn option(base: &str, quote: &str, expiry: Expiry, strike: Decimal, kind: Op
 mod tests {
     use super::*;
 
-    // Goal: every form of an expiry gives the same day, and no day is invented. Method: known dates and wrong
-    // texts.
     #[test]
     fn expiries_are_read_or_refused() {
         let day = Expiry::new(2026, 3, 27);
@@ -125,7 +123,6 @@ mod tests {
         assert_eq!(Expiry::from_millis(4_133_404_800_000), None);
     }
 
-    // Goal: symbols have the one normalized form. Method: one of each kind.
     #[test]
     fn symbols_have_one_form() {
         let expiry = Expiry::new(2025, 12, 26).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_bybit::Bybit;
-use marketprism_adapter_conformance::{Cost, Effort, KindCost, Options, golden_folder};
+use marketprism_adapter_conformance::{Cost, BenchEffort, KindCost, Options, golden_folder};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_okx::Okx;
@@ -18,9 +18,9 @@ use crate::goal::{Goal, Report};
 use crate::native::{self, SOCKETS};
 
 /// Rounds; the best of each side counts, because the machine is shared.
-const EFFORT: Effort = Effort { rounds: 7, round: Duration::from_millis(60) };
+const EFFORT: BenchEffort = BenchEffort { rounds: 7, round: Duration::from_millis(60) };
 
-type Native = fn(&str, &[&Path], Effort) -> Result<BTreeMap<String, u64>>;
+type Native = fn(&str, &[&Path], BenchEffort) -> Result<BTreeMap<String, u64>>;
 
 /// An adapter with its shared recordings, and the frames of them that one core has to take in a second.
 struct Subject {

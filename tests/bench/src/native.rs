@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use marketprism_adapter_conformance::{Effort, kind};
-use marketprism_adapter_sdk::testkit::{OwnedFrame, Record, Session, batch, read, whole_feed};
+use marketprism_adapter_conformance::{BenchEffort, kind};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, Session, batch, read, whole_feed};
 use marketprism_adapter_sdk::{Adapter, Frames};
 
 /// Frames a call, as in the sandbox.
@@ -25,10 +25,10 @@ struct Part<A> {
 
 /// Nanoseconds a frame of each kind, the best of the rounds. `files` hold frames; where one of them is `<exchange>.instruments.jsonl` it
 /// holds the instruments of all others, else each holds its own.
-pub fn measure<A: Adapter>(exchange: &str, files: &[&Path], effort: Effort) -> Result<BTreeMap<String, u64>> {
+pub fn measure<A: Adapter>(exchange: &str, files: &[&Path], effort: BenchEffort) -> Result<BTreeMap<String, u64>> {
     let feed = whole_feed::<A>(exchange).map_err(anyhow::Error::msg)?;
     let shared = files.iter().find(|path| path.ends_with(format!("{exchange}.instruments.jsonl")));
-    let shared: Option<Vec<Record>> =
+    let shared: Option<Vec<RecordedMessage>> =
         shared.map(|path| read(path)).transpose().map_err(anyhow::Error::msg)?;
     let mut parts = Vec::new();
     for path in files.iter().filter(|path| !path.to_string_lossy().ends_with(".instruments.jsonl")) {
@@ -50,7 +50,7 @@ pub fn measure<A: Adapter>(exchange: &str, files: &[&Path], effort: Effort) -> R
     Ok(figures)
 }
 
-fn best<A: Adapter>(parts: &mut [Part<A>], name: &str, effort: Effort) -> Result<Option<u64>> {
+fn best<A: Adapter>(parts: &mut [Part<A>], name: &str, effort: BenchEffort) -> Result<Option<u64>> {
     let (mut batches, mut count): (Vec<Vec<Frames>>, u64) = (Vec::new(), 0);
     for part in parts.iter() {
         let connections = part.session.plan.connections.len();

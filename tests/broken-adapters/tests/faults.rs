@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use marketprism_adapter_conformance::{Options, Outcome, Report, test};
+use marketprism_adapter_conformance::{CheckOutcome, Options, Report, test};
 use marketprism_broken_adapters::Fault;
 use tempfile::TempDir;
 
@@ -38,43 +38,41 @@ fn tested(fault: Fault) -> Report {
     test(&options).unwrap()
 }
 
-/// The check that has to find a fault, and what its cause has to say.
+/// The check that has to find a fault, and texts of its cause.
 fn due(fault: Fault) -> (&'static str, &'static [&'static str]) {
     match fault {
         Fault::None => ("", &[]),
         Fault::WrongSide => ("golden", &["trades.jsonl line 1", "event.side is \"sell\", expected \"buy\""]),
         Fault::LostScale => ("decimals", &["trades.jsonl frame 0", "trade.price is 875432,"]),
         Fault::RoundedDecimal => ("decimals", &["trades.jsonl frame 0", "trade.quantity is 0.01,"]),
-        Fault::MissedGap => ("sequence", &["books.jsonl frame", "dropped", "no gap is noticed"]),
+        Fault::MissedGap => ("sequence", &["books.jsonl frame", "dropped", "no gap is detected"]),
         Fault::BadUtf8Trap => ("malformed", &["seed 1, mutation", "adapter fault trap"]),
         Fault::Nondeterminism => ("determinism", &["trades.jsonl, given once more: frame 0"]),
         Fault::Batching => ("batching", &["trades.jsonl, in batches of 7: frame 1: event.time_us"]),
     }
 }
 
-// Goal: the sound adapter passes every check that can be made. Method: the suite on the control.
 #[test]
-fn the_control_passes() {
+fn the_control_passes_every_check() {
     let report = tested(Fault::None);
     assert!(report.passed, "{}", report.text());
     let skipped: Vec<&str> = report
         .all()
-        .filter(|(_, check)| check.outcome == Outcome::Skipped)
+        .filter(|(_, check)| check.outcome == CheckOutcome::Skipped)
         .map(|(_, check)| check.id)
         .collect();
     assert_eq!(skipped, ["scales", "simulator"], "{}", report.text());
 }
 
-// Goal: each fault is found by the check whose promise it breaks, and the cause names it. Method: the suite on each broken id.
 #[test]
-fn each_fault_is_found_and_named() {
+fn each_fault_is_found_by_the_check_whose_promise_it_breaks() {
     for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::None) {
         let report = tested(fault);
         let (id, texts) = due(fault);
         assert!(!report.passed, "{fault:?} passes");
         let (_, check) = report.all().find(|(_, check)| check.id == id).unwrap();
         let named = |cause: &&String| texts.iter().all(|text| cause.contains(text));
-        assert_eq!(check.outcome, Outcome::Failed, "{fault:?}: {id}\n{}", report.text());
+        assert_eq!(check.outcome, CheckOutcome::Failed, "{fault:?}: {id}\n{}", report.text());
         assert!(
             check.causes.iter().any(|cause| named(&cause)),
             "{fault:?}: {texts:?} in {:#?}",
@@ -83,10 +81,8 @@ fn each_fault_is_found_and_named() {
     }
 }
 
-// Goal: the command tells by its exit status whether an adapter passes, and by its JSON what failed. Method: the edge's binary on the
-// control, on a broken id, and on a file that is not there.
 #[test]
-fn the_command_tells_by_its_exit_status() {
+fn the_exit_status_of_the_command_is_that_of_the_suite() {
     let run = |fault: Fault, file: &Path| {
         let folder = golden(fault);
         let output = Command::new(built("release/marketprism-edge"))

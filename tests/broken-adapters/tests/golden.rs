@@ -1,4 +1,4 @@
-//! The sound adapter makes of its frames what the golden output says: whatever the suite finds in the others is their fault.
+//! The sound adapter gives the golden output natively, so every finding in the others is their fault.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
@@ -6,8 +6,7 @@ use std::path::Path;
 use marketprism_adapter_sdk::testkit::golden;
 use marketprism_broken_adapters::Broken;
 
-// Goal and method: the test kit's golden comparison, natively.
 #[test]
-fn the_sound_adapter_is_sound() {
+fn the_sound_adapter_gives_the_golden_output() {
     assert_eq!(golden::<Broken>(Path::new(env!("CARGO_MANIFEST_DIR"))), Ok(4));
 }

@@ -11,14 +11,14 @@ use marketprism_adapter_sdk::{Adapter, Feed, Instrument};
 use crate::invariants::check;
 
 /// Parts the frames of an input.
-pub(crate) const SEPARATOR: u8 = 0x1e;
+pub const SEPARATOR: u8 = 0x1e;
 
-/// Frames of one input: more find nothing that these do not.
+/// Frames of one input: more find nothing further.
 const FRAMES: usize = 16;
 
 /// An exchange id with the instruments of its golden frames.
 #[derive(Debug)]
-pub(crate) struct Market {
+pub(crate) struct FuzzedMarket {
     pub(crate) exchange: String,
     feed: Feed,
     instruments: Vec<Instrument>,
@@ -27,21 +27,21 @@ pub(crate) struct Market {
 }
 
 /// The markets of an adapter.
-pub(crate) fn markets<A: Adapter>(folder: &Path) -> Vec<Market> {
+pub(crate) fn markets<A: Adapter>(folder: &Path) -> Vec<FuzzedMarket> {
     let described = A::describe();
-    let market = |exchange: String| -> Result<Market, String> {
+    let market = |exchange: String| -> Result<FuzzedMarket, String> {
         let feed = whole_feed::<A>(&exchange)?;
         let records = read(&folder.join("frames").join(format!("{exchange}.instruments.jsonl")))?;
         let Session { instruments, plan, .. } = Session::<A>::open(&feed, &records)?;
         let sources = plan.connections.len() + plan.polls.len() + plan.resyncs.len() + 1;
-        Ok(Market { exchange, feed, instruments, sources: u32::try_from(sources).unwrap_or(u32::MAX) })
+        Ok(FuzzedMarket { exchange, feed, instruments, sources: u32::try_from(sources).unwrap_or(u32::MAX) })
     };
     let markets = described.venues.into_iter().map(|venue| market(venue.exchange));
     markets.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
-/// Gives the frames of an input to a new instance, at once and one by one.
-pub(crate) fn run<A: Adapter>(markets: &[Market], input: &[u8]) {
+/// Normalizes the frames of an input in a new instance, at once and one by one.
+pub(crate) fn run<A: Adapter>(markets: &[FuzzedMarket], input: &[u8]) {
     let Some((first, rest)) = input.split_first() else { return };
     let Some(market) = markets.get(usize::from(*first) % markets.len().max(1)) else { return };
     let frames: Vec<OwnedFrame> = rest

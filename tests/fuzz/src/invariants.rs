@@ -1,4 +1,4 @@
-//! What the contract demands of every result, written a second time: the host's own check is what the target `validation` tests.
+//! The contract's demands on every result, independent of the host's check, which the target `validation` tests.
 
 use marketprism_adapter_sdk::{
     Book, Decimal, Event, Malformed, Normalized, Note, Payload, Remark, TradeId, VenueError,
@@ -93,10 +93,8 @@ mod tests {
     use super::*;
     use marketprism_adapter_sdk::{Ignored, Side, Trade};
 
-    // Goal: a result that breaks the contract stops a fuzzer. Method: a right result of two frames, and one for each invariant that is
-    // broken.
     #[test]
-    fn broken_results_are_told() {
+    fn a_result_that_breaks_the_contract_stops_a_fuzzer() {
         let trade = |frame, instrument, scale| Event {
             frame,
             payload: Payload::Trade(Trade {
@@ -118,8 +116,8 @@ mod tests {
             (Normalized { events: vec![trade(0, 1, 2)], ..right() }, "of 1 instruments"),
             (Normalized { events: vec![trade(0, 0, 19)], ..right() }, "of 1 instruments"),
         ] {
-            let told = check(&broken, 2, 1).unwrap_err();
-            assert!(told.contains(what), "{told}");
+            let error = check(&broken, 2, 1).unwrap_err();
+            assert!(error.contains(what), "{error}");
         }
     }
 }

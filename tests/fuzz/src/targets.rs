@@ -10,7 +10,7 @@ use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_template::Template;
 
-use crate::adapter::{Market, markets, run};
+use crate::adapter::{FuzzedMarket, markets, run};
 use crate::{lifting, validation};
 
 /// One target.
@@ -21,14 +21,14 @@ pub struct Target {
     /// Takes any bytes; panics when an invariant does not hold.
     pub run: fn(&[u8]),
     /// For an adapter: its markets, as inputs number them.
-    pub(crate) markets: Option<fn() -> &'static [Market]>,
+    pub(crate) markets: Option<fn() -> &'static [FuzzedMarket]>,
 }
 
 macro_rules! adapters {
     ($($name:ident: $adapter:ident),+ $(,)?) => {
         mod of {
-            $(pub(super) fn $name() -> &'static [super::Market] {
-                static MARKETS: super::OnceLock<Vec<super::Market>> = super::OnceLock::new();
+            $(pub(super) fn $name() -> &'static [super::FuzzedMarket] {
+                static MARKETS: super::OnceLock<Vec<super::FuzzedMarket>> = super::OnceLock::new();
                 MARKETS.get_or_init(|| super::markets::<super::$adapter>(&super::folder(stringify!($name))))
             })+
         }

@@ -1,17 +1,25 @@
 //! The adapter run natively: golden frames, refusals, instruments and plans.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod contract;
 mod golden;
+mod oracle;
 mod plan;
+mod recordings;
 
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{self, Record, Session};
+use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
 use marketprism_adapter_sdk::{Adapter, Answer, DataType, Feed, Instrument};
 
 const EXCHANGE: &str = "deribit_derivatives";
 
-fn records() -> Vec<Record> {
+fn records() -> Vec<RecordedMessage> {
     testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), EXCHANGE).unwrap()
 }
 

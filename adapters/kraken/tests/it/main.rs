@@ -7,9 +7,9 @@ mod golden;
 
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_sdk::Feed;
-use marketprism_adapter_sdk::testkit::{self, Record, Session};
+use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
 
-fn records(exchange: &str) -> Vec<Record> {
+fn records(exchange: &str) -> Vec<RecordedMessage> {
     testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
 }
 

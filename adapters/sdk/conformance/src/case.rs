@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
 
-use crate::market::{MarketError, Market};
+use crate::market::{Market, MarketError};
 use crate::options::Options;
 use crate::tested_adapter::TestedAdapter;
 
@@ -55,7 +55,11 @@ impl<'a> Cases<'a> {
     ///
     /// # Errors
     /// A file that cannot be read. What the adapter makes of them is for the checks.
-    pub(crate) fn read(subject: &'a TestedAdapter, venue: &'a Venue, options: &Options) -> anyhow::Result<Self> {
+    pub(crate) fn read(
+        subject: &'a TestedAdapter,
+        venue: &'a Venue,
+        options: &Options,
+    ) -> anyhow::Result<Self> {
         let mut cases = Cases { start: None, cases: Vec::new(), closed: Vec::new() };
         if let Some(folder) = &options.golden {
             cases.golden(subject, venue, folder)?;

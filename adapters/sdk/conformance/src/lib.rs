@@ -22,5 +22,5 @@ mod trace;
 pub use checks::BenchEffort;
 pub use kind::kind;
 pub use options::{Options, golden_folder};
-pub use report::{Check, Cost, ExchangeReport, KindCost, CheckOutcome, Report, VERSION};
+pub use report::{Check, CheckOutcome, Cost, ExchangeReport, KindCost, Report, VERSION};
 pub use suite::{measure, test};

@@ -51,7 +51,11 @@ pub(crate) fn whole_feed(venue: &Venue) -> Feed {
 impl<'a> Market<'a> {
     /// Does what an edge does at its start, with the answers of the records. Requests without an answer there are left out: a
     /// recording may hold one list of several.
-    pub(crate) fn open(subject: &'a TestedAdapter, venue: &'a Venue, records: &[RecordedMessage]) -> Result<Self, MarketError> {
+    pub(crate) fn open(
+        subject: &'a TestedAdapter,
+        venue: &'a Venue,
+        records: &[RecordedMessage],
+    ) -> Result<Self, MarketError> {
         let feed = whole_feed(venue);
         let failed = |what: &str, error: String| MarketError::Failed(format!("{what}: {error}"));
         let mut instance = subject.instance().map_err(|fault| failed("a new instance", fault.to_string()))?;

@@ -1,28 +1,6 @@
-//! Damage to frames, made from a seed so that it can be made again.
+//! Damage to frames, reproducible by its seed.
 
-/// A small generator (xorshift).
-#[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        // Zero is the one state that the generator never leaves.
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number below the limit; 0 for a limit of 0.
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.next() % limit).unwrap_or_default()
-    }
-}
+use marketprism_adapter_sdk::testkit::Random;
 
 /// Numbers that no field of a venue has.
 const NUMBERS: [&[u8]; 14] = [

@@ -19,11 +19,11 @@ pub(crate) const MARKET_TYPES: [MarketType; 4] =
     [MarketType::Spot, MarketType::Perpetual, MarketType::Futures, MarketType::Options];
 
 pub(crate) fn data_type(kind: DataType) -> &'static str {
-    marketprism_adapter_sdk::data_type_name(crate::kind.to_sdk())
+    marketprism_adapter_sdk::data_type_name(kind.to_sdk())
 }
 
 pub(crate) fn market_type(kind: MarketType) -> &'static str {
-    marketprism_adapter_sdk::market_type_name(crate::kind.to_sdk())
+    marketprism_adapter_sdk::market_type_name(kind.to_sdk())
 }
 
 /// A case of the contract in a word: the bindings print some of them with their type.

@@ -7,7 +7,7 @@ use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 use crate::case::Cases;
 use crate::checks::{self, BenchEffort};
 use crate::options::Options;
-use crate::report::{Cost, ExchangeReport, CheckOutcome, Report, VERSION};
+use crate::report::{CheckOutcome, Cost, ExchangeReport, Report, VERSION};
 use crate::tested_adapter::TestedAdapter;
 
 /// Runs every check on a component.

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use marketprism_adapter_conformance::{Options, Outcome, test};
+use marketprism_adapter_conformance::{CheckOutcome, Options, test};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..").canonicalize().unwrap()
@@ -43,7 +43,7 @@ fn every_adapter_passes() {
         let report = test(&options).unwrap();
         tested += 1;
         println!("{}", report.text());
-        for (exchange, check) in report.all().filter(|(_, check)| check.outcome == Outcome::Failed) {
+        for (exchange, check) in report.all().filter(|(_, check)| check.outcome == CheckOutcome::Failed) {
             failed.push(format!("{} {}: {}", report.adapter, exchange.unwrap_or_default(), check.id));
         }
     }

@@ -1,7 +1,7 @@
 //! Golden output.
 
 use super::json::{lines, start_lines};
-use super::recording::{Record, read};
+use super::recording::{RecordedMessage, read};
 use super::session::{Session, whole_feed};
 use crate::adapter::Adapter;
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub fn golden<A: Adapter>(folder: &Path) -> Result<usize, String> {
 fn run<A: Adapter>(case: &Path, name: &str) -> Result<Vec<Value>, String> {
     let exchange = name.split('.').next().unwrap_or(name);
     let instruments = case.with_file_name(format!("{exchange}.instruments.jsonl"));
-    let shared: Vec<Record> = read(&instruments)?;
+    let shared: Vec<RecordedMessage> = read(&instruments)?;
     let feed = whole_feed::<A>(exchange)?;
     if case == instruments {
         let session = Session::<A>::open(&feed, &shared)?;

@@ -1,4 +1,4 @@
-//! Runs an adapter natively over recorded frames, and compares what it says with golden output.
+//! Runs an adapter natively over recorded frames, and compares its events and notes with golden output.
 //!
 //! `frames/<exchange>.<case>.jsonl` holds recordings: JSON lines `{"at","kind","conn","url","data"}` with
 //! kind `ws-open`, `ws-in`, `ws-out` or `rest`. `expected/<exchange>.<case>.jsonl` holds a line for every
@@ -16,9 +16,9 @@ mod writing;
 pub use golden::golden;
 pub use json::{lines, start_lines};
 pub use oracle::{comparable, compare_damaged, compare_rewritten, has_huge_number, plain_number};
-pub use recording::{Record, RecordKind, read};
+pub use recording::{RecordKind, RecordedMessage, read};
 pub use session::{
-    OwnedFrame, Session, answers, batch, endpoint, feed, instrument_records, is_answer, is_part, remarks,
-    whole_feed,
+    OwnedFrame, Session, answers, batch, endpoint, feed, frames, instrument_records, is_answer, is_part,
+    remarks, whole_feed,
 };
 pub use writing::{Random, blank, damage, write, write_text};

@@ -3,14 +3,14 @@
 use serde_json::Value;
 use std::path::Path;
 
-/// What a line of a recording is.
+/// Kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A socket was opened.
     Open,
     /// The venue sent a message.
     In,
-    /// We sent a message.
+    /// A message to the venue.
     Out,
     /// The answer of a REST request.
     Rest,
@@ -18,10 +18,10 @@ pub enum RecordKind {
 
 /// One line of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// When, in nanoseconds since 1970.
+pub struct RecordedMessage {
+    /// Nanoseconds since 1970.
     pub at: i64,
-    /// What it is.
+    /// Direction and transport.
     pub kind: RecordKind,
     /// Number of the socket.
     pub conn: Option<u32>,
@@ -35,17 +35,18 @@ pub struct Record {
 ///
 /// # Errors
 /// The file, or the line that is no record.
-pub fn read(path: &Path) -> Result<Vec<Record>, String> {
+pub fn read(path: &Path) -> Result<Vec<RecordedMessage>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("file {}: {error}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
     lines
         .map(|(index, line)| {
-            record(line).ok_or_else(|| format!("file {}, line {}: no record", path.display(), index + 1))
+            record(line)
+                .ok_or_else(|| format!("file {}, line {}: no recorded message", path.display(), index + 1))
         })
         .collect()
 }
 
-fn record(line: &str) -> Option<Record> {
+fn record(line: &str) -> Option<RecordedMessage> {
     let value: Value = serde_json::from_str(line).ok()?;
     let kind = match value.get("kind")?.as_str()? {
         "ws-open" => RecordKind::Open,
@@ -54,7 +55,7 @@ fn record(line: &str) -> Option<Record> {
         "rest" => RecordKind::Rest,
         _ => return None,
     };
-    Some(Record {
+    Some(RecordedMessage {
         at: value.get("at")?.as_i64()?,
         kind,
         conn: value.get("conn").and_then(Value::as_u64).and_then(|conn| u32::try_from(conn).ok()),

@@ -1,6 +1,6 @@
 //! An adapter, loaded natively from a recording's own answers.
 
-use super::recording::{Record, RecordKind, read};
+use super::recording::{RecordKind, RecordedMessage, read};
 use crate::adapter::Adapter;
 use crate::types::{
     Answer, Endpoint, Feed, Frames, Instrument, Normalized, Plan, Refusal, Remark, ResyncAction,
@@ -10,7 +10,7 @@ use std::path::Path;
 /// A frame with its source number and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedFrame {
-    /// What the venue sent.
+    /// Its text.
     pub bytes: Vec<u8>,
     /// See [`Plan`].
     pub source: u32,
@@ -32,7 +32,7 @@ pub struct Session<A> {
     pub adapter: A,
     /// The instruments that it was loaded with.
     pub instruments: Vec<Instrument>,
-    /// Its plan.
+    /// Made by the adapter for these instruments.
     pub plan: Plan,
 }
 
@@ -67,7 +67,7 @@ pub fn feed<A: Adapter>(exchange: &str, symbols: &[&str]) -> Result<Feed, String
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn instrument_records(folder: &str, exchange: &str) -> Result<Vec<Record>, String> {
+pub fn instrument_records(folder: &str, exchange: &str) -> Result<Vec<RecordedMessage>, String> {
     read(&Path::new(folder).join("frames").join(format!("{exchange}.instruments.jsonl")))
 }
 
@@ -88,44 +88,23 @@ pub fn remarks(normalized: Normalized) -> Vec<Remark> {
 }
 
 impl<A: Adapter> Session<A> {
-    /// Does what the edge does at its start, with the answers of the records.
+    /// Loads the adapter as the edge does, with the answers of the records.
     ///
     /// # Errors
     /// A refusal of the adapter, or a request whose answer the records do not hold.
-    pub fn open(feed: &Feed, records: &[Record]) -> Result<Session<A>, String> {
+    pub fn open(feed: &Feed, records: &[RecordedMessage]) -> Result<Session<A>, String> {
         let instruments = A::instruments(feed, instrument_answers::<A>(feed, records)?).map_err(refused)?;
         let adapter = A::load(feed.clone(), instruments.clone()).map_err(refused)?;
         let plan = adapter.plan().map_err(refused)?;
         Ok(Session { adapter, instruments, plan })
     }
 
-    /// The records that the edge would give to `normalize`: messages of sockets as from the plan's first
-    /// connection, and the answers of polls and resyncs by path and symbol.
-    pub fn frames(&self, records: &[Record]) -> Vec<OwnedFrame> {
-        let frame = |record: &Record| {
-            let source = match record.kind {
-                RecordKind::In => 0,
-                RecordKind::Rest => self.rest_source(record)?,
-                RecordKind::Open | RecordKind::Out => return None,
-            };
-            Some(OwnedFrame { bytes: record.data.clone().into_bytes(), source, at: record.at })
-        };
-        records.iter().filter_map(frame).collect()
+    /// The frames of a recording, see [`frames`].
+    pub fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
+        frames(&self.plan, records)
     }
 
-    fn rest_source(&self, record: &Record) -> Option<u32> {
-        let polls = self.plan.polls.iter().map(|poll| Some(&poll.request));
-        let resyncs = self.plan.resyncs.iter().map(|resync| match &resync.action {
-            ResyncAction::Request(request) => Some(request),
-            ResyncAction::Resubscribe(_) => None,
-        });
-        let place = polls
-            .chain(resyncs)
-            .position(|request| request.is_some_and(|request| is_answer(record, &request.url)))?;
-        u32::try_from(self.plan.connections.len() + place).ok()
-    }
-
-    /// Gives frames to the adapter, so many at a time. The result is as of one batch.
+    /// Normalizes the frames in batches of this size. The result is as of one batch.
     pub fn normalize(&mut self, frames: &[OwnedFrame], batch_size: usize) -> Normalized {
         let mut whole = Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() };
         for (number, part) in frames.chunks(batch_size.max(1)).enumerate() {
@@ -149,6 +128,30 @@ impl<A: Adapter> Session<A> {
     }
 }
 
+/// The input of `normalize` in a recording: messages of sockets as from the plan's first connection, answers of polls and resyncs by path and
+/// symbol. Answers that the plan does not request are omitted.
+pub fn frames(plan: &Plan, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
+    let polls = plan.polls.iter().map(|poll| Some(poll.request.url.as_str()));
+    let resyncs = plan.resyncs.iter().map(|resync| match &resync.action {
+        ResyncAction::Request(request) => Some(request.url.as_str()),
+        ResyncAction::Resubscribe(_) => None,
+    });
+    let requested: Vec<Option<&str>> = polls.chain(resyncs).collect();
+    let source = |record: &RecordedMessage| match record.kind {
+        RecordKind::In => Some(0),
+        RecordKind::Rest => {
+            let place = requested.iter().position(|url| url.is_some_and(|url| is_answer(record, url)))?;
+            u32::try_from(plan.connections.len() + place).ok()
+        }
+        RecordKind::Open | RecordKind::Out => None,
+    };
+    let frame = |record: &RecordedMessage| {
+        let source = source(record)?;
+        Some(OwnedFrame { bytes: record.data.clone().into_bytes(), source, at: record.at })
+    };
+    records.iter().filter_map(frame).collect()
+}
+
 /// A batch of these frames.
 pub fn batch(frames: &[OwnedFrame]) -> Frames {
     let mut batch =
@@ -162,15 +165,16 @@ pub fn batch(frames: &[OwnedFrame]) -> Frames {
     batch
 }
 
-/// The answers of the records to all requests of all rounds. A recording may hold one list of several: what it lacks is left out.
-fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec<Answer>, String> {
+/// The answers of the records to all requests of all rounds. A recording may lack some of the lists.
+fn instrument_answers<A: Adapter>(feed: &Feed, records: &[RecordedMessage]) -> Result<Vec<Answer>, String> {
     const ROUNDS_MAX: usize = 100;
     let (mut known, mut asked): (Vec<Answer>, u32) = (Vec::new(), 0);
     for _ in 0..ROUNDS_MAX {
         let requests = A::instrument_requests(feed, &known).map_err(refused)?;
         let before = known.len();
         for request in &requests {
-            let body = |record: &Record| Answer { request: asked, body: record.data.clone().into_bytes() };
+            let body =
+                |record: &RecordedMessage| Answer { request: asked, body: record.data.clone().into_bytes() };
             match records.iter().find(|record| is_answer(record, &request.url)) {
                 Some(record) => known.push(body(record)),
                 None => known.extend(records.iter().filter(|record| is_part(record, &request.url)).map(body)),
@@ -185,19 +189,19 @@ fn instrument_answers<A: Adapter>(feed: &Feed, records: &[Record]) -> Result<Vec
             _ => return Ok(known),
         }
     }
-    Err(format!("the adapter asks for more than {ROUNDS_MAX} rounds of instrument lists"))
+    Err(format!("the adapter requests more than {ROUNDS_MAX} rounds of instrument lists"))
 }
 
 /// True when the record is an answer of the request to this address: the same path, instrument and page, whatever the
 /// host and the other parameters.
-pub fn is_answer(record: &Record, request_url: &str) -> bool {
+pub fn is_answer(record: &RecordedMessage, request_url: &str) -> bool {
     let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
     path(url) == path(request_url) && identifying(url) == identifying(request_url)
 }
 
-/// True when the record holds a part of what is asked for at this address: such as the list of one currency where that of any is asked
-/// for. A page never stands for another.
-pub fn is_part(record: &Record, request_url: &str) -> bool {
+/// True when the record holds a part of the answer for this address, such as the list of one currency where any is requested. A page never
+/// stands for another.
+pub fn is_part(record: &RecordedMessage, request_url: &str) -> bool {
     let Some(url) = record.url.as_deref().filter(|_| record.kind == RecordKind::Rest) else { return false };
     let (given, asked) = (identifying(url), identifying(request_url));
     let value = |of: &[(&str, &str)], name: &str| {
@@ -217,7 +221,7 @@ fn path(url: &str) -> &str {
     path.split('?').next().unwrap_or(path)
 }
 
-/// The parameters that tell one question from another at the same path.
+/// The parameters that distinguish requests of the same path.
 fn identifying(url: &str) -> Vec<(&str, &str)> {
     const NAMES: [&str; 11] = [
         "symbol",

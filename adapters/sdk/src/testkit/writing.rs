@@ -1,13 +1,19 @@
-//! Other texts of a frame: damaged ones, and ones that say the same.
+//! Variants of a frame: damaged ones, and equivalent texts.
 
 use serde_json::Value;
 
-/// A small generator with a seed, so that a failure can be had again.
+/// A small generator (xorshift) with a seed, so that a failure is reproducible.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
 impl Random {
-    /// A number below the limit, which is at least 1.
+    /// A generator whose numbers follow from the seed.
+    pub fn new(seed: u64) -> Random {
+        // Zero is the one state that the generator never leaves.
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below the limit; 0 for a limit of 0.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -16,7 +22,7 @@ impl Random {
     }
 
     /// One of several.
-    fn one_of<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
+    pub(crate) fn one_of<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         choices.get(self.below(choices.len()))
     }
 }

@@ -5,10 +5,10 @@ mod contract;
 mod golden;
 
 use marketprism_adapter_sdk::Feed;
-use marketprism_adapter_sdk::testkit::{self, Record, Session};
+use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
 use marketprism_adapter_template::Template;
 
-fn records(exchange: &str) -> Vec<Record> {
+fn records(exchange: &str) -> Vec<RecordedMessage> {
     testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
 }
 

@@ -25,8 +25,7 @@ pub(crate) fn contract(adapter: &Adapter) -> Check {
 
 /// `again` is the same component, loaded another time.
 pub(crate) fn describe(adapter: &Adapter, again: &Adapter) -> Check {
-    let mut findings =
-        Findings::new("describe", "describes itself consistently, alike in every instance");
+    let mut findings = Findings::new("describe", "describes itself consistently, alike in every instance");
     let description = adapter.description();
     if description != again.description() {
         findings.cause("describe gives another description in another instance");

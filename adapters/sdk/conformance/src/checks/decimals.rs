@@ -4,8 +4,8 @@ use marketprism_adapter_host::contract::{Normalized, Payload};
 use serde_json::Value;
 
 use crate::case::{Case, Cases};
-use crate::findings::Findings;
 use crate::evidence::{Evidence, unexplained};
+use crate::findings::Findings;
 use crate::names::subject_of;
 use crate::numbers::Numbers;
 use crate::report::Check;

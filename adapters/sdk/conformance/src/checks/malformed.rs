@@ -1,12 +1,12 @@
 //! DamagedFrame frames.
 
-use marketprism_adapter_sdk::testkit::OwnedFrame;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Random};
 use serde_json::Value;
 
 use crate::case::{Case, Cases, snippet};
-use crate::findings::Findings;
 use crate::evidence::{Evidence, unexplained};
-use crate::mutation::{Random, damage};
+use crate::findings::Findings;
+use crate::mutation::damage;
 use crate::names::subject_of;
 use crate::numbers::Numbers;
 use crate::options::Options;
@@ -80,7 +80,13 @@ fn block(case: &Case<'_>, cases: &Cases<'_>, random: &mut Random) -> Vec<Damaged
 }
 
 /// Normalizes the block in a new instance; returns the number of events.
-fn check_block(case: &Case<'_>, block: &[DamagedFrame], seed: u64, first: u32, findings: &mut Findings) -> usize {
+fn check_block(
+    case: &Case<'_>,
+    block: &[DamagedFrame],
+    seed: u64,
+    first: u32,
+    findings: &mut Findings,
+) -> usize {
     let place = |index: usize| {
         let Some(damaged) = block.get(index) else { return String::new() };
         let (name, origin, bytes) = (&case.name, damaged.origin, &damaged.frame.bytes);

@@ -4,6 +4,7 @@ mod component;
 mod cost;
 mod decimals;
 mod determinism;
+mod expected_input;
 mod frames;
 mod golden;
 mod instruments;
@@ -12,7 +13,6 @@ mod plan;
 mod refusals;
 mod scales;
 mod sequence;
-mod expected_input;
 mod simulator;
 mod split;
 

@@ -67,8 +67,7 @@ fn count(case: &Case<'_>) -> BTreeMap<u32, ScaleCounts> {
                 if atto(number) % unit != 0 {
                     counts.finer += 1;
                     counts.example.get_or_insert_with(|| {
-                        let (text, place) =
-                            (to_text(number.to_sdk()), case.place(event.frame as usize));
+                        let (text, place) = (to_text(number.to_sdk()), case.place(event.frame as usize));
                         format!("{place}: {what} is {text}, the scale is {scale}")
                     });
                 }

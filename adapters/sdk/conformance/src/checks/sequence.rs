@@ -218,15 +218,16 @@ impl FaultRun<'_> {
                 );
                 Some(self.cause(fault, &ids))
             }
-            None => self.best_differ(&trace).then(|| {
-                self.cause(fault, "the checksum matches, but the best levels differ at the end")
-            }),
+            None => self
+                .best_differ(&trace)
+                .then(|| self.cause(fault, "the checksum matches, but the best levels differ at the end")),
             Some(step) if numbered && step.frame != at => {
                 Some(self.cause(fault, &format!("the gap is detected only in frame {}", step.frame)))
             }
             Some(step) if !step.asked => Some(self.cause(fault, "no resync is requested")),
-            Some(_) => (self.pair.heals && self.differs(&trace))
-                .then(|| self.cause(fault, "the book differs from the unfaulted one after the next snapshot")),
+            Some(_) => (self.pair.heals && self.differs(&trace)).then(|| {
+                self.cause(fault, "the book differs from the unfaulted one after the next snapshot")
+            }),
         }
     }
 

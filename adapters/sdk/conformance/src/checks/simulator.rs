@@ -51,7 +51,8 @@ pub(crate) fn simulator(subject: &TestedAdapter, venue: &Venue, options: &Option
             return findings.done("");
         }
     };
-    let met = runtime.block_on(collect_from_simulator(subject, venue, base, options.simulator_time, &mut findings));
+    let met =
+        runtime.block_on(collect_from_simulator(subject, venue, base, options.simulator_time, &mut findings));
     match met {
         Ok(detail) => findings.done(detail),
         Err(SimulatorFailure::Skip(reason)) => findings.skipped(reason),
@@ -69,7 +70,8 @@ async fn collect_from_simulator(
     time: Duration,
     findings: &mut Findings,
 ) -> Result<String, SimulatorFailure> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{what}: {error}"));
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{what}: {error}"));
     let client = http_client(&SocketOptions::default()).map_err(|error| failed("requests", &error))?;
     let budgets = Budgets::new();
     let endpoints = endpoints(&client, &budgets, base, venue).await?;
@@ -129,7 +131,8 @@ async fn listed(
     budgets: &Budgets,
     feed: &Feed,
 ) -> Result<(Sandbox, Vec<Instrument>), SimulatorFailure> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{what}: {error}"));
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| SimulatorFailure::Failed(format!("{what}: {error}"));
     let mut sandbox = subject.instance().map_err(|fault| failed("a new instance", &fault))?;
     let mut rounds = InstrumentRounds::new(&subject.limits);
     loop {

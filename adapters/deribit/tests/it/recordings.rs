@@ -1,22 +1,13 @@
 //! The adapter reads recorded and hand-made frames as an independent calculation does, also damaged and rewritten ones.
 //!
 //! `tests/suites/recordings` compares the whole recording, books included, through `replay`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
 
-mod oracle;
-
+use crate::oracle::{adapter_lines, case, comparable, events, recording, session};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit::{
     self, OwnedFrame, Random, Session, blank, compare_damaged, write_text,
 };
 use marketprism_adapter_sdk::{Adapter, Book, BookChange, Payload};
-use oracle::{adapter_lines, case, comparable, events, recording, session};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

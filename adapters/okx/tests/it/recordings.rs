@@ -1,20 +1,12 @@
 //! The adapter reads damaged and rewritten frames as an independent calculation does.
 //!
 //! `tests/suites/recordings` compares whole recordings, books and their checksums included, through `replay`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
 
-mod judge;
-
-use judge::Judge;
+use crate::oracle::Judge;
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::testkit::{
-    self, OwnedFrame, Record, RecordKind, Session, compare_damaged, compare_rewritten, has_huge_number,
+    self, OwnedFrame, RecordKind, RecordedMessage, Session, compare_damaged, compare_rewritten,
+    has_huge_number,
 };
 use marketprism_adapter_sdk::{Feed, MarketType};
 use serde_json::Value;
@@ -23,7 +15,7 @@ use std::path::PathBuf;
 const EXCHANGES: [&str; 2] = ["okx_spot", "okx_derivatives"];
 
 /// `None`, with a printed line, where this machine does not have the recording.
-fn recording() -> Option<Vec<Record>> {
+fn recording() -> Option<Vec<RecordedMessage>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings/okx.jsonl");
     if !path.is_file() {
         println!("skipped: no recording okx.jsonl");
@@ -32,7 +24,7 @@ fn recording() -> Option<Vec<Record>> {
     Some(testkit::read(&path).unwrap())
 }
 
-fn session(exchange: &str, records: &[Record]) -> Session<Okx> {
+fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Okx> {
     let whole = testkit::whole_feed::<Okx>(exchange).unwrap();
     // The recording has no list of options.
     let mut market_types = whole.market_types.clone();

@@ -1,7 +1,7 @@
 //! The events of a frame, calculated without the adapter's code: a JSON library's raw texts, and text and integer arithmetic for numbers.
 
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Record, RecordKind, Session};
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, RecordKind, RecordedMessage, Session};
 use marketprism_adapter_sdk::{Adapter, Answer, MarketType, market_type_name};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const EXCHANGE: &str = "deribit_derivatives";
 
 /// `None`, with a printed line, where this machine does not have the recording.
-pub fn recording() -> Option<Vec<Record>> {
+pub fn recording() -> Option<Vec<RecordedMessage>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings/deribit.jsonl");
     if !path.is_file() {
         println!("skipped: no recording deribit.jsonl");
@@ -21,13 +21,13 @@ pub fn recording() -> Option<Vec<Record>> {
 }
 
 /// Records of the golden cases of this name.
-pub fn case(name: &str) -> Vec<Record> {
+pub fn case(name: &str) -> Vec<RecordedMessage> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames");
     testkit::read(&folder.join(format!("{EXCHANGE}.{name}.jsonl"))).unwrap()
 }
 
 /// The adapter, loaded with everything that these lists of instruments hold.
-pub fn session(lists: &[Record]) -> Session<Deribit> {
+pub fn session(lists: &[RecordedMessage]) -> Session<Deribit> {
     let feed = testkit::whole_feed::<Deribit>(EXCHANGE).unwrap();
     let bodies = lists.iter().filter(|record| {
         record.kind == RecordKind::Rest

@@ -1,21 +1,12 @@
 //! The adapter reads frames as an independent calculation does, also damaged and rewritten ones.
 //!
 //! `tests/suites/recordings` compares whole recordings, books included, through `replay`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
 
-mod oracle;
-
+use crate::oracle::{RECORDINGS, adapter_lines, events, made, recording, session};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_sdk::testkit::{
     OwnedFrame, Session, comparable, compare_damaged, compare_rewritten, has_huge_number,
 };
-use oracle::{RECORDINGS, adapter_lines, events, made, recording, session};
 use serde_json::Value;
 
 struct Subject {

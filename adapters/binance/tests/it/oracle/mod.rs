@@ -3,7 +3,7 @@
 mod polled;
 
 use marketprism_adapter_binance::Binance;
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Record, Session};
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, RecordedMessage, Session};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub const RECORDINGS: [(&str, &str); 2] =
     [("binance_spot", "binance_spot.jsonl"), ("binance_derivatives", "binance_derivatives.jsonl")];
 
 /// `None`, with a printed line, where this machine does not have the recording.
-pub fn recording(name: &str) -> Option<Vec<Record>> {
+pub fn recording(name: &str) -> Option<Vec<RecordedMessage>> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings").join(name);
     if !path.is_file() {
         println!("skipped: no recording {name}");
@@ -22,7 +22,7 @@ pub fn recording(name: &str) -> Option<Vec<Record>> {
 }
 
 /// The adapter, loaded with everything that the records' own instrument list holds.
-pub fn session(exchange: &str, records: &[Record]) -> Session<Binance> {
+pub fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Binance> {
     Session::open(&testkit::whole_feed::<Binance>(exchange).unwrap(), records).unwrap()
 }
 
