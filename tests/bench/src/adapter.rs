@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_bybit::Bybit;
-use marketprism_adapter_conformance::{Cost, BenchEffort, KindCost, Options, golden_folder};
+use marketprism_adapter_conformance::{BenchEffort, Cost, KindCost, Options, golden_folder};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_okx::Okx;

@@ -25,7 +25,11 @@ struct Part<A> {
 
 /// Nanoseconds a frame of each kind, the best of the rounds. `files` hold frames; where one of them is `<exchange>.instruments.jsonl` it
 /// holds the instruments of all others, else each holds its own.
-pub fn measure<A: Adapter>(exchange: &str, files: &[&Path], effort: BenchEffort) -> Result<BTreeMap<String, u64>> {
+pub fn measure<A: Adapter>(
+    exchange: &str,
+    files: &[&Path],
+    effort: BenchEffort,
+) -> Result<BTreeMap<String, u64>> {
     let feed = whole_feed::<A>(exchange).map_err(anyhow::Error::msg)?;
     let shared = files.iter().find(|path| path.ends_with(format!("{exchange}.instruments.jsonl")));
     let shared: Option<Vec<RecordedMessage>> =
