@@ -131,14 +131,14 @@ fn check_world(component: &Component, engine: &Engine) -> Result<String, LoadErr
         exports.iter().map(|name| version::split(name)).find(|(name, _)| *name == version::ADAPTER_INTERFACE);
     let Some((_, targets)) = adapter else {
         let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
-        return Err(LoadError::OtherWorld { exports });
+        return Err(LoadError::OtherWorld(exports));
     };
     let targets = targets.unwrap_or("without a version");
     if !version::is_supported(targets) {
-        return Err(LoadError::Contract { targets: targets.into() });
+        return Err(LoadError::Contract(targets.into()));
     }
     match ty.imports(engine.inner()).find(|(name, _)| !version::is_allowed_import(name)) {
-        Some((name, _)) => Err(LoadError::UndeclaredImport { name: name.into() }),
+        Some((name, _)) => Err(LoadError::UndeclaredImport(name.into())),
         None => Ok(targets.into()),
     }
 }

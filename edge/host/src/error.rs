@@ -82,17 +82,11 @@ pub enum LoadError {
     #[error("adapter is not a WebAssembly component: {0}")]
     NotAComponent(String),
     /// A component of another kind.
-    #[error("component exports no marketprism:adapter/adapter, it exports {exports}")]
-    OtherWorld {
-        /// Exported names.
-        exports: String,
-    },
+    #[error("component exports no marketprism:adapter/adapter, it exports {0}")]
+    OtherWorld(String),
     /// Contract version not supported.
-    #[error("adapter targets contract {targets}, this edge supports {SUPPORTED}")]
-    Contract {
-        /// Version that it was built for.
-        targets: String,
-    },
+    #[error("adapter targets contract {0}, this edge supports {SUPPORTED}")]
+    Contract(String),
     /// Supported version, but other function types.
     #[error(
         "adapter targets contract {targets}, this edge supports {SUPPORTED}, and the types differ: {detail}"
@@ -104,11 +98,8 @@ pub enum LoadError {
         detail: String,
     },
     /// Import that adapters do not get.
-    #[error("adapter imports {name}, allowed is only marketprism:adapter/log")]
-    UndeclaredImport {
-        /// The import.
-        name: String,
-    },
+    #[error("adapter imports {0}, allowed is only marketprism:adapter/log")]
+    UndeclaredImport(String),
     /// `describe` failed or contradicts the contract.
     #[error("adapter cannot describe itself: {0}")]
     Describe(#[source] Fault),

@@ -56,14 +56,9 @@ struct ConnectionHandle {
 
 #[derive(Debug)]
 struct ResyncHandle {
-    action: ResyncCommand,
+    source: SourceIndex,
+    action: ResyncAction,
     in_progress: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-enum ResyncCommand {
-    Request { source: SourceIndex, request: Arc<Request> },
-    Resubscribe { connection: SourceIndex, messages: Vec<String> },
 }
 
 impl FeedSockets {
@@ -126,15 +121,17 @@ impl FeedSockets {
         let handle = self.resyncs.get(resync.position()).ok_or(CommandError::UnknownResync(resync))?;
         let in_progress = ResyncInProgress::begin(&handle.in_progress).ok_or(CommandError::InFlight)?;
         match &handle.action {
-            ResyncCommand::Request { source, request } => {
-                let ask = ResyncRequest { source: *source, request: Arc::clone(request), in_progress };
+            ResyncAction::Request(request) => {
+                let ask = ResyncRequest { source: handle.source, request: request.clone(), in_progress };
                 self.asks.try_send(ask).map_err(|error| refused(&error))
             }
-            ResyncCommand::Resubscribe { connection, messages } => {
+            ResyncAction::Resubscribe(again) => {
                 let in_progress = Arc::new(in_progress);
-                let texts =
-                    messages.iter().map(|text| OutgoingText::resync(text.clone(), Arc::clone(&in_progress)));
-                self.command(*connection, ConnectionCommand::Send(texts.collect()))
+                let texts = again
+                    .messages
+                    .iter()
+                    .map(|text| OutgoingText::resync(text.clone(), Arc::clone(&in_progress)));
+                self.command(again.connection.into(), ConnectionCommand::Send(texts.collect()))
             }
         }
     }
@@ -294,16 +291,8 @@ fn start_resyncs(
     set: &mut JoinSet<()>,
 ) -> (Vec<ResyncHandle>, mpsc::Sender<ResyncRequest>) {
     let handles = plan.resyncs.iter().enumerate().map(|(index, resync)| ResyncHandle {
-        action: match &resync.action {
-            ResyncAction::Request(request) => ResyncCommand::Request {
-                source: SourceIndex::of_resync(plan, index),
-                request: Arc::new(request.clone()),
-            },
-            ResyncAction::Resubscribe(again) => ResyncCommand::Resubscribe {
-                connection: again.connection.into(),
-                messages: again.messages.clone(),
-            },
-        },
+        source: SourceIndex::of_resync(plan, index),
+        action: resync.action.clone(),
         in_progress: Arc::new(AtomicBool::new(false)),
     });
     let handles = handles.collect();

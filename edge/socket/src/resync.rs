@@ -14,7 +14,7 @@ use crate::request_runner::{RequestOutcome, RequestRunner};
 #[derive(Debug)]
 pub(crate) struct ResyncRequest {
     pub(crate) source: SourceIndex,
-    pub(crate) request: Arc<Request>,
+    pub(crate) request: Request,
     /// Released when the answer was delivered.
     pub(crate) in_progress: ResyncInProgress,
 }

@@ -10,11 +10,12 @@ use marketprism_adapter_host::{InstrumentIndex, SourceIndex, StreamIndex};
 use tokio::time::Instant;
 
 /// Phase of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConnectionPhase {
     /// Also while waiting for a budget.
     Connecting,
     /// Back-off before the next connect.
+    #[default]
     Waiting,
     Open,
     /// Open, with a replacement being opened.
@@ -32,7 +33,7 @@ pub struct StreamStatus {
     pub silent: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ConnectionStatus {
     pub name: String,
     pub source: SourceIndex,
@@ -52,15 +53,6 @@ pub struct ConnectionStatus {
 }
 
 #[derive(Debug)]
-struct ConnectionHealth {
-    phase: ConnectionPhase,
-    generation: u64,
-    connected_since_ns: Option<i64>,
-    reconnects: BTreeMap<&'static str, u64>,
-    last_error: Option<String>,
-}
-
-#[derive(Debug)]
 struct StreamState {
     data_type: DataType,
     instrument: Option<InstrumentIndex>,
@@ -72,11 +64,10 @@ struct StreamState {
 
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
-    name: String,
-    source: SourceIndex,
+    /// Without the counters and streams, which change with every frame.
+    status: Mutex<ConnectionStatus>,
     /// Start of the feed.
     origin: Instant,
-    slow: Mutex<ConnectionHealth>,
     last_frame_at_ns: AtomicI64,
     frames: AtomicU64,
     bytes: AtomicU64,
@@ -86,56 +77,49 @@ pub(crate) struct ConnectionState {
 
 impl ConnectionState {
     pub(crate) fn new(source: SourceIndex, connection: &Connection, origin: Instant) -> Self {
-        let slow = ConnectionHealth {
-            phase: ConnectionPhase::Waiting,
-            generation: 0,
-            connected_since_ns: None,
-            reconnects: BTreeMap::new(),
-            last_error: None,
-        };
         let streams = connection.streams.iter().map(|stream| StreamState {
             data_type: stream.data_type,
             instrument: stream.instrument.map(InstrumentIndex::from),
-            seen: AtomicU64::new(0),
-            seen_at_ns: AtomicI64::new(0),
-            silent: AtomicBool::new(false),
+            seen: AtomicU64::default(),
+            seen_at_ns: AtomicI64::default(),
+            silent: AtomicBool::default(),
         });
+        let status =
+            ConnectionStatus { name: connection.name.clone(), source, ..ConnectionStatus::default() };
         Self {
-            name: connection.name.clone(),
-            source,
+            status: Mutex::new(status),
             origin,
-            slow: Mutex::new(slow),
-            last_frame_at_ns: AtomicI64::new(0),
-            frames: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            stalled_us: AtomicU64::new(0),
+            last_frame_at_ns: AtomicI64::default(),
+            frames: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            stalled_us: AtomicU64::default(),
             streams: streams.collect(),
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut ConnectionHealth)) {
-        change(&mut self.slow.lock().unwrap_or_else(PoisonError::into_inner));
+    fn change(&self, change: impl FnOnce(&mut ConnectionStatus)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn set_phase(&self, phase: ConnectionPhase) {
-        self.change(|slow| slow.phase = phase);
+        self.change(|status| status.phase = phase);
     }
 
     pub(crate) fn serving(&self, generation: u64, since_ns: i64) {
-        self.change(|slow| {
-            slow.generation = generation;
-            slow.connected_since_ns = Some(since_ns);
+        self.change(|status| {
+            status.generation = generation;
+            status.connected_since_ns = Some(since_ns);
         });
     }
 
     pub(crate) fn not_serving(&self) {
-        self.change(|slow| slow.connected_since_ns = None);
+        self.change(|status| status.connected_since_ns = None);
     }
 
     pub(crate) fn record_failure(&self, label: &'static str, words: String) {
-        self.change(|slow| {
-            *slow.reconnects.entry(label).or_insert(0) += 1;
-            slow.last_error = Some(words);
+        self.change(|status| {
+            *status.reconnects.entry(label).or_insert(0) += 1;
+            status.last_error = Some(words);
         });
     }
 
@@ -169,7 +153,7 @@ impl ConnectionState {
 
     pub(crate) fn read(&self) -> ConnectionStatus {
         let now = Instant::now();
-        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let streams = StreamIndex::enumerate(&self.streams).map(|(index, stream)| {
             let seen = self.seen(index);
             StreamStatus {
@@ -181,20 +165,12 @@ impl ConnectionState {
             }
         });
         let frames = self.frames.load(Ordering::Relaxed);
-        ConnectionStatus {
-            name: self.name.clone(),
-            source: self.source,
-            phase: slow.phase,
-            generation: slow.generation,
-            connected_since_ns: slow.connected_since_ns,
-            last_frame_at_ns: (frames > 0).then(|| self.last_frame_at_ns.load(Ordering::Relaxed)),
-            reconnects: slow.reconnects.clone(),
-            last_error: slow.last_error.clone(),
-            frames,
-            bytes: self.bytes.load(Ordering::Relaxed),
-            stalled: Duration::from_micros(self.stalled_us.load(Ordering::Relaxed)),
-            streams: streams.collect(),
-        }
+        status.last_frame_at_ns = (frames > 0).then(|| self.last_frame_at_ns.load(Ordering::Relaxed));
+        status.frames = frames;
+        status.bytes = self.bytes.load(Ordering::Relaxed);
+        status.stalled = Duration::from_micros(self.stalled_us.load(Ordering::Relaxed));
+        status.streams = streams.collect();
+        status
     }
 }
 
