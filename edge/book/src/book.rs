@@ -9,8 +9,11 @@ use crate::stats::BookStats;
 use crate::update::{BookUpdate, Change, UpdateError};
 use crate::view::BookView;
 
-/// Called with the LIVE book after each update that changed it.
-pub(crate) type ViewObserver<'a> = dyn FnMut(BookView<'_>) + 'a;
+/// One call of [`Book::apply_each`].
+pub(crate) struct UpdateRun<'a> {
+    pub(crate) outcome: UpdateOutcome,
+    each: &'a mut dyn FnMut(BookView<'_>),
+}
 
 #[derive(Debug)]
 pub(crate) enum BookPhase {
@@ -61,14 +64,18 @@ impl Book {
 
     /// Like [`Book::apply`]; `each` sees the LIVE book after each update, including buffered ones that a
     /// snapshot releases.
-    pub fn apply_each(&mut self, update: &BookUpdate<'_>, each: &mut ViewObserver<'_>) -> UpdateOutcome {
-        let mut outcome = UpdateOutcome::default();
+    pub fn apply_each(
+        &mut self,
+        update: &BookUpdate<'_>,
+        each: &mut dyn FnMut(BookView<'_>),
+    ) -> UpdateOutcome {
+        let mut run = UpdateRun { outcome: UpdateOutcome::default(), each };
         match (self.check(update), update.change) {
-            (Err(error), _) => self.reject(update.change, error, &mut outcome),
-            (Ok(()), Change::Snapshot) => self.on_snapshot(update, &mut outcome, each),
-            (Ok(()), Change::Delta) => self.on_delta(update, &mut outcome, each),
+            (Err(error), _) => self.reject(update.change, error, &mut run.outcome),
+            (Ok(()), Change::Snapshot) => self.on_snapshot(update, &mut run),
+            (Ok(()), Change::Delta) => self.on_delta(update, &mut run),
         }
-        outcome
+        run.outcome
     }
 
     /// Discards the book and requests a snapshot: its connection was replaced, or the stream demands it.
@@ -195,15 +202,10 @@ impl Book {
         }
     }
 
-    pub(crate) fn on_delta(
-        &mut self,
-        update: &BookUpdate<'_>,
-        outcome: &mut UpdateOutcome,
-        each: &mut ViewObserver<'_>,
-    ) {
+    pub(crate) fn on_delta(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let rule = self.settings.rule;
         let (verdict, live) = match &self.phase {
-            BookPhase::Waiting(_) => return self.buffer(update, outcome),
+            BookPhase::Waiting(_) => return self.buffer(update, &mut run.outcome),
             BookPhase::Syncing(contents) => (sequence::first(rule, contents.position(), update), false),
             BookPhase::Live(live) => (sequence::next(rule, live.contents.position(), update), true),
         };
@@ -211,11 +213,13 @@ impl Book {
             SequenceVerdict::Old => self.stats.outdated += 1,
             SequenceVerdict::Heartbeat => self.stats.heartbeats += 1,
             SequenceVerdict::Gap { expected, got } if live => {
-                self.record_gap(expected, got, update.received_at_ns, outcome);
-                self.discard(ResyncReason::Gap, Some(update), outcome);
+                self.record_gap(expected, got, update.received_at_ns, &mut run.outcome);
+                self.discard(ResyncReason::Gap, Some(update), &mut run.outcome);
             }
-            SequenceVerdict::Gap { .. } => self.discard(ResyncReason::StaleSnapshot, Some(update), outcome),
-            SequenceVerdict::Apply => self.apply_delta(update, outcome, each),
+            SequenceVerdict::Gap { .. } => {
+                self.discard(ResyncReason::StaleSnapshot, Some(update), &mut run.outcome)
+            }
+            SequenceVerdict::Apply => self.apply_delta(update, run),
         }
     }
 
@@ -244,12 +248,7 @@ impl Book {
     }
 
     /// Applies a delta that continues the SYNCING or LIVE book, which is LIVE afterwards.
-    fn apply_delta(
-        &mut self,
-        update: &BookUpdate<'_>,
-        outcome: &mut UpdateOutcome,
-        each: &mut ViewObserver<'_>,
-    ) {
+    fn apply_delta(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let contents = match &mut self.phase {
             BookPhase::Waiting(_) => return,
             BookPhase::Syncing(contents) => contents,
@@ -258,25 +257,25 @@ impl Book {
         let restarted = self.settings.rule == SequenceRule::Chained && update.last_id < contents.last_id;
         if let Err(error) = contents.apply(update, &self.settings) {
             self.stats.rejected += 1;
-            outcome.rejected = Some(error);
-            return self.discard(ResyncReason::InvalidUpdate, None, outcome);
+            run.outcome.rejected = Some(error);
+            return self.discard(ResyncReason::InvalidUpdate, None, &mut run.outcome);
         }
         let mismatch = contents.checksum_mismatch(update, &self.settings);
-        if self.checksum_failed(mismatch, update, outcome) {
+        if self.checksum_failed(mismatch, update, &mut run.outcome) {
             return;
         }
         self.stats.sequence_resets += u64::from(restarted);
         self.stats.applied += 1;
-        outcome.applied += 1;
+        run.outcome.applied += 1;
         if let BookPhase::Syncing(_) = self.phase
             && let BookPhase::Syncing(contents) = self.take_phase()
         {
             self.phase = BookPhase::Live(LiveBook { contents, refresh: None });
         } else {
-            self.update_refresh(update, outcome);
+            self.update_refresh(update, &mut run.outcome);
         }
-        self.notify(each);
-        self.check_after_update(update.received_at_ns, outcome);
+        self.notify(run);
+        self.check_after_update(update.received_at_ns, &mut run.outcome);
     }
 
     pub(crate) fn take_phase(&mut self) -> BookPhase {
@@ -312,9 +311,9 @@ impl Book {
         *live = LiveBook { contents: refreshed, refresh: None };
     }
 
-    pub(crate) fn notify(&self, each: &mut ViewObserver<'_>) {
+    pub(crate) fn notify(&self, run: &mut UpdateRun<'_>) {
         if let Some(view) = self.view() {
-            each(view);
+            (run.each)(view);
         }
     }
 

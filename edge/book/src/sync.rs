@@ -1,6 +1,6 @@
 //! Snapshots: alignment with buffered deltas, replacement and extension of a LIVE book.
 
-use crate::book::{Book, BookPhase, LiveBook, ViewObserver};
+use crate::book::{Book, BookPhase, LiveBook, UpdateRun};
 use crate::contents::BookContents;
 use crate::outcome::{ResyncReason, UpdateOutcome};
 use crate::pending::PendingDeltas;
@@ -53,18 +53,13 @@ fn succession(
 }
 
 impl Book {
-    pub(crate) fn on_snapshot(
-        &mut self,
-        update: &BookUpdate<'_>,
-        outcome: &mut UpdateOutcome,
-        each: &mut ViewObserver<'_>,
-    ) {
+    pub(crate) fn on_snapshot(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let unaligned = self.settings.rule == SequenceRule::Unnumbered;
         match (&self.phase, self.settings.snapshot) {
-            (_, SnapshotSource::InBand) => self.replace(update, outcome, each),
-            (BookPhase::Waiting(_), SnapshotSource::Request) => self.sync(update, outcome, each),
+            (_, SnapshotSource::InBand) => self.replace(update, run),
+            (BookPhase::Waiting(_), SnapshotSource::Request) => self.sync(update, run),
             (BookPhase::Live(LiveBook { refresh: None, .. }), SnapshotSource::Request) if unaligned => {
-                self.replace(update, outcome, each);
+                self.replace(update, run);
             }
             (BookPhase::Syncing(contents), SnapshotSource::Request) => {
                 if update.last_id > contents.last_id {
@@ -74,15 +69,15 @@ impl Book {
                     self.stats.snapshots_ignored += 1;
                 }
             }
-            (BookPhase::Live(_), SnapshotSource::Request) => self.extend(update, outcome, each),
+            (BookPhase::Live(_), SnapshotSource::Request) => self.extend(update, run),
         }
     }
 
     /// The snapshot needs no alignment and becomes the LIVE book, subject to [`succession`].
-    fn replace(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome, each: &mut ViewObserver<'_>) {
+    fn replace(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let contents = BookContents::from_snapshot(update, &self.settings);
         let mismatch = contents.checksum_mismatch(update, &self.settings);
-        if self.checksum_failed(mismatch, update, outcome) {
+        if self.checksum_failed(mismatch, update, &mut run.outcome) {
             return;
         }
         let succession = match &self.phase {
@@ -108,14 +103,14 @@ impl Book {
         self.crossed_since_ns = None;
         self.stats.snapshots += 1;
         self.stats.applied += 1;
-        outcome.applied += 1;
+        run.outcome.applied += 1;
         self.phase = BookPhase::Live(LiveBook { contents, refresh: None });
-        self.notify(each);
-        self.check_after_update(update.received_at_ns, outcome);
+        self.notify(run);
+        self.check_after_update(update.received_at_ns, &mut run.outcome);
     }
 
     /// A requested snapshot while LIVE.
-    fn extend(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome, each: &mut ViewObserver<'_>) {
+    fn extend(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let BookPhase::Live(live) = &mut self.phase else {
             return;
         };
@@ -125,25 +120,25 @@ impl Book {
         }
         live.refresh.get_or_insert_with(|| Book::for_refresh(self.settings));
         let epoch = self.epoch;
-        self.update_refresh(update, outcome);
+        self.update_refresh(update, &mut run.outcome);
         if self.epoch != epoch {
-            self.notify(each);
+            self.notify(run);
         }
     }
 
     /// A requested snapshot in WAIT_SNAPSHOT: applies the buffered deltas to it.
-    fn sync(&mut self, update: &BookUpdate<'_>, outcome: &mut UpdateOutcome, each: &mut ViewObserver<'_>) {
+    fn sync(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let unaligned = self.settings.rule == SequenceRule::Unnumbered;
         let BookPhase::Waiting(mut pending) = self.take_phase() else {
             return;
         };
         if unaligned && pending.is_incomplete() {
             self.stats.discarded += pending.len() as u64;
-            return self.request_snapshot(ResyncReason::BufferOverflow, outcome);
+            return self.request_snapshot(ResyncReason::BufferOverflow, &mut run.outcome);
         }
         let contents = BookContents::from_snapshot(update, &self.settings);
         let mismatch = contents.checksum_mismatch(update, &self.settings);
-        if self.checksum_failed(mismatch, update, outcome) {
+        if self.checksum_failed(mismatch, update, &mut run.outcome) {
             // The buffered deltas may still join the next snapshot.
             self.phase = BookPhase::Waiting(pending);
             return;
@@ -152,44 +147,39 @@ impl Book {
         self.stats.snapshots += 1;
         self.phase = BookPhase::Syncing(contents);
         if unaligned && pending.len() == 0 {
-            return self.go_live(outcome, each);
+            return self.go_live(run);
         }
         while let Some(delta) = pending.pop() {
             // A delta that breaks the book is buffered by the book itself; the rest of the buffer stays behind it.
-            let stale = self.apply_pending(&delta.update(), outcome, each);
+            let stale = self.apply_pending(&delta.update(), run);
             if stale {
                 pending.push_front(delta);
             }
             if stale || matches!(self.phase, BookPhase::Waiting(_)) {
-                return self.keep_waiting(pending, stale, outcome);
+                return self.keep_waiting(pending, stale, &mut run.outcome);
             }
         }
     }
 
     /// Without sequence ids no bridging delta is needed.
-    fn go_live(&mut self, outcome: &mut UpdateOutcome, each: &mut ViewObserver<'_>) {
+    fn go_live(&mut self, run: &mut UpdateRun<'_>) {
         if let BookPhase::Syncing(contents) = self.take_phase() {
-            outcome.applied += 1;
+            run.outcome.applied += 1;
             self.stats.applied += 1;
             self.phase = BookPhase::Live(LiveBook { contents, refresh: None });
-            self.notify(each);
+            self.notify(run);
         }
     }
 
     /// Applies a buffered delta. True if the snapshot is too old for it.
-    fn apply_pending(
-        &mut self,
-        update: &BookUpdate<'_>,
-        outcome: &mut UpdateOutcome,
-        each: &mut ViewObserver<'_>,
-    ) -> bool {
+    fn apply_pending(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) -> bool {
         if let BookPhase::Syncing(contents) = &self.phase
             && let SequenceVerdict::Gap { .. } =
                 sequence::first(self.settings.rule, contents.position(), update)
         {
             return true;
         }
-        self.on_delta(update, outcome, each);
+        self.on_delta(update, run);
         false
     }
 
