@@ -2,15 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use enum_map::{Enum, EnumMap};
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident = $label:literal,)+) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Enum)]
         #[non_exhaustive]
         pub enum SocketCounter { $($(#[doc = $doc])* $name,)+ }
 
         impl SocketCounter {
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
             pub fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)+ }
             }
@@ -94,20 +94,12 @@ counters! {
     TasksDied = "tasks_died",
 }
 
-#[derive(Debug)]
-pub(crate) struct Counters(Vec<AtomicU64>);
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self(SocketCounter::ALL.iter().map(|_| AtomicU64::new(0)).collect())
-    }
-}
+#[derive(Debug, Default)]
+pub(crate) struct Counters(EnumMap<SocketCounter, AtomicU64>);
 
 impl Counters {
     pub(crate) fn add(&self, what: SocketCounter, by: u64) {
-        if let Some(counter) = self.0.get(what as usize) {
-            counter.fetch_add(by, Ordering::Relaxed);
-        }
+        self.0[what].fetch_add(by, Ordering::Relaxed);
     }
 
     pub(crate) fn count(&self, what: SocketCounter) {
@@ -115,20 +107,8 @@ impl Counters {
     }
 
     pub(crate) fn read(&self) -> SocketCounters {
-        let values = self.0.iter().map(|counter| counter.load(Ordering::Relaxed));
-        SocketCounters(SocketCounter::ALL.iter().copied().zip(values).collect())
+        EnumMap::from_fn(|what| self.0[what].load(Ordering::Relaxed))
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SocketCounters(Vec<(SocketCounter, u64)>);
-
-impl SocketCounters {
-    pub fn get(&self, what: SocketCounter) -> u64 {
-        self.iter().find(|(name, _)| *name == what).map_or(0, |(_, value)| value)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (SocketCounter, u64)> + '_ {
-        self.0.iter().copied()
-    }
-}
+pub type SocketCounters = EnumMap<SocketCounter, u64>;

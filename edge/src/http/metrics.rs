@@ -176,7 +176,7 @@ fn refresh_feed_sockets(
 ) {
     let exchange = feed.exchange.as_str();
     let Some(sockets) = feed.sockets() else { return };
-    for (what, count) in sockets.counters().iter() {
+    for (what, count) in sockets.counters() {
         if !matches!(what, SocketCounter::Frames | SocketCounter::FrameBytes) {
             events.add(&[exchange, what.label()], count);
         }

@@ -10,19 +10,24 @@ use marketprism_book::{
 type Levels = BTreeMap<i64, i64>;
 
 #[derive(Clone)]
-struct Message {
-    change: Change,
-    first_id: i64,
-    last_id: i64,
-    previous_id: i64,
-    time_us: i64,
-    scale: u8,
-    bids: Vec<i64>,
-    asks: Vec<i64>,
+pub struct Message {
+    pub change: Change,
+    pub first_id: i64,
+    pub last_id: i64,
+    pub previous_id: i64,
+    pub time_us: i64,
+    pub scale: u8,
+    pub bids: Vec<i64>,
+    pub asks: Vec<i64>,
 }
 
 impl Message {
-    fn update(&self) -> BookUpdate<'_> {
+    pub fn empty() -> Self {
+        let (change, bids, asks) = (Change::Delta, Vec::new(), Vec::new());
+        Message { change, first_id: 0, last_id: 0, previous_id: 0, time_us: 0, scale: 3, bids, asks }
+    }
+
+    pub fn update(&self) -> BookUpdate<'_> {
         BookUpdate {
             change: self.change,
             time_us: Some(self.time_us),
@@ -40,24 +45,24 @@ impl Message {
 }
 
 /// Two maps, and a copy of them after every update. Quantities are at scale 3.
-struct Venue {
-    bids: Levels,
-    asks: Levels,
-    id: i64,
-    time_us: i64,
-    middle: i64,
-    history: BTreeMap<i64, (Levels, Levels)>,
+pub struct Venue {
+    pub bids: Levels,
+    pub asks: Levels,
+    pub id: i64,
+    pub time_us: i64,
+    pub middle: i64,
+    pub history: BTreeMap<i64, (Levels, Levels)>,
 }
 
 impl Venue {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bids = (1..=60).map(|i| (1_000 - i, i * 10)).collect();
         let asks = (1..=60).map(|i| (1_000 + i, i * 10)).collect();
         Venue { bids, asks, id: 100, time_us: 1, middle: 1_000, history: BTreeMap::new() }
     }
 
     /// Changes levels on both sides; the middle price wanders and removes levels that it crosses.
-    fn step(&mut self, random: &mut Random) -> Message {
+    pub fn step(&mut self, random: &mut Random) -> Message {
         self.middle += random.below(5) - 2;
         let scale = if random.chance(10) { 4 } else { 3 };
         let mut change = [BTreeMap::new(), BTreeMap::new()];
@@ -104,7 +109,7 @@ impl Venue {
         }
     }
 
-    fn snapshot(&self, limit: usize) -> Message {
+    pub fn snapshot(&self, limit: usize) -> Message {
         let bids = self.bids.iter().rev().take(limit).flat_map(|(p, q)| [*p, *q]).collect();
         let asks = self.asks.iter().take(limit).flat_map(|(p, q)| [*p, *q]).collect();
         let (change, id, time_us) = (Change::Snapshot, self.id, self.time_us);
@@ -112,7 +117,7 @@ impl Venue {
     }
 
     /// Compares a view with the copy of its id: equal levels, up to the depth unless the view is short.
-    fn check(&self, view: BookView<'_>, depth: usize, seed: u64) {
+    pub fn check(&self, view: BookView<'_>, depth: usize, seed: u64) {
         let id = view.last_update_id();
         let (bids, asks) =
             &self.history.get(&id).unwrap_or_else(|| panic!("seed {seed}: no venue book has id {id}"));

@@ -27,7 +27,7 @@ async fn a_slow_pipeline_holds_the_reader_and_loses_nothing() {
     let mut first = connection(server.ws());
     first.idle_timeout_ms = 300;
     let (sockets, mut inputs) = start_with(&plan(vec![first]), quick(), 4);
-    eventually("the queue is full", || sockets.counters().get(SocketCounter::Stalls) == 1).await;
+    eventually("the queue is full", || sockets.counters()[SocketCounter::Stalls] == 1).await;
     tokio::time::sleep(Duration::from_millis(600)).await;
     let read = sockets.status()[0].frames;
     assert!(read <= 5, "{read} frames read although nobody takes them");
@@ -37,10 +37,10 @@ async fn a_slow_pipeline_holds_the_reader_and_loses_nothing() {
         assert_eq!(frame.data.as_ref(), format!("{number:01024}").as_bytes());
     }
     let counters = sockets.counters();
-    assert_eq!(counters.get(SocketCounter::Frames), FRAMES as u64);
-    assert!(counters.get(SocketCounter::StalledMicroseconds) >= 500_000);
+    assert_eq!(counters[SocketCounter::Frames], FRAMES as u64);
+    assert!(counters[SocketCounter::StalledMicroseconds] >= 500_000);
     // Our own waiting was not taken for the venue's silence.
-    assert_eq!(counters.get(SocketCounter::ClosedIdle), 0);
+    assert_eq!(counters[SocketCounter::ClosedIdle], 0);
     stop(sockets, &mut inputs).await;
 }
 

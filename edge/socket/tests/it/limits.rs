@@ -55,10 +55,8 @@ async fn connects_of_all_connections_keep_one_budget() {
         let (sender, inputs) = mpsc::channel(256);
         feeds.push((FeedSockets::start(&plan, quick(), budgets.clone(), sender).unwrap(), inputs));
     }
-    eventually("all are open", || {
-        feeds.iter().all(|(feed, _)| feed.counters().get(SocketCounter::Opened) >= 12)
-    })
-    .await;
+    eventually("all are open", || feeds.iter().all(|(feed, _)| feed.counters()[SocketCounter::Opened] >= 12))
+        .await;
     for (feed, mut inputs) in feeds {
         stop(feed, &mut inputs).await;
     }
@@ -107,12 +105,12 @@ async fn messages_of_every_connection_keep_its_limit() {
         connection.on_open = (0..30).map(|number| format!("{place} {number}")).collect();
     }
     let (sockets, mut inputs) = start_with(&plan, quick(), 256);
-    eventually("all are open", || sockets.counters().get(SocketCounter::Opened) == 8).await;
+    eventually("all are open", || sockets.counters()[SocketCounter::Opened] == 8).await;
     for source in 0..8 {
         eventually("it serves", || sockets.status()[source as usize].generation == 1).await;
         (0..5).for_each(|number| sockets.reply(source, 1, format!("{source} reply {number}")).unwrap());
     }
-    eventually("all is sent", || sockets.counters().get(SocketCounter::TextsSent) == 8 * 35).await;
+    eventually("all is sent", || sockets.counters()[SocketCounter::TextsSent] == 8 * 35).await;
     stop(sockets, &mut inputs).await;
     eventually("the venue has seen all ends", || arrivals.lock().unwrap().len() == 8).await;
     for (place, times) in arrivals.lock().unwrap().iter() {

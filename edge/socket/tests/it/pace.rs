@@ -55,8 +55,8 @@ async fn messages_never_exceed_the_window_at_the_venue() {
     assert!(at <= 5, "the reply came as number {at}");
     texts.remove(at);
     assert_eq!(texts, (0..12).map(|number| number.to_string()).collect::<Vec<_>>());
-    assert_eq!(sockets.counters().get(SocketCounter::TextsSent), 13);
-    assert_eq!(sockets.counters().get(SocketCounter::PingsAnswered), 1);
+    assert_eq!(sockets.counters()[SocketCounter::TextsSent], 13);
+    assert_eq!(sockets.counters()[SocketCounter::PingsAnswered], 1);
     stop(sockets, &mut inputs).await;
 }
 

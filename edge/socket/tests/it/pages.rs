@@ -52,8 +52,8 @@ async fn pages_come_in_order_before_the_next_round() {
     stop(sockets, &mut inputs).await;
     let round: Vec<String> = (0..=PAGES).map(|page| format!("/{page}")).collect();
     assert_eq!(asked.lock().unwrap()[..3 * (PAGES + 1)], [&round[..], &round[..], &round[..]].concat());
-    assert!(counters.get(SocketCounter::PollsSkippedLate) >= 2);
-    assert_eq!(counters.get(SocketCounter::FollowUpsAnswered), 3 * PAGES as u64);
+    assert!(counters[SocketCounter::PollsSkippedLate] >= 2);
+    assert_eq!(counters[SocketCounter::FollowUpsAnswered], 3 * PAGES as u64);
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn pages_without_end_are_stopped() {
             }
         }
     }
-    assert_eq!(sockets.counters().get(SocketCounter::FollowUpsRefused), 2);
+    assert_eq!(sockets.counters()[SocketCounter::FollowUpsRefused], 2);
     stop(sockets, &mut inputs).await;
     let asked = asked.lock().unwrap();
     let firsts: Vec<usize> = (0..asked.len()).filter(|at| asked[*at] == "/first").collect();
@@ -93,7 +93,7 @@ async fn a_missing_page_makes_its_round_count_for_nothing() {
     let SocketEvent::RequestFailed { reason, .. } = next(&mut inputs).await else { panic!("not reported") };
     assert_eq!(reason.label(), "refused");
     next_frame(&mut inputs).await;
-    assert_eq!(sockets.counters().get(SocketCounter::FollowUpsFailed), 1);
+    assert_eq!(sockets.counters()[SocketCounter::FollowUpsFailed], 1);
     stop(sockets, &mut inputs).await;
     let asked = asked.lock().unwrap();
     let start_of = |path: &str| path.split('&').next().unwrap().to_owned();
@@ -121,7 +121,7 @@ async fn pages_keep_the_plans_budgets() {
     for bad in [page("wieght", 1), page("weight", 11), request("ftp://venue".to_owned())] {
         assert_eq!(sockets.follow_up(1, bad), Err(CommandError::BadRequest));
     }
-    assert_eq!(sockets.counters().get(SocketCounter::FollowUpsRefused), 3);
+    assert_eq!(sockets.counters()[SocketCounter::FollowUpsRefused], 3);
     sockets.follow_up(1, page("weight", 7)).unwrap();
     let answered = until(&mut inputs, |input| match input {
         SocketEvent::Frame(frame) if frame.data.as_ref() == b"/next" => Some(frame.source),

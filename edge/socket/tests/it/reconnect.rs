@@ -33,7 +33,7 @@ async fn a_cut_connection_comes_back_each_time() {
         assert_eq!((generation, overlap), (life, false));
         assert_eq!(reason.label(), "lost", "{reason}");
     }
-    assert!(sockets.counters().get(SocketCounter::ClosedLost) >= 10);
+    assert!(sockets.counters()[SocketCounter::ClosedLost] >= 10);
     assert!(sockets.status()[0].reconnects["lost"] >= 10);
     stop(sockets, &mut inputs).await;
 }
@@ -51,7 +51,7 @@ async fn a_refusing_venue_is_asked_more_and_more_rarely() {
     tokio::time::sleep_until(start + Duration::from_millis(300)).await;
     // Without growth, 300 ms would hold about 60 tries of 5 ms each on average.
     assert!(server.accepted() <= 25, "{} tries", server.accepted());
-    assert!(sockets.counters().get(SocketCounter::ConnectFailedHandshake) >= 4);
+    assert!(sockets.counters()[SocketCounter::ConnectFailedHandshake] >= 4);
     stop(sockets, &mut inputs).await;
 }
 

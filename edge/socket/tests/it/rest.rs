@@ -61,7 +61,7 @@ async fn a_429_keeps_the_whole_budget_away() {
         tasks.spawn(async move { client.fetch(&budgets, &request).await.unwrap() });
     };
     fetch_in(&mut tasks);
-    crate::venue::eventually("the refusal", || client.counters().get(SocketCounter::RateLimited) == 1).await;
+    crate::venue::eventually("the refusal", || client.counters()[SocketCounter::RateLimited] == 1).await;
     let refused_at = start.elapsed();
     for _ in 0..4 {
         fetch_in(&mut tasks);
@@ -97,7 +97,7 @@ async fn a_418_blocks_the_group_for_two_minutes() {
         );
     }
     assert_eq!(server.accepted(), 1);
-    assert_eq!(client.counters().get(SocketCounter::Banned), 1);
+    assert_eq!(client.counters()[SocketCounter::Banned], 1);
 }
 
 #[tokio::test]
@@ -124,8 +124,7 @@ async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
         let first = with_charge("/down");
         let (mine, shared) = (client.clone(), budgets.clone());
         let refused = tokio::spawn(async move { mine.fetch(&shared, &first).await });
-        crate::venue::eventually("the refusal", || client.counters().get(SocketCounter::VenueErrors) == 1)
-            .await;
+        crate::venue::eventually("the refusal", || client.counters()[SocketCounter::VenueErrors] == 1).await;
         let refused_at = start.elapsed();
         client.fetch(&budgets, &with_charge("/other")).await.unwrap();
         assert!(*arrived.lock().unwrap() >= refused_at + Duration::from_millis(least) || least == 0);
@@ -178,7 +177,7 @@ async fn large_answers_are_refused() {
         assert_eq!(failure, RequestFailure::TooLarge { limit: 1000 });
         assert_eq!(server.accepted(), 1);
     }
-    assert_eq!(client.counters().get(SocketCounter::DiscardedAnswerTooLarge), 2);
+    assert_eq!(client.counters()[SocketCounter::DiscardedAnswerTooLarge], 2);
 }
 
 #[tokio::test]

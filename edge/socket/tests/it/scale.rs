@@ -100,7 +100,7 @@ async fn hundreds_of_streams_lose_nothing_and_stay_small() {
     let grown = resident_kib().saturating_sub(small.unwrap());
     let counters = sockets.counters();
     stop(sockets, &mut inputs).await;
-    println!("{} frames, {renewals} renewals, {grown} KiB more", counters.get(SocketCounter::Frames));
+    println!("{} frames, {renewals} renewals, {grown} KiB more", counters[SocketCounter::Frames]);
     for (place, ticks) in seen.iter().enumerate() {
         let (first, flags) = ticks.as_ref().unwrap_or_else(|| panic!("stream {place} never came"));
         let missing = flags.iter().filter(|flag| !**flag).count();

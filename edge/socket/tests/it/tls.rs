@@ -80,7 +80,7 @@ async fn wss_without_the_authority_is_refused_in_clear_words() {
     let server = wss_server(config).await;
     let plan = plan(vec![connection(format!("wss://{}/stream", server.address))]);
     let (sockets, mut inputs) = start(&plan);
-    eventually("a refusal", || sockets.counters().get(SocketCounter::ConnectFailedTls) > 0).await;
+    eventually("a refusal", || sockets.counters()[SocketCounter::ConnectFailedTls] > 0).await;
     let status = sockets.status().remove(0);
     let words = status.last_error.unwrap();
     assert!(words.starts_with("tls with 127.0.0.1 failed: ") && words.contains("UnknownIssuer"), "{words}");

@@ -57,8 +57,8 @@ async fn answers_cover_all_of_the_time() {
     }
     let counters = sockets.counters();
     stop(sockets, &mut inputs).await;
-    assert_eq!(counters.get(SocketCounter::PollWindowHoles), 0);
-    assert_eq!(counters.get(SocketCounter::RetriesVenueError), 3);
+    assert_eq!(counters[SocketCounter::PollWindowHoles], 0);
+    assert_eq!(counters[SocketCounter::RetriesVenueError], 3);
     let windows = windows.lock().unwrap();
     for pair in windows.windows(2) {
         assert!(pair[1].1 >= pair[0].1 + 10, "a try repeats the moment of the one before: {pair:?}");
@@ -79,11 +79,11 @@ async fn a_long_outage_leaves_a_counted_hole() {
     liquidations.window = window(400, 300);
     plan.polls = vec![liquidations];
     let (sockets, mut inputs) = start_with(&plan, quick(), 64);
-    eventually("the hole is counted", || sockets.counters().get(SocketCounter::PollWindowHoles) == 1).await;
+    eventually("the hole is counted", || sockets.counters()[SocketCounter::PollWindowHoles] == 1).await;
     while server.accepted() < 24 {
         assert!(!matches!(next(&mut inputs).await, SocketEvent::Opened { .. }));
     }
-    assert_eq!(sockets.counters().get(SocketCounter::PollWindowHoles), 1);
+    assert_eq!(sockets.counters()[SocketCounter::PollWindowHoles], 1);
     stop(sockets, &mut inputs).await;
     let windows = windows.lock().unwrap();
     let lengths: Vec<i64> = windows.iter().map(|(from, to, _)| to - from).collect();
