@@ -17,16 +17,16 @@ pub const INPUTS_PER_TURN_MAX: usize = 64;
 pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(2);
 
 /// Default of `publisher.queue_max_messages`: records that wait or are in flight. Full: see [`JOURNAL_ROOM_WAIT`].
-pub const QUEUE_MESSAGES_MAX: u64 = 200_000;
+pub const QUEUE_MESSAGES_MAX: usize = 200_000;
 
 /// Default of `publisher.queue_max_bytes`. Full: see [`JOURNAL_ROOM_WAIT`].
-pub const QUEUE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Default of `publisher.max_in_flight_messages`. Full: the publisher reads no more from the journal until acknowledgements come.
-pub const IN_FLIGHT_MESSAGES_MAX: u64 = 4_096;
+pub const IN_FLIGHT_MESSAGES_MAX: usize = 4_096;
 
 /// Default of `publisher.max_in_flight_bytes`. Full: as above.
-pub const IN_FLIGHT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Records that the publisher takes from the journal at once.
 pub const PUBLISH_BATCH_MAX: usize = 256;
@@ -35,7 +35,7 @@ pub const PUBLISH_BATCH_MAX: usize = 256;
 pub const ACKNOWLEDGEMENTS_MAX: usize = 262_144;
 
 /// Default of `publisher.ack_timeout_ms`. Passed: the message is published again under the same id.
-pub const ACK_TIMEOUT_MS: u64 = 5_000;
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Wait before a refused message is published again: doubles from the first to the last.
 pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
@@ -96,7 +96,7 @@ pub const HTTP: HttpBounds =
 pub const AUDIT_WINDOWS_MAX: usize = 180;
 
 /// Default of `audit.settle_ms`: least time from a window's end to its audit, for late frames to pass through the pipelines.
-pub const AUDIT_SETTLE_MS: u64 = 5_000;
+pub const AUDIT_SETTLE: Duration = Duration::from_secs(5);
 
 /// How often windows are looked at whether they can be closed.
 pub const AUDIT_CLOSE_EVERY: Duration = Duration::from_millis(250);

@@ -1,11 +1,10 @@
 //! Command line: arguments, exit codes of errors.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use marketprism_config::Document;
 use marketprism_service::{Exit, FailureContext as _, init_logs, report};
 
 use super::{diagnose, init, integrity, repair, run, status};
@@ -67,7 +66,7 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<Exit> {
-    let config = load(&cli.config)?;
+    let config = Config::load(&cli.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -82,11 +81,4 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
             Command::Repair(args) => repair::execute(&config, &args).await,
         }
     })
-}
-
-fn load(path: &Path) -> anyhow::Result<Config> {
-    let document = Document::load(path)?;
-    let config = Config::read(&document);
-    document.finish()?;
-    Ok(config)
 }

@@ -1,10 +1,16 @@
 //! `central.toml` as a whole.
 
+use std::path::Path;
 use std::time::Duration;
 
-use marketprism_config::{Document, Nats};
+use marketprism_config::{ConfigError, Document, Nats, NatsSection, Problems};
 use marketprism_schema::Carries;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::clickhouse::ClickHouseSection;
+use super::replication::ReplicationSection;
+use super::streams::StreamsSection;
 use super::{BatchLimits, ClickHouse, Http, LeaseTimes, Ledger, Replication, Stream};
 
 /// Everything that can be configured.
@@ -30,55 +36,77 @@ pub struct Config {
     pub lease: LeaseTimes,
 }
 
+/// The file as it is written.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+struct ConfigFile {
+    nats: NatsSection,
+    clickhouse: ClickHouseSection,
+    streams: StreamsSection,
+    consumers: Consumers,
+    batch: BatchLimits,
+    ledger: Ledger,
+    lease: LeaseTimes,
+    replication: ReplicationSection,
+    http: Http,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Consumers {
+    /// Messages in flight at a crash are redelivered after this time; at least twice `clickhouse.insert_timeout_ms`.
+    #[serde(rename = "ack_wait_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 1_000, max = 3_600_000))]
+    ack_wait: Duration,
+}
+
+impl Default for Consumers {
+    fn default() -> Self {
+        Self { ack_wait: Duration::from_secs(60) }
+    }
+}
+
 impl Config {
-    /// Reads everything; problems are in the document afterwards.
-    pub fn read(document: &Document) -> Self {
-        let root = document.root();
-        let nats = Nats::read(&root.section("nats"));
-        let clickhouse = ClickHouse::read(&root.section("clickhouse"));
-        let streams = Stream::read_all(&root.section("streams"));
-        let batch = BatchLimits::read(&root.section("batch"));
-        let replication = Replication::read(&root.section("replication"), &clickhouse);
-        let http = Http::read(&root.section("http"));
-        let ledger = Ledger::read(&root.section("ledger"));
-        let lease = LeaseTimes::read(&root.section("lease"));
-        // What a stream still holds may be delivered again: hot must know it, or it would be stored, and copied, a second time.
-        let oldest = streams
-            .iter()
-            .filter(|s| s.settings.carries == Carries::Events)
-            .map(|s| s.settings.max_age)
-            .max();
-        if let (Some(after), Some(oldest)) = (replication.remove_from_hot_after, oldest)
-            && after < oldest
-        {
-            document.report(
-                "replication.remove_from_hot_after_hours",
-                format!("is {}", after.as_secs() / 3_600),
-                format!("0, or at least the longest max_age_seconds of [streams], {} s", oldest.as_secs()),
-            );
+    /// Loads and validates a file, with every problem in one error.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(&Document::load(path)?)
+    }
+
+    pub(super) fn read(document: &Document) -> Result<Self, ConfigError> {
+        let (file, mut problems) = document.read::<ConfigFile>();
+        let ConfigFile { nats, clickhouse, streams, consumers, batch, ledger, lease, replication, mut http } =
+            file;
+        let nats = Nats::new(nats, &mut problems);
+        let clickhouse = ClickHouse::new(clickhouse, &mut problems);
+        let streams = streams.streams();
+        let replication = Replication::new(replication, &clickhouse, &mut problems);
+        http.check(&mut problems);
+        ledger.check(&mut problems);
+        let ack_wait = consumers.ack_wait;
+        let config = Self { nats, clickhouse, streams, ack_wait, batch, replication, http, ledger, lease };
+        config.check(&mut problems);
+        problems.finish().map(|()| config)
+    }
+
+    /// Rules between sections.
+    fn check(&self, problems: &mut Problems<'_>) {
+        // Messages that a stream still holds may be redelivered: hot must know them, or they would be stored, and copied, a second time.
+        let events = self.streams.iter().filter(|s| s.settings.carries == Carries::Events);
+        let oldest = events.map(|s| s.settings.max_age).max().unwrap_or_default();
+        if let Some(after) = self.replication.remove_from_hot_after {
+            let what = format!("is {}", after.as_secs() / 3_600);
+            let allowed =
+                format!("0, or at least the longest max_age_seconds of [streams], {} s", oldest.as_secs());
+            problems.demand(after >= oldest, "replication.remove_from_hot_after_hours", what, allowed);
         }
-        let consumers = root.section("consumers");
-        let ack_wait = consumers.millis_or("ack_wait_ms", 60_000, 1_000..=3_600_000);
-        // A message may be redelivered, looked for in hot and inserted again only when an insert of the process before it cannot be
-        // still running: the last sign of life is at most a third of the ack wait old, so half of it is safe.
-        if clickhouse.insert_timeout > ack_wait / 2 {
-            consumers.report(
-                "ack_wait_ms",
-                format!("is {}", ack_wait.as_millis()),
-                format!(
-                    "at least twice clickhouse.insert_timeout_ms, {}",
-                    2 * clickhouse.insert_timeout.as_millis()
-                ),
-            );
-        }
-        if batch.max_age > ack_wait / 3 {
-            consumers.report(
-                "ack_wait_ms",
-                format!("is {}", ack_wait.as_millis()),
-                format!("at least three times batch.max_age_ms, {}", 3 * batch.max_age.as_millis()),
-            );
-        }
-        Self { nats, clickhouse, streams, ack_wait, batch, http, ledger, lease, replication }
+        let (ack_wait, path) = (self.ack_wait, "consumers.ack_wait_ms");
+        let what = format!("is {}", ack_wait.as_millis());
+        // A message may be redelivered, looked up in hot and inserted again only when an insert of the previous process cannot run any
+        // more: the last sign of life is at most a third of the ack wait old, so half of it is safe.
+        let insert = self.clickhouse.insert_timeout;
+        let allowed = format!("at least twice clickhouse.insert_timeout_ms, {}", 2 * insert.as_millis());
+        problems.demand(insert <= ack_wait / 2, path, what.clone(), allowed);
+        let age = self.batch.max_age;
+        let allowed = format!("at least three times batch.max_age_ms, {}", 3 * age.as_millis());
+        problems.demand(age <= ack_wait / 3, path, what, allowed);
     }
 
     /// Copies that a cluster keeps of streams and buckets.
@@ -95,8 +123,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Config, String> {
         let document = Document::parse("central.toml", text, ".".into(), std::iter::empty()).unwrap();
-        let config = Config::read(&document);
-        document.finish().map(|()| config).map_err(|error| error.to_string())
+        Config::read(&document).map_err(|error| error.to_string())
     }
 
     /// Goal: an empty file gives the documented defaults.
@@ -147,10 +174,15 @@ mod tests {
         assert_eq!((&both.cold, both.is_cold_apart()), (&both.hot, false));
         let variable = ("MARKETPRISM_CLICKHOUSE__COLD__URL".to_owned(), "http://cold:2".to_owned());
         let document = Document::parse("central.toml", hot, ".".into(), std::iter::once(variable)).unwrap();
-        let apart = Config::read(&document).clickhouse;
-        document.finish().unwrap();
+        let apart = Config::read(&document).unwrap().clickhouse;
         assert_eq!((apart.cold.url.as_str(), apart.is_cold_apart()), ("http://cold:2", true));
         let error = read(&format!("{hot}[clickhouse.cold]\nulr = \"http://cold:2\"\n")).unwrap_err();
-        assert!(error.contains("clickhouse.cold.ulr"), "{error}");
+        assert!(error.contains("`clickhouse.cold.ulr` (did you mean `url`?)"), "{error}");
+    }
+
+    #[test]
+    fn key_reference() {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        marketprism_config::check_readme::<ConfigFile>(&readme).unwrap();
     }
 }

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use marketprism_config::Section;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Times of a lease. All are fractions of one, so that their order holds for every value; it must be the same in all centrals.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseTimes {
-    /// A lease expires after this time without renewal, as seen by a waiting process.
+    /// A task is taken over when its holder was silent for this long; the same in every central.
+    #[serde(rename = "time_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 4_000, max = 300_000))]
     pub expiry: Duration,
 }
 
-impl LeaseTimes {
-    pub(super) fn read(section: &Section<'_>) -> Self {
-        Self { expiry: section.millis_or("time_ms", 10_000, 4_000..=300_000) }
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self { expiry: Duration::from_secs(10) }
     }
+}
 
+impl LeaseTimes {
     /// The holder stops this long after the start of its last renewal, before another process may take the lease.
     pub fn validity(self) -> Duration {
         self.expiry * 9 / 10

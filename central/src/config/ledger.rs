@@ -1,38 +1,56 @@
-//! `[ledger]`: what edges say about their windows, compared with what hot holds.
+//! `[ledger]`: the comparison of audits with hot.
 
 use std::time::Duration;
 
-use marketprism_config::Section;
+use marketprism_config::Problems;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// How windows are judged.
-#[derive(Debug, Clone)]
+/// Windows and pace of the comparison.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
-    /// Length of a window of `received_at`, whole seconds; divides an hour. Audits of shorter windows are added up.
+    /// Windows of `received_at` in which audits are compared: a divisor of 3600, at least the edges' own.
+    #[serde(rename = "window_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 3_600))]
     pub window: Duration,
-    /// A window may be open for so long after its end: the audit and the last rows are on their way.
+    /// A window may be open this long after its end, while its audit and last rows are on their way.
+    #[serde(rename = "grace_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
     pub grace: Duration,
     /// Pause between two rounds.
+    #[serde(rename = "interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 50, max = 600_000))]
     pub interval: Duration,
-    /// Time between two comparisons of everything that hot holds.
+    /// Everything in hot is compared again this often, as 1 % of the time of one thread allows.
+    #[serde(rename = "recheck_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
     pub recheck: Duration,
-    /// Days that audits and verdicts live.
+    /// Retention of audits, verdicts and losses, days.
+    #[schemars(range(min = 1, max = 3_650))]
     pub retention_days: u32,
 }
 
-impl Ledger {
-    pub(super) fn read(section: &Section<'_>) -> Self {
-        let seconds = |key, default, range| Duration::from_secs(section.integer_or(key, default, range));
-        let window = section.integer_or("window_seconds", 60, 1..=3_600);
-        if window > 0 && 3_600 % window != 0 {
-            section.report("window_seconds", format!("is {window}"), "a number that divides an hour");
-        }
-        let days = section.integer_or("retention_days", 35, 1..=3_650);
+impl Default for Ledger {
+    fn default() -> Self {
         Self {
-            window: Duration::from_secs(window.max(1)),
-            grace: seconds("grace_seconds", 120, 1..=86_400),
-            interval: section.millis_or("interval_ms", 5_000, 50..=600_000),
-            recheck: seconds("recheck_seconds", 600, 1..=86_400),
-            retention_days: u32::try_from(days).unwrap_or(u32::MAX),
+            window: Duration::from_secs(60),
+            grace: Duration::from_secs(120),
+            interval: Duration::from_secs(5),
+            recheck: Duration::from_secs(600),
+            retention_days: 35,
         }
+    }
+}
+
+impl Ledger {
+    pub(super) fn check(&self, problems: &mut Problems<'_>) {
+        let seconds = self.window.as_secs();
+        let divides = 3_600_u64.is_multiple_of(seconds);
+        problems.demand(
+            divides,
+            "ledger.window_seconds",
+            format!("is {seconds}"),
+            "a number that divides an hour",
+        );
     }
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use marketprism_config::Section;
+use marketprism_config::Problems;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::ClickHouse;
+use super::clickhouse::Compression;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -70,86 +73,155 @@ pub enum Start {
     Recent(Duration),
 }
 
-impl Replication {
-    pub(super) fn read(section: &Section<'_>, clickhouse: &ClickHouse) -> Self {
-        let seconds = |key, default, range| Duration::from_secs(section.integer_or(key, default, range));
-        let count =
-            |key, default, range| u32::try_from(section.integer_or(key, default, range)).unwrap_or(u32::MAX);
-        let window = section.integer_or("window_seconds", 60, 1..=3_600);
-        if window > 0 && !DAY.as_secs().is_multiple_of(window) {
-            section.report("window_seconds", format!("is {window}"), "a number that divides a day");
-        }
-        let compression = section.text("compression").unwrap_or_else(|| "lz4".to_owned());
-        if !["none", "lz4"].contains(&compression.as_str()) {
-            section.report("compression", format!("is {compression:?}"), "none, lz4");
-        }
-        let removal = section.integer_or("remove_from_hot_after_hours", 0, 0..=876_000);
+/// The section as it is in the file.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct ReplicationSection {
+    /// Windows of `created_at`: a divisor of 86400. The length is kept once windows are logged.
+    #[serde(rename = "window_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 3_600))]
+    window: Duration,
+    /// Windows are copied this long after their end.
+    #[serde(rename = "safety_lag_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 0, max = 86_400))]
+    safety_lag: Duration,
+    /// Way of the rows: `same_server`, `remote` (cold reads hot's native port) or `stream` (through central). `auto`: the first when
+    /// cold has hot's url, else the last.
+    method: MethodName,
+    /// Host and native port of the hot server as the cold server reaches it, for method `remote`.
+    #[schemars(extend("x-allowed" = "host or host:port"))]
+    hot_native_address: String,
+    /// Pause between two rounds; none while there is more to copy.
+    #[serde(rename = "interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 100, max = 3_600_000))]
+    interval: Duration,
+    /// Windows of a round, for trades and order books.
+    #[schemars(range(min = 1, max = 1_440))]
+    catch_up_high: u32,
+    /// Windows of a round, for the other tables.
+    #[schemars(range(min = 1, max = 1_440))]
+    catch_up_low: u32,
+    /// Retries after a failed try, with pauses of 1, 2, 4 s and a new connection.
+    #[schemars(range(min = 0, max = 20))]
+    retries: u32,
+    /// Longest wait for a server to accept a connection.
+    #[serde(rename = "connect_timeout_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 100, max = 60_000))]
+    connect_timeout: Duration,
+    /// Longest query or copy, on both sides of the connection.
+    #[serde(rename = "query_timeout_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 1_000, max = 3_600_000))]
+    query_timeout: Duration,
+    /// Everything in hot is compared with cold and the window log this often.
+    #[serde(rename = "recheck_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
+    recheck: Duration,
+    /// Part of hot that is copied when nothing was copied before: `all`, or the newest `2d` or `12h`.
+    #[schemars(extend("x-allowed" = "all, or days or hours such as 2d or 12h"))]
+    start: String,
+    /// Rows are deleted from hot this long after their window was verified, at least what the streams keep (48 h); 0: never.
+    #[schemars(range(min = 0, max = 876_000))]
+    remove_from_hot_after_hours: u64,
+    /// Compression of answers and inserts.
+    compression: Compression,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum MethodName {
+    Auto,
+    SameServer,
+    Remote,
+    Stream,
+}
+
+impl Default for ReplicationSection {
+    fn default() -> Self {
         Self {
-            window: Duration::from_secs(window.max(1)),
-            safety_lag: seconds("safety_lag_seconds", 30, 0..=86_400),
-            method: method(section, clickhouse),
-            interval: section.millis_or("interval_ms", 5_000, 100..=3_600_000),
-            catch_up_high: count("catch_up_high", 5, 1..=1_440),
-            catch_up_low: count("catch_up_low", 2, 1..=1_440),
-            retries: count("retries", 3, 0..=20),
-            connect_timeout: section.millis_or("connect_timeout_ms", 3_000, 100..=60_000),
-            query_timeout: section.millis_or("query_timeout_ms", 60_000, 1_000..=3_600_000),
-            recheck: seconds("recheck_seconds", 600, 1..=86_400),
-            start: start(section),
-            remove_from_hot_after: (removal > 0).then(|| Duration::from_secs(removal.saturating_mul(3_600))),
-            compress: compression == "lz4",
+            window: Duration::from_secs(60),
+            safety_lag: Duration::from_secs(30),
+            method: MethodName::Auto,
+            hot_native_address: String::new(),
+            interval: Duration::from_secs(5),
+            catch_up_high: 5,
+            catch_up_low: 2,
+            retries: 3,
+            connect_timeout: Duration::from_secs(3),
+            query_timeout: Duration::from_secs(60),
+            recheck: Duration::from_secs(600),
+            start: "all".to_owned(),
+            remove_from_hot_after_hours: 0,
+            compression: Compression::Lz4,
         }
     }
 }
 
-fn method(section: &Section<'_>, clickhouse: &ClickHouse) -> Method {
-    let is_apart = clickhouse.is_cold_apart();
-    let address = section.text("hot_native_address").unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    if !address.chars().all(plain) {
-        section.report("hot_native_address", format!("is {address:?}"), "host or host:port");
+impl Replication {
+    pub(super) fn new(
+        section: ReplicationSection,
+        clickhouse: &ClickHouse,
+        problems: &mut Problems<'_>,
+    ) -> Self {
+        let seconds = section.window.as_secs();
+        let divides = DAY.as_secs().is_multiple_of(seconds);
+        let what = format!("is {seconds}");
+        problems.demand(divides, "replication.window_seconds", what, "a number that divides a day");
+        let removal = section.remove_from_hot_after_hours;
+        Self {
+            window: section.window,
+            safety_lag: section.safety_lag,
+            interval: section.interval,
+            catch_up_high: section.catch_up_high,
+            catch_up_low: section.catch_up_low,
+            retries: section.retries,
+            connect_timeout: section.connect_timeout,
+            query_timeout: section.query_timeout,
+            recheck: section.recheck,
+            start: start(&section.start, problems),
+            remove_from_hot_after: (removal > 0).then(|| Duration::from_secs(removal.saturating_mul(3_600))),
+            compress: section.compression == Compression::Lz4,
+            method: method(section, clickhouse, problems),
+        }
     }
-    let name = section.text("method").unwrap_or_else(|| "auto".to_owned());
-    match name.as_str() {
-        "auto" if is_apart => Method::Stream,
-        "auto" => Method::SameServer,
-        "same_server" => {
-            if is_apart {
-                let allowed = "auto, remote or stream, because clickhouse.cold.url is another server";
-                section.report("method", "is \"same_server\"", allowed);
-            }
+}
+
+fn method(section: ReplicationSection, clickhouse: &ClickHouse, problems: &mut Problems<'_>) -> Method {
+    let is_apart = clickhouse.is_cold_apart();
+    let address = section.hot_native_address;
+    let plain = address.chars().all(|c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c));
+    problems.demand(plain, "replication.hot_native_address", format!("is {address:?}"), "host or host:port");
+    match section.method {
+        MethodName::Auto if is_apart => Method::Stream,
+        MethodName::Auto => Method::SameServer,
+        MethodName::SameServer => {
+            let allowed = "auto, remote or stream, because clickhouse.cold.url is another server";
+            problems.demand(!is_apart, "replication.method", "is \"same_server\"", allowed);
             Method::SameServer
         }
-        "remote" => {
-            if address.is_empty() {
-                let allowed = "the address of the hot server's native port, as the cold server reaches it";
-                section.report("hot_native_address", "is missing for method \"remote\"", allowed);
-            }
+        MethodName::Remote => {
+            let what = "is missing for method \"remote\"";
+            let allowed = "the address of the hot server's native port, as the cold server reaches it";
+            problems.demand(!address.is_empty(), "replication.hot_native_address", what, allowed);
             Method::Remote(address)
         }
-        "stream" => Method::Stream,
-        other => {
-            section.report("method", format!("is {other:?}"), "auto, same_server, remote, stream");
-            Method::Stream
-        }
+        MethodName::Stream => Method::Stream,
     }
 }
 
-fn start(section: &Section<'_>) -> Start {
-    let text = section.text("start").unwrap_or_else(|| "all".to_owned());
+fn start(text: &str, problems: &mut Problems<'_>) -> Start {
     if text == "all" {
         return Start::All;
     }
     let unit = |suffix, seconds: u64| Some((text.strip_suffix(suffix)?, seconds));
     let parts = unit('d', 86_400).or_else(|| unit('h', 3_600));
     let read = parts.and_then(|(number, seconds)| Some(number.parse::<u32>().ok().map(u64::from)? * seconds));
-    match read {
-        Some(seconds) => Start::Recent(Duration::from_secs(seconds)),
-        None => {
-            section.report("start", format!("is {text:?}"), "all, or days or hours such as 2d or 12h");
+    read.map_or_else(
+        || {
+            let allowed = "all, or days or hours such as 2d or 12h";
+            problems.report("replication.start", format!("is {text:?}"), allowed);
             Start::All
-        }
-    }
+        },
+        |seconds| Start::Recent(Duration::from_secs(seconds)),
+    )
 }
 
 #[cfg(test)]
@@ -159,11 +231,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Replication, String> {
         let document = Document::parse("central.toml", text, ".".into(), std::iter::empty()).unwrap();
-        let root = document.root();
-        let clickhouse = ClickHouse::read(&root.section("clickhouse"));
-        let replication = Replication::read(&root.section("replication"), &clickhouse);
-        drop(root);
-        document.finish().map(|()| replication).map_err(|error| error.to_string())
+        super::super::Config::read(&document).map(|c| c.replication).map_err(|error| error.to_string())
     }
 
     /// Goal: `auto` takes the way that the servers allow, and a way that they do not allow is refused.

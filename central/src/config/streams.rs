@@ -1,44 +1,72 @@
-//! `[streams]`: what the broker keeps.
+//! `[streams]`: settings of the JetStream streams.
 
 use std::time::Duration;
 
-use marketprism_config::Section;
 use marketprism_schema::{STREAMS, StreamSettings};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// One stream as wanted.
+/// One stream as configured.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// Defaults of the schema with the configured overrides.
     pub settings: StreamSettings,
     /// Copies in a cluster.
     pub replicas: usize,
 }
 
-impl Stream {
-    /// Every stream of the schema with its overrides.
-    pub(super) fn read_all(section: &Section<'_>) -> Vec<Self> {
-        let replicas = usize::try_from(section.integer_or("replicas", 1, 1..=5)).unwrap_or(1);
-        let streams = STREAMS.into_iter().map(|defaults| {
-            let own = section.section(&defaults.name.to_lowercase());
-            let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            let bytes = u64::try_from(defaults.max_bytes).unwrap_or_default();
-            let max_ack_pending = signed(own.integer_or(
-                "max_ack_pending",
-                defaults.max_ack_pending.unsigned_abs(),
-                100..=10_000_000,
-            ));
-            let seconds = |key, default: Duration, range| {
-                Duration::from_secs(own.integer_or(key, default.as_secs(), range))
-            };
-            let settings = StreamSettings {
-                max_bytes: signed(own.integer_or("max_bytes", bytes, 1_048_576..=1 << 50)),
-                max_age: seconds("max_age_seconds", defaults.max_age, 60..=366 * 86_400),
-                duplicate_window: seconds("duplicate_window_seconds", defaults.duplicate_window, 1..=86_400),
-                max_ack_pending,
-                ..defaults
-            };
-            Self { settings, replicas }
+/// The section as it is in the file.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct StreamsSection {
+    /// Copies of each stream and bucket; 3 on a cluster.
+    #[schemars(range(min = 1, max = 5))]
+    replicas: usize,
+    market_data: StreamLimits,
+    orderbook_snap: StreamLimits,
+    audit: StreamLimits,
+}
+
+/// Retention of one stream.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+struct StreamLimits {
+    /// Bytes kept; the oldest messages go first.
+    #[schemars(range(min = 1_048_576, max = 1_125_899_906_842_624_u64))]
+    max_bytes: i64,
+    /// Age of the oldest message kept.
+    #[serde(rename = "max_age_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 60, max = 31_622_400))]
+    max_age: Duration,
+    /// Time for which the broker remembers message ids.
+    #[serde(rename = "duplicate_window_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
+    duplicate_window: Duration,
+    /// Unacknowledged messages of central's consumer.
+    #[schemars(range(min = 100, max = 10_000_000))]
+    max_ack_pending: i64,
+}
+
+impl Default for StreamsSection {
+    fn default() -> Self {
+        let [market_data, orderbook_snap, audit] = STREAMS.map(|defaults| StreamLimits {
+            max_bytes: defaults.max_bytes,
+            max_age: defaults.max_age,
+            duplicate_window: defaults.duplicate_window,
+            max_ack_pending: defaults.max_ack_pending,
         });
-        streams.collect()
+        Self { replicas: 1, market_data, orderbook_snap, audit }
+    }
+}
+
+impl StreamsSection {
+    /// Every stream of the schema with its settings.
+    pub(super) fn streams(self) -> Vec<Stream> {
+        let Self { replicas, market_data, orderbook_snap, audit } = self;
+        let limits = [market_data, orderbook_snap, audit];
+        let stream = |(defaults, limits): (StreamSettings, StreamLimits)| {
+            let StreamLimits { max_bytes, max_age, duplicate_window, max_ack_pending } = limits;
+            let settings =
+                StreamSettings { max_bytes, max_age, duplicate_window, max_ack_pending, ..defaults };
+            Stream { settings, replicas }
+        };
+        STREAMS.into_iter().zip(limits).map(stream).collect()
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context as _;
-use marketprism_config::{Document, Secret, Section};
+use marketprism_config::{Document, Secret};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// Variables of this command; other `MARKETPRISM_*__*` belong to edge and central.
@@ -23,40 +24,73 @@ pub struct Settings {
 }
 
 /// Server of the cold database: the one of the hot database, or one of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ColdPlace {
     Together,
     Apart,
 }
 
-impl FromStr for ColdPlace {
-    type Err = &'static str;
+/// Loopback ports of the parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ports {
+    #[serde(rename = "nats_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub nats: u16,
+    #[serde(rename = "nats_monitoring_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub nats_monitoring: u16,
+    #[serde(rename = "clickhouse_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub clickhouse: u16,
+    /// Of the engine that keeps the cold database if it is apart.
+    #[serde(rename = "clickhouse_cold_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub clickhouse_cold: u16,
+    /// `/health /ready /metrics /integrity` of central.
+    #[serde(rename = "central_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub central: u16,
+    /// `/health /ready /metrics /coverage /adapters` of the edge.
+    #[serde(rename = "edge_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub edge: u16,
+    /// `/metrics` for a scraper.
+    #[serde(rename = "edge_metrics_port")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub edge_metrics: u16,
+    /// 0: any free port.
+    #[serde(rename = "simulator_port")]
+    #[schemars(range(min = 0, max = 65_535))]
+    pub simulator: u16,
+}
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "together" => Ok(Self::Together),
-            "apart" => Ok(Self::Apart),
-            _ => Err("not known"),
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            nats: 4222,
+            nats_monitoring: 8222,
+            clickhouse: 8123,
+            clickhouse_cold: 8124,
+            central: 8085,
+            edge: 8087,
+            edge_metrics: 9093,
+            simulator: 0,
         }
     }
 }
 
-/// Loopback ports of the parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ports {
-    pub nats: u16,
-    pub nats_monitoring: u16,
-    pub clickhouse: u16,
-    /// Of the engine that keeps the cold database if it is apart.
-    pub clickhouse_cold: u16,
-    /// `/health /ready /metrics /integrity` of central.
-    pub central: u16,
-    /// `/health /ready /metrics /coverage /adapters` of the edge.
-    pub edge: u16,
-    /// `/metrics` for a scraper.
-    pub edge_metrics: u16,
-    /// 0: any free port.
-    pub simulator: u16,
+/// Variables `MARKETPRISM_LOCAL__*`.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+struct LocalVariables {
+    local: LocalSection,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+struct LocalSection {
+    #[serde(flatten)]
+    ports: Ports,
+    cold: Option<ColdPlace>,
 }
 
 /// A ClickHouse server and its credentials.
@@ -79,36 +113,14 @@ impl Settings {
         let own = variables.iter().filter(|(name, _)| name.starts_with(PREFIX));
         let own = own.map(|(name, value)| (name.clone(), value.clone()));
         let document = Document::parse("(environment)", "", PathBuf::new(), own)?;
-        let (ports, cold) = {
-            let local = document.root().section("local");
-            (Ports::read(&local), local.parsed("cold", "together, apart"))
-        };
-        document.finish()?;
+        let (LocalVariables { local: LocalSection { ports, cold } }, problems) = document.read();
+        problems.finish()?;
         let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
         let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL")).cloned();
         let clickhouse = given("CLICKHOUSE_URL")
             .map(|url| ClickHouse::parse(url, given("CLICKHOUSE_USER"), given("CLICKHOUSE_PASSWORD")))
             .transpose()?;
         Ok(Self { ports, nats_url, clickhouse, cold })
-    }
-}
-
-impl Ports {
-    fn read(section: &Section<'_>) -> Self {
-        let read = |key: &str, default: u16, least: u64| {
-            let port = section.integer_or(key, u64::from(default), least..=65_535);
-            u16::try_from(port).unwrap_or(default)
-        };
-        Self {
-            nats: read("nats_port", 4222, 1),
-            nats_monitoring: read("nats_monitoring_port", 8222, 1),
-            clickhouse: read("clickhouse_port", 8123, 1),
-            clickhouse_cold: read("clickhouse_cold_port", 8124, 1),
-            central: read("central_port", 8085, 1),
-            edge: read("edge_port", 8087, 1),
-            edge_metrics: read("edge_metrics_port", 9093, 1),
-            simulator: read("simulator_port", 0, 0),
-        }
     }
 }
 
@@ -159,7 +171,10 @@ mod tests {
             ("MARKETPRISM_EDGE__NAME", "x"),
         ];
         let text = read(&mistakes).unwrap_err().to_string();
-        assert!(text.contains("MARKETPRISM_LOCAL__EDGE_PORT: is \"99999\""), "{text}");
+        assert!(
+            text.contains("MARKETPRISM_LOCAL__EDGE_PORT: is 99999 (allowed: a whole number from 1 to 65535)"),
+            "{text}"
+        );
         assert!(text.contains("MARKETPRISM_LOCAL__HEDGE_PORT"), "{text}");
         assert!(!text.contains("MARKETPRISM_EDGE__NAME"), "{text}");
     }

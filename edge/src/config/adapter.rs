@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits};
-use marketprism_config::Section;
+use marketprism_config::Problems;
 use marketprism_schema::{DataType, MarketType};
 
 use super::feed::{FeedConfig, allowed};
 use crate::contract::{data_type, market_type, offers, wants};
+
+/// Adds a problem of a key of the feed: value seen, values allowed.
+type Report<'a> = &'a mut dyn FnMut(&str, String, String);
 
 /// Name of the compile cache inside the data folder.
 const CACHE: &str = "compiled";
@@ -51,12 +54,21 @@ impl Adapters {
     }
 
     /// Reports what a feed asks for and its adapter does not offer.
-    pub(super) fn verify(&mut self, section: &Section<'_>, feed: &FeedConfig, data_dir: &Path) {
+    pub(super) fn verify(
+        &mut self,
+        at: &str,
+        feed: &FeedConfig,
+        data_dir: &Path,
+        problems: &mut Problems<'_>,
+    ) {
+        let mut report = |key: &str, what: String, allowed: String| {
+            problems.report(&format!("{at}.{key}"), what, allowed);
+        };
         let adapter = match self.load(&feed.adapter, Some(data_dir)) {
             Ok(adapter) => adapter,
             Err(error) => {
                 let what = format!("{:?}: {error}", feed.adapter.display().to_string());
-                return section.report("adapter", what, "");
+                return report("adapter", what, String::new());
             }
         };
         if feed.exchange.is_empty() {
@@ -66,12 +78,12 @@ impl Adapters {
             let served: Vec<&str> =
                 adapter.description().venues.iter().map(|venue| venue.exchange.as_str()).collect();
             let what = format!("{:?} is not served by {}", feed.exchange, adapter.id());
-            return section.report("exchange", what, served.join(", "));
+            return report("exchange", what, served.join(", "));
         };
-        report_data_types(section, feed, venue);
-        report_market_types(section, feed, venue);
-        report_endpoints(section, feed, venue);
-        report_depth(section, feed, venue);
+        report_data_types(&mut report, feed, venue);
+        report_market_types(&mut report, feed, venue);
+        report_endpoints(&mut report, feed, venue);
+        report_depth(&mut report, feed, venue);
     }
 }
 
@@ -81,12 +93,12 @@ pub fn offered(venue: &Venue) -> Vec<DataType> {
     venue.capabilities.iter().map(|capability| data_type(capability.data_type)).collect()
 }
 
-fn report_data_types(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     let offered = offered(venue);
     for kind in &feed.data_types {
         if !offered.contains(kind) {
             let what = format!("{:?} is unsupported: {} does not offer it", kind.as_str(), feed.exchange);
-            section.report("data_types", what, allowed(&offered));
+            report("data_types", what, allowed(&offered));
         } else if !venue.market_types.iter().any(|of| is_asked(feed, venue, *kind, market_type(*of))) {
             let of: Vec<MarketType> =
                 MarketType::ALL.iter().copied().filter(|of| offers(venue, *kind, *of)).collect();
@@ -96,7 +108,7 @@ fn report_data_types(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
                 feed.exchange,
                 asked_markets(feed)
             );
-            section.report("data_types", what, format!("market_types {}", allowed(&of)));
+            report("data_types", what, format!("market_types {}", allowed(&of)));
         }
     }
 }
@@ -114,35 +126,27 @@ fn asked_markets(feed: &FeedConfig) -> String {
     }
 }
 
-fn report_market_types(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+fn report_market_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     let served: Vec<_> = venue.market_types.iter().copied().map(market_type).collect();
     for kind in feed.market_types.iter().filter(|kind| !served.contains(kind)) {
         let what = format!("{:?} is not offered for {}", kind.as_str(), feed.exchange);
-        section.report("market_types", what, allowed(&served));
+        report("market_types", what, allowed(&served));
     }
 }
 
-fn report_endpoints(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+fn report_endpoints(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     let names: Vec<&str> = venue.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    for (name, _) in feed.endpoints.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
-        section.report(
-            "endpoints",
-            format!("{name:?} is no endpoint of {}", feed.exchange),
-            names.join(", "),
-        );
+    for name in feed.endpoints.keys().filter(|name| !names.contains(&name.as_str())) {
+        report("endpoints", format!("{name:?} is no endpoint of {}", feed.exchange), names.join(", "));
     }
 }
 
-fn report_depth(section: &Section<'_>, feed: &FeedConfig, venue: &Venue) {
+fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     let book =
         venue.capabilities.iter().find(|capability| data_type(capability.data_type) == DataType::OrderBook);
     let deepest = book.map_or(0, |book| book.max_depth);
     if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && feed.depth > deepest {
-        section.report(
-            "depth",
-            format!("is {}", feed.depth),
-            format!("1 to {deepest} for {}", feed.exchange),
-        );
+        report("depth", format!("is {}", feed.depth), format!("1 to {deepest} for {}", feed.exchange));
     }
 }
 

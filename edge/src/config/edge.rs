@@ -1,15 +1,17 @@
-//! The whole configuration of an edge.
+//! The whole configuration of an edge: sections, rules between keys, validation as a whole.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use marketprism_adapter_host::Limits;
-use marketprism_config::{ConfigError, Document, Nats, Section};
-use marketprism_schema::{DataType, WireForm};
+use marketprism_config::{ConfigError, Document, Nats, NatsSection, Problems};
+use marketprism_schema::{DataType, DataTypeMap, WireForm};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::adapter::Adapters;
-use super::feed::FeedConfig;
+use super::feed::{FeedConfig, check_overlap};
 use crate::limits;
 
 const NAME_LENGTH_MAX: usize = 32;
@@ -17,72 +19,165 @@ const NAME_LENGTH_MAX: usize = 32;
 /// A validated configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Name of this edge, `[a-z0-9-]{1,32}`; stands in every event.
     pub name: String,
-    /// Region of this edge; stands in every event.
     pub region: String,
-    /// Folder of the compile cache and the quarantined frames.
     pub data_dir: PathBuf,
-    /// Where the broker is.
     pub nats: Nats,
-    /// Bounds of publishing.
     pub publisher: PublisherLimits,
-    /// Where the edge tells about itself.
     pub http: Http,
-    /// Bounds of the adapters.
     pub sandbox: Sandbox,
-    /// How each data type is encoded, in the order of [`DataType::ALL`].
+    /// In the order of [`DataType::ALL`].
     pub wire: [WireForm; 8],
-    /// How what is stored is reported.
     pub audit: Audits,
-    /// What is collected.
     pub feeds: Vec<FeedConfig>,
 }
 
-/// How what is stored is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The file as it is written.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigFile {
+    edge: Identity,
+    nats: NatsSection,
+    publisher: PublisherLimits,
+    #[schemars(schema_with = "wire_schema")]
+    wire: DataTypeMap<WireForm>,
+    audit: Audits,
+    http: Http,
+    sandbox: Sandbox,
+    #[schemars(extend("x-required" = true))]
+    feed: Vec<FeedConfig>,
+}
+
+fn wire_schema(_: &mut SchemaGenerator) -> Schema {
+    let form = |kind: &DataType| {
+        let schema = json_schema!({ "type": "string", "enum": ["json", "protobuf"], "description": WIRE });
+        (kind.as_str().to_owned(), schema.to_value())
+    };
+    let properties: serde_json::Map<_, _> = DataType::ALL.iter().map(form).collect();
+    json_schema!({ "type": "object", "properties": properties })
+}
+
+const WIRE: &str = "Encoding of events of this type: `json`, or `protobuf` as in `schema/marketprism.proto`. The Content-Type \
+                    header names it; consumers other than central may read JSON only.";
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Identity {
+    /// Name of this edge, stamped on every event: 1 to 32 of a-z, 0-9, -.
+    #[schemars(extend("x-required" = true, "x-allowed" = NAME_ALLOWED))]
+    name: String,
+    /// Region of this edge, stamped on every event.
+    #[schemars(extend("x-required" = true, "x-allowed" = NAME_ALLOWED))]
+    region: String,
+    /// Compiled adapters and quarantined frames.
+    data_dir: PathBuf,
+}
+
+/// Names are parts of subjects, logs and labels: a small alphabet keeps them legal everywhere.
+const NAME_ALLOWED: &str = "1 to 32 of a-z, 0-9 and -";
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { name: String::new(), region: String::new(), data_dir: ".marketprism/edge".into() }
+    }
+}
+
+/// Audits of what the broker stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Audits {
-    /// Whether it is.
+    /// Report what the broker stored, per window and stream, to `audit.<edge.name>`; without it central can verify nothing of this
+    /// edge.
     pub enabled: bool,
-    /// Length of a window: 1 to 60, a divisor of 60.
+    /// Length of a window; a divisor of 60.
+    #[schemars(range(min = 1, max = 60))]
     pub window_seconds: u16,
     /// Least time from a window's end to its audit.
+    #[serde(rename = "settle_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 100, max = 60_000))]
     pub settle: Duration,
 }
 
+impl Default for Audits {
+    fn default() -> Self {
+        Self { enabled: true, window_seconds: 60, settle: limits::AUDIT_SETTLE }
+    }
+}
+
 /// Bounds of publishing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublisherLimits {
-    /// Most messages without an acknowledgement.
+    /// Messages whose acknowledgements are awaited at once.
+    #[serde(rename = "max_in_flight_messages")]
+    #[schemars(range(min = 1, max = 65_536))]
     pub in_flight_messages: usize,
-    /// Most bytes without an acknowledgement.
+    /// Bytes whose acknowledgements are awaited at once.
+    #[serde(rename = "max_in_flight_bytes")]
+    #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub in_flight_bytes: usize,
-    /// Longest wait for an acknowledgement before the message is published again.
+    /// Longest wait for an acknowledgement; then the message is published again under its id.
+    #[serde(rename = "ack_timeout_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 100, max = 120_000))]
     pub ack_timeout: Duration,
-    /// Most records in the queue, those in flight among them.
+    /// Events queued during an outage of the broker, those in flight included. Past half of it books are conflated, past all of it the
+    /// oldest events are lost and counted.
+    #[serde(rename = "queue_max_messages")]
+    #[schemars(range(min = 1_000, max = 10_000_000))]
     pub queue_messages: usize,
-    /// Most bytes in the queue.
+    /// Bytes of the queue; as `queue_max_messages`.
+    #[serde(rename = "queue_max_bytes")]
+    #[schemars(range(min = 1_048_576, max = 17_179_869_184_u64))]
     pub queue_bytes: usize,
 }
 
-/// Where the edge tells about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Default for PublisherLimits {
+    fn default() -> Self {
+        Self {
+            in_flight_messages: limits::IN_FLIGHT_MESSAGES_MAX,
+            in_flight_bytes: limits::IN_FLIGHT_BYTES_MAX,
+            ack_timeout: limits::ACK_TIMEOUT,
+            queue_messages: limits::QUEUE_MESSAGES_MAX,
+            queue_bytes: limits::QUEUE_BYTES_MAX,
+        }
+    }
+}
+
+/// Addresses of the HTTP listeners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Http {
     /// `/health /ready /metrics /coverage /adapters`.
+    #[schemars(with = "String", extend("x-address" = true))]
     pub listen: SocketAddr,
     /// `/metrics` alone, for a scraper.
+    #[schemars(with = "String", extend("x-address" = true))]
     pub metrics_listen: SocketAddr,
 }
 
+impl Default for Http {
+    fn default() -> Self {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { listen: at(8087), metrics_listen: at(9093) }
+    }
+}
+
 /// Bounds of one adapter instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sandbox {
-    /// Longest `normalize` call.
+    /// Longest adapter call.
+    #[serde(rename = "call_deadline_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub call_deadline: Duration,
-    /// Most memory.
+    /// Memory of one adapter instance.
+    #[serde(rename = "memory_limit_bytes")]
+    #[schemars(range(min = 1_048_576, max = 4_294_967_296_u64))]
     pub memory_bytes: usize,
-    /// Most frames kept for looking at after a fault.
+    /// Frames kept that made an adapter fault.
+    #[serde(rename = "quarantine_max_files")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub quarantine_files: usize,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { call_deadline: Duration::from_millis(100), memory_bytes: 64 << 20, quarantine_files: 1_000 }
+    }
 }
 
 impl Sandbox {
@@ -95,106 +190,65 @@ impl Sandbox {
 
 impl Config {
     /// Reads and validates a configuration: all that a start does before it touches the network. Adapter files are compiled and asked
-    /// who they are; `adapters` keeps them for the start.
+    /// for their description; `adapters` keeps them for the start.
     pub fn load(path: &Path, adapters: &mut Adapters) -> Result<Self, ConfigError> {
-        Self::read(Document::load(path)?, adapters)
+        Self::read(&Document::load(path)?, adapters)
     }
 
     /// Validates a document, with every problem in one error.
-    pub fn read(document: Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
-        let config = {
-            let root = document.root();
-            let edge = root.section("edge");
-            let sandbox = read_sandbox(&root.section("sandbox"));
-            let data_dir = edge.text("data_dir").unwrap_or_else(|| ".marketprism/edge".to_owned());
-            let data_dir = PathBuf::from(data_dir);
-            Self {
-                name: name(&edge, "name"),
-                region: name(&edge, "region"),
-                nats: Nats::read(&root.section("nats")),
-                publisher: read_publisher(&root.section("publisher")),
-                http: read_http(&root.section("http")),
-                sandbox,
-                wire: read_wire(&root.section("wire")),
-                audit: read_audit(&root.section("audit")),
-                feeds: FeedConfig::read_all(&root, adapters, &data_dir),
-                data_dir,
+    pub fn read(document: &Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
+        let (file, mut problems) = document.read::<ConfigFile>();
+        let ConfigFile { edge, nats, publisher, wire, audit, http, sandbox, feed: feeds } = file;
+        check_name("edge.name", &edge.name, &mut problems);
+        check_name("edge.region", &edge.region, &mut problems);
+        check_sections(publisher, audit, http, &mut problems);
+        for (index, feed) in feeds.iter().enumerate() {
+            let at = format!("feed[{index}]");
+            check_overlap(&at, feed, feeds.get(..index).unwrap_or_default(), &mut problems);
+            if !feed.adapter.as_os_str().is_empty() {
+                adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }
-        };
-        document.finish()?;
-        Ok(config)
+        }
+        let nats = Nats::new(nats, &mut problems);
+        problems.finish()?;
+        let Identity { name, region, data_dir } = edge;
+        Ok(Self {
+            name,
+            region,
+            data_dir,
+            nats,
+            publisher,
+            http,
+            sandbox,
+            wire: wire.into_array(),
+            audit,
+            feeds,
+        })
     }
 }
 
-/// Names stand in subjects, logs and labels: a small alphabet keeps them legal everywhere.
-fn name(section: &Section<'_>, key: &str) -> String {
-    let text = section.required_text(key);
-    let legal = text.len() <= NAME_LENGTH_MAX
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if !legal {
-        section.report(key, format!("is {text:?}"), "1 to 32 of a-z, 0-9 and -");
-    }
-    text
+fn check_name(path: &str, name: &str, problems: &mut Problems<'_>) {
+    let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let legal = name.len() <= NAME_LENGTH_MAX && name.bytes().all(is_legal);
+    problems.demand(legal, path, format!("is {name:?}"), NAME_ALLOWED);
 }
 
-fn read_publisher(section: &Section<'_>) -> PublisherLimits {
-    let size =
-        |key, default, range| usize::try_from(section.integer_or(key, default, range)).unwrap_or(usize::MAX);
-    let limits = PublisherLimits {
-        in_flight_messages: size("max_in_flight_messages", limits::IN_FLIGHT_MESSAGES_MAX, 1..=65_536),
-        in_flight_bytes: size("max_in_flight_bytes", limits::IN_FLIGHT_BYTES_MAX, 65_536..=1 << 30),
-        ack_timeout: section.millis_or("ack_timeout_ms", limits::ACK_TIMEOUT_MS, 100..=120_000),
-        queue_messages: size("queue_max_messages", limits::QUEUE_MESSAGES_MAX, 1_000..=10_000_000),
-        queue_bytes: size("queue_max_bytes", limits::QUEUE_BYTES_MAX, 1 << 20..=16 << 30),
-    };
-    if limits.queue_messages < limits.in_flight_messages {
-        let at_least = format!("at least max_in_flight_messages ({})", limits.in_flight_messages);
-        section.report("queue_max_messages", format!("is {}", limits.queue_messages), at_least);
-    }
-    if limits.queue_bytes < limits.in_flight_bytes {
-        let at_least = format!("at least max_in_flight_bytes ({})", limits.in_flight_bytes);
-        section.report("queue_max_bytes", format!("is {}", limits.queue_bytes), at_least);
-    }
-    limits
-}
-
-fn read_wire(section: &Section<'_>) -> [WireForm; 8] {
-    let form = |position: usize| {
-        let kind = DataType::ALL.get(position)?;
-        section.parsed::<WireForm>(kind.as_str(), "json or protobuf")
-    };
-    std::array::from_fn(|position| form(position).unwrap_or_default())
-}
-
-fn read_audit(section: &Section<'_>) -> Audits {
-    let seconds = section.integer_or("window_seconds", 60, 1..=60);
-    if 60 % seconds != 0 {
-        section.report("window_seconds", format!("is {seconds}"), "a divisor of 60");
-    }
-    Audits {
-        enabled: section.boolean_or("enabled", true),
-        window_seconds: u16::try_from(seconds).unwrap_or(60),
-        settle: section.millis_or("settle_ms", limits::AUDIT_SETTLE_MS, 100..=60_000),
-    }
-}
-
-fn read_http(section: &Section<'_>) -> Http {
-    let address =
-        |key, default| section.parsed(key, "an address and port such as 127.0.0.1:8087").unwrap_or(default);
-    let listen = address("listen", SocketAddr::from(([127, 0, 0, 1], 8087)));
-    let metrics_listen = address("metrics_listen", SocketAddr::from(([127, 0, 0, 1], 9093)));
-    if listen == metrics_listen && listen.port() != 0 {
-        section.report("metrics_listen", format!("is {metrics_listen}"), "another address than http.listen");
-    }
-    Http { listen, metrics_listen }
-}
-
-fn read_sandbox(section: &Section<'_>) -> Sandbox {
-    let size =
-        |key, default, range| usize::try_from(section.integer_or(key, default, range)).unwrap_or(usize::MAX);
-    Sandbox {
-        call_deadline: section.millis_or("call_deadline_ms", 100, 10..=60_000),
-        memory_bytes: size("memory_limit_bytes", 64 << 20, 1 << 20..=4 << 30),
-        quarantine_files: size("quarantine_max_files", 1_000, 1..=1_000_000),
-    }
+fn check_sections(publisher: PublisherLimits, audit: Audits, http: Http, problems: &mut Problems<'_>) {
+    let PublisherLimits { in_flight_messages, in_flight_bytes, queue_messages, queue_bytes, .. } = publisher;
+    let queue = "publisher.queue_max_messages";
+    let at_least = format!("at least max_in_flight_messages ({in_flight_messages})");
+    problems.demand(queue_messages >= in_flight_messages, queue, format!("is {queue_messages}"), at_least);
+    let queue = "publisher.queue_max_bytes";
+    let at_least = format!("at least max_in_flight_bytes ({in_flight_bytes})");
+    problems.demand(queue_bytes >= in_flight_bytes, queue, format!("is {queue_bytes}"), at_least);
+    let seconds = audit.window_seconds;
+    problems.demand(
+        60 % seconds.max(1) == 0,
+        "audit.window_seconds",
+        format!("is {seconds}"),
+        "a divisor of 60",
+    );
+    let apart = http.listen != http.metrics_listen || http.listen.port() == 0;
+    let what = format!("is {}", http.metrics_listen);
+    problems.demand(apart, "http.metrics_listen", what, "another address than http.listen");
 }

@@ -1,100 +1,85 @@
 //! One `[[feed]]` of the configuration.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use marketprism_config::Section;
-use marketprism_schema::{DataType, MarketType, UnknownName};
+use marketprism_config::{Problems, names_schema};
+use marketprism_schema::{DataType, MarketType};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
 
-use super::adapter::Adapters;
-
-/// What is collected from one exchange.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Subscription of one exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct FeedConfig {
     /// Exchange id, as the adapter names it.
+    #[schemars(extend("x-required" = true))]
     pub exchange: String,
     /// The adapter's component.
+    #[schemars(extend("x-required" = true, "x-file" = true))]
     pub adapter: PathBuf,
-    /// Normalized symbols; never empty.
+    /// Normalized symbols such as BTC-USDT.
+    #[schemars(extend("x-required" = true, "uniqueItems" = true))]
     pub symbols: Vec<String>,
-    /// Empty: every market type that the venue has for those symbols.
-    pub market_types: Vec<MarketType>,
-    /// Never empty.
+    /// Data types to collect.
+    #[schemars(schema_with = "data_types")]
     pub data_types: Vec<DataType>,
-    /// Levels a side that are published.
+    /// Market types; none given: all but options. A volatility index belongs to a coin and needs no market type.
+    #[schemars(schema_with = "market_types")]
+    pub market_types: Vec<MarketType>,
+    /// Published levels per side of a book.
+    #[schemars(range(min = 1, max = 5_000))]
     pub depth: u32,
-    /// Least time between two published states of one book.
+    /// Least time between two published states of a book.
+    #[serde(rename = "publish_interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 10, max = 60_000))]
     pub publish_interval: Duration,
-    /// Longest wait before a lost connection is opened again. Waits double from 250 ms, with jitter.
+    /// Longest wait before a reconnect. Waits double from 250 ms up to this, with jitter.
+    #[serde(rename = "reconnect_wait_max_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 250, max = 600_000))]
     pub reconnect_wait_max: Duration,
-    /// Extra certificate authority for this feed's sockets and requests.
+    /// Additional certificate authority for sockets and requests of this feed.
+    #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
-    /// Replaced base addresses, by the adapter's names.
-    pub endpoints: Vec<(String, String)>,
+    /// Base addresses that replace the adapter's, by its names for them.
+    pub endpoints: BTreeMap<String, String>,
 }
 
-impl FeedConfig {
-    /// Reads every feed. Problems go to the document of `root`.
-    pub(super) fn read_all(root: &Section<'_>, adapters: &mut Adapters, data_dir: &Path) -> Vec<Self> {
-        let sections = root.sections("feed");
-        if sections.is_empty() {
-            root.report("feed", "is missing", "at least one [[feed]]");
-        }
-        let mut feeds: Vec<Self> = Vec::with_capacity(sections.len());
-        for section in &sections {
-            let feed = Self::read(section);
-            report_overlap(section, &feed, &feeds);
-            if !feed.adapter.as_os_str().is_empty() {
-                adapters.verify(section, &feed, data_dir);
-            }
-            feeds.push(feed);
-        }
-        feeds
-    }
-
-    fn read(section: &Section<'_>) -> Self {
-        // Read first, so that a missing key and a missing file are told apart.
-        let named = section.required_text("adapter");
-        let adapter = if named.is_empty() { None } else { section.existing_file("adapter") };
-        let endpoints = section.section("endpoints");
-        let symbols = section.texts("symbols").unwrap_or_default();
-        if symbols.is_empty() {
-            section.report("symbols", "is missing or empty", "at least one symbol such as BTC-USDT");
-        }
-        if let Some(twice) = first_duplicate(&symbols) {
-            section.report("symbols", format!("names {twice:?} twice"), "each symbol once");
-        }
-        let data_types: Vec<DataType> = names(section, "data_types");
-        if data_types.is_empty() && section.texts("data_types").unwrap_or_default().is_empty() {
-            section.report("data_types", "is missing or empty", allowed(DataType::ALL));
-        }
-        let depth = section.integer_or("depth", 400, 1..=5_000);
+impl Default for FeedConfig {
+    fn default() -> Self {
         Self {
-            exchange: section.required_text("exchange"),
-            adapter: adapter.unwrap_or_default(),
-            symbols,
-            market_types: names(section, "market_types"),
-            data_types,
-            depth: u32::try_from(depth).unwrap_or(u32::MAX),
-            publish_interval: section.millis_or("publish_interval_ms", 100, 10..=60_000),
-            reconnect_wait_max: section.millis_or("reconnect_wait_max_ms", 60_000, 250..=600_000),
-            ca_file: section.existing_file("ca_file"),
-            endpoints: endpoints
-                .keys()
-                .into_iter()
-                .map(|key| {
-                    let address = endpoints.required_text(&key);
-                    (key, address)
-                })
-                .collect(),
+            exchange: String::new(),
+            adapter: PathBuf::new(),
+            symbols: Vec::new(),
+            data_types: Vec::new(),
+            market_types: Vec::new(),
+            depth: 400,
+            publish_interval: Duration::from_millis(100),
+            reconnect_wait_max: Duration::from_secs(60),
+            ca_file: None,
+            endpoints: BTreeMap::new(),
         }
     }
+}
+
+fn data_types(_: &mut SchemaGenerator) -> Schema {
+    let items = names_schema(DataType::ALL.iter().map(|kind| kind.as_str()));
+    json_schema!({ "type": "array", "items": items, "uniqueItems": true, "x-required": true })
+}
+
+fn market_types(_: &mut SchemaGenerator) -> Schema {
+    let items = names_schema(MarketType::ALL.iter().map(|market| market.as_str()));
+    json_schema!({ "type": "array", "items": items, "uniqueItems": true })
 }
 
 /// Two feeds that collect the same would publish every event twice.
-fn report_overlap(section: &Section<'_>, feed: &FeedConfig, earlier: &[FeedConfig]) {
+pub(super) fn check_overlap(
+    at: &str,
+    feed: &FeedConfig,
+    earlier: &[FeedConfig],
+    problems: &mut Problems<'_>,
+) {
     for (index, other) in earlier.iter().enumerate() {
         let market_types_meet = feed.market_types.is_empty()
             || other.market_types.is_empty()
@@ -107,34 +92,13 @@ fn report_overlap(section: &Section<'_>, feed: &FeedConfig, earlier: &[FeedConfi
             && data_types_meet
         {
             let what = format!("{symbol:?} is collected by feed[{index}] already, with the same data type");
-            section.report("symbols", what, "each symbol and data type of an exchange in one feed");
+            let allowed = "each symbol and data type of an exchange in one feed";
+            problems.report(&format!("{at}.symbols"), what, allowed);
         }
     }
-}
-
-fn names<T: FromStr<Err = UnknownName> + PartialEq + std::fmt::Display>(
-    section: &Section<'_>,
-    key: &str,
-) -> Vec<T> {
-    let mut values = Vec::new();
-    for text in section.texts(key).unwrap_or_default() {
-        match text.parse::<T>() {
-            Ok(value) if values.contains(&value) => {
-                section.report(key, format!("names {value} twice"), "each once");
-            }
-            Ok(value) => values.push(value),
-            Err(unknown) => section.report(key, format!("names {text:?}"), unknown.allowed),
-        }
-    }
-    values
 }
 
 /// The names of a closed set, for messages.
 pub(super) fn allowed<T: ToString>(names: &[T]) -> String {
     names.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn first_duplicate(texts: &[String]) -> Option<&String> {
-    let mut seen = BTreeSet::new();
-    texts.iter().find(|text| !seen.insert(*text))
 }

@@ -5,5 +5,5 @@ mod edge;
 mod feed;
 
 pub use adapter::{Adapters, offered};
-pub use edge::{Audits, Config, Http, PublisherLimits, Sandbox};
+pub use edge::{Audits, Config, ConfigFile, Http, PublisherLimits, Sandbox};
 pub use feed::FeedConfig;

@@ -47,7 +47,7 @@ pub struct StartedFeed {
 #[must_use]
 pub fn contract_feed(config: &FeedConfig) -> Feed {
     let endpoint =
-        |(name, url): &(String, String)| contract::Endpoint { name: name.clone(), default_url: url.clone() };
+        |(name, url): (&String, &String)| contract::Endpoint { name: name.clone(), default_url: url.clone() };
     Feed {
         exchange: config.exchange.clone(),
         symbols: config.symbols.clone(),

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
-use marketprism_config::Document;
-use marketprism_edge::config::{Adapters, Config};
+use marketprism_config::{Document, check_readme};
+use marketprism_edge::config::{Adapters, Config, ConfigFile};
 
 fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let document = Document::parse("edge.toml", text, dir.to_owned(), variables).unwrap();
-    Config::read(document, &mut Adapters::default()).map_err(|error| error.to_string())
+    Config::read(&document, &mut Adapters::default()).map_err(|error| error.to_string())
 }
 
 fn folder() -> tempfile::TempDir {
@@ -86,9 +86,9 @@ fn every_error_is_named_at_once() {
     for part in [
         "edge.name: is \"Edge 1\"",
         "edge.region: is missing",
-        "edge.regin: is no known key",
+        "unknown key `edge.regin` (did you mean `region`?)",
         "publisher.max_in_flight_messages: is of type string",
-        "publisher.ack_timeout_ms: is \"1\"",
+        "publisher.ack_timeout_ms: is 1 (allowed: a whole number from 100 to 120000)",
         "http.listen: \"nowhere\"",
         "feed[0].symbols: names \"BTC-USDT\" twice",
         "feed[0].data_types: names \"orderbok\"",
@@ -107,9 +107,14 @@ fn every_error_is_named_at_once() {
         "feed[5].adapter: ",
         "is not a WebAssembly component",
         "feed[5].data_types: is missing or empty",
-        "feed[5].depth: is \"0\"",
+        "feed[5].depth: is 0 ",
         "MARKETPRISM_EDGE__COLOUR: overrides",
     ] {
         assert!(message.contains(part), "{part:?} is not in:\n{message}");
     }
+}
+
+#[test]
+fn key_reference() {
+    check_readme::<ConfigFile>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
 }

@@ -1,16 +1,29 @@
-//! How every binary reads its configuration: TOML, overridden by the environment, every error listed at once, secrets masked.
-//!
-//! A reader takes the values it knows from a [`Document`]; [`Document::finish`] then reports all problems together, among them the
-//! keys that nobody asked for. Reading does no input or output beyond the files that the configuration names.
+//! Configuration on serde types: TOML, overridden by the environment. Keys, ranges and meanings are in the types; every error is
+//! reported at once, unknown keys are refused, and the key reference of a README is generated from the same types.
 
 mod document;
+mod duration;
 mod nats;
 mod problem;
+mod reference;
 mod secret;
-mod section;
+mod validate;
 
 pub use document::Document;
-pub use nats::{Nats, NatsAuthentication, NatsConnectError};
-pub use problem::{ConfigError, Problem};
+pub use duration::{millis, seconds};
+pub use nats::{Nats, NatsAuthentication, NatsConnectError, NatsSection};
+pub use problem::{ConfigError, Problem, Problems};
+pub use reference::{check_readme, key_reference};
 pub use secret::Secret;
-pub use section::Section;
+
+fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// The schema of a closed set of names, for types that do not have one.
+#[must_use]
+pub fn names_schema<'a>(names: impl IntoIterator<Item = &'a str>) -> schemars::Schema {
+    let names: Vec<&str> = names.into_iter().collect();
+    schemars::json_schema!({ "type": "string", "enum": names })
+}

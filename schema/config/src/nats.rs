@@ -1,35 +1,87 @@
-//! The `[nats]` section: where the broker is and how to be let in. The same for edge and central.
+//! The `[nats]` section: address of the broker and authentication. The same for edge and central.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::{Secret, Section};
+use crate::{Problems, Secret};
 
-const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
+/// `[nats]` as it is in the file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct NatsSection {
+    /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
+    /// which wins over this key.
+    pub urls: Vec<String>,
+    /// Refuse connections without TLS. `tls://` addresses do so without it.
+    pub tls_required: bool,
+    /// Additional certificate authority.
+    #[schemars(extend("x-file" = true))]
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate.
+    #[schemars(extend("x-file" = true))]
+    pub client_cert_file: Option<PathBuf>,
+    /// Key of the client certificate.
+    #[schemars(extend("x-file" = true))]
+    pub client_key_file: Option<PathBuf>,
+    /// User. At most one of user, token, nkey and creds_file.
+    pub user: Option<String>,
+    /// Password of the user.
+    pub password: Option<Secret>,
+    /// Token.
+    pub token: Option<Secret>,
+    /// Seed of an nkey.
+    pub nkey: Option<Secret>,
+    /// Credentials: JWT and seed.
+    #[schemars(extend("x-file" = true))]
+    pub creds_file: Option<PathBuf>,
+    /// Longest wait for a connection.
+    #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
+    #[schemars(with = "u64", range(min = 100, max = 600_000))]
+    pub connect_timeout: Duration,
+}
 
-/// How to reach the broker.
+impl Default for NatsSection {
+    fn default() -> Self {
+        Self {
+            urls: vec!["nats://127.0.0.1:4222".to_owned()],
+            tls_required: false,
+            ca_file: None,
+            client_cert_file: None,
+            client_key_file: None,
+            user: None,
+            password: None,
+            token: None,
+            nkey: None,
+            creds_file: None,
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A validated `[nats]` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nats {
-    /// Server addresses; the first that answers is taken.
+    /// Server addresses; the first that answers is used.
     pub urls: Vec<String>,
-    /// Refuse connections without TLS. Addresses with `tls://` do so by themselves.
+    /// Refuse connections without TLS.
     pub tls_required: bool,
-    /// Extra certificate authority.
+    /// Additional certificate authority.
     pub ca_file: Option<PathBuf>,
     /// Client certificate and its key.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// Who we say we are.
+    /// Credentials for the broker.
     pub authentication: NatsAuthentication,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
 }
 
-/// Who we say we are. One way only.
+/// Credentials for the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NatsAuthentication {
-    /// Nobody.
+    /// None.
     Anonymous,
     /// User and password.
     UserPassword(String, Secret),
@@ -49,44 +101,46 @@ pub enum NatsConnectError {
     Credentials {
         /// The file.
         path: String,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
 }
 
 impl Nats {
-    /// Reads the section. `MARKETPRISM_NATS_URL` wins over `NATS_URL`, which wins over `urls`.
+    /// Applies the rules between keys and the variables for the address.
     #[must_use]
-    pub fn read(section: &Section<'_>) -> Self {
-        let configured = section.texts("urls").unwrap_or_else(|| vec![DEFAULT_URL.to_owned()]);
-        let document = section.document();
+    pub fn new(section: NatsSection, problems: &mut Problems<'_>) -> Self {
+        let document = problems.document();
         let variable =
             ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name));
-        let urls =
-            variable.map_or(configured, |list| list.split(',').map(|url| url.trim().to_owned()).collect());
-        if urls.is_empty() {
-            section.report("urls", "is empty", "at least one address");
-        }
+        let urls = match variable {
+            Some(list) => list.split(',').map(|url| url.trim().to_owned()).collect(),
+            None => section.urls.clone(),
+        };
+        problems.demand(!urls.is_empty(), "nats.urls", "is empty", "at least one address");
         for url in &urls {
             if let Err(error) = url.parse::<async_nats::ServerAddr>() {
-                section.report(
-                    "urls",
-                    format!("{:?}: {error}", without_password(url)),
-                    "nats://host:port or tls://host:port",
-                );
+                let what = format!("{:?}: {error}", without_password(url));
+                problems.report("nats.urls", what, "nats://host:port or tls://host:port");
             }
+        }
+        let certificate = (&section.client_cert_file, &section.client_key_file);
+        if let (Some(_), None) | (None, Some(_)) = certificate {
+            let key = if certificate.0.is_some() { "client_key_file" } else { "client_cert_file" };
+            let allowed = "both of client_cert_file and client_key_file, or neither";
+            problems.report(&format!("nats.{key}"), "is missing", allowed);
         }
         Self {
             urls,
-            tls_required: section.boolean_or("tls_required", false),
-            ca_file: section.existing_file("ca_file"),
-            client_certificate: client_certificate(section),
-            authentication: authentication(section),
-            connect_timeout: section.millis_or("connect_timeout_ms", 5_000, 100..=600_000),
+            tls_required: section.tls_required,
+            ca_file: section.ca_file.clone(),
+            client_certificate: section.client_cert_file.clone().zip(section.client_key_file.clone()),
+            connect_timeout: section.connect_timeout,
+            authentication: authentication(section, problems),
         }
     }
 
-    /// Options for a connection that is told by `name` in the broker's monitoring. Does not connect.
+    /// Options for a connection with this name in the broker's monitoring. Does not connect.
     pub async fn options(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
         let mut options = ConnectOptions::new()
             .name(name)
@@ -114,49 +168,28 @@ impl Nats {
         })
     }
 
-    /// The addresses for logs, passwords left out.
+    /// The addresses for logs, without passwords.
     #[must_use]
     pub fn shown_urls(&self) -> String {
         self.urls.iter().map(|url| without_password(url)).collect::<Vec<_>>().join(",")
     }
 }
 
-fn client_certificate(section: &Section<'_>) -> Option<(PathBuf, PathBuf)> {
-    let certificate = section.existing_file("client_cert_file");
-    let key = section.existing_file("client_key_file");
-    let (has_certificate, has_key) =
-        (section.text("client_cert_file").is_some(), section.text("client_key_file").is_some());
-    if has_certificate != has_key {
-        let (there, missing) = if has_key {
-            ("client_key_file", "client_cert_file")
-        } else {
-            ("client_cert_file", "client_key_file")
-        };
-        section.report(missing, "is missing", format!("a file, because {there} is given"));
-    }
-    certificate.zip(key)
-}
-
-fn authentication(section: &Section<'_>) -> NatsAuthentication {
-    let user = section.text("user");
-    let password = section.secret("password");
+fn authentication(section: NatsSection, problems: &mut Problems<'_>) -> NatsAuthentication {
     let mut ways = Vec::new();
-    match (user, password) {
+    match (section.user, section.password) {
         (Some(user), Some(password)) => ways.push(NatsAuthentication::UserPassword(user, password)),
-        (Some(_), None) => section.report("password_file", "is missing", "a file, because user is given"),
-        (None, Some(_)) => section.report("user", "is missing", "a text, because a password is given"),
+        (Some(_), None) => {
+            problems.report("nats.password_file", "is missing", "a file, because user is given");
+        }
+        (None, Some(_)) => problems.report("nats.user", "is missing", "a text, because a password is given"),
         (None, None) => {}
     }
-    ways.extend(section.secret("token").map(NatsAuthentication::Token));
-    ways.extend(section.secret("nkey").map(NatsAuthentication::Nkey));
-    ways.extend(section.existing_file("creds_file").map(NatsAuthentication::Credentials));
-    if ways.len() > 1 {
-        section.report(
-            "user",
-            "more than one way of authentication is given",
-            "one of user, token, nkey, creds_file",
-        );
-    }
+    ways.extend(section.token.map(NatsAuthentication::Token));
+    ways.extend(section.nkey.map(NatsAuthentication::Nkey));
+    ways.extend(section.creds_file.map(NatsAuthentication::Credentials));
+    let what = "more than one way of authentication is given";
+    problems.demand(ways.len() < 2, "nats.user", what, "one of user, token, nkey, creds_file");
     ways.into_iter().next().unwrap_or(NatsAuthentication::Anonymous)
 }
 

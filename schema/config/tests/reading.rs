@@ -1,10 +1,12 @@
-//! Configuration is read whole: every error in one message, each with path, value and what was allowed.
+//! A configuration is read whole: every error in one message, each with path, value and the values allowed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::PathBuf;
 
-use marketprism_config::{ConfigError, Document, Nats, NatsAuthentication, Problem};
+use marketprism_config::{Document, Nats, NatsAuthentication, NatsSection, key_reference};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 fn document(text: &str, variables: &[(&str, &str)]) -> Document {
     let variables: Vec<(String, String)> =
@@ -12,102 +14,144 @@ fn document(text: &str, variables: &[(&str, &str)]) -> Document {
     Document::parse("test.toml", text, PathBuf::new(), variables.into_iter()).unwrap()
 }
 
-fn problems(document: Document) -> Vec<Problem> {
-    match document.finish() {
-        Ok(()) => Vec::new(),
-        Err(ConfigError::Invalid { problems, .. }) => problems,
-        Err(other) => panic!("{other}"),
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+struct Sample {
+    http: Http,
+    #[schemars(extend("x-required" = true))]
+    feed: Vec<Feed>,
+    nats: NatsSection,
+}
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Http {
+    listen: String,
+    /// Most of them.
+    #[schemars(range(min = 1, max = 5))]
+    limit: u32,
+    #[schemars(extend("x-file" = true))]
+    ca: Option<PathBuf>,
+    #[schemars(extend("x-required" = true))]
+    name: String,
+    is_on: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "here".into(), limit: 3, ca: None, name: String::new(), is_on: false }
     }
 }
 
-/// Goal: one run of a reader names every unknown key, wrong type, value out of range and missing file. Method: a file with one of
-/// each, and the whole message.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Feed {
+    #[schemars(range(min = 1, max = 5_000))]
+    depth: u32,
+    form: Form,
+    #[schemars(extend("uniqueItems" = true))]
+    symbols: Vec<String>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Form {
+    #[default]
+    Json,
+    Protobuf,
+}
+
 #[test]
-fn every_error_is_named_in_one_message() {
+fn every_error_is_named_in_one_message_and_wrong_values_read_as_defaults() {
     let document = document(
-        "[http]\nlisten = 8\nlissten = \"x\"\nlimit = 7\nca = \"no/such/file.pem\"\n[[feed]]\ndepth = \"deep\"\n",
+        "[http]\nlisten = 8\nlissten = \"x\"\nlimit = 7\nca = \"no/such/file.pem\"\n[[feed]]\ndepth = \"deep\"\nform = \"xml\"\n\
+         symbols = [\"A\", \"A\"]\n[other]\n",
         &[("MARKETPRISM_HTTP__SPEED", "1"), ("MARKETPRISM_HTTP__LIMIT", "eleven")],
     );
-    {
-        let root = document.root();
-        let http = root.section("http");
-        assert_eq!(http.text("listen"), None);
-        assert_eq!(http.integer_or("limit", 3, 1..=5), 3);
-        assert_eq!(http.existing_file("ca"), None);
-        let _ = http.required_text("name");
-        for feed in root.sections("feed") {
-            assert_eq!(feed.integer_or("depth", 400, 1..=5000), 400);
-        }
+    let (sample, problems) = document.read::<Sample>();
+    assert_eq!((sample.http.listen.as_str(), sample.http.limit, sample.feed[0].depth), ("here", 3, 0));
+    let message = problems.finish().unwrap_err().to_string();
+    let mut lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.remove(0), "configuration test.toml has 10 errors:");
+    for expected in [
+        "http.listen: is of type integer: 8 (allowed: a text)",
+        "MARKETPRISM_HTTP__LIMIT: is \"eleven\" (allowed: a whole number from 1 to 5)",
+        "http.ca: \"no/such/file.pem\": No such file or directory (os error 2) (allowed: a readable file)",
+        "http.name: is missing (allowed: a text)",
+        "feed[0].depth: is of type string: \"deep\" (allowed: a whole number from 1 to 5000)",
+        "feed[0].form: is \"xml\" (allowed: json, protobuf)",
+        "feed[0].symbols: names \"A\" twice (allowed: each once)",
+        "unknown key `http.lissten` (did you mean `listen`?)",
+        "unknown key `other` (allowed: feed, http, nats)",
+        "MARKETPRISM_HTTP__SPEED: overrides \"http.speed\", which is no key of this configuration",
+    ] {
+        assert!(lines.iter().any(|line| line.trim() == expected), "{expected}\n{message}");
     }
-    let message = document.finish().unwrap_err().to_string();
-    let expected = "configuration test.toml has 7 errors:
-  http.listen: is of type integer: 8 (allowed: a text)
-  MARKETPRISM_HTTP__LIMIT: is \"eleven\" (allowed: a whole number from 1 to 5)
-  http.ca: \"no/such/file.pem\": No such file or directory (os error 2) (allowed: a readable file)
-  http.name: is missing (allowed: a text)
-  feed[0].depth: is of type string: \"deep\" (allowed: a whole number from 1 to 5000)
-  http.lissten: is no known key (allowed: ca, limit, listen, name)
-  MARKETPRISM_HTTP__SPEED: overrides \"http.speed\", which is no key of this configuration";
-    assert_eq!(message, expected);
 }
 
-/// Goal: the environment overrides any value, with its type, also in a list of tables.
 #[test]
-fn the_environment_wins_over_the_file() {
+fn the_environment_wins_over_the_file_with_the_key_s_type_also_in_a_list_of_tables() {
     let document = document(
-        "[a]\nn = 1\nb = false\nt = \"file\"\nl = [\"x\"]\n[[f]]\nn = 1\n",
+        "[http]\nname = \"file\"\nlimit = 1\n[[feed]]\ndepth = 1\nsymbols = [\"X\"]\n",
         &[
-            ("MARKETPRISM_A__N", "2"),
-            ("MARKETPRISM_A__B", "true"),
-            ("MARKETPRISM_A__T", "7"),
-            ("MARKETPRISM_A__L", "p, q"),
-            ("MARKETPRISM_F__0__N", "3"),
+            ("MARKETPRISM_HTTP__LIMIT", "2"),
+            ("MARKETPRISM_HTTP__IS_ON", "true"),
+            ("MARKETPRISM_HTTP__NAME", "7"),
+            ("MARKETPRISM_FEED__0__SYMBOLS", "P, Q"),
+            ("MARKETPRISM_FEED__0__FORM", "protobuf"),
             ("MARKETPRISM_OTHER", "not an override: no double underscore"),
         ],
     );
-    {
-        let root = document.root();
-        let a = root.section("a");
-        assert_eq!(a.integer_or("n", 0, 0..=9), 2);
-        assert!(a.boolean_or("b", false));
-        assert_eq!(a.text("t").as_deref(), Some("7"));
-        assert_eq!(a.texts("l"), Some(vec!["p".to_owned(), "q".to_owned()]));
-        assert_eq!(root.sections("f")[0].integer_or("n", 0, 0..=9), 3);
-    }
-    assert_eq!(problems(document), Vec::new());
+    let (sample, problems) = document.read::<Sample>();
+    problems.finish().unwrap();
+    assert_eq!((sample.http.limit, sample.http.is_on, sample.http.name.as_str()), (2, true, "7"));
+    assert_eq!((&sample.feed[0].form, sample.feed[0].depth), (&Form::Protobuf, 1));
+    assert_eq!(sample.feed[0].symbols, ["P", "Q"]);
 }
 
-/// Goal: secrets come from files or the environment, never from the configuration, and never show.
 #[test]
-fn secrets_stay_out_of_configuration_and_output() {
+fn the_key_reference_has_each_key_with_default_range_and_meaning() {
+    let text = key_reference::<Sample>();
+    for row in [
+        "| `http.limit` | 3 | a whole number from 1 to 5 | Most of them. |",
+        "| `http.name` | required | a text |  |",
+        "| `[[feed]] form` | `json` | json, protobuf |  |",
+        "| `nats.password_file` | none | a readable file | Password of the user. |",
+    ] {
+        assert!(text.contains(row), "{row}\n{text}");
+    }
+}
+
+fn nats(text: &str, variables: &[(&str, &str)]) -> Result<Nats, String> {
+    let text = format!("{text}\n[http]\nname = \"x\"\n[[feed]]\ndepth = 1\n");
+    let document = document(&text, variables);
+    let (sample, mut problems) = document.read::<Sample>();
+    let nats = Nats::new(sample.nats, &mut problems);
+    problems.finish().map(|()| nats).map_err(|error| error.to_string())
+}
+
+#[test]
+fn secrets_come_from_files_or_the_environment_and_never_show() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "hunter2\n").unwrap();
-    let text = format!("[nats]\nuser = \"u\"\npassword_file = {:?}\n", file.path());
-    let good = document(&text, &[]);
-    let nats = Nats::read(&good.root().section("nats"));
+    let good = nats(&format!("[nats]\nuser = \"u\"\npassword_file = {:?}\n", file.path()), &[]).unwrap();
     assert!(
-        matches!(&nats.authentication, NatsAuthentication::UserPassword(u, p) if u == "u" && p.reveal() == "hunter2")
+        matches!(&good.authentication, NatsAuthentication::UserPassword(u, p) if u == "u" && p.reveal() == "hunter2")
     );
-    assert!(!format!("{nats:?}").contains("hunter2"));
-
-    let inline = document("[nats]\nuser = \"u\"\npassword = \"hunter2\"\n", &[]);
-    let _ = Nats::read(&inline.root().section("nats"));
-    let message = inline.finish().unwrap_err().to_string();
+    assert!(!format!("{good:?}").contains("hunter2"));
+    let variable = [("MARKETPRISM_NATS__TOKEN", "hunter2")];
+    let token = nats("", &variable).unwrap();
+    assert!(matches!(&token.authentication, NatsAuthentication::Token(token) if token.reveal() == "hunter2"));
+    let message = nats("[nats]\nuser = \"u\"\npassword = \"hunter2\"\n", &[]).unwrap_err();
     assert!(message.contains("nats.password: is a secret") && !message.contains("hunter2"), "{message}");
 }
 
-/// Goal: the documented order of the broker's address holds, and an address's password does not show.
 #[test]
-fn the_broker_address_has_one_order() {
+fn the_broker_address_has_one_order_and_its_password_does_not_show() {
     let urls = |variables: &[(&str, &str)]| {
-        let document = document("[nats]\nurls = [\"nats://file:1\"]\n", variables);
-        let nats = Nats::read(&document.root().section("nats"));
-        document.finish().unwrap();
-        nats.urls.join(",")
+        nats("[nats]\nurls = [\"nats://file:1\"]\n", variables).unwrap().urls.join(",")
     };
     assert_eq!(urls(&[]), "nats://file:1");
     assert_eq!(urls(&[("NATS_URL", "nats://b:2")]), "nats://b:2");
     assert_eq!(urls(&[("NATS_URL", "nats://b:2"), ("MARKETPRISM_NATS_URL", "nats://c:3")]), "nats://c:3");
-    let masked = document("[nats]\nurls = [\"nats://u:hunter2@h:1\"]\n", &[]);
-    assert_eq!(Nats::read(&masked.root().section("nats")).shown_urls(), "nats://u:***@h:1");
+    let masked = nats("[nats]\nurls = [\"nats://u:hunter2@h:1\"]\n", &[]).unwrap();
+    assert_eq!(masked.shown_urls(), "nats://u:***@h:1");
 }

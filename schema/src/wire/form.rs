@@ -4,7 +4,8 @@ use crate::wire::{DecodeError, decode_json, decode_protobuf, encode_json, encode
 use crate::{Event, UnknownName};
 
 /// A wire form, told by the Content-Type header. A message without the header is JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WireForm {
     /// One JSON object.
     #[default]
