@@ -65,7 +65,7 @@ const fn unrepairable_reason(condition: WindowCondition) -> &'static str {
 
 async fn reason_of(ops: &WindowOps<'_>, start_ms: i64) -> Result<String, CopyError> {
     let window = TimeRange::window(start_ms, ops.width_ms);
-    let logged = ops.log.read(&ops.pair.cold, window).await.map_err(CopyError::cold)?;
+    let logged = ops.log.read(&ops.pair.cold, window).await?;
     Ok(logged.get(&start_ms).map_or_else(|| "not logged".to_owned(), |logged| logged.reason.clone()))
 }
 
@@ -99,7 +99,7 @@ async fn fix_cold(
     let reason = logged.reason_after("being repaired");
     ops.write(&[LoggedWindow { state: WindowState::Open, reason, ..logged.clone() }]).await?;
     ops.check_lease()?;
-    ops.pair.cold.delete(ops.table, window, &deleted).await.map_err(CopyError::cold)?;
+    ops.pair.cold.delete(ops.table, window, &deleted).await?;
     let logged = ops.replicate(window).await?;
     let is_whole = logged.iter().all(|window| window.state == WindowState::Verified);
     Ok(match (is_whole, extra) {
@@ -125,8 +125,7 @@ async fn fix_hot(
     if options.dry_run {
         return Ok((RepairFate::WouldRepair, format!("would do: {done}")));
     }
-    let elsewhere =
-        ops.pair.hot.held_outside(ops.table, window, &diff.only_cold, None).await.map_err(CopyError::hot)?;
+    let elsewhere = ops.pair.hot.held_outside(ops.table, window, &diff.only_cold, None).await?;
     if !elsewhere.is_empty() {
         let text = format!(
             "{} of the events that hot lost of this window arrived again later: they stay in their later window",
@@ -135,7 +134,7 @@ async fn fix_hot(
         return Ok((RepairFate::NotRepaired, text));
     }
     ops.check_lease()?;
-    ops.pair.hot.delete(ops.table, window, &diff.differing).await.map_err(CopyError::hot)?;
+    ops.pair.hot.delete(ops.table, window, &diff.differing).await?;
     copy_back(ops, evaluated, &window).await?;
     // Now hot has at least what cold has; late rows beyond that are copied to cold.
     for again in ops.examine(window).await? {
@@ -159,7 +158,7 @@ async fn copy_back(
         let (hot, cold) = ops.both_digests(evaluated.start_ms).await?;
         for piece in ops.pieces(*window, &cold, &hot, salt) {
             ops.check_lease()?;
-            copier.copy(&piece).await.map_err(CopyError::hot)?;
+            copier.copy(&piece).await?;
         }
         let (after, _) = ops.both_digests(evaluated.start_ms).await?;
         if is_grown(&hot, &after) {

@@ -5,6 +5,7 @@
 
 use clickhouse::query::Query;
 
+use super::error::CopyError;
 use super::queries::{Endpoint, HotCold, limited};
 use super::table_spec::TableSpec;
 use super::time_range::TimeRange;
@@ -64,7 +65,11 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies a piece. After an error either all of it or nothing is stored.
-    pub async fn copy(&self, piece: &CopyPiece) -> Result<(), StorageError> {
+    pub async fn copy(&self, piece: &CopyPiece) -> Result<(), CopyError> {
+        self.try_copy(piece).await.map_err(|error| self.sides().1.failed(error))
+    }
+
+    async fn try_copy(&self, piece: &CopyPiece) -> Result<(), StorageError> {
         match &self.method {
             Method::SameServer => {
                 let source = self.sides().0.table(self.table.name);
@@ -147,15 +152,14 @@ impl<'a> Copier<'a> {
         let name = format!("{STAGE_PREFIX}{}_{:016x}", self.table.name, rand::random::<u64>());
         let stage = target.table(&name);
         let definition = &self.table.definition;
-        target
-            .execute(&format!("CREATE TABLE {stage} ({definition}) ENGINE = MergeTree ORDER BY tuple()"))
-            .await?;
+        let run = async |sql: String| bounded(target.limit, target.query(&sql).execute()).await;
+        run(format!("CREATE TABLE {stage} ({definition}) ENGINE = MergeTree ORDER BY tuple()")).await?;
         let copied = async {
             self.stream(&stage, piece).await?;
             self.select_into(&stage, None, piece).await
         };
         let copied = copied.await;
-        let dropped = target.execute(&format!("DROP TABLE IF EXISTS {stage}")).await;
+        let dropped = run(format!("DROP TABLE IF EXISTS {stage}")).await;
         copied.and(dropped)
     }
 
@@ -209,20 +213,20 @@ fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
 }
 
 /// Kills running copies and drops staging tables of a previous lease holder or, for one table, of an earlier try.
-pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), StorageError> {
+pub async fn clear_leftovers(pair: &HotCold, table: Option<&TableSpec>) -> Result<(), CopyError> {
     let prefix = query_prefix(&pair.cold, table);
     let stage =
         table.map_or_else(|| STAGE_PREFIX.to_owned(), |table| format!("{STAGE_PREFIX}{}_", table.name));
     for side in [&pair.cold, &pair.hot] {
         let kill = format!("KILL QUERY WHERE startsWith(query_id, {}) SYNC", quote(&prefix));
-        side.execute(&kill).await?;
+        side.ask(side.query(&kill).execute()).await?;
         let stages = format!(
             "SELECT name FROM system.tables WHERE database = '{}' AND startsWith(name, '{stage}')",
             side.storage.database
         );
-        let names: Vec<String> = bounded(side.limit, side.query(&stages).fetch_all()).await?;
+        let names: Vec<String> = side.ask(side.query(&stages).fetch_all()).await?;
         for name in names {
-            side.execute(&format!("DROP TABLE IF EXISTS {}", side.table(&name))).await?;
+            side.ask(side.query(&format!("DROP TABLE IF EXISTS {}", side.table(&name))).execute()).await?;
         }
     }
     Ok(())

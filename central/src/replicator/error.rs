@@ -15,14 +15,6 @@ pub enum CopyError {
 }
 
 impl CopyError {
-    pub fn hot(error: StorageError) -> Self {
-        Self::Storage { side: "hot", error }
-    }
-
-    pub fn cold(error: StorageError) -> Self {
-        Self::Storage { side: "cold", error }
-    }
-
     /// The server was too slow, so a smaller insert may succeed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Storage { error: StorageError::TimedOut(_), .. })

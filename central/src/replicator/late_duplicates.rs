@@ -38,14 +38,14 @@ impl WindowOps<'_> {
         let (hot, cold) = (&self.pair.hot, &self.pair.cold);
         let (mut from_id, mut deleted) = (0, 0);
         loop {
-            let old = hot.older_than(self.table, window, before_us, from_id).await.map_err(CopyError::hot)?;
+            let old = hot.older_than(self.table, window, before_us, from_id).await?;
             let times = old.iter().map(|row| row.1);
             let Some(times_us) = times.clone().min().zip(times.max()) else { return Ok(deleted) };
             let ids: Vec<u128> = old.iter().map(|row| row.0).collect();
             let known = cold.held_outside(self.table, window, &ids, Some(times_us)).await;
-            let known = known.map_err(CopyError::cold)?;
+            let known = known?;
             self.check_lease()?;
-            hot.delete(self.table, window, &known).await.map_err(CopyError::hot)?;
+            hot.delete(self.table, window, &known).await?;
             deleted += known.len();
             match ids.last().and_then(|last| last.checked_add(1)) {
                 Some(next) if ids.len() >= limits::IDS_A_DELETE => from_id = next,

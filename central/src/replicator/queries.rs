@@ -17,6 +17,8 @@ use crate::storage::{Storage, StorageError, bounded};
 
 #[derive(Clone)]
 pub struct Endpoint {
+    /// `hot` or `cold`, for errors.
+    pub side: &'static str,
     pub storage: Storage,
     /// Timeout of a query.
     pub limit: Duration,
@@ -33,20 +35,22 @@ impl HotCold {
     pub async fn connect(config: &Config) -> Result<Self, CopyError> {
         let limit = config.replication.query_timeout;
         let compression = if config.replication.compress { Compression::Lz4 } else { Compression::None };
-        let side = |storage: Storage| Endpoint {
+        let endpoint = |side, storage: Storage| Endpoint {
+            side,
             storage: Storage { client: storage.client.clone().with_compression(compression), ..storage },
             limit,
         };
         let pair = Self {
-            hot: side(Storage::hot(&config.clickhouse)),
-            cold: side(Storage::cold(&config.clickhouse)),
+            hot: endpoint("hot", Storage::hot(&config.clickhouse)),
+            cold: endpoint("cold", Storage::cold(&config.clickhouse)),
         };
         let answers = async |side: &Endpoint| {
             let answer = side.storage.client.query_raw("SELECT 1").fetch_one::<u8>();
-            bounded(config.replication.connect_timeout, answer).await
+            let answered = bounded(config.replication.connect_timeout, answer).await;
+            answered.map_err(|error| side.failed(error))
         };
-        answers(&pair.hot).await.map_err(CopyError::hot)?;
-        answers(&pair.cold).await.map_err(CopyError::cold)?;
+        answers(&pair.hot).await?;
+        answers(&pair.cold).await?;
         Ok(pair)
     }
 }
@@ -61,8 +65,16 @@ impl Endpoint {
         limited(&self.storage.client, self.limit).query_raw(sql)
     }
 
-    pub async fn execute(&self, sql: &str) -> Result<(), StorageError> {
-        bounded(self.limit, self.query(sql).execute()).await
+    /// Waits for an answer, at most for the timeout.
+    pub async fn ask<T>(
+        &self,
+        answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
+    ) -> Result<T, CopyError> {
+        bounded(self.limit, answer).await.map_err(|error| self.failed(error))
+    }
+
+    pub const fn failed(&self, error: StorageError) -> CopyError {
+        CopyError::Storage { side: self.side, error }
     }
 
     /// Digest of each window of a range that holds rows. Counting distinct ids is expensive.
@@ -72,7 +84,7 @@ impl Endpoint {
         span: TimeRange,
         width_ms: i64,
         count_distinct: bool,
-    ) -> Result<BTreeMap<i64, WindowDigest>, StorageError> {
+    ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         let distinct = if count_distinct { "uniqExact(event_id)" } else { "toUInt64(0)" };
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
@@ -85,7 +97,7 @@ impl Endpoint {
             self.table(table.name),
             span.condition()
         );
-        let rows = bounded(self.limit, self.query(&sql).fetch_all::<StateRow>()).await?;
+        let rows = self.ask(self.query(&sql).fetch_all::<StateRow>()).await?;
         Ok(rows.iter().map(|row| (row.start_ms, WindowDigest::from(row))).collect())
     }
 
@@ -95,14 +107,14 @@ impl Endpoint {
         table: &TableSpec,
         span: TimeRange,
         width_ms: i64,
-    ) -> Result<BTreeMap<i64, WindowDigest>, StorageError> {
+    ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
              count() AS rows, toInt64(toUnixTimestamp64Micro(min(timestamp))) AS oldest_us FROM {} WHERE {} GROUP BY start_ms",
             self.table(table.name),
             span.condition()
         );
-        let counted = bounded(self.limit, self.query(&sql).fetch_all::<(i64, u64, i64)>()).await?;
+        let counted = self.ask(self.query(&sql).fetch_all::<(i64, u64, i64)>()).await?;
         let state = |(start_ms, rows, oldest_us)| {
             (start_ms, WindowDigest { rows, oldest_us, ..WindowDigest::default() })
         };
@@ -110,37 +122,37 @@ impl Endpoint {
     }
 
     /// `created_at` of the first row of a range.
-    pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, StorageError> {
+    pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, CopyError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(created_at))) AS first_ms, count() AS rows FROM {} WHERE {}",
             self.table(table.name),
             span.condition()
         );
-        let (first_ms, rows) = bounded(self.limit, self.query(&sql).fetch_one::<(i64, u64)>()).await?;
+        let (first_ms, rows) = self.ask(self.query(&sql).fetch_one::<(i64, u64)>()).await?;
         Ok((rows > 0).then_some(first_ms))
     }
 
     /// `created_at` of the newest row since a time.
-    pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, StorageError> {
+    pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, CopyError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
              created_at >= {}",
             self.table(table.name),
             sql::millis(from_ms)
         );
-        let (newest_ms, rows) = bounded(self.limit, self.query(&sql).fetch_one::<(i64, u64)>()).await?;
+        let (newest_ms, rows) = self.ask(self.query(&sql).fetch_one::<(i64, u64)>()).await?;
         Ok((rows > 0).then_some(newest_ms))
     }
 
     /// Event id and hash of every row of a range, ordered by event id. The caller bounds the range.
-    pub async fn rows(&self, table: &TableSpec, span: TimeRange) -> Result<Vec<(u128, u64)>, StorageError> {
+    pub async fn rows(&self, table: &TableSpec, span: TimeRange) -> Result<Vec<(u128, u64)>, CopyError> {
         let sql = format!(
             "SELECT event_id, {} AS row_hash FROM {} WHERE {} ORDER BY event_id, row_hash",
             table.row_hash,
             self.table(table.name),
             span.condition()
         );
-        bounded(self.limit, self.query(&sql).fetch_all::<(u128, u64)>()).await
+        self.ask(self.query(&sql).fetch_all::<(u128, u64)>()).await
     }
 
     /// Event id and venue time (microseconds) of rows in a range that are older than a venue time; one page, from an event id
@@ -151,7 +163,7 @@ impl Endpoint {
         span: TimeRange,
         before_us: i64,
         from_id: u128,
-    ) -> Result<Vec<(u128, i64)>, StorageError> {
+    ) -> Result<Vec<(u128, i64)>, CopyError> {
         let sql = format!(
             "SELECT event_id, toInt64(toUnixTimestamp64Micro(timestamp)) AS at_us FROM {} WHERE {} AND timestamp < {} AND \
              event_id >= toUInt128('{from_id}') ORDER BY event_id LIMIT {}",
@@ -160,7 +172,7 @@ impl Endpoint {
             sql::micros(before_us),
             limits::IDS_A_DELETE
         );
-        bounded(self.limit, self.query(&sql).fetch_all::<(u128, i64)>()).await
+        self.ask(self.query(&sql).fetch_all::<(u128, i64)>()).await
     }
 
     /// Event ids that are stored with a `created_at` outside a range. Checks at most `IDS_A_DELETE` ids. Venue times, if
@@ -171,7 +183,7 @@ impl Endpoint {
         span: TimeRange,
         ids: &[u128],
         times_us: Option<(i64, i64)>,
-    ) -> Result<Vec<u128>, StorageError> {
+    ) -> Result<Vec<u128>, CopyError> {
         let Some(some) = ids.chunks(limits::IDS_A_DELETE).next() else { return Ok(Vec::new()) };
         let bounds = times_us.map_or_else(String::new, |(first, last)| {
             format!("timestamp >= {} AND timestamp <= {} AND ", sql::micros(first), sql::micros(last))
@@ -183,11 +195,11 @@ impl Endpoint {
             sql::ids(some.iter().copied())
         );
         let query = self.query(&sql).with_setting("max_query_size", QUERY_BYTES);
-        bounded(self.limit, query.fetch_all::<u128>()).await
+        self.ask(query.fetch_all::<u128>()).await
     }
 
     /// Deletes rows by event id; returns when no query sees them.
-    pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), StorageError> {
+    pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), CopyError> {
         for some in ids.chunks(limits::IDS_A_DELETE) {
             let condition =
                 format!("{} AND event_id IN ({})", span.condition(), sql::ids(some.iter().copied()));
@@ -197,11 +209,11 @@ impl Endpoint {
     }
 
     /// Deletes the rows that match a condition; returns when no query sees them.
-    pub async fn delete_where(&self, table: &TableSpec, condition: &str) -> Result<(), StorageError> {
+    pub async fn delete_where(&self, table: &TableSpec, condition: &str) -> Result<(), CopyError> {
         let sql = format!("DELETE FROM {} WHERE {condition}", self.table(table.name));
         let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
         let query = query.with_setting("max_query_size", QUERY_BYTES);
-        bounded(self.limit, query.execute()).await
+        self.ask(query.execute()).await
     }
 }
 

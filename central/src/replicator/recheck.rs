@@ -69,7 +69,7 @@ impl TableRecheck {
 
     async fn begin(&mut self, ops: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         self.began = Instant::now();
-        let extent = ops.log.extent(&ops.pair.cold).await.map_err(CopyError::cold)?;
+        let extent = ops.log.extent(&ops.pair.cold).await?;
         let logged_ms = extent.map_or(upto_ms, |(first_ms, _)| first_ms);
         let ttl_ms = i64::from(ops.context.config.clickhouse.hot_ttl_days) * DAY_MS;
         let now_ms = clock::now_ns() / 1_000_000;
@@ -98,7 +98,7 @@ impl TableRecheck {
     }
 
     async fn end(&mut self, ops: &WindowOps<'_>) -> Result<(), CopyError> {
-        let unsound = ops.log.count_unsound(&ops.pair.cold).await.map_err(CopyError::cold)?;
+        let unsound = ops.log.count_unsound(&ops.pair.cold).await?;
         let metrics = ops.context.metrics;
         metrics.unsound.with_label_values(&[ops.table.name]).set(i64::try_from(unsound).unwrap_or(i64::MAX));
         metrics.recheck_seconds.set(self.began.elapsed().as_secs_f64());
@@ -110,9 +110,9 @@ impl TableRecheck {
 
 /// Start of the first window of a range that hot, cold or the log holds; the end of the range if there is none.
 async fn first_held(ops: &WindowOps<'_>, span: TimeRange) -> Result<i64, CopyError> {
-    let hot = ops.pair.hot.first(ops.table, span).await.map_err(CopyError::hot)?;
-    let cold = ops.pair.cold.first(ops.table, span).await.map_err(CopyError::cold)?;
-    let logged = ops.log.extent(&ops.pair.cold).await.map_err(CopyError::cold)?.map(|(first_ms, _)| first_ms);
+    let hot = ops.pair.hot.first(ops.table, span).await?;
+    let cold = ops.pair.cold.first(ops.table, span).await?;
+    let logged = ops.log.extent(&ops.pair.cold).await?.map(|(first_ms, _)| first_ms);
     let first_ms = [hot, cold, logged].into_iter().flatten().min().unwrap_or(span.to_ms);
     Ok(align(first_ms, ops.width_ms))
 }

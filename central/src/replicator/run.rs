@@ -45,7 +45,7 @@ async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
     let mut backoff = limits::BACKOFF;
     while !stop.is_cancelled() && !context.is_wanted() {
         let cleared = match HotCold::connect(context.config).await {
-            Ok(pair) => clear_leftovers(&pair, None).await.map_err(super::error::CopyError::cold),
+            Ok(pair) => clear_leftovers(&pair, None).await,
             Err(error) => Err(error),
         };
         match cleared {

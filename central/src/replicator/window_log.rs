@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::digest::WindowDigest;
+use super::error::CopyError;
 use super::queries::Endpoint;
 use super::time_range::TimeRange;
 use crate::clock;
 use crate::sql;
-use crate::storage::{StorageError, bounded};
 
-type Selected = Result<BTreeMap<i64, LoggedWindow>, StorageError>;
+type Selected = Result<BTreeMap<i64, LoggedWindow>, CopyError>;
 
 /// State of a window in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,29 +164,28 @@ impl WindowLog {
         let table = self.table;
         let sql =
             format!("SELECT {SELECTED} FROM {log} FINAL WHERE table_name = '{table}' AND {range} {more}");
-        let rows = bounded(cold.limit, cold.query(&sql).fetch_all::<LogRow>()).await?;
+        let rows = cold.ask(cold.query(&sql).fetch_all::<LogRow>()).await?;
         Ok(rows.into_iter().map(|row| (row.start_ms, LoggedWindow::from(row))).collect())
     }
 
     /// Start of the first window and length of the newest one; `None` while the log is empty.
-    pub async fn extent(self, cold: &Endpoint) -> Result<Option<(i64, u16)>, StorageError> {
+    pub async fn extent(self, cold: &Endpoint) -> Result<Option<(i64, u16)>, CopyError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(window_start))) AS first_ms, argMax(window_seconds, window_start) AS \
              seconds, count() AS windows FROM {log} WHERE table_name = '{table}'"
         );
-        let (first_ms, seconds, windows) =
-            bounded(cold.limit, cold.query(&sql).fetch_one::<(i64, u16, u64)>()).await?;
+        let (first_ms, seconds, windows) = cold.ask(cold.query(&sql).fetch_one::<(i64, u16, u64)>()).await?;
         Ok((windows > 0).then_some((first_ms, seconds)))
     }
 
     /// Number of windows logged as mismatch or failed.
-    pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, StorageError> {
+    pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, CopyError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
             "SELECT count() FROM {log} FINAL WHERE table_name = '{table}' AND state IN ('mismatch', 'failed')"
         );
-        bounded(cold.limit, cold.query(&sql).fetch_one::<u64>()).await
+        cold.ask(cold.query(&sql).fetch_one::<u64>()).await
     }
 
     /// Writes entries. `logged_at` exceeds that of the previous entry even if this machine's clock is behind.
@@ -196,7 +195,7 @@ impl WindowLog {
         windows: &[LoggedWindow],
         method: &str,
         holder: &str,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), CopyError> {
         if windows.is_empty() {
             return Ok(());
         }
@@ -214,16 +213,16 @@ impl WindowLog {
                 query.bind(window.columns_hash).bind(window.cold_rows).bind(oldest_us).bind(window.attempts);
             query = query.bind(method).bind(holder).bind(now_ms.max(window.logged_ms + 1));
         }
-        bounded(cold.limit, query.execute()).await
+        cold.ask(query.execute()).await
     }
 
     /// Everything before it was copied; `None` before the first copy.
-    pub async fn watermark(self, cold: &Endpoint) -> Result<Option<i64>, StorageError> {
+    pub async fn watermark(self, cold: &Endpoint) -> Result<Option<i64>, CopyError> {
         let (watermarks, table) = (cold.table("watermarks"), self.table);
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(upto)) AS upto_ms FROM {watermarks} FINAL WHERE table_name = '{table}'"
         );
-        bounded(cold.limit, cold.query(&sql).fetch_optional::<i64>()).await
+        cold.ask(cold.query(&sql).fetch_optional::<i64>()).await
     }
 
     pub async fn move_watermark(
@@ -232,7 +231,7 @@ impl WindowLog {
         upto_ms: i64,
         hot_newest_ms: i64,
         state: &str,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), CopyError> {
         let now_ms = clock::now_ns() / 1_000_000;
         let sql = format!(
             "INSERT INTO {} (table_name, upto, hot_newest, state, moved_at) VALUES ('{}', {}, {}, '{state}', {})",
@@ -242,7 +241,7 @@ impl WindowLog {
             sql::millis(hot_newest_ms),
             sql::millis(now_ms)
         );
-        cold.execute(&sql).await
+        cold.ask(cold.query(&sql).execute()).await
     }
 }
 

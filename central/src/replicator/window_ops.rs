@@ -61,7 +61,7 @@ impl WindowOps<'_> {
         for piece in self.pieces(span, hot, cold, salt) {
             self.check_lease()?;
             let timer = std::time::Instant::now();
-            copier.copy(&piece).await.map_err(CopyError::cold)?;
+            copier.copy(&piece).await?;
             self.context
                 .metrics
                 .copy_seconds
@@ -117,17 +117,17 @@ impl WindowOps<'_> {
             return Ok(None);
         }
         let span = TimeRange::window(start_ms, self.width_ms);
-        let hot = self.pair.hot.rows(self.table, span).await.map_err(CopyError::hot)?;
-        let cold = self.pair.cold.rows(self.table, span).await.map_err(CopyError::cold)?;
+        let hot = self.pair.hot.rows(self.table, span).await?;
+        let cold = self.pair.cold.rows(self.table, span).await?;
         Ok(Some(RowDiff::between(&hot, &cold)))
     }
 
     pub async fn hot_counts(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
-        self.pair.hot.counts(self.table, span, self.width_ms).await.map_err(CopyError::hot)
+        self.pair.hot.counts(self.table, span, self.width_ms).await
     }
 
     pub async fn hot_digests(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
-        self.pair.hot.digests(self.table, span, self.width_ms, false).await.map_err(CopyError::hot)
+        self.pair.hot.digests(self.table, span, self.width_ms, false).await
     }
 
     pub async fn cold_digests(
@@ -135,11 +135,11 @@ impl WindowOps<'_> {
         span: TimeRange,
         distinct: bool,
     ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
-        self.pair.cold.digests(self.table, span, self.width_ms, distinct).await.map_err(CopyError::cold)
+        self.pair.cold.digests(self.table, span, self.width_ms, distinct).await
     }
 
     pub async fn logged(&self, span: TimeRange) -> Result<BTreeMap<i64, LoggedWindow>, CopyError> {
-        self.log.read(&self.pair.cold, span).await.map_err(CopyError::cold)
+        self.log.read(&self.pair.cold, span).await
     }
 
     /// Hot must still hold all rows of a window: neither its TTL nor a removal can have taken any.
@@ -217,10 +217,7 @@ impl WindowOps<'_> {
     /// Writes log entries and reports unsound windows.
     pub async fn write(&self, logged: &[LoggedWindow]) -> Result<(), CopyError> {
         let method = self.context.config.replication.method.as_str();
-        self.log
-            .write(&self.pair.cold, logged, method, self.context.holder)
-            .await
-            .map_err(CopyError::cold)?;
+        self.log.write(&self.pair.cold, logged, method, self.context.holder).await?;
         for window in logged {
             let (table, start) = (self.table.name, Time(window.start_ms).to_string());
             self.context.metrics.windows.with_label_values(&[table, window.state.as_str()]).inc();

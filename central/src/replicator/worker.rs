@@ -153,7 +153,7 @@ impl<'a> TableWorker<'a> {
     async fn connect(&self) -> Result<HotCold, CopyError> {
         let pair = HotCold::connect(self.context.config).await?;
         if self.is_failing {
-            clear_leftovers(&pair, Some(&self.table)).await.map_err(CopyError::cold)?;
+            clear_leftovers(&pair, Some(&self.table)).await?;
         }
         Ok(pair)
     }
@@ -178,7 +178,7 @@ impl<'a> TableWorker<'a> {
     async fn resume(&mut self, pair: &HotCold, log: WindowLog) -> Result<i64, CopyError> {
         let replication = &self.context.config.replication;
         let configured = i64::try_from(replication.window.as_secs()).unwrap_or(60);
-        let extent = log.extent(&pair.cold).await.map_err(CopyError::cold)?;
+        let extent = log.extent(&pair.cold).await?;
         let seconds = extent.map_or(configured, |(_, seconds)| i64::from(seconds));
         if seconds != configured {
             let table = self.table.name;
@@ -190,7 +190,7 @@ impl<'a> TableWorker<'a> {
             );
         }
         let width_ms = seconds * 1_000;
-        self.upto_ms = log.watermark(&pair.cold).await.map_err(CopyError::cold)?;
+        self.upto_ms = log.watermark(&pair.cold).await?;
         self.recheck.resume(self.upto_ms, replication.recheck);
         self.first_ms = match (replication.start, extent) {
             (Start::All, _) => 0,
@@ -222,7 +222,7 @@ impl<'a> TableWorker<'a> {
         if logged.is_empty() {
             // No rows there: continue at the next window that has rows.
             let first = ops.pair.hot.first(ops.table, TimeRange::new(from_ms, closed_ms)).await;
-            let Some(first_ms) = first.map_err(CopyError::hot)? else {
+            let Some(first_ms) = first? else {
                 self.advance_watermark(ops, closed_ms).await?;
                 return Ok(RoundEnd::Idle);
             };
@@ -245,10 +245,7 @@ impl<'a> TableWorker<'a> {
     async fn advance_watermark(&mut self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
         let newest_ms = self.newest(ops, upto_ms).await?;
         ops.check_lease()?;
-        ops.log
-            .move_watermark(&ops.pair.cold, upto_ms, newest_ms, "copying")
-            .await
-            .map_err(CopyError::cold)?;
+        ops.log.move_watermark(&ops.pair.cold, upto_ms, newest_ms, "copying").await?;
         tracing::trace!(table = self.table.name, upto = %Time(upto_ms), "watermark moved");
         self.upto_ms = Some(upto_ms);
         Ok(())
@@ -265,7 +262,7 @@ impl<'a> TableWorker<'a> {
             return Ok(newest_ms);
         }
         let newest = ops.pair.hot.newest(ops.table, upto_ms - ops.width_ms).await;
-        let newest_ms = newest.map_err(CopyError::hot)?.unwrap_or(0);
+        let newest_ms = newest?.unwrap_or(0);
         self.newest = Some((newest_ms, Instant::now()));
         Ok(newest_ms)
     }
