@@ -18,7 +18,7 @@ pub const fn part(side: DatabaseKind) -> &'static str {
 
 /// Provisions one database, waiting for broker and ClickHouse. Returns early on `stop`. Fails on a difference that cannot be
 /// changed in place, or a database of another program version: waiting does not help.
-pub async fn lay_out(
+pub async fn provision(
     shared: &CentralContext,
     side: DatabaseKind,
     stop: &CancellationToken,

@@ -59,15 +59,13 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let last = CancellationToken::new();
     around.spawn(http::serve(listener, Arc::clone(&shared), last.clone()));
 
-    let outcome = tokio::select! {
-        laid_out = lay_out_hot(&shared, role, &stop) => match laid_out {
-            Ok(()) => {
-                around.spawn(watch_consumers(Arc::clone(&shared), stop.clone()));
-                around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
-                work(&shared, role, streams, &stop, &mut around).await
-            }
-            Err(error) => Err(error),
-        },
+    let outcome = match provision_hot(&shared, role, &stop).await {
+        Ok(()) => {
+            around.spawn(watch_consumers(Arc::clone(&shared), stop.clone()));
+            around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
+            work(&shared, role, streams, &stop, &mut around).await
+        }
+        Err(error) => Err(error),
     };
     stop.cancel();
     last.cancel();
@@ -86,13 +84,13 @@ fn process_name(address: SocketAddr) -> String {
 }
 
 /// Provisions hot for a role that needs it, before the workers start.
-async fn lay_out_hot(shared: &CentralContext, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
-    if role.takes_messages() { provision::lay_out(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
+async fn provision_hot(shared: &CentralContext, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
+    if role.takes_messages() { provision::provision(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
 }
 
 /// Provisions cold, which may wait for its server, then replicates. Ingest does not wait for it.
 async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
-    provision::lay_out(&shared, DatabaseKind::Cold, &stop).await?;
+    provision::provision(&shared, DatabaseKind::Cold, &stop).await?;
     replicator::replicate(shared, stop).await
 }
 

@@ -45,7 +45,7 @@ impl WindowOps<'_> {
     /// Logs a difference, or copies the window again. Returns true if the window is sound now.
     pub async fn reconcile(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
         let EvaluatedWindow { start_ms, facts, condition, logged } = examined;
-        let WindowFacts { hot, cold, .. } = facts;
+        let WindowFacts { cold, .. } = facts;
         let reason = match condition {
             WindowCondition::Sound => return self.refresh_log(examined).await.map(|()| true),
             WindowCondition::New => return self.copy_again(*start_ms, None).await,
@@ -69,8 +69,7 @@ impl WindowOps<'_> {
                 format!("cold holds {} rows of a window that was never copied; hot holds none", cold.rows)
             }
         };
-        let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
-        self.log_difference(entry, logged.as_ref()).await.map(|()| false)
+        self.log_mismatch(examined, reason).await
     }
 
     /// Hot differs from the log, or the window is open: compares row by row.
@@ -82,8 +81,7 @@ impl WindowOps<'_> {
                 "hot differs from the verified state: {} rows in hot, {} in cold",
                 hot.rows, cold.rows
             );
-            let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
-            return self.log_difference(entry, logged.as_ref()).await.map(|()| false);
+            return self.log_mismatch(examined, reason).await;
         };
         let is_open = log.is_some_and(|log| log.is_open);
         let late_only = diff.is_cold_within_hot() || (!is_hot_whole && diff.differing.is_empty());
@@ -103,8 +101,7 @@ impl WindowOps<'_> {
         } else {
             format!("hot, cold and the verified state all differ; cannot decide which side is right; {diff}")
         };
-        let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
-        self.log_difference(entry, logged.as_ref()).await.map(|()| false)
+        self.log_mismatch(examined, reason).await
     }
 
     /// Copies a window again. It is logged as open first, so that the next lease holder does not take a partial copy for a
@@ -142,18 +139,17 @@ impl WindowOps<'_> {
         Ok(diff.map_or_else(|| format!("{} rows in hot, {} in cold", hot.rows, cold.rows), |d| d.to_string()))
     }
 
-    /// Logs an unsound window unless the log says so already.
-    async fn log_difference(
-        &self,
-        entry: LoggedWindow,
-        logged: Option<&LoggedWindow>,
-    ) -> Result<(), CopyError> {
-        let is_known = logged.is_some_and(|logged| {
-            logged.state == entry.state
-                && logged.reason == entry.reason
-                && logged.cold_rows == entry.cold_rows
-        });
-        if is_known { Ok(()) } else { self.write(&[entry]).await }
+    /// Logs a mismatch unless the log says so already. Returns false: the window is not sound.
+    async fn log_mismatch(&self, examined: &EvaluatedWindow, reason: String) -> Result<bool, CopyError> {
+        let EvaluatedWindow { start_ms, facts: WindowFacts { hot, cold, .. }, logged, .. } = examined;
+        let entry = self.unsound(*start_ms, WindowState::Mismatch, reason, hot, cold, logged.as_ref());
+        let same = |logged: &LoggedWindow| {
+            (logged.state, &logged.reason, logged.cold_rows) == (entry.state, &entry.reason, entry.cold_rows)
+        };
+        if !logged.as_ref().is_some_and(same) {
+            self.write(&[entry]).await?;
+        }
+        Ok(false)
     }
 }
 
