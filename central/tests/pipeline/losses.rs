@@ -80,6 +80,6 @@ async fn what_died_with_a_central_is_named() {
         eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
     let [loss] = named.as_slice() else { panic!("one loss only: {named:?}") };
     assert_eq!((loss.0, loss.1, loss.2), (STORED + 1, STORED + TAKEN, TAKEN), "{loss:?}");
-    assert!(loss.4.contains("ended before it stored them"), "{loss:?}");
+    assert!(loss.4.contains("ended before storing them"), "{loss:?}");
     stack.holds_once("trades", STORED).await;
 }
