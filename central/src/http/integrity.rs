@@ -7,8 +7,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::App;
 use super::page;
@@ -17,28 +15,10 @@ use crate::clock;
 use crate::report::document::Report;
 use crate::report::{ReportQuery, ReportScope};
 
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct IntegrityParams {
-    /// Begin: RFC 3339, or an age such as `90s`, `30m`, `24h`, `7d`. Default: one day before `to`.
-    #[param(example = "24h")]
-    from: Option<String>,
-    /// End, exclusive: RFC 3339, an age, or `now`. Default: now. At most 92 days after `from`.
-    #[param(example = "now")]
-    to: Option<String>,
-    /// Only this table and its streams.
-    #[param(example = "trades")]
-    table: Option<String>,
-    /// `json` or `html`; overrides the header Accept.
-    #[param(example = "json")]
-    format: Option<String>,
-}
-
 /// Integrity report: whole, not whole or cannot tell, with findings and evidence.
 ///
 /// Browsers get a page, other clients JSON.
-#[utoipa::path(get, path = "/integrity", tag = "data", params(IntegrityParams), responses(
+#[utoipa::path(get, path = "/integrity", tag = "data", params(ReportQuery), responses(
     (status = 200, description = "The report, whatever its verdict", content(
         (Report = "application/json"),
         (String = "text/html"),
@@ -50,14 +30,14 @@ pub struct IntegrityParams {
 pub async fn serve(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    asked: Result<Query<IntegrityParams>, QueryRejection>,
+    query: Result<Query<ReportQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|error| {
+    let Query(mut query) = query.map_err(|error| {
         Problem::bad("query", &error.body_text(), "from, to, table, format, each at most once")
     })?;
-    let query = ReportQuery { from: asked.from, to: asked.to, table: asked.table };
+    let format = query.format.take();
     let scope = ReportScope::read(&query, clock::now_ns() / 1_000_000)?;
-    let is_page = match asked.format.as_deref() {
+    let is_page = match format.as_deref() {
         None | Some("") => page::wants_page(&headers),
         Some("html") => true,
         Some("json") => false,

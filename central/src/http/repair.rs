@@ -43,7 +43,7 @@ impl RepairBody {
     fn read(self, now_ms: i64) -> Result<RepairOptions, Problem> {
         let Self { table, from, to, dry_run, drop_extra } = self;
         let (has_from, has_to) = (from.is_some(), to.is_some());
-        let scope = ReportScope::read(&ReportQuery { from, to, table }, now_ms)?;
+        let scope = ReportScope::read(&ReportQuery { from, to, table, format: None }, now_ms)?;
         Ok(RepairOptions {
             table: scope.table.map(str::to_owned),
             from_ms: has_from.then_some(scope.from.0),

@@ -54,12 +54,12 @@ pub async fn fix(
 
 const fn unrepairable_reason(condition: WindowCondition) -> &'static str {
     match condition {
-        WindowCondition::ColdModifiedHotGone => "cold was changed, and hot no longer has the window",
+        WindowCondition::ColdModifiedHotGone => "cold was modified, and hot no longer has the window",
         WindowCondition::BothModifiedAlike => {
-            "hot and cold were changed alike: neither side has what was verified"
+            "hot and cold were modified alike: neither side has what was verified"
         }
         WindowCondition::NeverCopied => "cold has rows of a window that was never copied, hot has none",
-        _ => "hot and cold both differ from what was verified: undecidable which side is correct",
+        _ => "hot, cold and the verified state all differ: cannot decide which side is right",
     }
 }
 

@@ -54,36 +54,37 @@ impl ReportInputs {
         let grace_ms = grace_ms(sources);
         let overdue = overdue_before(now_ms, grace_ms);
         let (
-            (hot, cold, hot_server, cold_server),
-            (verdicts, gap_groups, gaps, losses, dead_letters),
-            (copies, copies_worst, watermarks),
-            (broker, leases, schema),
+            hot,
+            cold,
+            hot_server,
+            cold_server,
+            broker,
+            leases,
+            schema,
+            copies,
+            copies_worst,
+            watermarks,
+            verdicts,
+            gap_groups,
+            gaps,
+            losses,
+            dead_letters,
         ) = tokio::join!(
-            async {
-                tokio::join!(
-                    tables::read(sources, &sources.hot, &wanted, now_ms),
-                    tables::read(sources, &sources.cold, &wanted, now_ms),
-                    servers::read(sources, "hot", &sources.hot, &place.hot.url),
-                    servers::read(sources, "cold", &sources.cold, &place.cold.url),
-                )
-            },
-            async {
-                tokio::join!(
-                    verdicts::read(sources, &scope, &buckets, overdue),
-                    gaps::groups(sources, &scope, &buckets),
-                    gaps::newest(sources, &scope),
-                    gaps::losses(sources, &scope),
-                    gaps::dead_letters(sources, &scope),
-                )
-            },
-            async {
-                tokio::join!(
-                    replication::counts(sources, &scope, &buckets),
-                    replication::worst(sources, &scope, WORST_MAX),
-                    replication::watermarks(sources),
-                )
-            },
-            async { tokio::join!(broker::streams(sources), broker::leases(sources), schemas.state(sources)) },
+            tables::read(sources, &sources.hot, &wanted, now_ms),
+            tables::read(sources, &sources.cold, &wanted, now_ms),
+            servers::read(sources, "hot", &sources.hot, &place.hot.url),
+            servers::read(sources, "cold", &sources.cold, &place.cold.url),
+            broker::streams(sources),
+            broker::leases(sources),
+            schemas.state(sources),
+            replication::counts(sources, &scope, &buckets),
+            replication::worst(sources, &scope, WORST_MAX),
+            replication::watermarks(sources),
+            verdicts::read(sources, &scope, &buckets, overdue),
+            gaps::groups(sources, &scope, &buckets),
+            gaps::newest(sources, &scope),
+            gaps::losses(sources, &scope),
+            gaps::dead_letters(sources, &scope),
         );
         let servers = [("hot", hot_server), ("cold", cold_server)];
         Self {

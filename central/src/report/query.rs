@@ -1,8 +1,9 @@
 //! Query of a report: the period and the table that it covers.
 
+use clap::Args;
 use marketprism_schema::Table;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::time::{AGE_MAX_MS, ALLOWED_TIME, DAY_MS, Time};
 
@@ -11,12 +12,27 @@ const DEFAULT_MS: i64 = DAY_MS;
 /// Longest period: ledger tables are kept for 35 days by default.
 const SPAN_MAX_MS: i64 = 92 * DAY_MS;
 
-/// Query parameters as given.
-#[derive(Debug, Clone, Default)]
+/// Parameters as given, over HTTP or on the command line.
+#[derive(Debug, Clone, Default, Args, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ReportQuery {
+    /// Begin: RFC 3339, or an age such as `90s`, `30m`, `24h`, `7d` [default: one day before `to`]
+    #[arg(long)]
+    #[param(example = "24h")]
     pub from: Option<String>,
+    /// End, exclusive, at most 92 days after `from`: RFC 3339, an age, or `now` [default: now]
+    #[arg(long)]
+    #[param(example = "now")]
     pub to: Option<String>,
+    /// Only this table and its streams
+    #[arg(long)]
+    #[param(example = "trades")]
     pub table: Option<String>,
+    /// `json` or `html`; overrides the header Accept
+    #[arg(skip)]
+    #[param(example = "json")]
+    pub format: Option<String>,
 }
 
 /// Period and table that a report covers.
@@ -105,7 +121,10 @@ mod tests {
 
     fn read(from: &str, to: &str, table: &str) -> Result<ReportScope, InvalidParameter> {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        ReportScope::read(&ReportQuery { from: some(from), to: some(to), table: some(table) }, NOW)
+        ReportScope::read(
+            &ReportQuery { from: some(from), to: some(to), table: some(table), format: None },
+            NOW,
+        )
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::fmt::Display;
 
-use super::document::{Finding, Level, Report, ReportVerdict, TableContents, TableState};
-use super::text_table::{Paint, TextTable, clean};
+use super::document::{
+    BrokerConsumer, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict, ReportedGap,
+    ServerState, StreamState, TableContents, TableState, WindowCounts, WorstWindow,
+};
+use super::text_table::{Paint, clean, text_table};
 
 /// Most streams, windows and gaps shown; `--json` has more.
 const SHOWN: usize = 15;
@@ -73,149 +76,96 @@ fn or_dash(value: Option<impl Display>) -> String {
 }
 
 fn tables(tables: &[TableState], paint: Paint, out: &mut String) {
-    let mut table = TextTable::new(
-        "tables",
-        &[
-            "table",
-            "hot",
-            "recent",
-            "newest",
-            "cold",
-            "recent",
-            "lag min",
-            "verified",
-            "mismatch",
-            "failed",
-            "duplicates",
-        ],
-    );
-    for state in tables {
-        let of = |side: &Option<TableContents>, value: fn(&TableContents) -> u64| {
-            side.as_ref().map_or("no answer".to_owned(), |contents| value(contents).to_string())
-        };
+    let of = |side: &Option<TableContents>, value: fn(&TableContents) -> u64| {
+        side.as_ref().map_or("no answer".to_owned(), |contents| value(contents).to_string())
+    };
+    let row = |state: &TableState| {
         let sides = [&state.hot, &state.cold].into_iter().flatten();
-        table.row(cells![
+        let duplicates: u64 = sides.map(|side| side.recent_duplicates).sum();
+        let newest = state.hot.as_ref().and_then(|hot| hot.newest);
+        let lag = state.lag_minutes.map(|lag| format!("{lag:.1}"));
+        let WindowCounts { verified, mismatch, unverifiable, .. } = state.replication;
+        let (hot, cold) = (of(&state.hot, |hot| hot.rows), of(&state.cold, |cold| cold.rows));
+        let (hot_recent, cold_recent) =
+            (of(&state.hot, |hot| hot.recent_rows), of(&state.cold, |cold| cold.recent_rows));
+        let (newest, lag) = (or_dash(newest), or_dash(lag));
+        cells![
             state.table,
-            of(&state.hot, |hot| hot.rows),
-            of(&state.hot, |hot| hot.recent_rows),
-            or_dash(state.hot.as_ref().and_then(|hot| hot.newest)),
-            of(&state.cold, |cold| cold.rows),
-            of(&state.cold, |cold| cold.recent_rows),
-            or_dash(state.lag_minutes.map(|lag| format!("{lag:.1}"))),
-            state.replication.verified,
-            state.replication.mismatch,
-            state.replication.unverifiable,
-            sides.map(|side| side.recent_duplicates).sum::<u64>(),
-        ]);
-    }
-    table.write(paint, out);
+            hot,
+            hot_recent,
+            newest,
+            cold,
+            cold_recent,
+            lag,
+            verified,
+            mismatch,
+            unverifiable,
+            duplicates
+        ]
+    };
+    let columns = "table,hot,recent,newest,cold,recent,lag min,verified,mismatch,failed,duplicates";
+    text_table("tables", columns, tables.iter().map(row), paint, out);
 }
 
 fn streams(report: &Report, paint: Paint, out: &mut String) {
     let map = &report.heat_map;
-    let mut table = TextTable::new(
-        &format!("streams ({} in all, the worst first)", map.streams_total),
-        &["stream", "verified", "mismatch", "unverifiable", "open", "no verdict", "missing", "gaps by cause"],
-    );
-    for stream in map.streams.iter().take(SHOWN) {
-        let windows = &stream.windows;
+    let row = |stream: &StreamState| {
+        let WindowCounts { verified, mismatch, unverifiable, open } = stream.windows;
         let causes = stream.gaps.iter().map(|(cause, gaps)| format!("{cause} {}", gaps.gaps));
-        table.row(cells![
-            stream.stream,
-            windows.verified,
-            windows.mismatch,
-            windows.unverifiable,
-            windows.open,
-            stream.absent_windows,
-            stream.missing_events,
-            causes.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    table.write(paint, out);
+        let causes = causes.collect::<Vec<_>>().join(", ");
+        let StreamState { stream, absent_windows, missing_events, .. } = stream;
+        cells![stream, verified, mismatch, unverifiable, open, absent_windows, missing_events, causes]
+    };
+    let title = format!("streams ({} in all, the worst first)", map.streams_total);
+    let columns = "stream,verified,mismatch,unverifiable,open,no verdict,missing,gaps by cause";
+    text_table(&title, columns, map.streams.iter().take(SHOWN).map(row), paint, out);
 }
 
 fn windows(report: &Report, paint: Paint, out: &mut String) {
-    let mut table = TextTable::new(
-        &format!("windows not verified ({} in all)", report.worst_windows.total),
-        &["state", "window", "stream or table", "edge", "found", "expected", "reason"],
-    );
-    for window in report.worst_windows.items.iter().take(SHOWN) {
-        table.row(cells![
-            window.state,
-            window.window_start,
-            window.of,
-            window.edge,
-            window.found,
-            window.expected,
-            window.reason,
-        ]);
-    }
-    table.write(paint, out);
+    let row = |w: &WorstWindow| cells![w.state, w.window_start, w.of, w.edge, w.found, w.expected, w.reason];
+    let title = format!("windows not verified ({} in all)", report.worst_windows.total);
+    let columns = "state,window,stream or table,edge,found,expected,reason";
+    text_table(&title, columns, report.worst_windows.items.iter().take(SHOWN).map(row), paint, out);
 }
 
 fn gaps(report: &Report, paint: Paint, out: &mut String) {
-    let mut table = TextTable::new(
-        &format!("gaps ({} in all, the newest first)", report.gaps.total),
-        &["window", "stream", "edge", "cause", "kind", "missing", "evidence"],
-    );
-    for gap in report.gaps.items.iter().take(SHOWN) {
+    let row = |gap: &ReportedGap| {
         let missing = gap.missing.map_or("unknown".to_owned(), |missing| missing.to_string());
-        table
-            .row(cells![gap.window_start, gap.stream, gap.edge, gap.cause, gap.kind, missing, gap.evidence,]);
-    }
-    table.write(paint, out);
-    let mut table =
-        TextTable::new("lost messages", &["seen", "stream", "messages", "from", "to", "cause", "evidence"]);
-    for loss in report.losses.items.iter().take(SHOWN) {
-        table.row(cells![
-            loss.seen_at,
-            loss.stream,
-            loss.messages,
-            loss.from_seq,
-            loss.to_seq,
-            loss.cause,
-            loss.evidence,
-        ]);
-    }
-    table.write(paint, out);
+        cells![gap.window_start, gap.stream, gap.edge, gap.cause, gap.kind, missing, gap.evidence]
+    };
+    let title = format!("gaps ({} in all, the newest first)", report.gaps.total);
+    let columns = "window,stream,edge,cause,kind,missing,evidence";
+    text_table(&title, columns, report.gaps.items.iter().take(SHOWN).map(row), paint, out);
+    let row = |loss: &LostMessages| {
+        let LostMessages { seen_at, stream, messages, from_seq, to_seq, cause, evidence } = loss;
+        cells![seen_at, stream, messages, from_seq, to_seq, cause, evidence]
+    };
+    let columns = "seen,stream,messages,from,to,cause,evidence";
+    text_table("lost messages", columns, report.losses.items.iter().take(SHOWN).map(row), paint, out);
 }
 
 fn systems(report: &Report, paint: Paint, out: &mut String) {
-    let mut table = TextTable::new(
-        "broker",
-        &["stream", "messages", "MiB", "replicas", "consumer", "pending", "unacknowledged", "redelivered"],
-    );
-    for stream in &report.broker {
+    let rows = report.broker.iter().flat_map(|stream| {
         let replicas = format!("{}/{}", stream.replicas_current, stream.replicas);
         let own = cells![stream.stream, stream.messages, stream.bytes >> 20, replicas];
-        if stream.consumers.is_empty() {
-            table.row(own.clone());
+        let consumer = |c: &BrokerConsumer| cells![c.consumer, c.pending, c.ack_pending, c.redelivered];
+        let mut consumers: Vec<Vec<String>> = stream.consumers.iter().map(consumer).collect();
+        if consumers.is_empty() {
+            consumers.push(Vec::new());
         }
-        for consumer in &stream.consumers {
-            let counts =
-                cells![consumer.consumer, consumer.pending, consumer.ack_pending, consumer.redelivered];
-            table.row([own.clone(), counts].concat());
-        }
-    }
-    table.write(paint, out);
-    let mut table =
-        TextTable::new("clickhouse", &["server", "database", "version", "up s", "parts", "MiB", "free MiB"]);
-    for server in &report.clickhouse {
+        consumers.into_iter().map(move |consumer| [own.clone(), consumer].concat())
+    });
+    let columns = "stream,messages,MiB,replicas,consumer,pending,unacknowledged,redelivered";
+    text_table("broker", columns, rows, paint, out);
+    let row = |server: &ServerState| {
         let free = server.disks.iter().map(|disk| format!("{} {}", disk.disk, disk.free_bytes >> 20));
-        table.row(cells![
-            server.role,
-            server.database,
-            server.version,
-            server.uptime_seconds,
-            server.parts,
-            server.bytes >> 20,
-            free.collect::<Vec<_>>().join(", "),
-        ]);
-    }
-    table.write(paint, out);
-    let mut table = TextTable::new("leases", &["lease", "holder", "since", "renewed"]);
-    for lease in &report.leases {
-        table.row(cells![lease.lease, lease.holder, or_dash(lease.since), or_dash(lease.renewed)]);
-    }
-    table.write(paint, out);
+        let free = free.collect::<Vec<_>>().join(", ");
+        let ServerState { role, database, version, uptime_seconds, parts, bytes, .. } = server;
+        cells![role, database, version, uptime_seconds, parts, bytes >> 20, free]
+    };
+    let columns = "server,database,version,up s,parts,MiB,free MiB";
+    text_table("clickhouse", columns, report.clickhouse.iter().map(row), paint, out);
+    let row =
+        |lease: &LeaseState| cells![lease.lease, lease.holder, or_dash(lease.since), or_dash(lease.renewed)];
+    text_table("leases", "lease,holder,since,renewed", report.leases.iter().map(row), paint, out);
 }

@@ -39,54 +39,41 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Rows under a title; columns of numbers are aligned to the right.
-#[derive(Debug)]
-pub struct TextTable {
-    title: String,
-    columns: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl TextTable {
-    pub fn new(title: &str, columns: &[&str]) -> Self {
-        let columns = columns.iter().map(|&name| name.to_owned()).collect();
-        Self { title: title.to_owned(), columns, rows: Vec::new() }
+/// Appends rows under a title and column names (separated by commas); nothing without rows. Columns of numbers are aligned to the right.
+pub fn text_table(
+    title: &str,
+    columns: &str,
+    rows: impl Iterator<Item = Vec<String>>,
+    paint: Paint,
+    out: &mut String,
+) {
+    let cut = |cell: String| {
+        let cell = clean(&cell);
+        match cell.char_indices().nth(CELL_MAX) {
+            Some((end, _)) => format!("{}...", cell.get(..end).unwrap_or_default()),
+            None => cell,
+        }
+    };
+    let rows: Vec<Vec<String>> = rows.map(|row| row.into_iter().map(cut).collect()).collect();
+    if rows.is_empty() {
+        return;
     }
-
-    pub fn row(&mut self, cells: Vec<String>) {
-        let cut = |cell: String| {
-            let cell = clean(&cell);
-            match cell.char_indices().nth(CELL_MAX) {
-                Some((end, _)) => format!("{}...", cell.get(..end).unwrap_or_default()),
-                None => cell,
-            }
-        };
-        self.rows.push(cells.into_iter().map(cut).collect());
+    let is_number = |cell: &String| {
+        !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-'))
+    };
+    let right: Vec<bool> = (0..columns.split(',').count())
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).all(is_number))
+        .collect();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(columns.split(',')).add_rows(rows);
+    for (column, right) in table.column_iter_mut().zip(right) {
+        column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
     }
-
-    /// Appends the table to `out`, unless it is empty.
-    pub fn write(self, paint: Paint, out: &mut String) {
-        if self.rows.is_empty() {
-            return;
-        }
-        let is_number = |cell: &String| {
-            !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-'))
-        };
-        let right: Vec<bool> = (0..self.columns.len())
-            .map(|column| self.rows.iter().filter_map(|row| row.get(column)).all(is_number))
-            .collect();
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header(self.columns).add_rows(self.rows);
-        for (column, right) in table.column_iter_mut().zip(right) {
-            column.set_padding((1, 1));
-            column.set_cell_alignment(if right { CellAlignment::Right } else { CellAlignment::Left });
-        }
-        out.push_str(&format!("\n{}\n", self.title.to_uppercase()));
-        for (i, line) in table.to_string().lines().enumerate() {
-            let line = format!(" {}", line.trim_end());
-            out.push_str(&if i == 0 { paint.with(Paint::SOFT, &line) } else { line });
-            out.push('\n');
-        }
+    out.push_str(&format!("\n{}\n", title.to_uppercase()));
+    for (i, line) in table.to_string().lines().enumerate() {
+        let line = format!(" {}", line.trim_end());
+        out.push_str(&if i == 0 { paint.with(Paint::SOFT, &line) } else { line });
+        out.push('\n');
     }
 }
 
@@ -96,18 +83,16 @@ mod tests {
 
     #[test]
     fn columns_line_up_and_escapes_do_not_pass() {
-        let mut table = TextTable::new("things", &["name", "count"]);
-        table.row(vec!["a".into(), "7".into()]);
-        table.row(vec!["evil\u{1b}[2J".into(), "1234".into()]);
+        let rows = [["a", "7"], ["evil\u{1b}[2J", "1234"]].map(|row| row.map(str::to_owned).to_vec());
         let mut out = String::new();
-        table.write(Paint::none(), &mut out);
+        text_table("things", "name,count", rows.into_iter(), Paint::none(), &mut out);
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(
             lines,
             ["", "THINGS", "  name      count", "  a             7", "  evil\u{fffd}[2J   1234"]
         );
         let mut nothing = String::new();
-        TextTable::new("empty", &["x"]).write(Paint::none(), &mut nothing);
+        text_table("empty", "x", std::iter::empty(), Paint::none(), &mut nothing);
         assert_eq!(nothing, "");
     }
 }

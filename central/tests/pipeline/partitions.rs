@@ -59,7 +59,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
         to_broker.shut();
         if is_late {
             to_clickhouse.shut();
-            let late = Duration::from_millis(random.random_range(6_000..8_500));
+            let late = Duration::from_millis(random.random_range(2_400..3_300));
             eventually("the lease's last seconds", || async { (since.elapsed() >= late).then_some(()) })
                 .await;
             to_clickhouse.open();
@@ -89,7 +89,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
 /// late.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
-    const CUT: Duration = Duration::from_secs(14);
+    const CUT: Duration = Duration::from_secs(8);
     let Some(stack) = Stack::start().await else { return };
     let pair = Pair::start_linked(&stack, SETTINGS).await;
     let jetstream = stack.jetstream().await;

@@ -52,7 +52,7 @@ async fn changed_rows_are_named_and_mended() {
         (1, "cold was modified"),
         (2, "hot was modified"),
         (3, "hot was modified"),
-        (4, "it cannot be told which side is right"),
+        (4, "cannot decide which side is right"),
     ] {
         sides.window_becomes("trades", window(index), "mismatch", reason).await;
     }

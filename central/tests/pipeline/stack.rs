@@ -70,6 +70,7 @@ impl Stack {
             "[nats]\nurls = {urls:?}\n\
              [clickhouse]\nurl = {hot:?}\ninsert_timeout_ms = 1000\n{cold}\
              [consumers]\nack_wait_ms = 3000\n\
+             [lease]\ntime_ms = 4000\n\
              [http]\nlisten = \"127.0.0.1:{port}\"\nhealth_grace_seconds = 0\n{more}"
         );
         self.write(&format!("{name}.toml"), &text)
