@@ -1,4 +1,4 @@
-//! An edge as the ledger sees it: events with times of their own, and what is told of them.
+//! Events and audits of a simulated edge, and the verdicts on them.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
@@ -22,7 +22,7 @@ pub fn window_before(count: i64) -> i64 {
     now - now.rem_euclid(WINDOW_NS) - count * WINDOW_NS
 }
 
-/// Trades of an edge in a window, numbered from `from`: a microsecond apart, from the start of the window.
+/// Numbered trades of an edge, a microsecond apart from the begin of the window.
 pub fn trades(edge: &'static str, window: i64, from: u64, to: u64) -> Vec<Event<'static>> {
     let base_us = window / 1_000 - i64::try_from(from).unwrap();
     let of_edge = |n| {
@@ -33,7 +33,6 @@ pub fn trades(edge: &'static str, window: i64, from: u64, to: u64) -> Vec<Event<
     (from..to).map(of_edge).collect()
 }
 
-/// The same as books of another symbol would be: every event renamed.
 pub fn renamed(mut events: Vec<Event<'static>>, symbol: &'static str) -> Vec<Event<'static>> {
     for event in &mut events {
         event.header.symbol = symbol.into();
@@ -47,7 +46,7 @@ pub fn subject(symbol: &str) -> StreamId {
     StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
 }
 
-/// What an edge says of a stream when the broker stored all of these.
+/// Audit of a stream whose events the broker has all stored.
 pub fn stored(symbol: &str, events: &[Event<'_>]) -> StreamAudit {
     let fingerprint: Fingerprint = events.iter().map(|event| event.header.event_id).collect();
     StreamAudit { stored: fingerprint, ..StreamAudit::new(&subject(symbol)) }
@@ -103,7 +102,6 @@ pub struct Verdict {
     pub causes: Vec<String>,
 }
 
-/// The verdict of trades of a symbol, edge and window.
 pub async fn verdict(stack: &Stack, symbol: &str, edge: &str, window: i64) -> Option<Verdict> {
     let sql = format!(
         "SELECT toString(state) AS state, reason, expected, found, duplicates, gaps, missing, \

@@ -1,4 +1,4 @@
-//! A cluster of three brokers with three copies of everything.
+//! A cluster of three brokers with three replicas of every stream.
 
 use marketprism_tests::wait::eventually;
 
@@ -6,8 +6,7 @@ use crate::ingest::{all_acknowledged, events_consumer};
 use crate::publisher::Publisher;
 use crate::stack::Stack;
 
-/// An edge publishes numbered trades until both are dead; the leaders are killed -9 one after the other, the first one comes back
-/// before.
+/// Numbered trades are published while the leaders of stream and consumer get SIGKILL one after the other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_loses_nothing() {
     let Some(mut stack) = Stack::with_nodes(3).await else { return };

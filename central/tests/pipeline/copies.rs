@@ -1,4 +1,4 @@
-//! The same events again, from other messages.
+//! Events that are published again.
 
 use std::time::Duration;
 
@@ -9,8 +9,7 @@ use crate::ingest::all_acknowledged;
 use crate::sharing::Pair;
 use crate::stack::Stack;
 
-/// 20,000 trades three times, 3,000 of which are numbered anew each time, with other message ids than the event's; counted all
-/// the time.
+/// The broker does not recognize the repetitions: they carry other message ids, or none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_sent_again_is_copies() {
     const TRADES: u64 = 20_000;
@@ -46,12 +45,11 @@ async fn a_journal_sent_again_is_copies() {
     assert_eq!(stack.number(heard).await, Some(TRADES), "copies tell whose they are");
 }
 
-/// Rows and copies at one moment, no event twice.
 async fn once(stack: &Stack) -> Option<(u64, u64)> {
     Some((stack.trades().await?, stack.copies().await?))
 }
 
-/// Stop acknowledging by killing the broker at the moment the rows are there, then let both come back.
+/// The broker gets SIGKILL when the rows are inserted, so that they are never acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_delivered_again_is_no_copy() {
     const TRADES: u64 = 5_000;
@@ -73,7 +71,6 @@ async fn a_message_delivered_again_is_no_copy() {
     assert_eq!(stack.copies().await, Some(0));
 }
 
-/// Publish, delete the stream under a running central, publish the same and more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_made_anew_is_another_stream() {
     const TRADES: u64 = 3_000;
@@ -95,7 +92,7 @@ async fn a_stream_made_anew_is_another_stream() {
     assert_ne!(before, after, "another stream");
 }
 
-/// Waits until everything up to a sequence is confirmed, and gives when the stream was made.
+/// Waits until the confirmed sequence is reached; returns the stream's creation time.
 pub async fn confirmed(stack: &Stack, sequence: u64) -> i64 {
     let jetstream = stack.jetstream().await;
     eventually(&format!("{sequence} to be confirmed"), || async {

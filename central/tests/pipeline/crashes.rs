@@ -1,4 +1,4 @@
-//! Central dies.
+//! Crashes of central.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,7 @@ use crate::events::{now_us, publish, trade};
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
 
-/// An edge publishes numbered trades all the time; central is killed twenty times at seeded moments, counted in rows or in time
-/// since its start, and started with another batch size.
+/// SIGKILL twenty times at seeded points, by rows or by time since the start, each time with another batch size.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_central_loses_and_doubles_nothing() {
     const TRADES: u64 = 200_000;
@@ -48,7 +47,7 @@ async fn killing_central_loses_and_doubles_nothing() {
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
-/// 8,000 trades a second, as an edge would.
+/// 8,000 trades per second.
 async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
     const STEP: u64 = 800;
     let mut ticks = tokio::time::interval(Duration::from_millis(100));

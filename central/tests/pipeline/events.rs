@@ -1,4 +1,4 @@
-//! Events to publish, each different from every other and calculable from its number.
+//! Events to publish, each derived from its number.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use marketprism_schema::{
 };
 use tokio::task::JoinSet;
 
-/// Acknowledgements of publishing awaited side by side.
+/// Publishes awaiting their acknowledgement.
 const IN_FLIGHT: usize = 256;
 
 pub fn now_us() -> i64 {
@@ -35,7 +35,7 @@ pub fn event(venue_symbol: &'static str, timestamp_us: i64, body: Body<'static>)
     event
 }
 
-/// The trade with a number: every number has its own price, quantity and side.
+/// Every number has its own price, quantity and side.
 pub fn trade(number: u64, base_us: i64) -> Event<'static> {
     let n = i64::try_from(number).unwrap();
     let trade = Trade {
@@ -47,7 +47,7 @@ pub fn trade(number: u64, base_us: i64) -> Event<'static> {
     event("BTCUSDT", base_us + n, Body::Trade(trade))
 }
 
-/// A book of `depth` levels a side at an update.
+/// A book with `depth` levels per side.
 pub fn book(update: u64, depth: i64, base_us: i64) -> Event<'static> {
     let n = i64::try_from(update).unwrap();
     let side = |direction: i64| -> Vec<[i64; 2]> {
@@ -110,7 +110,7 @@ pub fn message(event: &Event<'_>) -> (String, Vec<u8>) {
     (subject, payload)
 }
 
-/// By which id the broker may know a copy.
+/// Id by which the broker recognizes duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageId {
     Event,
@@ -118,14 +118,14 @@ pub enum MessageId {
     Missing,
 }
 
-/// The same event as another edge hears it, a little later.
+/// The event as another edge receives it, a little later.
 pub fn heard_by(mut event: Event<'static>, edge: &'static str) -> Event<'static> {
     event.header.edge = edge.into();
     event.header.received_at_ns += 1_000_000 * i64::try_from(edge.len()).unwrap();
     event
 }
 
-/// Publishes events as an edge does, with their ids, and waits until the broker has all of them.
+/// As an edge does; returns when the broker has acknowledged all.
 pub async fn publish(jetstream: &Context, events: impl Iterator<Item = Event<'static>>) {
     publish_with(jetstream, events, MessageId::Event).await;
 }
@@ -143,7 +143,7 @@ pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Even
     }
 }
 
-/// An edge repeats what the broker did not acknowledge, until it does.
+/// Repeats until the broker acknowledges.
 async fn publish_one(jetstream: Context, event: Event<'static>, id: MessageId) {
     let (subject, payload) = message(&event);
     let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! What is published is in hot, once, and exactly.
+//! Published events are in hot exactly once, with exact values.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use marketprism_tests::wait::eventually;
 use crate::events::{self, MessageId, now_us, one_of_each, publish, publish_with, trade};
 use crate::stack::{PATIENCE, Stack};
 
-/// Everything of a trade's row that an edge decides.
+/// Columns of a trade that come from the edge.
 type TradeRow = (String, String, String, String, bool, i64, i64, u128);
 
 fn expected(event: &Event<'_>) -> TradeRow {
@@ -27,7 +27,6 @@ fn expected(event: &Event<'_>) -> TradeRow {
     )
 }
 
-/// Publish numbered trades, wait for the count, compare every row with what was published.
 #[tokio::test(flavor = "multi_thread")]
 async fn trades_arrive_once_with_exact_values() {
     const TRADES: u64 = 20_000;
@@ -98,8 +97,7 @@ fn text_of(column: &str) -> String {
     format!("ifNull(toString({value}), 'null')")
 }
 
-/// Publish the same trades without the id by which the broker knows copies; once while the ids are in memory, once after a
-/// restart, received long before they reach the broker.
+/// Without message ids: once while the event ids are in memory, once after a restart, received long before they reach the broker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_never_a_second_row() {
     const TRADES: u64 = 3_000;
@@ -125,7 +123,7 @@ async fn a_copy_is_never_a_second_row() {
     assert!(metrics.contains(stored), "{metrics}");
 }
 
-/// Events of ten minutes ago, received now, published once before and once after the restart, without the broker's id.
+/// Old events received now, published before and after a restart, without message ids.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_told_again_is_never_a_second_row() {
     let Some(stack) = Stack::start().await else { return };
@@ -151,7 +149,6 @@ async fn an_old_value_told_again_is_never_a_second_row() {
     }
 }
 
-/// One event of each type but one, then a restart of central.
 #[tokio::test(flavor = "multi_thread")]
 async fn coverage_tells_what_arrived() {
     let Some(stack) = Stack::start().await else { return };
@@ -182,7 +179,7 @@ async fn coverage_tells_what_arrived() {
     eventually("the table after the restart", || async { complete(0) }).await;
 }
 
-/// Batches that would wait for 10 s; stop central when all messages are with it.
+/// Batches would wait for 10 s; central is stopped when all messages are delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_flushes_what_was_taken() {
     let Some(stack) = Stack::start().await else { return };
@@ -205,14 +202,13 @@ async fn a_stop_flushes_what_was_taken() {
     assert_eq!((consumer.num_ack_pending, consumer.ack_floor.stream_sequence), (0, 500));
 }
 
-/// What the broker knows of the consumer of a stream.
 pub async fn events_consumer(stack: &Stack, stream: &str) -> Option<async_nats::jetstream::consumer::Info> {
     let name = format!("central-{}", stream.to_lowercase().replace('_', "-"));
     let handle = stack.jetstream().await.get_stream(stream).await.ok()?;
     handle.consumer_info(name).await.ok()
 }
 
-/// Waits until the broker has the acknowledgement of everything up to a sequence.
+/// Waits until everything up to a sequence is acknowledged.
 pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
     eventually(&format!("all of {stream} to be acknowledged"), || async {
         let info = events_consumer(stack, stream).await?;
@@ -222,7 +218,6 @@ pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
     .await;
 }
 
-/// Compare one of many with what was published, level by level.
 #[tokio::test(flavor = "multi_thread")]
 async fn books_keep_every_level() {
     const BOOKS: u64 = 300;

@@ -12,7 +12,6 @@ pub fn error_of(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Change a stream and two tables behind its back, and read exit status and output.
 #[tokio::test(flavor = "multi_thread")]
 async fn init_is_idempotent_and_names_drift() {
     let Some(stack) = Stack::start().await else { return };
@@ -71,7 +70,6 @@ async fn too_little_room_at_the_broker_is_said_clearly() {
     assert!(error.contains("no room for stream MARKET_DATA") && error.contains("max_file_store"), "{error}");
 }
 
-/// Two engines; change the cold one's time to live and codec and the hot one's setting, then a type in cold.
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_named_on_both_servers() {
     let Some(mut stack) = Stack::start().await else { return };

@@ -1,4 +1,4 @@
-//! The ledger says of every window whether hot holds what its edge stored.
+//! Verdicts of the ledger on windows of simulated edges.
 
 use async_nats::HeaderMap;
 use marketprism_schema::{EventId, Gap, GapCause, GapKind};
@@ -53,7 +53,6 @@ async fn what_an_edge_stored_is_verified() {
     assert!(metrics.contains("marketprism_ledger_audits_taken_total 2"), "{metrics}");
 }
 
-/// An edge reports one window and withholds the next one, the one that just runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withheld_audit_leaves_the_window_unverifiable() {
     let Some(stack) = Stack::start().await else { return };
@@ -70,7 +69,7 @@ async fn a_withheld_audit_leaves_the_window_unverifiable() {
     assert!(late.reason.contains("hot has rows of this window"), "{}", late.reason);
 }
 
-/// Three windows: a wrong count, a wrong fingerprint, an event never published though it is told.
+/// A wrong count, a wrong fingerprint, an event that was never published.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lying_audit_and_a_lost_event_are_mismatches() {
     let Some(stack) = Stack::start().await else { return };
@@ -152,7 +151,6 @@ async fn unsure_events_must_be_in_hot() {
     );
 }
 
-/// Rows of `copies` as ingest writes them, beside what the second edge brought first.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_of_a_second_edge_are_verified_for_it() {
     let Some(stack) = Stack::start().await else { return };

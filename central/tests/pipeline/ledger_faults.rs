@@ -1,4 +1,4 @@
-//! The ledger while something dies, is away or comes late.
+//! The ledger during crashes, outages and delays.
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
@@ -11,8 +11,7 @@ use crate::stack::Stack;
 
 const A: &str = "BTC-USDT";
 
-/// 600 audits lie in the stream; central is killed at seeded moments; in the end each is one row, and every window has its
-/// verdict.
+/// 600 audits are in the stream; central gets SIGKILL at seeded times.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_central_loses_no_audit() {
     const AUDITS: i64 = 600;

@@ -9,7 +9,7 @@ use crate::stack::Stack;
 
 const A: &str = "BTC-USDT";
 
-/// An edge reports a stream, then a window in which its feed does not run; both are told twice.
+/// An edge reports a stream, then a window in which its feed does not run; both audits are published twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_does_not_run_explains_its_windows() {
     let Some(stack) = Stack::start().await else { return };

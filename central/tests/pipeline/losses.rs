@@ -1,4 +1,4 @@
-//! What the broker discarded before it was stored is named.
+//! Messages that the broker discarded before they were stored.
 
 use marketprism_tests::wait::eventually;
 
@@ -7,7 +7,7 @@ use crate::events::{now_us, publish, trade};
 use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::{PATIENCE, Stack};
 
-/// First and last sequence, how many, cause and evidence.
+/// First and last sequence, number, cause, evidence.
 type Loss = (u64, u64, u64, String, String);
 
 async fn losses(stack: &Stack) -> Vec<Loss> {
@@ -16,7 +16,7 @@ async fn losses(stack: &Stack) -> Vec<Loss> {
     stack.hot().query_raw(sql).fetch_all().await.unwrap_or_default()
 }
 
-/// Fill a stream of 1 MiB beyond its size while central is down, delete one message; later purge under a central that is down.
+/// A stream of 1 MiB overflows while central is down, one message is deleted; later the stream is purged.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_discarded_before_it_was_taken_is_named() {
     const TRADES: u64 = 5_000;
@@ -52,7 +52,7 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     assert_eq!((third.0, third.1, third.2), (TRADES + 1, TRADES + 10, 10), "{third:?}");
 }
 
-/// Kill central while ClickHouse is away, purge the stream, bring both back. What was stored before is not named.
+/// Central gets SIGKILL while ClickHouse is down, then the stream is purged.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_died_with_a_central_is_named() {
     const STORED: u64 = 1_000;

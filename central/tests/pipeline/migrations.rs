@@ -1,4 +1,4 @@
-//! How a database comes to the newest version.
+//! Migrations of databases.
 
 use marketprism_schema::{DatabaseKind, Layout, Migration};
 
@@ -21,7 +21,7 @@ async fn number(stack: &Stack, sql: &str) -> u64 {
     stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap()
 }
 
-/// Make both by hand from the first migration alone, with rows and without records; `init`; look at the tables and rows.
+/// Both databases are created from the first migration alone, with rows and without records.
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_of_an_earlier_version_are_adopted() {
     let Some(stack) = Stack::start().await else { return };
@@ -57,7 +57,6 @@ async fn databases_of_an_earlier_version_are_adopted() {
     .await;
 }
 
-/// Change the record of a migration, then add one of a version that nobody knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_another_program_are_refused() {
     let Some(stack) = Stack::start().await else { return };
@@ -84,7 +83,7 @@ async fn records_of_another_program_are_refused() {
     assert!(error.contains("marketprism_hot") && error.contains("version 77"), "{error}");
 }
 
-/// Five `init` at once on nothing; each migration is applied in exactly one output and recorded once in each database.
+/// Five `init` at once on an empty server.
 #[tokio::test(flavor = "multi_thread")]
 async fn several_at_once_apply_each_migration_once() {
     let Some(stack) = Stack::start().await else { return };
@@ -139,7 +138,7 @@ async fn interrupted_work_is_done_again() {
     assert_eq!(stack.hot().query_raw(scratch).fetch_one::<String>().await.unwrap(), own);
 }
 
-/// Kill `run` as soon as the first records are there; `init`.
+/// `run` gets SIGKILL after the first records.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_migration_is_finished_by_the_next() {
     let Some(stack) = Stack::start().await else { return };
@@ -201,7 +200,6 @@ async fn statements_for_a_cluster_parse() {
     }
 }
 
-/// Name an engine for cold that does not run; publish; start it.
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_does_not_wait_for_cold() {
     const TRADES: u64 = 2_000;

@@ -1,4 +1,4 @@
-//! A central that is cut off from a part, while the part and the other central are well.
+//! Network partitions between one central and the broker or ClickHouse.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::sharing::Pair;
 use crate::stack::Stack;
 
 const STREAM: &str = "MARKET_DATA";
-/// A tenth of a second's.
+/// Trades per 100 ms.
 const STEP: u64 = 200;
 const SETTINGS: &str = "[batch]\ntrades = 500\nmax_age_ms = 50\n";
 
@@ -21,14 +21,13 @@ async fn more_rows(stack: &Stack, what: &str, more: u64) {
     eventually(what, || async { stack.trades().await.filter(|rows| *rows >= before + more) }).await;
 }
 
-/// Inserts that one of them has done, all tables together.
 fn inserts(pair: &Pair, i: usize) -> u64 {
     let metrics = pair.metrics(i).unwrap();
     let line = metrics.lines().find(|line| line.starts_with("hot_storage_batch_inserts_total ")).unwrap();
     line.rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
-/// Waits until the other one takes the stream; at no moment do both.
+/// Waits until the other central owns the stream; never do both.
 async fn taken_over(stack: &Stack, pair: &Pair, cut_off: usize) {
     eventually("the takeover", || async {
         stack.trades().await?;
@@ -41,8 +40,8 @@ async fn taken_over(stack: &Stack, pair: &Pair, cut_off: usize) {
     .await;
 }
 
-/// The links of the one that takes the trades are shut while trades flow, in the second round the one to ClickHouse as well,
-/// which opens at a seeded moment of the lease's last seconds; its inserts are counted from the takeover on.
+/// The owner's link to the broker is shut while trades flow; in the second round its link to ClickHouse too, which opens shortly before
+/// the lease ends: a late insert must not arrive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_cut_off_from_the_broker_is_replaced() {
     const SEED: u64 = 20_261_124;
@@ -85,8 +84,7 @@ async fn a_central_cut_off_from_the_broker_is_replaced() {
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
-/// Its link to ClickHouse is shut while trades flow, for longer than a lease and than the ack wait; what it had sent arrives
-/// late.
+/// Its link to ClickHouse is shut for longer than a lease and the ack wait; what it had sent arrives late.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_cut_off_from_clickhouse_holds_what_it_took() {
     const CUT: Duration = Duration::from_secs(8);

@@ -11,7 +11,7 @@ use crate::events::{message, now_us, publish, trade};
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
 
-/// Publish poison between 2,000 good trades; a constraint of the table refuses three of them.
+/// Six invalid messages among valid trades, of which a constraint of the table refuses three.
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_goes_to_the_dead_letters() {
     const TRADES: u64 = 2_000;

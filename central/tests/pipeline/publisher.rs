@@ -1,4 +1,4 @@
-//! Trades that do not end before what they are for.
+//! Publishes numbered trades until the test ends it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,21 +9,20 @@ use tokio::task::JoinHandle;
 
 use crate::events::{now_us, publish, trade};
 
-/// Publishes numbered trades, as an edge would, until it is told to end.
 pub struct Publisher {
     goes_on: Arc<AtomicBool>,
     task: JoinHandle<u64>,
 }
 
 impl Publisher {
-    /// Publishes so many trades every tenth of a second, numbered from zero.
+    /// `step` trades per 100 ms, numbered from zero.
     pub fn start(jetstream: Context, step: u64) -> Self {
         let goes_on = Arc::new(AtomicBool::new(true));
         let task = tokio::spawn(run(jetstream, step, Arc::clone(&goes_on)));
         Self { goes_on, task }
     }
 
-    /// Ends, and gives how many trades the broker has.
+    /// Returns the number of trades that the broker has.
     pub async fn end(self) -> u64 {
         self.goes_on.store(false, Ordering::Release);
         self.task.await.unwrap()

@@ -1,4 +1,4 @@
-//! Rows altered or deleted by hand: named, and mended as far as that can be done.
+//! Rows modified or deleted by hand are reported, and repaired where that is possible.
 
 use futures_util::StreamExt as _;
 
@@ -27,7 +27,6 @@ fn rows_of(window_ms: i64, numbers: &str) -> String {
     )
 }
 
-/// Five windows, each changed in another way, beside a running central.
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_rows_are_named_and_mended() {
     let Some(sides) = TwoSides::on_two_engines(QUICK).await else { return };
@@ -87,7 +86,7 @@ async fn changed_rows_are_named_and_mended() {
     );
 }
 
-/// In cold a NULL changes place with the value of the column beside it, and the two sides of a book are exchanged.
+/// A NULL is swapped with the value of the next column, and the two sides of a book are exchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn nulls_and_swapped_columns_are_noticed() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
@@ -114,7 +113,7 @@ async fn nulls_and_swapped_columns_are_noticed() {
     all_is_copied(&sides).await;
 }
 
-/// The log's times are moved back by two hours, because the shortest delay is an hour.
+/// The log's times are moved back by two hours: the shortest delay is one hour.
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_from_hot_is_no_loss() {
     // The shortest delay is what a stream keeps.
@@ -152,7 +151,7 @@ async fn removal_from_hot_is_no_loss() {
     assert!(state == "verified" && reason.starts_with("removed from hot"), "{state} {reason}");
 }
 
-/// Verdicts written by hand for two edges; one is played by the test.
+/// The test plays one of two edges.
 #[tokio::test(flavor = "multi_thread")]
 async fn edges_are_asked_for_what_is_missing() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };

@@ -1,4 +1,4 @@
-//! Hot to cold.
+//! Replication from hot to cold.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const RATES: &str = "INSERT INTO marketprism_hot.funding_rates (timestamp, excha
      NULL, toDecimal128(5, 18)), at, reinterpretAsUInt128(sipHash128(n, 'rate')), 'e', 'r', 'a', 'live', n, at FROM (SELECT \
      number AS n, fromUnixTimestamp64Milli(toInt64({first} + number * 20000), 'UTC') AS at FROM numbers(15))";
 
-/// Fills trades, order books and funding rates: five windows each.
+/// Trades, order books and funding rates in five windows each.
 pub async fn fill(sides: &TwoSides, first_ms: i64) {
     sides.trades(0..20_000, first_ms, 4_000).await;
     for sql in [BOOKS, RATES] {
@@ -32,7 +32,6 @@ pub async fn fill(sides: &TwoSides, first_ms: i64) {
     }
 }
 
-/// Waits until that is in cold, verified and the same.
 pub async fn all_is_copied(sides: &TwoSides) {
     sides.cold_holds_once("trades", 20_000).await;
     sides.cold_holds_once("orderbooks", 3_000).await;
@@ -43,8 +42,6 @@ pub async fn all_is_copied(sides: &TwoSides) {
     }
 }
 
-/// Rows written into hot by SQL, copied on one engine by itself and through `remote()`, and between two engines through central;
-/// then compared as text column by column.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_of_copying_gives_the_same_rows() {
     for method in ["same_server", "remote", "stream"] {
@@ -62,8 +59,7 @@ async fn every_way_of_copying_gives_the_same_rows() {
     }
 }
 
-/// Many windows, some of them large, on two engines; central is killed at seeded moments in the middle of copies, cold is looked
-/// at all the time. Some rows come late on top.
+/// Central gets SIGKILL at seeded times in the middle of copies; some rows arrive late on top.
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_replicator_doubles_and_loses_nothing() {
     const SEED: u64 = 20_261_123;
@@ -116,7 +112,7 @@ async fn cold_may_be_away() {
     sides.are_the_same("trades").await;
 }
 
-/// A window within the look-back and one that only the comparison of everything finds.
+/// One window within the look-back, one that only the recheck of everything finds.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_rows_open_their_window_again() {
     let Some(sides) = TwoSides::on_one_engine(QUICK).await else { return };
@@ -158,8 +154,7 @@ async fn another_central_takes_over() {
     drop(second);
 }
 
-/// Old trades are copied, deleted from hot, and written into hot again at another time, with another old one and a recent one;
-/// hot's own TTL is held back.
+/// Old trades are copied, deleted from hot and inserted into hot again, with a new old trade and a recent one. TTL merges are stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_event_published_again_stays_one_row() {
     let Some(sides) = TwoSides::on_two_engines(QUICK).await else { return };
@@ -183,7 +178,7 @@ async fn an_old_event_published_again_stays_one_row() {
     assert!(metrics.contains("marketprism_cold_published_again_total{table=\"trades\"} 100"), "{metrics}");
 }
 
-/// Windows of many rounds, and a pause longer than the test's patience.
+/// The pause between rounds is longer than the test's patience.
 #[tokio::test(flavor = "multi_thread")]
 async fn catching_up_does_not_pause() {
     let settings = "[replication]\nsafety_lag_seconds = 0\ninterval_ms = 3600000\n";
@@ -194,7 +189,7 @@ async fn catching_up_does_not_pause() {
     sides.are_the_same("trades").await;
 }
 
-/// A constraint on the cold table. Nothing is compared again, so that only copying can tell the windows apart.
+/// A constraint on the cold table. Without rechecks only copying can tell the windows apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cold_refuses_keeps_back_its_window_only() {
     let settings = format!("{QUICK}catch_up_high = 10\n").replace("recheck_seconds = 1\n", "");

@@ -1,4 +1,4 @@
-//! Two centrals side by side.
+//! Two centrals share the streams.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Pair {
         Some(Stack::get_at(self.ports[i], "/metrics")?.1)
     }
 
-    /// Links of one of them to the broker and to ClickHouse.
+    /// To the broker and to ClickHouse.
     pub fn links(&self, i: usize) -> &[Link; 2] {
         &self.links[i]
     }
@@ -105,7 +105,7 @@ impl Pair {
     }
 }
 
-/// Trades and books are published all the time; the time is taken from the kill to the first trade that the other one stored.
+/// The time is taken from the kill to the first trade that the other central stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_central_takes_over_from_another() {
     const BOOKS: u64 = 2_000;

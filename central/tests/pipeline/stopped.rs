@@ -1,4 +1,4 @@
-//! A central that is stopped for longer than its leases last, and goes on where it was.
+//! A central that is suspended for longer than its leases, and resumed in the middle of its work.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,10 @@ use crate::stack::Stack;
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};
 
 const STREAM: &str = "ORDERBOOK_SNAP";
-/// Another central has to go on within this.
+/// Limit for the takeover.
 const TAKEOVER: Duration = Duration::from_secs(15);
 
-/// Waits until a link has let so many bytes pass as it was told, with a process in the middle of sending, stops the process, and lets the
-/// link pass what had left it.
+/// Suspends a process when so many bytes have passed the link, in the middle of sending; then the link passes what had been sent.
 async fn stop_in_the_middle(link: &Link, bytes: u64, process: &Process, begin: impl AsyncFnOnce()) {
     link.shut_after(bytes);
     begin().await;
@@ -29,7 +28,7 @@ async fn stop_in_the_middle(link: &Link, bytes: u64, process: &Process, begin: i
     link.open();
 }
 
-/// Nothing of an error, and that the loss of the lease was noticed.
+/// The loss of the lease is logged, and no error.
 fn says_what_happened(log: &str, lease: &str) {
     let lost = |line: &&str| {
         line.contains(lease)
@@ -39,8 +38,7 @@ fn says_what_happened(log: &str, lease: &str) {
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
 }
 
-/// At seeded points of the bytes that it sends to ClickHouse it is stopped with SIGSTOP; the other one stores everything
-/// meanwhile; SIGCONT; three rounds. Hot is counted all the time.
+/// SIGSTOP at a seeded point of the bytes sent to ClickHouse, SIGCONT when the other central has stored everything; three rounds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_central_doubles_nothing() {
     const BOOKS: u64 = 2_000;
@@ -96,7 +94,7 @@ async fn a_stopped_central_doubles_nothing() {
     assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
 }
 
-/// A central that copies when it has the lease, over a link to cold.
+/// A central with a link to cold.
 struct Copying {
     process: Process,
     port: u16,
@@ -120,12 +118,11 @@ impl Copying {
     }
 }
 
-/// Hot and cold on two engines, rows streamed through central; the one that copies is stopped with SIGSTOP at seeded points of
-/// the bytes that it sends to cold; rows come late to the windows at hand meanwhile; SIGCONT; three rounds.
+/// SIGSTOP at a seeded point of the bytes sent to cold; late rows arrive in the same windows; SIGCONT; three rounds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_replicator_doubles_nothing() {
     const SEED: u64 = 20_261_126;
-    /// Windows of a round, and their rows.
+    /// Windows per round.
     const WINDOWS: i64 = 3;
     const ROWS: u64 = 150_000;
     const LATE: u64 = 300;

@@ -14,7 +14,7 @@ use crate::ledger::windows::WindowRange;
 
 #[derive(Debug, Clone)]
 pub struct WindowInputs<'a> {
-    pub of: &'a EdgeStream,
+    pub edge_stream: &'a EdgeStream,
     pub window: WindowRange,
     /// Audits of all runs of the edge.
     pub audits: &'a [WindowAudit],
@@ -72,7 +72,7 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
     let is_equal = stored == contents.ids && inputs.ambiguous_missing == 0;
     let truncated = inputs.audits.iter().any(|audit| audit.is_ambiguous_truncated);
     let covered = covers(inputs.audits, inputs.window);
-    let edge = &inputs.of.edge;
+    let edge = &inputs.edge_stream.edge;
     let is_covered =
         covered.is_ok() || inputs.is_first && covers(inputs.audits, from_first_start(inputs)).is_ok();
     if is_equal && !truncated && is_covered {
@@ -114,7 +114,7 @@ fn replace(verdict: WindowVerdict) -> Evaluation {
 }
 
 fn without_audit(inputs: &WindowInputs<'_>, rows: u64) -> Evaluation {
-    let edge = &inputs.of.edge;
+    let edge = &inputs.edge_stream.edge;
     if inputs.arrival != Arrival::Complete {
         let verdict = verdict(inputs, VerdictState::Open, format!("no audit of edge {edge} yet"));
         return if inputs.contents.is_none() { Evaluation::Keep(verdict) } else { replace(verdict) };
@@ -172,7 +172,7 @@ fn sum(audits: &[WindowAudit]) -> Fingerprint {
 
 /// The difference as text; and the event that is missing where it is a single one, which the fingerprints reveal.
 fn difference(inputs: &WindowInputs<'_>, stored: Fingerprint, hot: Fingerprint) -> (String, Option<u128>) {
-    let edge = &inputs.of.edge;
+    let edge = &inputs.edge_stream.edge;
     let single = |more: Fingerprint, less: Fingerprint| {
         let high = more.sum.wrapping_sub(less.sum);
         (more.count.wrapping_sub(less.count) == 1)
@@ -200,8 +200,8 @@ fn difference(inputs: &WindowInputs<'_>, stored: Fingerprint, hot: Fingerprint) 
 fn gaps_as_text(inputs: &WindowInputs<'_>) -> String {
     match gaps_of(inputs).count {
         0 => String::new(),
-        1 => format!("edge {} reports 1 gap", inputs.of.edge),
-        gaps => format!("edge {} reports {gaps} gaps", inputs.of.edge),
+        1 => format!("edge {} reports 1 gap", inputs.edge_stream.edge),
+        gaps => format!("edge {} reports {gaps} gaps", inputs.edge_stream.edge),
     }
 }
 

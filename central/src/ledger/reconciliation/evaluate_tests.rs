@@ -30,7 +30,7 @@ fn case<'a>(
     contents: Option<std::ops::Range<u128>>,
 ) -> WindowInputs<'a> {
     WindowInputs {
-        of: source,
+        edge_stream: source,
         window: WINDOW,
         audits,
         contents: contents.map(|numbers| HotContents { ids: ids(numbers), copies: 0 }),

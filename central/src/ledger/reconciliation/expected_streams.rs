@@ -52,47 +52,47 @@ impl ExpectedStreams {
         Ok(())
     }
 
-    pub fn add(&mut self, of: &EdgeStream, window: i64) {
+    pub fn add(&mut self, edge_stream: &EdgeStream, window: i64) {
         let window = window.div_euclid(self.window_ns.max(1)) * self.window_ns.max(1);
-        match self.streams.get_mut(of) {
+        match self.streams.get_mut(edge_stream) {
             Some(reported) => {
                 reported.first = reported.first.min(window);
                 reported.last = reported.last.max(window);
             }
             None => {
-                self.streams.insert(of.clone(), ReportingPeriod { first: window, last: window });
+                self.streams.insert(edge_stream.clone(), ReportingPeriod { first: window, last: window });
             }
         }
-        match self.edges.get_mut(&of.edge) {
+        match self.edges.get_mut(&edge_stream.edge) {
             Some(last) => *last = window.max(*last),
             None => {
-                self.edges.insert(of.edge.clone(), window);
+                self.edges.insert(edge_stream.edge.clone(), window);
             }
         }
     }
 
-    pub fn expects(&self, of: &EdgeStream, window: i64) -> Option<Expectation> {
-        self.reason(of, *self.streams.get(of)?, window)
+    pub fn expects(&self, edge_stream: &EdgeStream, window: i64) -> Option<Expectation> {
+        self.reason(edge_stream, *self.streams.get(edge_stream)?, window)
     }
 
-    pub fn is_first(&self, of: &EdgeStream, window: i64) -> bool {
-        self.streams.get(of).is_some_and(|reported| reported.first == window)
+    pub fn is_first(&self, edge_stream: &EdgeStream, window: i64) -> bool {
+        self.streams.get(edge_stream).is_some_and(|reported| reported.first == window)
     }
 
     /// Some edge reported the stream before the window.
-    pub fn is_known_before(&self, of: &EdgeStream, window: i64) -> bool {
-        let any_edge = EdgeStream { edge: String::new(), ..of.clone() };
+    pub fn is_known_before(&self, edge_stream: &EdgeStream, window: i64) -> bool {
+        let any_edge = EdgeStream { edge: String::new(), ..edge_stream.clone() };
         self.streams
             .range(any_edge..)
-            .take_while(|(other, _)| other.stream == of.stream)
+            .take_while(|(other, _)| other.stream == edge_stream.stream)
             .any(|(_, reported)| reported.first < window)
     }
 
     pub fn expected(&self, window: i64) -> impl Iterator<Item = WindowKey> {
-        let is_expected = move |(of, reported): &(&EdgeStream, &ReportingPeriod)| {
-            self.reason(of, **reported, window).is_some()
+        let is_expected = move |(edge_stream, reported): &(&EdgeStream, &ReportingPeriod)| {
+            self.reason(edge_stream, **reported, window).is_some()
         };
-        self.streams.iter().filter(is_expected).map(move |(of, _)| (window, of.clone()))
+        self.streams.iter().filter(is_expected).map(move |(edge_stream, _)| (window, edge_stream.clone()))
     }
 
     /// From the first reported window to the last one for which an audit may be expected.
@@ -102,10 +102,15 @@ impl ExpectedStreams {
         Some(WindowRange { from, to: to.saturating_add(EDGE_EXPECTED_NS) })
     }
 
-    fn reason(&self, of: &EdgeStream, reported: ReportingPeriod, window: i64) -> Option<Expectation> {
+    fn reason(
+        &self,
+        edge_stream: &EdgeStream,
+        reported: ReportingPeriod,
+        window: i64,
+    ) -> Option<Expectation> {
         let since = window - reported.last;
         let windows = since / self.window_ns.max(1);
-        let edge_goes_on = self.edges.get(&of.edge).is_some_and(|&last| last > reported.last);
+        let edge_goes_on = self.edges.get(&edge_stream.edge).is_some_and(|&last| last > reported.last);
         match since {
             _ if window < reported.first => None,
             ..=0 => Some(Expectation::BetweenReports),
@@ -135,7 +140,7 @@ mod tests {
         expected.add(&a, 100 * MINUTE_NS);
         expected.add(&a, 5_000 * MINUTE_NS);
         expected.add(&b, 200 * MINUTE_NS);
-        let at = |of: &EdgeStream, minute: i64| expected.expects(of, minute * MINUTE_NS);
+        let at = |edge_stream: &EdgeStream, minute: i64| expected.expects(edge_stream, minute * MINUTE_NS);
         assert_eq!((at(&a, 99), at(&a, 3_000)), (None, Some(Expectation::BetweenReports)));
         assert_eq!(at(&a, 5_002), Some(Expectation::EdgeSilent(2)));
         assert_eq!((at(&a, 6_440), at(&a, 6_441)), (Some(Expectation::EdgeSilent(1_440)), None));

@@ -32,8 +32,8 @@ impl FeedProblems {
         Ok(problems)
     }
 
-    pub fn explain(&self, window: i64, of: &EdgeStream) -> Option<String> {
-        let (edge, exchange) = (&of.edge, &of.stream.exchange);
+    pub fn explain(&self, window: i64, edge_stream: &EdgeStream) -> Option<String> {
+        let (edge, exchange) = (&edge_stream.edge, &edge_stream.stream.exchange);
         let problem = self.0.get(&(window, edge.clone(), exchange.clone()))?;
         Some(format!("feed {exchange} of edge {edge}: {}", problem.as_text()))
     }

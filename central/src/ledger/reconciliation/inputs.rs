@@ -51,8 +51,8 @@ impl InputReader<'_> {
         expected: &mut ExpectedStreams,
     ) -> anyhow::Result<RangeInputs> {
         let audits = queries::audits(self.storage, self.grid, range).await.context("cannot read audits")?;
-        for (window, of) in audits.keys() {
-            expected.add(of, *window);
+        for (window, edge_stream) in audits.keys() {
+            expected.add(edge_stream, *window);
         }
         let frontier = IngestFrontier::read(self.broker).await?;
         let (mut windows, mut without_audit) = (BTreeSet::new(), BTreeSet::new());
@@ -198,6 +198,6 @@ fn is_any_stored(
     of_type.flat_map(|(_, audits)| audits).any(|audit| audit.stored.count > 0)
 }
 
-fn is_within((window, of): &WindowKey, data_type: DataType, range: WindowRange) -> bool {
-    of.stream.data_type == data_type && (range.from..range.to).contains(window)
+fn is_within((window, edge_stream): &WindowKey, data_type: DataType, range: WindowRange) -> bool {
+    edge_stream.stream.data_type == data_type && (range.from..range.to).contains(window)
 }

@@ -142,14 +142,14 @@ impl Reconciler {
     }
 
     fn evaluate_key(&self, key: &WindowKey, inputs: &RangeInputs, now_ns: i64) -> Evaluation {
-        let (window, of) = key;
+        let (window, edge_stream) = key;
         let range = self.grid.range(*window);
         let audits = inputs.audits.get(key).map(Vec::as_slice).unwrap_or_default();
         let final_ns = range.to.saturating_add(self.grace_ns);
         let arrival = if now_ns < final_ns {
             Arrival::WithinGrace
         } else if audits.is_empty() && inputs.frontier.audits < final_ns
-            || !is_ingested(audits, inputs.frontier.of(of.stream.data_type))
+            || !is_ingested(audits, inputs.frontier.of(edge_stream.stream.data_type))
         {
             Arrival::IngestBehind
         } else {
@@ -161,7 +161,7 @@ impl Reconciler {
         let is_removed =
             self.removed_after_ns.is_some_and(|after| range.from.saturating_add(after) <= now_ns);
         let case = WindowInputs {
-            of,
+            edge_stream,
             window: range,
             audits,
             contents: inputs
@@ -169,9 +169,9 @@ impl Reconciler {
                 .contains(window)
                 .then(|| inputs.contents.get(key).copied().unwrap_or_default()),
             ambiguous_missing: inputs.ambiguous_missing.get(key).copied().unwrap_or_default(),
-            expectation: self.expected.expects(of, *window),
-            is_first: self.expected.is_first(of, *window),
-            is_known: self.expected.is_known_before(of, *window),
+            expectation: self.expected.expects(edge_stream, *window),
+            is_first: self.expected.is_first(edge_stream, *window),
+            is_known: self.expected.is_known_before(edge_stream, *window),
             arrival,
             is_trimmed: oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed,
         };

@@ -47,11 +47,17 @@ impl WindowVerdict {
         self.expected.saturating_sub(self.found)
     }
 
-    pub fn encode(&self, (window, of): (i64, &EdgeStream), seconds: u16, judged_ms: i64, out: &mut Vec<u8>) {
+    pub fn encode(
+        &self,
+        (window, edge_stream): (i64, &EdgeStream),
+        seconds: u16,
+        judged_ms: i64,
+        out: &mut Vec<u8>,
+    ) {
         binary::int64(out, window / 1_000_000);
         binary::uint16(out, seconds);
-        let texts = [of.edge.as_str(), self.state.as_str(), &self.reason];
-        for text in of.stream.names().into_iter().chain(texts) {
+        let texts = [edge_stream.edge.as_str(), self.state.as_str(), &self.reason];
+        for text in edge_stream.stream.names().into_iter().chain(texts) {
             binary::text(out, text);
         }
         for number in [self.expected, self.found, self.duplicates, self.conflated] {

@@ -59,8 +59,8 @@ pub async fn write(
     let judged_ms = clock::now_ns() / 1_000_000;
     for some in changes.chunks(limits::VERDICTS_AN_INSERT) {
         let mut rows = Vec::new();
-        for VerdictChange { key: (window, of), verdict, .. } in some {
-            verdict.encode((*window, of), grid.seconds(), judged_ms, &mut rows);
+        for VerdictChange { key: (window, edge_stream), verdict, .. } in some {
+            verdict.encode((*window, edge_stream), grid.seconds(), judged_ms, &mut rows);
         }
         let token = format!("{TABLE}:{:016x}", xxh3_64(&rows));
         insert(&shared.storage, TABLE, VERDICT_COLUMNS, rows.into(), &token)
@@ -92,12 +92,12 @@ async fn explain(
             .context("cannot read dead letters and losses")?
     };
     for change in changes.iter_mut().filter(|change| is_explained(change.verdict.state)) {
-        let (window, of) = &change.key;
+        let (window, edge_stream) = &change.key;
         let (mut explanations, mut causes) = (Vec::new(), Vec::new());
         if is_short(change) {
-            (explanations, causes) = evidence.explain(&of.stream, grid.range(*window), change.event);
+            (explanations, causes) = evidence.explain(&edge_stream.stream, grid.range(*window), change.event);
         }
-        explanations.extend(feeds.explain(*window, of));
+        explanations.extend(feeds.explain(*window, edge_stream));
         for explanation in explanations {
             change.verdict.reason.push_str(EXPLAINED_BY);
             change.verdict.reason.push_str(&explanation);
@@ -118,12 +118,12 @@ fn log(shared: &CentralContext, changes: &[VerdictChange]) {
     let mismatches: Vec<&VerdictChange> = turned(VerdictState::Mismatch).collect();
     shared.metrics.ledger.mismatches.inc_by(u64::try_from(mismatches.len()).unwrap_or(u64::MAX));
     for change in mismatches.iter().take(LINES) {
-        let (window, of) = &change.key;
+        let (window, edge_stream) = &change.key;
         let (window_start, reason) = (window / 1_000_000_000, change.verdict.reason.as_str());
         if change.verdict.lost() > 0 {
-            tracing::error!(window_start, stream = %of, reason, "mismatch: rows are missing in hot");
+            tracing::error!(window_start, stream = %edge_stream, reason, "mismatch: rows are missing in hot");
         } else {
-            tracing::warn!(window_start, stream = %of, reason, "mismatch: hot has other rows than the edge published");
+            tracing::warn!(window_start, stream = %edge_stream, reason, "mismatch: hot has other rows than the edge published");
         }
     }
     if mismatches.len() > LINES {
@@ -131,9 +131,9 @@ fn log(shared: &CentralContext, changes: &[VerdictChange]) {
     }
     let mut unverifiable = turned(VerdictState::Unverifiable);
     if let Some(first) = unverifiable.next() {
-        let (of, reason) = (&first.key.1, first.verdict.reason.as_str());
+        let (edge_stream, reason) = (&first.key.1, first.verdict.reason.as_str());
         let windows = 1 + unverifiable.count();
-        tracing::warn!(windows, stream = %of, reason, "windows cannot be verified; stream and reason are of the first");
+        tracing::warn!(windows, stream = %edge_stream, reason, "windows cannot be verified; stream and reason are of the first");
     }
     let is_resolved = |change: &&VerdictChange| {
         change.before.as_ref().is_some_and(|before| before.state == VerdictState::Mismatch)

@@ -1,4 +1,4 @@
-//! The report: what it says, to whom, and that nothing makes it fail.
+//! The report: findings, pages, commands, failures of its sources.
 
 mod rules;
 mod seed;

@@ -1,4 +1,4 @@
-//! The rules, one by one, through the command.
+//! Each rule of the report, through the command.
 
 use std::path::Path;
 

@@ -1,10 +1,9 @@
-//! Tables filled by hand: a healthy hour, and faults.
+//! Tables of a healthy hour, and statements that cause faults.
 
 use crate::stack::Stack;
 
-/// Windows of the healthy hour; the last is two minutes old.
+/// Windows of the healthy hour; the newest is two minutes old.
 pub const WINDOWS: u64 = 60;
-/// The streams of the healthy hour: data type, market.
 const STREAMS: [(&str, &str); 2] = [("trade", "BTC-USDT"), ("orderbook", "BTC-USDT")];
 const TABLES: [&str; 8] = [
     "trades",
@@ -17,12 +16,12 @@ const TABLES: [&str; 8] = [
     "volatility_indices",
 ];
 
-/// Begin of the healthy window `back` windows before the newest, as SQL.
+/// SQL: begin of the window `back` windows before the newest.
 pub fn window(back: u64) -> String {
     format!("toStartOfMinute(now64(3, 'UTC')) - INTERVAL {} MINUTE", back + 2)
 }
 
-/// A verdict about a window of `trade.sim_spot.spot.BTC-USDT`, later than any before it.
+/// A verdict newer than the healthy one.
 pub fn verdict(back: u64, state: &str, reason: &str) -> String {
     format!(
         "INSERT INTO marketprism_hot.verdicts SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', '{state}', \
@@ -40,7 +39,7 @@ pub async fn forget(stack: &Stack) {
     }
 }
 
-/// An hour of which everything is verified: edge against hot, hot against cold, with recent rows in both.
+/// Everything is verified, with recent rows in hot and cold.
 pub async fn healthy(stack: &Stack) {
     forget(stack).await;
     for (data_type, symbol) in STREAMS {
@@ -63,7 +62,7 @@ pub async fn healthy(stack: &Stack) {
     }
 }
 
-/// The window log of a table: one window per number of `offset` minutes before the newest.
+/// Logged windows, `offset` minutes before the newest.
 pub fn copied(table: &str, state: &str, offset: &str) -> String {
     let (count, reason) = if state == "verified" { (WINDOWS, "") } else { (1, "cold holds 2 rows fewer") };
     format!(
@@ -81,7 +80,7 @@ pub fn watermark(table: &str, minutes: u64) -> String {
     )
 }
 
-/// A hundred rows of the last seconds; `id` tells their event ids.
+/// A hundred recent rows; `id`: their event ids.
 pub fn rows(database: &str, table: &str, id: &str) -> String {
     let (own, values) = match table {
         "trades" => ("trade_id, price, quantity, side, is_maker", "toString(number), 1, 1, 'buy', true"),
@@ -94,7 +93,6 @@ pub fn rows(database: &str, table: &str, id: &str) -> String {
     )
 }
 
-/// An audit with a gap of which nobody knows what it hides.
 pub fn gap_of_unknown_size(back: u64) -> String {
     format!(
         "INSERT INTO marketprism_hot.audits (window_start, window_seconds, data_type, exchange, market_type, symbol, edge, \
@@ -104,7 +102,7 @@ pub fn gap_of_unknown_size(back: u64) -> String {
     )
 }
 
-/// An audit with a gap that the venue caused, and the verdict about it. The evidence holds markup, as a hostile venue might.
+/// A gap caused by the venue, with its verdict. The evidence has markup, as a hostile venue might send.
 pub async fn gap(stack: &Stack, back: u64) {
     stack
         .execute(&format!(

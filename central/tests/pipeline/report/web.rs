@@ -1,4 +1,4 @@
-//! The report over HTTP: page, token, away, anything that a client may send.
+//! The report over HTTP: page, token, outages, arbitrary requests.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,7 +13,6 @@ use crate::stack::{PATIENCE, Stack};
 
 const TOKEN: &str = "a token of the test";
 
-/// A central that answers, its configuration with a token.
 async fn running(stack: &Stack, token: bool) -> Process {
     let file = stack.write("token", TOKEN);
     let config = stack.configure("");
@@ -37,7 +36,7 @@ fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
     folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find(|file| file.is_file())
 }
 
-/// Headless Chromium loads the page from a running central; its document after the first answer is read.
+/// The document of headless Chromium after the first answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_fault() {
     let Some(stack) = Stack::start().await else { return };
@@ -117,7 +116,7 @@ async fn the_report_survives_clickhouse() {
     assert!(status == 200 && body.contains("watermarks"), "{body}");
 }
 
-/// Schemathesis makes requests of every route from the description that central serves.
+/// Schemathesis generates requests from the OpenAPI document.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_a_client_sends_breaks_it() {
     let Some(stack) = Stack::start().await else { return };
