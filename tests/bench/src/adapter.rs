@@ -1,4 +1,4 @@
-//! Adapter calls on captured frames, by kind of frame: the same code in the sandbox, with every limit on, and native.
+//! Adapter calls on captured frames by kind of frame: the same code in the sandbox with all limits, and native.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ use marketprism_tests::parts;
 use crate::goal::{Goal, Report};
 use crate::native::{self, SOCKETS};
 
-/// Rounds; the best of each side counts, because the machine is shared.
+/// Rounds; the best of each side counts because the machine is shared.
 const EFFORT: BenchEffort = BenchEffort { rounds: 7, round: Duration::from_millis(60) };
 
 type Native = fn(&str, &[&Path], BenchEffort) -> Result<BTreeMap<String, u64>>;
 
-/// An adapter with its shared recordings, and the frames of them that one core has to take in a second.
+/// An adapter with its recordings, and the goal in frames per second and core.
 struct Subject {
     name: &'static str,
     native: Native,
     recordings: &'static [&'static str],
     frames_per_second: f64,
-    /// The sandbox may cost this many times the native code. Adapters whose frames are short have no such goal: there the call counts.
+    /// Allowed cost of the sandbox as a multiple of native code. `None` for adapters with short frames, where the call dominates.
     sandbox_times: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
-//! A bare publisher and a bare consumer: async-nats with the same payload, headers and bounds, and nothing else. They are what edge and
-//! central are compared with; the publisher also fills the streams.
+//! A bare publisher and a bare consumer: async-nats with the same payload, headers and bounds. The references for edge and central; the
+//! publisher also fills the streams.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::sample::Sample;
 /// Acknowledgements in flight: the edge's default.
 pub const WINDOW: usize = 4096;
 
-/// Publishes events numbered from `first` on; gives the time from the first publish to the last acknowledgement.
+/// Publishes events numbered from `first`; returns the time from the first publish to the last acknowledgement.
 pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, events: u64) -> Result<Duration> {
     let client = async_nats::connect(url).await?;
     let context = async_nats::jetstream::ContextBuilder::new()
@@ -48,7 +48,7 @@ pub async fn publish(url: &str, sample: Sample, form: WireForm, first: u64, even
     Ok(started.elapsed())
 }
 
-/// Takes so many messages of a stream through a consumer of its own, each acknowledged, none looked at. Gives the time for all.
+/// Consumes and acknowledges messages of a stream without decoding; returns the total time.
 pub async fn take(url: &str, sample: Sample, events: u64) -> Result<Duration> {
     let ahead = sample.asked_for_ahead();
     let client = async_nats::connect(url).await?;

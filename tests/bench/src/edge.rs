@@ -1,4 +1,4 @@
-//! A running edge from socket to acknowledgement, against a bare publisher in the same run.
+//! A running edge from socket to acknowledgement, relative to a bare publisher in the same run.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::goal::{Goal, Report};
 use crate::sample::Sample;
 use crate::venue::{Venue, frames};
 
-/// Longest wait for the last acknowledgement.
+/// Limit for the last acknowledgement.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Measures the bare publisher, then the edge with as many trades on the same broker.
+/// Measures the bare publisher, then the edge with the same number of trades on the same broker.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let broker = Broker::start(folder.path()).await;
@@ -62,7 +62,7 @@ async fn until_acknowledged(edge: &Edge, trades: u64, started: Instant) -> Resul
     }
 }
 
-/// Messages a second.
+/// Messages per second.
 #[must_use]
 pub fn rate(messages: u64, time: Duration) -> f64 {
     messages as f64 / time.as_secs_f64()

@@ -1,4 +1,4 @@
-//! The engine's own limit: the same rows in Native format from files, into an identical table, by plain HTTP inserts one after the other.
+//! The engine's limit: the same rows from files in Native format into an identical table, by sequential HTTP inserts.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,19 +7,18 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use marketprism_tests::clickhouse::{ClickHouse, client};
 use tempfile::TempDir;
 
-/// The best of so many rounds counts.
+/// Rounds; the best counts.
 const ROUNDS: usize = 3;
 
-/// The best round.
 #[derive(Debug, Clone, Copy)]
 pub struct Alone {
-    /// From the first insert to the last answer.
+    /// From the first insert to the last response.
     pub time: Duration,
-    /// Processor time of the engine in it, merges in the background included.
+    /// CPU time of the engine, background merges included.
     pub processor: Duration,
 }
 
-/// Rows of `database.table` in files, in the order of the stream, for an identical table.
+/// Rows of `database.table` in files, in stream order.
 pub struct Files {
     source: String,
     copy: String,
@@ -37,7 +36,7 @@ impl Files {
         Ok(Self { source, copy, rows, files, _folder: folder })
     }
 
-    /// Inserts the files into a new table several times. Gives the round with the shortest time.
+    /// Inserts the files into a new table several times; returns the fastest round.
     pub async fn insert_best(&self, clickhouse: &mut ClickHouse) -> Result<Alone> {
         let mut best = Alone { time: Duration::MAX, processor: Duration::MAX };
         for _ in 0..ROUNDS {
@@ -50,7 +49,6 @@ impl Files {
         Ok(best)
     }
 
-    /// Inserts the files into a new table, and gives the time for all of them.
     pub async fn insert(&self, clickhouse: &ClickHouse) -> Result<Duration> {
         let Self { source, copy, rows, files, .. } = self;
         execute(clickhouse, &format!("CREATE TABLE {copy} AS {source}")).await?;
@@ -63,7 +61,6 @@ impl Files {
     }
 }
 
-/// Runs a statement.
 pub async fn execute(clickhouse: &ClickHouse, sql: &str) -> Result<()> {
     clickhouse.text(sql).await.map(drop).map_err(|e| anyhow!(e)).with_context(|| sql.to_owned())
 }

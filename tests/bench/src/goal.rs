@@ -1,9 +1,8 @@
-//! Figures and the goals they have to reach.
+//! Figures and their goals.
 
 use std::fmt;
 use std::io::{self, Write};
 
-/// One figure.
 #[derive(Debug)]
 struct Figure {
     name: String,
@@ -12,12 +11,9 @@ struct Figure {
     goal: Option<Goal>,
 }
 
-/// What a figure has to reach.
 #[derive(Debug, Clone, Copy)]
 pub enum Goal {
-    /// This much or more.
     AtLeast(f64),
-    /// This much or less.
     AtMost(f64),
 }
 
@@ -39,17 +35,14 @@ impl fmt::Display for Goal {
     }
 }
 
-/// All figures of a run.
 #[derive(Debug, Default)]
 pub struct Report(Vec<Figure>);
 
 impl Report {
-    /// Adds a figure without a goal.
     pub fn figure(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
         self.0.push(Figure { name: name.into(), value, unit, goal: None });
     }
 
-    /// Adds a figure with its goal.
     pub fn goal(&mut self, name: impl Into<String>, value: f64, unit: &'static str, goal: Goal) {
         self.0.push(Figure { name: name.into(), value, unit, goal: Some(goal) });
     }
@@ -75,7 +68,6 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// Goal: a missed goal fails the run and says in words what was asked; a reached one does not. Method: a report with both.
     #[test]
     fn a_missed_goal_fails_the_run() {
         let mut report = Report::default();

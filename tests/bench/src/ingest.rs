@@ -1,4 +1,4 @@
-//! A running central from a filled stream to rows in hot ClickHouse, all parts on this machine, against what the engine takes by itself.
+//! A running central from a filled stream to rows in hot ClickHouse, all on this machine, relative to the engine's limit.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use crate::goal::{Goal, Report};
 use crate::sample::Sample;
 use crate::{bare, edge, engine};
 
-/// Longest wait for the last row.
+/// Limit for the last row.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// How often rows are counted. Each look costs the engine about 2 ms.
+/// Interval of row counts; each costs the engine about 2 ms.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The last rows do not count: a batch that is not full waits for its age.
+/// Rows left out at the end: a partial batch waits for its age.
 const COUNTED: f64 = 0.95;
 
 /// Trades and books in each wire form.
@@ -31,7 +31,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     Ok(())
 }
 
-/// Fills the stream while central is down, then measures from the first rows in hot to nearly the last.
+/// Fills the stream while central is down, then measures from the first rows in hot almost to the last.
 async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
     stack.central.kill();
@@ -59,8 +59,8 @@ async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -
     Ok(())
 }
 
-/// The engine with the same rows in Native format from files, in inserts as large as central's and in one; and beside it a consumer that
-/// only acknowledges: more than that no central can reach here.
+/// The engine with the same rows from files in Native format, in inserts of central's size and in one; and a consumer that only
+/// acknowledges: the upper bounds for a central here.
 async fn alone(
     report: &mut Report,
     name: &str,
@@ -104,15 +104,15 @@ async fn alone(
     Ok(())
 }
 
-/// Rows a second.
+/// Rows per second.
 struct Run {
-    /// From the first rows that are seen in hot: by then central has begun.
+    /// From the first rows seen in hot.
     steady: f64,
     /// From central's start.
     with_start: f64,
 }
 
-/// Waits for all rows. Those of the last batch do not count: it is not full and waits for its age.
+/// Waits for all rows, without the partial last batch.
 async fn until_stored(stack: &Stack, table: &str, events: u64, started: Instant) -> Result<Run> {
     let query = format!("SELECT count() FROM marketprism_hot.{table}");
     let enough = (events as f64 * COUNTED) as u64;

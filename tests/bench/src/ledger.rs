@@ -1,9 +1,9 @@
-//! What the ledger costs: processor time of an edge's audits and of central's comparison, against the time that taking the same events in
-//! costs. Processor time, because two percent of a throughput drown in the noise of a shared machine.
+//! CPU time of audits and of the ledger's comparison, relative to the CPU time of ingesting the same events. CPU time, because two
+//! percent of a throughput are below the noise of a shared machine.
 //!
-//! Every round is a minute as users have it: trades, the end of their window, the audit of the edge some seconds later, the verdict. All that
-//! central, engine and broker do from the end of the window on is the ledger's, but for what they do anyway. The comparison of everything,
-//! which runs now and then, is measured as if it never paused. The replicator, which does its own work on the same engine, is at rest.
+//! A round is one minute with default settings: trades, the end of their window, the edge's audit some seconds later, the verdict. The
+//! ledger's share is all work of central, engine and broker after the end of the window, less their idle work. The periodic comparison of
+//! all windows is measured without its pauses. The replicator is off.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -25,36 +25,36 @@ use crate::bare;
 use crate::goal::{Goal, Report};
 use crate::sample::Sample;
 
-/// Longest wait for rows: a window of a minute has to end.
+/// Limit for rows: a window of one minute has to end.
 const LIMIT: Duration = Duration::from_secs(240);
-/// Time over which the processes' work without events is measured. Their clocks tick every 10 ms.
+/// Time over which the idle work of the processes is measured; CPU time has a resolution of 10 ms.
 const QUIET: Duration = Duration::from_secs(20);
-/// An edge waits so long after a window's end for what is in flight.
+/// Time that an edge waits after a window's end for messages in flight.
 const SETTLED: Duration = Duration::from_secs(3);
-/// A verdict is there so long after its audit: the pause between two rounds is 5 s.
+/// Time from an audit to its verdict; the ledger runs every 5 s.
 const JUDGED: Duration = Duration::from_secs(12);
-/// Time over which the comparison of everything is measured.
+/// Time over which the comparison of all windows is measured.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Minutes measured; the one in the middle counts.
+/// Measured minutes; the median counts.
 const ROUNDS: usize = 3;
-/// Further streams of the edge, in which nothing happens: each has its audit and its verdict.
+/// Further streams without events; each has its audit and its verdict.
 const SILENT: usize = 99;
 const GOAL_PERCENT: f64 = 2.0;
-/// Percent of a core that comparing again may take however much hot holds: `RECHECK_SHARE` of central's limits. What is measured here is
-/// less where hot holds little.
+/// Percent of a core that the repeated comparison may take whatever the size of hot: `RECHECK_SHARE` of central's limits. The measured
+/// share is lower for a small hot database.
 const AGAIN_AT_MOST: f64 = 1.0;
 const MINUTE_NS: i64 = 60_000_000_000;
 const EDGE: &str = "edge-bench";
 const AT_REST: &str = "[replication]\ninterval_ms = 3600000\n";
 
-/// Processor time of one round, in seconds.
+/// CPU seconds of one round.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     ingest: f64,
     ledger: f64,
 }
 
-/// Takes trades in, then vouches for their windows, and compares the work of both.
+/// Ingests trades, then audits their windows, and compares the CPU time of both.
 pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     let mut stack = start().await?;
     let (mut costs, mut told_up_to) = (Vec::new(), 0);
@@ -88,7 +88,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
     Ok(())
 }
 
-/// Broker, engine and a central as users have it, but for the replicator.
+/// Broker, engine and a central with default settings, without replicator.
 async fn start() -> Result<Stack> {
     let folder = tempfile::tempdir()?;
     let (broker, clickhouse) = tokio::join!(Broker::start(folder.path()), ClickHouse::start(folder.path()));
@@ -128,7 +128,7 @@ async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64
     Ok(Cost { ingest, ledger: spent - quiet * (SETTLED + JUDGED).as_secs_f64() })
 }
 
-/// Percent of a core that the comparison of all that hot holds takes when a next one begins at once.
+/// Percent of a core of the comparison of all windows when it repeats without pause.
 async fn again(stack: &mut Stack) -> Result<f64> {
     let quiet = work(stack, QUIET).await;
     let (nats, hot) = (format!("urls = [{:?}]", stack.broker.url()), stack.clickhouse.url());
@@ -146,7 +146,7 @@ fn now_ns() -> Result<i64> {
     Ok(i64::try_from(now.as_nanos())?)
 }
 
-/// Processor time of all parts that take messages in.
+/// CPU time of all parts that ingest messages.
 fn used(stack: &mut Stack) -> Duration {
     [stack.broker.process(), stack.central.process(), stack.clickhouse.process()]
         .map(|part| part.cpu_time())
@@ -154,14 +154,14 @@ fn used(stack: &mut Stack) -> Duration {
         .sum()
 }
 
-/// Seconds of processor time a second.
+/// CPU seconds per second.
 async fn work(stack: &mut Stack, time: Duration) -> f64 {
     let before = used(stack);
     tokio::time::sleep(time).await;
     used(stack).saturating_sub(before).as_secs_f64() / time.as_secs_f64()
 }
 
-/// What an edge would say of the windows that hot holds from a moment on.
+/// The audits that an edge would send for the windows in hot since a time.
 async fn audits(stack: &Stack, from: i64) -> Result<Vec<Audit>> {
     let query = format!(
         "SELECT toUnixTimestamp(toStartOfMinute(received_at)) AS minute, tuple({FINGERPRINT_SQL}) AS told \
@@ -215,7 +215,7 @@ async fn publish(stack: &Stack, audits: &[Audit]) -> Result<()> {
     Ok(())
 }
 
-/// Nanoseconds that an edge takes to count one stored event, the best of some tries.
+/// Nanoseconds per acknowledged event in an edge's audit, best of several rounds.
 fn counting(subject: &StreamId) -> f64 {
     const BATCHES: u32 = 4_000;
     const BATCH: u32 = 256;

@@ -1,4 +1,4 @@
-//! Measurements of the whole line and of its hops, each against the goal it has to reach.
+//! Measurements of the whole pipeline and of its stages, each with its goal.
 
 pub mod adapter;
 pub mod bare;

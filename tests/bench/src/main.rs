@@ -11,25 +11,25 @@ use marketprism_bench::{adapter, edge, ingest, ledger, replication, report, wire
 enum Part {
     /// Adapter calls: sandboxed against native.
     Adapter,
-    /// A running edge, from socket to acknowledgement, against a bare publisher.
+    /// A running edge from socket to acknowledgement, relative to a bare publisher.
     Edge,
-    /// The wire forms: bytes of a message, time to write and to read it.
+    /// Wire forms: bytes per message, time to encode and to decode.
     Wire,
-    /// A running central, from a filled stream to rows, against the engine's own limit.
+    /// A running central from a filled stream to rows, relative to the engine's limit.
     Ingest,
-    /// What audits and their comparison cost.
+    /// CPU time of audits and of the ledger.
     Ledger,
-    /// Hot to cold with verification, against the bare copy.
+    /// Replication with verification, relative to the engine's own copy.
     Replication,
     /// The integrity report over a month of windows.
     Report,
 }
 
-/// Measures the parts named, all when none is.
+/// Measures the given parts, all by default.
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-bench")]
 struct Arguments {
-    /// What to measure.
+    /// Parts to measure.
     parts: Vec<Part>,
     /// Trades sent through the edge and through central.
     #[arg(long, default_value_t = 300_000)]

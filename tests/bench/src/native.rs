@@ -10,21 +10,20 @@ use marketprism_adapter_conformance::{BenchEffort, kind};
 use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, Session, batch, read, whole_feed};
 use marketprism_adapter_sdk::{Adapter, Frames};
 
-/// Frames a call, as in the sandbox.
+/// Frames per call, as in the sandbox.
 const BATCH: usize = 64;
 
-/// All frames that came over sockets, whatever their kind: named as the sandbox's figures name them.
+/// All WebSocket frames, named like the sandbox's figure.
 pub const SOCKETS: &str = "all from sockets";
 
-/// An instance with some of the frames.
 struct Part<A> {
     session: Session<A>,
     kinds: Vec<String>,
     frames: Vec<OwnedFrame>,
 }
 
-/// Nanoseconds a frame of each kind, the best of the rounds. `files` hold frames; where one of them is `<exchange>.instruments.jsonl` it
-/// holds the instruments of all others, else each holds its own.
+/// Nanoseconds per frame by kind, best of the rounds. If `files` contain `<exchange>.instruments.jsonl`, it has the instruments of all other
+/// files; otherwise each file has its own.
 pub fn measure<A: Adapter>(
     exchange: &str,
     files: &[&Path],

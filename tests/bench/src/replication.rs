@@ -1,4 +1,4 @@
-//! Hot to cold with verification, against the bare copy of the same rows by the engine.
+//! Replication of hot to cold with verification, relative to the engine's own copy of the same rows.
 
 use std::time::{Duration, Instant};
 
@@ -10,27 +10,26 @@ use crate::edge::rate;
 use crate::engine::execute;
 use crate::goal::{Goal, Report};
 
-/// Windows that the rows lie in.
+/// Number of windows.
 const WINDOWS: u64 = 10;
 const MINUTE_MS: u64 = 60_000;
-/// The best of so many rounds counts, on each side.
+/// Rounds per side; the best counts.
 const ROUNDS: usize = 5;
-/// Longest wait for one round.
+/// Limit of one round.
 const LIMIT: Duration = Duration::from_secs(180);
 const GOAL_TIMES: f64 = 2.0;
 const ACTIVE: &str = "marketprism_cold_replicator_is_active";
 const VERIFIED: &str = "marketprism_cold_windows_total{state=\"verified\",table=\"trades\"}";
 
-/// Time of one round of the replicator.
 struct Replicated {
-    /// From the moment it has its lease to the last verified window.
+    /// From the acquired lease to the last verified window.
     itself: Duration,
-    /// From the start of its process.
+    /// From the start of the process.
     with_start: Duration,
 }
 
-/// Fills hot while central is down. Then, in turns: the engine copies the rows by itself, and a central that starts with an empty cold
-/// database copies, verifies and logs them.
+/// Fills hot while central is down. Then alternately: the engine copies the rows, and a central with an empty cold database copies,
+/// verifies and logs them.
 pub async fn measure(report: &mut Report, rows: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
     stack.central.kill();
@@ -58,7 +57,7 @@ pub async fn measure(report: &mut Report, rows: u64) -> Result<()> {
     Ok(())
 }
 
-/// Copies what the conditions name into an identical table that is empty, one statement each.
+/// Copies the rows of each condition into an empty identical table, one statement each.
 async fn bare_copy(clickhouse: &ClickHouse, rows: u64, conditions: &[String]) -> Result<Duration> {
     let bare = "marketprism_cold.bare";
     execute(clickhouse, &format!("DROP TABLE IF EXISTS {bare} SYNC")).await?;
@@ -77,8 +76,8 @@ async fn bare_copy(clickhouse: &ClickHouse, rows: u64, conditions: &[String]) ->
     Ok(took)
 }
 
-/// One central, from an empty cold database to the last verified window. Both moments are read from its metrics, which costs the engine
-/// nothing; what it says is then held against the tables.
+/// One central, from an empty cold database to the last verified window. Both times come from its metrics, without load on the engine; the
+/// tables are compared afterwards.
 async fn replicate(stack: &mut Stack, rows: u64) -> Result<Replicated> {
     for table in ["trades", "window_log", "watermarks"] {
         execute(&stack.clickhouse, &format!("TRUNCATE TABLE marketprism_cold.{table} SYNC")).await?;
@@ -103,7 +102,7 @@ struct Metrics {
 }
 
 impl Metrics {
-    /// The moment at which a value was seen to have grown so far.
+    /// Time at which a value reached `wanted`.
     async fn reaches(&self, name: &str, wanted: u64) -> Result<Instant> {
         let began = Instant::now();
         loop {
@@ -116,7 +115,7 @@ impl Metrics {
         }
     }
 
-    /// Nothing while central does not listen yet, or has not counted yet.
+    /// `None` before central listens or has counted.
     async fn value(&self, name: &str) -> Option<f64> {
         let text = self.client.get(&self.url).send().await.ok()?.text().await.ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -124,7 +123,7 @@ impl Metrics {
     }
 }
 
-/// Start of the first window: the last one was closed some minutes ago.
+/// Start of the first window; the last one closed some minutes ago.
 async fn first_window(clickhouse: &ClickHouse) -> Result<u64> {
     let now = clickhouse.number("SELECT toUnixTimestamp(now('UTC'))").await.map_err(|e| anyhow!(e))?;
     let now_ms = now * 1_000;
@@ -139,7 +138,7 @@ fn window(first_ms: u64, index: u64) -> String {
     )
 }
 
-/// Trades of ten symbols that arrived evenly over the windows, each stored a tenth of a second after its venue's time.
+/// Trades of ten symbols, evenly over the windows, each stored 100 ms after the venue's time.
 fn trades(rows: u64, first_ms: u64) -> String {
     let length_ms = WINDOWS * MINUTE_MS;
     format!(
@@ -154,7 +153,7 @@ fn trades(rows: u64, first_ms: u64) -> String {
     )
 }
 
-/// An error when a query gives another number.
+/// Fails when a query returns another number.
 async fn holds(clickhouse: &ClickHouse, query: &str, wanted: u64) -> Result<()> {
     let found = clickhouse.number(query).await.map_err(|e| anyhow!(e))?;
     ensure!(found == wanted, "{found} instead of {wanted}: {query}");

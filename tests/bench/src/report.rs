@@ -1,4 +1,4 @@
-//! The integrity report over a month of windows: what a person waits for.
+//! Response time of the integrity report over a month of windows.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::goal::{Goal, Report};
 const STREAMS: u64 = 100;
 const DAYS: u64 = 30;
 const WINDOWS_A_DAY: u64 = 1_440;
-/// Reports asked for one after the other; the slowest counts.
+/// Sequential reports; the slowest counts.
 const ROUNDS: usize = 5;
-/// Longest answer that is waited for.
+/// Limit of one report.
 const LIMIT: Duration = Duration::from_secs(60);
 const GOAL_SECONDS: f64 = 2.0;
 
-/// Fills the ledger and the window log with a month, then asks for the report.
+/// Fills ledger and window log with a month, then requests the report.
 pub async fn measure(report: &mut Report) -> Result<()> {
     let stack = Stack::plain().await;
     let windows = STREAMS * DAYS * WINDOWS_A_DAY;

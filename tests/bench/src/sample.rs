@@ -1,23 +1,21 @@
-//! Events as an edge writes them, numbered: the same number gives the same event id.
+//! Numbered events in an edge's wire forms: the same number gives the same event id.
 
 use marketprism_schema::{
     Body, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, StreamId, Trade,
 };
 
-/// Levels a side of a sample book: the depth that most venues push.
+/// Levels per side of a sample book: the depth of most venues' streams.
 const BOOK_LEVELS: i64 = 200;
 
-/// What is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
-    /// Trades.
     Trades,
-    /// Order books of 200 levels a side.
+    /// 200 levels per side.
     Books,
 }
 
 impl Sample {
-    /// For the table of figures.
+    /// Name in the table of figures.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -26,7 +24,6 @@ impl Sample {
         }
     }
 
-    /// Name of the hot table.
     #[must_use]
     pub const fn table(self) -> &'static str {
         match self {
@@ -35,7 +32,6 @@ impl Sample {
         }
     }
 
-    /// Name of the stream.
     #[must_use]
     pub const fn stream(self) -> &'static str {
         marketprism_schema::stream_of(match self {
@@ -44,7 +40,7 @@ impl Sample {
         })
     }
 
-    /// Rows of one insert of central, as its configuration has it by default.
+    /// Default rows per insert of central.
     #[must_use]
     pub const fn rows_an_insert(self) -> u64 {
         match self {
@@ -53,7 +49,7 @@ impl Sample {
         }
     }
 
-    /// Messages that central asks for ahead, and the bare consumer acknowledges in one go.
+    /// Messages that central requests ahead, and the bare consumer acknowledges together.
     #[must_use]
     pub const fn asked_for_ahead(self) -> usize {
         match self {
@@ -63,13 +59,11 @@ impl Sample {
         }
     }
 
-    /// The subject of all its events.
     pub fn subject(self) -> anyhow::Result<String> {
         let event = self.event(0);
         Ok(StreamId::new(event.body.data_type(), "bench", MarketType::Spot, "BTC-USDT")?.to_string())
     }
 
-    /// The event of a number, received now.
     #[must_use]
     pub fn event(self, number: u64) -> Event<'static> {
         let body = match self {

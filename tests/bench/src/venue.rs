@@ -1,5 +1,5 @@
-//! A venue that sends prepared trade frames as fast as the socket takes them: the load of the edge's measurement. The simulator is
-//! not used because its own work would be measured with the edge's.
+//! A venue that sends prepared trade frames as fast as the socket takes them: the load for the measurement of the edge. The simulator's own
+//! work would be part of the measurement.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,17 +13,16 @@ use tokio_tungstenite::tungstenite::Message;
 
 const INSTRUMENTS: &str = r#"{"symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT","baseAssetPrecision":8,"quoteAssetPrecision":8,"filters":[{"filterType":"PRICE_FILTER","minPrice":"0.01000000","maxPrice":"1000000.00000000","tickSize":"0.01000000"},{"filterType":"LOT_SIZE","minQty":"0.00000100","maxQty":"9000.00000000","stepSize":"0.00000100"}]}]}"#;
 
-/// Frames a write: large enough to make the system call cheap.
+/// Frames per write: enough to make the system call cheap.
 const CHUNK: usize = 64 * 1024;
 
-/// A listening venue.
 #[derive(Debug)]
 pub struct Venue {
     listener: TcpListener,
     frames: Arc<Vec<u8>>,
 }
 
-/// Prepared trade frames, as they stand on the wire (server frames are not masked).
+/// Prepared trade frames in wire form (server frames are not masked).
 #[must_use]
 pub fn frames(trades: u64) -> Vec<u8> {
     let mut wire = Vec::new();
@@ -45,7 +44,6 @@ pub fn frames(trades: u64) -> Vec<u8> {
 }
 
 impl Venue {
-    /// Listens on a free port.
     pub async fn bind(frames: Vec<u8>) -> Result<Self> {
         Ok(Self { listener: TcpListener::bind(("127.0.0.1", 0)).await?, frames: Arc::new(frames) })
     }
@@ -55,8 +53,8 @@ impl Venue {
         Ok(self.listener.local_addr()?.to_string())
     }
 
-    /// Answers requests, and sends all frames to the first subscriber of trades. Tells when the first frame was written, and stays until
-    /// it is dropped.
+    /// Answers requests, and sends all frames to the first subscriber of trades. Reports the time of the first write, and runs until
+    /// dropped.
     pub async fn serve(self, started: oneshot::Sender<Instant>) -> Result<()> {
         let mut started = Some(started);
         loop {

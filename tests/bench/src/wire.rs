@@ -1,4 +1,4 @@
-//! The wire forms side by side: bytes of a message, and the time to write and to read one.
+//! Wire forms: bytes per message, time to encode and to decode.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,12 +9,12 @@ use marketprism_schema::{Event, WireForm};
 use crate::goal::Report;
 use crate::sample::Sample;
 
-/// Events of a round, so many that they do not sit in the processor's nearest cache.
+/// Events per round, too many for the CPU's nearest cache.
 const EVENTS: u64 = 500;
-/// The best round counts, because the machine is shared.
+/// Rounds; the best counts because the machine is shared.
 const ROUNDS: usize = 20;
 
-/// Measures every form with trades and with books of 200 levels a side.
+/// Measures each form with trades and with books of 200 levels per side.
 pub fn measure(report: &mut Report) -> Result<()> {
     for sample in [Sample::Trades, Sample::Books] {
         let events: Vec<Event<'_>> = (1..=EVENTS).map(|number| sample.event(number)).collect();

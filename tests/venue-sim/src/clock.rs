@@ -3,12 +3,12 @@
 pub use marketprism_service::clock::now_ms;
 use time::{Date, Duration, Month, OffsetDateTime, Weekday};
 
-/// Day of a time; the first one where there is none so far away.
+/// Day of a time; the first day of 1970 when out of range.
 fn day_of(ms: i64) -> Date {
     OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000)).unwrap_or(OffsetDateTime::UNIX_EPOCH).date()
 }
 
-/// 08:00 UTC of a day, in milliseconds: when contracts are delivered.
+/// Delivery time of contracts: 08:00 UTC of a day, ms.
 fn delivery_of(day: Date) -> i64 {
     day.midnight().assume_utc().unix_timestamp() * 1_000 + 8 * 3_600_000
 }
@@ -37,7 +37,7 @@ pub fn yymmdd(ms: i64) -> String {
     format!("{:02}{month:02}{day:02}", year % 100)
 }
 
-/// Delivery time of a `YYMMDD`, 08:00 UTC; `None` when it is no date of this century.
+/// Delivery time of a `YYMMDD`, 08:00 UTC; `None` for no date.
 pub fn delivery(text: &str) -> Option<i64> {
     let digits = (text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)?;
     let two = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u8>().ok();

@@ -1,9 +1,8 @@
-//! Exact decimals: an integer of units and the number of digits behind the point.
+//! Exact decimals with the venue's digits. Independent of the product's decimals, which it tests.
 
 use std::fmt;
 
-/// A decimal number, `units * 10^-scale`, printed with exactly `scale` digits behind the point as the
-/// venues do.
+/// `units * 10^-scale`, printed with exactly `scale` digits behind the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal {
     pub units: i64,
@@ -35,7 +34,7 @@ impl Decimal {
         })
     }
 
-    /// The same number with no zeros at the end of its digits behind the point.
+    /// Without trailing zeros behind the point.
     pub fn trimmed(self) -> Decimal {
         self.trimmed_to(0)
     }

@@ -1,4 +1,4 @@
-//! The clock of the generated markets.
+//! Generation of the markets at the configured rate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::simulation::{Settings, Simulation};
 
 const TICK: Duration = Duration::from_millis(5);
 const BUSY_MAX: Duration = Duration::from_millis(20);
-/// What is owed beyond this much time of the rate is given up and counted as behind.
+/// A larger backlog of frames, in time of the rate, is dropped and counted as behind.
 const OWED_MAX_MS: u64 = 250;
-/// Frames generated for one exchange in one go, so that its locks are free again soon.
+/// Frames generated per exchange and lock.
 const SLICE: u64 = 32;
-/// One frame, in the unit of the account: millionths, so that any rate comes out exactly over time.
+/// Millionths of a frame, so that any rate is exact over time.
 const FRAME: u64 = 1_000_000;
 
 struct Account {
@@ -43,7 +43,7 @@ impl Account {
         }
     }
 
-    /// Gives up what this machine cannot catch up with; returns how many frames.
+    /// Drops the excess backlog; returns its number of frames.
     fn write_off(&mut self, settings: Settings) -> u64 {
         let most = settings.rate.saturating_mul(OWED_MAX_MS * 1000);
         let most = most.saturating_add(settings.burst_frames.saturating_mul(FRAME)).max(FRAME);
@@ -70,10 +70,10 @@ pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken
         let begun = Instant::now();
         while account.owed >= FRAME && begun.elapsed() < BUSY_MAX {
             if !generate(&simulation, &mut dice, &mut account, settings) {
-                // Time that passes while paused is not owed.
+                // Paused time does not count.
                 account.owed = 0;
             }
-            // Whoever waits for a lock or for this thread gets it now.
+            // Let waiters for a lock or this thread run.
             tokio::task::yield_now().await;
         }
         let lost = account.write_off(settings);

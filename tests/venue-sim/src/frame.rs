@@ -24,7 +24,7 @@ impl Frame {
         &self.raw
     }
 
-    /// The frame with its stream's name, made by `wrap` the first time.
+    /// The frame wrapped with its stream's name, cached.
     pub fn wrapped(&self, wrap: impl FnOnce(&str, &str) -> String) -> &Utf8Bytes {
         self.wrapped.get_or_init(|| Utf8Bytes::from(wrap(&self.stream, &self.raw)))
     }

@@ -35,7 +35,7 @@ pub enum SimError {
     Recording(#[from] RecordingError),
 }
 
-/// A running simulator. Its methods are those of [`Simulation`]; dropping it stops it without waiting.
+/// A running simulator. Drop stops it without waiting.
 pub struct Sim {
     simulation: Arc<Simulation>,
     tasks: TaskTracker,
@@ -103,7 +103,7 @@ impl Sim {
         self.simulation.clone()
     }
 
-    /// Closes every connection with code 1001 and waits until all tasks have ended (at most 5 s).
+    /// Closes all connections with code 1001 and waits up to 5 s for all tasks.
     pub async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();

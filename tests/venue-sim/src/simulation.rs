@@ -1,4 +1,4 @@
-//! The running simulator as tests and the control interface use it.
+//! The running simulator, for tests and the control API.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub struct Settings {
     /// Period of bursts, ms; 0 for none.
     pub burst_every_ms: u64,
     pub burst_frames: u64,
-    /// Period of everything that comes or is counted by the clock, ms; the venues' own periods when absent.
+    /// Period of everything timed, ms; `None`: the venues' own periods.
     pub event_ms: Option<i64>,
 }
 
@@ -29,14 +29,14 @@ pub struct Settings {
 pub struct TradeQuery<'a> {
     pub exchange: &'a str,
     pub symbol: &'a str,
-    /// Single matches or aggregates; the kind that the exchange's adapter takes when absent.
+    /// `None`: the kind that the exchange's adapter takes.
     pub kind: Option<TradeKind>,
     pub from_id: u64,
     pub limit: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {value} is not played by this simulator")]
+#[error("{field}: {value} is not simulated")]
 pub struct Unknown {
     pub field: &'static str,
     pub value: String,
@@ -46,7 +46,7 @@ pub struct Simulation {
     exchanges: Vec<Arc<Exchange>>,
     pub(crate) faults: Arc<Faults>,
     settings: Mutex<Settings>,
-    /// Held by the clock while it generates, so that a pause is complete when it returns.
+    /// Locked during generation, so that a pause is complete when it returns.
     pub(crate) generating: Mutex<()>,
     pub(crate) paused: Arc<AtomicBool>,
     pub(crate) listener: ListenerControl,
@@ -78,7 +78,7 @@ impl Simulation {
         self.address
     }
 
-    /// Certificate of the authority that signed the server's, when it speaks TLS.
+    /// The server's certificate, with TLS.
     pub fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
     }
@@ -118,7 +118,7 @@ impl Simulation {
         Ok(records.iter().filter_map(view).collect())
     }
 
-    /// Everything sent or answered that is neither a trade nor a book, from the ledger.
+    /// Events other than trades and books.
     pub fn events(&self, exchange: &str, filter: EventFilter<'_>) -> Result<Vec<EventRecord>, Unknown> {
         let unknown = || Unknown { field: "exchange", value: exchange.to_owned() };
         let records = self.exchange(exchange).ok_or_else(unknown)?.ledger().events.list(filter);
@@ -144,12 +144,12 @@ impl Simulation {
         self.exchanges.iter().map(of).collect()
     }
 
-    /// Every kept trade of a symbol, of the kind that the exchange's adapter takes.
+    /// All kept trades of a symbol, of the kind that the exchange's adapter takes.
     pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
         self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })
     }
 
-    /// The whole book exactly at an update id; `None` when no change had this id or it is forgotten.
+    /// The book at an update id; `None` for an id without change, or an old one.
     pub fn book_at(&self, exchange: &str, symbol: &str, update_id: u64) -> Result<Option<BookView>, Unknown> {
         let (exchange, index) = self.find(exchange, symbol)?;
         let book = {
@@ -159,7 +159,7 @@ impl Simulation {
         Ok(book.and_then(|book| Some(view::book(exchange.listed.get(index)?, update_id, &book))))
     }
 
-    /// The book as it stands; `None` when a recording is played.
+    /// The current book; `None` for a recording.
     pub fn book_now(&self, exchange: &str, symbol: &str) -> Result<Option<BookView>, Unknown> {
         let (exchange, index) = self.find(exchange, symbol)?;
         let market = lock(&exchange.market);
@@ -179,8 +179,7 @@ impl Simulation {
         self.faults.remove(id)
     }
 
-    /// Stops generation and publishes what was changed but not published: from here on, books stand still
-    /// and every trade is in the ledger.
+    /// Stops generation and publishes all unpublished changes: books no longer change, and all trades are in the ledger.
     pub fn pause(&self) {
         let _generating = lock(&self.generating);
         if !self.paused.swap(true, Ordering::AcqRel) {
@@ -233,7 +232,7 @@ impl Simulation {
         }
     }
 
-    /// The right to generate; `None` while paused.
+    /// Lock for generation; `None` while paused.
     pub(crate) fn running(&self) -> Option<MutexGuard<'_, ()>> {
         let guard = lock(&self.generating);
         (!self.is_paused()).then_some(guard)

@@ -1,4 +1,4 @@
-//! What tests compare with: trades, books and sums as JSON and as Rust values.
+//! Trades, books and counters for tests, as Rust values and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::venue::{Listed, Venue};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TradeView {
-    /// Number of the trade (of the aggregate, for aggregated trades), consecutive per symbol.
+    /// Number of the trade or aggregate, consecutive per symbol.
     pub id: u64,
     pub trade_id: String,
     pub first_match_id: u64,
@@ -21,7 +21,7 @@ pub struct TradeView {
     pub price: String,
     pub quantity: String,
     pub base_quantity: Option<String>,
-    /// Value in the quote asset, where contracts have one: base units are this divided by the price.
+    /// Value in the quote asset of contracts with a fixed value: divided by the price it gives base units.
     pub quote_value: Option<String>,
     pub side: &'static str,
     pub trade_time_ms: i64,
@@ -32,15 +32,14 @@ pub struct TradeView {
     pub sends: Vec<SendAttempt>,
 }
 
-/// A whole book, texts as the venue prints them, best levels first.
+/// A whole book, numbers as printed by the venue, best levels first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BookView {
     pub update_id: u64,
     pub bids: Vec<[String; 2]>,
     pub asks: Vec<[String; 2]>,
     pub contract_size: Option<String>,
-    /// Quote units in one unit of quantity, where that is fixed: base units are this times quantity divided by
-    /// the level's price.
+    /// Quote units per unit of quantity, where fixed: base units are quantity times this, divided by the level's price.
     pub contract_value: Option<String>,
 }
 
@@ -53,7 +52,7 @@ pub struct InstrumentView {
     pub quote: String,
     pub tick: String,
     pub step: String,
-    /// Base units in one unit of quantity: `1` where quantities are base units.
+    /// Base units per unit of quantity, 1 for quantities in base units.
     pub contract_size: Option<String>,
     pub contract_value: Option<String>,
     pub funding_hours: Option<u32>,
@@ -67,7 +66,7 @@ pub struct EndpointsView {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SymbolView {
-    /// Id of the newest book change; 0 when a recording is played.
+    /// Id of the newest book change; 0 for a recording.
     pub last_update_id: u64,
     pub trades: Option<(u64, u64)>,
     pub aggregates: Option<(u64, u64)>,

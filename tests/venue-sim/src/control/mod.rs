@@ -1,4 +1,4 @@
-//! Commands and questions over HTTP, under `/sim/`.
+//! Control API under `/sim/`.
 
 mod routes;
 

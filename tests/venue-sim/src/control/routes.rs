@@ -1,4 +1,4 @@
-//! What each path does.
+//! Paths of the control API.
 
 use hyper::Method;
 use serde::de::DeserializeOwned;
@@ -103,7 +103,7 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
         }
         "/sim/burst" if post => {
             let burst: Burst = body(bytes)?;
-            sim.exchange(&burst.exchange).ok_or_else(|| refuse(404, "exchange: is not played"))?;
+            sim.exchange(&burst.exchange).ok_or_else(|| refuse(404, "exchange: is not simulated"))?;
             sim.burst(&burst.exchange, burst.frames);
             Ok(give(&json!({})))
         }
@@ -115,7 +115,7 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
             sim.resume();
             Ok(give(&json!({ "paused": false })))
         }
-        _ => Err(refuse(404, "path: unknown, or another method is needed")),
+        _ => Err(refuse(404, "path: unknown, or wrong method")),
     }
 }
 

@@ -1,11 +1,11 @@
-//! Trades from before the simulator's start, for venues that are asked about the past.
+//! Trades from before the simulator's start, for REST answers.
 
 use crate::clock;
 use crate::config::SimConfig;
 use crate::ledger::TradeRecord;
 use crate::market::{Instrument, Side, draw_in};
 
-/// Trades spread evenly over the minutes before `now_ms`, ids ending just below `first_id`.
+/// Trades spread evenly over the minutes before now, with ids ending just below `first_id`.
 pub(super) fn trades(
     instrument: &Instrument,
     (minutes, per_minute): (u32, u32),

@@ -1,4 +1,4 @@
-//! What an exchange is made of.
+//! The parts of an exchange.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -28,7 +28,7 @@ pub fn half(text: &str) -> &str {
     text.get(..end).unwrap_or("")
 }
 
-/// The frame with numbers as text and text as numbers, still JSON.
+/// The frame with numbers and strings exchanged, still JSON.
 pub fn wrong_types(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(mut value) => {

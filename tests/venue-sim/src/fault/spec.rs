@@ -81,7 +81,7 @@ pub struct FaultSpec {
 pub enum FaultError {
     #[error("field {field}: {got}, allowed: {allowed}")]
     Field { field: &'static str, got: String, allowed: &'static str },
-    #[error("field exchange: {0} is not played by this simulator")]
+    #[error("field exchange: {0} is not simulated")]
     UnknownExchange(String),
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A side of the book, or the side of a taker (`Bid` buys).
+/// Side of the book or of a taker (`Bid` buys).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     Bid,
@@ -33,7 +33,7 @@ pub struct Book {
 }
 
 impl Book {
-    /// Sets the absolute quantity at a price; zero removes the level, and removing an unknown one is normal.
+    /// Sets the quantity at a price; zero removes the level, if it exists.
     pub fn set(&mut self, side: Side, price: i64, quantity: i64) {
         let levels = match side {
             Side::Bid => &mut self.bids,

@@ -1,4 +1,4 @@
-//! What happens in the market. Prices are in ticks, quantities in steps, times in ms since 1970 UTC.
+//! Events of the market. Prices in ticks, quantities in steps, times in ms since 1970 UTC.
 
 use super::book::Side;
 use super::reference::Reference;
@@ -55,10 +55,10 @@ pub struct BookTicker {
     pub event_ms: i64,
 }
 
-/// What a venue publishes by the clock. The order is that of the venue's own list.
+/// Content published by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
-    /// Mark price and funding; the number tells streams of different period apart.
+    /// Mark price and funding; the number distinguishes streams of different period.
     Mark(usize),
     Funding,
     Interest,

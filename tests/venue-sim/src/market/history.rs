@@ -1,4 +1,4 @@
-//! The past of one book: every change by its id, with a checkpoint every so many changes, bounded.
+//! History of one book: changes by id, with checkpoints, bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,7 +7,7 @@ use super::event::LevelChange;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Update id; ids grow, whether they are consecutive is the venue's rule.
+    /// Increasing; consecutive on some venues.
     pub id: u64,
     pub side: Side,
     pub price: i64,
@@ -21,7 +21,7 @@ pub struct Changed {
     pub asks: Vec<LevelChange>,
 }
 
-/// Changes and checkpoints of one book. Full policy: the oldest checkpoint and its changes are forgotten.
+/// Changes and checkpoints of one book. When full, the oldest checkpoint and its changes are dropped.
 #[derive(Debug)]
 pub struct History {
     changes: VecDeque<Change>,
@@ -32,8 +32,7 @@ pub struct History {
 }
 
 impl History {
-    /// Starts with a book at `id`, keeping about `capacity` changes and a checkpoint every
-    /// `checkpoint_every`.
+    /// Keeps about `capacity` changes, and a checkpoint every `checkpoint_every`.
     pub fn new(id: u64, book: &Book, capacity: usize, checkpoint_every: usize) -> History {
         History {
             changes: VecDeque::new(),
@@ -67,7 +66,7 @@ impl History {
         }
     }
 
-    /// The book exactly at `id`; `None` when no change had this id, or it is forgotten.
+    /// `None` for an id without change, or an old one.
     pub fn book_at(&self, id: u64) -> Option<Book> {
         let after = self.checkpoints.partition_point(|(at, _)| *at <= id);
         let (from, start) = self.checkpoints.get(after.checked_sub(1)?)?;
@@ -81,7 +80,7 @@ impl History {
         (last == id).then_some(book)
     }
 
-    /// The id of the `back`-th newest change, for an answer that is out of date on purpose.
+    /// The id of the `back`-th newest change.
     pub fn id_back(&self, back: usize) -> Option<u64> {
         let index = self.changes.len().saturating_sub(back + 1);
         self.changes.get(index).map(|c| c.id)

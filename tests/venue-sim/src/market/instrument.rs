@@ -1,4 +1,4 @@
-//! What is traded, and in which units.
+//! Instruments and their units.
 
 use crate::clock;
 use crate::decimal::Decimal;
@@ -22,7 +22,7 @@ pub enum Contract {
 pub enum Sizing {
     Base,
     Contracts(Decimal),
-    /// A contract, or an amount, worth this much of the quote asset: base units are value divided by price.
+    /// A contract or unit worth this much of the quote asset: base units are value divided by price.
     Value(Decimal),
 }
 
@@ -37,14 +37,13 @@ pub struct Instrument {
     pub sizing: Sizing,
     /// Hours between two fundings; `None` when there is no funding.
     pub funding_hours: Option<u32>,
-    /// Digits behind the point of a price as the venue prints it.
+    /// Digits behind the point of a printed price.
     pub price_scale: u8,
     pub tick: i64,
-    /// Digits behind the point of a quantity as the venue prints it.
+    /// Digits behind the point of a printed quantity.
     pub quantity_scale: u8,
     pub step: i64,
-    /// Digits behind the point that the venue prints even when they are zeros at the end; all of them when
-    /// absent.
+    /// Digits behind the point printed even as trailing zeros; `None`: all.
     pub trims: Option<u8>,
     pub start_ticks: i64,
     pub usual_steps: i64,

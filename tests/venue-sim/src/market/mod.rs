@@ -1,5 +1,4 @@
-//! The synthetic market: instruments, order books with update ids, trades with ids, and what a venue derives
-//! from them. It knows no venue's format.
+//! The synthetic market: instruments, order books with update ids, trades with ids, and derived values. Knows no venue's format.
 
 mod book;
 mod event;

@@ -1,11 +1,11 @@
-//! Values that a venue derives or counts: mark and index price, funding, open interest, ratios, volatility.
-//! They follow from the seed and the time alone, so that asking twice gives the same answer.
+//! Derived values: mark and index price, funding, open interest, ratios, volatility. Determined by seed and time, so that a repeated request
+//! gets the same answer.
 
 use crate::decimal::Decimal;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// As of when, ms since 1970 UTC.
+    /// ms since 1970 UTC.
     pub time_ms: i64,
     pub mark: Decimal,
     pub index: Decimal,
@@ -16,16 +16,16 @@ pub struct Reference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Funding {
     pub rate: Decimal,
-    /// When it will be charged, ms since 1970 UTC.
+    /// Next funding time, ms since 1970 UTC.
     pub next_ms: i64,
     pub hours: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ratio {
-    /// Start of the period it speaks of, ms since 1970 UTC.
+    /// Start of its period, ms since 1970 UTC.
     pub time_ms: i64,
-    /// Share of the long side, four digits; the short side has the rest.
+    /// Share of the long side, four digits; the short side is the rest.
     pub long: Decimal,
     pub short: Decimal,
     /// Long divided by short, rounded to four digits as the venues do.
@@ -36,11 +36,11 @@ pub struct Ratio {
 pub enum RatioKind {
     TopPosition,
     AllAccounts,
-    /// Accounts of the top traders: not one of ours, and so that taking it is noticed.
+    /// Accounts of the top traders; no adapter takes it.
     TopAccount,
 }
 
-/// A number that looks random and depends on nothing but its arguments (splitmix64).
+/// Pseudo-random number determined by the arguments (splitmix64).
 pub fn draw(seed: u64, what: u64, at: i64) -> u64 {
     let mut z = seed
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -57,7 +57,7 @@ pub fn draw_in(range: std::ops::Range<i64>, seed: u64, what: u64, at: i64) -> i6
     range.start.saturating_add_unsigned(draw(seed, what, at) % width)
 }
 
-/// The newest `limit` rows of a ratio whose period has begun, oldest first.
+/// The newest `limit` rows of a ratio, oldest first.
 pub fn ratios(seed: u64, kind: RatioKind, period_ms: i64, now_ms: i64, limit: usize) -> Vec<Ratio> {
     let period = period_ms.max(1);
     let newest = now_ms - now_ms.rem_euclid(period);
@@ -77,7 +77,7 @@ pub fn ratios(seed: u64, kind: RatioKind, period_ms: i64, now_ms: i64, limit: us
     (0..limit).rev().map(row).collect()
 }
 
-/// A volatility index in percent points: moves slowly, two to four digits behind the point.
+/// A volatility index in percent points, slowly moving, two to four digits behind the point.
 pub fn volatility(seed: u64, time_ms: i64) -> Decimal {
     let slow = draw_in(400_000..600_000, seed, 21, time_ms.div_euclid(3_600_000));
     let fast = draw_in(0..10_000, seed, 22, time_ms);

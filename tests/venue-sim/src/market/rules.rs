@@ -1,4 +1,4 @@
-//! What a venue's market looks like, whatever its wire format.
+//! Properties of a venue's market, independent of its wire format.
 
 use super::event::Topic;
 
@@ -11,19 +11,18 @@ pub enum UpdateIds {
 #[derive(Debug, Clone)]
 pub struct MarketRules {
     pub update_ids: UpdateIds,
-    /// Periods in ms at which updates go out; 0 means with every book event. Index = cadence.
+    /// Periods of updates by cadence, ms; 0: with every book event.
     pub cadences_ms: &'static [i64],
-    /// What is published by the clock, with its period in ms.
+    /// Timed content with its period in ms.
     pub topics: &'static [(Topic, i64)],
-    /// Forced orders published at one moment at most; 0 where none are.
+    /// Liquidations per message at most; 0: none.
     pub liquidations_max: usize,
-    /// An update without changes is sent when a book stood still this long, ms; `None` where the venue sends
-    /// none.
+    /// Time after which an unchanged book gets an empty update, ms; `None`: never.
     pub still_book_ms: Option<i64>,
-    /// Whether updates announce the removal of levels that were not there at the previous update.
+    /// Updates include removals of levels that the previous update did not have.
     pub announces_unknown: bool,
     pub funding_scale: u8,
-    /// Period of open interest where it is asked for, ms.
+    /// Period of open interest in REST answers, ms.
     pub interest_ms: i64,
     pub ratio_ms: i64,
     pub history_changes: usize,

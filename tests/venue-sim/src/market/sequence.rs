@@ -1,8 +1,6 @@
-//! Update ids as the venue prints them. They are those of the market until the venue starts its numbers anew,
-//! from a smaller one.
+//! Printed update ids: those of the market, until the venue starts again from a smaller one.
 
-/// From which change on which amount is taken off. Numbers of different eras never overlap, so that each
-/// printed number still names one book.
+/// Offsets by first change. Numbers of different eras never overlap, so that each printed number identifies one book.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     eras: Vec<(u64, u64)>,
@@ -26,8 +24,7 @@ impl Sequence {
         (printed <= until).then_some(printed)
     }
 
-    /// Changes after `newest` are numbered from half of the lowest start of any era so far; false when that
-    /// leaves no room.
+    /// Later changes are numbered from half of the lowest start so far; false if that leaves no room.
     pub(super) fn restart(&mut self, newest: u64, first: u64) -> bool {
         let start = first >> (self.eras.len() + 1);
         if start < 1000 {

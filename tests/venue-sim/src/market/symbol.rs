@@ -70,7 +70,7 @@ impl SymbolMarket {
         }
     }
 
-    /// Tells which cadences somebody wants; updates of the others are not put together, their ids go on.
+    /// Sets the cadences with subscribers; the others skip their updates, their ids advance.
     pub fn want(&mut self, is_wanted: impl Fn(usize) -> bool) {
         self.wanted.iter_mut().enumerate().for_each(|(cadence, wanted)| *wanted = is_wanted(cadence));
     }
@@ -87,7 +87,7 @@ impl SymbolMarket {
         self.sequence.printed(self.published_id.get(cadence).copied().unwrap_or(self.last_id))
     }
 
-    /// The book exactly at a printed id; `None` when no change had it, or it is forgotten.
+    /// The book at a printed id; `None` for an id without change, or an old one.
     pub fn book_at(&self, printed: u64) -> Option<Book> {
         self.history.book_at(self.sequence.change(printed, self.last_id)?)
     }
@@ -102,7 +102,7 @@ impl SymbolMarket {
         self.engine_ms
     }
 
-    /// Changes the book and publishes on every cadence without a period. Returns how many updates were due.
+    /// Changes the book and publishes on every cadence without a period. Returns the number of updates.
     pub fn book_event(&mut self, now_ms: i64, out: &mut Vec<Event>) -> usize {
         self.advance_engine(now_ms);
         self.walk();
@@ -123,8 +123,7 @@ impl SymbolMarket {
         }
     }
 
-    /// The venue's update numbers start anew from a smaller one, with one more change; false when there is no
-    /// smaller one left.
+    /// Starts update numbers again from a smaller one, with one more change; false if none is left.
     pub fn restart_sequence(&mut self, now_ms: i64, out: &mut Vec<Event>) -> bool {
         self.flush(now_ms, out);
         let restarted = self.sequence.restart(self.last_id, self.first_id);
@@ -136,7 +135,7 @@ impl SymbolMarket {
         restarted
     }
 
-    /// Publishes an update without changes on every cadence, as venues do for a book that stands still.
+    /// Publishes an update without changes on every cadence.
     pub fn still_book(&mut self, now_ms: i64, out: &mut Vec<Event>) {
         self.flush(now_ms, out);
         for cadence in 0..self.rules.cadences_ms.len() {
@@ -162,7 +161,7 @@ impl SymbolMarket {
         }));
     }
 
-    /// A trade happens a little before it is sent; engine time never runs backwards.
+    /// Engine time is a little before now and never decreases.
     pub(super) fn advance_engine(&mut self, now_ms: i64) -> i64 {
         let lag = self.rng.random_range(1..=4);
         self.engine_ms = self.engine_ms.max(now_ms - lag);
@@ -180,7 +179,7 @@ impl SymbolMarket {
         self.history.record(Change { id: self.last_id, side, price, quantity, before }, &self.book);
     }
 
-    /// Publishes the changes that no update of a cadence carried yet, if there are any.
+    /// Publishes the unpublished changes of a cadence, if any.
     pub fn publish(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
         let Some(published) = self.published_id.get_mut(cadence) else { return };
         if let Some(at) = self.looked_ms.get_mut(cadence) {

@@ -1,4 +1,4 @@
-//! What happens by the clock: slow book updates, mark prices, funding, open interest, forced orders.
+//! Timed events: slow book updates, mark prices, funding, open interest, liquidations.
 
 use rand::Rng as _;
 
@@ -8,15 +8,14 @@ use super::reference::{Funding, Ratio, RatioKind, Reference, draw_in, ratios};
 use super::symbol::SymbolMarket;
 use crate::decimal::Decimal;
 
-/// Digits by which mark and index prices are finer than the tick.
+/// Additional digits of mark and index prices beyond the tick.
 const FINER: u8 = 3;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// Period of everything that comes by the clock or is counted by period, ms; the venue's own periods when
-    /// absent. With it, forced orders come every period instead of now and then.
+    /// Period of everything timed, ms; `None`: the venue's own periods. With it, liquidations come every period instead of at random.
     pub event_ms: Option<i64>,
-    /// A book that stands still this long is said to, ms; the venue's own time when absent.
+    /// Time after which an unchanged book gets an empty update, ms; `None`: the venue's own.
     pub still_book_ms: Option<i64>,
 }
 
@@ -24,7 +23,7 @@ pub struct Pace {
 pub(super) struct Timer {
     topics: Vec<(Topic, i64, i64)>,
     next_ms: i64,
-    /// Time of the newest forced order: each has a time of its own.
+    /// Time of the newest liquidation: all times are distinct.
     liquidated_ms: i64,
 }
 
@@ -94,7 +93,7 @@ impl SymbolMarket {
         }
     }
 
-    /// Publishes a topic now; false when the venue does not publish it for this instrument.
+    /// Publishes a topic now; false if the venue does not publish it for this instrument.
     pub fn publish_topic(&mut self, topic: Topic, now_ms: i64, out: &mut Vec<Event>) -> bool {
         let before = out.len();
         if self.timer.topics.iter().any(|(known, _, _)| *known == topic) {
@@ -108,7 +107,7 @@ impl SymbolMarket {
         self.timer.topics.iter().map(|(topic, _, _)| *topic)
     }
 
-    /// Mark, index, funding and open interest as of a time; `None` while a side of the book is empty.
+    /// `None` while a side of the book is empty.
     pub fn reference(&self, time_ms: i64) -> Option<Reference> {
         let i = &self.instrument;
         let (bid, ask) = (self.book.best(Side::Bid)?, self.book.best(Side::Ask)?);

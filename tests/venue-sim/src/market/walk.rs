@@ -1,4 +1,4 @@
-//! The random walk: how levels come, change and go, and how takers eat into the book.
+//! Random walk of book levels, and fills of taker orders.
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -9,7 +9,7 @@ use super::instrument::Instrument;
 use super::rules::MarketRules;
 use super::symbol::SymbolMarket;
 
-/// Levels a side may have above the minimum before its far end is cut.
+/// Levels per side above the minimum before the far end is trimmed.
 const DEPTH_SLACK: usize = 250;
 
 /// A book around the instrument's start price, somewhat deeper than the minimum.
@@ -35,7 +35,7 @@ fn away(side: Side) -> i64 {
 }
 
 impl SymbolMarket {
-    /// One to six changes: near the top mostly, the far end now and then.
+    /// One to six changes, mostly near the top, sometimes at the far end.
     pub(super) fn walk(&mut self) {
         for _ in 0..self.rng.random_range(1..=6) {
             let side = if self.rng.random_bool(0.5) { Side::Bid } else { Side::Ask };
@@ -50,7 +50,7 @@ impl SymbolMarket {
         }
     }
 
-    /// How far from the best price something happens: mostly near, rarely deep.
+    /// Distance from the best price in levels: mostly near, rarely deep.
     fn distance(&mut self) -> usize {
         let reach = if self.rng.random_range(0..10) == 0 { 400 } else { 20 };
         self.rng.random_range(0..reach)
@@ -108,7 +108,7 @@ impl SymbolMarket {
         self.change(side.opposite(), best, quantity);
     }
 
-    /// Venues announce the removal of levels that a snapshot of limited depth never showed.
+    /// Venues send removals of levels that a snapshot of limited depth did not have.
     fn remove_unknown(&mut self, side: Side) {
         if let Some((far, _)) = self.book.farthest(side) {
             let price = far + away(side) * self.rng.random_range(1..50);
@@ -131,8 +131,7 @@ impl SymbolMarket {
         }
     }
 
-    /// A taker order fills one to three levels; what it took is published with the next book update.
-    /// Returns how many matches and how many aggregates were made.
+    /// A taker order fills one to three levels; the next book update publishes the change. Returns the numbers of matches and aggregates.
     pub fn trade_event(&mut self, now_ms: i64, out: &mut Vec<Event>) -> (usize, usize) {
         let trade_ms = self.advance_engine(now_ms);
         let event_ms = now_ms.max(trade_ms);

@@ -11,11 +11,11 @@ use super::times;
 use crate::clock;
 use crate::exchange::{Exchange, lock};
 
-/// How often the feeder looks whether somebody subscribed, or generation was resumed.
+/// Poll interval for a subscription, or the end of a pause.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const BREATH: usize = 64;
 
-/// Plays an exchange's recording once, from the first subscription on. Ends when it is played.
+/// Plays an exchange's recording once, from the first subscription.
 pub async fn play(exchange: Arc<Exchange>, paused: Arc<AtomicBool>) {
     let Some(recording) = &exchange.recording else { return };
     let Some(first_at) = recording.frames.first().map(|f| f.at) else { return };
@@ -51,7 +51,7 @@ fn set_shift(recording: &Recording, first_at: i64) {
     }
 }
 
-/// Time from the start at which a frame is due; `None` when nothing is waited for.
+/// Time from the start to a frame; `None` without pace.
 fn pace(after_first_ns: i64, speed_percent: u64) -> Option<Duration> {
     let ns = u64::try_from(after_first_ns).unwrap_or(0);
     (speed_percent > 0).then(|| Duration::from_nanos(ns.saturating_mul(100) / speed_percent))

@@ -1,4 +1,4 @@
-//! Reading a recording: JSON lines of sockets and REST answers.
+//! Reading a recording: JSON lines of WebSocket frames and REST answers.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -99,7 +99,7 @@ pub struct Recording {
     pub unroutable: u64,
     pub urls: Vec<String>,
     pub position: AtomicI64,
-    /// What is added to venue times, ms.
+    /// Offset of venue times, ms.
     pub shift_ms: AtomicI64,
     pub played: AtomicU64,
     pub done: AtomicBool,
@@ -201,7 +201,7 @@ impl Recording {
         all.into_iter().cloned().collect()
     }
 
-    /// The answer to a request: the newest one not after what has been played, or the first there is.
+    /// The newest answer up to the playing position, or else the first.
     pub fn answer(&self, path: &str, symbol: Option<&str>) -> Option<String> {
         let position = self.position.load(Ordering::Acquire);
         let fits = |a: &&Answer| a.path == path && (a.symbol.is_none() || a.symbol.as_deref() == symbol);

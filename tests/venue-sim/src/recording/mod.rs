@@ -1,4 +1,4 @@
-//! Playing a recording: frames at their pace, REST answers of their time.
+//! Playing recordings: frames at their pace, REST answers of their time.
 
 mod feeder;
 mod load;

@@ -1,9 +1,9 @@
-//! Shifting venue times inside a message's text, touching nothing else.
+//! Shifting venue times inside a message's text.
 
 /// Keys that hold times in ms.
 const KEYS: [&str; 3] = ["\"E\":", "\"T\":", "\"serverTime\":"];
 
-/// Adds `shift_ms` to every time of a message; times given as text or absent stay.
+/// Adds `shift_ms` to every time of a message, except times in text.
 pub fn shift(text: &str, shift_ms: i64) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     let mut rest = text;

@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 
 pub type Answer = Response<Full<Bytes>>;
 
-/// JSON text with a status and further headers; a status or header that HTTP cannot carry is left out.
+/// A JSON response. Headers invalid in HTTP are omitted.
 pub fn json(status: u16, body: String, headers: &[(&'static str, String)]) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! One websocket connection as the rest of the simulator sees it.
+//! A WebSocket connection: its queue, subscriptions and end.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::frame::Frame;
 #[derive(Debug, Clone)]
 pub enum Out {
     Frame(Arc<Frame>),
-    /// Text for this connection alone: a data frame changed by a fault, or a notice.
+    /// For this connection alone: a corrupted frame, or a notice.
     Text(Utf8Bytes),
     Binary(Bytes),
 }
@@ -59,7 +59,7 @@ pub struct ConnectionView {
 }
 
 impl Connection {
-    /// A connection and the receiving end of its queue of `capacity` frames.
+    /// With the receiver of its queue of `capacity` frames.
     pub fn new(
         id: u64,
         (route, combined): (&'static str, bool),
@@ -85,7 +85,7 @@ impl Connection {
         (Arc::new(connection), receiver)
     }
 
-    /// Queues a frame; false when the queue is full or the connection has ended. A full queue ends it.
+    /// Queues a frame; false when the connection has ended. A full queue ends it.
     pub fn offer(&self, out: Out) -> bool {
         if self.ending.get().is_some() {
             return false;
@@ -109,7 +109,7 @@ impl Connection {
         first
     }
 
-    /// Announces the connection's end, which comes after some time; true when it was not announced before.
+    /// Sends a notice, and ends the connection later; true for the first notice.
     pub fn retire(&self, notice: String, after: Duration) -> bool {
         let first = self.retires.set(Instant::now() + after).is_ok();
         // Sending it wakes the session, which then knows when to end.

@@ -33,7 +33,7 @@ use crate::simulation::Simulation;
 use crate::venue::{Opening, RestAnswer, RestRequest};
 
 const BODY_MAX: usize = 64 * 1024;
-/// A client gets this long for its request body, or for the upgrade it asked for.
+/// Timeout of a request body, and of an upgrade.
 const CLIENT_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ async fn handle(
     let Some((exchange, rest)) =
         split.and_then(|(name, rest)| Some((service.simulation.exchange(name)?, rest)))
     else {
-        return Ok(json(404, control::error("path: names no exchange that is played, nor /sim/"), &[]));
+        return Ok(json(404, control::error("path: no simulated exchange, and not /sim/"), &[]));
     };
     if exchange.faults().refuses(exchange.venue().exchange()) {
         switch.reset_on_drop();

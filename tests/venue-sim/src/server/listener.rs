@@ -1,4 +1,4 @@
-//! Accepting sockets, and not accepting them on command.
+//! The listener, which can be taken down on command.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

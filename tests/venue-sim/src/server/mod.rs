@@ -1,4 +1,4 @@
-//! The network side: listener, HTTP, websocket sessions, who subscribes to what.
+//! Network: listener, HTTP, WebSocket sessions, subscriptions.
 
 mod answer;
 mod connection;

@@ -1,4 +1,4 @@
-//! An exchange as the source of its REST answers.
+//! Data of an exchange for its REST answers.
 
 use crate::clock;
 use crate::exchange::{Exchange, lock};
@@ -6,7 +6,7 @@ use crate::ledger::{TradeKind, TradeRecord};
 use crate::market::{Ratio, RatioKind, Reference, Side, SymbolMarket};
 use crate::venue::{Listed, Snapshot, Source};
 
-/// The exchange as the source of REST answers, on time or late.
+/// REST data of an exchange, current or outdated.
 pub struct RestView<'a> {
     pub exchange: &'a Exchange,
     pub stale_updates: Option<u64>,

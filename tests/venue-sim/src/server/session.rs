@@ -1,4 +1,4 @@
-//! The life of one websocket connection.
+//! One WebSocket session.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Session {
         }
     }
 
-    /// Runs until either side ends it, then takes the connection off the exchange.
+    /// Runs until either side ends it, then removes the connection from the exchange.
     pub async fn run(mut self, mut ws: Stream, mut queue: mpsc::Receiver<Out>, stop: CancellationToken) {
         let connection = self.connection.clone();
         tokio::select! {
@@ -182,7 +182,7 @@ impl Session {
                 true
             }
             Message::Close(_) => {
-                // Nothing may be held back once the client has said goodbye.
+                // Flush before the answer to the close frame.
                 let _ = timeout(CLOSE_WITHIN, ws.flush()).await;
                 false
             }

@@ -16,7 +16,7 @@ pub struct SocketSwitch {
 }
 
 impl SocketSwitch {
-    /// The socket will end with a TCP reset: bytes not yet sent are lost, the peer sees an error, not an end.
+    /// The socket ends with a TCP reset: unsent bytes are lost, and the peer gets an error.
     pub fn reset_on_drop(&self) {
         self.reset.store(true, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! Weight by address and pool: a window, 429 when it is full, 418 when that is ignored where the venue bans.
+//! REST weight by address and pool: 429 when a window is full, 418 when a client ignores that and the venue bans.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use crate::venue::PerWindow;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BanRules {
-    /// Requests an address may send after its first 429 before it is banned.
+    /// Requests that an address may send after its first 429 before the ban.
     pub ignored_max: u32,
     pub ban: Duration,
 }

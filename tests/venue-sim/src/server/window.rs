@@ -1,4 +1,4 @@
-//! Counting over a rolling window.
+//! Rolling window counter.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Rolling {
             return true;
         }
         let full = self.is_full(now);
-        // Those over the limit count too; one such entry is enough to stay over it.
+        // Entries over the limit count too.
         if full {
             self.times.pop_front();
         }

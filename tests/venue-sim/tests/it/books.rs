@@ -1,52 +1,21 @@
 //! Snapshots and diff streams fit together by the venue's own procedure.
 
-use std::collections::BTreeMap;
-
-use marketprism_venue_sim::{BookView, Sim};
+use marketprism_venue_sim::BookView;
 use serde_json::Value;
 
-use super::client::{Ws, get, number, start};
+use super::client::{Replica, Ws, book_at, get, number, start};
 
-/// A book built only from what came over the wire. Prices are compared as numbers of 10^-8.
-#[derive(Default)]
-struct Replica {
-    bids: BTreeMap<u64, [String; 2]>,
-    asks: BTreeMap<u64, [String; 2]>,
-}
-
-fn units(text: &str) -> u64 {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    format!("{whole}{fraction:0<8}").parse().expect(text)
-}
-
-impl Replica {
-    fn apply(&mut self, message: &Value, bids: &str, asks: &str) {
-        for (key, side) in [(bids, &mut self.bids), (asks, &mut self.asks)] {
-            for level in message[key].as_array().expect("levels") {
-                let (price, quantity) = (level[0].as_str().expect("text"), level[1].as_str().expect("text"));
-                if units(quantity) == 0 {
-                    side.remove(&units(price));
-                } else {
-                    side.insert(units(price), [price.to_owned(), quantity.to_owned()]);
-                }
-            }
+fn apply(replica: &mut Replica, message: &Value, sides: [&str; 2]) {
+    for side in sides {
+        for level in message[side].as_array().expect("levels") {
+            replica.set(side, level[0].as_str().expect("text"), level[1].as_str().expect("text"));
         }
     }
-
-    fn assert_is(&self, book: &BookView) {
-        assert!(book.bids.len() >= 600 && book.asks.len() >= 600);
-        assert_eq!(
-            self.bids.values().rev().cloned().collect::<Vec<_>>(),
-            book.bids,
-            "bids at {}",
-            book.update_id
-        );
-        assert_eq!(self.asks.values().cloned().collect::<Vec<_>>(), book.asks, "asks at {}", book.update_id);
-    }
 }
 
-fn at(sim: &Sim, exchange: &str, id: u64) -> BookView {
-    sim.book_at(exchange, "BTCUSDT", id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
+fn assert_is(replica: &Replica, book: &BookView) {
+    assert!(book.bids.len() >= 600 && book.asks.len() >= 600);
+    replica.assert_is(book);
 }
 
 #[tokio::test]
@@ -60,8 +29,8 @@ async fn spot_procedure_rebuilds_the_book() {
         let last_update_id = number(&snapshot["lastUpdateId"]);
         assert!(last_update_id >= number(&buffered[0]["U"]), "the snapshot is newer than the first event");
         let mut replica = Replica::default();
-        replica.apply(&snapshot, "bids", "asks");
-        replica.assert_is(&at(&sim, "binance_spot", last_update_id));
+        apply(&mut replica, &snapshot, ["bids", "asks"]);
+        assert_is(&replica, &book_at(&sim, "binance_spot", "BTCUSDT", last_update_id));
         let (mut local, mut applied, rounds) =
             (last_update_id, 0, if stream.ends_with("ms") { 300 } else { 2 });
         while applied < rounds {
@@ -74,20 +43,20 @@ async fn spot_procedure_rebuilds_the_book() {
             } else {
                 assert_eq!(number(&event["U"]), local + 1);
             }
-            replica.apply(&event, "b", "a");
+            apply(&mut replica, &event, ["b", "a"]);
             local = number(&event["u"]);
-            replica.assert_is(&at(&sim, "binance_spot", local));
+            assert_is(&replica, &book_at(&sim, "binance_spot", "BTCUSDT", local));
             applied += 1;
         }
         sim.pause();
         for event in ws.drain().await {
             assert_eq!(number(&event["U"]), local + 1);
-            replica.apply(&event, "b", "a");
+            apply(&mut replica, &event, ["b", "a"]);
             local = number(&event["u"]);
         }
         let still = sim.book_now("binance_spot", "BTCUSDT").expect("known").expect("generated");
         assert_eq!(still.update_id, local, "a pause publishes everything");
-        replica.assert_is(&still);
+        assert_is(&replica, &still);
         sim.resume();
     }
     sim.stop().await;
@@ -104,7 +73,7 @@ async fn usd_m_procedure_rebuilds_the_book() {
     let last_update_id = number(&snapshot["lastUpdateId"]);
     assert!(last_update_id >= number(&first["u"]));
     let mut replica = Replica::default();
-    replica.apply(&snapshot, "bids", "asks");
+    apply(&mut replica, &snapshot, ["bids", "asks"]);
     let (mut previous, mut leaps) = (None, 0);
     for _ in 0..400 {
         let event = ws.json().await;
@@ -118,9 +87,9 @@ async fn usd_m_procedure_rebuilds_the_book() {
             None => assert!((from <= last_update_id && last_update_id <= to) || before == last_update_id),
             Some(previous) => assert_eq!(before, previous),
         }
-        replica.apply(&event, "b", "a");
+        apply(&mut replica, &event, ["b", "a"]);
         previous = Some(to);
-        replica.assert_is(&at(&sim, "binance_derivatives", to));
+        assert_is(&replica, &book_at(&sim, "binance_derivatives", "BTCUSDT", to));
     }
     assert!(leaps > 100, "ids are not consecutive across events");
     sim.stop().await;

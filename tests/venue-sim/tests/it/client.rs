@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use marketprism_venue_sim::{Sim, SimConfig};
+use marketprism_venue_sim::{BookView, Sim, SimConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -182,4 +182,39 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// A book built from messages alone, by price in units of 10^-9.
+#[derive(Default)]
+pub struct Replica {
+    pub bids: BTreeMap<u64, [String; 2]>,
+    pub asks: BTreeMap<u64, [String; 2]>,
+}
+
+impl Replica {
+    /// Sets a level, or removes it when the quantity is zero; returns the level before.
+    pub fn set(&mut self, side: &str, price: &str, quantity: &str) -> Option<[String; 2]> {
+        let levels = if side.starts_with('b') { &mut self.bids } else { &mut self.asks };
+        match units(quantity) {
+            0 => levels.remove(&units(price)),
+            _ => levels.insert(units(price), [price, quantity].map(str::to_owned)),
+        }
+    }
+
+    pub fn assert_is(&self, book: &BookView) {
+        let bids: Vec<_> = self.bids.values().rev().cloned().collect();
+        let asks: Vec<_> = self.asks.values().cloned().collect();
+        assert_eq!(bids, book.bids, "bids at {}", book.update_id);
+        assert_eq!(asks, book.asks, "asks at {}", book.update_id);
+    }
+}
+
+fn units(text: &str) -> u64 {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    format!("{whole}{fraction:0<9}").parse().expect(text)
+}
+
+/// The book at an update id.
+pub fn book_at(sim: &Sim, exchange: &str, symbol: &str, id: u64) -> BookView {
+    sim.book_at(exchange, symbol, id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::client::{Got, SILENCE, Ws, eventually, number, start};
+use super::client::{Got, Replica, SILENCE, Ws, book_at, eventually, number, start};
 
 pub const DERIBIT: &str = "deribit_derivatives";
 
@@ -85,46 +85,20 @@ async fn update(ws: &mut Ws) -> Update {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
-/// A book built only from what came over the wire. Prices are compared as numbers of 10^-4.
-#[derive(Default)]
-struct Replica {
-    bids: BTreeMap<u64, [String; 2]>,
-    asks: BTreeMap<u64, [String; 2]>,
-}
-
-fn units(text: &str) -> u64 {
-    let (whole, fraction) = text.split_once('.').expect("a digit behind the point");
-    format!("{whole}{fraction:0<4}").parse().expect(text)
-}
-
-impl Replica {
-    fn apply(&mut self, update: &Update) {
-        for (rows, side) in [(&update.bids, &mut self.bids), (&update.asks, &mut self.asks)] {
-            for (action, price, amount) in rows {
-                let (price, amount) = (price.get().to_owned(), amount.get().to_owned());
-                let level = [price.clone(), amount.clone()];
-                let before = match action.as_str() {
-                    "delete" => {
-                        assert_eq!(amount, "0.0");
-                        side.remove(&units(&price))
-                    }
-                    _ => side.insert(units(&price), level),
-                };
-                assert_eq!(before.is_none(), action == "new", "{action} {price}");
-                assert!(action == "delete" || units(&amount) > 0);
-            }
+fn apply(replica: &mut Replica, update: &Update) {
+    for (side, rows) in [("bids", &update.bids), ("asks", &update.asks)] {
+        for (action, price, amount) in rows {
+            let before = replica.set(side, price.get(), amount.get());
+            assert!(price.get().contains('.') && amount.get().contains('.'), "a digit behind the point");
+            assert_eq!(before.is_none(), action == "new", "{action} {price}");
+            assert_eq!(amount.get() == "0.0", action == "delete", "{action} {price}");
         }
     }
-
-    fn assert_is(&self, book: &BookView) {
-        assert!(book.bids.len() >= 100 && book.asks.len() >= 100);
-        assert_eq!(self.bids.values().rev().cloned().collect::<Vec<_>>(), book.bids);
-        assert_eq!(self.asks.values().cloned().collect::<Vec<_>>(), book.asks);
-    }
 }
 
-fn book_at(sim: &Sim, symbol: &str, id: u64) -> BookView {
-    sim.book_at(DERIBIT, symbol, id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
+fn assert_is(replica: &Replica, book: &BookView) {
+    assert!(book.bids.len() >= 100 && book.asks.len() >= 100);
+    replica.assert_is(book);
 }
 
 #[tokio::test]
@@ -220,8 +194,8 @@ async fn snapshot_and_changes_rebuild_the_book() {
         let first = update(&mut ws).await;
         assert_eq!((first.r#type.as_str(), first.prev_change_id), ("snapshot", None));
         let (mut replica, mut last, mut leaps) = (Replica::default(), first.change_id, 0);
-        replica.apply(&first);
-        replica.assert_is(&book_at(&sim, symbol, last));
+        apply(&mut replica, &first);
+        assert_is(&replica, &book_at(&sim, DERIBIT, symbol, last));
         for _ in 0..rounds {
             let next = update(&mut ws).await;
             assert_eq!((next.r#type.as_str(), next.instrument_name.as_str()), ("change", symbol));
@@ -229,8 +203,8 @@ async fn snapshot_and_changes_rebuild_the_book() {
             assert!(next.change_id > last && next.timestamp >= first.timestamp - 1000);
             leaps += u64::from(next.change_id > last + 1);
             last = next.change_id;
-            replica.apply(&next);
-            replica.assert_is(&book_at(&sim, symbol, last));
+            apply(&mut replica, &next);
+            assert_is(&replica, &book_at(&sim, DERIBIT, symbol, last));
         }
         assert!(leaps > 0, "ids are shared with other books");
     }
@@ -253,8 +227,8 @@ async fn snapshot_and_changes_rebuild_the_book() {
     let fresh = update(&mut ws).await;
     assert!(fresh.r#type == "snapshot" && fresh.change_id > last);
     let mut replica = Replica::default();
-    replica.apply(&fresh);
-    replica.assert_is(&book_at(&sim, "ETH-PERPETUAL", fresh.change_id));
+    apply(&mut replica, &fresh);
+    assert_is(&replica, &book_at(&sim, DERIBIT, "ETH-PERPETUAL", fresh.change_id));
     assert!(sim.fault(FaultSpec::new(FaultAction::RestartSequence).exchange(DERIBIT)).is_err());
     sim.stop().await;
 }

@@ -1,58 +1,45 @@
 //! OKX's books: a snapshot in the stream, then updates that name their predecessor.
 
-use std::collections::BTreeMap;
-
 use marketprism_venue_sim::{BookView, FaultAction, FaultSpec, Sim};
 use serde_json::{Value, json};
 
+use super::client::{self, Replica};
 use super::okx::{DERIVATIVES, SPOT, ask, data, open, play, subscribe};
 
-/// A book built from frames alone, by price in units of 10^-9.
+/// A replica that checks the chain of updates.
 #[derive(Default)]
-struct Replica {
-    bids: BTreeMap<u64, [String; 2]>,
-    asks: BTreeMap<u64, [String; 2]>,
+struct Chain {
+    book: Replica,
     last: i64,
 }
 
-fn units(text: &str) -> u64 {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    format!("{whole}{fraction:0<9}").parse().expect(text)
-}
-
-impl Replica {
-    /// Applies a frame; panics where the chain is broken.
+impl Chain {
     fn apply(&mut self, frame: &Value) {
         let data = &frame["data"][0];
         assert_eq!(data["checksum"], 0);
         if frame["action"] == "snapshot" {
-            *self = Replica { last: -1, ..Replica::default() };
+            *self = Chain { last: -1, ..Chain::default() };
         }
         assert_eq!(data["prevSeqId"].as_i64(), Some(self.last), "{frame}");
         self.last = data["seqId"].as_i64().expect("seqId");
-        for (key, side) in [("bids", &mut self.bids), ("asks", &mut self.asks)] {
-            for row in data[key].as_array().expect("rows") {
+        for side in ["bids", "asks"] {
+            for row in data[side].as_array().expect("rows") {
                 let (price, size) = (row[0].as_str().expect("text"), row[1].as_str().expect("text"));
                 assert_eq!((&row[2], row[3].is_string()), (&json!("0"), true));
-                if size == "0" {
-                    assert!(side.remove(&units(price)).is_some(), "only known levels are removed");
-                } else {
-                    side.insert(units(price), [price.to_owned(), size.to_owned()]);
-                }
+                let before = self.book.set(side, price, size);
+                assert!(size != "0" || before.is_some(), "only known levels are removed");
             }
         }
     }
 
     fn assert_is(&self, book: &BookView) {
         assert!(book.bids.len() <= 400 && book.asks.len() <= 400, "the channel shows 400 levels");
-        assert_eq!(self.bids.values().rev().cloned().collect::<Vec<_>>(), book.bids);
-        assert_eq!(self.asks.values().cloned().collect::<Vec<_>>(), book.asks);
+        self.book.assert_is(book);
     }
 }
 
 fn book_at(sim: &Sim, exchange: &str, symbol: &str, id: i64) -> BookView {
-    let id = u64::try_from(id).expect("positive");
-    sim.book_at(exchange, symbol, id).expect("known").unwrap_or_else(|| panic!("no book at {id}"))
+    client::book_at(sim, exchange, symbol, id.unsigned_abs())
 }
 
 #[tokio::test]
@@ -63,7 +50,7 @@ async fn books_follow_from_their_snapshot() {
     for _ in 0..2 {
         let mut ws = open(&sim, DERIVATIVES).await;
         subscribe(&mut ws, "books", symbol).await;
-        let mut replica = Replica::default();
+        let mut replica = Chain::default();
         for n in 0..60 {
             let frame = data(&mut ws, "books").await;
             assert_eq!(frame["action"], if n == 0 { "snapshot" } else { "update" });
@@ -116,7 +103,7 @@ async fn still_books_are_told_by_the_clock() {
     let sim = play(SPOT, |config| (config.rate, config.still_book_ms) = (0, Some(200))).await;
     let mut ws = open(&sim, SPOT).await;
     subscribe(&mut ws, "books", "BTC-USDT").await;
-    let mut replica = Replica::default();
+    let mut replica = Chain::default();
     for _ in 0..4 {
         replica.apply(&data(&mut ws, "books").await);
     }

@@ -1,11 +1,11 @@
-//! What is listed, and the instrument list.
+//! Default listings and the instrument list.
 
 use super::names::{self, Name};
 use crate::clock;
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
 
-/// Expiry of what never expires: the year 3000.
+/// Expiry of perpetuals: the year 3000.
 const NEVER_MS: i64 = 32_503_708_800_000;
 
 /// Pair, price scale, tick, start in ticks, quantity scale, step, usual level in steps.
@@ -19,7 +19,7 @@ const CONTRACTS: [Row; 3] = [
 ];
 const OTHER_CONTRACT: Row = ("", 4, 1, 105_000, 1, 10, 50_000);
 
-/// Options priced in their coin, then those priced in the quote asset.
+/// Options priced in their coin; others are priced in the quote asset.
 const OPTIONS: [Row; 2] = [("BTC-USD", 4, 1, 650, 1, 1, 500), ("ETH-USD", 4, 1, 840, 1, 10, 500)];
 const OTHER_OPTION: Row = ("", 4, 1, 2500, 1, 10, 5000);
 
@@ -68,7 +68,7 @@ pub(super) fn listed(symbols: &[String], now_ms: i64) -> Vec<Instrument> {
     names.iter().filter_map(|name| by_name(name)).collect()
 }
 
-/// The fifth of a month, one to two months ahead: a day of one digit.
+/// The fifth of a month, one to two months ahead: a day with one digit.
 fn near_day(now_ms: i64) -> String {
     let ahead = |days: i64| now_ms + days * 86_400_000;
     let days = (31..=62).find(|days| clock::date(ahead(*days)).2 == 5);
@@ -79,7 +79,7 @@ pub(super) fn is_linear(i: &Instrument) -> bool {
     i.symbol.contains('_')
 }
 
-/// Whether a price is in coins: options without a quote asset of their own.
+/// Options without a quote asset in their name are priced in coins.
 pub(super) fn is_coin_priced(i: &Instrument) -> bool {
     matches!(i.contract, Contract::Option { .. }) && !is_linear(i)
 }
@@ -142,8 +142,8 @@ pub(super) fn row(index: usize, i: &Instrument) -> String {
     )
 }
 
-/// A combination of a dated contract with the perpetual one. It stands in the list and is not played: whether
-/// the venue leaves combinations out of the list of futures is not known.
+/// A combination of a dated contract with the perpetual, in the list only: it is unknown if the venue omits combinations from the list of
+/// futures.
 pub(super) fn combination(i: &Instrument) -> Option<String> {
     let (Contract::Dated { .. }, false) = (&i.contract, is_linear(i)) else { return None };
     let (base, day) = i.symbol.split_once('-')?;

@@ -14,7 +14,7 @@ pub(super) struct Name<'a> {
     pub(super) contract: Contract,
 }
 
-/// Reads a name; `None` when it has not the venue's form.
+/// `None` for a name not of the venue's form.
 pub(super) fn read(name: &str) -> Option<Name<'_>> {
     let parts: Vec<&str> = name.split('-').collect();
     let [pair, rest @ ..] = parts.as_slice() else { return None };

@@ -1,4 +1,4 @@
-//! What is listed, and the instrument lists.
+//! Default listings and instrument lists.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::clock;
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
 
-/// Digits and start of a pair: price scale, tick, start in ticks.
+/// Pair, price scale, tick, start in ticks.
 type Pair = (&'static str, u8, i64, i64);
 
 const PAIRS: [Pair; 6] = [
@@ -22,7 +22,7 @@ const PAIRS: [Pair; 6] = [
 const SPOT_LOTS: [(&str, u8, i64); 3] =
     [("BTC-USDT", 8, 50_000_000), ("ETH-USDT", 6, 9_000_000), ("PEPE-USDT", 0, 900_000_000)];
 
-/// Contract value of a coin: in the coin for linear contracts, in USD for inverse ones.
+/// Contract value: in the coin for linear contracts, in USD for inverse ones.
 fn contract_value(base: &str, quote: &str) -> Decimal {
     let (units, scale) = match (base, quote) {
         ("BTC", "USD") => (100, 0),
@@ -34,7 +34,7 @@ fn contract_value(base: &str, quote: &str) -> Decimal {
     Decimal { units, scale }
 }
 
-/// An instrument by its name, if the name has the venue's form.
+/// `None` for a name not of the venue's form.
 fn by_name(name: &str, spot: bool) -> Option<Instrument> {
     let parts: Vec<&str> = name.split('-').collect();
     let [base, quote, rest @ ..] = parts.as_slice() else { return None };
