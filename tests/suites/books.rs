@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::number::{key, plain};
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
@@ -20,16 +21,8 @@ async fn books(stack: &Stack, which: &str) -> Vec<Value> {
     stack.clickhouse.rows(&query).await.unwrap()
 }
 
-fn trimmed(decimal: &str) -> String {
-    if decimal.contains('.') {
-        decimal.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        decimal.to_owned()
-    }
-}
-
 fn best(side: &[[String; 2]]) -> Vec<[String; 2]> {
-    side.iter().take(DEPTH).map(|[price, quantity]| [trimmed(price), trimmed(quantity)]).collect()
+    side.iter().take(DEPTH).map(|[price, quantity]| [plain(key(price)), plain(key(quantity))]).collect()
 }
 
 fn levels(row: &Value, side: &str) -> Vec<[String; 2]> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::number::{key, plain};
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -18,14 +19,6 @@ type Trade = (String, String, String, i64);
 /// Trades by exchange, venue symbol and id.
 type Trades = BTreeMap<(String, String, String), Trade>;
 
-fn trimmed(decimal: &str) -> String {
-    if decimal.contains('.') {
-        decimal.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        decimal.to_owned()
-    }
-}
-
 fn sent(sim: &Sim) -> Trades {
     let mut all = Trades::new();
     for exchange in EXCHANGES {
@@ -33,8 +26,8 @@ fn sent(sim: &Sim) -> Trades {
             for trade in sim.simulation().all_trades(exchange, symbol).unwrap() {
                 let key = (exchange.to_owned(), symbol.to_owned(), trade.id.to_string());
                 let value = (
-                    trimmed(&trade.price),
-                    trimmed(&trade.quantity),
+                    plain(key(&trade.price)),
+                    plain(key(&trade.quantity)),
                     trade.side.to_owned(),
                     trade.trade_time_ms * 1000,
                 );
@@ -54,7 +47,8 @@ async fn stored(clickhouse: &ClickHouse) -> Result<(Trades, usize), String> {
     let mut all = Trades::new();
     for row in rows {
         let text = |name: &str| row[name].as_str().unwrap_or_else(|| panic!("{name}: {row}")).to_owned();
-        let value = (trimmed(&text("p")), trimmed(&text("q")), text("side"), text("t").parse().unwrap());
+        let value =
+            (plain(key(&text("p"))), plain(key(&text("q"))), text("side"), text("t").parse().unwrap());
         all.insert((text("exchange"), text("venue_symbol"), text("trade_id")), value);
     }
     Ok((all, count))

@@ -21,4 +21,4 @@ pub use session::{
     OwnedFrame, Session, answers, batch, endpoint, feed, frames, instrument_records, is_answer, is_part,
     remarks, whole_feed,
 };
-pub use writing::{Random, blank, damage, write, write_text};
+pub use writing::{Random, damage, rewrite};

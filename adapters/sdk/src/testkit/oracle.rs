@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{OwnedFrame, Random, Session, damage, write};
+use super::{OwnedFrame, Random, Session, damage, rewrite};
 use crate::Adapter;
 
 /// A golden line without frame number and scales, which oracles do not calculate.
@@ -103,9 +103,9 @@ pub fn compare_rewritten<A: Adapter>(
 ) -> Result<(), String> {
     let mut random = Random(42);
     for original in frames.iter().filter(|frame| frame.bytes.len() < 5000) {
-        let value: Value = serde_json::from_slice(&original.bytes).map_err(|e| e.to_string())?;
         let mut other = OwnedFrame { bytes: Vec::new(), ..original.clone() };
-        write(&value, &mut other.bytes, &mut random);
+        rewrite(&String::from_utf8_lossy(&original.bytes), &mut other.bytes, &mut random)
+            .map_err(|error| error.to_string())?;
         let (expected, found) = (lines(session, original), lines(session, &other));
         if expected != found {
             let text = String::from_utf8_lossy(&other.bytes);

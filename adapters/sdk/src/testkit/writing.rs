@@ -1,8 +1,10 @@
-//! Variants of a frame: damaged ones, and equivalent texts.
+//! Variants of a frame: damaged, and rewritten with the same meaning.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// A small generator (xorshift) with a seed, so that a failure is reproducible.
+use serde_json::value::RawValue;
+
+/// A seeded generator, so that failures are reproducible.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -52,12 +54,16 @@ pub fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Writes a value with keys in any order, blanks and escapes.
-pub fn write(value: &Value, text: &mut Vec<u8>, random: &mut Random) {
+/// Writes a JSON text anew: keys in any order, with blanks, escapes and exponents. Numbers are texts throughout, so that no digit is lost.
+///
+/// # Errors
+/// Text that is not JSON.
+pub fn rewrite(json: &str, text: &mut Vec<u8>, random: &mut Random) -> Result<(), serde_json::Error> {
     blank(text, random);
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<(&String, &Value)> = members.iter().collect();
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let members: BTreeMap<String, &RawValue> = serde_json::from_str(json)?;
+            let mut members: Vec<(String, &RawValue)> = members.into_iter().collect();
             for index in (1..members.len()).rev() {
                 members.swap(index, random.below(index + 1));
             }
@@ -67,37 +73,56 @@ pub fn write(value: &Value, text: &mut Vec<u8>, random: &mut Random) {
                     text.push(b',');
                 }
                 blank(text, random);
-                write_text(key, text, random);
+                write_text(&key, text, random);
                 blank(text, random);
                 text.push(b':');
-                write(value, text, random);
+                rewrite(value.get(), text, random)?;
             }
             text.push(b'}');
         }
-        Value::Array(elements) => {
+        Some(b'[') => {
             text.push(b'[');
-            for (index, value) in elements.iter().enumerate() {
+            for (index, value) in serde_json::from_str::<Vec<&RawValue>>(json)?.into_iter().enumerate() {
                 if index > 0 {
                     text.push(b',');
                 }
-                write(value, text, random);
+                rewrite(value.get(), text, random)?;
             }
             blank(text, random);
             text.push(b']');
         }
         // Numbers in quotes keep their form: no venue escapes digits.
-        Value::String(string)
-            if !string.starts_with(|letter: char| letter.is_ascii_digit() || letter == '-') =>
-        {
-            write_text(string, text, random);
+        Some(b'"') if !is_quoted_number(json) => {
+            write_text(&serde_json::from_str::<String>(json)?, text, random);
         }
-        other => text.extend_from_slice(other.to_string().as_bytes()),
+        Some(b'-' | b'0'..=b'9') => write_number(json, text, random),
+        _ => text.extend_from_slice(json.as_bytes()),
     }
     blank(text, random);
+    Ok(())
+}
+
+fn is_quoted_number(json: &str) -> bool {
+    json.trim_start_matches('"').starts_with(|letter: char| letter.is_ascii_digit() || letter == '-')
+}
+
+/// A number with a point also as one with an exponent; integers, which may be ids, stay.
+fn write_number(json: &str, text: &mut Vec<u8>, random: &mut Random) {
+    match json.split_once('.') {
+        Some((integer, fraction)) if random.below(4) == 0 && !fraction.contains(['e', 'E']) => {
+            let digits = format!("{integer}{fraction}");
+            let (sign, digits) =
+                digits.strip_prefix('-').map_or(("", digits.as_str()), |digits| ("-", digits));
+            let digits = digits.trim_start_matches('0');
+            let digits = if digits.is_empty() { "0" } else { digits };
+            text.extend_from_slice(format!("{sign}{digits}e-{}", fraction.len()).as_bytes());
+        }
+        _ => text.extend_from_slice(json.as_bytes()),
+    }
 }
 
 /// Writes a string, some of its letters as escapes.
-pub fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
+fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
     text.push(b'"');
     for letter in string.chars() {
         if random.below(16) == 0 || matches!(letter, '"' | '\\') {
@@ -110,7 +135,7 @@ pub fn write_text(string: &str, text: &mut Vec<u8>, random: &mut Random) {
 }
 
 /// Writes blanks, now and then.
-pub fn blank(text: &mut Vec<u8>, random: &mut Random) {
+fn blank(text: &mut Vec<u8>, random: &mut Random) {
     if random.below(8) == 0 {
         text.extend_from_slice(random.one_of(&[&b" "[..], b"\n", b"\t \r"]).copied().unwrap_or_default());
     }
