@@ -11,7 +11,7 @@ use tempfile::TempDir;
 const ROUNDS: usize = 3;
 
 #[derive(Debug, Clone, Copy)]
-pub struct Alone {
+pub struct EngineRun {
     /// From the first insert to the last response.
     pub time: Duration,
     /// CPU time of the engine, background merges included.
@@ -37,13 +37,13 @@ impl Files {
     }
 
     /// Inserts the files into a new table several times; returns the fastest round.
-    pub async fn insert_best(&self, clickhouse: &mut ClickHouse) -> Result<Alone> {
-        let mut best = Alone { time: Duration::MAX, processor: Duration::MAX };
+    pub async fn insert_best(&self, clickhouse: &mut ClickHouse) -> Result<EngineRun> {
+        let mut best = EngineRun { time: Duration::MAX, processor: Duration::MAX };
         for _ in 0..ROUNDS {
             let before = clickhouse.process().cpu_time();
             let time = self.insert(clickhouse).await?;
             if time < best.time {
-                best = Alone { time, processor: clickhouse.process().cpu_time().saturating_sub(before) };
+                best = EngineRun { time, processor: clickhouse.process().cpu_time().saturating_sub(before) };
             }
         }
         Ok(best)

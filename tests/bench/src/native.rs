@@ -16,7 +16,7 @@ const BATCH: usize = 64;
 /// All WebSocket frames, named like the sandbox's figure.
 pub const SOCKETS: &str = "all from sockets";
 
-struct Part<A> {
+struct FrameSubset<A> {
     session: Session<A>,
     kinds: Vec<String>,
     frames: Vec<OwnedFrame>,
@@ -41,7 +41,7 @@ pub fn measure<A: Adapter>(
         let frames = session.frames(&records);
         let kinds = frames.iter().map(|frame| kind(&session.normalize(std::slice::from_ref(frame), 1)));
         let kinds = kinds.collect();
-        parts.push(Part { session, kinds, frames });
+        parts.push(FrameSubset { session, kinds, frames });
     }
     let mut names: Vec<String> = parts.iter().flat_map(|part| part.kinds.clone()).collect();
     names.sort();
@@ -53,7 +53,7 @@ pub fn measure<A: Adapter>(
     Ok(figures)
 }
 
-fn best<A: Adapter>(parts: &mut [Part<A>], name: &str, effort: BenchEffort) -> Result<Option<u64>> {
+fn best<A: Adapter>(parts: &mut [FrameSubset<A>], name: &str, effort: BenchEffort) -> Result<Option<u64>> {
     let (mut batches, mut count): (Vec<Vec<Frames>>, u64) = (Vec::new(), 0);
     for part in parts.iter() {
         let connections = part.session.plan.connections.len();

@@ -39,7 +39,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("deploy/local", "cli stack install process venues client settings paths console limits"),
     (
         "tests/venue-sim",
-        "cli sim engine commands control server simulation view recording exchange config venue fault \
-         frame ledger market decimal clock",
+        "sim server control engine commands simulation view exchange config recording delivery fault \
+         frame venue ledger market clock decimal",
     ),
 ];

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock;
+use crate::delivery::{Connection, End, close_of};
 use crate::exchange::{Exchange, lock};
 use crate::fault::{FaultAction, FaultError, FaultId, FaultSpec};
 use crate::ledger::DataType;
 use crate::market::{Event, SymbolMarket};
-use crate::server::{Connection, End, close_of};
 use crate::simulation::{Simulation, Unknown};
 
 impl Simulation {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::server::Counters;
+use crate::delivery::Counters;
 use crate::simulation::{Settings, Simulation};
 
 const TICK: Duration = Duration::from_millis(5);
@@ -21,15 +21,15 @@ const SLICE: u64 = 32;
 /// Millionths of a frame, so that any rate is exact over time.
 const FRAME: u64 = 1_000_000;
 
-struct Account {
+struct FrameBudget {
     owed: u64,
     paid_until: Instant,
     next_burst: Instant,
 }
 
-impl Account {
-    fn new() -> Account {
-        Account { owed: 0, paid_until: Instant::now(), next_burst: Instant::now() }
+impl FrameBudget {
+    fn new() -> FrameBudget {
+        FrameBudget { owed: 0, paid_until: Instant::now(), next_burst: Instant::now() }
     }
 
     fn accrue(&mut self, settings: Settings) {
@@ -57,26 +57,26 @@ pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut dice = StdRng::seed_from_u64(seed);
-    let mut account = Account::new();
+    let mut budget = FrameBudget::new();
     while !stop.is_cancelled() {
-        if account.owed < FRAME {
+        if budget.owed < FRAME {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
         }
         let settings = simulation.settings();
-        account.accrue(settings);
+        budget.accrue(settings);
         let begun = Instant::now();
-        while account.owed >= FRAME && begun.elapsed() < BUSY_MAX {
-            if !generate(&simulation, &mut dice, &mut account, settings) {
+        while budget.owed >= FRAME && begun.elapsed() < BUSY_MAX {
+            if !generate(&simulation, &mut dice, &mut budget, settings) {
                 // Paused time does not count.
-                account.owed = 0;
+                budget.owed = 0;
             }
             // Let waiters for a lock or this thread run.
             tokio::task::yield_now().await;
         }
-        let lost = account.write_off(settings);
+        let lost = budget.write_off(settings);
         if let (Some(first), Some(_running)) = (simulation.exchanges().first(), simulation.running()) {
             Counters::add(&first.counters.behind, lost);
             simulation.exchanges().iter().for_each(|exchange| exchange.generate_timed(clock::now_ms()));
@@ -84,14 +84,19 @@ pub async fn run(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken
     }
 }
 
-fn generate(simulation: &Simulation, dice: &mut StdRng, account: &mut Account, settings: Settings) -> bool {
+fn generate(
+    simulation: &Simulation,
+    dice: &mut StdRng,
+    budget: &mut FrameBudget,
+    settings: Settings,
+) -> bool {
     let Some(_running) = simulation.running() else { return false };
     let visited: Vec<_> = simulation.exchanges().iter().filter(|e| e.is_visited()).collect();
     let all = || simulation.exchanges().iter().collect();
     let exchanges = if visited.is_empty() { all() } else { visited };
     let Some(exchange) = exchanges.get(dice.random_range(0..exchanges.len().max(1))) else { return false };
-    let wanted = (account.owed / FRAME).min(SLICE);
+    let wanted = (budget.owed / FRAME).min(SLICE);
     let made = exchange.generate(clock::now_ms(), wanted, settings.trade_percent);
-    account.owed = account.owed.saturating_sub(made.saturating_mul(FRAME));
+    budget.owed = budget.owed.saturating_sub(made.saturating_mul(FRAME));
     true
 }

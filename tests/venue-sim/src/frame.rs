@@ -4,19 +4,19 @@ use std::sync::{Arc, OnceLock};
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::ledger::Entry;
+use crate::ledger::LedgerEntry;
 
 #[derive(Debug)]
 pub struct Frame {
     pub stream: Arc<str>,
     pub book: bool,
-    pub carries: Vec<Entry>,
+    pub carries: Vec<LedgerEntry>,
     raw: Utf8Bytes,
     wrapped: OnceLock<Utf8Bytes>,
 }
 
 impl Frame {
-    pub fn new(stream: Arc<str>, book: bool, carries: Vec<Entry>, raw: String) -> Frame {
+    pub fn new(stream: Arc<str>, book: bool, carries: Vec<LedgerEntry>, raw: String) -> Frame {
         Frame { stream, book, carries, raw: Utf8Bytes::from(raw), wrapped: OnceLock::new() }
     }
 

@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod control;
 mod decimal;
+mod delivery;
 mod engine;
 mod exchange;
 mod fault;

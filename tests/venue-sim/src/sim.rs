@@ -14,11 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::SimConfig;
 use crate::engine;
-use crate::exchange::Exchange;
+use crate::exchange::{self, Exchange};
 use crate::fault::Faults;
-use crate::recording::{self, Recording, RecordingError};
-use crate::server::{ListenerControl, Service, TlsError, acceptor, run_listener};
-use crate::simulation::{Settings, Simulation};
+use crate::recording::{Recording, RecordingError};
+use crate::server::{Service, TlsError, acceptor, run_listener};
+use crate::simulation::{ListenerControl, Settings, Simulation};
 use crate::venue;
 
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -92,7 +92,7 @@ impl Sim {
             tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = recording::play(exchange, paused) => {}
+                    () = exchange::play(exchange, paused) => {}
                 }
             });
         }

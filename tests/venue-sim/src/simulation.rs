@@ -5,14 +5,35 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::clock;
+use crate::delivery::ConnectionView;
 use crate::exchange::{Exchange, lock};
 use crate::fault::{FaultId, FaultStatus, Faults};
 use crate::ledger::{DataType, EventFilter, EventRecord, TradeKind};
 use crate::market::Pace;
-use crate::server::{ConnectionView, ListenerControl};
 use crate::view::{self, BookView, EndpointsView, InstrumentView, StateView, TradeView};
+
+/// Takes the listener down.
+#[derive(Debug)]
+pub struct ListenerControl {
+    down_until: watch::Sender<Option<Instant>>,
+}
+
+impl ListenerControl {
+    pub fn new() -> (ListenerControl, watch::Receiver<Option<Instant>>) {
+        let (down_until, receiver) = watch::channel(None);
+        (ListenerControl { down_until }, receiver)
+    }
+
+    pub fn take_down(&self, duration: Duration) {
+        self.down_until.send_replace(Some(Instant::now() + duration));
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::delivery::CountersView;
 use crate::exchange::{Exchange, lock};
 use crate::ledger::{LedgerStats, SendAttempt, TradeKind, TradeRecord};
 use crate::market::{Book, Instrument, Side, Sizing};
-use crate::server::CountersView;
 use crate::venue::event_data::trade_sizes;
-use crate::venue::{Listed, Venue};
+use crate::venue::{ListedInstrument, Venue};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TradeView {
@@ -96,7 +96,7 @@ pub struct StateView {
     pub exchanges: BTreeMap<String, ExchangeView>,
 }
 
-pub(crate) fn trade(venue: &dyn Venue, listed: &Listed, record: &TradeRecord) -> TradeView {
+pub(crate) fn trade(venue: &dyn Venue, listed: &ListedInstrument, record: &TradeRecord) -> TradeView {
     let (base_quantity, quote_value) = trade_sizes(&listed.instrument, record.quantity);
     TradeView {
         id: record.id,
@@ -117,7 +117,7 @@ pub(crate) fn trade(venue: &dyn Venue, listed: &Listed, record: &TradeRecord) ->
     }
 }
 
-pub(crate) fn book(listed: &Listed, update_id: u64, book: &Book) -> BookView {
+pub(crate) fn book(listed: &ListedInstrument, update_id: u64, book: &Book) -> BookView {
     let i = &listed.instrument;
     let side = |side| {
         let levels = book.top(side, usize::MAX).into_iter();

@@ -1,11 +1,11 @@
 //! One simulated exchange: its market, subscribers and ledger.
 
-mod options;
 mod past;
+mod playback;
 mod publish;
 mod state;
 mod subscribe;
 
-pub use options::Options;
+pub use playback::play;
 pub use state::Exchange;
 pub(crate) use state::lock;

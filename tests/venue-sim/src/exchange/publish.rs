@@ -7,12 +7,12 @@ use rand::Rng as _;
 
 use super::state::{Exchange, Market, lock};
 use crate::decimal::Decimal;
+use crate::delivery::Hub;
 use crate::frame::Frame;
-use crate::ledger::{DataType, Entry, Ledger, TradeKey, TradeKind, TradeRecord};
+use crate::ledger::{DataType, Ledger, LedgerEntry, TradeKey, TradeKind, TradeRecord};
 use crate::market::{Event, SymbolMarket, Topic, Trade, volatility};
 use crate::recording::RecordedTrade;
-use crate::server::Hub;
-use crate::venue::{Content, Encoded, Listed};
+use crate::venue::{Content, Encoded, ListedInstrument};
 
 /// Default period of a volatility index, ms.
 const INDEX_MS: i64 = 1000;
@@ -165,7 +165,7 @@ impl Exchange {
 
     fn publish_trades(
         &self,
-        listed: &Listed,
+        listed: &ListedInstrument,
         kind: TradeKind,
         records: Vec<TradeRecord>,
         hub: &mut Hub,
@@ -186,12 +186,12 @@ impl Exchange {
 
     pub(super) fn trade_frame(
         &self,
-        listed: &Listed,
+        listed: &ListedInstrument,
         stream: &Arc<str>,
         kind: TradeKind,
         records: &[TradeRecord],
     ) -> Frame {
-        let entry = |r: &TradeRecord| Entry::Trade(TradeKey { symbol: listed.index, kind, id: r.id });
+        let entry = |r: &TradeRecord| LedgerEntry::Trade(TradeKey { symbol: listed.index, kind, id: r.id });
         let raw = self.venue.trade_frame(listed, kind, stream, records);
         Frame::new(stream.clone(), false, records.iter().map(entry).collect(), raw)
     }
@@ -202,8 +202,8 @@ impl Exchange {
             if wanted.is_empty() {
                 continue;
             }
-            let carries: Vec<Entry> =
-                events.into_iter().map(|event| Entry::Event(ledger.events.record(event))).collect();
+            let carries: Vec<LedgerEntry> =
+                events.into_iter().map(|event| LedgerEntry::Event(ledger.events.record(event))).collect();
             let mut way = self.way(symbol, ledger);
             for (stream, raw) in wanted {
                 hub.dispatch(&Arc::new(Frame::new(stream, book, carries.clone(), raw)), &mut way);
@@ -223,7 +223,7 @@ impl Exchange {
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
         let mut carries = Vec::new();
         if let (Some(symbol), Some(trade)) = (index, trade) {
-            carries.push(Entry::Trade(TradeKey { symbol, kind: trade.kind, id: trade.record.id }));
+            carries.push(LedgerEntry::Trade(TradeKey { symbol, kind: trade.kind, id: trade.record.id }));
             ledger.trades.record(symbol, trade.kind, trade.record);
         }
         let frame = Frame::new(Arc::from(stream), book, carries, raw);
@@ -231,7 +231,7 @@ impl Exchange {
     }
 }
 
-fn record_of(listed: &Listed, trade: &Trade, matches: (u64, u64)) -> TradeRecord {
+fn record_of(listed: &ListedInstrument, trade: &Trade, matches: (u64, u64)) -> TradeRecord {
     TradeRecord {
         id: trade.id,
         matches,

@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::options::Options;
 use super::past;
 use crate::clock;
-use crate::config::SimConfig;
+use crate::config::{Options, SimConfig};
+use crate::delivery::{BanRules, Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
 use crate::fault::Faults;
-use crate::ledger::{Entry, EventData, Ledger, TradeRecord};
+use crate::ledger::{EventData, Ledger, LedgerEntry, TradeRecord};
 use crate::market::{Event, Instrument, Pace, SymbolMarket};
 use crate::recording::Recording;
-use crate::server::{BanRules, Counters, Hub, Rolling, Verdict, Way, Weights};
-use crate::venue::{Content, Listed, RestCall, Venue, symbols_of};
+use crate::venue::{Content, ListedInstrument, RestCall, Venue, symbols_of};
 
 #[derive(Debug)]
 pub(crate) struct Market {
@@ -31,7 +30,7 @@ pub(crate) struct Market {
 pub struct Exchange {
     pub(super) venue: Box<dyn Venue>,
     pub(super) options: Options,
-    pub(crate) listed: Vec<Listed>,
+    pub(crate) listed: Vec<ListedInstrument>,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
     pub(super) streams: HashMap<Arc<str>, Option<(usize, Content)>>,
@@ -40,7 +39,7 @@ pub struct Exchange {
     pub(super) ledger: Mutex<Ledger>,
     /// Entries taken by sockets and not yet in the ledger: at high rates the generator holds the ledger nearly all the time, and
     /// sessions must not wait for it. Bounded by the sessions' queues.
-    taken: Mutex<Vec<(Entry, u64)>>,
+    taken: Mutex<Vec<(LedgerEntry, u64)>>,
     weights: Mutex<Weights>,
     connects: Mutex<HashMap<IpAddr, Rolling>>,
     pace: Mutex<Pace>,
@@ -71,18 +70,19 @@ impl Exchange {
         let configured = symbols_of(venue.exchange(), &config.symbols);
         let symbols = recording.as_ref().map_or(configured, Recording::symbols);
         let instruments = venue.instruments(&symbols, now_ms);
-        let listed: Vec<Listed> =
+        let listed: Vec<ListedInstrument> =
             instruments.into_iter().enumerate().map(|(n, i)| list(&*venue, n, i)).collect();
         let mut rules = venue.profile().rules.clone();
         rules.history_changes = past::shared(config.history_changes, listed.len());
         let seed = config.seed.wrapping_add(venue.exchange().len() as u64);
-        let seed_of = |l: &Listed| seed.wrapping_add(1_000_003 * (l.index as u64 + 1));
-        let market =
-            |l: &Listed| SymbolMarket::new(l.instrument.clone(), rules.clone(), seed_of(l), first_id, now_ms);
-        let generated: &[Listed] = if recording.is_some() { &[] } else { &listed };
+        let seed_of = |l: &ListedInstrument| seed.wrapping_add(1_000_003 * (l.index as u64 + 1));
+        let market = |l: &ListedInstrument| {
+            SymbolMarket::new(l.instrument.clone(), rules.clone(), seed_of(l), first_id, now_ms)
+        };
+        let generated: &[ListedInstrument] = if recording.is_some() { &[] } else { &listed };
         let symbols: Vec<SymbolMarket> = generated.iter().map(market).collect();
         let times = (venue.profile().past_minutes, options.past_per_minute);
-        let past = |l: &Listed| past::trades(&l.instrument, times, seed_of(l), first_id);
+        let past = |l: &ListedInstrument| past::trades(&l.instrument, times, seed_of(l), first_id);
         let past = generated.iter().map(past).collect();
         let bans =
             BanRules { ignored_max: config.ban_after_ignored, ban: Duration::from_millis(config.ban_ms) };
@@ -149,7 +149,7 @@ impl Exchange {
         ledger
     }
 
-    pub fn find_symbol(&self, symbol: &str) -> Option<&Listed> {
+    pub fn find_symbol(&self, symbol: &str) -> Option<&ListedInstrument> {
         self.listed.get(*self.by_name.get(symbol)?)
     }
 
@@ -157,11 +157,17 @@ impl Exchange {
         self.streams.contains_key(stream)
     }
 
-    pub(super) fn way<'a>(&'a self, symbol: &'a str, ledger: &'a mut Ledger) -> Way<'a> {
-        Way { venue: &*self.venue, symbol, faults: &self.faults, ledger, counters: &self.counters }
+    pub(super) fn way<'a>(&'a self, symbol: &'a str, ledger: &'a mut Ledger) -> DeliveryContext<'a> {
+        DeliveryContext {
+            venue: &*self.venue,
+            symbol,
+            faults: &self.faults,
+            ledger,
+            counters: &self.counters,
+        }
     }
 
-    pub fn accepted(&self, entries: &[Entry], connection: u64) {
+    pub fn accepted(&self, entries: &[LedgerEntry], connection: u64) {
         if !entries.is_empty() {
             lock(&self.taken).extend(entries.iter().map(|entry| (*entry, connection)));
         }
@@ -194,12 +200,12 @@ impl Exchange {
     }
 }
 
-fn list(venue: &dyn Venue, index: usize, instrument: Instrument) -> Listed {
-    Listed { index, streams: venue.streams(&instrument), instrument }
+fn list(venue: &dyn Venue, index: usize, instrument: Instrument) -> ListedInstrument {
+    ListedInstrument { index, streams: venue.streams(&instrument), instrument }
 }
 
-fn streams_of(venue: &dyn Venue, listed: &[Listed]) -> HashMap<Arc<str>, Option<(usize, Content)>> {
-    let own = |l: &Listed| {
+fn streams_of(venue: &dyn Venue, listed: &[ListedInstrument]) -> HashMap<Arc<str>, Option<(usize, Content)>> {
+    let own = |l: &ListedInstrument| {
         let index = l.index;
         l.streams.clone().into_iter().map(move |stream| (stream.name, Some((index, stream.content))))
     };

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::state::{Exchange, Market, lock};
 use crate::clock;
+use crate::delivery::{Connection, Counters, Hub, offer};
 use crate::frame::Frame;
-use crate::ledger::{Backlog, Entry, TradeKey, TradeKind};
+use crate::ledger::{Backlog, LedgerEntry, TradeKey, TradeKind};
 use crate::market::Side;
-use crate::server::{Connection, Counters, Hub, offer};
 use crate::venue::{Content, Snapshot};
 
 impl Exchange {
@@ -82,7 +82,7 @@ impl Exchange {
         let mut ledger = self.ledger();
         let newest = |kind, fits: &dyn Fn(&str) -> bool, limit| ledger.events.newest(kind, fits, limit);
         let Some((raw, numbers)) = self.venue.first_frame(stream, &self.listed, &newest) else { return };
-        let carries = numbers.into_iter().map(Entry::Event).collect();
+        let carries = numbers.into_iter().map(LedgerEntry::Event).collect();
         let frame = Arc::new(Frame::new(Arc::from(stream), false, carries, raw));
         hub.dispatch_to(connection, &frame, &mut self.way("", &mut ledger));
     }

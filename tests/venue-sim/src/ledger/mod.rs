@@ -10,7 +10,7 @@ pub use trades::{Backlog, SendAttempt, Tapes, TradeKey, TradeKind, TradeRecord};
 
 /// A trade or an event number, as carried by a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Entry {
+pub enum LedgerEntry {
     Trade(TradeKey),
     Event(u64),
 }
@@ -49,26 +49,26 @@ impl Ledger {
     }
 
     /// Notes that a frame was queued for a connection.
-    pub fn attempted(&mut self, entry: Entry, connection: u64) {
+    pub fn attempted(&mut self, entry: LedgerEntry, connection: u64) {
         match entry {
-            Entry::Trade(key) => self.trades.attempted(key, connection),
-            Entry::Event(number) => self.event(number, |record| record.sent += 1),
+            LedgerEntry::Trade(key) => self.trades.attempted(key, connection),
+            LedgerEntry::Event(number) => self.event(number, |record| record.sent += 1),
         }
     }
 
     /// Notes that a fault withheld or corrupted a frame.
-    pub fn withheld(&mut self, entry: Entry) {
+    pub fn withheld(&mut self, entry: LedgerEntry) {
         match entry {
-            Entry::Trade(key) => self.trades.withheld(key),
-            Entry::Event(number) => self.event(number, |record| record.withheld += 1),
+            LedgerEntry::Trade(key) => self.trades.withheld(key),
+            LedgerEntry::Event(number) => self.event(number, |record| record.withheld += 1),
         }
     }
 
     /// Notes that a connection's socket took the frame.
-    pub fn accepted(&mut self, entry: Entry, connection: u64) {
+    pub fn accepted(&mut self, entry: LedgerEntry, connection: u64) {
         match entry {
-            Entry::Trade(key) => self.trades.accepted(key, connection),
-            Entry::Event(number) => self.event(number, |record| record.accepted += 1),
+            LedgerEntry::Trade(key) => self.trades.accepted(key, connection),
+            LedgerEntry::Event(number) => self.event(number, |record| record.accepted += 1),
         }
     }
 

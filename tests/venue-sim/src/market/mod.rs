@@ -2,6 +2,7 @@
 
 mod book;
 mod event;
+mod first_book;
 mod history;
 mod instrument;
 mod reference;
@@ -9,6 +10,7 @@ mod rules;
 mod sequence;
 mod symbol;
 mod timed;
+mod timer;
 mod walk;
 
 pub use book::{Book, Side};

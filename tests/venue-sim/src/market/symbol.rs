@@ -9,7 +9,7 @@ use super::history::{Change, Changed, History};
 use super::instrument::Instrument;
 use super::rules::{MarketRules, UpdateIds};
 use super::sequence::Sequence;
-use super::timed::Timer;
+use super::timer::Timer;
 
 const CHECKPOINT_EVERY: usize = 4000;
 
@@ -45,7 +45,7 @@ impl SymbolMarket {
         engine_ms: i64,
     ) -> SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
-        let book = super::walk::first_book(&instrument, &rules, &mut rng);
+        let book = super::first_book::first_book(&instrument, &rules, &mut rng);
         let history = History::new(first_id, &book, rules.history_changes, CHECKPOINT_EVERY);
         let cadences = rules.cadences_ms.len();
         SymbolMarket {

@@ -19,24 +19,6 @@ pub struct Pace {
     pub still_book_ms: Option<i64>,
 }
 
-#[derive(Debug)]
-pub(super) struct Timer {
-    topics: Vec<(Topic, i64, i64)>,
-    next_ms: i64,
-    /// Time of the newest liquidation: all times are distinct.
-    liquidated_ms: i64,
-}
-
-impl Timer {
-    pub(super) fn new(topics: &[(Topic, i64)]) -> Timer {
-        Timer {
-            topics: topics.iter().map(|(topic, period)| (*topic, *period, 0)).collect(),
-            next_ms: 0,
-            liquidated_ms: 0,
-        }
-    }
-}
-
 impl SymbolMarket {
     pub fn is_due(&self, now_ms: i64) -> bool {
         now_ms >= self.timer.next_ms

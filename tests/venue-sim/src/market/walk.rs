@@ -1,38 +1,11 @@
 //! Random walk of book levels, and fills of taker orders.
 
 use rand::Rng as _;
-use rand::rngs::StdRng;
 
-use super::book::{Book, Side};
+use super::book::Side;
 use super::event::{AggregateTrade, Event, Trade};
-use super::instrument::Instrument;
-use super::rules::MarketRules;
+use super::first_book::{DEPTH_SLACK, away};
 use super::symbol::SymbolMarket;
-
-/// Levels per side above the minimum before the far end is trimmed.
-const DEPTH_SLACK: usize = 250;
-
-/// A book around the instrument's start price, somewhat deeper than the minimum.
-pub(super) fn first_book(instrument: &Instrument, rules: &MarketRules, rng: &mut StdRng) -> Book {
-    let mut book = Book::default();
-    for side in [Side::Bid, Side::Ask] {
-        let mut price = instrument.start_ticks;
-        for _ in 0..rules.depth_min + DEPTH_SLACK / 2 {
-            price += away(side) * rng.random_range(1..=2);
-            if price > 0 {
-                book.set(side, price, rng.random_range(1..=instrument.usual_steps));
-            }
-        }
-    }
-    book
-}
-
-fn away(side: Side) -> i64 {
-    match side {
-        Side::Bid => -1,
-        Side::Ask => 1,
-    }
-}
 
 impl SymbolMarket {
     /// One to six changes, mostly near the top, sometimes at the far end.
@@ -180,7 +153,7 @@ impl SymbolMarket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::{Contract, Pace, Sizing, Topic, UpdateIds};
+    use crate::market::{Contract, Instrument, MarketRules, Pace, Sizing, Topic, UpdateIds};
 
     fn market(update_ids: UpdateIds) -> SymbolMarket {
         let instrument = Instrument {

@@ -40,7 +40,7 @@ struct Wrapped<'a> {
 }
 
 #[derive(Deserialize)]
-struct Facts {
+struct FrameFields {
     #[serde(default)]
     e: String,
     #[serde(default)]
@@ -48,7 +48,7 @@ struct Facts {
 }
 
 #[derive(Deserialize)]
-struct TradeFacts {
+struct TradeFields {
     #[serde(alias = "a")]
     t: u64,
     p: String,
@@ -82,7 +82,7 @@ pub struct Recorded {
 }
 
 #[derive(Debug, Clone)]
-struct Answer {
+struct RecordedAnswer {
     at: i64,
     path: String,
     symbol: Option<String>,
@@ -95,7 +95,7 @@ pub struct Recording {
     pub shift_to_now: bool,
     pub speed_percent: u64,
     pub frames: Vec<Recorded>,
-    answers: Vec<Answer>,
+    answers: Vec<RecordedAnswer>,
     pub unroutable: u64,
     pub urls: Vec<String>,
     pub position: AtomicI64,
@@ -119,7 +119,7 @@ fn trade_of(event: &str, raw: &str) -> Option<RecordedTrade> {
         "aggTrade" => TradeKind::Aggregate,
         _ => return None,
     };
-    let facts: TradeFacts = serde_json::from_str(raw).ok()?;
+    let facts: TradeFields = serde_json::from_str(raw).ok()?;
     let record = TradeRecord {
         id: facts.t,
         matches: (facts.f.unwrap_or(facts.t), facts.l.unwrap_or(facts.t)),
@@ -139,7 +139,8 @@ fn frame_of(at: i64, data: &str) -> Option<Recorded> {
         Ok(wrapped) => (Some(wrapped.stream), wrapped.data.get().to_owned()),
         Err(_) => (None, data.to_owned()),
     };
-    let facts: Facts = serde_json::from_str(&raw).unwrap_or(Facts { e: String::new(), s: String::new() });
+    let facts: FrameFields =
+        serde_json::from_str(&raw).unwrap_or(FrameFields { e: String::new(), s: String::new() });
     let symbol = facts.s.to_lowercase();
     let stream = stream.or_else(|| match facts.e.as_str() {
         "trade" | "aggTrade" => Some(format!("{symbol}@{}", facts.e)),
@@ -168,7 +169,7 @@ impl Recording {
             match line.kind.as_str() {
                 "rest" => {
                     let (path, symbol) = path_and_symbol(&line.url);
-                    answers.push(Answer { at: line.at, path, symbol, body: line.data });
+                    answers.push(RecordedAnswer { at: line.at, path, symbol, body: line.data });
                     urls.push(line.url);
                 }
                 "ws-open" => urls.push(line.url),
@@ -204,7 +205,8 @@ impl Recording {
     /// The newest answer up to the playing position, or else the first.
     pub fn answer(&self, path: &str, symbol: Option<&str>) -> Option<String> {
         let position = self.position.load(Ordering::Acquire);
-        let fits = |a: &&Answer| a.path == path && (a.symbol.is_none() || a.symbol.as_deref() == symbol);
+        let fits =
+            |a: &&RecordedAnswer| a.path == path && (a.symbol.is_none() || a.symbol.as_deref() == symbol);
         let mut fitting = self.answers.iter().filter(fits);
         let first = fitting.next()?;
         let answer = fitting.take_while(|a| a.at <= position).last().unwrap_or(first);

@@ -1,8 +1,6 @@
 //! Playing recordings: frames at their pace, REST answers of their time.
 
-mod feeder;
 mod load;
-mod times;
+pub mod times;
 
-pub use feeder::play;
 pub use load::{RecordedTrade, Recording, RecordingError};

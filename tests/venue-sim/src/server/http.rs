@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{Answer, json};
-use super::connection::Connection;
-use super::counters::Counters;
 use super::rest_view::RestView;
 use super::session::Session;
-use super::socket::{Socket, SocketSwitch};
-use super::weight::Verdict;
 use crate::clock;
 use crate::control;
+use crate::delivery::Connection;
+use crate::delivery::Counters;
+use crate::delivery::Verdict;
+use crate::delivery::{Socket, SocketSwitch};
 use crate::exchange::Exchange;
 use crate::fault::{self, RestEffect, RestFacts};
 use crate::simulation::Simulation;

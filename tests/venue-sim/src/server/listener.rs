@@ -11,27 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::http::{Service, serve};
-use super::socket::{Socket, SocketSwitch};
+use crate::delivery::{Socket, SocketSwitch};
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Wait after a failed bind.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
-
-#[derive(Debug)]
-pub struct ListenerControl {
-    down_until: watch::Sender<Option<Instant>>,
-}
-
-impl ListenerControl {
-    pub fn new() -> (ListenerControl, watch::Receiver<Option<Instant>>) {
-        let (down_until, receiver) = watch::channel(None);
-        (ListenerControl { down_until }, receiver)
-    }
-
-    pub fn take_down(&self, duration: Duration) {
-        self.down_until.send_replace(Some(Instant::now() + duration));
-    }
-}
 
 pub async fn run(
     listener: TcpListener,

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::exchange::{Exchange, lock};
 use crate::ledger::{TradeKind, TradeRecord};
 use crate::market::{Ratio, RatioKind, Reference, Side, SymbolMarket};
-use crate::venue::{Listed, Snapshot, Source};
+use crate::venue::{ListedInstrument, Snapshot, Source};
 
 /// REST data of an exchange, current or outdated.
 pub struct RestView<'a> {
@@ -13,11 +13,11 @@ pub struct RestView<'a> {
 }
 
 impl Source for RestView<'_> {
-    fn listed(&self) -> &[Listed] {
+    fn listed(&self) -> &[ListedInstrument] {
         &self.exchange.listed
     }
 
-    fn find(&self, symbol: &str) -> Option<&Listed> {
+    fn find(&self, symbol: &str) -> Option<&ListedInstrument> {
         self.exchange.find_symbol(symbol)
     }
 

@@ -16,19 +16,19 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, End, Out};
-use super::counters::Counters;
-use super::window::Rolling;
 use crate::clock;
+use crate::delivery::Counters;
+use crate::delivery::Rolling;
+use crate::delivery::{Connection, End, Out};
 use crate::exchange::Exchange;
-use crate::ledger::{Entry, TradeKind};
+use crate::ledger::{LedgerEntry, TradeKind};
 use crate::venue::{ControlAction, SessionView};
 
 const BATCH_MAX: usize = 256;
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 const CONFIRM_PREFIX: &str = "read?";
 
-type Stream = WebSocketStream<TokioIo<Upgraded>>;
+type WsStream = WebSocketStream<TokioIo<Upgraded>>;
 
 type Marks = HashMap<(usize, TradeKind), u64>;
 
@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// Runs until either side ends it, then removes the connection from the exchange.
-    pub async fn run(mut self, mut ws: Stream, mut queue: mpsc::Receiver<Out>, stop: CancellationToken) {
+    pub async fn run(mut self, mut ws: WsStream, mut queue: mpsc::Receiver<Out>, stop: CancellationToken) {
         let connection = self.connection.clone();
         tokio::select! {
             () = connection.ended() => {}
@@ -91,7 +91,7 @@ impl Session {
         finish(&connection, ws).await;
     }
 
-    async fn serve(&mut self, ws: &mut Stream, queue: &mut mpsc::Receiver<Out>) {
+    async fn serve(&mut self, ws: &mut WsStream, queue: &mut mpsc::Receiver<Out>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let timer = self.next_timer();
@@ -107,10 +107,10 @@ impl Session {
         }
     }
 
-    async fn write(&mut self, ws: &mut Stream, batch: &mut Vec<Out>) -> bool {
+    async fn write(&mut self, ws: &mut WsStream, batch: &mut Vec<Out>) -> bool {
         let combined = self.connection.combined.load(Ordering::Relaxed);
         let count = batch.len() as u64;
-        let mut carried: Vec<Entry> = Vec::new();
+        let mut carried: Vec<LedgerEntry> = Vec::new();
         for out in batch.drain(..) {
             let message = match out {
                 Out::Frame(frame) => {
@@ -133,7 +133,7 @@ impl Session {
         self.connection.frames_sent.fetch_add(count, Ordering::Relaxed);
         Counters::add(&self.exchange.counters.sent, count);
         for entry in &carried {
-            if let Entry::Trade(key) = entry {
+            if let LedgerEntry::Trade(key) = entry {
                 let newest = self.newest.entry((key.symbol, key.kind)).or_default();
                 *newest = (*newest).max(key.id);
             }
@@ -142,7 +142,7 @@ impl Session {
         true
     }
 
-    async fn flush(&mut self, ws: &mut Stream) -> bool {
+    async fn flush(&mut self, ws: &mut WsStream) -> bool {
         self.traffic = Instant::now();
         match timeout(self.exchange.options().write_within, ws.flush()).await {
             Ok(Ok(())) => true,
@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, ws: &mut Stream, message: Message) -> bool {
+    async fn send(&mut self, ws: &mut WsStream, message: Message) -> bool {
         ws.feed(message).await.is_ok() && self.flush(ws).await
     }
 
@@ -163,7 +163,7 @@ impl Session {
         false
     }
 
-    async fn received(&mut self, ws: &mut Stream, message: Message) -> bool {
+    async fn received(&mut self, ws: &mut WsStream, message: Message) -> bool {
         self.traffic = Instant::now();
         let confirms = matches!(&message, Message::Pong(p) if p.starts_with(CONFIRM_PREFIX.as_bytes()));
         if !confirms
@@ -190,7 +190,7 @@ impl Session {
         }
     }
 
-    async fn control(&mut self, ws: &mut Stream, text: &Utf8Bytes) -> bool {
+    async fn control(&mut self, ws: &mut WsStream, text: &Utf8Bytes) -> bool {
         let now = Instant::now();
         let exhausted = self.requests.as_mut().is_some_and(|requests| requests.is_full(now.into_std()));
         let control = self.connection.with_subscriptions(|subscriptions| {
@@ -278,7 +278,7 @@ impl Session {
         self.close(code, reason)
     }
 
-    async fn tick(&mut self, ws: &mut Stream) -> bool {
+    async fn tick(&mut self, ws: &mut WsStream) -> bool {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         let options = *self.exchange.options();
@@ -315,7 +315,7 @@ impl Session {
         }
     }
 
-    async fn beat(&mut self, ws: &mut Stream, heartbeat: Heartbeat, now: Instant) -> bool {
+    async fn beat(&mut self, ws: &mut WsStream, heartbeat: Heartbeat, now: Instant) -> bool {
         self.heartbeat = Some(Heartbeat { next: now + heartbeat.every, ..heartbeat });
         self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.options().limits.pong_within));
         for text in self.exchange.venue().heartbeat() {
@@ -326,7 +326,7 @@ impl Session {
         true
     }
 
-    async fn ping(&mut self, ws: &mut Stream, prefix: &str) -> bool {
+    async fn ping(&mut self, ws: &mut WsStream, prefix: &str) -> bool {
         self.pings += 1;
         // The venue's payload is a time; a number that grows serves as well and tells which ping is answered.
         let number = u64::try_from(clock::now_ms()).unwrap_or(0) * 1000 + self.pings % 1000;
@@ -338,7 +338,7 @@ impl Session {
         self.send(ws, Message::Ping(Bytes::from(format!("{prefix}{number}")))).await
     }
 
-    async fn announce_shutdown(&mut self, ws: &mut Stream) -> bool {
+    async fn announce_shutdown(&mut self, ws: &mut WsStream) -> bool {
         let exchange = self.exchange.clone();
         let venue = exchange.venue();
         let Some((stream, raw)) = venue.shutdown_notice(clock::now_ms()) else { return true };
@@ -348,7 +348,7 @@ impl Session {
     }
 }
 
-async fn finish(connection: &Connection, mut ws: Stream) {
+async fn finish(connection: &Connection, mut ws: WsStream) {
     match connection.ending() {
         Some(End::Close(code, reason)) => {
             let frame = CloseFrame { code: (*code).into(), reason: Utf8Bytes::from(reason.as_str()) };

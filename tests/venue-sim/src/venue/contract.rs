@@ -26,14 +26,14 @@ pub struct Stream {
 
 /// An instrument with the streams that carry it.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ListedInstrument {
     /// Position of the symbol in its exchange.
     pub index: usize,
     pub instrument: Instrument,
     pub streams: Vec<Stream>,
 }
 
-impl Listed {
+impl ListedInstrument {
     pub fn streams_with(&self, content: Content) -> impl Iterator<Item = &Arc<str>> {
         self.streams.iter().filter(move |stream| stream.content == content).map(|stream| &stream.name)
     }
@@ -207,8 +207,8 @@ pub type Newest<'a> = dyn Fn(DataType, &dyn Fn(&str) -> bool, usize) -> Vec<Even
 
 /// Data behind a venue's REST answers.
 pub trait Source {
-    fn listed(&self) -> &[Listed];
-    fn find(&self, symbol: &str) -> Option<&Listed>;
+    fn listed(&self) -> &[ListedInstrument];
+    fn find(&self, symbol: &str) -> Option<&ListedInstrument>;
     fn now_ms(&self) -> i64;
     /// The current book, or an outdated one where a fault asks for it.
     fn snapshot(&self, symbol: usize, depth: usize) -> Option<Snapshot>;
@@ -239,7 +239,7 @@ pub trait Venue: Send + Sync {
     fn streams(&self, instrument: &Instrument) -> Vec<Stream>;
 
     /// Names of streams that carry several instruments, or none.
-    fn shared_streams(&self, _listed: &[Listed]) -> Vec<Arc<str>> {
+    fn shared_streams(&self, _listed: &[ListedInstrument]) -> Vec<Arc<str>> {
         Vec::new()
     }
 
@@ -268,21 +268,37 @@ pub trait Venue: Send + Sync {
         Vec::new()
     }
 
-    fn trade_frame(&self, listed: &Listed, kind: TradeKind, stream: &str, records: &[TradeRecord]) -> String;
+    fn trade_frame(
+        &self,
+        listed: &ListedInstrument,
+        kind: TradeKind,
+        stream: &str,
+        records: &[TradeRecord],
+    ) -> String;
 
     /// The frame of an event other than a trade.
-    fn event_frame(&self, listed: &Listed, stream: &str, event: &Event) -> String;
+    fn event_frame(&self, listed: &ListedInstrument, stream: &str, event: &Event) -> String;
 
-    /// What the frames of an event report, for the ledger.
-    fn event_data(&self, listed: &Listed, event: &Event) -> Vec<EventData>;
+    /// Content of an event's frames, for the ledger.
+    fn event_data(&self, listed: &ListedInstrument, event: &Event) -> Vec<EventData>;
 
     /// Frames of an event for the streams with subscribers.
-    fn encode(&self, listed: &Listed, event: &Event, wanted: &dyn Fn(&str) -> bool) -> Vec<Encoded> {
+    fn encode(
+        &self,
+        listed: &ListedInstrument,
+        event: &Event,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Vec<Encoded> {
         encode_event(self, listed, event, wanted)
     }
 
     /// First frame for a new subscriber of a book.
-    fn snapshot_frame(&self, _listed: &Listed, _stream: &str, _snapshot: &Snapshot) -> Option<String> {
+    fn snapshot_frame(
+        &self,
+        _listed: &ListedInstrument,
+        _stream: &str,
+        _snapshot: &Snapshot,
+    ) -> Option<String> {
         None
     }
 
@@ -295,7 +311,7 @@ pub trait Venue: Send + Sync {
     fn first_frame(
         &self,
         _stream: &str,
-        _listed: &[Listed],
+        _listed: &[ListedInstrument],
         _newest: &Newest<'_>,
     ) -> Option<(String, Vec<u64>)> {
         None
@@ -327,7 +343,7 @@ pub trait Venue: Send + Sync {
 /// The usual way to encode: one frame per stream of the event's content.
 pub fn encode_event<V: Venue + ?Sized>(
     venue: &V,
-    listed: &Listed,
+    listed: &ListedInstrument,
     event: &Event,
     wanted: &dyn Fn(&str) -> bool,
 ) -> Vec<Encoded> {

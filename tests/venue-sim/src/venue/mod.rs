@@ -7,8 +7,8 @@ pub mod event_data;
 mod okx;
 
 pub use contract::{
-    Content, ControlAction, ControlReply, Encoded, Limits, Listed, Newest, Opening, PerWindow, Profile,
-    RestAnswer, RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue, encode_event,
+    Content, ControlAction, ControlReply, Encoded, Limits, ListedInstrument, Newest, Opening, PerWindow,
+    Profile, RestAnswer, RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue, encode_event,
 };
 
 /// Exchange ids that can be simulated.

@@ -29,7 +29,6 @@ pub struct Ws {
     next_id: u64,
 }
 
-/// What a websocket yielded.
 #[derive(Debug, PartialEq)]
 pub enum Got {
     Text(Utf8Bytes),

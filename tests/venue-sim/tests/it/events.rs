@@ -1,4 +1,4 @@
-//! What is neither a trade nor a book: each message and answer is in the ledger, value for value.
+//! Events other than trades and books: each message and answer is in the ledger, value for value.
 
 use marketprism_venue_sim::{DataType, EventRecord, FaultAction, FaultSpec, Sim};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! How much one client can be sent. The numbers are printed; the bounds only catch a collapse.
+//! Throughput of one client. The numbers are printed; the bounds only catch a collapse.
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use crate::venue::{ControlAction, ControlReply, SessionView};
 const METHODS: &str = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`";
 
 /// Error code and text.
-type Refusal = (u8, String);
+type ControlError = (u8, String);
 
 pub(super) fn on_message(text: &str, view: SessionView<'_>) -> ControlReply {
     let message: Value = match serde_json::from_str(text) {
@@ -25,7 +25,7 @@ pub(super) fn on_message(text: &str, view: SessionView<'_>) -> ControlReply {
     }
 }
 
-fn refuse((code, text): Refusal, id: Option<&Value>) -> ControlReply {
+fn refuse((code, text): ControlError, id: Option<&Value>) -> ControlReply {
     let mut reply = json!({"code": code, "msg": text});
     if let (Some(id), Some(fields)) = (id, reply.as_object_mut()) {
         fields.insert("id".into(), id.clone());
@@ -45,7 +45,7 @@ fn id_is_valid(id: &Value) -> bool {
     }
 }
 
-fn answer(message: &Value, view: SessionView<'_>) -> Result<(Value, ControlAction), Refusal> {
+fn answer(message: &Value, view: SessionView<'_>) -> Result<(Value, ControlAction), ControlError> {
     let invalid = |text: &str| (2, format!("Invalid request: {text}"));
     let method = message["method"].as_str().ok_or_else(|| invalid("missing field `method`"))?;
     let params = &message["params"];

@@ -1,10 +1,10 @@
 //! Frames as the venue writes them: its field order, decimals as text with trailing zeros.
 
-use super::Binance;
+use super::kind::Binance;
 use crate::decimal;
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{BookTicker, DepthUpdate, Event, Instrument, LevelChange, Liquidation, Reference, Side};
-use crate::venue::{Listed, event_data as data};
+use crate::venue::{ListedInstrument, event_data as data};
 
 /// Appends `[["price","quantity"],...]`.
 pub(super) fn push_levels(out: &mut String, i: &Instrument, levels: impl Iterator<Item = (i64, i64)>) {
@@ -28,7 +28,7 @@ pub(super) fn event_data(i: &Instrument, event: &Event) -> Vec<EventData> {
 }
 
 impl Binance {
-    pub(super) fn trade(self, listed: &Listed, kind: TradeKind, r: &TradeRecord) -> String {
+    pub(super) fn trade(self, listed: &ListedInstrument, kind: TradeKind, r: &TradeRecord) -> String {
         let symbol = &listed.instrument.symbol;
         let TradeRecord { id, price, quantity, trade_ms, event_ms, matches: (first, last), .. } = r;
         let maker = r.taker == Side::Ask;

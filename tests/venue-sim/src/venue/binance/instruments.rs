@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Binance;
+use super::kind::Binance;
 use crate::clock;
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
@@ -14,23 +14,23 @@ const QUOTES: [&str; 9] = ["FDUSD", "USDT", "USDC", "TUSD", "BTC", "ETH", "BNB",
 const PERPETUAL_DELIVERY_MS: i64 = 4_133_404_800_000;
 
 /// Symbol, base, quote, price scale, tick, quantity scale, step, start in ticks, largest usual level in steps.
-type Row<'a> = (&'a str, &'a str, &'a str, u8, i64, u8, i64, i64, i64);
+type SymbolRow<'a> = (&'a str, &'a str, &'a str, u8, i64, u8, i64, i64, i64);
 
-const SPOT: [Row<'_>; 4] = [
+const SPOT: [SymbolRow<'_>; 4] = [
     ("BTCUSDT", "BTC", "USDT", 8, 1_000_000, 8, 1000, 9_512_345, 300_000),
     ("ETHUSDT", "ETH", "USDT", 8, 1_000_000, 8, 10_000, 312_345, 400_000),
     ("BTCFDUSD", "BTC", "FDUSD", 8, 1_000_000, 8, 1000, 9_511_230, 200_000),
     ("1000SATSUSDT", "1000SATS", "USDT", 8, 1, 8, 100_000_000, 32_150, 9_000_000),
 ];
 
-const USD_M: [Row<'_>; 3] = [
+const USD_M: [SymbolRow<'_>; 3] = [
     ("BTCUSDT", "BTC", "USDT", 2, 10, 3, 1, 951_234, 20_000),
     ("ETHUSDT", "ETH", "USDT", 2, 1, 3, 1, 312_345, 200_000),
     ("1000PEPEUSDT", "1000PEPE", "USDT", 7, 1, 0, 1, 123_450, 5_000_000),
 ];
 
 impl Binance {
-    fn rows(self) -> &'static [Row<'static>] {
+    fn rows(self) -> &'static [SymbolRow<'static>] {
         if self.spot { &SPOT } else { &USD_M }
     }
 
@@ -79,7 +79,7 @@ impl Binance {
         self.row_instrument(&(name, base, quote, price_scale, tick, quantity_scale, step, 105_000, 50_000))
     }
 
-    fn row_instrument(self, row: &Row<'_>) -> Instrument {
+    fn row_instrument(self, row: &SymbolRow<'_>) -> Instrument {
         let (symbol, base, quote, price_scale, tick, quantity_scale, step, start_ticks, usual_steps) = *row;
         // The list of adjusted funding intervals has the others; absent there means eight hours.
         let hours = if symbol == "1000PEPEUSDT" { 4 } else { 8 };

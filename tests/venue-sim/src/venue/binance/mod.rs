@@ -3,16 +3,19 @@
 mod control;
 mod frames;
 mod instruments;
+mod kind;
 mod rest;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use kind::Binance;
+
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Topic, UpdateIds};
 use crate::venue::{
-    Content, ControlReply, Encoded, Limits, Listed, Opening, PerWindow, Profile, RestAnswer, RestCall,
-    RestRequest, SessionView, Source, Stream, Venue, encode_event,
+    Content, ControlReply, Encoded, Limits, ListedInstrument, Opening, PerWindow, Profile, RestAnswer,
+    RestCall, RestRequest, SessionView, Source, Stream, Venue, encode_event,
 };
 
 /// Liquidations of all instruments, with those of the coin-margined venue.
@@ -93,12 +96,6 @@ const USD_M: Profile = Profile {
     ..SPOT
 };
 
-#[derive(Debug, Clone, Copy)]
-pub struct Binance {
-    /// Spot, or USD-M futures.
-    pub spot: bool,
-}
-
 impl Venue for Binance {
     fn profile(&self) -> &'static Profile {
         if self.spot { &SPOT } else { &USD_M }
@@ -118,7 +115,7 @@ impl Venue for Binance {
         streams.iter().map(stream).collect()
     }
 
-    fn shared_streams(&self, _listed: &[Listed]) -> Vec<Arc<str>> {
+    fn shared_streams(&self, _listed: &[ListedInstrument]) -> Vec<Arc<str>> {
         if self.spot { Vec::new() } else { vec![ALL_LIQUIDATIONS.into()] }
     }
 
@@ -157,7 +154,7 @@ impl Venue for Binance {
 
     fn trade_frame(
         &self,
-        listed: &Listed,
+        listed: &ListedInstrument,
         kind: TradeKind,
         _stream: &str,
         records: &[TradeRecord],
@@ -165,15 +162,20 @@ impl Venue for Binance {
         records.iter().map(|record| self.trade(listed, kind, record)).collect()
     }
 
-    fn event_frame(&self, listed: &Listed, _stream: &str, event: &Event) -> String {
+    fn event_frame(&self, listed: &ListedInstrument, _stream: &str, event: &Event) -> String {
         self.frame(&listed.instrument, event)
     }
 
-    fn event_data(&self, listed: &Listed, event: &Event) -> Vec<EventData> {
+    fn event_data(&self, listed: &ListedInstrument, event: &Event) -> Vec<EventData> {
         frames::event_data(&listed.instrument, event)
     }
 
-    fn encode(&self, listed: &Listed, event: &Event, wanted: &dyn Fn(&str) -> bool) -> Vec<Encoded> {
+    fn encode(
+        &self,
+        listed: &ListedInstrument,
+        event: &Event,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Vec<Encoded> {
         let mut encoded = encode_event(self, listed, event, wanted);
         if let Event::Liquidations(orders) = event
             && wanted(ALL_LIQUIDATIONS)
@@ -207,7 +209,9 @@ impl Venue for Binance {
         let limit = self.profile().limits.weight.max;
         let advice = "Please use WebSocket Streams for live updates to avoid";
         let text = if status == 418 {
-            format!("Way too much request weight used; IP banned until {until_ms}. {advice} bans.")
+            format!(
+                "DeliveryContext too much request weight used; IP banned until {until_ms}. {advice} bans."
+            )
         } else {
             let rule = format!("current limit is {limit} request weight per 1 MINUTE");
             format!("Too much request weight used; {rule}. {advice} polling the API.")

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Binance, frames, instruments};
+use super::kind::Binance;
+use super::{frames, instruments};
 use crate::clock;
 use crate::decimal;
 use crate::ledger::{TradeKind, TradeRecord, Values};
 use crate::market::{Contract, RatioKind, Side};
-use crate::venue::{Listed, PerWindow, RestAnswer, RestCall, RestRequest, Source, event_data as data};
+use crate::venue::{
+    ListedInstrument, PerWindow, RestAnswer, RestCall, RestRequest, Source, event_data as data,
+};
 
 /// Names and lengths in units of five minutes.
 const PERIODS: [(&str, usize); 9] = [
@@ -155,7 +158,7 @@ impl Binance {
     fn depth_answer(
         self,
         request: &RestRequest,
-        listed: &Listed,
+        listed: &ListedInstrument,
         source: &dyn Source,
     ) -> Result<RestAnswer, RestAnswer> {
         let limit = self.depth_limit(request);
@@ -179,7 +182,7 @@ impl Binance {
         Ok(ok(out))
     }
 
-    fn aggregates(self, request: &RestRequest, listed: &Listed, source: &dyn Source) -> RestAnswer {
+    fn aggregates(self, request: &RestRequest, listed: &ListedInstrument, source: &dyn Source) -> RestAnswer {
         let limit = list_limit(request);
         let records = match request.get("fromId").and_then(|text| text.parse().ok()) {
             Some(from) => source.trades_from(listed.index, TradeKind::Aggregate, from, limit),
@@ -212,7 +215,7 @@ fn trade_row(record: &TradeRecord) -> String {
     )
 }
 
-fn premium_index(listed: &Listed, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
+fn premium_index(listed: &ListedInstrument, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
     let (i, r) = (&listed.instrument, source.reference(listed.index).ok_or_else(overloaded)?);
     let (symbol, mark, index, time, (rate, next)) =
         (&i.symbol, r.mark, r.index, r.time_ms, frames::funding(&r));
@@ -229,7 +232,7 @@ fn premium_indices(source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
     Ok(RestAnswer { events: all.into_iter().flat_map(|one| one.events).collect(), ..answer })
 }
 
-fn open_interest(listed: &Listed, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
+fn open_interest(listed: &ListedInstrument, source: &dyn Source) -> Result<RestAnswer, RestAnswer> {
     let (i, r) = (&listed.instrument, source.reference(listed.index).ok_or_else(overloaded)?);
     let (symbol, interest, time) = (&i.symbol, r.open_interest, r.time_ms);
     let event = data::open_interest(i, time, Values::from([("base", interest.to_string())]));
@@ -240,7 +243,7 @@ fn open_interest(listed: &Listed, source: &dyn Source) -> Result<RestAnswer, Res
 fn ratios(
     kind: RatioKind,
     request: &RestRequest,
-    listed: &Listed,
+    listed: &ListedInstrument,
     source: &dyn Source,
 ) -> Result<RestAnswer, RestAnswer> {
     let invalid = |name: &str| bad(-1130, &format!("Data sent for parameter '{name}' is not valid."));

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::instruments;
 use super::liquidations::Forced;
-use super::{index_channel, instruments};
 use crate::decimal::Decimal;
 use crate::ledger::{EventData, TradeRecord, Values};
 use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Sizing, draw_in};
-use crate::venue::{Encoded, Listed, Snapshot, event_data as data};
+use crate::venue::{Encoded, ListedInstrument, Snapshot, event_data as data};
 
 /// Dollar price of a coin where instruments are priced in coins: a round figure that moves a little.
 fn dollars(time_ms: i64) -> Decimal {
@@ -73,7 +73,7 @@ fn contracts(i: &Instrument, amount: Decimal) -> Decimal {
 }
 
 /// A trade, with the mark of a liquidation if it shows. `trade_seq` counts the trades of the instrument, `trade_id` is unique over all.
-pub(super) fn trade(listed: &Listed, r: &TradeRecord, forced: Option<Forced>) -> String {
+pub(super) fn trade(listed: &ListedInstrument, r: &TradeRecord, forced: Option<Forced>) -> String {
     let i = &listed.instrument;
     let draw = |range, what| draw_in(range, 0, what, r.id.cast_signed());
     let near = |what| {
@@ -157,6 +157,10 @@ pub(super) fn ticker_data(i: &Instrument, r: &Reference) -> Vec<EventData> {
         events.push(funding);
     }
     events
+}
+
+pub(super) fn index_channel(index: &str) -> String {
+    format!("deribit_volatility_index.{index}")
 }
 
 pub(super) fn index(name: &str, time_ms: i64, value: Decimal) -> Option<Encoded> {

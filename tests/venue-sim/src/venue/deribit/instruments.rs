@@ -9,25 +9,25 @@ use crate::market::{Contract, Instrument, Sizing};
 const NEVER_MS: i64 = 32_503_708_800_000;
 
 /// Pair, price scale, tick, start in ticks, quantity scale, step, usual level in steps.
-type Row = (&'static str, u8, i64, i64, u8, i64, i64);
+type ContractRow = (&'static str, u8, i64, i64, u8, i64, i64);
 
 /// Amounts are dollars in multiples of a contract where the quote is USD, and coins elsewhere.
-const CONTRACTS: [Row; 3] = [
+const CONTRACTS: [ContractRow; 3] = [
     ("BTC-USD", 1, 5, 190_247, 1, 100, 5000),
     ("ETH-USD", 2, 5, 62_469, 1, 10, 20_000),
     ("BTC-USDC", 1, 5, 190_251, 4, 1, 50_000),
 ];
-const OTHER_CONTRACT: Row = ("", 4, 1, 105_000, 1, 10, 50_000);
+const OTHER_CONTRACT: ContractRow = ("", 4, 1, 105_000, 1, 10, 50_000);
 
 /// Options priced in their coin; others are priced in the quote asset.
-const OPTIONS: [Row; 2] = [("BTC-USD", 4, 1, 650, 1, 1, 500), ("ETH-USD", 4, 1, 840, 1, 10, 500)];
-const OTHER_OPTION: Row = ("", 4, 1, 2500, 1, 10, 5000);
+const OPTIONS: [ContractRow; 2] = [("BTC-USD", 4, 1, 650, 1, 1, 500), ("ETH-USD", 4, 1, 840, 1, 10, 500)];
+const OTHER_OPTION: ContractRow = ("", 4, 1, 2500, 1, 10, 5000);
 
 fn by_name(name: &str) -> Option<Instrument> {
     let Name { base, quote, contract } = names::read(name)?;
     let pair = format!("{base}-{quote}");
     let option = matches!(contract, Contract::Option { .. });
-    let (rows, other): (&[Row], Row) =
+    let (rows, other): (&[ContractRow], ContractRow) =
         if option { (&OPTIONS, OTHER_OPTION) } else { (&CONTRACTS, OTHER_CONTRACT) };
     let row = rows.iter().find(|row| row.0 == pair).copied().unwrap_or(other);
     let (_, price_scale, tick, start_ticks, quantity_scale, step, usual_steps) = row;

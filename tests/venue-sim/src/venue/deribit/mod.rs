@@ -17,8 +17,8 @@ use crate::decimal::Decimal;
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Topic};
 use crate::venue::{
-    Content, ControlReply, Encoded, Limits, Listed, Opening, PerWindow, Profile, RestAnswer, RestCall,
-    RestRequest, SessionView, Snapshot, Source, Stream, Venue,
+    Content, ControlReply, Encoded, Limits, ListedInstrument, Opening, PerWindow, Profile, RestAnswer,
+    RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue,
 };
 
 const CHANNELS: [(&str, &str, Content); 6] = [
@@ -56,10 +56,6 @@ const PROFILE: Profile = Profile {
     restarts_sequence: false,
 };
 
-fn index_channel(index: &str) -> String {
-    format!("deribit_volatility_index.{index}")
-}
-
 #[derive(Debug, Clone, Copy)]
 pub struct Deribit;
 
@@ -81,8 +77,8 @@ impl Venue for Deribit {
         CHANNELS.map(stream).to_vec()
     }
 
-    fn shared_streams(&self, _listed: &[Listed]) -> Vec<Arc<str>> {
-        PROFILE.indices.iter().map(|index| index_channel(index).into()).collect()
+    fn shared_streams(&self, _listed: &[ListedInstrument]) -> Vec<Arc<str>> {
+        PROFILE.indices.iter().map(|index| frames::index_channel(index).into()).collect()
     }
 
     fn open(&self, path: &str, _query: &str) -> Option<Opening> {
@@ -101,7 +97,7 @@ impl Venue for Deribit {
 
     fn trade_frame(
         &self,
-        listed: &Listed,
+        listed: &ListedInstrument,
         _kind: TradeKind,
         stream: &str,
         records: &[TradeRecord],
@@ -110,7 +106,7 @@ impl Venue for Deribit {
         frames::frame(stream, &format!("[{}]", rows.join(",")))
     }
 
-    fn event_frame(&self, listed: &Listed, stream: &str, event: &Event) -> String {
+    fn event_frame(&self, listed: &ListedInstrument, stream: &str, event: &Event) -> String {
         match event {
             Event::Depth(update) => frames::change(&listed.instrument, stream, update),
             Event::Reference(_, r) => {
@@ -120,14 +116,14 @@ impl Venue for Deribit {
         }
     }
 
-    fn event_data(&self, listed: &Listed, event: &Event) -> Vec<EventData> {
+    fn event_data(&self, listed: &ListedInstrument, event: &Event) -> Vec<EventData> {
         match event {
             Event::Reference(_, r) => frames::ticker_data(&listed.instrument, &frames::printed(r)),
             _ => Vec::new(),
         }
     }
 
-    fn snapshot_frame(&self, listed: &Listed, stream: &str, snapshot: &Snapshot) -> Option<String> {
+    fn snapshot_frame(&self, listed: &ListedInstrument, stream: &str, snapshot: &Snapshot) -> Option<String> {
         Some(frames::snapshot(&listed.instrument, stream, snapshot))
     }
 

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::LIQUIDATIONS;
+use super::instruments::LIQUIDATIONS;
 use crate::venue::{ControlAction, ControlReply, SessionView};
 
 /// Channels that need a login of a higher tier.
 const TIERED: [&str; 2] = ["books-l2-tbt", "books50-l2-tbt"];
 
 /// Error code and text.
-type Refusal = (&'static str, String);
+type OkxError = (&'static str, String);
 
 struct Replies<'a> {
     view: SessionView<'a>,
@@ -28,7 +28,7 @@ impl Replies<'_> {
         self.texts.push(reply.to_string());
     }
 
-    fn refuse(&mut self, (code, text): Refusal) {
+    fn refuse(&mut self, (code, text): OkxError) {
         self.add(json!({"event": "error", "code": code, "msg": text}));
     }
 }
@@ -78,7 +78,7 @@ fn request(text: &str, replies: &mut Replies<'_>) -> (ControlAction, bool) {
 }
 
 /// The existing stream that an arg refers to.
-fn stream(arg: &Value, view: &SessionView<'_>) -> Result<String, Refusal> {
+fn stream(arg: &Value, view: &SessionView<'_>) -> Result<String, OkxError> {
     let channel = arg["channel"].as_str().unwrap_or_default();
     let subject = arg[if channel == LIQUIDATIONS { "instType" } else { "instId" }].as_str();
     let (Some(subject), false) = (subject, channel.is_empty()) else {

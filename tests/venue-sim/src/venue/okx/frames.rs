@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{LIQUIDATIONS, instrument_type, instruments};
+use super::instruments::{LIQUIDATIONS, family, instrument_type};
 use crate::decimal::Decimal;
 use crate::ledger::{DataType, EventData, TradeRecord, Values};
 use crate::market::{
     BookTicker, DepthUpdate, Event, Instrument, LevelChange, Liquidation, Reference, Sizing, Topic,
 };
-use crate::venue::{Listed, Newest, Snapshot, event_data as data};
+use crate::venue::{ListedInstrument, Newest, Snapshot, event_data as data};
 
 /// A frame without its data: `{"arg":{"channel":"..","instId":".."},`
 fn head(channel: &str, i: &Instrument) -> String {
@@ -197,7 +197,7 @@ fn liquidation_detail(side: &str, price: &str, quantity: &str, ts: i64) -> Strin
 }
 
 fn liquidation_row(i: &Instrument, details: &[String]) -> String {
-    let (family, kind, symbol) = (instruments::family(i), instrument_type(i), &i.symbol);
+    let (family, kind, symbol) = (family(i), instrument_type(i), &i.symbol);
     let details = details.join(",");
     format!(
         r#"{{"details":[{details}],"instFamily":"{family}","instId":"{symbol}","instType":"{kind}","uly":"{family}"}}"#
@@ -221,7 +221,7 @@ fn liquidations(i: &Instrument, orders: &[Liquidation]) -> String {
 /// The first message after subscribing to liquidations repeats the newest ones.
 pub(super) fn recent_liquidations(
     kind: &str,
-    listed: &[Listed],
+    listed: &[ListedInstrument],
     newest: &Newest<'_>,
 ) -> Option<(String, Vec<u64>)> {
     let find = |symbol: &str| {

@@ -2,10 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::instrument_type;
 use crate::clock;
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
+
+/// Liquidations of all instruments of a type.
+pub(super) const LIQUIDATIONS: &str = "liquidation-orders";
+
+/// `instType`. X-Perps are perpetual but listed as futures.
+pub(super) fn instrument_type(instrument: &Instrument) -> &'static str {
+    match instrument.contract {
+        Contract::Spot => "SPOT",
+        Contract::Perpetual if instrument.symbol.contains("_XPERP-") => "FUTURES",
+        Contract::Perpetual => "SWAP",
+        Contract::Dated { .. } => "FUTURES",
+        Contract::Option { .. } => "OPTION",
+    }
+}
 
 /// Pair, price scale, tick, start in ticks.
 type Pair = (&'static str, u8, i64, i64);

@@ -10,15 +10,14 @@ mod rest;
 use std::sync::Arc;
 use std::time::Duration;
 
+use instruments::{LIQUIDATIONS, instrument_type};
+
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{Contract, Event, Instrument, MarketRules, Topic};
 use crate::venue::{
-    Content, ControlReply, Limits, Listed, Newest, Opening, PerWindow, Profile, RestAnswer, RestCall,
-    RestRequest, SessionView, Snapshot, Source, Stream, Venue,
+    Content, ControlReply, Limits, ListedInstrument, Newest, Opening, PerWindow, Profile, RestAnswer,
+    RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue,
 };
-
-/// Liquidations of all instruments of a type.
-const LIQUIDATIONS: &str = "liquidation-orders";
 
 const CHANNELS: [(&str, Content); 6] = [
     ("books", Content::Book(0)),
@@ -74,17 +73,6 @@ const DERIVATIVES: Profile = Profile {
     ..SPOT
 };
 
-/// `instType`. X-Perps are perpetual but listed as futures.
-fn instrument_type(instrument: &Instrument) -> &'static str {
-    match instrument.contract {
-        Contract::Spot => "SPOT",
-        Contract::Perpetual if instrument.symbol.contains("_XPERP-") => "FUTURES",
-        Contract::Perpetual => "SWAP",
-        Contract::Dated { .. } => "FUTURES",
-        Contract::Option { .. } => "OPTION",
-    }
-}
-
 #[derive(Debug, Clone, Copy)]
 pub struct Okx {
     /// Spot, or derivatives.
@@ -111,7 +99,7 @@ impl Venue for Okx {
         CHANNELS.into_iter().take(count).map(stream).collect()
     }
 
-    fn shared_streams(&self, listed: &[Listed]) -> Vec<Arc<str>> {
+    fn shared_streams(&self, listed: &[ListedInstrument]) -> Vec<Arc<str>> {
         let mut names: Vec<Arc<str>> =
             listed.iter().filter_map(|l| self.liquidation_stream(&l.instrument)).map(Arc::from).collect();
         names.sort_unstable();
@@ -138,7 +126,7 @@ impl Venue for Okx {
 
     fn trade_frame(
         &self,
-        listed: &Listed,
+        listed: &ListedInstrument,
         _kind: TradeKind,
         _stream: &str,
         records: &[TradeRecord],
@@ -146,22 +134,27 @@ impl Venue for Okx {
         frames::trades(&listed.instrument, records)
     }
 
-    fn event_frame(&self, listed: &Listed, _stream: &str, event: &Event) -> String {
+    fn event_frame(&self, listed: &ListedInstrument, _stream: &str, event: &Event) -> String {
         frames::frame(&listed.instrument, event)
     }
 
-    fn event_data(&self, listed: &Listed, event: &Event) -> Vec<EventData> {
+    fn event_data(&self, listed: &ListedInstrument, event: &Event) -> Vec<EventData> {
         frames::event_data(&listed.instrument, event)
     }
 
-    fn snapshot_frame(&self, listed: &Listed, _stream: &str, snapshot: &Snapshot) -> Option<String> {
+    fn snapshot_frame(
+        &self,
+        listed: &ListedInstrument,
+        _stream: &str,
+        snapshot: &Snapshot,
+    ) -> Option<String> {
         Some(frames::snapshot(&listed.instrument, snapshot))
     }
 
     fn first_frame(
         &self,
         stream: &str,
-        listed: &[Listed],
+        listed: &[ListedInstrument],
         newest: &Newest<'_>,
     ) -> Option<(String, Vec<u64>)> {
         let kind = stream.strip_prefix(LIQUIDATIONS)?.strip_prefix(':')?;

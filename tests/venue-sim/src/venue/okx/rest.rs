@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::frames::{Interest, funding_data, funding_row, snapshot};
-use super::{instrument_type, instruments};
+use super::instruments::{self, instrument_type};
 use crate::market::{Contract, RatioKind};
-use crate::venue::{Listed, PerWindow, RestAnswer, RestCall, RestRequest, Source, event_data};
+use crate::venue::{ListedInstrument, PerWindow, RestAnswer, RestCall, RestRequest, Source, event_data};
 
 /// Names and lengths in units of five minutes. Case matters.
 const PERIODS: [(&str, usize); 8] =
     [("5m", 1), ("15m", 3), ("30m", 6), ("1H", 12), ("2H", 24), ("4H", 48), ("6H", 72), ("12H", 144)];
 
-type Answer = Result<RestAnswer, RestAnswer>;
+type RestResult = Result<RestAnswer, RestAnswer>;
 
 fn ok(rows: &[String]) -> RestAnswer {
     RestAnswer::new(200, format!(r#"{{"code":"0","data":[{}],"msg":""}}"#, rows.join(",")))
@@ -47,7 +47,7 @@ pub(super) fn call(request: &RestRequest) -> RestCall {
     }
 }
 
-pub(super) fn answer(request: &RestRequest, source: &dyn Source) -> Answer {
+pub(super) fn answer(request: &RestRequest, source: &dyn Source) -> RestResult {
     if let Some(name) = request.path.strip_prefix("/api/v5/rubik/stat/contracts/") {
         return ratios(name, request, source);
     }
@@ -84,13 +84,16 @@ pub(super) fn answer(request: &RestRequest, source: &dyn Source) -> Answer {
 }
 
 /// The instruments of the requested type, family and id.
-fn selected<'a>(request: &RestRequest, source: &'a dyn Source) -> Result<Vec<&'a Listed>, RestAnswer> {
+fn selected<'a>(
+    request: &RestRequest,
+    source: &'a dyn Source,
+) -> Result<Vec<&'a ListedInstrument>, RestAnswer> {
     let kind = request.get("instType").unwrap_or_default();
     if !["SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"].contains(&kind) {
         return Err(error("51000", "Parameter instType error"));
     }
     let family = request.get("instFamily").or_else(|| request.get("uly"));
-    let matches = |l: &&Listed| {
+    let matches = |l: &&ListedInstrument| {
         instrument_type(&l.instrument) == kind
             && family.is_none_or(|name| instruments::family(&l.instrument) == name)
             && request.get("instId").is_none_or(|name| l.instrument.symbol == name)
@@ -98,7 +101,7 @@ fn selected<'a>(request: &RestRequest, source: &'a dyn Source) -> Result<Vec<&'a
     Ok(source.listed().iter().filter(matches).collect())
 }
 
-fn funding(request: &RestRequest, source: &dyn Source) -> Answer {
+fn funding(request: &RestRequest, source: &dyn Source) -> RestResult {
     let name = request.get("instId").unwrap_or_default();
     let (mut rows, mut events) = (Vec::new(), Vec::new());
     for l in source.listed().iter().filter(|l| name == "ANY" || l.instrument.symbol == name) {
@@ -112,7 +115,7 @@ fn funding(request: &RestRequest, source: &dyn Source) -> Answer {
     if rows.is_empty() { Err(unknown_instrument()) } else { Ok(RestAnswer { events, ..ok(&rows) }) }
 }
 
-fn books(request: &RestRequest, source: &dyn Source) -> Answer {
+fn books(request: &RestRequest, source: &dyn Source) -> RestResult {
     let depth = request.limit("sz", 1).filter(|depth| (1..=400).contains(depth));
     let found = request.get("instId").and_then(|name| source.find(name));
     let (listed, depth) = found.zip(depth).ok_or_else(unknown_instrument)?;
@@ -124,7 +127,7 @@ fn books(request: &RestRequest, source: &dyn Source) -> Answer {
 }
 
 /// Long/short ratios: rows of time and ratio, newest first.
-fn ratios(name: &str, request: &RestRequest, source: &dyn Source) -> Answer {
+fn ratios(name: &str, request: &RestRequest, source: &dyn Source) -> RestResult {
     let kind = match name {
         "long-short-position-ratio-contract-top-trader" => RatioKind::TopPosition,
         "long-short-account-ratio-contract" => RatioKind::AllAccounts,
@@ -133,7 +136,7 @@ fn ratios(name: &str, request: &RestRequest, source: &dyn Source) -> Answer {
     };
     let found = request.get("instId").and_then(|symbol| source.find(symbol));
     let has_ratios =
-        |l: &&Listed| matches!(l.instrument.contract, Contract::Perpetual | Contract::Dated { .. });
+        |l: &&ListedInstrument| matches!(l.instrument.contract, Contract::Perpetual | Contract::Dated { .. });
     let listed = found.filter(has_ratios).ok_or_else(unknown_instrument)?;
     let period = request.get("period").unwrap_or("5m");
     let every = PERIODS.into_iter().find(|(name, _)| *name == period);

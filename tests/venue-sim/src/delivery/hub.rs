@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::venue::{Stream, Venue};
 
 #[derive(Debug)]
-struct Held {
+struct ReorderedFrame {
     due: Instant,
     connection: Arc<Connection>,
     frame: Arc<Frame>,
@@ -25,10 +25,10 @@ struct Held {
 pub struct Hub {
     connections: BTreeMap<u64, Arc<Connection>>,
     subscribers: HashMap<Arc<str>, Vec<Arc<Connection>>>,
-    held: HashMap<(u64, Arc<str>), Held>,
+    held: HashMap<(u64, Arc<str>), ReorderedFrame>,
 }
 
-pub struct Way<'a> {
+pub struct DeliveryContext<'a> {
     pub venue: &'a dyn Venue,
     pub symbol: &'a str,
     pub faults: &'a Faults,
@@ -98,19 +98,24 @@ impl Hub {
     }
 
     /// Sends a frame to all subscribers of its stream, through the faults.
-    pub fn dispatch(&mut self, frame: &Arc<Frame>, way: &mut Way<'_>) {
+    pub fn dispatch(&mut self, frame: &Arc<Frame>, way: &mut DeliveryContext<'_>) {
         let Hub { subscribers, held, .. } = self;
         if let Some(receivers) = subscribers.get(&frame.stream) {
             deliver(frame, receivers, held, way);
         }
     }
 
-    pub fn dispatch_to(&mut self, connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>) {
+    pub fn dispatch_to(
+        &mut self,
+        connection: &Arc<Connection>,
+        frame: &Arc<Frame>,
+        way: &mut DeliveryContext<'_>,
+    ) {
         deliver(frame, std::slice::from_ref(connection), &mut self.held, way);
     }
 
     /// Sends frames held back for reordering that got no successor in time.
-    pub fn release_held(&mut self, now: Instant, way: &mut Way<'_>) {
+    pub fn release_held(&mut self, now: Instant, way: &mut DeliveryContext<'_>) {
         let due: Vec<_> =
             self.held.iter().filter(|(_, h)| h.due <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
@@ -124,8 +129,8 @@ impl Hub {
 fn deliver(
     frame: &Arc<Frame>,
     receivers: &[Arc<Connection>],
-    held: &mut HashMap<(u64, Arc<str>), Held>,
-    way: &mut Way<'_>,
+    held: &mut HashMap<(u64, Arc<str>), ReorderedFrame>,
+    way: &mut DeliveryContext<'_>,
 ) {
     Counters::add(&way.counters.frames, 1);
     let facts = FrameFacts {
@@ -145,7 +150,7 @@ fn deliver(
         let earlier =
             if held.is_empty() { None } else { held.remove(&(connection.id, frame.stream.clone())) };
         if let Some(due) = plan.hold {
-            let late = Held { due, connection: connection.clone(), frame: frame.clone() };
+            let late = ReorderedFrame { due, connection: connection.clone(), frame: frame.clone() };
             held.insert((connection.id, frame.stream.clone()), late);
         } else {
             plan.send(frame, connection, way);
@@ -156,7 +161,7 @@ fn deliver(
     }
 }
 
-pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut Way<'_>) {
+pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut DeliveryContext<'_>) {
     let overflowed_before = connection.ending().is_some();
     if connection.offer(Out::Frame(frame.clone())) {
         Counters::add(&way.counters.queued, 1);
@@ -180,7 +185,13 @@ impl Plan {
         Plan { before: Vec::new(), copies: 1, hold: None, end: None }
     }
 
-    fn apply(&mut self, spec: &FaultSpec, frame: &Arc<Frame>, connection: &Connection, way: &Way<'_>) {
+    fn apply(
+        &mut self,
+        spec: &FaultSpec,
+        frame: &Arc<Frame>,
+        connection: &Connection,
+        way: &DeliveryContext<'_>,
+    ) {
         let text = || -> String {
             if connection.combined.load(Ordering::Relaxed) {
                 frame.wrapped(|stream, raw| way.venue.wrap(stream, raw)).as_str().to_owned()
@@ -212,7 +223,7 @@ impl Plan {
         }
     }
 
-    fn send(self, frame: &Arc<Frame>, connection: &Arc<Connection>, way: &mut Way<'_>) {
+    fn send(self, frame: &Arc<Frame>, connection: &Arc<Connection>, way: &mut DeliveryContext<'_>) {
         if let Some(end) = self.end {
             connection.end(end);
         }

@@ -20,7 +20,7 @@ pub enum Verdict {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Account {
+struct WeightAccount {
     window_start: Instant,
     used: u32,
     ignored: u32,
@@ -30,7 +30,7 @@ struct Account {
 #[derive(Debug)]
 pub struct Weights {
     bans: Option<BanRules>,
-    accounts: HashMap<(IpAddr, String), Account>,
+    accounts: HashMap<(IpAddr, String), WeightAccount>,
 }
 
 impl Weights {
@@ -39,7 +39,7 @@ impl Weights {
     }
 
     pub fn charge(&mut self, from: (IpAddr, &str), pool: PerWindow, weight: u32, now: Instant) -> Verdict {
-        let fresh = Account { window_start: now, used: 0, ignored: 0, banned_until: None };
+        let fresh = WeightAccount { window_start: now, used: 0, ignored: 0, banned_until: None };
         let account = self.accounts.entry((from.0, from.1.to_owned())).or_insert(fresh);
         if let Some(until) = account.banned_until {
             if now < until {

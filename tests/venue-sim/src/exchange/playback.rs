@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::load::{RecordedTrade, Recording};
-use super::times;
+use super::{Exchange, lock};
 use crate::clock;
-use crate::exchange::{Exchange, lock};
+use crate::recording::{RecordedTrade, Recording, times};
 
 /// Poll interval for a subscription, or the end of a pause.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

@@ -1,0 +1,7 @@
+//! The two Binance exchanges.
+
+#[derive(Debug, Clone, Copy)]
+pub struct Binance {
+    /// Spot, or USD-M futures.
+    pub spot: bool,
+}
