@@ -24,14 +24,13 @@ fn sent(sim: &Sim) -> Trades {
     for exchange in EXCHANGES {
         for symbol in VENUE_SYMBOLS {
             for trade in sim.simulation().all_trades(exchange, symbol).unwrap() {
-                let key = (exchange.to_owned(), symbol.to_owned(), trade.id.to_string());
                 let value = (
                     plain(key(&trade.price)),
                     plain(key(&trade.quantity)),
                     trade.side.to_owned(),
                     trade.trade_time_ms * 1000,
                 );
-                all.insert(key, value);
+                all.insert((exchange.to_owned(), symbol.to_owned(), trade.id.to_string()), value);
             }
         }
     }
