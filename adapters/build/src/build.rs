@@ -11,17 +11,23 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-#[derive(Clone, Debug)]
+/// Builds adapters as WebAssembly components; prints name, size, SHA-256 digest and file of each
+#[derive(Clone, Debug, clap::Parser)]
+#[command(version)]
 pub struct Options {
-    /// Names of adapters; empty: all.
+    /// Adapters to build, by folder name; default: all
     pub names: Vec<String>,
-    /// Include those that only tests use, if `names` is empty.
+    /// Also build the adapters that only tests use
+    #[arg(long)]
     pub tests: bool,
-    /// Folder of the components, relative to the workspace.
+    /// Folder of the components, relative to the workspace
+    #[arg(long, default_value = "target/adapters")]
     pub out: PathBuf,
-    /// Cargo's target folder, relative to the workspace.
+    /// Cargo's target folder, apart from the workspace's own so that neither waits for the other
+    #[arg(long, default_value = "target/adapters-build")]
     pub target_dir: PathBuf,
-    /// The workspace; `None`: searched from the current folder upwards.
+    /// The workspace; default: searched from the current folder upwards
+    #[arg(long)]
     pub root: Option<PathBuf>,
 }
 
@@ -57,7 +63,7 @@ pub fn build(options: &Options) -> Result<BuildReport> {
     compile(&root, &target_dir, &sources)?;
     let out = root.join(&options.out);
     std::fs::create_dir_all(&out).with_context(|| format!("folder {}", out.display()))?;
-    let mut outcome = BuildReport::default();
+    let mut report = BuildReport::default();
     for source in &sources {
         let module = match &source.language {
             Language::Rust { module, .. } => target_dir.join(TARGET).join("adapter").join(module),
@@ -70,13 +76,13 @@ pub fn build(options: &Options) -> Result<BuildReport> {
                 if !options.names.is_empty() {
                     bail!(missing);
                 }
-                outcome.skipped.push(missing);
+                report.skipped.push(missing);
                 continue;
             }
         };
-        outcome.built.push(finish(&source.name, &module, &out)?);
+        report.built.push(finish(&source.name, &module, &out)?);
     }
-    Ok(outcome)
+    Ok(report)
 }
 
 /// Compiles the adapters in Rust. Their crates are plain libraries; `cargo rustc` makes a `cdylib` of them, one package a call.

@@ -105,27 +105,7 @@ fn write_all(mut stream: impl std::io::Write, text: &str) -> std::io::Result<()>
 /// Aligned columns; the first row is the heading.
 #[must_use]
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("  {}", cells.collect::<Vec<_>>().join("  ")).trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_table_lines_up() {
-        let rows = [vec!["part", "pid"], vec!["nats-server", "7"], vec!["edge"]];
-        let rows: Vec<Vec<String>> =
-            rows.iter().map(|row| row.iter().map(|cell| (*cell).to_owned()).collect()).collect();
-        assert_eq!(table(&rows), "  part         pid\n  nats-server  7\n  edge");
-    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING).add_rows(rows);
+    table.trim_fmt()
 }

@@ -17,6 +17,7 @@ mod venues;
 
 pub use client::Client;
 pub use console::Console;
-pub use paths::{Engine, FileLock, StackPaths};
+use paths::lock;
+pub use paths::{Engine, StackPaths};
 pub use settings::{ClickHouse, ColdPlace, Ports, Settings};
 pub use venues::{Feed, Venues};

@@ -1,11 +1,10 @@
 //! Paths of the stack.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use marketprism_service::FileLock;
 
 use crate::{Console, limits};
 
@@ -107,51 +106,22 @@ impl StackPaths {
     }
 }
 
-/// A lock that the kernel releases when its holder ends, however it ends.
-#[derive(Debug)]
-pub struct FileLock {
-    /// Closing it releases the lock.
-    _file: File,
-}
-
-impl FileLock {
-    /// Takes the lock; while it waits it names the holder.
-    pub fn take(path: &Path, console: &Console) -> std::io::Result<Self> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+/// Takes a lock; while it waits it names the holder.
+pub fn lock(path: &Path, console: &Console) -> std::io::Result<FileLock> {
+    let begun = Instant::now();
+    let mut is_shown = false;
+    loop {
+        let holder = match FileLock::try_take(path)? {
+            Ok(lock) => return Ok(lock),
+            Err(holder) => holder,
+        };
+        if begun.elapsed() > limits::LOCK_WAIT {
+            let text = format!("{} is still locked by another marketprism-local", path.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
         }
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let begun = Instant::now();
-        let mut told = false;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(error)) => return Err(error),
-                Err(TryLockError::WouldBlock) if begun.elapsed() > limits::LOCK_WAIT => {
-                    return Err(std::io::Error::new(
-                        std::io::ErrorKind::TimedOut,
-                        format!("{} is still locked by another marketprism-local", path.display()),
-                    ));
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
-            if !told {
-                let mut holder = String::new();
-                file.rewind()?;
-                file.read_to_string(&mut holder)?;
-                let holder = match holder.trim() {
-                    // It has the lock but has not written its id yet.
-                    "" => String::new(),
-                    pid => format!(" (pid {pid})"),
-                };
-                console.say(format!("waiting for another marketprism-local{holder}"));
-                told = true;
-            }
-            std::thread::sleep(limits::PART_POLL);
+        if !std::mem::replace(&mut is_shown, true) {
+            console.say(format!("waiting for another marketprism-local (pid {holder})"));
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        std::thread::sleep(limits::PART_POLL);
     }
 }

@@ -5,6 +5,7 @@ mod accept;
 mod backoff;
 pub mod clock;
 mod exit;
+mod file_lock;
 #[cfg(feature = "http")]
 mod http;
 mod log_limit;
@@ -14,6 +15,7 @@ mod signals;
 pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
 pub use exit::{Exit, Failure, FailureContext, print, report};
+pub use file_lock::FileLock;
 #[cfg(feature = "http")]
 pub use http::{HttpBounds, serve_http};
 pub use log_limit::LogLimit;

@@ -35,7 +35,7 @@ pub const ORDER: [(&str, &str); 10] = [
          names",
     ),
     ("adapters/build", "build clang component toolchain workspace command"),
-    ("deploy/clickhouse", "run http sql engine config lock limits"),
+    ("deploy/chdb-server", "run http sql engine config limits"),
     ("deploy/local", "cli stack install process venues client settings paths console limits"),
     (
         "tests/venue-sim",

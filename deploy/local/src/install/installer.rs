@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use marketprism_service::FileLock;
+
 use super::InstallError;
-use crate::{Console, FileLock, StackPaths};
+use crate::{Console, StackPaths};
 
 /// Finds or installs parts.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl<'a> Installer<'a> {
 
     pub(super) fn lock(&self) -> Result<FileLock, InstallError> {
         let path = self.cache.join("install.lock");
-        FileLock::take(&path, self.console).map_err(|source| InstallError::disk(&path, source))
+        crate::lock(&path, self.console).map_err(|source| InstallError::disk(&path, source))
     }
 }
 

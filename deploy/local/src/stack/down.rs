@@ -2,7 +2,7 @@ use anyhow::{Context as _, bail};
 
 use super::STOP_ORDER;
 use crate::process::{self, ProcessRecord, StopResult};
-use crate::{Console, FileLock, StackPaths, limits};
+use crate::{Console, StackPaths, limits, lock};
 
 /// Handling of the data after a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,7 @@ pub enum DataAfterStop {
 
 /// Stops the parts that `up` started, and no others.
 pub fn down(paths: &StackPaths, purge: DataAfterStop, console: &Console) -> anyhow::Result<()> {
-    let _lock =
-        FileLock::take(&paths.run().join("lock"), console).context("the run folder cannot be locked")?;
+    let _lock = lock(&paths.run().join("lock"), console).context("the run folder cannot be locked")?;
     let mut known = 0;
     let mut failed = Vec::new();
     for part in STOP_ORDER {

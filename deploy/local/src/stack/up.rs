@@ -7,7 +7,7 @@ use super::plan::{COLD_APART, Plan, Tables};
 use super::start::require_free;
 use super::{CENTRAL, CLICKHOUSE_COLD, EDGE, SIMULATOR, Starter, configuration, data, guide, status};
 use crate::process::{self, ProcessRecord, StopResult};
-use crate::{Client, ColdPlace, Console, Engine, FileLock, Settings, StackPaths, Venues, limits};
+use crate::{Client, ColdPlace, Console, Engine, Settings, StackPaths, Venues, limits, lock};
 
 /// Exit status of `central init` for differences that it changes only on request.
 const INIT_DRIFT: i32 = 3;
@@ -31,8 +31,7 @@ pub async fn up(
     choice: VenueChoice,
     console: &Console,
 ) -> anyhow::Result<()> {
-    let _lock =
-        FileLock::take(&paths.run().join("lock"), console).context("the run folder cannot be locked")?;
+    let _lock = lock(&paths.run().join("lock"), console).context("the run folder cannot be locked")?;
     let (begun, begun_ms) = (Instant::now(), now_ms()?);
     let venues = Venues::load(&configuration::venues_file(&paths.root))?;
     let plan = Plan::new(paths, settings, console);

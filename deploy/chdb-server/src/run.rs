@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use marketprism_service::{Exit, Signals};
+use marketprism_service::{Exit, FileLock, Signals};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tokio::net::TcpListener;
@@ -16,7 +16,6 @@ use crate::config::Arguments;
 use crate::engine::{Engine, EngineOptions, Pool};
 use crate::http::{Service, ServiceOptions, SpoolSpace, serve};
 use crate::limits::STOP_WAIT;
-use crate::lock::DirectoryLock;
 
 struct EngineInfo {
     version: String,
@@ -30,7 +29,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let data = &arguments.data;
     std::fs::create_dir_all(data).with_context(|| format!("cannot create {}", data.display()))?;
     let data = data.canonicalize().with_context(|| format!("cannot resolve {}", data.display()))?;
-    let lock = DirectoryLock::take(&data)?;
+    let path = data.join("marketprism-clickhouse.lock");
+    let lock = FileLock::try_take(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+    let lock = lock.map_err(|holder| {
+        anyhow::anyhow!("data directory {} is in use by process {holder}", data.display())
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

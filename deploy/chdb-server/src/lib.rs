@@ -9,6 +9,5 @@ pub mod config;
 pub mod engine;
 pub mod http;
 pub mod limits;
-pub mod lock;
 pub mod run;
 pub mod sql;
