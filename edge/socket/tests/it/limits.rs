@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan};
-use crate::venue::{Server, eventually, quick, read_to_end, start_with, stop};
+use crate::venue::{Server, eventually, most_within, quick, read_to_end, start_with, stop};
 
 fn connections(url: &str, count: usize) -> Vec<Connection> {
     let named = |number| {
@@ -21,11 +21,6 @@ fn connections(url: &str, count: usize) -> Vec<Connection> {
         one
     };
     (0..count).map(named).collect()
-}
-
-fn most_within(times: &[Instant], window: Duration) -> usize {
-    let within = |first: &Instant| times.iter().filter(|at| **at >= *first && **at < *first + window).count();
-    times.iter().map(within).max().unwrap_or(0)
 }
 
 #[tokio::test]

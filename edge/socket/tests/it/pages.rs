@@ -7,7 +7,7 @@ use marketprism_adapter_host::contract::Budget;
 use marketprism_socket::{Budgets, CommandError, FeedSockets, SocketCounter, SocketEvent};
 use tokio::sync::mpsc;
 
-use crate::plans::{charge, connection, plan, poll, request, window};
+use crate::plans::{charge, charged_request, connection, plan, poll, request, window};
 use crate::venue::{Server, answer, next, next_frame, quick, start, start_with, stop, until};
 
 /// Records the requested paths and answers with the path after `wait`; `/broken` is missing.
@@ -111,11 +111,7 @@ async fn pages_keep_the_plans_budgets() {
     let budgets = Budgets::new();
     let (sender, mut inputs) = mpsc::channel(8);
     let sockets = FeedSockets::start(&plan, quick(), budgets.clone(), sender).unwrap();
-    let page = |charged: &str, units| {
-        let mut page = request(server.http("/next"));
-        page.charges = vec![charge(charged, units)];
-        page
-    };
+    let page = |budget: &str, units| charged_request(server.http("/next"), budget, units);
     assert_eq!(sockets.follow_up(0, page("weight", 1)), Err(CommandError::NotAPoll(0.into())));
     assert_eq!(sockets.follow_up(2, page("weight", 1)), Err(CommandError::NotAPoll(2.into())));
     for bad in [page("wieght", 1), page("weight", 11), request("ftp://venue".to_owned())] {

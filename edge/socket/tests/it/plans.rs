@@ -45,6 +45,10 @@ pub fn request(url: String) -> Request {
     }
 }
 
+pub fn charged_request(url: String, budget: &str, units: u32) -> Request {
+    Request { charges: vec![charge(budget, units)], ..request(url) }
+}
+
 pub fn charge(budget: &str, units: u32) -> Charge {
     Charge { budget: budget.to_owned(), units }
 }

@@ -10,7 +10,7 @@ use marketprism_socket::{CommandError, SocketCounter, SocketEvent};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::plans::{charge, connection, plan, poll, request};
+use crate::plans::{charge, charged_request, connection, plan, poll, request};
 use crate::venue::{Server, answer, eventually, next, noticed, quick, start, start_with, stop, until};
 
 const NOW: Duration = Duration::ZERO;
@@ -90,8 +90,7 @@ async fn a_ban_stops_every_poll_of_the_budget() {
     for poll in &mut plan.polls {
         poll.request.charges = vec![charge("group", 1)];
     }
-    plan.polls[3].request = request(server.http("/other"));
-    plan.polls[3].request.charges = vec![charge("other", 1)];
+    plan.polls[3].request = charged_request(server.http("/other"), "other", 1);
     let mut options = quick();
     options.budget_wait_max = Duration::from_millis(100);
     let (sockets, mut inputs) = start_with(&plan, options, 8);

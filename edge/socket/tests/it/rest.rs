@@ -10,8 +10,8 @@ use marketprism_socket::{
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::plans::{charge, request};
-use crate::venue::{Server, answer, quick};
+use crate::plans::{charged_request, request};
+use crate::venue::{Server, answer, most_within, quick};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -53,8 +53,7 @@ async fn a_429_keeps_the_whole_budget_away() {
     .await;
     let (client, budgets) = (client(), Budgets::new());
     budgets.define("weight", 100, Duration::from_secs(60));
-    let mut first = request(server.http("/a"));
-    first.charges = vec![charge("weight", 1)];
+    let first = charged_request(server.http("/a"), "weight", 1);
     let mut tasks = JoinSet::new();
     let fetch_in = |tasks: &mut JoinSet<_>| {
         let (client, budgets, request) = (client.clone(), budgets.clone(), first.clone());
@@ -82,8 +81,7 @@ async fn a_418_blocks_the_group_for_two_minutes() {
     let mut options = quick();
     options.budget_wait_max = Duration::from_secs(1);
     let (client, budgets) = (http_client(&options).unwrap(), Budgets::new());
-    let mut first = request(server.http("/a"));
-    first.charges = vec![charge("weight", 1)];
+    let first = charged_request(server.http("/a"), "weight", 1);
     for _ in 0..2 {
         let Err(RequestFailure::Budget(BudgetError::Blocked { budget, remaining })) =
             client.fetch(&budgets, &first).await
@@ -116,11 +114,7 @@ async fn a_503_that_names_a_time_keeps_the_whole_budget_away() {
         .await;
         let (client, budgets) = (client(), Budgets::new());
         budgets.define("weight", 100, Duration::from_secs(60));
-        let with_charge = |path: &str| {
-            let mut request = request(server.http(path));
-            request.charges = vec![charge("weight", 1)];
-            request
-        };
+        let with_charge = |path: &str| charged_request(server.http(path), "weight", 1);
         let first = with_charge("/down");
         let (mine, shared) = (client.clone(), budgets.clone());
         let refused = tokio::spawn(async move { mine.fetch(&shared, &first).await });
@@ -216,8 +210,8 @@ async fn the_budget_is_exact_at_the_venue() {
     budgets.define("weight", 10, window);
     let mut tasks = JoinSet::new();
     for _ in 0..40 {
-        let (client, budgets, mut request) = (client.clone(), budgets.clone(), request(server.http("/a")));
-        request.charges = vec![charge("weight", 2)];
+        let request = charged_request(server.http("/a"), "weight", 2);
+        let (client, budgets) = (client.clone(), budgets.clone());
         tasks.spawn(async move { client.fetch(&budgets, &request).await.unwrap() });
     }
     while let Some(done) = tasks.join_next().await {
@@ -225,8 +219,6 @@ async fn the_budget_is_exact_at_the_venue() {
     }
     let arrivals = arrivals.lock().unwrap();
     assert_eq!(arrivals.len(), 40);
-    for first in arrivals.iter() {
-        let count = arrivals.iter().filter(|at| **at >= *first && **at < *first + window).count();
-        assert!(count <= 5, "{count} requests of weight 2 in a window of 10");
-    }
+    let most = most_within(&arrivals, window);
+    assert!(most <= 5, "{most} requests of weight 2 in a window of 10");
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -251,4 +251,10 @@ pub async fn stop(sockets: FeedSockets, inputs: &mut mpsc::Receiver<SocketEvent>
         rest.push(input);
     }
     rest
+}
+
+/// The largest number of arrivals in any window.
+pub fn most_within(times: &[Instant], window: Duration) -> usize {
+    let within = |first: &Instant| times.iter().filter(|at| **at >= *first && **at < *first + window).count();
+    times.iter().map(within).max().unwrap_or(0)
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use marketprism_adapter_host::contract::{
     Capability, DataType, Delivery, Instrument, Plan, ResyncAction, SnapshotSource,
 };
-use url::Url;
 
 use crate::case::Cases;
 use crate::findings::Findings;
@@ -22,7 +21,7 @@ pub(crate) fn plan(cases: &Cases<'_>) -> Check {
     let markets: Vec<&Market<'_>> = golden.chain(recorded).collect();
     for market in &markets {
         same_again(market, &mut findings);
-        addresses(&market.plan, &mut findings);
+        charges(&market.plan, &mut findings);
         streams(market, &mut findings);
         cells(market, &mut findings);
         resyncs(market, &mut findings);
@@ -50,21 +49,8 @@ fn same_again(market: &Market<'_>, findings: &mut Findings) {
     }
 }
 
-/// The host has checked schemes, budgets and charges; here the addresses must also be whole.
-fn addresses(plan: &Plan, findings: &mut Findings) {
-    let connections = plan.connections.iter().map(|connection| &connection.url);
-    let polls = plan.polls.iter().map(|poll| &poll.request.url);
-    let resyncs = plan.resyncs.iter().filter_map(|resync| match &resync.action {
-        ResyncAction::Request(request) => Some(&request.url),
-        ResyncAction::Resubscribe(_) => None,
-    });
-    for url in connections.chain(polls).chain(resyncs) {
-        let whole =
-            Url::parse(url).is_ok_and(|parsed| parsed.host_str().is_some_and(|host| !host.is_empty()));
-        if !whole {
-            findings.cause(format!("{url:?} is no address"));
-        }
-    }
+/// The host has checked addresses, budgets and charges; here every request must be charged.
+fn charges(plan: &Plan, findings: &mut Findings) {
     let requests = plan.polls.iter().map(|poll| &poll.request);
     let resyncs = plan.resyncs.iter().filter_map(|resync| match &resync.action {
         ResyncAction::Request(request) => Some(request),
