@@ -2,9 +2,10 @@
 
 use prost::Message as _;
 
+use super::message::event::Body as BodyMessage;
 use super::message::{
-    BodyMessage, DecimalMessage, EventMessage, LongShortRatioMessage, MarketTypeName, OrderBookMessage,
-    SideName,
+    Decimal as DecimalMessage, Event as EventMessage, LongShortRatio as LongShortRatioMessage,
+    MarketType as MarketTypeName, OrderBook as OrderBookMessage, Side as SideName,
 };
 use crate::wire::DecodeError;
 use crate::{
@@ -44,7 +45,7 @@ fn read_body(body: BodyMessage) -> Result<Body<'static>, DecodeError> {
             quantity: needed(DataType::Trade, trade.quantity, "quantity")?,
             side: side(trade.side)?,
         }),
-        BodyMessage::OrderBook(book) => Body::OrderBook(order_book(&book)?),
+        BodyMessage::Orderbook(book) => Body::OrderBook(order_book(&book)?),
         BodyMessage::FundingRate(rate) => Body::FundingRate(FundingRate {
             funding_rate: needed(DataType::FundingRate, rate.funding_rate, "funding_rate")?,
             funding_time_us: rate.funding_time,

@@ -2,9 +2,12 @@
 
 use prost::Message as _;
 
+use super::message::event::Body as BodyMessage;
 use super::message::{
-    BodyMessage, DecimalMessage, EventMessage, FundingRateMessage, LiquidationMessage, LongShortRatioMessage,
-    MarketTypeName, OpenInterestMessage, OrderBookMessage, SideName, TradeMessage, VolatilityIndexMessage,
+    Decimal as DecimalMessage, Event as EventMessage, FundingRate as FundingRateMessage,
+    Liquidation as LiquidationMessage, LongShortRatio as LongShortRatioMessage, MarketType as MarketTypeName,
+    OpenInterest as OpenInterestMessage, OrderBook as OrderBookMessage, Side as SideName,
+    Trade as TradeMessage, VolatilityIndex as VolatilityIndexMessage,
 };
 use crate::{Body, Decimal, Event, LongShortRatio, MarketType, OrderBook, Side};
 
@@ -35,7 +38,7 @@ fn body(body: &Body<'_>) -> BodyMessage {
             quantity: some(trade.quantity),
             side: side(trade.side).into(),
         }),
-        Body::OrderBook(book) => BodyMessage::OrderBook(order_book(book)),
+        Body::OrderBook(book) => BodyMessage::Orderbook(order_book(book)),
         Body::FundingRate(rate) => BodyMessage::FundingRate(FundingRateMessage {
             funding_rate: some(rate.funding_rate),
             funding_time: rate.funding_time_us,
