@@ -33,7 +33,7 @@ const POWERS_OF_TEN: [i64; 19] = [
 pub struct Decimal {
     /// All digits, with the sign.
     pub mantissa: i64,
-    /// How many of the digits stand behind the point, at most [`SCALE_MAX`].
+    /// Number of digits after the decimal point, at most [`SCALE_MAX`].
     pub scale: u8,
 }
 
@@ -94,7 +94,7 @@ impl Decimal {
         }
     }
 
-    /// The same number without trailing zeros behind the point.
+    /// Without trailing zeros after the decimal point.
     #[must_use]
     pub const fn normalized(self) -> Self {
         let (mut mantissa, mut scale) = (self.mantissa, self.scale);

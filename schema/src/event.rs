@@ -1,4 +1,4 @@
-//! The normalized events, as they stand in payloads.
+//! The normalized events, as they are in payloads.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,18 @@ use crate::{DataType, Decimal, EventId, MarketType, Side};
 /// One normalized event. Text is borrowed where it can be, so that an edge builds events without allocating.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
-    /// What every event has.
+    /// Fields of every event.
     pub header: Header<'a>,
-    /// What its type has besides.
+    /// Fields of its data type.
     pub body: Body<'a>,
 }
 
-/// What every event has.
+/// Fields of every event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header<'a> {
     /// Exchange id, such as the first token of a venue and its market.
     pub exchange: Cow<'a, str>,
-    /// What is traded.
+    /// Market type.
     pub market_type: MarketType,
     /// Normalized symbol, `BASE-QUOTE` and so on.
     pub symbol: Cow<'a, str>,
@@ -38,7 +38,7 @@ pub struct Header<'a> {
     pub adapter: Cow<'a, str>,
 }
 
-/// What an event's type has besides the header.
+/// Fields of each data type beside the header.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body<'a> {
     /// A trade.
@@ -90,7 +90,7 @@ pub struct Trade<'a> {
 }
 
 impl Trade<'_> {
-    /// Whether the buyer was the maker: the taker sold.
+    /// True if the buyer was the maker: the taker sold.
     #[must_use]
     pub fn is_maker(&self) -> bool {
         self.side == Side::Sell

@@ -1,4 +1,4 @@
-//! How old the newest event of a data type may be.
+//! Age above which a data type is stale.
 
 use std::time::Duration;
 

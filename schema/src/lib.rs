@@ -1,4 +1,4 @@
-//! What edge and central agree on: events and their wire form, event ids, subjects, streams, tables, recordings.
+//! Contracts between edge and central: events and their wire form, event ids, subjects, streams, tables, recordings.
 //!
 //! Nothing in this crate does input or output.
 

@@ -6,7 +6,7 @@ use enum_map::{Enum, EnumMap};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value:?} is not one of {allowed}")]
 pub struct UnknownName {
-    /// What the name was for.
+    /// Name of the field.
     pub field: &'static str,
     /// The name that was given.
     pub value: String,
@@ -82,7 +82,7 @@ names! {
 }
 
 names! {
-    /// What is traded on a market.
+    /// Kind of instrument.
     MarketType, "market_type", {
         /// Immediate exchange of the two assets.
         Spot = "spot",

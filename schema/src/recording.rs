@@ -1,10 +1,10 @@
-//! Recordings: what went over the wire, as JSON lines.
+//! Recordings of frames and answers, as JSON lines.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// What a line of a recording is.
+/// Kind of a recorded line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -24,7 +24,7 @@ pub enum Kind {
 pub struct Line<'a> {
     /// Nanoseconds since 1970 UTC.
     pub at: i64,
-    /// What it is.
+    /// Kind of the line.
     pub kind: Kind,
     /// Number of the socket in this recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ pub const REPAIR_VERSION: u32 = 1;
 /// Most bytes of either. Longer: refused.
 pub const REPAIR_BYTES_MAX: usize = 16 * 1024;
 
-/// Which events an edge is to send again, under their old ids.
+/// Events that an edge shall publish again under their old ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepairRequest {
@@ -27,14 +27,14 @@ pub struct RepairRequest {
     pub to: i64,
 }
 
-/// What an edge did about it.
+/// Result of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepairAnswer {
     /// See [`REPAIR_VERSION`].
     pub version: u32,
     /// Of the request; empty when that could not be read.
     pub request_id: String,
-    /// How it went.
+    /// Result.
     pub state: RepairState,
     /// Events that were sent again.
     #[serde(default)]
@@ -44,7 +44,7 @@ pub struct RepairAnswer {
     pub reason: String,
 }
 
-/// How a request to send again went.
+/// Result of a request to publish again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairState {
@@ -54,7 +54,7 @@ pub enum RepairState {
     Partly,
     /// Nothing of it is kept.
     NotKept,
-    /// The request cannot be carried out as it stands.
+    /// The request cannot be carried out in this form.
     Refused,
 }
 
@@ -118,7 +118,7 @@ impl RepairRequest {
     /// Reads a request.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The size, the form, the version or a value is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
         let request: Self = read(bytes)?;
         check_version(request.version)?;
@@ -130,7 +130,7 @@ impl RepairRequest {
     /// The request as bytes.
     ///
     /// # Errors
-    /// What the writer of JSON says; values of this type can be written.
+    /// None for values of this type: each can be written as JSON.
     pub fn encode(&self) -> Result<Vec<u8>, RepairError> {
         Ok(serde_json::to_vec(self)?)
     }
@@ -140,7 +140,7 @@ impl RepairAnswer {
     /// Reads an answer.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The size, the form, the version or a value is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
         let answer: Self = read(bytes)?;
         check_version(answer.version)?;
@@ -150,7 +150,7 @@ impl RepairAnswer {
     /// The answer as bytes.
     ///
     /// # Errors
-    /// What the writer of JSON says; values of this type can be written.
+    /// None for values of this type: each can be written as JSON.
     pub fn encode(&self) -> Result<Vec<u8>, RepairError> {
         Ok(serde_json::to_vec(self)?)
     }

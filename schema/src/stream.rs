@@ -7,12 +7,12 @@ use crate::DataType;
 const MIB: i64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What the messages of a stream are, and so who takes them.
+/// Kind of the messages of a stream; it decides which consumer pulls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carries {
     /// Events, which become rows of hot storage.
     Events,
-    /// What edges say about their own windows, which the ledger compares with the rows.
+    /// Audits by edges, which the ledger compares with the rows.
     Audits,
 }
 
@@ -21,7 +21,7 @@ pub enum Carries {
 pub struct StreamSettings {
     /// Stream name.
     pub name: &'static str,
-    /// What its messages are.
+    /// Kind of its messages.
     pub carries: Carries,
     /// Subjects it stores.
     pub subjects: &'static [&'static str],
@@ -29,7 +29,7 @@ pub struct StreamSettings {
     pub max_bytes: i64,
     /// Oldest message it holds.
     pub max_age: Duration,
-    /// How long the server remembers message ids.
+    /// Time for which the server remembers message ids.
     pub duplicate_window: Duration,
     /// Messages that central's consumer may hold unacknowledged: at least twice the rows in flight to ClickHouse.
     pub max_ack_pending: i64,

@@ -1,4 +1,4 @@
-//! Names of the ClickHouse databases and tables. What the tables hold is told by the migrations.
+//! Names of the ClickHouse databases and tables. The migrations define the columns.
 
 use crate::DataType;
 
@@ -12,7 +12,7 @@ pub const DEAD_LETTERS: &str = "dead_letters";
 /// One of the eight tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
-    /// What it holds.
+    /// Data type of its rows.
     pub data_type: DataType,
     /// Its name in both databases.
     pub name: &'static str,

@@ -97,7 +97,7 @@ pub struct ClickHouse {
     pub cold_ttl_days: u32,
     /// Longest insert, on both sides of the connection.
     pub insert_timeout: Duration,
-    /// Whether inserts are compressed: pays off across a network, costs time on one machine.
+    /// Compress inserts.
     pub compress: bool,
 }
 
@@ -116,7 +116,7 @@ pub struct Server {
 }
 
 impl ClickHouse {
-    /// Whether the cold database is on a server of its own.
+    /// True if the cold database is on a server of its own.
     pub fn is_cold_apart(&self) -> bool {
         self.cold.url != self.hot.url
     }

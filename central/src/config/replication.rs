@@ -11,7 +11,7 @@ use super::clickhouse::Compression;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How hot is copied to cold.
+/// Replication from hot to cold.
 #[derive(Debug, Clone)]
 pub struct Replication {
     /// Length of a window of `created_at`, whole seconds; divides a day.
@@ -34,11 +34,11 @@ pub struct Replication {
     pub query_timeout: Duration,
     /// Time between two comparisons of everything in hot.
     pub recheck: Duration,
-    /// What of the history is copied when nothing was copied before.
+    /// Part of the history that is copied when nothing was copied before.
     pub start: Start,
     /// Rows are deleted from hot this long after their window was verified; never when absent.
     pub remove_from_hot_after: Option<Duration>,
-    /// Whether answers and inserts are compressed on the wire.
+    /// Compress answers and inserts.
     pub compress: bool,
 }
 
@@ -64,12 +64,12 @@ impl Method {
     }
 }
 
-/// What of the history is copied when nothing was copied before.
+/// Part of the history that is copied when nothing was copied before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// Everything that hot holds.
     All,
-    /// What central wrote to hot within this time.
+    /// Rows that central wrote to hot within this time.
     Recent(Duration),
 }
 

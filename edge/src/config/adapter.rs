@@ -113,7 +113,7 @@ fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     }
 }
 
-/// Whether a feed asks for a data type of a market that the venue offers it for.
+/// True if the feed subscribes the data type for a market type for which the venue offers it.
 fn is_asked(feed: &FeedConfig, venue: &Venue, kind: DataType, of: MarketType) -> bool {
     offers(venue, kind, of) && wants(kind, &feed.market_types, of)
 }

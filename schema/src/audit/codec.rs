@@ -1,4 +1,4 @@
-//! Audits on the wire: subject, message id, bytes, and what is refused.
+//! Audits on the wire: subject, message id, bytes, validation.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -36,11 +36,11 @@ pub enum AuditError {
     /// A value that cannot be.
     #[error("audit: {field} is {found}, allowed: {allowed}")]
     Value {
-        /// Which.
+        /// Name of the field.
         field: &'static str,
         /// The value.
         found: String,
-        /// What is allowed.
+        /// Values allowed.
         allowed: String,
     },
 }
@@ -61,7 +61,7 @@ pub fn audit_message_id(audit: &Audit, encoded: &[u8]) -> String {
 /// One part as bytes.
 ///
 /// # Errors
-/// What the writer of JSON says; values of these types can be written.
+/// None for values of these types: each can be written as JSON.
 pub fn encode_audit(audit: &Audit) -> Result<Vec<u8>, AuditError> {
     Ok(serde_json::to_vec(audit)?)
 }
@@ -69,7 +69,7 @@ pub fn encode_audit(audit: &Audit) -> Result<Vec<u8>, AuditError> {
 /// Reads a part. Everything that it says about itself is consistent then.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The size, the form, the version or a value is wrong.
 pub fn decode_audit(bytes: &[u8]) -> Result<Audit, AuditError> {
     if bytes.len() > AUDIT_BYTES_MAX {
         return Err(AuditError::TooLong { found: bytes.len() });

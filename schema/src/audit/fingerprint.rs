@@ -10,7 +10,7 @@ use crate::EventId;
 pub const FINGERPRINT_SQL: &str =
     "count(), groupBitXor(toUInt64(event_id)), sum(toUInt64(bitShiftRight(event_id, 64)))";
 
-/// How many event ids, the XOR of their low halves and the wrapping sum of their high halves.
+/// Number of event ids, the XOR of their low halves and the wrapping sum of their high halves.
 ///
 /// Order does not matter, fingerprints of disjoint parts add up, and [`Fingerprint::remove`] takes ids out again. Event ids are 128-bit
 /// hashes: two different sets of one size agree by chance once in 2^128.

@@ -11,7 +11,7 @@ pub const GAPS_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
-    /// How it was detected.
+    /// Kind of evidence.
     pub kind: GapKind,
     /// Who caused it.
     pub cause: GapCause,
@@ -103,7 +103,7 @@ impl Gap {
 }
 
 names! {
-    /// How a gap was detected.
+    /// Kinds of evidence for a gap.
     GapKind, "kind", {
         /// Missing trade ids, where they rise by one.
         TradeIds = "trade_ids",

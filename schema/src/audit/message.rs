@@ -1,4 +1,4 @@
-//! The audit of one closed window: what an edge stored, what it knows to be missing, and why.
+//! The audit of one closed window: messages stored, data missing, and the causes.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub const AUDIT_VERSION: u32 = 1;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// What one run of an edge says about one window of receive time. Large ones travel in parts; each stream stands in one part.
+/// Audit of one window of receive time by one run of an edge. Large ones travel in parts; each stream is in one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
@@ -26,13 +26,13 @@ pub struct Audit {
     pub window_start: i64,
     /// Length of the window: 1 to 60, a divisor of 60.
     pub window_seconds: u16,
-    /// First moment that this run vouches for, nanoseconds.
+    /// Start of the time that this run covers, nanoseconds.
     pub from: i64,
-    /// End of what this run vouches for, exclusive, nanoseconds.
+    /// End of the time that this run covers, exclusive, nanoseconds.
     pub to: i64,
     /// Number of this part, from 1.
     pub part: u16,
-    /// How many parts there are.
+    /// Number of parts.
     pub parts: u16,
     /// Streams with anything to say.
     #[serde(default)]
@@ -52,7 +52,7 @@ impl Audit {
         self.window_start.saturating_add(i64::from(self.window_seconds) * NANOS_PER_SECOND)
     }
 
-    /// Whether this run vouches for the whole window.
+    /// True if this run covers the whole window.
     #[must_use]
     pub fn covers_window(&self) -> bool {
         self.from <= self.window_start && self.to >= self.window_end()
@@ -66,12 +66,12 @@ pub struct StreamAudit {
     /// The stream.
     #[serde(flatten)]
     pub id: StreamId,
-    /// What the broker stored as new.
+    /// Messages that the broker stored as new.
     pub stored: Fingerprint,
-    /// What the broker had already although it was sent once only: another edge's, or an earlier message's.
+    /// Messages that the broker had already although they were sent once only: another edge's, or an earlier message's.
     #[serde(default)]
     pub duplicates: u64,
-    /// What the broker had already after it was sent more than once: this edge's or another's.
+    /// Ambiguous acknowledgements: the broker had the message already after it was sent more than once, by this edge or another one.
     #[serde(default, with = "event_ids", skip_serializing_if = "Vec::is_empty")]
     pub unsure: Vec<EventId>,
     /// There are more of them than are named.
@@ -96,7 +96,7 @@ pub struct StreamAudit {
     /// Events lost because the edge's queue was full.
     #[serde(default)]
     pub dropped: u64,
-    /// What is known to be missing, or may be.
+    /// Data that is missing, or may be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Gap>,
 }
@@ -143,7 +143,7 @@ pub struct FeedAudit {
 }
 
 impl FeedAudit {
-    /// Whether there is nothing to say but that the feed runs.
+    /// True if the feed runs and had no trouble.
     #[must_use]
     pub const fn is_quiet(&self) -> bool {
         self.malformed == 0 && self.reconnects == 0 && self.adapter_faults == 0 && self.not_running.is_none()

@@ -1,4 +1,4 @@
-//! What an edge says that it stored: audits of closed windows of receive time, and how they travel.
+//! Audits of an edge: what the broker stored per closed window of receive time, and the wire form.
 
 mod codec;
 mod fingerprint;

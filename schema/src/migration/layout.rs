@@ -1,9 +1,9 @@
-//! What the statements are filled with.
+//! Values that the statements' placeholders are replaced with.
 
-/// Which of the two databases a statement is for.
+/// One of the two databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DatabaseKind {
-    /// Recent rows, and what is told about them.
+    /// Recent rows, audits and verdicts.
     Hot,
     /// All rows, and how they were copied.
     Cold,
@@ -26,7 +26,7 @@ impl DatabaseKind {
 /// One database as it shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout<'a> {
-    /// Which of the two it is.
+    /// The database.
     pub kind: DatabaseKind,
     /// Its name: a plain identifier, because it goes into statements as it is.
     pub database: &'a str,
@@ -41,7 +41,7 @@ pub struct Layout<'a> {
 impl Layout<'_> {
     /// Fills one statement for one table.
     ///
-    /// What a cluster's servers fill in by themselves (`{shard}`, `{replica}`, and database and table in a replica's path) comes last,
+    /// Macros that a cluster's servers fill in (`{shard}`, `{replica}`, and database and table in a replica's path) comes last,
     /// so that it is left alone here.
     pub(super) fn fill(&self, template: &str, table: &str) -> String {
         let window = match self.cluster {
@@ -57,7 +57,7 @@ impl Layout<'_> {
         self.engine(&text).replace("{on_cluster}", &self.on_cluster())
     }
 
-    /// ` ON CLUSTER 'name'`, or nothing: what stands behind a name in `CREATE`, `ALTER` and `DROP`.
+    /// ` ON CLUSTER 'name'`, or nothing: the part after a name in `CREATE`, `ALTER` and `DROP`.
     #[must_use]
     pub fn on_cluster(&self) -> String {
         self.cluster.map(|name| format!(" ON CLUSTER '{name}'")).unwrap_or_default()

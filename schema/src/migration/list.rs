@@ -10,7 +10,7 @@ use super::{DatabaseKind, Layout};
 pub struct Migration {
     /// Its place in the order, without holes.
     pub version: u32,
-    /// What it brings.
+    /// Short description.
     pub name: &'static str,
     source: &'static str,
 }

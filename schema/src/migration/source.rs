@@ -2,7 +2,7 @@
 
 use super::{DatabaseKind, Layout};
 
-/// What starts a section of a file.
+/// Start of a section of a file.
 const DIRECTIVE: &str = "--! ";
 
 /// A statement, ready to be run.
@@ -12,7 +12,7 @@ pub struct Statement {
     pub table: String,
     /// Its text.
     pub sql: String,
-    /// Whether it works on rows only and leaves the table's shape as it is.
+    /// True if it changes rows only, not the table's columns.
     pub on_rows: bool,
 }
 
@@ -66,7 +66,7 @@ fn sections(source: &str) -> Vec<Section<'_>> {
 }
 
 impl<'a> Section<'a> {
-    /// Whether it is a statement for this database. The databases stand between `in` and `for`.
+    /// True if it is a statement for this database. The databases are named between `in` and `for`.
     fn is_for(&self, kind: DatabaseKind) -> bool {
         let databases =
             self.words.iter().skip_while(|word| **word != "in").take_while(|word| **word != "for");

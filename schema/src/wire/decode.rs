@@ -41,9 +41,9 @@ pub enum DecodeError {
     /// The maker flag says something else than the side.
     #[error("payload: is_maker {is_maker} contradicts side {side}")]
     Maker {
-        /// As it stands in the payload.
+        /// As in the payload.
         is_maker: bool,
-        /// As it stands in the payload.
+        /// As in the payload.
         side: Side,
     },
 }

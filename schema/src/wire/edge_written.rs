@@ -78,7 +78,7 @@ fn side(rest: &mut Rest<'_>, key: &str) -> Option<Vec<[Decimal; 2]>> {
     }
 }
 
-/// What is still to be read.
+/// The rest of the input.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {

@@ -1,4 +1,4 @@
-//! Which wire form a message has.
+//! Wire forms of a message and their Content-Types.
 
 use crate::wire::{DecodeError, decode_json, decode_protobuf, encode_json, encode_protobuf};
 use crate::{Event, UnknownName};
@@ -48,7 +48,7 @@ impl WireForm {
     /// Reads an event in this form.
     ///
     /// # Errors
-    /// What is wrong with the payload.
+    /// The payload is not of this form, or a value is wrong.
     pub fn decode(self, payload: &[u8]) -> Result<Event<'_>, DecodeError> {
         match self {
             Self::Json => decode_json(payload),
