@@ -1,15 +1,13 @@
 //! The edge: collects what venues publish, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 //!
 //! A module may use the modules below it in this list, never one above it: cli, recorder, replay, run, http, feed, gaps, records, books,
-//! publisher, queue, audit, broker, config, telemetry, contract, limits, clock. No venue is named here: adapters know them.
-#![allow(missing_docs, reason = "a binary's own parts: nobody outside this repository builds against them")]
+//! publisher, queue, audit, broker, config, telemetry, limits. No venue is named here: adapters know them.
 
 pub mod audit;
 pub mod books;
 pub mod broker;
 pub mod cli;
 pub mod config;
-pub mod contract;
 pub mod feed;
 pub mod gaps;
 pub mod http;
@@ -21,5 +19,3 @@ pub mod records;
 pub mod replay;
 pub mod run;
 pub mod telemetry;
-
-pub use marketprism_service::clock;

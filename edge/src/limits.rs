@@ -1,107 +1,106 @@
-//! Every capacity and time limit of the edge, each with what happens when it is reached. What users may set stands in the
-//! configuration, with its default here.
+//! Capacities and time limits of the edge, each with what happens when it is reached. Those with a configuration key are its defaults.
 
 use std::time::Duration;
 
 use marketprism_service::HttpBounds;
 
-/// Inputs between the sockets and one feed's pipeline. Full: the readers stop reading, so that the network pushes back; nothing is
-/// dropped here.
+/// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading (back-pressure); nothing is dropped.
 pub const FEED_INPUTS_MAX: usize = 4_096;
 
-/// Inputs that the pipeline takes at once; 16 frames a call give most of what batching gains, 64 all of it.
+/// Inputs that the pipeline takes at once; 16 frames a call give most of the gain of batching, 64 all of it.
 pub const INPUTS_PER_TURN_MAX: usize = 64;
 
-/// Longest time for which a pipeline waits for room in a full journal while acknowledgements still arrive. After it the oldest
-/// records are dropped, and counted.
-pub const JOURNAL_ROOM_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait of a pipeline for room in the full queue while acknowledgements still arrive. Passed: the oldest records are dropped and
+/// counted.
+pub const QUEUE_ROOM_WAIT: Duration = Duration::from_secs(2);
 
-/// Default of `publisher.queue_max_messages`: records that wait or are in flight. Full: see [`JOURNAL_ROOM_WAIT`].
+/// Default of `publisher.queue_max_messages`: records waiting or in flight. Full: see [`QUEUE_ROOM_WAIT`].
 pub const QUEUE_MESSAGES_MAX: usize = 200_000;
 
-/// Default of `publisher.queue_max_bytes`. Full: see [`JOURNAL_ROOM_WAIT`].
+/// Default of `publisher.queue_max_bytes`. Full: see [`QUEUE_ROOM_WAIT`].
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Default of `publisher.max_in_flight_messages`. Full: the publisher reads no more from the journal until acknowledgements come.
+/// Default of `publisher.max_in_flight_messages`. Full: the publisher waits for acknowledgements before it reads the queue again.
 pub const IN_FLIGHT_MESSAGES_MAX: usize = 4_096;
 
 /// Default of `publisher.max_in_flight_bytes`. Full: as above.
 pub const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Records that the publisher takes from the journal at once.
+/// Records that the publisher takes from the queue at once.
 pub const PUBLISH_BATCH_MAX: usize = 256;
 
-/// Acknowledgements that the broker connection may hold for us: above the most in flight, so that none is dropped as slow.
+/// Acknowledgements buffered by the broker's client: above the most in flight, so that none is dropped.
 pub const ACKNOWLEDGEMENTS_MAX: usize = 262_144;
 
-/// Default of `publisher.ack_timeout_ms`. Passed: the message is published again under the same id.
+/// Default of `publisher.ack_timeout_ms`. Passed: the message is published again with the same id.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Wait before a refused message is published again: doubles from the first to the last.
+/// Back-off before a refused message is published again: doubles from the first to the last.
 pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
-/// After a reconnect, messages sent before it are published again when no acknowledgement came for this long.
+/// Time for acknowledgements after a reconnect. Passed: messages sent before it are published again.
 pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 
-/// How often deadlines of messages in flight are looked at.
+/// Interval of the check for messages to publish again.
 pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 
-/// Trades that each instrument remembers to tell copies (overlapping connections, a venue's repetition) from events. Full: the oldest is
-/// forgotten; storage still tells copies by event id.
+/// Trade ids remembered per instrument to detect duplicates. Full: the oldest is forgotten; storage still detects duplicates by event id.
 pub const RECENT_TRADE_IDS_MAX: usize = 4_096;
 
-/// The same for every other data type. They come every second at most, or as a page of a poll.
+/// Event ids remembered per instrument of every other data type; these come every second at most, or as a page of a poll. Full: as above.
 pub const RECENT_IDS_MAX: usize = 1_024;
 
-/// Holes in the trade ids of one instrument that are told in `/coverage`. Full: the oldest is dropped from the list; counters keep
-/// the sum.
+/// Open gaps in the trade ids of one instrument. Full: the oldest leaves the list and is summed up with others.
 pub const TRADE_GAPS_MAX: usize = 64;
 
-/// Gaps of one book that are told in `/coverage`. Full: the oldest is dropped from the list; counters keep the sum.
+/// Gaps of one book listed in `/coverage`. Full: the oldest leaves the list; counters keep the sum.
 pub const BOOK_GAPS_MAX: usize = 16;
 
-/// Characters of a frame shown in a log line.
+/// Characters of a frame in a log line.
 pub const SNIPPET_CHARS_MAX: usize = 240;
 
-/// How often a pipeline tells its books' states to `/coverage` and the metrics.
+/// Interval at which a pipeline reports to audits, `/coverage` and metrics.
 pub const STATUS_EVERY: Duration = Duration::from_millis(500);
 
-/// Waits between tries to start a feed: doubles from the first to the last.
+/// Back-off between attempts to start a feed: doubles from the first to the last.
 pub const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
-/// Shutdown: time for the sockets to close politely. Passed: they are cut.
+/// Bytes of quarantined frames. Full: the oldest are deleted and counted.
+pub const QUARANTINE_BYTES_MAX: u64 = 256 << 20;
+
+/// Stop: time for the sockets to close properly. Passed: they are cut.
 pub const SOCKETS_STOP: Duration = Duration::from_secs(3);
 
-/// Shutdown: time for the pipelines to work off their inputs. Passed: the rest is counted as lost.
+/// Stop: time for the pipelines to process their inputs. Passed: the rest is counted as lost.
 pub const PIPELINES_DRAIN: Duration = Duration::from_secs(5);
 
-/// Shutdown: time for the last acknowledgements. Passed: what is left is counted as lost, and the exit code says so.
+/// Stop: time for the last acknowledgements. Passed: the rest is counted as lost, and the exit code says so.
 pub const PUBLISHER_DRAIN: Duration = Duration::from_secs(10);
 
-/// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` says healthy with `grace`.
+/// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` is healthy with `grace`.
 pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
 
-/// Size at which a recording goes on in a new file.
+/// Size of a recording's file. Full: the recording continues in a new file.
 pub const RECORDING_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// How often a recording is flushed to its file.
+/// Interval at which a recording is flushed to its file.
 pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);
 
-/// Bounds of each HTTP listener. Connections full: the next one waits in the system's queue. No request in time: the connection is closed.
+/// Bounds of each HTTP listener. Connections full: the next waits in the system's queue. No request in time: the connection is closed.
 pub const HTTP: HttpBounds =
     HttpBounds { connections: 128, head: Duration::from_secs(10), drain: Duration::from_secs(1) };
 
-/// Windows with a tally that may be open at once: three hours of them at the default length. Full (the broker is away for longer): the
-/// oldest is given up, counted, and can never be verified.
+/// Open windows of the audits: three hours of them at the default length. Full (a long outage of the broker): the oldest is given up,
+/// counted, and can never be verified.
 pub const AUDIT_WINDOWS_MAX: usize = 180;
 
-/// Default of `audit.settle_ms`: least time from a window's end to its audit, for late frames to pass through the pipelines.
+/// Default of `audit.settle_ms`: least time from a window's end to its audit, for late frames to pass the pipelines.
 pub const AUDIT_SETTLE: Duration = Duration::from_secs(5);
 
-/// How often windows are looked at whether they can be closed.
+/// Interval of the check for windows to close.
 pub const AUDIT_CLOSE_EVERY: Duration = Duration::from_millis(250);
 
-/// Windows closed at once, so that many of them after an outage hold nothing up.
+/// Windows closed at once, so that many of them after an outage do not block the publisher.
 pub const AUDIT_CLOSE_MAX: usize = 16;
 
 /// Audit messages that wait for the broker. Full: the oldest is dropped, counted, and its window cannot be verified.
@@ -110,27 +109,27 @@ pub const AUDIT_OUTBOX_MESSAGES: usize = 2_048;
 /// Their bytes. Full: as above.
 pub const AUDIT_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Time for the broker to store an audit. Passed: it is sent again under the same id.
+/// Time for the broker to store an audit. Passed: it is sent again with the same id.
 pub const AUDIT_ACK: Duration = Duration::from_secs(5);
 
-/// Wait before an audit that was not stored is sent again: doubles from the first to the last.
+/// Back-off before an audit is sent again: doubles from the first to the last.
 pub const AUDIT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// Shutdown: time for the last audits to be stored. Passed: they are lost, counted, and the log says so.
+/// Stop: time to store the last audits. Passed: they are lost, counted and logged.
 pub const AUDIT_DRAIN: Duration = Duration::from_secs(3);
 
-/// Audits that wait for the broker, or windows that stay unsettled, for longer than this are a reason in `/health`.
+/// Longest wait of an audit for the broker, and of a window for its close. Passed: a reason in `/health`.
 pub const AUDIT_HEALTHY: Duration = Duration::from_secs(300);
 
-/// Longest time from a feed's start to its first frame that is blamed on this system. Longer: on the network.
+/// Longest start of a feed, up to its first frame, that is a gap of cause `ours`. Longer: `network`.
 pub const START_GAP_OURS: Duration = Duration::from_secs(10);
 
-/// Incidents (lost connections, unreadable frames) that a pipeline remembers to explain holes. Full: the oldest is forgotten, and a hole
-/// of its time is blamed on the venue.
+/// Incidents (lost connections, unusable frames) remembered to explain gaps. Full: the oldest is forgotten, and a gap of its time has
+/// the cause `venue`.
 pub const INCIDENTS_MAX: usize = 128;
 
-/// Incidents of one kind and source that are at most so far apart are one.
+/// Incidents of one kind and source that are at most this far apart count as one.
 pub const INCIDENT_MERGE: Duration = Duration::from_secs(1);
 
-/// Longest time to hand an answer to a repair request to the broker connection. Passed: whoever asked gets none.
+/// Time to hand the answer of a repair request to the broker's client. Passed: it is not sent.
 pub const REPAIR_ANSWER: Duration = Duration::from_secs(2);

@@ -16,6 +16,7 @@ mod instrument_rounds;
 mod limits;
 mod log_rate;
 mod logging;
+mod mapping;
 mod memory_limiter;
 mod merge;
 mod quarantine;

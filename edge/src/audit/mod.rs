@@ -1,13 +1,13 @@
-//! Per window of receive time and stream: what the broker stored, what is missing, and why.
+//! Per window of receive time and stream: what the broker stored, what is missing, and why. Nothing here talks to the broker.
 
 mod auditor;
-mod open_gap;
+mod gap_list;
 mod streams;
 mod tally;
 mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};
-pub use open_gap::{OpenGap, TradeIdGap, time_of_day};
-pub use streams::{NO_STREAM, StreamTable};
+pub use gap_list::GapSum;
+pub use streams::{AuditFeed, AuditStream, StreamTable};
 pub use tally::{PublishOutcome, RecordOutcome};
 pub use window::{FeedCounts, GapEvent};

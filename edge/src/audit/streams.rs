@@ -1,66 +1,69 @@
-//! The streams and feeds that audits speak of, and the small numbers that stand for them.
+//! Streams and feeds of the audits, with the numbers that stand for them.
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::StreamId;
+use marketprism_schema::{DataTypeMap, StreamId};
 
-/// Stands for a stream that is not audited.
-pub const NO_STREAM: u32 = u32::MAX;
+/// Number of a stream in the audits of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditStream(u32);
 
-/// Per instrument of a feed, the number of each data type's stream, in the order of `DataType::ALL`.
-pub type StreamTable = Vec<[u32; 8]>;
+impl AuditStream {
+    pub(super) const fn position(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Number of a feed in the audits of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditFeed(pub(super) usize);
+
+/// The audited streams of a feed, per instrument and data type.
+pub type StreamTable = Vec<DataTypeMap<Option<AuditStream>>>;
 
 /// Every stream that was subscribed since the start.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
-    subjects: Vec<StreamId>,
-    numbers: BTreeMap<String, u32>,
+pub(super) struct StreamRegistry {
+    ids: Vec<StreamId>,
+    numbers: BTreeMap<StreamId, AuditStream>,
 }
 
-impl Streams {
-    /// The number of a stream, given with its first mention.
-    pub(super) fn number(&mut self, subject: &StreamId) -> u32 {
-        let text = subject.to_string();
-        if let Some(known) = self.numbers.get(&text) {
-            return *known;
+impl StreamRegistry {
+    /// The number of a stream, assigned at its first mention.
+    pub(super) fn number(&mut self, id: &StreamId) -> Option<AuditStream> {
+        if let Some(known) = self.numbers.get(id) {
+            return Some(*known);
         }
-        let number = u32::try_from(self.subjects.len()).unwrap_or(NO_STREAM);
-        self.subjects.push(subject.clone());
-        self.numbers.insert(text, number);
-        number
+        let number = AuditStream(u32::try_from(self.ids.len()).ok()?);
+        self.ids.push(id.clone());
+        self.numbers.insert(id.clone(), number);
+        Some(number)
     }
 
-    /// Every stream with its number.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &StreamId)> {
-        (0_u32..).zip(&self.subjects)
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.subjects.len()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (AuditStream, &StreamId)> {
+        (0_u32..).map(AuditStream).zip(&self.ids)
     }
 }
 
-/// One feed.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(super) struct AuditedFeed {
     pub(super) exchange: String,
-    /// Why it does not run.
+    /// Reason why it does not run.
     pub(super) not_running: Option<String>,
-    /// Its streams.
-    pub(super) subscribed: Vec<u32>,
-    /// Everything received before is in the journal, or lost and told. The greatest time while it does not run.
+    pub(super) subscribed: Vec<AuditStream>,
+    /// Everything received before is in the queue, or reported as lost. `i64::MAX` while the feed does not run.
     pub(super) frontier_ns: i64,
-    /// The frontier while it ran; 0: it never did.
+    /// The last frontier while it ran; 0: it never did.
     pub(super) last_ns: i64,
-    /// Since when its streams are to be collected.
+    /// Start of the time for which its streams are audited.
     pub(super) since_ns: i64,
 }
 
-impl Feed {
+impl AuditedFeed {
     pub(super) fn new(exchange: &str) -> Self {
         Self {
             exchange: exchange.to_owned(),
-            not_running: Some("it gets its instruments".to_owned()),
+            not_running: Some("it requests its instruments".to_owned()),
             subscribed: Vec::new(),
             frontier_ns: i64::MAX,
             last_ns: 0,

@@ -1,77 +1,67 @@
-//! One window of receive time: the tallies of its streams and feeds.
+//! One window of receive time: tallies of streams, counts of feeds.
 
 use marketprism_schema::{FeedAudit, Gap, GapKind};
 
-use super::open_gap::{OpenGap, TradeIdGap};
+use super::streams::{AuditFeed, AuditStream, AuditedFeed};
 use super::tally::{RecordOutcome, StreamTally};
 
-/// Trouble of a feed that no stream can be named for.
+/// Problems of a feed that no single stream can be named for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedCounts {
-    /// Frames that could not be read.
+    /// Frames that the adapter could not read.
     pub malformed: u64,
-    /// Connections that were lost.
+    /// Lost connections.
     pub reconnects: u64,
     /// Frames that made the adapter fault.
     pub adapter_faults: u64,
 }
 
-/// Something that a feed's pipeline noticed.
+/// An observation of a feed's pipeline. Times are nanoseconds of receive time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GapEvent {
-    /// The holes of a stream that are open now.
-    Holes(u32, Vec<TradeIdGap>),
-    /// Something is missing of a stream; the gap's `to` tells the window.
-    Gap(u32, Gap),
-    /// From here on a stream brings nothing.
-    Down(u32, OpenGap),
-    /// It does again, since this time in nanoseconds.
-    Up(u32, GapKind, i64),
-    /// States of a book that newer ones replaced, at this time.
-    Conflated(u32, i64, u64),
-    /// Frames of a stream that could not be read, at this time.
-    Malformed(u32, i64, u64),
-    /// Trouble of the feed, at this time.
+    /// All gaps in the trade ids of a stream that are open now.
+    TradeIds(AuditStream, Vec<Gap>),
+    /// A gap that has ended; it belongs to the window of its end.
+    Ended(AuditStream, Gap),
+    /// A gap began and lasts.
+    Began(AuditStream, Gap),
+    /// The open gap of this kind ended at this time.
+    Recovered(AuditStream, GapKind, i64),
+    /// Number of states of a book that newer ones replaced.
+    Conflated(AuditStream, i64, u64),
+    /// A malformed frame.
+    Malformed(AuditStream, i64),
     Counts(i64, FeedCounts),
 }
 
-/// The tallies of one window.
 #[derive(Debug, Default)]
 pub(super) struct WindowTally {
-    cells: Vec<StreamTally>,
+    streams: Vec<StreamTally>,
     feeds: Vec<FeedCounts>,
 }
 
 impl WindowTally {
-    /// Counts records of this window.
-    pub(super) fn settle(&mut self, settled: &[RecordOutcome]) {
-        for one in settled {
-            if let Some(cell) = self.cell(one.stream) {
-                cell.settle(one);
+    pub(super) fn record(&mut self, records: &[RecordOutcome]) {
+        for record in records {
+            if let Some(tally) = record.stream.and_then(|stream| self.stream(stream)) {
+                tally.record(record);
             }
         }
     }
 
-    /// The tally of a stream, made where it is not there yet.
-    pub(super) fn cell(&mut self, stream: u32) -> Option<&mut StreamTally> {
-        let index = usize::try_from(stream).ok()?;
-        if index >= self.cells.len() {
-            if stream == super::NO_STREAM {
-                return None;
-            }
-            self.cells.resize_with(index + 1, StreamTally::default);
+    pub(super) fn stream(&mut self, stream: AuditStream) -> Option<&mut StreamTally> {
+        let index = stream.position();
+        if index >= self.streams.len() {
+            self.streams.resize_with(index + 1, StreamTally::default);
         }
-        self.cells.get_mut(index)
+        self.streams.get_mut(index)
     }
 
-    /// Takes the tally of a stream out.
-    pub(super) fn take(&mut self, stream: u32) -> StreamTally {
-        let cell = usize::try_from(stream).ok().and_then(|index| self.cells.get_mut(index));
-        cell.map(std::mem::take).unwrap_or_default()
+    pub(super) fn take(&mut self, stream: AuditStream) -> StreamTally {
+        self.streams.get_mut(stream.position()).map(std::mem::take).unwrap_or_default()
     }
 
-    /// Counts trouble of a feed.
-    pub(super) fn count(&mut self, feed: usize, counts: FeedCounts) {
+    pub(super) fn count(&mut self, AuditFeed(feed): AuditFeed, counts: FeedCounts) {
         if feed >= self.feeds.len() {
             self.feeds.resize_with(feed + 1, FeedCounts::default);
         }
@@ -82,15 +72,14 @@ impl WindowTally {
         }
     }
 
-    /// The audit of a feed.
-    pub(super) fn feed(&self, feed: usize, exchange: &str, not_running: Option<&str>) -> FeedAudit {
-        let counts = self.feeds.get(feed).copied().unwrap_or_default();
+    pub(super) fn feed(&self, number: usize, feed: &AuditedFeed) -> FeedAudit {
+        let counts = self.feeds.get(number).copied().unwrap_or_default();
         FeedAudit {
-            exchange: exchange.to_owned(),
+            exchange: feed.exchange.clone(),
             malformed: counts.malformed,
             reconnects: counts.reconnects,
             adapter_faults: counts.adapter_faults,
-            not_running: not_running.map(str::to_owned),
+            not_running: feed.not_running.clone(),
         }
     }
 }

@@ -1,77 +1,70 @@
-//! The order books of one feed: which update goes to which book, when to ask for a new starting state, when to publish.
+//! The order books of one feed: updates, requests for snapshots, publishing at an interval.
 
 use std::collections::VecDeque;
 
-use marketprism_adapter_host::contract::{self, BookChange};
+use marketprism_adapter_host::contract;
 use marketprism_adapter_host::{InstrumentIndex, ResyncIndex};
 use marketprism_book::{
-    Book, BookGap, BookState, BookStats, BookUpdate, BookView, Change, PublishGate, ResyncBackoff,
-    SequenceRule, UpdateOutcome,
+    Book, BookGap, BookState, BookStats, BookView, PublishGate, ResyncBackoff, SequenceRule, UpdateOutcome,
 };
 
 use super::plan::BooksPlan;
 use crate::limits::BOOK_GAPS_MAX;
 
-/// A book that was asked for a starting state and has none after this time is asked for again.
+/// Time for a requested snapshot to arrive. Passed: it is requested again.
 const RESYNC_ANSWER_NS: i64 = 30_000_000_000;
 
 #[derive(Debug)]
-struct Slot {
+struct BookSlot {
     book: Book,
     gate: PublishGate,
     backoff: ResyncBackoff,
     resync: Option<ResyncIndex>,
-    /// When to ask for a starting state.
-    ask_at_ns: Option<i64>,
+    /// When to request a snapshot.
+    resync_at_ns: Option<i64>,
     gaps: VecDeque<BookGap>,
     is_changed: bool,
     /// Receive times of the update before the latest one, and of the latest.
     updates_ns: [i64; 2],
 }
 
-/// A book as `/coverage` tells it.
+/// A book in `/coverage`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BookReport {
-    /// Position of the instrument.
     pub instrument: InstrumentIndex,
-    /// Where it stands.
     pub state: BookState,
-    /// Rises with each resync of a live book.
+    /// Incremented by each resync of a live book.
     pub epoch: u32,
-    /// Counters.
     pub stats: BookStats,
-    /// States that a newer one replaced before they were published.
+    /// States replaced by a newer one before they were published.
     pub conflated: u64,
-    /// The latest holes.
+    /// The latest gaps.
     pub gaps: Vec<BookGap>,
 }
 
-/// The order books of one feed. Made when their first update comes.
+/// Each book is created with its first update.
 #[derive(Debug)]
 pub struct OrderBooks {
     plan: BooksPlan,
-    slots: Vec<Option<Box<Slot>>>,
-    /// Instruments whose book has something to publish.
+    slots: Vec<Option<Box<BookSlot>>>,
+    /// Instruments with a book state to publish.
     changed: Vec<InstrumentIndex>,
-    /// Instruments that wait for a starting state.
-    asking: Vec<InstrumentIndex>,
-    /// No book is due before.
+    /// Instruments that wait for a snapshot.
+    resyncing: Vec<InstrumentIndex>,
+    /// No book is published before.
     next_due_ns: i64,
-    /// Spreads the back-off of the books.
-    random: u64,
 }
 
 impl OrderBooks {
-    /// No book yet.
     #[must_use]
     pub fn new(plan: BooksPlan) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(plan.books.len(), || None);
-        let (changed, asking) = (Vec::new(), Vec::new());
-        Self { plan, slots, changed, asking, next_due_ns: i64::MAX, random: rand::random() }
+        let (changed, resyncing) = (Vec::new(), Vec::new());
+        Self { plan, slots, changed, resyncing, next_due_ns: i64::MAX }
     }
 
-    /// Applies one book event; `levels` are those of its batch. `each` sees the live book after every update that is applied.
+    /// Applies one book event; `levels` are those of its batch. `each` is called with the live book after every applied update.
     pub fn apply(
         &mut self,
         event: &contract::Book,
@@ -81,10 +74,12 @@ impl OrderBooks {
         each: &mut dyn FnMut(InstrumentIndex, BookView<'_>),
     ) -> UpdateOutcome {
         let instrument = InstrumentIndex::from(event.instrument);
-        let Some(update) = book_update(event, levels, received_at_ns) else {
+        let Some(update) = event.update(levels, received_at_ns) else {
             return UpdateOutcome::default();
         };
-        let Some(slot) = self.slot_made(instrument, received_at_ns) else { return UpdateOutcome::default() };
+        let Some(slot) = self.slot_or_new(instrument, received_at_ns) else {
+            return UpdateOutcome::default();
+        };
         slot.updates_ns = [slot.updates_ns[1], received_at_ns];
         let outcome = slot.book.apply_each(&update, &mut |view| each(instrument, view));
         if let Some(gap) = outcome.gap {
@@ -98,11 +93,10 @@ impl OrderBooks {
     }
 
     fn after_update(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, now_ns: i64) {
-        let random = self.next_random();
         let Some(slot) = self.slot(instrument) else { return };
         if slot.book.state() == BookState::Live {
             if outcome.action.is_none() {
-                slot.ask_at_ns = None;
+                slot.resync_at_ns = None;
             }
             slot.backoff.live(now_ns);
             if outcome.applied > 0 {
@@ -118,58 +112,53 @@ impl OrderBooks {
             slot.gate.withdraw();
         }
         if outcome.action.is_some() {
-            self.ask_with(instrument, now_ns, random);
+            self.request_snapshot(instrument, now_ns);
         }
     }
 
-    /// The stream says that this book must start anew, or nothing else can prove that none of its updates is missing.
+    /// Throws a book away and requests a snapshot: the stream asks for it, or a lost update could not be detected otherwise.
     pub fn restart(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         if let Some(slot) = self.slot(instrument) {
-            // Whatever the action, it is to ask for a starting state.
+            // Whatever the action, a snapshot is requested below.
             let _action = slot.book.restart();
             slot.gate.withdraw();
-            self.ask(instrument, now_ns);
+            self.request_snapshot(instrument, now_ns);
         }
     }
 
-    /// The asked-for starting state did not come, or could not be read: ask again, later each time.
-    pub fn ask(&mut self, instrument: InstrumentIndex, now_ns: i64) {
-        let random = self.next_random();
-        self.ask_with(instrument, now_ns, random);
-    }
-
-    fn ask_with(&mut self, instrument: InstrumentIndex, now_ns: i64, random: u64) {
+    /// Requests a snapshot (again), with back-off.
+    pub fn request_snapshot(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         let Some(slot) = self.slot(instrument) else { return };
-        slot.ask_at_ns = Some(slot.backoff.next_at_ns(now_ns, random));
-        if !self.asking.contains(&instrument) {
-            self.asking.push(instrument);
+        slot.resync_at_ns = Some(slot.backoff.next_at_ns(now_ns, rand::random()));
+        if !self.resyncing.contains(&instrument) {
+            self.resyncing.push(instrument);
         }
     }
 
-    /// The resyncs of the plan that are to be asked for now.
+    /// The plan's resyncs to carry out now.
     pub fn resyncs_due(&mut self, now_ns: i64) -> Vec<ResyncIndex> {
         let mut due = Vec::new();
-        let asking = std::mem::take(&mut self.asking);
-        for instrument in asking {
+        let resyncing = std::mem::take(&mut self.resyncing);
+        for instrument in resyncing {
             let Some(slot) = self.slot(instrument) else { continue };
-            let Some(at_ns) = slot.ask_at_ns else { continue };
+            let Some(at_ns) = slot.resync_at_ns else { continue };
             if at_ns <= now_ns {
                 due.extend(slot.resync);
                 // Subscription again when nothing comes of it; a live book clears it.
-                slot.ask_at_ns = Some(now_ns.saturating_add(RESYNC_ANSWER_NS));
+                slot.resync_at_ns = Some(now_ns.saturating_add(RESYNC_ANSWER_NS));
             }
-            self.asking.push(instrument);
+            self.resyncing.push(instrument);
         }
         due
     }
 
-    /// Whether any book waits for a starting state.
+    /// True while a book waits for a snapshot.
     #[must_use]
-    pub fn is_asking(&self) -> bool {
-        !self.asking.is_empty()
+    pub fn is_resyncing(&self) -> bool {
+        !self.resyncing.is_empty()
     }
 
-    /// When the next book is due, nanoseconds; `i64::MAX` for none.
+    /// When the next book is due; `i64::MAX` for none.
     #[must_use]
     pub const fn next_due_ns(&self) -> i64 {
         self.next_due_ns
@@ -182,7 +171,7 @@ impl OrderBooks {
         slot.map_or(0, |slot| slot.updates_ns[0])
     }
 
-    /// Receive time of the oldest state that waits to be published; the record of that book is not older.
+    /// Receive time of the oldest state that waits to be published.
     #[must_use]
     pub fn oldest_waiting_ns(&self) -> Option<i64> {
         let slot = |instrument: &InstrumentIndex| self.slots.get(instrument.position())?.as_deref();
@@ -190,14 +179,14 @@ impl OrderBooks {
         waiting.filter_map(|slot| Some(slot.book.view()?.received_at_ns())).min()
     }
 
-    /// Shows every book that is due, and counts it as published.
+    /// Calls `publish` for every book that is due.
     pub fn publish_due(&mut self, now_ns: i64, publish: &mut dyn FnMut(InstrumentIndex, BookView<'_>)) {
         if now_ns >= self.next_due_ns {
             self.publish_where(now_ns, &|gate| gate.is_due(now_ns), publish);
         }
     }
 
-    /// Shows every book that changed since it was published: for the end.
+    /// Calls `publish` for every book that changed since it was published: for the end.
     pub fn publish_rest(&mut self, now_ns: i64, publish: &mut dyn FnMut(InstrumentIndex, BookView<'_>)) {
         self.publish_where(now_ns, &|gate| gate.due_at_ns().is_some(), publish);
     }
@@ -229,7 +218,7 @@ impl OrderBooks {
         self.next_due_ns = next_due_ns;
     }
 
-    /// Throws away books that are crossed for too long though their stream is silent.
+    /// Throws away books that have been crossed for too long while their stream was silent.
     pub fn check_crossed(&mut self, now_ns: i64) {
         let mut crossed = Vec::new();
         for (instrument, slot) in InstrumentIndex::enumerate(&mut self.slots) {
@@ -241,21 +230,20 @@ impl OrderBooks {
             }
         }
         for instrument in crossed {
-            self.ask(instrument, now_ns);
+            self.request_snapshot(instrument, now_ns);
         }
     }
 
-    /// Whether the book's updates carry no sequence: only a restart can make up for a lost connection.
+    /// True without sequence numbers: after a lost connection the book must restart.
     #[must_use]
     pub fn is_unnumbered(&self, instrument: InstrumentIndex) -> bool {
         let plan = self.plan.books.get(instrument.position());
         plan.is_some_and(|plan| plan.settings.rule == SequenceRule::Unnumbered)
     }
 
-    /// Every book.
     #[must_use]
     pub fn reports(&self) -> Vec<BookReport> {
-        let report = |(instrument, slot): (InstrumentIndex, &Option<Box<Slot>>)| {
+        let report = |(instrument, slot): (InstrumentIndex, &Option<Box<BookSlot>>)| {
             let slot = slot.as_ref()?;
             Some(BookReport {
                 instrument,
@@ -269,21 +257,21 @@ impl OrderBooks {
         InstrumentIndex::enumerate(&self.slots).filter_map(report).collect()
     }
 
-    fn slot(&mut self, instrument: InstrumentIndex) -> Option<&mut Slot> {
+    fn slot(&mut self, instrument: InstrumentIndex) -> Option<&mut BookSlot> {
         self.slots.get_mut(instrument.position())?.as_deref_mut()
     }
 
-    fn slot_made(&mut self, instrument: InstrumentIndex, update_ns: i64) -> Option<&mut Slot> {
+    fn slot_or_new(&mut self, instrument: InstrumentIndex, update_ns: i64) -> Option<&mut BookSlot> {
         let index = instrument.position();
         let plan = self.plan.books.get(index)?;
         let slot = self.slots.get_mut(index)?.get_or_insert_with(|| {
             let interval = i64::try_from(self.plan.publish_interval.as_nanos()).unwrap_or(i64::MAX);
-            Box::new(Slot {
+            Box::new(BookSlot {
                 book: Book::new(plan.settings),
                 gate: PublishGate::new(interval),
                 backoff: ResyncBackoff::new(),
                 resync: plan.resync,
-                ask_at_ns: None,
+                resync_at_ns: None,
                 gaps: VecDeque::new(),
                 is_changed: false,
                 updates_ns: [update_ns; 2],
@@ -291,37 +279,4 @@ impl OrderBooks {
         });
         Some(slot)
     }
-
-    fn next_random(&mut self) -> u64 {
-        // splitmix64: back-off needs spread, not secrecy.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-/// The host has checked that the levels are within the batch; anything else gives nothing.
-fn book_update<'a>(event: &contract::Book, levels: &'a [i64], received_at_ns: i64) -> Option<BookUpdate<'a>> {
-    let from = usize::try_from(event.levels_at).ok()?;
-    let bids = usize::try_from(event.bids).ok()?.checked_mul(2)?;
-    let asks = usize::try_from(event.asks).ok()?.checked_mul(2)?;
-    let (bids, rest) = levels.get(from..)?.split_at_checked(bids)?;
-    Some(BookUpdate {
-        change: match event.change {
-            BookChange::Snapshot => Change::Snapshot,
-            BookChange::Delta => Change::Delta,
-        },
-        time_us: event.time_us,
-        received_at_ns,
-        first_id: event.first_id,
-        last_id: event.last_id,
-        previous_id: event.previous_id,
-        checksum: event.checksum,
-        price_scale: event.price_scale,
-        quantity_scale: event.quantity_scale,
-        bids,
-        asks: rest.get(..asks)?,
-    })
 }

@@ -1,21 +1,18 @@
-//! What the order books of a feed are like, by the adapter's word.
+//! Settings of a feed's order books, from capability, plan and instruments of the adapter.
 
 use std::time::Duration;
 
-use marketprism_adapter_host::contract::{self, Capability, ChecksumRule, Instrument, Plan};
+use marketprism_adapter_host::contract::{Capability, Instrument, Plan};
 use marketprism_adapter_host::{InstrumentIndex, ResyncIndex};
-use marketprism_book::{BookSettings, Checksum, SequenceRule, SnapshotSource};
+use marketprism_book::BookSettings;
 
-/// One book.
 #[derive(Debug, Clone, Copy)]
 pub struct BookPlan {
-    /// Sequence rule, snapshot source, depth, window and checksum.
     pub settings: BookSettings,
-    /// The position of its resync in the adapter's plan.
+    /// The plan's resync for this book.
     pub resync: Option<ResyncIndex>,
 }
 
-/// The books of a feed.
 #[derive(Debug, Clone)]
 pub struct BooksPlan {
     /// In the order of the instruments.
@@ -25,7 +22,6 @@ pub struct BooksPlan {
 }
 
 impl BooksPlan {
-    /// Brings together what the capability says of all books, and what plan and instruments say of each.
     #[must_use]
     pub fn new(
         capability: &Capability,
@@ -34,42 +30,16 @@ impl BooksPlan {
         depth: u32,
         publish_interval: Duration,
     ) -> Self {
-        let usual = book_settings(capability, depth);
-        let checksum = |instrument: &Instrument| match capability.checksum {
-            ChecksumRule::Unchecked => Checksum::Unchecked,
-            ChecksumRule::Crc32Digits10 => Checksum::Crc32Digits10 {
-                price_scale: instrument.price_scale,
-                quantity_scale: instrument.quantity_scale,
-            },
-        };
-        let book = |instrument: &Instrument| BookPlan {
-            settings: BookSettings { checksum: checksum(instrument), ..usual },
-            resync: None,
-        };
-        let mut books: Vec<BookPlan> = instruments.iter().map(book).collect();
-        for (position, resync) in ResyncIndex::enumerate(&plan.resyncs) {
-            let book = books.get_mut(InstrumentIndex::from(resync.instrument).position());
-            if let Some(book) = book {
-                book.resync = Some(position);
-                book.settings.depth_limit = resync.depth_limit.and_then(|most| usize::try_from(most).ok());
+        let mut resyncs = vec![(None, None); instruments.len()];
+        for (resync, planned) in ResyncIndex::enumerate(&plan.resyncs) {
+            if let Some(of) = resyncs.get_mut(InstrumentIndex::from(planned.instrument).position()) {
+                *of = (Some(resync), planned.depth_limit);
             }
         }
-        Self { books, publish_interval }
+        let books = instruments.iter().zip(resyncs).map(|(instrument, (resync, limit))| BookPlan {
+            settings: capability.book_settings(Some(instrument), depth, limit),
+            resync,
+        });
+        Self { books: books.collect(), publish_interval }
     }
-}
-
-/// What the books of an exchange have in common.
-fn book_settings(capability: &Capability, depth: u32) -> BookSettings {
-    let rule = match capability.sequence {
-        contract::SequenceRule::Unnumbered => SequenceRule::Unnumbered,
-        contract::SequenceRule::Contiguous => SequenceRule::Contiguous,
-        contract::SequenceRule::Chained => SequenceRule::Chained,
-    };
-    let source = match capability.snapshot {
-        contract::SnapshotSource::InBand => SnapshotSource::InBand,
-        contract::SnapshotSource::Request | contract::SnapshotSource::NotApplicable => {
-            SnapshotSource::Request
-        }
-    };
-    BookSettings::new(rule, source, usize::try_from(depth).unwrap_or(usize::MAX))
 }

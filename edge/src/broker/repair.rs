@@ -1,4 +1,4 @@
-//! Answers requests to send events again. What was published is not kept on disk, so that none can be sent again; the answer says so.
+//! Answers requests to send events again. Published events are not kept, so every answer is `not_kept`.
 
 use std::time::Duration;
 
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::REPAIR_ANSWER;
 
-const NOT_KEPT: &str = "this edge keeps no journal on disk: what the broker has confirmed is not kept";
+const NOT_KEPT: &str =
+    "this edge keeps no journal on disk: events that the broker has confirmed are not kept";
 
-/// Answers requests for an edge until `stop`. One after the other; those that wait stand in the client's bounded queue, whose overflow is
-/// dropped: whoever asked sees no answer in time, and asks again.
+/// Answers requests one by one until `stop`. Requests beyond the client's bounded buffer are dropped; the requester times out and
+/// repeats.
 pub async fn answer_requests(client: Client, edge: String, stop: CancellationToken) -> anyhow::Result<()> {
     let subject = repair_subject(&edge);
     let mut requests =
@@ -24,18 +25,18 @@ pub async fn answer_requests(client: Client, edge: String, stop: CancellationTok
             request = requests.next() => request,
             () = stop.cancelled() => return Ok(()),
         };
-        let Some(request) = request else { anyhow::bail!("the subscription of {subject} ended") };
+        let Some(request) = request else { anyhow::bail!("subscription {subject} ended") };
         let Some(reply) = request.reply else { continue };
-        let answer = answer(&request.payload).encode().context("an answer cannot be written")?;
+        let answer = answer(&request.payload).encode().context("answer cannot be encoded")?;
         send(&client, reply, answer, REPAIR_ANSWER).await;
     }
 }
 
-async fn send(client: &Client, reply: async_nats::Subject, answer: Vec<u8>, patience: Duration) {
-    match timeout(patience, client.publish(reply, answer.into())).await {
+async fn send(client: &Client, reply: async_nats::Subject, answer: Vec<u8>, limit: Duration) {
+    match timeout(limit, client.publish(reply, answer.into())).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "an answer to a repair request was not sent"),
-        Err(_elapsed) => tracing::warn!("an answer to a repair request was not sent in time"),
+        Ok(Err(error)) => tracing::warn!(%error, "answer to a repair request not sent"),
+        Err(_elapsed) => tracing::warn!(?limit, "answer to a repair request not sent in time"),
     }
 }
 

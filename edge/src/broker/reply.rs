@@ -1,4 +1,4 @@
-//! What JetStream answers to a published message.
+//! JetStream's reply to a published message.
 
 use std::borrow::Cow;
 
@@ -6,24 +6,23 @@ use serde::Deserialize;
 
 /// JetStream's error code for a message above the stream's `max_msg_size`.
 const MESSAGE_TOO_LARGE: u32 = 10_054;
-/// Status of a message that no subscriber, so no stream, was there for.
+/// Status of a message without a subscriber: no stream has its subject.
 const NO_RESPONDERS: u16 = 503;
 
-/// What JetStream answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PublishReply<'a> {
-    /// It is in the stream; `duplicate`: it was there before.
+    /// The message is in the stream; `duplicate`: it was before.
     Stored { duplicate: bool },
     /// No stream has the subject.
     NoStream,
-    /// It was refused, and may be taken later.
+    /// Refused for now; worth a retry.
     Refused { text: Cow<'a, str> },
-    /// It was refused for what it is: trying again is of no use.
+    /// Rejected for its content; a retry is useless.
     Rejected { text: Cow<'a, str> },
 }
 
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawReply<'a> {
     #[serde(default)]
     duplicate: bool,
     #[serde(borrow, default)]
@@ -41,21 +40,21 @@ struct RawError<'a> {
 }
 
 impl<'a> PublishReply<'a> {
-    /// Reads an answer. One that cannot be read counts as a refusal, so that the message is published again.
+    /// An unreadable reply counts as refused, so that the message is published again.
     pub(crate) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
         if status == Some(NO_RESPONDERS) {
             return Self::NoStream;
         }
-        match serde_json::from_slice::<Raw<'a>>(payload) {
-            Ok(Raw { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
+        match serde_json::from_slice::<RawReply<'a>>(payload) {
+            Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
                 Self::Rejected { text: error.description }
             }
-            Ok(Raw { error: Some(error), .. }) => Self::Refused { text: error.description },
-            Ok(Raw { stream: Some(_), duplicate, error: None }) => Self::Stored { duplicate },
-            Ok(Raw { stream: None, error: None, .. }) => {
-                Self::Refused { text: Cow::Borrowed("an answer without a stream") }
+            Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.description },
+            Ok(RawReply { stream: Some(_), duplicate, error: None }) => Self::Stored { duplicate },
+            Ok(RawReply { stream: None, error: None, .. }) => {
+                Self::Refused { text: Cow::Borrowed("reply without a stream") }
             }
-            Err(error) => Self::Refused { text: Cow::Owned(format!("an unreadable answer: {error}")) },
+            Err(error) => Self::Refused { text: Cow::Owned(format!("unreadable reply: {error}")) },
         }
     }
 }
@@ -64,9 +63,8 @@ impl<'a> PublishReply<'a> {
 mod tests {
     use super::*;
 
-    /// Goal: only an answer that names the stream counts as stored; everything else is published again or counted as lost.
     #[test]
-    fn answers_are_told_apart() {
+    fn only_a_reply_that_names_the_stream_counts_as_stored() {
         let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
         assert_eq!(PublishReply::parse(stored, None), PublishReply::Stored { duplicate: false });
         let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;

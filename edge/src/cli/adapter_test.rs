@@ -7,16 +7,15 @@ use anyhow::{Context, bail};
 use clap::Args;
 use marketprism_adapter_conformance::{Options, Report, golden_folder, test};
 
-/// What to test, and with what.
 #[derive(Debug, Args)]
 pub struct TestArguments {
-    /// The adapter's component.
+    /// Component of the adapter.
     #[arg(value_name = "FILE")]
     adapter: PathBuf,
-    /// Only this exchange id; may be given several times. Default: every one that the adapter describes.
+    /// Only this exchange id; may be given several times. Default: all that the adapter describes.
     #[arg(long = "exchange", value_name = "ID")]
     exchanges: Vec<String>,
-    /// A recording of the venue; may be given several times. Exchanges that it does not speak of pass it over.
+    /// A recording of the venue; may be given several times. Exchanges that are not in it ignore it.
     #[arg(long = "recording", value_name = "FILE")]
     recordings: Vec<PathBuf>,
     /// The adapter's folder with `frames` and `expected`. Default: `adapters/<name>` above the component `<name>.wasm`.
@@ -25,13 +24,13 @@ pub struct TestArguments {
     /// Base address of a running venue simulator, such as http://127.0.0.1:9400.
     #[arg(long, value_name = "URL")]
     simulator: Option<String>,
-    /// How long the simulator may take to answer everything of one exchange.
+    /// Time for the simulator to answer all requests of one exchange.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     simulator_seconds: u64,
     /// Damaged frames per exchange.
     #[arg(long, value_name = "COUNT", default_value_t = 4_000)]
     mutations: u32,
-    /// Where the damage begins: the same seed damages in the same way.
+    /// Seed of the damage: the same seed gives the same damage.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// Print the report as one JSON object.
@@ -39,16 +38,13 @@ pub struct TestArguments {
     json: bool,
 }
 
-/// Runs the suite. Gives what to print, and whether no check failed.
-///
-/// # Errors
-/// When the suite cannot run: a file or folder that is not there, an exchange that the adapter does not describe.
+/// Runs the suite. Returns the report, and true if no check failed.
 pub fn run(arguments: TestArguments) -> anyhow::Result<(String, bool)> {
     let mut options = Options::new(arguments.adapter);
     if let Some(folder) = arguments.frames {
         options.golden = golden_folder(&folder).filter(|_| folder.is_dir());
         if options.golden.is_none() {
-            bail!("frames {} is no folder that holds `frames`, and is not named `frames`", folder.display());
+            bail!("--frames {}: expected a folder named `frames`, or one that contains it", folder.display());
         }
     }
     options.exchanges = arguments.exchanges;

@@ -1,4 +1,4 @@
-//! The command line: which command, with which arguments, and what the exit status means.
+//! Commands, arguments and exit status of the command line.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -28,35 +28,35 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Collect until SIGTERM or SIGINT. Exit status: 0 all delivered, 2 configuration, 3 start, 4 events left undelivered.
-    Run(ConfigFile),
-    /// Check a configuration as `run` would before it touches the network. Lists every error; exit status 2 if there is one.
-    Check(ConfigFile),
-    /// Print the normalized events of recordings as JSON lines. Exit status 2 when a frame was malformed.
+    /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered, 2 configuration, 3 start, 4 events left undelivered.
+    Run(ConfigArgument),
+    /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one.
+    Check(ConfigArgument),
+    /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
-    /// Write what the venues send to recordings, without publishing anything.
+    /// Record the frames of the venues without publishing anything.
     Record(RecordArguments),
-    /// Look at adapters.
+    /// List, inspect and test adapters.
     #[command(subcommand)]
     Adapter(AdapterCommand),
 }
 
 #[derive(Debug, Args)]
-struct ConfigFile {
-    /// The configuration.
+struct ConfigArgument {
+    /// Configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct ReplayArguments {
-    /// The adapter's component.
+    /// Component of the adapter.
     #[arg(long, value_name = "FILE")]
     adapter: PathBuf,
     /// Exchange id.
     #[arg(long, value_name = "ID")]
     exchange: String,
-    /// Only this data type; may be given several times. Default: every one that the adapter offers.
+    /// Only this data type; may be given several times. Default: all that the adapter offers.
     #[arg(long = "data-type", value_name = "TYPE")]
     data_types: Vec<DataType>,
     /// Print the live book after each update instead of once per interval.
@@ -68,14 +68,14 @@ struct ReplayArguments {
     /// Least time between two printed states of a book, by the recording's clock.
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     publish_interval_ms: u64,
-    /// The recordings, in order.
+    /// Recordings, in order.
     #[arg(required = true, value_name = "RECORDING")]
     recordings: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct RecordArguments {
-    /// The configuration.
+    /// Configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Folder for the recordings.
@@ -88,19 +88,19 @@ struct RecordArguments {
 
 #[derive(Debug, Subcommand)]
 enum AdapterCommand {
-    /// Print the adapters that a configuration names.
-    List(ConfigFile),
-    /// Print who an adapter is and what it offers, as JSON.
+    /// Print the adapters of a configuration.
+    List(ConfigArgument),
+    /// Print identity and capabilities of an adapter as JSON.
     Inspect {
-        /// The adapter's component.
+        /// Component of the adapter.
         #[arg(value_name = "FILE")]
         adapter: PathBuf,
     },
-    /// Check everything that an adapter claims. Exit status: 0 every check passed, 1 one failed, 2 the suite could not run.
+    /// Run the conformance suite on an adapter. Exit status: 0 all checks passed, 1 a check failed, 2 the suite could not run.
     Test(TestArguments),
 }
 
-/// Parses the command line, does what it says, and prints what went wrong.
+/// Runs the command, prints its error, returns its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -116,7 +116,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-type Done = Result<Exit, Failure>;
+type CommandResult = Result<Exit, Failure>;
 
 fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {
     Config::load(path, adapters).or_exit(Exit::NOT_DONE)
@@ -124,10 +124,10 @@ fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("edge").build();
-    built.context("the runtime cannot start").or_exit(Exit::NOT_STARTED)
+    built.context("the async runtime cannot start").or_exit(Exit::NOT_STARTED)
 }
 
-fn run_command(path: &Path) -> Done {
+fn run_command(path: &Path) -> CommandResult {
     let mut adapters = Adapters::default();
     let config = load(path, &mut adapters)?;
     let runtime = runtime()?;
@@ -136,13 +136,13 @@ fn run_command(path: &Path) -> Done {
     Ok(if drained.undelivered == 0 { Exit::SUCCESS } else { Exit::UNDELIVERED })
 }
 
-fn check_command(path: &Path) -> Done {
+fn check_command(path: &Path) -> CommandResult {
     let config = load(path, &mut Adapters::default())?;
     print(&describe::summary(&config))?;
     Ok(Exit::SUCCESS)
 }
 
-fn replay_command(arguments: ReplayArguments) -> Done {
+fn replay_command(arguments: ReplayArguments) -> CommandResult {
     let options = ReplayOptions {
         exchange: arguments.exchange,
         data_types: arguments.data_types,
@@ -164,13 +164,13 @@ fn replay_command(arguments: ReplayArguments) -> Done {
     }
 }
 
-/// Whoever read the output has seen enough.
+/// A reader that closed the pipe is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn record_command(arguments: &RecordArguments) -> Done {
+fn record_command(arguments: &RecordArguments) -> CommandResult {
     let mut adapters = Adapters::default();
     let config = load(&arguments.config, &mut adapters)?;
     let limit = arguments.for_seconds.map(Duration::from_secs);
@@ -179,14 +179,14 @@ fn record_command(arguments: &RecordArguments) -> Done {
     Ok(Exit::SUCCESS)
 }
 
-fn list_command(path: &Path) -> Done {
+fn list_command(path: &Path) -> CommandResult {
     let mut adapters = Adapters::default();
     let config = load(path, &mut adapters)?;
     print(&describe::list(&config, &adapters))?;
     Ok(Exit::SUCCESS)
 }
 
-fn inspect_command(path: &Path) -> Done {
+fn inspect_command(path: &Path) -> CommandResult {
     let adapter = Adapters::default()
         .load(path, None)
         .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
@@ -194,7 +194,7 @@ fn inspect_command(path: &Path) -> Done {
     Ok(Exit::SUCCESS)
 }
 
-fn test_command(arguments: TestArguments) -> Done {
+fn test_command(arguments: TestArguments) -> CommandResult {
     let (text, passed) = adapter_test::run(arguments).or_exit(Exit::NOT_DONE)?;
     print(&text).or_exit(Exit::NOT_DONE)?;
     Ok(if passed { Exit::SUCCESS } else { Exit::FAILED })

@@ -1,4 +1,4 @@
-//! Configurations and adapters in words.
+//! Descriptions of configurations and adapters for the terminal.
 
 use std::fmt::Write;
 
@@ -7,9 +7,8 @@ use marketprism_adapter_host::contract::Venue;
 use serde_json::{Value, json};
 
 use crate::config::{Adapters, Config};
-use crate::contract::{data_type, market_type};
+use marketprism_schema::{DataType, MarketType};
 
-/// What a valid configuration says.
 #[must_use]
 pub fn summary(config: &Config) -> String {
     let mut text = String::from("configuration is valid\n");
@@ -30,7 +29,7 @@ pub fn summary(config: &Config) -> String {
     text
 }
 
-/// The adapters that a configuration names: id, file and exchanges.
+/// One line per feed: id of the adapter, exchange, file.
 #[must_use]
 pub fn list(config: &Config, adapters: &Adapters) -> String {
     let mut text = String::new();
@@ -41,7 +40,6 @@ pub fn list(config: &Config, adapters: &Adapters) -> String {
     text
 }
 
-/// Who an adapter is and what it offers, as JSON.
 #[must_use]
 pub fn describe(adapter: &Adapter) -> String {
     let description = adapter.description();
@@ -62,7 +60,7 @@ fn venue(venue: &Venue) -> Value {
         .iter()
         .map(|capability| {
             json!({
-                "data_type": data_type(capability.data_type).as_str(),
+                "data_type": DataType::from(capability.data_type).as_str(),
                 "delivery": lower(&capability.delivery),
                 "sequence": lower(&capability.sequence),
                 "checksum": lower(&capability.checksum),
@@ -80,13 +78,13 @@ fn venue(venue: &Venue) -> Value {
         .collect();
     json!({
         "exchange": venue.exchange,
-        "market_types": venue.market_types.iter().map(|kind| market_type(*kind).as_str()).collect::<Vec<_>>(),
+        "market_types": venue.market_types.iter().map(|kind| MarketType::from(*kind).as_str()).collect::<Vec<_>>(),
         "capabilities": capabilities,
         "endpoints": endpoints,
     })
 }
 
-/// The contract's words for its cases: `Debug` gives `DataType::LowerBound` as that or `LowerBound`.
+/// The contract's name of a case, from its `Debug` form (with or without the type).
 fn lower(case: &impl std::fmt::Debug) -> String {
     let name = format!("{case:?}");
     let name = name.rsplit("::").next().unwrap_or_default();

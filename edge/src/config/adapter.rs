@@ -9,7 +9,7 @@ use marketprism_config::Problems;
 use marketprism_schema::{DataType, MarketType};
 
 use super::feed::{FeedConfig, allowed};
-use crate::contract::{data_type, market_type, offers, wants};
+use super::wants::wants;
 
 /// Adds a problem of a key of the feed: value seen, values allowed.
 type Report<'a> = &'a mut dyn FnMut(&str, String, String);
@@ -90,7 +90,7 @@ impl Adapters {
 /// The data types that a venue offers.
 #[must_use]
 pub fn offered(venue: &Venue) -> Vec<DataType> {
-    venue.capabilities.iter().map(|capability| data_type(capability.data_type)).collect()
+    venue.capabilities.iter().map(|capability| DataType::from(capability.data_type)).collect()
 }
 
 fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
@@ -99,9 +99,9 @@ fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
         if !offered.contains(kind) {
             let what = format!("{:?} is unsupported: {} does not offer it", kind.as_str(), feed.exchange);
             report("data_types", what, allowed(&offered));
-        } else if !venue.market_types.iter().any(|of| is_asked(feed, venue, *kind, market_type(*of))) {
+        } else if !venue.market_types.iter().any(|of| is_asked(feed, venue, *kind, (*of).into())) {
             let of: Vec<MarketType> =
-                MarketType::ALL.iter().copied().filter(|of| offers(venue, *kind, *of)).collect();
+                MarketType::ALL.iter().copied().filter(|of| venue.offers(*kind, *of)).collect();
             let what = format!(
                 "{:?} is unsupported: {} does not offer it for market types {}",
                 kind.as_str(),
@@ -115,7 +115,7 @@ fn report_data_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
 
 /// True if the feed subscribes the data type for a market type for which the venue offers it.
 fn is_asked(feed: &FeedConfig, venue: &Venue, kind: DataType, of: MarketType) -> bool {
-    offers(venue, kind, of) && wants(kind, &feed.market_types, of)
+    venue.offers(kind, of) && wants(kind, &feed.market_types, of)
 }
 
 fn asked_markets(feed: &FeedConfig) -> String {
@@ -127,7 +127,7 @@ fn asked_markets(feed: &FeedConfig) -> String {
 }
 
 fn report_market_types(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
-    let served: Vec<_> = venue.market_types.iter().copied().map(market_type).collect();
+    let served: Vec<_> = venue.market_types.iter().copied().map(MarketType::from).collect();
     for kind in feed.market_types.iter().filter(|kind| !served.contains(kind)) {
         let what = format!("{:?} is not offered for {}", kind.as_str(), feed.exchange);
         report("market_types", what, allowed(&served));
@@ -142,9 +142,7 @@ fn report_endpoints(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
 }
 
 fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
-    let book =
-        venue.capabilities.iter().find(|capability| data_type(capability.data_type) == DataType::OrderBook);
-    let deepest = book.map_or(0, |book| book.max_depth);
+    let deepest = venue.capability(DataType::OrderBook).map_or(0, |book| book.max_depth);
     if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && feed.depth > deepest {
         report("depth", format!("is {}", feed.depth), format!("1 to {deepest} for {}", feed.exchange));
     }

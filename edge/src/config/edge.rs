@@ -26,8 +26,7 @@ pub struct Config {
     pub publisher: PublisherLimits,
     pub http: Http,
     pub sandbox: Sandbox,
-    /// In the order of [`DataType::ALL`].
-    pub wire: [WireForm; 8],
+    pub wire: DataTypeMap<WireForm>,
     pub audit: Audits,
     pub feeds: Vec<FeedConfig>,
 }
@@ -212,18 +211,7 @@ impl Config {
         let nats = Nats::new(nats, &mut problems);
         problems.finish()?;
         let Identity { name, region, data_dir } = edge;
-        Ok(Self {
-            name,
-            region,
-            data_dir,
-            nats,
-            publisher,
-            http,
-            sandbox,
-            wire: wire.into_array(),
-            audit,
-            feeds,
-        })
+        Ok(Self { name, region, data_dir, nats, publisher, http, sandbox, wire, audit, feeds })
     }
 }
 

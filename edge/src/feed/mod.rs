@@ -1,5 +1,6 @@
 //! One feed: its start, its supervision, its pipeline.
 
+mod context;
 mod observer;
 mod pipeline;
 mod polls;
@@ -9,10 +10,11 @@ mod startup;
 mod status;
 mod supervise;
 
+pub use context::FeedContext;
 pub use observer::FrameObserver;
 pub use pipeline::{Pipeline, PipelineParts};
 pub use polls::PollReport;
 pub use sources::SourceMap;
-pub use startup::{StartedFeed, capability, contract_feed, listed_instruments};
+pub use startup::{StartedFeed, contract_feed, listed_instruments};
 pub use status::{FeedPhase, FeedReport, FeedStatus};
-pub use supervise::{FeedContext, run_feed};
+pub use supervise::run_feed;

@@ -1,14 +1,12 @@
-//! Looking on at the raw input of a feed: for recordings.
+//! Access to the raw input of a feed, for recordings.
 
 use marketprism_socket::SocketEvent;
 
 use super::sources::SourceMap;
 
-/// Sees everything that a feed receives, as it came.
 pub trait FrameObserver: Send + Sync {
-    /// The answer to a request that was made for the instruments.
+    /// The answer to an instrument request.
     fn answer(&self, url: &str, body: &[u8], at_ns: i64);
 
-    /// What the sockets gave.
-    fn input(&self, input: &SocketEvent, sources: &SourceMap);
+    fn event(&self, event: &SocketEvent, sources: &SourceMap);
 }

@@ -1,4 +1,4 @@
-//! How the polls of a feed do.
+//! Health of a feed's REST polls.
 
 use std::collections::BTreeMap;
 
@@ -6,32 +6,29 @@ use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Plan;
 use marketprism_schema::DataType;
 
-use crate::contract::data_type;
 use crate::limits::SNIPPET_CHARS_MAX;
 
-/// The polls of one data type, as `/coverage` and the metrics tell them.
+/// The polls of one data type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PollReport {
-    /// PollTracker in the plan.
+    /// Polls in the plan.
     pub polls: u64,
-    /// Answers that could be used.
+    /// Usable answers.
     pub answers: u64,
-    /// Tries and answers that could not, by reason.
+    /// Failed tries and unusable answers, by reason.
     pub failures: BTreeMap<&'static str, u64>,
-    /// Receive time of the newest usable answer, nanoseconds since 1970.
     pub newest_success_ns: Option<i64>,
-    /// The least of the polls' last successes; none while any poll never succeeded.
+    /// The least of the polls' last successes; `None` while any poll never succeeded.
     pub oldest_success_ns: Option<i64>,
-    /// PollTracker that never succeeded.
+    /// Polls without a success so far.
     pub never_succeeded: u64,
     /// The newest failure that no success of the same poll followed.
     pub last_failure: Option<String>,
 }
 
-/// Follows the polls of one plan.
 #[derive(Debug)]
 pub(super) struct PollTracker {
-    /// Source number of the first poll.
+    /// Position of the first poll among the sources.
     first: usize,
     polls: Vec<PollState>,
 }
@@ -40,7 +37,6 @@ pub(super) struct PollTracker {
 struct PollState {
     data_type: DataType,
     answers: u64,
-    /// Reasons come from a closed set.
     failures: BTreeMap<&'static str, u64>,
     success_ns: Option<i64>,
     failure: Option<(i64, String)>,
@@ -49,7 +45,7 @@ struct PollState {
 impl PollTracker {
     pub(super) fn new(plan: &Plan) -> Self {
         let polls = plan.polls.iter().map(|poll| PollState {
-            data_type: data_type(poll.data_type),
+            data_type: poll.data_type.into(),
             answers: 0,
             failures: BTreeMap::new(),
             success_ns: None,
@@ -62,7 +58,6 @@ impl PollTracker {
         self.polls.get_mut(source.position().checked_sub(self.first)?)
     }
 
-    /// An answer was read.
     pub(super) fn succeeded(&mut self, source: SourceIndex, at_ns: i64) {
         if let Some(poll) = self.get(source) {
             poll.answers += 1;
@@ -71,7 +66,7 @@ impl PollTracker {
         }
     }
 
-    /// No answer came, or it is of no use. `reason` is from a closed set.
+    /// No answer came, or it was not usable. `reason` is from a closed set.
     pub(super) fn failed(&mut self, source: SourceIndex, reason: &'static str, detail: &str, at_ns: i64) {
         if let Some(poll) = self.get(source) {
             *poll.failures.entry(reason).or_default() += 1;
@@ -79,12 +74,10 @@ impl PollTracker {
         }
     }
 
-    /// By data type.
     pub(super) fn reports(&self) -> Vec<(DataType, PollReport)> {
-        let mut reports: BTreeMap<usize, (PollReport, i64)> = BTreeMap::new();
+        let mut reports: BTreeMap<DataType, (PollReport, i64)> = BTreeMap::new();
         for poll in &self.polls {
-            let position = DataType::ALL.iter().position(|kind| *kind == poll.data_type).unwrap_or_default();
-            let (report, failed_at) = reports.entry(position).or_default();
+            let (report, failed_at) = reports.entry(poll.data_type).or_default();
             report.polls += 1;
             report.answers += poll.answers;
             for (reason, count) in &poll.failures {
@@ -94,7 +87,7 @@ impl PollTracker {
             match poll.success_ns {
                 None => report.never_succeeded += 1,
                 Some(at) => {
-                    report.oldest_success_ns = Some(report.oldest_success_ns.map_or(at, |o| o.min(at)))
+                    report.oldest_success_ns = Some(report.oldest_success_ns.map_or(at, |o| o.min(at)));
                 }
             }
             if let Some((at_ns, detail)) = &poll.failure
@@ -104,11 +97,11 @@ impl PollTracker {
                 report.last_failure = Some(detail.clone());
             }
         }
-        let whole = |(position, (report, _)): (usize, (PollReport, i64))| {
-            let oldest = report.oldest_success_ns.filter(|_| report.never_succeeded == 0);
-            Some((*DataType::ALL.get(position)?, PollReport { oldest_success_ns: oldest, ..report }))
+        let complete = |(kind, (report, _)): (DataType, (PollReport, i64))| {
+            let oldest_success_ns = report.oldest_success_ns.filter(|_| report.never_succeeded == 0);
+            (kind, PollReport { oldest_success_ns, ..report })
         };
-        reports.into_iter().filter_map(whole).collect()
+        reports.into_iter().map(complete).collect()
     }
 }
 
@@ -129,10 +122,8 @@ mod tests {
         Poll { request, data_type: kind, instrument: None, period_ms: 1_000, window: None, reference: false }
     }
 
-    /// Goal: polls are told by data type: how many answered and failed for which reason, the oldest success only when all have one, and
-    /// a failure only until the same poll succeeds.
     #[test]
-    fn polls_are_told_by_data_type() {
+    fn polls_are_reported_by_data_type_with_failures_until_the_same_poll_succeeds() {
         let kinds = [
             contract::DataType::OpenInterest,
             contract::DataType::LsrAllAccount,
@@ -158,7 +149,7 @@ mod tests {
         let after = report(&polls);
         assert_eq!((after.newest_success_ns, after.oldest_success_ns), (Some(20), Some(10)));
         assert_eq!((after.failures["timeout"], after.last_failure), (1, None));
-        let of: Vec<DataType> = polls.reports().into_iter().map(|(kind, _)| kind).collect();
-        assert_eq!(of, [DataType::OpenInterest, DataType::LsrAllAccount]);
+        let kinds: Vec<DataType> = polls.reports().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [DataType::OpenInterest, DataType::LsrAllAccount]);
     }
 }

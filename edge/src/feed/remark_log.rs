@@ -1,16 +1,16 @@
-//! Remarks of an adapter that need no action but must not go unseen: counted by reason, logged within limits.
+//! Counts and logs an adapter's remarks that need no action.
 
 use std::time::Instant;
 
 use marketprism_adapter_host::contract::{Ignored, Remark};
+use marketprism_service::LogLimit;
 
 use crate::limits::SNIPPET_CHARS_MAX;
-use crate::telemetry::{LogLimit, Metrics};
+use crate::telemetry::Metrics;
 
-/// Label of a count that no single data type has.
+/// Label for counts that belong to no single data type.
 const ANY: &str = "any";
 
-/// Counts and logs remarks of one feed.
 pub(super) struct RemarkLog {
     exchange: String,
     metrics: Metrics,
@@ -45,8 +45,8 @@ impl RemarkLog {
         }
     }
 
-    /// Counts a remark. What asks for an action is the pipeline's.
-    pub(super) fn note(&mut self, remark: &Remark, frame: &[u8]) {
+    pub(super) fn add(&mut self, remark: &Remark, frame: &[u8]) {
+        let exchange = &self.exchange;
         match remark {
             Remark::Ignored(reason) => {
                 let index = REASONS.iter().position(|(known, _)| known == reason);
@@ -56,20 +56,15 @@ impl RemarkLog {
                 if matches!(reason, Ignored::UnknownKind)
                     && let Some(held_back) = self.unknown.allow(Instant::now())
                 {
-                    let (exchange, frame) = (&self.exchange, snippet(frame));
-                    tracing::warn!(
-                        exchange,
-                        frame,
-                        held_back,
-                        "the adapter does not know this kind of message"
-                    );
+                    let frame = snippet(frame);
+                    tracing::warn!(exchange, frame, held_back, "message of a kind unknown to the adapter");
                 }
             }
             Remark::VenueError(error) => {
                 self.count_error("venue_error");
                 if let Some(held_back) = self.venue_errors.allow(Instant::now()) {
                     let (exchange, code, text) = (&self.exchange, &error.code, &error.text);
-                    tracing::warn!(exchange, code, text, held_back, "the venue reports an error");
+                    tracing::warn!(exchange, code, text, held_back, "error message from the venue");
                 }
             }
             Remark::Malformed(malformed) => {
@@ -77,19 +72,25 @@ impl RemarkLog {
                 if let Some(held_back) = self.malformed.allow(Instant::now()) {
                     let (exchange, at, what) = (&self.exchange, malformed.at, &malformed.what);
                     let frame = snippet(frame);
-                    tracing::error!(exchange, at, what, frame, held_back, "a frame is malformed, it is lost");
+                    tracing::error!(
+                        exchange,
+                        at,
+                        what,
+                        frame,
+                        held_back,
+                        "malformed frame, its events are lost"
+                    );
                 }
             }
             Remark::Reply(_) | Remark::Closing(_) | Remark::RestartBook(_) | Remark::FollowUp(_) => {}
         }
     }
 
-    /// Counts an error that is not a remark.
     pub(super) fn count_error(&self, code: &str) {
         self.metrics.collector_errors.with_label_values(&[self.exchange.as_str(), ANY, code]).inc();
     }
 
-    /// Brings the counts to the metrics: once per batch.
+    /// Adds the counts to the metrics, once per batch.
     pub(super) fn flush(&mut self) {
         for ((_, reason), count) in REASONS.iter().zip(&mut self.ignored) {
             let count = std::mem::take(count);
@@ -101,8 +102,7 @@ impl RemarkLog {
 }
 
 /// The beginning of a frame for a log line.
-#[must_use]
-pub(super) fn snippet(frame: &[u8]) -> String {
+fn snippet(frame: &[u8]) -> String {
     let head = frame.get(..frame.len().min(4 * SNIPPET_CHARS_MAX)).unwrap_or_default();
     String::from_utf8_lossy(head).chars().take(SNIPPET_CHARS_MAX).collect()
 }

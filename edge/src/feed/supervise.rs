@@ -1,63 +1,24 @@
-//! The owner of one feed: starts it, tries again, and takes it down in order.
+//! The owner of one feed: starts it, restarts it after errors, stops it in order.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use marketprism_adapter_host::Quarantine;
-use marketprism_schema::WireForm;
+use anyhow::{Context, ensure};
 use marketprism_service::Backoff;
-use marketprism_socket::{Budgets, FeedSockets};
+use marketprism_socket::FeedSockets;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::observer::FrameObserver;
+use super::context::FeedContext;
 use super::pipeline::{Pipeline, PipelineParts};
-use super::startup;
-use super::startup::StartedFeed;
-use super::status::{FeedPhase, FeedStatus};
-use crate::audit::Auditor;
-use crate::config::{FeedConfig, Sandbox};
+use super::startup::{self, StartedFeed};
+use super::status::FeedPhase;
+use crate::config::FeedConfig;
 use crate::limits::{PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
-use crate::queue::EventQueue;
-use crate::telemetry::{Coverage, Metrics};
 
-/// What a feed needs of its edge.
-#[derive(Clone)]
-pub struct FeedContext {
-    /// Name of the edge.
-    pub edge: String,
-    /// Region of the edge.
-    pub region: String,
-    /// Keeps the frames that made an adapter fault.
-    pub quarantine: Arc<Quarantine>,
-    /// Bounds of the adapter.
-    pub sandbox: Sandbox,
-    /// Rate limits, shared by all feeds.
-    pub budgets: Budgets,
-    /// Takes the records.
-    pub journal: Arc<dyn EventQueue>,
-    /// Tallies what becomes of the records.
-    pub auditor: Arc<Auditor>,
-    /// Number of this feed there.
-    pub audited: usize,
-    /// How each data type is encoded, in the order of `DataType::ALL`.
-    pub wire: [WireForm; 8],
-    /// What is confirmed.
-    pub coverage: Arc<Coverage>,
-    /// Every metric.
-    pub metrics: Metrics,
-    /// What the feed tells about itself.
-    pub status: Arc<FeedStatus>,
-    /// Looks on, when recording.
-    pub tap: Option<Arc<dyn FrameObserver>>,
-    /// Stop collecting.
-    pub stop: CancellationToken,
-}
-
-/// Keeps one feed going until it is told to stop.
+/// Runs one feed until `context.stop`.
 pub async fn run_feed(context: FeedContext, config: FeedConfig) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.stop.is_cancelled() {
@@ -65,57 +26,55 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
             started = startup::start(&context, &config) => started,
             () = context.stop.cancelled() => break,
         };
-        let trouble = match started {
+        let ended = match started {
             Ok(feed) => {
                 backoff.reset();
-                match collect(&context, feed).await {
-                    Ok(()) => break,
-                    Err(error) => format!("{error:#}"),
-                }
+                collect(&context, feed).await
             }
-            Err(error) => format!("{error:#}"),
+            Err(error) => Err(error),
         };
-        tracing::error!(exchange = config.exchange, trouble, "the feed does not run, trying again");
+        let Err(error) = ended else { break };
+        let error = format!("{error:#}");
+        tracing::error!(exchange = config.exchange, error, "the feed failed, starting it again");
         let labels = [config.exchange.as_str(), "any", "feed_start"];
         context.metrics.collector_errors.with_label_values(&labels).inc();
-        context.auditor.feed_ended(context.audited, Some(&trouble));
-        context.status.set_phase(FeedPhase::Starting(trouble));
+        context.auditor.feed_ended(context.audit_feed, Some(&error));
+        context.status.set_phase(FeedPhase::Starting(error));
         tokio::select! {
             () = sleep(backoff.pause()) => {}
             () = context.stop.cancelled() => break,
         }
     }
-    context.auditor.feed_ended(context.audited, None);
+    context.auditor.feed_ended(context.audit_feed, None);
     context.status.set_phase(FeedPhase::Stopped);
 }
 
-/// Runs the pipeline until the feed is stopped. An end that nobody asked for is an error.
+/// Runs the pipeline until the feed is stopped; any other end is an error.
 async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()> {
-    let stats = Arc::clone(feed.adapter.stats());
-    let names = startup::instrument_names(&feed.instruments);
-    let plan = feed.adapter.plan().clone();
+    let sockets = Arc::downgrade(&feed.sockets);
+    let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
+    context.status.set_running(adapter.instruments(), feed.sockets, stats, adapter.plan());
     let abort = CancellationToken::new();
     let pipeline = Pipeline::new(PipelineParts {
         inputs: feed.inputs,
         adapter: feed.adapter,
-        router: feed.router,
+        builder: feed.builder,
         sources: feed.sources,
-        sockets: Arc::downgrade(&feed.sockets),
-        journal: Arc::clone(&context.journal),
+        sockets,
+        queue: Arc::clone(&context.queue),
         status: Arc::clone(&context.status),
         metrics: context.metrics.clone(),
-        watch: feed.watch,
-        tap: context.tap.clone(),
+        gaps: feed.gaps,
+        observer: context.observer.clone(),
         abort: abort.clone(),
     });
-    context.status.set_running(names, feed.sockets, stats, &plan);
     let (ended, mut end) = oneshot::channel::<()>();
     let runtime = Handle::current();
     let thread = std::thread::Builder::new()
         .name(format!("feed-{}", context.status.exchange))
         .spawn(move || {
             pipeline.run(&runtime);
-            // The receiver may be gone; it needs the end of the thread only.
+            // Wakes the receiver, if it is still there.
             drop(ended);
         })
         .context("the pipeline's thread cannot start")?;
@@ -125,19 +84,20 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     };
     stop_sockets(context).await;
     if was_stopped && timeout(PIPELINES_DRAIN, &mut end).await.is_err() {
-        tracing::warn!(exchange = context.status.exchange, "the pipeline did not drain in time");
+        let (exchange, limit) = (&context.status.exchange, PIPELINES_DRAIN);
+        tracing::warn!(exchange, ?limit, "the pipeline did not drain in time, frames may be lost");
         abort.cancel();
         let _ = timeout(PIPELINES_DRAIN, &mut end).await;
     }
     if thread.is_finished() || was_stopped {
         let joined = tokio::task::block_in_place(|| thread.join());
-        anyhow::ensure!(joined.is_ok(), "the pipeline panicked");
+        ensure!(joined.is_ok(), "the pipeline panicked");
     }
-    anyhow::ensure!(was_stopped, "the pipeline ended by itself");
+    ensure!(was_stopped, "the pipeline ended without a stop");
     Ok(())
 }
 
-/// Others may look at the sockets for a moment; nobody keeps them.
+/// Waits until no HTTP page reads the sockets, then stops them.
 async fn stop_sockets(context: &FeedContext) {
     let Some(mut sockets) = context.status.take_sockets() else { return };
     loop {

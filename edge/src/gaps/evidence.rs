@@ -1,4 +1,6 @@
-//! Which streams a source brings, and holes and gaps in words.
+//! Sources of a plan with the streams that they carry, and the evidence of gaps as text.
+
+use std::collections::BTreeSet;
 
 use marketprism_adapter_host::contract::Plan;
 use marketprism_adapter_host::{InstrumentIndex, SourceIndex};
@@ -6,136 +8,110 @@ use marketprism_book::{BookGap, BookGapCause};
 use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 
 use super::incidents::Incident;
-use crate::audit::{NO_STREAM, OpenGap, StreamTable, TradeIdGap, time_of_day};
-use crate::contract::data_type;
-use crate::records::{ForgottenHoles, TradeGap};
+use crate::audit::{AuditStream, StreamTable};
 
-/// The streams of a data type: of one instrument, or of all.
-pub(super) fn streams_of(
-    streams: &StreamTable,
-    kind: DataType,
-    instrument: Option<InstrumentIndex>,
-) -> impl Iterator<Item = u32> {
-    let kind = DataType::ALL.iter().position(|known| *known == kind).unwrap_or(usize::MAX);
-    let rows = match instrument {
-        None => streams.as_slice(),
-        Some(one) => streams.get(one.position()..=one.position()).unwrap_or_default(),
-    };
-    rows.iter().filter_map(move |row| row.get(kind).copied()).filter(|stream| *stream != NO_STREAM)
+/// A connection or poll of the plan. Resyncs carry no streams: the state of a book shows their problems.
+#[derive(Debug)]
+pub(super) struct GapSource {
+    pub(super) name: String,
+    pub(super) streams: Vec<AuditStream>,
+    /// Receive time of its newest frame; 0: none.
+    pub(super) last_ns: i64,
+    /// Begin and kind of the gap that lasts.
+    pub(super) down: Option<(i64, GapKind)>,
 }
 
-/// Per source of a plan, the streams that it brings. References bring none, nor do resyncs: a book's state tells about those.
-pub(super) fn carried(plan: &Plan, streams: &StreamTable) -> Vec<Vec<u32>> {
+impl GapSource {
+    fn new(name: String, streams: BTreeSet<AuditStream>) -> Self {
+        Self { name, streams: streams.into_iter().collect(), last_ns: 0, down: None }
+    }
+}
+
+/// The plan's connections, then its polls, as [`SourceIndex`] numbers them. References carry no streams.
+pub(super) fn gap_sources(plan: &Plan, table: &StreamTable) -> Vec<GapSource> {
+    let streams =
+        |kind, instrument: Option<u32>| streams_of(table, DataType::from(kind), instrument.map(Into::into));
     let connections = plan.connections.iter().map(|connection| {
-        let of = |stream: &marketprism_adapter_host::contract::DataStream| {
-            streams_of(streams, data_type(stream.data_type), stream.instrument.map(Into::into))
-                .collect::<Vec<u32>>()
-        };
-        let mut all: Vec<u32> = connection.streams.iter().flat_map(of).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        let all = connection.streams.iter().flat_map(|one| streams(one.data_type, one.instrument));
+        GapSource::new(format!("connection {}", connection.name), all.collect())
     });
     let polls = plan.polls.iter().map(|poll| {
-        let all = streams_of(streams, data_type(poll.data_type), poll.instrument.map(Into::into));
-        if poll.reference { Vec::new() } else { all.collect() }
+        let all = (!poll.reference).then(|| streams(poll.data_type, poll.instrument));
+        GapSource::new(format!("poll of {}", poll.request.url), all.into_iter().flatten().collect())
     });
     connections.chain(polls).collect()
 }
 
-/// Whether a source brings a stream.
-pub(super) fn carries(carried: &[Vec<u32>], source: SourceIndex, stream: u32) -> bool {
-    carried.get(source.position()).is_some_and(|streams| streams.contains(&stream))
-}
-
-pub(super) fn name(names: &[String], source: SourceIndex) -> &str {
-    names.get(source.position()).map_or("a source", String::as_str)
-}
-
-/// Whose fault it is, and what was seen.
-fn words(incident: Option<Incident>, names: &[String]) -> (GapCause, String) {
-    let Some(incident) = incident else {
-        return (GapCause::Venue, "connection and frames of that time were in order".to_owned());
+fn streams_of(
+    table: &StreamTable,
+    kind: DataType,
+    instrument: Option<InstrumentIndex>,
+) -> impl Iterator<Item = AuditStream> {
+    let rows = match instrument {
+        None => table.as_slice(),
+        Some(one) => table.get(one.position()..=one.position()).unwrap_or_default(),
     };
-    let Incident { kind, source, from_ns, to_ns, count } = incident;
-    let (what, source) = (kind.as_str(), name(names, source));
-    let (from, to) = (time_of_day(from_ns), time_of_day(to_ns));
-    (kind.cause(), format!("{source}: {what} ({count} times, {from} to {to})"))
+    rows.iter().filter_map(move |row| row[kind])
 }
 
-/// A hole in trade ids, in words.
-pub(super) fn hole(gap: &TradeGap, names: &[String]) -> TradeIdGap {
-    let (cause, seen) = words(gap.why, names);
-    let TradeGap { from, to, after_ns, at_ns, .. } = *gap;
-    let evidence = format!("trade {} followed {}; {seen}", to.saturating_add(1), from.saturating_sub(1));
-    TradeIdGap { from, to, after_ns, at_ns, cause, evidence }
+pub(super) fn stream_of(
+    table: &StreamTable,
+    kind: DataType,
+    instrument: InstrumentIndex,
+) -> Option<AuditStream> {
+    streams_of(table, kind, Some(instrument)).next()
 }
 
-/// Holes too many to be named, as one gap.
-pub(super) fn sum(holes: &ForgottenHoles, names: &[String]) -> Gap {
-    let (cause, seen) = words(holes.first.why, names);
-    Gap {
-        kind: GapKind::TradeIds,
-        cause,
-        from_sequence: i64::try_from(holes.first.from).ok(),
-        to_sequence: i64::try_from(holes.last.to).ok(),
-        missing: Some(holes.missing),
-        from: holes.first.after_ns,
-        to: holes.last.at_ns,
-        evidence: format!("{} holes in one; {seen}", holes.gaps),
-    }
+pub(super) fn carries(sources: &[GapSource], source: SourceIndex, stream: AuditStream) -> bool {
+    sources.get(source.position()).is_some_and(|source| source.streams.contains(&stream))
 }
 
-/// Something wrong with a LIVE book.
-#[derive(Debug)]
-pub(super) struct BookTrouble {
-    pub(super) instrument: InstrumentIndex,
-    /// Receive time of the update before it.
-    pub(super) after_ns: i64,
-    /// Receive time of the update that showed it.
-    pub(super) at_ns: i64,
-    kind: GapKind,
-    sequences: Option<(i64, i64)>,
-    what: String,
+/// Cause of a gap, and the observation that shows it.
+pub(super) fn explanation(incident: Option<Incident>, sources: &[GapSource]) -> (GapCause, String) {
+    let Some(Incident { kind, source, from_ns, to_ns, count }) = incident else {
+        return (GapCause::Venue, "no lost connection and no unusable frame at that time".to_owned());
+    };
+    let name = sources.get(source.position()).map_or("a resync", |source| source.name.as_str());
+    let (what, from, to) = (kind.as_str(), time_of_day(from_ns), time_of_day(to_ns));
+    (kind.cause(), format!("{name}: {what} ({count} times, {from} to {to})"))
 }
 
-impl BookTrouble {
-    pub(super) fn gap(instrument: InstrumentIndex, after_ns: i64, gap: BookGap) -> Self {
-        let BookGap { cause, expected, got, at_ns } = gap;
-        match cause {
-            BookGapCause::Sequence => Self {
-                instrument,
-                after_ns,
-                at_ns,
-                kind: GapKind::BookSequence,
-                sequences: Some((expected, got)),
-                what: format!("update {got} came where {expected} was expected"),
-            },
-            BookGapCause::Checksum => Self {
-                instrument,
-                after_ns,
-                at_ns,
-                kind: GapKind::BookChecksum,
-                sequences: None,
-                what: format!("the venue's checksum is {expected}, the book's is {got}"),
-            },
+/// Evidence of a gap in trade ids.
+pub(super) fn trade_gap(gap: &Gap, seen: &str) -> String {
+    let next = gap.to_sequence.unwrap_or_default().saturating_add(1);
+    let previous = gap.from_sequence.unwrap_or_default().saturating_sub(1);
+    format!("trade {next} followed {previous}; {seen}")
+}
+
+/// A gap of a LIVE book, not explained yet. `after_ns`: receive time of the update before it.
+pub(super) fn book_gap(after_ns: i64, BookGap { cause, expected, got, at_ns }: BookGap) -> Gap {
+    let (kind, sequences, what) = match cause {
+        BookGapCause::Sequence => (
+            GapKind::BookSequence,
+            Some((expected, got)),
+            format!("expected update {expected}, received {got}"),
+        ),
+        BookGapCause::Checksum => {
+            (GapKind::BookChecksum, None, format!("the venue's checksum is {expected}, the book's {got}"))
         }
-    }
+    };
+    let (from_sequence, to_sequence) = sequences.unzip();
+    Gap { from_sequence, to_sequence, to: at_ns, ..Gap::open(kind, GapCause::Venue, after_ns, what) }
+}
 
-    pub(super) fn refused(
-        instrument: InstrumentIndex,
-        after_ns: i64,
-        at_ns: i64,
-        why: &dyn std::fmt::Display,
-    ) -> Self {
-        let what = format!("an update was refused: {why}");
-        Self { instrument, after_ns, at_ns, kind: GapKind::BookSequence, sequences: None, what }
-    }
+/// A time of day in UTC with milliseconds.
+pub(super) fn time_of_day(ns: i64) -> String {
+    let ms = ns.div_euclid(1_000_000).rem_euclid(86_400_000);
+    let (seconds, ms) = (ms / 1_000, ms % 1_000);
+    format!("{:02}:{:02}:{:02}.{ms:03} UTC", seconds / 3_600, seconds / 60 % 60, seconds % 60)
+}
 
-    pub(super) fn standing(self, incident: Option<Incident>, names: &[String]) -> OpenGap {
-        let (cause, seen) = words(incident, names);
-        let Self { after_ns, kind, sequences, what, .. } = self;
-        let evidence = format!("{what}; {seen}; nothing is published until the book is whole again");
-        OpenGap { kind, cause, from_ns: after_ns, sequences, evidence }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds() {
+        assert_eq!(time_of_day(1_763_829_045_006_000_000), "16:30:45.006 UTC");
     }
 }

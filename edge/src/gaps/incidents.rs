@@ -1,4 +1,4 @@
-//! What went wrong lately in a feed, so that a hole in the data can be explained.
+//! Recent incidents of a feed, to find the cause of a gap.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,6 @@ use marketprism_schema::GapCause;
 
 use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX};
 
-/// What went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncidentKind {
     /// A connection was lost, or a request got no answer.
@@ -16,56 +15,49 @@ pub enum IncidentKind {
     Malformed,
     /// The adapter faulted on a frame.
     AdapterFault,
-    /// A frame was too large for the adapter.
+    /// A frame was not given to the adapter: it was too large, or the edge stopped.
     FrameLost,
 }
 
 impl IncidentKind {
-    /// Whose fault a hole is that it explains.
-    #[must_use]
-    pub const fn cause(self) -> GapCause {
+    /// Cause of the gaps that it explains.
+    pub(super) const fn cause(self) -> GapCause {
         match self {
             Self::ConnectionLost => GapCause::Network,
             Self::Malformed | Self::AdapterFault | Self::FrameLost => GapCause::Ours,
         }
     }
 
-    /// In words.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::ConnectionLost => "the connection was lost",
-            Self::Malformed => "a frame could not be read",
-            Self::AdapterFault => "the adapter faulted on a frame",
-            Self::FrameLost => "a frame was too large for the adapter",
+            Self::ConnectionLost => "connection lost",
+            Self::Malformed => "frame not readable",
+            Self::AdapterFault => "adapter faulted on a frame",
+            Self::FrameLost => "frame not given to the adapter",
         }
     }
 }
 
-/// Something that went wrong, once or several times in a row.
+/// One or several incidents in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Incident {
-    /// What.
-    pub kind: IncidentKind,
-    /// The source that it happened to.
-    pub source: SourceIndex,
-    /// Last moment before it, nanoseconds since 1970.
-    pub from_ns: i64,
+pub(super) struct Incident {
+    pub(super) kind: IncidentKind,
+    pub(super) source: SourceIndex,
+    /// Last moment before it.
+    pub(super) from_ns: i64,
     /// First moment after it.
-    pub to_ns: i64,
-    /// How often.
-    pub count: u64,
+    pub(super) to_ns: i64,
+    pub(super) count: u64,
 }
 
-/// The latest incidents of a feed.
 #[derive(Debug, Default)]
-pub struct Incidents {
+pub(super) struct Incidents {
     recent: VecDeque<Incident>,
 }
 
 impl Incidents {
-    /// Adds one. Those of one kind and source that follow each other soon are one.
-    pub fn note(&mut self, kind: IncidentKind, source: SourceIndex, from_ns: i64, to_ns: i64) {
+    /// Incidents of one kind and source that follow each other soon are one.
+    pub(super) fn add(&mut self, kind: IncidentKind, source: SourceIndex, from_ns: i64, to_ns: i64) {
         let merge_ns = i64::try_from(INCIDENT_MERGE.as_nanos()).unwrap_or(i64::MAX);
         let same = self.recent.iter_mut().rev().find(|known| known.kind == kind && known.source == source);
         if let Some(known) = same
@@ -81,9 +73,8 @@ impl Incidents {
         self.recent.push_back(Incident { kind, source, from_ns, to_ns, count: 1 });
     }
 
-    /// The latest incident of a time that happened to a source which `concerns` the question. Lost connections come first.
-    #[must_use]
-    pub fn explain(
+    /// The latest incident within a time at a source for which `concerns` is true. Lost connections come first.
+    pub(super) fn find(
         &self,
         from_ns: i64,
         to_ns: i64,
@@ -102,29 +93,28 @@ impl Incidents {
 mod tests {
     use super::*;
 
-    /// Goal: a hole is explained by what happened to its own source at its own time, a lost connection first; a flood is one incident.
     #[test]
-    fn holes_are_explained_by_their_time_and_source() {
+    fn a_gap_is_explained_by_an_incident_of_its_own_source_and_time_and_a_flood_is_one_incident() {
         let mut incidents = Incidents::default();
-        incidents.note(IncidentKind::Malformed, 1.into(), 100, 100);
-        incidents.note(IncidentKind::ConnectionLost, 0.into(), 90, 200);
+        incidents.add(IncidentKind::Malformed, 1.into(), 100, 100);
+        incidents.add(IncidentKind::ConnectionLost, 0.into(), 90, 200);
         let kind = |from, to, source: u32| {
-            incidents.explain(from, to, |of| of == source.into()).map(|incident| incident.kind)
+            incidents.find(from, to, |of| of == source.into()).map(|incident| incident.kind)
         };
         assert_eq!(kind(95, 99, 1), None);
         assert_eq!(kind(95, 100, 1), Some(IncidentKind::Malformed));
         assert_eq!(kind(200, 300, 0), Some(IncidentKind::ConnectionLost));
         assert_eq!(kind(201, 300, 0), None);
         assert_eq!(kind(95, 100, 2), None);
-        let both = incidents.explain(95, 105, |_| true).unwrap();
+        let both = incidents.find(95, 105, |_| true).unwrap();
         assert_eq!((both.kind, both.kind.cause()), (IncidentKind::ConnectionLost, GapCause::Network));
         let mut flood = Incidents::default();
         for at in 0..1_000 {
-            flood.note(IncidentKind::AdapterFault, 0.into(), at * 1_000_000, at * 1_000_000);
+            flood.add(IncidentKind::AdapterFault, 0.into(), at * 1_000_000, at * 1_000_000);
         }
         assert_eq!((flood.recent.len(), flood.recent[0].count), (1, 1_000));
         for at in 0..1_000 {
-            flood.note(IncidentKind::AdapterFault, 1.into(), at * 10_000_000_000, at * 10_000_000_000);
+            flood.add(IncidentKind::AdapterFault, 1.into(), at * 10_000_000_000, at * 10_000_000_000);
         }
         assert_eq!(flood.recent.len(), INCIDENTS_MAX);
     }

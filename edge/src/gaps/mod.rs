@@ -1,8 +1,8 @@
-//! Gaps of a feed as its pipeline sees them, with their causes; handed to the audits.
+//! Gaps of a feed as its pipeline sees them, with cause and evidence; reported to the audits.
 
 mod evidence;
 mod incidents;
 mod monitor;
 
-pub use incidents::{Incident, IncidentKind};
+pub use incidents::IncidentKind;
 pub use monitor::GapMonitor;

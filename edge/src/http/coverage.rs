@@ -1,23 +1,22 @@
-//! `/coverage`: what arrives, and what is known to be missing.
+//! `/coverage`: the data that arrives, and the gaps that are known.
 
 use std::collections::HashMap;
 
 use marketprism_adapter_host::InstrumentIndex;
-use marketprism_book::{BookState, BookStats, ResyncReason};
+use marketprism_book::{BookStats, ResyncReason};
+use marketprism_schema::DataType;
+use marketprism_service::clock;
 use serde_json::{Value, json};
 
-use super::health::phase_text;
 use super::matrix::cells;
 use super::state::EdgeState;
+use super::values::{phase_text, state_text};
 use crate::books::BookReport;
-use crate::clock;
-use crate::contract::data_type;
-use crate::feed::{FeedReport, FeedStatus};
-use crate::records::TradeReport;
+use crate::feed::{FeedReport, FeedStatus, PollReport};
+use crate::records::TradeIdReport;
 
-/// The whole table.
 pub(super) fn coverage(state: &EdgeState) -> Value {
-    let queue = state.journal.status();
+    let queue = state.queue.status();
     json!({
         "edge": state.edge,
         "region": state.region,
@@ -26,7 +25,7 @@ pub(super) fn coverage(state: &EdgeState) -> Value {
             "messages": queue.messages,
             "bytes": queue.bytes,
             "conflated": queue.conflated,
-            "dropped": queue.dropped.iter().sum::<u64>(),
+            "dropped": queue.dropped.values().sum::<u64>(),
         },
         "feeds": state.feeds.iter().map(|feed| feed_json(feed)).collect::<Vec<_>>(),
     })
@@ -36,7 +35,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
     let report = feed.report();
     let books: HashMap<InstrumentIndex, &BookReport> =
         report.books.iter().map(|book| (book.instrument, book)).collect();
-    let trades: HashMap<InstrumentIndex, &TradeReport> =
+    let trades: HashMap<InstrumentIndex, &TradeIdReport> =
         report.trades.iter().map(|trades| (trades.instrument, trades)).collect();
     let instruments = feed.instruments();
     let instruments: Vec<Value> = InstrumentIndex::enumerate(instruments.iter())
@@ -84,7 +83,7 @@ fn book_json(book: &BookReport) -> Value {
     })
 }
 
-/// Why live books were thrown away or replaced: in each case nothing was published until the next live state. Only causes that occurred.
+/// Number of live books that were thrown away or replaced, by cause. Until the next live state nothing was published.
 fn causes_json(books: &[&BookStats]) -> Value {
     let mut causes = serde_json::Map::new();
     let mut add = |cause: &str, count: u64| {
@@ -106,7 +105,7 @@ fn book_gaps_json(report: &FeedReport) -> Value {
 }
 
 fn polls_json(report: &FeedReport) -> Vec<Value> {
-    let poll = |(kind, report): &(marketprism_schema::DataType, crate::feed::PollReport)| {
+    let poll = |(kind, report): &(DataType, PollReport)| {
         json!({
             "data_type": kind.as_str(),
             "polls": report.polls,
@@ -121,9 +120,12 @@ fn polls_json(report: &FeedReport) -> Vec<Value> {
     report.polls.iter().map(poll).collect()
 }
 
-fn trades_json(trades: &TradeReport) -> Value {
-    let open: Vec<Value> =
-        trades.open.iter().map(|gap| json!({ "from": gap.from, "to": gap.to, "at": gap.at_ns })).collect();
+fn trades_json(trades: &TradeIdReport) -> Value {
+    let open: Vec<Value> = trades
+        .open
+        .iter()
+        .map(|gap| json!({ "from": gap.from_sequence, "to": gap.to_sequence, "at": gap.to }))
+        .collect();
     json!({ "gaps": trades.gaps_seen, "missing": trades.missing, "open": open })
 }
 
@@ -135,7 +137,7 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
             .iter()
             .map(|stream| {
                 json!({
-                    "data_type": data_type(stream.data_type).as_str(),
+                    "data_type": DataType::from(stream.data_type).as_str(),
                     "instrument": stream.instrument.map(u32::from),
                     "last_frame_age_ms": stream.last_frame_age.map(|age| u64::try_from(age.as_millis()).ok()),
                     "silent": stream.silent,
@@ -155,13 +157,4 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
         })
     });
     connections.collect()
-}
-
-/// The name of a book's state.
-pub(super) const fn state_text(state: BookState) -> &'static str {
-    match state {
-        BookState::WaitSnapshot => "WAIT_SNAPSHOT",
-        BookState::Syncing => "SYNCING",
-        BookState::Live => "LIVE",
-    }
 }

@@ -3,17 +3,18 @@
 use std::time::Instant;
 
 use marketprism_schema::DataType;
+use marketprism_service::clock;
 use marketprism_socket::ConnectionPhase;
 use serde_json::{Value, json};
 
 use super::state::EdgeState;
-use crate::clock;
+use super::values::{faults_json, phase_text};
 use crate::feed::FeedPhase;
 use crate::limits::AUDIT_HEALTHY;
 
-/// Whether the edge does its work, with the reasons where it does not.
+/// Health, with the reasons where the edge is unhealthy.
 pub(super) fn health(state: &EdgeState) -> (bool, Value) {
-    let reasons = troubles(state);
+    let reasons = problems(state);
     let in_grace = Instant::now().saturating_duration_since(state.started) < state.grace;
     let mut body = json!({
         "status": if reasons.is_empty() || in_grace { "healthy" } else { "unhealthy" },
@@ -28,30 +29,29 @@ pub(super) fn health(state: &EdgeState) -> (bool, Value) {
     (reasons.is_empty() || in_grace, body)
 }
 
-/// Whether everything is connected, with what is not.
+/// Readiness, with the connections that are missing.
 pub(super) fn ready(state: &EdgeState) -> (bool, Value) {
     let mut missing = Vec::new();
     if !state.link.is_connected() {
         missing.push("nats is not connected".to_owned());
     }
     for feed in &state.feeds {
-        missing.extend(feed_trouble(&feed.exchange, &feed.phase()));
+        missing.extend(feed_problem(&feed.exchange, &feed.phase()));
         let Some(sockets) = feed.sockets() else { continue };
         for connection in sockets.status() {
             if !matches!(connection.phase, ConnectionPhase::Open | ConnectionPhase::Replacing) {
-                let why = connection.last_error.unwrap_or_else(|| "not open yet".to_owned());
-                missing.push(format!("{}: connection {}: {why}", feed.exchange, connection.name));
+                let error = connection.last_error.unwrap_or_else(|| "not open yet".to_owned());
+                missing.push(format!("{}: connection {}: {error}", feed.exchange, connection.name));
             }
         }
     }
     (missing.is_empty(), json!({ "ready": missing.is_empty(), "missing": missing }))
 }
 
-/// The adapters in use.
 pub(super) fn adapters(state: &EdgeState) -> Value {
     let adapter = |feed: &std::sync::Arc<crate::feed::FeedStatus>| {
         let description = feed.adapter.description();
-        let faults = feed.stats().map(|stats| super::metrics::faults_json(&stats));
+        let faults = feed.stats().map(|stats| faults_json(&stats));
         json!({
             "exchange": feed.exchange,
             "name": description.name,
@@ -66,38 +66,24 @@ pub(super) fn adapters(state: &EdgeState) -> Value {
     Value::Array(state.feeds.iter().map(adapter).collect())
 }
 
-/// A phase in words.
-pub(super) fn phase_text(phase: &FeedPhase) -> String {
-    match phase {
-        FeedPhase::Starting(why) => format!("starting: {why}"),
-        FeedPhase::Running => "running".to_owned(),
-        FeedPhase::Stopped => "stopped".to_owned(),
-        FeedPhase::Failed(why) => format!("failed: {why}"),
-    }
-}
-
-fn feed_trouble(exchange: &str, phase: &FeedPhase) -> Option<String> {
+fn feed_problem(exchange: &str, phase: &FeedPhase) -> Option<String> {
     (*phase != FeedPhase::Running).then(|| format!("{exchange}: {}", phase_text(phase)))
 }
 
-fn troubles(state: &EdgeState) -> Vec<String> {
+fn problems(state: &EdgeState) -> Vec<String> {
     let mut reasons = Vec::new();
     if !state.link.is_connected() {
         reasons.push("nats is not connected, events wait in the queue".to_owned());
     }
     for feed in &state.feeds {
-        reasons.extend(feed_trouble(&feed.exchange, &feed.phase()));
+        reasons.extend(feed_problem(&feed.exchange, &feed.phase()));
         if feed.report().adapter_unhealthy {
-            reasons.push(format!(
-                "{}: the adapter {} faults again and again",
-                feed.exchange,
-                feed.adapter.id()
-            ));
+            reasons.push(format!("{}: adapter {} faults on every frame", feed.exchange, feed.adapter.id()));
         }
     }
-    reasons.extend(audit_trouble(state, clock::now_ns()));
+    reasons.extend(audit_problem(state, clock::now_ns()));
     for row in state.coverage.rows(clock::now_ns()) {
-        // The low-frequency types may be silent while all is well.
+        // Types of low frequency may be silent without a problem.
         let is_frequent = matches!(row.data_type, DataType::Trade | DataType::OrderBook);
         if is_frequent && row.status != "ok" {
             let age = row.age_seconds.map_or("never".to_owned(), |age| format!("{age} s ago"));
@@ -107,8 +93,8 @@ fn troubles(state: &EdgeState) -> Vec<String> {
     reasons
 }
 
-/// Audits that wait for too long: what they are about cannot be verified meanwhile.
-fn audit_trouble(state: &EdgeState, now_ns: i64) -> Option<String> {
+/// Audits that wait for too long, or windows that do not close.
+fn audit_problem(state: &EdgeState, now_ns: i64) -> Option<String> {
     if !state.auditor.is_on() {
         return None;
     }
@@ -119,9 +105,9 @@ fn audit_trouble(state: &EdgeState, now_ns: i64) -> Option<String> {
     if waiting > limit {
         let count = status.waiting;
         return Some(format!(
-            "{count} audits could not be stored for {waiting} s: their windows cannot be verified"
+            "{count} audits not stored for {waiting} s (limit {limit}): their windows cannot be verified"
         ));
     }
     let open = seconds_since(status.open_since_ns).unwrap_or_default();
-    (open > limit).then(|| format!("windows are not settled for {open} s: none is reported meanwhile"))
+    (open > limit).then(|| format!("no audit window closed for {open} s (limit {limit})"))
 }

@@ -1,24 +1,22 @@
-//! Brings to the metrics what is counted elsewhere, just before they are read.
+//! Copies counts of other parts into the metrics, just before they are scraped.
 
 use std::collections::BTreeMap;
 
-use marketprism_adapter_host::{FaultCause, Stats};
+use marketprism_adapter_host::FaultCause;
 use marketprism_book::{BookGapCause, BookState, ResyncReason};
-use marketprism_schema::DataType;
+use marketprism_service::clock;
 use marketprism_socket::{ConnectionPhase, SocketCounter};
 use prometheus::{IntCounterVec, IntGaugeVec};
-use serde_json::{Value, json};
 
-use super::coverage::state_text;
 use super::state::EdgeState;
-use crate::clock;
+use super::values::state_text;
 use crate::feed::{FeedPhase, FeedStatus};
 use crate::telemetry::{follow, gauge};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const NANOS_PER_MILLISECOND: i64 = 1_000_000;
 
-/// Totals by labels. Several feeds may share an exchange, so totals are summed before a counter follows them.
+/// Totals by labels: feeds of one exchange are summed up before a counter follows them.
 #[derive(Default)]
 struct Totals(BTreeMap<Vec<String>, u64>);
 
@@ -44,15 +42,14 @@ impl Totals {
     }
 }
 
-/// Brings every metric up to date that no task updates by itself.
 pub(super) fn refresh(state: &EdgeState) {
     let metrics = &state.metrics;
-    let queue = state.journal.status();
+    let queue = state.queue.status();
     metrics.queue_messages.set(gauge(queue.messages));
     metrics.queue_bytes.set(gauge(queue.bytes));
     follow(&metrics.queue_conflated, queue.conflated);
     follow(&metrics.queue_waits, queue.waits);
-    for (data_type, dropped) in DataType::ALL.iter().zip(queue.dropped) {
+    for (data_type, dropped) in queue.dropped {
         if dropped > 0 {
             follow(&metrics.lost.with_label_values(&[data_type.as_str(), "queue_full"]), dropped);
         }
@@ -195,20 +192,4 @@ fn refresh_feed_sockets(
             ages.add(&[exchange, &connection.name], u64::try_from(age).unwrap_or_default());
         }
     }
-}
-
-/// The faults of an adapter by cause.
-pub(super) fn faults_json(stats: &Stats) -> Value {
-    let stats = stats.snapshot();
-    let mut causes = serde_json::Map::new();
-    for cause in FaultCause::ALL {
-        causes.insert(cause.as_str().to_owned(), json!(stats.faults[cause]));
-    }
-    json!({
-        "total": stats.all_faults(),
-        "by_cause": causes,
-        "restarts": stats.restarts,
-        "frames_quarantined": stats.frames_faulted + stats.frames_unseen,
-        "memory_high_water_bytes": stats.memory_high_water_bytes,
-    })
 }

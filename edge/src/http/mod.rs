@@ -6,6 +6,7 @@ mod matrix;
 mod metrics;
 mod serve;
 mod state;
+mod values;
 
 pub use serve::{Bound, bind};
 pub use state::EdgeState;

@@ -1,4 +1,4 @@
-//! The two listeners.
+//! The two HTTP listeners: all pages, and the metrics alone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,14 +22,13 @@ use super::state::EdgeState;
 use crate::limits::HTTP;
 use crate::telemetry::Metrics;
 
-/// Both listeners, bound.
 #[derive(Debug)]
 pub struct Bound {
     main: TcpListener,
     metrics: TcpListener,
 }
 
-/// Binds both listeners, so that a port in use is an error of the start.
+/// Binds both listeners; a port in use is an error of the start.
 pub async fn bind(listen: SocketAddr, metrics_listen: SocketAddr) -> anyhow::Result<Bound> {
     let one = async |key: &str, address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("http.{key} cannot listen on {address}"))
@@ -37,7 +36,7 @@ pub async fn bind(listen: SocketAddr, metrics_listen: SocketAddr) -> anyhow::Res
     let bound =
         Bound { main: one("listen", listen).await?, metrics: one("metrics_listen", metrics_listen).await? };
     let (main, metrics) = bound.addresses()?;
-    tracing::info!(%main, %metrics, "http listens");
+    tracing::info!(%main, %metrics, "http listeners bound");
     Ok(bound)
 }
 
@@ -47,7 +46,6 @@ impl Bound {
         Ok((self.main.local_addr()?, self.metrics.local_addr()?))
     }
 
-    /// Serves until `stop`.
     pub async fn serve(self, state: Arc<EdgeState>, stop: CancellationToken) {
         let metrics_only = Router::new().route("/metrics", get(metrics_page)).with_state(Arc::clone(&state));
         let all = Router::new()
@@ -64,25 +62,25 @@ impl Bound {
     }
 }
 
-type Shared = State<Arc<EdgeState>>;
+type PageState = State<Arc<EdgeState>>;
 
-async fn health_page(State(state): Shared) -> Response {
+async fn health_page(State(state): PageState) -> Response {
     page(health::health(&state))
 }
 
-async fn ready_page(State(state): Shared) -> Response {
+async fn ready_page(State(state): PageState) -> Response {
     page(health::ready(&state))
 }
 
-async fn coverage_page(State(state): Shared) -> Json<Value> {
+async fn coverage_page(State(state): PageState) -> Json<Value> {
     Json(coverage::coverage(&state))
 }
 
-async fn adapters_page(State(state): Shared) -> Json<Value> {
+async fn adapters_page(State(state): PageState) -> Json<Value> {
     Json(health::adapters(&state))
 }
 
-async fn metrics_page(State(state): Shared) -> Response {
+async fn metrics_page(State(state): PageState) -> Response {
     metrics::refresh(&state);
     match state.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, Metrics::content_type())], text).into_response(),

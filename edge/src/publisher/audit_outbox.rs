@@ -1,4 +1,4 @@
-//! Audits on their way to the broker: bounded, oldest first.
+//! Audits that wait for the broker: bounded, oldest first.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,11 @@ use bytes::Bytes;
 pub(super) struct PendingAudit {
     pub(super) message_id: String,
     pub(super) payload: Bytes,
-    /// When its window was closed, nanoseconds.
+    /// Close of its window.
     pub(super) since_ns: i64,
 }
 
-/// What waits. Full: the oldest is dropped.
+/// Full: the oldest is dropped.
 #[derive(Debug)]
 pub(super) struct AuditOutbox {
     waiting: VecDeque<PendingAudit>,
@@ -27,7 +27,7 @@ impl AuditOutbox {
         Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
     }
 
-    /// Adds a message; gives how many older ones it pushed out.
+    /// Adds a message; returns the number of older ones that were dropped.
     pub(super) fn push(&mut self, message: PendingAudit) -> u64 {
         self.bytes = self.bytes.saturating_add(message.payload.len());
         self.waiting.push_back(message);
@@ -60,9 +60,8 @@ impl AuditOutbox {
 mod tests {
     use super::*;
 
-    /// Goal: messages leave in order, and a full box loses its oldest ones, by number and by bytes.
     #[test]
-    fn a_full_box_loses_its_oldest() {
+    fn messages_leave_in_order_and_a_full_outbox_drops_the_oldest_by_number_and_by_bytes() {
         let message = |number: usize, bytes: usize| PendingAudit {
             message_id: number.to_string(),
             payload: Bytes::from(vec![b'x'; bytes]),

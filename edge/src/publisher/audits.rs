@@ -1,6 +1,5 @@
-//! The task that closes windows and brings their audits to the broker.
+//! Closes windows and publishes their audits, one by one and in order.
 
-use marketprism_service::Backoff;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,51 +9,47 @@ use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use marketprism_schema::{
     AUDIT_PART_BYTES, Audit, AuditError, audit_message_id, audit_subject, encode_audit,
 };
+use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::audit_outbox::{AuditOutbox, PendingAudit};
 use crate::audit::Auditor;
 use crate::broker::{BrokerLink, PublishReply};
-use crate::clock;
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
     AUDIT_OUTBOX_MESSAGES,
 };
 use crate::queue::EventQueue;
-use crate::telemetry::{LogLimit, Metrics, follow, gauge};
+use crate::telemetry::{Metrics, follow, gauge};
 
-/// What came of one try to store a message.
 enum AuditSendResult {
     Stored,
-    Again(String),
-    Never(String),
+    Retry(String),
+    Rejected(String),
 }
 
-/// Closes windows and brings their audits to the broker.
 pub struct AuditSender {
     client: Client,
     link: Arc<BrokerLink>,
-    journal: Arc<dyn EventQueue>,
+    queue: Arc<dyn EventQueue>,
     auditor: Arc<Auditor>,
     metrics: Metrics,
     subject: String,
     outbox: AuditOutbox,
-    /// Not before.
-    again_at: Instant,
+    retry_at: Instant,
     backoff: Backoff,
-    troubles: LogLimit,
-    losses: LogLimit,
+    retry_lines: LogLimit,
+    loss_lines: LogLimit,
     lost_windows: u64,
 }
 
 impl AuditSender {
-    /// A sender for the audits of an edge.
     #[must_use]
     pub fn new(
         client: Client,
         link: Arc<BrokerLink>,
-        journal: Arc<dyn EventQueue>,
+        queue: Arc<dyn EventQueue>,
         auditor: Arc<Auditor>,
         metrics: Metrics,
         edge: &str,
@@ -62,21 +57,21 @@ impl AuditSender {
         Self {
             client,
             link,
-            journal,
+            queue,
             auditor,
             metrics,
             subject: audit_subject(edge),
             outbox: AuditOutbox::new(AUDIT_OUTBOX_MESSAGES, AUDIT_OUTBOX_BYTES),
-            again_at: Instant::now(),
+            retry_at: Instant::now(),
             backoff: Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1),
-            troubles: LogLimit::default(),
-            losses: LogLimit::default(),
+            retry_lines: LogLimit::default(),
+            loss_lines: LogLimit::default(),
             lost_windows: 0,
         }
     }
 
-    /// Works until `stop`. By then feeds and publisher have ended; the windows up to now are closed, and what waits is sent within
-    /// [`AUDIT_DRAIN`]. Gives how many messages and windows could not be.
+    /// Runs until `stop`, which comes after the end of feeds and publisher; then closes all windows and sends their audits within
+    /// [`AUDIT_DRAIN`]. Returns the number of messages and windows that are lost.
     pub async fn run(mut self, stop: CancellationToken) -> u64 {
         let mut tick = interval(AUDIT_CLOSE_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,27 +82,27 @@ impl AuditSender {
             }
             let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
             self.enqueue(audits);
-            if self.link.is_connected() && Instant::now() >= self.again_at {
+            if self.link.is_connected() && Instant::now() >= self.retry_at {
                 tokio::select! {
                     () = self.send() => {}
                     () = stop.cancelled() => {}
                 }
             }
-            self.tell();
+            self.update_status();
         }
     }
 
-    /// Nothing received before is under way. The frontier is read first: what is before it is in the journal.
+    /// No record received before is waiting or in flight. The frontier is read first: records before it are in the queue.
     fn settled_ns(&self) -> i64 {
         let frontier_ns = self.auditor.frontier_ns();
-        self.journal.oldest_pending_ns().map_or(frontier_ns, |pending_ns| pending_ns.min(frontier_ns))
+        self.queue.oldest_pending_ns().map_or(frontier_ns, |pending_ns| pending_ns.min(frontier_ns))
     }
 
     fn enqueue(&mut self, audits: Vec<Audit>) {
         for audit in audits {
             if let Err(error) = self.enqueue_one(audit) {
-                // Cannot be: every value of an audit can be written.
-                tracing::error!(%error, "an audit is lost");
+                // Unreachable: every audit can be encoded.
+                tracing::error!(%error, "audit not encoded, it is lost");
                 self.metrics.audits_dropped.inc();
             }
         }
@@ -115,28 +110,28 @@ impl AuditSender {
 
     fn enqueue_one(&mut self, audit: Audit) -> Result<(), AuditError> {
         let window_start = audit.window_start;
-        let mut pushed_out = 0;
+        let mut dropped = 0;
         for part in audit.into_parts(AUDIT_PART_BYTES)? {
             let encoded = encode_audit(&part)?;
             let message_id = audit_message_id(&part, &encoded);
             let since_ns = clock::now_ns();
-            pushed_out += self.outbox.push(PendingAudit { message_id, payload: encoded.into(), since_ns });
+            dropped += self.outbox.push(PendingAudit { message_id, payload: encoded.into(), since_ns });
         }
-        if pushed_out > 0 {
-            self.metrics.audits_dropped.inc_by(pushed_out);
-            if let Some(held_back) = self.losses.allow(Instant::now()) {
+        if dropped > 0 {
+            self.metrics.audits_dropped.inc_by(dropped);
+            if let Some(held_back) = self.loss_lines.allow(Instant::now()) {
                 tracing::error!(
-                    pushed_out,
+                    dropped,
                     window_start,
                     held_back,
-                    "too many audits wait for the broker, the oldest are lost: their windows cannot be verified"
+                    "too many audits wait for the broker: the oldest were dropped, their windows cannot be verified"
                 );
             }
         }
         Ok(())
     }
 
-    /// Sends what waits, one after the other, until one is not taken.
+    /// Sends the waiting audits until one fails.
     async fn send(&mut self) {
         while let Some(message) = self.outbox.first().cloned() {
             match self.send_one(&message).await {
@@ -145,16 +140,20 @@ impl AuditSender {
                     self.metrics.audits_sent.inc();
                     self.backoff.reset();
                 }
-                AuditSendResult::Never(text) => {
+                AuditSendResult::Rejected(text) => {
                     self.outbox.pop();
                     self.metrics.audits_dropped.inc();
-                    tracing::error!(text, id = message.message_id, "the broker refuses an audit, it is lost");
+                    tracing::error!(
+                        text,
+                        id = message.message_id,
+                        "audit rejected by the broker, it is lost"
+                    );
                 }
-                AuditSendResult::Again(text) => {
-                    self.again_at = Instant::now() + self.backoff.pause();
-                    if let Some(held_back) = self.troubles.allow(Instant::now()) {
+                AuditSendResult::Retry(text) => {
+                    self.retry_at = Instant::now() + self.backoff.pause();
+                    if let Some(held_back) = self.retry_lines.allow(Instant::now()) {
                         let subject = &self.subject;
-                        tracing::warn!(text, subject, held_back, "an audit is not stored yet, trying again");
+                        tracing::warn!(text, subject, held_back, "audit not stored, it will be sent again");
                     }
                     return;
                 }
@@ -171,21 +170,21 @@ impl AuditSender {
             Ok(Ok(answer)) => {
                 match PublishReply::parse(&answer.payload, answer.status.map(|status| status.as_u16())) {
                     PublishReply::Stored { .. } => AuditSendResult::Stored,
-                    PublishReply::Rejected { text } => AuditSendResult::Never(text.into_owned()),
-                    PublishReply::Refused { text } => AuditSendResult::Again(text.into_owned()),
-                    PublishReply::NoStream => AuditSendResult::Again(no_stream()),
+                    PublishReply::Rejected { text } => AuditSendResult::Rejected(text.into_owned()),
+                    PublishReply::Refused { text } => AuditSendResult::Retry(text.into_owned()),
+                    PublishReply::NoStream => AuditSendResult::Retry(no_stream()),
                 }
             }
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                AuditSendResult::Again(no_stream())
+                AuditSendResult::Retry(no_stream())
             }
-            Ok(Err(error)) => AuditSendResult::Again(error.to_string()),
-            Err(_elapsed) => AuditSendResult::Again("the client takes no message".to_owned()),
+            Ok(Err(error)) => AuditSendResult::Retry(error.to_string()),
+            Err(_elapsed) => AuditSendResult::Retry(format!("not sent within {:?}", AUDIT_ACK * 2)),
         }
     }
 
-    /// Brings what is known to the metrics and to `/health`.
-    fn tell(&mut self) {
+    /// Updates metrics and `/health`.
+    fn update_status(&mut self) {
         let since_ns = self.outbox.first().map(|message| message.since_ns);
         let waiting = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
         self.auditor.set_waiting(waiting, since_ns);
@@ -198,7 +197,7 @@ impl AuditSender {
             self.metrics.audits_dropped.inc_by(windows);
             tracing::error!(
                 windows,
-                "too many windows are not settled, the oldest are given up: they cannot be verified"
+                "too many windows are open: the oldest were given up and cannot be verified"
             );
         }
     }
@@ -209,20 +208,20 @@ impl AuditSender {
         let deadline = Instant::now() + AUDIT_DRAIN;
         while self.outbox.len() > 0 && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
-            // Over time: what is not stored is told below.
+            // What is not stored in time is reported below.
             let _ = timeout(left, self.send()).await;
             if self.outbox.len() > 0 {
                 tokio::time::sleep(AUDIT_CLOSE_EVERY.min(left)).await;
             }
         }
-        self.tell();
+        self.update_status();
         let unsent = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
         if unsent + unsettled > 0 {
             self.metrics.audits_dropped.inc_by(unsent + unsettled);
             tracing::error!(
                 unsent,
                 unsettled,
-                "stopped before every audit was stored: those windows cannot be verified"
+                "stopped before all audits were stored: their windows cannot be verified"
             );
         }
         unsent + unsettled
@@ -230,5 +229,5 @@ impl AuditSender {
 }
 
 fn no_stream() -> String {
-    "no stream stores audits: run `marketprism-central init` to create it".to_owned()
+    "no stream stores audits: create it with `marketprism-central init`".to_owned()
 }

@@ -1,4 +1,4 @@
-//! The queue between the pipelines and the publisher.
+//! The queue between pipelines and publisher. In memory it does not survive the process; a journal on disk fits behind the same trait.
 
 mod fifo;
 mod memory;
@@ -6,4 +6,6 @@ mod pending;
 mod record;
 
 pub use memory::{MemoryQueue, QueueLimits};
-pub use record::{AppendResult, DiscardQueue, Entry, EventQueue, Position, QueueError, QueueStatus, Record};
+pub use record::{
+    AppendResult, DiscardQueue, EventQueue, EventRecord, QueueEntry, QueuePosition, QueueStatus,
+};

@@ -1,29 +1,28 @@
-//! How many records of each second of receive time wait or are in flight.
+//! Number of pending records per second of receive time, to find the oldest.
 
 use std::collections::BTreeMap;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Counts records by the second of their receive time. Nearly all belong to the newest second, which stands apart: counting them costs a
-/// comparison. Never more seconds than records.
+/// Nearly all records belong to the newest second, which is kept apart: counting them costs a comparison.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingSeconds {
     newest: i64,
-    of_newest: u64,
+    in_newest: u64,
     older: BTreeMap<i64, u64>,
 }
 
-impl Pending {
+impl PendingSeconds {
     pub(super) fn add(&mut self, at_ns: i64) {
         let second = at_ns.div_euclid(NANOS_PER_SECOND);
         if second > self.newest {
-            if self.of_newest > 0 {
-                self.older.insert(self.newest, self.of_newest);
+            if self.in_newest > 0 {
+                self.older.insert(self.newest, self.in_newest);
             }
-            (self.newest, self.of_newest) = (second, 0);
+            (self.newest, self.in_newest) = (second, 0);
         }
         if second == self.newest {
-            self.of_newest += 1;
+            self.in_newest += 1;
         } else {
             *self.older.entry(second).or_default() += 1;
         }
@@ -32,7 +31,7 @@ impl Pending {
     pub(super) fn remove(&mut self, at_ns: i64) {
         let second = at_ns.div_euclid(NANOS_PER_SECOND);
         if second == self.newest {
-            self.of_newest = self.of_newest.saturating_sub(1);
+            self.in_newest = self.in_newest.saturating_sub(1);
         } else if let Some(count) = self.older.get_mut(&second) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -41,9 +40,9 @@ impl Pending {
         }
     }
 
-    /// The start of the oldest second with a record, nanoseconds.
+    /// Start of the oldest second with a record.
     pub(super) fn oldest_ns(&self) -> Option<i64> {
-        let newest = (self.of_newest > 0).then_some(self.newest);
+        let newest = (self.in_newest > 0).then_some(self.newest);
         let oldest = self.older.keys().next().copied().or(newest)?;
         Some(oldest.saturating_mul(NANOS_PER_SECOND))
     }
@@ -53,10 +52,9 @@ impl Pending {
 mod tests {
     use super::*;
 
-    /// Goal: the oldest second is that of the oldest record left, in whatever order they come and go. Method: against a sorted list.
     #[test]
-    fn the_oldest_second_is_known() {
-        let mut pending = Pending::default();
+    fn the_oldest_second_is_that_of_the_oldest_record_in_whatever_order_records_come_and_go() {
+        let mut pending = PendingSeconds::default();
         let mut model: Vec<i64> = Vec::new();
         let mut seed = 7_u64;
         for _ in 0..20_000 {

@@ -1,4 +1,4 @@
-//! The files of a recording: one after the other, each up to a size.
+//! The files of a recording, each bounded in size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -10,21 +10,21 @@ use time::OffsetDateTime;
 
 use crate::limits::{RECORDING_FILE_BYTES, RECORDING_FLUSH};
 
-/// Names tried when several files start in one second.
+/// Files that may start in one second.
 const NAMES_MAX: u32 = 1_000;
 
-/// Writes lines to `<exchange>-<utc>.jsonl`, and goes on in a new file when one is large enough.
+/// Writes lines to `<exchange>-<utc>.jsonl`, and continues in a new file at [`RECORDING_FILE_BYTES`].
 #[derive(Debug)]
 pub(super) struct RecordingFiles {
     dir: PathBuf,
     exchange: String,
     file_bytes_max: u64,
-    open: Option<Open>,
+    open: Option<OpenFile>,
     line: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     writer: BufWriter<File>,
     bytes: u64,
     flushed: Instant,
@@ -36,7 +36,6 @@ impl RecordingFiles {
         Self { dir, exchange, file_bytes_max: RECORDING_FILE_BYTES, open: None, line: Vec::new() }
     }
 
-    /// Appends a line.
     pub(super) fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
         self.line.clear();
         line.write(&mut self.line).map_err(io::Error::other)?;
@@ -49,7 +48,7 @@ impl RecordingFiles {
             None => {
                 let file = create(&self.dir, &self.exchange, line.at)?;
                 let writer = BufWriter::with_capacity(1 << 18, file);
-                self.open.insert(Open { writer, bytes: 0, flushed: Instant::now() })
+                self.open.insert(OpenFile { writer, bytes: 0, flushed: Instant::now() })
             }
         };
         open.writer.write_all(&self.line)?;
@@ -57,7 +56,6 @@ impl RecordingFiles {
         if open.flushed.elapsed() >= RECORDING_FLUSH { self.flush() } else { Ok(()) }
     }
 
-    /// Hands what is buffered to the system.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         open.flushed = Instant::now();
@@ -65,7 +63,7 @@ impl RecordingFiles {
     }
 }
 
-/// A new file; an existing one is never written to.
+/// A new file; an existing one is never overwritten.
 fn create(dir: &Path, exchange: &str, at_ns: i64) -> io::Result<File> {
     let start = utc_text(at_ns);
     for number in 1..=NAMES_MAX {
@@ -80,12 +78,11 @@ fn create(dir: &Path, exchange: &str, at_ns: i64) -> io::Result<File> {
             }
         }
     }
-    Err(io::Error::other(format!("{}: {NAMES_MAX} files start at {start}", dir.display())))
+    Err(io::Error::other(format!("{}: more than {NAMES_MAX} recordings start at {start}", dir.display())))
 }
 
 /// `YYYYMMDDTHHMMSSZ`.
 fn utc_text(at_ns: i64) -> String {
-    // 64 bits of nanoseconds end in 2262, which is far within what can be told.
     let at = OffsetDateTime::from_unix_timestamp_nanos(at_ns.into()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
     let (hour, minute, second) = at.to_hms();
@@ -97,9 +94,8 @@ mod tests {
     use super::*;
     use marketprism_schema::Kind;
 
-    /// Goal: names carry the right date. Method: known instants, leap days among them.
     #[test]
-    fn names_carry_the_date() {
+    fn names_have_the_right_date_on_leap_days_too() {
         for (seconds, text) in [
             (0, "19700101T000000Z"),
             (951_782_400, "20000229T000000Z"),
@@ -111,9 +107,8 @@ mod tests {
         }
     }
 
-    /// Goal: a large recording goes on in a new file and no line is lost or split.
     #[test]
-    fn recordings_rotate_by_size() {
+    fn a_large_recording_continues_in_a_new_file_without_lost_or_split_lines() {
         let dir = tempfile::tempdir().unwrap();
         let mut files = RecordingFiles::new(dir.path(), "sim_spot");
         files.file_bytes_max = 200;

@@ -1,4 +1,4 @@
-//! From what a feed receives to the lines of its recording.
+//! The lines of a feed's recording.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,28 +13,28 @@ use marketprism_socket::SocketEvent;
 use super::files::RecordingFiles;
 use crate::feed::{FrameObserver, SourceMap};
 
-/// Writes down what one feed receives.
+/// Records one feed.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    state: Mutex<State>,
+    state: Mutex<RecorderState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct RecorderState {
     files: RecordingFiles,
-    /// Number of each open socket in the recording: every generation of a connection is one.
+    /// Number of each open socket in the recording; every generation of a connection has its own.
     numbers: HashMap<(SourceIndex, u64), u32>,
     last_number: u32,
-    /// Where the answer that comes next was asked for: polls of a time window and further pages have other addresses than the plan's.
+    /// Source and address of the next answer: for time windows and further pages the address is not that of the plan.
     asked: Option<(SourceIndex, String)>,
     failure: Option<io::Error>,
-    /// Frames that a recording cannot hold because they are not text.
+    /// Frames that are not UTF-8 text.
     skipped: u64,
 }
 
 impl Recorder {
     pub(super) fn new(dir: &Path, exchange: &str) -> Self {
-        let state = State {
+        let state = RecorderState {
             files: RecordingFiles::new(dir, exchange),
             numbers: HashMap::new(),
             last_number: 0,
@@ -45,36 +45,44 @@ impl Recorder {
         Self { state: Mutex::new(state) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RecorderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands what is buffered to the system; gives the first error of all writes so far, once.
+    /// Writes the buffer to the file; returns the first error of all writes so far, once.
     pub(super) fn flush(&self) -> io::Result<()> {
         let mut state = self.lock();
         let flushed = state.files.flush();
         state.failure.take().map_or(flushed, Err)
     }
 
-    /// Frames that were not recorded because they are not text.
     pub(super) fn skipped(&self) -> u64 {
         self.lock().skipped
     }
 }
 
-impl State {
-    fn write(&mut self, line: &Line<'_>) {
-        if let Err(error) = self.files.write(line) {
+impl RecorderState {
+    fn write(
+        &mut self,
+        at: i64,
+        kind: Kind,
+        conn: Option<u32>,
+        url: Option<&str>,
+        data: Option<Cow<'_, str>>,
+    ) {
+        let line = Line { at, kind, conn, url: url.map(Cow::Borrowed), data };
+        if let Err(error) = self.files.write(&line) {
             self.failure.get_or_insert(error);
         }
     }
 
-    fn number(&mut self, source: SourceIndex, generation: u64) -> u32 {
+    fn number(&mut self, source: SourceIndex, generation: u64) -> Option<u32> {
         let last = &mut self.last_number;
-        *self.numbers.entry((source, generation)).or_insert_with(|| {
+        let number = self.numbers.entry((source, generation)).or_insert_with(|| {
             *last = last.saturating_add(1);
             *last
-        })
+        });
+        Some(*number)
     }
 
     fn text<'a>(&mut self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
@@ -88,43 +96,32 @@ impl FrameObserver for Recorder {
     fn answer(&self, url: &str, body: &[u8], at_ns: i64) {
         let mut state = self.lock();
         let Some(data) = state.text(body) else { return };
-        state.write(&Line {
-            at: at_ns,
-            kind: Kind::Rest,
-            conn: None,
-            url: Some(url.into()),
-            data: Some(data),
-        });
+        state.write(at_ns, Kind::Rest, None, Some(url), Some(data));
     }
 
-    fn input(&self, input: &SocketEvent, sources: &SourceMap) {
+    fn event(&self, event: &SocketEvent, sources: &SourceMap) {
         let mut state = self.lock();
-        match input {
+        match event {
             SocketEvent::Opened { source, generation, url, at_ns } => {
-                let conn = Some(state.number(*source, *generation));
-                let url = Some(Cow::Borrowed(url.as_str()));
-                state.write(&Line { at: *at_ns, kind: Kind::WsOpen, conn, url, data: None });
+                let conn = state.number(*source, *generation);
+                state.write(*at_ns, Kind::WsOpen, conn, Some(url), None);
             }
             SocketEvent::Sent { source, generation, text, at_ns } => {
-                let conn = Some(state.number(*source, *generation));
-                let data = Some(Cow::Borrowed(text.as_str()));
-                state.write(&Line { at: *at_ns, kind: Kind::WsOut, conn, url: None, data });
+                let conn = state.number(*source, *generation);
+                state.write(*at_ns, Kind::WsOut, conn, None, Some(text.into()));
             }
             SocketEvent::Frame(frame) => {
                 let Some(data) = state.text(&frame.data) else { return };
-                let at = frame.received_at_ns;
+                let at_ns = frame.received_at_ns;
                 let asked = state.asked.take().filter(|(source, _)| *source == frame.source);
                 let asked = asked.as_ref().map(|(_, url)| url.as_str());
-                let line = match asked.or_else(|| sources.url(frame.source)) {
-                    Some(url) => {
-                        Line { at, kind: Kind::Rest, conn: None, url: Some(url.into()), data: Some(data) }
-                    }
+                match asked.or_else(|| sources.url(frame.source)) {
+                    Some(url) => state.write(at_ns, Kind::Rest, None, Some(url), Some(data)),
                     None => {
-                        let conn = Some(state.number(frame.source, frame.generation));
-                        Line { at, kind: Kind::WsIn, conn, url: None, data: Some(data) }
+                        let conn = state.number(frame.source, frame.generation);
+                        state.write(at_ns, Kind::WsIn, conn, None, Some(data));
                     }
-                };
-                state.write(&line);
+                }
             }
             SocketEvent::Asked { source, url, .. } => state.asked = Some((*source, url.clone())),
             SocketEvent::Closed { source, generation, .. } => {

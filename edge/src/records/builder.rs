@@ -1,268 +1,246 @@
-//! From normalized events to records: books through the book engine, the rest straight to the envelope.
+//! Builds the records of one feed: order books through the book engine, everything else straight to the encoder.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use marketprism_adapter_host::InstrumentIndex;
-use marketprism_adapter_host::contract::{Payload, TradeId};
-use marketprism_book::UpdateOutcome;
-use marketprism_schema::DataType;
+use marketprism_adapter_host::contract::{Feed, Instrument, Payload, Plan, TradeId, Venue};
+use marketprism_book::{BookView, UpdateOutcome};
+use marketprism_schema::{DataType, DataTypeMap, Gap, GapCause, MarketType};
 
 use super::encoder::EventEncoder;
-use super::recent_ids::{ForgottenHoles, RecentIds, TradeGap, TradeIdCheck, TradeReport, TradeSequence};
+use super::recent_ids::RecentIds;
 use super::subscription::Subscription;
+use super::trade_ids::{TradeIdCheck, TradeIdReport, TradeIdTracker};
 use crate::books::{BooksPlan, OrderBooks};
-use crate::contract::stream_key;
-use crate::gaps::Incident;
-use crate::queue::Record;
+use crate::queue::EventRecord;
 
-/// What a router needs to know about its feed.
 #[derive(Debug, Clone)]
 pub struct RecordOptions {
-    /// The books, where the feed asks for them.
+    /// `None`: the feed has no order books.
     pub books: Option<BooksPlan>,
-    /// What the feed asks for; all else is left out.
-    pub asked: Subscription,
-    /// Levels a side that are published.
+    pub subscription: Subscription,
+    /// Published levels a side.
     pub depth: u32,
     /// Trade ids rise by one.
     pub contiguous_trade_ids: bool,
-    /// Leave out events that came before.
     pub deduplicate: bool,
-    /// Give the live book after each update instead of once per interval.
+    /// Publish the live book after each update instead of once per interval.
     pub every_update: bool,
 }
 
-/// What a batch came to, for the metrics.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BuildCounts {
-    /// Events by data type, in the order of [`DataType::ALL`].
-    pub events: [u64; 8],
-    /// Copies left out, by data type.
-    pub duplicates: [u64; 8],
-    /// Events that the feed did not ask for, left out, by data type.
-    pub unasked: [u64; 8],
-    /// Holes seen in trade ids.
-    pub trade_gaps: u64,
-    /// Updates applied to live books.
-    pub book_updates: u64,
+impl RecordOptions {
+    /// The feed's events, each once, and its books once per interval.
+    #[must_use]
+    pub fn new(
+        venue: &Venue,
+        feed: &Feed,
+        instruments: &[Instrument],
+        plan: &Plan,
+        publish_interval: Duration,
+    ) -> Self {
+        let kinds: Vec<DataType> = feed.data_types.iter().copied().map(Into::into).collect();
+        let markets: Vec<MarketType> = feed.market_types.iter().copied().map(Into::into).collect();
+        let books = venue.capability(DataType::OrderBook).filter(|_| kinds.contains(&DataType::OrderBook));
+        let trades = venue.capability(DataType::Trade);
+        Self {
+            books: books.map(|books| BooksPlan::new(books, instruments, plan, feed.depth, publish_interval)),
+            subscription: Subscription::new(venue, &kinds, &markets, instruments),
+            depth: feed.depth,
+            contiguous_trade_ids: trades.is_some_and(|trades| trades.contiguous_trade_ids),
+            deduplicate: true,
+            every_update: false,
+        }
+    }
 }
 
-/// Makes the records of one feed.
+/// Counts since the last call of [`RecordBuilder::take_counts`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordCounts {
+    pub events: DataTypeMap<u64>,
+    pub duplicates: DataTypeMap<u64>,
+    /// Events outside the subscription.
+    pub unsubscribed: DataTypeMap<u64>,
+    pub trade_gaps: u64,
+}
+
+#[derive(Debug, Default)]
+struct InstrumentState {
+    /// Made with the first event.
+    recent: DataTypeMap<Option<Box<RecentIds>>>,
+    trade_ids: TradeIdTracker,
+}
+
 pub struct RecordBuilder {
-    plan: RecordOptions,
-    envelope: EventEncoder,
+    options: RecordOptions,
+    encoder: EventEncoder,
     books: Option<OrderBooks>,
-    /// Per instrument and data type, made with the first event.
-    recent: Vec<[Option<Box<RecentIds>>; 8]>,
-    trades: Vec<TradeSequence>,
-    /// Instruments with a hole in their trades that is not explained yet.
+    instruments: Vec<InstrumentState>,
+    /// Instruments with a gap in their trade ids that is not explained yet.
     unexplained: BTreeSet<InstrumentIndex>,
-    /// Instruments whose open holes are others than when they were last told.
-    changed_holes: BTreeSet<InstrumentIndex>,
-    routed: BuildCounts,
+    /// Instruments whose open gaps changed since the last call of `take_changed_trade_gaps`.
+    changed: BTreeSet<InstrumentIndex>,
+    counts: RecordCounts,
 }
 
 impl RecordBuilder {
-    /// A router for `instruments` instruments.
     #[must_use]
-    pub fn new(plan: RecordOptions, envelope: EventEncoder, instruments: usize) -> Self {
-        let mut recent = Vec::new();
-        recent.resize_with(instruments, Default::default);
-        let mut trades = Vec::new();
-        trades.resize_with(instruments, TradeSequence::default);
-        let books = plan.books.clone().map(OrderBooks::new);
-        let (unexplained, changed_holes) = (BTreeSet::new(), BTreeSet::new());
+    pub fn new(options: RecordOptions, encoder: EventEncoder, instruments: usize) -> Self {
+        let books = options.books.clone().map(OrderBooks::new);
         Self {
-            plan,
-            envelope,
+            options,
+            encoder,
             books,
-            recent,
-            trades,
-            unexplained,
-            changed_holes,
-            routed: BuildCounts::default(),
+            instruments: std::iter::repeat_with(InstrumentState::default).take(instruments).collect(),
+            unexplained: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            counts: RecordCounts::default(),
         }
     }
 
-    /// Routes one event. Records are appended to `out`; a book's outcome is given for the log.
+    /// Appends the event's records to `out`. Gives the outcome of a book update.
     pub fn event(
         &mut self,
         payload: &Payload,
         levels: &[i64],
         received_at_ns: i64,
         now_ns: i64,
-        out: &mut Vec<Record>,
+        out: &mut Vec<EventRecord>,
     ) -> Option<UpdateOutcome> {
-        let (kind, instrument) = stream_key(payload);
-        if !self.plan.asked.includes(kind, instrument) {
-            if let Some(count) = self.routed.unasked.get_mut(kind_of(kind)) {
-                *count += 1;
-            }
+        let (kind, instrument) = (payload.data_type(), payload.instrument());
+        if !self.options.subscription.includes(kind, instrument) {
+            self.counts.unsubscribed[kind] += 1;
             return None;
         }
         if let Payload::Book(event) = payload {
-            let (every_update, depth) = (self.plan.every_update, self.plan.depth);
-            let envelope = &mut self.envelope;
-            let outcome =
-                self.books.as_mut()?.apply(event, levels, received_at_ns, now_ns, &mut |id, view| {
-                    if every_update {
-                        out.extend(envelope.book(id, &view, depth));
-                    }
-                });
-            self.routed.book_updates += u64::from(outcome.applied);
-            return Some(outcome);
+            let (every_update, depth) = (self.options.every_update, self.options.depth);
+            let encoder = &mut self.encoder;
+            let books = self.books.as_mut()?;
+            return Some(books.apply(event, levels, received_at_ns, now_ns, &mut |instrument, view| {
+                if every_update {
+                    out.extend(encoder.book(instrument, &view, depth));
+                }
+            }));
         }
-        let record = self.envelope.event(payload, received_at_ns)?;
-        if let Payload::Trade(trade) = payload {
-            let number = match &trade.id {
-                TradeId::Number(number) => Some(*number),
-                TradeId::Text(_) => None,
-            };
-            self.trade(instrument, number, record, out);
-        } else {
-            self.keep(instrument, record, out);
+        let record = self.encoder.event(payload, received_at_ns)?;
+        let is_new = !self.options.deduplicate || self.is_new(instrument, &record);
+        if !is_new {
+            self.counts.duplicates[kind] += 1;
+            return None;
+        }
+        self.counts.events[kind] += 1;
+        out.push(record);
+        if let Payload::Trade(trade) = payload
+            && let TradeId::Number(id) = trade.id
+            && self.options.contiguous_trade_ids
+        {
+            self.check_trade_id(instrument, id, received_at_ns);
         }
         None
     }
 
-    fn trade(&mut self, instrument: InstrumentIndex, id: Option<u64>, record: Record, out: &mut Vec<Record>) {
-        let at_ns = record.received_at_ns;
-        let is_new = self.keep(instrument, record, out);
-        if is_new
-            && self.plan.contiguous_trade_ids
-            && let Some(id) = id
-            && let Some(sequence) = self.trades.get_mut(instrument.position())
-        {
-            match sequence.note(id, at_ns) {
-                TradeIdCheck::InOrder => {}
-                TradeIdCheck::Shows(_) => {
-                    self.routed.trade_gaps += 1;
-                    self.unexplained.insert(instrument);
-                    self.changed_holes.insert(instrument);
-                }
-                TradeIdCheck::Closes => {
-                    self.changed_holes.insert(instrument);
-                }
-            }
+    fn is_new(&mut self, instrument: InstrumentIndex, record: &EventRecord) -> bool {
+        let Some(state) = self.instruments.get_mut(instrument.position()) else { return true };
+        let recent = &mut state.recent[record.data_type];
+        recent.get_or_insert_with(|| Box::new(RecentIds::of(record.data_type))).insert(record.event_id)
+    }
+
+    fn check_trade_id(&mut self, instrument: InstrumentIndex, id: u64, at_ns: i64) {
+        let Some(state) = self.instruments.get_mut(instrument.position()) else { return };
+        let check = state.trade_ids.check(id, at_ns);
+        if check == TradeIdCheck::Gap {
+            self.counts.trade_gaps += 1;
+            self.unexplained.insert(instrument);
+        }
+        if check != TradeIdCheck::InOrder {
+            self.changed.insert(instrument);
         }
     }
 
-    /// Explains the holes that showed since the last call, by instrument and the times before and after.
-    pub fn explain_holes(&mut self, explain: &dyn Fn(InstrumentIndex, i64, i64) -> Option<Incident>) {
+    /// Sets cause and evidence of the gaps in trade ids since the last call.
+    pub fn explain_trade_gaps(&mut self, explain: &dyn Fn(InstrumentIndex, &Gap) -> (GapCause, String)) {
         for instrument in std::mem::take(&mut self.unexplained) {
-            if let Some(trades) = self.trades_of(instrument) {
-                trades.explain(|from_ns, to_ns| explain(instrument, from_ns, to_ns));
+            if let Some(state) = self.instruments.get_mut(instrument.position()) {
+                state.trade_ids.explain(|gap| explain(instrument, gap));
             }
         }
     }
 
-    /// The instruments whose open holes changed since the last call.
-    pub fn take_changed_holes(&mut self) -> BTreeSet<InstrumentIndex> {
-        std::mem::take(&mut self.changed_holes)
+    /// Instruments whose open gaps in trade ids changed since the last call.
+    pub fn take_changed_trade_gaps(&mut self) -> BTreeSet<InstrumentIndex> {
+        std::mem::take(&mut self.changed)
     }
 
-    /// The open holes in the trades of an instrument.
-    pub fn holes(&self, instrument: InstrumentIndex) -> impl Iterator<Item = TradeGap> + '_ {
-        let trades = self.trades.get(instrument.position());
-        trades.into_iter().flat_map(TradeSequence::open_gaps)
+    /// The open gaps in an instrument's trade ids, and the sum of those that left the full list since the last call.
+    pub fn trade_gaps(&mut self, instrument: InstrumentIndex) -> (Vec<Gap>, Option<Gap>) {
+        let Some(state) = self.instruments.get_mut(instrument.position()) else { return (Vec::new(), None) };
+        (state.trade_ids.open().cloned().collect(), state.trade_ids.take_forgotten())
     }
 
-    /// Holes of an instrument that are too many to be named, since the last call.
-    pub fn take_forgotten_holes(&mut self, instrument: InstrumentIndex) -> Option<ForgottenHoles> {
-        self.trades_of(instrument)?.take_forgotten()
-    }
-
-    fn trades_of(&mut self, instrument: InstrumentIndex) -> Option<&mut TradeSequence> {
-        self.trades.get_mut(instrument.position())
-    }
-
-    /// Receive time of the oldest state of a book that waits to be published.
+    /// Receive time of the oldest book state that waits to be published.
     #[must_use]
     pub fn oldest_waiting_book_ns(&self) -> Option<i64> {
         self.books.as_ref().and_then(OrderBooks::oldest_waiting_ns)
     }
 
-    /// Keeps a record unless it is a copy. Gives whether it is new.
-    fn keep(&mut self, instrument: InstrumentIndex, record: Record, out: &mut Vec<Record>) -> bool {
-        let kind = kind_of(record.data_type);
-        let is_new = !self.plan.deduplicate || self.is_new(instrument, &record);
-        let count = if is_new { &mut self.routed.events } else { &mut self.routed.duplicates };
-        if let Some(count) = count.get_mut(kind) {
-            *count += 1;
-        }
-        if is_new {
-            out.push(record);
-        }
-        is_new
-    }
-
-    fn is_new(&mut self, instrument: InstrumentIndex, record: &Record) -> bool {
-        let recent = self.recent.get_mut(instrument.position());
-        let Some(recent) = recent.and_then(|kinds| kinds.get_mut(kind_of(record.data_type))) else {
-            return true;
-        };
-        recent.get_or_insert_with(|| Box::new(RecentIds::of(record.data_type))).insert(record.event_id)
-    }
-
-    /// Appends the books that are due.
-    pub fn publish_due(&mut self, now_ns: i64, out: &mut Vec<Record>) {
+    /// Appends the books whose publish interval has passed.
+    pub fn publish_due(&mut self, now_ns: i64, out: &mut Vec<EventRecord>) {
         self.publish(out, |books, publish| books.publish_due(now_ns, publish));
     }
 
-    /// Appends the books that changed since they were published: for the end.
-    pub fn publish_rest(&mut self, now_ns: i64, out: &mut Vec<Record>) {
+    /// Appends every book that changed since it was published: for the end.
+    pub fn publish_rest(&mut self, now_ns: i64, out: &mut Vec<EventRecord>) {
         self.publish(out, |books, publish| books.publish_rest(now_ns, publish));
     }
 
     fn publish(
         &mut self,
-        out: &mut Vec<Record>,
-        show: impl FnOnce(&mut OrderBooks, &mut dyn FnMut(InstrumentIndex, marketprism_book::BookView<'_>)),
+        out: &mut Vec<EventRecord>,
+        show: impl FnOnce(&mut OrderBooks, &mut dyn FnMut(InstrumentIndex, BookView<'_>)),
     ) {
-        if self.plan.every_update {
+        if self.options.every_update {
             return;
         }
-        let (envelope, depth, before) = (&mut self.envelope, self.plan.depth, out.len());
+        let (encoder, depth, before) = (&mut self.encoder, self.options.depth, out.len());
         if let Some(books) = &mut self.books {
-            show(books, &mut |instrument, view| out.extend(envelope.book(instrument, &view, depth)));
+            show(books, &mut |instrument, view| out.extend(encoder.book(instrument, &view, depth)));
         }
-        let published = u64::try_from(out.len() - before).unwrap_or_default();
-        if let Some(count) = self.routed.events.get_mut(kind_of(DataType::OrderBook)) {
-            *count += published;
+        self.counts.events[DataType::OrderBook] += u64::try_from(out.len() - before).unwrap_or_default();
+    }
+
+    /// Throws a book away and asks for a snapshot.
+    pub fn restart_book(&mut self, instrument: InstrumentIndex, now_ns: i64) {
+        if let Some(books) = &mut self.books {
+            books.restart(instrument, now_ns);
         }
     }
 
-    /// The books, where the feed has them.
     pub const fn books(&mut self) -> Option<&mut OrderBooks> {
         self.books.as_mut()
     }
 
-    /// When the next book is due, nanoseconds; `i64::MAX` for none.
+    /// When the next book is due; `i64::MAX` for none.
     #[must_use]
     pub fn next_due_ns(&self) -> i64 {
         self.books.as_ref().map_or(i64::MAX, OrderBooks::next_due_ns)
     }
 
-    /// What came of the events since the last call.
-    pub fn take_routed(&mut self) -> BuildCounts {
-        std::mem::take(&mut self.routed)
+    pub fn take_counts(&mut self) -> RecordCounts {
+        std::mem::take(&mut self.counts)
     }
 
-    /// The holes in the trade ids of each instrument that has any.
+    /// Every instrument that had a gap in its trade ids.
     #[must_use]
-    pub fn trade_reports(&self) -> Vec<TradeReport> {
-        let report = |(instrument, sequence): (InstrumentIndex, &TradeSequence)| {
-            (sequence.gaps_seen > 0).then(|| TradeReport {
+    pub fn trade_reports(&self) -> Vec<TradeIdReport> {
+        let report = |(instrument, state): (InstrumentIndex, &InstrumentState)| {
+            let tracker = &state.trade_ids;
+            (tracker.gaps_seen > 0).then(|| TradeIdReport {
                 instrument,
-                gaps_seen: sequence.gaps_seen,
-                missing: sequence.missing,
-                open: sequence.open_gaps().collect(),
+                gaps_seen: tracker.gaps_seen,
+                missing: tracker.missing,
+                open: tracker.open().cloned().collect(),
             })
         };
-        InstrumentIndex::enumerate(&self.trades).filter_map(report).collect()
+        InstrumentIndex::enumerate(&self.instruments).filter_map(report).collect()
     }
-}
-
-fn kind_of(data_type: DataType) -> usize {
-    DataType::ALL.iter().position(|kind| *kind == data_type).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The instruments of a recording: its answers to the adapter's instrument requests.
+//! Recorded answers to the adapter's instrument requests.
 
 use std::path::PathBuf;
 
@@ -8,13 +8,12 @@ use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
 use marketprism_schema::Kind;
 
 use super::recording::{Recordings, may_be_answer};
-use super::request_match::{RequestMatcher, fits_loosely};
+use super::request_match::{RequestMatcher, is_part_of};
 
-/// Tells instrument lists of one path apart: what they list, and which page of it they are.
-const TELLING: [&str; 9] =
+/// Parameters in which instrument lists of one path differ: contents, and page.
+const KEY_PARAMETERS: [&str; 9] =
     ["symbol", "instId", "instrument_name", "currency", "instType", "category", "kind", "cursor", "uly"];
 
-/// The recorded answers to all instrument requests of an adapter, round by round.
 pub(super) fn instrument_answers(
     adapter: &mut Sandbox,
     feed: &Feed,
@@ -39,14 +38,14 @@ pub(super) fn instrument_answers(
             }
         }
         if rounds.answers().is_empty() {
-            bail!(
-                "the recording holds no answer to {}, which the adapter needs for its instruments",
-                missing.join(", ")
-            );
+            bail!("the recording has no answer to the adapter's instrument requests: {}", missing.join(", "));
         }
         if !missing.is_empty() {
             let missing = missing.join(", ");
-            tracing::warn!(missing, "the recording holds no answer, instruments may be missing");
+            tracing::warn!(
+                missing,
+                "the recording lacks answers to instrument requests, instruments may be missing"
+            );
         }
         if rounds.answers().len() == before {
             break;
@@ -55,10 +54,10 @@ pub(super) fn instrument_answers(
     Ok(rounds.into_answers())
 }
 
-/// Per request the first answer to exactly that question; where there is none, the answers to questions that include it, such as the
-/// lists of single currencies for the list of any currency.
+/// Per request: the first answer to the same request, or else all answers to requests for a part of it, such as the lists of single
+/// currencies for the list of any currency.
 fn recorded(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<Vec<u8>>>> {
-    let targets = RequestMatcher::new(requests.iter().map(|request| request.url.as_str()), &TELLING);
+    let matcher = RequestMatcher::new(requests.iter().map(|request| request.url.as_str()), &KEY_PARAMETERS);
     let mut exact: Vec<Option<Vec<u8>>> = vec![None; requests.len()];
     let mut loose: Vec<Vec<Vec<u8>>> = vec![Vec::new(); requests.len()];
     Recordings::new(paths).each(may_be_answer, |_, _, line| {
@@ -66,13 +65,13 @@ fn recorded(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<V
             return Ok(());
         };
         let body = || data.as_bytes().to_vec();
-        match targets.find(url).and_then(|index| exact.get_mut(index)) {
+        match matcher.find(url).and_then(|index| exact.get_mut(index)) {
             Some(found) => {
                 found.get_or_insert_with(body);
             }
             None => {
                 for (request, found) in requests.iter().zip(&mut loose) {
-                    if fits_loosely(&request.url, url, &TELLING) {
+                    if is_part_of(&request.url, url, &KEY_PARAMETERS) {
                         found.push(body());
                     }
                 }

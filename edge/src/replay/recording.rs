@@ -1,4 +1,4 @@
-//! Reading recordings line by line.
+//! Reads recordings line by line.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,7 +10,6 @@ use marketprism_schema::{Kind, Line};
 /// Longest line: an instrument list of 64 MiB, escaped.
 const LINE_BYTES_MAX: usize = 256 << 20;
 
-/// Lines of several files, one after the other.
 pub(super) struct Recordings<'a> {
     paths: &'a [PathBuf],
 }
@@ -20,7 +19,7 @@ impl<'a> Recordings<'a> {
         Self { paths }
     }
 
-    /// Shows every line, with the file's position and the line's number (from 1). Lines that `wanted` does not want are not parsed.
+    /// Calls `show` for every line with the file's position and the line's number (from 1). Lines without `wanted` are not parsed.
     pub(super) fn each(
         &self,
         wanted: impl Fn(&str) -> bool,
@@ -37,7 +36,7 @@ impl<'a> Recordings<'a> {
                     break;
                 }
                 if text.len() > LINE_BYTES_MAX {
-                    bail!("{}: the line has {} bytes, allowed are {LINE_BYTES_MAX}", at(), text.len());
+                    bail!("{}: line of {} bytes (allowed: {LINE_BYTES_MAX})", at(), text.len());
                 }
                 if text.trim().is_empty() || !wanted(&text) {
                     continue;
@@ -50,13 +49,12 @@ impl<'a> Recordings<'a> {
         Ok(())
     }
 
-    /// Name of a file for messages.
     pub(super) fn path(&self, file: usize) -> &Path {
         self.paths.get(file).map(PathBuf::as_path).unwrap_or_else(|| Path::new("?"))
     }
 }
 
-/// Whether a line's text may be an answer to a request; the exact kind is seen after parsing.
+/// A cheap check before parsing: true for all answers to requests, and for some other lines.
 pub(super) fn may_be_answer(text: &str) -> bool {
     let head = text.get(..text.len().min(512)).unwrap_or(text);
     head.contains("\"rest\"")
@@ -64,8 +62,8 @@ pub(super) fn may_be_answer(text: &str) -> bool {
 
 fn check(line: &Line<'_>) -> anyhow::Result<()> {
     match line.kind {
-        Kind::Rest if line.url.is_none() => bail!("a rest line needs a url"),
-        Kind::WsIn | Kind::Rest if line.data.is_none() => bail!("the line needs data"),
+        Kind::Rest if line.url.is_none() => bail!("a rest line without url"),
+        Kind::WsIn | Kind::Rest if line.data.is_none() => bail!("a line without data"),
         _ => Ok(()),
     }
 }

@@ -1,22 +1,22 @@
-//! Which request a recorded answer belongs to.
+//! Matches recorded answers to requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use url::Url;
 
-/// A parameter's value that includes every other.
+/// Value of a parameter that includes every other value.
 const ANY: &str = "any";
 
-/// Which page of a list a request asks for.
+/// Parameter for a page of a list.
 const PAGE: &str = "cursor";
 
-/// Requests of one kind, told apart by path, by the parameters that always do and by those in which they differ. Host and the other
-/// parameters do not count: a recording may come from another server, or have asked for another depth.
+/// Requests match by path and by the parameters that identify them: key parameters, and those in which requests of one path differ.
+/// Host and other parameters are ignored: a recording may come from another server, or have another depth.
 #[derive(Debug)]
 pub(super) struct RequestMatcher {
-    targets: Vec<RequestKey>,
-    /// Per path: the parameters that tell its requests apart.
-    telling: BTreeMap<String, BTreeSet<String>>,
+    requests: Vec<RequestKey>,
+    /// Identifying parameters per path.
+    identifying: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -34,44 +34,45 @@ impl RequestKey {
 }
 
 impl RequestMatcher {
-    /// The requests in the order of their numbers, and the parameters that always tell them apart. Addresses that do not parse match
-    /// nothing.
-    pub(super) fn new<'a>(urls: impl Iterator<Item = &'a str>, always: &[&str]) -> Self {
+    /// An address that is no URL matches nothing.
+    pub(super) fn new<'a>(urls: impl Iterator<Item = &'a str>, keys: &[&str]) -> Self {
         let empty = || RequestKey { path: String::new(), parameters: BTreeMap::new() };
-        let targets: Vec<RequestKey> = urls.map(|url| RequestKey::parse(url).unwrap_or_else(empty)).collect();
+        let requests: Vec<RequestKey> =
+            urls.map(|url| RequestKey::parse(url).unwrap_or_else(empty)).collect();
         let mut values: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
-        for target in &targets {
-            let of_path = values.entry(&target.path).or_default();
-            for (name, value) in &target.parameters {
+        for request in &requests {
+            let of_path = values.entry(&request.path).or_default();
+            for (name, value) in &request.parameters {
                 of_path.entry(name).or_default().insert(value);
             }
         }
         let differing = |parameters: BTreeMap<&str, BTreeSet<&str>>| -> BTreeSet<String> {
             let differing = parameters.into_iter().filter(|(_, values)| values.len() > 1);
-            differing.map(|(name, _)| name).chain(always.iter().copied()).map(str::to_owned).collect()
+            differing.map(|(name, _)| name).chain(keys.iter().copied()).map(str::to_owned).collect()
         };
-        let telling =
+        let identifying =
             values.into_iter().map(|(path, parameters)| (path.to_owned(), differing(parameters))).collect();
-        Self { targets, telling }
+        Self { requests, identifying }
     }
 
-    /// The number of the request that an answer from this address belongs to.
+    /// Position of the request that an answer from this address belongs to.
     pub(super) fn find(&self, url: &str) -> Option<usize> {
         let answer = RequestKey::parse(url)?;
-        self.targets.iter().position(|target| self.fits(target, &answer))
+        self.requests.iter().position(|request| self.fits(request, &answer))
     }
 
-    fn fits(&self, target: &RequestKey, answer: &RequestKey) -> bool {
+    fn fits(&self, request: &RequestKey, answer: &RequestKey) -> bool {
         // A server may serve a venue's paths below a prefix.
-        let same_path = !target.path.is_empty() && answer.path.ends_with(&target.path);
-        let Some(telling) = self.telling.get(&target.path).filter(|_| same_path) else { return false };
-        telling.iter().all(|name| target.parameters.get(name) == answer.parameters.get(name))
+        let same_path = !request.path.is_empty() && answer.path.ends_with(&request.path);
+        let Some(identifying) = self.identifying.get(&request.path).filter(|_| same_path) else {
+            return false;
+        };
+        identifying.iter().all(|name| request.parameters.get(name) == answer.parameters.get(name))
     }
 }
 
-/// Whether an answer holds (a part of) what a request asks for: the same path, the same page, and no parameter among `telling` with
-/// another value.
-pub(super) fn fits_loosely(request: &str, answer: &str, telling: &[&str]) -> bool {
+/// True if an answer is (a part of) the answer to a request: same path, same page, and no parameter among `keys` with another value.
+pub(super) fn is_part_of(request: &str, answer: &str, keys: &[&str]) -> bool {
     let (Some(request), Some(answer)) = (RequestKey::parse(request), RequestKey::parse(answer)) else {
         return false;
     };
@@ -80,16 +81,15 @@ pub(super) fn fits_loosely(request: &str, answer: &str, telling: &[&str]) -> boo
         (None, None) => true,
         _ => *name != PAGE,
     };
-    !request.path.is_empty() && answer.path.ends_with(&request.path) && telling.iter().all(agree)
+    !request.path.is_empty() && answer.path.ends_with(&request.path) && keys.iter().all(agree)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Goal: an answer is given to the request of its path and symbol, whatever host, prefix and depth it was recorded with.
     #[test]
-    fn answers_find_their_request() {
+    fn an_answer_matches_the_request_of_its_path_and_symbol_whatever_its_host_prefix_and_depth() {
         let urls = [
             "https://a.example/api/v3/depth?symbol=AB&limit=5000",
             "https://a.example/api/v3/depth?symbol=CD&limit=5000",
@@ -97,7 +97,7 @@ mod tests {
             "https://a.example/api/v5/instruments?instType=SWAP",
             "https://a.example/api/v3/exchangeInfo",
         ];
-        let targets = RequestMatcher::new(urls.into_iter(), &["symbol"]);
+        let requests = RequestMatcher::new(urls.into_iter(), &["symbol"]);
         for (url, found) in [
             ("http://127.0.0.1:9/sim_spot/api/v3/depth?symbol=CD&limit=1000", Some(1)),
             ("https://b.example/api/v3/depth?limit=10&symbol=AB", Some(0)),
@@ -109,13 +109,13 @@ mod tests {
             ("https://b.example/xapi/v3/exchangeInfo", None),
             ("nonsense", None),
         ] {
-            assert_eq!(targets.find(url), found, "{url}");
+            assert_eq!(requests.find(url), found, "{url}");
         }
     }
-    /// Goal: a list of any currency is found in the lists of single ones, but no page stands for another, and no kind for another.
+
     #[test]
-    fn a_part_of_a_list_is_an_answer() {
-        let telling = ["currency", "kind", "cursor"];
+    fn a_list_of_one_currency_is_a_part_of_the_list_of_any_but_no_page_or_kind_of_another() {
+        let identifying = ["currency", "kind", "cursor"];
         let any = "https://a.example/get_instruments?currency=any&kind=future";
         for (request, answer, fits) in [
             (any, "https://a.example/get_instruments?currency=BTC&expired=false", true),
@@ -128,7 +128,7 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(fits_loosely(request, answer, &telling), fits, "{answer}");
+            assert_eq!(is_part_of(request, answer, &identifying), fits, "{answer}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command `run`: starts every part of the edge and stops them in order.
 
+mod context;
 mod edge;
 
+pub(crate) use context::EdgeContext;
 pub use edge::Edge;
-pub(crate) use edge::Shared;

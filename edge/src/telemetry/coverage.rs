@@ -1,4 +1,4 @@
-//! What arrives, per data type and exchange: the time of the last event that the broker confirmed.
+//! Time of the last event that the broker confirmed, per exchange and data type.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -7,68 +7,69 @@ use marketprism_schema::{DataType, stale_after};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// One data type of one exchange.
+/// Position of a row in [`Coverage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CoverageIndex(u16);
+
+impl CoverageIndex {
+    /// No row: confirmations are not noted.
+    pub const NONE: Self = Self(u16::MAX);
+}
+
 #[derive(Debug)]
-struct Row {
+struct CoverageEntry {
     exchange: String,
     data_type: DataType,
-    /// Nanoseconds since 1970; 0: never.
+    /// 0: no event yet.
     last_success_ns: AtomicI64,
 }
 
-/// The table behind `/coverage`.
 #[derive(Debug, Default)]
 pub struct Coverage {
-    rows: RwLock<Vec<Row>>,
+    entries: RwLock<Vec<CoverageEntry>>,
 }
 
-/// One row as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoverageRow {
-    /// Exchange id.
     pub exchange: String,
-    /// Data type.
     pub data_type: DataType,
-    /// Time of the last confirmed event, nanoseconds since 1970.
     pub last_success_ns: Option<i64>,
-    /// Seconds since then.
     pub age_seconds: Option<i64>,
     /// `ok`, `stale` or `missing`.
     pub status: &'static str,
 }
 
 impl Coverage {
-    /// The row of a data type, made where it is not there yet.
-    pub fn row(&self, exchange: &str, data_type: DataType) -> u16 {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        let found = rows.iter().position(|row| row.exchange == exchange && row.data_type == data_type);
+    /// The row of a data type; it is added where it is missing.
+    pub fn row(&self, exchange: &str, data_type: DataType) -> CoverageIndex {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        let found = entries.iter().position(|row| row.exchange == exchange && row.data_type == data_type);
         let index = found.unwrap_or_else(|| {
-            rows.push(Row { exchange: exchange.to_owned(), data_type, last_success_ns: AtomicI64::new(0) });
-            rows.len() - 1
+            let exchange = exchange.to_owned();
+            entries.push(CoverageEntry { exchange, data_type, last_success_ns: AtomicI64::new(0) });
+            entries.len() - 1
         });
-        u16::try_from(index).unwrap_or(u16::MAX)
+        CoverageIndex(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
-    /// RemarkLog confirmed events; `rows` may repeat.
-    pub fn confirmed(&self, rows: impl Iterator<Item = u16>, now_ns: i64) {
-        let table = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        for row in rows {
-            if let Some(row) = table.get(usize::from(row)) {
+    pub fn confirmed(&self, rows: impl IntoIterator<Item = CoverageIndex>, now_ns: i64) {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        for CoverageIndex(row) in rows {
+            if let Some(row) = entries.get(usize::from(row)) {
                 row.last_success_ns.store(now_ns, Ordering::Relaxed);
             }
         }
     }
 
-    /// Every row as it stands.
     #[must_use]
     pub fn rows(&self, now_ns: i64) -> Vec<CoverageRow> {
-        let table = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        table.iter().map(|row| row.seen_at(now_ns)).collect()
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|entry| entry.row_at(now_ns)).collect()
     }
 }
 
-impl Row {
-    fn seen_at(&self, now_ns: i64) -> CoverageRow {
+impl CoverageEntry {
+    fn row_at(&self, now_ns: i64) -> CoverageRow {
         let last = self.last_success_ns.load(Ordering::Relaxed);
         let last_success_ns = (last > 0).then_some(last);
         let age_seconds = last_success_ns.map(|at| now_ns.saturating_sub(at).max(0) / NANOS_PER_SECOND);
@@ -92,15 +93,14 @@ impl Row {
 mod tests {
     use super::*;
 
-    /// Goal: a row is missing until confirmed, then ok, then stale past its data type's threshold.
     #[test]
-    fn rows_age_by_their_data_type() {
+    fn a_row_is_missing_until_confirmed_then_ok_then_stale_past_its_data_types_threshold() {
         let coverage = Coverage::default();
         let trade = coverage.row("sim_spot", DataType::Trade);
         let funding = coverage.row("sim_spot", DataType::FundingRate);
         assert_eq!(coverage.row("sim_spot", DataType::Trade), trade);
         assert_eq!(coverage.rows(0)[0].status, "missing");
-        coverage.confirmed([trade, funding, 99].into_iter(), NANOS_PER_SECOND);
+        coverage.confirmed([trade, funding, CoverageIndex::NONE], NANOS_PER_SECOND);
         let statuses = |seconds: i64| -> Vec<_> {
             coverage.rows(seconds * NANOS_PER_SECOND).iter().map(|row| row.status).collect()
         };

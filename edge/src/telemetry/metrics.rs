@@ -13,7 +13,6 @@ const LATENCY_BUCKETS: [f64; 16] = [
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $field:ident: $type:ty = $name:literal $labels:tt),+ $(,)?) => {
-        /// Every metric of the edge.
         #[derive(Debug, Clone)]
         pub struct Metrics {
             registry: Registry,
@@ -21,11 +20,10 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// Registers every metric.
             pub fn new() -> Result<Self, prometheus::Error> {
                 let registry = Registry::new();
                 $(
-                    let $field = <$type as Family>::family($name, concat!($($help),+).trim(), &$labels)?;
+                    let $field = <$type as Family>::family(Opts::new($name, concat!($($help),+).trim()), &$labels)?;
                     registry.register(Box::new($field.clone()))?;
                 )+
                 Ok(Self { registry, $($field),+ })
@@ -35,9 +33,9 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Frames that could not be used and requests that failed, by reason.
+    /// Unusable frames and failed requests, by reason.
     collector_errors: IntCounterVec = "marketprism_collector_errors_total" ["exchange", "data_type", "code"],
-    /// When the broker last confirmed an event.
+    /// Time of the last event that the broker confirmed.
     last_success: IntGaugeVec = "marketprism_collector_last_success_timestamp_seconds" ["exchange", "data_type"],
     /// Frames received from sockets, polls and snapshot requests.
     frames: IntCounterVec = "marketprism_edge_frames_total" ["exchange"],
@@ -45,77 +43,77 @@ metrics! {
     frame_bytes: IntCounterVec = "marketprism_edge_frame_bytes_total" ["exchange"],
     /// Events put into the queue.
     events: IntCounterVec = "marketprism_edge_events_total" ["exchange", "data_type"],
-    /// Copies of events that were left out.
+    /// Duplicate events that were not published.
     duplicates: IntCounterVec = "marketprism_edge_duplicate_events_total" ["exchange", "data_type"],
-    /// Events that an adapter gave though its feed does not ask for them, left out.
+    /// Events outside the subscription, not published.
     unasked: IntCounterVec = "marketprism_edge_unasked_events_total" ["exchange", "data_type"],
-    /// Times that a stream was silent for longer than its adapter expects, by what kind of silence it was.
+    /// Times that a stream was silent for longer than its adapter expects, by kind of silence.
     silent_streams: IntCounterVec = "marketprism_edge_silent_streams_total" ["exchange", "data_type", "hint"],
-    /// Answers of polls that could be used.
+    /// Usable answers of polls.
     poll_answers: IntCounterVec = "marketprism_edge_poll_answers_total" ["exchange", "data_type"],
-    /// Tries of polls that failed and answers that could not be used, by reason.
+    /// Failed tries of polls and unusable answers, by reason.
     poll_failures: IntCounterVec = "marketprism_edge_poll_failures_total" ["exchange", "data_type", "reason"],
-    /// The least of the last successes of a data type's polls; 0 while any of them never succeeded.
+    /// Oldest of the last successes of a data type's polls; 0 while any poll never succeeded.
     poll_success: IntGaugeVec = "marketprism_edge_poll_oldest_success_timestamp_seconds" ["exchange", "data_type"],
-    /// Frames or parts of them that hold nothing to publish, by reason.
+    /// Frames, or parts of them, without an event to publish, by reason.
     ignored: IntCounterVec = "marketprism_edge_ignored_total" ["exchange", "reason"],
-    /// Holes seen in trade ids that rise by one.
+    /// Gaps in trade ids that rise by one.
     trade_gaps: IntCounterVec = "marketprism_edge_trade_gaps_total" ["exchange"],
-    /// Trades that are missing now, by their ids.
+    /// Trades that are missing now, by trade id.
     trades_missing: IntGaugeVec = "marketprism_edge_trades_missing" ["exchange"],
-    /// Gaps of live order books, by how they showed: a hole in the sequence, a wrong checksum.
+    /// Gaps of live order books, by detection: sequence or checksum.
     book_gaps: IntCounterVec = "marketprism_edge_orderbook_gaps_total" ["exchange", "cause"],
     /// Live order books thrown away, by reason.
     book_breaks: IntCounterVec = "marketprism_edge_orderbook_breaks_total" ["exchange", "reason"],
-    /// New starting states asked for, by reason.
+    /// Requested order-book snapshots, by reason.
     book_resyncs: IntCounterVec = "marketprism_edge_orderbook_resyncs_total" ["exchange", "reason"],
     /// Updates applied to live order books.
     book_updates: IntCounterVec = "marketprism_edge_orderbook_updates_total" ["exchange"],
-    /// Order-book updates that were left out, by reason.
+    /// Order-book updates that were discarded, by reason.
     book_discarded: IntCounterVec = "marketprism_edge_orderbook_discarded_total" ["exchange", "reason"],
     /// Order books by state.
     books: IntGaugeVec = "marketprism_edge_orderbooks" ["exchange", "state"],
-    /// Whether a feed runs: it has its instruments and plan.
+    /// 1 while a feed runs, 0 while it starts.
     feed_running: IntGaugeVec = "marketprism_edge_feed_running" ["exchange"],
-    /// Connections that stand.
+    /// Connections by state.
     connections: IntGaugeVec = "marketprism_edge_connections" ["exchange", "state"],
-    /// What the sockets discarded, refused or had to do again, by reason.
+    /// Discarded, refused and repeated operations of the sockets, by kind.
     socket_events: IntCounterVec = "marketprism_edge_socket_events_total" ["exchange", "what"],
     /// Age of the newest frame of each connection, in milliseconds.
     last_frame_age: IntGaugeVec = "marketprism_edge_last_frame_age_milliseconds" ["exchange", "connection"],
-    /// Faults of adapters, by cause. The instance is replaced after each.
+    /// Faults of adapters, by cause. Each replaces the instance.
     adapter_faults: IntCounterVec = "marketprism_edge_adapter_faults_total" ["exchange", "cause"],
-    /// Instances made after a fault.
+    /// Adapter instances created after a fault.
     adapter_restarts: IntCounterVec = "marketprism_edge_adapter_restarts_total" ["exchange"],
-    /// Calls of adapters.
+    /// Calls into adapters, including those that faulted.
     adapter_calls: IntCounterVec = "marketprism_edge_adapter_calls_total" ["exchange"],
     /// Time spent in adapters, in microseconds.
     adapter_micros: IntCounterVec = "marketprism_edge_adapter_microseconds_total" ["exchange"],
     /// Frames in quarantine since the start.
     quarantined: IntCounterVec = "marketprism_edge_quarantined_frames_total" ["exchange"],
-    /// Most memory that an adapter's instance had, in bytes.
+    /// Peak memory of an adapter's instances, in bytes.
     adapter_memory: IntGaugeVec = "marketprism_edge_adapter_memory_bytes" ["exchange"],
-    /// Records in the queue, those in flight among them.
+    /// Events in the queue, including those in flight.
     queue_messages: IntGauge = "marketprism_edge_queue_messages" [],
     /// Bytes in the queue.
     queue_bytes: IntGauge = "marketprism_edge_queue_bytes" [],
     /// Events that were lost, by cause.
     lost: IntCounterVec = "marketprism_edge_lost_events_total" ["data_type", "cause"],
-    /// Order-book states that a newer one replaced in the queue.
+    /// Order-book states replaced by a newer one in the queue.
     queue_conflated: IntCounter = "marketprism_edge_queue_conflated_total" [],
     /// Times that a pipeline waited for room in the queue.
     queue_waits: IntCounter = "marketprism_edge_queue_waits_total" [],
-    /// Messages sent to the broker, those sent again among them.
+    /// Messages published to the broker, including repeats.
     published: IntCounter = "marketprism_edge_published_total" [],
-    /// Messages that the broker stored.
+    /// Messages acknowledged by the broker.
     acknowledged: IntCounter = "marketprism_edge_acknowledged_total" [],
-    /// Acknowledged messages that the broker had already.
+    /// Acknowledged messages that the broker had before.
     acknowledged_duplicates: IntCounter = "marketprism_edge_acknowledged_duplicates_total" [],
-    /// Messages sent again, by reason.
+    /// Messages published again, by reason.
     republished: IntCounterVec = "marketprism_edge_republished_total" ["reason"],
     /// Messages without an acknowledgement.
     in_flight: IntGauge = "marketprism_edge_in_flight_messages" [],
-    /// Whether the broker is connected.
+    /// 1 while the broker is connected, else 0.
     nats_connected: IntGauge = "marketprism_edge_nats_connected" [],
     /// Connections made to the broker.
     nats_connects: IntCounter = "marketprism_edge_nats_connects_total" [],
@@ -123,30 +121,28 @@ metrics! {
     audits_pending: IntGauge = "marketprism_edge_audits_pending" [],
     /// Audit messages that the broker stored.
     audits_sent: IntCounter = "marketprism_edge_audits_sent_total" [],
-    /// Audit messages lost and windows given up: what they were about cannot be verified.
+    /// Audit messages lost and windows given up; those windows cannot be verified.
     audits_dropped: IntCounter = "marketprism_edge_audits_dropped_total" [],
-    /// Records that settled, or trouble that showed, after the audit of their window.
+    /// Outcomes and gaps that came after the audit of their window.
     audit_late: IntCounter = "marketprism_edge_audit_late_total" [],
     /// Time from one hop to the next, in seconds.
     hop_seconds: HistogramVec = "marketprism_edge_hop_seconds" ["hop"],
 }
 
 impl Metrics {
-    /// The text form for scrapers.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
 
-    /// Content type of the text form.
     #[must_use]
     pub const fn content_type() -> &'static str {
         "text/plain; version=0.0.4"
     }
 }
 
-/// Brings a counter to a total that is counted elsewhere.
+/// Raises a counter to a total that is counted elsewhere.
 pub fn follow(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
@@ -158,42 +154,32 @@ pub fn seconds_between(from_ns: i64, to_ns: i64) -> f64 {
     to_ns.saturating_sub(from_ns).max(0) as f64 / 1e9
 }
 
-/// A number as a gauge takes it.
+/// Numbers above 63 bits become the largest value.
 #[must_use]
 pub fn gauge(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
 
 trait Family: Sized {
-    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error>;
+    fn family(opts: Opts, labels: &[&str]) -> Result<Self, prometheus::Error>;
 }
 
-impl Family for IntCounter {
-    fn family(name: &str, help: &str, _labels: &[&str]) -> Result<Self, prometheus::Error> {
-        Self::new(name, help)
-    }
+macro_rules! families {
+    ($($type:ty => |$opts:ident, $labels:ident| $new:expr;)+) => {$(
+        impl Family for $type {
+            fn family($opts: Opts, $labels: &[&str]) -> Result<Self, prometheus::Error> {
+                $new
+            }
+        }
+    )+};
 }
 
-impl Family for IntGauge {
-    fn family(name: &str, help: &str, _labels: &[&str]) -> Result<Self, prometheus::Error> {
-        Self::new(name, help)
-    }
-}
-
-impl Family for IntCounterVec {
-    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
-        Self::new(Opts::new(name, help), labels)
-    }
-}
-
-impl Family for IntGaugeVec {
-    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
-        Self::new(Opts::new(name, help), labels)
-    }
-}
-
-impl Family for HistogramVec {
-    fn family(name: &str, help: &str, labels: &[&str]) -> Result<Self, prometheus::Error> {
-        Self::new(HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec()), labels)
-    }
+families! {
+    IntCounter => |opts, _labels| Self::with_opts(opts);
+    IntGauge => |opts, _labels| Self::with_opts(opts);
+    IntCounterVec => |opts, labels| Self::new(opts, labels);
+    IntGaugeVec => |opts, labels| Self::new(opts, labels);
+    HistogramVec => |opts, labels| {
+        Self::new(HistogramOpts::from(opts).buckets(LATENCY_BUCKETS.to_vec()), labels)
+    };
 }

@@ -1,8 +1,7 @@
-//! Metrics, data coverage, rate-limited log lines.
+//! Metrics and data coverage.
 
 mod coverage;
 mod metrics;
 
-pub use coverage::{Coverage, CoverageRow};
-pub use marketprism_service::LogLimit;
+pub use coverage::{Coverage, CoverageIndex, CoverageRow};
 pub use metrics::{Metrics, follow, gauge, seconds_between};

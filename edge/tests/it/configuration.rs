@@ -29,9 +29,8 @@ fn good(dir: &Path) -> String {
     )
 }
 
-/// Goal: a small configuration is enough, and the rest has the documented defaults.
 #[test]
-fn a_small_configuration_is_enough() {
+fn a_small_configuration_is_enough_and_has_the_documented_defaults() {
     let dir = folder();
     let config = read(&good(dir.path()), dir.path(), &[]).unwrap();
     assert_eq!((config.name.as_str(), config.region.as_str()), ("edge-1", "here"));
@@ -43,7 +42,6 @@ fn a_small_configuration_is_enough() {
     assert_eq!((config.feeds[0].depth, config.feeds[0].publish_interval.as_millis()), (400, 100));
 }
 
-/// Goal: values come from the environment, lists too.
 #[test]
 fn the_environment_overrides_the_file() {
     let dir = folder();
@@ -59,9 +57,8 @@ fn the_environment_overrides_the_file() {
     assert_eq!(config.feeds[0].symbols, ["A-B", "C-D"]);
 }
 
-/// Goal: unknown keys, wrong types, bad values, missing files, wrong adapters and overlapping feeds are all in one message.
 #[test]
-fn every_error_is_named_at_once() {
+fn every_error_is_listed_at_once() {
     let dir = folder();
     let path = |name: &str| -> PathBuf { dir.path().join(name) };
     let text = format!(

@@ -1,18 +1,18 @@
-//! What the edge promises, tested through its public parts.
+//! Promises of the edge, tested through its public parts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
-    missing_docs
+    clippy::print_stdout
 )]
 
-mod asked;
 mod auditing;
+mod broker;
 mod configuration;
-mod nats_server;
 mod pages;
 mod polling;
 mod publishing;
+mod records;
 mod routing;
+mod subscription;

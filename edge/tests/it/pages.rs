@@ -1,24 +1,24 @@
-//! What the edge tells about itself over HTTP.
+//! The edge's HTTP pages.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
-use marketprism_edge::audit::{Auditor, NO_STREAM};
+use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
-use marketprism_edge::clock;
 use marketprism_edge::feed::FeedStatus;
 use marketprism_edge::http::{EdgeState, bind};
-use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits, Record};
-use marketprism_edge::telemetry::Coverage;
-use marketprism_edge::telemetry::Metrics;
-use marketprism_schema::{DataType, EventId, WireForm};
+use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits};
+use marketprism_edge::telemetry::{Coverage, Metrics};
+use marketprism_schema::DataType;
+use marketprism_service::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+
+use crate::broker::record;
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -38,22 +38,10 @@ fn state(grace: Duration) -> EdgeState {
     let coverage = Arc::new(Coverage::default());
     let trade = coverage.row(EXCHANGE, DataType::Trade);
     coverage.row(EXCHANGE, DataType::OrderBook);
-    coverage.confirmed([trade].into_iter(), clock::now_ns());
+    coverage.confirmed([trade], clock::now_ns());
     let auditor = Arc::new(Auditor::off());
-    let journal = MemoryQueue::new(QueueLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
-    let record = Record {
-        subject: "trade.sim_hostile.spot.A-B".into(),
-        event_id: EventId(1),
-        data_type: DataType::Trade,
-        form: WireForm::Json,
-        coverage: trade,
-        stream: NO_STREAM,
-        sequence: None,
-        received_at_ns: 0,
-        timestamp_us: 0,
-        payload: Bytes::from_static(b"{}"),
-    };
-    journal.append(&mut vec![record]).unwrap();
+    let queue = MemoryQueue::new(QueueLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
+    queue.append(&mut vec![record("A-B", 1, None, 0, &Coverage::default())]);
     EdgeState {
         edge: "edge-1".into(),
         region: "here".into(),
@@ -61,17 +49,16 @@ fn state(grace: Duration) -> EdgeState {
         grace,
         feeds: vec![Arc::new(FeedStatus::new(EXCHANGE, &[DataType::Trade], adapter))],
         coverage,
-        journal: Arc::new(journal),
+        queue: Arc::new(queue),
         auditor,
         link: Arc::new(BrokerLink::default()),
         metrics: Metrics::new().unwrap(),
     }
 }
 
-/// Goal: health forgives trouble in the grace time only and names every reason; the other pages tell what they promise; the metrics
-/// listener serves metrics alone.
 #[tokio::test]
-async fn pages_tell_the_state() {
+async fn health_is_unhealthy_with_every_reason_after_the_grace_time_and_metrics_have_a_listener_of_their_own()
+{
     for (grace, status) in [(Duration::from_secs(60), 200), (Duration::ZERO, 503)] {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
         let bound = bind(local, local).await.unwrap();
@@ -95,7 +82,7 @@ async fn pages_tell_the_state() {
         assert_eq!(coverage["coverage"][1]["status"], "missing");
         assert_eq!(coverage["coverage"][1]["last_success_ts"], serde_json::Value::Null);
         let cells = coverage["coverage"].as_array().unwrap();
-        assert_eq!(cells.len(), 8, "every data type is told");
+        assert_eq!(cells.len(), 8, "every data type has a cell");
         assert!(cells[2..].iter().all(|cell| cell["status"] == "unsupported"), "{cells:?}");
         assert_eq!((&cells[0]["lower_bound"], &cells[0]["delivery"]), (&false.into(), &"push".into()));
         let (_, adapters) = get(main, "/adapters").await;

@@ -1,24 +1,24 @@
-//! PollTracker, their further pages, and streams that stay silent, through a whole pipeline.
+//! Polls, their further pages, and silent streams, through a whole pipeline.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::{self, Endpoint, Feed};
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, AdapterSupervisor, Engine, FaultPolicy, Limits, Sandbox, Stats};
-use marketprism_edge::feed::{FeedReport, FeedStatus, Pipeline, PipelineParts, PollReport, SourceMap};
+use marketprism_edge::feed::{FeedStatus, Pipeline, PipelineParts, SourceMap};
 use marketprism_edge::gaps::GapMonitor;
 use marketprism_edge::queue::DiscardQueue;
-use marketprism_edge::records::{EventEncoder, Origin};
-use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::DataType;
 use marketprism_socket::{Budgets, FeedSockets, SilenceHint, SocketEvent, SocketOptions};
+use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::channel;
 use tokio_util::sync::CancellationToken;
+
+use crate::records::{builder, options};
 
 /// Answers every request with `!`, for which the fixture asks for one more page.
 async fn serve(listener: TcpListener) {
@@ -26,7 +26,7 @@ async fn serve(listener: TcpListener) {
         let mut request = [0; 4_096];
         if stream.read(&mut request).await.is_ok() {
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n!";
-            // A client that left early is no trouble here.
+            // The client may have left.
             let _sent = stream.write_all(answer).await;
         }
     }
@@ -47,50 +47,17 @@ fn start(adapter: &Adapter, url: String) -> AdapterSupervisor {
     AdapterSupervisor::start(adapter, &limits, FaultPolicy::default(), feed, instruments, None).unwrap()
 }
 
-fn router(supervised: &AdapterSupervisor) -> RecordBuilder {
-    let origin = Origin {
-        edge: "edge-1".into(),
-        region: "here".into(),
-        adapter: "sim@1.0.0+0123456789ab".into(),
-        exchange: EXCHANGE.into(),
-    };
-    let envelope = EventEncoder::new(origin, supervised.instruments(), [0; 8]).unwrap();
-    let plan = RecordOptions {
-        books: None,
-        asked: Subscription::everything(1),
-        depth: 1,
-        contiguous_trade_ids: false,
-        deduplicate: true,
-        every_update: false,
-    };
-    RecordBuilder::new(plan, envelope, 1)
-}
-
-async fn wait_for(status: &FeedStatus, what: &str, is_there: impl Fn(&FeedReport) -> bool) -> FeedReport {
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let report = status.report();
-        if is_there(&report) {
-            return report;
-        }
-        assert!(Instant::now() < until, "{what}: {report:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Goal: a page that an answer asks for is asked for, its failure is counted by reason at the poll, and the polls go on; a stream that
-/// never brought anything is counted as such.
-/// Method: a poll that is answered, whose next page stands at an address where nobody listens; a silent stream told by the sockets.
+/// The poll is answered; its next page is at an address where nobody listens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_are_asked_for_and_polls_are_told() {
+async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without_messages_is_counted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/first", listener.local_addr().unwrap());
     let server = tokio::spawn(serve(listener));
     let engine = Engine::new(None).unwrap();
     let adapter =
         Adapter::from_bytes(&engine, &component(FixtureKind::FollowUpForever), &Limits::default()).unwrap();
-    let supervised = start(&adapter, url);
-    let plan = supervised.plan().clone();
+    let supervisor = start(&adapter, url);
+    let plan = supervisor.plan().clone();
     let (sender, inputs) = channel(64);
     let sockets =
         FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone()).unwrap();
@@ -99,15 +66,15 @@ async fn pages_are_asked_for_and_polls_are_told() {
     let (metrics, abort) = (Metrics::new().unwrap(), CancellationToken::new());
     let pipeline = Pipeline::new(PipelineParts {
         inputs,
-        router: router(&supervised),
+        builder: builder(EXCHANGE, supervisor.instruments(), options(1)),
         sources: SourceMap::new(&plan, 1),
-        adapter: supervised,
+        adapter: supervisor,
         sockets: Arc::downgrade(&sockets),
-        journal: Arc::new(DiscardQueue::default()),
+        queue: Arc::new(DiscardQueue::default()),
         status: Arc::clone(&status),
         metrics: metrics.clone(),
-        watch: GapMonitor::off(&plan),
-        tap: None,
+        gaps: GapMonitor::off(&plan),
+        observer: None,
         abort: abort.clone(),
     });
     let runtime = Handle::current();
@@ -123,13 +90,11 @@ async fn pages_are_asked_for_and_polls_are_told() {
         hint: SilenceHint::NeverSeen,
     };
     sender.send(silent).await.unwrap();
-    let polls =
-        |report: &FeedReport| -> Option<PollReport> { report.polls.first().map(|(_, polls)| polls.clone()) };
-    let report = wait_for(&status, "two answers and a failed page", |report| {
-        polls(report).is_some_and(|polls| polls.answers >= 2 && polls.failures.contains_key("connect"))
+    let polls = eventually("two answers and a failed page", || async {
+        let polls = status.report().polls.into_iter().map(|(_, polls)| polls).next();
+        polls.filter(|polls| polls.answers >= 2 && polls.failures.contains_key("connect"))
     })
     .await;
-    let polls = polls(&report).unwrap();
     assert_eq!((polls.polls, polls.never_succeeded), (1, 0));
     assert!(polls.oldest_success_ns.is_some());
     let text = String::from_utf8(metrics.encode().unwrap()).unwrap();

@@ -1,58 +1,39 @@
-//! From normalized events to the payloads that are published.
+//! From normalized events to published payloads.
 
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::{
-    Book, BookChange, Decimal, Instrument, MarketType, Payload, Side, Trade, TradeId,
+    Book, BookChange, Decimal, MarketType, Payload, Side, Trade, TradeId,
 };
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_edge::books::{BookPlan, BooksPlan};
-use marketprism_edge::queue::Record;
-use marketprism_edge::records::{EventEncoder, Origin};
-use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
-use marketprism_schema::{Body, DataType, Event, EventId, WireForm, decode_json};
+use marketprism_edge::queue::EventRecord;
+use marketprism_edge::records::{RecordBuilder, RecordOptions};
+use marketprism_schema::{Body, DataType, DataTypeMap, Event, EventId, WireForm, decode_json};
+
+use crate::records::{encoder, instrument, options};
 
 const MILLISECOND_NS: i64 = 1_000_000;
 
-fn router(every_update: bool, deduplicate: bool) -> RecordBuilder {
-    router_with(every_update, deduplicate, [WireForm::Json; 8])
+fn builder(every_update: bool, deduplicate: bool) -> RecordBuilder {
+    builder_with(every_update, deduplicate, DataTypeMap::from_fn(|_| WireForm::Json))
 }
 
-fn router_with(every_update: bool, deduplicate: bool, forms: [WireForm; 8]) -> RecordBuilder {
-    let instrument = Instrument {
-        symbol: "AB-CD".into(),
-        venue_symbol: "ABCD".into(),
-        market_type: MarketType::Spot,
-        base: "AB".into(),
-        quote: "CD".into(),
-        contract_size: None,
-        contract_value: None,
-        price_scale: 2,
-        quantity_scale: 3,
-        trading: true,
-    };
-    let origin = Origin {
-        edge: "edge-1".into(),
-        region: "here".into(),
-        adapter: "sim@1.0.0+0123456789ab".into(),
-        exchange: "sim_spot".into(),
-    };
-    let envelope = EventEncoder::new(origin, &[instrument], [0; 8]).unwrap().with_forms(forms);
-    let plan = RecordOptions {
+fn builder_with(every_update: bool, deduplicate: bool, forms: DataTypeMap<WireForm>) -> RecordBuilder {
+    let instruments = [instrument("AB-CD", MarketType::Spot)];
+    let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2);
+    let options = RecordOptions {
         books: Some(BooksPlan {
-            books: vec![BookPlan {
-                settings: BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 2),
-                resync: Some(7.into()),
-            }],
+            books: vec![BookPlan { settings, resync: Some(7.into()) }],
             publish_interval: Duration::from_millis(100),
         }),
-        asked: Subscription::everything(1),
         depth: 2,
         contiguous_trade_ids: true,
         deduplicate,
         every_update,
+        ..options(1)
     };
-    RecordBuilder::new(plan, envelope, 1)
+    RecordBuilder::new(options, encoder("sim_spot", &instruments).with_forms(forms), 1)
 }
 
 fn trade(id: u64) -> Payload {
@@ -85,15 +66,14 @@ fn book(change: BookChange, first_id: i64, last_id: i64, levels: &[i64], bids: u
     (Payload::Book(book), levels.to_vec())
 }
 
-fn events(records: &[Record]) -> Vec<Event<'_>> {
+fn events(records: &[EventRecord]) -> Vec<Event<'_>> {
     records.iter().map(|record| decode_json(&record.payload).unwrap()).collect()
 }
 
-/// Goal: a trade's payload is the documented one, and the record carries the same id under the right subject.
 #[test]
-fn a_trade_becomes_its_payload() {
+fn a_trade_has_the_documented_payload_and_its_id_under_the_right_subject() {
     let mut records = Vec::new();
-    router(false, true).event(&trade(77), &[], 5, 6, &mut records);
+    builder(false, true).event(&trade(77), &[], 5, 6, &mut records);
     let text = String::from_utf8(records[0].payload.to_vec()).unwrap();
     let id = records[0].event_id;
     assert_eq!(
@@ -109,31 +89,35 @@ fn a_trade_becomes_its_payload() {
     assert_eq!(EventId::of(&decode_json(&records[0].payload).unwrap()), id);
 }
 
-/// Goal: copies end here and are counted, holes in the ids are counted and closed by late trades; a replay keeps copies.
 #[test]
-fn copies_and_holes_of_trades_are_counted() {
-    let mut router_run = router(false, true);
+fn duplicates_and_gaps_of_trades_are_counted_late_trades_close_gaps_and_a_replay_keeps_duplicates() {
+    let mut builder_run = builder(false, true);
     let mut records = Vec::new();
     for id in [1, 2, 2, 5, 3, 1] {
-        router_run.event(&trade(id), &[], 5, 6, &mut records);
+        builder_run.event(&trade(id), &[], 5, 6, &mut records);
     }
     assert_eq!(records.len(), 4);
-    let routed = router_run.take_routed();
-    assert_eq!((routed.events[0], routed.duplicates[0], routed.trade_gaps), (4, 2, 1));
-    let report = &router_run.trade_reports()[0];
-    assert_eq!((report.missing, report.open[0].from, report.open[0].to), (1, 4, 4));
+    let counts = builder_run.take_counts();
+    assert_eq!(
+        (counts.events[DataType::Trade], counts.duplicates[DataType::Trade], counts.trade_gaps),
+        (4, 2, 1)
+    );
+    let report = &builder_run.trade_reports()[0];
+    assert_eq!(
+        (report.missing, report.open[0].from_sequence, report.open[0].to_sequence),
+        (1, Some(4), Some(4))
+    );
     let mut records = Vec::new();
-    let mut replayed = router(false, false);
+    let mut replayed = builder(false, false);
     for id in [1, 1] {
         replayed.event(&trade(id), &[], 5, 6, &mut records);
     }
     assert_eq!(records.len(), 2);
 }
 
-/// Goal: with every update, buffered updates that a snapshot releases are shown one by one, the best levels first.
 #[test]
-fn every_update_shows_released_ones_too() {
-    let mut router = router(true, true);
+fn with_every_update_the_buffered_updates_that_a_snapshot_releases_are_published_one_by_one() {
+    let mut builder = builder(true, true);
     let mut records = Vec::new();
     let steps = [
         book(BookChange::Delta, 11, 12, &[100, 5, 103, 0], 1),
@@ -142,7 +126,7 @@ fn every_update_shows_released_ones_too() {
         book(BookChange::Delta, 14, 15, &[101, 4], 0),
     ];
     for (payload, levels) in &steps {
-        router.event(payload, levels, 5, 6, &mut records);
+        builder.event(payload, levels, 5, 6, &mut records);
     }
     let books: Vec<_> = events(&records)
         .into_iter()
@@ -159,31 +143,32 @@ fn every_update_shows_released_ones_too() {
     assert_eq!(
         books.iter().map(|(id, ..)| *id).collect::<Vec<_>>(),
         [12, 13, 15],
-        "the snapshot alone is not shown"
+        "the snapshot alone is not published"
     );
     assert_eq!(books[2].0, 15);
     assert_eq!(books[2].3, 15);
 }
 
-/// Goal: a book is published at once, then once per interval with its newest state, and a gap silences it and asks for a state.
 #[test]
-fn books_are_published_once_per_interval_and_never_across_a_gap() {
-    let mut router = router(false, true);
+fn books_are_published_at_once_then_once_per_interval_and_never_across_a_gap() {
+    let mut builder = builder(false, true);
     let mut records = Vec::new();
     let mut at_ns = 0;
-    let apply =
-        |router: &mut RecordBuilder, records: &mut Vec<Record>, at_ns: i64, step: (Payload, Vec<i64>)| {
-            router.event(&step.0, &step.1, at_ns, at_ns, records);
-            router.publish_due(at_ns, records);
-        };
-    apply(&mut router, &mut records, at_ns, book(BookChange::Delta, 11, 11, &[100, 5], 1));
-    assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7.into()]);
-    assert!(router.books().unwrap().resyncs_due(at_ns).is_empty(), "asked once");
-    apply(&mut router, &mut records, at_ns, book(BookChange::Snapshot, 10, 10, &[98, 1, 102, 2], 1));
+    let apply = |builder: &mut RecordBuilder,
+                 records: &mut Vec<EventRecord>,
+                 at_ns: i64,
+                 step: (Payload, Vec<i64>)| {
+        builder.event(&step.0, &step.1, at_ns, at_ns, records);
+        builder.publish_due(at_ns, records);
+    };
+    apply(&mut builder, &mut records, at_ns, book(BookChange::Delta, 11, 11, &[100, 5], 1));
+    assert_eq!(builder.books().unwrap().resyncs_due(at_ns), [7.into()]);
+    assert!(builder.books().unwrap().resyncs_due(at_ns).is_empty(), "requested once");
+    apply(&mut builder, &mut records, at_ns, book(BookChange::Snapshot, 10, 10, &[98, 1, 102, 2], 1));
     assert_eq!(records.len(), 1, "live, published at once");
     for id in 12..22 {
         at_ns += 20 * MILLISECOND_NS;
-        apply(&mut router, &mut records, at_ns, book(BookChange::Delta, id, id, &[100, id], 1));
+        apply(&mut builder, &mut records, at_ns, book(BookChange::Delta, id, id, &[100, id], 1));
     }
     let ids: Vec<_> = events(&records)
         .iter()
@@ -193,33 +178,35 @@ fn books_are_published_once_per_interval_and_never_across_a_gap() {
         })
         .collect();
     assert_eq!(ids, [11, 16, 21]);
-    apply(&mut router, &mut records, at_ns, book(BookChange::Delta, 25, 25, &[100, 1], 1));
+    apply(&mut builder, &mut records, at_ns, book(BookChange::Delta, 25, 25, &[100, 1], 1));
     at_ns += 1_000 * MILLISECOND_NS;
-    router.publish_due(at_ns, &mut records);
-    router.publish_rest(at_ns, &mut records);
+    builder.publish_due(at_ns, &mut records);
+    builder.publish_rest(at_ns, &mut records);
     assert_eq!(records.len(), 3, "nothing is published across a gap");
-    assert!(router.books().unwrap().is_asking());
+    assert!(builder.books().unwrap().is_resyncing());
     at_ns += 10_000 * MILLISECOND_NS;
-    assert_eq!(router.books().unwrap().resyncs_due(at_ns), [7.into()], "asked again, after the back-off");
+    assert_eq!(
+        builder.books().unwrap().resyncs_due(at_ns),
+        [7.into()],
+        "requested again, after the back-off"
+    );
 }
 
-/// Goal: each data type is encoded as configured, and both forms hold the same event. Method: trades and books through two routers that
-/// differ in the forms only, decoded and compared.
 #[test]
-fn both_wire_forms_hold_the_same_events() {
-    let records = |forms: [WireForm; 8]| {
-        let mut router = router_with(true, true, forms);
+fn each_data_type_has_its_configured_wire_form_and_both_forms_hold_the_same_event() {
+    let records = |forms: DataTypeMap<WireForm>| {
+        let mut builder = builder_with(true, true, forms);
         let mut records = Vec::new();
-        router.event(&trade(77), &[], 5, 6, &mut records);
+        builder.event(&trade(77), &[], 5, 6, &mut records);
         let (snapshot, levels) = book(BookChange::Snapshot, 1, 10, &[100, 5, 101, 6], 1);
-        router.event(&snapshot, &levels, 7, 8, &mut records);
+        builder.event(&snapshot, &levels, 7, 8, &mut records);
         let (delta, levels) = book(BookChange::Delta, 11, 12, &[100, 7], 1);
-        router.event(&delta, &levels, 9, 10, &mut records);
+        builder.event(&delta, &levels, 9, 10, &mut records);
         records
     };
-    let json = records([WireForm::Json; 8]);
-    let mut forms = [WireForm::Protobuf; 8];
-    forms[0] = WireForm::Json;
+    let json = records(DataTypeMap::from_fn(|_| WireForm::Json));
+    let mut forms = DataTypeMap::from_fn(|_| WireForm::Protobuf);
+    forms[DataType::Trade] = WireForm::Json;
     let mixed = records(forms);
     assert!(json.len() > 1 && json.len() == mixed.len(), "{} {}", json.len(), mixed.len());
     for (json, mixed) in json.iter().zip(&mixed) {

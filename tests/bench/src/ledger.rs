@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::HeaderMap;
 use marketprism_edge::audit::{AuditOrigin, Auditor, PublishOutcome, RecordOutcome};
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit, StreamId, WireForm,
-    audit_message_id, audit_subject, encode_audit,
+    AUDIT_VERSION, Audit, DataType, DataTypeMap, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit,
+    StreamId, WireForm, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
@@ -229,20 +229,20 @@ fn counting(subject: &StreamId) -> f64 {
         };
         let auditor = Auditor::new(origin);
         let feed = auditor.feed("bench");
-        let streams = auditor.subscribe(feed, &[std::array::from_fn(|_| Some(subject.clone()))], MINUTE_NS);
-        let stream = streams.first().map_or(0, |kinds| kinds[0]);
+        let streams = auditor.subscribe(feed, &[DataTypeMap::from_fn(|_| Some(subject.clone()))], MINUTE_NS);
+        let stream = streams.first().and_then(|kinds| kinds[DataType::Trade]);
         let settled = |n: u32| RecordOutcome {
             stream,
             received_at_ns: MINUTE_NS + i64::from(n),
             timestamp_us: i64::from(n),
             event_id: EventId(u128::from(n) << 40),
             sequence: Some(i64::from(n)),
-            settlement: PublishOutcome::Stored,
+            outcome: PublishOutcome::Stored,
         };
         let batch: Vec<RecordOutcome> = (0..BATCH).map(settled).collect();
         let started = Instant::now();
         for _ in 0..BATCHES {
-            auditor.settle(black_box(&batch));
+            auditor.record(black_box(&batch));
         }
         let time = started.elapsed();
         black_box(auditor.close(3 * MINUTE_NS, i64::MAX, 1));

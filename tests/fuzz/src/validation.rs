@@ -7,7 +7,7 @@ use marketprism_adapter_host::contract::{
     Normalized, Note, OpenInterest, Payload, Remark, Side, Trade, TradeId, VenueError, VolatilityIndex,
 };
 use marketprism_adapter_host::fixtures::check;
-use marketprism_book::{BookSettings, BookUpdate, Change, SequenceRule, SnapshotSource};
+use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 
 use crate::reader::Reader;
 
@@ -52,22 +52,8 @@ fn books(result: &Normalized, settings: BookSettings) {
     for event in &result.events {
         let Payload::Book(event) = &event.payload else { continue };
         assert!((event.instrument as usize) < INSTRUMENTS, "{event:?} was accepted");
-        let (bids, asks) = (2 * event.bids as usize, 2 * event.asks as usize);
-        let own = result.levels.get(event.levels_at as usize..).and_then(|rest| rest.get(..bids + asks));
-        let Some(own) = own else { panic!("{event:?} was accepted with {} levels", result.levels.len()) };
-        let (bids, asks) = own.split_at(bids);
-        let update = BookUpdate {
-            change: if event.change == BookChange::Snapshot { Change::Snapshot } else { Change::Delta },
-            time_us: event.time_us,
-            received_at_ns: 1,
-            first_id: event.first_id,
-            last_id: event.last_id,
-            previous_id: event.previous_id,
-            checksum: event.checksum,
-            price_scale: event.price_scale,
-            quantity_scale: event.quantity_scale,
-            bids,
-            asks,
+        let Some(update) = event.update(&result.levels, 1) else {
+            panic!("{event:?} was accepted with {} levels", result.levels.len())
         };
         let book = books.entry(event.instrument).or_insert_with(|| marketprism_book::Book::new(settings));
         book.apply(&update);

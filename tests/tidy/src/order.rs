@@ -6,7 +6,7 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "edge",
         "cli recorder replay run http feed gaps records books publisher queue audit broker config \
-         telemetry contract limits clock",
+         telemetry limits",
     ),
     (
         "central",

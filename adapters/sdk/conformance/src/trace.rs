@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_adapter_host::contract::{
-    self, BookChange, Capability, ChecksumRule, DataType, Normalized, Payload, Remark,
-};
+use marketprism_adapter_host::contract::{self, BookChange, Capability, DataType, Payload, Remark};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
-use marketprism_book::{
-    Book, BookAction, BookGap, BookSettings, BookState, BookUpdate, Change, Checksum, SequenceRule,
-    SnapshotSource,
-};
+use marketprism_book::{Book, BookAction, BookGap, BookSettings, BookState, BookUpdate};
 
 use crate::market::Market;
 use crate::numbers::{Atto, atto};
@@ -67,18 +62,18 @@ impl Trace {
             .map_err(|faulted| format!("frame {}: {}", faulted.frame, faulted.text))?;
         let mut books: BTreeMap<u32, Book> = BTreeMap::new();
         let mut steps = Vec::new();
-        let mut events = normalized.events.iter().peekable();
-        let mut notes = normalized.notes.iter().peekable();
-        for (index, frame) in frames.iter().enumerate() {
-            while let Some(event) = events.next_if(|event| event.frame as usize == index) {
+        for ((index, frame), (_, events, notes)) in
+            frames.iter().enumerate().zip(normalized.by_frame(frames.len()))
+        {
+            for event in events {
                 let Payload::Book(event) = &event.payload else { continue };
                 let book = books
                     .entry(event.instrument)
                     .or_insert_with(|| Book::new(settings(market, declared, event.instrument)));
-                let Some(update) = update(event, &normalized, frame.at) else { continue };
+                let Some(update) = event.update(&normalized.levels, frame.at) else { continue };
                 steps.push(step(index, event, book, &update));
             }
-            while let Some(note) = notes.next_if(|note| note.frame as usize == index) {
+            for note in notes {
                 if let Remark::RestartBook(instrument) = note.remark
                     && let Some(book) = books.get_mut(&instrument)
                 {
@@ -131,51 +126,7 @@ fn levels(book: &Book) -> Option<LiveLevels> {
 }
 
 fn settings(market: &Market<'_>, declared: &Capability, instrument: u32) -> BookSettings {
-    let rule = match declared.sequence {
-        contract::SequenceRule::Unnumbered => SequenceRule::Unnumbered,
-        contract::SequenceRule::Contiguous => SequenceRule::Contiguous,
-        contract::SequenceRule::Chained => SequenceRule::Chained,
-    };
-    let source = match declared.snapshot {
-        contract::SnapshotSource::InBand => SnapshotSource::InBand,
-        contract::SnapshotSource::Request | contract::SnapshotSource::NotApplicable => {
-            SnapshotSource::Request
-        }
-    };
     let resync = market.plan.resyncs.iter().find(|resync| resync.instrument == instrument);
-    let checksum = match (declared.checksum, market.instruments.get(instrument as usize)) {
-        (ChecksumRule::Crc32Digits10, Some(one)) => {
-            Checksum::Crc32Digits10 { price_scale: one.price_scale, quantity_scale: one.quantity_scale }
-        }
-        _ => Checksum::Unchecked,
-    };
-    BookSettings {
-        depth_limit: resync
-            .and_then(|resync| resync.depth_limit)
-            .and_then(|limit| usize::try_from(limit).ok()),
-        checksum,
-        ..BookSettings::new(rule, source, market.feed.depth as usize)
-    }
-}
-
-/// The levels are there: the host has checked it.
-fn update<'a>(event: &contract::Book, normalized: &'a Normalized, at_ns: i64) -> Option<BookUpdate<'a>> {
-    let (bids, asks) = (2 * event.bids as usize, 2 * event.asks as usize);
-    let (bids, rest) = normalized.levels.get(event.levels_at as usize..)?.split_at_checked(bids)?;
-    Some(BookUpdate {
-        change: match event.change {
-            BookChange::Snapshot => Change::Snapshot,
-            BookChange::Delta => Change::Delta,
-        },
-        time_us: event.time_us,
-        received_at_ns: at_ns,
-        first_id: event.first_id,
-        last_id: event.last_id,
-        previous_id: event.previous_id,
-        checksum: event.checksum,
-        price_scale: event.price_scale,
-        quantity_scale: event.quantity_scale,
-        bids,
-        asks: rest.get(..asks)?,
-    })
+    let limit = resync.and_then(|resync| resync.depth_limit);
+    declared.book_settings(market.instruments.get(instrument as usize), market.feed.depth, limit)
 }

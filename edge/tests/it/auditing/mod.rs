@@ -1,6 +1,6 @@
-//! What an edge reports of a window is what the broker has of it, whatever happens meanwhile.
+//! The audit of a window equals the broker's data of the window, whatever happens meanwhile.
 
 mod delivery;
-mod edge;
 mod requests;
+mod setup;
 mod windows;

@@ -2,27 +2,25 @@
 
 use marketprism_edge::broker::answer_requests;
 use marketprism_schema::{RepairAnswer, RepairRequest, RepairState};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
-use super::edge::{subject, until};
-use crate::nats_server::{NatsServer, binary};
+use super::setup::trades;
 
-/// Goal: a request to send again is answered honestly: this edge keeps nothing on disk. What is no request is refused, and says why.
 #[tokio::test]
-async fn repair_requests_are_answered() {
-    let Some(binary) = binary() else { return };
-    let mut server = NatsServer::new(binary);
-    server.start().await;
-    let client = async_nats::connect(server.url()).await.unwrap();
+async fn a_repair_request_is_answered_with_not_kept_and_an_invalid_one_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let client = async_nats::connect(broker.url()).await.unwrap();
     let stop = CancellationToken::new();
     let task = tokio::spawn(answer_requests(client.clone(), "e1".into(), stop.clone()));
-    let request = RepairRequest::new("r-1".into(), &subject("A-B"), 1, 2).encode().unwrap();
+    let request = RepairRequest::new("r-1".into(), &trades("A-B"), 1, 2).encode().unwrap();
     let ask = async |bytes: Vec<u8>| {
         let asked = client.request("repair.e1", bytes.into()).await;
         asked.ok().map(|answer| RepairAnswer::decode(&answer.payload).unwrap())
     };
-    until("the edge answers", 10, async || ask(request.clone()).await.is_some()).await;
-    let answer = ask(request).await.unwrap();
+    let answer = eventually("the edge answers", || ask(request.clone())).await;
     assert_eq!((answer.request_id.as_str(), answer.state, answer.resent), ("r-1", RepairState::NotKept, 0));
     assert!(answer.reason.contains("no journal on disk"), "{}", answer.reason);
     let refused = ask(b"{}".to_vec()).await.unwrap();

@@ -1,28 +1,14 @@
-//! Only what a feed asks for is published, once.
+//! Only subscribed events are published, once.
 
 use marketprism_adapter_host::contract::{
-    Capability, ChecksumRule, Completeness, DataType as Kind, Decimal, Delivery, FundingRate, Instrument,
-    Liquidation, LongShortRatio, MarketType as Market, OpenInterest, Payload, SequenceRule, Side,
-    SnapshotSource, Trade, TradeId, Venue, VolatilityIndex,
+    Capability, ChecksumRule, Completeness, DataType as Kind, Delivery, FundingRate, Instrument, Liquidation,
+    LongShortRatio, MarketType as Market, OpenInterest, Payload, SequenceRule, Side, SnapshotSource, Venue,
+    VolatilityIndex,
 };
-use marketprism_edge::records::{EventEncoder, Origin};
 use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 use marketprism_schema::{DataType, MarketType};
 
-fn instrument(symbol: &str, market_type: Market) -> Instrument {
-    Instrument {
-        symbol: symbol.into(),
-        venue_symbol: symbol.to_lowercase(),
-        market_type,
-        base: "AB".into(),
-        quote: "CD".into(),
-        contract_size: None,
-        contract_value: None,
-        price_scale: 2,
-        quantity_scale: 3,
-        trading: true,
-    }
-}
+use crate::records::{ONE, builder, instrument, options, trade};
 
 fn capability(data_type: Kind, market_types: &[Market]) -> Capability {
     Capability {
@@ -60,30 +46,8 @@ fn instruments() -> [Instrument; 3] {
     ]
 }
 
-fn router(asked: Subscription) -> RecordBuilder {
-    let origin = Origin {
-        edge: "edge-1".into(),
-        region: "here".into(),
-        adapter: "sim@1.0.0+0123456789ab".into(),
-        exchange: "sim_derivatives".into(),
-    };
-    let envelope = EventEncoder::new(origin, &instruments(), [0; 8]).unwrap();
-    let plan = RecordOptions {
-        books: None,
-        asked,
-        depth: 1,
-        contiguous_trade_ids: false,
-        deduplicate: true,
-        every_update: false,
-    };
-    RecordBuilder::new(plan, envelope, 3)
-}
-
-const ONE: Decimal = Decimal { mantissa: 1, scale: 0 };
-
-fn trade(instrument: u32, id: u64) -> Payload {
-    let (id, side) = (TradeId::Number(id), Side::Buy);
-    Payload::Trade(Trade { instrument, time_us: 1, id, price: ONE, quantity: ONE, side })
+fn record_builder(subscription: Subscription) -> RecordBuilder {
+    builder("sim_derivatives", &instruments(), RecordOptions { subscription, ..options(3) })
 }
 
 fn volatility(instrument: u32) -> Payload {
@@ -137,18 +101,15 @@ fn slow_events() -> Vec<Payload> {
     ]
 }
 
-/// Goal: a feed gets the data types of the markets that it names; without names all but options; a volatility index whatever the
-/// markets; never what the venue does not offer for a market.
-/// Method: each combination against the three instruments.
 #[test]
-fn a_feed_asks_for_cells() {
+fn a_feed_gets_its_markets_all_but_options_by_default_and_only_what_the_venue_offers() {
     let all = [DataType::Trade, DataType::FundingRate, DataType::VolatilityIndex, DataType::OpenInterest];
     let of = |data_types: &[DataType], markets: &[MarketType]| -> Vec<String> {
-        let asked = Subscription::new(Some(&venue()), data_types, markets, &instruments());
+        let subscription = Subscription::new(&venue(), data_types, markets, &instruments());
         let cells =
             (0..3_u32).flat_map(|instrument| DataType::ALL.iter().map(move |kind| (instrument, *kind)));
         cells
-            .filter(|(instrument, kind)| asked.includes(*kind, (*instrument).into()))
+            .filter(|(instrument, kind)| subscription.includes(*kind, (*instrument).into()))
             .map(|(instrument, kind)| format!("{instrument} {kind}"))
             .collect()
     };
@@ -159,50 +120,46 @@ fn a_feed_asks_for_cells() {
     assert_eq!(of(&[DataType::VolatilityIndex], &[MarketType::Perpetual]), volatility);
 }
 
-/// Goal: what a feed did not ask for is left out and counted by data type; a volatility index goes to the subject of its coin.
-/// Method: trades of a perpetual and of an option, funding, and the index, to a feed for trades and the index.
 #[test]
-fn unasked_events_are_left_out() {
+fn unsubscribed_events_are_counted_and_a_volatility_index_has_the_subject_of_its_coin() {
     let data_types = [DataType::Trade, DataType::VolatilityIndex];
-    let mut router = router(Subscription::new(Some(&venue()), &data_types, &[], &instruments()));
+    let mut builder = record_builder(Subscription::new(&venue(), &data_types, &[], &instruments()));
     let mut records = Vec::new();
     for payload in [trade(0, 1), trade(1, 1), funding(0), volatility(2), trade(9, 1)] {
-        router.event(&payload, &[], 1, 1, &mut records);
+        builder.event(&payload, &[], 1, 1, &mut records);
     }
     let subjects: Vec<&str> = records.iter().map(|record| record.subject.as_str()).collect();
     assert_eq!(
         subjects,
         ["trade.sim_derivatives.perpetual.AB-CD", "volatility_index.sim_derivatives.options.AB"]
     );
-    let routed = router.take_routed();
-    assert_eq!((routed.unasked[0], routed.unasked[2]), (2, 1));
+    let counts = builder.take_counts();
+    assert_eq!((counts.unsubscribed[DataType::Trade], counts.unsubscribed[DataType::FundingRate]), (2, 1));
 }
 
-/// Goal: a polled value that did not change is published once and counted as a copy, for each data type, however many trades come
-/// between; a new one is published.
-/// Method: each event twice around more trades than an instrument remembers, then with another time.
+/// More trades than an instrument remembers come in between.
 #[test]
-fn repeated_polls_are_published_once() {
-    let mut router = router(Subscription::everything(3));
+fn a_polled_value_that_did_not_change_is_published_once_per_data_type() {
+    let mut builder = record_builder(Subscription::everything(3));
     let mut records = Vec::new();
     for payload in slow_events() {
-        router.event(&payload, &[], 1, 1, &mut records);
+        builder.event(&payload, &[], 1, 1, &mut records);
     }
     assert_eq!(records.len(), 6);
     for id in 0..5_000 {
-        router.event(&trade(0, id), &[], 1, 1, &mut records);
+        builder.event(&trade(0, id), &[], 1, 1, &mut records);
     }
-    router.take_routed();
+    builder.take_counts();
     records.clear();
     for payload in slow_events() {
-        router.event(&payload, &[], 2, 2, &mut records);
+        builder.event(&payload, &[], 2, 2, &mut records);
     }
-    let repeated = router.take_routed().duplicates;
-    assert_eq!((records.len(), repeated.iter().sum::<u64>(), repeated.iter().max()), (0, 6, Some(&1)));
+    let repeated = builder.take_counts().duplicates;
+    assert_eq!((records.len(), repeated.values().sum::<u64>(), repeated.values().max()), (0, 6, Some(&1)));
     let mut later = slow_events();
     if let Payload::OpenInterest(interest) = &mut later[1] {
         interest.time_us = 2;
     }
-    router.event(&later[1], &[], 3, 3, &mut records);
+    builder.event(&later[1], &[], 3, 3, &mut records);
     assert_eq!(records.len(), 1);
 }

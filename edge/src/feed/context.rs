@@ -1,0 +1,37 @@
+//! The parts of the edge that a feed uses.
+
+use std::sync::Arc;
+
+use marketprism_adapter_host::Quarantine;
+use marketprism_schema::{DataTypeMap, WireForm};
+use marketprism_socket::Budgets;
+use tokio_util::sync::CancellationToken;
+
+use super::observer::FrameObserver;
+use super::status::FeedStatus;
+use crate::audit::{AuditFeed, Auditor};
+use crate::config::Sandbox;
+use crate::queue::EventQueue;
+use crate::telemetry::{Coverage, Metrics};
+
+#[derive(Clone)]
+pub struct FeedContext {
+    /// Name of the edge.
+    pub edge: String,
+    pub region: String,
+    pub quarantine: Arc<Quarantine>,
+    pub sandbox: Sandbox,
+    /// Rate limits, shared by all feeds.
+    pub budgets: Budgets,
+    pub queue: Arc<dyn EventQueue>,
+    pub auditor: Arc<Auditor>,
+    /// This feed in the audits.
+    pub audit_feed: AuditFeed,
+    pub wire: DataTypeMap<WireForm>,
+    pub coverage: Arc<Coverage>,
+    pub metrics: Metrics,
+    pub status: Arc<FeedStatus>,
+    /// Set by `record`.
+    pub observer: Option<Arc<dyn FrameObserver>>,
+    pub stop: CancellationToken,
+}

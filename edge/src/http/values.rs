@@ -1,0 +1,38 @@
+//! States and counts that several pages show.
+
+use marketprism_adapter_host::{FaultCause, Stats};
+use marketprism_book::BookState;
+use serde_json::{Value, json};
+
+use crate::feed::FeedPhase;
+
+pub(super) const fn state_text(state: BookState) -> &'static str {
+    match state {
+        BookState::WaitSnapshot => "WAIT_SNAPSHOT",
+        BookState::Syncing => "SYNCING",
+        BookState::Live => "LIVE",
+    }
+}
+
+pub(super) fn phase_text(phase: &FeedPhase) -> String {
+    match phase {
+        FeedPhase::Starting(reason) => format!("starting: {reason}"),
+        FeedPhase::Running => "running".to_owned(),
+        FeedPhase::Stopped => "stopped".to_owned(),
+    }
+}
+
+pub(super) fn faults_json(stats: &Stats) -> Value {
+    let stats = stats.snapshot();
+    let mut causes = serde_json::Map::new();
+    for cause in FaultCause::ALL {
+        causes.insert(cause.as_str().to_owned(), json!(stats.faults[cause]));
+    }
+    json!({
+        "total": stats.all_faults(),
+        "by_cause": causes,
+        "restarts": stats.restarts,
+        "frames_quarantined": stats.frames_faulted + stats.frames_unseen,
+        "memory_high_water_bytes": stats.memory_high_water_bytes,
+    })
+}

@@ -1,0 +1,157 @@
+//! Gaps in the ids of one instrument's trades, where they rise by one.
+
+use std::collections::VecDeque;
+
+use marketprism_adapter_host::InstrumentIndex;
+use marketprism_schema::{Gap, GapCause};
+
+use crate::audit::GapSum;
+use crate::limits::TRADE_GAPS_MAX;
+
+/// Gaps in the trade ids of one instrument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TradeIdReport {
+    pub instrument: InstrumentIndex,
+    /// Gaps since the start.
+    pub gaps_seen: u64,
+    /// Trades that are missing now.
+    pub missing: u64,
+    /// The latest open gaps.
+    pub open: Vec<Gap>,
+}
+
+/// Meaning of a trade's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TradeIdCheck {
+    InOrder,
+    /// Trades before it are missing.
+    Gap,
+    /// It is late, and closes a gap or a part of one.
+    FillsGap,
+}
+
+/// Late trades close the gaps that they belong to. Ids above 63 bits are not checked.
+#[derive(Debug, Default)]
+pub(super) struct TradeIdTracker {
+    next: Option<i64>,
+    last_ns: i64,
+    open: VecDeque<Gap>,
+    /// Open gaps that left the full list.
+    forgotten: GapSum,
+    pub(super) gaps_seen: u64,
+    pub(super) missing: u64,
+}
+
+impl TradeIdTracker {
+    /// Checks the id of a trade that is no duplicate.
+    pub(super) fn check(&mut self, id: u64, at_ns: i64) -> TradeIdCheck {
+        let Ok(id) = i64::try_from(id) else { return TradeIdCheck::InOrder };
+        let next = self.next.unwrap_or(id);
+        if id < next {
+            return if self.fill(id) { TradeIdCheck::FillsGap } else { TradeIdCheck::InOrder };
+        }
+        let after_ns = std::mem::replace(&mut self.last_ns, at_ns);
+        self.next = Some(id.saturating_add(1));
+        if id == next {
+            return TradeIdCheck::InOrder;
+        }
+        let gap = Gap::trade_ids(next.unsigned_abs(), (id - 1).unsigned_abs(), after_ns, at_ns);
+        self.gaps_seen += 1;
+        self.missing = self.missing.saturating_add((id - next).unsigned_abs());
+        self.open.push_back(gap);
+        self.bound();
+        TradeIdCheck::Gap
+    }
+
+    fn bound(&mut self) {
+        while self.open.len() > TRADE_GAPS_MAX {
+            if let Some(gap) = self.open.pop_front() {
+                self.forgotten.add(gap);
+            }
+        }
+    }
+
+    /// The sum of the gaps that left the full list since the last call.
+    pub(super) fn take_forgotten(&mut self) -> Option<Gap> {
+        self.forgotten.take()
+    }
+
+    /// Sets cause and evidence of the gaps without.
+    pub(super) fn explain(&mut self, explain: impl Fn(&Gap) -> (GapCause, String)) {
+        for gap in self.open.iter_mut().chain(self.forgotten.first_mut()) {
+            if gap.evidence.is_empty() {
+                let (cause, evidence) = explain(gap);
+                gap.explain(cause, evidence);
+            }
+        }
+    }
+
+    /// The latest open gaps, oldest first.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Gap> {
+        self.open.iter()
+    }
+
+    fn fill(&mut self, id: i64) -> bool {
+        let range = |gap: &Gap| Some((gap.from_sequence?, gap.to_sequence?));
+        let contains = |gap: &Gap| range(gap).is_some_and(|(first, last)| first <= id && id <= last);
+        let Some(index) = self.open.iter().position(contains) else { return false };
+        let Some(gap) = self.open.remove(index) else { return false };
+        let (first, last) = range(&gap).unwrap_or((id, id));
+        self.missing = self.missing.saturating_sub(1);
+        let part = |first: i64, last: i64| {
+            let mut part = gap.clone();
+            part.set_trade_ids(first.unsigned_abs(), last.unsigned_abs());
+            part
+        };
+        if id < last {
+            self.open.insert(index, part(id + 1, last));
+        }
+        if first < id {
+            self.open.insert(index, part(first, id - 1));
+        }
+        self.bound();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(gap: &Gap) -> (i64, i64) {
+        gap.from_sequence.zip(gap.to_sequence).unwrap()
+    }
+
+    #[test]
+    fn gaps_have_both_ends_and_late_trades_close_them_in_any_order() {
+        let mut tracker = TradeIdTracker::default();
+        assert_eq!(tracker.check(10, 1), TradeIdCheck::InOrder);
+        assert_eq!(tracker.check(11, 2), TradeIdCheck::InOrder);
+        assert_eq!(tracker.check(16, 3), TradeIdCheck::Gap);
+        assert_eq!(tracker.open().cloned().collect::<Vec<_>>(), [Gap::trade_ids(12, 15, 2, 3)]);
+        assert_eq!((tracker.missing, tracker.gaps_seen), (4, 1));
+        assert_eq!(tracker.check(13, 4), TradeIdCheck::FillsGap);
+        assert_eq!(tracker.open().map(ids).collect::<Vec<_>>(), [(12, 12), (14, 15)]);
+        for late in [15, 12, 14] {
+            assert_eq!(tracker.check(late, 5), TradeIdCheck::FillsGap);
+        }
+        assert_eq!(tracker.check(5, 5), TradeIdCheck::InOrder);
+        assert_eq!((tracker.missing, tracker.open().count()), (0, 0));
+        assert_eq!(tracker.check(17, 6), TradeIdCheck::InOrder);
+    }
+
+    #[test]
+    fn listed_gaps_and_the_sum_of_the_rest_are_all_that_is_missing() {
+        let mut tracker = TradeIdTracker::default();
+        for (id, at) in (0..1_000).zip(1..) {
+            tracker.check(id * 3, at);
+        }
+        tracker.explain(|_| (GapCause::Venue, "seen".to_owned()));
+        let listed: u64 = tracker.open().filter_map(|gap| gap.missing).sum();
+        let sum = tracker.take_forgotten().unwrap();
+        assert_eq!((sum.from_sequence, sum.from), (Some(1), 1));
+        assert_eq!(sum.evidence, format!("{} gaps in one, the first: seen", 999 - TRADE_GAPS_MAX));
+        assert_eq!((listed + sum.missing.unwrap(), tracker.missing), (1_998, 1_998));
+        assert_eq!(tracker.take_forgotten(), None);
+    }
+}

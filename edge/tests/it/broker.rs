@@ -1,0 +1,134 @@
+//! A publisher on a real nats-server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::{self, consumer, stream};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use marketprism_config::{Nats, NatsAuthentication};
+use marketprism_edge::audit::{AuditStream, Auditor};
+use marketprism_edge::broker::{BrokerLink, connect};
+use marketprism_edge::config::PublisherLimits;
+use marketprism_edge::publisher::{DrainResult, Publisher};
+use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLimits};
+use marketprism_edge::telemetry::{Coverage, Metrics};
+use marketprism_schema::{DataType, EventId, WireForm};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The stream of the events.
+pub const STREAM: &str = "MARKET_DATA";
+
+pub struct Publishing {
+    pub client: Client,
+    pub link: Arc<BrokerLink>,
+    pub queue: Arc<MemoryQueue>,
+    pub auditor: Arc<Auditor>,
+    pub metrics: Metrics,
+    pub coverage: Arc<Coverage>,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<anyhow::Result<DrainResult>>,
+}
+
+pub fn limits() -> PublisherLimits {
+    PublisherLimits {
+        in_flight_messages: 256,
+        in_flight_bytes: 1 << 20,
+        ack_timeout: Duration::from_secs(2),
+        queue_messages: 100_000,
+        queue_bytes: 64 << 20,
+    }
+}
+
+pub async fn publish(
+    url: &str,
+    limits: PublisherLimits,
+    auditor: Arc<Auditor>,
+    drain: Duration,
+) -> Publishing {
+    let nats = Nats {
+        urls: vec![url.to_owned()],
+        tls_required: false,
+        ca_file: None,
+        client_certificate: None,
+        authentication: NatsAuthentication::Anonymous,
+        connect_timeout: Duration::from_secs(2),
+    };
+    let bounds = QueueLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
+    // A small queue is there to overflow.
+    let wait = Duration::from_millis(if limits.queue_messages < 1_000 { 1 } else { 2_000 });
+    let queue = Arc::new(MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), wait));
+    let (metrics, coverage) = (Metrics::new().unwrap(), Arc::new(Coverage::default()));
+    let (client, link) = connect(&nats, "test").await.unwrap();
+    let publisher = Publisher::new(
+        client.clone(),
+        Arc::clone(&link),
+        Arc::clone(&queue) as Arc<dyn EventQueue>,
+        Arc::clone(&coverage),
+        Arc::clone(&auditor),
+        metrics.clone(),
+        limits,
+    );
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(publisher.run(stop.clone(), drain));
+    Publishing { client, link, queue, auditor, metrics, coverage, stop, task }
+}
+
+/// A trade of about 250 bytes.
+pub fn record(
+    symbol: &str,
+    id: u128,
+    stream: Option<AuditStream>,
+    received_at_ns: i64,
+    coverage: &Coverage,
+) -> EventRecord {
+    let filler = "x".repeat(200);
+    EventRecord {
+        subject: format!("trade.sim_spot.spot.{symbol}").into(),
+        event_id: EventId(id),
+        data_type: DataType::Trade,
+        form: WireForm::Json,
+        coverage: coverage.row("sim_spot", DataType::Trade),
+        stream,
+        sequence: None,
+        received_at_ns,
+        timestamp_us: received_at_ns / 1_000,
+        payload: Bytes::from(format!("{{\"received_at\":{received_at_ns},\"filler\":\"{filler}\"}}")),
+    }
+}
+
+pub async fn create_stream(url: &str, name: &str, subjects: &str) {
+    let config = stream::Config {
+        name: name.to_owned(),
+        subjects: vec![subjects.to_owned()],
+        duplicate_window: Duration::from_secs(120),
+        ..Default::default()
+    };
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    context.create_stream(config).await.unwrap();
+}
+
+/// All messages of a stream, in order.
+pub async fn messages(url: &str, stream: &str) -> Vec<jetstream::Message> {
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    let mut stream = context.get_stream(stream).await.unwrap();
+    let count = stream.info().await.unwrap().state.messages;
+    let config = consumer::pull::Config { ack_policy: consumer::AckPolicy::None, ..Default::default() };
+    let consumer = stream.create_consumer(config).await.unwrap();
+    let mut incoming = consumer.messages().await.unwrap();
+    let mut all = Vec::new();
+    while (all.len() as u64) < count {
+        all.push(incoming.next().await.unwrap().unwrap());
+    }
+    all
+}
+
+pub fn header<'a>(message: &'a jetstream::Message, name: &str) -> &'a str {
+    message.headers.as_ref().unwrap().get(name).unwrap().as_str()
+}
+
+pub fn event_id(message: &jetstream::Message) -> EventId {
+    EventId::parse(header(message, "Nats-Msg-Id")).unwrap()
+}
