@@ -60,7 +60,7 @@ fn contract_market(contract_type: &str) -> Option<MarketType> {
     }
 }
 
-/// The venue writes the day behind the symbol; the delivery date stands for it where it does not.
+/// The day behind the symbol, else that of the delivery date.
 fn expiry(listed: &ListedSymbol<'_>) -> Option<Expiry> {
     let written = listed.symbol.rsplit_once('_').and_then(|(_, day)| Expiry::from_digits(day));
     written.or_else(|| Expiry::from_millis(listed.delivery_date?))

@@ -9,7 +9,7 @@ use marketprism_adapter_sdk::{
 };
 use std::ops::RangeInclusive;
 
-/// The venue allows 1024 on one connection and asks for fewer.
+/// The venue allows 1024 on one connection and recommends fewer.
 const STREAMS_PER_CONNECTION: usize = 200;
 /// Keeps a subscribe message near 2 kB.
 const STREAMS_PER_MESSAGE: usize = 100;
@@ -28,12 +28,12 @@ const RATIOS_WINDOW_MS: u32 = 300_000;
 const FUNDING_BUDGET: &str = "binance_derivatives.funding";
 const FUNDING_INFO_PERIOD_MS: u32 = 3_600_000;
 
-/// Open interest is asked for every 15 to 60 seconds, and for more instruments less often: it takes at most a
+/// Open interest is polled every 15 to 60 seconds, and for more instruments less often: it takes at most a
 /// quarter of the weight of 2400 a minute, the rest is for snapshots.
 const INTEREST_PERIOD_MS: RangeInclusive<u64> = 15_000..=3_600_000;
 const INTEREST_WEIGHT_A_MINUTE: u64 = 600;
 
-/// Ratios are asked for more often than they change, so that a row which comes late is not missed for long,
+/// Ratios are polled more often than they change, so that a row which comes late is not missed for long,
 /// with four fifths of their budget.
 const RATIO_EVERY_MS: RangeInclusive<u64> = 60_000..=3_600_000;
 const RATIOS_A_WINDOW: u64 = 800;
@@ -304,7 +304,7 @@ fn funding_info(rest: &str) -> Poll {
     }
 }
 
-/// How often so many requests may be repeated, with `units` of them in any `window_ms`.
+/// Shortest period of so many requests, with `units` of them in any `window_ms`.
 fn period(requests: usize, window_ms: u64, units: u64, range: RangeInclusive<u64>) -> u32 {
     let requests = u64::try_from(requests).unwrap_or(u64::MAX);
     let period_ms = requests.saturating_mul(window_ms).div_ceil(units).clamp(*range.start(), *range.end());

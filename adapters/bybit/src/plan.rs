@@ -7,10 +7,9 @@ use marketprism_adapter_sdk::{
     resubscribe,
 };
 
-/// The venue asks for few on one connection without naming a number; their names must stay below 21,000
-/// bytes.
+/// The venue recommends few topics on one connection without a number; their names must stay below 21,000 bytes.
 const TOPICS_PER_CONNECTION: usize = 200;
-/// Spot allows 10 in a request. A wrong one may refuse its whole request, so contracts are asked for alike.
+/// Spot allows 10 in a request. A wrong one may refuse its whole request, so contracts are subscribed alike.
 const TOPICS_PER_REQUEST: usize = 10;
 
 /// The venue counts both over a domain, so both exchange ids share them.

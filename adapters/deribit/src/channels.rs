@@ -36,7 +36,7 @@ pub(crate) fn channel(name: &[u8]) -> Channel<'_> {
     Channel::Other(other(name))
 }
 
-/// The instrument in `{instrument}.{interval}`; none where more stands between, as in the books that are grouped and cut
+/// The instrument in `{instrument}.{interval}`; none with further parts between, as in the books that are grouped and cut
 /// to a depth: each of their messages is a whole book with other rows.
 #[inline(always)]
 fn ungrouped(rest: &[u8]) -> Option<&[u8]> {

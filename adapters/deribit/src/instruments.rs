@@ -18,8 +18,8 @@ pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrum
     Ok(all)
 }
 
-/// The instruments of the feed, then its volatility indices. An index is asked for by its coin, by an instrument of that coin, or by
-/// no symbol at all; its market type options, where it is filed, need not be asked for.
+/// The instruments of the feed, then its volatility indices. An index is named by its coin, by an instrument of that coin, or by
+/// no symbol at all; its market type, options, need not be named.
 pub(crate) fn select_with_indices(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
     let is_index = |one: &Instrument| coin_of_index(one.venue_symbol.as_bytes()).is_some();
     let (mut indices, listed): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_index);
@@ -55,7 +55,7 @@ fn index((name, coin): (&str, &str)) -> Instrument {
     }
 }
 
-/// True when the feed asks for more than volatility indices.
+/// True when the feed has more than volatility indices.
 pub(crate) fn needs_lists(feed: &Feed) -> bool {
     let market_data = feed.data_types.iter().any(|data_type| *data_type != DataType::VolatilityIndex);
     market_data && (feed.symbols.is_empty() || !without_indices(feed).symbols.is_empty())

@@ -249,7 +249,7 @@ impl ContractUnits {
     }
 }
 
-/// The same quantity of an inverse contract, in 64-bit steps: `price` is a mantissa at the contract's scale. None where that is not
+/// As [`ContractUnits::base_quantity`] for an inverse contract, in 64-bit steps: `price` is a mantissa at the contract's scale. None where that is not
 /// enough, or where the general way has to say what is wrong.
 #[inline(always)]
 pub(crate) fn quick_base_quantity(amount: PlainNumber, price: i64, power: u64) -> Option<i64> {
@@ -323,7 +323,7 @@ mod tests {
             "x",
         ] {
             for behind in ["", ",          "] {
-                // What stands behind a number is the caller's to refuse.
+                // Text behind a number is refused by the caller.
                 let read = read(&format!("{wrong}{behind}"));
                 assert!(read.is_none_or(|(_, at)| at < wrong.len()), "{wrong}");
             }

@@ -70,7 +70,7 @@ fn venue(exchange: Exchange, market_types: &[MarketType], capabilities: Vec<Capa
     }
 }
 
-/// Trade ids are not consecutive: a message stands for all matches of a taker at one price and names the last one. The checksum is a
+/// Trade ids are not consecutive: a message covers all matches of a taker at one price and names the last one. The checksum is a
 /// constant zero today.
 fn capability(data_type: DataType, market_types: &[MarketType]) -> Capability {
     let base = pushed(data_type, market_types);

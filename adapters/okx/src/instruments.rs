@@ -196,7 +196,7 @@ fn contract(
     }
 }
 
-/// The venue writes the day into the name, as the third part; the time of expiry stands for it where it does not.
+/// The day is the third part of the name, else that of the time of expiry.
 fn expiry(listed: &ListedInstrument<'_>) -> Option<Expiry> {
     let written = listed.name.split('-').nth(2).and_then(Expiry::from_digits);
     written.or_else(|| Expiry::from_millis(listed.expiry.parse().ok()?))

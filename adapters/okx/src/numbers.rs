@@ -94,15 +94,19 @@ fn factor(value: Decimal, scales: BookScales) -> Option<u64> {
 /// A time in milliseconds as microseconds; none where the venue wrote nothing or zero, as it does on odd frames.
 #[inline(always)]
 pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<i64>> {
-    let mut next = *cursor;
-    let millis = match whole(&mut next, what) {
+    let start = *cursor;
+    let millis = match whole(cursor, what) {
         Ok(millis) => millis,
-        Err(_) if unset(cursor) => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => {
+            *cursor = start;
+            return if unset(cursor) { Ok(None) } else { Err(error) };
+        }
     };
-    let Some(micros) = micros_of_millis(millis) else { return cursor.expected("a time in milliseconds") };
-    *cursor = next;
-    Ok((micros != 0).then_some(micros))
+    match micros_of_millis(millis) {
+        Some(0) => Ok(None),
+        Some(micros) => Ok(Some(micros)),
+        None => start.expected("a time in milliseconds"),
+    }
 }
 
 /// An amount of at least 0; none where it is not set.

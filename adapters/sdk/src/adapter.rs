@@ -2,20 +2,19 @@
 
 use crate::types::{Answer, Description, Feed, Frames, Instrument, Normalized, Plan, Refusal, Request};
 
-/// An adapter loaded with a feed. Every function is a pure function of what it was given.
+/// The contract's functions, implemented by [`VenueInstance`](crate::VenueInstance). Each is a pure function of its input.
 pub trait Adapter: Sized + 'static {
-    /// Who the adapter is and what it can do.
+    /// Name, version, exchange ids and capabilities.
     fn describe() -> Description;
 
     /// The requests whose answers [`Adapter::instruments`] needs for this feed. Called first without answers, then with all answers so
-    /// far, until nothing more is asked for: lists of several pages are followed so.
+    /// far until no request is left, so that pages can be followed.
     ///
     /// # Errors
     /// The field of the feed that the adapter cannot serve.
     fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal>;
 
-    /// The instruments of the feed, in a fixed order. The answers are the adapter's to consume: they can be
-    /// large.
+    /// The instruments of the feed, in a fixed order. Takes the answers by value: they can be large.
     ///
     /// # Errors
     /// A symbol that the venue does not list, or an answer that cannot be read.
@@ -27,17 +26,17 @@ pub trait Adapter: Sized + 'static {
     /// The field of the feed that the adapter cannot serve.
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Self, Refusal>;
 
-    /// The input and output that the feed needs.
+    /// Connections, polls, resyncs and budgets of the feed.
     ///
     /// # Errors
     /// The field of the feed that the adapter cannot serve.
     fn plan(&self) -> Result<Plan, Refusal>;
 
-    /// Turns frames into events.
+    /// Turns frames into events and notes.
     fn normalize(&mut self, frames: &Frames) -> Normalized;
 }
 
-/// Exports a type that implements [`Adapter`] as the component. Does nothing in a native build.
+/// Exports a type that implements [`Adapter`] as the component. No effect in a native build.
 #[macro_export]
 macro_rules! export_adapter {
     ($adapter:ty) => {

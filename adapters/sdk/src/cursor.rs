@@ -1,8 +1,5 @@
-//! A cursor over the bytes of a JSON text.
-//!
-//! It reads straight from the venue's bytes: no tree, no copies, no allocation. Every function accepts any
-//! valid JSON form (whitespace, escapes, any key order by the caller's loop); the form that venues really
-//! send is the fast way through it.
+//! A cursor over the bytes of a JSON text: no tree, no copies, no allocation. Every function accepts any valid JSON form (whitespace,
+//! escapes); the form that venues send is the fast way.
 
 use crate::decimal::{self, Scale, factor};
 use crate::feed::refusal;

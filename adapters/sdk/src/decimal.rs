@@ -26,7 +26,7 @@ pub enum DecimalError {
     NotANumber,
     /// The number is too large for a 64-bit mantissa.
     Overflow,
-    /// The number has more decimal places than asked for, or than 18.
+    /// The number has more decimal places than the scale, or than 18.
     TooFine,
 }
 
@@ -198,7 +198,7 @@ pub fn fit(number: Decimal, scale: u8) -> Decimal {
     }
 }
 
-/// The same number at its smallest scale.
+/// The number at its smallest scale.
 pub fn trimmed(number: Decimal) -> Decimal {
     let Decimal { mut mantissa, mut scale } = number;
     while scale > 0 && mantissa % 10 == 0 {

@@ -1,4 +1,4 @@
-//! Checking what the user asked for against what the adapter offers.
+//! Checks of a feed against the description of the adapter.
 
 use crate::types::{DataType, Description, Feed, MarketType, Refusal, Venue};
 
@@ -112,7 +112,7 @@ impl Endpoints {
     }
 }
 
-/// Up to five of the candidates that a person may have meant by `wanted`, nearest first.
+/// Up to five candidates similar to `wanted`, nearest first.
 pub fn closest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let plain = |text: &str| -> String {
         text.chars()
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_symbols_are_named() {
+    fn a_wrong_symbol_gets_similar_ones() {
         let listed = ["BTC-USDT", "BTC-USDC", "ETH-USDT", "BTC-USDT-260327"];
         assert_eq!(closest("btcusdt", listed), ["BTC-USDT", "BTC-USDT-260327"]);
         assert_eq!(closest("BTC-EUR", listed), ["BTC-USDC", "BTC-USDT", "BTC-USDT-260327"]);

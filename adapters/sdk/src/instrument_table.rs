@@ -1,4 +1,4 @@
-//! Finding an instrument by the symbol that the venue writes in a frame.
+//! Look-up of an instrument by the venue symbol in a frame.
 
 use std::collections::BTreeMap;
 

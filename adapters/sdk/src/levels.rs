@@ -13,9 +13,9 @@ use crate::values::amount;
 /// Decimal places of the prices and quantities of a book event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BookScales {
-    /// Of prices.
+    /// Places of a price.
     pub price: Scale,
-    /// Of quantities.
+    /// Places of a base quantity.
     pub quantity: Scale,
 }
 
@@ -44,7 +44,7 @@ pub trait LevelReader: Copy {
     /// No level, or one whose base quantity does not fit a decimal.
     fn exact(&self, cursor: &mut Cursor<'_>) -> ParseResult<(Decimal, Decimal)>;
 
-    /// The error of a message whose levels fit no common scale: `bids` stands at the first side, `level` at the level.
+    /// The error of a message whose levels fit no common scale: `bids` is at the first side, `level` at the level.
     fn overflow(bids: &Cursor<'_>, _level: &Cursor<'_>) -> ParseError {
         ParseError { at: bids.at(), expected: "levels that fit a 64-bit mantissa at one scale" }
     }
@@ -247,7 +247,7 @@ impl<'a> BookSides<'a> {
         Ok(0)
     }
 
-    /// The levels of the whole message. `cursor` stands at its end, for errors.
+    /// The levels of the whole message. `cursor` is at its end, for errors.
     ///
     /// # Errors
     /// A side is missing, or its levels fit no common scale.

@@ -1,9 +1,5 @@
-//! What an adapter author needs.
-//!
-//! An adapter is a type that implements [`Adapter`] and is exported with [`export_adapter!`]. It reads a
-//! venue's frames with a [`Cursor`], keeps numbers exact with [`decimal`], names instruments with [`symbol`]
-//! and [`InstrumentTable`], and hands back what the frames mean through an [`Output`]. The same code compiles
-//! to a WebAssembly component and natively, so that tests and benchmarks can run it without a sandbox.
+//! Library for adapter authors: a venue implements [`VenueAdapter`] and is exported with [`export_adapter!`]. Numbers are exact; no function
+//! panics on any input. The code compiles to a WebAssembly component and natively, for tests and benchmarks without a sandbox.
 
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
-//! Lines for the edge's log: the one thing that an adapter may import.
+//! Lines for the edge's log, the only import of an adapter.
 
-/// How important a line is.
+/// Level of a line.
 pub use crate::bindings::marketprism::adapter::log::Level;
 
 /// Writes a line. In a native build it goes to [`captured`], for tests.
@@ -15,22 +15,22 @@ pub fn log(level: Level, message: &str) {
     });
 }
 
-/// Writes a line that only matters while an adapter is developed.
+/// For the development of an adapter.
 pub fn debug(message: &str) {
     log(Level::Debug, message);
 }
 
-/// Writes a line about the normal course.
+/// Normal operation.
 pub fn info(message: &str) {
     log(Level::Info, message);
 }
 
-/// Writes a line about something unusual through which nothing is lost.
+/// Unusual, without loss.
 pub fn warn(message: &str) {
     log(Level::Warn, message);
 }
 
-/// Enough for a test; a native run that never asks for its lines stays small.
+/// Bounds the memory of a native run that never reads its lines.
 #[cfg(not(target_arch = "wasm32"))]
 const LINES_MAX: usize = 1000;
 

@@ -1,10 +1,10 @@
-//! Reading JSON the easy way: an object's members first, then each value by its key. A [`Cursor`] alone is several times faster and
-//! takes more code; both are exact.
+//! Simple reading of JSON: the members of an object first, then each value by its key. A [`Cursor`] alone is several times faster and takes
+//! more code; both are exact.
 
 use crate::cursor::{Cursor, ParseError, ParseResult};
 use std::borrow::Cow;
 
-/// Venues send a few dozen. A bound keeps the search for a key short whatever comes.
+/// Venues send a few dozen. Bounds the search for a key.
 const MEMBERS_MAX: usize = 64;
 
 /// The members of a JSON object, in any order.

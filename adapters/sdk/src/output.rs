@@ -1,4 +1,4 @@
-//! The meaning of a batch, built frame by frame.
+//! Events, levels and notes of a batch, built frame by frame.
 
 use crate::cursor::{ParseError, ParseResult};
 use crate::types::{
@@ -8,15 +8,15 @@ use crate::types::{
 /// One frame of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// What the venue sent.
+    /// Text of the message or answer.
     pub bytes: &'a [u8],
-    /// Where it came from: connections of the plan first, then polls, then resyncs.
+    /// Position in the plan: connections first, then polls, then resyncs.
     pub source: u32,
-    /// When the edge received it.
+    /// Receive time at the edge.
     pub received_at_ns: i64,
 }
 
-/// Collects events, levels and notes. What a malformed frame had added is taken back.
+/// Collects events, levels and notes. Everything that a malformed frame had added is removed.
 #[derive(Debug)]
 pub struct Output {
     events: Vec<Event>,
@@ -32,7 +32,7 @@ impl Output {
         self.events.push(Event { frame: self.frame, payload });
     }
 
-    /// Where the next level will stand in the shared list.
+    /// Position of the next level in the shared list.
     #[inline(always)]
     pub fn levels_at(&self) -> usize {
         self.levels.len()
@@ -56,7 +56,7 @@ impl Output {
         }
     }
 
-    /// Takes back the levels from this place on.
+    /// Removes the levels from this place on.
     #[inline(always)]
     pub fn truncate_levels(&mut self, levels_at: usize) {
         self.levels.truncate(levels_at);
@@ -82,7 +82,7 @@ impl Output {
         self.note(Remark::FollowUp(request));
     }
 
-    /// Adds a note of the current frame. What it quotes of the frame is cut: a text longer than an edge allows would cost the instance.
+    /// Adds a note of the current frame. Quotes of the frame are cut to the length that an edge accepts.
     pub fn note(&mut self, remark: Remark) {
         let remark = match remark {
             Remark::VenueError(error) => {
@@ -112,8 +112,8 @@ fn quoted(mut text: String) -> String {
     text
 }
 
-/// Runs `each` over the frames of a batch. Sees to it that every frame has at least one event or note, and
-/// that a frame whose reading fails leaves nothing but a malformed note.
+/// Runs `each` over the frames of a batch. Every frame gets at least one event or note; a frame that fails leaves nothing but a malformed
+/// note.
 pub fn each_frame<'a>(
     frames: &'a Frames,
     mut each: impl FnMut(&mut Output, Frame<'a>) -> ParseResult<()>,
@@ -154,7 +154,7 @@ pub fn each_frame<'a>(
     Normalized { events: output.events, levels: output.levels, notes: output.notes }
 }
 
-/// The answer of an instance that was not loaded: every frame is malformed.
+/// The result of an instance that was not loaded: every frame is malformed.
 pub fn not_loaded(frames: &Frames) -> Normalized {
     each_frame(frames, |_, _| Err(ParseError { at: 0, expected: "a call of `load` before the first frame" }))
 }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_texts_are_cut() {
+    fn a_venues_text_never_makes_a_note_that_an_edge_refuses() {
         let frames = Frames { data: Vec::new(), ends: vec![0], sources: vec![0], received_at_ns: vec![0] };
         let long = format!("x{}", "\u{e9}".repeat(4_000));
         let normalized = each_frame(&frames, |output, _| {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_frame_has_exactly_its_own_outcome() {
+    fn every_frame_gets_an_event_or_a_note_and_a_malformed_one_nothing_else() {
         let frames = Frames {
             data: b"abcd".to_vec(),
             ends: vec![1, 2, 3, 9],

@@ -1,17 +1,17 @@
-//! The feed's part of a venue's list of instruments.
+//! Selection of a feed's instruments from a venue's list.
 
 use crate::feed::{closest, refusal};
 use crate::log;
 use crate::types::{Feed, Instrument, MarketType, Refusal};
 
-/// The instruments that the feed asks for, in the order of symbols. A symbol that is named is taken also when it does not trade
-/// now; without named symbols, everything is taken that trades. Of two with one normalized name the one that trades is kept.
+/// The instruments of the feed, in the order of symbols. A named symbol is taken also when it does not trade; without named symbols,
+/// every instrument that trades. Of two with one normalized name the one that trades is kept.
 ///
 /// # Errors
-/// A symbol that the list does not have, named with what may have been meant; nothing to collect.
+/// A symbol that is not listed, with similar ones; nothing to collect.
 pub fn select(feed: &Feed, mut listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
     listed.retain(|one| match feed.market_types.as_slice() {
-        // Options are so many that they must be asked for.
+        // Options are so many that the feed must name them.
         [] => one.market_type != MarketType::Options,
         wanted => wanted.contains(&one.market_type),
     });
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_feed_chooses() {
+    fn the_feeds_instruments_are_selected_once_in_a_fixed_order() {
         use MarketType::{Options, Spot};
         assert_eq!(chosen(&[], &[]).unwrap(), ["BTC-USD.true", "BTC-USD.true", "ETH-USD.true"]);
         assert_eq!(chosen(&[], &[Options]).unwrap(), ["BTC-USD-251226-1-C.true"]);

@@ -1,4 +1,4 @@
-//! Moving over values that nobody needs, still checking that they are JSON.
+//! Skipping of values, still checked as JSON.
 
 use crate::cursor::{Cursor, ParseResult};
 

@@ -4,7 +4,7 @@ use crate::cursor::{Cursor, ParseResult};
 use crate::swar::{beyond_ascii, plain_run, word};
 use std::borrow::Cow;
 
-/// See [`Cursor::plain_text`]. The cursor stands at the opening quote.
+/// See [`Cursor::plain_text`]. The cursor is at the opening quote.
 #[inline(always)]
 pub(crate) fn plain<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     let start = cursor.rest().strip_prefix(b"\"")?;
@@ -28,7 +28,7 @@ pub(crate) fn plain<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     Some(text)
 }
 
-/// The same when fewer than eight bytes are left at some point.
+/// As [`plain`], near the end of the text.
 #[inline(never)]
 fn plain_to_end<'a>(cursor: &mut Cursor<'a>, start: &'a [u8]) -> Option<&'a [u8]> {
     let end = start.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))?;
@@ -79,7 +79,7 @@ fn escaped(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<String> {
     }
 }
 
-/// The character of an escape sequence; the cursor stands at its backslash.
+/// The character of an escape sequence; the cursor is at its backslash.
 fn escape(cursor: &mut Cursor<'_>) -> ParseResult<char> {
     let start = *cursor;
     cursor.advance(1);

@@ -28,7 +28,7 @@ pub(crate) fn digits_value(digits: u64, count: u32) -> u64 {
     (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 * 4_294_967_296 + 1) >> 32
 }
 
-/// How many bytes of a word come before its first quote, backslash or control character (8: there is none).
+/// The number of bytes before the first quote, backslash or control character of a word (8: there is none).
 #[inline(always)]
 pub(crate) fn plain_run(word: u64) -> u32 {
     let quote = word ^ (ONES * 0x22);

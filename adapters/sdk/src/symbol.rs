@@ -70,7 +70,7 @@ impl std::fmt::Display for Expiry {
     }
 }
 
-/// Whether an option gives the right to buy or to sell.
+/// Right to buy or right to sell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// The right to buy.

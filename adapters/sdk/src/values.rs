@@ -133,7 +133,7 @@ pub fn decimal_places(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResul
     places.map_or_else(|| start.expected(what), Ok)
 }
 
-/// Takes the empty string or `null` that stands for a value which is not set.
+/// Takes the empty string or `null` of a value that is not set.
 pub fn unset(cursor: &mut Cursor<'_>) -> bool {
     cursor.null() || cursor.literal(b"\"\"")
 }

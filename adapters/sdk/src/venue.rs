@@ -66,7 +66,7 @@ pub trait VenueAdapter: Sized + 'static {
 /// Where a frame came from, with its position in that list of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameSource {
-    /// A connection.
+    /// A message over a socket.
     Connection(u32),
     /// The answer of a poll.
     Poll(u32),

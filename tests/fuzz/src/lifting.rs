@@ -1,7 +1,7 @@
 //! A sandbox whose result is any bytes.
 //!
-//! An input is what stands in the instance's memory where its result should: three lists by address and length (events, levels, notes),
-//! and whatever they hold. Addresses of the lists are taken as offsets into the input, else hardly any would ever lie in it.
+//! An input is the memory of the instance at its result: three lists by address and length (events, levels, notes), and their content.
+//! Addresses of the lists are taken as offsets into the input, else hardly any would be inside it.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};

@@ -53,7 +53,7 @@ pub(super) fn symbol(
     Ok(())
 }
 
-/// The venue gives milliseconds, or microseconds where a connection asked for them: told apart by magnitude.
+/// The venue gives milliseconds, or microseconds where a connection asked for them, distinguished by magnitude.
 #[inline(always)]
 pub(super) fn micros(cursor: &Cursor<'_>, time: u64) -> ParseResult<i64> {
     const MICROS_FROM: u64 = 100_000_000_000_000;

@@ -111,7 +111,7 @@ impl LevelReader for ContractUnits {
 }
 
 /// Price and amount of a level in any form. Action and amount must agree: a level that is deleted has amount 0, any other has not. Where
-/// they do not, the chain of changes breaks and the book starts anew.
+/// they do not, the chain of changes breaks and the book is resynced.
 fn row(cursor: &mut Cursor<'_>) -> ParseResult<(Decimal, Decimal)> {
     cursor.expect(b'[', "a level")?;
     let start = *cursor;

@@ -2,7 +2,7 @@ use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit;
 use std::path::Path;
 
-// Several batch sizes. `MARKETPRISM_BLESS=1` writes the golden output anew, to be read in review.
+// Several batch sizes. `MARKETPRISM_BLESS=1` rewrites the golden output, for review.
 #[test]
 fn frames_give_the_golden_output() {
     let cases = testkit::golden::<Deribit>(Path::new(env!("CARGO_MANIFEST_DIR")));

@@ -46,7 +46,7 @@ pub(crate) struct Cases<'a> {
     /// Golden instruments, and their golden output.
     pub(crate) start: Option<(Rc<Market<'a>>, PathBuf)>,
     pub(crate) cases: Vec<Case<'a>>,
-    /// What could not be used, and why.
+    /// Files that could not be used, with the reason.
     pub(crate) closed: Vec<String>,
 }
 

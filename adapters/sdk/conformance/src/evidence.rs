@@ -198,7 +198,7 @@ fn interest_is_explained(number: Decimal, instrument: &Instrument, evidence: Evi
     if factors.iter().flatten().any(counted) {
         return true;
     }
-    // Base units out of a value: divided by a price that stands beside it.
+    // Base units out of a value: divided by a price of the same frame.
     let Some(worth) = instrument.contract_value else { return false };
     let prices = evidence.frame.all().iter().copied().filter(|price| *price > 0).take(PAIRS_MAX);
     let one = Decimal { mantissa: 1, scale: 0 };

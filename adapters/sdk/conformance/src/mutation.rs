@@ -99,7 +99,7 @@ fn replace_value(bytes: &mut Vec<u8>, random: &mut Random) {
     bytes.splice(value, other.iter().copied());
 }
 
-/// A member of an object stands there twice, with another value.
+/// A member of an object is doubled, with another value.
 fn double_member(bytes: &mut Vec<u8>, random: &mut Random) {
     let Some((key, value)) = member(bytes, random) else { return };
     let mut copy = bytes.get(key.start..value.end).unwrap_or_default().to_vec();

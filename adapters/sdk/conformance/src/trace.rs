@@ -24,7 +24,7 @@ pub(crate) struct Step {
     pub(crate) applied: bool,
     pub(crate) live: bool,
     pub(crate) gap: Option<BookGap>,
-    /// A new starting state was asked for.
+    /// A resync was requested.
     pub(crate) asked: bool,
     /// The levels could not be applied.
     pub(crate) rejected: Option<String>,

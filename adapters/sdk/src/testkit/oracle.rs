@@ -92,7 +92,7 @@ pub fn compare_damaged<A: Adapter>(
     Ok((malformed, compared))
 }
 
-/// Writes frames anew with other key orders, blanks and escapes; the adapter must read the same from them.
+/// Rewrites frames with other key orders, blanks and escapes; the adapter must give equal events.
 ///
 /// # Errors
 /// The first frame that means something else after rewriting.

@@ -1,4 +1,4 @@
-//! The same frames give the same output, in whatever batches, whatever instance, whenever.
+//! Equal frames give equal output in any batches, in any instance, at any time.
 
 use marketprism_adapter_host::contract::{Event, Normalized, Payload};
 use marketprism_adapter_sdk::testkit::OwnedFrame;
@@ -33,7 +33,7 @@ pub(crate) fn batching(cases: &Cases<'_>) -> Check {
     findings.done(format!("batches of 1, {}", SIZES.map(|size| size.to_string()).join(", ")))
 }
 
-/// Gives the same frames to a second instance, and to one instance twice, and goes on in the middle with a new one: as an edge does
+/// Normalizes the frames in a second instance, in one instance twice, and continues in the middle with a new one: as an edge does
 /// after a fault or when it exchanges the adapter.
 pub(crate) fn determinism(cases: &Cases<'_>) -> Check {
     let promise =

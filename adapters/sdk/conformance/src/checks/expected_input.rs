@@ -24,7 +24,7 @@ struct ExpectedStream {
     quiet_ms: u32,
 }
 
-/// A resync: asked for once the book's stream was seen.
+/// A resync: requested once the stream of the book gave an event.
 struct Resync {
     source: SourceIndex,
     instrument: InstrumentIndex,

@@ -14,7 +14,7 @@ use crate::report::Check;
 
 use super::plan::is_cell;
 
-/// Instruments that are asked for alone: each call reads the venue's lists anew.
+/// Instruments of feeds with one symbol: each call reads the venue's lists again.
 const ALONE: usize = 40;
 
 /// Looks at the instruments of every market.
@@ -102,7 +102,7 @@ fn sound(one: &Instrument) -> Result<(), String> {
         (MarketType::Futures, [day]) => date(day)?,
         (MarketType::Options, [day, strike, "C" | "P"]) => {
             date(day)?;
-            // A point would part a subject: `d` stands for it.
+            // Written `d` for a point, which separates the tokens of a subject.
             let digits = |byte: u8| byte.is_ascii_digit() || byte == b'd';
             if strike.is_empty() || !strike.bytes().all(digits) {
                 return Err(format!("strike {strike:?} is no number"));

@@ -1,4 +1,4 @@
-//! The plan: everything asked for is in it, within the venue's limits.
+//! The plan holds the whole feed, within the venue's limits.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::report::Check;
 
 /// Looks at the plan of every market.
 pub(crate) fn plan(cases: &Cases<'_>) -> Check {
-    let promise = "plans every stream and poll that was asked for, with limits, budgets and resyncs";
+    let promise = "plans every stream and poll of the feed, with limits, budgets and resyncs";
     let mut findings = Findings::new("plan", promise);
     let golden = cases.start.iter().map(|(market, _)| market.as_ref());
     let recorded = cases.cases.iter().filter(|case| case.is_recording()).map(|case| case.market.as_ref());
@@ -93,7 +93,7 @@ pub(crate) fn is_cell(capability: &Capability, instrument: &Instrument) -> bool 
 /// left out for all instruments of a market type and quote is taken so, as long as others have it.
 fn cells(market: &Market<'_>, findings: &mut Findings) {
     for capability in &market.venue.capabilities {
-        // Instruments that do not trade may be left out where every instrument is asked for.
+        // Instruments that do not trade may be missing in a feed without symbols.
         let all =
             (0_u32..).zip(&market.instruments).filter(|(_, one)| one.trading && is_cell(capability, one));
         let all: Vec<(u32, &Instrument)> = all.collect();

@@ -24,7 +24,7 @@ const CHECKSUM_LEVELS: usize = 10;
 struct UpdatePair<'t> {
     victim: &'t Step,
     next: &'t Step,
-    /// A later snapshot of the same book stands in the frames.
+    /// The frames hold a later snapshot of the book.
     heals: bool,
 }
 
