@@ -29,18 +29,15 @@ struct Progress {
 }
 
 impl Console {
-    #[must_use]
     pub fn output() -> Self {
         Self::new(Target::Output, std::io::stdout().is_terminal())
     }
 
     /// For commands whose standard output is read by programs.
-    #[must_use]
     pub fn error() -> Self {
         Self::new(Target::Error, std::io::stderr().is_terminal())
     }
 
-    #[must_use]
     pub fn silent() -> Self {
         Self::new(Target::Nowhere, false)
     }
@@ -67,7 +64,6 @@ impl Console {
     }
 
     /// Asks a question; only `yes` confirms. Without a terminal the answer is no.
-    #[must_use]
     pub fn confirms(&self, question: &str) -> bool {
         if !self.terminal || !std::io::stdin().is_terminal() {
             return false;
@@ -103,7 +99,6 @@ fn write_all(mut stream: impl std::io::Write, text: &str) -> std::io::Result<()>
 }
 
 /// Aligned columns; the first row is the heading.
-#[must_use]
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING).add_rows(rows);

@@ -30,7 +30,6 @@ pub struct StackPaths {
 }
 
 impl StackPaths {
-    #[must_use]
     pub fn of(root: &Path) -> Self {
         let state = root.join(".marketprism");
         Self { root: root.to_path_buf(), cache: state.join("cache"), state }
@@ -50,24 +49,20 @@ impl StackPaths {
         Ok(paths)
     }
 
-    #[must_use]
     pub fn config(&self) -> PathBuf {
         self.state.join("config")
     }
 
-    #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
 
     /// Records of running parts.
-    #[must_use]
     pub fn run(&self) -> PathBuf {
         self.state.join("run")
     }
 
     /// Release binaries: beside this program if it stands among them, so that a moved target folder works.
-    #[must_use]
     pub fn binaries(&self) -> PathBuf {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_path_buf));
         beside
@@ -76,7 +71,6 @@ impl StackPaths {
     }
 
     /// Data folders of an engine: of the embedded server, and of a `clickhouse server` of this machine.
-    #[must_use]
     pub fn engine_data(&self, engine: Engine) -> [PathBuf; 2] {
         let names = match engine {
             Engine::Hot => ["clickhouse", "clickhouse-server"],
@@ -86,19 +80,16 @@ impl StackPaths {
     }
 
     /// Authorizes requests that change state; created by the first start.
-    #[must_use]
     pub fn token(&self) -> PathBuf {
         self.config().join("token")
     }
 
     /// A path relative to the repository if it is inside.
-    #[must_use]
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
     /// Data folders that `down --purge` deletes.
-    #[must_use]
     pub fn data(&self) -> Vec<PathBuf> {
         let engines = [Engine::Hot, Engine::Cold].map(|engine| self.engine_data(engine));
         let rest = ["nats", "edge", "config", "logs"].map(|name| self.state.join(name));

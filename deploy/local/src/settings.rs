@@ -125,7 +125,6 @@ impl Settings {
 }
 
 /// The variable that moves the port of this key.
-#[must_use]
 pub(crate) fn port_variable(key: &str) -> String {
     format!("{PREFIX}{}_PORT", key.to_uppercase())
 }

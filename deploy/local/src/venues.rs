@@ -93,7 +93,6 @@ async fn refusal(client: &Client, url: &str) -> Option<String> {
 
 impl Feed {
     /// The feed's endpoint overrides for a simulator at `address`.
-    #[must_use]
     pub fn endpoints_at(&self, address: &str) -> BTreeMap<String, String> {
         let at = |(name, url): (&String, &String)| (name.clone(), url.replace("{address}", address));
         self.simulated_endpoints.iter().map(at).collect()

@@ -20,13 +20,11 @@ pub struct Installer<'a> {
 
 impl<'a> Installer<'a> {
     /// Uses the stack's cache and this process's `PATH`.
-    #[must_use]
     pub fn new(paths: &StackPaths, console: &'a Console) -> Self {
         Self { cache: paths.cache.clone(), search: std::env::var_os("PATH").unwrap_or_default(), console }
     }
 
     /// Finds a program in the search path.
-    #[must_use]
     pub fn find(&self, program: &str) -> Option<PathBuf> {
         let candidates = std::env::split_paths(&self.search).map(|folder| folder.join(program));
         candidates.into_iter().find(|path| is_executable(path))

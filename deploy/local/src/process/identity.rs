@@ -19,7 +19,6 @@ pub struct ProcessIdentity {
 
 impl ProcessIdentity {
     /// The process with this id; `None` if there is none or it is a zombie.
-    #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         let process = process(pid)?;
         let stat = process.stat().ok()?;
@@ -32,7 +31,6 @@ impl ProcessIdentity {
     }
 
     /// An ending process loses its program before it is gone, so an empty program matches any.
-    #[must_use]
     pub fn is_the_same_process(&self, other: &Self) -> bool {
         let unknown = self.program.as_os_str().is_empty() || other.program.as_os_str().is_empty();
         (self.pid, self.start_ticks, &self.boot_id) == (other.pid, other.start_ticks, &other.boot_id)
@@ -50,7 +48,6 @@ fn process(pid: u32) -> Option<Process> {
 }
 
 /// Command line, cut to a readable length; the program's name if the line is not readable.
-#[must_use]
 pub fn command_of(pid: u32) -> Option<String> {
     const SHOWN_CHARS_MAX: usize = 100;
     let process = process(pid)?;
@@ -63,7 +60,6 @@ pub fn command_of(pid: u32) -> Option<String> {
 }
 
 /// Resident memory.
-#[must_use]
 pub fn memory_bytes(pid: u32) -> Option<u64> {
     process(pid)?.status().ok()?.vmrss.map(|kibibytes| kibibytes.saturating_mul(1024))
 }

@@ -15,7 +15,6 @@ pub fn rotate(log: &Path) -> std::io::Result<()> {
 }
 
 /// The last lines; empty if the log cannot be read.
-#[must_use]
 pub fn tail(log: &Path) -> String {
     let Ok(bytes) = last_bytes(log) else { return String::new() };
     let text = String::from_utf8_lossy(&bytes);
@@ -25,7 +24,6 @@ pub fn tail(log: &Path) -> String {
 }
 
 /// [`tail`] with each line on a new, indented line.
-#[must_use]
 pub fn tail_indented(log: &Path) -> String {
     tail(log).lines().map(|line| format!("\n    {line}")).collect()
 }

@@ -39,7 +39,6 @@ pub fn is_free(port: u16) -> std::io::Result<bool> {
     }
 }
 
-#[must_use]
 pub fn holder_of(port: u16) -> PortHolder {
     let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
     let is_listener =

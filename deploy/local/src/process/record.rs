@@ -69,7 +69,6 @@ impl ProcessRecord {
         }
     }
 
-    #[must_use]
     pub fn state(&self) -> ProcessState {
         match ProcessIdentity::of(self.process.pid) {
             None => ProcessState::Gone,

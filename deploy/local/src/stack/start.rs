@@ -20,7 +20,6 @@ pub struct Starter<'a> {
 }
 
 impl<'a> Starter<'a> {
-    #[must_use]
     pub const fn new(paths: &'a StackPaths, client: &'a Client, console: &'a Console) -> Self {
         Self { paths, client, console, children: Vec::new() }
     }
@@ -40,7 +39,6 @@ impl<'a> Starter<'a> {
         self.children.iter().map(|(part, _)| *part)
     }
 
-    #[must_use]
     pub const fn client(&self) -> &Client {
         self.client
     }
