@@ -4,17 +4,13 @@
 //! proxies and certificates.
 
 mod artifact;
-mod digest;
-mod error;
 mod fetch;
 mod installer;
-mod python;
-mod unpack;
+mod package;
 
 use std::path::{Path, PathBuf};
 
-pub use artifact::{Artifact, CLICKHOUSE_LIBRARY, Digest, NATS_SERVER, Package};
-pub use error::InstallError;
+pub use artifact::{Artifact, CLICKHOUSE_LIBRARY, Digest, InstallError, NATS_SERVER, Package};
 pub use installer::Installer;
 
 use installer::remove_folder;
@@ -44,7 +40,7 @@ impl Installer<'_> {
 
     /// A Python with the ClickHouse client, for the tests of client programs.
     pub fn python(&self) -> Result<PathBuf, InstallError> {
-        python::install(self)
+        fetch::install_python(self)
     }
 
     /// Installs a pinned part unless it is complete.
@@ -66,8 +62,8 @@ impl Installer<'_> {
         std::fs::create_dir_all(&ready).map_err(|source| InstallError::disk(&ready, source))?;
         let package = fetch::fetch(self, artifact, &stage)?;
         self.console.progress(&format!("{}: checking", artifact.title));
-        digest::check(&package, artifact)?;
-        unpack::unpack(&package, artifact, &ready.join(artifact.file), self.console)?;
+        package::check(&package, artifact)?;
+        package::unpack(&package, artifact, &ready.join(artifact.file), self.console)?;
         let folder = self.cache.join(artifact.folder);
         remove_folder(&folder)?;
         std::fs::rename(&ready, &folder).map_err(|source| InstallError::disk(&folder, source))?;

@@ -1,15 +1,9 @@
 //! Processes of this machine: identity, owner of a port, starting and stopping the stack's own.
 
-mod identity;
-mod log;
+mod control;
 mod port;
 mod record;
-mod spawn;
-mod stop;
 
-pub use identity::{ProcessIdentity, command_of, memory_bytes};
-pub use log::{rotate, tail, tail_indented};
+pub use control::{Program, StopResult, rotate, spawn, stop, tail, tail_indented};
 pub use port::{PortHolder, holder_of, is_free};
-pub use record::{ProcessRecord, ProcessState};
-pub use spawn::{Program, spawn};
-pub use stop::{StopResult, stop};
+pub use record::{ProcessIdentity, ProcessRecord, ProcessState, command_of, memory_bytes};

@@ -1,5 +1,8 @@
-//! Configuration files of the parts, rewritten by each start of a part. They hold no secrets.
+//! Configuration files of the parts, rewritten by each start of a part: they hold no secrets. The token of central is created once.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -149,8 +152,34 @@ pub(super) fn venues_file(root: &Path) -> PathBuf {
     root.join("deploy/local/venues.toml")
 }
 
+const RANDOM_BYTES: usize = 32;
+
+/// Creates the file, readable for its owner only, unless it exists: a running central has read it.
+pub(super) fn ensure_token(paths: &StackPaths) -> anyhow::Result<PathBuf> {
+    let path = paths.token();
+    create_token(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    Ok(path)
+}
+
+fn create_token(path: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut random = [0; RANDOM_BYTES];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let mut token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    token.push('\n');
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => Ok(file.write_all(token.as_bytes())?),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::Settings;
 
@@ -193,5 +222,17 @@ mod tests {
         assert_eq!(table["http"]["token_file"].as_str(), token.to_str());
         let together = central(&paths, &ports, true, &hot, None, &token).unwrap();
         assert!(!std::fs::read_to_string(together).unwrap().contains("cold"));
+    }
+
+    #[test]
+    fn the_token_is_made_once_and_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = StackPaths::of(folder.path());
+        let path = ensure_token(&paths).unwrap();
+        let token = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(token.trim().len(), 2 * RANDOM_BYTES);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        ensure_token(&paths).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), token);
     }
 }

@@ -3,12 +3,10 @@
 mod configuration;
 mod data;
 mod down;
-mod guide;
 mod part;
 mod plan;
 mod start;
 mod status;
-mod token;
 mod up;
 
 pub use down::{DataAfterStop, down};

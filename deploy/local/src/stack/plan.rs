@@ -7,8 +7,7 @@ use anyhow::Context as _;
 
 use super::part::health_url;
 use super::{
-    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, ReadyCheck, SIMULATOR,
-    configuration, token,
+    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, ReadyCheck, SIMULATOR, configuration,
 };
 use crate::install::Installer;
 use crate::process::Program;
@@ -141,7 +140,7 @@ impl<'a> Plan<'a> {
             &["nats", "clickhouse", "consumers", "streams", "batch", "replication", "ledger", "http"];
         let (settings, clickhouse, cold) = (self.settings, self.clickhouse()?, self.cold_clickhouse()?);
         let own_broker = settings.nats_url.is_none();
-        let token = token::ensure(self.paths)?;
+        let token = configuration::ensure_token(self.paths)?;
         let configuration = configuration::central(
             self.paths,
             &settings.ports,

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use super::part::PortUse;
 use super::plan::{COLD_APART, Plan, Tables};
 use super::start::require_free;
-use super::{CENTRAL, CLICKHOUSE_COLD, EDGE, SIMULATOR, Starter, configuration, data, guide, status};
+use super::{CENTRAL, CLICKHOUSE_COLD, EDGE, SIMULATOR, Starter, configuration, data, status};
 use crate::process::{self, ProcessRecord, StopResult};
 use crate::{Client, ColdPlace, Console, Engine, Settings, StackPaths, Venues, limits, lock};
 
@@ -59,7 +59,7 @@ pub async fn up(
     result?;
     console.say(format!("\ndata is in hot ClickHouse after {:.1} s\n", begun.elapsed().as_secs_f32()));
     status::show(paths, settings, &client, console).await?;
-    console.say(guide::how_to_look(paths, settings, &plan.clickhouse()?));
+    console.say(status::how_to_look(paths, settings, &plan.clickhouse()?));
     Ok(())
 }
 

