@@ -1,9 +1,9 @@
-//! The threads that run queries, behind a bounded queue.
+//! The threads that run queries, behind a bounded queue, and the cancelling of queries whose client has disconnected.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio::sync::oneshot;
 
-use super::{CancelGuard, Code, Connection, Engine, EngineError, JobState, QueryResult, Statement, cancel};
+use super::connection::{mark, quoted};
+use super::{Code, Connection, Engine, EngineError, QueryResult, Statement};
 
 /// The engine recurses deeply when it analyses a query, and derives its limit from the thread's stack.
 const STACK_BYTES: usize = 16 << 20;
@@ -76,7 +77,7 @@ impl Pool {
         }
         let canceller = Arc::clone(&shared);
         // Ends with the last order sender.
-        spawn("cancel".to_owned(), move || cancel::run(&canceller.engine, &inbox))?;
+        spawn("cancel".to_owned(), move || run_cancelling(&canceller.engine, &inbox))?;
         Ok(Pool { shared, orders, numbers: AtomicU64::new(1), workers: Mutex::new(workers) })
     }
 
@@ -183,4 +184,93 @@ fn work(shared: &PoolState) {
 
 fn refused(code: Code, text: &str) -> QueryResult {
     QueryResult { result: Err(EngineError::new(code, text)), bytes: Vec::new() }
+}
+
+/// Cancelling is repeated after this time: the first attempt misses a query that the engine has not
+/// registered yet.
+const REPEAT_AFTER: Duration = Duration::from_millis(200);
+
+/// State of one query, shared by the pool and the client's side.
+#[derive(Debug, Default)]
+pub struct JobState {
+    number: u64,
+    cancelled: AtomicBool,
+    done: AtomicBool,
+}
+
+impl JobState {
+    fn new(number: u64) -> Arc<JobState> {
+        Arc::new(JobState { number, ..JobState::default() })
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    fn finish(&self) {
+        self.done.store(true, Ordering::Release);
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+}
+
+/// Held by the client's side of a query. Dropping it before the query has ended cancels the query.
+pub struct CancelGuard {
+    state: Arc<JobState>,
+    orders: SyncSender<Arc<JobState>>,
+}
+
+impl CancelGuard {
+    fn new(state: Arc<JobState>, orders: SyncSender<Arc<JobState>>) -> Self {
+        CancelGuard { state, orders }
+    }
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        if self.state.is_done() {
+            return;
+        }
+        self.state.cancelled.store(true, Ordering::Release);
+        // Never full: the channel has a place for every running and waiting query.
+        if let Err(TrySendError::Full(state)) = self.orders.try_send(Arc::clone(&self.state)) {
+            tracing::warn!(request = state.number, "cancel queue is full; the query runs to its end");
+        }
+    }
+}
+
+/// Body of the cancelling thread; ends with the last sender.
+fn run_cancelling(engine: &Engine, orders: &Receiver<Arc<JobState>>) {
+    let mut stopping: Vec<Arc<JobState>> = Vec::new();
+    loop {
+        let wait = if stopping.is_empty() { Duration::from_secs(3600) } else { REPEAT_AFTER };
+        match orders.recv_timeout(wait) {
+            Ok(state) => stopping.push(state),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        stopping.extend(orders.try_iter());
+        stopping.retain(|state| !state.is_done());
+        if stopping.is_empty() {
+            continue;
+        }
+        let Some(mut connection) = engine.connect() else {
+            tracing::error!("cannot cancel queries: the engine opened no connection");
+            continue;
+        };
+        for state in &stopping {
+            let mark = quoted(&mark(state.number), '\'');
+            let text = format!("KILL QUERY WHERE endsWith(Settings['log_comment'], {mark}) ASYNC");
+            match connection.plain(&text, "Null") {
+                Ok(_) => tracing::debug!(request = state.number, "client disconnected, query cancelled"),
+                Err(error) => tracing::warn!(request = state.number, %error, "cannot cancel a query"),
+            }
+        }
+    }
 }

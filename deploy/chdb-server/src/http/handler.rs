@@ -14,7 +14,6 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use super::body;
 use super::compression::{Encoder, decoder};
 use super::execute::{self, PreparedStatement};
-use super::multipart;
 use super::native_rewriter::{NativeRewriter, REVISION_WITH_SERIALIZATION};
 use super::request::QueryRequest;
 use super::response::{self, Body, ResponseHead, plain};
@@ -87,8 +86,7 @@ impl Service {
             Ok(request) => request,
             Err(error) => return head.failed(&error),
         };
-        let boundary =
-            parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(multipart::boundary);
+        let boundary = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).and_then(body::boundary);
         let statements = self.receive(&mut request, incoming, boundary).await;
         if request.query_id.is_empty() {
             request.query_id = execute::fresh_id();
@@ -250,7 +248,7 @@ fn read_statements(
         let mut form = Vec::new();
         body.by_ref().take(limit + 1).read_to_end(&mut form).map_err(broken)?;
         check_length(form.len())?;
-        for (name, value) in multipart::fields(&form, boundary)? {
+        for (name, value) in body::fields(&form, boundary)? {
             request.parameter(&name, value)?;
         }
         text.extend_from_slice(request.query.as_bytes());
