@@ -1,8 +1,8 @@
 //! Builds components from sources.
 
 use crate::clang;
-use crate::command::run;
 use crate::component::{encode, inspect};
+use crate::toolchain::run;
 use crate::toolchain::{TARGET, Toolchain};
 use crate::workspace::{AdapterSource, Language, adapters, find_root};
 use anyhow::{Context, Result, bail};

@@ -1,6 +1,6 @@
 //! Adapters in C: bindings by wit-bindgen's generator, compiled without a C library.
 
-use crate::command::{output, run};
+use crate::toolchain::{output, run};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,7 +3,6 @@
 
 mod build;
 mod clang;
-mod command;
 mod component;
 mod toolchain;
 mod workspace;

@@ -2,7 +2,6 @@
 //!
 //! `cargo run -p marketprism-tidy` prints every place that breaks one, and fails if there is any.
 
-mod finding;
 mod holds;
 mod imports;
 mod order;
@@ -11,8 +10,7 @@ mod tree;
 
 use anyhow::Result;
 
-pub use finding::Finding;
-pub use tree::{Source, sources};
+pub use tree::{Finding, Source, sources};
 
 use order::ORDER;
 

@@ -34,7 +34,7 @@ pub const ORDER: [(&str, &str); 10] = [
         "recording wire audit repair event event_id migration stream table freshness subject decimal \
          names",
     ),
-    ("adapters/build", "build clang component toolchain workspace command"),
+    ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run http sql engine config limits"),
     ("deploy/local", "cli stack install process venues client settings paths console limits"),
     (

@@ -1,5 +1,6 @@
-//! The files that the rules look at: those that git tracks or would track.
+//! The files that the rules look at (those that git tracks or would track), and the places that break a rule.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
@@ -27,4 +28,21 @@ pub fn sources(root: &Path) -> Result<Vec<Source>> {
         Some(Source { path: path.to_owned(), text })
     };
     Ok(list.split('\0').filter(|path| !path.is_empty()).filter_map(read).collect())
+}
+
+/// A place that breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Path from the repository's root.
+    pub path: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// The rule, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.what)
+    }
 }
