@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_follows_what_happens() {
+    fn the_rate_follows_events_and_falls_to_zero() {
         let mut rate = Rate::default();
         for tenth in 0..1_200 {
             rate.add(tenth * NANOS_PER_SECOND / 10);

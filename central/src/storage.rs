@@ -153,7 +153,7 @@ mod tests {
 
     /// A missing table or a changed type must never discard a message.
     #[test]
-    fn only_content_refusals_are_permanent() {
+    fn only_errors_caused_by_row_content_are_permanent() {
         let refused = |text: &str| StorageError::from(clickhouse::error::Error::BadResponse(text.to_owned()));
         assert!(refused("Code: 469. DB::Exception: Constraint `c` is violated").is_content());
         for text in

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_read_back_as_themselves() {
+    fn times_round_trip_through_text() {
         let time = Time(1_763_828_645_007);
         assert_eq!(time.to_string(), "2025-11-22T16:24:05.007Z");
         assert_eq!(Time::parse(&time.to_string()), Some(time));

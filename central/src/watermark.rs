@@ -1,4 +1,5 @@
 //! Confirmed sequences, for edges that want to know which events they may drop: KV bucket `MARKETPRISM_CONFIRMED`.
+//!
 //! Each stream's key holds the highest contiguous sequence stored in hot. It never decreases while the stream exists; a
 //! recreated stream starts again, told apart by its creation time.
 
@@ -94,7 +95,7 @@ mod tests {
 
     /// A recreated stream has the same name but other messages.
     #[test]
-    fn a_number_belongs_to_one_making_of_the_stream() {
+    fn a_watermark_belongs_to_one_incarnation_of_the_stream() {
         let value =
             Watermark { stream: "MARKET_DATA".to_owned(), confirmed_seq: 7, stream_created_ns: 3, at: 9 };
         let text = serde_json::to_string(&value).unwrap();

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::limits;
 
 /// Sends one kind of acknowledgement for many messages; returns the number not sent within the timeout.
+///
 /// The broker does not confirm them: a lost one causes a redelivery, which is recognized.
 pub async fn acknowledge<'a>(
     client: &Client,

@@ -173,6 +173,7 @@ impl Sealed {
     }
 
     /// Deduplication token of an insert: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}`.
+    ///
     /// The hash covers sequences and event ids. Without it, a recreated stream (sequences start at 1 again) could produce the
     /// token of rows that are already stored, and ClickHouse would drop its rows as a repetition.
     pub fn token(&self, range: &Range<usize>) -> String {
@@ -229,7 +230,7 @@ pub mod tests {
     }
 
     #[test]
-    fn rows_and_bytes_fill_a_batch() {
+    fn a_batch_is_full_by_rows_or_by_bytes() {
         let mut batch = trades();
         add(&mut batch, 1, 1, 100);
         assert!(!batch.is_full(&limits(2, 1000)) && batch.is_full(&limits(1, 1000)));
@@ -237,7 +238,7 @@ pub mod tests {
     }
 
     #[test]
-    fn rows_stay_with_their_entries() {
+    fn rows_stay_with_their_entries_through_removal_sealing_and_slicing() {
         let mut batch = trades();
         for seq in 1..=4 {
             add(&mut batch, seq, seq.into(), 0);
@@ -254,7 +255,7 @@ pub mod tests {
 
     /// A recreated stream reuses sequences, so the token must depend on the event ids too.
     #[test]
-    fn a_token_stands_for_exactly_its_rows() {
+    fn the_token_is_unique_to_its_rows_even_after_the_stream_is_recreated() {
         let sealed = |ids: [u128; 3]| {
             let mut batch = trades();
             for (seq, id) in (5..).zip(ids) {

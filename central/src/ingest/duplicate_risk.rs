@@ -1,4 +1,4 @@
-//! Whether an event that is unknown to memory may be stored in hot already.
+//! Risk that an event unknown to memory is stored in hot already.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +44,7 @@ impl DuplicateRisk {
     }
 
     /// True if the event, which is unknown to memory, may be stored.
+    ///
     /// The message itself may have been stored: it is redelivered, below the highest stored sequence of its table when the
     /// consumer started, or below a sequence already taken (a killed broker may have lost its delivery state). Otherwise an
     /// earlier message may have brought the event, after an edge first received it. Memory excludes that if it reaches back
@@ -105,7 +106,7 @@ mod tests {
 
     /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.
     #[test]
-    fn only_what_cannot_be_stored_is_not_looked_for() {
+    fn an_event_skips_the_lookup_only_if_memory_or_the_broker_excludes_a_duplicate() {
         let mut risk = DuplicateRisk::new(Duration::from_secs(120));
         risk.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
         risk.taken(50);

@@ -17,6 +17,7 @@ pub fn log_comment_prefix(stream: &str) -> String {
 }
 
 /// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
+///
 /// A batch may span partitions, each of which becomes a part of its own. After a crash of the server some parts may exist;
 /// each carries the token, so the repetition adds only the missing ones.
 pub async fn insert(

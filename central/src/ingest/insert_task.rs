@@ -122,6 +122,7 @@ async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)
 }
 
 /// Inserts every row that ClickHouse accepts. Returns the index and reason of each refused row, in rising order.
+///
 /// A batch refused for its content is halved until the offending rows are alone.
 async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed) -> Vec<(usize, String)> {
     let mut refused = Vec::new();

@@ -35,6 +35,7 @@ impl StoredRows {
 
     /// Sequence of the stored row of an event: the entry's own if the row is from this very message, otherwise that of the
     /// other message. `None` if there is no row.
+    ///
     /// The sequence alone does not identify a message, because a recreated stream starts at 1 again.
     pub fn row_of(&self, entry: &Entry) -> Option<u64> {
         let rows = self.0.get(&entry.event_id).filter(|_| entry.may_be_stored)?;

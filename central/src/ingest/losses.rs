@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_one_span() {
+    fn adjacent_ranges_are_joined() {
         let span = |from, to| SeqRange { from, to };
         assert_eq!(joined(vec![span(1, 5), span(6, 9), span(11, 11)]), [span(1, 9), span(11, 11)]);
     }

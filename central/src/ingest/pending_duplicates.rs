@@ -18,6 +18,7 @@ pub struct PendingDuplicate {
 }
 
 /// Duplicates that are not stored yet: those that wait for the event's own message, and the sequences of all.
+///
 /// Bounded by the open batches and inserts that they wait for, and by the broker's limit of unacknowledged messages.
 #[derive(Debug, Default)]
 pub struct PendingDuplicates {

@@ -33,6 +33,7 @@ impl SeqRange {
 }
 
 /// Progress of a stream.
+///
 /// The broker delivers new messages in stream order, so a skipped sequence no longer exists, or was delivered to a dead
 /// central and will be redelivered. `gap_scan` asks the broker which.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_without_sequences_are_exact() {
+    fn removing_sequences_from_a_range_is_exact() {
         let of = |sequences: &[u64]| span(10, 20).without(sequences.iter().copied());
         assert_eq!(of(&[]), [span(10, 20)]);
         assert_eq!(of(&[10, 20]), [span(11, 19)]);
@@ -111,7 +112,7 @@ mod tests {
 
     /// The broker may deliver older sequences again; only skipped ones are gaps, and their number is bounded.
     #[test]
-    fn holes_are_what_was_passed_over() {
+    fn skipped_sequences_are_gaps_and_their_number_is_bounded() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 2);
         assert_eq!((progress.inherited, progress.next), (Some(span(6, 8)), 9));
         for sequence in [9, 7, 12, 10, 13, 15, 18] {
@@ -123,7 +124,7 @@ mod tests {
 
     /// The broker's ack floor alone does not prove that everything below is stored.
     #[test]
-    fn nothing_open_is_confirmed() {
+    fn a_sequence_is_confirmed_only_when_everything_below_is_stored() {
         let mut progress = DeliveryProgress::new(1, 5, 8, 9);
         for sequence in [9, 10, 14] {
             progress.take(sequence);

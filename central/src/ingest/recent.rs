@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_known_from_batch_to_capacity() {
+    fn ids_are_known_from_their_batch_until_capacity_evicts_them() {
         let mut ids = RecentIds::new(2, 5);
         ids.begin(id(1), 7);
         assert_eq!(ids.state_of(id(1)), IdState::InFlight(7));

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_central_without_streams_asks_for_one() {
+    fn a_central_without_streams_demands_one_from_a_central_with_two() {
         let both = [holder("ingest-A", "x"), holder("ingest-B", "x"), holder("replicator", "y")];
         assert!(should_demand(&both, "ingest-B", "y"));
         assert!(!should_demand(&both, "ingest-A", "y"), "one is enough");

@@ -122,7 +122,7 @@ mod tests {
     use marketprism_schema::STREAMS;
 
     #[test]
-    fn every_stream_is_consumed() {
+    fn every_stream_has_a_consumer_without_a_delivery_limit() {
         let consumer =
             |i: usize| wanted(&Stream { settings: STREAMS[i].clone(), replicas: 1 }, Duration::from_secs(60));
         let market_data = consumer(0);

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_values_are_named_and_immutable_ones_refused() {
+    fn differences_name_both_values_and_immutable_ones_are_refused() {
         let age = Difference::between("max_age", "48 h", "24 h", true).unwrap();
         let storage = Difference::between("storage", "file", "memory", false).unwrap();
         assert_eq!(Difference::between("replicas", 1, 1, true), None);

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replicated_engines_are_normalised() {
+    fn replicated_engines_compare_equal_to_single_server_ones() {
         let name = |full| EngineClauses::read(full).name;
         assert_eq!(name("ReplacingMergeTree(created_at) ORDER BY a"), "ReplacingMergeTree(created_at)");
         for full in [

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_records_are_refused() {
+    fn unknown_or_altered_migrations_are_refused() {
         assert_eq!((refusal(&MigrationRecords::new()), refusal(&all())), (None, None));
         assert!(is_newest(&all()) && !is_newest(&MigrationRecords::new()));
 

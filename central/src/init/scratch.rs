@@ -15,6 +15,7 @@ use crate::storage::{Storage, StorageError, bounded};
 const PREFIX: &str = "marketprism_scratch_";
 
 /// The tables of a layout in the server's spelling: types, keys, codecs, defaults, indices.
+///
 /// Created in the form of a single server: no need to replicate empty tables that live for a moment.
 pub async fn wanted(storage: &Storage, layout: &Layout<'_>) -> anyhow::Result<Shapes> {
     drop_leftovers(storage).await.context("cannot drop leftover scratch databases")?;
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_names_are_read() {
+    fn only_names_of_scratch_databases_are_dropped() {
         assert_eq!(made_at("marketprism_scratch_1700000000_0123456789abcdef"), Some(1_700_000_000));
         for foreign in [
             "marketprism_scratch_1700000000",

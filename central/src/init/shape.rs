@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_of_tables_are_told_apart() {
+    fn changed_types_are_immutable_and_changed_settings_changeable() {
         let wanted = shape(FULL, "Decimal(38, 18)");
         assert_eq!(wanted.differences(&wanted, false), vec![]);
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_may_only_live_longer() {
+    fn hot_and_cold_may_differ_only_in_ttl() {
         let hot = shape(FULL, "Decimal(38, 18)");
         let mut cold = shape(&FULL.replace("Day(3)", "Day(3650)"), "Decimal(38, 18)");
         assert_eq!(hot.differences_of_copy(&cold), vec![]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_are_the_same_table() {
+    fn a_replicated_table_equals_its_single_server_form() {
         let full = FULL.replace("window", "non_replicated_deduplication_window");
         let wanted = shape(&full, "String");
         let replicated = full

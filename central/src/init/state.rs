@@ -47,9 +47,10 @@ pub struct TableState {
 /// the caller caches it.
 pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> SchemaState {
     let mut tables = Vec::new();
-    let (hot_state, hot_shapes) = look(&databases::layout(config, DatabaseKind::Hot), hot, &mut tables).await;
+    let (hot_state, hot_shapes) =
+        compare_database(&databases::layout(config, DatabaseKind::Hot), hot, &mut tables).await;
     let (cold_state, cold_shapes) =
-        look(&databases::layout(config, DatabaseKind::Cold), cold, &mut tables).await;
+        compare_database(&databases::layout(config, DatabaseKind::Cold), cold, &mut tables).await;
     for table in Table::ALL.iter().map(|table| table.name) {
         // A missing table is reported by the comparison with the definition.
         let (Some(wanted), Some(found)) = (hot_shapes.get(table), cold_shapes.get(table)) else { continue };
@@ -70,7 +71,7 @@ pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> Sch
 }
 
 /// Compares one database with its definition; returns its tables.
-async fn look(
+async fn compare_database(
     layout: &Layout<'_>,
     storage: &Storage,
     tables: &mut Vec<TableState>,

@@ -156,7 +156,7 @@ mod tests {
     use marketprism_schema::STREAMS;
 
     #[test]
-    fn differences_are_named() {
+    fn stream_differences_ignore_order_and_spelling() {
         let [settings, ..] = STREAMS;
         let wanted = wanted(&Stream { settings, replicas: 1 });
         let mut found = wanted.clone();

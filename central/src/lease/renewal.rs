@@ -84,7 +84,7 @@ impl Lease {
         self.held.times
     }
 
-    /// Gives it back, so that the next holder need not wait for its expiry.
+    /// Releases it, so that the next holder need not wait for its expiry.
     pub async fn release(self) {
         self.renewal.abort();
         let held = &self.held;

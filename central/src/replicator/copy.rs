@@ -1,4 +1,5 @@
 //! Copies the rows of a window, or part of it, from one side to the other with one insert.
+//!
 //! The deduplication token names the state of the target before the insert. Of two copies that start from the same state only
 //! one is stored: a retry after a lost answer, or an insert that a previous lease holder still has running, changes nothing.
 //! This requires all rows in one block, which is stored as a whole or not at all.

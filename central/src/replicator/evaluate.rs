@@ -104,7 +104,7 @@ mod tests {
 
     /// The log is the reference: the side that differs from it was modified.
     #[test]
-    fn the_log_tells_who_was_changed() {
+    fn the_window_log_decides_which_side_was_modified() {
         let (l, a, b, none) = (state(5, 1), state(5, 2), state(6, 3), WindowDigest::default());
         for (log, hot, cold, expected) in [
             (Some(l), l, l, WindowCondition::Sound),
@@ -125,7 +125,7 @@ mod tests {
 
     /// A row with the same id but other content is a modification too.
     #[test]
-    fn contents_count_and_open_windows_are_looked_at() {
+    fn changed_content_is_a_modification_and_open_windows_are_compared_by_row() {
         let logged = state(5, 1);
         let other = WindowDigest { rows_xor: 3, ..logged };
         assert_eq!(evaluate(&facts(Some(logged), logged, other)), WindowCondition::ColdModified);
@@ -139,7 +139,7 @@ mod tests {
 
     /// Rows expired or removed from hot are no fault: cold is then compared with the log alone.
     #[test]
-    fn rows_that_may_be_gone_from_hot_are_no_fault() {
+    fn rows_expired_from_hot_are_not_reported() {
         let (l, a, none) = (state(5, 1), state(5, 2), WindowDigest::default());
         let gone = |hot, cold| WindowFacts { is_hot_whole: false, ..facts(Some(l), hot, cold) };
         assert_eq!(evaluate(&gone(none, l)), WindowCondition::Sound);
@@ -154,7 +154,7 @@ mod tests {
 
     /// Row hashes over other columns are incomparable; event ids still are comparable.
     #[test]
-    fn hashes_over_other_columns_are_not_compared() {
+    fn row_hashes_over_other_columns_are_not_compared() {
         let logged = WindowDigest { rows_xor: 77, rows_sum: 78, ..state(5, 1) };
         let (now, other) = (state(5, 1), WindowDigest { rows_xor: 3, ..state(5, 1) });
         let judged = |hot, cold| {

@@ -1,4 +1,5 @@
 //! Events published again after hot dropped them, while cold holds them in an earlier window.
+//!
 //! Ingest recognizes duplicates by the rows of hot, so it stores such an event as new. Copied to cold it would be a second
 //! row, and a merge could then remove the first one from a verified window. So it is deleted from hot before its window is
 //! copied.

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_that_cold_holds_nothing_of_go_together() {
+    fn adjacent_windows_missing_in_cold_share_one_insert() {
         for (next, is_taken) in [
             (batch(60, 50, 0), true),
             (batch(60, 51, 0), false),

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_told_by_kind() {
+    fn every_kind_of_row_difference_is_listed() {
         let hot = [(1, 10), (2, 20), (3, 30), (5, 50), (5, 50), (9, 90)];
         let cold = [(2, 20), (3, 31), (4, 40), (5, 50), (6, 60), (6, 60)];
         let diff = RowDiff::between(&hot, &cold);

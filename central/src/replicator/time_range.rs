@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_aligned_and_pieces_cover() {
+    fn windows_are_aligned_and_pieces_cover_their_range() {
         assert_eq!((align(60_001, 60_000), align(-1, 60_000)), (60_000, -60_000));
         for (span, count) in
             [(TimeRange::new(0, 60_000), 7), (TimeRange::new(5, 8), 64), (TimeRange::new(5, 5), 2)]

@@ -118,7 +118,7 @@ mod tests {
     use marketprism_schema::{DEAD_LETTERS, Table};
 
     #[test]
-    fn columns_are_those_of_the_definitions() {
+    fn columns_match_the_table_definitions() {
         for table in Table::ALL {
             let columns = columns_of(table.data_type);
             assert_eq!(owned(&columns), defined(table.name), "{}", table.name);

@@ -64,7 +64,7 @@ mod tests {
 
     /// Indices are as narrow as the number of keys permits.
     #[test]
-    fn places_are_as_wide_as_needed() {
+    fn dictionary_indices_are_as_narrow_as_possible() {
         for (count, width) in [(1_usize, 1_usize), (256, 1), (257, 2), (65_536, 2), (65_537, 4)] {
             let texts: Vec<Vec<u8>> = (0..count).map(|i| format!("\x05{i:05}").into_bytes()).collect();
             let mut dictionary = Dictionary::default();

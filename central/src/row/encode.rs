@@ -130,7 +130,7 @@ mod tests {
 
     /// Compares a trade with bytes written by hand.
     #[test]
-    fn a_trade_is_written_as_the_format_asks() {
+    fn a_trade_is_encoded_as_row_binary() {
         let mut out = Vec::new();
         encode_event(&trade(Decimal { mantissa: -15, scale: 1 }), 9, &mut out).unwrap();
         let mut expected = 1_i64.to_le_bytes().to_vec();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn extreme_decimals_are_exact() {
+    fn extreme_decimals_stay_exact() {
         let prices = [(i64::MAX, 0), (i64::MIN, 0), (i64::MAX, 18), (i64::MIN, 18), (0, 18)];
         for (mantissa, scale) in prices {
             let mut out = Vec::new();
@@ -165,7 +165,7 @@ mod tests {
 
     /// A number must never be truncated to fit its column.
     #[test]
-    fn values_that_do_not_fit_are_refused() {
+    fn values_that_do_not_fit_their_column_are_refused() {
         let mut event = trade(Decimal::default());
         event.header.timestamp_us = -1;
         assert_eq!(encode_event(&event, 0, &mut Vec::new()).unwrap_err().field, "timestamp");

@@ -1,4 +1,5 @@
 //! Rows of the `RowBinary` format, encoded from events and sent as blocks of the `Native` format.
+//!
 //! A block carries names and types of its columns, so a table with drifted columns refuses the rows.
 
 pub mod binary;

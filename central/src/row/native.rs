@@ -1,4 +1,5 @@
 //! Conversion of RowBinary rows into one block of the Native format.
+//!
 //! Own code: the `clickhouse` crate sends rows (RowBinary) only. A Native block costs the server less than half the work of
 //! rows, and rows kept apart can be removed from a batch or sent in halves.
 //! <https://clickhouse.com/docs/interfaces/formats/Native>
@@ -196,7 +197,7 @@ mod tests {
 
     /// Compares three rows with every kind of column with bytes written by hand.
     #[test]
-    fn a_block_is_written_as_the_format_asks() {
+    fn rows_are_converted_to_a_native_block() {
         let mut rows = Vec::new();
         row(&mut rows, 1, "a", Some(7), &[[1, 2], [3, 4]]);
         row(&mut rows, 200, "b", None, &[]);
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_cut_are_refused() {
+    fn truncated_rows_are_refused_with_their_position() {
         let mut rows = Vec::new();
         row(&mut rows, 1, "a", Some(7), &[[1, 2]]);
         let whole = rows.len();
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_of_the_tables_is_known() {
+    fn every_column_type_of_the_tables_is_supported() {
         let all =
             DataType::ALL.iter().flat_map(|&data_type| columns_of(data_type)).chain(DEAD_LETTER.to_vec());
         for (name, kind) in all {
