@@ -216,7 +216,7 @@ async fn hot_does_not_wait_for_cold() {
         eventually("readiness to tell", || async { stack.get("/ready").filter(|(s, _)| *s == 503) }).await;
     assert!(answer.contains("cold layout"), "{answer}");
 
-    stack.start_cold_engine().await;
+    stack.cold_engine().restart().await;
     stack.is_ready().await;
     let tables = "SELECT count() FROM system.tables WHERE database = 'marketprism_cold'";
     let found = stack.cold().query_raw(tables).fetch_one::<u64>().await.unwrap();
