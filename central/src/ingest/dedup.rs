@@ -12,14 +12,14 @@ use prometheus::local::LocalHistogram;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::ack::acknowledge;
+use super::batch::OpenBatches;
 use super::batch::{Batch, Entry};
 use super::duplicate_risk::DuplicateRisk;
 use super::insert_task::{InsertResult, seconds};
+use super::known_events::{IdState, RecentIds};
+use super::known_events::{PendingDuplicate, PendingDuplicates};
 use super::message::{self, Delivery, Refusal};
-use super::open_batches::OpenBatches;
-use super::pending_duplicates::{PendingDuplicate, PendingDuplicates};
-use super::recent::{IdState, RecentIds};
+use super::subscription::acknowledge;
 use crate::clock;
 use crate::config::Stream;
 use crate::context::CentralContext;

@@ -1,12 +1,13 @@
-//! One insert into ClickHouse.
+//! One insert into ClickHouse, and the permission for it.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::batch::Sealed;
-use super::insert_guard::InsertGuard;
+use crate::lease::Lease;
 use crate::limits;
 use crate::row::native_block;
 use crate::storage::{Storage, StorageError};
@@ -85,4 +86,46 @@ fn check_lease(guard: &InsertGuard) -> Result<(), StorageError> {
 
 fn whole_seconds(duration: Duration) -> String {
     duration.as_secs().max(1).to_string()
+}
+
+/// Permission to insert messages of one stream: its lease, and the incarnation of the stream that may be acknowledged.
+#[derive(Debug)]
+pub struct InsertGuard {
+    lease: Lease,
+    incarnation: AtomicU64,
+}
+
+impl InsertGuard {
+    pub fn new(lease: Lease) -> Self {
+        Self { lease, incarnation: AtomicU64::new(0) }
+    }
+
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    pub async fn release(self) {
+        self.lease.release().await;
+    }
+
+    /// The lease lasts long enough to start an insert and to abort it if the lease is lost.
+    pub fn may_begin(&self) -> bool {
+        self.lease.valid_for() >= self.lease.times().insert_margin()
+    }
+
+    /// The lease lasts long enough to send another chunk.
+    pub fn may_continue(&self) -> bool {
+        self.lease.valid_for() >= self.lease.times().chunk_margin()
+    }
+
+    /// The stream was recreated. Its sequences start at 1, so acknowledgements of earlier messages would hit new ones: they
+    /// are no longer sent.
+    pub fn next_incarnation(&self) -> u64 {
+        self.incarnation.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Messages of this incarnation may be acknowledged.
+    pub fn may_acknowledge(&self, incarnation: u64) -> bool {
+        self.incarnation.load(Ordering::Acquire) == incarnation
+    }
 }

@@ -9,11 +9,11 @@ use async_nats::jetstream::AckKind;
 use marketprism_service::Backoff;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use super::ack::acknowledge;
 use super::batch::{Batch, Entry, Sealed};
+use super::insert::InsertGuard;
 use super::insert::insert;
-use super::insert_guard::InsertGuard;
 use super::lookup::stored_rows;
+use super::subscription::acknowledge;
 use crate::context::CentralContext;
 use crate::row::Target;
 use crate::status::CLICKHOUSE;

@@ -7,7 +7,7 @@
 //! **No duplicates**, although events come again: after lost acknowledgements, crashes between insert and acknowledgement, or a second
 //! publication. Each of these covers what the others miss:
 //! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`);
-//! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`recent`, `pending_duplicates`);
+//! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`known_events`);
 //! 3. what neither memory nor the broker's window excludes is looked up in hot by event id (`duplicate_risk`, `lookup`);
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
@@ -21,31 +21,24 @@
 //! **Bounded memory**: `batch.max_in_flight` batches of `batch.max_bytes`, one open batch per table, and the prefetched messages. While
 //! ClickHouse refuses rows, no messages are taken, and those in memory are kept alive at the broker.
 
-mod ack;
+mod background;
 mod batch;
-mod consumer_stats;
 mod dedup;
 mod duplicate_risk;
 mod gap_scan;
-mod history;
 mod insert;
-mod insert_guard;
 mod insert_task;
+mod known_events;
 mod lookup;
 mod losses;
 mod message;
-mod open_batches;
-mod pending_duplicates;
 mod progress;
-mod recent;
 mod stream_owner;
 mod stream_progress;
 mod subscription;
 mod worker;
 
-pub use ack::acknowledge;
-pub use consumer_stats::watch_consumers;
-pub use history::read_history;
+pub use background::{read_history, watch_consumers};
 pub use message::{Delivery, header};
 pub use stream_owner::own_stream;
-pub use subscription::open as subscribe;
+pub use subscription::{acknowledge, open as subscribe};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::insert::InsertGuard;
 use super::insert::log_comment_prefix;
-use super::insert_guard::InsertGuard;
 use super::worker::Worker;
 use crate::config::Stream;
 use crate::context::CentralContext;

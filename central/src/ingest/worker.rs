@@ -11,13 +11,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::ack::acknowledge;
 use super::batch::Batch;
 use super::dedup::Deduplicator;
-use super::insert_guard::InsertGuard;
+use super::insert::InsertGuard;
 use super::insert_task::{InsertResult, store_batch};
 use super::stream_progress::StreamProgress;
 use super::subscription;
+use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::limits;

@@ -3,7 +3,6 @@
 mod consumers;
 mod databases;
 mod drift;
-mod engine;
 mod ensure;
 mod migrations;
 mod scratch;

@@ -6,10 +6,10 @@
 
 use clickhouse::query::Query;
 
-use super::error::CopyError;
+use super::queries::CopyError;
+use super::queries::TableSpec;
 use super::queries::{Endpoint, HotCold, limited};
-use super::table_spec::TableSpec;
-use super::time_range::TimeRange;
+use super::window::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::sql::quote;
 use crate::storage::{StorageError, bounded};

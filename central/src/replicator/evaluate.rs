@@ -1,4 +1,4 @@
-use super::digest::WindowDigest;
+use super::window::WindowDigest;
 
 /// Input of the evaluation of one window.
 #[derive(Debug, Clone, Copy)]

@@ -5,32 +5,24 @@
 //! modified (`evaluate`).
 
 mod copy;
-mod digest;
-mod error;
 mod evaluate;
-mod late_duplicates;
+mod hot_deletion;
 mod queries;
 mod recheck;
 mod reconcile;
-mod remove;
 mod replicate;
 mod row_diff;
-mod run;
-mod table_spec;
-mod time_range;
+mod window;
 mod window_log;
 mod window_ops;
 mod worker;
 
 pub use copy::{Copier, Direction};
-pub use digest::WindowDigest;
-pub use error::CopyError;
 pub use evaluate::WindowCondition;
-pub use queries::{Endpoint, HotCold};
+pub use queries::{CopyError, Endpoint, HotCold, TableSpec};
 pub use reconcile::EvaluatedWindow;
 pub use row_diff::RowDiff;
-pub use run::{LEASE, replicate};
-pub use table_spec::TableSpec;
-pub use time_range::{TimeRange, align};
+pub use window::{TimeRange, WindowDigest, align};
 pub use window_log::{LoggedWindow, WindowLog, WindowState};
 pub use window_ops::{CopyContext, WindowOps};
+pub use worker::{LEASE, replicate};

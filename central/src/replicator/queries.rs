@@ -1,19 +1,17 @@
-//! Queries to hot and cold tables.
+//! Queries to hot and cold tables, and their errors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
+use marketprism_schema::{DataType, Table};
 
-use super::digest::{StateRow, WindowDigest};
-use super::error::CopyError;
-use super::table_spec::TableSpec;
-use super::time_range::TimeRange;
+use super::window::{StateRow, TimeRange, WindowDigest};
 use crate::config::Config;
-use crate::limits;
-use crate::sql;
+use crate::row::columns_of;
 use crate::storage::{Storage, StorageError, bounded};
+use crate::{limits, sql};
 
 #[derive(Clone)]
 pub struct Endpoint {
@@ -223,4 +221,68 @@ const QUERY_BYTES: &str = "2000000";
 /// The client with the timeout set on the server too: an abandoned query does not continue there.
 pub fn limited(client: &Client, limit: Duration) -> Client {
     client.clone().with_setting("max_execution_time", limit.as_secs().max(1).to_string())
+}
+
+/// Reason why copying stopped. Nothing is lost: the next round continues.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("{side}: {error}")]
+    Storage {
+        side: &'static str,
+        #[source]
+        error: StorageError,
+    },
+    /// Another central may hold the lease.
+    #[error("the lease is lost")]
+    LeaseLost,
+}
+
+impl CopyError {
+    /// The server was too slow, so a smaller insert may succeed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Storage { error: StorageError::TimedOut(_), .. })
+    }
+}
+
+/// A replicated table. Columns are named, so their order on a server does not matter.
+#[derive(Debug, Clone)]
+pub struct TableSpec {
+    pub name: &'static str,
+    pub columns: String,
+    pub definition: String,
+    /// SQL expression: 64-bit hash of the whole row. The values are hashed as one tuple, because a hash of several arguments
+    /// is NULL if one of them is, and aggregates skip NULLs.
+    pub row_hash: String,
+    /// Hash of the columns that `row_hash` covers.
+    pub columns_hash: u64,
+    /// One of the tables with many rows.
+    pub is_high: bool,
+    /// Limit of rows per insert.
+    pub slice_rows: u64,
+}
+
+impl TableSpec {
+    pub fn all() -> Vec<Self> {
+        Table::ALL.iter().map(Self::new).collect()
+    }
+
+    fn new(table: &Table) -> Self {
+        let columns = columns_of(table.data_type);
+        let quoted: Vec<String> = columns.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let names = quoted.join(", ");
+        let typed: Vec<String> = columns.iter().map(|(name, kind)| format!("`{name}` {kind}")).collect();
+        let definition = typed.join(", ");
+        Self {
+            name: table.name,
+            row_hash: format!("cityHash64(tuple({names}))"),
+            columns_hash: xxhash_rust::xxh3::xxh3_64(definition.as_bytes()),
+            columns: names,
+            definition,
+            is_high: matches!(table.data_type, DataType::Trade | DataType::OrderBook),
+            slice_rows: match table.data_type {
+                DataType::OrderBook => limits::SLICE_ROWS_ORDER_BOOKS,
+                _ => limits::SLICE_ROWS,
+            },
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::CopyError;
-use super::time_range::{TimeRange, align};
+use super::queries::CopyError;
+use super::window::{TimeRange, align};
 use super::window_ops::WindowOps;
 use crate::{clock, limits};
 

@@ -2,9 +2,9 @@
 
 use futures_util::future::try_join3;
 
-use super::error::CopyError;
 use super::evaluate::{Reference, WindowCondition, WindowFacts, evaluate};
-use super::time_range::TimeRange;
+use super::queries::CopyError;
+use super::window::TimeRange;
 use super::window_log::{LoggedWindow, WindowState};
 use super::window_ops::{WindowOps, all_starts};
 

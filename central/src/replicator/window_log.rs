@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::digest::WindowDigest;
-use super::error::CopyError;
+use super::queries::CopyError;
 use super::queries::Endpoint;
-use super::time_range::TimeRange;
+use super::window::TimeRange;
+use super::window::WindowDigest;
 use crate::clock;
 use crate::sql;
 

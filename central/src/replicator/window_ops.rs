@@ -4,12 +4,12 @@ use std::time::Duration;
 use futures_util::future::try_join;
 
 use super::copy::{Copier, CopyPiece, Direction};
-use super::digest::WindowDigest;
-use super::error::CopyError;
+use super::queries::CopyError;
 use super::queries::HotCold;
+use super::queries::TableSpec;
 use super::row_diff::RowDiff;
-use super::table_spec::TableSpec;
-use super::time_range::TimeRange;
+use super::window::TimeRange;
+use super::window::WindowDigest;
 use super::window_log::{LoggedWindow, WindowLog, WindowState};
 use crate::config::Config;
 use crate::lease::Lease;

@@ -1,20 +1,20 @@
-//! Replication of one table, round by round, while this central holds the lease.
+//! Replication of the tables, round by round, while this central holds the lease.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::clear_leftovers;
-use super::digest::WindowDigest;
-use super::error::CopyError;
-use super::queries::HotCold;
+use super::queries::{CopyError, HotCold, TableSpec};
 use super::recheck::TableRecheck;
-use super::table_spec::TableSpec;
-use super::time_range::{TimeRange, align};
+use super::window::{TimeRange, WindowDigest, align};
 use super::window_log::{WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};
 use crate::config::{Config, Start};
+use crate::context::CentralContext;
 use crate::time::Time;
 use crate::{clock, limits};
 
@@ -301,4 +301,53 @@ impl<'a> TableWorker<'a> {
 fn windows_a_round(config: &Config, table: &TableSpec) -> i64 {
     let replication = &config.replication;
     i64::from(if table.is_high { replication.catch_up_high } else { replication.catch_up_low })
+}
+
+pub const LEASE: &str = "replicator";
+
+/// Copies hot to cold while this central holds the lease, until `stop`.
+pub async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
+    while let Some(lease) = shared.leases.acquire(LEASE, &stop).await {
+        let metrics = &shared.metrics.replication;
+        metrics.is_active.set(1);
+        tracing::info!("this central replicates hot to cold");
+        let context = CopyContext {
+            config: &shared.config,
+            lease: Some(&lease),
+            metrics,
+            holder: shared.leases.own_name(),
+        };
+        tokio::select! {
+            () = lease.lost().cancelled() => {}
+            () = all_tables(context, &stop) => {}
+            // An aborted insert is stored as a whole or not at all.
+            () = async { stop.cancelled().await; sleep(limits::FLUSH_DEADLINE).await } => {}
+        }
+        metrics.released();
+        tracing::info!("this central no longer replicates hot to cold");
+        lease.release().await;
+    }
+    Ok(())
+}
+
+async fn all_tables(context: CopyContext<'_>, stop: &CancellationToken) {
+    let mut backoff = limits::BACKOFF;
+    while !stop.is_cancelled() && !context.is_wanted() {
+        let cleared = match HotCold::connect(context.config).await {
+            Ok(pair) => clear_leftovers(&pair, None).await,
+            Err(error) => Err(error),
+        };
+        match cleared {
+            Ok(()) => break,
+            Err(error) => {
+                tracing::warn!(%error, "cannot clear leftovers of the previous lease holder yet; retrying");
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(backoff.pause()) => {}
+        }
+    }
+    let workers = TableSpec::all().into_iter().map(|table| TableWorker::new(context, table).run(stop));
+    join_all(workers).await;
 }

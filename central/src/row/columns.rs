@@ -1,6 +1,6 @@
-//! Names and types of the columns, in the order in which rows are written. A test compares them with the table definitions.
+//! Tables and their columns: names and types in the order in which rows are written. A test compares them with the definitions.
 
-use marketprism_schema::DataType;
+use marketprism_schema::{DEAD_LETTERS, DataType, Table};
 
 pub type Column = (&'static str, &'static str);
 
@@ -109,6 +109,36 @@ const fn own(data_type: DataType) -> &'static [Column] {
 
 pub fn columns_of(data_type: DataType) -> Vec<Column> {
     [HEAD, own(data_type), TAIL].concat()
+}
+
+const COPIES: &str = "copies";
+
+/// A hot table that rows are inserted into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    Events(DataType),
+    /// Messages whose event another message brought.
+    Copies,
+    DeadLetters,
+}
+
+impl Target {
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Events(data_type) => Table::of(data_type).name,
+            Self::Copies => COPIES,
+            Self::DeadLetters => DEAD_LETTERS,
+        }
+    }
+
+    /// In the order of a row.
+    pub fn columns(self) -> Vec<Column> {
+        match self {
+            Self::Events(data_type) => columns_of(data_type),
+            Self::Copies => COPY.to_vec(),
+            Self::DeadLetters => DEAD_LETTER.to_vec(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Rows of events.
+//! Rows of events, duplicates and dead letters.
 
 use marketprism_schema::{Body, Decimal, Event, Levels, LongShortRatio};
 
@@ -116,6 +116,57 @@ fn interval_hours(hours: u32) -> Result<u16, RowError> {
         value: hours.into(),
         allowed: "a number of 16 bits",
     })
+}
+
+/// A message whose event another message brought.
+#[derive(Debug, Clone, Copy)]
+pub struct EventCopy<'a> {
+    pub event: &'a Event<'a>,
+    pub stream: &'a str,
+    pub stream_seq: u64,
+    /// How it was recognized: `recent`, `in_flight` or `stored`.
+    pub found: &'a str,
+}
+
+/// Appends a row of `copies`, `created_at` zero.
+pub fn encode_copy(copy: &EventCopy<'_>, out: &mut Vec<u8>) {
+    let header = &copy.event.header;
+    let data_type = copy.event.body.data_type();
+    for text in [data_type.as_str(), &header.exchange, header.market_type.as_str(), &header.symbol] {
+        binary::text(out, text);
+    }
+    binary::uint128(out, header.event_id.0);
+    binary::text(out, &header.edge);
+    binary::int64(out, header.received_at_ns);
+    binary::text(out, copy.stream);
+    binary::uint64(out, copy.stream_seq);
+    binary::text(out, copy.found);
+    out.extend_from_slice(&[0; CREATED_AT_BYTES]);
+}
+
+/// A message refused for its content.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetter<'a> {
+    pub stream: &'a str,
+    pub stream_seq: u64,
+    pub subject: &'a str,
+    /// Empty when absent.
+    pub content_type: &'a str,
+    /// Empty when absent.
+    pub message_id: &'a str,
+    pub reason: &'a str,
+    pub payload: &'a [u8],
+}
+
+/// Appends a row of `dead_letters`, `created_at` zero.
+pub fn encode_dead_letter(letter: &DeadLetter<'_>, out: &mut Vec<u8>) {
+    binary::text(out, letter.stream);
+    binary::uint64(out, letter.stream_seq);
+    for text in [letter.subject, letter.content_type, letter.message_id, letter.reason] {
+        binary::text(out, text);
+    }
+    binary::bytes(out, letter.payload);
+    out.extend_from_slice(&[0; CREATED_AT_BYTES]);
 }
 
 #[cfg(test)]

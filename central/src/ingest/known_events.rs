@@ -1,10 +1,13 @@
-//! Ids of events in open batches, and of a bounded number of recently stored ones, with their sequences.
+//! Ids of events in open batches and of recently stored ones, and the duplicates that wait for them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
+use async_nats::Message;
 use marketprism_schema::EventId;
+
+use super::message::Delivery;
 
 /// State of an event id; numbers are stream sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +142,57 @@ impl RecentIds {
     pub fn forget_sequences(&mut self) {
         let stored = self.slots.values_mut().filter(|slot| slot.is_stored());
         stored.for_each(|slot| *slot = Slot::stored(NO_SEQUENCE));
+    }
+}
+
+/// A message whose event another message in flight brings.
+#[derive(Debug)]
+pub struct PendingDuplicate {
+    /// Without its payload.
+    pub message: Message,
+    pub delivery: Delivery,
+    /// Its row for `copies`.
+    pub row: Vec<u8>,
+}
+
+/// Duplicates that are not stored yet: those that wait for the event's own message, and the sequences of all.
+///
+/// Bounded by the open batches and inserts that they wait for, and by the broker's limit of unacknowledged messages.
+#[derive(Debug, Default)]
+pub struct PendingDuplicates {
+    by_event: HashMap<EventId, Vec<PendingDuplicate>>,
+    pending: HashSet<u64>,
+}
+
+impl PendingDuplicates {
+    /// This message is a pending duplicate, so its redelivery needs nothing more.
+    pub fn is_pending(&self, stream_seq: u64) -> bool {
+        !self.pending.is_empty() && self.pending.contains(&stream_seq)
+    }
+
+    /// Keeps a duplicate until the outcome of the event's own message is known.
+    pub fn keep(&mut self, id: EventId, copy: PendingDuplicate) {
+        self.pending.insert(copy.delivery.stream_seq);
+        self.by_event.entry(id).or_default().push(copy);
+    }
+
+    pub fn begin(&mut self, stream_seq: u64) {
+        self.pending.insert(stream_seq);
+    }
+
+    /// A duplicate is stored, or needs no row.
+    pub fn end(&mut self, stream_seq: u64) {
+        self.pending.remove(&stream_seq);
+    }
+
+    /// Removes the duplicates that wait for an event.
+    pub fn take(&mut self, id: EventId) -> Vec<PendingDuplicate> {
+        if self.by_event.is_empty() { Vec::new() } else { self.by_event.remove(&id).unwrap_or_default() }
+    }
+
+    /// Lowest sequence of all pending duplicates.
+    pub fn lowest(&self) -> Option<u64> {
+        self.pending.iter().min().copied()
     }
 }
 

@@ -1,14 +1,17 @@
-//! Periodic checks beside the workers: consumer counts of the broker, and reachability of ClickHouse while nothing arrives.
+//! Background tasks beside the workers: consumer counts of the broker, reachability of ClickHouse, coverage of earlier runs.
 
 use std::sync::Arc;
 
 use async_nats::jetstream::consumer::PullConsumer;
+use marketprism_schema::Table;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Stream;
 use crate::context::CentralContext;
+use crate::coverage::History;
 use crate::status::CLICKHOUSE;
+use crate::storage::{Storage, StorageError, bounded};
 use crate::{init, limits};
 
 pub const NATS: &str = "nats";
@@ -61,4 +64,39 @@ async fn consumer_counts(shared: &CentralContext, stream: &Stream) {
     gauges.num_pending.with_label_values(labels).set(i64::try_from(info.num_pending).unwrap_or(i64::MAX));
     gauges.num_ack_pending.with_label_values(labels).set(whole(info.num_ack_pending));
     gauges.num_redelivered.with_label_values(labels).set(whole(info.num_redelivered));
+}
+
+/// Adds the newest stored times of every hot table to the coverage.
+pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
+    for table in Table::ALL {
+        let mut backoff = limits::BACKOFF;
+        loop {
+            let read = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                read = history(&shared.storage, table.name) => read,
+            };
+            match read {
+                Ok(history) => break shared.coverage.add_history(table.data_type, history),
+                Err(error) => {
+                    tracing::debug!(table = table.name, %error, "cannot read the coverage history yet; retrying");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+    // A task that returns stops the process, so this one waits.
+    stop.cancelled().await;
+    Ok(())
+}
+
+async fn history(storage: &Storage, table: &str) -> Result<Vec<History>, StorageError> {
+    let sql = format!(
+        "SELECT toString(exchange) AS exchange, toUnixTimestamp64Milli(max(created_at)) AS created_at_ms, \
+         toUnixTimestamp64Micro(max(timestamp)) AS timestamp_us FROM {}.{table} GROUP BY exchange",
+        storage.database
+    );
+    bounded(limits::QUERY_TIMEOUT, storage.client.query_raw(&sql).fetch_all()).await
 }
