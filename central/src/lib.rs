@@ -1,7 +1,7 @@
 //! The central server: JetStream to ClickHouse, every event exactly once.
 //!
 //! Order of the modules (each may use those after it, never those before): cli; run; http; diagnose; report; repair; ledger;
-//! replicator; ingest; provision; context; coverage, init, watermark; lease; sql, storage; broker, metrics, rate, status; row; time; config; limits.
+//! replicator; ingest; context; coverage, init, watermark; lease; sql, storage; broker, metrics, status; row; time; config; limits.
 #![allow(missing_docs, reason = "a binary: nothing outside builds on its items")]
 
 mod broker;
@@ -19,8 +19,6 @@ mod lease;
 mod ledger;
 mod limits;
 mod metrics;
-mod provision;
-mod rate;
 mod repair;
 mod replicator;
 mod report;

@@ -1,4 +1,4 @@
-//! `run`: the tasks of the process, and the order in which they stop.
+//! `run`: provisioning, the tasks of the process, and the order in which they stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use marketprism_schema::{Carries, DatabaseKind};
 use marketprism_service::cancel_on_signal;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::role::Role;
 use crate::status::Status;
 use crate::storage::Storage;
-use crate::{http, ledger, limits, provision, replicator};
+use crate::{http, init, ledger, limits, replicator};
 
 /// Works until a signal comes. Fails on what retrying cannot fix: a difference that cannot be changed in place, a port in
 /// use, a broken task.
@@ -39,7 +39,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         .cloned()
         .collect();
     let sides = [(DatabaseKind::Hot, role.takes_messages()), (DatabaseKind::Cold, role.replicates())];
-    let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| provision::part(side));
+    let sides = sides.into_iter().filter(|(_, is_ours)| *is_ours).map(|(side, _)| part(side));
     let parts = streams.iter().map(|s| s.settings.name).chain(sides).map(str::to_owned);
     let shared = Arc::new(CentralContext {
         leases: Leases::new(&broker, &config, &name),
@@ -85,12 +85,12 @@ fn process_name(address: SocketAddr) -> String {
 
 /// Provisions hot for a role that needs it, before the workers start.
 async fn provision_hot(shared: &CentralContext, role: Role, stop: &CancellationToken) -> anyhow::Result<()> {
-    if role.takes_messages() { provision::provision(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
+    if role.takes_messages() { provision(shared, DatabaseKind::Hot, stop).await } else { Ok(()) }
 }
 
 /// Provisions cold, which may wait for its server, then replicates. Ingest does not wait for it.
 async fn replicate(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
-    provision::provision(&shared, DatabaseKind::Cold, &stop).await?;
+    provision(&shared, DatabaseKind::Cold, &stop).await?;
     replicator::replicate(shared, stop).await
 }
 
@@ -135,4 +135,49 @@ async fn work(
 
 fn flatten(ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Result<()> {
     ended.unwrap_or_else(|error| Err(anyhow!("a task panicked: {error}")))
+}
+
+/// Name of the health entry of one database.
+const fn part(side: DatabaseKind) -> &'static str {
+    match side {
+        DatabaseKind::Hot => "layout",
+        DatabaseKind::Cold => "cold layout",
+    }
+}
+
+/// Provisions one database, waiting for broker and ClickHouse. Returns early on `stop`. Fails on a difference that cannot be
+/// changed in place, or a database of another program version: waiting does not help.
+async fn provision(
+    shared: &CentralContext,
+    side: DatabaseKind,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut backoff = limits::BACKOFF;
+    let sides = [side];
+    while !stop.is_cancelled() {
+        let tried = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            tried = init::ensure(&shared.config, &shared.broker, &shared.leases, &sides, false) => tried,
+        };
+        match tried {
+            Ok(report) => {
+                report.refuse_immutable()?;
+                for (what, difference) in report.differences() {
+                    tracing::warn!(what, %difference, "differs from the configuration; run `init --apply` to change it");
+                }
+                shared.status.clear(part(side));
+                return Ok(());
+            }
+            Err(error) => {
+                let (side, reason) = (part(side), format!("{error:#}"));
+                tracing::warn!(side, reason, "cannot provision streams and tables yet; retrying");
+                shared.status.fail(side, reason);
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(backoff.pause()) => {}
+        }
+    }
+    Ok(())
 }

@@ -10,9 +10,8 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "central",
-        "cli run http diagnose report repair ledger replicator ingest provision context init \
-         watermark coverage lease sql storage row broker metrics rate status backoff shutdown time \
-         config role clock limits",
+        "cli run http diagnose report repair ledger replicator ingest context init watermark \
+         coverage lease sql storage row broker metrics status time config role clock limits",
     ),
     (
         "edge/socket",
