@@ -14,10 +14,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::batch::OpenBatches;
 use super::batch::{Batch, Entry};
-use super::duplicate_risk::DuplicateRisk;
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{IdState, RecentIds};
 use super::known_events::{PendingDuplicate, PendingDuplicates};
+use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal};
 use super::subscription::acknowledge;
 use crate::clock;

@@ -1,14 +1,16 @@
-//! Lookup of events in hot before their insert.
+//! Lookup of events in hot before their insert: when it is needed, and the query.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use marketprism_schema::EventId;
+use async_nats::Message;
+use marketprism_schema::{Event, EventId};
 
 use super::batch::{Batch, Entry};
-use crate::limits;
+use super::message::{self, Delivery};
 use crate::row::Target;
-use crate::sql;
 use crate::storage::{Storage, StorageError, bounded};
+use crate::{limits, sql};
 
 /// Stored rows by event: sequence of the message, and receive time of its edge.
 #[derive(Debug, Default)]
@@ -83,4 +85,125 @@ fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::quer
         ids
     );
     storage.client.query(&sql).bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
+}
+
+/// Facts about earlier messages of the stream.
+#[derive(Debug)]
+pub struct DuplicateRisk {
+    /// Deduplication window of the broker.
+    duplicate_window_ns: i64,
+    /// Creation time of the stream. Before it, no broker could have recognized a duplicate.
+    stream_created_ns: i64,
+    /// Highest stored sequence of each table when the consumer started. Messages up to it may be stored.
+    high_marks: BTreeMap<Target, u64>,
+    /// Highest sequence taken.
+    newest: u64,
+}
+
+impl DuplicateRisk {
+    pub fn new(duplicate_window: Duration) -> Self {
+        Self {
+            duplicate_window_ns: nanos(duplicate_window),
+            stream_created_ns: i64::MAX,
+            high_marks: BTreeMap::new(),
+            newest: u64::MAX,
+        }
+    }
+
+    pub fn begin(&mut self, stream_created_ns: i64, high_marks: BTreeMap<Target, u64>) {
+        self.stream_created_ns = stream_created_ns;
+        self.high_marks = high_marks;
+        self.newest = 0;
+    }
+
+    pub fn taken(&mut self, stream_seq: u64) {
+        self.newest = self.newest.max(stream_seq);
+    }
+
+    /// True if the event, which is unknown to memory, may be stored.
+    ///
+    /// The message itself may have been stored: it is redelivered, below the highest stored sequence of its table when the
+    /// consumer started, or below a sequence already taken (a killed broker may have lost its delivery state). Otherwise an
+    /// earlier message may have brought the event, after an edge first received it. Memory excludes that if it reaches back
+    /// far enough; the broker excludes it by its deduplication window if the message carries the event's id.
+    pub fn may_be_stored(
+        &self,
+        event: &Event<'_>,
+        message: &Message,
+        delivery: Delivery,
+        target: Target,
+        complete_since_ns: i64,
+    ) -> bool {
+        let was_here = delivery.is_redelivered
+            || delivery.stream_seq <= self.newest
+            || self.high_marks.get(&target).is_some_and(|&mark| delivery.stream_seq <= mark);
+        if was_here {
+            return true;
+        }
+        let header = &event.header;
+        let known_since_ns = header
+            .received_at_ns
+            .min(header.timestamp_us.saturating_mul(1_000))
+            .saturating_sub(nanos(limits::CLOCK_SKEW));
+        if known_since_ns > complete_since_ns {
+            return false;
+        }
+        let watched_since_ns =
+            delivery.published_ns.saturating_sub(self.duplicate_window_ns).max(self.stream_created_ns);
+        let broker_knows = known_since_ns >= watched_since_ns
+            && EventId::parse(message::header(message.headers.as_ref(), "Nats-Msg-Id"))
+                == Some(header.event_id);
+        !broker_knows
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{self, TRADE_SUBJECT};
+    use marketprism_schema::{DataType, Decimal, Header};
+
+    const SECOND: i64 = 1_000_000_000;
+    const TRADES: Target = Target::Events(DataType::Trade);
+
+    fn event(known_ns: i64) -> Event<'static> {
+        let (timestamp_us, event_id) = (known_ns / 1_000, EventId(7));
+        let header = Header { timestamp_us, received_at_ns: known_ns, event_id, ..fixtures::header() };
+        fixtures::trade(header, Decimal::default())
+    }
+
+    fn message(id: Option<EventId>) -> Message {
+        let id = id.map(|id| id.to_string());
+        fixtures::message(TRADE_SUBJECT, id.as_deref().map(|id| ("Nats-Msg-Id", id)), Vec::new())
+    }
+
+    /// Every kind of message once, at 1,000 s, in a stream created at 500 s with a deduplication window of 120 s.
+    #[test]
+    fn an_event_skips_the_lookup_only_if_memory_or_the_broker_excludes_a_duplicate() {
+        let mut risk = DuplicateRisk::new(Duration::from_secs(120));
+        risk.begin(500 * SECOND, BTreeMap::from([(TRADES, 40)]));
+        risk.taken(50);
+        let now = 1_000 * SECOND;
+        let ask = |seq, redelivered, known_ns, id, complete_since| {
+            let delivery = Delivery { stream_seq: seq, is_redelivered: redelivered, published_ns: now };
+            risk.may_be_stored(&event(known_ns), &message(id), delivery, TRADES, complete_since)
+        };
+        let own = Some(EventId(7));
+        assert!(!ask(51, false, now, own, i64::MIN) && !ask(51, false, now, None, i64::MIN));
+        assert!(ask(51, true, now, own, i64::MIN), "delivered again");
+        assert!(ask(40, false, now, own, i64::MIN) && ask(50, false, now, own, i64::MIN), "taken before");
+        assert!(!ask(51, false, now, own, now), "within the broker's window");
+        assert!(ask(51, false, now, None, now), "without an id the broker knows nothing");
+        assert!(ask(51, false, now, Some(EventId(8)), now), "nor with another one");
+        assert!(ask(51, false, now - 120 * SECOND, own, now), "older than the window");
+        assert!(!ask(51, false, now - 120 * SECOND, own, now - 200 * SECOND), "but memory reaches back");
+        let mut young = DuplicateRisk::new(Duration::from_secs(120));
+        young.begin(now - SECOND, BTreeMap::new());
+        let delivery = Delivery { stream_seq: 1, is_redelivered: false, published_ns: now };
+        assert!(young.may_be_stored(&event(now - 2 * SECOND), &message(own), delivery, TRADES, now));
+    }
 }

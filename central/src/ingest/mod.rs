@@ -8,7 +8,7 @@
 //! publication. Each of these covers what the others miss:
 //! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`);
 //! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`known_events`);
-//! 3. what neither memory nor the broker's window excludes is looked up in hot by event id (`duplicate_risk`, `lookup`);
+//! 3. what neither memory nor the broker's window excludes is looked up in hot by event id (`lookup`);
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
 //!
@@ -24,7 +24,6 @@
 mod background;
 mod batch;
 mod dedup;
-mod duplicate_risk;
 mod gap_scan;
 mod insert;
 mod insert_task;

@@ -5,7 +5,6 @@ mod databases;
 mod drift;
 mod ensure;
 mod migrations;
-mod scratch;
 mod shape;
 mod state;
 mod streams;

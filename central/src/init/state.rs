@@ -4,7 +4,7 @@ use marketprism_schema::{DatabaseKind, Layout, Migration, Table};
 use serde::Serialize;
 
 use super::shape::Shapes;
-use super::{Difference, databases, migrations, scratch};
+use super::{Difference, databases, migrations};
 use crate::config::Config;
 use crate::storage::Storage;
 
@@ -110,7 +110,7 @@ async fn compare(
     if state.problem.is_some() {
         return Ok((found, Vec::new()));
     }
-    let wanted = scratch::wanted(storage, layout).await?;
+    let wanted = databases::wanted_tables(storage, layout).await?;
     let compared = Migration::tables(layout.kind).into_iter().map(|table| {
         let differences = match (wanted.get(&table), found.get(&table)) {
             (Some(wanted), Some(found)) => wanted.differences(found, layout.cluster.is_some()),

@@ -7,11 +7,14 @@ use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
 use marketprism_schema::{DataType, Table};
 
-use super::window::{StateRow, TimeRange, WindowDigest};
+use super::window::{TimeRange, WindowDigest};
 use crate::config::Config;
 use crate::row::columns_of;
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql};
+
+/// Start of the window, then the fields of [`WindowDigest`].
+type DigestRow = (i64, u64, u64, u64, u64, u64, i64, u64);
 
 #[derive(Clone)]
 pub struct Endpoint {
@@ -95,8 +98,12 @@ impl Endpoint {
             self.table(table.name),
             span.condition()
         );
-        let rows = self.ask(self.query(&sql).fetch_all::<StateRow>()).await?;
-        Ok(rows.iter().map(|row| (row.start_ms, WindowDigest::from(row))).collect())
+        let rows = self.ask(self.query(&sql).fetch_all::<DigestRow>()).await?;
+        let digest =
+            |(start_ms, rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct): DigestRow| {
+                (start_ms, WindowDigest { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct })
+            };
+        Ok(rows.into_iter().map(digest).collect())
     }
 
     /// Row count and oldest venue time of each window of a range that holds rows; no fingerprints, so cheap.

@@ -1,7 +1,5 @@
 //! Windows: ranges of `created_at`, and the digest of one window in one table.
 
-use serde::Deserialize;
-
 use crate::sql;
 
 /// Row count and fingerprints of a window. Sums wrap.
@@ -37,26 +35,6 @@ impl WindowDigest {
             "{:x}.{:x}.{:x}.{:x}.{:x}",
             self.rows, self.ids_xor, self.ids_sum, self.rows_xor, self.rows_sum
         )
-    }
-}
-
-/// A digest as ClickHouse returns it.
-#[derive(Debug, clickhouse::Row, Deserialize)]
-pub(super) struct StateRow {
-    pub(super) start_ms: i64,
-    rows: u64,
-    ids_xor: u64,
-    ids_sum: u64,
-    rows_xor: u64,
-    rows_sum: u64,
-    oldest_us: i64,
-    distinct: u64,
-}
-
-impl From<&StateRow> for WindowDigest {
-    fn from(row: &StateRow) -> Self {
-        let &StateRow { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct, .. } = row;
-        Self { rows, ids_xor, ids_sum, rows_xor, rows_sum, oldest_us, distinct }
     }
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 use futures_util::future::try_join;
 
 use super::copy::{Copier, CopyPiece, Direction};
+use super::evaluate::RowDiff;
 use super::queries::CopyError;
 use super::queries::HotCold;
 use super::queries::TableSpec;
-use super::row_diff::RowDiff;
 use super::window::TimeRange;
 use super::window::WindowDigest;
 use super::window_log::{LoggedWindow, WindowLog, WindowState};

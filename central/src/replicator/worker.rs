@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::copy::clear_leftovers;
 use super::queries::{CopyError, HotCold, TableSpec};
-use super::recheck::TableRecheck;
+use super::reconcile::TableRecheck;
 use super::window::{TimeRange, WindowDigest, align};
 use super::window_log::{WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};

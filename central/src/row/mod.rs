@@ -6,7 +6,6 @@ pub mod binary;
 mod columns;
 #[cfg(test)]
 pub mod defined;
-mod dictionary;
 mod encode;
 mod native;
 
