@@ -66,7 +66,6 @@ async fn consumer_counts(shared: &CentralContext, stream: &Stream) {
     gauges.num_redelivered.with_label_values(labels).set(whole(info.num_redelivered));
 }
 
-/// Adds the newest stored times of every hot table to the coverage.
 pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {
     for table in Table::ALL {
         let mut backoff = limits::BACKOFF;

@@ -14,7 +14,6 @@ use super::message::Delivery;
 use crate::config::BatchLimits;
 use crate::row::{CREATED_AT_BYTES, Target};
 
-/// A message and the end of its row.
 #[derive(Debug)]
 pub struct Entry {
     /// Kept for its acknowledgement, and for the dead-letter table if ClickHouse refuses the row.
@@ -26,7 +25,6 @@ pub struct Entry {
     pub timestamp_us: i64,
     /// Receive time of the edge in nanoseconds; 0 for dead letters.
     pub received_at_ns: i64,
-    /// Receive time of the broker in nanoseconds.
     pub published_ns: i64,
     /// The event may be in hot already, so it is looked up before the insert.
     pub may_be_stored: bool,
@@ -88,7 +86,6 @@ impl Batch {
         }
     }
 
-    /// The capacity it has used so far.
     pub fn capacity(&self) -> BatchCapacity {
         BatchCapacity { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
@@ -110,7 +107,6 @@ impl Batch {
         self.entries.len() >= rows || self.rows.len() + self.payload_bytes >= limits.max_bytes
     }
 
-    /// Latest time of its insert.
     pub fn deadline(&self, max_age: Duration) -> Instant {
         self.opened + max_age
     }
@@ -192,7 +188,6 @@ impl Sealed {
     }
 }
 
-/// Open batches of one stream, one per table.
 #[derive(Debug)]
 pub struct OpenBatches {
     stream: &'static str,

@@ -25,7 +25,6 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter, encode_event};
 
-/// Assigns messages to open batches, as events, duplicates or dead letters.
 pub struct Deduplicator {
     shared: Arc<CentralContext>,
     stream: &'static str,
@@ -86,7 +85,6 @@ impl Deduplicator {
         self.open.lowest().into_iter().chain(self.pending.lowest()).min()
     }
 
-    /// Takes one message and returns its sequence.
     pub fn take(&mut self, message: jetstream::Message) -> Option<u64> {
         let Some(delivery) = Delivery::of(&message) else {
             // A message without an acknowledgement subject did not come from a stream and cannot be acknowledged.
@@ -144,7 +142,6 @@ impl Deduplicator {
         Ok(())
     }
 
-    /// The row for `copies`, if another message brought the event.
     fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<Vec<u8>> {
         let found = match state {
             IdState::InFlight(own) | IdState::Stored(own) if own == stream_seq => return None,
@@ -296,7 +293,6 @@ impl Deduplicator {
         }
     }
 
-    /// Adds a duplicate that the lookup in hot found.
     fn add_stored_duplicate(&mut self, entry: Entry) {
         let delivery = delivery_of(&entry);
         let mut row = Vec::with_capacity(COPY_BYTES);

@@ -13,11 +13,9 @@ use crate::context::CentralContext;
 use crate::watermark::{WatermarkEntry, Watermarks};
 use crate::{clock, init, limits};
 
-/// Input of a scan.
 #[derive(Debug, Clone)]
 pub struct GapScan {
     pub stream: &'static str,
-    /// Progress when the scan started.
     pub progress: DeliveryProgress,
     /// Lowest sequence in memory that is not stored yet.
     pub lowest_open: Option<u64>,
@@ -25,7 +23,6 @@ pub struct GapScan {
     pub written: WatermarkEntry,
 }
 
-/// Result of a scan.
 #[derive(Debug)]
 pub struct GapScanResult {
     /// Gaps that are resolved: recorded in `losses`, or still held by the broker.

@@ -124,7 +124,6 @@ impl InsertGuard {
         self.incarnation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Messages of this incarnation may be acknowledged.
     pub fn may_acknowledge(&self, incarnation: u64) -> bool {
         self.incarnation.load(Ordering::Acquire) == incarnation
     }

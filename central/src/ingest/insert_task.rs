@@ -20,7 +20,6 @@ use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
 use crate::{clock, limits};
 
-/// Result of a batch.
 #[derive(Debug)]
 pub struct InsertResult {
     pub target: Target,
@@ -61,7 +60,6 @@ async fn keep_alive(
     loop {
         ticks.tick().await;
         if guard.may_acknowledge(incarnation) {
-            // A lost one causes a redelivery at worst.
             acknowledge(&shared.broker.client, replies.iter(), AckKind::Progress).await;
         }
     }

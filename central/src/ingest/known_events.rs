@@ -15,7 +15,6 @@ pub enum IdState {
     New,
     /// In a batch that is not stored yet.
     InFlight(u64),
-    /// Stored recently.
     Stored(u64),
 }
 
@@ -78,7 +77,6 @@ impl Slot {
     }
 }
 
-/// Ids of events in open batches, and of a bounded number of recently stored ones.
 #[derive(Debug)]
 pub struct RecentIds {
     slots: HashMap<Key, Slot, Build>,
@@ -108,7 +106,6 @@ impl RecentIds {
         self.slots.is_empty()
     }
 
-    /// A new id is in a batch now.
     pub fn begin(&mut self, id: EventId, stream_seq: u64) {
         self.slots.insert(Key::of(id), Slot::in_flight(stream_seq));
     }
@@ -129,7 +126,6 @@ impl RecentIds {
         }
     }
 
-    /// The row of the id was refused.
     pub fn refused(&mut self, id: EventId) {
         if let Entry::Occupied(slot) = self.slots.entry(Key::of(id))
             && !slot.get().is_stored()
@@ -148,10 +144,8 @@ impl RecentIds {
 /// A message whose event another message in flight brings.
 #[derive(Debug)]
 pub struct PendingDuplicate {
-    /// Without its payload.
     pub message: Message,
     pub delivery: Delivery,
-    /// Its row for `copies`.
     pub row: Vec<u8>,
 }
 
@@ -190,7 +184,6 @@ impl PendingDuplicates {
         if self.by_event.is_empty() { Vec::new() } else { self.by_event.remove(&id).unwrap_or_default() }
     }
 
-    /// Lowest sequence of all pending duplicates.
     pub fn lowest(&self) -> Option<u64> {
         self.pending.iter().min().copied()
     }

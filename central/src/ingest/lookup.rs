@@ -87,7 +87,6 @@ fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::quer
     storage.client.query(&sql).bind(tokens(1)).bind(tokens(2)).bind(tokens(3))
 }
 
-/// Facts about earlier messages of the stream.
 #[derive(Debug)]
 pub struct DuplicateRisk {
     /// Deduplication window of the broker.
@@ -96,7 +95,6 @@ pub struct DuplicateRisk {
     stream_created_ns: i64,
     /// Highest stored sequence of each table when the consumer started. Messages up to it may be stored.
     high_marks: BTreeMap<Target, u64>,
-    /// Highest sequence taken.
     newest: u64,
 }
 

@@ -19,7 +19,6 @@ const LOSSES: &str = "losses";
 /// Sequences checked with the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BrokerCheck {
-    /// Not held by the broker.
     pub missing: Vec<SeqRange>,
     /// Not checked yet.
     pub unchecked: Vec<SeqRange>,
@@ -53,7 +52,6 @@ pub async fn check_broker(
     Ok(result)
 }
 
-/// Lowest sequence held by the broker, from the given one on.
 async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64>> {
     let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
     let answer = timeout(limits::BROKER_TIMEOUT, asked)

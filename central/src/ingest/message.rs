@@ -8,13 +8,9 @@ use marketprism_schema::{Event, WireForm};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     ContentType,
-    /// The payload is not an event.
     Payload,
-    /// Subject and payload disagree.
     Subject,
-    /// A column cannot hold a value.
     Value,
-    /// ClickHouse refused the row.
     Storage,
 }
 
@@ -30,7 +26,6 @@ impl Refusal {
     }
 }
 
-/// Delivery metadata of the broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery {
     pub stream_seq: u64,
@@ -51,7 +46,6 @@ impl Delivery {
     }
 }
 
-/// Value of a header, empty when absent.
 pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
 }
@@ -102,7 +96,6 @@ mod tests {
         fixtures::message(subject, content_type.map(|value| ("Content-Type", value)), payload)
     }
 
-    /// Without a Content-Type header the payload is JSON.
     #[test]
     fn subject_and_form_must_agree_with_the_payload() {
         let own = TRADE_SUBJECT;

@@ -38,7 +38,6 @@ impl SeqRange {
 /// central and will be redelivered. `gap_scan` asks the broker which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryProgress {
-    /// Creation time of the stream, nanoseconds since 1970.
     pub stream_created_ns: i64,
     /// Everything up to here is stored (as event, duplicate or dead letter) or recorded in `losses`.
     pub confirmed: u64,
@@ -46,7 +45,6 @@ pub struct DeliveryProgress {
     pub inherited: Option<SeqRange>,
     /// Lowest sequence not delivered yet.
     pub next: u64,
-    /// Skipped sequences.
     pub gaps: Vec<SeqRange>,
     max_gaps: usize,
 }

@@ -16,7 +16,6 @@ use crate::sql;
 use crate::status::CLICKHOUSE;
 use crate::storage::{StorageError, bounded};
 
-/// Prefix of the leases of streams.
 const PREFIX: &str = "ingest-";
 
 /// ClickHouse: the user lacks a privilege.
@@ -70,7 +69,6 @@ async fn acquire(shared: &CentralContext, stream: &str, stop: &CancellationToken
         }
         let Ok(holders) = shared.leases.holders().await else { continue };
         if holders.iter().any(|holder| holder.lease == name) {
-            // Another central takes it, which is fine.
             shared.status.clear(stream);
         }
         if !should_demand(&holders, &name, shared.leases.own_name()) {

@@ -14,7 +14,6 @@ use crate::context::CentralContext;
 use crate::limits;
 use crate::watermark::{WatermarkEntry, Watermarks};
 
-/// Delivered sequences and gap-scan results of an owned stream.
 pub struct StreamProgress {
     shared: Arc<CentralContext>,
     stream: &'static str,
@@ -27,7 +26,6 @@ struct OwnedStream {
     progress: DeliveryProgress,
     watermarks: Watermarks,
     written: WatermarkEntry,
-    /// Newest sequence of the stream at the last scan.
     newest: u64,
 }
 
@@ -69,7 +67,6 @@ impl StreamProgress {
         }
     }
 
-    /// Starts a scan unless one is running.
     pub fn start_scan(&mut self, lowest_open: Option<u64>) {
         if self.scans.is_empty()
             && let Some(start) = self.start(lowest_open)
@@ -152,7 +149,6 @@ impl StreamProgress {
         Ok(())
     }
 
-    /// Last scan before another central takes the stream.
     pub async fn last_scan(&mut self, lowest_open: Option<u64>) {
         self.scans.shutdown().await;
         let Some(start) = self.start(lowest_open) else { return };

@@ -12,7 +12,6 @@ use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::{init, limits};
 
-/// A pull consumer of a stream.
 pub struct Subscription {
     consumer: Consumer<pull::Config>,
     /// Creation time of the stream, nanoseconds since 1970. A new value means other messages.

@@ -30,18 +30,15 @@ pub struct Worker {
     progress: StreamProgress,
     /// Batches in flight: at most `batch.max_in_flight`, and one more per table.
     inserts: JoinSet<InsertResult>,
-    /// Batch numbers with the lowest sequence of each.
     in_flight: BTreeMap<u64, u64>,
     last_number: u64,
 }
 
-/// Reason why pulling ended.
 enum PullEnd {
     /// Stop requested, or another central wants the stream.
     Stopped,
     /// The lease is lost: nothing may be inserted.
     LeaseLost,
-    /// The pull failed and must be reopened.
     Broken(String),
 }
 

@@ -33,7 +33,6 @@ pub fn wanted(stream: &Stream, ack_wait: Duration) -> pull::Config {
     }
 }
 
-/// Creates or updates the consumer of a stream.
 pub async fn ensure(
     jetstream: &Context,
     stream: &Stream,

@@ -3,7 +3,6 @@ use std::fmt;
 use anyhow::bail;
 use serde::Serialize;
 
-/// One setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub setting: String,
@@ -14,7 +13,6 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// `None` if both are equal.
     pub fn between(
         setting: &str,
         wanted: impl fmt::Display,
@@ -25,7 +23,6 @@ impl Difference {
         (wanted != found).then(|| Self { setting: setting.to_owned(), wanted, found, changeable })
     }
 
-    /// Differences between named values of the same object, wanted and found.
     pub fn list<const N: usize>(
         wanted: [(&str, String); N],
         found: [(&str, String); N],
@@ -52,14 +49,12 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Result for one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectResult {
     Created,
     Applied,
     AsWanted,
     Updated(Vec<Difference>),
-    /// It differs and was not changed.
     Differs(Vec<Difference>),
     /// Not changed, because it belongs to another version of this program; the reason.
     Refused(String),

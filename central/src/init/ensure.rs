@@ -1,5 +1,3 @@
-//! Order of provisioning.
-
 use marketprism_schema::DatabaseKind;
 
 use super::{Difference, ObjectResult, ProvisionReport, consumers, databases, streams};

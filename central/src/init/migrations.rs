@@ -14,7 +14,6 @@ use crate::storage::{Storage, StorageError, bounded};
 const LEASE: &str = "migrations";
 const RECORDS: &str = "schema_migrations";
 
-/// Applied migrations by version.
 pub type MigrationRecords = BTreeMap<u32, MigrationRecord>;
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]

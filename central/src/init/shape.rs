@@ -8,11 +8,9 @@ use super::Difference;
 use crate::limits;
 use crate::storage::{Storage, StorageError, bounded};
 
-/// The tables of one database, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Shapes(BTreeMap<String, Shape>);
 
-/// Columns, indices and engine of one table, in the server's spelling.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     columns: Vec<ColumnShape>,
@@ -166,21 +164,17 @@ pub const TTL: &str = "ttl";
 
 /// The same setting of a table on a single server and of a replicated one.
 const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replicated_deduplication_window"];
-/// Prefixes of replicated engines.
 const REPLICATED: [&str; 2] = ["Replicated", "Shared"];
 
 #[derive(Debug)]
 pub struct EngineClauses<'a> {
-    /// Name and arguments as on a single server.
     pub name: String,
     pub replicated: bool,
-    /// TTL expression, or `none`.
     pub ttl: &'a str,
     pub settings: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a> EngineClauses<'a> {
-    /// Parses `engine_full`.
     pub fn read(full: &'a str) -> Self {
         let (rest, settings) = full.rsplit_once(" SETTINGS ").unwrap_or((full, ""));
         let (rest, ttl) = rest.split_once(" TTL ").unwrap_or((rest, "none"));

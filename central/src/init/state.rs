@@ -8,7 +8,6 @@ use super::{Difference, databases, migrations};
 use crate::config::Config;
 use crate::storage::Storage;
 
-/// Comparison of hot and cold with the definitions and with each other.
 #[derive(Debug, Clone, Serialize)]
 pub struct SchemaState {
     /// `None` when a database could not be queried and the rest is equal.
@@ -28,7 +27,6 @@ pub struct DatabaseState {
     pub newest: u32,
     /// Migrations not applied yet, `version name`: `init` applies them.
     pub pending: Vec<String>,
-    /// Reason why it was not compared.
     pub problem: Option<String>,
 }
 
@@ -70,7 +68,6 @@ pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> Sch
     SchemaState { equal, databases, tables }
 }
 
-/// Compares one database with its definition; returns its tables.
 async fn compare_database(
     layout: &Layout<'_>,
     storage: &Storage,

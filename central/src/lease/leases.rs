@@ -18,7 +18,6 @@ use crate::config::{Config, LeaseTimes};
 /// Suffix of the key under which a process demands the lease.
 const WANTED: &str = ".wanted";
 
-/// All leases of this process.
 #[derive(Debug, Clone)]
 pub struct Leases {
     bucket: Arc<Bucket>,
@@ -49,7 +48,6 @@ impl OwnLeases {
     }
 }
 
-/// Holder of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
     pub lease: String,

@@ -20,20 +20,16 @@ pub const STAGE_PREFIX: &str = "replica_stage_";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     ToCold,
-    /// For a repair.
     ToHot,
 }
 
-/// Rows to copy with one insert.
 #[derive(Debug, Clone)]
 pub struct CopyPiece {
-    /// Range of `created_at` to copy.
     pub span: TimeRange,
     /// The whole window or windows around it: the part of the target that is checked for events it already holds.
     pub window: TimeRange,
     /// The target holds rows of the window, so its events are left out.
     pub is_begun: bool,
-    /// Identifies the state of the target before the copy.
     pub token: String,
 }
 
@@ -117,7 +113,6 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// The target's server copies by itself.
     async fn select_into(
         &self,
         source: &str,
@@ -196,7 +191,6 @@ fn query_prefix(cold: &Endpoint, table: Option<&TableSpec>) -> String {
     format!("marketprism-copy-{}-{table}", cold.storage.database)
 }
 
-/// Settings of an insert of one block, stored as a whole and deduplicated by its token.
 fn one_block(token: &str, query_id: &str) -> Vec<(&'static str, String)> {
     let text = str::to_owned;
     vec![

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::window::WindowDigest;
 
-/// Input of the evaluation of one window.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowFacts {
     pub log: Option<Reference>,
@@ -16,33 +15,24 @@ pub struct WindowFacts {
     pub is_cold_whole: bool,
 }
 
-/// Logged state of a window.
 #[derive(Debug, Clone, Copy)]
 pub struct Reference {
-    /// Rows of hot when the window was verified.
     pub state: WindowDigest,
     /// The row hashes cover today's columns. Otherwise only event ids are compared.
     pub has_same_columns: bool,
-    /// The window is being copied again.
     pub is_open: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowCondition {
     Sound,
-    /// Not copied yet.
     New,
     /// Hot differs from the log, cold may be complete: a comparison by row tells late rows from lost ones.
     CompareRows,
-    /// Cold was modified; hot is as logged.
     ColdModified,
-    /// Cold was modified, and hot no longer holds the window.
     ColdModifiedHotGone,
-    /// Hot and cold are equal but differ from the log.
     BothModifiedAlike,
-    /// Hot, cold and the log all differ.
     BothModified,
-    /// Cold holds rows of a window that was never copied.
     NeverCopied,
 }
 
@@ -127,7 +117,6 @@ impl RowDiff {
         self.only_cold.is_empty() && self.differing.is_empty()
     }
 
-    /// Every row of hot is equal in cold.
     pub fn is_hot_within_cold(&self) -> bool {
         self.only_hot.is_empty() && self.differing.is_empty()
     }
@@ -171,7 +160,6 @@ mod tests {
         WindowFacts { log, hot, cold, is_hot_whole: true, is_cold_whole: true }
     }
 
-    /// The log is the reference: the side that differs from it was modified.
     #[test]
     fn the_window_log_decides_which_side_was_modified() {
         let (l, a, b, none) = (state(5, 1), state(5, 2), state(6, 3), WindowDigest::default());
@@ -192,7 +180,6 @@ mod tests {
         }
     }
 
-    /// A row with the same id but other content is a modification too.
     #[test]
     fn changed_content_is_a_modification_and_open_windows_are_compared_by_row() {
         let logged = state(5, 1);

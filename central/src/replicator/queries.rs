@@ -18,10 +18,8 @@ type DigestRow = (i64, u64, u64, u64, u64, u64, i64, u64);
 
 #[derive(Clone)]
 pub struct Endpoint {
-    /// `hot` or `cold`, for errors.
     pub side: &'static str,
     pub storage: Storage,
-    /// Timeout of a query.
     pub limit: Duration,
 }
 
@@ -66,7 +64,6 @@ impl Endpoint {
         limited(&self.storage.client, self.limit).query_raw(sql)
     }
 
-    /// Waits for an answer, at most for the timeout.
     pub async fn ask<T>(
         &self,
         answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
@@ -126,7 +123,6 @@ impl Endpoint {
         Ok(counted.into_iter().map(state).collect())
     }
 
-    /// `created_at` of the first row of a range.
     pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, CopyError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(min(created_at))) AS first_ms, count() AS rows FROM {} WHERE {}",
@@ -137,7 +133,6 @@ impl Endpoint {
         Ok((rows > 0).then_some(first_ms))
     }
 
-    /// `created_at` of the newest row since a time.
     pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, CopyError> {
         let sql = format!(
             "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
@@ -203,7 +198,6 @@ impl Endpoint {
         self.ask(query.fetch_all::<u128>()).await
     }
 
-    /// Deletes rows by event id; returns when no query sees them.
     pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), CopyError> {
         for some in ids.chunks(limits::IDS_A_DELETE) {
             let condition =
@@ -239,7 +233,6 @@ pub enum CopyError {
         #[source]
         error: StorageError,
     },
-    /// Another central may hold the lease.
     #[error("the lease is lost")]
     LeaseLost,
 }
@@ -260,11 +253,8 @@ pub struct TableSpec {
     /// SQL expression: 64-bit hash of the whole row. The values are hashed as one tuple, because a hash of several arguments
     /// is NULL if one of them is, and aggregates skip NULLs.
     pub row_hash: String,
-    /// Hash of the columns that `row_hash` covers.
     pub columns_hash: u64,
-    /// One of the tables with many rows.
     pub is_high: bool,
-    /// Limit of rows per insert.
     pub slice_rows: u64,
 }
 

@@ -208,7 +208,6 @@ impl TableRecheck {
             let end_ms = whole.to_ms.min(whole.from_ms.saturating_add(span_ms));
             let done_to_ms =
                 self.compare(ops, TimeRange::new(whole.from_ms, end_ms), now).await.inspect_err(|_| {
-                    // Nothing of it counts as compared.
                     self.left.push(whole);
                 })?;
             if done_to_ms < whole.to_ms {

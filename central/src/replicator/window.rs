@@ -24,7 +24,6 @@ impl WindowDigest {
         self.has_same_ids(other) && self.rows_xor == other.rows_xor && self.rows_sum == other.rows_sum
     }
 
-    /// Same number of rows, of the same events.
     pub fn has_same_ids(&self, other: &Self) -> bool {
         self.rows == other.rows && self.ids_xor == other.ids_xor && self.ids_sum == other.ids_sum
     }
@@ -54,7 +53,6 @@ impl TimeRange {
         Self { from_ms: start_ms, to_ms: start_ms.saturating_add(width_ms) }
     }
 
-    /// Condition on `created_at`.
     pub fn condition(self) -> String {
         self.of("created_at")
     }

@@ -13,19 +13,15 @@ use crate::sql;
 
 type Selected = Result<BTreeMap<i64, LoggedWindow>, CopyError>;
 
-/// State of a window in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowState {
-    /// Hot and cold held the same rows.
     Verified,
     Mismatch,
-    /// Being copied again.
     Open,
     Failed,
 }
 
 impl WindowState {
-    /// As in the table.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
@@ -47,9 +43,7 @@ impl WindowState {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedWindow {
-    /// Milliseconds since 1970.
     pub start_ms: i64,
-    /// Length of the window.
     pub seconds: u16,
     pub state: WindowState,
     /// For people; also carries the marker of [`LoggedWindow::is_removed`].
@@ -57,7 +51,6 @@ pub struct LoggedWindow {
     /// Digest of hot when it was verified, or at the first try if it never was.
     pub reference: WindowDigest,
     pub cold_rows: u64,
-    /// Hash of the columns that the row hashes cover.
     pub columns_hash: u64,
     pub attempts: u32,
     pub logged_ms: i64,
@@ -132,19 +125,16 @@ const SELECTED: &str = "toInt64(toUnixTimestamp64Milli(window_start)) AS start_m
      toInt64(toUnixTimestamp64Micro(oldest_timestamp)) AS oldest_us, attempts, \
      toInt64(toUnixTimestamp64Milli(logged_at)) AS logged_ms";
 
-/// Window log and watermark of one table.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowLog {
     pub table: &'static str,
 }
 
 impl WindowLog {
-    /// Entries of a range, by start.
     pub async fn read(self, cold: &Endpoint, span: TimeRange) -> Selected {
         self.select(cold, span, "").await
     }
 
-    /// Oldest windows of a range that are not verified.
     pub async fn unverified(self, cold: &Endpoint, span: TimeRange, limit: usize) -> Selected {
         self.select(cold, span, &format!("AND state != 'verified' ORDER BY window_start LIMIT {limit}")).await
     }
@@ -179,7 +169,6 @@ impl WindowLog {
         Ok((windows > 0).then_some((first_ms, seconds)))
     }
 
-    /// Number of windows logged as mismatch or failed.
     pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, CopyError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(

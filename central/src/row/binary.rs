@@ -1,7 +1,6 @@
 //! Values of the RowBinary format: little-endian numbers, lengths as LEB128.
 //! <https://clickhouse.com/docs/interfaces/formats/RowBinary>
 
-/// LEB128.
 pub fn length(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         out.push(low_seven_bits(value) | 0x80);

@@ -32,7 +32,6 @@ const TAIL: &[Column] = &[
 
 const CREATED_AT: Column = ("created_at", "DateTime64(3, 'UTC')");
 
-/// `created_at` last, as in every row.
 pub const DEAD_LETTER: &[Column] = &[
     ("stream", TEXT),
     ("stream_seq", "UInt64"),
@@ -44,7 +43,6 @@ pub const DEAD_LETTER: &[Column] = &[
     CREATED_AT,
 ];
 
-/// `created_at` last, as in every row.
 pub const COPY: &[Column] = &[
     ("data_type", TEXT),
     ("exchange", TEXT),
@@ -113,7 +111,6 @@ pub fn columns_of(data_type: DataType) -> Vec<Column> {
 
 const COPIES: &str = "copies";
 
-/// A hot table that rows are inserted into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     Events(DataType),
@@ -131,7 +128,6 @@ impl Target {
         }
     }
 
-    /// In the order of a row.
     pub fn columns(self) -> Vec<Column> {
         match self {
             Self::Events(data_type) => columns_of(data_type),

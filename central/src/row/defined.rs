@@ -4,7 +4,6 @@ use marketprism_schema::{DatabaseKind, Layout, Migration};
 
 use super::Column;
 
-/// Name and type of each column of a hot table.
 pub fn defined(table: &str) -> Vec<(String, String)> {
     let layout =
         Layout { kind: DatabaseKind::Hot, database: "db", ttl_days: 3, ledger_ttl_days: 35, cluster: None };

@@ -4,13 +4,11 @@ use marketprism_schema::{Body, Decimal, Event, Levels, LongShortRatio};
 
 use super::{CREATED_AT_BYTES, binary};
 
-/// `data_source` of events from the broker.
 const DATA_SOURCE: &str = "live";
 
 /// The TTL expression's `DateTime` has 32 bits of seconds: up to 2106-02-07.
 const TIMESTAMP_MAX_US: i64 = 4_294_967_295 * 1_000_000;
 
-/// A value that the column cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value} is not {allowed}")]
 pub struct RowError {
@@ -118,7 +116,6 @@ fn interval_hours(hours: u32) -> Result<u16, RowError> {
     })
 }
 
-/// A message whose event another message brought.
 #[derive(Debug, Clone, Copy)]
 pub struct EventCopy<'a> {
     pub event: &'a Event<'a>,
@@ -144,15 +141,12 @@ pub fn encode_copy(copy: &EventCopy<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; CREATED_AT_BYTES]);
 }
 
-/// A message refused for its content.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetter<'a> {
     pub stream: &'a str,
     pub stream_seq: u64,
     pub subject: &'a str,
-    /// Empty when absent.
     pub content_type: &'a str,
-    /// Empty when absent.
     pub message_id: &'a str,
     pub reason: &'a str,
     pub payload: &'a [u8],
@@ -179,7 +173,6 @@ mod tests {
         trade_of(header(), price)
     }
 
-    /// Compares a trade with bytes written by hand.
     #[test]
     fn a_trade_is_encoded_as_row_binary() {
         let mut out = Vec::new();
@@ -214,7 +207,6 @@ mod tests {
         }
     }
 
-    /// A number must never be truncated to fit its column.
     #[test]
     fn values_that_do_not_fit_their_column_are_refused() {
         let mut event = trade(Decimal::default());

@@ -40,7 +40,6 @@ pub fn native_block(columns: &[Column], rows: &[u8]) -> Result<Vec<u8>, NativeEr
     Ok(out)
 }
 
-/// Remaining rows.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -80,19 +79,13 @@ impl<'a> Cursor<'a> {
 
 /// One column under construction. An unknown width makes the first row an error.
 enum Part<'a> {
-    /// Values of one width.
     Fixed { width: Option<usize>, values: Vec<u8> },
-    /// Texts with length prefixes.
     Text(Vec<u8>),
-    /// Few distinct texts.
     FewTexts(Dictionary<'a>),
-    /// Values of one width, some NULL.
     Nullable { width: Option<usize>, absent: Vec<u8>, values: Vec<u8> },
-    /// Book sides: price and quantity of each level.
     Levels { ends: Vec<u8>, levels: u64, prices: Vec<u8>, quantities: Vec<u8> },
 }
 
-/// Size of a `Decimal(38, 18)`.
 const DECIMAL_BYTES: usize = 16;
 
 impl<'a> Part<'a> {
@@ -155,7 +148,6 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Size of a value, by the prefix of its type.
 fn width(kind: &str) -> Option<usize> {
     const WIDTHS: [(&str, usize); 8] = [
         ("DateTime64", 8),
@@ -181,7 +173,6 @@ pub struct Dictionary<'a> {
     keys: Vec<&'a [u8]>,
     places: HashMap<&'a [u8], u32>,
     rows: Vec<u32>,
-    /// Most rows repeat the previous text.
     last: Option<(&'a [u8], u32)>,
 }
 
