@@ -1,5 +1,7 @@
 //! Times as people and other programs read and write them.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -40,6 +42,14 @@ impl Time {
         let moment = Self::parse(text).or_else(|| Self::parse(&text.replace(' ', "+")));
         moment.or_else(|| age_ms(text).map(|age| Self(now_ms - age)))
     }
+}
+
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds of `24h`.

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Message, Subject};
 use bytes::Bytes;
 use marketprism_schema::{DataType, Event, EventId, stream_of};
 use prometheus::local::LocalHistogram;
-use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::batch::Entry;
 use super::batch::OpenBatches;
-use super::batch::{Batch, Entry};
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{IdState, RecentIds};
 use super::known_events::{PendingDuplicate, PendingDuplicates};
@@ -28,7 +26,7 @@ use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter,
 pub struct Deduplicator {
     shared: Arc<CentralContext>,
     stream: &'static str,
-    open: OpenBatches,
+    pub open: OpenBatches,
     ids: RecentIds,
     pending: PendingDuplicates,
     risk: DuplicateRisk,
@@ -233,14 +231,6 @@ impl Deduplicator {
         let failed = acknowledge(&self.shared.broker.client, acks.iter(), AckKind::Ack).await;
         self.shared.metrics.ack_failures.inc_by(whole(failed));
         self.shared.metrics.processed.inc_by(whole(acks.len()));
-    }
-
-    pub fn deadline(&self, max_age: Duration) -> Option<Instant> {
-        self.open.deadline(max_age)
-    }
-
-    pub fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) -> Vec<Batch> {
-        self.open.close_if(is_due)
     }
 
     /// Processes the result of an insert. Duplicates and refused rows continue to their own tables.

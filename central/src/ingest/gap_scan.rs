@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::losses::{self, BrokerCheck};
 use super::progress::{DeliveryProgress, SeqRange};
 use crate::context::CentralContext;
-use crate::watermark::{WatermarkEntry, Watermarks};
-use crate::{clock, init, limits};
+use crate::watermark::{Watermark, WatermarkEntry, Watermarks};
+use crate::{clock, init, limits, time};
 
 #[derive(Debug, Clone)]
 pub struct GapScan {
@@ -27,12 +27,8 @@ pub struct GapScan {
 pub struct GapScanResult {
     /// Gaps that are resolved: recorded in `losses`, or still held by the broker.
     pub resolved: Vec<SeqRange>,
-    /// Unresolved parts of gaps.
-    pub unresolved: Vec<SeqRange>,
-    /// Every inherited sequence is resolved.
-    pub is_inherited_resolved: bool,
-    pub next: u64,
-    pub confirmed: u64,
+    /// Progress with the unresolved parts of gaps.
+    pub progress: DeliveryProgress,
     pub written: WatermarkEntry,
     pub newest: u64,
 }
@@ -56,49 +52,36 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     progress.gaps.extend(tail);
     progress.next = tail.map_or(progress.next, |tail| tail.to.saturating_add(1));
     let acknowledged = consumer.ack_floor.stream_sequence;
-    let is_inherited_resolved =
-        resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
+    resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
     let whole = progress.contiguous_up_to(acknowledged, lowest_open);
     // A broker that lost the end of its log in a power cut assigns the same sequences to other messages.
     let confirmed = progress.confirmed.max(whole).min(newest);
     if confirmed < progress.confirmed {
-        tracing::warn!(
-            stream,
-            confirmed,
-            before = progress.confirmed,
-            "the broker lost the end of the stream"
-        );
+        let before = progress.confirmed;
+        tracing::warn!(stream, confirmed, before, "the broker lost the end of the stream");
     }
-    let is_news = written
-        .value
-        .as_ref()
-        .is_none_or(|value| (value.confirmed_seq, value.stream_created_ns) != (confirmed, created_ns));
-    let written = if is_news {
+    progress.confirmed = confirmed;
+    let is_written =
+        |value: &Watermark| (value.confirmed_seq, value.stream_created_ns) == (confirmed, created_ns);
+    let written = if written.value.as_ref().is_some_and(is_written) {
+        written
+    } else {
         match watermarks.write(stream, &written, confirmed, created_ns).await {
             Ok(written) => written,
             Err(error) => {
                 // The scan result is still valid; the next scan writes the sequence.
+                let error = format!("{error:#}");
                 tracing::warn!(
                     stream,
-                    error = format!("{error:#}"),
+                    error,
                     "cannot write the confirmed sequence; retried by the next scan"
                 );
                 watermarks.read(stream).await?
             }
         }
-    } else {
-        written
     };
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(Some(GapScanResult {
-        resolved,
-        unresolved: progress.gaps,
-        is_inherited_resolved,
-        next: progress.next,
-        confirmed,
-        written,
-        newest,
-    }))
+    Ok(Some(GapScanResult { resolved, progress, written, newest }))
 }
 
 async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer> {
@@ -126,7 +109,7 @@ fn undeliverable_tail(
 }
 
 /// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones
-/// stay in `progress`. Returns true if the inherited ones are resolved.
+/// stay in `progress`.
 async fn resolve(
     shared: &CentralContext,
     stream: &'static str,
@@ -134,7 +117,7 @@ async fn resolve(
     progress: &mut DeliveryProgress,
     acknowledged: u64,
     lowest_open: Option<u64>,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<()> {
     // Messages that the broker still waits for are redelivered, or are in memory.
     let inherited = progress
         .inherited
@@ -142,7 +125,7 @@ async fn resolve(
     let asked: Vec<SeqRange> = match inherited {
         // Most inherited messages are stored, so hot is asked before the broker, recent rows first.
         Some(span) => {
-            let lately = clock::now_ns().saturating_sub(nanos(limits::INHERITED_SINCE));
+            let lately = clock::now_ns().saturating_sub(time::nanos(limits::INHERITED_SINCE));
             let since_ns = progress.stream_created_ns.max(lately);
             let missing = losses::not_stored(shared, stream, &[span], since_ns).await?;
             losses::not_stored(shared, stream, &missing, progress.stream_created_ns).await?
@@ -167,9 +150,5 @@ async fn resolve(
         progress.inherited = None;
     }
     progress.gaps = left;
-    Ok(is_resolved)
-}
-
-fn nanos(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+    Ok(())
 }

@@ -10,7 +10,7 @@ use super::batch::{Batch, Entry};
 use super::message::{self, Delivery};
 use crate::row::Target;
 use crate::storage::{Storage, StorageError, bounded};
-use crate::{limits, sql};
+use crate::{limits, sql, time};
 
 /// Stored rows by event: sequence of the message, and receive time of its edge.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ pub struct DuplicateRisk {
 impl DuplicateRisk {
     pub fn new(duplicate_window: Duration) -> Self {
         Self {
-            duplicate_window_ns: nanos(duplicate_window),
+            duplicate_window_ns: time::nanos(duplicate_window),
             stream_created_ns: i64::MAX,
             high_marks: BTreeMap::new(),
             newest: u64::MAX,
@@ -142,7 +142,7 @@ impl DuplicateRisk {
         let known_since_ns = header
             .received_at_ns
             .min(header.timestamp_us.saturating_mul(1_000))
-            .saturating_sub(nanos(limits::CLOCK_SKEW));
+            .saturating_sub(time::nanos(limits::CLOCK_SKEW));
         if known_since_ns > complete_since_ns {
             return false;
         }
@@ -153,10 +153,6 @@ impl DuplicateRisk {
                 == Some(header.event_id);
         !broker_knows
     }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

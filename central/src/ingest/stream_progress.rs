@@ -119,20 +119,16 @@ impl StreamProgress {
     fn apply(&mut self, found: GapScanResult) {
         let Some(owned) = &mut self.owned else { return };
         let progress = &mut owned.progress;
-        let mut gaps = found.unresolved;
+        let mut after = found.progress;
         for gap in &progress.gaps {
             // Sequences skipped meanwhile begin where the scan ended.
-            let rest = SeqRange { from: gap.from.max(found.next), to: gap.to };
+            let rest = SeqRange { from: gap.from.max(after.next), to: gap.to };
             if !found.resolved.contains(gap) && rest.from <= rest.to {
-                gaps.push(rest);
+                after.gaps.push(rest);
             }
         }
-        progress.gaps = gaps;
-        progress.next = progress.next.max(found.next);
-        progress.confirmed = found.confirmed;
-        if found.is_inherited_resolved {
-            progress.inherited = None;
-        }
+        after.next = after.next.max(progress.next);
+        *progress = after;
         owned.written = found.written;
         owned.newest = found.newest;
     }

@@ -145,7 +145,7 @@ impl Worker {
         let guard = Arc::clone(&self.guard);
         let mut ticks = ticks();
         loop {
-            let deadline = self.dedup.deadline(limits.max_age);
+            let deadline = self.dedup.open.deadline(limits.max_age);
             let may_take = self.inserts.len() < limits.max_in_flight;
             tokio::select! {
                 biased;
@@ -213,7 +213,7 @@ impl Worker {
     }
 
     fn close_if(&mut self, is_due: impl Fn(&Batch) -> bool) {
-        for batch in self.dedup.close_if(is_due) {
+        for batch in self.dedup.open.close_if(is_due) {
             self.last_number += 1;
             let number = self.last_number;
             self.in_flight.insert(number, batch.lowest);

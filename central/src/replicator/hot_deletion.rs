@@ -12,14 +12,14 @@ use super::queries::CopyError;
 use super::window::{TimeRange, WindowDigest};
 use super::window_log::WindowState;
 use super::window_ops::{WindowOps, expired_before_us};
-use crate::time::Time;
+use crate::time::{Time, millis};
 use crate::{clock, limits};
 
 impl WindowOps<'_> {
     /// Deletes rows of windows from hot that were verified before `delay` and are sound now. Deletes only event ids that cold
     /// holds, so late rows stay.
     pub async fn remove_from_hot(&self, span: TimeRange, delay: Duration) -> Result<(), CopyError> {
-        let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let delay_ms = millis(delay);
         let logged_before_ms = (clock::now_ns() / 1_000_000).saturating_sub(delay_ms);
         let windows =
             self.log.removable(&self.pair.cold, span, logged_before_ms, limits::REMOVALS_A_ROUND).await?;

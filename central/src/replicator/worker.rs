@@ -15,7 +15,7 @@ use super::window_log::{WindowLog, WindowState};
 use super::window_ops::{CopyContext, WindowOps};
 use crate::config::{Config, Start};
 use crate::context::CentralContext;
-use crate::time::Time;
+use crate::time::{Time, millis};
 use crate::{clock, limits};
 
 pub struct TableWorker<'a> {
@@ -195,10 +195,7 @@ impl<'a> TableWorker<'a> {
         self.first_ms = match (replication.start, extent) {
             (Start::All, _) => 0,
             (Start::Recent(_), Some((first_ms, _))) => first_ms,
-            (Start::Recent(time), None) => {
-                let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-                align(clock::now_ns() / 1_000_000 - ms, width_ms)
-            }
+            (Start::Recent(time), None) => align(clock::now_ns() / 1_000_000 - millis(time), width_ms),
         };
         self.width_ms = Some(width_ms);
         Ok(width_ms)
@@ -206,8 +203,7 @@ impl<'a> TableWorker<'a> {
 
     /// Copies the next closed windows, oldest first, and advances the watermark.
     async fn advance(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
-        let lag_ms =
-            i64::try_from(self.context.config.replication.safety_lag.as_millis()).unwrap_or_default();
+        let lag_ms = millis(self.context.config.replication.safety_lag);
         let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, ops.width_ms);
         let from_ms = self.upto_ms.unwrap_or(self.first_ms);
         let began = Instant::now();
@@ -269,7 +265,7 @@ impl<'a> TableWorker<'a> {
 
     /// Finds late rows by row counts: cheap, so they do not wait for the next recheck.
     async fn look_back(&self, ops: &WindowOps<'_>, upto_ms: i64) -> Result<(), CopyError> {
-        let back_ms = i64::try_from(limits::LOOK_BACK.as_millis()).unwrap_or_default();
+        let back_ms = millis(limits::LOOK_BACK);
         let span = TimeRange::new(align(upto_ms - back_ms, ops.width_ms).max(self.first_ms), upto_ms);
         let counts = ops.hot_counts(span).await?;
         if counts.is_empty() {
