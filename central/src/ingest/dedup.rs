@@ -10,11 +10,9 @@ use marketprism_schema::{DataType, Event, EventId, stream_of};
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::batch::Entry;
-use super::batch::OpenBatches;
+use super::batch::{Entry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
-use super::known_events::{IdState, RecentIds};
-use super::known_events::{PendingDuplicate, PendingDuplicates};
+use super::known_events::{IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal};
 use super::subscription::acknowledge;

@@ -10,8 +10,7 @@ use marketprism_service::Backoff;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::batch::{Batch, Entry, Sealed};
-use super::insert::InsertGuard;
-use super::insert::insert;
+use super::insert::{InsertGuard, insert};
 use super::lookup::stored_rows;
 use super::subscription::acknowledge;
 use crate::context::CentralContext;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::insert::InsertGuard;
-use super::insert::log_comment_prefix;
+use super::insert::{InsertGuard, log_comment_prefix};
 use super::worker::Worker;
 use crate::config::Stream;
 use crate::context::CentralContext;

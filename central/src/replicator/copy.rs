@@ -6,9 +6,7 @@
 
 use clickhouse::query::Query;
 
-use super::queries::CopyError;
-use super::queries::TableSpec;
-use super::queries::{Endpoint, HotCold, limited};
+use super::queries::{CopyError, Endpoint, HotCold, TableSpec, limited};
 use super::window::TimeRange;
 use crate::config::{Config, Method, Server};
 use crate::sql::quote;

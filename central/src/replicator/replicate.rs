@@ -6,8 +6,7 @@ use futures_util::future::try_join;
 use futures_util::{StreamExt as _, stream};
 
 use super::queries::CopyError;
-use super::window::TimeRange;
-use super::window::WindowDigest;
+use super::window::{TimeRange, WindowDigest};
 use super::window_log::{LoggedWindow, NEVER_VERIFIED, WindowState};
 use super::window_ops::{WindowOps, all_starts, is_verified};
 use crate::limits;

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::queries::CopyError;
-use super::queries::Endpoint;
-use super::window::TimeRange;
-use super::window::WindowDigest;
+use super::queries::{CopyError, Endpoint};
+use super::window::{TimeRange, WindowDigest};
 use crate::clock;
 use crate::sql;
 

@@ -5,11 +5,8 @@ use futures_util::future::try_join;
 
 use super::copy::{Copier, CopyPiece, Direction};
 use super::evaluate::RowDiff;
-use super::queries::CopyError;
-use super::queries::HotCold;
-use super::queries::TableSpec;
-use super::window::TimeRange;
-use super::window::WindowDigest;
+use super::queries::{CopyError, HotCold, TableSpec};
+use super::window::{TimeRange, WindowDigest};
 use super::window_log::{LoggedWindow, WindowLog, WindowState};
 use crate::config::Config;
 use crate::lease::Lease;
