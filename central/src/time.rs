@@ -30,9 +30,7 @@ impl Time {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok().map(Self)
     }
-}
 
-impl Time {
     /// Reads user input: RFC 3339, an age, or `now`.
     pub fn asked(text: &str, now_ms: i64) -> Option<Self> {
         if text == "now" {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Info, Stream};
-use tokio::time::timeout;
 
 use super::losses::{self, BrokerCheck};
 use super::progress::{DeliveryProgress, SeqRange};
+use crate::broker::within;
 use crate::context::CentralContext;
 use crate::watermark::{Watermark, WatermarkEntry, Watermarks};
 use crate::{clock, init, limits, time};
@@ -86,10 +86,8 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
 
 async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer> {
     let name = init::consumer_name(stream);
-    let asked = handle.get_consumer(&name);
-    timeout(limits::BROKER_TIMEOUT, asked)
-        .await
-        .context("the broker did not answer for the consumer in time")?
+    within(format_args!("query consumer {name}"), handle.get_consumer(&name))
+        .await?
         .map_err(|error| anyhow::anyhow!("cannot query consumer {name}: {error}"))
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 use marketprism_schema::{DataType, stream_of};
-use tokio::time::timeout;
 
 use super::progress::SeqRange;
+use crate::broker::within;
 use crate::context::CentralContext;
 use crate::limits;
 use crate::row::Target;
@@ -54,10 +54,7 @@ pub async fn check_broker(
 
 async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64>> {
     let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
-    let answer = timeout(limits::BROKER_TIMEOUT, asked)
-        .await
-        .map_err(|_| anyhow!("the broker did not answer which message follows sequence {sequence}"))?;
-    match answer {
+    match within(format_args!("find the message from sequence {sequence} on"), asked).await? {
         Ok(message) => Ok(Some(message.sequence)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error).context("cannot query the broker for a message"),

@@ -8,6 +8,7 @@ use async_nats::{Client, Subject};
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use crate::broker::within;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::{init, limits};
@@ -61,10 +62,7 @@ impl Subscription {
             .expires(limits::PULL_EXPIRES)
             .heartbeat(limits::PULL_HEARTBEAT)
             .messages();
-        timeout(limits::BROKER_TIMEOUT, pull)
-            .await
-            .map_err(|_| anyhow!("the broker did not accept the pull request in time"))?
-            .context("cannot pull messages")
+        within("open the pull", pull).await?.context("cannot pull messages")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use clickhouse::{RowOwned, RowRead};
 use serde::Deserialize;
 
 use super::Difference;
@@ -42,42 +43,33 @@ struct EngineShape {
     sorting_key: String,
 }
 
+async fn rows<T: RowOwned + RowRead>(
+    storage: &Storage,
+    sql: &str,
+    database: &str,
+) -> Result<Vec<T>, StorageError> {
+    bounded(limits::QUERY_TIMEOUT, storage.client.query(sql).bind(database).fetch_all()).await
+}
+
 impl Shapes {
     /// Reads every table of a database; empty when it does not exist.
     pub async fn of(storage: &Storage, database: &str) -> Result<Self, StorageError> {
-        let engines = storage
-            .client
-            .query(
-                "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?",
-            )
-            .bind(database)
-            .fetch_all::<EngineShape>();
-        let columns = storage
-            .client
-            .query(
-                "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
-                 default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position",
-            )
-            .bind(database)
-            .fetch_all::<ColumnShape>();
-        let indices = storage
-            .client
-            .query(
-                "SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
-                 definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name",
-            )
-            .bind(database)
-            .fetch_all::<IndexShape>();
         let mut shapes = Self::default();
-        for engine in bounded(limits::QUERY_TIMEOUT, engines).await? {
+        let engines =
+            "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?";
+        for engine in rows::<EngineShape>(storage, engines, database).await? {
             shapes.0.insert(engine.name.clone(), Shape { engine, ..Shape::default() });
         }
-        for column in bounded(limits::QUERY_TIMEOUT, columns).await? {
+        let columns = "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
+                       default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position";
+        for column in rows::<ColumnShape>(storage, columns, database).await? {
             if let Some(shape) = shapes.0.get_mut(&column.table) {
                 shape.columns.push(column);
             }
         }
-        for index in bounded(limits::QUERY_TIMEOUT, indices).await? {
+        let indices = "SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
+                       definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name";
+        for index in rows::<IndexShape>(storage, indices, database).await? {
             if let Some(shape) = shapes.0.get_mut(&index.table) {
                 shape.indices.push(index);
             }

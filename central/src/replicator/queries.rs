@@ -124,24 +124,26 @@ impl Endpoint {
     }
 
     pub async fn first(&self, table: &TableSpec, span: TimeRange) -> Result<Option<i64>, CopyError> {
-        let sql = format!(
-            "SELECT toInt64(toUnixTimestamp64Milli(min(created_at))) AS first_ms, count() AS rows FROM {} WHERE {}",
-            self.table(table.name),
-            span.condition()
-        );
-        let (first_ms, rows) = self.ask(self.query(&sql).fetch_one::<(i64, u64)>()).await?;
-        Ok((rows > 0).then_some(first_ms))
+        self.created_at("min", table, &span.condition()).await
     }
 
     pub async fn newest(&self, table: &TableSpec, from_ms: i64) -> Result<Option<i64>, CopyError> {
+        self.created_at("max", table, &format!("created_at >= {}", sql::millis(from_ms))).await
+    }
+
+    async fn created_at(
+        &self,
+        aggregate: &str,
+        table: &TableSpec,
+        condition: &str,
+    ) -> Result<Option<i64>, CopyError> {
+        let table = self.table(table.name);
         let sql = format!(
-            "SELECT toInt64(toUnixTimestamp64Milli(max(created_at))) AS newest_ms, count() AS rows FROM {} WHERE \
-             created_at >= {}",
-            self.table(table.name),
-            sql::millis(from_ms)
+            "SELECT toInt64(toUnixTimestamp64Milli({aggregate}(created_at))) AS at_ms, count() AS rows FROM {table} \
+             WHERE {condition}"
         );
-        let (newest_ms, rows) = self.ask(self.query(&sql).fetch_one::<(i64, u64)>()).await?;
-        Ok((rows > 0).then_some(newest_ms))
+        let (at_ms, rows) = self.ask(self.query(&sql).fetch_one::<(i64, u64)>()).await?;
+        Ok((rows > 0).then_some(at_ms))
     }
 
     /// Event id and hash of every row of a range, ordered by event id. The caller bounds the range.
@@ -198,21 +200,16 @@ impl Endpoint {
         self.ask(query.fetch_all::<u128>()).await
     }
 
+    /// Deletes rows by event id; returns when no query sees them.
     pub async fn delete(&self, table: &TableSpec, span: TimeRange, ids: &[u128]) -> Result<(), CopyError> {
+        let (table, range) = (self.table(table.name), span.condition());
         for some in ids.chunks(limits::IDS_A_DELETE) {
-            let condition =
-                format!("{} AND event_id IN ({})", span.condition(), sql::ids(some.iter().copied()));
-            self.delete_where(table, &condition).await?;
+            let ids = sql::ids(some.iter().copied());
+            let query = self.query(&format!("DELETE FROM {table} WHERE {range} AND event_id IN ({ids})"));
+            let query = query.with_setting("lightweight_deletes_sync", "2");
+            self.ask(query.with_setting("max_query_size", QUERY_BYTES).execute()).await?;
         }
         Ok(())
-    }
-
-    /// Deletes the rows that match a condition; returns when no query sees them.
-    pub async fn delete_where(&self, table: &TableSpec, condition: &str) -> Result<(), CopyError> {
-        let sql = format!("DELETE FROM {} WHERE {condition}", self.table(table.name));
-        let query = self.query(&sql).with_setting("lightweight_deletes_sync", "2");
-        let query = query.with_setting("max_query_size", QUERY_BYTES);
-        self.ask(query.execute()).await
     }
 }
 
