@@ -86,7 +86,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
 
 async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer> {
     let name = init::consumer_name(stream);
-    within(format_args!("query consumer {name}"), handle.get_consumer(&name))
+    within(format!("query consumer {name}"), handle.get_consumer(&name))
         .await?
         .map_err(|error| anyhow::anyhow!("cannot query consumer {name}: {error}"))
 }

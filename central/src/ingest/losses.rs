@@ -54,7 +54,7 @@ pub async fn check_broker(
 
 async fn first_from(stream: &Stream, sequence: u64) -> anyhow::Result<Option<u64>> {
     let asked = stream.raw_message_builder().sequence(sequence).next_by_subject(">").send();
-    match within(format_args!("find the message from sequence {sequence} on"), asked).await? {
+    match within(format!("find the message from sequence {sequence} on"), asked).await? {
         Ok(message) => Ok(Some(message.sequence)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(error).context("cannot query the broker for a message"),
