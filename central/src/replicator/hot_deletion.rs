@@ -4,12 +4,11 @@
 //! duplicates by the rows of hot, so it stores such an event as new. Copied to cold it would be a second row, and a merge could then remove
 //! the first one from a verified window. So it is deleted from hot before its window is copied.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evaluate::WindowCondition;
 use super::queries::CopyError;
-use super::window::{TimeRange, WindowDigest};
+use super::window::{Digests, TimeRange, WindowDigest};
 use super::window_log::WindowState;
 use super::window_ops::{WindowOps, expired_before_us};
 use crate::time::{Time, millis};
@@ -47,10 +46,7 @@ impl WindowOps<'_> {
 impl WindowOps<'_> {
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
     /// dropped from hot before are checked.
-    pub async fn delete_late_duplicates(
-        &self,
-        counts: &BTreeMap<i64, WindowDigest>,
-    ) -> Result<usize, CopyError> {
+    pub async fn delete_late_duplicates(&self, counts: &Digests) -> Result<usize, CopyError> {
         let before_us = expired_before_us(self.kept_in_hot());
         let mut rows = 0;
         for (&start_ms, _) in counts.iter().filter(|(_, state)| state.oldest_us < before_us) {

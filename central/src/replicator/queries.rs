@@ -1,13 +1,12 @@
 //! Queries to hot and cold tables, and their errors.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
 use marketprism_schema::{DataType, Table};
 
-use super::window::{TimeRange, WindowDigest};
+use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
 use crate::row::columns_of;
 use crate::storage::{Storage, StorageError, bounded};
@@ -82,7 +81,7 @@ impl Endpoint {
         span: TimeRange,
         width_ms: i64,
         count_distinct: bool,
-    ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
+    ) -> Result<Digests, CopyError> {
         let distinct = if count_distinct { "uniqExact(event_id)" } else { "toUInt64(0)" };
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
@@ -109,7 +108,7 @@ impl Endpoint {
         table: &TableSpec,
         span: TimeRange,
         width_ms: i64,
-    ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
+    ) -> Result<Digests, CopyError> {
         let sql = format!(
             "SELECT toInt64(intDiv(toUnixTimestamp64Milli(created_at), {width_ms}) * {width_ms}) AS start_ms, \
              count() AS rows, toInt64(toUnixTimestamp64Micro(min(timestamp))) AS oldest_us FROM {} WHERE {} GROUP BY start_ms",

@@ -6,8 +6,8 @@ use futures_util::future::try_join;
 use futures_util::{StreamExt as _, stream};
 
 use super::queries::CopyError;
-use super::window::{TimeRange, WindowDigest};
-use super::window_log::{LoggedWindow, NEVER_VERIFIED, WindowState};
+use super::window::{Digests, TimeRange, WindowDigest};
+use super::window_log::{LoggedWindow, LoggedWindows, NEVER_VERIFIED, WindowState};
 use super::window_ops::{WindowOps, all_starts, is_verified};
 use crate::limits;
 
@@ -51,8 +51,7 @@ impl WindowOps<'_> {
         let (hot, after) = try_join(self.hot_digests(span), self.cold_digests(span, true)).await?;
         let mut logged = Vec::new();
         for start_ms in all_starts(&counts, &hot, &failed) {
-            let of =
-                |states: &BTreeMap<i64, WindowDigest>| states.get(&start_ms).copied().unwrap_or_default();
+            let of = |states: &Digests| states.get(&start_ms).copied().unwrap_or_default();
             let (state, held) = (of(&hot), of(&after));
             let earlier = log.get(&start_ms);
             let rows_before = before.get(&start_ms).map_or(0, |digest| digest.rows);
@@ -72,9 +71,9 @@ impl WindowOps<'_> {
     async fn copy_missing(
         &self,
         span: TimeRange,
-        counts: &BTreeMap<i64, WindowDigest>,
-        before: &BTreeMap<i64, WindowDigest>,
-        log: &BTreeMap<i64, LoggedWindow>,
+        counts: &Digests,
+        before: &Digests,
+        log: &LoggedWindows,
     ) -> Result<BTreeMap<i64, String>, CopyError> {
         let is_begun = counts.keys().any(|start_ms| before.contains_key(start_ms));
         let hot = if is_begun { self.hot_digests(span).await? } else { BTreeMap::new() };

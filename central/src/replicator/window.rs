@@ -1,5 +1,7 @@
 //! Windows: ranges of `created_at`, and the digest of one window in one table.
 
+use std::collections::BTreeMap;
+
 use crate::sql;
 
 /// Row count and fingerprints of a window. Sums wrap.
@@ -18,6 +20,9 @@ pub struct WindowDigest {
     /// Distinct event ids; 0 if not counted.
     pub distinct: u64,
 }
+
+/// By start of the window.
+pub type Digests = BTreeMap<i64, WindowDigest>;
 
 impl WindowDigest {
     pub fn is_same(&self, other: &Self) -> bool {

@@ -9,8 +9,6 @@ use super::window::{TimeRange, WindowDigest};
 use crate::clock;
 use crate::sql;
 
-type Selected = Result<BTreeMap<i64, LoggedWindow>, CopyError>;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowState {
     Verified,
@@ -53,6 +51,9 @@ pub struct LoggedWindow {
     pub attempts: u32,
     pub logged_ms: i64,
 }
+
+/// By start of the window.
+pub type LoggedWindows = BTreeMap<i64, LoggedWindow>;
 
 /// Prefix of the reason of a window whose rows were removed from hot.
 const REMOVED: &str = "removed from hot";
@@ -129,16 +130,27 @@ pub struct WindowLog {
 }
 
 impl WindowLog {
-    pub async fn read(self, cold: &Endpoint, span: TimeRange) -> Selected {
+    pub async fn read(self, cold: &Endpoint, span: TimeRange) -> Result<LoggedWindows, CopyError> {
         self.select(cold, span, "").await
     }
 
-    pub async fn unverified(self, cold: &Endpoint, span: TimeRange, limit: usize) -> Selected {
+    pub async fn unverified(
+        self,
+        cold: &Endpoint,
+        span: TimeRange,
+        limit: usize,
+    ) -> Result<LoggedWindows, CopyError> {
         self.select(cold, span, &format!("AND state != 'verified' ORDER BY window_start LIMIT {limit}")).await
     }
 
     /// Oldest windows of a range whose rows may be removed from hot: verified before a time, not empty, not removed yet.
-    pub async fn removable(self, cold: &Endpoint, span: TimeRange, before_ms: i64, limit: usize) -> Selected {
+    pub async fn removable(
+        self,
+        cold: &Endpoint,
+        span: TimeRange,
+        before_ms: i64,
+        limit: usize,
+    ) -> Result<LoggedWindows, CopyError> {
         let condition = format!(
             "AND state = 'verified' AND rows > 0 AND NOT startsWith(reason, '{REMOVED}') AND logged_at < {} ORDER BY \
              window_start LIMIT {limit}",
@@ -147,7 +159,7 @@ impl WindowLog {
         self.select(cold, span, &condition).await
     }
 
-    async fn select(self, cold: &Endpoint, span: TimeRange, more: &str) -> Selected {
+    async fn select(self, cold: &Endpoint, span: TimeRange, more: &str) -> Result<LoggedWindows, CopyError> {
         let (log, range) = (cold.table("window_log"), span.of("window_start"));
         let table = self.table;
         let sql =

@@ -6,8 +6,8 @@ use futures_util::future::try_join;
 use super::copy::{Copier, CopyPiece, Direction};
 use super::evaluate::RowDiff;
 use super::queries::{CopyError, HotCold, TableSpec};
-use super::window::{TimeRange, WindowDigest};
-use super::window_log::{LoggedWindow, WindowLog, WindowState};
+use super::window::{Digests, TimeRange, WindowDigest};
+use super::window_log::{LoggedWindow, LoggedWindows, WindowLog, WindowState};
 use crate::config::Config;
 use crate::lease::Lease;
 use crate::metrics::ReplicationMetrics;
@@ -119,23 +119,19 @@ impl WindowOps<'_> {
         Ok(Some(RowDiff::between(&hot, &cold)))
     }
 
-    pub async fn hot_counts(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
+    pub async fn hot_counts(&self, span: TimeRange) -> Result<Digests, CopyError> {
         self.pair.hot.counts(self.table, span, self.width_ms).await
     }
 
-    pub async fn hot_digests(&self, span: TimeRange) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
+    pub async fn hot_digests(&self, span: TimeRange) -> Result<Digests, CopyError> {
         self.pair.hot.digests(self.table, span, self.width_ms, false).await
     }
 
-    pub async fn cold_digests(
-        &self,
-        span: TimeRange,
-        distinct: bool,
-    ) -> Result<BTreeMap<i64, WindowDigest>, CopyError> {
+    pub async fn cold_digests(&self, span: TimeRange, distinct: bool) -> Result<Digests, CopyError> {
         self.pair.cold.digests(self.table, span, self.width_ms, distinct).await
     }
 
-    pub async fn logged(&self, span: TimeRange) -> Result<BTreeMap<i64, LoggedWindow>, CopyError> {
+    pub async fn logged(&self, span: TimeRange) -> Result<LoggedWindows, CopyError> {
         self.log.read(&self.pair.cold, span).await
     }
 
