@@ -30,14 +30,8 @@ pub(super) struct StoredClaim {
     pub(super) stored_ns: i64,
 }
 
-/// Result of a compare-and-swap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Swap {
-    /// The new revision.
-    Done(u64),
-    /// Another process wrote in between.
-    Conflict,
-}
+/// New revision of a successful compare-and-swap; `None` if another process wrote in between.
+pub(super) type Swapped = Option<u64>;
 
 /// The bucket, opened on first use because the broker may start later.
 #[derive(Debug)]
@@ -64,24 +58,24 @@ impl Bucket {
     }
 
     /// Writes a claim where there is none.
-    pub(super) async fn create(&self, key: &str, claim: &Claim) -> anyhow::Result<Swap> {
+    pub(super) async fn create(&self, key: &str, claim: &Claim) -> anyhow::Result<Swapped> {
         use async_nats::jetstream::kv::CreateErrorKind;
         let store = self.store().await?;
         let created = within("take a lease", store.create(key, json(claim)?)).await?;
         match created {
-            Ok(revision) => Ok(Swap::Done(revision)),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(Swap::Conflict),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(error).context("cannot take a lease"),
         }
     }
 
     /// Writes a claim over the one with the revision.
-    pub(super) async fn update(&self, key: &str, claim: &Claim, revision: u64) -> anyhow::Result<Swap> {
+    pub(super) async fn update(&self, key: &str, claim: &Claim, revision: u64) -> anyhow::Result<Swapped> {
         let store = self.store().await?;
         let updated = within("renew a lease", store.update(key, json(claim)?, revision)).await?;
         match updated {
-            Ok(revision) => Ok(Swap::Done(revision)),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(Swap::Conflict),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(error).context("cannot renew a lease"),
         }
     }

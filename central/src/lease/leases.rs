@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{Bucket, Claim, StoredClaim, Swap};
+use super::bucket::{Bucket, Claim, StoredClaim};
 use super::renewal::Lease;
 use crate::broker::Broker;
 use crate::clock;
@@ -169,7 +169,7 @@ impl Leases {
         let found = self.bucket.read(lease).await?;
         let began = Instant::now();
         let claim = self.claim();
-        let swap = match &found {
+        let swapped = match &found {
             None => self.bucket.create(lease, &claim).await?,
             Some(found) => {
                 let is_own = found.claim.holder == *self.name && !self.held.contains(lease);
@@ -179,7 +179,7 @@ impl Leases {
                 self.bucket.update(lease, &claim, found.revision).await?
             }
         };
-        let Swap::Done(revision) = swap else { return Ok(None) };
+        let Some(revision) = swapped else { return Ok(None) };
         let before = found.map(|found| found.claim.holder);
         tracing::info!(lease, before, "lease acquired");
         Ok(Some(Lease::start(

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::{Bucket, Claim, Swap};
+use super::bucket::{Bucket, Claim};
 use super::leases::{OwnLeases, RevisionAge, is_wanted};
 use crate::config::LeaseTimes;
 
@@ -145,9 +145,9 @@ impl RenewedLease {
             let began = Instant::now();
             let Renewal { revision, .. } = self.state();
             match self.bucket.update(&self.key, &self.claim, revision).await? {
-                Swap::Done(revision) => self.set(Renewal { revision, renewed: began }),
+                Some(revision) => self.set(Renewal { revision, renewed: began }),
                 // A renewal whose answer was lost conflicts with itself.
-                Swap::Conflict => match self.bucket.read(&self.key).await? {
+                None => match self.bucket.read(&self.key).await? {
                     Some(found) if found.claim == self.claim => {
                         self.set(Renewal { revision: found.revision, ..self.state() });
                     }

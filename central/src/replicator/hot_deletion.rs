@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::evaluate::WindowCondition;
 use super::queries::CopyError;
-use super::window::{Digests, TimeRange, WindowDigest};
+use super::window::{Digests, TimeRange};
 use super::window_log::WindowState;
 use super::window_ops::{WindowOps, expired_before_us};
 use crate::time::{Time, millis};
