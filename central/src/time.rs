@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use utoipa::ToSchema;
 
 pub const DAY_MS: i64 = 86_400_000;
@@ -40,6 +41,13 @@ impl Time {
         let moment = Self::parse(text).or_else(|| Self::parse(&text.replace(' ', "+")));
         moment.or_else(|| age_ms(text).map(|age| Self(now_ms - age)))
     }
+}
+
+/// Ticks at once, then once a period; late ticks are not caught up.
+pub fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 pub fn millis(duration: Duration) -> i64 {

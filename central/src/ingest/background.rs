@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use marketprism_schema::Table;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Stream;
@@ -12,13 +12,13 @@ use crate::context::CentralContext;
 use crate::coverage::History;
 use crate::status::CLICKHOUSE;
 use crate::storage::{Storage, StorageError, bounded};
+use crate::time::ticks;
 use crate::{init, limits};
 
 pub const NATS: &str = "nats";
 
 pub async fn watch_consumers(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut ticks = interval(limits::POLL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(limits::POLL_INTERVAL);
     let mut was_away = false;
     loop {
         tokio::select! {

@@ -7,7 +7,6 @@ use std::time::Instant;
 use async_nats::Subject;
 use async_nats::jetstream::AckKind;
 use marketprism_service::Backoff;
-use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::batch::{Batch, Entry, Sealed};
 use super::insert::{InsertGuard, insert};
@@ -17,6 +16,7 @@ use crate::context::CentralContext;
 use crate::row::Target;
 use crate::status::CLICKHOUSE;
 use crate::storage::StorageError;
+use crate::time::ticks;
 use crate::{clock, limits};
 
 #[derive(Debug)]
@@ -54,8 +54,8 @@ async fn keep_alive(
     replies: &[Subject],
 ) -> Infallible {
     let every = shared.config.ack_wait / 3;
-    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = ticks(every);
+    ticks.reset();
     loop {
         ticks.tick().await;
         if guard.may_acknowledge(incarnation) {

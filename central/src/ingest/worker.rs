@@ -8,7 +8,7 @@ use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
@@ -21,6 +21,7 @@ use super::subscription::acknowledge;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::limits;
+use crate::time::ticks;
 
 pub struct Worker {
     shared: Arc<CentralContext>,
@@ -143,7 +144,7 @@ impl Worker {
     async fn pull(&mut self, messages: &mut Pull, stop: &CancellationToken) -> anyhow::Result<PullEnd> {
         let limits = self.shared.config.batch.clone();
         let guard = Arc::clone(&self.guard);
-        let mut ticks = ticks();
+        let mut ticks = ticks(limits::CONFIRM_POLL);
         loop {
             let deadline = self.dedup.open.deadline(limits.max_age);
             let may_take = self.inserts.len() < limits.max_in_flight;
@@ -276,10 +277,4 @@ impl Worker {
         self.progress.last_scan(lowest).await;
         Ok(())
     }
-}
-
-fn ticks() -> Interval {
-    let mut ticks = interval(limits::CONFIRM_POLL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
