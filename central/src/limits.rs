@@ -54,8 +54,7 @@ pub const SHARE_POLL: Duration = Duration::from_secs(2);
 pub const SHARE_PATIENCE: Duration = Duration::from_secs(15);
 /// Interval of gap scans, which write the confirmed sequence.
 pub const CONFIRM_POLL: Duration = Duration::from_secs(2);
-/// Clock skew allowed between venues, edges, broker and central; beyond it a duplicate may be a second row until the next
-/// merge.
+/// Clock skew allowed between venues, edges, broker and central; beyond it a duplicate may be a second row until the next merge.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 /// Inherited messages are looked up among rows this young first; only missing ones among all.
 pub const INHERITED_SINCE: Duration = Duration::from_secs(6 * 3600);
@@ -106,8 +105,7 @@ pub const PREFETCH_AUDITS: usize = 64;
 /// Audits per insert, and their bytes; the rest waits at the broker.
 pub const AUDITS_A_BATCH: usize = 256;
 pub const AUDIT_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// One query of a reconciliation, which reads the rows of a span of windows. Longer means that the server is in trouble; it
-/// is retried.
+/// One query of a reconciliation, which reads the rows of a span of windows. Longer means that the server is in trouble; it is retried.
 pub const COMPARISON_TIMEOUT: Duration = Duration::from_secs(60);
 /// Server threads per query of a reconciliation: ingest comes first.
 pub const COMPARISON_THREADS: u32 = 1;
@@ -118,8 +116,7 @@ pub const RECHECK_SHARE: u32 = 100;
 pub const RECHECK_LEAST: Duration = Duration::from_millis(50);
 /// Verdicts per insert.
 pub const VERDICTS_AN_INSERT: usize = 20_000;
-/// An ambiguous event is first looked up this long before and after its window: another edge received it at about the same
-/// time.
+/// An ambiguous event is first looked up this long before and after its window: another edge received it at about the same time.
 pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;
 
 /// Concurrent inserts into cold per table: the server sorts one while it compresses and writes another.

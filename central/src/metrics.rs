@@ -19,9 +19,7 @@ const BUCKETS: [f64; 19] = [
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Messages whose event is stored, duplicates included.
     pub processed: IntCounter,
-    /// Messages in the dead-letter table.
     pub failed: IntCounter,
     batch_inserts: IntCounter,
     batch_size_avg: Gauge,
@@ -30,19 +28,12 @@ pub struct Metrics {
     pub is_running: IntGauge,
     rows: IntCounterVec,
     rows_of_all_tables: AtomicU64,
-    /// By stream and way of recognition.
     pub duplicates: IntCounterVec,
-    /// Discarded by the broker before they were stored, by stream and cause.
     pub lost: IntCounterVec,
-    /// Sequence of each stream up to which everything is stored.
     pub confirmed: IntGaugeVec,
-    /// 1 while this central owns the stream.
     pub streams_held: IntGaugeVec,
-    /// By reason.
     pub dead_letters: IntCounterVec,
-    /// Retried inserts and lookups, by table.
     pub retries: IntCounterVec,
-    /// Acknowledgements not sent; their messages are redelivered.
     pub ack_failures: IntCounter,
     pub consumers: ConsumerGauges,
     pub hops: Hops,
@@ -61,15 +52,10 @@ pub struct ConsumerGauges {
 /// Latency of every hop that central sees.
 #[derive(Debug)]
 pub struct Hops {
-    /// Decoding a message and encoding its row, mean of a turn, by stream.
     pub decode: HistogramVec,
-    /// One successful insert, by table.
     pub insert: HistogramVec,
-    /// Receive time of the edge to that of the broker, by stream.
     pub edge_to_broker: HistogramVec,
-    /// Receive time of the broker to the end of the insert, by table.
     pub broker_to_hot: HistogramVec,
-    /// Venue time to the end of the insert, by table.
     pub venue_to_hot: HistogramVec,
 }
 
@@ -196,14 +182,10 @@ fn ratio(part: u64, whole: u64) -> f64 {
 #[derive(Debug)]
 pub struct LedgerMetrics {
     pub taken: IntCounter,
-    /// Last 24 hours, by state.
     pub windows: IntGaugeVec,
     pub mismatches: IntCounter,
-    /// Age of the end of the oldest open window; 0 when none is open.
     pub oldest_open_seconds: IntGauge,
-    /// Wait of the oldest window that is due.
     pub lag_seconds: IntGauge,
-    /// Duration of the last full recheck.
     pub recheck_seconds: IntGauge,
 }
 
@@ -227,25 +209,17 @@ impl LedgerMetrics {
 
 #[derive(Debug)]
 pub struct ReplicationMetrics {
-    /// 1 while this process holds the lease.
     pub is_active: IntGauge,
-    /// Age of the watermark, by table. Absent where another central replicates.
     pub lag_minutes: GaugeVec,
-    /// 1 while rounds of the table fail.
     pub is_failing: IntGaugeVec,
     pub windows: IntCounterVec,
-    /// Windows logged as mismatch or failed at the last recheck.
     pub unsound: IntGaugeVec,
     pub rows: IntCounterVec,
     pub retries: IntCounterVec,
     pub removed: IntCounterVec,
-    /// Rows deleted from hot before their copy, because cold held them already.
     pub published_again: IntCounterVec,
-    /// One insert.
     pub copy_seconds: HistogramVec,
-    /// A round that copied, including verification and log.
     pub round_seconds: HistogramVec,
-    /// Last full recheck, all tables.
     pub recheck_seconds: Gauge,
 }
 

@@ -54,8 +54,7 @@ impl Deduplicator {
         }
     }
 
-    /// A consumer starts from the beginning or after another central: reads the highest stored sequence of every table of the
-    /// stream.
+    /// A consumer starts from the beginning or after another central: reads the highest stored sequence of every table of the stream.
     pub async fn begin_consumer(&mut self, stream_created_ns: i64) -> anyhow::Result<()> {
         let mut high_marks = BTreeMap::new();
         for &data_type in DataType::ALL.iter().filter(|&&data_type| stream_of(data_type) == self.stream) {

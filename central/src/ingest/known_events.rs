@@ -54,8 +54,7 @@ type Build = BuildHasherDefault<IdHasher>;
 /// No message has this sequence: the row came from an earlier incarnation of the stream.
 const NO_SEQUENCE: u64 = 0;
 
-/// Sequence of the event's message, shifted left by one; the lowest bit is set while it is not stored. Half the size of an
-/// enum.
+/// Sequence of the event's message, shifted left by one; the lowest bit is set while it is not stored. Half the size of an enum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot(u64);
 
@@ -87,8 +86,7 @@ pub struct RecentIds {
 }
 
 impl RecentIds {
-    /// Keeps at most `capacity` stored ids. Events from messages that the broker received before `complete_since_ns` are
-    /// unknown.
+    /// Keeps at most `capacity` stored ids. Events from messages that the broker received before `complete_since_ns` are unknown.
     pub fn new(capacity: usize, complete_since_ns: i64) -> Self {
         Self { slots: HashMap::default(), order: VecDeque::new(), capacity, complete_since_ns }
     }

@@ -36,8 +36,7 @@ pub async fn ensure(
     Ok(report)
 }
 
-/// Compares streams and consumers without changing them; a missing one is a difference. Fails if the broker cannot be
-/// queried.
+/// Compares streams and consumers without changing them; a missing one is a difference. Fails if the broker cannot be queried.
 pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result<ProvisionReport> {
     let mut report = ProvisionReport::default();
     for stream in &config.streams {

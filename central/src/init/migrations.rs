@@ -90,8 +90,7 @@ pub async fn apply(
     Ok(Migration::ALL.map(|migration| (migration, outcome(&migration))).into())
 }
 
-/// Applies missing migrations; returns their versions. One that was not recorded before a crash is repeated, which changes
-/// nothing.
+/// Applies missing migrations; returns their versions. One that was not recorded before a crash is repeated, which changes nothing.
 async fn apply_missing(
     storage: &Storage,
     layout: &Layout<'_>,

@@ -156,8 +156,7 @@ impl Endpoint {
         self.ask(self.query(&sql).fetch_all::<(u128, u64)>()).await
     }
 
-    /// Event id and venue time (microseconds) of rows in a range that are older than a venue time; one page, from an event id
-    /// on.
+    /// Event id and venue time (microseconds) of rows in a range that are older than a venue time; one page, from an event id on.
     pub async fn older_than(
         &self,
         table: &TableSpec,

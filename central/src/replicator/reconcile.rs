@@ -107,8 +107,7 @@ impl WindowOps<'_> {
         self.log_mismatch(examined, reason).await
     }
 
-    /// Copies a window again. It is logged as open first, so that the next lease holder does not take a partial copy for a
-    /// modification.
+    /// Copies a window again. It is logged as open first, so that the next lease holder does not take a partial copy for a modification.
     pub async fn copy_again(
         &self,
         start_ms: i64,

@@ -148,8 +148,7 @@ impl<'a> TableWorker<'a> {
         Ok(left)
     }
 
-    /// Opens new connections. After a failure an abandoned copy may still be running: it must not complete after the next
-    /// try.
+    /// Opens new connections. After a failure an abandoned copy may still be running: it must not complete after the next try.
     async fn connect(&self) -> Result<HotCold, CopyError> {
         let pair = HotCold::connect(self.context.config).await?;
         if self.is_failing {
