@@ -41,9 +41,7 @@ impl WindowOps<'_> {
         }
         Ok(())
     }
-}
 
-impl WindowOps<'_> {
     /// Deletes rows from hot that cold holds in other windows; returns their number. Only rows old enough to have been
     /// dropped from hot before are checked.
     pub async fn delete_late_duplicates(&self, counts: &Digests) -> Result<usize, CopyError> {
