@@ -95,7 +95,6 @@ impl Decimal {
     }
 
     /// Without trailing zeros after the decimal point.
-    #[must_use]
     pub const fn normalized(self) -> Self {
         let (mut mantissa, mut scale) = (self.mantissa, self.scale);
         while scale > 0 && mantissa % 10 == 0 {
@@ -106,14 +105,12 @@ impl Decimal {
     }
 
     /// The mantissa of the same number with 18 decimal places: the value of a `Decimal(38,18)` column. Always fits.
-    #[must_use]
     pub fn to_scale_18(self) -> i128 {
         let places = usize::from(SCALE_MAX.saturating_sub(self.scale));
         i128::from(self.mantissa) * POWERS_OF_TEN.get(places).copied().map_or(1, i128::from)
     }
 
     /// The mantissa of the same number with `scale` decimal places, if it fits exactly.
-    #[must_use]
     pub fn rescale(self, scale: u8) -> Option<i64> {
         if scale >= self.scale {
             let power = POWERS_OF_TEN.get(usize::from(scale - self.scale))?;
@@ -161,7 +158,6 @@ impl fmt::Display for Decimal {
 mod tests {
     use super::*;
 
-    /// Goal: text survives the way through mantissa and scale, in its shortest plain form.
     #[test]
     fn plain_notation_round_trips() {
         for (text, written) in [
@@ -180,7 +176,6 @@ mod tests {
         }
     }
 
-    /// Goal: what does not fit is an error, never a rounded number.
     #[test]
     fn what_does_not_fit_is_refused() {
         for text in [
@@ -196,7 +191,6 @@ mod tests {
         }
     }
 
-    /// Goal: columns get the exact number, also at the limits of the mantissa.
     #[test]
     fn columns_hold_every_decimal() {
         assert_eq!(Decimal { mantissa: 15, scale: 1 }.to_scale_18(), 1_500_000_000_000_000_000);

@@ -61,7 +61,6 @@ pub enum Body<'a> {
 
 impl Body<'_> {
     /// The data type of this body.
-    #[must_use]
     pub const fn data_type(&self) -> DataType {
         match self {
             Self::Trade(_) => DataType::Trade,
@@ -91,7 +90,6 @@ pub struct Trade<'a> {
 
 impl Trade<'_> {
     /// True if the buyer was the maker: the taker sold.
-    #[must_use]
     pub fn is_maker(&self) -> bool {
         self.side == Side::Sell
     }

@@ -18,14 +18,12 @@ pub struct EventId(pub u128);
 
 impl EventId {
     /// The id of an event. The `event_id` in its header is not looked at.
-    #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
         Self::with_venue_id(event, "")
     }
 
     /// The id of an event that carries no id of its own although the venue gave one: two forced orders of one moment, price and quantity
     /// are two events then. Empty where the venue gives none.
-    #[must_use]
     pub fn with_venue_id(event: &Event<'_>, venue_id: &str) -> Self {
         let mut hash = Xxh3::new();
         let header = &event.header;
@@ -46,7 +44,6 @@ impl EventId {
     }
 
     /// Reads 32 hex digits.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         hex.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()

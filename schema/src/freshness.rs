@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::DataType;
 
 /// Age of the newest event above which a data type counts as stale in every coverage table.
-#[must_use]
 pub const fn stale_after(data_type: DataType) -> Duration {
     match data_type {
         DataType::Trade | DataType::OrderBook => Duration::from_secs(60),

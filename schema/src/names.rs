@@ -25,7 +25,6 @@ macro_rules! names {
             pub const ALL: &'static [Self] = &[$(Self::$item),+];
 
             /// The name in payloads, subjects, tables and configuration.
-            #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$item => $name),+ }
             }

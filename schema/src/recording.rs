@@ -60,7 +60,6 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
 
-    /// Goal: a line reads back as it was written, without keys that it does not have.
     #[test]
     fn lines_round_trip() {
         let line = Line { at: 1, kind: Kind::WsIn, conn: Some(2), url: None, data: Some("{\"a\":1}".into()) };

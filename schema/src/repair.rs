@@ -60,7 +60,6 @@ pub enum RepairState {
 
 impl RepairState {
     /// The name in messages.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Resent => "resent",
@@ -103,22 +102,17 @@ pub enum RepairError {
 }
 
 /// StreamId on which an edge takes requests.
-#[must_use]
 pub fn repair_subject(edge: &str) -> String {
     format!("repair.{edge}")
 }
 
 impl RepairRequest {
     /// A request for the events of a stream that were received from `from` up to `to`.
-    #[must_use]
     pub fn new(request_id: String, stream: &StreamId, from: i64, to: i64) -> Self {
         Self { version: REPAIR_VERSION, request_id, stream: stream.clone(), from, to }
     }
 
     /// Reads a request.
-    ///
-    /// # Errors
-    /// The size, the form, the version or a value is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
         let request: Self = read(bytes)?;
         check_version(request.version)?;
@@ -128,9 +122,6 @@ impl RepairRequest {
     }
 
     /// The request as bytes.
-    ///
-    /// # Errors
-    /// None for values of this type: each can be written as JSON.
     pub fn encode(&self) -> Result<Vec<u8>, RepairError> {
         Ok(serde_json::to_vec(self)?)
     }
@@ -138,9 +129,6 @@ impl RepairRequest {
 
 impl RepairAnswer {
     /// Reads an answer.
-    ///
-    /// # Errors
-    /// The size, the form, the version or a value is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, RepairError> {
         let answer: Self = read(bytes)?;
         check_version(answer.version)?;
@@ -148,9 +136,6 @@ impl RepairAnswer {
     }
 
     /// The answer as bytes.
-    ///
-    /// # Errors
-    /// None for values of this type: each can be written as JSON.
     pub fn encode(&self) -> Result<Vec<u8>, RepairError> {
         Ok(serde_json::to_vec(self)?)
     }
@@ -172,7 +157,6 @@ mod tests {
     use super::*;
     use crate::{DataType, MarketType};
 
-    /// Goal: request and answer read back as written; wrong ones are refused with what is wrong.
     #[test]
     fn requests_and_answers_round_trip() {
         let stream = StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, "A-B").unwrap();

@@ -75,7 +75,6 @@ pub const STREAMS: [StreamSettings; 3] = [
 ];
 
 /// Name of the stream that stores a data type.
-#[must_use]
 pub const fn stream_of(data_type: DataType) -> &'static str {
     match data_type {
         DataType::OrderBook => "ORDERBOOK_SNAP",

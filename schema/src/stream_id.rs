@@ -68,7 +68,6 @@ impl StreamId {
     }
 
     /// The four fields as text, in the order of the subject and of the tables' columns.
-    #[must_use]
     pub fn names(&self) -> [&str; 4] {
         [self.data_type.as_str(), &self.exchange, self.market_type.as_str(), &self.symbol]
     }

@@ -32,7 +32,6 @@ impl Table {
     ];
 
     /// The table of a data type.
-    #[must_use]
     pub fn of(data_type: DataType) -> &'static Self {
         let [trade, book, funding, interest, liquidation, top, all, index] = &TABLES;
         match data_type {
@@ -54,7 +53,6 @@ static TABLES: [Table; 8] = Table::ALL;
 mod tests {
     use super::*;
 
-    /// Goal: each data type has its own table.
     #[test]
     fn every_data_type_has_a_table() {
         for (&data_type, table) in DataType::ALL.iter().zip(Table::ALL) {

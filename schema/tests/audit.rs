@@ -46,7 +46,6 @@ fn audit() -> Audit {
     }
 }
 
-/// Goal: other programs may rely on the form. Method: the bytes of an audit with every key, and their way back.
 #[test]
 fn the_form_is_pinned() {
     let bytes = encode_audit(&audit()).unwrap();
@@ -71,7 +70,6 @@ fn the_form_is_pinned() {
     assert_ne!(id, audit_message_id(&audit(), b"other"));
 }
 
-/// Goal: what contradicts itself is refused, with field, value and what is allowed.
 #[test]
 fn contradictions_are_refused() {
     let refused = |change: &dyn Fn(&mut Audit)| {
@@ -95,8 +93,6 @@ fn contradictions_are_refused() {
     assert_eq!(newer, "audit: version 9, 1 is what is read");
 }
 
-/// Goal: a large audit travels in parts that stay small, and nothing of it is in two parts or none. Method: 3,000 streams and 3,000
-/// silent ones cut at 40 kB, put together again.
 #[test]
 fn large_audits_travel_in_parts() {
     let mut whole = audit();

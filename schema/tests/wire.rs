@@ -101,7 +101,6 @@ fn json(event: &Event<'_>) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Goal: key order, number forms and escapes of a trade stay as consumers read them. Method: the whole text.
 #[test]
 fn a_trade_is_written_to_the_byte() {
     let trade = trade("42");
@@ -117,7 +116,6 @@ fn a_trade_is_written_to_the_byte() {
     assert_eq!(json(&trade), expected);
 }
 
-/// Goal: a book's levels stand best first as pairs of plain decimals.
 #[test]
 fn a_book_is_written_to_the_byte() {
     let text = json(&book(7));
@@ -125,7 +123,6 @@ fn a_book_is_written_to_the_byte() {
     assert!(text.ends_with(own), "{text}");
 }
 
-/// Goal: every data type survives the wire. Numbers are compared by value: trailing zeros do not travel.
 #[test]
 fn every_data_type_reads_back() {
     for event in every_type() {
@@ -138,8 +135,6 @@ fn every_data_type_reads_back() {
     assert_eq!(every_type().len(), DataType::ALL.len());
 }
 
-/// Goal: every data type survives the packed form too, extreme numbers and all, and needs fewer bytes in it. Method: what the packed form
-/// gives back is, written as JSON, what the event is.
 #[test]
 fn every_data_type_survives_the_packed_form() {
     let extreme = [[i64::MIN, i64::MAX], [i64::MAX, i64::MIN], [0, -1]];
@@ -156,7 +151,6 @@ fn every_data_type_survives_the_packed_form() {
     }
 }
 
-/// Goal: the packed form is that of `marketprism.proto`. Method: bytes read by another implementation (Python's protobuf, from that file).
 #[test]
 fn a_packed_book_is_written_to_the_byte() {
     let mut packed = Vec::new();
@@ -168,7 +162,6 @@ fn a_packed_book_is_written_to_the_byte() {
     );
 }
 
-/// Goal: packed bytes that are no event are refused with the field. Method: a cut message, a wrong scale, sides that do not fit.
 #[test]
 fn bad_packed_payloads_are_refused_by_name() {
     let mut packed = Vec::new();
@@ -185,15 +178,12 @@ fn bad_packed_payloads_are_refused_by_name() {
     assert!(decode_protobuf(&packed).unwrap_err().to_string().contains("scale is not 0 to 18"));
 }
 
-/// Goal: event ids are stable for ever, or a new release would store old events again. Method: pinned values, computed with another
-/// implementation of XXH3 (Python xxhash) over the parts joined by 0x1f.
 #[test]
 fn event_ids_never_change() {
     assert_eq!(EventId::of(&trade("42")).to_string(), "3b11ce237f6264f9757119318cf102ee");
     assert_eq!(EventId::of(&book(7)).to_string(), "66a301543e7f79da2d74c15701a8f593");
 }
 
-/// Goal: two edges give one id, and two events never do.
 #[test]
 fn event_ids_tell_events_apart_and_edges_not() {
     let mut other_edge = trade("42");
@@ -213,7 +203,6 @@ fn event_ids_tell_events_apart_and_edges_not() {
     assert_ne!(EventId::of(&renumbered), book(7).header.event_id, "a venue may count from the start again");
 }
 
-/// Goal: a payload that is not an event is refused with the key and the value.
 #[test]
 fn bad_payloads_are_refused_by_name() {
     let good = json(&trade("42"));

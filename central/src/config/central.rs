@@ -126,7 +126,6 @@ mod tests {
         Config::read(&document).map_err(|error| error.to_string())
     }
 
-    /// Goal: an empty file gives the documented defaults.
     #[test]
     fn defaults_are_those_of_the_documentation() {
         let config = read("").unwrap();
@@ -138,7 +137,6 @@ mod tests {
         assert_eq!(config.streams[0].settings, STREAMS[0]);
     }
 
-    /// Goal: overrides reach the stream they name, and every mistake is in one message.
     #[test]
     fn overrides_apply_and_all_mistakes_are_told_at_once() {
         let config = read("[streams]\nreplicas = 3\n[streams.market_data]\nmax_bytes = 2097152\n").unwrap();
@@ -165,8 +163,6 @@ mod tests {
         assert_eq!((hot.cluster.as_deref(), cold.cluster), (Some("{cluster}"), None));
     }
 
-    /// Goal: cold is where hot is, with hot's user, until something is said of it, in the file or by a variable; a mistake in its table is
-    /// refused like any other.
     #[test]
     fn cold_is_where_hot_is_until_it_is_told() {
         let hot = "[clickhouse]\nurl = \"http://hot:1\"\nuser = \"writer\"\n";

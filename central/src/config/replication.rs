@@ -234,7 +234,6 @@ mod tests {
         super::super::Config::read(&document).map(|c| c.replication).map_err(|error| error.to_string())
     }
 
-    /// Goal: `auto` takes the way that the servers allow, and a way that they do not allow is refused.
     #[test]
     fn the_way_follows_the_servers() {
         assert_eq!(read("").unwrap().method, Method::SameServer);
@@ -247,7 +246,6 @@ mod tests {
         assert_eq!(read(&remote).unwrap().method, Method::Remote("hot:9000".to_owned()));
     }
 
-    /// Goal: what of the history is copied is read in days and hours, and a mistake is told.
     #[test]
     fn the_start_is_all_or_recent() {
         let start = |text: &str| read(&format!("[replication]\nstart = \"{text}\"\n")).map(|r| r.start);

@@ -26,7 +26,6 @@ pub struct Adapters {
 
 impl Adapters {
     /// The adapter of a file that was loaded before.
-    #[must_use]
     pub fn get(&self, path: &Path) -> Option<&Adapter> {
         self.loaded.get(path)?.as_ref().ok()
     }
@@ -88,7 +87,6 @@ impl Adapters {
 }
 
 /// The data types that a venue offers.
-#[must_use]
 pub fn offered(venue: &Venue) -> Vec<DataType> {
     venue.capabilities.iter().map(|capability| DataType::from(capability.data_type)).collect()
 }

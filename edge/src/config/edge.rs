@@ -181,7 +181,6 @@ impl Default for Sandbox {
 
 impl Sandbox {
     /// The host's limits with these bounds.
-    #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { call_deadline: self.call_deadline, memory_bytes: self.memory_bytes, ..Limits::default() }
     }

@@ -78,7 +78,6 @@ impl Document {
     }
 
     /// A variable of the environment outside the `__` scheme, such as `NATS_URL`. Empty counts as unset.
-    #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }

@@ -22,7 +22,6 @@ fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
 }
 
 /// The schema of a closed set of names, for types that do not have one.
-#[must_use]
 pub fn names_schema<'a>(names: impl IntoIterator<Item = &'a str>) -> schemars::Schema {
     let names: Vec<&str> = names.into_iter().collect();
     schemars::json_schema!({ "type": "string", "enum": names })

@@ -108,7 +108,6 @@ pub enum NatsConnectError {
 
 impl Nats {
     /// Applies the rules between keys and the variables for the address.
-    #[must_use]
     pub fn new(section: NatsSection, problems: &mut Problems<'_>) -> Self {
         let document = problems.document();
         let variable =
@@ -169,7 +168,6 @@ impl Nats {
     }
 
     /// The addresses for logs, without passwords.
-    #[must_use]
     pub fn shown_urls(&self) -> String {
         self.urls.iter().map(|url| without_password(url)).collect::<Vec<_>>().join(",")
     }

@@ -54,7 +54,6 @@ impl<'a> Problems<'a> {
     }
 
     /// The document that is read.
-    #[must_use]
     pub const fn document(&self) -> &'a Document {
         self.document
     }

@@ -14,7 +14,6 @@ const BEGIN: &str =
 const END: &str = "<!-- End of the generated part. -->\n";
 
 /// A table of every key with its default, allowed values and meaning.
-#[must_use]
 pub fn key_reference<T: JsonSchema + Serialize + Default>() -> String {
     let schema = crate::schema_of::<T>();
     let defaults = serde_json::to_value(T::default()).unwrap_or_default();
@@ -24,9 +23,6 @@ pub fn key_reference<T: JsonSchema + Serialize + Default>() -> String {
 }
 
 /// Compares the generated part of a README with the types. Where it differs the file is rewritten, and the error says so.
-///
-/// # Errors
-/// The file is not as generated, has no marks, or cannot be read or written.
 pub fn check_readme<T: JsonSchema + Serialize + Default>(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;

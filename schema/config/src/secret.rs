@@ -13,13 +13,11 @@ pub struct Secret(String);
 
 impl Secret {
     /// Wraps a text.
-    #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
     /// The text itself, for the one place that sends it.
-    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -15,13 +15,11 @@ pub struct Backoff {
 
 impl Backoff {
     /// Each pause is random between half and all of `first`, then of its doubles up to `max`.
-    #[must_use]
     pub const fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, next: first, kept_halves: 1 }
     }
 
     /// Each pause is random from zero, so that many clients of one server spread over the whole time.
-    #[must_use]
     pub const fn with_full_jitter(first: Duration, max: Duration) -> Self {
         Self { first, max, next: first, kept_halves: 0 }
     }
@@ -49,7 +47,6 @@ impl Backoff {
 }
 
 /// A random time from zero to `most`, in steps of a microsecond.
-#[must_use]
 pub fn jitter(most: Duration) -> Duration {
     let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(rand::random_range(0..=micros))

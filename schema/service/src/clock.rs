@@ -3,14 +3,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since 1970 UTC.
-#[must_use]
 pub fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since 1970 UTC.
-#[must_use]
 pub fn now_ms() -> i64 {
     now_ns() / 1_000_000
 }

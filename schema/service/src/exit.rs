@@ -29,7 +29,6 @@ impl Exit {
     }
 
     /// The number.
-    #[must_use]
     pub const fn code(self) -> u8 {
         self.0
     }
@@ -69,7 +68,6 @@ impl<T, E: Into<anyhow::Error>> FailureContext<T> for Result<T, E> {
 }
 
 /// The end of `main`: prints `error: ` and the causes of a failure to standard error, and gives the code.
-#[must_use]
 pub fn report(done: Result<Exit, Failure>) -> ExitCode {
     let exit = done.unwrap_or_else(|Failure { exit, error }| {
         // Nobody is left to read it when standard error is closed.
@@ -80,9 +78,6 @@ pub fn report(done: Result<Exit, Failure>) -> ExitCode {
 }
 
 /// Prints text to standard output. A reader that closed the pipe has seen enough: no error.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush()) {

@@ -15,7 +15,6 @@ pub struct LogLimit {
 
 impl LogLimit {
     /// One line per `every`.
-    #[must_use]
     pub const fn new(every: Duration) -> Self {
         Self { every, last: None, held_back: 0 }
     }

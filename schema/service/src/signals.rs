@@ -13,9 +13,6 @@ pub struct Signals {
 
 impl Signals {
     /// From now on these signals do not end the process by themselves.
-    ///
-    /// # Errors
-    /// The handlers cannot be registered.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -30,9 +27,6 @@ impl Signals {
 }
 
 /// Calls `stop` at the first signal and ends the process at the second. Returns by error only.
-///
-/// # Errors
-/// As [`Signals::new`].
 pub async fn cancel_on_signal(stop: impl FnOnce()) -> std::io::Result<std::convert::Infallible> {
     let mut signals = Signals::new()?;
     signals.next().await;

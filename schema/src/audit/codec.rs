@@ -46,30 +46,22 @@ pub enum AuditError {
 }
 
 /// StreamId of an edge's audits.
-#[must_use]
 pub fn audit_subject(edge: &str) -> String {
     format!("audit.{edge}")
 }
 
 /// The message id of an encoded part: the same for the same content, another one when anything differs.
-#[must_use]
 pub fn audit_message_id(audit: &Audit, encoded: &[u8]) -> String {
     let Audit { edge, run, window_start, part, .. } = audit;
     format!("audit-{edge}-{run}-{window_start}-{part}-{:016x}", xxh3_64(encoded))
 }
 
 /// One part as bytes.
-///
-/// # Errors
-/// None for values of these types: each can be written as JSON.
 pub fn encode_audit(audit: &Audit) -> Result<Vec<u8>, AuditError> {
     Ok(serde_json::to_vec(audit)?)
 }
 
 /// Reads a part. Everything that it says about itself is consistent then.
-///
-/// # Errors
-/// The size, the form, the version or a value is wrong.
 pub fn decode_audit(bytes: &[u8]) -> Result<Audit, AuditError> {
     if bytes.len() > AUDIT_BYTES_MAX {
         return Err(AuditError::TooLong { found: bytes.len() });
@@ -128,9 +120,6 @@ fn wrong(field: &'static str, found: String, allowed: &str) -> AuditError {
 
 impl Audit {
     /// Cuts an audit into parts of at most `bytes_max` bytes each, as far as a single stream does not need more.
-    ///
-    /// # Errors
-    /// As [`encode_audit`].
     pub fn into_parts(mut self, bytes_max: usize) -> Result<Vec<Self>, AuditError> {
         let room = bytes_max.saturating_sub(PART_FRAME_BYTES);
         let (streams, silent) = (std::mem::take(&mut self.streams), std::mem::take(&mut self.silent));

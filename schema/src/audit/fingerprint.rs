@@ -113,7 +113,6 @@ mod tests {
         EventId((u128::from(high) << 64) | u128::from(low))
     }
 
-    /// Goal: order and grouping do not matter, removal undoes addition, sums wrap. Method: four ids, every way round.
     #[test]
     fn sets_have_one_fingerprint() {
         let ids = [id(u64::MAX, 1), id(2, u64::MAX), id(3, 3), id(4, 0)];
@@ -127,7 +126,6 @@ mod tests {
         assert_eq!(parts, [ids[0], ids[1], ids[3]].into_iter().collect());
     }
 
-    /// Goal: the written form is fixed, keeps all 64 bits, and refuses what is not hex.
     #[test]
     fn the_written_form_keeps_every_bit() {
         let one: Fingerprint = [id(u64::MAX, 0xab)].into_iter().collect();

@@ -37,7 +37,6 @@ impl Gap {
     pub const OPEN: i64 = i64::MAX;
 
     /// A gap that has not ended, without sequences.
-    #[must_use]
     pub fn open(kind: GapKind, cause: GapCause, from: i64, evidence: impl Into<String>) -> Self {
         let evidence = evidence.into();
         Self {
@@ -54,7 +53,6 @@ impl Gap {
 
     /// Trade ids from `first` to `last` that did not come, each of which counts as one event. The cause is the venue and the evidence
     /// is empty until [`Gap::explain`].
-    #[must_use]
     pub fn trade_ids(first: u64, last: u64, from: i64, to: i64) -> Self {
         let mut gap = Self { to, ..Self::open(GapKind::TradeIds, GapCause::Venue, from, "") };
         gap.set_trade_ids(first, last);
@@ -74,7 +72,6 @@ impl Gap {
 
     /// The part of the gap within a window; `known_to` is the end of what is known of a gap that is open. Sequences are in the window
     /// in which the gap begins only.
-    #[must_use]
     pub fn within(&self, start: i64, end: i64, known_to: i64) -> Option<Self> {
         let (to, begins_here) = (self.to.min(known_to), start <= self.from);
         if self.from >= end || (to <= start && !begins_here) {

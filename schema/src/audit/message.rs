@@ -47,13 +47,11 @@ pub struct Audit {
 
 impl Audit {
     /// End of the window, exclusive, nanoseconds.
-    #[must_use]
     pub fn window_end(&self) -> i64 {
         self.window_start.saturating_add(i64::from(self.window_seconds) * NANOS_PER_SECOND)
     }
 
     /// True if this run covers the whole window.
-    #[must_use]
     pub fn covers_window(&self) -> bool {
         self.from <= self.window_start && self.to >= self.window_end()
     }
@@ -103,7 +101,6 @@ pub struct StreamAudit {
 
 impl StreamAudit {
     /// An audit without events and gaps.
-    #[must_use]
     pub fn new(id: &StreamId) -> Self {
         Self {
             id: id.clone(),
@@ -144,7 +141,6 @@ pub struct FeedAudit {
 
 impl FeedAudit {
     /// True if the feed runs and had no trouble.
-    #[must_use]
     pub const fn is_quiet(&self) -> bool {
         self.malformed == 0 && self.reconnects == 0 && self.adapter_faults == 0 && self.not_running.is_none()
     }

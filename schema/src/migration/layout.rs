@@ -14,7 +14,6 @@ impl DatabaseKind {
     pub const ALL: [Self; 2] = [Self::Hot, Self::Cold];
 
     /// `hot` or `cold`, as in the directives of a file.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hot => "hot",
@@ -58,7 +57,6 @@ impl Layout<'_> {
     }
 
     /// ` ON CLUSTER 'name'`, or nothing: the part after a name in `CREATE`, `ALTER` and `DROP`.
-    #[must_use]
     pub fn on_cluster(&self) -> String {
         self.cluster.map(|name| format!(" ON CLUSTER '{name}'")).unwrap_or_default()
     }

@@ -30,20 +30,17 @@ impl Migration {
     ];
 
     /// The version of a database that has everything.
-    #[must_use]
     pub const fn newest() -> u32 {
         let [.., last] = Self::ALL;
         last.version
     }
 
     /// Its statements for one database. Each may be run again after a crash.
-    #[must_use]
     pub fn statements(&self, layout: &Layout<'_>) -> Vec<Statement> {
         source::statements(self.source, layout)
     }
 
     /// XXH3-128 of the file as 32 hex digits, comments and empty lines left out. The same for every database and configuration.
-    #[must_use]
     pub fn checksum(&self) -> String {
         let mut hash = Xxh3::new();
         for line in source::lines(self.source) {
@@ -54,7 +51,6 @@ impl Migration {
     }
 
     /// Names of the tables of a database, in the order in which they are made.
-    #[must_use]
     pub fn tables(kind: DatabaseKind) -> Vec<String> {
         let layout = Layout { kind, database: "", ttl_days: 1, ledger_ttl_days: 1, cluster: None };
         let mut names: Vec<String> = Vec::new();
@@ -72,7 +68,6 @@ mod tests {
     use super::*;
     use crate::Table;
 
-    /// Goal: a migration that was released is not edited. Method: its checksum stands here; a new migration adds a line, no line changes.
     #[test]
     fn released_migrations_are_unchanged() {
         let released = [
@@ -86,8 +81,6 @@ mod tests {
         assert_eq!(checksums, released);
     }
 
-    /// Goal: versions are counted without holes, no placeholder is left in a statement of either form, and every statement names its
-    /// database and table.
     #[test]
     fn every_statement_is_filled() {
         let macros = ["{shard}", "{replica}", "/{database}/{table}'", "'{cluster}'"];
@@ -109,7 +102,6 @@ mod tests {
         }
     }
 
-    /// Goal: both databases hold the tables of events; what is told about them lies where the readers expect it.
     #[test]
     fn tables_are_in_their_databases() {
         let events = Table::ALL.map(|table| table.name);

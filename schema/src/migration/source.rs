@@ -93,7 +93,6 @@ mod tests {
         Layout { kind, database: "db", ttl_days: 3, ledger_ttl_days: 35, cluster: None }
     }
 
-    /// Goal: a statement is rendered for the databases and tables it names, with its parts put in and comments left out.
     #[test]
     fn directives_choose_databases_and_tables() {
         let sql = |kind| -> Vec<(String, String, bool)> {
@@ -106,7 +105,6 @@ mod tests {
         assert_eq!(sql(DatabaseKind::Cold), vec![create("x"), create("y"), alter]);
     }
 
-    /// Goal: the cluster's form names the cluster, and leaves the servers' own macros for them to fill.
     #[test]
     fn the_form_of_a_cluster_is_replicated() {
         let file = "--! in hot for t\nCREATE {database}.{table}{on_cluster} ENGINE = {ReplacingMergeTree at} \

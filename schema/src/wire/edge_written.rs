@@ -167,7 +167,6 @@ mod tests {
         payload
     }
 
-    /// Goal: what an edge writes is read here, and is what the general reader reads.
     #[test]
     fn what_an_edge_writes_is_read() {
         for event in samples() {
@@ -178,8 +177,6 @@ mod tests {
         }
     }
 
-    /// Goal: whatever a payload is, this reader says what the general one says, or nothing. Method: every payload with every byte left out,
-    /// doubled, and replaced by each of those that mean something in JSON.
     #[test]
     fn it_never_says_something_else_than_the_general_reader() {
         let agree = |payload: &[u8]| {

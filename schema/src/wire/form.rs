@@ -19,7 +19,6 @@ impl WireForm {
     pub const ALL: [Self; 2] = [Self::Json, Self::Protobuf];
 
     /// The value of the Content-Type header.
-    #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -28,7 +27,6 @@ impl WireForm {
     }
 
     /// The form of a Content-Type; parameters behind a semicolon are not looked at. None for a form that is not ours.
-    #[must_use]
     pub fn of_content_type(value: &str) -> Option<Self> {
         let value = value.split(';').next().unwrap_or_default().trim();
         if value.is_empty() {
@@ -46,9 +44,6 @@ impl WireForm {
     }
 
     /// Reads an event in this form.
-    ///
-    /// # Errors
-    /// The payload is not of this form, or a value is wrong.
     pub fn decode(self, payload: &[u8]) -> Result<Event<'_>, DecodeError> {
         match self {
             Self::Json => decode_json(payload),

@@ -14,9 +14,6 @@ use crate::{
 };
 
 /// Reads one packed payload. Fields that this version does not know are passed over.
-///
-/// # Errors
-/// Bytes that are no such message, an absent or unknown value; the field is named.
 pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'static>, DecodeError> {
     let message = EventMessage::decode(payload)?;
     let id: [u8; 16] =
