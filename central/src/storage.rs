@@ -84,7 +84,7 @@ impl Storage {
     }
 
     fn new(config: &ClickHouse, server: &Server, database: &str) -> Self {
-        let compression = if config.compress { Compression::Lz4 } else { Compression::None };
+        let compression = if config.compress() { Compression::Lz4 } else { Compression::None };
         let mut client = Client::default()
             .with_url(&server.url)
             .with_user(&server.user)

@@ -7,8 +7,6 @@
 mod audit;
 mod decimal;
 mod event;
-mod event_id;
-mod freshness;
 mod migration;
 mod names;
 mod recording;
@@ -25,13 +23,11 @@ pub use audit::{
 };
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use event::{
-    Body, Event, FundingRate, Header, Levels, Liquidation, LongShortRatio, OpenInterest, OrderBook, Trade,
-    VolatilityIndex,
+    Body, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio, OpenInterest, OrderBook,
+    Trade, VolatilityIndex,
 };
-pub use event_id::EventId;
-pub use freshness::stale_after;
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
-pub use names::{DataType, DataTypeMap, MarketType, Side, UnknownName};
+pub use names::{DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
 pub use recording::{Kind, Line, LineError};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,

@@ -1,5 +1,7 @@
 //! Closed sets of names: each value has one spelling in payloads, subjects, tables and configuration.
 
+use std::time::Duration;
+
 use enum_map::{Enum, EnumMap};
 
 /// A name outside its closed set. Carries the field, the value and what was allowed.
@@ -77,6 +79,15 @@ names! {
         LsrAllAccount = "lsr_all_account",
         /// Expected volatility, annualized, in percent points.
         VolatilityIndex = "volatility_index",
+    }
+}
+
+/// Age of the newest event above which a data type counts as stale in every coverage table.
+pub const fn stale_after(data_type: DataType) -> Duration {
+    match data_type {
+        DataType::Trade | DataType::OrderBook => Duration::from_secs(60),
+        DataType::Liquidation => Duration::from_secs(3_600),
+        _ => Duration::from_secs(8 * 3_600),
     }
 }
 

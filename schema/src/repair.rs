@@ -101,7 +101,7 @@ pub enum RepairError {
     },
 }
 
-/// StreamId on which an edge takes requests.
+/// Subject on which an edge takes requests.
 pub fn repair_subject(edge: &str) -> String {
     format!("repair.{edge}")
 }

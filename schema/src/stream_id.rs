@@ -46,25 +46,13 @@ impl StreamId {
         id.check().map(|()| id)
     }
 
-    /// [`StreamId::new`] for fields that are names still, such as columns of a table.
-    pub fn from_names(
-        data_type: &str,
-        exchange: &str,
-        market_type: &str,
-        symbol: &str,
-    ) -> Result<Self, StreamIdError> {
-        Self::new(data_type.parse()?, exchange, market_type.parse()?, symbol)
-    }
-
     /// Parses a subject.
     pub fn parse(text: &str) -> Result<Self, StreamIdError> {
-        let mut tokens = text.split('.');
-        let (Some(data_type), Some(exchange), Some(market_type), Some(symbol), None) =
-            (tokens.next(), tokens.next(), tokens.next(), tokens.next(), tokens.next())
-        else {
+        let tokens: Vec<&str> = text.split('.').collect();
+        let [data_type, exchange, market_type, symbol] = tokens.as_slice() else {
             return Err(StreamIdError::Tokens(text.to_owned()));
         };
-        Self::from_names(data_type, exchange, market_type, symbol)
+        Self::new(data_type.parse()?, exchange, market_type.parse()?, symbol)
     }
 
     /// The four fields as text, in the order of the subject and of the tables' columns.

@@ -3,13 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use marketprism_config::{ConfigError, Document, Nats, NatsSection, Problems};
+use marketprism_config::{ConfigError, Document, Nats, Problems};
 use marketprism_schema::Carries;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::clickhouse::ClickHouseSection;
-use super::replication::ReplicationSection;
 use super::streams::StreamsSection;
 use super::{BatchLimits, ClickHouse, Http, LeaseTimes, Ledger, Replication, Stream};
 
@@ -39,14 +37,14 @@ pub struct Config {
 /// The file as it is written.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 struct ConfigFile {
-    nats: NatsSection,
-    clickhouse: ClickHouseSection,
+    nats: Nats,
+    clickhouse: ClickHouse,
     streams: StreamsSection,
     consumers: Consumers,
     batch: BatchLimits,
     ledger: Ledger,
     lease: LeaseTimes,
-    replication: ReplicationSection,
+    replication: Replication,
     http: Http,
 }
 
@@ -72,12 +70,21 @@ impl Config {
 
     pub(super) fn read(document: &Document) -> Result<Self, ConfigError> {
         let (file, mut problems) = document.read::<ConfigFile>();
-        let ConfigFile { nats, clickhouse, streams, consumers, batch, ledger, lease, replication, mut http } =
-            file;
-        let nats = Nats::new(nats, &mut problems);
-        let clickhouse = ClickHouse::new(clickhouse, &mut problems);
+        let ConfigFile {
+            mut nats,
+            clickhouse,
+            streams,
+            consumers,
+            batch,
+            ledger,
+            lease,
+            replication,
+            mut http,
+        } = file;
+        nats.check(&mut problems);
+        clickhouse.resolve(&mut problems);
         let streams = streams.streams();
-        let replication = Replication::new(replication, &clickhouse, &mut problems);
+        replication.resolve(&clickhouse, &mut problems);
         http.check(&mut problems);
         ledger.check(&mut problems);
         let ack_wait = consumers.ack_wait;

@@ -11,41 +11,11 @@ use super::clickhouse::Compression;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Replication from hot to cold.
-#[derive(Debug, Clone)]
-pub struct Replication {
-    /// Length of a window of `created_at`, whole seconds; divides a day.
-    pub window: Duration,
-    /// A window is closed this long after its end.
-    pub safety_lag: Duration,
-    /// The way rows go.
-    pub method: Method,
-    /// Pause between two rounds of a table that has caught up.
-    pub interval: Duration,
-    /// Windows of a round, for trades and order books.
-    pub catch_up_high: u32,
-    /// Windows of a round, for the other tables.
-    pub catch_up_low: u32,
-    /// Tries after the first one that failed.
-    pub retries: u32,
-    /// Longest wait for a server to answer a new connection.
-    pub connect_timeout: Duration,
-    /// Longest query or copy, on both sides of the connection.
-    pub query_timeout: Duration,
-    /// Time between two comparisons of everything in hot.
-    pub recheck: Duration,
-    /// Part of the history that is copied when nothing was copied before.
-    pub start: Start,
-    /// Rows are deleted from hot this long after their window was verified; never when absent.
-    pub remove_from_hot_after: Option<Duration>,
-    /// Compress answers and inserts.
-    pub compress: bool,
-}
-
 /// The way rows go from hot to cold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Method {
     /// One server holds both databases and copies inside.
+    #[default]
     SameServer,
     /// The cold server reads from this address of the hot server's native port.
     Remote(String),
@@ -65,64 +35,73 @@ impl Method {
 }
 
 /// Part of the history that is copied when nothing was copied before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Start {
     /// Everything that hot holds.
+    #[default]
     All,
     /// Rows that central wrote to hot within this time.
     Recent(Duration),
 }
 
-/// The section as it is in the file.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct ReplicationSection {
+/// Replication from hot to cold.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Replication {
     /// Windows of `created_at`: a divisor of 86400. The length is kept once windows are logged.
     #[serde(rename = "window_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 3_600))]
-    window: Duration,
+    pub window: Duration,
     /// Windows are copied this long after their end.
     #[serde(rename = "safety_lag_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 0, max = 86_400))]
-    safety_lag: Duration,
+    pub safety_lag: Duration,
     /// Way of the rows: `same_server`, `remote` (cold reads hot's native port) or `stream` (through central). `auto`: the first when
     /// cold has hot's url, else the last.
-    method: MethodName,
+    #[serde(rename = "method")]
+    method_name: MethodName,
     /// Host and native port of the hot server as the cold server reaches it, for method `remote`.
     #[schemars(extend("x-allowed" = "host or host:port"))]
     hot_native_address: String,
     /// Pause between two rounds; none while there is more to copy.
     #[serde(rename = "interval_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 100, max = 3_600_000))]
-    interval: Duration,
+    pub interval: Duration,
     /// Windows of a round, for trades and order books.
     #[schemars(range(min = 1, max = 1_440))]
-    catch_up_high: u32,
+    pub catch_up_high: u32,
     /// Windows of a round, for the other tables.
     #[schemars(range(min = 1, max = 1_440))]
-    catch_up_low: u32,
+    pub catch_up_low: u32,
     /// Retries after a failed try, with pauses of 1, 2, 4 s and a new connection.
     #[schemars(range(min = 0, max = 20))]
-    retries: u32,
+    pub retries: u32,
     /// Longest wait for a server to accept a connection.
     #[serde(rename = "connect_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 100, max = 60_000))]
-    connect_timeout: Duration,
+    pub connect_timeout: Duration,
     /// Longest query or copy, on both sides of the connection.
     #[serde(rename = "query_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 1_000, max = 3_600_000))]
-    query_timeout: Duration,
+    pub query_timeout: Duration,
     /// Everything in hot is compared with cold and the window log this often.
     #[serde(rename = "recheck_seconds", with = "marketprism_config::seconds")]
     #[schemars(with = "u64", range(min = 1, max = 86_400))]
-    recheck: Duration,
+    pub recheck: Duration,
     /// Part of hot that is copied when nothing was copied before: `all`, or the newest `2d` or `12h`.
+    #[serde(rename = "start")]
     #[schemars(extend("x-allowed" = "all, or days or hours such as 2d or 12h"))]
-    start: String,
+    start_text: String,
     /// Rows are deleted from hot this long after their window was verified, at least what the streams keep (48 h); 0: never.
     #[schemars(range(min = 0, max = 876_000))]
     remove_from_hot_after_hours: u64,
     /// Compression of answers and inserts.
     compression: Compression,
+    #[serde(skip)]
+    pub method: Method,
+    #[serde(skip)]
+    pub start: Start,
+    #[serde(skip)]
+    pub remove_from_hot_after: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
@@ -134,12 +113,12 @@ enum MethodName {
     Stream,
 }
 
-impl Default for ReplicationSection {
+impl Default for Replication {
     fn default() -> Self {
         Self {
             window: Duration::from_secs(60),
             safety_lag: Duration::from_secs(30),
-            method: MethodName::Auto,
+            method_name: MethodName::Auto,
             hot_native_address: String::new(),
             interval: Duration::from_secs(5),
             catch_up_high: 5,
@@ -148,62 +127,59 @@ impl Default for ReplicationSection {
             connect_timeout: Duration::from_secs(3),
             query_timeout: Duration::from_secs(60),
             recheck: Duration::from_secs(600),
-            start: "all".to_owned(),
+            start_text: "all".to_owned(),
             remove_from_hot_after_hours: 0,
             compression: Compression::Lz4,
+            method: Method::default(),
+            start: Start::default(),
+            remove_from_hot_after: None,
         }
     }
 }
 
 impl Replication {
-    pub(super) fn new(
-        section: ReplicationSection,
-        clickhouse: &ClickHouse,
-        problems: &mut Problems<'_>,
-    ) -> Self {
-        let seconds = section.window.as_secs();
+    /// Compress answers and inserts.
+    pub fn compress(&self) -> bool {
+        self.compression == Compression::Lz4
+    }
+
+    /// Checks the rules between keys, and sets what follows from several.
+    pub(super) fn resolve(&mut self, clickhouse: &ClickHouse, problems: &mut Problems<'_>) {
+        let seconds = self.window.as_secs();
         let divides = DAY.as_secs().is_multiple_of(seconds);
         let what = format!("is {seconds}");
         problems.demand(divides, "replication.window_seconds", what, "a number that divides a day");
-        let removal = section.remove_from_hot_after_hours;
-        Self {
-            window: section.window,
-            safety_lag: section.safety_lag,
-            interval: section.interval,
-            catch_up_high: section.catch_up_high,
-            catch_up_low: section.catch_up_low,
-            retries: section.retries,
-            connect_timeout: section.connect_timeout,
-            query_timeout: section.query_timeout,
-            recheck: section.recheck,
-            start: start(&section.start, problems),
-            remove_from_hot_after: (removal > 0).then(|| Duration::from_secs(removal.saturating_mul(3_600))),
-            compress: section.compression == Compression::Lz4,
-            method: method(section, clickhouse, problems),
-        }
+        let hours = self.remove_from_hot_after_hours;
+        self.remove_from_hot_after = (hours > 0).then(|| Duration::from_secs(hours.saturating_mul(3_600)));
+        self.start = start(&self.start_text, problems);
+        self.method = self.resolve_method(clickhouse.is_cold_apart(), problems);
     }
-}
 
-fn method(section: ReplicationSection, clickhouse: &ClickHouse, problems: &mut Problems<'_>) -> Method {
-    let is_apart = clickhouse.is_cold_apart();
-    let address = section.hot_native_address;
-    let plain = address.chars().all(|c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c));
-    problems.demand(plain, "replication.hot_native_address", format!("is {address:?}"), "host or host:port");
-    match section.method {
-        MethodName::Auto if is_apart => Method::Stream,
-        MethodName::Auto => Method::SameServer,
-        MethodName::SameServer => {
-            let allowed = "auto, remote or stream, because clickhouse.cold.url is another server";
-            problems.demand(!is_apart, "replication.method", "is \"same_server\"", allowed);
-            Method::SameServer
+    fn resolve_method(&self, is_apart: bool, problems: &mut Problems<'_>) -> Method {
+        let address = &self.hot_native_address;
+        let plain = address.chars().all(|c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c));
+        problems.demand(
+            plain,
+            "replication.hot_native_address",
+            format!("is {address:?}"),
+            "host or host:port",
+        );
+        match self.method_name {
+            MethodName::Auto if is_apart => Method::Stream,
+            MethodName::Auto => Method::SameServer,
+            MethodName::SameServer => {
+                let allowed = "auto, remote or stream, because clickhouse.cold.url is another server";
+                problems.demand(!is_apart, "replication.method", "is \"same_server\"", allowed);
+                Method::SameServer
+            }
+            MethodName::Remote => {
+                let what = "is missing for method \"remote\"";
+                let allowed = "the address of the hot server's native port, as the cold server reaches it";
+                problems.demand(!address.is_empty(), "replication.hot_native_address", what, allowed);
+                Method::Remote(address.clone())
+            }
+            MethodName::Stream => Method::Stream,
         }
-        MethodName::Remote => {
-            let what = "is missing for method \"remote\"";
-            let allowed = "the address of the hot server's native port, as the cold server reaches it";
-            problems.demand(!address.is_empty(), "replication.hot_native_address", what, allowed);
-            Method::Remote(address)
-        }
-        MethodName::Stream => Method::Stream,
     }
 }
 

@@ -32,7 +32,7 @@ impl HotCold {
     /// Opens new connections to both servers. An error when one does not answer in time.
     pub async fn connect(config: &Config) -> Result<Self, CopyError> {
         let limit = config.replication.query_timeout;
-        let compression = if config.replication.compress { Compression::Lz4 } else { Compression::None };
+        let compression = if config.replication.compress() { Compression::Lz4 } else { Compression::None };
         let endpoint = |side, storage: Storage| Endpoint {
             side,
             storage: Storage { client: storage.client.clone().with_compression(compression), ..storage },

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use marketprism_adapter_host::Limits;
-use marketprism_config::{ConfigError, Document, Nats, NatsSection, Problems};
+use marketprism_config::{ConfigError, Document, Nats, Problems};
 use marketprism_schema::{DataType, DataTypeMap, WireForm};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct Config {
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigFile {
     edge: Identity,
-    nats: NatsSection,
+    nats: Nats,
     publisher: PublisherLimits,
     #[schemars(schema_with = "wire_schema")]
     wire: DataTypeMap<WireForm>,
@@ -196,7 +196,7 @@ impl Config {
     /// Validates a document, with every problem in one error.
     pub fn read(document: &Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
         let (file, mut problems) = document.read::<ConfigFile>();
-        let ConfigFile { edge, nats, publisher, wire, audit, http, sandbox, feed: feeds } = file;
+        let ConfigFile { edge, mut nats, publisher, wire, audit, http, sandbox, feed: feeds } = file;
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, http, &mut problems);
@@ -207,7 +207,7 @@ impl Config {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }
         }
-        let nats = Nats::new(nats, &mut problems);
+        nats.check(&mut problems);
         problems.finish()?;
         let Identity { name, region, data_dir } = edge;
         Ok(Self { name, region, data_dir, nats, publisher, http, sandbox, wire, audit, feeds })

@@ -7,7 +7,7 @@ use async_nats::Client;
 use async_nats::jetstream::{self, consumer, stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use marketprism_config::{Nats, NatsAuthentication};
+use marketprism_config::Nats;
 use marketprism_edge::audit::{AuditStream, Auditor};
 use marketprism_edge::broker::{BrokerLink, connect};
 use marketprism_edge::config::PublisherLimits;
@@ -48,14 +48,8 @@ pub async fn publish(
     auditor: Arc<Auditor>,
     drain: Duration,
 ) -> Publishing {
-    let nats = Nats {
-        urls: vec![url.to_owned()],
-        tls_required: false,
-        ca_file: None,
-        client_certificate: None,
-        authentication: NatsAuthentication::Anonymous,
-        connect_timeout: Duration::from_secs(2),
-    };
+    let nats =
+        Nats { urls: vec![url.to_owned()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
     let bounds = QueueLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
     // A small queue is there to overflow.
     let wait = Duration::from_millis(if limits.queue_messages < 1_000 { 1 } else { 2_000 });

@@ -1,14 +1,9 @@
 //! A configuration file with the environment laid over it. Reading does no input or output beyond the files that it names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::validate::Validator;
-use crate::{ConfigError, Problem, Problems};
+use crate::problem::{ConfigError, Problem};
 
 /// Variables with this prefix and a double underscore override a key: `MARKETPRISM_<SECTION>__<KEY>`.
 const PREFIX: &str = "MARKETPRISM_";
@@ -19,7 +14,7 @@ const SEPARATOR: &str = "__";
 pub struct Document {
     pub(crate) source: String,
     directory: PathBuf,
-    table: toml::Table,
+    pub(crate) table: toml::Table,
     /// Values from the environment by lower-case path, such as `nats.urls` or `feed.0.depth`.
     pub(crate) overrides: BTreeMap<String, Override>,
     environment: BTreeMap<String, String>,
@@ -62,21 +57,6 @@ impl Document {
         Ok(Self { source: source.to_owned(), directory, table, overrides, environment })
     }
 
-    /// Validates the document against a type and reads it. Wrong values read as their defaults and are among the problems; the caller
-    /// adds what its own rules find and ends with [`Problems::finish`].
-    pub fn read<T: DeserializeOwned + Serialize + Default + JsonSchema>(&self) -> (T, Problems<'_>) {
-        let mut problems = Problems::new(self);
-        let schema = crate::schema_of::<T>();
-        let given = Validator::new(self, &mut problems).document(&schema, &self.table);
-        let mut whole = serde_json::to_value(T::default()).unwrap_or_default();
-        merge(&mut whole, given);
-        let value = serde_json::from_value(whole).unwrap_or_else(|error| {
-            problems.report("", error.to_string(), "");
-            T::default()
-        });
-        (value, problems)
-    }
-
     /// A variable of the environment outside the `__` scheme, such as `NATS_URL`. Empty counts as unset.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -95,7 +75,7 @@ impl Document {
         self.overrides.get(&path).map(|given| given.variable.as_str())
     }
 
-    pub(crate) fn unused_overrides(&self, used: &std::collections::BTreeSet<String>) -> Vec<Problem> {
+    pub(crate) fn unused_overrides(&self, used: &BTreeSet<String>) -> Vec<Problem> {
         let unused = self.overrides.iter().filter(|(path, _)| !used.contains(*path));
         let problem = |(path, given): (&String, &Override)| Problem {
             path: given.variable.clone(),
@@ -106,13 +86,41 @@ impl Document {
     }
 }
 
-fn merge(into: &mut serde_json::Value, given: serde_json::Value) {
-    match (into, given) {
-        (serde_json::Value::Object(into), serde_json::Value::Object(given)) => {
-            for (key, value) in given {
-                merge(into.entry(key).or_insert(serde_json::Value::Null), value);
-            }
+/// The errors found so far, in the order of reading.
+#[derive(Debug)]
+pub struct Problems<'a> {
+    document: &'a Document,
+    pub(crate) list: Vec<Problem>,
+}
+
+impl<'a> Problems<'a> {
+    pub(crate) const fn new(document: &'a Document) -> Self {
+        Self { document, list: Vec::new() }
+    }
+
+    /// Adds an error that a rule beyond the form of one value found.
+    pub fn report(&mut self, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
+        let path = self.document.variable_of(path).unwrap_or(path).to_owned();
+        self.list.push(Problem { path, what: what.into(), allowed: allowed.into() });
+    }
+
+    /// Adds an error unless the rule holds.
+    pub fn demand(&mut self, holds: bool, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
+        if !holds {
+            self.report(path, what, allowed);
         }
-        (into, given) => *into = given,
+    }
+
+    /// The document that is read.
+    pub const fn document(&self) -> &'a Document {
+        self.document
+    }
+
+    /// All errors as one.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.list.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid { path: self.document.source.clone(), problems: self.list })
     }
 }

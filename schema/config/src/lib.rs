@@ -9,17 +9,12 @@ mod reference;
 mod secret;
 mod validate;
 
-pub use document::Document;
+pub use document::{Document, Problems};
 pub use duration::{millis, seconds};
-pub use nats::{Nats, NatsAuthentication, NatsConnectError, NatsSection};
-pub use problem::{ConfigError, Problem, Problems};
+pub use nats::{Nats, NatsConnectError};
+pub use problem::{ConfigError, Problem};
 pub use reference::{check_readme, key_reference};
 pub use secret::Secret;
-
-fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<T>().to_value()
-}
 
 /// The schema of a closed set of names, for types that do not have one.
 pub fn names_schema<'a>(names: impl IntoIterator<Item = &'a str>) -> schemars::Schema {

@@ -7,11 +7,12 @@ use async_nats::ConnectOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Problems, Secret};
+use crate::document::Problems;
+use crate::secret::Secret;
 
-/// `[nats]` as it is in the file.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct NatsSection {
+/// Address of the broker and authentication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Nats {
     /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
     /// which wins over this key.
     pub urls: Vec<String>,
@@ -43,7 +44,7 @@ pub struct NatsSection {
     pub connect_timeout: Duration,
 }
 
-impl Default for NatsSection {
+impl Default for Nats {
     fn default() -> Self {
         Self {
             urls: vec!["nats://127.0.0.1:4222".to_owned()],
@@ -61,38 +62,6 @@ impl Default for NatsSection {
     }
 }
 
-/// A validated `[nats]` section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nats {
-    /// Server addresses; the first that answers is used.
-    pub urls: Vec<String>,
-    /// Refuse connections without TLS.
-    pub tls_required: bool,
-    /// Additional certificate authority.
-    pub ca_file: Option<PathBuf>,
-    /// Client certificate and its key.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// Credentials for the broker.
-    pub authentication: NatsAuthentication,
-    /// Longest wait for a connection.
-    pub connect_timeout: Duration,
-}
-
-/// Credentials for the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NatsAuthentication {
-    /// None.
-    Anonymous,
-    /// User and password.
-    UserPassword(String, Secret),
-    /// A token.
-    Token(Secret),
-    /// The seed of an nkey.
-    Nkey(Secret),
-    /// A credentials file (JWT and seed).
-    Credentials(PathBuf),
-}
-
 /// The options cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NatsConnectError {
@@ -107,36 +76,40 @@ pub enum NatsConnectError {
 }
 
 impl Nats {
-    /// Applies the rules between keys and the variables for the address.
-    pub fn new(section: NatsSection, problems: &mut Problems<'_>) -> Self {
+    /// Takes the address from its variables, and checks the rules between keys.
+    pub fn check(&mut self, problems: &mut Problems<'_>) {
         let document = problems.document();
-        let variable =
-            ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name));
-        let urls = match variable {
-            Some(list) => list.split(',').map(|url| url.trim().to_owned()).collect(),
-            None => section.urls.clone(),
-        };
-        problems.demand(!urls.is_empty(), "nats.urls", "is empty", "at least one address");
-        for url in &urls {
+        if let Some(list) =
+            ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name))
+        {
+            self.urls = list.split(',').map(|url| url.trim().to_owned()).collect();
+        }
+        problems.demand(!self.urls.is_empty(), "nats.urls", "is empty", "at least one address");
+        for url in &self.urls {
             if let Err(error) = url.parse::<async_nats::ServerAddr>() {
                 let what = format!("{:?}: {error}", without_password(url));
                 problems.report("nats.urls", what, "nats://host:port or tls://host:port");
             }
         }
-        let certificate = (&section.client_cert_file, &section.client_key_file);
-        if let (Some(_), None) | (None, Some(_)) = certificate {
-            let key = if certificate.0.is_some() { "client_key_file" } else { "client_cert_file" };
-            let allowed = "both of client_cert_file and client_key_file, or neither";
-            problems.report(&format!("nats.{key}"), "is missing", allowed);
+        let both = [
+            (
+                "client_cert_file",
+                self.client_cert_file.is_some(),
+                "client_key_file",
+                self.client_key_file.is_some(),
+            ),
+            ("user", self.user.is_some(), "password_file", self.password.is_some()),
+        ];
+        for (one, has_one, other, has_other) in both {
+            let missing = if has_one { other } else { one };
+            let allowed = format!("both of {one} and {other}, or neither");
+            problems.demand(has_one == has_other, &format!("nats.{missing}"), "is missing", allowed);
         }
-        Self {
-            urls,
-            tls_required: section.tls_required,
-            ca_file: section.ca_file.clone(),
-            client_certificate: section.client_cert_file.clone().zip(section.client_key_file.clone()),
-            connect_timeout: section.connect_timeout,
-            authentication: authentication(section, problems),
-        }
+        let ways =
+            [self.user.is_some(), self.token.is_some(), self.nkey.is_some(), self.creds_file.is_some()];
+        let is_one = ways.into_iter().filter(|is_given| *is_given).count() < 2;
+        let what = "more than one way of authentication is given";
+        problems.demand(is_one, "nats.user", what, "one of user, token, nkey, creds_file");
     }
 
     /// Options for a connection with this name in the broker's monitoring. Does not connect.
@@ -149,46 +122,29 @@ impl Nats {
         if let Some(path) = &self.ca_file {
             options = options.add_root_certificates(path.clone());
         }
-        if let Some((certificate, key)) = &self.client_certificate {
+        if let (Some(certificate), Some(key)) = (&self.client_cert_file, &self.client_key_file) {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
-        Ok(match &self.authentication {
-            NatsAuthentication::Anonymous => options,
-            NatsAuthentication::UserPassword(user, password) => {
-                options.user_and_password(user.clone(), password.reveal().to_owned())
-            }
-            NatsAuthentication::Token(token) => options.token(token.reveal().to_owned()),
-            NatsAuthentication::Nkey(seed) => options.nkey(seed.reveal().to_owned()),
-            NatsAuthentication::Credentials(path) => {
-                let refused =
-                    |source| NatsConnectError::Credentials { path: path.display().to_string(), source };
-                options.credentials_file(path).await.map_err(refused)?
-            }
-        })
+        if let (Some(user), Some(password)) = (&self.user, &self.password) {
+            options = options.user_and_password(user.clone(), password.reveal().to_owned());
+        }
+        if let Some(token) = &self.token {
+            options = options.token(token.reveal().to_owned());
+        }
+        if let Some(seed) = &self.nkey {
+            options = options.nkey(seed.reveal().to_owned());
+        }
+        if let Some(path) = &self.creds_file {
+            let refused = |source| NatsConnectError::Credentials { path: path.display().to_string(), source };
+            options = options.credentials_file(path).await.map_err(refused)?;
+        }
+        Ok(options)
     }
 
     /// The addresses for logs, without passwords.
     pub fn shown_urls(&self) -> String {
         self.urls.iter().map(|url| without_password(url)).collect::<Vec<_>>().join(",")
     }
-}
-
-fn authentication(section: NatsSection, problems: &mut Problems<'_>) -> NatsAuthentication {
-    let mut ways = Vec::new();
-    match (section.user, section.password) {
-        (Some(user), Some(password)) => ways.push(NatsAuthentication::UserPassword(user, password)),
-        (Some(_), None) => {
-            problems.report("nats.password_file", "is missing", "a file, because user is given");
-        }
-        (None, Some(_)) => problems.report("nats.user", "is missing", "a text, because a password is given"),
-        (None, None) => {}
-    }
-    ways.extend(section.token.map(NatsAuthentication::Token));
-    ways.extend(section.nkey.map(NatsAuthentication::Nkey));
-    ways.extend(section.creds_file.map(NatsAuthentication::Credentials));
-    let what = "more than one way of authentication is given";
-    problems.demand(ways.len() < 2, "nats.user", what, "one of user, token, nkey, creds_file");
-    ways.into_iter().next().unwrap_or(NatsAuthentication::Anonymous)
 }
 
 fn without_password(address: &str) -> String {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::Document;
-
 pub(crate) const UNKNOWN_KEY: &str = "unknown key";
 
 /// One error: the key, the value seen, and the values allowed.
@@ -25,45 +23,6 @@ impl fmt::Display for Problem {
             (what, "") => write!(f, "{path}: {what}"),
             (what, allowed) => write!(f, "{path}: {what} (allowed: {allowed})"),
         }
-    }
-}
-
-/// The errors found so far, in the order of reading.
-#[derive(Debug)]
-pub struct Problems<'a> {
-    document: &'a Document,
-    pub(crate) list: Vec<Problem>,
-}
-
-impl<'a> Problems<'a> {
-    pub(crate) const fn new(document: &'a Document) -> Self {
-        Self { document, list: Vec::new() }
-    }
-
-    /// Adds an error that a rule beyond the form of one value found.
-    pub fn report(&mut self, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
-        let path = self.document.variable_of(path).unwrap_or(path).to_owned();
-        self.list.push(Problem { path, what: what.into(), allowed: allowed.into() });
-    }
-
-    /// Adds an error unless the rule holds.
-    pub fn demand(&mut self, holds: bool, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
-        if !holds {
-            self.report(path, what, allowed);
-        }
-    }
-
-    /// The document that is read.
-    pub const fn document(&self) -> &'a Document {
-        self.document
-    }
-
-    /// All errors as one.
-    pub fn finish(self) -> Result<(), ConfigError> {
-        if self.list.is_empty() {
-            return Ok(());
-        }
-        Err(ConfigError::Invalid { path: self.document.source.clone(), problems: self.list })
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::validate::{allowed, inner, is, type_of};
+use crate::validate::{allowed, inner, is, schema_of, type_of};
 
 const BEGIN: &str =
     "<!-- Generated from the configuration's types; the test `key_reference` rewrites it. -->\n";
@@ -15,7 +15,7 @@ const END: &str = "<!-- End of the generated part. -->\n";
 
 /// A table of every key with its default, allowed values and meaning.
 pub fn key_reference<T: JsonSchema + Serialize + Default>() -> String {
-    let schema = crate::schema_of::<T>();
+    let schema = schema_of::<T>();
     let defaults = serde_json::to_value(T::default()).unwrap_or_default();
     let mut out = "| key | default | allowed | meaning |\n|---|---|---|---|\n".to_owned();
     rows(&schema, Some(&defaults), "", &mut out);

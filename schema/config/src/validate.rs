@@ -7,14 +7,50 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 use toml::Value as Toml;
 
-use crate::document::Override;
+use crate::document::{Document, Override, Problems};
 use crate::problem::UNKNOWN_KEY;
-use crate::{Document, Problems};
 
-pub(crate) struct Validator<'v, 'a> {
+impl Document {
+    /// Validates the document against a type and reads it. Wrong values read as their defaults and are among the problems; the caller
+    /// adds what its own rules find and ends with [`Problems::finish`].
+    pub fn read<T: DeserializeOwned + Serialize + Default + JsonSchema>(&self) -> (T, Problems<'_>) {
+        let mut problems = Problems::new(self);
+        let schema = schema_of::<T>();
+        let given = Validator::new(self, &mut problems).document(&schema, &self.table);
+        let mut whole = serde_json::to_value(T::default()).unwrap_or_default();
+        merge(&mut whole, given);
+        let value = serde_json::from_value(whole).unwrap_or_else(|error| {
+            problems.report("", error.to_string(), "");
+            T::default()
+        });
+        (value, problems)
+    }
+}
+
+fn merge(into: &mut Json, given: Json) {
+    match (into, given) {
+        (Json::Object(into), Json::Object(given)) => {
+            for (key, value) in given {
+                merge(into.entry(key).or_insert(Json::Null), value);
+            }
+        }
+        (into, given) => *into = given,
+    }
+}
+
+pub(crate) fn schema_of<T: JsonSchema>() -> Json {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+struct Validator<'v, 'a> {
     document: &'a Document,
     problems: &'v mut Problems<'a>,
     overrides_used: BTreeSet<String>,
@@ -44,12 +80,12 @@ enum Given<'a> {
 }
 
 impl<'v, 'a> Validator<'v, 'a> {
-    pub(crate) const fn new(document: &'a Document, problems: &'v mut Problems<'a>) -> Self {
+    const fn new(document: &'a Document, problems: &'v mut Problems<'a>) -> Self {
         Self { document, problems, overrides_used: BTreeSet::new() }
     }
 
     /// The valid values of the document, and the errors of all others.
-    pub(crate) fn document(mut self, schema: &Json, table: &'a toml::Table) -> Json {
+    fn document(mut self, schema: &Json, table: &'a toml::Table) -> Json {
         let root = Place { shown: String::new(), key: String::new() };
         let values = self.table(schema, Some(table), &root);
         self.problems.list.extend(self.document.unused_overrides(&self.overrides_used));
@@ -224,6 +260,10 @@ impl<'v, 'a> Validator<'v, 'a> {
         let names = names(schema);
         if !names.is_empty() && !names.contains(&text) {
             self.problems.report(&at.shown, format!("is {text:?}"), names.join(", "));
+            return None;
+        }
+        if text.is_empty() && schema.get("minLength").is_some() {
+            self.problems.report(&at.shown, "is empty", allowed(schema));
             return None;
         }
         if is(schema, "x-address")

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use marketprism_config::{Document, Nats, NatsAuthentication, NatsSection, key_reference};
+use marketprism_config::{Document, Nats, Secret, key_reference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ struct Sample {
     http: Http,
     #[schemars(extend("x-required" = true))]
     feed: Vec<Feed>,
-    nats: NatsSection,
+    nats: Nats,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -123,8 +123,8 @@ fn the_key_reference_has_each_key_with_default_range_and_meaning() {
 fn nats(text: &str, variables: &[(&str, &str)]) -> Result<Nats, String> {
     let text = format!("{text}\n[http]\nname = \"x\"\n[[feed]]\ndepth = 1\n");
     let document = document(&text, variables);
-    let (sample, mut problems) = document.read::<Sample>();
-    let nats = Nats::new(sample.nats, &mut problems);
+    let (Sample { mut nats, .. }, mut problems) = document.read();
+    nats.check(&mut problems);
     problems.finish().map(|()| nats).map_err(|error| error.to_string())
 }
 
@@ -133,13 +133,11 @@ fn secrets_come_from_files_or_the_environment_and_never_show() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "hunter2\n").unwrap();
     let good = nats(&format!("[nats]\nuser = \"u\"\npassword_file = {:?}\n", file.path()), &[]).unwrap();
-    assert!(
-        matches!(&good.authentication, NatsAuthentication::UserPassword(u, p) if u == "u" && p.reveal() == "hunter2")
-    );
+    assert_eq!(good.password.as_ref().map(Secret::reveal), Some("hunter2"));
     assert!(!format!("{good:?}").contains("hunter2"));
     let variable = [("MARKETPRISM_NATS__TOKEN", "hunter2")];
     let token = nats("", &variable).unwrap();
-    assert!(matches!(&token.authentication, NatsAuthentication::Token(token) if token.reveal() == "hunter2"));
+    assert_eq!(token.token.as_ref().map(Secret::reveal), Some("hunter2"));
     let message = nats("[nats]\nuser = \"u\"\npassword = \"hunter2\"\n", &[]).unwrap_err();
     assert!(message.contains("nats.password: is a secret") && !message.contains("hunter2"), "{message}");
 }

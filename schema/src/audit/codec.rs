@@ -45,7 +45,7 @@ pub enum AuditError {
     },
 }
 
-/// StreamId of an edge's audits.
+/// Subject of an edge's audits.
 pub fn audit_subject(edge: &str) -> String {
     format!("audit.{edge}")
 }

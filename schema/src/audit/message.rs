@@ -38,7 +38,7 @@ pub struct Audit {
     #[serde(default)]
     pub streams: Vec<StreamAudit>,
     /// Subscribed streams without an event or a gap.
-    #[serde(default, with = "subjects")]
+    #[serde(default, with = "texts")]
     pub silent: Vec<StreamId>,
     /// Trouble that no stream can be named for. In the first part only.
     #[serde(default)]
@@ -70,7 +70,7 @@ pub struct StreamAudit {
     #[serde(default)]
     pub duplicates: u64,
     /// Ambiguous acknowledgements: the broker had the message already after it was sent more than once, by this edge or another one.
-    #[serde(default, with = "event_ids", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub unsure: Vec<EventId>,
     /// There are more of them than are named.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -151,36 +151,24 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-mod subjects {
-    use serde::{Deserialize, Deserializer, Serializer};
+/// Lists whose items are written as their text.
+mod texts {
+    use std::fmt::Display;
+    use std::str::FromStr;
 
-    use crate::StreamId;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<S: Serializer>(subjects: &[StreamId], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(subjects.iter().map(ToString::to_string))
+    pub(super) fn serialize<T: Display, S: Serializer>(items: &[T], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(items.iter().map(ToString::to_string))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<StreamId>, D::Error> {
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| StreamId::parse(text).map_err(serde::de::Error::custom)).collect()
-    }
-}
-
-mod event_ids {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::EventId;
-
-    pub(super) fn serialize<S: Serializer>(ids: &[EventId], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(ids.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<EventId>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        let id = |text: &String| {
-            let error = || serde::de::Error::custom(format!("unsure: {text:?} is not 32 hex digits"));
-            EventId::parse(text).ok_or_else(error)
-        };
-        texts.iter().map(id).collect()
+        texts
+            .iter()
+            .map(|text| text.parse().map_err(|e| D::Error::custom(format!("{text:?}: {e}"))))
+            .collect()
     }
 }

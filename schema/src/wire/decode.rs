@@ -4,9 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserializer, Visitor};
 
-use super::edge_written;
 use crate::{
     Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
     MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
@@ -46,11 +45,6 @@ pub enum DecodeError {
         /// As in the payload.
         side: Side,
     },
-}
-
-/// Reads one JSON payload. Keys that this version does not know are passed over, so that an older central reads a newer edge.
-pub fn decode_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
-    edge_written::read(payload).map_or_else(|| decode_any_json(payload), Ok)
 }
 
 /// The general reader: any order of keys, any form that JSON allows.
@@ -94,57 +88,37 @@ struct Raw<'a> {
     region: Cow<'a, str>,
     #[serde(borrow)]
     adapter: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     trade_id: Option<Cow<'a, str>>,
-    #[serde(default)]
     price: Option<DecimalText>,
-    #[serde(default)]
     quantity: Option<DecimalText>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     side: Option<Cow<'a, str>>,
-    #[serde(default)]
     is_maker: Option<bool>,
-    #[serde(default)]
     last_update_id: Option<i64>,
-    #[serde(default)]
     bids: Option<Vec<LevelText>>,
-    #[serde(default)]
     asks: Option<Vec<LevelText>>,
-    #[serde(default)]
     depth: Option<u32>,
-    #[serde(default)]
     epoch: Option<u32>,
-    #[serde(default)]
     funding_rate: Option<DecimalText>,
-    #[serde(default)]
     funding_time: Option<i64>,
-    #[serde(default)]
     next_funding_time: Option<i64>,
-    #[serde(default)]
     interval_hours: Option<u32>,
-    #[serde(default)]
     mark_price: Option<DecimalText>,
-    #[serde(default)]
     index_price: Option<DecimalText>,
-    #[serde(default)]
     open_interest: Option<DecimalText>,
-    #[serde(default)]
     open_interest_contracts: Option<DecimalText>,
-    #[serde(default)]
     open_interest_value: Option<DecimalText>,
-    #[serde(default)]
     liquidation_time: Option<i64>,
-    #[serde(default, alias = "long_account_ratio")]
+    #[serde(alias = "long_account_ratio")]
     long_position_ratio: Option<DecimalText>,
-    #[serde(default, alias = "short_account_ratio")]
+    #[serde(alias = "short_account_ratio")]
     short_position_ratio: Option<DecimalText>,
-    #[serde(default)]
     ratio: Option<DecimalText>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     period: Option<Cow<'a, str>>,
-    #[serde(default)]
     index_value: Option<DecimalText>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     underlying_asset: Option<Cow<'a, str>>,
 }
 
@@ -251,12 +225,11 @@ struct DecimalText(Decimal);
 struct IdText(EventId);
 
 /// `[price, quantity]`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Deserialize)]
 struct LevelText(DecimalText, DecimalText);
 
 struct DecimalVisitor;
 struct IdVisitor;
-struct LevelVisitor;
 
 impl Visitor<'_> for DecimalVisitor {
     type Value = DecimalText;
@@ -282,23 +255,6 @@ impl Visitor<'_> for IdVisitor {
     }
 }
 
-impl<'de> Visitor<'de> for LevelVisitor {
-    type Value = LevelText;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a pair of decimals in strings")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<LevelText, A::Error> {
-        let (Some(price), Some(quantity), None) =
-            (seq.next_element()?, seq.next_element()?, seq.next_element::<de::IgnoredAny>()?)
-        else {
-            return Err(de::Error::custom("a level is a pair of price and quantity"));
-        };
-        Ok(LevelText(price, quantity))
-    }
-}
-
 impl<'de> Deserialize<'de> for DecimalText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(DecimalVisitor)
@@ -308,11 +264,5 @@ impl<'de> Deserialize<'de> for DecimalText {
 impl<'de> Deserialize<'de> for IdText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(IdVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for LevelText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(LevelVisitor)
     }
 }

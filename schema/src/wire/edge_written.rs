@@ -5,11 +5,16 @@
 
 use std::borrow::Cow;
 
-use super::decode::level_columns;
+use super::decode::{DecodeError, decode_any_json, level_columns};
 use crate::{Body, DataType, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, Trade};
 
+/// Reads one JSON payload. Keys that this version does not know are passed over, so that an older central reads a newer edge.
+pub fn decode_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
+    read(payload).map_or_else(|| decode_any_json(payload), Ok)
+}
+
 /// Reads a trade or an order book that is written as an edge writes it; nothing when it is written otherwise or is of another type.
-pub fn read(payload: &[u8]) -> Option<Event<'_>> {
+fn read(payload: &[u8]) -> Option<Event<'_>> {
     let mut rest = Rest(std::str::from_utf8(payload).ok()?);
     rest.literal("{\"data_type\":\"")?;
     let data_type: DataType = rest.until_quote()?.parse().ok()?;
@@ -122,7 +127,6 @@ impl<'a> Rest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::decode::decode_any_json;
     use crate::wire::encode_json;
 
     fn header() -> Header<'static> {

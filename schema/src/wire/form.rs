@@ -1,7 +1,10 @@
 //! Wire forms of a message and their Content-Types.
 
-use crate::wire::{DecodeError, decode_json, decode_protobuf, encode_json, encode_protobuf};
-use crate::{Event, UnknownName};
+use super::decode::DecodeError;
+use super::edge_written::decode_json;
+use super::encode::encode_json;
+use super::protobuf::{decode_protobuf, encode_protobuf};
+use crate::Event;
 
 /// A wire form, told by the Content-Type header. A message without the header is JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -48,22 +51,6 @@ impl WireForm {
         match self {
             Self::Json => decode_json(payload),
             Self::Protobuf => decode_protobuf(payload),
-        }
-    }
-}
-
-impl std::str::FromStr for WireForm {
-    type Err = UnknownName;
-
-    fn from_str(value: &str) -> Result<Self, UnknownName> {
-        match value {
-            "json" => Ok(Self::Json),
-            "protobuf" => Ok(Self::Protobuf),
-            _ => Err(UnknownName {
-                field: "wire form",
-                value: value.to_owned(),
-                allowed: "json, protobuf".to_owned(),
-            }),
         }
     }
 }

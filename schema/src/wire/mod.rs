@@ -6,7 +6,8 @@ mod encode;
 mod form;
 mod protobuf;
 
-pub use decode::{DecodeError, decode_json};
+pub use decode::DecodeError;
+pub use edge_written::decode_json;
 pub use encode::encode_json;
 pub use form::WireForm;
 pub use protobuf::{decode_protobuf, encode_protobuf};
