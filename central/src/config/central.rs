@@ -8,47 +8,30 @@ use marketprism_schema::Carries;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::streams::StreamsSection;
-use super::{BatchLimits, ClickHouse, Http, LeaseTimes, Ledger, Replication, Stream};
+use super::clickhouse::ClickHouse;
+use super::replication::Replication;
+use super::sections::{BatchLimits, Http, LeaseTimes, Ledger, Stream, StreamsSection};
 
-/// Everything that can be configured.
-#[derive(Debug, Clone)]
+/// `central.toml`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
-    /// `[nats]`
     pub nats: Nats,
-    /// `[clickhouse]`
     pub clickhouse: ClickHouse,
-    /// `[streams]`: every stream with its overrides.
-    pub streams: Vec<Stream>,
-    /// `[consumers] ack_wait_ms`: the broker sends a message again when it is not acknowledged for so long.
-    pub ack_wait: Duration,
-    /// `[batch]`
-    pub batch: BatchLimits,
-    /// `[replication]`
-    pub replication: Replication,
-    /// `[http]`
-    pub http: Http,
-    /// `[ledger]`
-    pub ledger: Ledger,
-    /// `[lease]`
-    pub lease: LeaseTimes,
-}
-
-/// The file as it is written.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-struct ConfigFile {
-    nats: Nats,
-    clickhouse: ClickHouse,
-    streams: StreamsSection,
+    #[serde(rename = "streams")]
+    streams_section: StreamsSection,
     consumers: Consumers,
-    batch: BatchLimits,
-    ledger: Ledger,
-    lease: LeaseTimes,
-    replication: Replication,
-    http: Http,
+    pub batch: BatchLimits,
+    pub ledger: Ledger,
+    pub lease: LeaseTimes,
+    pub replication: Replication,
+    pub http: Http,
+    #[serde(skip)]
+    pub streams: Vec<Stream>,
+    #[serde(skip)]
+    pub ack_wait: Duration,
 }
 
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Consumers {
     /// Messages in flight at a crash are redelivered after this time; at least twice `clickhouse.insert_timeout_ms`.
     #[serde(rename = "ack_wait_ms", with = "marketprism_config::millis")]
@@ -69,26 +52,14 @@ impl Config {
     }
 
     pub(super) fn read(document: &Document) -> Result<Self, ConfigError> {
-        let (file, mut problems) = document.read::<ConfigFile>();
-        let ConfigFile {
-            mut nats,
-            clickhouse,
-            streams,
-            consumers,
-            batch,
-            ledger,
-            lease,
-            replication,
-            mut http,
-        } = file;
-        nats.check(&mut problems);
-        clickhouse.resolve(&mut problems);
-        let streams = streams.streams();
-        replication.resolve(&clickhouse, &mut problems);
-        http.check(&mut problems);
-        ledger.check(&mut problems);
-        let ack_wait = consumers.ack_wait;
-        let config = Self { nats, clickhouse, streams, ack_wait, batch, replication, http, ledger, lease };
+        let (mut config, mut problems) = document.read::<Self>();
+        config.nats.check(&mut problems);
+        config.clickhouse.resolve(&mut problems);
+        config.replication.resolve(&config.clickhouse, &mut problems);
+        config.http.check(&mut problems);
+        config.ledger.check(&mut problems);
+        config.streams = config.streams_section.streams();
+        config.ack_wait = config.consumers.ack_wait;
         config.check(&mut problems);
         problems.finish().map(|()| config)
     }
@@ -125,6 +96,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Method, Start};
     use crate::role::Role;
     use marketprism_schema::STREAMS;
 
@@ -186,6 +158,37 @@ mod tests {
     #[test]
     fn key_reference() {
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-        marketprism_config::check_readme::<ConfigFile>(&readme).unwrap();
+        marketprism_config::check_readme::<Config>(&readme).unwrap();
+    }
+
+    fn replication(text: &str) -> Result<Replication, String> {
+        read(text).map(|config| config.replication)
+    }
+
+    #[test]
+    fn the_way_follows_the_servers() {
+        assert_eq!(replication("").unwrap().method, Method::SameServer);
+        let apart = "[clickhouse.cold]\nurl = \"http://127.0.0.2:8123\"\n[replication]\n";
+        assert_eq!(replication(apart).unwrap().method, Method::Stream);
+        assert!(
+            replication(&format!("{apart}method = \"same_server\"\n"))
+                .unwrap_err()
+                .contains("another server")
+        );
+        let remote = format!("{apart}method = \"remote\"\n");
+        assert!(replication(&remote).unwrap_err().contains("hot_native_address"));
+        let remote = format!("{remote}hot_native_address = \"hot:9000\"\n");
+        assert_eq!(replication(&remote).unwrap().method, Method::Remote("hot:9000".to_owned()));
+    }
+
+    #[test]
+    fn the_start_is_all_or_recent() {
+        let start =
+            |text: &str| replication(&format!("[replication]\nstart = \"{text}\"\n")).map(|r| r.start);
+        assert_eq!(start("all").unwrap(), Start::All);
+        assert_eq!(start("2d").unwrap(), Start::Recent(Duration::from_secs(2 * 86_400)));
+        assert_eq!(start("12h").unwrap(), Start::Recent(Duration::from_secs(43_200)));
+        assert!(start("soon").unwrap_err().contains("2d or 12h"));
+        assert!(replication("[replication]\nwindow_seconds = 7\n").unwrap_err().contains("divides a day"));
     }
 }

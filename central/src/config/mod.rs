@@ -1,19 +1,11 @@
-//! `central.toml`, one file a section.
+//! `central.toml` on serde types.
 
-mod batch;
 mod central;
 mod clickhouse;
-mod http;
-mod lease;
-mod ledger;
 mod replication;
-mod streams;
+mod sections;
 
-pub use batch::BatchLimits;
 pub use central::Config;
 pub use clickhouse::{ClickHouse, Server};
-pub use http::Http;
-pub use lease::LeaseTimes;
-pub use ledger::Ledger;
 pub use replication::{Method, Replication, Start};
-pub use streams::Stream;
+pub use sections::{BatchLimits, Http, LeaseTimes, Ledger, Stream};

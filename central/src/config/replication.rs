@@ -6,8 +6,7 @@ use marketprism_config::Problems;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ClickHouse;
-use super::clickhouse::Compression;
+use super::clickhouse::{ClickHouse, Compression};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -198,37 +197,4 @@ fn start(text: &str, problems: &mut Problems<'_>) -> Start {
         },
         |seconds| Start::Recent(Duration::from_secs(seconds)),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use marketprism_config::Document;
-
-    fn read(text: &str) -> Result<Replication, String> {
-        let document = Document::parse("central.toml", text, ".".into(), std::iter::empty()).unwrap();
-        super::super::Config::read(&document).map(|c| c.replication).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_way_follows_the_servers() {
-        assert_eq!(read("").unwrap().method, Method::SameServer);
-        let apart = "[clickhouse.cold]\nurl = \"http://127.0.0.2:8123\"\n[replication]\n";
-        assert_eq!(read(apart).unwrap().method, Method::Stream);
-        assert!(read(&format!("{apart}method = \"same_server\"\n")).unwrap_err().contains("another server"));
-        let remote = format!("{apart}method = \"remote\"\n");
-        assert!(read(&remote).unwrap_err().contains("hot_native_address"));
-        let remote = format!("{remote}hot_native_address = \"hot:9000\"\n");
-        assert_eq!(read(&remote).unwrap().method, Method::Remote("hot:9000".to_owned()));
-    }
-
-    #[test]
-    fn the_start_is_all_or_recent() {
-        let start = |text: &str| read(&format!("[replication]\nstart = \"{text}\"\n")).map(|r| r.start);
-        assert_eq!(start("all").unwrap(), Start::All);
-        assert_eq!(start("2d").unwrap(), Start::Recent(DAY * 2));
-        assert_eq!(start("12h").unwrap(), Start::Recent(DAY / 2));
-        assert!(start("soon").unwrap_err().contains("2d or 12h"));
-        assert!(read("[replication]\nwindow_seconds = 7\n").unwrap_err().contains("divides a day"));
-    }
 }

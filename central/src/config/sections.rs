@@ -1,0 +1,280 @@
+//! `[batch]`, `[streams]`, `[ledger]`, `[lease]` and `[http]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use marketprism_config::{Problems, Secret};
+use marketprism_schema::{STREAMS, StreamSettings};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::role::Role;
+
+/// A shorter token could be found by trying.
+const TOKEN_BYTES_MIN: usize = 16;
+const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
+
+/// Bounds of a batch; the first one reached starts the insert.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BatchLimits {
+    /// Rows of an insert into trades.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub trades: usize,
+    /// Rows of an insert into order books.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub orderbooks: usize,
+    /// Rows of an insert into any other table, and into dead letters.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub others: usize,
+    /// Bytes of rows and payloads of an insert.
+    #[schemars(range(min = 65_536, max = 268_435_456))]
+    pub max_bytes: usize,
+    /// Age of the oldest row at the insert.
+    #[serde(rename = "max_age_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 10, max = 60_000))]
+    pub max_age: Duration,
+    /// Batches being inserted per stream. With so many, no more messages are pulled: this and `max_bytes` bound the memory.
+    #[schemars(range(min = 1, max = 64))]
+    pub max_in_flight: usize,
+    /// Event ids kept in memory per stream to recognize events that are published again.
+    #[schemars(range(min = 1_000, max = 100_000_000))]
+    pub recent_event_ids: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self {
+            trades: 10_000,
+            orderbooks: 2_000,
+            others: 800,
+            max_bytes: 32 << 20,
+            max_age: Duration::from_secs(1),
+            max_in_flight: 4,
+            recent_event_ids: 1_000_000,
+        }
+    }
+}
+
+/// One stream as configured.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    pub settings: StreamSettings,
+    /// Copies in a cluster.
+    pub replicas: usize,
+}
+
+/// The section as it is in the file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub(super) struct StreamsSection {
+    /// Copies of each stream and bucket; 3 on a cluster.
+    #[schemars(range(min = 1, max = 5))]
+    replicas: usize,
+    market_data: StreamLimits,
+    orderbook_snap: StreamLimits,
+    audit: StreamLimits,
+}
+
+/// Retention of one stream.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+struct StreamLimits {
+    /// Bytes kept; the oldest messages go first.
+    #[schemars(range(min = 1_048_576, max = 1_125_899_906_842_624_u64))]
+    max_bytes: i64,
+    /// Age of the oldest message kept.
+    #[serde(rename = "max_age_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 60, max = 31_622_400))]
+    max_age: Duration,
+    /// Time for which the broker remembers message ids.
+    #[serde(rename = "duplicate_window_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
+    duplicate_window: Duration,
+    /// Unacknowledged messages of central's consumer.
+    #[schemars(range(min = 100, max = 10_000_000))]
+    max_ack_pending: i64,
+}
+
+impl Default for StreamsSection {
+    fn default() -> Self {
+        let [market_data, orderbook_snap, audit] = STREAMS.map(|defaults| StreamLimits {
+            max_bytes: defaults.max_bytes,
+            max_age: defaults.max_age,
+            duplicate_window: defaults.duplicate_window,
+            max_ack_pending: defaults.max_ack_pending,
+        });
+        Self { replicas: 1, market_data, orderbook_snap, audit }
+    }
+}
+
+impl StreamsSection {
+    /// Every stream of the schema with its settings.
+    pub(super) fn streams(self) -> Vec<Stream> {
+        let Self { replicas, market_data, orderbook_snap, audit } = self;
+        let limits = [market_data, orderbook_snap, audit];
+        let stream = |(defaults, limits): (StreamSettings, StreamLimits)| {
+            let StreamLimits { max_bytes, max_age, duplicate_window, max_ack_pending } = limits;
+            let settings =
+                StreamSettings { max_bytes, max_age, duplicate_window, max_ack_pending, ..defaults };
+            Stream { settings, replicas }
+        };
+        STREAMS.into_iter().zip(limits).map(stream).collect()
+    }
+}
+
+/// Windows and pace of the comparison.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Ledger {
+    /// Windows of `received_at` in which audits are compared: a divisor of 3600, at least the edges' own.
+    #[serde(rename = "window_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 3_600))]
+    pub window: Duration,
+    /// A window may be open this long after its end, while its audit and last rows are on their way.
+    #[serde(rename = "grace_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
+    pub grace: Duration,
+    /// Pause between two rounds.
+    #[serde(rename = "interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 50, max = 600_000))]
+    pub interval: Duration,
+    /// Everything in hot is compared again this often, as 1 % of the time of one thread allows.
+    #[serde(rename = "recheck_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 1, max = 86_400))]
+    pub recheck: Duration,
+    /// Retention of audits, verdicts and losses, days.
+    #[schemars(range(min = 1, max = 3_650))]
+    pub retention_days: u32,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            grace: Duration::from_secs(120),
+            interval: Duration::from_secs(5),
+            recheck: Duration::from_secs(600),
+            retention_days: 35,
+        }
+    }
+}
+
+impl Ledger {
+    pub(super) fn check(&self, problems: &mut Problems<'_>) {
+        let seconds = self.window.as_secs();
+        let divides = 3_600_u64.is_multiple_of(seconds);
+        problems.demand(
+            divides,
+            "ledger.window_seconds",
+            format!("is {seconds}"),
+            "a number that divides an hour",
+        );
+    }
+}
+
+/// Times of a lease. All are fractions of one, so that their order holds for every value; it must be the same in all centrals.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct LeaseTimes {
+    /// A task is taken over when its holder was silent for this long; the same in every central.
+    #[serde(rename = "time_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 4_000, max = 300_000))]
+    pub expiry: Duration,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self { expiry: Duration::from_secs(10) }
+    }
+}
+
+impl LeaseTimes {
+    /// The holder stops this long after the start of its last renewal, before another process may take the lease.
+    pub fn validity(self) -> Duration {
+        self.expiry * 9 / 10
+    }
+
+    /// Three tries before the lease is lost.
+    pub fn renewal(self) -> Duration {
+        self.expiry * 3 / 10
+    }
+
+    /// Polling interval of waiting processes, and of holders for demands. With `expiry` it bounds a takeover.
+    pub fn poll(self) -> Duration {
+        self.expiry / 10
+    }
+
+    /// Remaining validity that starting an insert requires.
+    pub fn insert_margin(self) -> Duration {
+        self.expiry * 3 / 10
+    }
+
+    /// Remaining validity that sending a chunk requires: a client suspended right then is dropped by the server (`insert_stall`) before
+    /// another central may hold the lease.
+    pub fn chunk_margin(self) -> Duration {
+        self.expiry * 2 / 10
+    }
+
+    /// The server drops an insert whose client stalls this long; whole seconds.
+    pub fn insert_stall(self) -> Duration {
+        Duration::from_secs((self.expiry * 3 / 10).as_secs())
+    }
+
+    /// Remaining validity that a short write requires.
+    pub fn write_margin(self) -> Duration {
+        self.expiry / 10
+    }
+}
+
+/// Address and access.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Http {
+    /// Address of `/health /ready /metrics /coverage /integrity`; not given: port 8085 of 127.0.0.1, or 8086 with `--role cold`.
+    #[schemars(with = "Option<String>", extend("x-address" = true))]
+    pub listen: Option<SocketAddr>,
+    /// `/health` is healthy for this long after the start, whatever is missing. The variable `HEALTH_GRACE_SECONDS` wins.
+    #[serde(rename = "health_grace_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 0, max = 86_400))]
+    pub health_grace: Duration,
+    /// At least 16 characters. `POST /repair` needs `Authorization: Bearer <token>`; without a token it is refused.
+    pub token: Option<Secret>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: None, health_grace: Duration::from_secs(120), token: None }
+    }
+}
+
+impl Http {
+    /// The configured address, else the role's own on the loopback interface, so that a hot and a cold central can run on one machine.
+    pub fn address(&self, role: Role) -> SocketAddr {
+        let port = if role == Role::Cold { 8086 } else { 8085 };
+        self.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    pub(super) fn check(&mut self, problems: &mut Problems<'_>) {
+        if let Some(text) = problems.document().variable(GRACE_VARIABLE) {
+            match text.parse() {
+                Ok(seconds) => self.health_grace = Duration::from_secs(seconds),
+                Err(_) => problems.report(GRACE_VARIABLE, format!("is {text:?}"), "a number of seconds"),
+            }
+        }
+        let is_long = self.token.as_ref().is_none_or(|token| token.reveal().len() >= TOKEN_BYTES_MIN);
+        let allowed = format!("at least {TOKEN_BYTES_MIN} characters");
+        problems.demand(is_long, "http.token_file", "holds a token that can be guessed", allowed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An insert that a suspended process has begun must be dropped by the server before another central may own the stream.
+    #[test]
+    fn a_stalled_insert_ends_before_the_lease_expires() {
+        for millis in [4_000, 5_500, 10_000, 300_000] {
+            let times = LeaseTimes { expiry: Duration::from_millis(millis) };
+            assert!(times.chunk_margin() + times.expiry - times.validity() >= times.insert_stall());
+            assert!(
+                times.insert_stall() >= Duration::from_secs(1) && times.renewal() * 3 <= times.validity()
+            );
+        }
+    }
+}
