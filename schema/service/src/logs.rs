@@ -1,6 +1,42 @@
-//! Log output of the binaries.
+//! Log output of the binaries, and the rate limit of lines that could come with every frame or message.
+
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
+
+/// Interval of [`LogLimit::default`].
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Allows one line per interval and counts the others.
+#[derive(Debug)]
+pub struct LogLimit {
+    every: Duration,
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl LogLimit {
+    /// One line per `every`.
+    pub const fn new(every: Duration) -> Self {
+        Self { every, last: None, held_back: 0 }
+    }
+
+    /// `Some` if a line may be written now, with the number of lines that were held back before it.
+    pub fn allow(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < self.every) {
+            self.held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
+impl Default for LogLimit {
+    fn default() -> Self {
+        Self::new(LOG_EVERY)
+    }
+}
 
 /// Starts logging to standard error. `MARKETPRISM_LOG` filters (such as `info,marketprism_edge=debug`);
 /// `MARKETPRISM_LOG_FORMAT=json` writes one JSON object a line. A second call changes nothing.
@@ -15,5 +51,20 @@ pub fn init_logs() {
     };
     if let Err(error) = started {
         tracing::debug!(%error, "logging was already started");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_becomes_one_line_per_interval_with_a_count() {
+        let (mut limit, start) = (LogLimit::default(), Instant::now());
+        assert_eq!(limit.allow(start), Some(0));
+        for _ in 0..1_000 {
+            assert_eq!(limit.allow(start + Duration::from_millis(1)), None);
+        }
+        assert_eq!(limit.allow(start + LOG_EVERY), Some(1_000));
     }
 }

@@ -1,7 +1,5 @@
 //! The packed wire form, `marketprism.proto`.
 
-mod decode;
-mod encode;
 #[allow(
     missing_docs,
     dead_code,
@@ -10,5 +8,254 @@ mod encode;
 )]
 mod message;
 
-pub use decode::decode_protobuf;
-pub use encode::encode_protobuf;
+use prost::Message as _;
+
+use self::message::event::Body as BodyMessage;
+use self::message::{
+    Decimal as DecimalMessage, Event as EventMessage, FundingRate as FundingRateMessage,
+    Liquidation as LiquidationMessage, LongShortRatio as LongShortRatioMessage, MarketType as MarketTypeName,
+    OpenInterest as OpenInterestMessage, OrderBook as OrderBookMessage, Side as SideName,
+    Trade as TradeMessage, VolatilityIndex as VolatilityIndexMessage,
+};
+use super::decode::DecodeError;
+use crate::{
+    Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
+    MarketType, OpenInterest, OrderBook, SCALE_MAX, Side, Trade, VolatilityIndex,
+};
+
+/// Appends the packed form of an event.
+pub fn encode_protobuf(event: &Event<'_>, out: &mut Vec<u8>) {
+    let header = &event.header;
+    let message = EventMessage {
+        exchange: header.exchange.as_ref().to_owned(),
+        market_type: market_type_number(header.market_type).into(),
+        symbol: header.symbol.as_ref().to_owned(),
+        venue_symbol: header.venue_symbol.as_ref().to_owned(),
+        timestamp: header.timestamp_us,
+        received_at: header.received_at_ns,
+        event_id: header.event_id.0.to_be_bytes().to_vec(),
+        edge: header.edge.as_ref().to_owned(),
+        region: header.region.as_ref().to_owned(),
+        adapter: header.adapter.as_ref().to_owned(),
+        body: Some(write_body(&event.body)),
+    };
+    out.extend_from_slice(&message.encode_to_vec());
+}
+
+fn write_body(body: &Body<'_>) -> BodyMessage {
+    match body {
+        Body::Trade(trade) => BodyMessage::Trade(TradeMessage {
+            trade_id: trade.trade_id.as_ref().to_owned(),
+            price: some(trade.price),
+            quantity: some(trade.quantity),
+            side: side_number(trade.side).into(),
+        }),
+        Body::OrderBook(book) => BodyMessage::Orderbook(write_order_book(book)),
+        Body::FundingRate(rate) => BodyMessage::FundingRate(FundingRateMessage {
+            funding_rate: some(rate.funding_rate),
+            funding_time: rate.funding_time_us,
+            next_funding_time: rate.next_funding_time_us,
+            interval_hours: rate.interval_hours,
+            mark_price: rate.mark_price.and_then(some),
+            index_price: rate.index_price.and_then(some),
+        }),
+        Body::OpenInterest(interest) => BodyMessage::OpenInterest(OpenInterestMessage {
+            open_interest: interest.open_interest.and_then(some),
+            open_interest_contracts: interest.open_interest_contracts.and_then(some),
+            open_interest_value: interest.open_interest_value.and_then(some),
+        }),
+        Body::Liquidation(order) => BodyMessage::Liquidation(LiquidationMessage {
+            side: side_number(order.side).into(),
+            price: some(order.price),
+            quantity: some(order.quantity),
+            liquidation_time: order.liquidation_time_us,
+        }),
+        Body::LsrTopPosition(shares) => BodyMessage::LsrTopPosition(write_ratio(shares)),
+        Body::LsrAllAccount(shares) => BodyMessage::LsrAllAccount(write_ratio(shares)),
+        Body::VolatilityIndex(index) => BodyMessage::VolatilityIndex(VolatilityIndexMessage {
+            index_value: some(index.index_value),
+            underlying_asset: index.underlying_asset.as_ref().to_owned(),
+        }),
+    }
+}
+
+fn write_order_book(book: &OrderBook<'_>) -> OrderBookMessage {
+    let prices = |levels: &[[i64; 2]]| {
+        let mut before = 0;
+        let difference = |[price, _]: &[i64; 2]| price.wrapping_sub(std::mem::replace(&mut before, *price));
+        levels.iter().map(difference).collect()
+    };
+    let quantities = |levels: &[[i64; 2]]| levels.iter().map(|[_, quantity]| *quantity).collect();
+    OrderBookMessage {
+        last_update_id: book.last_update_id,
+        depth: book.depth,
+        epoch: book.epoch,
+        price_scale: book.levels.price_scale.into(),
+        quantity_scale: book.levels.quantity_scale.into(),
+        bid_prices: prices(&book.levels.bids),
+        bid_quantities: quantities(&book.levels.bids),
+        ask_prices: prices(&book.levels.asks),
+        ask_quantities: quantities(&book.levels.asks),
+    }
+}
+
+fn write_ratio(shares: &LongShortRatio<'_>) -> LongShortRatioMessage {
+    LongShortRatioMessage {
+        long_share: some(shares.long),
+        short_share: some(shares.short),
+        ratio: shares.ratio.and_then(some),
+        period: shares.period.as_ref().to_owned(),
+    }
+}
+
+// A message field is optional by its nature; what it wraps is not.
+#[allow(clippy::unnecessary_wraps)]
+fn some(decimal: Decimal) -> Option<DecimalMessage> {
+    Some(DecimalMessage { mantissa: decimal.mantissa, scale: decimal.scale.into() })
+}
+
+const fn side_number(side: Side) -> SideName {
+    match side {
+        Side::Buy => SideName::Buy,
+        Side::Sell => SideName::Sell,
+    }
+}
+
+const fn market_type_number(market_type: MarketType) -> MarketTypeName {
+    match market_type {
+        MarketType::Spot => MarketTypeName::Spot,
+        MarketType::Perpetual => MarketTypeName::Perpetual,
+        MarketType::Futures => MarketTypeName::Futures,
+        MarketType::Options => MarketTypeName::Options,
+    }
+}
+
+/// Reads one packed payload. Fields that this version does not know are passed over.
+pub fn decode_protobuf(payload: &[u8]) -> Result<Event<'static>, DecodeError> {
+    let message = EventMessage::decode(payload)?;
+    let id: [u8; 16] =
+        message.event_id.as_slice().try_into().map_err(|_| DecodeError::Field("event_id", "16 bytes"))?;
+    let body = message.body.ok_or(DecodeError::Field("body", "one of the eight types"))?;
+    let header = Header {
+        exchange: message.exchange.into(),
+        market_type: market_type(message.market_type)?,
+        symbol: message.symbol.into(),
+        venue_symbol: message.venue_symbol.into(),
+        timestamp_us: message.timestamp,
+        received_at_ns: message.received_at,
+        event_id: EventId(u128::from_be_bytes(id)),
+        edge: message.edge.into(),
+        region: message.region.into(),
+        adapter: message.adapter.into(),
+    };
+    Ok(Event { header, body: read_body(body)? })
+}
+
+fn read_body(body: BodyMessage) -> Result<Body<'static>, DecodeError> {
+    Ok(match body {
+        BodyMessage::Trade(trade) => Body::Trade(Trade {
+            trade_id: trade.trade_id.into(),
+            price: needed(DataType::Trade, trade.price, "price")?,
+            quantity: needed(DataType::Trade, trade.quantity, "quantity")?,
+            side: side(trade.side)?,
+        }),
+        BodyMessage::Orderbook(book) => Body::OrderBook(order_book(&book)?),
+        BodyMessage::FundingRate(rate) => Body::FundingRate(FundingRate {
+            funding_rate: needed(DataType::FundingRate, rate.funding_rate, "funding_rate")?,
+            funding_time_us: rate.funding_time,
+            next_funding_time_us: rate.next_funding_time,
+            interval_hours: rate.interval_hours,
+            mark_price: optional(rate.mark_price)?,
+            index_price: optional(rate.index_price)?,
+        }),
+        BodyMessage::OpenInterest(interest) => Body::OpenInterest(OpenInterest {
+            open_interest: optional(interest.open_interest)?,
+            open_interest_contracts: optional(interest.open_interest_contracts)?,
+            open_interest_value: optional(interest.open_interest_value)?,
+        }),
+        BodyMessage::Liquidation(order) => Body::Liquidation(Liquidation {
+            side: side(order.side)?,
+            price: needed(DataType::Liquidation, order.price, "price")?,
+            quantity: needed(DataType::Liquidation, order.quantity, "quantity")?,
+            liquidation_time_us: order.liquidation_time,
+        }),
+        BodyMessage::LsrTopPosition(shares) => Body::LsrTopPosition(ratio(DataType::LsrTopPosition, shares)?),
+        BodyMessage::LsrAllAccount(shares) => Body::LsrAllAccount(ratio(DataType::LsrAllAccount, shares)?),
+        BodyMessage::VolatilityIndex(index) => Body::VolatilityIndex(VolatilityIndex {
+            index_value: needed(DataType::VolatilityIndex, index.index_value, "index_value")?,
+            underlying_asset: index.underlying_asset.into(),
+        }),
+    })
+}
+
+fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError> {
+    let side = |prices: &[i64], quantities: &[i64], field| {
+        if prices.len() != quantities.len() {
+            return Err(DecodeError::Field(field, "as many prices as quantities"));
+        }
+        let mut price = 0_i64;
+        let level = |(difference, quantity): (&i64, &i64)| {
+            price = price.wrapping_add(*difference);
+            [price, *quantity]
+        };
+        Ok(prices.iter().zip(quantities).map(level).collect::<Vec<_>>().into())
+    };
+    Ok(OrderBook {
+        last_update_id: book.last_update_id,
+        levels: Levels {
+            price_scale: scale(book.price_scale, "price_scale")?,
+            quantity_scale: scale(book.quantity_scale, "quantity_scale")?,
+            bids: side(&book.bid_prices, &book.bid_quantities, "bid_prices")?,
+            asks: side(&book.ask_prices, &book.ask_quantities, "ask_prices")?,
+        },
+        depth: book.depth,
+        epoch: book.epoch,
+    })
+}
+
+fn ratio(data_type: DataType, shares: LongShortRatioMessage) -> Result<LongShortRatio<'static>, DecodeError> {
+    Ok(LongShortRatio {
+        long: needed(data_type, shares.long_share, "long_share")?,
+        short: needed(data_type, shares.short_share, "short_share")?,
+        ratio: optional(shares.ratio)?,
+        period: shares.period.into(),
+    })
+}
+
+fn needed(
+    data_type: DataType,
+    decimal: Option<DecimalMessage>,
+    key: &'static str,
+) -> Result<Decimal, DecodeError> {
+    optional(decimal)?.ok_or(DecodeError::Missing { data_type, key })
+}
+
+fn optional(decimal: Option<DecimalMessage>) -> Result<Option<Decimal>, DecodeError> {
+    let Some(DecimalMessage { mantissa, scale: places }) = decimal else { return Ok(None) };
+    Ok(Some(Decimal { mantissa, scale: scale(places, "scale")? }))
+}
+
+fn scale(places: u32, field: &'static str) -> Result<u8, DecodeError> {
+    u8::try_from(places)
+        .ok()
+        .filter(|places| *places <= SCALE_MAX)
+        .ok_or(DecodeError::Field(field, "0 to 18 decimal places"))
+}
+
+fn side(side: i32) -> Result<Side, DecodeError> {
+    match SideName::try_from(side) {
+        Ok(SideName::Buy) => Ok(Side::Buy),
+        Ok(SideName::Sell) => Ok(Side::Sell),
+        Ok(SideName::Unspecified) | Err(_) => Err(DecodeError::Field("side", "1 (buy) or 2 (sell)")),
+    }
+}
+
+fn market_type(market_type: i32) -> Result<MarketType, DecodeError> {
+    match MarketTypeName::try_from(market_type) {
+        Ok(MarketTypeName::Spot) => Ok(MarketType::Spot),
+        Ok(MarketTypeName::Perpetual) => Ok(MarketType::Perpetual),
+        Ok(MarketTypeName::Futures) => Ok(MarketType::Futures),
+        Ok(MarketTypeName::Options) => Ok(MarketType::Options),
+        Ok(MarketTypeName::Unspecified) | Err(_) => Err(DecodeError::Field("market_type", "1 to 4")),
+    }
+}

@@ -1,7 +1,10 @@
-//! Exit codes of all binaries in one table, and the one way in which they print results and errors.
+//! Exit codes of all binaries in one table, printing of results and errors, and the signals that end a process: the first one asks for
+//! an orderly stop, the second one ends it at once.
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// An exit code. Codes above 2 have their meaning per command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,4 +87,37 @@ pub fn print(text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// SIGTERM and SIGINT of this process.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on these signals do not end the process by themselves.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Calls `stop` at the first signal and ends the process at the second. Returns by error only.
+pub async fn cancel_on_signal(stop: impl FnOnce()) -> std::io::Result<std::convert::Infallible> {
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    tracing::info!("stopping; a second signal ends the process at once");
+    stop();
+    signals.next().await;
+    tracing::warn!("second signal: the process ends at once");
+    Exit::INTERRUPTED.now()
 }
