@@ -1,13 +1,11 @@
 //! State machine of one order book.
 
-use crate::contents::BookContents;
-use crate::outcome::{BookAction, BookGap, BookGapCause, BookState, ResyncReason, UpdateOutcome};
+use crate::contents::{BookContents, BookView};
+use crate::outcome::{BookAction, BookGap, BookGapCause, BookState, BookStats, ResyncReason, UpdateOutcome};
 use crate::pending::PendingDeltas;
 use crate::sequence::{self, SequenceVerdict};
 use crate::settings::{BookSettings, Checksum, SequenceRule, SnapshotSource};
-use crate::stats::BookStats;
 use crate::update::{BookUpdate, Change, UpdateError};
-use crate::view::BookView;
 
 /// One call of [`Book::apply_each`].
 pub(crate) struct UpdateRun<'a> {

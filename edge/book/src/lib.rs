@@ -13,27 +13,21 @@
 //! every snapshot keeps the epoch; a lost connection or a failed checksum then increments it.
 #![allow(missing_docs, reason = "used inside the workspace only; docs give meaning, units and rules")]
 
-mod backoff;
 mod book;
-mod checksum;
 mod contents;
-mod gate;
 mod ladder;
 mod outcome;
+mod pacing;
 mod pending;
 mod sequence;
 mod settings;
 mod side;
-mod stats;
 mod sync;
 mod update;
-mod view;
 
-pub use backoff::ResyncBackoff;
 pub use book::Book;
-pub use gate::PublishGate;
-pub use outcome::{BookAction, BookGap, BookGapCause, BookState, ResyncReason, UpdateOutcome};
+pub use contents::BookView;
+pub use outcome::{BookAction, BookGap, BookGapCause, BookState, BookStats, ResyncReason, UpdateOutcome};
+pub use pacing::{PublishGate, ResyncBackoff};
 pub use settings::{BookLimits, BookSettings, Checksum, SequenceRule, SnapshotSource};
-pub use stats::BookStats;
 pub use update::{BookUpdate, Change, MAX_SCALE, UpdateError};
-pub use view::BookView;

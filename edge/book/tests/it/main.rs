@@ -3,7 +3,6 @@
 
 mod content;
 mod model;
-mod random;
 mod states;
 mod windows;
 

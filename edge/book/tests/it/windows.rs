@@ -1,7 +1,6 @@
 //! Books without a sequence, and books whose numbering restarts, against a simple model on a lossy network.
 
-use crate::model::{Message, Venue};
-use crate::random::Random;
+use crate::model::{Message, Random, Venue};
 use marketprism_book::{
     Book, BookSettings, BookState, BookUpdate, Change, Checksum, ResyncReason, SequenceRule, SnapshotSource,
 };
