@@ -1,4 +1,4 @@
-//! A compiled and checked adapter component.
+//! A compiled adapter component, and the checks of its contract version, imports and exports.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::logging::StoreState;
 use crate::runtime::Engine;
 use crate::sandbox::Sandbox;
 use crate::stats::Stats;
-use crate::{v1, validate, version};
+use crate::{v1, validate};
 
 /// Largest component file; real ones have some hundred kilobytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -127,17 +127,16 @@ fn one_line(text: &str) -> String {
 fn check_world(component: &Component, engine: &Engine) -> Result<String, LoadError> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine.inner()).map(|(name, _)| name).collect();
-    let adapter =
-        exports.iter().map(|name| version::split(name)).find(|(name, _)| *name == version::ADAPTER_INTERFACE);
+    let adapter = exports.iter().map(|name| split_version(name)).find(|(name, _)| *name == ADAPTER_INTERFACE);
     let Some((_, targets)) = adapter else {
         let exports = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
         return Err(LoadError::OtherWorld(exports));
     };
     let targets = targets.unwrap_or("without a version");
-    if !version::is_supported(targets) {
+    if !is_supported(targets) {
         return Err(LoadError::Contract(targets.into()));
     }
-    match ty.imports(engine.inner()).find(|(name, _)| !version::is_allowed_import(name)) {
+    match ty.imports(engine.inner()).find(|(name, _)| !is_allowed_import(name)) {
         Some((name, _)) => Err(LoadError::UndeclaredImport(name.into())),
         None => Ok(targets.into()),
     }
@@ -156,4 +155,51 @@ fn link(
     v1::VenueAdapter::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |state| state).map_err(types)?;
     let pre = linker.instantiate_pre(component).map_err(types)?;
     v1::VenueAdapterPre::new(pre).map_err(types)
+}
+
+/// Interface that an adapter exports, without its version.
+const ADAPTER_INTERFACE: &str = "marketprism:adapter/adapter";
+
+/// Allowed imports, without versions.
+const ALLOWED_IMPORTS: [&str; 2] = ["marketprism:adapter/log", "marketprism:adapter/types"];
+
+const MAJOR: &str = "1";
+
+/// Splits `interface@version`.
+fn split_version(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((interface, version)) => (interface, Some(version)),
+        None => (name, None),
+    }
+}
+
+/// Later minor versions only add to the contract; the function types are checked at instantiation.
+fn is_supported(version: &str) -> bool {
+    let mut parts = version.split('.');
+    let numeric =
+        |part: Option<&str>| part.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    parts.next() == Some(MAJOR) && numeric(parts.next()) && numeric(parts.next()) && parts.next().is_none()
+}
+
+fn is_allowed_import(name: &str) -> bool {
+    let (interface, version) = split_version(name);
+    ALLOWED_IMPORTS.contains(&interface) && version.is_some_and(is_supported)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_supported_major_passes() {
+        for good in ["1.0.0", "1.1.0", "1.20.3"] {
+            assert!(is_supported(good), "{good}");
+        }
+        for bad in ["2.0.0", "0.1.0", "10.0.0", "1", "1.0", "1.0.0-rc1", "1.0.0.0", "1..0", ""] {
+            assert!(!is_supported(bad), "{bad}");
+        }
+        assert!(is_allowed_import("marketprism:adapter/log@1.0.0"));
+        assert!(!is_allowed_import("marketprism:adapter/log@2.0.0"));
+        assert!(!is_allowed_import("wasi:clocks/monotonic-clock@0.2.0"));
+    }
 }

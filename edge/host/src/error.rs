@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::contract::{Refusal, SUPPORTED};
-use crate::fault_cause::FaultCause;
 use crate::memory_limiter::RefusedGrowth;
+use crate::stats::FaultCause;
 
 /// Fault of an instance, which must not be called again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -1,9 +1,10 @@
-//! The `log` import, the only function of the host that an adapter may call.
+//! The `log` import, the only function of the host that an adapter may call, and its rate limit: a number
+//! of lines per second, unlike the service crate's one per interval.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::limits::Limits;
-use crate::log_rate::LogRate;
 use crate::memory_limiter::MemoryLimiter;
 use crate::stats::Stats;
 use crate::v1::marketprism::adapter::{log, types};
@@ -55,5 +56,47 @@ impl log::Host for StoreState {
 pub(crate) fn cut(text: &mut String, most: usize) {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
+    }
+}
+
+/// Passes a number of lines per second.
+#[derive(Debug)]
+pub(crate) struct LogRate {
+    per_second: u32,
+    second: Instant,
+    passed: u32,
+}
+
+impl LogRate {
+    pub(crate) fn new(per_second: u32) -> Self {
+        LogRate { per_second, second: Instant::now(), passed: 0 }
+    }
+
+    pub(crate) fn pass(&mut self) -> bool {
+        self.pass_at(Instant::now())
+    }
+
+    fn pass_at(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.passed = 0;
+        }
+        self.passed = self.passed.saturating_add(1);
+        self.passed <= self.per_second
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_passes_its_share() {
+        let mut gate = LogRate::new(2);
+        let start = gate.second;
+        let passed: Vec<bool> = [0, 10, 20, 999, 1_000, 1_001, 1_002]
+            .map(|ms| gate.pass_at(start + Duration::from_millis(ms)))
+            .to_vec();
+        assert_eq!(passed, [true, true, false, false, true, true, false]);
     }
 }

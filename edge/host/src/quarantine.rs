@@ -1,10 +1,9 @@
 //! Bounded directory of the frames that made an adapter fault, for its author.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::{fs, io};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};

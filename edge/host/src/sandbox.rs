@@ -1,4 +1,4 @@
-//! One adapter instance under limits.
+//! One adapter instance under limits, and the rounds in which it requests a venue's instrument lists.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +8,11 @@ use wasmtime::Store;
 use crate::adapter::{Adapter, InstantiateError};
 use crate::contract::{Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
 use crate::error::{CallError, Fault};
-use crate::fault_cause::FaultCause;
 use crate::frames::FrameBatch;
 use crate::limits::Limits;
 use crate::logging::StoreState;
 use crate::runtime::Engine;
-use crate::stats::Stats;
+use crate::stats::{FaultCause, Stats};
 use crate::v1::VenueAdapter;
 use crate::v1::exports::marketprism::adapter::adapter::Guest;
 use crate::{v1, validate};
@@ -188,4 +187,69 @@ impl Sandbox {
             Fault::invalid(detail)
         })
     }
+}
+
+/// Collects an adapter's instrument requests round by round until it needs no more. The caller sends the requests.
+#[derive(Debug)]
+pub struct InstrumentRounds {
+    limits: Limits,
+    rounds: usize,
+    /// Requests of all earlier rounds.
+    before: usize,
+    newest: usize,
+    answers: Vec<Answer>,
+    bytes: usize,
+}
+
+impl InstrumentRounds {
+    /// Before the first round.
+    pub fn new(limits: &Limits) -> Self {
+        Self { limits: limits.clone(), rounds: 0, before: 0, newest: 0, answers: Vec::new(), bytes: 0 }
+    }
+
+    /// Requests of the next round; empty when the adapter has every answer.
+    ///
+    /// # Errors
+    /// The adapter refuses the feed, faults, or exceeds the number of rounds.
+    pub fn next(&mut self, adapter: &mut Sandbox, feed: &Feed) -> Result<Vec<Request>, CallError> {
+        let requests = adapter.instrument_requests(feed, &self.answers)?;
+        if requests.is_empty() {
+            return Ok(requests);
+        }
+        self.rounds += 1;
+        self.before += self.newest;
+        self.newest = requests.len();
+        bound("rounds of instrument requests", self.rounds, self.limits.instrument_rounds)?;
+        bound("instrument requests", self.before + self.newest, self.limits.plan_entries)?;
+        Ok(requests)
+    }
+
+    /// Adds the answer to the request at `position` of the newest round.
+    ///
+    /// # Errors
+    /// All answers together are larger than allowed.
+    pub fn answer(&mut self, position: usize, body: Vec<u8>) -> Result<(), CallError> {
+        self.bytes = self.bytes.saturating_add(body.len());
+        bound("bytes of instrument answers", self.bytes, self.limits.instrument_answer_bytes)?;
+        let request = u32::try_from(self.before + position).unwrap_or(u32::MAX);
+        self.answers.push(Answer { request, body });
+        Ok(())
+    }
+
+    /// All answers so far.
+    pub fn answers(&self) -> &[Answer] {
+        &self.answers
+    }
+
+    /// All answers, for [`Sandbox::instruments`].
+    pub fn into_answers(self) -> Vec<Answer> {
+        self.answers
+    }
+}
+
+fn bound(what: &str, value: usize, most: usize) -> Result<(), Fault> {
+    if value > most {
+        return Err(Fault::invalid(format!("{what} are {value} and more, allowed are {most}")));
+    }
+    Ok(())
 }

@@ -1,11 +1,10 @@
-//! Counters of one adapter, readable from any thread.
+//! Counters of one adapter, readable from any thread, and the causes of faults.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use enum_map::EnumMap;
-
-use crate::fault_cause::FaultCause;
+use enum_map::{Enum, EnumMap};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)? ; $($(#[$other_doc:meta])* $other:ident),* $(,)?) => {
@@ -93,5 +92,46 @@ impl Stats {
 
     pub(crate) fn memory_grew(&self, bytes: usize) {
         self.memory_high_water_bytes.fetch_max(bytes as u64, Relaxed);
+    }
+}
+
+/// Cause for discarding an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
+pub enum FaultCause {
+    /// Panic, or access outside its memory.
+    Trap,
+    /// No return before the deadline.
+    Deadline,
+    /// Memory or table growth beyond the limit.
+    Memory,
+    /// Too deep recursion.
+    StackOverflow,
+    /// Unreadable result, or one that contradicts the contract.
+    InvalidOutput,
+    /// No new instance, or one that refused a feed which an earlier one had accepted.
+    Reload,
+}
+
+impl FaultCause {
+    /// Every cause.
+    pub const ALL: [FaultCause; 6] = [
+        FaultCause::Trap,
+        FaultCause::Deadline,
+        FaultCause::Memory,
+        FaultCause::StackOverflow,
+        FaultCause::InvalidOutput,
+        FaultCause::Reload,
+    ];
+
+    /// A label for logs, metrics and file names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FaultCause::Trap => "trap",
+            FaultCause::Deadline => "deadline",
+            FaultCause::Memory => "memory",
+            FaultCause::StackOverflow => "stack_overflow",
+            FaultCause::InvalidOutput => "invalid_output",
+            FaultCause::Reload => "reload",
+        }
     }
 }

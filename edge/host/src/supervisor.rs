@@ -9,18 +9,16 @@ use std::time::Instant;
 
 use crate::adapter::Adapter;
 use crate::circuit_breaker::{CircuitBreaker, FaultPolicy, Health};
-use crate::contract::{Budget, Feed, Instrument, Normalized, Plan, ResyncAction};
+use crate::contract::{Budget, Feed, Instrument, Normalized, Payload, Plan, ResyncAction};
 use crate::error::{CallError, Fault};
-use crate::fault_cause::FaultCause;
 use crate::frames::{Frame, FrameBatch};
 use crate::index::{FrameIndex, PlanSource, SourceIndex};
 use crate::limits::Limits;
-use crate::log_rate::LogRate;
-use crate::merge;
+use crate::logging::LogRate;
 use crate::quarantine::{FrameOrigin, Quarantine, QuarantinedFrame};
 use crate::reference_answers::{AnswerTooLarge, ReferenceAnswers};
 use crate::sandbox::Sandbox;
-use crate::stats::Stats;
+use crate::stats::{FaultCause, Stats};
 
 /// Log lines about faults per second.
 const LINES_PER_SECOND: u32 = 5;
@@ -127,7 +125,7 @@ impl AdapterSupervisor {
     /// Turns frames into events; faults are handled and reported in the result.
     pub fn normalize(&mut self, batch: &FrameBatch) -> NormalizedBatch {
         if batch.is_empty() {
-            return NormalizedBatch { normalized: merge::empty(), faults: Vec::new() };
+            return NormalizedBatch { normalized: empty_result(), faults: Vec::new() };
         }
         if self.sandbox.is_some() && !self.circuit.is_open(Instant::now()) {
             match self.try_batch(batch) {
@@ -151,7 +149,7 @@ impl AdapterSupervisor {
     }
 
     fn one_by_one(&mut self, batch: &FrameBatch) -> NormalizedBatch {
-        let mut outcome = NormalizedBatch { normalized: merge::empty(), faults: Vec::new() };
+        let mut outcome = NormalizedBatch { normalized: empty_result(), faults: Vec::new() };
         for (position, frame) in FrameIndex::enumerate(batch.iter()) {
             if self.circuit.is_open(Instant::now()) {
                 outcome.faults.push(self.skip(position, frame));
@@ -159,7 +157,7 @@ impl AdapterSupervisor {
             }
             let began = Instant::now();
             let result = self.normalize_single(frame).and_then(|part| {
-                merge::add(&mut outcome.normalized, part, position)
+                add_frame(&mut outcome.normalized, part, position)
                     .ok_or_else(|| Fault::invalid("the batch has too many levels"))
             });
             match result {
@@ -306,4 +304,28 @@ impl AdapterSupervisor {
         };
         FrameOrigin::Rest { url }
     }
+}
+
+fn empty_result() -> Normalized {
+    Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() }
+}
+
+/// Adds the result of a single frame as `frame` of the batch. `None` if the levels exceed a 32-bit index, which the result limits
+/// prevent.
+fn add_frame(whole: &mut Normalized, part: Normalized, frame: FrameIndex) -> Option<()> {
+    let moved = u32::try_from(whole.levels.len()).ok()?;
+    u32::try_from(whole.levels.len() + part.levels.len()).ok()?;
+    for mut event in part.events {
+        event.frame = frame.into();
+        if let Payload::Book(book) = &mut event.payload {
+            book.levels_at = book.levels_at.checked_add(moved)?;
+        }
+        whole.events.push(event);
+    }
+    for mut note in part.notes {
+        note.frame = frame.into();
+        whole.notes.push(note);
+    }
+    whole.levels.extend_from_slice(&part.levels);
+    Some(())
 }

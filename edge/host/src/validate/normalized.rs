@@ -1,7 +1,7 @@
 //! Checks of `normalize`. They run on every batch and allocate only for an error.
 
+use super::basics::{Check, at_most, index};
 use super::plan::request;
-use super::rules::{Check, at_most, index};
 use crate::contract::{
     Book, Budget, Decimal, Event, FundingRate, Liquidation, LongShortRatio, MAX_SCALE, Normalized, Note,
     OpenInterest, Payload, Remark, Trade, TradeId,

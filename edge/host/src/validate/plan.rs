@@ -1,7 +1,7 @@
 //! Checks of `plan` and `instrument-requests`: sizes, periods and index ranges. No plan may make the edge spin or refer to missing entries.
 
+use super::basics::{Check, NAME_BYTES, at_most, index, token};
 use super::contradictions::{plan_problems, request_problems};
-use super::rules::{Check, NAME_BYTES, at_most, index, token};
 use crate::contract::{Budget, Charge, Connection, Heartbeat, Plan, Poll, Request, Resync, ResyncAction};
 use crate::limits::Limits;
 

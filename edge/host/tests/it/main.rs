@@ -1,10 +1,8 @@
 //! Adapters that fault, their quarantine and the compile cache.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod cache;
+mod directories;
 mod hostile;
-mod quarantine;
-mod references;
 
 use std::sync::{Arc, OnceLock};
 
