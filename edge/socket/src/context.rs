@@ -1,19 +1,20 @@
-//! State shared by all tasks of a feed.
+//! State shared by all tasks of a feed, and the gate that holds connections back until every reference poll
+//! had its first answer or failure, or a timeout.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
 use crate::event::SocketEvent;
 use crate::options::SocketOptions;
-use crate::reference_gate::ReferenceGate;
 use crate::renewals::Renewals;
 
 #[derive(Debug)]
@@ -56,5 +57,38 @@ impl FeedContext {
         let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.counters.add(SocketCounter::StalledMicroseconds, waited_us);
         taken.map(|()| waited)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ReferenceGate {
+    done: CancellationToken,
+    deadline: Instant,
+    late: AtomicBool,
+    counters: Arc<Counters>,
+}
+
+/// Held by a reference poll until its first answer or failure; the last one opens the gate, even if its
+/// task panics.
+pub(crate) type ReferencePending = Arc<DropGuard>;
+
+impl ReferenceGate {
+    pub(crate) fn new(wait: Duration, counters: Arc<Counters>) -> (Self, ReferencePending) {
+        let done = CancellationToken::new();
+        let pending = Arc::new(done.clone().drop_guard());
+        (Self { done, deadline: Instant::now() + wait, late: AtomicBool::new(false), counters }, pending)
+    }
+
+    pub(crate) async fn known(&self) {
+        tokio::select! {
+            biased;
+            () = self.done.cancelled() => {}
+            () = sleep_until(self.deadline) => {
+                if !self.late.swap(true, Ordering::Relaxed) {
+                    self.counters.count(SocketCounter::ReferencesLate);
+                    tracing::warn!("reference polls without a first answer at the deadline: connecting anyway");
+                }
+            }
+        }
     }
 }

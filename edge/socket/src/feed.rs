@@ -16,20 +16,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
 use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText, ResyncInProgress};
-use crate::context::FeedContext;
+use crate::context::{FeedContext, ReferenceGate, ReferencePending};
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{CommandError, SocketError};
 use crate::event::SocketEvent;
 use crate::limits::CONNECTION_COMMANDS_MAX;
 use crate::options::SocketOptions;
 use crate::poll::{PageQueue, PollTask};
-use crate::reference_gate::{ReferenceGate, ReferencePending};
 use crate::renewals::Renewals;
-use crate::request_runner::RequestRunner;
+use crate::request_runner::{RequestRunner, ResyncRequest};
 use crate::rest::RestClient;
-use crate::resync::ResyncRequest;
 use crate::status::{ConnectionState, ConnectionStatus};
-use crate::{resync, tls};
+use crate::{request_runner, tls};
 
 /// Dropping it stops the tasks without waiting for them.
 #[derive(Debug)]
@@ -298,6 +296,8 @@ fn start_resyncs(
     let handles = handles.collect();
     // Each resync is queued at most once.
     let (asks, receiver) = mpsc::channel(plan.resyncs.len().max(1));
-    set.spawn(requester.feed.tasks.track_future(resync::run(Arc::clone(requester), receiver)));
+    set.spawn(
+        requester.feed.tasks.track_future(request_runner::run_resyncs(Arc::clone(requester), receiver)),
+    );
     (handles, asks)
 }

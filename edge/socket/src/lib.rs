@@ -15,11 +15,9 @@ mod feed;
 mod limits;
 mod options;
 mod poll;
-mod reference_gate;
 mod renewals;
 mod request_runner;
 mod rest;
-mod resync;
 mod status;
 mod tls;
 

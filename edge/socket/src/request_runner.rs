@@ -1,4 +1,5 @@
-//! Sends a plan's requests, a bounded number at once, and delivers their answers.
+//! Sends a plan's requests, a bounded number at once, and delivers their answers; runs snapshot requests on
+//! demand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,11 @@ use std::time::Duration;
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Request;
 use marketprism_service::clock::now_ns;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use url::Url;
 
+use crate::connection::ResyncInProgress;
 use crate::context::FeedContext;
 use crate::counters::SocketCounter;
 use crate::error::{BudgetError, RequestFailure};
@@ -81,4 +84,41 @@ impl RequestRunner {
             Err(_) => RequestOutcome::Stopped,
         }
     }
+}
+
+#[derive(Debug)]
+pub(crate) struct ResyncRequest {
+    pub(crate) source: SourceIndex,
+    pub(crate) request: Request,
+    /// Released when the answer was delivered.
+    pub(crate) in_progress: ResyncInProgress,
+}
+
+/// Each resync runs once at a time, so their number is bounded by the plan.
+pub(crate) async fn run_resyncs(requester: Arc<RequestRunner>, mut asks: mpsc::Receiver<ResyncRequest>) {
+    let mut running = JoinSet::new();
+    let stop = requester.feed.stop.clone();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = running.join_next() => {}
+            Some(ask) = asks.recv() => {
+                let requester = Arc::clone(&requester);
+                let tasks = requester.feed.tasks.clone();
+                running.spawn(tasks.track_future(async move { run_resync(&requester, ask).await }));
+            }
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+async fn run_resync(requester: &RequestRunner, ask: ResyncRequest) {
+    let counters = &requester.feed.counters;
+    match requester.run(ask.source, &ask.request, &mut |_| {}).await {
+        RequestOutcome::Answered => counters.count(SocketCounter::ResyncsAnswered),
+        RequestOutcome::Failed { .. } => counters.count(SocketCounter::ResyncsFailed),
+        RequestOutcome::Stopped => {}
+    }
+    drop(ask.in_progress);
 }

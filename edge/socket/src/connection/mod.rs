@@ -1,12 +1,10 @@
 //! One websocket connection of the plan over all its generations.
 
 mod open;
-mod pacer;
 mod send_queue;
 mod session;
 mod stream_watch;
 mod supervisor;
-mod timed_transport;
 
 pub(crate) use send_queue::{OutgoingText, ResyncInProgress};
 pub(crate) use supervisor::{ConnectionCommand, ConnectionSupervisor};

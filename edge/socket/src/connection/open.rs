@@ -1,13 +1,16 @@
 //! Opens a websocket: name, TCP, TLS, handshake, each with its own timeout.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use marketprism_adapter_host::contract::Connection;
 use rustls_pki_types::ServerName;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WebsocketError;
@@ -18,7 +21,6 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
 
-use super::timed_transport::{TimedTransport, Transport};
 use crate::error::{BudgetError, chain};
 use crate::options::SocketOptions;
 use crate::rest::retry_after;
@@ -132,4 +134,56 @@ fn refused(host: String, error: WebsocketError) -> OpenError {
 
 fn late(limit: Duration) -> String {
     format!("not done within {} ms", limit.as_millis())
+}
+
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+
+pub(crate) struct TimedTransport {
+    transport: Box<dyn Transport>,
+    last_byte: Instant,
+}
+
+impl TimedTransport {
+    pub(crate) fn new(transport: Box<dyn Transport>) -> Self {
+        Self { transport, last_byte: Instant::now() }
+    }
+
+    pub(crate) fn last_byte(&self) -> Instant {
+        self.last_byte
+    }
+}
+
+impl AsyncRead for TimedTransport {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.transport).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.last_byte = Instant::now();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for TimedTransport {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.transport).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
 }

@@ -19,8 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::silent_streams::SilenceWatch;
-use super::pacer::Pacer;
-use super::send_queue::OutgoingText;
+use super::send_queue::{OutgoingText, Pacer};
 use super::session::{Session, SessionEnd, SessionEvent};
 use crate::context::FeedContext;
 use crate::counters::SocketCounter;

@@ -1,22 +1,23 @@
-//! Task of one poll. A round is the request with all further pages; the next round waits for its end.
+//! Task of one poll. A round is the request with all further pages that its answers request, bounded per
+//! round; the next round waits for its end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::{Poll, Request};
+use marketprism_service::clock::now_ns;
 use marketprism_service::{Backoff, jitter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::covered_time::CoveredTime;
-use super::page_queue::PollRound;
-use super::schedule::Schedule;
-use crate::counters::SocketCounter;
-use crate::limits::{PAGE_GRACE, POLL_RETRY_MAX};
-use crate::reference_gate::ReferencePending;
+use super::schedule::{CoveredTime, Schedule};
+use crate::context::ReferencePending;
+use crate::counters::{Counters, SocketCounter};
+use crate::error::CommandError;
+use crate::limits::{PAGE_GRACE, PAGES_PER_ROUND_MAX, POLL_RETRY_MAX};
 use crate::request_runner::{RequestOutcome, RequestRunner};
-use marketprism_service::clock::now_ns;
 
 pub(crate) struct PollTask {
     requester: Arc<RequestRunner>,
@@ -158,4 +159,64 @@ impl PollTask {
 
 fn period_of(plan: &Poll) -> Duration {
     Duration::from_millis(u64::from(plan.period_ms))
+}
+
+#[derive(Debug)]
+pub(crate) struct PageQueue {
+    queue: mpsc::Sender<Request>,
+    round: Arc<PollRound>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PollRound {
+    pages: AtomicU32,
+    incomplete: AtomicBool,
+}
+
+impl PageQueue {
+    pub(crate) fn new(counters: Arc<Counters>) -> (Self, mpsc::Receiver<Request>, Arc<PollRound>) {
+        let (queue, receiver) = mpsc::channel(PAGES_PER_ROUND_MAX as usize);
+        let round = Arc::new(PollRound::default());
+        (Self { queue, round: Arc::clone(&round), counters }, receiver, round)
+    }
+
+    /// Bounded per round, against venues and adapters that never finish.
+    pub(crate) fn ask(&self, request: Request) -> Result<(), CommandError> {
+        let before = self.round.pages.fetch_add(1, Ordering::Relaxed);
+        if before >= PAGES_PER_ROUND_MAX {
+            self.round.pages.store(PAGES_PER_ROUND_MAX, Ordering::Relaxed);
+            if !self.round.incomplete.load(Ordering::Relaxed) {
+                tracing::warn!(
+                    url = request.url,
+                    max = PAGES_PER_ROUND_MAX,
+                    "poll requests too many pages in a round"
+                );
+            }
+            return Err(self.refuse(CommandError::TooManyPages));
+        }
+        self.queue.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => self.refuse(CommandError::QueueFull),
+            mpsc::error::TrySendError::Closed(_) => CommandError::Stopping,
+        })
+    }
+
+    /// Counts a page that will not be requested.
+    pub(crate) fn refuse(&self, why: CommandError) -> CommandError {
+        self.counters.count(SocketCounter::FollowUpsRefused);
+        self.round.set_incomplete();
+        why
+    }
+}
+
+impl PollRound {
+    pub(crate) fn set_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Relaxed);
+    }
+
+    /// Begins the next round; true if a page of the last one is missing.
+    pub(crate) fn begin(&self) -> bool {
+        self.pages.store(0, Ordering::Relaxed);
+        self.incomplete.swap(false, Ordering::Relaxed)
+    }
 }

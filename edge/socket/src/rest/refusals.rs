@@ -1,15 +1,17 @@
-//! Refusals of a venue block the budgets that the request was charged to.
+//! Refusals of a venue block the budgets that the request was charged to, for the time in `Retry-After`
+//! (RFC 9110 section 10.2.3) if given.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use marketprism_adapter_host::contract::Charge;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use url::Url;
 
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
 use crate::limits::{
     BAN_DEFAULT, BAN_MAX, FORBIDDEN_DEFAULT, FORBIDDEN_MAX, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX,
-    UNAVAILABLE_MAX,
+    RETRY_AFTER_MAX, UNAVAILABLE_MAX,
 };
 
 /// A request without charges is charged with 0 units to its host, so that blocks of the host apply.
@@ -44,5 +46,38 @@ pub(crate) fn apply_refusal(
     for charge in charges {
         let time = budgets.refused(&charge.budget, named, usual, longest);
         tracing::warn!(budget = %charge.budget, status, ?time, "venue refused a request: budget blocked");
+    }
+}
+
+/// `None` without a readable value.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        // A date in the past means now.
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, text.parse().unwrap());
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:07 GMT").unwrap();
+        retry_after(&headers, now)
+    }
+
+    #[test]
+    fn seconds_dates_and_nonsense() {
+        assert_eq!(parse("30"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(parse("soon"), None);
+        assert_eq!(parse("-5"), None);
+        assert_eq!(parse("99999999999"), Some(RETRY_AFTER_MAX));
     }
 }

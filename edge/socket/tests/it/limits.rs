@@ -1,18 +1,20 @@
-//! Rate limits over many connections, measured at the venue.
+//! Rate limits over many connections, measured at the venue; hundreds of streams over several connections.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use marketprism_adapter_host::contract::{Budget, Connection};
-use marketprism_socket::{Budgets, FeedSockets, SocketCounter};
-use tokio::sync::mpsc;
+use marketprism_adapter_host::contract::{Budget, Connection, Plan};
+use marketprism_socket::{Budgets, FeedSockets, SocketCounter, SocketEvent};
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::plans::{charge, connection, plan};
-use crate::venue::{Server, eventually, most_within, quick, read_to_end, start_with, stop};
+use crate::plans::{charge, connection, plan, stream};
+use crate::venue::{
+    Server, ServerSocket, eventually, most_within, next, quick, read_to_end, start_with, stop, ticker,
+};
 
 fn connections(url: &str, count: usize) -> Vec<Connection> {
     let named = |number| {
@@ -121,4 +123,103 @@ fn max_of(place: usize) -> u32 {
 
 fn window_of(place: usize) -> u32 {
     100 + 20 * u32::try_from(place).unwrap()
+}
+
+const CONNECTIONS: usize = 6;
+const STREAMS: usize = 50;
+const TIME: Duration = Duration::from_secs(5);
+
+/// Sends a frame per tick for each stream subscribed so far, as venues do.
+async fn serve(mut socket: ServerSocket, mut ticks: broadcast::Receiver<u64>) {
+    let mut streams: Vec<String> = Vec::new();
+    let padding = "x".repeat(200);
+    loop {
+        tokio::select! {
+            tick = ticks.recv() => {
+                let tick = tick.unwrap();
+                for stream in &streams {
+                    if socket.feed(Message::text(format!("{stream} {tick} {padding}"))).await.is_err() {
+                        return;
+                    }
+                }
+                if socket.flush().await.is_err() {
+                    return;
+                }
+            }
+            message = socket.next() => match message {
+                Some(Ok(Message::Text(stream))) => streams.push(stream.to_string()),
+                Some(Ok(_)) => {}
+                _ => return,
+            },
+        }
+    }
+}
+
+fn plan_of_300(url: &str) -> Plan {
+    let connections = (0..CONNECTIONS).map(|number| {
+        let mut one = connection(url.to_owned());
+        one.name = format!("public-{number}");
+        one.on_open = (0..STREAMS).map(|stream| stream.to_string()).collect();
+        (one.messages_max, one.messages_window_ms) = (21, 100);
+        one.max_age_ms = 3000;
+        one.charges = vec![charge("connects", 1)];
+        one.streams = one.on_open.iter().map(|text| stream(1000, &[text])).collect();
+        one
+    });
+    let mut plan = plan(connections.collect());
+    plan.budgets = vec![Budget { name: "connects".to_owned(), units: 2, window_ms: 200 }];
+    plan
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_streams_lose_nothing_and_stay_small() {
+    let (ticks, _ticker) = ticker(Duration::from_millis(20));
+    let server = Server::websocket(move |socket, _| serve(socket, ticks.subscribe())).await;
+    let (sockets, mut inputs) = start_with(&plan_of_300(&server.ws()), quick(), 1024);
+    let start = Instant::now();
+    // Per stream: the first tick, and a flag for each tick since.
+    let mut seen: Vec<Option<(u64, Vec<bool>)>> = vec![None; CONNECTIONS * STREAMS];
+    let (mut renewals, mut small) = (0, None);
+    while start.elapsed() < TIME {
+        match next(&mut inputs).await {
+            SocketEvent::Frame(frame) => {
+                let mut parts = std::str::from_utf8(&frame.data).unwrap().split(' ');
+                let stream: u32 = parts.next().unwrap().parse().unwrap();
+                let tick: u64 = parts.next().unwrap().parse().unwrap();
+                sockets.saw(frame.source, stream, frame.received_at_ns);
+                let place = frame.source.position() * STREAMS + stream as usize;
+                let (first, flags) = seen[place].get_or_insert_with(|| (tick, Vec::new()));
+                let at = (tick - *first) as usize;
+                flags.resize(flags.len().max(at + 1), false);
+                flags[at] = true;
+            }
+            SocketEvent::Closed { reason, overlap, .. } => {
+                assert_eq!((reason.label(), overlap), ("renewed", true));
+                renewals += 1;
+            }
+            SocketEvent::Opened { .. } => {}
+            other => panic!("unexpected {other:?}"),
+        }
+        if small.is_none() && start.elapsed() > TIME / 3 {
+            small = Some(resident_kib());
+        }
+    }
+    let grown = resident_kib().saturating_sub(small.unwrap());
+    let counters = sockets.counters();
+    stop(sockets, &mut inputs).await;
+    println!("{} frames, {renewals} renewals, {grown} KiB more", counters[SocketCounter::Frames]);
+    for (place, ticks) in seen.iter().enumerate() {
+        let (first, flags) = ticks.as_ref().unwrap_or_else(|| panic!("stream {place} never came"));
+        let missing = flags.iter().filter(|flag| !**flag).count();
+        assert_eq!(missing, 0, "stream {place} misses ticks after {first}");
+        assert!(flags.len() > 100, "stream {place} has {} ticks only", flags.len());
+    }
+    assert!(renewals >= CONNECTIONS, "{renewals} renewals");
+    assert!(grown < 32 * 1024, "memory grew by {grown} KiB");
 }

@@ -16,8 +16,7 @@ use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
 
 use super::{Session, SessionEvent};
 use crate::connection::open::Socket;
-use crate::connection::pacer::Pacer;
-use crate::connection::send_queue::{OutgoingMessage, OutgoingText, SendQueue};
+use crate::connection::send_queue::{OutgoingMessage, OutgoingText, Pacer, SendQueue};
 use crate::counters::SocketCounter;
 use crate::error::{CloseReason, chain};
 use crate::event::{ReceivedFrame, SocketEvent};
