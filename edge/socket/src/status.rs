@@ -97,23 +97,8 @@ impl ConnectionState {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut ConnectionStatus)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut ConnectionStatus)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    pub(crate) fn set_phase(&self, phase: ConnectionPhase) {
-        self.change(|status| status.phase = phase);
-    }
-
-    pub(crate) fn serving(&self, generation: u64, since_ns: i64) {
-        self.change(|status| {
-            status.generation = generation;
-            status.connected_since_ns = Some(since_ns);
-        });
-    }
-
-    pub(crate) fn not_serving(&self) {
-        self.change(|status| status.connected_since_ns = None);
     }
 
     pub(crate) fn record_failure(&self, label: &'static str, words: String) {

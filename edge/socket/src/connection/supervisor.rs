@@ -3,8 +3,7 @@
 //! takes over when none serves, or after it received data and both ran together for the overlap. If it
 //! fails, the serving one stays and another candidate is opened later.
 
-mod ending;
-mod silent_streams;
+mod reactions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::silent_streams::SilenceWatch;
+use self::reactions::SilenceWatch;
 use super::send_queue::{OutgoingText, Pacer};
 use super::session::{Session, SessionEnd, SessionEvent};
 use crate::context::FeedContext;
@@ -145,16 +144,17 @@ impl ConnectionSupervisor {
         while let Some(ended) = self.sessions.join_next().await {
             self.on_ended(ended).await;
         }
-        self.state.set_phase(ConnectionPhase::Stopped);
+        self.state.change(|status| status.phase = ConnectionPhase::Stopped);
     }
 
     fn show_phase(&self) {
-        self.state.set_phase(match (self.current, self.candidate) {
+        let phase = match (self.current, self.candidate) {
             (Some(_), Some(_)) => ConnectionPhase::Replacing,
             (Some(_), None) => ConnectionPhase::Open,
             (None, Some(_)) => ConnectionPhase::Connecting,
             (None, None) => ConnectionPhase::Waiting,
-        });
+        };
+        self.state.change(|status| status.phase = phase);
     }
 
     fn needs_candidate(&self) -> bool {
@@ -264,7 +264,8 @@ impl ConnectionSupervisor {
         let Some(new) = self.generations.get(&generation) else { return };
         let opened_at = new.opened_at.unwrap_or_else(Instant::now);
         let subscribed = new.stage >= GenerationStage::Subscribed;
-        self.state.serving(generation, new.opened_at_ns);
+        let since_ns = Some(new.opened_at_ns);
+        self.state.change(|status| (status.generation, status.connected_since_ns) = (generation, since_ns));
         let latest = renewal_age(&self.plan, self.feed.options.overlap);
         self.renew_at = latest.map(|age| self.feed.renewals.book(self.source, opened_at, opened_at + age));
         if subscribed {

@@ -1,8 +1,88 @@
-//! REST requests under budgets.
+//! REST requests under budgets. A refusal blocks the budgets that the request was charged to, for the time in
+//! `Retry-After` (RFC 9110 section 10.2.3) if given.
 
 mod client;
-mod refusals;
 
 pub(crate) use client::StampUrl;
 pub use client::{RestClient, http_client};
-pub(crate) use refusals::{apply_refusal, charges_or_origin, retry_after};
+
+use std::time::{Duration, SystemTime};
+
+use marketprism_adapter_host::contract::Charge;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use url::Url;
+
+use crate::budgets::Budgets;
+use crate::counters::{Counters, SocketCounter};
+use crate::limits::{
+    BAN_DEFAULT, BAN_MAX, FORBIDDEN_DEFAULT, FORBIDDEN_MAX, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX,
+    RETRY_AFTER_MAX, UNAVAILABLE_MAX,
+};
+
+/// A request without charges is charged with 0 units to its host, so that blocks of the host apply.
+pub(crate) fn charges_or_origin(charges: &[Charge], url: &Url) -> Vec<Charge> {
+    if charges.is_empty() {
+        return vec![Charge { budget: url.origin().ascii_serialization(), units: 0 }];
+    }
+    charges.to_vec()
+}
+
+pub(crate) fn apply_refusal(
+    budgets: &Budgets,
+    charges: &[Charge],
+    counters: &Counters,
+    status: u16,
+    retry_after: Option<Duration>,
+) {
+    let (counted, usual, longest) = match status {
+        429 => (SocketCounter::RateLimited, RATE_LIMITED_DEFAULT, RATE_LIMITED_MAX),
+        418 => (SocketCounter::Banned, BAN_DEFAULT, BAN_MAX),
+        403 => (SocketCounter::Forbidden, FORBIDDEN_DEFAULT, FORBIDDEN_MAX),
+        500..=599 => (SocketCounter::VenueErrors, Duration::ZERO, Duration::ZERO),
+        _ => return,
+    };
+    counters.count(counted);
+    let named = match counted {
+        // A server error is no rate limit unless it names a time.
+        SocketCounter::VenueErrors if retry_after.is_none() => return,
+        SocketCounter::VenueErrors => retry_after.map(|time| time.min(UNAVAILABLE_MAX)),
+        _ => retry_after,
+    };
+    for charge in charges {
+        let time = budgets.refused(&charge.budget, named, usual, longest);
+        tracing::warn!(budget = %charge.budget, status, ?time, "venue refused a request: budget blocked");
+    }
+}
+
+/// `None` without a readable value.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        // A date in the past means now.
+        Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, text.parse().unwrap());
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:07 GMT").unwrap();
+        retry_after(&headers, now)
+    }
+
+    #[test]
+    fn seconds_dates_and_nonsense() {
+        assert_eq!(parse("30"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(parse("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(parse("soon"), None);
+        assert_eq!(parse("-5"), None);
+        assert_eq!(parse("99999999999"), Some(RETRY_AFTER_MAX));
+    }
+}
