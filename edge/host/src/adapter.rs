@@ -41,9 +41,6 @@ impl fmt::Debug for Adapter {
 
 impl Adapter {
     /// Reads, compiles and checks an adapter file and calls `describe`.
-    ///
-    /// # Errors
-    /// The file is not an adapter that this edge can run.
     pub fn load(engine: &Engine, path: &Path, limits: &Limits) -> Result<Self, LoadError> {
         let read = |source| LoadError::Read { path: path.to_owned(), source };
         let bytes = std::fs::metadata(path).map_err(read)?.len();
@@ -54,9 +51,6 @@ impl Adapter {
     }
 
     /// Like [`Adapter::load`] for a component in memory.
-    ///
-    /// # Errors
-    /// As [`Adapter::load`].
     pub fn from_bytes(engine: &Engine, bytes: &[u8], limits: &Limits) -> Result<Self, LoadError> {
         if let [0, b'a', b's', b'm', 1, 0, 0, 0, ..] = bytes {
             return Err(LoadError::CoreModule);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::contract::{Refusal, SUPPORTED};
-use crate::memory_limiter::RefusedGrowth;
+use crate::limits::RefusedGrowth;
 use crate::stats::FaultCause;
 
 /// Fault of an instance, which must not be called again.

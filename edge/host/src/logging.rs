@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::limits::Limits;
-use crate::memory_limiter::MemoryLimiter;
+use crate::limits::{Limits, MemoryLimiter};
 use crate::stats::Stats;
 use crate::v1::marketprism::adapter::{log, types};
 

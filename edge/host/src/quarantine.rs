@@ -13,30 +13,15 @@ use crate::error::Fault;
 use crate::frames::Frame;
 use crate::index::SourceIndex;
 
-/// Origin of a frame, in the terms of a recording.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FrameOrigin {
-    /// A message on a connection of the plan.
-    Socket {
-        /// The connection.
-        connection: SourceIndex,
-        /// Its URL.
-        url: String,
-    },
-    /// The answer to a request.
-    Rest {
-        /// Its URL.
-        url: String,
-    },
-}
-
 /// A frame with the fault that it caused.
 #[derive(Clone, Copy, Debug)]
 pub struct QuarantinedFrame<'a> {
     /// The frame.
     pub frame: Frame<'a>,
-    /// Origin.
-    pub origin: &'a FrameOrigin,
+    /// The plan's connection; `None` for the answer to a request.
+    pub connection: Option<SourceIndex>,
+    /// URL of the connection or the request.
+    pub url: &'a str,
     /// Fault.
     pub fault: &'a Fault,
     /// Adapter id, as in events.
@@ -73,9 +58,6 @@ struct StoredFiles {
 
 impl Quarantine {
     /// Opens or creates the directory; existing files count.
-    ///
-    /// # Errors
-    /// The directory cannot be created, read or cleaned.
     pub fn open(dir: &Path, max_files: usize, max_bytes: u64) -> Result<Self, QuarantineError> {
         let failed = |source| QuarantineError { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(failed)?;
@@ -100,9 +82,6 @@ impl Quarantine {
 
     /// Stores a frame as `<receive time>-<cause>-<digest of the frame>.json`. The same frame with the same
     /// fault is stored once.
-    ///
-    /// # Errors
-    /// The file cannot be written, or the frame is larger than the whole directory may be.
     pub fn store(&self, suspect: &QuarantinedFrame<'_>) -> Result<PathBuf, QuarantineError> {
         let text = recording_line(suspect);
         let digest: String =
@@ -171,14 +150,10 @@ impl Quarantine {
 
 /// A line of a recording, readable by `replay`, with the fault.
 fn recording_line(suspect: &QuarantinedFrame<'_>) -> String {
-    let (kind, connection, url) = match suspect.origin {
-        FrameOrigin::Socket { connection, url } => ("ws-in", Some(connection), url),
-        FrameOrigin::Rest { url } => ("rest", None, url),
-    };
     let mut line = json!({
         "at": suspect.frame.received_at_ns,
-        "kind": kind,
-        "url": url,
+        "kind": if suspect.connection.is_some() { "ws-in" } else { "rest" },
+        "url": suspect.url,
         "data": String::from_utf8_lossy(suspect.frame.bytes),
         "cause": suspect.fault.cause.as_str(),
         "detail": suspect.fault.detail,
@@ -187,8 +162,8 @@ fn recording_line(suspect: &QuarantinedFrame<'_>) -> String {
         "source": u32::from(suspect.frame.source),
     });
     if let Some(fields) = line.as_object_mut() {
-        if let Some(connection) = connection {
-            fields.insert("conn".into(), json!(u32::from(*connection)));
+        if let Some(connection) = suspect.connection {
+            fields.insert("conn".into(), json!(u32::from(connection)));
         }
         if std::str::from_utf8(suspect.frame.bytes).is_err() {
             let hex: String = suspect.frame.bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -42,9 +42,6 @@ impl Engine {
     ///
     /// Compiled adapters are cached in `cache_dir` by component bytes, engine version and settings. The files are
     /// machine code that the process runs, so only the owner may read and write the directory.
-    ///
-    /// # Errors
-    /// The directory cannot be used, or the engine or the thread cannot start.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
         let mut config = Config::new();
         config

@@ -77,9 +77,6 @@ impl Sandbox {
     }
 
     /// Instruments of the feed, from the venue's answers.
-    ///
-    /// # Errors
-    /// The adapter refuses the feed (the venue does not list a symbol), or faults.
     pub fn instruments(&mut self, feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, CallError> {
         let instruments = self.control(|guest, store| guest.call_instruments(store, feed, answers))?;
         let instruments = self.accept(instruments)?;
@@ -110,9 +107,6 @@ impl Sandbox {
 
     /// Turns frames into events. The result is checked against the contract: indices are in range, every frame has
     /// an event or a note, numbers and texts are within bounds.
-    ///
-    /// # Errors
-    /// The adapter faults; the batch then has no result.
     pub fn normalize(&mut self, batch: &FrameBatch) -> Result<Normalized, Fault> {
         self.stats.frames(batch.len());
         let normalized = self.checked_normalize(batch)?;
@@ -208,9 +202,6 @@ impl InstrumentRounds {
     }
 
     /// Requests of the next round; empty when the adapter has every answer.
-    ///
-    /// # Errors
-    /// The adapter refuses the feed, faults, or exceeds the number of rounds.
     pub fn next(&mut self, adapter: &mut Sandbox, feed: &Feed) -> Result<Vec<Request>, CallError> {
         let requests = adapter.instrument_requests(feed, &self.answers)?;
         if requests.is_empty() {
@@ -225,9 +216,6 @@ impl InstrumentRounds {
     }
 
     /// Adds the answer to the request at `position` of the newest round.
-    ///
-    /// # Errors
-    /// All answers together are larger than allowed.
     pub fn answer(&mut self, position: usize, body: Vec<u8>) -> Result<(), CallError> {
         self.bytes = self.bytes.saturating_add(body.len());
         bound("bytes of instrument answers", self.bytes, self.limits.instrument_answer_bytes)?;

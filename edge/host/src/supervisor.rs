@@ -15,7 +15,7 @@ use crate::frames::{Frame, FrameBatch};
 use crate::index::{FrameIndex, PlanSource, SourceIndex};
 use crate::limits::Limits;
 use crate::logging::LogRate;
-use crate::quarantine::{FrameOrigin, Quarantine, QuarantinedFrame};
+use crate::quarantine::{Quarantine, QuarantinedFrame};
 use crate::reference_answers::{AnswerTooLarge, ReferenceAnswers};
 use crate::sandbox::Sandbox;
 use crate::stats::{FaultCause, Stats};
@@ -270,9 +270,9 @@ impl AdapterSupervisor {
     }
 
     fn quarantine_frame(&mut self, frame: Frame<'_>, fault: &Fault) {
-        let origin = self.origin(frame.source);
         let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
-        let suspect = QuarantinedFrame { frame, origin: &origin, fault, adapter, exchange };
+        let (connection, url) = origin(&self.plan, frame.source);
+        let suspect = QuarantinedFrame { frame, connection, url, fault, adapter, exchange };
         let stored = self.quarantine.as_ref().map(|quarantine| quarantine.store(&suspect));
         if !self.lines.pass() {
             return;
@@ -289,20 +289,18 @@ impl AdapterSupervisor {
             None => tracing::error!(adapter, exchange, cause, "frame lost, no quarantine configured"),
         }
     }
+}
 
-    fn origin(&self, source: SourceIndex) -> FrameOrigin {
-        let url = match source.entry(&self.plan) {
-            Some(PlanSource::Connection(connection)) => {
-                return FrameOrigin::Socket { connection: source, url: connection.url.clone() };
-            }
-            Some(PlanSource::Poll(poll)) => poll.request.url.clone(),
-            Some(PlanSource::Resync(resync)) => match &resync.action {
-                ResyncAction::Request(request) => request.url.clone(),
-                ResyncAction::Resubscribe(_) => String::new(),
-            },
-            None => String::new(),
-        };
-        FrameOrigin::Rest { url }
+/// The connection and the URL of a frame's source, in the terms of a recording.
+fn origin(plan: &Plan, source: SourceIndex) -> (Option<SourceIndex>, &str) {
+    match source.entry(plan) {
+        Some(PlanSource::Connection(connection)) => (Some(source), &connection.url),
+        Some(PlanSource::Poll(poll)) => (None, &poll.request.url),
+        Some(PlanSource::Resync(resync)) => match &resync.action {
+            ResyncAction::Request(request) => (None, &request.url),
+            ResyncAction::Resubscribe(_) => (None, ""),
+        },
+        None => (None, ""),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_adapter_host::{
-    Adapter, Engine, Fault, FaultCause, Frame, FrameOrigin, Limits, Quarantine, QuarantinedFrame,
+    Adapter, Engine, Fault, FaultCause, Frame, Limits, Quarantine, QuarantinedFrame,
 };
 
 /// Number of compiled adapters; files with an extension are the cache's own.
@@ -47,11 +47,11 @@ fn an_unusable_cache_is_named() {
 
 fn store(quarantine: &Quarantine, at: i64, bytes: &[u8]) -> bool {
     let fault = Fault { cause: FaultCause::Trap, detail: "it trapped".into() };
-    let origin = FrameOrigin::Rest { url: "http://venue/depth".into() };
     let frame = Frame { bytes, source: 3.into(), received_at_ns: at };
     let suspect = QuarantinedFrame {
         frame,
-        origin: &origin,
+        connection: None,
+        url: "http://venue/depth",
         fault: &fault,
         adapter: "sim@1.0.0+0",
         exchange: "sim_spot",
