@@ -79,7 +79,7 @@ impl ReferenceGate {
         (Self { done, deadline: Instant::now() + wait, late: AtomicBool::new(false), counters }, pending)
     }
 
-    pub(crate) async fn known(&self) {
+    pub(crate) async fn opened(&self) {
         tokio::select! {
             biased;
             () = self.done.cancelled() => {}

@@ -53,7 +53,7 @@ pub enum SocketEvent {
     },
     /// The answer follows as the next frame of `source`; `url` includes window parameters. Only with
     /// [`crate::SocketOptions::report_sent`].
-    Asked {
+    Requested {
         source: SourceIndex,
         url: String,
         at_ns: i64,

@@ -35,7 +35,7 @@ pub struct FeedSockets {
     connections: Vec<ConnectionHandle>,
     polls: Vec<PageQueue>,
     resyncs: Vec<ResyncHandle>,
-    asks: mpsc::Sender<ResyncRequest>,
+    resync_requests: mpsc::Sender<ResyncRequest>,
     plan_budgets: Vec<Budget>,
     counters: Arc<Counters>,
     stop: CancellationToken,
@@ -104,13 +104,24 @@ impl FeedSockets {
             |client| RequestRunner { feed: Arc::clone(&feed), client, at_once: Semaphore::new(at_once) };
         let polls = start_polls(plan, &Arc::new(requester(client.clone())), &pending, &mut set);
         drop(pending);
-        let (resyncs, asks) = start_resyncs(plan, &Arc::new(requester(client)), &mut set);
+        let (resyncs, resync_requests) = start_resyncs(plan, &Arc::new(requester(client)), &mut set);
         let abort = CancellationToken::new();
         let owned = own(set, Arc::clone(&counters), abort.clone());
         let owner = Some(runtime.spawn(tasks.track_future(owned)));
         tasks.close();
         let plan_budgets = plan.budgets.clone();
-        Ok(Self { connections, polls, resyncs, asks, plan_budgets, counters, stop, abort, tasks, owner })
+        Ok(Self {
+            connections,
+            polls,
+            resyncs,
+            resync_requests,
+            plan_budgets,
+            counters,
+            stop,
+            abort,
+            tasks,
+            owner,
+        })
     }
 
     /// The snapshot comes as a frame with the resync's source, or in-band.
@@ -120,8 +131,8 @@ impl FeedSockets {
         let in_progress = ResyncInProgress::begin(&handle.in_progress).ok_or(CommandError::InFlight)?;
         match &handle.action {
             ResyncAction::Request(request) => {
-                let ask = ResyncRequest { source: handle.source, request: request.clone(), in_progress };
-                self.asks.try_send(ask).map_err(|error| refused(&error))
+                let request = ResyncRequest { source: handle.source, request: request.clone(), in_progress };
+                self.resync_requests.try_send(request).map_err(|error| refused(&error))
             }
             ResyncAction::Resubscribe(again) => {
                 let in_progress = Arc::new(in_progress);
@@ -160,14 +171,19 @@ impl FeedSockets {
             tracing::warn!(%source, problems = problems.join("; "), "further page refused");
             return Err(pages.refuse(CommandError::BadRequest));
         }
-        pages.ask(request)
+        pages.request(request)
     }
 
     /// Assigns a frame to its stream: acknowledgements and heartbeats do not count against silence. `at_ns`
     /// is its receive time.
-    pub fn saw(&self, source: impl Into<SourceIndex>, stream: impl Into<StreamIndex>, at_ns: i64) {
+    pub fn stream_received(
+        &self,
+        source: impl Into<SourceIndex>,
+        stream: impl Into<StreamIndex>,
+        at_ns: i64,
+    ) {
         if let Ok(connection) = self.connection(source.into()) {
-            connection.state.saw(stream.into(), at_ns);
+            connection.state.stream_received(stream.into(), at_ns);
         }
     }
 
@@ -295,9 +311,9 @@ fn start_resyncs(
     });
     let handles = handles.collect();
     // Each resync is queued at most once.
-    let (asks, receiver) = mpsc::channel(plan.resyncs.len().max(1));
+    let (resync_requests, receiver) = mpsc::channel(plan.resyncs.len().max(1));
     set.spawn(
         requester.feed.tasks.track_future(request_runner::run_resyncs(Arc::clone(requester), receiver)),
     );
-    (handles, asks)
+    (handles, resync_requests)
 }

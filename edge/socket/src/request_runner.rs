@@ -44,10 +44,10 @@ impl RequestRunner {
         stamp: StampUrl<'_>,
     ) -> RequestOutcome {
         let feed = &self.feed;
-        let mut asked = None;
+        let mut requested = None;
         let mut stamp_and_keep = |url: &mut Url| {
             stamp(url);
-            asked = feed.options.report_sent.then(|| url.to_string());
+            requested = feed.options.report_sent.then(|| url.to_string());
         };
         let fetch = self.client.fetch_in_turn(&feed.budgets, request, &self.at_once, &mut stamp_and_keep);
         let fetched = tokio::select! {
@@ -60,9 +60,9 @@ impl RequestRunner {
             Err(reason) => return self.failed(source, reason).await,
         };
         let received_at_ns = now_ns();
-        if let Some(url) = asked {
+        if let Some(url) = requested {
             // If this is not delivered, neither is the frame, which is counted.
-            let _ = feed.deliver(SocketEvent::Asked { source, url, at_ns: received_at_ns }).await;
+            let _ = feed.deliver(SocketEvent::Requested { source, url, at_ns: received_at_ns }).await;
         }
         let frame = ReceivedFrame { source, generation: 0, received_at_ns, data };
         if feed.deliver(SocketEvent::Frame(frame)).await.is_err() {
@@ -95,7 +95,10 @@ pub(crate) struct ResyncRequest {
 }
 
 /// Each resync runs once at a time, so their number is bounded by the plan.
-pub(crate) async fn run_resyncs(requester: Arc<RequestRunner>, mut asks: mpsc::Receiver<ResyncRequest>) {
+pub(crate) async fn run_resyncs(
+    requester: Arc<RequestRunner>,
+    mut resync_requests: mpsc::Receiver<ResyncRequest>,
+) {
     let mut running = JoinSet::new();
     let stop = requester.feed.stop.clone();
     loop {
@@ -103,22 +106,22 @@ pub(crate) async fn run_resyncs(requester: Arc<RequestRunner>, mut asks: mpsc::R
             biased;
             () = stop.cancelled() => break,
             Some(_) = running.join_next() => {}
-            Some(ask) = asks.recv() => {
+            Some(request) = resync_requests.recv() => {
                 let requester = Arc::clone(&requester);
                 let tasks = requester.feed.tasks.clone();
-                running.spawn(tasks.track_future(async move { run_resync(&requester, ask).await }));
+                running.spawn(tasks.track_future(async move { run_resync(&requester, request).await }));
             }
         }
     }
     while running.join_next().await.is_some() {}
 }
 
-async fn run_resync(requester: &RequestRunner, ask: ResyncRequest) {
+async fn run_resync(requester: &RequestRunner, request: ResyncRequest) {
     let counters = &requester.feed.counters;
-    match requester.run(ask.source, &ask.request, &mut |_| {}).await {
+    match requester.run(request.source, &request.request, &mut |_| {}).await {
         RequestOutcome::Answered => counters.count(SocketCounter::ResyncsAnswered),
         RequestOutcome::Failed { .. } => counters.count(SocketCounter::ResyncsFailed),
         RequestOutcome::Stopped => {}
     }
-    drop(ask.in_progress);
+    drop(request.in_progress);
 }

@@ -118,7 +118,7 @@ impl ConnectionState {
         self.stalled_us.fetch_add(micros(time), Ordering::Relaxed);
     }
 
-    pub(crate) fn saw(&self, stream: StreamIndex, at_ns: i64) {
+    pub(crate) fn stream_received(&self, stream: StreamIndex, at_ns: i64) {
         if let Some(stream) = self.streams.get(stream.position()) {
             stream.seen.store(micros(self.origin.elapsed()) + 1, Ordering::Relaxed);
             stream.seen_at_ns.store(at_ns, Ordering::Relaxed);

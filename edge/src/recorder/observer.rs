@@ -123,7 +123,7 @@ impl FrameObserver for Recorder {
                     }
                 }
             }
-            SocketEvent::Asked { source, url, .. } => state.asked = Some((*source, url.clone())),
+            SocketEvent::Requested { source, url, .. } => state.asked = Some((*source, url.clone())),
             SocketEvent::Closed { source, generation, .. } => {
                 state.numbers.remove(&(*source, *generation));
             }

@@ -129,17 +129,17 @@ mod tests {
     fn a_flapping_stream_is_asked_for_more_and_more_rarely() {
         let start = Instant::now();
         let mut watch = StreamWatch::new(10_000, start).unwrap();
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         for round in 0..327u32 {
             let frame = start + SECOND * 11 * round;
             assert!(matches!(watch.check(frame, Some(frame)), StreamCheck::Fine(_)));
             match watch.check(frame + SECOND * 10, Some(frame)) {
-                StreamCheck::Silent { resubscribe: true, .. } => asked.push(round),
+                StreamCheck::Silent { resubscribe: true, .. } => requested.push(round),
                 StreamCheck::Silent { resubscribe: false, .. } => {}
                 other => panic!("{other:?}"),
             }
         }
-        assert!(asked.len() >= 6 && asked.len() <= 12, "{asked:?}");
+        assert!(requested.len() >= 6 && requested.len() <= 12, "{requested:?}");
         let later = start + SECOND * 2 * 3600;
         assert!(matches!(watch.check(later, Some(later)), StreamCheck::Fine(_)));
         let verdict = watch.check(later + SECOND * 10, Some(later));

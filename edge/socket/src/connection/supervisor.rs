@@ -123,7 +123,7 @@ impl ConnectionSupervisor {
             biased;
             () = feed.stop.cancelled() => {}
             () = feed.inputs.closed() => feed.stop.cancel(),
-            () = feed.references.known() => self.open_at = Instant::now() + self.open_delay,
+            () = feed.references.opened() => self.open_at = Instant::now() + self.open_delay,
         }
         loop {
             self.show_phase();

@@ -68,15 +68,15 @@ impl PollTask {
         let feed = Arc::clone(&self.requester.feed);
         if !self.plan.reference {
             // Its answers may depend on the reference polls.
-            let asked = Instant::now();
+            let requested = Instant::now();
             tokio::select! {
                 biased;
                 () = feed.stop.cancelled() => return,
-                () = feed.references.known() => self.schedule.delay(asked.elapsed()),
+                () = feed.references.opened() => self.schedule.delay(requested.elapsed()),
             }
             self.at = self.schedule.at();
         }
-        while self.pages_until_next().await.is_ok() && self.ask().await.is_ok() {}
+        while self.pages_until_next().await.is_ok() && self.run_round().await.is_ok() {}
     }
 
     /// Requests further pages until the next round is due.
@@ -107,7 +107,7 @@ impl PollTask {
         self.at = self.at.max(Instant::now() + grace);
     }
 
-    async fn ask(&mut self) -> Result<(), FeedStopped> {
+    async fn run_round(&mut self) -> Result<(), FeedStopped> {
         if self.round.begin()
             && let Some(covered) = &mut self.covered
         {
@@ -184,7 +184,7 @@ impl PageQueue {
     }
 
     /// Bounded per round, against venues and adapters that never finish.
-    pub(crate) fn ask(&self, request: Request) -> Result<(), CommandError> {
+    pub(crate) fn request(&self, request: Request) -> Result<(), CommandError> {
         let before = self.round.pages.fetch_add(1, Ordering::Relaxed);
         if before >= PAGES_PER_ROUND_MAX {
             self.round.pages.store(PAGES_PER_ROUND_MAX, Ordering::Relaxed);

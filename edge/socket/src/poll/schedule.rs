@@ -66,12 +66,12 @@ pub(crate) struct CoveredTime {
     /// Everything before it has been answered, milliseconds since 1970.
     covered: Option<i64>,
     /// Window of the newest request.
-    asked: (i64, i64),
+    requested: (i64, i64),
 }
 
 impl CoveredTime {
     pub(crate) fn new(window: TimeWindow) -> Self {
-        Self { window, covered: None, asked: (0, 0) }
+        Self { window, covered: None, requested: (0, 0) }
     }
 
     /// Adds both ends to the URL of a request sent at `now_ms`.
@@ -80,7 +80,7 @@ impl CoveredTime {
         let to = now_ms - i64::from(self.window.to_ago_ms);
         let earliest = usual - (to - usual) * 2;
         let from = self.covered.map_or(usual, |covered| covered.clamp(earliest, usual));
-        self.asked = (from, to);
+        self.requested = (from, to);
         url.query_pairs_mut()
             .append_pair(&self.window.from_parameter, &from.to_string())
             .append_pair(&self.window.to_parameter, &to.to_string());
@@ -88,7 +88,7 @@ impl CoveredTime {
 
     /// Returns the hole before the newest answer.
     pub(crate) fn answered(&mut self) -> Option<Duration> {
-        let (from, to) = self.asked;
+        let (from, to) = self.requested;
         let hole = self.covered.map_or(0, |covered| from - covered);
         self.covered = Some(to);
         u64::try_from(hole).ok().filter(|hole| *hole > 0).map(Duration::from_millis)
@@ -96,7 +96,7 @@ impl CoveredTime {
 
     /// A further page is missing: the whole window is requested again.
     pub(crate) fn incomplete(&mut self) {
-        self.covered = Some(self.asked.0);
+        self.covered = Some(self.requested.0);
     }
 }
 

@@ -38,7 +38,7 @@ async fn pages_come_in_order_before_the_next_round() {
     let (sockets, mut inputs) = start_with(&plan, options, 8);
     let mut answers = 0;
     while answers < 3 * (PAGES + 1) {
-        let SocketEvent::Asked { url, .. } = next(&mut inputs).await else {
+        let SocketEvent::Requested { url, .. } = next(&mut inputs).await else {
             panic!("not told what was asked")
         };
         let frame = next_frame(&mut inputs).await;

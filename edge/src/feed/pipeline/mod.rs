@@ -189,7 +189,7 @@ impl Pipeline {
                 self.parts.gaps.request_failed(source, &reason, at_ns);
                 self.request_failed(source, reason.label(), &reason, at_ns);
             }
-            SocketEvent::Sent { .. } | SocketEvent::Asked { .. } => {}
+            SocketEvent::Sent { .. } | SocketEvent::Requested { .. } => {}
         }
     }
 
@@ -315,7 +315,7 @@ impl Pipeline {
         self.last_active = None;
         if let Some(sockets) = self.parts.sockets.upgrade() {
             for (source, stream) in self.active.drain() {
-                sockets.saw(source, stream, now_ns);
+                sockets.stream_received(source, stream, now_ns);
             }
         }
         self.active.clear();

@@ -138,16 +138,16 @@ impl ConnectionSupervisor {
     async fn report_silent(&mut self, silent: Silent) {
         let Some(stream) = self.plan.streams.get(silent.stream.position()) else { return };
         self.feed.counters.count(SocketCounter::Silences);
-        let asked = stream.resubscribe.last().map(String::as_str).unwrap_or_default();
+        let requested = stream.resubscribe.last().map(String::as_str).unwrap_or_default();
         let (connection, url, silence) = (&self.plan.name, &self.plan.url, silent.silence);
         let (data_type, instrument) = (stream.data_type, stream.instrument.map(InstrumentIndex::from));
         match silent.hint {
             SilenceHint::NeverSeen => tracing::error!(
-                %connection, %url, stream = %silent.stream, ?data_type, ?instrument, asked, ?silence,
+                %connection, %url, stream = %silent.stream, ?data_type, ?instrument, requested, ?silence,
                 "stream never delivered since its subscription: its name or the URL's route may be wrong"
             ),
             SilenceHint::WentQuiet => tracing::warn!(
-                %connection, %url, stream = %silent.stream, ?data_type, ?instrument, asked, ?silence,
+                %connection, %url, stream = %silent.stream, ?data_type, ?instrument, requested, ?silence,
                 "stream is silent"
             ),
         }
