@@ -12,8 +12,8 @@ use crate::error::{Fault, LoadError};
 use crate::limits::Limits;
 use crate::logging::StoreState;
 use crate::runtime::Engine;
-use crate::sandbox::Sandbox;
-use crate::stats::Stats;
+use crate::sandbox::{InstantiateError, Sandbox};
+use crate::stats::{FaultCause, Stats};
 use crate::{v1, validate};
 
 /// Largest component file; real ones have some hundred kilobytes.
@@ -98,17 +98,18 @@ impl Adapter {
     pub fn contract(&self) -> &str {
         &self.inner.contract
     }
-
-    pub(crate) fn pre(&self) -> &v1::VenueAdapterPre<StoreState> {
-        &self.inner.pre
-    }
 }
 
-pub(crate) enum InstantiateError {
-    /// The component's functions have other types than the contract's.
-    Types(String),
-    /// The component failed in its start function.
-    Fault(Fault),
+impl Sandbox {
+    /// Starts an instance.
+    pub fn new(adapter: &Adapter, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Result<Self, Fault> {
+        let made =
+            Self::from_parts(&adapter.inner.pre, adapter.id().into(), Arc::clone(limits), Arc::clone(stats));
+        made.map_err(|error| match error {
+            InstantiateError::Types(detail) => Fault { cause: FaultCause::Reload, detail },
+            InstantiateError::Fault(fault) => fault,
+        })
+    }
 }
 
 fn one_line(text: &str) -> String {

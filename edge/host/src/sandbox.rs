@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Store;
 
-use crate::adapter::{Adapter, InstantiateError};
 use crate::contract::{Answer, Budget, Description, Feed, Instrument, Normalized, Plan, Refusal, Request};
 use crate::error::{CallError, Fault};
 use crate::frames::FrameBatch;
@@ -16,6 +15,13 @@ use crate::stats::{FaultCause, Stats};
 use crate::v1::VenueAdapter;
 use crate::v1::exports::marketprism::adapter::adapter::Guest;
 use crate::{v1, validate};
+
+pub(crate) enum InstantiateError {
+    /// The component's functions have other types than the contract's.
+    Types(String),
+    /// The component failed in its start function.
+    Fault(Fault),
+}
 
 /// After a [`Fault`] every further call returns a fault.
 pub struct Sandbox {
@@ -30,16 +36,6 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts an instance.
-    pub fn new(adapter: &Adapter, limits: &Arc<Limits>, stats: &Arc<Stats>) -> Result<Self, Fault> {
-        let made =
-            Self::from_parts(adapter.pre(), adapter.id().into(), Arc::clone(limits), Arc::clone(stats));
-        made.map_err(|error| match error {
-            InstantiateError::Types(detail) => Fault { cause: FaultCause::Reload, detail },
-            InstantiateError::Fault(fault) => fault,
-        })
-    }
-
     pub(crate) fn from_parts(
         pre: &v1::VenueAdapterPre<StoreState>,
         name: Arc<str>,
