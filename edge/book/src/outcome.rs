@@ -55,20 +55,6 @@ pub enum ResyncReason {
 }
 
 impl ResyncReason {
-    pub const ALL: [ResyncReason; 8] = [
-        ResyncReason::Start,
-        ResyncReason::Gap,
-        ResyncReason::Checksum,
-        ResyncReason::StaleSnapshot,
-        ResyncReason::BufferOverflow,
-        ResyncReason::Crossed,
-        ResyncReason::InvalidUpdate,
-        ResyncReason::Restart,
-    ];
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
     pub fn as_str(self) -> &'static str {
         match self {
             ResyncReason::Start => "start",

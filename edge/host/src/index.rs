@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::contract::{Connection, Plan, Poll, Resync};
+use crate::contract::{Connection, Plan, Poll, Request, Resync, ResyncAction};
 
 macro_rules! index {
     ($(#[$doc:meta])* $name:ident) => {
@@ -77,6 +77,17 @@ pub enum PlanSource<'a> {
     Poll(&'a Poll),
     /// A resync.
     Resync(&'a Resync),
+}
+
+impl<'a> PlanSource<'a> {
+    /// The request of a poll or a resync.
+    pub fn request(self) -> Option<&'a Request> {
+        match self {
+            Self::Poll(poll) => Some(&poll.request),
+            Self::Resync(Resync { action: ResyncAction::Request(request), .. }) => Some(request),
+            Self::Connection(_) | Self::Resync(_) => None,
+        }
+    }
 }
 
 impl SourceIndex {

@@ -113,16 +113,6 @@ pub enum FaultCause {
 }
 
 impl FaultCause {
-    /// Every cause.
-    pub const ALL: [FaultCause; 6] = [
-        FaultCause::Trap,
-        FaultCause::Deadline,
-        FaultCause::Memory,
-        FaultCause::StackOverflow,
-        FaultCause::InvalidOutput,
-        FaultCause::Reload,
-    ];
-
     /// A label for logs, metrics and file names.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::adapter::Adapter;
 use crate::circuit_breaker::{CircuitBreaker, FaultPolicy, Health};
-use crate::contract::{Budget, Feed, Instrument, Normalized, Payload, Plan, ResyncAction};
+use crate::contract::{Budget, Feed, Instrument, Normalized, Payload, Plan};
 use crate::error::{CallError, Fault};
 use crate::frames::{Frame, FrameBatch};
 use crate::index::{FrameIndex, PlanSource, SourceIndex};
@@ -295,12 +295,7 @@ impl AdapterSupervisor {
 fn origin(plan: &Plan, source: SourceIndex) -> (Option<SourceIndex>, &str) {
     match source.entry(plan) {
         Some(PlanSource::Connection(connection)) => (Some(source), &connection.url),
-        Some(PlanSource::Poll(poll)) => (None, &poll.request.url),
-        Some(PlanSource::Resync(resync)) => match &resync.action {
-            ResyncAction::Request(request) => (None, &request.url),
-            ResyncAction::Resubscribe(_) => (None, ""),
-        },
-        None => (None, ""),
+        other => (None, other.and_then(PlanSource::request).map_or("", |request| &request.url)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use marketprism_adapter_host::contract::{Connection, Payload, Plan, ResyncAction};
+use marketprism_adapter_host::contract::{Connection, Payload, Plan};
 use marketprism_adapter_host::{InstrumentIndex, PlanSource, SourceIndex, StreamIndex};
 use marketprism_schema::DataType;
 
@@ -43,15 +43,7 @@ impl SourceMap {
     /// The address of a poll or a snapshot request.
     #[must_use]
     pub fn url(&self, source: SourceIndex) -> Option<&str> {
-        let request = match self.entry(source)? {
-            PlanSource::Connection(_) => return None,
-            PlanSource::Poll(poll) => &poll.request,
-            PlanSource::Resync(resync) => match &resync.action {
-                ResyncAction::Request(request) => request,
-                ResyncAction::Resubscribe(_) => return None,
-            },
-        };
-        Some(&request.url)
+        Some(&self.entry(source)?.request()?.url)
     }
 
     /// The stream of a connection that an event belongs to.

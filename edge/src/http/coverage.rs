@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use marketprism_adapter_host::InstrumentIndex;
-use marketprism_book::{BookStats, ResyncReason};
+use marketprism_book::BookStats;
 use marketprism_schema::DataType;
 use marketprism_service::clock;
 use serde_json::{Value, json};
@@ -91,8 +91,12 @@ fn causes_json(books: &[&BookStats]) -> Value {
             causes.insert(cause.to_owned(), json!(count));
         }
     };
-    for reason in ResyncReason::ALL {
-        add(reason.as_str(), books.iter().map(|stats| stats.breaks[reason]).sum());
+    let mut breaks = BookStats::default().breaks;
+    for (reason, count) in books.iter().flat_map(|stats| stats.breaks) {
+        breaks[reason] += count;
+    }
+    for (reason, count) in breaks {
+        add(reason.as_str(), count);
     }
     add("replaced", books.iter().map(|stats| stats.replaced).sum());
     add("contradicted", books.iter().map(|stats| stats.refresh_mismatches).sum());

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_adapter_host::FaultCause;
-use marketprism_book::{BookGapCause, BookState, ResyncReason};
+use marketprism_book::{BookGapCause, BookState};
 use marketprism_service::clock;
 use marketprism_socket::{ConnectionPhase, SocketCounter};
 use prometheus::{IntCounterVec, IntGaugeVec};
@@ -101,9 +100,11 @@ fn refresh_books(state: &EdgeState) {
             gaps.add(&[exchange, BookGapCause::Sequence.as_str()], stats.gaps);
             gaps.add(&[exchange, BookGapCause::Checksum.as_str()], stats.checksum_mismatches);
             updates.add(&[exchange], stats.applied);
-            for reason in ResyncReason::ALL {
-                resyncs.add(&[exchange, reason.as_str()], stats.resyncs[reason]);
-                breaks.add(&[exchange, reason.as_str()], stats.breaks[reason]);
+            for (reason, count) in stats.resyncs {
+                resyncs.add(&[exchange, reason.as_str()], count);
+            }
+            for (reason, count) in stats.breaks {
+                breaks.add(&[exchange, reason.as_str()], count);
             }
             for (reason, count) in [
                 ("outdated", stats.outdated),
@@ -135,8 +136,8 @@ fn refresh_adapters(state: &EdgeState) {
     for feed in &state.feeds {
         let exchange = feed.exchange.as_str();
         let Some(stats) = feed.stats().map(|stats| stats.snapshot()) else { continue };
-        for cause in FaultCause::ALL {
-            faults.add(&[exchange, cause.as_str()], stats.faults[cause]);
+        for (cause, count) in stats.faults {
+            faults.add(&[exchange, cause.as_str()], count);
         }
         restarts.add(&[exchange], stats.restarts);
         calls.add(&[exchange], stats.calls);

@@ -1,6 +1,6 @@
 //! States and counts that several pages show.
 
-use marketprism_adapter_host::{FaultCause, Stats};
+use marketprism_adapter_host::Stats;
 use marketprism_book::BookState;
 use serde_json::{Value, json};
 
@@ -25,8 +25,8 @@ pub(super) fn phase_text(phase: &FeedPhase) -> String {
 pub(super) fn faults_json(stats: &Stats) -> Value {
     let stats = stats.snapshot();
     let mut causes = serde_json::Map::new();
-    for cause in FaultCause::ALL {
-        causes.insert(cause.as_str().to_owned(), json!(stats.faults[cause]));
+    for (cause, count) in stats.faults {
+        causes.insert(cause.as_str().to_owned(), json!(count));
     }
     json!({
         "total": stats.all_faults(),
