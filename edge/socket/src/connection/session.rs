@@ -83,11 +83,7 @@ impl Session {
             Ok(socket) => {
                 let at = Instant::now();
                 self.feed.budgets.served(&charges);
-                let end = match self.serve(socket, at).await {
-                    Some(reason) => SessionEndCause::Closed(reason),
-                    None => SessionEndCause::Retired,
-                };
-                SessionEnd { generation, opened: Some(at), end }
+                SessionEnd { generation, opened: Some(at), end: self.serve(socket, at).await }
             }
             Err(error) => {
                 if let OpenError::Refused { status, retry_after, .. } = &error {
@@ -99,22 +95,21 @@ impl Session {
         }
     }
 
-    /// `None`: retired.
-    async fn serve(self, socket: Socket, opened: Instant) -> Option<CloseReason> {
+    async fn serve(self, socket: Socket, opened: Instant) -> SessionEndCause {
         let at_ns = now_ns();
         let (source, generation) = (self.source, self.generation);
         let url = self.plan.url.clone();
         // Before the supervisor's event, so that this is the first event of the generation.
         if self.feed.deliver(SocketEvent::Opened { source, generation, url, at_ns }).await.is_err() {
-            return Some(CloseReason::Stopped);
+            return SessionEndCause::Closed(CloseReason::Stopped);
         }
         let event = SessionEvent::Opened { at: opened, at_ns };
         if self.events.send((generation, event)).await.is_err() {
-            return Some(CloseReason::Stopped);
+            return SessionEndCause::Closed(CloseReason::Stopped);
         }
         let mut serving = Serving::new(self, socket);
         if let Err(reason) = serving.report_subscribed().await {
-            return Some(reason);
+            return SessionEndCause::Closed(reason);
         }
         serving.run().await
     }

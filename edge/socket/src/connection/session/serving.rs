@@ -14,18 +14,13 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WebsocketError, Message};
 
-use super::{Session, SessionEvent};
+use super::{Session, SessionEndCause, SessionEvent};
 use crate::connection::open::Socket;
 use crate::connection::send_queue::{OutgoingMessage, OutgoingText, Pacer, SendQueue};
 use crate::counters::SocketCounter;
 use crate::error::{CloseReason, chain};
 use crate::event::{ReceivedFrame, SocketEvent};
 use crate::limits::READS_IN_A_ROW;
-
-enum ServingEnd {
-    Retired,
-    Closed(CloseReason),
-}
 
 enum ServingStep {
     Retire,
@@ -75,7 +70,7 @@ impl Serving {
         }
     }
 
-    pub(super) async fn run(&mut self) -> Option<CloseReason> {
+    pub(super) async fn run(&mut self) -> SessionEndCause {
         loop {
             self.set_wake();
             let step = tokio::select! {
@@ -86,7 +81,7 @@ impl Serving {
                 message = self.socket.next() => ServingStep::Message(message),
             };
             let finished = match step {
-                ServingStep::Retire | ServingStep::Text(None) => Some(ServingEnd::Retired),
+                ServingStep::Retire | ServingStep::Text(None) => Some(SessionEndCause::Retired),
                 ServingStep::Text(Some(text)) => {
                     self.outbox.push(text);
                     None
@@ -94,13 +89,11 @@ impl Serving {
                 ServingStep::Wake => self.on_wake().await,
                 ServingStep::Message(message) => self.on_messages(message).await,
             };
-            match finished {
-                None => {}
-                Some(ServingEnd::Retired) => {
+            if let Some(end) = finished {
+                if let SessionEndCause::Retired = end {
                     self.close().await;
-                    return None;
                 }
-                Some(ServingEnd::Closed(reason)) => return Some(reason),
+                return end;
             }
         }
     }
@@ -119,13 +112,13 @@ impl Serving {
         }
     }
 
-    async fn on_wake(&mut self) -> Option<ServingEnd> {
+    async fn on_wake(&mut self) -> Option<SessionEndCause> {
         let now = Instant::now();
         if now >= self.idle_check {
             let alive = self.socket.get_ref().last_byte().max(self.alive_since);
             self.idle_check = alive + self.idle_timeout;
             if now >= self.idle_check {
-                return Some(ServingEnd::Closed(
+                return Some(SessionEndCause::Closed(
                     self.closing.take().unwrap_or(CloseReason::Idle(self.idle_timeout)),
                 ));
             }
@@ -140,7 +133,7 @@ impl Serving {
             });
         }
         match self.outbox.take(now) {
-            Some(outgoing) => self.send(outgoing).await.err().map(ServingEnd::Closed),
+            Some(outgoing) => self.send(outgoing).await.err().map(SessionEndCause::Closed),
             None => None,
         }
     }
@@ -178,11 +171,14 @@ impl Serving {
     }
 
     /// Takes the messages at hand, a bounded number so that timers and texts get their turn.
-    async fn on_messages(&mut self, first: Option<Result<Message, WebsocketError>>) -> Option<ServingEnd> {
+    async fn on_messages(
+        &mut self,
+        first: Option<Result<Message, WebsocketError>>,
+    ) -> Option<SessionEndCause> {
         let mut message = first;
         for _ in 0..READS_IN_A_ROW {
             if let Err(reason) = self.on_message(message).await {
-                return Some(ServingEnd::Closed(reason));
+                return Some(SessionEndCause::Closed(reason));
             }
             // Polling again also flushes the pong to a ping that was just read.
             match self.socket.next().now_or_never() {
@@ -190,7 +186,7 @@ impl Serving {
                 None => return None,
             }
         }
-        self.on_message(message).await.err().map(ServingEnd::Closed)
+        self.on_message(message).await.err().map(SessionEndCause::Closed)
     }
 
     /// An error ends the generation.
