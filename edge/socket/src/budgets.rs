@@ -29,22 +29,11 @@ impl Budgets {
     pub fn define(&self, name: &str, units: u32, window: Duration) {
         let budget = self.window(name);
         let mut state = budget.state();
-        let defined = match state.limit {
-            None => WindowLimit { units, window },
-            Some(old) => {
-                if old.units != units || old.window != window {
-                    tracing::warn!(
-                        budget = name,
-                        units,
-                        ?window,
-                        ?old,
-                        "budget has two definitions: the stricter values apply"
-                    );
-                }
-                WindowLimit { units: old.units.min(units), window: old.window.max(window) }
-            }
-        };
-        state.limit = Some(defined);
+        let limit = state.limit.get_or_insert(WindowLimit { units, window });
+        if limit.units != units || limit.window != window {
+            tracing::warn!(budget = name, units, ?window, old = ?limit, "budget has two definitions: the stricter values apply");
+        }
+        *limit = WindowLimit { units: limit.units.min(units), window: limit.window.max(window) };
         drop(state);
         budget.changed.notify_waiters();
     }
@@ -83,7 +72,7 @@ impl Budgets {
         }
         let factor = 2u32.saturating_pow(state.refusals.saturating_sub(1).min(20));
         let time = named.unwrap_or(usual.saturating_mul(factor).min(longest));
-        state.block(now, time);
+        state.blocked_until = state.blocked_until.max(Some(now + time));
         time
     }
 
@@ -95,14 +84,10 @@ impl Budgets {
 
     fn window(&self, name: &str) -> Arc<RateWindow> {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        match windows.get(name) {
-            Some(window) => Arc::clone(window),
-            None => {
-                let window = Arc::new(RateWindow::new(name));
-                windows.insert(name.to_owned(), Arc::clone(&window));
-                window
-            }
-        }
+        let window = windows
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(RateWindow { name: name.to_owned(), ..RateWindow::default() }));
+        Arc::clone(window)
     }
 }
 
@@ -170,11 +155,6 @@ struct WindowState {
 }
 
 impl WindowState {
-    fn block(&mut self, now: Instant, time: Duration) {
-        let until = now + time;
-        self.blocked_until = Some(self.blocked_until.map_or(until, |old| old.max(until)));
-    }
-
     fn forget_expired(&mut self, now: Instant) {
         let age = self.limit.map_or(UNDEFINED_CHARGE_AGE, |limit| limit.window);
         self.entries.retain(|entry| entry.ended.is_none_or(|ended| ended + age > now));
@@ -199,7 +179,7 @@ enum Reservation {
     Later(Option<Instant>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RateWindow {
     name: String,
     /// Held while waiting. Tokio's mutex is fair, so waiters are served in order.
@@ -209,15 +189,6 @@ struct RateWindow {
 }
 
 impl RateWindow {
-    fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            turn: tokio::sync::Mutex::new(()),
-            state: Mutex::new(WindowState::default()),
-            changed: Notify::new(),
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, WindowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
