@@ -1,7 +1,6 @@
 //! All network I/O of one feed, and the commands for it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Budget, Plan, Request, ResyncAction};
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
-use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText, ResyncInProgress};
+use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText};
 use crate::context::{FeedContext, ReferenceGate, ReferencePending};
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{CommandError, SocketError};
@@ -56,7 +55,7 @@ struct ConnectionHandle {
 struct ResyncHandle {
     source: SourceIndex,
     action: ResyncAction,
-    in_progress: Arc<AtomicBool>,
+    in_progress: Arc<Semaphore>,
 }
 
 impl FeedSockets {
@@ -128,7 +127,8 @@ impl FeedSockets {
     pub fn resync(&self, resync: impl Into<ResyncIndex>) -> Result<(), CommandError> {
         let resync = resync.into();
         let handle = self.resyncs.get(resync.position()).ok_or(CommandError::UnknownResync(resync))?;
-        let in_progress = ResyncInProgress::begin(&handle.in_progress).ok_or(CommandError::InFlight)?;
+        let in_progress =
+            Arc::clone(&handle.in_progress).try_acquire_owned().map_err(|_| CommandError::InFlight)?;
         match &handle.action {
             ResyncAction::Request(request) => {
                 let request = ResyncRequest { source: handle.source, request: request.clone(), in_progress };
@@ -307,7 +307,7 @@ fn start_resyncs(
     let handles = plan.resyncs.iter().enumerate().map(|(index, resync)| ResyncHandle {
         source: SourceIndex::of_resync(plan, index),
         action: resync.action.clone(),
-        in_progress: Arc::new(AtomicBool::new(false)),
+        in_progress: Arc::new(Semaphore::new(1)),
     });
     let handles = handles.collect();
     // Each resync is queued at most once.

@@ -3,30 +3,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::counters::{Counters, SocketCounter};
 use crate::limits::OUTBOX_MAX;
 
-#[derive(Debug)]
-pub(crate) struct ResyncInProgress(Arc<AtomicBool>);
-
-impl ResyncInProgress {
-    /// `None` if it is in progress already.
-    pub(crate) fn begin(flag: &Arc<AtomicBool>) -> Option<Self> {
-        let free = flag.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        free.then(|| Self(Arc::clone(flag)))
-    }
-}
-
-impl Drop for ResyncInProgress {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
+/// Held while a resync is in progress.
+pub(crate) type ResyncInProgress = OwnedSemaphorePermit;
 
 #[derive(Debug)]
 pub(crate) struct OutgoingText {

@@ -163,17 +163,10 @@ impl ConnectionSupervisor {
 
     fn next_wake(&self) -> Instant {
         let now = Instant::now();
-        let mut next = now + NEVER;
-        if self.needs_candidate() {
-            next = next.min(self.open_at);
-        }
-        if let Some(at) = self.takeover_at {
-            next = next.min(at);
-        }
-        if self.current.is_some() {
-            next = next.min(self.renew_at.unwrap_or(next)).min(self.silence.check_at(now));
-        }
-        next
+        let open = self.needs_candidate().then_some(self.open_at);
+        let renew = self.renew_at.filter(|_| self.current.is_some());
+        let check = self.current.map(|_| self.silence.check_at(now));
+        [open, self.takeover_at, renew, check].into_iter().flatten().min().unwrap_or(now + NEVER)
     }
 
     async fn on_timer(&mut self, now: Instant) {
@@ -299,19 +292,12 @@ impl ConnectionSupervisor {
     }
 
     fn send(&self, generation: Option<u64>, text: OutgoingText) {
-        let Some(found) = generation.and_then(|generation| self.generations.get(&generation)) else {
-            self.feed.counters.count(SocketCounter::DiscardedTextNotOpen);
-            return;
-        };
-        match found.texts.try_send(text) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.feed.counters.count(SocketCounter::DiscardedTextQueueFull)
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                self.feed.counters.count(SocketCounter::DiscardedTextNotOpen)
-            }
-        }
+        let found = generation.and_then(|generation| self.generations.get(&generation));
+        self.feed.counters.count(match found.map(|found| found.texts.try_send(text)) {
+            Some(Ok(())) => return,
+            Some(Err(mpsc::error::TrySendError::Full(_))) => SocketCounter::DiscardedTextQueueFull,
+            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => SocketCounter::DiscardedTextNotOpen,
+        });
     }
 }
 

@@ -100,13 +100,8 @@ impl Serving {
 
     /// The idle deadline moves with every byte, so it is checked only when it comes.
     fn set_wake(&mut self) {
-        let mut next = self.idle_check;
-        if let Some((_, at)) = self.heartbeat {
-            next = next.min(at);
-        }
-        if let Some(at) = self.outbox.ready_at(Instant::now()) {
-            next = next.min(at);
-        }
+        let due = [self.heartbeat.map(|(_, at)| at), self.outbox.ready_at(Instant::now())];
+        let next = due.into_iter().flatten().fold(self.idle_check, Ord::min);
         if self.wake.deadline() != next {
             self.wake.as_mut().reset(next);
         }
