@@ -15,18 +15,17 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "edge/socket",
-        "feed resync connection poll requester context references renewals rest budgets counters \
-         status backoff plan tls clock options input error limits",
+        "feed poll request_runner connection status context renewals rest budgets tls options \
+         limits event error counters",
     ),
     (
         "edge/host",
-        "supervised adapter rounds references sandbox runtime fixtures quarantine merge circuit \
-         validate frames error logging limiter stats contract v1 version rate limits",
+        "fixtures supervisor quarantine reference_answers mapping circuit_breaker adapter sandbox \
+         runtime validate frames error logging index contract v1 limits stats",
     ),
     (
         "edge/book",
-        "sync book stats outcome view refresh pending base sequence backoff gate checksum ladder \
-         settings update side",
+        "sync book outcome pending pacing contents sequence ladder settings update side",
     ),
     (
         "schema",
