@@ -13,7 +13,7 @@ pub struct FaultPolicy {
     pub fault_time: Duration,
     /// First back-off; doubles until a frame is good.
     pub first_back_off: Duration,
-    /// Longest back-off.
+    /// Upper bound of the doubled back-off.
     pub longest_back_off: Duration,
 }
 

@@ -75,7 +75,7 @@ pub enum LoadError {
         /// Largest size.
         max: u64,
     },
-    /// A core module.
+    /// Not wrapped as a component.
     #[error("adapter is a core WebAssembly module, not a component: build it with marketprism-adapter-build")]
     CoreModule,
     /// Not WebAssembly, or damaged.

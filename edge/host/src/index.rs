@@ -73,9 +73,9 @@ index! {
 pub enum PlanSource<'a> {
     /// A websocket connection.
     Connection(&'a Connection),
-    /// A poll.
+    /// A scheduled request.
     Poll(&'a Poll),
-    /// A resync.
+    /// A snapshot action of one book.
     Resync(&'a Resync),
 }
 

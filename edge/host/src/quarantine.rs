@@ -16,13 +16,13 @@ use crate::index::SourceIndex;
 /// A frame with the fault that it caused.
 #[derive(Clone, Copy, Debug)]
 pub struct QuarantinedFrame<'a> {
-    /// The frame.
+    /// Bytes, source and receive time.
     pub frame: Frame<'a>,
     /// The plan's connection; `None` for the answer to a request.
     pub connection: Option<SourceIndex>,
     /// URL of the connection or the request.
     pub url: &'a str,
-    /// Fault.
+    /// Kind and message of the failure.
     pub fault: &'a Fault,
     /// Adapter id, as in events.
     pub adapter: &'a str,

@@ -54,7 +54,7 @@ pub struct NormalizedBatch {
 pub struct FrameFault {
     /// Position in the batch.
     pub frame: FrameIndex,
-    /// Cause.
+    /// Kind of fault.
     pub cause: FaultCause,
     /// Skipped: the adapter had faulted too often before.
     pub skipped: bool,
@@ -92,7 +92,7 @@ impl AdapterSupervisor {
         })
     }
 
-    /// The adapter.
+    /// The compiled component.
     pub fn adapter(&self) -> &Adapter {
         &self.adapter
     }

@@ -52,7 +52,7 @@ pub enum RequestFailure {
 }
 
 impl RequestFailure {
-    /// The same request may succeed later.
+    /// A repeated request may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::TooLarge { .. } | Self::Budget(BudgetError::TooLarge { .. }) => false,

@@ -9,7 +9,6 @@ use marketprism_adapter_host::contract::{Connection, DataType};
 use marketprism_adapter_host::{InstrumentIndex, SourceIndex, StreamIndex};
 use tokio::time::Instant;
 
-/// Phase of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConnectionPhase {
     /// Also while waiting for a budget.
