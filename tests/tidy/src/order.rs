@@ -23,10 +23,7 @@ pub const ORDER: [(&str, &str); 10] = [
         "fixtures supervisor quarantine reference_answers mapping circuit_breaker adapter sandbox \
          runtime validate frames error logging index contract v1 limits stats",
     ),
-    (
-        "edge/book",
-        "sync book outcome pending pacing contents sequence ladder settings update side",
-    ),
+    ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (
         "schema",
         "recording wire audit repair event event_id migration stream table freshness subject decimal \
