@@ -1,5 +1,6 @@
 //! `/health`, `/ready` and `/adapters`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use marketprism_schema::DataType;
@@ -7,9 +8,8 @@ use marketprism_service::clock;
 use marketprism_socket::ConnectionPhase;
 use serde_json::{Value, json};
 
-use super::state::EdgeState;
-use super::values::{faults_json, phase_text};
-use crate::feed::FeedPhase;
+use super::state::{EdgeState, faults_json, phase_text};
+use crate::feed::{FeedPhase, FeedStatus};
 use crate::limits::AUDIT_HEALTHY;
 
 /// Health, with the reasons where the edge is unhealthy.
@@ -49,7 +49,7 @@ pub(super) fn ready(state: &EdgeState) -> (bool, Value) {
 }
 
 pub(super) fn adapters(state: &EdgeState) -> Value {
-    let adapter = |feed: &std::sync::Arc<crate::feed::FeedStatus>| {
+    let adapter = |feed: &Arc<FeedStatus>| {
         let description = feed.adapter.description();
         let faults = feed.stats().map(|stats| faults_json(&stats));
         json!({

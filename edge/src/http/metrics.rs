@@ -7,38 +7,30 @@ use marketprism_service::clock;
 use marketprism_socket::{ConnectionPhase, SocketCounter};
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-use super::state::EdgeState;
-use super::values::state_text;
+use super::state::{EdgeState, state_text};
 use crate::feed::{FeedPhase, FeedStatus};
-use crate::telemetry::{follow, gauge};
+use crate::telemetry::{Metrics, follow, gauge};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const NANOS_PER_MILLISECOND: i64 = 1_000_000;
 
-/// Totals by labels: feeds of one exchange are summed up before a counter follows them.
-#[derive(Default)]
-struct Totals(BTreeMap<Vec<String>, u64>);
+/// Totals by metric family and labels.
+type TotalsOf<'a, F> = BTreeMap<(*const F, Vec<String>), (&'a F, u64)>;
 
-impl Totals {
-    fn add(&mut self, labels: &[&str], value: u64) {
-        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        *self.0.entry(labels).or_default() += value;
-    }
+/// Totals over all feeds: those of one exchange have the same labels, and are summed up before a metric is set.
+struct FeedTotals<'a> {
+    metrics: &'a Metrics,
+    counters: TotalsOf<'a, IntCounterVec>,
+    gauges: TotalsOf<'a, IntGaugeVec>,
+}
 
-    fn counters(self, family: &IntCounterVec) {
-        for (labels, total) in self.0 {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            follow(&family.with_label_values(&labels), total);
-        }
-    }
+fn add<'a, F>(totals: &mut TotalsOf<'a, F>, family: &'a F, labels: &[&str], value: u64) {
+    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    totals.entry((std::ptr::from_ref(family), labels)).or_insert((family, 0)).1 += value;
+}
 
-    fn gauges(self, family: &IntGaugeVec) {
-        family.reset();
-        for (labels, total) in self.0 {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            family.with_label_values(&labels).set(gauge(total));
-        }
-    }
+fn borrowed(labels: &[String]) -> Vec<&str> {
+    labels.iter().map(String::as_str).collect()
 }
 
 pub(super) fn refresh(state: &EdgeState) {
@@ -58,53 +50,65 @@ pub(super) fn refresh(state: &EdgeState) {
         let seconds = row.last_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
         metrics.last_success.with_label_values(&[&row.exchange, row.data_type.as_str()]).set(seconds);
     }
-    refresh_books(state);
-    refresh_polls(state);
-    refresh_adapters(state);
-    refresh_sockets(state);
-}
-
-fn refresh_polls(state: &EdgeState) {
-    let (mut answers, mut failures) = (Totals::default(), Totals::default());
+    let mut totals = FeedTotals { metrics, counters: BTreeMap::new(), gauges: BTreeMap::new() };
     for feed in &state.feeds {
-        let exchange = feed.exchange.as_str();
-        for (kind, report) in feed.report().polls {
-            answers.add(&[exchange, kind.as_str()], report.answers);
-            for (reason, count) in &report.failures {
-                failures.add(&[exchange, kind.as_str(), reason], *count);
-            }
-            let seconds = report.oldest_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
-            state.metrics.poll_success.with_label_values(&[exchange, kind.as_str()]).set(seconds);
-        }
+        totals.add_books_and_polls(feed);
+        totals.add_adapter(feed);
+        totals.add_sockets(feed);
     }
-    answers.counters(&state.metrics.poll_answers);
-    failures.counters(&state.metrics.poll_failures);
+    for ((_, labels), (family, total)) in totals.counters {
+        follow(&family.with_label_values(&borrowed(&labels)), total);
+    }
+    for family in [
+        &metrics.books,
+        &metrics.trades_missing,
+        &metrics.feed_running,
+        &metrics.adapter_memory,
+        &metrics.connections,
+        &metrics.last_frame_age,
+    ] {
+        family.reset();
+    }
+    for ((_, labels), (family, total)) in totals.gauges {
+        family.with_label_values(&borrowed(&labels)).set(gauge(total));
+    }
 }
 
-fn refresh_books(state: &EdgeState) {
-    let (mut gaps, mut updates) = (Totals::default(), Totals::default());
-    let (mut resyncs, mut discarded) = (Totals::default(), Totals::default());
-    let (mut states, mut missing) = (Totals::default(), Totals::default());
-    let (mut running, mut breaks) = (Totals::default(), Totals::default());
-    for feed in &state.feeds {
-        let exchange = feed.exchange.as_str();
-        running.add(&[exchange], u64::from(feed.phase() == FeedPhase::Running));
-        let report = feed.report();
-        missing.add(&[exchange], report.trades.iter().map(|trades| trades.missing).sum());
-        for book_state in [BookState::WaitSnapshot, BookState::Syncing, BookState::Live] {
-            states.add(&[exchange, state_text(book_state)], 0);
+impl<'a> FeedTotals<'a> {
+    fn count(&mut self, family: &'a IntCounterVec, labels: &[&str], value: u64) {
+        add(&mut self.counters, family, labels, value);
+    }
+
+    fn gauge(&mut self, family: &'a IntGaugeVec, labels: &[&str], value: u64) {
+        add(&mut self.gauges, family, labels, value);
+    }
+
+    fn add_books_and_polls(&mut self, feed: &FeedStatus) {
+        let (metrics, exchange, report) = (self.metrics, feed.exchange.as_str(), feed.report());
+        self.gauge(&metrics.feed_running, &[exchange], u64::from(feed.phase() == FeedPhase::Running));
+        let missing = report.trades.iter().map(|trades| trades.missing).sum();
+        self.gauge(&metrics.trades_missing, &[exchange], missing);
+        for state in [BookState::WaitSnapshot, BookState::Syncing, BookState::Live] {
+            let books = report.books.iter().filter(|book| book.state == state).count();
+            self.gauge(
+                &metrics.books,
+                &[exchange, state_text(state)],
+                u64::try_from(books).unwrap_or_default(),
+            );
         }
         for book in &report.books {
             let stats = &book.stats;
-            states.add(&[exchange, state_text(book.state)], 1);
-            gaps.add(&[exchange, BookGapCause::Sequence.as_str()], stats.gaps);
-            gaps.add(&[exchange, BookGapCause::Checksum.as_str()], stats.checksum_mismatches);
-            updates.add(&[exchange], stats.applied);
+            let gaps =
+                [(BookGapCause::Sequence, stats.gaps), (BookGapCause::Checksum, stats.checksum_mismatches)];
+            for (cause, count) in gaps {
+                self.count(&metrics.book_gaps, &[exchange, cause.as_str()], count);
+            }
+            self.count(&metrics.book_updates, &[exchange], stats.applied);
             for (reason, count) in stats.resyncs {
-                resyncs.add(&[exchange, reason.as_str()], count);
+                self.count(&metrics.book_resyncs, &[exchange, reason.as_str()], count);
             }
             for (reason, count) in stats.breaks {
-                breaks.add(&[exchange, reason.as_str()], count);
+                self.count(&metrics.book_breaks, &[exchange, reason.as_str()], count);
             }
             for (reason, count) in [
                 ("outdated", stats.outdated),
@@ -114,83 +118,55 @@ fn refresh_books(state: &EdgeState) {
                 ("old_snapshot", stats.snapshots_ignored),
                 ("conflated", book.conflated),
             ] {
-                discarded.add(&[exchange, reason], count);
+                self.count(&metrics.book_discarded, &[exchange, reason], count);
             }
         }
+        for (kind, polls) in report.polls {
+            self.count(&metrics.poll_answers, &[exchange, kind.as_str()], polls.answers);
+            for (reason, count) in &polls.failures {
+                self.count(&metrics.poll_failures, &[exchange, kind.as_str(), reason], *count);
+            }
+            let seconds = polls.oldest_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
+            metrics.poll_success.with_label_values(&[exchange, kind.as_str()]).set(seconds);
+        }
     }
-    let metrics = &state.metrics;
-    gaps.counters(&metrics.book_gaps);
-    breaks.counters(&metrics.book_breaks);
-    updates.counters(&metrics.book_updates);
-    resyncs.counters(&metrics.book_resyncs);
-    discarded.counters(&metrics.book_discarded);
-    states.gauges(&metrics.books);
-    missing.gauges(&metrics.trades_missing);
-    running.gauges(&metrics.feed_running);
-}
 
-fn refresh_adapters(state: &EdgeState) {
-    let (mut faults, mut restarts) = (Totals::default(), Totals::default());
-    let (mut calls, mut micros) = (Totals::default(), Totals::default());
-    let (mut quarantined, mut memory) = (Totals::default(), Totals::default());
-    for feed in &state.feeds {
-        let exchange = feed.exchange.as_str();
-        let Some(stats) = feed.stats().map(|stats| stats.snapshot()) else { continue };
+    fn add_adapter(&mut self, feed: &FeedStatus) {
+        let (metrics, exchange) = (self.metrics, feed.exchange.as_str());
+        let Some(stats) = feed.stats().map(|stats| stats.snapshot()) else { return };
         for (cause, count) in stats.faults {
-            faults.add(&[exchange, cause.as_str()], count);
+            self.count(&metrics.adapter_faults, &[exchange, cause.as_str()], count);
         }
-        restarts.add(&[exchange], stats.restarts);
-        calls.add(&[exchange], stats.calls);
-        micros.add(&[exchange], stats.call_ns / 1_000);
-        quarantined.add(&[exchange], stats.frames_faulted + stats.frames_unseen);
-        memory.add(&[exchange], stats.memory_high_water_bytes);
+        self.count(&metrics.adapter_restarts, &[exchange], stats.restarts);
+        self.count(&metrics.adapter_calls, &[exchange], stats.calls);
+        self.count(&metrics.adapter_micros, &[exchange], stats.call_ns / 1_000);
+        self.count(&metrics.quarantined, &[exchange], stats.frames_faulted + stats.frames_unseen);
+        self.gauge(&metrics.adapter_memory, &[exchange], stats.memory_high_water_bytes);
     }
-    let metrics = &state.metrics;
-    faults.counters(&metrics.adapter_faults);
-    restarts.counters(&metrics.adapter_restarts);
-    calls.counters(&metrics.adapter_calls);
-    micros.counters(&metrics.adapter_micros);
-    quarantined.counters(&metrics.quarantined);
-    memory.gauges(&metrics.adapter_memory);
-}
 
-fn refresh_sockets(state: &EdgeState) {
-    let (mut connections, mut ages, mut events) = (Totals::default(), Totals::default(), Totals::default());
-    let now_ns = clock::now_ns();
-    for feed in &state.feeds {
-        refresh_feed_sockets(feed, now_ns, &mut connections, &mut ages, &mut events);
-    }
-    connections.gauges(&state.metrics.connections);
-    ages.gauges(&state.metrics.last_frame_age);
-    events.counters(&state.metrics.socket_events);
-}
-
-fn refresh_feed_sockets(
-    feed: &FeedStatus,
-    now_ns: i64,
-    connections: &mut Totals,
-    ages: &mut Totals,
-    events: &mut Totals,
-) {
-    let exchange = feed.exchange.as_str();
-    let Some(sockets) = feed.sockets() else { return };
-    for (what, count) in sockets.counters() {
-        if !matches!(what, SocketCounter::Frames | SocketCounter::FrameBytes) {
-            events.add(&[exchange, what.label()], count);
+    fn add_sockets(&mut self, feed: &FeedStatus) {
+        let (metrics, exchange) = (self.metrics, feed.exchange.as_str());
+        let Some(sockets) = feed.sockets() else { return };
+        for (what, count) in sockets.counters() {
+            if !matches!(what, SocketCounter::Frames | SocketCounter::FrameBytes) {
+                self.count(&metrics.socket_events, &[exchange, what.label()], count);
+            }
         }
-    }
-    for connection in sockets.status() {
-        let phase = match connection.phase {
-            ConnectionPhase::Connecting => "connecting",
-            ConnectionPhase::Waiting => "waiting",
-            ConnectionPhase::Open => "open",
-            ConnectionPhase::Replacing => "replacing",
-            ConnectionPhase::Stopped => "stopped",
-        };
-        connections.add(&[exchange, phase], 1);
-        if let Some(at_ns) = connection.last_frame_at_ns {
-            let age = now_ns.saturating_sub(at_ns).max(0) / NANOS_PER_MILLISECOND;
-            ages.add(&[exchange, &connection.name], u64::try_from(age).unwrap_or_default());
+        let now_ns = clock::now_ns();
+        for connection in sockets.status() {
+            let phase = match connection.phase {
+                ConnectionPhase::Connecting => "connecting",
+                ConnectionPhase::Waiting => "waiting",
+                ConnectionPhase::Open => "open",
+                ConnectionPhase::Replacing => "replacing",
+                ConnectionPhase::Stopped => "stopped",
+            };
+            self.gauge(&metrics.connections, &[exchange, phase], 1);
+            if let Some(at_ns) = connection.last_frame_at_ns {
+                let age = now_ns.saturating_sub(at_ns).max(0) / NANOS_PER_MILLISECOND;
+                let age = u64::try_from(age).unwrap_or_default();
+                self.gauge(&metrics.last_frame_age, &[exchange, &connection.name], age);
+            }
         }
     }
 }

@@ -15,10 +15,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::coverage;
-use super::health;
-use super::metrics;
 use super::state::EdgeState;
+use super::{coverage, health, metrics};
 use crate::limits::HTTP;
 use crate::telemetry::Metrics;
 

@@ -1,11 +1,15 @@
-//! The parts that the HTTP pages read.
+//! The parts that the pages read, and values that several pages show.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use marketprism_adapter_host::Stats;
+use marketprism_book::BookState;
+use serde_json::{Value, json};
+
 use crate::audit::Auditor;
 use crate::broker::BrokerLink;
-use crate::feed::FeedStatus;
+use crate::feed::{FeedPhase, FeedStatus};
 use crate::queue::EventQueue;
 use crate::telemetry::{Coverage, Metrics};
 
@@ -22,4 +26,35 @@ pub struct EdgeState {
     pub auditor: Arc<Auditor>,
     pub link: Arc<BrokerLink>,
     pub metrics: Metrics,
+}
+
+pub(super) const fn state_text(state: BookState) -> &'static str {
+    match state {
+        BookState::WaitSnapshot => "WAIT_SNAPSHOT",
+        BookState::Syncing => "SYNCING",
+        BookState::Live => "LIVE",
+    }
+}
+
+pub(super) fn phase_text(phase: &FeedPhase) -> String {
+    match phase {
+        FeedPhase::Starting(reason) => format!("starting: {reason}"),
+        FeedPhase::Running => "running".to_owned(),
+        FeedPhase::Stopped => "stopped".to_owned(),
+    }
+}
+
+pub(super) fn faults_json(stats: &Stats) -> Value {
+    let stats = stats.snapshot();
+    let mut causes = serde_json::Map::new();
+    for (cause, count) in stats.faults {
+        causes.insert(cause.as_str().to_owned(), json!(count));
+    }
+    json!({
+        "total": stats.all_faults(),
+        "by_cause": causes,
+        "restarts": stats.restarts,
+        "frames_quarantined": stats.frames_faulted + stats.frames_unseen,
+        "memory_high_water_bytes": stats.memory_high_water_bytes,
+    })
 }
