@@ -7,8 +7,7 @@ use std::time::Duration;
 use marketprism_schema::{AUDIT_VERSION, Audit, DataTypeMap, Gap, GapCause, GapKind, StreamAudit, StreamId};
 
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry, StreamTable};
-use super::tally::{RecordOutcome, StreamTally};
-use super::window::{GapEvent, WindowTally};
+use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_WINDOWS_MAX, START_GAP_OURS};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -60,7 +59,6 @@ struct AuditState {
 
 impl Auditor {
     /// The first window is the one in which the run begins.
-    #[must_use]
     pub fn new(origin: AuditOrigin) -> Self {
         let window_ns = i64::from(origin.window_seconds.max(1)) * NANOS_PER_SECOND;
         let open_since_ns = origin.run_ns - origin.run_ns.rem_euclid(window_ns);
@@ -70,13 +68,11 @@ impl Auditor {
     }
 
     /// An auditor that ignores everything.
-    #[must_use]
     pub fn off() -> Self {
         let state = AuditState { window_ns: NANOS_PER_SECOND, ..AuditState::default() };
         Self { origin: None, state: Mutex::new(state) }
     }
 
-    #[must_use]
     pub const fn is_on(&self) -> bool {
         self.origin.is_some()
     }
@@ -120,7 +116,6 @@ impl Auditor {
     }
 
     /// Start of the time for which a feed's streams are audited: the run's start, or that of the feed if it ran before.
-    #[must_use]
     pub fn since_ns(&self, AuditFeed(feed): AuditFeed) -> Option<i64> {
         self.lock().feeds.get(feed).map(|feed| feed.since_ns)
     }
@@ -165,7 +160,6 @@ impl Auditor {
     }
 
     /// The least frontier of all running feeds.
-    #[must_use]
     pub fn frontier_ns(&self) -> i64 {
         self.lock().feeds.iter().map(|feed| feed.frontier_ns).min().unwrap_or(i64::MAX)
     }
@@ -203,7 +197,6 @@ impl Auditor {
         (audits, 0)
     }
 
-    #[must_use]
     pub fn status(&self) -> AuditStatus {
         self.lock().status
     }

@@ -3,11 +3,9 @@
 mod auditor;
 mod gap_list;
 mod streams;
-mod tally;
 mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};
 pub use gap_list::GapSum;
 pub use streams::{AuditFeed, AuditStream, StreamTable};
-pub use tally::{PublishOutcome, RecordOutcome};
-pub use window::{FeedCounts, GapEvent};
+pub use window::{FeedCounts, GapEvent, PublishOutcome, RecordOutcome};

@@ -1,9 +1,163 @@
 //! One window of receive time: tallies of streams, counts of feeds.
 
-use marketprism_schema::{FeedAudit, Gap, GapKind};
+use marketprism_schema::{EventId, FeedAudit, Fingerprint, Gap, GapCause, GapKind, StreamAudit, UNSURE_MAX};
 
+use super::gap_list::GapList;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed};
-use super::tally::{RecordOutcome, StreamTally};
+
+/// Final outcome of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The broker stored it.
+    Stored,
+    /// The broker had it before, and it was sent once.
+    Duplicate,
+    /// The broker had it before, and it was sent more than once: the copy is this edge's or another edge's.
+    Ambiguous,
+    /// A newer state of the same book replaced it in the queue.
+    Conflated,
+    /// It was dropped from the full queue.
+    Dropped,
+    /// The broker rejected it for its content; it is lost.
+    Rejected,
+}
+
+/// A record with its final outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordOutcome {
+    pub stream: Option<AuditStream>,
+    pub received_at_ns: i64,
+    /// The venue's time.
+    pub timestamp_us: i64,
+    pub event_id: EventId,
+    pub sequence: Option<i64>,
+    pub outcome: PublishOutcome,
+}
+
+/// Counts of one stream in one window. Rare ones are boxed, so that most tallies are small.
+#[derive(Debug, Default)]
+pub(super) struct StreamTally {
+    stored: Fingerprint,
+    duplicates: u64,
+    sequences: Option<(i64, i64)>,
+    oldest_us: Option<i64>,
+    rare: Option<Box<RareCounts>>,
+}
+
+#[derive(Debug, Default)]
+struct RareCounts {
+    ambiguous: Vec<EventId>,
+    ambiguous_truncated: bool,
+    malformed: u64,
+    conflated: u64,
+    dropped: LossCount,
+    rejected: LossCount,
+    gaps: GapList,
+}
+
+/// Records lost for one reason.
+#[derive(Debug, Default)]
+struct LossCount {
+    count: u64,
+    times: Option<(i64, i64)>,
+    sequences: Option<(i64, i64)>,
+}
+
+impl StreamTally {
+    pub(super) fn record(&mut self, record: &RecordOutcome) {
+        match record.outcome {
+            PublishOutcome::Stored => {
+                self.stored.add(record.event_id);
+                let oldest_us = self.oldest_us.get_or_insert(record.timestamp_us);
+                *oldest_us = record.timestamp_us.min(*oldest_us);
+            }
+            PublishOutcome::Duplicate => self.duplicates += 1,
+            PublishOutcome::Ambiguous => self.rare().ambiguous(record.event_id),
+            PublishOutcome::Conflated => return self.conflated(1),
+            PublishOutcome::Dropped => return self.rare().dropped.add(record),
+            PublishOutcome::Rejected => return self.rare().rejected.add(record),
+        }
+        widen(&mut self.sequences, record.sequence);
+    }
+
+    pub(super) fn conflated(&mut self, states: u64) {
+        self.rare().conflated += states;
+    }
+
+    pub(super) fn malformed(&mut self, frames: u64) {
+        self.rare().malformed += frames;
+    }
+
+    pub(super) fn gap(&mut self, gap: Gap) {
+        self.rare().gaps.push(gap);
+    }
+
+    fn rare(&mut self) -> &mut RareCounts {
+        self.rare.get_or_insert_with(Box::default)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.stored.count == 0 && self.duplicates == 0 && self.rare.is_none()
+    }
+
+    /// Writes the tally into the audit of its stream, with further `gaps`.
+    pub(super) fn write(self, audit: &mut StreamAudit, gaps: Vec<Gap>) {
+        (audit.stored, audit.duplicates) = (self.stored, self.duplicates);
+        (audit.first_sequence, audit.last_sequence) = self.sequences.unzip();
+        audit.oldest_timestamp = self.oldest_us;
+        let mut rare = self.rare.map(|rare| *rare).unwrap_or_default();
+        let dropped = rare.dropped.gap(GapKind::Dropped, "the edge's queue was full");
+        let rejected = rare.rejected.gap(GapKind::Refused, "the broker rejected messages for their content");
+        for gap in dropped.into_iter().chain(rejected).chain(gaps) {
+            rare.gaps.push(gap);
+        }
+        (audit.unsure, audit.unsure_truncated) = (rare.ambiguous, rare.ambiguous_truncated);
+        (audit.malformed, audit.conflated) = (rare.malformed, rare.conflated);
+        audit.dropped = rare.dropped.count;
+        audit.gaps = rare.gaps.into_gaps();
+    }
+}
+
+impl RareCounts {
+    fn ambiguous(&mut self, id: EventId) {
+        if self.ambiguous.len() < UNSURE_MAX {
+            self.ambiguous.push(id);
+        } else {
+            self.ambiguous_truncated = true;
+        }
+    }
+}
+
+impl LossCount {
+    fn add(&mut self, record: &RecordOutcome) {
+        self.count += 1;
+        widen(&mut self.times, Some(record.received_at_ns));
+        widen(&mut self.sequences, record.sequence);
+    }
+
+    fn gap(&self, kind: GapKind, evidence: &str) -> Option<Gap> {
+        let (from, to) = self.times?;
+        let (from_sequence, to_sequence) = self.sequences.unzip();
+        let evidence = format!("{evidence}: {} events lost", self.count);
+        let missing = Some(self.count);
+        Some(Gap {
+            from_sequence,
+            to_sequence,
+            missing,
+            to,
+            ..Gap::open(kind, GapCause::Ours, from, evidence)
+        })
+    }
+}
+
+/// Widens a range to contain a value.
+fn widen(range: &mut Option<(i64, i64)>, value: Option<i64>) {
+    if let Some(value) = value {
+        let (least, greatest) = range.get_or_insert((value, value));
+        *least = value.min(*least);
+        *greatest = value.max(*greatest);
+    }
+}
 
 /// Problems of a feed that no single stream can be named for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -25,13 +25,11 @@ pub struct BrokerLink {
 }
 
 impl BrokerLink {
-    #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
     }
 
     /// Connections made since the start.
-    #[must_use]
     pub fn connects(&self) -> u64 {
         self.connects.load(Ordering::Acquire)
     }

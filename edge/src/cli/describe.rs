@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::config::{Adapters, Config};
 use marketprism_schema::{DataType, MarketType};
 
-#[must_use]
 pub fn summary(config: &Config) -> String {
     let mut text = String::from("configuration is valid\n");
     // Writing to a string does not fail.
@@ -30,7 +29,6 @@ pub fn summary(config: &Config) -> String {
 }
 
 /// One line per feed: id of the adapter, exchange, file.
-#[must_use]
 pub fn list(config: &Config, adapters: &Adapters) -> String {
     let mut text = String::new();
     for feed in &config.feeds {
@@ -40,7 +38,6 @@ pub fn list(config: &Config, adapters: &Adapters) -> String {
     text
 }
 
-#[must_use]
 pub fn describe(adapter: &Adapter) -> String {
     let description = adapter.description();
     let value = json!({

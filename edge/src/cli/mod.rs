@@ -1,6 +1,5 @@
 //! The command line: commands, arguments, exit status.
 
-mod adapter_test;
 mod commands;
 mod describe;
 

@@ -8,8 +8,7 @@ use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_config::Problems;
 use marketprism_schema::{DataType, MarketType};
 
-use super::feed::{FeedConfig, allowed};
-use super::wants::wants;
+use super::feed::{FeedConfig, allowed, wants};
 
 /// Adds a problem of a key of the feed: value seen, values allowed.
 type Report<'a> = &'a mut dyn FnMut(&str, String, String);

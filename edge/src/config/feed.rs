@@ -102,3 +102,11 @@ pub(super) fn check_overlap(
 pub(super) fn allowed<T: ToString>(names: &[T]) -> String {
     names.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
+
+/// True if a feed with these market types wants a data type of a market. A volatility index belongs to a coin, not to a market, so it is
+/// independent of market types. Options must be named.
+pub fn wants(kind: DataType, market_types: &[MarketType], market: MarketType) -> bool {
+    kind == DataType::VolatilityIndex
+        || market_types.contains(&market)
+        || (market_types.is_empty() && market != MarketType::Options)
+}

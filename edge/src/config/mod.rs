@@ -3,9 +3,7 @@
 mod adapter;
 mod edge;
 mod feed;
-mod wants;
 
 pub use adapter::{Adapters, offered};
 pub use edge::{Audits, Config, ConfigFile, Http, PublisherLimits, Sandbox};
-pub use feed::FeedConfig;
-pub use wants::wants;
+pub use feed::{FeedConfig, wants};

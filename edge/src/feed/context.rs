@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use marketprism_adapter_host::Quarantine;
 use marketprism_schema::{DataTypeMap, WireForm};
-use marketprism_socket::Budgets;
+use marketprism_socket::{Budgets, SocketEvent};
 use tokio_util::sync::CancellationToken;
 
-use super::observer::FrameObserver;
+use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
 use crate::config::Sandbox;
@@ -34,4 +34,11 @@ pub struct FeedContext {
     /// Set by `record`.
     pub observer: Option<Arc<dyn FrameObserver>>,
     pub stop: CancellationToken,
+}
+
+pub trait FrameObserver: Send + Sync {
+    /// The answer to an instrument request.
+    fn answer(&self, url: &str, body: &[u8], at_ns: i64);
+
+    fn event(&self, event: &SocketEvent, sources: &SourceMap);
 }

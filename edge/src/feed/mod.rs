@@ -1,7 +1,6 @@
 //! One feed: its start, its supervision, its pipeline.
 
 mod context;
-mod observer;
 mod pipeline;
 mod polls;
 mod remark_log;
@@ -10,8 +9,7 @@ mod startup;
 mod status;
 mod supervise;
 
-pub use context::FeedContext;
-pub use observer::FrameObserver;
+pub use context::{FeedContext, FrameObserver};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use polls::PollReport;
 pub use sources::SourceMap;

@@ -17,44 +17,37 @@ pub struct SourceMap {
 }
 
 impl SourceMap {
-    #[must_use]
     pub fn new(plan: &Plan, instruments: usize) -> Self {
         let streams = plan.connections.iter().map(connection_streams).collect();
         Self { plan: plan.clone(), streams, instruments }
     }
 
-    #[must_use]
     pub fn entry(&self, source: SourceIndex) -> Option<PlanSource<'_>> {
         source.entry(&self.plan)
     }
 
-    #[must_use]
     pub const fn is_connection(&self, source: SourceIndex) -> bool {
         source.position() < self.streams.len()
     }
 
     /// The stream of a connection that has one only.
-    #[must_use]
     pub fn only_stream(&self, source: SourceIndex) -> Option<StreamIndex> {
         let connection = self.plan.connections.get(source.position())?;
         (connection.streams.len() == 1).then(StreamIndex::default)
     }
 
     /// The address of a poll or a snapshot request.
-    #[must_use]
     pub fn url(&self, source: SourceIndex) -> Option<&str> {
         Some(&self.entry(source)?.request()?.url)
     }
 
     /// The stream of a connection that an event belongs to.
-    #[must_use]
     pub fn stream(&self, source: SourceIndex, payload: &Payload) -> Option<StreamIndex> {
         let (streams, kind) = (self.streams.get(source.position())?, payload.data_type());
         streams.get(&(kind, Some(payload.instrument()))).or_else(|| streams.get(&(kind, None))).copied()
     }
 
     /// The instruments whose books a connection carries.
-    #[must_use]
     pub fn books_of(&self, source: SourceIndex) -> Vec<InstrumentIndex> {
         let Some(streams) = self.streams.get(source.position()) else { return Vec::new() };
         if streams.contains_key(&(DataType::OrderBook, None)) {

@@ -35,7 +35,6 @@ pub struct StartedFeed {
 }
 
 /// The configured feed as the adapter contract has it.
-#[must_use]
 pub fn contract_feed(config: &FeedConfig) -> Feed {
     let endpoint =
         |(name, url): (&String, &String)| contract::Endpoint { name: name.clone(), default_url: url.clone() };

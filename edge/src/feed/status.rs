@@ -66,7 +66,6 @@ struct FeedState {
 }
 
 impl FeedStatus {
-    #[must_use]
     pub fn new(exchange: &str, data_types: &[DataType], adapter: Adapter) -> Self {
         let state = FeedState {
             phase: FeedPhase::Starting("requesting the venue's instrument lists".to_owned()),
@@ -84,7 +83,6 @@ impl FeedStatus {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[must_use]
     pub fn phase(&self) -> FeedPhase {
         self.lock().phase.clone()
     }
@@ -114,13 +112,11 @@ impl FeedStatus {
     }
 
     /// Planned delay of a data type: its polls ask for what is older. `None`: there is no delay.
-    #[must_use]
     pub fn delay_ms(&self, kind: DataType) -> Option<u32> {
         Some(self.lock().delays_ms[kind]).filter(|delay| *delay > 0)
     }
 
     /// The sockets, while the feed runs.
-    #[must_use]
     pub fn sockets(&self) -> Option<Arc<FeedSockets>> {
         self.lock().sockets.clone()
     }
@@ -131,17 +127,14 @@ impl FeedStatus {
     }
 
     /// Counters of the adapter instance.
-    #[must_use]
     pub fn stats(&self) -> Option<Arc<Stats>> {
         self.lock().stats.clone()
     }
 
-    #[must_use]
     pub fn instruments(&self) -> Arc<[InstrumentName]> {
         Arc::clone(&self.lock().instruments)
     }
 
-    #[must_use]
     pub fn report(&self) -> FeedReport {
         self.lock().report.clone()
     }

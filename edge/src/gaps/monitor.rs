@@ -43,7 +43,6 @@ pub struct GapMonitor {
 
 impl GapMonitor {
     /// From `since_ns` until their first frames, the connections of the feed have a gap.
-    #[must_use]
     pub fn new(
         auditor: Arc<Auditor>,
         feed: AuditFeed,
@@ -79,7 +78,6 @@ impl GapMonitor {
     }
 
     /// A monitor without audits.
-    #[must_use]
     pub fn off(plan: &Plan) -> Self {
         let auditor = Arc::new(Auditor::off());
         let feed = auditor.feed("");

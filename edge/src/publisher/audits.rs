@@ -1,11 +1,13 @@
 //! Closes windows and publishes their audits, one by one and in order.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::client::RequestErrorKind;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
+use bytes::Bytes;
 use marketprism_schema::{
     AUDIT_PART_BYTES, Audit, AuditError, audit_message_id, audit_subject, encode_audit,
 };
@@ -13,7 +15,6 @@ use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::audit_outbox::{AuditOutbox, PendingAudit};
 use crate::audit::Auditor;
 use crate::broker::{BrokerLink, PublishReply};
 use crate::limits::{
@@ -45,7 +46,6 @@ pub struct AuditSender {
 }
 
 impl AuditSender {
-    #[must_use]
     pub fn new(
         client: Client,
         link: Arc<BrokerLink>,
@@ -230,4 +230,78 @@ impl AuditSender {
 
 fn no_stream() -> String {
     "no stream stores audits: create it with `marketprism-central init`".to_owned()
+}
+
+/// One part of an audit, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PendingAudit {
+    pub(super) message_id: String,
+    pub(super) payload: Bytes,
+    /// Close of its window.
+    pub(super) since_ns: i64,
+}
+
+/// Full: the oldest is dropped.
+#[derive(Debug)]
+pub(super) struct AuditOutbox {
+    waiting: VecDeque<PendingAudit>,
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl AuditOutbox {
+    pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    /// Adds a message; returns the number of older ones that were dropped.
+    pub(super) fn push(&mut self, message: PendingAudit) -> u64 {
+        self.bytes = self.bytes.saturating_add(message.payload.len());
+        self.waiting.push_back(message);
+        let mut dropped = 0;
+        while self.waiting.len() > 1
+            && (self.waiting.len() > self.messages_max || self.bytes > self.bytes_max)
+        {
+            self.pop();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    pub(super) fn first(&self) -> Option<&PendingAudit> {
+        self.waiting.front()
+    }
+
+    pub(super) fn pop(&mut self) {
+        if let Some(message) = self.waiting.pop_front() {
+            self.bytes = self.bytes.saturating_sub(message.payload.len());
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_leave_in_order_and_a_full_outbox_drops_the_oldest_by_number_and_by_bytes() {
+        let message = |number: usize, bytes: usize| PendingAudit {
+            message_id: number.to_string(),
+            payload: Bytes::from(vec![b'x'; bytes]),
+            since_ns: 0,
+        };
+        let mut outbox = AuditOutbox::new(3, 100);
+        assert_eq!((0..5).map(|number| outbox.push(message(number, 10))).sum::<u64>(), 2);
+        assert_eq!(outbox.first().unwrap().message_id, "2");
+        assert_eq!(outbox.push(message(5, 90)), 2);
+        assert_eq!(outbox.len(), 2);
+        assert_eq!(outbox.push(message(6, 500)), 2);
+        outbox.pop();
+        assert_eq!((outbox.len(), outbox.bytes), (0, 0));
+    }
 }

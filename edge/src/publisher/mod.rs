@@ -1,6 +1,5 @@
 //! From the queue to JetStream: pipelined, bounded, every acknowledgement awaited. Audits go the same way, one by one.
 
-mod audit_outbox;
 mod audits;
 mod events;
 mod inflight;

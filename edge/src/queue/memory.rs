@@ -40,13 +40,11 @@ struct QueueState {
 }
 
 impl MemoryQueue {
-    #[must_use]
     pub fn new(limits: QueueLimits, auditor: Arc<Auditor>) -> Self {
         Self::with_room_wait(limits, auditor, QUEUE_ROOM_WAIT)
     }
 
     /// For tests that fill it: another wait than [`QUEUE_ROOM_WAIT`].
-    #[must_use]
     pub fn with_room_wait(limits: QueueLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
         let state = QueueState { fifo: Fifo::new(limits), stalled: false, closed: false };
         Self { state: Mutex::new(state), freed: Condvar::new(), readable: Notify::new(), room_wait, auditor }

@@ -2,7 +2,6 @@
 
 mod fifo;
 mod memory;
-mod pending;
 mod record;
 
 pub use memory::{MemoryQueue, QueueLimits};

@@ -32,13 +32,11 @@ pub struct EventRecord {
 
 impl EventRecord {
     /// Bytes that count against the queue's bounds.
-    #[must_use]
     pub fn size(&self) -> usize {
         const BOOKKEEPING: usize = 160;
         self.payload.len().saturating_add(self.subject.len()).saturating_add(BOOKKEEPING)
     }
 
-    #[must_use]
     pub const fn with_outcome(&self, outcome: PublishOutcome) -> RecordOutcome {
         RecordOutcome {
             stream: self.stream,

@@ -1,7 +1,6 @@
 //! The command `record`: writes what venues send to recordings, publishes nothing.
 
 mod files;
-mod observer;
 mod session;
 
 pub use session::record;

@@ -1,4 +1,5 @@
-//! Builds the records of one feed: order books through the book engine, everything else straight to the encoder.
+//! Builds the records of one feed: order books through the book engine, all other events straight to the encoder. Events outside the
+//! subscription are not published, whatever the adapter gives.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use marketprism_schema::{DataType, DataTypeMap, Gap, GapCause, MarketType};
 
 use super::encoder::EventEncoder;
 use super::recent_ids::RecentIds;
-use super::subscription::Subscription;
 use super::trade_ids::{TradeIdCheck, TradeIdReport, TradeIdTracker};
 use crate::books::{BooksPlan, OrderBooks};
+use crate::config::wants;
 use crate::queue::EventRecord;
 
 #[derive(Debug, Clone)]
@@ -31,7 +32,6 @@ pub struct RecordOptions {
 
 impl RecordOptions {
     /// The feed's events, each once, and its books once per interval.
-    #[must_use]
     pub fn new(
         venue: &Venue,
         feed: &Feed,
@@ -84,7 +84,6 @@ pub struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    #[must_use]
     pub fn new(options: RecordOptions, encoder: EventEncoder, instruments: usize) -> Self {
         let books = options.books.clone().map(OrderBooks::new);
         Self {
@@ -178,7 +177,6 @@ impl RecordBuilder {
     }
 
     /// Receive time of the oldest book state that waits to be published.
-    #[must_use]
     pub fn oldest_waiting_book_ns(&self) -> Option<i64> {
         self.books.as_ref().and_then(OrderBooks::oldest_waiting_ns)
     }
@@ -220,7 +218,6 @@ impl RecordBuilder {
     }
 
     /// When the next book is due; `i64::MAX` for none.
-    #[must_use]
     pub fn next_due_ns(&self) -> i64 {
         self.books.as_ref().map_or(i64::MAX, OrderBooks::next_due_ns)
     }
@@ -230,7 +227,6 @@ impl RecordBuilder {
     }
 
     /// Every instrument that had a gap in its trade ids.
-    #[must_use]
     pub fn trade_reports(&self) -> Vec<TradeIdReport> {
         let report = |(instrument, state): (InstrumentIndex, &InstrumentState)| {
             let tracker = &state.trade_ids;
@@ -242,5 +238,37 @@ impl RecordBuilder {
             })
         };
         InstrumentIndex::enumerate(&self.instruments).filter_map(report).collect()
+    }
+}
+
+/// Per instrument: the data types that the feed wants and the venue offers for its market type.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    instruments: Vec<DataTypeMap<bool>>,
+}
+
+impl Subscription {
+    pub fn new(
+        venue: &Venue,
+        data_types: &[DataType],
+        market_types: &[MarketType],
+        instruments: &[Instrument],
+    ) -> Self {
+        let row = |instrument: &Instrument| {
+            let market = MarketType::from(instrument.market_type);
+            DataTypeMap::from_fn(|kind| {
+                data_types.contains(&kind) && wants(kind, market_types, market) && venue.offers(kind, market)
+            })
+        };
+        Self { instruments: instruments.iter().map(row).collect() }
+    }
+
+    /// Everything of this number of instruments.
+    pub fn everything(instruments: usize) -> Self {
+        Self { instruments: vec![DataTypeMap::from_fn(|_| true); instruments] }
+    }
+
+    pub fn includes(&self, kind: DataType, instrument: InstrumentIndex) -> bool {
+        self.instruments.get(instrument.position()).is_some_and(|kinds| kinds[kind])
     }
 }

@@ -69,19 +69,16 @@ impl EventEncoder {
         })
     }
 
-    #[must_use]
     pub const fn with_coverage(mut self, coverage: DataTypeMap<CoverageIndex>) -> Self {
         self.coverage = coverage;
         self
     }
 
-    #[must_use]
     pub const fn with_forms(mut self, forms: DataTypeMap<WireForm>) -> Self {
         self.forms = forms;
         self
     }
 
-    #[must_use]
     pub fn with_streams(mut self, streams: &StreamTable) -> Self {
         for (route, streams) in self.instruments.iter_mut().zip(streams) {
             route.streams = *streams;

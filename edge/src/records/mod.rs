@@ -3,10 +3,8 @@
 mod builder;
 mod encoder;
 mod recent_ids;
-mod subscription;
 mod trade_ids;
 
-pub use builder::{RecordBuilder, RecordOptions};
+pub use builder::{RecordBuilder, RecordOptions, Subscription};
 pub use encoder::{EventEncoder, EventOrigin};
-pub use subscription::Subscription;
 pub use trade_ids::TradeIdReport;

@@ -14,8 +14,7 @@ use marketprism_adapter_host::{
 };
 use marketprism_schema::{DataType, Kind, Line};
 
-use super::instruments::instrument_answers;
-use super::recording::{Recordings, may_be_answer};
+use super::recording::{Recordings, instrument_answers, may_be_answer};
 use super::request_match::RequestMatcher;
 use crate::config::offered;
 use crate::feed::listed_instruments;

@@ -1,7 +1,6 @@
 //! The command `replay`: recordings through adapter and order books, without a network.
 
 mod engine;
-mod instruments;
 mod recording;
 mod request_match;
 

@@ -61,7 +61,6 @@ impl Coverage {
         }
     }
 
-    #[must_use]
     pub fn rows(&self, now_ns: i64) -> Vec<CoverageRow> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|entry| entry.row_at(now_ns)).collect()

@@ -136,7 +136,6 @@ impl Metrics {
         Ok(text)
     }
 
-    #[must_use]
     pub const fn content_type() -> &'static str {
         "text/plain; version=0.0.4"
     }
@@ -148,14 +147,12 @@ pub fn follow(counter: &IntCounter, total: u64) {
 }
 
 /// Seconds from one time in nanoseconds to a later one, for latency metrics; 0 when the clock went back.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "a latency needs no 64 bits")]
 pub fn seconds_between(from_ns: i64, to_ns: i64) -> f64 {
     to_ns.saturating_sub(from_ns).max(0) as f64 / 1e9
 }
 
 /// Numbers above 63 bits become the largest value.
-#[must_use]
 pub fn gauge(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }

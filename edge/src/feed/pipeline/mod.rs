@@ -23,7 +23,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
 use self::reactions::SilentStream;
-use super::observer::FrameObserver;
+use super::context::FrameObserver;
 use super::polls::PollTracker;
 use super::remark_log::RemarkLog;
 use super::sources::SourceMap;
@@ -80,7 +80,6 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    #[must_use]
     pub fn new(parts: PipelineParts) -> Self {
         Self {
             remarks: RemarkLog::new(&parts.status.exchange, parts.metrics.clone()),

@@ -17,7 +17,7 @@ const PRICE_PATHS: [&str; 10] = [
     "schema/src/",
     "edge/book/src/",
     "edge/host/src/contract",
-    "edge/src/books/",
+    "edge/src/books.rs",
     "edge/src/contract",
     "edge/src/feed/",
     "edge/src/records/",
@@ -31,7 +31,7 @@ const ENVIRONMENT_PATHS: [&str; 6] = [
     "adapters/build/src/",
     "adapters/sdk/src/testkit/",
     "central/src/report/text_table.rs",
-    "edge/src/run/",
+    "edge/src/run.rs",
     "schema/config/src/",
     // The set-up of logs moved here from schema/config.
     "schema/service/src/logs.rs",

@@ -1,14 +1,15 @@
-//! The order books of one feed: updates, requests for snapshots, publishing at an interval.
+//! The order books of one feed: settings, updates, requests for snapshots, publishing at an interval.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use marketprism_adapter_host::contract;
-use marketprism_adapter_host::{InstrumentIndex, ResyncIndex};
+use marketprism_adapter_host::contract::{Capability, Instrument, Plan};
+use marketprism_adapter_host::{InstrumentIndex, ResyncIndex, contract};
 use marketprism_book::{
-    Book, BookGap, BookState, BookStats, BookView, PublishGate, ResyncBackoff, SequenceRule, UpdateOutcome,
+    Book, BookGap, BookSettings, BookState, BookStats, BookView, PublishGate, ResyncBackoff, SequenceRule,
+    UpdateOutcome,
 };
 
-use super::plan::BooksPlan;
 use crate::limits::BOOK_GAPS_MAX;
 
 /// Time for a requested snapshot to arrive. Passed: it is requested again.
@@ -56,7 +57,6 @@ pub struct OrderBooks {
 }
 
 impl OrderBooks {
-    #[must_use]
     pub fn new(plan: BooksPlan) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(plan.books.len(), || None);
@@ -153,26 +153,22 @@ impl OrderBooks {
     }
 
     /// True while a book waits for a snapshot.
-    #[must_use]
     pub fn is_resyncing(&self) -> bool {
         !self.resyncing.is_empty()
     }
 
     /// When the next book is due; `i64::MAX` for none.
-    #[must_use]
     pub const fn next_due_ns(&self) -> i64 {
         self.next_due_ns
     }
 
     /// Receive time of the update before a book's latest one; 0 for a book without any.
-    #[must_use]
     pub fn previous_update_ns(&self, instrument: InstrumentIndex) -> i64 {
         let slot = self.slots.get(instrument.position()).and_then(Option::as_deref);
         slot.map_or(0, |slot| slot.updates_ns[0])
     }
 
     /// Receive time of the oldest state that waits to be published.
-    #[must_use]
     pub fn oldest_waiting_ns(&self) -> Option<i64> {
         let slot = |instrument: &InstrumentIndex| self.slots.get(instrument.position())?.as_deref();
         let waiting = self.changed.iter().filter_map(slot).filter(|slot| slot.gate.due_at_ns().is_some());
@@ -235,13 +231,11 @@ impl OrderBooks {
     }
 
     /// True without sequence numbers: after a lost connection the book must restart.
-    #[must_use]
     pub fn is_unnumbered(&self, instrument: InstrumentIndex) -> bool {
         let plan = self.plan.books.get(instrument.position());
         plan.is_some_and(|plan| plan.settings.rule == SequenceRule::Unnumbered)
     }
 
-    #[must_use]
     pub fn reports(&self) -> Vec<BookReport> {
         let report = |(instrument, slot): (InstrumentIndex, &Option<Box<BookSlot>>)| {
             let slot = slot.as_ref()?;
@@ -278,5 +272,42 @@ impl OrderBooks {
             })
         });
         Some(slot)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct BookPlan {
+    pub settings: BookSettings,
+    /// The plan's resync for this book.
+    pub resync: Option<ResyncIndex>,
+}
+
+#[derive(Debug, Clone)]
+pub struct BooksPlan {
+    /// In the order of the instruments.
+    pub books: Vec<BookPlan>,
+    /// Least time between two published states of one book.
+    pub publish_interval: Duration,
+}
+
+impl BooksPlan {
+    pub fn new(
+        capability: &Capability,
+        instruments: &[Instrument],
+        plan: &Plan,
+        depth: u32,
+        publish_interval: Duration,
+    ) -> Self {
+        let mut resyncs = vec![(None, None); instruments.len()];
+        for (resync, planned) in ResyncIndex::enumerate(&plan.resyncs) {
+            if let Some(of) = resyncs.get_mut(InstrumentIndex::from(planned.instrument).position()) {
+                *of = (Some(resync), planned.depth_limit);
+            }
+        }
+        let books = instruments.iter().zip(resyncs).map(|(instrument, (resync, limit))| BookPlan {
+            settings: capability.book_settings(Some(instrument), depth, limit),
+            resync,
+        });
+        Self { books: books.collect(), publish_interval }
     }
 }
