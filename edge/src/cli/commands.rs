@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use marketprism_adapter_conformance::{Options, Report, golden_folder, test};
-use marketprism_schema::DataType;
 use marketprism_service::{Exit, Failure, FailureContext as _, init_logs, print, report};
 
 use super::describe;
@@ -52,24 +51,8 @@ struct ReplayArguments {
     /// Component of the adapter.
     #[arg(long, value_name = "FILE")]
     adapter: PathBuf,
-    /// Exchange id.
-    #[arg(long, value_name = "ID")]
-    exchange: String,
-    /// Only this data type; may be given several times. Default: all that the adapter offers.
-    #[arg(long = "data-type", value_name = "TYPE")]
-    data_types: Vec<DataType>,
-    /// Print the live book after each update instead of once per interval.
-    #[arg(long)]
-    every_update: bool,
-    /// Levels a side of printed books.
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5_000))]
-    depth: u32,
-    /// Least time between two printed states of a book, by the recording's clock.
-    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
-    publish_interval_ms: u64,
-    /// Recordings, in order.
-    #[arg(required = true, value_name = "RECORDING")]
-    recordings: Vec<PathBuf>,
+    #[command(flatten)]
+    options: ReplayOptions,
 }
 
 #[derive(Debug, Args)]
@@ -106,7 +89,7 @@ pub fn main() -> ExitCode {
     report(match cli.command {
         Command::Run(file) => run_command(&file.config),
         Command::Check(file) => check_command(&file.config),
-        Command::Replay(arguments) => replay_command(arguments),
+        Command::Replay(arguments) => replay_command(&arguments),
         Command::Record(arguments) => record_command(&arguments),
         Command::Adapter(AdapterCommand::List(file)) => list_command(&file.config),
         Command::Adapter(AdapterCommand::Inspect { adapter }) => inspect_command(&adapter),
@@ -140,20 +123,12 @@ fn check_command(path: &Path) -> CommandResult {
     Ok(Exit::SUCCESS)
 }
 
-fn replay_command(arguments: ReplayArguments) -> CommandResult {
-    let options = ReplayOptions {
-        exchange: arguments.exchange,
-        data_types: arguments.data_types,
-        every_update: arguments.every_update,
-        depth: arguments.depth,
-        publish_interval: Duration::from_millis(arguments.publish_interval_ms),
-        recordings: arguments.recordings,
-    };
+fn replay_command(arguments: &ReplayArguments) -> CommandResult {
     let adapter = Adapters::default()
         .load(&arguments.adapter, None)
         .map_err(|error| anyhow::anyhow!("{}: {error}", arguments.adapter.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
-    match Replay::run(&adapter, &options, &mut out, &mut std::io::stderr().lock()) {
+    match Replay::run(&adapter, &arguments.options, &mut out, &mut std::io::stderr().lock()) {
         Ok(replay) if replay.faults > 0 => Ok(Exit::FAILED),
         Ok(replay) if replay.malformed > 0 => Ok(Exit::NOT_DONE),
         Ok(_) => Ok(Exit::SUCCESS),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::TypedValueParser as _;
 use marketprism_adapter_host::contract::{Feed, Plan, Remark, ResyncAction, Venue};
 use marketprism_adapter_host::{
     Adapter, AdapterSupervisor, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch, PushError,
@@ -27,17 +29,30 @@ const KEY_PARAMETERS: [&str; 3] = ["symbol", "instId", "instrument_name"];
 /// Edge and region of replayed events.
 const REPLAY: &str = "replay";
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Args)]
 pub struct ReplayOptions {
+    /// Exchange id.
+    #[arg(long, value_name = "ID")]
     pub exchange: String,
-    /// Empty: every data type that the adapter offers for the exchange.
+    /// Only this data type; may be given several times. Default: all that the adapter offers.
+    #[arg(long = "data-type", value_name = "TYPE")]
     pub data_types: Vec<DataType>,
-    /// Write the live book after each update.
+    /// Print the live book after each update instead of once per interval.
+    #[arg(long)]
     pub every_update: bool,
-    /// Levels a side.
+    /// Levels a side of printed books.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     pub depth: u32,
-    /// Least time, by the recording's clock, between two states of one book.
+    /// Least time between two printed states of a book, by the recording's clock.
+    #[arg(
+        long = "publish-interval-ms",
+        value_name = "MS",
+        default_value = "100",
+        value_parser = clap::value_parser!(u64).range(1..=60_000).map(Duration::from_millis)
+    )]
     pub publish_interval: Duration,
+    /// Recordings, in order.
+    #[arg(required = true, value_name = "RECORDING")]
     pub recordings: Vec<PathBuf>,
 }
 

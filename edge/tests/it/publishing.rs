@@ -1,7 +1,7 @@
 //! Every event that enters the queue is in the stream once, whatever happens to the broker.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::publisher::DrainResult;
@@ -102,29 +102,4 @@ async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(edge.metrics.lost.with_label_values(&["trade", "too_large"]).get(), 1);
     assert_eq!(stored_ids(&broker.url()).await, [0, 2]);
-}
-
-/// Messages a second from queue to acknowledgement, for several limits in flight. Run by hand: `-- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn throughput() {
-    const COUNT: u64 = 90_000;
-    for in_flight_messages in [64, 256, 4_096] {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = Broker::start(folder.path()).await;
-        create_stream(&broker.url(), STREAM, "trade.>").await;
-        let mut limits = limits();
-        (limits.in_flight_messages, limits.in_flight_bytes) = (in_flight_messages, 16 << 20);
-        let edge = publish(&broker.url(), limits, Arc::new(Auditor::off()), Duration::from_secs(60)).await;
-        eventually("the broker is connected", || async { edge.link.is_connected().then_some(()) }).await;
-        let mut all = records(&edge.coverage, 0..COUNT);
-        let start = Instant::now();
-        edge.queue.append(&mut all);
-        eventually("all are confirmed", || async { (edge.queue.status().confirmed == COUNT).then_some(()) })
-            .await;
-        let rate = COUNT as f64 / start.elapsed().as_secs_f64();
-        println!("{in_flight_messages} in flight: {rate:.0} messages/s");
-        edge.stop.cancel();
-        edge.task.await.unwrap().unwrap();
-    }
 }
