@@ -14,12 +14,12 @@ use prometheus::Histogram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::inflight::{AckToken, InFlight, InFlightMessage, RetryReason};
+use super::inflight::{InFlight, InFlightMessage, RetryReason};
 use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::PublisherLimits;
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
-use crate::queue::{EventQueue, EventRecord, QueueEntry, QueuePosition};
+use crate::queue::{EventQueue, EventRecord, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_between};
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
@@ -116,14 +116,13 @@ impl Publisher {
         let now = Instant::now();
         let mut sent = 0;
         for entry in entries {
-            let record = entry.record.clone();
-            let entry_position = entry.position.0;
-            let Some(token) = self.window.insert(entry, now) else {
+            let (position, record) = (entry.position, entry.record.clone());
+            if !self.window.insert(entry, now) {
                 // Unreachable: no more is read than there is room for.
-                tracing::error!(position = entry_position, "no room for another message in flight");
+                tracing::error!(position = position.0, "no room for another message in flight");
                 continue;
-            };
-            self.send(token, &record).await;
+            }
+            self.send(position, &record).await;
             sent += 1;
         }
         self.metrics.published.inc_by(sent);
@@ -131,11 +130,11 @@ impl Publisher {
     }
 
     /// Hands a message to the client. After a failure it is published again when its acknowledgement times out.
-    async fn send(&mut self, token: AckToken, record: &EventRecord) {
+    async fn send(&mut self, position: QueuePosition, record: &EventRecord) {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, HeaderValue::from(record.event_id.to_string()));
         headers.insert(CONTENT_TYPE, HeaderValue::from(record.form.content_type()));
-        let reply = format!("{}.{token}", self.inbox);
+        let reply = format!("{}.{}", self.inbox, position.0);
         let publish = self.client.publish_with_reply_and_headers(
             record.subject.clone(),
             reply,
@@ -146,7 +145,7 @@ impl Publisher {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 let text = format!("{} bytes, above the broker's max_payload", record.payload.len());
-                self.lose(token, "too_large", &text);
+                self.lose(position, "too_large", &text);
             }
             Ok(Err(error)) => {
                 if let Some(held_back) = self.problem_lines.allow(Instant::now()) {
@@ -171,19 +170,19 @@ impl Publisher {
         }
         if self.link.is_connected() {
             let due = self.window.due(now);
-            for (token, again) in due {
-                self.resend(token, again, now).await;
+            for (position, again) in due {
+                self.resend(position, again, now).await;
             }
         }
         self.metrics.in_flight.set(gauge(self.window.len()));
     }
 
-    async fn resend(&mut self, token: AckToken, again: RetryReason, now: Instant) {
-        let Some(record) = self.window.get(token).map(|flight| flight.entry.record.clone()) else { return };
-        self.window.sent_again(token, now);
+    async fn resend(&mut self, position: QueuePosition, again: RetryReason, now: Instant) {
+        let Some(record) = self.window.get(position).map(|message| message.record.clone()) else { return };
+        self.window.sent_again(position, now);
         self.metrics.republished.with_label_values(&[again.as_str()]).inc();
         self.metrics.published.inc();
-        self.send(token, &record).await;
+        self.send(position, &record).await;
     }
 
     fn take_replies(&mut self, replies: &[Message]) {
@@ -194,24 +193,24 @@ impl Publisher {
         let mut rows: Vec<CoverageIndex> = Vec::new();
         let mut duplicates = 0;
         for message in replies {
-            let Some(token) = self.token_of(message) else { continue };
+            let Some(position) = self.position_of(message) else { continue };
             let status = message.status.map(|status| status.as_u16());
             match PublishReply::parse(&message.payload, status) {
                 PublishReply::Stored { duplicate } => {
                     // The second reply to a message that was sent twice.
-                    let Some(flight) = self.window.remove(token) else { continue };
+                    let Some(flight) = self.window.remove(position) else { continue };
                     duplicates += u64::from(duplicate);
                     self.observe(&flight, now, now_ns);
-                    stored.push(flight.entry.position);
-                    outcomes.push(flight.entry.record.with_outcome(publish_outcome(duplicate, flight.tries)));
+                    stored.push(position);
+                    outcomes.push(flight.record.with_outcome(publish_outcome(duplicate, flight.tries)));
                     self.stored(&flight, now);
-                    if !rows.contains(&flight.entry.record.coverage) {
-                        rows.push(flight.entry.record.coverage);
+                    if !rows.contains(&flight.record.coverage) {
+                        rows.push(flight.record.coverage);
                     }
                 }
-                PublishReply::NoStream => self.refuse(token, now, None),
-                PublishReply::Refused { text } => self.refuse(token, now, Some(&text)),
-                PublishReply::Rejected { text } => self.lose(token, "refused", &text),
+                PublishReply::NoStream => self.refuse(position, now, None),
+                PublishReply::Refused { text } => self.refuse(position, now, Some(&text)),
+                PublishReply::Rejected { text } => self.lose(position, "refused", &text),
             }
         }
         // The audit first: once a record has left the queue, its window may be closed.
@@ -224,27 +223,25 @@ impl Publisher {
 
     fn observe(&self, flight: &InFlightMessage, now: Instant, now_ns: i64) {
         self.queue_to_ack.observe(now.saturating_duration_since(flight.first_sent).as_secs_f64());
-        self.receive_to_ack.observe(seconds_between(flight.entry.record.received_at_ns, now_ns));
+        self.receive_to_ack.observe(seconds_between(flight.record.received_at_ns, now_ns));
     }
 
-    fn token_of(&self, message: &Message) -> Option<AckToken> {
-        let token = message.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
-        AckToken::parse(token)
+    fn position_of(&self, message: &Message) -> Option<QueuePosition> {
+        let position = message.subject.as_str().strip_prefix(&self.inbox)?.strip_prefix('.')?;
+        position.parse().ok().map(QueuePosition)
     }
 
     /// If the stream refused other messages before, they are due now.
     fn stored(&mut self, flight: &InFlightMessage, now: Instant) {
-        let stream = stream_of(flight.entry.record.data_type);
+        let stream = stream_of(flight.record.data_type);
         if !self.refusing.is_empty() && self.refusing.remove(stream) {
             self.window.recovered(stream, now);
         }
     }
 
     /// The message is published again after a back-off.
-    fn refuse(&mut self, token: AckToken, now: Instant, text: Option<&str>) {
-        let Some(QueueEntry { record, .. }) = self.window.get(token).map(|flight| &flight.entry) else {
-            return;
-        };
+    fn refuse(&mut self, position: QueuePosition, now: Instant, text: Option<&str>) {
+        let Some(record) = self.window.get(position).map(|message| &message.record) else { return };
         if let Some(held_back) = self.problem_lines.allow(now) {
             let (subject, stream) = (record.subject.as_str(), stream_of(record.data_type));
             match text {
@@ -266,19 +263,19 @@ impl Publisher {
             }
         }
         self.refusing.insert(stream_of(record.data_type));
-        self.window.refused(token, now);
+        self.window.refused(position, now);
     }
 
     /// Gives up a message that the broker will never store.
-    fn lose(&mut self, token: AckToken, cause: &str, text: &str) {
-        let Some(flight) = self.window.remove(token) else { return };
-        let record = &flight.entry.record;
+    fn lose(&mut self, position: QueuePosition, cause: &str, text: &str) {
+        let Some(flight) = self.window.remove(position) else { return };
+        let record = &flight.record;
         self.metrics.lost.with_label_values(&[record.data_type.as_str(), cause]).inc();
         if let Some(held_back) = self.problem_lines.allow(Instant::now()) {
             tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "event rejected by the broker, it is lost");
         }
         self.auditor.record(&[record.with_outcome(PublishOutcome::Rejected)]);
-        self.queue.confirm(&[flight.entry.position]);
+        self.queue.confirm(&[position]);
     }
 }
 
