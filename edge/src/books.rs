@@ -21,7 +21,6 @@ struct BookSlot {
     gate: PublishGate,
     backoff: ResyncBackoff,
     resync: Option<ResyncIndex>,
-    /// When to request a snapshot.
     resync_at_ns: Option<i64>,
     gaps: VecDeque<BookGap>,
     is_changed: bool,
@@ -29,7 +28,6 @@ struct BookSlot {
     updates_ns: [i64; 2],
 }
 
-/// A book in `/coverage`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BookReport {
     pub instrument: InstrumentIndex,
@@ -39,7 +37,6 @@ pub struct BookReport {
     pub stats: BookStats,
     /// States replaced by a newer one before they were published.
     pub conflated: u64,
-    /// The latest gaps.
     pub gaps: Vec<BookGap>,
 }
 
@@ -135,7 +132,6 @@ impl OrderBooks {
         }
     }
 
-    /// The plan's resyncs to carry out now.
     pub fn resyncs_due(&mut self, now_ns: i64) -> Vec<ResyncIndex> {
         let mut due = Vec::new();
         let resyncing = std::mem::take(&mut self.resyncing);
@@ -152,7 +148,6 @@ impl OrderBooks {
         due
     }
 
-    /// True while a book waits for a snapshot.
     pub fn is_resyncing(&self) -> bool {
         !self.resyncing.is_empty()
     }
@@ -168,7 +163,6 @@ impl OrderBooks {
         slot.map_or(0, |slot| slot.updates_ns[0])
     }
 
-    /// Receive time of the oldest state that waits to be published.
     pub fn oldest_waiting_ns(&self) -> Option<i64> {
         let slot = |instrument: &InstrumentIndex| self.slots.get(instrument.position())?.as_deref();
         let waiting = self.changed.iter().filter_map(slot).filter(|slot| slot.gate.due_at_ns().is_some());
@@ -278,13 +272,11 @@ impl OrderBooks {
 #[derive(Debug, Clone, Copy)]
 pub struct BookPlan {
     pub settings: BookSettings,
-    /// The plan's resync for this book.
     pub resync: Option<ResyncIndex>,
 }
 
 #[derive(Debug, Clone)]
 pub struct BooksPlan {
-    /// In the order of the instruments.
     pub books: Vec<BookPlan>,
     /// Least time between two published states of one book.
     pub publish_interval: Duration,

@@ -31,18 +31,15 @@ pub(crate) struct EdgeContext {
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) metrics: Metrics,
     quarantine: Arc<Quarantine>,
-    /// Stops the feeds.
     pub(crate) stop: CancellationToken,
 }
 
-/// The running feeds.
 pub(crate) struct FeedTasks {
     pub(crate) tasks: JoinSet<()>,
     pub(crate) statuses: Vec<Arc<FeedStatus>>,
 }
 
 impl FeedTasks {
-    /// Waits until all feeds have ended.
     pub(crate) async fn join(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }

@@ -16,7 +16,6 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 pub struct AuditOrigin {
     pub edge: String,
     pub region: String,
-    /// Start of this run.
     pub run_ns: i64,
     /// 1 to 60, a divisor of 60.
     pub window_seconds: u16,
@@ -30,7 +29,6 @@ pub struct AuditStatus {
     pub late: u64,
     /// Windows given up because too many were open.
     pub dropped: u64,
-    /// Start of the oldest open window.
     pub open_since_ns: i64,
     /// Audit messages that wait for the broker.
     pub waiting: u64,
@@ -67,7 +65,6 @@ impl Auditor {
         Self { origin: Some(origin), state: Mutex::new(state) }
     }
 
-    /// An auditor that ignores everything.
     pub fn off() -> Self {
         let state = AuditState { window_ns: NANOS_PER_SECOND, ..AuditState::default() };
         Self { origin: None, state: Mutex::new(state) }
@@ -138,7 +135,6 @@ impl Auditor {
         }
     }
 
-    /// Counts records with their final outcome.
     pub fn record(&self, records: &[RecordOutcome]) {
         if self.is_on() && !records.is_empty() {
             self.lock().record(records);
@@ -159,7 +155,6 @@ impl Auditor {
         }
     }
 
-    /// The least frontier of all running feeds.
     pub fn frontier_ns(&self) -> i64 {
         self.lock().feeds.iter().map(|feed| feed.frontier_ns).min().unwrap_or(i64::MAX)
     }

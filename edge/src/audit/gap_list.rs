@@ -2,7 +2,6 @@
 
 use marketprism_schema::{GAPS_MAX, Gap};
 
-/// Gaps summed up in one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct GapSum {
     /// The first gap, widened to contain the others.

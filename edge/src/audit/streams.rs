@@ -14,14 +14,12 @@ impl AuditStream {
     }
 }
 
-/// Number of a feed in the audits of this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditFeed(pub(super) usize);
 
 /// The audited streams of a feed, per instrument and data type.
 pub type StreamTable = Vec<DataTypeMap<Option<AuditStream>>>;
 
-/// Every stream that was subscribed since the start.
 #[derive(Debug, Default)]
 pub(super) struct StreamRegistry {
     ids: Vec<StreamId>,

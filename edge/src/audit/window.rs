@@ -5,10 +5,8 @@ use marketprism_schema::{EventId, FeedAudit, Fingerprint, Gap, GapCause, GapKind
 use super::gap_list::GapList;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed};
 
-/// Final outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishOutcome {
-    /// The broker stored it.
     Stored,
     /// The broker had it before, and it was sent once.
     Duplicate,
@@ -22,7 +20,6 @@ pub enum PublishOutcome {
     Rejected,
 }
 
-/// A record with its final outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordOutcome {
     pub stream: Option<AuditStream>,
@@ -55,7 +52,6 @@ struct RareCounts {
     gaps: GapList,
 }
 
-/// Records lost for one reason.
 #[derive(Debug, Default)]
 struct LossCount {
     count: u64,
@@ -150,7 +146,6 @@ impl LossCount {
     }
 }
 
-/// Widens a range to contain a value.
 fn widen(range: &mut Option<(i64, i64)>, value: Option<i64>) {
     if let Some(value) = value {
         let (least, greatest) = range.get_or_insert((value, value));
@@ -162,11 +157,8 @@ fn widen(range: &mut Option<(i64, i64)>, value: Option<i64>) {
 /// Problems of a feed that no single stream can be named for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedCounts {
-    /// Frames that the adapter could not read.
     pub malformed: u64,
-    /// Lost connections.
     pub reconnects: u64,
-    /// Frames that made the adapter fault.
     pub adapter_faults: u64,
 }
 
@@ -183,7 +175,6 @@ pub enum GapEvent {
     Recovered(AuditStream, GapKind, i64),
     /// Number of states of a book that newer ones replaced.
     Conflated(AuditStream, i64, u64),
-    /// A malformed frame.
     Malformed(AuditStream, i64),
     Counts(i64, FeedCounts),
 }

@@ -29,7 +29,6 @@ impl BrokerLink {
         self.connected.load(Ordering::Acquire)
     }
 
-    /// Connections made since the start.
     pub fn connects(&self) -> u64 {
         self.connects.load(Ordering::Acquire)
     }
@@ -83,7 +82,6 @@ impl BrokerLink {
     }
 }
 
-/// Starts to connect and returns at once.
 pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<BrokerLink>)> {
     let link = Arc::new(BrokerLink::default());
     let updated = Arc::clone(&link);

@@ -13,7 +13,6 @@ const NO_RESPONDERS: u16 = 503;
 pub(crate) enum PublishReply<'a> {
     /// The message is in the stream; `duplicate`: it was before.
     Stored { duplicate: bool },
-    /// No stream has the subject.
     NoStream,
     /// Refused for now; worth a retry.
     Refused { text: Cow<'a, str> },

@@ -16,7 +16,6 @@ use crate::telemetry::{Coverage, Metrics};
 
 #[derive(Clone)]
 pub struct FeedContext {
-    /// Name of the edge.
     pub edge: String,
     pub region: String,
     pub quarantine: Arc<Quarantine>,
@@ -25,7 +24,6 @@ pub struct FeedContext {
     pub budgets: Budgets,
     pub queue: Arc<dyn EventQueue>,
     pub auditor: Arc<Auditor>,
-    /// This feed in the audits.
     pub audit_feed: AuditFeed,
     pub wire: DataTypeMap<WireForm>,
     pub coverage: Arc<Coverage>,
@@ -37,7 +35,6 @@ pub struct FeedContext {
 }
 
 pub trait FrameObserver: Send + Sync {
-    /// The answer to an instrument request.
     fn answer(&self, url: &str, body: &[u8], at_ns: i64);
 
     fn event(&self, event: &SocketEvent, sources: &SourceMap);

@@ -8,19 +8,15 @@ use marketprism_schema::DataType;
 
 use crate::limits::SNIPPET_CHARS_MAX;
 
-/// The polls of one data type.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PollReport {
-    /// Polls in the plan.
     pub polls: u64,
-    /// Usable answers.
     pub answers: u64,
     /// Failed tries and unusable answers, by reason.
     pub failures: BTreeMap<&'static str, u64>,
     pub newest_success_ns: Option<i64>,
     /// The least of the polls' last successes; `None` while any poll never succeeded.
     pub oldest_success_ns: Option<i64>,
-    /// Polls without a success so far.
     pub never_succeeded: u64,
     /// The newest failure that no success of the same poll followed.
     pub last_failure: Option<String>,
@@ -28,7 +24,6 @@ pub struct PollReport {
 
 #[derive(Debug)]
 pub(super) struct PollTracker {
-    /// Position of the first poll among the sources.
     first: usize,
     polls: Vec<PollState>,
 }

@@ -101,7 +101,6 @@ impl RemarkLog {
     }
 }
 
-/// The beginning of a frame for a log line.
 fn snippet(frame: &[u8]) -> String {
     let head = frame.get(..frame.len().min(4 * SNIPPET_CHARS_MAX)).unwrap_or_default();
     String::from_utf8_lossy(head).chars().take(SNIPPET_CHARS_MAX).collect()

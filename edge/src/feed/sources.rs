@@ -36,18 +36,15 @@ impl SourceMap {
         (connection.streams.len() == 1).then(StreamIndex::default)
     }
 
-    /// The address of a poll or a snapshot request.
     pub fn url(&self, source: SourceIndex) -> Option<&str> {
         Some(&self.entry(source)?.request()?.url)
     }
 
-    /// The stream of a connection that an event belongs to.
     pub fn stream(&self, source: SourceIndex, payload: &Payload) -> Option<StreamIndex> {
         let (streams, kind) = (self.streams.get(source.position())?, payload.data_type());
         streams.get(&(kind, Some(payload.instrument()))).or_else(|| streams.get(&(kind, None))).copied()
     }
 
-    /// The instruments whose books a connection carries.
     pub fn books_of(&self, source: SourceIndex) -> Vec<InstrumentIndex> {
         let Some(streams) = self.streams.get(source.position()) else { return Vec::new() };
         if streams.contains_key(&(DataType::OrderBook, None)) {

@@ -162,7 +162,6 @@ fn record_builder(
     Ok((RecordBuilder::new(options, encoder, instruments.len()), streams))
 }
 
-/// The subscribed streams, per instrument and data type.
 fn stream_ids(
     config: &FeedConfig,
     subscription: &Subscription,

@@ -116,7 +116,6 @@ impl FeedStatus {
         Some(self.lock().delays_ms[kind]).filter(|delay| *delay > 0)
     }
 
-    /// The sockets, while the feed runs.
     pub fn sockets(&self) -> Option<Arc<FeedSockets>> {
         self.lock().sockets.clone()
     }
@@ -126,7 +125,6 @@ impl FeedStatus {
         self.lock().sockets.take()
     }
 
-    /// Counters of the adapter instance.
     pub fn stats(&self) -> Option<Arc<Stats>> {
         self.lock().stats.clone()
     }

@@ -76,7 +76,6 @@ pub(super) fn explanation(incident: Option<Incident>, sources: &[GapSource]) -> 
     (kind.cause(), format!("{name}: {what} ({count} times, {from} to {to})"))
 }
 
-/// Evidence of a gap in trade ids.
 pub(super) fn trade_gap(gap: &Gap, seen: &str) -> String {
     let next = gap.to_sequence.unwrap_or_default().saturating_add(1);
     let previous = gap.from_sequence.unwrap_or_default().saturating_sub(1);
@@ -99,7 +98,6 @@ pub(super) fn book_gap(after_ns: i64, BookGap { cause, expected, got, at_ns }: B
     Gap { from_sequence, to_sequence, to: at_ns, ..Gap::open(kind, GapCause::Venue, after_ns, what) }
 }
 
-/// A time of day in UTC with milliseconds.
 pub(super) fn time_of_day(ns: i64) -> String {
     let ms = ns.div_euclid(1_000_000).rem_euclid(86_400_000);
     let (seconds, ms) = (ms / 1_000, ms % 1_000);

@@ -11,16 +11,13 @@ use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX};
 pub enum IncidentKind {
     /// A connection was lost, or a request got no answer.
     ConnectionLost,
-    /// The adapter could not read a frame.
     Malformed,
-    /// The adapter faulted on a frame.
     AdapterFault,
     /// A frame was not given to the adapter: it was too large, or the edge stopped.
     FrameLost,
 }
 
 impl IncidentKind {
-    /// Cause of the gaps that it explains.
     pub(super) const fn cause(self) -> GapCause {
         match self {
             Self::ConnectionLost => GapCause::Network,

@@ -77,7 +77,6 @@ impl GapMonitor {
         monitor
     }
 
-    /// A monitor without audits.
     pub fn off(plan: &Plan) -> Self {
         let auditor = Arc::new(Auditor::off());
         let feed = auditor.feed("");

@@ -14,7 +14,6 @@ use crate::telemetry::{Metrics, follow, gauge};
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const NANOS_PER_MILLISECOND: i64 = 1_000_000;
 
-/// Totals by metric family and labels.
 type TotalsOf<'a, F> = BTreeMap<(*const F, Vec<String>), (&'a F, u64)>;
 
 /// Totals over all feeds: those of one exchange have the same labels, and are summed up before a metric is set.

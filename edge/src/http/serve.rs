@@ -39,7 +39,6 @@ pub async fn bind(listen: SocketAddr, metrics_listen: SocketAddr) -> anyhow::Res
 }
 
 impl Bound {
-    /// The addresses, with the ports that the system chose.
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
         Ok((self.main.local_addr()?, self.metrics.local_addr()?))
     }

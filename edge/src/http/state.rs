@@ -14,7 +14,6 @@ use crate::queue::EventQueue;
 use crate::telemetry::{Coverage, Metrics};
 
 pub struct EdgeState {
-    /// Name of the edge.
     pub edge: String,
     pub region: String,
     pub started: Instant,

@@ -183,7 +183,6 @@ impl AuditSender {
         }
     }
 
-    /// Updates metrics and `/health`.
     fn update_status(&mut self) {
         let since_ns = self.outbox.first().map(|message| message.since_ns);
         let waiting = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
@@ -232,7 +231,6 @@ fn no_stream() -> String {
     "no stream stores audits: create it with `marketprism-central init`".to_owned()
 }
 
-/// One part of an audit, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PendingAudit {
     pub(super) message_id: String,
@@ -241,7 +239,6 @@ pub(super) struct PendingAudit {
     pub(super) since_ns: i64,
 }
 
-/// Full: the oldest is dropped.
 #[derive(Debug)]
 pub(super) struct AuditOutbox {
     waiting: VecDeque<PendingAudit>,

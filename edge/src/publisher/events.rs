@@ -39,7 +39,6 @@ pub struct Publisher {
     metrics: Metrics,
     window: InFlight,
     ack_timeout: Duration,
-    /// Prefix of the reply subjects.
     inbox: String,
     queue_to_ack: Histogram,
     receive_to_ack: Histogram,
@@ -239,7 +238,6 @@ impl Publisher {
         }
     }
 
-    /// The message is published again after a back-off.
     fn refuse(&mut self, position: QueuePosition, now: Instant, text: Option<&str>) {
         let Some(record) = self.window.get(position).map(|message| &message.record) else { return };
         if let Some(held_back) = self.problem_lines.allow(now) {

@@ -9,11 +9,9 @@ use marketprism_schema::stream_of;
 use crate::limits::{REPUBLISH_AFTER_RECONNECT, REPUBLISH_BACKOFF};
 use crate::queue::{EventRecord, QueueEntry, QueuePosition};
 
-/// Reason to publish a message again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RetryReason {
     Timeout,
-    /// The connection was lost after it was sent.
     Reconnect,
     Refused,
 }
@@ -55,7 +53,6 @@ impl InFlight {
         self.messages.len()
     }
 
-    /// Number of messages that may be added.
     pub(super) fn room(&self) -> usize {
         if self.bytes_left() == 0 { 0 } else { self.messages_max.saturating_sub(self.len()) }
     }
@@ -116,7 +113,6 @@ impl InFlight {
         }
     }
 
-    /// Messages to publish again now, in order.
     pub(super) fn due(&self, now: Instant) -> Vec<(QueuePosition, RetryReason)> {
         let due = self.messages.iter().filter(|(_, message)| message.retry_at <= now);
         due.map(|(position, message)| (*position, message.retry)).collect()

@@ -14,9 +14,7 @@ use crate::audit::{PublishOutcome, RecordOutcome};
 pub(super) struct Fifo {
     limits: QueueLimits,
     slots: VecDeque<Option<EventRecord>>,
-    /// Position of the first slot.
     first: u64,
-    /// Position of the next record to read.
     unread: u64,
     /// Position of each book's newest unread state.
     books: BTreeMap<Subject, u64>,
@@ -135,7 +133,6 @@ impl Fifo {
         self.trim();
     }
 
-    /// Outcomes of records that were dropped or conflated since the last call.
     pub(super) fn take_lost(&mut self) -> Vec<RecordOutcome> {
         std::mem::take(&mut self.lost)
     }
@@ -215,7 +212,6 @@ impl PendingSeconds {
         }
     }
 
-    /// Start of the oldest second with a record.
     pub(super) fn oldest_ns(&self) -> Option<i64> {
         let newest = (self.in_newest > 0).then_some(self.newest);
         let oldest = self.older.keys().next().copied().or(newest)?;

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use crate::audit::{AuditStream, PublishOutcome, RecordOutcome};
 use crate::telemetry::CoverageIndex;
 
-/// An event to publish.
 #[derive(Debug, Clone)]
 pub struct EventRecord {
     pub subject: Subject,
@@ -26,7 +25,6 @@ pub struct EventRecord {
     pub received_at_ns: i64,
     /// The venue's time.
     pub timestamp_us: i64,
-    /// The encoded event.
     pub payload: Bytes,
 }
 

@@ -72,7 +72,6 @@ fn flush_all(recorders: &[Arc<Recorder>]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records one feed.
 #[derive(Debug)]
 pub(super) struct Recorder {
     state: Mutex<RecorderState>,

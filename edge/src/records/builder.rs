@@ -59,14 +59,12 @@ impl RecordOptions {
 pub struct RecordCounts {
     pub events: DataTypeMap<u64>,
     pub duplicates: DataTypeMap<u64>,
-    /// Events outside the subscription.
     pub unsubscribed: DataTypeMap<u64>,
     pub trade_gaps: u64,
 }
 
 #[derive(Debug, Default)]
 struct InstrumentState {
-    /// Made with the first event.
     recent: DataTypeMap<Option<Box<RecentIds>>>,
     trade_ids: TradeIdTracker,
 }
@@ -176,12 +174,10 @@ impl RecordBuilder {
         (state.trade_ids.open().cloned().collect(), state.trade_ids.take_forgotten())
     }
 
-    /// Receive time of the oldest book state that waits to be published.
     pub fn oldest_waiting_book_ns(&self) -> Option<i64> {
         self.books.as_ref().and_then(OrderBooks::oldest_waiting_ns)
     }
 
-    /// Appends the books whose publish interval has passed.
     pub fn publish_due(&mut self, now_ns: i64, out: &mut Vec<EventRecord>) {
         self.publish(out, |books, publish| books.publish_due(now_ns, publish));
     }
@@ -206,7 +202,6 @@ impl RecordBuilder {
         self.counts.events[DataType::OrderBook] += u64::try_from(out.len() - before).unwrap_or_default();
     }
 
-    /// Throws a book away and asks for a snapshot.
     pub fn restart_book(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         if let Some(books) = &mut self.books {
             books.restart(instrument, now_ns);
@@ -226,7 +221,6 @@ impl RecordBuilder {
         std::mem::take(&mut self.counts)
     }
 
-    /// Every instrument that had a gap in its trade ids.
     pub fn trade_reports(&self) -> Vec<TradeIdReport> {
         let report = |(instrument, state): (InstrumentIndex, &InstrumentState)| {
             let tracker = &state.trade_ids;
@@ -263,7 +257,6 @@ impl Subscription {
         Self { instruments: instruments.iter().map(row).collect() }
     }
 
-    /// Everything of this number of instruments.
     pub fn everything(instruments: usize) -> Self {
         Self { instruments: vec![DataTypeMap::from_fn(|_| true); instruments] }
     }

@@ -39,7 +39,6 @@ struct InstrumentRoute {
     streams: DataTypeMap<Option<AuditStream>>,
 }
 
-/// Encodes the events of one feed.
 pub struct EventEncoder {
     origin: EventOrigin,
     instruments: Vec<InstrumentRoute>,
@@ -103,7 +102,6 @@ impl EventEncoder {
         Some(EventRecord { sequence, ..record })
     }
 
-    /// The record of a book's current state.
     pub fn book(
         &mut self,
         instrument: InstrumentIndex,

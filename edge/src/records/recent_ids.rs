@@ -1,9 +1,9 @@
 //! Deduplication by event id, within a window of recent ids.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 
 use marketprism_schema::{DataType, EventId};
+use rustc_hash::FxHashSet;
 
 use crate::limits::{RECENT_IDS_MAX, RECENT_TRADE_IDS_MAX};
 
@@ -13,13 +13,13 @@ use crate::limits::{RECENT_IDS_MAX, RECENT_TRADE_IDS_MAX};
 pub(super) struct RecentIds {
     most: usize,
     order: VecDeque<u64>,
-    ids: HashSet<u64, BuildHasherDefault<IdentityHasher>>,
+    ids: FxHashSet<u64>,
 }
 
 impl RecentIds {
     pub(super) fn of(kind: DataType) -> Self {
         let most = if kind == DataType::Trade { RECENT_TRADE_IDS_MAX } else { RECENT_IDS_MAX };
-        Self { most, order: VecDeque::new(), ids: HashSet::default() }
+        Self { most, order: VecDeque::new(), ids: FxHashSet::default() }
     }
 
     /// False for an id that is in the window.
@@ -42,30 +42,6 @@ impl RecentIds {
 #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
 const fn low_half(id: EventId) -> u64 {
     id.0 as u64
-}
-
-/// Event ids are hashes already.
-#[derive(Debug, Default, Clone, Copy)]
-struct IdentityHasher(u64);
-
-impl Hasher for IdentityHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(chunk) {
-                *to = *from;
-            }
-            self.0 ^= u64::from_le_bytes(word);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use marketprism_schema::{Gap, GapCause};
 use crate::audit::GapSum;
 use crate::limits::TRADE_GAPS_MAX;
 
-/// Gaps in the trade ids of one instrument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TradeIdReport {
     pub instrument: InstrumentIndex,
@@ -20,7 +19,6 @@ pub struct TradeIdReport {
     pub open: Vec<Gap>,
 }
 
-/// Meaning of a trade's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TradeIdCheck {
     InOrder,
@@ -43,7 +41,6 @@ pub(super) struct TradeIdTracker {
 }
 
 impl TradeIdTracker {
-    /// Checks the id of a trade that is no duplicate.
     pub(super) fn check(&mut self, id: u64, at_ns: i64) -> TradeIdCheck {
         let Ok(id) = i64::try_from(id) else { return TradeIdCheck::InOrder };
         let next = self.next.unwrap_or(id);
@@ -86,7 +83,6 @@ impl TradeIdTracker {
         }
     }
 
-    /// The latest open gaps, oldest first.
     pub(super) fn open(&self) -> impl Iterator<Item = &Gap> {
         self.open.iter()
     }

@@ -56,12 +56,9 @@ pub struct ReplayOptions {
     pub recordings: Vec<PathBuf>,
 }
 
-/// Counts of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Replay {
-    /// Frames given to the adapter.
     pub frames: u64,
-    /// Events written.
     pub events: u64,
     /// Frames that the adapter calls malformed.
     pub malformed: u64,
@@ -277,7 +274,6 @@ impl<'a> ReplayRun<'a> {
     }
 }
 
-/// Polls and snapshot requests of a plan, with their sources.
 fn planned_requests(plan: &Plan) -> (RequestMatcher, Vec<SourceIndex>) {
     let polls = plan.polls.iter().map(|poll| Some(poll.request.url.as_str()));
     let resyncs = plan.resyncs.iter().map(|resync| match &resync.action {

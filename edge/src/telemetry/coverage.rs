@@ -7,7 +7,6 @@ use marketprism_schema::{DataType, stale_after};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Position of a row in [`Coverage`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoverageIndex(u16);
 

@@ -63,7 +63,6 @@ pub struct Pipeline {
     origins: Vec<FrameOrigin>,
     records: Vec<EventRecord>,
     remarks: RemarkLog,
-    /// Streams with an event in this batch.
     active: HashSet<(SourceIndex, StreamIndex)>,
     /// The stream of the event before: most events are of the same stream.
     last_active: Option<(SourceIndex, DataType, InstrumentIndex)>,
