@@ -5,98 +5,47 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::Client;
-use marketprism_adapter_host::Quarantine;
 use marketprism_service::{Exit, Signals, clock};
-use marketprism_socket::Budgets;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditOrigin, Auditor};
 use crate::broker::{BrokerLink, answer_requests, connect};
 use crate::config::{Adapters, Config};
-use crate::feed::{FeedContext, FeedStatus, FrameObserver, run_feed};
+use crate::feed::{EdgeContext, FeedContext, FeedStatus, FrameObserver, run_feed};
 use crate::http::{EdgeState, bind};
-use crate::limits::{HEALTH_GRACE, PUBLISHER_DRAIN, QUARANTINE_BYTES_MAX};
+use crate::limits::{HEALTH_GRACE, PUBLISHER_DRAIN};
 use crate::publisher::{AuditSender, DrainResult, Publisher};
 use crate::queue::{EventQueue, MemoryQueue, QueueLimits};
-use crate::telemetry::{Coverage, Metrics};
-
-/// Folder of quarantined frames inside the data folder.
-const QUARANTINE: &str = "quarantine";
-
-pub(crate) struct EdgeContext {
-    budgets: Budgets,
-    pub(crate) queue: Arc<dyn EventQueue>,
-    pub(crate) coverage: Arc<Coverage>,
-    pub(crate) auditor: Arc<Auditor>,
-    pub(crate) metrics: Metrics,
-    quarantine: Arc<Quarantine>,
-    pub(crate) stop: CancellationToken,
-}
 
 pub(crate) struct FeedTasks {
-    pub(crate) tasks: JoinSet<()>,
-    pub(crate) statuses: Vec<Arc<FeedStatus>>,
+    tasks: JoinSet<()>,
+    statuses: Vec<Arc<FeedStatus>>,
 }
 
 impl FeedTasks {
-    pub(crate) async fn join(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-impl EdgeContext {
-    pub(crate) fn new(
-        config: &Config,
-        queue: Arc<dyn EventQueue>,
-        auditor: Arc<Auditor>,
-    ) -> anyhow::Result<Self> {
-        // All TLS libraries in use share one provider; one that was installed before stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let dir = config.data_dir.join(QUARANTINE);
-        let quarantine = Quarantine::open(&dir, config.sandbox.quarantine_files, QUARANTINE_BYTES_MAX)?;
-        Ok(Self {
-            budgets: Budgets::new(),
-            queue,
-            coverage: Arc::new(Coverage::default()),
-            auditor,
-            metrics: Metrics::new()?,
-            quarantine: Arc::new(quarantine),
-            stop: CancellationToken::new(),
-        })
-    }
-
     /// `observer` gives the observer of a feed by its position in the configuration.
-    pub(crate) fn start_feeds(
-        &self,
+    pub(crate) fn start(
+        edge: &Arc<EdgeContext>,
         config: &Config,
         adapters: &Adapters,
         observer: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
-    ) -> anyhow::Result<FeedTasks> {
-        let mut feeds = FeedTasks { tasks: JoinSet::new(), statuses: Vec::new() };
+    ) -> anyhow::Result<Self> {
+        let mut feeds = Self { tasks: JoinSet::new(), statuses: Vec::new() };
         for (index, feed) in config.feeds.iter().enumerate() {
             let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?.clone();
             let status = Arc::new(FeedStatus::new(&feed.exchange, &feed.data_types, adapter));
             feeds.statuses.push(Arc::clone(&status));
-            let context = FeedContext {
-                edge: config.name.clone(),
-                region: config.region.clone(),
-                quarantine: Arc::clone(&self.quarantine),
-                sandbox: config.sandbox,
-                budgets: self.budgets.clone(),
-                queue: Arc::clone(&self.queue),
-                auditor: Arc::clone(&self.auditor),
-                audit_feed: self.auditor.feed(&feed.exchange),
-                wire: config.wire,
-                coverage: Arc::clone(&self.coverage),
-                metrics: self.metrics.clone(),
-                status,
-                observer: observer(index),
-                stop: self.stop.clone(),
-            };
+            let audit_feed = edge.auditor.feed(&feed.exchange);
+            let context =
+                FeedContext { edge: Arc::clone(edge), audit_feed, status, observer: observer(index) };
             feeds.tasks.spawn(run_feed(context, feed.clone()));
         }
         Ok(feeds)
+    }
+
+    pub(crate) async fn join(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 
@@ -104,7 +53,7 @@ impl EdgeContext {
 const GRACE_VARIABLE: &str = "HEALTH_GRACE_SECONDS";
 
 pub struct Edge {
-    context: EdgeContext,
+    context: Arc<EdgeContext>,
     feeds: FeedTasks,
     queue: Arc<MemoryQueue>,
     publisher: JoinHandle<anyhow::Result<DrainResult>>,
@@ -126,11 +75,12 @@ impl Edge {
         };
         let queue = Arc::new(MemoryQueue::new(limits, Arc::clone(&auditor)));
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
+        let context = Arc::new(context);
         let bound = bind(config.http.listen, config.http.metrics_listen).await?;
         let (client, link) = connect(&config.nats, &format!("marketprism-edge-{}", config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
-        let audits = AuditTasks::start(&client, &link, &context, &config.name);
+        let audits = AuditTasks::start(&client, &link, &context);
         let publisher = Publisher::new(
             client,
             Arc::clone(&link),
@@ -142,18 +92,13 @@ impl Edge {
         );
         let (publisher_stop, http_stop) = (CancellationToken::new(), CancellationToken::new());
         let publisher = tokio::spawn(publisher.run(publisher_stop.clone(), PUBLISHER_DRAIN));
-        let feeds = context.start_feeds(&config, adapters, |_| None)?;
+        let feeds = FeedTasks::start(&context, &config, adapters, |_| None)?;
         let state = Arc::new(EdgeState {
-            edge: config.name,
-            region: config.region,
+            context: Arc::clone(&context),
             started: Instant::now(),
             grace: grace()?,
             feeds: feeds.statuses.clone(),
-            coverage: Arc::clone(&context.coverage),
-            queue: Arc::clone(&context.queue),
-            auditor: Arc::clone(&context.auditor),
             link,
-            metrics: context.metrics.clone(),
         });
         let http = tokio::spawn(bound.serve(state, http_stop.clone()));
         Ok(Self { context, feeds, queue, publisher, publisher_stop, audits, http, http_stop, signals })
@@ -228,7 +173,7 @@ struct AuditTasks {
 }
 
 impl AuditTasks {
-    fn start(client: &Client, link: &Arc<BrokerLink>, context: &EdgeContext, edge: &str) -> Self {
+    fn start(client: &Client, link: &Arc<BrokerLink>, context: &EdgeContext) -> Self {
         let stop = CancellationToken::new();
         let sender = AuditSender::new(
             client.clone(),
@@ -236,9 +181,9 @@ impl AuditTasks {
             Arc::clone(&context.queue),
             Arc::clone(&context.auditor),
             context.metrics.clone(),
-            edge,
+            &context.name,
         );
-        let answers = answer_requests(client.clone(), edge.to_owned(), stop.clone());
+        let answers = answer_requests(client.clone(), context.name.clone(), stop.clone());
         let repair = async move {
             if let Err(error) = answers.await {
                 tracing::error!(error = format!("{error:#}"), "repair requests are no longer answered");

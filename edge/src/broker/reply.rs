@@ -12,12 +12,18 @@ const NO_RESPONDERS: u16 = 503;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PublishReply<'a> {
     /// The message is in the stream; `duplicate`: it was before.
-    Stored { duplicate: bool },
+    Stored {
+        duplicate: bool,
+    },
     NoStream,
     /// Refused for now; worth a retry.
-    Refused { text: Cow<'a, str> },
+    Refused {
+        text: Cow<'a, str>,
+    },
     /// Rejected for its content; a retry is useless.
-    Rejected { text: Cow<'a, str> },
+    Rejected {
+        text: Cow<'a, str>,
+    },
 }
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! The parts of the edge that a feed uses.
+//! The parts of the edge that its feeds share, and those of one feed.
 
 use std::sync::Arc;
 
@@ -10,28 +10,58 @@ use tokio_util::sync::CancellationToken;
 use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
-use crate::config::Sandbox;
+use crate::config::{Config, Sandbox};
+use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::EventQueue;
 use crate::telemetry::{Coverage, Metrics};
 
-#[derive(Clone)]
-pub struct FeedContext {
-    pub edge: String,
+/// Folder of quarantined frames inside the data folder.
+const QUARANTINE: &str = "quarantine";
+
+pub struct EdgeContext {
+    pub name: String,
     pub region: String,
-    pub quarantine: Arc<Quarantine>,
     pub sandbox: Sandbox,
+    pub wire: DataTypeMap<WireForm>,
+    pub quarantine: Arc<Quarantine>,
     /// Rate limits, shared by all feeds.
     pub budgets: Budgets,
     pub queue: Arc<dyn EventQueue>,
-    pub auditor: Arc<Auditor>,
-    pub audit_feed: AuditFeed,
-    pub wire: DataTypeMap<WireForm>,
     pub coverage: Arc<Coverage>,
+    pub auditor: Arc<Auditor>,
     pub metrics: Metrics,
+    /// Stops the feeds.
+    pub stop: CancellationToken,
+}
+
+impl EdgeContext {
+    pub fn new(config: &Config, queue: Arc<dyn EventQueue>, auditor: Arc<Auditor>) -> anyhow::Result<Self> {
+        // All TLS libraries in use share one provider; one that was installed before stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = config.data_dir.join(QUARANTINE);
+        let quarantine = Quarantine::open(&dir, config.sandbox.quarantine_files, QUARANTINE_BYTES_MAX)?;
+        Ok(Self {
+            name: config.name.clone(),
+            region: config.region.clone(),
+            sandbox: config.sandbox,
+            wire: config.wire,
+            quarantine: Arc::new(quarantine),
+            budgets: Budgets::new(),
+            queue,
+            coverage: Arc::new(Coverage::default()),
+            auditor,
+            metrics: Metrics::new()?,
+            stop: CancellationToken::new(),
+        })
+    }
+}
+
+pub struct FeedContext {
+    pub edge: Arc<EdgeContext>,
+    pub audit_feed: AuditFeed,
     pub status: Arc<FeedStatus>,
     /// Set by `record`.
     pub observer: Option<Arc<dyn FrameObserver>>,
-    pub stop: CancellationToken,
 }
 
 pub trait FrameObserver: Send + Sync {

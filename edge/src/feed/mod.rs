@@ -9,7 +9,7 @@ mod startup;
 mod status;
 mod supervise;
 
-pub use context::{FeedContext, FrameObserver};
+pub use context::{EdgeContext, FeedContext, FrameObserver};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use polls::PollReport;
 pub use sources::SourceMap;

@@ -51,13 +51,13 @@ pub fn contract_feed(config: &FeedConfig) -> Feed {
 pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<StartedFeed> {
     let feed = contract_feed(config);
     let options = socket_options(context, config);
-    let (adapter, limits) = (&context.status.adapter, Arc::new(context.sandbox.limits()));
+    let (adapter, limits) = (&context.status.adapter, Arc::new(context.edge.sandbox.limits()));
     let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
     let answers = instrument_answers(context, &mut first, &feed, &options).await?;
     // Calls into an adapter may compute for seconds.
     let supervisor = block_in_place(|| {
         let instruments = listed_instruments(&mut first, &feed, &answers)?;
-        let quarantine = Some(Arc::clone(&context.quarantine));
+        let quarantine = Some(Arc::clone(&context.edge.quarantine));
         let (policy, feed) = (FaultPolicy::default(), feed.clone());
         anyhow::Ok(AdapterSupervisor::start(adapter, &limits, policy, feed, instruments, quarantine)?)
     })?;
@@ -65,10 +65,11 @@ pub(super) async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow:
     let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
     let sources = SourceMap::new(plan, instruments.len());
     let (builder, streams) = record_builder(context, config, &feed, instruments, plan)?;
-    let since_ns = context.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
-    let gaps = GapMonitor::new(Arc::clone(&context.auditor), context.audit_feed, streams, plan, since_ns);
+    let since_ns = context.edge.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
+    let gaps =
+        GapMonitor::new(Arc::clone(&context.edge.auditor), context.audit_feed, streams, plan, since_ns);
     let (sender, inputs) = channel(FEED_INPUTS_MAX);
-    let sockets = Arc::new(FeedSockets::start(plan, options, context.budgets.clone(), sender)?);
+    let sockets = Arc::new(FeedSockets::start(plan, options, context.edge.budgets.clone(), sender)?);
     tracing::info!(
         exchange = config.exchange,
         instruments = instruments.len(),
@@ -96,14 +97,14 @@ async fn instrument_answers(
     options: &SocketOptions,
 ) -> anyhow::Result<Vec<Answer>> {
     let client = http_client(options)?;
-    let mut rounds = InstrumentRounds::new(&context.sandbox.limits());
+    let mut rounds = InstrumentRounds::new(&context.edge.sandbox.limits());
     loop {
         let requests = block_in_place(|| rounds.next(adapter, feed))?;
         if requests.is_empty() {
             return Ok(rounds.into_answers());
         }
         for (position, request) in requests.iter().enumerate() {
-            let fetched = client.fetch(&context.budgets, request).await;
+            let fetched = client.fetch(&context.edge.budgets, request).await;
             let body: Bytes = fetched.with_context(|| format!("instrument list {}", request.url))?;
             if let Some(observer) = &context.observer {
                 observer.answer(&request.url, &body, clock::now_ns());
@@ -146,19 +147,19 @@ fn record_builder(
     let venue = adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
     let options = RecordOptions::new(venue, feed, instruments, plan, config.publish_interval);
     let origin = EventOrigin {
-        edge: context.edge.clone(),
-        region: context.region.clone(),
+        edge: context.edge.name.clone(),
+        region: context.edge.region.clone(),
         adapter: adapter.id().to_owned(),
         exchange: config.exchange.clone(),
     };
     let encoder = EventEncoder::new(origin, instruments).context("symbols of the adapter")?;
     let coverage = DataTypeMap::from_fn(|kind| match config.data_types.contains(&kind) {
-        true => context.coverage.row(&config.exchange, kind),
+        true => context.edge.coverage.row(&config.exchange, kind),
         false => CoverageIndex::NONE,
     });
     let ids = stream_ids(config, &options.subscription, instruments);
-    let streams = context.auditor.subscribe(context.audit_feed, &ids, clock::now_ns());
-    let encoder = encoder.with_coverage(coverage).with_forms(context.wire).with_streams(&streams);
+    let streams = context.edge.auditor.subscribe(context.audit_feed, &ids, clock::now_ns());
+    let encoder = encoder.with_coverage(coverage).with_forms(context.edge.wire).with_streams(&streams);
     Ok((RecordBuilder::new(options, encoder, instruments.len()), streams))
 }
 

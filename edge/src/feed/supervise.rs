@@ -18,13 +18,13 @@ use super::status::FeedPhase;
 use crate::config::FeedConfig;
 use crate::limits::{PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
 
-/// Runs one feed until `context.stop`.
+/// Runs one feed until the edge stops its feeds.
 pub async fn run_feed(context: FeedContext, config: FeedConfig) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
-    while !context.stop.is_cancelled() {
+    while !context.edge.stop.is_cancelled() {
         let started = tokio::select! {
             started = startup::start(&context, &config) => started,
-            () = context.stop.cancelled() => break,
+            () = context.edge.stop.cancelled() => break,
         };
         let ended = match started {
             Ok(feed) => {
@@ -37,15 +37,15 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         let error = format!("{error:#}");
         tracing::error!(exchange = config.exchange, error, "the feed failed, starting it again");
         let labels = [config.exchange.as_str(), "any", "feed_start"];
-        context.metrics.collector_errors.with_label_values(&labels).inc();
-        context.auditor.feed_ended(context.audit_feed, Some(&error));
+        context.edge.metrics.collector_errors.with_label_values(&labels).inc();
+        context.edge.auditor.feed_ended(context.audit_feed, Some(&error));
         context.status.set_phase(FeedPhase::Starting(error));
         tokio::select! {
             () = sleep(backoff.pause()) => {}
-            () = context.stop.cancelled() => break,
+            () = context.edge.stop.cancelled() => break,
         }
     }
-    context.auditor.feed_ended(context.audit_feed, None);
+    context.edge.auditor.feed_ended(context.audit_feed, None);
     context.status.set_phase(FeedPhase::Stopped);
 }
 
@@ -61,9 +61,9 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         builder: feed.builder,
         sources: feed.sources,
         sockets,
-        queue: Arc::clone(&context.queue),
+        queue: Arc::clone(&context.edge.queue),
         status: Arc::clone(&context.status),
-        metrics: context.metrics.clone(),
+        metrics: context.edge.metrics.clone(),
         gaps: feed.gaps,
         observer: context.observer.clone(),
         abort: abort.clone(),
@@ -80,7 +80,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         .context("the pipeline's thread cannot start")?;
     let was_stopped = tokio::select! {
         _ = &mut end => false,
-        () = context.stop.cancelled() => true,
+        () = context.edge.stop.cancelled() => true,
     };
     stop_sockets(context).await;
     if was_stopped && timeout(PIPELINES_DRAIN, &mut end).await.is_err() {

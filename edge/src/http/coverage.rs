@@ -18,10 +18,10 @@ use crate::telemetry::CoverageRow;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 pub(super) fn coverage(state: &EdgeState) -> Value {
-    let queue = state.queue.status();
+    let queue = state.context.queue.status();
     json!({
-        "edge": state.edge,
-        "region": state.region,
+        "edge": state.context.name,
+        "region": state.context.region,
         "coverage": cells(state, clock::now_ns()),
         "queue": {
             "messages": queue.messages,
@@ -173,7 +173,7 @@ fn cells(state: &EdgeState, now_ns: i64) -> Vec<Value> {
             exchanges.push(&feed.exchange);
         }
     }
-    let rows = state.coverage.rows(now_ns);
+    let rows = state.context.coverage.rows(now_ns);
     let mut cells = Vec::new();
     for exchange in exchanges {
         let feeds: Vec<&FeedStatus> =

@@ -18,8 +18,8 @@ pub(super) fn health(state: &EdgeState) -> (bool, Value) {
     let in_grace = Instant::now().saturating_duration_since(state.started) < state.grace;
     let mut body = json!({
         "status": if reasons.is_empty() || in_grace { "healthy" } else { "unhealthy" },
-        "edge": state.edge,
-        "region": state.region,
+        "edge": state.context.name,
+        "region": state.context.region,
         "uptime_seconds": state.started.elapsed().as_secs(),
         "reasons": reasons,
     });
@@ -82,7 +82,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
         }
     }
     reasons.extend(audit_problem(state, clock::now_ns()));
-    for row in state.coverage.rows(clock::now_ns()) {
+    for row in state.context.coverage.rows(clock::now_ns()) {
         // Types of low frequency may be silent without a problem.
         let is_frequent = matches!(row.data_type, DataType::Trade | DataType::OrderBook);
         if is_frequent && row.status != "ok" {
@@ -95,11 +95,11 @@ fn problems(state: &EdgeState) -> Vec<String> {
 
 /// Audits that wait for too long, or windows that do not close.
 fn audit_problem(state: &EdgeState, now_ns: i64) -> Option<String> {
-    if !state.auditor.is_on() {
+    if !state.context.auditor.is_on() {
         return None;
     }
     let seconds_since = |at_ns: i64| u64::try_from(now_ns.saturating_sub(at_ns).max(0) / 1_000_000_000);
-    let status = state.auditor.status();
+    let status = state.context.auditor.status();
     let waiting = status.waiting_since_ns.and_then(|since| seconds_since(since).ok()).unwrap_or_default();
     let limit = AUDIT_HEALTHY.as_secs();
     if waiting > limit {

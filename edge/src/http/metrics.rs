@@ -33,8 +33,8 @@ fn borrowed(labels: &[String]) -> Vec<&str> {
 }
 
 pub(super) fn refresh(state: &EdgeState) {
-    let metrics = &state.metrics;
-    let queue = state.queue.status();
+    let metrics = &state.context.metrics;
+    let queue = state.context.queue.status();
     metrics.queue_messages.set(gauge(queue.messages));
     metrics.queue_bytes.set(gauge(queue.bytes));
     follow(&metrics.queue_conflated, queue.conflated);
@@ -45,7 +45,7 @@ pub(super) fn refresh(state: &EdgeState) {
         }
     }
     metrics.nats_connected.set(i64::from(state.link.is_connected()));
-    for row in state.coverage.rows(clock::now_ns()) {
+    for row in state.context.coverage.rows(clock::now_ns()) {
         let seconds = row.last_success_ns.unwrap_or_default() / NANOS_PER_SECOND;
         metrics.last_success.with_label_values(&[&row.exchange, row.data_type.as_str()]).set(seconds);
     }

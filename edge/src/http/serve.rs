@@ -79,7 +79,7 @@ async fn adapters_page(State(state): PageState) -> Json<Value> {
 
 async fn metrics_page(State(state): PageState) -> Response {
     metrics::refresh(&state);
-    match state.metrics.encode() {
+    match state.context.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, Metrics::content_type())], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

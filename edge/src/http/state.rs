@@ -7,24 +7,16 @@ use marketprism_adapter_host::Stats;
 use marketprism_book::BookState;
 use serde_json::{Value, json};
 
-use crate::audit::Auditor;
 use crate::broker::BrokerLink;
-use crate::feed::{FeedPhase, FeedStatus};
-use crate::queue::EventQueue;
-use crate::telemetry::{Coverage, Metrics};
+use crate::feed::{EdgeContext, FeedPhase, FeedStatus};
 
 pub struct EdgeState {
-    pub edge: String,
-    pub region: String,
+    pub context: Arc<EdgeContext>,
     pub started: Instant,
     /// Time after the start in which the edge counts as healthy.
     pub grace: Duration,
     pub feeds: Vec<Arc<FeedStatus>>,
-    pub coverage: Arc<Coverage>,
-    pub queue: Arc<dyn EventQueue>,
-    pub auditor: Arc<Auditor>,
     pub link: Arc<BrokerLink>,
-    pub metrics: Metrics,
 }
 
 pub(super) const fn state_text(state: BookState) -> &'static str {

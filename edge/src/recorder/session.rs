@@ -17,10 +17,10 @@ use tokio::time::{interval, sleep};
 use super::files::RecordingFiles;
 use crate::audit::Auditor;
 use crate::config::{Adapters, Config};
-use crate::feed::{FrameObserver, SourceMap};
+use crate::feed::{EdgeContext, FrameObserver, SourceMap};
 use crate::limits::RECORDING_FLUSH;
 use crate::queue::DiscardQueue;
-use crate::run::EdgeContext;
+use crate::run::FeedTasks;
 
 /// Length of a recording without a limit: a century.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -36,9 +36,10 @@ pub async fn record(
     let mut signals = Signals::new().context("signals cannot be received")?;
     std::fs::create_dir_all(dir).with_context(|| format!("folder {}", dir.display()))?;
     let context = EdgeContext::new(&config, Arc::new(DiscardQueue::default()), Arc::new(Auditor::off()))?;
+    let context = Arc::new(context);
     let recorders: Vec<Arc<Recorder>> =
         config.feeds.iter().map(|feed| Arc::new(Recorder::new(dir, &feed.exchange))).collect();
-    let mut feeds = context.start_feeds(&config, adapters, |index| {
+    let mut feeds = FeedTasks::start(&context, &config, adapters, |index| {
         recorders.get(index).map(|recorder| Arc::clone(recorder) as Arc<dyn FrameObserver>)
     })?;
     let end = sleep(limit.unwrap_or(NO_LIMIT));

@@ -6,13 +6,13 @@ use marketprism_adapter_host::fixtures::{FixtureKind, component};
 use marketprism_config::{Document, check_readme};
 use marketprism_edge::config::{Adapters, Config, ConfigFile};
 
-fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, String> {
+pub fn read(text: &str, dir: &Path, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let document = Document::parse("edge.toml", text, dir.to_owned(), variables).unwrap();
     Config::read(&document, &mut Adapters::default()).map_err(|error| error.to_string())
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("good.wasm"), component(FixtureKind::WellBehaved)).unwrap();
     std::fs::write(dir.path().join("newer.wasm"), component(FixtureKind::Contract("2.0.0"))).unwrap();
@@ -20,7 +20,7 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-fn good(dir: &Path) -> String {
+pub fn good(dir: &Path) -> String {
     format!(
         "[edge]\nname = \"edge-1\"\nregion = \"here\"\ndata_dir = {:?}\n\
          [[feed]]\nexchange = \"sim_hostile\"\nadapter = {:?}\nsymbols = [\"BTC-USDT\"]\ndata_types = [\"trade\"]\n",

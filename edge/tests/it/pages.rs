@@ -8,10 +8,10 @@ use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
-use marketprism_edge::feed::FeedStatus;
+use marketprism_edge::feed::{EdgeContext, FeedStatus};
 use marketprism_edge::http::{EdgeState, bind};
 use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits};
-use marketprism_edge::telemetry::{Coverage, Metrics};
+use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::DataType;
 use marketprism_service::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::record;
+use crate::configuration::{folder, good, read};
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -35,24 +36,21 @@ fn state(grace: Duration) -> EdgeState {
     let engine = Engine::new(None).unwrap();
     let adapter =
         Adapter::from_bytes(&engine, &component(FixtureKind::WellBehaved), &Limits::default()).unwrap();
-    let coverage = Arc::new(Coverage::default());
-    let trade = coverage.row(EXCHANGE, DataType::Trade);
-    coverage.row(EXCHANGE, DataType::OrderBook);
-    coverage.confirmed([trade], clock::now_ns());
+    let folder = folder();
+    let config = read(&good(folder.path()), folder.path(), &[]).unwrap();
     let auditor = Arc::new(Auditor::off());
     let queue = MemoryQueue::new(QueueLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
     queue.append(&mut vec![record("A-B", 1, None, 0, &Coverage::default())]);
+    let context = EdgeContext::new(&config, Arc::new(queue), auditor).unwrap();
+    let trade = context.coverage.row(EXCHANGE, DataType::Trade);
+    context.coverage.row(EXCHANGE, DataType::OrderBook);
+    context.coverage.confirmed([trade], clock::now_ns());
     EdgeState {
-        edge: "edge-1".into(),
-        region: "here".into(),
+        context: Arc::new(context),
         started: Instant::now(),
         grace,
         feeds: vec![Arc::new(FeedStatus::new(EXCHANGE, &[DataType::Trade], adapter))],
-        coverage,
-        queue: Arc::new(queue),
-        auditor,
         link: Arc::new(BrokerLink::default()),
-        metrics: Metrics::new().unwrap(),
     }
 }
 
