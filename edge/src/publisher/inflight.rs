@@ -131,25 +131,12 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::CoverageIndex;
-    use bytes::Bytes;
-    use marketprism_schema::{DataType, EventId, WireForm};
+    use marketprism_schema::DataType;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 
     fn entry(position: u64) -> QueueEntry {
-        let record = EventRecord {
-            subject: "trade.sim_spot.spot.A-B".into(),
-            event_id: EventId(u128::from(position)),
-            data_type: DataType::Trade,
-            form: WireForm::Json,
-            coverage: CoverageIndex::NONE,
-            stream: None,
-            sequence: None,
-            received_at_ns: 0,
-            timestamp_us: 0,
-            payload: Bytes::from_static(b"{}"),
-        };
+        let record = EventRecord::fixture(position, DataType::Trade, "A-B");
         QueueEntry { position: QueuePosition(position), record }
     }
 

@@ -146,27 +146,10 @@ impl EventQueue for MemoryQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::CoverageIndex;
-    use bytes::Bytes;
-    use marketprism_schema::{DataType, EventId, WireForm};
-
-    fn record(id: u64, data_type: DataType, symbol: &str) -> EventRecord {
-        EventRecord {
-            subject: format!("{data_type}.sim_spot.spot.{symbol}").into(),
-            event_id: EventId(u128::from(id)),
-            data_type,
-            form: WireForm::Json,
-            coverage: CoverageIndex::NONE,
-            stream: None,
-            sequence: None,
-            received_at_ns: 0,
-            timestamp_us: 0,
-            payload: Bytes::from(format!("{id}")),
-        }
-    }
+    use marketprism_schema::DataType;
 
     fn trade(id: u64) -> EventRecord {
-        record(id, DataType::Trade, "A-B")
+        EventRecord::fixture(id, DataType::Trade, "A-B")
     }
 
     fn queue(messages: u64, room_wait: Duration) -> MemoryQueue {
@@ -220,11 +203,11 @@ mod tests {
     #[test]
     fn past_half_of_its_bounds_the_queue_keeps_a_books_newest_state_in_place_and_all_trades() {
         let queue = small_queue(8);
-        let book = |id| record(id, DataType::OrderBook, "A-B");
+        let book = |id| EventRecord::fixture(id, DataType::OrderBook, "A-B");
         queue.append(&mut vec![book(100), trade(1), trade(2), trade(3), trade(4)]);
         let result = queue.append(&mut vec![book(101), trade(5), book(102)]);
         assert_eq!(result, AppendResult { conflated: 2, dropped: 0 });
-        let other = record(103, DataType::OrderBook, "C-D");
+        let other = EventRecord::fixture(103, DataType::OrderBook, "C-D");
         assert_eq!(queue.append(&mut vec![other]), AppendResult::default());
         assert_eq!(read_ids(&queue, 9), [102, 1, 2, 3, 4, 5, 103]);
         // A state in flight is not replaced.

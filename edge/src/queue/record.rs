@@ -47,6 +47,24 @@ impl EventRecord {
     }
 }
 
+#[cfg(test)]
+impl EventRecord {
+    pub(crate) fn fixture(id: u64, data_type: DataType, symbol: &str) -> Self {
+        Self {
+            subject: format!("{data_type}.sim_spot.spot.{symbol}").into(),
+            event_id: EventId(u128::from(id)),
+            data_type,
+            form: WireForm::Json,
+            coverage: CoverageIndex::NONE,
+            stream: None,
+            sequence: None,
+            received_at_ns: 0,
+            timestamp_us: 0,
+            payload: Bytes::from(id.to_string()),
+        }
+    }
+}
+
 /// A record's position in the queue; rises with each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueuePosition(pub u64);

@@ -47,14 +47,5 @@ pub(crate) fn is_index(instrument: &Instrument) -> bool {
 
 /// The data type and the instrument of an event.
 pub(crate) fn subject_of(payload: &Payload) -> (DataType, u32) {
-    match payload {
-        Payload::Trade(event) => (DataType::Trade, event.instrument),
-        Payload::Book(event) => (DataType::Orderbook, event.instrument),
-        Payload::FundingRate(event) => (DataType::FundingRate, event.instrument),
-        Payload::OpenInterest(event) => (DataType::OpenInterest, event.instrument),
-        Payload::Liquidation(event) => (DataType::Liquidation, event.instrument),
-        Payload::LsrTopPosition(event) => (DataType::LsrTopPosition, event.instrument),
-        Payload::LsrAllAccount(event) => (DataType::LsrAllAccount, event.instrument),
-        Payload::VolatilityIndex(event) => (DataType::VolatilityIndex, event.instrument),
-    }
+    (payload.data_type().into(), payload.instrument().into())
 }
