@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use marketprism_adapter_host::contract::{Book, BookChange, MarketType, Payload};
+use marketprism_adapter_host::contract::{BookChange, MarketType, Payload};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_edge::books::{BookPlan, BooksPlan};
 use marketprism_edge::queue::EventRecord;
@@ -18,7 +18,7 @@ use marketprism_edge::records::{RecordBuilder, RecordOptions};
 #[path = "it/records.rs"]
 mod records;
 
-use records::{builder, instrument, options, trade};
+use records::{book, builder, instrument, options, trade};
 
 const INSTRUMENTS: u32 = 300;
 const LEVELS: i64 = 50;
@@ -47,24 +47,6 @@ fn feed() -> RecordBuilder {
     builder("sim_spot", &instruments, options)
 }
 
-fn book(instrument: u32, change: BookChange, id: i64, levels: &[i64]) -> Payload {
-    let sides = levels.len() as u32 / 4;
-    Payload::Book(Book {
-        instrument,
-        change,
-        time_us: Some(id),
-        first_id: id,
-        last_id: id,
-        previous_id: None,
-        checksum: None,
-        price_scale: 2,
-        quantity_scale: 3,
-        levels_at: 0,
-        bids: sides,
-        asks: sides,
-    })
-}
-
 /// Every book has a gap and gets its snapshot; every instrument trades, with duplicates and gaps.
 fn round(builder: &mut RecordBuilder, number: i64, records: &mut Vec<EventRecord>) {
     let now_ns = number * 200 * MILLISECOND_NS;
@@ -79,9 +61,11 @@ fn round(builder: &mut RecordBuilder, number: i64, records: &mut Vec<EventRecord
             builder.event(payload, levels, now_ns, now_ns, records);
         };
         for after in 0..5 {
-            send(builder, &book(instrument, BookChange::Delta, id + after, &change), &change);
+            let ids = (id + after, id + after);
+            send(builder, &book(instrument, BookChange::Delta, ids, (1, 1)), &change);
         }
-        send(builder, &book(instrument, BookChange::Snapshot, id + 1, &whole), &whole);
+        let sides = (LEVELS as usize, LEVELS as usize);
+        send(builder, &book(instrument, BookChange::Snapshot, (id + 1, id + 1), sides), &whole);
         for number_of_trade in 0..22 {
             // Two of them are duplicates, and one id is missing.
             let id = number as u64 * 21 + u64::from(number_of_trade as u32) % 20;

@@ -1,7 +1,6 @@
 //! Streams and feeds of the audits, with the numbers that stand for them.
 
-use std::collections::BTreeMap;
-
+use indexmap::IndexSet;
 use marketprism_schema::{DataTypeMap, StreamId};
 
 /// Number of a stream in the audits of this run.
@@ -20,26 +19,19 @@ pub struct AuditFeed(pub(super) usize);
 /// The audited streams of a feed, per instrument and data type.
 pub type StreamTable = Vec<DataTypeMap<Option<AuditStream>>>;
 
+/// Every stream that was subscribed since the start.
 #[derive(Debug, Default)]
-pub(super) struct StreamRegistry {
-    ids: Vec<StreamId>,
-    numbers: BTreeMap<StreamId, AuditStream>,
-}
+pub(super) struct StreamRegistry(IndexSet<StreamId>);
 
 impl StreamRegistry {
     /// The number of a stream, assigned at its first mention.
     pub(super) fn number(&mut self, id: &StreamId) -> Option<AuditStream> {
-        if let Some(known) = self.numbers.get(id) {
-            return Some(*known);
-        }
-        let number = AuditStream(u32::try_from(self.ids.len()).ok()?);
-        self.ids.push(id.clone());
-        self.numbers.insert(id.clone(), number);
-        Some(number)
+        let (index, _) = self.0.insert_full(id.clone());
+        u32::try_from(index).ok().map(AuditStream)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (AuditStream, &StreamId)> {
-        (0_u32..).map(AuditStream).zip(&self.ids)
+        (0_u32..).map(AuditStream).zip(&self.0)
     }
 }
 

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Parser, Subcommand};
 use marketprism_adapter_conformance::{Options, Report, golden_folder, test};
+use marketprism_adapter_host::Adapter;
 use marketprism_service::{Exit, Failure, FailureContext as _, init_logs, print, report};
 
 use super::describe;
 use crate::config::{Adapters, Config};
 use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
-use crate::run;
+use crate::run::Edge;
 
 /// Collects market data of venues, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 #[derive(Debug, Parser)]
@@ -86,21 +87,15 @@ enum AdapterCommand {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_logs();
-    report(match cli.command {
-        Command::Run(file) => run_command(&file.config),
-        Command::Check(file) => check_command(&file.config),
-        Command::Replay(arguments) => replay_command(&arguments),
-        Command::Record(arguments) => record_command(&arguments),
-        Command::Adapter(AdapterCommand::List(file)) => list_command(&file.config),
-        Command::Adapter(AdapterCommand::Inspect { adapter }) => inspect_command(&adapter),
-        Command::Adapter(AdapterCommand::Test(arguments)) => test_command(arguments),
-    })
+    report(run_command(cli.command))
 }
-
-type CommandResult = Result<Exit, Failure>;
 
 fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {
     Config::load(path, adapters).or_exit(Exit::NOT_DONE)
+}
+
+fn load_adapter(path: &Path) -> anyhow::Result<Adapter> {
+    Adapters::default().load(path, None).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -108,25 +103,41 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     built.context("the async runtime cannot start").or_exit(Exit::NOT_STARTED)
 }
 
-fn run_command(path: &Path) -> CommandResult {
+fn run_command(command: Command) -> Result<Exit, Failure> {
     let mut adapters = Adapters::default();
-    let config = load(path, &mut adapters)?;
-    let runtime = runtime()?;
-    let edge = runtime.block_on(run::Edge::start(config, &adapters)).or_exit(Exit::NOT_STARTED)?;
-    let drained = runtime.block_on(edge.run())?;
-    Ok(if drained.undelivered == 0 { Exit::SUCCESS } else { Exit::UNDELIVERED })
-}
-
-fn check_command(path: &Path) -> CommandResult {
-    let config = load(path, &mut Adapters::default())?;
-    print(&describe::summary(&config))?;
+    match command {
+        Command::Run(file) => {
+            let config = load(&file.config, &mut adapters)?;
+            let runtime = runtime()?;
+            let edge = runtime.block_on(Edge::start(config, &adapters)).or_exit(Exit::NOT_STARTED)?;
+            let drained = runtime.block_on(edge.run())?;
+            return Ok(if drained.undelivered == 0 { Exit::SUCCESS } else { Exit::UNDELIVERED });
+        }
+        Command::Check(file) => print(&describe::summary(&load(&file.config, &mut adapters)?))?,
+        Command::Replay(arguments) => return replay(&arguments),
+        Command::Record(arguments) => {
+            let config = load(&arguments.config, &mut adapters)?;
+            let limit = arguments.for_seconds.map(Duration::from_secs);
+            runtime()?.block_on(record(config, &adapters, &arguments.out, limit))?;
+        }
+        Command::Adapter(AdapterCommand::List(file)) => {
+            let config = load(&file.config, &mut adapters)?;
+            print(&describe::list(&config, &adapters))?;
+        }
+        Command::Adapter(AdapterCommand::Inspect { adapter }) => {
+            print(&describe::describe(&load_adapter(&adapter)?))?;
+        }
+        Command::Adapter(AdapterCommand::Test(arguments)) => {
+            let (text, passed) = run_suite(arguments).or_exit(Exit::NOT_DONE)?;
+            print(&text).or_exit(Exit::NOT_DONE)?;
+            return Ok(if passed { Exit::SUCCESS } else { Exit::FAILED });
+        }
+    }
     Ok(Exit::SUCCESS)
 }
 
-fn replay_command(arguments: &ReplayArguments) -> CommandResult {
-    let adapter = Adapters::default()
-        .load(&arguments.adapter, None)
-        .map_err(|error| anyhow::anyhow!("{}: {error}", arguments.adapter.display()))?;
+fn replay(arguments: &ReplayArguments) -> Result<Exit, Failure> {
+    let adapter = load_adapter(&arguments.adapter)?;
     let mut out = BufWriter::with_capacity(1 << 20, std::io::stdout().lock());
     match Replay::run(&adapter, &arguments.options, &mut out, &mut std::io::stderr().lock()) {
         Ok(replay) if replay.faults > 0 => Ok(Exit::FAILED),
@@ -141,36 +152,6 @@ fn replay_command(arguments: &ReplayArguments) -> CommandResult {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-fn record_command(arguments: &RecordArguments) -> CommandResult {
-    let mut adapters = Adapters::default();
-    let config = load(&arguments.config, &mut adapters)?;
-    let limit = arguments.for_seconds.map(Duration::from_secs);
-    let recording = record(config, &adapters, &arguments.out, limit);
-    runtime()?.block_on(recording)?;
-    Ok(Exit::SUCCESS)
-}
-
-fn list_command(path: &Path) -> CommandResult {
-    let mut adapters = Adapters::default();
-    let config = load(path, &mut adapters)?;
-    print(&describe::list(&config, &adapters))?;
-    Ok(Exit::SUCCESS)
-}
-
-fn inspect_command(path: &Path) -> CommandResult {
-    let adapter = Adapters::default()
-        .load(path, None)
-        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    print(&describe::describe(&adapter))?;
-    Ok(Exit::SUCCESS)
-}
-
-fn test_command(arguments: TestArguments) -> CommandResult {
-    let (text, passed) = run_suite(arguments).or_exit(Exit::NOT_DONE)?;
-    print(&text).or_exit(Exit::NOT_DONE)?;
-    Ok(if passed { Exit::SUCCESS } else { Exit::FAILED })
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! Instruments, events and record builders of one exchange.
 
-use marketprism_adapter_host::contract::{Decimal, Instrument, MarketType, Payload, Side, Trade, TradeId};
+use marketprism_adapter_host::contract::{
+    Book, BookChange, Decimal, Instrument, MarketType, Payload, Side, Trade, TradeId,
+};
 use marketprism_edge::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 
 pub const ONE: Decimal = Decimal { mantissa: 1, scale: 0 };
@@ -49,4 +51,22 @@ pub fn builder(exchange: &str, instruments: &[Instrument], options: RecordOption
 pub fn trade(instrument: u32, id: u64) -> Payload {
     let (id, side) = (TradeId::Number(id), Side::Buy);
     Payload::Trade(Trade { instrument, time_us: 1, id, price: ONE, quantity: ONE, side })
+}
+
+/// The levels of both sides are the batch's.
+pub fn book(instrument: u32, change: BookChange, ids: (i64, i64), sides: (usize, usize)) -> Payload {
+    Payload::Book(Book {
+        instrument,
+        change,
+        time_us: Some(ids.1),
+        first_id: ids.0,
+        last_id: ids.1,
+        previous_id: None,
+        checksum: None,
+        price_scale: 2,
+        quantity_scale: 3,
+        levels_at: 0,
+        bids: sides.0 as u32,
+        asks: sides.1 as u32,
+    })
 }

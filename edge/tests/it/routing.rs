@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use marketprism_adapter_host::contract::{
-    Book, BookChange, Decimal, MarketType, Payload, Side, Trade, TradeId,
-};
+use marketprism_adapter_host::contract::{BookChange, Decimal, MarketType, Payload, Side, Trade, TradeId};
 use marketprism_book::{BookSettings, SequenceRule, SnapshotSource};
 use marketprism_edge::books::{BookPlan, BooksPlan};
 use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 use marketprism_schema::{Body, DataType, DataTypeMap, Event, EventId, WireForm, decode_json};
 
-use crate::records::{encoder, instrument, options};
+use crate::records::{self, encoder, instrument, options};
 
 const MILLISECOND_NS: i64 = 1_000_000;
 
@@ -47,23 +45,9 @@ fn trade(id: u64) -> Payload {
     })
 }
 
-fn book(change: BookChange, first_id: i64, last_id: i64, levels: &[i64], bids: u32) -> (Payload, Vec<i64>) {
-    let asks = levels.len() as u32 / 2 - bids;
-    let book = Book {
-        instrument: 0,
-        change,
-        time_us: Some(last_id),
-        first_id,
-        last_id,
-        previous_id: None,
-        checksum: None,
-        price_scale: 2,
-        quantity_scale: 3,
-        levels_at: 0,
-        bids,
-        asks,
-    };
-    (Payload::Book(book), levels.to_vec())
+fn book(change: BookChange, first_id: i64, last_id: i64, levels: &[i64], bids: usize) -> (Payload, Vec<i64>) {
+    let sides = (bids, levels.len() / 2 - bids);
+    (records::book(0, change, (first_id, last_id), sides), levels.to_vec())
 }
 
 fn events(records: &[EventRecord]) -> Vec<Event<'_>> {
