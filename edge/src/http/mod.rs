@@ -1,8 +1,7 @@
 //! The edge's HTTP pages. They only read.
 
-mod coverage;
-mod health;
 mod metrics;
+mod pages;
 mod serve;
 mod state;
 

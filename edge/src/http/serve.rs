@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
-use super::{coverage, health, metrics};
+use super::{metrics, pages};
 use crate::limits::HTTP;
 use crate::telemetry::Metrics;
 
@@ -62,19 +62,19 @@ impl Bound {
 type PageState = State<Arc<EdgeState>>;
 
 async fn health_page(State(state): PageState) -> Response {
-    page(health::health(&state))
+    page(pages::health(&state))
 }
 
 async fn ready_page(State(state): PageState) -> Response {
-    page(health::ready(&state))
+    page(pages::ready(&state))
 }
 
 async fn coverage_page(State(state): PageState) -> Json<Value> {
-    Json(coverage::coverage(&state))
+    Json(pages::coverage(&state))
 }
 
 async fn adapters_page(State(state): PageState) -> Json<Value> {
-    Json(health::adapters(&state))
+    Json(pages::adapters(&state))
 }
 
 async fn metrics_page(State(state): PageState) -> Response {

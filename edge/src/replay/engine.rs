@@ -16,8 +16,7 @@ use marketprism_adapter_host::{
 };
 use marketprism_schema::{DataType, Kind, Line};
 
-use super::recording::{Recordings, instrument_answers, may_be_answer};
-use super::request_match::RequestMatcher;
+use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_answer};
 use crate::config::offered;
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;

@@ -2,6 +2,5 @@
 
 mod engine;
 mod recording;
-mod request_match;
 
 pub use engine::{Replay, ReplayOptions};

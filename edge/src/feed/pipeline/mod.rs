@@ -1,7 +1,6 @@
 //! The pipeline of one feed: frames in batches through the adapter, records into the queue. It owns a thread and all its state.
 
 mod reactions;
-mod turn;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};

@@ -1,0 +1,228 @@
+//! The connection to the broker, its replies, and requests that come over it. The client reconnects by itself, without end.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use async_nats::{Client, Event};
+use futures_util::StreamExt;
+use marketprism_config::Nats;
+use marketprism_schema::{REPAIR_VERSION, RepairAnswer, RepairRequest, RepairState, repair_subject};
+use marketprism_service::LogLimit;
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{ACKNOWLEDGEMENTS_MAX, REPAIR_ANSWER};
+
+const CLOSED_IN_HANDSHAKE: &str = "nats: IO error";
+
+/// State of the connection, updated by the client's events.
+#[derive(Debug, Default)]
+pub struct BrokerLink {
+    connected: AtomicBool,
+    connects: AtomicU64,
+    changed: Notify,
+    /// The edge closes the connection.
+    ending: AtomicBool,
+    error_lines: Mutex<LogLimit>,
+}
+
+impl BrokerLink {
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    pub fn connects(&self) -> u64 {
+        self.connects.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// From now on a closed connection is not logged as a problem.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    fn client_error(&self, error: &str) {
+        let allowed = self.error_lines.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
+        let Some(held_back) = allowed else { return };
+        // All that the client reports of a connection that the server closes during the handshake.
+        if error == CLOSED_IN_HANDSHAKE {
+            tracing::warn!(
+                error,
+                held_back,
+                "cannot connect to nats: the server closed the connection; does it require a client certificate?"
+            );
+        } else {
+            tracing::warn!(error, held_back, "error of the nats client");
+        }
+    }
+
+    fn update(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                tracing::info!("connected to nats");
+                self.connects.fetch_add(1, Ordering::AcqRel);
+                self.connected.store(true, Ordering::Release);
+                self.changed.notify_one();
+            }
+            Event::Disconnected | Event::Closed => {
+                let was_connected = self.connected.swap(false, Ordering::AcqRel);
+                if was_connected && !self.ending.load(Ordering::Acquire) {
+                    tracing::warn!("connection to nats lost, events wait in the queue");
+                }
+                self.changed.notify_one();
+            }
+            Event::ServerError(error) => tracing::error!(%error, "nats reports an error"),
+            Event::ClientError(error) => self.client_error(&error.to_string()),
+            Event::SlowConsumer(_) => {
+                tracing::warn!("acknowledgements were dropped: their messages will be published again")
+            }
+            Event::LameDuckMode | Event::Draining => tracing::info!(%event, "nats"),
+        }
+    }
+}
+
+pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<BrokerLink>)> {
+    let link = Arc::new(BrokerLink::default());
+    let updated = Arc::clone(&link);
+    let options = nats
+        .options(name)
+        .await?
+        .subscription_capacity(ACKNOWLEDGEMENTS_MAX)
+        .skip_subject_validation(true)
+        .event_callback(move |event| {
+            updated.update(&event);
+            std::future::ready(())
+        });
+    let client = options.connect(nats.urls.clone()).await?;
+    Ok((client, link))
+}
+
+/// JetStream's error code for a message above the stream's `max_msg_size`.
+const MESSAGE_TOO_LARGE: u32 = 10_054;
+/// Status of a message without a subscriber: no stream has its subject.
+const NO_RESPONDERS: u16 = 503;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PublishReply<'a> {
+    /// The message is in the stream; `duplicate`: it was before.
+    Stored {
+        duplicate: bool,
+    },
+    NoStream,
+    /// Refused for now; worth a retry.
+    Refused {
+        text: Cow<'a, str>,
+    },
+    /// Rejected for its content; a retry is useless.
+    Rejected {
+        text: Cow<'a, str>,
+    },
+}
+
+#[derive(Deserialize)]
+struct RawReply<'a> {
+    #[serde(default)]
+    duplicate: bool,
+    #[serde(borrow, default)]
+    stream: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    error: Option<RawError<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RawError<'a> {
+    #[serde(default)]
+    err_code: u32,
+    #[serde(borrow, default)]
+    description: Cow<'a, str>,
+}
+
+impl<'a> PublishReply<'a> {
+    /// An unreadable reply counts as refused, so that the message is published again.
+    pub(crate) fn parse(payload: &'a [u8], status: Option<u16>) -> Self {
+        if status == Some(NO_RESPONDERS) {
+            return Self::NoStream;
+        }
+        match serde_json::from_slice::<RawReply<'a>>(payload) {
+            Ok(RawReply { error: Some(error), .. }) if error.err_code == MESSAGE_TOO_LARGE => {
+                Self::Rejected { text: error.description }
+            }
+            Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.description },
+            Ok(RawReply { stream: Some(_), duplicate, error: None }) => Self::Stored { duplicate },
+            Ok(RawReply { stream: None, error: None, .. }) => {
+                Self::Refused { text: Cow::Borrowed("reply without a stream") }
+            }
+            Err(error) => Self::Refused { text: Cow::Owned(format!("unreadable reply: {error}")) },
+        }
+    }
+}
+
+const NOT_KEPT: &str =
+    "this edge keeps no journal on disk: events that the broker has confirmed are not kept";
+
+/// Answers requests one by one until `stop`. Requests beyond the client's bounded buffer are dropped; the requester times out and
+/// repeats.
+pub async fn answer_requests(client: Client, edge: String, stop: CancellationToken) -> anyhow::Result<()> {
+    let subject = repair_subject(&edge);
+    let mut requests =
+        client.subscribe(subject.clone()).await.with_context(|| format!("subject {subject}"))?;
+    loop {
+        let request = tokio::select! {
+            request = requests.next() => request,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let Some(request) = request else { anyhow::bail!("subscription {subject} ended") };
+        let Some(reply) = request.reply else { continue };
+        let answer = answer(&request.payload).encode().context("answer cannot be encoded")?;
+        send(&client, reply, answer, REPAIR_ANSWER).await;
+    }
+}
+
+async fn send(client: &Client, reply: async_nats::Subject, answer: Vec<u8>, limit: Duration) {
+    match timeout(limit, client.publish(reply, answer.into())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "answer to a repair request not sent"),
+        Err(_elapsed) => tracing::warn!(?limit, "answer to a repair request not sent in time"),
+    }
+}
+
+fn answer(request: &[u8]) -> RepairAnswer {
+    let (request_id, state, reason) = match RepairRequest::decode(request) {
+        Ok(request) => (request.request_id, RepairState::NotKept, NOT_KEPT.to_owned()),
+        Err(error) => (String::new(), RepairState::Refused, error.to_string()),
+    };
+    RepairAnswer { version: REPAIR_VERSION, request_id, state, resent: 0, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reply_that_names_the_stream_counts_as_stored() {
+        let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
+        assert_eq!(PublishReply::parse(stored, None), PublishReply::Stored { duplicate: false });
+        let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;
+        assert_eq!(PublishReply::parse(copy, None), PublishReply::Stored { duplicate: true });
+        assert_eq!(PublishReply::parse(b"", Some(503)), PublishReply::NoStream);
+        let full = br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#;
+        assert_eq!(
+            PublishReply::parse(full, None),
+            PublishReply::Refused { text: "maximum messages exceeded".into() }
+        );
+        let large = br#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
+        let text = "message size exceeds maximum allowed".into();
+        assert_eq!(PublishReply::parse(large, None), PublishReply::Rejected { text });
+        for odd in [&b""[..], b"{}", b"+OK", b"{\"seq\":1}"] {
+            assert!(matches!(PublishReply::parse(odd, None), PublishReply::Refused { .. }));
+        }
+    }
+}

@@ -1,6 +1,0 @@
-//! The command `record`: writes what venues send to recordings, publishes nothing.
-
-mod files;
-mod session;
-
-pub use session::record;
