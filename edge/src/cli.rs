@@ -208,7 +208,7 @@ fn run_suite(arguments: TestArguments) -> anyhow::Result<(String, bool)> {
     Ok((text, report.passed))
 }
 
-pub fn summary(config: &Config) -> String {
+fn summary(config: &Config) -> String {
     let mut text = String::from("configuration is valid\n");
     // Writing to a string does not fail.
     let _ = writeln!(text, "edge {} in {}, nats {}", config.name, config.region, config.nats.shown_urls());
@@ -228,7 +228,7 @@ pub fn summary(config: &Config) -> String {
 }
 
 /// One line per feed: id of the adapter, exchange, file.
-pub fn list(config: &Config, adapters: &Adapters) -> String {
+fn list(config: &Config, adapters: &Adapters) -> String {
     let mut text = String::new();
     for feed in &config.feeds {
         let id = adapters.get(&feed.adapter).map_or("?", Adapter::id);
@@ -237,7 +237,7 @@ pub fn list(config: &Config, adapters: &Adapters) -> String {
     text
 }
 
-pub fn describe(adapter: &Adapter) -> String {
+fn describe(adapter: &Adapter) -> String {
     let description = adapter.description();
     let value = json!({
         "id": adapter.id(),

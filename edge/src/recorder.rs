@@ -274,7 +274,6 @@ fn utc_text(at_ns: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use marketprism_schema::Kind;
 
     #[test]
     fn names_have_the_right_date_on_leap_days_too() {

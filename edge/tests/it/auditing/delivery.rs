@@ -1,16 +1,17 @@
-//! Audits against the broker's data through failures between edge and broker.
+//! Audits against the broker's data through failures between edge and broker, and requests to send events again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use marketprism_edge::broker::answer_requests;
 use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::EventQueue as _;
-use marketprism_schema::{GapCause, GapKind};
+use marketprism_schema::{GapCause, GapKind, RepairAnswer, RepairRequest, RepairState};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::link::Link;
 use marketprism_tests::wait::eventually;
+use tokio_util::sync::CancellationToken;
 
-use super::setup::{Running, audits, compare, create_streams, run};
+use super::setup::{Running, audits, compare, create_streams, run, trades};
 use crate::broker::{STREAM, messages};
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
@@ -104,4 +105,26 @@ async fn events_dropped_from_the_full_queue_are_gaps_of_ours_and_the_rest_is_exa
     let gaps: Vec<_> = streams.flat_map(|stream| stream.gaps).collect();
     assert!(gaps.iter().all(|gap| (gap.kind, gap.cause) == (GapKind::Dropped, GapCause::Ours)), "{gaps:?}");
     assert_eq!(gaps.iter().filter_map(|gap| gap.missing).sum::<u64>(), 900);
+}
+
+#[tokio::test]
+async fn a_repair_request_is_answered_with_not_kept_and_an_invalid_one_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(answer_requests(client.clone(), "e1".into(), stop.clone()));
+    let request = RepairRequest::new("r-1".into(), &trades("A-B"), 1, 2).encode().unwrap();
+    let ask = async |bytes: Vec<u8>| {
+        let asked = client.request("repair.e1", bytes.into()).await;
+        asked.ok().map(|answer| RepairAnswer::decode(&answer.payload).unwrap())
+    };
+    let answer = eventually("the edge answers", || ask(request.clone())).await;
+    assert_eq!((answer.request_id.as_str(), answer.state, answer.resent), ("r-1", RepairState::NotKept, 0));
+    assert!(answer.reason.contains("no journal on disk"), "{}", answer.reason);
+    let refused = ask(b"{}".to_vec()).await.unwrap();
+    assert_eq!(refused.state, RepairState::Refused);
+    assert!(refused.reason.contains("version"), "{}", refused.reason);
+    stop.cancel();
+    task.await.unwrap().unwrap();
 }

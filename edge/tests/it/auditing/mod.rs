@@ -1,6 +1,5 @@
 //! The audit of a window equals the broker's data of the window, whatever happens meanwhile.
 
 mod delivery;
-mod requests;
 mod setup;
 mod windows;
