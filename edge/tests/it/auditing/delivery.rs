@@ -1,6 +1,7 @@
 //! Audits against the broker's data through failures between edge and broker, and requests to send events again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use marketprism_edge::broker::answer_requests;
 use marketprism_edge::publisher::DrainResult;
