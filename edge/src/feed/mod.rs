@@ -2,17 +2,13 @@
 
 mod context;
 mod pipeline;
-mod polls;
 mod remark_log;
 mod sources;
-mod startup;
 mod status;
 mod supervise;
 
 pub use context::{EdgeContext, FeedContext, FrameObserver};
 pub use pipeline::{Pipeline, PipelineParts};
-pub use polls::PollReport;
-pub use sources::SourceMap;
-pub use startup::{StartedFeed, contract_feed, listed_instruments};
+pub use sources::{PollReport, SourceMap};
 pub use status::{FeedPhase, FeedReport, FeedStatus};
-pub use supervise::run_feed;
+pub use supervise::{StartedFeed, contract_feed, listed_instruments, run_feed};

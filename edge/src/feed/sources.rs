@@ -1,10 +1,12 @@
-//! The sources of a plan, and the streams of its connections.
+//! The sources of a plan: streams of its connections, health of its polls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use marketprism_adapter_host::contract::{Connection, Payload, Plan};
 use marketprism_adapter_host::{InstrumentIndex, PlanSource, SourceIndex, StreamIndex};
 use marketprism_schema::DataType;
+
+use crate::limits::SNIPPET_CHARS_MAX;
 
 /// Streams of a connection by data type and instrument; without instrument: one stream for all.
 type ConnectionStreams = HashMap<(DataType, Option<InstrumentIndex>), StreamIndex>;
@@ -58,4 +60,145 @@ impl SourceMap {
 fn connection_streams(connection: &Connection) -> ConnectionStreams {
     let streams = StreamIndex::enumerate(&connection.streams);
     streams.map(|(index, one)| ((one.data_type.into(), one.instrument.map(Into::into)), index)).collect()
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PollReport {
+    pub polls: u64,
+    pub answers: u64,
+    /// Failed tries and unusable answers, by reason.
+    pub failures: BTreeMap<&'static str, u64>,
+    pub newest_success_ns: Option<i64>,
+    /// The least of the polls' last successes; `None` while any poll never succeeded.
+    pub oldest_success_ns: Option<i64>,
+    pub never_succeeded: u64,
+    /// The newest failure that no success of the same poll followed.
+    pub last_failure: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct PollTracker {
+    first: usize,
+    polls: Vec<PollState>,
+}
+
+#[derive(Debug)]
+struct PollState {
+    data_type: DataType,
+    answers: u64,
+    failures: BTreeMap<&'static str, u64>,
+    success_ns: Option<i64>,
+    failure: Option<(i64, String)>,
+}
+
+impl PollTracker {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let polls = plan.polls.iter().map(|poll| PollState {
+            data_type: poll.data_type.into(),
+            answers: 0,
+            failures: BTreeMap::new(),
+            success_ns: None,
+            failure: None,
+        });
+        Self { first: plan.connections.len(), polls: polls.collect() }
+    }
+
+    fn get(&mut self, source: SourceIndex) -> Option<&mut PollState> {
+        self.polls.get_mut(source.position().checked_sub(self.first)?)
+    }
+
+    pub(super) fn succeeded(&mut self, source: SourceIndex, at_ns: i64) {
+        if let Some(poll) = self.get(source) {
+            poll.answers += 1;
+            poll.success_ns = Some(at_ns);
+            poll.failure = None;
+        }
+    }
+
+    /// No answer came, or it was not usable. `reason` is from a closed set.
+    pub(super) fn failed(&mut self, source: SourceIndex, reason: &'static str, detail: &str, at_ns: i64) {
+        if let Some(poll) = self.get(source) {
+            *poll.failures.entry(reason).or_default() += 1;
+            poll.failure = Some((at_ns, detail.chars().take(SNIPPET_CHARS_MAX).collect()));
+        }
+    }
+
+    pub(super) fn reports(&self) -> Vec<(DataType, PollReport)> {
+        let mut reports: BTreeMap<DataType, (PollReport, i64)> = BTreeMap::new();
+        for poll in &self.polls {
+            let (report, failed_at) = reports.entry(poll.data_type).or_default();
+            report.polls += 1;
+            report.answers += poll.answers;
+            for (reason, count) in &poll.failures {
+                *report.failures.entry(reason).or_default() += count;
+            }
+            report.newest_success_ns = report.newest_success_ns.max(poll.success_ns);
+            match poll.success_ns {
+                None => report.never_succeeded += 1,
+                Some(at) => {
+                    report.oldest_success_ns = Some(report.oldest_success_ns.map_or(at, |o| o.min(at)));
+                }
+            }
+            if let Some((at_ns, detail)) = &poll.failure
+                && *at_ns > *failed_at
+            {
+                *failed_at = *at_ns;
+                report.last_failure = Some(detail.clone());
+            }
+        }
+        let complete = |(kind, (report, _)): (DataType, (PollReport, i64))| {
+            let oldest_success_ns = report.oldest_success_ns.filter(|_| report.never_succeeded == 0);
+            (kind, PollReport { oldest_success_ns, ..report })
+        };
+        reports.into_iter().map(complete).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_adapter_host::contract::{self, Method, Poll, Request};
+
+    fn poll(kind: contract::DataType) -> Poll {
+        let request = Request {
+            method: Method::Get,
+            url: "https://rest.example/x".into(),
+            headers: Vec::new(),
+            body: None,
+            charges: Vec::new(),
+            timeout_ms: 1_000,
+        };
+        Poll { request, data_type: kind, instrument: None, period_ms: 1_000, window: None, reference: false }
+    }
+
+    #[test]
+    fn polls_are_reported_by_data_type_with_failures_until_the_same_poll_succeeds() {
+        let kinds = [
+            contract::DataType::OpenInterest,
+            contract::DataType::LsrAllAccount,
+            contract::DataType::OpenInterest,
+        ];
+        let plan = Plan {
+            connections: Vec::new(),
+            polls: kinds.map(poll).into(),
+            resyncs: Vec::new(),
+            budgets: Vec::new(),
+        };
+        let mut polls = PollTracker::new(&plan);
+        polls.succeeded(0.into(), 10);
+        polls.failed(2.into(), "timeout", "late", 11);
+        polls.failed(9.into(), "timeout", "no such poll", 11);
+        let report =
+            |polls: &PollTracker| polls.reports().into_iter().next().map(|(_, report)| report).unwrap();
+        let before = report(&polls);
+        assert_eq!((before.polls, before.answers, before.never_succeeded), (2, 1, 1));
+        assert_eq!((before.newest_success_ns, before.oldest_success_ns), (Some(10), None));
+        assert_eq!((before.failures["timeout"], before.last_failure.as_deref()), (1, Some("late")));
+        polls.succeeded(2.into(), 20);
+        let after = report(&polls);
+        assert_eq!((after.newest_success_ns, after.oldest_success_ns), (Some(20), Some(10)));
+        assert_eq!((after.failures["timeout"], after.last_failure), (1, None));
+        let kinds: Vec<DataType> = polls.reports().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [DataType::OpenInterest, DataType::LsrAllAccount]);
+    }
 }

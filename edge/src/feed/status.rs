@@ -7,7 +7,7 @@ use marketprism_adapter_host::{Adapter, Stats};
 use marketprism_schema::{DataType, DataTypeMap, MarketType};
 use marketprism_socket::FeedSockets;
 
-use super::polls::PollReport;
+use super::sources::PollReport;
 use crate::books::BookReport;
 use crate::records::TradeIdReport;
 

@@ -1,29 +1,42 @@
-//! The owner of one feed: starts it, restarts it after errors, stops it in order.
+//! The owner of one feed: starts it (instruments, plan, records, sockets), restarts it after errors, stops it in order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use marketprism_service::Backoff;
-use marketprism_socket::FeedSockets;
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use marketprism_adapter_host::contract::{self, Answer, Feed, Instrument, Plan};
+use marketprism_adapter_host::{
+    AdapterSupervisor, FaultPolicy, InstrumentIndex, InstrumentRounds, Sandbox, Stats,
+};
+use marketprism_schema::{DataTypeMap, MarketType, StreamId};
+use marketprism_service::{Backoff, clock};
+use marketprism_socket::{BackoffOptions, FeedSockets, SocketEvent, SocketOptions, http_client};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::context::FeedContext;
 use super::pipeline::{Pipeline, PipelineParts};
-use super::startup::{self, StartedFeed};
+use super::sources::SourceMap;
 use super::status::FeedPhase;
+use crate::audit::StreamTable;
 use crate::config::FeedConfig;
-use crate::limits::{PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
+use crate::gaps::GapMonitor;
+use crate::limits::{FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
+use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
+use crate::telemetry::CoverageIndex;
 
 /// Runs one feed until the edge stops its feeds.
 pub async fn run_feed(context: FeedContext, config: FeedConfig) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
     while !context.edge.stop.is_cancelled() {
         let started = tokio::select! {
-            started = startup::start(&context, &config) => started,
+            started = start(&context, &config) => started,
             () = context.edge.stop.cancelled() => break,
         };
         let ended = match started {
@@ -109,4 +122,158 @@ async fn stop_sockets(context: &FeedContext) {
             }
         }
     }
+}
+
+/// A feed whose sockets collect and whose pipeline does not run yet.
+pub struct StartedFeed {
+    pub adapter: AdapterSupervisor,
+    pub sources: SourceMap,
+    pub builder: RecordBuilder,
+    pub gaps: GapMonitor,
+    pub sockets: Arc<FeedSockets>,
+    pub inputs: Receiver<SocketEvent>,
+}
+
+/// The configured feed as the adapter contract has it.
+pub fn contract_feed(config: &FeedConfig) -> Feed {
+    let endpoint =
+        |(name, url): (&String, &String)| contract::Endpoint { name: name.clone(), default_url: url.clone() };
+    Feed {
+        exchange: config.exchange.clone(),
+        symbols: config.symbols.clone(),
+        market_types: config.market_types.iter().copied().map(Into::into).collect(),
+        data_types: config.data_types.iter().copied().map(Into::into).collect(),
+        depth: config.depth,
+        endpoints: config.endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<StartedFeed> {
+    let feed = contract_feed(config);
+    let options = socket_options(context, config);
+    let (adapter, limits) = (&context.status.adapter, Arc::new(context.edge.sandbox.limits()));
+    let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
+    let answers = instrument_answers(context, &mut first, &feed, &options).await?;
+    // Calls into an adapter may compute for seconds.
+    let supervisor = block_in_place(|| {
+        let instruments = listed_instruments(&mut first, &feed, &answers)?;
+        let quarantine = Some(Arc::clone(&context.edge.quarantine));
+        let (policy, feed) = (FaultPolicy::default(), feed.clone());
+        anyhow::Ok(AdapterSupervisor::start(adapter, &limits, policy, feed, instruments, quarantine)?)
+    })?;
+    drop((first, answers));
+    let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
+    let sources = SourceMap::new(plan, instruments.len());
+    let (builder, streams) = record_builder(context, config, &feed, instruments, plan)?;
+    let since_ns = context.edge.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
+    let gaps =
+        GapMonitor::new(Arc::clone(&context.edge.auditor), context.audit_feed, streams, plan, since_ns);
+    let (sender, inputs) = channel(FEED_INPUTS_MAX);
+    let sockets = Arc::new(FeedSockets::start(plan, options, context.edge.budgets.clone(), sender)?);
+    tracing::info!(
+        exchange = config.exchange,
+        instruments = instruments.len(),
+        connections = plan.connections.len(),
+        polls = plan.polls.len(),
+        "feed started"
+    );
+    Ok(StartedFeed { adapter: supervisor, sources, builder, gaps, sockets, inputs })
+}
+
+fn socket_options(context: &FeedContext, config: &FeedConfig) -> SocketOptions {
+    let defaults = SocketOptions::default();
+    SocketOptions {
+        ca_files: config.ca_file.iter().cloned().collect(),
+        report_sent: context.observer.is_some(),
+        backoff: BackoffOptions { cap: config.reconnect_wait_max, ..defaults.backoff },
+        ..defaults
+    }
+}
+
+async fn instrument_answers(
+    context: &FeedContext,
+    adapter: &mut Sandbox,
+    feed: &Feed,
+    options: &SocketOptions,
+) -> anyhow::Result<Vec<Answer>> {
+    let client = http_client(options)?;
+    let mut rounds = InstrumentRounds::new(&context.edge.sandbox.limits());
+    loop {
+        let requests = block_in_place(|| rounds.next(adapter, feed))?;
+        if requests.is_empty() {
+            return Ok(rounds.into_answers());
+        }
+        for (position, request) in requests.iter().enumerate() {
+            let fetched = client.fetch(&context.edge.budgets, request).await;
+            let body: Bytes = fetched.with_context(|| format!("instrument list {}", request.url))?;
+            if let Some(observer) = &context.observer {
+                observer.answer(&request.url, &body, clock::now_ns());
+            }
+            rounds.answer(position, body.into())?;
+        }
+    }
+}
+
+/// The instruments of a feed, each of them once.
+pub fn listed_instruments(
+    adapter: &mut Sandbox,
+    feed: &Feed,
+    answers: &[Answer],
+) -> anyhow::Result<Vec<Instrument>> {
+    let instruments = adapter.instruments(feed, answers)?;
+    if instruments.is_empty() {
+        bail!(
+            "the venue lists no instrument for symbols {:?}: check `symbols` and `market_types`",
+            feed.symbols
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for instrument in &instruments {
+        if !seen.insert((instrument.venue_symbol.as_str(), MarketType::from(instrument.market_type))) {
+            bail!("the adapter lists instrument {:?} twice", instrument.venue_symbol);
+        }
+    }
+    Ok(instruments)
+}
+
+fn record_builder(
+    context: &FeedContext,
+    config: &FeedConfig,
+    feed: &Feed,
+    instruments: &[Instrument],
+    plan: &Plan,
+) -> anyhow::Result<(RecordBuilder, StreamTable)> {
+    let adapter = &context.status.adapter;
+    let venue = adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
+    let options = RecordOptions::new(venue, feed, instruments, plan, config.publish_interval);
+    let origin = EventOrigin {
+        edge: context.edge.name.clone(),
+        region: context.edge.region.clone(),
+        adapter: adapter.id().to_owned(),
+        exchange: config.exchange.clone(),
+    };
+    let encoder = EventEncoder::new(origin, instruments).context("symbols of the adapter")?;
+    let coverage = DataTypeMap::from_fn(|kind| match config.data_types.contains(&kind) {
+        true => context.edge.coverage.row(&config.exchange, kind),
+        false => CoverageIndex::NONE,
+    });
+    let ids = stream_ids(config, &options.subscription, instruments);
+    let streams = context.edge.auditor.subscribe(context.audit_feed, &ids, clock::now_ns());
+    let encoder = encoder.with_coverage(coverage).with_forms(context.edge.wire).with_streams(&streams);
+    Ok((RecordBuilder::new(options, encoder, instruments.len()), streams))
+}
+
+fn stream_ids(
+    config: &FeedConfig,
+    subscription: &Subscription,
+    instruments: &[Instrument],
+) -> Vec<DataTypeMap<Option<StreamId>>> {
+    let ids = |(index, instrument): (InstrumentIndex, &Instrument)| {
+        DataTypeMap::from_fn(|kind| {
+            // The encoder has checked the symbols.
+            let id = StreamId::new(kind, &config.exchange, instrument.market_type.into(), &instrument.symbol);
+            id.ok().filter(|_| subscription.includes(kind, index))
+        })
+    };
+    InstrumentIndex::enumerate(instruments).map(ids).collect()
 }

@@ -11,9 +11,9 @@ use marketprism_schema::{DataType, Gap, GapCause, GapKind};
 use marketprism_socket::CloseReason;
 
 use super::evidence::{
-    GapSource, book_gap, carries, explanation, gap_sources, stream_of, time_of_day, trade_gap,
+    GapSource, IncidentKind, Incidents, book_gap, carries, explanation, gap_sources, stream_of, time_of_day,
+    trade_gap,
 };
-use super::incidents::{IncidentKind, Incidents};
 use crate::audit::{AuditFeed, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
 use crate::records::RecordBuilder;

@@ -10,8 +10,7 @@ use marketprism_book::{BookView, UpdateOutcome};
 use marketprism_schema::{DataType, DataTypeMap, Gap, GapCause, MarketType};
 
 use super::encoder::EventEncoder;
-use super::recent_ids::RecentIds;
-use super::trade_ids::{TradeIdCheck, TradeIdReport, TradeIdTracker};
+use super::ids::{RecentIds, TradeIdCheck, TradeIdReport, TradeIdTracker};
 use crate::books::{BooksPlan, OrderBooks};
 use crate::config::wants;
 use crate::queue::EventRecord;

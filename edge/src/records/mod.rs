@@ -2,9 +2,8 @@
 
 mod builder;
 mod encoder;
-mod recent_ids;
-mod trade_ids;
+mod ids;
 
 pub use builder::{RecordBuilder, RecordOptions, Subscription};
 pub use encoder::{EventEncoder, EventOrigin};
-pub use trade_ids::TradeIdReport;
+pub use ids::TradeIdReport;

@@ -23,9 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::reactions::SilentStream;
 use super::context::FrameObserver;
-use super::polls::PollTracker;
 use super::remark_log::RemarkLog;
-use super::sources::SourceMap;
+use super::sources::{PollTracker, SourceMap};
 use super::status::FeedStatus;
 use crate::gaps::{GapMonitor, IncidentKind};
 use crate::limits::{INPUTS_PER_TURN_MAX, STATUS_EVERY};
