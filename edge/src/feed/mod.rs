@@ -11,4 +11,4 @@ pub use context::{EdgeContext, FeedContext, FrameObserver};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use sources::{PollReport, SourceMap};
 pub use status::{FeedPhase, FeedReport, FeedStatus};
-pub use supervise::{StartedFeed, contract_feed, listed_instruments, run_feed};
+pub use supervise::{listed_instruments, run_feed};

@@ -125,17 +125,17 @@ async fn stop_sockets(context: &FeedContext) {
 }
 
 /// A feed whose sockets collect and whose pipeline does not run yet.
-pub struct StartedFeed {
-    pub adapter: AdapterSupervisor,
-    pub sources: SourceMap,
-    pub builder: RecordBuilder,
-    pub gaps: GapMonitor,
-    pub sockets: Arc<FeedSockets>,
-    pub inputs: Receiver<SocketEvent>,
+struct StartedFeed {
+    adapter: AdapterSupervisor,
+    sources: SourceMap,
+    builder: RecordBuilder,
+    gaps: GapMonitor,
+    sockets: Arc<FeedSockets>,
+    inputs: Receiver<SocketEvent>,
 }
 
 /// The configured feed as the adapter contract has it.
-pub fn contract_feed(config: &FeedConfig) -> Feed {
+fn contract_feed(config: &FeedConfig) -> Feed {
     let endpoint =
         |(name, url): (&String, &String)| contract::Endpoint { name: name.clone(), default_url: url.clone() };
     Feed {
