@@ -1,4 +1,4 @@
-//! The adapters that a configuration names: loaded once, and asked what they offer.
+//! The adapters of a configuration, each loaded once, and the check of feeds against their capabilities.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Adapters {
         self.loaded.get(path)?.as_ref().ok()
     }
 
-    /// Loads a file, or gives what was loaded before.
+    /// Loads a file once; later calls return the same adapter or error.
     pub fn load(&mut self, path: &Path, data_dir: Option<&Path>) -> Result<Adapter, String> {
         if let Some(known) = self.loaded.get(path) {
             return known.clone();
@@ -51,7 +51,7 @@ impl Adapters {
         Adapter::load(&engine, path, &Limits::default()).map_err(|error| chain(&error))
     }
 
-    /// Reports what a feed asks for and its adapter does not offer.
+    /// Reports settings of a feed that its adapter does not offer.
     pub(super) fn verify(
         &mut self,
         at: &str,
