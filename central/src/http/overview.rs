@@ -28,7 +28,6 @@ pub struct Overview {
     /// Version of this document.
     pub version: u32,
     pub generated_at: Time,
-    /// Version of this program.
     pub program_version: &'static str,
     /// Reasons why this process is not ready; empty: ready.
     pub reasons: Vec<String>,

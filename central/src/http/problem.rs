@@ -16,7 +16,6 @@ pub struct Problem {
     /// Invalid parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// Allowed values.

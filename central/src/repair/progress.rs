@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 use crate::clock;
 use crate::limits;
 
-/// Options of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = RepairRequest)]
@@ -45,7 +44,6 @@ impl RepairOptions {
     }
 }
 
-/// Phase of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairPhase {
@@ -86,7 +84,6 @@ pub struct RepairOutcome {
     pub what: String,
 }
 
-/// Progress of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RepairProgress {
     pub state: RepairPhase,

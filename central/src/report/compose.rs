@@ -7,9 +7,10 @@ use marketprism_schema::stale_after;
 use marketprism_service::Exit;
 
 use super::document::{
-    Level, Listed, Report, ReportVerdict, TableContents, TableState, Unanswered, VERSION, VenueState,
+    Level, Report, ReportVerdict, TableContents, TableReport, TruncatedList, Unanswered, VERSION, VenueState,
     WindowCounts, WorstWindow,
 };
+use super::freshness::recent_window;
 use super::heatmap::{self, LedgerSummary};
 use super::inputs::{ReportInputs, WORST_MAX};
 use super::rules;
@@ -39,7 +40,7 @@ pub async fn compute(sources: &Sources, scope: ReportScope, schemas: &SchemaCach
 }
 
 fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWindow>>) -> Report {
-    let mut tables: Vec<TableState> =
+    let mut tables: Vec<TableReport> =
         inputs.hot.iter().zip(&inputs.cold).map(|(hot, cold)| table_state(&inputs, hot, cold)).collect();
     let coverage = coverage(&inputs, &ledger);
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage);
@@ -69,7 +70,7 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         tables,
         coverage,
         heat_map: ledger.map,
-        gaps: Listed { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
+        gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
         losses: inputs.losses.unwrap_or_default(),
         dead_letters: inputs.dead_letters.unwrap_or_default(),
         schema: inputs.schema.ok(),
@@ -79,7 +80,7 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
     }
 }
 
-fn table_state(inputs: &ReportInputs, hot: &TableAnswer, cold: &TableAnswer) -> TableState {
+fn table_state(inputs: &ReportInputs, hot: &TableAnswer, cold: &TableAnswer) -> TableReport {
     let table = hot.table;
     let (hot, cold) = (sum(hot), sum(cold));
     let mark = inputs.watermarks.as_ref().ok().and_then(|marks| marks.get(table.name)).copied();
@@ -90,10 +91,10 @@ fn table_state(inputs: &ReportInputs, hot: &TableAnswer, cold: &TableAnswer) -> 
         // Without a watermark only venue times can be compared.
         _ => newest_of(&hot).zip(newest_of(&cold)).map(|(hot, cold)| hot.0 - cold.0),
     };
-    TableState {
+    TableReport {
         table: table.name,
         data_type: table.data_type.as_str(),
-        recent_seconds: rules::recent_window(table.data_type).as_secs(),
+        recent_seconds: recent_window(table.data_type).as_secs(),
         lag_minutes: lag_ms.map(|ms| (ms.max(0) / 6_000) as f64 / 10.0),
         copied_upto: mark.map(|mark| mark.upto),
         replication: copied(inputs.copies.as_deref().unwrap_or_default(), table.name),
@@ -159,7 +160,7 @@ fn worst_windows(
     inputs: &ReportInputs,
     ledger: &LedgerSummary,
     named: Vec<WorstWindow>,
-) -> Listed<WorstWindow> {
+) -> TruncatedList<WorstWindow> {
     let copies = inputs.copies.as_deref().unwrap_or_default();
     let total = ledger.windows.mismatch
         + ledger.windows.unverifiable
@@ -169,7 +170,7 @@ fn worst_windows(
     items.extend(inputs.copies_worst.iter().flatten().cloned());
     items.sort_by_key(|window| (window.state != "mismatch", -window.window_start.0));
     items.truncate(WORST_MAX);
-    Listed { total, items }
+    TruncatedList { total, items }
 }
 
 pub const fn exit_code(verdict: ReportVerdict) -> Exit {

@@ -113,7 +113,7 @@ pub fn add_up(
 }
 
 /// Mismatches, missing events, uncovered and absent windows.
-type Badness = [u64; 4];
+type StreamSeverity = [u64; 4];
 type Fault = (bool, StreamId, i64, i64);
 
 impl StreamBuckets {
@@ -170,7 +170,7 @@ impl StreamBuckets {
         buckets: &TimeBuckets,
         ledger: &mut LedgerSummary,
         faults: &mut Vec<Fault>,
-    ) -> (Badness, StreamState) {
+    ) -> (StreamSeverity, StreamState) {
         let mut state = StreamState {
             stream: key.to_string(),
             edges: self.edges.keys().cloned().collect(),

@@ -8,8 +8,8 @@ use marketprism_schema::Table;
 use super::ReportScope;
 use super::buckets::TimeBuckets;
 use super::document::{
-    BrokerStream, DeadLetters, LeaseState, Listed, LostMessages, ReportedGap, SchemaState, ServerState,
-    Unanswered, WorstWindow,
+    BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
+    TruncatedList, Unanswered, WorstWindow,
 };
 use super::sources::gaps::GapGroup;
 use super::sources::replication::{ReplicationBucket, TableWatermark};
@@ -34,7 +34,7 @@ pub struct ReportInputs {
     pub verdicts: Answer<Vec<VerdictBucket>>,
     pub gap_groups: Answer<Vec<GapGroup>>,
     pub gaps: Answer<Vec<ReportedGap>>,
-    pub losses: Answer<Listed<LostMessages>>,
+    pub losses: Answer<TruncatedList<LostMessages>>,
     pub dead_letters: Answer<Vec<DeadLetters>>,
     pub copies: Answer<Vec<ReplicationBucket>>,
     pub copies_worst: Answer<Vec<WorstWindow>>,
@@ -42,7 +42,7 @@ pub struct ReportInputs {
     pub servers: [(&'static str, Answer<ServerState>); 2],
     pub broker: Vec<(&'static str, Answer<BrokerStream>)>,
     pub leases: Answer<Vec<LeaseState>>,
-    pub schema: Answer<SchemaState>,
+    pub schema: Answer<SchemaReport>,
 }
 
 impl ReportInputs {

@@ -6,6 +6,7 @@
 mod buckets;
 mod compose;
 pub mod document;
+mod freshness;
 mod heatmap;
 mod inputs;
 mod query;

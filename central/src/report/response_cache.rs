@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use crate::limits;
 
 pub struct ResponseCache<T> {
-    slots: Mutex<Vec<(String, Arc<Slot<T>>)>>,
+    slots: Mutex<Vec<(String, Arc<CacheSlot<T>>)>>,
     running: Semaphore,
 }
 
-type Slot<T> = AsyncMutex<Option<(Instant, Arc<T>)>>;
+type CacheSlot<T> = AsyncMutex<Option<(Instant, Arc<T>)>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many different requests at once; try again in a moment")]
@@ -48,7 +48,7 @@ impl<T> ResponseCache<T> {
         Ok(computed)
     }
 
-    fn slot(&self, question: &str) -> Result<Arc<Slot<T>>, TooManyRequests> {
+    fn slot(&self, question: &str) -> Result<Arc<CacheSlot<T>>, TooManyRequests> {
         // The list is consistent at every moment, so a panic of another holder does not matter.
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, slot)) = slots.iter().find(|(known, _)| known == question) {

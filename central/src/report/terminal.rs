@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use super::document::{
     BrokerConsumer, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict, ReportedGap,
-    ServerState, StreamState, TableContents, TableState, WindowCounts, WorstWindow,
+    ServerState, StreamState, TableContents, TableReport, WindowCounts, WorstWindow,
 };
 use super::text_table::{Paint, clean, text_table};
 
@@ -75,11 +75,11 @@ fn or_dash(value: Option<impl Display>) -> String {
     value.map_or("-".to_owned(), |value| value.to_string())
 }
 
-fn tables(tables: &[TableState], paint: Paint, out: &mut String) {
+fn tables(tables: &[TableReport], paint: Paint, out: &mut String) {
     let of = |side: &Option<TableContents>, value: fn(&TableContents) -> u64| {
         side.as_ref().map_or("no answer".to_owned(), |contents| value(contents).to_string())
     };
-    let row = |state: &TableState| {
+    let row = |state: &TableReport| {
         let sides = [&state.hot, &state.cold].into_iter().flatten();
         let duplicates: u64 = sides.map(|side| side.recent_duplicates).sum();
         let newest = state.hot.as_ref().and_then(|hot| hot.newest);

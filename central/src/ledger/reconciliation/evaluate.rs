@@ -33,7 +33,7 @@ pub struct WindowInputs<'a> {
     pub is_trimmed: bool,
 }
 
-/// Whether audits and rows may still arrive.
+/// Arrival of audits and rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     Complete,

@@ -166,7 +166,7 @@ impl InputReader<'_> {
     }
 }
 
-/// Whether reading the rows of a window can lead to a verdict.
+/// Reading the rows of a window leads to a verdict, or the reason why not.
 enum Readiness {
     Rows,
     /// Messages older than an audit are still pending at the broker.

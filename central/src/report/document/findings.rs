@@ -85,20 +85,19 @@ impl Finding {
 pub struct Unanswered {
     /// The source: a server, a table, a stream.
     pub part: String,
-    /// Reason.
     pub reason: String,
 }
 
 /// A list that may be truncated.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Listed<T> {
+pub struct TruncatedList<T> {
     /// Number of items in all.
     pub total: u64,
     /// The first of them.
     pub items: Vec<T>,
 }
 
-impl<T> Default for Listed<T> {
+impl<T> Default for TruncatedList<T> {
     fn default() -> Self {
         Self { total: 0, items: Vec::new() }
     }

@@ -9,11 +9,11 @@ mod tables;
 mod whole;
 
 pub use codes::FindingCode;
-pub use findings::{Finding, Level, Listed, ReportVerdict, Unanswered};
+pub use findings::{Finding, Level, ReportVerdict, TruncatedList, Unanswered};
 pub use gaps::{LostMessages, ReportedGap};
 pub use streams::{CELL, GapCount, HeatMap, StreamState, TableRow, WindowCounts, WorstWindow};
 pub use systems::{
-    BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaState, ServerState,
+    BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,
 };
-pub use tables::{TableContents, TableState, VenueState};
+pub use tables::{TableContents, TableReport, VenueState};
 pub use whole::{DeadLetters, Report, VERSION};

@@ -69,7 +69,8 @@ pub struct Disk {
 
 /// Comparison of tables and streams with their definitions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct SchemaState {
+#[schema(as = SchemaState)]
+pub struct SchemaReport {
     /// Time of the comparison.
     pub checked_at: Time,
     /// True when there is no difference.

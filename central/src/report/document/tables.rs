@@ -8,7 +8,8 @@ use crate::report::Time;
 
 /// One table in hot and cold.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct TableState {
+#[schema(as = TableState)]
+pub struct TableReport {
     pub table: &'static str,
     pub data_type: &'static str,
     /// Age up to which rows are recent: trades and orderbooks 5 minutes, liquidations 1 hour, others 8 hours.

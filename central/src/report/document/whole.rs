@@ -4,8 +4,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    BrokerStream, Finding, HeatMap, LeaseState, Listed, LostMessages, ReportVerdict, ReportedGap,
-    SchemaState, ServerState, TableState, Unanswered, VenueState, WindowCounts, WorstWindow,
+    BrokerStream, Finding, HeatMap, LeaseState, LostMessages, ReportVerdict, ReportedGap, SchemaReport,
+    ServerState, TableReport, TruncatedList, Unanswered, VenueState, WindowCounts, WorstWindow,
 };
 use crate::report::{ReportScope, Time};
 
@@ -31,22 +31,22 @@ pub struct Report {
     pub unanswered: Vec<Unanswered>,
     /// Windows of all streams by state.
     pub windows: WindowCounts,
-    pub tables: Vec<TableState>,
+    pub tables: Vec<TableReport>,
     /// Newest data by venue and data type.
     pub coverage: Vec<VenueState>,
     /// Windows by stream and time.
     pub heat_map: HeatMap,
     /// Windows that are not verified: mismatches first, then the newest.
-    pub worst_windows: Listed<WorstWindow>,
+    pub worst_windows: TruncatedList<WorstWindow>,
     /// Gaps that edges detected, the newest first.
-    pub gaps: Listed<ReportedGap>,
+    pub gaps: TruncatedList<ReportedGap>,
     /// Messages that the broker discarded before they were stored, the newest first.
-    pub losses: Listed<LostMessages>,
+    pub losses: TruncatedList<LostMessages>,
     /// Messages refused for their content, by reason.
     pub dead_letters: Vec<DeadLetters>,
     /// Tables and streams against their definitions; absent without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schema: Option<SchemaState>,
+    pub schema: Option<SchemaReport>,
     /// Streams and consumers.
     pub broker: Vec<BrokerStream>,
     pub clickhouse: Vec<ServerState>,

@@ -1,11 +1,13 @@
 //! Findings about windows, gaps, losses and dead letters.
 
-use super::{FindingCode, Level, count};
+use super::count::count;
 use crate::report::Time;
-use crate::report::document::{Finding, VenueState};
+use crate::report::document::{Finding, FindingCode, Level, VenueState};
 use crate::report::heatmap::LedgerSummary;
 use crate::report::inputs::ReportInputs;
 
+/// Subject of findings that come from the ledger alone.
+pub const LEDGER: &str = "ledger";
 /// Longest time after a window's grace period until an edge's audit is verified.
 const SILENCE_MS: i64 = 5 * 60_000;
 const REPAIR: &str = "run `repair`: it asks the edges to publish the missing events again";
@@ -18,7 +20,7 @@ pub fn evaluate(
 ) {
     let windows = &ledger.windows;
     let mut add = |code, level, text: String, remedy: &str| {
-        findings.push(Finding::new(code, level, super::LEDGER, text, remedy));
+        findings.push(Finding::new(code, level, LEDGER, text, remedy));
     };
     if windows.mismatch > 0 {
         let text = format!("hot differs from the edges' audits in {}", count(windows.mismatch, "window"));

@@ -1,41 +1,23 @@
 //! Rules that turn report inputs into findings and a verdict. Pure: no clock, no I/O.
 
-use std::time::Duration;
-
-use marketprism_schema::DataType;
-
-use super::document::{Finding, FindingCode, Level, ReportVerdict, TableState, VenueState};
+use super::document::{Finding, FindingCode, Level, ReportVerdict, TableReport, VenueState};
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 
+mod count;
 mod ledger;
 mod systems;
 mod tables;
 
+use count::count;
+pub use ledger::LEDGER;
 pub use systems::{evaluate_leases, evaluate_server, evaluate_stream};
-
-/// Subject of findings that come from the ledger alone.
-pub const LEDGER: &str = "ledger";
-
-/// Age up to which a row counts as recent.
-pub const fn recent_window(data_type: DataType) -> Duration {
-    match data_type {
-        DataType::Trade | DataType::OrderBook => Duration::from_secs(5 * 60),
-        DataType::Liquidation => Duration::from_secs(3_600),
-        _ => Duration::from_secs(8 * 3_600),
-    }
-}
-
-/// Rows of such a type arrive continuously.
-pub const fn is_high_frequency(data_type: DataType) -> bool {
-    matches!(data_type, DataType::Trade | DataType::OrderBook)
-}
 
 /// All findings, the most severe first.
 pub fn evaluate(
     inputs: &ReportInputs,
     ledger: &LedgerSummary,
-    tables: &[TableState],
+    tables: &[TableReport],
     venues: &[VenueState],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -83,9 +65,4 @@ pub fn summary_of_whole(ledger: &LedgerSummary) -> String {
     let streams = count(ledger.map.streams_total, "stream");
     let covered = if closed > verified { ", the others covered by another edge" } else { "" };
     format!("{verified} of {closed} closed windows verified ({streams}){covered}")
-}
-
-/// `3 windows`, `1 window`.
-fn count(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

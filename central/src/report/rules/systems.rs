@@ -1,7 +1,7 @@
 //! Findings about broker, ClickHouse, schema and leases.
 
-use super::{FindingCode, Level, count};
-use crate::report::document::{BrokerStream, Finding, LeaseState, ServerState};
+use super::count::count;
+use crate::report::document::{BrokerStream, Finding, FindingCode, LeaseState, Level, ServerState};
 use crate::report::inputs::ReportInputs;
 
 /// From so many pending messages on, ingest is behind.

@@ -2,13 +2,14 @@
 
 use marketprism_schema::{DataType, Table};
 
-use super::{FindingCode, Level, count, is_high_frequency, recent_window};
-use crate::report::document::{Finding, TableContents, TableState};
+use super::count::count;
+use crate::report::document::{Finding, FindingCode, Level, TableContents, TableReport};
+use crate::report::freshness::{is_high_frequency, recent_window};
 use crate::report::inputs::ReportInputs;
 
 const LAG_WARN_MINUTES: f64 = 60.0;
 
-pub fn evaluate(inputs: &ReportInputs, tables: &[TableState], findings: &mut Vec<Finding>) {
+pub fn evaluate(inputs: &ReportInputs, tables: &[TableReport], findings: &mut Vec<Finding>) {
     // Liquidations may be absent in a healthy system, so the types that always arrive show that collection works.
     let is_collecting = tables.iter().any(|table| {
         data_type(table).is_some_and(is_high_frequency)
@@ -27,11 +28,11 @@ pub fn evaluate(inputs: &ReportInputs, tables: &[TableState], findings: &mut Vec
     }
 }
 
-fn data_type(table: &TableState) -> Option<DataType> {
+fn data_type(table: &TableReport) -> Option<DataType> {
     Table::ALL.iter().find(|known| known.name == table.table).map(|known| known.data_type)
 }
 
-fn freshness(table: &TableState, is_collecting: bool, findings: &mut Vec<Finding>) {
+fn freshness(table: &TableReport, is_collecting: bool, findings: &mut Vec<Finding>) {
     let (Some(data_type), Some(hot)) = (data_type(table), &table.hot) else { return };
     let mut add = |code, level, text: String, remedy: &str| {
         findings.push(Finding::new(code, level, table.table, text, remedy));
@@ -67,7 +68,7 @@ fn freshness(table: &TableState, is_collecting: bool, findings: &mut Vec<Finding
     }
 }
 
-fn duplicates(table: &TableState, side: &str, contents: &TableContents, findings: &mut Vec<Finding>) {
+fn duplicates(table: &TableReport, side: &str, contents: &TableContents, findings: &mut Vec<Finding>) {
     if contents.recent_duplicates > 0 {
         let text = format!("{} in recent data of {side}", count(contents.recent_duplicates, "duplicate row"));
         let remedy = format!("run OPTIMIZE TABLE {} FINAL in {side}: it merges duplicates", table.table);
@@ -75,7 +76,7 @@ fn duplicates(table: &TableState, side: &str, contents: &TableContents, findings
     }
 }
 
-fn replication(table: &TableState, findings: &mut Vec<Finding>) {
+fn replication(table: &TableReport, findings: &mut Vec<Finding>) {
     let windows = &table.replication;
     let mut add = |code, level, text: String, remedy: &str| {
         findings.push(Finding::new(code, level, table.table, text, remedy));

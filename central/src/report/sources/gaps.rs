@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Answer, Sources, within};
 use crate::report::buckets::TimeBuckets;
-use crate::report::document::{DeadLetters, Listed, LostMessages, ReportedGap};
+use crate::report::document::{DeadLetters, LostMessages, ReportedGap, TruncatedList};
 use crate::report::{ReportScope, Time};
 use crate::sql::{self, SUBJECT};
 
@@ -100,7 +100,7 @@ pub async fn newest(sources: &Sources, scope: &ReportScope) -> Answer<Vec<Report
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct LossRow {
+struct LostMessagesRow {
     stream: String,
     from_seq: u64,
     to_seq: u64,
@@ -111,7 +111,7 @@ struct LossRow {
     total: u64,
 }
 
-pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<Listed<LostMessages>> {
+pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<TruncatedList<LostMessages>> {
     let query = format!(
         "SELECT stream, from_seq, to_seq, messages, cause, leftUTF8(evidence, 500) AS evidence, \
          toUnixTimestamp64Milli(seen_at) AS seen_ms, count() OVER () AS total FROM {}.losses FINAL WHERE {} \
@@ -119,9 +119,9 @@ pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<Listed<Los
         sources.hot.database,
         within("seen_at", scope.from.0, scope.to.0),
     );
-    let rows = sources.rows::<LossRow>(&sources.hot, &query).await?;
+    let rows = sources.rows::<LostMessagesRow>(&sources.hot, &query).await?;
     let total = rows.first().map_or(0, |row| row.total);
-    let loss = |row: LossRow| LostMessages {
+    let loss = |row: LostMessagesRow| LostMessages {
         stream: row.stream,
         from_seq: row.from_seq,
         to_seq: row.to_seq,
@@ -130,7 +130,7 @@ pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<Listed<Los
         evidence: row.evidence,
         seen_at: Time(row.seen_ms),
     };
-    Ok(Listed { total, items: rows.into_iter().map(loss).collect() })
+    Ok(TruncatedList { total, items: rows.into_iter().map(loss).collect() })
 }
 
 #[derive(Debug, Row, Deserialize)]

@@ -51,7 +51,7 @@ fn only(scope: &ReportScope) -> String {
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct WindowRow {
+struct LoggedWindowRow {
     table_name: String,
     window_ms: i64,
     window_seconds: u16,
@@ -72,8 +72,8 @@ pub async fn worst(sources: &Sources, scope: &ReportScope, limit: usize) -> Answ
         within("window_start", scope.from.0, scope.to.0),
         only(scope),
     );
-    let rows = sources.rows::<WindowRow>(&sources.cold, &sql).await?;
-    let window = |row: WindowRow| WorstWindow {
+    let rows = sources.rows::<LoggedWindowRow>(&sources.cold, &sql).await?;
+    let window = |row: LoggedWindowRow| WorstWindow {
         kind: "replication",
         of: row.table_name,
         edge: String::new(),

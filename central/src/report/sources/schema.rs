@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Answer, Sources};
 use crate::clock;
 use crate::report::Time;
-use crate::report::document::{SchemaDifference, SchemaState};
+use crate::report::document::{SchemaDifference, SchemaReport};
 use crate::{init, limits};
 
 /// Newest comparison, and the one under way. A comparison creates and drops tables, so one that outlasts a request goes on, and the next
@@ -19,12 +19,12 @@ pub struct SchemaCache(Mutex<SchemaComparison>);
 
 #[derive(Default)]
 struct SchemaComparison {
-    known: Option<(Instant, SchemaState)>,
-    running: Option<JoinHandle<Answer<SchemaState>>>,
+    known: Option<(Instant, SchemaReport)>,
+    running: Option<JoinHandle<Answer<SchemaReport>>>,
 }
 
 impl SchemaCache {
-    pub async fn state(&self, sources: &Sources) -> Answer<SchemaState> {
+    pub async fn state(&self, sources: &Sources) -> Answer<SchemaReport> {
         let mut inner = self.0.lock().await;
         if let Some((at, known)) = &inner.known
             && at.elapsed() < limits::SCHEMA_FRESH
@@ -46,7 +46,7 @@ impl SchemaCache {
     }
 }
 
-async fn compare(sources: &Sources) -> Answer<SchemaState> {
+async fn compare(sources: &Sources) -> Answer<SchemaReport> {
     let found = init::schema_state(&sources.config, &sources.hot, &sources.cold).await;
     let of_database = found.databases.iter().filter_map(|database| {
         let problem = database.problem.as_ref()?;
@@ -63,7 +63,7 @@ async fn compare(sources: &Sources) -> Answer<SchemaState> {
             changeable: difference.changeable,
         })
     });
-    Ok(SchemaState {
+    Ok(SchemaReport {
         checked_at: Time(clock::now_ns() / 1_000_000),
         as_wanted: found.equal == Some(true),
         differences: of_database.chain(of_table).collect(),

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Answer, Sources};
 use crate::report::Time;
 use crate::report::document::TableContents;
-use crate::report::rules::recent_window;
+use crate::report::freshness::recent_window;
 use crate::sql;
 use crate::storage::Storage;
 

@@ -70,7 +70,7 @@ pub async fn read(
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct WindowRow {
+struct UnverifiedWindowRow {
     stream: String,
     edge: String,
     window_ms: i64,
@@ -115,8 +115,8 @@ pub async fn worst(
         any = any.join(" OR "),
         overdue = sql::millis(overdue_before_ms),
     );
-    let rows = sources.rows::<WindowRow>(&sources.hot, &query).await?;
-    let window = |row: WindowRow| WorstWindow {
+    let rows = sources.rows::<UnverifiedWindowRow>(&sources.hot, &query).await?;
+    let window = |row: UnverifiedWindowRow| WorstWindow {
         kind: "ledger",
         of: row.stream,
         edge: row.edge,

@@ -17,7 +17,7 @@ const WINDOW_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HotContents {
     pub ids: Fingerprint,
-    /// How many of them are in `copies`.
+    /// Those of them in `copies`.
     pub copies: u64,
 }
 
