@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -92,6 +92,18 @@ impl std::fmt::Display for Time {
             self.0.rem_euclid(1_000)
         )
     }
+}
+
+/// As queries return it: milliseconds since 1970.
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        i64::deserialize(deserializer).map(Self)
+    }
+}
+
+/// [`Time::some`] of what a query returns.
+pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    i64::deserialize(deserializer).map(Time::some)
 }
 
 impl Serialize for Time {

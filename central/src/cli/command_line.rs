@@ -1,14 +1,16 @@
-//! Command line: arguments, exit codes of errors.
+//! Command line: arguments, exit codes of errors; `init` and `run`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use marketprism_service::{Exit, FailureContext as _, init_logs, report};
 
-use super::{diagnose, init, integrity, repair, run, status};
+use super::{repair, reports};
 use crate::config::Config;
+use crate::role::Role;
 
 #[derive(Debug, Parser)]
 #[command(name = "marketprism-central", version, about = "Takes events from JetStream into ClickHouse")]
@@ -26,21 +28,21 @@ enum Command {
     ///
     /// Exit status: 0 all as configured, 1 error or a difference that cannot be changed in place, 3 differences that --apply
     /// would change. Never deletes anything.
-    Init(init::InitArgs),
+    Init(InitArgs),
     /// Ingest messages into hot and replicate hot to cold until stopped. Creates what is missing first.
-    Run(run::RunArgs),
+    Run(RunArgs),
     /// Report the integrity of the data, window by window, with reasons. Works while no central runs.
     ///
     /// Exit status: 0 whole, 1 not whole, 2 cannot tell.
-    Integrity(integrity::IntegrityArgs),
+    Integrity(reports::IntegrityArgs),
     /// Show the current state on one screen: what runs, what is wrong, what to do.
     ///
     /// Exit status: 0 all parts run and data arrives, 1 something is wrong, 2 cannot tell.
-    Status(status::StatusArgs),
+    Status(reports::StatusArgs),
     /// Check configuration, servers, versions, streams, tables, clocks and audits, each with its remedy. Changes nothing.
     ///
     /// Exit status: 0 no check fails, 1 a check fails, 2 a part did not answer.
-    Diagnose(diagnose::DiagnoseArgs),
+    Diagnose(reports::DiagnoseArgs),
     /// Repair windows that differ between hot and cold, and ask edges to publish missing events again.
     ///
     /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.
@@ -73,12 +75,38 @@ fn execute(cli: Cli) -> anyhow::Result<Exit> {
         .context("cannot start the async runtime")?;
     runtime.block_on(async {
         match cli.command {
-            Command::Init(args) => init::execute(&config, &args).await,
-            Command::Run(args) => run::execute(config, &args).await,
-            Command::Integrity(args) => integrity::execute(&config, &args).await,
-            Command::Status(args) => status::execute(&config, &args).await,
-            Command::Diagnose(args) => diagnose::execute(&config, &args).await,
+            Command::Init(args) => execute_init(&config, &args).await,
+            Command::Run(args) => execute_run(config, &args).await,
+            Command::Integrity(args) => reports::execute_integrity(&config, &args).await,
+            Command::Status(args) => reports::execute_status(&config, &args).await,
+            Command::Diagnose(args) => reports::execute_diagnose(&config, &args).await,
             Command::Repair(args) => repair::execute(&config, &args).await,
         }
     })
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Change settings that differ and can be changed in place.
+    #[arg(long)]
+    apply: bool,
+}
+
+async fn execute_init(config: &Config, args: &InitArgs) -> anyhow::Result<Exit> {
+    let report = crate::init::once(config, args.apply).await?;
+    write!(std::io::stdout().lock(), "{report}").context("cannot write the report")?;
+    report.refuse_immutable()?;
+    Ok(if report.has_drift() { Exit::DIFFERS } else { Exit::SUCCESS })
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Tasks of this central.
+    #[arg(long, value_enum, default_value_t)]
+    role: Role,
+}
+
+async fn execute_run(config: Config, args: &RunArgs) -> anyhow::Result<Exit> {
+    crate::run::run(config, args.role).await?;
+    Ok(Exit::SUCCESS)
 }

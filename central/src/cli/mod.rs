@@ -1,12 +1,7 @@
-//! The commands of `marketprism-central`, one file each.
+//! The commands of `marketprism-central`.
 
 mod command_line;
-mod diagnose;
-mod init;
-mod integrity;
-mod output;
 mod repair;
-mod run;
-mod status;
+mod reports;
 
 pub use command_line::main;

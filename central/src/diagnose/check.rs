@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::report::Time;
 use crate::report::document::{Finding, FindingCode, Level};
-use crate::report::text_table::{Paint, clean};
+use crate::report::terminal::{Paint, clean};
 
 /// Ordered by weight for the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

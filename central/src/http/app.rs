@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use marketprism_config::Secret;
 
-use super::overview::Overview;
+use super::documents::{self, Overview};
 use crate::context::CentralContext;
 use crate::limits;
 use crate::repair::RepairJobs;
@@ -49,6 +49,6 @@ impl App {
 
     /// At most a second old.
     pub async fn overview(&self) -> Result<Arc<Overview>, TooManyRequests> {
-        self.overviews.get("", super::overview::compute(&self.shared, &self.sources)).await
+        self.overviews.get("", documents::overview(&self.shared, &self.sources)).await
     }
 }

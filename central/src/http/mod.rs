@@ -1,17 +1,12 @@
 //! HTTP interface: health, metrics, coverage, report, pages, repair.
 
 mod app;
-mod coverage;
-mod health;
-mod integrity;
-mod metrics;
-mod openapi;
-mod overview;
+mod documents;
+mod handlers;
 mod page;
 mod problem;
 mod repair;
 mod server;
-mod token;
 
 pub use app::App;
 #[cfg(test)]

@@ -11,8 +11,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::App;
-use super::problem::Problem;
-use super::token;
+use super::problem::{Problem, check_token};
 use crate::clock;
 use crate::repair::{RepairOptions, RepairProgress};
 use crate::report::{ReportQuery, ReportScope};
@@ -73,7 +72,7 @@ pub async fn start(
     headers: HeaderMap,
     body: Result<Json<RepairBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    token::check(app.token(), &headers)?;
+    check_token(app.token(), &headers)?;
     let Json(body) = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
     let options = body.read(clock::now_ns() / 1_000_000)?;
     let started = app.repair.start(&app.shared, &options);

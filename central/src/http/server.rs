@@ -1,26 +1,26 @@
-//! Listener and routes.
+//! Listener, routes and the OpenAPI document.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Json;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use marketprism_service::serve_http;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{OpenApi, OpenApi as Document};
+use utoipa::{Modify, OpenApi, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::Problem;
-use super::{App, coverage, health, integrity, metrics, openapi, overview, repair};
+use super::{App, handlers, repair};
 use crate::context::CentralContext;
 use crate::limits;
 
@@ -48,14 +48,14 @@ fn router(app: Arc<App>) -> Router {
 }
 
 fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::ApiDocument::openapi())
-        .routes(routes!(health::serve_health))
-        .routes(routes!(health::serve_ready))
-        .routes(routes!(metrics::serve))
-        .routes(routes!(coverage::serve))
-        .routes(routes!(integrity::serve))
-        .routes(routes!(overview::serve))
-        .routes(routes!(overview::serve_root))
+    OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .routes(routes!(handlers::serve_health))
+        .routes(routes!(handlers::serve_ready))
+        .routes(routes!(handlers::serve_metrics))
+        .routes(routes!(handlers::serve_coverage))
+        .routes(routes!(handlers::serve_integrity))
+        .routes(routes!(handlers::serve_overview))
+        .routes(routes!(handlers::serve_root))
         .routes(routes!(repair::start, repair::progress))
         .routes(routes!(serve_description))
 }
@@ -89,6 +89,31 @@ async fn within_time(request: Request, next: Next) -> Response {
             let text = format!("no answer within {seconds} s");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "MarketPrism central",
+        description = "State of ingest, storage and replication, and the integrity of the data. Fields may be added within a version; none is \
+                       removed or changes its meaning. Findings carry a stable `code`: match on it, never on the text."
+    ),
+    tags(
+        (name = "data", description = "Coverage and integrity of the data"),
+        (name = "repair", description = "Repair of windows that differ"),
+        (name = "process", description = "State of this central"),
+    ),
+    modifiers(&TokenScheme)
+)]
+pub struct ApiDocument;
+
+struct TokenScheme;
+
+impl Modify for TokenScheme {
+    fn modify(&self, document: &mut Document) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("token", scheme);
     }
 }
 

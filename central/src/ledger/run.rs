@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::dirty_windows::DirtyWindows;
 use super::intake::{INTAKE, take_in};
 use super::reconciliation::{Recheck, Reconciler, VerdictGauges};
+use super::windows::DirtyWindows;
 use crate::context::CentralContext;
 use crate::lease::Lease;
 

@@ -1,6 +1,13 @@
-//! Windows of receive time: of one length, aligned to 1970, identified by their first nanosecond.
+//! Windows of receive time, and the streams of edges that they are evaluated for.
+//!
+//! Windows have one length, are aligned to 1970 and identified by their first nanosecond.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use marketprism_schema::StreamId;
 
 pub const SECOND_NS: i64 = 1_000_000_000;
 
@@ -58,6 +65,41 @@ impl WindowGrid {
             }
         }
         ranges
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EdgeStream {
+    pub stream: StreamId,
+    pub edge: String,
+}
+
+impl fmt::Display for EdgeStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of edge {}", self.stream, self.edge)
+    }
+}
+
+/// Bounded by the windows within the retention of the AUDIT stream.
+#[derive(Debug, Default)]
+pub struct DirtyWindows(Mutex<BTreeSet<i64>>);
+
+impl DirtyWindows {
+    pub fn add(&self, windows: impl IntoIterator<Item = i64>) {
+        self.lock().extend(windows);
+    }
+
+    pub fn take(&self) -> BTreeSet<i64> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    pub fn is_any_in(&self, range: WindowRange) -> bool {
+        self.lock().range(range.from..range.to).next().is_some()
+    }
+
+    // The set is consistent at every moment, so a panic of another holder does not matter.
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

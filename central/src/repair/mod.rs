@@ -4,10 +4,9 @@
 //! unless the other side has its event. A repair runs under the replicator's lease.
 
 mod fix;
-mod jobs;
 mod progress;
 mod request_edges;
 mod run;
 
-pub use jobs::{RepairJobs, repair};
 pub use progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome, RepairProgress};
+pub use run::{RepairJobs, repair};

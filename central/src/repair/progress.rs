@@ -6,8 +6,7 @@ use marketprism_schema::Table;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::clock;
-use crate::limits;
+use crate::{clock, limits};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -48,9 +47,7 @@ impl RepairOptions {
 #[serde(rename_all = "snake_case")]
 pub enum RepairPhase {
     Running,
-    /// Completed.
     Done,
-    /// Aborted by an error.
     Failed,
 }
 
@@ -66,7 +63,6 @@ pub enum RepairFate {
     WouldRepair,
     /// An edge has published events again; the ledger's next evaluation shows whether all have arrived.
     Resent,
-    /// Unchanged.
     #[serde(rename = "left")]
     NotRepaired,
 }
@@ -92,17 +88,12 @@ pub struct RepairProgress {
     pub started_ns: i64,
     /// End, nanoseconds since 1970.
     pub finished_ns: Option<i64>,
-    /// Current step.
     pub doing: String,
-    /// Windows repaired.
     pub mended: u64,
-    /// Windows that would be repaired.
     pub would_mend: u64,
     /// Ranges that edges have published again.
     pub resent: u64,
-    /// Windows and ranges not repaired.
     pub left: u64,
-    /// Error that aborted it.
     pub error: Option<String>,
     /// The newest results, the oldest first.
     pub outcomes: Vec<RepairOutcome>,

@@ -10,14 +10,12 @@ use super::document::{
     Level, Report, ReportVerdict, TableContents, TableReport, TruncatedList, Unanswered, VERSION, VenueState,
     WindowCounts, WorstWindow,
 };
-use super::freshness::recent_window;
 use super::heatmap::{self, LedgerSummary};
 use super::inputs::{ReportInputs, WORST_MAX};
-use super::rules;
-use super::sources::replication::ReplicationBucket;
-use super::sources::tables::TableAnswer;
-use super::sources::{Answer, SchemaCache, Sources, verdicts};
-use super::{ReportScope, Time};
+use super::period::recent_window;
+use super::sources::tables::{ReplicationBucket, TableAnswer};
+use super::sources::{Answer, SchemaCache, Sources, ledger};
+use super::{ReportScope, Time, rules};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -33,7 +31,8 @@ pub async fn compute(sources: &Sources, scope: ReportScope, schemas: &SchemaCach
         inputs.copies.as_ref().unwrap_or(&empty.2),
     );
     let cells = ledger.faults.get(..WORST_CELLS.min(ledger.faults.len())).unwrap_or_default();
-    let worst = verdicts::worst(sources, &inputs.scope, cells, inputs.overdue_before(), WORST_MAX).await;
+    let worst =
+        ledger::worst_windows(sources, &inputs.scope, cells, inputs.overdue_before(), WORST_MAX).await;
     let mut report = write(inputs, ledger, worst);
     report.took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     report

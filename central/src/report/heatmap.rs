@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use marketprism_schema::{DataType, StreamId};
 
 use super::Time;
-use super::buckets::TimeBuckets;
 use super::document::{CELL, GapCount, HeatMap, StreamState, TableRow, WindowCounts};
-use super::sources::gaps::GapGroup;
-use super::sources::replication::ReplicationBucket;
-use super::sources::verdicts::VerdictBucket;
+use super::period::TimeBuckets;
+use super::sources::ledger::{GapGroup, VerdictBucket};
+use super::sources::tables::ReplicationBucket;
 
 /// Most streams listed; those with the worst state come first.
 const STREAMS_MAX: usize = 300;

@@ -6,16 +6,14 @@ use std::time::Duration;
 use marketprism_schema::Table;
 
 use super::ReportScope;
-use super::buckets::TimeBuckets;
 use super::document::{
     BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
     TruncatedList, Unanswered, WorstWindow,
 };
-use super::sources::gaps::GapGroup;
-use super::sources::replication::{ReplicationBucket, TableWatermark};
-use super::sources::tables::TableAnswer;
-use super::sources::verdicts::VerdictBucket;
-use super::sources::{Answer, SchemaCache, Sources, broker, gaps, replication, servers, tables, verdicts};
+use super::period::TimeBuckets;
+use super::sources::ledger::{GapGroup, VerdictBucket};
+use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
+use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
 use crate::clock;
 
 /// Time after its grace period from which an open window is overdue.
@@ -72,19 +70,19 @@ impl ReportInputs {
         ) = tokio::join!(
             tables::read(sources, &sources.hot, &wanted, now_ms),
             tables::read(sources, &sources.cold, &wanted, now_ms),
-            servers::read(sources, "hot", &sources.hot, &place.hot.url),
-            servers::read(sources, "cold", &sources.cold, &place.cold.url),
-            broker::streams(sources),
-            broker::leases(sources),
+            systems::server(sources, "hot", &sources.hot, &place.hot.url),
+            systems::server(sources, "cold", &sources.cold, &place.cold.url),
+            systems::streams(sources),
+            systems::leases(sources),
             schemas.state(sources),
-            replication::counts(sources, &scope, &buckets),
-            replication::worst(sources, &scope, WORST_MAX),
-            replication::watermarks(sources),
-            verdicts::read(sources, &scope, &buckets, overdue),
-            gaps::groups(sources, &scope, &buckets),
-            gaps::newest(sources, &scope),
-            gaps::losses(sources, &scope),
-            gaps::dead_letters(sources, &scope),
+            tables::counts(sources, &scope, &buckets),
+            tables::worst(sources, &scope, WORST_MAX),
+            tables::watermarks(sources),
+            ledger::verdicts(sources, &scope, &buckets, overdue),
+            ledger::gap_groups(sources, &scope, &buckets),
+            ledger::newest_gaps(sources, &scope),
+            ledger::losses(sources, &scope),
+            ledger::dead_letters(sources, &scope),
         );
         let servers = [("hot", hot_server), ("cold", cold_server)];
         Self {

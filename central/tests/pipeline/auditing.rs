@@ -6,7 +6,6 @@ use marketprism_schema::{
     AUDIT_VERSION, Audit, Event, EventId, Fingerprint, StreamAudit, StreamId, audit_message_id,
     audit_subject, encode_audit,
 };
-
 use marketprism_tests::wait::eventually;
 
 use crate::events::{now_us, trade};

@@ -1,6 +1,8 @@
-//! Events to publish, each derived from its number.
+//! Events to publish, each derived from its number; a publisher that runs until the test ends it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
@@ -8,7 +10,7 @@ use marketprism_schema::{
     Body, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio, MarketType,
     OpenInterest, OrderBook, Side, Trade, VolatilityIndex, encode_json,
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Publishes awaiting their acknowledgement.
 const IN_FLIGHT: usize = 256;
@@ -162,4 +164,36 @@ async fn publish_one(jetstream: Context, event: Event<'static>, id: MessageId) {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+pub struct Publisher {
+    goes_on: Arc<AtomicBool>,
+    task: JoinHandle<u64>,
+}
+
+impl Publisher {
+    /// `step` trades per 100 ms, numbered from zero.
+    pub fn start(jetstream: Context, step: u64) -> Self {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let task = tokio::spawn(run(jetstream, step, Arc::clone(&goes_on)));
+        Self { goes_on, task }
+    }
+
+    /// Returns the number of trades that the broker has.
+    pub async fn end(self) -> u64 {
+        self.goes_on.store(false, Ordering::Release);
+        self.task.await.unwrap()
+    }
+}
+
+async fn run(jetstream: Context, step: u64, goes_on: Arc<AtomicBool>) -> u64 {
+    let base_us = now_us();
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let mut published = 0;
+    while goes_on.load(Ordering::Acquire) {
+        ticks.tick().await;
+        publish(&jetstream, (published..published + step).map(move |n| trade(n, base_us))).await;
+        published += step;
+    }
+    published
 }

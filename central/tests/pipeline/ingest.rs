@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use marketprism_schema::{Body, Event};
-
 use marketprism_tests::wait::eventually;
 
 use crate::events::{self, MessageId, now_us, one_of_each, publish, publish_with, trade};

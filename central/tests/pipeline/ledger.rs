@@ -2,7 +2,6 @@
 
 use async_nats::HeaderMap;
 use marketprism_schema::{EventId, Gap, GapCause, GapKind};
-
 use marketprism_tests::wait::eventually;
 
 use crate::auditing::{

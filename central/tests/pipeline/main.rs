@@ -11,21 +11,16 @@
 )]
 
 mod auditing;
-mod cluster;
 mod copies;
-mod crashes;
 mod events;
 mod ingest;
 mod layout;
 mod ledger;
 mod ledger_faults;
-mod ledger_feeds;
 mod losses;
 mod migrations;
 mod outages;
 mod partitions;
-mod poison;
-mod publisher;
 mod repair;
 mod replication;
 mod report;

@@ -1,7 +1,6 @@
 //! Migrations of databases.
 
 use marketprism_schema::{DatabaseKind, Layout, Migration};
-
 use marketprism_tests::wait::eventually;
 
 use crate::events::{now_us, publish, trade};

@@ -1,11 +1,14 @@
-//! Outages of ClickHouse and the broker.
+//! Crashes of central, outages of ClickHouse and the broker, one alone and in a cluster with three replicas.
 
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::Context;
 use marketprism_tests::wait::{eventually, until};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
-use crate::events::{now_us, publish, trade};
-use crate::ingest::all_acknowledged;
+use crate::events::{Publisher, now_us, publish, trade};
+use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::Stack;
 
 /// SIGKILL in the middle of inserts, for ten times the ack wait, while events are published.
@@ -64,4 +67,89 @@ async fn broker_restart_and_deleted_consumer_lose_nothing() {
     stack.holds_once("trades", TRADES).await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     stack.holds_once("trades", TRADES).await;
+}
+
+/// SIGKILL twenty times at seeded points, by rows or by time since the start, each time with another batch size.
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_central_loses_and_doubles_nothing() {
+    const TRADES: u64 = 200_000;
+    const SEED: u64 = 20_261_122;
+    let Some(stack) = Stack::start().await else { return };
+    let mut random = StdRng::seed_from_u64(SEED);
+    let base = now_us();
+    assert_eq!(stack.init(&stack.configure(""), &[]).status.code(), Some(0));
+    let jetstream = stack.jetstream().await;
+    let publisher = tokio::spawn(publish_steadily(jetstream, TRADES, base));
+    for round in 0..20 {
+        let rows = random.random_range(50..1_500);
+        let config = stack.configure(&format!("[batch]\ntrades = {rows}\nmax_age_ms = 100\n"));
+        let (before, _) = stack.counts("trades").await.unwrap();
+        let mut central = stack.run(&config);
+        let more = random.random_range(1..6_000);
+        let time = Duration::from_millis(random.random_range(100..2_500));
+        let started = Instant::now();
+        eventually("some rows more, or some time", || async {
+            let (count, distinct) = stack.counts("trades").await?;
+            assert_eq!(count, distinct, "round {round}: doubled");
+            let is_due = if round % 2 == 0 { count >= before + more } else { started.elapsed() >= time };
+            (is_due || count == TRADES).then_some(())
+        })
+        .await;
+        central.kill();
+    }
+    let _central = stack.run(&stack.configure("[batch]\nmax_age_ms = 100\n"));
+    publisher.await.unwrap();
+    stack.holds_once("trades", TRADES).await;
+    all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
+    stack.holds_once("trades", TRADES).await;
+    assert_eq!(stack.copies().await, Some(0), "a message that is delivered again is no copy");
+}
+
+/// 8,000 trades per second.
+async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
+    const STEP: u64 = 800;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    let mut start = 0;
+    while start < trades {
+        ticks.tick().await;
+        let end = trades.min(start + STEP);
+        publish(&jetstream, (start..end).map(move |n| trade(n, base_us))).await;
+        start = end;
+    }
+}
+
+/// Numbered trades are published while the leaders of stream and consumer get SIGKILL one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_dies_loses_nothing() {
+    let Some(mut stack) = Stack::with_nodes(3).await else { return };
+    let config = stack.configure("[streams]\nreplicas = 3\n[batch]\ntrades = 1000\nmax_age_ms = 100\n");
+    let _central = stack.run(&config);
+    stack.is_ready().await;
+    let jetstream = stack.jetstream().await;
+    for name in ["MARKET_DATA", "KV_MARKETPRISM_LEASES", "KV_MARKETPRISM_CONFIRMED"] {
+        let copies = eventually(name, || async { jetstream.get_stream(name).await.ok() }).await;
+        assert_eq!(copies.cached_info().config.num_replicas, 3, "{name}");
+    }
+    let publisher = Publisher::start(jetstream.clone(), 800);
+    for (leads_stream, rows) in [(true, 5_000), (false, 15_000)] {
+        eventually("rows to arrive", || async { stack.trades().await.filter(|count| *count >= rows) }).await;
+        let leader = eventually("the leader's name", || async {
+            let stream = jetstream.get_stream("MARKET_DATA").await.ok()?;
+            if leads_stream {
+                return stream.cached_info().cluster.clone()?.leader;
+            }
+            events_consumer(&stack, "MARKET_DATA").await?.cluster?.leader
+        })
+        .await;
+        let killed = stack.broker.kill_named(&leader);
+        eventually("another leader", || async {
+            let stream = jetstream.get_stream("MARKET_DATA").await.ok()?;
+            stream.cached_info().cluster.clone()?.leader.filter(|name| *name != leader)
+        })
+        .await;
+        stack.broker.restart_node(killed).await;
+    }
+    let trades = publisher.end().await;
+    all_acknowledged(&stack, "MARKET_DATA", trades).await;
+    stack.holds_once("trades", trades).await;
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-
 use marketprism_tests::wait::eventually;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
+use crate::events::Publisher;
 use crate::ingest::all_acknowledged;
-use crate::publisher::Publisher;
 use crate::sharing::Pair;
 use crate::stack::Stack;
 

@@ -1,7 +1,6 @@
 //! Rows modified or deleted by hand are reported, and repaired where that is possible.
 
 use futures_util::StreamExt as _;
-
 use marketprism_tests::wait::eventually;
 
 use crate::replication::{all_is_copied, fill};

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-
 use marketprism_tests::broker::free_port;
 use marketprism_tests::wait::eventually;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use crate::stack::Stack;
 use crate::two_sides::{MINUTE_MS, QUICK, TwoSides, minutes_ago};

@@ -8,9 +8,8 @@ use marketprism_tests::link::Link;
 use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
 
-use crate::events::{book, now_us, publish};
+use crate::events::{Publisher, book, now_us, publish};
 use crate::ingest::all_acknowledged;
-use crate::publisher::Publisher;
 use crate::stack::Stack;
 
 const STREAMS: [&str; 2] = ["MARKET_DATA", "ORDERBOOK_SNAP"];

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-
 use marketprism_tests::broker::free_port;
 use marketprism_tests::link::Link;
 use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use crate::events::{book, now_us, publish};
 use crate::ingest::all_acknowledged;

@@ -1,14 +1,12 @@
-//! Batches of audit messages, fixed before the first insert.
+//! Audit messages on their way into `audits` and `feed_audits`: decoded, validated, encoded as rows, fixed before the first insert.
 
-use async_nats::jetstream;
-use async_nats::{Message, Subject};
+use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
+use marketprism_schema::{Audit, FeedAudit, Fingerprint, Gap, StreamAudit, audit_subject, decode_audit};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::message;
-use super::row::{encode_audit_rows, encode_feed_rows};
 use crate::ingest::{Delivery, header};
-use crate::row::{CREATED_AT_BYTES, DeadLetter, encode_dead_letter};
+use crate::row::{CREATED_AT_BYTES, Column, DeadLetter, TEXT, binary, encode_dead_letter};
 
 pub const AUDIT: &str = "AUDIT";
 
@@ -39,7 +37,7 @@ impl DecodedAudits {
             return;
         };
         let message = message.message;
-        match message::read(&message, now_ns) {
+        match read_audit(&message, now_ns) {
             Ok(audit) => {
                 let (mut rows, mut feeds) = (Vec::new(), Vec::new());
                 encode_audit_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut rows);
@@ -92,5 +90,159 @@ impl AuditBatch {
         let seqs = || self.entries.iter().map(|entry| entry.delivery.stream_seq);
         let (first, last) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
         format!("{AUDIT}:{table}:{first}-{last}:{}:{:016x}", self.entries.len(), xxh3_64(rows))
+    }
+}
+
+/// Allowed age of an audit in days: a window far in the future would stay open for ever.
+const OLDEST_DAYS: i64 = 3_650;
+const NEWEST_DAYS: i64 = 1;
+const DAY_NS: i64 = 86_400_000_000_000;
+
+fn read_audit(message: &Message, now_ns: i64) -> Result<Audit, String> {
+    let audit = decode_audit(&message.payload).map_err(|error| error.to_string())?;
+    let subject = audit_subject(&audit.edge);
+    if *message.subject != *subject {
+        return Err(format!("audit: subject {:?} does not match the edge's {subject:?}", &*message.subject));
+    }
+    let age_ns = now_ns.saturating_sub(audit.window_start);
+    if !(-NEWEST_DAYS * DAY_NS..=OLDEST_DAYS * DAY_NS).contains(&age_ns) {
+        let allowed = format!("at most {OLDEST_DAYS} days ago and {NEWEST_DAYS} day ahead");
+        return Err(format!("audit: window_start is {}, allowed: {allowed}", audit.window_start));
+    }
+    Ok(audit)
+}
+
+/// In the order in which rows are written.
+pub const AUDITS: &[Column] = &[
+    ("window_start", "DateTime64(3, 'UTC')"),
+    ("window_seconds", "UInt16"),
+    ("data_type", TEXT),
+    ("exchange", TEXT),
+    ("market_type", TEXT),
+    ("symbol", TEXT),
+    ("edge", TEXT),
+    ("region", TEXT),
+    ("run", "Int64"),
+    ("covers_from", "Int64"),
+    ("covers_to", "Int64"),
+    ("stored_count", "UInt64"),
+    ("stored_xor", "UInt64"),
+    ("stored_sum", "UInt64"),
+    ("duplicates", "UInt64"),
+    ("unsure", "Array(UInt128)"),
+    ("unsure_truncated", "Bool"),
+    ("first_sequence", "Nullable(Int64)"),
+    ("last_sequence", "Nullable(Int64)"),
+    ("oldest_timestamp", "Nullable(DateTime64(6, 'UTC'))"),
+    ("malformed", "UInt64"),
+    ("conflated", "UInt64"),
+    ("dropped", "UInt64"),
+    ("gaps", GAPS),
+    ("stream_seq", "UInt64"),
+    ("created_at", "DateTime64(3, 'UTC')"),
+];
+
+/// In the order in which rows are written.
+pub const FEED_AUDITS: &[Column] = &[
+    ("window_start", "DateTime64(3, 'UTC')"),
+    ("window_seconds", "UInt16"),
+    ("exchange", TEXT),
+    ("edge", TEXT),
+    ("region", TEXT),
+    ("run", "Int64"),
+    ("malformed", "UInt64"),
+    ("reconnects", "UInt64"),
+    ("adapter_faults", "UInt64"),
+    ("not_running", "Nullable(String)"),
+    ("stream_seq", "UInt64"),
+    ("created_at", "DateTime64(3, 'UTC')"),
+];
+
+const GAPS: &str = "Array(Tuple(kind String, cause String, from_sequence Nullable(Int64), to_sequence Nullable(Int64), \
+                    missing Nullable(UInt64), from_ns Int64, to_ns Int64, evidence String))";
+
+const MILLI_NS: i64 = 1_000_000;
+
+/// Rows of one message: `created_at` is the broker's time, so that a redelivery gives the same bytes. Returns their number.
+pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) -> usize {
+    let silent = audit.silent.iter().map(StreamAudit::new);
+    let mut rows = 0;
+    for stream in audit.streams.iter().cloned().chain(silent) {
+        encode_row(audit, &stream, out);
+        binary::uint64(out, stream_seq);
+        binary::int64(out, published_ns / MILLI_NS);
+        rows += 1;
+    }
+    rows
+}
+
+pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
+    for feed in audit.feeds.iter().filter(|feed| !feed.is_quiet()) {
+        let FeedAudit { exchange, malformed, reconnects, adapter_faults, not_running } = feed;
+        binary::int64(out, audit.window_start / MILLI_NS);
+        binary::uint16(out, audit.window_seconds);
+        for text in [exchange, &audit.edge, &audit.region] {
+            binary::text(out, text);
+        }
+        binary::int64(out, audit.run);
+        for number in [*malformed, *reconnects, *adapter_faults] {
+            binary::uint64(out, number);
+        }
+        binary::nullable(out, not_running.as_deref(), binary::text);
+        binary::uint64(out, stream_seq);
+        binary::int64(out, published_ns / MILLI_NS);
+    }
+}
+
+fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
+    binary::int64(out, audit.window_start / MILLI_NS);
+    binary::uint16(out, audit.window_seconds);
+    for text in stream.id.names().into_iter().chain([audit.edge.as_str(), &audit.region]) {
+        binary::text(out, text);
+    }
+    for number in [audit.run, audit.from, audit.to] {
+        binary::int64(out, number);
+    }
+    let Fingerprint { count, xor, sum } = stream.stored;
+    for number in [count, xor, sum, stream.duplicates] {
+        binary::uint64(out, number);
+    }
+    binary::length(out, stream.unsure.len());
+    for id in &stream.unsure {
+        binary::uint128(out, id.0);
+    }
+    out.push(u8::from(stream.unsure_truncated));
+    binary::nullable(out, stream.first_sequence, binary::int64);
+    binary::nullable(out, stream.last_sequence, binary::int64);
+    binary::nullable(out, stream.oldest_timestamp, binary::int64);
+    for number in [stream.malformed, stream.conflated, stream.dropped] {
+        binary::uint64(out, number);
+    }
+    binary::length(out, stream.gaps.len());
+    for gap in &stream.gaps {
+        encode_gap(gap, out);
+    }
+}
+
+fn encode_gap(gap: &Gap, out: &mut Vec<u8>) {
+    binary::text(out, gap.kind.as_str());
+    binary::text(out, gap.cause.as_str());
+    binary::nullable(out, gap.from_sequence, binary::int64);
+    binary::nullable(out, gap.to_sequence, binary::int64);
+    binary::nullable(out, gap.missing, binary::uint64);
+    binary::int64(out, gap.from);
+    binary::int64(out, gap.to);
+    binary::text(out, &gap.evidence);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::defined::{defined, owned};
+
+    #[test]
+    fn columns_are_those_of_the_table_definitions() {
+        assert_eq!(owned(AUDITS), defined("audits"));
+        assert_eq!(owned(FEED_AUDITS), defined("feed_audits"));
     }
 }

@@ -4,8 +4,6 @@
 //! batch and the messages requested ahead; while ClickHouse is unreachable they are kept in progress at the broker.
 
 mod batch;
-mod message;
-mod row;
 mod worker;
 
 pub use batch::AUDIT;

@@ -12,13 +12,12 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use marketprism_schema::DEAD_LETTERS;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
-use super::batch::{AUDIT, AuditBatch, AuditMessage, DecodedAudits};
-use super::row::{AUDITS, FEED_AUDITS};
+use super::batch::{AUDIT, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::ingest::{acknowledge, subscribe};
-use crate::ledger::dirty_windows::DirtyWindows;
 use crate::ledger::insert::insert;
+use crate::ledger::windows::DirtyWindows;
 use crate::row::{Column, Target};
 use crate::storage::StorageError;
 use crate::{clock, limits};

@@ -5,10 +5,8 @@ use marketprism_schema::{EventId, Fingerprint, StreamId};
 use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
 use super::expected_streams::Expectation;
 use super::queries::{GapSummary, HotContents, WindowAudit};
-use super::verdict::WindowVerdict;
-use crate::ledger::edge_stream::EdgeStream;
-use crate::ledger::verdict_state::VerdictState;
-use crate::ledger::windows::WindowRange;
+use super::verdict::{VerdictState, WindowVerdict};
+use crate::ledger::windows::{EdgeStream, WindowRange};
 
 const WINDOW: WindowRange = WindowRange { from: 60_000_000_000, to: 120_000_000_000 };
 

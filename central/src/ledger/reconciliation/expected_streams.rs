@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::queries::{self, WindowKey};
-use crate::ledger::edge_stream::EdgeStream;
-use crate::ledger::windows::WindowRange;
+use crate::ledger::windows::{EdgeStream, WindowRange};
 use crate::storage::{Storage, StorageError};
 
 /// A silent edge is expected back for so long; then it counts as decommissioned.

@@ -1,17 +1,20 @@
-//! Reads everything that the evaluation of a range of windows needs.
+//! Reads everything that the evaluation of a range of windows needs, the ingest frontier included.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use async_nats::jetstream::consumer::PullConsumer;
 use marketprism_schema::{DataType, Table};
+use tokio::time::timeout;
 
 use super::expected_streams::{Expectation, ExpectedStreams};
-use super::ingest_frontier::IngestFrontier;
 use super::queries::{self, HotContents, WindowAudit, WindowKey};
 use super::verdict::WindowVerdict;
 use crate::broker::Broker;
+use crate::ledger::intake::AUDIT;
 use crate::ledger::windows::{WindowGrid, WindowRange};
 use crate::storage::Storage;
+use crate::{init, limits};
 
 /// An audit that is later than so many windows does not delay the other streams of its window.
 const LATE_WINDOWS: i64 = 3;
@@ -200,4 +203,65 @@ fn is_any_stored(
 
 fn is_within((window, edge_stream): &WindowKey, data_type: DataType, range: WindowRange) -> bool {
     edge_stream.stream.data_type == data_type && (range.from..range.to).contains(window)
+}
+
+/// Nanoseconds of the broker's clock, per stream; `i64::MAX` when nothing is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IngestFrontier {
+    market_data: i64,
+    order_books: i64,
+    pub audits: i64,
+}
+
+impl IngestFrontier {
+    /// Audits must be read before, so that one that arrives in between is not taken for an old one.
+    pub async fn read(broker: &Broker) -> anyhow::Result<Self> {
+        let stream = |data_type| marketprism_schema::stream_of(data_type);
+        let limit = limits::BROKER_TIMEOUT;
+        let reading = async {
+            let market_data = stored_up_to(broker, stream(DataType::Trade)).await?;
+            let order_books = stored_up_to(broker, stream(DataType::OrderBook)).await?;
+            let audits = stored_up_to(broker, AUDIT).await?;
+            Ok(Self { market_data, order_books, audits })
+        };
+        timeout(limit, reading)
+            .await
+            .map_err(|_| anyhow!("the broker did not answer within {} s", limit.as_secs()))?
+    }
+
+    pub const fn of(&self, data_type: DataType) -> i64 {
+        match data_type {
+            DataType::OrderBook => self.order_books,
+            _ => self.market_data,
+        }
+    }
+}
+
+/// All messages that the broker received earlier are acknowledged.
+async fn stored_up_to(broker: &Broker, stream_name: &str) -> anyhow::Result<i64> {
+    let consumer_name = init::consumer_name(stream_name);
+    let request = broker.jetstream.get_consumer_from_stream(&consumer_name, stream_name);
+    let consumer: PullConsumer = request
+        .await
+        .with_context(|| format!("cannot read consumer {consumer_name} of stream {stream_name}"))?;
+    let info = consumer.cached_info();
+    if info.num_pending == 0 && info.num_ack_pending == 0 {
+        return Ok(i64::MAX);
+    }
+    let stream = broker
+        .jetstream
+        .get_stream(stream_name)
+        .await
+        .with_context(|| format!("cannot read stream {stream_name}"))?;
+    let state = &stream.cached_info().state;
+    let nanos = |time: i128| i64::try_from(time).unwrap_or_default();
+    let floor = info.ack_floor.stream_sequence;
+    if floor < state.first_sequence {
+        return Ok(nanos(state.first_timestamp.unix_timestamp_nanos()));
+    }
+    match stream.direct_get(floor).await {
+        Ok(message) => Ok(nanos(message.time.unix_timestamp_nanos())),
+        // Deleted or expired in between: certain is only the oldest message.
+        Err(_) => Ok(nanos(state.first_timestamp.unix_timestamp_nanos())),
+    }
 }

@@ -7,23 +7,15 @@
 //! A window is evaluated when its audits have arrived and older messages are ingested; again at the end of its grace period while it is open;
 //! whenever another audit arrives; and with everything in hot every `recheck_seconds`.
 
-mod audit_coverage;
 mod evaluate;
 #[cfg(test)]
 mod evaluate_tests;
-mod evidence;
 mod expected_streams;
-mod feed_problems;
-mod gauges;
-mod ingest_frontier;
 mod inputs;
-mod pending_windows;
 mod queries;
-mod recheck;
 mod reconciler;
 mod verdict;
 mod write_verdicts;
 
-pub use gauges::VerdictGauges;
-pub use recheck::Recheck;
-pub use reconciler::Reconciler;
+pub use reconciler::{Recheck, Reconciler};
+pub use write_verdicts::VerdictGauges;

@@ -1,22 +1,22 @@
-//! Scheduler of the reconciliation: which windows are evaluated when, and which verdicts are written.
+//! Scheduler of the reconciliation: which windows are evaluated when, which verdicts are written, and the recheck of everything in hot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use marketprism_schema::Table;
 
 use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
 use super::expected_streams::ExpectedStreams;
 use super::inputs::{InputReader, RangeInputs, RowsToRead, is_ingested};
-use super::pending_windows::PendingWindows;
+use super::queries;
 use super::queries::WindowKey;
-use super::verdict::WindowVerdict;
+use super::verdict::{VerdictState, WindowVerdict};
 use super::write_verdicts::{self, VerdictChange};
-use crate::clock;
 use crate::context::CentralContext;
-use crate::ledger::dirty_windows::DirtyWindows;
-use crate::ledger::verdict_state::VerdictState;
-use crate::ledger::windows::{SECOND_NS, WindowGrid, WindowRange};
-use crate::limits;
+use crate::ledger::windows::{DirtyWindows, SECOND_NS, WindowGrid, WindowRange};
+use crate::{clock, limits};
 
 /// Age of venue times at receipt when audits do not report it.
 const UNREPORTED_AGE_NS: i64 = 3_600 * SECOND_NS;
@@ -203,5 +203,143 @@ fn decide(evaluation: Evaluation, stored: Option<&WindowVerdict>) -> Option<(Win
             let is_new = stored.is_none_or(|stored| !write_verdicts::says_the_same(stored, &verdict));
             is_new.then_some((verdict, event))
         }
+    }
+}
+
+/// Longest pause between evaluations of an open window.
+const PAUSE_MAX_NS: i64 = 60 * SECOND_NS;
+
+/// Bounded by the windows within the retention of the AUDIT stream.
+#[derive(Debug, Default)]
+pub struct PendingWindows {
+    windows: BTreeMap<i64, i64>,
+}
+
+impl PendingWindows {
+    /// Due at a time, or earlier if it is already.
+    pub fn add(&mut self, window: i64, from_ns: i64) {
+        self.windows.entry(window).and_modify(|next| *next = from_ns.min(*next)).or_insert(from_ns);
+    }
+
+    /// Not due before a time, unless it is added again.
+    pub fn defer(&mut self, window: i64, until_ns: i64) {
+        self.windows.insert(window, until_ns);
+    }
+
+    pub fn remove(&mut self, window: i64) {
+        self.windows.remove(&window);
+    }
+
+    /// Evaluated without a final verdict: the older the window, the longer the pause, but never beyond the end of its grace period.
+    pub fn postpone(&mut self, window: i64, window_end: i64, final_ns: i64, now_ns: i64) {
+        let pause = ((now_ns - window_end) / 4).clamp(0, PAUSE_MAX_NS);
+        let next = now_ns + pause;
+        let next = if now_ns < final_ns { next.min(final_ns) } else { next };
+        self.windows.insert(window, next);
+    }
+
+    pub fn due(&self, now_ns: i64) -> Vec<i64> {
+        self.windows.iter().filter(|&(_, &next)| next <= now_ns).map(|(&window, _)| window).collect()
+    }
+
+    pub fn oldest(&self) -> Option<i64> {
+        self.windows.keys().next().copied()
+    }
+}
+
+/// Granularity of the search for occupied times.
+const HOUR_NS: i64 = 3_600 * SECOND_NS;
+
+pub struct Recheck {
+    every: Duration,
+    /// Time per round. Overtime of a range is deducted from the next rounds.
+    share: Duration,
+    debt: Duration,
+    next: Instant,
+    began: Instant,
+    left: VecDeque<(WindowRange, Vec<Table>)>,
+}
+
+impl Recheck {
+    pub fn new(every: Duration, interval: Duration) -> Self {
+        let share = (interval / limits::RECHECK_SHARE).max(limits::RECHECK_LEAST);
+        let now = Instant::now();
+        Self { every, share, debt: Duration::ZERO, next: now, began: now, left: VecDeque::new() }
+    }
+
+    /// Works for its share of a round; returns the duration of a complete pass at its end.
+    pub async fn step(&mut self, reconciler: &mut Reconciler) -> anyhow::Result<Option<Duration>> {
+        let (began, credit) = (Instant::now(), self.share.saturating_sub(self.debt));
+        self.debt = self.debt.saturating_sub(self.share);
+        if credit.is_zero() || (self.left.is_empty() && began < self.next) {
+            return Ok(None);
+        }
+        if self.left.is_empty() {
+            (self.began, self.next) = (began, began + self.every);
+            self.left = ranges(reconciler).await?;
+        }
+        while let Some((range, tables)) = self.left.front() {
+            reconciler.evaluate_range(*range, RowsToRead::All(tables)).await?;
+            self.left.pop_front();
+            if began.elapsed() >= credit {
+                break;
+            }
+        }
+        self.debt += began.elapsed().saturating_sub(credit);
+        Ok(self.left.is_empty().then(|| self.began.elapsed()))
+    }
+}
+
+/// Ranges that may have something to evaluate, the newest first.
+async fn ranges(reconciler: &mut Reconciler) -> anyhow::Result<VecDeque<(WindowRange, Vec<Table>)>> {
+    let now = clock::now_ns();
+    let storage = reconciler.shared.storage.clone();
+    reconciler.expected.read(&storage).await.context("cannot read the reporting periods")?;
+    let from = reconciler.oldest_kept(now);
+    let mut hours =
+        queries::occupied_hours(&storage, from).await.context("cannot read the occupied hours of hot")?;
+    if let Some(reach) = reconciler.expected.reach() {
+        let to = reach.to.min(now);
+        for hour in reach.from.max(from).div_euclid(HOUR_NS)..=to.div_euclid(HOUR_NS) {
+            hours.entry(hour).or_default();
+        }
+    }
+    let grid = reconciler.grid;
+    let mut ranges = VecDeque::new();
+    for (hour, tables) in hours {
+        // Rows may have arrived since then.
+        let is_recent = hour >= now.div_euclid(HOUR_NS) - 1;
+        let tables: Vec<Table> =
+            Table::ALL.into_iter().filter(|table| is_recent || tables.contains(table.name)).collect();
+        let range = WindowRange { from: hour * HOUR_NS, to: (hour + 1) * HOUR_NS };
+        let closed = grid.within(range).filter(|&window| grid.range(window).to <= now);
+        for part in grid.join(closed, limits::WINDOWS_A_SPAN) {
+            ranges.push_front((part, tables.clone()));
+        }
+    }
+    Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_but_never_miss_the_end_of_the_grace_period() {
+        let second = |n: i64| n * SECOND_NS;
+        let mut pending = PendingWindows::default();
+        pending.add(0, second(60));
+        pending.add(0, second(90));
+        assert_eq!((pending.due(second(59)), pending.due(second(60))), (vec![], vec![0]));
+        pending.postpone(0, second(60), second(180), second(172));
+        assert_eq!((pending.due(second(179)), pending.due(second(180))), (vec![], vec![0]));
+        pending.postpone(0, second(60), second(180), second(10_000));
+        assert_eq!((pending.due(second(10_059)).len(), pending.due(second(10_060)).len()), (0, 1));
+        pending.defer(0, second(20_000));
+        assert!(pending.due(second(19_999)).is_empty());
+        pending.add(0, second(11_000));
+        assert_eq!(pending.due(second(11_000)), [0]);
+        pending.remove(0);
+        assert_eq!(pending.oldest(), None);
     }
 }

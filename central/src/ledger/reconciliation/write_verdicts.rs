@@ -1,18 +1,21 @@
-//! Explains changed verdicts, writes them and logs what needs attention.
+//! Explains changed verdicts, writes them, logs what needs attention, and keeps the gauges of verdicts by state.
+//!
+//! Explanations come from dead letters, messages discarded before ingest, and problems of whole feeds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use marketprism_schema::{StreamId, stream_of};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::evidence::Evidence;
-use super::feed_problems::FeedProblems;
-use super::queries::WindowKey;
-use super::verdict::{VERDICT_COLUMNS, WindowVerdict};
+use super::queries;
+use super::queries::{self, DeadLetterRow, FeedProblemRow, LossRow, WindowKey};
+use super::verdict::{VERDICT_COLUMNS, VerdictState, WindowVerdict};
 use crate::context::CentralContext;
 use crate::ledger::insert::insert;
-use crate::ledger::verdict_state::VerdictState;
-use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
+use crate::storage::{Storage, StorageError};
 use crate::{clock, limits};
 
 const TABLE: &str = "verdicts";
@@ -145,6 +148,149 @@ fn log(shared: &CentralContext, changes: &[VerdictChange]) {
     }
 }
 
+const DAY_NS: i64 = 86_400_000_000_000;
+/// About as often as windows end.
+const EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub struct VerdictGauges {
+    last_set: Option<Instant>,
+}
+
+impl VerdictGauges {
+    /// Does nothing within [`EVERY`] after the last time.
+    pub async fn set(&mut self, shared: &CentralContext) -> Result<(), StorageError> {
+        if self.last_set.is_some_and(|last| last.elapsed() < EVERY) {
+            return Ok(());
+        }
+        let counts = queries::counts_by_state(&shared.storage, clock::now_ns() - DAY_NS).await?;
+        for state in VerdictState::ALL.map(VerdictState::as_str) {
+            let windows = counts.get(state).copied().unwrap_or_default();
+            let gauge = shared.metrics.ledger.windows.with_label_values(&[state]);
+            gauge.set(i64::try_from(windows).unwrap_or(i64::MAX));
+        }
+        self.last_set = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// Longest delay of a dead letter or loss after its window: messages may have waited for ClickHouse or the broker.
+const LATEST_NS: i64 = 3_600_000_000_000;
+/// Characters of a reason that are quoted.
+const QUOTE: usize = 160;
+
+#[derive(Debug, Default)]
+pub struct Evidence {
+    letters: HashMap<String, Vec<DeadLetterRow>>,
+    losses: Vec<LossRow>,
+}
+
+impl Evidence {
+    pub async fn read(
+        storage: &Storage,
+        range: WindowRange,
+        streams: &BTreeSet<&StreamId>,
+    ) -> Result<Self, StorageError> {
+        let range = WindowRange { to: range.to.saturating_add(LATEST_NS), ..range };
+        let mut letters: HashMap<String, Vec<DeadLetterRow>> = HashMap::new();
+        for letter in queries::dead_letters(storage, range, streams.iter().copied()).await? {
+            letters.entry(letter.subject.clone()).or_default().push(letter);
+        }
+        Ok(Self { letters, losses: queries::losses(storage, range).await? })
+    }
+
+    /// Explanations and causes of missing rows; `event` is the missing one where it is a single one.
+    pub fn explain(
+        &self,
+        stream: &StreamId,
+        window: WindowRange,
+        event: Option<u128>,
+    ) -> (Vec<String>, Vec<String>) {
+        let (mut explanations, mut causes) = (Vec::new(), Vec::new());
+        let belongs =
+            |at_ms: i64| (window.from..window.to + LATEST_NS).contains(&at_ms.saturating_mul(1_000_000));
+        let letters = self.letters.get(&stream.to_string()).map(Vec::as_slice).unwrap_or_default();
+        let of_window: Vec<&DeadLetterRow> = letters.iter().filter(|letter| belongs(letter.at_ms)).collect();
+        let message_id = event.map(|id| format!("{id:032x}"));
+        if let Some(letter) = of_window.iter().find(|letter| Some(&letter.message_id) == message_id.as_ref())
+        {
+            explanations.push(format!("the event is in dead_letters: {}", shorten(&letter.reason)));
+            causes.push("ours".to_owned());
+        } else if let Some(letter) = of_window.first() {
+            let (count, reason) = (of_window.len(), shorten(&letter.reason));
+            explanations
+                .push(format!("{count} messages of this stream in dead_letters since then: {reason}"));
+        }
+        let stream = stream_of(stream.data_type);
+        for loss in self.losses.iter().filter(|loss| loss.stream == stream && belongs(loss.at_ms)).take(3) {
+            let LossRow { messages, from_seq, to_seq, cause, .. } = loss;
+            explanations.push(format!(
+                "{messages} messages of {stream} ({from_seq} to {to_seq}) were discarded before ingest: {cause}"
+            ));
+            causes.push(cause.clone());
+        }
+        (explanations, causes)
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(QUOTE).collect()
+}
+
+/// By window, edge and exchange.
+#[derive(Debug, Default)]
+pub struct FeedProblems(HashMap<(i64, String, String), FeedProblem>);
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct FeedProblem {
+    malformed: u64,
+    reconnects: u64,
+    adapter_faults: u64,
+    not_running: Option<String>,
+}
+
+impl FeedProblems {
+    pub async fn read(storage: &Storage, grid: WindowGrid, range: WindowRange) -> Result<Self, StorageError> {
+        let mut problems = Self::default();
+        for row in queries::feed_problems(storage, range).await? {
+            let window = grid.of(row.window_ms.saturating_mul(1_000_000));
+            problems.0.entry((window, row.edge.clone(), row.exchange.clone())).or_default().add(row);
+        }
+        Ok(problems)
+    }
+
+    pub fn explain(&self, window: i64, edge_stream: &EdgeStream) -> Option<String> {
+        let (edge, exchange) = (&edge_stream.edge, &edge_stream.stream.exchange);
+        let problem = self.0.get(&(window, edge.clone(), exchange.clone()))?;
+        Some(format!("feed {exchange} of edge {edge}: {}", problem.as_text()))
+    }
+}
+
+impl FeedProblem {
+    /// Several runs of an edge in one window add up.
+    fn add(&mut self, row: FeedProblemRow) {
+        self.malformed = self.malformed.saturating_add(row.malformed);
+        self.reconnects = self.reconnects.saturating_add(row.reconnects);
+        self.adapter_faults = self.adapter_faults.saturating_add(row.adapter_faults);
+        self.not_running = row.not_running.or(self.not_running.take());
+    }
+
+    fn as_text(&self) -> String {
+        let stopped = self.not_running.as_ref().map(|reason| {
+            format!("not running ({})", shorten(reason))
+        });
+        let counted = [
+            (self.malformed, "malformed frames"),
+            (self.adapter_faults, "adapter faults"),
+            (self.reconnects, "reconnects"),
+        ];
+        let counted = counted.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> =
+            stopped.into_iter().chain(counted.map(|(count, what)| format!("{count} {what}"))).collect();
+        parts.join(", ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +319,27 @@ mod tests {
         assert!(!says_the_same(&stored, &WindowVerdict { found: 0, ..verdict.clone() }));
         assert!(!says_the_same(&stored, &WindowVerdict { state: VerdictState::Verified, ..verdict.clone() }));
         assert!(!says_the_same(&stored, &WindowVerdict { reason: "1 missi".into(), ..verdict }));
+    }
+}
+
+#[cfg(test)]
+mod evidence_tests {
+    use super::*;
+
+    #[test]
+    fn runs_add_up_and_zero_counts_are_left_out() {
+        let row = |malformed, not_running: Option<&str>| FeedProblemRow {
+            window_ms: 0,
+            edge: "e1".into(),
+            exchange: "sim".into(),
+            malformed,
+            reconnects: 0,
+            adapter_faults: 1,
+            not_running: not_running.map(str::to_owned),
+        };
+        let mut problem = FeedProblem::default();
+        problem.add(row(2, Some("refused")));
+        problem.add(row(3, None));
+        assert_eq!(problem.as_text(), "not running (refused), 5 malformed frames, 2 adapter faults");
     }
 }

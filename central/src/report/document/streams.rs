@@ -1,11 +1,12 @@
-//! Streams, windows and the heatmap.
+//! Streams, windows, gaps and the heatmap.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::report::Time;
+use crate::time::{self, Time};
 
 /// Number of windows by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -48,9 +49,7 @@ impl WindowCounts {
 pub struct HeatMap {
     /// Begin of the first bucket.
     pub from: Option<Time>,
-    /// Length of a bucket.
     pub bin_seconds: u64,
-    /// Number of buckets.
     pub bins: usize,
     /// Names of the numbers in a cell.
     pub cell: [&'static str; 5],
@@ -102,11 +101,9 @@ pub struct TableRow {
 /// Gaps of one cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct GapCount {
-    /// Number of gaps.
     pub gaps: u64,
     /// Missing events that they name.
     pub missing: u64,
-    /// Gaps of unknown size.
     pub unknown: u64,
 }
 
@@ -119,25 +116,62 @@ impl GapCount {
 }
 
 /// A window that is not verified.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize, Serialize, ToSchema)]
 pub struct WorstWindow {
     /// `ledger` (edge against hot) or `replication` (hot against cold).
-    pub kind: &'static str,
-    /// Stream or table.
+    pub kind: String,
     pub of: String,
     /// The edge that reported it; ledger only.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub edge: String,
-    /// Begin.
     pub window_start: Time,
-    /// Length.
     pub window_seconds: u64,
     /// `mismatch`, `unverifiable`, `failed` or `open`.
     pub state: String,
-    /// Reason, as text.
     pub reason: String,
-    /// Expected events or rows.
     pub expected: u64,
-    /// Events or rows found.
     pub found: u64,
+}
+
+/// A gap that an edge detected.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize, Serialize, ToSchema)]
+#[schema(as = Gap)]
+pub struct ReportedGap {
+    /// Stream: `data_type.exchange.market_type.symbol`.
+    pub stream: String,
+    pub edge: String,
+    /// Begin of the audit window that reported it.
+    pub window_start: Time,
+    /// Detected by: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`;
+    /// `start` and `stop`: before a run's first and after its last frame.
+    pub kind: String,
+    /// `venue`, `network`, `ours` (a part of MarketPrism) or `retention`.
+    pub cause: String,
+    /// Missing events; null when unknown.
+    pub missing: Option<u64>,
+    /// Last sequence before the gap.
+    pub from_sequence: Option<i64>,
+    /// First sequence after the gap.
+    pub to_sequence: Option<i64>,
+    #[serde(deserialize_with = "time::optional")]
+    pub from: Option<Time>,
+    #[serde(deserialize_with = "time::optional")]
+    pub to: Option<Time>,
+    /// Observation of the edge, as text.
+    pub evidence: String,
+}
+
+/// Messages that the broker discarded before they were stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Loss)]
+pub struct LostMessages {
+    pub stream: String,
+    pub from_seq: u64,
+    pub to_seq: u64,
+    pub messages: u64,
+    /// `retention` or `ours`.
+    pub cause: String,
+    /// Observation of central, as text.
+    pub evidence: String,
+    pub seen_at: Time,
 }

@@ -1,13 +1,15 @@
-//! The report as a whole.
+//! The report as a whole: verdict, findings and their evidence.
 
-use serde::Serialize;
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BrokerStream, Finding, HeatMap, LeaseState, LostMessages, ReportVerdict, ReportedGap, SchemaReport,
-    ServerState, TableReport, TruncatedList, Unanswered, VenueState, WindowCounts, WorstWindow,
+    BrokerStream, FindingCode, HeatMap, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
+    TableReport, VenueState, WindowCounts, WorstWindow,
 };
-use crate::report::{ReportScope, Time};
+use crate::report::ReportScope;
+use crate::time::{self, Time};
 
 /// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
 pub const VERSION: u32 = 1;
@@ -18,10 +20,8 @@ pub struct Report {
     /// Version of this form. Fields may be added within a version; none is removed or changes its meaning.
     pub version: u32,
     pub generated_at: Time,
-    /// Duration of the computation.
     pub took_ms: u64,
     pub scope: ReportScope,
-    /// Overall verdict.
     pub verdict: ReportVerdict,
     /// The verdict's main reason in one sentence.
     pub summary: String,
@@ -47,18 +47,111 @@ pub struct Report {
     /// Tables and streams against their definitions; absent without an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<SchemaReport>,
-    /// Streams and consumers.
     pub broker: Vec<BrokerStream>,
     pub clickhouse: Vec<ServerState>,
     pub leases: Vec<LeaseState>,
 }
 
 /// Refused messages of one reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize, Serialize, ToSchema)]
 pub struct DeadLetters {
     pub reason: String,
-    /// Number of messages.
     pub messages: u64,
-    /// Time of the newest.
+    #[serde(deserialize_with = "time::optional")]
     pub newest: Option<Time>,
+}
+
+/// Overall verdict of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Verdict)]
+pub enum ReportVerdict {
+    /// Every closed window is verified; nothing is missing or duplicated.
+    Whole,
+    /// Something is missing, duplicated or different.
+    NotWhole,
+    /// No error is known, but not everything could be checked.
+    CannotTell,
+}
+
+impl ReportVerdict {
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::NotWhole => "not whole",
+            Self::CannotTell => "cannot tell",
+        }
+    }
+}
+
+/// Severity of a finding, the most severe first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Makes the verdict "not whole".
+    Fail,
+    /// Makes the verdict "cannot tell", unless something fails.
+    Unknown,
+    /// Needs attention; does not change the verdict.
+    Warn,
+    Info,
+}
+
+impl Level {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Unknown => "unknown",
+            Self::Warn => "warn",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// One reason for the verdict, or something that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Finding {
+    /// Stable code: match on this, never on the text.
+    pub code: FindingCode,
+    pub level: Level,
+    /// Object concerned: a table, a stream, `broker`, `clickhouse hot`, ...
+    pub subject: String,
+    /// Description for people; may be reworded in any release.
+    pub text: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+impl Finding {
+    pub fn new(
+        code: FindingCode,
+        level: Level,
+        subject: impl Into<String>,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { code, level, subject: subject.into(), text: text.into(), remedy: remedy.into() }
+    }
+}
+
+/// A source that did not answer in time; whatever depends on it is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Unanswered {
+    /// The source: a server, a table, a stream.
+    pub part: String,
+    pub reason: String,
+}
+
+/// A list that may be truncated.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct TruncatedList<T> {
+    /// Number of items in all.
+    pub total: u64,
+    pub items: Vec<T>,
+}
+
+impl<T> Default for TruncatedList<T> {
+    fn default() -> Self {
+        Self { total: 0, items: Vec::new() }
+    }
 }

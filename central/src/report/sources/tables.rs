@@ -1,4 +1,4 @@
-//! Contents of the tables: rows, recent rows, duplicates.
+//! Contents of the tables; window log and watermarks of the replication.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use marketprism_schema::Table;
 use serde::Deserialize;
 
-use super::{Answer, Sources};
-use crate::report::Time;
-use crate::report::document::TableContents;
-use crate::report::freshness::recent_window;
+use super::{Answer, Sources, within};
+use crate::report::document::{TableContents, WorstWindow};
+use crate::report::period::{TimeBuckets, recent_window};
+use crate::report::{ReportScope, Time};
 use crate::sql;
 use crate::storage::Storage;
 
@@ -75,4 +75,72 @@ fn collect(rows: Vec<CountRow>) -> Vec<(String, TableContents)> {
         }
     }
     venues.into_iter().collect()
+}
+
+/// Replication windows of one table and bucket, by state.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct ReplicationBucket {
+    pub table_name: String,
+    pub bucket: u32,
+    pub verified: u64,
+    pub mismatch: u64,
+    pub failed: u64,
+    pub open: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableWatermark {
+    /// Everything stored before is in cold or logged as different.
+    pub upto: Time,
+    pub hot_newest: Option<Time>,
+}
+
+pub async fn counts(
+    sources: &Sources,
+    scope: &ReportScope,
+    buckets: &TimeBuckets,
+) -> Answer<Vec<ReplicationBucket>> {
+    let sql = format!(
+        "SELECT table_name, {bucket} AS bucket, \
+         countIf(state = 'verified') AS verified, countIf(state = 'mismatch') AS mismatch, \
+         countIf(state = 'failed') AS failed, countIf(state = 'open') AS open \
+         FROM {database}.window_log FINAL WHERE {within}{only} GROUP BY table_name, bucket",
+        bucket = buckets.number_sql(),
+        database = sources.cold.database,
+        within = within("window_start", scope.from.0, scope.to.0),
+        only = only(scope),
+    );
+    sources.rows::<ReplicationBucket>(&sources.cold, &sql).await
+}
+
+fn only(scope: &ReportScope) -> String {
+    scope.table.map(|table| format!(" AND table_name = '{table}'")).unwrap_or_default()
+}
+
+/// Windows that differ or could not be copied.
+pub async fn worst(sources: &Sources, scope: &ReportScope, limit: usize) -> Answer<Vec<WorstWindow>> {
+    let sql = format!(
+        "SELECT 'replication' AS kind, table_name AS `of`, '' AS edge, window_ms AS window_start, seconds AS window_seconds, \
+         state, leftUTF8(reason, 500) AS reason, rows AS expected, cold_rows AS found FROM (SELECT table_name, \
+         toUnixTimestamp64Milli(window_start) AS window_ms, toUInt64(window_seconds) AS seconds, state, reason, rows, \
+         cold_rows FROM {}.window_log FINAL WHERE {}{} AND state IN ('mismatch', 'failed') \
+         ORDER BY state != 'mismatch', window_start DESC, table_name LIMIT {limit})",
+        sources.cold.database,
+        within("window_start", scope.from.0, scope.to.0),
+        only(scope),
+    );
+    sources.rows::<WorstWindow>(&sources.cold, &sql).await
+}
+
+pub async fn watermarks(sources: &Sources) -> Answer<BTreeMap<String, TableWatermark>> {
+    let sql = format!(
+        "SELECT table_name, toUnixTimestamp64Milli(upto) AS upto_ms, \
+         toUnixTimestamp64Milli(hot_newest) AS newest_ms FROM {}.watermarks FINAL",
+        sources.cold.database
+    );
+    let rows = sources.rows::<(String, i64, i64)>(&sources.cold, &sql).await?;
+    let mark = |(table, upto_ms, newest_ms)| {
+        (table, TableWatermark { upto: Time(upto_ms), hot_newest: Time::some(newest_ms) })
+    };
+    Ok(rows.into_iter().map(mark).collect())
 }

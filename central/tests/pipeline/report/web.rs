@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use marketprism_tests::process::Process;
+use serde_json::Value;
 
 use super::seed;
 use crate::stack::{PATIENCE, Stack};

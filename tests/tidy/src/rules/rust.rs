@@ -30,7 +30,7 @@ const WORKING_PATHS: [&str; 4] = ["adapters/", "central/", "edge/", "schema/"];
 const ENVIRONMENT_PATHS: [&str; 6] = [
     "adapters/build/src/",
     "adapters/sdk/src/testkit/",
-    "central/src/report/text_table.rs",
+    "central/src/report/terminal.rs",
     "edge/src/run.rs",
     "schema/config/src/",
     // The set-up of logs moved here from schema/config.

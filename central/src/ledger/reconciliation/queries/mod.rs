@@ -1,21 +1,18 @@
 //! SQL of the reconciliation: one statement per range of windows, never one per window.
 
 mod audits;
-mod evidence;
 mod hot;
 mod verdicts;
 
 use clickhouse::{RowOwned, RowRead};
 
 pub use audits::{FeedProblemRow, GapSummary, WindowAudit, audits, feed_problems, reporting_periods};
-pub use evidence::{DeadLetterRow, LossRow, dead_letters, losses};
 pub use hot::{
     HotContents, ambiguous_in_hot, contents, contents_with_copies, occupied_hours, types_with_copies,
 };
-pub use verdicts::{counts_by_state, verdicts};
+pub use verdicts::{DeadLetterRow, LossRow, counts_by_state, dead_letters, losses, verdicts};
 
-use super::super::edge_stream::EdgeStream;
-use crate::ledger::windows::WindowRange;
+use crate::ledger::windows::{EdgeStream, WindowRange};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql};
 

@@ -1,31 +1,21 @@
-//! `/` and `/overview`: incoming streams, their age, replication lag.
+//! Documents of `/overview` and `/coverage`: incoming streams, their age, replication lag.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
-use marketprism_schema::Table;
+use marketprism_schema::{DataType, Table, stale_after};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::App;
-use super::coverage::{Covered, table as coverage_table};
-use super::integrity::fresh;
-use super::page;
-use super::problem::Problem;
 use crate::clock;
 use crate::context::CentralContext;
+use crate::coverage::{Arrived, CoverageRow};
 use crate::report::document::{BrokerStream, LeaseState, Unanswered};
-use crate::report::sources::{broker, replication};
+use crate::report::sources::{systems, tables};
 use crate::report::{Sources, Time};
 
 /// Incoming streams, broker, replication lag and leases.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Overview {
-    /// Version of this document.
     pub version: u32,
     pub generated_at: Time,
     pub program_version: &'static str,
@@ -37,7 +27,6 @@ pub struct Overview {
     pub nothing_of: Vec<&'static str>,
     /// Streams and consumers of the broker.
     pub broker: Vec<BrokerStream>,
-    /// Replication lag by table.
     pub cold: Vec<ColdLag>,
     pub leases: Vec<LeaseState>,
     /// Sources that did not answer.
@@ -59,37 +48,15 @@ pub struct ColdLag {
     pub table: String,
     /// Replication watermark: everything stored before is in cold or logged as different.
     pub copied_upto: Time,
-    /// Replication lag in minutes.
     pub lag_minutes: f64,
 }
 
-/// Incoming streams, broker, replication lag and leases.
-#[utoipa::path(get, path = "/overview", tag = "data", responses(
-    (status = 200, description = "The overview", body = Overview),
-    (status = 429, description = "Too many requests at once", body = Problem),
-    (status = 503, description = "Not answered in time", body = Problem),
-))]
-pub async fn serve(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let overview = app.overview().await?;
-    Ok((fresh(), Json(&*overview)).into_response())
-}
-
-/// Overview: a page for browsers, JSON for other clients.
-#[utoipa::path(get, path = "/", tag = "data", responses(
-    (status = 200, description = "The overview", content((Overview = "application/json"), (String = "text/html"))),
-    (status = 429, description = "Too many requests at once", body = Problem),
-    (status = 503, description = "Not answered in time", body = Problem),
-))]
-pub async fn serve_root(state: State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
-    if page::wants_page(&headers) { Ok(page::OVERVIEW.into_response()) } else { serve(state).await }
-}
-
-pub async fn compute(shared: &CentralContext, sources: &Sources) -> Overview {
+pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
     let now_ns = clock::now_ns();
     let coverage = coverage_table(&shared.coverage.rows(), now_ns);
     let rates = shared.coverage.rates(now_ns);
     let (streams, leases, marks) =
-        tokio::join!(broker::streams(sources), broker::leases(sources), replication::watermarks(sources));
+        tokio::join!(systems::streams(sources), systems::leases(sources), tables::watermarks(sources));
     let mut unanswered = Vec::new();
     let mut miss = |part: String, reason: String| unanswered.push(Unanswered { part, reason });
     let mut answered = Vec::new();
@@ -129,7 +96,7 @@ fn rate_of(rates: &[(&'static str, String, f64)], covered: &Covered) -> f64 {
     rates.iter().find(is_it).map_or(0.0, |rate| rate.2)
 }
 
-fn lags(marks: &BTreeMap<String, replication::TableWatermark>) -> Vec<ColdLag> {
+fn lags(marks: &BTreeMap<String, tables::TableWatermark>) -> Vec<ColdLag> {
     let lag = |table: &Table| {
         let mark = marks.get(table.name)?;
         let behind_ms = mark.hot_newest.map_or(0, |newest| (newest.0 - mark.upto.0).max(0));
@@ -140,4 +107,80 @@ fn lags(marks: &BTreeMap<String, replication::TableWatermark>) -> Vec<ColdLag> {
         })
     };
     Table::ALL.iter().filter_map(lag).collect()
+}
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// Data in hot by exchange and data type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CoverageTable {
+    /// One row per exchange and data type.
+    pub coverage: Vec<Covered>,
+    /// Data types without any data.
+    pub nothing_of: Vec<&'static str>,
+}
+
+/// One data type of one exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Covered {
+    pub exchange: String,
+    pub data_type: &'static str,
+    /// Time at which the newest event was stored, seconds since 1970.
+    pub last_success_ts: i64,
+    /// Seconds since `last_success_ts`.
+    pub age_seconds: i64,
+    /// Above this age the status is `stale`.
+    pub threshold_seconds: u64,
+    /// `ok` or `stale`.
+    pub status: &'static str,
+    /// Newest venue time, microseconds since 1970.
+    pub newest_timestamp_us: i64,
+    /// Events stored in hot since this process started.
+    pub events_since_start: u64,
+}
+
+pub fn coverage_table(rows: &[CoverageRow], now_ns: i64) -> CoverageTable {
+    let is_missing = |data_type: &&DataType| rows.iter().all(|row| row.data_type != **data_type);
+    CoverageTable {
+        coverage: rows.iter().map(|row| covered(row, now_ns)).collect(),
+        nothing_of: DataType::ALL.iter().filter(is_missing).map(|data_type| data_type.as_str()).collect(),
+    }
+}
+
+fn covered(row: &CoverageRow, now_ns: i64) -> Covered {
+    let Arrived { last_success_ns, newest_timestamp_us, events } = row.arrived;
+    let age_seconds = now_ns.saturating_sub(last_success_ns).max(0) / NANOS_PER_SECOND;
+    let threshold_seconds = stale_after(row.data_type).as_secs();
+    let is_stale = u64::try_from(age_seconds).unwrap_or(0) > threshold_seconds;
+    Covered {
+        exchange: row.exchange.clone(),
+        data_type: row.data_type.as_str(),
+        last_success_ts: last_success_ns / NANOS_PER_SECOND,
+        age_seconds,
+        threshold_seconds,
+        status: if is_stale { "stale" } else { "ok" },
+        newest_timestamp_us,
+        events_since_start: events,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_turn_stale_by_their_type_and_missing_types_are_named() {
+        let row = |data_type| CoverageRow {
+            exchange: "sim_spot".to_owned(),
+            data_type,
+            arrived: Arrived { last_success_ns: NANOS_PER_SECOND, newest_timestamp_us: 5, events: 2 },
+        };
+        let rows = [row(DataType::Trade), row(DataType::FundingRate)];
+        let at = |seconds: i64| coverage_table(&rows, seconds * NANOS_PER_SECOND);
+        let statuses = |table: &CoverageTable| [0, 1].map(|index| table.coverage[index].status);
+        assert_eq!(statuses(&at(61)), ["ok", "ok"]);
+        assert_eq!(statuses(&at(62)), ["stale", "ok"]);
+        assert_eq!(at(62).coverage[0].age_seconds, 61);
+        assert_eq!(at(0).nothing_of.len(), 6);
+    }
 }

@@ -1,13 +1,14 @@
-//! Query of a report: the period and the table that it covers.
+//! Period of a report: query parameters, scope, time buckets, freshness of data types.
+
+use std::time::Duration;
 
 use clap::Args;
-use marketprism_schema::Table;
+use marketprism_schema::{DataType, Table};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::time::{AGE_MAX_MS, ALLOWED_TIME, DAY_MS, Time};
 
-/// Default period.
 const DEFAULT_MS: i64 = DAY_MS;
 /// Longest period: ledger tables are kept for 35 days by default.
 const SPAN_MAX_MS: i64 = 92 * DAY_MS;
@@ -39,7 +40,6 @@ pub struct ReportQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Scope)]
 pub struct ReportScope {
-    /// Begin.
     pub from: Time,
     /// End, exclusive.
     pub to: Time,
@@ -113,6 +113,58 @@ fn read_time(field: &'static str, text: Option<&str>, now_ms: i64) -> Result<Opt
     })
 }
 
+/// Most buckets of a heatmap: what fits on a phone.
+const BUCKETS_MAX: i64 = 120;
+/// Allowed lengths in seconds: whole windows that divide, or are multiples of, an hour.
+const LENGTHS: [i64; 14] =
+    [60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400, 172_800];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeBuckets {
+    pub start_ms: i64,
+    pub seconds: i64,
+    pub count: usize,
+}
+
+impl TimeBuckets {
+    /// At most 121 buckets that cover the scope.
+    pub fn of(scope: &ReportScope) -> Self {
+        let fits = |seconds: &i64| scope.span_ms() <= seconds * 1_000 * BUCKETS_MAX;
+        let seconds = LENGTHS.into_iter().find(fits).unwrap_or(172_800);
+        let length_ms = seconds * 1_000;
+        let start_ms = scope.from.0.div_euclid(length_ms) * length_ms;
+        let count = usize::try_from((scope.to.0 - start_ms + length_ms - 1) / length_ms).unwrap_or(1);
+        Self { start_ms, seconds, count }
+    }
+
+    pub fn begin_ms(&self, bucket: usize) -> i64 {
+        self.start_ms + i64::try_from(bucket).unwrap_or_default() * self.seconds * 1_000
+    }
+
+    /// SQL expression: number of the bucket that a window belongs to.
+    pub fn number_sql(&self) -> String {
+        format!(
+            "toUInt32(intDiv(toUnixTimestamp(window_start) - {}, {}))",
+            self.start_ms / 1_000,
+            self.seconds
+        )
+    }
+}
+
+/// Age up to which a row counts as recent.
+pub const fn recent_window(data_type: DataType) -> Duration {
+    match data_type {
+        DataType::Trade | DataType::OrderBook => Duration::from_secs(5 * 60),
+        DataType::Liquidation => Duration::from_secs(3_600),
+        _ => Duration::from_secs(8 * 3_600),
+    }
+}
+
+/// Rows of such a type arrive continuously.
+pub const fn is_high_frequency(data_type: DataType) -> bool {
+    matches!(data_type, DataType::Trade | DataType::OrderBook)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +206,26 @@ mod tests {
             assert_eq!(error.field, field, "{error}");
             assert!(!error.allowed.is_empty());
         }
+    }
+}
+
+#[cfg(test)]
+mod buckets_tests {
+    use super::*;
+    use crate::report::Time;
+
+    const START: i64 = 1_763_769_600_000;
+
+    #[test]
+    fn any_scope_has_a_bounded_number_of_buckets_that_cover_it() {
+        let scope =
+            |hours: i64| ReportScope { from: Time(START), to: Time(START + hours * 3_600_000), table: None };
+        for hours in [1, 2, 24, 25, 24 * 30, 24 * 92] {
+            let buckets = TimeBuckets::of(&scope(hours));
+            assert!((1..=121).contains(&buckets.count), "{hours}: {buckets:?}");
+            assert!(buckets.begin_ms(buckets.count) >= scope(hours).to.0);
+        }
+        assert_eq!(TimeBuckets::of(&scope(1)).seconds, 60);
+        assert_eq!(TimeBuckets::of(&scope(24 * 30)).seconds, 21_600);
     }
 }

@@ -1,0 +1,169 @@
+//! Handlers of the read-only routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::documents::{CoverageTable, Overview, coverage_table};
+use super::problem::Problem;
+use super::{App, page};
+use crate::clock;
+use crate::report::document::Report;
+use crate::report::{ReportQuery, ReportScope};
+
+/// Health or readiness of this central.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Health {
+    /// `healthy`, `unhealthy`, `ready` or `not ready`.
+    pub status: &'static str,
+    /// True within the grace period after the start, whatever is wrong.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub grace: bool,
+    /// Reasons, `part: reason`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+}
+
+/// Health of this central.
+///
+/// Healthy when nothing is wrong, or within the grace period after the start; the answer names the reasons in either case.
+#[utoipa::path(get, path = "/health", tag = "process", responses(
+    (status = 200, description = "Healthy, or within the grace period after the start", body = Health),
+    (status = 503, description = "Unhealthy; the answer names the reasons", body = Health),
+))]
+pub async fn serve_health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    let (age, grace) = (app.shared.status.started.elapsed(), app.shared.config.http.health_grace);
+    let (status, body) = health(app.shared.status.reasons(), age, grace);
+    (status, Json(body))
+}
+
+/// Readiness: messages are being received and stored.
+#[utoipa::path(get, path = "/ready", tag = "process", responses(
+    (status = 200, description = "Ready", body = Health),
+    (status = 503, description = "Not ready; the answer names the reasons", body = Health),
+))]
+pub async fn serve_ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    let (status, body) = ready(app.shared.status.reasons());
+    (status, Json(body))
+}
+
+fn health(reasons: Vec<String>, age: Duration, grace: Duration) -> (StatusCode, Health) {
+    if reasons.is_empty() {
+        return (StatusCode::OK, Health { status: "healthy", grace: false, reasons });
+    }
+    if age < grace {
+        return (StatusCode::OK, Health { status: "healthy", grace: true, reasons });
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Health { status: "unhealthy", grace: false, reasons })
+}
+
+fn ready(reasons: Vec<String>) -> (StatusCode, Health) {
+    if reasons.is_empty() {
+        return (StatusCode::OK, Health { status: "ready", grace: false, reasons });
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Health { status: "not ready", grace: false, reasons })
+}
+
+/// Metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "process", responses(
+    (status = 200, description = "Metrics", body = String, content_type = "text/plain"),
+))]
+pub async fn serve_metrics(State(app): State<Arc<App>>) -> Response {
+    match app.shared.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Data in hot by exchange and data type.
+#[utoipa::path(get, path = "/coverage", tag = "data", responses(
+    (status = 200, description = "Coverage", body = CoverageTable),
+))]
+pub async fn serve_coverage(State(app): State<Arc<App>>) -> Json<CoverageTable> {
+    Json(coverage_table(&app.shared.coverage.rows(), clock::now_ns()))
+}
+
+/// Incoming streams, broker, replication lag and leases.
+#[utoipa::path(get, path = "/overview", tag = "data", responses(
+    (status = 200, description = "The overview", body = Overview),
+    (status = 429, description = "Too many requests at once", body = Problem),
+    (status = 503, description = "Not answered in time", body = Problem),
+))]
+pub async fn serve_overview(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let overview = app.overview().await?;
+    Ok((fresh(), Json(&*overview)).into_response())
+}
+
+/// Overview: a page for browsers, JSON for other clients.
+#[utoipa::path(get, path = "/", tag = "data", responses(
+    (status = 200, description = "The overview", content((Overview = "application/json"), (String = "text/html"))),
+    (status = 429, description = "Too many requests at once", body = Problem),
+    (status = 503, description = "Not answered in time", body = Problem),
+))]
+pub async fn serve_root(state: State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    if page::wants_page(&headers) { Ok(page::OVERVIEW.into_response()) } else { serve_overview(state).await }
+}
+
+/// Integrity report: whole, not whole or cannot tell, with findings and evidence.
+///
+/// Browsers get a page, other clients JSON.
+#[utoipa::path(get, path = "/integrity", tag = "data", params(ReportQuery), responses(
+    (status = 200, description = "The report, whatever its verdict", content(
+        (Report = "application/json"),
+        (String = "text/html"),
+    )),
+    (status = 400, description = "Invalid parameter: the answer names it, its value and the allowed values", body = Problem),
+    (status = 429, description = "Too many different requests at once", body = Problem),
+    (status = 503, description = "Not answered in time", body = Problem),
+))]
+pub async fn serve_integrity(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    query: Result<Query<ReportQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(mut query) = query.map_err(|error| {
+        Problem::bad("query", &error.body_text(), "from, to, table, format, each at most once")
+    })?;
+    let format = query.format.take();
+    let scope = ReportScope::read(&query, clock::now_ns() / 1_000_000)?;
+    let is_page = match format.as_deref() {
+        None | Some("") => page::wants_page(&headers),
+        Some("html") => true,
+        Some("json") => false,
+        Some(other) => return Err(Problem::bad("format", other, "json, html")),
+    };
+    if is_page {
+        return Ok(page::INTEGRITY.into_response());
+    }
+    let report = app.report(&query, scope).await?;
+    Ok((fresh(), Json(&*report)).into_response())
+}
+
+/// Not cacheable, and dependent on the header Accept.
+fn fresh() -> [(HeaderName, &'static str); 2] {
+    [(header::CACHE_CONTROL, "no-store"), (header::VARY, "Accept")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_period_covers_health_but_not_readiness() {
+        let some = || vec!["clickhouse: away".to_owned()];
+        let [second, grace] = [1, 120].map(Duration::from_secs);
+        assert_eq!(health(Vec::new(), second, grace).0, StatusCode::OK);
+        let (status, body) = health(some(), second, grace);
+        assert_eq!((status, body.grace, body.reasons), (StatusCode::OK, true, some()));
+        assert_eq!(health(some(), grace, grace).0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ready(some()).0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ready(Vec::new()).0, StatusCode::OK);
+    }
+}

@@ -1,0 +1,396 @@
+//! Rules that turn report inputs into findings and a verdict. Pure: no clock, no I/O.
+
+use marketprism_schema::{DataType, Table};
+
+use super::Time;
+use super::document::{
+    BrokerStream, Finding, FindingCode, LeaseState, Level, ReportVerdict, ServerState, TableContents,
+    TableReport, VenueState,
+};
+use super::heatmap::LedgerSummary;
+use super::inputs::ReportInputs;
+use super::period::{is_high_frequency, recent_window};
+
+/// All findings, the most severe first.
+pub fn evaluate(
+    inputs: &ReportInputs,
+    ledger: &LedgerSummary,
+    tables: &[TableReport],
+    venues: &[VenueState],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    evaluate_tables(inputs, tables, &mut findings);
+    if inputs.verdicts.is_ok() {
+        evaluate_ledger(inputs, ledger, venues, &mut findings);
+    }
+    evaluate_losses(inputs, &mut findings);
+    evaluate_systems(inputs, &mut findings);
+    for unanswered in inputs.unanswered() {
+        // An unknown schema weighs no more than a schema that differs.
+        let level = if unanswered.part == "schema" { Level::Warn } else { Level::Unknown };
+        findings.push(unavailable(level, unanswered.part, &unanswered.reason));
+    }
+    findings.sort_by_key(|finding| finding.level);
+    findings
+}
+
+pub fn unavailable(level: Level, part: impl Into<String>, reason: &str) -> Finding {
+    Finding::new(FindingCode::SourceUnavailable, level, part, format!("no answer: {reason}"), "")
+}
+
+/// The verdict and its summary; no summary for "whole".
+pub fn conclude(findings: &[Finding]) -> (ReportVerdict, Option<String>) {
+    let of = |level: Level| findings.iter().filter(|finding| finding.level == level).collect::<Vec<_>>();
+    let sentence = |list: &[&Finding]| {
+        let first = list.first()?;
+        let more = list.len() - 1;
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        Some(format!("{}: {}{rest}", first.subject, first.text))
+    };
+    let (fails, unknowns) = (of(Level::Fail), of(Level::Unknown));
+    if !fails.is_empty() {
+        return (ReportVerdict::NotWhole, sentence(&fails));
+    }
+    if !unknowns.is_empty() {
+        return (ReportVerdict::CannotTell, sentence(&unknowns));
+    }
+    (ReportVerdict::Whole, None)
+}
+
+/// Summary of a report with the verdict "whole".
+pub fn summary_of_whole(ledger: &LedgerSummary) -> String {
+    let (verified, closed) = (ledger.windows.verified, ledger.windows.closed());
+    let streams = count(ledger.map.streams_total, "stream");
+    let covered = if closed > verified { ", the others covered by another edge" } else { "" };
+    format!("{verified} of {closed} closed windows verified ({streams}){covered}")
+}
+
+/// Subject of findings that come from the ledger alone.
+pub const LEDGER: &str = "ledger";
+/// Longest time after a window's grace period until an edge's audit is verified.
+const SILENCE_MS: i64 = 5 * 60_000;
+const REPAIR: &str = "run `repair`: it asks the edges to publish the missing events again";
+
+fn evaluate_ledger(
+    inputs: &ReportInputs,
+    ledger: &LedgerSummary,
+    venues: &[VenueState],
+    findings: &mut Vec<Finding>,
+) {
+    let windows = &ledger.windows;
+    let mut add = |code, level, text: String, remedy: &str| {
+        findings.push(Finding::new(code, level, LEDGER, text, remedy));
+    };
+    if windows.mismatch > 0 {
+        let text = format!("hot differs from the edges' audits in {}", count(windows.mismatch, "window"));
+        add(FindingCode::LedgerMismatchedWindows, Level::Fail, text, REPAIR);
+    }
+    if ledger.missing > 0 {
+        let text = format!("{} missing ({})", count(ledger.missing, "event"), causes(ledger));
+        add(FindingCode::LedgerMissingEvents, Level::Fail, text, REPAIR);
+    }
+    if windows.total() == 0 {
+        let text = "no window of this period has a verdict: no edge audit was compared".to_owned();
+        let remedy = "check that edges publish audits and that a central holds the lease `ledger`";
+        add(FindingCode::LedgerNoWindows, Level::Unknown, text, remedy);
+    } else if windows.closed() == 0 {
+        let text = "no window of this period is closed yet".to_owned();
+        add(FindingCode::LedgerNoClosedWindow, Level::Unknown, text, "try again in a few minutes");
+    }
+    if ledger.uncovered > 0 {
+        let text = format!("{} cannot be verified", count(ledger.uncovered, "window"));
+        let remedy = "see the list of windows for the reasons: a missing, incomplete or expired audit";
+        add(FindingCode::LedgerUnverifiableWindows, Level::Unknown, text, remedy);
+    }
+    if ledger.overdue > 0 {
+        let text = format!("{} overdue: still open after the grace period", count(ledger.overdue, "window"));
+        let remedy = "check with `status` that a central holds the lease `ledger`";
+        add(FindingCode::LedgerOverdueWindows, Level::Unknown, text, remedy);
+    }
+    if ledger.absent > 0 {
+        let have = if ledger.absent == 1 { "has" } else { "have" };
+        let text =
+            format!("{} {have} no verdict (expected between first and last)", count(ledger.absent, "window"));
+        let remedy = "no edge reported these windows; check the edges' logs for that time";
+        add(FindingCode::LedgerWindowsWithoutVerdict, Level::Unknown, text, remedy);
+    }
+    gaps(ledger, &mut add);
+    silent_edges(inputs, ledger, findings);
+    for venue in venues.iter().filter(|venue| !venue.is_judged && venue.hot.recent_rows > 0) {
+        if windows.total() > 0 {
+            let subject = format!("{} of {}", venue.data_type, venue.exchange);
+            let (text, remedy) =
+                ("rows arrive, but no edge audit covers them", "check that the edge publishes audits");
+            findings.push(Finding::new(
+                FindingCode::LedgerStreamNotAudited,
+                Level::Unknown,
+                subject,
+                text,
+                remedy,
+            ));
+        }
+    }
+}
+
+fn gaps(ledger: &LedgerSummary, add: &mut impl FnMut(FindingCode, Level, String, &str)) {
+    let unknown: u64 = ledger.gaps.values().map(|gaps| gaps.unknown).sum();
+    if unknown > 0 {
+        let text = format!("{} of unknown size ({})", count(unknown, "gap"), causes(ledger));
+        let remedy = "run a second edge for the venue: it covers such gaps";
+        add(FindingCode::LedgerGapsOfUnknownSize, Level::Unknown, text, remedy);
+    } else if ledger.gaps_total > 0 && ledger.missing == 0 {
+        let text = format!("{}, all covered by another edge", count(ledger.gaps_total, "gap"));
+        add(FindingCode::LedgerCoveredGaps, Level::Info, text, "");
+    }
+    if ledger.starts > 0 {
+        let text = format!("{} in this period", count(ledger.starts, "stream (re)start"));
+        add(FindingCode::LedgerStreamStarts, Level::Info, text, "");
+    }
+}
+
+fn causes(ledger: &LedgerSummary) -> String {
+    let named: Vec<String> = ledger
+        .gaps
+        .iter()
+        .map(|(cause, gaps)| format!("{cause}: {} missing in {}", gaps.missing, count(gaps.gaps, "gap")))
+        .collect();
+    if named.is_empty() { "cause not reported by any edge".to_owned() } else { named.join(", ") }
+}
+
+fn silent_edges(inputs: &ReportInputs, ledger: &LedgerSummary, findings: &mut Vec<Finding>) {
+    let cut = inputs.scope.to.0.min(inputs.now_ms) - inputs.grace_ms - SILENCE_MS;
+    for (edge, newest_ms) in ledger.edges.iter().filter(|(_, newest_ms)| **newest_ms < cut) {
+        let newest = Time(*newest_ms);
+        // While another edge still reports, only redundancy is lost.
+        let is_alone = ledger.edges.values().all(|other_ms| *other_ms < cut);
+        let level = if is_alone { Level::Unknown } else { Level::Warn };
+        let text = format!("no audit since the window of {newest}");
+        let remedy = "check that the edge runs, and that a central holds the lease `ledger`";
+        findings.push(Finding::new(
+            FindingCode::EdgeNoRecentAudit,
+            level,
+            format!("edge {edge}"),
+            text,
+            remedy,
+        ));
+    }
+}
+
+fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
+    if let Ok(losses) = &inputs.losses
+        && losses.total > 0
+    {
+        let messages = losses.items.iter().map(|loss| loss.messages).sum();
+        let text = format!("{} discarded by the broker before they were stored", count(messages, "message"));
+        let remedy =
+            "raise max_bytes or max_age_seconds of the stream; `repair` asks the edges to publish again";
+        findings.push(Finding::new(FindingCode::LedgerLostMessages, Level::Fail, "losses", text, remedy));
+    }
+    if let Ok(letters) = &inputs.dead_letters {
+        let messages: u64 = letters.iter().map(|letters| letters.messages).sum();
+        if let Some(first) = letters.first() {
+            let text = format!(
+                "{} refused for their content; most frequent: {}",
+                count(messages, "message"),
+                first.reason
+            );
+            let remedy = "inspect the payloads in the table dead_letters of hot";
+            findings.push(Finding::new(
+                FindingCode::LedgerRefusedMessages,
+                Level::Warn,
+                "dead letters",
+                text,
+                remedy,
+            ));
+        }
+    }
+}
+
+const LAG_WARN_MINUTES: f64 = 60.0;
+
+fn evaluate_tables(inputs: &ReportInputs, tables: &[TableReport], findings: &mut Vec<Finding>) {
+    // Liquidations may be absent in a healthy system, so the types that always arrive show that collection works.
+    let is_collecting = tables.iter().any(|table| {
+        data_type(table).is_some_and(is_high_frequency)
+            && table.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0)
+    });
+    for table in tables {
+        if inputs.reaches_now() {
+            freshness(table, is_collecting, findings);
+        }
+        for (side, contents) in [("hot", &table.hot), ("cold", &table.cold)] {
+            if let Some(contents) = contents {
+                duplicates(table, side, contents, findings);
+            }
+        }
+        evaluate_replication(table, findings);
+    }
+}
+
+fn data_type(table: &TableReport) -> Option<DataType> {
+    Table::ALL.iter().find(|known| known.name == table.table).map(|known| known.data_type)
+}
+
+fn freshness(table: &TableReport, is_collecting: bool, findings: &mut Vec<Finding>) {
+    let (Some(data_type), Some(hot)) = (data_type(table), &table.hot) else { return };
+    let mut add = |code, level, text: String, remedy: &str| {
+        findings.push(Finding::new(code, level, table.table, text, remedy));
+    };
+    let minutes = recent_window(data_type).as_secs() / 60;
+    let is_fast = is_high_frequency(data_type);
+    if hot.recent_rows == 0 {
+        let newest = hot.newest.map_or("the table is empty".to_owned(), |at| format!("newest row: {at}"));
+        let text = format!("no rows arrived in hot in the last {minutes} minutes; {newest}");
+        let (level, remedy) = match data_type {
+            _ if is_fast => (
+                Level::Fail,
+                "check with `status` which part has stopped: edges, broker, ingest or ClickHouse",
+            ),
+            DataType::Liquidation if !is_collecting => {
+                (Level::Warn, "no other type arrives either: check with `status` which part has stopped")
+            }
+            _ => (Level::Info, ""),
+        };
+        add(FindingCode::TableNoRecentRows, level, text, remedy);
+        return;
+    }
+    if table.cold.as_ref().is_some_and(|cold| cold.recent_rows == 0) {
+        let level = if is_fast { Level::Warn } else { Level::Info };
+        let text = format!("hot has rows of the last {minutes} minutes, cold has none");
+        let remedy = "check with `status` that a central holds the lease `replicator`, and read its log";
+        add(FindingCode::ReplicationNoRecentRows, level, text, remedy);
+    }
+    if let Some(lag) = table.lag_minutes.filter(|lag| *lag > LAG_WARN_MINUTES) {
+        let text = format!("cold is {lag:.0} minutes behind hot (warning above {LAG_WARN_MINUTES:.0})");
+        let remedy = "the replicator catches up by itself; if it does not, raise [replication] catch_up_high or catch_up_low";
+        add(FindingCode::ReplicationLag, Level::Warn, text, remedy);
+    }
+}
+
+fn duplicates(table: &TableReport, side: &str, contents: &TableContents, findings: &mut Vec<Finding>) {
+    if contents.recent_duplicates > 0 {
+        let text = format!("{} in recent data of {side}", count(contents.recent_duplicates, "duplicate row"));
+        let remedy = format!("run OPTIMIZE TABLE {} FINAL in {side}: it merges duplicates", table.table);
+        findings.push(Finding::new(FindingCode::TableDuplicateRows, Level::Fail, table.table, text, remedy));
+    }
+}
+
+fn evaluate_replication(table: &TableReport, findings: &mut Vec<Finding>) {
+    let windows = &table.replication;
+    let mut add = |code, level, text: String, remedy: &str| {
+        findings.push(Finding::new(code, level, table.table, text, remedy));
+    };
+    if windows.mismatch > 0 {
+        let text = format!("cold differs from hot in {}", count(windows.mismatch, "window"));
+        let remedy = format!("run `repair --table {}`: it copies them again", table.table);
+        add(FindingCode::ReplicationMismatchedWindows, Level::Fail, text, &remedy);
+    }
+    if windows.unverifiable > 0 {
+        let text = format!("{} could not be copied or compared", count(windows.unverifiable, "window"));
+        let remedy = "see the list of windows for the reasons; the replicator retries them";
+        add(FindingCode::ReplicationFailedWindows, Level::Unknown, text, remedy);
+    }
+}
+
+/// From so many pending messages on, ingest is behind.
+const PENDING_WARN: u64 = 50_000;
+/// A lease not renewed for so long has no holder.
+const LEASE_STALE_MS: i64 = 15_000;
+/// From this fill level on a stream discards its oldest messages soon.
+const FULL_PERCENT: i64 = 90;
+/// With a larger clock difference windows of `created_at` close too early.
+const CLOCK_WARN_MS: i64 = 2_000;
+
+fn evaluate_systems(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
+    for stream in inputs.broker.iter().filter_map(|(_, stream)| stream.as_ref().ok()) {
+        evaluate_stream(stream, findings);
+    }
+    for server in inputs.servers.iter().filter_map(|(_, server)| server.as_ref().ok()) {
+        evaluate_server(server, findings);
+    }
+    if let Ok(leases) = &inputs.leases {
+        evaluate_leases(leases, inputs.now_ms, findings);
+    }
+    if let Ok(schema) = &inputs.schema
+        && !schema.as_wanted
+    {
+        let first = schema.differences.first();
+        let named = first.map(|first| format!("; {}: {}", first.what, first.difference)).unwrap_or_default();
+        let total = u64::try_from(schema.differences.len()).unwrap_or(u64::MAX);
+        let text = format!("{} from the table definitions{named}", count(total, "difference"));
+        let remedy = "run `init` to list them, `init --apply` to change what can be changed in place";
+        findings.push(Finding::new(FindingCode::SchemaDrift, Level::Warn, "schema", text, remedy));
+    }
+}
+
+pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
+    let subject = format!("stream {}", stream.stream);
+    let mut warn = |code, text: String, remedy: &str| {
+        findings.push(Finding::new(code, Level::Warn, subject.clone(), text, remedy));
+    };
+    if stream.replicas_current < stream.replicas {
+        let text = format!("{} of {} replicas are up to date", stream.replicas_current, stream.replicas);
+        warn(FindingCode::BrokerReplicasBehind, text, "check the servers of the NATS cluster");
+    }
+    let bytes = i64::try_from(stream.bytes).unwrap_or(i64::MAX);
+    if stream.max_bytes > 0 && bytes / (stream.max_bytes / 100).max(1) >= FULL_PERCENT {
+        let percent = bytes / (stream.max_bytes / 100).max(1);
+        // A full stream is normal when max_age discards late; it matters only while messages are pending.
+        if stream.consumers.iter().any(|consumer| consumer.pending > 0) {
+            let text = format!("{percent} % full while messages are pending");
+            warn(FindingCode::BrokerStreamFull, text, "raise max_bytes of the stream");
+        }
+    }
+    for consumer in &stream.consumers {
+        let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
+        if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
+            let text = format!("consumer {name}: {pending} pending, no central takes them");
+            warn(FindingCode::IngestStopped, text, "start a central with --role all or hot");
+        } else if consumer.pending >= PENDING_WARN {
+            let text = format!("consumer {name}: {pending} pending");
+            warn(FindingCode::IngestLag, text, "start another central: it shares the streams");
+        }
+    }
+}
+
+pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
+    let subject = format!("clickhouse {}", server.role);
+    for disk in server.disks.iter().filter(|disk| disk.total_bytes > 0) {
+        if disk.free_bytes < disk.total_bytes / 10 {
+            let percent = disk.free_bytes.saturating_mul(100) / disk.total_bytes;
+            let text = format!("disk {} has {percent} % free", disk.disk);
+            let remedy = "free disk space, or lower the TTL";
+            findings.push(Finding::new(
+                FindingCode::ClickhouseLowDisk,
+                Level::Warn,
+                subject.clone(),
+                text,
+                remedy,
+            ));
+        }
+    }
+    if server.clock_ahead_ms.abs() > CLOCK_WARN_MS {
+        let text = format!("its clock differs from this machine's by {} ms", server.clock_ahead_ms);
+        let remedy = "synchronize the clocks (NTP)";
+        findings.push(Finding::new(FindingCode::ClickhouseClockSkew, Level::Warn, subject, text, remedy));
+    }
+}
+
+/// Exactly one central must hold each of these leases.
+pub fn evaluate_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Finding>) {
+    for (name, role) in [("ledger", "hot"), ("replicator", "cold")] {
+        let is_held = |lease: &LeaseState| {
+            lease.lease == name && lease.renewed.is_some_and(|at| now_ms - at.0 < LEASE_STALE_MS)
+        };
+        if !leases.iter().any(is_held) {
+            let remedy = format!("start a central with --role all or {role}");
+            let (subject, text) = (format!("lease {name}"), "not held by any central");
+            findings.push(Finding::new(FindingCode::LeaseNotHeld, Level::Warn, subject, text, remedy));
+        }
+    }
+}
+
+/// `3 windows`, `1 window`.
+pub fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
