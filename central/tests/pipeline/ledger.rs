@@ -14,9 +14,7 @@ const A: &str = "BTC-USDT";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_edge_stored_is_verified() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let (first, second) = (window_before(5), window_before(4));
     let (btc, eth) = (trades("e1", first, 0, 300), renamed(trades("e1", first, 0, 50), "ETH-USDT"));
     let later = trades("e1", second, 300, 400);
@@ -71,9 +69,7 @@ async fn a_withheld_audit_leaves_the_window_unverifiable() {
 /// A wrong count, a wrong fingerprint, an event that was never published.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lying_audit_and_a_lost_event_are_mismatches() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let windows = [window_before(8), window_before(7), window_before(6)];
     let [counted, printed, lost] = windows.map(|window| trades("e1", window, 0, 100));
     // Every window has its own trades.
@@ -98,9 +94,7 @@ async fn a_lying_audit_and_a_lost_event_are_mismatches() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_deleted_by_hand_is_found() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let (first, second) = (window_before(6), window_before(5));
     for (window, from) in [(first, 0), (second, 100)] {
         let events = trades("e1", window, from, from + 100);
@@ -122,9 +116,7 @@ async fn a_row_deleted_by_hand_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unsure_events_must_be_in_hot() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let (own, away) = (window_before(6), window_before(5));
     let mine = trades("e1", own, 0, 100);
     let others = trades("e2", own, 100, 110);
@@ -152,9 +144,7 @@ async fn unsure_events_must_be_in_hot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_of_a_second_edge_are_verified_for_it() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let window = window_before(5);
     let (one, two) = (trades("e1", window, 0, 100), trades("e2", window, 0, 120));
     publish(&jetstream, one.iter().chain(&two[100..]).cloned()).await;
@@ -181,9 +171,7 @@ async fn copies_of_a_second_edge_are_verified_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_in_one_window_add_up() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let windows = [window_before(8), window_before(7), window_before(6)];
     for (window, (end, begin)) in windows.into_iter().zip([(1_000, 1_000), (600, 1_500), (0, 1_500)]) {
         let number = u64::try_from(window / 1_000_000_000).unwrap() % 100_000 * 100;
@@ -207,9 +195,7 @@ async fn two_runs_in_one_window_add_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_audits_are_dead_letters() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let window = window_before(5);
     let good = audit("e1", window, vec![stored(A, &[])]);
     let bytes = marketprism_schema::encode_audit(&good).unwrap();

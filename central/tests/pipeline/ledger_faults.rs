@@ -53,9 +53,7 @@ async fn killing_central_loses_no_audit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_wait_for_clickhouse() {
-    let Some(mut stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((mut stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let window = window_before(3);
     stack.engine.kill();
     let events = trades("e1", window, 0, 100);
@@ -75,9 +73,7 @@ async fn audits_wait_for_clickhouse() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_an_hour_late_judges_again() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let window = window_before(1_800);
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
@@ -90,9 +86,7 @@ async fn an_audit_an_hour_late_judges_again() {
 /// An edge reports a stream, then a window in which its feed does not run; both audits are published twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_that_does_not_run_explains_its_windows() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central(QUICK).await;
-    let jetstream = stack.jetstream().await;
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
     let (before, after) = (window_before(6), window_before(5));
     let events = trades("e1", before, 0, 50);
     publish(&jetstream, events.iter().cloned()).await;

@@ -34,6 +34,13 @@ impl Stack {
         Self::with_nodes(1).await
     }
 
+    /// With a central that is ready.
+    pub async fn ready(more: &str) -> Option<(Self, Process, jetstream::Context)> {
+        let stack = Self::start().await?;
+        let (central, jetstream) = (stack.central(more).await, stack.jetstream().await);
+        Some((stack, central, jetstream))
+    }
+
     /// With a cluster of brokers.
     pub async fn with_nodes(nodes: usize) -> Option<Self> {
         if let Some(missing) = parts::missing() {

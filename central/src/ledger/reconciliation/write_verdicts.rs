@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use marketprism_schema::{StreamId, stream_of};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::queries;
 use super::queries::{self, DeadLetterRow, FeedProblemRow, LossRow, WindowKey};
 use super::verdict::{VERDICT_COLUMNS, VerdictState, WindowVerdict};
 use crate::context::CentralContext;
@@ -276,9 +275,7 @@ impl FeedProblem {
     }
 
     fn as_text(&self) -> String {
-        let stopped = self.not_running.as_ref().map(|reason| {
-            format!("not running ({})", shorten(reason))
-        });
+        let stopped = self.not_running.as_ref().map(|reason| format!("not running ({})", shorten(reason)));
         let counted = [
             (self.malformed, "malformed frames"),
             (self.adapter_faults, "adapter faults"),
@@ -320,11 +317,6 @@ mod tests {
         assert!(!says_the_same(&stored, &WindowVerdict { state: VerdictState::Verified, ..verdict.clone() }));
         assert!(!says_the_same(&stored, &WindowVerdict { reason: "1 missi".into(), ..verdict }));
     }
-}
-
-#[cfg(test)]
-mod evidence_tests {
-    use super::*;
 
     #[test]
     fn runs_add_up_and_zero_counts_are_left_out() {
