@@ -53,9 +53,9 @@ async fn once(stack: &Stack) -> Option<(u64, u64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_delivered_again_is_no_copy() {
     const TRADES: u64 = 5_000;
-    let Some(mut stack) = Stack::start().await else { return };
-    let config = stack.configure("[batch]\ntrades = 200\nmax_age_ms = 50\n");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((mut stack, config)) = Stack::laid_out("[batch]\ntrades = 200\nmax_age_ms = 50\n").await else {
+        return;
+    };
     publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, now_us()))).await;
     for rows in [1, TRADES / 2] {
         let mut central = stack.run(&config);
@@ -74,10 +74,9 @@ async fn a_message_delivered_again_is_no_copy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_made_anew_is_another_stream() {
     const TRADES: u64 = 3_000;
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central("[batch]\nmax_age_ms = 50\n").await;
+    let settings = "[batch]\nmax_age_ms = 50\n";
+    let Some((stack, _central, jetstream)) = Stack::ready(settings).await else { return };
     let base = now_us();
-    let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
     all_acknowledged(&stack, "MARKET_DATA", TRADES).await;
     let before = confirmed(&stack, TRADES).await;

@@ -29,12 +29,9 @@ fn expected(event: &Event<'_>) -> TradeRow {
 #[tokio::test(flavor = "multi_thread")]
 async fn trades_arrive_once_with_exact_values() {
     const TRADES: u64 = 20_000;
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    let _central = stack.run(&config);
+    let Some((stack, _central, jetstream)) = Stack::ready("").await else { return };
     let base = now_us();
-    stack.is_ready().await;
-    publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, base))).await;
+    publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
     stack.holds_once("trades", TRADES).await;
 
     let sql = "SELECT trade_id, toString(price), toString(quantity), toString(side), is_maker, \
@@ -56,9 +53,8 @@ async fn trades_arrive_once_with_exact_values() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_has_its_table() {
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central("").await;
-    publish(&stack.jetstream().await, one_of_each(now_us()).into_iter()).await;
+    let Some((stack, _central, jetstream)) = Stack::ready("").await else { return };
+    publish(&jetstream, one_of_each(now_us()).into_iter()).await;
     for (table, columns, values) in [
         (
             "funding_rates",
@@ -220,10 +216,9 @@ pub async fn all_acknowledged(stack: &Stack, stream: &str, last: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn books_keep_every_level() {
     const BOOKS: u64 = 300;
-    let Some(stack) = Stack::start().await else { return };
-    let _central = stack.central("").await;
+    let Some((stack, _central, jetstream)) = Stack::ready("").await else { return };
     let base = now_us();
-    publish(&stack.jetstream().await, (0..BOOKS).map(|n| events::book(n, 400, base))).await;
+    publish(&jetstream, (0..BOOKS).map(|n| events::book(n, 400, base))).await;
     stack.holds_once("orderbooks", BOOKS).await;
     let sides = "SELECT arrayStringConcat(arrayMap(l -> concat(toString(l.1), ' ', toString(l.2)), bids), ','), \
                  arrayStringConcat(arrayMap(l -> concat(toString(l.1), ' ', toString(l.2)), asks), ',') \

@@ -52,11 +52,8 @@ async fn what_an_edge_stored_is_verified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withheld_audit_leaves_the_window_unverifiable() {
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure(&QUICK.replace("grace_seconds = 1", "grace_seconds = 4"));
-    let _central = stack.run(&config);
-    stack.is_ready().await;
-    let jetstream = stack.jetstream().await;
+    let settings = QUICK.replace("grace_seconds = 1", "grace_seconds = 4");
+    let Some((stack, _central, jetstream)) = Stack::ready(&settings).await else { return };
     let window = window_before(0);
     let (before, withheld) = (trades("e1", window_before(1), 0, 10), trades("e1", window, 10, 30));
     publish(&jetstream, before.iter().chain(&withheld).cloned()).await;

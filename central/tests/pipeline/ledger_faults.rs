@@ -16,9 +16,7 @@ const A: &str = "BTC-USDT";
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_central_loses_no_audit() {
     const AUDITS: i64 = 600;
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure(QUICK);
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out(QUICK).await else { return };
     let jetstream = stack.jetstream().await;
     let last = window_before(5);
     let publishing = async {
@@ -59,14 +57,10 @@ async fn audits_wait_for_clickhouse() {
     let events = trades("e1", window, 0, 100);
     publish(&jetstream, events.iter().cloned()).await;
     tell(&jetstream, &audit("e1", window, vec![stored(A, &events)])).await;
-    eventually("the status to tell", || async {
-        stack.get("/ready").filter(|(status, body)| *status == 503 && body.contains("ledger"))
-    })
-    .await;
+    stack.is_unready_for("ledger").await;
     stack.engine.restart().await;
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
-    eventually("the status to clear", || async { stack.get("/ready").filter(|(status, _)| *status == 200) })
-        .await;
+    stack.is_ready().await;
     let sql = "SELECT count() FROM marketprism_hot.verdicts WHERE state = 'mismatch'";
     assert_eq!(stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap(), 0);
 }

@@ -24,9 +24,11 @@ async fn losses(stack: &Stack) -> Vec<Loss> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_discarded_before_it_was_taken_is_named() {
     const TRADES: u64 = 5_000;
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("[streams.market_data]\nmax_bytes = 1048576\n[batch]\nmax_age_ms = 50\n");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) =
+        Stack::laid_out("[streams.market_data]\nmax_bytes = 1048576\n[batch]\nmax_age_ms = 50\n").await
+    else {
+        return;
+    };
     let base = now_us();
     let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
@@ -92,9 +94,7 @@ async fn what_died_with_a_central_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_goes_to_the_dead_letters() {
     const TRADES: u64 = 2_000;
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
     let refused =
         "ALTER TABLE marketprism_hot.trades ADD CONSTRAINT known CHECK trade_id NOT IN ('5', '6', '1700')";
     stack.execute(refused).await;

@@ -4,8 +4,7 @@ use marketprism_schema::{DatabaseKind, Layout, Migration};
 use marketprism_tests::wait::eventually;
 
 use crate::events::{now_us, publish, trade};
-use crate::layout::{error_of, stdout};
-use crate::stack::{PATIENCE, Stack};
+use crate::stack::{PATIENCE, Stack, contains_all};
 
 fn layout(kind: DatabaseKind) -> Layout<'static> {
     let database = match kind {
@@ -35,18 +34,18 @@ async fn databases_of_an_earlier_version_are_adopted() {
                 'x', number, now64(9), now64(3) FROM numbers(1000)";
     stack.execute(rows).await;
 
-    let output = stack.init(&config, &[]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    for line in [
-        "migration marketprism_hot 0001 events: applied",
-        "migration marketprism_hot 0002 time_indices: applied",
-        "migration marketprism_cold 0003 ledger: applied",
-        "table marketprism_hot.trades: as wanted",
-        "table marketprism_cold.trades: as wanted",
-        "table marketprism_hot.verdicts: created",
-    ] {
-        assert!(stdout(&output).lines().any(|found| found == line), "{line}: {}", stdout(&output));
-    }
+    let output = stack.init(&config, &[], 0);
+    contains_all(
+        &output,
+        &[
+            "migration marketprism_hot 0001 events: applied",
+            "migration marketprism_hot 0002 time_indices: applied",
+            "migration marketprism_cold 0003 ledger: applied",
+            "table marketprism_hot.trades: as wanted",
+            "table marketprism_cold.trades: as wanted",
+            "table marketprism_hot.verdicts: created",
+        ],
+    );
     assert_eq!(number(&stack, "SELECT count() FROM marketprism_hot.trades").await, 1000);
     let indexed = "SELECT count() FROM system.data_skipping_indices WHERE database = 'marketprism_hot' AND table = 'trades' \
                    AND data_compressed_bytes > 0";
@@ -58,28 +57,20 @@ async fn databases_of_an_earlier_version_are_adopted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_another_program_are_refused() {
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
     let record = |database: &str, version: u32, checksum: &str| {
         format!(
             "INSERT INTO {database}.schema_migrations VALUES ({version}, 'other', '{checksum}', now64(3) + 1, 'test')"
         )
     };
     stack.execute(&record("marketprism_cold", 2, "feedbeef")).await;
-    let refused = stack.init(&config, &["--apply"]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let error = error_of(&refused);
-    for part in ["marketprism_cold", "version 2", "feedbeef", &Migration::ALL[2].checksum()] {
-        assert!(error.contains(part), "{part}: {error}");
-    }
+    let error = stack.init(&config, &["--apply"], 1);
+    contains_all(&error, &["marketprism_cold", "version 2", "feedbeef", &Migration::ALL[2].checksum()]);
     assert_eq!(stack.run(&config).ended(PATIENCE).await.code(), Some(1), "run must refuse it as well");
 
     stack.execute(&record("marketprism_hot", 77, "feedbeef")).await;
-    let refused = stack.init(&config, &[]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    let error = error_of(&refused);
-    assert!(error.contains("marketprism_hot") && error.contains("version 77"), "{error}");
+    let error = stack.init(&config, &[], 1);
+    contains_all(&error, &["marketprism_hot", "version 77"]);
 }
 
 /// Five `init` at once on an empty server.
@@ -88,17 +79,14 @@ async fn several_at_once_apply_each_migration_once() {
     let Some(stack) = Stack::start().await else { return };
     let config = stack.configure("");
     let outputs: Vec<_> = std::thread::scope(|scope| {
-        let inits: Vec<_> = (0..5).map(|_| scope.spawn(|| stack.init(&config, &[]))).collect();
+        let inits: Vec<_> = (0..5).map(|_| scope.spawn(|| stack.init(&config, &[], 0))).collect();
         inits.into_iter().map(|init| init.join().unwrap()).collect()
     });
-    for output in &outputs {
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-    }
     for kind in DatabaseKind::ALL {
         let database = layout(kind).database;
         for Migration { version, name, .. } in Migration::ALL {
             let line = format!("migration {database} {version:04} {name}: applied\n");
-            let by = outputs.iter().filter(|output| stdout(output).contains(&line)).count();
+            let by = outputs.iter().filter(|output| output.contains(&line)).count();
             assert_eq!(by, 1, "{line}");
             let records =
                 format!("SELECT count() FROM {database}.schema_migrations WHERE version = {version}");
@@ -109,9 +97,7 @@ async fn several_at_once_apply_each_migration_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_work_is_done_again() {
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
     let (left_over, own) = ("marketprism_scratch_1700000000_0123456789abcdef", "marketprism_scratch_of_mine");
     for sql in [
         "ALTER TABLE marketprism_hot.schema_migrations DELETE WHERE version >= 2 SETTINGS mutations_sync = 1",
@@ -121,18 +107,17 @@ async fn interrupted_work_is_done_again() {
     ] {
         stack.execute(sql).await;
     }
-    let output = stack.init(&config, &[]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    for line in [
-        "migration marketprism_hot 0002 time_indices: applied",
-        "migration marketprism_cold 0002 time_indices: as wanted",
-        "table marketprism_cold.orderbooks: created",
-        "table marketprism_hot.orderbooks: as wanted",
-    ] {
-        assert!(stdout(&output).lines().any(|found| found == line), "{line}: {}", stdout(&output));
-    }
-    let again = stack.init(&config, &[]);
-    assert!(stdout(&again).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&again));
+    let output = stack.init(&config, &[], 0);
+    contains_all(
+        &output,
+        &[
+            "migration marketprism_hot 0002 time_indices: applied",
+            "migration marketprism_cold 0002 time_indices: as wanted",
+            "table marketprism_cold.orderbooks: created",
+            "table marketprism_hot.orderbooks: as wanted",
+        ],
+    );
+    stack.is_as_wanted(&config);
     let scratch = "SELECT arrayStringConcat(groupArray(name)) FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
     assert_eq!(stack.hot().query_raw(scratch).fetch_one::<String>().await.unwrap(), own);
 }
@@ -149,21 +134,17 @@ async fn a_killed_migration_is_finished_by_the_next() {
     })
     .await;
     central.kill();
-    let output = stack.init(&config, &[]);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = stack.init(&config, &[], 0);
     for kind in DatabaseKind::ALL {
         let sql = format!("SELECT count() FROM {}.schema_migrations", layout(kind).database);
         assert_eq!(number(&stack, &sql).await, u64::from(Migration::newest()) + 1, "{sql}");
     }
-    let again = stack.init(&config, &[]);
-    assert!(stdout(&again).lines().all(|line| line.ends_with(": as wanted")), "{}", stdout(&again));
+    stack.is_as_wanted(&config);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_indices_are_drift() {
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
     for sql in [
         "ALTER TABLE marketprism_hot.trades DROP INDEX created_at_range",
         "ALTER TABLE marketprism_cold.trades DROP INDEX received_at_range",
@@ -171,16 +152,16 @@ async fn lost_indices_are_drift() {
     ] {
         stack.execute(sql).await;
     }
-    let drift = stack.init(&config, &[]);
-    assert_eq!(drift.status.code(), Some(3), "{drift:?}");
-    for named in [
-        "index created_at_range: wanted created_at TYPE minmax GRANULARITY 1, found none",
-        "index received_at_range: wanted received_at TYPE minmax GRANULARITY 1, found received_at TYPE set(10) GRANULARITY 4",
-    ] {
-        assert!(stdout(&drift).contains(named), "{named}: {}", stdout(&drift));
-    }
-    assert_eq!(stack.init(&config, &["--apply"]).status.code(), Some(0));
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let drift = stack.init(&config, &[], 3);
+    contains_all(
+        &drift,
+        &[
+            "index created_at_range: wanted created_at TYPE minmax GRANULARITY 1, found none",
+            "index received_at_range: wanted received_at TYPE minmax GRANULARITY 1, found received_at TYPE set(10) GRANULARITY 4",
+        ],
+    );
+    stack.init(&config, &["--apply"], 0);
+    stack.init(&config, &[], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,15 +186,12 @@ async fn hot_does_not_wait_for_cold() {
     let Some(mut stack) = Stack::start().await else { return };
     stack.start_cold_engine().await;
     stack.cold_engine().kill();
-    let config = stack.configure("");
-    let _central = stack.run(&config);
+    let _central = stack.run(&stack.configure(""));
     eventually("hot to be laid out", || async { stack.counts("trades").await }).await;
     let (base, jetstream) = (now_us(), stack.jetstream().await);
     publish(&jetstream, (0..TRADES).map(|n| trade(n, base))).await;
     stack.holds_once("trades", TRADES).await;
-    let (_, answer) =
-        eventually("readiness to tell", || async { stack.get("/ready").filter(|(s, _)| *s == 503) }).await;
-    assert!(answer.contains("cold layout"), "{answer}");
+    stack.is_unready_for("cold layout").await;
 
     stack.cold_engine().restart().await;
     stack.is_ready().await;

@@ -15,22 +15,19 @@ use crate::stack::Stack;
 #[tokio::test(flavor = "multi_thread")]
 async fn clickhouse_away_loses_nothing() {
     const TRADES: u64 = 30_000;
-    let Some(mut stack) = Stack::start().await else { return };
-    let config = stack.configure("[batch]\ntrades = 500\nmax_age_ms = 100\n");
-    let _central = stack.run(&config);
-    stack.is_ready().await;
+    let Some((mut stack, _central, jetstream)) =
+        Stack::ready("[batch]\ntrades = 500\nmax_age_ms = 100\n").await
+    else {
+        return;
+    };
     let base = now_us();
-    let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..TRADES / 3).map(|n| trade(n, base))).await;
     eventually("the first rows", || async { stack.counts("trades").await.filter(|(rows, _)| *rows > 0) })
         .await;
     stack.engine.kill();
     let away = Instant::now();
     publish(&jetstream, (TRADES / 3..TRADES).map(|n| trade(n, base))).await;
-    let (_, reasons) = eventually("readiness to tell", || async {
-        stack.get("/ready").filter(|(status, reasons)| *status == 503 && reasons.contains("clickhouse"))
-    })
-    .await;
+    let reasons = stack.is_unready_for("clickhouse").await;
     assert!(reasons.contains("reasons"), "{reasons}");
     let outage = Duration::from_secs(30);
     until("the end of the outage", 2 * outage, || async { (away.elapsed() > outage).then_some(()) }).await;
@@ -44,16 +41,15 @@ async fn clickhouse_away_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_restart_and_deleted_consumer_lose_nothing() {
     const TRADES: u64 = 30_000;
-    let Some(mut stack) = Stack::start().await else { return };
-    let config = stack.configure("[batch]\ntrades = 500\nmax_age_ms = 100\n");
-    let _central = stack.run(&config);
-    stack.is_ready().await;
+    let Some((mut stack, _central, jetstream)) =
+        Stack::ready("[batch]\ntrades = 500\nmax_age_ms = 100\n").await
+    else {
+        return;
+    };
     let base = now_us();
-    let jetstream = stack.jetstream().await;
     publish(&jetstream, (0..TRADES / 3).map(|n| trade(n, base))).await;
     stack.broker.kill();
-    eventually("readiness to tell", || async { stack.get("/ready").filter(|(status, _)| *status == 503) })
-        .await;
+    stack.is_unready_for("").await;
     stack.broker.restart().await;
     publish(&jetstream, (TRADES / 3..2 * TRADES / 3).map(|n| trade(n, base))).await;
     eventually("two thirds", || async {
@@ -77,7 +73,7 @@ async fn killing_central_loses_and_doubles_nothing() {
     let Some(stack) = Stack::start().await else { return };
     let mut random = StdRng::seed_from_u64(SEED);
     let base = now_us();
-    assert_eq!(stack.init(&stack.configure(""), &[]).status.code(), Some(0));
+    stack.init(&stack.configure(""), &[], 0);
     let jetstream = stack.jetstream().await;
     let publisher = tokio::spawn(publish_steadily(jetstream, TRADES, base));
     for round in 0..20 {
@@ -122,9 +118,7 @@ async fn publish_steadily(jetstream: Context, trades: u64, base_us: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_dies_loses_nothing() {
     let Some(mut stack) = Stack::with_nodes(3).await else { return };
-    let config = stack.configure("[streams]\nreplicas = 3\n[batch]\ntrades = 1000\nmax_age_ms = 100\n");
-    let _central = stack.run(&config);
-    stack.is_ready().await;
+    let _central = stack.central("[streams]\nreplicas = 3\n[batch]\ntrades = 1000\nmax_age_ms = 100\n").await;
     let jetstream = stack.jetstream().await;
     for name in ["MARKET_DATA", "KV_MARKETPRISM_LEASES", "KV_MARKETPRISM_CONFIRMED"] {
         let copies = eventually(name, || async { jetstream.get_stream(name).await.ok() }).await;

@@ -41,6 +41,14 @@ impl Stack {
         Some((stack, central, jetstream))
     }
 
+    /// With the databases of a configuration.
+    pub async fn laid_out(more: &str) -> Option<(Self, PathBuf)> {
+        let stack = Self::start().await?;
+        let config = stack.configure(more);
+        stack.init(&config, &[], 0);
+        Some((stack, config))
+    }
+
     /// With a cluster of brokers.
     pub async fn with_nodes(nodes: usize) -> Option<Self> {
         if let Some(missing) = parts::missing() {
@@ -104,8 +112,17 @@ impl Stack {
         Self::central_command(command, config).args(more).output().unwrap()
     }
 
-    pub fn init(&self, config: &Path, more: &[&str]) -> Output {
-        self.command("init", config, more)
+    /// Runs `init`, which must end with a status; returns what it writes.
+    pub fn init(&self, config: &Path, more: &[&str], status: i32) -> String {
+        let output = self.command("init", config, more);
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        String::from_utf8(if status == 1 { output.stderr } else { output.stdout }).unwrap()
+    }
+
+    /// `init` finds no difference.
+    pub fn is_as_wanted(&self, config: &Path) {
+        let found = self.init(config, &[], 0);
+        assert!(found.lines().all(|line| line.ends_with(": as wanted")), "{found}");
     }
 
     /// Starts `run`.
@@ -124,6 +141,12 @@ impl Stack {
     pub async fn is_ready(&self) {
         eventually("central is ready", async || self.get("/ready").filter(|(status, _)| *status == 200))
             .await;
+    }
+
+    /// Waits until central is not ready because of a part; returns its reasons.
+    pub async fn is_unready_for(&self, part: &str) -> String {
+        let is_told = |(status, reasons): &(u16, String)| *status == 503 && reasons.contains(part);
+        eventually("readiness to tell", async || self.get("/ready").filter(is_told)).await.1
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -225,6 +248,12 @@ impl Stack {
         let nodes: Vec<async_nats::ServerAddr> =
             self.broker.urls().iter().map(|url| url.parse().unwrap()).collect();
         jetstream::new(async_nats::connect(nodes).await.unwrap())
+    }
+}
+
+pub fn contains_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part}: {text}");
     }
 }
 

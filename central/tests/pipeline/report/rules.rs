@@ -85,9 +85,7 @@ fn faults() -> Vec<(&'static str, String)> {
 /// Tables are filled by hand, one fault at a time; the command runs without a central.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_leads_to_its_verdict() {
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
     seed::healthy(&stack).await;
     let (status, report) = integrity(&stack, &config, &["--from", "1h"]);
     assert_eq!((status, &report["verdict"]), (0, &Value::from("whole")), "{:#}", report["findings"]);
@@ -117,9 +115,7 @@ async fn every_fault_leads_to_its_verdict() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_is_named_with_window_and_cause() {
-    let Some(stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
     seed::healthy(&stack).await;
     stack.execute(&seed::verdict(9, "mismatch", "hot holds 3 events fewer than e1 stored")).await;
     seed::gap(&stack, 20).await;
@@ -151,9 +147,7 @@ async fn a_fault_is_named_with_window_and_cause() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_say_who_is_away() {
-    let Some(mut stack) = Stack::start().await else { return };
-    let config = stack.configure("");
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    let Some((mut stack, config)) = Stack::laid_out("").await else { return };
     let diagnosis = stack.command("diagnose", &config, &[]);
     assert_eq!(diagnosis.status.code(), Some(0), "{}", String::from_utf8_lossy(&diagnosis.stdout));
     stack.engine.kill();

@@ -20,7 +20,7 @@ async fn running(stack: &Stack, token: bool) -> Process {
         let with = format!("[http]\ntoken_file = {:?}", file.to_str().unwrap());
         std::fs::write(&config, text.replace("[http]", &with)).unwrap();
     }
-    assert_eq!(stack.init(&config, &[]).status.code(), Some(0));
+    stack.init(&config, &[], 0);
     let central = stack.run(&config);
     stack.is_ready().await;
     central
