@@ -7,7 +7,7 @@ use marketprism_schema::Table;
 use serde::Deserialize;
 
 use super::check::{Check, CheckStatus};
-use crate::report::document::{DeadLetters, FindingCode, WorstWindow};
+use crate::report::document::{DeadLetters, FindingCode as Code, WorstWindow};
 use crate::report::sources::{Answer, ledger, systems as source, tables};
 use crate::report::{ReportScope, Sources, Time, rules};
 use crate::{clock, init, sql};
@@ -37,7 +37,7 @@ pub async fn streams(sources: &Sources) -> Vec<Check> {
                 let found = if difference.changeable { CheckStatus::Warn } else { CheckStatus::Fail };
                 let remedy =
                     "run `init` to create what is missing, `init --apply` to change what can be changed";
-                Check::new(FindingCode::BrokerDrift, what, found, difference.to_string(), remedy)
+                Check::new(Code::BrokerDrift, what, found, difference.to_string(), remedy)
             };
             report.differences().map(differs).collect()
         }
@@ -121,7 +121,7 @@ pub async fn schema(sources: &Sources) -> Vec<Check> {
             None => {
                 let text = format!("migration {version}, the newest is {}", database.newest);
                 let remedy = "run `init`: it applies what is missing";
-                Check::new(FindingCode::SchemaOutdated, name, CheckStatus::Warn, text, remedy)
+                Check::new(Code::SchemaOutdated, name, CheckStatus::Warn, text, remedy)
             }
         });
     }
@@ -132,7 +132,7 @@ pub async fn schema(sources: &Sources) -> Vec<Check> {
         let is_changeable = table.differences.iter().all(|difference| difference.changeable);
         let found = if is_changeable { CheckStatus::Warn } else { CheckStatus::Fail };
         let remedy = "run `init --apply`: it changes what can be changed in place";
-        checks.push(Check::new(FindingCode::SchemaDrift, name, found, text, remedy));
+        checks.push(Check::new(Code::SchemaDrift, name, found, text, remedy));
     }
     if state.equal == Some(true) {
         checks.push(Check::ok("tables", format!("{} comparisons, no difference", state.tables.len())));
@@ -171,7 +171,7 @@ async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Vec<Check> {
         let newest = letter.newest.map(|at| format!(", newest {at}")).unwrap_or_default();
         let text = format!("{} refused: {}{newest}", letter.messages, letter.reason);
         let remedy = "inspect the payloads in the table dead_letters of hot; an adapter or a foreign publisher sends them";
-        Check::new(FindingCode::LedgerRefusedMessages, NAME, CheckStatus::Warn, text, remedy)
+        Check::new(Code::LedgerRefusedMessages, NAME, CheckStatus::Warn, text, remedy)
     };
     letters.into_iter().map(check).collect()
 }
@@ -189,7 +189,7 @@ async fn losses(sources: &Sources, scope: &ReportScope) -> Check {
             let text = format!("{} losses, the newest: {}", losses.total, newest.unwrap_or_default());
             let remedy =
                 "raise max_bytes or max_age_seconds of the stream; `repair` asks the edges to publish again";
-            Check::new(FindingCode::LedgerLostMessages, NAME, CheckStatus::Fail, text, remedy)
+            Check::new(Code::LedgerLostMessages, NAME, CheckStatus::Fail, text, remedy)
         }
     }
 }
@@ -205,8 +205,8 @@ async fn replicated_windows(sources: &Sources, scope: &ReportScope) -> Vec<Check
     }
     let check = |window: WorstWindow| {
         let code = match window.state.as_str() {
-            "mismatch" => FindingCode::ReplicationMismatchedWindows,
-            _ => FindingCode::ReplicationFailedWindows,
+            "mismatch" => Code::ReplicationMismatchedWindows,
+            _ => Code::ReplicationFailedWindows,
         };
         let text = format!("{} {} of {}: {}", window.state, window.window_start, window.of, window.reason);
         let remedy = format!("run `repair --table {}`: it copies the window again", window.of);
@@ -250,7 +250,7 @@ async fn edges(sources: &Sources, now_ms: i64) -> Vec<Check> {
             "no edge delivered a row in ten minutes",
             "start an edge; `status` shows whether messages are pending",
         );
-        return vec![Check::new(FindingCode::EdgeNoRecentRows, "audits", CheckStatus::Warn, text, remedy)];
+        return vec![Check::new(Code::EdgeNoRecentRows, "audits", CheckStatus::Warn, text, remedy)];
     }
     let newest: BTreeMap<String, i64> = audited.into_iter().map(|row| (row.edge, row.newest_ms)).collect();
     alive.iter().map(|row| audits_of(&row.edge, newest.get(&row.edge).copied(), now_ms)).collect()
@@ -266,5 +266,5 @@ fn audits_of(edge: &str, newest_ms: Option<i64>, now_ms: i64) -> Check {
         Some(at) => return Check::ok(name, format!("newest audited window: {}", Time(at))),
     };
     let remedy = "read the edge's log, check the stream AUDIT and that a central holds the lease `ledger`";
-    Check::new(FindingCode::EdgeNoRecentAudit, name, CheckStatus::Fail, text, remedy)
+    Check::new(Code::EdgeNoRecentAudit, name, CheckStatus::Fail, text, remedy)
 }

@@ -6,8 +6,8 @@ mod checks;
 use check::{Check, CheckStatus, Diagnosis};
 
 use crate::clock;
-use crate::report::{Sources, Time};
 use crate::report::document::FindingCode;
+use crate::report::{Sources, Time};
 
 /// Changes nothing, except for a scratch database that is created to compare tables and dropped again.
 pub async fn diagnose(sources: &Sources) -> Diagnosis {

@@ -81,9 +81,9 @@ pub async fn start(
     Ok((StatusCode::ACCEPTED, Json(progress)).into_response())
 }
 
-/// RepairProgress of the current or the last repair.
+/// Progress of the current or the last repair.
 #[utoipa::path(get, path = "/repair", tag = "repair", responses(
-    (status = 200, description = "RepairProgress; null when none was started since this central started", body = Option<RepairProgress>),
+    (status = 200, description = "Progress; null when none was started since this central started", body = Option<RepairProgress>),
 ))]
 pub async fn progress(State(app): State<Arc<App>>) -> Json<Option<RepairProgress>> {
     Json(app.repair.progress())

@@ -3,7 +3,7 @@
 use super::progress::{RepairFate, RepairOptions};
 use crate::replicator::{
     Copier, CopyError, Direction, EvaluatedWindow, LoggedWindow, RowDiff, TimeRange, WindowCondition,
-    WindowDigest, WindowOps, WindowState,
+    WindowOps, WindowState,
 };
 
 pub type Fixed = (RepairFate, String);
@@ -161,13 +161,9 @@ async fn copy_back(
             copier.copy(&piece).await?;
         }
         let (after, _) = ops.both_digests(evaluated.start_ms).await?;
-        if is_grown(&hot, &after) {
+        if after.rows > hot.rows {
             return Ok(());
         }
     }
     Ok(())
-}
-
-const fn is_grown(before: &WindowDigest, after: &WindowDigest) -> bool {
-    after.rows > before.rows
 }

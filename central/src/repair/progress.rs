@@ -43,9 +43,10 @@ impl RepairOptions {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairPhase {
+    #[default]
     Running,
     Done,
     Failed,
@@ -80,7 +81,7 @@ pub struct RepairOutcome {
     pub what: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RepairProgress {
     pub state: RepairPhase,
     pub request: RepairOptions,
@@ -110,17 +111,10 @@ impl RepairLog {
     /// `echo` receives every result.
     pub fn new(request: &RepairOptions, echo: Option<fn(&RepairOutcome)>) -> Self {
         let progress = Mutex::new(RepairProgress {
-            state: RepairPhase::Running,
             request: request.clone(),
             started_ns: clock::now_ns(),
-            finished_ns: None,
             doing: "waiting for the replicator's lease".to_owned(),
-            mended: 0,
-            would_mend: 0,
-            resent: 0,
-            left: 0,
-            error: None,
-            outcomes: Vec::new(),
+            ..RepairProgress::default()
         });
         Self { progress, echo }
     }

@@ -1,7 +1,6 @@
 //! Inputs of a report: the answer of every source, or the reason why there is none.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use marketprism_schema::Table;
 
@@ -17,7 +16,7 @@ use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
 use crate::clock;
 
 /// Time after its grace period from which an open window is overdue.
-const OVERDUE: Duration = Duration::from_secs(600);
+const OVERDUE_MS: i64 = 600_000;
 /// Most windows listed.
 pub const WORST_MAX: usize = 100;
 
@@ -49,7 +48,7 @@ impl ReportInputs {
         let wanted: Vec<&'static Table> = scope.tables().collect();
         let buckets = TimeBuckets::of(&scope);
         let place = &sources.config.clickhouse;
-        let grace_ms = grace_ms(sources);
+        let grace_ms = i64::try_from(sources.config.ledger.grace.as_millis()).unwrap_or(i64::MAX);
         let overdue = overdue_before(now_ms, grace_ms);
         let (
             hot,
@@ -162,10 +161,6 @@ impl ReportInputs {
     }
 }
 
-fn grace_ms(sources: &Sources) -> i64 {
-    i64::try_from(sources.config.ledger.grace.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn overdue_before(now_ms: i64, grace_ms: i64) -> i64 {
-    now_ms - grace_ms - i64::try_from(OVERDUE.as_millis()).unwrap_or(i64::MAX)
+const fn overdue_before(now_ms: i64, grace_ms: i64) -> i64 {
+    now_ms - grace_ms - OVERDUE_MS
 }

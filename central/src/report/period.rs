@@ -207,12 +207,6 @@ mod tests {
             assert!(!error.allowed.is_empty());
         }
     }
-}
-
-#[cfg(test)]
-mod buckets_tests {
-    use super::*;
-    use crate::report::Time;
 
     const START: i64 = 1_763_769_600_000;
 

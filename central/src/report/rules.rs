@@ -4,7 +4,7 @@ use marketprism_schema::{DataType, Table};
 
 use super::Time;
 use super::document::{
-    BrokerStream, Finding, FindingCode, LeaseState, Level, ReportVerdict, ServerState, TableContents,
+    BrokerStream, Finding, FindingCode as Code, LeaseState, Level, ReportVerdict, ServerState, TableContents,
     TableReport, VenueState,
 };
 use super::heatmap::LedgerSummary;
@@ -35,7 +35,7 @@ pub fn evaluate(
 }
 
 pub fn unavailable(level: Level, part: impl Into<String>, reason: &str) -> Finding {
-    Finding::new(FindingCode::SourceUnavailable, level, part, format!("no answer: {reason}"), "")
+    Finding::new(Code::SourceUnavailable, level, part, format!("no answer: {reason}"), "")
 }
 
 /// The verdict and its summary; no summary for "whole".
@@ -83,36 +83,36 @@ fn evaluate_ledger(
     };
     if windows.mismatch > 0 {
         let text = format!("hot differs from the edges' audits in {}", count(windows.mismatch, "window"));
-        add(FindingCode::LedgerMismatchedWindows, Level::Fail, text, REPAIR);
+        add(Code::LedgerMismatchedWindows, Level::Fail, text, REPAIR);
     }
     if ledger.missing > 0 {
         let text = format!("{} missing ({})", count(ledger.missing, "event"), causes(ledger));
-        add(FindingCode::LedgerMissingEvents, Level::Fail, text, REPAIR);
+        add(Code::LedgerMissingEvents, Level::Fail, text, REPAIR);
     }
     if windows.total() == 0 {
         let text = "no window of this period has a verdict: no edge audit was compared".to_owned();
         let remedy = "check that edges publish audits and that a central holds the lease `ledger`";
-        add(FindingCode::LedgerNoWindows, Level::Unknown, text, remedy);
+        add(Code::LedgerNoWindows, Level::Unknown, text, remedy);
     } else if windows.closed() == 0 {
         let text = "no window of this period is closed yet".to_owned();
-        add(FindingCode::LedgerNoClosedWindow, Level::Unknown, text, "try again in a few minutes");
+        add(Code::LedgerNoClosedWindow, Level::Unknown, text, "try again in a few minutes");
     }
     if ledger.uncovered > 0 {
         let text = format!("{} cannot be verified", count(ledger.uncovered, "window"));
         let remedy = "see the list of windows for the reasons: a missing, incomplete or expired audit";
-        add(FindingCode::LedgerUnverifiableWindows, Level::Unknown, text, remedy);
+        add(Code::LedgerUnverifiableWindows, Level::Unknown, text, remedy);
     }
     if ledger.overdue > 0 {
         let text = format!("{} overdue: still open after the grace period", count(ledger.overdue, "window"));
         let remedy = "check with `status` that a central holds the lease `ledger`";
-        add(FindingCode::LedgerOverdueWindows, Level::Unknown, text, remedy);
+        add(Code::LedgerOverdueWindows, Level::Unknown, text, remedy);
     }
     if ledger.absent > 0 {
         let have = if ledger.absent == 1 { "has" } else { "have" };
         let text =
             format!("{} {have} no verdict (expected between first and last)", count(ledger.absent, "window"));
         let remedy = "no edge reported these windows; check the edges' logs for that time";
-        add(FindingCode::LedgerWindowsWithoutVerdict, Level::Unknown, text, remedy);
+        add(Code::LedgerWindowsWithoutVerdict, Level::Unknown, text, remedy);
     }
     gaps(ledger, &mut add);
     silent_edges(inputs, ledger, findings);
@@ -121,30 +121,24 @@ fn evaluate_ledger(
             let subject = format!("{} of {}", venue.data_type, venue.exchange);
             let (text, remedy) =
                 ("rows arrive, but no edge audit covers them", "check that the edge publishes audits");
-            findings.push(Finding::new(
-                FindingCode::LedgerStreamNotAudited,
-                Level::Unknown,
-                subject,
-                text,
-                remedy,
-            ));
+            findings.push(Finding::new(Code::LedgerStreamNotAudited, Level::Unknown, subject, text, remedy));
         }
     }
 }
 
-fn gaps(ledger: &LedgerSummary, add: &mut impl FnMut(FindingCode, Level, String, &str)) {
+fn gaps(ledger: &LedgerSummary, add: &mut impl FnMut(Code, Level, String, &str)) {
     let unknown: u64 = ledger.gaps.values().map(|gaps| gaps.unknown).sum();
     if unknown > 0 {
         let text = format!("{} of unknown size ({})", count(unknown, "gap"), causes(ledger));
         let remedy = "run a second edge for the venue: it covers such gaps";
-        add(FindingCode::LedgerGapsOfUnknownSize, Level::Unknown, text, remedy);
+        add(Code::LedgerGapsOfUnknownSize, Level::Unknown, text, remedy);
     } else if ledger.gaps_total > 0 && ledger.missing == 0 {
         let text = format!("{}, all covered by another edge", count(ledger.gaps_total, "gap"));
-        add(FindingCode::LedgerCoveredGaps, Level::Info, text, "");
+        add(Code::LedgerCoveredGaps, Level::Info, text, "");
     }
     if ledger.starts > 0 {
         let text = format!("{} in this period", count(ledger.starts, "stream (re)start"));
-        add(FindingCode::LedgerStreamStarts, Level::Info, text, "");
+        add(Code::LedgerStreamStarts, Level::Info, text, "");
     }
 }
 
@@ -166,13 +160,7 @@ fn silent_edges(inputs: &ReportInputs, ledger: &LedgerSummary, findings: &mut Ve
         let level = if is_alone { Level::Unknown } else { Level::Warn };
         let text = format!("no audit since the window of {newest}");
         let remedy = "check that the edge runs, and that a central holds the lease `ledger`";
-        findings.push(Finding::new(
-            FindingCode::EdgeNoRecentAudit,
-            level,
-            format!("edge {edge}"),
-            text,
-            remedy,
-        ));
+        findings.push(Finding::new(Code::EdgeNoRecentAudit, level, format!("edge {edge}"), text, remedy));
     }
 }
 
@@ -184,7 +172,7 @@ fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
         let text = format!("{} discarded by the broker before they were stored", count(messages, "message"));
         let remedy =
             "raise max_bytes or max_age_seconds of the stream; `repair` asks the edges to publish again";
-        findings.push(Finding::new(FindingCode::LedgerLostMessages, Level::Fail, "losses", text, remedy));
+        findings.push(Finding::new(Code::LedgerLostMessages, Level::Fail, "losses", text, remedy));
     }
     if let Ok(letters) = &inputs.dead_letters {
         let messages: u64 = letters.iter().map(|letters| letters.messages).sum();
@@ -196,7 +184,7 @@ fn evaluate_losses(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
             );
             let remedy = "inspect the payloads in the table dead_letters of hot";
             findings.push(Finding::new(
-                FindingCode::LedgerRefusedMessages,
+                Code::LedgerRefusedMessages,
                 Level::Warn,
                 "dead letters",
                 text,
@@ -251,19 +239,19 @@ fn freshness(table: &TableReport, is_collecting: bool, findings: &mut Vec<Findin
             }
             _ => (Level::Info, ""),
         };
-        add(FindingCode::TableNoRecentRows, level, text, remedy);
+        add(Code::TableNoRecentRows, level, text, remedy);
         return;
     }
     if table.cold.as_ref().is_some_and(|cold| cold.recent_rows == 0) {
         let level = if is_fast { Level::Warn } else { Level::Info };
         let text = format!("hot has rows of the last {minutes} minutes, cold has none");
         let remedy = "check with `status` that a central holds the lease `replicator`, and read its log";
-        add(FindingCode::ReplicationNoRecentRows, level, text, remedy);
+        add(Code::ReplicationNoRecentRows, level, text, remedy);
     }
     if let Some(lag) = table.lag_minutes.filter(|lag| *lag > LAG_WARN_MINUTES) {
         let text = format!("cold is {lag:.0} minutes behind hot (warning above {LAG_WARN_MINUTES:.0})");
         let remedy = "the replicator catches up by itself; if it does not, raise [replication] catch_up_high or catch_up_low";
-        add(FindingCode::ReplicationLag, Level::Warn, text, remedy);
+        add(Code::ReplicationLag, Level::Warn, text, remedy);
     }
 }
 
@@ -271,7 +259,7 @@ fn duplicates(table: &TableReport, side: &str, contents: &TableContents, finding
     if contents.recent_duplicates > 0 {
         let text = format!("{} in recent data of {side}", count(contents.recent_duplicates, "duplicate row"));
         let remedy = format!("run OPTIMIZE TABLE {} FINAL in {side}: it merges duplicates", table.table);
-        findings.push(Finding::new(FindingCode::TableDuplicateRows, Level::Fail, table.table, text, remedy));
+        findings.push(Finding::new(Code::TableDuplicateRows, Level::Fail, table.table, text, remedy));
     }
 }
 
@@ -283,12 +271,12 @@ fn evaluate_replication(table: &TableReport, findings: &mut Vec<Finding>) {
     if windows.mismatch > 0 {
         let text = format!("cold differs from hot in {}", count(windows.mismatch, "window"));
         let remedy = format!("run `repair --table {}`: it copies them again", table.table);
-        add(FindingCode::ReplicationMismatchedWindows, Level::Fail, text, &remedy);
+        add(Code::ReplicationMismatchedWindows, Level::Fail, text, &remedy);
     }
     if windows.unverifiable > 0 {
         let text = format!("{} could not be copied or compared", count(windows.unverifiable, "window"));
         let remedy = "see the list of windows for the reasons; the replicator retries them";
-        add(FindingCode::ReplicationFailedWindows, Level::Unknown, text, remedy);
+        add(Code::ReplicationFailedWindows, Level::Unknown, text, remedy);
     }
 }
 
@@ -319,7 +307,7 @@ fn evaluate_systems(inputs: &ReportInputs, findings: &mut Vec<Finding>) {
         let total = u64::try_from(schema.differences.len()).unwrap_or(u64::MAX);
         let text = format!("{} from the table definitions{named}", count(total, "difference"));
         let remedy = "run `init` to list them, `init --apply` to change what can be changed in place";
-        findings.push(Finding::new(FindingCode::SchemaDrift, Level::Warn, "schema", text, remedy));
+        findings.push(Finding::new(Code::SchemaDrift, Level::Warn, "schema", text, remedy));
     }
 }
 
@@ -330,7 +318,7 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
     };
     if stream.replicas_current < stream.replicas {
         let text = format!("{} of {} replicas are up to date", stream.replicas_current, stream.replicas);
-        warn(FindingCode::BrokerReplicasBehind, text, "check the servers of the NATS cluster");
+        warn(Code::BrokerReplicasBehind, text, "check the servers of the NATS cluster");
     }
     let bytes = i64::try_from(stream.bytes).unwrap_or(i64::MAX);
     if stream.max_bytes > 0 && bytes / (stream.max_bytes / 100).max(1) >= FULL_PERCENT {
@@ -338,17 +326,17 @@ pub fn evaluate_stream(stream: &BrokerStream, findings: &mut Vec<Finding>) {
         // A full stream is normal when max_age discards late; it matters only while messages are pending.
         if stream.consumers.iter().any(|consumer| consumer.pending > 0) {
             let text = format!("{percent} % full while messages are pending");
-            warn(FindingCode::BrokerStreamFull, text, "raise max_bytes of the stream");
+            warn(Code::BrokerStreamFull, text, "raise max_bytes of the stream");
         }
     }
     for consumer in &stream.consumers {
         let (name, pending) = (&consumer.consumer, count(consumer.pending, "message"));
         if consumer.pending > 0 && consumer.waiting == 0 && consumer.ack_pending == 0 {
             let text = format!("consumer {name}: {pending} pending, no central takes them");
-            warn(FindingCode::IngestStopped, text, "start a central with --role all or hot");
+            warn(Code::IngestStopped, text, "start a central with --role all or hot");
         } else if consumer.pending >= PENDING_WARN {
             let text = format!("consumer {name}: {pending} pending");
-            warn(FindingCode::IngestLag, text, "start another central: it shares the streams");
+            warn(Code::IngestLag, text, "start another central: it shares the streams");
         }
     }
 }
@@ -360,19 +348,13 @@ pub fn evaluate_server(server: &ServerState, findings: &mut Vec<Finding>) {
             let percent = disk.free_bytes.saturating_mul(100) / disk.total_bytes;
             let text = format!("disk {} has {percent} % free", disk.disk);
             let remedy = "free disk space, or lower the TTL";
-            findings.push(Finding::new(
-                FindingCode::ClickhouseLowDisk,
-                Level::Warn,
-                subject.clone(),
-                text,
-                remedy,
-            ));
+            findings.push(Finding::new(Code::ClickhouseLowDisk, Level::Warn, subject.clone(), text, remedy));
         }
     }
     if server.clock_ahead_ms.abs() > CLOCK_WARN_MS {
         let text = format!("its clock differs from this machine's by {} ms", server.clock_ahead_ms);
         let remedy = "synchronize the clocks (NTP)";
-        findings.push(Finding::new(FindingCode::ClickhouseClockSkew, Level::Warn, subject, text, remedy));
+        findings.push(Finding::new(Code::ClickhouseClockSkew, Level::Warn, subject, text, remedy));
     }
 }
 
@@ -385,7 +367,7 @@ pub fn evaluate_leases(leases: &[LeaseState], now_ms: i64, findings: &mut Vec<Fi
         if !leases.iter().any(is_held) {
             let remedy = format!("start a central with --role all or {role}");
             let (subject, text) = (format!("lease {name}"), "not held by any central");
-            findings.push(Finding::new(FindingCode::LeaseNotHeld, Level::Warn, subject, text, remedy));
+            findings.push(Finding::new(Code::LeaseNotHeld, Level::Warn, subject, text, remedy));
         }
     }
 }

@@ -53,21 +53,11 @@ impl ExpectedStreams {
 
     pub fn add(&mut self, edge_stream: &EdgeStream, window: i64) {
         let window = window.div_euclid(self.window_ns.max(1)) * self.window_ns.max(1);
-        match self.streams.get_mut(edge_stream) {
-            Some(reported) => {
-                reported.first = reported.first.min(window);
-                reported.last = reported.last.max(window);
-            }
-            None => {
-                self.streams.insert(edge_stream.clone(), ReportingPeriod { first: window, last: window });
-            }
-        }
-        match self.edges.get_mut(&edge_stream.edge) {
-            Some(last) => *last = window.max(*last),
-            None => {
-                self.edges.insert(edge_stream.edge.clone(), window);
-            }
-        }
+        let period = ReportingPeriod { first: window, last: window };
+        let reported = self.streams.entry(edge_stream.clone()).or_insert(period);
+        *reported = ReportingPeriod { first: reported.first.min(window), last: reported.last.max(window) };
+        let last = self.edges.entry(edge_stream.edge.clone()).or_insert(window);
+        *last = window.max(*last);
     }
 
     pub fn expects(&self, edge_stream: &EdgeStream, window: i64) -> Option<Expectation> {

@@ -34,8 +34,11 @@ pub struct InputReader<'a> {
     pub now_ns: i64,
 }
 
+/// Audits of all runs of an edge, by window and stream.
+type WindowAudits = BTreeMap<WindowKey, Vec<WindowAudit>>;
+
 pub struct RangeInputs {
-    pub audits: BTreeMap<WindowKey, Vec<WindowAudit>>,
+    pub audits: WindowAudits,
     pub contents: HashMap<WindowKey, HotContents>,
     pub read: BTreeSet<i64>,
     /// Windows for which an audit is missing and may still arrive.
@@ -99,10 +102,12 @@ impl InputReader<'_> {
         let copied = queries::types_with_copies(self.storage, range).await.context("cannot read copies")?;
         let mut plain = Vec::new();
         for table in Table::ALL {
-            let ambiguous = ambiguous_of(&inputs.audits, table.data_type, range);
+            let audits = || of_type(&inputs.audits, table.data_type, range).flat_map(|(_, audits)| audits);
+            let ambiguous: BTreeSet<u128> =
+                audits().flat_map(|audit| audit.ambiguous.iter().copied()).collect();
             let has_copies = copied.contains(table.data_type.as_str());
             // Rows may have arrived since the occupied tables were listed: what audits report is read in any case.
-            let is_reported = is_any_stored(&inputs.audits, table.data_type, range);
+            let is_reported = audits().any(|audit| audit.stored.count > 0);
             if !has_copies && ambiguous.is_empty() {
                 plain.extend((tables.contains(&table) || is_reported).then_some(table));
                 continue;
@@ -122,7 +127,7 @@ impl InputReader<'_> {
 
     async fn ambiguous_missing(
         &self,
-        audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+        audits: &WindowAudits,
         table: &Table,
         range: WindowRange,
         ambiguous: &BTreeSet<u128>,
@@ -134,17 +139,15 @@ impl InputReader<'_> {
             let ids: BTreeSet<&u128> = audits.iter().flat_map(|audit| &audit.ambiguous).collect();
             ids.into_iter().filter(|id| !found.contains(id)).count()
         };
-        let keys = audits.iter().filter(|(key, _)| is_within(key, table.data_type, range));
-        Ok(keys
-            .map(|(key, audits)| (key.clone(), missing(audits)))
-            .filter(|(_, missing)| *missing > 0)
-            .collect())
+        let counted =
+            of_type(audits, table.data_type, range).map(|(key, audits)| (key.clone(), missing(audits)));
+        Ok(counted.filter(|(_, missing)| *missing > 0).collect())
     }
 
     fn readiness(
         &self,
         window: i64,
-        audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+        audits: &WindowAudits,
         frontier: &IngestFrontier,
         expected: &ExpectedStreams,
     ) -> Readiness {
@@ -183,26 +186,14 @@ pub fn is_ingested(audits: &[WindowAudit], frontier_ns: i64) -> bool {
     audits.iter().all(|audit| audit.received_ms.saturating_add(1).saturating_mul(1_000_000) <= frontier_ns)
 }
 
-fn ambiguous_of(
-    audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
+fn of_type(
+    audits: &WindowAudits,
     data_type: DataType,
     range: WindowRange,
-) -> BTreeSet<u128> {
-    let of_type = audits.iter().filter(|(key, _)| is_within(key, data_type, range));
-    of_type.flat_map(|(_, audits)| audits.iter().flat_map(|audit| audit.ambiguous.iter().copied())).collect()
-}
-
-fn is_any_stored(
-    audits: &BTreeMap<WindowKey, Vec<WindowAudit>>,
-    data_type: DataType,
-    range: WindowRange,
-) -> bool {
-    let of_type = audits.iter().filter(|(key, _)| is_within(key, data_type, range));
-    of_type.flat_map(|(_, audits)| audits).any(|audit| audit.stored.count > 0)
-}
-
-fn is_within((window, edge_stream): &WindowKey, data_type: DataType, range: WindowRange) -> bool {
-    edge_stream.stream.data_type == data_type && (range.from..range.to).contains(window)
+) -> impl Iterator<Item = (&WindowKey, &Vec<WindowAudit>)> {
+    audits.iter().filter(move |((window, edge_stream), _)| {
+        edge_stream.stream.data_type == data_type && (range.from..range.to).contains(window)
+    })
 }
 
 /// Nanoseconds of the broker's clock, per stream; `i64::MAX` when nothing is pending.

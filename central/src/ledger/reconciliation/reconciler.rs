@@ -40,7 +40,7 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// WindowGrid that are closed already are evaluated by the first recheck.
+    /// Windows that are closed already are evaluated by the first recheck.
     pub fn new(shared: Arc<CentralContext>, dirty: Arc<DirtyWindows>) -> Self {
         let grid = WindowGrid::new(shared.config.ledger.window);
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);

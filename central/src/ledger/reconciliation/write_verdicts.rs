@@ -238,22 +238,15 @@ fn shorten(text: &str) -> String {
 
 /// By window, edge and exchange.
 #[derive(Debug, Default)]
-pub struct FeedProblems(HashMap<(i64, String, String), FeedProblem>);
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct FeedProblem {
-    malformed: u64,
-    reconnects: u64,
-    adapter_faults: u64,
-    not_running: Option<String>,
-}
+pub struct FeedProblems(HashMap<(i64, String, String), FeedProblemRow>);
 
 impl FeedProblems {
     pub async fn read(storage: &Storage, grid: WindowGrid, range: WindowRange) -> Result<Self, StorageError> {
         let mut problems = Self::default();
         for row in queries::feed_problems(storage, range).await? {
             let window = grid.of(row.window_ms.saturating_mul(1_000_000));
-            problems.0.entry((window, row.edge.clone(), row.exchange.clone())).or_default().add(row);
+            let key = (window, row.edge.clone(), row.exchange.clone());
+            problems.0.entry(key).and_modify(|problem| problem.add(&row)).or_insert(row);
         }
         Ok(problems)
     }
@@ -265,13 +258,13 @@ impl FeedProblems {
     }
 }
 
-impl FeedProblem {
+impl FeedProblemRow {
     /// Several runs of an edge in one window add up.
-    fn add(&mut self, row: FeedProblemRow) {
+    fn add(&mut self, row: &Self) {
         self.malformed = self.malformed.saturating_add(row.malformed);
         self.reconnects = self.reconnects.saturating_add(row.reconnects);
         self.adapter_faults = self.adapter_faults.saturating_add(row.adapter_faults);
-        self.not_running = row.not_running.or(self.not_running.take());
+        self.not_running = row.not_running.clone().or(self.not_running.take());
     }
 
     fn as_text(&self) -> String {
@@ -329,9 +322,8 @@ mod tests {
             adapter_faults: 1,
             not_running: not_running.map(str::to_owned),
         };
-        let mut problem = FeedProblem::default();
-        problem.add(row(2, Some("refused")));
-        problem.add(row(3, None));
+        let mut problem = row(2, Some("refused"));
+        problem.add(&row(3, None));
         assert_eq!(problem.as_text(), "not running (refused), 5 malformed frames, 2 adapter faults");
     }
 }

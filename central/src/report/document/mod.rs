@@ -10,9 +10,7 @@ pub use streams::{
     CELL, GapCount, HeatMap, LostMessages, ReportedGap, StreamState, TableRow, WindowCounts, WorstWindow,
 };
 pub use systems::{
-    BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState, TableContents,
-    TableReport, VenueState,
+    BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,
+    TableContents, TableReport, VenueState,
 };
-pub use whole::{
-    DeadLetters, Finding, Level, Report, ReportVerdict, TruncatedList, Unanswered, VERSION,
-};
+pub use whole::{DeadLetters, Finding, Level, Report, ReportVerdict, TruncatedList, Unanswered, VERSION};
