@@ -9,10 +9,7 @@ use serde::Deserialize;
 
 /// Bounded by exchanges times data types.
 #[derive(Debug, Default)]
-pub struct Coverage {
-    arrived: Mutex<BTreeMap<DataType, BTreeMap<String, Arrived>>>,
-    rates: Mutex<BTreeMap<DataType, BTreeMap<String, Rate>>>,
-}
+pub struct Coverage(Mutex<BTreeMap<DataType, BTreeMap<String, (Arrived, Rate)>>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrived {
@@ -23,57 +20,48 @@ pub struct Arrived {
     pub events: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CoverageRow {
     pub exchange: String,
     pub data_type: DataType,
     pub arrived: Arrived,
+    /// Over the last minute.
+    pub events_per_second: f64,
 }
 
 impl Coverage {
     /// Records events that are in hot now, by subject and venue time.
     pub fn stored<'a>(&self, data_type: DataType, events: impl Iterator<Item = (&'a str, i64)>, now_ns: i64) {
         let mut all = self.lock();
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         let table = all.entry(data_type).or_default();
-        let rates = rates.entry(data_type).or_default();
         for (subject, timestamp_us) in events {
             let exchange = subject.split('.').nth(1).unwrap_or_default();
-            match rates.get_mut(exchange) {
-                Some(rate) => rate.add(now_ns),
-                None => rates.entry(exchange.to_owned()).or_default().add(now_ns),
+            if !table.contains_key(exchange) {
+                table.insert(exchange.to_owned(), <(Arrived, Rate)>::default());
             }
-            let seen = Arrived { last_success_ns: now_ns, newest_timestamp_us: timestamp_us, events: 1 };
-            match table.get_mut(exchange) {
-                Some(arrived) => arrived.add(seen),
-                None => {
-                    table.insert(exchange.to_owned(), seen);
-                }
+            if let Some((arrived, rate)) = table.get_mut(exchange) {
+                arrived.add(Arrived {
+                    last_success_ns: now_ns,
+                    newest_timestamp_us: timestamp_us,
+                    events: 1,
+                });
+                rate.add(now_ns);
             }
         }
     }
 
-    pub fn rows(&self) -> Vec<CoverageRow> {
-        let rows = |(data_type, table): (&DataType, &BTreeMap<String, Arrived>)| -> Vec<CoverageRow> {
-            let row = |(exchange, arrived): (&String, &Arrived)| CoverageRow {
+    pub fn rows(&self, now_ns: i64) -> Vec<CoverageRow> {
+        let all = self.lock();
+        let mut rows = Vec::new();
+        for (data_type, table) in all.iter() {
+            rows.extend(table.iter().map(|(exchange, (arrived, rate))| CoverageRow {
                 exchange: exchange.clone(),
                 data_type: *data_type,
                 arrived: *arrived,
-            };
-            table.iter().map(row).collect()
-        };
-        self.lock().iter().flat_map(rows).collect()
-    }
-
-    /// Events per second over the last minute: data type, exchange, rate.
-    pub fn rates(&self, now_ns: i64) -> Vec<(&'static str, String, f64)> {
-        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_type = |(data_type, table): (&DataType, &BTreeMap<String, Rate>)| {
-            let name = data_type.as_str();
-            let rate = |(exchange, rate): (&String, &Rate)| (name, exchange.clone(), rate.per_second(now_ns));
-            table.iter().map(rate).collect::<Vec<_>>()
-        };
-        rates.iter().flat_map(of_type).collect()
+                events_per_second: rate.per_second(now_ns),
+            }));
+        }
+        rows
     }
 
     /// Adds the newest times that a hot table held when the process started. Does not count events.
@@ -81,7 +69,7 @@ impl Coverage {
         let mut all = self.lock();
         let table = all.entry(data_type).or_default();
         for row in history {
-            table.entry(row.exchange).or_default().add(Arrived {
+            table.entry(row.exchange).or_default().0.add(Arrived {
                 last_success_ns: row.created_at_ms.saturating_mul(1_000_000),
                 newest_timestamp_us: row.timestamp_us,
                 events: 0,
@@ -90,8 +78,8 @@ impl Coverage {
     }
 
     // The map is consistent at every moment, so a panic of another holder does not matter.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DataType, BTreeMap<String, Arrived>>> {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DataType, BTreeMap<String, (Arrived, Rate)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,9 +156,10 @@ mod tests {
             exchange: exchange.to_owned(),
             data_type: DataType::Trade,
             arrived: Arrived { last_success_ns, newest_timestamp_us, events },
+            events_per_second: 0.0,
         };
         let expected = [row("a", 9_000_000, 6, 2), row("b", 9_000_000, 7, 1), row("c", 4_000_000, 6, 0)];
-        assert_eq!(coverage.rows(), expected);
+        assert_eq!(coverage.rows(9_000_000), expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub const DAY_MS: i64 = 86_400_000;
 /// Largest age that can be requested.
 pub const AGE_MAX_MS: i64 = 3_660 * DAY_MS;
 /// Formats of [`Time::asked`], for messages.
-pub const ALLOWED_TIME: &str =
+const ALLOWED_TIME: &str =
     "RFC 3339 such as 2026-11-22T16:00:00Z, an age such as 90s, 30m, 24h or 7d, or now";
 
 /// Milliseconds since 1970 inside, RFC 3339 in UTC outside.
@@ -56,6 +56,32 @@ pub fn millis(duration: Duration) -> i64 {
 
 pub fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A parameter that a user gave and that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {value:?} is not allowed (allowed: {allowed})")]
+pub struct InvalidParameter {
+    pub field: &'static str,
+    pub value: String,
+    pub allowed: String,
+}
+
+impl InvalidParameter {
+    pub fn new(field: &'static str, value: Option<&str>, allowed: impl Into<String>) -> Self {
+        Self { field, value: value.unwrap_or_default().to_owned(), allowed: allowed.into() }
+    }
+}
+
+/// Milliseconds of a parameter of [`Time::asked`]; none when it is blank.
+pub fn read_time(
+    field: &'static str,
+    text: Option<&str>,
+    now_ms: i64,
+) -> Result<Option<i64>, InvalidParameter> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let time = Time::asked(text, now_ms);
+    time.map(|time| Some(time.0)).ok_or_else(|| InvalidParameter::new(field, Some(text), ALLOWED_TIME))
 }
 
 /// Milliseconds of `24h`.

@@ -10,6 +10,7 @@ use marketprism_service::{Exit, FailureContext as _, init_logs, report};
 
 use super::{repair, reports};
 use crate::config::Config;
+use crate::repair::RepairQuery;
 use crate::role::Role;
 
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ enum Command {
     /// Repair windows that differ between hot and cold, and ask edges to publish missing events again.
     ///
     /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.
-    Repair(repair::RepairArgs),
+    Repair(RepairQuery),
 }
 
 impl Command {

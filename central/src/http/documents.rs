@@ -53,8 +53,8 @@ pub struct ColdLag {
 
 pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
     let now_ns = clock::now_ns();
-    let coverage = coverage_table(&shared.coverage.rows(), now_ns);
-    let rates = shared.coverage.rates(now_ns);
+    let rows = shared.coverage.rows(now_ns);
+    let CoverageTable { coverage, nothing_of } = coverage_table(&rows, now_ns);
     let (streams, leases, marks) =
         tokio::join!(systems::streams(sources), systems::leases(sources), tables::watermarks(sources));
     let mut unanswered = Vec::new();
@@ -74,26 +74,23 @@ pub async fn overview(shared: &CentralContext, sources: &Sources) -> Overview {
         miss("watermarks".to_owned(), reason);
         BTreeMap::new()
     });
-    let arriving =
-        |covered: Covered| Arriving { events_per_second: rate_of(&rates, &covered), coverage: covered };
+    let arriving = rows
+        .iter()
+        .zip(coverage)
+        .map(|(row, coverage)| Arriving { events_per_second: row.events_per_second, coverage })
+        .collect();
     Overview {
         version: 1,
         generated_at: Time(now_ns / 1_000_000),
         program_version: env!("CARGO_PKG_VERSION"),
         reasons: shared.status.reasons(),
-        arriving: coverage.coverage.into_iter().map(arriving).collect(),
-        nothing_of: coverage.nothing_of,
+        arriving,
+        nothing_of,
         broker: answered,
         cold: lags(&marks),
         leases,
         unanswered,
     }
-}
-
-fn rate_of(rates: &[(&'static str, String, f64)], covered: &Covered) -> f64 {
-    let is_it =
-        |rate: &&(&'static str, String, f64)| rate.0 == covered.data_type && rate.1 == covered.exchange;
-    rates.iter().find(is_it).map_or(0.0, |rate| rate.2)
 }
 
 fn lags(marks: &BTreeMap<String, tables::TableWatermark>) -> Vec<ColdLag> {
@@ -174,6 +171,7 @@ mod tests {
             exchange: "sim_spot".to_owned(),
             data_type,
             arrived: Arrived { last_success_ns: NANOS_PER_SECOND, newest_timestamp_us: 5, events: 2 },
+            events_per_second: 0.0,
         };
         let rows = [row(DataType::Trade), row(DataType::FundingRate)];
         let at = |seconds: i64| coverage_table(&rows, seconds * NANOS_PER_SECOND);

@@ -87,7 +87,8 @@ pub async fn serve_metrics(State(app): State<Arc<App>>) -> Response {
     (status = 200, description = "Coverage", body = CoverageTable),
 ))]
 pub async fn serve_coverage(State(app): State<Arc<App>>) -> Json<CoverageTable> {
-    Json(coverage_table(&app.shared.coverage.rows(), clock::now_ns()))
+    let now_ns = clock::now_ns();
+    Json(coverage_table(&app.shared.coverage.rows(now_ns), now_ns))
 }
 
 /// Incoming streams, broker, replication lag and leases.

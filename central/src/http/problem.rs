@@ -8,7 +8,8 @@ use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
-use crate::report::{InvalidParameter, TooManyRequests};
+use crate::report::TooManyRequests;
+use crate::time::InvalidParameter;
 
 /// Error answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -2,14 +2,15 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use clap::Args;
 use marketprism_schema::Table;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::time::{InvalidParameter, Time, read_time};
 use crate::{clock, limits};
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = RepairRequest)]
 pub struct RepairOptions {
     /// Only this table.
@@ -25,20 +26,49 @@ pub struct RepairOptions {
     pub drop_extra: bool,
 }
 
-impl RepairOptions {
-    /// The error names the invalid value and the allowed ones.
-    pub fn check(&self) -> Result<(), String> {
-        if let Some(name) = &self.table
+/// Scope of a repair, as given over HTTP or on the command line.
+#[derive(Debug, Clone, Default, Args, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = RepairBody)]
+pub struct RepairQuery {
+    /// Only this table.
+    #[arg(long)]
+    #[schema(examples("trades"))]
+    pub table: Option<String>,
+    /// Begin: RFC 3339, or an age such as `24h`. With `from` or `to` every window of the range is compared again; without, only
+    /// windows logged as not verified.
+    #[arg(long)]
+    #[schema(examples("24h"))]
+    pub from: Option<String>,
+    /// End, exclusive.
+    #[arg(long)]
+    #[schema(examples("now"))]
+    pub to: Option<String>,
+    /// Report what would be done, change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete rows of cold that hot does not have and that were not there when the window was verified. They may be the only copy.
+    #[arg(long)]
+    pub drop_extra: bool,
+}
+
+impl RepairQuery {
+    pub fn read(&self, now_ms: i64) -> Result<RepairOptions, InvalidParameter> {
+        let Self { table, from, to, dry_run, drop_extra } = self.clone();
+        let table = table.filter(|name| !name.is_empty());
+        let from_ms = read_time("from", from.as_deref(), now_ms)?;
+        let to_ms = read_time("to", to.as_deref(), now_ms)?;
+        if let Some(name) = table.as_deref()
             && Table::ALL.iter().all(|table| table.name != name)
         {
-            let names: Vec<&str> = Table::ALL.iter().map(|table| table.name).collect();
-            return Err(format!("table: {name:?} is not allowed (allowed: {})", names.join(", ")));
+            let allowed = Table::ALL.map(|table| table.name).join(", ");
+            return Err(InvalidParameter::new("table", Some(name), allowed));
         }
-        match (self.from_ms, self.to_ms) {
-            (Some(from), Some(to)) if from >= to => {
-                Err(format!("from_ms: {from} is not allowed (allowed: less than to_ms, {to})"))
+        match to_ms {
+            Some(to) if from_ms.is_some_and(|from| from >= to) => {
+                Err(InvalidParameter::new("from", from.as_deref(), format!("a time before to, {}", Time(to))))
             }
-            _ => Ok(()),
+            _ => Ok(RepairOptions { table, from_ms, to_ms, dry_run, drop_extra }),
         }
     }
 }
@@ -167,15 +197,15 @@ mod tests {
 
     #[test]
     fn an_unknown_table_and_an_empty_range_are_refused() {
-        let request = |table: &str, from_ms, to_ms| RepairOptions {
-            table: Some(table.to_owned()),
-            from_ms: Some(from_ms),
-            to_ms: Some(to_ms),
-            ..RepairOptions::default()
+        let refused = |table: &str, from: &str, to: &str| {
+            let [table, from, to] = [table, from, to].map(|text| Some(text.to_owned()));
+            let query = RepairQuery { table, from, to, ..RepairQuery::default() };
+            query.read(1_763_828_645_007).err().map(|error| error.field)
         };
-        assert_eq!(request("trades", 1, 2).check(), Ok(()));
-        assert!(request("trade", 1, 2).check().unwrap_err().contains("trades, orderbooks"));
-        assert!(request("trades", 2, 2).check().unwrap_err().contains("from_ms"));
+        assert_eq!(refused("trades", "2h", "1h"), None);
+        assert_eq!(refused("trade", "2h", "1h"), Some("table"));
+        assert_eq!(refused("trades", "1h", "1h"), Some("from"));
+        assert_eq!(refused("trades", "1h", "soon"), Some("to"));
     }
 
     #[test]

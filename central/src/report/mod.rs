@@ -15,6 +15,6 @@ pub mod terminal;
 
 pub use crate::time::Time;
 pub use compose::{compute, exit_code, status};
-pub use period::{InvalidParameter, ReportQuery, ReportScope};
+pub use period::{ReportQuery, ReportScope};
 pub use response_cache::{ResponseCache, TooManyRequests};
 pub use sources::{SchemaCache, Sources};

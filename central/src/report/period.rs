@@ -7,7 +7,7 @@ use marketprism_schema::{DataType, Table};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::time::{AGE_MAX_MS, ALLOWED_TIME, DAY_MS, Time};
+use crate::time::{AGE_MAX_MS, DAY_MS, InvalidParameter, Time, read_time};
 
 const DEFAULT_MS: i64 = DAY_MS;
 /// Longest period: ledger tables are kept for 35 days by default.
@@ -48,14 +48,6 @@ pub struct ReportScope {
     pub table: Option<&'static str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {value:?} is not allowed (allowed: {allowed})")]
-pub struct InvalidParameter {
-    pub field: &'static str,
-    pub value: String,
-    pub allowed: String,
-}
-
 impl ReportScope {
     /// Relative times are cut to whole seconds, so that equal queries within a second share one report.
     pub fn read(query: &ReportQuery, now_ms: i64) -> Result<Self, InvalidParameter> {
@@ -63,7 +55,7 @@ impl ReportScope {
         let to = read_time("to", query.to.as_deref(), now)?.unwrap_or(now);
         let from = read_time("from", query.from.as_deref(), now)?.unwrap_or_else(|| to - DEFAULT_MS);
         let refuse = |field, value: &Option<String>, allowed: String| {
-            Err(InvalidParameter { field, value: value.clone().unwrap_or_default(), allowed })
+            Err(InvalidParameter::new(field, value.as_deref(), allowed))
         };
         if to > now + DAY_MS || to < now - AGE_MAX_MS {
             return refuse("to", &query.to, "at most one day ahead and ten years back".to_owned());
@@ -102,15 +94,6 @@ impl ReportScope {
     pub fn span_ms(&self) -> i64 {
         self.to.0 - self.from.0
     }
-}
-
-fn read_time(field: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<i64>, InvalidParameter> {
-    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    Time::asked(text, now_ms).map(|time| Some(time.0)).ok_or_else(|| InvalidParameter {
-        field,
-        value: text.to_owned(),
-        allowed: ALLOWED_TIME.to_owned(),
-    })
 }
 
 /// Most buckets of a heatmap: what fits on a phone.

@@ -162,7 +162,7 @@ pub struct ReportedGap {
 }
 
 /// Messages that the broker discarded before they were stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize, Serialize, ToSchema)]
 #[schema(as = Loss)]
 pub struct LostMessages {
     pub stream: String,

@@ -5,9 +5,9 @@ use marketprism_schema::StreamId;
 use serde::Deserialize;
 
 use super::{Answer, Sources, within};
+use crate::report::ReportScope;
 use crate::report::document::{DeadLetters, LostMessages, ReportedGap, TruncatedList, WorstWindow};
 use crate::report::period::TimeBuckets;
-use crate::report::{ReportScope, Time};
 use crate::sql::{self, SUBJECT};
 
 /// Most groups read: 5,000 streams over 120 buckets, about 100 MB while they are added up.
@@ -172,38 +172,17 @@ pub async fn newest_gaps(sources: &Sources, scope: &ReportScope) -> Answer<Vec<R
     sources.rows::<ReportedGap>(&sources.hot, &query).await
 }
 
-#[derive(Debug, Row, Deserialize)]
-struct LostMessagesRow {
-    stream: String,
-    from_seq: u64,
-    to_seq: u64,
-    messages: u64,
-    cause: String,
-    evidence: String,
-    seen_ms: i64,
-    total: u64,
-}
-
 pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<TruncatedList<LostMessages>> {
-    let query = format!(
+    let within = within("seen_at", scope.from.0, scope.to.0);
+    let lost = format!("(SELECT * FROM {}.losses FINAL WHERE {within})", sources.hot.database);
+    let total = format!("SELECT count() FROM {lost}");
+    let newest = format!(
         "SELECT stream, from_seq, to_seq, messages, cause, leftUTF8(evidence, 500) AS evidence, \
-         toUnixTimestamp64Milli(seen_at) AS seen_ms, count() OVER () AS total FROM {}.losses FINAL WHERE {} \
-         ORDER BY seen_at DESC LIMIT {LISTED_MAX}",
-        sources.hot.database,
-        within("seen_at", scope.from.0, scope.to.0),
+         toUnixTimestamp64Milli(seen_at) AS seen_at FROM {lost} ORDER BY seen_at DESC LIMIT {LISTED_MAX}"
     );
-    let rows = sources.rows::<LostMessagesRow>(&sources.hot, &query).await?;
-    let total = rows.first().map_or(0, |row| row.total);
-    let loss = |row: LostMessagesRow| LostMessages {
-        stream: row.stream,
-        from_seq: row.from_seq,
-        to_seq: row.to_seq,
-        messages: row.messages,
-        cause: row.cause,
-        evidence: row.evidence,
-        seen_at: Time(row.seen_ms),
-    };
-    Ok(TruncatedList { total, items: rows.into_iter().map(loss).collect() })
+    let (total, items) =
+        tokio::try_join!(sources.rows::<u64>(&sources.hot, &total), sources.rows(&sources.hot, &newest))?;
+    Ok(TruncatedList { total: total.first().copied().unwrap_or_default(), items })
 }
 
 pub async fn dead_letters(sources: &Sources, scope: &ReportScope) -> Answer<Vec<DeadLetters>> {
