@@ -8,7 +8,7 @@ use marketprism_schema::{
 };
 use marketprism_tests::wait::eventually;
 
-use crate::events::{now_us, trade};
+use crate::events::{now_us, publish_bytes, trade};
 use crate::stack::Stack;
 
 pub const SECONDS: u16 = 2;
@@ -73,20 +73,7 @@ pub async fn tell(jetstream: &Context, audit: &Audit) {
     let payload = encode_audit(audit).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", audit_message_id(audit, &payload));
-    tell_bytes(jetstream, &audit_subject(&audit.edge), headers, payload).await;
-}
-
-pub async fn tell_bytes(jetstream: &Context, subject: &str, headers: HeaderMap, payload: Vec<u8>) {
-    loop {
-        let sent =
-            jetstream.publish_with_headers(subject.to_owned(), headers.clone(), payload.clone().into()).await;
-        if let Ok(ack) = sent
-            && ack.await.is_ok()
-        {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    publish_bytes(jetstream, &audit_subject(&audit.edge), headers, payload).await;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, serde::Deserialize)]

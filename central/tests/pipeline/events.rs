@@ -145,7 +145,6 @@ pub async fn publish_with(jetstream: &Context, events: impl Iterator<Item = Even
     }
 }
 
-/// Repeats until the broker acknowledges.
 async fn publish_one(jetstream: Context, event: Event<'static>, id: MessageId) {
     let (subject, payload) = message(&event);
     let mut headers = HeaderMap::new();
@@ -155,14 +154,20 @@ async fn publish_one(jetstream: Context, event: Event<'static>, id: MessageId) {
         MessageId::Other => headers.insert("Nats-Msg-Id", format!("again-{}", event.header.event_id)),
         MessageId::Missing => {}
     }
+    publish_bytes(&jetstream, &subject, headers, payload).await;
+}
+
+/// Repeats until the broker acknowledges.
+pub async fn publish_bytes(jetstream: &Context, subject: &str, headers: HeaderMap, payload: Vec<u8>) {
     loop {
-        let sent = jetstream.publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());
+        let sent =
+            jetstream.publish_with_headers(subject.to_owned(), headers.clone(), payload.clone().into());
         if let Ok(ack) = sent.await
             && ack.await.is_ok()
         {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -4,10 +4,8 @@ use async_nats::HeaderMap;
 use marketprism_schema::{EventId, Gap, GapCause, GapKind};
 use marketprism_tests::wait::eventually;
 
-use crate::auditing::{
-    QUICK, audit, judged, renamed, stored, subject, tell, tell_bytes, trades, verdict, window_before,
-};
-use crate::events::publish;
+use crate::auditing::{QUICK, audit, judged, renamed, stored, subject, tell, trades, verdict, window_before};
+use crate::events::{publish, publish_bytes};
 use crate::stack::Stack;
 
 const A: &str = "BTC-USDT";
@@ -196,8 +194,8 @@ async fn malformed_audits_are_dead_letters() {
     let window = window_before(5);
     let good = audit("e1", window, vec![stored(A, &[])]);
     let bytes = marketprism_schema::encode_audit(&good).unwrap();
-    tell_bytes(&jetstream, "audit.e1", HeaderMap::new(), b"{\"version\":1".to_vec()).await;
-    tell_bytes(&jetstream, "audit.e2", HeaderMap::new(), bytes).await;
+    publish_bytes(&jetstream, "audit.e1", HeaderMap::new(), b"{\"version\":1".to_vec()).await;
+    publish_bytes(&jetstream, "audit.e2", HeaderMap::new(), bytes).await;
     let mut future = audit("e1", window, vec![]);
     (future.window_start, future.from, future.to) = (4_000_000_000_000_000_000, 0, 0);
     (future.from, future.to) = (future.window_start, future.window_start);

@@ -1,34 +1,41 @@
 //! The rule, case by case.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
 use marketprism_schema::{EventId, Fingerprint, StreamId};
 
-use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
+use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate};
 use super::expected_streams::Expectation;
 use super::queries::{GapSummary, HotContents, WindowAudit};
-use super::verdict::{VerdictState, WindowVerdict};
+use super::verdict::VerdictState::{self, Mismatch, Open, Unverifiable, Verified};
+use super::verdict::WindowVerdict;
 use crate::ledger::windows::{EdgeStream, WindowRange};
 
-const WINDOW: WindowRange = WindowRange { from: 60_000_000_000, to: 120_000_000_000 };
+const MILLI_NS: i64 = 1_000_000;
+const WINDOW: WindowRange = WindowRange { from: 60_000 * MILLI_NS, to: 120_000 * MILLI_NS };
+static EDGE_STREAM: LazyLock<EdgeStream> = LazyLock::new(|| EdgeStream {
+    stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
+    edge: "e1".into(),
+});
 
-fn ids(numbers: std::ops::Range<u128>) -> Fingerprint {
+fn ids(numbers: Range<u128>) -> Fingerprint {
     numbers.map(|n| EventId((n << 64) | (n * 3))).collect()
 }
 
-fn source() -> EdgeStream {
-    EdgeStream { stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(), edge: "e1".into() }
+/// Of a part of the window, in milliseconds.
+fn run(from: i64, to: i64, numbers: Range<u128>) -> WindowAudit {
+    let (from, to) = (from * MILLI_NS, to * MILLI_NS);
+    WindowAudit { from, to, stored: ids(numbers), ..WindowAudit::default() }
 }
 
-fn audit(numbers: std::ops::Range<u128>) -> WindowAudit {
-    WindowAudit { from: WINDOW.from, to: WINDOW.to, stored: ids(numbers), ..WindowAudit::default() }
+fn audit(numbers: Range<u128>) -> WindowAudit {
+    run(60_000, 120_000, numbers)
 }
 
-fn case<'a>(
-    source: &'a EdgeStream,
-    audits: &'a [WindowAudit],
-    contents: Option<std::ops::Range<u128>>,
-) -> WindowInputs<'a> {
+fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'_> {
     WindowInputs {
-        edge_stream: source,
+        edge_stream: &EDGE_STREAM,
         window: WINDOW,
         audits,
         contents: contents.map(|numbers| HotContents { ids: ids(numbers), copies: 0 }),
@@ -48,180 +55,133 @@ fn verdict(case: &WindowInputs<'_>) -> WindowVerdict {
     }
 }
 
-#[test]
-fn only_the_same_events_are_verified() {
-    let source = source();
-    let whole = [audit(0..10)];
-    assert_eq!(verdict(&case(&source, &whole, Some(0..10))).state, VerdictState::Verified);
-    let runs = [
-        WindowAudit { to: 90_000_000_000, ..audit(0..4) },
-        WindowAudit { from: 90_000_000_000, ..audit(4..10) },
-    ];
-    assert_eq!(verdict(&case(&source, &runs, Some(0..10))).state, VerdictState::Verified);
+fn state(audits: &[WindowAudit], contents: Range<u128>) -> VerdictState {
+    verdict(&case(audits, Some(contents))).state
+}
 
-    let short = verdict(&case(&source, &whole, Some(0..9)));
-    assert_eq!((short.state, short.lost()), (VerdictState::Mismatch, 1));
-    let id = format!("{:032x}", (9_u128 << 64) | 27);
-    assert!(short.reason.contains("1 missing") && short.reason.contains(&id), "{}", short.reason);
-    let more = verdict(&case(&source, &whole, Some(0..12)));
-    assert!(more.state == VerdictState::Mismatch && more.reason.contains("2 too many"), "{}", more.reason);
-    let other = verdict(&case(&source, &whole, Some(1..11)));
-    assert!(
-        other.state == VerdictState::Mismatch && other.reason.contains("other events"),
-        "{}",
-        other.reason
-    );
+#[test]
+fn only_the_same_events_are_verified_and_a_single_missing_one_is_named() {
+    let whole = [audit(0..10)];
+    let runs = [run(60_000, 90_000, 0..4), run(90_000, 120_000, 4..10)];
+    assert_eq!([state(&whole, 0..10), state(&runs, 0..10)], [Verified, Verified]);
+    let id = (9_u128 << 64) | 27;
+    let named = format!("1 missing: event {id:032x}");
+    for (contents, lost, missing, reason) in [
+        (0..9, 1, Some(id), named.as_str()),
+        (0..8, 2, None, "2 missing"),
+        (0..12, 0, None, "2 too many"),
+        (1..11, 0, None, "other events"),
+    ] {
+        let several = case(&whole, Some(contents));
+        let Evaluation::Replace(found, event) = evaluate(&several) else { panic!("{several:?}") };
+        assert_eq!((found.state, found.lost(), event), (Mismatch, lost, missing), "{}", found.reason);
+        assert!(found.reason.ends_with(reason), "{}", found.reason);
+    }
 }
 
 #[test]
 fn a_window_is_open_while_rows_or_audits_may_still_arrive() {
-    let source = source();
     let audits = [audit(0..10)];
     for arrival in [Arrival::WithinGrace, Arrival::IngestBehind] {
-        assert_eq!(
-            verdict(&WindowInputs { arrival, ..case(&source, &audits, Some(0..9)) }).state,
-            VerdictState::Open
-        );
-        assert_eq!(
-            verdict(&WindowInputs { arrival, ..case(&source, &[], Some(0..9)) }).state,
-            VerdictState::Open
-        );
-        assert_eq!(
-            verdict(&WindowInputs { arrival, ..case(&source, &audits, Some(0..10)) }).state,
-            VerdictState::Verified
-        );
+        let at = |audits: &[WindowAudit], contents| {
+            verdict(&WindowInputs { arrival, ..case(audits, Some(contents)) }).state
+        };
+        assert_eq!([at(&audits, 0..9), at(&[], 0..9), at(&audits, 0..10)], [Open, Open, Verified]);
     }
-    assert!(
-        matches!(evaluate(&case(&source, &audits, None)), Evaluation::Keep(v) if v.state == VerdictState::Open)
-    );
+    assert!(matches!(evaluate(&case(&audits, None)), Evaluation::Keep(v) if v.state == Open));
 }
 
 #[test]
 fn a_window_without_complete_audit_is_unverifiable_unless_rows_are_missing_for_certain() {
-    let source = source();
-    assert_eq!(evaluate(&case(&source, &[], Some(0..0))), Evaluation::Nothing);
-    let silent =
-        WindowInputs { expectation: Some(Expectation::EdgeSilent(3)), ..case(&source, &[], Some(0..0)) };
-    let silent = verdict(&silent);
-    assert!(
-        silent.state == VerdictState::Unverifiable && silent.reason.contains("3 windows"),
-        "{}",
-        silent.reason
-    );
-    assert_eq!(verdict(&case(&source, &[], Some(0..5))).state, VerdictState::Unverifiable);
-
-    let late = [WindowAudit { from: 70_500_000_000, ..audit(4..10) }];
-    let part = verdict(&case(&source, &late, Some(0..10)));
-    assert_eq!(part.state, VerdictState::Unverifiable);
+    assert_eq!(evaluate(&case(&[], Some(0..0))), Evaluation::Nothing);
+    let expectation = Some(Expectation::EdgeSilent(3));
+    let silent = verdict(&WindowInputs { expectation, ..case(&[], Some(0..0)) });
+    assert!(silent.state == Unverifiable && silent.reason.contains("3 windows"), "{}", silent.reason);
+    assert_eq!(state(&[], 0..5), Unverifiable);
+    let late = [run(70_500, 120_000, 4..10)];
+    let part = verdict(&case(&late, Some(0..10)));
     assert_eq!(part.reason, "audit of edge e1 covers only 10.500-60.000 s of the 60 s window");
-    assert_eq!(verdict(&case(&source, &late, Some(0..5))).state, VerdictState::Mismatch);
+    assert_eq!([part.state, state(&late, 0..5)], [Unverifiable, Mismatch]);
     let truncated = [WindowAudit { is_ambiguous_truncated: true, ..audit(0..10) }];
-    assert_eq!(verdict(&case(&source, &truncated, Some(0..10))).state, VerdictState::Unverifiable);
+    assert_eq!(state(&truncated, 0..10), Unverifiable);
 }
 
 #[test]
 fn ambiguous_events_must_be_in_hot_whoever_stored_them() {
-    let source = source();
     let audits = [WindowAudit { ambiguous: vec![1, 2], ..audit(0..10) }];
-    let found = verdict(&case(&source, &audits, Some(0..10)));
-    assert_eq!((found.state, found.expected, found.found), (VerdictState::Verified, 12, 12));
-    let away = verdict(&WindowInputs { ambiguous_missing: 1, ..case(&source, &audits, Some(0..10)) });
-    assert_eq!((away.state, away.expected, away.found), (VerdictState::Mismatch, 12, 11));
+    let late = [WindowAudit { ambiguous: vec![1, 2], ..run(70_500, 120_000, 0..10) }];
+    let found = verdict(&case(&audits, Some(0..10)));
+    assert_eq!((found.state, found.expected, found.found), (Verified, 12, 12));
+    for audits in [&audits, &late] {
+        let away = verdict(&WindowInputs { ambiguous_missing: 1, ..case(audits, Some(0..10)) });
+        assert_eq!((away.state, away.expected, away.found), (Mismatch, 12, 11));
+        assert!(away.reason.contains("1 ambiguously acknowledged events are not in hot"), "{}", away.reason);
+    }
 }
 
 #[test]
 fn rows_expired_from_hot_never_make_a_mismatch() {
-    let source = source();
     let audits = [audit(0..10)];
-    let trimmed = |audits, contents| {
-        evaluate(&WindowInputs { is_trimmed: true, ..case(&source, audits, Some(contents)) })
+    let trimmed = |audits: &[WindowAudit], contents| {
+        evaluate(&WindowInputs { is_trimmed: true, ..case(audits, Some(contents)) })
     };
-    assert!(matches!(trimmed(&audits, 0..3), Evaluation::Keep(v) if v.state == VerdictState::Unverifiable));
-    assert!(matches!(trimmed(&[], 0..3), Evaluation::Keep(v) if v.state == VerdictState::Unverifiable));
-    assert!(
-        matches!(trimmed(&audits, 0..10), Evaluation::Replace(v, _) if v.state == VerdictState::Verified)
-    );
+    assert!(matches!(trimmed(&audits, 0..3), Evaluation::Keep(v) if v.state == Unverifiable));
+    assert!(matches!(trimmed(&[], 0..3), Evaluation::Keep(v) if v.state == Unverifiable));
+    assert!(matches!(trimmed(&audits, 0..10), Evaluation::Replace(v, _) if v.state == Verified));
 }
 
 #[test]
-fn a_verified_window_carries_gaps_and_causes() {
-    let source = source();
+fn numbers_gaps_and_causes_of_all_runs_add_up() {
     let gaps = |count, missing, cause: &str| GapSummary { count, missing, causes: vec![cause.to_owned()] };
+    let first = run(60_000, 90_000, 0..4);
     let (named, start) = (gaps(2, 7, "venue"), gaps(1, 0, "ours"));
-    let audits = [WindowAudit { gaps: named, start, conflated: 3, duplicates: 4, ..audit(0..10) }];
-    let known = verdict(&case(&source, &audits, Some(0..10)));
-    assert_eq!((known.state, known.gaps, known.missing), (VerdictState::Verified, 3, 7));
-    assert_eq!(known.causes, ["ours", "venue"]);
-    assert_eq!((known.conflated, known.duplicates), (3, 4));
-    let new = verdict(&WindowInputs { is_known: false, ..case(&source, &audits, Some(0..10)) });
-    assert_eq!((new.gaps, new.causes), (2, vec!["venue".to_owned()]));
-}
-
-#[test]
-fn the_first_window_of_a_stream_begins_with_the_edge() {
-    let source = source();
-    let late = [WindowAudit { from: 70_500_000_000, ..audit(0..10) }];
-    let first = |audits, contents| {
-        verdict(&WindowInputs { is_first: true, ..case(&source, audits, Some(contents)) }).state
-    };
-    assert_eq!(first(&late, 0..10), VerdictState::Verified);
-    assert_eq!(first(&late, 0..12), VerdictState::Unverifiable);
-    let stopped = [WindowAudit { from: 70_500_000_000, to: 80_000_000_000, ..audit(0..10) }];
-    assert_eq!(first(&stopped, 0..10), VerdictState::Unverifiable);
-}
-
-#[test]
-fn only_the_first_window_may_begin_late() {
-    let source = source();
-    let late = [WindowAudit { from: 70_500_000_000, ..audit(0..10) }];
-    assert_eq!(verdict(&case(&source, &late, Some(0..10))).state, VerdictState::Unverifiable);
     let runs = [
-        WindowAudit { from: 70_500_000_000, to: 80_000_000_000, ..audit(0..4) },
-        WindowAudit { from: 90_000_000_000, ..audit(4..10) },
+        WindowAudit { gaps: named, start, conflated: 3, duplicates: 4, ..first },
+        WindowAudit { gaps: gaps(1, 2, "venue"), ..run(90_000, 120_000, 4..10) },
     ];
-    let first = WindowInputs { is_first: true, ..case(&source, &runs, Some(0..10)) };
-    assert_eq!(verdict(&first).state, VerdictState::Unverifiable);
+    let contents = Some(HotContents { ids: ids(0..10), copies: 5 });
+    let known = WindowInputs { contents, ..case(&runs, None) };
+    let found = verdict(&known);
+    assert_eq!((found.state, found.gaps, found.missing), (Verified, 4, 9));
+    assert_eq!((found.conflated, found.duplicates), (3, 9));
+    assert_eq!(found.causes, ["ours", "venue"]);
+    let new = verdict(&WindowInputs { is_known: false, ..known });
+    assert_eq!((new.gaps, new.causes), (3, vec!["venue".to_owned()]));
 }
 
 #[test]
-fn a_single_missing_event_is_named() {
-    let source = source();
-    let late = [WindowAudit { from: 70_500_000_000, ambiguous: vec![1, 2], ..audit(0..10) }];
-    let away = verdict(&WindowInputs { ambiguous_missing: 1, ..case(&source, &late, Some(0..10)) });
-    assert_eq!(away.state, VerdictState::Mismatch);
-    assert!(away.reason.contains("1 ambiguously acknowledged events are not in hot"), "{}", away.reason);
-    let whole = [audit(0..10)];
-    for contents in [0..8, 0..12] {
-        let several = case(&source, &whole, Some(contents));
-        let Evaluation::Replace(verdict, event) = evaluate(&several) else { panic!("{several:?}") };
-        assert!(event.is_none() && !verdict.reason.contains(": event"), "{}", verdict.reason);
-    }
-    let one = case(&source, &whole, Some(0..9));
-    assert!(matches!(evaluate(&one), Evaluation::Replace(_, Some(event)) if event == (9_u128 << 64) | 27));
+fn only_the_first_window_of_a_stream_may_begin_late() {
+    let first = |audits: &[WindowAudit], contents| {
+        verdict(&WindowInputs { is_first: true, ..case(audits, Some(contents)) }).state
+    };
+    let late = [run(70_500, 120_000, 0..10)];
+    assert_eq!([first(&late, 0..10), first(&late, 0..12)], [Verified, Unverifiable]);
+    assert_eq!(state(&late, 0..10), Unverifiable);
+    let stopped = [run(70_500, 80_000, 0..10)];
+    let interrupted = [run(70_500, 80_000, 0..4), run(90_000, 120_000, 4..10)];
+    assert_eq!([first(&stopped, 0..10), first(&interrupted, 0..10)], [Unverifiable, Unverifiable]);
 }
 
 #[test]
 fn rows_without_an_audit_are_reported() {
-    let source = source();
     let expectation = Some(Expectation::BetweenReports);
-    let unseen = WindowInputs { arrival: Arrival::WithinGrace, expectation, ..case(&source, &[], None) };
-    assert!(matches!(evaluate(&unseen), Evaluation::Keep(verdict) if verdict.state == VerdictState::Open));
-    let with_rows = verdict(&WindowInputs { expectation, ..case(&source, &[], Some(0..3)) });
-    assert!(with_rows.reason.ends_with("; hot has rows of this window"), "{}", with_rows.reason);
-    let without = verdict(&WindowInputs { expectation, ..case(&source, &[], Some(0..0)) });
-    assert!(!without.reason.contains("rows"), "{}", without.reason);
+    let unseen = WindowInputs { arrival: Arrival::WithinGrace, expectation, ..case(&[], None) };
+    assert!(matches!(evaluate(&unseen), Evaluation::Keep(verdict) if verdict.state == Open));
+    let reason = |contents| verdict(&WindowInputs { expectation, ..case(&[], Some(contents)) }).reason;
+    assert!(reason(0..3).ends_with("; hot has rows of this window"), "{}", reason(0..3));
+    assert!(!reason(0..0).contains("rows"), "{}", reason(0..0));
 }
 
 #[test]
-fn duplicates_and_causes_of_all_runs_add_up() {
-    let source = source();
-    let gaps = || GapSummary { count: 1, missing: 2, causes: vec!["venue".to_owned()] };
-    let runs = [
-        WindowAudit { to: 90_000_000_000, gaps: gaps(), duplicates: 4, ..audit(0..4) },
-        WindowAudit { from: 90_000_000_000, gaps: gaps(), ..audit(4..10) },
-    ];
-    let contents = Some(HotContents { ids: ids(0..10), copies: 5 });
-    let verdict = verdict(&WindowInputs { contents, ..case(&source, &runs, None) });
-    assert_eq!((verdict.state, verdict.duplicates), (VerdictState::Verified, 9));
-    assert_eq!((verdict.gaps, verdict.missing, verdict.causes), (2, 4, vec!["venue".to_owned()]));
+fn runs_cover_a_window_in_any_order_and_holes_are_named() {
+    let covered = |parts: &[(i64, i64)]| {
+        let audits: Vec<WindowAudit> = parts.iter().map(|(from, to)| run(*from, *to, 0..0)).collect();
+        covers(&audits, WINDOW)
+    };
+    assert_eq!(covered(&[(60_000, 120_000)]), Ok(()));
+    assert_eq!(covered(&[(90_000, 120_000), (60_005, 90_000)]), Ok(()));
+    assert_eq!(covered(&[(60_000, 90_000), (90_005, 119_995)]), Ok(()), "within the clock tolerance");
+    assert_eq!(covered(&[(60_000, 120_000), (70_000, 80_000)]), Ok(()), "one run within another");
+    let hole = "0.000-30.000 and 30.020-60.000 s of the 60 s window";
+    assert_eq!(covered(&[(60_000, 90_000), (90_020, 120_000)]).unwrap_err(), hole);
 }
