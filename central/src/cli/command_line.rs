@@ -39,11 +39,11 @@ enum Command {
     /// Show the current state on one screen: what runs, what is wrong, what to do.
     ///
     /// Exit status: 0 all parts run and data arrives, 1 something is wrong, 2 cannot tell.
-    Status(reports::StatusArgs),
+    Status(reports::JsonArgs),
     /// Check configuration, servers, versions, streams, tables, clocks and audits, each with its remedy. Changes nothing.
     ///
     /// Exit status: 0 no check fails, 1 a check fails, 2 a part did not answer.
-    Diagnose(reports::DiagnoseArgs),
+    Diagnose(reports::JsonArgs),
     /// Repair windows that differ between hot and cold, and ask edges to publish missing events again.
     ///
     /// Exit status: 0 everything is repaired, 1 something could not be repaired, 2 the repair could not run.

@@ -28,38 +28,27 @@ pub async fn execute_integrity(config: &Config, args: &IntegrityArgs) -> anyhow:
 }
 
 #[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Print JSON, in the form of /integrity.
+pub struct JsonArgs {
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-pub async fn execute_status(config: &Config, args: &StatusArgs) -> anyhow::Result<Exit> {
+pub async fn execute_status(config: &Config, args: &JsonArgs) -> anyhow::Result<Exit> {
     let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
     let report = status(&sources, &SchemaCache::default()).await;
     print(args.json, &report, |paint: Paint| terminal::status(&report, paint))?;
     Ok(exit_code(report.verdict))
 }
 
-#[derive(Debug, Args)]
-pub struct DiagnoseArgs {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
-
-pub async fn execute_diagnose(config: &Config, args: &DiagnoseArgs) -> anyhow::Result<Exit> {
+pub async fn execute_diagnose(config: &Config, args: &JsonArgs) -> anyhow::Result<Exit> {
     let sources = Sources::connect(config, limits::COMMAND_PATIENCE).await?;
     let diagnosis = crate::diagnose::diagnose(&sources).await;
     print(args.json, &diagnosis, |paint: Paint| diagnosis.render(paint))?;
     Ok(diagnosis.exit_code())
 }
 
-pub fn print<T: Serialize>(
-    as_json: bool,
-    answer: &T,
-    text: impl FnOnce(Paint) -> String,
-) -> anyhow::Result<()> {
+fn print<T: Serialize>(as_json: bool, answer: &T, text: impl FnOnce(Paint) -> String) -> anyhow::Result<()> {
     let text = if as_json {
         serde_json::to_string_pretty(answer).context("cannot write the answer")?
     } else {

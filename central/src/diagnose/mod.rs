@@ -1,12 +1,13 @@
 //! `diagnose`: checks everything that central depends on, each with its remedy.
 
-mod check;
 mod checks;
 
-use check::{Check, CheckStatus, Diagnosis};
+use marketprism_service::Exit;
+use serde::Serialize;
 
 use crate::clock;
-use crate::report::document::FindingCode;
+use crate::report::document::{Finding, FindingCode, Level};
+use crate::report::terminal::{Paint, clean};
 use crate::report::{Sources, Time};
 
 /// Changes nothing, except for a scratch database that is created to compare tables and dropped again.
@@ -34,4 +35,120 @@ fn configuration(sources: &Sources) -> Check {
     let text = "valid; no token is configured, so POST /repair is refused";
     let remedy = "write a token to a file and set token_file under [http]; the command `repair` needs none";
     Check::new(FindingCode::ConfigNoToken, "configuration", CheckStatus::Warn, text, remedy)
+}
+
+/// Ordered by weight for the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    Ok,
+    Warn,
+    /// The part did not answer.
+    Unknown,
+    Fail,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Object that was checked.
+    pub check: String,
+    /// Stable code as in the report; absent when nothing is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<FindingCode>,
+    pub found: CheckStatus,
+    pub text: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Diagnosis {
+    pub version: u32,
+    pub generated_at: Time,
+    /// In the order of the data flow.
+    pub checks: Vec<Check>,
+}
+
+impl Check {
+    pub fn ok(check: impl Into<String>, text: impl Into<String>) -> Self {
+        let (check, text) = (check.into(), text.into());
+        Self { check, code: None, found: CheckStatus::Ok, text, remedy: String::new() }
+    }
+
+    pub fn new(
+        code: FindingCode,
+        check: impl Into<String>,
+        found: CheckStatus,
+        text: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (check, text, remedy) = (check.into(), text.into(), remedy.into());
+        Self { check, code: Some(code), found, text, remedy }
+    }
+
+    pub fn unavailable(check: impl Into<String>, reason: impl Into<String>, remedy: &str) -> Self {
+        Self::new(FindingCode::SourceUnavailable, check, CheckStatus::Unknown, reason, remedy)
+    }
+}
+
+impl From<Finding> for Check {
+    fn from(finding: Finding) -> Self {
+        let found = match finding.level {
+            Level::Fail => CheckStatus::Fail,
+            Level::Unknown => CheckStatus::Unknown,
+            Level::Warn => CheckStatus::Warn,
+            Level::Info => CheckStatus::Ok,
+        };
+        Self::new(finding.code, finding.subject, found, finding.text, finding.remedy)
+    }
+}
+
+impl Diagnosis {
+    pub fn exit_code(&self) -> Exit {
+        match self.checks.iter().map(|check| check.found).max() {
+            Some(CheckStatus::Fail) => Exit::FAILED,
+            Some(CheckStatus::Unknown) => Exit::NOT_DONE,
+            _ => Exit::SUCCESS,
+        }
+    }
+
+    pub fn render(&self, paint: Paint) -> String {
+        let line = |check: &Check| {
+            let (word, colour) = match check.found {
+                CheckStatus::Ok => ("ok  ", Paint::GOOD),
+                CheckStatus::Warn => ("warn", Paint::WARN),
+                CheckStatus::Unknown => ("?   ", Paint::UNKNOWN),
+                CheckStatus::Fail => ("FAIL", Paint::BAD),
+            };
+            let code = check.code.map(|code| format!(" [{}]", code.as_str())).unwrap_or_default();
+            let remedy = match check.remedy.as_str() {
+                "" => String::new(),
+                remedy => format!("      {}\n", paint.with(Paint::SOFT, &clean(remedy))),
+            };
+            let (object, text) = (clean(&check.check), clean(&check.text));
+            let code = paint.with(Paint::SOFT, &code);
+            format!("{}  {object}: {text}{code}\n{remedy}", paint.with(colour, word))
+        };
+        self.checks.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_is_that_of_the_worst_check_and_remedies_follow_their_check() {
+        let check = |found| Check::new(FindingCode::SchemaDrift, "a", found, "b", "do c");
+        let of = |found: &[CheckStatus]| Diagnosis {
+            version: 1,
+            generated_at: Time(0),
+            checks: found.iter().map(|found| check(*found)).collect(),
+        };
+        assert_eq!(of(&[CheckStatus::Ok, CheckStatus::Warn]).exit_code(), Exit::SUCCESS);
+        assert_eq!(of(&[CheckStatus::Unknown, CheckStatus::Warn]).exit_code(), Exit::NOT_DONE);
+        assert_eq!(of(&[CheckStatus::Unknown, CheckStatus::Fail]).exit_code(), Exit::FAILED);
+        let text = of(&[CheckStatus::Fail]).render(Paint::none());
+        assert_eq!(text, "FAIL  a: b [schema.drift]\n      do c\n");
+    }
 }

@@ -118,25 +118,17 @@ impl ReportInputs {
 
     /// Sources without an answer, grouped by reason.
     pub fn unanswered(&self) -> Vec<Unanswered> {
-        let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
-        let mut add = |part: String, reason: &str| match reasons.iter_mut().find(|(known, _)| known == reason)
-        {
-            Some((_, parts)) => parts.push(part),
-            None => reasons.push((reason.to_owned(), vec![part])),
-        };
-        for (role, server) in &self.servers {
-            if let Err(reason) = server {
-                add(format!("clickhouse {role}"), reason);
-            }
-        }
-        for (role, tables) in [("hot", &self.hot), ("cold", &self.cold)] {
-            for table in tables {
-                if let Err(reason) = &table.venues {
-                    add(format!("{role} {}", table.table.name), reason);
-                }
-            }
-        }
-        let errors = [
+        let servers = self.servers.iter().filter_map(|(role, server)| {
+            let reason = server.as_ref().err()?;
+            Some((format!("clickhouse {role}"), reason))
+        });
+        let tables = [("hot", &self.hot), ("cold", &self.cold)].into_iter().flat_map(|(role, tables)| {
+            tables.iter().filter_map(move |table| {
+                let reason = table.venues.as_ref().err()?;
+                Some((format!("{role} {}", table.table.name), reason))
+            })
+        });
+        let queries = [
             ("verdicts", self.verdicts.as_ref().err()),
             ("gaps", self.gap_groups.as_ref().err().or(self.gaps.as_ref().err())),
             ("losses", self.losses.as_ref().err()),
@@ -146,18 +138,19 @@ impl ReportInputs {
             ("leases", self.leases.as_ref().err()),
             ("schema", self.schema.as_ref().err()),
         ];
-        for (part, reason) in errors {
-            if let Some(reason) = reason {
-                add(part.to_owned(), reason);
+        let queries = queries.into_iter().filter_map(|(part, reason)| Some((part.to_owned(), reason?)));
+        let streams = self.broker.iter().filter_map(|(name, stream)| {
+            let reason = stream.as_ref().err()?;
+            Some((format!("stream {name}"), reason))
+        });
+        let mut unanswered: Vec<Unanswered> = Vec::new();
+        for (part, reason) in servers.chain(tables).chain(queries).chain(streams) {
+            match unanswered.iter_mut().find(|known| known.reason == *reason) {
+                Some(known) => known.part = format!("{}, {part}", known.part),
+                None => unanswered.push(Unanswered { part, reason: reason.clone() }),
             }
         }
-        for (name, stream) in &self.broker {
-            if let Err(reason) = stream {
-                add(format!("stream {name}"), reason);
-            }
-        }
-        let join = |(reason, parts): (String, Vec<String>)| Unanswered { part: parts.join(", "), reason };
-        reasons.into_iter().map(join).collect()
+        unanswered
     }
 }
 

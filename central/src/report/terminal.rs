@@ -88,16 +88,16 @@ fn tables(tables: &[TableReport], paint: Paint, out: &mut String) {
         let lag = state.lag_minutes.map(|lag| format!("{lag:.1}"));
         let WindowCounts { verified, mismatch, unverifiable, .. } = state.replication;
         let (hot, cold) = (of(&state.hot, |hot| hot.rows), of(&state.cold, |cold| cold.rows));
-        let (hot_recent, cold_recent) =
+        let (fresh, copied) =
             (of(&state.hot, |hot| hot.recent_rows), of(&state.cold, |cold| cold.recent_rows));
         let (newest, lag) = (or_dash(newest), or_dash(lag));
         cells![
             state.table,
             hot,
-            hot_recent,
+            fresh,
             newest,
             cold,
-            cold_recent,
+            copied,
             lag,
             verified,
             mismatch,

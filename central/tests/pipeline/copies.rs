@@ -59,8 +59,7 @@ async fn a_message_delivered_again_is_no_copy() {
     publish(&stack.jetstream().await, (0..TRADES).map(|n| trade(n, now_us()))).await;
     for rows in [1, TRADES / 2] {
         let mut central = stack.run(&config);
-        eventually("rows", || async { stack.counts("trades").await.filter(|(count, _)| *count >= rows) })
-            .await;
+        stack.has_trades(rows).await;
         stack.broker.kill();
         central.kill();
         stack.broker.restart().await;

@@ -40,7 +40,7 @@ async fn init_is_idempotent_and_names_drift() {
         "run must refuse the same difference"
     );
     let scratch = "SELECT count() FROM system.databases WHERE name LIKE 'marketprism_scratch_%'";
-    assert_eq!(stack.hot().query_raw(scratch).fetch_one::<u64>().await.unwrap(), 0);
+    assert_eq!(stack.number(scratch).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,8 +44,7 @@ async fn what_an_edge_stored_is_verified() {
     // ETH was reported before, and now is not: nobody vouches for it.
     let left_out = judged(&stack, "ETH-USDT", "e1", second, "unverifiable").await;
     assert!(left_out.reason.contains("other streams"), "{}", left_out.reason);
-    let (_, metrics) = stack.get("/metrics").unwrap();
-    assert!(metrics.contains("marketprism_ledger_audits_taken_total 2"), "{metrics}");
+    stack.metrics_tell("marketprism_ledger_audits_taken_total 2");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ async fn audits_wait_for_clickhouse() {
     assert_eq!(judged(&stack, A, "e1", window, "verified").await.found, 100);
     stack.is_ready().await;
     let sql = "SELECT count() FROM marketprism_hot.verdicts WHERE state = 'mismatch'";
-    assert_eq!(stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap(), 0);
+    assert_eq!(stack.number(sql).await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,9 +44,8 @@ async fn what_was_discarded_before_it_was_taken_is_named() {
     assert_eq!(spans, [(1, first - 1, first - 1), (TRADES - 50, TRADES - 50, 1)], "{named:?}");
     assert!(named.iter().all(|loss| loss.3 == "retention" && loss.4.contains("first sequence")), "{named:?}");
     confirmed(&stack, TRADES).await;
-    let (_, metrics) = stack.get("/metrics").unwrap();
     let counted = format!("lost_messages_total{{cause=\"retention\",stream=\"MARKET_DATA\"}} {first}");
-    assert!(metrics.contains(&counted), "{counted}: {metrics}");
+    stack.metrics_tell(&counted);
     assert_eq!(central.terminate(PATIENCE).await.code(), Some(0));
 
     publish(&jetstream, (TRADES..TRADES + 10).map(|n| trade(n, base))).await;
@@ -140,6 +139,5 @@ async fn poison_goes_to_the_dead_letters() {
     let kept =
         "SELECT payload FROM marketprism_hot.dead_letters WHERE content_type = 'application/x-unknown'";
     assert_eq!(stack.hot().query_raw(kept).fetch_one::<String>().await.unwrap().into_bytes(), good);
-    let (_, metrics) = stack.get("/metrics").unwrap();
-    assert!(metrics.contains("hot_storage_messages_failed_total 9"), "{metrics}");
+    stack.metrics_tell("hot_storage_messages_failed_total 9");
 }

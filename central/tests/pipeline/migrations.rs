@@ -15,10 +15,6 @@ fn layout(kind: DatabaseKind) -> Layout<'static> {
     Layout { kind, database, ttl_days, ledger_ttl_days: 35, cluster: None }
 }
 
-async fn number(stack: &Stack, sql: &str) -> u64 {
-    stack.hot().query_raw(sql).fetch_one::<u64>().await.unwrap()
-}
-
 /// Both databases are created from the first migration alone, with rows and without records.
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_of_an_earlier_version_are_adopted() {
@@ -46,11 +42,11 @@ async fn databases_of_an_earlier_version_are_adopted() {
             "table marketprism_hot.verdicts: created",
         ],
     );
-    assert_eq!(number(&stack, "SELECT count() FROM marketprism_hot.trades").await, 1000);
+    assert_eq!(stack.number("SELECT count() FROM marketprism_hot.trades").await, Some(1000));
     let indexed = "SELECT count() FROM system.data_skipping_indices WHERE database = 'marketprism_hot' AND table = 'trades' \
                    AND data_compressed_bytes > 0";
     eventually("the old part to have both indices", || async {
-        (number(&stack, indexed).await == 2).then_some(())
+        stack.number(indexed).await.filter(|indices| *indices == 2)
     })
     .await;
 }
@@ -90,7 +86,7 @@ async fn several_at_once_apply_each_migration_once() {
             assert_eq!(by, 1, "{line}");
             let records =
                 format!("SELECT count() FROM {database}.schema_migrations WHERE version = {version}");
-            assert_eq!(number(&stack, &records).await, 1, "{line}");
+            assert_eq!(stack.number(&records).await, Some(1), "{line}");
         }
     }
 }
@@ -130,14 +126,14 @@ async fn a_killed_migration_is_finished_by_the_next() {
     let mut central = stack.run(&config);
     eventually("the first records", || async {
         let sql = "SELECT count() FROM marketprism_hot.schema_migrations";
-        stack.hot().query_raw(sql).fetch_one::<u64>().await.ok().filter(|records| *records > 0)
+        stack.number(sql).await.filter(|records| *records > 0)
     })
     .await;
     central.kill();
     let output = stack.init(&config, &[], 0);
     for kind in DatabaseKind::ALL {
         let sql = format!("SELECT count() FROM {}.schema_migrations", layout(kind).database);
-        assert_eq!(number(&stack, &sql).await, u64::from(Migration::newest()) + 1, "{sql}");
+        assert_eq!(stack.number(&sql).await, Some(u64::from(Migration::newest()) + 1), "{sql}");
     }
     stack.is_as_wanted(&config);
 }

@@ -22,8 +22,7 @@ async fn clickhouse_away_loses_nothing() {
     };
     let base = now_us();
     publish(&jetstream, (0..TRADES / 3).map(|n| trade(n, base))).await;
-    eventually("the first rows", || async { stack.counts("trades").await.filter(|(rows, _)| *rows > 0) })
-        .await;
+    stack.has_trades(1).await;
     stack.engine.kill();
     let away = Instant::now();
     publish(&jetstream, (TRADES / 3..TRADES).map(|n| trade(n, base))).await;
@@ -52,10 +51,7 @@ async fn broker_restart_and_deleted_consumer_lose_nothing() {
     stack.is_unready_for("").await;
     stack.broker.restart().await;
     publish(&jetstream, (TRADES / 3..2 * TRADES / 3).map(|n| trade(n, base))).await;
-    eventually("two thirds", || async {
-        stack.counts("trades").await.filter(|(rows, _)| *rows == 2 * TRADES / 3)
-    })
-    .await;
+    stack.holds_once("trades", 2 * TRADES / 3).await;
 
     let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
     stream.delete_consumer("central-market-data").await.unwrap();
@@ -126,7 +122,7 @@ async fn a_leader_that_dies_loses_nothing() {
     }
     let publisher = Publisher::start(jetstream.clone(), 800);
     for (leads_stream, rows) in [(true, 5_000), (false, 15_000)] {
-        eventually("rows to arrive", || async { stack.trades().await.filter(|count| *count >= rows) }).await;
+        stack.has_trades(rows).await;
         let leader = eventually("the leader's name", || async {
             let stream = jetstream.get_stream("MARKET_DATA").await.ok()?;
             if leads_stream {

@@ -54,8 +54,7 @@ async fn every_way_of_copying_gives_the_same_rows() {
         fill(&sides, minutes_ago(10)).await;
         let _central = sides.replicate();
         all_is_copied(&sides).await;
-        let (_, metrics) = sides.stack.get("/metrics").unwrap();
-        assert!(metrics.contains("marketprism_cold_replication_lag_minutes{table=\"trades\"}"), "{metrics}");
+        sides.stack.metrics_tell("marketprism_cold_replication_lag_minutes{table=\"trades\"}");
     }
 }
 
@@ -174,8 +173,7 @@ async fn an_old_event_published_again_stays_one_row() {
     assert_eq!(rows, 2, "hot holds what was new to cold");
     let (state, reason) = sides.window("trades", first_ms).await.unwrap();
     assert_eq!((state.as_str(), reason.as_str()), ("verified", ""));
-    let (_, metrics) = sides.stack.get("/metrics").unwrap();
-    assert!(metrics.contains("marketprism_cold_published_again_total{table=\"trades\"} 100"), "{metrics}");
+    sides.stack.metrics_tell("marketprism_cold_published_again_total{table=\"trades\"} 100");
 }
 
 /// The pause between rounds is longer than the test's patience.

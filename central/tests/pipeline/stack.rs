@@ -224,6 +224,12 @@ impl Stack {
         Some(rows)
     }
 
+    /// Waits until hot has so many trades; returns their number.
+    pub async fn has_trades(&self, least: u64) -> u64 {
+        let what = format!("{least} trades in hot");
+        eventually(&what, async || self.trades().await.filter(|rows| *rows >= least)).await
+    }
+
     pub async fn number(&self, sql: &str) -> Option<u64> {
         self.hot().query_raw(sql).fetch_one::<u64>().await.ok()
     }
@@ -242,6 +248,11 @@ impl Stack {
             (rows == events).then_some(())
         })
         .await;
+    }
+
+    pub fn metrics_tell(&self, text: &str) {
+        let (_, metrics) = self.get("/metrics").unwrap();
+        assert!(metrics.contains(text), "{text}: {metrics}");
     }
 
     pub async fn jetstream(&self) -> jetstream::Context {
