@@ -13,9 +13,9 @@ use marketprism_service::serve_http;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{OpenApi, OpenApi as Document};
-use utoipa::{Modify, OpenApi, OpenApi as _};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -60,7 +60,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(serve_description))
 }
 
-pub fn description() -> OpenApi {
+pub fn description() -> Document {
     routes().split_for_parts().1
 }
 
@@ -68,7 +68,7 @@ pub fn description() -> OpenApi {
 #[utoipa::path(get, path = "/openapi.json", tag = "process", responses(
     (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
 ))]
-async fn serve_description() -> Json<OpenApi> {
+async fn serve_description() -> Json<Document> {
     Json(description())
 }
 

@@ -16,20 +16,10 @@ use crate::storage::{StorageError, bounded};
 use crate::time::Time;
 use crate::{clock, limits};
 
-/// A mismatched window of the ledger that lacks events.
+/// Mismatched windows of the ledger that lack events, adjacent and of one stream and edge.
 #[derive(Debug, Clone, PartialEq, Eq, clickhouse::Row, Deserialize)]
-struct LackingWindow {
-    #[serde(deserialize_with = "sql::stream_id")]
-    stream: StreamId,
-    edge: String,
-    start_ms: i64,
-    window_seconds: u16,
-    missing: u64,
-}
-
-/// Adjacent windows of one stream and edge, requested at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
 struct LackingRange {
+    #[serde(deserialize_with = "sql::stream_id")]
     stream: StreamId,
     edge: String,
     start_ms: i64,
@@ -109,10 +99,7 @@ async fn request_edge(broker: &Broker, range: &LackingRange) -> (RepairFate, Str
     }
 }
 
-async fn lacking_windows(
-    hot: &Endpoint,
-    options: &RepairOptions,
-) -> Result<Vec<LackingWindow>, StorageError> {
+async fn lacking_windows(hot: &Endpoint, options: &RepairOptions) -> Result<Vec<LackingRange>, StorageError> {
     let mut conditions = vec!["state = 'mismatch' AND found < expected".to_owned()];
     if let Some(name) = &options.table
         && let Some(table) = Table::ALL.iter().find(|table| table.name == name)
@@ -124,7 +111,7 @@ async fn lacking_windows(
     }
     let query = format!(
         "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toInt64(toUnixTimestamp64Milli(window_start)) AS start_ms, \
-         window_seconds, toUInt64(expected - found) AS missing FROM {} FINAL WHERE {} ORDER BY edge, data_type, exchange, \
+         toInt64(start_ms + window_seconds * 1000) AS end_ms, toUInt64(expected - found) AS missing FROM {} FINAL WHERE {} ORDER BY edge, data_type, exchange, \
          market_type, symbol, window_start LIMIT {}",
         hot.table("verdicts"),
         conditions.join(" AND "),
@@ -134,17 +121,18 @@ async fn lacking_windows(
 }
 
 /// The windows come in the order of edge, stream and time.
-fn join(windows: Vec<LackingWindow>) -> Vec<LackingRange> {
+fn join(windows: Vec<LackingRange>) -> Vec<LackingRange> {
     let mut ranges: Vec<LackingRange> = Vec::new();
     for window in windows {
-        let LackingWindow { stream, edge, start_ms, window_seconds, missing } = window;
-        let end_ms = start_ms + i64::from(window_seconds) * 1_000;
         match ranges.last_mut() {
-            Some(last) if (&last.stream, &last.edge, last.end_ms) == (&stream, &edge, start_ms) => {
-                last.end_ms = end_ms;
-                last.missing += missing;
+            Some(last)
+                if (&last.stream, &last.edge, last.end_ms)
+                    == (&window.stream, &window.edge, window.start_ms) =>
+            {
+                last.end_ms = window.end_ms;
+                last.missing += window.missing;
             }
-            _ => ranges.push(LackingRange { stream, edge, start_ms, end_ms, missing }),
+            _ => ranges.push(window),
         }
     }
     ranges
@@ -156,11 +144,11 @@ mod tests {
 
     #[test]
     fn only_adjacent_windows_of_one_stream_are_joined() {
-        let window = |symbol: &str, start_ms| LackingWindow {
+        let window = |symbol: &str, start_ms| LackingRange {
             stream: StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap(),
             edge: "e".to_owned(),
             start_ms,
-            window_seconds: 60,
+            end_ms: start_ms + 60_000,
             missing: 2,
         };
         let windows =

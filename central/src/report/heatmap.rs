@@ -273,14 +273,8 @@ mod tests {
         ReportScope { from: Time(START), to: Time(START + hours * 3_600_000), table: None }
     }
 
-    fn row(
-        edge: &str,
-        bucket: u32,
-        verified: u64,
-        mismatch: u64,
-        unverifiable: u64,
-        missing: u64,
-    ) -> VerdictBucket {
+    fn row(edge: &str, bucket: u32, numbers: [u64; 4]) -> VerdictBucket {
+        let [verified, mismatch, unverifiable, missing] = numbers;
         let first_ms = START + i64::from(bucket) * 60_000;
         VerdictBucket {
             stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
@@ -304,13 +298,13 @@ mod tests {
     fn another_edge_covers_unverifiable_windows_but_no_mismatch() {
         let buckets = TimeBuckets::of(&scope(1));
         let rows = [
-            row("e1", 0, 0, 0, 1, 0),
-            row("e2", 0, 1, 0, 0, 0),
-            row("e1", 1, 0, 1, 0, 0),
-            row("e2", 1, 1, 0, 0, 0),
-            row("e1", 2, 1, 0, 0, 7),
-            row("e2", 2, 1, 0, 0, 0),
-            row("e1", 3, 0, 0, 1, 0),
+            row("e1", 0, [0, 0, 1, 0]),
+            row("e2", 0, [1, 0, 0, 0]),
+            row("e1", 1, [0, 1, 0, 0]),
+            row("e2", 1, [1, 0, 0, 0]),
+            row("e1", 2, [1, 0, 0, 7]),
+            row("e2", 2, [1, 0, 0, 0]),
+            row("e1", 3, [0, 0, 1, 0]),
         ];
         let ledger = add_up(&buckets, &rows, &[], &[]);
         let stream = &ledger.map.streams[0];
@@ -324,7 +318,7 @@ mod tests {
     #[test]
     fn windows_without_verdict_are_counted() {
         let buckets = TimeBuckets::of(&scope(1));
-        let rows = [row("e1", 0, 1, 0, 0, 0), row("e1", 1, 1, 0, 0, 0), row("e1", 4, 1, 0, 0, 0)];
+        let rows = [row("e1", 0, [1, 0, 0, 0]), row("e1", 1, [1, 0, 0, 0]), row("e1", 4, [1, 0, 0, 0])];
         assert_eq!(add_up(&buckets, &rows, &[], &[]).absent, 2);
     }
 
@@ -348,7 +342,7 @@ mod tests {
             gap("ours", "stop", 1, 0),
             gap("ours", "start", 2, 0),
         ];
-        let rows = [row("e1", 0, 1, 0, 0, 3), row("e1", 1, 1, 0, 0, 0), row("e1", 2, 1, 0, 0, 0)];
+        let rows = [row("e1", 0, [1, 0, 0, 3]), row("e1", 1, [1, 0, 0, 0]), row("e1", 2, [1, 0, 0, 0])];
         let ledger = add_up(&buckets, &rows, &gaps, &[]);
         assert_eq!((ledger.starts, ledger.gaps_total, ledger.missing), (1, 2, 3));
         assert_eq!(ledger.gaps["venue"], GapCount { gaps: 1, missing: 3, unknown: 0 });

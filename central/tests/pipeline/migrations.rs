@@ -139,28 +139,6 @@ async fn a_killed_migration_is_finished_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lost_indices_are_drift() {
-    let Some((stack, config)) = Stack::laid_out("").await else { return };
-    for sql in [
-        "ALTER TABLE marketprism_hot.trades DROP INDEX created_at_range",
-        "ALTER TABLE marketprism_cold.trades DROP INDEX received_at_range",
-        "ALTER TABLE marketprism_cold.trades ADD INDEX received_at_range received_at TYPE set(10) GRANULARITY 4",
-    ] {
-        stack.execute(sql).await;
-    }
-    let drift = stack.init(&config, &[], 3);
-    contains_all(
-        &drift,
-        &[
-            "index created_at_range: wanted created_at TYPE minmax GRANULARITY 1, found none",
-            "index received_at_range: wanted received_at TYPE minmax GRANULARITY 1, found received_at TYPE set(10) GRANULARITY 4",
-        ],
-    );
-    stack.init(&config, &["--apply"], 0);
-    stack.init(&config, &[], 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn statements_for_a_cluster_parse() {
     let Some(stack) = Stack::start().await else { return };
     for kind in DatabaseKind::ALL {

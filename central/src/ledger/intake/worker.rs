@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::AckKind;
@@ -19,7 +18,6 @@ use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::insert::insert;
 use crate::ledger::windows::DirtyWindows;
 use crate::row::{Column, Target};
-use crate::storage::StorageError;
 use crate::{clock, limits};
 
 const TABLE: &str = "audits";
@@ -181,16 +179,14 @@ async fn insert_with_retry(
                 return Ok(());
             }
             Err(error) if error.is_content() => return Err(error.to_string()),
-            Err(error) => pause_after(shared, &error, backoff.pause()).await,
+            Err(error) => {
+                if shared.status.fail(INTAKE, error.to_string()) {
+                    tracing::warn!(%error, "audit insert failed; retrying, no audit is lost");
+                }
+                sleep(backoff.pause()).await;
+            }
         }
     }
-}
-
-async fn pause_after(shared: &CentralContext, error: &StorageError, pause: Duration) {
-    if shared.status.fail(INTAKE, error.to_string()) {
-        tracing::warn!(%error, "audit insert failed; retrying, no audit is lost");
-    }
-    sleep(pause).await;
 }
 
 async fn acknowledge_batch(shared: &CentralContext, batch: &AuditBatch, kind: AckKind) {

@@ -93,30 +93,22 @@ pub fn rows(database: &str, table: &str, id: &str) -> String {
     )
 }
 
-pub fn gap_of_unknown_size(back: u64) -> String {
+fn audit_with(back: u64, gap: &str) -> String {
     format!(
         "INSERT INTO marketprism_hot.audits (window_start, window_seconds, data_type, exchange, market_type, symbol, edge, \
-         run, gaps, created_at) SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 1, [('connection', 'network', \
-         NULL, NULL, NULL, 1, 2, 'cut')], now64(3)",
+         run, gaps, created_at) SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 1, [{gap}], now64(3)",
         window(back)
     )
 }
 
+pub fn gap_of_unknown_size(back: u64) -> String {
+    audit_with(back, "('connection', 'network', NULL, NULL, NULL, 1, 2, 'cut')")
+}
+
 /// A gap caused by the venue, with its verdict. The evidence has markup, as a hostile venue might send.
 pub async fn gap(stack: &Stack, back: u64) {
-    stack
-        .execute(&format!(
-            "INSERT INTO marketprism_hot.audits (window_start, window_seconds, data_type, exchange, market_type, \
-             symbol, edge, run, gaps, created_at) SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', 1, \
-             [('trade_ids', 'venue', 5, 9, 3, 1, 2, 'ids jump from 5 to 9 <img src=x onerror=alert(1)>')], now64(3)",
-            window(back)
-        ))
-        .await;
-    stack
-        .execute(&format!(
-            "INSERT INTO marketprism_hot.verdicts SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', \
-             'verified', '', 10, 10, 0, 0, 1, 3, ['venue'], now64(3) + INTERVAL 1 SECOND",
-            window(back)
-        ))
-        .await;
+    let gap = "('trade_ids', 'venue', 5, 9, 3, 1, 2, 'ids jump from 5 to 9 <img src=x onerror=alert(1)>')";
+    stack.execute(&audit_with(back, gap)).await;
+    let of_gap = "10, 10, 0, 0, 1, 3, ['venue']";
+    stack.execute(&verdict(back, "verified", "").replace("10, 7, 0, 0, 0, 0, []", of_gap)).await;
 }
