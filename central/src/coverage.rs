@@ -9,7 +9,9 @@ use serde::Deserialize;
 
 /// Bounded by exchanges times data types.
 #[derive(Debug, Default)]
-pub struct Coverage(Mutex<BTreeMap<DataType, BTreeMap<String, (Arrived, Rate)>>>);
+pub struct Coverage(Mutex<ByExchange>);
+
+type ByExchange = BTreeMap<DataType, BTreeMap<String, (Arrived, Rate)>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrived {
@@ -78,7 +80,7 @@ impl Coverage {
     }
 
     // The map is consistent at every moment, so a panic of another holder does not matter.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<DataType, BTreeMap<String, (Arrived, Rate)>>> {
+    fn lock(&self) -> MutexGuard<'_, ByExchange> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,5 +8,5 @@ mod progress;
 mod request_edges;
 mod run;
 
-pub use progress::{RepairFate, RepairLog, RepairOptions, RepairOutcome, RepairProgress, RepairQuery};
+pub use progress::{RepairFate, RepairLog, RepairOutcome, RepairProgress, RepairQuery};
 pub use run::{RepairJobs, repair};

@@ -18,7 +18,7 @@ pub use copy::{Copier, Direction};
 pub use evaluate::{RowDiff, WindowCondition};
 pub use queries::{CopyError, Endpoint, HotCold, TableSpec};
 pub use reconcile::EvaluatedWindow;
-pub use window::{TimeRange, WindowDigest, align};
+pub use window::{TimeRange, align};
 pub use window_log::{LoggedWindow, WindowLog, WindowState};
 pub use window_ops::{CopyContext, WindowOps};
 pub use worker::{LEASE, replicate};

@@ -130,7 +130,7 @@ async fn a_killed_migration_is_finished_by_the_next() {
     })
     .await;
     central.kill();
-    let output = stack.init(&config, &[], 0);
+    stack.init(&config, &[], 0);
     for kind in DatabaseKind::ALL {
         let sql = format!("SELECT count() FROM {}.schema_migrations", layout(kind).database);
         assert_eq!(stack.number(&sql).await, Some(u64::from(Migration::newest()) + 1), "{sql}");
