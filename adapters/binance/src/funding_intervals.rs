@@ -1,6 +1,5 @@
 //! The intervals of `fundingInfo`, kept for later mark prices.
 
-/// Hours between two charges of funding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FundingIntervals {
     /// By instrument; none until the venue's list has come.

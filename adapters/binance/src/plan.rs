@@ -38,7 +38,6 @@ const INTEREST_WEIGHT_A_MINUTE: u64 = 600;
 const RATIO_EVERY_MS: RangeInclusive<u64> = 60_000..=3_600_000;
 const RATIOS_A_WINDOW: u64 = 800;
 
-/// One stream to subscribe to.
 struct Stream {
     name: String,
     data_type: DataType,

@@ -80,7 +80,6 @@ pub(crate) fn name(data_type: DataType, venue_symbol: &str) -> Option<String> {
     Some(format!("{kind}.{venue_symbol}.{INTERVAL}"))
 }
 
-/// The instrument that a channel names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChannelInstrument<'n> {
     pub(crate) instrument: u32,

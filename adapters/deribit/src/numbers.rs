@@ -176,7 +176,6 @@ fn any_member<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Cow<'a, [u8]>> {
     })
 }
 
-/// A string's bytes.
 #[inline(always)]
 pub(crate) fn text<'a>(cursor: &mut Cursor<'a>, what: &'static str) -> ParseResult<Cow<'a, [u8]>> {
     if let Some(text) = cursor.plain_text() {
@@ -196,7 +195,6 @@ pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult
     }
 }
 
-/// The unit of the venue's amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AmountUnit {
     /// Linear contracts and options: the base coin.

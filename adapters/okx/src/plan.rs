@@ -30,7 +30,6 @@ const RATIOS: &str = "okx.ratios";
 const RATIOS_OF_ONE: u32 = 5;
 const WINDOW_MS: u32 = 2000;
 
-/// One channel to subscribe to.
 struct Stream {
     data_type: DataType,
     instrument: Option<u32>,

@@ -12,7 +12,6 @@ use std::collections::{HashMap, HashSet};
 pub struct Broken {
     fault: Fault,
     sound: VenueInstance<SoundVenue>,
-    /// Last id of each book.
     last_ids: HashMap<u32, i64>,
     published: HashSet<(u32, u64)>,
 }

@@ -8,7 +8,6 @@ use marketprism_adapter_conformance::{CheckOutcome, Options, Report, test};
 use marketprism_broken_adapters::Fault;
 use tempfile::TempDir;
 
-/// A file of the build.
 fn built(path: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(path);
     assert!(path.exists(), "{} is missing: run `make test`", path.display());

@@ -26,7 +26,6 @@ pub(crate) struct FuzzedMarket {
     sources: u32,
 }
 
-/// The markets of an adapter.
 pub(crate) fn markets<A: Adapter>(folder: &Path) -> Vec<FuzzedMarket> {
     let described = A::describe();
     let market = |exchange: String| -> Result<FuzzedMarket, String> {

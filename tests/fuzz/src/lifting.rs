@@ -13,7 +13,6 @@ use marketprism_adapter_host::{Adapter, Engine, Fault, FaultCause, FrameBatch, L
 /// Bytes of the result's three lists.
 const HEAD: usize = 24;
 
-/// Longest input.
 const BYTES: usize = 64 << 10;
 
 /// Gives a sandbox the input as the result of one frame.

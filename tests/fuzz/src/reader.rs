@@ -1,6 +1,5 @@
 //! Values out of any bytes: when the bytes are used up, everything is zero.
 
-/// A place in the input.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

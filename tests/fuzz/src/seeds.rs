@@ -7,10 +7,8 @@ use marketprism_adapter_sdk::testkit::{RecordKind, read};
 use crate::adapter::SEPARATOR;
 use crate::targets::{Target, folder};
 
-/// Seeds of one target.
 const SEEDS: usize = 48;
 
-/// Longest frame of a seed.
 const BYTES: usize = 1_500;
 
 /// Begin alike: one of them is enough.

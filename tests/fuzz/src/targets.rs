@@ -13,7 +13,6 @@ use marketprism_adapter_template::Template;
 use crate::adapter::{FuzzedMarket, markets, run};
 use crate::{lifting, validation};
 
-/// One target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// Its name: that of the binary and of the corpus folder.
@@ -54,7 +53,6 @@ const HOST: &[Target] = &[
     Target { name: "validation", run: validation::run, markets: None },
 ];
 
-/// Every target.
 pub const TARGETS: [&[Target]; 2] = [ADAPTERS, HOST];
 
 impl Target {
@@ -75,7 +73,6 @@ impl Target {
     }
 }
 
-/// The folder of an adapter.
 pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../adapters").join(name)
 }

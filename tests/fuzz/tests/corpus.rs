@@ -10,7 +10,6 @@
 use marketprism_adapter_sdk::testkit::{Random, damage};
 use marketprism_fuzz::{SEPARATOR, TARGETS, Target, seeds};
 
-/// Damaged inputs of each target.
 const ROUNDS: usize = 4_000;
 
 fn corpus(target: Target) -> Vec<Vec<u8>> {

@@ -35,7 +35,6 @@ pub(super) struct EventMembers<'c, 'a> {
     pub(super) named: Option<()>,
 }
 
-/// Reads the symbol of a message.
 #[inline(always)]
 pub(super) fn symbol(
     loaded: &LoadedFeed,

@@ -41,7 +41,6 @@ impl DeribitVenue {
         self.message(loaded, output, frame)
     }
 
-    /// Reads the data of a channel.
     #[inline(always)]
     fn data(
         &mut self,

@@ -115,7 +115,6 @@ fn rest(mut cursor: Cursor<'_>) -> ParseResult<()> {
     cursor.end()
 }
 
-/// The members of a frame.
 #[derive(Default)]
 struct FrameMembers<'a> {
     event: Option<()>,
@@ -174,7 +173,6 @@ impl OkxVenue {
         }
     }
 
-    /// Reads the data of a channel.
     fn push(
         &self,
         loaded: &LoadedFeed,

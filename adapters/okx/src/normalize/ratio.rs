@@ -8,7 +8,6 @@ use marketprism_adapter_sdk::{
     ParseResult, Payload, decimal, each_element,
 };
 
-/// Decimal places of the shares.
 const SHARE_PLACES: u8 = 12;
 
 #[inline(never)]

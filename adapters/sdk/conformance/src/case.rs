@@ -13,7 +13,6 @@ use crate::tested_adapter::TestedAdapter;
 
 /// Frames with the market that they belong to.
 pub(crate) struct Case<'a> {
-    /// Name of the file.
     pub(crate) name: String,
     /// The golden output; none for a recording.
     pub(crate) expected: Option<PathBuf>,
@@ -119,7 +118,6 @@ impl<'a> Cases<'a> {
         self.start.as_ref().map(|(market, _)| market).into_iter().chain(recorded).next()
     }
 
-    /// Frames of all cases.
     pub(crate) fn frame_count(&self) -> usize {
         self.cases.iter().map(|case| case.frames.len()).sum()
     }

@@ -8,7 +8,6 @@ const CAUSES_MAX: usize = 8;
 /// Longest cause in bytes: a cause may quote what an adapter or a venue wrote.
 const CAUSE_BYTES: usize = 1_200;
 
-/// Causes of one failed promise.
 #[derive(Debug)]
 pub(crate) struct Findings {
     id: &'static str,

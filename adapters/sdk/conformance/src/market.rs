@@ -14,7 +14,6 @@ use crate::tested_adapter::TestedAdapter;
 pub(crate) enum MarketError {
     /// The records are not about this exchange: they hold no answer to its instrument requests.
     NoAnswers(String),
-    /// The adapter refused or failed.
     Failed(String),
 }
 

@@ -5,7 +5,6 @@ use marketprism_adapter_host::contract::Decimal;
 /// A number times ten to the power of 18: every decimal of the contract is a whole number of these.
 pub(crate) type Atto = i128;
 
-/// Decimal places of [`Atto`].
 const PLACES: i32 = 18;
 
 /// Numbers from here on fit no decimal of the contract.
@@ -22,7 +21,6 @@ pub(crate) struct Numbers {
     rounded: Vec<Atto>,
 }
 
-/// The exact value.
 pub(crate) fn atto(number: Decimal) -> Atto {
     let places = u32::from(18_u8.saturating_sub(number.scale));
     i128::from(number.mantissa) * 10_i128.pow(places)
@@ -79,7 +77,6 @@ impl Numbers {
         rest.get(..rest.partition_point(|value| *value <= high)).unwrap_or_default()
     }
 
-    /// Adds the numbers of another frame.
     pub(crate) fn add(&mut self, other: &Numbers) {
         self.exact.extend_from_slice(&other.exact);
         self.rounded.extend_from_slice(&other.rounded);

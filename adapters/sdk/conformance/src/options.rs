@@ -15,7 +15,6 @@ pub struct Options {
     pub simulator: Option<String>,
     /// Limit for the simulator to answer every stream of one exchange.
     pub simulator_time: Duration,
-    /// Damaged frames per exchange.
     pub mutations: u32,
     /// Of the damage: equal seeds damage equal frames alike.
     pub seed: u64,

@@ -27,7 +27,6 @@ impl CheckOutcome {
     }
 }
 
-/// One promise and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// Stable.
@@ -38,7 +37,6 @@ pub struct Check {
     pub detail: String,
     /// Each names the frame, the field and the value.
     pub causes: Vec<String>,
-    /// Not listed.
     pub more_causes: u64,
 }
 
@@ -68,7 +66,6 @@ pub struct Cost {
 pub struct ExchangeReport {
     pub exchange: String,
     pub checks: Vec<Check>,
-    /// None without frames.
     pub cost: Option<Cost>,
 }
 
@@ -80,11 +77,8 @@ pub struct Report {
     pub adapter: String,
     /// SHA-256 of the component.
     pub digest: String,
-    /// The contract version it targets.
     pub contract: String,
-    /// The folder of the golden frames.
     pub golden: Option<String>,
-    /// No check failed.
     pub passed: bool,
     /// The checks of the component as a whole.
     pub checks: Vec<Check>,

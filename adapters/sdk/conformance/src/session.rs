@@ -93,7 +93,6 @@ fn merge(whole: &mut Normalized, mut part: Normalized, first: usize) {
     whole.notes.append(&mut part.notes);
 }
 
-/// The golden form of a result.
 pub(crate) fn lines(market: &Market<'_>, normalized: &Normalized) -> Vec<Value> {
     let instruments = market.instruments.to_sdk();
     marketprism_adapter_sdk::testkit::lines(&normalized.to_sdk(), &instruments)

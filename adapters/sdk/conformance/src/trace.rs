@@ -10,7 +10,6 @@ use crate::market::Market;
 use crate::numbers::{Atto, atto};
 use crate::session::Session;
 
-/// The effect of one book event.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) frame: usize,
@@ -24,7 +23,6 @@ pub(crate) struct Step {
     pub(crate) applied: bool,
     pub(crate) live: bool,
     pub(crate) gap: Option<BookGap>,
-    /// A resync was requested.
     pub(crate) asked: bool,
     /// The levels could not be applied.
     pub(crate) rejected: Option<String>,

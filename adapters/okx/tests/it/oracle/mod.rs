@@ -7,7 +7,6 @@ use number::Number;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Unit of the venue's sizes.
 #[derive(Clone, Debug)]
 enum Unit {
     Base,

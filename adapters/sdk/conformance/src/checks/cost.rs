@@ -20,7 +20,6 @@ const BATCH: usize = 64;
 pub struct BenchEffort {
     /// Rounds of each kind; the median and the best count.
     pub rounds: usize,
-    /// Shortest round.
     pub round: Duration,
 }
 

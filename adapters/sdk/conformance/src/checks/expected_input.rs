@@ -12,10 +12,8 @@ use crate::case::snippet;
 use crate::findings::Findings;
 use crate::names::{data_type, instrument, subject_of};
 
-/// Listed problems.
 const PROBLEMS_MAX: usize = 20;
 
-/// A stream or a poll.
 struct ExpectedStream {
     source: SourceIndex,
     what: String,

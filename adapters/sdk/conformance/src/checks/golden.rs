@@ -12,7 +12,6 @@ use crate::findings::Findings;
 use crate::report::Check;
 use crate::session::{Session, lines};
 
-/// Frames in a batch.
 const BATCH: usize = 64;
 
 /// Compares what the component makes of the golden frames with the golden output, line by line.

@@ -1,4 +1,4 @@
-//! DamagedFrame frames.
+//! Damaged frames: no trap, and no event that the frame does not hold.
 
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Random};
 use serde_json::Value;
@@ -13,10 +13,9 @@ use crate::options::Options;
 use crate::report::Check;
 use crate::session::Session;
 
-/// DamagedFrame frames that one instance sees.
+/// Damaged frames of one instance.
 const BLOCK: usize = 64;
 
-/// Frames in a batch.
 const BATCH: usize = 16;
 
 /// Longer frames are taken less often: they are slow to check, and mostly alike.

@@ -12,7 +12,6 @@ use crate::tested_adapter::TestedAdapter;
 /// A symbol that no venue lists.
 const UNLISTED: &str = "NOSUCHCOIN-NOSUCHQUOTE";
 
-/// A feed that must be refused.
 struct WrongFeed {
     what: String,
     /// The field that the refusal has to name, and what its value has to say.

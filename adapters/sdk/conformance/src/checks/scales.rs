@@ -17,7 +17,6 @@ use super::decimals::run;
 /// the book.
 const FINER_ONE_IN: usize = 20;
 
-/// The numbers of one instrument.
 #[derive(Default)]
 struct ScaleCounts {
     numbers: usize,

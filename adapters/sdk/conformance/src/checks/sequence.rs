@@ -147,7 +147,6 @@ fn pairs(rule: SequenceRule, baseline: &Trace, instrument: u32) -> Vec<UpdatePai
         .collect()
 }
 
-/// One fault on one pair.
 struct FaultRun<'r> {
     case: &'r Case<'r>,
     declared: &'r Capability,

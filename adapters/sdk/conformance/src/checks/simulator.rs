@@ -18,7 +18,6 @@ use crate::tested_adapter::TestedAdapter;
 
 use super::expected_input::ExpectedInput;
 
-/// Instruments of each market type.
 const INSTRUMENTS: usize = 2;
 
 /// Longest period of a poll here.
@@ -27,13 +26,10 @@ const PERIOD_MS: u32 = 1_500;
 /// Queued inputs. Full: the sockets stop reading.
 const INPUTS_MAX: usize = 1_024;
 
-/// Limit for the sockets to close.
 const STOP: Duration = Duration::from_secs(2);
 
 enum SimulatorFailure {
-    /// There is nothing to test.
     Skip(String),
-    /// The adapter, or the simulator, failed.
     Failed(String),
 }
 

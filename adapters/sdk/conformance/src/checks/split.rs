@@ -8,7 +8,6 @@ use crate::findings::Findings;
 use crate::market::Market;
 use crate::report::Check;
 
-/// Instruments of the large feed.
 const MANY: usize = 600;
 
 /// Streams of one connection: no venue of the field allows more.
