@@ -2,10 +2,8 @@
 //! conformance suite has to find and name.
 
 mod broken;
-mod fault;
 mod sound;
 
-pub use broken::Broken;
-pub use fault::Fault;
+pub use broken::{Broken, Fault};
 
 marketprism_adapter_sdk::export_adapter!(Broken);

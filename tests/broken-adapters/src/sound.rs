@@ -1,6 +1,6 @@
 //! The invented venue, read correctly: trades, and order books whose updates name their predecessor.
 
-use crate::fault::Fault;
+use crate::broken::Fault;
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
     Answer, Book, BookChange, BookLevels, BookScales, Capability, Connection, Cursor, DataStream, DataType,

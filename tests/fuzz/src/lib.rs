@@ -4,13 +4,9 @@
 #![allow(clippy::panic, reason = "a broken invariant has to stop the fuzzer")]
 
 mod adapter;
-mod invariants;
 mod lifting;
-mod reader;
-mod seeds;
 mod targets;
 mod validation;
 
 pub use adapter::SEPARATOR;
-pub use seeds::seeds;
-pub use targets::{TARGETS, Target};
+pub use targets::{TARGETS, Target, seeds};

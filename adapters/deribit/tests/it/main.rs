@@ -8,7 +8,6 @@
 )]
 
 mod contract;
-mod golden;
 mod oracle;
 mod plan;
 mod recordings;
@@ -16,6 +15,7 @@ mod recordings;
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
 use marketprism_adapter_sdk::{Adapter, Answer, DataType, Feed, Instrument};
+use std::path::Path;
 
 const EXCHANGE: &str = "deribit_derivatives";
 
@@ -45,4 +45,12 @@ fn many(count: usize) -> Vec<Instrument> {
         Instrument { symbol, venue_symbol, ..one.clone() }
     };
     (0..count).map(each).collect()
+}
+
+// Several batch sizes. `MARKETPRISM_BLESS=1` rewrites the golden output, for review.
+#[test]
+fn frames_give_the_golden_output() {
+    let cases = testkit::golden::<Deribit>(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let cases = cases.unwrap_or_else(|differences| panic!("{differences}"));
+    assert!(cases >= 9, "{cases} cases");
 }

@@ -1,14 +1,32 @@
-//! One exchange of the adapter, with the instruments that some answers list.
+//! The component under test, and one of its exchanges with the instruments of some answers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use marketprism_adapter_host::contract::{Answer, Feed, Instrument, Plan, Venue};
-use marketprism_adapter_host::{InstrumentRounds, Sandbox};
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, RecordedMessage, is_answer, is_part};
+use marketprism_adapter_host::{Adapter, Fault, InstrumentRounds, Limits, Sandbox, Stats};
+use marketprism_adapter_sdk::testkit;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, is_answer, is_part};
 
 use crate::convert::ToSdk;
 use crate::names;
-use crate::tested_adapter::TestedAdapter;
+
+/// A compiled adapter with the limits that an edge runs it under.
+pub(crate) struct TestedAdapter {
+    pub(crate) adapter: Adapter,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl TestedAdapter {
+    pub(crate) fn new(adapter: Adapter, limits: Limits) -> Self {
+        TestedAdapter { adapter, limits: Arc::new(limits), stats: Arc::new(Stats::default()) }
+    }
+
+    pub(crate) fn instance(&self) -> Result<Sandbox, Fault> {
+        Sandbox::new(&self.adapter, &self.limits, &self.stats)
+    }
+}
 
 #[derive(Debug)]
 pub(crate) enum MarketError {

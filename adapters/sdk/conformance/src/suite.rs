@@ -5,10 +5,10 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 
 use crate::case::Cases;
+use crate::case::Options;
 use crate::checks::{self, BenchEffort};
-use crate::options::Options;
+use crate::market::TestedAdapter;
 use crate::report::{CheckOutcome, Cost, ExchangeReport, Report, VERSION};
-use crate::tested_adapter::TestedAdapter;
 
 /// Runs every check on a component.
 ///

@@ -8,10 +8,10 @@ use marketprism_adapter_sdk::testkit::OwnedFrame;
 
 use crate::case::{Case, Cases};
 use crate::convert::ToSdk;
-use crate::kind::kind;
+use crate::market::TestedAdapter;
+use crate::names::kind;
 use crate::report::{Cost, KindCost};
 use crate::session::Session;
-use crate::tested_adapter::TestedAdapter;
 
 /// Frames in a batch, as an edge fills it when frames queue.
 const BATCH: usize = 64;

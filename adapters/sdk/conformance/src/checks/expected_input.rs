@@ -9,8 +9,8 @@ use marketprism_adapter_host::{InstrumentIndex, ResyncIndex, SourceIndex};
 use marketprism_socket::{FeedSockets, RequestFailure};
 
 use crate::case::snippet;
-use crate::findings::Findings;
 use crate::names::{data_type, instrument, subject_of};
+use crate::report::Findings;
 
 const PROBLEMS_MAX: usize = 20;
 

@@ -7,10 +7,10 @@ use marketprism_adapter_sdk::decimal::derived_scale;
 use marketprism_adapter_sdk::symbol::Expiry;
 
 use crate::case::Cases;
-use crate::findings::Findings;
 use crate::market::Market;
 use crate::names::{is_index, market_type};
 use crate::report::Check;
+use crate::report::Findings;
 
 use super::plan::is_cell;
 

@@ -3,14 +3,14 @@
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Random};
 use serde_json::Value;
 
+use crate::case::Options;
 use crate::case::{Case, Cases, snippet};
 use crate::evidence::{Evidence, unexplained};
-use crate::findings::Findings;
 use crate::mutation::damage;
 use crate::names::subject_of;
 use crate::numbers::Numbers;
-use crate::options::Options;
 use crate::report::Check;
+use crate::report::Findings;
 use crate::session::Session;
 
 /// Damaged frames of one instance.

@@ -5,10 +5,10 @@ use marketprism_adapter_sdk::testkit::OwnedFrame;
 use marketprism_book::BookGapCause;
 
 use crate::case::{Case, Cases};
-use crate::findings::Findings;
 use crate::names::word;
 use crate::numbers::Atto;
 use crate::report::Check;
+use crate::report::Findings;
 use crate::trace::{Step, Trace, books};
 
 /// Books of one case that are looked at.

@@ -9,12 +9,12 @@ use marketprism_socket::{Budgets, FeedSockets, RestClient, SocketEvent, SocketOp
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::findings::Findings;
+use crate::case::Options;
+use crate::market::TestedAdapter;
 use crate::market::whole_feed;
 use crate::names::{MARKET_TYPES, is_index};
-use crate::options::Options;
 use crate::report::Check;
-use crate::tested_adapter::TestedAdapter;
+use crate::report::Findings;
 
 use super::expected_input::ExpectedInput;
 
