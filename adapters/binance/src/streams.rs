@@ -65,59 +65,24 @@ pub(crate) fn content(name: &[u8]) -> StreamContent {
     if kind == b"depth" {
         return StreamContent::DiffDepth;
     }
-    if NOT_NEEDED.iter().any(|known| kind.starts_with(known.as_bytes())) {
+    if NOT_NEEDED.split(' ').any(|known| kind.starts_with(known.as_bytes())) {
         StreamContent::NotNeeded
     } else {
         StreamContent::Unknown
     }
 }
 
-/// Beginnings of the kinds that the venue documents, for messages that do not name themselves as an event
-/// which this adapter reads.
-const NOT_NEEDED: [&str; 18] = [
-    "depth",
-    "rpiDepth",
-    "bookTicker",
-    "kline_",
-    "continuousKline_",
-    "miniTicker",
-    "ticker",
-    "markPrice",
-    "forceOrder",
-    "avgPrice",
-    "referencePrice",
-    "blockTrade",
-    "contractInfo",
-    "assetIndex",
-    "compositeIndex",
-    "tradingSession",
-    "indexPrice",
-    "arr",
-];
+/// Beginnings of documented kinds, for messages that do not name themselves as an event which this adapter reads.
+const NOT_NEEDED: &str = "depth rpiDepth bookTicker kline_ continuousKline_ miniTicker ticker markPrice forceOrder \
+    avgPrice referencePrice blockTrade contractInfo assetIndex compositeIndex tradingSession \
+    indexPrice arr";
 
 /// Event names (`e`) of messages that no data type of this adapter needs.
 pub(crate) fn not_needed_event(event: &str) -> bool {
-    const KNOWN: [&str; 18] = [
-        "bookTicker",
-        "kline",
-        "continuous_kline",
-        "24hrMiniTicker",
-        "24hrTicker",
-        "1hTicker",
-        "4hTicker",
-        "1dTicker",
-        "avgPrice",
-        "referencePrice",
-        "blockTrade",
-        "contractInfo",
-        "assetIndexUpdate",
-        "compositeIndex",
-        "tradingSession",
-        "indexPriceUpdate",
-        "rpiDepthUpdate",
-        "kline_1s",
-    ];
-    KNOWN.contains(&event)
+    const KNOWN: &str = "bookTicker kline continuous_kline 24hrMiniTicker 24hrTicker 1hTicker 4hTicker 1dTicker \
+        avgPrice referencePrice blockTrade contractInfo assetIndexUpdate compositeIndex \
+        tradingSession indexPriceUpdate rpiDepthUpdate kline_1s";
+    KNOWN.split(' ').any(|known| known == event)
 }
 
 #[cfg(test)]

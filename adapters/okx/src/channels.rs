@@ -22,7 +22,9 @@ impl Channel {
             "funding-rate" => Channel::Funding,
             "open-interest" => Channel::OpenInterest,
             "liquidation-orders" => Channel::Liquidations,
-            name if NOT_NEEDED.contains(&name) || CANDLES.iter().any(|kind| name.starts_with(kind)) => {
+            name if NOT_NEEDED.split(' ').any(|known| known == name)
+                || CANDLES.iter().any(|kind| name.starts_with(kind)) =>
+            {
                 Channel::NotNeeded
             }
             _ => Channel::Unknown,
@@ -57,25 +59,9 @@ pub(crate) fn name(data_type: DataType) -> Option<&'static str> {
 /// Beginnings of channel names that end with a period.
 const CANDLES: [&str; 3] = ["candle", "index-candle", "mark-price-candle"];
 
-const NOT_NEEDED: [&str; 17] = [
-    "tickers",
-    "books5",
-    "bbo-tbt",
-    "books-l2-tbt",
-    "books50-l2-tbt",
-    "books-rpi",
-    "books-elp",
-    "trades-all",
-    "option-trades",
-    "mark-price",
-    "index-tickers",
-    "instruments",
-    "price-limit",
-    "estimated-price",
-    "opt-summary",
-    "adl-warning",
-    "status",
-];
+const NOT_NEEDED: &str = "tickers books5 bbo-tbt books-l2-tbt books50-l2-tbt books-rpi books-elp trades-all \
+    option-trades mark-price index-tickers instruments price-limit estimated-price \
+    opt-summary adl-warning status";
 
 #[cfg(test)]
 mod tests {

@@ -155,6 +155,55 @@ fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Capability, Endpoint};
+    use crate::{endpoints, pushed};
+
+    // The conformance suite asks the same of each adapter, on the component.
+    #[test]
+    fn a_feed_that_cannot_be_served_is_refused_by_field_and_value() {
+        use DataType::{FundingRate, OpenInterest, Orderbook, Trade, VolatilityIndex};
+        use MarketType::{Futures, Options, Perpetual};
+        let contracts = [Perpetual, Futures];
+        let orderbook = Capability { max_depth: 100, ..pushed(Orderbook, &contracts) };
+        let venue = Venue {
+            exchange: "venue_derivatives".to_owned(),
+            market_types: contracts.to_vec(),
+            capabilities: vec![pushed(Trade, &contracts), orderbook, pushed(FundingRate, &[Perpetual])],
+            endpoints: endpoints("wss://a", "https://b"),
+        };
+        let description =
+            Description { name: "venue".to_owned(), version: "1.0.0".to_owned(), venues: vec![venue] };
+        let feed = || Feed {
+            exchange: "venue_derivatives".to_owned(),
+            symbols: Vec::new(),
+            market_types: Vec::new(),
+            data_types: vec![Trade, Orderbook],
+            depth: 100,
+            endpoints: Vec::new(),
+        };
+        let refused = |change: &dyn Fn(&mut Feed)| {
+            let mut feed = feed();
+            change(&mut feed);
+            let refusal = check_feed(&feed, &description).unwrap_err();
+            assert!(!refusal.allowed.is_empty());
+            format!("{} {}", refusal.field, refusal.value)
+        };
+        let endpoint =
+            |name: &str, url: &str| Endpoint { name: name.to_owned(), default_url: url.to_owned() };
+        assert!(check_feed(&feed(), &description).is_ok());
+        assert!(check_feed(&Feed { depth: 0, data_types: vec![Trade], ..feed() }, &description).is_ok());
+        assert_eq!(refused(&|feed| feed.exchange = "venue".to_owned()), "exchange venue");
+        assert_eq!(refused(&|feed| feed.data_types.clear()), "data_types []");
+        assert_eq!(refused(&|feed| feed.data_types.push(OpenInterest)), "data_types open_interest");
+        assert_eq!(refused(&|feed| feed.data_types.push(VolatilityIndex)), "data_types volatility_index");
+        assert_eq!(refused(&|feed| feed.market_types.push(Options)), "market_types options");
+        let funding_of_futures =
+            |feed: &mut Feed| (feed.market_types, feed.data_types) = (vec![Futures], vec![FundingRate]);
+        assert_eq!(refused(&funding_of_futures), "market_types futures");
+        assert_eq!([0, 101].map(|depth| refused(&|feed| feed.depth = depth)), ["depth 0", "depth 101"]);
+        assert_eq!(refused(&|feed| feed.endpoints.push(endpoint("wss", "wss://x"))), "endpoints wss");
+        assert_eq!(refused(&|feed| feed.endpoints.push(endpoint("ws", "x:1"))), "endpoints.ws x:1");
+    }
 
     #[test]
     fn a_wrong_symbol_gets_similar_ones() {

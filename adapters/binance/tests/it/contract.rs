@@ -1,49 +1,11 @@
 use crate::{feed, open, records};
 use marketprism_adapter_binance::Binance;
-use marketprism_adapter_sdk::testkit::{OwnedFrame, answers, endpoint, remarks};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, answers, remarks};
 use marketprism_adapter_sdk::{Adapter, DataType, Feed, Ignored, MarketType, Payload, Refusal, Remark, log};
 
 fn instruments(feed: &Feed) -> Result<Vec<String>, Refusal> {
     let found = Binance::instruments(feed, answers([&records(&feed.exchange)[0].data]))?;
     Ok(found.into_iter().map(|instrument| instrument.symbol).collect())
-}
-
-#[test]
-fn feeds_that_cannot_be_served_are_refused() {
-    let refused = |change: &dyn Fn(&mut Feed)| {
-        let mut feed = feed("binance_spot", &["BTC-USDT"]);
-        change(&mut feed);
-        let refusal = Binance::instrument_requests(&feed, &[]).unwrap_err();
-        assert!(!refusal.allowed.is_empty());
-        (refusal.field, refusal.value)
-    };
-    let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
-    assert_eq!(refused(&|feed| feed.exchange = "binance".to_owned()), pair("exchange", "binance"));
-    assert_eq!(refused(&|feed| feed.data_types.clear()), pair("data_types", "[]"));
-    for (data_type, name) in [
-        (DataType::FundingRate, "funding_rate"),
-        (DataType::OpenInterest, "open_interest"),
-        (DataType::Liquidation, "liquidation"),
-        (DataType::LsrTopPosition, "lsr_top_position"),
-        (DataType::LsrAllAccount, "lsr_all_account"),
-        (DataType::VolatilityIndex, "volatility_index"),
-    ] {
-        assert_eq!(refused(&|feed| feed.data_types.push(data_type)), pair("data_types", name));
-    }
-    assert_eq!(refused(&|feed| feed.market_types.push(MarketType::Options)), pair("market_types", "options"));
-    assert_eq!(refused(&|feed| feed.depth = 5001), pair("depth", "5001"));
-    assert_eq!(refused(&|feed| feed.depth = 0), pair("depth", "0"));
-    assert_eq!(refused(&|feed| feed.endpoints.push(endpoint("wss", "wss://x"))), pair("endpoints", "wss"));
-    assert_eq!(
-        refused(&|feed| feed.endpoints.push(endpoint("ws", "x:9443"))),
-        pair("endpoints.ws", "x:9443")
-    );
-    let mut volatility = feed("binance_derivatives", &["BTC-USDT"]);
-    volatility.data_types = vec![DataType::VolatilityIndex];
-    assert_eq!(Binance::instrument_requests(&volatility, &[]).unwrap_err().value, "volatility_index");
-    let mut trades_only = feed("binance_derivatives", &["BTC-USDT"]);
-    (trades_only.data_types, trades_only.depth) = (vec![DataType::Trade], 0);
-    assert!(Binance::instrument_requests(&trades_only, &[]).is_ok(), "depth is for books");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use crate::{feed, records};
 use marketprism_adapter_bybit::Bybit;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Session, answers};
-use marketprism_adapter_sdk::{Adapter, DataType, Feed, MarketType, Normalized, Payload, Refusal, Side, log};
+use marketprism_adapter_sdk::{Adapter, DataType, Feed, Normalized, Payload, Side, log};
 
 fn open(feed: &Feed) -> Result<Session<Bybit>, String> {
     Session::open(feed, &records(&feed.exchange))
@@ -13,21 +13,8 @@ fn normalize(feed: &Feed, texts: &[String]) -> Normalized {
 }
 
 #[test]
-fn what_is_not_offered_is_refused() {
-    use DataType::{FundingRate, Liquidation, LsrAllAccount, LsrTopPosition, OpenInterest, VolatilityIndex};
-    let refused = |change: &dyn Fn(&mut Feed)| -> Refusal {
-        let mut feed = feed("bybit_spot", &["BTC-USDT"]);
-        change(&mut feed);
-        Bybit::instrument_requests(&feed, &[]).unwrap_err()
-    };
-    for data_type in [FundingRate, OpenInterest, Liquidation, LsrTopPosition, LsrAllAccount, VolatilityIndex]
-    {
-        let refusal = refused(&|feed| feed.data_types = vec![data_type]);
-        let name = marketprism_adapter_sdk::data_type_name(data_type);
-        assert_eq!((refusal.field.as_str(), refusal.value.as_str()), ("data_types", name));
-    }
-    assert_eq!(refused(&|feed| feed.depth = 201).allowed, "1 to 200 for bybit_spot");
-    assert_eq!(refused(&|feed| feed.market_types = vec![MarketType::Perpetual]).field, "market_types");
+fn a_data_type_that_no_instrument_has_is_refused() {
+    use DataType::{FundingRate, LsrAllAccount};
     let mut contracts = feed("bybit_derivatives", &["BTC-USDT-251226"]);
     contracts.data_types = vec![FundingRate];
     assert!(open(&contracts).unwrap_err().contains("funding_rate"), "a dated contract has no funding");

@@ -1,7 +1,7 @@
 use crate::open;
 use crate::{answers, feed, many};
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{OwnedFrame, Session, endpoint};
+use marketprism_adapter_sdk::testkit::{OwnedFrame, Session};
 use marketprism_adapter_sdk::{
     Adapter, Answer, Completeness, DataType, Delivery, Feed, Ignored, MarketType, Payload, Refusal, Remark,
     SequenceRule, SnapshotSource, log,
@@ -18,28 +18,6 @@ fn frame(text: &str, source: u32) -> OwnedFrame {
 
 fn remarks(session: &mut Session<Deribit>, frames: &[OwnedFrame]) -> Vec<Remark> {
     marketprism_adapter_sdk::testkit::remarks(session.normalize(frames, 64))
-}
-
-#[test]
-fn feeds_that_cannot_be_served_are_refused() {
-    let refused = |change: &dyn Fn(&mut Feed)| {
-        let mut feed = feed(&["BTC-USD"], &[]);
-        change(&mut feed);
-        let refusal = Deribit::instrument_requests(&feed, &[]).unwrap_err();
-        assert!(!refusal.allowed.is_empty());
-        (refusal.field, refusal.value)
-    };
-    let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
-    assert_eq!(refused(&|feed| feed.exchange = "deribit".to_owned()), pair("exchange", "deribit"));
-    assert_eq!(refused(&|feed| feed.data_types.clear()), pair("data_types", "[]"));
-    assert_eq!(
-        refused(&|feed| feed.data_types.push(DataType::LsrAllAccount)),
-        pair("data_types", "lsr_all_account")
-    );
-    assert_eq!(refused(&|feed| feed.market_types.push(MarketType::Spot)), pair("market_types", "spot"));
-    assert_eq!(refused(&|feed| feed.depth = 10_001), pair("depth", "10001"));
-    assert_eq!(refused(&|feed| feed.endpoints.push(endpoint("wss", "wss://x"))), pair("endpoints", "wss"));
-    assert_eq!(refused(&|feed| feed.endpoints.push(endpoint("ws", "x:1"))), pair("endpoints.ws", "x:1"));
 }
 
 #[test]

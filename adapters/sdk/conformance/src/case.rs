@@ -8,8 +8,7 @@ use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
 
-use crate::market::TestedAdapter;
-use crate::market::{Market, MarketError};
+use crate::market::{Market, MarketError, TestedAdapter};
 
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -4,8 +4,7 @@ use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits, LoadError};
 
-use crate::case::Cases;
-use crate::case::Options;
+use crate::case::{Cases, Options};
 use crate::checks::{self, BenchEffort};
 use crate::market::TestedAdapter;
 use crate::report::{CheckOutcome, Cost, ExchangeReport, Report, VERSION};

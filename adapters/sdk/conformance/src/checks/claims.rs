@@ -5,11 +5,9 @@ use marketprism_adapter_host::contract::{
 };
 use marketprism_adapter_host::{Adapter, CallError, InstrumentRounds, LoadError};
 
-use crate::market::TestedAdapter;
-use crate::market::{Market, whole_feed};
+use crate::market::{Market, TestedAdapter, whole_feed};
 use crate::names::{DATA_TYPES, MARKET_TYPES, data_type, market_type, word};
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 
 const CONTRACT: (&str, &str) = ("contract", "targets a contract of this edge and imports nothing but `log`");
 

@@ -6,8 +6,7 @@ use marketprism_adapter_sdk::testkit::OwnedFrame;
 use crate::case::{Case, Cases};
 use crate::difference::first_line;
 use crate::names::subject_of;
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 use crate::session::{Session, lines};
 
 /// Sizes around the alignment of batches, and the largest.

@@ -14,8 +14,7 @@ use crate::difference::first_line;
 use crate::evidence::{Evidence, unexplained};
 use crate::names::subject_of;
 use crate::numbers::{Numbers, atto};
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 use crate::session::{Session, lines};
 
 /// Gives all frames one by one. The host refuses a result in which a frame has neither an event nor a note; a recording, which a

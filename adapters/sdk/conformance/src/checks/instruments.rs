@@ -9,8 +9,7 @@ use marketprism_adapter_sdk::symbol::Expiry;
 use crate::case::Cases;
 use crate::market::Market;
 use crate::names::{is_index, market_type};
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 
 use super::plan::is_cell;
 

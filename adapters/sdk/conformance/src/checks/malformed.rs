@@ -3,14 +3,12 @@
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Random};
 use serde_json::Value;
 
-use crate::case::Options;
-use crate::case::{Case, Cases, snippet};
+use crate::case::{Case, Cases, Options, snippet};
 use crate::evidence::{Evidence, unexplained};
 use crate::mutation::damage;
 use crate::names::subject_of;
 use crate::numbers::Numbers;
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 use crate::session::Session;
 
 /// Damaged frames of one instance.

@@ -9,8 +9,7 @@ use marketprism_adapter_host::contract::{
 use crate::case::Cases;
 use crate::market::Market;
 use crate::names::{data_type, is_index, word};
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 
 /// Looks at the plan of every market.
 pub(crate) fn plan(cases: &Cases<'_>) -> Check {

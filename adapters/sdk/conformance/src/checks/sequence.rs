@@ -7,8 +7,7 @@ use marketprism_book::BookGapCause;
 use crate::case::{Case, Cases};
 use crate::names::word;
 use crate::numbers::Atto;
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 use crate::trace::{Step, Trace, books};
 
 /// Books of one case that are looked at.

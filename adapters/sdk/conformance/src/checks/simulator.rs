@@ -10,11 +10,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::case::Options;
-use crate::market::TestedAdapter;
-use crate::market::whole_feed;
+use crate::market::{TestedAdapter, whole_feed};
 use crate::names::{MARKET_TYPES, is_index};
-use crate::report::Check;
-use crate::report::Findings;
+use crate::report::{Check, Findings};
 
 use super::expected_input::ExpectedInput;
 
