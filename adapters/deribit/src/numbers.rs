@@ -227,9 +227,6 @@ impl ContractUnits {
     }
 
     /// The base quantity of an amount at a price: exact where amounts are base coins, else rounded at the quantity scale.
-    ///
-    /// # Errors
-    /// A price of zero, a quantity that vanishes or does not fit.
     pub(crate) fn base_quantity(
         &self,
         cursor: &Cursor<'_>,

@@ -65,9 +65,6 @@ impl ContractUnits {
     }
 
     /// Base units of an amount at a price.
-    ///
-    /// # Errors
-    /// The result does not fit, or is zero where the amount is not.
     pub(crate) fn exact(&self, price: Decimal, amount: Decimal) -> Result<Decimal, DecimalError> {
         match self.unit {
             Unit::Size(size) => decimal::product(amount, size),

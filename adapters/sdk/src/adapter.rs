@@ -9,27 +9,15 @@ pub trait Adapter: Sized + 'static {
 
     /// The requests whose answers [`Adapter::instruments`] needs for this feed. Called first without answers, then with all answers so
     /// far until no request is left, so that pages can be followed.
-    ///
-    /// # Errors
-    /// The field of the feed that the adapter cannot serve.
     fn instrument_requests(feed: &Feed, answers: &[Answer]) -> Result<Vec<Request>, Refusal>;
 
     /// The instruments of the feed, in a fixed order. Takes the answers by value: they can be large.
-    ///
-    /// # Errors
-    /// A symbol that the venue does not list, or an answer that cannot be read.
     fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal>;
 
     /// An instance for this feed: from here on an instrument is named by its position in the list.
-    ///
-    /// # Errors
-    /// The field of the feed that the adapter cannot serve.
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<Self, Refusal>;
 
     /// Connections, polls, resyncs and budgets of the feed.
-    ///
-    /// # Errors
-    /// The field of the feed that the adapter cannot serve.
     fn plan(&self) -> Result<Plan, Refusal>;
 
     /// Turns frames into events and notes.

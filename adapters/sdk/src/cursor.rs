@@ -70,9 +70,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// The error that something else was expected at this position.
-    ///
-    /// # Errors
-    /// Always.
     #[cold]
     pub fn expected<T>(&self, expected: &'static str) -> ParseResult<T> {
         Err(ParseError { at: self.at(), expected })
@@ -129,18 +126,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes this byte, after whitespace.
-    ///
-    /// # Errors
-    /// Another byte, or the end.
     #[inline(always)]
     pub fn expect(&mut self, byte: u8, what: &'static str) -> ParseResult<()> {
         if self.take(byte) { Ok(()) } else { self.expected(what) }
     }
 
     /// Nothing but whitespace is left.
-    ///
-    /// # Errors
-    /// Something is left.
     #[inline(always)]
     pub fn end(&mut self) -> ParseResult<()> {
         self.peek();
@@ -149,9 +140,6 @@ impl<'a> Cursor<'a> {
 
     /// Goes to the next member of an object or element of an array that `close` ends: true when there is one.
     /// `first` must be true before the first member and is kept by the function.
-    ///
-    /// # Errors
-    /// Neither a comma nor `close` follows.
     #[inline(always)]
     pub fn more(&mut self, close: u8, first: &mut bool) -> ParseResult<bool> {
         let next = self.peek();
@@ -169,9 +157,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next key of an object with its colon, packed as [`key`] does; 0 for one longer than eight bytes.
-    ///
-    /// # Errors
-    /// No string, or no colon after it.
     #[inline(always)]
     pub fn short_key(&mut self) -> ParseResult<u64> {
         if let Some(first) = word(self.rest) {
@@ -202,9 +187,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next key of an object, with its colon.
-    ///
-    /// # Errors
-    /// No string, or no colon after it.
     pub fn key_text(&mut self) -> ParseResult<std::borrow::Cow<'a, str>> {
         let text = self.text("a key")?;
         self.expect(b':', "`:`")?;
@@ -212,9 +194,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string, unescaped; borrowed where it holds no escapes.
-    ///
-    /// # Errors
-    /// No string, an unfinished one, a wrong escape, invalid UTF-8.
     pub fn text(&mut self, what: &'static str) -> ParseResult<std::borrow::Cow<'a, str>> {
         strings::text(self, what)
     }
@@ -228,9 +207,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// `true` or `false`.
-    ///
-    /// # Errors
-    /// Anything else.
     #[inline(always)]
     pub fn boolean(&mut self, what: &'static str) -> ParseResult<bool> {
         self.peek();
@@ -251,9 +227,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// A number without sign, point and exponent.
-    ///
-    /// # Errors
-    /// Anything else, or a number beyond 64 bits.
     #[inline(always)]
     pub fn unsigned(&mut self, what: &'static str) -> ParseResult<u64> {
         self.peek();
@@ -297,9 +270,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// A whole number.
-    ///
-    /// # Errors
-    /// Anything else, or a number beyond 64 bits with sign.
     #[inline(always)]
     pub fn integer(&mut self, what: &'static str) -> ParseResult<i64> {
         let start = *self;
@@ -355,9 +325,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// A number, quoted or not, exact.
-    ///
-    /// # Errors
-    /// Anything else, or a number that no mantissa and scale of the contract hold.
     pub fn decimal(&mut self, what: &'static str) -> ParseResult<Decimal> {
         self.peek();
         let start = *self;
@@ -373,9 +340,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes of the value that comes next, of any kind.
-    ///
-    /// # Errors
-    /// No valid JSON value.
     pub fn raw_value(&mut self) -> ParseResult<&'a [u8]> {
         self.peek();
         let before = self.rest;

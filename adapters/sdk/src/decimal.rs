@@ -78,9 +78,6 @@ pub(crate) fn factor(exponent: u32) -> u64 {
 
 /// Reads a number with the smallest scale that holds it: `1.500` is 15 with scale 1. Exponents are accepted
 /// and exact.
-///
-/// # Errors
-/// See [`DecimalError`].
 pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -113,9 +110,6 @@ pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
 }
 
 /// Reads a number at a given scale; decimal places beyond it must be zeros.
-///
-/// # Errors
-/// See [`DecimalError`].
 pub fn parse_at(text: &[u8], scale: u8) -> Result<i64, DecimalError> {
     rescale(parse(text)?, scale)
 }
@@ -138,9 +132,6 @@ pub fn rescale(number: Decimal, scale: u8) -> Result<i64, DecimalError> {
 
 /// The decimal places of a step such as a tick size: 4 for `0.00010000`. None where the step is zero, which
 /// venues write for "no step".
-///
-/// # Errors
-/// See [`DecimalError`].
 pub fn places_of_step(text: &[u8]) -> Result<Option<u8>, DecimalError> {
     let step = parse(text)?;
     Ok((step.mantissa != 0).then_some(step.scale))

@@ -32,9 +32,6 @@ pub fn market_type_name(market_type: MarketType) -> &'static str {
 }
 
 /// Checks every field of a feed except its symbols, which need the venue's lists.
-///
-/// # Errors
-/// The first field that the adapter cannot serve.
 pub fn check_feed(feed: &Feed, description: &Description) -> Result<Venue, Refusal> {
     let Some(venue) = description.venues.iter().find(|venue| venue.exchange == feed.exchange) else {
         let known = description.venues.iter().map(|venue| venue.exchange.as_str());

@@ -39,9 +39,6 @@ pub trait LevelReader: Copy {
     fn fast(&self, cursor: &mut Cursor<'_>) -> Option<(i64, i64)>;
 
     /// Price and base quantity of a level in any valid form.
-    ///
-    /// # Errors
-    /// No level, or one whose base quantity does not fit a decimal.
     fn exact(&self, cursor: &mut Cursor<'_>) -> ParseResult<(Decimal, Decimal)>;
 
     /// The error of a message whose levels fit no common scale: `bids` is at the first side, `level` at the level.
@@ -81,9 +78,6 @@ impl LevelReader for BookScales {
 }
 
 /// A level in any form: whitespace, numbers without quotes, elements behind price and quantity.
-///
-/// # Errors
-/// Anything else.
 pub fn price_and_quantity(cursor: &mut Cursor<'_>) -> ParseResult<(Decimal, Decimal)> {
     cursor.expect(b'[', "a level")?;
     let price = amount(cursor, "a price of at least 0")?;
@@ -107,9 +101,6 @@ pub struct BookLevels {
 
 impl BookLevels {
     /// Reads both lists of levels of a message at fixed scales; `level` gives the mantissas of the level that comes next.
-    ///
-    /// # Errors
-    /// A list is missing, or `level` fails.
     pub fn read<'a>(
         output: &mut Output,
         message: &Object<'a>,
@@ -186,9 +177,6 @@ impl<'a> BookSides<'a> {
     }
 
     /// Reads the bids; without a reader they are skipped until [`BookSides::finish`].
-    ///
-    /// # Errors
-    /// No array of levels, or the second one of bids.
     #[inline(always)]
     pub fn bids<R: LevelReader>(
         &mut self,
@@ -204,9 +192,6 @@ impl<'a> BookSides<'a> {
     }
 
     /// Reads the asks; without a reader they are skipped until [`BookSides::finish`].
-    ///
-    /// # Errors
-    /// No array of levels, or the second one of asks.
     #[inline(always)]
     pub fn asks<R: LevelReader>(
         &mut self,

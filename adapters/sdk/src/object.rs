@@ -44,9 +44,6 @@ impl<'a> Object<'a> {
     }
 
     /// The object that is the whole text.
-    ///
-    /// # Errors
-    /// As [`Object::parse`], or something follows.
     pub fn whole(text: &'a [u8]) -> ParseResult<Object<'a>> {
         let mut cursor = Cursor::new(text);
         let object = Object::parse(&mut cursor)?;
@@ -59,9 +56,6 @@ impl<'a> Object<'a> {
     }
 
     /// Reads a value, all of it: `object.read("price", Cursor::decimal)`.
-    ///
-    /// # Errors
-    /// The key is not there, or the value is of another kind.
     pub fn read<T>(
         &self,
         key: &'static str,
@@ -76,9 +70,6 @@ impl<'a> Object<'a> {
     }
 
     /// As [`Object::read`], none where the object has not this key.
-    ///
-    /// # Errors
-    /// The value is of another kind.
     pub fn optional<T>(
         &self,
         key: &'static str,
@@ -89,9 +80,6 @@ impl<'a> Object<'a> {
 }
 
 /// Runs `each` at every element of the array that comes next; returns their number.
-///
-/// # Errors
-/// It is no array, or `each` fails.
 #[inline(always)]
 pub fn each_element<'a>(
     cursor: &mut Cursor<'a>,
@@ -107,9 +95,6 @@ pub fn each_element<'a>(
 }
 
 /// Runs `each` at every member of the object that comes next, with its key.
-///
-/// # Errors
-/// It is no object, or `each` fails.
 pub fn each_member<'a>(
     cursor: &mut Cursor<'a>,
     what: &'static str,

@@ -5,18 +5,12 @@ use crate::decimal::{self, Scale};
 use crate::types::{Decimal, Side};
 
 /// Sets a field that may come only once in a message.
-///
-/// # Errors
-/// It was set before.
 #[inline(always)]
 pub fn once<T>(field: &mut Option<T>, value: T, cursor: &Cursor<'_>) -> ParseResult<()> {
     if field.replace(value).is_some() { cursor.expected("each field once") } else { Ok(()) }
 }
 
 /// A price or quantity: exact, quoted or not, never below zero.
-///
-/// # Errors
-/// Anything else.
 pub fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     let start = *cursor;
     let number = cursor.decimal(what)?;
@@ -24,18 +18,12 @@ pub fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decima
 }
 
 /// As [`amount`], as the mantissa at this scale.
-///
-/// # Errors
-/// A number that is finer than the scale, or that does not fit.
 pub fn amount_at(cursor: &mut Cursor<'_>, what: &'static str, scale: u8) -> ParseResult<i64> {
     let start = *cursor;
     decimal::rescale(amount(cursor, what)?, scale).or_else(|_| start.expected(what))
 }
 
 /// As [`amount`], at this scale where the quoted form fits it: the fast way for trades.
-///
-/// # Errors
-/// Anything but a number of at least 0.
 #[inline(always)]
 pub fn amount_near(cursor: &mut Cursor<'_>, what: &'static str, scale: Scale) -> ParseResult<Decimal> {
     match cursor.quoted_at(scale) {
@@ -45,9 +33,6 @@ pub fn amount_near(cursor: &mut Cursor<'_>, what: &'static str, scale: Scale) ->
 }
 
 /// A fraction of all, 0 to 1.
-///
-/// # Errors
-/// Anything else.
 pub fn share(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     let start = *cursor;
     let share = amount(cursor, what)?;
@@ -56,9 +41,6 @@ pub fn share(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal
 }
 
 /// `buy` or `sell`, in any case of letters.
-///
-/// # Errors
-/// Anything else.
 pub fn side(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Side> {
     let start = *cursor;
     let text = cursor.text(what)?;
@@ -80,9 +62,6 @@ pub fn opposite(side: Side) -> Side {
 }
 
 /// A whole number, in quotes or not.
-///
-/// # Errors
-/// Anything else, or a number beyond 64 bits.
 #[inline(always)]
 pub fn whole(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<u64> {
     let mut next = *cursor;
@@ -115,18 +94,12 @@ pub fn micros_of_millis(millis: u64) -> Option<i64> {
 }
 
 /// A time in milliseconds, in quotes or not, as microseconds.
-///
-/// # Errors
-/// Anything else.
 pub fn millis(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<i64> {
     let start = *cursor;
     micros_of_millis(whole(cursor, what)?).map_or_else(|| start.expected(what), Ok)
 }
 
 /// A number of decimal places.
-///
-/// # Errors
-/// Anything but a whole number of at most 18.
 pub fn decimal_places(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<u8> {
     let start = *cursor;
     let places = u8::try_from(cursor.unsigned(what)?).ok().filter(|places| *places <= decimal::SCALE_MAX);
@@ -139,9 +112,6 @@ pub fn unset(cursor: &mut Cursor<'_>) -> bool {
 }
 
 /// Reads with `read`; none where the value is an empty string or `null`.
-///
-/// # Errors
-/// As `read`.
 pub fn unless_unset<'a, T>(
     cursor: &mut Cursor<'a>,
     what: &'static str,
@@ -151,9 +121,6 @@ pub fn unless_unset<'a, T>(
 }
 
 /// The text of the value that comes next, as the venue wrote it: a string without quotes and escapes, nothing for `null`.
-///
-/// # Errors
-/// No valid JSON value.
 pub fn value_text(cursor: &mut Cursor<'_>) -> ParseResult<String> {
     match cursor.peek() {
         b'"' => cursor.text("a string").map(|text| text.into_owned()),

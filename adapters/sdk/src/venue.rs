@@ -29,37 +29,22 @@ pub trait VenueAdapter: Sized + 'static {
 
     /// Every instrument of the answers: [`VenueAdapter::select`] picks those of the feed. The replay of a recording may lack some
     /// answers.
-    ///
-    /// # Errors
-    /// An answer that cannot be read.
     fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal>;
 
     /// The instruments of the feed out of all that are listed.
-    ///
-    /// # Errors
-    /// A symbol that is not listed.
     fn select(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
         select(feed, listed)
     }
 
     /// The state for a feed, without its plan.
-    ///
-    /// # Errors
-    /// An instrument that cannot be served.
     fn load(loaded: &LoadedFeed) -> Result<Self, Refusal>;
 
     /// Connections, polls and resyncs of the feed. May keep what later frames are compared with.
-    ///
-    /// # Errors
-    /// The field of the feed that cannot be served.
     fn plan(&mut self, loaded: &LoadedFeed) -> Result<Plan, Refusal>;
 
     /// Adds the events and notes of a frame to the output. An error makes the frame malformed and takes back what it had added.
     /// Statically dispatched: a venue may read its usual frames with a [`Cursor`](crate::Cursor) first, all others by
     /// [`Object`](crate::Object).
-    ///
-    /// # Errors
-    /// The frame does not follow the venue's rules.
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()>;
 }
 

@@ -62,14 +62,12 @@ impl Target {
     ///
     /// # Panics
     /// There is none.
-    #[must_use]
     pub fn named(name: &str) -> Target {
         let found = TARGETS.into_iter().flatten().find(|target| target.name == name);
         *found.unwrap_or_else(|| panic!("no target {name}"))
     }
 
     /// Where its corpus is kept.
-    #[must_use]
     pub fn corpus(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(self.name)
     }
@@ -87,7 +85,6 @@ const BYTES: usize = 1_500;
 const ALIKE: usize = 60;
 
 /// The seeds of a target: for an adapter its golden frames, one of each kind; for the host some results.
-#[must_use]
 pub fn seeds(target: Target) -> Vec<Vec<u8>> {
     match target.markets {
         Some(markets) => {

@@ -29,7 +29,6 @@ pub struct Options {
 
 impl Options {
     /// Everything as usual for this component, without recordings and simulator.
-    #[must_use]
     pub fn new(adapter: PathBuf) -> Self {
         Options {
             golden: golden_folder(&adapter),
@@ -46,7 +45,6 @@ impl Options {
 
 /// The golden folder that goes with a path: the folder that holds `frames`; the parent of a folder `frames`; of a component
 /// `<name>.wasm` the folder `adapters/<name>` at or above it.
-#[must_use]
 pub fn golden_folder(path: &Path) -> Option<PathBuf> {
     let holds = |folder: &Path| folder.join("frames").is_dir();
     if path.is_dir() {
@@ -103,9 +101,6 @@ pub(crate) struct Cases<'a> {
 
 impl<'a> Cases<'a> {
     /// Reads the golden frames and recordings.
-    ///
-    /// # Errors
-    /// A file that cannot be read. What the adapter makes of them is for the checks.
     pub(crate) fn read(
         subject: &'a TestedAdapter,
         venue: &'a Venue,

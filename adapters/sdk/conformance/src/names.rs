@@ -52,7 +52,6 @@ pub(crate) fn subject_of(payload: &Payload) -> (DataType, u32) {
 }
 
 /// The kind of a single frame: that of its first event, else that of its first note.
-#[must_use]
 pub fn kind(normalized: &Normalized) -> String {
     let name = match (normalized.events.first(), normalized.notes.first()) {
         (Some(event), _) => match &event.payload {

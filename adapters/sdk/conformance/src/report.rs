@@ -17,7 +17,6 @@ pub enum CheckOutcome {
 }
 
 impl CheckOutcome {
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             CheckOutcome::Passed => "passed",
@@ -97,15 +96,11 @@ impl Report {
     }
 
     /// The document for programs: one JSON object.
-    ///
-    /// # Errors
-    /// None in practice: every field has a JSON form.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }
 
     /// The table for people, with the causes below each check that failed.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.

@@ -49,9 +49,6 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
 }
 
 /// Cost of the frames of each exchange, without any check. Exchanges without frames are omitted.
-///
-/// # Errors
-/// A component that cannot be loaded, a file that cannot be read.
 pub fn measure(options: &Options, effort: BenchEffort) -> anyhow::Result<Vec<(String, Cost)>> {
     let limits = Limits::default();
     let adapter = Adapter::load(&Engine::new(None)?, &options.adapter, &limits)?;

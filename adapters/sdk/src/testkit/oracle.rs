@@ -6,7 +6,6 @@ use super::{OwnedFrame, Random, Session, damage, rewrite};
 use crate::Adapter;
 
 /// A golden line without frame number and scales, which oracles do not calculate.
-#[must_use]
 pub fn comparable(line: &Value) -> Value {
     let mut line = line.clone();
     if let Some(line) = line.as_object_mut() {
@@ -20,7 +19,6 @@ pub fn comparable(line: &Value) -> Value {
 }
 
 /// Shortest plain notation of a number's text, by text operations only. `None` for what is no number, or out of range.
-#[must_use]
 pub fn plain_number(text: &str) -> Option<String> {
     let (text, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i64 = exponent.parse().ok()?;
@@ -41,7 +39,6 @@ pub fn plain_number(text: &str) -> Option<String> {
 }
 
 /// True for JSON with a number that `serde_json` cannot hold. Such a number may be in a field that an adapter does not read.
-#[must_use]
 pub fn has_huge_number(bytes: &[u8]) -> bool {
     let is_huge = |error: serde_json::Error| error.to_string().contains("number out of range");
     serde_json::from_slice::<Value>(bytes).is_err_and(is_huge)
@@ -50,9 +47,6 @@ pub fn has_huge_number(bytes: &[u8]) -> bool {
 /// Damages frames with a fixed seed, and compares the adapter's events with those that the oracle reads from the same bytes. `lines`
 /// gives the adapter's golden lines; the oracle gives `None` for a frame that it cannot read. Returns the numbers of malformed frames and
 /// of compared frames.
-///
-/// # Errors
-/// The first damaged frame that became another event.
 pub fn compare_damaged<A: Adapter>(
     session: &mut Session<A>,
     frames: &[OwnedFrame],
@@ -93,9 +87,6 @@ pub fn compare_damaged<A: Adapter>(
 }
 
 /// Rewrites frames with other key orders, blanks and escapes; the adapter must give equal events.
-///
-/// # Errors
-/// The first frame that means something else after rewriting.
 pub fn compare_rewritten<A: Adapter>(
     session: &mut Session<A>,
     frames: &[OwnedFrame],

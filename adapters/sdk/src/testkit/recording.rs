@@ -32,9 +32,6 @@ pub struct RecordedMessage {
 }
 
 /// Reads a recording.
-///
-/// # Errors
-/// The file, or the line that is no record.
 pub fn read(path: &Path) -> Result<Vec<RecordedMessage>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("file {}: {error}", path.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());

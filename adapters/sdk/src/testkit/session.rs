@@ -37,9 +37,6 @@ pub struct Session<A> {
 }
 
 /// A feed of everything that the adapter declares for this exchange.
-///
-/// # Errors
-/// The adapter does not serve the exchange.
 pub fn whole_feed<A: Adapter>(exchange: &str) -> Result<Feed, String> {
     let description = A::describe();
     let venue = description.venues.iter().find(|venue| venue.exchange == exchange);
@@ -55,18 +52,12 @@ pub fn whole_feed<A: Adapter>(exchange: &str) -> Result<Feed, String> {
 }
 
 /// A feed of everything that the adapter declares for this exchange, of these symbols only.
-///
-/// # Errors
-/// The adapter does not serve the exchange.
 pub fn feed<A: Adapter>(exchange: &str, symbols: &[&str]) -> Result<Feed, String> {
     let symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
     Ok(Feed { symbols, ..whole_feed::<A>(exchange)? })
 }
 
 /// The answers of an exchange's instrument lists in an adapter's folder.
-///
-/// # Errors
-/// The file cannot be read.
 pub fn instrument_records(folder: &str, exchange: &str) -> Result<Vec<RecordedMessage>, String> {
     read(&Path::new(folder).join("frames").join(format!("{exchange}.instruments.jsonl")))
 }
