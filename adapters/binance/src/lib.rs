@@ -20,7 +20,6 @@ pub type Binance = VenueInstance<BinanceVenue>;
 #[derive(Debug)]
 pub struct BinanceVenue {
     exchange: Exchange,
-    /// By instrument.
     scales: Vec<BookScales>,
     intervals: FundingIntervals,
 }

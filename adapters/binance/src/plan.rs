@@ -45,7 +45,6 @@ struct Stream {
     market_type: MarketType,
 }
 
-/// A data type with the instruments that have it.
 type Wanted<'a> = (DataType, Vec<(u32, &'a Instrument)>);
 
 pub(crate) fn plan(exchange: Exchange, loaded: &LoadedFeed) -> Result<Plan, Refusal> {
@@ -85,7 +84,6 @@ pub(crate) fn plan(exchange: Exchange, loaded: &LoadedFeed) -> Result<Plan, Refu
     })
 }
 
-/// The connections of each path, as many as its streams need.
 fn connections(exchange: Exchange, pushed: &[Wanted<'_>], ws: &str) -> Result<Vec<Connection>, Refusal> {
     let mut routes: Vec<(StreamRoute, Vec<Stream>)> = Vec::new();
     for (data_type, instruments) in pushed {
@@ -114,7 +112,6 @@ fn connections(exchange: Exchange, pushed: &[Wanted<'_>], ws: &str) -> Result<Ve
     Ok(connections)
 }
 
-/// The request for the list of instruments.
 pub(crate) fn instrument_requests(
     exchange: Exchange,
     endpoints: &Endpoints,
@@ -150,7 +147,6 @@ fn depth_request(exchange: Exchange, instrument: &Instrument, depth: u32, rest: 
     get(format!("{rest}{path}?symbol={symbol}&limit={limit}"), vec![weight_charge(exchange, weight)], 10_000)
 }
 
-/// A cost in the venue's request weight.
 fn weight_charge(exchange: Exchange, weight: u32) -> Charge {
     charge(weight_budget(exchange), weight)
 }
@@ -241,7 +237,6 @@ fn message(method: &str, streams: &[Stream], id: u32) -> String {
     format!(r#"{{"method":"{method}","params":[{}],"id":{id}}}"#, names.join(","))
 }
 
-/// The polls of these data types, each with the instruments that have it.
 fn polls(exchange: Exchange, wanted: &[(DataType, Vec<(u32, &Instrument)>)], rest: &str) -> Vec<Poll> {
     let ratios: usize = wanted
         .iter()
@@ -277,7 +272,6 @@ fn polls(exchange: Exchange, wanted: &[(DataType, Vec<(u32, &Instrument)>)], res
     polls
 }
 
-/// The budgets that only polls draw on.
 fn poll_budgets() -> [Budget; 2] {
     [budget(RATIO_BUDGET, RATIOS_MAX, RATIOS_WINDOW_MS), budget(FUNDING_BUDGET, 500, 300_000)]
 }
@@ -291,7 +285,6 @@ fn ratio_path(data_type: DataType) -> Option<&'static str> {
     }
 }
 
-/// The intervals at which funding is charged: one list for all symbols.
 fn funding_info(rest: &str) -> Poll {
     Poll {
         request: get(format!("{rest}/fapi/v1/fundingInfo"), vec![charge(FUNDING_BUDGET, 1)], 10_000),

@@ -67,7 +67,6 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-/// The topic that carries a data type.
 fn topic(data_type: DataType, depth: u32, symbol: &str) -> String {
     match data_type {
         DataType::Trade => format!("publicTrade.{symbol}"),
@@ -78,7 +77,6 @@ fn topic(data_type: DataType, depth: u32, symbol: &str) -> String {
     }
 }
 
-/// The venue's next deeper book.
 fn levels(depth: u32) -> u32 {
     if depth <= 50 { 50 } else { 200 }
 }
@@ -105,7 +103,6 @@ fn connection(loaded: &LoadedFeed, number: u32, topics: &[Topic]) -> Connection 
     }
 }
 
-/// One stream for each data type of the topic.
 fn streams(place: u32, topic: &Topic) -> impl Iterator<Item = DataStream> {
     topic.data_types.iter().map(move |data_type| DataStream {
         data_type: *data_type,

@@ -8,11 +8,9 @@ const INTERVAL: &str = "100ms";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel<'a> {
-    /// An instrument's book.
     Book(&'a [u8]),
     /// Trades of one or of many instruments: each row names its own.
     Trades,
-    /// An instrument's ticker.
     Ticker(&'a [u8]),
     Volatility(&'a [u8]),
     /// Nothing to publish.

@@ -10,7 +10,6 @@ const FORCED_TRADES_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct ForcedTrades {
     published: BTreeSet<(u32, u64)>,
-    /// Those of the current frame.
     fresh: Vec<(u32, u64)>,
 }
 
@@ -23,7 +22,6 @@ impl ForcedTrades {
         new
     }
 
-    /// Keeps those of the current frame.
     #[inline(always)]
     pub(crate) fn commit(&mut self) {
         if !self.fresh.is_empty() {
@@ -42,7 +40,6 @@ impl ForcedTrades {
         }
     }
 
-    /// Forgets those of the current frame.
     #[cold]
     pub(crate) fn roll_back(&mut self) {
         for fresh in self.fresh.drain(..) {

@@ -55,13 +55,11 @@ fn index((name, coin): (&str, &str)) -> Instrument {
     }
 }
 
-/// True when the feed has more than volatility indices.
 pub(crate) fn needs_lists(feed: &Feed) -> bool {
     let market_data = feed.data_types.iter().any(|data_type| *data_type != DataType::VolatilityIndex);
     market_data && (feed.symbols.is_empty() || !without_indices(feed).symbols.is_empty())
 }
 
-/// The feed without the coins that name volatility indices.
 fn without_indices(feed: &Feed) -> Feed {
     let mut market_feed = feed.clone();
     if feed.data_types.contains(&DataType::VolatilityIndex) {
@@ -240,7 +238,6 @@ fn listed<'a>(entry: &Object<'a>) -> ParseResult<ListedInstrument<'a>> {
     })
 }
 
-/// A member's value; none where it is missing or null.
 fn optional<'a, T>(
     entry: &Object<'a>,
     key: &'static str,

@@ -21,7 +21,6 @@ pub type Deribit = VenueInstance<DeribitVenue>;
 
 #[derive(Debug)]
 pub struct DeribitVenue {
-    /// By instrument.
     units: Vec<ContractUnits>,
     subscribed: SubscribedChannels,
     forced_trades: ForcedTrades,

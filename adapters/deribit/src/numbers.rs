@@ -78,7 +78,6 @@ fn next_is_digit(cursor: &Cursor<'_>) -> bool {
     cursor.rest().first().is_some_and(u8::is_ascii_digit)
 }
 
-/// A number of any sign.
 #[inline(always)]
 pub(crate) fn number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     cursor.peek();
@@ -91,7 +90,6 @@ pub(crate) fn number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult
     any_number(cursor, what)
 }
 
-/// A number that cannot be below zero.
 #[inline(always)]
 pub(crate) fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     let start = *cursor;
@@ -155,7 +153,6 @@ fn pass_object(cursor: &mut Cursor<'_>) -> ParseResult<()> {
     Ok(())
 }
 
-/// The key of the next member, with its colon.
 #[inline(always)]
 pub(crate) fn member<'a>(cursor: &mut Cursor<'a>) -> ParseResult<Cow<'a, [u8]>> {
     let mut next = *cursor;

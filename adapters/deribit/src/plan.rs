@@ -79,7 +79,6 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Result<(Plan, SubscribedChannels), Re
     Ok((plan, subscribed))
 }
 
-/// The requests for the lists of instruments that the feed needs.
 pub(crate) fn instrument_requests(feed: &Feed, endpoints: &Endpoints, answers: &[Answer]) -> Vec<Request> {
     if !answers.is_empty() || !needs_lists(feed) {
         return Vec::new();

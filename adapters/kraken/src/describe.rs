@@ -4,7 +4,6 @@ use marketprism_adapter_sdk::{
     Capability, ChecksumRule, DataType, Description, MarketType, SnapshotSource, Venue, endpoints, pushed,
 };
 
-/// The depths that a book can be subscribed with.
 pub(crate) const DEPTHS: [u32; 5] = [10, 25, 100, 500, 1000];
 
 pub(crate) fn describe() -> Description {

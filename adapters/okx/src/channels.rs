@@ -31,7 +31,6 @@ impl Channel {
         }
     }
 
-    /// The data type that the messages are read for.
     pub(crate) fn data_type(self) -> Option<DataType> {
         match self {
             Channel::Trades => Some(DataType::Trade),

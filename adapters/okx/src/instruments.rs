@@ -10,7 +10,6 @@ use marketprism_adapter_sdk::{
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// Names in a log line.
 const NAMES_MAX: usize = 5;
 
 /// The options of an underlying such as `BTC-USD`.

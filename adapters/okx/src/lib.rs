@@ -19,7 +19,6 @@ pub type Okx = VenueInstance<OkxVenue>;
 #[derive(Debug)]
 pub struct OkxVenue {
     exchange: Exchange,
-    /// By instrument.
     units: Vec<ContractUnits>,
 }
 

@@ -102,7 +102,6 @@ fn kind(instrument: &Instrument) -> &'static str {
     if instrument.venue_symbol.ends_with("-SWAP") { "SWAP" } else { "FUTURES" }
 }
 
-/// A list of instruments under `/api/v5/public`.
 pub(crate) fn list_request(endpoints: &Endpoints, list: &str) -> Request {
     get(format!("{}/api/v5/public/{list}", endpoints.url("rest")), vec![charge(LISTS, 1)], 60_000)
 }
@@ -123,7 +122,6 @@ fn ratio_polls(data_type: DataType, instruments: &[(u32, &Instrument)], rest: &s
     served.map(ratio_poll).collect()
 }
 
-/// All budgets of a plan with these polls.
 fn budgets(polls: &[Poll]) -> Vec<Budget> {
     let charged: BTreeSet<&str> =
         polls.iter().flat_map(|poll| &poll.request.charges).map(|charge| charge.budget.as_str()).collect();

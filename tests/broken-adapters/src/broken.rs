@@ -11,7 +11,6 @@ use crate::sound::SoundVenue;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The control.
     None,
     /// Trades have the maker's side.
     WrongSide,

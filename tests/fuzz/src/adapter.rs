@@ -11,7 +11,7 @@ use marketprism_adapter_sdk::{
     VenueError,
 };
 
-/// Parts the frames of an input.
+/// Separates the frames of an input.
 pub const SEPARATOR: u8 = 0x1e;
 
 /// Frames of one input: more find nothing further.
@@ -72,10 +72,8 @@ pub(crate) fn run<A: Adapter>(markets: &[FuzzedMarket], input: &[u8]) {
 const NOTE_BYTES: usize = 4_096;
 const ID_BYTES: usize = 128;
 
-/// Decimal places that a number may have.
 const SCALE_MAX: u8 = 18;
 
-/// The first invariant that does not hold.
 pub(crate) fn check(result: &Normalized, frames: usize, instruments: usize) -> Result<(), String> {
     let mut meant = vec![false; frames];
     let event_frames = result.events.iter().map(|event| event.frame);

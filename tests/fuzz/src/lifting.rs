@@ -10,7 +10,7 @@ use marketprism_adapter_host::contract::{DataType, Feed};
 use marketprism_adapter_host::fixtures::{ECHO_AT, EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Fault, FaultCause, FrameBatch, Limits, Sandbox, Stats};
 
-/// Bytes of the result's three lists.
+/// Bytes of the head of a result: addresses and lengths of its three lists.
 const HEAD: usize = 24;
 
 const BYTES: usize = 64 << 10;

@@ -17,7 +17,6 @@ use crate::{lifting, validation};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name: that of the binary and of the corpus folder.
     pub name: &'static str,
     /// Takes any bytes; panics when an invariant does not hold.
     pub run: fn(&[u8]),
@@ -67,7 +66,6 @@ impl Target {
         *found.unwrap_or_else(|| panic!("no target {name}"))
     }
 
-    /// Where its corpus is kept.
     pub fn corpus(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(self.name)
     }
@@ -81,7 +79,7 @@ const SEEDS: usize = 48;
 
 const BYTES: usize = 1_500;
 
-/// Begin alike: one of them is enough.
+/// Frames with this many equal first bytes count as one kind.
 const ALIKE: usize = 60;
 
 /// The seeds of a target: for an adapter its golden frames, one of each kind; for the host some results.

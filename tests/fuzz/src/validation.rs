@@ -227,7 +227,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Small, or of any size.
     pub(crate) fn i64(&mut self) -> i64 {
         match self.u8() {
             0xff => i64::from_le_bytes(self.take()),
@@ -239,7 +238,6 @@ impl<'a> Reader<'a> {
         (self.u8() % 2 == 1).then(|| read(self))
     }
 
-    /// A text of up to 300 letters.
     pub(crate) fn text(&mut self) -> String {
         let length = usize::from(self.u8()) * usize::from(1 + self.u8() % 2);
         "x".repeat(length.min(300))

@@ -21,7 +21,6 @@ const PREVIOUS: u64 = key("pu");
 const MARKET: u64 = key("st");
 
 impl BinanceVenue {
-    /// Reads the members of a `depthUpdate` object.
     pub(super) fn depth_update(
         &self,
         loaded: &LoadedFeed,

@@ -18,7 +18,6 @@ const AVERAGE_PRICE: u64 = key("ap");
 const STATUS: u64 = key("X");
 const TIME: u64 = key("T");
 
-/// The forced order, as far as it has been read.
 #[derive(Default)]
 struct ForcedOrder {
     market: EventMarket,
@@ -32,7 +31,6 @@ struct ForcedOrder {
 }
 
 impl BinanceVenue {
-    /// Reads an event of one symbol's stream, or of the stream of all symbols.
     pub(super) fn force_order(
         &self,
         loaded: &LoadedFeed,

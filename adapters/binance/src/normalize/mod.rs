@@ -48,7 +48,6 @@ impl BinanceVenue {
         self.any_frame(loaded, output, frame)
     }
 
-    /// An answer of a poll or a resync.
     #[inline(never)]
     fn answer(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
         match loaded.source(frame.source) {

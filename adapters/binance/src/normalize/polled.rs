@@ -10,7 +10,6 @@ use marketprism_adapter_sdk::{
 };
 
 impl BinanceVenue {
-    /// Reads the answer of the plan's poll at this position.
     pub(super) fn polled(
         &mut self,
         loaded: &LoadedFeed,

@@ -4,7 +4,6 @@ use marketprism_adapter_sdk::testkit::endpoint;
 use marketprism_adapter_sdk::{Adapter, DataType, Feed, Instrument, MarketType, Plan, ResyncAction};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many trading instruments, all like the first one of the exchange's list.
 fn many(feed: &Feed, count: usize) -> Vec<Instrument> {
     let one = open(feed).instruments[0].clone();
     let copy = |number| {

@@ -12,7 +12,6 @@ use serde_json::Value;
 struct Subject {
     name: &'static str,
     session: Session<Binance>,
-    /// The list of funding intervals that the adapter has received.
     intervals: Option<Value>,
     frames: Vec<OwnedFrame>,
 }

@@ -7,14 +7,12 @@ use marketprism_adapter_sdk::{
 };
 use std::collections::BTreeMap;
 
-/// The last state of each instrument's ticker.
 #[derive(Debug, Default)]
 pub(crate) struct TickerStates(BTreeMap<u32, TickerState>);
 
 /// A field of a ticker: none where no message had it; inside, none where the venue marks it as unset.
 type Field<T> = Option<Option<T>>;
 
-/// The fields of one ticker, or of one message.
 #[derive(Clone, Copy, Debug, Default)]
 struct TickerState {
     time_us: i64,

@@ -117,7 +117,6 @@ pub(super) fn error(
     })
 }
 
-/// A value as the venue wrote it.
 fn written(cursor: &mut Cursor<'_>) -> ParseResult<String> {
     cursor.raw_value().map(|raw| String::from_utf8_lossy(raw).into_owned())
 }

@@ -20,7 +20,6 @@ pub(super) enum ForcedSide {
 }
 
 impl ForcedSide {
-    /// Reads the mark; none for `null`.
     pub(super) fn read(cursor: &mut Cursor<'_>) -> ParseResult<Option<ForcedSide>> {
         if cursor.null() {
             return Ok(None);
@@ -35,7 +34,6 @@ impl ForcedSide {
     }
 }
 
-/// The forced order of a trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForcedOrder {
     None,
@@ -98,7 +96,6 @@ impl DeribitVenue {
         Ok(ForcedOrder::Published)
     }
 
-    /// Reads an answer of the trades request of a poll.
     pub(super) fn polled(
         &mut self,
         loaded: &LoadedFeed,

@@ -8,7 +8,6 @@ use marketprism_adapter_sdk::{
     decimal::fit, once,
 };
 
-/// A trade as the venue writes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TradeRow {
     /// None: not one of the feed's.
@@ -18,7 +17,6 @@ pub(super) struct TradeRow {
     pub(super) time_us: i64,
     pub(super) price: Decimal,
     pub(super) amount: Decimal,
-    /// Of the taker.
     pub(super) side: Side,
     pub(super) forced: Option<ForcedSide>,
 }

@@ -27,7 +27,6 @@ impl SkippedOrders {
 }
 
 impl OkxVenue {
-    /// Reads the liquidated orders of one instrument.
     pub(super) fn liquidations(
         &self,
         loaded: &LoadedFeed,

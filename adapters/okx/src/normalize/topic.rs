@@ -2,7 +2,6 @@
 
 use marketprism_adapter_sdk::{Cursor, ParseResult};
 
-/// The instrument that the `arg` of a message names.
 pub(super) struct Topic<'a> {
     pub(super) instrument: u32,
     pub(super) name: &'a [u8],

@@ -3,7 +3,6 @@
 use marketprism_adapter_host::contract as host;
 use marketprism_adapter_sdk as sdk;
 
-/// Conversion into the SDK's type of that name.
 pub(crate) trait ToSdk {
     type Sdk;
     fn to_sdk(&self) -> Self::Sdk;

@@ -18,7 +18,6 @@ const PAIRS_MAX: usize = 300;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Evidence<'a> {
-    /// The event's own frame.
     pub(crate) frame: &'a Numbers,
     /// Earlier frames of the same instance: a rate may be read with what came before.
     pub(crate) earlier: &'a Numbers,

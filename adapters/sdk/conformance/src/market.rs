@@ -85,7 +85,6 @@ impl<'a> Market<'a> {
         Ok(Market { subject, venue, feed, answers, instruments, plan })
     }
 
-    /// A new instance that was loaded with the feed.
     pub(crate) fn instance(&self) -> Result<Sandbox, String> {
         let mut instance = self.subject.instance().map_err(|fault| format!("a new instance: {fault}"))?;
         instance.load(&self.feed, &self.instruments).map_err(|error| format!("load: {error}"))?;

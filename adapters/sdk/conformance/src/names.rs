@@ -46,7 +46,6 @@ pub(crate) fn is_index(instrument: &Instrument) -> bool {
     !instrument.symbol.contains('-')
 }
 
-/// The data type and the instrument of an event.
 pub(crate) fn subject_of(payload: &Payload) -> (DataType, u32) {
     (payload.data_type().into(), payload.instrument().into())
 }

@@ -28,7 +28,6 @@ impl CheckOutcome {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Stable.
     pub id: &'static str,
     pub promise: &'static str,
     pub outcome: CheckOutcome,
@@ -57,7 +56,6 @@ pub struct Cost {
     /// All frames from sockets, then each kind.
     pub kinds: Vec<KindCost>,
     pub longest_call_ns: u64,
-    /// Of one instance.
     pub memory_high_water_bytes: u64,
 }
 
@@ -70,22 +68,18 @@ pub struct ExchangeReport {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// See [`VERSION`].
     pub version: u32,
     /// `name@version+digest`, or the file where the component cannot be loaded.
     pub adapter: String,
-    /// SHA-256 of the component.
     pub digest: String,
     pub contract: String,
     pub golden: Option<String>,
     pub passed: bool,
-    /// The checks of the component as a whole.
     pub checks: Vec<Check>,
     pub exchanges: Vec<ExchangeReport>,
 }
 
 impl Report {
-    /// All checks, with the exchange where they have one.
     pub fn all(&self) -> impl Iterator<Item = (Option<&str>, &Check)> {
         let whole = self.checks.iter().map(|check| (None, check));
         let each = self
@@ -95,7 +89,6 @@ impl Report {
         whole.chain(each)
     }
 
-    /// The document for programs: one JSON object.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }

@@ -14,7 +14,6 @@ pub(crate) struct Session<'a> {
     batch: FrameBatch,
 }
 
-/// A fault of the adapter, with the frame that made it.
 #[derive(Debug)]
 pub(crate) struct FrameFault {
     /// Position among the frames given.
@@ -43,7 +42,6 @@ impl<'a> Session<'a> {
         Ok(whole)
     }
 
-    /// Fills the batch; returns the number of frames that fitted.
     fn fill(&mut self, frames: &[OwnedFrame], first: usize) -> Result<usize, FrameFault> {
         self.batch.clear();
         for (index, frame) in frames.iter().enumerate() {

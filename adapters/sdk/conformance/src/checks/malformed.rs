@@ -11,7 +11,6 @@ use crate::numbers::Numbers;
 use crate::report::{Check, Findings};
 use crate::session::Session;
 
-/// Damaged frames of one instance.
 const BLOCK: usize = 64;
 
 const BATCH: usize = 16;
@@ -21,9 +20,8 @@ const LONG: usize = 20_000;
 
 struct DamagedFrame {
     frame: OwnedFrame,
-    /// Position of the frame that it was made of.
+    /// Position of the undamaged frame.
     origin: usize,
-    /// The undamaged frame was JSON.
     is_json: bool,
 }
 
@@ -76,7 +74,6 @@ fn block(case: &Case<'_>, cases: &Cases<'_>, random: &mut Random) -> Vec<Damaged
     block
 }
 
-/// Normalizes the block in a new instance; returns the number of events.
 fn check_block(
     case: &Case<'_>,
     block: &[DamagedFrame],

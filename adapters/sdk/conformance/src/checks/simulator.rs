@@ -21,7 +21,6 @@ const INSTRUMENTS: usize = 2;
 /// Longest period of a poll here.
 const PERIOD_MS: u32 = 1_500;
 
-/// Queued inputs. Full: the sockets stop reading.
 const INPUTS_MAX: usize = 1_024;
 
 const STOP: Duration = Duration::from_secs(2);
@@ -31,7 +30,6 @@ enum SimulatorFailure {
     Failed(String),
 }
 
-/// Collects from the simulator: everything in the plan has to give input.
 pub(crate) fn simulator(subject: &TestedAdapter, venue: &Venue, options: &Options) -> Check {
     let promise = "gets an event from every stream, poll and resync of its plan";
     let mut findings = Findings::new("simulator", promise);
@@ -89,7 +87,6 @@ async fn collect_from_simulator(
     Ok(expected_input.report(began.elapsed(), findings))
 }
 
-/// The addresses at which the simulator serves the exchange.
 async fn endpoints(
     client: &RestClient,
     budgets: &Budgets,
@@ -118,7 +115,6 @@ async fn endpoints(
     Ok(of_exchange.into_iter().filter(|(name, _)| known(name)).map(endpoint).collect())
 }
 
-/// A new instance, and what it lists of the simulator's answers.
 async fn listed(
     subject: &TestedAdapter,
     client: &RestClient,
@@ -150,7 +146,6 @@ async fn listed(
     Ok((sandbox, instruments))
 }
 
-/// Some symbols of each market type, and of the indices.
 fn few(instruments: &[Instrument]) -> Vec<String> {
     let mut symbols: Vec<String> = Vec::new();
     for kind in MARKET_TYPES {
@@ -165,7 +160,6 @@ fn few(instruments: &[Instrument]) -> Vec<String> {
     symbols
 }
 
-/// Reads until everything was seen, or the time is over.
 async fn collect(
     sandbox: &mut Sandbox,
     sockets: &FeedSockets,
