@@ -13,26 +13,5 @@ mod plan;
 mod recordings;
 
 use marketprism_adapter_binance::Binance;
-use marketprism_adapter_sdk::Feed;
-use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
-use std::path::Path;
 
-fn records(exchange: &str) -> Vec<RecordedMessage> {
-    testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
-}
-
-fn feed(exchange: &str, symbols: &[&str]) -> Feed {
-    testkit::feed::<Binance>(exchange, symbols).unwrap()
-}
-
-fn open(feed: &Feed) -> Session<Binance> {
-    Session::open(feed, &records(&feed.exchange)).unwrap()
-}
-
-// Several batch sizes. `MARKETPRISM_BLESS=1` rewrites the golden output, for review.
-#[test]
-fn frames_give_the_golden_output() {
-    let cases = testkit::golden::<Binance>(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let cases = cases.unwrap_or_else(|differences| panic!("{differences}"));
-    assert!(cases >= 12, "{cases} cases");
-}
+marketprism_adapter_sdk::adapter_tests!(Binance, at least 12 golden cases);

@@ -1,5 +1,4 @@
-use crate::open;
-use crate::{answers, feed, many};
+use crate::{answers, feed_of, many, open};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Session};
 use marketprism_adapter_sdk::{
@@ -48,7 +47,7 @@ fn symbols_come_from_the_lists_or_are_refused() {
     );
     let refusal = trades(&["BTC-USD", "BTC-USD-261225-100000-C", "ODD-USD"]).unwrap_err();
     assert_eq!(refusal.value, "BTC-USD-261225-100000-C, ODD-USD", "options were not asked for");
-    let mut options = feed(&["BTC-USD-270105-90000-P", "MATIC-USDC-240309-1d02-C"], &[DataType::Trade]);
+    let mut options = feed_of(&["BTC-USD-270105-90000-P", "MATIC-USDC-240309-1d02-C"], &[DataType::Trade]);
     options.market_types = vec![MarketType::Options];
     assert_eq!(instruments(&options).unwrap(), options.symbols);
     log::captured();
@@ -56,7 +55,7 @@ fn symbols_come_from_the_lists_or_are_refused() {
     let warned = |(_, line): &(log::Level, String)| line.contains("not trading");
     assert!(log::captured().iter().any(warned), "a symbol that was asked for but rests is logged");
     let twice: Vec<Answer> = answers().into_iter().chain(answers()).collect();
-    let whole = Deribit::instruments(&feed(&[], &[DataType::Trade]), twice).unwrap();
+    let whole = Deribit::instruments(&feed_of(&[], &[DataType::Trade]), twice).unwrap();
     assert_eq!(whole.len(), 8, "lists that overlap");
     assert!(log::captured().iter().all(|(level, _)| *level != log::Level::Warn), "and nothing was left out");
     // Indices: by their own name, by an instrument of the coin, or all.
@@ -72,12 +71,12 @@ fn symbols_come_from_the_lists_or_are_refused() {
         ["", "{}", "<html>", "{\"result\":{}}", "{\"result\":[{\"kind\":\"future\"}]}", "{\"result\":[1]}"]
     {
         let answers = vec![Answer { request: 0, body: body.as_bytes().to_vec() }];
-        let refusal = Deribit::instruments(&feed(&[], &[]), answers).unwrap_err();
+        let refusal = Deribit::instruments(&feed_of(&[], &[]), answers).unwrap_err();
         assert_eq!(refusal.field, "instruments", "{body}");
     }
     let busy = r#"{"jsonrpc":"2.0","error":{"message":"too_many_requests","code":10028}}"#;
     let answers = vec![Answer { request: 0, body: busy.as_bytes().to_vec() }];
-    assert_eq!(Deribit::instruments(&feed(&[], &[]), answers).unwrap_err().value, "too_many_requests");
+    assert_eq!(Deribit::instruments(&feed_of(&[], &[]), answers).unwrap_err().value, "too_many_requests");
 }
 
 #[test]
@@ -87,22 +86,22 @@ fn only_needed_lists_are_asked_for() {
         requests.into_iter().map(|request| request.url.split_once('?').unwrap().1.to_owned()).collect()
     };
     let (futures, options) = ("currency=any&kind=future", "currency=any&kind=option");
-    assert_eq!(asked(&feed(&[], &[]), &[]), [futures]);
-    let mut some = feed(&[], &[DataType::Trade]);
+    assert_eq!(asked(&feed_of(&[], &[]), &[]), [futures]);
+    let mut some = feed_of(&[], &[DataType::Trade]);
     assert_eq!(asked(&some, &[]), [futures]);
     assert!(asked(&some, &answers()[..1]).is_empty());
     some.market_types = vec![MarketType::Options];
     assert_eq!(asked(&some, &[]), [options]);
     some.market_types = vec![MarketType::Perpetual, MarketType::Options];
     assert_eq!(asked(&some, &[]), [futures, options]);
-    assert!(asked(&feed(&[], &[DataType::VolatilityIndex]), &[]).is_empty());
-    assert!(asked(&feed(&["BTC"], &[]), &[]).is_empty(), "an index alone");
+    assert!(asked(&feed_of(&[], &[DataType::VolatilityIndex]), &[]).is_empty());
+    assert!(asked(&feed_of(&["BTC"], &[]), &[]).is_empty(), "an index alone");
 }
 
 #[test]
 fn acknowledgements_are_compared_by_connection() {
     let instruments = many(250);
-    let adapter = Deribit::load(feed(&[], &[DataType::Trade]), instruments.clone()).unwrap();
+    let adapter = Deribit::load(feed_of(&[], &[DataType::Trade]), instruments.clone()).unwrap();
     let plan = adapter.plan().unwrap();
     let mut session = Session { adapter, instruments, plan };
     let channels: Vec<String> =
@@ -125,7 +124,7 @@ fn trade(name: &str, mark: &str) -> OwnedFrame {
 
 #[test]
 fn frames_outside_the_feed_are_ignored_by_reason() {
-    let mut session = open(&feed(&["BTC-USD"], &[DataType::Trade]));
+    let mut session = open(&feed_of(&["BTC-USD"], &[DataType::Trade]));
     let book = r#"{"jsonrpc":"2.0","method":"subscription","params":{"channel":"book.BTC-PERPETUAL.100ms","data":{}}}"#;
     let frames = [
         trade("BTC-PERPETUAL", ""),
@@ -148,7 +147,7 @@ fn a_forced_trade_is_told_once() {
     let row = r#"{"timestamp":1,"price":100.0,"amount":10.0,"direction":"buy","instrument_name":"BTC-PERPETUAL","trade_seq":5,"liquidation":"MT"}"#;
     let request = format!(r#"{{"result":{{"trades":[{row}],"has_more":false}}}}"#);
     for data_types in [&[DataType::Trade, DataType::Liquidation][..], &[DataType::Liquidation]] {
-        let plan = open(&feed(&["BTC-USD"], data_types)).plan;
+        let plan = open(&feed_of(&["BTC-USD"], data_types)).plan;
         let request = frame(&request, u32::try_from(plan.connections.len()).unwrap());
         for order in [[&socket, &request], [&request, &socket]] {
             // Without a channel of trades there is no source for one.
@@ -157,14 +156,14 @@ fn a_forced_trade_is_told_once() {
                 .filter(|one| one.source != 0 || !plan.connections.is_empty() || *one == &request)
                 .cloned()
                 .collect();
-            let mut session = open(&feed(&["BTC-USD"], data_types));
+            let mut session = open(&feed_of(&["BTC-USD"], data_types));
             let normalized = session.normalize(&order, 64);
             let forced =
                 |event: &&marketprism_adapter_sdk::Event| matches!(event.payload, Payload::Liquidation(_));
             assert_eq!(normalized.events.iter().filter(forced).count(), 2, "both sides, once: {order:?}");
         }
     }
-    let mut session = open(&feed(&["BTC-USD"], &[DataType::Liquidation, DataType::OpenInterest]));
+    let mut session = open(&feed_of(&["BTC-USD"], &[DataType::Liquidation, DataType::OpenInterest]));
     assert!(remarks(&mut session, std::slice::from_ref(&socket)).is_empty());
     assert_eq!(remarks(&mut session, &[socket]), [Remark::Ignored(Ignored::Repeated)]);
     let unmarked = trade("BTC-PERPETUAL", "");

@@ -1,4 +1,4 @@
-use crate::{feed, many, open, records};
+use crate::{EXCHANGE, feed_of, many, open, records};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_sdk::testkit::{Session, endpoint};
 use marketprism_adapter_sdk::{Adapter, DataType, Plan, ResyncAction};
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 #[test]
 fn plans_keep_the_venues_limits() {
-    let plan = Deribit::load(feed(&[], &[]), many(450)).unwrap().plan().unwrap();
+    let plan = Deribit::load(feed_of(&[], &[]), many(450)).unwrap().plan().unwrap();
     let channels: Vec<usize> = plan
         .connections
         .iter()
@@ -33,14 +33,14 @@ fn plans_keep_the_venues_limits() {
     assert!(requests.units <= 50_000 && requests.units <= requests.window_ms * 10);
     let names: BTreeSet<&str> = plan.connections.iter().map(|connection| connection.name.as_str()).collect();
     assert_eq!(names.len(), 7, "connection names are unique");
-    assert!(Deribit::load(feed(&[], &[]), many(1866)).is_ok(), "28 connections");
-    let refusal = Deribit::load(feed(&[], &[]), many(1867)).unwrap_err();
+    assert!(Deribit::load(feed_of(&[], &[]), many(1866)).is_ok(), "28 connections");
+    let refusal = Deribit::load(feed_of(&[], &[]), many(1867)).unwrap_err();
     assert_eq!((refusal.field.as_str(), refusal.value.as_str()), ("symbols", "5601 channels"));
 }
 
 #[test]
 fn a_book_starts_anew_by_its_own_channel() {
-    let plan = Deribit::load(feed(&[], &[DataType::Orderbook]), many(250)).unwrap().plan().unwrap();
+    let plan = Deribit::load(feed_of(&[], &[DataType::Orderbook]), many(250)).unwrap().plan().unwrap();
     let last = plan.resyncs.last().unwrap();
     let ResyncAction::Resubscribe(again) = &last.action else { panic!("a request") };
     assert_eq!((last.instrument, again.connection, last.depth_limit), (249, 1, None));
@@ -57,14 +57,15 @@ fn on_open(plan: &Plan) -> String {
 
 #[test]
 fn only_what_is_needed_is_subscribed() {
-    let plan = |data_type| open(&feed(&["BTC-USD", "BTC-USD-261225"], &[data_type])).plan;
-    let funding = open(&feed(&["BTC-USD"], &[DataType::FundingRate])).plan;
+    let plan = |data_type| open(&feed_of(&["BTC-USD", "BTC-USD-261225"], &[data_type])).plan;
+    let funding = open(&feed_of(&["BTC-USD"], &[DataType::FundingRate])).plan;
     assert!(on_open(&funding).contains("[\"ticker.BTC-PERPETUAL.100ms\"]"));
-    let refused = Session::<Deribit>::open(&feed(&["BTC-USD-261225"], &[DataType::FundingRate]), &records());
+    let refused =
+        Session::<Deribit>::open(&feed_of(&["BTC-USD-261225"], &[DataType::FundingRate]), &records(EXCHANGE));
     assert!(refused.unwrap_err().contains("BTC-USD-261225"), "a dated future has no funding");
     let interest = plan(DataType::OpenInterest);
     assert!(on_open(&interest).contains("[\"ticker.BTC-PERPETUAL.100ms\",\"ticker.BTC-25DEC26.100ms\"]"));
-    let both = open(&feed(&["BTC-USD"], &[DataType::FundingRate, DataType::OpenInterest])).plan;
+    let both = open(&feed_of(&["BTC-USD"], &[DataType::FundingRate, DataType::OpenInterest])).plan;
     assert_eq!(on_open(&both).matches("ticker.").count(), 1, "one channel");
     assert_eq!(both.connections[0].streams.len(), 2, "two streams");
     let forced = plan(DataType::Liquidation);
@@ -73,13 +74,13 @@ fn only_what_is_needed_is_subscribed() {
     let window = forced.polls[0].window.as_ref().unwrap();
     assert_eq!((window.from_ago_ms, window.to_ago_ms), (5_400_000, 3_600_000));
     assert!(forced.polls[0].period_ms < window.from_ago_ms - window.to_ago_ms, "every trade is looked at");
-    let volatility = open(&feed(&[], &[DataType::VolatilityIndex])).plan;
+    let volatility = open(&feed_of(&[], &[DataType::VolatilityIndex])).plan;
     assert!(
         on_open(&volatility)
             .contains("deribit_volatility_index.btc_usd\",\"deribit_volatility_index.eth_usd")
     );
     assert!(volatility.polls.is_empty() && volatility.resyncs.is_empty());
-    let mut local = feed(&["BTC-USD"], &[DataType::Trade, DataType::Liquidation]);
+    let mut local = feed_of(&["BTC-USD"], &[DataType::Trade, DataType::Liquidation]);
     local.endpoints = vec![endpoint("ws", "ws://127.0.0.1:9000/"), endpoint("rest", "http://127.0.0.1:9000")];
     let plan = open(&local).plan;
     assert_eq!(plan.connections[0].url, "ws://127.0.0.1:9000/ws/api/v2");

@@ -1,14 +1,9 @@
-use crate::{open, records};
+use crate::{open, records, without_options};
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Session, remarks};
 use marketprism_adapter_sdk::{
     Adapter, Answer, DataType, Decimal, Feed, Ignored, Instrument, MarketType, Payload, Refusal, Remark, log,
 };
-
-/// Everything but options.
-fn feed(exchange: &str, symbols: &[&str]) -> Feed {
-    Feed { market_types: Vec::new(), ..crate::feed(exchange, symbols) }
-}
 
 /// The instruments of the feed from these answers, each with the position of its request.
 fn listed(feed: &Feed, answers: &[(u32, &str)]) -> Result<Vec<Instrument>, Refusal> {
@@ -18,7 +13,7 @@ fn listed(feed: &Feed, answers: &[(u32, &str)]) -> Result<Vec<Instrument>, Refus
 
 #[test]
 fn a_data_type_that_no_instrument_has_is_refused() {
-    let mut named = feed("okx_derivatives", &["BTC-USDT-260327"]);
+    let mut named = without_options("okx_derivatives", &["BTC-USDT-260327"]);
     named.data_types = vec![DataType::FundingRate];
     let error = Session::<Okx>::open(&named, &records("okx_derivatives")).unwrap_err();
     assert!(error.contains("funding_rate"), "{error}");
@@ -39,8 +34,8 @@ fn lists_are_requested_by_type_and_family() {
         data_types: vec![DataType::Trade],
         ..feed("okx_derivatives", symbols)
     };
-    assert_eq!(asked(&feed("okx_spot", &[]), &[]), ["instruments?instType=SPOT"]);
-    assert!(asked(&feed("okx_spot", &[]), &[(0, "{}")]).is_empty());
+    assert_eq!(asked(&without_options("okx_spot", &[]), &[]), ["instruments?instType=SPOT"]);
+    assert!(asked(&without_options("okx_spot", &[]), &[(0, "{}")]).is_empty());
     let (swap, futures) = ("instruments?instType=SWAP", "instruments?instType=FUTURES");
     assert_eq!(asked(&of(&[], &[]), &[]), [swap, futures]);
     assert_eq!(asked(&of(&[MarketType::Perpetual], &[]), &[]), [swap, futures], "X-Perps are futures");
@@ -70,18 +65,18 @@ fn symbols_come_from_the_lists_or_are_refused() {
     let symbols = |feed: &Feed, answers: &[(u32, &str)]| -> Vec<String> {
         listed(feed, answers).unwrap().into_iter().map(|one| one.symbol).collect()
     };
-    let two = feed("okx_derivatives", &["BTC-USDT", "BTC-USDT-260327", "BTC-USDT"]);
+    let two = without_options("okx_derivatives", &["BTC-USDT", "BTC-USDT-260327", "BTC-USDT"]);
     assert_eq!(symbols(&two, &[(0, body(0)), (1, body(1))]), ["BTC-USDT", "BTC-USDT-260327"]);
-    let wrong = feed("okx_derivatives", &["BTC-USDT", "btcusdt", "ODD-USDT"]);
+    let wrong = without_options("okx_derivatives", &["BTC-USDT", "btcusdt", "ODD-USDT"]);
     let refusal = listed(&wrong, &[(0, body(0)), (1, body(1))]).unwrap_err();
     assert_eq!((refusal.field.as_str(), refusal.value.as_str()), ("symbols", "btcusdt, ODD-USDT"));
     assert!(refusal.allowed.contains("BTC-USDT"), "{}", refusal.allowed);
     log::captured();
-    assert_eq!(symbols(&feed("okx_derivatives", &["LUNA-USDT"]), &[(0, body(0))]), ["LUNA-USDT"]);
+    assert_eq!(symbols(&without_options("okx_derivatives", &["LUNA-USDT"]), &[(0, body(0))]), ["LUNA-USDT"]);
     let said = log::captured();
     assert!(said[0].1.contains("ODD-USDT-SWAP"), "contracts of unknown size are logged: {said:?}");
     assert!(said[1].1.contains("not trading"), "a named symbol that does not trade is logged: {said:?}");
-    let all = feed("okx_derivatives", &[]);
+    let all = without_options("okx_derivatives", &[]);
     assert_eq!(symbols(&all, &[(1, body(1))]).len(), 6, "a list may be missing");
     assert_eq!(symbols(&all, &[(1, body(1)), (2, body(2))]).len(), 6, "a list of something else has none");
     let (market_types, data_types) = (vec![MarketType::Options], vec![DataType::Trade]);
@@ -109,7 +104,7 @@ fn one_name_has_one_instrument() {
         ];
         let body = format!(r#"{{"code":"0","data":[{}],"msg":""}}"#, rows.join(","));
         log::captured();
-        let found = listed(&feed("okx_derivatives", &["BTC-USD"]), &[(0, &body)]).unwrap();
+        let found = listed(&without_options("okx_derivatives", &["BTC-USD"]), &[(0, &body)]).unwrap();
         let names: Vec<&str> = found.iter().map(|one| one.venue_symbol.as_str()).collect();
         assert_eq!(names, [expected]);
         assert!(log::captured()[0].1.contains("left out"));
@@ -118,7 +113,7 @@ fn one_name_has_one_instrument() {
 
 #[test]
 fn instruments_without_one_contract_size_are_refused() {
-    let derivatives = feed("okx_derivatives", &[]);
+    let derivatives = without_options("okx_derivatives", &[]);
     let swap = open(&derivatives).instruments.swap_remove(0);
     let some = |mantissa| Some(Decimal { mantissa, scale: 0 });
     for (contract_size, contract_value) in
@@ -128,13 +123,13 @@ fn instruments_without_one_contract_size_are_refused() {
         let refusal = Okx::load(derivatives.clone(), vec![instrument]).unwrap_err();
         assert_eq!(refusal.field, "instruments");
     }
-    let spot = feed("okx_spot", &[]);
+    let spot = without_options("okx_spot", &[]);
     assert_eq!(Okx::load(spot, vec![swap]).unwrap_err().field, "instruments");
 }
 
 #[test]
 fn frames_outside_the_feed_are_ignored_by_reason() {
-    let mut only_trades = feed("okx_spot", &["BTC-USDT"]);
+    let mut only_trades = without_options("okx_spot", &["BTC-USDT"]);
     only_trades.data_types = vec![DataType::Trade];
     let mut session = open(&only_trades);
     let trade = r#"{"arg":{"channel":"trades","instId":"NAME"},"data":[{"instId":"NAME","tradeId":"1","px":"1","sz":"1","side":"buy","ts":"1"}]}"#;

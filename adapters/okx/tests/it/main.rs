@@ -14,25 +14,9 @@ mod recordings;
 
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::Feed;
-use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
-use std::path::Path;
 
-fn records(exchange: &str) -> Vec<RecordedMessage> {
-    testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
-}
+marketprism_adapter_sdk::adapter_tests!(Okx, at least 15 golden cases);
 
-fn feed(exchange: &str, symbols: &[&str]) -> Feed {
-    testkit::feed::<Okx>(exchange, symbols).unwrap()
-}
-
-fn open(feed: &Feed) -> Session<Okx> {
-    Session::open(feed, &records(&feed.exchange)).unwrap()
-}
-
-// Several batch sizes. `MARKETPRISM_BLESS=1` rewrites the golden output, for review.
-#[test]
-fn frames_give_the_golden_output() {
-    let cases = testkit::golden::<Okx>(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let cases = cases.unwrap_or_else(|differences| panic!("{differences}"));
-    assert!(cases >= 15, "{cases} cases");
+fn without_options(exchange: &str, symbols: &[&str]) -> Feed {
+    Feed { market_types: Vec::new(), ..feed(exchange, symbols) }
 }

@@ -1,4 +1,4 @@
-use crate::open;
+use crate::{open, without_options};
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::testkit::endpoint;
 use marketprism_adapter_sdk::{
@@ -6,14 +6,9 @@ use marketprism_adapter_sdk::{
 };
 use std::collections::BTreeSet;
 
-/// Everything but options.
-fn feed(exchange: &str, symbols: &[&str]) -> Feed {
-    Feed { market_types: Vec::new(), ..crate::feed(exchange, symbols) }
-}
-
 fn many(count: usize) -> Plan {
-    let derivatives = feed("okx_derivatives", &[]);
-    let one = open(&feed("okx_derivatives", &["BTC-USDT"])).instruments[0].clone();
+    let derivatives = without_options("okx_derivatives", &[]);
+    let one = open(&without_options("okx_derivatives", &["BTC-USDT"])).instruments[0].clone();
     let swap = |number: usize| {
         let (symbol, venue_symbol) = (format!("A{number}-USDT"), format!("A{number}-USDT-SWAP"));
         Instrument { symbol, venue_symbol, ..one.clone() }
@@ -77,7 +72,7 @@ fn resyncs_go_to_the_books_connection() {
 #[test]
 fn data_types_go_to_the_instruments_that_have_them() {
     let symbols = ["BTC-USDT", "BTC-USD", "BTC-USDT-260327", "BTC-USD-251226-100000-C"];
-    let mut feed = feed("okx_derivatives", &symbols);
+    let mut feed = without_options("okx_derivatives", &symbols);
     feed.market_types = vec![MarketType::Perpetual, MarketType::Futures, MarketType::Options];
     feed.endpoints = vec![
         endpoint("ws", "ws://127.0.0.1:9000/okx_derivatives/"),

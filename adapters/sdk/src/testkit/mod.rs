@@ -22,3 +22,29 @@ pub use session::{
     remarks, whole_feed,
 };
 pub use writing::{Random, damage, rewrite};
+
+/// The test of an adapter's golden output at several batch sizes (`MARKETPRISM_BLESS=1` rewrites it, for review), and the functions that
+/// its other tests begin with: `records` gives the recorded instrument lists of an exchange, `feed` a feed, `open` a loaded adapter.
+#[macro_export]
+macro_rules! adapter_tests {
+    ($adapter:ty, at least $cases:literal golden cases) => {
+        fn records(exchange: &str) -> Vec<$crate::testkit::RecordedMessage> {
+            $crate::testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
+        }
+
+        fn feed(exchange: &str, symbols: &[&str]) -> $crate::Feed {
+            $crate::testkit::feed::<$adapter>(exchange, symbols).unwrap()
+        }
+
+        fn open(feed: &$crate::Feed) -> $crate::testkit::Session<$adapter> {
+            $crate::testkit::Session::open(feed, &records(&feed.exchange)).unwrap()
+        }
+
+        #[test]
+        fn frames_give_the_golden_output() {
+            let cases = $crate::testkit::golden::<$adapter>(env!("CARGO_MANIFEST_DIR").as_ref());
+            let cases = cases.unwrap_or_else(|differences| panic!("{differences}"));
+            assert!(cases >= $cases, "{cases} cases");
+        }
+    };
+}

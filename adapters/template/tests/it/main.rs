@@ -3,27 +3,6 @@
 
 mod contract;
 
-use marketprism_adapter_sdk::Feed;
-use marketprism_adapter_sdk::testkit::{self, RecordedMessage, Session};
 use marketprism_adapter_template::Template;
-use std::path::Path;
 
-fn records(exchange: &str) -> Vec<RecordedMessage> {
-    testkit::instrument_records(env!("CARGO_MANIFEST_DIR"), exchange).unwrap()
-}
-
-fn feed(exchange: &str, symbols: &[&str]) -> Feed {
-    testkit::feed::<Template>(exchange, symbols).unwrap()
-}
-
-fn open(feed: &Feed) -> Session<Template> {
-    Session::open(feed, &records(&feed.exchange)).unwrap()
-}
-
-// Several batch sizes. `MARKETPRISM_BLESS=1` rewrites the golden output, for review.
-#[test]
-fn frames_give_the_golden_output() {
-    let cases = testkit::golden::<Template>(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let cases = cases.unwrap_or_else(|differences| panic!("{differences}"));
-    assert!(cases >= 1, "{cases} cases");
-}
+marketprism_adapter_sdk::adapter_tests!(Template, at least 1 golden cases);
