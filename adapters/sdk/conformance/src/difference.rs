@@ -4,56 +4,31 @@ use serde_json::Value;
 
 /// The first difference: the path of the field, what was expected, what came. Nothing when they are equal.
 pub(crate) fn difference(expected: &Value, came: &Value) -> Option<String> {
-    let mut path = String::new();
-    let (expected, came) = first(expected, came, &mut path)?;
-    let field = if path.is_empty() { "the line".to_owned() } else { path };
+    let (path, expected, came) = first(expected, came)?;
+    let field = if path.is_empty() { "the line" } else { path.trim_start_matches('.') };
     Some(format!("{field} is {}, expected {}", shown(came), shown(expected)))
 }
 
-fn first<'a>(
-    expected: &'a Value,
-    came: &'a Value,
-    path: &mut String,
-) -> Option<(Option<&'a Value>, Option<&'a Value>)> {
-    match (expected, came) {
+type Part<'a> = (String, Option<&'a Value>, Option<&'a Value>);
+
+fn first<'a>(expected: &'a Value, came: &'a Value) -> Option<Part<'a>> {
+    let parts: Vec<Part<'a>> = match (expected, came) {
+        _ if expected == came => return None,
         (Value::Object(left), Value::Object(right)) => {
             let names = left.keys().chain(right.keys().filter(|name| !left.contains_key(*name)));
-            for name in names {
-                let length = path.len();
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(name);
-                match (left.get(name), right.get(name)) {
-                    (Some(left), Some(right)) => {
-                        if let Some(found) = first(left, right, path) {
-                            return Some(found);
-                        }
-                    }
-                    (left, right) => return Some((left, right)),
-                }
-                path.truncate(length);
-            }
-            None
+            names.map(|name| (format!(".{name}"), left.get(name), right.get(name))).collect()
         }
-        (Value::Array(left), Value::Array(right)) => {
-            for index in 0..left.len().max(right.len()) {
-                let length = path.len();
-                path.push_str(&format!("[{index}]"));
-                match (left.get(index), right.get(index)) {
-                    (Some(left), Some(right)) => {
-                        if let Some(found) = first(left, right, path) {
-                            return Some(found);
-                        }
-                    }
-                    (left, right) => return Some((left, right)),
-                }
-                path.truncate(length);
-            }
-            None
+        (Value::Array(left), Value::Array(right)) => (0..left.len().max(right.len()))
+            .map(|index| (format!("[{index}]"), left.get(index), right.get(index)))
+            .collect(),
+        _ => return Some((String::new(), Some(expected), Some(came))),
+    };
+    parts.into_iter().find_map(|(name, left, right)| match (left, right) {
+        (Some(left), Some(right)) => {
+            first(left, right).map(|(path, left, right)| (name + &path, left, right))
         }
-        (left, right) => (left != right).then_some((Some(left), Some(right))),
-    }
+        _ => Some((name, left, right)),
+    })
 }
 
 fn shown(value: Option<&Value>) -> String {
