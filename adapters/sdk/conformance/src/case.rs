@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use marketprism_adapter_host::contract::Venue;
+use marketprism_adapter_host::contract::{Normalized, Venue};
 use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
 
 use crate::market::{Market, MarketError, TestedAdapter};
+use crate::session::Session;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -73,6 +74,13 @@ pub(crate) struct Case<'a> {
 impl Case<'_> {
     pub(crate) fn is_recording(&self) -> bool {
         self.expected.is_none()
+    }
+
+    /// The result of all frames in a new instance, in batches of this size.
+    pub(crate) fn normalize(&self, size: usize) -> Result<Normalized, String> {
+        let mut session = Session::open(&self.market).map_err(|error| format!("{}: {error}", self.name))?;
+        let result = session.normalize(&self.frames, size);
+        result.map_err(|faulted| format!("{}: {}", self.place(faulted.frame), faulted.text))
     }
 
     /// A frame as causes name it, with the beginning of its text.

@@ -3,11 +3,12 @@
 //! (inverse contracts), shares of a ratio at scale 12.
 
 use marketprism_adapter_host::contract::{
-    Book, BookChange, Decimal, Instrument, LongShortRatio, OpenInterest, Payload,
+    Book, BookChange, Decimal, Event, Instrument, LongShortRatio, OpenInterest, Payload,
 };
 use marketprism_adapter_sdk::decimal::to_text;
 
 use crate::convert::ToSdk;
+use crate::names;
 use crate::numbers::{Atto, Numbers, atto};
 
 /// Scale of shares that an adapter makes of a ratio.
@@ -24,8 +25,20 @@ pub(crate) struct Evidence<'a> {
     pub(crate) instruments: &'a [Instrument],
 }
 
-/// The first number of an event that nothing explains: the field and its value.
-pub(crate) fn unexplained(payload: &Payload, levels: &[i64], evidence: Evidence<'_>) -> Option<String> {
+/// Events with a number that nothing explains: the instrument, the field and its value.
+pub(crate) fn unexplained_events(
+    events: &[Event],
+    levels: &[i64],
+    evidence: Evidence<'_>,
+) -> impl Iterator<Item = String> {
+    events.iter().filter_map(move |event| {
+        let found = unexplained(&event.payload, levels, evidence)?;
+        let (_, instrument) = names::subject_of(&event.payload);
+        Some(format!("{}: {found}", names::instrument(evidence.instruments, instrument)))
+    })
+}
+
+fn unexplained(payload: &Payload, levels: &[i64], evidence: Evidence<'_>) -> Option<String> {
     let given =
         |field: &str, number: Decimal| (!evidence.frame.contains(atto(number))).then(|| named(field, number));
     let held = |field: &str, number: Decimal| {

@@ -93,6 +93,19 @@ impl<'a> Market<'a> {
         Ok(instance)
     }
 
+    /// The plan of a new instance for these instruments.
+    pub(crate) fn plan_of(&self, instruments: &[Instrument]) -> Result<Plan, String> {
+        let mut instance = self.subject.instance().map_err(|fault| fault.to_string())?;
+        instance.load(&self.feed, instruments).map_err(|error| error.to_string())?;
+        instance.plan().map_err(|error| error.to_string())
+    }
+
+    /// The instruments that a new instance lists for a feed.
+    pub(crate) fn instruments_of(&self, feed: &Feed) -> Result<Vec<Instrument>, String> {
+        let mut instance = self.subject.instance().map_err(|fault| fault.to_string())?;
+        instance.instruments(feed, &self.answers).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
         testkit::frames(&self.plan.to_sdk(), records)
     }

@@ -1,6 +1,6 @@
 //! Damage to frames, reproducible by its seed.
 
-use marketprism_adapter_sdk::testkit::Random;
+use marketprism_adapter_sdk::testkit::{self, Random};
 
 /// Numbers that no field of a venue has.
 const NUMBERS: [&[u8]; 14] = [
@@ -26,9 +26,6 @@ const VALUES: [&[u8]; 8] = [b"null", b"true", b"{}", b"[]", b"\"\"", b"[[]]", b"
 /// Bytes that are not UTF-8, and half an escape.
 const BAD_TEXTS: [&[u8]; 4] = [b"\xff\xfe", b"\xc3(", b"\xed\xa0\x80", b"\\ud800"];
 
-/// Bytes that mean something to a reader of JSON, or nothing to anybody.
-const BYTES: &[u8] = b"\"\\{}[],:0123456789.-+eE \n\t\0\x7f\x80\xc3\xff";
-
 /// Longest frame that is made longer by nesting.
 const NESTED: usize = 20_000;
 
@@ -41,35 +38,15 @@ pub(crate) fn damage(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
 
 fn one(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let at = random.below(bytes.len() + 1);
-    let end = (at + random.below(40)).min(bytes.len());
     match random.below(16) {
-        0 => bytes.truncate(at),
-        1 | 2 => {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << random.below(8);
-            }
-        }
-        3 | 4 => {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = nasty(random);
-            }
-        }
-        5 => {
-            bytes.drain(at..end);
-        }
-        6 => bytes.insert(at, nasty(random)),
-        7 => {
-            let copy = bytes.get(at..end).unwrap_or_default().to_vec();
-            bytes.splice(at..at, copy);
-        }
+        0..=7 => testkit::damage(bytes, random),
         8 => {
             let from = random.below(other.len() + 1);
             bytes.truncate(at);
             bytes.extend_from_slice(other.get(from..).unwrap_or_default());
         }
         9 => {
-            let bad = BAD_TEXTS.get(random.below(BAD_TEXTS.len())).copied().unwrap_or_default();
-            bytes.splice(at..at, bad.iter().copied());
+            bytes.splice(at..at, one_of(&BAD_TEXTS, random).iter().copied());
         }
         10 | 11 => replace_number(bytes, random),
         12 => replace_value(bytes, random),
@@ -78,8 +55,8 @@ fn one(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     }
 }
 
-fn nasty(random: &mut Random) -> u8 {
-    BYTES.get(random.below(BYTES.len())).copied().unwrap_or_default()
+fn one_of<'a>(texts: &[&'a [u8]], random: &mut Random) -> &'a [u8] {
+    texts.get(random.below(texts.len())).copied().unwrap_or_default()
 }
 
 /// A run of digits becomes a number that does not fit.
@@ -88,15 +65,13 @@ fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
     let digit = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
     let Some(from) = bytes.iter().skip(start).position(digit).map(|at| start + at) else { return };
     let length = bytes.iter().skip(from).take_while(|byte| digit(byte)).count();
-    let number = NUMBERS.get(random.below(NUMBERS.len())).copied().unwrap_or_default();
-    bytes.splice(from..from + length, number.iter().copied());
+    bytes.splice(from..from + length, one_of(&NUMBERS, random).iter().copied());
 }
 
 /// The value behind a colon, up to a comma or a bracket, becomes another.
 fn replace_value(bytes: &mut Vec<u8>, random: &mut Random) {
     let Some((_, value)) = member(bytes, random) else { return };
-    let other = VALUES.get(random.below(VALUES.len())).copied().unwrap_or_default();
-    bytes.splice(value, other.iter().copied());
+    bytes.splice(value, one_of(&VALUES, random).iter().copied());
 }
 
 /// A member of an object is doubled, with another value.
@@ -153,6 +128,6 @@ mod tests {
         assert_ne!(all(7), all(8));
         let changed =
             all(7).iter().enumerate().filter(|(round, bytes)| bytes[..] != *frames[round % 4]).count();
-        assert!(changed > 2_500, "{changed}");
+        assert!(changed > 2_000, "{changed}");
     }
 }

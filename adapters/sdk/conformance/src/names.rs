@@ -1,7 +1,7 @@
 //! Names of the contract's cases, as configuration writes them, and of kinds of frames.
 
 use marketprism_adapter_host::contract::{DataType, Instrument, MarketType, Payload};
-use marketprism_adapter_sdk::{BookChange, Normalized, Payload, Remark};
+use marketprism_adapter_sdk as sdk;
 
 use crate::convert::ToSdk;
 
@@ -20,11 +20,11 @@ pub(crate) const MARKET_TYPES: [MarketType; 4] =
     [MarketType::Spot, MarketType::Perpetual, MarketType::Futures, MarketType::Options];
 
 pub(crate) fn data_type(kind: DataType) -> &'static str {
-    marketprism_adapter_sdk::data_type_name(kind.to_sdk())
+    sdk::data_type_name(kind.to_sdk())
 }
 
 pub(crate) fn market_type(kind: MarketType) -> &'static str {
-    marketprism_adapter_sdk::market_type_name(kind.to_sdk())
+    sdk::market_type_name(kind.to_sdk())
 }
 
 /// A case of the contract in a word: the bindings print some of them with their type.
@@ -51,7 +51,8 @@ pub(crate) fn subject_of(payload: &Payload) -> (DataType, u32) {
 }
 
 /// The kind of a single frame: that of its first event, else that of its first note.
-pub fn kind(normalized: &Normalized) -> String {
+pub fn kind(normalized: &sdk::Normalized) -> String {
+    use sdk::{BookChange, Payload, Remark};
     let name = match (normalized.events.first(), normalized.notes.first()) {
         (Some(event), _) => match &event.payload {
             Payload::Trade(_) => "trade",

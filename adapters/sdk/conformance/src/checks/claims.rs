@@ -107,7 +107,6 @@ fn contradictions(venue: &Venue, capability: &Capability) -> Vec<String> {
 const UNLISTED: &str = "NOSUCHCOIN-NOSUCHQUOTE";
 
 struct WrongFeed {
-    what: String,
     /// The field that the refusal has to name, and what its value has to say.
     field: &'static str,
     value: String,
@@ -128,62 +127,37 @@ pub(crate) fn refusals(subject: &TestedAdapter, venue: &Venue, market: Option<&M
             .done(format!("{count} feeds; an unlisted symbol was not tried: {}", super::NO_MARKET));
     };
     let feed = Feed { symbols: vec![UNLISTED.to_owned()], ..market.feed.clone() };
-    let wrong =
-        WrongFeed { what: format!("symbol {UNLISTED}"), field: "symbols", value: UNLISTED.to_owned(), feed };
+    let wrong = WrongFeed { field: "symbols", value: UNLISTED.to_owned(), feed };
     check_refusal(listed(market, &wrong.feed), &wrong, &mut findings);
     findings.done(format!("{} feeds", count + 1))
 }
 
 fn wrong_feeds(venue: &Venue) -> Vec<WrongFeed> {
     let good = whole_feed(venue);
-    let mut wrong = vec![WrongFeed {
-        what: "exchange no_such_exchange".to_owned(),
-        field: "exchange",
-        value: "no_such_exchange".to_owned(),
-        feed: Feed { exchange: "no_such_exchange".to_owned(), ..good.clone() },
-    }];
+    let wrong = |field, value: &str, feed| WrongFeed { field, value: value.to_owned(), feed };
+    let exchange = "no_such_exchange";
+    let name = "no-such-endpoint";
+    let endpoint = Endpoint { name: name.to_owned(), default_url: "ws://127.0.0.1:1".to_owned() };
+    let mut all = vec![
+        wrong("exchange", exchange, Feed { exchange: exchange.to_owned(), ..good.clone() }),
+        wrong("data_types", "", Feed { data_types: Vec::new(), ..good.clone() }),
+        wrong("endpoints", name, Feed { endpoints: vec![endpoint], ..good.clone() }),
+    ];
     for kind in DATA_TYPES {
         if venue.capabilities.iter().all(|capability| capability.data_type != kind) {
-            wrong.push(WrongFeed {
-                what: format!("data type {}", data_type(kind)),
-                field: "data_types",
-                value: data_type(kind).to_owned(),
-                feed: Feed { data_types: vec![kind], ..good.clone() },
-            });
+            let feed = Feed { data_types: vec![kind], ..good.clone() };
+            all.push(wrong("data_types", data_type(kind), feed));
         }
     }
     for kind in MARKET_TYPES.into_iter().filter(|kind| !venue.market_types.contains(kind)) {
-        wrong.push(WrongFeed {
-            what: format!("market type {}", market_type(kind)),
-            field: "market_types",
-            value: market_type(kind).to_owned(),
-            feed: Feed { market_types: vec![kind], ..good.clone() },
-        });
+        let feed = Feed { market_types: vec![kind], ..good.clone() };
+        all.push(wrong("market_types", market_type(kind), feed));
     }
-    wrong.push(WrongFeed {
-        what: "no data type at all".to_owned(),
-        field: "data_types",
-        value: String::new(),
-        feed: Feed { data_types: Vec::new(), ..good.clone() },
-    });
-    let endpoint =
-        Endpoint { name: "no-such-endpoint".to_owned(), default_url: "ws://127.0.0.1:1".to_owned() };
-    wrong.push(WrongFeed {
-        what: "endpoint no-such-endpoint".to_owned(),
-        field: "endpoints",
-        value: "no-such-endpoint".to_owned(),
-        feed: Feed { endpoints: vec![endpoint], ..good.clone() },
-    });
     let book = venue.capabilities.iter().find(|capability| capability.data_type == DataType::Orderbook);
     for depth in book.iter().flat_map(|book| [0, book.max_depth.saturating_add(1)]) {
-        wrong.push(WrongFeed {
-            what: format!("depth {depth}"),
-            field: "depth",
-            value: depth.to_string(),
-            feed: Feed { depth, ..good.clone() },
-        });
+        all.push(wrong("depth", &depth.to_string(), Feed { depth, ..good.clone() }));
     }
-    wrong
+    all
 }
 
 /// The first call that sees a feed.
@@ -200,18 +174,17 @@ fn listed(market: &Market<'_>, feed: &Feed) -> Result<(), CallError> {
 }
 
 fn check_refusal(result: Result<(), CallError>, wrong: &WrongFeed, findings: &mut Findings) {
-    let WrongFeed { what, field, value, .. } = wrong;
+    let WrongFeed { field, value, .. } = wrong;
+    let what = format!("`{field}` = {value:?}");
     match result {
-        Ok(()) => findings.cause(format!("{what} is not refused, a refusal of `{field}` is due")),
+        Ok(()) => findings.cause(format!("{what} is not refused")),
         Err(CallError::Fault(fault)) => findings.cause(format!("{what}: {fault}; a refusal is due")),
         Err(CallError::Refused(Refusal { field: named, value: given, allowed })) => {
             // A field of a table may be named with its key: `endpoints.ws`.
             let right =
                 named == *field || named.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
             if !right || !given.contains(value.as_str()) {
-                findings.cause(format!(
-                    "{what}: the refusal names `{named}` = {given:?}, it has to name `{field}` = {value:?}"
-                ));
+                findings.cause(format!("{what}: the refusal names `{named}` = {given:?}"));
             }
             if allowed.is_empty() {
                 findings.cause(format!("{what}: the refusal does not say what is allowed"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use marketprism_adapter_host::contract::{Decimal, Normalized, Payload, Remark};
+use marketprism_adapter_host::contract::{Decimal, Payload, Remark};
 use marketprism_adapter_sdk::decimal::to_text;
 use marketprism_adapter_sdk::testkit::start_lines;
 use serde_json::Value;
@@ -11,11 +11,10 @@ use serde_json::Value;
 use crate::case::{Case, Cases};
 use crate::convert::ToSdk;
 use crate::difference::first_line;
-use crate::evidence::{Evidence, unexplained};
-use crate::names::subject_of;
+use crate::evidence::{Evidence, unexplained_events};
 use crate::numbers::{Numbers, atto};
 use crate::report::{Check, Findings};
-use crate::session::{Session, lines};
+use crate::session::lines;
 
 /// Gives all frames one by one. The host refuses a result in which a frame has neither an event nor a note; a recording, which a
 /// venue really sent, has to be read without a malformed frame.
@@ -27,17 +26,10 @@ pub(crate) fn frames(cases: &Cases<'_>) -> Check {
     }
     let (mut events, mut notes) = (0, 0);
     for case in &cases.cases {
-        let normalized = match Session::open(&case.market) {
-            Ok(mut session) => session.normalize(&case.frames, 1),
-            Err(error) => {
-                findings.cause(format!("{}: {error}", case.name));
-                continue;
-            }
-        };
-        let normalized = match normalized {
+        let normalized = match case.normalize(1) {
             Ok(normalized) => normalized,
-            Err(faulted) => {
-                findings.cause(format!("{}: {}", case.place(faulted.frame), faulted.text));
+            Err(error) => {
+                findings.cause(error);
                 continue;
             }
         };
@@ -68,12 +60,7 @@ pub(crate) fn golden(cases: &Cases<'_>) -> Check {
         let Some(expected) = &case.expected else { continue };
         count += 1;
         frames += case.frames.len();
-        let normalized = Session::open(&case.market).and_then(|mut session| {
-            session
-                .normalize(&case.frames, BATCH)
-                .map_err(|faulted| format!("{}: {}", case.place(faulted.frame), faulted.text))
-        });
-        match normalized {
+        match case.normalize(BATCH) {
             Ok(normalized) => compare(&case.name, expected, &lines(&case.market, &normalized), &mut findings),
             Err(error) => findings.cause(error),
         }
@@ -107,27 +94,18 @@ pub(crate) fn decimals(cases: &Cases<'_>) -> Check {
     }
     let mut events = 0;
     for case in &cases.cases {
-        let Some(normalized) = run(case) else { continue };
+        // Faults are findings of the check `frames`.
+        let Ok(normalized) = case.normalize(BATCH) else { continue };
         events += normalized.events.len();
         let mut earlier = Numbers::default();
-        let mut rest = normalized.events.as_slice();
-        for (index, frame) in case.frames.iter().enumerate() {
-            let count = rest.iter().take_while(|event| event.frame as usize == index).count();
-            let (own, behind) = rest.split_at(count);
-            rest = behind;
+        let by_frame = normalized.by_frame(case.frames.len());
+        for (index, (frame, (_, own, _))) in case.frames.iter().zip(by_frame).enumerate() {
             let is_json = serde_json::from_slice::<Value>(&frame.bytes).is_ok();
             let numbers = Numbers::of(&frame.bytes, is_json);
             let evidence =
                 Evidence { frame: &numbers, earlier: &earlier, instruments: &case.market.instruments };
-            for event in own {
-                if let Some(found) = unexplained(&event.payload, &normalized.levels, evidence) {
-                    let (_, instrument) = subject_of(&event.payload);
-                    findings.cause(format!(
-                        "{}, {}: {found}",
-                        case.place(index),
-                        case.market.name(instrument)
-                    ));
-                }
+            for found in unexplained_events(own, &normalized.levels, evidence) {
+                findings.cause(format!("{}, {found}", case.place(index)));
             }
             // A book's numbers explain nothing else.
             if own.iter().all(|event| !matches!(event.payload, Payload::Book(_))) {
@@ -136,11 +114,6 @@ pub(crate) fn decimals(cases: &Cases<'_>) -> Check {
         }
     }
     findings.done(format!("{events} events"))
-}
-
-/// The result of all frames; faults are reported by the check `frames`.
-pub(super) fn run(case: &Case<'_>) -> Option<Normalized> {
-    Session::open(&case.market).ok()?.normalize(&case.frames, 64).ok()
 }
 
 /// One in so many numbers may be finer than the instrument's scale: orders that were placed before the venue made its steps coarser stay in
@@ -183,7 +156,7 @@ pub(crate) fn scales(cases: &Cases<'_>) -> Check {
 
 fn count(case: &Case<'_>) -> BTreeMap<u32, ScaleCounts> {
     let mut all: BTreeMap<u32, ScaleCounts> = BTreeMap::new();
-    let Some(normalized) = run(case) else { return all };
+    let Ok(normalized) = case.normalize(BATCH) else { return all };
     for event in &normalized.events {
         let mut pair = |instrument: u32, price: Decimal, quantity: Decimal| {
             let Some(one) = case.market.instruments.get(instrument as usize) else { return };

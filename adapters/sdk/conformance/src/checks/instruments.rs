@@ -46,10 +46,7 @@ pub(crate) fn instruments(cases: &Cases<'_>) -> Check {
 }
 
 fn same_again(name: &str, market: &Market<'_>, findings: &mut Findings) {
-    let again = market.subject.instance().map_err(|fault| fault.to_string()).and_then(|mut instance| {
-        instance.instruments(&market.feed, &market.answers).map_err(|error| error.to_string())
-    });
-    match again {
+    match market.instruments_of(&market.feed) {
         Ok(again) if again == market.instruments => {}
         Ok(again) => {
             let differs = market.instruments.iter().zip(&again).position(|(one, other)| one != other);
@@ -135,11 +132,8 @@ fn found_alone(name: &str, market: &Market<'_>, findings: &mut Findings) -> usiz
             data_types: types_of(market.venue, one),
             ..market.feed.clone()
         };
-        let found = market.subject.instance().map_err(|fault| fault.to_string()).and_then(|mut instance| {
-            instance.instruments(&feed, &market.answers).map_err(|error| error.to_string())
-        });
         let asked = format!("{name}: asked for {} {} alone", market_type(one.market_type), one.symbol);
-        match found {
+        match market.instruments_of(&feed) {
             Ok(found) if found.len() == 1 && found.first() == Some(one) => {}
             Ok(found) => {
                 let found: Vec<&str> = found.iter().map(|one| one.venue_symbol.as_str()).collect();

@@ -4,9 +4,8 @@ use marketprism_adapter_sdk::testkit::{OwnedFrame, Random};
 use serde_json::Value;
 
 use crate::case::{Case, Cases, Options, snippet};
-use crate::evidence::{Evidence, unexplained};
+use crate::evidence::{Evidence, unexplained_events};
 use crate::mutation::damage;
-use crate::names::subject_of;
 use crate::numbers::Numbers;
 use crate::report::{Check, Findings};
 use crate::session::Session;
@@ -104,18 +103,14 @@ fn check_block(
         }
     };
     let mut earlier = Numbers::default();
-    for (index, damaged) in block.iter().enumerate() {
+    for (index, (damaged, (_, own, _))) in block.iter().zip(normalized.by_frame(block.len())).enumerate() {
         let numbers = Numbers::of(&damaged.frame.bytes, damaged.is_json);
-        let own: Vec<_> = normalized.events.iter().filter(|event| event.frame as usize == index).collect();
         if damaged.is_json && !own.is_empty() && ends_early(&damaged.frame.bytes) {
             findings.cause(format!("{}: an event of a frame that ends too early", place(index)));
         }
         let evidence = Evidence { frame: &numbers, earlier: &earlier, instruments: &case.market.instruments };
-        for event in own {
-            if let Some(found) = unexplained(&event.payload, &normalized.levels, evidence) {
-                let (_, instrument) = subject_of(&event.payload);
-                findings.cause(format!("{}, {}: {found}", place(index), case.market.name(instrument)));
-            }
+        for found in unexplained_events(own, &normalized.levels, evidence) {
+            findings.cause(format!("{}, {found}", place(index)));
         }
         if damaged.frame.bytes.len() < LONG {
             earlier.add(&numbers);

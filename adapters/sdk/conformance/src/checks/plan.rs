@@ -37,11 +37,7 @@ pub(crate) fn plan(cases: &Cases<'_>) -> Check {
 }
 
 fn same_again(market: &Market<'_>, findings: &mut Findings) {
-    let again = market.subject.instance().map_err(|fault| fault.to_string()).and_then(|mut instance| {
-        instance.load(&market.feed, &market.instruments).map_err(|error| error.to_string())?;
-        instance.plan().map_err(|error| error.to_string())
-    });
-    match again {
+    match market.plan_of(&market.instruments) {
         Ok(again) if again == market.plan => {}
         Ok(_) => findings.cause("another instance makes another plan for the same feed"),
         Err(error) => findings.cause(format!("another instance: {error}")),
@@ -168,11 +164,7 @@ pub(crate) fn split(market: Option<&Market<'_>>) -> Check {
         return findings.skipped("no instrument trades");
     };
     let many: Vec<Instrument> = (0..MANY).map(|number| invented(first, number)).collect();
-    let planned = market.subject.instance().map_err(|fault| fault.to_string()).and_then(|mut instance| {
-        instance.load(&market.feed, &many).map_err(|error| error.to_string())?;
-        instance.plan().map_err(|error| error.to_string())
-    });
-    let plan = match planned {
+    let plan = match market.plan_of(&many) {
         Ok(plan) => plan,
         Err(error) => {
             return findings.skipped(format!("instruments with invented names are not taken: {error}"));
