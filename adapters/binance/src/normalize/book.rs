@@ -1,15 +1,14 @@
 //! Order books: `depthUpdate`, and the snapshots that the depth request returns.
 
 use super::control::control;
-use super::event::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use crate::describe::Exchange;
 use marketprism_adapter_sdk::{
-    Book, BookChange, BookScales, BookSides, Cursor, Frame, Ignored, LoadedFeed, Output, ParseResult,
-    Payload, each_member, key, once,
+    Book, BookChange, BookScales, BookSides, Cursor, Frame, LoadedFeed, Output, ParseResult, Payload,
+    each_member, key, once,
 };
 
-const EVENT: u64 = key("e");
 const BIDS: u64 = key("b");
 const ASKS: u64 = key("a");
 const EVENT_TIME: u64 = key("E");
@@ -18,7 +17,6 @@ const SYMBOL: u64 = key("s");
 const FIRST: u64 = key("U");
 const LAST: u64 = key("u");
 const PREVIOUS: u64 = key("pu");
-const MARKET: u64 = key("st");
 
 impl BinanceVenue {
     pub(super) fn depth_update(
@@ -47,12 +45,7 @@ impl BinanceVenue {
                 FIRST => once(&mut first_id, cursor.integer("`U`")?, cursor)?,
                 LAST => once(&mut last_id, cursor.integer("`u`")?, cursor)?,
                 PREVIOUS => once(&mut previous_id, cursor.integer("`pu`")?, cursor)?,
-                MARKET => market.read_type(cursor)?,
-                EVENT => {
-                    once(&mut named, (), cursor)?;
-                    cursor.skip()?;
-                }
-                _ => cursor.skip()?,
+                key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
         let (Some(first_id), Some(last_id)) = (first_id, last_id) else {
@@ -65,10 +58,7 @@ impl BinanceVenue {
             return cursor.expected("`E` or `T`");
         };
         let time_us = Some(micros(cursor, time)?);
-        let Some(instrument) = market.subscribed(cursor)? else {
-            output.ignored(Ignored::OtherInstrument);
-            return Ok(());
-        };
+        let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         let Some(scales) = scales else { return cursor.expected("`s`") };
         let levels = sides.finish(cursor, output, scales)?;
         let book = levels.book(instrument, BookChange::Delta);

@@ -1,6 +1,9 @@
 //! Parts of an event that all its readers share.
 
-use marketprism_adapter_sdk::{Cursor, LoadedFeed, ParseResult};
+use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Output, ParseResult, key, once};
+
+const EVENT: u64 = key("e");
+pub(super) const MARKET: u64 = key("st");
 
 /// Symbol and market of an event, as far as they have been read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,12 +21,17 @@ impl EventMarket {
         Ok(())
     }
 
-    /// The instrument; none when the event is not of the feed.
-    pub(super) fn subscribed(&self, cursor: &Cursor<'_>) -> ParseResult<Option<u32>> {
+    /// The instrument; none, with a note, when the event is not of the feed.
+    #[inline(always)]
+    pub(super) fn subscribed(&self, cursor: &Cursor<'_>, output: &mut Output) -> ParseResult<Option<u32>> {
         if !self.named {
             return cursor.expected("`s`");
         }
-        Ok(self.instrument.filter(|_| !self.coin_margined))
+        let instrument = self.instrument.filter(|_| !self.coin_margined);
+        if instrument.is_none() {
+            output.ignored(Ignored::OtherInstrument);
+        }
+        Ok(instrument)
     }
 }
 
@@ -33,6 +41,22 @@ pub(super) struct EventMembers<'c, 'a> {
     pub(super) cursor: &'c mut Cursor<'a>,
     /// Set when `e` has been read: it may not come again.
     pub(super) named: Option<()>,
+}
+
+/// Reads a member that all events have; moves over any other.
+#[inline(always)]
+pub(super) fn other_member(
+    key: u64,
+    cursor: &mut Cursor<'_>,
+    named: &mut Option<()>,
+    market: &mut EventMarket,
+) -> ParseResult<()> {
+    match key {
+        MARKET => return market.read_type(cursor),
+        EVENT => once(named, (), cursor)?,
+        _ => {}
+    }
+    cursor.skip()
 }
 
 #[inline(always)]

@@ -1,21 +1,19 @@
 //! `markPriceUpdate`: funding rates, and the intervals that `fundingInfo` gives for them.
 
 use super::control::control;
-use super::event::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     Cursor, Decimal, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload,
     amount, each_element, each_member, key, once,
 };
 
-const EVENT: u64 = key("e");
 const EVENT_TIME: u64 = key("E");
 const SYMBOL: u64 = key("s");
 const MARK_PRICE: u64 = key("p");
 const INDEX_PRICE: u64 = key("i");
 const RATE: u64 = key("r");
 const NEXT_FUNDING_TIME: u64 = key("T");
-const MARKET: u64 = key("st");
 
 /// The venue lists only symbols whose interval was adjusted; every other one has this.
 const INTERVAL_HOURS_DEFAULT: u32 = 8;
@@ -40,12 +38,7 @@ impl BinanceVenue {
                 INDEX_PRICE => once(&mut index_price, unless_empty(cursor, price)?, cursor)?,
                 RATE => once(&mut rate, unless_empty(cursor, |cursor| cursor.decimal("a rate"))?, cursor)?,
                 NEXT_FUNDING_TIME => once(&mut next_time, cursor.unsigned("`T`")?, cursor)?,
-                MARKET => market.read_type(cursor)?,
-                EVENT => {
-                    once(&mut named, (), cursor)?;
-                    cursor.skip()?;
-                }
-                _ => cursor.skip()?,
+                key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
         let (Some(event_time), Some(next_time)) = (event_time, next_time) else {
@@ -53,10 +46,7 @@ impl BinanceVenue {
         };
         let Some(rate) = rate else { return cursor.expected("`r`") };
         let time_us = micros(cursor, event_time)?;
-        let Some(instrument) = market.subscribed(cursor)? else {
-            output.ignored(Ignored::OtherInstrument);
-            return Ok(());
-        };
+        let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         // Dated contracts have no funding: the venue leaves the rate empty, or the time 0.
         let Some(rate) = rate.filter(|_| next_time != 0 && is_perpetual(loaded, instrument)) else {
             output.ignored(Ignored::Empty);

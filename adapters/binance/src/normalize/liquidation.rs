@@ -1,14 +1,12 @@
 //! `forceOrder`: liquidations. The venue publishes at most one a second and symbol: a lower bound.
 
-use super::event::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, MARKET, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     Cursor, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side, amount, key, once,
 };
 
-const EVENT: u64 = key("e");
 const ORDER: u64 = key("o");
-const MARKET: u64 = key("st");
 const SYMBOL: u64 = key("s");
 const SIDE: u64 = key("S");
 const QUANTITY: u64 = key("q");
@@ -47,12 +45,7 @@ impl BinanceVenue {
                     once(&mut read, (), cursor)?;
                     forced_order(loaded, cursor, &mut order)?;
                 }
-                MARKET => order.market.read_type(cursor)?,
-                EVENT => {
-                    once(&mut named, (), cursor)?;
-                    cursor.skip()?;
-                }
-                _ => cursor.skip()?,
+                key => other_member(key, cursor, &mut named, &mut order.market)?,
             }
         }
         if read.is_none() {
@@ -94,10 +87,7 @@ fn liquidation(output: &mut Output, cursor: &Cursor<'_>, order: &ForcedOrder) ->
     let (Some(quantity), Some(price)) = (quantity, price) else {
         return cursor.expected("`z` or `q`, and `ap` or `p`, above 0");
     };
-    let Some(instrument) = order.market.subscribed(cursor)? else {
-        output.ignored(Ignored::OtherInstrument);
-        return Ok(());
-    };
+    let Some(instrument) = order.market.subscribed(cursor, output)? else { return Ok(()) };
     if !is_filled {
         // The message of its completion holds all of it; counting parts too would count them twice.
         output.ignored(Ignored::NotNeeded);

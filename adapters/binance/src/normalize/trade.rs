@@ -1,13 +1,12 @@
 //! `trade` and `aggTrade`, each on both exchange ids.
 
-use super::event::{EventMarket, EventMembers, micros, symbol};
+use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     BookScales, Cursor, Decimal, Ignored, LoadedFeed, Output, ParseResult, Payload, Scale, Side, Trade,
     TradeId, amount, amount_near, decimal::fit, key, once,
 };
 
-const EVENT: u64 = key("e");
 const SYMBOL: u64 = key("s");
 const TRADE_ID: u64 = key("t");
 const AGGREGATE_ID: u64 = key("a");
@@ -16,7 +15,6 @@ const QUANTITY: u64 = key("q");
 const TIME: u64 = key("T");
 const BUYER_IS_MAKER: u64 = key("m");
 const ORIGIN: u64 = key("X");
-const MARKET: u64 = key("st");
 
 /// Ids have another key in each of the two messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +52,7 @@ impl BinanceVenue {
                 TIME => once(&mut time, cursor.unsigned("`T`")?, cursor)?,
                 BUYER_IS_MAKER => once(&mut buyer_is_maker, cursor.boolean("`m`")?, cursor)?,
                 ORIGIN => from_market = cursor.text("`X`")? == "MARKET",
-                MARKET => market.read_type(cursor)?,
-                EVENT => {
-                    once(&mut named, (), cursor)?;
-                    cursor.skip()?;
-                }
-                _ => cursor.skip()?,
+                key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
         let (Some(id), Some(price), Some(quantity)) = (id, price, quantity) else {
@@ -69,10 +62,7 @@ impl BinanceVenue {
             return cursor.expected("`T` and `m`");
         };
         let time_us = micros(cursor, time)?;
-        let Some(instrument) = market.subscribed(cursor)? else {
-            output.ignored(Ignored::OtherInstrument);
-            return Ok(());
-        };
+        let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         if !from_market {
             // Settlements by the insurance fund and forced deleveraging are no trades of the market.
             output.ignored(Ignored::NotNeeded);
