@@ -94,18 +94,9 @@ mod tests {
         for name in ["btcusdt@depth", "btcusdt@depth@100ms", "btcusdt@depth@500ms", "btcusdt@depth@0ms"] {
             assert_eq!(content(name.as_bytes()), StreamContent::DiffDepth, "{name}");
         }
-        for name in [
-            "btcusdt@depth5",
-            "btcusdt@depth20@100ms",
-            "btcusdt@rpiDepth@500ms",
-            "btcusdt@bookTicker",
-            "!bookTicker",
-            "!ticker@arr",
-            "!markPrice@arr@1s",
-            "btcusdt@kline_1m",
-            "btcusdt_perpetual@continuousKline_1m",
-            "!forceOrder@arr",
-        ] {
+        let not_needed = "btcusdt@depth5 btcusdt@depth20@100ms btcusdt@rpiDepth@500ms btcusdt@bookTicker !bookTicker !ticker@arr \
+            !markPrice@arr@1s btcusdt@kline_1m btcusdt_perpetual@continuousKline_1m !forceOrder@arr";
+        for name in not_needed.split_whitespace() {
             assert_eq!(content(name.as_bytes()), StreamContent::NotNeeded, "{name}");
         }
         assert_eq!(content(b"!serverShutdown"), StreamContent::Shutdown);

@@ -143,7 +143,7 @@ fn connect(
     for (position, part) in (0u32..).zip(channels.chunks(CHANNELS_PER_REQUEST)) {
         let names: Vec<String> = part.iter().map(|channel| channel.name.clone()).collect();
         let id = 100 + u64::from(position);
-        on_open.push(subscribe(id, &names));
+        on_open.push(message("subscribe", id, &names));
         subscribed.insert((index, id), names);
     }
     let subscriptions = u32::try_from(on_open.len()).unwrap_or(u32::MAX).saturating_sub(1);
@@ -153,7 +153,7 @@ fn connect(
         let leave = 1000 + 2 * u64::from(position);
         let join = leave + 1;
         let alone = std::slice::from_ref(&channel.name);
-        let messages = vec![unsubscribe(leave, alone), subscribe(join, alone)];
+        let messages = vec![message("unsubscribe", leave, alone), message("subscribe", join, alone)];
         subscribed.insert((index, join), alone.to_vec());
         if channel.data_types.contains(&DataType::Orderbook) {
             plan.resyncs.push(resubscribe(channel.instrument, index, messages.clone(), None));
@@ -243,16 +243,8 @@ pub(crate) fn test_message() -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{TEST_ID},"method":"public/test"}}"#)
 }
 
-fn subscribe(id: u64, channels: &[String]) -> String {
-    on_channels(id, "subscribe", channels)
-}
-
-fn unsubscribe(id: u64, channels: &[String]) -> String {
-    on_channels(id, "unsubscribe", channels)
-}
-
 /// Names of channels hold letters, digits and a few signs only, so they need no escapes.
-fn on_channels(id: u64, method: &str, channels: &[String]) -> String {
+fn message(method: &str, id: u64, channels: &[String]) -> String {
     let list = channels.join("\",\"");
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"public/{method}","params":{{"channels":["{list}"]}}}}"#)
 }
