@@ -9,10 +9,10 @@ pub(crate) fn difference(expected: &Value, came: &Value) -> Option<String> {
     Some(format!("{field} is {}, expected {}", shown(came), shown(expected)))
 }
 
-type Part<'a> = (String, Option<&'a Value>, Option<&'a Value>);
+type Difference<'a> = (String, Option<&'a Value>, Option<&'a Value>);
 
-fn first<'a>(expected: &'a Value, came: &'a Value) -> Option<Part<'a>> {
-    let parts: Vec<Part<'a>> = match (expected, came) {
+fn first<'a>(expected: &'a Value, came: &'a Value) -> Option<Difference<'a>> {
+    let parts: Vec<Difference<'a>> = match (expected, came) {
         _ if expected == came => return None,
         (Value::Object(left), Value::Object(right)) => {
             let names = left.keys().chain(right.keys().filter(|name| !left.contains_key(*name)));
