@@ -196,14 +196,14 @@ fn book(reader: &mut Reader<'_>, instrument: u32, time_us: i64) -> Book {
     }
 }
 
-pub(crate) struct Reader<'a>(&'a [u8]);
+struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(input: &'a [u8]) -> Self {
+    fn new(input: &'a [u8]) -> Self {
         Reader(input)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -215,30 +215,30 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    pub(crate) fn u8(&mut self) -> u8 {
+    fn u8(&mut self) -> u8 {
         u8::from_le_bytes(self.take())
     }
 
     /// Mostly small, so that indices are often valid.
-    pub(crate) fn index(&mut self) -> u32 {
+    fn index(&mut self) -> u32 {
         match self.u8() {
             0xff => u32::from_le_bytes(self.take()),
             small => u32::from(small % 8),
         }
     }
 
-    pub(crate) fn i64(&mut self) -> i64 {
+    fn i64(&mut self) -> i64 {
         match self.u8() {
             0xff => i64::from_le_bytes(self.take()),
             small => i64::from(small) - 3,
         }
     }
 
-    pub(crate) fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
         (self.u8() % 2 == 1).then(|| read(self))
     }
 
-    pub(crate) fn text(&mut self) -> String {
+    fn text(&mut self) -> String {
         let length = usize::from(self.u8()) * usize::from(1 + self.u8() % 2);
         "x".repeat(length.min(300))
     }

@@ -3,7 +3,7 @@
 
 mod case;
 mod checks;
-mod convert;
+pub mod convert;
 mod difference;
 mod evidence;
 mod market;
