@@ -2,10 +2,10 @@
 //!
 //! `tests/suites/recordings` compares whole recordings, books included, through `replay`.
 
-use crate::oracle::{RECORDINGS, adapter_lines, events, made, recording, session};
+use crate::oracle::{RECORDINGS, events, made, session};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_sdk::testkit::{
-    OwnedFrame, Session, comparable, compare_damaged, compare_rewritten, has_huge_number,
+    OwnedFrame, Session, comparable, compare_damaged, compare_rewritten, has_huge_number, shared_recording,
 };
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ struct Subject {
 /// The recordings on this machine, and hand-made frames of all other kinds.
 fn subjects() -> Vec<Subject> {
     let recorded = RECORDINGS.into_iter().filter_map(|(exchange, file)| {
-        let records = recording(file)?;
+        let records = shared_recording(file)?.unwrap();
         let session = session(exchange, &records);
         let frames = session.frames(&records);
         Some(Subject { name: exchange, session, intervals: None, frames })
@@ -32,7 +32,7 @@ fn subjects() -> Vec<Subject> {
 #[test]
 fn frames_equal_an_independent_calculation() {
     for Subject { name, mut session, intervals, frames } in subjects() {
-        let lines = adapter_lines(&mut session, &frames);
+        let lines = session.lines(&frames);
         let mut count = 0;
         for (index, frame) in frames.iter().enumerate() {
             let came: Vec<&Value> = lines.iter().filter(|line| line["frame"] == index).collect();
@@ -55,11 +55,11 @@ fn frames_equal_an_independent_calculation() {
 #[test]
 fn damaged_frames_never_become_other_events() {
     for Subject { name, mut session, intervals, frames } in subjects() {
-        let lines = |session: &mut _, frame: &OwnedFrame| adapter_lines(session, std::slice::from_ref(frame));
         let oracle = |session: &_, frame: &OwnedFrame| {
             (!has_huge_number(&frame.bytes)).then(|| events(session, intervals.as_ref(), frame))
         };
-        let (malformed, compared) = compare_damaged(&mut session, &frames, 40_000, lines, oracle).unwrap();
+        let (malformed, compared) =
+            compare_damaged(&mut session, &frames, 40_000, Session::frame_lines, oracle).unwrap();
         println!("{name}: {malformed} malformed, {compared} compared");
         assert!(malformed > 10_000 && compared > 1_000);
     }
@@ -68,7 +68,6 @@ fn damaged_frames_never_become_other_events() {
 #[test]
 fn other_writings_of_a_frame_mean_the_same() {
     for Subject { mut session, frames, .. } in subjects() {
-        let lines = |session: &mut _, frame: &OwnedFrame| adapter_lines(session, std::slice::from_ref(frame));
-        compare_rewritten(&mut session, &frames, lines).unwrap();
+        compare_rewritten(&mut session, &frames, Session::frame_lines).unwrap();
     }
 }

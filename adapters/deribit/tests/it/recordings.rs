@@ -2,9 +2,11 @@
 //!
 //! `tests/suites/recordings` compares the whole recording, books included, through `replay`.
 
-use crate::oracle::{adapter_lines, case, comparable, events, recording, session};
+use crate::oracle::{case, comparable, events, session};
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Session, compare_damaged, compare_rewritten};
+use marketprism_adapter_sdk::testkit::{
+    self, OwnedFrame, Session, compare_damaged, compare_rewritten, shared_recording,
+};
 use marketprism_adapter_sdk::{Adapter, Book, BookChange, Payload};
 
 /// The recording's frames and the hand-made ones, with the adapter that knows all their instruments.
@@ -12,7 +14,7 @@ fn everything() -> (Session<Deribit>, Vec<OwnedFrame>) {
     let session = session(&case("instruments"));
     let mut records: Vec<_> =
         ["books", "trades", "tickers", "volatility"].into_iter().flat_map(case).collect();
-    records.extend(recording().unwrap_or_default());
+    records.extend(shared_recording("deribit.jsonl").map(Result::unwrap).unwrap_or_default());
     let frames = session.frames(&records).into_iter().filter(|frame| frame.source == 0).collect();
     (session, frames)
 }
@@ -29,7 +31,7 @@ fn made_frames_equal_an_independent_calculation() {
     let mut count = 0;
     for frame in &frames {
         fresh(&mut session);
-        let came = comparable(&adapter_lines(&mut session, frame));
+        let came = comparable(&session.frame_lines(frame));
         let expected = events(&session, &frame.bytes).unwrap_or_default();
         assert_eq!(came, expected, "{}", String::from_utf8_lossy(&frame.bytes));
         count += came.len();
@@ -40,11 +42,11 @@ fn made_frames_equal_an_independent_calculation() {
 #[test]
 fn damaged_frames_never_become_other_events() {
     let (mut session, originals) = everything();
-    let lines = |session: &mut _, frame: &OwnedFrame| {
+    let lines = |session: &mut Session<Deribit>, frame: &OwnedFrame| {
         if frame.bytes.windows(11).any(|part| part == b"liquidation") {
             fresh(session);
         }
-        adapter_lines(session, frame)
+        session.frame_lines(frame)
     };
     let oracle = |session: &_, frame: &OwnedFrame| Some(events(session, &frame.bytes).unwrap_or_default());
     let (malformed, compared) = compare_damaged(&mut session, &originals, 60_000, lines, oracle).unwrap();
@@ -57,9 +59,9 @@ fn other_writings_of_a_frame_mean_the_same() {
     let (mut session, originals) = everything();
     let frames: Vec<OwnedFrame> = originals.iter().cycle().take(originals.len() * 5).cloned().collect();
     // Other forms of a number may have other scales.
-    let lines = |session: &mut _, frame: &OwnedFrame| {
+    let lines = |session: &mut Session<Deribit>, frame: &OwnedFrame| {
         fresh(session);
-        let lines = adapter_lines(session, frame);
+        let lines = session.frame_lines(frame);
         let notes = lines.iter().filter_map(|line| line.get("note").cloned());
         comparable(&lines).into_iter().chain(notes).collect()
     };

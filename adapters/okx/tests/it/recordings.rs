@@ -6,23 +6,11 @@ use crate::oracle::Judge;
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::testkit::{
     self, OwnedFrame, RecordKind, RecordedMessage, Session, compare_damaged, compare_rewritten,
-    has_huge_number,
+    has_huge_number, shared_recording,
 };
 use marketprism_adapter_sdk::{Feed, MarketType};
-use serde_json::Value;
-use std::path::PathBuf;
 
 const EXCHANGES: [&str; 2] = ["okx_spot", "okx_derivatives"];
-
-/// `None`, with a printed line, where this machine does not have the recording.
-fn recording() -> Option<Vec<RecordedMessage>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings/okx.jsonl");
-    if !path.is_file() {
-        println!("skipped: no recording okx.jsonl");
-        return None;
-    }
-    Some(testkit::read(&path).unwrap())
-}
 
 fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Okx> {
     let whole = testkit::whole_feed::<Okx>(exchange).unwrap();
@@ -32,14 +20,9 @@ fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Okx> {
     Session::open(&Feed { market_types, ..whole }, records).unwrap()
 }
 
-fn lines(session: &mut Session<Okx>, frame: &OwnedFrame) -> Vec<Value> {
-    let normalized = session.normalize(std::slice::from_ref(frame), 16);
-    testkit::lines(&normalized, &session.instruments)
-}
-
 #[test]
 fn damaged_frames_never_become_other_events() {
-    let Some(records) = recording() else { return };
+    let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else { return };
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);
         let lists = records.iter().filter(|record| record.kind == RecordKind::Rest);
@@ -48,7 +31,8 @@ fn damaged_frames_never_become_other_events() {
         let oracle = |_: &_, frame: &OwnedFrame| {
             (!has_huge_number(&frame.bytes)).then(|| judge.events(&frame.bytes).unwrap_or_default())
         };
-        let (malformed, compared) = compare_damaged(&mut session, &frames, 40_000, lines, oracle).unwrap();
+        let (malformed, compared) =
+            compare_damaged(&mut session, &frames, 40_000, Session::frame_lines, oracle).unwrap();
         println!("{exchange}: {malformed} malformed, {compared} compared");
         assert!(malformed > 10_000 && compared > 500);
     }
@@ -56,10 +40,10 @@ fn damaged_frames_never_become_other_events() {
 
 #[test]
 fn other_writings_of_a_frame_mean_the_same() {
-    let Some(records) = recording() else { return };
+    let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else { return };
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);
         let frames = session.frames(&records);
-        compare_rewritten(&mut session, &frames, lines).unwrap();
+        compare_rewritten(&mut session, &frames, Session::frame_lines).unwrap();
     }
 }

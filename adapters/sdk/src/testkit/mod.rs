@@ -16,7 +16,7 @@ mod writing;
 pub use golden::golden;
 pub use json::{lines, start_lines};
 pub use oracle::{comparable, compare_damaged, compare_rewritten, has_huge_number, plain_number};
-pub use recording::{RecordKind, RecordedMessage, read};
+pub use recording::{RecordKind, RecordedMessage, read, shared_recording};
 pub use session::{
     OwnedFrame, Session, answers, batch, endpoint, feed, frames, instrument_records, is_answer, is_part,
     remarks, whole_feed,

@@ -1,10 +1,12 @@
 //! An adapter, loaded natively from a recording's own answers.
 
+use super::json::lines;
 use super::recording::{RecordKind, RecordedMessage, read};
 use crate::adapter::Adapter;
 use crate::types::{
     Answer, Endpoint, Feed, Frames, Instrument, Normalized, Plan, Refusal, Remark, ResyncAction,
 };
+use serde_json::Value;
 use std::path::Path;
 
 /// A frame with its source number and time.
@@ -93,6 +95,17 @@ impl<A: Adapter> Session<A> {
     /// The frames of a recording, see [`frames`].
     pub fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
         frames(&self.plan, records)
+    }
+
+    /// Golden lines of these frames.
+    pub fn lines(&mut self, frames: &[OwnedFrame]) -> Vec<Value> {
+        let normalized = self.normalize(frames, 16);
+        lines(&normalized, &self.instruments)
+    }
+
+    /// Golden lines of one frame.
+    pub fn frame_lines(&mut self, frame: &OwnedFrame) -> Vec<Value> {
+        self.lines(std::slice::from_ref(frame))
     }
 
     /// Normalizes the frames in batches of this size. The result is as of one batch.

@@ -11,16 +11,6 @@ use std::path::PathBuf;
 pub const RECORDINGS: [(&str, &str); 2] =
     [("binance_spot", "binance_spot.jsonl"), ("binance_derivatives", "binance_derivatives.jsonl")];
 
-/// `None`, with a printed line, where this machine does not have the recording.
-pub fn recording(name: &str) -> Option<Vec<RecordedMessage>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings").join(name);
-    if !path.is_file() {
-        println!("skipped: no recording {name}");
-        return None;
-    }
-    Some(testkit::read(&path).unwrap())
-}
-
 /// The adapter, loaded with everything that the records' own instrument list holds.
 pub fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Binance> {
     Session::open(&testkit::whole_feed::<Binance>(exchange).unwrap(), records).unwrap()
@@ -40,12 +30,6 @@ pub fn made(cases: &[&str]) -> (Session<Binance>, Value, Vec<OwnedFrame>) {
     session.normalize(&[answer], 1);
     frames.retain(|frame| frame.source != source);
     (session, intervals, frames)
-}
-
-/// Golden lines of the adapter for these frames.
-pub fn adapter_lines(session: &mut Session<Binance>, frames: &[OwnedFrame]) -> Vec<Value> {
-    let normalized = session.normalize(frames, 16);
-    testkit::lines(&normalized, &session.instruments)
 }
 
 /// The events that a frame holds, as golden lines without their frame number. `intervals` is the newest

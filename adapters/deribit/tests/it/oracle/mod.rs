@@ -1,24 +1,14 @@
 //! The events of a frame, calculated without the adapter's code: a JSON library's raw texts, and text and integer arithmetic for numbers.
 
 use marketprism_adapter_deribit::Deribit;
-use marketprism_adapter_sdk::testkit::{self, OwnedFrame, RecordKind, RecordedMessage, Session};
+use marketprism_adapter_sdk::testkit::{self, RecordKind, RecordedMessage, Session};
 use marketprism_adapter_sdk::{Adapter, Answer, MarketType, market_type_name};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const EXCHANGE: &str = "deribit_derivatives";
-
-/// `None`, with a printed line, where this machine does not have the recording.
-pub fn recording() -> Option<Vec<RecordedMessage>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/recordings/deribit.jsonl");
-    if !path.is_file() {
-        println!("skipped: no recording deribit.jsonl");
-        return None;
-    }
-    Some(testkit::read(&path).unwrap())
-}
 
 /// Records of the golden cases of this name.
 pub fn case(name: &str) -> Vec<RecordedMessage> {
@@ -39,12 +29,6 @@ pub fn session(lists: &[RecordedMessage]) -> Session<Deribit> {
     let adapter = Deribit::load(feed, instruments.clone()).unwrap();
     let plan = adapter.plan().unwrap();
     Session { adapter, instruments, plan }
-}
-
-/// Golden lines of the adapter for this frame.
-pub fn adapter_lines(session: &mut Session<Deribit>, frame: &OwnedFrame) -> Vec<Value> {
-    let normalized = session.normalize(std::slice::from_ref(frame), 1);
-    testkit::lines(&normalized, &session.instruments)
 }
 
 /// The events of golden lines, without what the oracle does not calculate.
