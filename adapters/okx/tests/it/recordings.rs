@@ -22,7 +22,9 @@ fn session(exchange: &str, records: &[RecordedMessage]) -> Session<Okx> {
 
 #[test]
 fn damaged_frames_never_become_other_events() {
-    let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else { return };
+    let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else {
+        return println!("skipped: no recording");
+    };
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);
         let lists = records.iter().filter(|record| record.kind == RecordKind::Rest);
@@ -40,7 +42,9 @@ fn damaged_frames_never_become_other_events() {
 
 #[test]
 fn other_writings_of_a_frame_mean_the_same() {
-    let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else { return };
+    let Some(records) = shared_recording("okx.jsonl").map(Result::unwrap) else {
+        return println!("skipped: no recording");
+    };
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);
         let frames = session.frames(&records);
