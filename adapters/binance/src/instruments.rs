@@ -46,7 +46,7 @@ fn instrument(exchange: Exchange, listed: &ListedSymbol<'_>) -> Option<Instrumen
 }
 
 /// `PERPETUAL`, `TRADIFI_PERPETUAL`, `CURRENT_QUARTER`, `NEXT_QUARTER`; each also with ` DELIVERING` or
-/// `_DELIVERING` behind it.
+/// `_DELIVERING` after it.
 fn contract_market(contract_type: &str) -> Option<MarketType> {
     let kind = contract_type
         .strip_suffix("DELIVERING")
@@ -60,7 +60,7 @@ fn contract_market(contract_type: &str) -> Option<MarketType> {
     }
 }
 
-/// The day behind the symbol, else that of the delivery date.
+/// The day at the end of the symbol, else that of the delivery date.
 fn expiry(listed: &ListedSymbol<'_>) -> Option<Expiry> {
     let written = listed.symbol.rsplit_once('_').and_then(|(_, day)| Expiry::from_digits(day));
     written.or_else(|| Expiry::from_millis(listed.delivery_date?))

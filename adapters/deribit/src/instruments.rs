@@ -73,7 +73,7 @@ fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>
     let asked = |market: MarketType| {
         feed.data_types.iter().filter(market_data).any(|data_type| markets(*data_type).contains(&market))
     };
-    let (mut found, mut left_out) = (Vec::new(), 0);
+    let (mut found, mut skipped) = (Vec::new(), 0);
     for answer in answers {
         let list = Object::whole(&answer.body)?;
         if list.has("error") && !list.has("result") {
@@ -86,14 +86,14 @@ fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>
                 match instrument(&listed(&Object::parse(cursor)?)?) {
                     Some(instrument) if asked(instrument.market_type) => found.push(instrument),
                     Some(_) => {}
-                    None => left_out += 1,
+                    None => skipped += 1,
                 }
                 Ok(())
             })
         })?;
     }
-    if left_out > 0 {
-        log::info(&format!("{left_out} listed entries skipped: combinations, spot and unknown kinds"));
+    if skipped > 0 {
+        log::info(&format!("{skipped} listed entries skipped: combinations, spot and unknown kinds"));
     }
     // Lists may overlap.
     found.sort_by(|one: &Instrument, other| one.venue_symbol.cmp(&other.venue_symbol));

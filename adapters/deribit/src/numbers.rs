@@ -273,16 +273,16 @@ mod tests {
             9223372036854775807 0.000000000000000001";
         for text in numbers.split_whitespace() {
             let expected = decimal::to_text(decimal::parse(text.as_bytes()).unwrap());
-            for behind in ["", ",", "]", "}         ", " "] {
-                let read = read(&format!("{text}{behind}"));
+            for after in ["", ",", "]", "}         ", " "] {
+                let read = read(&format!("{text}{after}"));
                 assert_eq!(read, Some((expected.clone(), text.len())), "{text}");
             }
         }
         let plain = "- +1 .5 5. 1.e5 01 -01 00.1 1e 1e+ null 9223372036854775808 0.0000000000000000001 x";
         for wrong in plain.split(' ').chain(["", "- 1", "1. 5", "\"1\""]) {
-            for behind in ["", ",          "] {
-                // Text behind a number is refused by the caller.
-                let read = read(&format!("{wrong}{behind}"));
+            for after in ["", ",          "] {
+                // Text after a number is refused by the caller.
+                let read = read(&format!("{wrong}{after}"));
                 assert!(read.is_none_or(|(_, at)| at < wrong.len()), "{wrong}");
             }
         }

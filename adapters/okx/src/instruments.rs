@@ -71,7 +71,7 @@ fn option_family(symbol: &str) -> Option<String> {
 
 pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
     let mut known: Vec<Instrument> = Vec::new();
-    let mut left_out: Vec<String> = Vec::new();
+    let mut skipped: Vec<String> = Vec::new();
     for answer in answers {
         each_element(&mut data(&answer.body)?, |cursor| {
             // A list of underlyings.
@@ -82,16 +82,16 @@ pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<Vec<
             let Some(market_type) = market_type(exchange, &listed) else { return Ok(()) };
             match instrument(market_type, &listed) {
                 Some(instrument) => known.push(instrument),
-                None => left_out.push(listed.name.into_owned()),
+                None => skipped.push(listed.name.into_owned()),
             }
             Ok(())
         })?;
     }
-    if !left_out.is_empty() {
-        let names = left_out.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
+    if !skipped.is_empty() {
+        let names = skipped.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
         log::warn(&format!(
             "{} listed instruments skipped: name, steps or contract size unknown: {names}",
-            left_out.len()
+            skipped.len()
         ));
     }
     Ok(known)

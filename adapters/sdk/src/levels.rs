@@ -77,7 +77,7 @@ impl LevelReader for BookScales {
     }
 }
 
-/// A level in any form: whitespace, numbers without quotes, elements behind price and quantity.
+/// A level in any form: whitespace, numbers without quotes, elements after price and quantity.
 pub fn price_and_quantity(cursor: &mut Cursor<'_>) -> ParseResult<(Decimal, Decimal)> {
     cursor.expect(b'[', "a level")?;
     let price = amount(cursor, "a price of at least 0")?;

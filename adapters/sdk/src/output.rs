@@ -49,7 +49,7 @@ impl Output {
         self.levels.get(levels_at..).unwrap_or(&[])
     }
 
-    /// Moves the first `count` levels from this place on behind all others.
+    /// Moves the first `count` levels from this place on after all others.
     pub(crate) fn rotate_levels(&mut self, levels_at: usize, count: usize) {
         if let Some(levels) = self.levels.get_mut(levels_at..).filter(|levels| levels.len() >= 2 * count) {
             levels.rotate_left(2 * count);

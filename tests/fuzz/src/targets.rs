@@ -118,7 +118,7 @@ fn golden(adapter: &str, number: u8, exchange: &str) -> Vec<Vec<u8>> {
             let alike = (record.kind == RecordKind::In, text.get(..ALIKE).unwrap_or(text).to_vec());
             let plain = text.len() <= BYTES && !text.contains(&SEPARATOR);
             if plain && matches!(record.kind, RecordKind::In | RecordKind::Rest) && seen.insert(alike) {
-                // Answers come from behind the connections; which one they belong to, the fuzzer finds.
+                // Source numbers of answers follow those of the connections; which one they belong to, the fuzzer finds.
                 let source = u8::from(record.kind == RecordKind::Rest);
                 seeds.push([&[number, source], text].concat());
             }

@@ -71,7 +71,7 @@ fn books(result: &Normalized, settings: BookSettings) {
 
 fn normalized(reader: &mut Reader<'_>) -> Normalized {
     let mut result = Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() };
-    // Most results are in order, so that the checks behind the order are reached.
+    // Most results are in order, so that the checks after the order are reached.
     let in_order = reader.u8() % 4 != 3;
     for _ in 0..reader.u8() % 32 {
         result.levels.push(reader.i64());

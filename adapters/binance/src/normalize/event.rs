@@ -37,7 +37,7 @@ impl EventMarket {
 
 /// The members of an event object that are still to be read.
 pub(super) struct EventMembers<'c, 'a> {
-    /// Behind the object's brace, or behind a member and its comma.
+    /// After the object's brace, or after a member and its comma.
     pub(super) cursor: &'c mut Cursor<'a>,
     /// Set when `e` has been read: it may not come again.
     pub(super) named: Option<()>,

@@ -41,9 +41,9 @@ fn lists_are_read_page_by_page() {
     log::captured();
     let both = answers(&pages[..2]);
     assert_eq!(Bybit::instruments(&contracts, both).unwrap().len(), 6);
-    let left_out: Vec<String> = log::captured().into_iter().map(|(_, line)| line).collect();
-    assert!(left_out.iter().any(|line| line.contains("ODDUSDT")), "{left_out:?}");
-    assert!(left_out.iter().any(|line| line.contains("NODAYUSDT")), "{left_out:?}");
+    let skipped: Vec<String> = log::captured().into_iter().map(|(_, line)| line).collect();
+    assert!(skipped.iter().any(|line| line.contains("ODDUSDT")), "{skipped:?}");
+    assert!(skipped.iter().any(|line| line.contains("NODAYUSDT")), "{skipped:?}");
     for broken in ["", "{}", "<html>", r#"{"retCode":10006,"retMsg":"Too many visits!","result":{}}"#] {
         assert!(Bybit::instrument_requests(&contracts, &answers([broken])).is_err(), "{broken}");
     }

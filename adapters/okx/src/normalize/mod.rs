@@ -102,7 +102,7 @@ fn usual_change(cursor: &mut Cursor<'_>) -> Option<BookChange> {
     cursor.literal(b"},\"action\":\"snapshot\",\"data\":").then_some(BookChange::Snapshot)
 }
 
-/// Reads the members behind the data of a message in the usual form.
+/// Reads the members after the data of a message in the usual form.
 #[inline(always)]
 fn rest(mut cursor: Cursor<'_>) -> ParseResult<()> {
     let mut first = false;

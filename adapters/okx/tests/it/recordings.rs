@@ -2,7 +2,7 @@
 //!
 //! `tests/suites/recordings` compares whole recordings, books and their checksums included, through `replay`.
 
-use crate::oracle::Judge;
+use crate::oracle::Oracle;
 use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::testkit::{
     self, OwnedFrame, RecordKind, RecordedMessage, Session, compare_damaged, compare_rewritten,
@@ -28,10 +28,10 @@ fn damaged_frames_never_become_other_events() {
     for exchange in EXCHANGES {
         let mut session = session(exchange, &records);
         let lists = records.iter().filter(|record| record.kind == RecordKind::Rest);
-        let judge = Judge::new(lists.map(|record| record.data.as_str()), exchange);
+        let calculated = Oracle::new(lists.map(|record| record.data.as_str()), exchange);
         let frames = session.frames(&records);
         let oracle = |_: &_, frame: &OwnedFrame| {
-            (!has_huge_number(&frame.bytes)).then(|| judge.events(&frame.bytes).unwrap_or_default())
+            (!has_huge_number(&frame.bytes)).then(|| calculated.events(&frame.bytes).unwrap_or_default())
         };
         let (malformed, compared) =
             compare_damaged(&mut session, &frames, 40_000, Session::frame_lines, oracle).unwrap();

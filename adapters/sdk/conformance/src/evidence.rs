@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    fn judged(frame: &str, price: &str, quantity: &str, instrument: Instrument) -> Option<String> {
+    fn found(frame: &str, price: &str, quantity: &str, instrument: Instrument) -> Option<String> {
         let trade = Trade {
             instrument: 0,
             time_us: 1,
@@ -301,23 +301,23 @@ mod tests {
     fn only_documented_conversions_explain_a_number() {
         let frame = r#"{"px":"29000.5","sz":"3","side":"buy"}"#;
         let plain = || instrument(None, None);
-        assert_eq!(judged(frame, "29000.5", "3", plain()), None);
-        let wrong = judged(frame, "29000.5", "0.3", plain()).unwrap();
+        assert_eq!(found(frame, "29000.5", "3", plain()), None);
+        let wrong = found(frame, "29000.5", "0.3", plain()).unwrap();
         assert!(wrong.starts_with("trade.quantity is 0.3, which the frame does not hold"), "{wrong}");
-        assert!(judged(frame, "290005", "3", plain()).unwrap().starts_with("trade.price is 290005"));
-        assert_eq!(judged(frame, "29000.5", "0.03", instrument(Some("0.01"), None)), None);
-        assert!(judged(frame, "29000.5", "0.031", instrument(Some("0.01"), None)).is_some());
+        assert!(found(frame, "290005", "3", plain()).unwrap().starts_with("trade.price is 290005"));
+        assert_eq!(found(frame, "29000.5", "0.03", instrument(Some("0.01"), None)), None);
+        assert!(found(frame, "29000.5", "0.031", instrument(Some("0.01"), None)).is_some());
         // 3 * 100 / 29000.5 = 0.010344649230186...
         let inverse = || instrument(None, Some("100"));
-        assert_eq!(judged(frame, "29000.5", "0.01034464923", inverse()), None);
-        assert!(judged(frame, "29000.5", "0.010344649231", inverse()).is_some());
+        assert_eq!(found(frame, "29000.5", "0.01034464923", inverse()), None);
+        assert!(found(frame, "29000.5", "0.010344649231", inverse()).is_some());
         // 3 / 29000.5 = 0.000103446492301...: an amount in units of value.
-        assert_eq!(judged(frame, "29000.5", "0.000103446492", inverse()), None);
+        assert_eq!(found(frame, "29000.5", "0.000103446492", inverse()), None);
     }
 
     #[test]
     fn shares_are_given_or_made_of_the_ratio() {
-        let judge = |frame: &str, long: &str, short: &str, ratio: Option<&str>| {
+        let found = |frame: &str, long: &str, short: &str, ratio: Option<&str>| {
             let event = LongShortRatio {
                 instrument: 0,
                 time_us: 1,
@@ -329,11 +329,11 @@ mod tests {
             let (frame, earlier) = (Numbers::of(frame.as_bytes(), true), Numbers::default());
             shares(&event, Evidence { frame: &frame, earlier: &earlier, instruments: &[] })
         };
-        assert_eq!(judge(r#"["0.6","0.4","1.5"]"#, "0.6", "0.4", Some("1.5")), None);
-        assert_eq!(judge(r#"["1.5"]"#, "0.6", "0.4", Some("1.5")), None);
-        assert_eq!(judge(r#"["1.2"]"#, "0.545454545455", "0.454545454545", Some("1.2")), None);
-        assert_eq!(judge(r#"["0.55"]"#, "0.55", "0.45", None), None);
-        assert!(judge(r#"["1.2"]"#, "0.5454545", "0.4545455", Some("1.2")).is_some());
-        assert!(judge(r#"["0.6","0.4"]"#, "0.6", "0.4", Some("1.5")).is_some());
+        assert_eq!(found(r#"["0.6","0.4","1.5"]"#, "0.6", "0.4", Some("1.5")), None);
+        assert_eq!(found(r#"["1.5"]"#, "0.6", "0.4", Some("1.5")), None);
+        assert_eq!(found(r#"["1.2"]"#, "0.545454545455", "0.454545454545", Some("1.2")), None);
+        assert_eq!(found(r#"["0.55"]"#, "0.55", "0.45", None), None);
+        assert!(found(r#"["1.2"]"#, "0.5454545", "0.4545455", Some("1.2")).is_some());
+        assert!(found(r#"["0.6","0.4"]"#, "0.6", "0.4", Some("1.5")).is_some());
     }
 }

@@ -68,7 +68,7 @@ fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
     bytes.splice(from..from + length, one_of(&NUMBERS, random).iter().copied());
 }
 
-/// The value behind a colon, up to a comma or a bracket, becomes another.
+/// The value after a colon, up to a comma or a bracket, becomes another.
 fn replace_value(bytes: &mut Vec<u8>, random: &mut Random) {
     let Some((_, value)) = member(bytes, random) else { return };
     bytes.splice(value, one_of(&VALUES, random).iter().copied());

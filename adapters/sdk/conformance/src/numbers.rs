@@ -114,9 +114,9 @@ fn round(text: &[u8]) -> Option<Atto> {
 
 fn scan_json(bytes: &[u8], found: &mut Numbers) {
     let mut rest = bytes;
-    while let Some((byte, after)) = rest.split_first() {
+    while let Some((byte, next)) = rest.split_first() {
         if *byte == b'"' {
-            let (text, escaped, behind) = string(after);
+            let (text, escaped, after) = string(next);
             if escaped {
                 let quoted = [b"\"", text, b"\""].concat();
                 let plain: Option<String> = serde_json::from_slice(&quoted).ok();
@@ -124,21 +124,21 @@ fn scan_json(bytes: &[u8], found: &mut Numbers) {
             } else {
                 found.take(text);
             }
-            rest = behind;
+            rest = after;
         } else if byte.is_ascii_digit() || *byte == b'-' {
             let end = rest
                 .iter()
                 .position(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'));
-            let (number, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            let (number, after) = rest.split_at(end.unwrap_or(rest.len()));
             found.take(number);
-            rest = behind;
-        } else {
             rest = after;
+        } else {
+            rest = next;
         }
     }
 }
 
-/// The text up to the closing quote, whether it has escapes, and what comes behind.
+/// The text up to the closing quote, whether it has escapes, and what comes after.
 fn string(bytes: &[u8]) -> (&[u8], bool, &[u8]) {
     let (mut at, mut escaped) = (0, false);
     while let Some(byte) = bytes.get(at) {
@@ -196,7 +196,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<Atto> {
     if !any {
         return None;
     }
-    // Held zeros in front of the point count, those behind it do not.
+    // Held zeros in front of the point count, those after it do not.
     let whole_zeros = i32::try_from(zeros).ok()? - zeros_places;
     let up = PLACES.checked_add(exponent)?.checked_sub(places)?.checked_add(whole_zeros)?;
     let value =

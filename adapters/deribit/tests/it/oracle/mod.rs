@@ -102,7 +102,7 @@ fn ticker(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> O
 
 fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
     let rows: Vec<Members<'_>> = serde_json::from_str(data.get()).ok()?;
-    let (mut events, mut told) = (Vec::new(), BTreeSet::new());
+    let (mut events, mut reported) = (Vec::new(), BTreeSet::new());
     for row in rows {
         let Some(instrument) = find(session, &text(row.get("instrument_name")?)?) else { continue };
         let (price, sequence) = (number(row.get("price")?)?, integer(row.get("trade_seq")?)?);
@@ -120,7 +120,7 @@ fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
             "MT" => vec![side.as_str(), other],
             _ => Vec::new(),
         };
-        let new = sides.is_empty() || told.insert((instrument.name.clone(), sequence));
+        let new = sides.is_empty() || reported.insert((instrument.name.clone(), sequence));
         for side in sides.into_iter().filter(|_| new && instrument.market != MarketType::Options) {
             events.push(json!({"kind": "liquidation", "event": {
                 "instrument": instrument.name, "time_us": time(&row)?, "side": side, "price": price,

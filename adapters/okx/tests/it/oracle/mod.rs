@@ -24,14 +24,14 @@ struct Instrument {
 }
 
 #[derive(Debug)]
-pub struct Judge {
+pub struct Oracle {
     instruments: BTreeMap<String, Instrument>,
     derivatives: bool,
 }
 
-impl Judge {
+impl Oracle {
     /// From the bodies of the instrument lists.
-    pub fn new<'a>(lists: impl Iterator<Item = &'a str>, exchange: &str) -> Judge {
+    pub fn new<'a>(lists: impl Iterator<Item = &'a str>, exchange: &str) -> Oracle {
         let mut instruments = BTreeMap::new();
         for list in lists {
             let list: Value = serde_json::from_str(list).unwrap();
@@ -39,7 +39,7 @@ impl Judge {
                 instruments.insert(one["instId"].as_str().unwrap().to_owned(), instrument(one));
             }
         }
-        Judge { instruments, derivatives: exchange == "okx_derivatives" }
+        Oracle { instruments, derivatives: exchange == "okx_derivatives" }
     }
 
     fn find(&self, name: &str) -> Option<&Instrument> {

@@ -105,7 +105,7 @@ fn sound(one: &Instrument) -> Result<(), String> {
             }
         }
         (kind, _) => {
-            return Err(format!("{rest:?} behind the pair is not the form of {}", market_type(kind)));
+            return Err(format!("{rest:?} after the pair is not the form of {}", market_type(kind)));
         }
     }
     let kinds = [one.contract_size.is_some(), one.contract_value.is_some()];

@@ -24,7 +24,7 @@ struct UpdatePair<'t> {
     victim: &'t Step,
     next: &'t Step,
     /// The frames hold a later snapshot of the book.
-    heals: bool,
+    has_later_snapshot: bool,
 }
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ pub(crate) fn sequence(cases: &Cases<'_>) -> Check {
         let Some(declared) = declared else { break };
         match Trace::run(&case.market, declared, &case.frames) {
             Ok(baseline) => {
-                unfaulted(case, &baseline, &mut findings);
+                intact_run(case, &baseline, &mut findings);
                 faulted(case, declared, &baseline, &mut tried, &mut findings);
             }
             // A fault is a finding of the check of frames.
@@ -74,7 +74,7 @@ pub(crate) fn sequence(cases: &Cases<'_>) -> Check {
 }
 
 /// The frames of a recording must fit together.
-fn unfaulted(case: &Case<'_>, baseline: &Trace, findings: &mut Findings) {
+fn intact_run(case: &Case<'_>, baseline: &Trace, findings: &mut Findings) {
     for step in baseline.steps.iter().filter(|_| case.is_recording()) {
         let book = case.market.name(step.instrument);
         if let Some(rejected) = &step.rejected {
@@ -140,8 +140,9 @@ fn pairs(rule: SequenceRule, baseline: &Trace, instrument: u32) -> Vec<UpdatePai
     found
         .filter_map(|(victim, next)| {
             let mut later = steps.get(next + 1..)?.iter();
-            let heals = later.any(|step| step.change == BookChange::Snapshot && step.applied && step.live);
-            Some(UpdatePair { victim: steps.get(victim)?, next: steps.get(next)?, heals })
+            let has_later_snapshot =
+                later.any(|step| step.change == BookChange::Snapshot && step.applied && step.live);
+            Some(UpdatePair { victim: steps.get(victim)?, next: steps.get(next)?, has_later_snapshot })
         })
         .collect()
 }
@@ -212,7 +213,7 @@ impl FaultRun<'_> {
                 let previous =
                     self.pair.next.previous_id.map(|id| format!(", previous_id {id}")).unwrap_or_default();
                 let ids = format!(
-                    "no gap is detected: the next update still seems to follow (unfaulted it has ids {first} to {last}{previous})"
+                    "no gap is detected: the next update still seems to follow (in the intact run it has ids {first} to {last}{previous})"
                 );
                 Some(self.cause(fault, &ids))
             }
@@ -223,9 +224,8 @@ impl FaultRun<'_> {
                 Some(self.cause(fault, &format!("the gap is detected only in frame {}", step.frame)))
             }
             Some(step) if !step.asked => Some(self.cause(fault, "no resync is requested")),
-            Some(_) => (self.pair.heals && self.differs(&trace)).then(|| {
-                self.cause(fault, "the book differs from the unfaulted one after the next snapshot")
-            }),
+            Some(_) => (self.pair.has_later_snapshot && self.differs(&trace))
+                .then(|| self.cause(fault, "the book differs from the intact one after the next snapshot")),
         }
     }
 
@@ -233,7 +233,7 @@ impl FaultRun<'_> {
     fn differs(&self, trace: &Trace) -> bool {
         let instrument = self.pair.victim.instrument;
         match (self.baseline.books.get(&instrument), trace.books.get(&instrument)) {
-            (Some(unfaulted), Some(faulted)) => unfaulted != faulted,
+            (Some(intact), Some(faulted)) => intact != faulted,
             _ => false,
         }
     }
