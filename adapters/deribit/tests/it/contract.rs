@@ -36,7 +36,7 @@ fn the_capability_matrix_is_honest() {
 
 #[test]
 fn symbols_come_from_the_lists_or_are_refused() {
-    let trades = |symbols: &[&str]| instruments(&feed(symbols, &[DataType::Trade]));
+    let trades = |symbols: &[&str]| instruments(&feed_of(symbols, &[DataType::Trade]));
     assert_eq!(trades(&["BTC-USD", "BTC-USDC-261225"]).unwrap(), ["BTC-USD", "BTC-USDC-261225"]);
     assert_eq!(
         trades(&[]).unwrap(),
@@ -59,11 +59,11 @@ fn symbols_come_from_the_lists_or_are_refused() {
     assert_eq!(whole.len(), 8, "lists that overlap");
     assert!(log::captured().iter().all(|(level, _)| *level != log::Level::Warn), "and nothing was left out");
     // Indices: by their own name, by an instrument of the coin, or all.
-    let all = |symbols: &[&str]| instruments(&feed(symbols, &[])).unwrap();
+    let all = |symbols: &[&str]| instruments(&feed_of(symbols, &[])).unwrap();
     assert_eq!(all(&["BTC-USDC"]), ["BTC-USDC", "BTC"]);
     assert_eq!(all(&["DOGE-USDC", "ETH"]), ["DOGE-USDC", "ETH"]);
     assert!(all(&[]).ends_with(&["BTC".to_owned(), "ETH".to_owned()]));
-    let volatility = |symbols: &[&str]| instruments(&feed(symbols, &[DataType::VolatilityIndex]));
+    let volatility = |symbols: &[&str]| instruments(&feed_of(symbols, &[DataType::VolatilityIndex]));
     assert_eq!(volatility(&["ETH"]).unwrap(), ["ETH"]);
     assert_eq!(volatility(&["SOL"]).unwrap_err().value, "SOL");
     assert_eq!(trades(&["BTC"]).unwrap_err().value, "BTC", "an index has no trades");

@@ -32,7 +32,7 @@ fn lists_are_requested_by_type_and_family() {
     let of = |market_types: &[MarketType], symbols: &[&str]| Feed {
         market_types: market_types.to_vec(),
         data_types: vec![DataType::Trade],
-        ..feed("okx_derivatives", symbols)
+        ..without_options("okx_derivatives", symbols)
     };
     assert_eq!(asked(&without_options("okx_spot", &[]), &[]), ["instruments?instType=SPOT"]);
     assert!(asked(&without_options("okx_spot", &[]), &[(0, "{}")]).is_empty());
