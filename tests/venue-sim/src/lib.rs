@@ -4,15 +4,12 @@
 #![allow(missing_docs, reason = "a tool of this repository's tests")]
 
 mod clock;
-mod commands;
 mod config;
 mod control;
 mod decimal;
 mod delivery;
-mod engine;
 mod exchange;
 mod fault;
-mod frame;
 mod ledger;
 mod market;
 mod recording;

@@ -1,4 +1,4 @@
-//! Starting and stopping a simulator.
+//! Start and stop of a simulator, and generation of its markets at the configured rate.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::SimConfig;
-use crate::engine;
+use crate::delivery::Counters;
 use crate::exchange::{self, Exchange};
 use crate::fault::Faults;
 use crate::recording::{Recording, RecordingError};
 use crate::server::{Service, TlsError, acceptor, run_listener};
 use crate::simulation::{ListenerControl, Settings, Simulation};
-use crate::venue;
+use crate::{clock, venue};
 
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,7 @@ impl Sim {
             stop: stop.clone(),
         };
         tasks.spawn(run_listener(listener, address, tls, service, listener_watch));
-        tasks.spawn(engine::run(simulation.clone(), config.seed, stop.clone()));
+        tasks.spawn(generate_until_stopped(simulation.clone(), config.seed, stop.clone()));
         for exchange in simulation.exchanges().iter().filter(|e| e.recording.is_some()) {
             let (exchange, paused, stop) = (exchange.clone(), simulation.paused.clone(), stop.clone());
             tasks.spawn(async move {
@@ -136,4 +138,93 @@ fn exchanges(config: &SimConfig, faults: &Arc<Faults>) -> Result<Vec<Arc<Exchang
         Some(Recording { file, .. }) => Err(RecordingError::UnknownExchange { path: file }.into()),
         None => Ok(all),
     }
+}
+
+const TICK: Duration = Duration::from_millis(5);
+const BUSY_MAX: Duration = Duration::from_millis(20);
+/// A larger backlog of frames, in time of the rate, is dropped and counted as behind.
+const OWED_MAX_MS: u64 = 250;
+/// Frames generated per exchange and lock.
+const SLICE: u64 = 32;
+/// Millionths of a frame, so that any rate is exact over time.
+const FRAME: u64 = 1_000_000;
+
+struct FrameBudget {
+    owed: u64,
+    paid_until: Instant,
+    next_burst: Instant,
+}
+
+impl FrameBudget {
+    fn new() -> FrameBudget {
+        FrameBudget { owed: 0, paid_until: Instant::now(), next_burst: Instant::now() }
+    }
+
+    fn accrue(&mut self, settings: Settings) {
+        let now = Instant::now();
+        let micros = u64::try_from(now.duration_since(self.paid_until).as_micros()).unwrap_or(u64::MAX);
+        self.paid_until = now;
+        self.owed = self.owed.saturating_add(settings.rate.saturating_mul(micros));
+        if settings.burst_every_ms > 0 && now >= self.next_burst {
+            self.next_burst = now + Duration::from_millis(settings.burst_every_ms);
+            self.owed = self.owed.saturating_add(settings.burst_frames.saturating_mul(FRAME));
+        }
+    }
+
+    /// Drops the excess backlog; returns its number of frames.
+    fn write_off(&mut self, settings: Settings) -> u64 {
+        let most = settings.rate.saturating_mul(OWED_MAX_MS * 1000);
+        let most = most.saturating_add(settings.burst_frames.saturating_mul(FRAME)).max(FRAME);
+        let lost = self.owed.saturating_sub(most);
+        self.owed -= lost;
+        lost / FRAME
+    }
+}
+
+async fn generate_until_stopped(simulation: Arc<Simulation>, seed: u64, stop: CancellationToken) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut budget = FrameBudget::new();
+    while !stop.is_cancelled() {
+        if budget.owed < FRAME {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+        }
+        let settings = simulation.settings();
+        budget.accrue(settings);
+        let begun = Instant::now();
+        while budget.owed >= FRAME && begun.elapsed() < BUSY_MAX {
+            if !generate_slice(&simulation, &mut dice, &mut budget, settings) {
+                // Paused time does not count.
+                budget.owed = 0;
+            }
+            // Let waiters for a lock or this thread run.
+            tokio::task::yield_now().await;
+        }
+        let lost = budget.write_off(settings);
+        if let (Some(first), Some(_running)) = (simulation.exchanges().first(), simulation.running()) {
+            Counters::add(&first.counters.behind, lost);
+            simulation.exchanges().iter().for_each(|exchange| exchange.generate_timed(clock::now_ms()));
+        }
+    }
+}
+
+fn generate(
+    simulation: &Simulation,
+    dice: &mut StdRng,
+    budget: &mut FrameBudget,
+    settings: Settings,
+) -> bool {
+    let Some(_running) = simulation.running() else { return false };
+    let visited: Vec<_> = simulation.exchanges().iter().filter(|e| e.is_visited()).collect();
+    let all = || simulation.exchanges().iter().collect();
+    let exchanges = if visited.is_empty() { all() } else { visited };
+    let Some(exchange) = exchanges.get(dice.random_range(0..exchanges.len().max(1))) else { return false };
+    let wanted = (budget.owed / FRAME).min(SLICE);
+    let made = exchange.generate(clock::now_ms(), wanted, settings.trade_percent);
+    budget.owed = budget.owed.saturating_sub(made.saturating_mul(FRAME));
+    true
 }

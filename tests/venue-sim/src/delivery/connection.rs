@@ -1,17 +1,22 @@
-//! A WebSocket connection: its queue, subscriptions and end.
+//! A WebSocket connection: its frames, queue, subscriptions, socket and counters.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Duration, Instant};
+use tokio_rustls::server::TlsStream;
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
-use super::socket::SocketSwitch;
-use crate::frame::Frame;
+use crate::ledger::LedgerEntry;
 
 #[derive(Debug, Clone)]
 pub enum Out {
@@ -148,5 +153,161 @@ impl Connection {
             frames_sent: self.frames_sent.load(Ordering::Relaxed),
             subscriptions: self.with_subscriptions(|names| names.clone()),
         }
+    }
+}
+
+#[derive(Debug)]
+pub struct Frame {
+    pub stream: Arc<str>,
+    pub book: bool,
+    pub carries: Vec<LedgerEntry>,
+    raw: Utf8Bytes,
+    wrapped: OnceLock<Utf8Bytes>,
+}
+
+impl Frame {
+    pub fn new(stream: Arc<str>, book: bool, carries: Vec<LedgerEntry>, raw: String) -> Frame {
+        Frame { stream, book, carries, raw: Utf8Bytes::from(raw), wrapped: OnceLock::new() }
+    }
+
+    pub fn raw(&self) -> &Utf8Bytes {
+        &self.raw
+    }
+
+    /// The frame wrapped with its stream's name, cached.
+    pub fn wrapped(&self, wrap: impl FnOnce(&str, &str) -> String) -> &Utf8Bytes {
+        self.wrapped.get_or_init(|| Utf8Bytes::from(wrap(&self.stream, &self.raw)))
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct SocketSwitch {
+    reset: AtomicBool,
+}
+
+impl SocketSwitch {
+    /// The socket ends with a TCP reset: unsent bytes are lost, and the peer gets an error.
+    pub fn reset_on_drop(&self) {
+        self.reset.store(true, Ordering::Release);
+    }
+}
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+#[derive(Debug)]
+pub struct Socket {
+    transport: Transport,
+    switch: Arc<SocketSwitch>,
+}
+
+impl Socket {
+    pub fn plain(stream: TcpStream, switch: Arc<SocketSwitch>) -> Socket {
+        Socket { transport: Transport::Plain(stream), switch }
+    }
+
+    pub fn tls(stream: TlsStream<TcpStream>, switch: Arc<SocketSwitch>) -> Socket {
+        Socket { transport: Transport::Tls(Box::new(stream)), switch }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.switch.reset.load(Ordering::Acquire) {
+            let tcp = match &self.transport {
+                Transport::Plain(stream) => stream,
+                Transport::Tls(stream) => stream.get_ref().0,
+            };
+            // Should this fail, the socket ends in the orderly way, which is still an end.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: AtomicU64,)*
+        }
+
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+        pub struct CountersView {
+            $(pub $name: u64,)*
+        }
+
+        impl Counters {
+            pub fn view(&self) -> CountersView {
+                CountersView { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    connections,
+    /// Frames with at least one receiver.
+    frames,
+    /// Frames queued for a connection.
+    queued,
+    /// Frames taken by a socket.
+    sent,
+    /// Frames withheld or corrupted by a fault, per receiver.
+    withheld,
+    /// Connections closed because the client read too slowly.
+    overflows,
+    too_many_messages,
+    requests,
+    refused_connections,
+    /// REST requests refused for their weight.
+    refused_requests,
+    /// Connections closed because the client did not answer, or was idle.
+    unanswered,
+    /// Frames not generated because the requested rate is beyond this machine.
+    behind,
+}
+
+impl Counters {
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
     }
 }

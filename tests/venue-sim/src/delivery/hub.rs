@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::connection::{Connection, End, Out};
-use super::counters::Counters;
+use super::connection::{Connection, Counters, End, Frame, Out};
 use crate::fault::{self, FaultAction, FaultSpec, Faults, FrameFacts};
-use crate::frame::Frame;
 use crate::ledger::Ledger;
 use crate::venue::{Stream, Venue};
 

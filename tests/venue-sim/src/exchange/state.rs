@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use super::past;
 use crate::clock;
 use crate::config::{Options, SimConfig};
 use crate::delivery::{BanRules, Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
 use crate::fault::Faults;
 use crate::ledger::{EventData, Ledger, LedgerEntry, TradeRecord};
-use crate::market::{Event, Instrument, Pace, SymbolMarket};
+use crate::market::{Event, Instrument, Pace, Side, SymbolMarket, draw_in};
 use crate::recording::Recording;
 use crate::venue::{Content, ListedInstrument, RestCall, Venue, symbols_of};
 
@@ -73,7 +72,7 @@ impl Exchange {
         let listed: Vec<ListedInstrument> =
             instruments.into_iter().enumerate().map(|(n, i)| list(&*venue, n, i)).collect();
         let mut rules = venue.profile().rules.clone();
-        rules.history_changes = past::shared(config.history_changes, listed.len());
+        rules.history_changes = kept_per_symbol(config.history_changes, listed.len());
         let seed = config.seed.wrapping_add(venue.exchange().len() as u64);
         let seed_of = |l: &ListedInstrument| seed.wrapping_add(1_000_003 * (l.index as u64 + 1));
         let market = |l: &ListedInstrument| {
@@ -82,11 +81,11 @@ impl Exchange {
         let generated: &[ListedInstrument] = if recording.is_some() { &[] } else { &listed };
         let symbols: Vec<SymbolMarket> = generated.iter().map(market).collect();
         let times = (venue.profile().past_minutes, options.past_per_minute);
-        let past = |l: &ListedInstrument| past::trades(&l.instrument, times, seed_of(l), first_id);
+        let past = |l: &ListedInstrument| past_trades(&l.instrument, times, seed_of(l), first_id);
         let past = generated.iter().map(past).collect();
         let bans =
             BanRules { ignored_max: config.ban_after_ignored, ban: Duration::from_millis(config.ban_ms) };
-        let ledger = Ledger::new(past::shared(config.ledger_trades, listed.len()), config.ledger_events);
+        let ledger = Ledger::new(kept_per_symbol(config.ledger_trades, listed.len()), config.ledger_events);
         Exchange {
             by_name: listed.iter().map(|l| (l.instrument.symbol.clone(), l.index)).collect(),
             streams: streams_of(&*venue, &listed),
@@ -211,4 +210,38 @@ fn streams_of(venue: &dyn Venue, listed: &[ListedInstrument]) -> HashMap<Arc<str
     };
     let shared = venue.shared_streams(listed).into_iter().map(|name| (name, None));
     listed.iter().flat_map(own).chain(shared).collect()
+}
+
+/// Trades spread evenly over the minutes before now, with ids ending just below `first_id`.
+fn past_trades(
+    instrument: &Instrument,
+    (minutes, per_minute): (u32, u32),
+    seed: u64,
+    first_id: u64,
+) -> Vec<TradeRecord> {
+    let now_ms = clock::now_ms();
+    let count = i64::from(minutes) * i64::from(per_minute);
+    let start_ms = now_ms - i64::from(minutes) * 60_000;
+    let first = first_id.saturating_sub(count.unsigned_abs());
+    let one = |n: i64| {
+        let id = first + n.unsigned_abs();
+        let ticks = instrument.start_ticks + draw_in(-20..21, seed, 31, n);
+        let trade_ms = start_ms + n * 60_000 / i64::from(per_minute.max(1));
+        TradeRecord {
+            id,
+            matches: (id, id),
+            price: instrument.price(ticks.max(1)),
+            quantity: instrument.quantity(draw_in(1..instrument.usual_steps.max(2), seed, 32, n)),
+            taker: if draw_in(0..2, seed, 33, n) == 0 { Side::Bid } else { Side::Ask },
+            trade_ms,
+            event_ms: trade_ms,
+            sends: Vec::new(),
+            withheld: 0,
+        }
+    };
+    (0..count).map(one).collect()
+}
+
+fn kept_per_symbol(per_symbol: usize, symbols: usize) -> usize {
+    per_symbol.min(SimConfig::KEPT_TOTAL / symbols.max(1))
 }

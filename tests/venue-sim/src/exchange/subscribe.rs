@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::state::{Exchange, Market, lock};
 use crate::clock;
-use crate::delivery::{Connection, Counters, Hub, offer};
-use crate::frame::Frame;
+use crate::delivery::{Connection, Counters, Frame, Hub, offer};
 use crate::ledger::{Backlog, LedgerEntry, TradeKey, TradeKind};
 use crate::market::Side;
 use crate::venue::{Content, Snapshot};

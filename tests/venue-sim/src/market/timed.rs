@@ -2,9 +2,7 @@
 
 use rand::Rng as _;
 
-use super::book::Side;
-use super::event::{Event, Liquidation, Topic};
-use super::reference::{Funding, Ratio, RatioKind, Reference, draw_in, ratios};
+use super::model::{Event, Funding, Liquidation, Ratio, RatioKind, Reference, Side, Topic, draw_in, ratios};
 use super::symbol::SymbolMarket;
 use crate::decimal::Decimal;
 

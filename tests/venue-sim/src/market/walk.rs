@@ -2,9 +2,8 @@
 
 use rand::Rng as _;
 
-use super::book::Side;
-use super::event::{AggregateTrade, Event, Trade};
-use super::first_book::{DEPTH_SLACK, away};
+use super::book::{DEPTH_SLACK, away};
+use super::model::{AggregateTrade, Event, Side, Trade};
 use super::symbol::SymbolMarket;
 
 impl SymbolMarket {

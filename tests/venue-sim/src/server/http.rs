@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -18,19 +20,15 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{Answer, json};
-use super::rest_view::RestView;
 use super::session::Session;
-use crate::clock;
-use crate::control;
-use crate::delivery::Connection;
-use crate::delivery::Counters;
-use crate::delivery::Verdict;
-use crate::delivery::{Socket, SocketSwitch};
-use crate::exchange::Exchange;
+use crate::delivery::{Connection, Counters, Socket, SocketSwitch, Verdict};
+use crate::exchange::{Exchange, lock};
 use crate::fault::{self, RestEffect, RestFacts};
+use crate::ledger::{TradeKind, TradeRecord};
+use crate::market::{Ratio, RatioKind, Reference, Side, SymbolMarket};
 use crate::simulation::Simulation;
-use crate::venue::{Opening, RestAnswer, RestRequest};
+use crate::venue::{ListedInstrument, Opening, RestAnswer, RestRequest, Snapshot, Source};
+use crate::{clock, control};
 
 const BODY_MAX: usize = 64 * 1024;
 /// Timeout of a request body, and of an upgrade.
@@ -212,4 +210,86 @@ fn refusal(exchange: &Exchange, status: u16, used: u32, retry_after_s: Option<u6
         _ => format!(r#"{{"code":-1000,"msg":"status {status} on command"}}"#),
     };
     json(status, body, &headers)
+}
+
+pub type Answer = Response<Full<Bytes>>;
+
+/// A JSON response. Headers invalid in HTTP are omitted.
+pub fn json(status: u16, body: String, headers: &[(&'static str, String)]) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            answer.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    answer
+}
+
+/// REST data of an exchange, current or outdated.
+pub struct RestView<'a> {
+    pub exchange: &'a Exchange,
+    pub stale_updates: Option<u64>,
+}
+
+impl Source for RestView<'_> {
+    fn listed(&self) -> &[ListedInstrument] {
+        &self.exchange.listed
+    }
+
+    fn find(&self, symbol: &str) -> Option<&ListedInstrument> {
+        self.exchange.find_symbol(symbol)
+    }
+
+    fn now_ms(&self) -> i64 {
+        clock::now_ms()
+    }
+
+    fn snapshot(&self, symbol: usize, depth: usize) -> Option<Snapshot> {
+        let market = lock(&self.exchange.market);
+        let symbol = market.symbols.get(symbol)?;
+        let past =
+            self.stale_updates.and_then(|back| symbol.book_back(usize::try_from(back).unwrap_or(usize::MAX)));
+        let (last_update_id, book) = match &past {
+            Some((id, book)) => (*id, book),
+            None => (symbol.last_update_id(), symbol.book()),
+        };
+        Some(Snapshot {
+            last_update_id,
+            bids: book.top(Side::Bid, depth),
+            asks: book.top(Side::Ask, depth),
+            engine_ms: symbol.engine_ms(),
+        })
+    }
+
+    fn reference(&self, symbol: usize) -> Option<Reference> {
+        let market = lock(&self.exchange.market);
+        market.symbols.get(symbol)?.asked_reference(self.exchange.pace(), clock::now_ms())
+    }
+
+    fn ratios(&self, symbol: usize, kind: RatioKind, limit: usize) -> Vec<Ratio> {
+        let market = lock(&self.exchange.market);
+        let rows = |m: &SymbolMarket| m.ratios(kind, self.exchange.pace(), clock::now_ms(), limit);
+        market.symbols.get(symbol).map(rows).unwrap_or_default()
+    }
+
+    fn newest_trades(&self, symbol: usize, kind: TradeKind, limit: usize) -> Vec<TradeRecord> {
+        self.exchange.ledger().trades.newest(symbol, kind, limit)
+    }
+
+    fn trades_from(&self, symbol: usize, kind: TradeKind, from_id: u64, limit: usize) -> Vec<TradeRecord> {
+        self.exchange.ledger().trades.list(symbol, kind, from_id, limit)
+    }
+
+    fn trades_between(&self, symbol: usize, kind: TradeKind, from_ms: i64, to_ms: i64) -> Vec<TradeRecord> {
+        let within = |record: &TradeRecord| record.trade_ms >= from_ms && record.trade_ms <= to_ms;
+        let mut found: Vec<_> = self.exchange.past(symbol).iter().filter(|r| within(r)).cloned().collect();
+        found.extend(self.exchange.ledger().trades.between(symbol, kind, from_ms, to_ms));
+        found
+    }
+
+    fn liquidation_delay_ms(&self) -> i64 {
+        self.exchange.options().liquidation_delay_ms
+    }
 }

@@ -1,6 +1,6 @@
 //! Frames as the venue writes them: its field order, decimals as text with trailing zeros.
 
-use super::kind::Binance;
+use super::instruments::Binance;
 use crate::decimal;
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{BookTicker, DepthUpdate, Event, Instrument, LevelChange, Liquidation, Reference, Side};

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::kind::Binance;
 use crate::clock;
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
@@ -171,4 +170,10 @@ fn usd_m_symbol(i: &Instrument, now_ms: i64) -> Value {
         "marginAsset": i.quote, "pricePrecision": i.price_scale, "quantityPrecision": i.quantity_scale,
         "underlyingType": "COIN", "filters": filters(i), "orderTypes": ["LIMIT", "MARKET"],
     })
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Binance {
+    /// Spot, or USD-M futures.
+    pub spot: bool,
 }

@@ -3,13 +3,12 @@
 mod control;
 mod frames;
 mod instruments;
-mod kind;
 mod rest;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use kind::Binance;
+pub use instruments::Binance;
 
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Topic, UpdateIds};

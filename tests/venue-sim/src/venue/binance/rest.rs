@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::kind::Binance;
+use super::instruments::Binance;
 use super::{frames, instruments};
 use crate::clock;
 use crate::decimal;

@@ -1,14 +1,14 @@
-//! Frames as the venue writes them: JSON numbers with at least one digit behind the point.
+//! Frames as the venue writes them: JSON numbers with at least one digit behind the point. Liquidations are marks of trades, on REST only,
+//! and only when they are old.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::instruments;
-use super::liquidations::Forced;
 use crate::decimal::Decimal;
 use crate::ledger::{EventData, TradeRecord, Values};
-use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Sizing, draw_in};
-use crate::venue::{Encoded, ListedInstrument, Snapshot, event_data as data};
+use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Side, Sizing, draw_in};
+use crate::venue::{Encoded, ListedInstrument, Snapshot, event_data, event_data as data};
 
 /// Dollar price of a coin where instruments are priced in coins: a round figure that moves a little.
 fn dollars(time_ms: i64) -> Decimal {
@@ -171,6 +171,59 @@ pub(super) fn index(name: &str, time_ms: i64, value: Decimal) -> Option<Encoded>
         frame(&channel, &format!(r#"{{"timestamp":{time_ms},"volatility":{value},"index_name":"{name}"}}"#));
     let event = data::volatility(name, &underlying, time_ms, value);
     Some(Encoded { events: vec![event], frames: vec![(Arc::from(channel), raw)] })
+}
+
+/// The liquidated side of a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forced {
+    Maker,
+    Taker,
+    Both,
+}
+
+impl Forced {
+    /// The venue's mark.
+    pub(super) fn mark(self) -> &'static str {
+        match self {
+            Forced::Maker => "M",
+            Forced::Taker => "T",
+            Forced::Both => "MT",
+        }
+    }
+
+    fn order_sides(self, taker: Side) -> Vec<Side> {
+        match self {
+            Forced::Maker => vec![taker.opposite()],
+            Forced::Taker => vec![taker],
+            Forced::Both => vec![taker, taker.opposite()],
+        }
+    }
+}
+
+/// One trade in six is a liquidation, each kind equally often.
+pub(super) fn forced_of(instrument: &Instrument, record: &TradeRecord) -> Option<Forced> {
+    let seed = instrument.symbol.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte));
+    match draw_in(0..18, seed, 41, record.id.cast_signed()) {
+        0 => Some(Forced::Maker),
+        1 => Some(Forced::Taker),
+        2 => Some(Forced::Both),
+        _ => None,
+    }
+}
+
+/// One liquidation per forced side; `trade_id` is the trade's number.
+pub(super) fn liquidation_events(
+    instrument: &Instrument,
+    record: &TradeRecord,
+    forced: Forced,
+) -> Vec<EventData> {
+    let event = |side| {
+        let (sizes, times) = ((record.price, record.quantity), (record.trade_ms, record.trade_ms));
+        let mut event = data::liquidation_of(instrument, side, sizes, times);
+        event.values.insert("trade_id", record.id.to_string());
+        event
+    };
+    forced.order_sides(record.taker).into_iter().map(event).collect()
 }
 
 #[cfg(test)]

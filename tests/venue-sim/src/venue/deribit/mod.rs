@@ -5,8 +5,6 @@
 mod control;
 mod frames;
 mod instruments;
-mod liquidations;
-mod names;
 mod rest;
 mod rpc;
 

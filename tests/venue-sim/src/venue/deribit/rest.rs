@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::frames::trade;
-use super::{instruments, liquidations, rpc};
+use super::frames::{forced_of, liquidation_events, trade};
+use super::{instruments, rpc};
 use crate::ledger::TradeKind;
 use crate::venue::{PerWindow, RestAnswer, RestCall, RestRequest, Source};
 
@@ -93,10 +93,9 @@ fn trades(request: &RestRequest, source: &dyn Source) -> Result<RestAnswer, Stri
     let (mut rows, mut events) = (Vec::new(), Vec::new());
     for record in &found {
         let is_old = record.trade_ms <= marked_until;
-        let mark = liquidations::of(&listed.instrument, record).filter(|_| is_old);
+        let mark = forced_of(&listed.instrument, record).filter(|_| is_old);
         rows.push(trade(listed, record, mark));
-        events
-            .extend(mark.into_iter().flat_map(|mark| liquidations::events(&listed.instrument, record, mark)));
+        events.extend(mark.into_iter().flat_map(|mark| liquidation_events(&listed.instrument, record, mark)));
     }
     let body = format!(r#"{{"trades":[{}],"has_more":{has_more}}}"#, rows.join(","));
     Ok(RestAnswer { events, ..RestAnswer::new(200, body) })

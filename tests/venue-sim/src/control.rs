@@ -1,11 +1,10 @@
-//! Paths of the control API.
+//! Control API under `/sim/`.
 
 use hyper::Method;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::pairs;
 use crate::fault::FaultSpec;
 use crate::ledger::{DataType, EventFilter, TradeKind};
 use crate::simulation::{Simulation, TradeQuery, Unknown};
@@ -16,6 +15,11 @@ const TRADES_LIMIT: usize = 1000;
 pub struct Reply {
     pub status: u16,
     pub body: String,
+}
+
+/// The parameters of a query string, percent-decoded.
+pub fn pairs(query: &str) -> Vec<(String, String)> {
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 pub fn error(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! Reading a recording: JSON lines of WebSocket frames and REST answers.
+//! Recordings: JSON lines of WebSocket frames and REST answers, with times that can be shifted to now.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -210,6 +210,42 @@ impl Recording {
         let mut fitting = self.answers.iter().filter(fits);
         let first = fitting.next()?;
         let answer = fitting.take_while(|a| a.at <= position).last().unwrap_or(first);
-        Some(super::times::shift(&answer.body, self.shift_ms.load(Ordering::Acquire)))
+        Some(shift_times(&answer.body, self.shift_ms.load(Ordering::Acquire)))
+    }
+}
+
+/// Keys that hold times in ms.
+const KEYS: [&str; 3] = ["\"E\":", "\"T\":", "\"serverTime\":"];
+
+/// Adds `shift_ms` to every time of a message, except times in text.
+pub fn shift_times(text: &str, shift_ms: i64) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some((at, key)) = KEYS.iter().filter_map(|key| Some((rest.find(key)?, *key))).min() {
+        let (before, value) = rest.split_at(at + key.len());
+        out.push_str(before);
+        let end = value.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(value.len());
+        let (digits, after) = value.split_at(end);
+        match digits.parse::<i64>() {
+            // 0 means "no time" (funding of dated contracts).
+            Ok(time) if time > 0 => out.push_str(&time.saturating_add(shift_ms).to_string()),
+            _ => out.push_str(digits),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_times_are_shifted() {
+        let text = r#"{"e":"trade","E":1000,"t":1000,"p":"1000","T":2000,"o":{"T":0,"X":"E"}}"#;
+        let moved = r#"{"e":"trade","E":1500,"t":1000,"p":"1000","T":2500,"o":{"T":0,"X":"E"}}"#;
+        assert_eq!(shift_times(text, 500), moved);
+        assert_eq!(shift_times("[]", 5), "[]");
     }
 }
