@@ -1,21 +1,23 @@
 //! Adapter calls on captured frames by kind of frame: the same code in the sandbox with all limits, and native.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use marketprism_adapter_binance::Binance;
 use marketprism_adapter_bybit::Bybit;
-use marketprism_adapter_conformance::{BenchEffort, Cost, KindCost, Options, golden_folder};
+use marketprism_adapter_conformance::{BenchEffort, Cost, KindCost, Options, golden_folder, kind};
 use marketprism_adapter_deribit::Deribit;
 use marketprism_adapter_kraken::Kraken;
 use marketprism_adapter_okx::Okx;
+use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, Session, batch, read, whole_feed};
+use marketprism_adapter_sdk::{Adapter, Frames};
 use marketprism_adapter_template::Template;
 use marketprism_tests::parts;
 
 use crate::goal::{Goal, Report};
-use crate::native::{self, SOCKETS};
 
 /// Rounds; the best of each side counts because the machine is shared.
 const EFFORT: BenchEffort = BenchEffort { rounds: 7, round: Duration::from_millis(60) };
@@ -35,42 +37,42 @@ struct Subject {
 const SUBJECTS: [Subject; 6] = [
     Subject {
         name: "binance",
-        native: native::measure::<Binance>,
+        native: measure_native::<Binance>,
         recordings: &["binance_spot.jsonl", "binance_derivatives.jsonl"],
         frames_per_second: 500_000.0,
         sandbox_times: Some(2.5),
     },
     Subject {
         name: "okx",
-        native: native::measure::<Okx>,
+        native: measure_native::<Okx>,
         recordings: &["okx.jsonl"],
         frames_per_second: 250_000.0,
         sandbox_times: Some(2.5),
     },
     Subject {
         name: "deribit",
-        native: native::measure::<Deribit>,
+        native: measure_native::<Deribit>,
         recordings: &["deribit.jsonl"],
         frames_per_second: 400_000.0,
         sandbox_times: None,
     },
     Subject {
         name: "bybit",
-        native: native::measure::<Bybit>,
+        native: measure_native::<Bybit>,
         recordings: &[],
         frames_per_second: 0.0,
         sandbox_times: None,
     },
     Subject {
         name: "kraken",
-        native: native::measure::<Kraken>,
+        native: measure_native::<Kraken>,
         recordings: &[],
         frames_per_second: 0.0,
         sandbox_times: None,
     },
     Subject {
         name: "template",
-        native: native::measure::<Template>,
+        native: measure_native::<Template>,
         recordings: &[],
         frames_per_second: 0.0,
         sandbox_times: None,
@@ -149,4 +151,80 @@ fn show(report: &mut Report, name: &str, cost: &Cost, native: &BTreeMap<String, 
 
 fn per_second(ns: u64) -> f64 {
     1e9 / ns.max(1) as f64
+}
+
+/// Frames per call, as in the sandbox.
+const BATCH: usize = 64;
+
+/// All WebSocket frames, named like the sandbox's figure.
+const SOCKETS: &str = "all from sockets";
+
+struct FrameSubset<A> {
+    session: Session<A>,
+    kinds: Vec<String>,
+    frames: Vec<OwnedFrame>,
+}
+
+/// Nanoseconds per frame by kind, best of the rounds. If `files` contain `<exchange>.instruments.jsonl`, it has the instruments of all other
+/// files; otherwise each file has its own.
+fn measure_native<A: Adapter>(
+    exchange: &str,
+    files: &[&Path],
+    effort: BenchEffort,
+) -> Result<BTreeMap<String, u64>> {
+    let feed = whole_feed::<A>(exchange).map_err(anyhow::Error::msg)?;
+    let shared = files.iter().find(|path| path.ends_with(format!("{exchange}.instruments.jsonl")));
+    let shared: Option<Vec<RecordedMessage>> =
+        shared.map(|path| read(path)).transpose().map_err(anyhow::Error::msg)?;
+    let mut parts = Vec::new();
+    for path in files.iter().filter(|path| !path.to_string_lossy().ends_with(".instruments.jsonl")) {
+        let records = read(path).map_err(anyhow::Error::msg)?;
+        let mut session =
+            Session::<A>::open(&feed, shared.as_ref().unwrap_or(&records)).map_err(anyhow::Error::msg)?;
+        let frames = session.frames(&records);
+        let kinds = frames.iter().map(|frame| kind(&session.normalize(std::slice::from_ref(frame), 1)));
+        let kinds = kinds.collect();
+        parts.push(FrameSubset { session, kinds, frames });
+    }
+    let mut names: Vec<String> = parts.iter().flat_map(|part| part.kinds.clone()).collect();
+    names.sort();
+    names.dedup();
+    let mut figures = BTreeMap::new();
+    for name in names.iter().map(String::as_str).chain([SOCKETS]) {
+        figures.extend(best(&mut parts, name, effort)?.map(|ns| (name.to_owned(), ns)));
+    }
+    Ok(figures)
+}
+
+fn best<A: Adapter>(parts: &mut [FrameSubset<A>], name: &str, effort: BenchEffort) -> Result<Option<u64>> {
+    let (mut batches, mut count): (Vec<Vec<Frames>>, u64) = (Vec::new(), 0);
+    for part in parts.iter() {
+        let connections = part.session.plan.connections.len();
+        let is_chosen = |(kind, frame): &(&String, &OwnedFrame)| match name {
+            SOCKETS => (frame.source as usize) < connections,
+            name => *kind == name,
+        };
+        let chosen = part.kinds.iter().zip(&part.frames).filter(is_chosen);
+        let chosen: Vec<OwnedFrame> = chosen.map(|(_, frame)| frame.clone()).collect();
+        count += u64::try_from(chosen.len())?;
+        batches.push(chosen.chunks(BATCH).map(batch).collect());
+    }
+    if count == 0 {
+        return Ok(None);
+    }
+    let mut best = u64::MAX;
+    for _ in 0..effort.rounds {
+        let (began, mut passes) = (Instant::now(), 0_u64);
+        while began.elapsed() < effort.round {
+            for (part, batches) in parts.iter_mut().zip(&batches) {
+                for batch in batches {
+                    black_box(part.session.adapter.normalize(black_box(batch)));
+                }
+            }
+            passes += 1;
+        }
+        let taken = u64::try_from(began.elapsed().as_nanos()).context("a round took centuries")?;
+        best = best.min(taken / (passes * count).max(1));
+    }
+    Ok(Some(best))
 }

@@ -7,8 +7,8 @@ use marketprism_schema::WireForm;
 use marketprism_tests::stack::Stack;
 
 use crate::goal::{Goal, Report};
-use crate::sample::Sample;
-use crate::{bare, edge, engine};
+use crate::sample::{self, Sample};
+use crate::{edge, engine};
 
 /// Limit for the last row.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -35,7 +35,7 @@ pub async fn measure(report: &mut Report, trades: u64) -> Result<()> {
 async fn one(report: &mut Report, sample: Sample, form: WireForm, events: u64) -> Result<()> {
     let mut stack = Stack::plain().await;
     stack.central.kill();
-    bare::publish(&stack.broker.url(), sample, form, 1, events).await?;
+    sample::publish(&stack.broker.url(), sample, form, 1, events).await?;
     let before = [stack.broker.process().cpu_time(), Duration::ZERO, stack.clickhouse.process().cpu_time()];
     let started = Instant::now();
     stack.central.start_without_waiting();
@@ -89,10 +89,10 @@ async fn alone(
             report.figure(ratio, through / limit, "times");
         }
         let url = stack.broker.url();
-        let bare = bare::take(&url, sample, events).await?;
+        let bare = sample::take(&url, sample, events).await?;
         report.figure(format!("{name}, a bare consumer alone"), edge::rate(events, bare), "messages/s");
         let (inserted, taken) =
-            tokio::try_join!(files.insert(&stack.clickhouse), bare::take(&url, sample, events))?;
+            tokio::try_join!(files.insert(&stack.clickhouse), sample::take(&url, sample, events))?;
         let beside = edge::rate(events, inserted.max(taken));
         report.figure(format!("{name}, a bare consumer beside the engine's inserts"), beside, "rows/s");
         report.figure(

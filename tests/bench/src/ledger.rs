@@ -21,9 +21,8 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::stack::Stack;
 use serde_json::Value;
 
-use crate::bare;
 use crate::goal::{Goal, Report};
-use crate::sample::Sample;
+use crate::sample::{self, Sample};
 
 /// Limit for rows: a window of one minute has to end.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -101,7 +100,7 @@ async fn start() -> Result<Stack> {
 /// One minute, from the first trade to the verdict.
 async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64) -> Result<Cost> {
     let before = used(stack);
-    bare::publish(&stack.broker.url(), Sample::Trades, WireForm::Json, first, trades).await?;
+    sample::publish(&stack.broker.url(), Sample::Trades, WireForm::Json, first, trades).await?;
     until(stack, "SELECT count() FROM marketprism_hot.trades", first + trades).await?;
     let ingest = (used(stack).saturating_sub(before)).as_secs_f64();
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::fault::FaultSpec;
-use crate::ledger::{DataType, EventFilter, TradeKind};
+use crate::ledger::EventFilter;
 use crate::simulation::{Simulation, TradeQuery, Unknown};
 
 const TRADES_LIMIT: usize = 1000;
@@ -101,10 +101,7 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
         }
         "/sim/fault" | "/sim/faults" => Ok(give(&sim.faults())),
         "/sim/cut" if post => Ok(give(&json!({ "cut": sim.cut_all() }))),
-        "/sim/rate" if post => {
-            let change: RateChange = body(bytes)?;
-            set_rate(sim, &change)
-        }
+        "/sim/rate" if post => set_rate(sim, &body(bytes)?),
         "/sim/burst" if post => {
             let burst: Burst = body(bytes)?;
             sim.exchange(&burst.exchange).ok_or_else(|| refuse(404, "exchange: is not simulated"))?;
@@ -165,8 +162,9 @@ fn known<T>(found: Result<T, Unknown>) -> Result<T, Reply> {
     found.map_err(|problem| refuse(404, &problem.to_string()))
 }
 
-fn data_type(name: &str) -> Result<DataType, Reply> {
-    serde_json::from_value(name.into()).map_err(|problem| refuse(400, &format!("data_type: {problem}")))
+/// A value of an enum by its name.
+fn named<T: DeserializeOwned>(field: &str, name: &str) -> Result<T, Reply> {
+    serde_json::from_value(name.into()).map_err(|problem| refuse(400, &format!("{field}: {problem}")))
 }
 
 fn push(sim: &Simulation, push: &Push) -> Result<Reply, Reply> {
@@ -174,7 +172,7 @@ fn push(sim: &Simulation, push: &Push) -> Result<Reply, Reply> {
         known(sim.push_still_book(&push.exchange, &push.symbol))?;
         return Ok(give(&json!({ "pushed": 1 })));
     }
-    let data_type = data_type(&push.data_type)?;
+    let data_type = named("data_type", &push.data_type)?;
     let pushed = known(sim.push(&push.exchange, &push.symbol, data_type, push.count))?;
     Ok(give(&json!({ "pushed": pushed })))
 }
@@ -182,7 +180,7 @@ fn push(sim: &Simulation, push: &Push) -> Result<Reply, Reply> {
 fn events(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
     let limit = query.number("limit", Some(TRADES_LIMIT as u64))?;
     let filter = EventFilter {
-        data_type: query.get("data_type").map(data_type).transpose()?,
+        data_type: query.get("data_type").map(|name| named("data_type", name)).transpose()?,
         symbol: query.get("symbol"),
         from: query.number("from", Some(0))?,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
@@ -191,21 +189,15 @@ fn events(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
 }
 
 fn trades(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
-    let kind = match query.get("kind") {
-        None => None,
-        Some("trade") => Some(TradeKind::Trade),
-        Some("aggregate") => Some(TradeKind::Aggregate),
-        Some(other) => return Err(refuse(400, &format!("kind: {other}, allowed: trade, aggregate"))),
-    };
     let limit = query.number("limit", Some(TRADES_LIMIT as u64))?;
     let query = TradeQuery {
         exchange: query.need("exchange")?,
         symbol: query.need("symbol")?,
-        kind,
+        kind: query.get("kind").map(|name| named("kind", name)).transpose()?,
         from_id: query.number("from_id", Some(0))?,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
     };
-    Ok(give(&sim.trades(&query).map_err(|problem| refuse(404, &problem.to_string()))?))
+    Ok(give(&known(sim.trades(&query))?))
 }
 
 fn book(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
@@ -214,8 +206,8 @@ fn book(sim: &Simulation, query: &Query) -> Result<Reply, Reply> {
         Some(_) => sim.book_at(exchange, symbol, query.number("update_id", None)?),
         None => sim.book_now(exchange, symbol),
     };
-    match found.map_err(|problem| refuse(404, &problem.to_string()))? {
+    match known(found)? {
         Some(book) => Ok(give(&book)),
-        None => Err(refuse(404, "update_id: no change had this id, or it is forgotten")),
+        None => Err(refuse(404, "update_id: no change had this id, or it is too old")),
     }
 }

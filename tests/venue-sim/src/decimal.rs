@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// `units * 10^-scale`, printed with exactly `scale` digits behind the point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Decimal {
     pub units: i64,
     pub scale: u8,

@@ -22,7 +22,7 @@ mod view;
 pub use config::SimConfig;
 pub use fault::{FaultAction, FaultSpec};
 pub use ledger::{DataType, EventFilter, EventRecord, TradeKind};
-pub use sim::{Sim, SimError};
+pub use sim::Sim;
 pub use simulation::{Settings, Simulation, TradeQuery, Unknown};
 pub use view::{
     BookView, EndpointsView, ExchangeView, InstrumentView, RecordingView, StateView, SymbolView, TradeView,

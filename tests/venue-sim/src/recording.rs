@@ -5,22 +5,13 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::decimal::Decimal;
 use crate::ledger::{TradeKind, TradeRecord};
 use crate::market::Side;
-
-#[derive(Debug, thiserror::Error)]
-pub enum RecordingError {
-    #[error("reading recording {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("recording {path} line {line}: {source}")]
-    Line { path: PathBuf, line: usize, source: serde_json::Error },
-    #[error("recording {path}: no exchange is known for its addresses, name one")]
-    UnknownExchange { path: PathBuf },
-}
 
 #[derive(Deserialize)]
 struct Line {
@@ -119,17 +110,16 @@ fn trade_of(event: &str, raw: &str) -> Option<RecordedTrade> {
         "aggTrade" => TradeKind::Aggregate,
         _ => return None,
     };
-    let facts: TradeFields = serde_json::from_str(raw).ok()?;
+    let fields: TradeFields = serde_json::from_str(raw).ok()?;
     let record = TradeRecord {
-        id: facts.t,
-        matches: (facts.f.unwrap_or(facts.t), facts.l.unwrap_or(facts.t)),
-        price: Decimal::parse(&facts.p)?,
-        quantity: Decimal::parse(&facts.q)?,
-        taker: if facts.m { Side::Ask } else { Side::Bid },
-        trade_ms: facts.trade_ms,
-        event_ms: facts.event_ms,
-        sends: Vec::new(),
-        withheld: 0,
+        id: fields.t,
+        matches: (fields.f.unwrap_or(fields.t), fields.l.unwrap_or(fields.t)),
+        price: Decimal::parse(&fields.p)?,
+        quantity: Decimal::parse(&fields.q)?,
+        taker: if fields.m { Side::Ask } else { Side::Bid },
+        trade_ms: fields.trade_ms,
+        event_ms: fields.event_ms,
+        ..TradeRecord::default()
     };
     Some(RecordedTrade { kind, record })
 }
@@ -139,33 +129,30 @@ fn frame_of(at: i64, data: &str) -> Option<Recorded> {
         Ok(wrapped) => (Some(wrapped.stream), wrapped.data.get().to_owned()),
         Err(_) => (None, data.to_owned()),
     };
-    let facts: FrameFields =
+    let fields: FrameFields =
         serde_json::from_str(&raw).unwrap_or(FrameFields { e: String::new(), s: String::new() });
-    let symbol = facts.s.to_lowercase();
-    let stream = stream.or_else(|| match facts.e.as_str() {
-        "trade" | "aggTrade" => Some(format!("{symbol}@{}", facts.e)),
+    let symbol = fields.s.to_lowercase();
+    let stream = stream.or_else(|| match fields.e.as_str() {
+        "trade" | "aggTrade" => Some(format!("{symbol}@{}", fields.e)),
         "depthUpdate" => Some(format!("{symbol}@depth@100ms")),
         _ => None,
     })?;
-    let trade = trade_of(&facts.e, &raw);
-    Some(Recorded { at, stream, symbol: facts.s, book: facts.e == "depthUpdate", raw, trade })
+    let trade = trade_of(&fields.e, &raw);
+    Some(Recorded { at, stream, symbol: fields.s, book: fields.e == "depthUpdate", raw, trade })
 }
 
 impl Recording {
-    pub fn load(path: &Path, shift_to_now: bool, speed_percent: u64) -> Result<Recording, RecordingError> {
-        let read = |source| RecordingError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(read)?;
+    pub fn load(path: &Path, shift_to_now: bool, speed_percent: u64) -> anyhow::Result<Recording> {
+        let read = || format!("reading recording {}", path.display());
+        let file = std::fs::File::open(path).with_context(read)?;
         let (mut frames, mut answers, mut urls, mut unroutable) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for (n, line) in BufReader::new(file).lines().enumerate() {
-            let text = line.map_err(read)?;
+            let text = line.with_context(read)?;
             if text.trim().is_empty() {
                 continue;
             }
-            let line: Line = serde_json::from_str(&text).map_err(|source| RecordingError::Line {
-                path: path.to_owned(),
-                line: n + 1,
-                source,
-            })?;
+            let line: Line = serde_json::from_str(&text)
+                .with_context(|| format!("recording {} line {}", path.display(), n + 1))?;
             match line.kind.as_str() {
                 "rest" => {
                     let (path, symbol) = path_and_symbol(&line.url);

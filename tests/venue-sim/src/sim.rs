@@ -1,12 +1,12 @@
 //! Start and stop of a simulator, and generation of its markets at the configured rate.
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::net::TcpListener;
@@ -18,24 +18,12 @@ use crate::config::SimConfig;
 use crate::delivery::Counters;
 use crate::exchange::{self, Exchange};
 use crate::fault::Faults;
-use crate::recording::{Recording, RecordingError};
-use crate::server::{Service, TlsError, acceptor, run_listener};
+use crate::recording::Recording;
+use crate::server::{Service, acceptor, run_listener};
 use crate::simulation::{ListenerControl, Settings, Simulation};
 use crate::{clock, venue};
 
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-
-#[derive(Debug, thiserror::Error)]
-pub enum SimError {
-    #[error("exchange {given}: unknown, allowed: {allowed:?}")]
-    UnknownExchange { given: String, allowed: &'static [&'static str] },
-    #[error("listening on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
-}
 
 /// A running simulator. Drop stops it without waiting.
 pub struct Sim {
@@ -59,13 +47,14 @@ impl Drop for Sim {
 }
 
 impl Sim {
-    pub async fn start(config: SimConfig) -> Result<Sim, SimError> {
+    pub async fn start(config: SimConfig) -> anyhow::Result<Sim> {
         let faults = Arc::new(Faults::default());
         let exchanges = exchanges(&config, &faults)?;
         let tls = config.tls_dir.as_deref().map(acceptor).transpose()?;
-        let listen = |source| SimError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("listening on {}", config.listen))?;
+        let address = listener.local_addr()?;
         let (listener_control, listener_watch) = ListenerControl::new();
         let settings = Settings {
             rate: config.rate,
@@ -115,19 +104,18 @@ impl Sim {
     }
 }
 
-fn exchanges(config: &SimConfig, faults: &Arc<Faults>) -> Result<Vec<Arc<Exchange>>, SimError> {
+fn exchanges(config: &SimConfig, faults: &Arc<Faults>) -> anyhow::Result<Vec<Arc<Exchange>>> {
     let names: Vec<String> = if config.exchanges.is_empty() {
         venue::EXCHANGES.iter().map(|name| (*name).to_owned()).collect()
     } else {
         config.exchanges.clone()
     };
     let load = |file: &PathBuf| Recording::load(file, config.shift_to_now, config.speed_percent);
-    let mut recordings = config.recordings.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let mut recordings = config.recordings.iter().map(load).collect::<anyhow::Result<Vec<_>>>()?;
     let mut all = Vec::new();
     for name in names {
-        let Some(venue) = venue::by_exchange(&name) else {
-            return Err(SimError::UnknownExchange { given: name, allowed: &venue::EXCHANGES });
-        };
+        let venue = venue::by_exchange(&name)
+            .with_context(|| format!("exchange {name}: unknown, allowed: {:?}", venue::EXCHANGES))?;
         let belongs = |recording: &Recording| {
             config.exchanges.len() == 1 || recording.urls.iter().any(|url| venue.owns_url(url))
         };
@@ -135,7 +123,9 @@ fn exchanges(config: &SimConfig, faults: &Arc<Faults>) -> Result<Vec<Arc<Exchang
         all.push(Arc::new(Exchange::new(venue, config, faults.clone(), recording)));
     }
     match recordings.pop() {
-        Some(Recording { file, .. }) => Err(RecordingError::UnknownExchange { path: file }.into()),
+        Some(Recording { file, .. }) => {
+            bail!("recording {}: no exchange is known for its addresses, name one", file.display())
+        }
         None => Ok(all),
     }
 }
@@ -212,7 +202,7 @@ async fn generate_until_stopped(simulation: Arc<Simulation>, seed: u64, stop: Ca
     }
 }
 
-fn generate(
+fn generate_slice(
     simulation: &Simulation,
     dice: &mut StdRng,
     budget: &mut FrameBudget,

@@ -119,7 +119,7 @@ impl Simulation {
     }
 
     pub fn exchange(&self, name: &str) -> Option<Arc<Exchange>> {
-        self.exchanges.iter().find(|e| e.venue().exchange() == name).cloned()
+        self.exchanges.iter().find(|e| e.venue.exchange() == name).cloned()
     }
 
     pub(crate) fn find(&self, exchange: &str, symbol: &str) -> Result<(Arc<Exchange>, usize), Unknown> {
@@ -132,10 +132,10 @@ impl Simulation {
 
     pub fn trades(&self, query: &TradeQuery<'_>) -> Result<Vec<TradeView>, Unknown> {
         let (exchange, symbol) = self.find(query.exchange, query.symbol)?;
-        let kind = query.kind.unwrap_or_else(|| exchange.venue().profile().usual_trades);
+        let kind = query.kind.unwrap_or_else(|| exchange.venue.profile().usual_trades);
         let records = exchange.ledger().trades.list(symbol, kind, query.from_id, query.limit);
         let listed = exchange.listed.get(symbol);
-        let view = |record| listed.map(|listed| view::trade(exchange.venue(), listed, record));
+        let view = |record| listed.map(|listed| view::trade(&*exchange.venue, listed, record));
         Ok(records.iter().filter_map(view).collect())
     }
 
@@ -159,7 +159,7 @@ impl Simulation {
 
     pub fn endpoints(&self) -> BTreeMap<String, EndpointsView> {
         let of = |e: &Arc<Exchange>| {
-            let name = e.venue().exchange();
+            let name = e.venue.exchange();
             (name.to_owned(), EndpointsView { ws: self.ws_base(name), rest: self.rest_base(name) })
         };
         self.exchanges.iter().map(of).collect()
@@ -235,7 +235,7 @@ impl Simulation {
 
     pub fn connections(&self) -> Vec<ConnectionView> {
         let of = |e: &Arc<Exchange>| {
-            let name = e.venue().exchange();
+            let name = e.venue.exchange();
             lock(&e.hub).connections().map(|connection| connection.view(name)).collect::<Vec<_>>()
         };
         self.exchanges.iter().flat_map(of).collect()
@@ -248,7 +248,7 @@ impl Simulation {
             exchanges: self
                 .exchanges
                 .iter()
-                .map(|e| (e.venue().exchange().to_owned(), view::exchange(e)))
+                .map(|e| (e.venue.exchange().to_owned(), view::exchange(e)))
                 .collect(),
         }
     }
@@ -299,14 +299,14 @@ impl Simulation {
 
     fn named(&self, spec: &FaultSpec) -> impl Iterator<Item = &Arc<Exchange>> {
         let named = |name: &str| spec.exchange.as_ref().is_none_or(|wanted| wanted == name);
-        self.exchanges().iter().filter(move |e| named(e.venue().exchange()))
+        self.exchanges().iter().filter(move |e| named(e.venue.exchange()))
     }
 
     /// Sends the venue's notice that a connection will end; it ends after `delay_ms`.
     fn announce_end(&self, spec: &FaultSpec, most: usize) -> u64 {
         let after = Duration::from_millis(spec.delay_ms.unwrap_or(60_000));
         let tell = |(exchange, connection): &(&Arc<Exchange>, Arc<Connection>)| {
-            let venue = exchange.venue();
+            let venue = &exchange.venue;
             let Some((stream, raw)) = venue.shutdown_notice(clock::now_ms()) else { return false };
             let combined = connection.combined.load(Ordering::Relaxed);
             connection.retire(if combined { venue.wrap(stream, &raw) } else { raw }, after)
@@ -315,10 +315,10 @@ impl Simulation {
     }
 
     fn check_restart(&self, spec: &FaultSpec) -> Result<(), FaultError> {
-        match self.named(spec).find(|exchange| !exchange.venue().profile().restarts_sequence) {
+        match self.named(spec).find(|exchange| !exchange.venue.profile().restarts_sequence) {
             Some(exchange) => Err(FaultError::Field {
                 field: "exchange",
-                got: exchange.venue().exchange().to_owned(),
+                got: exchange.venue.exchange().to_owned(),
                 allowed: "an exchange whose update numbers may start anew",
             }),
             None => Ok(()),
@@ -375,7 +375,7 @@ impl Simulation {
     ) -> Result<usize, Unknown> {
         let _generating = lock(&self.generating);
         if let (DataType::VolatilityIndex, Some(found)) = (data_type, self.exchange(exchange))
-            && found.venue().profile().indices.contains(&symbol)
+            && found.venue.profile().indices.contains(&symbol)
         {
             for n in 0..count {
                 found.push_index(symbol, clock::now_ms() + i64::try_from(n).unwrap_or(0));

@@ -96,10 +96,10 @@ impl Hub {
     }
 
     /// Sends a frame to all subscribers of its stream, through the faults.
-    pub fn dispatch(&mut self, frame: &Arc<Frame>, way: &mut DeliveryContext<'_>) {
+    pub fn dispatch(&mut self, frame: &Arc<Frame>, context: &mut DeliveryContext<'_>) {
         let Hub { subscribers, held, .. } = self;
         if let Some(receivers) = subscribers.get(&frame.stream) {
-            deliver(frame, receivers, held, way);
+            deliver(frame, receivers, held, context);
         }
     }
 
@@ -107,18 +107,18 @@ impl Hub {
         &mut self,
         connection: &Arc<Connection>,
         frame: &Arc<Frame>,
-        way: &mut DeliveryContext<'_>,
+        context: &mut DeliveryContext<'_>,
     ) {
-        deliver(frame, std::slice::from_ref(connection), &mut self.held, way);
+        deliver(frame, std::slice::from_ref(connection), &mut self.held, context);
     }
 
     /// Sends frames held back for reordering that got no successor in time.
-    pub fn release_held(&mut self, now: Instant, way: &mut DeliveryContext<'_>) {
+    pub fn release_held(&mut self, now: Instant, context: &mut DeliveryContext<'_>) {
         let due: Vec<_> =
             self.held.iter().filter(|(_, h)| h.due <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
             if let Some(held) = self.held.remove(&key) {
-                offer(&held.connection, &held.frame, way);
+                offer(&held.connection, &held.frame, context);
             }
         }
     }
@@ -128,21 +128,21 @@ fn deliver(
     frame: &Arc<Frame>,
     receivers: &[Arc<Connection>],
     held: &mut HashMap<(u64, Arc<str>), ReorderedFrame>,
-    way: &mut DeliveryContext<'_>,
+    context: &mut DeliveryContext<'_>,
 ) {
-    Counters::add(&way.counters.frames, 1);
+    Counters::add(&context.counters.frames, 1);
     let facts = FrameFacts {
-        exchange: way.venue.exchange(),
-        symbol: way.symbol,
+        exchange: context.venue.exchange(),
+        symbol: context.symbol,
         stream: &frame.stream,
         book: frame.book,
     };
-    let effects = way.faults.on_frame(facts, |id| receivers.iter().any(|c| c.id == id));
+    let effects = context.faults.on_frame(facts, |id| receivers.iter().any(|c| c.id == id));
     for connection in receivers {
         let mut plan = Plan::new();
         for effect in &effects {
             if effect.connection.is_none_or(|id| id == connection.id) {
-                plan.apply(effect, frame, connection, way);
+                plan.apply(effect, frame, connection, context);
             }
         }
         let earlier =
@@ -151,23 +151,23 @@ fn deliver(
             let late = ReorderedFrame { due, connection: connection.clone(), frame: frame.clone() };
             held.insert((connection.id, frame.stream.clone()), late);
         } else {
-            plan.send(frame, connection, way);
+            plan.send(frame, connection, context);
         }
         if let Some(late) = earlier {
-            offer(&late.connection, &late.frame, way);
+            offer(&late.connection, &late.frame, context);
         }
     }
 }
 
-pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, way: &mut DeliveryContext<'_>) {
+pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, context: &mut DeliveryContext<'_>) {
     let overflowed_before = connection.ending().is_some();
     if connection.offer(Out::Frame(frame.clone())) {
-        Counters::add(&way.counters.queued, 1);
+        Counters::add(&context.counters.queued, 1);
         for entry in &frame.carries {
-            way.ledger.attempted(*entry, connection.id);
+            context.ledger.attempted(*entry, connection.id);
         }
     } else if !overflowed_before && connection.ending() == Some(&End::Overflow) {
-        Counters::add(&way.counters.overflows, 1);
+        Counters::add(&context.counters.overflows, 1);
     }
 }
 
@@ -188,11 +188,11 @@ impl Plan {
         spec: &FaultSpec,
         frame: &Arc<Frame>,
         connection: &Connection,
-        way: &DeliveryContext<'_>,
+        context: &DeliveryContext<'_>,
     ) {
         let text = || -> String {
             if connection.combined.load(Ordering::Relaxed) {
-                frame.wrapped(|stream, raw| way.venue.wrap(stream, raw)).as_str().to_owned()
+                frame.wrapped(|stream, raw| context.venue.wrap(stream, raw)).as_str().to_owned()
             } else {
                 frame.raw().as_str().to_owned()
             }
@@ -221,7 +221,7 @@ impl Plan {
         }
     }
 
-    fn send(self, frame: &Arc<Frame>, connection: &Arc<Connection>, way: &mut DeliveryContext<'_>) {
+    fn send(self, frame: &Arc<Frame>, connection: &Arc<Connection>, context: &mut DeliveryContext<'_>) {
         if let Some(end) = self.end {
             connection.end(end);
         }
@@ -229,12 +229,12 @@ impl Plan {
             connection.offer(out);
         }
         for _ in 0..self.copies {
-            offer(connection, frame, way);
+            offer(connection, frame, context);
         }
         if self.copies == 0 {
-            Counters::add(&way.counters.withheld, 1);
+            Counters::add(&context.counters.withheld, 1);
             for entry in &frame.carries {
-                way.ledger.withheld(*entry);
+                context.ledger.withheld(*entry);
             }
         }
     }

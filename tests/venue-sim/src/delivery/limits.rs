@@ -103,31 +103,7 @@ impl Rolling {
 }
 
 #[cfg(test)]
-mod weight_tests {
-    use super::*;
-
-    #[test]
-    fn full_window_then_ban_then_peace() {
-        let bans = BanRules { ignored_max: 2, ban: Duration::from_secs(120) };
-        let pool = PerWindow { max: 100, window: Duration::from_secs(60) };
-        let (mut weights, start) = (Weights::new(Some(bans)), Instant::now());
-        let who = (IpAddr::from([127, 0, 0, 1]), "");
-        let mut at = |seconds: u64| weights.charge(who, pool, 50, start + Duration::from_secs(seconds));
-        assert_eq!(at(0), Verdict::Allowed(50));
-        assert_eq!(at(10), Verdict::Allowed(100));
-        assert_eq!(at(20), Verdict::Refused { status: 429, used: 150, wait: Duration::from_secs(40) });
-        assert_eq!(at(61), Verdict::Allowed(50));
-        at(62);
-        assert!(matches!(at(63), Verdict::Refused { status: 429, .. }));
-        assert!(matches!(at(64), Verdict::Refused { status: 429, .. }));
-        assert!(matches!(at(65), Verdict::Refused { status: 418, .. }));
-        assert!(matches!(at(180), Verdict::Refused { status: 418, .. }));
-        assert_eq!(at(186), Verdict::Allowed(50));
-    }
-}
-
-#[cfg(test)]
-mod window_tests {
+mod tests {
     use super::*;
 
     #[test]

@@ -54,7 +54,7 @@ impl Exchange {
         }
         self.timed_indices(now_ms, pace.event_ms.unwrap_or(INDEX_MS));
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
-        hub.release_held(Instant::now(), &mut self.way("", &mut ledger));
+        hub.release_held(Instant::now(), &mut self.context("", &mut ledger));
     }
 
     fn due(&self, now_ms: i64) -> Vec<usize> {
@@ -182,8 +182,8 @@ impl Exchange {
             frames.extend(chunks.map(|chunk| Arc::new(self.trade_frame(listed, stream, kind, chunk))));
         }
         records.into_iter().for_each(|record| ledger.trades.record(listed.index, kind, record));
-        let mut way = self.way(&listed.instrument.symbol, ledger);
-        frames.iter().for_each(|frame| hub.dispatch(frame, &mut way));
+        let mut context = self.context(&listed.instrument.symbol, ledger);
+        frames.iter().for_each(|frame| hub.dispatch(frame, &mut context));
     }
 
     pub(super) fn trade_frame(
@@ -206,9 +206,9 @@ impl Exchange {
             }
             let carries: Vec<LedgerEntry> =
                 events.into_iter().map(|event| LedgerEntry::Event(ledger.events.record(event))).collect();
-            let mut way = self.way(symbol, ledger);
+            let mut context = self.context(symbol, ledger);
             for (stream, raw) in wanted {
-                hub.dispatch(&Arc::new(Frame::new(stream, book, carries.clone(), raw)), &mut way);
+                hub.dispatch(&Arc::new(Frame::new(stream, book, carries.clone(), raw)), &mut context);
             }
         }
     }
@@ -229,7 +229,7 @@ impl Exchange {
             ledger.trades.record(symbol, trade.kind, trade.record);
         }
         let frame = Frame::new(Arc::from(stream), book, carries, raw);
-        hub.dispatch(&Arc::new(frame), &mut self.way(symbol, &mut ledger));
+        hub.dispatch(&Arc::new(frame), &mut self.context(symbol, &mut ledger));
     }
 }
 
@@ -242,8 +242,7 @@ fn record_of(listed: &ListedInstrument, trade: &Trade, matches: (u64, u64)) -> T
         taker: trade.taker,
         trade_ms: trade.trade_ms,
         event_ms: trade.event_ms,
-        sends: Vec::new(),
-        withheld: 0,
+        ..TradeRecord::default()
     }
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Market {
 }
 
 pub struct Exchange {
-    pub(super) venue: Box<dyn Venue>,
-    pub(super) options: Options,
+    pub(crate) venue: Box<dyn Venue>,
+    pub(crate) options: Options,
     pub(crate) listed: Vec<ListedInstrument>,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
@@ -46,7 +46,7 @@ pub struct Exchange {
     visited: AtomicBool,
     past: Vec<Vec<TradeRecord>>,
     pub(super) seed: u64,
-    pub(super) faults: Arc<Faults>,
+    pub(crate) faults: Arc<Faults>,
     pub counters: Counters,
     pub(crate) recording: Option<Recording>,
 }
@@ -69,8 +69,12 @@ impl Exchange {
         let configured = symbols_of(venue.exchange(), &config.symbols);
         let symbols = recording.as_ref().map_or(configured, Recording::symbols);
         let instruments = venue.instruments(&symbols, now_ms);
-        let listed: Vec<ListedInstrument> =
-            instruments.into_iter().enumerate().map(|(n, i)| list(&*venue, n, i)).collect();
+        let list = |(index, instrument): (usize, Instrument)| ListedInstrument {
+            index,
+            streams: venue.streams(&instrument),
+            instrument,
+        };
+        let listed: Vec<ListedInstrument> = instruments.into_iter().enumerate().map(list).collect();
         let mut rules = venue.profile().rules.clone();
         rules.history_changes = kept_per_symbol(config.history_changes, listed.len());
         let seed = config.seed.wrapping_add(venue.exchange().len() as u64);
@@ -113,14 +117,6 @@ impl Exchange {
         }
     }
 
-    pub fn venue(&self) -> &dyn Venue {
-        &*self.venue
-    }
-
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
     pub fn pace(&self) -> Pace {
         *lock(&self.pace)
     }
@@ -131,10 +127,6 @@ impl Exchange {
 
     pub fn is_visited(&self) -> bool {
         self.visited.load(Ordering::Acquire)
-    }
-
-    pub fn faults(&self) -> &Faults {
-        &self.faults
     }
 
     pub(crate) fn past(&self, symbol: usize) -> &[TradeRecord] {
@@ -156,7 +148,7 @@ impl Exchange {
         self.streams.contains_key(stream)
     }
 
-    pub(super) fn way<'a>(&'a self, symbol: &'a str, ledger: &'a mut Ledger) -> DeliveryContext<'a> {
+    pub(super) fn context<'a>(&'a self, symbol: &'a str, ledger: &'a mut Ledger) -> DeliveryContext<'a> {
         DeliveryContext {
             venue: &*self.venue,
             symbol,
@@ -199,10 +191,6 @@ impl Exchange {
     }
 }
 
-fn list(venue: &dyn Venue, index: usize, instrument: Instrument) -> ListedInstrument {
-    ListedInstrument { index, streams: venue.streams(&instrument), instrument }
-}
-
 fn streams_of(venue: &dyn Venue, listed: &[ListedInstrument]) -> HashMap<Arc<str>, Option<(usize, Content)>> {
     let own = |l: &ListedInstrument| {
         let index = l.index;
@@ -235,8 +223,7 @@ fn past_trades(
             taker: if draw_in(0..2, seed, 33, n) == 0 { Side::Bid } else { Side::Ask },
             trade_ms,
             event_ms: trade_ms,
-            sends: Vec::new(),
-            withheld: 0,
+            ..TradeRecord::default()
         }
     };
     (0..count).map(one).collect()

@@ -62,7 +62,7 @@ impl Exchange {
         };
         if let Some(raw) = self.venue.snapshot_frame(listed, stream, &snapshot) {
             let frame = Arc::new(Frame::new(Arc::from(stream), false, Vec::new(), raw));
-            hub.dispatch_to(connection, &frame, &mut self.way(&listed.instrument.symbol, &mut ledger));
+            hub.dispatch_to(connection, &frame, &mut self.context(&listed.instrument.symbol, &mut ledger));
         }
     }
 
@@ -83,7 +83,7 @@ impl Exchange {
         let Some((raw, numbers)) = self.venue.first_frame(stream, &self.listed, &newest) else { return };
         let carries = numbers.into_iter().map(LedgerEntry::Event).collect();
         let frame = Arc::new(Frame::new(Arc::from(stream), false, carries, raw));
-        hub.dispatch_to(connection, &frame, &mut self.way("", &mut ledger));
+        hub.dispatch_to(connection, &frame, &mut self.context("", &mut ledger));
     }
 
     fn send_backlog(
@@ -96,10 +96,10 @@ impl Exchange {
         let Some(listed) = self.listed.get(symbol) else { return };
         let mut ledger = self.ledger();
         let records = ledger.trades.backlog(symbol, kind, backlog);
-        let mut way = self.way(&listed.instrument.symbol, &mut ledger);
+        let mut context = self.context(&listed.instrument.symbol, &mut ledger);
         for chunk in records.chunks(self.venue.profile().trades_per_frame) {
             let frame = self.trade_frame(listed, &Arc::from(stream), kind, chunk);
-            offer(connection, &Arc::new(frame), &mut way);
+            offer(connection, &Arc::new(frame), &mut context);
         }
     }
 

@@ -103,44 +103,30 @@ fn without_nulls<S: Serializer>(spec: &FaultSpec, serializer: S) -> Result<S::Ok
     value.serialize(serializer)
 }
 
+macro_rules! setters {
+    ($($name:ident: $type:ty,)*) => {
+        impl FaultSpec {
+            $(pub fn $name(mut self, value: $type) -> FaultSpec {
+                self.$name = Some(value.into());
+                self
+            })*
+        }
+    };
+}
+
+setters! {
+    exchange: &str,
+    symbol: &str,
+    stream: &str,
+    connection: u64,
+    count: u64,
+    after: u64,
+    duration_ms: u64,
+}
+
 impl FaultSpec {
     pub fn new(action: FaultAction) -> FaultSpec {
         FaultSpec { action, ..FaultSpec::default() }
-    }
-
-    pub fn exchange(mut self, exchange: &str) -> FaultSpec {
-        self.exchange = Some(exchange.to_owned());
-        self
-    }
-
-    pub fn symbol(mut self, symbol: &str) -> FaultSpec {
-        self.symbol = Some(symbol.to_owned());
-        self
-    }
-
-    pub fn stream(mut self, stream: &str) -> FaultSpec {
-        self.stream = Some(stream.to_owned());
-        self
-    }
-
-    pub fn connection(mut self, connection: u64) -> FaultSpec {
-        self.connection = Some(connection);
-        self
-    }
-
-    pub fn count(mut self, count: u64) -> FaultSpec {
-        self.count = Some(count);
-        self
-    }
-
-    pub fn after(mut self, frames: u64) -> FaultSpec {
-        self.after = Some(frames);
-        self
-    }
-
-    pub fn duration_ms(mut self, ms: u64) -> FaultSpec {
-        self.duration_ms = Some(ms);
-        self
     }
 
     pub fn validate(&self) -> Result<(), FaultError> {
@@ -235,20 +221,4 @@ fn exchange_types(value: &mut Value) {
         Value::Null => return,
     };
     *value = replaced;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn corrupted_frames_are_wrong_in_the_way_asked_for() {
-        let frame = r#"{"e":"trade","E":1672515782136,"s":"BNBBTC","p":"0.5","m":true}"#;
-        assert!(serde_json::from_str::<Value>(half(frame)).is_err());
-        assert!(serde_json::from_str::<Value>(garbage_text()).is_err());
-        assert!(std::str::from_utf8(garbage_binary()).is_err());
-        let wrong: Value = serde_json::from_str(&wrong_types(frame)).expect("still JSON");
-        assert_eq!(wrong["E"], "1672515782136");
-        assert!(wrong["p"].is_number() && wrong["m"] == 1 && wrong["s"] == "BNBBTC");
-    }
 }

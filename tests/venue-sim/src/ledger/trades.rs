@@ -11,7 +11,9 @@ use crate::market::Side;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TradeKind {
+    /// One match.
     Trade,
+    /// All matches of a taker order at one price.
     Aggregate,
 }
 
@@ -29,7 +31,7 @@ pub struct SendAttempt {
     pub accepted: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TradeRecord {
     pub id: u64,
     /// Ids of the first and last match; equal to `id` for a single match.
@@ -130,9 +132,11 @@ impl Tapes {
     }
 
     pub fn list(&self, symbol: usize, kind: TradeKind, from_id: u64, limit: usize) -> Vec<TradeRecord> {
-        let Some(tape) = self.tapes.get(&(symbol, kind)) else { return Vec::new() };
-        let from = tape.records.partition_point(|r| r.id < from_id);
-        tape.records.range(from..).take(limit).cloned().collect()
+        let Some(records) = self.tapes.get(&(symbol, kind)).map(|tape| &tape.records) else {
+            return Vec::new();
+        };
+        let from = records.partition_point(|r| r.id < from_id);
+        records.range(from..).take(limit).cloned().collect()
     }
 
     pub fn newest(&self, symbol: usize, kind: TradeKind, limit: usize) -> Vec<TradeRecord> {
@@ -172,18 +176,7 @@ mod tests {
     use super::*;
 
     fn record(id: u64) -> TradeRecord {
-        let one = Decimal { units: 1, scale: 0 };
-        TradeRecord {
-            id,
-            matches: (id, id),
-            price: one,
-            quantity: one,
-            taker: Side::Bid,
-            trade_ms: 0,
-            event_ms: 0,
-            sends: Vec::new(),
-            withheld: 0,
-        }
+        TradeRecord { id, matches: (id, id), ..TradeRecord::default() }
     }
 
     #[test]

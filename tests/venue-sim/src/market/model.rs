@@ -6,8 +6,9 @@ use crate::clock;
 use crate::decimal::Decimal;
 
 /// Side of the book or of a taker (`Bid` buys).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
+    #[default]
     Bid,
     Ask,
 }

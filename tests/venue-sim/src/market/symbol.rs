@@ -3,12 +3,23 @@
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::book::{Book, Change, Changed, History};
+use super::book::{Book, Change, Changed, History, first_book};
 use super::model::{
     BookTicker, DepthUpdate, Event, Instrument, LevelChange, MarketRules, Side, Topic, UpdateIds,
 };
 
 const CHECKPOINT_EVERY: usize = 4000;
+
+/// Progress of one cadence of book updates.
+#[derive(Debug)]
+pub(super) struct Cadence {
+    pub(super) period_ms: i64,
+    wanted: bool,
+    published_id: u64,
+    /// Last check for changes.
+    pub(super) checked_ms: i64,
+    pub(super) sent_ms: i64,
+}
 
 #[derive(Debug)]
 pub struct SymbolMarket {
@@ -25,10 +36,7 @@ pub struct SymbolMarket {
     pub(super) timer: Timer,
     first_id: u64,
     sequence: Sequence,
-    wanted: Vec<bool>,
-    published_id: Vec<u64>,
-    pub(super) looked_ms: Vec<i64>,
-    pub(super) sent_ms: Vec<i64>,
+    pub(super) cadences: Vec<Cadence>,
     ticker: ((i64, i64), (i64, i64)),
 }
 
@@ -42,9 +50,15 @@ impl SymbolMarket {
         engine_ms: i64,
     ) -> SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
-        let book = super::first_book::first_book(&instrument, &rules, &mut rng);
+        let book = first_book(&instrument, &rules, &mut rng);
         let history = History::new(first_id, &book, rules.history_changes, CHECKPOINT_EVERY);
-        let cadences = rules.cadences_ms.len();
+        let cadence = |period_ms: &i64| Cadence {
+            period_ms: *period_ms,
+            wanted: true,
+            published_id: first_id,
+            checked_ms: 0,
+            sent_ms: 0,
+        };
         SymbolMarket {
             book,
             history,
@@ -52,10 +66,7 @@ impl SymbolMarket {
             next_trade_id: first_id + 1,
             next_aggregate_id: first_id / 2 + 1,
             engine_ms,
-            wanted: vec![true; cadences],
-            published_id: vec![first_id; cadences],
-            looked_ms: vec![0; cadences],
-            sent_ms: vec![0; cadences],
+            cadences: rules.cadences_ms.iter().map(cadence).collect(),
             ticker: Default::default(),
             timer: Timer::new(rules.topics),
             sequence: Sequence::default(),
@@ -69,7 +80,7 @@ impl SymbolMarket {
 
     /// Sets the cadences with subscribers; the others skip their updates, their ids advance.
     pub fn want(&mut self, is_wanted: impl Fn(usize) -> bool) {
-        self.wanted.iter_mut().enumerate().for_each(|(cadence, wanted)| *wanted = is_wanted(cadence));
+        self.cadences.iter_mut().enumerate().for_each(|(n, cadence)| cadence.wanted = is_wanted(n));
     }
 
     pub fn book(&self) -> &Book {
@@ -81,7 +92,7 @@ impl SymbolMarket {
     }
 
     pub fn published_id(&self, cadence: usize) -> u64 {
-        self.sequence.printed(self.published_id.get(cadence).copied().unwrap_or(self.last_id))
+        self.sequence.printed(self.cadences.get(cadence).map_or(self.last_id, |c| c.published_id))
     }
 
     /// The book at a printed id; `None` for an id without change, or an old one.
@@ -104,8 +115,8 @@ impl SymbolMarket {
         self.advance_engine(now_ms);
         self.walk();
         let mut due = 0;
-        for cadence in 0..self.rules.cadences_ms.len() {
-            if self.rules.cadences_ms.get(cadence) == Some(&0) {
+        for cadence in 0..self.cadences.len() {
+            if self.cadences.get(cadence).is_some_and(|c| c.period_ms == 0) {
                 self.publish(cadence, now_ms, out);
                 due += 1;
             }
@@ -115,7 +126,7 @@ impl SymbolMarket {
     }
 
     pub fn flush(&mut self, now_ms: i64, out: &mut Vec<Event>) {
-        for cadence in 0..self.rules.cadences_ms.len() {
+        for cadence in 0..self.cadences.len() {
             self.publish(cadence, now_ms, out);
         }
     }
@@ -135,17 +146,15 @@ impl SymbolMarket {
     /// Publishes an update without changes on every cadence.
     pub fn still_book(&mut self, now_ms: i64, out: &mut Vec<Event>) {
         self.flush(now_ms, out);
-        for cadence in 0..self.rules.cadences_ms.len() {
+        for cadence in 0..self.cadences.len() {
             self.publish_still(cadence, now_ms, out);
         }
     }
 
     pub(super) fn publish_still(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
-        let Some(published) = self.published_id.get(cadence) else { return };
-        let id = self.sequence.printed(*published);
-        if let Some(at) = self.sent_ms.get_mut(cadence) {
-            *at = now_ms;
-        }
+        let Some(state) = self.cadences.get_mut(cadence) else { return };
+        state.sent_ms = now_ms;
+        let id = self.sequence.printed(state.published_id);
         out.push(Event::Depth(DepthUpdate {
             cadence,
             first_id: id,
@@ -178,14 +187,12 @@ impl SymbolMarket {
 
     /// Publishes the unpublished changes of a cadence, if any.
     pub fn publish(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
-        let Some(published) = self.published_id.get_mut(cadence) else { return };
-        if let Some(at) = self.looked_ms.get_mut(cadence) {
-            *at = now_ms;
-        }
-        let previous = *published;
+        let Some(state) = self.cadences.get_mut(cadence) else { return };
+        state.checked_ms = now_ms;
+        let previous = state.published_id;
         let Some(first) = self.history.first_after(previous) else { return };
-        if self.wanted.get(cadence) == Some(&false) {
-            *published = self.last_id;
+        if !state.wanted {
+            state.published_id = self.last_id;
             return;
         }
         let mut changed = self.history.changed_after(previous);
@@ -195,10 +202,7 @@ impl SymbolMarket {
                 return;
             }
         }
-        *published = self.last_id;
-        if let Some(at) = self.sent_ms.get_mut(cadence) {
-            *at = now_ms;
-        }
+        (state.published_id, state.sent_ms) = (self.last_id, now_ms);
         out.push(Event::Depth(DepthUpdate {
             cadence,
             first_id: self.sequence.printed(first),

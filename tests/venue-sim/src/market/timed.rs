@@ -25,7 +25,7 @@ impl SymbolMarket {
     pub fn timed_events(&mut self, now_ms: i64, pace: Pace, out: &mut Vec<Event>) {
         // Cheap enough to look this often even for hundreds of instruments.
         let mut next_ms = now_ms + 50;
-        for cadence in 0..self.rules.cadences_ms.len() {
+        for cadence in 0..self.cadences.len() {
             self.timed_book(cadence, now_ms, pace, out);
         }
         for n in 0..self.timer.topics.len() {
@@ -43,19 +43,19 @@ impl SymbolMarket {
     }
 
     fn timed_book(&mut self, cadence: usize, now_ms: i64, pace: Pace, out: &mut Vec<Event>) {
-        let at = |times: &[i64]| times.get(cadence).copied().unwrap_or(0);
-        let period = at(self.rules.cadences_ms);
-        if period > 0 && now_ms - at(&self.looked_ms) >= period {
+        let Some(state) = self.cadences.get(cadence) else { return };
+        if state.period_ms > 0 && now_ms - state.checked_ms >= state.period_ms {
             self.publish(cadence, now_ms, out);
         }
+        let sent_ms = self.cadences.get(cadence).map_or(0, |state| state.sent_ms);
         if let Some(usual) = self.rules.still_book_ms
-            && now_ms - at(&self.sent_ms) >= pace.still_book_ms.unwrap_or(usual)
+            && now_ms - sent_ms >= pace.still_book_ms.unwrap_or(usual)
         {
-            if at(&self.sent_ms) > 0 {
+            if sent_ms > 0 {
                 self.publish_still(cadence, now_ms, out);
-            } else if let Some(sent) = self.sent_ms.get_mut(cadence) {
-                // The first look only starts the clock.
-                *sent = now_ms;
+            } else if let Some(state) = self.cadences.get_mut(cadence) {
+                // The first check only starts the time.
+                state.sent_ms = now_ms;
             }
         }
     }

@@ -83,7 +83,7 @@ async fn handle(
     else {
         return Ok(json(404, control::error("path: no simulated exchange, and not /sim/"), &[]));
     };
-    if exchange.faults().refuses(exchange.venue().exchange()) {
+    if exchange.faults.refuses(exchange.venue.exchange()) {
         switch.reset_on_drop();
         return Err(Hangup);
     }
@@ -94,7 +94,7 @@ async fn handle(
             Counters::add(&exchange.counters.refused_connections, 1);
             Ok(json(429, control::error("too many new connections"), &[]))
         }
-        (Some(key), true) => match exchange.venue().open(&rest, query) {
+        (Some(key), true) => match exchange.venue.open(&rest, query) {
             Some(opening) => Ok(upgrade(service, exchange, request, opening, (peer, switch), &key)),
             None => Ok(json(404, control::error("path: no websocket there"), &[])),
         },
@@ -119,7 +119,7 @@ fn upgrade(
 ) -> Answer {
     let upgraded = hyper::upgrade::on(&mut request);
     let id = service.next_connection.fetch_add(1, Ordering::Relaxed) + 1;
-    let capacity = exchange.options().queue_capacity;
+    let capacity = exchange.options.queue_capacity;
     let (connection, queue) = Connection::new(id, (opening.route, opening.combined), peer, switch, capacity);
     let stop = service.stop.clone();
     service.tasks.spawn(async move {
@@ -154,7 +154,7 @@ async fn answer_rest(
     switch: &SocketSwitch,
 ) -> Result<Answer, Hangup> {
     Counters::add(&exchange.counters.requests, 1);
-    let venue = exchange.venue();
+    let venue = &exchange.venue;
     let request = RestRequest { path: path.to_owned(), query: control::pairs(query) };
     let call = venue.rest_call(&request);
     let used = match exchange.charge(peer.ip(), &call) {
@@ -171,7 +171,7 @@ async fn answer_rest(
         path,
         snapshot: call.snapshot,
     };
-    let RestEffect { delay, stale_updates, status, corrupt, hang } = exchange.faults().on_rest(facts);
+    let RestEffect { delay, stale_updates, status, corrupt, hang } = exchange.faults.on_rest(facts);
     if let Some(hang) = hang {
         sleep(hang).await;
         switch.reset_on_drop();
@@ -197,11 +197,11 @@ async fn answer_rest(
 }
 
 fn weight_header(exchange: &Exchange, used: u32) -> Vec<(&'static str, String)> {
-    exchange.venue().profile().weight_header.map(|name| (name, used.to_string())).into_iter().collect()
+    exchange.venue.profile().weight_header.map(|name| (name, used.to_string())).into_iter().collect()
 }
 
 fn refusal(exchange: &Exchange, status: u16, used: u32, retry_after_s: Option<u64>) -> Answer {
-    let venue = exchange.venue();
+    let venue = &exchange.venue;
     let mut headers = weight_header(exchange, used);
     headers.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string())));
     let wait_ms = i64::try_from(retry_after_s.unwrap_or(0)).unwrap_or(0).saturating_mul(1000);
@@ -290,6 +290,6 @@ impl Source for RestView<'_> {
     }
 
     fn liquidation_delay_ms(&self) -> i64 {
-        self.exchange.options().liquidation_delay_ms
+        self.exchange.options.liquidation_delay_ms
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use marketprism_service::accept;
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -74,18 +75,8 @@ async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, 
     serve(service, socket, peer, switch).await;
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    #[error("creating a certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
-    #[error("using the certificate: {0}")]
-    Rustls(#[from] rustls::Error),
-    #[error("writing {path}: {source}")]
-    Write { path: PathBuf, source: std::io::Error },
-}
-
 /// Writes the certificate, for `localhost`, `127.0.0.1` and `::1`, to `dir/ca.pem`.
-pub fn acceptor(dir: &Path) -> Result<(TlsAcceptor, PathBuf), TlsError> {
+pub fn acceptor(dir: &Path) -> anyhow::Result<(TlsAcceptor, PathBuf)> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
@@ -98,6 +89,6 @@ pub fn acceptor(dir: &Path) -> Result<(TlsAcceptor, PathBuf), TlsError> {
     let path = dir.join("ca.pem");
     std::fs::create_dir_all(dir)
         .and_then(|()| std::fs::write(&path, cert.pem()))
-        .map_err(|source| TlsError::Write { path: path.clone(), source })?;
+        .with_context(|| format!("writing {}", path.display()))?;
     Ok((TlsAcceptor::from(Arc::new(config)), path))
 }

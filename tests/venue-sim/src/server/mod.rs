@@ -5,4 +5,4 @@ mod listener;
 mod session;
 
 pub use http::Service;
-pub use listener::{TlsError, acceptor, run as run_listener};
+pub use listener::{acceptor, run as run_listener};

@@ -59,7 +59,7 @@ pub struct Session {
 impl Session {
     pub fn new(exchange: Arc<Exchange>, connection: Arc<Connection>) -> Session {
         let now = Instant::now();
-        let options = exchange.options();
+        let options = exchange.options;
         Session {
             opened: now,
             traffic: now,
@@ -115,7 +115,7 @@ impl Session {
             let message = match out {
                 Out::Frame(frame) => {
                     carried.extend(&frame.carries);
-                    let venue = self.exchange.venue();
+                    let venue = &self.exchange.venue;
                     let text =
                         if combined { frame.wrapped(|s, raw| venue.wrap(s, raw)) } else { frame.raw() };
                     Message::Text(text.clone())
@@ -144,7 +144,7 @@ impl Session {
 
     async fn flush(&mut self, ws: &mut WsStream) -> bool {
         self.traffic = Instant::now();
-        match timeout(self.exchange.options().write_within, ws.flush()).await {
+        match timeout(self.exchange.options.write_within, ws.flush()).await {
             Ok(Ok(())) => true,
             Ok(Err(_)) => false,
             Err(_) => {
@@ -200,9 +200,9 @@ impl Session {
                 exhausted,
                 subscriptions,
                 combined: self.connection.combined.load(Ordering::Relaxed),
-                streams_max: self.exchange.options().limits.streams_max,
+                streams_max: self.exchange.options.limits.streams_max,
             };
-            self.exchange.venue().on_message(text, view)
+            self.exchange.venue.on_message(text, view)
         });
         if let Some(requests) = self.requests.as_mut().filter(|_| control.counts) {
             requests.take(now.into_std());
@@ -213,7 +213,7 @@ impl Session {
             ControlAction::Unsubscribe(names) => self.exchange.unsubscribe(&self.connection, &names),
             ControlAction::Combined(on) => self.connection.combined.store(on, Ordering::Relaxed),
             ControlAction::Heartbeat(asked) => {
-                let every = self.exchange.options().heartbeat_every.unwrap_or(asked);
+                let every = self.exchange.options.heartbeat_every.unwrap_or(asked);
                 self.heartbeat = Some(Heartbeat { every, next: now + every });
                 self.answer_due = None;
             }
@@ -243,18 +243,18 @@ impl Session {
     }
 
     fn ends_by_age(&self) -> Option<Instant> {
-        let by_age = self.exchange.options().limits.age_max.map(|age| self.opened + age);
+        let by_age = self.exchange.options.limits.age_max.map(|age| self.opened + age);
         by_age.into_iter().chain(self.connection.retires_at()).min()
     }
 
     fn notice_at(&self) -> Option<Instant> {
-        let options = self.exchange.options();
+        let options = self.exchange.options;
         let (age, before) = options.limits.age_max.zip(options.notice_before.filter(|_| !self.noticed))?;
         Some(self.opened + age.saturating_sub(before))
     }
 
     fn idle_at(&self) -> Option<Instant> {
-        self.exchange.options().limits.idle_within.map(|idle| self.traffic + idle)
+        self.exchange.options.limits.idle_within.map(|idle| self.traffic + idle)
     }
 
     fn next_timer(&self) -> Instant {
@@ -281,7 +281,7 @@ impl Session {
     async fn tick(&mut self, ws: &mut WsStream) -> bool {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        let options = *self.exchange.options();
+        let options = self.exchange.options;
         if is_due(self.ends_by_age()) {
             return self.close(1001, "connection reached its age limit");
         }
@@ -317,8 +317,8 @@ impl Session {
 
     async fn beat(&mut self, ws: &mut WsStream, heartbeat: Heartbeat, now: Instant) -> bool {
         self.heartbeat = Some(Heartbeat { next: now + heartbeat.every, ..heartbeat });
-        self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.options().limits.pong_within));
-        for text in self.exchange.venue().heartbeat() {
+        self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.options.limits.pong_within));
+        for text in self.exchange.venue.heartbeat() {
             if !self.send(ws, Message::text(text)).await {
                 return false;
             }
@@ -340,7 +340,7 @@ impl Session {
 
     async fn announce_shutdown(&mut self, ws: &mut WsStream) -> bool {
         let exchange = self.exchange.clone();
-        let venue = exchange.venue();
+        let venue = &exchange.venue;
         let Some((stream, raw)) = venue.shutdown_notice(clock::now_ms()) else { return true };
         let text =
             if self.connection.combined.load(Ordering::Relaxed) { venue.wrap(stream, &raw) } else { raw };

@@ -59,7 +59,6 @@ async fn spot_procedure_rebuilds_the_book() {
         assert_is(&replica, &still);
         sim.resume();
     }
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -92,7 +91,6 @@ async fn usd_m_procedure_rebuilds_the_book() {
         assert_is(&replica, &book_at(&sim, "binance_derivatives", "BTCUSDT", to));
     }
     assert!(leaps > 100, "ids are not consecutive across events");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -125,5 +123,4 @@ async fn trades_are_what_the_ledger_says() {
     assert_eq!(number(&aggregates[4]["f"]), number(&aggregates[3]["l"]) + 1);
     let path = "/binance_spot/api/v3/trades?symbol=ETHUSDT&limit=2";
     assert_eq!(number(&get(&sim, path).await.json()[1]["id"]), trades.last().expect("trades").id);
-    sim.stop().await;
 }

@@ -135,7 +135,6 @@ async fn requests_are_answered_as_the_venue_does() {
     ws.send("{").await;
     assert_eq!(ws.json().await["error"]["code"], -32700);
     assert!(ask(&mut ws, "public/test", json!({})).await["result"]["version"].is_string());
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -156,7 +155,6 @@ async fn credits_run_out_and_come_back() {
     }
     assert!(begun.elapsed() >= Duration::from_secs(3));
     assert_eq!(update(&mut ws).await.r#type, "snapshot");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -177,7 +175,6 @@ async fn test_requests_must_be_answered() {
     assert!(matches!(ws.end().await, Got::Close(Some((1000, _)))));
     assert!(silent.elapsed() >= Duration::from_millis(600));
     eventually("counted", || sim.state().exchanges[DERIBIT].counters.unanswered == 1).await;
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -230,7 +227,6 @@ async fn snapshot_and_changes_rebuild_the_book() {
     apply(&mut replica, &fresh);
     assert_is(&replica, &book_at(&sim, DERIBIT, "ETH-PERPETUAL", fresh.change_id));
     assert!(sim.fault(FaultSpec::new(FaultAction::RestartSequence).exchange(DERIBIT)).is_err());
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -288,7 +284,6 @@ async fn trades_are_what_the_ledger_says() {
         dollars.iter().all(|trade| trade.quote_value.as_ref().map(|value| format!("{value}.0"))
             == Some(trade.quantity.clone()))
     );
-    sim.stop().await;
 }
 
 fn find(sim: &Sim, data_type: DataType, symbol: &str, time_ms: &str) -> Option<EventRecord> {
@@ -347,5 +342,4 @@ async fn tickers_and_indices_are_in_the_ledger() {
     assert_eq!(sim.push(DERIBIT, "btc_usd", DataType::VolatilityIndex, 1), Ok(1));
     assert_eq!(sim.push(DERIBIT, "BTC-PERPETUAL", DataType::Liquidation, 1), Ok(0), "only asked for");
     assert_eq!(data(&mut ws).await.0, "deribit_volatility_index.btc_usd");
-    sim.stop().await;
 }

@@ -73,7 +73,6 @@ async fn instrument_lists_are_the_venues() {
     for number in [r#""strike":2.5,"#, r#""contract_size":0.0001,"#, r#""tick_size":0.0001,"#] {
         assert!(text.contains(number), "{number} in {text}");
     }
-    sim.stop().await;
 }
 
 /// The trades of a stretch of time page by page, as often as they came.
@@ -149,7 +148,6 @@ async fn old_trades_are_marked_and_in_the_ledger() {
     assert_eq!(forced(&sim).len(), told.len());
     let (asked, _) = pages(&sim, "BTC-PERPETUAL", (0, now - 121 * MINUTE_MS), 1000).await;
     assert_eq!(asked, 1, "no older ones");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -190,5 +188,4 @@ async fn requests_are_counted_checked_and_refused() {
     let refused = ask(&sim, "get_time", "").await;
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &json!(10028)));
     assert!(refused.headers.contains_key("retry-after"));
-    sim.stop().await;
 }

@@ -60,7 +60,6 @@ async fn mark_prices_are_in_the_ledger_value_for_value() {
     let all = sim.all_events(UM, DataType::FundingRate).expect("played");
     assert!(all.iter().all(|e| e.symbol == "1000PEPEUSDT"));
     assert!(all.iter().all(|e| all.iter().filter(|o| o.time_ms == e.time_ms).count() == 1));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -91,7 +90,6 @@ async fn forced_orders_are_in_the_ledger_and_foreign_ones_are_not() {
     ws.drain().await;
     let last = sim.all_events(UM, DataType::Liquidation).expect("played").pop().expect("events");
     assert_eq!((last.sent, last.withheld), (1, 1), "one of the two streams lost it");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -128,7 +126,6 @@ async fn polled_values_are_in_the_ledger() {
     assert_eq!(get(&sim, &path("/futures/data/topLongShortPositionRatio?symbol=BTCUSDT")).await.status, 400);
     let premium = get(&sim, &path("/fapi/v1/premiumIndex")).await.json();
     assert_eq!(premium.as_array().map(Vec::len), Some(sim.instruments(UM).expect("played").len()));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -157,7 +154,6 @@ async fn events_instruments_and_endpoints_are_served_over_http() {
     sim.resume();
     assert_eq!(get(&sim, "/sim/events?exchange=nope").await.status, 404);
     assert!(matches!(ws.got(SILENCE * 10).await, Got::Text(_)), "the clock goes on");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -173,5 +169,4 @@ async fn a_notice_comes_before_the_end() {
     assert!(matches!(ws.end().await, Got::Close(Some((1001, _)))));
     assert!(begun.elapsed().as_millis() >= 300);
     assert!(sim.fault(FaultSpec::new(FaultAction::RestartSequence).exchange("binance_spot")).is_err());
-    sim.stop().await;
 }

@@ -1,6 +1,7 @@
-//! Each fault does to frames and sockets what it says, and counts it.
+//! Each fault has its effect on frames, sockets and REST answers, and counts it; the backlog resends what a cut lost.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::{Value, json};
@@ -58,7 +59,6 @@ async fn frames_are_dropped_doubled_and_reordered() {
     let got = ids(&ws.drain().await);
     assert_eq!(got[0], got[1] + 1);
     assert!(got.windows(2).skip(2).all(|w| w[1] == w[0] + 1));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -73,7 +73,6 @@ async fn a_reordered_last_frame_is_not_lost() {
     sim.resume();
     let sent = sim.all_trades("binance_spot", "BTCUSDT").expect("known").len();
     assert_eq!(ws.drain().await.len(), sent);
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -93,7 +92,6 @@ async fn a_gap_breaks_the_sequence_once() {
         (&listed[0]["id"], &listed[0]["fired"], &listed[0]["active"]),
         (&gap["id"], &json!(1), &json!(false))
     );
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -109,7 +107,6 @@ async fn a_frozen_socket_stays_open_and_pings() {
     assert!(sim.remove_fault(frozen) && !sim.remove_fault(frozen + 1));
     sim.burst("binance_spot", 20);
     assert_eq!(ws.json().await["e"], "trade");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -150,7 +147,6 @@ async fn frames_are_spoiled_as_asked() {
     let withheld =
         sim.all_trades("binance_spot", "BTCUSDT").expect("known").iter().filter(|t| t.withheld > 0).count();
     assert_eq!(withheld, 2, "half and wrong took the place of a trade");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -191,7 +187,6 @@ async fn connections_are_closed_and_cut() {
     assert_eq!(post(&sim, "/sim/cut", &json!({})).await.json(), json!({"cut": 1}));
     assert!(matches!(kept.end().await, Got::Failed(_)));
     eventually("all gone", || sim.connections().is_empty()).await;
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -225,7 +220,6 @@ async fn connects_are_refused_for_a_time() {
     }
     assert!(down.elapsed() >= Duration::from_millis(280));
     open.subscribe(&["btcusdt@trade"]).await;
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -242,5 +236,99 @@ async fn senseless_faults_are_refused() {
         assert_eq!(answer.status, 400);
         assert!(answer.body.contains(says), "{}", answer.body);
     }
-    sim.stop().await;
+}
+
+const DEPTH: &str = "/binance_spot/api/v3/depth?symbol=BTCUSDT&limit=10";
+
+#[tokio::test]
+async fn snapshots_are_slow_and_stale() {
+    let sim = start(|_| {}).await;
+    let slow = json!({"action": "slow_snapshot", "symbol": "BTCUSDT", "delay_ms": 300});
+    post(&sim, "/sim/fault", &slow).await;
+    let begun = Instant::now();
+    get(&sim, "/binance_spot/api/v3/depth?symbol=ETHUSDT&limit=10").await;
+    assert!(begun.elapsed() < Duration::from_millis(250));
+    let begun = Instant::now();
+    get(&sim, DEPTH).await;
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+
+    sim.burst("binance_spot", 3000);
+    sim.pause();
+    let now = number(&get(&sim, DEPTH).await.json()["lastUpdateId"]);
+    let mut stale = FaultSpec::new(FaultAction::StaleSnapshot);
+    stale.updates = Some(500);
+    let id = sim.fault(stale).expect("set");
+    let old = number(&get(&sim, DEPTH).await.json()["lastUpdateId"]);
+    assert_eq!(now - old, 500, "spot ids are consecutive");
+    assert_eq!(number(&get(&sim, DEPTH).await.json()["lastUpdateId"]), now);
+    assert_eq!(sim.fired(id), 1);
+}
+
+#[tokio::test]
+async fn requests_are_refused_and_left_hanging() {
+    let sim = start(|_| {}).await;
+    for status in [429, 418, 500] {
+        let mut refuse = FaultSpec::new(FaultAction::RestStatus);
+        (refuse.status, refuse.retry_after_s) = (Some(status), Some(3));
+        sim.fault(refuse).expect("set");
+        let answer = get(&sim, DEPTH).await;
+        assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (status, "3"));
+        assert_eq!(get(&sim, DEPTH).await.status, 200);
+    }
+    let mut hang = FaultSpec::new(FaultAction::RestTimeout);
+    hang.delay_ms = Some(300);
+    sim.fault(hang).expect("set");
+    let begun = Instant::now();
+    assert!(try_http(sim.addr(), "GET", DEPTH, "").await.is_err());
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn ten_cuts_lose_no_trade_with_the_backlog() {
+    for backlog in [true, false] {
+        let sim = start(|config| {
+            config.exchanges = vec!["binance_spot".into()];
+            config.symbols = vec!["BTCUSDT".into()];
+            config.backlog = backlog;
+            config.rate = 1000;
+        })
+        .await;
+        let mut ids = BTreeSet::new();
+        for round in 0..11 {
+            let mut ws = Ws::open(&format!("{}/ws/btcusdt@trade", sim.ws_base("binance_spot"))).await;
+            let enough = ids.len() + 100;
+            while ids.len() < enough {
+                ids.insert(number(&ws.json().await["t"]));
+            }
+            if round < 10 {
+                assert_eq!(sim.cut_all(), 1);
+                // What the kernel had already is read by nobody.
+                drop(ws);
+                eventually("gone", || sim.connections().is_empty()).await;
+                sim.burst("binance_spot", 20);
+                continue;
+            }
+            sim.pause();
+            loop {
+                match ws.got(SILENCE).await {
+                    Got::Text(text) => {
+                        let frame: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                        ids.insert(number(&frame["t"]));
+                    }
+                    Got::Ping(_) => {}
+                    _ => break,
+                }
+            }
+        }
+        let trades = sim.all_trades("binance_spot", "BTCUSDT").expect("known");
+        let missing = trades.iter().filter(|t| !ids.contains(&t.id)).count();
+        let stats = sim.state().exchanges["binance_spot"].ledger;
+        if backlog {
+            assert_eq!((missing, stats.backlog_lost), (0, 0));
+            assert!(stats.resent > 0);
+        } else {
+            let unsent: Vec<_> = trades.iter().filter(|t| t.sent == 0).collect();
+            assert!(missing >= 50 && !unsent.is_empty() && unsent.iter().all(|t| !ids.contains(&t.id)));
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! The venue's own strictness, and what a slow client gets.
+//! Limits of the venue, slow clients, and the throughput of one client.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
 
 use super::client::{Got, Ws, eventually, get, start};
 
@@ -39,7 +41,6 @@ async fn weight_is_counted_refused_and_banned() {
         assert!(banned.elapsed() < Duration::from_secs(5));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -57,7 +58,6 @@ async fn too_many_messages_close_with_1008() {
         assert!(matches!(ws.end().await, Got::Close(Some((1008, _)))));
     }
     assert_eq!(sim.state().exchanges["binance_spot"].counters.too_many_messages, 1);
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -79,5 +79,31 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let mut other = Ws::open(&url).await;
     assert!(other.json().await.get("stream").is_some());
     drop(slow);
-    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throughput_of_one_client_is_tens_of_thousands_of_frames_a_second() {
+    for (rate, at_least) in [(5_000, 4_000), (1_000_000, 15_000)] {
+        let sim = start(|config| {
+            config.exchanges = vec!["binance_spot".into()];
+            config.rate = rate;
+            config.queue_capacity = 4_000_000;
+        })
+        .await;
+        let symbols = ["btcusdt", "ethusdt", "btcfdusd", "1000satsusdt"];
+        let streams: Vec<String> =
+            symbols.iter().flat_map(|s| [format!("{s}@trade"), format!("{s}@depth@100ms")]).collect();
+        let mut ws =
+            Ws::open(&format!("{}/stream?streams={}", sim.ws_base("binance_spot"), streams.join("/"))).await;
+        let (begun, mut frames, mut bytes) = (Instant::now(), 0usize, 0usize);
+        while begun.elapsed() < Duration::from_secs(2) {
+            let message = ws.stream.next().await.expect("open").expect("frame");
+            frames += 1;
+            bytes += message.len();
+        }
+        let per_second = frames * 1000 / begun.elapsed().as_millis() as usize;
+        println!("asked for {rate}/s: {per_second} frames/s, {} bytes each", bytes / frames.max(1));
+        assert!(per_second >= at_least, "{per_second}");
+        drop(ws);
+    }
 }

@@ -9,7 +9,6 @@
     missing_docs
 )]
 
-mod backlog;
 mod books;
 mod client;
 mod deribit;
@@ -18,9 +17,6 @@ mod events;
 mod faults;
 mod limits;
 mod okx;
-mod okx_books;
 mod protocol;
 mod recordings;
-mod rest_faults;
-mod throughput;
 mod transport;

@@ -1,9 +1,9 @@
-//! OKX's protocol: requests and errors, heartbeats, contracts, and what is polled.
+//! OKX: requests and errors, heartbeats, contracts, polls, and books with their snapshot in the stream.
 
-use marketprism_venue_sim::{DataType, FaultAction, FaultSpec, Sim, SimConfig};
+use marketprism_venue_sim::{BookView, DataType, FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::{Value, json};
 
-use super::client::{Got, SILENCE, SOON, Ws, eventually, get, start};
+use super::client::{self, Got, Replica, SILENCE, SOON, Ws, eventually, get, start};
 
 pub const SPOT: &str = "okx_spot";
 pub const DERIVATIVES: &str = "okx_derivatives";
@@ -82,7 +82,6 @@ async fn each_arg_is_answered_for_itself() {
         ask(&mut ws, "subscribe", &bought).await;
     }
     assert_eq!(ask(&mut ws, "subscribe", &bought).await[0]["code"], "60014", "four requests are allowed");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -106,7 +105,6 @@ async fn idle_connections_end_unless_they_ping() {
     }
     assert_eq!(refused, 2, "three a second");
     assert_eq!(sim.state().exchanges[SPOT].counters.refused_connections, 2);
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -141,7 +139,6 @@ async fn trades_are_what_the_ledger_says() {
         }
     }
     assert!(most > 1, "some messages hold several trades");
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -207,7 +204,6 @@ async fn pushed_events_are_in_the_ledger() {
         now.len() == events.len() && now.last().expect("some").accepted == 2
     })
     .await;
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -251,7 +247,6 @@ async fn polled_values_and_lists_are_the_venues() {
     }
     let unknown = get(&sim, &api("rubik/stat/contracts/long-short-account-ratio-contract?instId=NOPE")).await;
     assert_eq!((unknown.status, &unknown.json()["code"]), (200, &json!("51001")));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -263,7 +258,6 @@ async fn a_service_upgrade_is_announced() {
     sim.fault(notice).expect("set");
     assert_eq!(ws.json().await["code"], "64008");
     assert!(matches!(ws.got(SOON).await, Got::Close(_)));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -305,5 +299,106 @@ async fn faults_work_here_too() {
     ws.drain().await;
     sim.fault(FaultSpec::new(FaultAction::Cut).exchange(SPOT)).expect("set");
     assert!(matches!(ws.end().await, Got::Failed(_)));
-    sim.stop().await;
+}
+
+/// A replica that checks the chain of updates.
+#[derive(Default)]
+struct Chain {
+    book: Replica,
+    last: i64,
+}
+
+impl Chain {
+    fn apply(&mut self, frame: &Value) {
+        let data = &frame["data"][0];
+        assert_eq!(data["checksum"], 0);
+        if frame["action"] == "snapshot" {
+            *self = Chain { last: -1, ..Chain::default() };
+        }
+        assert_eq!(data["prevSeqId"].as_i64(), Some(self.last), "{frame}");
+        self.last = data["seqId"].as_i64().expect("seqId");
+        for side in ["bids", "asks"] {
+            for row in data[side].as_array().expect("rows") {
+                let (price, size) = (row[0].as_str().expect("text"), row[1].as_str().expect("text"));
+                assert_eq!((&row[2], row[3].is_string()), (&json!("0"), true));
+                let before = self.book.set(side, price, size);
+                assert!(size != "0" || before.is_some(), "only known levels are removed");
+            }
+        }
+    }
+
+    fn assert_is(&self, book: &BookView) {
+        assert!(book.bids.len() <= 400 && book.asks.len() <= 400, "the channel shows 400 levels");
+        self.book.assert_is(book);
+    }
+}
+
+fn book_at(sim: &Sim, exchange: &str, symbol: &str, id: i64) -> BookView {
+    client::book_at(sim, exchange, symbol, id.unsigned_abs())
+}
+
+#[tokio::test]
+async fn books_follow_from_their_snapshot() {
+    let sim = play(DERIVATIVES, |config| config.rate = 2000).await;
+    let symbol = "BTC-USD-SWAP";
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let mut ws = open(&sim, DERIVATIVES).await;
+        subscribe(&mut ws, "books", symbol).await;
+        let mut replica = Chain::default();
+        for n in 0..60 {
+            let frame = data(&mut ws, "books").await;
+            assert_eq!(frame["action"], if n == 0 { "snapshot" } else { "update" });
+            replica.apply(&frame);
+            replica.assert_is(&book_at(&sim, DERIVATIVES, symbol, replica.last));
+        }
+        replicas.push((ws, replica));
+    }
+    sim.pause();
+    let (mut ws, mut replica) = replicas.pop().expect("two");
+    for frame in ws.drain().await {
+        replica.apply(&frame);
+    }
+    sim.push_still_book(DERIVATIVES, symbol).expect("played");
+    let still = ws.json().await;
+    assert_eq!((&still["data"][0]["asks"], &still["data"][0]["bids"]), (&json!([]), &json!([])));
+    assert_eq!(still["data"][0]["seqId"].as_i64(), Some(replica.last));
+    replica.apply(&still);
+    for _ in 0..2 {
+        let spec = FaultSpec::new(FaultAction::RestartSequence).exchange(DERIVATIVES).symbol(symbol);
+        let id = sim.fault(spec).expect("allowed");
+        assert_eq!(sim.fired(id), 1);
+        // Changes not yet published come first, with the old numbers.
+        let mut restarts = 0;
+        for frame in ws.drain().await {
+            let before = replica.last;
+            replica.apply(&frame);
+            restarts += usize::from(replica.last < before);
+        }
+        assert_eq!(restarts, 1);
+        replica.assert_is(&book_at(&sim, DERIVATIVES, symbol, replica.last));
+        sim.burst(DERIVATIVES, 200);
+        for frame in ws.drain().await {
+            replica.apply(&frame);
+        }
+        replica.assert_is(&book_at(&sim, DERIVATIVES, symbol, replica.last));
+    }
+    sim.fault(FaultSpec::new(FaultAction::Gap).exchange(DERIVATIVES).symbol(symbol)).expect("set");
+    sim.burst(DERIVATIVES, 400);
+    assert_ne!(ws.drain().await[0]["data"][0]["prevSeqId"].as_i64(), Some(replica.last));
+    ask(&mut ws, "unsubscribe", &json!([{"channel": "books", "instId": symbol}])).await;
+    subscribe(&mut ws, "books", symbol).await;
+    replica.apply(&data(&mut ws, "books").await);
+    replica.assert_is(&sim.book_now(DERIVATIVES, symbol).expect("known").expect("generated"));
+}
+
+#[tokio::test]
+async fn still_books_are_told_by_the_clock() {
+    let sim = play(SPOT, |config| (config.rate, config.still_book_ms) = (0, Some(200))).await;
+    let mut ws = open(&sim, SPOT).await;
+    subscribe(&mut ws, "books", "BTC-USDT").await;
+    let mut replica = Chain::default();
+    for _ in 0..4 {
+        replica.apply(&data(&mut ws, "books").await);
+    }
 }

@@ -58,7 +58,6 @@ async fn frames_are_raw_or_wrapped_and_complete() {
     }
     let mut raw = Ws::open(&format!("{}/ws/btcusdt@trade", sim.ws_base("binance_spot"))).await;
     assert!(raw.text().await.starts_with(r#"{"e":"trade","E":"#));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -94,7 +93,6 @@ async fn wrong_routes_ack_and_stay_silent() {
         seen.0 |= frame["data"]["e"] == "markPriceUpdate";
         seen.1 |= frame["data"]["e"] == "forceOrder";
     }
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -128,7 +126,6 @@ async fn instrument_tables_are_the_venues() {
     }
     assert_eq!(get(&sim, "/binance_spot/api/v3/nothing").await.status, 404);
     assert_eq!(get(&sim, "/nowhere/api").await.status, 404);
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -151,7 +148,6 @@ async fn pings_come_and_must_be_answered() {
     );
     // Not read any more, so tungstenite answers nothing.
     eventually("silent client closed", || sim.connections().is_empty()).await;
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -171,5 +167,4 @@ async fn connections_end_at_their_age_after_a_notice() {
     );
     assert!(matches!(ws.end().await, Got::Close(Some((1001, _)))));
     assert!(opened.elapsed() >= Duration::from_millis(550));
-    sim.stop().await;
 }

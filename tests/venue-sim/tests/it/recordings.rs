@@ -46,7 +46,6 @@ async fn a_recording_arrives_byte_for_byte() {
     assert_eq!(info["symbols"].as_array().expect("symbols").len(), 4);
     let state = sim.state().exchanges["binance_spot"].recording.clone().expect("played");
     assert_eq!((state.frames as u64, state.unroutable), (state.played, 0));
-    sim.stop().await;
 }
 
 #[tokio::test]
@@ -92,5 +91,4 @@ async fn shifted_times_are_of_now_and_the_pace_is_kept() {
         (number(&last["data"]["a"]), last["data"]["p"].as_str().expect("text"))
     );
     assert_eq!(trade.event_time_ms, last["data"]["E"].as_i64().expect("time"));
-    sim.stop().await;
 }

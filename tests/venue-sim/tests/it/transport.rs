@@ -44,7 +44,6 @@ async fn tls_works_with_the_written_authority_only() {
         let frame = timeout(SOON, ws.next()).await.expect("in time").expect("open").expect("frame");
         assert!(frame.to_text().expect("text").contains("\"trade\""));
     }
-    sim.stop().await;
 }
 
 #[tokio::test]
