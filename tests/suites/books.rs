@@ -9,6 +9,8 @@ use marketprism_tests::wait::until;
 use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 use serde_json::Value;
 
+use crate::{SYMBOLS, two_symbols};
+
 const DEPTH: usize = 400;
 const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
 
@@ -56,18 +58,11 @@ async fn more_books(stack: &Stack, more: u64) {
 
 async fn start() -> (Stack, Sim, Edge) {
     let stack = Stack::start().await;
-    let config = SimConfig {
-        symbols: ["BTCUSDT", "ETHUSDT"].map(str::to_owned).to_vec(),
-        rate: 300,
-        trade_percent: 10,
-        ..SimConfig::default()
-    };
+    let config = SimConfig { trade_percent: 10, start_paused: false, ..two_symbols(300) };
     let sim = Sim::start(config).await.unwrap();
     let address = sim.simulation().addr().to_string();
-    let feeds: Vec<Feed> = EXCHANGES
-        .iter()
-        .map(|exchange| Feed::simulated(exchange, &address, &["BTC-USDT", "ETH-USDT"]))
-        .collect();
+    let feeds: Vec<Feed> =
+        EXCHANGES.iter().map(|exchange| Feed::simulated(exchange, &address, &SYMBOLS)).collect();
     let edge = stack.edge(&feeds).await;
     (stack, sim, edge)
 }

@@ -10,9 +10,9 @@ use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 
+use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
+
 const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
-const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
-const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 
 /// Price, quantity, side, venue time in microseconds.
 type Trade = (String, String, String, i64);
@@ -116,14 +116,7 @@ async fn start(sim: &Sim, stack: &Stack) -> Edge {
 }
 
 fn config() -> SimConfig {
-    SimConfig {
-        symbols: VENUE_SYMBOLS.map(str::to_owned).to_vec(),
-        rate: 400,
-        start_paused: true,
-        backlog: true,
-        backlog_limit: 50_000,
-        ..SimConfig::default()
-    }
+    SimConfig { backlog: true, backlog_limit: 50_000, ..two_symbols(400) }
 }
 
 /// The simulator resends trades that did not provably arrive before a cut: the edge does not yet fill such gaps by REST.

@@ -12,11 +12,11 @@ use marketprism_schema::{
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
-use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
+
+use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
 const EXCHANGE: &str = "binance_spot";
-const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
-const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 const SECOND: i64 = 1_000_000_000;
 
 /// Short windows; trades packed, books as JSON.
@@ -128,15 +128,6 @@ async fn fires(sim: &Sim, edge: &Edge, fault: FaultSpec) {
     flows(edge, 200).await;
 }
 
-fn config() -> SimConfig {
-    SimConfig {
-        symbols: VENUE_SYMBOLS.map(str::to_owned).to_vec(),
-        rate: 400,
-        start_paused: true,
-        ..SimConfig::default()
-    }
-}
-
 fn fault(action: FaultAction, symbol: &str, stream: &str) -> FaultSpec {
     FaultSpec::new(action).exchange(EXCHANGE).symbol(symbol).stream(stream).count(1)
 }
@@ -151,7 +142,7 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(folder.path()).await;
     create_streams(&broker).await;
-    let sim = Sim::start(config()).await.unwrap();
+    let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     sim.simulation().resume();
     flows(&edge, 300).await;
@@ -220,7 +211,7 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     create_streams(&broker).await;
-    let sim = Sim::start(config()).await.unwrap();
+    let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     let silence = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };
     sim.simulation().fault(silence).unwrap();

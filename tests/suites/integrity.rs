@@ -8,13 +8,13 @@ use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
-use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
+use marketprism_venue_sim::{FaultAction, FaultSpec, Sim};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
+
 const EXCHANGE: &str = "binance_spot";
-const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
-const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 
 /// Window length in the configurations below: short, so that a test sees many windows.
 const WINDOW_SECONDS: u64 = 2;
@@ -54,13 +54,7 @@ impl System {
         let settings =
             Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&nats, &hot_url) };
         let central = Central::with_settings(path, &settings).await;
-        let config = SimConfig {
-            symbols: VENUE_SYMBOLS.map(str::to_owned).to_vec(),
-            rate: 200,
-            start_paused: true,
-            ..SimConfig::default()
-        };
-        let sim = Sim::start(config).await.unwrap();
+        let sim = Sim::start(two_symbols(200)).await.unwrap();
         let address = sim.simulation().addr().to_string();
         let feed = Feed::simulated(EXCHANGE, &address, &SYMBOLS);
         let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;

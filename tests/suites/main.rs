@@ -28,6 +28,16 @@ mod stranger;
 use std::collections::BTreeSet;
 
 use marketprism_tests::edge::Feed;
+use marketprism_venue_sim::SimConfig;
+
+const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
+const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
+
+/// A paused venue with two symbols.
+fn two_symbols(rate: u64) -> SimConfig {
+    let symbols = VENUE_SYMBOLS.map(str::to_owned).to_vec();
+    SimConfig { symbols, rate, start_paused: true, ..SimConfig::default() }
+}
 
 /// Some data types of all instruments that a simulated venue lists.
 fn whole_venue(
