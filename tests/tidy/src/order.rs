@@ -34,7 +34,7 @@ pub const ORDER: [(&str, &str); 10] = [
     ("deploy/local", "cli stack install process venues client settings paths console limits"),
     (
         "tests/venue-sim",
-        "sim server control engine commands simulation view exchange config recording delivery fault \
-         frame venue ledger market clock decimal",
+        "sim server control simulation view exchange config recording delivery fault venue ledger market \
+         clock decimal",
     ),
 ];

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::delivery::CountersView;
 use crate::exchange::{Exchange, lock};
-use crate::ledger::{LedgerStats, SendAttempt, TradeKind, TradeRecord};
+use crate::ledger::{LedgerStats, TradeKind, TradeRecord};
 use crate::market::{Book, Instrument, Side, Sizing};
 use crate::venue::event_data::trade_sizes;
 use crate::venue::{ListedInstrument, Venue};
@@ -26,10 +26,9 @@ pub struct TradeView {
     pub side: &'static str,
     pub trade_time_ms: i64,
     pub event_time_ms: i64,
-    pub sent: usize,
-    pub accepted: usize,
+    pub sent: u32,
+    pub accepted: u32,
     pub withheld: u32,
-    pub sends: Vec<SendAttempt>,
 }
 
 /// A whole book, numbers as printed by the venue, best levels first.
@@ -110,10 +109,9 @@ pub(crate) fn trade(venue: &dyn Venue, listed: &ListedInstrument, record: &Trade
         side: record.taker.order(),
         trade_time_ms: record.trade_ms,
         event_time_ms: record.event_ms,
-        sent: record.sends.len(),
-        accepted: record.sends.iter().filter(|send| send.accepted).count(),
-        withheld: record.withheld,
-        sends: record.sends.clone(),
+        sent: record.fate.sent,
+        accepted: record.fate.accepted,
+        withheld: record.fate.withheld,
     }
 }
 

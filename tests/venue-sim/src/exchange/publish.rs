@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 use super::state::{Exchange, Market, lock};
 use crate::clock;
@@ -258,9 +258,9 @@ pub async fn play(exchange: Arc<Exchange>, paused: Arc<AtomicBool>) {
         sleep(LOOK_EVERY).await;
     }
     set_shift(recording, first_at);
-    let mut start = Instant::now();
+    let mut start = tokio::time::Instant::now();
     for (n, frame) in recording.frames.iter().enumerate() {
-        let waited = Instant::now();
+        let waited = tokio::time::Instant::now();
         while paused.load(Ordering::Acquire) {
             sleep(LOOK_EVERY).await;
         }

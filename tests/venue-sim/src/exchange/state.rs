@@ -38,7 +38,7 @@ pub struct Exchange {
     pub(super) ledger: Mutex<Ledger>,
     /// Entries taken by sockets and not yet in the ledger: at high rates the generator holds the ledger nearly all the time, and
     /// sessions must not wait for it. Bounded by the sessions' queues.
-    taken: Mutex<Vec<(LedgerEntry, u64)>>,
+    taken: Mutex<Vec<LedgerEntry>>,
     weights: Mutex<Weights>,
     connects: Mutex<HashMap<IpAddr, Rolling>>,
     pace: Mutex<Pace>,
@@ -136,7 +136,7 @@ impl Exchange {
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         let mut ledger = lock(&self.ledger);
         let taken = std::mem::take(&mut *lock(&self.taken));
-        taken.iter().for_each(|(entry, connection)| ledger.accepted(*entry, *connection));
+        taken.into_iter().for_each(|entry| ledger.accepted(entry));
         ledger
     }
 
@@ -158,9 +158,9 @@ impl Exchange {
         }
     }
 
-    pub fn accepted(&self, entries: &[LedgerEntry], connection: u64) {
+    pub fn accepted(&self, entries: &[LedgerEntry]) {
         if !entries.is_empty() {
-            lock(&self.taken).extend(entries.iter().map(|entry| (*entry, connection)));
+            lock(&self.taken).extend(entries);
         }
     }
 

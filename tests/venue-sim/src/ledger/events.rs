@@ -7,6 +7,8 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+use super::Fate;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataType {
@@ -38,12 +40,8 @@ pub struct EventRecord {
     pub number: u64,
     #[serde(flatten)]
     pub data: EventData,
-    /// Times queued for a connection, or put into a REST answer.
-    pub sent: u32,
-    /// Times taken by a socket; REST answers count as taken.
-    pub accepted: u32,
-    /// Times withheld or corrupted by a fault.
-    pub withheld: u32,
+    #[serde(flatten)]
+    pub fate: Fate,
 }
 
 impl Deref for EventRecord {
@@ -108,7 +106,7 @@ impl Events {
         let number = self.next;
         self.next += 1;
         self.known.insert(digest_of_new, number);
-        self.records.push_back(EventRecord { number, data, sent: 0, accepted: 0, withheld: 0 });
+        self.records.push_back(EventRecord { number, data, fate: Fate::default() });
         number
     }
 

@@ -6,13 +6,24 @@ mod trades;
 use serde::Serialize;
 
 pub use events::{DataType, EventData, EventFilter, EventRecord, Events, Values};
-pub use trades::{Backlog, SendAttempt, Tapes, TradeKey, TradeKind, TradeRecord};
+pub use trades::{Backlog, Tapes, TradeKey, TradeKind, TradeRecord};
 
 /// A trade or an event number, as carried by a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LedgerEntry {
     Trade(TradeKey),
     Event(u64),
+}
+
+/// Deliveries of a trade or event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Fate {
+    /// Times queued for a connection, or put into a REST answer.
+    pub sent: u32,
+    /// Times taken by a socket (a reset connection may still lose the frame); REST answers count as taken.
+    pub accepted: u32,
+    /// Times withheld or corrupted by a fault.
+    pub withheld: u32,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -45,36 +56,27 @@ impl Ledger {
     /// Records an event of a REST answer.
     pub fn answered(&mut self, data: EventData) {
         let number = self.events.record(data);
-        self.event(number, |record| (record.sent, record.accepted) = (record.sent + 1, record.accepted + 1));
+        self.note(LedgerEntry::Event(number), |fate| {
+            (fate.sent, fate.accepted) = (fate.sent + 1, fate.accepted + 1)
+        });
     }
 
-    /// Notes that a frame was queued for a connection.
-    pub fn attempted(&mut self, entry: LedgerEntry, connection: u64) {
-        match entry {
-            LedgerEntry::Trade(key) => self.trades.attempted(key, connection),
-            LedgerEntry::Event(number) => self.event(number, |record| record.sent += 1),
+    /// Changes the fate of an entry that is still kept.
+    pub fn note(&mut self, entry: LedgerEntry, change: impl FnOnce(&mut Fate)) {
+        let fate = match entry {
+            LedgerEntry::Trade(key) => self.trades.find(key).map(|record| &mut record.fate),
+            LedgerEntry::Event(number) => self.events.find(number).map(|record| &mut record.fate),
+        };
+        if let Some(fate) = fate {
+            change(fate);
         }
     }
 
-    /// Notes that a fault withheld or corrupted a frame.
-    pub fn withheld(&mut self, entry: LedgerEntry) {
-        match entry {
-            LedgerEntry::Trade(key) => self.trades.withheld(key),
-            LedgerEntry::Event(number) => self.event(number, |record| record.withheld += 1),
-        }
-    }
-
-    /// Notes that a connection's socket took the frame.
-    pub fn accepted(&mut self, entry: LedgerEntry, connection: u64) {
-        match entry {
-            LedgerEntry::Trade(key) => self.trades.accepted(key, connection),
-            LedgerEntry::Event(number) => self.event(number, |record| record.accepted += 1),
-        }
-    }
-
-    fn event(&mut self, number: u64, change: impl FnOnce(&mut EventRecord)) {
-        if let Some(record) = self.events.find(number) {
-            change(record);
+    /// Notes that a socket took the frame.
+    pub fn accepted(&mut self, entry: LedgerEntry) {
+        self.note(entry, |fate| fate.accepted += 1);
+        if let LedgerEntry::Trade(key) = entry {
+            self.trades.accepted(key);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::LedgerStats;
+use super::{Fate, LedgerStats};
 use crate::decimal::Decimal;
 use crate::market::Side;
 
@@ -24,13 +24,6 @@ pub struct TradeKey {
     pub id: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct SendAttempt {
-    pub connection: u64,
-    /// The socket took all bytes of the frame; a reset connection may still lose them.
-    pub accepted: bool,
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TradeRecord {
     pub id: u64,
@@ -41,9 +34,7 @@ pub struct TradeRecord {
     pub taker: Side,
     pub trade_ms: i64,
     pub event_ms: i64,
-    /// Empty: no subscriber, or withheld by a fault.
-    pub sends: Vec<SendAttempt>,
-    pub withheld: u32,
+    pub fate: Fate,
 }
 
 #[derive(Debug, Default)]
@@ -86,25 +77,7 @@ impl Tapes {
         self.stats.recorded += 1;
     }
 
-    pub fn attempted(&mut self, key: TradeKey, connection: u64) {
-        if let Some(record) = self.find(key) {
-            record.sends.push(SendAttempt { connection, accepted: false });
-        }
-    }
-
-    /// Notes that a fault withheld or corrupted a trade.
-    pub fn withheld(&mut self, key: TradeKey) {
-        if let Some(record) = self.find(key) {
-            record.withheld += 1;
-        }
-    }
-
-    pub fn accepted(&mut self, key: TradeKey, connection: u64) {
-        if let Some(record) = self.find(key)
-            && let Some(send) = record.sends.iter_mut().find(|s| s.connection == connection && !s.accepted)
-        {
-            send.accepted = true;
-        }
+    pub fn accepted(&mut self, key: TradeKey) {
         if let Some(tape) = self.tapes.get_mut(&(key.symbol, key.kind)) {
             tape.accepted = tape.accepted.max(Some(key.id));
         }
@@ -124,7 +97,7 @@ impl Tapes {
         let after = accepted.min(tape.confirmed.unwrap_or(0));
         let from = tape.records.partition_point(|r| r.id <= after);
         let bounded = from.max(tape.records.len().saturating_sub(backlog.limit));
-        let lost = tape.records.range(from..bounded).filter(|r| !r.sends.iter().any(|s| s.accepted)).count();
+        let lost = tape.records.range(from..bounded).filter(|r| r.fate.accepted == 0).count();
         let again: Vec<TradeRecord> = tape.records.range(bounded..).cloned().collect();
         self.stats.backlog_lost += lost as u64;
         self.stats.resent += again.len() as u64;
@@ -158,7 +131,7 @@ impl Tapes {
         Some((tape.records.front()?.id, tape.records.back()?.id))
     }
 
-    fn find(&mut self, key: TradeKey) -> Option<&mut TradeRecord> {
+    pub(super) fn find(&mut self, key: TradeKey) -> Option<&mut TradeRecord> {
         let records = &mut self.tapes.get_mut(&(key.symbol, key.kind))?.records;
         let first = records.front()?.id;
         // Ids are consecutive in a generated market; a recording may leave some out.
@@ -188,8 +161,8 @@ mod tests {
         assert_eq!(ledger.stats.forgotten, 50);
         assert_eq!(ledger.bounds(0, TradeKind::Trade), Some((51, 150)));
         let key = |id| TradeKey { symbol: 0, kind: TradeKind::Trade, id };
-        ledger.attempted(key(120), 7);
-        ledger.accepted(key(120), 7);
+        ledger.accepted(key(120));
+        ledger.find(key(120)).expect("kept").fate.accepted = 1;
         let ids = |ledger: &mut Tapes, limit| {
             let backlog = Backlog { limit, overlap: 5 };
             ledger.backlog(0, TradeKind::Trade, backlog).iter().map(|r| r.id).collect::<Vec<_>>()

@@ -138,7 +138,7 @@ impl Session {
                 *newest = (*newest).max(key.id);
             }
         }
-        self.exchange.accepted(&carried, self.connection.id);
+        self.exchange.accepted(&carried);
         true
     }
 

@@ -8,7 +8,7 @@ use super::instruments;
 use crate::decimal::Decimal;
 use crate::ledger::{EventData, TradeRecord, Values};
 use crate::market::{DepthUpdate, Instrument, LevelChange, Reference, Side, Sizing, draw_in};
-use crate::venue::{Encoded, ListedInstrument, Snapshot, event_data, event_data as data};
+use crate::venue::{Encoded, ListedInstrument, Snapshot, event_data as data};
 
 /// Dollar price of a coin where instruments are priced in coins: a round figure that moves a little.
 fn dollars(time_ms: i64) -> Decimal {
