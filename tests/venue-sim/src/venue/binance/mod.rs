@@ -209,7 +209,7 @@ impl Venue for Binance {
         let advice = "Please use WebSocket Streams for live updates to avoid";
         let text = if status == 418 {
             format!(
-                "DeliveryContext too much request weight used; IP banned until {until_ms}. {advice} bans."
+                "Way too much request weight used; IP banned until {until_ms}. {advice} bans."
             )
         } else {
             let rule = format!("current limit is {limit} request weight per 1 MINUTE");
