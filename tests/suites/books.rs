@@ -36,7 +36,7 @@ fn compare(sim: &Sim, rows: &[Value]) {
     for row in rows {
         let (exchange, symbol) = (row["exchange"].as_str().unwrap(), row["venue_symbol"].as_str().unwrap());
         let id: u64 = row["id"].as_str().unwrap().parse().unwrap();
-        let own = sim.simulation().book_at(exchange, symbol, id).unwrap();
+        let own = sim.book_at(exchange, symbol, id).unwrap();
         let own = own.unwrap_or_else(|| panic!("{exchange} {symbol}: the venue never had an update {id}"));
         assert_eq!(levels(row, "b"), best(&own.bids), "{exchange} {symbol} {id}: bids");
         assert_eq!(levels(row, "a"), best(&own.asks), "{exchange} {symbol} {id}: asks");
@@ -60,7 +60,7 @@ async fn start() -> (Stack, Sim, Edge) {
     let stack = Stack::start().await;
     let config = SimConfig { trade_percent: 10, start_paused: false, ..two_symbols(300) };
     let sim = Sim::start(config).await.unwrap();
-    let address = sim.simulation().addr().to_string();
+    let address = sim.addr().to_string();
     let feeds: Vec<Feed> =
         EXCHANGES.iter().map(|exchange| Feed::simulated(exchange, &address, &SYMBOLS)).collect();
     let edge = stack.edge(&feeds).await;
@@ -87,12 +87,10 @@ async fn a_sequence_gap_is_recorded_and_resynchronized_without_a_wrong_book() {
         let mut gap = FaultSpec::new(FaultAction::Gap);
         gap.exchange = Some(exchange.to_owned());
         gap.symbol = Some("BTCUSDT".to_owned());
-        let id = sim.simulation().fault(gap).unwrap();
+        let id = sim.fault(gap).unwrap();
         until("the edge records the gap", Duration::from_secs(30), || async {
-            let (fired, seen) = (
-                sim.simulation().fired(id),
-                edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await,
-            );
+            let (fired, seen) =
+                (sim.fired(id), edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await);
             if fired > 0 && seen > 0 { Ok(()) } else { Err(format!("fired {fired}, seen {seen}")) }
         })
         .await;

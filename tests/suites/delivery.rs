@@ -23,7 +23,7 @@ fn sent(sim: &Sim) -> Trades {
     let mut all = Trades::new();
     for exchange in EXCHANGES {
         for symbol in VENUE_SYMBOLS {
-            for trade in sim.simulation().all_trades(exchange, symbol).unwrap() {
+            for trade in sim.all_trades(exchange, symbol).unwrap() {
                 let value = (
                     plain(key(&trade.price)),
                     plain(key(&trade.quantity)),
@@ -99,7 +99,7 @@ async fn compare(sim: &Sim, clickhouse: &ClickHouse) {
 }
 
 fn feeds(sim: &Sim) -> Vec<Feed> {
-    let address = sim.simulation().addr().to_string();
+    let address = sim.addr().to_string();
     let feed = |exchange| {
         let mut feed = Feed::simulated(exchange, &address, &SYMBOLS);
         // Keeps the back-off short through ten cuts in a row.
@@ -125,7 +125,7 @@ async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
     let mut stack = Stack::start().await;
     let sim = Sim::start(config()).await.unwrap();
     let edge = start(&sim, &stack).await;
-    sim.simulation().resume();
+    sim.resume();
     flows(&stack.clickhouse, 300).await;
 
     stack.central.kill();
@@ -137,18 +137,18 @@ async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
     flows(&stack.clickhouse, 300).await;
 
     for cut in 1..=10 {
-        let before = sim.simulation().connections().len();
+        let before = sim.connections().len();
         assert!(before > 0, "cut {cut}: nothing is connected");
-        sim.simulation().cut_all();
+        sim.cut_all();
         until("the sockets are back", Duration::from_secs(60), || async {
-            let now = sim.simulation().connections().len();
+            let now = sim.connections().len();
             if now >= EXCHANGES.len() { Ok(()) } else { Err(format!("{now} connections")) }
         })
         .await;
         feeds_live(&edge).await;
     }
     flows(&stack.clickhouse, 300).await;
-    sim.simulation().pause();
+    sim.pause();
     compare(&sim, &stack.clickhouse).await;
     drop(edge);
     sim.stop().await;
@@ -159,7 +159,7 @@ async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
     let mut stack = Stack::start().await;
     let sim = Sim::start(config()).await.unwrap();
     let edge = start(&sim, &stack).await;
-    sim.simulation().resume();
+    sim.resume();
     flows(&stack.clickhouse, 300).await;
     stack.clickhouse.kill();
     let acked = edge.metric("marketprism_edge_acknowledged_total", "").await;
@@ -170,7 +170,7 @@ async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
     .await;
     stack.clickhouse.restart().await;
     flows(&stack.clickhouse, 300).await;
-    sim.simulation().pause();
+    sim.pause();
     compare(&sim, &stack.clickhouse).await;
     drop(edge);
     sim.stop().await;
@@ -188,7 +188,7 @@ async fn two_edges_give_one_row_per_event_and_one_edge_is_enough() {
     for edge in &edges {
         feeds_live(edge).await;
     }
-    sim.simulation().resume();
+    sim.resume();
     flows(&stack.clickhouse, 500).await;
     edges[0].kill();
     flows(&stack.clickhouse, 500).await;
@@ -202,7 +202,7 @@ async fn two_edges_give_one_row_per_event_and_one_edge_is_enough() {
         })
         .await;
     }
-    sim.simulation().pause();
+    sim.pause();
     compare(&sim, &stack.clickhouse).await;
     drop(edges);
     sim.stop().await;

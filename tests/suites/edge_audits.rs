@@ -102,7 +102,7 @@ fn compare(held: &mut BrokerContent, audits: &[Audit]) -> (u64, usize) {
 }
 
 async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
-    let mut feed = Feed::simulated(EXCHANGE, &sim.simulation().addr().to_string(), &SYMBOLS);
+    let mut feed = Feed::simulated(EXCHANGE, &sim.addr().to_string(), &SYMBOLS);
     feed.extra = "reconnect_wait_max_ms = 500".to_owned();
     let edge = Edge::start(folder, &format!("urls = [{:?}]\n{SETTINGS}", broker.url()), &[feed]).await;
     until("the edge is ready", Duration::from_secs(30), || edge.get("/ready")).await;
@@ -120,9 +120,9 @@ async fn flows(edge: &Edge, more: u64) {
 }
 
 async fn fires(sim: &Sim, edge: &Edge, fault: FaultSpec) {
-    let id = sim.simulation().fault(fault).unwrap();
+    let id = sim.fault(fault).unwrap();
     until("the fault happens", Duration::from_secs(20), || async {
-        if sim.simulation().fired(id) > 0 { Ok(()) } else { Err("not yet".to_owned()) }
+        if sim.fired(id) > 0 { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await;
     flows(edge, 200).await;
@@ -144,7 +144,7 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     create_streams(&broker).await;
     let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
-    sim.simulation().resume();
+    sim.resume();
     flows(&edge, 300).await;
     fires(&sim, &edge, fault(FaultAction::Drop, "BTCUSDT", "trade")).await;
     let corrupted = FaultSpec { replace: Some(true), ..fault(FaultAction::Garbage, "ETHUSDT", "trade") };
@@ -155,11 +155,11 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
     flows(&edge, 500).await;
     // Long enough for both symbols to miss trades.
     let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(1_000);
-    sim.simulation().fault(away).unwrap();
-    sim.simulation().cut_all();
+    sim.fault(away).unwrap();
+    sim.cut_all();
     until("the edge is back", Duration::from_secs(30), || edge.get("/ready")).await;
     flows(&edge, 500).await;
-    sim.simulation().pause();
+    sim.pause();
     assert!(edge.process().terminate(Duration::from_secs(40)).await.success());
 
     let (mut held, audits) = (content(&broker).await, audits(&broker).await);
@@ -180,7 +180,7 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
                 "a stored trade is reported as missing: {gap:?}"
             );
         }
-        let sent = sim.simulation().all_trades(EXCHANGE, venue_symbol).unwrap();
+        let sent = sim.all_trades(EXCHANGE, venue_symbol).unwrap();
         let sent: BTreeSet<u64> =
             sent.iter().map(|trade| trade.id).filter(|id| (first..=last).contains(id)).collect();
         assert_eq!(stored, sent, "every trade of {symbol} is stored or reported");
@@ -214,8 +214,8 @@ async fn a_run_is_audited_to_its_end_after_a_clean_stop_and_to_its_last_audit_af
     let sim = Sim::start(two_symbols(400)).await.unwrap();
     let mut edge = start(&broker, folder.path(), &sim).await;
     let silence = FaultSpec { count: Some(u64::MAX), ..fault(FaultAction::Drop, "ETHUSDT", "trade") };
-    sim.simulation().fault(silence).unwrap();
-    sim.simulation().resume();
+    sim.fault(silence).unwrap();
+    sim.resume();
     let three_audits = async |edge: &Edge| {
         until("audits are stored", Duration::from_secs(30), || async {
             let sent = edge.metric("marketprism_edge_audits_sent_total", "").await;

@@ -55,7 +55,7 @@ impl System {
             Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&nats, &hot_url) };
         let central = Central::with_settings(path, &settings).await;
         let sim = Sim::start(two_symbols(200)).await.unwrap();
-        let address = sim.simulation().addr().to_string();
+        let address = sim.addr().to_string();
         let feed = Feed::simulated(EXCHANGE, &address, &SYMBOLS);
         let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;
         until("the feed is ready", Duration::from_secs(30), || edge.get("/ready")).await;
@@ -66,11 +66,11 @@ impl System {
     /// these trades.
     async fn collect(&mut self, trades: u64, meanwhile: impl AsyncFnOnce(&mut Self)) -> Span {
         let from = window(&self.hot, 0).await;
-        self.sim.simulation().resume();
+        self.sim.resume();
         self.flows(trades / 2).await;
         meanwhile(self).await;
         self.flows(trades / 2).await;
-        self.sim.simulation().pause();
+        self.sim.pause();
         // The whole window with the last trade belongs to the range.
         let to = window(&self.hot, 1).await;
         until("the last window ends", PATIENCE, || async {
@@ -115,7 +115,7 @@ impl System {
     }
 
     fn venue_trades(&self) -> u64 {
-        let of = |symbol: &&str| self.sim.simulation().all_trades(EXCHANGE, symbol).unwrap().len();
+        let of = |symbol: &&str| self.sim.all_trades(EXCHANGE, symbol).unwrap().len();
         VENUE_SYMBOLS.iter().map(of).sum::<usize>().try_into().unwrap()
     }
 }
@@ -198,10 +198,10 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
             drop.symbol = Some("BTCUSDT".to_owned());
             drop.stream = Some("rade".to_owned());
             drop.count = Some(3);
-            let id = system.sim.simulation().fault(drop).unwrap();
-            let simulation = system.sim.simulation();
+            let id = system.sim.fault(drop).unwrap();
+            let sim = &system.sim;
             until("three trades are withheld", PATIENCE, || async {
-                let fired = simulation.fired(id);
+                let fired = sim.fired(id);
                 if fired == 3 { Ok(()) } else { Err(format!("{fired}")) }
             })
             .await;

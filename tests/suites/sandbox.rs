@@ -64,7 +64,7 @@ async fn a_hostile_adapter_harms_only_itself() {
         (FixtureKind::Recursion, "stack_overflow"),
         (FixtureKind::HugeList, "invalid_output"),
     ] {
-        let good = Feed::simulated("binance_spot", &sim.simulation().addr().to_string(), &["BTC-USDT"]);
+        let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
         let folder = stack.folder.path().join(format!("{kind:?}"));
         std::fs::create_dir_all(&folder).unwrap();
         let nats = format!("urls = [{:?}]", stack.broker.url());

@@ -67,7 +67,7 @@ async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     let _central = Central::with_nats(folder.path(), &nats, &clickhouse.url()).await;
     let sim =
         Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
-    let feed = Feed::simulated("binance_spot", &sim.simulation().addr().to_string(), &["BTC-USDT"]);
+    let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
 
     let refused_folder = folder.path().join("refused");
     std::fs::create_dir_all(&refused_folder).unwrap();

@@ -90,10 +90,6 @@ impl Sim {
         Ok(Sim { simulation, tasks, stop })
     }
 
-    pub fn simulation(&self) -> Arc<Simulation> {
-        self.simulation.clone()
-    }
-
     /// Closes all connections with code 1001 and waits up to 5 s for all tasks.
     pub async fn stop(self) {
         self.stop.cancel();

@@ -171,19 +171,15 @@ pub fn corrupted(action: FaultAction, text: &str) -> String {
     match action {
         FaultAction::Half => half(text).to_owned(),
         FaultAction::WrongTypes => wrong_types(text),
-        _ => garbage_text().to_owned(),
+        _ => "\u{1}\u{fffd}no frame of this venue <html>502 Bad Gateway</html>}{".to_owned(),
     }
-}
-
-pub fn garbage_text() -> &'static str {
-    "\u{1}\u{fffd}no frame of this venue <html>502 Bad Gateway</html>}{"
 }
 
 pub fn garbage_binary() -> &'static [u8] {
     &[0xff, 0xfe, 0x00, 0x80, 0xc3, 0x28, 0x7b, 0x22]
 }
 
-pub fn half(text: &str) -> &str {
+fn half(text: &str) -> &str {
     let mut end = text.len() / 2;
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -192,7 +188,7 @@ pub fn half(text: &str) -> &str {
 }
 
 /// The frame with numbers and strings exchanged, still JSON.
-pub fn wrong_types(text: &str) -> String {
+fn wrong_types(text: &str) -> String {
     match serde_json::from_str::<Value>(text) {
         Ok(mut value) => {
             exchange_types(&mut value);

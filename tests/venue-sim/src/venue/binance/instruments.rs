@@ -28,6 +28,12 @@ const USD_M: [SymbolRow<'_>; 3] = [
     ("1000PEPEUSDT", "1000PEPE", "USDT", 7, 1, 0, 1, 123_450, 5_000_000),
 ];
 
+#[derive(Debug, Clone, Copy)]
+pub struct Binance {
+    /// Spot, or USD-M futures.
+    pub spot: bool,
+}
+
 impl Binance {
     fn rows(self) -> &'static [SymbolRow<'static>] {
         if self.spot { &SPOT } else { &USD_M }
@@ -170,10 +176,4 @@ fn usd_m_symbol(i: &Instrument, now_ms: i64) -> Value {
         "marginAsset": i.quote, "pricePrecision": i.price_scale, "quantityPrecision": i.quantity_scale,
         "underlyingType": "COIN", "filters": filters(i), "orderTypes": ["LIMIT", "MARKET"],
     })
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Binance {
-    /// Spot, or USD-M futures.
-    pub spot: bool,
 }

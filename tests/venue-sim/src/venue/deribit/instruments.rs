@@ -212,7 +212,7 @@ fn day(ms: i64) -> String {
 }
 
 #[cfg(test)]
-mod instruments_tests {
+mod tests {
     use super::*;
 
     #[test]
@@ -240,11 +240,6 @@ mod instruments_tests {
         let text = |(a, b, c): (&str, &str, &str)| (a.to_owned(), b.to_owned(), c.to_owned());
         assert_eq!(shown, expected.map(text));
     }
-}
-
-#[cfg(test)]
-mod names_tests {
-    use super::*;
 
     #[test]
     fn names_are_the_products_they_name() {
