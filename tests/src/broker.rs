@@ -52,18 +52,15 @@ impl Broker {
     }
 
     /// Address of the first node, without TLS.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
-    #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect()
     }
 
     /// Client port of the first node.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.nodes[0].port
     }
@@ -130,7 +127,6 @@ impl Broker {
 }
 
 /// A port that was free a moment ago.
-#[must_use]
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

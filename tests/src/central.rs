@@ -27,13 +27,11 @@ pub struct Settings<'a> {
 
 impl<'a> Settings<'a> {
     /// Default settings except for the addresses.
-    #[must_use]
     pub const fn plain(nats: &'a str, hot: &'a str) -> Self {
         Self { nats, hot, cold: None, clickhouse: "", more: "" }
     }
 
     /// Short redelivery waits, so that a test sees recovery from a crash soon.
-    #[must_use]
     pub const fn impatient(nats: &'a str, hot: &'a str) -> Self {
         let clickhouse = "insert_timeout_ms = 2000";
         Self { clickhouse, more: "[consumers]\nack_wait_ms = 4000", ..Self::plain(nats, hot) }
@@ -114,7 +112,6 @@ impl Central {
         self.process = Some(Process::start("central", &mut command, &self.folder));
     }
 
-    #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }

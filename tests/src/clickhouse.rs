@@ -34,12 +34,10 @@ impl ClickHouse {
         engine
     }
 
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
@@ -98,7 +96,6 @@ impl ClickHouse {
 }
 
 /// HTTP client without proxies.
-#[must_use]
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().timeout(Duration::from_secs(120)).no_proxy().build().unwrap()

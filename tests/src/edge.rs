@@ -36,7 +36,6 @@ pub struct Feed {
 
 impl Feed {
     /// Trades and books of some symbols at a simulated venue on `address` (`host:port`).
-    #[must_use]
     pub fn simulated(exchange: &str, address: &str, symbols: &[&str]) -> Self {
         Self {
             exchange: exchange.to_owned(),
@@ -49,7 +48,6 @@ impl Feed {
         }
     }
 
-    #[must_use]
     pub fn toml(&self) -> String {
         let rest = if self.rest.is_empty() { String::new() } else { format!("rest = {:?}\n", self.rest) };
         format!(
@@ -81,7 +79,6 @@ impl Edge {
     }
 
     /// Writes the configuration without starting the edge.
-    #[must_use]
     pub fn prepared(folder: &Path, nats: &str, feeds: &[Feed]) -> Self {
         Self::named("edge-test", folder, nats, feeds)
     }
@@ -148,7 +145,6 @@ impl Edge {
         self.process.as_mut().unwrap()
     }
 
-    #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -14,6 +14,7 @@ pub mod broker;
 pub mod central;
 pub mod clickhouse;
 pub mod edge;
+pub mod figures;
 pub mod link;
 pub mod number;
 pub mod parts;

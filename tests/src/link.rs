@@ -89,12 +89,10 @@ impl Link {
     }
 
     /// The port to connect to.
-    #[must_use]
     pub const fn near(&self) -> u16 {
         self.near
     }
 
-    #[must_use]
     pub const fn far(&self) -> u16 {
         self.far
     }
@@ -115,7 +113,6 @@ impl Link {
     }
 
     /// True when both directions are held.
-    #[must_use]
     pub fn is_shut(&self) -> bool {
         self.gate.0.lock().unwrap().to_far == Some(0)
     }

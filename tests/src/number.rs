@@ -3,7 +3,6 @@
 const PLACES: usize = 18;
 
 /// A decimal text as an integer of 18 places: an exact key that sorts.
-#[must_use]
 pub fn key(text: &str) -> i128 {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -15,7 +14,6 @@ pub fn key(text: &str) -> i128 {
 }
 
 /// The shortest plain text of a key.
-#[must_use]
 pub fn plain(key: i128) -> String {
     let (sign, digits) = (if key < 0 { "-" } else { "" }, format!("{:019}", key.unsigned_abs()));
     let (whole, fraction) = digits.split_at(digits.len() - PLACES);
@@ -24,7 +22,6 @@ pub fn plain(key: i128) -> String {
 }
 
 /// `value / price` of positive keys, rounded to the nearest of `scale` places, a tie to the even one.
-#[must_use]
 pub fn divided(value: i128, price: i128, scale: u32) -> i128 {
     let step = 10_i128.pow(18 - scale);
     let exact = value * 10_i128.pow(scale);
@@ -34,7 +31,6 @@ pub fn divided(value: i128, price: i128, scale: u32) -> i128 {
 }
 
 /// Places of a base quantity that is a value divided by a price, by the places of the price's tick: the adapters' documented rule.
-#[must_use]
 pub fn derived_places(tick: &str) -> u32 {
     let places = tick.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
     u32::try_from(13_usize.saturating_sub(places).clamp(4, 12)).unwrap()

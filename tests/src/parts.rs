@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 
 /// Root of the repository.
-#[must_use]
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 /// A binary of this workspace, from the build profile of the running test.
-#[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let running = std::env::current_exe().unwrap();
     let beside = running.ancestors().skip(1).take(2).map(|folder| folder.join(name));
@@ -17,43 +15,36 @@ pub fn binary(name: &str) -> PathBuf {
     found.unwrap_or_else(|| needed(beside.last().unwrap(), "cargo build --workspace --bins"))
 }
 
-#[must_use]
 pub fn adapter(name: &str) -> PathBuf {
     needed(root().join("target/adapters").join(format!("{name}.wasm")), "make build")
 }
 
 /// The component of an exchange; it is named like the exchange without its market.
-#[must_use]
 pub fn adapter_of(exchange: &str) -> PathBuf {
     adapter(exchange.split('_').next().unwrap_or(exchange))
 }
 
-#[must_use]
 pub fn nats_server() -> PathBuf {
     needed(location(NATS_SERVER), "make deps")
 }
 
 /// Library of the embedded ClickHouse engine.
-#[must_use]
 pub fn clickhouse_library() -> PathBuf {
     needed(location(CLICKHOUSE_LIBRARY), "make deps")
 }
 
 /// A Python with clickhouse-connect.
-#[must_use]
 pub fn python() -> PathBuf {
     needed(location(PYTHON), "make deps")
 }
 
 /// A captured recording. `None` in a clone without the folder of recordings.
-#[must_use]
 pub fn recording(name: &str) -> Option<PathBuf> {
     let path = root().join("../shared/recordings").join(name);
     path.exists().then_some(path)
 }
 
 /// The first of nats-server and the engine's library that is missing; for tests that are skipped then.
-#[must_use]
 pub fn missing() -> Option<PathBuf> {
     [location(NATS_SERVER), location(CLICKHOUSE_LIBRARY)].into_iter().find(|path| !path.exists())
 }

@@ -18,7 +18,6 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with its output appended to `folder/<name>.log`.
-    #[must_use]
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).unwrap();
@@ -31,7 +30,6 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -82,7 +80,6 @@ impl Process {
     }
 
     /// Resident memory in bytes.
-    #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -90,7 +87,6 @@ impl Process {
     }
 
     /// CPU time of all its threads so far.
-    #[must_use]
     pub fn cpu_time(&self) -> Duration {
         // In ticks of which Linux reports 100 a second to user space, whatever its own clock.
         const TICK: Duration = Duration::from_millis(10);
@@ -101,7 +97,6 @@ impl Process {
         TICK * ticks.sum::<u32>()
     }
 
-    #[must_use]
     pub fn output(&self) -> String {
         let mut text = String::new();
         File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();

@@ -17,6 +17,7 @@ mod conformance;
 mod coverage;
 mod delivery;
 mod edge_audits;
+mod figures;
 mod integrity;
 mod local;
 mod recordings;

@@ -15,9 +15,8 @@ use marketprism_adapter_okx::Okx;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, RecordedMessage, Session, batch, read, whole_feed};
 use marketprism_adapter_sdk::{Adapter, Frames};
 use marketprism_adapter_template::Template;
+use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::parts;
-
-use crate::goal::{Goal, Report};
 
 /// Rounds; the best of each side counts because the machine is shared.
 const EFFORT: BenchEffort = BenchEffort { rounds: 7, round: Duration::from_millis(60) };

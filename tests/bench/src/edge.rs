@@ -12,12 +12,12 @@ use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
 use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::figures::{Goal, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::goal::{Goal, Report};
 use crate::sample::{self, Sample};
 
 /// Limit for the last acknowledgement.
@@ -68,7 +68,6 @@ async fn until_acknowledged(edge: &Edge, trades: u64, started: Instant) -> Resul
 }
 
 /// Messages per second.
-#[must_use]
 pub fn rate(messages: u64, time: Duration) -> f64 {
     messages as f64 / time.as_secs_f64()
 }
@@ -85,7 +84,6 @@ pub struct Venue {
 }
 
 /// Prepared trade frames in wire form (server frames are not masked).
-#[must_use]
 pub fn frames(trades: u64) -> Vec<u8> {
     let mut wire = Vec::new();
     for id in 1..=trades {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use marketprism_schema::WireForm;
+use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::stack::Stack;
 
-use crate::goal::{Goal, Report};
 use crate::sample::{self, Sample};
 use crate::{edge, engine};
 

@@ -18,10 +18,10 @@ use marketprism_schema::{
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
 use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::stack::Stack;
 use serde_json::Value;
 
-use crate::goal::{Goal, Report};
 use crate::sample::{self, Sample};
 
 /// Limit for rows: a window of one minute has to end.

@@ -1,11 +1,20 @@
 //! `marketprism-bench [adapter|edge|wire|ingest|ledger|replication|report]...`: measures, prints a table, and fails when a goal is missed.
 
+mod adapter;
+mod edge;
+mod engine;
+mod ingest;
+mod ledger;
+mod replication;
+mod report;
+mod sample;
+mod wire;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use marketprism_bench::goal::Report;
-use marketprism_bench::{adapter, edge, ingest, ledger, replication, report, wire};
+use marketprism_tests::figures::Report;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
 use marketprism_tests::clickhouse::{ClickHouse, client};
+use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::stack::Stack;
 
 use crate::edge::rate;
 use crate::engine::execute;
-use crate::goal::{Goal, Report};
 
 /// Number of windows.
 const WINDOWS: u64 = 10;

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use marketprism_tests::figures::{Goal, Report};
 use marketprism_tests::stack::Stack;
 
 use crate::engine::execute;
-use crate::goal::{Goal, Report};
 
 const STREAMS: u64 = 100;
 const DAYS: u64 = 30;

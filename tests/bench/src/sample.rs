@@ -25,7 +25,6 @@ pub enum Sample {
 
 impl Sample {
     /// Name in the table of figures.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Trades => "trades",
@@ -33,7 +32,6 @@ impl Sample {
         }
     }
 
-    #[must_use]
     pub const fn table(self) -> &'static str {
         match self {
             Self::Trades => "trades",
@@ -41,7 +39,6 @@ impl Sample {
         }
     }
 
-    #[must_use]
     pub const fn stream(self) -> &'static str {
         marketprism_schema::stream_of(match self {
             Self::Trades => marketprism_schema::DataType::Trade,
@@ -50,7 +47,6 @@ impl Sample {
     }
 
     /// Default rows per insert of central.
-    #[must_use]
     pub const fn rows_an_insert(self) -> u64 {
         match self {
             Self::Trades => 10_000,
@@ -59,7 +55,6 @@ impl Sample {
     }
 
     /// Messages that central requests ahead, and the bare consumer acknowledges together.
-    #[must_use]
     pub const fn asked_for_ahead(self) -> usize {
         match self {
             Self::Trades => 5_000,
@@ -73,7 +68,6 @@ impl Sample {
         Ok(StreamId::new(event.body.data_type(), "bench", MarketType::Spot, "BTC-USDT")?.to_string())
     }
 
-    #[must_use]
     pub fn event(self, number: u64) -> Event<'static> {
         let body = match self {
             Self::Trades => trade(number),

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use marketprism_schema::{Event, WireForm};
+use marketprism_tests::figures::Report;
 
-use crate::goal::Report;
 use crate::sample::Sample;
 
 /// Events per round, too many for the CPU's nearest cache.
