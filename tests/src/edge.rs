@@ -107,22 +107,15 @@ impl Edge {
     /// Starts it (again); returns when it answers `/metrics`.
     pub async fn restart(&mut self) {
         self.kill();
-        let mut command = Command::new(parts::binary("marketprism-edge"));
-        command.arg("run").arg("--config").arg(self.folder.join("edge.toml"));
-        command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
+        let mut command = command("run", &self.folder.join("edge.toml"));
         self.process = Some(Process::start("edge", &mut command, &self.folder));
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
     }
 
-    /// Runs `check` with its configuration: exit code, standard output and standard error.
-    pub async fn check(&self) -> (Option<i32>, String) {
-        let mut command = Command::new(parts::binary("marketprism-edge"));
-        command.arg("check").arg("--config").arg(self.folder.join("edge.toml"));
-        command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
-        let output = tokio::process::Command::from(command).output().await.unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    /// See [`check`].
+    pub fn check(&self) -> (bool, String) {
+        check(&self.folder.join("edge.toml"))
     }
 
     pub async fn get(&self, path: &str) -> Result<String, String> {
@@ -148,4 +141,18 @@ impl Edge {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+}
+
+/// Runs `check` with a configuration: success, and what it says.
+pub fn check(config: &Path) -> (bool, String) {
+    let output = command("check", config).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn command(action: &str, config: &Path) -> Command {
+    let mut command = Command::new(parts::binary("marketprism-edge"));
+    command.arg(action).arg("--config").arg(config);
+    command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
+    command
 }

@@ -1,13 +1,9 @@
 //! Promise: a wrong configuration is refused before anything starts, with all errors in one message.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::edge::{Edge, Feed, check};
 use marketprism_tests::parts;
-
-fn check(config: &std::path::Path) -> Output {
-    Command::new(parts::binary("marketprism-edge")).arg("check").arg("--config").arg(config).output().unwrap()
-}
 
 #[test]
 fn all_errors_of_an_edge_configuration_are_reported_at_once() {
@@ -41,9 +37,8 @@ depth = "deep"
         adapter = parts::adapter("binance"),
     );
     std::fs::write(&path, text).unwrap();
-    let output = check(&path);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "{message}");
+    let (passes, message) = check(&path);
+    assert!(!passes, "{message}");
     for expected in [
         "edge.name",
         "Edge One",
@@ -69,8 +64,8 @@ fn a_valid_configuration_passes_without_network() {
     let folder = tempfile::tempdir().unwrap();
     let feed = Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"]);
     let edge = Edge::prepared(folder.path(), "urls = [\"nats://127.0.0.1:9\"]", &[feed]);
-    let output = check(&edge.folder().join("edge.toml"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (passes, message) = edge.check();
+    assert!(passes, "{message}");
 }
 
 #[test]

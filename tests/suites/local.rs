@@ -77,6 +77,21 @@ impl Checkout {
         pids
     }
 
+    fn up_restarts(&self, part: &str, before: &BTreeMap<String, u64>) {
+        self.up();
+        let after = self.pids();
+        let changed: Vec<_> = before.keys().filter(|part| before[*part] != after[*part]).collect();
+        assert_eq!(changed, [part], "{before:?} {after:?}");
+    }
+
+    fn down_stops_all(&self) {
+        let pids = self.pids();
+        let down = self.run(&["down"]);
+        assert!(down.status.success(), "{}", shown(&down));
+        let left: Vec<_> = pids.iter().filter(|(_, pid)| lives(**pid)).collect();
+        assert!(left.is_empty(), "still running after down: {left:?}");
+    }
+
     async fn rows(&self, table: &str) -> u64 {
         self.ask("CLICKHOUSE", &format!("SELECT count() FROM marketprism_hot.{table}")).await
     }
@@ -127,18 +142,9 @@ async fn up_returns_with_data_and_restarts_only_dead_parts_and_down_stops_all() 
 
     checkout.up();
     assert_eq!(checkout.pids(), first, "a second up changed what runs");
-
-    let edge = first["edge"];
-    kill(edge).await;
-    checkout.up();
-    let healed = checkout.pids();
-    let changed: Vec<_> = first.keys().filter(|part| first[*part] != healed[*part]).collect();
-    assert_eq!(changed, ["edge"], "{first:?} {healed:?}");
-
-    let down = checkout.run(&["down"]);
-    assert!(down.status.success(), "{}", shown(&down));
-    let left: Vec<_> = healed.iter().filter(|(_, pid)| lives(**pid)).collect();
-    assert!(left.is_empty(), "still running after down: {left:?}");
+    kill(first["edge"]).await;
+    checkout.up_restarts("edge", &first);
+    checkout.down_stops_all();
 }
 
 /// SIGKILL; waits until the process is gone, which takes a while for a large one.
@@ -180,10 +186,7 @@ async fn split_runs_hot_and_cold_on_separate_engines_and_later_commands_remember
     kill(first["clickhouse-cold"]).await;
     let status = checkout.run(&["status"]);
     assert_eq!(status.status.code(), Some(3), "{}", shown(&status));
-    checkout.up();
-    let healed = checkout.pids();
-    let changed: Vec<_> = first.keys().filter(|part| first[*part] != healed[*part]).collect();
-    assert_eq!(changed, ["clickhouse-cold"], "{first:?} {healed:?}");
+    checkout.up_restarts("clickhouse-cold", &first);
 
     let together =
         checkout.run_with(&["up", "--venues", "simulated"], &[("MARKETPRISM_LOCAL__COLD", "together")]);
@@ -192,11 +195,7 @@ async fn split_runs_hot_and_cold_on_separate_engines_and_later_commands_remember
         "{}",
         shown(&together)
     );
-
-    let down = checkout.run(&["down"]);
-    assert!(down.status.success(), "{}", shown(&down));
-    let left: Vec<_> = healed.iter().filter(|(_, pid)| lives(**pid)).collect();
-    assert!(left.is_empty(), "still running after down: {left:?}");
+    checkout.down_stops_all();
 }
 
 #[test]

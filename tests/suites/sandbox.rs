@@ -1,13 +1,11 @@
 //! Promise: a hostile adapter harms only itself.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use futures_util::SinkExt;
 use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_tests::edge::{Edge, Feed};
-use marketprism_tests::parts;
 use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
@@ -118,11 +116,8 @@ fn a_file_that_is_no_adapter_is_refused_with_the_reason() {
             "urls = [\"nats://127.0.0.1:9\"]",
             &[hostile_feed(folder.path(), kind, "127.0.0.1:9")],
         );
-        let mut check = Command::new(parts::binary("marketprism-edge"));
-        let output =
-            check.arg("check").arg("--config").arg(edge.folder().join("edge.toml")).output().unwrap();
-        let message = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && message.contains(expected), "{kind:?}: {message}");
+        let (passes, message) = edge.check();
+        assert!(!passes && message.contains(expected), "{kind:?}: {message}");
         assert!(message.contains("feed[0].adapter"), "{kind:?}: {message}");
     }
 }
