@@ -84,9 +84,7 @@ async fn a_sequence_gap_is_recorded_and_resynchronized_without_a_wrong_book() {
     let (stack, sim, edge) = start().await;
     more_books(&stack, 50).await;
     for exchange in EXCHANGES {
-        let mut gap = FaultSpec::new(FaultAction::Gap);
-        gap.exchange = Some(exchange.to_owned());
-        gap.symbol = Some("BTCUSDT".to_owned());
+        let gap = FaultSpec::new(FaultAction::Gap).exchange(exchange).symbol("BTCUSDT");
         let id = sim.fault(gap).unwrap();
         until("the edge records the gap", Duration::from_secs(30), || async {
             let (fired, seen) =

@@ -109,10 +109,14 @@ fn feeds(sim: &Sim) -> Vec<Feed> {
     EXCHANGES.map(feed).to_vec()
 }
 
-async fn start(sim: &Sim, stack: &Stack) -> Edge {
-    let edge = stack.edge(&feeds(sim)).await;
+async fn flowing() -> (Stack, Sim, Edge) {
+    let stack = Stack::start().await;
+    let sim = Sim::start(config()).await.unwrap();
+    let edge = stack.edge(&feeds(&sim)).await;
     feeds_live(&edge).await;
-    edge
+    sim.resume();
+    flows(&stack.clickhouse, 300).await;
+    (stack, sim, edge)
 }
 
 fn config() -> SimConfig {
@@ -122,11 +126,7 @@ fn config() -> SimConfig {
 /// The simulator resends trades that did not provably arrive before a cut: the edge does not yet fill such gaps by REST.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
-    let mut stack = Stack::start().await;
-    let sim = Sim::start(config()).await.unwrap();
-    let edge = start(&sim, &stack).await;
-    sim.resume();
-    flows(&stack.clickhouse, 300).await;
+    let (mut stack, sim, edge) = flowing().await;
 
     stack.central.kill();
     stack.central.restart().await;
@@ -156,11 +156,7 @@ async fn every_trade_is_stored_exactly_once_through_kills_and_cuts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_trade_is_stored_exactly_once_through_an_outage_of_the_storage() {
-    let mut stack = Stack::start().await;
-    let sim = Sim::start(config()).await.unwrap();
-    let edge = start(&sim, &stack).await;
-    sim.resume();
-    flows(&stack.clickhouse, 300).await;
+    let (mut stack, sim, edge) = flowing().await;
     stack.clickhouse.kill();
     let acked = edge.metric("marketprism_edge_acknowledged_total", "").await;
     until("the edge publishes on", Duration::from_secs(30), || async {

@@ -193,13 +193,9 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
     let mut system = System::start().await;
     let gap_range = system
         .collect(300, async |system| {
-            let mut drop = FaultSpec::new(FaultAction::Drop);
-            drop.exchange = Some(EXCHANGE.to_owned());
-            drop.symbol = Some("BTCUSDT".to_owned());
-            drop.stream = Some("rade".to_owned());
-            drop.count = Some(3);
-            let id = system.sim.fault(drop).unwrap();
             let sim = &system.sim;
+            let drop = FaultSpec::new(FaultAction::Drop).exchange(EXCHANGE).symbol("BTCUSDT").stream("rade");
+            let id = sim.fault(drop.count(3)).unwrap();
             until("three trades are withheld", PATIENCE, || async {
                 let fired = sim.fired(id);
                 if fired == 3 { Ok(()) } else { Err(format!("{fired}")) }

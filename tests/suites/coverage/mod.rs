@@ -12,36 +12,22 @@ use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 use serde_json::Value;
 
+const DERIVATIVES: &[&str] = &[
+    "trade",
+    "orderbook",
+    "funding_rate",
+    "open_interest",
+    "liquidation",
+    "lsr_top_position",
+    "lsr_all_account",
+];
+
 /// Data types and market types by exchange.
 const OFFERED: [(&str, &[&str], &[&str]); 5] = [
     ("binance_spot", &["trade", "orderbook"], &["spot"]),
-    (
-        "binance_derivatives",
-        &[
-            "trade",
-            "orderbook",
-            "funding_rate",
-            "open_interest",
-            "liquidation",
-            "lsr_top_position",
-            "lsr_all_account",
-        ],
-        &["perpetual", "futures"],
-    ),
+    ("binance_derivatives", DERIVATIVES, &["perpetual", "futures"]),
     ("okx_spot", &["trade", "orderbook"], &["spot"]),
-    (
-        "okx_derivatives",
-        &[
-            "trade",
-            "orderbook",
-            "funding_rate",
-            "open_interest",
-            "liquidation",
-            "lsr_top_position",
-            "lsr_all_account",
-        ],
-        &["perpetual", "futures", "options"],
-    ),
+    ("okx_derivatives", DERIVATIVES, &["perpetual", "futures", "options"]),
     (
         "deribit_derivatives",
         &["trade", "orderbook", "funding_rate", "open_interest", "liquidation", "volatility_index"],

@@ -118,10 +118,19 @@ setters! {
     exchange: &str,
     symbol: &str,
     stream: &str,
+    path: &str,
     connection: u64,
-    count: u64,
     after: u64,
+    count: u64,
     duration_ms: u64,
+    delay_ms: u64,
+    status: u16,
+    retry_after_s: u64,
+    code: u16,
+    reason: &str,
+    replace: bool,
+    binary: bool,
+    updates: u64,
 }
 
 impl FaultSpec {

@@ -117,8 +117,7 @@ async fn polled_values_are_in_the_ledger() {
                 assert_eq!(text(&row[key]), event.values[value], "{key}");
             }
         }
-        let mut refuse = FaultSpec::new(FaultAction::RestStatus);
-        (refuse.status, refuse.retry_after_s, refuse.path) = (Some(418), Some(7), Some(name.into()));
+        let refuse = FaultSpec::new(FaultAction::RestStatus).status(418).retry_after_s(7).path(name);
         sim.fault(refuse).expect("set");
         let answer = get(&sim, &url).await;
         assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (418, "7"));
@@ -160,8 +159,7 @@ async fn events_instruments_and_endpoints_are_served_over_http() {
 async fn a_notice_comes_before_the_end() {
     let sim = start(|config| config.rate = 0).await;
     let mut ws = Ws::open(&format!("{}/stream", sim.ws_base("binance_spot"))).await;
-    let mut notice = FaultSpec::new(FaultAction::Notice).exchange("binance_spot");
-    notice.delay_ms = Some(300);
+    let notice = FaultSpec::new(FaultAction::Notice).exchange("binance_spot").delay_ms(300);
     let begun = std::time::Instant::now();
     let id = sim.fault(notice).expect("set");
     assert_eq!(sim.fired(id), 1);

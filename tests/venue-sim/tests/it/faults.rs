@@ -65,9 +65,7 @@ async fn frames_are_dropped_doubled_and_reordered() {
 async fn a_reordered_last_frame_is_not_lost() {
     let sim = paused().await;
     let mut ws = trades(&sim).await;
-    let mut late = spec(FaultAction::Reorder).count(u64::MAX);
-    late.delay_ms = Some(50);
-    sim.fault(late).expect("set");
+    sim.fault(spec(FaultAction::Reorder).count(u64::MAX).delay_ms(50)).expect("set");
     sim.burst("binance_spot", 1);
     sim.set_rate(0);
     sim.resume();
@@ -113,10 +111,8 @@ async fn a_frozen_socket_stays_open_and_pings() {
 async fn frames_are_spoiled_as_asked() {
     let sim = paused().await;
     let mut ws = trades(&sim).await;
-    let mut binary = spec(FaultAction::Garbage);
-    binary.binary = Some(true);
-    for fault in [spec(FaultAction::Garbage), binary] {
-        sim.fault(fault).expect("set");
+    for binary in [false, true] {
+        sim.fault(spec(FaultAction::Garbage).binary(binary)).expect("set");
     }
     sim.burst("binance_spot", 20);
     assert!(serde_json::from_str::<Value>(&ws.text().await).is_err());
@@ -155,9 +151,7 @@ async fn connections_are_closed_and_cut() {
     let mut kept =
         Ws::open(&format!("{}/market/ws/btcusdt@aggTrade", sim.ws_base("binance_derivatives"))).await;
     let mut closed = trades(&sim).await;
-    let mut close = spec(FaultAction::Close);
-    (close.code, close.reason) = (Some(1013), Some("again later".into()));
-    let id = sim.fault(close).expect("set");
+    let id = sim.fault(spec(FaultAction::Close).code(1013).reason("again later")).expect("set");
     assert_eq!(closed.end().await, Got::Close(Some((1013, "again later".into()))));
     assert_eq!(sim.fired(id), 1);
 
@@ -255,9 +249,7 @@ async fn snapshots_are_slow_and_stale() {
     sim.burst("binance_spot", 3000);
     sim.pause();
     let now = number(&get(&sim, DEPTH).await.json()["lastUpdateId"]);
-    let mut stale = FaultSpec::new(FaultAction::StaleSnapshot);
-    stale.updates = Some(500);
-    let id = sim.fault(stale).expect("set");
+    let id = sim.fault(FaultSpec::new(FaultAction::StaleSnapshot).updates(500)).expect("set");
     let old = number(&get(&sim, DEPTH).await.json()["lastUpdateId"]);
     assert_eq!(now - old, 500, "spot ids are consecutive");
     assert_eq!(number(&get(&sim, DEPTH).await.json()["lastUpdateId"]), now);
@@ -268,16 +260,12 @@ async fn snapshots_are_slow_and_stale() {
 async fn requests_are_refused_and_left_hanging() {
     let sim = start(|_| {}).await;
     for status in [429, 418, 500] {
-        let mut refuse = FaultSpec::new(FaultAction::RestStatus);
-        (refuse.status, refuse.retry_after_s) = (Some(status), Some(3));
-        sim.fault(refuse).expect("set");
+        sim.fault(FaultSpec::new(FaultAction::RestStatus).status(status).retry_after_s(3)).expect("set");
         let answer = get(&sim, DEPTH).await;
         assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (status, "3"));
         assert_eq!(get(&sim, DEPTH).await.status, 200);
     }
-    let mut hang = FaultSpec::new(FaultAction::RestTimeout);
-    hang.delay_ms = Some(300);
-    sim.fault(hang).expect("set");
+    sim.fault(FaultSpec::new(FaultAction::RestTimeout).delay_ms(300)).expect("set");
     let begun = Instant::now();
     assert!(try_http(sim.addr(), "GET", DEPTH, "").await.is_err());
     assert!(begun.elapsed() >= Duration::from_millis(300));

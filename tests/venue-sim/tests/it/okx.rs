@@ -253,9 +253,7 @@ async fn polled_values_and_lists_are_the_venues() {
 async fn a_service_upgrade_is_announced() {
     let sim = play(SPOT, |config| config.rate = 0).await;
     let mut ws = open(&sim, SPOT).await;
-    let mut notice = FaultSpec::new(FaultAction::Notice);
-    notice.delay_ms = Some(100);
-    sim.fault(notice).expect("set");
+    sim.fault(FaultSpec::new(FaultAction::Notice).delay_ms(100)).expect("set");
     assert_eq!(ws.json().await["code"], "64008");
     assert!(matches!(ws.got(SOON).await, Got::Close(_)));
 }
@@ -290,9 +288,7 @@ async fn faults_work_here_too() {
     assert!(serde_json::from_str::<Value>(&ws.text().await).is_err());
     let path = format!("/{SPOT}/api/v5/public/instruments?instType=SPOT");
     for action in [FaultAction::Garbage, FaultAction::Half] {
-        let mut spoil = FaultSpec::new(action);
-        spoil.path = Some("public/instruments".into());
-        sim.fault(spoil).expect("set");
+        sim.fault(FaultSpec::new(action).path("public/instruments")).expect("set");
         assert!(serde_json::from_str::<Value>(&get(&sim, &path).await.body).is_err());
         assert_eq!(get(&sim, &path).await.json()["code"], "0");
     }
