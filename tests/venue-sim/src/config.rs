@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::ledger::Backlog;
 use crate::venue::{Limits, PerWindow};
 
 /// A venue for tests: WebSocket and REST with the protocols of real venues, faults on command. Limits default to the venue's own.
@@ -131,23 +130,6 @@ pub struct SimConfig {
     pub ban_ms: u64,
 }
 
-/// Configured settings of an exchange.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    pub limits: Limits,
-    pub heartbeat_every: Option<Duration>,
-    pub backlog: Option<Backlog>,
-    /// Interval of the pings that show how far a client has read, in backlog mode.
-    pub confirm_every: Duration,
-    pub notice_before: Option<Duration>,
-    pub write_within: Duration,
-    /// Frames queued per connection. When full, the connection is ended and counted.
-    pub queue_capacity: usize,
-    /// Age from which a trade shows that it was a liquidation, ms.
-    pub liquidation_delay_ms: i64,
-    pub past_per_minute: u32,
-}
-
 impl Default for SimConfig {
     fn default() -> SimConfig {
         SimConfig::parse_from(["marketprism-venue-sim"])
@@ -157,23 +139,8 @@ impl Default for SimConfig {
 impl SimConfig {
     pub const KEPT_TOTAL: usize = 4_000_000;
 
-    pub fn options_for(&self, own: Limits) -> Options {
-        Options {
-            limits: self.limits(own),
-            heartbeat_every: self.heartbeat_ms.map(Duration::from_millis),
-            backlog: self
-                .backlog
-                .then_some(Backlog { limit: self.backlog_limit, overlap: self.backlog_overlap }),
-            confirm_every: Duration::from_millis(500),
-            notice_before: self.shutdown_notice_ms.map(Duration::from_millis),
-            write_within: Duration::from_secs(30),
-            queue_capacity: self.queue_capacity,
-            liquidation_delay_ms: self.liquidation_delay_ms,
-            past_per_minute: self.past_per_minute,
-        }
-    }
-
-    fn limits(&self, own: Limits) -> Limits {
+    /// A venue's own limits, with those configured.
+    pub fn limits(&self, own: Limits) -> Limits {
         let ms = |given: Option<u64>| given.map(Duration::from_millis);
         let sized = |limit: PerWindow, max: Option<u32>| PerWindow { max: max.unwrap_or(limit.max), ..limit };
         Limits {

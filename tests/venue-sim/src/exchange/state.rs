@@ -10,13 +10,13 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::clock;
-use crate::config::{Options, SimConfig};
+use crate::config::SimConfig;
 use crate::delivery::{BanRules, Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
 use crate::fault::Faults;
 use crate::ledger::{EventData, Ledger, LedgerEntry, TradeRecord};
 use crate::market::{Event, Instrument, Pace, Side, SymbolMarket, draw_in};
 use crate::recording::Recording;
-use crate::venue::{Content, ListedInstrument, RestCall, Venue, symbols_of};
+use crate::venue::{Content, Limits, ListedInstrument, RestCall, Venue, symbols_of};
 
 #[derive(Debug)]
 pub(crate) struct Market {
@@ -28,7 +28,8 @@ pub(crate) struct Market {
 
 pub struct Exchange {
     pub(crate) venue: Box<dyn Venue>,
-    pub(crate) options: Options,
+    pub(crate) config: SimConfig,
+    pub(crate) limits: Limits,
     pub(crate) listed: Vec<ListedInstrument>,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
@@ -65,7 +66,7 @@ impl Exchange {
     ) -> Exchange {
         let now_ms = clock::now_ms();
         let first_id = config.first_id.unwrap_or_else(|| u64::try_from(now_ms).unwrap_or(0));
-        let options = config.options_for(venue.profile().limits);
+        let limits = config.limits(venue.profile().limits);
         let configured = symbols_of(venue.exchange(), &config.symbols);
         let symbols = recording.as_ref().map_or(configured, Recording::symbols);
         let instruments = venue.instruments(&symbols, now_ms);
@@ -84,7 +85,7 @@ impl Exchange {
         };
         let generated: &[ListedInstrument] = if recording.is_some() { &[] } else { &listed };
         let symbols: Vec<SymbolMarket> = generated.iter().map(market).collect();
-        let times = (venue.profile().past_minutes, options.past_per_minute);
+        let times = (venue.profile().past_minutes, config.past_per_minute);
         let past = |l: &ListedInstrument| past_trades(&l.instrument, times, seed_of(l), first_id);
         let past = generated.iter().map(past).collect();
         let bans =
@@ -102,7 +103,7 @@ impl Exchange {
             hub: Mutex::new(Hub::default()),
             ledger: Mutex::new(ledger),
             taken: Mutex::new(Vec::new()),
-            weights: Mutex::new(Weights::new(options.limits.bans.then_some(bans))),
+            weights: Mutex::new(Weights::new(limits.bans.then_some(bans))),
             connects: Mutex::new(HashMap::new()),
             pace: Mutex::new(Pace { event_ms: config.event_ms, still_book_ms: config.still_book_ms }),
             visited: AtomicBool::new(false),
@@ -110,7 +111,8 @@ impl Exchange {
             past,
             seed,
             venue,
-            options,
+            limits,
+            config: config.clone(),
             listed,
             faults,
             recording,
@@ -173,7 +175,7 @@ impl Exchange {
 
     pub fn admits(&self, address: IpAddr) -> bool {
         self.visited.store(true, Ordering::Release);
-        let Some(limit) = self.options.limits.connects else { return true };
+        let Some(limit) = self.limits.connects else { return true };
         let mut all = lock(&self.connects);
         all.entry(address).or_insert_with(|| Rolling::new(limit)).take(Instant::now())
     }
@@ -187,7 +189,7 @@ impl Exchange {
                 return verdict;
             }
         }
-        weights.charge((address, ""), self.options.limits.weight, call.weight, now)
+        weights.charge((address, ""), self.limits.weight, call.weight, now)
     }
 }
 

@@ -71,8 +71,10 @@ impl Exchange {
         if !hub.subscribe(stream, connection) {
             return;
         }
-        if let (Some(backlog), Some((symbol, Content::Trades(kind)))) = (self.options.backlog, content) {
-            self.send_backlog(connection, stream, (symbol, kind), backlog);
+        if self.config.backlog
+            && let Some((symbol, Content::Trades(kind))) = content
+        {
+            self.send_backlog(connection, stream, symbol, kind);
         }
         self.send_first(connection, stream, &mut hub);
     }
@@ -86,15 +88,10 @@ impl Exchange {
         hub.dispatch_to(connection, &frame, &mut self.context("", &mut ledger));
     }
 
-    fn send_backlog(
-        &self,
-        connection: &Arc<Connection>,
-        stream: &str,
-        (symbol, kind): (usize, TradeKind),
-        backlog: Backlog,
-    ) {
+    fn send_backlog(&self, connection: &Arc<Connection>, stream: &str, symbol: usize, kind: TradeKind) {
         let Some(listed) = self.listed.get(symbol) else { return };
         let mut ledger = self.ledger();
+        let backlog = Backlog { limit: self.config.backlog_limit, overlap: self.config.backlog_overlap };
         let records = ledger.trades.backlog(symbol, kind, backlog);
         let mut context = self.context(&listed.instrument.symbol, &mut ledger);
         for chunk in records.chunks(self.venue.profile().trades_per_frame) {

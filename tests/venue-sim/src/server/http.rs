@@ -119,7 +119,7 @@ fn upgrade(
 ) -> Answer {
     let upgraded = hyper::upgrade::on(&mut request);
     let id = service.next_connection.fetch_add(1, Ordering::Relaxed) + 1;
-    let capacity = exchange.options.queue_capacity;
+    let capacity = exchange.config.queue_capacity;
     let (connection, queue) = Connection::new(id, (opening.route, opening.combined), peer, switch, capacity);
     let stop = service.stop.clone();
     service.tasks.spawn(async move {
@@ -290,6 +290,6 @@ impl Source for RestView<'_> {
     }
 
     fn liquidation_delay_ms(&self) -> i64 {
-        self.exchange.options.liquidation_delay_ms
+        self.exchange.config.liquidation_delay_ms
     }
 }

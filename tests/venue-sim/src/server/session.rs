@@ -26,6 +26,9 @@ use crate::venue::{ControlAction, SessionView};
 
 const BATCH_MAX: usize = 256;
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Period of the pings that show how far a client has read, with a backlog.
+const CONFIRM_EVERY: Duration = Duration::from_millis(500);
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 const CONFIRM_PREFIX: &str = "read?";
 
 type WsStream = WebSocketStream<TokioIo<Upgraded>>;
@@ -59,18 +62,18 @@ pub struct Session {
 impl Session {
     pub fn new(exchange: Arc<Exchange>, connection: Arc<Connection>) -> Session {
         let now = Instant::now();
-        let options = exchange.options;
+        let limits = exchange.limits;
         Session {
             opened: now,
             traffic: now,
-            next_ping: options.limits.ping_every.map(|every| now + every),
-            next_confirm: options.backlog.map(|_| now + options.confirm_every),
+            next_ping: limits.ping_every.map(|every| now + every),
+            next_confirm: exchange.config.backlog.then(|| now + CONFIRM_EVERY),
             heartbeat: None,
             pong_due: None,
             answer_due: None,
             noticed: false,
-            messages: Rolling::per_second(options.limits.messages_per_second),
-            requests: options.limits.requests.map(Rolling::new),
+            messages: Rolling::per_second(limits.messages_per_second),
+            requests: limits.requests.map(Rolling::new),
             newest: Marks::new(),
             asked: VecDeque::new(),
             pings: 0,
@@ -144,7 +147,7 @@ impl Session {
 
     async fn flush(&mut self, ws: &mut WsStream) -> bool {
         self.traffic = Instant::now();
-        match timeout(self.exchange.options.write_within, ws.flush()).await {
+        match timeout(WRITE_WITHIN, ws.flush()).await {
             Ok(Ok(())) => true,
             Ok(Err(_)) => false,
             Err(_) => {
@@ -200,7 +203,7 @@ impl Session {
                 exhausted,
                 subscriptions,
                 combined: self.connection.combined.load(Ordering::Relaxed),
-                streams_max: self.exchange.options.limits.streams_max,
+                streams_max: self.exchange.limits.streams_max,
             };
             self.exchange.venue.on_message(text, view)
         });
@@ -213,7 +216,7 @@ impl Session {
             ControlAction::Unsubscribe(names) => self.exchange.unsubscribe(&self.connection, &names),
             ControlAction::Combined(on) => self.connection.combined.store(on, Ordering::Relaxed),
             ControlAction::Heartbeat(asked) => {
-                let every = self.exchange.options.heartbeat_every.unwrap_or(asked);
+                let every = self.exchange.config.heartbeat_ms.map_or(asked, Duration::from_millis);
                 self.heartbeat = Some(Heartbeat { every, next: now + every });
                 self.answer_due = None;
             }
@@ -243,18 +246,17 @@ impl Session {
     }
 
     fn ends_by_age(&self) -> Option<Instant> {
-        let by_age = self.exchange.options.limits.age_max.map(|age| self.opened + age);
+        let by_age = self.exchange.limits.age_max.map(|age| self.opened + age);
         by_age.into_iter().chain(self.connection.retires_at()).min()
     }
 
     fn notice_at(&self) -> Option<Instant> {
-        let options = self.exchange.options;
-        let (age, before) = options.limits.age_max.zip(options.notice_before.filter(|_| !self.noticed))?;
-        Some(self.opened + age.saturating_sub(before))
+        let before = self.exchange.config.shutdown_notice_ms.filter(|_| !self.noticed)?;
+        Some(self.opened + self.exchange.limits.age_max?.saturating_sub(Duration::from_millis(before)))
     }
 
     fn idle_at(&self) -> Option<Instant> {
-        self.exchange.options.limits.idle_within.map(|idle| self.traffic + idle)
+        self.exchange.limits.idle_within.map(|idle| self.traffic + idle)
     }
 
     fn next_timer(&self) -> Instant {
@@ -281,7 +283,7 @@ impl Session {
     async fn tick(&mut self, ws: &mut WsStream) -> bool {
         let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        let options = self.exchange.options;
+        let limits = self.exchange.limits;
         if is_due(self.ends_by_age()) {
             return self.close(1001, "connection reached its age limit");
         }
@@ -300,13 +302,13 @@ impl Session {
                 return false;
             }
         }
-        if let (true, Some(every)) = (is_due(self.next_ping), options.limits.ping_every) {
+        if let (true, Some(every)) = (is_due(self.next_ping), limits.ping_every) {
             self.next_ping = Some(now + every);
-            self.pong_due.get_or_insert(now + options.limits.pong_within);
+            self.pong_due.get_or_insert(now + limits.pong_within);
             return self.ping(ws, "").await;
         }
         if is_due(self.next_confirm) {
-            self.next_confirm = Some(now + options.confirm_every);
+            self.next_confirm = Some(now + CONFIRM_EVERY);
             return self.ping(ws, CONFIRM_PREFIX).await;
         }
         match self.heartbeat.filter(|heartbeat| now >= heartbeat.next) {
@@ -317,7 +319,7 @@ impl Session {
 
     async fn beat(&mut self, ws: &mut WsStream, heartbeat: Heartbeat, now: Instant) -> bool {
         self.heartbeat = Some(Heartbeat { next: now + heartbeat.every, ..heartbeat });
-        self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.options.limits.pong_within));
+        self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.limits.pong_within));
         for text in self.exchange.venue.heartbeat() {
             if !self.send(ws, Message::text(text)).await {
                 return false;
