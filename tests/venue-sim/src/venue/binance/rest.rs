@@ -25,21 +25,6 @@ const PERIODS: [(&str, usize); 9] = [
     ("1d", 288),
 ];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Endpoint {
-    Ping,
-    Time,
-    ExchangeInfo,
-    Depth,
-    Trades,
-    AggTrades,
-    FundingInfo,
-    PremiumIndex,
-    OpenInterest,
-    Ratio(RatioKind),
-    Unknown,
-}
-
 pub(super) fn ok(body: String) -> RestAnswer {
     RestAnswer::new(200, body)
 }
@@ -57,23 +42,11 @@ fn list(rows: impl Iterator<Item = String>) -> RestAnswer {
 }
 
 impl Binance {
-    fn endpoint(self, path: &str) -> Endpoint {
-        let name = path.strip_prefix(if self.spot { "/api/v3/" } else { "/fapi/v1/" });
-        match (name, path.strip_prefix("/futures/data/").filter(|_| !self.spot)) {
-            (Some("ping"), _) => Endpoint::Ping,
-            (Some("time"), _) => Endpoint::Time,
-            (Some("exchangeInfo"), _) => Endpoint::ExchangeInfo,
-            (Some("depth"), _) => Endpoint::Depth,
-            (Some("trades"), _) => Endpoint::Trades,
-            (Some("aggTrades"), _) => Endpoint::AggTrades,
-            (Some("fundingInfo"), _) if !self.spot => Endpoint::FundingInfo,
-            (Some("premiumIndex"), _) if !self.spot => Endpoint::PremiumIndex,
-            (Some("openInterest"), _) if !self.spot => Endpoint::OpenInterest,
-            (_, Some("topLongShortPositionRatio")) => Endpoint::Ratio(RatioKind::TopPosition),
-            (_, Some("globalLongShortAccountRatio")) => Endpoint::Ratio(RatioKind::AllAccounts),
-            (_, Some("topLongShortAccountRatio")) => Endpoint::Ratio(RatioKind::TopAccount),
-            _ => Endpoint::Unknown,
-        }
+    /// The endpoint's name; empty for no path of the venue.
+    fn endpoint(self, path: &str) -> &str {
+        let own = path.strip_prefix(if self.spot { "/api/v3/" } else { "/fapi/v1/" });
+        let data = path.strip_prefix("/futures/").filter(|name| !self.spot && name.starts_with("data/"));
+        own.or(data).unwrap_or_default()
     }
 
     fn depth_limit(self, request: &RestRequest) -> usize {
@@ -84,24 +57,25 @@ impl Binance {
     pub(super) fn call(self, request: &RestRequest) -> RestCall {
         let endpoint = self.endpoint(&request.path);
         let weight = match (self.spot, endpoint) {
-            (true, Endpoint::Depth) => match self.depth_limit(request) {
+            (true, "depth") => match self.depth_limit(request) {
                 0..=100 => 5,
                 101..=500 => 25,
                 501..=1000 => 50,
                 _ => 250,
             },
-            (false, Endpoint::Depth) => match self.depth_limit(request) {
+            (false, "depth") => match self.depth_limit(request) {
                 0..=50 => 2,
                 51..=100 => 5,
                 101..=500 => 10,
                 _ => 20,
             },
-            (true, Endpoint::ExchangeInfo) | (false, Endpoint::AggTrades) => 20,
-            (true, Endpoint::AggTrades) => 4,
-            (true, Endpoint::Trades) => 25,
-            (false, Endpoint::Trades) => 5,
-            (_, Endpoint::PremiumIndex) if request.get("symbol").is_none() => 10,
-            (_, Endpoint::Ratio(_) | Endpoint::FundingInfo) => 0,
+            (true, "exchangeInfo") | (false, "aggTrades") => 20,
+            (true, "aggTrades") => 4,
+            (true, "trades") => 25,
+            (false, "trades") => 5,
+            (_, "premiumIndex") if request.get("symbol").is_none() => 10,
+            (_, "fundingInfo") => 0,
+            (_, name) if name.starts_with("data/") => 0,
             _ => 1,
         };
         // Counted apart from the weight.
@@ -110,11 +84,11 @@ impl Binance {
         RestCall {
             weight,
             pool: match endpoint {
-                Endpoint::Ratio(_) => pool("futures/data", 1000),
-                Endpoint::FundingInfo => pool("funding", 500),
+                "fundingInfo" => pool("funding", 500),
+                name if name.starts_with("data/") => pool("futures/data", 1000),
                 _ => None,
             },
-            snapshot: endpoint == Endpoint::Depth,
+            snapshot: endpoint == "depth",
             symbol: request.get("symbol").map(str::to_owned),
         }
     }
@@ -129,9 +103,9 @@ impl Binance {
         };
         let instruments = source.listed().iter().map(|listed| &listed.instrument);
         match endpoint {
-            Endpoint::Ping => Ok(ok("{}".to_owned())),
-            Endpoint::Time => Ok(ok(format!(r#"{{"serverTime":{}}}"#, clock::now_ms()))),
-            Endpoint::ExchangeInfo => {
+            "ping" => Ok(ok("{}".to_owned())),
+            "time" => Ok(ok(format!(r#"{{"serverTime":{}}}"#, clock::now_ms()))),
+            "exchangeInfo" => {
                 // The futures venue ignores the parameter and gives its whole list.
                 let wanted = symbol.filter(|_| self.spot);
                 if wanted.is_some() {
@@ -140,18 +114,20 @@ impl Binance {
                 let instruments = instruments.filter(|i| wanted.is_none_or(|w| w == i.symbol));
                 Ok(ok(self.exchange_info(instruments, clock::now_ms())))
             }
-            Endpoint::FundingInfo => Ok(ok(instruments::funding_info(instruments))),
-            Endpoint::PremiumIndex if symbol.is_none() => premium_indices(source),
-            Endpoint::PremiumIndex => premium_index(listed()?, source),
-            Endpoint::Depth => self.depth_answer(request, listed()?, source),
-            Endpoint::Trades => {
+            "fundingInfo" if !self.spot => Ok(ok(instruments::funding_info(instruments))),
+            "premiumIndex" if !self.spot && symbol.is_none() => premium_indices(source),
+            "premiumIndex" if !self.spot => premium_index(listed()?, source),
+            "openInterest" if !self.spot => open_interest(listed()?, source),
+            "depth" => self.depth_answer(request, listed()?, source),
+            "trades" => {
                 let records = source.newest_trades(listed()?.index, TradeKind::Trade, list_limit(request));
                 Ok(list(records.iter().map(trade_row)))
             }
-            Endpoint::AggTrades => Ok(self.aggregates(request, listed()?, source)),
-            Endpoint::OpenInterest => open_interest(listed()?, source),
-            Endpoint::Ratio(kind) => ratios(kind, request, listed()?, source),
-            Endpoint::Unknown => Err(RestAnswer::new(404, r#"{"code":-5000,"msg":"Path not found"}"#)),
+            "aggTrades" => Ok(self.aggregates(request, listed()?, source)),
+            "data/topLongShortPositionRatio" => ratios(RatioKind::TopPosition, request, listed()?, source),
+            "data/globalLongShortAccountRatio" => ratios(RatioKind::AllAccounts, request, listed()?, source),
+            "data/topLongShortAccountRatio" => ratios(RatioKind::TopAccount, request, listed()?, source),
+            _ => Err(RestAnswer::new(404, r#"{"code":-5000,"msg":"Path not found"}"#)),
         }
     }
 
