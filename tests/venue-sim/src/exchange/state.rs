@@ -69,7 +69,13 @@ impl Exchange {
         let limits = config.limits(venue.profile().limits);
         let configured = symbols_of(venue.exchange(), &config.symbols);
         let symbols = recording.as_ref().map_or(configured, Recording::symbols);
-        let instruments = venue.instruments(&symbols, now_ms);
+        let named = |symbols: &[String]| -> Vec<Instrument> {
+            symbols.iter().filter_map(|symbol| venue.instrument(symbol, now_ms)).collect()
+        };
+        let mut instruments = named(&symbols);
+        if instruments.is_empty() {
+            instruments = named(&venue.default_symbols(now_ms));
+        }
         let list = |(index, instrument): (usize, Instrument)| ListedInstrument {
             index,
             streams: venue.streams(&instrument),

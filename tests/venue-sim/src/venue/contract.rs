@@ -233,8 +233,11 @@ pub trait Venue: Send + Sync {
         self.profile().exchange
     }
 
-    /// Instruments for the given symbols, or the default list when none has this venue's form.
-    fn instruments(&self, symbols: &[String], now_ms: i64) -> Vec<Instrument>;
+    /// `None` for a symbol not of this venue's form.
+    fn instrument(&self, symbol: &str, now_ms: i64) -> Option<Instrument>;
+
+    /// Symbols that are listed when none is configured.
+    fn default_symbols(&self, now_ms: i64) -> Vec<String>;
 
     fn streams(&self, instrument: &Instrument) -> Vec<Stream>;
 

@@ -39,22 +39,18 @@ impl Binance {
         if self.spot { &SPOT } else { &USD_M }
     }
 
-    pub(super) fn listed(self, symbols: &[String], now_ms: i64) -> Vec<Instrument> {
-        let own: Vec<_> = symbols.iter().filter(|name| self.is_own_form(name)).collect();
-        if !own.is_empty() {
-            return own.into_iter().map(|name| self.instrument(name, now_ms)).collect();
-        }
+    pub(super) fn usual_symbols(self, now_ms: i64) -> Vec<String> {
         let mut names: Vec<String> = self.rows().iter().map(|row| row.0.to_owned()).collect();
         if !self.spot {
             let (current_ms, current) = clock::next_quarter(now_ms);
             let next = clock::next_quarter(current_ms).1;
             names.extend([current, next].map(|date| format!("BTCUSDT_{date}")));
         }
-        names.iter().map(|name| self.instrument(name, now_ms)).collect()
+        names
     }
 
     /// Symbols are capitals and digits; a dated contract has a date of six digits behind `_`.
-    fn is_own_form(self, name: &str) -> bool {
+    pub(super) fn is_own_form(self, name: &str) -> bool {
         let (pair, date) = name.split_once('_').unwrap_or((name, ""));
         let plain =
             |text: &str| text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || !c.is_ascii());
@@ -62,9 +58,9 @@ impl Binance {
     }
 
     /// The instrument of a symbol's row, a dated contract of a pair, or one with usual digits.
-    fn instrument(self, name: &str, now_ms: i64) -> Instrument {
+    pub(super) fn by_name(self, name: &str, now_ms: i64) -> Instrument {
         if let Some((pair, date)) = name.split_once('_').filter(|_| !self.spot) {
-            let mut instrument = self.instrument(pair, now_ms);
+            let mut instrument = self.by_name(pair, now_ms);
             // Other dates count as half a year ahead.
             let delivery_ms = clock::delivery(date).unwrap_or(now_ms + 182 * 86_400_000);
             instrument.contract = Contract::Dated { delivery_ms };

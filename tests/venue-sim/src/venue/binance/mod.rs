@@ -100,8 +100,12 @@ impl Venue for Binance {
         if self.spot { &SPOT } else { &USD_M }
     }
 
-    fn instruments(&self, symbols: &[String], now_ms: i64) -> Vec<Instrument> {
-        self.listed(symbols, now_ms)
+    fn instrument(&self, symbol: &str, now_ms: i64) -> Option<Instrument> {
+        self.is_own_form(symbol).then(|| self.by_name(symbol, now_ms))
+    }
+
+    fn default_symbols(&self, now_ms: i64) -> Vec<String> {
+        self.usual_symbols(now_ms)
     }
 
     fn streams(&self, instrument: &Instrument) -> Vec<Stream> {
@@ -208,9 +212,7 @@ impl Venue for Binance {
         let limit = self.profile().limits.weight.max;
         let advice = "Please use WebSocket Streams for live updates to avoid";
         let text = if status == 418 {
-            format!(
-                "Way too much request weight used; IP banned until {until_ms}. {advice} bans."
-            )
+            format!("Way too much request weight used; IP banned until {until_ms}. {advice} bans.")
         } else {
             let rule = format!("current limit is {limit} request weight per 1 MINUTE");
             format!("Too much request weight used; {rule}. {advice} polling the API.")

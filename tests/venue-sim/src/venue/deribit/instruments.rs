@@ -23,7 +23,7 @@ const OTHER_CONTRACT: ContractRow = ("", 4, 1, 105_000, 1, 10, 50_000);
 const OPTIONS: [ContractRow; 2] = [("BTC-USD", 4, 1, 650, 1, 1, 500), ("ETH-USD", 4, 1, 840, 1, 10, 500)];
 const OTHER_OPTION: ContractRow = ("", 4, 1, 2500, 1, 10, 5000);
 
-fn by_name(name: &str) -> Option<Instrument> {
+pub(super) fn by_name(name: &str) -> Option<Instrument> {
     let Name { base, quote, contract } = read_name(name)?;
     let pair = format!("{base}-{quote}");
     let option = matches!(contract, Contract::Option { .. });
@@ -50,13 +50,9 @@ fn by_name(name: &str) -> Option<Instrument> {
     })
 }
 
-pub(super) fn listed(symbols: &[String], now_ms: i64) -> Vec<Instrument> {
-    let own: Vec<Instrument> = symbols.iter().filter_map(|name| by_name(name)).collect();
-    if !own.is_empty() {
-        return own;
-    }
+pub(super) fn default_symbols(now_ms: i64) -> Vec<String> {
     let (quarter, near) = (day(clock::next_quarter(now_ms).0), near_day(now_ms));
-    let names = [
+    vec![
         "BTC-PERPETUAL".to_owned(),
         "ETH-PERPETUAL".to_owned(),
         "BTC_USDC-PERPETUAL".to_owned(),
@@ -64,8 +60,7 @@ pub(super) fn listed(symbols: &[String], now_ms: i64) -> Vec<Instrument> {
         format!("BTC-{quarter}-100000-C"),
         format!("BTC-{near}-90000-P"),
         format!("XRP_USDC-{quarter}-2d5-C"),
-    ];
-    names.iter().filter_map(|name| by_name(name)).collect()
+    ]
 }
 
 /// The fifth of a month, one to two months ahead: a day with one digit.
@@ -217,14 +212,15 @@ mod tests {
 
     #[test]
     fn default_list_has_every_kind() {
+        let listed =
+            |now| -> Vec<_> { default_symbols(now).iter().filter_map(|name| by_name(name)).collect() };
         for days in 0..800 {
             let now = 1_795_305_600_000 + days * 86_400_000;
             let near = near_day(now);
             assert!(near.starts_with('5') && near.len() == 6, "{near}");
-            assert_eq!(listed(&[], now).len(), 7);
+            assert_eq!(listed(now).len(), 7);
         }
-        let all = listed(&["BTCUSDT".into()], 1_795_305_600_000);
-        let shown: Vec<_> = all
+        let shown: Vec<_> = listed(1_795_305_600_000)
             .iter()
             .map(|i| (i.normalized(), i.price(3).to_string(), contract_size(i).to_string()))
             .collect();

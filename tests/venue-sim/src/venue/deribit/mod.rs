@@ -62,8 +62,12 @@ impl Venue for Deribit {
         &PROFILE
     }
 
-    fn instruments(&self, symbols: &[String], now_ms: i64) -> Vec<Instrument> {
-        instruments::listed(symbols, now_ms)
+    fn instrument(&self, symbol: &str, _now_ms: i64) -> Option<Instrument> {
+        instruments::by_name(symbol)
+    }
+
+    fn default_symbols(&self, now_ms: i64) -> Vec<String> {
+        instruments::default_symbols(now_ms)
     }
 
     fn streams(&self, instrument: &Instrument) -> Vec<Stream> {

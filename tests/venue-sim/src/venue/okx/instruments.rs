@@ -48,7 +48,7 @@ fn contract_value(base: &str, quote: &str) -> Decimal {
 }
 
 /// `None` for a name not of the venue's form.
-fn by_name(name: &str, spot: bool) -> Option<Instrument> {
+pub(super) fn by_name(name: &str, spot: bool) -> Option<Instrument> {
     let parts: Vec<&str> = name.split('-').collect();
     let [base, quote, rest @ ..] = parts.as_slice() else { return None };
     let is_asset = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
@@ -120,27 +120,21 @@ fn instrument(name: &str, (base, quote): (&str, &str), contract: Contract, margi
     instrument
 }
 
-pub(super) fn listed(spot: bool, symbols: &[String], now_ms: i64) -> Vec<Instrument> {
-    let own: Vec<Instrument> = symbols.iter().filter_map(|name| by_name(name, spot)).collect();
-    if !own.is_empty() {
-        return own;
+pub(super) fn default_symbols(spot: bool, now_ms: i64) -> Vec<String> {
+    if spot {
+        return ["BTC-USDT", "ETH-USDT", "PEPE-USDT"].map(str::to_owned).to_vec();
     }
     let date = clock::next_quarter(now_ms).1;
-    let names: Vec<String> = if spot {
-        ["BTC-USDT", "ETH-USDT", "PEPE-USDT"].map(str::to_owned).to_vec()
-    } else {
-        vec![
-            "BTC-USDT-SWAP".into(),
-            "ETH-USDT-SWAP".into(),
-            "BTC-USD-SWAP".into(),
-            format!("BTC-USD-{date}"),
-            format!("BTC-USDT-{date}"),
-            "SOL-USD_UM_XPERP-310404".into(),
-            format!("BTC-USD-{date}-100000-C"),
-            format!("BTC-USD-{date}-90000-P"),
-        ]
-    };
-    names.iter().filter_map(|name| by_name(name, spot)).collect()
+    vec![
+        "BTC-USDT-SWAP".into(),
+        "ETH-USDT-SWAP".into(),
+        "BTC-USD-SWAP".into(),
+        format!("BTC-USD-{date}"),
+        format!("BTC-USDT-{date}"),
+        "SOL-USD_UM_XPERP-310404".into(),
+        format!("BTC-USD-{date}-100000-C"),
+        format!("BTC-USD-{date}-90000-P"),
+    ]
 }
 
 pub(super) fn family(instrument: &Instrument) -> String {

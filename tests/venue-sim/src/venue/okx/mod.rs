@@ -84,8 +84,12 @@ impl Venue for Okx {
         if self.spot { &SPOT } else { &DERIVATIVES }
     }
 
-    fn instruments(&self, symbols: &[String], now_ms: i64) -> Vec<Instrument> {
-        instruments::listed(self.spot, symbols, now_ms)
+    fn instrument(&self, symbol: &str, _now_ms: i64) -> Option<Instrument> {
+        instruments::by_name(symbol, self.spot)
+    }
+
+    fn default_symbols(&self, now_ms: i64) -> Vec<String> {
+        instruments::default_symbols(self.spot, now_ms)
     }
 
     fn streams(&self, instrument: &Instrument) -> Vec<Stream> {
