@@ -64,7 +64,7 @@ impl<'a> ExpectedRows<'a> {
     pub async fn events(&self, stack: &Stack, data_type: &str, table: &str) {
         let kind: DataType = serde_json::from_value(Value::from(data_type)).unwrap();
         let sent = self.sim.all_events(self.exchange, kind).unwrap();
-        let sent = sent.iter().filter(|event| event.fate.accepted > 0);
+        let sent = sent.iter().filter(|event| event.deliveries.accepted > 0);
         let expected: BTreeMap<(String, String), Texts> = sent
             .map(|event| {
                 let row = self.expected_row(event, data_type);

@@ -109,9 +109,9 @@ pub(crate) fn trade(venue: &dyn Venue, listed: &ListedInstrument, record: &Trade
         side: record.taker.order(),
         trade_time_ms: record.trade_ms,
         event_time_ms: record.event_ms,
-        sent: record.fate.sent,
-        accepted: record.fate.accepted,
-        withheld: record.fate.withheld,
+        sent: record.deliveries.sent,
+        accepted: record.deliveries.accepted,
+        withheld: record.deliveries.withheld,
     }
 }
 

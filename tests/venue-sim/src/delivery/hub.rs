@@ -164,7 +164,7 @@ pub fn offer(connection: &Arc<Connection>, frame: &Arc<Frame>, context: &mut Del
     if connection.offer(Out::Frame(frame.clone())) {
         Counters::add(&context.counters.queued, 1);
         for entry in &frame.carries {
-            context.ledger.note(*entry, |fate| fate.sent += 1);
+            context.ledger.note(*entry, |deliveries| deliveries.sent += 1);
         }
     } else if !overflowed_before && connection.ending() == Some(&End::Overflow) {
         Counters::add(&context.counters.overflows, 1);
@@ -234,7 +234,7 @@ impl Plan {
         if self.copies == 0 {
             Counters::add(&context.counters.withheld, 1);
             for entry in &frame.carries {
-                context.ledger.note(*entry, |fate| fate.withheld += 1);
+                context.ledger.note(*entry, |deliveries| deliveries.withheld += 1);
             }
         }
     }

@@ -7,8 +7,6 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-use super::Fate;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DataType {
@@ -34,6 +32,17 @@ pub struct EventData {
     pub values: Values,
 }
 
+/// Deliveries of a trade or event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Deliveries {
+    /// Times queued for a connection, or put into a REST answer.
+    pub sent: u32,
+    /// Times taken by a socket (a reset connection may still lose the frame); REST answers count as taken.
+    pub accepted: u32,
+    /// Times withheld or corrupted by a fault.
+    pub withheld: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventRecord {
     /// Consecutive per exchange, from 1.
@@ -41,7 +50,7 @@ pub struct EventRecord {
     #[serde(flatten)]
     pub data: EventData,
     #[serde(flatten)]
-    pub fate: Fate,
+    pub deliveries: Deliveries,
 }
 
 impl Deref for EventRecord {
@@ -106,7 +115,7 @@ impl Events {
         let number = self.next;
         self.next += 1;
         self.known.insert(digest_of_new, number);
-        self.records.push_back(EventRecord { number, data, fate: Fate::default() });
+        self.records.push_back(EventRecord { number, data, deliveries: Deliveries::default() });
         number
     }
 

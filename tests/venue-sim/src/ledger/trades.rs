@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fate, LedgerStats};
+use super::events::Deliveries;
 use crate::decimal::Decimal;
 use crate::market::Side;
 
@@ -24,6 +24,21 @@ pub struct TradeKey {
     pub id: u64,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LedgerStats {
+    /// Trades.
+    pub recorded: u64,
+    /// Trades dropped from the full ledger.
+    pub forgotten: u64,
+    /// Trades sent again to a new subscriber.
+    pub resent: u64,
+    /// Trades never accepted by a socket that the limit of the backlog kept from being sent again.
+    pub backlog_lost: u64,
+    pub events: u64,
+    /// Events dropped from the full ledger.
+    pub events_forgotten: u64,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TradeRecord {
     pub id: u64,
@@ -34,7 +49,7 @@ pub struct TradeRecord {
     pub taker: Side,
     pub trade_ms: i64,
     pub event_ms: i64,
-    pub fate: Fate,
+    pub deliveries: Deliveries,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +112,7 @@ impl Tapes {
         let after = accepted.min(tape.confirmed.unwrap_or(0));
         let from = tape.records.partition_point(|r| r.id <= after);
         let bounded = from.max(tape.records.len().saturating_sub(backlog.limit));
-        let lost = tape.records.range(from..bounded).filter(|r| r.fate.accepted == 0).count();
+        let lost = tape.records.range(from..bounded).filter(|r| r.deliveries.accepted == 0).count();
         let again: Vec<TradeRecord> = tape.records.range(bounded..).cloned().collect();
         self.stats.backlog_lost += lost as u64;
         self.stats.resent += again.len() as u64;
@@ -162,7 +177,7 @@ mod tests {
         assert_eq!(ledger.bounds(0, TradeKind::Trade), Some((51, 150)));
         let key = |id| TradeKey { symbol: 0, kind: TradeKind::Trade, id };
         ledger.accepted(key(120));
-        ledger.find(key(120)).expect("kept").fate.accepted = 1;
+        ledger.find(key(120)).expect("kept").deliveries.accepted = 1;
         let ids = |ledger: &mut Tapes, limit| {
             let backlog = Backlog { limit, overlap: 5 };
             ledger.backlog(0, TradeKind::Trade, backlog).iter().map(|r| r.id).collect::<Vec<_>>()

@@ -165,7 +165,7 @@ async fn requests_are_counted_checked_and_refused() {
     let ledger = sim.all_trades(DERIBIT, "BTC-PERPETUAL").expect("known");
     let (_, found) = pages(&sim, "BTC-PERPETUAL", (0, i64::MAX), 1000).await;
     assert_eq!(found.len(), ledger.len());
-    assert!(!forced(&sim).is_empty() && forced(&sim).iter().all(|event| event.fate.accepted == 1));
+    assert!(!forced(&sim).is_empty() && forced(&sim).iter().all(|event| event.deliveries.accepted == 1));
     let query = format!("instrument_name=BTC-PERPETUAL&start_timestamp=0&end_timestamp={}", i64::MAX);
     let answer = ask(&sim, method, &query).await.json();
     let trades = answer["result"]["trades"].as_array().expect("trades");

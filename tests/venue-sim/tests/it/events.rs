@@ -55,7 +55,7 @@ async fn mark_prices_are_in_the_ledger_value_for_value() {
         }
         assert_eq!(frame["T"].to_string(), event.values["next_funding_time_ms"]);
         assert_eq!(event.values["interval_hours"], info[0]["fundingIntervalHours"].to_string());
-        assert!(event.fate.accepted >= 1 && event.fate.accepted == event.fate.sent);
+        assert!(event.deliveries.accepted >= 1 && event.deliveries.accepted == event.deliveries.sent);
     }
     let all = sim.all_events(UM, DataType::FundingRate).expect("played");
     assert!(all.iter().all(|e| e.symbol == "1000PEPEUSDT"));
@@ -82,14 +82,14 @@ async fn forced_orders_are_in_the_ledger_and_foreign_ones_are_not() {
         assert_eq!(event.values["side"], side);
         assert_eq!(event.values["price"], text(&order["ap"]));
         assert_eq!(event.values["base_quantity"], text(&order["z"]));
-        assert_eq!((event.fate.sent, event.fate.accepted, event.fate.withheld), (2, 2, 0));
+        assert_eq!((event.deliveries.sent, event.deliveries.accepted, event.deliveries.withheld), (2, 2, 0));
     }
     sim.fault(FaultSpec::new(FaultAction::Drop).stream("@forceOrder").count(1)).expect("set");
     sim.push(UM, "ETHUSDT", DataType::Liquidation, 1).expect("played");
     sim.push(UM, "BTCUSDT", DataType::Liquidation, 1).expect("played");
     ws.drain().await;
     let last = sim.all_events(UM, DataType::Liquidation).expect("played").pop().expect("events");
-    assert_eq!((last.fate.sent, last.fate.withheld), (1, 1), "one of the two streams lost it");
+    assert_eq!((last.deliveries.sent, last.deliveries.withheld), (1, 1), "one of the two streams lost it");
 }
 
 #[tokio::test]

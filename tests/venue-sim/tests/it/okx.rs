@@ -201,7 +201,7 @@ async fn pushed_events_are_in_the_ledger() {
     assert_eq!(newest["ts"], events.last().expect("some").time_ms.to_string());
     eventually("noted", || {
         let now = sim.all_events(DERIVATIVES, DataType::Liquidation).expect("played");
-        now.len() == events.len() && now.last().expect("some").fate.accepted == 2
+        now.len() == events.len() && now.last().expect("some").deliveries.accepted == 2
     })
     .await;
 }
