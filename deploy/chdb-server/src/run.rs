@@ -1,6 +1,5 @@
 //! Starts the engine, serves, and shuts down.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +13,8 @@ use tokio::net::TcpListener;
 
 use crate::config::Arguments;
 use crate::engine::{Engine, EngineOptions, Pool};
-use crate::http::{Service, ServiceOptions, SpoolSpace, serve};
+use crate::http::{EngineInfo, Service, ServiceOptions, SpoolSpace, serve};
 use crate::limits::STOP_WAIT;
-
-struct EngineInfo {
-    version: String,
-    timezone: String,
-    content_types: HashMap<String, String>,
-}
 
 /// Serves until SIGTERM or SIGINT; a second signal ends the process at once.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -42,15 +35,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = runtime.block_on(TcpListener::bind(arguments.listen));
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     let engine = boot(arguments, &data)?;
-    let engine_info = engine_info(&engine)?;
-    tracing::info!(version = %engine_info.version, data = %data.display(), "engine is open");
+    let info = engine_info(&engine)?;
+    tracing::info!(version = %info.version, data = %data.display(), "engine is open");
     let pool = Arc::new(Pool::start(engine, arguments.queries, arguments.waiting)?);
     let service = Service::new(ServiceOptions {
         pool: Arc::clone(&pool),
         spool: SpoolSpace::open(&data.join("spool")).context("cannot create the directory for inserts")?,
-        version: engine_info.version,
-        timezone: engine_info.timezone,
-        content_types: engine_info.content_types,
+        engine: info,
         any_host: arguments.allow_remote,
     });
     let drained = runtime.block_on(async {
@@ -62,8 +53,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let closed = pool.close(STOP_WAIT);
     drop(lock);
     match (drained, closed) {
-        (_, false) => bail!("queries did not stop within {} s of being told to", STOP_WAIT.as_secs()),
-        (false, true) => tracing::warn!("requests were cut because they took longer than --drain-seconds"),
+        (_, false) => bail!("cancelled queries did not stop within {} s", STOP_WAIT.as_secs()),
+        (false, true) => tracing::warn!("requests longer than --drain-seconds were closed"),
         (true, true) => tracing::info!("every request was answered, tables are closed"),
     }
     Ok(())
@@ -85,11 +76,11 @@ fn boot(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
 }
 
 fn engine_info(engine: &Engine) -> anyhow::Result<EngineInfo> {
-    let mut connection = engine.connect().context("the engine gave no connection")?;
+    let mut connection = engine.connect().context("the engine opened no connection")?;
     let mut ask = |text: &str| -> anyhow::Result<String> {
         let bytes = connection
             .plain(text, "TabSeparatedRaw")
-            .with_context(|| format!("the engine refused: {text}"))?;
+            .with_context(|| format!("the engine rejected: {text}"))?;
         Ok(String::from_utf8(bytes)?)
     };
     let formats =
@@ -120,7 +111,7 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
 
 /// Prints the address for whoever started this process.
 fn announce(listener: &TcpListener) -> anyhow::Result<()> {
-    let address = listener.local_addr().context("cannot tell the listening address")?;
+    let address = listener.local_addr().context("the listening address is unknown")?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on http://{address}")
         .and_then(|()| out.flush())

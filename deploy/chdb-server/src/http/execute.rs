@@ -10,62 +10,23 @@ use hyper::Response;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
 
 use super::compression::Encoder;
 use super::native_rewriter::NativeRewriter;
 use super::response::{Body, ResponseHead, Source, Streaming, io_error, query_lost};
-use super::spool::{Spool, SpoolSpace};
-use crate::engine::{CancelGuard, Code, Counts, EngineError, Job, Pool, QueryResult, Statement};
+use super::spool::SpoolSpace;
+use crate::engine::{Code, Counts, EngineError, Job, Pool, QueryResult};
 use crate::limits::RESPONSE_BUFFER;
-
-/// Destination of the rows.
-pub enum Output {
-    /// The statement returns no rows, or few.
-    None,
-    /// A pipe that is read while the query runs.
-    Pipe(pipe::Receiver),
-    /// A pipe whose bytes are held back until the query has ended, in a file when there are many.
-    Held(pipe::Receiver, Arc<SpoolSpace>),
-}
 
 /// A statement ready to run.
 pub struct PreparedStatement {
-    job: Job,
-    output: Output,
-    encoder: Encoder,
-    rewriter: Option<NativeRewriter>,
-}
-
-impl PreparedStatement {
-    /// A statement without rows.
-    pub fn plain(statement: Statement, encoder: Encoder) -> PreparedStatement {
-        let job = Job { statement, descriptors: Vec::new(), hold: None };
-        PreparedStatement { job, output: Output::None, encoder, rewriter: None }
-    }
-
-    /// An insert that reads its rows from the descriptor.
-    pub fn insert(
-        statement: Statement,
-        descriptor: OwnedFd,
-        spool: Spool,
-        encoder: Encoder,
-    ) -> PreparedStatement {
-        let job = Job { statement, descriptors: vec![descriptor], hold: Some(Box::new(spool)) };
-        PreparedStatement { job, output: Output::None, encoder, rewriter: None }
-    }
-
-    /// A statement that writes its rows to `target`; `output` reads them.
-    pub fn result(
-        statement: Statement,
-        target: OwnedFd,
-        output: Output,
-        encoder: Encoder,
-        rewriter: Option<NativeRewriter>,
-    ) -> PreparedStatement {
-        let job = Job { statement, descriptors: vec![target], hold: None };
-        PreparedStatement { job, output, encoder, rewriter }
-    }
+    pub job: Job,
+    /// Pipe into which the engine writes the rows; `None` for statements without rows.
+    pub rows: Option<pipe::Receiver>,
+    /// Where rows are held until the query has ended, if the client asks for that.
+    pub hold: Option<Arc<SpoolSpace>>,
+    pub encoder: Encoder,
+    pub rewriter: Option<NativeRewriter>,
 }
 
 /// The engine runs in this process and opens the descriptor by this number.
@@ -74,17 +35,13 @@ pub fn number(descriptor: &OwnedFd) -> i32 {
 }
 
 /// A pipe: rows flow while the query runs, and a full pipe pauses the query. (A regular file does not work:
-/// the engine writes it under another name first.) With `space`, rows are held until the query has ended.
-pub fn into_pipe(space: Option<&Arc<SpoolSpace>>) -> Result<(OwnedFd, Output), EngineError> {
+/// the engine writes it under another name first.)
+pub fn row_pipe() -> Result<(OwnedFd, pipe::Receiver), EngineError> {
     let (reader, writer) = std::io::pipe().map_err(|e| io_error(&e))?;
     // Fewer context switches. Fails if the user's pipes have used up their quota; the default size works too.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, RESPONSE_BUFFER);
     let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(|e| io_error(&e))?;
-    let output = match space {
-        Some(space) => Output::Held(reader, Arc::clone(space)),
-        None => Output::Pipe(reader),
-    };
-    Ok((OwnedFd::from(writer), output))
+    Ok((OwnedFd::from(writer), reader))
 }
 
 fn random() -> u64 {
@@ -108,86 +65,40 @@ fn fresh_tag() -> String {
 /// result is available.
 pub async fn execute(
     pool: &Pool,
-    ready: PreparedStatement,
+    prepared: PreparedStatement,
     head: &ResponseHead,
 ) -> Result<Response<Body>, EngineError> {
-    let PreparedStatement { job, output, encoder, rewriter } = ready;
+    let PreparedStatement { job, rows, hold, encoder, rewriter } = prepared;
     let (query_result, guard) = pool.submit(job).map_err(|full| {
         let text = format!("Too many simultaneous queries: {full}");
         EngineError::new(Code::TOO_MANY_SIMULTANEOUS_QUERIES, text)
     })?;
-    let rows = RunningQuery { encoder, rewriter, query_result, guard };
-    match output {
-        Output::None => {
-            let QueryResult { result, bytes } = rows.query_result.await.map_err(|_| query_lost())?;
-            Ok(head.whole(bytes, &result?))
+    let Some(rows) = rows else {
+        let QueryResult { result, bytes } = query_result.await.map_err(|_| query_lost())?;
+        return Ok(head.whole(bytes, &result?));
+    };
+    let mut source = Source::Pipe(rows);
+    let (first, ended) = gather(&mut source).await?;
+    if ended {
+        let counts = query_result.await.map_err(|_| query_lost())?.result?;
+        return whole(first, encoder, rewriter, head, &counts);
+    }
+    let (mut pending, mut counts) = (Some(query_result), None);
+    if let Some(space) = hold {
+        source = Source::File(write_rest(&mut source, &space).await.map_err(|e| io_error(&e))?);
+        if let Some(query_result) = pending.take() {
+            counts = Some(query_result.await.map_err(|_| query_lost())?.result?);
         }
-        Output::Pipe(pipe) => rows.while_running(Source::Pipe(pipe), head).await,
-        Output::Held(pipe, space) => rows.when_ended(Source::Pipe(pipe), &space, head).await,
     }
-}
-
-struct RunningQuery {
-    encoder: Encoder,
-    rewriter: Option<NativeRewriter>,
-    query_result: oneshot::Receiver<QueryResult>,
-    guard: CancelGuard,
-}
-
-impl RunningQuery {
-    async fn while_running(
-        self,
-        mut source: Source,
-        head: &ResponseHead,
-    ) -> Result<Response<Body>, EngineError> {
-        let (first, ended) = gather(&mut source).await?;
-        if !ended {
-            return Ok(self.stream(first, source, head, None));
-        }
-        let counts = self.query_result.await.map_err(|_| query_lost())?.result?;
-        whole(first, self.encoder, self.rewriter, head, &counts)
-    }
-
-    async fn when_ended(
-        mut self,
-        mut source: Source,
-        space: &SpoolSpace,
-        head: &ResponseHead,
-    ) -> Result<Response<Body>, EngineError> {
-        let (first, ended) = gather(&mut source).await?;
-        if ended {
-            let counts = self.query_result.await.map_err(|_| query_lost())?.result?;
-            return whole(first, self.encoder, self.rewriter, head, &counts);
-        }
-        let file = hold(&mut source, space).await.map_err(|e| io_error(&e))?;
-        let counts = (&mut self.query_result).await.map_err(|_| query_lost())?.result?;
-        Ok(self.stream(first, Source::File(file), head, Some(&counts)))
-    }
-
-    fn stream(
-        self,
-        first: Vec<Bytes>,
-        source: Source,
-        head: &ResponseHead,
-        counts: Option<&Counts>,
-    ) -> Response<Body> {
-        let tag = fresh_tag();
-        let streaming = Streaming {
-            first,
-            source,
-            encoder: self.encoder,
-            rewriter: self.rewriter,
-            query_result: counts.is_none().then_some(self.query_result),
-            guard: self.guard,
-            version: head.version.clone(),
-            tag: tag.clone(),
-        };
-        head.streamed(streaming.into_body(), &tag, counts)
-    }
+    let (tag, version) = (fresh_tag(), head.version.clone());
+    let query_result = pending;
+    let streaming =
+        Streaming { first, source, encoder, rewriter, query_result, guard, version, tag: tag.clone() };
+    Ok(head.streamed(streaming.into_body(), &tag, counts.as_ref()))
 }
 
 /// Writes the rest of the source to a file; returns it rewound.
-async fn hold(source: &mut Source, space: &SpoolSpace) -> std::io::Result<File> {
+async fn write_rest(source: &mut Source, space: &SpoolSpace) -> std::io::Result<File> {
     let mut file = File::from_std(space.nameless_file()?);
     loop {
         let bytes = source.next().await?;

@@ -18,18 +18,24 @@ use super::native_rewriter::{NativeRewriter, REVISION_WITH_SERIALIZATION};
 use super::request::QueryRequest;
 use super::response::{self, Body, ResponseHead, plain};
 use super::spool::{Spool, SpoolSpace};
-use crate::engine::{Code, EngineError, Pool, Statement};
+use crate::engine::{Code, EngineError, Job, Pool, Statement};
 use crate::limits::QUERY_BYTES;
 use crate::sql::{Parsed, parse};
+
+const PLAIN_TEXT: &str = "text/plain; charset=UTF-8";
+
+pub struct EngineInfo {
+    pub version: String,
+    pub timezone: String,
+    /// Content type by lower-case format name.
+    pub content_types: HashMap<String, String>,
+}
 
 pub struct ServiceOptions {
     pub pool: Arc<Pool>,
     /// Storage for inserts.
     pub spool: Arc<SpoolSpace>,
-    pub version: String,
-    pub timezone: String,
-    /// Content type by lower-case format name.
-    pub content_types: HashMap<String, String>,
+    pub engine: EngineInfo,
     /// Also serve requests for other host names and from web pages of other origins.
     pub any_host: bool,
 }
@@ -77,8 +83,8 @@ impl Service {
     async fn query(&self, request: Request<Incoming>, read_only: bool) -> Response<Body> {
         let options = &self.options;
         let mut head = ResponseHead {
-            timezone: options.timezone.clone(),
-            version: options.version.clone(),
+            timezone: options.engine.timezone.clone(),
+            version: options.engine.version.clone(),
             ..ResponseHead::default()
         };
         let (parts, incoming) = request.into_parts();
@@ -135,8 +141,8 @@ impl Service {
         head: &mut ResponseHead,
     ) -> Result<PreparedStatement, EngineError> {
         let Statements { text, parsed, spool } = statements;
-        let statement = Statement {
-            text: Vec::new(),
+        let statement = |text| Statement {
+            text,
             format: "TabSeparated".to_owned(),
             database: request.database.clone(),
             settings: request.settings.clone(),
@@ -144,50 +150,49 @@ impl Service {
             query_id: request.query_id.clone(),
             read_only,
         };
-        let encoder = |with: bool| {
-            let (coding, framed) =
-                if with { (request.accept, request.framed_response) } else { (None, false) };
-            Encoder::new(coding, framed, request.level).map_err(|e| response::io_error(&e))
+        let without_rows = |text, descriptors, hold: Option<Box<dyn Send>>| {
+            let encoder = Encoder::new(None, false, request.level).map_err(|e| response::io_error(&e))?;
+            let job = Job { statement: statement(text), descriptors, hold };
+            Ok(PreparedStatement { job, rows: None, hold: None, encoder, rewriter: None })
         };
+        head.content_type = PLAIN_TEXT.to_owned();
         match parsed {
             Parsed::Empty => Err(EngineError::new(Code::SYNTAX_ERROR, "Empty query")),
             Parsed::Plain { end, .. } => {
-                head.content_type = "text/plain; charset=UTF-8".to_owned();
-                let text = text.get(..end).unwrap_or_default().to_vec();
-                Ok(PreparedStatement::plain(Statement { text, ..statement }, encoder(false)?))
+                without_rows(text.get(..end).unwrap_or_default().to_vec(), Vec::new(), None)
             }
             Parsed::Insert(insert) => {
-                head.content_type = "text/plain; charset=UTF-8".to_owned();
                 let spool = spool.ok_or_else(response::query_lost)?;
                 let descriptor = spool.descriptor().map_err(|e| response::io_error(&e))?;
-                let number = execute::number(&descriptor);
-                let text = insert.from_descriptor(&text, number);
-                Ok(PreparedStatement::insert(
-                    Statement { text, ..statement },
-                    descriptor,
-                    spool,
-                    encoder(false)?,
-                ))
+                let text = insert.from_descriptor(&text, execute::number(&descriptor));
+                without_rows(text, vec![descriptor], Some(Box::new(spool)))
             }
             Parsed::Result(result) => {
                 let format = result.format.clone().or_else(|| request.format.clone());
                 let format = format.unwrap_or_else(|| "TabSeparated".to_owned());
-                let known = self.options.content_types.get(&format.to_ascii_lowercase());
-                head.content_type = known.map_or("text/plain; charset=UTF-8", String::as_str).to_owned();
+                if let Some(known) = self.options.engine.content_types.get(&format.to_ascii_lowercase()) {
+                    head.content_type.clone_from(known);
+                }
                 head.coding =
                     request.accept.filter(|_| !request.framed_response).map(super::compression::Coding::name);
-                let rewriter =
+                let is_rewritten =
                     request.revision >= REVISION_WITH_SERIALIZATION && format.eq_ignore_ascii_case("native");
-                let rewriter = rewriter.then(NativeRewriter::default);
-                let (target, source) = execute::into_pipe(request.wait_end.then_some(&self.options.spool))?;
-                let mut text_to_run = result.into_descriptor(&text, execute::number(&target));
+                let (target, rows) = execute::row_pipe()?;
+                let mut text = result.into_descriptor(&text, execute::number(&target));
                 if result.format.is_none() {
-                    text_to_run.extend_from_slice(b" FORMAT ");
-                    text_to_run.extend_from_slice(format_word(&format)?.as_bytes());
+                    text.extend_from_slice(b" FORMAT ");
+                    text.extend_from_slice(format_word(&format)?.as_bytes());
                 }
                 head.format = Some(format);
-                let statement = Statement { text: text_to_run, ..statement };
-                Ok(PreparedStatement::result(statement, target, source, encoder(true)?, rewriter))
+                let encoder = Encoder::new(request.accept, request.framed_response, request.level)
+                    .map_err(|e| response::io_error(&e))?;
+                Ok(PreparedStatement {
+                    job: Job { statement: statement(text), descriptors: vec![target], hold: None },
+                    rows: Some(rows),
+                    hold: request.wait_end.then(|| Arc::clone(&self.options.spool)),
+                    encoder,
+                    rewriter: is_rewritten.then(NativeRewriter::default),
+                })
             }
         }
     }

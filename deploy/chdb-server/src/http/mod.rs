@@ -10,6 +10,6 @@ mod response;
 mod server;
 mod spool;
 
-pub use handler::{Service, ServiceOptions};
+pub use handler::{EngineInfo, Service, ServiceOptions};
 pub use server::serve;
 pub use spool::SpoolSpace;
