@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Bound before the engine starts, so that an occupied port fails at once.
     let listener = runtime.block_on(TcpListener::bind(arguments.listen));
     let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let engine = boot(arguments, &data)?;
+    let engine = start(arguments, &data)?;
     let info = engine_info(&engine)?;
     tracing::info!(version = %info.version, data = %data.display(), "engine is open");
     let pool = Arc::new(Pool::start(engine, arguments.queries, arguments.waiting)?);
@@ -60,14 +60,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn boot(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
+fn start(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
     let tables = data.join("engine");
     // Without this folder at start the engine never runs the task that deletes dropped tables, and `DROP TABLE ... SYNC`
     // waits forever.
     let metadata = tables.join("metadata");
     std::fs::create_dir_all(&metadata).with_context(|| format!("cannot create {}", metadata.display()))?;
     let library = &arguments.library;
-    Engine::boot(&EngineOptions {
+    Engine::start(&EngineOptions {
         library: library.canonicalize().with_context(|| format!("cannot resolve {}", library.display()))?,
         tables,
         config: data.join("engine.xml"),

@@ -87,8 +87,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             Ok(Exit::SUCCESS)
         }
         Command::Status => {
-            let whole = stack::status(&paths, &Settings::from_environment()?, &console).await?;
-            Ok(if whole { Exit::SUCCESS } else { Exit::DIFFERS })
+            let all_healthy = stack::status(&paths, &Settings::from_environment()?, &console).await?;
+            Ok(if all_healthy { Exit::SUCCESS } else { Exit::DIFFERS })
         }
         Command::Install(install) => install.run(&paths),
     }

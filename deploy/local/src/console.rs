@@ -1,51 +1,44 @@
 //! Output for people.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::limits;
 
 /// A closed output (`make up | head`) does not stop the work.
-#[derive(Debug)]
 pub struct Console {
-    target: Target,
+    output: Mutex<Box<dyn Write + Send>>,
     terminal: bool,
     progress: Mutex<Progress>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Output,
-    Error,
-    Nowhere,
-}
-
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Progress {
     /// The terminal's last line has no line break yet.
     open: bool,
-    told: Option<Instant>,
+    shown: Option<Instant>,
 }
 
 impl Console {
     pub fn output() -> Self {
-        Self::new(Target::Output, std::io::stdout().is_terminal())
+        Self::new(Box::new(std::io::stdout()), std::io::stdout().is_terminal())
     }
 
     /// For commands whose standard output is read by programs.
     pub fn error() -> Self {
-        Self::new(Target::Error, std::io::stderr().is_terminal())
+        Self::new(Box::new(std::io::stderr()), std::io::stderr().is_terminal())
     }
 
     pub fn silent() -> Self {
-        Self::new(Target::Nowhere, false)
+        Self::new(Box::new(std::io::sink()), false)
     }
 
-    fn new(target: Target, terminal: bool) -> Self {
-        Self { target, terminal, progress: Mutex::default() }
+    fn new(output: Box<dyn Write + Send>, terminal: bool) -> Self {
+        Self { output: Mutex::new(output), terminal, progress: Mutex::default() }
     }
 
+    /// Writes one or more lines.
     pub fn say(&self, text: impl AsRef<str>) {
         self.end_progress();
         self.write(&format!("{}\n", text.as_ref()));
@@ -57,8 +50,8 @@ impl Console {
         if self.terminal {
             progress.open = true;
             self.write(&format!("\r\x1b[K{text}"));
-        } else if progress.told.is_none_or(|told| told.elapsed() >= limits::PROGRESS_LINE_EVERY) {
-            progress.told = Some(Instant::now());
+        } else if progress.shown.is_none_or(|shown| shown.elapsed() >= limits::PROGRESS_LINE_EVERY) {
+            progress.shown = Some(Instant::now());
             self.write(&format!("{text}\n"));
         }
     }
@@ -83,19 +76,11 @@ impl Console {
     }
 
     fn write(&self, text: &str) {
-        let written = match self.target {
-            Target::Output => write_all(std::io::stdout().lock(), text),
-            Target::Error => write_all(std::io::stderr().lock(), text),
-            Target::Nowhere => Ok(()),
-        };
-        // The output was closed; starting and stopping continue without reports.
-        drop(written);
+        if let Ok(mut output) = self.output.lock() {
+            // Fails if the output was closed; starting and stopping continue without reports.
+            drop(output.write_all(text.as_bytes()).and_then(|()| output.flush()));
+        }
     }
-}
-
-fn write_all(mut stream: impl std::io::Write, text: &str) -> std::io::Result<()> {
-    stream.write_all(text.as_bytes())?;
-    stream.flush()
 }
 
 /// Aligned columns; the first row is the heading.

@@ -99,14 +99,14 @@ impl StackPaths {
 
 /// Takes a lock; while it waits it names the holder.
 pub fn lock(path: &Path, console: &Console) -> std::io::Result<FileLock> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut is_shown = false;
     loop {
         let holder = match FileLock::try_take(path)? {
             Ok(lock) => return Ok(lock),
             Err(holder) => holder,
         };
-        if begun.elapsed() > limits::LOCK_WAIT {
+        if started.elapsed() > limits::LOCK_WAIT {
             let text = format!("{} is still locked by another marketprism-local", path.display());
             return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
         }

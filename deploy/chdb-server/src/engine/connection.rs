@@ -31,7 +31,7 @@ pub struct Engine {
 
 impl Engine {
     /// Loads the library and opens the tables; takes as long as loading them.
-    pub fn boot(options: &EngineOptions) -> anyhow::Result<Engine> {
+    pub fn start(options: &EngineOptions) -> anyhow::Result<Engine> {
         let library = Library::load(&options.library)?;
         std::fs::write(&options.config, configuration(options.memory_limit))
             .with_context(|| format!("cannot write {}", options.config.display()))?;

@@ -99,7 +99,7 @@ impl Library {
     }
 
     /// Opens a connection with the command line arguments of `clickhouse local` (`--path=...`). The first
-    /// connection of the process starts the engine. `None`: the engine refused and printed its reason to
+    /// connection of the process starts the engine. `None`: the engine rejected and printed its reason to
     /// standard error.
     pub fn connect(self: &Arc<Self>, arguments: &[CString]) -> Option<RawConnection> {
         let mut argv: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();

@@ -164,11 +164,11 @@ fn work(shared: &PoolState) {
     let mut ready: Option<Connection> = shared.engine.connect();
     while let Some(Queued { job, state, reply }) = shared.next() {
         let query_result = if state.is_cancelled() {
-            refused(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited")
+            rejected(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited")
         } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
             connection.run(&job.statement, state.number())
         } else {
-            refused(Code::UNKNOWN_EXCEPTION, "the engine opened no connection")
+            rejected(Code::UNKNOWN_EXCEPTION, "the engine opened no connection")
         };
         state.finish();
         // Ends the reader's stream, after which it awaits the result.
@@ -182,7 +182,7 @@ fn work(shared: &PoolState) {
     }
 }
 
-fn refused(code: Code, text: &str) -> QueryResult {
+fn rejected(code: Code, text: &str) -> QueryResult {
     QueryResult { result: Err(EngineError::new(code, text)), bytes: Vec::new() }
 }
 

@@ -57,9 +57,9 @@ impl Coding {
     pub fn of_response(header: &str) -> Option<Coding> {
         header.split(',').find_map(|entry| {
             let (name, parameters) = entry.split_once(';').unwrap_or((entry, ""));
-            let refused = |q: &str| q.trim().chars().all(|c| matches!(c, '0' | '.'));
+            let rejected = |q: &str| q.trim().chars().all(|c| matches!(c, '0' | '.'));
             let named = Coding::named(name.trim());
-            named.filter(|_| !parameters.trim().strip_prefix("q=").is_some_and(refused))
+            named.filter(|_| !parameters.trim().strip_prefix("q=").is_some_and(rejected))
         })
     }
 }

@@ -59,9 +59,9 @@ impl Service {
 
     async fn route(&self, request: Request<Incoming>) -> Response<Body> {
         if !self.options.any_host
-            && let Some(refusal) = rejected_origin(request.headers())
+            && let Some(reason) = rejected_origin(request.headers())
         {
-            return plain(StatusCode::FORBIDDEN, &refusal);
+            return plain(StatusCode::FORBIDDEN, &reason);
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
@@ -107,7 +107,7 @@ impl Service {
             Err(error) => Err(error),
         };
         answer.unwrap_or_else(|error| {
-            tracing::debug!(query_id = %head.query_id, %error, "query refused or failed");
+            tracing::debug!(query_id = %head.query_id, %error, "query rejected or failed");
             head.failed(&error)
         })
     }
@@ -121,14 +121,14 @@ impl Service {
     ) -> Result<Statements, EngineError> {
         let (feed, reader) = body::channel(incoming, request.body_wait());
         let space = Arc::clone(&self.options.spool);
-        let mut begun = request.clone();
+        let mut updated = request.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let statements = read_statements(&mut begun, reader, boundary.as_deref(), &space)?;
-            Ok::<_, EngineError>((begun, statements))
+            let statements = read_statements(&mut updated, reader, boundary.as_deref(), &space)?;
+            Ok::<_, EngineError>((updated, statements))
         });
         let (read, ()) = tokio::join!(reading, feed.run());
-        let (begun, statements) = read.map_err(|_| response::query_lost())??;
-        *request = begun;
+        let (updated, statements) = read.map_err(|_| response::query_lost())??;
+        *request = updated;
         Ok(statements)
     }
 
@@ -310,7 +310,7 @@ fn rejected_origin(headers: &HeaderMap) -> Option<String> {
     let origin = headers.get(ORIGIN).and_then(|v| v.to_str().ok())?;
     let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
     (!is_loopback(authority))
-        .then(|| format!("origin {origin:?}: web pages of other hosts are refused, see --allow-remote\n"))
+        .then(|| format!("origin {origin:?}: web pages of other hosts are rejected, see --allow-remote\n"))
 }
 
 /// Does `host[:port]` name this machine?

@@ -123,6 +123,6 @@ fn python_client_works_unchanged() {
     let port = server.address.rsplit(':').next().unwrap().to_owned();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clickhouse_connect_client.py");
     let out = Command::new(python).arg(script).arg(port).output().unwrap();
-    let said = String::from_utf8_lossy(&[out.stdout.as_slice(), &out.stderr].concat()).into_owned();
-    assert!(out.status.success() && said.contains("all checks passed"), "{said}");
+    let output = String::from_utf8_lossy(&[out.stdout.as_slice(), &out.stderr].concat()).into_owned();
+    assert!(out.status.success() && output.contains("all checks passed"), "{output}");
 }

@@ -181,9 +181,9 @@ fn codings_are_read_and_written() {
         assert_eq!(answer.status, 200, "{coding}: {}", answer.text());
     }
     assert_eq!(server.ask("SELECT groupArray(x) FROM (SELECT x FROM t ORDER BY x)"), "[1,2,3,4]");
-    let refused = server.request("POST", target, &[("content-encoding", "br")], b"x");
-    assert_eq!(refused.status, 415);
-    assert!(refused.text().contains("allowed are gzip, deflate, lz4, zstd"), "{}", refused.text());
+    let rejected = server.request("POST", target, &[("content-encoding", "br")], b"x");
+    assert_eq!(rejected.status, 415);
+    assert!(rejected.text().contains("allowed are gzip, deflate, lz4, zstd"), "{}", rejected.text());
     for (rows, large) in [(10, false), (2_000_000, true)] {
         let query = format!("SELECT number FROM numbers({rows}) ORDER BY number");
         let want: String = (0..rows).map(|n| format!("{n}\n")).collect();
@@ -261,6 +261,6 @@ fn native_of_a_revision_has_block_info() {
     assert_eq!(stamped[8..10], [4, 1]);
     let many = "SELECT number, toString(number), [number] FROM numbers(300000) FORMAT Native";
     assert_eq!(server.post("client_protocol_version=54460", many).status, 200);
-    let refused = server.post("client_protocol_version=54460", "SELECT 1::Dynamic FORMAT Native");
-    assert_eq!(refused.status, 501, "{}", refused.text());
+    let rejected = server.post("client_protocol_version=54460", "SELECT 1::Dynamic FORMAT Native");
+    assert_eq!(rejected.status, 501, "{}", rejected.text());
 }

@@ -125,10 +125,10 @@ fn a_full_queue_is_answered_at_once() {
     eventually("one is answered", || answered().is_some());
     let mut last = clients[answered().unwrap()].try_clone().unwrap();
     last.set_nonblocking(false).unwrap();
-    let refused = Answer::read(&mut last);
-    assert_eq!(refused.status, 503, "{}", refused.text());
-    assert_eq!(refused.code(), Some("202"), "{}", refused.text());
-    assert!(refused.text().contains("1 queries run and 1 wait"), "{}", refused.text());
+    let rejected = Answer::read(&mut last);
+    assert_eq!(rejected.status, 503, "{}", rejected.text());
+    assert_eq!(rejected.code(), Some("202"), "{}", rejected.text());
+    assert!(rejected.text().contains("1 queries run and 1 wait"), "{}", rejected.text());
     drop((clients, last));
     eventually("places come back", || server.post("", "SELECT 1").text() == "1\n");
 }
@@ -138,8 +138,8 @@ fn a_second_process_names_the_first() {
     let Some(mut server) = Server::start(&[]) else { return };
     let out = command(&server.data, "127.0.0.1:0").unwrap().output().unwrap();
     assert_eq!(out.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(said.contains(&format!("is in use by process {}", server.process().pid())), "{said}");
+    let output = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(output.contains(&format!("is in use by process {}", server.process().pid())), "{output}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn sigterm_drains() {
         server.ask("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'") == "1"
     });
     server.terminate();
-    eventually("new connections are refused", || TcpStream::connect(&server.address).is_err());
+    eventually("new connections are rejected", || TcpStream::connect(&server.address).is_err());
     let answer = Answer::read(&mut stream);
     assert_eq!((answer.status, answer.text().as_str()), (200, "0\n0\n0\n0\n"));
     let began = Instant::now();

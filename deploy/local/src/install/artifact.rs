@@ -120,7 +120,16 @@ pub enum InstallError {
 }
 
 impl InstallError {
-    pub(super) fn disk(path: &Path, source: std::io::Error) -> Self {
-        Self::Disk { path: path.display().to_string(), source }
+    pub(super) fn at(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::Disk { path: path.display().to_string(), source }
+    }
+
+    pub(super) fn tool_missing(
+        title: &str,
+        otherwise: &str,
+        tool: &'static str,
+        debian: &'static str,
+    ) -> Self {
+        Self::ToolMissing { title: title.to_owned(), tool, debian, otherwise: otherwise.to_owned() }
     }
 }

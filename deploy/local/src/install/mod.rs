@@ -59,14 +59,14 @@ impl Installer<'_> {
         // Left by an interrupted install; the lock excludes a running one.
         remove_folder(&stage)?;
         let ready = stage.join("ready");
-        std::fs::create_dir_all(&ready).map_err(|source| InstallError::disk(&ready, source))?;
+        std::fs::create_dir_all(&ready).map_err(InstallError::at(&ready))?;
         let package = fetch::fetch(self, artifact, &stage)?;
         self.console.progress(&format!("{}: checking", artifact.title));
         package::check(&package, artifact)?;
         package::unpack(&package, artifact, &ready.join(artifact.file), self.console)?;
         let folder = self.cache.join(artifact.folder);
         remove_folder(&folder)?;
-        std::fs::rename(&ready, &folder).map_err(|source| InstallError::disk(&folder, source))?;
+        std::fs::rename(&ready, &folder).map_err(InstallError::at(&folder))?;
         remove_folder(&stage)?;
         self.console.say(format!("{}: installed in {}", artifact.title, folder.display()));
         Ok(place)

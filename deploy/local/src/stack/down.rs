@@ -24,7 +24,7 @@ pub fn down(paths: &StackPaths, purge: DataAfterStop, console: &Console) -> anyh
         known += 1;
         match process::stop(&record, limits::STOP_WAIT) {
             Ok(stopped) => {
-                console.say(told(&record, &stopped));
+                console.say(result_line(&record, &stopped));
                 ProcessRecord::remove(&paths.run(), part)?;
             }
             Err(error) => failed.push(format!("{error:#}")),
@@ -50,7 +50,7 @@ pub fn down(paths: &StackPaths, purge: DataAfterStop, console: &Console) -> anyh
     }
 }
 
-fn told(record: &ProcessRecord, stopped: &StopResult) -> String {
+fn result_line(record: &ProcessRecord, stopped: &StopResult) -> String {
     let (part, pid) = (&record.part, record.process.pid);
     match stopped {
         StopResult::Ended(took) => {

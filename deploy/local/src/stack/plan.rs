@@ -75,21 +75,21 @@ impl<'a> Plan<'a> {
     }
 
     /// The parts that must run and their ports, without the simulator.
-    pub(super) fn wanted(&self) -> Vec<(&'static str, Vec<PortUse>)> {
+    pub(super) fn required_parts(&self) -> Vec<(&'static str, Vec<PortUse>)> {
         let ports = &self.settings.ports;
-        let mut wanted = Vec::new();
+        let mut parts = Vec::new();
         if self.settings.nats_url.is_none() {
-            wanted.push((NATS, uses(&[("nats", ports.nats), ("nats_monitoring", ports.nats_monitoring)])));
+            parts.push((NATS, uses(&[("nats", ports.nats), ("nats_monitoring", ports.nats_monitoring)])));
         }
         if !matches!(self.tables, Tables::Given(_)) {
-            wanted.push((CLICKHOUSE, uses(&[("clickhouse", ports.clickhouse)])));
+            parts.push((CLICKHOUSE, uses(&[("clickhouse", ports.clickhouse)])));
             if self.cold == ColdPlace::Apart {
-                wanted.push((CLICKHOUSE_COLD, uses(&[("clickhouse_cold", ports.clickhouse_cold)])));
+                parts.push((CLICKHOUSE_COLD, uses(&[("clickhouse_cold", ports.clickhouse_cold)])));
             }
         }
-        wanted.push((CENTRAL, uses(&[("central", ports.central)])));
-        wanted.push((EDGE, uses(&[("edge", ports.edge), ("edge_metrics", ports.edge_metrics)])));
-        wanted
+        parts.push((CENTRAL, uses(&[("central", ports.central)])));
+        parts.push((EDGE, uses(&[("edge", ports.edge), ("edge_metrics", ports.edge_metrics)])));
+        parts
     }
 
     pub(super) fn simulator_port(&self) -> Vec<PortUse> {
@@ -218,8 +218,8 @@ impl<'a> Plan<'a> {
         address: String,
         ready: impl Fn(String) -> ReadyCheck,
     ) -> anyhow::Result<PartSpec> {
-        let wanted = self.wanted();
-        let ports = wanted.into_iter().find(|(part, _)| *part == name).map(|(_, ports)| ports);
+        let parts = self.required_parts();
+        let ports = parts.into_iter().find(|(part, _)| *part == name).map(|(_, ports)| ports);
         let ports = ports.unwrap_or_default();
         let numbers: Vec<u16> = ports.iter().map(|port| port.port).collect();
         let health = health_url(name, &numbers).with_context(|| format!("{name} has no port"))?;

@@ -11,7 +11,6 @@ use crate::process::{self, PortHolder, ProcessIdentity, ProcessRecord, ProcessSt
 use crate::{Client, Console, StackPaths, limits};
 
 /// Starts parts and watches the ones it started.
-#[derive(Debug)]
 pub struct Starter<'a> {
     paths: &'a StackPaths,
     client: &'a Client,
@@ -48,7 +47,7 @@ impl<'a> Starter<'a> {
         if let Some(record) = self.running(part.name)? {
             return Ok(record);
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let log = self.fresh_log(part.name)?;
         let mut child = process::spawn(&part.program, &log)?;
         let Some(identity) = ProcessIdentity::of(child.id()) else {
@@ -71,7 +70,7 @@ impl<'a> Starter<'a> {
             record.process = identity;
         }
         record.save(&self.paths.run())?;
-        let took = begun.elapsed().as_millis();
+        let took = started.elapsed().as_millis();
         self.console
             .say(format!("  {:<12} pid {:<8} {} ({took} ms)", part.name, record.process.pid, record.address));
         Ok(record)

@@ -23,14 +23,14 @@ pub(super) async fn show(
     let plan = Plan::new(paths, settings, console);
     let heading = ["part", "state", "pid", "address", "health", "memory", "log"].map(str::to_owned).to_vec();
     let mut rows = vec![heading];
-    let mut whole = true;
+    let mut all_healthy = true;
     for part in [NATS, CLICKHOUSE, CLICKHOUSE_COLD, super::CENTRAL, SIMULATOR, EDGE] {
         let record = ProcessRecord::load(&paths.run(), part)?;
         match (record, given_address(&plan, part)) {
             (Some(record), _) => {
-                let (row, fine) = row_of(paths, client, &record).await;
+                let (row, healthy) = row_of(paths, client, &record).await;
                 rows.push(row);
-                whole &= fine;
+                all_healthy &= healthy;
             }
             (None, Some(address)) => {
                 let row = [part, "given", "", &address, "", "", ""];
@@ -40,7 +40,7 @@ pub(super) async fn show(
                 if part == SIMULATOR || part == CLICKHOUSE_COLD && plan.cold == ColdPlace::Together => {}
             (None, None) => {
                 rows.push(vec![part.to_owned(), "not started".to_owned()]);
-                whole = false;
+                all_healthy = false;
             }
         }
     }
@@ -51,7 +51,7 @@ pub(super) async fn show(
     let hot = plan.clickhouse()?;
     console.say(rows_of_tables("hot", HOT, &hot, client).await);
     console.say(rows_of_tables("cold", COLD, &plan.cold_clickhouse()?.unwrap_or(hot), client).await);
-    Ok(whole)
+    Ok(all_healthy)
 }
 
 /// Address of a part that the stack does not run.
@@ -93,7 +93,7 @@ async fn row_of(paths: &StackPaths, client: &Client, record: &ProcessRecord) -> 
             Err(error) => Err(error.root_cause().to_string()),
         },
     };
-    let fine = health.is_ok();
+    let healthy = health.is_ok();
     let memory = memory_bytes(record.process.pid).map(|bytes| format!("{} MB", bytes / 1_000_000));
     let cells = [
         record.part.clone(),
@@ -104,7 +104,7 @@ async fn row_of(paths: &StackPaths, client: &Client, record: &ProcessRecord) -> 
         memory.unwrap_or_default(),
         log,
     ];
-    (cells.to_vec(), fine)
+    (cells.to_vec(), healthy)
 }
 
 fn first_line(text: &str) -> String {

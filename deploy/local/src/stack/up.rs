@@ -32,7 +32,7 @@ pub async fn up(
     console: &Console,
 ) -> anyhow::Result<()> {
     let _lock = lock(&paths.run().join("lock"), console).context("the run folder cannot be locked")?;
-    let (begun, begun_ms) = (Instant::now(), now_ms()?);
+    let (started, started_ms) = (Instant::now(), now_ms()?);
     let venues = Venues::load(&configuration::venues_file(&paths.root))?;
     let plan = Plan::new(paths, settings, console);
     let client = Client::new()?;
@@ -51,13 +51,13 @@ pub async fn up(
     let mut result = start(&plan, &mut starter, &venues, choice, &mut steps).await;
     if result.is_ok() {
         steps.begin(&format!("first rows in hot ClickHouse (at most {} s)", limits::DATA_WAIT.as_secs()));
-        result = data::wait(&plan, &mut starter, begun_ms).await;
+        result = data::wait(&plan, &mut starter, started_ms).await;
     }
     if result.is_err() && starter.started().next().is_some() {
         console.say("started parts keep running: `make up` starts the rest, `make status` shows them, `make down` stops them");
     }
     result?;
-    console.say(format!("\ndata is in hot ClickHouse after {:.1} s\n", begun.elapsed().as_secs_f32()));
+    console.say(format!("\ndata is in hot ClickHouse after {:.1} s\n", started.elapsed().as_secs_f32()));
     status::show(paths, settings, &client, console).await?;
     console.say(status::how_to_look(paths, settings, &plan.clickhouse()?));
     Ok(())
@@ -79,7 +79,7 @@ impl Steps<'_> {
 
 /// Steps of [`start`], and the wait for data.
 fn step_count(plan: &Plan<'_>, starter: &Starter<'_>) -> anyhow::Result<usize> {
-    let servers = plan.wanted().len();
+    let servers = plan.required_parts().len();
     let is_initialized = starter.running(CENTRAL)?.is_some();
     Ok(servers + usize::from(!is_initialized) + 2)
 }
@@ -127,14 +127,17 @@ fn missing_parts(
     plan: &Plan<'_>,
 ) -> anyhow::Result<Vec<(&'static str, Vec<PortUse>)>> {
     let mut missing = Vec::new();
-    for (name, ports) in plan.wanted() {
+    for (name, ports) in plan.required_parts() {
         let Some(record) = starter.running(name)? else {
             missing.push((name, ports));
             continue;
         };
-        let asked: Vec<u16> = ports.iter().map(|port| port.port).collect();
-        if record.ports != asked {
-            bail!("{name} runs on ports {:?}, configured are {asked:?}; run `make down` first", record.ports);
+        let requested: Vec<u16> = ports.iter().map(|port| port.port).collect();
+        if record.ports != requested {
+            bail!(
+                "{name} runs on ports {:?}, configured are {requested:?}; run `make down` first",
+                record.ports
+            );
         }
     }
     if simulator_port_in_use(starter)?.is_some() && starter.running(SIMULATOR)?.is_none() {
@@ -151,14 +154,14 @@ fn simulator_port_in_use(starter: &Starter<'_>) -> anyhow::Result<Option<u16>> {
 }
 
 fn reject_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Result<()> {
-    let asked = match choice {
+    let requested = match choice {
         VenueChoice::Auto => return Ok(()),
         VenueChoice::Live => LIVE,
         VenueChoice::Simulated => SIMULATED,
     };
     match starter.running(EDGE)? {
-        Some(edge) if edge.note != asked => {
-            bail!("the edge runs with {}, requested are {asked}; run `make down` first", edge.note)
+        Some(edge) if edge.note != requested => {
+            bail!("the edge runs with {}, requested are {requested}; run `make down` first", edge.note)
         }
         _ => Ok(()),
     }
@@ -167,13 +170,13 @@ fn reject_other_venues(starter: &Starter<'_>, choice: VenueChoice) -> anyhow::Re
 /// The cold tables cannot move to another engine while central runs.
 fn reject_other_place(starter: &Starter<'_>, plan: &Plan<'_>) -> anyhow::Result<()> {
     let central = starter.running(CENTRAL)?;
-    let (runs, asked) = match (central, plan.cold) {
+    let (runs, requested) = match (central, plan.cold) {
         (Some(central), ColdPlace::Apart) if central.note != COLD_APART => ("one engine", "two"),
         (Some(central), ColdPlace::Together) if central.note == COLD_APART => ("two engines", "one"),
         (None, ColdPlace::Together) if starter.running(CLICKHOUSE_COLD)?.is_some() => ("two engines", "one"),
         _ => return Ok(()),
     };
-    bail!("hot and cold run on {runs}, requested: {asked}; run `make down` first")
+    bail!("hot and cold run on {runs}, requested: {requested}; run `make down` first")
 }
 
 /// Creates streams and tables. Differences that need a request are reported and left.
