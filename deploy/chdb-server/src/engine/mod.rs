@@ -7,5 +7,5 @@ mod statement;
 
 pub use connection::{Connection, Engine, EngineOptions};
 pub use ffi::{Library, LoadError};
-pub use pool::{CancelGuard, Job, JobState, Pool, PoolFull};
+pub use pool::{CancelGuard, Job, Pool, PoolFull};
 pub use statement::{Code, Counts, EngineError, QueryResult, Statement};

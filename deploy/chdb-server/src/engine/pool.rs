@@ -84,7 +84,10 @@ impl Pool {
     /// Queues a job. The guard cancels it when dropped early.
     pub fn submit(&self, job: Job) -> Result<(oneshot::Receiver<QueryResult>, CancelGuard), PoolFull> {
         let (reply, query_result) = oneshot::channel();
-        let state = JobState::new(self.numbers.fetch_add(1, Ordering::Relaxed));
+        let state = Arc::new(JobState {
+            number: self.numbers.fetch_add(1, Ordering::Relaxed),
+            ..JobState::default()
+        });
         let mut queue = self.shared.lock();
         queue.forget_cancelled();
         if queue.jobs.len() >= self.shared.capacity + queue.idle {
@@ -93,7 +96,7 @@ impl Pool {
         queue.jobs.push_back(Queued { job, state: Arc::clone(&state), reply });
         drop(queue);
         self.shared.arrived.notify_one();
-        Ok((query_result, CancelGuard::new(state, self.orders.clone())))
+        Ok((query_result, CancelGuard { state, orders: self.orders.clone() }))
     }
 
     /// Lets running queries end, rejects waiting ones, closes the engine. `false`: a query still ran after
@@ -124,9 +127,9 @@ impl Queue {
     /// Frees the queue places of disconnected clients.
     fn forget_cancelled(&mut self) {
         self.jobs.retain(|queued| {
-            let left = queued.state.is_cancelled();
+            let left = queued.state.cancelled.load(Ordering::Acquire);
             if left {
-                queued.state.finish();
+                queued.state.done.store(true, Ordering::Release);
             }
             !left
         });
@@ -163,14 +166,14 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> anyhow::Result<J
 fn work(shared: &PoolState) {
     let mut ready: Option<Connection> = shared.engine.connect();
     while let Some(Queued { job, state, reply }) = shared.next() {
-        let query_result = if state.is_cancelled() {
+        let query_result = if state.cancelled.load(Ordering::Acquire) {
             rejected(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited")
         } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
-            connection.run(&job.statement, state.number())
+            connection.run(&job.statement, state.number)
         } else {
             rejected(Code::UNKNOWN_EXCEPTION, "the engine opened no connection")
         };
-        state.finish();
+        state.done.store(true, Ordering::Release);
         // Ends the reader's stream, after which it awaits the result.
         drop(job.descriptors);
         drop(job.hold);
@@ -192,32 +195,10 @@ const REPEAT_AFTER: Duration = Duration::from_millis(200);
 
 /// State of one query, shared by the pool and the client's side.
 #[derive(Debug, Default)]
-pub struct JobState {
+struct JobState {
     number: u64,
     cancelled: AtomicBool,
     done: AtomicBool,
-}
-
-impl JobState {
-    fn new(number: u64) -> Arc<JobState> {
-        Arc::new(JobState { number, ..JobState::default() })
-    }
-
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
-    }
-
-    fn finish(&self) {
-        self.done.store(true, Ordering::Release);
-    }
-
-    fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
-    }
 }
 
 /// Held by the client's side of a query. Dropping it before the query has ended cancels the query.
@@ -226,15 +207,9 @@ pub struct CancelGuard {
     orders: SyncSender<Arc<JobState>>,
 }
 
-impl CancelGuard {
-    fn new(state: Arc<JobState>, orders: SyncSender<Arc<JobState>>) -> Self {
-        CancelGuard { state, orders }
-    }
-}
-
 impl Drop for CancelGuard {
     fn drop(&mut self) {
-        if self.state.is_done() {
+        if self.state.done.load(Ordering::Acquire) {
             return;
         }
         self.state.cancelled.store(true, Ordering::Release);
@@ -256,7 +231,7 @@ fn run_cancelling(engine: &Engine, orders: &Receiver<Arc<JobState>>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         stopping.extend(orders.try_iter());
-        stopping.retain(|state| !state.is_done());
+        stopping.retain(|state| !state.done.load(Ordering::Acquire));
         if stopping.is_empty() {
             continue;
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::MemfdFlags;
 
 use crate::limits::{INSERT_BYTES, SPOOL_MEMORY_BYTES, SPOOL_TOTAL_MEMORY_BYTES};
 
@@ -35,17 +35,7 @@ impl SpoolSpace {
 
     /// A file without a name: it disappears with its last descriptor, also when the process is killed.
     pub fn nameless_file(&self) -> io::Result<File> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::open(&self.directory, flags, Mode::RUSR | Mode::WUSR) {
-            Ok(file) => Ok(File::from(file)),
-            Err(_unsupported) => {
-                // A file system without O_TMPFILE: create and unlink.
-                let path = self.directory.join(format!("insert-{:?}", std::thread::current().id()));
-                let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-                std::fs::remove_file(&path)?;
-                Ok(file)
-            }
-        }
+        tempfile::tempfile_in(&self.directory)
     }
 }
 

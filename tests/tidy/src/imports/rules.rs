@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::graph::{Graph, circles, round_trip};
 use super::modules::Tree;
 use super::resolve::Arrows;
 use crate::Finding;
+
+/// Who uses whom.
+type Graph<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// Arrows of a large circle that are listed at most.
 const LISTED_MAX: usize = 40;
@@ -68,10 +70,8 @@ pub fn folder_circles(tree: &Tree, arrows: &Arrows) -> Vec<Finding> {
                 continue;
             };
             let place = [&["src".to_owned()], folder].concat().join("/");
-            let mut what = format!("circle of folders in {place}: {}", round_trip(&graph, start));
-            if circle.len() > 2 {
-                what += &format!(" (all: {})", Vec::from_iter(circle.iter().copied()).join(", "));
-            }
+            let members = Vec::from_iter(circle.iter().copied()).join(", ");
+            let mut what = format!("circle of folders in {place}: {members}");
             let in_folder = |path: &[String]| {
                 path.starts_with(folder)
                     && path.get(folder.len()).is_some_and(|n| circle.contains(n.as_str()))
@@ -116,4 +116,27 @@ fn listed(tree: &Tree, arrows: &Arrows, is_in: impl Fn(usize, usize) -> bool) ->
         format!("\n    {}:{line} uses {}", tree.modules[*from].file, tree.modules[*to].file)
     };
     within.take(LISTED_MAX).map(line).collect()
+}
+
+/// Groups of two and more of which each reaches each other.
+fn circles<'a>(graph: &Graph<'a>) -> BTreeSet<BTreeSet<&'a str>> {
+    let reached: Graph<'a> = graph.keys().map(|start| (*start, reached_from(graph, start))).collect();
+    let circle = |(start, targets): (&&'a str, &BTreeSet<&'a str>)| {
+        let is_back = |target: &&str| reached.get(target).is_some_and(|back| back.contains(start));
+        targets.iter().copied().filter(is_back).collect::<BTreeSet<&'a str>>()
+    };
+    reached.iter().map(circle).filter(|circle| circle.len() > 1).collect()
+}
+
+fn reached_from<'a>(graph: &Graph<'a>, start: &str) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![start];
+    while let Some(at) = open.pop() {
+        for target in graph.get(at).into_iter().flatten() {
+            if found.insert(*target) {
+                open.push(target);
+            }
+        }
+    }
+    found
 }
