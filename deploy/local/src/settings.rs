@@ -34,48 +34,40 @@ pub enum ColdPlace {
 /// Loopback ports of the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ports {
-    #[serde(rename = "nats_port")]
     #[schemars(range(min = 1, max = 65_535))]
-    pub nats: u16,
-    #[serde(rename = "nats_monitoring_port")]
+    pub nats_port: u16,
     #[schemars(range(min = 1, max = 65_535))]
-    pub nats_monitoring: u16,
-    #[serde(rename = "clickhouse_port")]
+    pub nats_monitoring_port: u16,
     #[schemars(range(min = 1, max = 65_535))]
-    pub clickhouse: u16,
+    pub clickhouse_port: u16,
     /// Of the engine that keeps the cold database if it is apart.
-    #[serde(rename = "clickhouse_cold_port")]
     #[schemars(range(min = 1, max = 65_535))]
-    pub clickhouse_cold: u16,
+    pub clickhouse_cold_port: u16,
     /// `/health /ready /metrics /integrity` of central.
-    #[serde(rename = "central_port")]
     #[schemars(range(min = 1, max = 65_535))]
-    pub central: u16,
+    pub central_port: u16,
     /// `/health /ready /metrics /coverage /adapters` of the edge.
-    #[serde(rename = "edge_port")]
     #[schemars(range(min = 1, max = 65_535))]
-    pub edge: u16,
+    pub edge_port: u16,
     /// `/metrics` for a scraper.
-    #[serde(rename = "edge_metrics_port")]
     #[schemars(range(min = 1, max = 65_535))]
-    pub edge_metrics: u16,
+    pub edge_metrics_port: u16,
     /// 0: any free port.
-    #[serde(rename = "simulator_port")]
     #[schemars(range(min = 0, max = 65_535))]
-    pub simulator: u16,
+    pub simulator_port: u16,
 }
 
 impl Default for Ports {
     fn default() -> Self {
         Self {
-            nats: 4222,
-            nats_monitoring: 8222,
-            clickhouse: 8123,
-            clickhouse_cold: 8124,
-            central: 8085,
-            edge: 8087,
-            edge_metrics: 9093,
-            simulator: 0,
+            nats_port: 4222,
+            nats_monitoring_port: 8222,
+            clickhouse_port: 8123,
+            clickhouse_cold_port: 8124,
+            central_port: 8085,
+            edge_port: 8087,
+            edge_metrics_port: 9093,
+            simulator_port: 0,
         }
     }
 }
@@ -183,7 +175,7 @@ mod tests {
         let settings =
             read(&[(&port_variable("nats"), "5222"), (&port_variable("edge_metrics"), "9999")]).unwrap();
         assert_eq!(
-            (settings.ports.nats, settings.ports.edge_metrics, settings.ports.edge),
+            (settings.ports.nats_port, settings.ports.edge_metrics_port, settings.ports.edge_port),
             (5222, 9999, 8087)
         );
     }

@@ -25,8 +25,8 @@ pub(super) fn nats(paths: &StackPaths, ports: &Ports) -> anyhow::Result<PathBuf>
            store_dir: {}\n  \
            max_file_store: {store_bytes}\n\
          }}\n",
-        ports.nats,
-        ports.nats_monitoring,
+        ports.nats_port,
+        ports.nats_monitoring_port,
         quoted(&paths.state.join("nats").to_string_lossy()),
     );
     write(paths, "nats.conf", &text)
@@ -51,7 +51,7 @@ pub(super) fn central(
         nats_section(ports, own_broker),
         server("clickhouse", hot),
         cold.map(|cold| server("clickhouse.cold", cold)).unwrap_or_default(),
-        ports.central,
+        ports.central_port,
         quoted(&token_file.to_string_lossy()),
     );
     write(paths, "central.toml", &text)
@@ -70,8 +70,8 @@ pub(super) fn edge(
          [http]\nlisten = \"127.0.0.1:{}\"\nmetrics_listen = \"127.0.0.1:{}\"\n",
         quoted(&paths.state.join("edge").to_string_lossy()),
         nats_section(ports, own_broker),
-        ports.edge,
-        ports.edge_metrics,
+        ports.edge_port,
+        ports.edge_metrics_port,
     );
     for feed in &venues.feed {
         let adapter = paths.root.join(&feed.adapter);
@@ -125,7 +125,7 @@ pub(super) fn clickhouse_server(
 
 fn nats_section(ports: &Ports, own_broker: bool) -> String {
     if own_broker {
-        format!("[nats]\nurls = [\"nats://127.0.0.1:{}\"]\n", ports.nats)
+        format!("[nats]\nurls = [\"nats://127.0.0.1:{}\"]\n", ports.nats_port)
     } else {
         "# The broker's address comes from MARKETPRISM_NATS_URL.\n[nats]\n".to_owned()
     }

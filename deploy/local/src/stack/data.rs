@@ -116,7 +116,7 @@ async fn stream_ends(plan: &Plan<'_>, starter: &Starter<'_>) -> Vec<(String, u64
     if plan.settings.nats_url.is_some() {
         return Vec::new();
     }
-    let url = format!("http://127.0.0.1:{}/jsz?streams=true", plan.settings.ports.nats_monitoring);
+    let url = format!("http://127.0.0.1:{}/jsz?streams=true", plan.settings.ports.nats_monitoring_port);
     let Ok(answer) = starter.client().get(&url).await else { return Vec::new() };
     serde_json::from_str(&answer.body).map(|report| ends_by_stream(&report)).unwrap_or_default()
 }

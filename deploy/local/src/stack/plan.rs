@@ -52,7 +52,7 @@ impl<'a> Plan<'a> {
     pub(super) fn clickhouse(&self) -> anyhow::Result<ClickHouse> {
         match &self.tables {
             Tables::Given(server) => Ok(server.clone()),
-            _ => ClickHouse::local(self.settings.ports.clickhouse),
+            _ => ClickHouse::local(self.settings.ports.clickhouse_port),
         }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Plan<'a> {
     pub(super) fn cold_clickhouse(&self) -> anyhow::Result<Option<ClickHouse>> {
         match self.cold {
             ColdPlace::Together => Ok(None),
-            ColdPlace::Apart => ClickHouse::local(self.settings.ports.clickhouse_cold).map(Some),
+            ColdPlace::Apart => ClickHouse::local(self.settings.ports.clickhouse_cold_port).map(Some),
         }
     }
 
@@ -79,36 +79,39 @@ impl<'a> Plan<'a> {
         let ports = &self.settings.ports;
         let mut parts = Vec::new();
         if self.settings.nats_url.is_none() {
-            parts.push((NATS, uses(&[("nats", ports.nats), ("nats_monitoring", ports.nats_monitoring)])));
+            parts.push((
+                NATS,
+                uses(&[("nats", ports.nats_port), ("nats_monitoring", ports.nats_monitoring_port)]),
+            ));
         }
         if !matches!(self.tables, Tables::Given(_)) {
-            parts.push((CLICKHOUSE, uses(&[("clickhouse", ports.clickhouse)])));
+            parts.push((CLICKHOUSE, uses(&[("clickhouse", ports.clickhouse_port)])));
             if self.cold == ColdPlace::Apart {
-                parts.push((CLICKHOUSE_COLD, uses(&[("clickhouse_cold", ports.clickhouse_cold)])));
+                parts.push((CLICKHOUSE_COLD, uses(&[("clickhouse_cold", ports.clickhouse_cold_port)])));
             }
         }
-        parts.push((CENTRAL, uses(&[("central", ports.central)])));
-        parts.push((EDGE, uses(&[("edge", ports.edge), ("edge_metrics", ports.edge_metrics)])));
+        parts.push((CENTRAL, uses(&[("central", ports.central_port)])));
+        parts.push((EDGE, uses(&[("edge", ports.edge_port), ("edge_metrics", ports.edge_metrics_port)])));
         parts
     }
 
     pub(super) fn simulator_port(&self) -> Vec<PortUse> {
-        uses(&[("simulator", self.settings.ports.simulator)])
+        uses(&[("simulator", self.settings.ports.simulator_port)])
     }
 
     pub(super) fn nats(&self, console: &Console) -> anyhow::Result<PartSpec> {
         let path = Installer::new(self.paths, console).nats_server()?;
         let configuration = configuration::nats(self.paths, &self.settings.ports)?;
         let program = self.program(path, ["--config".into(), configuration.into()], &[]);
-        let address = format!("nats://127.0.0.1:{}", self.settings.ports.nats);
+        let address = format!("nats://127.0.0.1:{}", self.settings.ports.nats_port);
         self.part(NATS, program, address, ReadyCheck::Healthy)
     }
 
     pub(super) fn clickhouse_server(&self, engine: Engine, console: &Console) -> anyhow::Result<PartSpec> {
         let ports = &self.settings.ports;
         let (name, port) = match engine {
-            Engine::Hot => (CLICKHOUSE, ports.clickhouse),
-            Engine::Cold => (CLICKHOUSE_COLD, ports.clickhouse_cold),
+            Engine::Hot => (CLICKHOUSE, ports.clickhouse_port),
+            Engine::Cold => (CLICKHOUSE_COLD, ports.clickhouse_cold_port),
         };
         let [embedded, server] = self.paths.engine_data(engine);
         let program = match &self.tables {
@@ -156,7 +159,7 @@ impl<'a> Plan<'a> {
             let name = "MARKETPRISM_CLICKHOUSE__PASSWORD".to_owned();
             program.variables.push((name, password.reveal().to_owned()));
         }
-        let address = format!("http://127.0.0.1:{}", settings.ports.central);
+        let address = format!("http://127.0.0.1:{}", settings.ports.central_port);
         let mut part = self
             .part(CENTRAL, program, address, |url| ReadyCheck::Healthy(url.replace("/health", "/ready")))?;
         if cold.is_some() {
@@ -189,7 +192,7 @@ impl<'a> Plan<'a> {
         let arguments = ["run".into(), "--config".into(), configuration.into()];
         let mut program = self.program(self.binary("marketprism-edge"), arguments, SECTIONS);
         program.variables.push(self.broker_variable());
-        let address = format!("http://127.0.0.1:{}", settings.ports.edge);
+        let address = format!("http://127.0.0.1:{}", settings.ports.edge_port);
         let mut part = self.part(EDGE, program, address, ReadyCheck::Answers)?;
         note.clone_into(&mut part.note);
         Ok(part)
@@ -242,7 +245,7 @@ impl<'a> Plan<'a> {
 
     /// Passed explicitly, so that the part and this command use the same broker.
     fn broker_variable(&self) -> (String, String) {
-        let own = || format!("nats://127.0.0.1:{}", self.settings.ports.nats);
+        let own = || format!("nats://127.0.0.1:{}", self.settings.ports.nats_port);
         ("MARKETPRISM_NATS_URL".to_owned(), self.settings.nats_url.clone().unwrap_or_else(own))
     }
 }

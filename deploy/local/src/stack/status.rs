@@ -161,10 +161,10 @@ pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &
     client = clickhouse_connect.get_client(host="{host}", port={port})
     print(client.query("SELECT exchange, symbol, count() FROM {HOT}.trades GROUP BY ALL").result_rows)
   state and logs: make status, .marketprism/logs       stop: make down"#,
-        edge = ports.edge,
+        edge = ports.edge_port,
         token = paths.shown(&paths.token()),
         config = paths.shown(&paths.config().join("central.toml")),
         binary = paths.shown(&paths.binaries().join("marketprism-central")),
-        central = ports.central,
+        central = ports.central_port,
     )
 }

@@ -235,7 +235,7 @@ async fn ensure_simulator(
     venues: &Venues,
     console: &Console,
 ) -> anyhow::Result<ProcessRecord> {
-    let configured = plan.settings.ports.simulator;
+    let configured = plan.settings.ports.simulator_port;
     let mut port = configured;
     if let Some(bound) = simulator_port_in_use(starter)?
         && starter.running(SIMULATOR)?.is_none()
