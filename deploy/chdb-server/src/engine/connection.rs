@@ -98,13 +98,11 @@ impl Connection {
     /// Runs the statement with its database, settings and parameters. `number` tags it in
     /// `system.processes` for cancelling. The connection must not be reused for another client.
     pub fn run(&mut self, statement: &Statement, number: u64) -> QueryResult {
-        if let Err(error) = self.plain(&set_up(statement, number), "Null") {
-            return QueryResult { result: Err(error), bytes: Vec::new() };
-        }
+        self.plain(&set_up(statement, number), "Null")?;
         let result = self.raw.query(&statement.text, &statement.format, &statement.parameters);
         match result.error() {
-            Some(text) => QueryResult { result: Err(EngineError::parse(&text)), bytes: Vec::new() },
-            None => QueryResult { result: Ok(result.counts()), bytes: result.bytes().to_vec() },
+            Some(text) => Err(EngineError::parse(&text)),
+            None => Ok((result.counts(), result.bytes().to_vec())),
         }
     }
 

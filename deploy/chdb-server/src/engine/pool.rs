@@ -167,11 +167,11 @@ fn work(shared: &PoolState) {
     let mut ready: Option<Connection> = shared.engine.connect();
     while let Some(Queued { job, state, reply }) = shared.next() {
         let query_result = if state.cancelled.load(Ordering::Acquire) {
-            rejected(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited")
+            Err(EngineError::new(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited"))
         } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {
             connection.run(&job.statement, state.number)
         } else {
-            rejected(Code::UNKNOWN_EXCEPTION, "the engine opened no connection")
+            Err(EngineError::new(Code::UNKNOWN_EXCEPTION, "the engine opened no connection"))
         };
         state.done.store(true, Ordering::Release);
         // Ends the reader's stream, after which it awaits the result.
@@ -183,10 +183,6 @@ fn work(shared: &PoolState) {
             ready = shared.engine.connect();
         }
     }
-}
-
-fn rejected(code: Code, text: &str) -> QueryResult {
-    QueryResult { result: Err(EngineError::new(code, text)), bytes: Vec::new() }
 }
 
 /// Cancelling is repeated after this time: the first attempt misses a query that the engine has not

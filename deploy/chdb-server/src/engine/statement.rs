@@ -33,13 +33,8 @@ pub struct Counts {
     pub elapsed: Duration,
 }
 
-/// Counts or error of a query.
-#[derive(Debug)]
-pub struct QueryResult {
-    pub result: Result<Counts, EngineError>,
-    /// Result bytes of a statement whose output was not sent to a file.
-    pub bytes: Vec<u8>,
-}
+/// Counts of a query, and the result bytes of a statement whose output was not sent to a file.
+pub type QueryResult = Result<(Counts, Vec<u8>), EngineError>;
 
 /// ClickHouse error codes that this program raises or checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

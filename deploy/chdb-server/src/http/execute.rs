@@ -13,9 +13,9 @@ use tokio::net::unix::pipe;
 
 use super::compression::Encoder;
 use super::native_rewriter::NativeRewriter;
-use super::response::{Body, ResponseHead, Source, Streaming, io_error, query_lost};
+use super::response::{Body, ResponseHead, Source, Streaming, io_error, next_bytes, query_lost};
 use super::spool::SpoolSpace;
-use crate::engine::{Code, Counts, EngineError, Job, Pool, QueryResult};
+use crate::engine::{Code, Counts, EngineError, Job, Pool};
 use crate::limits::RESPONSE_BUFFER;
 
 /// A statement ready to run.
@@ -74,20 +74,20 @@ pub async fn execute(
         EngineError::new(Code::TOO_MANY_SIMULTANEOUS_QUERIES, text)
     })?;
     let Some(rows) = rows else {
-        let QueryResult { result, bytes } = query_result.await.map_err(|_| query_lost())?;
-        return Ok(head.whole(bytes, &result?));
+        let (counts, bytes) = query_result.await.map_err(|_| query_lost())??;
+        return Ok(head.whole(bytes, &counts));
     };
-    let mut source = Source::Pipe(rows);
+    let mut source: Source = Box::new(rows);
     let (first, ended) = gather(&mut source).await?;
     if ended {
-        let counts = query_result.await.map_err(|_| query_lost())?.result?;
+        let (counts, _) = query_result.await.map_err(|_| query_lost())??;
         return whole(first, encoder, rewriter, head, &counts);
     }
     let (mut pending, mut counts) = (Some(query_result), None);
     if let Some(space) = hold {
-        source = Source::File(write_rest(&mut source, &space).await.map_err(|e| io_error(&e))?);
+        source = Box::new(write_rest(&mut source, &space).await.map_err(|e| io_error(&e))?);
         if let Some(query_result) = pending.take() {
-            counts = Some(query_result.await.map_err(|_| query_lost())?.result?);
+            counts = Some(query_result.await.map_err(|_| query_lost())??.0);
         }
     }
     let (tag, version) = (fresh_tag(), head.version.clone());
@@ -101,7 +101,7 @@ pub async fn execute(
 async fn write_rest(source: &mut Source, space: &SpoolSpace) -> std::io::Result<File> {
     let mut file = File::from_std(space.nameless_file()?);
     loop {
-        let bytes = source.next().await?;
+        let bytes = next_bytes(source).await?;
         if bytes.is_empty() {
             file.flush().await?;
             file.rewind().await?;
@@ -115,7 +115,7 @@ async fn write_rest(source: &mut Source, space: &SpoolSpace) -> std::io::Result<
 async fn gather(source: &mut Source) -> Result<(Vec<Bytes>, bool), EngineError> {
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length < RESPONSE_BUFFER {
-        let bytes = source.next().await.map_err(|e| io_error(&e))?;
+        let bytes = next_bytes(source).await.map_err(|e| io_error(&e))?;
         if bytes.is_empty() {
             return Ok((pieces, true));
         }

@@ -10,7 +10,6 @@ use hyper::body::Frame;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use super::compression::Encoder;
@@ -140,25 +139,11 @@ fn exception_block(error: &EngineError, version: &str, tag: &str) -> Bytes {
     Bytes::from(format!("\r\n__exception__\r\n{tag}\r\n{text}{length} {tag}\r\n__exception__\r\n"))
 }
 
-/// Source of the result bytes.
-pub enum Source {
-    /// While the engine writes them.
-    Pipe(pipe::Receiver),
-    /// After the engine has written them.
-    File(tokio::fs::File),
-}
+/// Result bytes: a pipe while the engine writes them, a file after that.
+pub type Source = Box<dyn AsyncRead + Send + Unpin>;
 
-impl Source {
-    /// The next bytes; empty at the end.
-    pub async fn next(&mut self) -> io::Result<Bytes> {
-        match self {
-            Source::Pipe(pipe) => read_some(pipe).await,
-            Source::File(file) => read_some(file).await,
-        }
-    }
-}
-
-async fn read_some(source: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+/// The next bytes; empty at the end.
+pub async fn next_bytes(source: &mut Source) -> io::Result<Bytes> {
     let mut buffer = BytesMut::with_capacity(RESPONSE_CHUNK);
     source.read_buf(&mut buffer).await?;
     Ok(buffer.freeze())
@@ -210,7 +195,7 @@ impl Streaming {
         loop {
             let piece = match self.first.pop() {
                 Some(bytes) => Ok(bytes),
-                None => self.source.next().await,
+                None => next_bytes(&mut self.source).await,
             };
             let piece = match piece {
                 Ok(bytes) if bytes.is_empty() => return self.end().await,
@@ -235,8 +220,7 @@ impl Streaming {
 
     async fn end(mut self: Box<Self>) -> Option<(io::Result<Frame<Bytes>>, BodyState)> {
         if let Some(query_result) = self.query_result.take() {
-            let result =
-                query_result.await.map_or_else(|_| Err(query_lost()), |query_result| query_result.result);
+            let result = query_result.await.unwrap_or_else(|_| Err(query_lost()));
             if let Err(error) = result {
                 return self.fail(&error);
             }
