@@ -26,7 +26,7 @@ pub(super) async fn wait(plan: &Plan<'_>, starter: &mut Starter<'_>, since_ms: u
     let deadline = Instant::now() + limits::DATA_WAIT;
     loop {
         starter.check_alive()?;
-        let answer = starter.client().query(&server, &query).await;
+        let answer = starter.client.query(&server, &query).await;
         let rows = answer.as_ref().map(|rows| rows.first().cloned().unwrap_or_default());
         let empty: Vec<_> = match &rows {
             Ok(row) => {
@@ -93,7 +93,7 @@ async fn part_report(starter: &Starter<'_>, part: &str) -> String {
         for path in paths {
             const SHOWN_CHARS_MAX: usize = 1_500;
             let url = url.replace("/health", path);
-            let finding = match starter.client().get(&url).await {
+            let finding = match starter.client.get(&url).await {
                 Ok(answer) => format!("{} {}", answer.status, answer.body.trim()),
                 Err(error) => error.root_cause().to_string(),
             };
@@ -117,7 +117,7 @@ async fn stream_ends(plan: &Plan<'_>, starter: &Starter<'_>) -> Vec<(String, u64
         return Vec::new();
     }
     let url = format!("http://127.0.0.1:{}/jsz?streams=true", plan.settings.ports.nats_monitoring_port);
-    let Ok(answer) = starter.client().get(&url).await else { return Vec::new() };
+    let Ok(answer) = starter.client.get(&url).await else { return Vec::new() };
     serde_json::from_str(&answer.body).map(|report| ends_by_stream(&report)).unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use crate::{Client, Console, StackPaths, limits};
 /// Starts parts and watches the ones it started.
 pub struct Starter<'a> {
     paths: &'a StackPaths,
-    client: &'a Client,
+    pub(super) client: &'a Client,
     console: &'a Console,
     children: Vec<(&'static str, Child)>,
 }
@@ -36,10 +36,6 @@ impl<'a> Starter<'a> {
 
     pub fn started(&self) -> impl Iterator<Item = &'static str> {
         self.children.iter().map(|(part, _)| *part)
-    }
-
-    pub const fn client(&self) -> &Client {
-        self.client
     }
 
     /// Starts a part unless it runs, and waits until it is ready.
