@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adapters_are_known_by_their_manifest() {
+    fn adapters_are_recognized_by_their_manifest() {
         let marked = "[package]\nname = \"x-y\"\n[package.metadata.marketprism]\nadapter = true\n";
         let read = |manifest: &str| rust(Path::new("y"), manifest);
         let (package, module) = ("x-y".to_owned(), "x_y.wasm".to_owned());

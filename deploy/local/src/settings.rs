@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_cold_is_read() {
+    fn the_engine_of_the_cold_database_is_configurable() {
         let cold = |word: &str| read(&[("MARKETPRISM_LOCAL__COLD", word)]).map(|settings| settings.cold);
         assert_eq!(cold("apart").unwrap(), Some(ColdPlace::Apart));
         assert_eq!(cold("together").unwrap(), Some(ColdPlace::Together));

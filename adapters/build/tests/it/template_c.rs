@@ -122,7 +122,7 @@ fn damaged(frames: &[Vec<u8>], mut random: impl FnMut(usize) -> usize) -> Vec<u8
 
 // Both run in the sandbox: the golden frames, then 30,000 damaged ones from a fixed seed.
 #[test]
-fn both_languages_say_the_same() {
+fn both_templates_produce_the_same_output() {
     let folder = tempfile::tempdir().unwrap();
     let Some(file) = built(folder.path()) else { return };
     let engine = Engine::new(None).unwrap();

@@ -154,7 +154,7 @@ mod tests {
     use super::{boundary, fields};
 
     #[test]
-    fn fields_are_read_and_files_refused() {
+    fn fields_are_read_and_files_rejected() {
         let b = boundary("multipart/form-data; boundary=\"xx\"").unwrap();
         let body = "--xx\r\nContent-Disposition: form-data; name=\"query\"\r\n\r\nSELECT\r\n1\r\n\
                     --xx\r\nContent-Disposition: form-data; name=\"param_a\"\r\n\r\n\r\n--xx--\r\n";

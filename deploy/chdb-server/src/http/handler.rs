@@ -327,7 +327,7 @@ mod tests {
     use super::is_loopback;
 
     #[test]
-    fn loopback_names_are_told_apart() {
+    fn loopback_names_are_recognized() {
         for name in ["localhost:8123", "127.0.0.1", "127.1.2.3:1", "[::1]:8123"] {
             assert!(is_loopback(name), "{name}");
         }

@@ -139,7 +139,7 @@ mod tests {
     use hyper::HeaderMap;
 
     #[test]
-    fn parameters_settings_and_placeholders_are_told_apart() {
+    fn parameters_settings_and_placeholders_are_distinguished() {
         let url = "query=SELECT+1%3B&database=d&user=u&password=p&max_threads=3&\
                    param_x=%5CN&compress=1&query_id=q&role=r";
         let mut headers = HeaderMap::new();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_a_body_is_the_clients_up_to_the_servers() {
+    fn a_client_may_shorten_the_wait_for_its_body_and_not_extend_it() {
         let wait = |value: &str| {
             let request = QueryRequest::read(&format!("http_receive_timeout={value}"), &HeaderMap::new());
             request.map(|request| (request.body_wait(), request.settings.len()))

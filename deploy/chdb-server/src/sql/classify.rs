@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn several_statements_and_files_are_refused() {
+    fn several_statements_and_files_are_rejected() {
         for (text, code) in [
             ("SELECT 1; DROP TABLE t", 62),
             ("SELECT 1 INTO OUTFILE '/x'", 358),

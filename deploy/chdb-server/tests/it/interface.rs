@@ -47,7 +47,7 @@ fn errors_have_code_text_and_status() {
 }
 
 #[test]
-fn queries_come_in_every_way() {
+fn queries_are_accepted_in_every_form() {
     // One thread: what stayed on its connection would meet the next query.
     let Some(server) = Server::start(&["--queries", "1"]) else { return };
     let answer = server.request("GET", "/?query=SELECT+1+AS+x&query_id=mine", &[], b"");
@@ -87,7 +87,7 @@ fn queries_come_in_every_way() {
 }
 
 #[test]
-fn inserts_come_in_every_way() {
+fn inserts_are_accepted_in_every_form() {
     let Some(server) = Server::start(&[]) else { return };
     server.ask(
         "CREATE TABLE t (x UInt64, s String) ENGINE = MergeTree ORDER BY x \
@@ -123,7 +123,7 @@ fn inserts_come_in_every_way() {
 }
 
 #[test]
-fn an_insert_that_breaks_off_leaves_nothing() {
+fn an_interrupted_insert_leaves_nothing() {
     let Some(server) = Server::start(&[]) else { return };
     server.ask("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
     let mut stream = server.send("/?query=INSERT+INTO+t+FORMAT+CSV", &[], 100, b"1\n2\n3\n");
@@ -136,7 +136,7 @@ fn an_insert_that_breaks_off_leaves_nothing() {
 // An insert in pieces with pauses below the limit is accepted; one that pauses longer is rejected, also
 // when it sends the rest.
 #[test]
-fn a_client_that_stands_still_is_given_up() {
+fn a_client_that_pauses_too_long_is_rejected() {
     let Some(server) = Server::start(&[]) else { return };
     server.ask("CREATE TABLE t (x UInt64) ENGINE = MergeTree ORDER BY x");
     let begin = |seconds: &str| {
@@ -236,7 +236,7 @@ fn late_errors_are_not_mistaken_for_the_end() {
 }
 
 #[test]
-fn other_hosts_are_refused() {
+fn other_hosts_are_rejected() {
     let Some(server) = Server::start(&[]) else { return };
     let origin = server.request("POST", "/", &[("origin", "http://evil.example")], b"SELECT 1");
     assert_eq!(origin.status, 403);

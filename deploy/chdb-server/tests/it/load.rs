@@ -46,7 +46,7 @@ fn sixteen_clients_get_exact_counts() {
 
 // Four times: inserters run, the process is killed, started again, and must hold every acknowledged row.
 #[test]
-fn answered_inserts_survive_kill_9() {
+fn acknowledged_inserts_survive_kill_9() {
     let data = Arc::new(tempfile::tempdir().unwrap());
     let answered = AtomicU64::new(0);
     for round in 0..4_u64 {
@@ -91,7 +91,7 @@ fn posted(address: &str, body: &str) -> bool {
 // Disconnects while the query computes, sends, and waits; with one thread the queue shows a query left
 // behind.
 #[test]
-fn queries_of_clients_that_leave_are_stopped() {
+fn queries_of_disconnected_clients_are_cancelled() {
     let Some(server) = Server::start(&["--queries", "3"]) else { return };
     let running = || {
         server.ask(
@@ -111,7 +111,7 @@ fn queries_of_clients_that_leave_are_stopped() {
 
 // One thread, one place, three clients: the last one is rejected at once.
 #[test]
-fn a_full_queue_is_answered_at_once() {
+fn a_full_queue_is_rejected_at_once() {
     let Some(server) = Server::start(&["--queries", "1", "--waiting", "1"]) else { return };
     let long = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)";
     let clients: Vec<_> = (0..3)

