@@ -7,5 +7,5 @@ mod sections;
 
 pub use central::Config;
 pub use clickhouse::{ClickHouse, Server};
-pub use replication::{Method, Replication, Start};
-pub use sections::{BatchLimits, Http, LeaseTimes, Ledger, Stream};
+pub use replication::{Method, Start};
+pub use sections::{BatchLimits, LeaseTimes, Stream};
