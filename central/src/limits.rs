@@ -78,7 +78,7 @@ pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Timeout of any one source of `/integrity` and `/`; a source that does not answer is reported as such.
 pub const REPORT_PATIENCE: Duration = Duration::from_secs(8);
-/// The same for commands: no page waits, and a cold disk cache may slow the first query.
+/// [`REPORT_PATIENCE`] of commands: no page waits, and a cold disk cache may slow the first query.
 pub const COMMAND_PATIENCE: Duration = Duration::from_secs(15);
 /// Lifetime of a cached answer.
 pub const REPORT_FRESH: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;
 pub const COPIES_AT_ONCE: usize = 2;
 /// Rows per insert into cold. They form one block, in memory as a whole: about 250 bytes per row.
 pub const SLICE_ROWS: u64 = 262_144;
-/// The same for order books, of up to 25 kB per row.
+/// [`SLICE_ROWS`] of order books, of up to 25 kB per row.
 pub const SLICE_ROWS_ORDER_BOOKS: u64 = 8_192;
 /// Lower bound when inserts are halved because a server is too slow.
 pub const SLICE_ROWS_MIN: u64 = 512;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use marketprism_adapter_host::SourceIndex;
-use marketprism_schema::{Kind, Line};
+use marketprism_schema::{Line, RecordingKind};
 use marketprism_service::Signals;
 use marketprism_socket::SocketEvent;
 use time::OffsetDateTime;
@@ -125,7 +125,7 @@ impl RecorderState {
     fn write(
         &mut self,
         at: i64,
-        kind: Kind,
+        kind: RecordingKind,
         conn: Option<u32>,
         url: Option<&str>,
         data: Option<Cow<'_, str>>,
@@ -156,7 +156,7 @@ impl FrameObserver for Recorder {
     fn answer(&self, url: &str, body: &[u8], at_ns: i64) {
         let mut state = self.lock();
         let Some(data) = state.text(body) else { return };
-        state.write(at_ns, Kind::Rest, None, Some(url), Some(data));
+        state.write(at_ns, RecordingKind::Rest, None, Some(url), Some(data));
     }
 
     fn event(&self, event: &SocketEvent, sources: &SourceMap) {
@@ -164,11 +164,11 @@ impl FrameObserver for Recorder {
         match event {
             SocketEvent::Opened { source, generation, url, at_ns } => {
                 let conn = state.number(*source, *generation);
-                state.write(*at_ns, Kind::WsOpen, conn, Some(url), None);
+                state.write(*at_ns, RecordingKind::WsOpen, conn, Some(url), None);
             }
             SocketEvent::Sent { source, generation, text, at_ns } => {
                 let conn = state.number(*source, *generation);
-                state.write(*at_ns, Kind::WsOut, conn, None, Some(text.into()));
+                state.write(*at_ns, RecordingKind::WsOut, conn, None, Some(text.into()));
             }
             SocketEvent::Frame(frame) => {
                 let Some(data) = state.text(&frame.data) else { return };
@@ -176,10 +176,10 @@ impl FrameObserver for Recorder {
                 let asked = state.asked.take().filter(|(source, _)| *source == frame.source);
                 let asked = asked.as_ref().map(|(_, url)| url.as_str());
                 match asked.or_else(|| sources.url(frame.source)) {
-                    Some(url) => state.write(at_ns, Kind::Rest, None, Some(url), Some(data)),
+                    Some(url) => state.write(at_ns, RecordingKind::Rest, None, Some(url), Some(data)),
                     None => {
                         let conn = state.number(frame.source, frame.generation);
-                        state.write(at_ns, Kind::WsIn, conn, None, Some(data));
+                        state.write(at_ns, RecordingKind::WsIn, conn, None, Some(data));
                     }
                 }
             }
@@ -295,7 +295,7 @@ mod tests {
         files.file_bytes_max = 200;
         for at in 0..20 {
             let data = Some(format!("frame {at}").into());
-            files.write(&Line { at, kind: Kind::WsIn, conn: Some(1), url: None, data }).unwrap();
+            files.write(&Line { at, kind: RecordingKind::WsIn, conn: Some(1), url: None, data }).unwrap();
         }
         files.flush().unwrap();
         let mut names: Vec<_> =

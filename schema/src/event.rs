@@ -23,7 +23,7 @@ pub struct Event<'a> {
 pub struct Header<'a> {
     /// Exchange id, such as the first token of a venue and its market.
     pub exchange: Cow<'a, str>,
-    /// Market type.
+    /// Spot, perpetual, future or option.
     pub market_type: MarketType,
     /// Normalized symbol, `BASE-QUOTE` and so on.
     pub symbol: Cow<'a, str>,
@@ -46,21 +46,21 @@ pub struct Header<'a> {
 /// Fields of each data type beside the header.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body<'a> {
-    /// A trade.
+    /// One execution at the venue.
     Trade(Trade<'a>),
     /// An order-book snapshot.
     OrderBook(OrderBook<'a>),
-    /// A funding rate.
+    /// Payment between the sides of a perpetual.
     FundingRate(FundingRate),
-    /// Open interest.
+    /// Contracts that are not closed.
     OpenInterest(OpenInterest),
-    /// A liquidation.
+    /// A forced order.
     Liquidation(Liquidation),
     /// Long/short ratio of top traders' positions.
     LsrTopPosition(LongShortRatio<'a>),
     /// Long/short ratio of all accounts.
     LsrAllAccount(LongShortRatio<'a>),
-    /// A volatility index.
+    /// Expected volatility of a coin.
     VolatilityIndex(VolatilityIndex<'a>),
 }
 
@@ -80,7 +80,7 @@ impl Body<'_> {
     }
 }
 
-/// A trade.
+/// One execution at the venue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trade<'a> {
     /// The venue's id, as text because some venues' ids are not numbers.
@@ -106,7 +106,7 @@ pub struct OrderBook<'a> {
     /// The venue's id of the last update in it.
     pub last_update_id: i64,
     /// The levels, best first.
-    pub levels: Levels<'a>,
+    pub levels: BookLevels<'a>,
     /// Levels a side that were asked for; the book may have fewer.
     pub depth: u32,
     /// Counts the resyncs of this book: update ids of different epochs need not be comparable.
@@ -115,7 +115,7 @@ pub struct OrderBook<'a> {
 
 /// Price and quantity mantissas of both sides, at one scale each.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Levels<'a> {
+pub struct BookLevels<'a> {
     /// Decimal places of the prices.
     pub price_scale: u8,
     /// Decimal places of the quantities.
@@ -126,7 +126,7 @@ pub struct Levels<'a> {
     pub asks: Cow<'a, [[i64; 2]]>,
 }
 
-/// A funding rate.
+/// Payment between longs and shorts of a perpetual.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FundingRate {
     /// Fraction paid per interval (0.0001 is one basis point).
@@ -137,9 +137,9 @@ pub struct FundingRate {
     pub next_funding_time_us: Option<i64>,
     /// Hours between two charges.
     pub interval_hours: Option<u32>,
-    /// Mark price.
+    /// Price that margins are calculated with, quote units.
     pub mark_price: Option<Decimal>,
-    /// Index price.
+    /// Price of the underlying index, quote units.
     pub index_price: Option<Decimal>,
 }
 
@@ -148,7 +148,7 @@ pub struct FundingRate {
 pub struct OpenInterest {
     /// Base units.
     pub open_interest: Option<Decimal>,
-    /// Contracts.
+    /// In contracts.
     pub open_interest_contracts: Option<Decimal>,
     /// US dollars.
     pub open_interest_value: Option<Decimal>,
@@ -180,7 +180,7 @@ pub struct LongShortRatio<'a> {
     pub period: Cow<'a, str>,
 }
 
-/// A volatility index.
+/// Expected volatility of an asset, as the venue calculates it from its options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VolatilityIndex<'a> {
     /// Percent points: 129.36 is 129.36 % a year.

@@ -23,12 +23,12 @@ pub use audit::{
 };
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use event::{
-    Body, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio, OpenInterest, OrderBook,
-    Trade, VolatilityIndex,
+    Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,
+    OrderBook, Trade, VolatilityIndex,
 };
 pub use migration::{DatabaseKind, Layout, Migration, Statement};
 pub use names::{DataType, DataTypeMap, MarketType, Side, UnknownName, stale_after};
-pub use recording::{Kind, Line, LineError};
+pub use recording::{Line, LineError, RecordingKind};
 pub use repair::{
     REPAIR_BYTES_MAX, REPAIR_VERSION, RepairAnswer, RepairError, RepairRequest, RepairState, repair_subject,
 };

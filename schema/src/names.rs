@@ -8,7 +8,7 @@ use enum_map::{Enum, EnumMap};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {value:?} is not one of {allowed}")]
 pub struct UnknownName {
-    /// Name of the field.
+    /// Key in the message or column that held it.
     pub field: &'static str,
     /// The name that was given.
     pub value: String,
@@ -100,7 +100,7 @@ names! {
         Perpetual = "perpetual",
         /// A future with an expiry.
         Futures = "futures",
-        /// An option.
+        /// Options on an underlying asset.
         Options = "options",
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Kind of a recorded line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum RecordingKind {
     /// A websocket was opened: `url` and `conn` are set.
     WsOpen,
     /// A frame came in.
@@ -24,8 +24,8 @@ pub enum Kind {
 pub struct Line<'a> {
     /// Nanoseconds since 1970 UTC.
     pub at: i64,
-    /// Kind of the line.
-    pub kind: Kind,
+    /// Event that the line records.
+    pub kind: RecordingKind,
     /// Number of the socket in this recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conn: Option<u32>,
@@ -62,7 +62,13 @@ mod tests {
 
     #[test]
     fn lines_round_trip() {
-        let line = Line { at: 1, kind: Kind::WsIn, conn: Some(2), url: None, data: Some("{\"a\":1}".into()) };
+        let line = Line {
+            at: 1,
+            kind: RecordingKind::WsIn,
+            conn: Some(2),
+            url: None,
+            data: Some("{\"a\":1}".into()),
+        };
         let mut out = Vec::new();
         line.write(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

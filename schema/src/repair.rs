@@ -18,7 +18,7 @@ pub struct RepairRequest {
     pub version: u32,
     /// Names the request, so that a repeated one is known.
     pub request_id: String,
-    /// The stream.
+    /// Stream whose events are missing.
     #[serde(flatten)]
     pub stream: StreamId,
     /// First receive time, nanoseconds since 1970 UTC.

@@ -19,7 +19,7 @@ pub enum Carries {
 /// Default settings of one stream. Replicas and all figures may be configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSettings {
-    /// Stream name.
+    /// Name on the broker.
     pub name: &'static str,
     /// Kind of its messages.
     pub carries: Carries,

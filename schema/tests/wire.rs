@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use marketprism_schema::{
-    Body, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header, Levels, Liquidation,
+    Body, BookLevels, DataType, Decimal, DecodeError, Event, EventId, FundingRate, Header, Liquidation,
     LongShortRatio, MarketType, OpenInterest, OrderBook, Side, Trade, VolatilityIndex, WireForm, decode_json,
     decode_protobuf, encode_json,
 };
@@ -46,7 +46,7 @@ fn trade(id: &str) -> Event<'_> {
 fn book(last_update_id: i64) -> Event<'static> {
     event(Body::OrderBook(OrderBook {
         last_update_id,
-        levels: Levels {
+        levels: BookLevels {
             price_scale: 2,
             quantity_scale: 8,
             bids: Cow::Owned(vec![[6_400_010, 500], [6_400_000, 100_000_000]]),

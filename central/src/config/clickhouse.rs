@@ -43,7 +43,7 @@ pub struct Server {
     /// server.
     #[schemars(length(min = 1))]
     pub url: String,
-    /// User.
+    /// User to log in as.
     #[schemars(length(min = 1))]
     pub user: String,
     /// Password of the user.

@@ -15,7 +15,7 @@ use crate::config::BatchLimits;
 use crate::row::{CREATED_AT_BYTES, Target};
 
 #[derive(Debug)]
-pub struct Entry {
+pub struct BatchEntry {
     /// Kept for its acknowledgement, and for the dead-letter table if ClickHouse refuses the row.
     pub message: Message,
     /// Id of the event; for a dead letter, the hash of its payload.
@@ -37,7 +37,7 @@ pub struct Entry {
 pub struct Batch {
     pub target: Target,
     pub stream: &'static str,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<BatchEntry>,
     pub rows: Vec<u8>,
     /// Lowest sequence among the entries; `u64::MAX` while there are none.
     pub lowest: u64,
@@ -54,7 +54,7 @@ pub struct BatchCapacity {
     pub row_bytes: usize,
 }
 
-impl Entry {
+impl BatchEntry {
     /// Entry of a duplicate or dead letter, whose event is not stored.
     pub fn without_event(message: Message, event_id: EventId, delivery: Delivery, row_end: usize) -> Self {
         let Delivery { stream_seq, published_ns, .. } = delivery;
@@ -90,7 +90,7 @@ impl Batch {
         BatchCapacity { entries: self.entries.len(), row_bytes: self.rows.len() }
     }
 
-    pub fn push(&mut self, entry: Entry) {
+    pub fn push(&mut self, entry: BatchEntry) {
         self.payload_bytes += entry.message.payload.len();
         self.lowest = self.lowest.min(entry.stream_seq);
         self.entries.push(entry);
@@ -112,7 +112,7 @@ impl Batch {
     }
 
     /// Removes the entries whose events are stored already, and their rows. Returns each with the sequence of the stored row.
-    pub fn take_stored(&mut self, stored: &StoredRows) -> Vec<(Entry, u64)> {
+    pub fn take_stored(&mut self, stored: &StoredRows) -> Vec<(BatchEntry, u64)> {
         if stored.is_empty() {
             return Vec::new();
         }
@@ -156,7 +156,7 @@ impl Batch {
 pub struct Sealed {
     pub target: Target,
     pub stream: &'static str,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<BatchEntry>,
     rows: Bytes,
 }
 
@@ -243,7 +243,7 @@ pub mod tests {
         batch.rows.extend_from_slice(&stream_seq.to_le_bytes());
         batch.rows.extend_from_slice(&[0; CREATED_AT_BYTES]);
         let message = fixtures::message(TRADE_SUBJECT, None, vec![0; payload]);
-        batch.push(Entry {
+        batch.push(BatchEntry {
             message,
             event_id: EventId(id),
             stream_seq,

@@ -8,7 +8,7 @@ use async_nats::Subject;
 use async_nats::jetstream::AckKind;
 use marketprism_service::Backoff;
 
-use super::batch::{Batch, Entry, Sealed};
+use super::batch::{Batch, BatchEntry, Sealed};
 use super::insert::{InsertGuard, insert};
 use super::lookup::stored_rows;
 use super::subscription::acknowledge;
@@ -24,11 +24,11 @@ pub struct InsertResult {
     pub target: Target,
     pub number: u64,
     /// Messages whose rows are stored; acknowledged.
-    pub stored: Vec<Entry>,
+    pub stored: Vec<BatchEntry>,
     /// Messages whose events another message brought, with the sequence of that message; not acknowledged.
-    pub copies: Vec<(Entry, u64)>,
+    pub copies: Vec<(BatchEntry, u64)>,
     /// Messages whose rows ClickHouse refused, with the reason; not acknowledged.
-    pub refused: Vec<(Entry, String)>,
+    pub refused: Vec<(BatchEntry, String)>,
 }
 
 /// Stores a batch, however long that takes, and acknowledges its messages. Meanwhile in-progress acknowledgements keep the
@@ -99,7 +99,7 @@ async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut ba
 }
 
 /// Removes the entries that are stored already; returns them with the sequences of their rows.
-async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(Entry, u64)> {
+async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(BatchEntry, u64)> {
     if !batch.entries.iter().any(|entry| entry.may_be_stored) {
         return Vec::new();
     }

@@ -1,7 +1,7 @@
 //! Ingest: messages of JetStream become rows in hot, every event once.
 //!
 //! **No loss.** A message is acknowledged only after the insert of its row; a refused one after its payload is in the dead-letter table.
-//! What the broker itself discards is found by its sequence and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every message ends
+//! Messages that the broker discarded are found by their sequences and recorded in `losses` (`progress`, `gap_scan`, `losses`). Every message ends
 //! as exactly one of: the row of its event; a row of `copies`, if another message brought the event; a row of `dead_letters`.
 //!
 //! **No duplicates**, although events come again: after lost acknowledgements, crashes between insert and acknowledgement, or a second

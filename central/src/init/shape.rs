@@ -154,7 +154,7 @@ impl Shape {
 
 pub const TTL: &str = "ttl";
 
-/// The same setting of a table on a single server and of a replicated one.
+/// Names of one setting of a table: on a single server and of a replicated one.
 const DEDUPLICATION: [&str; 2] = ["non_replicated_deduplication_window", "replicated_deduplication_window"];
 const REPLICATED: [&str; 2] = ["Replicated", "Shared"];
 

@@ -1,6 +1,6 @@
 //! Rows of events, duplicates and dead letters.
 
-use marketprism_schema::{Body, Decimal, Event, Levels, LongShortRatio};
+use marketprism_schema::{Body, BookLevels, Decimal, Event, LongShortRatio};
 
 use super::{CREATED_AT_BYTES, binary};
 
@@ -93,7 +93,7 @@ fn ratio(out: &mut Vec<u8>, shares: &LongShortRatio<'_>) {
     binary::text(out, &shares.period);
 }
 
-fn levels(out: &mut Vec<u8>, levels: &Levels<'_>) {
+fn levels(out: &mut Vec<u8>, levels: &BookLevels<'_>) {
     for side in [&levels.bids, &levels.asks] {
         binary::length(out, side.len());
         out.reserve(side.len() * 32);
@@ -121,7 +121,7 @@ pub struct EventCopy<'a> {
     pub event: &'a Event<'a>,
     pub stream: &'a str,
     pub stream_seq: u64,
-    /// How it was recognized: `recent`, `in_flight` or `stored`.
+    /// Means of recognition: `recent`, `in_flight` or `stored`.
     pub found: &'a str,
 }
 

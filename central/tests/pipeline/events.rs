@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
-    Body, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio, MarketType,
+    Body, BookLevels, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, MarketType,
     OpenInterest, OrderBook, Side, Trade, VolatilityIndex, encode_json,
 };
 use tokio::task::{JoinHandle, JoinSet};
@@ -57,7 +57,8 @@ pub fn book(update: u64, depth: i64, base_us: i64) -> Event<'static> {
             .map(|i| [6_000_000 + n % 1_000 + direction * (i + 1), 1 + (n * 31 + i * 17) % 99_999_999])
             .collect()
     };
-    let levels = Levels { price_scale: 2, quantity_scale: 8, bids: side(-1).into(), asks: side(1).into() };
+    let levels =
+        BookLevels { price_scale: 2, quantity_scale: 8, bids: side(-1).into(), asks: side(1).into() };
     let depth = u32::try_from(depth).unwrap();
     event("BTCUSDT", base_us + n, Body::OrderBook(OrderBook { last_update_id: n, levels, depth, epoch: 1 }))
 }

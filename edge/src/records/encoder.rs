@@ -8,7 +8,7 @@ use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
-    Body, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation,
+    Body, BookLevels, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header, Liquidation,
     LongShortRatio, MarketType, OpenInterest, OrderBook, StreamId, StreamIdError, Trade, VolatilityIndex,
     WireForm,
 };
@@ -115,7 +115,7 @@ impl EventEncoder {
         asks.extend(view.asks().map(|(price, quantity)| [price, quantity]));
         let body = Body::OrderBook(OrderBook {
             last_update_id: view.last_update_id(),
-            levels: Levels {
+            levels: BookLevels {
                 price_scale: view.price_scale(),
                 quantity_scale: view.quantity_scale(),
                 bids: Cow::Borrowed(&bids),

@@ -14,7 +14,7 @@ use marketprism_adapter_host::{
     Adapter, AdapterSupervisor, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch, PushError,
     Sandbox, SourceIndex, Stats,
 };
-use marketprism_schema::{DataType, Kind, Line};
+use marketprism_schema::{DataType, Line, RecordingKind};
 
 use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_answer};
 use crate::config::offered;
@@ -207,9 +207,9 @@ impl<'a> ReplayRun<'a> {
     /// not be those of the plan.
     fn source_of(&self, line: &Line<'_>) -> Option<SourceIndex> {
         match line.kind {
-            Kind::WsIn => Some(SourceIndex::default()),
-            Kind::Rest => self.sources.get(self.requests.find(line.url.as_deref()?)?).copied(),
-            Kind::WsOpen | Kind::WsOut => None,
+            RecordingKind::WsIn => Some(SourceIndex::default()),
+            RecordingKind::Rest => self.sources.get(self.requests.find(line.url.as_deref()?)?).copied(),
+            RecordingKind::WsOpen | RecordingKind::WsOut => None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::{Answer, Feed, Request};
 use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
-use marketprism_schema::{Kind, Line};
+use marketprism_schema::{Line, RecordingKind};
 use url::Url;
 
 /// Longest line: an instrument list of 64 MiB, escaped.
@@ -66,8 +66,8 @@ pub(super) fn may_be_answer(text: &str) -> bool {
 
 fn check(line: &Line<'_>) -> anyhow::Result<()> {
     match line.kind {
-        Kind::Rest if line.url.is_none() => bail!("a rest line without url"),
-        Kind::WsIn | Kind::Rest if line.data.is_none() => bail!("a line without data"),
+        RecordingKind::Rest if line.url.is_none() => bail!("a rest line without url"),
+        RecordingKind::WsIn | RecordingKind::Rest if line.data.is_none() => bail!("a line without data"),
         _ => Ok(()),
     }
 }
@@ -123,7 +123,8 @@ fn recorded(requests: &[Request], paths: &[PathBuf]) -> anyhow::Result<Vec<Vec<V
     let mut exact: Vec<Option<Vec<u8>>> = vec![None; requests.len()];
     let mut loose: Vec<Vec<Vec<u8>>> = vec![Vec::new(); requests.len()];
     Recordings::new(paths).each(may_be_answer, |_, _, line| {
-        let (Some(url), Some(data), Kind::Rest) = (line.url.as_deref(), &line.data, line.kind) else {
+        let (Some(url), Some(data), RecordingKind::Rest) = (line.url.as_deref(), &line.data, line.kind)
+        else {
             return Ok(());
         };
         let body = || data.as_bytes().to_vec();

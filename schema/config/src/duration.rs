@@ -28,7 +28,7 @@ unit!(
     as_millis
 );
 unit!(
-    /// Seconds.
+    /// A whole number of seconds in configuration.
     seconds,
     from_secs,
     as_secs

@@ -31,7 +31,7 @@ pub struct Nats {
     pub user: Option<String>,
     /// Password of the user.
     pub password: Option<Secret>,
-    /// Token.
+    /// Token to log in with.
     pub token: Option<Secret>,
     /// Seed of an nkey.
     pub nkey: Option<Secret>,

@@ -57,12 +57,12 @@ struct Validator<'v, 'a> {
 }
 
 /// A key as it is in messages (`feed[0].depth`) and in overrides (`feed.0.depth`).
-struct Place {
+struct KeyPath {
     shown: String,
     key: String,
 }
 
-impl Place {
+impl KeyPath {
     fn child(&self, name: &str) -> Self {
         let join =
             |parent: &str| if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-enum Given<'a> {
+enum GivenValue<'a> {
     File(&'a Toml),
     Environment(&'a Override),
 }
@@ -86,13 +86,13 @@ impl<'v, 'a> Validator<'v, 'a> {
 
     /// The valid values of the document, and the errors of all others.
     fn document(mut self, schema: &Json, table: &'a toml::Table) -> Json {
-        let root = Place { shown: String::new(), key: String::new() };
+        let root = KeyPath { shown: String::new(), key: String::new() };
         let values = self.table(schema, Some(table), &root);
         self.problems.list.extend(self.document.unused_overrides(&self.overrides_used));
         Json::Object(values)
     }
 
-    fn table(&mut self, schema: &Json, table: Option<&'a toml::Table>, at: &Place) -> Map<String, Json> {
+    fn table(&mut self, schema: &Json, table: Option<&'a toml::Table>, at: &KeyPath) -> Map<String, Json> {
         let none = Map::new();
         let properties = schema.get("properties").and_then(Json::as_object).unwrap_or(&none);
         let open = schema.get("additionalProperties").filter(|schema| schema.is_object());
@@ -129,7 +129,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         schema: &Json,
         found: Option<&'a Toml>,
         table: Option<&'a toml::Table>,
-        at: &Place,
+        at: &KeyPath,
     ) -> Option<Json> {
         if is(schema, "x-secret") {
             return self.secret(found, table, at);
@@ -153,7 +153,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         }
     }
 
-    fn tables(&mut self, schema: &Json, found: Option<&'a Toml>, at: &Place) -> Option<Json> {
+    fn tables(&mut self, schema: &Json, found: Option<&'a Toml>, at: &KeyPath) -> Option<Json> {
         let item = schema.get("items")?;
         match found {
             Some(Toml::Array(items)) if !items.is_empty() && items.iter().all(Toml::is_table) => {
@@ -173,7 +173,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         None
     }
 
-    fn required_leaf(&mut self, schema: &Json, found: Option<&'a Toml>, at: &Place) -> Option<Json> {
+    fn required_leaf(&mut self, schema: &Json, found: Option<&'a Toml>, at: &KeyPath) -> Option<Json> {
         let required = is(schema, "x-required");
         let Some(given) = self.given(found, at) else {
             let what = if type_of(schema) == "array" { "is missing or empty" } else { "is missing" };
@@ -189,35 +189,35 @@ impl<'v, 'a> Validator<'v, 'a> {
         Some(value)
     }
 
-    fn given(&mut self, found: Option<&'a Toml>, at: &Place) -> Option<Given<'a>> {
+    fn given(&mut self, found: Option<&'a Toml>, at: &KeyPath) -> Option<GivenValue<'a>> {
         self.overrides_used.insert(at.key.clone());
-        let environment = self.document.overrides.get(&at.key).map(Given::Environment);
-        environment.or(found.map(Given::File))
+        let environment = self.document.overrides.get(&at.key).map(GivenValue::Environment);
+        environment.or(found.map(GivenValue::File))
     }
 
-    fn leaf(&mut self, schema: &Json, given: &Given<'a>, at: &Place) -> Option<Json> {
+    fn leaf(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {
         match type_of(schema) {
             "integer" => self.integer(schema, given, at),
             "boolean" => match given {
-                Given::File(Toml::Boolean(value)) => Some(Json::Bool(*value)),
-                Given::Environment(given) if given.value.parse::<bool>().is_ok() => {
+                GivenValue::File(Toml::Boolean(value)) => Some(Json::Bool(*value)),
+                GivenValue::Environment(given) if given.value.parse::<bool>().is_ok() => {
                     Some(Json::Bool(given.value == "true"))
                 }
                 _ => self.refuse(schema, given, at),
             },
             "array" => self.list(schema, given, at),
             _ => match given {
-                Given::File(Toml::String(text)) => self.text(schema, text, at),
-                Given::Environment(given) => self.text(schema, &given.value, at),
-                Given::File(_) => self.refuse(schema, given, at),
+                GivenValue::File(Toml::String(text)) => self.text(schema, text, at),
+                GivenValue::Environment(given) => self.text(schema, &given.value, at),
+                GivenValue::File(_) => self.refuse(schema, given, at),
             },
         }
     }
 
-    fn integer(&mut self, schema: &Json, given: &Given<'a>, at: &Place) -> Option<Json> {
+    fn integer(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {
         let value = match given {
-            Given::File(Toml::Integer(value)) => i128::from(*value),
-            Given::Environment(text) if text.value.parse::<i128>().is_ok() => text.value.parse().ok()?,
+            GivenValue::File(Toml::Integer(value)) => i128::from(*value),
+            GivenValue::Environment(text) if text.value.parse::<i128>().is_ok() => text.value.parse().ok()?,
             _ => return self.refuse(schema, given, at),
         };
         let (least, most) = bounds(schema);
@@ -229,15 +229,15 @@ impl<'v, 'a> Validator<'v, 'a> {
     }
 
     /// An array in the file, comma-separated in the environment.
-    fn list(&mut self, schema: &Json, given: &Given<'a>, at: &Place) -> Option<Json> {
+    fn list(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {
         let items: Vec<&str> = match given {
-            Given::File(Toml::Array(items)) if items.iter().all(Toml::is_str) => {
+            GivenValue::File(Toml::Array(items)) if items.iter().all(Toml::is_str) => {
                 items.iter().filter_map(Toml::as_str).collect()
             }
-            Given::Environment(given) => {
+            GivenValue::Environment(given) => {
                 given.value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
             }
-            Given::File(_) => return self.refuse(schema, given, at),
+            GivenValue::File(_) => return self.refuse(schema, given, at),
         };
         if items.is_empty() && is(schema, "x-required") {
             self.problems.report(&at.shown, "is missing or empty", allowed(schema));
@@ -256,7 +256,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         Some(Json::from(values))
     }
 
-    fn text(&mut self, schema: &Json, text: &str, at: &Place) -> Option<Json> {
+    fn text(&mut self, schema: &Json, text: &str, at: &KeyPath) -> Option<Json> {
         let names = names(schema);
         if !names.is_empty() && !names.contains(&text) {
             self.problems.report(&at.shown, format!("is {text:?}"), names.join(", "));
@@ -283,8 +283,8 @@ impl<'v, 'a> Validator<'v, 'a> {
         Some(Json::from(text))
     }
 
-    fn secret(&mut self, found: Option<&Toml>, table: Option<&'a toml::Table>, at: &Place) -> Option<Json> {
-        let file_at = Place { shown: format!("{}_file", at.shown), key: format!("{}_file", at.key) };
+    fn secret(&mut self, found: Option<&Toml>, table: Option<&'a toml::Table>, at: &KeyPath) -> Option<Json> {
+        let file_at = KeyPath { shown: format!("{}_file", at.shown), key: format!("{}_file", at.key) };
         let name = file_at.shown.rsplit('.').next().unwrap_or_default().to_owned();
         let given = self.given(table.and_then(|table| table.get(&name)), &file_at);
         let file_schema = serde_json::json!({ "type": "string", "x-file": true });
@@ -303,22 +303,22 @@ impl<'v, 'a> Validator<'v, 'a> {
             self.problems.report(&at.shown, "is a secret in the configuration file", allowed);
         }
         match self.given(None, at) {
-            Some(Given::Environment(given)) => Some(Json::from(given.value.as_str())),
+            Some(GivenValue::Environment(given)) => Some(Json::from(given.value.as_str())),
             _ => from_file.map(Json::from),
         }
     }
 
-    fn refuse(&mut self, schema: &Json, given: &Given<'a>, at: &Place) -> Option<Json> {
+    fn refuse(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {
         match given {
-            Given::File(found) => self.wrong_type(at, found, &allowed(schema)),
-            Given::Environment(given) => {
+            GivenValue::File(found) => self.wrong_type(at, found, &allowed(schema)),
+            GivenValue::Environment(given) => {
                 self.problems.report(&at.shown, format!("is {:?}", given.value), allowed(schema));
             }
         }
         None
     }
 
-    fn wrong_type(&mut self, at: &Place, found: &Toml, allowed: &str) {
+    fn wrong_type(&mut self, at: &KeyPath, found: &Toml, allowed: &str) {
         self.problems.report(&at.shown, format!("is of type {}: {found}", found.type_str()), allowed);
     }
 }

@@ -64,7 +64,7 @@ impl Audit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamAudit {
-    /// The stream.
+    /// Stream that these figures are of.
     #[serde(flatten)]
     pub id: StreamId,
     /// Messages that the broker stored as new.

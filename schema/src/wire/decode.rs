@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
 use crate::{
-    Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
+    Body, BookLevels, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
     MarketType, OpenInterest, OrderBook, Side, Trade, UnknownName, VolatilityIndex,
 };
 
@@ -190,7 +190,7 @@ fn trade<'a>(raw: &Raw<'a>, missing: &dyn Fn(&'static str) -> DecodeError) -> Re
     }
 }
 
-fn levels(bids: &[LevelText], asks: &[LevelText]) -> Result<Levels<'static>, DecodeError> {
+fn levels(bids: &[LevelText], asks: &[LevelText]) -> Result<BookLevels<'static>, DecodeError> {
     let pairs = |side: &[LevelText]| -> Vec<[Decimal; 2]> {
         side.iter().map(|LevelText(price, quantity)| [price.0, quantity.0]).collect()
     };
@@ -201,7 +201,7 @@ fn levels(bids: &[LevelText], asks: &[LevelText]) -> Result<Levels<'static>, Dec
 pub(super) fn level_columns(
     bids: &[[Decimal; 2]],
     asks: &[[Decimal; 2]],
-) -> Result<Levels<'static>, DecodeError> {
+) -> Result<BookLevels<'static>, DecodeError> {
     let all = || bids.iter().chain(asks);
     let price_scale = all().map(|[price, _]| price.scale).max().unwrap_or_default();
     let quantity_scale = all().map(|[_, quantity]| quantity.scale).max().unwrap_or_default();
@@ -214,7 +214,7 @@ pub(super) fn level_columns(
         }
         Ok::<_, DecodeError>(Cow::Owned(pairs))
     };
-    Ok(Levels { price_scale, quantity_scale, bids: side(bids, "bids")?, asks: side(asks, "asks")? })
+    Ok(BookLevels { price_scale, quantity_scale, bids: side(bids, "bids")?, asks: side(asks, "asks")? })
 }
 
 /// A decimal in a JSON string.

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 
 use super::decode::{DecodeError, decode_any_json, level_columns};
-use crate::{Body, DataType, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, Trade};
+use crate::{
+    Body, BookLevels, DataType, Decimal, Event, EventId, Header, MarketType, OrderBook, Side, Trade,
+};
 
 /// Reads one JSON payload. Keys that this version does not know are passed over, so that an older central reads a newer edge.
 pub fn decode_json(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
@@ -60,7 +62,7 @@ fn order_book(rest: &mut Rest<'_>) -> Option<OrderBook<'static>> {
     Some(OrderBook { last_update_id, levels, depth, epoch })
 }
 
-fn levels(rest: &mut Rest<'_>) -> Option<Levels<'static>> {
+fn levels(rest: &mut Rest<'_>) -> Option<BookLevels<'static>> {
     let bids = side(rest, ",\"bids\":[")?;
     let asks = side(rest, ",\"asks\":[")?;
     level_columns(&bids, &asks).ok()
@@ -151,7 +153,8 @@ mod tests {
             Body::Trade(Trade { trade_id: "7-a".into(), price, quantity, side })
         };
         let book = |bids: Vec<[i64; 2]>, asks: Vec<[i64; 2]>| {
-            let levels = Levels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() };
+            let levels =
+                BookLevels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() };
             Body::OrderBook(OrderBook { last_update_id: -1, levels, depth: 400, epoch: 0 })
         };
         let bodies = [

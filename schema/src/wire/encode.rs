@@ -1,6 +1,6 @@
 //! Writing the JSON form. By hand, because decimals go straight from mantissa and scale to text.
 
-use crate::{Body, Decimal, Event, EventId, Levels, LongShortRatio};
+use crate::{Body, BookLevels, Decimal, Event, EventId, LongShortRatio};
 
 /// Appends the event as one JSON object without a line feed.
 pub fn encode_json(event: &Event<'_>, out: &mut Vec<u8>) {
@@ -72,7 +72,7 @@ fn ratio(out: &mut Vec<u8>, [long, short]: [&str; 2], shares: &LongShortRatio<'_
     text(out, "period", &shares.period);
 }
 
-fn levels(out: &mut Vec<u8>, levels: &Levels<'_>) {
+fn levels(out: &mut Vec<u8>, levels: &BookLevels<'_>) {
     for (name, side) in [("bids", &levels.bids), ("asks", &levels.asks)] {
         key(out, name);
         out.push(b'[');

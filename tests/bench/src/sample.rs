@@ -10,10 +10,10 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use marketprism_schema::{
-    Body, Decimal, Event, EventId, Header, Levels, MarketType, OrderBook, Side, StreamId, Trade, WireForm,
+    Body, BookLevels, Decimal, Event, EventId, Header, MarketType, OrderBook, Side, StreamId, Trade, WireForm,
 };
 
-/// Levels per side of a sample book: the depth of most venues' streams.
+/// BookLevels per side of a sample book: the depth of most venues' streams.
 const BOOK_LEVELS: i64 = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn book(number: u64) -> Body<'static> {
     let asks: Vec<[i64; 2]> = (0..BOOK_LEVELS).map(|i| [middle + 1 + i, quantity(-1 - i)]).collect();
     Body::OrderBook(OrderBook {
         last_update_id: whole(number),
-        levels: Levels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() },
+        levels: BookLevels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() },
         depth: 400,
         epoch: 1,
     })

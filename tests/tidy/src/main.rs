@@ -1,6 +1,5 @@
 //! Prints every place of the repository that breaks one of its own rules.
-//!
-//! `--all PATH...` prints those under the paths, also in folders that do not hold a rule yet.
+//! With paths as arguments: only those under them.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,13 +10,7 @@ use marketprism_tidy::{check, sources};
 
 fn main() -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut only: Vec<String> = std::env::args().skip(1).collect();
-    if only.first().is_some_and(|argument| argument == "--all") {
-        only.remove(0);
-        if only.is_empty() {
-            only.push(String::new());
-        }
-    }
+    let only: Vec<String> = std::env::args().skip(1).collect();
     let sources = sources(&root)?;
     let findings = check(&sources, &only)?;
     let mut out = std::io::stdout().lock();

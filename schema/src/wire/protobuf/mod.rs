@@ -19,7 +19,7 @@ use self::message::{
 };
 use super::decode::DecodeError;
 use crate::{
-    Body, DataType, Decimal, Event, EventId, FundingRate, Header, Levels, Liquidation, LongShortRatio,
+    Body, BookLevels, DataType, Decimal, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio,
     MarketType, OpenInterest, OrderBook, SCALE_MAX, Side, Trade, VolatilityIndex,
 };
 
@@ -202,7 +202,7 @@ fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError
     };
     Ok(OrderBook {
         last_update_id: book.last_update_id,
-        levels: Levels {
+        levels: BookLevels {
             price_scale: scale(book.price_scale, "price_scale")?,
             quantity_scale: scale(book.quantity_scale, "quantity_scale")?,
             bids: side(&book.bid_prices, &book.bid_quantities, "bid_prices")?,
