@@ -11,9 +11,7 @@ use crate::storage::Storage;
 pub struct CentralContext {
     pub config: Config,
     pub broker: Broker,
-    /// Hot storage.
     pub storage: Storage,
-    /// Cold storage.
     pub cold: Storage,
     pub leases: Leases,
     pub metrics: Metrics,

@@ -12,7 +12,6 @@ use crate::clock;
 
 pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
 
-/// Value of a stream's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
     pub stream: String,

@@ -26,7 +26,6 @@ pub struct BrokerLink {
     connected: AtomicBool,
     connects: AtomicU64,
     changed: Notify,
-    /// The edge closes the connection.
     ending: AtomicBool,
     error_lines: Mutex<LogLimit>,
 }

@@ -21,7 +21,6 @@ pub struct Settings<'a> {
     pub cold: Option<&'a str>,
     /// Further lines of the `[clickhouse]` table.
     pub clickhouse: &'a str,
-    /// Further tables.
     pub more: &'a str,
 }
 

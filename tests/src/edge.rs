@@ -23,14 +23,12 @@ pub struct Edge {
 pub struct Feed {
     pub exchange: String,
     pub adapter: PathBuf,
-    /// Normalized symbols.
     pub symbols: Vec<String>,
     pub data_types: Vec<String>,
     /// Base address of the venue's WebSockets.
     pub ws: String,
     /// Base address of the venue's REST API; empty where the adapter uses none.
     pub rest: String,
-    /// Further lines of the table.
     pub extra: String,
 }
 

@@ -88,7 +88,6 @@ impl Link {
         Self { near, far, gate, cuts, accepting }
     }
 
-    /// The port to connect to.
     pub const fn near(&self) -> u16 {
         self.near
     }
@@ -97,7 +96,6 @@ impl Link {
         self.far
     }
 
-    /// Holds both directions.
     pub fn shut(&self) {
         self.gate.set(Budget { to_far: Some(0), to_near: Some(0) });
     }

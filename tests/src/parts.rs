@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// Root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
@@ -33,7 +32,6 @@ pub fn clickhouse_library() -> PathBuf {
     needed(location(CLICKHOUSE_LIBRARY), "make deps")
 }
 
-/// A Python with clickhouse-connect.
 pub fn python() -> PathBuf {
     needed(location(PYTHON), "make deps")
 }

@@ -79,7 +79,6 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -17,12 +17,10 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Central with short redelivery waits.
     pub async fn start() -> Self {
         Self::with_central(Settings::impatient("", "")).await
     }
 
-    /// Central with its default settings.
     pub async fn plain() -> Self {
         Self::with_central(Settings::plain("", "")).await
     }

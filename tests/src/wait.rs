@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 /// Limit of `eventually`.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Shortest pause between two checks.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Result of one check of a condition.

@@ -56,7 +56,6 @@ async fn audits(broker: &Broker) -> Vec<Audit> {
 struct BrokerContent {
     /// Event ids by subject and second of receive time.
     windows: BTreeMap<(String, i64), BTreeSet<EventId>>,
-    /// Trade ids by symbol.
     trades: BTreeMap<String, BTreeSet<u64>>,
 }
 

@@ -37,7 +37,6 @@ struct System {
     _folder: TempDir,
 }
 
-/// Time range of a report.
 struct Span {
     from: String,
     to: String,

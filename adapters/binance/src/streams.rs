@@ -5,7 +5,6 @@ use marketprism_adapter_sdk::DataType;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamContent {
-    /// Changes of an order book.
     DiffDepth,
     /// The venue will close the connection.
     Shutdown,

@@ -10,7 +10,6 @@ pub(crate) struct AdapterSource {
     pub(crate) language: Language,
 }
 
-/// Language of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
     Rust {

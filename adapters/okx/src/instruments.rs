@@ -252,7 +252,6 @@ pub(crate) struct RestAnswer<'a> {
     pub(crate) code: Option<String>,
     pub(crate) message: String,
     pub(crate) data: Option<Cursor<'a>>,
-    /// Behind the answer, for errors.
     pub(crate) end: Cursor<'a>,
 }
 

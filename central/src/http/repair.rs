@@ -12,6 +12,7 @@ use super::App;
 use super::problem::{Problem, check_token};
 use crate::clock;
 use crate::repair::{RepairProgress, RepairQuery};
+use crate::report::{ReportQuery, ReportScope};
 
 /// Starts a repair: copies windows that differ between hot and cold, and asks edges to publish missing events again.
 ///
@@ -34,7 +35,11 @@ pub async fn start(
 ) -> Result<Response, Problem> {
     check_token(app.token(), &headers)?;
     let Json(body) = body.map_err(|error| Problem::new(error.status(), error.body_text()))?;
-    let options = body.read(clock::now_ns() / 1_000_000)?;
+    let now_ms = clock::now_ns() / 1_000_000;
+    let (from, to, table) = (body.from.clone(), body.to.clone(), body.table.clone());
+    // Over HTTP within the bounds of a report; a repair of any period is for the command line.
+    ReportScope::read(&ReportQuery { from, to, table, format: None }, now_ms)?;
+    let options = body.read(now_ms)?;
     let started = app.repair.start(&app.shared, &options);
     let progress = started.map_err(|busy| Problem::new(StatusCode::CONFLICT, busy.to_string()))?;
     tracing::info!(?options, "repair started over http");

@@ -89,7 +89,6 @@ fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::quer
 
 #[derive(Debug)]
 pub struct DuplicateRisk {
-    /// Deduplication window of the broker.
     duplicate_window_ns: i64,
     /// Creation time of the stream. Before it, no broker could have recognized a duplicate.
     stream_created_ns: i64,

@@ -16,7 +16,6 @@ use crate::storage::{StorageError, bounded};
 
 const LOSSES: &str = "losses";
 
-/// Sequences checked with the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BrokerCheck {
     pub missing: Vec<SeqRange>,

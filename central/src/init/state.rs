@@ -23,7 +23,6 @@ pub struct DatabaseState {
     pub side: &'static str,
     /// Newest recorded migration. `None` when there is none or it could not be read.
     pub version: Option<u32>,
-    /// Newest migration of this program.
     pub newest: u32,
     /// Migrations not applied yet, `version name`: `init` applies them.
     pub pending: Vec<String>,

@@ -11,7 +11,6 @@ use crate::broker::{Broker, within};
 const BUCKET: &str = "MARKETPRISM_LEASES";
 const DESCRIPTION: &str = "leases of tasks that one central does at a time";
 
-/// Value of a lease's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claim {
     pub(super) holder: String,
@@ -21,7 +20,6 @@ pub(super) struct Claim {
     pub(super) since_ns: i64,
 }
 
-/// A claim as stored.
 #[derive(Debug, Clone)]
 pub(super) struct StoredClaim {
     pub(super) claim: Claim,
@@ -80,7 +78,6 @@ impl Bucket {
         }
     }
 
-    /// Writes a claim unconditionally.
     pub(super) async fn put(&self, key: &str, claim: &Claim) -> anyhow::Result<()> {
         let store = self.store().await?;
         bounded("request a lease", store.put(key, json(claim)?)).await.map(drop)
@@ -92,7 +89,6 @@ impl Bucket {
         bounded("release a lease", store.delete_expect_revision(key, revision)).await
     }
 
-    /// Every key ever written.
     pub(super) async fn keys(&self) -> anyhow::Result<Vec<String>> {
         use futures_util::TryStreamExt as _;
         let store = self.store().await?;

@@ -15,7 +15,6 @@ use crate::context::CentralContext;
 use crate::lease::Lease;
 
 const LEASE: &str = "ledger";
-/// Part of the status.
 const LEDGER: &str = "ledger";
 
 pub async fn run(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {

@@ -76,7 +76,6 @@ pub fn evaluate(facts: &WindowFacts) -> WindowCondition {
     }
 }
 
-/// Event ids of differing rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowDiff {
     pub only_hot: Vec<u128>,

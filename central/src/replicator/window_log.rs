@@ -52,7 +52,6 @@ pub struct LoggedWindow {
     pub logged_ms: i64,
 }
 
-/// By start of the window.
 pub type LoggedWindows = BTreeMap<i64, LoggedWindow>;
 
 /// Prefix of the reason of a window whose rows were removed from hot.

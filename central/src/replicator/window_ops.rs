@@ -36,7 +36,6 @@ pub struct WindowOps<'a> {
     pub table: &'a TableSpec,
     pub log: WindowLog,
     pub pair: &'a HotCold,
-    /// Length of a window.
     pub width_ms: i64,
     /// Limit of rows per insert.
     pub slice_rows: u64,
@@ -239,7 +238,6 @@ pub fn is_verified(hot: &WindowDigest, cold: &WindowDigest) -> bool {
     hot.is_same(cold) && cold.distinct == cold.rows
 }
 
-/// Keys of all three maps.
 pub fn all_starts<A, B, C>(
     a: &BTreeMap<i64, A>,
     b: &BTreeMap<i64, B>,

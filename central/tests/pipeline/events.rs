@@ -12,7 +12,6 @@ use marketprism_schema::{
 };
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Publishes awaiting their acknowledgement.
 const IN_FLIGHT: usize = 256;
 
 pub fn now_us() -> i64 {

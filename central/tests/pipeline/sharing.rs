@@ -63,7 +63,6 @@ impl Pair {
         (0..self.ports.len()).find(|i| self.holds(*i, stream))
     }
 
-    /// According to its own metrics.
     pub fn holds(&self, i: usize, stream: &str) -> bool {
         let held = format!("marketprism_central_streams_held{{stream=\"{stream}\"}} 1");
         self.metrics(i).is_some_and(|metrics| metrics.contains(&held))

@@ -49,7 +49,6 @@ impl Stack {
         Some((stack, config))
     }
 
-    /// With a cluster of brokers.
     pub async fn with_nodes(nodes: usize) -> Option<Self> {
         if let Some(missing) = parts::missing() {
             eprintln!("SKIPPED: {} is missing; `make deps` installs it", missing.display());
@@ -206,7 +205,6 @@ impl Stack {
         client(self.cold_engine.as_ref().unwrap_or(&self.engine))
     }
 
-    /// Runs a statement in hot.
     pub async fn execute(&self, sql: &str) {
         self.hot().query_raw(sql).execute().await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }

@@ -18,7 +18,6 @@ pub const QUICK: &str = "[replication]\nsafety_lag_seconds = 0\ninterval_ms = 10
 /// A broker, and hot and cold on one engine or on two.
 pub struct TwoSides {
     pub stack: Stack,
-    /// Appended to the configuration.
     pub settings: String,
 }
 

@@ -12,7 +12,6 @@ pub struct Client {
     http: reqwest::Client,
 }
 
-/// A response of any status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,

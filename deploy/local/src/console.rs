@@ -38,7 +38,6 @@ impl Console {
         Self { output: Mutex::new(output), terminal, progress: Mutex::default() }
     }
 
-    /// Writes one or more lines.
     pub fn say(&self, text: impl AsRef<str>) {
         self.end_progress();
         self.write(&format!("{}\n", text.as_ref()));

@@ -57,7 +57,6 @@ impl StackPaths {
         self.state.join("logs")
     }
 
-    /// Records of running parts.
     pub fn run(&self) -> PathBuf {
         self.state.join("run")
     }

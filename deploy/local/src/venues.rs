@@ -23,14 +23,12 @@ pub struct Simulator {
     pub arguments: Vec<String>,
 }
 
-/// One feed of the edge.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
     pub exchange: String,
     /// The adapter's component, relative to the repository.
     pub adapter: String,
-    /// Normalized symbols.
     pub symbols: Vec<String>,
     /// Empty: all.
     #[serde(default)]

@@ -98,13 +98,11 @@ pub struct BookStats {
     /// Restarts of the venue's numbering with smaller ids.
     pub sequence_resets: u64,
     pub buffered: u64,
-    /// Dropped from the full buffer.
     pub dropped: u64,
     /// Buffered deltas made obsolete by a restart or an in-band snapshot.
     pub discarded: u64,
     pub rejected: u64,
     pub snapshots: u64,
-    /// Snapshots older than the book.
     pub snapshots_ignored: u64,
     pub gaps: u64,
     pub checksums_verified: u64,

@@ -12,14 +12,9 @@ pub(crate) struct BookPosition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SequenceVerdict {
     Apply,
-    /// The book already contains it.
     Old,
-    /// No change.
     Heartbeat,
-    Gap {
-        expected: i64,
-        got: i64,
-    },
+    Gap { expected: i64, got: i64 },
 }
 
 /// For an update that may be the first after a requested snapshot.

@@ -109,7 +109,6 @@ impl Book {
         self.check_after_update(update.received_at_ns, &mut run.outcome);
     }
 
-    /// A requested snapshot while LIVE.
     fn extend(&mut self, update: &BookUpdate<'_>, run: &mut UpdateRun<'_>) {
         let BookPhase::Live(live) = &mut self.phase else {
             return;

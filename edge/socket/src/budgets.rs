@@ -98,7 +98,6 @@ pub struct BudgetPermit {
 }
 
 impl BudgetPermit {
-    /// The request is sent now.
     pub fn begin_use(&mut self) {
         for hold in &mut self.holds {
             hold.used = true;

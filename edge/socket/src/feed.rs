@@ -41,7 +41,6 @@ pub struct FeedSockets {
     /// Cancelled after the deadline of a stop.
     abort: CancellationToken,
     tasks: TaskTracker,
-    /// Joins all other tasks.
     owner: Option<JoinHandle<()>>,
 }
 

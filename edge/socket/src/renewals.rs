@@ -15,7 +15,6 @@ use crate::limits::RENEWAL_SPACING;
 #[derive(Debug)]
 pub(crate) struct Renewals {
     booked: Mutex<BTreeMap<SourceIndex, Instant>>,
-    /// Connections with a maximum age.
     connections: u32,
 }
 

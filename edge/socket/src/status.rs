@@ -13,7 +13,6 @@ use tokio::time::Instant;
 pub enum ConnectionPhase {
     /// Also while waiting for a budget.
     Connecting,
-    /// Back-off before the next connect.
     #[default]
     Waiting,
     Open,

@@ -30,7 +30,6 @@ pub struct EdgeContext {
     pub coverage: Arc<Coverage>,
     pub auditor: Arc<Auditor>,
     pub metrics: Metrics,
-    /// Stops the feeds.
     pub stop: CancellationToken,
 }
 

@@ -235,7 +235,6 @@ fn no_stream() -> String {
 pub(super) struct PendingAudit {
     pub(super) message_id: String,
     pub(super) payload: Bytes,
-    /// Close of its window.
     pub(super) since_ns: i64,
 }
 

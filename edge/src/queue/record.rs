@@ -23,7 +23,6 @@ pub struct EventRecord {
     /// The venue's sequence: a trade id that is a number, or a book's update id.
     pub sequence: Option<i64>,
     pub received_at_ns: i64,
-    /// The venue's time.
     pub timestamp_us: i64,
     pub payload: Bytes,
 }

@@ -20,9 +20,7 @@ pub struct RecordOptions {
     /// `None`: the feed has no order books.
     pub books: Option<BooksPlan>,
     pub subscription: Subscription,
-    /// Published levels a side.
     pub depth: u32,
-    /// Trade ids rise by one.
     pub contiguous_trade_ids: bool,
     pub deduplicate: bool,
     /// Publish the live book after each update instead of once per interval.

@@ -18,7 +18,6 @@ use marketprism_schema::{DataType, EventId, WireForm};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The stream of the events.
 pub const STREAM: &str = "MARKET_DATA";
 
 pub struct Publishing {

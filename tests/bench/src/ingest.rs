@@ -108,7 +108,6 @@ async fn alone(
 struct Run {
     /// From the first rows seen in hot.
     steady: f64,
-    /// From central's start.
     with_start: f64,
 }
 

@@ -10,7 +10,6 @@ use marketprism_tests::stack::Stack;
 use crate::edge::rate;
 use crate::engine::execute;
 
-/// Number of windows.
 const WINDOWS: u64 = 10;
 const MINUTE_MS: u64 = 60_000;
 /// Rounds per side; the best counts.

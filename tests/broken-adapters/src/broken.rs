@@ -12,7 +12,6 @@ use crate::sound::SoundVenue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     None,
-    /// Trades have the maker's side.
     WrongSide,
     /// Prices keep their digits, but not their decimal places.
     LostScale,

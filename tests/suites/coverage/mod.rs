@@ -35,7 +35,6 @@ const OFFERED: [(&str, &[&str], &[&str]); 5] = [
     ),
 ];
 
-/// Tables by data type.
 const TABLES: [(&str, &str); 8] = [
     ("trade", "trades"),
     ("orderbook", "orderbooks"),

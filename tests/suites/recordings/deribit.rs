@@ -64,7 +64,6 @@ impl LocalBook {
     }
 }
 
-/// All events of a recording.
 pub fn calculate(recording: &Path) -> Vec<Expected> {
     let mut books: BTreeMap<String, LocalBook> = BTreeMap::new();
     let mut expected = Vec::new();

@@ -37,7 +37,6 @@ impl Expected {
     }
 }
 
-/// A line of a recording.
 struct Line {
     kind: String,
     url: String,

@@ -33,7 +33,6 @@ pub fn sources(root: &Path) -> Result<Vec<Source>> {
 /// A place that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Path from the repository's root.
     pub path: String,
     /// Line, from 1.
     pub line: usize,

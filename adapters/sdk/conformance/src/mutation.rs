@@ -20,7 +20,6 @@ const NUMBERS: [&[u8]; 14] = [
     b"4294967296",
 ];
 
-/// Values of other types.
 const VALUES: [&[u8]; 8] = [b"null", b"true", b"{}", b"[]", b"\"\"", b"[[]]", b"{\"a\":1}", b"-1"];
 
 /// Bytes that are not UTF-8, and half an escape.
@@ -128,6 +127,6 @@ mod tests {
         assert_ne!(all(7), all(8));
         let changed =
             all(7).iter().enumerate().filter(|(round, bytes)| bytes[..] != *frames[round % 4]).count();
-        assert!(changed > 2_000, "{changed}");
+        assert!(changed > 2_500, "{changed}");
     }
 }

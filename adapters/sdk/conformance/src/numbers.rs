@@ -65,7 +65,6 @@ impl Numbers {
         self.rounded.binary_search(&value).is_ok()
     }
 
-    /// All of them, in order.
     pub(crate) fn all(&self) -> &[Atto] {
         &self.exact
     }

@@ -22,7 +22,6 @@ use crate::{clock, limits};
 
 const TABLE: &str = "audits";
 const FEEDS: &str = "feed_audits";
-/// Part of the status.
 pub const INTAKE: &str = "audits";
 
 /// Never returns. Cancellation is safe at any point: unacknowledged messages are redelivered and give the same rows.

@@ -30,7 +30,6 @@ pub struct WindowInputs<'a> {
     pub is_trimmed: bool,
 }
 
-/// Arrival of audits and rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     Complete,

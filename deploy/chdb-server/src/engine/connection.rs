@@ -14,7 +14,6 @@ use super::{EngineError, Library, QueryResult, Statement};
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     pub library: PathBuf,
-    /// Directory of the tables.
     pub tables: PathBuf,
     /// Path at which the engine's generated configuration is written.
     pub config: PathBuf,

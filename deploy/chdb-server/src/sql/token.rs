@@ -2,13 +2,11 @@
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Keyword, identifier or number.
     Word,
     /// A quoted string, identifier or heredoc.
     Quoted,
     /// An opening quote without its end.
     Unterminated,
-    /// Any other single byte.
     Sign(u8),
 }
 
@@ -18,7 +16,6 @@ pub struct Token {
     pub start: usize,
     /// Offset after its last byte.
     pub end: usize,
-    /// Open brackets around it.
     pub depth: usize,
 }
 

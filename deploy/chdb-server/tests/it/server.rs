@@ -121,7 +121,6 @@ pub struct Answer {
     pub status: u16,
     pub head: String,
     pub body: Vec<u8>,
-    /// The body ended correctly.
     pub complete: bool,
 }
 
@@ -145,7 +144,6 @@ impl Answer {
         lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// ClickHouse's error code.
     pub fn code(&self) -> Option<&str> {
         self.header("x-clickhouse-exception-code")
     }

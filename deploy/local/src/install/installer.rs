@@ -8,9 +8,7 @@ use marketprism_service::FileLock;
 use super::InstallError;
 use crate::{Console, StackPaths};
 
-/// Finds or installs parts.
 pub struct Installer<'a> {
-    /// Folder of the downloads.
     pub cache: PathBuf,
     /// Search path for programs, as in `PATH`.
     pub search: OsString,

@@ -55,14 +55,12 @@ fn is_for_others(variable: &str, sections: &[&str]) -> bool {
     section.is_some_and(|(section, _)| !sections.contains(&section.to_lowercase().as_str()))
 }
 
-/// Result of stopping a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopResult {
     /// It ended after SIGTERM.
     Ended(Duration),
     /// It did not end in time and was killed.
     Killed(Duration),
-    /// It had ended before.
     WasGone,
     /// It had ended before and its process id was reused; that process was not touched.
     LeftAlone {

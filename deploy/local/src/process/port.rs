@@ -12,9 +12,13 @@ use super::command_of;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortHolder {
     /// A process that this user may inspect.
-    Process { pid: u32, command: String },
-    /// A process of another user.
-    User { uid: u32 },
+    Process {
+        pid: u32,
+        command: String,
+    },
+    User {
+        uid: u32,
+    },
     /// In another network namespace, or ended meanwhile.
     Unknown,
 }

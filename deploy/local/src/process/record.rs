@@ -60,7 +60,6 @@ pub fn command_of(pid: u32) -> Option<String> {
     Some(if cut.len() < text.len() { format!("{cut}...") } else { cut })
 }
 
-/// Resident memory.
 pub fn memory_bytes(pid: u32) -> Option<u64> {
     process(pid)?.status().ok()?.vmrss.map(|kibibytes| kibibytes.saturating_mul(1024))
 }
@@ -71,16 +70,13 @@ pub fn memory_bytes(pid: u32) -> Option<u64> {
 pub struct ProcessRecord {
     pub part: String,
     pub process: ProcessIdentity,
-    /// Where it listens, for people.
     pub address: String,
-    /// Ports assigned to it.
     pub ports: Vec<u16>,
     pub log: PathBuf,
     /// Purpose of this start, such as live or simulated venues.
     pub note: String,
 }
 
-/// State of a recorded process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessState {
     Alive,
@@ -93,7 +89,6 @@ pub enum ProcessState {
 }
 
 impl ProcessRecord {
-    /// Replaces the file atomically.
     pub fn save(&self, folder: &Path) -> anyhow::Result<()> {
         let path = path_of(folder, &self.part);
         let write = || -> anyhow::Result<()> {

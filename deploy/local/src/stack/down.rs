@@ -8,7 +8,6 @@ use crate::{Console, StackPaths, limits, lock};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataAfterStop {
     Keep,
-    /// Deleted after a confirmation.
     Ask,
     /// Deleted without a question.
     Delete,

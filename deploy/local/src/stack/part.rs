@@ -20,20 +20,15 @@ pub struct PartSpec {
     /// One of the names of this module.
     pub name: &'static str,
     pub program: Program,
-    /// Where it listens, for people.
     pub address: String,
-    /// Loopback ports that it occupies.
     pub ports: Vec<PortUse>,
     pub ready: ReadyCheck,
-    /// Purpose of this start.
     pub note: String,
 }
 
-/// A port of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortUse {
     pub port: u16,
-    /// The variable that moves it.
     pub variable: String,
 }
 

@@ -25,14 +25,11 @@ pub(super) struct Plan<'a> {
     pub(super) cold: ColdPlace,
 }
 
-/// Server of the tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tables {
-    /// A server that already runs.
     Given(ClickHouse),
     /// A `clickhouse` binary of this machine.
     Server(PathBuf),
-    /// The embedded engine.
     Embedded,
 }
 
@@ -137,7 +134,6 @@ impl<'a> Plan<'a> {
         self.part(name, program, format!("http://127.0.0.1:{port}"), ReadyCheck::Healthy)
     }
 
-    /// Central with this subcommand.
     pub(super) fn central(&self, command: &str) -> anyhow::Result<PartSpec> {
         const SECTIONS: &[&str] =
             &["nats", "clickhouse", "consumers", "streams", "batch", "replication", "ledger", "http"];

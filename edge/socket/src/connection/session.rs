@@ -29,7 +29,6 @@ pub(crate) enum SessionEvent {
     },
     /// The last opening message was sent.
     Subscribed,
-    /// Data came after that.
     Ready,
 }
 

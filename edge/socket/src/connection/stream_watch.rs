@@ -8,12 +8,15 @@ use crate::limits::SILENCE_RETRY_MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamCheck {
-    /// Next check.
     Fine(Instant),
     /// Newly silent: report and resubscribe, unless that was done too often.
-    Silent { silence: Duration, resubscribe: bool },
-    /// Still silent: replace the connection.
-    Reconnect { first: bool },
+    Silent {
+        silence: Duration,
+        resubscribe: bool,
+    },
+    Reconnect {
+        first: bool,
+    },
 }
 
 #[derive(Debug)]

@@ -177,7 +177,6 @@ struct PreparedRequest {
     body: Option<Bytes>,
     timeout: Duration,
     charges: Vec<Charge>,
-    /// Host and path, for logs.
     label: String,
 }
 

@@ -24,7 +24,6 @@ pub type ServerSocket = WebSocketStream<TcpStream>;
 /// A server that ends with the test.
 pub struct Server {
     pub address: String,
-    /// Connections accepted so far.
     pub accepted: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
@@ -97,7 +96,6 @@ impl Server {
         .await
     }
 
-    /// Reads and never sends.
     pub async fn silent() -> Self {
         Self::websocket(|mut socket, _| async move { read_to_end(&mut socket).await }).await
     }

@@ -16,7 +16,6 @@ pub struct Module {
     pub path: Vec<String>,
     pub file: String,
     pub children: BTreeMap<String, usize>,
-    /// Items that it defines.
     pub items: BTreeSet<String>,
     /// Imported names and the paths that they stand for.
     pub imports: BTreeMap<String, Vec<String>>,
@@ -57,7 +56,6 @@ impl Tree {
         Ok((!reader.tree.modules.is_empty()).then_some(reader.tree))
     }
 
-    /// The root above a module.
     pub fn root(&self, module: usize) -> usize {
         self.modules[module].parent.map_or(module, |parent| self.root(parent))
     }

@@ -6,7 +6,6 @@ use super::modules::Tree;
 use super::resolve::Arrows;
 use crate::Finding;
 
-/// Who uses whom.
 type Graph<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// Arrows of a large circle that are listed at most.

@@ -95,7 +95,6 @@ pub fn check_type_names(sources: &[Source]) -> Result<Vec<Finding>> {
 #[derive(Default)]
 struct Types {
     path: String,
-    /// Where each name was first.
     places: BTreeMap<String, String>,
     findings: Vec<Finding>,
 }

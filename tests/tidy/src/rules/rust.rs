@@ -37,7 +37,6 @@ const ENVIRONMENT_PATHS: [&str; 6] = [
     "schema/service/src/logs.rs",
 ];
 
-/// Checks one Rust file.
 pub fn check_rust(source: &Source) -> Result<Vec<Finding>> {
     let file = syn::parse_file(&source.text).with_context(|| source.path.clone())?;
     let tokens: TokenStream = source.text.parse().map_err(|e| anyhow::anyhow!("{}: {e}", source.path))?;

@@ -16,7 +16,6 @@ const VENUES: [&str; 9] =
 /// Folders under `adapters/` that are no venue.
 const NO_VENUES: [&str; 4] = ["sdk", "build", "template", "template-c"];
 
-/// Checks all files.
 #[must_use]
 pub fn check_text(sources: &[Source]) -> Vec<Finding> {
     let venues = venues(sources);

@@ -11,7 +11,6 @@ use crate::market::Side;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TradeKind {
-    /// One match.
     Trade,
     /// All matches of a taker order at one price.
     Aggregate,
@@ -26,7 +25,6 @@ pub struct TradeKey {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerStats {
-    /// Trades.
     pub recorded: u64,
     /// Trades dropped from the full ledger.
     pub forgotten: u64,

@@ -55,7 +55,6 @@ pub struct LevelChange {
 }
 
 impl LevelChange {
-    /// Price and quantity.
     pub fn level(&self) -> (i64, i64) {
         (self.price, self.quantity)
     }
@@ -82,7 +81,6 @@ pub struct BookTicker {
     pub event_ms: i64,
 }
 
-/// Content published by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// Mark price and funding; the number distinguishes streams of different period.

@@ -16,7 +16,6 @@ pub(super) struct Cadence {
     pub(super) period_ms: i64,
     wanted: bool,
     published_id: u64,
-    /// Last check for changes.
     pub(super) checked_ms: i64,
     pub(super) sent_ms: i64,
 }

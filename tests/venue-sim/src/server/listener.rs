@@ -18,7 +18,6 @@ use super::http::{Service, serve};
 use crate::delivery::{Socket, SocketSwitch};
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Wait after a failed bind.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 pub async fn run(

@@ -12,7 +12,6 @@ use crate::market::{Event, Instrument, MarketRules, Ratio, RatioKind, Reference,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     Trades(TradeKind),
-    /// Book updates of a cadence.
     Book(usize),
     Ticker,
     Timed(Topic),
@@ -83,7 +82,6 @@ pub struct Profile {
     pub trades_per_frame: usize,
     /// Minutes of trades before the start of the simulator that REST answers include.
     pub past_minutes: u32,
-    /// Names of its volatility indices.
     pub indices: &'static [&'static str],
     /// Header with the used REST weight.
     pub weight_header: Option<&'static str>,
@@ -91,14 +89,12 @@ pub struct Profile {
     pub restarts_sequence: bool,
 }
 
-/// An accepted WebSocket request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     /// See [`Venue::carries`].
     pub route: &'static str,
     /// Frames are wrapped with their stream's name.
     pub combined: bool,
-    /// Streams named in the address.
     pub streams: Vec<String>,
 }
 
@@ -225,7 +221,6 @@ pub trait Source {
     fn liquidation_delay_ms(&self) -> i64;
 }
 
-/// A venue's protocol.
 pub trait Venue: Send + Sync {
     fn profile(&self) -> &'static Profile;
 

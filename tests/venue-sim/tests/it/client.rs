@@ -82,7 +82,6 @@ impl Ws {
         }
     }
 
-    /// The next text frame.
     pub async fn text(&mut self) -> Utf8Bytes {
         loop {
             match self.got(SOON).await {
@@ -128,7 +127,6 @@ impl Ws {
     }
 }
 
-/// An HTTP answer.
 #[derive(Debug)]
 pub struct Http {
     pub status: u16,
@@ -169,7 +167,6 @@ pub async fn post(sim: &Sim, path: &str, body: &Value) -> Http {
     timeout(SOON, try_http(sim.addr(), "POST", path, &body.to_string())).await.expect("in time").expect(path)
 }
 
-/// Polls until a condition holds.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !holds() {

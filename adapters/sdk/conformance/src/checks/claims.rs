@@ -18,7 +18,6 @@ pub(crate) fn refused(error: &LoadError) -> Check {
     findings.done("")
 }
 
-/// Loading has checked it.
 pub(crate) fn contract(adapter: &Adapter) -> Check {
     Findings::new(CONTRACT.0, CONTRACT.1).done(format!("marketprism:adapter@{}", adapter.contract()))
 }

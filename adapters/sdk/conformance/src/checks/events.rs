@@ -124,7 +124,6 @@ const FINER_ONE_IN: usize = 20;
 struct ScaleCounts {
     numbers: usize,
     finer: usize,
-    /// The first finer one.
     example: Option<String>,
 }
 

@@ -26,7 +26,6 @@ pub(super) struct SilenceWatch {
     check_at: Option<Instant>,
     /// Least time between two checks, since each costs time per stream.
     step: Duration,
-    /// Recent reconnects for silent streams.
     reconnects: VecDeque<Instant>,
 }
 

@@ -6,7 +6,6 @@ use crate::venue::{ControlAction, ControlReply, SessionView};
 
 const METHODS: &str = "`SUBSCRIBE`, `UNSUBSCRIBE`, `LIST_SUBSCRIPTIONS`, `SET_PROPERTY`, `GET_PROPERTY`";
 
-/// Error code and text.
 type ControlError = (u8, String);
 
 pub(super) fn on_message(text: &str, view: SessionView<'_>) -> ControlReply {

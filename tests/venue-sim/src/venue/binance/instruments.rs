@@ -30,7 +30,6 @@ const USD_M: [SymbolRow<'_>; 3] = [
 
 #[derive(Debug, Clone, Copy)]
 pub struct Binance {
-    /// Spot, or USD-M futures.
     pub spot: bool,
 }
 

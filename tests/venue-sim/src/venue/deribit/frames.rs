@@ -182,7 +182,6 @@ pub(super) enum Forced {
 }
 
 impl Forced {
-    /// The venue's mark.
     pub(super) fn mark(self) -> &'static str {
         match self {
             Forced::Maker => "M",

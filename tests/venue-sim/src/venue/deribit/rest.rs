@@ -11,7 +11,6 @@ use crate::venue::{PerWindow, RestAnswer, RestCall, RestRequest, Source};
 const PAGE: usize = 10;
 const PAGE_MAX: usize = 1000;
 
-/// All requests cost the same.
 pub(super) fn call(request: &RestRequest) -> RestCall {
     let listing = request.path.ends_with("/get_instruments");
     // One a second, and fifty at once.

@@ -8,7 +8,6 @@ use crate::venue::{ControlAction, ControlReply, SessionView};
 /// Channels that need a login of a higher tier.
 const TIERED: [&str; 2] = ["books-l2-tbt", "books50-l2-tbt"];
 
-/// Error code and text.
 type OkxError = (&'static str, String);
 
 struct Replies<'a> {

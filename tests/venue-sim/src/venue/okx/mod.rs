@@ -75,7 +75,6 @@ const DERIVATIVES: Profile = Profile {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Okx {
-    /// Spot, or derivatives.
     pub spot: bool,
 }
 
