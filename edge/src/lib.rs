@@ -1,7 +1,6 @@
 //! The edge: collects what venues publish, normalizes it in sandboxed adapters and publishes it to NATS JetStream.
 //!
-//! A module may use the modules below it in this list, never one above it: cli, recorder, replay, run, http, feed, gaps, records, books,
-//! publisher, queue, audit, broker, config, telemetry, limits. No venue is named here: adapters know them.
+//! Modules use one another in one direction, written in `tests/tidy/src/order.rs`. No venue is named here: adapters know them.
 
 pub mod audit;
 pub mod books;
