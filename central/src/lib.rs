@@ -1,8 +1,6 @@
 //! The central server: JetStream to ClickHouse, every event exactly once.
 //!
-//! Order of the modules (each may use those after it, never those before): cli; run; http; diagnose; report; repair; ledger;
-//! replicator; ingest; context; coverage, init, watermark; lease; sql, storage; broker, metrics, status; row; time; config; limits.
-#![allow(missing_docs, reason = "a binary: nothing outside builds on its items")]
+//! Modules use one another in one direction, written in `tests/tidy/src/order.rs`.
 
 mod broker;
 mod cli;

@@ -11,7 +11,6 @@
 //! stays only if the snapshot has the same id and levels, has the next id, or names the book's id as its
 //! predecessor. A snapshot older than the book by id and venue time is ignored. Without sequence numbers
 //! every snapshot keeps the epoch; a lost connection or a failed checksum then increments it.
-#![allow(missing_docs, reason = "used inside the workspace only; docs give meaning, units and rules")]
 
 mod book;
 mod contents;

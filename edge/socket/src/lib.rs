@@ -3,7 +3,6 @@
 //! Connections stay open (heartbeats, back-off, overlapping renewals, detection of silent streams), rate
 //! limits are exact rolling windows, and everything read goes to one bounded queue. While the queue is
 //! full, nothing is read; what is discarded is counted by reason.
-#![allow(missing_docs, reason = "used inside the workspace only; docs give meaning, units and errors")]
 
 mod budgets;
 mod connection;

@@ -1,7 +1,6 @@
 //! Venue simulator: a WebSocket and REST server with the protocols of real venues, faults on command, and a ledger of all it sent.
 //!
 //! `Sim::start` in a test, or the binary with its control API under `/sim/`.
-#![allow(missing_docs, reason = "a tool of this repository's tests")]
 
 mod clock;
 mod config;
