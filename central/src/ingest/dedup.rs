@@ -10,7 +10,7 @@ use marketprism_schema::{DataType, Event, EventId, stream_of};
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::batch::{Entry, OpenBatches};
+use super::batch::{BatchEntry, OpenBatches};
 use super::insert_task::{InsertResult, seconds};
 use super::known_events::{IdState, PendingDuplicate, PendingDuplicates, RecentIds};
 use super::lookup::DuplicateRisk;
@@ -124,7 +124,7 @@ impl Deduplicator {
         drop(event);
         self.edge_to_broker.observe(seconds(delivery.published_ns.saturating_sub(received_at_ns)));
         self.ids.begin(id, delivery.stream_seq);
-        batch.push(Entry {
+        batch.push(BatchEntry {
             message,
             event_id: id,
             stream_seq: delivery.stream_seq,
@@ -185,7 +185,7 @@ impl Deduplicator {
         let batch = self.open.of(Target::Copies);
         batch.rows.extend_from_slice(row);
         let row_end = batch.rows.len();
-        batch.push(Entry::without_event(without_payload(message), id, delivery, row_end));
+        batch.push(BatchEntry::without_event(without_payload(message), id, delivery, row_end));
     }
 
     fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
@@ -207,7 +207,7 @@ impl Deduplicator {
         encode_dead_letter(&letter, &mut batch.rows);
         let event_id = EventId(xxh3_128(&message.payload));
         let row_end = batch.rows.len();
-        batch.push(Entry::without_event(message, event_id, delivery, row_end));
+        batch.push(BatchEntry::without_event(message, event_id, delivery, row_end));
     }
 
     pub async fn end_turn(&mut self) {
@@ -268,7 +268,7 @@ impl Deduplicator {
         self.send_acks().await;
     }
 
-    fn event_is_stored(&mut self, entry: &Entry, stream_seq: u64) {
+    fn event_is_stored(&mut self, entry: &BatchEntry, stream_seq: u64) {
         self.ids.stored(entry.event_id, stream_seq, entry.published_ns);
         for PendingDuplicate { message, delivery, row } in self.pending.take(entry.event_id) {
             if delivery.stream_seq == stream_seq {
@@ -280,7 +280,7 @@ impl Deduplicator {
         }
     }
 
-    fn add_stored_duplicate(&mut self, entry: Entry) {
+    fn add_stored_duplicate(&mut self, entry: BatchEntry) {
         let delivery = delivery_of(&entry);
         let mut row = Vec::with_capacity(COPY_BYTES);
         if let Ok(event) = message::read(&entry.message) {
@@ -294,7 +294,7 @@ impl Deduplicator {
 /// Typical size of a row of `copies`.
 const COPY_BYTES: usize = 160;
 
-fn delivery_of(entry: &Entry) -> Delivery {
+fn delivery_of(entry: &BatchEntry) -> Delivery {
     Delivery { stream_seq: entry.stream_seq, is_redelivered: false, published_ns: entry.published_ns }
 }
 

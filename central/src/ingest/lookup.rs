@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::Message;
 use marketprism_schema::{Event, EventId};
 
-use super::batch::{Batch, Entry};
+use super::batch::{Batch, BatchEntry};
 use super::message::{self, Delivery};
 use crate::row::Target;
 use crate::storage::{Storage, StorageError, bounded};
@@ -39,7 +39,7 @@ impl StoredRows {
     /// other message. `None` if there is no row.
     ///
     /// The sequence alone does not identify a message, because a recreated stream starts at 1 again.
-    pub fn row_of(&self, entry: &Entry) -> Option<u64> {
+    pub fn row_of(&self, entry: &BatchEntry) -> Option<u64> {
         let rows = self.0.get(&entry.event_id).filter(|_| entry.may_be_stored)?;
         let own = (entry.stream_seq, entry.received_at_ns);
         if rows.contains(&own) {
@@ -56,7 +56,7 @@ pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<StoredRows,
     if !matches!(batch.target, Target::Events(_)) {
         return Ok(stored);
     }
-    let candidates: Vec<&Entry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
+    let candidates: Vec<&BatchEntry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
     for some in candidates.chunks(limits::IDS_A_QUERY) {
         let table = format!("{}.{}", storage.database, batch.target.table());
         let found: Vec<(u128, u64, i64)> =
@@ -67,7 +67,7 @@ pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<StoredRows,
 }
 
 /// Exchange and time limit the parts that are read, market type and symbol the granules.
-fn query(storage: &Storage, table: &str, entries: &[&Entry]) -> clickhouse::query::Query {
+fn query(storage: &Storage, table: &str, entries: &[&BatchEntry]) -> clickhouse::query::Query {
     let tokens = |place: usize| -> Vec<&str> {
         let distinct: BTreeSet<&str> =
             entries.iter().filter_map(|entry| entry.message.subject.split('.').nth(place)).collect();
