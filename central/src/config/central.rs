@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn key_reference() {
+    fn the_key_table_of_the_readme_is_generated_from_the_types() {
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
         marketprism_config::check_readme::<Config>(&readme).unwrap();
     }

@@ -112,6 +112,6 @@ fn every_error_is_listed_at_once() {
 }
 
 #[test]
-fn key_reference() {
+fn the_key_table_of_the_readme_is_generated_from_the_types() {
     check_readme::<ConfigFile>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
 }

@@ -5,18 +5,14 @@ pub struct Event {
     pub exchange: ::prost::alloc::string::String,
     #[prost(enumeration = "MarketType", tag = "2")]
     pub market_type: i32,
-    /// Normalized.
     #[prost(string, tag = "3")]
     pub symbol: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub venue_symbol: ::prost::alloc::string::String,
-    /// The venue's time, microseconds since 1970 UTC.
     #[prost(int64, tag = "5")]
     pub timestamp: i64,
-    /// The edge's time, nanoseconds since 1970 UTC.
     #[prost(int64, tag = "6")]
     pub received_at: i64,
-    /// 16 bytes, most significant first.
     #[prost(bytes = "vec", tag = "7")]
     pub event_id: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "8")]
@@ -50,7 +46,6 @@ pub mod event {
         VolatilityIndex(super::VolatilityIndex),
     }
 }
-/// `mantissa` divided by ten to the power of `scale` (0 to 18).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Decimal {
     #[prost(sint64, tag = "1")]
@@ -64,14 +59,11 @@ pub struct Trade {
     pub trade_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub price: ::core::option::Option<Decimal>,
-    /// Base units.
     #[prost(message, optional, tag = "3")]
     pub quantity: ::core::option::Option<Decimal>,
-    /// The taker's.
     #[prost(enumeration = "Side", tag = "4")]
     pub side: i32,
 }
-/// Mantissas at one scale for all prices and one for all quantities, best level first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OrderBook {
     #[prost(int64, tag = "1")]
@@ -84,7 +76,6 @@ pub struct OrderBook {
     pub price_scale: u32,
     #[prost(uint32, tag = "5")]
     pub quantity_scale: u32,
-    /// The first price, then the difference of each from the one before.
     #[prost(sint64, repeated, tag = "6")]
     pub bid_prices: ::prost::alloc::vec::Vec<i64>,
     #[prost(sint64, repeated, tag = "7")]
@@ -111,23 +102,19 @@ pub struct FundingRate {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OpenInterest {
-    /// Base units.
     #[prost(message, optional, tag = "1")]
     pub open_interest: ::core::option::Option<Decimal>,
     #[prost(message, optional, tag = "2")]
     pub open_interest_contracts: ::core::option::Option<Decimal>,
-    /// US dollars.
     #[prost(message, optional, tag = "3")]
     pub open_interest_value: ::core::option::Option<Decimal>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Liquidation {
-    /// Of the forced order.
     #[prost(enumeration = "Side", tag = "1")]
     pub side: i32,
     #[prost(message, optional, tag = "2")]
     pub price: ::core::option::Option<Decimal>,
-    /// Base units.
     #[prost(message, optional, tag = "3")]
     pub quantity: ::core::option::Option<Decimal>,
     #[prost(int64, optional, tag = "4")]
@@ -146,7 +133,6 @@ pub struct LongShortRatio {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VolatilityIndex {
-    /// Percent points.
     #[prost(message, optional, tag = "1")]
     pub index_value: ::core::option::Option<Decimal>,
     #[prost(string, tag = "2")]
