@@ -1,5 +1,6 @@
 //! A real nats-server with JetStream, alone or as a cluster.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -126,7 +127,11 @@ impl Broker {
     }
 }
 
-/// A port that was free a moment ago.
+/// A free port of loopback, below the range from which the kernel takes ports for outgoing connections: none of those of a test that runs
+/// beside this one takes it before the process under test does.
+#[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    let random = || RandomState::new().hash_one(std::process::id()) % 20_000;
+    let ports = std::iter::repeat_with(|| 10_000 + u16::try_from(random()).unwrap());
+    ports.take(1_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
