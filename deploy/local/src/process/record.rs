@@ -19,11 +19,11 @@ pub struct ProcessIdentity {
 }
 
 impl ProcessIdentity {
-    /// The process with this id; `None` if there is none or it is a zombie.
+    /// The process with this id; `None` if there is none or it is a zombie without threads. While a thread is left, it holds the ports.
     pub fn of(pid: u32) -> Option<Self> {
         let process = process(pid)?;
         let stat = process.stat().ok()?;
-        if matches!(stat.state, 'Z' | 'X' | 'x') {
+        if matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1 {
             return None;
         }
         let boot_id = procfs::sys::kernel::random::boot_id().ok()?;
