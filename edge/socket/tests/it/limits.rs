@@ -1,5 +1,6 @@
 //! Rate limits over many connections, measured at the venue; hundreds of streams over several connections.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::{Budget, Connection, Plan};
 use marketprism_socket::{Budgets, FeedSockets, SocketCounter, SocketEvent};
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan, stream};
@@ -61,6 +62,67 @@ async fn connects_of_all_connections_keep_one_budget() {
     // Both clocks tick apart: what left 300 ms apart may arrive a little closer together.
     let most = most_within(&arrivals, window - Duration::from_millis(5));
     assert!(most <= 5, "{most} connects within {window:?}");
+}
+
+#[tokio::test]
+async fn messages_of_every_connection_keep_its_limit() {
+    let arrivals: Arc<Mutex<BTreeMap<usize, Vec<Instant>>>> = Arc::default();
+    let keep = Arc::clone(&arrivals);
+    let server = Server::websocket(move |mut socket, _| {
+        let keep = Arc::clone(&keep);
+        async move {
+            let (mut place, mut times) = (0, Vec::new());
+            let mut pings = tokio::time::interval(Duration::from_millis(500));
+            pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                let message = tokio::select! {
+                    _ = pings.tick() => {
+                        if socket.send(Message::Ping(Default::default())).await.is_err() {
+                            break;
+                        }
+                        continue;
+                    }
+                    message = socket.next() => message,
+                };
+                times.push(Instant::now());
+                match message {
+                    Some(Ok(Message::Text(text))) => place = text.split_once(' ').unwrap().0.parse().unwrap(),
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => break,
+                    Some(Ok(_)) => {}
+                }
+            }
+            keep.lock().unwrap().insert(place, times);
+        }
+    })
+    .await;
+    let mut plan = plan(connections(&server.ws(), 8));
+    for (place, connection) in plan.connections.iter_mut().enumerate() {
+        connection.messages_max = max_of(place);
+        connection.messages_window_ms = window_of(place);
+        connection.on_open = (0..30).map(|number| format!("{place} {number}")).collect();
+    }
+    let (sockets, mut inputs) = start_with(&plan, quick(), 256);
+    eventually("all are open", || sockets.counters()[SocketCounter::Opened] == 8).await;
+    for source in 0..8 {
+        eventually("it serves", || sockets.status()[source as usize].generation == 1).await;
+        (0..5).for_each(|number| sockets.reply(source, 1, format!("{source} reply {number}")).unwrap());
+    }
+    eventually("all is sent", || sockets.counters()[SocketCounter::TextsSent] == 8 * 35).await;
+    stop(sockets, &mut inputs).await;
+    eventually("the venue has seen all ends", || arrivals.lock().unwrap().len() == 8).await;
+    for (place, times) in arrivals.lock().unwrap().iter() {
+        assert!(times.len() >= 35, "{} messages on connection {place}", times.len());
+        let most = most_within(times, Duration::from_millis(window_of(*place).into()));
+        assert!(most <= max_of(*place) as usize, "{most} messages in a window of connection {place}");
+    }
+}
+
+fn max_of(place: usize) -> u32 {
+    3 + u32::try_from(place).unwrap() % 4
+}
+
+fn window_of(place: usize) -> u32 {
+    100 + 20 * u32::try_from(place).unwrap()
 }
 
 const CONNECTIONS: usize = 6;

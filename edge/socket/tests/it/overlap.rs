@@ -42,6 +42,32 @@ async fn serve_numbers(mut socket: ServerSocket, mut numbers: broadcast::Receive
 }
 
 #[tokio::test]
+async fn no_frame_is_lost_through_renewals() {
+    let (server, _ticker) = numbered(Duration::from_micros(500)).await;
+    let mut first = connection(server.ws());
+    first.max_age_ms = 300;
+    let (sockets, mut inputs) = start_with(&plan(vec![first]), quick(), 64);
+    let mut seen = BTreeSet::new();
+    let mut renewals = 0;
+    while renewals < 10 {
+        match next(&mut inputs).await {
+            SocketEvent::Frame(frame) => {
+                seen.insert(std::str::from_utf8(&frame.data).unwrap().parse::<u64>().unwrap());
+            }
+            SocketEvent::Closed { reason, overlap, .. } => {
+                assert_eq!((reason, overlap), (CloseReason::Renewed, true));
+                renewals += 1;
+            }
+            _ => {}
+        }
+    }
+    let (first, last) = (*seen.first().unwrap(), *seen.last().unwrap());
+    let missing: Vec<u64> = (first..=last).filter(|number| !seen.contains(number)).collect();
+    assert!(missing.is_empty(), "missing of {first}..={last}: {missing:?}");
+    stop(sockets, &mut inputs).await;
+}
+
+#[tokio::test]
 async fn a_replacement_is_subscribed_before_it_takes_over() {
     const TOPICS: usize = 10;
     let (numbers, _ticker) = ticker(Duration::from_millis(2));
