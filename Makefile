@@ -23,7 +23,7 @@ status: $(LOCAL) ## processes, health, memory, rows in the tables
 	@$(LOCAL) status || [ $$? = 3 ]
 
 build: ## release binaries in target/release, adapters in target/adapters
-	@echo "[1/2] building edge, central, the ClickHouse server, the venue simulator and their tools (first time: about 12 minutes on two cores)"
+	@echo "[1/2] building edge, central, the ClickHouse server, the venue simulator and their tools (the first time compiles all dependencies: several minutes)"
 	cargo build --release --bins $(PARTS)
 	echo "[2/2] building the adapters as WebAssembly components in target/adapters"
 	target/release/marketprism-adapter-build
