@@ -41,6 +41,9 @@ pub const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
 /// Messages per turn of the worker. At 50 us for the largest message, 10 ms.
 pub const MESSAGES_A_TURN: usize = 256;
 
+/// Inserts of rows that ClickHouse accepts and does not hold: a lying token needs two; after three the rows are refused.
+pub const INSERT_ROUNDS: u32 = 3;
+
 /// Event ids per lookup: 5,000 times 42 bytes stay below the server's default query size (256 KiB).
 pub const IDS_A_QUERY: usize = 5_000;
 

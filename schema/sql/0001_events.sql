@@ -126,4 +126,3 @@ ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMM(created_at)
 ORDER BY (stream, stream_seq, cityHash64(payload))
 TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000

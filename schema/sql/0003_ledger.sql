@@ -22,7 +22,6 @@ ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMM(created_at)
 ORDER BY (exchange, data_type, market_type, symbol, edge, received_at, event_id, stream, stream_seq)
 TTL toDateTime(created_at) + INTERVAL {ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000
 
 -- What each run of each edge says about one window of received_at of one stream. Times in `covers` and gaps are nanoseconds since 1970.
 --! in hot for audits
@@ -60,7 +59,6 @@ ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (window_start, exchange, data_type, market_type, symbol, edge, run)
 TTL toDateTime(window_start) + INTERVAL {ledger_ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000
 
 -- What the ledger found of one window of one stream and edge; the newest `judged_at` counts.
 --! in hot for verdicts
@@ -88,7 +86,6 @@ ENGINE = {ReplacingMergeTree judged_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (data_type, exchange, market_type, symbol, window_start, edge)
 TTL toDateTime(window_start) + INTERVAL {ledger_ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000
 
 -- What central itself saw missing from a stream.
 --! in hot for losses
@@ -105,7 +102,6 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 ENGINE = {ReplacingMergeTree seen_at}
 ORDER BY (stream, from_seq, to_seq)
 TTL toDateTime(seen_at) + INTERVAL {ledger_ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000
 
 -- What the replicator found of one window of created_at of one table; the newest `logged_at` counts. Rows, ids and hashes are those of hot,
 -- `cold_rows` is what cold held when they were compared. `columns_hash` tells which columns the hashes of whole rows are made over.
@@ -134,7 +130,6 @@ ENGINE = {ReplacingMergeTree logged_at}
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (table_name, window_start)
 TTL toDateTime(window_start) + INTERVAL {ttl_days} DAY DELETE
-SETTINGS {deduplication_window} = 10000
 
 -- How far each table is copied: everything with an earlier created_at is in cold, or logged as a mismatch. One row a table for ever.
 --! in cold for watermarks
@@ -148,4 +143,3 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 )
 ENGINE = {ReplacingMergeTree moved_at}
 ORDER BY table_name
-SETTINGS {deduplication_window} = 10000

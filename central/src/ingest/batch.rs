@@ -169,11 +169,15 @@ impl Sealed {
         self.rows.slice(end_of(range.start)..end_of(range.end))
     }
 
-    /// Deduplication token of an insert: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}`.
+    pub const fn has_events(&self) -> bool {
+        matches!(self.target, Target::Events(_))
+    }
+
+    /// Deduplication token of an insert: `{stream}:{table}:{first sequence}-{last}:{count}:{hash}:{round}`.
     ///
     /// The hash covers sequences and event ids. Without it, a recreated stream (sequences start at 1 again) could produce the
     /// token of rows that are already stored, and ClickHouse would drop its rows as a repetition.
-    pub fn token(&self, range: &Range<usize>) -> String {
+    pub fn token(&self, range: &Range<usize>, round: u32) -> String {
         let mut hash = Xxh3::new();
         let (mut first, mut last) = (u64::MAX, 0);
         let entries = self.entries.get(range.clone()).unwrap_or_default();
@@ -184,7 +188,7 @@ impl Sealed {
             last = last.max(entry.stream_seq);
         }
         let (stream, table, count) = (self.stream, self.target.table(), entries.len());
-        format!("{stream}:{table}:{first}-{last}:{count}:{:016x}", hash.digest())
+        format!("{stream}:{table}:{first}-{last}:{count}:{:016x}:{round}", hash.digest())
     }
 }
 
@@ -305,10 +309,11 @@ pub mod tests {
             }
             batch.seal(1)
         };
-        let token = sealed([1, 2, 3]).token(&(0..3));
+        let token = sealed([1, 2, 3]).token(&(0..3), 0);
         assert!(token.starts_with("MARKET_DATA:trades:5-7:3:"), "{token}");
-        assert_eq!(token, sealed([1, 2, 3]).token(&(0..3)));
-        assert_ne!(token, sealed([1, 2, 4]).token(&(0..3)));
-        assert_ne!(token, sealed([1, 2, 3]).token(&(0..2)));
+        assert_eq!(token, sealed([1, 2, 3]).token(&(0..3), 0));
+        assert_ne!(token, sealed([1, 2, 4]).token(&(0..3), 0));
+        assert_ne!(token, sealed([1, 2, 3]).token(&(0..2), 0));
+        assert_ne!(token, sealed([1, 2, 3]).token(&(0..3), 1));
     }
 }

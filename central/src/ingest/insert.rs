@@ -20,12 +20,14 @@ pub fn log_comment_prefix(stream: &str) -> String {
 /// Inserts some rows of a batch. Repeating it after a lost answer stores nothing twice.
 ///
 /// A batch may span partitions, each of which becomes a part of its own. After a crash of the server some parts may exist;
-/// each carries the token, so the repetition adds only the missing ones.
+/// each carries the token, so the repetition adds only the missing ones. `round` is above 0 for rows that the server
+/// said it had and did not hold (`insert_task`). Tables other than those of events merge repeated rows and deduplicate no insert.
 pub async fn insert(
     storage: &Storage,
     guard: &InsertGuard,
     batch: &Sealed,
     range: &Range<usize>,
+    round: u32,
 ) -> Result<(), StorageError> {
     let (target, rows) = (batch.target, batch.bytes(range));
     // Takes milliseconds, for books tens of them: too long for a thread that serves connections.
@@ -35,7 +37,7 @@ pub async fn insert(
         Err(error) => return Err(StorageError::Unreachable(format!("encoding the rows panicked: {error}"))),
     };
     let limit = storage.insert_timeout;
-    match tokio::time::timeout(limit, send(storage, guard, batch, range, block)).await {
+    match tokio::time::timeout(limit, send(storage, guard, batch, (range, round), block)).await {
         Ok(result) => result,
         Err(_) => Err(StorageError::TimedOut(limit)),
     }
@@ -45,15 +47,15 @@ async fn send(
     storage: &Storage,
     guard: &InsertGuard,
     batch: &Sealed,
-    range: &Range<usize>,
+    (range, round): (&Range<usize>, u32),
     mut block: Bytes,
 ) -> Result<(), StorageError> {
     let sql = format!("INSERT INTO {}.{} FORMAT Native", storage.database, batch.target.table());
     let mut insert = storage
         .client
         .insert_formatted_with(sql)
-        .with_setting("insert_deduplicate", "1")
-        .with_setting("insert_deduplication_token", batch.token(range))
+        .with_setting("insert_deduplicate", if batch.has_events() { "1" } else { "0" })
+        .with_setting("insert_deduplication_token", batch.token(range, round))
         .with_setting("async_insert", "0")
         .with_setting("log_comment", log_comment_prefix(batch.stream))
         // A table with drifted columns refuses the rows instead of converting them.

@@ -1,6 +1,8 @@
 //! Task of one closed batch: lookup, insert until stored, acknowledge.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,7 +12,7 @@ use marketprism_service::Backoff;
 
 use super::batch::{Batch, BatchEntry, Sealed};
 use super::insert::{InsertGuard, insert};
-use super::lookup::stored_rows;
+use super::lookup::{StoredRows, stored_rows};
 use super::subscription::acknowledge;
 use crate::context::CentralContext;
 use crate::row::Target;
@@ -65,18 +67,18 @@ async fn keep_alive(
 }
 
 async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut batch: Batch) -> InsertResult {
-    let known = look_up(shared, &mut batch).await;
     let (target, incarnation) = (batch.target, batch.incarnation);
+    let is_looked_up = batch.entries.iter().any(|entry| entry.may_be_stored);
+    let known = if is_looked_up { take_known(shared, &mut batch).await } else { Vec::new() };
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
         let sealed = batch.seal(clock::now_ns() / 1_000_000);
-        let reasons = insert_all(shared, guard, &sealed).await;
+        let mut reasons = insert_all(shared, guard, &sealed, is_looked_up).await;
         observe_latency(shared, &sealed);
-        let mut reasons = reasons.into_iter().peekable();
         for (i, entry) in sealed.entries.into_iter().enumerate() {
-            match reasons.next_if(|(index, _)| *index == i) {
-                Some((_, reason)) => refused.push((entry, reason)),
+            match reasons.remove(&i) {
+                Some(reason) => refused.push((entry, reason)),
                 None => stored.push(entry),
             }
         }
@@ -99,32 +101,70 @@ async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut ba
 }
 
 /// Removes the entries that are stored already; returns them with the sequences of their rows.
-async fn look_up(shared: &CentralContext, batch: &mut Batch) -> Vec<(BatchEntry, u64)> {
-    if !batch.entries.iter().any(|entry| entry.may_be_stored) {
-        return Vec::new();
-    }
+async fn take_known(shared: &CentralContext, batch: &mut Batch) -> Vec<(BatchEntry, u64)> {
+    let candidates: Vec<&BatchEntry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
+    let rows = look_up(shared, batch.target, &candidates).await;
+    let known = batch.take_stored(&rows);
+    let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, "stored"]);
+    counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
+    known
+}
+
+async fn look_up(shared: &CentralContext, target: Target, entries: &[&BatchEntry]) -> StoredRows {
     let mut backoff = limits::BACKOFF;
     loop {
-        match stored_rows(&shared.storage, batch).await {
+        match stored_rows(&shared.storage, target, entries).await {
             Ok(rows) => {
                 report_success(shared);
-                let known = batch.take_stored(&rows);
-                let counter = shared.metrics.duplicates.with_label_values(&[batch.stream, "stored"]);
-                counter.inc_by(u64::try_from(known.len()).unwrap_or(u64::MAX));
-                return known;
+                return rows;
             }
-            Err(error) => report_failure(shared, batch.target, "lookup", &error, &mut backoff).await,
+            Err(error) => report_failure(shared, target, "lookup", &error, &mut backoff).await,
         }
     }
 }
 
-/// Inserts every row that ClickHouse accepts. Returns the index and reason of each refused row, in rising order.
+/// Inserts every row that ClickHouse accepts. Returns the reason of each refused row by its index.
 ///
-/// A batch refused for its content is halved until the offending rows are alone.
-async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed) -> Vec<(usize, String)> {
-    let mut refused = Vec::new();
+/// ClickHouse logs the token of an insert before its part exists. Killed between the two, it answers a repetition of the insert
+/// as done and holds no row. So where an earlier try may have failed, here or at a previous owner (`may_have_failed`), the rows
+/// are read back, and missing ones are inserted with another token.
+async fn insert_all(
+    shared: &CentralContext,
+    guard: &InsertGuard,
+    batch: &Sealed,
+    mut may_have_failed: bool,
+) -> BTreeMap<usize, String> {
+    let mut refused = BTreeMap::new();
     let whole = 0..batch.entries.len();
-    let mut open = vec![whole];
+    let mut missing = vec![whole];
+    for round in 0..limits::INSERT_ROUNDS {
+        may_have_failed |= insert_ranges(shared, guard, batch, (missing, round), &mut refused).await;
+        if !may_have_failed || !batch.has_events() {
+            return refused;
+        }
+        missing = missing_rows(shared, batch, &refused).await;
+        if missing.is_empty() {
+            return refused;
+        }
+        let (table, rows) = (batch.target.table(), missing.iter().map(Range::len).sum::<usize>());
+        shared.metrics.retries.with_label_values(&[table]).inc();
+        tracing::warn!(table, rows, "clickhouse does not hold rows that it accepted; inserting them again");
+    }
+    let reason = format!("accepted by ClickHouse {} times, and not in the table", limits::INSERT_ROUNDS);
+    refused.extend(missing.into_iter().flatten().map(|index| (index, reason.clone())));
+    refused
+}
+
+/// True if an insert failed for another reason than its content, so that its rows may be stored or not. A range refused for its
+/// content is halved until the offending rows are alone.
+async fn insert_ranges(
+    shared: &CentralContext,
+    guard: &InsertGuard,
+    batch: &Sealed,
+    (mut open, round): (Vec<Range<usize>>, u32),
+    refused: &mut BTreeMap<usize, String>,
+) -> bool {
+    let mut has_failed = false;
     let mut backoff = limits::BACKOFF;
     while let Some(range) = open.pop() {
         while !guard.may_begin() {
@@ -132,7 +172,7 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
             tokio::time::sleep(limits::BACKOFF_FIRST).await;
         }
         let started = Instant::now();
-        match insert(&shared.storage, guard, batch, &range).await {
+        match insert(&shared.storage, guard, batch, &range, round).await {
             Ok(()) => {
                 report_success(shared);
                 backoff.reset();
@@ -145,16 +185,37 @@ async fn insert_all(shared: &CentralContext, guard: &InsertGuard, batch: &Sealed
                 open.push(range.start..middle);
             }
             // A refused duplicate or dead letter has no other table to go to: it is retried like any other failure.
-            Err(error) if error.is_content() && matches!(batch.target, Target::Events(_)) => {
-                refused.push((range.start, error.to_string()));
+            Err(error) if error.is_content() && batch.has_events() => {
+                refused.insert(range.start, error.to_string());
             }
             Err(error) => {
+                has_failed = true;
                 report_failure(shared, batch.target, "insert", &error, &mut backoff).await;
                 open.push(range);
             }
         }
     }
-    refused
+    has_failed
+}
+
+/// Ranges of entries whose events are not in the table.
+async fn missing_rows(
+    shared: &CentralContext,
+    batch: &Sealed,
+    refused: &BTreeMap<usize, String>,
+) -> Vec<Range<usize>> {
+    let rows = look_up(shared, batch.target, &batch.entries.iter().collect::<Vec<_>>()).await;
+    let mut missing: Vec<Range<usize>> = Vec::new();
+    for (i, entry) in batch.entries.iter().enumerate() {
+        if rows.has(entry.event_id) || refused.contains_key(&i) {
+            continue;
+        }
+        match missing.last_mut().filter(|last| last.end == i) {
+            Some(last) => last.end += 1,
+            None => missing.push(i..i + 1),
+        }
+    }
+    missing
 }
 
 fn report_success(shared: &CentralContext) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::Message;
 use marketprism_schema::{Event, EventId};
 
-use super::batch::{Batch, BatchEntry};
+use super::batch::BatchEntry;
 use super::message::{self, Delivery};
 use crate::row::Target;
 use crate::storage::{Storage, StorageError, bounded};
@@ -35,6 +35,10 @@ impl StoredRows {
         self.0.is_empty()
     }
 
+    pub fn has(&self, event_id: EventId) -> bool {
+        self.0.contains_key(&event_id)
+    }
+
     /// Sequence of the stored row of an event: the entry's own if the row is from this very message, otherwise that of the
     /// other message. `None` if there is no row.
     ///
@@ -49,16 +53,15 @@ impl StoredRows {
     }
 }
 
-/// Stored rows of the entries that may be stored. Duplicates and dead letters are not looked up: their tables merge rows of
-/// the same message.
-pub async fn stored_rows(storage: &Storage, batch: &Batch) -> Result<StoredRows, StorageError> {
+/// Rows of the events of some entries in an event table.
+pub async fn stored_rows(
+    storage: &Storage,
+    target: Target,
+    entries: &[&BatchEntry],
+) -> Result<StoredRows, StorageError> {
     let mut stored = StoredRows::default();
-    if !matches!(batch.target, Target::Events(_)) {
-        return Ok(stored);
-    }
-    let candidates: Vec<&BatchEntry> = batch.entries.iter().filter(|entry| entry.may_be_stored).collect();
-    for some in candidates.chunks(limits::IDS_A_QUERY) {
-        let table = format!("{}.{}", storage.database, batch.target.table());
+    for some in entries.chunks(limits::IDS_A_QUERY) {
+        let table = format!("{}.{}", storage.database, target.table());
         let found: Vec<(u128, u64, i64)> =
             bounded(limits::QUERY_TIMEOUT, query(storage, &table, some).fetch_all()).await?;
         stored.extend(found.into_iter().map(|(id, seq, received)| (EventId(id), seq, received)));

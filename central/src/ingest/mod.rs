@@ -6,7 +6,8 @@
 //!
 //! **No duplicates**, although events come again: after lost acknowledgements, crashes between insert and acknowledgement, or a second
 //! publication. Each of these covers what the others miss:
-//! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`);
+//! 1. rows and deduplication token of a batch are fixed before the first try, so a retried insert has no effect (`batch`). A server
+//!    killed at the wrong moment keeps the token without the rows, so after a failure they are read back (`insert_task`);
 //! 2. ids in open batches and a bounded number of recently stored ids are kept in memory (`known_events`);
 //! 3. what neither memory nor the broker's window excludes is looked up in hot by event id (`lookup`);
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;

@@ -6,13 +6,13 @@ use crate::limits;
 use crate::row::{Column, binary};
 use crate::storage::{Storage, StorageError};
 
-/// Rows in RowBinary. A repetition with the same token stores nothing; with another token its rows replace equal rows.
+/// Rows in RowBinary. The rows of a repetition replace equal rows, so there is no deduplication token: after a kill ClickHouse may
+/// know a token without holding its rows.
 pub async fn insert(
     storage: &Storage,
     table: &str,
     columns: &[Column],
     rows: Bytes,
-    token: &str,
 ) -> Result<(), StorageError> {
     let limit = storage.insert_timeout;
     let sql = format!("INSERT INTO {}.{table} FORMAT RowBinaryWithNamesAndTypes", storage.database);
@@ -20,8 +20,7 @@ pub async fn insert(
         let mut insert = storage
             .client
             .insert_formatted_with(sql)
-            .with_setting("insert_deduplicate", "1")
-            .with_setting("insert_deduplication_token", token)
+            .with_setting("insert_deduplicate", "0")
             .with_setting("async_insert", "0")
             .with_setting("wait_end_of_query", "1")
             .with_setting("max_partitions_per_insert_block", "0")

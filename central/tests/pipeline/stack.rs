@@ -240,10 +240,10 @@ impl Stack {
     /// Waits until a table has so many events, with none twice at any time.
     pub async fn holds_once(&self, table: &str, events: u64) {
         eventually(&format!("{events} rows in {table}"), async || {
-            let (rows, distinct) = self.counts(table).await?;
+            let (rows, distinct) = self.counts(table).await.ok_or("no answer")?;
             assert_eq!(rows, distinct, "{table} has an event twice");
             assert!(rows <= events, "{table} has {rows} rows of {events}");
-            (rows == events).then_some(())
+            if rows == events { Ok(()) } else { Err(format!("{rows} rows")) }
         })
         .await;
     }

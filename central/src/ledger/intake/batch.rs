@@ -3,7 +3,6 @@
 use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
 use marketprism_schema::{Audit, FeedAudit, Fingerprint, Gap, StreamAudit, audit_subject, decode_audit};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ingest::{Delivery, header};
 use crate::row::{CREATED_AT_BYTES, Column, DeadLetter, TEXT, binary, encode_dead_letter};
@@ -83,13 +82,6 @@ impl AuditBatch {
 
     pub fn replies(&self) -> Vec<Subject> {
         self.entries.iter().filter_map(|entry| entry.message.reply.clone()).collect()
-    }
-
-    /// Deduplication token of an insert of the given rows.
-    pub fn token(&self, table: &str, rows: &[u8]) -> String {
-        let seqs = || self.entries.iter().map(|entry| entry.delivery.stream_seq);
-        let (first, last) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
-        format!("{AUDIT}:{table}:{first}-{last}:{}:{:016x}", self.entries.len(), xxh3_64(rows))
     }
 }
 

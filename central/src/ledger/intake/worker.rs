@@ -138,9 +138,9 @@ async fn store_audits(
 async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), String> {
     let feeds = batch.feeds();
     if !feeds.is_empty() {
-        insert_with_retry(shared, FEEDS, FEED_AUDITS, batch, feeds).await?;
+        insert_with_retry(shared, FEEDS, FEED_AUDITS, feeds).await?;
     }
-    insert_with_retry(shared, TABLE, AUDITS, batch, batch.rows()).await
+    insert_with_retry(shared, TABLE, AUDITS, batch.rows()).await
 }
 
 async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch) {
@@ -149,7 +149,7 @@ async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch) {
     }
     // A refused dead letter has nowhere else to go: it is retried, with an error in the log.
     let (mut backoff, columns) = (limits::BACKOFF, Target::DeadLetters.columns());
-    while let Err(error) = insert_with_retry(shared, DEAD_LETTERS, &columns, batch, batch.rows()).await {
+    while let Err(error) = insert_with_retry(shared, DEAD_LETTERS, &columns, batch.rows()).await {
         tracing::error!(error, "clickhouse refuses dead letters; they stay at the broker, retrying");
         sleep(backoff.pause()).await;
     }
@@ -166,13 +166,11 @@ async fn insert_with_retry(
     shared: &CentralContext,
     table: &str,
     columns: &[Column],
-    batch: &AuditBatch,
     rows: Bytes,
 ) -> Result<(), String> {
-    let (mut backoff, token) = (limits::BACKOFF, batch.token(table, &rows));
+    let mut backoff = limits::BACKOFF;
     loop {
-        let tried = insert(&shared.storage, table, columns, rows.clone(), &token).await;
-        match tried {
+        match insert(&shared.storage, table, columns, rows.clone()).await {
             Ok(()) => {
                 shared.status.clear(INTAKE);
                 return Ok(());

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use marketprism_schema::{StreamId, stream_of};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::queries::{self, DeadLetterRow, FeedProblemRow, LossRow, WindowKey};
 use super::verdict::{VERDICT_COLUMNS, VerdictState, WindowVerdict};
@@ -64,8 +63,7 @@ pub async fn write(
         for VerdictChange { key: (window, edge_stream), verdict, .. } in some {
             verdict.encode((*window, edge_stream), grid.seconds(), judged_ms, &mut rows);
         }
-        let token = format!("{TABLE}:{:016x}", xxh3_64(&rows));
-        insert(&shared.storage, TABLE, VERDICT_COLUMNS, rows.into(), &token)
+        insert(&shared.storage, TABLE, VERDICT_COLUMNS, rows.into())
             .await
             .context("cannot write verdicts")?;
     }
