@@ -26,7 +26,7 @@ impl Broker {
         let client = nats
             .options("marketprism-central")
             .await?
-            .connect(nats.urls.clone())
+            .connect(nats.addresses())
             .await
             .with_context(|| format!("cannot connect to nats at {}", nats.shown_urls()))?;
         let jetstream = ContextBuilder::new().timeout(limits::BROKER_TIMEOUT).build(client.clone());

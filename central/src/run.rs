@@ -28,10 +28,10 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     // Bound before any lease is taken: see `lease`.
     let address = config.http.address(role);
-    let listener = http::bind(address).await?;
+    let listener = http::bind(address, &config.http).await?;
     tracing::info!(%address, ?role, "serving health and metrics");
     let broker = Broker::start(&config.nats).await?;
-    let name = process_name(listener.local_addr().context("the listener has no address")?);
+    let name = process_name(listener.listener.local_addr().context("the listener has no address")?);
     let streams: Vec<_> = config
         .streams
         .iter()

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use marketprism_service::mask;
+
 /// The part that fails while ClickHouse takes no rows.
 pub const CLICKHOUSE: &str = "clickhouse";
 
@@ -21,9 +23,10 @@ impl Status {
         Self { started: Instant::now(), reasons: Mutex::new(reasons) }
     }
 
-    /// Sets the reason of a part; true when it worked before.
+    /// Sets the reason of a part, without secrets of addresses; true when it worked before.
     pub fn fail(&self, part: &str, reason: impl Into<String>) -> bool {
-        self.lock().insert(part.to_owned(), reason.into()).is_none()
+        let reason = mask(&reason.into()).into_owned();
+        self.lock().insert(part.to_owned(), reason).is_none()
     }
 
     /// Clears the reason of a part; true when it had one.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clickhouse::{Client, Compression};
 use marketprism_schema::DatabaseKind;
+use marketprism_service::{error_text, mask};
 
 use crate::config::{ClickHouse, Server};
 use crate::limits;
@@ -57,9 +58,9 @@ impl From<clickhouse::error::Error> for StorageError {
     fn from(error: clickhouse::error::Error) -> Self {
         match error {
             clickhouse::error::Error::BadResponse(text) => {
-                Self::Refused { code: exception_code(&text), text: shorten(&text) }
+                Self::Refused { code: exception_code(&text), text: shorten(&mask(&text)) }
             }
-            other => Self::Unreachable(with_sources(&other)),
+            other => Self::Unreachable(error_text(&other)),
         }
     }
 }
@@ -86,7 +87,7 @@ impl Storage {
     fn new(config: &ClickHouse, server: &Server, database: &str) -> Self {
         let compression = if config.compress() { Compression::Lz4 } else { Compression::None };
         let mut client = Client::default()
-            .with_url(&server.url)
+            .with_url(server.url.reveal())
             .with_user(&server.user)
             .with_compression(compression)
             .with_product_info("marketprism-central", env!("CARGO_PKG_VERSION"));
@@ -132,19 +133,6 @@ fn shorten(text: &str) -> String {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

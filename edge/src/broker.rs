@@ -100,7 +100,7 @@ pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<Bro
             updated.update(&event);
             std::future::ready(())
         });
-    let client = options.connect(nats.urls.clone()).await?;
+    let client = options.connect(nats.addresses()).await?;
     Ok((client, link))
 }
 

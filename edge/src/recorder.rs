@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use marketprism_adapter_host::SourceIndex;
 use marketprism_schema::{Line, RecordingKind};
-use marketprism_service::Signals;
+use marketprism_service::{Signals, mask};
 use marketprism_socket::SocketEvent;
 use time::OffsetDateTime;
 use tokio::time::{interval, sleep};
@@ -130,7 +130,7 @@ impl RecorderState {
         url: Option<&str>,
         data: Option<Cow<'_, str>>,
     ) {
-        let line = Line { at, kind, conn, url: url.map(Cow::Borrowed), data };
+        let line = Line { at, kind, conn, url: url.map(mask), data };
         if let Err(error) = self.files.write(&line) {
             self.failure.get_or_insert(error);
         }

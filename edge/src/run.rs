@@ -76,7 +76,7 @@ impl Edge {
         let queue = Arc::new(MemoryQueue::new(limits, Arc::clone(&auditor)));
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
         let context = Arc::new(context);
-        let bound = bind(config.http.listen, config.http.metrics_listen).await?;
+        let bound = bind(&config.http).await?;
         let (client, link) = connect(&config.nats, &format!("marketprism-edge-{}", config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");

@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::clickhouse::ClickHouse;
+use super::http::Http;
 use super::replication::Replication;
-use super::sections::{BatchLimits, Http, LeaseTimes, Ledger, Stream, StreamsSection};
+use super::sections::{BatchLimits, LeaseTimes, Ledger, Stream, StreamsSection};
 
 /// `central.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -98,6 +99,7 @@ mod tests {
     use super::*;
     use crate::config::{Method, Start};
     use crate::role::Role;
+    use marketprism_config::Secret;
     use marketprism_schema::STREAMS;
 
     fn read(text: &str) -> Result<Config, String> {
@@ -150,7 +152,7 @@ mod tests {
         let variable = ("MARKETPRISM_CLICKHOUSE__COLD__URL".to_owned(), "http://cold:2".to_owned());
         let document = Document::parse("central.toml", hot, ".".into(), std::iter::once(variable)).unwrap();
         let apart = Config::read(&document).unwrap().clickhouse;
-        assert_eq!((apart.cold.url.as_str(), apart.is_cold_apart()), ("http://cold:2", true));
+        assert_eq!((apart.cold.url.reveal(), apart.is_cold_apart()), ("http://cold:2", true));
         let error = read(&format!("{hot}[clickhouse.cold]\nulr = \"http://cold:2\"\n")).unwrap_err();
         assert!(error.contains("`clickhouse.cold.ulr` (did you mean `url`?)"), "{error}");
     }
@@ -159,6 +161,42 @@ mod tests {
     fn the_key_table_of_the_readme_is_generated_from_the_types() {
         let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
         marketprism_config::check_readme::<Config>(&readme).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_other_machines_reach_needs_a_read_token() {
+        let open = "[http]\nlisten = \"0.0.0.0:8085\"\n";
+        let error = read(open).unwrap_err();
+        assert!(error.contains("http.read_token_file: is missing, and other machines reach"), "{error}");
+        assert!(read(&format!("{open}anonymous_reads = true\n")).is_ok());
+        assert!(read("[http]\nlisten = \"127.0.0.2:8085\"\n").is_ok());
+        let token = |text: &str| {
+            let variable = ("MARKETPRISM_HTTP__READ_TOKEN".to_owned(), text.to_owned());
+            let document =
+                Document::parse("central.toml", open, ".".into(), std::iter::once(variable)).unwrap();
+            Config::read(&document).map_err(|error| error.to_string())
+        };
+        assert!(token("0123456789abcdef").is_ok());
+        assert!(
+            token("short").unwrap_err().contains("http.read_token_file: holds a token that can be guessed")
+        );
+    }
+
+    #[test]
+    fn user_and_password_of_an_address_are_those_of_the_server_and_never_show() {
+        let text = "[clickhouse]\nurl = \"http://ann:hunter2@h:1\"\n[clickhouse.cold]\nurl = \"http://bob:hunter3@h:2\"\n";
+        let config = read(text).unwrap();
+        let [hot, cold] = [&config.clickhouse.hot, &config.clickhouse.cold];
+        assert_eq!((hot.url.reveal(), hot.user.as_str()), ("http://h:1", "ann"));
+        assert_eq!(cold.password.as_ref().map(Secret::reveal), Some("hunter3"));
+        let shown = format!("{config:?}{}", serde_json::to_string(&config).unwrap());
+        assert!(!shown.contains("hunter"), "{shown}");
+        for url in ["https://u:hunter2@h", "ftp://u:hunter2@h", "u:hunter2@h", "http://u:hunter2@"] {
+            let error = read(&format!("[clickhouse]\nurl = {url:?}\n")).unwrap_err();
+            assert!(error.contains("clickhouse.url: ") && !error.contains("hunter"), "{error}");
+        }
+        let error = read("[clickhouse]\nurl = \"http://ann:hunter2@h\"\nuser = \"bob\"\n").unwrap_err();
+        assert!(error.contains("clickhouse.url: holds a user") && !error.contains("hunter"), "{error}");
     }
 
     fn replication(text: &str) -> Result<Replication, String> {

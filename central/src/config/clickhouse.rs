@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use marketprism_config::{Problems, Secret};
+use marketprism_config::{MaskedUrl, Problems, Secret};
 use marketprism_schema::{COLD, HOT};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,9 +40,9 @@ pub struct ClickHouse {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
     /// Address of the HTTP interface of one server, not of a balancer over several. Plain HTTP: put a TLS proxy in front of a distant
-    /// server.
-    #[schemars(length(min = 1))]
-    pub url: String,
+    /// server. User and password may be part of it.
+    #[schemars(length(min = 1), extend("x-schemes" = ["http"]))]
+    pub url: MaskedUrl,
     /// User to log in as.
     #[schemars(length(min = 1))]
     pub user: String,
@@ -63,7 +63,7 @@ pub(super) enum Compression {
 
 impl Default for ClickHouse {
     fn default() -> Self {
-        let (url, user) = ("http://127.0.0.1:8123".to_owned(), DEFAULT_USER.to_owned());
+        let (url, user) = ("http://127.0.0.1:8123".into(), DEFAULT_USER.to_owned());
         Self {
             hot: Server { url, user, ..Server::default() },
             cold: Server::default(),
@@ -93,6 +93,8 @@ impl ClickHouse {
         for server in [&mut self.hot, &mut self.cold] {
             server.cluster = server.cluster.take().filter(|name| !name.is_empty());
         }
+        self.hot.take_user_info("clickhouse", problems);
+        self.cold.take_user_info("clickhouse.cold", problems);
         self.hot.check("clickhouse", problems);
         if self.cold.url.is_empty() {
             self.cold.url.clone_from(&self.hot.url);
@@ -115,10 +117,23 @@ impl ClickHouse {
 }
 
 impl Server {
+    /// User and password of the address become those of the keys.
+    fn take_user_info(&mut self, at: &str, problems: &mut Problems<'_>) {
+        let Some((user, password)) = self.url.take_user_info() else { return };
+        let is_user_given = !user.is_empty() && !matches!(self.user.as_str(), "" | DEFAULT_USER);
+        let is_password_given = !password.is_empty() && self.password.is_some();
+        let what = "holds a user or password that is given beside it too";
+        let allowed = "an address without them, or no key for them";
+        problems.demand(!is_user_given && !is_password_given, &format!("{at}.url"), what, allowed);
+        if !user.is_empty() {
+            self.user = user;
+        }
+        if !password.is_empty() {
+            self.password = Some(Secret::new(password));
+        }
+    }
+
     fn check(&self, at: &str, problems: &mut Problems<'_>) {
-        let url = &self.url;
-        let allowed = "an address that starts with http://";
-        problems.demand(url.starts_with("http://"), &format!("{at}.url"), format!("is {url:?}"), allowed);
         if let Some(name) = &self.cluster {
             check_cluster(&format!("{at}.cluster"), name, problems);
         }

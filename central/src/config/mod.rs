@@ -2,10 +2,12 @@
 
 mod central;
 mod clickhouse;
+mod http;
 mod replication;
 mod sections;
 
 pub use central::Config;
 pub use clickhouse::{ClickHouse, Server};
+pub use http::Http;
 pub use replication::{Method, Start};
 pub use sections::{BatchLimits, LeaseTimes, Stream};

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access::Anonymous;
 use super::documents::{CoverageTable, Overview, coverage_table};
 use super::problem::Problem;
 use super::{App, page};
@@ -31,6 +32,16 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
+impl Health {
+    /// Reasons name servers and errors: not for requests without a token.
+    fn shown_to(mut self, anonymous: Option<Extension<Anonymous>>) -> Self {
+        if anonymous.is_some() {
+            self.reasons.clear();
+        }
+        self
+    }
+}
+
 /// Health of this central.
 ///
 /// Healthy when nothing is wrong, or within the grace period after the start; the answer names the reasons in either case.
@@ -38,10 +49,13 @@ pub struct Health {
     (status = 200, description = "Healthy, or within the grace period after the start", body = Health),
     (status = 503, description = "Unhealthy; the answer names the reasons", body = Health),
 ))]
-pub async fn serve_health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+pub async fn serve_health(
+    State(app): State<Arc<App>>,
+    anonymous: Option<Extension<Anonymous>>,
+) -> (StatusCode, Json<Health>) {
     let (age, grace) = (app.shared.status.started.elapsed(), app.shared.config.http.health_grace);
     let (status, body) = health(app.shared.status.reasons(), age, grace);
-    (status, Json(body))
+    (status, Json(body.shown_to(anonymous)))
 }
 
 /// Readiness: messages are being received and stored.
@@ -49,9 +63,12 @@ pub async fn serve_health(State(app): State<Arc<App>>) -> (StatusCode, Json<Heal
     (status = 200, description = "Ready", body = Health),
     (status = 503, description = "Not ready; the answer names the reasons", body = Health),
 ))]
-pub async fn serve_ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+pub async fn serve_ready(
+    State(app): State<Arc<App>>,
+    anonymous: Option<Extension<Anonymous>>,
+) -> (StatusCode, Json<Health>) {
     let (status, body) = ready(app.shared.status.reasons());
-    (status, Json(body))
+    (status, Json(body.shown_to(anonymous)))
 }
 
 fn health(reasons: Vec<String>, age: Duration, grace: Duration) -> (StatusCode, Health) {

@@ -1,5 +1,6 @@
 //! HTTP interface: health, metrics, coverage, report, pages, repair.
 
+mod access;
 mod app;
 mod documents;
 mod handlers;

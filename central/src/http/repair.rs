@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::App;
-use super::problem::{Problem, check_token};
+use super::access::check_token;
+use super::problem::Problem;
 use crate::clock;
 use crate::repair::{RepairProgress, RepairQuery};
 use crate::report::{ReportQuery, ReportScope};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use marketprism_service::serve_http;
+use marketprism_service::{HostRule, HttpListener, serve_http, tls_acceptor};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,17 +19,27 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access::check_read;
 use super::problem::Problem;
 use super::{App, handlers, repair};
 use crate::context::CentralContext;
 use crate::limits;
 
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.with_context(|| format!("http.listen: cannot listen on {listen}"))
+pub async fn bind(listen: SocketAddr, http: &crate::config::Http) -> anyhow::Result<HttpListener> {
+    let tls = match (&http.tls_cert_file, &http.tls_key_file) {
+        (Some(certificate), Some(key)) => Some(tls_acceptor(certificate, key).context("http.tls_cert_file")?),
+        _ => None,
+    };
+    if http.is_exposed() {
+        tracing::warn!(%listen, "http.listen is reached by other machines without TLS: tokens can be read on the way");
+    }
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.with_context(|| format!("http.listen: cannot listen on {listen}"))?;
+    Ok(HttpListener { listener, hosts: HostRule::new(listen, &http.allowed_hosts), tls })
 }
 
 pub async fn serve(
-    listener: TcpListener,
+    listener: HttpListener,
     shared: Arc<CentralContext>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -43,6 +53,7 @@ fn router(app: Arc<App>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(within_time))
+        .layer(from_fn_with_state(Arc::clone(&app), check_read))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .with_state(app)
 }

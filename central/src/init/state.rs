@@ -1,6 +1,7 @@
 //! Comparison of the tables with their definitions, for the report. Read-only apart from a scratch database.
 
 use marketprism_schema::{DatabaseKind, Layout, Migration, Table};
+use marketprism_service::error_text;
 use serde::Serialize;
 
 use super::shape::Shapes;
@@ -86,7 +87,7 @@ async fn compare_database(
             (state, found)
         }
         Err(error) => {
-            state.problem = Some(format!("{error:#}"));
+            state.problem = Some(error_text(error.as_ref()));
             (state, Shapes::default())
         }
     }

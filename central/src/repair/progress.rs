@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use marketprism_schema::Table;
+use marketprism_service::error_text;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -178,7 +179,7 @@ impl RepairLog {
         progress.finished_ns = Some(clock::now_ns());
         progress.doing.clear();
         progress.state = if ended.is_ok() { RepairPhase::Done } else { RepairPhase::Failed };
-        progress.error = ended.as_ref().err().map(|error| format!("{error:#}"));
+        progress.error = ended.as_ref().err().map(|error| error_text(error.as_ref()));
     }
 
     pub fn progress(&self) -> RepairProgress {

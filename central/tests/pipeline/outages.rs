@@ -38,7 +38,7 @@ async fn clickhouse_away_loses_nothing() {
     stack.is_ready().await;
 }
 
-/// What a kill leaves between the two writes of an insert: its token in the deduplication log, and no part. The answers to the first
+/// Leftovers of a kill between the two writes of an insert: its token in the deduplication log, and no part. The answers to the first
 /// tries are held back, so central cannot know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_its_rows_loses_nothing() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use marketprism_config::{Document, Secret};
+use marketprism_config::{Document, MaskedUrl, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -16,7 +16,7 @@ const PREFIX: &str = "MARKETPRISM_LOCAL__";
 pub struct Settings {
     pub ports: Ports,
     /// A running broker: `MARKETPRISM_NATS_URL`, else `NATS_URL`.
-    pub nats_url: Option<String>,
+    pub nats_url: Option<MaskedUrl>,
     /// A running ClickHouse: `CLICKHOUSE_URL`, `CLICKHOUSE_USER`, `CLICKHOUSE_PASSWORD`.
     pub clickhouse: Option<ClickHouse>,
     /// `None`: where it was before, at first together with hot.
@@ -108,7 +108,8 @@ impl Settings {
         let (LocalVariables { local: LocalSection { ports, cold } }, problems) = document.read();
         problems.finish()?;
         let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-        let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL")).cloned();
+        let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL"));
+        let nats_url = nats_url.map(|url| url.as_str().into());
         let clickhouse = given("CLICKHOUSE_URL")
             .map(|url| ClickHouse::parse(url, given("CLICKHOUSE_USER"), given("CLICKHOUSE_PASSWORD")))
             .transpose()?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use marketprism_service::read_file;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
@@ -43,11 +44,7 @@ impl Adapter {
     /// Reads, compiles and checks an adapter file and calls `describe`.
     pub fn load(engine: &Engine, path: &Path, limits: &Limits) -> Result<Self, LoadError> {
         let read = |source| LoadError::Read { path: path.to_owned(), source };
-        let bytes = std::fs::metadata(path).map_err(read)?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(LoadError::TooLarge { bytes, max: MAX_FILE_BYTES });
-        }
-        Self::from_bytes(engine, &std::fs::read(path).map_err(read)?, limits)
+        Self::from_bytes(engine, &read_file(path, MAX_FILE_BYTES).map_err(read)?, limits)
     }
 
     /// Like [`Adapter::load`] for a component in memory.

@@ -67,14 +67,6 @@ pub enum LoadError {
         /// Error of the system.
         source: std::io::Error,
     },
-    /// The file is too large to be an adapter.
-    #[error("adapter has {bytes} bytes, allowed are {max}")]
-    TooLarge {
-        /// Size of the file.
-        bytes: u64,
-        /// Largest size.
-        max: u64,
-    },
     /// Not wrapped as a component.
     #[error("adapter is a core WebAssembly module, not a component: build it with marketprism-adapter-build")]
     CoreModule,

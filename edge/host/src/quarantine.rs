@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
+use marketprism_service::mask;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -153,7 +154,7 @@ fn recording_line(suspect: &QuarantinedFrame<'_>) -> String {
     let mut line = json!({
         "at": suspect.frame.received_at_ns,
         "kind": if suspect.connection.is_some() { "ws-in" } else { "rest" },
-        "url": suspect.url,
+        "url": mask(suspect.url),
         "data": String::from_utf8_lossy(suspect.frame.bytes),
         "cause": suspect.fault.cause.as_str(),
         "detail": suspect.fault.detail,

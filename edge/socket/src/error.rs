@@ -150,18 +150,3 @@ impl CloseReason {
         matches!(self, Self::Renewed | Self::Replaced(_) | Self::Silent(_) | Self::Stopped)
     }
 }
-
-/// Error with its sources on one line: libraries put the useful part into the sources.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}

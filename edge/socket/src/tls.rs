@@ -3,20 +3,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use marketprism_service::read_file;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::error::SocketError;
 
+/// Largest file of authorities; a system's whole list has some hundred kilobytes.
+const CA_BYTES_MAX: u64 = 16 << 20;
+
 /// `protocols` are offered by ALPN, best first.
 pub(crate) fn client_config(ca_files: &[PathBuf], protocols: &[&str]) -> Result<ClientConfig, SocketError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for path in ca_files {
         let refuse = |reason: String| SocketError::CaFile { path: path.clone(), reason };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refuse(error.to_string()))?;
+        let pem = read_file(path, CA_BYTES_MAX).map_err(|error| refuse(error.to_string()))?;
         let mut found = 0;
-        for certificate in certificates {
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
             roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
             found += 1;

@@ -7,6 +7,7 @@ use marketprism_adapter_host::contract::Venue;
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_config::Problems;
 use marketprism_schema::{DataType, MarketType};
+use marketprism_service::error_text;
 
 use super::feed::{FeedConfig, allowed, wants};
 
@@ -48,7 +49,7 @@ impl Adapters {
                 self.engine.insert(engine).clone()
             }
         };
-        Adapter::load(&engine, path, &Limits::default()).map_err(|error| chain(&error))
+        Adapter::load(&engine, path, &Limits::default()).map_err(|error| error_text(&error))
     }
 
     /// Reports settings of a feed that its adapter does not offer.
@@ -136,6 +137,14 @@ fn report_endpoints(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     for name in feed.endpoints.keys().filter(|name| !names.contains(&name.as_str())) {
         report("endpoints", format!("{name:?} is no endpoint of {}", feed.exchange), names.join(", "));
     }
+    for endpoint in &venue.endpoints {
+        let Some(url) = feed.endpoints.get(&endpoint.name) else { continue };
+        let schemes = if endpoint.default_url.starts_with("ws") { ["wss", "ws"] } else { ["https", "http"] };
+        if let Err(error) = url.parse(&schemes) {
+            let allowed = schemes.map(|scheme| format!("{scheme}://host[:port]")).join(" or ");
+            report(&format!("endpoints.{}", endpoint.name), format!("{url:?}: {error}"), allowed);
+        }
+    }
 }
 
 fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
@@ -143,20 +152,4 @@ fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
     if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && feed.depth > deepest {
         report("depth", format!("is {}", feed.depth), format!("1 to {deepest} for {}", feed.exchange));
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some errors show their cause already.
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Adapters;
-use super::feed::{FeedConfig, check_overlap};
+use super::feed::{FeedConfig, check_overlap, check_symbols};
 use crate::limits;
 
 const NAME_LENGTH_MAX: usize = 32;
@@ -139,7 +139,7 @@ impl Default for PublisherLimits {
 }
 
 /// Addresses of the HTTP listeners.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Http {
     /// `/health /ready /metrics /coverage /adapters`.
     #[schemars(with = "String", extend("x-address" = true))]
@@ -147,12 +147,15 @@ pub struct Http {
     /// `/metrics` alone, for a scraper.
     #[schemars(with = "String", extend("x-address" = true))]
     pub metrics_listen: SocketAddr,
+    /// Host names under which the listeners answer, besides localhost and IP addresses; `*` for every name. A listener that other
+    /// machines reach also answers under names without a dot.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for Http {
     fn default() -> Self {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { listen: at(8087), metrics_listen: at(9093) }
+        Self { listen: at(8087), metrics_listen: at(9093), allowed_hosts: Vec::new() }
     }
 }
 
@@ -199,9 +202,10 @@ impl Config {
         let ConfigFile { edge, mut nats, publisher, wire, audit, http, sandbox, feed: feeds } = file;
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
-        check_sections(publisher, audit, http, &mut problems);
+        check_sections(publisher, audit, &http, &mut problems);
         for (index, feed) in feeds.iter().enumerate() {
             let at = format!("feed[{index}]");
+            check_symbols(&at, feed, &mut problems);
             check_overlap(&at, feed, feeds.get(..index).unwrap_or_default(), &mut problems);
             if !feed.adapter.as_os_str().is_empty() {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
@@ -220,7 +224,7 @@ fn check_name(path: &str, name: &str, problems: &mut Problems<'_>) {
     problems.demand(legal, path, format!("is {name:?}"), NAME_ALLOWED);
 }
 
-fn check_sections(publisher: PublisherLimits, audit: Audits, http: Http, problems: &mut Problems<'_>) {
+fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, problems: &mut Problems<'_>) {
     let PublisherLimits { in_flight_messages, in_flight_bytes, queue_messages, queue_bytes, .. } = publisher;
     let queue = "publisher.queue_max_messages";
     let at_least = format!("at least max_in_flight_messages ({in_flight_messages})");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use marketprism_config::{Problems, names_schema};
+use marketprism_config::{MaskedUrl, Problems, names_schema};
 use marketprism_schema::{DataType, MarketType};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct FeedConfig {
     /// The adapter's component.
     #[schemars(extend("x-required" = true, "x-file" = true))]
     pub adapter: PathBuf,
-    /// Normalized symbols such as BTC-USDT.
+    /// Normalized symbols such as BTC-USDT, BTC-USDT-261225 or BTC-USDT-261225-90000-C.
     #[schemars(extend("x-required" = true, "uniqueItems" = true))]
     pub symbols: Vec<String>,
     /// Data types to collect.
@@ -43,7 +43,7 @@ pub struct FeedConfig {
     #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
     /// Base addresses that replace the adapter's, by its names for them.
-    pub endpoints: BTreeMap<String, String>,
+    pub endpoints: BTreeMap<String, MaskedUrl>,
 }
 
 impl Default for FeedConfig {
@@ -71,6 +71,28 @@ fn data_types(_: &mut SchemaGenerator) -> Schema {
 fn market_types(_: &mut SchemaGenerator) -> Schema {
     let items = names_schema(MarketType::ALL.iter().map(|market| market.as_str()));
     json_schema!({ "type": "array", "items": items, "uniqueItems": true })
+}
+
+const SYMBOL_BYTES_MAX: usize = 64;
+const SYMBOL_ALLOWED: &str =
+    "symbols such as BTC-USDT: capital letters and digits, joined by hyphens, at most 64 bytes";
+
+/// A symbol becomes a token of a subject. Coins may be named in any script.
+pub(super) fn check_symbols(at: &str, feed: &FeedConfig, problems: &mut Problems<'_>) {
+    for symbol in &feed.symbols {
+        let legal = symbol.len() <= SYMBOL_BYTES_MAX && symbol.split('-').all(is_symbol_part);
+        let what = format!("names {symbol:?}");
+        problems.demand(legal, &format!("{at}.symbols"), what, SYMBOL_ALLOWED);
+    }
+}
+
+/// Some coins have small letters beside capital ones; `d` is the point of a strike.
+fn is_symbol_part(part: &str) -> bool {
+    let is_strike = part.split_once('d').is_some_and(|(whole, rest)| {
+        [whole, rest].iter().all(|half| !half.is_empty() && half.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let is_capital = !part.chars().any(char::is_lowercase) || part.chars().any(char::is_uppercase);
+    !part.is_empty() && part.chars().all(char::is_alphanumeric) && (is_capital || is_strike)
 }
 
 /// Two feeds that collect the same would publish every event twice.

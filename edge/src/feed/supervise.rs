@@ -10,8 +10,9 @@ use marketprism_adapter_host::contract::{self, Answer, Feed, Instrument, Plan};
 use marketprism_adapter_host::{
     AdapterSupervisor, FaultPolicy, InstrumentIndex, InstrumentRounds, Sandbox, Stats,
 };
+use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataTypeMap, MarketType, StreamId};
-use marketprism_service::{Backoff, clock};
+use marketprism_service::{Backoff, clock, error_text, mask};
 use marketprism_socket::{BackoffOptions, FeedSockets, SocketEvent, SocketOptions, http_client};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -47,7 +48,7 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
             Err(error) => Err(error),
         };
         let Err(error) = ended else { break };
-        let error = format!("{error:#}");
+        let error = error_text(error.as_ref());
         tracing::error!(exchange = config.exchange, error, "the feed failed, starting it again");
         let labels = [config.exchange.as_str(), "any", "feed_start"];
         context.edge.metrics.collector_errors.with_label_values(&labels).inc();
@@ -136,8 +137,10 @@ struct StartedFeed {
 
 /// The configured feed as the adapter contract has it.
 fn contract_feed(config: &FeedConfig) -> Feed {
-    let endpoint =
-        |(name, url): (&String, &String)| contract::Endpoint { name: name.clone(), default_url: url.clone() };
+    let endpoint = |(name, url): (&String, &MaskedUrl)| contract::Endpoint {
+        name: name.clone(),
+        default_url: url.reveal().to_owned(),
+    };
     Feed {
         exchange: config.exchange.clone(),
         symbols: config.symbols.clone(),
@@ -205,7 +208,7 @@ async fn instrument_answers(
         }
         for (position, request) in requests.iter().enumerate() {
             let fetched = client.fetch(&context.edge.budgets, request).await;
-            let body: Bytes = fetched.with_context(|| format!("instrument list {}", request.url))?;
+            let body: Bytes = fetched.with_context(|| format!("instrument list {}", mask(&request.url)))?;
             if let Some(observer) = &context.observer {
                 observer.answer(&request.url, &body, clock::now_ns());
             }

@@ -6,6 +6,7 @@ use marketprism_adapter_host::contract::Plan;
 use marketprism_adapter_host::{InstrumentIndex, SourceIndex};
 use marketprism_book::{BookGap, BookGapCause};
 use marketprism_schema::{DataType, Gap, GapCause, GapKind};
+use marketprism_service::mask;
 
 use crate::audit::{AuditStream, StreamTable};
 use crate::limits::{INCIDENT_MERGE, INCIDENTS_MAX};
@@ -116,7 +117,7 @@ pub(super) fn gap_sources(plan: &Plan, table: &StreamTable) -> Vec<GapSource> {
     });
     let polls = plan.polls.iter().map(|poll| {
         let all = (!poll.reference).then(|| streams(poll.data_type, poll.instrument));
-        GapSource::new(format!("poll of {}", poll.request.url), all.into_iter().flatten().collect())
+        GapSource::new(format!("poll of {}", mask(&poll.request.url)), all.into_iter().flatten().collect())
     });
     connections.chain(polls).collect()
 }

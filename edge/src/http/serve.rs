@@ -10,29 +10,33 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use marketprism_service::serve_http;
+use marketprism_service::{HostRule, HttpListener, serve_http};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::state::EdgeState;
 use super::{metrics, pages};
+use crate::config::Http;
 use crate::limits::HTTP;
 use crate::telemetry::Metrics;
 
-#[derive(Debug)]
 pub struct Bound {
-    main: TcpListener,
-    metrics: TcpListener,
+    main: HttpListener,
+    metrics: HttpListener,
 }
 
 /// Binds both listeners; a port in use is an error of the start.
-pub async fn bind(listen: SocketAddr, metrics_listen: SocketAddr) -> anyhow::Result<Bound> {
+pub async fn bind(http: &Http) -> anyhow::Result<Bound> {
     let one = async |key: &str, address: SocketAddr| {
-        TcpListener::bind(address).await.with_context(|| format!("http.{key} cannot listen on {address}"))
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("http.{key} cannot listen on {address}"))?;
+        anyhow::Ok(HttpListener { listener, hosts: HostRule::new(address, &http.allowed_hosts), tls: None })
     };
-    let bound =
-        Bound { main: one("listen", listen).await?, metrics: one("metrics_listen", metrics_listen).await? };
+    let bound = Bound {
+        main: one("listen", http.listen).await?,
+        metrics: one("metrics_listen", http.metrics_listen).await?,
+    };
     let (main, metrics) = bound.addresses()?;
     tracing::info!(%main, %metrics, "http listeners bound");
     Ok(bound)
@@ -40,7 +44,7 @@ pub async fn bind(listen: SocketAddr, metrics_listen: SocketAddr) -> anyhow::Res
 
 impl Bound {
     pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.main.local_addr()?, self.metrics.local_addr()?))
+        Ok((self.main.listener.local_addr()?, self.metrics.listener.local_addr()?))
     }
 
     pub async fn serve(self, state: Arc<EdgeState>, stop: CancellationToken) {

@@ -1,18 +1,18 @@
 //! Reads recordings line by line, and matches recorded answers to requests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::{Answer, Feed, Request};
 use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
 use marketprism_schema::{Line, RecordingKind};
+use marketprism_service::open_file;
 use url::Url;
 
 /// Longest line: an instrument list of 64 MiB, escaped.
-const LINE_BYTES_MAX: usize = 256 << 20;
+const LINE_BYTES_MAX: u64 = 256 << 20;
 
 pub(super) struct Recordings<'a> {
     paths: &'a [PathBuf],
@@ -31,16 +31,18 @@ impl<'a> Recordings<'a> {
     ) -> anyhow::Result<()> {
         let mut text = String::new();
         for (file, path) in self.paths.iter().enumerate() {
-            let opened = File::open(path).with_context(|| format!("recording {}", path.display()))?;
+            let opened = open_file(path).with_context(|| format!("recording {}", path.display()))?;
             let mut reader = BufReader::with_capacity(1 << 20, opened);
             for number in 1.. {
                 text.clear();
                 let at = || format!("{}:{number}", path.display());
-                if reader.read_line(&mut text).with_context(at)? == 0 {
+                let mut line = reader.by_ref().take(LINE_BYTES_MAX + 1);
+                let length = line.read_line(&mut text).with_context(at)?;
+                if length == 0 {
                     break;
                 }
-                if text.len() > LINE_BYTES_MAX {
-                    bail!("{}: line of {} bytes (allowed: {LINE_BYTES_MAX})", at(), text.len());
+                if length as u64 > LINE_BYTES_MAX {
+                    bail!("{}: line is longer than {LINE_BYTES_MAX} bytes", at());
                 }
                 if text.trim().is_empty() || !wanted(&text) {
                     continue;

@@ -47,8 +47,7 @@ pub async fn publish(
     auditor: Arc<Auditor>,
     drain: Duration,
 ) -> Publishing {
-    let nats =
-        Nats { urls: vec![url.to_owned()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
+    let nats = Nats { urls: vec![url.into()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
     let bounds = QueueLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
     // A small queue is there to overflow.
     let wait = Duration::from_millis(if limits.queue_messages < 1_000 { 1 } else { 2_000 });

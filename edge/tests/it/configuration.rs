@@ -52,7 +52,7 @@ fn the_environment_overrides_the_file() {
         ("MARKETPRISM_FEED__0__SYMBOLS", "A-B, C-D"),
     ];
     let config = read(&good(dir.path()), dir.path(), &variables).unwrap();
-    assert_eq!(config.nats.urls, ["nats://broker:1"]);
+    assert_eq!(config.nats.addresses(), ["nats://broker:1"]);
     assert_eq!(config.name, "edge-2");
     assert_eq!(config.feeds[0].symbols, ["A-B", "C-D"]);
 }
@@ -108,6 +108,64 @@ fn every_error_is_listed_at_once() {
         "MARKETPRISM_EDGE__COLOUR: overrides",
     ] {
         assert!(message.contains(part), "{part:?} is not in:\n{message}");
+    }
+}
+
+#[test]
+fn symbols_and_endpoints_that_cannot_be_are_refused_once_each_and_without_their_secrets() {
+    let dir = folder();
+    let with = |symbols: &str, endpoint: &str| {
+        let text = good(dir.path()).replace("[\"BTC-USDT\"]", symbols);
+        read(&format!("{text}\n[feed.endpoints]\nws = {endpoint:?}\n"), dir.path(), &[])
+    };
+    let legal =
+        "[\"BTC-USDT\", \"kBTC-USDe\", \"MATIC-USDC-251226-1d02-P\", \"BTC\", \"\u{5e01}\u{5b89}-USDT\"]";
+    let config = with(legal, "wss://u:hunter2@127.0.0.1:9/x?token=hunter3").unwrap();
+    assert!(!format!("{config:?}").contains("hunter"));
+    for symbol in [
+        "",
+        " ",
+        "btc/usdt",
+        "btc-usdt",
+        "A.B>*",
+        "BTC-",
+        "-",
+        "BTC USDT",
+        "BTC\u{7}",
+        "A_B",
+        &"A".repeat(65),
+    ] {
+        let error = with(&format!("[{symbol:?}]").replace("\\u{7}", "\\u0007"), "ws://h").unwrap_err();
+        assert_eq!(error.matches("feed[0].symbols: ").count(), 1, "{error}");
+        assert!(error.contains(" has 1 error:"), "{error}");
+    }
+    for url in [
+        "http://u:hunter2@h",
+        "ftp://hunter2@h",
+        "ws://",
+        "ws:///x",
+        "u:hunter2@h:1",
+        "",
+        "wss://u:hunter2@h :1",
+    ] {
+        let error = with("[\"BTC-USDT\"]", url).unwrap_err();
+        assert!(
+            error.contains("feed[0].endpoints.ws: ")
+                && error.contains("wss://host[:port] or ws://host[:port]"),
+            "{error}"
+        );
+        assert!(error.contains(" has 1 error:") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_component_that_is_a_pipe_or_endless_is_refused_at_once() {
+    let dir = folder();
+    let pipe = dir.path().join("pipe.wasm");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+        let error = Adapters::default().load(path, None).unwrap_err();
+        assert_eq!(error.matches("allowed is a regular file").count(), 1, "{error}");
     }
 }
 

@@ -8,6 +8,7 @@ use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
+use marketprism_edge::config::Http;
 use marketprism_edge::feed::{EdgeContext, FeedStatus};
 use marketprism_edge::http::{EdgeState, bind};
 use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits};
@@ -22,8 +23,12 @@ use crate::broker::record;
 use crate::configuration::{folder, good, read};
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    get_as("localhost", address, path).await
+}
+
+async fn get_as(host: &str, address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -59,7 +64,13 @@ async fn health_is_unhealthy_with_every_reason_after_the_grace_time_and_metrics_
 {
     for (grace, status) in [(Duration::from_secs(60), 200), (Duration::ZERO, 503)] {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let bound = bind(local, local).await.unwrap();
+        let bound = bind(&Http {
+            listen: local,
+            metrics_listen: local,
+            allowed_hosts: vec!["edge.example".to_owned()],
+        })
+        .await
+        .unwrap();
         let (main, metrics) = bound.addresses().unwrap();
         let stop = CancellationToken::new();
         let served = tokio::spawn(bound.serve(Arc::new(state(grace)), stop.clone()));
@@ -95,6 +106,12 @@ async fn health_is_unhealthy_with_every_reason_after_the_grace_time_and_metrics_
             let labels = "{data_type=\"trade\",exchange=\"sim_hostile\"}";
             assert!(text.contains(&format!("{name}{labels} ")), "{text}");
             assert!(text.contains("marketprism_edge_queue_messages 1\n"), "{text}");
+        }
+        for address in [main, metrics] {
+            let (status, text) = get_as("evil.example:8087", address, "/metrics").await;
+            assert_eq!(status, 403, "{text}");
+            assert!(text.contains("evil.example") && text.contains("http.allowed_hosts"), "{text}");
+            assert_eq!(get_as("edge.example", address, "/metrics").await.0, 200);
         }
         assert_eq!(get(metrics, "/health").await.0, 404);
         stop.cancel();

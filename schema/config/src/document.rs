@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use marketprism_service::{mask, read_text};
+
 use crate::problem::{ConfigError, Problem};
 
 /// Variables with this prefix and a double underscore override a key: `MARKETPRISM_<SECTION>__<KEY>`.
 const PREFIX: &str = "MARKETPRISM_";
 const SEPARATOR: &str = "__";
+
+/// Largest configuration file; one with thousands of symbols has some ten kilobytes.
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// A parsed configuration that is not validated yet.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ impl Document {
     /// Parses a file and takes the process's environment.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let source = path.display().to_string();
-        let text = std::fs::read_to_string(path)
+        let text = read_text(path, CONFIG_BYTES_MAX)
             .map_err(|error| ConfigError::File { path: source.clone(), source: error })?;
         let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
         Self::parse(&source, &text, directory, std::env::vars())
@@ -44,9 +49,7 @@ impl Document {
         directory: PathBuf,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let table = text
-            .parse::<toml::Table>()
-            .map_err(|error| ConfigError::Syntax { path: source.to_owned(), source: Box::new(error) })?;
+        let table = text.parse::<toml::Table>().map_err(|error| ConfigError::syntax(source, text, &error))?;
         let environment: BTreeMap<String, String> = variables.collect();
         let overrides = environment.iter().filter_map(|(name, value)| {
             let path = name.strip_prefix(PREFIX).filter(|rest| rest.contains(SEPARATOR))?;
@@ -101,7 +104,11 @@ impl<'a> Problems<'a> {
     /// Adds an error that a rule beyond the form of one value found.
     pub fn report(&mut self, path: &str, what: impl Into<String>, allowed: impl Into<String>) {
         let path = self.document.variable_of(path).unwrap_or(path).to_owned();
-        self.list.push(Problem { path, what: what.into(), allowed: allowed.into() });
+        let problem = Problem { path, what: mask(&what.into()).into_owned(), allowed: allowed.into() };
+        // Two rules may meet the same mistake.
+        if !self.list.contains(&problem) {
+            self.list.push(problem);
+        }
     }
 
     /// Adds an error unless the rule holds.

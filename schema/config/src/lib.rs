@@ -3,6 +3,7 @@
 
 mod document;
 mod duration;
+mod masked_url;
 mod nats;
 mod problem;
 mod reference;
@@ -11,6 +12,7 @@ mod validate;
 
 pub use document::{Document, Problems};
 pub use duration::{millis, seconds};
+pub use masked_url::MaskedUrl;
 pub use nats::{Nats, NatsConnectError};
 pub use problem::{ConfigError, Problem};
 pub use reference::{check_readme, key_reference};

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Problems;
+use crate::masked_url::MaskedUrl;
 use crate::secret::Secret;
 
 /// Address of the broker and authentication.
@@ -15,7 +16,7 @@ use crate::secret::Secret;
 pub struct Nats {
     /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
     /// which wins over this key.
-    pub urls: Vec<String>,
+    pub urls: Vec<MaskedUrl>,
     /// Refuse connections without TLS. `tls://` addresses do so without it.
     pub tls_required: bool,
     /// Additional certificate authority.
@@ -47,7 +48,7 @@ pub struct Nats {
 impl Default for Nats {
     fn default() -> Self {
         Self {
-            urls: vec!["nats://127.0.0.1:4222".to_owned()],
+            urls: vec!["nats://127.0.0.1:4222".into()],
             tls_required: false,
             ca_file: None,
             client_cert_file: None,
@@ -82,12 +83,12 @@ impl Nats {
         if let Some(list) =
             ["MARKETPRISM_NATS_URL", "NATS_URL"].into_iter().find_map(|name| document.variable(name))
         {
-            self.urls = list.split(',').map(|url| url.trim().to_owned()).collect();
+            self.urls = list.split(',').map(|url| url.trim().into()).collect();
         }
         problems.demand(!self.urls.is_empty(), "nats.urls", "is empty", "at least one address");
         for url in &self.urls {
-            if let Err(error) = url.parse::<async_nats::ServerAddr>() {
-                let what = format!("{:?}: {error}", without_password(url));
+            if let Err(error) = url.reveal().parse::<async_nats::ServerAddr>() {
+                let what = format!("{url:?}: {error}");
                 problems.report("nats.urls", what, "nats://host:port or tls://host:port");
             }
         }
@@ -141,18 +142,13 @@ impl Nats {
         Ok(options)
     }
 
-    /// The addresses for logs, without passwords.
-    pub fn shown_urls(&self) -> String {
-        self.urls.iter().map(|url| without_password(url)).collect::<Vec<_>>().join(",")
+    /// The addresses for the client, secrets included.
+    pub fn addresses(&self) -> Vec<&str> {
+        self.urls.iter().map(MaskedUrl::reveal).collect()
     }
-}
 
-fn without_password(address: &str) -> String {
-    match url::Url::parse(address) {
-        Ok(mut parsed) if parsed.password().is_some() => {
-            let masked = parsed.set_password(Some("***")).is_ok();
-            if masked { parsed.to_string() } else { "***".to_owned() }
-        }
-        _ => address.to_owned(),
+    /// The addresses for logs, masked.
+    pub fn shown_urls(&self) -> String {
+        self.urls.iter().map(MaskedUrl::to_string).collect::<Vec<_>>().join(",")
     }
 }

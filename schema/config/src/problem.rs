@@ -37,13 +37,17 @@ pub enum ConfigError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The file is not TOML. The text names line and column.
-    #[error("configuration {path} is not TOML: {source}")]
+    /// The file is not TOML. The text of the line is not shown: it may hold a secret.
+    #[error("configuration {path} is not TOML: line {line}, column {column}: {what}")]
     Syntax {
         /// The file.
         path: String,
-        /// The parser's error.
-        source: Box<toml::de::Error>,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// The parser's text.
+        what: String,
     },
     /// Values are wrong.
     #[error("configuration {path} has {} error{}:{}", .problems.len(), if .problems.len() == 1 { "" } else { "s" }, lines(.problems))]
@@ -53,6 +57,15 @@ pub enum ConfigError {
         /// All errors.
         problems: Vec<Problem>,
     },
+}
+
+impl ConfigError {
+    pub(crate) fn syntax(path: &str, text: &str, error: &toml::de::Error) -> Self {
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Self::Syntax { path: path.to_owned(), line, column, what: error.message().to_owned() }
+    }
 }
 
 fn lines(problems: &[Problem]) -> String {

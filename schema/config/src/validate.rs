@@ -1,12 +1,13 @@
 //! A document against the schema of its type: every error is reported, wrong values are left out.
 //!
-//! Keywords beyond JSON schema: `x-required`, `x-file` (a readable file), `x-address` (host and port), `x-secret` (from the
-//! environment or the file that `<key>_file` names), `x-allowed` (text for errors).
+//! Keywords beyond JSON schema: `x-required`, `x-file` (a readable file), `x-address` (host and port), `x-url` (masked in errors)
+//! with `x-schemes`, `x-secret` (from the environment or the file that `<key>_file` names), `x-allowed` (text for errors).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use marketprism_service::{open_file, read_text};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -15,7 +16,11 @@ use serde_json::{Map, Value as Json};
 use toml::Value as Toml;
 
 use crate::document::{Document, Override, Problems};
+use crate::masked_url::MaskedUrl;
 use crate::problem::UNKNOWN_KEY;
+
+/// Largest file of a secret; a token has some ten bytes, a JWT some kilobytes.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 impl Document {
     /// Validates the document against a type and reads it. Wrong values read as their defaults and are among the problems; the caller
@@ -266,6 +271,13 @@ impl<'v, 'a> Validator<'v, 'a> {
             self.problems.report(&at.shown, "is empty", allowed(schema));
             return None;
         }
+        let schemes = texts(schema, "x-schemes");
+        if !schemes.is_empty()
+            && let Err(error) = MaskedUrl::from(text).parse(&schemes)
+        {
+            self.problems.report(&at.shown, format!("{:?}: {error}", MaskedUrl::from(text)), allowed(schema));
+            return None;
+        }
         if is(schema, "x-address")
             && let Err(error) = text.parse::<SocketAddr>()
         {
@@ -274,7 +286,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         }
         if is(schema, "x-file") {
             let path = self.document.resolve(text);
-            if let Err(error) = readable(&path) {
+            if let Err(error) = open_file(&path) {
                 self.problems.report(&at.shown, format!("{text:?}: {error}"), "a readable file");
                 return None;
             }
@@ -290,7 +302,7 @@ impl<'v, 'a> Validator<'v, 'a> {
         let file_schema = serde_json::json!({ "type": "string", "x-file": true });
         let path = given.and_then(|given| self.leaf(&file_schema, &given, &file_at));
         let from_file = path.as_ref().and_then(Json::as_str).and_then(|path| {
-            let text = std::fs::read_to_string(path);
+            let text = read_text(Path::new(path), SECRET_BYTES_MAX);
             let text = text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
             text.map_err(|error| {
                 self.problems.report(&file_at.shown, error.to_string(), "a readable text file")
@@ -310,6 +322,9 @@ impl<'v, 'a> Validator<'v, 'a> {
 
     fn refuse(&mut self, schema: &Json, given: &GivenValue<'a>, at: &KeyPath) -> Option<Json> {
         match given {
+            GivenValue::File(found) if holds_urls(schema) => {
+                self.problems.report(&at.shown, format!("is of type {}", found.type_str()), allowed(schema));
+            }
             GivenValue::File(found) => self.wrong_type(at, found, &allowed(schema)),
             GivenValue::Environment(given) => {
                 self.problems.report(&at.shown, format!("is {:?}", given.value), allowed(schema));
@@ -320,14 +335,6 @@ impl<'v, 'a> Validator<'v, 'a> {
 
     fn wrong_type(&mut self, at: &KeyPath, found: &Toml, allowed: &str) {
         self.problems.report(&at.shown, format!("is of type {}: {found}", found.type_str()), allowed);
-    }
-}
-
-fn readable(path: &Path) -> Result<(), String> {
-    match std::fs::File::open(path).and_then(|file| file.metadata()) {
-        Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err("is no file".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -343,6 +350,15 @@ fn suggestion(key: &str, known: &BTreeSet<String>) -> String {
 pub(crate) fn inner(schema: &Json) -> &Json {
     let choices = schema.get("anyOf").and_then(Json::as_array);
     choices.and_then(|choices| choices.iter().find(|choice| type_of(choice) != "null")).unwrap_or(schema)
+}
+
+/// An address, or a list of addresses: the value must not show.
+fn holds_urls(schema: &Json) -> bool {
+    is(schema, "x-url") || schema.get("items").is_some_and(|item| is(item, "x-url"))
+}
+
+fn texts<'s>(schema: &'s Json, keyword: &str) -> Vec<&'s str> {
+    schema.get(keyword).and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect()
 }
 
 pub(crate) fn is(schema: &Json, keyword: &str) -> bool {
@@ -388,6 +404,11 @@ pub(crate) fn allowed(schema: &Json) -> String {
             Some(names) if !names.is_empty() => names.join(", "),
             _ => "an array of texts".to_owned(),
         },
+        _ if !texts(schema, "x-schemes").is_empty() => {
+            let form = |scheme: &&str| format!("{scheme}://host[:port]");
+            texts(schema, "x-schemes").iter().map(form).collect::<Vec<_>>().join(" or ")
+        }
+        _ if is(schema, "x-url") => "an address".to_owned(),
         _ if is(schema, "x-address") => "an address and port such as 127.0.0.1:8087".to_owned(),
         _ if is(schema, "x-file") => "a readable file".to_owned(),
         _ => "a text".to_owned(),

@@ -145,11 +145,58 @@ fn secrets_come_from_files_or_the_environment_and_never_show() {
 #[test]
 fn the_broker_address_has_one_order_and_its_password_does_not_show() {
     let urls = |variables: &[(&str, &str)]| {
-        nats("[nats]\nurls = [\"nats://file:1\"]\n", variables).unwrap().urls.join(",")
+        nats("[nats]\nurls = [\"nats://file:1\"]\n", variables).unwrap().addresses().join(",")
     };
     assert_eq!(urls(&[]), "nats://file:1");
     assert_eq!(urls(&[("NATS_URL", "nats://b:2")]), "nats://b:2");
     assert_eq!(urls(&[("NATS_URL", "nats://b:2"), ("MARKETPRISM_NATS_URL", "nats://c:3")]), "nats://c:3");
     let masked = nats("[nats]\nurls = [\"nats://u:hunter2@h:1\"]\n", &[]).unwrap();
-    assert_eq!(masked.shown_urls(), "nats://u:***@h:1");
+    assert_eq!(masked.shown_urls(), "nats://***@h:1");
+    assert!(!format!("{masked:?}{}", serde_json::to_string(&masked).unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn no_error_of_a_configuration_shows_a_secret() {
+    for text in [
+        "[nats]\nurls = [\"ftp://u:hunter2@h:1\"]\n",
+        "[nats]\nurls = [\"u:hunter2@h:port\"]\n",
+        "[nats]\nurls = \"nats://u:hunter2@h:1\"\n",
+        "[nats]\nurls = [7, \"nats://u:hunter2@h:1\"]\n",
+        "[nats]\nuser = \"u\"\npassword = \"hunter2\"\n",
+        "[nats]\ntoken = [\"hunter2\"]\n",
+    ] {
+        let message = nats(text, &[]).unwrap_err();
+        assert!(message.contains("nats.") && !message.contains("hunter2"), "{message}");
+    }
+    let message = nats("", &[("NATS_URL", "ftp://u:hunter2@h:1")]).unwrap_err();
+    assert!(message.contains("nats.urls") && !message.contains("hunter2"), "{message}");
+    let broken = "[nats]\n# \u{e4}\npassword = \"hunter2\n";
+    let error = Document::parse("test.toml", broken, PathBuf::new(), std::iter::empty()).unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(text.contains("line 3, column 20") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_mistake_that_two_rules_meet_is_told_once() {
+    let document = document("", &[]);
+    let (_, mut problems) = document.read::<Sample>();
+    problems.report("nats.user", "is odd", "another");
+    problems.report("nats.user", "is odd", "another");
+    assert_eq!(problems.finish().unwrap_err().to_string().matches("is odd").count(), 1);
+}
+
+#[test]
+fn a_pipe_or_device_is_refused_wherever_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refusal = "is a pipe or device, allowed is a regular file";
+    for key in ["ca_file", "creds_file", "token_file"] {
+        let message = nats(&format!("[nats]\n{key} = {pipe:?}\n"), &[]).unwrap_err();
+        assert_eq!(message.matches(refusal).count(), 1, "{message}");
+    }
+    for path in [pipe.as_path(), std::path::Path::new("/dev/zero")] {
+        let message = Document::load(path).unwrap_err().to_string();
+        assert!(message.contains(refusal), "{message}");
+    }
 }

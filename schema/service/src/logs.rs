@@ -1,8 +1,13 @@
 //! Log output of the binaries, and the rate limit of lines that could come with every frame or message.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{Result, Write};
+use std::panic::PanicHookInfo;
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
+
+use crate::mask;
 
 /// Interval of [`LogLimit::default`].
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -39,18 +44,48 @@ impl Default for LogLimit {
 }
 
 /// Starts logging to standard error. `MARKETPRISM_LOG` filters (such as `info,marketprism_edge=debug`);
-/// `MARKETPRISM_LOG_FORMAT=json` writes one JSON object a line. A second call changes nothing.
+/// `MARKETPRISM_LOG_FORMAT=json` writes one JSON object a line. Secrets of addresses are masked in every line and in the text of a
+/// panic. A second call changes nothing.
 pub fn init_logs() {
     let filter =
         EnvFilter::try_from_env("MARKETPRISM_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedStderr);
     let started = if std::env::var("MARKETPRISM_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().try_init()
     } else {
         builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()
     };
-    if let Err(error) = started {
-        tracing::debug!(%error, "logging was already started");
+    match started {
+        Ok(()) => std::panic::set_hook(Box::new(report_panic)),
+        Err(error) => tracing::debug!(%error, "logging was already started"),
+    }
+}
+
+/// As the standard hook, masked. An error of writing has nobody to be reported to.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let (thread, backtrace) = (std::thread::current(), Backtrace::capture());
+    let _ = writeln!(MaskedStderr, "thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
+    if backtrace.status() == BacktraceStatus::Captured {
+        let _ = writeln!(MaskedStderr, "{backtrace}");
+    }
+}
+
+/// Standard error without secrets. Texts come whole: a line in one call.
+struct MaskedStderr;
+
+impl Write for MaskedStderr {
+    fn write(&mut self, text: &[u8]) -> Result<usize> {
+        let masked = String::from_utf8_lossy(text);
+        std::io::stderr().lock().write_all(mask(&masked).as_bytes())?;
+        Ok(text.len())
+    }
+
+    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> Result<()> {
+        self.write_all(text.to_string().as_bytes())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        std::io::stderr().flush()
     }
 }
 

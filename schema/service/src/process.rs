@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::error_text;
+
 /// An exit code. Codes above 2 have their meaning per command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit(u8);
@@ -74,7 +76,7 @@ impl<T, E: Into<anyhow::Error>> FailureContext<T> for Result<T, E> {
 pub fn report(done: Result<Exit, Failure>) -> ExitCode {
     let exit = done.unwrap_or_else(|Failure { exit, error }| {
         // Nobody is left to read it when standard error is closed.
-        let _ = writeln!(std::io::stderr().lock(), "error: {error:#}");
+        let _ = writeln!(std::io::stderr().lock(), "error: {}", error_text(error.as_ref()));
         exit
     });
     exit.into()

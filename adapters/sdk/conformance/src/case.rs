@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use marketprism_adapter_host::contract::{Normalized, Venue};
 use marketprism_adapter_sdk::testkit::{OwnedFrame, read};
+use marketprism_service::open_file;
 
 use crate::market::{Market, MarketError, TestedAdapter};
 use crate::session::Session;
@@ -119,6 +120,8 @@ impl<'a> Cases<'a> {
             cases.golden(subject, venue, folder)?;
         }
         for path in &options.recordings {
+            // A pipe would block, a device may have no end.
+            open_file(path).with_context(|| format!("recording {}", path.display()))?;
             let records = read(path).map_err(anyhow::Error::msg)?;
             let name = file_name(path);
             match Market::open(subject, venue, &records) {

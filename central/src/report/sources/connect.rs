@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clickhouse::{RowOwned, RowRead};
+use marketprism_service::mask;
 
 use crate::broker::Broker;
 use crate::config::Config;
@@ -72,7 +73,7 @@ impl Sources {
         }
         match tokio::time::timeout(self.patience, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(mask(&error.to_string()).into_owned()),
             Err(_) => Err(format!("the broker did not answer within {} ms", self.patience.as_millis())),
         }
     }

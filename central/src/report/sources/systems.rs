@@ -7,6 +7,7 @@ use async_nats::jetstream::stream::Info;
 use clickhouse::Row;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
+use marketprism_config::MaskedUrl;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -105,7 +106,7 @@ pub async fn server(
     sources: &Sources,
     role: &'static str,
     storage: &Storage,
-    url: &str,
+    url: &MaskedUrl,
 ) -> Answer<ServerState> {
     let before = clock::now_ns() / 1_000_000;
     let basics = "SELECT version() AS version, toUInt64(uptime()) AS uptime, \
@@ -125,7 +126,7 @@ pub async fn server(
     let parts = parts?.into_iter().next().ok_or("the server returned no row")?;
     Ok(ServerState {
         role,
-        url: url.to_owned(),
+        url: url.to_string(),
         database: storage.database.clone(),
         version: basics.version,
         uptime_seconds: basics.uptime,

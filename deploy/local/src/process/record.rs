@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use marketprism_service::mask_arguments;
 use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 
@@ -48,11 +49,11 @@ fn process(pid: u32) -> Option<Process> {
     Process::new(i32::try_from(pid).ok()?).ok()
 }
 
-/// Command line, cut to a readable length; the program's name if the line is not readable.
+/// Command line without secrets, cut to a readable length; the program's name if the line is not readable.
 pub fn command_of(pid: u32) -> Option<String> {
     const SHOWN_CHARS_MAX: usize = 100;
     let process = process(pid)?;
-    let text = process.cmdline().unwrap_or_default().join(" ");
+    let text = mask_arguments(&process.cmdline().unwrap_or_default());
     if text.is_empty() {
         return process.stat().ok().map(|stat| stat.comm);
     }

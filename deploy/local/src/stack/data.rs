@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use marketprism_schema::HOT;
+use marketprism_service::error_text;
 use serde_json::Value;
 
 use super::part::health_url;
@@ -38,7 +39,10 @@ pub(super) async fn wait(plan: &Plan<'_>, starter: &mut Starter<'_>, since_ms: u
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let problem = answer.err().map(|error| format!("\n  clickhouse: {error:#}")).unwrap_or_default();
+            let problem = answer
+                .err()
+                .map(|error| format!("\n  clickhouse: {}", error_text(error.as_ref())))
+                .unwrap_or_default();
             let stop = find_stop(plan, starter, &empty, &before).await;
             let seconds = limits::DATA_WAIT.as_secs();
             let names = empty.iter().map(|(table, _)| *table).collect::<Vec<_>>().join(" and ");

@@ -1,4 +1,5 @@
 use anyhow::{Context as _, bail};
+use marketprism_service::error_text;
 
 use super::STOP_ORDER;
 use crate::process::{self, ProcessRecord, StopResult};
@@ -26,7 +27,7 @@ pub fn down(paths: &StackPaths, purge: DataAfterStop, console: &Console) -> anyh
                 console.say(result_line(&record, &stopped));
                 ProcessRecord::remove(&paths.run(), part)?;
             }
-            Err(error) => failed.push(format!("{error:#}")),
+            Err(error) => failed.push(error_text(error.as_ref())),
         }
     }
     if known == 0 {

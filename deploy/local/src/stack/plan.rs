@@ -242,7 +242,8 @@ impl<'a> Plan<'a> {
     /// Passed explicitly, so that the part and this command use the same broker.
     fn broker_variable(&self) -> (String, String) {
         let own = || format!("nats://127.0.0.1:{}", self.settings.ports.nats_port);
-        ("MARKETPRISM_NATS_URL".to_owned(), self.settings.nats_url.clone().unwrap_or_else(own))
+        let given = self.settings.nats_url.as_ref().map(|url| url.reveal().to_owned());
+        ("MARKETPRISM_NATS_URL".to_owned(), given.unwrap_or_else(own))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reports the state of the stack, and shows how to use it.
 
 use marketprism_schema::{COLD, HOT};
+use marketprism_service::{error_text, mask};
 
 use super::part::health_url;
 use super::plan::{Plan, Tables};
@@ -60,7 +61,7 @@ fn given_address(plan: &Plan<'_>, part: &str) -> Option<String> {
         (NATS, _) => {
             plan.settings.nats_url.as_ref().map(|_| "as MARKETPRISM_NATS_URL or NATS_URL says".to_owned())
         }
-        (CLICKHOUSE, Tables::Given(server)) => Some(server.url.to_string()),
+        (CLICKHOUSE, Tables::Given(server)) => Some(mask(server.url.as_str()).into_owned()),
         _ => None,
     }
 }
@@ -90,7 +91,7 @@ async fn row_of(paths: &StackPaths, client: &Client, record: &ProcessRecord) -> 
         Some(url) => match client.get(&url).await {
             Ok(answer) if answer.status == 200 => Ok("ok".to_owned()),
             Ok(answer) => Err(format!("{} {}", answer.status, first_line(&answer.body))),
-            Err(error) => Err(error.root_cause().to_string()),
+            Err(error) => Err(mask(&error.root_cause().to_string()).into_owned()),
         },
     };
     let healthy = health.is_ok();
@@ -126,14 +127,14 @@ async fn rows_of_tables(side: &str, database: &str, server: &ClickHouse, client:
             let entry = |row: &Vec<String>| row.join(" ");
             format!("  rows in {side}: {}", rows.iter().map(entry).collect::<Vec<_>>().join(", "))
         }
-        Err(error) => format!("  rows in {side}: {error:#}"),
+        Err(error) => format!("  rows in {side}: {}", error_text(error.as_ref())),
     }
 }
 
 /// Commands to paste, with the addresses of this stack.
 pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &ClickHouse) -> String {
     let ports = &settings.ports;
-    let url = clickhouse.url.as_str();
+    let url = mask(clickhouse.url.as_str());
     let user = if clickhouse.password.is_some() {
         format!(" -H 'X-ClickHouse-User: {}' -H \"X-ClickHouse-Key: $CLICKHOUSE_PASSWORD\"", clickhouse.user)
     } else {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use marketprism_service::mask;
 use url::Url;
 
 use crate::contract::{Budget, Charge, Heartbeat, Plan, Poll, Request, ResyncAction, TimeWindow};
@@ -125,7 +126,8 @@ impl ContradictionChecker<'_> {
         let good =
             Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()) && url.host_str().is_some());
         if !good {
-            self.problems.push(format!("{at} `{text}`, allowed: {} with a host", schemes.join(" or ")));
+            let allowed = schemes.join(" or ");
+            self.problems.push(format!("{at} `{}`, allowed: {allowed} with a host", mask(text)));
         }
     }
 

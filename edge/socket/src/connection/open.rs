@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use marketprism_adapter_host::contract::Connection;
+use marketprism_service::{error_text, mask};
 use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,7 +22,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use url::Url;
 
-use crate::error::{BudgetError, chain};
+use crate::error::BudgetError;
 use crate::options::SocketOptions;
 use crate::rest::retry_after;
 
@@ -47,7 +48,7 @@ pub(crate) async fn open(
     tls: &Arc<rustls::ClientConfig>,
     options: &SocketOptions,
 ) -> Result<Socket, OpenError> {
-    let bad = |reason: String| OpenError::Handshake { host: connection.url.clone(), reason };
+    let bad = |reason: String| OpenError::Handshake { host: mask(&connection.url).into_owned(), reason };
     let url = Url::parse(&connection.url).map_err(|error| bad(error.to_string()))?;
     let request = handshake_request(connection, options).map_err(bad)?;
     let host = url.host_str().unwrap_or_default().to_owned();
@@ -69,7 +70,7 @@ pub(crate) async fn open(
 }
 
 fn handshake_request(connection: &Connection, options: &SocketOptions) -> Result<Request, String> {
-    let mut request = connection.url.as_str().into_client_request().map_err(|error| chain(&error))?;
+    let mut request = connection.url.as_str().into_client_request().map_err(|error| error_text(&error))?;
     let agent = HeaderValue::from_str(&options.user_agent)
         .map_err(|_| format!("user agent `{}`", options.user_agent))?;
     request.headers_mut().insert(USER_AGENT, agent);
@@ -111,7 +112,7 @@ async fn secure(
     };
     match timeout(limit, TlsConnector::from(Arc::clone(tls)).connect(name, tcp)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(failed(chain(&error))),
+        Ok(Err(error)) => Err(failed(error_text(&error))),
         Err(_) => Err(failed(late(limit))),
     }
 }
@@ -128,7 +129,7 @@ fn refused(host: String, error: WebsocketError) -> OpenError {
                 retry_after: retry_after(answer.headers(), SystemTime::now()),
             }
         }
-        other => OpenError::Handshake { host, reason: chain(&other) },
+        other => OpenError::Handshake { host, reason: error_text(&other) },
     }
 }
 

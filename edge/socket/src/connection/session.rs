@@ -7,6 +7,7 @@ use std::sync::Arc;
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::Connection;
 use marketprism_service::clock::now_ns;
+use marketprism_service::mask;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -97,7 +98,7 @@ impl Session {
     async fn serve(self, socket: Socket, opened: Instant) -> SessionEndCause {
         let at_ns = now_ns();
         let (source, generation) = (self.source, self.generation);
-        let url = self.plan.url.clone();
+        let url = mask(&self.plan.url).into_owned();
         // Before the supervisor's event, so that this is the first event of the generation.
         if self.feed.deliver(SocketEvent::Opened { source, generation, url, at_ns }).await.is_err() {
             return SessionEndCause::Closed(CloseReason::Stopped);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use marketprism_adapter_host::SourceIndex;
 use marketprism_adapter_host::contract::{Poll, Request};
 use marketprism_service::clock::now_ns;
-use marketprism_service::{Backoff, jitter};
+use marketprism_service::{Backoff, jitter, mask};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -190,7 +190,7 @@ impl PageQueue {
             self.round.pages.store(PAGES_PER_ROUND_MAX, Ordering::Relaxed);
             if !self.round.incomplete.load(Ordering::Relaxed) {
                 tracing::warn!(
-                    url = request.url,
+                    url = %mask(&request.url),
                     max = PAGES_PER_ROUND_MAX,
                     "poll requests too many pages in a round"
                 );

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use marketprism_adapter_host::contract::{Charge, Method, Request};
+use marketprism_service::{error_text, mask};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -12,7 +13,7 @@ use url::Url;
 use super::{apply_refusal, charges_or_origin, retry_after};
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter, SocketCounters};
-use crate::error::{BudgetError, RequestFailure, SocketError, chain};
+use crate::error::{BudgetError, RequestFailure, SocketError};
 use crate::limits::SNIPPET_BYTES;
 use crate::options::SocketOptions;
 use crate::tls;
@@ -44,7 +45,7 @@ impl RestClient {
             // A redirect would use a host outside the charged budgets.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| SocketError::HttpClient(chain(&error)))?;
+            .map_err(|error| SocketError::HttpClient(error_text(&error)))?;
         Ok(Self { client, options, counters })
     }
 
@@ -92,11 +93,10 @@ impl RestClient {
     }
 
     fn prepare(&self, request: &Request) -> Result<PreparedRequest, RequestFailure> {
-        let invalid = |what: String| RequestFailure::Invalid(what);
-        let url =
-            Url::parse(&request.url).map_err(|error| invalid(format!("url `{}`: {error}", request.url)))?;
+        let (invalid, shown) = (RequestFailure::Invalid, mask(&request.url));
+        let url = Url::parse(&request.url).map_err(|error| invalid(format!("url `{shown}`: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(invalid(format!("url `{}`, allowed: http:// or https:// with a host", request.url)));
+            return Err(invalid(format!("url `{shown}`, allowed: http:// or https:// with a host")));
         }
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
@@ -202,7 +202,7 @@ async fn read_body(answer: &mut reqwest::Response, limit: usize, cut: bool) -> R
 fn transport(error: reqwest::Error) -> RequestFailure {
     let (connect, timeout) = (error.is_connect(), error.is_timeout());
     // The URL can be long, and the caller knows it.
-    let text = chain(&error.without_url());
+    let text = error_text(&error.without_url());
     match (connect, timeout) {
         (true, _) => RequestFailure::Connect(text),
         (false, true) => RequestFailure::Transport(format!("timeout: {text}")),

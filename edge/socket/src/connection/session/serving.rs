@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use marketprism_adapter_host::contract::Heartbeat;
 use marketprism_service::clock::now_ns;
+use marketprism_service::error_text;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -18,7 +19,7 @@ use super::{Session, SessionEndCause, SessionEvent};
 use crate::connection::open::Socket;
 use crate::connection::send_queue::{OutgoingMessage, OutgoingText, Pacer, SendQueue};
 use crate::counters::SocketCounter;
-use crate::error::{CloseReason, chain};
+use crate::error::CloseReason;
 use crate::event::{ReceivedFrame, SocketEvent};
 use crate::limits::READS_IN_A_ROW;
 
@@ -261,7 +262,7 @@ impl Serving {
             }
             WebsocketError::Protocol(error) => CloseReason::Protocol(error.to_string()),
             WebsocketError::Utf8(error) => CloseReason::Protocol(format!("text is not utf-8: {error}")),
-            other => CloseReason::Lost(chain(other)),
+            other => CloseReason::Lost(error_text(other)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use marketprism_adapter_host::contract::DataStream;
 use marketprism_adapter_host::{InstrumentIndex, StreamIndex};
 use marketprism_service::clock::now_ns;
+use marketprism_service::mask;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -138,7 +139,7 @@ impl ConnectionSupervisor {
         let Some(stream) = self.plan.streams.get(silent.stream.position()) else { return };
         self.feed.counters.count(SocketCounter::Silences);
         let requested = stream.resubscribe.last().map(String::as_str).unwrap_or_default();
-        let (connection, url, silence) = (&self.plan.name, &self.plan.url, silent.silence);
+        let (connection, url, silence) = (&self.plan.name, mask(&self.plan.url), silent.silence);
         let (data_type, instrument) = (stream.data_type, stream.instrument.map(InstrumentIndex::from));
         match silent.hint {
             SilenceHint::NeverSeen => tracing::error!(
@@ -156,7 +157,7 @@ impl ConnectionSupervisor {
             data_type,
             instrument,
             connection: connection.clone(),
-            url: url.clone(),
+            url: url.into_owned(),
             silence_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             hint: silent.hint,
         };

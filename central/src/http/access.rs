@@ -1,0 +1,137 @@
+//! Tokens: who may read, and who may change something. Compared in constant time.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use marketprism_config::Secret;
+use subtle::ConstantTimeEq as _;
+
+use super::App;
+use super::problem::Problem;
+use crate::config::Http;
+
+/// Mark of a request without a token that is answered nevertheless, without details.
+#[derive(Debug, Clone, Copy)]
+pub struct Anonymous;
+
+/// Refuses requests without a token if reading needs one.
+pub async fn check_read(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    match may_read(&app.shared.config.http, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(_) if matches!(request.uri().path(), "/health" | "/ready") => {
+            request.extensions_mut().insert(Anonymous);
+            next.run(request).await
+        }
+        Err(problem) => {
+            let mut response = problem.into_response();
+            // Makes a browser ask for it.
+            let basic = HeaderValue::from_static("Basic realm=\"MarketPrism\"");
+            response.headers_mut().append(WWW_AUTHENTICATE, basic);
+            response
+        }
+    }
+}
+
+fn may_read(http: &Http, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(read_token) = &http.read_token else { return Ok(()) };
+    let given = token_of(headers).ok_or_else(|| {
+        refused("header `Authorization: Bearer <token>` required; in a browser, the token is the password")
+    })?;
+    let tokens = [Some(read_token), http.token.as_ref()];
+    if tokens.into_iter().flatten().any(|token| is_equal(token, &given)) { Ok(()) } else { Err(wrong()) }
+}
+
+/// Allows requests that change something.
+pub fn check_token(configured: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(token) = configured else {
+        let text = "no token is configured, so requests that change something are refused; write a token to a file and set \
+                    token_file under [http], or set MARKETPRISM_HTTP__TOKEN";
+        return Err(Problem::new(StatusCode::FORBIDDEN, text));
+    };
+    // Not as a password: a browser would send it with a request that a page of another site makes.
+    match bearer(headers) {
+        Some(given) if is_equal(token, given) => Ok(()),
+        Some(_) => Err(wrong()),
+        None => Err(refused("header `Authorization: Bearer <token>` required")),
+    }
+}
+
+fn wrong() -> Problem {
+    refused("wrong token")
+}
+
+fn refused(text: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, format!("authorization: {text}"))
+}
+
+/// Constant time, wherever the first difference is.
+fn is_equal(token: &Secret, given: &[u8]) -> bool {
+    given.ct_eq(token.reveal().as_bytes()).into()
+}
+
+fn token_of(headers: &HeaderMap) -> Option<Vec<u8>> {
+    bearer(headers).map(<[u8]>::to_vec).or_else(|| {
+        let pair = BASE64_STANDARD.decode(credentials(headers, b"basic ")?).ok()?;
+        let colon = pair.iter().position(|byte| *byte == b':')?;
+        pair.get(colon + 1..).map(<[u8]>::to_vec)
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    credentials(headers, b"bearer ")
+}
+
+fn credentials<'h>(headers: &'h HeaderMap, scheme: &[u8]) -> Option<&'h [u8]> {
+    let (given, rest) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(scheme.len())?;
+    given.eq_ignore_ascii_case(scheme).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(given: Option<&str>) -> HeaderMap {
+        given.map(|given| (AUTHORIZATION, given.parse().unwrap())).into_iter().collect()
+    }
+
+    fn status(answer: Result<(), Problem>) -> Option<u16> {
+        answer.err().map(|problem| problem.into_response().status().as_u16())
+    }
+
+    #[test]
+    fn only_the_configured_token_is_accepted() {
+        let answer = |configured: Option<&str>, given| {
+            let secret = configured.map(|token| Secret::new(token.to_owned()));
+            status(check_token(secret.as_ref(), &headers(given)))
+        };
+        assert_eq!(answer(Some("secret"), Some("Bearer secret")), None);
+        assert_eq!(answer(Some("secret"), Some("bearer secret")), None);
+        for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Basic OnNlY3JldA==", "secret"] {
+            assert_eq!(answer(Some("secret"), Some(wrong)), Some(401), "{wrong}");
+        }
+        assert_eq!(answer(Some("secret"), None), Some(401));
+        assert_eq!(answer(None, Some("Bearer ")), Some(403));
+    }
+
+    #[test]
+    fn reading_needs_one_of_the_tokens_once_there_is_a_read_token() {
+        let secret = |text: &str| Some(Secret::new(text.to_owned()));
+        let open = Http { token: secret("write"), ..Http::default() };
+        let http = Http { read_token: secret("read"), ..open.clone() };
+        assert_eq!(status(may_read(&open, &headers(None))), None);
+        let basic = format!("Basic {}", BASE64_STANDARD.encode("anybody:read"));
+        for good in ["Bearer read", "bearer write", basic.as_str()] {
+            assert_eq!(status(may_read(&http, &headers(Some(good)))), None, "{good}");
+        }
+        for wrong in ["Bearer rea", "Bearer readwrite", "Basic read", "Basic cmVhZA==", "Bearer", ""] {
+            assert_eq!(status(may_read(&http, &headers(Some(wrong)))), Some(401), "{wrong}");
+        }
+        assert_eq!(status(may_read(&http, &headers(None))), Some(401));
+    }
+}
