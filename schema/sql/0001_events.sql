@@ -78,6 +78,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `price` Decimal(38, 18) CODEC(ZSTD(1)),
     `quantity` Decimal(38, 18) CODEC(ZSTD(1)),
     `liquidation_time` Nullable(DateTime64(6, 'UTC')) CODEC(ZSTD(1)),
+    `liquidation_id` String CODEC(ZSTD(1)),
 {tail}
 
 -- Long/short ratio of the positions of top traders.

@@ -55,7 +55,7 @@ pub enum Body<'a> {
     /// Contracts that are not closed.
     OpenInterest(OpenInterest),
     /// A forced order.
-    Liquidation(Liquidation),
+    Liquidation(Liquidation<'a>),
     /// Long/short ratio of top traders' positions.
     LsrTopPosition(LongShortRatio<'a>),
     /// Long/short ratio of all accounts.
@@ -156,7 +156,7 @@ pub struct OpenInterest {
 
 /// A forced order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Liquidation {
+pub struct Liquidation<'a> {
     /// Side of the forced order: sell closes a long.
     pub side: Side,
     /// Quote units for one base unit.
@@ -165,6 +165,8 @@ pub struct Liquidation {
     pub quantity: Decimal,
     /// When it happened, microseconds.
     pub liquidation_time_us: Option<i64>,
+    /// The venue's id of the order, which tells two orders of one moment, price and quantity apart. Empty where the venue gives none.
+    pub liquidation_id: Cow<'a, str>,
 }
 
 /// Long and short shares, summing to 1.
@@ -200,14 +202,8 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 pub struct EventId(pub u128);
 
 impl EventId {
-    /// The id of an event. The `event_id` in its header is not looked at.
+    /// The id of an event. The `event_id` in its header is not looked at: whoever has the event can tell a false one.
     pub fn of(event: &Event<'_>) -> Self {
-        Self::with_venue_id(event, "")
-    }
-
-    /// The id of an event that carries no id of its own although the venue gave one: two forced orders of one moment, price and quantity
-    /// are two events then. Empty where the venue gives none.
-    pub fn with_venue_id(event: &Event<'_>, venue_id: &str) -> Self {
         let mut hash = Xxh3::new();
         let header = &event.header;
         for part in [
@@ -221,7 +217,6 @@ impl EventId {
         }
         let mut key = Vec::with_capacity(96);
         natural_key(event, &mut key);
-        key.extend_from_slice(venue_id.as_bytes());
         hash.update(&key);
         Self(hash.digest128())
     }
@@ -257,6 +252,7 @@ fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
             integer(key, order.liquidation_time_us.unwrap_or(event.header.timestamp_us));
             key.extend_from_slice(order.side.as_str().as_bytes());
             decimals(key, &[Some(order.price), Some(order.quantity)]);
+            key.extend_from_slice(order.liquidation_id.as_bytes());
         }
         Body::LsrTopPosition(ratio) | Body::LsrAllAccount(ratio) => ratio_key(event, ratio, key),
         Body::VolatilityIndex(index) => {

@@ -14,6 +14,7 @@ mod repair;
 mod stream;
 mod stream_id;
 mod table;
+mod validation;
 mod wire;
 
 pub use audit::{
@@ -35,4 +36,8 @@ pub use repair::{
 pub use stream::{Carries, STREAMS, StreamSettings, stream_of};
 pub use stream_id::{StreamId, StreamIdError};
 pub use table::{COLD, DEAD_LETTERS, HOT, Table};
+pub use validation::{
+    EDGE_NAME_ALLOWED, InvalidKind, InvalidValue, RECEIVED_AHEAD_MAX, RECEIVED_BEHIND_MAX, is_edge_name,
+    validate_event,
+};
 pub use wire::{DecodeError, WireForm, decode_json, decode_protobuf, encode_json, encode_protobuf};

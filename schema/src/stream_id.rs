@@ -60,10 +60,15 @@ impl StreamId {
         [self.data_type.as_str(), &self.exchange, self.market_type.as_str(), &self.symbol]
     }
 
+    /// True for a character that a token of a subject may have.
+    pub(crate) fn allows(c: char) -> bool {
+        !c.is_whitespace() && !c.is_control() && !matches!(c, '.' | '*' | '>')
+    }
+
     /// Refuses what [`StreamId::new`] refuses, in an id that was deserialized.
     pub(crate) fn check(&self) -> Result<(), StreamIdError> {
-        let is_illegal = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '>');
-        match [&self.exchange, &self.symbol].into_iter().find(|t| t.is_empty() || t.contains(is_illegal)) {
+        let is_legal = |token: &str| !token.is_empty() && token.chars().all(Self::allows);
+        match [&self.exchange, &self.symbol].into_iter().find(|token| !is_legal(token)) {
             Some(token) => Err(StreamIdError::Token(token.clone())),
             None => Ok(()),
         }

@@ -85,6 +85,7 @@ fn every_type() -> Vec<Event<'static>> {
             price: decimal("9910"),
             quantity: decimal("0.014"),
             liquidation_time_us: Some(9),
+            liquidation_id: "a-1".into(),
         })),
         event(Body::LsrTopPosition(ratio())),
         event(Body::LsrAllAccount(ratio())),
@@ -194,9 +195,12 @@ fn event_ids_tell_events_apart_and_edges_not() {
     let mut other_market = trade("42");
     other_market.header.market_type = MarketType::Perpetual;
     assert_ne!(EventId::of(&other_market), trade("42").header.event_id);
-    let forced = &every_type()[4];
-    let ids = ["", "1", "2"].map(|id| EventId::with_venue_id(forced, id));
-    assert_eq!(ids[0], EventId::of(forced));
+    let mut forced = every_type().swap_remove(4);
+    let ids = ["", "1", "2"].map(|id| {
+        let Body::Liquidation(order) = &mut forced.body else { panic!("not a liquidation") };
+        order.liquidation_id = id.into();
+        EventId::of(&forced)
+    });
     assert!(ids[0] != ids[1] && ids[1] != ids[2], "the venue says that they are two");
     let mut renumbered = book(7);
     renumbered.header.timestamp_us += 1;

@@ -86,9 +86,13 @@ const fn own(data_type: DataType) -> &'static [Column] {
             ("open_interest_contracts", DECIMAL_OR_NULL),
             ("open_interest_value", DECIMAL_OR_NULL),
         ],
-        DataType::Liquidation => {
-            &[("side", TEXT), ("price", DECIMAL), ("quantity", DECIMAL), ("liquidation_time", MICROS_OR_NULL)]
-        }
+        DataType::Liquidation => &[
+            ("side", TEXT),
+            ("price", DECIMAL),
+            ("quantity", DECIMAL),
+            ("liquidation_time", MICROS_OR_NULL),
+            ("liquidation_id", "String"),
+        ],
         DataType::LsrTopPosition => &[
             ("long_position_ratio", DECIMAL),
             ("short_position_ratio", DECIMAL),

@@ -76,6 +76,7 @@ fn body(body: &Body<'_>, out: &mut Vec<u8>) -> Result<(), RowError> {
             decimal(out, order.price);
             decimal(out, order.quantity);
             binary::nullable(out, order.liquidation_time_us, binary::int64);
+            binary::text(out, &order.liquidation_id);
         }
         Body::LsrTopPosition(shares) | Body::LsrAllAccount(shares) => ratio(out, shares),
         Body::VolatilityIndex(index) => {

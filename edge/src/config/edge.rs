@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use marketprism_adapter_host::Limits;
 use marketprism_config::{ConfigError, Document, Nats, Problems};
-use marketprism_schema::{DataType, DataTypeMap, WireForm};
+use marketprism_schema::{DataType, DataTypeMap, EDGE_NAME_ALLOWED, WireForm, is_edge_name};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Adapters;
 use super::feed::{FeedConfig, check_overlap, check_symbols};
 use crate::limits;
-
-const NAME_LENGTH_MAX: usize = 32;
 
 /// A validated configuration.
 #[derive(Debug, Clone)]
@@ -61,17 +59,14 @@ const WIRE: &str = "Encoding of events of this type: `json`, or `protobuf` as in
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Identity {
     /// Name of this edge, stamped on every event: 1 to 32 of a-z, 0-9, -.
-    #[schemars(extend("x-required" = true, "x-allowed" = NAME_ALLOWED))]
+    #[schemars(extend("x-required" = true, "x-allowed" = EDGE_NAME_ALLOWED))]
     name: String,
     /// Region of this edge, stamped on every event.
-    #[schemars(extend("x-required" = true, "x-allowed" = NAME_ALLOWED))]
+    #[schemars(extend("x-required" = true, "x-allowed" = EDGE_NAME_ALLOWED))]
     region: String,
     /// Compiled adapters and quarantined frames.
     data_dir: PathBuf,
 }
-
-/// Names are parts of subjects, logs and labels: a small alphabet keeps them legal everywhere.
-const NAME_ALLOWED: &str = "1 to 32 of a-z, 0-9 and -";
 
 impl Default for Identity {
     fn default() -> Self {
@@ -219,9 +214,9 @@ impl Config {
 }
 
 fn check_name(path: &str, name: &str, problems: &mut Problems<'_>) {
-    let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let legal = name.len() <= NAME_LENGTH_MAX && name.bytes().all(is_legal);
-    problems.demand(legal, path, format!("is {name:?}"), NAME_ALLOWED);
+    // A missing name is reported as such.
+    let legal = name.is_empty() || is_edge_name(name);
+    problems.demand(legal, path, format!("is {name:?}"), EDGE_NAME_ALLOWED);
 }
 
 fn check_sections(publisher: PublisherLimits, audit: Audits, http: &Http, problems: &mut Problems<'_>) {

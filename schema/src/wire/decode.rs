@@ -110,6 +110,8 @@ struct Raw<'a> {
     open_interest_contracts: Option<DecimalText>,
     open_interest_value: Option<DecimalText>,
     liquidation_time: Option<i64>,
+    #[serde(borrow)]
+    liquidation_id: Option<Cow<'a, str>>,
     #[serde(alias = "long_account_ratio")]
     long_position_ratio: Option<DecimalText>,
     #[serde(alias = "short_account_ratio")]
@@ -155,6 +157,7 @@ fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError>
             price: decimal(raw.price, "price")?,
             quantity: decimal(raw.quantity, "quantity")?,
             liquidation_time_us: raw.liquidation_time,
+            liquidation_id: raw.liquidation_id.clone().unwrap_or_default(),
         }),
         DataType::LsrTopPosition | DataType::LsrAllAccount => {
             let ratio = LongShortRatio {

@@ -55,6 +55,9 @@ fn body(out: &mut Vec<u8>, body: &Body<'_>) {
             decimal(out, "price", order.price);
             decimal(out, "quantity", order.quantity);
             optional(out, "liquidation_time", order.liquidation_time_us, integer);
+            if !order.liquidation_id.is_empty() {
+                text(out, "liquidation_id", &order.liquidation_id);
+            }
         }
         Body::LsrTopPosition(shares) => ratio(out, ["long_position_ratio", "short_position_ratio"], shares),
         Body::LsrAllAccount(shares) => ratio(out, ["long_account_ratio", "short_account_ratio"], shares),

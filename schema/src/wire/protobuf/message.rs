@@ -109,7 +109,7 @@ pub struct OpenInterest {
     #[prost(message, optional, tag = "3")]
     pub open_interest_value: ::core::option::Option<Decimal>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Liquidation {
     #[prost(enumeration = "Side", tag = "1")]
     pub side: i32,
@@ -119,6 +119,8 @@ pub struct Liquidation {
     pub quantity: ::core::option::Option<Decimal>,
     #[prost(int64, optional, tag = "4")]
     pub liquidation_time: ::core::option::Option<i64>,
+    #[prost(string, tag = "5")]
+    pub liquidation_id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LongShortRatio {
