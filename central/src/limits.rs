@@ -143,7 +143,8 @@ pub const RECHECK_WINDOWS: i64 = 360;
 pub const RECHECK_OLD_WINDOWS: i64 = 1_440;
 /// The recheck of a table yields to copying after this time.
 pub const RECHECK_TURN: Duration = Duration::from_secs(5);
-/// Rows this close to their TTL may vanish from hot at any moment.
+pub const DAY: Duration = Duration::from_secs(86_400);
+/// Rows this close to their TTL may vanish from hot at any moment: ingest refuses them, and comparisons expect no others.
 pub const TTL_MARGIN: Duration = Duration::from_secs(2 * 3_600);
 /// Windows removed from hot per round.
 pub const REMOVALS_A_ROUND: usize = 20;

@@ -194,8 +194,13 @@ impl OrderBooks {
             if is_due(&slot.gate)
                 && let Some(view) = slot.book.view()
             {
-                publish(instrument, view);
-                slot.gate.published(now_ns);
+                // A crossed book is a moment between two updates, or broken: the next update shows it, or it is thrown away.
+                if is_crossed(&view) {
+                    slot.gate.withdraw();
+                } else {
+                    publish(instrument, view);
+                    slot.gate.published(now_ns);
+                }
             }
             match slot.gate.due_at_ns() {
                 Some(due) => {
@@ -267,6 +272,10 @@ impl OrderBooks {
         });
         Some(slot)
     }
+}
+
+fn is_crossed(view: &BookView<'_>) -> bool {
+    view.bids().next().zip(view.asks().next()).is_some_and(|((bid, _), (ask, _))| bid > ask)
 }
 
 #[derive(Debug, Clone, Copy)]

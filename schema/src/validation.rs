@@ -89,27 +89,32 @@ pub fn is_edge_name(name: &str) -> bool {
     (1..=EDGE_NAME_MAX).contains(&name.len()) && name.bytes().all(in_name)
 }
 
-/// Checks every value of an event, and its id. `at_ns` is when the broker received it (nanoseconds since 1970 UTC), or, before it is
-/// published, when the edge did.
-pub fn validate_event(event: &Event<'_>, at_ns: i64) -> Check {
+/// Checks an event that the broker received at this time (nanoseconds since 1970 UTC): every value, and the id.
+pub fn validate_event(event: &Event<'_>, published_ns: i64) -> Check {
+    validate_content(event, published_ns)?;
+    let id = EventId::of(event);
+    if event.header.event_id == id {
+        return Ok(());
+    }
+    let allowed = format!("{id}, the id of its content");
+    Err(invalid(InvalidKind::EventId, "event_id", &event.header.event_id, allowed))
+}
+
+/// Checks every value but the id. `at_ns`: when the broker received it, or, before it is published, when the edge did.
+pub fn validate_content(event: &Event<'_>, at_ns: i64) -> Check {
     let header = &event.header;
     names(event)?;
     venue_time("timestamp", header.timestamp_us, at_ns, VENUE_TIME_AHEAD)?;
     receive_time(header.received_at_ns, at_ns)?;
     match &event.body {
-        Body::Trade(trade) => a_trade(trade, header.market_type)?,
-        Body::OrderBook(book) => order_book(book, header.market_type)?,
-        Body::FundingRate(rate) => funding_rate(rate, at_ns)?,
-        Body::OpenInterest(interest) => open_interest(interest)?,
-        Body::Liquidation(order) => liquidation(order, at_ns)?,
-        Body::LsrTopPosition(shares) | Body::LsrAllAccount(shares) => ratio(shares)?,
-        Body::VolatilityIndex(index) => volatility_index(index)?,
+        Body::Trade(trade) => a_trade(trade, header.market_type),
+        Body::OrderBook(book) => order_book(book, header.market_type),
+        Body::FundingRate(rate) => funding_rate(rate, at_ns),
+        Body::OpenInterest(interest) => open_interest(interest),
+        Body::Liquidation(order) => liquidation(order, header.market_type, at_ns),
+        Body::LsrTopPosition(shares) | Body::LsrAllAccount(shares) => ratio(shares),
+        Body::VolatilityIndex(index) => volatility_index(index),
     }
-    let id = EventId::of(event);
-    if header.event_id == id {
-        return Ok(());
-    }
-    Err(invalid(InvalidKind::EventId, "event_id", &header.event_id, format!("{id}, the id of its content")))
 }
 
 fn names(event: &Event<'_>) -> Check {
@@ -270,9 +275,8 @@ fn open_interest(interest: &OpenInterest) -> Check {
     Ok(())
 }
 
-/// The price may be the bankruptcy price, which is 0 for a long with its whole value as margin.
-fn liquidation(order: &Liquidation<'_>, at_ns: i64) -> Check {
-    not_negative(InvalidKind::Price, "price", Some(order.price))?;
+fn liquidation(order: &Liquidation<'_>, market_type: MarketType, at_ns: i64) -> Check {
+    price("price", order.price, market_type)?;
     positive(InvalidKind::Quantity, "quantity", order.quantity)?;
     if let Some(time_us) = order.liquidation_time_us {
         venue_time("liquidation_time", time_us, at_ns, VENUE_TIME_AHEAD)?;

@@ -109,7 +109,11 @@ fn what_cannot_be_true_is_refused_by_field_value_and_allowed() {
         (trade(MarketType::Perpetual, "0", "1"), Price, "price: is 0, allowed: above 0"),
         (trade(MarketType::Options, "-0.01", "1"), Price, "price: is -0.01, allowed: 0 or above"),
         (trade(MarketType::Spot, "1", "0"), Quantity, "quantity: is 0, allowed: above 0"),
-        (book(&[[101, 1]], &[[100, 1]]), Book, "bids: is crossed: best bid 1.01, allowed: at most the best ask 1"),
+        (
+            book(&[[101, 1]], &[[100, 1]]),
+            Book,
+            "bids: is crossed: best bid 1.01, allowed: at most the best ask 1",
+        ),
         (book(&[[100, 1], [100, 2]], &[]), Book, "bids: is 1 after 1, allowed: each price once, best first"),
         (book(&[], &[[100, 1], [99, 2]]), Book, "asks: is 0.99 after 1"),
         (book(&[[-100, 1]], &[]), Price, "bids: is -1, allowed: above 0"),
@@ -117,11 +121,15 @@ fn what_cannot_be_true_is_refused_by_field_value_and_allowed() {
         (funding("0.1", "-1", NOW_US, 8), Price, "index_price: is -1, allowed: 0 or above"),
         (funding("0.1", "1", NOW_US + year_us * 2, 8), Time, "next_funding_time: is"),
         (funding("0.1", "1", NOW_US, 0), Time, "interval_hours: is 0, allowed: 1 to 744"),
-        (liquidation("-1", "1"), Price, "price: is -1, allowed: 0 or above"),
+        (liquidation("0", "1"), Price, "price: is 0, allowed: above 0"),
         (liquidation("1", "-1"), Quantity, "quantity: is -1, allowed: above 0"),
         (interest("-5"), Quantity, "open_interest: is -5, allowed: 0 or above"),
         (ratio("1.01"), Quantity, "long ratio: is 1.01, allowed: 0 to 1"),
-        (with(|header| header.timestamp_us = 1), Time, "timestamp: is 1, allowed: microseconds since 1970 from"),
+        (
+            with(|header| header.timestamp_us = 1),
+            Time,
+            "timestamp: is 1, allowed: microseconds since 1970 from",
+        ),
         (with(|header| header.timestamp_us = NOW_NS), Time, "timestamp: is 1763800000000000000"),
         (with(|header| header.edge = "e".repeat(33).into()), Name, "allowed: 1 to 32 of a-z, 0-9 and -"),
         (with(|header| header.edge = "\u{1b}[31m".into()), Name, r#"edge: is "\u{1b}[31m""#),
@@ -147,7 +155,7 @@ fn what_is_odd_but_true_passes() {
         book(&[[100, 1], [99, 1]], &[]),
         book(&[], &[]),
         funding("-0.75", "0", NOW_US + month_us, 1),
-        liquidation("0", "0.000000000000000001"),
+        liquidation("1", "0.000000000000000001"),
         interest("0"),
         ratio("1"),
         with(|header| header.timestamp_us = NOW_US - 12 * month_us),
@@ -173,7 +181,10 @@ fn a_receive_time_is_within_two_days_before_and_five_minutes_after_the_brokers()
     let (first, last) = (NOW_NS - nanos(RECEIVED_BEHIND_MAX), NOW_NS + nanos(RECEIVED_AHEAD_MAX));
     assert_eq!((received(first), received(last)), (Ok(()), Ok(())));
     let refused = Err(InvalidKind::Time);
-    assert_eq!([received(first - 1), received(last + 1), received(i64::MIN), received(i64::MAX)], [refused; 4]);
+    assert_eq!(
+        [received(first - 1), received(last + 1), received(i64::MIN), received(i64::MAX)],
+        [refused; 4]
+    );
 }
 
 #[test]

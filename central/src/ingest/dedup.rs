@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_nats::jetstream::{self, AckKind};
 use async_nats::{Message, Subject};
 use bytes::Bytes;
 use marketprism_schema::{DataType, Event, EventId, stream_of};
+use marketprism_service::LogLimit;
 use prometheus::local::LocalHistogram;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -16,10 +18,10 @@ use super::known_events::{IdState, PendingDuplicate, PendingDuplicates, RecentId
 use super::lookup::DuplicateRisk;
 use super::message::{self, Delivery, Refusal};
 use super::subscription::acknowledge;
-use crate::clock;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::row::{DeadLetter, EventCopy, Target, encode_copy, encode_dead_letter, encode_event};
+use crate::{clock, limits, time};
 
 pub struct Deduplicator {
     shared: Arc<CentralContext>,
@@ -33,6 +35,7 @@ pub struct Deduplicator {
     found_recent: u64,
     found_in_flight: u64,
     edge_to_broker: LocalHistogram,
+    refusal_lines: LogLimit,
 }
 
 impl Deduplicator {
@@ -50,6 +53,7 @@ impl Deduplicator {
             found_recent: 0,
             found_in_flight: 0,
             edge_to_broker,
+            refusal_lines: LogLimit::default(),
             shared,
         }
     }
@@ -98,7 +102,7 @@ impl Deduplicator {
     // The error is large because the message is moved into it instead of being cloned.
     #[allow(clippy::result_large_err)]
     fn add_event(&mut self, message: Message, delivery: Delivery) -> Result<(), (Message, Refusal, String)> {
-        let event = match message::read(&message) {
+        let event = match message::read(&message, delivery.published_ns) {
             Ok(event) => event,
             Err((refusal, reason)) => return Err((message, refusal, reason)),
         };
@@ -111,6 +115,10 @@ impl Deduplicator {
             drop(event);
             self.add_known(message, delivery, id, state, row);
             return Ok(());
+        }
+        if let Some(reason) = self.expired(timestamp_us) {
+            drop(event);
+            return Err((message, Refusal::Expired, reason));
         }
         let target = Target::Events(event.body.data_type());
         let may_be_stored =
@@ -135,6 +143,18 @@ impl Deduplicator {
             row_end: batch.rows.len(),
         });
         Ok(())
+    }
+
+    /// Why hot would not keep a row of this time until it is copied to cold.
+    fn expired(&self, timestamp_us: i64) -> Option<String> {
+        let ttl_days = self.shared.config.clickhouse.hot_ttl_days;
+        let kept = limits::DAY.saturating_mul(ttl_days).saturating_sub(limits::TTL_MARGIN);
+        let oldest_us = clock::now_ns().saturating_sub(time::nanos(kept)) / 1_000;
+        (timestamp_us < oldest_us).then(|| {
+            format!(
+                "timestamp: is {timestamp_us}, allowed: from {oldest_us} on, since hot deletes rows after {ttl_days} days"
+            )
+        })
     }
 
     fn duplicate_row(&self, event: &Event<'_>, stream_seq: u64, state: IdState) -> Option<Vec<u8>> {
@@ -191,7 +211,17 @@ impl Deduplicator {
     fn add_dead_letter(&mut self, message: Message, delivery: Delivery, refusal: Refusal, reason: &str) {
         self.shared.metrics.dead_letters.with_label_values(&[refusal.as_str()]).inc();
         let stream_seq = delivery.stream_seq;
-        tracing::warn!(stream = self.stream, stream_seq, reason, "message refused; stored in dead_letters");
+        if let Some(held_back) = self.refusal_lines.allow(Instant::now()) {
+            let kind = refusal.as_str();
+            tracing::warn!(
+                stream = self.stream,
+                stream_seq,
+                kind,
+                reason,
+                held_back,
+                "message refused; stored in dead_letters"
+            );
+        }
         let target = Target::DeadLetters;
         let batch = self.open.of(target);
         let headers = message.headers.as_ref();
@@ -283,7 +313,7 @@ impl Deduplicator {
     fn add_stored_duplicate(&mut self, entry: BatchEntry) {
         let delivery = delivery_of(&entry);
         let mut row = Vec::with_capacity(COPY_BYTES);
-        if let Ok(event) = message::read(&entry.message) {
+        if let Ok(event) = message::decode(&entry.message) {
             let (stream, stream_seq) = (self.stream, entry.stream_seq);
             encode_copy(&EventCopy { event: &event, stream, stream_seq, found: "stored" }, &mut row);
         }

@@ -2,7 +2,7 @@
 
 use async_nats::header::HeaderMap;
 use async_nats::{Message, jetstream};
-use marketprism_schema::{Event, WireForm};
+use marketprism_schema::{Event, EventId, InvalidKind, WireForm, validate_event};
 
 /// Category of a refusal: label of the dead-letter counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,13 @@ pub enum Refusal {
     ContentType,
     Payload,
     Subject,
+    /// The message id is that of another event.
+    MessageId,
+    /// A value that cannot be true.
+    Invalid(InvalidKind),
+    /// The TTL of hot would delete the row before it is copied.
+    Expired,
+    /// A value that its column cannot hold.
     Value,
     Storage,
 }
@@ -20,6 +27,9 @@ impl Refusal {
             Self::ContentType => "content_type",
             Self::Payload => "payload",
             Self::Subject => "subject",
+            Self::MessageId => "message_id",
+            Self::Invalid(kind) => kind.as_str(),
+            Self::Expired => "expired",
             Self::Value => "value",
             Self::Storage => "storage",
         }
@@ -50,14 +60,20 @@ pub fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> &'a str {
     headers.and_then(|headers| headers.get(name)).map(|value| value.as_str()).unwrap_or_default()
 }
 
-/// Decodes the event of a message and checks that its subject agrees with the payload.
-pub fn read(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
+/// Decodes the event of a message.
+pub fn decode(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
     let content_type = header(message.headers.as_ref(), "Content-Type");
     let Some(form) = WireForm::of_content_type(content_type) else {
         let known = WireForm::ALL.map(WireForm::content_type).join(" or ");
         return Err((Refusal::ContentType, format!("content type {content_type:?} is not {known}")));
     };
-    let event = form.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))?;
+    form.decode(&message.payload).map_err(|error| (Refusal::Payload, error.to_string()))
+}
+
+/// Decodes the event of a message that the broker received at `published_ns`, and refuses what cannot be true: whoever may publish may have
+/// sent it.
+pub fn read(message: &Message, published_ns: i64) -> Result<Event<'_>, (Refusal, String)> {
+    let event = decode(message)?;
     if !subject_agrees(&message.subject, &event) {
         let header = &event.header;
         let of_payload = format!(
@@ -70,7 +86,18 @@ pub fn read(message: &Message) -> Result<Event<'_>, (Refusal, String)> {
         let reason = format!("subject {:?} disagrees with the payload's {of_payload:?}", &*message.subject);
         return Err((Refusal::Subject, reason));
     }
-    Ok(event)
+    validate_event(&event, published_ns)
+        .map_err(|invalid| (Refusal::Invalid(invalid.kind), invalid.to_string()))?;
+    // Under the id of another event the broker would drop that event as a duplicate.
+    let message_id = header(message.headers.as_ref(), "Nats-Msg-Id");
+    match EventId::parse(message_id) {
+        Some(other) if other != event.header.event_id => {
+            let own = event.header.event_id;
+            let reason = format!("Nats-Msg-Id: is {other}, the id of another event, allowed: {own}");
+            Err((Refusal::MessageId, reason))
+        }
+        _ => Ok(event),
+    }
 }
 
 fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
@@ -84,25 +111,39 @@ fn subject_agrees(subject: &str, event: &Event<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::fixtures::{self, TRADE_SUBJECT};
-    use marketprism_schema::Decimal;
+    use marketprism_schema::{Decimal, Header};
 
-    fn payload(form: WireForm) -> Vec<u8> {
+    const NOW_NS: i64 = 1_763_800_000_000_000_000;
+
+    fn trade(price: i64) -> Event<'static> {
+        let header = Header { timestamp_us: NOW_NS / 1_000, received_at_ns: NOW_NS, ..fixtures::header() };
+        let mut event = fixtures::trade(header, Decimal { mantissa: price, scale: 2 });
+        event.header.event_id = EventId::of(&event);
+        event
+    }
+
+    fn payload(form: WireForm, event: &Event<'_>) -> Vec<u8> {
         let mut out = Vec::new();
-        form.encode(&fixtures::trade(fixtures::header(), Decimal::default()), &mut out);
+        form.encode(event, &mut out);
         out
     }
 
-    fn message(subject: &str, content_type: Option<&str>, payload: Vec<u8>) -> Message {
-        fixtures::message(subject, content_type.map(|value| ("Content-Type", value)), payload)
+    fn message(subject: &str, header: Option<(&str, &str)>, payload: Vec<u8>) -> Message {
+        fixtures::message(subject, header, payload)
+    }
+
+    fn refusal(message: &Message) -> Refusal {
+        read(message, NOW_NS).unwrap_err().0
     }
 
     #[test]
     fn subject_and_form_must_agree_with_the_payload() {
         let own = TRADE_SUBJECT;
-        let packed_payload = payload(WireForm::Protobuf);
-        let payload = || payload(WireForm::Json);
-        for content_type in [None, Some("application/json"), Some("application/json; charset=utf-8")] {
-            assert!(read(&message(own, content_type, payload())).is_ok(), "{content_type:?}");
+        let packed_payload = payload(WireForm::Protobuf, &trade(1));
+        let payload = || payload(WireForm::Json, &trade(1));
+        let typed = |value| Some(("Content-Type", value));
+        for content_type in [None, typed("application/json"), typed("application/json; charset=utf-8")] {
+            assert!(read(&message(own, content_type, payload()), NOW_NS).is_ok(), "{content_type:?}");
         }
         for subject in [
             "orderbook.sim_spot.spot.A-B",
@@ -112,18 +153,32 @@ mod tests {
             "trade.sim_spot.spot",
             "trade.sim_spot.spot.A-B.x",
         ] {
-            assert_eq!(
-                read(&message(subject, None, payload())).unwrap_err().0,
-                Refusal::Subject,
-                "{subject}"
-            );
+            assert_eq!(refusal(&message(subject, None, payload())), Refusal::Subject, "{subject}");
         }
-        let packed = Some(WireForm::Protobuf.content_type());
-        assert!(read(&message(own, packed, packed_payload.clone())).is_ok());
-        assert_eq!(read(&message(own, packed, payload())).unwrap_err().0, Refusal::Payload);
-        assert_eq!(read(&message(own, None, packed_payload.clone())).unwrap_err().0, Refusal::Payload);
-        let other = message(own, Some("application/avro"), payload());
-        assert_eq!(read(&other).unwrap_err().0, Refusal::ContentType);
-        assert_eq!(read(&message(own, None, b"{".to_vec())).unwrap_err().0, Refusal::Payload);
+        let packed = typed(WireForm::Protobuf.content_type());
+        assert!(read(&message(own, packed, packed_payload.clone()), NOW_NS).is_ok());
+        assert_eq!(refusal(&message(own, packed, payload())), Refusal::Payload);
+        assert_eq!(refusal(&message(own, None, packed_payload.clone())), Refusal::Payload);
+        assert_eq!(refusal(&message(own, typed("application/avro"), payload())), Refusal::ContentType);
+        assert_eq!(refusal(&message(own, None, b"{".to_vec())), Refusal::Payload);
+    }
+
+    #[test]
+    fn a_false_event_and_the_id_of_another_event_are_refused() {
+        let negative = payload(WireForm::Json, &trade(-1));
+        let refused = refusal(&message(TRADE_SUBJECT, None, negative));
+        assert_eq!(refused, Refusal::Invalid(InvalidKind::Price));
+
+        let (event, json) = (trade(1), payload(WireForm::Json, &trade(1)));
+        let own = event.header.event_id;
+        for (message_id, is_legal) in
+            [(own.to_string(), true), ("again-7".to_owned(), true), (EventId(own.0 ^ 1).to_string(), false)]
+        {
+            let message = message(TRADE_SUBJECT, Some(("Nats-Msg-Id", &message_id)), json.clone());
+            let found = read(&message, NOW_NS).map(|_| ()).map_err(|(refusal, _)| refusal);
+            assert_eq!(found, if is_legal { Ok(()) } else { Err(Refusal::MessageId) }, "{message_id}");
+        }
+        let late = read(&message(TRADE_SUBJECT, None, json), NOW_NS + 400_000 * 1_000_000_000).unwrap_err();
+        assert_eq!(late.0, Refusal::Invalid(InvalidKind::Time), "{}", late.1);
     }
 }

@@ -77,7 +77,7 @@ pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
             next_funding_time_us: Some(base_us + 1),
             interval_hours: Some(8),
             mark_price: Some(decimal(i64::MAX, 0)),
-            index_price: Some(decimal(-i64::MAX, 18)),
+            index_price: Some(decimal(i64::MAX, 18)),
         }),
         Body::OpenInterest(OpenInterest {
             open_interest: Some(decimal(5, 0)),
@@ -89,6 +89,7 @@ pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {
             price: decimal(59_999, 0),
             quantity: decimal(14, 3),
             liquidation_time_us: Some(base_us),
+            liquidation_id: "x-1".into(),
         }),
         Body::LsrTopPosition(ratio()),
         Body::LsrAllAccount(ratio()),

@@ -58,14 +58,18 @@ async fn every_type_has_its_table() {
         (
             "funding_rates",
             "funding_rate, isNull(funding_time), interval_hours, mark_price, index_price",
-            "-0.0001|true|8|9223372036854775807|-9.223372036854775807",
+            "-0.0001|true|8|9223372036854775807|9.223372036854775807",
         ),
         (
             "open_interests",
             "open_interest, isNull(open_interest_contracts), open_interest_value",
             "5|true|300000",
         ),
-        ("liquidations", "side, price, quantity, liquidation_time = timestamp", "sell|59999|0.014|true"),
+        (
+            "liquidations",
+            "side, price, quantity, liquidation_time = timestamp, liquidation_id",
+            "sell|59999|0.014|true|x-1",
+        ),
         ("lsr_top_positions", "long_position_ratio, short_position_ratio, ratio, period", "0.6|0.4|1.5|5m"),
         ("lsr_all_accounts", "long_account_ratio, short_account_ratio, ratio, period", "0.6|0.4|1.5|5m"),
         ("volatility_indices", "index_value, underlying_asset", "129.36|BTC"),

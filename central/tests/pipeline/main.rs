@@ -21,6 +21,7 @@ mod losses;
 mod migrations;
 mod outages;
 mod partitions;
+mod refusals;
 mod repair;
 mod replication;
 mod report;

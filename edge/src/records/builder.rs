@@ -7,7 +7,7 @@ use std::time::Duration;
 use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{Feed, Instrument, Payload, Plan, TradeId, Venue};
 use marketprism_book::{BookView, UpdateOutcome};
-use marketprism_schema::{DataType, DataTypeMap, Gap, GapCause, MarketType};
+use marketprism_schema::{DataType, DataTypeMap, Gap, GapCause, InvalidValue, MarketType};
 
 use super::encoder::EventEncoder;
 use super::ids::{RecentIds, TradeIdCheck, TradeIdReport, TradeIdTracker};
@@ -58,6 +58,16 @@ pub struct RecordCounts {
     pub duplicates: DataTypeMap<u64>,
     pub unsubscribed: DataTypeMap<u64>,
     pub trade_gaps: u64,
+    /// Trades and forced orders of quantity 0: nothing was traded.
+    pub empty: u64,
+}
+
+/// An event that is not published, because a value of it cannot be true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidEvent {
+    pub data_type: DataType,
+    pub instrument: InstrumentIndex,
+    pub error: InvalidValue,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +86,8 @@ pub struct RecordBuilder {
     /// Instruments whose open gaps changed since the last call of `take_changed_trade_gaps`.
     changed: BTreeSet<InstrumentIndex>,
     counts: RecordCounts,
+    /// Since the last call of `take_invalid`; of one turn.
+    invalid: Vec<InvalidEvent>,
 }
 
 impl RecordBuilder {
@@ -89,6 +101,7 @@ impl RecordBuilder {
             unexplained: BTreeSet::new(),
             changed: BTreeSet::new(),
             counts: RecordCounts::default(),
+            invalid: Vec::new(),
         }
     }
 
@@ -108,15 +121,26 @@ impl RecordBuilder {
         }
         if let Payload::Book(event) = payload {
             let (every_update, depth) = (self.options.every_update, self.options.depth);
-            let encoder = &mut self.encoder;
+            let (encoder, invalid) = (&mut self.encoder, &mut self.invalid);
             let books = self.books.as_mut()?;
             return Some(books.apply(event, levels, received_at_ns, now_ns, &mut |instrument, view| {
                 if every_update {
-                    out.extend(encoder.book(instrument, &view, depth));
+                    add_book(encoder.book(instrument, &view, depth), instrument, out, invalid);
                 }
             }));
         }
-        let record = self.encoder.event(payload, received_at_ns)?;
+        if is_empty(payload) {
+            self.counts.empty += 1;
+            self.check_trade(payload, received_at_ns);
+            return None;
+        }
+        let record = match self.encoder.event(payload, received_at_ns) {
+            Ok(record) => record?,
+            Err(error) => {
+                self.invalid.push(InvalidEvent { data_type: kind, instrument, error });
+                return None;
+            }
+        };
         let is_new = !self.options.deduplicate || self.is_new(instrument, &record);
         if !is_new {
             self.counts.duplicates[kind] += 1;
@@ -124,13 +148,17 @@ impl RecordBuilder {
         }
         self.counts.events[kind] += 1;
         out.push(record);
+        self.check_trade(payload, received_at_ns);
+        None
+    }
+
+    fn check_trade(&mut self, payload: &Payload, received_at_ns: i64) {
         if let Payload::Trade(trade) = payload
             && let TradeId::Number(id) = trade.id
             && self.options.contiguous_trade_ids
         {
-            self.check_trade_id(instrument, id, received_at_ns);
+            self.check_trade_id(payload.instrument(), id, received_at_ns);
         }
-        None
     }
 
     fn is_new(&mut self, instrument: InstrumentIndex, record: &EventRecord) -> bool {
@@ -192,9 +220,12 @@ impl RecordBuilder {
         if self.options.every_update {
             return;
         }
-        let (encoder, depth, before) = (&mut self.encoder, self.options.depth, out.len());
+        let (encoder, invalid) = (&mut self.encoder, &mut self.invalid);
+        let (depth, before) = (self.options.depth, out.len());
         if let Some(books) = &mut self.books {
-            show(books, &mut |instrument, view| out.extend(encoder.book(instrument, &view, depth)));
+            show(books, &mut |instrument, view| {
+                add_book(encoder.book(instrument, &view, depth), instrument, out, invalid);
+            });
         }
         self.counts.events[DataType::OrderBook] += u64::try_from(out.len() - before).unwrap_or_default();
     }
@@ -214,6 +245,11 @@ impl RecordBuilder {
         self.books.as_ref().map_or(i64::MAX, OrderBooks::next_due_ns)
     }
 
+    /// Events that were not published since the last call.
+    pub fn take_invalid(&mut self) -> Vec<InvalidEvent> {
+        std::mem::take(&mut self.invalid)
+    }
+
     pub fn take_counts(&mut self) -> RecordCounts {
         std::mem::take(&mut self.counts)
     }
@@ -229,6 +265,27 @@ impl RecordBuilder {
             })
         };
         InstrumentIndex::enumerate(&self.instruments).filter_map(report).collect()
+    }
+}
+
+/// True for an id without a trade, and for a forced order without a quantity.
+const fn is_empty(payload: &Payload) -> bool {
+    match payload {
+        Payload::Trade(trade) => trade.quantity.mantissa == 0,
+        Payload::Liquidation(order) => order.quantity.mantissa == 0,
+        _ => false,
+    }
+}
+
+fn add_book(
+    book: Result<Option<EventRecord>, InvalidValue>,
+    instrument: InstrumentIndex,
+    out: &mut Vec<EventRecord>,
+    invalid: &mut Vec<InvalidEvent>,
+) {
+    match book {
+        Ok(record) => out.extend(record),
+        Err(error) => invalid.push(InvalidEvent { data_type: DataType::OrderBook, instrument, error }),
     }
 }
 

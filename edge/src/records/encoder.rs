@@ -8,9 +8,9 @@ use marketprism_adapter_host::InstrumentIndex;
 use marketprism_adapter_host::contract::{self, Payload, TradeId};
 use marketprism_book::BookView;
 use marketprism_schema::{
-    Body, BookLevels, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header, Liquidation,
-    LongShortRatio, MarketType, OpenInterest, OrderBook, StreamId, StreamIdError, Trade, VolatilityIndex,
-    WireForm,
+    Body, BookLevels, DataType, DataTypeMap, Decimal, Event, EventId, FundingRate, Header, InvalidValue,
+    Liquidation, LongShortRatio, MarketType, OpenInterest, OrderBook, StreamId, StreamIdError, Trade,
+    VolatilityIndex, WireForm, validate_content,
 };
 
 use crate::audit::{AuditStream, StreamTable};
@@ -86,28 +86,32 @@ impl EventEncoder {
     }
 
     /// `None` for order books, and for an instrument that the feed does not have.
-    pub fn event(&mut self, payload: &Payload, received_at_ns: i64) -> Option<EventRecord> {
+    ///
+    /// # Errors
+    /// A value cannot be true: central would refuse the event.
+    pub fn event(
+        &mut self,
+        payload: &Payload,
+        received_at_ns: i64,
+    ) -> Result<Option<EventRecord>, InvalidValue> {
         let mut digits = itoa::Buffer::new();
-        let (time_us, body) = event_body(payload, &mut digits)?;
-        let mut digits = itoa::Buffer::new();
-        let venue_id = match payload {
-            Payload::Liquidation(contract::Liquidation { id: Some(id), .. }) => id_text(id, &mut digits),
-            _ => "",
-        };
+        let Some((time_us, body)) = event_body(payload, &mut digits) else { return Ok(None) };
         let sequence = match payload {
             Payload::Trade(contract::Trade { id: TradeId::Number(id), .. }) => i64::try_from(*id).ok(),
             _ => None,
         };
-        let record = self.encode(payload.instrument(), time_us, received_at_ns, body, venue_id)?;
-        Some(EventRecord { sequence, ..record })
+        let record = self.encode(payload.instrument(), time_us, received_at_ns, body)?;
+        Ok(record.map(|record| EventRecord { sequence, ..record }))
     }
 
+    /// # Errors
+    /// As above.
     pub fn book(
         &mut self,
         instrument: InstrumentIndex,
         view: &BookView<'_>,
         depth: u32,
-    ) -> Option<EventRecord> {
+    ) -> Result<Option<EventRecord>, InvalidValue> {
         let (mut bids, mut asks) = (std::mem::take(&mut self.bids), std::mem::take(&mut self.asks));
         bids.clear();
         asks.clear();
@@ -126,10 +130,10 @@ impl EventEncoder {
         });
         let received_at_ns = view.received_at_ns();
         let time_us = view.time_us().unwrap_or(received_at_ns / 1_000);
-        let record = self.encode(instrument, time_us, received_at_ns, body, "");
+        let record = self.encode(instrument, time_us, received_at_ns, body);
         self.bids = bids;
         self.asks = asks;
-        Some(EventRecord { sequence: Some(view.last_update_id()), ..record? })
+        Ok(record?.map(|record| EventRecord { sequence: Some(view.last_update_id()), ..record }))
     }
 
     fn encode(
@@ -138,9 +142,8 @@ impl EventEncoder {
         time_us: i64,
         received_at_ns: i64,
         body: Body<'_>,
-        venue_id: &str,
-    ) -> Option<EventRecord> {
-        let route = self.instruments.get(instrument.position())?;
+    ) -> Result<Option<EventRecord>, InvalidValue> {
+        let Some(route) = self.instruments.get(instrument.position()) else { return Ok(None) };
         let data_type = body.data_type();
         let mut event = Event {
             header: Header {
@@ -157,7 +160,8 @@ impl EventEncoder {
             },
             body,
         };
-        event.header.event_id = EventId::with_venue_id(&event, venue_id);
+        validate_content(&event, received_at_ns)?;
+        event.header.event_id = EventId::of(&event);
         self.scratch.clear();
         let form = self.forms[data_type];
         form.encode(&event, &mut self.scratch);
@@ -166,7 +170,7 @@ impl EventEncoder {
             self.buffer = BytesMut::with_capacity(BUFFER_BYTES.max(self.scratch.len()));
         }
         self.buffer.extend_from_slice(&self.scratch);
-        Some(EventRecord {
+        Ok(Some(EventRecord {
             subject: route.subjects[data_type].clone(),
             event_id: event.header.event_id,
             data_type,
@@ -177,7 +181,7 @@ impl EventEncoder {
             received_at_ns,
             timestamp_us: time_us,
             payload: self.buffer.split().freeze(),
-        })
+        }))
     }
 }
 
@@ -246,6 +250,7 @@ fn event_body<'a>(payload: &'a Payload, digits: &'a mut itoa::Buffer) -> Option<
                 price: order.price.into(),
                 quantity: order.quantity.into(),
                 liquidation_time_us: order.liquidation_time_us,
+                liquidation_id: Cow::Borrowed(order.id.as_ref().map_or("", |id| id_text(id, digits))),
             }),
         ),
         Payload::LsrTopPosition(shares) => (shares.time_us, Body::LsrTopPosition(ratio(shares))),

@@ -4,6 +4,6 @@ mod builder;
 mod encoder;
 mod ids;
 
-pub use builder::{RecordBuilder, RecordOptions, Subscription};
+pub use builder::{InvalidEvent, RecordBuilder, RecordOptions, Subscription};
 pub use encoder::{EventEncoder, EventOrigin};
 pub use ids::TradeIdReport;

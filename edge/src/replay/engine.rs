@@ -20,7 +20,7 @@ use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_an
 use crate::config::offered;
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;
-use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions};
+use crate::records::{EventEncoder, EventOrigin, InvalidEvent, RecordBuilder, RecordOptions};
 
 /// Parameters in which polls and snapshot requests of one path always differ.
 const KEY_PARAMETERS: [&str; 3] = ["symbol", "instId", "instrument_name"];
@@ -245,6 +245,11 @@ impl<'a> ReplayRun<'a> {
                 }
             }
             self.builder.publish_due(at_ns, &mut self.records);
+            for InvalidEvent { data_type, error, .. } in self.builder.take_invalid() {
+                self.counts.malformed += 1;
+                let place = self.place(recordings, frame);
+                writeln!(problems, "{place}: {data_type} not published: {error}")?;
+            }
             self.last_ns = self.last_ns.max(at_ns);
         }
         self.counts.frames += u64::try_from(self.batch.len())?;

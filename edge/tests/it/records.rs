@@ -5,6 +5,9 @@ use marketprism_adapter_host::contract::{
 };
 use marketprism_edge::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 
+/// Venue time of the events, microseconds.
+pub const AT_US: i64 = 1_700_000_000_000_000;
+
 pub const ONE: Decimal = Decimal { mantissa: 1, scale: 0 };
 
 pub fn instrument(symbol: &str, market_type: MarketType) -> Instrument {
@@ -50,7 +53,7 @@ pub fn builder(exchange: &str, instruments: &[Instrument], options: RecordOption
 
 pub fn trade(instrument: u32, id: u64) -> Payload {
     let (id, side) = (TradeId::Number(id), Side::Buy);
-    Payload::Trade(Trade { instrument, time_us: 1, id, price: ONE, quantity: ONE, side })
+    Payload::Trade(Trade { instrument, time_us: AT_US, id, price: ONE, quantity: ONE, side })
 }
 
 /// The levels of both sides are the batch's.
@@ -58,7 +61,7 @@ pub fn book(instrument: u32, change: BookChange, ids: (i64, i64), sides: (usize,
     Payload::Book(Book {
         instrument,
         change,
-        time_us: Some(ids.1),
+        time_us: Some(AT_US + ids.1),
         first_id: ids.0,
         last_id: ids.1,
         previous_id: None,

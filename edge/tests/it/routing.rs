@@ -9,7 +9,9 @@ use marketprism_edge::queue::EventRecord;
 use marketprism_edge::records::{RecordBuilder, RecordOptions};
 use marketprism_schema::{Body, DataType, DataTypeMap, Event, EventId, WireForm, decode_json};
 
-use crate::records::{self, encoder, instrument, options};
+use crate::records::{self, AT_US, encoder, instrument, options};
+
+const AT_NS: i64 = AT_US * 1_000;
 
 const MILLISECOND_NS: i64 = 1_000_000;
 
@@ -37,7 +39,7 @@ fn builder_with(every_update: bool, deduplicate: bool, forms: DataTypeMap<WireFo
 fn trade(id: u64) -> Payload {
     Payload::Trade(Trade {
         instrument: 0,
-        time_us: 1_700_000_000_000_000,
+        time_us: AT_US,
         id: TradeId::Number(id),
         price: Decimal { mantissa: 12_500, scale: 2 },
         quantity: Decimal { mantissa: 1_050, scale: 3 },
@@ -57,14 +59,14 @@ fn events(records: &[EventRecord]) -> Vec<Event<'_>> {
 #[test]
 fn a_trade_has_the_documented_payload_and_its_id_under_the_right_subject() {
     let mut records = Vec::new();
-    builder(false, true).event(&trade(77), &[], 5, 6, &mut records);
+    builder(false, true).event(&trade(77), &[], AT_NS + 5, AT_NS + 6, &mut records);
     let text = String::from_utf8(records[0].payload.to_vec()).unwrap();
     let id = records[0].event_id;
     assert_eq!(
         text,
         format!(
             "{{\"data_type\":\"trade\",\"exchange\":\"sim_spot\",\"market_type\":\"spot\",\"symbol\":\"AB-CD\",\
-             \"venue_symbol\":\"ABCD\",\"timestamp\":1700000000000000,\"received_at\":5,\"event_id\":\"{id}\",\
+             \"venue_symbol\":\"ABCD\",\"timestamp\":1700000000000000,\"received_at\":1700000000000000005,\"event_id\":\"{id}\",\
              \"edge\":\"edge-1\",\"region\":\"here\",\"adapter\":\"sim@1.0.0+0123456789ab\",\"trade_id\":\"77\",\
              \"price\":\"125\",\"quantity\":\"1.05\",\"side\":\"sell\",\"is_maker\":true}}"
         )
@@ -78,7 +80,7 @@ fn duplicates_and_gaps_of_trades_are_counted_late_trades_close_gaps_and_a_replay
     let mut builder_run = builder(false, true);
     let mut records = Vec::new();
     for id in [1, 2, 2, 5, 3, 1] {
-        builder_run.event(&trade(id), &[], 5, 6, &mut records);
+        builder_run.event(&trade(id), &[], AT_NS + 5, AT_NS + 6, &mut records);
     }
     assert_eq!(records.len(), 4);
     let counts = builder_run.take_counts();
@@ -94,7 +96,7 @@ fn duplicates_and_gaps_of_trades_are_counted_late_trades_close_gaps_and_a_replay
     let mut records = Vec::new();
     let mut replayed = builder(false, false);
     for id in [1, 1] {
-        replayed.event(&trade(id), &[], 5, 6, &mut records);
+        replayed.event(&trade(id), &[], AT_NS + 5, AT_NS + 6, &mut records);
     }
     assert_eq!(records.len(), 2);
 }
@@ -110,7 +112,7 @@ fn with_every_update_the_buffered_updates_that_a_snapshot_releases_are_published
         book(BookChange::Delta, 14, 15, &[101, 4], 0),
     ];
     for (payload, levels) in &steps {
-        builder.event(payload, levels, 5, 6, &mut records);
+        builder.event(payload, levels, AT_NS + 5, AT_NS + 6, &mut records);
     }
     let books: Vec<_> = events(&records)
         .into_iter()
@@ -130,14 +132,14 @@ fn with_every_update_the_buffered_updates_that_a_snapshot_releases_are_published
         "the snapshot alone is not published"
     );
     assert_eq!(books[2].0, 15);
-    assert_eq!(books[2].3, 15);
+    assert_eq!(books[2].3, AT_US + 15);
 }
 
 #[test]
 fn books_are_published_at_once_then_once_per_interval_and_never_across_a_gap() {
     let mut builder = builder(false, true);
     let mut records = Vec::new();
-    let mut at_ns = 0;
+    let mut at_ns = AT_NS;
     let apply = |builder: &mut RecordBuilder,
                  records: &mut Vec<EventRecord>,
                  at_ns: i64,
@@ -181,11 +183,11 @@ fn each_data_type_has_its_configured_wire_form_and_both_forms_hold_the_same_even
     let records = |forms: DataTypeMap<WireForm>| {
         let mut builder = builder_with(true, true, forms);
         let mut records = Vec::new();
-        builder.event(&trade(77), &[], 5, 6, &mut records);
+        builder.event(&trade(77), &[], AT_NS + 5, AT_NS + 6, &mut records);
         let (snapshot, levels) = book(BookChange::Snapshot, 1, 10, &[100, 5, 101, 6], 1);
-        builder.event(&snapshot, &levels, 7, 8, &mut records);
+        builder.event(&snapshot, &levels, AT_NS + 7, AT_NS + 8, &mut records);
         let (delta, levels) = book(BookChange::Delta, 11, 12, &[100, 7], 1);
-        builder.event(&delta, &levels, 9, 10, &mut records);
+        builder.event(&delta, &levels, AT_NS + 9, AT_NS + 10, &mut records);
         records
     };
     let json = records(DataTypeMap::from_fn(|_| WireForm::Json));
@@ -201,4 +203,70 @@ fn each_data_type_has_its_configured_wire_form_and_both_forms_hold_the_same_even
         assert!(is_trade || mixed.payload.len() < json.payload.len());
     }
     assert_eq!(json[0].sequence, Some(77));
+}
+
+#[test]
+fn an_event_that_cannot_be_true_is_not_published_but_reported() {
+    let mut builder = builder(false, true);
+    let mut records = Vec::new();
+    let with = |id: u64, change: &dyn Fn(&mut Trade)| {
+        let Payload::Trade(mut trade) = trade(id) else { panic!("no trade") };
+        change(&mut trade);
+        Payload::Trade(trade)
+    };
+    for payload in [
+        with(1, &|trade| trade.price.mantissa = -1),
+        with(2, &|trade| trade.price.mantissa = 0),
+        with(3, &|trade| trade.time_us = 5),
+        with(4, &|trade| trade.quantity.mantissa = -1),
+        trade(5),
+    ] {
+        builder.event(&payload, &[], AT_NS, AT_NS, &mut records);
+    }
+    assert_eq!(records.len(), 1);
+    let invalid: Vec<String> =
+        builder.take_invalid().iter().map(|event| format!("{} {}", event.data_type, event.error)).collect();
+    assert_eq!(invalid.len(), 4, "{invalid:?}");
+    for (found, expected) in invalid.iter().zip([
+        "trade price: is -0.01",
+        "trade price: is 0",
+        "trade timestamp",
+        "trade quantity",
+    ]) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert!(builder.take_invalid().is_empty());
+}
+
+#[test]
+fn a_trade_without_quantity_is_no_trade_but_its_id_is_no_gap() {
+    let mut builder = builder(false, true);
+    let mut records = Vec::new();
+    for id in [1, 2, 3] {
+        let Payload::Trade(mut trade) = trade(id) else { panic!("no trade") };
+        trade.quantity.mantissa *= i64::from(id != 2);
+        builder.event(&Payload::Trade(trade), &[], AT_NS, AT_NS, &mut records);
+    }
+    let counts = builder.take_counts();
+    assert_eq!((records.len(), counts.empty, counts.trade_gaps), (2, 1, 0));
+    assert!(builder.take_invalid().is_empty());
+}
+
+/// A locked book, best bid equal to best ask, is published.
+#[test]
+fn a_crossed_book_waits_for_the_update_that_uncrosses_it() {
+    let mut builder = builder(false, true);
+    let mut records = Vec::new();
+    let mut at_ns = AT_NS;
+    let mut apply = |step: (Payload, Vec<i64>)| {
+        at_ns += 1_000 * MILLISECOND_NS;
+        builder.event(&step.0, &step.1, at_ns, at_ns, &mut records);
+        builder.publish_due(at_ns, &mut records);
+        records.len()
+    };
+    apply(book(BookChange::Delta, 11, 11, &[100, 5], 1));
+    assert_eq!(apply(book(BookChange::Snapshot, 10, 10, &[98, 1, 102, 2], 1)), 1);
+    assert_eq!(apply(book(BookChange::Delta, 12, 12, &[103, 5], 1)), 1, "crossed");
+    assert_eq!(apply(book(BookChange::Delta, 13, 13, &[103, 0, 102, 5], 2)), 2, "locked");
+    assert!(builder.take_invalid().is_empty());
 }

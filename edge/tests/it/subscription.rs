@@ -8,7 +8,9 @@ use marketprism_adapter_host::contract::{
 use marketprism_edge::records::{RecordBuilder, RecordOptions, Subscription};
 use marketprism_schema::{DataType, MarketType};
 
-use crate::records::{ONE, builder, instrument, options, trade};
+use crate::records::{AT_US, ONE, builder, instrument, options, trade};
+
+const AT_NS: i64 = AT_US * 1_000;
 
 fn capability(data_type: Kind, market_types: &[Market]) -> Capability {
     Capability {
@@ -51,13 +53,18 @@ fn record_builder(subscription: Subscription) -> RecordBuilder {
 }
 
 fn volatility(instrument: u32) -> Payload {
-    Payload::VolatilityIndex(VolatilityIndex { instrument, time_us: 1, value: ONE, underlying: "AB".into() })
+    Payload::VolatilityIndex(VolatilityIndex {
+        instrument,
+        time_us: AT_US,
+        value: ONE,
+        underlying: "AB".into(),
+    })
 }
 
 fn funding(instrument: u32) -> Payload {
     Payload::FundingRate(FundingRate {
         instrument,
-        time_us: 1,
+        time_us: AT_US,
         rate: ONE,
         funding_time_us: None,
         next_funding_time_us: None,
@@ -71,7 +78,7 @@ fn funding(instrument: u32) -> Payload {
 fn slow_events() -> Vec<Payload> {
     let ratio = || LongShortRatio {
         instrument: 0,
-        time_us: 1,
+        time_us: AT_US,
         long: ONE,
         short: ONE,
         ratio: None,
@@ -81,14 +88,14 @@ fn slow_events() -> Vec<Payload> {
         funding(0),
         Payload::OpenInterest(OpenInterest {
             instrument: 0,
-            time_us: 1,
+            time_us: AT_US,
             base: Some(ONE),
             contracts: None,
             value_usd: None,
         }),
         Payload::Liquidation(Liquidation {
             instrument: 0,
-            time_us: 1,
+            time_us: AT_US,
             side: Side::Sell,
             price: ONE,
             quantity: ONE,
@@ -126,7 +133,7 @@ fn unsubscribed_events_are_counted_and_a_volatility_index_has_the_subject_of_its
     let mut builder = record_builder(Subscription::new(&venue(), &data_types, &[], &instruments()));
     let mut records = Vec::new();
     for payload in [trade(0, 1), trade(1, 1), funding(0), volatility(2), trade(9, 1)] {
-        builder.event(&payload, &[], 1, 1, &mut records);
+        builder.event(&payload, &[], AT_NS, AT_NS, &mut records);
     }
     let subjects: Vec<&str> = records.iter().map(|record| record.subject.as_str()).collect();
     assert_eq!(
@@ -143,23 +150,23 @@ fn a_polled_value_that_did_not_change_is_published_once_per_data_type() {
     let mut builder = record_builder(Subscription::everything(3));
     let mut records = Vec::new();
     for payload in slow_events() {
-        builder.event(&payload, &[], 1, 1, &mut records);
+        builder.event(&payload, &[], AT_NS, AT_NS, &mut records);
     }
     assert_eq!(records.len(), 6);
     for id in 0..5_000 {
-        builder.event(&trade(0, id), &[], 1, 1, &mut records);
+        builder.event(&trade(0, id), &[], AT_NS, AT_NS, &mut records);
     }
     builder.take_counts();
     records.clear();
     for payload in slow_events() {
-        builder.event(&payload, &[], 2, 2, &mut records);
+        builder.event(&payload, &[], AT_NS, AT_NS, &mut records);
     }
     let repeated = builder.take_counts().duplicates;
     assert_eq!((records.len(), repeated.values().sum::<u64>(), repeated.values().max()), (0, 6, Some(&1)));
     let mut later = slow_events();
     if let Payload::OpenInterest(interest) = &mut later[1] {
-        interest.time_us = 2;
+        interest.time_us = AT_US + 1;
     }
-    builder.event(&later[1], &[], 3, 3, &mut records);
+    builder.event(&later[1], &[], AT_NS, AT_NS, &mut records);
     assert_eq!(records.len(), 1);
 }

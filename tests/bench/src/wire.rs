@@ -1,10 +1,10 @@
-//! Wire forms: bytes per message, time to encode and to decode.
+//! Wire forms: bytes per message, time to encode and to decode; time to validate an event, its id included.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use anyhow::Result;
-use marketprism_schema::{Event, WireForm};
+use marketprism_schema::{Event, WireForm, validate_event};
 use marketprism_tests::figures::Report;
 
 use crate::sample::Sample;
@@ -21,7 +21,21 @@ pub fn measure(report: &mut Report) -> Result<()> {
         for form in WireForm::ALL {
             one(report, sample, form, &events)?;
         }
+        validate(report, sample, &events)?;
     }
+    Ok(())
+}
+
+fn validate(report: &mut Report, sample: Sample, events: &[Event<'_>]) -> Result<()> {
+    let mut best = f64::MAX;
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        for event in events {
+            validate_event(black_box(event), event.header.received_at_ns)?;
+        }
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    report.figure(format!("{}: validate", sample.name()), best / events.len() as f64 * 1e9, "ns");
     Ok(())
 }
 

@@ -71,6 +71,7 @@ pub struct Pipeline {
     gap_lines: LogLimit,
     loss_lines: LogLimit,
     refusal_lines: LogLimit,
+    invalid_lines: LogLimit,
     reported_at: Instant,
     /// Everything received before is in this turn or was in an earlier one.
     frontier_ns: i64,
@@ -91,6 +92,7 @@ impl Pipeline {
             gap_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
             refusal_lines: LogLimit::default(),
+            invalid_lines: LogLimit::default(),
             reported_at: Instant::now(),
             frontier_ns: 0,
             parts,
@@ -262,6 +264,7 @@ impl Pipeline {
         self.mark_active(origin.source, payload);
         let received_at_ns = origin.received_at_ns;
         let outcome = self.parts.builder.event(payload, levels, received_at_ns, now_ns, &mut self.records);
+        self.count_invalid(Some((origin.source, received_at_ns)));
         if let Some(outcome) = outcome.filter(|outcome| outcome.gap.is_some() || outcome.rejected.is_some()) {
             self.book_problem(payload.instrument(), &outcome, received_at_ns);
         }

@@ -13,6 +13,7 @@ use super::Pipeline;
 use crate::feed::status::FeedReport;
 use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
+use crate::records::InvalidEvent;
 
 impl Pipeline {
     /// Publishes due books, fills the queue, requests snapshots, reports.
@@ -21,6 +22,7 @@ impl Pipeline {
         self.parts.gaps.end_turn(&mut self.parts.builder, self.frontier_ns);
         let now_ns = clock::now_ns();
         self.parts.builder.publish_due(now_ns, &mut self.records);
+        self.count_invalid(None);
         self.append();
         self.request_snapshots(now_ns);
         if self.reported_at.elapsed() >= STATUS_EVERY {
@@ -51,6 +53,9 @@ impl Pipeline {
         if counts.trade_gaps > 0 {
             metrics.trade_gaps.with_label_values(&[exchange]).inc_by(counts.trade_gaps);
         }
+        if counts.empty > 0 {
+            metrics.ignored.with_label_values(&[exchange, "empty"]).inc_by(counts.empty);
+        }
         self.remarks.flush();
         let dropped = self.parts.queue.append(&mut self.records).dropped;
         if dropped > 0
@@ -62,6 +67,21 @@ impl Pipeline {
                 held_back,
                 "the queue is full: its oldest events were dropped"
             );
+        }
+    }
+
+    /// Events that were not published because a value cannot be true; of a frame from `origin`, or books that were due.
+    pub(super) fn count_invalid(&mut self, origin: Option<(SourceIndex, i64)>) {
+        for InvalidEvent { data_type, instrument, error } in self.parts.builder.take_invalid() {
+            let cause = format!("invalid_{}", error.kind.as_str());
+            self.parts.metrics.lost.with_label_values(&[data_type.as_str(), &cause]).inc();
+            if let Some((source, at_ns)) = origin {
+                self.parts.gaps.frame_lost(IncidentKind::Malformed, source, at_ns);
+            }
+            if let Some(held_back) = self.invalid_lines.allow(Instant::now()) {
+                let (exchange, symbol) = (self.exchange(), self.symbol(instrument));
+                tracing::error!(exchange, %data_type, symbol, %error, held_back, "an event that cannot be true is lost");
+            }
         }
     }
 
@@ -98,6 +118,7 @@ impl Pipeline {
         }
         let now_ns = clock::now_ns();
         self.parts.builder.publish_rest(now_ns, &mut self.records);
+        self.count_invalid(None);
         self.append();
         self.report();
         self.parts.gaps.finish();

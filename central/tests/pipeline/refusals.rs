@@ -1,0 +1,121 @@
+//! What cannot be true is not stored: it is in the dead letters, with its reason.
+
+use async_nats::HeaderMap;
+use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
+use marketprism_tests::wait::eventually;
+
+use crate::events::{book, event, message, now_us, publish, publish_bytes, trade};
+use crate::ingest::all_acknowledged;
+use crate::stack::Stack;
+
+const DAY_US: i64 = 86_400_000_000;
+
+fn sealed(mut event: Event<'static>, change: impl FnOnce(&mut Event<'static>)) -> Event<'static> {
+    change(&mut event);
+    event.header.event_id = EventId::of(&event);
+    event
+}
+
+fn trade_with(number: u64, change: impl FnOnce(&mut marketprism_schema::Trade<'static>)) -> Event<'static> {
+    sealed(trade(number, now_us()), |event| {
+        if let Body::Trade(trade) = &mut event.body {
+            change(trade);
+        }
+    })
+}
+
+fn book_with(update: u64, change: impl FnOnce(&mut Vec<[i64; 2]>, &mut Vec<[i64; 2]>)) -> Event<'static> {
+    sealed(book(update, 3, now_us()), |event| {
+        if let Body::OrderBook(book) = &mut event.body {
+            change(book.levels.bids.to_mut(), book.levels.asks.to_mut());
+        }
+    })
+}
+
+/// Every kind of false event, the label of its counter and a part of its reason.
+fn false_events() -> Vec<(Event<'static>, &'static str, &'static str)> {
+    let minus_one = Decimal { mantissa: -1, scale: 0 };
+    let body = Liquidation {
+        side: Side::Buy,
+        price: minus_one,
+        quantity: Decimal { mantissa: 1, scale: 0 },
+        liquidation_time_us: None,
+        liquidation_id: "".into(),
+    };
+    let liquidation = event("BTCUSDT", now_us(), Body::Liquidation(body));
+    let with = |number, change: fn(&mut Event<'static>)| sealed(trade(number, now_us()), change);
+    vec![
+        (trade_with(1, |trade| trade.price = minus_one), "price", "price: is -1, allowed: above 0"),
+        (trade_with(2, |trade| trade.price.mantissa = 0), "price", "price: is 0, allowed: above 0"),
+        (trade_with(3, |trade| trade.quantity = minus_one), "quantity", "quantity: is -1, allowed: above 0"),
+        (liquidation, "price", "price: is -1, allowed: above 0"),
+        (book_with(4, |bids, _| bids[0][0] += 1_000), "book", "bids: is crossed: best bid 60010.03"),
+        (book_with(5, |bids, _| bids.reverse()), "book", "each price once, best first"),
+        (book_with(6, |_, asks| asks[1][0] = -5), "price", "asks: is -0.05, allowed: above 0"),
+        (book_with(7, |_, asks| asks[1][1] = 0), "quantity", "asks: is 0, allowed: above 0"),
+        (with(8, |event| event.header.received_at_ns -= 49 * 3_600_000_000_000), "time", "received_at: is"),
+        (
+            with(9, |event| event.header.received_at_ns += 301_000_000_000),
+            "time",
+            "172800 s before to 300 s after",
+        ),
+        (with(10, |event| event.header.timestamp_us = 1), "time", "timestamp: is 1, allowed: microseconds"),
+        (with(11, |event| event.header.timestamp_us += 2 * DAY_US), "time", "timestamp: is"),
+        (
+            with(12, |event| event.header.edge = "e".repeat(5_000).into()),
+            "name",
+            "... (5000 bytes), allowed: 1 to 32",
+        ),
+        (with(13, |event| event.header.edge = "Edge\n1".into()), "name", r#"edge: is "Edge\n1""#),
+        (
+            with(14, |event| event.header.timestamp_us -= 3 * DAY_US),
+            "expired",
+            "hot deletes rows after 3 days",
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
+    const TRUE: u64 = 100;
+    let Some((stack, _central, jetstream)) = Stack::ready("[batch]\nmax_age_ms = 50\n").await else { return };
+    let base = now_us();
+    publish(&jetstream, (1_000..1_000 + TRUE).map(|n| trade(n, base))).await;
+    let mut refused: Vec<(&str, &str)> = Vec::new();
+    for (event, label, reason) in false_events() {
+        let (subject, payload) = message(&event);
+        publish_bytes(&jetstream, &subject, HeaderMap::new(), payload).await;
+        refused.push((label, reason));
+    }
+    // An id that is not the content's, and a message under the id of another event.
+    let mut forged = trade(20, base);
+    forged.header.event_id = EventId(7);
+    let (subject, payload) = message(&forged);
+    publish_bytes(&jetstream, &subject, HeaderMap::new(), payload).await;
+    refused.push(("event_id", "the id of its content"));
+    let (mut headers, (subject, payload)) = (HeaderMap::new(), message(&trade(21, base)));
+    headers.insert("Nats-Msg-Id", trade(22, base).header.event_id.to_string());
+    publish_bytes(&jetstream, &subject, headers, payload).await;
+    refused.push(("message_id", "the id of another event"));
+
+    let books = 4;
+    let letters = refused.len() as u64;
+    all_acknowledged(&stack, "MARKET_DATA", TRUE + letters - books).await;
+    all_acknowledged(&stack, "ORDERBOOK_SNAP", books).await;
+    let reasons = eventually("all dead letters", || async {
+        let sql = "SELECT reason FROM marketprism_hot.dead_letters";
+        let reasons: Vec<String> = stack.hot().query_raw(sql).fetch_all().await.ok()?;
+        (reasons.len() == refused.len()).then_some(reasons)
+    })
+    .await;
+    for (label, expected) in &refused {
+        assert!(reasons.iter().any(|reason| reason.contains(expected)), "{expected}: {reasons:#?}");
+        let count = refused.iter().filter(|(other, _)| other == label).count();
+        stack
+            .metrics_tell(&format!("marketprism_central_dead_letters_total{{reason=\"{label}\"}} {count}\n"));
+    }
+    stack.holds_once("trades", TRUE).await;
+    for table in ["orderbooks", "liquidations"] {
+        assert_eq!(stack.counts(table).await, Some((0, 0)), "{table}");
+    }
+}
