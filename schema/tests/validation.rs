@@ -1,6 +1,6 @@
 //! False events are refused with field, value and what is allowed; true ones pass, however odd.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use marketprism_schema::{
     Body, BookLevels, Decimal, Event, EventId, FundingRate, Header, InvalidKind, Liquidation, LongShortRatio,
