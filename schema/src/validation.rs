@@ -1,4 +1,4 @@
-//! What no venue and no edge can say: an event with such a value is false, whoever sends it.
+//! Values that an event cannot have, whoever sends it.
 //!
 //! Prices of bids and trades are above 0 in every market, since no instrument here is a spread; an option's may be 0. Funding rates may have
 //! any sign. Venue times may lie far back, because venues give backlogs and histories; receive times may not.
@@ -43,7 +43,7 @@ pub enum InvalidKind {
     Name,
     /// A venue time, receive time or announced time.
     Time,
-    /// A price.
+    /// Of a trade, a level, a forced order, a mark or an index.
     Price,
     /// A quantity, an open interest or a share.
     Quantity,
@@ -71,13 +71,13 @@ impl InvalidKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: is {value}, allowed: {allowed}")]
 pub struct InvalidValue {
-    /// Kind of the value.
+    /// Counted under it.
     pub kind: InvalidKind,
     /// Name of the field in the payload.
     pub field: &'static str,
     /// Its value; a long text is cut.
     pub value: String,
-    /// Values allowed.
+    /// In words.
     pub allowed: String,
 }
 

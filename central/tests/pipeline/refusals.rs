@@ -1,4 +1,4 @@
-//! What cannot be true is not stored: it is in the dead letters, with its reason.
+//! False events are not stored: they are in the dead letters, with the reason.
 
 use async_nats::HeaderMap;
 use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
