@@ -92,9 +92,13 @@ pub const REPORTS_KEPT: usize = 16;
 pub const REPORTS_AT_ONCE: usize = 2;
 /// Longest wait for a turn; then the request is refused as busy.
 pub const REPORT_TURN: Duration = Duration::from_secs(10);
+/// Pause between two reports of `integrity --wait`.
+pub const START_POLL: Duration = Duration::from_secs(2);
+/// A period that ended longer ago has no window to wait for.
+pub const START_RECENT: Duration = Duration::from_secs(60);
 /// Minimum interval of schema comparisons, which create tables.
 pub const SCHEMA_FRESH: Duration = Duration::from_secs(60);
-/// Wait of a report for the schema comparison; then it uses the previous one.
+/// Wait of a report for a new schema comparison; then it uses the previous one. The first is waited for like any source.
 pub const SCHEMA_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Longest HTTP request: twice the timeout of a source, the wait for a turn, and a margin.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(25);
@@ -141,6 +145,10 @@ pub const LOOK_BACK: Duration = Duration::from_secs(15 * 60);
 pub const RECHECK_WINDOWS: i64 = 360;
 /// Windows held only by cold that each recheck compares: a day of them, so that the oldest come round too.
 pub const RECHECK_OLD_WINDOWS: i64 = 1_440;
+/// [`SLICE_ROWS`] per comparison query of `integrity --verify`: at most seconds on one thread, and a step of the progress shown.
+pub const SLICES_A_COMPARISON: u64 = 4;
+/// Windows of a table that `integrity --verify` compares a second time because they differ; the rest is reported as found first.
+pub const SECOND_LOOKS: usize = 1_000;
 /// The recheck of a table yields to copying after this time.
 pub const RECHECK_TURN: Duration = Duration::from_secs(5);
 pub const DAY: Duration = Duration::from_secs(86_400);

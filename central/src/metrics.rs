@@ -37,6 +37,7 @@ pub struct Metrics {
     pub ack_failures: IntCounter,
     pub consumers: ConsumerGauges,
     pub hops: Hops,
+    pub reports_computed: IntCounter,
     pub ledger: LedgerMetrics,
     pub replication: ReplicationMetrics,
 }
@@ -116,6 +117,11 @@ impl Metrics {
             )?,
             consumers: ConsumerGauges::new(r)?,
             hops: Hops::new(r)?,
+            reports_computed: counter!(
+                "marketprism_central_reports_computed_total",
+                "integrity reports computed for HTTP requests; equal requests share one",
+                r
+            )?,
             ledger: LedgerMetrics::new(r)?,
             replication: ReplicationMetrics::new(r)?,
             registry,

@@ -1,7 +1,9 @@
 //! The commands of `marketprism-central`.
 
 mod command_line;
+mod progress;
 mod repair;
 mod reports;
+mod wait;
 
 pub use command_line::main;

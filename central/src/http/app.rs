@@ -9,9 +9,7 @@ use crate::context::CentralContext;
 use crate::limits;
 use crate::repair::RepairJobs;
 use crate::report::document::Report;
-use crate::report::{
-    ReportQuery, ReportScope, ResponseCache, SchemaCache, Sources, TooManyRequests, compute,
-};
+use crate::report::{AnswerError, ReportQuery, ReportScope, ResponseCache, SchemaCache, Sources, compute};
 
 pub struct App {
     pub shared: Arc<CentralContext>,
@@ -40,15 +38,22 @@ impl App {
 
     /// At most a second old; equal queries share a report.
     pub async fn report(
-        &self,
+        self: &Arc<Self>,
         query: &ReportQuery,
         scope: ReportScope,
-    ) -> Result<Arc<Report>, TooManyRequests> {
-        self.reports.get(&format!("{query:?}"), compute(&self.sources, scope, &self.schemas)).await
+    ) -> Result<Arc<Report>, AnswerError> {
+        let app = Arc::clone(self);
+        let report = async move {
+            app.shared.metrics.reports_computed.inc();
+            compute(&app.sources, scope, &app.schemas, None).await
+        };
+        self.reports.get(&query.question(), report).await
     }
 
     /// At most a second old.
-    pub async fn overview(&self) -> Result<Arc<Overview>, TooManyRequests> {
-        self.overviews.get("", documents::overview(&self.shared, &self.sources)).await
+    pub async fn overview(self: &Arc<Self>) -> Result<Arc<Overview>, AnswerError> {
+        let app = Arc::clone(self);
+        let overview = async move { documents::overview(&app.shared, &app.sources).await };
+        self.overviews.get("", overview).await
     }
 }

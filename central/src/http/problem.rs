@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::report::TooManyRequests;
+use crate::report::AnswerError;
 use crate::time::InvalidParameter;
 
 /// Error answer.
@@ -45,9 +45,13 @@ impl From<InvalidParameter> for Problem {
     }
 }
 
-impl From<TooManyRequests> for Problem {
-    fn from(busy: TooManyRequests) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, busy.to_string())
+impl From<AnswerError> for Problem {
+    fn from(error: AnswerError) -> Self {
+        let status = match error {
+            AnswerError::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            AnswerError::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
     }
 }
 

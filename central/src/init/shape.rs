@@ -54,22 +54,27 @@ async fn rows<T: RowOwned + RowRead>(
 impl Shapes {
     /// Reads every table of a database; empty when it does not exist.
     pub async fn of(storage: &Storage, database: &str) -> Result<Self, StorageError> {
-        let mut shapes = Self::default();
         let engines =
             "SELECT name, engine_full, partition_key, sorting_key FROM system.tables WHERE database = ?";
-        for engine in rows::<EngineShape>(storage, engines, database).await? {
-            shapes.0.insert(engine.name.clone(), Shape { engine, ..Shape::default() });
-        }
         let columns = "SELECT table, name, type AS kind, compression_codec AS codec, concat(default_kind, \
                        default_expression) AS default FROM system.columns WHERE database = ? ORDER BY table, position";
-        for column in rows::<ColumnShape>(storage, columns, database).await? {
+        let indices = "SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
+                       definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name";
+        let (engines, columns, indices) = tokio::try_join!(
+            rows::<EngineShape>(storage, engines, database),
+            rows::<ColumnShape>(storage, columns, database),
+            rows::<IndexShape>(storage, indices, database),
+        )?;
+        let mut shapes = Self::default();
+        for engine in engines {
+            shapes.0.insert(engine.name.clone(), Shape { engine, ..Shape::default() });
+        }
+        for column in columns {
             if let Some(shape) = shapes.0.get_mut(&column.table) {
                 shape.columns.push(column);
             }
         }
-        let indices = "SELECT table, name, concat(expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS \
-                       definition FROM system.data_skipping_indices WHERE database = ? ORDER BY table, name";
-        for index in rows::<IndexShape>(storage, indices, database).await? {
+        for index in indices {
             if let Some(shape) = shapes.0.get_mut(&index.table) {
                 shape.indices.push(index);
             }

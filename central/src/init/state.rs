@@ -44,11 +44,12 @@ pub struct TableState {
 /// Compares hot and cold with the definitions, and cold with hot, by column. Takes tenths of a second and creates tables, so
 /// the caller caches it.
 pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> SchemaState {
-    let mut tables = Vec::new();
-    let (hot_state, hot_shapes) =
-        compare_database(&databases::layout(config, DatabaseKind::Hot), hot, &mut tables).await;
-    let (cold_state, cold_shapes) =
-        compare_database(&databases::layout(config, DatabaseKind::Cold), cold, &mut tables).await;
+    let layouts = [DatabaseKind::Hot, DatabaseKind::Cold].map(|kind| databases::layout(config, kind));
+    let [hot_layout, cold_layout] = &layouts;
+    let (hot, cold) = tokio::join!(compare_database(hot_layout, hot), compare_database(cold_layout, cold));
+    let (hot_state, hot_shapes, mut tables) = hot;
+    let (cold_state, cold_shapes, of_cold) = cold;
+    tables.extend(of_cold);
     for table in Table::ALL.iter().map(|table| table.name) {
         // A missing table is reported by the comparison with the definition.
         let (Some(wanted), Some(found)) = (hot_shapes.get(table), cold_shapes.get(table)) else { continue };
@@ -71,8 +72,7 @@ pub async fn schema_state(config: &Config, hot: &Storage, cold: &Storage) -> Sch
 async fn compare_database(
     layout: &Layout<'_>,
     storage: &Storage,
-    tables: &mut Vec<TableState>,
-) -> (DatabaseState, Shapes) {
+) -> (DatabaseState, Shapes, Vec<TableState>) {
     let mut state = DatabaseState {
         database: layout.database.to_owned(),
         side: layout.kind.name(),
@@ -82,13 +82,10 @@ async fn compare_database(
         problem: None,
     };
     match compare(layout, storage, &mut state).await {
-        Ok((found, compared)) => {
-            tables.extend(compared);
-            (state, found)
-        }
+        Ok((found, compared)) => (state, found, compared),
         Err(error) => {
             state.problem = Some(error_text(error.as_ref()));
-            (state, Shapes::default())
+            (state, Shapes::default(), Vec::new())
         }
     }
 }

@@ -8,4 +8,6 @@ mod reconciliation;
 mod run;
 mod windows;
 
+pub use reconciliation::{AuditComparison, ChangedWindow, VerdictState};
 pub use run::run;
+pub use windows::WindowRange;

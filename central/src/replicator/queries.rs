@@ -51,6 +51,15 @@ impl HotCold {
         answers(&pair.cold).await?;
         Ok(pair)
     }
+
+    /// Queries of so many server threads each: for work that must not slow ingest down.
+    #[must_use]
+    pub fn with_threads(mut self, threads: u32) -> Self {
+        for side in [&mut self.hot, &mut self.cold] {
+            side.storage.client = side.storage.client.clone().with_setting("max_threads", threads.to_string());
+        }
+        self
+    }
 }
 
 impl Endpoint {

@@ -19,12 +19,30 @@ pub struct EvaluatedWindow {
     pub logged: Option<LoggedWindow>,
 }
 
+/// Result of a comparison row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowComparison {
+    /// Hot has rows that cold lacks, and nothing else differs.
+    LateRows(usize),
+    /// Hot lacks rows that may have expired there, and nothing else differs.
+    HotExpired,
+    /// The reason.
+    Modified(String),
+}
+
 impl WindowOps<'_> {
     /// Compares hot, cold and the log. Returns the windows that need an action.
     pub async fn examine(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
+        let mut windows = self.evaluate_windows(span).await?;
+        windows.retain(EvaluatedWindow::needs_something);
+        Ok(windows)
+    }
+
+    /// Compares hot, cold and the log in every window of a range that one of them holds.
+    pub async fn evaluate_windows(&self, span: TimeRange) -> Result<Vec<EvaluatedWindow>, CopyError> {
         let (log, hot, cold) =
             try_join3(self.logged(span), self.hot_digests(span), self.cold_digests(span, false)).await?;
-        let examined = all_starts(&log, &hot, &cold).into_iter().map(|start_ms| {
+        let evaluated = all_starts(&log, &hot, &cold).into_iter().map(|start_ms| {
             let logged = log.get(&start_ms).cloned();
             let hot = hot.get(&start_ms).copied().unwrap_or_default();
             let cold = cold.get(&start_ms).copied().unwrap_or_default();
@@ -42,17 +60,35 @@ impl WindowOps<'_> {
             };
             EvaluatedWindow { start_ms, condition: evaluate(&facts), facts, logged }
         });
-        Ok(examined.filter(EvaluatedWindow::needs_something).collect())
+        Ok(evaluated.collect())
     }
 
     /// Logs a difference, or copies the window again. Returns true if the window is sound now.
     pub async fn reconcile(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
         let EvaluatedWindow { start_ms, facts, condition, logged } = examined;
-        let WindowFacts { cold, .. } = facts;
-        let reason = match condition {
-            WindowCondition::Sound => return self.refresh_log(examined).await.map(|()| true),
-            WindowCondition::New => return self.copy_again(*start_ms, None).await,
-            WindowCondition::CompareRows => return self.compare_rows(examined).await,
+        match condition {
+            WindowCondition::Sound => self.refresh_log(examined).await.map(|()| true),
+            WindowCondition::New => self.copy_again(*start_ms, None).await,
+            WindowCondition::CompareRows => match self.compare_rows(examined).await? {
+                RowComparison::LateRows(rows) => {
+                    self.copy_again(*start_ms, logged.as_ref().map(|l| (l, rows))).await
+                }
+                RowComparison::HotExpired => {
+                    if facts.log.is_some_and(|log| log.is_open) {
+                        self.write(&[self.verified(*start_ms, &facts.cold, logged.as_ref(), 1)]).await?;
+                    }
+                    Ok(true)
+                }
+                RowComparison::Modified(reason) => self.log_mismatch(examined, reason).await,
+            },
+            _ => self.log_mismatch(examined, self.modification(examined).await?).await,
+        }
+    }
+
+    /// Modified side of a window that the digests alone decide, as text.
+    pub async fn modification(&self, examined: &EvaluatedWindow) -> Result<String, CopyError> {
+        let EvaluatedWindow { facts: WindowFacts { cold, .. }, condition, logged, .. } = examined;
+        Ok(match condition {
             WindowCondition::ColdModified => {
                 format!("cold was modified, hot is as verified; {}", self.describe(examined).await?)
             }
@@ -64,47 +100,39 @@ impl WindowOps<'_> {
             WindowCondition::BothModifiedAlike => {
                 "hot and cold are equal but differ from the verified state: both were modified".to_owned()
             }
-            WindowCondition::BothModified => format!(
-                "hot, cold and the verified state all differ; cannot decide which side is right; {}",
-                self.describe(examined).await?
-            ),
             WindowCondition::NeverCopied => {
                 format!("cold holds {} rows of a window that was never copied; hot holds none", cold.rows)
             }
-        };
-        self.log_mismatch(examined, reason).await
+            _ => format!(
+                "hot, cold and the verified state all differ; cannot decide which side is right; {}",
+                self.describe(examined).await?
+            ),
+        })
     }
 
     /// Hot differs from the log, or the window is open: compares row by row.
-    async fn compare_rows(&self, examined: &EvaluatedWindow) -> Result<bool, CopyError> {
-        let EvaluatedWindow { start_ms, facts, logged, .. } = examined;
+    pub async fn compare_rows(&self, examined: &EvaluatedWindow) -> Result<RowComparison, CopyError> {
+        let EvaluatedWindow { start_ms, facts, .. } = examined;
         let WindowFacts { hot, cold, is_hot_whole, log, .. } = facts;
         let Some(diff) = self.diff(*start_ms, hot, cold).await? else {
-            let reason = format!(
+            return Ok(RowComparison::Modified(format!(
                 "hot differs from the verified state: {} rows in hot, {} in cold",
                 hot.rows, cold.rows
-            );
-            return self.log_mismatch(examined, reason).await;
+            )));
         };
-        let is_open = log.is_some_and(|log| log.is_open);
         let late_only = diff.is_cold_within_hot() || (!is_hot_whole && diff.differing.is_empty());
-        if *is_hot_whole && late_only || !is_hot_whole && late_only && !diff.only_hot.is_empty() {
-            return self.copy_again(*start_ms, logged.as_ref().map(|l| (l, diff.only_hot.len()))).await;
+        if late_only && (*is_hot_whole || !diff.only_hot.is_empty()) {
+            return Ok(RowComparison::LateRows(diff.only_hot.len()));
         }
         if !is_hot_whole && diff.is_hot_within_cold() {
-            if is_open {
-                let entry = self.verified(*start_ms, cold, logged.as_ref(), 1);
-                self.write(&[entry]).await?;
-            }
-            return Ok(true);
+            return Ok(RowComparison::HotExpired);
         }
         let is_cold_as_logged = log.is_some_and(|log| cold.is_same(&log.state));
-        let reason = if is_cold_as_logged {
+        Ok(RowComparison::Modified(if is_cold_as_logged {
             format!("hot was modified, cold is as verified; {diff}")
         } else {
             format!("hot, cold and the verified state all differ; cannot decide which side is right; {diff}")
-        };
-        self.log_mismatch(examined, reason).await
+        }))
     }
 
     /// Copies a window again. It is logged as open first, so that the next lease holder does not take a partial copy for a modification.

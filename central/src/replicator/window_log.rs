@@ -178,6 +178,15 @@ impl WindowLog {
         Ok((windows > 0).then_some((first_ms, seconds)))
     }
 
+    /// Starts of the logged windows of a range.
+    pub async fn starts(self, cold: &Endpoint, span: TimeRange) -> Result<Vec<i64>, CopyError> {
+        let (log, table, range) = (cold.table("window_log"), self.table, span.of("window_start"));
+        let sql = format!(
+            "SELECT DISTINCT toInt64(toUnixTimestamp64Milli(window_start)) FROM {log} WHERE table_name = '{table}' AND {range}"
+        );
+        cold.ask(cold.query(&sql).fetch_all::<i64>()).await
+    }
+
     pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, CopyError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(

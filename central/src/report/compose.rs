@@ -1,28 +1,37 @@
 //! Computes a report: gathers the inputs, applies the rules, fills in the document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use marketprism_schema::stale_after;
+use marketprism_schema::{DataType, stale_after};
 use marketprism_service::Exit;
 
 use super::document::{
     Level, Report, ReportVerdict, TableContents, TableReport, TruncatedList, Unanswered, VERSION, VenueState,
-    WindowCounts, WorstWindow,
+    WindowCounts, WindowPercent, WorstWindow,
 };
 use super::heatmap::{self, LedgerSummary};
 use super::inputs::{ReportInputs, WORST_MAX};
 use super::period::recent_window;
-use super::sources::tables::{ReplicationBucket, TableAnswer};
+use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, rules};
+use super::{ReportScope, Time, Verified, rules};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
 
-pub async fn compute(sources: &Sources, scope: ReportScope, schemas: &SchemaCache) -> Report {
+/// With the result of a verification its numbers count, else the window log and the stored verdicts.
+pub async fn compute(
+    sources: &Sources,
+    scope: ReportScope,
+    schemas: &SchemaCache,
+    verified: Option<Verified>,
+) -> Report {
     let started = Instant::now();
-    let inputs = ReportInputs::gather(sources, scope, schemas).await;
+    let mut inputs = ReportInputs::gather(sources, scope, schemas).await;
+    if let Some(verified) = verified {
+        inputs.replace_with(verified);
+    }
     let empty = (Vec::new(), Vec::new(), Vec::new());
     let ledger = heatmap::add_up(
         &inputs.buckets,
@@ -39,8 +48,8 @@ pub async fn compute(sources: &Sources, scope: ReportScope, schemas: &SchemaCach
 }
 
 fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWindow>>) -> Report {
-    let mut tables: Vec<TableReport> =
-        inputs.hot.iter().zip(&inputs.cold).map(|(hot, cold)| table_state(&inputs, hot, cold)).collect();
+    let state = |(hot, cold)| table_state(&inputs, &ledger, hot, cold);
+    let mut tables: Vec<TableReport> = inputs.hot.iter().zip(&inputs.cold).map(state).collect();
     let coverage = coverage(&inputs, &ledger);
     let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage);
     let mut unanswered = inputs.unanswered();
@@ -62,6 +71,7 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         scope: inputs.scope,
         verdict,
         summary,
+        windows_percent: WindowPercent::of(&ledger.windows),
         windows: ledger.windows,
         worst_windows: worst_windows(&inputs, &ledger, worst.unwrap_or_default()),
         findings,
@@ -76,11 +86,22 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         broker: inputs.broker.into_iter().filter_map(|(_, stream)| stream.ok()).collect(),
         clickhouse: inputs.servers.into_iter().filter_map(|(_, server)| server.ok()).collect(),
         leases: inputs.leases.unwrap_or_default(),
+        verification: inputs.verification,
     }
 }
 
-fn table_state(inputs: &ReportInputs, hot: &TableAnswer, cold: &TableAnswer) -> TableReport {
+fn table_state(
+    inputs: &ReportInputs,
+    ledger: &LedgerSummary,
+    hot: &TableAnswer,
+    cold: &TableAnswer,
+) -> TableReport {
     let table = hot.table;
+    let replication = copied(inputs.copies.as_deref().unwrap_or_default(), table.name);
+    let mut audited = WindowCounts::default();
+    for (_, windows) in ledger.markets.iter().filter(|((data_type, _), _)| *data_type == table.data_type) {
+        audited.add(windows);
+    }
     let (hot, cold) = (sum(hot), sum(cold));
     let mark = inputs.watermarks.as_ref().ok().and_then(|marks| marks.get(table.name)).copied();
     let newest_hot = hot.as_ref().and_then(|hot| hot.newest_stored).or(mark.and_then(|mark| mark.hot_newest));
@@ -96,7 +117,10 @@ fn table_state(inputs: &ReportInputs, hot: &TableAnswer, cold: &TableAnswer) -> 
         recent_seconds: recent_window(table.data_type).as_secs(),
         lag_minutes: lag_ms.map(|ms| (ms.max(0) / 6_000) as f64 / 10.0),
         copied_upto: mark.map(|mark| mark.upto),
-        replication: copied(inputs.copies.as_deref().unwrap_or_default(), table.name),
+        replication_percent: WindowPercent::of(&replication),
+        replication,
+        audited_percent: WindowPercent::of(&audited),
+        audited,
         hot,
         cold,
         level: None,
@@ -106,7 +130,7 @@ fn table_state(inputs: &ReportInputs, hot: &TableAnswer, cold: &TableAnswer) -> 
 fn sum(answer: &TableAnswer) -> Option<TableContents> {
     let venues = answer.venues.as_ref().ok()?;
     let mut all = TableContents::default();
-    for (_, contents) in venues {
+    for contents in venues.values() {
         all.rows += contents.rows;
         all.recent_rows += contents.recent_rows;
         all.recent_duplicates += contents.recent_duplicates;
@@ -130,29 +154,50 @@ fn copied(buckets: &[ReplicationBucket], table: &str) -> WindowCounts {
 }
 
 fn coverage(inputs: &ReportInputs, ledger: &LedgerSummary) -> Vec<VenueState> {
-    let mut rows = BTreeMap::new();
-    for table in &inputs.hot {
-        let data_type = table.table.data_type;
-        for (exchange, contents) in table.venues.as_deref().unwrap_or_default() {
-            let age = contents.newest_stored.map(|at| ((inputs.now_ms - at.0) / 1_000).max(0));
-            let limit = i64::try_from(stale_after(data_type).as_secs()).unwrap_or(i64::MAX);
-            let status = match age {
-                Some(age) if age <= limit => "ok",
-                Some(_) => "stale",
-                None => "nothing recent",
-            };
-            let state = VenueState {
-                exchange: exchange.clone(),
-                data_type: data_type.as_str(),
-                hot: contents.clone(),
-                age_seconds: age,
-                status,
-                is_judged: ledger.judged.contains(&(data_type, exchange.clone())),
-            };
-            rows.insert((exchange.clone(), data_type), state);
+    let mut states = BTreeMap::new();
+    for (hot, cold) in inputs.hot.iter().zip(&inputs.cold) {
+        let data_type = hot.table.data_type;
+        let sides = [hot.venues.as_ref().ok(), cold.venues.as_ref().ok()];
+        let audited = ledger.markets.keys().filter(|(of, _)| *of == data_type).map(|(_, market)| market);
+        let markets: BTreeSet<&Market> =
+            sides.iter().flatten().flat_map(|side| side.keys()).chain(audited).collect();
+        for market in markets {
+            let [hot, cold] = sides.map(|side| Some(side?.get(market).cloned().unwrap_or_default()));
+            let windows = ledger.markets.get(&(data_type, market.clone())).copied();
+            let state = venue_state(inputs.now_ms, (data_type, market), hot, cold, windows);
+            states.insert((market.clone(), data_type), state);
         }
     }
-    rows.into_values().collect()
+    states.into_values().collect()
+}
+
+fn venue_state(
+    now_ms: i64,
+    (data_type, (exchange, market_type)): (DataType, &Market),
+    hot: Option<TableContents>,
+    cold: Option<TableContents>,
+    windows: Option<WindowCounts>,
+) -> VenueState {
+    let age = hot.as_ref().and_then(|hot| hot.newest_stored).map(|at| ((now_ms - at.0) / 1_000).max(0));
+    let limit = i64::try_from(stale_after(data_type).as_secs()).unwrap_or(i64::MAX);
+    let status = match age {
+        _ if hot.is_none() => "no answer",
+        Some(age) if age <= limit => "ok",
+        Some(_) => "stale",
+        None => "nothing recent",
+    };
+    VenueState {
+        exchange: exchange.clone(),
+        market_type: market_type.clone(),
+        data_type: data_type.as_str(),
+        hot,
+        cold,
+        age_seconds: age,
+        status,
+        is_judged: windows.is_some(),
+        windows_percent: windows.as_ref().and_then(WindowPercent::of),
+        windows: windows.unwrap_or_default(),
+    }
 }
 
 fn worst_windows(
@@ -161,11 +206,14 @@ fn worst_windows(
     named: Vec<WorstWindow>,
 ) -> TruncatedList<WorstWindow> {
     let copies = inputs.copies.as_deref().unwrap_or_default();
+    let newly_unsound = inputs.verification.as_ref().and_then(|verification| verification.audits.as_ref());
     let total = ledger.windows.mismatch
         + ledger.windows.unverifiable
         + ledger.overdue
+        + newly_unsound.map_or(0, |audits| audits.newly_unsound)
         + copies.iter().map(|bucket| bucket.mismatch + bucket.failed).sum::<u64>();
     let mut items = named;
+    items.extend(inputs.verified_worst.iter().cloned());
     items.extend(inputs.copies_worst.iter().flatten().cloned());
     items.sort_by_key(|window| (window.state != "mismatch", -window.window_start.0));
     items.truncate(WORST_MAX);
@@ -185,7 +233,7 @@ pub async fn status(sources: &Sources, schemas: &SchemaCache) -> Report {
     const QUARTER_MS: i64 = 900_000;
     let now_ms = crate::clock::now_ns() / 1_000_000;
     let scope = ReportScope { from: Time(now_ms - QUARTER_MS), to: Time(now_ms), table: None };
-    let mut report = compute(sources, scope, schemas).await;
+    let mut report = compute(sources, scope, schemas, None).await;
     report.findings.retain(|finding| finding.subject != rules::LEDGER);
     let (verdict, summary) = rules::conclude(&report.findings);
     report.verdict = verdict;

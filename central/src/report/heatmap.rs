@@ -1,6 +1,6 @@
 //! Verdicts and gaps added up by stream and time bucket. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use marketprism_schema::{DataType, StreamId};
 
@@ -8,7 +8,7 @@ use super::Time;
 use super::document::{CELL, GapCount, HeatMap, StreamState, TableRow, WindowCounts};
 use super::period::TimeBuckets;
 use super::sources::ledger::{GapGroup, VerdictBucket};
-use super::sources::tables::ReplicationBucket;
+use super::sources::tables::{Market, ReplicationBucket};
 
 /// Most streams listed; those with the worst state come first.
 const STREAMS_MAX: usize = 300;
@@ -68,8 +68,8 @@ pub struct LedgerSummary {
     pub starts: u64,
     /// Newest window of each edge.
     pub edges: BTreeMap<String, i64>,
-    /// Data types and exchanges with a verdict.
-    pub judged: BTreeSet<(DataType, String)>,
+    /// Windows by data type, exchange and market type.
+    pub markets: BTreeMap<(DataType, Market), WindowCounts>,
     /// Buckets with windows that are not verified: stream, begin and end, the worst first.
     pub faults: Vec<(StreamId, i64, i64)>,
 }
@@ -85,7 +85,9 @@ pub fn add_up(
     for row in verdicts {
         let newest = ledger.edges.entry(row.edge.clone()).or_insert(row.last_ms);
         *newest = (*newest).max(row.last_ms);
-        ledger.judged.insert((row.stream.data_type, row.stream.exchange.clone()));
+        let StreamId { data_type, exchange, market_type, .. } = &row.stream;
+        let market = (exchange.clone(), market_type.to_string());
+        ledger.markets.entry((*data_type, market)).or_default().add(&counts(row));
         streams.entry(row.stream.clone()).or_default().add_verdicts(row);
     }
     for group in gaps {
@@ -111,6 +113,11 @@ pub fn add_up(
     ledger
 }
 
+fn counts(row: &VerdictBucket) -> WindowCounts {
+    let VerdictBucket { verified, mismatch, unverifiable, open, .. } = *row;
+    WindowCounts { verified, mismatch, unverifiable, open }
+}
+
 /// Mismatches, missing events, uncovered and absent windows.
 type StreamSeverity = [u64; 4];
 type Fault = (bool, StreamId, i64, i64);
@@ -126,12 +133,7 @@ impl StreamBuckets {
         self.conflated += row.conflated;
         let bucket = usize::try_from(row.bucket).unwrap_or(usize::MAX);
         let cell = self.edges.entry(row.edge.clone()).or_default().entry(bucket).or_default();
-        cell.windows.add(&WindowCounts {
-            verified: row.verified,
-            mismatch: row.mismatch,
-            unverifiable: row.unverifiable,
-            open: row.open,
-        });
+        cell.windows.add(&counts(row));
         cell.overdue += row.overdue;
         cell.missing += row.missing;
     }

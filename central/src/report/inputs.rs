@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use marketprism_schema::Table;
 
-use super::ReportScope;
 use super::document::{
     BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
-    TruncatedList, Unanswered, WorstWindow,
+    TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
 use super::sources::ledger::{GapGroup, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
 use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
+use super::{ReportScope, Verified};
 use crate::clock;
 
 /// Time after its grace period from which an open window is overdue.
@@ -40,6 +40,11 @@ pub struct ReportInputs {
     pub broker: Vec<(&'static str, Answer<BrokerStream>)>,
     pub leases: Answer<Vec<LeaseState>>,
     pub schema: Answer<SchemaReport>,
+    pub verification: Option<Verification>,
+    /// Windows whose stored verdict is better than what the verification found.
+    pub verified_worst: Vec<WorstWindow>,
+    /// Parts of the verification without a result, with the reason.
+    unverified: Vec<(String, String)>,
 }
 
 impl ReportInputs {
@@ -103,7 +108,24 @@ impl ReportInputs {
             broker,
             leases,
             schema,
+            verification: None,
+            verified_worst: Vec::new(),
+            unverified: Vec::new(),
         }
+    }
+
+    /// What was counted now takes the place of the window log.
+    pub fn replace_with(&mut self, verified: Verified) {
+        let Verified { document, copies, copies_worst, audits_worst, audits_failed } = verified;
+        self.copies = Ok(copies);
+        self.copies_worst = Ok(copies_worst);
+        self.verified_worst = audits_worst;
+        let stopped = document.tables.iter().filter_map(|table| {
+            Some((format!("verification of {}", table.table), table.stopped.clone()?))
+        });
+        let audits = audits_failed.map(|reason| ("verification of audits".to_owned(), reason));
+        self.unverified = stopped.chain(audits).collect();
+        self.verification = Some(document);
     }
 
     /// The period includes the present, so that recent rows are expected.
@@ -144,7 +166,8 @@ impl ReportInputs {
             Some((format!("stream {name}"), reason))
         });
         let mut unanswered: Vec<Unanswered> = Vec::new();
-        for (part, reason) in servers.chain(tables).chain(queries).chain(streams) {
+        let unverified = self.unverified.iter().map(|(part, reason)| (part.clone(), reason));
+        for (part, reason) in servers.chain(tables).chain(queries).chain(streams).chain(unverified) {
             match unanswered.iter_mut().find(|known| known.reason == *reason) {
                 Some(known) => known.part = format!("{}, {part}", known.part),
                 None => unanswered.push(Unanswered { part, reason: reason.clone() }),

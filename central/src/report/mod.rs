@@ -12,9 +12,11 @@ mod response_cache;
 pub mod rules;
 pub mod sources;
 pub mod terminal;
+mod verify;
 
 pub use crate::time::Time;
 pub use compose::{compute, exit_code, status};
 pub use period::{ReportQuery, ReportScope};
-pub use response_cache::{ResponseCache, TooManyRequests};
+pub use response_cache::{AnswerError, ResponseCache};
 pub use sources::{SchemaCache, Sources};
+pub use verify::{Verified, VerifyProgress, verify};

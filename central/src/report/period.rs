@@ -36,6 +36,22 @@ pub struct ReportQuery {
     pub format: Option<String>,
 }
 
+impl ReportQuery {
+    /// The same text for queries of the same report, spelled in full or left out.
+    pub fn question(&self) -> String {
+        let given = |text: &Option<String>, default: &str| {
+            let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+            text.unwrap_or(default).to_owned()
+        };
+        let to = given(&self.to, "now");
+        // Before another end the default begin is no age.
+        let day = if to == "now" { "24h" } else { "" };
+        let from = given(&self.from, day);
+        let from = if from == "1d" { "24h".to_owned() } else { from };
+        format!("{from} {to} {}", given(&self.table, ""))
+    }
+}
+
 /// Period and table that a report covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Scope)]
@@ -124,6 +140,12 @@ impl TimeBuckets {
         self.start_ms + i64::try_from(bucket).unwrap_or_default() * self.seconds * 1_000
     }
 
+    /// Number of the bucket that a window belongs to.
+    pub fn of_time(&self, window_ms: i64) -> u32 {
+        let number = (window_ms - self.start_ms).div_euclid(self.seconds * 1_000);
+        u32::try_from(number).unwrap_or_default()
+    }
+
     /// SQL expression: number of the bucket that a window belongs to.
     pub fn number_sql(&self) -> String {
         format!(
@@ -188,6 +210,25 @@ mod tests {
             let error = read(from, to, table).unwrap_err();
             assert_eq!(error.field, field, "{error}");
             assert!(!error.allowed.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_same_report_is_the_same_question_however_it_is_spelled() {
+        let query = |from: Option<&str>, to: Option<&str>, table: Option<&str>| {
+            let [from, to, table] = [from, to, table].map(|text| text.map(str::to_owned));
+            ReportQuery { from, to, table, format: None }.question()
+        };
+        let day = query(None, None, None);
+        assert_eq!(day, query(Some("24h"), Some("now"), Some("")));
+        assert_eq!(day, query(Some("1d"), Some(" "), None));
+        for other in [
+            query(Some("23h"), None, None),
+            query(None, Some("1h"), None),
+            query(Some("24h"), Some("1h"), None),
+            query(None, None, Some("trades")),
+        ] {
+            assert_ne!(day, other);
         }
     }
 

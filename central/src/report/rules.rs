@@ -10,6 +10,7 @@ use super::document::{
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::{is_high_frequency, recent_window};
+use super::verify;
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -23,6 +24,7 @@ pub fn evaluate(
     if inputs.verdicts.is_ok() {
         evaluate_ledger(inputs, ledger, venues, &mut findings);
     }
+    findings.extend(inputs.verification.iter().flat_map(verify::findings));
     evaluate_losses(inputs, &mut findings);
     evaluate_systems(inputs, &mut findings);
     for unanswered in inputs.unanswered() {
@@ -69,7 +71,7 @@ pub fn summary_of_whole(ledger: &LedgerSummary) -> String {
 pub const LEDGER: &str = "ledger";
 /// Longest time after a window's grace period until an edge's audit is verified.
 const SILENCE_MS: i64 = 5 * 60_000;
-const REPAIR: &str = "run `repair`: it asks the edges to publish the missing events again";
+pub const REPAIR: &str = "run `repair`: it asks the edges to publish the missing events again";
 
 fn evaluate_ledger(
     inputs: &ReportInputs,
@@ -116,14 +118,19 @@ fn evaluate_ledger(
     }
     gaps(ledger, &mut add);
     silent_edges(inputs, ledger, findings);
-    for venue in venues.iter().filter(|venue| !venue.is_judged && venue.hot.recent_rows > 0) {
+    for venue in venues.iter().filter(|venue| !venue.is_judged && has_recent_rows(venue)) {
         if windows.total() > 0 {
-            let subject = format!("{} of {}", venue.data_type, venue.exchange);
+            let VenueState { data_type, exchange, market_type, .. } = venue;
+            let subject = format!("{data_type} of {exchange} {market_type}");
             let (text, remedy) =
                 ("rows arrive, but no edge audit covers them", "check that the edge publishes audits");
             findings.push(Finding::new(Code::LedgerStreamNotAudited, Level::Unknown, subject, text, remedy));
         }
     }
+}
+
+fn has_recent_rows(venue: &VenueState) -> bool {
+    venue.hot.as_ref().is_some_and(|hot| hot.recent_rows > 0)
 }
 
 fn gaps(ledger: &LedgerSummary, add: &mut impl FnMut(Code, Level, String, &str)) {

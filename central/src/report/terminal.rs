@@ -7,7 +7,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::document::{
     BrokerConsumer, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict, ReportedGap,
-    ServerState, StreamState, TableContents, TableReport, WindowCounts, WorstWindow,
+    ServerState, StreamState, TableContents, TableReport, VenueState, VerifiedAudits, VerifiedTable,
+    WindowCounts, WindowPercent, WorstWindow,
 };
 
 /// Most streams, windows and gaps shown; `--json` has more.
@@ -21,7 +22,9 @@ pub fn report(report: &Report, paint: Paint) -> String {
     let mut out = String::new();
     head(report, paint, &mut out);
     findings(&report.findings, paint, &mut out);
+    verification(report, paint, &mut out);
     tables(&report.tables, paint, &mut out);
+    markets(&report.coverage, paint, &mut out);
     streams(report, paint, &mut out);
     windows(report, paint, &mut out);
     gaps(report, paint, &mut out);
@@ -86,7 +89,8 @@ fn tables(tables: &[TableReport], paint: Paint, out: &mut String) {
         let duplicates: u64 = sides.map(|side| side.recent_duplicates).sum();
         let newest = state.hot.as_ref().and_then(|hot| hot.newest);
         let lag = state.lag_minutes.map(|lag| format!("{lag:.1}"));
-        let WindowCounts { verified, mismatch, unverifiable, .. } = state.replication;
+        let [verified, mismatch, failed, _] = shares(&state.replication, state.replication_percent);
+        let [audited, differing, unverifiable, _] = shares(&state.audited, state.audited_percent);
         let (hot, cold) = (of(&state.hot, |hot| hot.rows), of(&state.cold, |cold| cold.rows));
         let (fresh, copied) =
             (of(&state.hot, |hot| hot.recent_rows), of(&state.cold, |cold| cold.recent_rows));
@@ -99,14 +103,104 @@ fn tables(tables: &[TableReport], paint: Paint, out: &mut String) {
             cold,
             copied,
             lag,
+            duplicates,
+            verified,
+            mismatch,
+            failed,
+            audited,
+            differing,
+            unverifiable
+        ]
+    };
+    let columns = "table,hot,recent,newest,cold,recent,lag min,duplicates,equal,different,failed,audited,mismatch,unverifiable";
+    text_table("tables", columns, tables.iter().map(row), paint, out);
+}
+
+/// Numbers of windows with their share, in the order of the heatmap's cells.
+fn shares(counts: &WindowCounts, percent: Option<WindowPercent>) -> [String; 4] {
+    let percent = percent.map_or([0.0; 4], |of| [of.verified, of.mismatch, of.unverifiable, of.open]);
+    let mut shares = counts.cell().map(|count| count.to_string());
+    for (share, percent) in shares.iter_mut().zip(percent).filter(|(_, percent)| *percent > 0.0) {
+        share.push_str(&format!(" ({percent:.2} %)"));
+    }
+    shares
+}
+
+fn verification(report: &Report, paint: Paint, out: &mut String) {
+    let Some(verification) = &report.verification else { return };
+    let row = |table: &VerifiedTable| {
+        let VerifiedTable { equal, cold_only, different, waiting, failed, not_copied_rows, .. } = table;
+        let (upto, stopped) = (or_dash(table.compared_upto), table.stopped.clone().unwrap_or_default());
+        let (hot, cold) = (table.hot_rows, table.cold_rows);
+        cells![
+            table.table,
+            equal,
+            cold_only,
+            different,
+            waiting,
+            failed,
+            hot,
+            cold,
+            not_copied_rows,
+            upto,
+            stopped
+        ]
+    };
+    let seconds = verification.took_ms as f64 / 1_000.0;
+    let title = format!("verified now: hot against cold, windows and rows counted in {seconds:.1} s");
+    let columns = "table,equal,cold only,different,waiting,failed,rows hot,rows cold,not copied yet,compared up to,stopped by";
+    text_table(&title, columns, verification.tables.iter().map(row), paint, out);
+    let row = |audits: &VerifiedAudits| {
+        let [verified, mismatch, unverifiable, open] =
+            shares(&audits.windows, WindowPercent::of(&audits.windows));
+        let VerifiedAudits { newly_mismatched, newly_unsound, newly_verified, .. } = audits;
+        cells![
             verified,
             mismatch,
             unverifiable,
-            duplicates
+            open,
+            newly_mismatched,
+            newly_unsound - newly_mismatched,
+            newly_verified
         ]
     };
-    let columns = "table,hot,recent,newest,cold,recent,lag min,verified,mismatch,failed,duplicates";
-    text_table("tables", columns, tables.iter().map(row), paint, out);
+    let columns = "verified,mismatch,unverifiable,open,new: mismatch,new: unverifiable,new: verified";
+    let title = "verified now: hot against audits, windows";
+    text_table(title, columns, verification.audits.iter().map(row), paint, out);
+}
+
+/// Most markets shown.
+const MARKETS_SHOWN: usize = 60;
+
+fn markets(markets: &[VenueState], paint: Paint, out: &mut String) {
+    let of = |side: &Option<TableContents>| {
+        side.as_ref().map_or("no answer".to_owned(), |contents| contents.rows.to_string())
+    };
+    let row = |state: &VenueState| {
+        let [verified, mismatch, unverifiable, open] = shares(&state.windows, state.windows_percent);
+        let VenueState { exchange, market_type, data_type, status, .. } = state;
+        let newest = state.cold.as_ref().and_then(|cold| cold.newest);
+        let (age, newest) = (or_dash(state.age_seconds), or_dash(newest));
+        let (hot, cold) = (of(&state.hot), of(&state.cold));
+        cells![
+            exchange,
+            market_type,
+            data_type,
+            hot,
+            status,
+            age,
+            cold,
+            newest,
+            verified,
+            mismatch,
+            unverifiable,
+            open
+        ]
+    };
+    let title = format!("markets ({} in all)", markets.len());
+    let columns =
+        "exchange,market,data,hot,status,age s,cold,newest cold,verified,mismatch,unverifiable,open";
+    text_table(&title, columns, markets.iter().take(MARKETS_SHOWN).map(row), paint, out);
 }
 
 fn streams(report: &Report, paint: Paint, out: &mut String) {
@@ -227,7 +321,8 @@ pub fn text_table(
         return;
     }
     let is_number = |cell: &String| {
-        !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '-'))
+        let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | ' ' | '(' | ')' | '%');
+        !cell.is_empty() && cell.chars().all(is_part)
     };
     let right: Vec<bool> = (0..columns.split(',').count())
         .map(|column| rows.iter().filter_map(|row| row.get(column)).all(is_number))

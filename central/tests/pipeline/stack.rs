@@ -97,7 +97,7 @@ impl Stack {
         path
     }
 
-    fn central_command(command: &str, config: &Path) -> Command {
+    pub fn central_command(command: &str, config: &Path) -> Command {
         let mut central = Command::new(env!("CARGO_BIN_EXE_marketprism-central"));
         central.arg(command).arg("--config").arg(config);
         for name in ["NATS_URL", "MARKETPRISM_NATS_URL", "HEALTH_GRACE_SECONDS"] {

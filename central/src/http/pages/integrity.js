@@ -30,11 +30,12 @@ function tiles(r) {
   const duplicates = sum('hot', 'recent_duplicates') + sum('cold', 'recent_duplicates');
   const tile = (value, text, kind) => el('div', { class: 'tile' }, el('b', { class: kind }, value), el('span', {}, text));
   const w = r.windows;
+  const of = (state) => (r.windows_percent ? `, ${percent(r.windows_percent[state])}` : '');
   put('tiles',
-    tile(short(w.verified), 'windows verified', 'good'),
-    tile(short(w.mismatch), 'windows mismatched', w.mismatch ? 'bad' : 'soft'),
-    tile(short(w.unverifiable), 'windows unverifiable', w.unverifiable ? 'blind' : 'soft'),
-    tile(short(w.open), 'windows open', 'open'),
+    tile(short(w.verified), `windows verified${of('verified')}`, 'good'),
+    tile(short(w.mismatch), `windows mismatched${of('mismatch')}`, w.mismatch ? 'bad' : 'soft'),
+    tile(short(w.unverifiable), `windows unverifiable${of('unverifiable')}`, w.unverifiable ? 'blind' : 'soft'),
+    tile(short(w.open), `windows open${of('open')}`, 'open'),
     tile(short(missing), 'missing events', missing ? 'gap' : 'soft'),
     tile(short(duplicates), 'recent duplicates', duplicates ? 'bad' : 'soft'),
     tile(lags.length ? `${Math.max(...lags)} min` : '\u2013', 'replication lag', lags.some((l) => l > 60) ? 'gap' : 'soft'),
@@ -152,6 +153,15 @@ function lists(r, now) {
   ], r.dead_letters, '\u2713 none'));
 }
 
+// Share of the verified windows; the others by state.
+function share(windows, percents) {
+  if (!percents) return '\u2013';
+  const kind = windows.mismatch ? 'bad' : windows.unverifiable ? 'blind' : windows.verified ? 'good' : 'open';
+  const others = ['mismatch', 'unverifiable', 'open'].filter((state) => windows[state]);
+  return el('span', { title: states(windows) }, el('span', { class: kind }, percent(percents.verified)),
+    others.map((state) => [el('br'), el('span', { class: 'soft' }, `${percent(percents[state])} ${state}`)]));
+}
+
 function tables(r, now) {
   const held = (side, key) => (t) => (t[side] ? number(t[side][key]) : 'no answer');
   put('tables', table([
@@ -165,24 +175,30 @@ function tables(r, now) {
     ['newest cold', (t) => (t.cold ? ago(t.cold.newest, now) : ''), 'num'],
     ['lag', (t) => (t.lag_minutes === undefined ? '\u2013' : `${t.lag_minutes} min`), 'num'],
     ['duplicates', (t) => number((t.hot ? t.hot.recent_duplicates : 0) + (t.cold ? t.cold.recent_duplicates : 0)), 'num'],
+    ['hot = audits', (t) => share(t.audited, t.audited_percent), 'num'],
+    ['cold = hot', (t) => share(t.replication, t.replication_percent), 'num'],
   ], r.tables, 'none'));
 }
 
 function coverage(r) {
-  const venues = [...new Set(r.coverage.map((c) => c.exchange))];
+  const markets = [...new Set(r.coverage.map((c) => `${c.exchange} ${c.market_type}`))];
   const types = [...new Set(r.tables.map((t) => t.data_type))];
-  if (!venues.length) return put('coverage', el('p', { class: 'soft' }, 'No rows have arrived.'));
-  const cell = (venue, type) => {
-    const c = r.coverage.find((one) => one.exchange === venue && one.data_type === type);
+  if (!markets.length) return put('coverage', el('p', { class: 'soft' }, 'No rows have arrived.'));
+  const rows = (side) => (side ? short(side.rows) : 'no answer');
+  const audited = (c) => (c.windows_percent ? `${percent(c.windows_percent.verified)} verified` : 'no audit');
+  const cell = (market, type) => {
+    const c = r.coverage.find((one) => `${one.exchange} ${one.market_type}` === market && one.data_type === type);
     if (!c) return el('span', { class: 'soft' }, '\u2013');
     const mark = c.status === 'ok' ? '\u2713' : '\u2715';
-    const age = c.age_seconds === undefined ? 'not recent' : span(c.age_seconds);
-    return el('span', { class: `cell ${c.status === 'ok' ? 'ok' : 'stale'}`, title: `${c.status}, ${number(c.hot.rows)} rows` },
-      `${mark} ${age}`, el('br'), el('span', { class: c.is_judged ? 'soft' : 'blind' }, c.is_judged ? 'audited' : 'no audit'));
+    const age = c.age_seconds === undefined ? c.status : span(c.age_seconds);
+    const all = ['hot', 'cold'].map((side) => `${side}: ${c[side] ? number(c[side].rows) : 'no answer'} rows`).join(', ');
+    return el('span', { class: `cell ${c.status === 'ok' ? 'ok' : 'stale'}`, title: `${c.status}, ${all}; ${states(c.windows)}` },
+      `${mark} ${age}`, el('br'), el('span', { class: 'soft' }, `hot ${rows(c.hot)}`), el('br'), el('span', { class: 'soft' }, `cold ${rows(c.cold)}`),
+      el('br'), el('span', { class: !c.is_judged ? 'blind' : c.windows.mismatch ? 'bad' : 'soft' }, audited(c)));
   };
   put('coverage', el('div', { class: 'scroll' }, el('table', { class: 'matrix' },
-    el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'venue'), types.map((type) => el('th', { scope: 'col' }, type.replaceAll('_', ' '))))),
-    el('tbody', {}, venues.map((venue) => el('tr', {}, el('th', { scope: 'row' }, venue), types.map((type) => el('td', {}, cell(venue, type)))))))));
+    el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'market'), types.map((type) => el('th', { scope: 'col' }, type.replaceAll('_', ' '))))),
+    el('tbody', {}, markets.map((market) => el('tr', {}, el('th', { scope: 'row' }, market), types.map((type) => el('td', {}, cell(market, type)))))))));
   return undefined;
 }
 

@@ -19,6 +19,9 @@ const put = (id, ...children) => $(id).replaceChildren(...children.flat().filter
 const number = (value) => (value === undefined || value === null ? '\u2013' : Number(value).toLocaleString('en-US'));
 const plural = (count, what) => `${number(count)} ${what}${count === 1 ? '' : 's'}`;
 
+const percent = (value) => `${value.toFixed(2)} %`;
+const states = (windows) => Object.entries(windows).map(([state, count]) => `${number(count)} ${state.replaceAll('_', ' ')}`).join(', ');
+
 function short(value) {
   const steps = [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e4, 'k']];
   for (const [step, unit] of steps) {

@@ -15,7 +15,10 @@ mod inputs;
 mod queries;
 mod reconciler;
 mod verdict;
+mod verify;
 mod write_verdicts;
 
 pub use reconciler::{Recheck, Reconciler};
+pub use verdict::VerdictState;
+pub use verify::{AuditComparison, ChangedWindow};
 pub use write_verdicts::VerdictGauges;

@@ -39,6 +39,15 @@ pub struct Reconciler {
     removed_after_ns: Option<i64>,
 }
 
+/// Verdicts of a range of windows as evaluated now.
+pub struct RangeEvaluation {
+    now_ns: i64,
+    inputs: RangeInputs,
+    pub states: BTreeMap<WindowKey, VerdictState>,
+    /// Verdicts that differ from the stored ones.
+    pub changes: Vec<VerdictChange>,
+}
+
 impl Reconciler {
     /// Windows that are closed already are evaluated by the first recheck.
     pub fn new(shared: Arc<CentralContext>, dirty: Arc<DirtyWindows>) -> Self {
@@ -78,12 +87,12 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Evaluates every closed window of a range and writes the verdicts that changed.
-    pub(super) async fn evaluate_range(
+    /// Evaluates every closed window of a range, read-only.
+    pub(super) async fn evaluate_now(
         &mut self,
         range: WindowRange,
         read: RowsToRead<'_>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<RangeEvaluation> {
         let now_ns = clock::now_ns();
         let reader = InputReader {
             storage: &self.shared.storage,
@@ -93,24 +102,33 @@ impl Reconciler {
             now_ns,
         };
         let inputs = reader.read(range, read, &mut self.expected).await?;
-        let mut open = BTreeSet::new();
+        let mut states = BTreeMap::new();
         let mut changes = Vec::new();
         for key in self.keys(&inputs, range, now_ns) {
             let evaluation = self.evaluate_key(&key, &inputs, now_ns);
             let stored = inputs.stored.get(&key);
-            let state = match decide(evaluation, stored) {
-                Some((verdict, event)) => {
-                    let state = verdict.state;
-                    let before = stored.cloned();
-                    changes.push(VerdictChange { key: key.clone(), verdict, event, before });
-                    Some(state)
-                }
-                None => stored.map(|verdict| verdict.state),
-            };
-            if state == Some(VerdictState::Open) {
-                open.insert(key.0);
+            let mut state = stored.map(|verdict| verdict.state);
+            if let Some((verdict, event)) = decide(evaluation, stored) {
+                state = Some(verdict.state);
+                let before = stored.cloned();
+                changes.push(VerdictChange { key: key.clone(), verdict, event, before });
+            }
+            if let Some(state) = state {
+                states.insert(key, state);
             }
         }
+        Ok(RangeEvaluation { now_ns, inputs, states, changes })
+    }
+
+    /// Evaluates every closed window of a range and writes the verdicts that changed.
+    pub(super) async fn evaluate_range(
+        &mut self,
+        range: WindowRange,
+        read: RowsToRead<'_>,
+    ) -> anyhow::Result<()> {
+        let RangeEvaluation { now_ns, inputs, states, mut changes } = self.evaluate_now(range, read).await?;
+        let of_open = states.iter().filter(|(_, state)| **state == VerdictState::Open);
+        let open: BTreeSet<i64> = of_open.map(|((window, _), _)| *window).collect();
         // With an audit that arrived meanwhile the verdict would be half informed; its window is evaluated again at once.
         changes.retain(|change| !self.dirty.is_any_in(self.grid.range(change.key.0)));
         write_verdicts::write(&self.shared, self.grid, range, changes).await?;
@@ -291,7 +309,7 @@ impl Recheck {
 }
 
 /// Ranges that may have something to evaluate, the newest first.
-async fn ranges(reconciler: &mut Reconciler) -> anyhow::Result<VecDeque<(WindowRange, Vec<Table>)>> {
+pub(super) async fn ranges(reconciler: &mut Reconciler) -> anyhow::Result<VecDeque<(WindowRange, Vec<Table>)>> {
     let now = clock::now_ns();
     let storage = reconciler.shared.storage.clone();
     reconciler.expected.read(&storage).await.context("cannot read the reporting periods")?;

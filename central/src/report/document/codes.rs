@@ -30,6 +30,9 @@ macro_rules! codes {
 
 codes! {
     LedgerMismatchedWindows "ledger.mismatched_windows" "hot storage differs from what edges published in these windows"
+    LedgerNewlyMismatchedWindows "ledger.newly_mismatched_windows" "`--verify` found windows where hot differs, and the ledger had not"
+    LedgerNewlyUnverifiableWindows "ledger.newly_unverifiable_windows" "`--verify` could not verify windows that the ledger had verified or not evaluated"
+    LedgerNewlyVerifiedWindows "ledger.newly_verified_windows" "`--verify` verified windows that the ledger had not"
     LedgerMissingEvents "ledger.missing_events" "events that edges know to be missing and that no other edge has"
     LedgerUnverifiableWindows "ledger.unverifiable_windows" "windows without a complete audit, not covered by another edge"
     LedgerOverdueWindows "ledger.overdue_windows" "windows still open long after their grace period"

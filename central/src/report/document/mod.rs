@@ -3,14 +3,17 @@
 mod codes;
 mod streams;
 mod systems;
+mod verification;
 mod whole;
 
 pub use codes::FindingCode;
 pub use streams::{
-    CELL, GapCount, HeatMap, LostMessages, ReportedGap, StreamState, TableRow, WindowCounts, WorstWindow,
+    CELL, GapCount, HeatMap, LostMessages, ReportedGap, StreamState, TableRow, WindowCounts, WindowPercent,
+    WorstWindow,
 };
 pub use systems::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,
     TableContents, TableReport, VenueState,
 };
+pub use verification::{Verification, VerifiedAudits, VerifiedTable};
 pub use whole::{DeadLetters, Finding, Level, Report, ReportVerdict, TruncatedList, Unanswered, VERSION};

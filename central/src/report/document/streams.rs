@@ -44,6 +44,34 @@ impl WindowCounts {
     }
 }
 
+/// Share of each state in percent, two decimals, together 100. A state with a window has at least 0.01: `verified` is 100 only when
+/// every window is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct WindowPercent {
+    pub verified: f64,
+    pub mismatch: f64,
+    pub unverifiable: f64,
+    pub open: f64,
+}
+
+impl WindowPercent {
+    /// `None` without windows.
+    pub fn of(counts: &WindowCounts) -> Option<Self> {
+        let cell = counts.cell();
+        let total = cell.iter().map(|count| u128::from(*count)).sum::<u128>();
+        let share = |count: u64| (u128::from(count) * 10_000).checked_div(total);
+        let mut shares = [0_i64; 4];
+        for (slot, count) in shares.iter_mut().zip(cell) {
+            *slot = i64::try_from(share(count)?).ok()?.max(i64::from(count > 0));
+        }
+        // What rounding left over goes to the largest share.
+        let rest = 10_000 - shares.iter().sum::<i64>();
+        *shares.iter_mut().max()? += rest;
+        let [verified, mismatch, unverifiable, open] = shares.map(|share| share as f64 / 100.0);
+        Some(Self { verified, mismatch, unverifiable, open })
+    }
+}
+
 /// Windows and gaps of the streams over time.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct HeatMap {
@@ -174,4 +202,25 @@ pub struct LostMessages {
     /// Observation of central, as text.
     pub evidence: String,
     pub seen_at: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_add_up_and_only_all_is_a_hundred() {
+        let of = |[verified, mismatch, unverifiable, open]: [u64; 4]| {
+            let percent = WindowPercent::of(&WindowCounts { verified, mismatch, unverifiable, open })?;
+            let WindowPercent { verified, mismatch, unverifiable, open } = percent;
+            Some([verified, mismatch, unverifiable, open])
+        };
+        assert_eq!(of([0, 0, 0, 0]), None);
+        assert_eq!(of([7, 0, 0, 0]), Some([100.0, 0.0, 0.0, 0.0]));
+        assert_eq!(of([1, 1, 1, 0]), Some([33.33, 33.33, 33.34, 0.0]));
+        assert_eq!(of([9_999_999, 1, 0, 0]), Some([99.99, 0.01, 0.0, 0.0]));
+        assert_eq!(of([9_999_997, 1, 1, 1]), Some([99.97, 0.01, 0.01, 0.01]));
+        assert_eq!(of([u64::MAX, u64::MAX, 0, 0]), Some([50.0, 50.0, 0.0, 0.0]));
+        assert_eq!(of([1_438, 0, 1, 1]), Some([99.88, 0.0, 0.06, 0.06]));
+    }
 }

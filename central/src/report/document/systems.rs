@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Level, WindowCounts};
+use super::{Level, WindowCounts, WindowPercent};
 use crate::report::Time;
 
 /// One stream of the broker.
@@ -119,6 +119,14 @@ pub struct TableReport {
     pub copied_upto: Option<Time>,
     /// Replication windows of the period by state.
     pub replication: WindowCounts,
+    /// Absent without windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication_percent: Option<WindowPercent>,
+    /// Windows of its streams by state, counted per edge.
+    pub audited: WindowCounts,
+    /// Absent without windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audited_percent: Option<WindowPercent>,
     /// Most severe level of its findings; absent without findings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
@@ -140,17 +148,28 @@ pub struct TableContents {
     pub newest_stored: Option<Time>,
 }
 
-/// One data type of one venue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+/// One data type of one market of an exchange, hot and cold apart.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct VenueState {
     pub exchange: String,
+    pub market_type: String,
     pub data_type: &'static str,
-    pub hot: TableContents,
-    /// Seconds since the newest row was stored; absent without a recent row.
+    /// Contents in hot; absent without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot: Option<TableContents>,
+    /// Contents in cold; absent without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold: Option<TableContents>,
+    /// Seconds since the newest row was stored in hot; absent without a recent row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<i64>,
-    /// `ok`, `stale` (older than the type's threshold) or `nothing recent`.
+    /// `ok`, `stale` (older than the type's threshold), `nothing recent` or `no answer`.
     pub status: &'static str,
     /// True when windows of it were compared with audits in the period.
     pub is_judged: bool,
+    /// Windows of its streams by state, counted per edge.
+    pub windows: WindowCounts,
+    /// Absent without windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows_percent: Option<WindowPercent>,
 }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     BrokerStream, FindingCode, HeatMap, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
-    TableReport, VenueState, WindowCounts, WorstWindow,
+    TableReport, VenueState, Verification, WindowCounts, WindowPercent, WorstWindow,
 };
 use crate::report::ReportScope;
 use crate::time::{self, Time};
@@ -31,8 +31,11 @@ pub struct Report {
     pub unanswered: Vec<Unanswered>,
     /// Windows of all streams by state.
     pub windows: WindowCounts,
+    /// Share of each state; absent without windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows_percent: Option<WindowPercent>,
     pub tables: Vec<TableReport>,
-    /// Newest data by venue and data type.
+    /// Contents of hot and of cold by exchange, market type and data type.
     pub coverage: Vec<VenueState>,
     /// Windows by stream and time.
     pub heat_map: HeatMap,
@@ -50,6 +53,9 @@ pub struct Report {
     pub broker: Vec<BrokerStream>,
     pub clickhouse: Vec<ServerState>,
     pub leases: Vec<LeaseState>,
+    /// Own count of hot, cold and audits, by `integrity --verify` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
 }
 
 /// Refused messages of one reason.

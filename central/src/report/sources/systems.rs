@@ -1,17 +1,17 @@
 //! Broker, ClickHouse servers, and the cached comparison of the tables with their definitions.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use async_nats::jetstream::consumer::Info as ConsumerInfo;
 use async_nats::jetstream::stream::Info;
 use clickhouse::Row;
-use futures_util::TryStreamExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, Shared, join_all};
+use futures_util::{FutureExt as _, TryStreamExt as _};
 use marketprism_config::MaskedUrl;
 use serde::Deserialize;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Answer, Sources};
 use crate::report::Time;
@@ -149,31 +149,56 @@ pub struct SchemaCache(Mutex<SchemaComparison>);
 
 #[derive(Default)]
 struct SchemaComparison {
-    known: Option<(Instant, SchemaReport)>,
-    running: Option<JoinHandle<Answer<SchemaReport>>>,
+    known: Option<SchemaReport>,
+    newest: Option<PendingSchema>,
 }
 
+/// The comparison and when it ended.
+type PendingSchema = Shared<BoxFuture<'static, (Instant, Answer<SchemaReport>)>>;
+
 impl SchemaCache {
+    /// The first comparison is waited for like any other source; a later one for a moment only, as there is an older one.
     pub async fn state(&self, sources: &Sources) -> Answer<SchemaReport> {
-        let mut inner = self.0.lock().await;
-        if let Some((at, known)) = &inner.known
-            && at.elapsed() < limits::SCHEMA_FRESH
-        {
-            return Ok(known.clone());
-        }
-        let sources_of_task = sources.clone();
-        let running =
-            inner.running.get_or_insert_with(|| tokio::spawn(async move { compare(&sources_of_task).await }));
-        let Ok(ended) = timeout(limits::SCHEMA_PATIENCE.min(sources.patience), running).await else {
-            // An older comparison is better than none.
-            let known = inner.known.as_ref().map(|(_, known)| known.clone());
-            return known.ok_or_else(|| "the first comparison of the tables is still running".to_owned());
+        let (known, newest) = self.newest(sources);
+        let limit = match known {
+            Some(_) => limits::SCHEMA_PATIENCE.min(sources.patience),
+            None => sources.patience,
         };
-        inner.running = None;
-        let state = ended.map_err(|error| format!("the comparison of the tables panicked: {error}"))??;
-        inner.known = Some((Instant::now(), state.clone()));
-        Ok(state)
+        match timeout(limit, newest).await {
+            Ok((_, compared)) => compared,
+            Err(_) => known.ok_or_else(|| {
+                format!("the comparison of the tables takes longer than {} s", limit.as_secs())
+            }),
+        }
     }
+
+    fn newest(&self, sources: &Sources) -> (Option<SchemaReport>, PendingSchema) {
+        // The value is consistent at every moment, so a panic of another holder does not matter.
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Polled, because nobody may have been waiting when it ended.
+        let ended = inner.newest.clone().and_then(|newest| newest.now_or_never());
+        if let Some((at, compared)) = ended {
+            let is_fresh = compared.is_ok() && at.elapsed() < limits::SCHEMA_FRESH;
+            if let Ok(compared) = compared {
+                inner.known = Some(compared);
+            }
+            if !is_fresh {
+                inner.newest = None;
+            }
+        }
+        let newest = inner.newest.get_or_insert_with(|| begin(sources.clone())).clone();
+        (inner.known.clone(), newest)
+    }
+}
+
+fn begin(sources: Sources) -> PendingSchema {
+    let task = AbortOnDropHandle::new(tokio::spawn(async move { compare(&sources).await }));
+    let ended = async move {
+        let panicked = |error| Err(format!("the comparison of the tables panicked: {error}"));
+        let compared = task.await.unwrap_or_else(panicked);
+        (Instant::now(), compared)
+    };
+    ended.boxed().shared()
 }
 
 async fn compare(sources: &Sources) -> Answer<SchemaReport> {

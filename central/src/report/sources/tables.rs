@@ -14,16 +14,20 @@ use crate::report::{ReportScope, Time};
 use crate::sql;
 use crate::storage::Storage;
 
-/// Contents of one table on one server, by exchange.
+/// Exchange and market type.
+pub type Market = (String, String);
+
+/// Contents of one table on one server, by market.
 #[derive(Debug, Clone)]
 pub struct TableAnswer {
     pub table: &'static Table,
-    pub venues: Answer<Vec<(String, TableContents)>>,
+    pub venues: Answer<BTreeMap<Market, TableContents>>,
 }
 
 #[derive(Debug, Row, Deserialize)]
 struct CountRow {
     exchange: String,
+    market_type: String,
     is_recent: u8,
     total: u64,
     events: u64,
@@ -51,20 +55,20 @@ fn query(database: &str, table: &Table, now_ms: i64) -> String {
     let window = i64::try_from(recent_window(table.data_type).as_millis()).unwrap_or(i64::MAX);
     let since = sql::millis(now_ms - window);
     format!(
-        "SELECT toString(exchange) AS exchange, toUInt8(0) AS is_recent, count() AS total, toUInt64(0) AS events, \
+        "SELECT toString(exchange) AS exchange, toString(market_type) AS market_type, toUInt8(0) AS is_recent, count() AS total, toUInt64(0) AS events, \
          toUnixTimestamp64Micro(max(timestamp)) AS newest_us, toInt64(0) AS stored_ms FROM {database}.{name} \
-         GROUP BY exchange UNION ALL \
-         SELECT toString(exchange) AS exchange, toUInt8(1) AS is_recent, count() AS total, uniqExact(event_id) AS \
+         GROUP BY exchange, market_type UNION ALL \
+         SELECT toString(exchange) AS exchange, toString(market_type) AS market_type, toUInt8(1) AS is_recent, count() AS total, uniqExact(event_id) AS \
          events, toUnixTimestamp64Micro(max(timestamp)) AS newest_us, \
          toUnixTimestamp64Milli(max(created_at)) AS stored_ms FROM {database}.{name} WHERE created_at >= {since} \
-         GROUP BY exchange"
+         GROUP BY exchange, market_type"
     )
 }
 
-fn collect(rows: Vec<CountRow>) -> Vec<(String, TableContents)> {
-    let mut venues: BTreeMap<String, TableContents> = BTreeMap::new();
+fn collect(rows: Vec<CountRow>) -> BTreeMap<Market, TableContents> {
+    let mut venues: BTreeMap<Market, TableContents> = BTreeMap::new();
     for row in rows {
-        let contents = venues.entry(row.exchange).or_default();
+        let contents = venues.entry((row.exchange, row.market_type)).or_default();
         if row.is_recent == 0 {
             contents.rows = row.total;
             contents.newest = Time::some(row.newest_us / 1_000);
@@ -74,7 +78,7 @@ fn collect(rows: Vec<CountRow>) -> Vec<(String, TableContents)> {
             contents.newest_stored = Time::some(row.stored_ms);
         }
     }
-    venues.into_iter().collect()
+    venues
 }
 
 /// Replication windows of one table and bucket, by state.

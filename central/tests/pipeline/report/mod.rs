@@ -2,4 +2,5 @@
 
 mod rules;
 mod seed;
+mod verify;
 mod web;

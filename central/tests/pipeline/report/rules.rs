@@ -16,7 +16,7 @@ pub fn integrity(stack: &Stack, config: &Path, more: &[&str]) -> (i32, Value) {
 }
 
 /// `wanted`: level, code, and part of subject and text.
-fn has(report: &Value, wanted: &str) -> bool {
+pub fn has(report: &Value, wanted: &str) -> bool {
     let [level, code, text] = wanted.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{wanted}") };
     report["findings"].as_array().unwrap().iter().any(|finding| {
         let [subject, found] = ["subject", "text"].map(|key| finding[key].as_str().unwrap());
@@ -71,7 +71,7 @@ fn faults() -> Vec<(&'static str, String)> {
         ("unknown edge.no_recent_audit edge e1: no audit since the window of", e1_silent),
         ("warn edge.no_recent_audit edge e2: no audit since the window of", e2_silent),
         (
-            "unknown ledger.stream_not_audited trade of new_spot: rows arrive, but no edge audit",
+            "unknown ledger.stream_not_audited trade of new_spot spot: rows arrive, but no edge audit",
             rows("number + 1000").replace("sim_spot", "new_spot"),
         ),
         (
@@ -127,6 +127,23 @@ async fn a_fault_is_named_with_window_and_cause() {
     let sql = "SELECT formatDateTime(window_start, '%Y-%m-%dT%H:%i') FROM marketprism_hot.verdicts WHERE state = 'mismatch'";
     let begin: String = stack.hot().query_raw(sql).fetch_one().await.unwrap();
     assert_eq!(worst["window_start"].as_str().unwrap().get(..16), Some(begin.as_str()));
+    let trades = &report["tables"][0];
+    let percent = |states: &Value| ["verified", "mismatch", "open"].map(|state| states[state].as_f64().unwrap());
+    assert_eq!(trades["audited"]["mismatch"], 1, "{trades:#}");
+    assert_eq!(percent(&trades["audited_percent"]), [98.28, 1.72, 0.0]);
+    assert_eq!(percent(&trades["replication_percent"]), [100.0, 0.0, 0.0]);
+    stack.execute("INSERT INTO marketprism_cold.trades SELECT * REPLACE('perpetual' AS market_type) FROM marketprism_hot.trades").await;
+    let (_, by_market) = integrity(&stack, &config, &["--from", "1h"]);
+    let market = |market: &str| {
+        let all = by_market["coverage"].as_array().unwrap().iter();
+        let mut of = all.filter(|one| one["market_type"] == market && one["data_type"] == "trade");
+        of.next().unwrap_or_else(|| panic!("{market}: {by_market:#}")).clone()
+    };
+    let (spot, perpetual) = (market("spot"), market("perpetual"));
+    assert_eq!((&spot["exchange"], &spot["hot"]["rows"]), (&"sim_spot".into(), &100.into()));
+    assert_eq!((&perpetual["hot"]["rows"], &perpetual["cold"]["rows"]), (&0.into(), &100.into()));
+    assert_eq!(percent(&spot["windows_percent"]), [98.28, 1.72, 0.0]);
+    assert_eq!(perpetual["is_judged"], false);
     let gap = &report["gaps"]["items"][0];
     assert_eq!((&gap["cause"], &gap["missing"]), (&Value::from("venue"), &Value::from(3)));
     assert!(gap["evidence"].as_str().unwrap().contains("ids jump from 5 to 9"));
