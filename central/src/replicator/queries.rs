@@ -56,7 +56,8 @@ impl HotCold {
     #[must_use]
     pub fn with_threads(mut self, threads: u32) -> Self {
         for side in [&mut self.hot, &mut self.cold] {
-            side.storage.client = side.storage.client.clone().with_setting("max_threads", threads.to_string());
+            side.storage.client =
+                side.storage.client.clone().with_setting("max_threads", threads.to_string());
         }
         self
     }

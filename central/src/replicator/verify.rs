@@ -53,17 +53,22 @@ impl WindowOps<'_> {
             _ if is_equal => (ComparedState::Equal, String::new()),
             WindowCondition::Sound if hot.rows == 0 => (ComparedState::ColdOnly, String::new()),
             WindowCondition::Sound => (ComparedState::Equal, String::new()),
-            WindowCondition::New | WindowCondition::CompareRows => match self.compare_rows(evaluated).await? {
-                RowComparison::LateRows(0) => {
-                    let gone = expected_rows.saturating_sub(hot.rows);
-                    (ComparedState::Different, format!("{gone} rows verified once are gone from hot and cold"))
+            WindowCondition::New | WindowCondition::CompareRows => {
+                match self.compare_rows(evaluated).await? {
+                    RowComparison::LateRows(0) => {
+                        let gone = expected_rows.saturating_sub(hot.rows);
+                        (
+                            ComparedState::Different,
+                            format!("{gone} rows verified once are gone from hot and cold"),
+                        )
+                    }
+                    RowComparison::LateRows(rows) => {
+                        (ComparedState::Waiting, format!("{rows} rows of hot are not copied yet"))
+                    }
+                    RowComparison::HotExpired => (ComparedState::ColdOnly, String::new()),
+                    RowComparison::Modified(reason) => (ComparedState::Different, reason),
                 }
-                RowComparison::LateRows(rows) => {
-                    (ComparedState::Waiting, format!("{rows} rows of hot are not copied yet"))
-                }
-                RowComparison::HotExpired => (ComparedState::ColdOnly, String::new()),
-                RowComparison::Modified(reason) => (ComparedState::Different, reason),
-            },
+            }
             _ => (ComparedState::Different, self.modification(evaluated).await?),
         };
         if let Some(logged) = logged

@@ -120,9 +120,10 @@ impl ReportInputs {
         self.copies = Ok(copies);
         self.copies_worst = Ok(copies_worst);
         self.verified_worst = audits_worst;
-        let stopped = document.tables.iter().filter_map(|table| {
-            Some((format!("verification of {}", table.table), table.stopped.clone()?))
-        });
+        let stopped = document
+            .tables
+            .iter()
+            .filter_map(|table| Some((format!("verification of {}", table.table), table.stopped.clone()?)));
         let audits = audits_failed.map(|reason| ("verification of audits".to_owned(), reason));
         self.unverified = stopped.chain(audits).collect();
         self.verification = Some(document);

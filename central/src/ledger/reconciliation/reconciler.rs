@@ -309,7 +309,9 @@ impl Recheck {
 }
 
 /// Ranges that may have something to evaluate, the newest first.
-pub(super) async fn ranges(reconciler: &mut Reconciler) -> anyhow::Result<VecDeque<(WindowRange, Vec<Table>)>> {
+pub(super) async fn ranges(
+    reconciler: &mut Reconciler,
+) -> anyhow::Result<VecDeque<(WindowRange, Vec<Table>)>> {
     let now = clock::now_ns();
     let storage = reconciler.shared.storage.clone();
     reconciler.expected.read(&storage).await.context("cannot read the reporting periods")?;

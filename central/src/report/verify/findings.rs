@@ -12,7 +12,8 @@ pub fn findings(verification: &Verification) -> Vec<Finding> {
     };
     if newly_mismatched > 0 {
         let windows = count(newly_mismatched, "window");
-        let text = format!("hot, counted just now, differs from the edges' audits in {windows} not reported so far");
+        let text =
+            format!("hot, counted just now, differs from the edges' audits in {windows} not reported so far");
         add(Code::LedgerNewlyMismatchedWindows, Level::Fail, text, REPAIR);
     }
     let unverifiable = newly_unsound.saturating_sub(newly_mismatched);
@@ -22,7 +23,8 @@ pub fn findings(verification: &Verification) -> Vec<Finding> {
         add(Code::LedgerNewlyUnverifiableWindows, Level::Unknown, text, remedy);
     }
     if newly_verified > 0 {
-        let text = format!("{} verified just now, reported otherwise so far", count(newly_verified, "window"));
+        let text =
+            format!("{} verified just now, reported otherwise so far", count(newly_verified, "window"));
         let remedy = "the ledger's next recheck stores it, see [ledger] recheck_seconds";
         add(Code::LedgerNewlyVerifiedWindows, Level::Info, text, remedy);
     }

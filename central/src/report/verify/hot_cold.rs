@@ -6,8 +6,8 @@ use super::ProgressMeter;
 use crate::config::{Config, Start};
 use crate::limits;
 use crate::replicator::{
-    ComparedState, ComparedWindow, CopyContext, CopyError, HotCold, TableSpec, TimeRange, WindowLog, WindowOps,
-    align,
+    ComparedState, ComparedWindow, CopyContext, CopyError, HotCold, TableSpec, TimeRange, WindowLog,
+    WindowOps, align,
 };
 use crate::report::document::{VerifiedTable, WorstWindow};
 use crate::report::inputs::WORST_MAX;
@@ -72,9 +72,9 @@ impl TableComparison {
                 add(&mut result, window);
             }
             compared.copies.extend(by_bucket(result.table, &windows, &buckets));
-            let unsound = windows.into_iter().filter(|window| {
-                matches!(window.state, ComparedState::Different | ComparedState::Failed)
-            });
+            let unsound = windows
+                .into_iter()
+                .filter(|window| matches!(window.state, ComparedState::Different | ComparedState::Failed));
             compared.worst.extend(unsound.map(|window| worst_window(result.table, window, width_ms)));
             compared.tables.push(result);
         }
@@ -112,7 +112,8 @@ async fn plan(
     }
     plan.result.compared_upto = Some(Time(upto_ms));
     let whole = TimeRange::new(from_ms, upto_ms);
-    let mut rows: BTreeMap<i64, u64> = log.starts(&pair.cold, whole).await?.into_iter().map(|at| (at, 0)).collect();
+    let mut rows: BTreeMap<i64, u64> =
+        log.starts(&pair.cold, whole).await?.into_iter().map(|at| (at, 0)).collect();
     for side in [&pair.hot, &pair.cold] {
         for (start_ms, digest) in side.counts(&plan.table, whole, width_ms).await? {
             *rows.entry(start_ms).or_default() += digest.rows;

@@ -128,7 +128,8 @@ async fn a_fault_is_named_with_window_and_cause() {
     let begin: String = stack.hot().query_raw(sql).fetch_one().await.unwrap();
     assert_eq!(worst["window_start"].as_str().unwrap().get(..16), Some(begin.as_str()));
     let trades = &report["tables"][0];
-    let percent = |states: &Value| ["verified", "mismatch", "open"].map(|state| states[state].as_f64().unwrap());
+    let percent =
+        |states: &Value| ["verified", "mismatch", "open"].map(|state| states[state].as_f64().unwrap());
     assert_eq!(trades["audited"]["mismatch"], 1, "{trades:#}");
     assert_eq!(percent(&trades["audited_percent"]), [98.28, 1.72, 0.0]);
     assert_eq!(percent(&trades["replication_percent"]), [100.0, 0.0, 0.0]);

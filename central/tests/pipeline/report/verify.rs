@@ -79,9 +79,13 @@ async fn rows_deleted_in_cold_and_altered_in_hot_by_hand_are_found_at_once() {
     assert_eq!(sides.window("trades", second_ms).await.unwrap().0, "verified");
 
     let output = sides.stack.command("integrity", &config, &["--verify", "--from", "1h"]);
-    let (shown, progress) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (shown, progress) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     contains_all(&shown, &["VERIFIED NOW: HOT AGAINST COLD", "VERIFIED NOW: HOT AGAINST AUDITS"]);
-    contains_all(&progress, &["verifying, 0 %: counting rows\n", "hot against cold: trades\n", "hot against audits\n"]);
+    contains_all(
+        &progress,
+        &["verifying, 0 %: counting rows\n", "hot against cold: trades\n", "hot against audits\n"],
+    );
     assert!(!progress.contains(['\r', '\u{1b}']), "lines where no terminal is: {progress:?}");
 }
 
@@ -96,7 +100,8 @@ async fn a_row_deleted_in_hot_by_hand_is_found_by_the_audits_at_once() {
     judged(&stack, "BTC-USDT", "e1", window, "verified").await;
     assert!(central.terminate(PATIENCE).await.success());
     let config = stack.configure(&settings);
-    let verify = |more: &[&str]| integrity(&stack, &config, &[&["--from", "1h", "--to", "70s"], more].concat());
+    let verify =
+        |more: &[&str]| integrity(&stack, &config, &[&["--from", "1h", "--to", "70s"], more].concat());
     let newly = "fail ledger.newly_mismatched_windows ledger: hot, counted just now, differs from the edges' audits in 1 window";
     let (_, report) = verify(&["--verify"]);
     let windows = &report["verification"]["audits"]["windows"];
@@ -152,13 +157,17 @@ async fn wait_lasts_until_the_system_has_started_but_not_longer_than_asked() {
     assert_eq!(waiting.ended(PATIENCE).await.code(), Some(1));
     let text = std::fs::read_to_string(&log).unwrap();
     let report: Value = serde_json::from_str(text.get(text.find('{').unwrap()..).unwrap()).unwrap();
-    assert_eq!((&report["unanswered"], &report["windows"]["verified"]), (&Value::Array(Vec::new()), &1.into()));
+    assert_eq!(
+        (&report["unanswered"], &report["windows"]["verified"]),
+        (&Value::Array(Vec::new()), &1.into())
+    );
 }
 
 /// Reports that central computed so far.
 fn computed(stack: &Stack) -> u64 {
     let (_, metrics) = stack.get("/metrics").unwrap();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("marketprism_central_reports_computed_total "));
+    let line =
+        metrics.lines().find_map(|line| line.strip_prefix("marketprism_central_reports_computed_total "));
     line.unwrap().parse().unwrap()
 }
 
