@@ -11,11 +11,11 @@ use super::document::{
     WindowCounts, WindowPercent, WorstWindow,
 };
 use super::heatmap::{self, LedgerSummary};
-use super::inputs::{ReportInputs, WORST_MAX};
+use super::inputs::{ReportInputs, Verified, WORST_MAX};
 use super::period::recent_window;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, Verified, rules};
+use super::{ReportScope, Time, rules, verify};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -57,6 +57,8 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         unanswered.push(Unanswered { part: "worst windows".into(), reason: reason.clone() });
         findings.push(rules::unavailable(Level::Unknown, "worst windows", reason));
     }
+    findings.extend(inputs.verification.iter().flat_map(verify::findings));
+    findings.sort_by_key(|finding| finding.level);
     let (verdict, summary) = rules::conclude(&findings);
     let summary = summary.unwrap_or_else(|| rules::summary_of_whole(&ledger));
     for table in &mut tables {

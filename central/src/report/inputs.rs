@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use marketprism_schema::Table;
 
+use super::ReportScope;
 use super::document::{
     BrokerStream, DeadLetters, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
     TruncatedList, Unanswered, Verification, WorstWindow,
@@ -12,13 +13,25 @@ use super::period::TimeBuckets;
 use super::sources::ledger::{GapGroup, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
 use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
-use super::{ReportScope, Verified};
 use crate::clock;
 
 /// Time after its grace period from which an open window is overdue.
 const OVERDUE_MS: i64 = 600_000;
 /// Most windows listed.
 pub const WORST_MAX: usize = 100;
+
+/// Result of a verification; takes the place of the window log in the report.
+#[derive(Debug)]
+pub struct Verified {
+    pub document: Verification,
+    pub copies: Vec<ReplicationBucket>,
+    /// Windows that differ or failed.
+    pub copies_worst: Vec<WorstWindow>,
+    /// Windows whose stored verdict was better than what was found.
+    pub audits_worst: Vec<WorstWindow>,
+    /// Reason why hot was not compared with the audits.
+    pub audits_failed: Option<String>,
+}
 
 #[derive(Debug)]
 pub struct ReportInputs {
@@ -114,7 +127,7 @@ impl ReportInputs {
         }
     }
 
-    /// What was counted now takes the place of the window log.
+    /// Numbers counted now take the place of the window log.
     pub fn replace_with(&mut self, verified: Verified) {
         let Verified { document, copies, copies_worst, audits_worst, audits_failed } = verified;
         self.copies = Ok(copies);

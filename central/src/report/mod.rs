@@ -16,7 +16,8 @@ mod verify;
 
 pub use crate::time::Time;
 pub use compose::{compute, exit_code, status};
+pub use inputs::Verified;
 pub use period::{ReportQuery, ReportScope};
 pub use response_cache::{AnswerError, ResponseCache};
 pub use sources::{SchemaCache, Sources};
-pub use verify::{Verified, VerifyProgress, verify};
+pub use verify::{VerifyProgress, verify};

@@ -37,7 +37,7 @@ pub struct ReportQuery {
 }
 
 impl ReportQuery {
-    /// The same text for queries of the same report, spelled in full or left out.
+    /// Equal for queries of the same report, spelled in full or left out.
     pub fn question(&self) -> String {
         let given = |text: &Option<String>, default: &str| {
             let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());

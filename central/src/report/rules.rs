@@ -10,7 +10,6 @@ use super::document::{
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::{is_high_frequency, recent_window};
-use super::verify;
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -24,7 +23,6 @@ pub fn evaluate(
     if inputs.verdicts.is_ok() {
         evaluate_ledger(inputs, ledger, venues, &mut findings);
     }
-    findings.extend(inputs.verification.iter().flat_map(verify::findings));
     evaluate_losses(inputs, &mut findings);
     evaluate_systems(inputs, &mut findings);
     for unanswered in inputs.unanswered() {

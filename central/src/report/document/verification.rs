@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::WindowCounts;
 use crate::report::Time;
 
-/// What `integrity --verify` counted itself. Absent in reports that rely on the window log and the stored verdicts.
+/// Own count of `integrity --verify`. Absent in reports that rely on the window log and the stored verdicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Verification {
     pub started_at: Time,

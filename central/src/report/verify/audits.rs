@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ProgressMeter;
+use super::meter::ProgressMeter;
 use crate::context::CentralContext;
 use crate::ledger::{AuditComparison, ChangedWindow, VerdictState, WindowRange};
 use crate::report::document::{VerifiedAudits, WindowCounts, WorstWindow};

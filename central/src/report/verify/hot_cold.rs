@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ProgressMeter;
+use super::meter::ProgressMeter;
 use crate::config::{Config, Start};
 use crate::limits;
 use crate::replicator::{

@@ -5,15 +5,16 @@
 mod audits;
 mod findings;
 mod hot_cold;
+mod meter;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 
-use super::document::{Verification, WorstWindow};
+use super::document::Verification;
+use super::inputs::Verified;
 use super::sources::Sources;
-use super::sources::tables::ReplicationBucket;
 use super::{ReportScope, Time};
 use crate::clock;
 use crate::context::CentralContext;
@@ -23,44 +24,8 @@ use crate::replicator::CopyContext;
 use crate::status::Status;
 
 pub use findings::findings;
-
-/// Work done and to do, in rows read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifyProgress {
-    pub doing: String,
-    pub done: u64,
-    pub total: u64,
-}
-
-/// What was found now; takes the place of window log and stored verdicts in the report.
-#[derive(Debug)]
-pub struct Verified {
-    pub document: Verification,
-    pub copies: Vec<ReplicationBucket>,
-    /// Windows that differ or failed.
-    pub copies_worst: Vec<WorstWindow>,
-    /// Windows whose stored verdict was better than what was found.
-    pub audits_worst: Vec<WorstWindow>,
-    /// Reason why hot was not compared with the audits.
-    pub audits_failed: Option<String>,
-}
-
-pub struct ProgressMeter<'a> {
-    tell: &'a (dyn Fn(&VerifyProgress) + Sync),
-    state: VerifyProgress,
-}
-
-impl ProgressMeter<'_> {
-    fn begin(&mut self, doing: impl Into<String>) {
-        self.state.doing = doing.into();
-        (self.tell)(&self.state);
-    }
-
-    fn add(&mut self, rows: u64) {
-        self.state.done = self.state.done.saturating_add(rows).min(self.state.total);
-        (self.tell)(&self.state);
-    }
-}
+use meter::ProgressMeter;
+pub use meter::VerifyProgress;
 
 /// Fails when a server does not answer at all; later failures are part of the result.
 pub async fn verify(
@@ -70,8 +35,7 @@ pub async fn verify(
 ) -> anyhow::Result<Verified> {
     let (started, started_at) = (Instant::now(), Time(clock::now_ns() / 1_000_000));
     let shared = Arc::new(context(sources)?);
-    let state = VerifyProgress { doing: "counting rows".to_owned(), done: 0, total: 0 };
-    let mut meter = ProgressMeter { tell, state };
+    let mut meter = ProgressMeter::new(tell);
     meter.begin("counting rows");
     let copying = CopyContext {
         config: &shared.config,
@@ -81,7 +45,7 @@ pub async fn verify(
     };
     let comparison = hot_cold::TableComparison::plan(copying, scope).await?;
     // The audits' comparison reads the rows of hot once more.
-    meter.state.total = comparison.rows().saturating_add(comparison.hot_rows()).max(1);
+    meter.expect(comparison.rows().saturating_add(comparison.hot_rows()));
     let audit_rows = comparison.hot_rows();
     let hot_cold::ComparedTables { tables, copies, worst } = comparison.run(copying, scope, &mut meter).await;
     let (audits, audits_worst, audits_failed) =
