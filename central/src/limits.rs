@@ -121,6 +121,8 @@ pub const WINDOWS_A_SPAN: i64 = 600;
 /// A recheck takes at most one part in `RECHECK_SHARE` of the time, and at least `RECHECK_LEAST` per round.
 pub const RECHECK_SHARE: u32 = 100;
 pub const RECHECK_LEAST: Duration = Duration::from_millis(50);
+/// Ranges of stored ids per window and stream: the ids beyond count as missing.
+pub const STORED_ID_RANGES: usize = 4_096;
 /// Verdicts per insert.
 pub const VERDICTS_AN_INSERT: usize = 20_000;
 /// An ambiguous event is first looked up this long before and after its window: another edge received it at about the same time.

@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `run` Int64 CODEC(ZSTD(1)),
     `covers_from` Int64 CODEC(Delta, ZSTD(1)),
     `covers_to` Int64 CODEC(Delta, ZSTD(1)),
+    `numbering` LowCardinality(String),
+    `completeness` LowCardinality(String),
+    `delay_seconds` UInt32 CODEC(ZSTD(1)),
     `stored_count` UInt64 CODEC(ZSTD(1)),
     `stored_xor` UInt64 CODEC(ZSTD(1)),
     `stored_sum` UInt64 CODEC(ZSTD(1)),
@@ -80,6 +83,10 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `gaps` UInt32 CODEC(ZSTD(1)),
     `missing` UInt64 CODEC(ZSTD(1)),
     `causes` Array(LowCardinality(String)),
+    `numbering` LowCardinality(String),
+    `completeness` LowCardinality(String),
+    `delay_seconds` UInt32 CODEC(ZSTD(1)),
+    `stored_ids` Array(Tuple(Int64, Int64)) CODEC(ZSTD(1)),
     `judged_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )
 ENGINE = {ReplacingMergeTree judged_at}

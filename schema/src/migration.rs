@@ -226,7 +226,7 @@ mod tests {
             "822d4c4055714bab910164815951a830",
             "5d4973fe584c0750e6f2cdd112c25db3",
             "5779285ad4e50b673b6aab175f0e59a4",
-            "99634d42d29b25e2a2f797453d3b6dfc",
+            "df4b704d944f53de2dc50d2e241150f5",
             "86a4cdb0534156c8521582243d9edc5f",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, DataType, EventId, FeedAudit, Gap, GapCause, GapKind, MarketType, StreamAudit,
-    StreamId, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
+    AUDIT_VERSION, Audit, Capability, Completeness, DataType, EventId, FeedAudit, Gap, GapCause, GapKind,
+    MarketType, Numbering, SilentStreams, StreamAudit, StreamId, UNSURE_MAX, audit_message_id, audit_subject,
+    decode_audit, encode_audit,
 };
 
 const MINUTE: i64 = 60_000_000_000;
@@ -13,8 +14,13 @@ fn stream(symbol: &str) -> StreamId {
     StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
 }
 
+const NUMBERED: Capability =
+    Capability { numbering: Numbering::ByOne, completeness: Completeness::Complete, delay_seconds: 0 };
+const LATE: Capability =
+    Capability { completeness: Completeness::LowerBound, delay_seconds: 5_400, ..Capability::UNNUMBERED };
+
 fn audit() -> Audit {
-    let mut found = StreamAudit::new(&stream("A-B"));
+    let mut found = StreamAudit::new(&stream("A-B"), NUMBERED);
     found.stored.add(EventId((5 << 64) | 3));
     found.unsure = vec![EventId(255)];
     (found.first_sequence, found.last_sequence) = (Some(1), Some(4));
@@ -41,7 +47,7 @@ fn audit() -> Audit {
         part: 1,
         parts: 1,
         streams: vec![found],
-        silent: vec![stream("C-D")],
+        silent: vec![SilentStreams { capability: LATE, streams: vec![stream("C-D")] }],
         feeds: vec![FeedAudit { exchange: "sim_spot".into(), malformed: 1, ..FeedAudit::default() }],
     }
 }
@@ -54,11 +60,13 @@ fn the_form_is_pinned() {
         r#"{"version":1,"edge":"e1","region":"r","run":7,"window_start":60000000000,"window_seconds":60,"#,
         r#""from":60000000000,"to":120000000000,"part":1,"parts":1,"streams":[{"data_type":"trade","#,
         r#""exchange":"sim_spot","market_type":"spot","symbol":"A-B","#,
+        r#""capability":{"numbering":"by_one","completeness":"complete"},"#,
         r#""stored":{"count":1,"xor":"0000000000000003","sum":"0000000000000005"},"duplicates":0,"#,
         r#""unsure":["000000000000000000000000000000ff"],"first_sequence":1,"last_sequence":4,"#,
         r#""oldest_timestamp":59,"malformed":0,"conflated":0,"dropped":0,"gaps":[{"kind":"trade_ids","cause":"venue","#,
         r#""from_sequence":2,"to_sequence":3,"missing":2,"from":60000000001,"to":60000000002,"#,
-        r#""evidence":"seen"}]}],"silent":["trade.sim_spot.spot.C-D"],"#,
+        r#""evidence":"seen"}]}],"silent":[{"capability":{"numbering":"unnumbered","completeness":"lower_bound","#,
+        r#""delay_seconds":5400},"streams":["trade.sim_spot.spot.C-D"]}],"#,
         r#""feeds":[{"exchange":"sim_spot","malformed":1,"reconnects":0,"adapter_faults":0}]}"#,
     );
     assert_eq!(text, expected);
@@ -96,8 +104,11 @@ fn contradictions_are_refused() {
 #[test]
 fn large_audits_travel_in_parts() {
     let mut whole = audit();
-    whole.streams = (0..3_000).map(|i| StreamAudit::new(&stream(&format!("S{i}-X")))).collect();
-    whole.silent = (0..3_000).map(|i| stream(&format!("Q{i}-X"))).collect();
+    whole.streams = (0..3_000).map(|i| StreamAudit::new(&stream(&format!("S{i}-X")), NUMBERED)).collect();
+    whole.silent.clear();
+    for (capability, letter) in [(NUMBERED, 'Q'), (LATE, 'R')] {
+        (0..1_500).for_each(|i| whole.add_silent(capability, stream(&format!("{letter}{i}-X"))));
+    }
     let parts = whole.clone().into_parts(40_000).unwrap();
     assert!(parts.len() > 10, "{}", parts.len());
     let mut again = Audit { streams: Vec::new(), silent: Vec::new(), feeds: Vec::new(), ..whole.clone() };
@@ -106,8 +117,8 @@ fn large_audits_travel_in_parts() {
         assert!(bytes.len() <= 40_000, "{}", bytes.len());
         let part = decode_audit(&bytes).unwrap();
         assert_eq!(part.part, number);
+        part.silent_streams().for_each(|(id, capability)| again.add_silent(capability, id.clone()));
         again.streams.extend(part.streams);
-        again.silent.extend(part.silent);
         again.feeds.extend(part.feeds);
     }
     assert_eq!(again, whole);

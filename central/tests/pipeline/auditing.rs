@@ -3,8 +3,8 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, Event, EventId, Fingerprint, StreamAudit, StreamId, audit_message_id,
-    audit_subject, encode_audit,
+    AUDIT_VERSION, Audit, Capability, Completeness, Event, EventId, Fingerprint, Numbering, StreamAudit,
+    StreamId, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_tests::wait::eventually;
 
@@ -45,10 +45,13 @@ pub fn subject(symbol: &str) -> StreamId {
     StreamId::parse(&format!("trade.sim_spot.spot.{symbol}")).unwrap()
 }
 
+pub const NUMBERED: Capability =
+    Capability { numbering: Numbering::ByOne, completeness: Completeness::Complete, delay_seconds: 0 };
+
 /// Audit of a stream whose events the broker has all stored.
 pub fn stored(symbol: &str, events: &[Event<'_>]) -> StreamAudit {
     let fingerprint: Fingerprint = events.iter().map(|event| event.header.event_id).collect();
-    StreamAudit { stored: fingerprint, ..StreamAudit::new(&subject(symbol)) }
+    StreamAudit { stored: fingerprint, ..StreamAudit::new(&subject(symbol), NUMBERED) }
 }
 
 pub fn audit(edge: &str, window: i64, streams: Vec<StreamAudit>) -> Audit {

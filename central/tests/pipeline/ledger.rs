@@ -4,7 +4,9 @@ use async_nats::HeaderMap;
 use marketprism_schema::{EventId, Gap, GapCause, GapKind};
 use marketprism_tests::wait::eventually;
 
-use crate::auditing::{QUICK, audit, judged, renamed, stored, subject, tell, trades, verdict, window_before};
+use crate::auditing::{
+    NUMBERED, QUICK, audit, judged, renamed, stored, subject, tell, trades, verdict, window_before,
+};
 use crate::events::{publish, publish_bytes};
 use crate::stack::Stack;
 
@@ -18,7 +20,7 @@ async fn what_an_edge_stored_is_verified() {
     let later = trades("e1", second, 300, 400);
     publish(&jetstream, btc.iter().chain(&eth).chain(&later).cloned()).await;
     let mut told = audit("e1", first, vec![stored(A, &btc), stored("ETH-USDT", &eth)]);
-    told.silent = vec![subject("XRP-USDT")];
+    told.add_silent(NUMBERED, subject("XRP-USDT"));
     tell(&jetstream, &told).await;
     let gap = Gap {
         kind: GapKind::TradeIds,

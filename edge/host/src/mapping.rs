@@ -5,8 +5,8 @@ use marketprism_book as book;
 use marketprism_schema as schema;
 
 use crate::contract::{
-    Book, BookChange, Capability, ChecksumRule, DataType, Decimal, Event, Instrument, MarketType, Normalized,
-    Note, Payload, SequenceRule, Side, SnapshotSource, Venue,
+    Book, BookChange, Capability, ChecksumRule, Completeness, DataType, Decimal, Event, Instrument,
+    MarketType, Normalized, Note, Payload, SequenceRule, Side, SnapshotSource, Venue,
 };
 use crate::{FrameIndex, InstrumentIndex};
 
@@ -63,6 +63,20 @@ impl Venue {
 }
 
 impl Capability {
+    /// The guarantees as audits carry them. The delay is the plan's.
+    pub fn audited(&self) -> schema::Capability {
+        let numbering = match self.sequence {
+            _ if self.contiguous_trade_ids => schema::Numbering::ByOne,
+            SequenceRule::Unnumbered => schema::Numbering::Unnumbered,
+            SequenceRule::Contiguous | SequenceRule::Chained => schema::Numbering::Linked,
+        };
+        let completeness = match self.completeness {
+            Completeness::Complete => schema::Completeness::Complete,
+            Completeness::LowerBound => schema::Completeness::LowerBound,
+        };
+        schema::Capability { numbering, completeness, delay_seconds: 0 }
+    }
+
     /// Settings of an instrument's order book: `depth` published levels a side, and the plan's limit on those of the venue.
     pub fn book_settings(
         &self,

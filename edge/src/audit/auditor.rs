@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use marketprism_schema::{AUDIT_VERSION, Audit, DataTypeMap, Gap, GapCause, GapKind, StreamAudit, StreamId};
+use marketprism_schema::{AUDIT_VERSION, Audit, DataTypeMap, Gap, GapCause, GapKind, StreamAudit};
 
-use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry, StreamTable};
+use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry, StreamTable, SubscribedStream};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_WINDOWS_MAX, START_GAP_OURS};
 
@@ -90,14 +90,14 @@ impl Auditor {
     pub fn subscribe(
         &self,
         AuditFeed(feed): AuditFeed,
-        streams: &[DataTypeMap<Option<StreamId>>],
+        streams: &[DataTypeMap<Option<SubscribedStream>>],
         now_ns: i64,
     ) -> StreamTable {
         let Some(origin) = &self.origin else { return vec![DataTypeMap::default(); streams.len()] };
         let mut state = self.lock();
         let registry = &mut state.streams;
-        let mut row = |ids: &DataTypeMap<Option<StreamId>>| {
-            DataTypeMap::from_fn(|kind| ids[kind].as_ref().and_then(|id| registry.number(id)))
+        let mut row = |ids: &DataTypeMap<Option<SubscribedStream>>| {
+            DataTypeMap::from_fn(|kind| ids[kind].as_ref().and_then(|stream| registry.number(stream)))
         };
         let table: StreamTable = streams.iter().map(&mut row).collect();
         let subscribed: BTreeSet<AuditStream> =
@@ -291,23 +291,7 @@ impl AuditState {
         self.status.open_since_ns = end_ns;
         let subscribed: BTreeSet<AuditStream> =
             self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();
-        let (mut streams, mut silent) = (Vec::new(), Vec::new());
-        for (stream, id) in self.streams.iter() {
-            let tally = window.take(stream);
-            let gaps = self.gaps_of(stream, start_ns, to_ns);
-            if !tally.is_empty() || !gaps.is_empty() {
-                let mut audit = StreamAudit::new(id);
-                tally.write(&mut audit, gaps);
-                streams.push(audit);
-            } else if subscribed.contains(&stream) {
-                silent.push(id.clone());
-            }
-        }
-        for gaps in self.trade_id_gaps.values_mut() {
-            gaps.retain(|gap| gap.to >= end_ns);
-        }
-        self.trade_id_gaps.retain(|_, gaps| !gaps.is_empty());
-        Audit {
+        let mut audit = Audit {
             version: AUDIT_VERSION,
             edge: origin.edge.clone(),
             region: origin.region.clone(),
@@ -318,10 +302,26 @@ impl AuditState {
             to: to_ns,
             part: 1,
             parts: 1,
-            streams,
-            silent,
+            streams: Vec::new(),
+            silent: Vec::new(),
             feeds: self.feeds.iter().enumerate().map(|(number, feed)| window.feed(number, feed)).collect(),
+        };
+        for (stream, id, capability) in self.streams.iter() {
+            let tally = window.take(stream);
+            let gaps = self.gaps_of(stream, start_ns, to_ns);
+            if !tally.is_empty() || !gaps.is_empty() {
+                let mut told = StreamAudit::new(id, capability);
+                tally.write(&mut told, gaps);
+                audit.streams.push(told);
+            } else if subscribed.contains(&stream) {
+                audit.add_silent(capability, id.clone());
+            }
         }
+        for gaps in self.trade_id_gaps.values_mut() {
+            gaps.retain(|gap| gap.to >= end_ns);
+        }
+        self.trade_id_gaps.retain(|_, gaps| !gaps.is_empty());
+        audit
     }
 
     /// Gaps in trade ids that a trade of the window showed, and the window's parts of open gaps.

@@ -5,5 +5,5 @@ mod streams;
 mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};
-pub use streams::{AuditFeed, AuditStream, StreamTable};
+pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

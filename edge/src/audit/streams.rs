@@ -1,7 +1,7 @@
 //! Streams and feeds of the audits, with the numbers that stand for them.
 
-use indexmap::IndexSet;
-use marketprism_schema::{DataTypeMap, StreamId};
+use indexmap::IndexMap;
+use marketprism_schema::{Capability, DataTypeMap, StreamId};
 
 /// Number of a stream in the audits of this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,19 +19,22 @@ pub struct AuditFeed(pub(super) usize);
 /// The audited streams of a feed, per instrument and data type.
 pub type StreamTable = Vec<DataTypeMap<Option<AuditStream>>>;
 
+/// A stream with the venue's guarantees for it.
+pub type SubscribedStream = (StreamId, Capability);
+
 /// Every stream that was subscribed since the start.
 #[derive(Debug, Default)]
-pub(super) struct StreamRegistry(IndexSet<StreamId>);
+pub(super) struct StreamRegistry(IndexMap<StreamId, Capability>);
 
 impl StreamRegistry {
-    /// The number of a stream, assigned at its first mention.
-    pub(super) fn number(&mut self, id: &StreamId) -> Option<AuditStream> {
-        let (index, _) = self.0.insert_full(id.clone());
+    /// The number of a stream, assigned at its first mention. The newest capability counts: an adapter may have been replaced.
+    pub(super) fn number(&mut self, (id, capability): &SubscribedStream) -> Option<AuditStream> {
+        let (index, _) = self.0.insert_full(id.clone(), *capability);
         u32::try_from(index).ok().map(AuditStream)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (AuditStream, &StreamId)> {
-        (0_u32..).map(AuditStream).zip(&self.0)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (AuditStream, &StreamId, Capability)> {
+        (0_u32..).map(AuditStream).zip(&self.0).map(|(stream, (id, capability))| (stream, id, *capability))
     }
 }
 

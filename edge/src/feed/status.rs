@@ -98,13 +98,8 @@ impl FeedStatus {
         stats: Arc<Stats>,
         plan: &Plan,
     ) {
-        let mut delays_ms = DataTypeMap::default();
-        for poll in &plan.polls {
-            let delay: &mut u32 = &mut delays_ms[poll.data_type.into()];
-            *delay = poll.window.as_ref().map_or(0, |window| window.to_ago_ms).max(*delay);
-        }
         let mut state = self.lock();
-        state.delays_ms = delays_ms;
+        state.delays_ms = planned_delays_ms(plan);
         state.phase = FeedPhase::Running;
         state.instruments = instruments.iter().map(InstrumentName::from).collect();
         state.sockets = Some(sockets);
@@ -140,4 +135,14 @@ impl FeedStatus {
     pub fn set_report(&self, report: FeedReport) {
         self.lock().report = report;
     }
+}
+
+/// Time from an event to the poll that asks for it, by data type.
+pub fn planned_delays_ms(plan: &Plan) -> DataTypeMap<u32> {
+    let mut delays_ms = DataTypeMap::default();
+    for poll in &plan.polls {
+        let delay: &mut u32 = &mut delays_ms[poll.data_type.into()];
+        *delay = poll.window.as_ref().map_or(0, |window| window.to_ago_ms).max(*delay);
+    }
+    delays_ms
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use marketprism_adapter_host::contract::{self, Answer, Feed, Instrument, Plan};
+use marketprism_adapter_host::contract::{self, Answer, Feed, Instrument, Plan, Venue};
 use marketprism_adapter_host::{
     AdapterSupervisor, FaultPolicy, InstrumentIndex, InstrumentRounds, Sandbox, Stats,
 };
 use marketprism_config::MaskedUrl;
-use marketprism_schema::{DataTypeMap, MarketType, StreamId};
+use marketprism_schema::{Capability, DataTypeMap, MarketType, StreamId};
 use marketprism_service::{Backoff, clock, error_text, mask};
 use marketprism_socket::{BackoffOptions, FeedSockets, SocketEvent, SocketOptions, http_client};
 use tokio::runtime::Handle;
@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use super::context::FeedContext;
 use super::pipeline::{Pipeline, PipelineParts};
 use super::sources::SourceMap;
-use super::status::FeedPhase;
-use crate::audit::StreamTable;
+use super::status::{FeedPhase, planned_delays_ms};
+use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::FeedConfig;
 use crate::gaps::GapMonitor;
 use crate::limits::{FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
@@ -260,22 +260,35 @@ fn record_builder(
         true => context.edge.coverage.row(&config.exchange, kind),
         false => CoverageIndex::NONE,
     });
-    let ids = stream_ids(config, &options.subscription, instruments);
+    let capabilities = stream_capabilities(venue, plan);
+    let ids = audited_streams(config, &options.subscription, instruments, &capabilities);
     let streams = context.edge.auditor.subscribe(context.audit_feed, &ids, clock::now_ns());
     let encoder = encoder.with_coverage(coverage).with_forms(context.edge.wire).with_streams(&streams);
     Ok((RecordBuilder::new(options, encoder, instruments.len()), streams))
 }
 
-fn stream_ids(
+/// A data type that the description does not list is never claimed to be more than stored = received.
+fn stream_capabilities(venue: &Venue, plan: &Plan) -> DataTypeMap<Capability> {
+    let delays_ms = planned_delays_ms(plan);
+    DataTypeMap::from_fn(|kind| {
+        let described =
+            venue.capability(kind).map_or(Capability::UNNUMBERED, |described| described.audited());
+        Capability { delay_seconds: delays_ms[kind].div_ceil(1_000), ..described }
+    })
+}
+
+fn audited_streams(
     config: &FeedConfig,
     subscription: &Subscription,
     instruments: &[Instrument],
-) -> Vec<DataTypeMap<Option<StreamId>>> {
+    capabilities: &DataTypeMap<Capability>,
+) -> Vec<DataTypeMap<Option<SubscribedStream>>> {
     let ids = |(index, instrument): (InstrumentIndex, &Instrument)| {
         DataTypeMap::from_fn(|kind| {
             // The encoder has checked the symbols.
             let id = StreamId::new(kind, &config.exchange, instrument.market_type.into(), &instrument.symbol);
-            id.ok().filter(|_| subscription.includes(kind, index))
+            let id = id.ok().filter(|_| subscription.includes(kind, index));
+            id.map(|id| (id, capabilities[kind]))
         })
     };
     InstrumentIndex::enumerate(instruments).map(ids).collect()

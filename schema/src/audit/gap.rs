@@ -132,6 +132,8 @@ names! {
         Network = "network",
         /// This system lost it.
         Ours = "ours",
+        /// An operator stopped the edge: nothing was collected on purpose.
+        Operator = "operator",
         /// It was deleted by age or size before it could be stored.
         Retention = "retention",
     }

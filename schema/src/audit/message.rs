@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::capability::Capability;
 use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
 use crate::event::EventId;
@@ -40,9 +41,9 @@ pub struct Audit {
     /// Streams with anything to say.
     #[serde(default)]
     pub streams: Vec<StreamAudit>,
-    /// Subscribed streams without an event or a gap.
-    #[serde(default, with = "texts")]
-    pub silent: Vec<StreamId>,
+    /// Subscribed streams without an event or a gap, by capability.
+    #[serde(default)]
+    pub silent: Vec<SilentStreams>,
     /// Trouble that no stream can be named for. In the first part only.
     #[serde(default)]
     pub feeds: Vec<FeedAudit>,
@@ -67,6 +68,8 @@ pub struct StreamAudit {
     /// Stream that these figures are of.
     #[serde(flatten)]
     pub id: StreamId,
+    /// The venue's guarantees for it.
+    pub capability: Capability,
     /// Messages that the broker stored as new.
     pub stored: Fingerprint,
     /// Messages that the broker had already although they were sent once only: another edge's, or an earlier message's.
@@ -104,9 +107,10 @@ pub struct StreamAudit {
 
 impl StreamAudit {
     /// An audit without events and gaps.
-    pub fn new(id: &StreamId) -> Self {
+    pub fn new(id: &StreamId, capability: Capability) -> Self {
         Self {
             id: id.clone(),
+            capability,
             stored: Fingerprint::default(),
             duplicates: 0,
             unsure: Vec::new(),
@@ -120,6 +124,17 @@ impl StreamAudit {
             gaps: Vec::new(),
         }
     }
+}
+
+/// Streams of one capability without an event or a gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SilentStreams {
+    /// Their guarantees.
+    pub capability: Capability,
+    /// Their ids.
+    #[serde(with = "texts")]
+    pub streams: Vec<StreamId>,
 }
 
 /// One feed in a window: trouble that no single stream can be named for.
@@ -290,6 +305,20 @@ fn wrong(field: &'static str, found: String, allowed: &str) -> AuditError {
 }
 
 impl Audit {
+    /// Adds a stream without an event or a gap.
+    pub fn add_silent(&mut self, capability: Capability, stream: StreamId) {
+        match self.silent.iter_mut().find(|silent| silent.capability == capability) {
+            Some(silent) => silent.streams.push(stream),
+            None => self.silent.push(SilentStreams { capability, streams: vec![stream] }),
+        }
+    }
+
+    /// Subscribed streams without an event or a gap, each with its guarantees.
+    pub fn silent_streams(&self) -> impl Iterator<Item = (&StreamId, Capability)> {
+        let of = |silent: &SilentStreams| silent.capability;
+        self.silent.iter().flat_map(move |silent| silent.streams.iter().map(move |id| (id, of(silent))))
+    }
+
     /// Cuts an audit into parts of at most `bytes_max` bytes each, as far as a single stream does not need more.
     pub fn into_parts(mut self, bytes_max: usize) -> Result<Vec<Self>, AuditError> {
         let room = bytes_max.saturating_sub(PART_FRAME_BYTES);
@@ -311,10 +340,12 @@ impl Audit {
                 part.streams.push(stream);
             }
         }
-        for subject in silent {
-            room_for(&mut parts, subject.to_string().len() + 3);
-            if let Some(part) = parts.last_mut() {
-                part.silent.push(subject);
+        for SilentStreams { capability, streams } in silent {
+            for stream in streams {
+                room_for(&mut parts, stream.to_string().len() + 3);
+                if let Some(part) = parts.last_mut() {
+                    part.add_silent(capability, stream);
+                }
             }
         }
         let count = u16::try_from(parts.len()).unwrap_or(u16::MAX);

@@ -1,12 +1,14 @@
 //! Audits of an edge: what the broker stored per closed window of receive time, and the wire form.
 
+mod capability;
 mod fingerprint;
 mod gap;
 mod message;
 
+pub use capability::{Capability, Completeness, Numbering};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};
 pub use message::{
-    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, FeedAudit, StreamAudit, UNSURE_MAX,
-    audit_message_id, audit_subject, decode_audit, encode_audit,
+    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, FeedAudit, SilentStreams,
+    StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
 };

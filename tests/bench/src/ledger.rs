@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use async_nats::HeaderMap;
 use marketprism_edge::audit::{AuditOrigin, Auditor, PublishOutcome, RecordOutcome};
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, DataType, DataTypeMap, EventId, FINGERPRINT_SQL, Fingerprint, StreamAudit,
-    StreamId, WireForm, audit_message_id, audit_subject, encode_audit,
+    AUDIT_VERSION, Audit, Capability, DataType, DataTypeMap, EventId, FINGERPRINT_SQL, Fingerprint,
+    SilentStreams, StreamAudit, StreamId, WireForm, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::{Central, Settings};
@@ -119,7 +119,7 @@ async fn minute(stack: &mut Stack, first: u64, trades: u64, told_up_to: &mut i64
     let windows =
         "SELECT count() FROM marketprism_hot.verdicts FINAL WHERE data_type = 'trade' AND state = 'verified'";
     let judged = stack.clickhouse.number(windows).await.map_err(|e| anyhow!(e))?;
-    let told: usize = audits.iter().map(|audit| audit.streams.len() + audit.silent.len()).sum();
+    let told: usize = audits.iter().map(|audit| audit.streams.len() + audit.silent_streams().count()).sum();
     ensure!(
         judged >= u64::try_from(told)?,
         "{judged} of {told} windows are verified {JUDGED:?} after their audits"
@@ -184,7 +184,7 @@ fn audit(row: &Value, subject: &StreamId) -> Result<Audit> {
     let stored = Fingerprint { count: number("/1/0")?, xor: number("/1/1")?, sum: number("/1/2")? };
     let window_start = minute * 1_000_000_000;
     let silent = |n| StreamId { symbol: format!("S{n}-USDT"), ..subject.clone() };
-    let silent = (0..SILENT).map(silent).collect();
+    let streams = (0..SILENT).map(silent).collect();
     Ok(Audit {
         version: AUDIT_VERSION,
         edge: EDGE.to_owned(),
@@ -196,8 +196,8 @@ fn audit(row: &Value, subject: &StreamId) -> Result<Audit> {
         to: window_start + MINUTE_NS,
         part: 1,
         parts: 1,
-        streams: vec![StreamAudit { stored, ..StreamAudit::new(subject) }],
-        silent,
+        streams: vec![StreamAudit { stored, ..StreamAudit::new(subject, Capability::UNNUMBERED) }],
+        silent: vec![SilentStreams { capability: Capability::UNNUMBERED, streams }],
         feeds: Vec::new(),
     })
 }
@@ -228,7 +228,11 @@ fn counting(subject: &StreamId) -> f64 {
         };
         let auditor = Auditor::new(origin);
         let feed = auditor.feed("bench");
-        let streams = auditor.subscribe(feed, &[DataTypeMap::from_fn(|_| Some(subject.clone()))], MINUTE_NS);
+        let streams = auditor.subscribe(
+            feed,
+            &[DataTypeMap::from_fn(|_| Some((subject.clone(), Capability::UNNUMBERED)))],
+            MINUTE_NS,
+        );
         let stream = streams.first().and_then(|kinds| kinds[DataType::Trade]);
         let settled = |n: u32| RecordOutcome {
             stream,

@@ -55,7 +55,8 @@ fn verdicts(windows: u64) -> String {
          if(number % 10007 = 0, 'hot holds 599 of 600 events', '') AS reason, \
          600 AS expected, if(number % 10007 = 0, 599, 600) AS found, number % 3 AS duplicates, 0 AS conflated, \
          number % 1009 = 0 AS gaps, if(number % 1009 = 0, 3, 0) AS missing, \
-         if(number % 1009 = 0, ['venue'], []) AS causes, now64(3, 'UTC') AS judged_at \
+         if(number % 1009 = 0, ['venue'], []) AS causes, 'by_one' AS numbering, 'complete' AS completeness, \
+         0 AS delay_seconds, [(toInt64(window_start) * 10, toInt64(window_start) * 10 + 599)] AS stored_ids, now64(3, 'UTC') AS judged_at \
          FROM numbers({windows}) SETTINGS max_partitions_per_insert_block = 0"
     )
 }

@@ -117,6 +117,9 @@ pub const AUDITS: &[Column] = &[
     ("run", "Int64"),
     ("covers_from", "Int64"),
     ("covers_to", "Int64"),
+    ("numbering", TEXT),
+    ("completeness", TEXT),
+    ("delay_seconds", "UInt32"),
     ("stored_count", "UInt64"),
     ("stored_xor", "UInt64"),
     ("stored_sum", "UInt64"),
@@ -157,7 +160,7 @@ const MILLI_NS: i64 = 1_000_000;
 
 /// Rows of one message: `created_at` is the broker's time, so that a redelivery gives the same bytes. Returns their number.
 pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) -> usize {
-    let silent = audit.silent.iter().map(StreamAudit::new);
+    let silent = audit.silent_streams().map(|(id, capability)| StreamAudit::new(id, capability));
     let mut rows = 0;
     for stream in audit.streams.iter().cloned().chain(silent) {
         encode_row(audit, &stream, out);
@@ -195,6 +198,9 @@ fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
     for number in [audit.run, audit.from, audit.to] {
         binary::int64(out, number);
     }
+    binary::text(out, stream.capability.numbering.as_str());
+    binary::text(out, stream.capability.completeness.as_str());
+    binary::uint32(out, stream.capability.delay_seconds);
     let Fingerprint { count, xor, sum } = stream.stored;
     for number in [count, xor, sum, stream.duplicates] {
         binary::uint64(out, number);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use marketprism_schema::Fingerprint;
+use marketprism_schema::{Capability, Fingerprint};
 
 use super::expected_streams::Expectation;
 use super::queries::{GapSummary, HotContents, WindowAudit};
-use super::verdict::{VerdictState, WindowVerdict};
+use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use crate::ledger::windows::{EdgeStream, SECOND_NS, WindowRange};
 
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct WindowInputs<'a> {
     pub audits: &'a [WindowAudit],
     /// None while hot was not read.
     pub contents: Option<HotContents>,
+    pub capability: Capability,
+    pub stored_ids: &'a [IdRange],
     /// Number of ambiguous events that are not in hot.
     pub ambiguous_missing: usize,
     /// Why an audit is expected.
@@ -155,6 +157,8 @@ fn verdict(inputs: &WindowInputs<'_>, state: VerdictState, reason: impl Into<Str
         gaps: u32::try_from(gaps.count).unwrap_or(u32::MAX),
         missing: gaps.missing,
         causes: gaps.causes,
+        capability: inputs.capability,
+        stored_ids: inputs.stored_ids.to_vec(),
     }
 }
 

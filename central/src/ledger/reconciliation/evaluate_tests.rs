@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use marketprism_schema::{EventId, Fingerprint, StreamId};
+use marketprism_schema::{Capability, EventId, Fingerprint, StreamId};
 
 use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate};
 use super::expected_streams::Expectation;
@@ -26,7 +26,7 @@ fn ids(numbers: Range<u128>) -> Fingerprint {
 /// Of a part of the window, in milliseconds.
 fn run(from: i64, to: i64, numbers: Range<u128>) -> WindowAudit {
     let (from, to) = (from * MILLI_NS, to * MILLI_NS);
-    WindowAudit { from, to, stored: ids(numbers), ..WindowAudit::default() }
+    WindowAudit { from, to, stored: ids(numbers), ..WindowAudit::new(Capability::UNNUMBERED) }
 }
 
 fn audit(numbers: Range<u128>) -> WindowAudit {
@@ -39,6 +39,8 @@ fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'
         window: WINDOW,
         audits,
         contents: contents.map(|numbers| HotContents { ids: ids(numbers), copies: 0 }),
+        capability: Capability::UNNUMBERED,
+        stored_ids: &[],
         ambiguous_missing: 0,
         expectation: None,
         is_first: false,

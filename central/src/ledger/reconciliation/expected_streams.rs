@@ -1,6 +1,8 @@
 //! Streams whose edges are expected to report audits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use marketprism_schema::{Capability, DataType, MarketType, Numbering, StreamId};
 
 use super::queries::{self, WindowKey};
 use crate::ledger::windows::{EdgeStream, WindowRange};
@@ -34,6 +36,8 @@ pub enum Expectation {
 pub struct ExpectedStreams {
     streams: BTreeMap<EdgeStream, ReportingPeriod>,
     edges: HashMap<String, i64>,
+    /// The newest capability of each stream, with its window.
+    capabilities: BTreeMap<StreamId, (i64, Capability)>,
     window_ns: i64,
 }
 
@@ -43,21 +47,38 @@ impl ExpectedStreams {
     }
 
     pub async fn read(&mut self, storage: &Storage) -> Result<(), StorageError> {
-        for (stream, windows) in queries::reporting_periods(storage).await? {
+        for (stream, windows, capability) in queries::reporting_periods(storage).await? {
             for window in windows {
-                self.add(&stream, window);
+                self.add(&stream, window, capability);
             }
         }
         Ok(())
     }
 
-    pub fn add(&mut self, edge_stream: &EdgeStream, window: i64) {
+    pub fn add(&mut self, edge_stream: &EdgeStream, window: i64, capability: Capability) {
         let window = window.div_euclid(self.window_ns.max(1)) * self.window_ns.max(1);
         let period = ReportingPeriod { first: window, last: window };
         let reported = self.streams.entry(edge_stream.clone()).or_insert(period);
         *reported = ReportingPeriod { first: reported.first.min(window), last: reported.last.max(window) };
         let last = self.edges.entry(edge_stream.edge.clone()).or_insert(window);
         *last = window.max(*last);
+        let newest = self.capabilities.entry(edge_stream.stream.clone()).or_insert((window, capability));
+        if window >= newest.0 {
+            *newest = (window, capability);
+        }
+    }
+
+    /// Of the newest audit of a stream.
+    pub fn capability(&self, stream: &StreamId) -> Option<Capability> {
+        self.capabilities.get(stream).map(|(_, capability)| *capability)
+    }
+
+    /// Exchanges and market types with trades whose ids rise by one.
+    pub fn numbered_trades(&self) -> BTreeSet<(String, MarketType)> {
+        let numbered = self.capabilities.iter().filter(|(stream, (_, capability))| {
+            stream.data_type == DataType::Trade && capability.numbering == Numbering::ByOne
+        });
+        numbered.map(|(stream, _)| (stream.exchange.clone(), stream.market_type)).collect()
     }
 
     pub fn expects(&self, edge_stream: &EdgeStream, window: i64) -> Option<Expectation> {
@@ -111,8 +132,6 @@ impl ExpectedStreams {
 
 #[cfg(test)]
 mod tests {
-    use marketprism_schema::StreamId;
-
     use super::*;
 
     const MINUTE_NS: i64 = 60_000_000_000;
@@ -126,9 +145,9 @@ mod tests {
     fn streams_that_were_reported_are_expected_for_a_while() {
         let mut expected = ExpectedStreams::new(MINUTE_NS);
         let (a, b) = (source("e1", "A-B"), source("e1", "C-D"));
-        expected.add(&a, 100 * MINUTE_NS);
-        expected.add(&a, 5_000 * MINUTE_NS);
-        expected.add(&b, 200 * MINUTE_NS);
+        expected.add(&a, 100 * MINUTE_NS, Capability::UNNUMBERED);
+        expected.add(&a, 5_000 * MINUTE_NS, Capability::UNNUMBERED);
+        expected.add(&b, 200 * MINUTE_NS, Capability::UNNUMBERED);
         let at = |edge_stream: &EdgeStream, minute: i64| expected.expects(edge_stream, minute * MINUTE_NS);
         assert_eq!((at(&a, 99), at(&a, 3_000)), (None, Some(Expectation::BetweenReports)));
         assert_eq!(at(&a, 5_002), Some(Expectation::EdgeSilent(2)));

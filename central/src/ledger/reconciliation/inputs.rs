@@ -8,8 +8,8 @@ use marketprism_schema::{DataType, Table};
 use tokio::time::timeout;
 
 use super::expected_streams::{Expectation, ExpectedStreams};
-use super::queries::{self, HotContents, WindowAudit, WindowKey};
-use super::verdict::WindowVerdict;
+use super::queries::{self, HotContents, StoredIds, WindowAudit, WindowKey};
+use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
 use crate::ledger::intake::AUDIT;
 use crate::ledger::windows::{WindowGrid, WindowRange};
@@ -40,12 +40,23 @@ type WindowAudits = BTreeMap<WindowKey, Vec<WindowAudit>>;
 pub struct RangeInputs {
     pub audits: WindowAudits,
     pub contents: HashMap<WindowKey, HotContents>,
+    /// Of the windows read.
+    pub stored_ids: StoredIds,
     pub read: BTreeSet<i64>,
     /// Windows for which an audit is missing and may still arrive.
     pub without_audit: BTreeSet<i64>,
     pub ambiguous_missing: HashMap<WindowKey, usize>,
     pub frontier: IngestFrontier,
     pub stored: HashMap<WindowKey, WindowVerdict>,
+}
+
+impl RangeInputs {
+    /// Ranges of ids that hot holds of the key's window and stream.
+    pub fn ids_of(&self, (window, edge_stream): &WindowKey) -> &[IdRange] {
+        // The map's key owns its stream.
+        let key = (*window, edge_stream.stream.clone());
+        self.stored_ids.get(&key).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 impl InputReader<'_> {
@@ -57,8 +68,10 @@ impl InputReader<'_> {
         expected: &mut ExpectedStreams,
     ) -> anyhow::Result<RangeInputs> {
         let audits = queries::audits(self.storage, self.grid, range).await.context("cannot read audits")?;
-        for (window, edge_stream) in audits.keys() {
-            expected.add(edge_stream, *window);
+        for ((window, edge_stream), audits) in &audits {
+            if let Some(newest) = audits.last() {
+                expected.add(edge_stream, *window, newest.capability);
+            }
         }
         let frontier = IngestFrontier::read(self.broker).await?;
         let (mut windows, mut without_audit) = (BTreeSet::new(), BTreeSet::new());
@@ -79,6 +92,7 @@ impl InputReader<'_> {
         let mut inputs = RangeInputs {
             audits,
             contents: HashMap::new(),
+            stored_ids: HashMap::new(),
             read: windows,
             without_audit,
             ambiguous_missing: HashMap::new(),
@@ -86,8 +100,11 @@ impl InputReader<'_> {
             stored: HashMap::new(),
         };
         let parts = self.grid.join(inputs.read.iter().copied(), i64::MAX / self.grid.length_ns());
+        let numbered = expected.numbered_trades();
         for part in parts {
             self.read_rows(part, tables, &mut inputs).await?;
+            let ids = queries::stored_ids(self.storage, self.grid, part, &numbered).await;
+            inputs.stored_ids.extend(ids.context("cannot read trade ids")?);
         }
         inputs.stored = queries::verdicts(self.storage, range).await.context("cannot read verdicts")?;
         Ok(inputs)

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use marketprism_schema::Table;
+use marketprism_schema::{Capability, Table};
 
 use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
 use super::expected_streams::ExpectedStreams;
 use super::inputs::{InputReader, RangeInputs, RowsToRead, is_ingested};
 use super::queries;
 use super::queries::WindowKey;
-use super::verdict::{VerdictState, WindowVerdict};
+use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use super::write_verdicts::{self, VerdictChange};
 use crate::context::CentralContext;
 use crate::ledger::windows::{DirtyWindows, SECOND_NS, WindowGrid, WindowRange};
@@ -153,7 +153,14 @@ impl Reconciler {
             .iter()
             .filter(|(_, verdict)| verdict.state == VerdictState::Open)
             .map(|(key, _)| key);
-        let known = inputs.audits.keys().chain(inputs.contents.keys()).chain(standing_open).cloned();
+        // Their ids are another edge's too: none may claim ids that hot has lost.
+        let outdated = inputs
+            .stored
+            .iter()
+            .filter(|(key, verdict)| inputs.read.contains(&key.0) && verdict.stored_ids != inputs.ids_of(key))
+            .map(|(key, _)| key);
+        let known = inputs.audits.keys().chain(inputs.contents.keys()).chain(standing_open).chain(outdated);
+        let known = known.cloned();
         let expected = self.grid.within(range).flat_map(|window| self.expected.expected(window));
         let is_closed = |key: &WindowKey| self.grid.range(key.0).to <= now_ns && self.grid.of(key.0) == key.0;
         known.chain(expected).filter(is_closed).collect()
@@ -173,11 +180,6 @@ impl Reconciler {
         } else {
             Arrival::Complete
         };
-        let reported = audits.iter().map(|audit| audit.oldest_us.map(|us| us.saturating_mul(1_000)));
-        let unreported = range.from - UNREPORTED_AGE_NS;
-        let oldest = reported.map(|oldest| oldest.unwrap_or(unreported)).min().unwrap_or(unreported);
-        let is_removed =
-            self.removed_after_ns.is_some_and(|after| range.from.saturating_add(after) <= now_ns);
         let case = WindowInputs {
             edge_stream,
             window: range,
@@ -186,14 +188,33 @@ impl Reconciler {
                 .read
                 .contains(window)
                 .then(|| inputs.contents.get(key).copied().unwrap_or_default()),
+            capability: self.expected.capability(&edge_stream.stream).unwrap_or(Capability::UNNUMBERED),
+            stored_ids: inputs.ids_of(key),
             ambiguous_missing: inputs.ambiguous_missing.get(key).copied().unwrap_or_default(),
             expectation: self.expected.expects(edge_stream, *window),
             is_first: self.expected.is_first(edge_stream, *window),
             is_known: self.expected.is_known_before(edge_stream, *window),
             arrival,
-            is_trimmed: oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed,
+            is_trimmed: self.is_trimmed(key, inputs, now_ns),
         };
-        evaluate(&case)
+        match (evaluate(&case), inputs.stored.get(key)) {
+            // The ids of a window are those of all edges: a verdict that stays must not claim ids that hot has lost.
+            (Evaluation::Nothing, Some(stored)) if case.contents.is_some() && !case.is_trimmed => {
+                outdated(stored, case.stored_ids)
+            }
+            (evaluation, _) => evaluation,
+        }
+    }
+
+    /// Rows of the window may have been removed from hot on purpose.
+    fn is_trimmed(&self, key: &WindowKey, inputs: &RangeInputs, now_ns: i64) -> bool {
+        let from = self.grid.range(key.0).from;
+        let audits = inputs.audits.get(key).map(Vec::as_slice).unwrap_or_default();
+        let reported = audits.iter().map(|audit| audit.oldest_us.map(|us| us.saturating_mul(1_000)));
+        let unreported = from - UNREPORTED_AGE_NS;
+        let oldest = reported.map(|oldest| oldest.unwrap_or(unreported)).min().unwrap_or(unreported);
+        let is_removed = self.removed_after_ns.is_some_and(|after| from.saturating_add(after) <= now_ns);
+        oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed
     }
 
     /// Seconds since the end of the oldest window without a final verdict.
@@ -201,6 +222,14 @@ impl Reconciler {
         let end = self.pending.oldest().map(|window| self.grid.range(window).to);
         end.map_or(0, |end| (clock::now_ns() - end).max(0) / SECOND_NS)
     }
+}
+
+/// The stored verdict with the ids that hot holds now.
+fn outdated(stored: &WindowVerdict, ids: &[IdRange]) -> Evaluation {
+    if stored.stored_ids == ids {
+        return Evaluation::Nothing;
+    }
+    Evaluation::Replace(WindowVerdict { stored_ids: ids.to_vec(), ..stored.clone() }, None)
 }
 
 /// The verdict to write, unless the stored one says the same.

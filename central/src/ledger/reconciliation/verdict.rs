@@ -4,6 +4,8 @@
 //! or `copies`; `duplicates` were dropped by the broker or are in `copies`; `gaps`, `missing` and `causes` come from the edge: a verified
 //! window with gaps lost nothing in transport, and is incomplete all the same.
 
+use marketprism_schema::Capability;
+
 use crate::ledger::windows::EdgeStream;
 use crate::row::{Column, TEXT, binary};
 
@@ -25,6 +27,10 @@ pub const VERDICT_COLUMNS: &[Column] = &[
     ("gaps", "UInt32"),
     ("missing", "UInt64"),
     ("causes", "Array(LowCardinality(String))"),
+    ("numbering", TEXT),
+    ("completeness", TEXT),
+    ("delay_seconds", "UInt32"),
+    ("stored_ids", "Array(Tuple(Int64, Int64))"),
     ("judged_at", "DateTime64(3, 'UTC')"),
 ];
 
@@ -41,7 +47,13 @@ pub struct WindowVerdict {
     pub missing: u64,
     /// Causes of gaps and losses, sorted.
     pub causes: Vec<String>,
+    pub capability: Capability,
+    /// Ranges of the stream's numbered ids that hot holds of this window, of all edges together; empty without numbers.
+    pub stored_ids: Vec<IdRange>,
 }
+
+/// First and last id, both included.
+pub type IdRange = (i64, i64);
 
 impl WindowVerdict {
     /// Events that the edge reports and central does not have, as far as numbers tell.
@@ -70,6 +82,14 @@ impl WindowVerdict {
         binary::length(out, self.causes.len());
         for cause in &self.causes {
             binary::text(out, cause);
+        }
+        binary::text(out, self.capability.numbering.as_str());
+        binary::text(out, self.capability.completeness.as_str());
+        binary::uint32(out, self.capability.delay_seconds);
+        binary::length(out, self.stored_ids.len());
+        for (first, last) in &self.stored_ids {
+            binary::int64(out, *first);
+            binary::int64(out, *last);
         }
         binary::int64(out, judged_ms);
     }

@@ -295,6 +295,8 @@ mod tests {
             gaps: 0,
             missing: 0,
             causes: vec![],
+            capability: marketprism_schema::Capability::UNNUMBERED,
+            stored_ids: vec![],
         };
         let reason = format!("1 missing{EXPLAINED_BY}the event is in dead_letters");
         let stored = WindowVerdict { reason, causes: vec!["ours".into()], ..verdict.clone() };

@@ -25,7 +25,7 @@ pub fn window(back: u64) -> String {
 pub fn verdict(back: u64, state: &str, reason: &str) -> String {
     format!(
         "INSERT INTO marketprism_hot.verdicts SELECT {}, 60, 'trade', 'sim_spot', 'spot', 'BTC-USDT', 'e1', '{state}', \
-         '{reason}', 10, 7, 0, 0, 0, 0, [], now64(3) + INTERVAL 1 SECOND",
+         '{reason}', 10, 7, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], now64(3) + INTERVAL 1 SECOND",
         window(back)
     )
 }
@@ -46,7 +46,7 @@ pub async fn healthy(stack: &Stack) {
         stack
             .execute(&format!(
                 "INSERT INTO marketprism_hot.verdicts SELECT {} - toIntervalMinute(number), 60, '{data_type}', \
-                 'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], now64(3) \
+                 'sim_spot', 'spot', '{symbol}', 'e1', 'verified', '', 10, 10, 0, 0, 0, 0, [], 'unnumbered', 'complete', 0, [], now64(3) \
                  FROM numbers({WINDOWS})",
                 window(0)
             ))

@@ -9,7 +9,8 @@ use marketprism_edge::publisher::{AuditSender, DrainResult};
 use marketprism_edge::queue::{EventQueue, EventRecord};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
-    Audit, DataType, DataTypeMap, EventId, Fingerprint, MarketType, StreamId, decode_audit,
+    Audit, Capability, Completeness, DataType, DataTypeMap, EventId, Fingerprint, MarketType, Numbering,
+    SilentStreams, StreamId, decode_audit,
 };
 use marketprism_service::clock;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,13 @@ pub const SYMBOLS: [&str; 2] = ["A-B", "C-D"];
 
 pub fn trades(symbol: &str) -> StreamId {
     StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap()
+}
+
+pub const NUMBERED: Capability =
+    Capability { numbering: Numbering::ByOne, completeness: Completeness::Complete, delay_seconds: 0 };
+
+pub fn silent(symbol: &str) -> [SilentStreams; 1] {
+    [SilentStreams { capability: NUMBERED, streams: vec![trades(symbol)] }]
 }
 
 /// An auditor with windows of a second, and the trades of [`SYMBOLS`].
@@ -45,8 +53,9 @@ pub fn audited_symbols(run_ns: i64, symbols: &[String]) -> Audited {
         settle: Duration::from_millis(100),
     }));
     let feed = auditor.feed("sim_spot");
-    let row =
-        |symbol: &String| DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| trades(symbol)));
+    let row = |symbol: &String| {
+        DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades(symbol), NUMBERED)))
+    };
     let rows: Vec<_> = symbols.iter().map(row).collect();
     let table = auditor.subscribe(feed, &rows, run_ns);
     Audited { auditor, feed, streams: table.iter().filter_map(|row| row[DataType::Trade]).collect() }

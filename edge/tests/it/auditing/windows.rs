@@ -6,7 +6,7 @@ use marketprism_edge::audit::{GapEvent, PublishOutcome, RecordOutcome};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{Audit, Gap, GapCause, GapKind};
 
-use super::setup::{Audited, SECOND, audited, audited_symbols, trades};
+use super::setup::{Audited, SECOND, audited, audited_symbols, silent};
 
 fn stored(audited: &Audited, symbol: usize, id: u64, at_ns: i64) -> RecordOutcome {
     audited.record(symbol, id, at_ns, &Coverage::default()).with_outcome(PublishOutcome::Stored)
@@ -25,7 +25,7 @@ fn a_window_closes_when_it_has_ended_with_all_records_settled_and_later_records_
     let audits = auditor.close(second(9), auditor.frontier_ns(), 9);
     let [audit] = audits.as_slice() else { panic!("{audits:?}") };
     assert_eq!((audit.from, audit.to), (second(0) + SECOND / 2, second(1)));
-    assert_eq!(audit.silent, [trades("C-D")]);
+    assert_eq!(audit.silent, silent("C-D"));
     let [stream] = audit.streams.as_slice() else { panic!("{audit:?}") };
     assert_eq!((stream.stored.count, stream.first_sequence, stream.last_sequence), (1, Some(7), Some(7)));
     assert_eq!(stream.oldest_timestamp, Some((second(0) + SECOND / 2) / 1_000));
@@ -77,7 +77,7 @@ fn an_open_gap_is_in_every_window_it_touches_and_a_failed_feed_is_a_gap_of_ours(
         ]
     );
     assert_eq!(later[3].feeds[0].not_running.as_deref(), Some("fault"));
-    assert!(first.iter().all(|audit| audit.silent == [trades("C-D")]));
+    assert!(first.iter().all(|audit| audit.silent == silent("C-D")));
 }
 
 /// The limit is 2 % of the 3.3 us that an event takes at 300,000 events a second; the best of many batches counts.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::{Fingerprint, GapKind, StreamId};
+use marketprism_schema::{Capability, Fingerprint, GapKind, StreamId};
 use serde::Deserialize;
 
 use super::{EdgeStream, WindowKey, fetch, within_millis};
@@ -11,8 +11,9 @@ use crate::sql::{self, SUBJECT};
 use crate::storage::{Storage, StorageError};
 
 /// Audit of one window by one run of an edge.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowAudit {
+    pub capability: Capability,
     /// First nanosecond covered.
     pub from: i64,
     /// Exclusive.
@@ -34,6 +35,27 @@ pub struct WindowAudit {
     pub oldest_us: Option<i64>,
     /// Time at which the broker received the audit, milliseconds.
     pub received_ms: i64,
+}
+
+#[cfg(test)]
+impl WindowAudit {
+    /// Without events, gaps and time.
+    pub fn new(capability: Capability) -> Self {
+        Self {
+            capability,
+            from: 0,
+            to: 0,
+            stored: Fingerprint::default(),
+            duplicates: 0,
+            ambiguous: Vec::new(),
+            is_ambiguous_truncated: false,
+            conflated: 0,
+            gaps: GapSummary::default(),
+            start: GapSummary::default(),
+            oldest_us: None,
+            received_ms: 0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,6 +85,9 @@ struct AuditRow {
     edge: String,
     covers_from: i64,
     covers_to: i64,
+    numbering: String,
+    completeness: String,
+    delay_seconds: u32,
     fingerprint: (u64, u64, u64),
     duplicates: u64,
     unsure: Vec<u128>,
@@ -77,6 +102,16 @@ struct AuditRow {
 }
 
 impl AuditRow {
+    /// Intake writes known names only.
+    fn capability(&self) -> Capability {
+        let unnumbered = Capability::UNNUMBERED;
+        Capability {
+            numbering: self.numbering.parse().unwrap_or(unnumbered.numbering),
+            completeness: self.completeness.parse().unwrap_or(unnumbered.completeness),
+            delay_seconds: self.delay_seconds,
+        }
+    }
+
     /// Gaps, and the gap of the run's start. A stop is ignored: the start after it reports the same gap.
     fn gaps(&self) -> (GapSummary, GapSummary) {
         let (mut gaps, mut start) = (GapSummary::default(), GapSummary::default());
@@ -101,7 +136,8 @@ pub async fn audits(
 ) -> Result<BTreeMap<WindowKey, Vec<WindowAudit>>, StorageError> {
     let query = format!(
         "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, {SUBJECT} AS stream, toString(edge) AS edge, \
-         covers_from, covers_to, tuple(stored_count, stored_xor, stored_sum) AS fingerprint, duplicates, unsure, \
+         covers_from, covers_to, toString(numbering) AS numbering, toString(completeness) AS completeness, \
+         delay_seconds, tuple(stored_count, stored_xor, stored_sum) AS fingerprint, duplicates, unsure, \
          unsure_truncated, conflated, gaps.kind AS gap_kinds, gaps.cause AS gap_causes, gaps.missing AS gap_missing, \
          toUnixTimestamp64Micro(oldest_timestamp) AS oldest_us, toUnixTimestamp64Milli(created_at) AS received_ms, run \
          FROM {database}.audits FINAL WHERE {within}",
@@ -112,11 +148,12 @@ pub async fn audits(
     rows.sort_unstable_by_key(|row| (row.window_ms, row.run));
     let mut audits: BTreeMap<WindowKey, Vec<WindowAudit>> = BTreeMap::new();
     for row in rows {
-        let (gaps, start) = row.gaps();
+        let ((gaps, start), capability) = (row.gaps(), row.capability());
         let Some(stream) = row.stream else { continue };
         let window = grid.of(row.window_ms.saturating_mul(1_000_000));
         let (count, xor, sum) = row.fingerprint;
         audits.entry((window, EdgeStream { stream, edge: row.edge })).or_default().push(WindowAudit {
+            capability,
             from: row.covers_from,
             to: row.covers_to,
             stored: Fingerprint { count, xor, sum },
@@ -140,13 +177,20 @@ struct PeriodRow {
     edge: String,
     first_ms: i64,
     last_ms: i64,
+    numbering: String,
+    completeness: String,
+    delay_seconds: u32,
 }
 
-/// First and last audited window of every stream and edge, as far back as audits are kept.
-pub async fn reporting_periods(storage: &Storage) -> Result<Vec<(EdgeStream, [i64; 2])>, StorageError> {
+/// First and last audited window of every stream and edge, as far back as audits are kept, with the newest capability.
+pub async fn reporting_periods(
+    storage: &Storage,
+) -> Result<Vec<(EdgeStream, [i64; 2], Capability)>, StorageError> {
     let query = format!(
         "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toUnixTimestamp64Milli(min(window_start)) AS first_ms, \
-         toUnixTimestamp64Milli(max(window_start)) AS last_ms FROM {}.audits WHERE window_start >= {} \
+         toUnixTimestamp64Milli(max(window_start)) AS last_ms, toString(argMax(numbering, window_start)) AS numbering, \
+         toString(argMax(completeness, window_start)) AS completeness, argMax(delay_seconds, window_start) AS delay_seconds \
+         FROM {}.audits WHERE window_start >= {} \
          GROUP BY data_type, exchange, market_type, symbol, edge",
         storage.database,
         sql::millis(0)
@@ -154,7 +198,12 @@ pub async fn reporting_periods(storage: &Storage) -> Result<Vec<(EdgeStream, [i6
     let rows: Vec<PeriodRow> = fetch(storage, &query).await?;
     let period = |row: PeriodRow| {
         let windows = [row.first_ms, row.last_ms].map(|ms| ms.saturating_mul(1_000_000));
-        Some((EdgeStream { stream: row.stream?, edge: row.edge }, windows))
+        let capability = Capability {
+            numbering: row.numbering.parse().ok()?,
+            completeness: row.completeness.parse().ok()?,
+            delay_seconds: row.delay_seconds,
+        };
+        Some((EdgeStream { stream: row.stream?, edge: row.edge }, windows, capability))
     };
     Ok(rows.into_iter().filter_map(period).collect())
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use marketprism_schema::{DataType, FINGERPRINT_SQL, Fingerprint, MarketType, StreamId, Table};
 use serde::Deserialize;
 
+use super::super::verdict::IdRange;
 use super::{EdgeStream, WindowKey, fetch, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
 use crate::storage::{Storage, StorageError};
@@ -136,6 +137,64 @@ async fn read(
         }
     }
     Ok(contents)
+}
+
+/// Ranges of ids by window and stream.
+pub type StoredIds = HashMap<(i64, StreamId), Vec<IdRange>>;
+
+#[derive(Debug, clickhouse::Row, Deserialize)]
+struct IdRangesRow {
+    window_number: i64,
+    of_exchange: String,
+    of_market_type: String,
+    of_symbol: String,
+    ranges: Vec<IdRange>,
+}
+
+/// Trade ids of a range that hot holds, of the exchanges and market types whose ids rise by one. Ranges beyond the bound count as missing:
+/// a window with so many holes is never whole.
+pub async fn stored_ids(
+    storage: &Storage,
+    grid: WindowGrid,
+    range: WindowRange,
+    numbered: &BTreeSet<(String, MarketType)>,
+) -> Result<StoredIds, StorageError> {
+    let table = Table::of(DataType::Trade);
+    let pairs: Vec<String> = numbered
+        .iter()
+        .map(|(exchange, market_type)| format!("({},'{market_type}')", sql::quote(exchange)))
+        .collect();
+    if pairs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let query = format!(
+        "SELECT intDiv(toUnixTimestamp64Nano(received_at), {length}) AS window_number, toString(exchange) AS of_exchange, \
+         toString(market_type) AS of_market_type, toString(symbol) AS of_symbol, \
+         arraySort(groupUniqArray(assumeNotNull(toInt64OrNull(trade_id)))) AS ids, \
+         arraySlice(arrayMap(run -> (run[1], run[-1]), arraySplit((id, before) -> id != before + 1, ids, \
+         arrayPushFront(arrayPopBack(ids), ids[1]))), 1, {most}) AS ranges \
+         FROM {database}.{table} WHERE {within} AND (exchange, market_type) IN ({pairs}) AND isNotNull(toInt64OrNull(trade_id)) \
+         GROUP BY window_number, exchange, market_type, symbol",
+        length = grid.length_ns(),
+        most = limits::STORED_ID_RANGES,
+        database = storage.database,
+        table = table.name,
+        within = within_nanos("received_at", range),
+        pairs = pairs.join(","),
+    );
+    let query =
+        format!("SELECT window_number, of_exchange, of_market_type, of_symbol, ranges FROM ({query})");
+    let rows: Vec<IdRangesRow> = fetch(storage, &query).await?;
+    let of = |row: IdRangesRow| {
+        let stream = StreamId {
+            data_type: table.data_type,
+            exchange: row.of_exchange,
+            market_type: row.of_market_type.parse().ok()?,
+            symbol: row.of_symbol,
+        };
+        Some(((row.window_number.saturating_mul(grid.length_ns()), stream), row.ranges))
+    };
+    Ok(rows.into_iter().filter_map(of).collect())
 }
 
 pub async fn types_with_copies(

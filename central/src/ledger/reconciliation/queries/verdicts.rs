@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use marketprism_schema::{DEAD_LETTERS, StreamId};
+use marketprism_schema::{Capability, DEAD_LETTERS, StreamId};
 use serde::Deserialize;
 
-use super::super::verdict::{VerdictState, WindowVerdict};
+use super::super::verdict::{IdRange, VerdictState, WindowVerdict};
 use super::{EdgeStream, WindowKey, fetch, within_millis};
 use crate::ledger::windows::WindowRange;
 use crate::sql::{self, SUBJECT};
@@ -26,6 +26,10 @@ struct VerdictRow {
     gaps: u32,
     missing: u64,
     causes: Vec<String>,
+    numbering: String,
+    completeness: String,
+    delay_seconds: u32,
+    stored_ids: Vec<IdRange>,
 }
 
 pub async fn verdicts(
@@ -35,7 +39,8 @@ pub async fn verdicts(
     let query = format!(
         "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, {SUBJECT} AS stream, toString(edge) AS edge, \
          toString(state) AS state, reason, expected, found, duplicates, conflated, gaps, missing, \
-         arrayMap(cause -> toString(cause), causes) AS causes FROM {}.verdicts FINAL WHERE {}",
+         arrayMap(cause -> toString(cause), causes) AS causes, toString(numbering) AS numbering, \
+         toString(completeness) AS completeness, delay_seconds, stored_ids FROM {}.verdicts FINAL WHERE {}",
         storage.database,
         within_millis("window_start", range)
     );
@@ -53,6 +58,12 @@ pub async fn verdicts(
             gaps: row.gaps,
             missing: row.missing,
             causes: row.causes,
+            capability: Capability {
+                numbering: row.numbering.parse().ok()?,
+                completeness: row.completeness.parse().ok()?,
+                delay_seconds: row.delay_seconds,
+            },
+            stored_ids: row.stored_ids,
         };
         Some((key, verdict))
     };
