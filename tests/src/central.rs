@@ -42,6 +42,7 @@ impl<'a> Settings<'a> {
 pub struct Central {
     folder: PathBuf,
     port: u16,
+    variables: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -57,6 +58,14 @@ impl Central {
     }
 
     pub async fn with_settings(folder: &Path, settings: &Settings<'_>) -> Self {
+        let mut central = Self::prepared(folder, settings);
+        central.init().await;
+        central.restart().await;
+        central
+    }
+
+    /// Writes the configuration without starting anything.
+    pub fn prepared(folder: &Path, settings: &Settings<'_>) -> Self {
         let folder = folder.join("central");
         std::fs::create_dir_all(&folder).unwrap();
         let token = folder.join("token");
@@ -68,10 +77,16 @@ impl Central {
             "[nats]\n{nats}\n[clickhouse]\nurl = {hot:?}\n{clickhouse}\n{cold}[http]\nlisten = \"127.0.0.1:{port}\"\ntoken_file = {token:?}\n{more}\n"
         );
         std::fs::write(folder.join("central.toml"), config).unwrap();
-        let mut central = Self { folder, port, process: None };
-        central.init().await;
-        central.restart().await;
-        central
+        Self { folder, port, variables: Vec::new(), process: None }
+    }
+
+    /// Variables of the environment of later starts and commands.
+    pub fn set_variables(&mut self, variables: &[(&str, String)]) {
+        self.variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Runs another command to its end: exit code, standard output, standard error.
@@ -127,6 +142,7 @@ impl Central {
         let mut command = Command::new(parts::binary("marketprism-central"));
         command.arg(action).arg("--config").arg(self.folder.join("central.toml"));
         command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL").env_remove("CLICKHOUSE_URL");
+        command.envs(self.variables.iter().cloned());
         command
     }
 }

@@ -23,6 +23,7 @@ mod local;
 mod recordings;
 mod sandbox;
 mod scale;
+mod secrets;
 mod security;
 mod stranger;
 

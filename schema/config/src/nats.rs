@@ -15,7 +15,7 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nats {
     /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
-    /// which wins over this key.
+    /// which wins over this key. `user:password@` or `token@` before the host is used to log in.
     pub urls: Vec<MaskedUrl>,
     /// Refuse connections without TLS. `tls://` addresses do so without it.
     pub tls_required: bool,
@@ -92,6 +92,7 @@ impl Nats {
                 problems.report("nats.urls", what, "nats://host:port or tls://host:port");
             }
         }
+        self.take_user_info(problems);
         let both = [
             (
                 "client_cert_file",
@@ -111,6 +112,31 @@ impl Nats {
         let is_one = ways.into_iter().filter(|is_given| *is_given).count() < 2;
         let what = "more than one way of authentication is given";
         problems.demand(is_one, "nats.user", what, "one of user, token, nkey, creds_file");
+    }
+
+    /// The client ignores user, password and token in an address: they become those of the keys.
+    fn take_user_info(&mut self, problems: &mut Problems<'_>) {
+        let mut taken: Vec<(String, String)> =
+            self.urls.iter_mut().filter_map(MaskedUrl::take_user_info).collect();
+        taken.dedup();
+        let ways =
+            [self.user.is_some(), self.token.is_some(), self.nkey.is_some(), self.creds_file.is_some()];
+        match taken.as_slice() {
+            [] => {}
+            [_] if ways.contains(&true) => {
+                let what = "holds a user or token beside a key for it";
+                problems.report("nats.urls", what, "one way of authentication");
+            }
+            [(token, password)] if password.is_empty() => self.token = Some(Secret::new(token.clone())),
+            [(user, password)] => {
+                self.user = Some(user.clone());
+                self.password = Some(Secret::new(password.clone()));
+            }
+            _ => {
+                let what = "holds several users or passwords";
+                problems.report("nats.urls", what, "the same in every address");
+            }
+        }
     }
 
     /// Options for a connection with this name in the broker's monitoring. Does not connect.

@@ -151,7 +151,20 @@ fn the_broker_address_has_one_order_and_its_password_does_not_show() {
     assert_eq!(urls(&[("NATS_URL", "nats://b:2")]), "nats://b:2");
     assert_eq!(urls(&[("NATS_URL", "nats://b:2"), ("MARKETPRISM_NATS_URL", "nats://c:3")]), "nats://c:3");
     let masked = nats("[nats]\nurls = [\"nats://u:hunter2@h:1\"]\n", &[]).unwrap();
-    assert_eq!(masked.shown_urls(), "nats://***@h:1");
+    assert_eq!((masked.shown_urls().as_str(), masked.user.as_deref()), ("nats://h:1", Some("u")));
+    assert_eq!(masked.password.as_ref().map(Secret::reveal), Some("hunter2"));
+    let token = nats("[nats]\nurls = [\"nats://hunter2@a:1\", \"nats://hunter2@b:1\"]\n", &[]).unwrap();
+    assert_eq!(token.token.as_ref().map(Secret::reveal), Some("hunter2"));
+    for (text, what) in [
+        ("urls = [\"nats://u:hunter2@a:1\", \"nats://u:hunter3@b:1\"]", "several users or passwords"),
+        ("urls = [\"nats://u:hunter2@a:1\"]\nnkey_file = \"/dev/null\"", "regular file"),
+    ] {
+        let message = nats(&format!("[nats]\n{text}\n"), &[]).unwrap_err();
+        assert!(message.contains(what) && !message.contains("hunter"), "{message}");
+    }
+    let variable = [("MARKETPRISM_NATS__TOKEN", "hunter2")];
+    let both = nats("[nats]\nurls = [\"nats://u:hunter2@a:1\"]\n", &variable).unwrap_err();
+    assert!(both.contains("nats.urls: holds a user or token beside"), "{both}");
     assert!(!format!("{masked:?}{}", serde_json::to_string(&masked).unwrap()).contains("hunter2"));
 }
 

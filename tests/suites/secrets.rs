@@ -1,0 +1,206 @@
+//! Promise: no output of any program shows a secret of its configuration; reports are read with a token, under an own name only.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use marketprism_tests::broker::{Broker, free_port};
+use marketprism_tests::central::{Central, Settings, TOKEN};
+use marketprism_tests::clickhouse::{ClickHouse, client};
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::parts;
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use reqwest::StatusCode;
+
+/// In every secret of the configurations below, and nowhere else.
+const CANARY: &str = "canary-3f9";
+const READ_TOKEN: &str = "canary-3f9-read-token";
+
+/// Everything that every text must lack.
+fn assert_masked(what: &str, text: &str) {
+    for secret in [CANARY, TOKEN] {
+        assert!(!text.contains(secret), "{what} shows a secret:\n{text}");
+    }
+}
+
+/// Configuration, output and command line of a process.
+fn process_texts(folder: &Path, pid: u32) -> String {
+    let logs = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let logs = logs.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let texts = logs.map(|path| std::fs::read_to_string(path).unwrap());
+    texts.collect::<String>() + &std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap()
+}
+
+struct SecretStack {
+    central: Central,
+    edge: Edge,
+    _broker: Broker,
+    _clickhouse: ClickHouse,
+    _sim: Sim,
+}
+
+/// A system whose parts know secrets in all their places: broker, hot server, an unreachable cold server, tokens, venue.
+async fn start(folder: &Path) -> SecretStack {
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let users = format!("authorization {{ user: edge, password: \"{CANARY}-broker\" }}");
+    let broker = Broker::with_settings(folder, &users).await;
+    let clickhouse = ClickHouse::start(folder).await;
+    let sim = SimConfig { symbols: vec!["BTCUSDT".to_owned()], rate: 50, ..SimConfig::default() };
+    let sim = Sim::start(sim).await.unwrap();
+    let nats = format!("urls = [\"nats://edge:{CANARY}-broker@127.0.0.1:{}\"]", broker.port());
+    let cold = format!("http://ann:{CANARY}-cold@127.0.0.1:{}/?api_key={CANARY}", free_port());
+    let more = format!("read_token_file = {:?}\n", file("read-token", READ_TOKEN));
+    let settings = Settings { cold: Some(&cold), more: &more, ..Settings::impatient(&nats, "") };
+    let hot = clickhouse.url();
+    // Cold does not answer.
+    let central = Central::prepared(folder, &Settings { hot: &hot, ..settings });
+    let address = format!("venue:{CANARY}-venue@{}", sim.addr());
+    let feed = Feed::simulated("binance_spot", &address, &["BTC-USDT"]);
+    let edge = Edge::start(folder, &nats, &[feed]).await;
+    SecretStack { central, edge, _broker: broker, _clickhouse: clickhouse, _sim: sim }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_output_shows_a_secret_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = start(folder.path()).await;
+    stack.central.start_without_waiting();
+    let url = stack.central.url("/integrity");
+    let report = until("central reports", Duration::from_secs(60), || async {
+        let answer = client().get(&url).bearer_auth(READ_TOKEN).send().await.map_err(|e| e.to_string())?;
+        let text = answer.error_for_status().map_err(|e| e.to_string())?.text().await.unwrap();
+        if text.contains("cold") { Ok(text) } else { Err(text) }
+    })
+    .await;
+    assert!(report.contains("http://***@127.0.0.1:") || report.contains("unreachable"), "{report}");
+    for path in [
+        "/health",
+        "/ready",
+        "/metrics",
+        "/coverage",
+        "/overview",
+        "/",
+        "/integrity",
+        "/repair",
+        "/openapi.json",
+    ] {
+        for kind in ["application/json", "text/html"] {
+            let request =
+                client().get(stack.central.url(path)).bearer_auth(READ_TOKEN).header("Accept", kind);
+            assert_masked(path, &request.send().await.unwrap().text().await.unwrap());
+        }
+    }
+    for command in ["integrity", "status", "diagnose", "init", "repair"] {
+        let forms: &[&[&str]] = match command {
+            "init" | "repair" => &[&[command]],
+            _ => &[&[command], &[command, "--json"]],
+        };
+        for form in forms {
+            let (_, said, errors) = stack.central.ask(form).await;
+            assert_masked(command, &format!("{said}{errors}"));
+        }
+    }
+    let diagnosis = stack.central.ask(&["diagnose"]).await.1;
+    assert!(diagnosis.contains("nats://127.0.0.1:"), "{diagnosis}");
+
+    until("the edge collects", Duration::from_secs(30), || stack.edge.get("/ready")).await;
+    for path in ["/health", "/ready", "/metrics", "/coverage", "/adapters"] {
+        let text = match stack.edge.get(path).await {
+            Ok(text) | Err(text) => text,
+        };
+        assert_masked(path, &text);
+    }
+    let (passes, text) = stack.edge.check();
+    assert!(passes && text.contains("nats://127.0.0.1:"), "{text}");
+    assert_masked("check", &text);
+    let recorded = folder.path().join("recorded");
+    let mut record = Command::new(parts::binary("marketprism-edge"));
+    record.arg("record").args(["--for-seconds", "2", "--config"]).arg(stack.edge.folder().join("edge.toml"));
+    let output = record.arg("--out").arg(&recorded).output().unwrap();
+    assert_masked("record", &String::from_utf8_lossy(&output.stderr));
+    let recordings: Vec<PathBuf> =
+        std::fs::read_dir(&recorded).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!recordings.is_empty(), "nothing was recorded");
+    for path in recordings {
+        assert_masked("a recording", &std::fs::read_to_string(path).unwrap());
+    }
+
+    stack.edge.process().terminate(Duration::from_secs(30)).await;
+    let (edge, central) = (stack.edge.folder().to_owned(), folder.path().join("central"));
+    stack.edge.restart().await;
+    assert_masked("the edge's log", &process_texts(&edge, stack.edge.process().pid()));
+    assert_masked("central's log", &process_texts(&central, stack.central.process().pid()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_read_over_tls_with_a_token_and_under_an_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = start(folder.path()).await;
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&certificate, cert.pem()).unwrap();
+    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    let port = stack.central.port();
+    let variables = [
+        ("MARKETPRISM_HTTP__LISTEN", format!("0.0.0.0:{port}")),
+        ("MARKETPRISM_HTTP__TLS_CERT_FILE", certificate.display().to_string()),
+        ("MARKETPRISM_HTTP__TLS_KEY_FILE", key.display().to_string()),
+        ("MARKETPRISM_HTTP__ALLOWED_HOSTS", "reports.example".to_owned()),
+    ];
+    stack.central.set_variables(&variables);
+    stack.central.start_without_waiting();
+    let certificate = reqwest::Certificate::from_pem(cert.pem().as_bytes()).unwrap();
+    let https = reqwest::Client::builder().no_proxy().add_root_certificate(certificate).build().unwrap();
+    let get = |path: &str| https.get(format!("https://localhost:{port}{path}"));
+    let health = until("central answers over TLS", Duration::from_secs(60), || async {
+        get("/health").send().await.map_err(|error| error.to_string())
+    })
+    .await;
+    let health = health.text().await.unwrap();
+    assert!(health.contains("\"status\"") && !health.contains("reasons"), "{health}");
+    assert!(
+        get("/health")
+            .bearer_auth(READ_TOKEN)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("reasons")
+    );
+
+    for path in ["/integrity", "/", "/metrics", "/overview", "/coverage", "/openapi.json", "/repair", "/x"] {
+        let answer = get(path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert!(
+            answer
+                .headers()
+                .get_all("www-authenticate")
+                .iter()
+                .any(|way| way == "Basic realm=\"MarketPrism\"")
+        );
+    }
+    let status = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status();
+    assert_eq!(status(get("/coverage").bearer_auth(READ_TOKEN)).await, StatusCode::OK);
+    assert_eq!(status(get("/coverage").bearer_auth(TOKEN)).await, StatusCode::OK);
+    assert_eq!(status(get("/coverage").basic_auth("any", Some(READ_TOKEN))).await, StatusCode::OK);
+    assert_eq!(status(get("/coverage").bearer_auth("wrong")).await, StatusCode::UNAUTHORIZED);
+    let repair = https.post(format!("https://localhost:{port}/repair")).bearer_auth(READ_TOKEN);
+    assert_eq!(status(repair).await, StatusCode::UNAUTHORIZED, "the read token changes something");
+    for (host, expected) in [
+        ("evil.example", StatusCode::FORBIDDEN),
+        ("reports.example", StatusCode::OK),
+        ("central:8085", StatusCode::OK),
+    ] {
+        let request = get("/coverage").bearer_auth(READ_TOKEN).header("Host", host);
+        assert_eq!(status(request).await, expected, "{host}");
+    }
+}
