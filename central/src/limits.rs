@@ -109,6 +109,8 @@ pub const HTTP: HttpBounds =
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Prefetch of audits, which may be 1 MiB long.
 pub const PREFETCH_AUDITS: usize = 64;
+/// Windows evaluated at once when an edge reports a stop: a day of minutes. The recheck evaluates the older ones of a longer stop.
+pub const DOWNTIME_WINDOWS: i64 = 1_440;
 /// Audits per insert, and their bytes; the rest waits at the broker.
 pub const AUDITS_A_BATCH: usize = 256;
 pub const AUDIT_BATCH_BYTES: usize = 8 * 1024 * 1024;

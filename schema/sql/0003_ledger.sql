@@ -54,7 +54,8 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `conflated` UInt64 CODEC(ZSTD(1)),
     `dropped` UInt64 CODEC(ZSTD(1)),
     `gaps` Array(Tuple(kind String, cause String, from_sequence Nullable(Int64), to_sequence Nullable(Int64),
-        missing Nullable(UInt64), from_ns Int64, to_ns Int64, evidence String)) CODEC(ZSTD(1)),
+        missing Nullable(UInt64), from_ns Int64, to_ns Int64, venue_from_ns Nullable(Int64), venue_to_ns Nullable(Int64),
+        evidence String)) CODEC(ZSTD(1)),
     `stream_seq` UInt64 CODEC(Delta, ZSTD(1)),
     `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1))
 )

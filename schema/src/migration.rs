@@ -14,7 +14,7 @@ pub struct Migration {
 
 impl Migration {
     /// Every step, in the order in which they are applied.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self {
             version: 0,
             name: "schema_migrations",
@@ -24,6 +24,7 @@ impl Migration {
         Self { version: 2, name: "time_indices", source: include_str!("../sql/0002_time_indices.sql") },
         Self { version: 3, name: "ledger", source: include_str!("../sql/0003_ledger.sql") },
         Self { version: 4, name: "feed_audits", source: include_str!("../sql/0004_feed_audits.sql") },
+        Self { version: 5, name: "downtimes", source: include_str!("../sql/0005_downtimes.sql") },
     ];
 
     /// The version of a database that has everything.
@@ -260,7 +261,8 @@ mod tests {
         let named = |first: &[&str], more: &[&str]| -> Vec<String> {
             ["schema_migrations"].iter().chain(first).chain(more).map(|&name| name.to_owned()).collect()
         };
-        let hot = named(&events, &["dead_letters", "copies", "audits", "verdicts", "losses", "feed_audits"]);
+        let ledger = ["dead_letters", "copies", "audits", "verdicts", "losses", "feed_audits", "downtimes"];
+        let hot = named(&events, &ledger);
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(Migration::tables(DatabaseKind::Cold), named(&events, &["window_log", "watermarks"]));
     }

@@ -33,6 +33,8 @@ fn audit() -> Audit {
         missing: Some(2),
         from: MINUTE + 1,
         to: MINUTE + 2,
+        venue_from: Some(MINUTE - 3),
+        venue_to: None,
         evidence: "seen".into(),
     });
     Audit {
@@ -65,7 +67,7 @@ fn the_form_is_pinned() {
         r#""unsure":["000000000000000000000000000000ff"],"first_sequence":1,"last_sequence":4,"#,
         r#""oldest_timestamp":59,"malformed":0,"conflated":0,"dropped":0,"gaps":[{"kind":"trade_ids","cause":"venue","#,
         r#""from_sequence":2,"to_sequence":3,"missing":2,"from":60000000001,"to":60000000002,"#,
-        r#""evidence":"seen"}]}],"silent":[{"capability":{"numbering":"unnumbered","completeness":"lower_bound","#,
+        r#""venue_from":59999999997,"evidence":"seen"}]}],"silent":[{"capability":{"numbering":"unnumbered","completeness":"lower_bound","#,
         r#""delay_seconds":5400},"streams":["trade.sim_spot.spot.C-D"]}],"#,
         r#""feeds":[{"exchange":"sim_spot","malformed":1,"reconnects":0,"adapter_faults":0}]}"#,
     );

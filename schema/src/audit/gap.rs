@@ -24,10 +24,16 @@ pub struct Gap {
     /// Number of missing events, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<u64>,
-    /// Last moment before it, nanoseconds since 1970 UTC; in an audit at the earliest the window's start.
+    /// Last receive time before it, nanoseconds since 1970 UTC; in an audit at the earliest the window's start.
     pub from: i64,
-    /// First moment after it, nanoseconds; in an audit at the latest the window's end. [`Gap::OPEN`] while it lasts.
+    /// First receive time after it, nanoseconds; in an audit at the latest the window's end. [`Gap::OPEN`] while it lasts.
     pub to: i64,
+    /// Time of the last event before it by the venue's clock, nanoseconds, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub venue_from: Option<i64>,
+    /// Time of the first event after it by the venue's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub venue_to: Option<i64>,
     /// Observations that show it.
     pub evidence: String,
 }
@@ -47,6 +53,8 @@ impl Gap {
             missing: None,
             from,
             to: Self::OPEN,
+            venue_from: None,
+            venue_to: None,
             evidence,
         }
     }
@@ -70,8 +78,13 @@ impl Gap {
         (self.cause, self.evidence) = (cause, evidence);
     }
 
+    /// Sets the venue's times; the end is never before the begin.
+    pub fn set_venue_times(&mut self, from: Option<i64>, to: Option<i64>) {
+        (self.venue_from, self.venue_to) = (from, from.map_or(to, |from| to.map(|to| to.max(from))));
+    }
+
     /// The part of the gap within a window; `known_to` is the end of what is known of a gap that is open. Sequences are in the window
-    /// in which the gap begins only.
+    /// in which the gap begins only; the venue's times are in the windows of the begin and the end.
     pub fn within(&self, start: i64, end: i64, known_to: i64) -> Option<Self> {
         let (to, begins_here) = (self.to.min(known_to), start <= self.from);
         if self.from >= end || (to <= start && !begins_here) {
@@ -83,7 +96,10 @@ impl Gap {
         } else {
             (None, None, None)
         };
-        Some(Self { from_sequence, to_sequence, missing, from, to: to.min(end).max(from), ..self.clone() })
+        let (venue_from, venue_to) =
+            (self.venue_from.filter(|_| begins_here), self.venue_to.filter(|_| self.to <= end));
+        let to = to.min(end).max(from);
+        Some(Self { from_sequence, to_sequence, missing, from, to, venue_from, venue_to, ..self.clone() })
     }
 
     /// Widens the gap to contain another one, and adds its missing events. Cause and evidence stay.
@@ -94,6 +110,8 @@ impl Gap {
         };
         self.from = self.from.min(other.from);
         self.to = self.to.max(other.to);
+        self.venue_from = self.venue_from.into_iter().chain(other.venue_from).min();
+        self.venue_to = self.venue_to.max(other.venue_to);
         self.from_sequence = self.from_sequence.into_iter().chain(other.from_sequence).min();
         self.to_sequence = self.to_sequence.into_iter().chain(other.to_sequence).max();
     }
@@ -147,12 +165,17 @@ mod tests {
     fn a_gap_over_several_windows_is_cut_to_each_with_its_sequences_in_the_first() {
         let mut gap = Gap::open(GapKind::Connection, GapCause::Network, 150, "lost");
         (gap.from_sequence, gap.to_sequence) = (Some(3), Some(4));
+        (gap.venue_from, gap.venue_to) = (Some(140), Some(310));
         let part = |start, end| gap.within(start, end, 320).map(|gap| (gap.from, gap.to, gap.from_sequence));
         assert_eq!(part(0, 100), None);
         assert_eq!(part(100, 200), Some((150, 200, Some(3))));
         assert_eq!(part(200, 300), Some((200, 300, None)));
         assert_eq!(part(300, 400), Some((300, 320, None)));
         assert_eq!(part(400, 500), None);
+        gap.to = 320;
+        let venue = |start, end| gap.within(start, end, 320).map(|gap| (gap.venue_from, gap.venue_to));
+        let parts = [venue(100, 200), venue(200, 300), venue(300, 400)];
+        assert_eq!(parts, [Some((Some(140), None)), Some((None, None)), Some((None, Some(310)))]);
     }
 
     #[test]

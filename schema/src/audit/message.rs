@@ -170,17 +170,17 @@ const fn is_false(value: &bool) -> bool {
 }
 
 /// Lists whose items are written as their text.
-mod texts {
+pub(super) mod texts {
     use std::fmt::Display;
     use std::str::FromStr;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<T: Display, S: Serializer>(items: &[T], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::audit) fn serialize<T: Display, S: Serializer>(items: &[T], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(items.iter().map(ToString::to_string))
     }
 
-    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+    pub(in crate::audit) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<T>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
@@ -296,7 +296,7 @@ fn check_stream(stream: &StreamAudit) -> Result<(), AuditError> {
     demand(gaps <= GAPS_MAX, "gaps", &format!("{gaps} gaps"), &format!("at most {GAPS_MAX}"))
 }
 
-fn demand(holds: bool, field: &'static str, found: &dyn ToString, allowed: &str) -> Result<(), AuditError> {
+pub(super) fn demand(holds: bool, field: &'static str, found: &dyn ToString, allowed: &str) -> Result<(), AuditError> {
     if holds { Ok(()) } else { Err(wrong(field, found.to_string(), allowed)) }
 }
 

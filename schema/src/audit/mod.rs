@@ -1,11 +1,13 @@
 //! Audits of an edge: what the broker stored per closed window of receive time, and the wire form.
 
 mod capability;
+mod downtime;
 mod fingerprint;
 mod gap;
 mod message;
 
 pub use capability::{Capability, Completeness, Numbering};
+pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};
 pub use message::{

@@ -1,10 +1,15 @@
-//! Audit messages on their way into `audits` and `feed_audits`: decoded, validated, encoded as rows, fixed before the first insert.
+//! Audit messages on their way into `audits`, `feed_audits` and `downtimes`: decoded, validated, encoded as rows, fixed before the first insert.
 
 use async_nats::{Message, Subject, jetstream};
 use bytes::Bytes;
-use marketprism_schema::{Audit, FeedAudit, Fingerprint, Gap, StreamAudit, audit_subject, decode_audit};
+use marketprism_schema::{
+    Audit, AuditPayload, Downtime, FeedAudit, Fingerprint, Gap, StreamAudit, audit_subject,
+    decode_audit_payload,
+};
 
+use super::downtime_rows::{encode_downtime_rows, touched_windows};
 use crate::ingest::{Delivery, header};
+use crate::ledger::windows::WindowGrid;
 use crate::row::{CREATED_AT_BYTES, Column, DeadLetter, TEXT, binary, encode_dead_letter};
 
 pub const AUDIT: &str = "AUDIT";
@@ -14,8 +19,9 @@ pub struct AuditMessage {
     pub delivery: Delivery,
     pub rows: Bytes,
     pub feeds: Bytes,
-    /// First nanosecond of the audited window; none when the message is refused.
-    pub window: Option<i64>,
+    pub downtimes: Bytes,
+    /// First nanoseconds of the windows whose verdicts may change; none when the message is refused.
+    pub windows: Vec<i64>,
 }
 
 #[derive(Default)]
@@ -30,19 +36,30 @@ pub struct DecodedAudits {
 }
 
 impl DecodedAudits {
-    pub fn add(&mut self, message: jetstream::Message, now_ns: i64) {
+    pub fn add(&mut self, message: jetstream::Message, grid: WindowGrid, now_ns: i64) {
         let Some(delivery) = Delivery::of(&message) else {
             tracing::error!("dropped a message without JetStream metadata: it cannot be acknowledged");
             return;
         };
         let message = message.message;
         match read_audit(&message, now_ns) {
-            Ok(audit) => {
-                let (mut rows, mut feeds) = (Vec::new(), Vec::new());
-                encode_audit_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut rows);
-                encode_feed_rows(&audit, delivery.stream_seq, delivery.published_ns, &mut feeds);
-                let (rows, feeds, window) = (rows.into(), feeds.into(), Some(audit.window_start));
-                self.good.entries.push(AuditMessage { message, delivery, rows, feeds, window });
+            Ok(payload) => {
+                let (mut rows, mut feeds, mut downtimes) = (Vec::new(), Vec::new(), Vec::new());
+                let (stream_seq, published_ns) = (delivery.stream_seq, delivery.published_ns);
+                let windows = match payload {
+                    AuditPayload::Audit(audit) => {
+                        encode_audit_rows(&audit, stream_seq, published_ns, &mut rows);
+                        encode_feed_rows(&audit, stream_seq, published_ns, &mut feeds);
+                        vec![audit.window_start]
+                    }
+                    AuditPayload::Downtime(downtime) => {
+                        encode_downtime_rows(&downtime, stream_seq, published_ns, &mut downtimes);
+                        touched_windows(&downtime, grid, now_ns)
+                    }
+                };
+                let (rows, feeds, downtimes) = (rows.into(), feeds.into(), downtimes.into());
+                let message = AuditMessage { message, delivery, rows, feeds, downtimes, windows };
+                self.good.entries.push(message);
             }
             Err(reason) => self.refuse(message, delivery, &reason),
         }
@@ -66,8 +83,9 @@ impl DecodedAudits {
         // The broker's time, so that a redelivery gives the same row.
         row.truncate(row.len().saturating_sub(CREATED_AT_BYTES));
         row.extend_from_slice(&(delivery.published_ns / 1_000_000).to_le_bytes());
-        let (rows, feeds) = (row.into(), Bytes::new());
-        self.bad.entries.push(AuditMessage { message, delivery, rows, feeds, window: None });
+        let (rows, feeds, downtimes) = (row.into(), Bytes::new(), Bytes::new());
+        let windows = Vec::new();
+        self.bad.entries.push(AuditMessage { message, delivery, rows, feeds, downtimes, windows });
     }
 }
 
@@ -80,6 +98,10 @@ impl AuditBatch {
         self.entries.iter().flat_map(|entry| entry.feeds.iter().copied()).collect()
     }
 
+    pub fn downtimes(&self) -> Bytes {
+        self.entries.iter().flat_map(|entry| entry.downtimes.iter().copied()).collect()
+    }
+
     pub fn replies(&self) -> Vec<Subject> {
         self.entries.iter().filter_map(|entry| entry.message.reply.clone()).collect()
     }
@@ -90,18 +112,22 @@ const OLDEST_DAYS: i64 = 3_650;
 const NEWEST_DAYS: i64 = 1;
 const DAY_NS: i64 = 86_400_000_000_000;
 
-fn read_audit(message: &Message, now_ns: i64) -> Result<Audit, String> {
-    let audit = decode_audit(&message.payload).map_err(|error| error.to_string())?;
-    let subject = audit_subject(&audit.edge);
+fn read_audit(message: &Message, now_ns: i64) -> Result<AuditPayload, String> {
+    let payload = decode_audit_payload(&message.payload).map_err(|error| error.to_string())?;
+    let (edge, field, at_ns) = match &payload {
+        AuditPayload::Audit(audit) => (&audit.edge, "window_start", audit.window_start),
+        AuditPayload::Downtime(Downtime { edge, from, to, .. }) => (edge, "to", to.unwrap_or(*from)),
+    };
+    let subject = audit_subject(edge);
     if *message.subject != *subject {
         return Err(format!("audit: subject {:?} does not match the edge's {subject:?}", &*message.subject));
     }
-    let age_ns = now_ns.saturating_sub(audit.window_start);
+    let age_ns = now_ns.saturating_sub(at_ns);
     if !(-NEWEST_DAYS * DAY_NS..=OLDEST_DAYS * DAY_NS).contains(&age_ns) {
         let allowed = format!("at most {OLDEST_DAYS} days ago and {NEWEST_DAYS} day ahead");
-        return Err(format!("audit: window_start is {}, allowed: {allowed}", audit.window_start));
+        return Err(format!("audit: {field} is {at_ns}, allowed: {allowed}"));
     }
-    Ok(audit)
+    Ok(payload)
 }
 
 /// In the order in which rows are written.
@@ -154,7 +180,8 @@ pub const FEED_AUDITS: &[Column] = &[
 ];
 
 const GAPS: &str = "Array(Tuple(kind String, cause String, from_sequence Nullable(Int64), to_sequence Nullable(Int64), \
-                    missing Nullable(UInt64), from_ns Int64, to_ns Int64, evidence String))";
+                    missing Nullable(UInt64), from_ns Int64, to_ns Int64, venue_from_ns Nullable(Int64), \
+                    venue_to_ns Nullable(Int64), evidence String))";
 
 const MILLI_NS: i64 = 1_000_000;
 
@@ -230,6 +257,8 @@ fn encode_gap(gap: &Gap, out: &mut Vec<u8>) {
     binary::nullable(out, gap.missing, binary::uint64);
     binary::int64(out, gap.from);
     binary::int64(out, gap.to);
+    binary::nullable(out, gap.venue_from, binary::int64);
+    binary::nullable(out, gap.venue_to, binary::int64);
     binary::text(out, &gap.evidence);
 }
 

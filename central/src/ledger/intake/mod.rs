@@ -1,9 +1,10 @@
-//! Intake of audits: rows of `audits`, and of `feed_audits` for feeds with problems.
+//! Intake of audits: rows of `audits`, of `feed_audits` for feeds with problems, and of `downtimes` for stops of edges.
 //!
 //! A message is acknowledged after the insert of its rows; a redelivery gives the same bytes, and so the same rows. Memory is bounded by one
 //! batch and the messages requested ahead; while ClickHouse is unreachable they are kept in progress at the broker.
 
 mod batch;
+mod downtime_rows;
 mod worker;
 
 pub use batch::AUDIT;

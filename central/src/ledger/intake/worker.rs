@@ -12,16 +12,18 @@ use marketprism_schema::DEAD_LETTERS;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
+use super::downtime_rows::DOWNTIMES;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::ingest::{acknowledge, subscribe};
 use crate::ledger::insert::insert;
-use crate::ledger::windows::DirtyWindows;
+use crate::ledger::windows::{DirtyWindows, WindowGrid};
 use crate::row::{Column, Target};
 use crate::{clock, limits};
 
 const TABLE: &str = "audits";
 const FEEDS: &str = "feed_audits";
+const STOPS: &str = "downtimes";
 pub const INTAKE: &str = "audits";
 
 /// Never returns. Cancellation is safe at any point: unacknowledged messages are redelivered and give the same rows.
@@ -50,6 +52,7 @@ async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Pull>
 }
 
 async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, dirty: &DirtyWindows) -> String {
+    let grid = WindowGrid::new(shared.config.ledger.window);
     loop {
         let mut sorted = DecodedAudits::default();
         let (mut count, mut bytes) = (0, 0);
@@ -59,7 +62,7 @@ async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, dir
                 Some(Ok(message)) => {
                     count += 1;
                     bytes += message.payload.len();
-                    sorted.add(message, clock::now_ns());
+                    sorted.add(message, grid, clock::now_ns());
                 }
                 Some(Err(error)) => break Some(error.to_string()),
                 None => break Some("the pull ended".to_owned()),
@@ -119,7 +122,7 @@ async fn store_audits(
         }
         match store_batch(shared, &batch).await {
             Ok(()) => {
-                dirty.add(batch.entries.iter().filter_map(|entry| entry.window));
+                dirty.add(batch.entries.iter().flat_map(|entry| entry.windows.iter().copied()));
                 shared.metrics.ledger.taken.inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
                 acknowledge_batch(shared, &batch, AckKind::Ack).await;
             }
@@ -134,13 +137,21 @@ async fn store_audits(
     refused
 }
 
-/// Feeds first: the arrival of stream audits triggers the evaluation, which reads both.
+/// Audits last: their arrival triggers the evaluation, which reads all three.
 async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), String> {
     let feeds = batch.feeds();
     if !feeds.is_empty() {
         insert_with_retry(shared, FEEDS, FEED_AUDITS, feeds).await?;
     }
-    insert_with_retry(shared, TABLE, AUDITS, batch.rows()).await
+    let downtimes = batch.downtimes();
+    if !downtimes.is_empty() {
+        insert_with_retry(shared, STOPS, DOWNTIMES, downtimes).await?;
+    }
+    let rows = batch.rows();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    insert_with_retry(shared, TABLE, AUDITS, rows).await
 }
 
 async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch) {

@@ -1,0 +1,163 @@
+//! Time in which an edge collects nothing on purpose: reported at a clean stop, and again with its end by the next start.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, decode_audit, demand, texts};
+use crate::names::names;
+use crate::stream_id::StreamId;
+
+/// Version of the message form that this crate writes and reads.
+pub const DOWNTIME_VERSION: u32 = 1;
+
+/// Begin of every encoded [`Downtime`], which tells it from an [`Audit`] on the same subject.
+const PREFIX: &[u8] = b"{\"downtime\":";
+
+/// Streams that an edge does not collect from one time to another. Audits cover everything before `from`, and from `to` on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Downtime {
+    /// See [`DOWNTIME_VERSION`].
+    #[serde(rename = "downtime")]
+    pub version: u32,
+    /// Name of the edge.
+    pub edge: String,
+    /// Region of the edge.
+    pub region: String,
+    /// First moment that is not collected, nanoseconds since 1970 UTC.
+    pub from: i64,
+    /// Start of the next run, exclusive; none while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<i64>,
+    /// Why.
+    pub reason: DowntimeReason,
+    /// Streams that were collected until `from`.
+    #[serde(with = "texts")]
+    pub streams: Vec<StreamId>,
+}
+
+names! {
+    /// Reasons why an edge collects nothing on purpose.
+    DowntimeReason, "reason", {
+        /// The edge was stopped cleanly.
+        Stopped = "stopped",
+        /// The stream is no longer configured.
+        Removed = "removed",
+    }
+}
+
+impl DowntimeReason {
+    /// The reason in words, as reports show it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped by operator",
+            Self::Removed => "removed from the configuration",
+        }
+    }
+}
+
+impl Downtime {
+    /// Cuts the list of streams, so that each message has at most `bytes_max` bytes. Each one is complete in itself.
+    pub fn into_parts(self, bytes_max: usize) -> Vec<Self> {
+        let room = bytes_max.saturating_sub(self.edge.len() + self.region.len() + 256);
+        let head = Self { streams: Vec::new(), ..self.clone() };
+        let (mut parts, mut used): (Vec<Self>, usize) = (Vec::new(), room);
+        for stream in self.streams {
+            let bytes = stream.to_string().len() + 3;
+            if used.saturating_add(bytes) > room {
+                parts.push(head.clone());
+                used = 0;
+            }
+            used = used.saturating_add(bytes);
+            if let Some(part) = parts.last_mut() {
+                part.streams.push(stream);
+            }
+        }
+        parts
+    }
+
+    /// The message as bytes.
+    pub fn encode(&self) -> Result<Vec<u8>, AuditError> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// The message id of the encoded form: the same for the same content.
+    pub fn message_id(&self, encoded: &[u8]) -> String {
+        format!("downtime-{}-{}-{:016x}", self.edge, self.from, xxh3_64(encoded))
+    }
+
+    fn check(self) -> Result<Self, AuditError> {
+        if self.version != DOWNTIME_VERSION {
+            return Err(AuditError::Version { found: self.version });
+        }
+        demand(!self.edge.is_empty(), "edge", &"empty", "a name")?;
+        demand(self.from > 0, "from", &self.from, "a time after 1970")?;
+        let to = self.to.unwrap_or(i64::MAX);
+        demand(self.from < to, "to", &to, "a time after `from`")?;
+        Ok(self)
+    }
+}
+
+/// A message on an edge's audit subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditPayload {
+    /// A window, or a part of one.
+    Audit(Audit),
+    /// A stop or a start.
+    Downtime(Downtime),
+}
+
+/// Reads a message of an edge's audit subject. Everything that it says about itself is consistent then.
+pub fn decode_audit_payload(bytes: &[u8]) -> Result<AuditPayload, AuditError> {
+    if !bytes.starts_with(PREFIX) {
+        return decode_audit(bytes).map(AuditPayload::Audit);
+    }
+    if bytes.len() > AUDIT_BYTES_MAX {
+        return Err(AuditError::TooLong { found: bytes.len() });
+    }
+    serde_json::from_slice::<Downtime>(bytes)?.check().map(AuditPayload::Downtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn downtime(streams: usize) -> Downtime {
+        let stream = |number: usize| StreamId::parse(&format!("trade.sim_spot.spot.A{number}-B")).unwrap();
+        Downtime {
+            version: DOWNTIME_VERSION,
+            edge: "e1".into(),
+            region: "r".into(),
+            from: 5,
+            to: None,
+            reason: DowntimeReason::Stopped,
+            streams: (0..streams).map(stream).collect(),
+        }
+    }
+
+    #[test]
+    fn the_written_form_is_pinned_and_read_back() {
+        let open = downtime(1);
+        let bytes = open.encode().unwrap();
+        let text = r#"{"downtime":1,"edge":"e1","region":"r","from":5,"reason":"stopped","streams":["trade.sim_spot.spot.A0-B"]}"#;
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
+        assert_eq!(decode_audit_payload(&bytes).unwrap(), AuditPayload::Downtime(open.clone()));
+        let closed = Downtime { to: Some(9), ..open };
+        let read = decode_audit_payload(&closed.encode().unwrap()).unwrap();
+        assert_eq!(read, AuditPayload::Downtime(closed.clone()));
+        let backwards = Downtime { to: Some(5), ..closed };
+        let error = decode_audit_payload(&backwards.encode().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("to is 5"), "{error}");
+        let newer = text.replace("\"downtime\":1", "\"downtime\":2");
+        assert!(matches!(decode_audit_payload(newer.as_bytes()), Err(AuditError::Version { found: 2 })));
+    }
+
+    #[test]
+    fn parts_hold_every_stream_once_and_none_is_too_long() {
+        let whole = downtime(2_000);
+        let parts = whole.clone().into_parts(10_000);
+        assert!(parts.len() > 4 && parts.iter().all(|part| part.encode().unwrap().len() <= 10_000));
+        assert_eq!(parts.into_iter().flat_map(|part| part.streams).collect::<Vec<_>>(), whole.streams);
+        assert!(downtime(0).into_parts(10_000).is_empty());
+    }
+}
