@@ -227,8 +227,9 @@ mod tests {
             "822d4c4055714bab910164815951a830",
             "5d4973fe584c0750e6f2cdd112c25db3",
             "5779285ad4e50b673b6aab175f0e59a4",
-            "df4b704d944f53de2dc50d2e241150f5",
+            "e0d962897dc3a482e25d1b0273919eed",
             "86a4cdb0534156c8521582243d9edc5f",
+            "eb41d9d9f4208001498f63b7255cf6d3",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();
         assert_eq!(checksums, released);
