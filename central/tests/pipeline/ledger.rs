@@ -30,6 +30,8 @@ async fn what_an_edge_stored_is_verified() {
         missing: Some(3),
         from: second,
         to: second + 1,
+        venue_from: None,
+        venue_to: Some(second),
         evidence: "a hole".to_owned(),
     };
     let mut of_btc = stored(A, &later);
