@@ -176,7 +176,10 @@ pub(super) mod texts {
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    pub(in crate::audit) fn serialize<T: Display, S: Serializer>(items: &[T], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::audit) fn serialize<T: Display, S: Serializer>(
+        items: &[T],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_seq(items.iter().map(ToString::to_string))
     }
 
@@ -296,7 +299,12 @@ fn check_stream(stream: &StreamAudit) -> Result<(), AuditError> {
     demand(gaps <= GAPS_MAX, "gaps", &format!("{gaps} gaps"), &format!("at most {GAPS_MAX}"))
 }
 
-pub(super) fn demand(holds: bool, field: &'static str, found: &dyn ToString, allowed: &str) -> Result<(), AuditError> {
+pub(super) fn demand(
+    holds: bool,
+    field: &'static str,
+    found: &dyn ToString,
+    allowed: &str,
+) -> Result<(), AuditError> {
     if holds { Ok(()) } else { Err(wrong(field, found.to_string(), allowed)) }
 }
 
