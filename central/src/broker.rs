@@ -8,6 +8,7 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::{Client, jetstream};
 use marketprism_config::Nats;
+use marketprism_schema::CENTRAL_CONNECTION;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::limits;
@@ -24,7 +25,7 @@ impl Broker {
     /// Starts to connect; returns before the connection is established.
     pub async fn start(nats: &Nats) -> anyhow::Result<Self> {
         let client = nats
-            .options("marketprism-central")
+            .options(CENTRAL_CONNECTION)
             .await?
             .connect(nats.addresses())
             .await

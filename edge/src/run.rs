@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::Client;
+use marketprism_schema::edge_connection;
 use marketprism_service::{Exit, Signals, clock};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +78,7 @@ impl Edge {
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
         let context = Arc::new(context);
         let bound = bind(&config.http).await?;
-        let (client, link) = connect(&config.nats, &format!("marketprism-edge-{}", config.name)).await?;
+        let (client, link) = connect(&config.nats, &edge_connection(&config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
         let audits = AuditTasks::start(&client, &link, &context);

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod audit;
+mod broker_users;
 mod decimal;
 mod event;
 mod migration;
@@ -23,6 +24,7 @@ pub use audit::{
     GAPS_MAX, Gap, GapCause, GapKind, Numbering, SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id,
     audit_subject, decode_audit, decode_audit_payload, encode_audit,
 };
+pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use event::{
     Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,

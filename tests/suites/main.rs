@@ -11,6 +11,7 @@
 )]
 
 mod books;
+mod broker_users;
 mod clients;
 mod configuration;
 mod conformance;

@@ -143,6 +143,8 @@ impl Nats {
     pub async fn options(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
         let mut options = ConnectOptions::new()
             .name(name)
+            // The broker may allow each user its own inboxes only.
+            .custom_inbox_prefix(format!("_INBOX.{name}"))
             .connection_timeout(self.connect_timeout)
             .require_tls(self.tls_required)
             .retry_on_initial_connect();

@@ -24,7 +24,10 @@ pub const ORDER: [(&str, &str); 10] = [
          runtime validate frames error logging index contract v1 limits stats",
     ),
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
-    ("schema", "recording wire audit repair validation event migration stream table stream_id decimal names"),
+    (
+        "schema",
+        "broker_users recording wire audit repair validation event migration stream table stream_id decimal names",
+    ),
     ("adapters/build", "build clang component toolchain workspace"),
     ("deploy/chdb-server", "run http sql engine config limits"),
     ("deploy/local", "cli stack install process venues client settings paths console limits"),

@@ -6,14 +6,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use marketprism_schema::STREAMS;
+use marketprism_schema::{CENTRAL_USER, STREAMS};
 
+use super::broker::{self, EDGE_NAME};
 use crate::{ClickHouse, Ports, StackPaths, Venues, limits};
 
 const NOTICE: &str = "Written by `make up`; the next one overwrites changes.";
 
-/// The broker: JetStream on, loopback only, storage for every stream.
-pub(super) fn nats(paths: &StackPaths, ports: &Ports) -> anyhow::Result<PathBuf> {
+/// The broker: JetStream on, loopback only, storage for every stream, users that may do what they need to.
+pub(super) fn nats(paths: &StackPaths, ports: &Ports, venues: &Venues) -> anyhow::Result<PathBuf> {
     let streams: u64 = STREAMS.iter().map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0)).sum();
     let store_bytes = streams.saturating_add(limits::BROKER_STORE_SPARE_BYTES);
     let text = format!(
@@ -24,10 +25,11 @@ pub(super) fn nats(paths: &StackPaths, ports: &Ports) -> anyhow::Result<PathBuf>
          jetstream {{\n  \
            store_dir: {}\n  \
            max_file_store: {store_bytes}\n\
-         }}\n",
+         }}\n{}",
         ports.nats_port,
         ports.nats_monitoring_port,
         quoted(&paths.state.join("nats").to_string_lossy()),
+        broker::authorization(venues),
     );
     write(paths, "nats.conf", &text)
 }
@@ -48,7 +50,7 @@ pub(super) fn central(
     };
     let text = format!(
         "# {NOTICE}\n{}\n{}{}[http]\nlisten = \"127.0.0.1:{}\"\ntoken_file = {}\n",
-        nats_section(ports, own_broker),
+        nats_section(paths, ports, own_broker, CENTRAL_USER)?,
         server("clickhouse", hot),
         cold.map(|cold| server("clickhouse.cold", cold)).unwrap_or_default(),
         ports.central_port,
@@ -66,10 +68,10 @@ pub(super) fn edge(
     simulator: Option<&str>,
 ) -> anyhow::Result<PathBuf> {
     let mut text = format!(
-        "# {NOTICE}\n[edge]\nname = \"edge-local\"\nregion = \"local\"\ndata_dir = {}\n\n{}\n\
+        "# {NOTICE}\n[edge]\nname = \"{EDGE_NAME}\"\nregion = \"local\"\ndata_dir = {}\n\n{}\n\
          [http]\nlisten = \"127.0.0.1:{}\"\nmetrics_listen = \"127.0.0.1:{}\"\n",
         quoted(&paths.state.join("edge").to_string_lossy()),
-        nats_section(ports, own_broker),
+        nats_section(paths, ports, own_broker, EDGE_NAME)?,
         ports.edge_port,
         ports.edge_metrics_port,
     );
@@ -123,12 +125,15 @@ pub(super) fn clickhouse_server(
     write(paths, &format!("{name}.yaml"), &text)
 }
 
-fn nats_section(ports: &Ports, own_broker: bool) -> String {
-    if own_broker {
-        format!("[nats]\nurls = [\"nats://127.0.0.1:{}\"]\n", ports.nats_port)
-    } else {
-        "# The broker's address comes from MARKETPRISM_NATS_URL.\n[nats]\n".to_owned()
+fn nats_section(paths: &StackPaths, ports: &Ports, own_broker: bool, user: &str) -> anyhow::Result<String> {
+    if !own_broker {
+        return Ok("# The broker's address comes from MARKETPRISM_NATS_URL.\n[nats]\n".to_owned());
     }
+    let password = quoted(&broker::ensure_password(paths, user)?.to_string_lossy());
+    Ok(format!(
+        "[nats]\nurls = [\"nats://127.0.0.1:{}\"]\nuser = \"{user}\"\npassword_file = {password}\n",
+        ports.nats_port
+    ))
 }
 
 fn write(paths: &StackPaths, name: &str, text: &str) -> anyhow::Result<PathBuf> {
@@ -156,7 +161,11 @@ const RANDOM_BYTES: usize = 32;
 
 /// Creates the file, readable for its owner only, unless it exists: a running central has read it.
 pub(super) fn ensure_token(paths: &StackPaths) -> anyhow::Result<PathBuf> {
-    let path = paths.token();
+    ensure_secret(paths.token())
+}
+
+/// Creates a file with a random text, readable for its owner only, unless it exists.
+pub(super) fn ensure_secret(path: PathBuf) -> anyhow::Result<PathBuf> {
     create_token(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
 }
@@ -195,6 +204,7 @@ mod tests {
         let ports = Settings::read(&Default::default()).unwrap().ports;
         let path = edge(&paths, &ports, true, &venues, Some("127.0.0.1:4567")).unwrap();
         let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        assert_eq!(table["nats"]["user"].as_str(), Some(EDGE_NAME));
         let feeds = table["feed"].as_array().unwrap();
         assert!(feeds.len() >= 2);
         for feed in feeds {

@@ -1,5 +1,6 @@
 //! The stack of parts: start, status, stop.
 
+mod broker;
 mod configuration;
 mod data;
 mod down;

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 
 use super::part::health_url;
 use super::{
-    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, ReadyCheck, SIMULATOR, configuration,
+    CENTRAL, CLICKHOUSE, CLICKHOUSE_COLD, EDGE, NATS, PartSpec, PortUse, ReadyCheck, SIMULATOR, broker,
+    configuration,
 };
 use crate::install::Installer;
 use crate::process::Program;
@@ -96,10 +97,11 @@ impl<'a> Plan<'a> {
         uses(&[("simulator", self.settings.ports.simulator_port)])
     }
 
-    pub(super) fn nats(&self, console: &Console) -> anyhow::Result<PartSpec> {
+    pub(super) fn nats(&self, venues: &Venues, console: &Console) -> anyhow::Result<PartSpec> {
         let path = Installer::new(self.paths, console).nats_server()?;
-        let configuration = configuration::nats(self.paths, &self.settings.ports)?;
-        let program = self.program(path, ["--config".into(), configuration.into()], &[]);
+        let configuration = configuration::nats(self.paths, &self.settings.ports, venues)?;
+        let mut program = self.program(path, ["--config".into(), configuration.into()], &[]);
+        program.variables = broker::passwords(self.paths)?;
         let address = format!("nats://127.0.0.1:{}", self.settings.ports.nats_port);
         self.part(NATS, program, address, ReadyCheck::Healthy)
     }

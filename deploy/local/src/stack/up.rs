@@ -94,7 +94,7 @@ async fn start(
     let console = steps.console;
     if plan.settings.nats_url.is_none() {
         steps.begin("broker");
-        starter.ensure(plan.nats(console)?).await?;
+        starter.ensure(plan.nats(venues, console)?).await?;
     }
     if !matches!(plan.tables, Tables::Given(_)) {
         steps.begin("ClickHouse");

@@ -1,0 +1,120 @@
+//! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
+//!
+//! An edge may publish events of its exchanges and its own audits, and nothing else: the stranger who may publish an event can forge one, and the
+//! one who may publish under the message id of a coming event erases it. Nobody but central reaches the API of JetStream, and central may neither
+//! delete nor purge a stream.
+
+use crate::{DataType, audit_subject, repair_subject};
+
+/// User of central.
+pub const CENTRAL_USER: &str = "central";
+/// Name of central's connections.
+pub const CENTRAL_CONNECTION: &str = "marketprism-central";
+
+/// Name of an edge's connections.
+pub fn edge_connection(edge: &str) -> String {
+    format!("marketprism-edge-{edge}")
+}
+
+/// Inboxes of a connection: each user reads its own answers only.
+fn inboxes(connection: &str) -> String {
+    format!("_INBOX.{connection}.>")
+}
+
+/// A user of the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerUser {
+    /// Login.
+    pub name: String,
+    /// Value of `password` in the configuration: a quoted text, a bcrypt hash or a `$VARIABLE`.
+    pub password: String,
+    publish: Vec<String>,
+    subscribe: Vec<String>,
+    /// May answer requests on the subjects that it subscribes.
+    answers: bool,
+}
+
+impl BrokerUser {
+    /// Central: streams, consumers, its buckets, requests to edges.
+    pub fn central(password: &str) -> Self {
+        let publish = [
+            "$JS.API.INFO",
+            "$JS.API.STREAM.NAMES",
+            "$JS.API.STREAM.LIST",
+            "$JS.API.STREAM.INFO.*",
+            "$JS.API.STREAM.CREATE.*",
+            "$JS.API.STREAM.UPDATE.*",
+            "$JS.API.STREAM.MSG.GET.*",
+            "$JS.API.CONSUMER.>",
+            "$JS.API.DIRECT.GET.>",
+            "$JS.ACK.>",
+            "$JS.FC.>",
+            "$KV.MARKETPRISM_CONFIRMED.>",
+            "$KV.MARKETPRISM_LEASES.>",
+        ];
+        let publish = publish.map(str::to_owned).into_iter().chain([repair_subject("*")]).collect();
+        let subscribe = vec![inboxes(CENTRAL_CONNECTION)];
+        Self {
+            name: CENTRAL_USER.to_owned(),
+            password: password.to_owned(),
+            publish,
+            subscribe,
+            answers: false,
+        }
+    }
+
+    /// An edge that collects these exchanges.
+    pub fn edge(edge: &str, exchanges: &[&str], password: &str) -> Self {
+        let data =
+            exchanges.iter().flat_map(|exchange| DataType::ALL.iter().map(move |kind| (kind, exchange)));
+        let data = data.map(|(kind, exchange)| format!("{kind}.{exchange}.*.*"));
+        Self {
+            name: edge.to_owned(),
+            password: password.to_owned(),
+            publish: data.chain([audit_subject(edge)]).collect(),
+            subscribe: vec![inboxes(&edge_connection(edge)), repair_subject(edge)],
+            answers: true,
+        }
+    }
+
+    /// A reader of events as they come, who may publish nothing.
+    pub fn reader(name: &str, password: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            publish: Vec::new(),
+            subscribe: DataType::ALL.iter().map(|kind| format!("{kind}.>")).collect(),
+            answers: false,
+        }
+    }
+
+    fn write(&self, out: &mut String) {
+        let Self { name, password, publish, subscribe, answers } = self;
+        let subjects = |subjects: &[String]| {
+            let quoted: Vec<String> = subjects.iter().map(|subject| format!("\"{subject}\"")).collect();
+            quoted.join(", ")
+        };
+        // An empty list of allowed subjects would allow all.
+        let publish = if publish.is_empty() {
+            "deny: [\">\"]".to_owned()
+        } else {
+            format!("allow: [{}]", subjects(publish))
+        };
+        let answers = if *answers { "\n      allow_responses: { max: 1, expires: \"10s\" }" } else { "" };
+        out.push_str(&format!(
+            "    {{ user: \"{name}\", password: {password}, permissions: {{\n      publish: {{ {publish} }}\n      \
+             subscribe: {{ allow: [{}] }}{answers}\n    }} }}\n",
+            subjects(subscribe)
+        ));
+    }
+}
+
+/// The `authorization` block with these users. Whoever is no user is refused.
+pub fn broker_authorization(users: &[BrokerUser]) -> String {
+    let mut text = "authorization {\n  users: [\n".to_owned();
+    for user in users {
+        user.write(&mut text);
+    }
+    text.push_str("  ]\n}\n");
+    text
+}

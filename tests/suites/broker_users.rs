@@ -1,0 +1,140 @@
+//! Promise: the broker's users keep strangers out, an edge to its own subjects, and the whole system works with them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use futures_util::StreamExt as _;
+use marketprism_schema::{
+    BrokerUser, CENTRAL_CONNECTION, DataType, MarketType, REPAIR_VERSION, RepairRequest, StreamId,
+    broker_authorization, edge_connection, repair_subject,
+};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::central::Central;
+use marketprism_tests::clickhouse::ClickHouse;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+
+const EDGE: &str = "edge-test";
+const PASSWORD: &str = "correct horse";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client that notes what the broker refuses.
+struct Visitor {
+    client: Client,
+    refused: Arc<Mutex<Vec<String>>>,
+}
+
+impl Visitor {
+    async fn new(broker: &Broker, user: &str, connection: &str) -> Self {
+        let refused = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&refused);
+        let options = ConnectOptions::with_user_and_password(user.to_owned(), PASSWORD.to_owned())
+            .custom_inbox_prefix(format!("_INBOX.{connection}"))
+            .event_callback(move |event| {
+                if let Event::ServerError(error) = event {
+                    noted.lock().unwrap().push(error.to_string().to_lowercase());
+                }
+                std::future::ready(())
+            });
+        Self { client: options.connect(broker.url()).await.unwrap(), refused }
+    }
+
+    /// `what`: publish or subscription, as the broker calls it.
+    async fn may_not(&self, what: &str, subject: &str) {
+        let mut subscriber = None;
+        if what == "publish" {
+            self.client.publish(subject.to_owned(), "x".into()).await.unwrap();
+        } else {
+            subscriber = Some(self.client.subscribe(subject.to_owned()).await.unwrap());
+        }
+        self.client.flush().await.unwrap();
+        let expected = format!("violation for {what} to \"{}\"", subject.to_lowercase());
+        until(&format!("the refusal of {what} to {subject}"), PATIENCE, || async {
+            let refused = self.refused.lock().unwrap().clone();
+            if refused.iter().any(|text| text.contains(&expected)) {
+                Ok(())
+            } else {
+                Err(format!("{refused:?}"))
+            }
+        })
+        .await;
+        drop(subscriber);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = format!("{PASSWORD:?}");
+    let users = [
+        BrokerUser::central(&password),
+        BrokerUser::edge(EDGE, &["binance_spot"], &password),
+        BrokerUser::reader("reader", &password),
+    ];
+    let broker = Broker::with_settings(folder.path(), &broker_authorization(&users)).await;
+    let clickhouse = ClickHouse::start(folder.path()).await;
+    let password_file = folder.path().join("password");
+    std::fs::write(&password_file, PASSWORD).unwrap();
+    let nats = |user: &str| {
+        format!("urls = [{:?}]\nuser = {user:?}\npassword_file = {password_file:?}\n", broker.url())
+    };
+    let mut central = Central::with_nats(folder.path(), &nats("central"), &clickhouse.url()).await;
+    let sim =
+        Sim::start(SimConfig { symbols: vec!["BTCUSDT".to_owned()], ..SimConfig::default() }).await.unwrap();
+    let feed = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
+    let reader = Visitor::new(&broker, "reader", "reader").await;
+    let mut read = reader.client.subscribe("trade.>").await.unwrap();
+    let audits = "[audit]\nwindow_seconds = 1\nsettle_ms = 200\n";
+    let mut edge = Edge::with_tables(folder.path(), &nats(EDGE), audits, &[feed]).await;
+
+    for table in ["trades", "orderbooks", "audits"] {
+        until(&format!("{table} arrive"), Duration::from_secs(60), || async {
+            let rows = clickhouse.number(&format!("SELECT count() FROM marketprism_hot.{table}")).await?;
+            if rows > 5 { Ok(()) } else { Err(format!("{rows} rows")) }
+        })
+        .await;
+    }
+    assert!(tokio::time::timeout(PATIENCE, read.next()).await.unwrap().is_some(), "the reader reads");
+
+    let own = Visitor::new(&broker, "central", CENTRAL_CONNECTION).await;
+    let stream = StreamId::new(DataType::Trade, "binance_spot", MarketType::Spot, "BTC-USDT").unwrap();
+    let request = RepairRequest { version: REPAIR_VERSION, request_id: "r".into(), stream, from: 1, to: 2 };
+    let answer = own.client.request(repair_subject(EDGE), request.encode().unwrap().into()).await.unwrap();
+    assert!(String::from_utf8_lossy(&answer.payload).contains("not_kept"), "{answer:?}");
+
+    assert!(async_nats::connect(broker.url()).await.is_err(), "a stranger is let in");
+    let forger = Visitor::new(&broker, EDGE, &edge_connection(EDGE)).await;
+    for subject in [
+        "trade.okx_spot.spot.BTC-USDT",
+        "trade.binance_spot.spot",
+        "audit.edge-other",
+        "repair.edge-other",
+        "$JS.API.STREAM.DELETE.MARKET_DATA",
+        "$JS.API.STREAM.PURGE.MARKET_DATA",
+        "$JS.API.CONSUMER.MSG.NEXT.MARKET_DATA.x",
+        "$JS.ACK.MARKET_DATA.x.1.1.1.1.1",
+        "$KV.MARKETPRISM_LEASES.ledger",
+        "_INBOX.marketprism-central.x",
+    ] {
+        forger.may_not("publish", subject).await;
+    }
+    for subject in [">", "trade.>", "_INBOX.>", "_INBOX.marketprism-central.>", "repair.edge-other"] {
+        forger.may_not("subscription", subject).await;
+    }
+    for subject in [
+        "trade.binance_spot.spot.BTC-USDT",
+        "audit.edge-test",
+        "$JS.API.STREAM.DELETE.MARKET_DATA",
+        "$JS.API.STREAM.PURGE.MARKET_DATA",
+        "$JS.API.STREAM.MSG.DELETE.MARKET_DATA",
+    ] {
+        own.may_not("publish", subject).await;
+    }
+    reader.may_not("publish", "trade.binance_spot.spot.BTC-USDT").await;
+
+    for output in [edge.process().output(), central.process().output()] {
+        assert!(!output.to_lowercase().contains("permissions violation"), "{output}");
+    }
+}
