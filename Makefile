@@ -8,7 +8,7 @@ LOCAL := target/release/marketprism-local
 # Running parts, without tests and benchmarks.
 PARTS := -p marketprism-edge -p marketprism-central -p marketprism-clickhouse -p marketprism-local -p marketprism-venue-sim -p marketprism-adapter-build
 
-.PHONY: help up down status build test check bench deps clean-data
+.PHONY: help up down status build test check bench chaos deps clean-data
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -53,6 +53,13 @@ bench: ## measurements; ARGS="..." goes to marketprism-bench
 	variables="$$($(LOCAL) install --print-env)"
 	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
 	target/release/marketprism-bench $(ARGS)
+
+chaos: ## all parts under kills, cuts, restores and faults, judged by the venue's own list; SEED=, MINUTES=3
+	@cargo build --release --bins
+	target/release/marketprism-adapter-build
+	variables="$$($(LOCAL) install --print-env)"
+	while IFS= read -r line; do export "$$line"; done <<< "$$variables"
+	target/release/marketprism-chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 clean-data: $(LOCAL) ## stop the stack and delete its data, configuration and logs (asks; YES=1 does not); downloads stay
 	@$(LOCAL) down --purge $(if $(YES),--yes)
