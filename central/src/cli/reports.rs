@@ -57,7 +57,7 @@ async fn verified(sources: &Sources, scope: &ReportScope) -> anyhow::Result<Veri
     let progress = ProgressLine::on_stderr();
     let verified = verify(sources, scope, &|state| progress.show(state)).await;
     progress.end();
-    verified
+    verified.context("cannot verify")
 }
 
 #[derive(Debug, Args)]

@@ -42,7 +42,12 @@ impl TableComparison {
         let wanted: BTreeSet<&str> = scope.tables().map(|table| table.name).collect();
         let mut plans = Vec::new();
         for table in TableSpec::all().into_iter().filter(|table| wanted.contains(table.name)) {
-            plans.push(plan(context.config, &pair, table, scope).await?);
+            let planned = plan(context.config, &pair, &table, scope).await;
+            plans.push(planned.unwrap_or_else(|error| {
+                let stopped = Some(error.to_string());
+                let result = VerifiedTable { table: table.name, stopped, ..VerifiedTable::default() };
+                TablePlan { width_ms: 1_000, ranges: Vec::new(), hot_rows: 0, result, table }
+            }));
         }
         Ok(Self { pair, plans })
     }
@@ -88,7 +93,7 @@ impl TableComparison {
 async fn plan(
     config: &Config,
     pair: &HotCold,
-    table: TableSpec,
+    table: &TableSpec,
     scope: &ReportScope,
 ) -> Result<TablePlan, CopyError> {
     let log = WindowLog { table: table.name };
@@ -103,8 +108,8 @@ async fn plan(
     let up = |ms: i64| align(ms + width_ms - 1, width_ms);
     let (from_ms, to_ms) = (up(scope.from.0).max(first_ms), up(scope.to.0));
     let upto_ms = watermark_ms.unwrap_or(from_ms).clamp(from_ms, to_ms.max(from_ms));
-    let mut plan = TablePlan { table, width_ms, ranges: Vec::new(), hot_rows: 0, result };
-    let not_copied = pair.hot.counts(&plan.table, TimeRange::new(upto_ms, to_ms), width_ms).await?;
+    let mut plan = TablePlan { table: table.clone(), width_ms, ranges: Vec::new(), hot_rows: 0, result };
+    let not_copied = pair.hot.counts(table, TimeRange::new(upto_ms, to_ms), width_ms).await?;
     plan.result.not_copied_rows = not_copied.values().map(|digest| digest.rows).sum();
     plan.hot_rows = plan.result.not_copied_rows;
     if from_ms >= upto_ms {
@@ -115,12 +120,12 @@ async fn plan(
     let mut rows: BTreeMap<i64, u64> =
         log.starts(&pair.cold, whole).await?.into_iter().map(|at| (at, 0)).collect();
     for side in [&pair.hot, &pair.cold] {
-        for (start_ms, digest) in side.counts(&plan.table, whole, width_ms).await? {
+        for (start_ms, digest) in side.counts(table, whole, width_ms).await? {
             *rows.entry(start_ms).or_default() += digest.rows;
             plan.hot_rows += if side.side == pair.hot.side { digest.rows } else { 0 };
         }
     }
-    plan.ranges = ranges(&rows, width_ms, plan.table.slice_rows * limits::SLICES_A_COMPARISON);
+    plan.ranges = ranges(&rows, width_ms, table.slice_rows * limits::SLICES_A_COMPARISON);
     Ok(plan)
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use marketprism_tests::process::Process;
 use marketprism_tests::wait::eventually;
@@ -160,6 +161,40 @@ async fn wait_lasts_until_the_system_has_started_but_not_longer_than_asked() {
     assert_eq!(
         (&report["unanswered"], &report["windows"]["verified"]),
         (&Value::Array(Vec::new()), &1.into())
+    );
+}
+
+/// The engine's answers are held for longer than a report waits for another comparison when it has an earlier one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_its_comparison_of_the_tables() {
+    let Some((stack, config)) = Stack::laid_out("").await else { return };
+    let [_, link] = stack.links().await;
+    Stack::lead_through(&config, &link);
+    link.shut();
+    let folder = config.parent().unwrap();
+    let mut command = Stack::central_command("integrity", &config);
+    let mut asked = Process::start("asked", command.args(["--from", "1h", "--json"]), folder);
+    let began = Instant::now();
+    eventually("the answers are held", async || (began.elapsed() > Duration::from_secs(3)).then_some(()))
+        .await;
+    link.open();
+    asked.ended(PATIENCE).await;
+    let text = std::fs::read_to_string(folder.join("asked.log")).unwrap();
+    let report: Value = serde_json::from_str(text.get(text.find('{').unwrap()..).unwrap()).unwrap();
+    assert_eq!(report["schema"]["as_wanted"], true, "{:#}", report["unanswered"]);
+    let scratch = "SELECT count() FROM system.databases WHERE startsWith(name, 'marketprism_scratch')";
+    assert_eq!(stack.number(scratch).await, Some(0), "the comparison ends with the command");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_verified_without_the_servers() {
+    let Some((mut stack, config)) = Stack::laid_out("").await else { return };
+    stack.engine.kill();
+    let output = stack.command("integrity", &config, &["--verify"]);
+    assert_eq!(output.status.code(), Some(2));
+    contains_all(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["error: cannot verify: hot: clickhouse unreachable"],
     );
 }
 
