@@ -34,8 +34,19 @@ impl ClickHouse {
         engine
     }
 
+    /// Address with user and password, for everything that takes them from there.
     pub fn url(&self) -> String {
+        format!("http://default:{}@127.0.0.1:{}", self.password(), self.port)
+    }
+
+    /// Address without user and password.
+    pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Password of the user `default`; the first start made it.
+    pub fn password(&self) -> String {
+        std::fs::read_to_string(self.folder.join("data/password")).unwrap().trim().to_owned()
     }
 
     pub const fn port(&self) -> u16 {
@@ -64,7 +75,7 @@ impl ClickHouse {
             .arg("--library")
             .arg(parts::clickhouse_library());
         self.process = Some(Process::start("clickhouse", &mut command, &self.folder));
-        let url = format!("{}/ping", self.url());
+        let url = format!("{}/ping", self.address());
         let client = self.client.clone();
         until("the engine answers /ping", Duration::from_secs(60), || {
             let request = client.get(&url).send();

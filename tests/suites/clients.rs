@@ -14,7 +14,7 @@ const READ: &str = r#"
 import sys
 from decimal import Decimal
 import clickhouse_connect
-client = clickhouse_connect.get_client(host="127.0.0.1", port=int(sys.argv[1]), database="marketprism_hot")
+client = clickhouse_connect.get_client(host="127.0.0.1", port=int(sys.argv[1]), password=sys.argv[2], database="marketprism_hot")
 rows = client.query("SELECT trade_id, price, quantity, is_maker, side FROM trades ORDER BY trade_id").result_rows
 assert rows == [
     ("1", Decimal("64000.1"), Decimal("0.000000000000000001"), True, "sell"),
@@ -44,8 +44,8 @@ async fn curl_and_clickhouse_connect_read_the_tables() {
     assert!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
     assert_eq!(String::from_utf8_lossy(&curl.stdout), "64000.1\n64000.2\n");
 
-    let port = stack.clickhouse.url().rsplit(':').next().unwrap().to_owned();
-    let python = Command::new(parts::python()).args(["-c", READ, &port]).output().unwrap();
+    let (port, password) = (stack.clickhouse.port().to_string(), stack.clickhouse.password());
+    let python = Command::new(parts::python()).args(["-c", READ, &port, &password]).output().unwrap();
     let output =
         format!("{}{}", String::from_utf8_lossy(&python.stdout), String::from_utf8_lossy(&python.stderr));
     assert!(python.status.success() && output.contains("read by clickhouse-connect"), "{output}");

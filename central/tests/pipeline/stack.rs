@@ -267,5 +267,6 @@ pub fn contains_all(text: &str, parts: &[&str]) {
 }
 
 fn client(engine: &ClickHouse) -> clickhouse::Client {
-    clickhouse::Client::default().with_url(engine.url()).with_compression(clickhouse::Compression::None)
+    let client = clickhouse::Client::default().with_url(engine.address()).with_user("default");
+    client.with_password(engine.password()).with_compression(clickhouse::Compression::None)
 }

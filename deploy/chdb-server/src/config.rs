@@ -5,8 +5,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Parser;
 
-/// Serves ClickHouse's HTTP interface from an engine inside this process. There are no users: whoever
-/// reaches the port can read and write everything.
+use crate::limits::MEMORY_DIVISOR;
+use crate::memory;
+
+/// Serves ClickHouse's HTTP interface from an engine inside this process, to one user, `default`. Statements that
+/// reach files, the network or programs are refused.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "marketprism-clickhouse", version)]
 pub struct Arguments {
@@ -19,13 +22,16 @@ pub struct Arguments {
     /// The engine: libchdb.so
     #[arg(long, env = "MARKETPRISM_LIBCHDB")]
     pub library: PathBuf,
-    /// Queries that run at once
+    /// File of the password, on its first line; created with a random one, mode 600; <DATA>/password when not given
+    #[arg(long)]
+    pub password_file: Option<PathBuf>,
+    /// Queries that run at once, beside 4 inserts and 2 looks at the running queries
     #[arg(long, default_value_t = 16)]
     pub queries: usize,
     /// Queries that wait for a free thread; more are answered with 503
     #[arg(long, default_value_t = 64)]
     pub waiting: usize,
-    /// Memory of the engine in MiB; 90 % of the machine's when not given
+    /// Memory of the engine in MiB; half of the machine's or cgroup's when not given
     #[arg(long)]
     pub memory_limit_mib: Option<u64>,
     /// Seconds that running requests get to end after SIGTERM or SIGINT
@@ -34,6 +40,9 @@ pub struct Arguments {
     /// Allow a listening address that other machines reach, and requests for any host name
     #[arg(long)]
     pub allow_remote: bool,
+    /// Run without Landlock and seccomp, for kernels on which they do not work
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 impl Arguments {
@@ -41,8 +50,8 @@ impl Arguments {
     pub fn validate(&self) -> anyhow::Result<()> {
         if !self.listen.ip().is_loopback() && !self.allow_remote {
             bail!(
-                "--listen {}: only loopback addresses are allowed, because the engine has no users; \
-                 --allow-remote lifts this",
+                "--listen {}: only loopback addresses are allowed, because passwords and data would pass the \
+                 network in the clear; --allow-remote lifts this",
                 self.listen
             );
         }
@@ -62,6 +71,14 @@ impl Arguments {
             bail!("--library {}: there is no such file", self.library.display());
         }
         Ok(())
+    }
+
+    /// Bytes.
+    pub fn memory_limit(&self) -> anyhow::Result<u64> {
+        match self.memory_limit_mib {
+            Some(mib) => Ok(mib << 20),
+            None => Ok(memory::available()? / MEMORY_DIVISOR),
+        }
     }
 
     pub fn drain(&self) -> Duration {

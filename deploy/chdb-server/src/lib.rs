@@ -5,9 +5,12 @@
 //! memory, so that a slow client slows its query down; inserted data from a memory file (`FROM INFILE`), so
 //! that only complete inserts run.
 
+pub mod access;
 pub mod config;
 pub mod engine;
 pub mod http;
 pub mod limits;
+pub mod memory;
 pub mod run;
+pub mod sandbox;
 pub mod sql;

@@ -2,8 +2,22 @@
 
 use std::time::Duration;
 
-/// Connections served at once; more wait in the listen queue of the operating system.
+/// Threads that run statements of one kind, and places in which more of them wait; then they are answered with 503.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolSize {
+    pub threads: usize,
+    pub waiting: usize,
+}
+
+/// For inserts with their data, beside `--queries`: central stores what it receives also while all other places are taken.
+pub const INSERT_PLACES: PoolSize = PoolSize { threads: 4, waiting: 64 };
+/// For `KILL QUERY` and `system.processes`, so that a full server can be looked at and relieved.
+pub const CONTROL_PLACES: PoolSize = PoolSize { threads: 2, waiting: 8 };
+/// Connections served at once; a further one takes the place of the one that has been idle longest, first of those that never
+/// logged in. If none is idle it waits in the listen queue of the operating system.
 pub const CONNECTIONS: usize = 512;
+/// Connections that have lost their place and are being closed.
+pub const EVICTED_CONNECTIONS: usize = 16;
 /// Longest wait for the head of a request, and longest idle time between two requests of a connection.
 pub const HEAD_WAIT: Duration = Duration::from_secs(60);
 /// Longest pause of a client inside a body, as a server's default `http_receive_timeout`. A request may ask
@@ -27,5 +41,10 @@ pub const RESPONSE_BUFFER: usize = 1 << 20;
 pub const RESPONSE_CHUNK: usize = 256 << 10;
 /// Largest block of ClickHouse's compression framing that is decoded.
 pub const FRAME_BYTES: usize = 256 << 20;
+/// The engine takes half of the memory of the machine or of the cgroup, whichever is less, if `--memory-limit-mib` is not given.
+/// The rest is for the broker, the edges with their sandboxes, central, and the page cache of all of them.
+pub const MEMORY_DIVISOR: u64 = 2;
+/// Longest first line of the password file.
+pub const PASSWORD_BYTES: u64 = 4096;
 /// Time that running queries have to end after they were cancelled at shutdown.
 pub const STOP_WAIT: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Starts the engine, serves, and shuts down.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,10 +11,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tokio::net::TcpListener;
 
+use crate::access::{Password, USER};
 use crate::config::Arguments;
 use crate::engine::{Engine, EngineOptions, Pool};
 use crate::http::{EngineInfo, Service, ServiceOptions, SpoolSpace, serve};
-use crate::limits::STOP_WAIT;
+use crate::limits::{PoolSize, STOP_WAIT};
+use crate::sandbox::{self, Folders};
 
 /// Serves until SIGTERM or SIGINT; a second signal ends the process at once.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -27,22 +29,43 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let lock = lock.map_err(|holder| {
         anyhow::anyhow!("data directory {} is in use by process {holder}", data.display())
     })?;
+    let password_file = arguments.password_file.clone().unwrap_or_else(|| data.join("password"));
+    let password = Password::load_or_create(&password_file)?;
+    let library = &arguments.library;
+    let library = library.canonicalize().with_context(|| format!("cannot resolve {}", library.display()))?;
+    let memory_limit = arguments.memory_limit()?;
+    // Bound before the engine starts, so that an occupied port fails at once.
+    let listener = std::net::TcpListener::bind(arguments.listen).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
+    // Before the first thread: threads inherit it.
+    restrict(arguments, &Folders { data: &data, library: &library })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    // Bound before the engine starts, so that an occupied port fails at once.
-    let listener = runtime.block_on(TcpListener::bind(arguments.listen));
-    let listener = listener.with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let engine = start(arguments, &data)?;
+    let listener = runtime.block_on(async { TcpListener::from_std(listener) });
+    let listener = listener.context("cannot listen")?;
+    let engine = start(&data, library, memory_limit)?;
     let info = engine_info(&engine)?;
-    tracing::info!(version = %info.version, data = %data.display(), "engine is open");
-    let pool = Arc::new(Pool::start(engine, arguments.queries, arguments.waiting)?);
+    tracing::info!(
+        version = %info.version,
+        data = %data.display(),
+        memory_limit_mib = memory_limit >> 20,
+        user = USER,
+        password_file = %password_file.display(),
+        "engine is open"
+    );
+    let general = PoolSize { threads: arguments.queries, waiting: arguments.waiting };
+    let pool = Arc::new(Pool::start(engine, general)?);
     let service = Service::new(ServiceOptions {
         pool: Arc::clone(&pool),
         spool: SpoolSpace::open(&data.join("spool")).context("cannot create the directory for inserts")?,
         engine: info,
         any_host: arguments.allow_remote,
+        password,
     });
     let drained = runtime.block_on(async {
         let stop = stop_signal()?;
@@ -60,19 +83,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start(arguments: &Arguments, data: &Path) -> anyhow::Result<Engine> {
+fn restrict(arguments: &Arguments, folders: &Folders<'_>) -> anyhow::Result<()> {
+    if arguments.no_sandbox {
+        tracing::warn!(
+            "--no-sandbox: the operating system does not keep the engine from files, network and programs"
+        );
+    } else if !sandbox::enter(folders).context("--no-sandbox starts without this")? {
+        tracing::warn!(
+            "this kernel has no Landlock: the operating system does not keep the engine from files; expressions inside texts \
+             (structures, values) can read them"
+        );
+    }
+    Ok(())
+}
+
+fn start(data: &Path, library: PathBuf, memory_limit: u64) -> anyhow::Result<Engine> {
     let tables = data.join("engine");
     // Without this folder at start the engine never runs the task that deletes dropped tables, and `DROP TABLE ... SYNC`
     // waits forever.
     let metadata = tables.join("metadata");
     std::fs::create_dir_all(&metadata).with_context(|| format!("cannot create {}", metadata.display()))?;
-    let library = &arguments.library;
-    Engine::start(&EngineOptions {
-        library: library.canonicalize().with_context(|| format!("cannot resolve {}", library.display()))?,
-        tables,
-        config: data.join("engine.xml"),
-        memory_limit: arguments.memory_limit_mib.map(|mib| mib << 20),
-    })
+    Engine::start(&EngineOptions { library, tables, config: data.join("engine.xml"), memory_limit })
 }
 
 fn engine_info(engine: &Engine) -> anyhow::Result<EngineInfo> {

@@ -29,7 +29,7 @@ pub const ORDER: [(&str, &str); 10] = [
         "broker_users recording wire audit repair validation event migration stream table stream_id decimal names",
     ),
     ("adapters/build", "build clang component toolchain workspace"),
-    ("deploy/chdb-server", "run http sql engine config limits"),
+    ("deploy/chdb-server", "run sandbox http access sql engine config memory limits"),
     ("deploy/local", "cli stack install process venues client settings paths console limits"),
     (
         "tests/venue-sim",

@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, bail};
 
 use super::ffi::RawConnection;
-use super::{EngineError, Library, QueryResult, Statement};
+use super::{EngineError, Library, QueryResult, Statement, grants};
 
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     pub library: PathBuf,
     pub tables: PathBuf,
-    /// Path at which the engine's generated configuration is written.
+    /// Path at which the engine's generated configuration is written; its users file stands beside it.
     pub config: PathBuf,
-    /// Bytes; `None`: the engine's default (90 % of the machine's memory).
-    pub memory_limit: Option<u64>,
+    /// Bytes.
+    pub memory_limit: u64,
 }
 
 /// The running engine. It keeps one connection open, because the engine stops with its last connection.
@@ -32,8 +32,12 @@ impl Engine {
     /// Loads the library and opens the tables; takes as long as loading them.
     pub fn start(options: &EngineOptions) -> anyhow::Result<Engine> {
         let library = Library::load(&options.library)?;
-        std::fs::write(&options.config, configuration(options.memory_limit))
-            .with_context(|| format!("cannot write {}", options.config.display()))?;
+        let users = options.config.with_file_name("engine-users.xml");
+        for (path, text) in
+            [(&users, grants::users()), (&options.config, configuration(options.memory_limit, &users)?)]
+        {
+            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
         let arguments = vec![
             c"clickhouse".to_owned(),
             argument("--path=", &options.tables)?,
@@ -71,7 +75,7 @@ fn argument(option: &str, path: &Path) -> anyhow::Result<CString> {
 
 /// The engine's default caches are those of a server that has the machine to itself; this machine is
 /// shared.
-fn configuration(memory_limit: Option<u64>) -> String {
+fn configuration(memory_limit: u64, users: &Path) -> anyhow::Result<String> {
     let mut text = String::from("<clickhouse>\n");
     for (name, bytes) in [
         ("mark_cache_size", 256_u64 << 20),
@@ -81,11 +85,15 @@ fn configuration(memory_limit: Option<u64>) -> String {
     ] {
         let _ = writeln!(text, "    <{name}>{bytes}</{name}>");
     }
-    if let Some(bytes) = memory_limit {
-        let _ = writeln!(text, "    <max_server_memory_usage>{bytes}</max_server_memory_usage>");
-    }
+    let _ = writeln!(text, "    <max_server_memory_usage>{memory_limit}</max_server_memory_usage>");
+    let users = users.to_str().with_context(|| format!("path {} is not UTF-8", users.display()))?;
+    let _ = writeln!(text, "    <users_config>{}</users_config>", escaped(users));
     text.push_str("</clickhouse>\n");
-    text
+    Ok(text)
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// A connection that has run nothing yet, or only queries of this program.
@@ -98,7 +106,14 @@ impl Connection {
     /// `system.processes` for cancelling. The connection must not be reused for another client.
     pub fn run(&mut self, statement: &Statement, number: u64) -> QueryResult {
         self.plain(&set_up(statement, number), "Null")?;
-        let result = self.raw.query(&statement.text, &statement.format, &statement.parameters);
+        for text in &statement.preparation {
+            self.query(text, statement)?;
+        }
+        self.query(&statement.text, statement)
+    }
+
+    fn query(&mut self, text: &[u8], statement: &Statement) -> QueryResult {
+        let result = self.raw.query(text, &statement.format, &statement.parameters);
         match result.error() {
             Some(text) => Err(EngineError::parse(&text)),
             None => Ok((result.counts(), result.bytes().to_vec())),
@@ -133,8 +148,9 @@ fn set_up(statement: &Statement, number: u64) -> String {
     for (name, value) in statement.settings.iter().filter(|(name, _)| name != "log_comment") {
         let _ = write!(text, ", {name} = {}", quoted(value, '\''));
     }
+    // Last: settings of the request stay possible, and none lifts it.
     if statement.read_only {
-        text.push_str(", readonly = 2");
+        text.push_str(", readonly = 1");
     }
     text
 }
@@ -172,7 +188,7 @@ mod tests {
         assert_eq!(
             set_up(&statement, 7),
             "USE `a\\`b`; SET implicit_select = 0, log_comment = 'x\\\\ query_id=q request=7', \
-             max_threads = '1\\', readonly = \\'0', readonly = 2"
+             max_threads = '1\\', readonly = \\'0', readonly = 1"
         );
     }
 }

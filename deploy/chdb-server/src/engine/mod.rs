@@ -2,10 +2,11 @@
 
 mod connection;
 mod ffi;
+mod grants;
 mod pool;
 mod statement;
 
 pub use connection::{Connection, Engine, EngineOptions};
 pub use ffi::{Library, LoadError};
-pub use pool::{CancelGuard, Job, Pool, PoolFull};
+pub use pool::{CancelGuard, Job, Lane, Pool, PoolFull};
 pub use statement::{Code, Counts, EngineError, QueryResult, Statement};

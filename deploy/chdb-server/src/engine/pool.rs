@@ -1,4 +1,5 @@
-//! The threads that run queries, behind a bounded queue, and the cancelling of queries whose client has disconnected.
+//! The threads that run queries, behind bounded queues, and the cancelling of queries whose client has disconnected. Inserts and looks
+//! at the running queries have threads and places of their own, which other queries never take.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -9,16 +10,29 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use enum_map::{Enum, EnumMap, enum_map};
 use tokio::sync::oneshot;
 
 use super::connection::{mark, quoted};
 use super::{Code, Connection, Engine, EngineError, QueryResult, Statement};
+use crate::limits::{CONTROL_PLACES, INSERT_PLACES, PoolSize};
 
 /// The engine recurses deeply when it analyses a query, and derives its limit from the thread's stack.
 const STACK_BYTES: usize = 16 << 20;
 
+/// Queue of a statement. Threads of a lane also run what the lanes after it left waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum Lane {
+    General,
+    /// Inserts with their data.
+    Insert,
+    /// `KILL QUERY`, `system.processes`.
+    Control,
+}
+
 /// A statement with the resources it needs.
 pub struct Job {
+    pub lane: Lane,
     pub statement: Statement,
     /// Descriptors that the text names as `/proc/self/fd/N`; open until the query has ended.
     pub descriptors: Vec<OwnedFd>,
@@ -26,7 +40,7 @@ pub struct Job {
     pub hold: Option<Box<dyn Send>>,
 }
 
-/// All threads are busy and the queue is full.
+/// All threads of the lane are busy and its queue is full.
 #[derive(Debug, thiserror::Error)]
 #[error("{running} queries run and {waiting} wait, the maximum of this server")]
 pub struct PoolFull {
@@ -42,17 +56,22 @@ struct Queued {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Queued>,
-    idle: usize,
+    lanes: EnumMap<Lane, LaneQueue>,
     closed: bool,
+}
+
+#[derive(Default)]
+struct LaneQueue {
+    jobs: VecDeque<Queued>,
+    /// Idle threads of the lane.
+    idle: usize,
 }
 
 struct PoolState {
     engine: Engine,
     queue: Mutex<Queue>,
     arrived: Condvar,
-    capacity: usize,
-    threads: usize,
+    sizes: EnumMap<Lane, PoolSize>,
 }
 
 /// Runs each statement on a connection of its own, so that `USE`, `SET` and temporary tables never leak to
@@ -65,15 +84,22 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn start(engine: Engine, threads: usize, waiting: usize) -> anyhow::Result<Pool> {
+    pub fn start(engine: Engine, general: PoolSize) -> anyhow::Result<Pool> {
         let queue = Mutex::new(Queue::default());
-        let shared =
-            Arc::new(PoolState { engine, queue, arrived: Condvar::new(), capacity: waiting, threads });
-        let (orders, inbox) = sync_channel(threads + waiting);
-        let mut workers = Vec::with_capacity(threads);
-        for index in 0..threads {
-            let shared = Arc::clone(&shared);
-            workers.push(spawn(format!("query-{index}"), move || work(&shared))?);
+        let sizes = enum_map! {
+            Lane::General => general,
+            Lane::Insert => INSERT_PLACES,
+            Lane::Control => CONTROL_PLACES,
+        };
+        let places = sizes.values().map(|size| size.threads + size.waiting).sum();
+        let shared = Arc::new(PoolState { engine, queue, arrived: Condvar::new(), sizes });
+        let (orders, inbox) = sync_channel(places);
+        let mut workers = Vec::new();
+        for (lane, size) in sizes {
+            for _ in 0..size.threads {
+                let shared = Arc::clone(&shared);
+                workers.push(spawn(format!("query-{}", workers.len()), move || work(&shared, lane))?);
+            }
         }
         let canceller = Arc::clone(&shared);
         // Ends with the last order sender.
@@ -88,14 +114,17 @@ impl Pool {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             ..JobState::default()
         });
+        let PoolSize { threads, waiting } = self.shared.sizes[job.lane];
         let mut queue = self.shared.lock();
-        queue.forget_cancelled();
-        if queue.jobs.len() >= self.shared.capacity + queue.idle {
-            return Err(PoolFull { running: self.shared.threads, waiting: self.shared.capacity });
+        let lane = &mut queue.lanes[job.lane];
+        lane.forget_cancelled();
+        if lane.jobs.len() >= waiting + lane.idle {
+            return Err(PoolFull { running: threads, waiting });
         }
-        queue.jobs.push_back(Queued { job, state: Arc::clone(&state), reply });
+        lane.jobs.push_back(Queued { job, state: Arc::clone(&state), reply });
         drop(queue);
-        self.shared.arrived.notify_one();
+        // To all: the first one to wake may be of a lane that does not take this job.
+        self.shared.arrived.notify_all();
         Ok((query_result, CancelGuard { state, orders: self.orders.clone() }))
     }
 
@@ -105,7 +134,7 @@ impl Pool {
         let deadline = Instant::now() + patience;
         let mut queue = self.shared.lock();
         queue.closed = true;
-        queue.jobs.clear();
+        queue.lanes.values_mut().for_each(|lane| lane.jobs.clear());
         drop(queue);
         self.shared.arrived.notify_all();
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
@@ -123,7 +152,7 @@ impl Pool {
     }
 }
 
-impl Queue {
+impl LaneQueue {
     /// Frees the queue places of disconnected clients.
     fn forget_cancelled(&mut self) {
         self.jobs.retain(|queued| {
@@ -141,14 +170,15 @@ impl PoolState {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next job; `None` when the pool closes.
-    fn next(&self) -> Option<Queued> {
+    /// The next job for a thread of the lane; `None` when the pool closes.
+    fn next(&self, lane: Lane) -> Option<Queued> {
         let mut queue = self.lock();
-        queue.idle += 1;
+        queue.lanes[lane].idle += 1;
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                queue.idle -= 1;
-                return Some(job);
+            let job = queue.lanes.values_mut().skip(lane.into_usize()).find_map(|lane| lane.jobs.pop_front());
+            if job.is_some() {
+                queue.lanes[lane].idle -= 1;
+                return job;
             }
             if queue.closed {
                 return None;
@@ -163,9 +193,9 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> anyhow::Result<J
     thread.spawn(body).context("cannot start a thread for queries")
 }
 
-fn work(shared: &PoolState) {
+fn work(shared: &PoolState, lane: Lane) {
     let mut ready: Option<Connection> = shared.engine.connect();
-    while let Some(Queued { job, state, reply }) = shared.next() {
+    while let Some(Queued { job, state, reply }) = shared.next(lane) {
         let query_result = if state.cancelled.load(Ordering::Acquire) {
             Err(EngineError::new(Code::QUERY_WAS_CANCELLED, "query was cancelled while it waited"))
         } else if let Some(mut connection) = ready.take().or_else(|| shared.engine.connect()) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// One query and everything that applies while it runs; nothing carries over to the next query.
 #[derive(Debug, Clone, Default)]
 pub struct Statement {
+    /// Statements of this program to run before, on the same connection.
+    pub preparation: Vec<Vec<u8>>,
     pub text: Vec<u8>,
     /// Output format where the text names none.
     pub format: String,
@@ -15,7 +17,7 @@ pub struct Statement {
     pub parameters: Vec<(String, String)>,
     /// The client's id of the query, written to its `log_comment`: the engine assigns ids of its own.
     pub query_id: String,
-    /// Rejects statements that change data; settings of the query stay allowed.
+    /// Rejects statements that change data or settings.
     pub read_only: bool,
 }
 
@@ -55,6 +57,7 @@ pub enum Code {
     SESSION_NOT_FOUND = 372,
     QUERY_WAS_CANCELLED = 394,
     ACCESS_DENIED = 497,
+    AUTHENTICATION_FAILED = 516,
     UNKNOWN_EXCEPTION = 1002,
 }
 

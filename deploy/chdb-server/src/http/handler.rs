@@ -3,22 +3,23 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io::Read;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, ORIGIN};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::body;
 use super::compression::{Encoder, decoder};
 use super::execute::{self, PreparedStatement};
 use super::native_rewriter::{NativeRewriter, REVISION_WITH_SERIALIZATION};
+use super::places::Place;
 use super::request::QueryRequest;
 use super::response::{self, Body, ResponseHead, plain};
 use super::spool::{Spool, SpoolSpace};
-use crate::engine::{Code, EngineError, Job, Pool, Statement};
+use crate::access::{Credentials, Password, foreign_page};
+use crate::engine::{Code, EngineError, Job, Lane, Pool, Statement};
 use crate::limits::QUERY_BYTES;
 use crate::sql::{Parsed, parse};
 
@@ -36,13 +37,20 @@ pub struct ServiceOptions {
     /// Storage for inserts.
     pub spool: Arc<SpoolSpace>,
     pub engine: EngineInfo,
-    /// Also serve requests for other host names and from web pages of other origins.
+    /// Also serve requests for other host names.
     pub any_host: bool,
+    pub password: Password,
 }
 
 #[derive(Clone)]
 pub struct Service {
     options: Arc<ServiceOptions>,
+}
+
+/// The service for one connection.
+pub struct ConnectionService {
+    service: Service,
+    place: Arc<Place>,
 }
 
 /// A received statement, before its descriptors are known.
@@ -57,10 +65,12 @@ impl Service {
         Service { options: Arc::new(options) }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
-        if !self.options.any_host
-            && let Some(reason) = rejected_origin(request.headers())
-        {
+    pub fn at(&self, place: Arc<Place>) -> ConnectionService {
+        ConnectionService { service: self.clone(), place }
+    }
+
+    async fn route(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
+        if let Some(reason) = foreign_page(request.headers(), self.options.any_host) {
             return plain(StatusCode::FORBIDDEN, &reason);
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -69,7 +79,9 @@ impl Service {
             "/" | "/query" if reads && request.uri().query().is_none_or(|q| !q.contains("query=")) => {
                 plain(StatusCode::OK, "Ok.\n")
             }
-            "/" | "/query" if reads || *request.method() == Method::POST => self.query(request, reads).await,
+            "/" | "/query" if reads || *request.method() == Method::POST => {
+                self.query(request, reads, place).await
+            }
             "/" | "/query" => {
                 plain(StatusCode::METHOD_NOT_ALLOWED, "allowed methods are GET, HEAD and POST\n")
             }
@@ -80,7 +92,7 @@ impl Service {
         }
     }
 
-    async fn query(&self, request: Request<Incoming>, read_only: bool) -> Response<Body> {
+    async fn query(&self, request: Request<Incoming>, read_only: bool, place: &Place) -> Response<Body> {
         let options = &self.options;
         let mut head = ResponseHead {
             timezone: options.engine.timezone.clone(),
@@ -88,7 +100,15 @@ impl Service {
             ..ResponseHead::default()
         };
         let (parts, incoming) = request.into_parts();
-        let mut request = match QueryRequest::read(parts.uri.query().unwrap_or_default(), &parts.headers) {
+        let query = parts.uri.query().unwrap_or_default();
+        // Before the body is read.
+        let admitted =
+            Credentials::read(query, &parts.headers).and_then(|given| given.require(&options.password));
+        if let Err(error) = admitted {
+            return head.failed(&error);
+        }
+        place.logged_in();
+        let mut request = match QueryRequest::read(query, &parts.headers) {
             Ok(request) => request,
             Err(error) => return head.failed(&error),
         };
@@ -142,6 +162,7 @@ impl Service {
     ) -> Result<PreparedStatement, EngineError> {
         let Statements { text, parsed, spool } = statements;
         let statement = |text| Statement {
+            preparation: Vec::new(),
             text,
             format: "TabSeparated".to_owned(),
             database: request.database.clone(),
@@ -150,22 +171,27 @@ impl Service {
             query_id: request.query_id.clone(),
             read_only,
         };
-        let without_rows = |text, descriptors, hold: Option<Box<dyn Send>>| {
+        let without_rows = |job| {
             let encoder = Encoder::new(None, false, request.level).map_err(|e| response::io_error(&e))?;
-            let job = Job { statement: statement(text), descriptors, hold };
             Ok(PreparedStatement { job, rows: None, hold: None, encoder, rewriter: None })
         };
         head.content_type = PLAIN_TEXT.to_owned();
         match parsed {
             Parsed::Empty => Err(EngineError::new(Code::SYNTAX_ERROR, "Empty query")),
             Parsed::Plain { end, .. } => {
-                without_rows(text.get(..end).unwrap_or_default().to_vec(), Vec::new(), None)
+                let statement = statement(text.get(..end).unwrap_or_default().to_vec());
+                without_rows(Job { lane: Lane::General, statement, descriptors: Vec::new(), hold: None })
             }
             Parsed::Insert(insert) => {
                 let spool = spool.ok_or_else(response::query_lost)?;
                 let descriptor = spool.descriptor().map_err(|e| response::io_error(&e))?;
-                let text = insert.from_descriptor(&text, execute::number(&descriptor));
-                without_rows(text, vec![descriptor], Some(Box::new(spool)))
+                let number = execute::number(&descriptor);
+                let statement = Statement {
+                    preparation: insert.preparation(&text, number),
+                    ..statement(insert.from_descriptor(&text, number))
+                };
+                let (descriptors, hold) = (vec![descriptor], Some(Box::new(spool) as Box<dyn Send>));
+                without_rows(Job { lane: Lane::Insert, statement, descriptors, hold })
             }
             Parsed::Result(result) => {
                 let format = result.format.clone().or_else(|| request.format.clone());
@@ -186,8 +212,9 @@ impl Service {
                 head.format = Some(format);
                 let encoder = Encoder::new(request.accept, request.framed_response, request.level)
                     .map_err(|e| response::io_error(&e))?;
+                let lane = if result.is_control { Lane::Control } else { Lane::General };
                 Ok(PreparedStatement {
-                    job: Job { statement: statement(text), descriptors: vec![target], hold: None },
+                    job: Job { lane, statement: statement(text), descriptors: vec![target], hold: None },
                     rows: Some(rows),
                     hold: request.wait_end.then(|| Arc::clone(&self.options.spool)),
                     encoder,
@@ -198,20 +225,22 @@ impl Service {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Service {
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let service = self.clone();
+        let (service, place) = (self.service.clone(), Arc::clone(&self.place));
+        // Until the last byte of the response is given to the connection.
+        let busy = place.begin();
         Box::pin(async move {
             let head_only = request.method() == Method::HEAD;
-            let mut response = service.route(request).await;
+            let mut response = service.route(request, &place).await;
             if head_only {
                 *response.body_mut() = response::full("");
             }
-            Ok(response)
+            Ok(response.map(|body| response::holding(body, busy)))
         })
     }
 }
@@ -295,44 +324,5 @@ fn body_error(error: &std::io::Error) -> EngineError {
             EngineError::new(Code::NOT_ENOUGH_SPACE, format!("cannot hold the insert: {error}"))
         }
         _ => EngineError::new(Code::INCORRECT_DATA, format!("cannot read the body: {error}")),
-    }
-}
-
-/// Reason to reject a request of a web page: a browser can be made to send requests to loopback, either
-/// openly (the origin is named) or under a host name that resolves to loopback.
-fn rejected_origin(headers: &HeaderMap) -> Option<String> {
-    let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !host.is_empty() && !is_loopback(host) {
-        return Some(format!(
-            "host {host:?}: only localhost and loopback addresses are answered, see --allow-remote\n"
-        ));
-    }
-    let origin = headers.get(ORIGIN).and_then(|v| v.to_str().ok())?;
-    let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-    (!is_loopback(authority))
-        .then(|| format!("origin {origin:?}: web pages of other hosts are rejected, see --allow-remote\n"))
-}
-
-/// Does `host[:port]` name this machine?
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _port)) => host,
-        None => authority.rsplit_once(':').map_or(authority, |(host, _port)| host),
-    };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_loopback;
-
-    #[test]
-    fn loopback_names_are_recognized() {
-        for name in ["localhost:8123", "127.0.0.1", "127.1.2.3:1", "[::1]:8123"] {
-            assert!(is_loopback(name), "{name}");
-        }
-        for name in ["evil.example:8123", "127.0.0.1.evil.example", "10.0.0.1", "null"] {
-            assert!(!is_loopback(name), "{name}");
-        }
     }
 }

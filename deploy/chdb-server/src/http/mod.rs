@@ -5,6 +5,7 @@ mod compression;
 mod execute;
 mod handler;
 mod native_rewriter;
+mod places;
 mod request;
 mod response;
 mod server;

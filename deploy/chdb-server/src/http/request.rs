@@ -64,7 +64,7 @@ impl QueryRequest {
     }
 
     /// Takes one parameter of the URL or one form field. Unknown names are settings, as in a server. User
-    /// names and passwords are ignored: the engine has no users.
+    /// and password are read by `access`.
     pub fn parameter(&mut self, name: &str, value: String) -> Result<(), EngineError> {
         let on = || value != "0" && !value.eq_ignore_ascii_case("false");
         match name {

@@ -1,13 +1,15 @@
 //! Heads and bodies of responses, and the HTTP status of errors.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use hyper::body::{Frame, SizeHint};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::oneshot;
@@ -32,6 +34,33 @@ pub const SERVER_NAME: &str = "marketprism-clickhouse";
 
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that keeps something until it is dropped.
+struct HoldingBody<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> hyper::body::Body for HoldingBody<T> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pub fn holding(body: Body, held: impl Send + Unpin + 'static) -> Body {
+    HoldingBody { body, _held: held }.boxed_unsync()
 }
 
 pub fn plain(status: StatusCode, text: &str) -> Response<Body> {
@@ -111,6 +140,9 @@ impl ResponseHead {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
         ResponseHead { format: None, ..self.clone() }.apply(&mut response, None);
         set(&mut response, EXCEPTION_CODE, &error.code.to_string());
+        if response.status() == StatusCode::UNAUTHORIZED {
+            set(&mut response, WWW_AUTHENTICATE, "Basic realm=\"ClickHouse server HTTP API\"");
+        }
         response
     }
 }
@@ -276,8 +308,11 @@ const BAD_REQUEST: [i32; 25] = [
 const NOT_FOUND: [i32; 14] =
     [46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511, Code::SESSION_NOT_FOUND as i32];
 
-/// UNKNOWN_USER, WRONG_PASSWORD, ACCESS_DENIED, SET_NON_GRANTED_ROLE, AUTHENTICATION_FAILED.
-const FORBIDDEN: [i32; 5] = [192, 193, Code::ACCESS_DENIED as i32, 512, 516];
+/// UNKNOWN_USER, WRONG_PASSWORD, ACCESS_DENIED, SET_NON_GRANTED_ROLE.
+const FORBIDDEN: [i32; 4] = [192, 193, Code::ACCESS_DENIED as i32, 512];
+
+/// REQUIRED_PASSWORD, AUTHENTICATION_FAILED: clients and browsers then ask for the password.
+const UNAUTHORIZED: [i32; 2] = [194, Code::AUTHENTICATION_FAILED as i32];
 
 /// CANNOT_OPEN_FILE, SOCKET_TIMEOUT, CANNOT_SCHEDULE_TASK; and a full queue, so that clients retry.
 const UNAVAILABLE: [i32; 4] =
@@ -286,14 +321,13 @@ const UNAVAILABLE: [i32; 4] =
 /// ClickHouse's status for an error code (its `exceptionCodeToHTTPStatus`); a few codes get a status that
 /// tells clients more than its 500.
 fn error_status(code: i32) -> StatusCode {
-    const REQUIRED_PASSWORD: i32 = 194;
     const TIMEOUT_EXCEEDED: i32 = 159;
     match code {
         c if BAD_REQUEST.contains(&c) => StatusCode::BAD_REQUEST,
         c if NOT_FOUND.contains(&c) => StatusCode::NOT_FOUND,
         c if FORBIDDEN.contains(&c) => StatusCode::FORBIDDEN,
         c if UNAVAILABLE.contains(&c) => StatusCode::SERVICE_UNAVAILABLE,
-        REQUIRED_PASSWORD => StatusCode::UNAUTHORIZED,
+        c if UNAUTHORIZED.contains(&c) => StatusCode::UNAUTHORIZED,
         c if c == Code::QUERY_IS_TOO_LARGE as i32 => StatusCode::PAYLOAD_TOO_LARGE,
         c if c == Code::NOT_IMPLEMENTED as i32 => StatusCode::NOT_IMPLEMENTED,
         c if c == Code::UNKNOWN_COMPRESSION_METHOD as i32 => StatusCode::UNSUPPORTED_MEDIA_TYPE,

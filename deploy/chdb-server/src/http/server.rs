@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::handler::Service;
-use crate::limits::{CONNECTIONS, HEAD_WAIT, SEND_WAIT};
+use super::handler::{ConnectionService, Service};
+use super::places::Places;
+use crate::limits::{CONNECTIONS, EVICTED_CONNECTIONS, HEAD_WAIT, SEND_WAIT};
 
 /// Serves until `stop` resolves, then gives running requests `drain` to end and closes the rest. Returns
 /// true if none had to be closed.
@@ -26,11 +28,18 @@ pub async fn serve(
     drain: Duration,
 ) -> bool {
     let graceful = GracefulShutdown::new();
-    let mut connections = serve_connections(listener, CONNECTIONS, stop, |stream| {
-        let connection = graceful.watch(connection(stream, service.clone()));
+    let places = Places::new(CONNECTIONS);
+    // An evicted connection takes a moment to end.
+    let most = CONNECTIONS + EVICTED_CONNECTIONS;
+    let mut connections = serve_connections(listener, most, stop, |stream| {
+        let place = places.enter();
+        let connection = graceful.watch(connection(stream, service.at(Arc::clone(&place))));
         async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                },
+                () = place.evicted() => {}
             }
         }
     })
@@ -44,9 +53,9 @@ pub async fn serve(
     drained
 }
 
-type Http = http1::Connection<TokioIo<WriteTimeout<TcpStream>>, Service>;
+type Http = http1::Connection<TokioIo<WriteTimeout<TcpStream>>, ConnectionService>;
 
-fn connection(stream: TcpStream, service: Service) -> Http {
+fn connection(stream: TcpStream, service: ConnectionService) -> Http {
     let io = TokioIo::new(WriteTimeout::new(stream, SEND_WAIT));
     http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,5 +1,6 @@
-//! TokenKind of a statement, and the restrictions on statements over HTTP.
+//! Kind of a statement: what it returns, where its data begins, whose places it may use.
 
+use super::guard;
 use super::insert::{self, InsertHead};
 use super::token::{Token, TokenKind, Tokens, is_word, text_of};
 use crate::engine::{Code, EngineError};
@@ -26,6 +27,8 @@ pub struct ResultStatement {
     /// Offset after the statement.
     end: usize,
     pub format: Option<String>,
+    /// `KILL QUERY`, or a look at the running queries.
+    pub is_control: bool,
 }
 
 impl ResultStatement {
@@ -42,7 +45,7 @@ impl ResultStatement {
 const RESULT_WORDS: [&str; 10] =
     ["SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL"];
 
-/// Fails for what is not allowed over HTTP: several statements, `INTO OUTFILE`, `FROM INFILE`.
+/// Fails for what is not allowed over HTTP: several statements, and whatever [`guard`] refuses.
 pub fn parse(text: &[u8]) -> Result<Parsed, EngineError> {
     let Some(first) =
         Tokens::new(text, 0).find(|t| t.kind != TokenKind::Sign(b'(') && t.kind != TokenKind::Sign(b';'))
@@ -52,14 +55,19 @@ pub fn parse(text: &[u8]) -> Result<Parsed, EngineError> {
     if is_word(text, &first, "INSERT")
         && let Some(head) = insert::head(text, first.start)
     {
+        let without_data = text.get(..head.data).unwrap_or_default();
+        scan(without_data)?;
+        guard::check(without_data)?;
         return Ok(Parsed::Insert(head));
     }
     let scan = scan(text)?;
+    guard::check(text)?;
     let any = |words: &[&str]| words.iter().any(|word| is_word(text, &first, word));
     if any(&RESULT_WORDS) && !scan.inserts {
         let split = scan.format.as_ref().map_or(scan.end, |(at, _)| *at);
         let format = scan.format.map(|(_, name)| name);
-        return Ok(Parsed::Result(ResultStatement { split, end: scan.end, format }));
+        let is_control = is_control(text);
+        return Ok(Parsed::Result(ResultStatement { split, end: scan.end, format, is_control }));
     }
     let temporary = any(&["CREATE"])
         && Tokens::new(text, first.end).next().is_some_and(|t| is_word(text, &t, "TEMPORARY"));
@@ -91,12 +99,6 @@ fn scan(text: &[u8]) -> Result<Scan, EngineError> {
             return Err(EngineError::new(Code::SYNTAX_ERROR, message));
         }
         if let Some(before) = previous.filter(|_| token.depth == 0) {
-            let after =
-                |first: &str, second: &str| is_word(text, &before, first) && is_word(text, &token, second);
-            if after("INTO", "OUTFILE") || after("FROM", "INFILE") {
-                let message = "INTO OUTFILE and FROM INFILE are not allowed over HTTP";
-                return Err(EngineError::new(Code::INTO_OUTFILE_NOT_ALLOWED, message));
-            }
             if is_word(text, &token, "INSERT") {
                 scan.inserts = true;
             }
@@ -116,6 +118,26 @@ fn scan(text: &[u8]) -> Result<Scan, EngineError> {
         previous = Some(token);
     }
     Ok(scan)
+}
+
+/// `KILL QUERY`, `SHOW PROCESSLIST`, or a query of `system.processes` alone.
+fn is_control(text: &[u8]) -> bool {
+    let words: Vec<String> =
+        Tokens::new(text, 0).map(|token| text_of(text, &token).to_ascii_uppercase()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["KILL", "QUERY", ..] | ["SHOW", "PROCESSLIST" | "FULL", ..] => true,
+        ["SELECT", ..] => {
+            let mut sources = 0;
+            let rest = (0..words.len()).filter_map(|at| words.get(at..));
+            let only_processes = rest.filter(|rest| matches!(rest, ["FROM" | "JOIN", ..])).all(|rest| {
+                sources += 1;
+                matches!(rest, ["FROM", "SYSTEM", ".", "PROCESSES", ..]) && !matches!(rest.get(4), Some(&","))
+            });
+            only_processes && sources > 0
+        }
+        _ => false,
+    }
 }
 
 /// Is the token part of the `SETTINGS` after a format's name?
@@ -193,13 +215,24 @@ mod tests {
             (
                 "INSERT INTO t SELECT a+1 FROM input('a UInt8') FORMAT CSV\n7",
                 "7",
-                "INSERT INTO t  SELECT a+1 FROM  file('/proc/self/fd/9', 'CSV', 'a UInt8') ",
+                "INSERT INTO t  SELECT a+1 FROM  _request_data  ",
             ),
         ] {
             let Ok(Parsed::Insert(head)) = parse(text.as_bytes()) else { panic!("{text}") };
             assert_eq!(&text[head.data..], data, "{text}");
             assert_eq!(String::from_utf8(head.from_descriptor(text.as_bytes(), 9)).unwrap(), sql, "{text}");
         }
+        let text = b"INSERT INTO t SELECT a FROM input('a UInt8') FORMAT CSV\n7";
+        let Ok(Parsed::Insert(head)) = parse(text) else { panic!() };
+        let before: Vec<String> =
+            head.preparation(text, 9).into_iter().map(|sql| String::from_utf8(sql).unwrap()).collect();
+        assert_eq!(
+            before,
+            [
+                "CREATE TEMPORARY TABLE _request_data ENGINE = MergeTree ORDER BY tuple() AS SELECT * FROM null('a UInt8')",
+                "INSERT INTO _request_data FROM INFILE '/proc/self/fd/9' COMPRESSION 'none' FORMAT CSV",
+            ]
+        );
         let select = parse(b"INSERT INTO t (a) SELECT 1");
         assert!(matches!(select, Ok(Parsed::Plain { session_only: false, .. })), "{select:?}");
     }
@@ -210,10 +243,37 @@ mod tests {
             ("SELECT 1; DROP TABLE t", 62),
             ("SELECT 1 INTO OUTFILE '/x'", 358),
             ("INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV", 358),
+            ("INSERT INTO t SELECT a FROM input('a Int8'); SELECT 1 FORMAT CSV\n1", 62),
+            ("INSERT INTO t SELECT a FROM input('a Int8') INTO OUTFILE '/x' FORMAT CSV\n1", 358),
         ] {
             let error = parse(text.as_bytes()).unwrap_err();
             assert_eq!(error.code, code, "{text}");
         }
         assert_eq!(parse(b" -- nothing\n ;"), Ok(Parsed::Empty));
+    }
+
+    #[test]
+    fn only_looks_at_running_queries_are_control_statements() {
+        let control = |text: &str| match parse(text.as_bytes()) {
+            Ok(Parsed::Result(result)) => result.is_control,
+            other => panic!("{text}: {other:?}"),
+        };
+        for text in [
+            "KILL QUERY WHERE query_id = 'x'",
+            "show processlist",
+            "SELECT query_id, elapsed FROM system.processes WHERE elapsed > 1 FORMAT JSON",
+        ] {
+            assert!(control(text), "{text}");
+        }
+        for text in [
+            "SELECT 1",
+            "KILL MUTATION WHERE 1",
+            "SELECT * FROM system.processes, numbers(1000)",
+            "SELECT * FROM system.processes JOIN t USING x",
+            "SELECT * FROM t WHERE x IN (SELECT query_id FROM system.processes)",
+            "SELECT * FROM 'system.processes'",
+        ] {
+            assert!(!control(text), "{text}");
+        }
     }
 }

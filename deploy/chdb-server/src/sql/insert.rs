@@ -21,15 +21,37 @@ pub struct InsertHead {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Input {
     select: Range<usize>,
-    /// From the word `input` to after its opening bracket.
+    /// From the word `input` to after its closing bracket.
     call: Range<usize>,
+    /// Between the brackets.
+    structure: Range<usize>,
 }
 
+/// Temporary table of one connection, for rows that a `SELECT` reads.
+const REQUEST_DATA: &str = "_request_data";
+
 impl InsertHead {
+    /// Statements to run before: rows that a `SELECT` reads go into a temporary table. (The table function `file` needs a right to all
+    /// files.)
+    pub fn preparation(&self, text: &[u8], descriptor: i32) -> Vec<Vec<u8>> {
+        let Some(input) = &self.input else { return Vec::new() };
+        let structure = text.get(input.structure.clone()).unwrap_or_default();
+        let mut create = format!(
+            "CREATE TEMPORARY TABLE {REQUEST_DATA} ENGINE = MergeTree ORDER BY tuple() AS SELECT * FROM null("
+        )
+        .into_bytes();
+        create.extend_from_slice(structure);
+        create.push(b')');
+        let fill = format!(
+            "INSERT INTO {REQUEST_DATA} FROM INFILE '/proc/self/fd/{descriptor}' COMPRESSION 'none' FORMAT {}",
+            self.format
+        );
+        vec![create, fill.into_bytes()]
+    }
+
     /// The statement that inserts the same rows from a file descriptor of this process.
     pub fn from_descriptor(&self, text: &[u8], descriptor: i32) -> Vec<u8> {
         let part = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
-        let file = format!("'/proc/self/fd/{descriptor}'");
         let settings = self.settings.as_ref().map(part).unwrap_or_default();
         let mut sql = part(&self.target).to_vec();
         let mut push = |bytes: &[u8]| {
@@ -38,14 +60,14 @@ impl InsertHead {
         };
         match &self.input {
             None => {
-                push(format!("FROM INFILE {file} COMPRESSION 'none'").as_bytes());
+                push(format!("FROM INFILE '/proc/self/fd/{descriptor}' COMPRESSION 'none'").as_bytes());
                 push(settings);
                 push(format!("FORMAT {}", self.format).as_bytes());
             }
             Some(input) => {
                 push(settings);
                 push(part(&(input.select.start..input.call.start)));
-                push(format!("file({file}, '{}',", self.format).as_bytes());
+                push(REQUEST_DATA.as_bytes());
                 push(part(&(input.call.end..input.select.end)));
             }
         }
@@ -107,16 +129,18 @@ fn with_input(
     select: usize,
 ) -> Option<InsertHead> {
     let mut tokens = Tokens::new(text, select);
-    let mut call: Option<Range<usize>> = None;
+    let mut call: Option<(Range<usize>, Range<usize>)> = None;
     while let Some(token) = tokens.next() {
         if is_word(text, &token, "input") {
-            let bracket = tokens.next().filter(|t| t.kind == TokenKind::Sign(b'('))?;
-            call = Some(token.start..bracket.end);
+            let open = tokens.next().filter(|t| t.kind == TokenKind::Sign(b'('))?;
+            let closes = |t: &Token| t.kind == TokenKind::Sign(b')') && t.depth == open.depth;
+            let close = tokens.by_ref().find(closes)?;
+            call = Some((token.start..close.end, open.end..close.start));
         } else if token.depth == 0 && is_word(text, &token, "FORMAT") {
-            let call = call?;
+            let (call, structure) = call?;
             let name = tokens.next().filter(|t| t.kind == TokenKind::Word)?;
             let (after, data) = after_format(text, name.end);
-            let input = Some(Input { select: select..token.start, call });
+            let input = Some(Input { select: select..token.start, call, structure });
             let settings = settings.or(after);
             return Some(InsertHead { target, settings, input, format: text_of(text, &name), data });
         }

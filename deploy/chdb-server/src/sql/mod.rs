@@ -1,7 +1,8 @@
 //! A minimal parser of ClickHouse's SQL: the end of a statement, the start of an insert's data, the
-//! position of the output clause. The rest is left to the engine.
+//! position of the output clause, and what the engine's grants cannot refuse. The rest is left to the engine.
 
 mod classify;
+mod guard;
 mod insert;
 mod token;
 

@@ -3,10 +3,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
     Word,
-    /// A quoted string, identifier or heredoc.
-    Quoted,
-    /// An opening quote without its end.
-    Unterminated,
+    /// A quoted string or heredoc.
+    Text,
+    /// An identifier in backticks or double quotes.
+    Name,
+    /// The rest of a text that does not split: an opening quote without its end, or a character beyond ASCII outside quotes, of
+    /// which the engine takes some for quotes and some for blanks.
+    Broken,
     Sign(u8),
 }
 
@@ -72,23 +75,30 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The end of `$tag$...$tag$`, if one starts here.
+    /// The end of `$tag$...$tag$`, if one starts here. As for the engine, the tag is any text.
     fn heredoc_end(&self) -> Option<usize> {
         let rest = self.rest(self.at);
         let inner = rest.get(1..)?;
-        let tag_end = inner.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'_'))?;
-        if inner.get(tag_end) != Some(&b'$') {
-            return None;
-        }
+        let tag_end = memchr::memchr(b'$', inner)?;
         let tag = rest.get(..tag_end + 2)?;
         let body = rest.get(tag.len()..)?;
         memchr::memmem::find(body, tag).map(|found| self.at + tag.len() + found + tag.len())
     }
 
+    /// The end of `x'...'` or `b'...'`, which know no escapes.
+    fn binary_end(&self) -> Option<usize> {
+        let inner = self.rest(self.at).get(2..)?;
+        memchr::memchr(b'\'', inner).map(|found| self.at + 2 + found + 1)
+    }
+
+    fn quoted(&self, kind: TokenKind, end: Option<usize>) -> (TokenKind, usize) {
+        end.map_or((TokenKind::Broken, self.text.len()), |end| (kind, end))
+    }
+
     fn word_end(&self) -> usize {
-        let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$') || !b.is_ascii();
-        let rest = self.rest(self.at);
-        self.at + rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len())
+        let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$');
+        let rest = self.rest(self.at + 1);
+        self.at + 1 + rest.iter().position(|b| !is_part(b)).unwrap_or(rest.len())
     }
 }
 
@@ -99,18 +109,18 @@ impl Iterator for Tokens<'_> {
         self.skip_space();
         let start = self.at;
         let first = self.byte(start)?;
-        let (kind, end) = match first {
-            b'\'' | b'"' | b'`' => match self.quoted_end(first) {
-                Some(end) => (TokenKind::Quoted, end),
-                None => (TokenKind::Unterminated, self.text.len()),
+        let (kind, end) = match (first, self.rest(start)) {
+            (b'\'', _) => self.quoted(TokenKind::Text, self.quoted_end(first)),
+            (b'"' | b'`', _) => self.quoted(TokenKind::Name, self.quoted_end(first)),
+            (b'$', _) => match self.heredoc_end() {
+                Some(end) => (TokenKind::Text, end),
+                None if self.word_end() > start + 1 => (TokenKind::Word, self.word_end()),
+                None => (TokenKind::Sign(b'$'), start + 1),
             },
-            b'$' => {
-                self.heredoc_end().map_or((TokenKind::Sign(b'$'), start + 1), |end| (TokenKind::Quoted, end))
-            }
-            b if b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() => {
-                (TokenKind::Word, self.word_end())
-            }
-            b => (TokenKind::Sign(b), start + 1),
+            (_, [b'x' | b'X' | b'b' | b'B', b'\'', ..]) => self.quoted(TokenKind::Text, self.binary_end()),
+            (b, _) if !b.is_ascii() => (TokenKind::Broken, self.text.len()),
+            (b, _) if b.is_ascii_alphanumeric() || b == b'_' => (TokenKind::Word, self.word_end()),
+            (b, _) => (TokenKind::Sign(b), start + 1),
         };
         self.at = end;
         if matches!(kind, TokenKind::Sign(b')' | b']' | b'}')) {
@@ -133,4 +143,16 @@ pub fn is_word(text: &[u8], token: &Token, word: &str) -> bool {
 /// Invalid UTF-8 is replaced.
 pub fn text_of(text: &[u8], token: &Token) -> String {
     String::from_utf8_lossy(text.get(token.start..token.end).unwrap_or_default()).into_owned()
+}
+
+/// Name of an unquoted or quoted identifier; escapes are left as they are.
+pub fn name_of(text: &[u8], token: &Token) -> Option<String> {
+    match token.kind {
+        TokenKind::Word => Some(text_of(text, token)),
+        TokenKind::Name => {
+            let inner = text.get(token.start + 1..token.end.saturating_sub(1)).unwrap_or_default();
+            Some(String::from_utf8_lossy(inner).into_owned())
+        }
+        TokenKind::Text | TokenKind::Broken | TokenKind::Sign(_) => None,
+    }
 }

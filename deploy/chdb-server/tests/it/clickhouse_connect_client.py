@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-port = int(sys.argv[1])
+port, password = int(sys.argv[1]), sys.argv[2]
 
 
 def connect(**more):
-    return clickhouse_connect.get_client(host="127.0.0.1", port=port, **more)
+    return clickhouse_connect.get_client(host="127.0.0.1", port=port, password=password, **more)
 
 
 client = connect()

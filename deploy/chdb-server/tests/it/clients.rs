@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clickhouse::{Client, Compression, Row};
+use clickhouse::{Compression, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::server::{Server, installed};
@@ -35,7 +35,7 @@ const TABLE: &str = "CREATE TABLE d.t (id UInt64, symbol LowCardinality(String),
 #[tokio::test(flavor = "multi_thread")]
 async fn rust_client_works_unchanged() {
     let Some(server) = Server::start(&[]) else { return };
-    let base = Client::default().with_url(server.url()).with_user("default").with_password("x");
+    let base = server.client();
     base.query("CREATE DATABASE d").execute().await.unwrap();
     for (compression, validation) in [
         (Compression::None, true),
@@ -86,7 +86,7 @@ async fn rust_client_works_unchanged() {
 async fn three_inserters_reach_the_rate() {
     const BATCH: u64 = 10_000;
     let Some(mut server) = Server::start(&[]) else { return };
-    let client = Client::default().with_url(server.url());
+    let client = server.client();
     client.query("CREATE DATABASE d").execute().await.unwrap();
     client.query(TABLE).execute().await.unwrap();
     let began = Instant::now();
@@ -122,7 +122,7 @@ fn python_client_works_unchanged() {
     let Some(server) = Server::start(&[]) else { return };
     let port = server.address.rsplit(':').next().unwrap().to_owned();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clickhouse_connect_client.py");
-    let out = Command::new(python).arg(script).arg(port).output().unwrap();
+    let out = Command::new(python).arg(script).args([&port, &server.password]).output().unwrap();
     let output = String::from_utf8_lossy(&[out.stdout.as_slice(), &out.stderr].concat()).into_owned();
     assert!(out.status.success() && output.contains("all checks passed"), "{output}");
 }

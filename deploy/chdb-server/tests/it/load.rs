@@ -59,15 +59,15 @@ fn acknowledged_inserts_survive_kill_9() {
             answered.load(Ordering::SeqCst)
         );
         assert_eq!(rows % 100, 0, "a batch is there in part");
-        let address = server.address.clone();
+        let (address, password) = (server.address.clone(), server.password.clone());
         std::thread::scope(|scope| {
             for client in 0..3_u64 {
-                let (address, answered) = (&address, &answered);
+                let (address, password, answered) = (&address, &password, &answered);
                 scope.spawn(move || {
                     for batch in 0.. {
                         let first = (round << 40) | (client << 32) | (batch * 100);
                         let body: String = (first..first + 100).map(|x| format!("{x}\n")).collect();
-                        if !posted(address, &body) {
+                        if !posted(address, password, &body) {
                             return;
                         }
                         answered.fetch_add(100, Ordering::SeqCst);
@@ -81,9 +81,9 @@ fn acknowledged_inserts_survive_kill_9() {
     }
 }
 
-fn posted(address: &str, body: &str) -> bool {
+fn posted(address: &str, password: &str, body: &str) -> bool {
     let target = "/?query=INSERT+INTO+t+FORMAT+TSV";
-    let sent = send(address, "POST", target, &[], body.len(), body.as_bytes());
+    let sent = send(address, "POST", target, &[("x-clickhouse-key", password)], body.len(), body.as_bytes());
     let mut answer = Vec::new();
     sent.and_then(|mut stream| stream.read_to_end(&mut answer)).is_ok() && answer.starts_with(b"HTTP/1.1 200")
 }

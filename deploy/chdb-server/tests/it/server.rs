@@ -26,6 +26,7 @@ pub fn installed(variable: &str, cached: &str) -> Option<PathBuf> {
 pub struct Server {
     process: Process,
     pub address: String,
+    pub password: String,
     pub data: Arc<tempfile::TempDir>,
     _log: tempfile::TempDir,
 }
@@ -44,11 +45,14 @@ impl Server {
             let address = output.lines().find_map(|line| line.strip_prefix("listening on http://"));
             address.map(str::to_owned).ok_or(output)
         });
-        Some(Server { process, address, data: Arc::clone(data), _log: log })
+        let password = std::fs::read_to_string(data.path().join("password")).unwrap().trim().to_owned();
+        Some(Server { process, address, password, data: Arc::clone(data), _log: log })
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// A client that is logged in.
+    pub fn client(&self) -> clickhouse::Client {
+        let client = clickhouse::Client::default().with_url(format!("http://{}", self.address));
+        client.with_user("default").with_password(&self.password)
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -66,12 +70,20 @@ impl Server {
 
     /// Sends a request with the first part of its body.
     pub fn send(&self, target: &str, headers: &[(&str, &str)], length: usize, part: &[u8]) -> TcpStream {
-        let stream = send(&self.address, "POST", target, headers, length, part).unwrap();
+        let key = [("x-clickhouse-key", self.password.as_str())];
+        let headers = [&key, headers].concat();
+        let stream = send(&self.address, "POST", target, &headers, length, part).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream
     }
 
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let key = [("x-clickhouse-key", self.password.as_str())];
+        self.anonymous(method, target, &[&key, headers].concat(), body)
+    }
+
+    /// Sends no password of its own.
+    pub fn anonymous(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         Answer::read(&mut send(&self.address, method, target, headers, body.len(), body).unwrap())
     }
 

@@ -1,0 +1,102 @@
+use std::net::IpAddr;
+
+use hyper::HeaderMap;
+use hyper::header::{HOST, ORIGIN};
+
+/// Reason to refuse a request that a web page made a browser send. Browsers tell the relation of the page to the address
+/// (`Sec-Fetch-Site`; another port of this machine is `same-site`) and, except for simple GETs, the page's origin. A page whose host
+/// name resolves to loopback is recognized by `Host`.
+pub fn foreign_page(headers: &HeaderMap, any_host: bool) -> Option<String> {
+    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"));
+    let host = header(HOST.as_str()).unwrap_or_default();
+    if !any_host && !host.is_empty() && !is_loopback(host) {
+        return Some(format!(
+            "host {host:?}: only localhost and loopback addresses are answered, see --allow-remote\n"
+        ));
+    }
+    let relation = header("sec-fetch-site").filter(|site| !matches!(*site, "same-origin" | "none"));
+    if let Some(site) = relation {
+        return Some(format!(
+            "sec-fetch-site {site:?}: requests from web pages of another origin are refused (allowed: \
+             same-origin, none)\n"
+        ));
+    }
+    let origin = header(ORIGIN.as_str())?;
+    let own = origin.split_once("://").is_some_and(|(scheme, authority)| {
+        let authority = with_port(authority, scheme);
+        matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(&with_port(host, scheme))
+    });
+    (!own).then(|| {
+        format!("origin {origin:?}: refused, the only one allowed is that of this server, http://{host}\n")
+    })
+}
+
+/// Browsers leave the scheme's own port out.
+fn with_port(authority: &str, scheme: &str) -> String {
+    let has_port =
+        authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    if has_port {
+        authority.to_owned()
+    } else {
+        format!("{authority}:{}", if scheme == "https" { 443 } else { 80 })
+    }
+}
+
+/// Does `host[:port]` name this machine?
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _port)) => host,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _port)| host),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::HeaderMap;
+
+    use super::{foreign_page, is_loopback};
+
+    #[test]
+    fn loopback_names_are_recognized() {
+        for name in ["localhost:8123", "127.0.0.1", "127.1.2.3:1", "[::1]:8123"] {
+            assert!(is_loopback(name), "{name}");
+        }
+        for name in ["evil.example:8123", "127.0.0.1.evil.example", "10.0.0.1", "null"] {
+            assert!(!is_loopback(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_pages_of_this_server_are_answered() {
+        let refused = |headers: &[(&'static str, &str)], any_host| {
+            let map: HeaderMap =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            foreign_page(&map, any_host).is_some()
+        };
+        let host = ("host", "127.0.0.1:8123");
+        for (headers, any_host) in [
+            (&[host][..], false),
+            (&[host, ("sec-fetch-site", "none")], false),
+            (&[host, ("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:8123")], false),
+            (&[("host", "localhost"), ("origin", "http://localhost")], false),
+            (&[("host", "LOCALHOST:80"), ("origin", "http://localhost")], false),
+            (&[("host", "db.example"), ("origin", "https://db.example")], true),
+        ] {
+            assert!(!refused(headers, any_host), "{headers:?}");
+        }
+        for (headers, any_host) in [
+            (&[host, ("origin", "http://127.0.0.1:9999")][..], false),
+            (&[host, ("origin", "http://127.0.0.1")], false),
+            (&[host, ("origin", "http://localhost:8123")], false),
+            (&[host, ("origin", "null")], false),
+            (&[host, ("origin", "file://127.0.0.1:8123")], false),
+            (&[host, ("sec-fetch-site", "same-site")], false),
+            (&[host, ("sec-fetch-site", "cross-site")], true),
+            (&[("host", "evil.example"), ("origin", "http://evil.example")], false),
+            (&[("host", "db.example"), ("origin", "http://evil.example")], true),
+        ] {
+            assert!(refused(headers, any_host), "{headers:?}");
+        }
+    }
+}
