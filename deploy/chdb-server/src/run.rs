@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use marketprism_service::{Exit, FileLock, Signals};
+use marketprism_service::{Exit, FileLock, HostRule, Signals};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use tokio::net::TcpListener;
@@ -60,11 +60,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     );
     let general = PoolSize { threads: arguments.queries, waiting: arguments.waiting };
     let pool = Arc::new(Pool::start(engine, general)?);
+    let any = ["*".to_owned()];
     let service = Service::new(ServiceOptions {
         pool: Arc::clone(&pool),
         spool: SpoolSpace::open(&data.join("spool")).context("cannot create the directory for inserts")?,
         engine: info,
-        any_host: arguments.allow_remote,
+        hosts: HostRule::new(arguments.listen, if arguments.allow_remote { &any } else { &[] }),
         password,
     });
     let drained = runtime.block_on(async {

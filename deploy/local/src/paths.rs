@@ -83,6 +83,11 @@ impl StackPaths {
         self.config().join("token")
     }
 
+    /// Password of the user `default` of the stack's own ClickHouse servers; created by the first start.
+    pub fn clickhouse_password(&self) -> PathBuf {
+        self.config().join("clickhouse-password")
+    }
+
     /// A path relative to the repository if it is inside.
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()

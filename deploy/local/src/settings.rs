@@ -91,8 +91,10 @@ pub struct ClickHouse {
     /// HTTP address without user and password.
     pub url: Url,
     pub user: String,
-    /// Passed on in the environment, never in a file.
+    /// Of a given server: passed on in the environment, never in a file.
     pub password: Option<Secret>,
+    /// File of the password of the stack's own server.
+    pub password_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -124,9 +126,10 @@ pub(crate) fn port_variable(key: &str) -> String {
 
 impl ClickHouse {
     /// The stack's own server.
-    pub(crate) fn local(port: u16) -> anyhow::Result<Self> {
+    pub(crate) fn local(port: u16, (password, file): (Secret, PathBuf)) -> anyhow::Result<Self> {
         let url = Url::parse(&format!("http://127.0.0.1:{port}/"))?;
-        Ok(Self { url, user: "default".to_owned(), password: None })
+        let user = "default".to_owned();
+        Ok(Self { url, user, password: Some(password), password_file: Some(file) })
     }
 
     fn parse(text: &str, user: Option<&String>, password: Option<&String>) -> anyhow::Result<Self> {
@@ -143,7 +146,7 @@ impl ClickHouse {
         let password = password.cloned().or(in_url.1).map(Secret::new);
         let cleared = url.set_username("").is_ok() && url.set_password(None).is_ok();
         anyhow::ensure!(cleared, "{form}");
-        Ok(Self { url, user: user.unwrap_or_else(|| "default".to_owned()), password })
+        Ok(Self { url, user: user.unwrap_or_else(|| "default".to_owned()), password, password_file: None })
     }
 }
 

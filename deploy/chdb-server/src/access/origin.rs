@@ -1,15 +1,14 @@
-use std::net::IpAddr;
-
 use hyper::HeaderMap;
 use hyper::header::{HOST, ORIGIN};
+use marketprism_service::HostRule;
 
 /// Reason to refuse a request that a web page made a browser send. Browsers tell the relation of the page to the address
 /// (`Sec-Fetch-Site`; another port of this machine is `same-site`) and, except for simple GETs, the page's origin. A page whose host
 /// name resolves to loopback is recognized by `Host`.
-pub fn foreign_page(headers: &HeaderMap, any_host: bool) -> Option<String> {
+pub fn foreign_page(headers: &HeaderMap, hosts: &HostRule) -> Option<String> {
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"));
     let host = header(HOST.as_str()).unwrap_or_default();
-    if !any_host && !host.is_empty() && !is_loopback(host) {
+    if !hosts.permits(Some(host)) {
         return Some(format!(
             "host {host:?}: only localhost and loopback addresses are answered, see --allow-remote\n"
         ));
@@ -42,37 +41,22 @@ fn with_port(authority: &str, scheme: &str) -> String {
     }
 }
 
-/// Does `host[:port]` name this machine?
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _port)) => host,
-        None => authority.rsplit_once(':').map_or(authority, |(host, _port)| host),
-    };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use hyper::HeaderMap;
 
-    use super::{foreign_page, is_loopback};
+    use marketprism_service::HostRule;
 
-    #[test]
-    fn loopback_names_are_recognized() {
-        for name in ["localhost:8123", "127.0.0.1", "127.1.2.3:1", "[::1]:8123"] {
-            assert!(is_loopback(name), "{name}");
-        }
-        for name in ["evil.example:8123", "127.0.0.1.evil.example", "10.0.0.1", "null"] {
-            assert!(!is_loopback(name), "{name}");
-        }
-    }
+    use super::foreign_page;
 
     #[test]
     fn only_pages_of_this_server_are_answered() {
+        let rule = |names: &[String]| HostRule::new("127.0.0.1:8123".parse().unwrap(), names);
+        let (local, any) = (rule(&[]), rule(&["*".to_owned()]));
         let refused = |headers: &[(&'static str, &str)], any_host| {
             let map: HeaderMap =
                 headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-            foreign_page(&map, any_host).is_some()
+            foreign_page(&map, if any_host { &any } else { &local }).is_some()
         };
         let host = ("host", "127.0.0.1:8123");
         for (headers, any_host) in [

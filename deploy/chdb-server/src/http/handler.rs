@@ -10,6 +10,8 @@ use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, Response, StatusCode};
 
+use marketprism_service::HostRule;
+
 use super::body;
 use super::compression::{Encoder, decoder};
 use super::execute::{self, PreparedStatement};
@@ -37,8 +39,7 @@ pub struct ServiceOptions {
     /// Storage for inserts.
     pub spool: Arc<SpoolSpace>,
     pub engine: EngineInfo,
-    /// Also serve requests for other host names.
-    pub any_host: bool,
+    pub hosts: HostRule,
     pub password: Password,
 }
 
@@ -70,7 +71,7 @@ impl Service {
     }
 
     async fn route(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
-        if let Some(reason) = foreign_page(request.headers(), self.options.any_host) {
+        if let Some(reason) = foreign_page(request.headers(), &self.options.hosts) {
             return plain(StatusCode::FORBIDDEN, &reason);
         }
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);

@@ -1,4 +1,5 @@
-//! Configuration files of the parts, rewritten by each start of a part: they hold no secrets. The token of central is created once.
+//! Configuration files of the parts, rewritten by each start of a part: they hold no secrets. The token of central and the
+//! password of ClickHouse are created once.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -6,7 +7,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use marketprism_config::Secret;
 use marketprism_schema::{CENTRAL_USER, STREAMS};
+use sha2::{Digest as _, Sha256};
 
 use super::broker::{self, EDGE_NAME};
 use crate::{ClickHouse, Ports, StackPaths, Venues, limits};
@@ -46,7 +49,9 @@ pub(super) fn central(
 ) -> anyhow::Result<PathBuf> {
     let server = |section: &str, server: &ClickHouse| {
         let url = quoted(server.url.as_str().trim_end_matches('/'));
-        format!("[{section}]\nurl = {url}\nuser = {}\n\n", quoted(&server.user))
+        let file = server.password_file.as_ref().map(|file| quoted(&file.to_string_lossy()));
+        let file = file.map(|file| format!("password_file = {file}\n")).unwrap_or_default();
+        format!("[{section}]\nurl = {url}\nuser = {}\n{file}\n", quoted(&server.user))
     };
     let text = format!(
         "# {NOTICE}\n{}\n{}{}[http]\nlisten = \"127.0.0.1:{}\"\ntoken_file = {}\n",
@@ -103,7 +108,9 @@ pub(super) fn clickhouse_server(
     paths: &StackPaths,
     data: &Path,
     port: u16,
+    password: &Secret,
 ) -> anyhow::Result<PathBuf> {
+    let digest: String = Sha256::digest(password.reveal()).iter().map(|byte| format!("{byte:02x}")).collect();
     let folder = |name: &str| quoted(&format!("{}/", data.join(name).to_string_lossy()));
     let text = format!(
         "# {NOTICE}\n\
@@ -114,7 +121,7 @@ pub(super) fn clickhouse_server(
          tmp_path: {}\n\
          user_files_path: {}\n\
          format_schema_path: {}\n\
-         users:\n  default:\n    password: ''\n    networks: {{ip: 127.0.0.1}}\n    profile: default\n    quota: default\n\
+         users:\n  default:\n    password_sha256_hex: {digest}\n    networks: {{ip: 127.0.0.1}}\n    profile: default\n    quota: default\n\
          profiles: {{default: {{}}}}\n\
          quotas: {{default: {{}}}}\n",
         folder("data"),
@@ -166,20 +173,27 @@ pub(super) fn ensure_token(paths: &StackPaths) -> anyhow::Result<PathBuf> {
 
 /// Creates a file with a random text, readable for its owner only, unless it exists.
 pub(super) fn ensure_secret(path: PathBuf) -> anyhow::Result<PathBuf> {
-    create_token(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    create_secret(&path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
 }
 
-fn create_token(path: &Path) -> anyhow::Result<()> {
+/// The password of the stack's own ClickHouse servers and its file, created as the token is.
+pub(super) fn ensure_password(paths: &StackPaths) -> anyhow::Result<(Secret, PathBuf)> {
+    let path = ensure_secret(paths.clickhouse_password())?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok((Secret::new(text.trim().to_owned()), path))
+}
+
+fn create_secret(path: &Path) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let mut random = [0; RANDOM_BYTES];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let mut token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    token.push('\n');
+    let mut secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    secret.push('\n');
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => Ok(file.write_all(token.as_bytes())?),
+        Ok(mut file) => Ok(file.write_all(secret.as_bytes())?),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -222,20 +236,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = StackPaths::of(folder.path());
         let ports = Settings::read(&Default::default()).unwrap().ports;
-        let (hot, cold) = (ClickHouse::local(8123).unwrap(), ClickHouse::local(8124).unwrap());
+        let server = |port| ClickHouse::local(port, ensure_password(&paths).unwrap()).unwrap();
+        let (hot, cold) = (server(8123), server(8124));
         let token = paths.token();
         let path = central(&paths, &ports, false, &hot, Some(&cold), &token).unwrap();
         let table: toml::Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
         assert!(table["nats"].as_table().unwrap().is_empty());
         assert_eq!(table["clickhouse"]["url"].as_str(), Some("http://127.0.0.1:8123"));
         assert_eq!(table["clickhouse"]["cold"]["url"].as_str(), Some("http://127.0.0.1:8124"));
+        let password_file = paths.clickhouse_password();
+        for server in [&table["clickhouse"], &table["clickhouse"]["cold"]] {
+            assert_eq!(server["password_file"].as_str(), password_file.to_str());
+        }
         assert_eq!(table["http"]["token_file"].as_str(), token.to_str());
         let together = central(&paths, &ports, true, &hot, None, &token).unwrap();
         assert!(!std::fs::read_to_string(together).unwrap().contains("cold"));
     }
 
     #[test]
-    fn the_token_is_created_once_and_readable_for_its_owner_only() {
+    fn token_and_password_are_created_once_and_readable_for_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let paths = StackPaths::of(folder.path());
         let path = ensure_token(&paths).unwrap();
@@ -244,5 +263,13 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         ensure_token(&paths).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), token);
+        let (password, path) = ensure_password(&paths).unwrap();
+        assert_eq!(password.reveal().len(), 2 * RANDOM_BYTES);
+        assert_ne!(password.reveal(), token.trim());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(ensure_password(&paths).unwrap().0, password);
+        let server = clickhouse_server("clickhouse", &paths, Path::new("/x"), 8123, &password).unwrap();
+        let text = std::fs::read_to_string(server).unwrap();
+        assert!(text.contains("password_sha256_hex: ") && !text.contains(password.reveal()), "{text}");
     }
 }

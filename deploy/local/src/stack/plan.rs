@@ -50,7 +50,7 @@ impl<'a> Plan<'a> {
     pub(super) fn clickhouse(&self) -> anyhow::Result<ClickHouse> {
         match &self.tables {
             Tables::Given(server) => Ok(server.clone()),
-            _ => ClickHouse::local(self.settings.ports.clickhouse_port),
+            _ => self.own_clickhouse(self.settings.ports.clickhouse_port),
         }
     }
 
@@ -58,8 +58,12 @@ impl<'a> Plan<'a> {
     pub(super) fn cold_clickhouse(&self) -> anyhow::Result<Option<ClickHouse>> {
         match self.cold {
             ColdPlace::Together => Ok(None),
-            ColdPlace::Apart => ClickHouse::local(self.settings.ports.clickhouse_cold_port).map(Some),
+            ColdPlace::Apart => self.own_clickhouse(self.settings.ports.clickhouse_cold_port).map(Some),
         }
+    }
+
+    fn own_clickhouse(&self, port: u16) -> anyhow::Result<ClickHouse> {
+        ClickHouse::local(port, configuration::ensure_password(self.paths)?)
     }
 
     /// Rejects an embedded engine for cold beside a given server, which may be on another machine.
@@ -113,9 +117,11 @@ impl<'a> Plan<'a> {
             Engine::Cold => (CLICKHOUSE_COLD, ports.clickhouse_cold_port),
         };
         let [embedded, server] = self.paths.engine_data(engine);
+        let (password, password_file) = configuration::ensure_password(self.paths)?;
         let program = match &self.tables {
             Tables::Server(path) => {
-                let configuration = configuration::clickhouse_server(name, self.paths, &server, port)?;
+                let configuration =
+                    configuration::clickhouse_server(name, self.paths, &server, port, &password)?;
                 let config = format!("--config-file={}", configuration.display());
                 let mut program = self.program(path.clone(), ["server".into(), config.into()], &[]);
                 // With its watchdog the child process would not be the one that serves.
@@ -127,9 +133,13 @@ impl<'a> Plan<'a> {
                 let listen = format!("127.0.0.1:{port}");
                 // Less than the time until SIGKILL.
                 let drain = ["--drain-seconds".into(), "10".into()];
+                let password = ["--password-file".into(), password_file.into()];
                 let arguments = ["--data".into(), embedded.into(), "--listen".into(), listen.into()];
-                let arguments =
-                    arguments.into_iter().chain(["--library".into(), library.into()]).chain(drain);
+                let arguments = arguments
+                    .into_iter()
+                    .chain(["--library".into(), library.into()])
+                    .chain(password)
+                    .chain(drain);
                 self.program(self.binary("marketprism-clickhouse"), arguments, &[])
             }
         };
@@ -153,7 +163,7 @@ impl<'a> Plan<'a> {
         let arguments = [command.into(), "--config".into(), configuration.into()];
         let mut program = self.program(self.binary("marketprism-central"), arguments, SECTIONS);
         program.variables.push(self.broker_variable());
-        if let Some(password) = &clickhouse.password {
+        if let (Some(password), None) = (&clickhouse.password, &clickhouse.password_file) {
             let name = "MARKETPRISM_CLICKHOUSE__PASSWORD".to_owned();
             program.variables.push((name, password.reveal().to_owned()));
         }

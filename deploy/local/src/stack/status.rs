@@ -135,10 +135,28 @@ async fn rows_of_tables(side: &str, database: &str, server: &ClickHouse, client:
 pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &ClickHouse) -> String {
     let ports = &settings.ports;
     let url = mask(clickhouse.url.as_str());
-    let user = if clickhouse.password.is_some() {
-        format!(" -H 'X-ClickHouse-User: {}' -H \"X-ClickHouse-Key: $CLICKHOUSE_PASSWORD\"", clickhouse.user)
-    } else {
-        String::new()
+    let name = &clickhouse.user;
+    let (user, password) = match (&clickhouse.password_file, &clickhouse.password) {
+        (Some(file), _) => {
+            let file = paths.shown(file);
+            (
+                format!(" -H \"X-ClickHouse-Key: $(cat {file})\""),
+                format!(", username=\"{name}\", password=open(\"{file}\").read().strip()"),
+            )
+        }
+        (None, Some(_)) => (
+            format!(" -H 'X-ClickHouse-User: {name}' -H \"X-ClickHouse-Key: $CLICKHOUSE_PASSWORD\""),
+            format!(", username=\"{name}\", password=os.environ[\"CLICKHOUSE_PASSWORD\"]"),
+        ),
+        (None, None) => (String::new(), String::new()),
+    };
+    let login = match (&clickhouse.password_file, &clickhouse.password) {
+        (Some(file), Some(password)) => format!(
+            "  ClickHouse: {url} user {name} password {} (in {}, readable for you only)\n",
+            password.reveal(),
+            paths.shown(file)
+        ),
+        _ => String::new(),
     };
     let (host, port) = (
         clickhouse.url.host_str().unwrap_or("127.0.0.1"),
@@ -146,7 +164,7 @@ pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &
     );
     format!(
         r#"how to look
-  incoming data, its age and lag          http://127.0.0.1:{central}/
+{login}  incoming data, its age and lag          http://127.0.0.1:{central}/
   completeness: what is missing, and why  http://127.0.0.1:{central}/integrity
     in the terminal                       {binary} integrity --config {config}
   requests that change state need the token in {token} (readable for you only)
@@ -159,7 +177,7 @@ pub(super) fn how_to_look(paths: &StackPaths, settings: &Settings, clickhouse: &
   metrics                                 curl http://127.0.0.1:{edge}/metrics    curl http://127.0.0.1:{central}/metrics
   python                                  pip install clickhouse-connect
     import clickhouse_connect
-    client = clickhouse_connect.get_client(host="{host}", port={port})
+    client = clickhouse_connect.get_client(host="{host}", port={port}{password})
     print(client.query("SELECT exchange, symbol, count() FROM {HOT}.trades GROUP BY ALL").result_rows)
   state and logs: make status, .marketprism/logs       stop: make down"#,
         edge = ports.edge_port,
