@@ -16,6 +16,7 @@ use crate::wait::until;
 pub struct ClickHouse {
     folder: PathBuf,
     port: u16,
+    arguments: Vec<String>,
     process: Option<Process>,
     client: reqwest::Client,
 }
@@ -29,7 +30,8 @@ impl ClickHouse {
     pub async fn named(folder: &Path, name: &str) -> Self {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        let mut engine = Self { folder, port: free_port(), process: None, client: client() };
+        let (port, client) = (free_port(), client());
+        let mut engine = Self { folder, port, arguments: Vec::new(), process: None, client };
         engine.restart().await;
         engine
     }
@@ -64,6 +66,12 @@ impl ClickHouse {
         }
     }
 
+    /// With further arguments, for this and all later starts.
+    pub async fn restart_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.restart().await;
+    }
+
     pub async fn restart(&mut self) {
         self.kill();
         let mut command = Command::new(parts::binary("marketprism-clickhouse"));
@@ -73,7 +81,8 @@ impl ClickHouse {
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
             .arg("--library")
-            .arg(parts::clickhouse_library());
+            .arg(parts::clickhouse_library())
+            .args(&self.arguments);
         self.process = Some(Process::start("clickhouse", &mut command, &self.folder));
         let url = format!("{}/ping", self.address());
         let client = self.client.clone();

@@ -50,7 +50,10 @@ async fn every_way_of_copying_gives_the_same_rows() {
             "stream" => TwoSides::on_two_engines(&settings).await,
             _ => TwoSides::on_one_engine(&settings).await,
         };
-        let Some(sides) = sides else { return };
+        let Some(mut sides) = sides else { return };
+        if method == "remote" {
+            sides.stack.engine.restart_with(&["--grant", "READ ON REMOTE"]).await;
+        }
         fill(&sides, minutes_ago(10)).await;
         let _central = sides.replicate();
         all_is_copied(&sides).await;

@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Allow a listening address that other machines reach, and requests for any host name
     #[arg(long)]
     pub allow_remote: bool,
+    /// Further right of the user, such as `READ ON REMOTE`; may be given several times
+    #[arg(long, value_name = "RIGHT")]
+    pub grant: Vec<String>,
     /// Run without Landlock and seccomp, for kernels on which they do not work
     #[arg(long)]
     pub no_sandbox: bool,
@@ -65,6 +68,14 @@ impl Arguments {
             bail!(
                 "--memory-limit-mib {}: allowed are 256 to 16777216",
                 self.memory_limit_mib.unwrap_or_default()
+            );
+        }
+        let is_right = |right: &String| {
+            right.bytes().all(|b| b.is_ascii_alphabetic() || b == b' ' || b == b'*' || b == b'.')
+        };
+        if let Some(right) = self.grant.iter().find(|right| right.is_empty() || !is_right(right)) {
+            bail!(
+                "--grant {right:?}: allowed are ClickHouse's names of rights, `RIGHT` or `RIGHT ON OBJECT`"
             );
         }
         if !self.library.is_file() {

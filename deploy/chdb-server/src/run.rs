@@ -1,7 +1,6 @@
 //! Starts the engine, serves, and shuts down.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -48,7 +47,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .context("cannot start the runtime")?;
     let listener = runtime.block_on(async { TcpListener::from_std(listener) });
     let listener = listener.context("cannot listen")?;
-    let engine = start(&data, library, memory_limit)?;
+    let engine = start(&EngineOptions {
+        library,
+        tables: data.join("engine"),
+        config: data.join("engine.xml"),
+        memory_limit,
+        grants: arguments.grant.clone(),
+    })?;
     let info = engine_info(&engine)?;
     tracing::info!(
         version = %info.version,
@@ -98,13 +103,12 @@ fn restrict(arguments: &Arguments, folders: &Folders<'_>) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn start(data: &Path, library: PathBuf, memory_limit: u64) -> anyhow::Result<Engine> {
-    let tables = data.join("engine");
+fn start(options: &EngineOptions) -> anyhow::Result<Engine> {
     // Without this folder at start the engine never runs the task that deletes dropped tables, and `DROP TABLE ... SYNC`
     // waits forever.
-    let metadata = tables.join("metadata");
+    let metadata = options.tables.join("metadata");
     std::fs::create_dir_all(&metadata).with_context(|| format!("cannot create {}", metadata.display()))?;
-    Engine::start(&EngineOptions { library, tables, config: data.join("engine.xml"), memory_limit })
+    Engine::start(options)
 }
 
 fn engine_info(engine: &Engine) -> anyhow::Result<EngineInfo> {

@@ -19,6 +19,8 @@ pub struct EngineOptions {
     pub config: PathBuf,
     /// Bytes.
     pub memory_limit: u64,
+    /// Rights beside those that reach no files, network or processes.
+    pub grants: Vec<String>,
 }
 
 /// The running engine. It keeps one connection open, because the engine stops with its last connection.
@@ -33,9 +35,10 @@ impl Engine {
     pub fn start(options: &EngineOptions) -> anyhow::Result<Engine> {
         let library = Library::load(&options.library)?;
         let users = options.config.with_file_name("engine-users.xml");
-        for (path, text) in
-            [(&users, grants::users()), (&options.config, configuration(options.memory_limit, &users)?)]
-        {
+        for (path, text) in [
+            (&users, grants::users(&options.grants)),
+            (&options.config, configuration(options.memory_limit, &users)?),
+        ] {
             std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         let arguments = vec![

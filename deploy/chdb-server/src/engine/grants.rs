@@ -26,8 +26,14 @@ const FIXED: [&str; 15] = [
     "schema_inference_hints",
 ];
 
-/// The users file.
-pub(super) fn users() -> String {
+/// The users file. `more`: further rights; without an object they apply to all.
+pub(super) fn users(more: &[String]) -> String {
+    let mut grants = format!("<query>GRANT {RIGHTS} ON *.*</query>");
+    for right in more {
+        let object = if right.to_ascii_uppercase().contains(" ON ") { "" } else { " ON *.*" };
+        grants.push_str(&format!("<query>GRANT {right}{object}</query>"));
+    }
+
     let fixed: String = FIXED.iter().map(|name| format!("<{name}><const/></{name}>")).collect();
     format!(
         "<clickhouse>\n\
@@ -39,7 +45,7 @@ pub(super) fn users() -> String {
          <quotas><default/></quotas>\n\
          <users><default><password></password><networks><ip>::/0</ip></networks>\
          <profile>default</profile><quota>default</quota>\n\
-         <grants><query>GRANT {RIGHTS} ON *.*</query></grants>\n\
+         <grants>{grants}</grants>\n\
          </default></users>\n\
          </clickhouse>\n"
     )
