@@ -108,7 +108,16 @@ impl Checkout {
         let file = self.root.path().join(".marketprism/config/clickhouse-password");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let password = std::fs::read_to_string(file).unwrap();
-        let text = client().post(url).basic_auth("default", Some(password.trim())).body(query.to_owned()).send().await.unwrap().text().await.unwrap();
+        let text = client()
+            .post(url)
+            .basic_auth("default", Some(password.trim()))
+            .body(query.to_owned())
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         text.trim().parse().unwrap_or_else(|_| panic!("{text}"))
     }
 }
