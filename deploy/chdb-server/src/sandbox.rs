@@ -43,7 +43,7 @@ const READ_ONLY: [&str; 23] = [
     "/usr/share/locale",
 ];
 
-/// What the process keeps access to.
+/// Folders that the process keeps access to.
 pub struct Folders<'a> {
     pub data: &'a Path,
     pub library: &'a Path,

@@ -16,7 +16,7 @@ use super::body;
 use super::compression::{Encoder, decoder};
 use super::execute::{self, PreparedStatement};
 use super::native_rewriter::{NativeRewriter, REVISION_WITH_SERIALIZATION};
-use super::places::Place;
+use super::places::ConnectionPlace;
 use super::request::QueryRequest;
 use super::response::{self, Body, ResponseHead, plain};
 use super::spool::{Spool, SpoolSpace};
@@ -51,7 +51,7 @@ pub struct Service {
 /// The service for one connection.
 pub struct ConnectionService {
     service: Service,
-    place: Arc<Place>,
+    place: Arc<ConnectionPlace>,
 }
 
 /// A received statement, before its descriptors are known.
@@ -66,11 +66,11 @@ impl Service {
         Service { options: Arc::new(options) }
     }
 
-    pub fn at(&self, place: Arc<Place>) -> ConnectionService {
+    pub fn at(&self, place: Arc<ConnectionPlace>) -> ConnectionService {
         ConnectionService { service: self.clone(), place }
     }
 
-    async fn route(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
+    async fn route(&self, request: Request<Incoming>, place: &ConnectionPlace) -> Response<Body> {
         if let Some(reason) = foreign_page(request.headers(), &self.options.hosts) {
             return plain(StatusCode::FORBIDDEN, &reason);
         }
@@ -93,7 +93,12 @@ impl Service {
         }
     }
 
-    async fn query(&self, request: Request<Incoming>, read_only: bool, place: &Place) -> Response<Body> {
+    async fn query(
+        &self,
+        request: Request<Incoming>,
+        read_only: bool,
+        place: &ConnectionPlace,
+    ) -> Response<Body> {
         let options = &self.options;
         let mut head = ResponseHead {
             timezone: options.engine.timezone.clone(),

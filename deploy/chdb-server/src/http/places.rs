@@ -15,25 +15,25 @@ pub struct Places {
 #[derive(Default)]
 struct Entries {
     next: u64,
-    open: HashMap<u64, Entry>,
+    open: HashMap<u64, OpenConnection>,
 }
 
-struct Entry {
+struct OpenConnection {
     /// `None`: a request runs.
     idle_since: Option<Instant>,
     has_logged_in: bool,
     evicted: Arc<Notify>,
 }
 
-/// Place of one connection, given back when dropped.
-pub struct Place {
+/// ConnectionPlace of one connection, given back when dropped.
+pub struct ConnectionPlace {
     places: Arc<Places>,
     number: u64,
     evicted: Arc<Notify>,
 }
 
 /// A running request. Its connection is not evicted.
-pub struct Busy(Arc<Place>);
+pub struct Busy(Arc<ConnectionPlace>);
 
 impl Places {
     pub fn new(most: usize) -> Arc<Places> {
@@ -41,7 +41,7 @@ impl Places {
     }
 
     /// Never waits: if all places are taken, that of an idle connection becomes free.
-    pub fn enter(self: &Arc<Self>) -> Arc<Place> {
+    pub fn enter(self: &Arc<Self>) -> Arc<ConnectionPlace> {
         let evicted = Arc::new(Notify::new());
         let mut entries = self.lock();
         if entries.open.len() >= self.most {
@@ -49,11 +49,14 @@ impl Places {
         }
         let number = entries.next;
         entries.next += 1;
-        let entry =
-            Entry { idle_since: Some(Instant::now()), has_logged_in: false, evicted: Arc::clone(&evicted) };
+        let entry = OpenConnection {
+            idle_since: Some(Instant::now()),
+            has_logged_in: false,
+            evicted: Arc::clone(&evicted),
+        };
         entries.open.insert(number, entry);
         drop(entries);
-        Arc::new(Place { places: Arc::clone(self), number, evicted })
+        Arc::new(ConnectionPlace { places: Arc::clone(self), number, evicted })
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -73,7 +76,7 @@ impl Entries {
     }
 }
 
-impl Place {
+impl ConnectionPlace {
     /// Resolves when another connection takes this place.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
@@ -88,7 +91,7 @@ impl Place {
         self.change(|entry| entry.has_logged_in = true);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Entry)) {
+    fn change(&self, change: impl FnOnce(&mut OpenConnection)) {
         if let Some(entry) = self.places.lock().open.get_mut(&self.number) {
             change(entry);
         }
@@ -101,7 +104,7 @@ impl Drop for Busy {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.places.lock().open.remove(&self.number);
     }
@@ -114,9 +117,9 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::{Place, Places};
+    use super::{ConnectionPlace, Places};
 
-    async fn evicted(places: &[&Arc<Place>]) -> Vec<bool> {
+    async fn evicted(places: &[&Arc<ConnectionPlace>]) -> Vec<bool> {
         let mut found = Vec::new();
         for place in places {
             found.push(timeout(Duration::from_millis(1), place.evicted()).await.is_ok());
