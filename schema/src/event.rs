@@ -178,7 +178,7 @@ pub struct LongShortRatio<'a> {
     pub short: Decimal,
     /// Long divided by short, as the venue gives it.
     pub ratio: Option<Decimal>,
-    /// The period it covers, as the venue writes it.
+    /// The period it covers, a number and `m`, `h` or `d` at every venue: `5m`.
     pub period: Cow<'a, str>,
 }
 

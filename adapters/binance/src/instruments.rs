@@ -3,19 +3,22 @@
 use crate::describe::Exchange;
 use marketprism_adapter_sdk::symbol::{self, Expiry};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Instrument, MarketType, ParseResult, decimal, decimal_places, each_element, each_member,
+    Answer, Cursor, Instrument, Listing, MarketType, ParseResult, decimal, decimal_places, each_element,
+    each_member,
 };
 use std::borrow::Cow;
 
 /// The venue's default asset precision, where it states none.
 const PLACES_DEFAULT: u8 = 8;
 
-pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> ParseResult<Vec<Instrument>> {
-    let mut listed = Vec::new();
+pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> ParseResult<Listing> {
+    let mut listing = Listing::new("symbol");
     for answer in answers {
-        each_symbol(&answer.body, |symbol| listed.extend(instrument(exchange, &symbol)))?;
+        each_symbol(&answer.body, |cursor| {
+            listing.row(cursor, |cursor| Ok(instrument(exchange, &listed(cursor)?)))
+        })?;
     }
-    Ok(listed)
+    Ok(listing)
 }
 
 /// None for what the adapter cannot serve: contract types of an unknown kind.
@@ -86,7 +89,10 @@ struct ListedSymbol<'a> {
 }
 
 /// Calls `each` for every symbol of the answer, which can be 20 MB: nothing is kept that is not needed.
-fn each_symbol<'a>(body: &'a [u8], mut each: impl FnMut(ListedSymbol<'a>)) -> ParseResult<()> {
+fn each_symbol<'a>(
+    body: &'a [u8],
+    mut each: impl FnMut(&mut Cursor<'a>) -> ParseResult<()>,
+) -> ParseResult<()> {
     let mut cursor = Cursor::new(body);
     let mut found = false;
     each_member(&mut cursor, "`{` of exchangeInfo", |cursor, key| {
@@ -94,11 +100,7 @@ fn each_symbol<'a>(body: &'a [u8], mut each: impl FnMut(ListedSymbol<'a>)) -> Pa
             return cursor.skip();
         }
         found = true;
-        each_element(cursor, |cursor| {
-            each(listed(cursor)?);
-            Ok(())
-        })
-        .map(drop)
+        each_element(cursor, &mut each).map(drop)
     })?;
     cursor.end()?;
     if found { Ok(()) } else { cursor.expected("`symbols` in exchangeInfo") }

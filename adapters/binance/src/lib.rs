@@ -11,8 +11,8 @@ mod streams;
 use crate::describe::Exchange;
 use crate::funding_intervals::FundingIntervals;
 use marketprism_adapter_sdk::{
-    Answer, BookScales, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult,
-    Plan, Refusal, Request, VenueAdapter, VenueInstance,
+    Answer, BookScales, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan,
+    Refusal, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Binance = VenueInstance<BinanceVenue>;
@@ -37,7 +37,7 @@ impl VenueAdapter for BinanceVenue {
         Ok(plan::instrument_requests(Exchange::of(&feed.exchange)?, endpoints, answers))
     }
 
-    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         Ok(instruments::instruments(Exchange::of(&feed.exchange)?, answers)?)
     }
 

@@ -4,8 +4,8 @@ use crate::describe::SPOT;
 use crate::plan::get;
 use marketprism_adapter_sdk::symbol::{Expiry, dated, pair};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Feed, Instrument, MarketType, Object, ParseResult, Request, each_element, log,
-    percent_encoded, whole,
+    Answer, Cursor, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Request,
+    each_element, percent_encoded, whole,
 };
 
 /// The list of the feed's category, page by page. Spot has no pages.
@@ -20,22 +20,22 @@ pub(crate) fn instrument_requests(
         let query = if spot { "category=spot" } else { "category=linear&limit=1000" };
         return Ok(vec![get(format!("{url}?{query}"))]);
     };
-    let next = page(&last.body, spot, &mut Vec::new())?;
+    let next = page(&last.body, spot, &mut Listing::new("symbol"))?;
     let request =
         |cursor: String| get(format!("{url}?category=linear&limit=1000&cursor={}", in_url(&cursor)));
     Ok(next.map(request).into_iter().collect())
 }
 
-pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> ParseResult<Vec<Instrument>> {
-    let mut found = Vec::new();
+pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> ParseResult<Listing> {
+    let mut listing = Listing::new("symbol");
     for answer in answers {
-        page(&answer.body, feed.exchange == SPOT, &mut found)?;
+        page(&answer.body, feed.exchange == SPOT, &mut listing)?;
     }
-    Ok(found)
+    Ok(listing)
 }
 
 /// Reads one page: its instruments, and the cursor of the next page where there is one.
-fn page(body: &[u8], spot: bool, found: &mut Vec<Instrument>) -> ParseResult<Option<String>> {
+fn page(body: &[u8], spot: bool, listing: &mut Listing) -> ParseResult<Option<String>> {
     let answer = Object::whole(body)?;
     if answer.read("retCode", Cursor::integer)? != 0 {
         return answer.read("retCode", |cursor, _| cursor.expected("no error"));
@@ -44,17 +44,15 @@ fn page(body: &[u8], spot: bool, found: &mut Vec<Instrument>) -> ParseResult<Opt
         let result = Object::parse(cursor)?;
         let count = result.read("list", |cursor, _| {
             each_element(cursor, |cursor| {
-                found.extend(instrument(&Object::parse(cursor)?, spot)?);
-                Ok(())
+                listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?, spot))
             })
         })?;
-        let next = result.optional("nextPageCursor", Cursor::text)?.filter(|cursor| !cursor.is_empty());
+        let next = result.optional("nextPageCursor", Cursor::text)?;
         // An empty page is the last one, also with a cursor: requests would not end.
         Ok(next.filter(|_| count > 0 && !spot).map(|cursor| cursor.into_owned()))
     })
 }
 
-/// None for a contract of a kind that the adapter does not know.
 fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>> {
     let venue_symbol = listed.read("symbol", Cursor::text)?;
     let (base, quote) = (listed.read("baseCoin", Cursor::text)?, listed.read("quoteCoin", Cursor::text)?);
@@ -63,16 +61,17 @@ fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>
         "Spot" => (MarketType::Spot, pair(&base, &quote)),
         "LinearPerpetual" => (MarketType::Perpetual, pair(&base, &quote)),
         "LinearFutures" => {
-            let delivery = i64::try_from(listed.read("deliveryTime", whole)?).unwrap_or(i64::MAX);
-            let Some(expiry) = Expiry::from_millis(delivery).filter(|_| delivery > 0) else {
-                log::warn(&format!("{venue_symbol} skipped: no deliveryTime"));
-                return Ok(None);
-            };
+            let expiry = listed.read("deliveryTime", |cursor, what| {
+                let start = *cursor;
+                let delivery = i64::try_from(whole(cursor, what)?).unwrap_or(i64::MAX);
+                let expiry = Expiry::from_millis(delivery).filter(|_| delivery > 0);
+                expiry.map_or_else(|| start.expected("a time of delivery"), Ok)
+            })?;
             (MarketType::Futures, dated(&base, &quote, expiry))
         }
         _ => {
-            log::warn(&format!("{venue_symbol} skipped: unknown contractType {kind}"));
-            return Ok(None);
+            return listed
+                .read("contractType", |cursor, _| cursor.expected("LinearPerpetual or LinearFutures"));
         }
     };
     Ok(Some(Instrument {

@@ -7,7 +7,7 @@ mod plan;
 
 use crate::normalize::ticker::TickerStates;
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
     Request, VenueAdapter, VenueInstance,
 };
 
@@ -32,7 +32,7 @@ impl VenueAdapter for BybitVenue {
         Ok(instruments::instrument_requests(feed, endpoints, answers)?)
     }
 
-    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         Ok(instruments::instruments(feed, answers)?)
     }
 

@@ -16,8 +16,8 @@ const TOPICS_PER_REQUEST: usize = 10;
 const CONNECTS: &str = "bybit.connects";
 const REQUESTS: &str = "bybit.requests";
 
-/// The period of the ratios, as the venue writes it.
-pub(crate) const RATIO_PERIOD: &str = "5min";
+/// The period of the ratios, as the venue writes it; events have `5m`.
+const RATIO_PERIOD: &str = "5min";
 const RATIO_EVERY_MS: u32 = 60_000;
 
 /// A topic, with the data types that its messages hold.

@@ -3,8 +3,8 @@
 use crate::describe::{INDICES, coin_of_index, markets};
 use marketprism_adapter_sdk::symbol::{self, Expiry, OptionKind};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, DataType, Decimal, Feed, Instrument, MarketType, Object, ParseResult, Refusal, decimal,
-    each_element, log, refusal, select,
+    Answer, Cursor, DataType, Decimal, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal,
+    decimal, each_element, log, refusal, select,
 };
 use std::borrow::Cow;
 
@@ -12,10 +12,11 @@ use std::borrow::Cow;
 const PLACES_DEFAULT: u8 = 8;
 
 /// Every instrument of the lists in a market of which the feed has a data type, and the volatility indices, which need no list.
-pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
-    let mut all = if needs_lists(feed) { listed_instruments(feed, answers)? } else { Vec::new() };
-    all.extend(INDICES.map(index));
-    Ok(all)
+pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
+    let mut listing =
+        if needs_lists(feed) { listed_instruments(feed, answers)? } else { Listing::new("instrument_name") };
+    listing.instruments.extend(INDICES.map(index));
+    Ok(listing)
 }
 
 /// The instruments of the feed, then its volatility indices. An index is named by its coin, by an instrument of that coin, or by
@@ -68,12 +69,12 @@ fn without_indices(feed: &Feed) -> Feed {
     market_feed
 }
 
-fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
     let market_data = |data_type: &&DataType| **data_type != DataType::VolatilityIndex;
     let asked = |market: MarketType| {
         feed.data_types.iter().filter(market_data).any(|data_type| markets(*data_type).contains(&market))
     };
-    let (mut found, mut skipped) = (Vec::new(), 0);
+    let (mut listing, mut skipped) = (Listing::new("instrument_name"), 0);
     for answer in answers {
         let list = Object::whole(&answer.body)?;
         if list.has("error") && !list.has("result") {
@@ -83,12 +84,11 @@ fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>
         }
         list.read("result", |cursor, _| {
             each_element(cursor, |cursor| {
-                match instrument(&listed(&Object::parse(cursor)?)?) {
-                    Some(instrument) if asked(instrument.market_type) => found.push(instrument),
-                    Some(_) => {}
-                    None => skipped += 1,
-                }
-                Ok(())
+                listing.row(cursor, |cursor| {
+                    let instrument = instrument(&listed(&Object::parse(cursor)?)?);
+                    skipped += usize::from(instrument.is_none());
+                    Ok(instrument.filter(|instrument| asked(instrument.market_type)))
+                })
             })
         })?;
     }
@@ -96,9 +96,9 @@ fn listed_instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>
         log::info(&format!("{skipped} listed entries skipped: combinations, spot and unknown kinds"));
     }
     // Lists may overlap.
-    found.sort_by(|one: &Instrument, other| one.venue_symbol.cmp(&other.venue_symbol));
-    found.dedup_by(|one, other| one.venue_symbol == other.venue_symbol);
-    Ok(found)
+    listing.instruments.sort_by(|one, other| one.venue_symbol.cmp(&other.venue_symbol));
+    listing.instruments.dedup_by(|one, other| one.venue_symbol == other.venue_symbol);
+    Ok(listing)
 }
 
 /// None for what the adapter cannot serve.
@@ -218,8 +218,8 @@ struct ListedInstrument<'a> {
 }
 
 fn listed<'a>(entry: &Object<'a>) -> ParseResult<ListedInstrument<'a>> {
-    let text = |key: &'static str| optional(entry, key, Cursor::text).map(Option::unwrap_or_default);
-    let number = |key: &'static str| optional(entry, key, Cursor::decimal);
+    let text = |key: &'static str| entry.optional(key, Cursor::text).map(Option::unwrap_or_default);
+    let number = |key: &'static str| entry.optional(key, Cursor::decimal);
     Ok(ListedInstrument {
         name: entry.read("instrument_name", Cursor::text)?,
         kind: text("kind")?,
@@ -233,21 +233,7 @@ fn listed<'a>(entry: &Object<'a>) -> ParseResult<ListedInstrument<'a>> {
         contract_size: number("contract_size")?,
         least_amount: number("min_trade_amount")?,
         tick: number("tick_size")?,
-        active: optional(entry, "is_active", Cursor::boolean)?,
+        active: entry.optional("is_active", Cursor::boolean)?,
         state: text("state")?,
     })
-}
-
-fn optional<'a, T>(
-    entry: &Object<'a>,
-    key: &'static str,
-    read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
-) -> ParseResult<Option<T>> {
-    let given = entry.optional(
-        key,
-        |cursor, what| {
-            if cursor.null() { Ok(None) } else { read(cursor, what).map(Some) }
-        },
-    );
-    given.map(Option::flatten)
 }

@@ -13,8 +13,8 @@ use crate::forced_trades::ForcedTrades;
 use crate::numbers::ContractUnits;
 use crate::plan::SubscribedChannels;
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
-    Request, VenueAdapter, VenueInstance,
+    Answer, Description, Endpoints, Feed, Frame, Instrument, Listing, LoadedFeed, Output, ParseResult, Plan,
+    Refusal, Request, VenueAdapter, VenueInstance,
 };
 
 pub type Deribit = VenueInstance<DeribitVenue>;
@@ -39,7 +39,7 @@ impl VenueAdapter for DeribitVenue {
         Ok(plan::instrument_requests(feed, endpoints, answers))
     }
 
-    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         instruments::instruments(feed, answers)
     }
 

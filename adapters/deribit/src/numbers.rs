@@ -4,7 +4,7 @@
 use crate::describe::coin_of_index;
 use marketprism_adapter_sdk::{
     BookScales, Cursor, Decimal, Instrument, MarketType, ParseResult, Scale, decimal, decimal::fit,
-    micros_of_millis,
+    micros_of_millis, unset,
 };
 use std::borrow::Cow;
 
@@ -97,9 +97,9 @@ pub(crate) fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult
     if number.mantissa < 0 { start.expected(what) } else { Ok(number) }
 }
 
-/// A number, or none for `null`.
+/// A number, or none where it is not set.
 pub(crate) fn given(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {
-    if cursor.null() { Ok(None) } else { number(cursor, what).map(Some) }
+    if unset(cursor) { Ok(None) } else { number(cursor, what).map(Some) }
 }
 
 /// A JSON number in any form: the SDK's decimals allow more than JSON does.

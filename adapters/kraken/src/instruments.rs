@@ -2,7 +2,7 @@
 
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Instrument, MarketType, Object, ParseResult, Request, decimal_places,
+    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Request, decimal_places,
     each_member, get,
 };
 
@@ -13,19 +13,18 @@ pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> 
     vec![get(format!("{}/0/public/AssetPairs", endpoints.url("rest")), Vec::new(), 30_000)]
 }
 
-pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Vec<Instrument>> {
-    let mut found = Vec::new();
+pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Listing> {
+    let mut listing = Listing::new("wsname");
     for answer in answers {
         // A refused request has the status of a good one, and no `result`.
         Object::whole(&answer.body)?.read("result", |cursor, _| {
             // A thousand members: too many for an `Object`.
             each_member(cursor, "an object of pairs", |cursor, _| {
-                found.extend(instrument(&Object::parse(cursor)?)?);
-                Ok(())
+                listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?))
             })
         })?;
     }
-    Ok(found)
+    Ok(listing)
 }
 
 /// None for a pair without a socket name (dark pools), or with one that no symbol can hold.

@@ -8,7 +8,7 @@ mod plan;
 mod time;
 
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
     Request, VenueAdapter, VenueInstance,
 };
 
@@ -31,7 +31,7 @@ impl VenueAdapter for KrakenVenue {
         Ok(instruments::instrument_requests(endpoints, answers))
     }
 
-    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         Ok(instruments::instruments(answers)?)
     }
 

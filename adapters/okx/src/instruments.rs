@@ -4,13 +4,11 @@ use crate::describe::Exchange;
 use crate::plan::list_request;
 use marketprism_adapter_sdk::symbol::{self, Expiry, OptionKind};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Decimal, Endpoints, Feed, Instrument, MarketType, ParseResult, Refusal, Request, decimal,
-    each_element, each_member, log, once, percent_encoded, refusal, unset, value_text,
+    Answer, Cursor, Decimal, Endpoints, Feed, Instrument, Listing, MarketType, ParseResult, Refusal, Request,
+    decimal, each_element, each_member, once, percent_encoded, refusal, unset, value_text,
 };
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-
-const NAMES_MAX: usize = 5;
 
 /// The options of an underlying such as `BTC-USD`.
 const OPTIONS: &str = "instruments?instType=OPTION&instFamily=";
@@ -69,32 +67,26 @@ fn option_family(symbol: &str) -> Option<String> {
     }
 }
 
-pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
-    let mut known: Vec<Instrument> = Vec::new();
-    let mut skipped: Vec<String> = Vec::new();
+pub(crate) fn instruments(exchange: Exchange, answers: &[Answer]) -> Result<Listing, Refusal> {
+    let mut listing = Listing::new("instId");
     for answer in answers {
         each_element(&mut data(&answer.body)?, |cursor| {
             // A list of underlyings.
             if cursor.peek() == b'[' {
                 return cursor.skip();
             }
-            let listed = listed(cursor)?;
-            let Some(market_type) = market_type(exchange, &listed) else { return Ok(()) };
-            match instrument(market_type, &listed) {
-                Some(instrument) => known.push(instrument),
-                None => skipped.push(listed.name.into_owned()),
-            }
-            Ok(())
+            listing.row(cursor, |cursor| {
+                let start = *cursor;
+                let listed = listed(cursor)?;
+                let Some(market_type) = market_type(exchange, &listed) else { return Ok(None) };
+                match instrument(market_type, &listed) {
+                    Some(instrument) => Ok(Some(instrument)),
+                    None => start.expected("a name, steps and a contract size that agree"),
+                }
+            })
         })?;
     }
-    if !skipped.is_empty() {
-        let names = skipped.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", ");
-        log::warn(&format!(
-            "{} listed instruments skipped: name, steps or contract size unknown: {names}",
-            skipped.len()
-        ));
-    }
-    Ok(known)
+    Ok(listing)
 }
 
 /// Refuses an instrument whose amounts have no known unit.

@@ -10,7 +10,7 @@ mod plan;
 use crate::describe::Exchange;
 use crate::numbers::ContractUnits;
 use marketprism_adapter_sdk::{
-    Answer, Description, Endpoints, Feed, Frame, Instrument, LoadedFeed, Output, ParseResult, Plan, Refusal,
+    Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
     Request, VenueAdapter, VenueInstance,
 };
 
@@ -35,7 +35,7 @@ impl VenueAdapter for OkxVenue {
         instruments::instrument_requests(Exchange::of(&feed.exchange)?, feed, endpoints, answers)
     }
 
-    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
         instruments::instruments(Exchange::of(&feed.exchange)?, answers)
     }
 

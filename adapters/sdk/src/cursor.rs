@@ -57,7 +57,12 @@ impl<'a> Cursor<'a> {
         Cursor { rest: bytes, length: bytes.len() }
     }
 
-    /// Byte offset from the start.
+    /// A cursor at the start of a part, which stands at this offset of the whole text.
+    pub(crate) fn within(part: &'a [u8], at: usize) -> Cursor<'a> {
+        Cursor { rest: part, length: at + part.len() }
+    }
+
+    /// Byte offset from the start of the text.
     #[inline(always)]
     pub fn at(&self) -> usize {
         self.length - self.rest.len()

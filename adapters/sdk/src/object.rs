@@ -2,6 +2,7 @@
 //! more code; both are exact.
 
 use crate::cursor::{Cursor, ParseError, ParseResult};
+use crate::values::unless_unset;
 use std::borrow::Cow;
 
 /// Venues send a few dozen. Bounds the search for a key.
@@ -64,18 +65,20 @@ impl<'a> Object<'a> {
         let Some(member) = self.members.iter().find(|member| member.key == key) else {
             return Err(ParseError { at: self.at, expected: key });
         };
-        let mut cursor = Cursor::new(member.value);
-        let value = read(&mut cursor, key).and_then(|value| cursor.end().map(|()| value));
-        value.map_err(|error| ParseError { at: member.at + error.at, ..error })
+        let mut cursor = Cursor::within(member.value, member.at);
+        read(&mut cursor, key).and_then(|value| cursor.end().map(|()| value))
     }
 
-    /// As [`Object::read`], none where the object has not this key.
+    /// As [`Object::read`], none where the object has not this key, or `null` or an empty string for it.
     pub fn optional<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
     ) -> ParseResult<Option<T>> {
-        if self.has(key) { self.read(key, read).map(Some) } else { Ok(None) }
+        if !self.has(key) {
+            return Ok(None);
+        }
+        self.read(key, |cursor, what| unless_unset(cursor, what, read))
     }
 }
 
@@ -129,6 +132,10 @@ mod tests {
         assert_eq!(sum, 6);
         assert_eq!(object.read("c", Cursor::unsigned).unwrap_err().at, text.len() - 4, "1.5 is not 1");
         assert_eq!(object.read("d", Cursor::unsigned), Err(ParseError { at: 1, expected: "d" }));
+        let unset = Object::whole(br#"{"a":null,"b":"","c":"x"}"#).unwrap();
+        let optional = |key| unset.optional(key, Cursor::decimal).map(|value| value.is_some());
+        assert_eq!([optional("a"), optional("b"), optional("d")], [Ok(false); 3]);
+        assert!(optional("c").is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Events, levels and notes of a batch, built frame by frame.
 
-use crate::cursor::{ParseError, ParseResult};
+use crate::cursor::{Cursor, ParseError, ParseResult};
+use crate::object::each_element;
 use crate::types::{
     Event, Frames, Ignored, Malformed, Normalized, Note, Payload, Remark, Request, VenueError,
 };
@@ -16,13 +17,23 @@ pub struct Frame<'a> {
     pub received_at_ns: i64,
 }
 
-/// Collects events, levels and notes. Everything that a malformed frame had added is removed.
+/// Collects events, levels and notes. Everything that a malformed frame or element had added is removed.
 #[derive(Debug)]
 pub struct Output {
     events: Vec<Event>,
     levels: Vec<i64>,
     notes: Vec<Note>,
     frame: u32,
+    /// Malformed elements of the current frame.
+    malformed: usize,
+}
+
+/// Lengths of the lists of an output.
+#[derive(Clone, Copy)]
+struct OutputMark {
+    events: usize,
+    levels: usize,
+    notes: usize,
 }
 
 impl Output {
@@ -94,11 +105,62 @@ impl Output {
         self.notes.push(Note { frame: self.frame, remark });
     }
 
+    /// Runs `each` at every element of the array that comes next; returns their number. An element that cannot be read costs only itself:
+    /// what it had added is removed, and a note names its place.
+    ///
+    /// # Errors
+    /// The array or an element is not JSON.
+    #[inline(always)]
+    pub fn each_item<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        mut each: impl FnMut(&mut Output, &mut Cursor<'a>) -> ParseResult<()>,
+    ) -> ParseResult<usize> {
+        each_element(cursor, |cursor| {
+            let (start, mark) = (*cursor, self.mark());
+            match each(self, cursor) {
+                Ok(()) => Ok(()),
+                Err(error) => self.leave_out(cursor, start, mark, error),
+            }
+        })
+    }
+
+    #[cold]
+    fn leave_out<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        start: Cursor<'a>,
+        mark: OutputMark,
+        error: ParseError,
+    ) -> ParseResult<()> {
+        *cursor = start;
+        cursor.skip()?;
+        self.take_back(mark);
+        self.malformed += 1;
+        if self.malformed <= MALFORMED_MAX {
+            self.malformed(error);
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> OutputMark {
+        OutputMark { events: self.events.len(), levels: self.levels.len(), notes: self.notes.len() }
+    }
+
+    fn take_back(&mut self, mark: OutputMark) {
+        self.events.truncate(mark.events);
+        self.levels.truncate(mark.levels);
+        self.notes.truncate(mark.notes);
+    }
+
     fn malformed(&mut self, error: ParseError) {
         let at = u32::try_from(error.at).unwrap_or(u32::MAX);
         self.note(Remark::Malformed(Malformed { at, what: format!("expected {}", error.expected) }));
     }
 }
+
+/// Malformed elements of a frame that get a note; edges allow 64 notes a frame.
+const MALFORMED_MAX: usize = 32;
 
 /// Longest text in bytes that a note quotes of a frame; edges allow 4096.
 const QUOTED_BYTES: usize = 1_000;
@@ -125,10 +187,12 @@ pub fn each_frame<'a>(
         levels: Vec::with_capacity(frames.data.len() / 8),
         notes: Vec::new(),
         frame: 0,
+        malformed: 0,
     };
     let mut start = 0;
     for (index, end) in frames.ends.iter().enumerate() {
-        let marks = (output.events.len(), output.levels.len(), output.notes.len());
+        let mark = output.mark();
+        output.malformed = 0;
         let end = *end as usize;
         let result = match (
             frames.data.get(start..end),
@@ -142,11 +206,9 @@ pub fn each_frame<'a>(
         };
         start = end;
         if let Err(error) = result {
-            output.events.truncate(marks.0);
-            output.levels.truncate(marks.1);
-            output.notes.truncate(marks.2);
+            output.take_back(mark);
             output.malformed(error);
-        } else if output.events.len() == marks.0 && output.notes.len() == marks.2 {
+        } else if output.events.len() == mark.events && output.notes.len() == mark.notes {
             output.ignored(Ignored::UnknownKind);
         }
         output.frame += 1;
@@ -193,6 +255,33 @@ mod tests {
         assert_eq!((error.code.len(), error.text.as_str()), (1_002, "short"));
         assert_eq!(error.code, *reason);
         assert!(reason.ends_with("\u{e9}..."));
+    }
+
+    #[test]
+    fn an_element_that_cannot_be_read_costs_only_itself() {
+        let run = |text: &str| {
+            let data = text.as_bytes().to_vec();
+            let ends = vec![u32::try_from(data.len()).unwrap()];
+            let frames = Frames { data, ends, sources: vec![0], received_at_ns: vec![0] };
+            let normalized = each_frame(&frames, |output, frame| {
+                let mut cursor = Cursor::new(frame.bytes);
+                let each = |output: &mut Output, cursor: &mut Cursor<'_>| {
+                    output.event(trade());
+                    output.level(1, 2);
+                    cursor.unsigned("a number").map(drop)
+                };
+                output.each_item(&mut cursor, each).map(drop)
+            });
+            let places = normalized.notes.iter().filter_map(|note| match &note.remark {
+                Remark::Malformed(malformed) => Some(malformed.at),
+                _ => None,
+            });
+            (normalized.events.len(), normalized.levels.len(), places.collect::<Vec<_>>())
+        };
+        assert_eq!(run(r#"[1,"none",{"a":[2]},3]"#), (2, 4, vec![3, 10]));
+        assert_eq!(run(r#"[1,"none"#), (0, 0, vec![8]), "not JSON: the whole frame");
+        let (events, _, places) = run(&format!("[{}7]", "null,".repeat(100)));
+        assert_eq!((events, places.len()), (1, MALFORMED_MAX));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::adapter::Adapter;
 use crate::cursor::ParseResult;
 use crate::feed::{Endpoints, check_feed};
 use crate::instrument_table::InstrumentTable;
+use crate::listing::Listing;
 use crate::output::{Frame, Output, each_frame};
 use crate::select::select;
 use crate::types::{
@@ -29,7 +30,7 @@ pub trait VenueAdapter: Sized + 'static {
 
     /// Every instrument of the answers: [`VenueAdapter::select`] picks those of the feed. The replay of a recording may lack some
     /// answers.
-    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal>;
+    fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal>;
 
     /// The instruments of the feed out of all that are listed.
     fn select(feed: &Feed, listed: Vec<Instrument>) -> Result<Vec<Instrument>, Refusal> {
@@ -167,7 +168,10 @@ impl<A: VenueAdapter> Adapter for VenueInstance<A> {
 
     fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal> {
         endpoints::<A>(feed)?;
-        A::select(feed, A::instruments(feed, &answers)?)
+        let listing = A::instruments(feed, &answers)?;
+        listing.log();
+        let (instruments, left_out) = listing.into_parts();
+        A::select(feed, instruments).map_err(|refusal| Listing::explain(&left_out, &feed.symbols, refusal))
     }
 
     fn load(feed: Feed, instruments: Vec<Instrument>) -> Result<VenueInstance<A>, Refusal> {

@@ -2,7 +2,8 @@
 
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Instrument, MarketType, Object, ParseResult, Request, each_element, get,
+    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Request, each_element,
+    get,
 };
 
 /// Called again with all answers so far until no request is left, so pages can be followed.
@@ -14,18 +15,18 @@ pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> 
 }
 
 /// Returns every instrument of the lists: the SDK selects those of the feed.
-pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Vec<Instrument>> {
-    let mut found = Vec::new();
+pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Listing> {
+    let mut listing = Listing::new("name");
     for answer in answers {
         let list = Object::whole(&answer.body)?;
         list.read("instruments", |cursor, _| {
+            // A row that cannot be read is left out: it costs nothing else.
             each_element(cursor, |cursor| {
-                found.push(instrument(&Object::parse(cursor)?)?);
-                Ok(())
+                listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?).map(Some))
             })
         })?;
     }
-    Ok(found)
+    Ok(listing)
 }
 
 fn instrument(listed: &Object<'_>) -> ParseResult<Instrument> {

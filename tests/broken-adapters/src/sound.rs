@@ -4,9 +4,9 @@ use crate::broken::Fault;
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
     Answer, Book, BookChange, BookLevels, BookScales, Capability, Connection, Cursor, DataStream, DataType,
-    Description, Endpoints, Feed, Frame, Heartbeat, Ignored, Instrument, LoadedFeed, MarketType, Object,
-    Output, ParseResult, Payload, Plan, Refusal, Request, SequenceRule, SnapshotSource, Trade, TradeId,
-    Venue, VenueAdapter, amount, amount_at, budget, charge, each_element, endpoints, get, pushed,
+    Description, Endpoints, Feed, Frame, Heartbeat, Ignored, Instrument, Listing, LoadedFeed, MarketType,
+    Object, Output, ParseResult, Payload, Plan, Refusal, Request, SequenceRule, SnapshotSource, Trade,
+    TradeId, Venue, VenueAdapter, amount, amount_at, budget, charge, each_element, endpoints, get, pushed,
     resubscribe, side,
 };
 
@@ -46,13 +46,13 @@ impl VenueAdapter for SoundVenue {
         Ok(if answers.is_empty() { vec![request()] } else { Vec::new() })
     }
 
-    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Vec<Instrument>, Refusal> {
-        let mut found = Vec::new();
+    fn instruments(_: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
+        let mut listing = Listing::new("name");
         for answer in answers {
             let list = Object::whole(&answer.body)?;
-            list.read("markets", |cursor, _| each_element(cursor, |cursor| market(cursor, &mut found)))?;
+            list.read("markets", |cursor, _| each_element(cursor, |cursor| listing.row(cursor, market)))?;
         }
-        Ok(found)
+        Ok(listing)
     }
 
     fn load(_: &LoadedFeed) -> Result<SoundVenue, Refusal> {
@@ -77,11 +77,11 @@ impl VenueAdapter for SoundVenue {
     }
 }
 
-fn market(cursor: &mut Cursor<'_>, found: &mut Vec<Instrument>) -> ParseResult<()> {
+fn market(cursor: &mut Cursor<'_>) -> ParseResult<Option<Instrument>> {
     let listed = Object::parse(cursor)?;
     let (base, quote) = (listed.read("base", Cursor::text)?, listed.read("quote", Cursor::text)?);
     let places = |step: &'static str| listed.read(step, Cursor::decimal).map(|step| step.scale);
-    found.push(Instrument {
+    Ok(Some(Instrument {
         symbol: pair(&base, &quote),
         venue_symbol: listed.read("name", Cursor::text)?.into_owned(),
         market_type: MarketType::Spot,
@@ -92,8 +92,7 @@ fn market(cursor: &mut Cursor<'_>, found: &mut Vec<Instrument>) -> ParseResult<(
         price_scale: places("tick")?,
         quantity_scale: places("step")?,
         trading: true,
-    });
-    Ok(())
+    }))
 }
 
 fn plan(loaded: &LoadedFeed) -> Plan {

@@ -6,7 +6,7 @@ use crate::BinanceVenue;
 use crate::describe::Exchange;
 use marketprism_adapter_sdk::{
     Book, BookChange, BookScales, BookSides, Cursor, Frame, LoadedFeed, Output, ParseResult, Payload,
-    each_member, key, once,
+    each_member, key, once, unless_unset,
 };
 
 const BIDS: u64 = key("b");
@@ -78,8 +78,8 @@ impl BinanceVenue {
         each_member(&mut cursor, "an order book", |cursor, key| {
             match key {
                 "lastUpdateId" => id = Some(cursor.integer("`lastUpdateId`")?),
-                "E" => event_time = Some(cursor.unsigned("`E`")?),
-                "T" => engine_time = Some(cursor.unsigned("`T`")?),
+                "E" => event_time = unless_unset(cursor, "`E`", Cursor::unsigned)?,
+                "T" => engine_time = unless_unset(cursor, "`T`", Cursor::unsigned)?,
                 "bids" => sides.bids(cursor, output, Some(scales))?,
                 "asks" => sides.asks(cursor, output, Some(scales))?,
                 key => {

@@ -4,8 +4,8 @@ use super::control::control;
 use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
-    Cursor, Decimal, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload,
-    amount, each_element, each_member, key, once,
+    Cursor, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload, amount,
+    each_element, each_member, key, once, unless_unset,
 };
 
 const EVENT_TIME: u64 = key("E");
@@ -34,10 +34,16 @@ impl BinanceVenue {
             match cursor.short_key()? {
                 EVENT_TIME => once(&mut event_time, cursor.unsigned("`E`")?, cursor)?,
                 SYMBOL => symbol(loaded, cursor, &mut market)?,
-                MARK_PRICE => once(&mut mark_price, unless_empty(cursor, price)?, cursor)?,
-                INDEX_PRICE => once(&mut index_price, unless_empty(cursor, price)?, cursor)?,
-                RATE => once(&mut rate, unless_empty(cursor, |cursor| cursor.decimal("a rate"))?, cursor)?,
-                NEXT_FUNDING_TIME => once(&mut next_time, cursor.unsigned("`T`")?, cursor)?,
+                MARK_PRICE => {
+                    once(&mut mark_price, unless_unset(cursor, "a price of at least 0", amount)?, cursor)?
+                }
+                INDEX_PRICE => {
+                    once(&mut index_price, unless_unset(cursor, "a price of at least 0", amount)?, cursor)?
+                }
+                RATE => once(&mut rate, unless_unset(cursor, "a rate", Cursor::decimal)?, cursor)?,
+                NEXT_FUNDING_TIME => {
+                    once(&mut next_time, unless_unset(cursor, "`T`", Cursor::unsigned)?, cursor)?
+                }
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
@@ -48,7 +54,8 @@ impl BinanceVenue {
         let time_us = micros(cursor, event_time)?;
         let Some(instrument) = market.subscribed(cursor, output)? else { return Ok(()) };
         // Dated contracts have no funding: the venue leaves the rate empty, or the time 0.
-        let Some(rate) = rate.filter(|_| next_time != 0 && is_perpetual(loaded, instrument)) else {
+        let next_time = next_time.filter(|time| *time != 0);
+        let Some((rate, next_time)) = rate.zip(next_time).filter(|_| is_perpetual(loaded, instrument)) else {
             output.ignored(Ignored::Empty);
             return Ok(());
         };
@@ -114,17 +121,4 @@ fn funding_interval(cursor: &mut Cursor<'_>, loaded: &LoadedFeed) -> ParseResult
         (Some(instrument), Some(hours)) => Ok((instrument, hours)),
         _ => cursor.expected("`symbol` and `fundingIntervalHours`"),
     }
-}
-
-/// None for an empty text, which the venue writes for a value that is not set.
-fn unless_empty(
-    cursor: &mut Cursor<'_>,
-    read: impl Fn(&mut Cursor<'_>) -> ParseResult<Decimal>,
-) -> ParseResult<Option<Decimal>> {
-    cursor.peek();
-    if cursor.literal(b"\"\"") { Ok(None) } else { read(cursor).map(Some) }
-}
-
-fn price(cursor: &mut Cursor<'_>) -> ParseResult<Decimal> {
-    amount(cursor, "a price of at least 0")
 }

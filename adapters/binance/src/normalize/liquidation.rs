@@ -4,6 +4,7 @@ use super::event::{EventMarket, EventMembers, MARKET, micros, other_member, symb
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     Cursor, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side, amount, key, once,
+    unless_unset,
 };
 
 const ORDER: u64 = key("o");
@@ -20,10 +21,10 @@ const TIME: u64 = key("T");
 struct ForcedOrder {
     market: EventMarket,
     side: Option<Side>,
-    quantity: Option<Decimal>,
-    filled: Option<Decimal>,
-    price: Option<Decimal>,
-    average_price: Option<Decimal>,
+    quantity: Option<Option<Decimal>>,
+    filled: Option<Option<Decimal>>,
+    price: Option<Option<Decimal>>,
+    average_price: Option<Option<Decimal>>,
     is_filled: Option<bool>,
     time: Option<u64>,
 }
@@ -62,10 +63,10 @@ fn forced_order(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, order: &mut Forced
         match cursor.short_key()? {
             SYMBOL => symbol(loaded, cursor, &mut order.market)?,
             SIDE => once(&mut order.side, side(cursor)?, cursor)?,
-            QUANTITY => once(&mut order.quantity, amount(cursor, "`q` of at least 0")?, cursor)?,
-            FILLED => once(&mut order.filled, amount(cursor, "`z` of at least 0")?, cursor)?,
-            PRICE => once(&mut order.price, amount(cursor, "`p` of at least 0")?, cursor)?,
-            AVERAGE_PRICE => once(&mut order.average_price, amount(cursor, "`ap` of at least 0")?, cursor)?,
+            QUANTITY => once(&mut order.quantity, optional(cursor, "`q` of at least 0")?, cursor)?,
+            FILLED => once(&mut order.filled, optional(cursor, "`z` of at least 0")?, cursor)?,
+            PRICE => once(&mut order.price, optional(cursor, "`p` of at least 0")?, cursor)?,
+            AVERAGE_PRICE => once(&mut order.average_price, optional(cursor, "`ap` of at least 0")?, cursor)?,
             STATUS => once(&mut order.is_filled, cursor.text("`X`")? == "FILLED", cursor)?,
             TIME => once(&mut order.time, cursor.unsigned("`T`")?, cursor)?,
             MARKET => order.market.read_type(cursor)?,
@@ -81,7 +82,7 @@ fn liquidation(output: &mut Output, cursor: &Cursor<'_>, order: &ForcedOrder) ->
     };
     let time_us = micros(cursor, time)?;
     // What was filled and what it cost; the order's own figures where those are not given.
-    let above_zero = |number: Option<Decimal>| number.filter(|number| number.mantissa > 0);
+    let above_zero = |number: Option<Option<Decimal>>| number.flatten().filter(|number| number.mantissa > 0);
     let quantity = above_zero(order.filled).or(above_zero(order.quantity));
     let price = above_zero(order.average_price).or(above_zero(order.price));
     let (Some(quantity), Some(price)) = (quantity, price) else {
@@ -103,6 +104,10 @@ fn liquidation(output: &mut Output, cursor: &Cursor<'_>, order: &ForcedOrder) ->
         id: None,
     }));
     Ok(())
+}
+
+fn optional(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {
+    unless_unset(cursor, what, amount)
 }
 
 /// The side of the liquidation order itself: a long position is closed by a sale.

@@ -6,7 +6,7 @@ use crate::BinanceVenue;
 use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Frame, Ignored, LoadedFeed, LongShortRatio, OpenInterest, Output, ParseResult,
-    Payload, amount, each_element, each_member, once, share, whole,
+    Payload, amount, each_member, once, share, unless_unset, whole,
 };
 
 impl BinanceVenue {
@@ -79,7 +79,7 @@ fn long_short(
         b'[' => {}
         _ => return cursor.expected("an array of ratios"),
     }
-    let rows = each_element(&mut cursor, |cursor| {
+    let rows = output.each_item(&mut cursor, |output, cursor| {
         let ratio = ratio(loaded, cursor, instrument)?;
         output.event(match kind {
             DataType::LsrTopPosition => Payload::LsrTopPosition(ratio),
@@ -98,7 +98,7 @@ fn ratio(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> Parse
     let (mut symbol, mut ratio, mut long, mut short, mut time) = (None, None, None, None, None);
     each_member(cursor, "a ratio", |cursor, key| match key {
         "symbol" => once(&mut symbol, polled_symbol(loaded, cursor, instrument)?, cursor),
-        "longShortRatio" => once(&mut ratio, amount(cursor, "a ratio of at least 0")?, cursor),
+        "longShortRatio" => once(&mut ratio, unless_unset(cursor, "a ratio of at least 0", amount)?, cursor),
         "longAccount" => once(&mut long, account_share(cursor)?, cursor),
         "shortAccount" => once(&mut short, account_share(cursor)?, cursor),
         "timestamp" => once(&mut time, whole(cursor, "`timestamp`: a time in milliseconds")?, cursor),
@@ -108,7 +108,14 @@ fn ratio(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> Parse
         return cursor.expected("`symbol`, `longAccount`, `shortAccount` and `timestamp`");
     };
     let time_us = micros(cursor, time)?;
-    Ok(LongShortRatio { instrument, time_us, long, short, ratio, period: RATIO_PERIOD.to_owned() })
+    Ok(LongShortRatio {
+        instrument,
+        time_us,
+        long,
+        short,
+        ratio: ratio.flatten(),
+        period: RATIO_PERIOD.to_owned(),
+    })
 }
 
 fn account_share(cursor: &mut Cursor<'_>) -> ParseResult<Decimal> {

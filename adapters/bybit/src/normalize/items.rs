@@ -1,6 +1,6 @@
 //! The elements of a message.
 
-use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Payload, each_element};
+use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Payload};
 
 /// An event for each element of `data`; all must be of the topic's symbol.
 pub(super) fn each_item(
@@ -10,7 +10,7 @@ pub(super) fn each_item(
     read: impl Fn(&Object<'_>) -> ParseResult<Payload>,
 ) -> ParseResult<()> {
     let count = message.read("data", |cursor, _| {
-        each_element(cursor, |cursor| {
+        output.each_item(cursor, |output, cursor| {
             let start = *cursor;
             let element = Object::parse(cursor)?;
             if element.read("s", Cursor::text)? != symbol {

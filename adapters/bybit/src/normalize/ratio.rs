@@ -1,9 +1,8 @@
 //! Answers of `account-ratio`: the long/short ratio of all accounts.
 
-use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{
-    Cursor, DataType, Ignored, LoadedFeed, LongShortRatio, Object, Output, ParseResult, Payload,
-    each_element, millis, share,
+    Cursor, DataType, Ignored, LoadedFeed, LongShortRatio, Object, Output, ParseResult, Payload, millis,
+    share,
 };
 
 pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8]) -> ParseResult<()> {
@@ -15,7 +14,7 @@ pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, body: &[u8]) -> P
     }
     let count = answer.read("result", |cursor, _| {
         Object::parse(cursor)?.read("list", |cursor, _| {
-            each_element(cursor, |cursor| {
+            output.each_item(cursor, |output, cursor| {
                 let row = Object::parse(cursor)?;
                 let symbol = row.read("symbol", Cursor::text)?;
                 if let Some((instrument, _)) = loaded.subscribed(output, &symbol, DataType::LsrAllAccount) {
@@ -39,6 +38,6 @@ fn ratio(row: &Object<'_>, instrument: u32) -> ParseResult<LongShortRatio> {
         short: row.read("sellRatio", share)?,
         // The venue gives the shares only.
         ratio: None,
-        period: RATIO_PERIOD.to_owned(),
+        period: "5m".to_owned(),
     })
 }

@@ -3,7 +3,7 @@
 
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, Object, OpenInterest, Output,
-    ParseResult, Payload, amount, micros_of_millis, millis, whole,
+    ParseResult, Payload, amount, micros_of_millis, millis, unless_unset, whole,
 };
 use std::collections::BTreeMap;
 
@@ -21,8 +21,26 @@ struct TickerState {
     interval_hours: Field<u32>,
     mark_price: Field<Decimal>,
     index_price: Field<Decimal>,
-    interest: Field<Decimal>,
-    interest_value: Field<Decimal>,
+    interest: Interest,
+    /// Both sides, counted together wherever the venue gives one side too.
+    both_sides: Interest,
+}
+
+/// Open interest in base units, and its value.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interest {
+    base: Field<Decimal>,
+    value: Field<Decimal>,
+}
+
+impl Interest {
+    const fn is_given(&self) -> bool {
+        self.base.is_some() || self.value.is_some()
+    }
+
+    fn over(self, known: Interest) -> Interest {
+        Interest { base: self.base.or(known.base), value: self.value.or(known.value) }
+    }
 }
 
 impl TickerStates {
@@ -51,7 +69,7 @@ impl TickerStates {
         }
         let perpetual = listed.market_type == MarketType::Perpetual;
         let funding = perpetual && loaded.has(DataType::FundingRate) && own.has_funding();
-        let interest = interest && own.has_interest();
+        let interest = interest && own.open_interest_of(&merged).is_given();
         let rate = merged.funding_rate(instrument).filter(|_| funding);
         let base = merged.open_interest(instrument).filter(|_| interest);
         if rate.is_none() && base.is_none() {
@@ -71,14 +89,14 @@ impl TickerState {
             return data.read("symbol", |cursor, _| cursor.expected("the symbol of the topic"));
         }
         let number = |key: &'static str, read: fn(&mut Cursor<'_>, &'static str) -> ParseResult<Decimal>| {
-            data.optional(key, |cursor, what| unless_empty(cursor, what, read))
+            field(data, key, |cursor, what| unless_unset(cursor, what, read))
         };
         let whole_number = |key: &'static str| {
             // 0 is no time and no interval: the venue writes it where there is none.
             let set = |cursor: &mut Cursor<'_>, what| {
-                unless_empty(cursor, what, whole).map(|value| value.filter(|value| *value > 0))
+                unless_unset(cursor, what, whole).map(|value| value.filter(|value| *value > 0))
             };
-            data.optional(key, set)
+            field(data, key, set)
         };
         let expected = |key: &'static str, what| data.read(key, |cursor, _| cursor.expected(what));
         let next = whole_number("nextFundingTime")?;
@@ -96,8 +114,14 @@ impl TickerState {
             },
             mark_price: number("markPrice", amount)?,
             index_price: number("indexPrice", amount)?,
-            interest: number("openInterest", amount)?,
-            interest_value: number("openInterestValue", amount)?,
+            interest: Interest {
+                base: number("singleOpenInterest", amount)?,
+                value: number("singleOpenInterestValue", amount)?,
+            },
+            both_sides: Interest {
+                base: number("openInterest", amount)?,
+                value: number("openInterestValue", amount)?,
+            },
         })
     }
 
@@ -111,8 +135,8 @@ impl TickerState {
             interval_hours: self.interval_hours.or(known.interval_hours),
             mark_price: self.mark_price.or(known.mark_price),
             index_price: self.index_price.or(known.index_price),
-            interest: self.interest.or(known.interest),
-            interest_value: self.interest_value.or(known.interest_value),
+            interest: self.interest.over(known.interest),
+            both_sides: self.both_sides.over(known.both_sides),
         }
     }
 
@@ -121,8 +145,9 @@ impl TickerState {
         self.rate.is_some() || self.next_funding_time_us.is_some() || self.interval_hours.is_some()
     }
 
-    fn has_interest(&self) -> bool {
-        self.interest.is_some() || self.interest_value.is_some()
+    /// One side where `merged` knows it; older messages do not have it.
+    fn open_interest_of(&self, merged: &TickerState) -> Interest {
+        if merged.interest.is_given() { self.interest } else { self.both_sides }
     }
 
     fn funding_rate(&self, instrument: u32) -> Option<FundingRate> {
@@ -139,18 +164,18 @@ impl TickerState {
     }
 
     fn open_interest(&self, instrument: u32) -> Option<OpenInterest> {
-        let (base, value_usd) = (self.interest.flatten(), self.interest_value.flatten());
+        let interest = self.open_interest_of(self);
+        let (base, value_usd) = (interest.base.flatten(), interest.value.flatten());
         let given = base.or(value_usd).is_some();
         given.then_some(OpenInterest { instrument, time_us: self.time_us, base, contracts: None, value_usd })
     }
 }
 
-/// A value that the venue leaves empty where it is not set.
-fn unless_empty<'a, T>(
-    cursor: &mut Cursor<'a>,
-    what: &'static str,
-    read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<T>,
-) -> ParseResult<Option<T>> {
-    cursor.peek();
-    if cursor.literal(b"\"\"") { Ok(None) } else { read(cursor, what).map(Some) }
+/// A value that a message may leave as it was, or mark as unset.
+fn field<'a, T>(
+    data: &Object<'a>,
+    key: &'static str,
+    read: impl FnOnce(&mut Cursor<'a>, &'static str) -> ParseResult<Option<T>>,
+) -> ParseResult<Field<T>> {
+    if data.has(key) { data.read(key, read).map(Some) } else { Ok(None) }
 }

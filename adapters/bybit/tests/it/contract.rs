@@ -1,7 +1,7 @@
 use crate::{feed, records};
 use marketprism_adapter_bybit::Bybit;
 use marketprism_adapter_sdk::testkit::{OwnedFrame, Session, answers};
-use marketprism_adapter_sdk::{Adapter, DataType, Feed, Normalized, Payload, Side, log};
+use marketprism_adapter_sdk::{Adapter, DataType, Feed, Normalized, Payload, Side, decimal, log};
 
 fn open(feed: &Feed) -> Result<Session<Bybit>, String> {
     Session::open(feed, &records(&feed.exchange))
@@ -93,4 +93,32 @@ fn changes_of_a_ticker_are_never_completed_by_guesses() {
     };
     assert_eq!(said(&[snapshot, change.clone()]), (Some(8), Some(5)));
     assert_eq!(said(&[change]), (None, None));
+}
+
+#[test]
+fn open_interest_counts_one_side() {
+    let contracts = feed("bybit_derivatives", &["BTC-USDT"]);
+    let text = |kind: &str, ts: u32, fields: &str| {
+        format!(
+            r#"{{"topic":"tickers.BTCUSDT","type":"{kind}","ts":{ts},"data":{{"symbol":"BTCUSDT",{fields}}}}}"#
+        )
+    };
+    let both = r#""openInterest":"2000.5","openInterestValue":"20005""#;
+    let one = r#""singleOpenInterest":"1000.25","singleOpenInterestValue":"10002.5""#;
+    let said = |texts: &[String]| -> Vec<_> {
+        let events = normalize(&contracts, texts).events.into_iter();
+        let values = events.map(|event| match event.payload {
+            Payload::OpenInterest(interest) => [interest.base, interest.value_usd]
+                .map(|number| number.map(decimal::to_text).unwrap_or_default()),
+            other => panic!("{other:?}"),
+        });
+        values.collect()
+    };
+    let snapshot = text("snapshot", 1, &format!("{both},{one}"));
+    assert_eq!(said(std::slice::from_ref(&snapshot)), [["1000.25", "10002.5"]]);
+    let change = text("delta", 2, r#""openInterest":"2000.7""#);
+    assert_eq!(said(&[snapshot, change.clone()]).len(), 1, "a change of the other field alone");
+    assert_eq!(said(&[text("snapshot", 1, both)]), [["2000.5", "20005"]]);
+    let unset = text("snapshot", 1, &format!(r#""fundingRate":null,{one}"#));
+    assert_eq!(said(&[unset]), [["1000.25", "10002.5"]], "null is not set");
 }

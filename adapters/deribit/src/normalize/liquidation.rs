@@ -9,7 +9,7 @@ use crate::numbers::text;
 use crate::plan;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Frame, Ignored, Liquidation, LoadedFeed, Object, Output, ParseResult, Payload, Request,
-    Side, TradeId, decimal::fit, each_element, log, opposite,
+    Side, TradeId, decimal::fit, log, opposite,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl DeribitVenue {
     ) -> ParseResult<Option<(i64, i64)>> {
         let mut span: Option<(i64, i64)> = None;
         let (mut empty, mut repeated, mut other) = (true, false, false);
-        each_element(cursor, |cursor| {
+        output.each_item(cursor, |output, cursor| {
             let row = self.row(loaded, cursor)?;
             let (first, last) = span.unwrap_or((row.time_us, row.time_us));
             span = Some((first.min(row.time_us), last.max(row.time_us)));

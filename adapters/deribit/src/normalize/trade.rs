@@ -29,16 +29,12 @@ impl DeribitVenue {
         cursor: &mut Cursor<'_>,
     ) -> ParseResult<()> {
         let wanted = loaded.has(DataType::Trade);
-        let (mut empty, mut repeated, mut other_instrument, mut other_data_type) =
-            (true, false, false, false);
-        let mut first = true;
-        cursor.expect(b'[', "an array of trades")?;
-        while cursor.more(b']', &mut first)? {
+        let (mut repeated, mut other_instrument, mut other_data_type) = (false, false, false);
+        let count = output.each_item(cursor, |output, cursor| {
             let row = self.row(loaded, cursor)?;
-            empty = false;
             let Some((instrument, units)) = row.instrument else {
                 other_instrument = true;
-                continue;
+                return Ok(());
             };
             if wanted {
                 output.event(Payload::Trade(Trade {
@@ -55,9 +51,10 @@ impl DeribitVenue {
                 ForcedOrder::Repeated => repeated |= !wanted,
                 ForcedOrder::Published => {}
             }
-        }
+            Ok(())
+        })?;
         for (seen, reason) in [
-            (empty, Ignored::Empty),
+            (count == 0, Ignored::Empty),
             (repeated, Ignored::Repeated),
             (other_instrument, Ignored::OtherInstrument),
             (other_data_type, Ignored::OtherDataType),

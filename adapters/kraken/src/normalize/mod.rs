@@ -4,7 +4,7 @@ mod book;
 mod control;
 mod trade;
 
-use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult, each_element};
+use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult};
 
 pub(crate) fn normalize(loaded: &LoadedFeed, output: &mut Output, frame: &[u8]) -> ParseResult<()> {
     let message = Object::whole(frame)?;
@@ -35,8 +35,9 @@ fn each_item(
     message: &Object<'_>,
     mut each: impl FnMut(&mut Output, &Object<'_>) -> ParseResult<()>,
 ) -> ParseResult<()> {
-    let count = message
-        .read("data", |cursor, _| each_element(cursor, |cursor| each(output, &Object::parse(cursor)?)))?;
+    let count = message.read("data", |cursor, _| {
+        output.each_item(cursor, |output, cursor| each(output, &Object::parse(cursor)?))
+    })?;
     if count == 0 {
         output.ignored(Ignored::Empty);
     }

@@ -6,7 +6,7 @@ use crate::describe::markets;
 use crate::numbers::{micros, optional_amount};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side,
-    each_element, each_member, once, side,
+    each_member, once, side,
 };
 
 /// Orders of a message that give no event. Each reason is noted once: a message may hold hundreds of orders.
@@ -57,8 +57,9 @@ impl OkxVenue {
             skipped.others = true;
             return Ok(());
         };
-        let count =
-            each_element(&mut details, |cursor| self.liquidation(output, cursor, instrument, skipped))?;
+        let count = output.each_item(&mut details, |output, cursor| {
+            self.liquidation(output, cursor, instrument, skipped)
+        })?;
         skipped.empty |= count == 0;
         Ok(())
     }

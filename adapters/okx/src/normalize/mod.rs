@@ -17,8 +17,7 @@ use control::control;
 use funding::funding_rate;
 use liquidation::SkippedOrders;
 use marketprism_adapter_sdk::{
-    BookChange, Cursor, DataType, Frame, Ignored, LoadedFeed, Output, ParseResult, each_element, each_member,
-    once,
+    BookChange, Cursor, DataType, Frame, Ignored, LoadedFeed, Output, ParseResult, each_member, once,
 };
 use open_interest::open_interest;
 use std::borrow::Cow;
@@ -75,7 +74,7 @@ impl OkxVenue {
         change: BookChange,
     ) -> ParseResult<()> {
         let units = self.units(cursor, topic.instrument)?;
-        let count = each_element(cursor, |cursor| book(output, cursor, topic, units, change))?;
+        let count = output.each_item(cursor, |output, cursor| book(output, cursor, topic, units, change))?;
         if count == 0 {
             output.ignored(Ignored::Empty);
         }
@@ -85,7 +84,7 @@ impl OkxVenue {
     #[inline(always)]
     fn trade_data(&self, output: &mut Output, cursor: &mut Cursor<'_>, topic: &Topic<'_>) -> ParseResult<()> {
         let units = self.units(cursor, topic.instrument)?;
-        let count = each_element(cursor, |cursor| trade(output, cursor, topic, units))?;
+        let count = output.each_item(cursor, |output, cursor| trade(output, cursor, topic, units))?;
         if count == 0 {
             output.ignored(Ignored::Empty);
         }
@@ -198,7 +197,9 @@ impl OkxVenue {
         }
         if channel == Channel::Liquidations {
             let mut skipped = SkippedOrders::default();
-            each_element(&mut data, |cursor| self.liquidations(loaded, output, cursor, &mut skipped))?;
+            output.each_item(&mut data, |output, cursor| {
+                self.liquidations(loaded, output, cursor, &mut skipped)
+            })?;
             skipped.note(output);
             return Ok(());
         }
@@ -219,9 +220,11 @@ impl OkxVenue {
             }
             Channel::Trades => self.trade_data(output, &mut data, &topic),
             Channel::Funding => {
-                each_element(&mut data, |cursor| funding_rate(output, cursor, &topic)).map(drop)
+                output.each_item(&mut data, |output, cursor| funding_rate(output, cursor, &topic)).map(drop)
             }
-            _ => each_element(&mut data, |cursor| open_interest(output, cursor, &topic)).map(drop),
+            _ => {
+                output.each_item(&mut data, |output, cursor| open_interest(output, cursor, &topic)).map(drop)
+            }
         }
     }
 }

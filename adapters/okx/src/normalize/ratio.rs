@@ -5,7 +5,7 @@ use crate::numbers::{micros, optional_amount};
 use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, DecimalError, Frame, FrameSource, Ignored, LoadedFeed, LongShortRatio, Output,
-    ParseResult, Payload, decimal, each_element,
+    ParseResult, Payload, decimal,
 };
 
 const SHARE_PLACES: u8 = 12;
@@ -27,7 +27,7 @@ pub(super) fn answer(loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>)
     }
     let Some(mut data) = data else { return end.expected("`data`") };
     let mut rows = Vec::new();
-    each_element(&mut data, |cursor| {
+    output.each_item(&mut data, |_, cursor| {
         rows.push(row(cursor)?);
         Ok(())
     })?;

@@ -45,7 +45,7 @@ pub fn has_huge_number(bytes: &[u8]) -> bool {
 }
 
 /// Damages frames with a fixed seed, and compares the adapter's events with those that the oracle reads from the same bytes. `lines`
-/// gives the adapter's golden lines; the oracle gives `None` for a frame that it cannot read. Returns the numbers of malformed frames and
+/// gives the adapter's golden lines; the oracle gives `None` for a frame that it cannot read, and leaves out elements that it cannot read. Returns the numbers of malformed frames and
 /// of compared frames.
 pub fn compare_damaged<A: Adapter>(
     session: &mut Session<A>,
@@ -70,8 +70,8 @@ pub fn compare_damaged<A: Adapter>(
         if lines.is_empty() {
             return Err(format!("no line for the frame {}", text()));
         }
-        malformed +=
-            lines.iter().filter(|line| line.get("kind").is_some_and(|kind| kind == "malformed")).count();
+        let refused = lines.iter().filter(|line| line["kind"] == "malformed").count();
+        malformed += refused;
         let events: Vec<Value> =
             lines.iter().filter(|line| line.get("event").is_some()).map(comparable).collect();
         if events.is_empty() {
@@ -79,7 +79,14 @@ pub fn compare_damaged<A: Adapter>(
         }
         let Some(expected) = oracle(session, &frame) else { continue };
         compared += 1;
-        if expected != events {
+        // An oracle may read elements that the adapter refuses.
+        let mut rest = expected.iter();
+        let is_right = if refused == 0 {
+            expected == events
+        } else {
+            events.iter().all(|event| rest.any(|one| one == event))
+        };
+        if !is_right {
             return Err(format!("the frame {} became {events:?}, expected {expected:?}", text()));
         }
     }

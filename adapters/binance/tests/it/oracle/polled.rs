@@ -70,8 +70,9 @@ pub fn events(session: &Session<Binance>, poll: &Poll, answer: &Value) -> Option
             other => other.clone(),
         };
         let ratio = match row.get("longShortRatio") {
+            None | Some(Value::Null) => Value::Null,
+            Some(Value::String(empty)) if empty.is_empty() => Value::Null,
             Some(ratio) => Value::from(not_negative(ratio)?),
-            None => Value::Null,
         };
         (row["symbol"] == symbol).then_some(json!({"kind": kind, "event": {
             "instrument": name(session, instrument), "time_us": micros(&time)?,
@@ -79,7 +80,7 @@ pub fn events(session: &Session<Binance>, poll: &Poll, answer: &Value) -> Option
             "ratio": ratio, "period": "5m",
         }}))
     };
-    answer.as_array()?.iter().map(row).collect()
+    Some(answer.as_array()?.iter().filter_map(row).collect())
 }
 
 fn not_negative(number: &Value) -> Option<String> {

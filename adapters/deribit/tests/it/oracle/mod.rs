@@ -102,33 +102,40 @@ fn ticker(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> O
 
 fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
     let rows: Vec<Members<'_>> = serde_json::from_str(data.get()).ok()?;
-    let (mut events, mut reported) = (Vec::new(), BTreeSet::new());
-    for row in rows {
-        let Some(instrument) = find(session, &text(row.get("instrument_name")?)?) else { continue };
+    let mut reported = BTreeSet::new();
+    // An element that cannot be read costs only itself.
+    let of_rows = rows.iter().filter_map(|row| {
+        let mut events = Vec::new();
+        let Some(instrument) = find(session, &text(row.get("instrument_name")?)?) else {
+            return Some(events);
+        };
         let (price, sequence) = (number(row.get("price")?)?, integer(row.get("trade_seq")?)?);
         let quantity = instrument.base(&number(row.get("amount")?)?, &price)?;
-        let side = text(row.get("direction")?)?;
+        let side = text(row.get("direction")?).filter(|side| matches!(side.as_str(), "buy" | "sell"))?;
         events.push(json!({"kind": "trade", "event": {
-            "instrument": instrument.name, "time_us": time(&row)?, "id": sequence, "price": price,
+            "instrument": instrument.name, "time_us": time(row)?, "id": sequence, "price": price,
             "quantity": quantity, "side": side,
         }}));
         let other = if side == "buy" { "sell" } else { "buy" };
-        let forced = row.get("liquidation").and_then(|mark| text(mark)).unwrap_or_default();
+        let mark = row.get("liquidation").filter(|mark| mark.get() != "null");
+        let forced = mark.map(|mark| text(mark)).unwrap_or(Some(String::new()))?;
         let sides = match forced.as_str() {
             "T" => vec![side.as_str()],
             "M" => vec![other],
             "MT" => vec![side.as_str(), other],
-            _ => Vec::new(),
+            "" if mark.is_none() => Vec::new(),
+            _ => return None,
         };
         let new = sides.is_empty() || reported.insert((instrument.name.clone(), sequence));
         for side in sides.into_iter().filter(|_| new && instrument.market != MarketType::Options) {
             events.push(json!({"kind": "liquidation", "event": {
-                "instrument": instrument.name, "time_us": time(&row)?, "side": side, "price": price,
-                "quantity": quantity, "liquidation_time_us": time(&row)?, "id": sequence,
+                "instrument": instrument.name, "time_us": time(row)?, "side": side, "price": price,
+                "quantity": quantity, "liquidation_time_us": time(row)?, "id": sequence,
             }}));
         }
-    }
-    Some(events)
+        Some(events)
+    });
+    Some(of_rows.flatten().collect())
 }
 
 fn volatility(session: &Session<Deribit>, index: &str, data: &Members<'_>) -> Option<Value> {

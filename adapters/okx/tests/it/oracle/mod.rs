@@ -55,19 +55,19 @@ impl Oracle {
         let name = frame["arg"]["instId"].as_str()?;
         let instrument = self.find(name)?;
         let items = frame["data"].as_array()?;
-        let events: Option<Vec<Option<Value>>> = match frame["arg"]["channel"].as_str()? {
-            "trades" => items.iter().map(|item| trade(instrument, name, item)).collect(),
+        // An element that cannot be read costs only itself.
+        let events: Vec<Value> = match frame["arg"]["channel"].as_str()? {
+            "trades" => items.iter().filter_map(|item| trade(instrument, name, item)).flatten().collect(),
             "books" => {
                 let change = match frame["action"].as_str()? {
                     "snapshot" => "snapshot",
                     "update" => "delta",
                     _ => return None,
                 };
-                items.iter().map(|item| Some(Some(book(instrument, name, item, change)?))).collect()
+                items.iter().filter_map(|item| book(instrument, name, item, change)).collect()
             }
             _ => return None,
         };
-        let events: Vec<Value> = events?.into_iter().flatten().collect();
         (!events.is_empty()).then_some(events)
     }
 }
