@@ -7,6 +7,9 @@ use marketprism_service::HttpBounds;
 /// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading (back-pressure); nothing is dropped.
 pub const FEED_INPUTS_MAX: usize = 4_096;
 
+/// Default of `feed.depth`, where the venue has as many levels a side.
+pub const DEPTH_DEFAULT: u32 = 400;
+
 /// Inputs that the pipeline takes at once; 16 frames a call give most of the gain of batching, 64 all of it.
 pub const INPUTS_PER_TURN_MAX: usize = 64;
 

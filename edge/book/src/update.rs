@@ -39,6 +39,8 @@ pub struct BookUpdate<'a> {
 pub enum UpdateError {
     #[error("{side} hold {length} numbers, allowed is an even count")]
     OddLevels { side: &'static str, length: usize },
+    #[error("a price of {side} is {price}, allowed is above 0")]
+    Price { side: &'static str, price: i64 },
     #[error("quantity {quantity} at price {price} is negative, allowed is 0 or more")]
     NegativeQuantity { price: i64, quantity: i64 },
     #[error("scale is {scale}, allowed are 0 to {MAX_SCALE}")]
@@ -65,8 +67,10 @@ impl BookUpdate<'_> {
             if !rest.is_empty() {
                 return Err(UpdateError::OddLevels { side, length: levels.len() });
             }
-            if let Some([price, quantity]) = pairs.iter().find(|[_, quantity]| *quantity < 0) {
-                return Err(UpdateError::NegativeQuantity { price: *price, quantity: *quantity });
+            match pairs.iter().find(|[price, quantity]| *price <= 0 || *quantity < 0) {
+                Some(&[price, _]) if price <= 0 => return Err(UpdateError::Price { side, price }),
+                Some(&[price, quantity]) => return Err(UpdateError::NegativeQuantity { price, quantity }),
+                None => {}
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use marketprism_schema::{DataType, MarketType};
 use marketprism_service::error_text;
 
 use super::feed::{FeedConfig, allowed, wants};
+use crate::limits;
 
 /// Adds a problem of a key of the feed: value seen, values allowed.
 type Report<'a> = &'a mut dyn FnMut(&str, String, String);
@@ -148,8 +149,18 @@ fn report_endpoints(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
 }
 
 fn report_depth(report: Report<'_>, feed: &FeedConfig, venue: &Venue) {
-    let deepest = venue.capability(DataType::OrderBook).map_or(0, |book| book.max_depth);
-    if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && feed.depth > deepest {
-        report("depth", format!("is {}", feed.depth), format!("1 to {deepest} for {}", feed.exchange));
+    let (depth, deepest) = (book_depth(feed.depth, venue), deepest(venue));
+    if feed.data_types.contains(&DataType::OrderBook) && deepest > 0 && depth > deepest {
+        report("depth", format!("is {depth}"), format!("1 to {deepest} for {}", feed.exchange));
     }
+}
+
+fn deepest(venue: &Venue) -> u32 {
+    venue.capability(DataType::OrderBook).map_or(0, |book| book.max_depth)
+}
+
+/// Levels a side of a venue's books: as configured, else [`limits::DEPTH_DEFAULT`] or all that the venue has.
+pub fn book_depth(configured: Option<u32>, venue: &Venue) -> u32 {
+    let all = Some(deepest(venue)).filter(|levels| *levels > 0).unwrap_or(limits::DEPTH_DEFAULT);
+    configured.unwrap_or(limits::DEPTH_DEFAULT.min(all))
 }

@@ -28,9 +28,9 @@ pub struct FeedConfig {
     /// Market types; none given: all but options. A volatility index belongs to a coin and needs no market type.
     #[schemars(schema_with = "market_types")]
     pub market_types: Vec<MarketType>,
-    /// Published levels per side of a book.
+    /// Published levels per side of a book; not given: 400, or the venue's deepest where that is less.
     #[schemars(range(min = 1, max = 5_000))]
-    pub depth: u32,
+    pub depth: Option<u32>,
     /// Least time between two published states of a book.
     #[serde(rename = "publish_interval_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 10, max = 60_000))]
@@ -54,7 +54,7 @@ impl Default for FeedConfig {
             symbols: Vec::new(),
             data_types: Vec::new(),
             market_types: Vec::new(),
-            depth: 400,
+            depth: None,
             publish_interval: Duration::from_millis(100),
             reconnect_wait_max: Duration::from_secs(60),
             ca_file: None,

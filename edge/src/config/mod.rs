@@ -4,6 +4,6 @@ mod adapter;
 mod edge;
 mod feed;
 
-pub use adapter::{Adapters, offered};
+pub use adapter::{Adapters, book_depth, offered};
 pub use edge::{Audits, Config, ConfigFile, Http, PublisherLimits, Sandbox};
 pub use feed::{FeedConfig, wants};

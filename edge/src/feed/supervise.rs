@@ -26,7 +26,7 @@ use super::pipeline::{Pipeline, PipelineParts};
 use super::sources::SourceMap;
 use super::status::{FeedPhase, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
-use crate::config::FeedConfig;
+use crate::config::{FeedConfig, book_depth};
 use crate::gaps::GapMonitor;
 use crate::limits::{FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
@@ -136,7 +136,7 @@ struct StartedFeed {
 }
 
 /// The configured feed as the adapter contract has it.
-fn contract_feed(config: &FeedConfig) -> Feed {
+fn contract_feed(config: &FeedConfig, venue: &contract::Venue) -> Feed {
     let endpoint = |(name, url): (&String, &MaskedUrl)| contract::Endpoint {
         name: name.clone(),
         default_url: url.reveal().to_owned(),
@@ -146,13 +146,15 @@ fn contract_feed(config: &FeedConfig) -> Feed {
         symbols: config.symbols.clone(),
         market_types: config.market_types.iter().copied().map(Into::into).collect(),
         data_types: config.data_types.iter().copied().map(Into::into).collect(),
-        depth: config.depth,
+        depth: book_depth(config.depth, venue),
         endpoints: config.endpoints.iter().map(endpoint).collect(),
     }
 }
 
 async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<StartedFeed> {
-    let feed = contract_feed(config);
+    let venue =
+        context.status.adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
+    let feed = contract_feed(config, venue);
     let options = socket_options(context, config);
     let (adapter, limits) = (&context.status.adapter, Arc::new(context.edge.sandbox.limits()));
     let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;

@@ -17,7 +17,7 @@ use marketprism_adapter_host::{
 use marketprism_schema::{DataType, Line, RecordingKind};
 
 use super::recording::{Recordings, RequestMatcher, instrument_answers, may_be_answer};
-use crate::config::offered;
+use crate::config::{book_depth, offered};
 use crate::feed::listed_instruments;
 use crate::queue::EventRecord;
 use crate::records::{EventEncoder, EventOrigin, InvalidEvent, RecordBuilder, RecordOptions};
@@ -39,9 +39,9 @@ pub struct ReplayOptions {
     /// Print the live book after each update instead of once per interval.
     #[arg(long)]
     pub every_update: bool,
-    /// Levels a side of printed books.
-    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=5_000))]
-    pub depth: u32,
+    /// Levels a side of printed books; default: 400, or the venue's deepest where that is less.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub depth: Option<u32>,
     /// Least time between two printed states of a book, by the recording's clock.
     #[arg(
         long = "publish-interval-ms",
@@ -128,7 +128,7 @@ fn contract_feed(adapter: &Adapter, venue: &Venue, options: &ReplayOptions) -> a
         // An empty list would leave out options.
         market_types: venue.market_types.clone(),
         data_types: data_types.iter().copied().map(Into::into).collect(),
-        depth: options.depth,
+        depth: book_depth(options.depth, venue),
         endpoints: Vec::new(),
     })
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use flate2::bufread::MultiGzDecoder;
 use marketprism_adapter_host::contract::{Answer, Feed, Request};
 use marketprism_adapter_host::{InstrumentRounds, Limits, Sandbox};
 use marketprism_schema::{Line, RecordingKind};
@@ -31,8 +32,7 @@ impl<'a> Recordings<'a> {
     ) -> anyhow::Result<()> {
         let mut text = String::new();
         for (file, path) in self.paths.iter().enumerate() {
-            let opened = open_file(path).with_context(|| format!("recording {}", path.display()))?;
-            let mut reader = BufReader::with_capacity(1 << 20, opened);
+            let mut reader = open(path).with_context(|| format!("recording {}", path.display()))?;
             for number in 1.. {
                 text.clear();
                 let at = || format!("{}:{number}", path.display());
@@ -58,6 +58,24 @@ impl<'a> Recordings<'a> {
     pub(super) fn path(&self, file: usize) -> &Path {
         self.paths.get(file).map(PathBuf::as_path).unwrap_or_else(|| Path::new("?"))
     }
+}
+
+/// Opens a recording: plain, or compressed with gzip or Zstandard, by its first bytes.
+fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    const BUFFER: usize = 1 << 20;
+    let mut file = BufReader::with_capacity(BUFFER, open_file(path)?);
+    let form = match file.fill_buf()? {
+        [0x1f, 0x8b, ..] => return Ok(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            return Ok(Box::new(BufReader::with_capacity(BUFFER, zstd::Decoder::with_buffer(file)?)));
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz",
+        [b'B', b'Z', b'h', ..] => "bzip2",
+        [b'P', b'K', 3, 4, ..] => "zip",
+        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
+        _ => return Ok(Box::new(file)),
+    };
+    bail!("compressed with {form} (allowed: JSON lines, plain or compressed with gzip or Zstandard)")
 }
 
 /// A cheap check before parsing: true for all answers to requests, and for some other lines.
@@ -231,6 +249,32 @@ pub(super) fn is_part_of(request: &str, answer: &str, keys: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn recordings_may_be_compressed_and_other_forms_are_named() {
+        let line = r#"{"at":1,"kind":"ws-in","conn":1,"data":"x"}"#;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, line.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let members = [gzip.as_slice(), b"".as_slice(), gzip.as_slice()].concat();
+        let zstd = zstd::encode_all(line.as_bytes(), 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let lines = |bytes: &[u8]| {
+            let path = folder.path().join("recording");
+            std::fs::write(&path, bytes).unwrap();
+            let mut count = 0;
+            let each = |_, _, _: &Line<'_>| {
+                count += 1;
+                Ok(())
+            };
+            Recordings::new(&[path]).each(|_| true, each).map(|()| count)
+        };
+        assert_eq!([line.as_bytes(), &gzip, &zstd].map(|bytes| lines(bytes).unwrap()), [1; 3]);
+        assert!(lines(&members).is_err(), "two values on one line: all members are read");
+        let refusal = format!("{:#}", lines(b"PK\x03\x04...").unwrap_err());
+        assert!(refusal.contains("compressed with zip (allowed: "), "{refusal}");
+        assert!(lines(&gzip[..gzip.len() - 9]).is_err(), "cut off");
+    }
 
     #[test]
     fn an_answer_matches_the_request_of_its_path_and_symbol_whatever_its_host_prefix_and_depth() {

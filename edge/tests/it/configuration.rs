@@ -39,7 +39,7 @@ fn a_small_configuration_is_enough_and_has_the_documented_defaults() {
     assert_eq!(config.publisher.in_flight_messages, 4_096);
     assert_eq!(config.publisher.queue_bytes, 64 << 20);
     assert_eq!(config.sandbox.call_deadline.as_millis(), 100);
-    assert_eq!((config.feeds[0].depth, config.feeds[0].publish_interval.as_millis()), (400, 100));
+    assert_eq!((config.feeds[0].depth, config.feeds[0].publish_interval.as_millis()), (None, 100));
 }
 
 #[test]

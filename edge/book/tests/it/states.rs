@@ -200,7 +200,9 @@ fn nonsense_is_refused_whole() {
     let odd = delta(12, 12, &[100, 5], &[1]);
     let scale = BookUpdate { quantity_scale: 19, ..delta(12, 12, &[100, 5], &[]) };
     let range = delta(13, 12, &[100, 5], &[]);
-    for update in [negative, odd, scale, range] {
+    let free = delta(12, 12, &[], &[0, 4]);
+    let below_zero = delta(12, 12, &[-1, 0], &[]);
+    for update in [negative, odd, scale, range, free, below_zero] {
         let mut book = live_book(SequenceRule::Contiguous);
         let outcome = book.apply(&update);
         assert!(outcome.rejected.is_some());
