@@ -1,7 +1,7 @@
 //! Names of channels: `{kind}.{instrument}.{interval}` and `deribit_volatility_index.{index}`.
 
 use crate::numbers::{ContractUnits, text};
-use marketprism_adapter_sdk::{Cursor, DataType, Ignored, ParseResult};
+use marketprism_adapter_sdk::{Cursor, DataType, Ignored, ParseResult, unset};
 
 /// The public interval. `raw` is refused to connections without credentials, and the whole request with it.
 const INTERVAL: &str = "100ms";
@@ -86,10 +86,13 @@ pub(crate) struct ChannelInstrument<'n> {
 }
 
 impl ChannelInstrument<'_> {
-    /// Reads the name in the data, which must be that of the channel.
+    /// Reads the name in the data, which must be that of the channel where it is set.
     #[inline(always)]
     pub(crate) fn agrees(&self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
         let start = *cursor;
+        if unset(cursor) {
+            return Ok(());
+        }
         let name = text(cursor, "the name of an instrument or index")?;
         if *name == *self.venue_symbol { Ok(()) } else { start.expected("the name that the channel has") }
     }

@@ -45,6 +45,17 @@ static bool read_instrument(cursor_t *cursor, instrument_t *instrument) {
     return true;
 }
 
+static void warn_of_row(bytes_t row, const char *expected) {
+    enum { SHOWN = 120 };
+    char shown[SHOWN + 1];
+    size_t length = row.len < SHOWN ? row.len : SHOWN;
+    memcpy(shown, row.ptr, length);
+    shown[length] = 0;
+    string_t line = joined("listed instrument left out, since it cannot be read: expected ", expected, " in ", shown, NULL);
+    marketprism_adapter_log_log(MARKETPRISM_ADAPTER_LOG_LEVEL_WARN, &line);
+    venue_adapter_string_free(&line);
+}
+
 static bool read_list(cursor_t *cursor, instruments_t *listed) {
     size_t room = 0;
     bool first = true, more;
@@ -59,8 +70,16 @@ static bool read_list(cursor_t *cursor, instruments_t *listed) {
         if (!more) {
             return true;
         }
+        cursor_t row = *cursor;
         if (!read_instrument(cursor, &instrument)) {
-            return false;
+            /* Left out, and named: a row that cannot be read costs nothing else. */
+            const char *expected = cursor->reading->fault_what;
+            *cursor = row;
+            if (!skip(cursor)) {
+                return false;
+            }
+            warn_of_row((bytes_t){row.at, (size_t)(cursor->at - row.at)}, expected);
+            continue;
         }
         if (listed->len == room) {
             room = room == 0 ? 64 : room * 2;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use marketprism_adapter_sdk::{
     Adapter, Answer, Decimal, Description, Event, Feed, Frames, Ignored, Instrument, Normalized, Note,
-    Payload, Plan, Refusal, Remark, Request, Trade, TradeId, VenueInstance, opposite,
+    Payload, Plan, Refusal, Remark, Request, Trade, TradeId, VenueInstance, opposite, refusal,
 };
 
 use crate::sound::SoundVenue;
@@ -25,10 +25,12 @@ pub enum Fault {
     Nondeterminism,
     /// All trades of a batch have the time of the first one.
     Batching,
+    /// One value that is not set refuses the whole list of instruments.
+    StrictList,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 8] = [
+    pub const ALL: [Fault; 9] = [
         Fault::None,
         Fault::WrongSide,
         Fault::LostScale,
@@ -37,6 +39,7 @@ impl Fault {
         Fault::BadUtf8Trap,
         Fault::Nondeterminism,
         Fault::Batching,
+        Fault::StrictList,
     ];
 
     pub fn exchange(self) -> &'static str {
@@ -49,6 +52,7 @@ impl Fault {
             Fault::BadUtf8Trap => "broken_bad_utf8_trap",
             Fault::Nondeterminism => "broken_nondeterminism",
             Fault::Batching => "broken_batching",
+            Fault::StrictList => "broken_strict_list",
         }
     }
 
@@ -75,6 +79,10 @@ impl Adapter for Broken {
     }
 
     fn instruments(feed: &Feed, answers: Vec<Answer>) -> Result<Vec<Instrument>, Refusal> {
+        let has_null = |answer: &Answer| answer.body.windows(4).any(|word| word == b"null");
+        if Fault::of(&feed.exchange) == Fault::StrictList && answers.iter().any(has_null) {
+            return Err(refusal("instruments", "null", "a value"));
+        }
         VenueInstance::<SoundVenue>::instruments(feed, answers)
     }
 
@@ -94,7 +102,7 @@ impl Adapter for Broken {
         }
         let mut normalized = self.sound.normalize(frames);
         match self.fault {
-            Fault::None | Fault::BadUtf8Trap => {}
+            Fault::None | Fault::BadUtf8Trap | Fault::StrictList => {}
             Fault::WrongSide => each_trade(&mut normalized, |trade| trade.side = opposite(trade.side)),
             Fault::LostScale => each_trade(&mut normalized, |trade| trade.price.scale = 0),
             Fault::RoundedDecimal => each_trade(&mut normalized, |trade| round(&mut trade.quantity)),

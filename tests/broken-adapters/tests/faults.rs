@@ -47,6 +47,7 @@ fn due(fault: Fault) -> (&'static str, &'static [&'static str]) {
         Fault::MissedGap => ("sequence", &["books.jsonl frame", "dropped", "no gap is detected"]),
         Fault::BadUtf8Trap => ("malformed", &["seed 1, mutation", "adapter fault trap"]),
         Fault::Nondeterminism => ("determinism", &["trades.jsonl, given once more: frame 0"]),
+        Fault::StrictList => ("odd_input", &["null at /markets/0/base", "adapter refuses"]),
         Fault::Batching => ("batching", &["trades.jsonl, in batches of 7: frame 1: event.time_us"]),
     }
 }

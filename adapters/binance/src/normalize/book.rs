@@ -40,11 +40,13 @@ impl BinanceVenue {
                     symbol(loaded, cursor, &mut market)?;
                     scales = market.instrument.and_then(|instrument| self.scales(instrument));
                 }
-                EVENT_TIME => once(&mut event_time, cursor.unsigned("`E`")?, cursor)?,
-                ENGINE_TIME => once(&mut engine_time, cursor.unsigned("`T`")?, cursor)?,
+                EVENT_TIME => once(&mut event_time, unless_unset(cursor, "`E`", Cursor::unsigned)?, cursor)?,
+                ENGINE_TIME => {
+                    once(&mut engine_time, unless_unset(cursor, "`T`", Cursor::unsigned)?, cursor)?
+                }
                 FIRST => once(&mut first_id, cursor.integer("`U`")?, cursor)?,
                 LAST => once(&mut last_id, cursor.integer("`u`")?, cursor)?,
-                PREVIOUS => once(&mut previous_id, cursor.integer("`pu`")?, cursor)?,
+                PREVIOUS => once(&mut previous_id, unless_unset(cursor, "`pu`", Cursor::integer)?, cursor)?,
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }
@@ -54,7 +56,7 @@ impl BinanceVenue {
         if last_id < first_id {
             return cursor.expected("`u` not below `U`");
         }
-        let Some(time) = self.book_time(event_time, engine_time) else {
+        let Some(time) = self.book_time(event_time.flatten(), engine_time.flatten()) else {
             return cursor.expected("`E` or `T`");
         };
         let time_us = Some(micros(cursor, time)?);
@@ -62,7 +64,13 @@ impl BinanceVenue {
         let Some(scales) = scales else { return cursor.expected("`s`") };
         let levels = sides.finish(cursor, output, scales)?;
         let book = levels.book(instrument, BookChange::Delta);
-        output.event(Payload::Book(Book { time_us, first_id, last_id, previous_id, ..book }));
+        output.event(Payload::Book(Book {
+            time_us,
+            first_id,
+            last_id,
+            previous_id: previous_id.flatten(),
+            ..book
+        }));
         Ok(())
     }
 

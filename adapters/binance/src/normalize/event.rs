@@ -1,6 +1,6 @@
 //! Parts of an event that all its readers share.
 
-use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Output, ParseResult, key, once};
+use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Output, ParseResult, key, once, unless_unset};
 
 const EVENT: u64 = key("e");
 pub(super) const MARKET: u64 = key("st");
@@ -17,7 +17,8 @@ pub(super) struct EventMarket {
 impl EventMarket {
     /// Reads `st`: 1 is USD-M, 2 is COIN-M, whose symbols and units are others.
     pub(super) fn read_type(&mut self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
-        self.coin_margined |= cursor.unsigned("`st`")? != 1;
+        self.coin_margined |=
+            unless_unset(cursor, "`st`", Cursor::unsigned)?.is_some_and(|market| market != 1);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
     BookScales, Cursor, Decimal, Ignored, LoadedFeed, Output, ParseResult, Payload, Scale, Side, Trade,
-    TradeId, amount, amount_near, decimal::fit, key, once,
+    TradeId, amount, amount_near, decimal::fit, key, once, unless_unset,
 };
 
 const SYMBOL: u64 = key("s");
@@ -51,7 +51,10 @@ impl BinanceVenue {
                 }
                 TIME => once(&mut time, cursor.unsigned("`T`")?, cursor)?,
                 BUYER_IS_MAKER => once(&mut buyer_is_maker, cursor.boolean("`m`")?, cursor)?,
-                ORIGIN => from_market = cursor.text("`X`")? == "MARKET",
+                ORIGIN => {
+                    let origin = unless_unset(cursor, "`X`", Cursor::text)?;
+                    from_market = origin.is_none_or(|origin| origin == "MARKET");
+                }
                 key => other_member(key, cursor, &mut named, &mut market)?,
             }
         }

@@ -43,6 +43,40 @@ fn symbols_come_from_the_list_or_are_refused() {
 }
 
 #[test]
+fn an_odd_row_is_left_out_and_an_error_only_where_it_was_asked_for() {
+    let row = |name: &str, base: &str, places: &str, tick: &str, step: &str| {
+        format!(
+            r#"{{"symbol":"{name}USDT","status":"TRADING","baseAsset":{base},"quoteAsset":"USDT","quotePrecision":{places},"filters":[{{"filterType":"PRICE_FILTER","tickSize":{tick}}},{{"filterType":"LOT_SIZE","stepSize":{step}}}]}}"#
+        )
+    };
+    let good = row("KAITO", r#""KAITO""#, "8", r#""0.0001""#, r#""0.1""#);
+    for (odd, found) in [
+        (row("ODD", "null", "8", r#""0.1""#, r#""0.1""#), "null"),
+        (row("ODD", r#""ODD""#, "8", r#""0.1""#, "null"), "null"),
+        (
+            row("ODD", r#""ODD""#, "8", r#""0.0000000000000000000100""#, r#""0.1""#),
+            r#""0.0000000000000000000100""#,
+        ),
+        (row("ODD", r#""ODD""#, "24", r#""0.1""#, r#""0.1""#), "24"),
+    ] {
+        let body = format!(r#"{{"symbols":[{odd},{good}]}}"#);
+        let listed =
+            |symbols: &[&str]| Binance::instruments(&feed("binance_spot", symbols), answers([&body]));
+        log::captured();
+        assert_eq!(listed(&["KAITO-USDT"]).unwrap().len(), 1, "{odd}");
+        let lines = log::captured();
+        assert!(
+            lines[0].1.contains(&format!(
+                "1 listed instruments left out, since they cannot be read: ODDUSDT (found `{found}`"
+            )),
+            "{lines:?}"
+        );
+        let refusal = listed(&["ODD-USDT"]).unwrap_err();
+        assert!(refusal.allowed.contains("listed, but not readable: ODDUSDT"), "{}", refusal.allowed);
+    }
+}
+
+#[test]
 fn frames_outside_the_feed_are_ignored_by_reason() {
     let mut only_trades = feed("binance_spot", &["NKN-USDT"]);
     only_trades.data_types = vec![DataType::Trade];

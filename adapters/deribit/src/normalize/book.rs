@@ -5,7 +5,8 @@ use crate::numbers::{
     AmountUnit, ContractUnits, amount, member, micros, pass, plain, quick_base_quantity, text,
 };
 use marketprism_adapter_sdk::{
-    Book, BookChange, BookScales, BookSides, Cursor, Decimal, LevelReader, Output, ParseResult, Payload, once,
+    Book, BookChange, BookScales, BookSides, Cursor, Decimal, LevelReader, Output, ParseResult, Payload,
+    once, unless_unset,
 };
 
 pub(super) fn book(
@@ -23,8 +24,7 @@ pub(super) fn book(
             b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
             b"change_id" => once(&mut id, cursor.integer("`change_id`")?, cursor)?,
             b"prev_change_id" => {
-                let value = if cursor.null() { None } else { Some(cursor.integer("`prev_change_id`")?) };
-                once(&mut previous_id, value, cursor)?;
+                once(&mut previous_id, unless_unset(cursor, "`prev_change_id`", Cursor::integer)?, cursor)?
             }
             b"instrument_name" => named.agrees(cursor)?,
             b"bids" => sides.bids(cursor, output, Some(named.units))?,

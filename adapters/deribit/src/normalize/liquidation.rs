@@ -9,7 +9,7 @@ use crate::numbers::text;
 use crate::plan;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Frame, Ignored, Liquidation, LoadedFeed, Object, Output, ParseResult, Payload, Request,
-    Side, TradeId, decimal::fit, log, opposite,
+    Side, TradeId, decimal::fit, log, opposite, unset,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum ForcedSide {
 
 impl ForcedSide {
     pub(super) fn read(cursor: &mut Cursor<'_>) -> ParseResult<Option<ForcedSide>> {
-        if cursor.null() {
+        if unset(cursor) {
             return Ok(None);
         }
         let start = *cursor;

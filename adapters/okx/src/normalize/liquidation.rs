@@ -6,7 +6,7 @@ use crate::describe::markets;
 use crate::numbers::{micros, optional_amount};
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Ignored, Liquidation, LoadedFeed, Output, ParseResult, Payload, Side,
-    each_member, once, side,
+    each_member, once, side, unset,
 };
 
 /// Orders of a message that give no event. Each reason is noted once: a message may hold hundreds of orders.
@@ -107,11 +107,14 @@ impl OkxVenue {
 
 /// The side of the order that closes the position; none for `net` positions, which do not tell.
 fn closing_side(cursor: &mut Cursor<'_>) -> ParseResult<Option<Side>> {
+    if unset(cursor) {
+        return Ok(None);
+    }
     let start = *cursor;
     match &*cursor.text("`posSide`")? {
         "long" => Ok(Some(Side::Sell)),
         "short" => Ok(Some(Side::Buy)),
-        "net" | "" => Ok(None),
+        "net" => Ok(None),
         _ => start.expected("`posSide` long, short or net"),
     }
 }

@@ -8,12 +8,13 @@ pub(super) struct Topic<'a> {
 }
 
 impl Topic<'_> {
-    /// Reads the name of an instrument that must be the topic's own.
+    /// Reads the name of an instrument that must be the topic's own, where it is set.
     #[inline(always)]
     pub(super) fn same_instrument(&self, cursor: &mut Cursor<'_>) -> ParseResult<()> {
         let start = *cursor;
         let same = match cursor.plain_text() {
-            Some(name) => name == self.name,
+            Some(name) => name == self.name || name.is_empty(),
+            None if cursor.null() => true,
             None => cursor.text("`instId`")?.as_bytes() == self.name,
         };
         if same { Ok(()) } else { start.expected("the `instId` of the message's `arg`") }

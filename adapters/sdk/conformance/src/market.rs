@@ -106,6 +106,12 @@ impl<'a> Market<'a> {
         instance.instruments(feed, &self.answers).map_err(|error| error.to_string())
     }
 
+    /// The instruments that a new instance lists from other answers.
+    pub(crate) fn instruments_from(&self, answers: &[Answer]) -> Result<Vec<Instrument>, String> {
+        let mut instance = self.subject.instance().map_err(|fault| fault.to_string())?;
+        instance.instruments(&self.feed, answers).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn frames(&self, records: &[RecordedMessage]) -> Vec<OwnedFrame> {
         testkit::frames(&self.plan.to_sdk(), records)
     }

@@ -117,7 +117,7 @@ fn trades(session: &Session<Deribit>, data: &RawValue) -> Option<Vec<Value>> {
             "quantity": quantity, "side": side,
         }}));
         let other = if side == "buy" { "sell" } else { "buy" };
-        let mark = row.get("liquidation").filter(|mark| mark.get() != "null");
+        let mark = row.get("liquidation").filter(|mark| !matches!(mark.get(), "null" | "\"\""));
         let forced = mark.map(|mark| text(mark)).unwrap_or(Some(String::new()))?;
         let sides = match forced.as_str() {
             "T" => vec![side.as_str()],
