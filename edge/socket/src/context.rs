@@ -1,19 +1,21 @@
 //! State shared by all tasks of a feed, and the gate that holds connections back until every reference poll
 //! had its first answer or failure, or a timeout.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep_until};
+use marketprism_service::LogLimit;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
 use crate::event::SocketEvent;
+use crate::inputs::{InputRefusal, InputSender};
+use crate::limits::{BEHIND_EVERY, LARGE_MESSAGES_AT_ONCE};
 use crate::options::SocketOptions;
 use crate::renewals::Renewals;
 
@@ -22,7 +24,10 @@ pub(crate) struct FeedContext {
     pub(crate) options: Arc<SocketOptions>,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) budgets: Budgets,
-    pub(crate) inputs: mpsc::Sender<SocketEvent>,
+    pub(crate) inputs: InputSender,
+    pub(crate) behind: Arc<BehindWatch>,
+    /// Held while a connection reads and delivers a large message.
+    pub(crate) large_messages: Arc<Semaphore>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) references: ReferenceGate,
     pub(crate) renewals: Renewals,
@@ -39,24 +44,93 @@ impl FeedContext {
     pub(crate) async fn deliver(&self, input: SocketEvent) -> Result<Duration, NotDelivered> {
         let input = match self.inputs.try_send(input) {
             Ok(()) => return Ok(Duration::ZERO),
-            Err(TrySendError::Closed(_)) => return Err(NotDelivered),
-            Err(TrySendError::Full(input)) => input,
+            Err(InputRefusal::Closed) => return Err(NotDelivered),
+            Err(InputRefusal::Full(input)) => input,
         };
         self.counters.count(SocketCounter::Stalls);
         let began = Instant::now();
+        let _waiting = self.behind.wait(began);
         let given_up = async {
             self.stop.cancelled().await;
             tokio::time::sleep(self.options.close_timeout).await;
         };
-        let taken = tokio::select! {
-            biased;
-            sent = self.inputs.send(input) => sent.map_err(|_| NotDelivered),
-            () = given_up => Err(NotDelivered),
+        let sending = self.inputs.send(input);
+        tokio::pin!(given_up, sending);
+        let mut behind = interval_at(began + BEHIND_EVERY, BEHIND_EVERY);
+        behind.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let taken = loop {
+            tokio::select! {
+                biased;
+                sent = &mut sending => break sent.map_err(|_| NotDelivered),
+                () = &mut given_up => break Err(NotDelivered),
+                _ = behind.tick() => self.behind.report(self.inputs.queued_bytes()),
+            }
         };
         let waited = began.elapsed();
         let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.counters.add(SocketCounter::StalledMicroseconds, waited_us);
         taken.map(|()| waited)
+    }
+}
+
+pub(crate) fn large_slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE))
+}
+
+/// Time since when a socket of the feed has been waiting for its pipeline.
+#[derive(Debug, Default)]
+pub(crate) struct BehindWatch(Mutex<BehindState>);
+
+#[derive(Debug, Default)]
+struct BehindState {
+    waiting: usize,
+    since: Option<Instant>,
+    lines: LogLimit,
+}
+
+#[derive(Debug)]
+pub(crate) struct BehindWait<'a>(&'a BehindWatch);
+
+impl BehindWatch {
+    fn change<R>(&self, change: impl FnOnce(&mut BehindState) -> R) -> R {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn wait(&self, now: Instant) -> BehindWait<'_> {
+        self.change(|state| {
+            state.waiting += 1;
+            state.since.get_or_insert(now);
+        });
+        BehindWait(self)
+    }
+
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.change(|state| state.since)
+    }
+
+    fn report(&self, queued_bytes: usize) {
+        let now = Instant::now();
+        let line = self.change(|state| state.lines.allow(now.into_std()).zip(state.since));
+        if let Some((held_back, since)) = line {
+            let behind = now - since;
+            tracing::warn!(
+                ?behind,
+                queued_bytes,
+                held_back,
+                "the pipeline is behind: its sockets read nothing"
+            );
+        }
+    }
+}
+
+impl Drop for BehindWait<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| {
+            state.waiting = state.waiting.saturating_sub(1);
+            if state.waiting == 0 {
+                state.since = None;
+            }
+        });
     }
 }
 

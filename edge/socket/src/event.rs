@@ -16,6 +16,9 @@ pub struct ReceivedFrame {
     pub data: Bytes,
 }
 
+/// Bytes of an event besides its data and texts.
+const BOOKKEEPING: usize = 256;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SilenceHint {
     /// It delivered since its subscription.
@@ -75,4 +78,18 @@ pub enum SocketEvent {
         reason: RequestFailure,
         at_ns: i64,
     },
+}
+
+impl SocketEvent {
+    /// Bytes that count against the bound of the queue.
+    pub(crate) fn size(&self) -> usize {
+        let content = match self {
+            Self::Frame(frame) => frame.data.len(),
+            Self::Opened { url, .. } | Self::Requested { url, .. } => url.len(),
+            Self::Sent { text, .. } => text.len(),
+            Self::Silent { connection, url, .. } => connection.len() + url.len(),
+            Self::Closed { .. } | Self::RequestFailed { .. } => 0,
+        };
+        content.saturating_add(BOOKKEEPING)
+    }
 }

@@ -15,10 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
 use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText};
-use crate::context::{FeedContext, ReferenceGate, ReferencePending};
+use crate::context::{BehindWatch, FeedContext, ReferenceGate, ReferencePending, large_slots};
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{CommandError, SocketError};
-use crate::event::SocketEvent;
+use crate::inputs::{InputRoom, InputSender};
 use crate::limits::CONNECTION_COMMANDS_MAX;
 use crate::options::SocketOptions;
 use crate::poll::{PageQueue, PollTask};
@@ -37,6 +37,8 @@ pub struct FeedSockets {
     resync_requests: mpsc::Sender<ResyncRequest>,
     plan_budgets: Vec<Budget>,
     counters: Arc<Counters>,
+    inputs: InputRoom,
+    behind: Arc<BehindWatch>,
     stop: CancellationToken,
     /// Cancelled after the deadline of a stop.
     abort: CancellationToken,
@@ -63,7 +65,7 @@ impl FeedSockets {
         plan: &Plan,
         options: SocketOptions,
         budgets: Budgets,
-        inputs: mpsc::Sender<SocketEvent>,
+        inputs: InputSender,
     ) -> Result<Self, SocketError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| SocketError::NoRuntime)?;
         let problems = plan_problems(plan);
@@ -73,7 +75,8 @@ impl FeedSockets {
         let options = Arc::new(options);
         let tls = Arc::new(tls::client_config(&options.ca_files, &["http/1.1"])?);
         let counters = Arc::new(Counters::default());
-        let client = RestClient::new(Arc::clone(&options), Arc::clone(&counters))?;
+        // Answers come to the pipeline as frames.
+        let client = RestClient::new(Arc::clone(&options), Arc::clone(&counters), options.max_frame_bytes)?;
         for budget in &plan.budgets {
             budgets.define(&budget.name, budget.units, Duration::from_millis(u64::from(budget.window_ms)));
         }
@@ -82,11 +85,14 @@ impl FeedSockets {
         let at_once = options.requests_at_once.max(1);
         let (references, pending) = ReferenceGate::new(options.reference_wait, Arc::clone(&counters));
         let renewed = plan.connections.iter().filter(|connection| connection.max_age_ms > 0).count();
+        let (gauge, behind) = (inputs.gauge(), Arc::new(BehindWatch::default()));
         let feed = FeedContext {
             options,
             tls,
             budgets,
             inputs,
+            behind: Arc::clone(&behind),
+            large_messages: large_slots(),
             counters: Arc::clone(&counters),
             references,
             renewals: Renewals::new(renewed),
@@ -115,6 +121,8 @@ impl FeedSockets {
             resync_requests,
             plan_budgets,
             counters,
+            inputs: gauge,
+            behind,
             stop,
             abort,
             tasks,
@@ -194,9 +202,19 @@ impl FeedSockets {
         self.counters.read()
     }
 
+    /// Bytes read that the pipeline has not taken.
+    pub fn queued_bytes(&self) -> usize {
+        self.inputs.queued_bytes()
+    }
+
+    /// Time for which sockets have been waiting for the pipeline without a pause.
+    pub fn behind_for(&self) -> Option<Duration> {
+        self.behind.since().map(|since| since.elapsed())
+    }
+
     /// Closes every socket and joins every task; aborts them after `deadline`. Keep receiving: messages
-    /// already sent by the venues are delivered.
-    pub async fn stop(mut self, deadline: Duration) {
+    /// already sent by the venues are delivered. Returns the final counters.
+    pub async fn stop(mut self, deadline: Duration) -> SocketCounters {
         self.stop.cancel();
         if timeout(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -212,6 +230,7 @@ impl FeedSockets {
             tracing::error!(%error, "socket owner task panicked");
         }
         self.tasks.wait().await;
+        self.counters.read()
     }
 
     fn connection(&self, source: SourceIndex) -> Result<&ConnectionHandle, CommandError> {

@@ -1,8 +1,8 @@
 //! Network I/O of a feed: websockets, REST requests, polls and resyncs as the adapter's plan specifies. It
 //! knows no venue.
 //! Connections stay open (heartbeats, back-off, overlapping renewals, detection of silent streams), rate
-//! limits are exact rolling windows, and everything read goes to one bounded queue. While the queue is
-//! full, nothing is read; what is discarded is counted by reason.
+//! limits are exact rolling windows, and everything read goes to one queue, bounded in number and bytes.
+//! While it is full, nothing is read; what is discarded is counted by reason.
 
 mod budgets;
 mod connection;
@@ -11,6 +11,7 @@ mod counters;
 mod error;
 mod event;
 mod feed;
+mod inputs;
 mod limits;
 mod options;
 mod poll;
@@ -25,6 +26,7 @@ pub use counters::{SocketCounter, SocketCounters};
 pub use error::{BudgetError, CloseReason, CommandError, RequestFailure, SocketError};
 pub use event::{ReceivedFrame, SilenceHint, SocketEvent};
 pub use feed::FeedSockets;
+pub use inputs::{InputBounds, InputReceiver, InputSender, TakenInputs, input_queue};
 pub use options::{BackoffOptions, SocketOptions};
 pub use rest::{RestClient, http_client};
 pub use status::{ConnectionPhase, ConnectionStatus, StreamStatus};

@@ -15,6 +15,28 @@ pub(crate) const OUTBOX_MAX: usize = 4096;
 /// Events of generations for their supervisor. Full: the generation waits.
 pub(crate) const SESSION_EVENTS_MAX: usize = 16;
 
+/// Bytes of the texts that wait for the message limit. Full: the text is dropped and counted.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes that a connection could not write yet: twice the largest message of a plan. Full: of further pings only the newest is
+/// answered; no progress for [`crate::SocketOptions::write_timeout`]: the connection is closed.
+pub(crate) const WRITE_BUFFER_BYTES_MAX: usize = 512 << 10;
+
+/// Sent messages remembered for a message limit. A plan with a larger limit is paced by this one.
+pub(crate) const PACED_MESSAGES_MAX: usize = 65_536;
+
+/// Size from which a message is large.
+pub(crate) const LARGE_MESSAGE_BYTES: usize = 1 << 20;
+
+/// Large messages that a feed reads at once, and large answers. Full: the others are not read on.
+pub(crate) const LARGE_MESSAGES_AT_ONCE: usize = 2;
+
+/// Headers of an answer, in the library's buffer of 408 KiB. More: the request fails.
+pub(crate) const ANSWER_HEADERS_MAX: usize = 100;
+
+/// Interval of the log lines about a feed whose sockets wait for its pipeline. They wait on: nothing is dropped.
+pub(crate) const BEHIND_EVERY: Duration = Duration::from_secs(10);
+
 /// Messages read in a row before timers and texts.
 pub(crate) const READS_IN_A_ROW: usize = 64;
 

@@ -11,6 +11,7 @@ use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
@@ -20,13 +21,15 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::sync::PollSemaphore;
 use url::Url;
 
 use crate::error::BudgetError;
+use crate::limits::{LARGE_MESSAGE_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::options::SocketOptions;
 use crate::rest::retry_after;
 
-pub(crate) type Socket = WebSocketStream<TimedTransport>;
+pub(crate) type Socket = WebSocketStream<WatchedTransport>;
 
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
@@ -47,6 +50,7 @@ pub(crate) async fn open(
     connection: &Connection,
     tls: &Arc<rustls::ClientConfig>,
     options: &SocketOptions,
+    large_messages: &Arc<Semaphore>,
 ) -> Result<Socket, OpenError> {
     let bad = |reason: String| OpenError::Handshake { host: mask(&connection.url).into_owned(), reason };
     let url = Url::parse(&connection.url).map_err(|error| bad(error.to_string()))?;
@@ -59,9 +63,10 @@ pub(crate) async fn open(
     };
     let config = WebSocketConfig::default()
         .max_message_size(Some(options.max_frame_bytes))
-        .max_frame_size(Some(options.max_frame_bytes));
-    let handshake =
-        tokio_tungstenite::client_async_with_config(request, TimedTransport::new(transport), Some(config));
+        .max_frame_size(Some(options.max_frame_bytes))
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
+    let transport = WatchedTransport::new(transport, Arc::clone(large_messages));
+    let handshake = tokio_tungstenite::client_async_with_config(request, transport, Some(config));
     match timeout(options.handshake_timeout, handshake).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(refused(host, error)),
@@ -141,43 +146,107 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-pub(crate) struct TimedTransport {
+/// A transport that knows when it was active, and that reads on in a large message only with a slot of the feed.
+pub(crate) struct WatchedTransport {
     transport: Box<dyn Transport>,
     last_byte: Instant,
+    /// Since when nothing can be written although something waits.
+    blocked_since: Option<Instant>,
+    /// Bytes of the message that is being read, and of messages behind it.
+    partial: usize,
+    since_data: usize,
+    slots: PollSemaphore,
+    slot: Option<OwnedSemaphorePermit>,
+    waits_for_slot: bool,
 }
 
-impl TimedTransport {
-    pub(crate) fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport, last_byte: Instant::now() }
+impl WatchedTransport {
+    pub(crate) fn new(transport: Box<dyn Transport>, large_messages: Arc<Semaphore>) -> Self {
+        Self {
+            transport,
+            last_byte: Instant::now(),
+            blocked_since: None,
+            partial: 0,
+            since_data: 0,
+            slots: PollSemaphore::new(large_messages),
+            slot: None,
+            waits_for_slot: false,
+        }
     }
 
+    /// Waiting for a slot is not the venue's silence.
     pub(crate) fn last_byte(&self) -> Instant {
-        self.last_byte
+        if self.waits_for_slot { Instant::now() } else { self.last_byte }
+    }
+
+    pub(crate) fn blocked_for(&self) -> Duration {
+        self.blocked_since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// A control frame was read; it may be between the fragments of a message.
+    pub(crate) fn control_read(&mut self, payload: usize) {
+        self.partial = self.partial.saturating_sub(payload + 2);
+    }
+
+    /// A data message is complete. Returns the bytes read since the one before.
+    pub(crate) fn data_read(&mut self) -> usize {
+        self.partial = 0;
+        std::mem::take(&mut self.since_data)
+    }
+
+    /// The message was delivered, or discarded.
+    pub(crate) fn release_slot(&mut self) {
+        self.slot = None;
+    }
+
+    fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.partial < LARGE_MESSAGE_BYTES || self.slot.is_some() {
+            return Poll::Ready(());
+        }
+        let polled = self.slots.poll_acquire(cx);
+        self.waits_for_slot = polled.is_pending();
+        polled.map(|slot| {
+            self.last_byte = Instant::now();
+            self.slot = slot;
+        })
     }
 }
 
-impl AsyncRead for TimedTransport {
+impl AsyncRead for WatchedTransport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.poll_slot(cx).is_pending() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.transport).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
             self.last_byte = Instant::now();
+            self.partial += bytes;
+            self.since_data += bytes;
         }
         read
     }
 }
 
-impl AsyncWrite for TimedTransport {
+impl AsyncWrite for WatchedTransport {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write(cx, buf)
+        let written = Pin::new(&mut self.transport).poll_write(cx, buf);
+        match written {
+            Poll::Pending => {
+                self.blocked_since.get_or_insert_with(Instant::now);
+            }
+            Poll::Ready(_) => self.blocked_since = None,
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

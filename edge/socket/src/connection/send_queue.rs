@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::counters::{Counters, SocketCounter};
-use crate::limits::OUTBOX_MAX;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MAX, PACED_MESSAGES_MAX};
 
 /// Held while a resync is in progress.
 pub(crate) type ResyncInProgress = OwnedSemaphorePermit;
@@ -39,19 +39,30 @@ pub(crate) enum OutgoingMessage {
     PingFrame,
 }
 
+impl OutgoingMessage {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.text.len(),
+            Self::PingFrame => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     pacer: Pacer,
     opening: VecDeque<String>,
     urgent: VecDeque<OutgoingMessage>,
     normal: VecDeque<OutgoingText>,
+    /// Of the urgent and normal texts.
+    bytes: usize,
     counters: Arc<Counters>,
 }
 
 impl SendQueue {
     pub(crate) fn new(pacer: Pacer, opening: &[String], counters: Arc<Counters>) -> Self {
         let opening = opening.iter().cloned().collect();
-        Self { pacer, opening, urgent: VecDeque::new(), normal: VecDeque::new(), counters }
+        Self { pacer, opening, urgent: VecDeque::new(), normal: VecDeque::new(), bytes: 0, counters }
     }
 
     pub(crate) fn opening_sent(&self) -> bool {
@@ -59,9 +70,14 @@ impl SendQueue {
     }
 
     pub(crate) fn push(&mut self, text: OutgoingText) {
-        if !self.pacer.allows_texts() || self.urgent.len() + self.normal.len() >= OUTBOX_MAX {
+        let is_full = self.urgent.len() + self.normal.len() >= OUTBOX_MAX
+            || self.bytes.saturating_add(text.text.len()) > OUTBOX_BYTES_MAX;
+        if !self.pacer.allows_texts() || is_full {
             self.counters.count(SocketCounter::DiscardedTextQueueFull);
-        } else if text.urgent {
+            return;
+        }
+        self.bytes += text.text.len();
+        if text.urgent {
             self.urgent.push_back(OutgoingMessage::Text(text));
         } else {
             self.normal.push_back(text);
@@ -76,6 +92,7 @@ impl SendQueue {
             _ => false,
         });
         if !waits && self.pacer.allows_texts() {
+            self.bytes += heartbeat.bytes();
             self.urgent.push_back(heartbeat);
         }
     }
@@ -90,12 +107,15 @@ impl SendQueue {
         if self.ready_at(now)? > now {
             return None;
         }
-        let next = match self.urgent.pop_front() {
-            Some(urgent) => urgent,
-            None => match self.opening.pop_front() {
-                Some(text) => OutgoingMessage::Text(OutgoingText::new(text, false)),
-                None => OutgoingMessage::Text(self.normal.pop_front()?),
-            },
+        let next = if let Some(urgent) = self.urgent.pop_front() {
+            self.bytes = self.bytes.saturating_sub(urgent.bytes());
+            urgent
+        } else if let Some(text) = self.opening.pop_front() {
+            OutgoingMessage::Text(OutgoingText::new(text, false))
+        } else {
+            let text = self.normal.pop_front()?;
+            self.bytes = self.bytes.saturating_sub(text.text.len());
+            OutgoingMessage::Text(text)
         };
         self.pacer.sent(now);
         Some(next)
@@ -122,13 +142,14 @@ pub(crate) struct Pacer {
     kept_for_pongs: usize,
     /// Longer than the venue's: messages sent a window apart may arrive closer together.
     window: Duration,
+    /// No more than decide when the next text may go: a flood of pings adds no further ones.
     sent: VecDeque<Instant>,
 }
 
 impl Pacer {
     pub(crate) fn new(max: u32, window: Duration) -> Self {
         let margin = (window / 10).clamp(Duration::from_millis(20), Duration::from_secs(1));
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let max = usize::try_from(max).unwrap_or(usize::MAX).min(PACED_MESSAGES_MAX);
         Self { max, kept_for_pongs: usize::from(max > 1), window: window + margin, sent: VecDeque::new() }
     }
 
@@ -145,6 +166,9 @@ impl Pacer {
 
     pub(crate) fn sent(&mut self, now: Instant) {
         self.forget(now);
+        if self.sent.len() >= self.max {
+            self.sent.pop_front();
+        }
         self.sent.push_back(now);
     }
 
@@ -192,6 +216,31 @@ mod tests {
             assert!(count <= 5, "{count} messages within a window");
         }
         assert!(now - start < Duration::from_millis(1100) * 14, "texts waited longer than needed");
+    }
+
+    #[test]
+    fn a_flood_of_pongs_is_remembered_up_to_the_limit_and_delays_texts_by_a_window() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(5, Duration::from_secs(1));
+        for pong in 0..10_000 {
+            pacer.sent(start + Duration::from_micros(pong));
+        }
+        assert_eq!(pacer.sent.len(), 5);
+        let newest = start + Duration::from_micros(9_999);
+        let ready = pacer.ready_at(newest);
+        assert!(ready > newest + Duration::from_secs(1) && ready <= newest + Duration::from_millis(1100));
+    }
+
+    #[test]
+    fn waiting_texts_are_bounded_in_bytes() {
+        let counters = Arc::new(Counters::default());
+        let mut queue = SendQueue::new(Pacer::new(10, Duration::from_secs(1)), &[], Arc::clone(&counters));
+        let text = |urgent| OutgoingText::new("x".repeat(1 << 20), urgent);
+        (0..6).for_each(|number| queue.push(text(number % 2 == 0)));
+        assert_eq!(counters.read()[SocketCounter::DiscardedTextQueueFull], 2);
+        assert!(queue.take(Instant::now()).is_some());
+        queue.push(text(false));
+        assert_eq!(counters.read()[SocketCounter::DiscardedTextQueueFull], 2);
     }
 
     #[test]

@@ -7,36 +7,53 @@ use bytes::{Bytes, BytesMut};
 use marketprism_adapter_host::contract::{Charge, Method, Request};
 use marketprism_service::{error_text, mask};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::{apply_refusal, charges_or_origin, retry_after};
 use crate::budgets::Budgets;
+use crate::context::large_slots;
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{BudgetError, RequestFailure, SocketError};
-use crate::limits::SNIPPET_BYTES;
+use crate::limits::{ANSWER_HEADERS_MAX, LARGE_MESSAGE_BYTES, SNIPPET_BYTES};
 use crate::options::SocketOptions;
 use crate::tls;
 
 /// Changes the URL of a try just before it is sent.
 pub(crate) type StampUrl<'a> = &'a mut (dyn FnMut(&mut Url) + Send);
 
-/// One of the concurrent requests; held as long as the answer is in memory.
-pub(crate) type RequestSlot<'t> = Option<SemaphorePermit<'t>>;
+/// Held as long as the answer is in memory.
+#[derive(Debug)]
+pub(crate) struct RequestSlot<'t> {
+    /// One of the concurrent requests.
+    _turn: Option<SemaphorePermit<'t>>,
+    /// One of the large answers.
+    _large: LargeSlot,
+}
+
+/// Taken once an answer is large.
+type LargeSlot = Option<OwnedSemaphorePermit>;
 
 #[derive(Debug, Clone)]
 pub struct RestClient {
     client: reqwest::Client,
     options: Arc<SocketOptions>,
     counters: Arc<Counters>,
+    /// Decompressed.
+    body_bytes_max: usize,
+    large_answers: Arc<Semaphore>,
 }
 
 pub fn http_client(options: &SocketOptions) -> Result<RestClient, SocketError> {
-    RestClient::new(Arc::new(options.clone()), Arc::new(Counters::default()))
+    RestClient::new(Arc::new(options.clone()), Arc::new(Counters::default()), options.body_max_bytes)
 }
 
 impl RestClient {
-    pub(crate) fn new(options: Arc<SocketOptions>, counters: Arc<Counters>) -> Result<Self, SocketError> {
+    pub(crate) fn new(
+        options: Arc<SocketOptions>,
+        counters: Arc<Counters>,
+        body_bytes_max: usize,
+    ) -> Result<Self, SocketError> {
         let tls = tls::client_config(&options.ca_files, &["h2", "http/1.1"])?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -44,9 +61,10 @@ impl RestClient {
             .connect_timeout(options.connect_timeout + options.tls_timeout)
             // A redirect would use a host outside the charged budgets.
             .redirect(reqwest::redirect::Policy::none())
+            .http1_max_headers(ANSWER_HEADERS_MAX)
             .build()
             .map_err(|error| SocketError::HttpClient(error_text(&error)))?;
-        Ok(Self { client, options, counters })
+        Ok(Self { client, options, counters, body_bytes_max, large_answers: large_slots() })
     }
 
     pub fn counters(&self) -> SocketCounters {
@@ -131,9 +149,9 @@ impl RestClient {
         stamp(&mut url);
         let answer = tokio::time::timeout(request.timeout, self.exchange(request, url)).await;
         let failure = match answer {
-            Ok(Ok(body)) => {
+            Ok(Ok((body, large))) => {
                 budgets.served(&request.charges);
-                return Ok((body, turn));
+                return Ok((body, RequestSlot { _turn: turn, _large: large }));
             }
             Ok(Err(failure)) => failure,
             Err(_) => RequestFailure::Timeout(request.timeout),
@@ -148,7 +166,11 @@ impl RestClient {
         Err(failure)
     }
 
-    async fn exchange(&self, request: &PreparedRequest, url: Url) -> Result<Bytes, RequestFailure> {
+    async fn exchange(
+        &self,
+        request: &PreparedRequest,
+        url: Url,
+    ) -> Result<(Bytes, LargeSlot), RequestFailure> {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
@@ -162,11 +184,29 @@ impl RestClient {
         if !status.is_success() {
             let retry_after = retry_after(answer.headers(), SystemTime::now());
             // An unreadable body must not hide the status.
-            let snippet = read_body(&mut answer, SNIPPET_BYTES, true).await.unwrap_or_default();
+            let snippet = read_snippet(&mut answer).await.unwrap_or_default();
             let snippet = String::from_utf8_lossy(&snippet).into_owned();
             return Err(RequestFailure::Status { status: status.as_u16(), snippet, retry_after });
         }
-        read_body(&mut answer, self.options.body_max_bytes, false).await
+        self.read_body(&mut answer).await
+    }
+
+    async fn read_body(&self, answer: &mut reqwest::Response) -> Result<(Bytes, LargeSlot), RequestFailure> {
+        let limit = self.body_bytes_max;
+        if answer.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(RequestFailure::TooLarge { limit });
+        }
+        let (mut body, mut large) = (BytesMut::new(), None);
+        while let Some(part) = answer.chunk().await.map_err(transport)? {
+            if part.len() > limit - body.len() {
+                return Err(RequestFailure::TooLarge { limit });
+            }
+            if large.is_none() && body.len() + part.len() > LARGE_MESSAGE_BYTES {
+                large = Arc::clone(&self.large_answers).acquire_owned().await.ok();
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok((body.freeze(), large))
     }
 }
 
@@ -180,23 +220,17 @@ struct PreparedRequest {
     label: String,
 }
 
-/// At most `limit` bytes: a longer body is an error, or is cut.
-async fn read_body(answer: &mut reqwest::Response, limit: usize, cut: bool) -> Result<Bytes, RequestFailure> {
-    if !cut && answer.content_length().is_some_and(|length| length > limit as u64) {
-        return Err(RequestFailure::TooLarge { limit });
+/// Begin of the body of a refusal.
+async fn read_snippet(answer: &mut reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut snippet = Vec::new();
+    while snippet.len() < SNIPPET_BYTES
+        && let Some(part) = answer.chunk().await?
+    {
+        snippet.extend_from_slice(
+            part.get(..(SNIPPET_BYTES - snippet.len()).min(part.len())).unwrap_or_default(),
+        );
     }
-    let mut body = BytesMut::new();
-    while let Some(part) = answer.chunk().await.map_err(transport)? {
-        let room = limit - body.len();
-        if part.len() > room && !cut {
-            return Err(RequestFailure::TooLarge { limit });
-        }
-        body.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
-        if cut && body.len() == limit {
-            break;
-        }
-    }
-    Ok(body.freeze())
+    Ok(snippet)
 }
 
 fn transport(error: reqwest::Error) -> RequestFailure {

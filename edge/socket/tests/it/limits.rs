@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::{Budget, Connection, Plan};
 use marketprism_socket::{Budgets, FeedSockets, SocketCounter, SocketEvent};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan, stream};
 use crate::venue::{
-    Server, ServerSocket, eventually, most_within, next, quick, read_to_end, start_with, stop, ticker,
+    Server, ServerSocket, eventually, inputs_of, most_within, next, quick, read_to_end, start_with, stop,
+    ticker,
 };
 
 fn connections(url: &str, count: usize) -> Vec<Connection> {
@@ -49,7 +50,7 @@ async fn connects_of_all_connections_keep_one_budget() {
         for connection in &mut plan.connections {
             connection.charges = vec![charge("connects", 1)];
         }
-        let (sender, inputs) = mpsc::channel(256);
+        let (sender, inputs) = inputs_of(256);
         feeds.push((FeedSockets::start(&plan, quick(), budgets.clone(), sender).unwrap(), inputs));
     }
     eventually("all are open", || feeds.iter().all(|(feed, _)| feed.counters()[SocketCounter::Opened] >= 12))

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_socket::{Budgets, CloseReason, FeedSockets, SocketEvent};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{connection, plan};
 use crate::venue::{
-    Server, ServerSocket, eventually, next, next_frame, quick, send_every, start, start_with, stop, ticker,
-    until,
+    Server, ServerSocket, eventually, inputs_of, next, next_frame, quick, send_every, start, start_with,
+    stop, ticker, until,
 };
 
 /// Numbers its frames: every connection gets the current number.
@@ -210,7 +210,7 @@ async fn connections_opened_together_are_renewed_one_after_the_other() {
         one.max_age_ms = 3000;
         one
     });
-    let (sender, mut inputs) = mpsc::channel(256);
+    let (sender, mut inputs) = inputs_of(256);
     let plan = plan(connections.collect());
     let sockets = FeedSockets::start(&plan, quick(), Budgets::new(), sender).unwrap();
     let mut seen = vec![BTreeSet::new(); CONNECTIONS];

@@ -7,7 +7,8 @@ use marketprism_adapter_host::contract::{
     Resync, ResyncAction, TimeWindow,
 };
 use marketprism_socket::{Budgets, FeedSockets, SocketError, SocketOptions};
-use tokio::sync::mpsc;
+
+use crate::venue::inputs_of;
 
 pub fn connection(url: String) -> Connection {
     Connection {
@@ -90,7 +91,7 @@ async fn every_problem_of_a_plan_is_named() {
     let again = Resubscription { connection: 7, messages: Vec::new() };
     plan.resyncs =
         vec![Resync { instrument: 0, action: ResyncAction::Resubscribe(again), depth_limit: None }];
-    let (sender, _receiver) = mpsc::channel(8);
+    let (sender, _receiver) = inputs_of(8);
     let refused = FeedSockets::start(&plan, SocketOptions::default(), Budgets::new(), sender);
     let Err(SocketError::Plan(problems)) = refused else { panic!("the plan was accepted") };
     let wanted = [

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use marketprism_adapter_host::contract::{Budget, Plan};
 use marketprism_socket::{Budgets, CommandError, FeedSockets, SocketCounter, SocketEvent};
-use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, charged_request, connection, plan, poll, request, window};
-use crate::venue::{Server, answer, next, next_frame, quick, read_to_end, start, start_with, stop, until};
+use crate::venue::{
+    Server, answer, inputs_of, next, next_frame, quick, read_to_end, start, start_with, stop, until,
+};
 
 /// Records the requested paths and answers with the path after `wait`; `/broken` is missing.
 async fn venue(wait: Duration) -> (Server, Arc<Mutex<Vec<String>>>) {
@@ -111,7 +112,7 @@ async fn pages_keep_the_plans_budgets() {
     plan.polls = vec![poll(server.http("/list"), Duration::from_secs(3600))];
     plan.budgets = vec![Budget { name: "weight".to_owned(), units: 10, window_ms: 60_000 }];
     let budgets = Budgets::new();
-    let (sender, mut inputs) = mpsc::channel(8);
+    let (sender, mut inputs) = inputs_of(8);
     let sockets = FeedSockets::start(&plan, quick(), budgets.clone(), sender).unwrap();
     let page = |budget: &str, units| charged_request(server.http("/next"), budget, units);
     assert_eq!(sockets.follow_up(0, page("weight", 1)), Err(CommandError::NotAPoll(0.into())));

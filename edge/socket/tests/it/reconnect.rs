@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::plans::{charge, connection, plan, poll};
 use crate::venue::{
-    DEADLINE, Server, answer, eventually, next, next_frame, noticed, quick, read_to_end, start, start_with,
-    stop, until, until_frame,
+    DEADLINE, Server, answer, eventually, inputs_of, next, next_frame, noticed, quick, read_to_end, start,
+    start_with, stop, until, until_frame,
 };
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn connects_are_charged() {
     first.charges = vec![charge("connects", 1)];
     let mut plan = plan(vec![first]);
     plan.budgets = vec![Budget { name: "connects".to_owned(), units: 3, window_ms: 3_600_000 }];
-    let (sender, mut inputs) = mpsc::channel(64);
+    let (sender, mut inputs) = inputs_of(64);
     let budgets = Budgets::new();
     let sockets = FeedSockets::start(&plan, quick(), budgets.clone(), sender).unwrap();
     eventually("3 connects", || server.accepted() >= 3).await;
@@ -217,7 +217,7 @@ async fn a_stop_keeps_its_deadline_against_everybody() {
     .await;
     let mut options = quick();
     options.close_timeout = Duration::from_secs(3600);
-    let (sender, inputs) = mpsc::channel(2);
+    let (sender, inputs) = inputs_of(2);
     let sockets =
         FeedSockets::start(&plan(vec![connection(venue.ws())]), options, Budgets::new(), sender).unwrap();
     eventually("the queue is full", || sockets.status()[0].frames == 2).await;
@@ -230,7 +230,7 @@ async fn a_stop_keeps_its_deadline_against_everybody() {
 #[tokio::test]
 async fn nothing_is_read_for_nobody() {
     let venue = Server::silent().await;
-    let (sender, inputs) = mpsc::channel(8);
+    let (sender, inputs) = inputs_of(8);
     let sockets =
         FeedSockets::start(&plan(vec![connection(venue.ws())]), quick(), Budgets::new(), sender).unwrap();
     eventually("it is open", || sockets.status()[0].phase == ConnectionPhase::Open).await;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_adapter_host::contract::Plan;
-use marketprism_socket::{Budgets, FeedSockets, ReceivedFrame, SocketEvent, SocketOptions};
+use marketprism_socket::{
+    Budgets, FeedSockets, InputBounds, InputReceiver, InputSender, ReceivedFrame, SocketEvent, SocketOptions,
+    input_queue,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, mpsc};
@@ -141,17 +144,18 @@ pub fn quick() -> SocketOptions {
     options
 }
 
+/// A queue of a number of events, without a bound in bytes that matters.
+pub fn inputs_of(events: usize) -> (InputSender, InputReceiver) {
+    input_queue(InputBounds { events, bytes: 1 << 30 })
+}
+
 /// Starts a plan with short timeouts.
-pub fn start(plan: &Plan) -> (FeedSockets, mpsc::Receiver<SocketEvent>) {
+pub fn start(plan: &Plan) -> (FeedSockets, InputReceiver) {
     start_with(plan, quick(), 8)
 }
 
-pub fn start_with(
-    plan: &Plan,
-    options: SocketOptions,
-    capacity: usize,
-) -> (FeedSockets, mpsc::Receiver<SocketEvent>) {
-    let (sender, inputs) = mpsc::channel(capacity);
+pub fn start_with(plan: &Plan, options: SocketOptions, capacity: usize) -> (FeedSockets, InputReceiver) {
+    let (sender, inputs) = inputs_of(capacity);
     (FeedSockets::start(plan, options, Budgets::new(), sender).unwrap(), inputs)
 }
 
@@ -179,7 +183,7 @@ pub fn ticker(period: Duration) -> (broadcast::Sender<u64>, JoinSet<()>) {
     (ticks, task)
 }
 
-pub async fn next_frame(inputs: &mut mpsc::Receiver<SocketEvent>) -> ReceivedFrame {
+pub async fn next_frame(inputs: &mut InputReceiver) -> ReceivedFrame {
     match next(inputs).await {
         SocketEvent::Frame(frame) => frame,
         other => panic!("not a frame: {other:?}"),
@@ -187,7 +191,7 @@ pub async fn next_frame(inputs: &mut mpsc::Receiver<SocketEvent>) -> ReceivedFra
 }
 
 /// The next frame, skipping other inputs.
-pub async fn until_frame(inputs: &mut mpsc::Receiver<SocketEvent>) -> ReceivedFrame {
+pub async fn until_frame(inputs: &mut InputReceiver) -> ReceivedFrame {
     until(inputs, |input| match input {
         SocketEvent::Frame(frame) => Some(frame),
         _ => None,
@@ -199,15 +203,12 @@ pub async fn read_to_end<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSock
     while socket.next().await.is_some_and(|message| message.is_ok()) {}
 }
 
-pub async fn next(inputs: &mut mpsc::Receiver<SocketEvent>) -> SocketEvent {
+pub async fn next(inputs: &mut InputReceiver) -> SocketEvent {
     timeout(DEADLINE, inputs.recv()).await.expect("no input in time").expect("inputs ended")
 }
 
 /// The next input that `want` selects.
-pub async fn until<T>(
-    inputs: &mut mpsc::Receiver<SocketEvent>,
-    mut want: impl FnMut(SocketEvent) -> Option<T>,
-) -> T {
+pub async fn until<T>(inputs: &mut InputReceiver, mut want: impl FnMut(SocketEvent) -> Option<T>) -> T {
     let looking = async {
         loop {
             if let Some(found) = want(next(inputs).await) {
@@ -235,13 +236,13 @@ pub async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 }
 
 /// Stops while receiving, as the pipeline does, and returns the inputs until the end.
-pub async fn stop(sockets: FeedSockets, inputs: &mut mpsc::Receiver<SocketEvent>) -> Vec<SocketEvent> {
+pub async fn stop(sockets: FeedSockets, inputs: &mut InputReceiver) -> Vec<SocketEvent> {
     let stopping = sockets.stop(DEADLINE);
     tokio::pin!(stopping);
     let mut rest = Vec::new();
     loop {
         tokio::select! {
-            () = &mut stopping => break,
+            _ = &mut stopping => break,
             Some(input) = inputs.recv() => rest.push(input),
         }
     }

@@ -9,6 +9,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use marketprism_adapter_host::contract::Heartbeat;
 use marketprism_service::clock::now_ns;
 use marketprism_service::error_text;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -149,7 +150,12 @@ impl Serving {
             OutgoingMessage::Text(text) => (Message::Text(text.text.as_str().into()), Some(text)),
         };
         let limit = self.session.feed.options.write_timeout;
-        match timeout(limit, self.socket.send(message)).await {
+        let sending = async {
+            // Pongs that wait to be written leave no room for the message.
+            self.socket.flush().await?;
+            self.socket.send(message).await
+        };
+        match timeout(limit, sending).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.reason_of(&error)),
             Err(_) => return Err(CloseReason::WriteTimeout(limit)),
@@ -179,10 +185,20 @@ impl Serving {
             // Polling again also flushes the pong to a ping that was just read.
             match self.socket.next().now_or_never() {
                 Some(next) => message = next,
-                None => return None,
+                None => return self.write_timeout(),
             }
         }
-        self.on_message(message).await.err().map(SessionEndCause::Closed)
+        let ended = self.on_message(message).await.err().map(SessionEndCause::Closed);
+        // One read from the network may hold thousands of messages: other feeds get their turn.
+        yield_now().await;
+        ended.or_else(|| self.write_timeout())
+    }
+
+    /// Pongs are written while reading, without a wait: a venue that reads none of them is noticed here.
+    fn write_timeout(&self) -> Option<SessionEndCause> {
+        let limit = self.session.feed.options.write_timeout;
+        let is_blocked = self.closing.is_none() && self.socket.get_ref().blocked_for() >= limit;
+        is_blocked.then_some(SessionEndCause::Closed(CloseReason::WriteTimeout(limit)))
     }
 
     /// An error ends the generation.
@@ -196,7 +212,8 @@ impl Serving {
             // Both share the bytes read.
             Some(Ok(Message::Text(text))) => Bytes::from(text),
             Some(Ok(Message::Binary(data))) => data,
-            Some(Ok(Message::Ping(_))) => {
+            Some(Ok(Message::Ping(payload))) => {
+                self.socket.get_mut().control_read(payload.len());
                 self.session.feed.counters.count(SocketCounter::PingsAnswered);
                 self.outbox.pong(Instant::now());
                 return Ok(());
@@ -205,9 +222,18 @@ impl Serving {
                 self.venue_closes(frame);
                 return Ok(());
             }
-            Some(Ok(Message::Pong(_) | Message::Frame(_))) => return Ok(()),
+            Some(Ok(Message::Pong(payload))) => {
+                self.socket.get_mut().control_read(payload.len());
+                return Ok(());
+            }
+            Some(Ok(Message::Frame(_))) => return Ok(()),
         };
-        self.frame(data).await
+        let read = self.socket.get_mut().data_read();
+        // A message shares the memory of everything read with it: among many pings that is far more than its own.
+        let data = if read / 2 > data.len() { Bytes::copy_from_slice(&data) } else { data };
+        let delivered = self.frame(data).await;
+        self.socket.get_mut().release_slot();
+        delivered
     }
 
     async fn frame(&mut self, data: Bytes) -> Result<(), CloseReason> {

@@ -87,7 +87,7 @@ impl ConnectionSupervisor {
         let current = self.current.and_then(|current| self.generations.get(&current));
         let opened = current.and_then(|current| current.opened_at).unwrap_or(now);
         // Frames wait unread while the pipeline is behind: no silence of the venue.
-        let behind = self.feed.inputs.capacity() == 0;
+        let behind = self.feed.inputs.is_full();
         let mut silent = Vec::new();
         let mut frozen = None;
         let mut next = now + NEVER;

@@ -1,0 +1,209 @@
+//! Queue of events from the sockets of a feed to its pipeline, bounded in number and in bytes. A full queue makes the sockets wait;
+//! nothing is dropped.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::event::SocketEvent;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputBounds {
+    pub events: usize,
+    /// Sum of the sizes of queued events. An event larger than all of it is queued alone.
+    pub bytes: u32,
+}
+
+#[derive(Debug)]
+struct QueuedEvent {
+    event: SocketEvent,
+    room: OwnedSemaphorePermit,
+}
+
+/// Bytes that may still be queued. Holding it does not keep the queue open.
+#[derive(Debug, Clone)]
+pub(crate) struct InputRoom {
+    left: Arc<Semaphore>,
+    bytes: u32,
+}
+
+impl InputRoom {
+    pub(crate) fn queued_bytes(&self) -> usize {
+        (self.bytes as usize).saturating_sub(self.left.available_permits())
+    }
+
+    fn cost(&self, event: &SocketEvent) -> u32 {
+        u32::try_from(event.size()).unwrap_or(u32::MAX).min(self.bytes)
+    }
+}
+
+pub fn input_queue(bounds: InputBounds) -> (InputSender, InputReceiver) {
+    let (sender, receiver) = mpsc::channel(bounds.events.max(1));
+    let bytes = bounds.bytes.max(1);
+    let room = InputRoom { left: Arc::new(Semaphore::new(bytes as usize)), bytes };
+    (InputSender { events: sender, room: room.clone() }, InputReceiver { events: receiver, room })
+}
+
+#[derive(Debug, Clone)]
+pub struct InputSender {
+    events: mpsc::Sender<QueuedEvent>,
+    room: InputRoom,
+}
+
+#[derive(Debug)]
+pub(crate) enum InputRefusal {
+    Full(SocketEvent),
+    Closed,
+}
+
+impl InputSender {
+    /// Waits for room in the queue. An error means that the receiver is gone.
+    pub async fn send(&self, event: SocketEvent) -> Result<(), mpsc::error::SendError<()>> {
+        let gone = |_| mpsc::error::SendError(());
+        let left = Arc::clone(&self.room.left);
+        let room =
+            left.acquire_many_owned(self.room.cost(&event)).await.map_err(|_| mpsc::error::SendError(()))?;
+        self.events.send(QueuedEvent { event, room }).await.map_err(gone)
+    }
+
+    pub(crate) fn try_send(&self, event: SocketEvent) -> Result<(), InputRefusal> {
+        if self.events.is_closed() {
+            return Err(InputRefusal::Closed);
+        }
+        let left = Arc::clone(&self.room.left);
+        let Ok(room) = left.try_acquire_many_owned(self.room.cost(&event)) else {
+            return Err(InputRefusal::Full(event));
+        };
+        self.events.try_send(QueuedEvent { event, room }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(queued) => InputRefusal::Full(queued.event),
+            mpsc::error::TrySendError::Closed(_) => InputRefusal::Closed,
+        })
+    }
+
+    pub(crate) async fn closed(&self) {
+        self.events.closed().await;
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        // Whoever waits for bytes has taken those that are left.
+        self.events.capacity() == 0 || self.room.left.available_permits() == 0
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.room.queued_bytes()
+    }
+
+    pub(crate) fn gauge(&self) -> InputRoom {
+        self.room.clone()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenInputs {
+    /// The queue was empty afterwards.
+    All,
+    /// More may be queued.
+    Part,
+    /// There is nothing left, and every sender is gone.
+    End,
+}
+
+#[derive(Debug)]
+pub struct InputReceiver {
+    events: mpsc::Receiver<QueuedEvent>,
+    room: InputRoom,
+}
+
+impl InputReceiver {
+    /// `None` when there will be no more.
+    pub async fn recv(&mut self) -> Option<SocketEvent> {
+        self.events.recv().await.map(|queued| queued.event)
+    }
+
+    pub fn try_recv(&mut self) -> Result<SocketEvent, TryRecvError> {
+        self.events.try_recv().map(|queued| queued.event)
+    }
+
+    /// Adds queued events to `taken` until it has `events_max` of them, or `bytes_max` came with this call.
+    pub fn take(&mut self, events_max: usize, bytes_max: usize, taken: &mut Vec<SocketEvent>) -> TakenInputs {
+        let mut bytes = 0;
+        while taken.len() < events_max && bytes < bytes_max {
+            match self.events.try_recv() {
+                Ok(QueuedEvent { event, room }) => {
+                    bytes += room.num_permits();
+                    taken.push(event);
+                }
+                Err(TryRecvError::Empty) => return TakenInputs::All,
+                Err(TryRecvError::Disconnected) if taken.is_empty() => return TakenInputs::End,
+                Err(TryRecvError::Disconnected) => return TakenInputs::All,
+            }
+        }
+        TakenInputs::Part
+    }
+
+    /// No event is accepted from now on; those that are queued can still be taken.
+    pub fn close(&mut self) {
+        self.events.close();
+        self.room.left.close();
+    }
+}
+
+impl Drop for InputReceiver {
+    /// Ends the waits for bytes, which the end of the channel does not.
+    fn drop(&mut self) {
+        self.room.left.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ReceivedFrame;
+
+    fn frame(bytes: usize) -> SocketEvent {
+        SocketEvent::Frame(ReceivedFrame {
+            source: 0.into(),
+            generation: 1,
+            received_at_ns: 0,
+            data: vec![0; bytes].into(),
+        })
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_beside_the_number_and_freed_when_an_event_is_taken() {
+        let (sender, mut inputs) = input_queue(InputBounds { events: 100, bytes: 10_000 });
+        sender.send(frame(4_000)).await.unwrap();
+        sender.send(frame(4_000)).await.unwrap();
+        assert!(matches!(sender.try_send(frame(4_000)), Err(InputRefusal::Full(_))));
+        assert!(sender.queued_bytes() >= 8_000);
+        let waiting = tokio::spawn({
+            let sender = sender.clone();
+            async move { sender.send(frame(1 << 20)).await }
+        });
+        while !sender.is_full() {
+            tokio::task::yield_now().await;
+        }
+        let mut taken = Vec::new();
+        assert_eq!(inputs.take(64, 1, &mut taken), TakenInputs::Part);
+        assert_eq!(taken.len(), 1, "one frame has more than the bytes of a turn");
+        assert!(!waiting.is_finished(), "an event above the bound is queued alone");
+        assert!(inputs.recv().await.is_some());
+        waiting.await.unwrap().unwrap();
+        assert!(sender.is_full());
+        drop(inputs);
+        assert!(sender.send(frame(1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_bytes_learns_that_the_receiver_is_gone() {
+        let (sender, mut inputs) = input_queue(InputBounds { events: 100, bytes: 1_000 });
+        sender.send(frame(5_000)).await.unwrap();
+        let waiting = tokio::spawn(async move { sender.send(frame(1)).await });
+        tokio::task::yield_now().await;
+        inputs.close();
+        assert!(waiting.await.unwrap().is_err());
+        assert!(inputs.try_recv().is_ok(), "what was queued can be taken");
+        assert_eq!(inputs.take(1, 1, &mut Vec::new()), TakenInputs::End);
+    }
+}
