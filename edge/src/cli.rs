@@ -113,8 +113,8 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             let config = load(&file.config, &mut adapters)?;
             let runtime = runtime()?;
             let edge = runtime.block_on(Edge::start(config, &adapters)).or_exit(Exit::NOT_STARTED)?;
-            let drained = runtime.block_on(edge.run())?;
-            return Ok(if drained.undelivered == 0 { Exit::SUCCESS } else { Exit::UNDELIVERED });
+            let left = runtime.block_on(edge.run())?;
+            return Ok(if left.is_complete() { Exit::SUCCESS } else { Exit::UNDELIVERED });
         }
         Command::Check(file) => print(&summary(&load(&file.config, &mut adapters)?))?,
         Command::Replay(arguments) => return replay(&arguments),

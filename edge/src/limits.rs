@@ -4,8 +4,25 @@ use std::time::Duration;
 
 use marketprism_service::HttpBounds;
 
-/// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading (back-pressure); nothing is dropped.
+/// Inputs between the sockets and one feed's pipeline. Full: the sockets stop reading (back-pressure), a WARN every 10 s; nothing is
+/// dropped.
 pub const FEED_INPUTS_MAX: usize = 4_096;
+
+/// Their bytes: four frames of the largest size. Full: as above.
+pub const FEED_INPUT_BYTES_MAX: u32 = 64 << 20;
+
+/// Bytes after which a pipeline takes no further input into its turn.
+pub const INPUT_BYTES_PER_TURN_MAX: usize = 1 << 20;
+
+/// Records of a turn that wait for the queue. More: they go into the queue before the next event is processed.
+pub const TURN_RECORDS_MAX: usize = 4_096;
+
+/// Time for which the sockets of a feed wait for its pipeline. Passed: a reason in `/health`.
+pub const FEED_BEHIND: Duration = Duration::from_secs(60);
+
+/// Bytes of order-book updates that wait for snapshots, all books of a feed together. Full: the oldest updates of the book at hand are
+/// dropped, counted as `buffer_full`, and a newer snapshot is needed.
+pub const BOOKS_PENDING_BYTES_MAX: usize = 128 << 20;
 
 /// Default of `feed.depth`, where the venue has as many levels a side.
 pub const DEPTH_DEFAULT: u32 = 400;
@@ -82,6 +99,9 @@ pub const PUBLISHER_DRAIN: Duration = Duration::from_secs(10);
 
 /// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` is healthy with `grace`.
 pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
+
+/// Bytes of a recording, all feeds and files together. Full: the recording ends with an error.
+pub const RECORDING_BYTES_MAX: u64 = 64 << 30;
 
 /// Size of a recording's file. Full: the recording continues in a new file.
 pub const RECORDING_FILE_BYTES: u64 = 256 * 1024 * 1024;

@@ -15,9 +15,10 @@ use crate::broker::{BrokerLink, answer_requests, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedStatus, FrameObserver, run_feed};
 use crate::http::{EdgeState, bind};
-use crate::limits::{HEALTH_GRACE, PUBLISHER_DRAIN};
+use crate::limits::{HEALTH_GRACE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
 use crate::publisher::{AuditSender, DrainResult, Publisher};
-use crate::queue::{EventQueue, MemoryQueue, QueueLimits};
+use crate::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
+use crate::telemetry::{LossAtStop, Metrics};
 
 pub(crate) struct FeedTasks {
     tasks: JoinSet<()>,
@@ -37,9 +38,9 @@ impl FeedTasks {
             let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?.clone();
             let status = Arc::new(FeedStatus::new(&feed.exchange, &feed.data_types, adapter));
             feeds.statuses.push(Arc::clone(&status));
-            let audit_feed = edge.auditor.feed(&feed.exchange);
+            let (audit_feed, lane) = (edge.auditor.feed(&feed.exchange), QueueLane::of_feed(index));
             let context =
-                FeedContext { edge: Arc::clone(edge), audit_feed, status, observer: observer(index) };
+                FeedContext { edge: Arc::clone(edge), audit_feed, lane, status, observer: observer(index) };
             feeds.tasks.spawn(run_feed(context, feed.clone()));
         }
         Ok(feeds)
@@ -106,7 +107,7 @@ impl Edge {
     }
 
     /// Runs until a signal, then stops in order. A second signal ends the process at once.
-    pub async fn run(mut self) -> anyhow::Result<DrainResult> {
+    pub async fn run(mut self) -> anyhow::Result<StopResult> {
         tokio::select! {
             () = self.signals.next() => {}
             ended = &mut self.publisher => {
@@ -132,24 +133,48 @@ impl Edge {
             queue.close();
             publisher_stop.cancel();
             let drained = publisher.await.context("the publisher panicked")?;
-            // After the publisher: the outcome of every record is known.
+            // After the publisher: the audits get an outcome of every record.
+            context.metrics.lost_at_stop(LossAtStop::Undelivered, queue.abandon());
             audits.stop().await;
             drained
         };
-        let drained = tokio::select! {
+        tokio::select! {
             drained = stopping => drained?,
             () = signals.next() => {
                 let lost = context.queue.status().messages;
-                tracing::error!(lost, "second signal: the process ends at once, queued events are lost");
+                tracing::error!(lost, "second signal: the process ends at once, queued events and frames are lost");
                 Exit::INTERRUPTED.now();
             }
         };
-        log_end(&context, drained);
+        let left = StopResult::of(&context.metrics);
+        log_end(&context, left);
         http_stop.cancel();
         if http.await.is_err() {
             tracing::warn!("the http listeners panicked");
         }
-        Ok(drained)
+        Ok(left)
+    }
+}
+
+/// Left behind by the stop, and lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopResult {
+    /// Frames that were read and not processed.
+    pub unprocessed: u64,
+    /// Events without an acknowledgement.
+    pub undelivered: u64,
+}
+
+impl StopResult {
+    fn of(metrics: &Metrics) -> Self {
+        Self {
+            unprocessed: metrics.left_at_stop(LossAtStop::Unprocessed),
+            undelivered: metrics.left_at_stop(LossAtStop::Undelivered),
+        }
+    }
+
+    pub const fn is_complete(self) -> bool {
+        self.unprocessed == 0 && self.undelivered == 0
     }
 }
 
@@ -204,15 +229,26 @@ impl AuditTasks {
     }
 }
 
-fn log_end(context: &EdgeContext, drained: DrainResult) {
-    let (lost, delivered) = (drained.undelivered, context.queue.status().confirmed);
-    if lost == 0 {
+fn log_end(context: &EdgeContext, left: StopResult) {
+    let queue = context.queue.status();
+    let (delivered, dropped) = (queue.confirmed, queue.dropped.values().sum::<u64>());
+    let StopResult { unprocessed, undelivered } = left;
+    if !left.is_complete() {
+        let (drain, limit) = (PIPELINES_DRAIN, PUBLISHER_DRAIN);
+        tracing::error!(
+            unprocessed,
+            undelivered,
+            dropped,
+            delivered,
+            ?drain,
+            ?limit,
+            "stopped, frames not processed and events not delivered in time are lost"
+        );
+    } else if dropped > 0 {
+        tracing::error!(dropped, delivered, "stopped, events were lost to the full queue before");
+    } else {
         tracing::info!(delivered, "stopped, all events delivered");
-        return;
     }
-    context.metrics.lost.with_label_values(&["any", "shutdown"]).inc_by(lost);
-    let limit = PUBLISHER_DRAIN;
-    tracing::error!(lost, delivered, ?limit, "stopped, events were not delivered in time and are lost");
 }
 
 fn grace() -> anyhow::Result<Duration> {

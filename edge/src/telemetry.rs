@@ -94,6 +94,12 @@ metrics! {
     adapter_calls: IntCounterVec = "marketprism_edge_adapter_calls_total" ["exchange"],
     /// Time spent in adapters, in microseconds.
     adapter_micros: IntCounterVec = "marketprism_edge_adapter_microseconds_total" ["exchange"],
+    /// Bytes that were read and wait for the pipeline.
+    input_bytes: IntGaugeVec = "marketprism_edge_input_queue_bytes" ["exchange"],
+    /// Seconds for which sockets have been waiting for the pipeline; 0 while it keeps up.
+    behind: IntGaugeVec = "marketprism_edge_feed_behind_seconds" ["exchange"],
+    /// Frames deleted from quarantine to keep its bounds.
+    quarantine_deleted: IntCounter = "marketprism_edge_quarantine_deleted_total" [],
     /// Frames in quarantine since the start.
     quarantined: IntCounterVec = "marketprism_edge_quarantined_frames_total" ["exchange"],
     /// Peak memory of an adapter's instances, in bytes.
@@ -102,7 +108,7 @@ metrics! {
     queue_messages: IntGauge = "marketprism_edge_queue_messages" [],
     /// Bytes in the queue.
     queue_bytes: IntGauge = "marketprism_edge_queue_bytes" [],
-    /// Events that were lost, by cause.
+    /// Events that were lost, by cause; for the cause `stop_unprocessed` frames.
     lost: IntCounterVec = "marketprism_edge_lost_events_total" ["data_type", "cause"],
     /// Order-book states replaced by a newer one in the queue.
     queue_conflated: IntCounter = "marketprism_edge_queue_conflated_total" [],
@@ -141,8 +147,38 @@ impl Metrics {
         Ok(text)
     }
 
+    /// Counts what the stop left behind, and is logged by the caller.
+    pub fn lost_at_stop(&self, what: LossAtStop, count: u64) {
+        self.lost.with_label_values(&[ANY, what.as_str()]).inc_by(count);
+    }
+
+    /// The count so far.
+    pub fn left_at_stop(&self, what: LossAtStop) -> u64 {
+        self.lost.with_label_values(&[ANY, what.as_str()]).get()
+    }
+
     pub const fn content_type() -> &'static str {
         "text/plain; version=0.0.4"
+    }
+}
+
+/// Label for losses of no single data type.
+const ANY: &str = "any";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossAtStop {
+    /// Frames and answers that no pipeline processed in time.
+    Unprocessed,
+    /// Events that the broker did not acknowledge in time.
+    Undelivered,
+}
+
+impl LossAtStop {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unprocessed => "stop_unprocessed",
+            Self::Undelivered => "stop_undelivered",
+        }
     }
 }
 

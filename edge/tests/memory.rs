@@ -23,6 +23,7 @@ use records::{book, builder, instrument, options, trade};
 const INSTRUMENTS: u32 = 300;
 const LEVELS: i64 = 50;
 const MILLISECOND_NS: i64 = 1_000_000;
+const START_NS: i64 = 1_700_000_000_000 * MILLISECOND_NS;
 
 /// Resident memory of this process; `None` where the system does not show it.
 fn resident_kb() -> Option<u64> {
@@ -49,7 +50,7 @@ fn feed() -> RecordBuilder {
 
 /// Every book has a gap and gets its snapshot; every instrument trades, with duplicates and gaps.
 fn round(builder: &mut RecordBuilder, number: i64, records: &mut Vec<EventRecord>) {
-    let now_ns = number * 200 * MILLISECOND_NS;
+    let now_ns = START_NS + number * 200 * MILLISECOND_NS;
     let whole: Vec<i64> = (1..=LEVELS)
         .flat_map(|i| [10_000 - i, i])
         .chain((1..=LEVELS).flat_map(|i| [10_000 + i, i]))

@@ -15,7 +15,7 @@ use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
 use crate::event::SocketEvent;
 use crate::inputs::{InputRefusal, InputSender};
-use crate::limits::{BEHIND_EVERY, LARGE_MESSAGES_AT_ONCE};
+use crate::limits::BEHIND_EVERY;
 use crate::options::SocketOptions;
 use crate::renewals::Renewals;
 
@@ -71,10 +71,6 @@ impl FeedContext {
         self.counters.add(SocketCounter::StalledMicroseconds, waited_us);
         taken.map(|()| waited)
     }
-}
-
-pub(crate) fn large_slots() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE))
 }
 
 /// Time since when a socket of the feed has been waiting for its pipeline.

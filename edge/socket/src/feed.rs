@@ -15,11 +15,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
 use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText};
-use crate::context::{BehindWatch, FeedContext, ReferenceGate, ReferencePending, large_slots};
+use crate::context::{BehindWatch, FeedContext, ReferenceGate, ReferencePending};
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{CommandError, SocketError};
 use crate::inputs::{InputRoom, InputSender};
-use crate::limits::CONNECTION_COMMANDS_MAX;
+use crate::limits::{CONNECTION_COMMANDS_MAX, LARGE_MESSAGES_AT_ONCE};
 use crate::options::SocketOptions;
 use crate::poll::{PageQueue, PollTask};
 use crate::renewals::Renewals;
@@ -92,7 +92,7 @@ impl FeedSockets {
             budgets,
             inputs,
             behind: Arc::clone(&behind),
-            large_messages: large_slots(),
+            large_messages: Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE)),
             counters: Arc::clone(&counters),
             references,
             renewals: Renewals::new(renewed),

@@ -2,6 +2,7 @@
 //! nothing is dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -26,6 +27,17 @@ struct QueuedEvent {
 pub(crate) struct InputRoom {
     left: Arc<Semaphore>,
     bytes: u32,
+    /// Senders that wait with an event that is older than what comes next.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Counted until the event is queued, also when the wait is given up.
+struct WaitingSender<'a>(&'a AtomicUsize);
+
+impl Drop for WaitingSender<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl InputRoom {
@@ -41,7 +53,7 @@ impl InputRoom {
 pub fn input_queue(bounds: InputBounds) -> (InputSender, InputReceiver) {
     let (sender, receiver) = mpsc::channel(bounds.events.max(1));
     let bytes = bounds.bytes.max(1);
-    let room = InputRoom { left: Arc::new(Semaphore::new(bytes as usize)), bytes };
+    let room = InputRoom { left: Arc::new(Semaphore::new(bytes as usize)), bytes, waiting: Arc::default() };
     (InputSender { events: sender, room: room.clone() }, InputReceiver { events: receiver, room })
 }
 
@@ -61,6 +73,8 @@ impl InputSender {
     /// Waits for room in the queue. An error means that the receiver is gone.
     pub async fn send(&self, event: SocketEvent) -> Result<(), mpsc::error::SendError<()>> {
         let gone = |_| mpsc::error::SendError(());
+        self.room.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waiting = WaitingSender(&self.room.waiting);
         let left = Arc::clone(&self.room.left);
         let room =
             left.acquire_many_owned(self.room.cost(&event)).await.map_err(|_| mpsc::error::SendError(()))?;
@@ -101,7 +115,7 @@ impl InputSender {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenInputs {
-    /// The queue was empty afterwards.
+    /// Nothing is queued afterwards, and nobody waits with an event.
     All,
     /// More may be queued.
     Part,
@@ -127,6 +141,8 @@ impl InputReceiver {
 
     /// Adds queued events to `taken` until it has `events_max` of them, or `bytes_max` came with this call.
     pub fn take(&mut self, events_max: usize, bytes_max: usize, taken: &mut Vec<SocketEvent>) -> TakenInputs {
+        // Before the queue is looked at: whoever stops waiting meanwhile has queued its event.
+        let someone_waits = self.room.waiting.load(Ordering::Acquire) > 0;
         let mut bytes = 0;
         while taken.len() < events_max && bytes < bytes_max {
             match self.events.try_recv() {
@@ -134,6 +150,7 @@ impl InputReceiver {
                     bytes += room.num_permits();
                     taken.push(event);
                 }
+                Err(TryRecvError::Empty) if someone_waits => return TakenInputs::Part,
                 Err(TryRecvError::Empty) => return TakenInputs::All,
                 Err(TryRecvError::Disconnected) if taken.is_empty() => return TakenInputs::End,
                 Err(TryRecvError::Disconnected) => return TakenInputs::All,
@@ -188,9 +205,13 @@ mod tests {
         assert_eq!(inputs.take(64, 1, &mut taken), TakenInputs::Part);
         assert_eq!(taken.len(), 1, "one frame has more than the bytes of a turn");
         assert!(!waiting.is_finished(), "an event above the bound is queued alone");
-        assert!(inputs.recv().await.is_some());
+        let mut rest = Vec::new();
+        assert_eq!(inputs.take(1, 1, &mut rest), TakenInputs::Part);
+        assert_eq!(inputs.take(64, 1 << 30, &mut Vec::new()), TakenInputs::Part, "somebody waits");
         waiting.await.unwrap().unwrap();
         assert!(sender.is_full());
+        assert!(inputs.recv().await.is_some());
+        assert_eq!(inputs.take(64, 1, &mut Vec::new()), TakenInputs::All);
         drop(inputs);
         assert!(sender.send(frame(1)).await.is_err());
     }

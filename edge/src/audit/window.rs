@@ -15,7 +15,7 @@ pub enum PublishOutcome {
     Ambiguous,
     /// A newer state of the same book replaced it in the queue.
     Conflated,
-    /// It was dropped from the full queue.
+    /// It was dropped from the full queue, or was left in it at the end.
     Dropped,
     /// The broker rejected it for its content; it is lost.
     Rejected,
@@ -103,7 +103,8 @@ impl StreamTally {
         (audit.first_sequence, audit.last_sequence) = self.sequences.unzip();
         audit.oldest_timestamp = self.oldest_us;
         let mut rare = self.rare.map(|rare| *rare).unwrap_or_default();
-        let dropped = rare.dropped.gap(GapKind::Dropped, "the edge's queue was full");
+        let dropped =
+            rare.dropped.gap(GapKind::Dropped, "not published, for the queue was full or the edge stopped");
         let rejected = rare.rejected.gap(GapKind::Refused, "the broker rejected messages for their content");
         for gap in dropped.into_iter().chain(rejected).chain(gaps) {
             rare.gaps.push(gap);

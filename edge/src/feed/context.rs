@@ -12,7 +12,7 @@ use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
 use crate::config::{Config, Sandbox};
 use crate::limits::QUARANTINE_BYTES_MAX;
-use crate::queue::EventQueue;
+use crate::queue::{EventQueue, QueueLane};
 use crate::telemetry::{Coverage, Metrics};
 
 /// Folder of quarantined frames inside the data folder.
@@ -58,6 +58,7 @@ impl EdgeContext {
 pub struct FeedContext {
     pub edge: Arc<EdgeContext>,
     pub audit_feed: AuditFeed,
+    pub lane: QueueLane,
     pub status: Arc<FeedStatus>,
     /// Set by `record`.
     pub observer: Option<Arc<dyn FrameObserver>>,

@@ -13,9 +13,11 @@ use marketprism_adapter_host::{
 use marketprism_config::MaskedUrl;
 use marketprism_schema::{Capability, DataTypeMap, MarketType, StreamId};
 use marketprism_service::{Backoff, clock, error_text, mask};
-use marketprism_socket::{BackoffOptions, FeedSockets, SocketEvent, SocketOptions, http_client};
+use marketprism_socket::{
+    BackoffOptions, FeedSockets, InputBounds, InputReceiver, SocketCounter, SocketOptions, http_client,
+    input_queue,
+};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
@@ -28,9 +30,9 @@ use super::status::{FeedPhase, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
 use crate::config::{FeedConfig, book_depth};
 use crate::gaps::GapMonitor;
-use crate::limits::{FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
+use crate::limits::{FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
-use crate::telemetry::CoverageIndex;
+use crate::telemetry::{CoverageIndex, LossAtStop};
 
 /// Runs one feed until the edge stops its feeds.
 pub async fn run_feed(context: FeedContext, config: FeedConfig) {
@@ -76,6 +78,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         sources: feed.sources,
         sockets,
         queue: Arc::clone(&context.edge.queue),
+        lane: context.lane,
         status: Arc::clone(&context.status),
         metrics: context.edge.metrics.clone(),
         gaps: feed.gaps,
@@ -116,7 +119,13 @@ async fn stop_sockets(context: &FeedContext) {
     let Some(mut sockets) = context.status.take_sockets() else { return };
     loop {
         match Arc::<FeedSockets>::try_unwrap(sockets) {
-            Ok(owned) => return owned.stop(SOCKETS_STOP).await,
+            Ok(owned) => {
+                let counters = owned.stop(SOCKETS_STOP).await;
+                let discarded =
+                    [SocketCounter::DiscardedFrameStopping, SocketCounter::DiscardedAnswerStopping];
+                let discarded = discarded.into_iter().map(|what| counters[what]).sum();
+                return context.edge.metrics.lost_at_stop(LossAtStop::Unprocessed, discarded);
+            }
             Err(shared) => {
                 sockets = shared;
                 sleep(Duration::from_millis(2)).await;
@@ -132,7 +141,7 @@ struct StartedFeed {
     builder: RecordBuilder,
     gaps: GapMonitor,
     sockets: Arc<FeedSockets>,
-    inputs: Receiver<SocketEvent>,
+    inputs: InputReceiver,
 }
 
 /// The configured feed as the adapter contract has it.
@@ -173,7 +182,7 @@ async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<Sta
     let since_ns = context.edge.auditor.since_ns(context.audit_feed).unwrap_or_else(clock::now_ns);
     let gaps =
         GapMonitor::new(Arc::clone(&context.edge.auditor), context.audit_feed, streams, plan, since_ns);
-    let (sender, inputs) = channel(FEED_INPUTS_MAX);
+    let (sender, inputs) = input_queue(InputBounds { events: FEED_INPUTS_MAX, bytes: FEED_INPUT_BYTES_MAX });
     let sockets = Arc::new(FeedSockets::start(plan, options, context.edge.budgets.clone(), sender)?);
     tracing::info!(
         exchange = config.exchange,

@@ -39,6 +39,7 @@ pub(super) fn refresh(state: &EdgeState) {
     metrics.queue_bytes.set(gauge(queue.bytes));
     follow(&metrics.queue_conflated, queue.conflated);
     follow(&metrics.queue_waits, queue.waits);
+    follow(&metrics.quarantine_deleted, state.context.quarantine.deleted());
     for (data_type, dropped) in queue.dropped {
         if dropped > 0 {
             follow(&metrics.lost.with_label_values(&[data_type.as_str(), "queue_full"]), dropped);
@@ -65,6 +66,8 @@ pub(super) fn refresh(state: &EdgeState) {
         &metrics.adapter_memory,
         &metrics.connections,
         &metrics.last_frame_age,
+        &metrics.input_bytes,
+        &metrics.behind,
     ] {
         family.reset();
     }
@@ -151,6 +154,10 @@ impl<'a> FeedTotals<'a> {
                 self.count(&metrics.socket_events, &[exchange, what.label()], count);
             }
         }
+        let queued = u64::try_from(sockets.queued_bytes()).unwrap_or(u64::MAX);
+        self.gauge(&metrics.input_bytes, &[exchange], queued);
+        let behind = sockets.behind_for().unwrap_or_default();
+        self.gauge(&metrics.behind, &[exchange], behind.as_secs());
         let now_ns = clock::now_ns();
         for connection in sockets.status() {
             let phase = match connection.phase {

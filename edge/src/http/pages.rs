@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::state::{EdgeState, faults_json, phase_text, state_text};
 use crate::books::BookReport;
 use crate::feed::{FeedPhase, FeedReport, FeedStatus, PollReport};
-use crate::limits::AUDIT_HEALTHY;
+use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND};
 use crate::records::TradeIdReport;
 use crate::telemetry::CoverageRow;
 
@@ -87,6 +87,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
         if feed.report().adapter_unhealthy {
             reasons.push(format!("{}: adapter {} faults on every frame", feed.exchange, feed.adapter.id()));
         }
+        reasons.extend(behind_problem(feed));
     }
     reasons.extend(audit_problem(state, clock::now_ns()));
     for row in state.context.coverage.rows(clock::now_ns()) {
@@ -98,6 +99,12 @@ fn problems(state: &EdgeState) -> Vec<String> {
         }
     }
     reasons
+}
+
+fn behind_problem(feed: &FeedStatus) -> Option<String> {
+    let behind = feed.sockets()?.behind_for().filter(|behind| *behind >= FEED_BEHIND)?;
+    let seconds = behind.as_secs();
+    Some(format!("{}: its pipeline has been behind for {seconds} s, the sockets read nothing", feed.exchange))
 }
 
 /// Audits that wait for too long, or windows that do not close.

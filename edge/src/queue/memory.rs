@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::fifo::{Fifo, count};
-use super::record::{AppendResult, EventQueue, EventRecord, QueueEntry, QueuePosition, QueueStatus};
+use super::lanes::{Lanes, count};
+use super::record::{
+    AppendResult, EventQueue, EventRecord, QueueEntry, QueueLane, QueuePosition, QueueStatus,
+};
 use crate::audit::Auditor;
 use crate::limits::QUEUE_ROOM_WAIT;
 
@@ -18,7 +20,7 @@ pub struct QueueLimits {
     pub bytes: u64,
 }
 
-/// While it is full and records are still being confirmed, `append` waits: back-pressure reaches the venue and nothing is lost. Without
+/// While it is full for a lane and records are still being confirmed, `append` waits: back-pressure reaches the venue and nothing is lost. Without
 /// a confirmation for [`QUEUE_ROOM_WAIT`] (an outage of the broker) the oldest records that are not in flight are dropped and counted,
 /// without a further wait until the next confirmation.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ pub struct MemoryQueue {
 
 #[derive(Debug)]
 struct QueueState {
-    fifo: Fifo,
+    lanes: Lanes,
     /// No confirmation came during a whole wait.
     stalled: bool,
     closed: bool,
@@ -46,7 +48,7 @@ impl MemoryQueue {
 
     /// For tests that fill it: another wait than [`QUEUE_ROOM_WAIT`].
     pub fn with_room_wait(limits: QueueLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
-        let state = QueueState { fifo: Fifo::new(limits), stalled: false, closed: false };
+        let state = QueueState { lanes: Lanes::new(limits), stalled: false, closed: false };
         Self { state: Mutex::new(state), freed: Condvar::new(), readable: Notify::new(), room_wait, auditor }
     }
 
@@ -57,6 +59,15 @@ impl MemoryQueue {
         self.readable.notify_one();
     }
 
+    /// Gives up everything, for the end of the publisher: the audits say what was not sent, and what was sent without an
+    /// acknowledgement. Returns the number of both.
+    pub fn abandon(&self) -> u64 {
+        let mut state = self.lock();
+        let outcomes = state.lanes.abandon();
+        self.auditor.record(&outcomes);
+        count(outcomes.len())
+    }
+
     /// Each statement leaves the queue whole, so a poisoned lock (a thread that panicked) is used on.
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,27 +75,28 @@ impl MemoryQueue {
 
     /// Runs while the lock is held: no window is closed between a loss and its count.
     fn count_lost(&self, state: &mut QueueState) {
-        self.auditor.record(&state.fifo.take_lost());
+        self.auditor.record(&state.lanes.take_lost());
     }
 
     fn wait_for_room<'a>(
         &'a self,
         mut state: MutexGuard<'a, QueueState>,
+        lane: QueueLane,
         bytes: u64,
     ) -> MutexGuard<'a, QueueState> {
         self.count_lost(&mut state);
-        state.fifo.status.waits += 1;
-        let mut confirmed = state.fifo.status.confirmed;
+        state.lanes.status.waits += 1;
+        let mut confirmed = state.lanes.status.confirmed;
         let mut deadline = Instant::now() + self.room_wait;
-        while !state.fifo.has_room(1, bytes) && !state.closed && !state.stalled {
+        while !state.lanes.has_room(lane, 1, bytes) && !state.closed && !state.stalled {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 state.stalled = true;
                 break;
             }
             (state, _) = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
-            if state.fifo.status.confirmed != confirmed {
-                confirmed = state.fifo.status.confirmed;
+            if state.lanes.status.confirmed != confirmed {
+                confirmed = state.lanes.status.confirmed;
                 deadline = Instant::now() + self.room_wait;
             }
         }
@@ -93,7 +105,7 @@ impl MemoryQueue {
 }
 
 impl EventQueue for MemoryQueue {
-    fn append(&self, records: &mut Vec<EventRecord>) -> AppendResult {
+    fn append(&self, lane: QueueLane, records: &mut Vec<EventRecord>) -> AppendResult {
         let mut result = AppendResult::default();
         if records.is_empty() {
             return result;
@@ -101,11 +113,11 @@ impl EventQueue for MemoryQueue {
         let mut state = self.lock();
         for record in records.drain(..) {
             let bytes = count(record.size());
-            if !state.fifo.has_room(1, bytes) && !state.stalled && !state.closed {
+            if !state.lanes.has_room(lane, 1, bytes) && !state.stalled && !state.closed {
                 self.readable.notify_one();
-                state = self.wait_for_room(state, bytes);
+                state = self.wait_for_room(state, lane, bytes);
             }
-            let one = state.fifo.append(record);
+            let one = state.lanes.append(lane, record);
             result.conflated += one.conflated;
             result.dropped += one.dropped;
         }
@@ -116,7 +128,7 @@ impl EventQueue for MemoryQueue {
     }
 
     fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>) {
-        self.lock().fifo.read_next(messages_max, bytes_max, out);
+        self.lock().lanes.read_next(messages_max, bytes_max, out);
     }
 
     fn confirm(&self, positions: &[QueuePosition]) {
@@ -124,14 +136,14 @@ impl EventQueue for MemoryQueue {
             return;
         }
         let mut state = self.lock();
-        state.fifo.confirm(positions);
+        state.lanes.confirm(positions);
         state.stalled = false;
         drop(state);
         self.freed.notify_all();
     }
 
     fn oldest_pending_ns(&self) -> Option<i64> {
-        self.lock().fifo.oldest_pending_ns()
+        self.lock().lanes.oldest_pending_ns()
     }
 
     fn readable(&self) -> &Notify {
@@ -139,7 +151,7 @@ impl EventQueue for MemoryQueue {
     }
 
     fn status(&self) -> QueueStatus {
-        self.lock().fifo.status
+        self.lock().lanes.status
     }
 }
 
@@ -147,6 +159,8 @@ impl EventQueue for MemoryQueue {
 mod tests {
     use super::*;
     use marketprism_schema::DataType;
+
+    const LANE: QueueLane = QueueLane::of_feed(0);
 
     fn trade(id: u64) -> EventRecord {
         EventRecord::fixture(id, DataType::Trade, "A-B")
@@ -174,14 +188,14 @@ mod tests {
     #[test]
     fn records_are_read_once_in_order_and_hold_their_room_until_confirmed() {
         let queue = small_queue(4);
-        queue.append(&mut (0..4).map(trade).collect());
+        queue.append(LANE, &mut (0..4).map(trade).collect());
         let mut entries = Vec::new();
         queue.read_next(3, usize::MAX, &mut entries);
         assert_eq!(entries.iter().map(|e| e.position.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(queue.status().messages, 4);
         queue.confirm(&[at(2), at(0), at(0), at(99)]);
         assert_eq!((queue.status().messages, queue.status().confirmed), (2, 2));
-        assert_eq!(queue.append(&mut vec![trade(4), trade(5)]), AppendResult::default());
+        assert_eq!(queue.append(LANE, &mut vec![trade(4), trade(5)]), AppendResult::default());
         assert_eq!(read_ids(&queue, 10), [3, 4, 5]);
         queue.confirm(&[at(1), at(3), at(4), at(5)]);
         assert_eq!((queue.status().messages, queue.status().bytes), (0, 0));
@@ -190,9 +204,9 @@ mod tests {
     #[test]
     fn overflow_drops_the_oldest_records_that_are_not_in_flight_and_counts_them() {
         let queue = small_queue(4);
-        queue.append(&mut (0..4).map(trade).collect());
+        queue.append(LANE, &mut (0..4).map(trade).collect());
         assert_eq!(read_ids(&queue, 2), [0, 1]);
-        let result = queue.append(&mut vec![trade(4), trade(5), trade(6)]);
+        let result = queue.append(LANE, &mut vec![trade(4), trade(5), trade(6)]);
         assert_eq!(result, AppendResult { conflated: 0, dropped: 3 });
         assert_eq!(queue.status().dropped[DataType::Trade], 3);
         assert_eq!(read_ids(&queue, 9), [5, 6]);
@@ -204,14 +218,14 @@ mod tests {
     fn past_half_of_its_bounds_the_queue_keeps_a_books_newest_state_in_place_and_all_trades() {
         let queue = small_queue(8);
         let book = |id| EventRecord::fixture(id, DataType::OrderBook, "A-B");
-        queue.append(&mut vec![book(100), trade(1), trade(2), trade(3), trade(4)]);
-        let result = queue.append(&mut vec![book(101), trade(5), book(102)]);
+        queue.append(LANE, &mut vec![book(100), trade(1), trade(2), trade(3), trade(4)]);
+        let result = queue.append(LANE, &mut vec![book(101), trade(5), book(102)]);
         assert_eq!(result, AppendResult { conflated: 2, dropped: 0 });
         let other = EventRecord::fixture(103, DataType::OrderBook, "C-D");
-        assert_eq!(queue.append(&mut vec![other]), AppendResult::default());
+        assert_eq!(queue.append(LANE, &mut vec![other]), AppendResult::default());
         assert_eq!(read_ids(&queue, 9), [102, 1, 2, 3, 4, 5, 103]);
         // A state in flight is not replaced.
-        assert_eq!(queue.append(&mut vec![book(104)]), AppendResult::default());
+        assert_eq!(queue.append(LANE, &mut vec![book(104)]), AppendResult::default());
         assert_eq!(read_ids(&queue, 9), [104]);
     }
 
@@ -219,7 +233,7 @@ mod tests {
     fn a_full_queue_that_is_being_emptied_makes_the_writer_wait_and_loses_nothing() {
         let queue = queue(10, Duration::from_secs(20));
         std::thread::scope(|scope| {
-            let writer = scope.spawn(|| queue.append(&mut (0..1_000).map(trade).collect()));
+            let writer = scope.spawn(|| queue.append(LANE, &mut (0..1_000).map(trade).collect()));
             let mut next = 0;
             while next < 1_000 {
                 let mut entries = Vec::new();
@@ -239,7 +253,7 @@ mod tests {
     #[test]
     fn a_read_stops_at_its_bound_of_bytes_but_gives_at_least_one_record() {
         let queue = small_queue(10);
-        queue.append(&mut (0..3).map(trade).collect());
+        queue.append(LANE, &mut (0..3).map(trade).collect());
         let mut entries = Vec::new();
         queue.read_next(10, 1, &mut entries);
         assert_eq!(entries.len(), 1);

@@ -64,7 +64,22 @@ impl EventRecord {
     }
 }
 
-/// A record's position in the queue; rises with each record.
+/// Lane of a feed in the queue. Each has a fair share of its room and of the publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueueLane(usize);
+
+impl QueueLane {
+    /// By the feed's position in the configuration.
+    pub const fn of_feed(index: usize) -> Self {
+        Self(index)
+    }
+
+    pub(super) const fn position(self) -> usize {
+        self.0
+    }
+}
+
+/// Identity of a record that was read; rises with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueuePosition(pub u64);
 
@@ -100,9 +115,9 @@ pub struct QueueStatus {
 
 pub trait EventQueue: Send + Sync {
     /// Takes all of `records`, in order. May block for a bounded time when the queue is full; called from a pipeline's own thread.
-    fn append(&self, records: &mut Vec<EventRecord>) -> AppendResult;
+    fn append(&self, lane: QueueLane, records: &mut Vec<EventRecord>) -> AppendResult;
 
-    /// Copies the next unread records to `out`: at most `messages_max`, and at most `bytes_max` in size but at least one.
+    /// Gives out the next unread records to `out`: at most `messages_max`, and at most `bytes_max` in size but at least one.
     fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>);
 
     /// Frees records, in any order. Unknown positions are ignored.
@@ -125,7 +140,7 @@ pub struct DiscardQueue {
 }
 
 impl EventQueue for DiscardQueue {
-    fn append(&self, records: &mut Vec<EventRecord>) -> AppendResult {
+    fn append(&self, _lane: QueueLane, records: &mut Vec<EventRecord>) -> AppendResult {
         self.appended.fetch_add(u64::try_from(records.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
         records.clear();
         AppendResult::default()

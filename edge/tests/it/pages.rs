@@ -11,7 +11,7 @@ use marketprism_edge::broker::BrokerLink;
 use marketprism_edge::config::Http;
 use marketprism_edge::feed::{EdgeContext, FeedStatus};
 use marketprism_edge::http::{EdgeState, bind};
-use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLimits};
+use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::DataType;
 use marketprism_service::clock;
@@ -45,7 +45,7 @@ fn state(grace: Duration) -> EdgeState {
     let config = read(&good(folder.path()), folder.path(), &[]).unwrap();
     let auditor = Arc::new(Auditor::off());
     let queue = MemoryQueue::new(QueueLimits { messages: 10, bytes: 1 << 20 }, Arc::clone(&auditor));
-    queue.append(&mut vec![record("A-B", 1, None, 0, &Coverage::default())]);
+    queue.append(QueueLane::default(), &mut vec![record("A-B", 1, None, 0, &Coverage::default())]);
     let context = EdgeContext::new(&config, Arc::new(queue), auditor).unwrap();
     let trade = context.coverage.row(EXCHANGE, DataType::Trade);
     context.coverage.row(EXCHANGE, DataType::OrderBook);

@@ -7,15 +7,16 @@ use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
 use marketprism_adapter_host::{Adapter, AdapterSupervisor, Engine, FaultPolicy, Limits, Sandbox, Stats};
 use marketprism_edge::feed::{FeedStatus, Pipeline, PipelineParts, SourceMap};
 use marketprism_edge::gaps::GapMonitor;
-use marketprism_edge::queue::DiscardQueue;
+use marketprism_edge::queue::{DiscardQueue, QueueLane};
 use marketprism_edge::telemetry::Metrics;
 use marketprism_schema::DataType;
-use marketprism_socket::{Budgets, FeedSockets, SilenceHint, SocketEvent, SocketOptions};
+use marketprism_socket::{
+    Budgets, FeedSockets, InputBounds, SilenceHint, SocketEvent, SocketOptions, input_queue,
+};
 use marketprism_tests::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::records::{builder, options};
@@ -58,7 +59,7 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
         Adapter::from_bytes(&engine, &component(FixtureKind::FollowUpForever), &Limits::default()).unwrap();
     let supervisor = start(&adapter, url);
     let plan = supervisor.plan().clone();
-    let (sender, inputs) = channel(64);
+    let (sender, inputs) = input_queue(InputBounds { events: 64, bytes: 1 << 20 });
     let sockets =
         FeedSockets::start(&plan, SocketOptions::default(), Budgets::default(), sender.clone()).unwrap();
     let sockets = Arc::new(sockets);
@@ -71,6 +72,7 @@ async fn a_failed_page_is_counted_at_its_poll_which_goes_on_and_a_stream_without
         adapter: supervisor,
         sockets: Arc::downgrade(&sockets),
         queue: Arc::new(DiscardQueue::default()),
+        lane: QueueLane::default(),
         status: Arc::clone(&status),
         metrics: metrics.clone(),
         gaps: GapMonitor::off(&plan),

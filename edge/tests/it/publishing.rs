@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::publisher::DrainResult;
-use marketprism_edge::queue::{EventQueue, EventRecord};
+use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_service::clock;
 use marketprism_tests::broker::Broker;
@@ -41,7 +41,7 @@ async fn all_events_are_in_the_stream_once_after_kills_of_the_broker() {
     let (queue, coverage) = (Arc::clone(&edge.queue), Arc::clone(&edge.coverage));
     let writer = tokio::task::spawn_blocking(move || {
         for first in (0..COUNT).step_by(100) {
-            queue.append(&mut records(&coverage, first..first + 100));
+            queue.append(QueueLane::default(), &mut records(&coverage, first..first + 100));
             std::thread::sleep(Duration::from_millis(5));
         }
     });
@@ -67,7 +67,7 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     let edge = start(&broker.url(), Duration::from_secs(30)).await;
-    edge.queue.append(&mut records(&edge.coverage, 0..10));
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..10));
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
     eventually("messages are published again", || async { (refused.get() > 0).then_some(()) }).await;
     assert_eq!(edge.queue.status().confirmed, 0);
@@ -82,7 +82,7 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_broker_the_publisher_stops_in_time_and_reports_the_rest() {
     let edge = start("nats://127.0.0.1:1", Duration::from_millis(300)).await;
-    edge.queue.append(&mut records(&edge.coverage, 0..10));
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..10));
     edge.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), edge.task).await.expect("in time");
     assert_eq!(ended.unwrap().unwrap(), DrainResult { undelivered: 10 });
@@ -97,7 +97,7 @@ async fn a_message_above_the_brokers_limit_is_counted_as_lost_and_blocks_nothing
     let mut all = records(&edge.coverage, 0..3);
     all[1].payload = vec![b'x'; 2 << 20].into();
     eventually("the broker is connected", || async { edge.link.is_connected().then_some(()) }).await;
-    edge.queue.append(&mut all);
+    edge.queue.append(QueueLane::default(), &mut all);
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(edge.metrics.lost.with_label_values(&["trade", "too_large"]).get(), 1);

@@ -97,7 +97,7 @@ pub struct StreamAudit {
     /// Order-book states that a newer one replaced before they were published: by plan, nothing is lost.
     #[serde(default)]
     pub conflated: u64,
-    /// Events lost because the edge's queue was full.
+    /// Events lost because the edge's queue was full, or left in it when the edge stopped.
     #[serde(default)]
     pub dropped: u64,
     /// Data that is missing, or may be.

@@ -16,7 +16,7 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "edge/socket",
         "feed poll request_runner connection status context renewals rest budgets tls options \
-         limits event error counters",
+         inputs limits event error counters",
     ),
     (
         "edge/host",

@@ -12,10 +12,9 @@ use url::Url;
 
 use super::{apply_refusal, charges_or_origin, retry_after};
 use crate::budgets::Budgets;
-use crate::context::large_slots;
 use crate::counters::{Counters, SocketCounter, SocketCounters};
 use crate::error::{BudgetError, RequestFailure, SocketError};
-use crate::limits::{ANSWER_HEADERS_MAX, LARGE_MESSAGE_BYTES, SNIPPET_BYTES};
+use crate::limits::{ANSWER_HEADERS_MAX, LARGE_MESSAGE_BYTES, LARGE_MESSAGES_AT_ONCE, SNIPPET_BYTES};
 use crate::options::SocketOptions;
 use crate::tls;
 
@@ -54,6 +53,7 @@ impl RestClient {
         counters: Arc<Counters>,
         body_bytes_max: usize,
     ) -> Result<Self, SocketError> {
+        let large_answers = Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE));
         let tls = tls::client_config(&options.ca_files, &["h2", "http/1.1"])?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
@@ -64,7 +64,7 @@ impl RestClient {
             .http1_max_headers(ANSWER_HEADERS_MAX)
             .build()
             .map_err(|error| SocketError::HttpClient(error_text(&error)))?;
-        Ok(Self { client, options, counters, body_bytes_max, large_answers: large_slots() })
+        Ok(Self { client, options, counters, body_bytes_max, large_answers })
     }
 
     pub fn counters(&self) -> SocketCounters {

@@ -14,11 +14,9 @@ use marketprism_adapter_host::{
 use marketprism_book::UpdateOutcome;
 use marketprism_schema::DataType;
 use marketprism_service::{LogLimit, clock};
-use marketprism_socket::{FeedSockets, ReceivedFrame, SocketEvent};
+use marketprism_socket::{FeedSockets, InputReceiver, ReceivedFrame, SocketEvent, TakenInputs};
 use prometheus::Histogram;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::Receiver;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
 use self::reactions::SilentStream;
@@ -27,19 +25,20 @@ use super::remark_log::RemarkLog;
 use super::sources::{PollTracker, SourceMap};
 use super::status::FeedStatus;
 use crate::gaps::{GapMonitor, IncidentKind};
-use crate::limits::{INPUTS_PER_TURN_MAX, STATUS_EVERY};
-use crate::queue::{EventQueue, EventRecord};
+use crate::limits::{INPUT_BYTES_PER_TURN_MAX, INPUTS_PER_TURN_MAX, STATUS_EVERY, TURN_RECORDS_MAX};
+use crate::queue::{EventQueue, EventRecord, QueueLane};
 use crate::records::RecordBuilder;
 use crate::telemetry::{Metrics, seconds_between};
 
 pub struct PipelineParts {
-    pub inputs: Receiver<SocketEvent>,
+    pub inputs: InputReceiver,
     pub adapter: AdapterSupervisor,
     pub builder: RecordBuilder,
     pub sources: SourceMap,
     /// Weak, so that whoever stops the sockets can own them.
     pub sockets: Weak<FeedSockets>,
     pub queue: Arc<dyn EventQueue>,
+    pub lane: QueueLane,
     pub status: Arc<FeedStatus>,
     pub metrics: Metrics,
     pub gaps: GapMonitor,
@@ -117,41 +116,47 @@ impl Pipeline {
     /// Receives the inputs of one turn; none when a timer is due. False when there will be no more.
     fn receive(&mut self, runtime: &Handle, inputs: &mut Vec<SocketEvent>) -> bool {
         let asked_ns = clock::now_ns();
-        let goes_on = self.receive_some(runtime, inputs);
-        // A full turn may leave older inputs in the channel; one that is not full took everything.
-        self.frontier_ns = if inputs.len() < INPUTS_PER_TURN_MAX {
-            asked_ns
-        } else {
+        let taken = self.receive_some(runtime, inputs);
+        // Older inputs may be left in the queue, or wait for it; a turn that took everything has all that was received before it.
+        self.frontier_ns = if taken == TakenInputs::Part {
             let frames = inputs.iter().filter_map(|input| match input {
                 SocketEvent::Frame(frame) => Some(frame.received_at_ns),
                 _ => None,
             });
             frames.min().unwrap_or(self.frontier_ns)
+        } else {
+            asked_ns
         };
-        goes_on
+        taken != TakenInputs::End
     }
 
-    fn receive_some(&mut self, runtime: &Handle, inputs: &mut Vec<SocketEvent>) -> bool {
-        while inputs.len() < INPUTS_PER_TURN_MAX {
-            match self.parts.inputs.try_recv() {
-                Ok(input) => inputs.push(input),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return !inputs.is_empty(),
-            }
-        }
-        if !inputs.is_empty() {
-            return true;
+    fn receive_some(&mut self, runtime: &Handle, inputs: &mut Vec<SocketEvent>) -> TakenInputs {
+        let taken = self.take_queued(inputs);
+        if !inputs.is_empty() || taken == TakenInputs::End {
+            return taken;
         }
         let wait = self.wait();
         let receiver = &mut self.parts.inputs;
         let abort = &self.parts.abort;
-        runtime.block_on(async {
+        let first = runtime.block_on(async {
             tokio::select! {
-                count = receiver.recv_many(inputs, INPUTS_PER_TURN_MAX) => count > 0,
-                () = tokio::time::sleep(wait) => true,
-                () = abort.cancelled() => true,
+                received = receiver.recv() => Some(received),
+                () = tokio::time::sleep(wait) => None,
+                () = abort.cancelled() => None,
             }
-        })
+        });
+        match first {
+            Some(Some(input)) => {
+                inputs.push(input);
+                self.take_queued(inputs)
+            }
+            Some(None) => TakenInputs::End,
+            None => taken,
+        }
+    }
+
+    fn take_queued(&mut self, inputs: &mut Vec<SocketEvent>) -> TakenInputs {
+        self.parts.inputs.take(INPUTS_PER_TURN_MAX, INPUT_BYTES_PER_TURN_MAX, inputs)
     }
 
     /// Time until something is due without an input.
@@ -225,6 +230,9 @@ impl Pipeline {
         for (frame, events, notes) in result.normalized.by_frame(self.batch.len()) {
             for event in events {
                 self.event(frame, &event.payload, &result.normalized.levels, now_ns);
+                if self.records.len() >= TURN_RECORDS_MAX {
+                    self.append();
+                }
             }
             for note in notes {
                 self.remark(frame, &note.remark, now_ns);

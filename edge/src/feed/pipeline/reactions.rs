@@ -14,6 +14,7 @@ use crate::feed::status::FeedReport;
 use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
 use crate::records::InvalidEvent;
+use crate::telemetry::LossAtStop;
 
 impl Pipeline {
     /// Publishes due books, fills the queue, requests snapshots, reports.
@@ -34,7 +35,7 @@ impl Pipeline {
         }
     }
 
-    fn append(&mut self) {
+    pub(super) fn append(&mut self) {
         let counts = self.parts.builder.take_counts();
         let exchange = self.parts.status.exchange.as_str();
         let metrics = &self.parts.metrics;
@@ -57,7 +58,7 @@ impl Pipeline {
             metrics.ignored.with_label_values(&[exchange, "empty"]).inc_by(counts.empty);
         }
         self.remarks.flush();
-        let dropped = self.parts.queue.append(&mut self.records).dropped;
+        let dropped = self.parts.queue.append(self.parts.lane, &mut self.records).dropped;
         if dropped > 0
             && let Some(held_back) = self.loss_lines.allow(Instant::now())
         {
@@ -123,7 +124,7 @@ impl Pipeline {
         self.report();
         self.parts.gaps.finish();
         if lost > 0 {
-            self.parts.metrics.lost.with_label_values(&["any", "shutdown"]).inc_by(lost);
+            self.parts.metrics.lost_at_stop(LossAtStop::Unprocessed, lost);
             tracing::error!(
                 exchange = self.exchange(),
                 lost,

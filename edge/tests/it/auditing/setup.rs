@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use marketprism_edge::audit::{AuditFeed, AuditOrigin, AuditStream, Auditor};
 use marketprism_edge::publisher::{AuditSender, DrainResult};
-use marketprism_edge::queue::{EventQueue, EventRecord};
+use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
     Audit, Capability, Completeness, DataType, DataTypeMap, EventId, Fingerprint, MarketType, Numbering,
@@ -100,7 +100,7 @@ impl Running {
     pub fn append(&self, ids: std::ops::Range<u64>) {
         let coverage = &self.publishing.coverage;
         let record = |id: u64| self.audited.record((id % 2) as usize, id, clock::now_ns(), coverage);
-        self.publishing.queue.append(&mut ids.map(record).collect());
+        self.publishing.queue.append(QueueLane::default(), &mut ids.map(record).collect());
         self.audited.auditor.observe(self.audited.feed, Vec::new(), Some(clock::now_ns()));
     }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Method, Request, Venue};
 use marketprism_adapter_host::{FrameBatch, InstrumentRounds, Sandbox};
-use marketprism_socket::{Budgets, FeedSockets, RestClient, SocketEvent, SocketOptions, http_client};
-use tokio::sync::mpsc;
+use marketprism_socket::{
+    Budgets, FeedSockets, InputBounds, InputReceiver, RestClient, SocketEvent, SocketOptions, http_client,
+    input_queue,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::case::Options;
@@ -21,7 +23,7 @@ const INSTRUMENTS: usize = 2;
 /// Longest period of a poll here.
 const PERIOD_MS: u32 = 1_500;
 
-const INPUTS_MAX: usize = 1_024;
+const INPUTS_MAX: InputBounds = InputBounds { events: 1_024, bytes: 64 << 20 };
 
 const STOP: Duration = Duration::from_secs(2);
 
@@ -76,7 +78,7 @@ async fn collect_from_simulator(
     for poll in &mut plan.polls {
         poll.period_ms = poll.period_ms.min(PERIOD_MS);
     }
-    let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+    let (sender, inputs) = input_queue(INPUTS_MAX);
     let sockets = FeedSockets::start(&plan, SocketOptions::default(), budgets, sender)
         .map_err(|error| failed("sockets", &error))?;
     let began = Instant::now();
@@ -163,7 +165,7 @@ fn few(instruments: &[Instrument]) -> Vec<String> {
 async fn collect(
     sandbox: &mut Sandbox,
     sockets: &FeedSockets,
-    mut inputs: mpsc::Receiver<SocketEvent>,
+    mut inputs: InputReceiver,
     expected_input: &mut ExpectedInput<'_>,
     until: Instant,
 ) -> Result<(), String> {

@@ -1,0 +1,336 @@
+//! The memory queue's data, without locks or waits: one lane per feed. A lane above its share of the bounds leaves an eighth of them
+//! free, so that a flood of one feed makes no other feed wait; lanes are read in turn; what does not fit is taken from the fullest.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use async_nats::Subject;
+use marketprism_schema::DataType;
+
+use super::memory::QueueLimits;
+use super::pending_seconds::PendingSeconds;
+use super::record::{AppendResult, EventRecord, QueueEntry, QueueLane, QueuePosition, QueueStatus};
+use crate::audit::{PublishOutcome, RecordOutcome};
+
+/// Bytes read from a lane before the next has its turn.
+const TURN_BYTES: usize = 64 << 10;
+
+/// Part of the bounds that lanes above their share leave free.
+const RESERVED_PART: u64 = 8;
+
+#[derive(Debug)]
+pub(super) struct Lanes {
+    limits: QueueLimits,
+    lanes: Vec<Lane>,
+    in_flight: HashMap<QueuePosition, InFlightRecord>,
+    next_position: u64,
+    turn: usize,
+    pending: PendingSeconds,
+    /// Outcomes of records that were dropped or conflated since the last call of `take_lost`.
+    lost: Vec<RecordOutcome>,
+    pub(super) status: QueueStatus,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    unread: VecDeque<EventRecord>,
+    /// Records that left `unread` at its front.
+    left: u64,
+    /// Each book's newest unread state, by its number in the lane.
+    books: BTreeMap<Subject, u64>,
+    /// Waiting or in flight.
+    messages: u64,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct InFlightRecord {
+    lane: QueueLane,
+    bytes: u64,
+    /// If its acknowledgement never comes.
+    outcome: RecordOutcome,
+}
+
+impl Lanes {
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        Self {
+            limits,
+            lanes: Vec::new(),
+            in_flight: HashMap::new(),
+            next_position: 0,
+            turn: 0,
+            pending: PendingSeconds::default(),
+            lost: Vec::new(),
+            status: QueueStatus::default(),
+        }
+    }
+
+    fn lane(&mut self, lane: QueueLane) -> Option<&mut Lane> {
+        if self.lanes.len() <= lane.position() {
+            self.lanes.resize_with(lane.position() + 1, Lane::default);
+        }
+        self.lanes.get_mut(lane.position())
+    }
+
+    pub(super) fn has_room(&mut self, lane: QueueLane, messages: u64, bytes: u64) -> bool {
+        let used = self.lane(lane).map_or((0, 0), |lane| (lane.messages, lane.bytes));
+        let (of_messages, of_bytes) = (self.limits.messages, self.limits.bytes);
+        let lanes = count(self.lanes.len()).max(1);
+        let in_share = used.0.saturating_add(messages) <= of_messages / lanes
+            && used.1.saturating_add(bytes) <= of_bytes / lanes;
+        let reserved = |limit: u64| if in_share || lanes == 1 { 0 } else { limit / RESERVED_PART };
+        self.status.messages.saturating_add(messages) <= of_messages - reserved(of_messages)
+            && self.status.bytes.saturating_add(bytes) <= of_bytes - reserved(of_bytes)
+    }
+
+    /// Past half of a bound, only the newest state of each book is kept, so that trades have the rest. Lanes that use less than half of
+    /// their share keep all.
+    fn is_behind(&mut self, lane: QueueLane) -> bool {
+        let lanes = count(self.lanes.len()).max(1);
+        let (messages, bytes) = (self.limits.messages / 2, self.limits.bytes / 2);
+        let used = self.lane(lane).map_or((0, 0), |lane| (lane.messages, lane.bytes));
+        (self.status.messages > messages && used.0 > messages / lanes)
+            || (self.status.bytes > bytes && used.1 > bytes / lanes)
+    }
+
+    pub(super) fn append(&mut self, lane: QueueLane, record: EventRecord) -> AppendResult {
+        let mut result = AppendResult::default();
+        self.status.appended += 1;
+        let is_book = record.data_type == DataType::OrderBook;
+        if is_book && self.is_behind(lane) && self.replace_book(lane, &record) {
+            result.conflated = 1;
+            self.status.conflated += 1;
+        } else {
+            self.push(lane, record, is_book);
+        }
+        while !self.has_room(lane, 0, 0) && self.drop_oldest() {
+            result.dropped += 1;
+        }
+        result
+    }
+
+    fn push(&mut self, lane: QueueLane, record: EventRecord, is_book: bool) {
+        let bytes = count(record.size());
+        self.status.messages += 1;
+        self.status.unread += 1;
+        self.status.bytes += bytes;
+        self.pending.add(record.received_at_ns);
+        let Some(lane) = self.lane(lane) else { return };
+        lane.messages += 1;
+        lane.bytes += bytes;
+        if is_book {
+            lane.books.insert(record.subject.clone(), lane.left + count(lane.unread.len()));
+        }
+        lane.unread.push_back(record);
+    }
+
+    /// Replaces a book's older unread state in its place: at the end of the queue it would be replaced again and again.
+    fn replace_book(&mut self, lane: QueueLane, record: &EventRecord) -> bool {
+        let Some(lane) = self.lanes.get_mut(lane.position()) else { return false };
+        let Some(number) = lane.books.get(&record.subject) else { return false };
+        let index = usize::try_from(number.saturating_sub(lane.left)).unwrap_or(usize::MAX);
+        let Some(old) = lane.unread.get_mut(index) else { return false };
+        let old = std::mem::replace(old, record.clone());
+        let (old_bytes, bytes) = (count(old.size()), count(record.size()));
+        lane.bytes = lane.bytes.saturating_sub(old_bytes) + bytes;
+        self.status.bytes = self.status.bytes.saturating_sub(old_bytes) + bytes;
+        self.pending.remove(old.received_at_ns);
+        self.pending.add(record.received_at_ns);
+        self.lost.push(old.with_outcome(PublishOutcome::Conflated));
+        true
+    }
+
+    /// Drops the oldest record of the fullest lane that has any which is not in flight. False when none has.
+    fn drop_oldest(&mut self) -> bool {
+        let limits = self.limits;
+        let used = |lane: &Lane| {
+            let messages = u128::from(lane.messages) * u128::from(limits.bytes);
+            messages.max(u128::from(lane.bytes) * u128::from(limits.messages))
+        };
+        let unread = self.lanes.iter_mut().filter(|lane| !lane.unread.is_empty());
+        let Some(lane) = unread.max_by_key(|lane| used(lane)) else { return false };
+        let Some(record) = lane.pop() else { return false };
+        let bytes = count(record.size());
+        lane.free(bytes);
+        self.free(record.received_at_ns, bytes);
+        self.lost.push(record.with_outcome(PublishOutcome::Dropped));
+        self.status.unread = self.status.unread.saturating_sub(1);
+        self.status.dropped[record.data_type] += 1;
+        true
+    }
+
+    /// Lanes have turns of [`TURN_BYTES`]; each call begins with the lane after the last one.
+    pub(super) fn read_next(&mut self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>) {
+        let (mut messages, mut bytes, mut idle) = (0_usize, 0_usize, 0);
+        while messages < messages_max && idle < self.lanes.len() {
+            let lane = QueueLane::of_feed(self.turn % self.lanes.len());
+            self.turn = lane.position() + 1;
+            let mut turn_bytes = 0;
+            while messages < messages_max && turn_bytes < TURN_BYTES {
+                let Some(size) = self.next_size(lane) else { break };
+                if bytes.saturating_add(size) > bytes_max && messages > 0 {
+                    return;
+                }
+                out.extend(self.send_next(lane));
+                messages += 1;
+                bytes += size;
+                turn_bytes += size;
+            }
+            idle = if turn_bytes == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    fn next_size(&self, lane: QueueLane) -> Option<usize> {
+        self.lanes.get(lane.position())?.unread.front().map(EventRecord::size)
+    }
+
+    fn send_next(&mut self, lane: QueueLane) -> Option<QueueEntry> {
+        let record = self.lanes.get_mut(lane.position())?.pop()?;
+        let position = QueuePosition(self.next_position);
+        self.next_position += 1;
+        self.status.unread = self.status.unread.saturating_sub(1);
+        let outcome = record.with_outcome(PublishOutcome::Ambiguous);
+        let sent = InFlightRecord { lane, bytes: count(record.size()), outcome };
+        self.in_flight.insert(position, sent);
+        Some(QueueEntry { position, record })
+    }
+
+    pub(super) fn confirm(&mut self, positions: &[QueuePosition]) {
+        for position in positions {
+            let Some(InFlightRecord { lane, bytes, outcome }) = self.in_flight.remove(position) else {
+                continue;
+            };
+            self.status.confirmed += 1;
+            self.free(outcome.received_at_ns, bytes);
+            if let Some(lane) = self.lanes.get_mut(lane.position()) {
+                lane.free(bytes);
+            }
+        }
+    }
+
+    /// Removes everything. What is in flight may be stored, the rest is not.
+    pub(super) fn abandon(&mut self) -> Vec<RecordOutcome> {
+        let mut outcomes: Vec<_> = self.in_flight.drain().map(|(_, sent)| sent.outcome).collect();
+        for lane in std::mem::take(&mut self.lanes) {
+            outcomes.extend(lane.unread.iter().map(|record| record.with_outcome(PublishOutcome::Dropped)));
+        }
+        // Outcomes of one window together.
+        outcomes.sort_unstable_by_key(|outcome| outcome.received_at_ns);
+        self.pending = PendingSeconds::default();
+        (self.status.messages, self.status.unread, self.status.bytes) = (0, 0, 0);
+        outcomes
+    }
+
+    pub(super) fn take_lost(&mut self) -> Vec<RecordOutcome> {
+        std::mem::take(&mut self.lost)
+    }
+
+    pub(super) fn oldest_pending_ns(&self) -> Option<i64> {
+        self.pending.oldest_ns()
+    }
+
+    fn free(&mut self, received_at_ns: i64, bytes: u64) {
+        self.pending.remove(received_at_ns);
+        self.status.messages = self.status.messages.saturating_sub(1);
+        self.status.bytes = self.status.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Lane {
+    fn pop(&mut self) -> Option<EventRecord> {
+        let record = self.unread.pop_front()?;
+        if record.data_type == DataType::OrderBook && self.books.get(&record.subject) == Some(&self.left) {
+            self.books.remove(&record.subject);
+        }
+        self.left += 1;
+        Some(record)
+    }
+
+    fn free(&mut self, bytes: u64) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+pub(super) fn count(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOODING: QueueLane = QueueLane::of_feed(0);
+    const QUIET: QueueLane = QueueLane::of_feed(1);
+
+    fn trade(id: u64) -> EventRecord {
+        EventRecord::fixture(id, DataType::Trade, "A-B")
+    }
+
+    fn lanes(messages: u64) -> Lanes {
+        let mut lanes = Lanes::new(QueueLimits { messages, bytes: 1 << 30 });
+        assert!(lanes.has_room(QUIET, 1, 1));
+        lanes
+    }
+
+    fn read(lanes: &mut Lanes, messages: usize) -> Vec<u128> {
+        let mut out = Vec::new();
+        lanes.read_next(messages, usize::MAX, &mut out);
+        out.iter().map(|entry| entry.record.event_id.0).collect()
+    }
+
+    #[test]
+    fn a_flood_leaves_room_for_the_others_and_loses_its_own_oldest_records() {
+        let mut lanes = lanes(80);
+        (0..70).for_each(|id| assert_eq!(lanes.append(FLOODING, trade(id)).dropped, 0));
+        assert!(!lanes.has_room(FLOODING, 1, 1) && lanes.has_room(QUIET, 1, 1));
+        (1_000..1_010).for_each(|id| assert_eq!(lanes.append(QUIET, trade(id)).dropped, 0));
+        assert!(!lanes.has_room(QUIET, 1, 1), "the queue is full");
+        // The quiet feed is in its share: the flooding one loses a record for it.
+        assert_eq!(lanes.append(QUIET, trade(1_010)).dropped, 1);
+        assert!(lanes.append(FLOODING, trade(70)).dropped >= 1);
+        let left = read(&mut lanes, 100);
+        assert!((1_000..=1_010).all(|id| left.contains(&id)), "{left:?}");
+        assert!(!left.contains(&0) && !left.contains(&1) && left.contains(&70));
+    }
+
+    #[test]
+    fn a_quiet_feeds_record_is_read_after_one_turn_of_the_flood() {
+        let mut lanes = lanes(100_000);
+        (0..50_000).for_each(|id| {
+            lanes.append(FLOODING, trade(id));
+        });
+        read(&mut lanes, 256);
+        lanes.append(QUIET, trade(99_999));
+        let turn = TURN_BYTES / trade(1).size() + 1;
+        let next = read(&mut lanes, 2 * turn);
+        assert!(next.iter().take(turn + 1).any(|id| *id == 99_999), "{} read before", next.len());
+    }
+
+    #[test]
+    fn records_without_an_acknowledgement_keep_no_room_of_those_after_them() {
+        let mut lanes = lanes(1_000);
+        lanes.append(FLOODING, trade(0));
+        assert_eq!(read(&mut lanes, 1), [0]);
+        for id in 1..10_000 {
+            lanes.append(FLOODING, trade(id));
+            let mut out = Vec::new();
+            lanes.read_next(1, usize::MAX, &mut out);
+            lanes.confirm(&[out[0].position]);
+        }
+        assert_eq!((lanes.status.messages, lanes.in_flight.len()), (1, 1));
+        assert!(lanes.lanes[0].unread.capacity() < 16);
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_dropped_or_in_flight() {
+        let mut lanes = lanes(10);
+        (0..4).for_each(|id| {
+            lanes.append(QUIET, trade(id));
+        });
+        assert_eq!(read(&mut lanes, 1), [0]);
+        let outcomes = lanes.abandon();
+        let of = |outcome| outcomes.iter().filter(|one| one.outcome == outcome).count();
+        assert_eq!((of(PublishOutcome::Ambiguous), of(PublishOutcome::Dropped)), (1, 3));
+        assert_eq!((lanes.status.messages, lanes.oldest_pending_ns()), (0, None));
+    }
+}
