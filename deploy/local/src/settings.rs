@@ -109,6 +109,14 @@ impl Settings {
         let document = Document::parse("(environment)", "", PathBuf::new(), own)?;
         let (LocalVariables { local: LocalSection { ports, cold } }, problems) = document.read();
         problems.finish()?;
+        // The stack asks its parts over plain loopback.
+        let moved = ["MARKETPRISM_HTTP__LISTEN", "MARKETPRISM_HTTP__TLS_CERT_FILE"];
+        let moved: Vec<&str> = moved.into_iter().filter(|name| variables.contains_key(*name)).collect();
+        anyhow::ensure!(
+            moved.is_empty(),
+            "{}: `make up` keeps central on loopback without TLS; run marketprism-central with a configuration of its own",
+            moved.join(", ")
+        );
         let given = |name: &str| variables.get(name).filter(|value| !value.is_empty());
         let nats_url = given("MARKETPRISM_NATS_URL").or_else(|| given("NATS_URL"));
         let nats_url = nats_url.map(|url| url.as_str().into());
@@ -172,6 +180,15 @@ mod tests {
         );
         assert!(text.contains("MARKETPRISM_LOCAL__HEDGE_PORT"), "{text}");
         assert!(!text.contains("MARKETPRISM_EDGE__NAME"), "{text}");
+    }
+
+    #[test]
+    fn a_central_that_the_stack_could_not_ask_is_refused() {
+        for name in ["MARKETPRISM_HTTP__LISTEN", "MARKETPRISM_HTTP__TLS_CERT_FILE"] {
+            let text = read(&[(name, "x")]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains("loopback"), "{text}");
+        }
+        assert!(read(&[("MARKETPRISM_HTTP__READ_TOKEN", "0123456789abcdef")]).is_ok());
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Default for LogLimit {
 pub fn init_logs() {
     let filter =
         EnvFilter::try_from_env("MARKETPRISM_LOG").unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedStderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| MaskedWriter(std::io::stderr()));
     let started = if std::env::var("MARKETPRISM_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().try_init()
     } else {
@@ -64,19 +65,20 @@ pub fn init_logs() {
 /// As the standard hook, masked. An error of writing has nobody to be reported to.
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let (thread, backtrace) = (std::thread::current(), Backtrace::capture());
-    let _ = writeln!(MaskedStderr, "thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
+    let mut output = MaskedWriter(std::io::stderr());
+    let _ = writeln!(output, "thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
     if backtrace.status() == BacktraceStatus::Captured {
-        let _ = writeln!(MaskedStderr, "{backtrace}");
+        let _ = writeln!(output, "{backtrace}");
     }
 }
 
-/// Standard error without secrets. Texts come whole: a line in one call.
-struct MaskedStderr;
+/// Output without secrets. Texts come whole: a line in one call.
+struct MaskedWriter<W>(W);
 
-impl Write for MaskedStderr {
+impl<W: Write> Write for MaskedWriter<W> {
     fn write(&mut self, text: &[u8]) -> Result<usize> {
         let masked = String::from_utf8_lossy(text);
-        std::io::stderr().lock().write_all(mask(&masked).as_bytes())?;
+        self.0.write_all(mask(&masked).as_bytes())?;
         Ok(text.len())
     }
 
@@ -85,13 +87,20 @@ impl Write for MaskedStderr {
     }
 
     fn flush(&mut self) -> Result<()> {
-        std::io::stderr().flush()
+        self.0.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_formatted_line_is_masked_as_a_whole() {
+        let (mut output, url, token) = (MaskedWriter(Vec::new()), "http://u:secret@h", "secret");
+        writeln!(output, "cannot reach {url}?token={token}: refused").unwrap();
+        assert_eq!(output.0, b"cannot reach http://***@h?token=***: refused\n");
+    }
 
     #[test]
     fn a_flood_becomes_one_line_per_interval_with_a_count() {
