@@ -106,6 +106,9 @@ pub const RECORDING_BYTES_MAX: u64 = 64 << 30;
 /// Size of a recording's file. Full: the recording continues in a new file.
 pub const RECORDING_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Wait for the venue's time of the first event after a lost connection. Passed: the gap has the edge's times only.
+pub const VENUE_TIME_WAIT: Duration = Duration::from_secs(1);
+
 /// Interval at which a recording is flushed to its file.
 pub const RECORDING_FLUSH: Duration = Duration::from_millis(500);
 
@@ -132,20 +135,23 @@ pub const AUDIT_OUTBOX_MESSAGES: usize = 2_048;
 /// Their bytes. Full: as above.
 pub const AUDIT_OUTBOX_BYTES: usize = 32 * 1024 * 1024;
 
+/// Size of a journal of the last run: three times the outbox. Larger: it is no journal, and the time since the last stop cannot be verified.
+pub const RUN_JOURNAL_BYTES: u64 = 96 * 1024 * 1024;
+
 /// Time for the broker to store an audit. Passed: it is sent again with the same id.
 pub const AUDIT_ACK: Duration = Duration::from_secs(5);
 
 /// Back-off before an audit is sent again: doubles from the first to the last.
 pub const AUDIT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
-/// Stop: time to store the last audits. Passed: they are lost, counted and logged.
+/// Stop: time to store the last audits. Passed: they stay in the journal of the run, and the next start sends them.
 pub const AUDIT_DRAIN: Duration = Duration::from_secs(3);
 
 /// Longest wait of an audit for the broker, and of a window for its close. Passed: a reason in `/health`.
 pub const AUDIT_HEALTHY: Duration = Duration::from_secs(300);
 
-/// Longest start of a feed, up to its first frame, that is a gap of cause `ours`. Longer: `network`.
-pub const START_GAP_OURS: Duration = Duration::from_secs(10);
+/// Longest start of a feed, up to its first frame, that is a gap of cause `operator` (after a clean stop) or `ours`. Longer: `network`.
+pub const START_GAP_SHORT: Duration = Duration::from_secs(10);
 
 /// Incidents (lost connections, unusable frames) remembered to explain gaps. Full: the oldest is forgotten, and a gap of its time has
 /// the cause `venue`.

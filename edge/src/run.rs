@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::Client;
-use marketprism_schema::edge_connection;
+use marketprism_schema::{StreamId, edge_connection};
 use marketprism_service::{Exit, Signals, clock};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::{AuditOrigin, Auditor};
+use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
 use crate::broker::{BrokerLink, answer_requests, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedStatus, FrameObserver, run_feed};
@@ -82,7 +82,8 @@ impl Edge {
         let (client, link) = connect(&config.nats, &edge_connection(&config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
         tracing::info!(edge, region, nats, "edge starts");
-        let audits = AuditTasks::start(&client, &link, &context);
+        let start = resume(&config, &context.auditor)?;
+        let audits = AuditTasks::start(&client, &link, &context, start);
         let publisher = Publisher::new(
             client,
             Arc::clone(&link),
@@ -191,6 +192,31 @@ fn auditor(config: &Config) -> Auditor {
     })
 }
 
+/// Takes over from the run before: its stop encloses the time until this start, and its unsent messages are sent. From here on the
+/// journal says that this run was killed, until it is stopped.
+fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<JournaledStart>> {
+    let Some(origin) = auditor.origin() else { return Ok(None) };
+    let journal = RunJournal::open(&config.data_dir, &config.name)
+        .with_context(|| format!("no folder for the journal of runs in {}", config.data_dir.display()))?;
+    let path = journal.path();
+    let last = journal.read().unwrap_or_else(|error| {
+        tracing::error!(%error, ?path, "journal of the last run not readable: the time since its stop cannot be verified");
+        None
+    });
+    let is_configured = |stream: &StreamId| config.feeds.iter().any(|feed| feed.exchange == stream.exchange);
+    let resumption = Resumption::new(last, origin, is_configured)?;
+    auditor.resume(&resumption);
+    let (unsent, run_ns) = (resumption.unsent, origin.run_ns);
+    let run = JournaledRun { run_ns, stop: None, unsent };
+    journal.write(&run).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some(JournaledStart { journal, run }))
+}
+
+struct JournaledStart {
+    journal: RunJournal,
+    run: JournaledRun,
+}
+
 /// The tasks that report about the data: audits, answers to repair requests.
 struct AuditTasks {
     audits: JoinHandle<u64>,
@@ -199,9 +225,14 @@ struct AuditTasks {
 }
 
 impl AuditTasks {
-    fn start(client: &Client, link: &Arc<BrokerLink>, context: &EdgeContext) -> Self {
+    fn start(
+        client: &Client,
+        link: &Arc<BrokerLink>,
+        context: &EdgeContext,
+        start: Option<JournaledStart>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let sender = AuditSender::new(
+        let mut sender = AuditSender::new(
             client.clone(),
             Arc::clone(link),
             Arc::clone(&context.queue),
@@ -209,6 +240,9 @@ impl AuditTasks {
             context.metrics.clone(),
             &context.name,
         );
+        if let Some(JournaledStart { journal, run }) = start {
+            sender = sender.with_journal(journal, run.run_ns, run.unsent);
+        }
         let answers = answer_requests(client.clone(), context.name.clone(), stop.clone());
         let repair = async move {
             if let Err(error) = answers.await {

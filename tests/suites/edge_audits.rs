@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::AckPolicy, consumer::pull};
 use futures_util::StreamExt;
 use marketprism_schema::{
-    Audit, Body, DataType, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS, StreamId, WireForm,
-    decode_audit,
+    Audit, AuditPayload, Body, DataType, EventId, Fingerprint, Gap, GapCause, GapKind, STREAMS, StreamId,
+    WireForm, decode_audit_payload,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed};
@@ -49,7 +49,11 @@ async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Message> {
 }
 
 async fn audits(broker: &Broker) -> Vec<Audit> {
-    messages(broker, "AUDIT").await.iter().map(|message| decode_audit(&message.payload).unwrap()).collect()
+    let read = |message: &jetstream::Message| match decode_audit_payload(&message.payload).unwrap() {
+        AuditPayload::Audit(audit) => Some(audit),
+        AuditPayload::Downtime(_) => None,
+    };
+    messages(broker, "AUDIT").await.iter().filter_map(read).collect()
 }
 
 #[derive(Default)]
@@ -196,12 +200,18 @@ async fn audits_are_exact_and_report_every_missing_trade_with_its_cause() {
         gaps(&audits, "BTC-USDT", GapKind::TradeIds)
     );
     assert!(audits.iter().flat_map(|audit| &audit.feeds).map(|feed| feed.malformed).sum::<u64>() >= 1);
-    for kind in [GapKind::Start, GapKind::Stop] {
+    for (kind, cause) in [(GapKind::Start, GapCause::Ours), (GapKind::Stop, GapCause::Operator)] {
         let found = gaps(&audits, "ETH-USDT", kind);
-        assert!(!found.is_empty() && found.iter().all(|gap| gap.cause == GapCause::Ours), "{found:?}");
+        assert!(!found.is_empty() && found.iter().all(|gap| gap.cause == cause), "{found:?}");
     }
     let lost = gaps(&audits, "ETH-USDT", GapKind::Connection);
     assert!(lost.iter().any(|gap| gap.cause == GapCause::Network), "{lost:?}");
+    let has_venue_times = |gap: &&Gap| gap.venue_from.is_some() && gap.venue_from <= gap.venue_to;
+    let holes = gaps(&audits, "BTC-USDT", GapKind::TradeIds);
+    assert!(holes.iter().all(has_venue_times), "{holes:?}");
+    let (begins, ends) =
+        (lost.iter().any(|gap| gap.venue_from.is_some()), lost.iter().any(|gap| gap.venue_to.is_some()));
+    assert!(begins && ends, "{lost:?}");
     sim.stop().await;
 }
 

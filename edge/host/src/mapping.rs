@@ -123,6 +123,19 @@ impl Payload {
         }
     }
 
+    /// The venue's time of the event, microseconds; `None` for a book update without one.
+    pub const fn time_us(&self) -> Option<i64> {
+        Some(match self {
+            Self::Trade(event) => event.time_us,
+            Self::Book(event) => return event.time_us,
+            Self::FundingRate(event) => event.time_us,
+            Self::OpenInterest(event) => event.time_us,
+            Self::Liquidation(event) => event.time_us,
+            Self::LsrTopPosition(event) | Self::LsrAllAccount(event) => event.time_us,
+            Self::VolatilityIndex(event) => event.time_us,
+        })
+    }
+
     /// Data type of the event.
     pub fn data_type(&self) -> schema::DataType {
         self.key().0

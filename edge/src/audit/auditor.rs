@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use marketprism_schema::{AUDIT_VERSION, Audit, DataTypeMap, Gap, GapCause, GapKind, StreamAudit};
+use marketprism_schema::{
+    AUDIT_VERSION, Audit, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamAudit,
+    StreamId,
+};
 
+use super::run_journal::Resumption;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry, StreamTable, SubscribedStream};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
-use crate::limits::{AUDIT_WINDOWS_MAX, START_GAP_OURS};
+use crate::limits::{AUDIT_WINDOWS_MAX, START_GAP_SHORT};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -53,6 +57,12 @@ struct AuditState {
     open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     window_ns: i64,
     status: AuditStatus,
+    /// Start of the run if it follows a clean stop.
+    resumed_ns: Option<i64>,
+    /// Streams of the run before whose feeds have not started.
+    resumed: BTreeSet<StreamId>,
+    /// Downtimes that are not published.
+    downtimes: Vec<Downtime>,
 }
 
 impl Auditor {
@@ -65,6 +75,14 @@ impl Auditor {
         Self { origin: Some(origin), state: Mutex::new(state) }
     }
 
+    /// The run before, as far as it matters to this one.
+    pub fn resume(&self, Resumption { after_clean_stop, streams, .. }: &Resumption) {
+        let Some(origin) = &self.origin else { return };
+        let mut state = self.lock();
+        state.resumed_ns = after_clean_stop.then_some(origin.run_ns);
+        state.resumed.clone_from(streams);
+    }
+
     pub fn off() -> Self {
         let state = AuditState { window_ns: NANOS_PER_SECOND, ..AuditState::default() };
         Self { origin: None, state: Mutex::new(state) }
@@ -72,6 +90,10 @@ impl Auditor {
 
     pub const fn is_on(&self) -> bool {
         self.origin.is_some()
+    }
+
+    pub const fn origin(&self) -> Option<&AuditOrigin> {
+        self.origin.as_ref()
     }
 
     /// A lock is poisoned by a thread that panicked between two counts; counting continues.
@@ -103,12 +125,17 @@ impl Auditor {
         let subscribed: BTreeSet<AuditStream> =
             table.iter().flat_map(|row| row.values().copied().flatten()).collect();
         let Some(feed) = state.feeds.get_mut(feed) else { return table };
+        let exchange = feed.exchange.clone();
         feed.since_ns = if feed.last_ns == 0 { origin.run_ns } else { now_ns };
         (feed.not_running, feed.frontier_ns, feed.last_ns) = (None, now_ns, now_ns);
         let before = std::mem::replace(&mut feed.subscribed, subscribed.into_iter().collect());
         for stream in before {
-            state.end_gap(stream, GapKind::AdapterFault, now_ns);
+            state.end_gap(stream, GapKind::AdapterFault, now_ns, None);
         }
+        for (stream, _) in streams.iter().flat_map(DataTypeMap::values).flatten() {
+            state.resumed.remove(stream);
+        }
+        state.note_removed(origin, &exchange);
         table
     }
 
@@ -162,7 +189,7 @@ impl Auditor {
     /// Closes at most `most` windows that have ended. No record received before `settled_ns` is waiting or in flight.
     pub fn close(&self, now_ns: i64, settled_ns: i64, most: usize) -> Vec<Audit> {
         let Some(origin) = &self.origin else { return Vec::new() };
-        let settle_ns = i64::try_from(origin.settle.as_nanos()).unwrap_or(i64::MAX);
+        let settle_ns = nanos(origin.settle);
         let mut state = self.lock();
         let mut audits = Vec::new();
         while audits.len() < most {
@@ -192,6 +219,28 @@ impl Auditor {
         (audits, 0)
     }
 
+    /// Downtimes since the last call.
+    pub fn take_downtimes(&self) -> Vec<Downtime> {
+        std::mem::take(&mut self.lock().downtimes)
+    }
+
+    /// A clean stop: nothing is collected from `stop_ns` on, and everything before is audited or unknown.
+    pub fn last_words(&self, stop_ns: i64) -> Vec<Downtime> {
+        let Some(origin) = &self.origin else { return Vec::new() };
+        let mut state = self.lock();
+        let downtime = |from, streams| origin.downtime(from, None, DowntimeReason::Stopped, streams);
+        let subscribed: BTreeSet<AuditStream> =
+            state.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();
+        let known = state.streams.iter().filter(|(stream, ..)| subscribed.contains(stream));
+        let mut downtimes = vec![downtime(stop_ns, known.map(|(_, id, _)| id.clone()).collect())];
+        // A run that is too short for its feeds to start continues the downtime before it.
+        let is_short = stop_ns.saturating_sub(origin.run_ns) <= nanos(START_GAP_SHORT);
+        let from_ns = if is_short { origin.run_ns } else { stop_ns };
+        downtimes.push(downtime(from_ns, std::mem::take(&mut state.resumed).into_iter().collect()));
+        downtimes.retain(|downtime| !downtime.streams.is_empty());
+        downtimes
+    }
+
     pub fn status(&self) -> AuditStatus {
         self.lock().status
     }
@@ -203,6 +252,21 @@ impl Auditor {
 }
 
 impl AuditState {
+    /// Once all feeds of an exchange have started: streams of the run before that none of them has are no longer configured.
+    fn note_removed(&mut self, origin: &AuditOrigin, exchange: &str) {
+        if self.feeds.iter().any(|feed| feed.exchange == exchange && feed.last_ns == 0) {
+            return;
+        }
+        let (removed, kept): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.resumed).into_iter().partition(|stream| stream.exchange == exchange);
+        self.resumed = kept;
+        if !removed.is_empty() {
+            let removed = removed.into_iter().collect();
+            let downtime = origin.downtime(origin.run_ns, None, DowntimeReason::Removed, removed);
+            self.downtimes.push(downtime);
+        }
+    }
+
     fn start_of(&self, at_ns: i64) -> i64 {
         at_ns - at_ns.rem_euclid(self.window_ns)
     }
@@ -247,7 +311,7 @@ impl AuditState {
             }
             GapEvent::Ended(stream, gap) => self.tally(stream, gap.to, |tally| tally.gap(gap)),
             GapEvent::Began(stream, gap) => self.begin_gap(stream, gap),
-            GapEvent::Recovered(stream, kind, at_ns) => self.end_gap(stream, kind, at_ns),
+            GapEvent::Recovered(stream, kind, at_ns, venue_ns) => self.end_gap(stream, kind, at_ns, venue_ns),
             GapEvent::Conflated(stream, at_ns, states) => {
                 self.tally(stream, at_ns, |tally| tally.conflated(states));
             }
@@ -271,12 +335,14 @@ impl AuditState {
     }
 
     /// Each open window keeps its part of the gap.
-    fn end_gap(&mut self, stream: AuditStream, kind: GapKind, at_ns: i64) {
-        let Some(gap) = self.open_gaps.remove(&(stream, kind)) else { return };
+    fn end_gap(&mut self, stream: AuditStream, kind: GapKind, at_ns: i64, venue_ns: Option<i64>) {
+        let Some(mut gap) = self.open_gaps.remove(&(stream, kind)) else { return };
+        gap.to = at_ns;
+        gap.set_venue_times(gap.venue_from, venue_ns);
         let mut start_ns = self.start_of(gap.from).max(self.status.open_since_ns);
         while start_ns <= at_ns {
             let end_ns = start_ns.saturating_add(self.window_ns);
-            if let Some(part) = part_of(&gap, start_ns, end_ns, at_ns) {
+            if let Some(part) = part_of(&gap, start_ns, end_ns, at_ns, self.resumed_ns) {
                 self.tally(stream, start_ns, |tally| tally.gap(part));
             }
             start_ns = end_ns;
@@ -329,16 +395,25 @@ impl AuditState {
         let trade_ids = self.trade_id_gaps.get(&stream).into_iter().flatten();
         let shown = trade_ids.filter(|gap| start_ns <= gap.to && gap.to < to_ns).cloned();
         let open = GapKind::ALL.iter().filter_map(|kind| self.open_gaps.get(&(stream, *kind)));
-        shown.chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns))).collect()
+        shown.chain(open.filter_map(|gap| part_of(gap, start_ns, to_ns, to_ns, self.resumed_ns))).collect()
     }
 }
 
-/// Part of an open gap in a window. A short start of a feed is this system's, whatever the gap's cause.
-fn part_of(gap: &Gap, start_ns: i64, end_ns: i64, known_to_ns: i64) -> Option<Gap> {
+/// Part of an open gap in a window. A short start of a feed is the operator's after a clean stop (`resumed_ns` is the start of the run
+/// then), else this system's, whatever the gap's cause.
+fn part_of(gap: &Gap, start_ns: i64, end_ns: i64, known_to_ns: i64, resumed_ns: Option<i64>) -> Option<Gap> {
     let part = gap.within(start_ns, end_ns, known_to_ns)?;
-    let limit_ns = i64::try_from(START_GAP_OURS.as_nanos()).unwrap_or(i64::MAX);
-    let is_short_start = gap.kind == GapKind::Start && known_to_ns.saturating_sub(gap.from) <= limit_ns;
-    Some(if is_short_start { Gap { cause: GapCause::Ours, ..part } } else { part })
+    let is_short = known_to_ns.saturating_sub(gap.from) <= nanos(START_GAP_SHORT);
+    let cause = match gap.kind {
+        GapKind::Start if is_short && resumed_ns == Some(gap.from) => GapCause::Operator,
+        GapKind::Start if is_short => GapCause::Ours,
+        _ => gap.cause,
+    };
+    Some(Gap { cause, ..part })
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -346,10 +421,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_start_of_a_feed_is_a_gap_of_ours_while_it_is_short_and_of_the_network_later() {
-        let start = Gap::open(GapKind::Start, GapCause::Network, 0, "start");
-        let cause = |to_ns: i64| part_of(&start, 0, i64::MAX, to_ns).unwrap().cause;
-        assert_eq!(cause(9_000_000_000), GapCause::Ours);
-        assert_eq!(cause(11_000_000_000), GapCause::Network);
+    fn a_short_start_is_the_operators_after_a_clean_stop_else_ours_and_a_long_one_is_the_networks() {
+        let start = Gap::open(GapKind::Start, GapCause::Network, 5, "start");
+        let cause = |to_ns: i64, resumed_ns| part_of(&start, 0, i64::MAX, to_ns, resumed_ns).unwrap().cause;
+        assert_eq!(cause(9_000_000_000, None), GapCause::Ours);
+        assert_eq!(cause(9_000_000_000, Some(5)), GapCause::Operator);
+        assert_eq!(cause(9_000_000_000, Some(4)), GapCause::Ours, "a feed that failed later starts again");
+        assert_eq!(cause(11_000_000_000, Some(5)), GapCause::Network);
     }
 }

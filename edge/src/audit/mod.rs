@@ -1,9 +1,11 @@
 //! Per window of receive time and stream: what the broker stored, what is missing, and why. Nothing here talks to the broker.
 
 mod auditor;
+mod run_journal;
 mod streams;
 mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};
+pub use run_journal::{CleanStop, JournaledRun, Resumption, RunJournal, UnsentMessage, encode_downtime};
 pub use streams::{AuditFeed, AuditStream, StreamTable, SubscribedStream};
 pub use window::{FeedCounts, GapEvent, GapSum, PublishOutcome, RecordOutcome};

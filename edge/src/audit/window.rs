@@ -57,6 +57,7 @@ struct RareCounts {
 struct LossCount {
     count: u64,
     times: Option<(i64, i64)>,
+    venue_times: Option<(i64, i64)>,
     sequences: Option<(i64, i64)>,
 }
 
@@ -130,6 +131,7 @@ impl LossCount {
     fn add(&mut self, record: &RecordOutcome) {
         self.count += 1;
         widen(&mut self.times, Some(record.received_at_ns));
+        widen(&mut self.venue_times, Some(record.timestamp_us.saturating_mul(1_000)));
         widen(&mut self.sequences, record.sequence);
     }
 
@@ -138,7 +140,10 @@ impl LossCount {
         let (from_sequence, to_sequence) = self.sequences.unzip();
         let evidence = format!("{evidence}: {} events lost", self.count);
         let missing = Some(self.count);
+        let (venue_from, venue_to) = self.venue_times.unzip();
         Some(Gap {
+            venue_from,
+            venue_to,
             from_sequence,
             to_sequence,
             missing,
@@ -173,8 +178,8 @@ pub enum GapEvent {
     Ended(AuditStream, Gap),
     /// A gap began and lasts.
     Began(AuditStream, Gap),
-    /// The open gap of this kind ended at this time.
-    Recovered(AuditStream, GapKind, i64),
+    /// The open gap of this kind ended at this time, and at this one by the venue's clock.
+    Recovered(AuditStream, GapKind, i64, Option<i64>),
     /// Number of states of a book that newer ones replaced.
     Conflated(AuditStream, i64, u64),
     Malformed(AuditStream, i64),

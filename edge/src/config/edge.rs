@@ -64,7 +64,7 @@ struct Identity {
     /// Region of this edge, stamped on every event.
     #[schemars(extend("x-required" = true, "x-allowed" = EDGE_NAME_ALLOWED))]
     region: String,
-    /// Compiled adapters and quarantined frames.
+    /// Compiled adapters, quarantined frames, and the journal of the last run.
     data_dir: PathBuf,
 }
 

@@ -97,13 +97,18 @@ pub(super) struct GapSource {
     pub(super) streams: Vec<AuditStream>,
     /// Receive time of its newest frame; 0: none.
     pub(super) last_ns: i64,
+    /// Newest time of an event by the venue's clock.
+    pub(super) newest_venue_ns: Option<i64>,
     /// Begin and kind of the gap that lasts.
     pub(super) down: Option<(i64, GapKind)>,
+    /// Kind of the gap that ended with a frame at this time, until the venue's time of the first event after it is known.
+    pub(super) recovery: Option<(GapKind, i64)>,
 }
 
 impl GapSource {
     fn new(name: String, streams: BTreeSet<AuditStream>) -> Self {
-        Self { name, streams: streams.into_iter().collect(), last_ns: 0, down: None }
+        let streams = streams.into_iter().collect();
+        Self { name, streams, last_ns: 0, newest_venue_ns: None, down: None, recovery: None }
     }
 }
 

@@ -16,6 +16,7 @@ use super::evidence::{
 };
 use crate::audit::{AuditFeed, Auditor, FeedCounts, GapEvent, StreamTable};
 use crate::books::BookReport;
+use crate::limits::VENUE_TIME_WAIT;
 use crate::records::RecordBuilder;
 
 /// Events kept for the next report. More: they are reported at once.
@@ -28,6 +29,8 @@ pub struct GapMonitor {
     streams: StreamTable,
     sources: Vec<GapSource>,
     incidents: Incidents,
+    /// Sources with a recovery that is not reported.
+    recovering: Vec<SourceIndex>,
     events: Vec<GapEvent>,
     counts: FeedCounts,
     counts_at_ns: i64,
@@ -56,6 +59,7 @@ impl GapMonitor {
             sources: gap_sources(plan, &streams),
             streams,
             incidents: Incidents::default(),
+            recovering: Vec::new(),
             events: Vec::new(),
             counts: FeedCounts::default(),
             counts_at_ns: since_ns,
@@ -87,19 +91,52 @@ impl GapMonitor {
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         state.last_ns = at_ns;
         let Some((since_ns, kind)) = state.down.take() else { return };
-        let streams = state.streams.clone();
+        state.recovery = Some((kind, at_ns));
+        self.recovering.push(source);
         if kind == GapKind::Connection {
             self.incidents.add(IncidentKind::ConnectionLost, source, since_ns, at_ns);
         }
+    }
+
+    /// An event of a frame that was reported before.
+    pub fn event(&mut self, source: SourceIndex, time_us: Option<i64>) {
+        let Some(venue_ns) = time_us.map(|us| us.saturating_mul(1_000)) else { return };
+        if !self.recovering.is_empty() {
+            self.report_recovery(source, Some(venue_ns));
+        }
+        if let Some(state) = self.sources.get_mut(source.position()) {
+            state.newest_venue_ns = state.newest_venue_ns.max(Some(venue_ns));
+        }
+    }
+
+    fn report_recovery(&mut self, source: SourceIndex, venue_ns: Option<i64>) {
+        let Some(state) = self.sources.get_mut(source.position()) else { return };
+        let Some((kind, at_ns)) = state.recovery.take() else { return };
+        let streams = state.streams.clone();
+        self.recovering.retain(|other| *other != source);
         for stream in streams {
-            self.push(GapEvent::Recovered(stream, kind, at_ns));
+            self.push(GapEvent::Recovered(stream, kind, at_ns, venue_ns));
+        }
+    }
+
+    fn recovered_at_ns(&self, source: SourceIndex) -> Option<i64> {
+        self.sources.get(source.position())?.recovery.map(|(_, at_ns)| at_ns)
+    }
+
+    /// Reports recoveries up to a time without the venue's time.
+    fn report_recoveries(&mut self, up_to_ns: i64) {
+        for source in self.recovering.clone() {
+            if self.recovered_at_ns(source).is_some_and(|at_ns| at_ns <= up_to_ns) {
+                self.report_recovery(source, None);
+            }
         }
     }
 
     /// A connection ended without an overlapping successor.
     pub fn closed(&mut self, source: SourceIndex, reason: &CloseReason, at_ns: i64) {
         if matches!(reason, CloseReason::Stopped) {
-            return self.down(source, at_ns, GapKind::Stop, GapCause::Ours, "the edge closed the connection");
+            let what = "stopped by operator, the edge closed the connection";
+            return self.down(source, at_ns, GapKind::Stop, GapCause::Operator, what);
         }
         self.count(at_ns, |counts| counts.reconnects += 1);
         let cause =
@@ -118,12 +155,14 @@ impl GapMonitor {
     }
 
     fn down(&mut self, source: SourceIndex, from_ns: i64, kind: GapKind, cause: GapCause, what: &str) {
+        self.report_recovery(source, None);
         let Some(state) = self.sources.get_mut(source.position()) else { return };
         if state.down.is_some() {
             return;
         }
         state.down = Some((from_ns, kind));
-        let gap = Gap::open(kind, cause, from_ns, format!("{}: {what}", state.name));
+        let mut gap = Gap::open(kind, cause, from_ns, format!("{}: {what}", state.name));
+        gap.venue_from = state.newest_venue_ns;
         for stream in state.streams.clone() {
             self.push(GapEvent::Began(stream, gap.clone()));
         }
@@ -179,6 +218,10 @@ impl GapMonitor {
     /// The batch is processed: explains its gaps. Everything received before `frontier_ns` is processed.
     pub fn end_turn(&mut self, builder: &mut RecordBuilder, frontier_ns: i64) {
         self.frontier_ns = frontier_ns;
+        if !self.recovering.is_empty() {
+            let wait_ns = i64::try_from(VENUE_TIME_WAIT.as_nanos()).unwrap_or(i64::MAX);
+            self.report_recoveries(frontier_ns.saturating_sub(wait_ns));
+        }
         let (incidents, sources, streams) = (&self.incidents, &self.sources, &self.streams);
         let explain = |kind, instrument, gap: &Gap| {
             let stream = stream_of(streams, kind, instrument);
@@ -221,7 +264,9 @@ impl GapMonitor {
             self.events.push(GapEvent::TradeIds(stream, gaps));
         }
         let oldest_book_ns = builder.oldest_waiting_book_ns().unwrap_or(i64::MAX);
-        self.report_events(Some(self.frontier_ns.min(oldest_book_ns)));
+        let recoveries = self.recovering.iter().filter_map(|source| self.recovered_at_ns(*source));
+        let oldest_ns = recoveries.min().unwrap_or(i64::MAX).min(oldest_book_ns);
+        self.report_events(Some(self.frontier_ns.min(oldest_ns)));
     }
 
     fn report_book(&mut self, book: &BookReport) {
@@ -235,12 +280,13 @@ impl GapMonitor {
         if book.state == BookState::Live
             && let Some(kind) = self.broken.remove(&book.instrument)
         {
-            self.events.push(GapEvent::Recovered(stream, kind, self.frontier_ns));
+            self.events.push(GapEvent::Recovered(stream, kind, self.frontier_ns, None));
         }
     }
 
     /// The pipeline ends, and everything is in the queue.
     pub fn finish(&mut self) {
+        self.report_recoveries(i64::MAX);
         self.report_events(Some(i64::MAX));
     }
 

@@ -9,13 +9,13 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::{Client, HeaderMap, HeaderValue, Request};
 use bytes::Bytes;
 use marketprism_schema::{
-    AUDIT_PART_BYTES, Audit, AuditError, audit_message_id, audit_subject, encode_audit,
+    AUDIT_PART_BYTES, Audit, AuditError, Downtime, audit_message_id, audit_subject, encode_audit,
 };
 use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::audit::Auditor;
+use crate::audit::{Auditor, CleanStop, JournaledRun, RunJournal, UnsentMessage, encode_downtime};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::limits::{
     AUDIT_ACK, AUDIT_BACKOFF, AUDIT_CLOSE_EVERY, AUDIT_CLOSE_MAX, AUDIT_DRAIN, AUDIT_OUTBOX_BYTES,
@@ -43,6 +43,11 @@ pub struct AuditSender {
     retry_lines: LogLimit,
     loss_lines: LogLimit,
     lost_windows: u64,
+    journal: Option<(RunJournal, i64)>,
+    /// Messages of earlier runs, which the journal holds until they are stored.
+    journaled: usize,
+    /// Messages that left the outbox.
+    sent: usize,
 }
 
 impl AuditSender {
@@ -67,7 +72,18 @@ impl AuditSender {
             retry_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
             lost_windows: 0,
+            journal: None,
+            journaled: 0,
+            sent: 0,
         }
+    }
+
+    /// Sends the messages of earlier runs first, and keeps in `journal` what the broker has not stored at the end of this run.
+    pub fn with_journal(mut self, journal: RunJournal, run_ns: i64, unsent: Vec<UnsentMessage>) -> Self {
+        self.journal = Some((journal, run_ns));
+        self.journaled = unsent.len();
+        self.enqueue_messages(unsent);
+        self
     }
 
     /// Runs until `stop`, which comes after the end of feeds and publisher; then closes all windows and sends their audits within
@@ -82,12 +98,14 @@ impl AuditSender {
             }
             let audits = self.auditor.close(clock::now_ns(), self.settled_ns(), AUDIT_CLOSE_MAX);
             self.enqueue(audits);
+            self.enqueue_downtimes(self.auditor.take_downtimes());
             if self.link.is_connected() && Instant::now() >= self.retry_at {
                 tokio::select! {
                     () = self.send() => {}
                     () = stop.cancelled() => {}
                 }
             }
+            self.forget_sent().await;
             self.update_status();
         }
     }
@@ -105,6 +123,24 @@ impl AuditSender {
                 tracing::error!(%error, "audit not encoded, it is lost");
                 self.metrics.audits_dropped.inc();
             }
+        }
+    }
+
+    fn enqueue_downtimes(&mut self, downtimes: Vec<Downtime>) {
+        for downtime in downtimes {
+            match encode_downtime(downtime) {
+                Ok(messages) => self.enqueue_messages(messages),
+                // Unreachable: every downtime can be encoded.
+                Err(error) => tracing::error!(%error, "downtime not encoded, it is lost"),
+            }
+        }
+    }
+
+    fn enqueue_messages(&mut self, messages: Vec<UnsentMessage>) {
+        let since_ns = clock::now_ns();
+        for UnsentMessage { id: message_id, payload } in messages {
+            let dropped = self.outbox.push(PendingAudit { message_id, payload: payload.into(), since_ns });
+            self.metrics.audits_dropped.inc_by(dropped);
         }
     }
 
@@ -137,11 +173,13 @@ impl AuditSender {
             match self.send_one(&message).await {
                 AuditSendResult::Stored => {
                     self.outbox.pop();
+                    self.sent += 1;
                     self.metrics.audits_sent.inc();
                     self.backoff.reset();
                 }
                 AuditSendResult::Rejected(text) => {
                     self.outbox.pop();
+                    self.sent += 1;
                     self.metrics.audits_dropped.inc();
                     tracing::error!(
                         text,
@@ -201,9 +239,39 @@ impl AuditSender {
         }
     }
 
+    /// Empties the journal when the messages of earlier runs are stored.
+    async fn forget_sent(&mut self) {
+        if self.journaled > 0 && self.sent >= self.journaled {
+            self.journaled = 0;
+            self.keep(None, Vec::new()).await;
+        }
+    }
+
+    /// Writes the journal; true if it holds the messages now.
+    async fn keep(&self, stop: Option<CleanStop>, unsent: Vec<UnsentMessage>) -> bool {
+        let Some((journal, run_ns)) = self.journal.clone() else { return false };
+        let path = journal.path().to_owned();
+        let run = JournaledRun { run_ns, stop, unsent };
+        match tokio::task::spawn_blocking(move || journal.write(&run)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, ?path, "journal of the run not written: after the next start the time since the stop cannot be verified");
+                false
+            }
+            Err(_panicked) => false,
+        }
+    }
+
     async fn finish(mut self) -> u64 {
-        let (audits, unsettled) = self.auditor.close_all(clock::now_ns(), self.settled_ns());
+        let stop_ns = clock::now_ns();
+        let (audits, unsettled) = self.auditor.close_all(stop_ns, self.settled_ns());
         self.enqueue(audits);
+        let last_words = self.auditor.last_words(stop_ns);
+        let streams = last_words.iter().flat_map(|downtime| &downtime.streams).map(ToString::to_string);
+        let stop = CleanStop { at_ns: stop_ns, streams: streams.collect() };
+        self.enqueue_downtimes(last_words);
+        // A kill while the messages are sent leaves them in the journal.
+        self.keep(Some(stop.clone()), self.outbox.unsent()).await;
         let deadline = Instant::now() + AUDIT_DRAIN;
         while self.outbox.len() > 0 && Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -214,7 +282,11 @@ impl AuditSender {
             }
         }
         self.update_status();
-        let unsent = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
+        let mut unsent = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
+        if self.keep(Some(stop), self.outbox.unsent()).await && unsent > 0 {
+            tracing::warn!(unsent, "audits wait for the broker: the next start sends them");
+            unsent = 0;
+        }
         if unsent + unsettled > 0 {
             self.metrics.audits_dropped.inc_by(unsent + unsettled);
             tracing::error!(
@@ -273,6 +345,14 @@ impl AuditOutbox {
         if let Some(message) = self.waiting.pop_front() {
             self.bytes = self.bytes.saturating_sub(message.payload.len());
         }
+    }
+
+    pub(super) fn unsent(&self) -> Vec<UnsentMessage> {
+        let unsent = |message: &PendingAudit| UnsentMessage {
+            id: message.message_id.clone(),
+            payload: String::from_utf8_lossy(&message.payload).into_owned(),
+        };
+        self.waiting.iter().map(unsent).collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -157,7 +157,8 @@ impl RecordBuilder {
             && let TradeId::Number(id) = trade.id
             && self.options.contiguous_trade_ids
         {
-            self.check_trade_id(payload.instrument(), id, received_at_ns);
+            let venue_ns = trade.time_us.saturating_mul(1_000);
+            self.check_trade_id(payload.instrument(), id, received_at_ns, venue_ns);
         }
     }
 
@@ -167,9 +168,9 @@ impl RecordBuilder {
         recent.get_or_insert_with(|| Box::new(RecentIds::of(record.data_type))).insert(record.event_id)
     }
 
-    fn check_trade_id(&mut self, instrument: InstrumentIndex, id: u64, at_ns: i64) {
+    fn check_trade_id(&mut self, instrument: InstrumentIndex, id: u64, at_ns: i64, venue_ns: i64) {
         let Some(state) = self.instruments.get_mut(instrument.position()) else { return };
-        let check = state.trade_ids.check(id, at_ns);
+        let check = state.trade_ids.check(id, at_ns, venue_ns);
         if check == TradeIdCheck::Gap {
             self.counts.trade_gaps += 1;
             self.unexplained.insert(instrument);

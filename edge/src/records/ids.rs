@@ -71,6 +71,7 @@ pub(super) enum TradeIdCheck {
 pub(super) struct TradeIdTracker {
     next: Option<i64>,
     last_ns: i64,
+    last_venue_ns: i64,
     open: VecDeque<Gap>,
     /// Open gaps that left the full list.
     forgotten: GapSum,
@@ -79,18 +80,21 @@ pub(super) struct TradeIdTracker {
 }
 
 impl TradeIdTracker {
-    pub(super) fn check(&mut self, id: u64, at_ns: i64) -> TradeIdCheck {
+    /// `at_ns` is the receive time of the trade, `venue_ns` its time by the venue's clock.
+    pub(super) fn check(&mut self, id: u64, at_ns: i64, venue_ns: i64) -> TradeIdCheck {
         let Ok(id) = i64::try_from(id) else { return TradeIdCheck::InOrder };
         let next = self.next.unwrap_or(id);
         if id < next {
             return if self.fill(id) { TradeIdCheck::FillsGap } else { TradeIdCheck::InOrder };
         }
         let after_ns = std::mem::replace(&mut self.last_ns, at_ns);
+        let after_venue_ns = std::mem::replace(&mut self.last_venue_ns, venue_ns);
         self.next = Some(id.saturating_add(1));
         if id == next {
             return TradeIdCheck::InOrder;
         }
-        let gap = Gap::trade_ids(next.unsigned_abs(), (id - 1).unsigned_abs(), after_ns, at_ns);
+        let mut gap = Gap::trade_ids(next.unsigned_abs(), (id - 1).unsigned_abs(), after_ns, at_ns);
+        gap.set_venue_times(Some(after_venue_ns), Some(venue_ns));
         self.gaps_seen += 1;
         self.missing = self.missing.saturating_add((id - next).unsigned_abs());
         self.open.push_back(gap);
@@ -171,26 +175,28 @@ mod tests {
     #[test]
     fn gaps_have_both_ends_and_late_trades_close_them_in_any_order() {
         let mut tracker = TradeIdTracker::default();
-        assert_eq!(tracker.check(10, 1), TradeIdCheck::InOrder);
-        assert_eq!(tracker.check(11, 2), TradeIdCheck::InOrder);
-        assert_eq!(tracker.check(16, 3), TradeIdCheck::Gap);
-        assert_eq!(tracker.open().cloned().collect::<Vec<_>>(), [Gap::trade_ids(12, 15, 2, 3)]);
+        assert_eq!(tracker.check(10, 1, 10), TradeIdCheck::InOrder);
+        assert_eq!(tracker.check(11, 2, 20), TradeIdCheck::InOrder);
+        assert_eq!(tracker.check(16, 3, 30), TradeIdCheck::Gap);
+        let mut gap = Gap::trade_ids(12, 15, 2, 3);
+        gap.set_venue_times(Some(20), Some(30));
+        assert_eq!(tracker.open().cloned().collect::<Vec<_>>(), [gap]);
         assert_eq!((tracker.missing, tracker.gaps_seen), (4, 1));
-        assert_eq!(tracker.check(13, 4), TradeIdCheck::FillsGap);
+        assert_eq!(tracker.check(13, 4, 40), TradeIdCheck::FillsGap);
         assert_eq!(tracker.open().map(ids).collect::<Vec<_>>(), [(12, 12), (14, 15)]);
         for late in [15, 12, 14] {
-            assert_eq!(tracker.check(late, 5), TradeIdCheck::FillsGap);
+            assert_eq!(tracker.check(late, 5, 50), TradeIdCheck::FillsGap);
         }
-        assert_eq!(tracker.check(5, 5), TradeIdCheck::InOrder);
+        assert_eq!(tracker.check(5, 5, 50), TradeIdCheck::InOrder);
         assert_eq!((tracker.missing, tracker.open().count()), (0, 0));
-        assert_eq!(tracker.check(17, 6), TradeIdCheck::InOrder);
+        assert_eq!(tracker.check(17, 6, 60), TradeIdCheck::InOrder);
     }
 
     #[test]
     fn listed_gaps_and_the_sum_of_the_rest_are_all_that_is_missing() {
         let mut tracker = TradeIdTracker::default();
         for (id, at) in (0..1_000).zip(1..) {
-            tracker.check(id * 3, at);
+            tracker.check(id * 3, at, at);
         }
         tracker.explain(|_| (GapCause::Venue, "seen".to_owned()));
         let listed: u64 = tracker.open().filter_map(|gap| gap.missing).sum();

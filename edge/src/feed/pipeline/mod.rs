@@ -276,6 +276,7 @@ impl Pipeline {
         if let Some(outcome) = outcome.filter(|outcome| outcome.gap.is_some() || outcome.rejected.is_some()) {
             self.book_problem(payload.instrument(), &outcome, received_at_ns);
         }
+        self.parts.gaps.event(origin.source, payload.time_us());
     }
 
     fn book_problem(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, at_ns: i64) {

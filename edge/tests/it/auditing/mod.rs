@@ -2,4 +2,5 @@
 
 mod delivery;
 mod setup;
+mod stops;
 mod windows;

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use marketprism_edge::audit::{AuditFeed, AuditOrigin, AuditStream, Auditor};
+use marketprism_edge::audit::{
+    AuditFeed, AuditOrigin, AuditStream, Auditor, JournaledRun, Resumption, RunJournal,
+};
 use marketprism_edge::publisher::{AuditSender, DrainResult};
 use marketprism_edge::queue::{EventQueue, EventRecord, QueueLane};
 use marketprism_edge::telemetry::Coverage;
 use marketprism_schema::{
-    Audit, Capability, Completeness, DataType, DataTypeMap, EventId, Fingerprint, MarketType, Numbering,
-    SilentStreams, StreamId, decode_audit,
+    Audit, AuditPayload, Capability, Completeness, DataType, DataTypeMap, Downtime, EventId, Fingerprint,
+    MarketType, Numbering, SilentStreams, StreamId, decode_audit_payload,
 };
 use marketprism_service::clock;
 use tokio_util::sync::CancellationToken;
@@ -44,14 +46,18 @@ pub fn audited(run_ns: i64) -> Audited {
     audited_symbols(run_ns, &SYMBOLS.map(str::to_owned))
 }
 
+pub fn origin(run_ns: i64) -> AuditOrigin {
+    let settle = Duration::from_millis(100);
+    AuditOrigin { edge: "e1".into(), region: "r".into(), run_ns, window_seconds: 1, settle }
+}
+
 pub fn audited_symbols(run_ns: i64, symbols: &[String]) -> Audited {
-    let auditor = Arc::new(Auditor::new(AuditOrigin {
-        edge: "e1".into(),
-        region: "r".into(),
-        run_ns,
-        window_seconds: 1,
-        settle: Duration::from_millis(100),
-    }));
+    audited_after(&Resumption::default(), run_ns, symbols)
+}
+
+pub fn audited_after(resumption: &Resumption, run_ns: i64, symbols: &[String]) -> Audited {
+    let auditor = Arc::new(Auditor::new(origin(run_ns)));
+    auditor.resume(resumption);
     let feed = auditor.feed("sim_spot");
     let row = |symbol: &String| {
         DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades(symbol), NUMBERED)))
@@ -79,11 +85,29 @@ pub struct Running {
 }
 
 pub async fn run(url: &str, queue_messages: usize) -> Running {
-    let audited = audited(clock::now_ns());
+    start(url, queue_messages, audited(clock::now_ns()), None).await
+}
+
+/// A run after the one that `journal` knows.
+pub async fn run_journaled(url: &str, journal: &RunJournal) -> Running {
+    let run_ns = clock::now_ns();
+    let resumption = Resumption::new(journal.read().unwrap(), &origin(run_ns), |_| true).unwrap();
+    let audited = audited_after(&resumption, run_ns, &SYMBOLS.map(str::to_owned));
+    let run = JournaledRun { run_ns, stop: None, unsent: resumption.unsent };
+    journal.write(&run).unwrap();
+    start(url, 100_000, audited, Some((journal, run))).await
+}
+
+async fn start(
+    url: &str,
+    queue_messages: usize,
+    audited: Audited,
+    journaled: Option<(&RunJournal, JournaledRun)>,
+) -> Running {
     let mut limits = limits();
     limits.queue_messages = queue_messages;
     let publishing = publish(url, limits, Arc::clone(&audited.auditor), Duration::from_secs(60)).await;
-    let sender = AuditSender::new(
+    let mut sender = AuditSender::new(
         publishing.client.clone(),
         Arc::clone(&publishing.link),
         Arc::clone(&publishing.queue) as Arc<dyn EventQueue>,
@@ -91,6 +115,9 @@ pub async fn run(url: &str, queue_messages: usize) -> Running {
         publishing.metrics.clone(),
         "e1",
     );
+    if let Some((journal, run)) = journaled {
+        sender = sender.with_journal(journal.clone(), run.run_ns, run.unsent);
+    }
     let audits_stop = CancellationToken::new();
     Running { audited, publishing, audits: tokio::spawn(sender.run(audits_stop.clone())), audits_stop }
 }
@@ -138,8 +165,20 @@ async fn stored(url: &str) -> BTreeMap<(String, i64), BTreeSet<EventId>> {
     all
 }
 
+/// Audits and downtimes, in the order in which they were stored.
+pub async fn audit_payloads(url: &str) -> (Vec<Audit>, Vec<Downtime>) {
+    let (mut audits, mut downtimes) = (Vec::new(), Vec::new());
+    for message in messages(url, "AUDIT").await {
+        match decode_audit_payload(&message.payload).unwrap() {
+            AuditPayload::Audit(audit) => audits.push(audit),
+            AuditPayload::Downtime(downtime) => downtimes.push(downtime),
+        }
+    }
+    (audits, downtimes)
+}
+
 pub async fn audits(url: &str) -> Vec<Audit> {
-    messages(url, "AUDIT").await.iter().map(|message| decode_audit(&message.payload).unwrap()).collect()
+    audit_payloads(url).await.0
 }
 
 /// Recomputes every window from the stream. Returns the events that audits call stored, ambiguous and dropped.

@@ -64,7 +64,7 @@ fn an_open_gap_is_in_every_window_it_touches_and_a_failed_feed_is_a_gap_of_ours(
     };
     let first = auditor.close(second(9), auditor.frontier_ns(), 9);
     assert_eq!(parts(&first), [(connection, second(0) + 5, second(1)), (connection, second(1), second(2))]);
-    let recovered = GapEvent::Recovered(stream, connection, second(3) + 7);
+    let recovered = GapEvent::Recovered(stream, connection, second(3) + 7, None);
     auditor.observe(feed, vec![recovered], Some(second(5)));
     auditor.feed_ended(feed, Some("fault"));
     let later = auditor.close(second(7), second(6), 9);

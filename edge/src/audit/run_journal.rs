@@ -1,0 +1,215 @@
+//! The newest run of an edge on disk: its clean stop, the streams until then, and messages that the broker has not stored. One file per
+//! edge name, always replaced as a whole; a run that is killed leaves no stop in it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use marketprism_schema::{
+    AUDIT_PART_BYTES, AuditError, DOWNTIME_VERSION, Downtime, DowntimeReason, StreamId,
+};
+use marketprism_service::read_file;
+use serde::{Deserialize, Serialize};
+
+use super::auditor::AuditOrigin;
+use crate::limits::RUN_JOURNAL_BYTES;
+
+/// Folder of the journals inside the data folder.
+const RUNS: &str = "runs";
+
+#[derive(Debug, Clone)]
+pub struct RunJournal {
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournaledRun {
+    pub run_ns: i64,
+    /// `None`: it runs, or it was killed.
+    pub stop: Option<CleanStop>,
+    /// Oldest first.
+    pub unsent: Vec<UnsentMessage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CleanStop {
+    pub at_ns: i64,
+    pub streams: Vec<String>,
+}
+
+/// A message on the edge's audit subject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsentMessage {
+    pub id: String,
+    pub payload: String,
+}
+
+impl RunJournal {
+    /// The edge's name is a legal file name.
+    pub fn open(data_dir: &Path, edge: &str) -> io::Result<Self> {
+        let folder = data_dir.join(RUNS);
+        fs::create_dir_all(&folder)?;
+        Ok(Self { path: folder.join(format!("{edge}.json")) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn read(&self) -> io::Result<Option<JournaledRun>> {
+        match read_file(&self.path, RUN_JOURNAL_BYTES) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// After a crash of the machine the file has the old or the new content.
+    pub fn write(&self, run: &JournaledRun) -> io::Result<()> {
+        let part = self.path.with_extension("part");
+        let mut file = File::create(&part)?;
+        file.write_all(&serde_json::to_vec(run)?)?;
+        file.sync_all()?;
+        fs::rename(&part, &self.path)?;
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// Consequences of the run before for the one that starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resumption {
+    /// The run before was stopped cleanly, earlier than this one starts.
+    pub after_clean_stop: bool,
+    /// Streams of the run before whose exchanges are still configured.
+    pub streams: BTreeSet<StreamId>,
+    /// Messages of the run before, and the end of its downtime.
+    pub unsent: Vec<UnsentMessage>,
+}
+
+impl Resumption {
+    pub fn new(
+        last: Option<JournaledRun>,
+        origin: &AuditOrigin,
+        is_configured: impl Fn(&StreamId) -> bool,
+    ) -> Result<Self, AuditError> {
+        let Some(JournaledRun { stop, mut unsent, .. }) = last else { return Ok(Self::default()) };
+        let Some(CleanStop { at_ns, streams }) = stop else { return Ok(Self { unsent, ..Self::default() }) };
+        let all: Vec<StreamId> = streams.iter().filter_map(|text| StreamId::parse(text).ok()).collect();
+        let (kept, removed): (BTreeSet<_>, Vec<_>) = {
+            let (kept, removed): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_configured);
+            (kept.into_iter().collect(), removed)
+        };
+        // The clock went back: how long the edge was down is unknown, so the downtime ends where it began.
+        let to_ns = origin.run_ns.max(at_ns.saturating_add(1));
+        let stopped = origin.downtime(at_ns, Some(to_ns), DowntimeReason::Stopped, all);
+        let removed = origin.downtime(to_ns, None, DowntimeReason::Removed, removed);
+        for downtime in [stopped, removed] {
+            unsent.append(&mut encode_downtime(downtime)?);
+        }
+        Ok(Self { after_clean_stop: at_ns < origin.run_ns, streams: kept, unsent })
+    }
+}
+
+/// Messages of a downtime; none if it has no stream.
+pub fn encode_downtime(downtime: Downtime) -> Result<Vec<UnsentMessage>, AuditError> {
+    let encode = |part: Downtime| {
+        let bytes = part.encode()?;
+        let id = part.message_id(&bytes);
+        // JSON is UTF-8.
+        Ok(UnsentMessage { id, payload: String::from_utf8_lossy(&bytes).into_owned() })
+    };
+    downtime.into_parts(AUDIT_PART_BYTES).into_iter().map(encode).collect()
+}
+
+impl AuditOrigin {
+    pub(super) fn downtime(
+        &self,
+        from: i64,
+        to: Option<i64>,
+        reason: DowntimeReason,
+        streams: Vec<StreamId>,
+    ) -> Downtime {
+        let (edge, region) = (self.edge.clone(), self.region.clone());
+        Downtime { version: DOWNTIME_VERSION, edge, region, from, to, reason, streams }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use marketprism_schema::{AuditPayload, decode_audit_payload};
+
+    use super::*;
+
+    const STREAMS: [&str; 2] = ["trade.sim_spot.spot.A-B", "trade.sim_old.spot.C-D"];
+
+    fn stopped(at_ns: i64) -> JournaledRun {
+        let streams = STREAMS.map(str::to_owned).to_vec();
+        let unsent = vec![UnsentMessage { id: "a".into(), payload: "{\"x\":\"y\"}".into() }];
+        JournaledRun { run_ns: 5, stop: Some(CleanStop { at_ns, streams }), unsent }
+    }
+
+    fn resume(last: Option<JournaledRun>, run_ns: i64) -> Resumption {
+        let origin = AuditOrigin {
+            edge: "e1".into(),
+            region: "r".into(),
+            run_ns,
+            window_seconds: 60,
+            settle: Duration::ZERO,
+        };
+        Resumption::new(last, &origin, |stream| stream.exchange == "sim_spot").unwrap()
+    }
+
+    fn downtimes(messages: &[UnsentMessage]) -> Vec<(i64, Option<i64>, DowntimeReason, usize)> {
+        let read = |message: &UnsentMessage| match decode_audit_payload(message.payload.as_bytes()) {
+            Ok(AuditPayload::Downtime(downtime)) => {
+                Some((downtime.from, downtime.to, downtime.reason, downtime.streams.len()))
+            }
+            _ => None,
+        };
+        messages.iter().filter_map(read).collect()
+    }
+
+    #[test]
+    fn a_journal_is_read_back_and_replaced_and_a_torn_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = RunJournal::open(folder.path(), "e1").unwrap();
+        assert_eq!(journal.read().unwrap(), None);
+        journal.write(&stopped(9)).unwrap();
+        assert_eq!(journal.read().unwrap(), Some(stopped(9)));
+        journal.write(&JournaledRun::default()).unwrap();
+        assert_eq!(journal.read().unwrap(), Some(JournaledRun::default()));
+        let other = RunJournal::open(folder.path(), "e2").unwrap();
+        assert_eq!(other.read().unwrap(), None, "a renamed edge is another one");
+        fs::write(journal.path(), "{\"run_ns\":").unwrap();
+        assert!(journal.read().is_err());
+    }
+
+    #[test]
+    fn the_start_after_a_clean_stop_ends_the_downtime_and_reports_removed_streams() {
+        let resumed = resume(Some(stopped(100)), 150);
+        assert!(resumed.after_clean_stop && resumed.unsent[0].id == "a");
+        assert_eq!(
+            downtimes(&resumed.unsent),
+            [(100, Some(150), DowntimeReason::Stopped, 2), (150, None, DowntimeReason::Removed, 1)]
+        );
+        assert_eq!(resumed.streams.len(), 1);
+    }
+
+    #[test]
+    fn a_kill_or_a_clock_that_went_back_is_no_known_downtime() {
+        let killed = JournaledRun { stop: None, ..stopped(100) };
+        let resumed = resume(Some(killed), 150);
+        assert_eq!((resumed.after_clean_stop, resumed.unsent.len(), resumed.streams.len()), (false, 1, 0));
+        let back = resume(Some(stopped(100)), 60);
+        assert!(!back.after_clean_stop);
+        assert_eq!(downtimes(&back.unsent)[0], (100, Some(101), DowntimeReason::Stopped, 2));
+        assert_eq!(resume(None, 60), Resumption::default());
+    }
+}

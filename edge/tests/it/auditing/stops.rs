@@ -1,0 +1,85 @@
+//! Stops and starts: last words, the journal on disk, and the downtime that both enclose.
+
+use std::collections::BTreeSet;
+
+use marketprism_edge::audit::{Resumption, RunJournal};
+use marketprism_edge::publisher::DrainResult;
+use marketprism_schema::DowntimeReason;
+use marketprism_tests::broker::Broker;
+use marketprism_tests::wait::eventually;
+
+use super::setup::{SECOND, SYMBOLS, audit_payloads, audited_after, create_streams, run_journaled, trades};
+
+const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_and_the_next_start_enclose_the_downtime_and_audits_cover_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker.url()).await;
+    let journal = RunJournal::open(folder.path(), "e1").unwrap();
+    let first = run_journaled(&broker.url(), &journal).await;
+    first.append(0..100);
+    assert_eq!(first.end().await, DELIVERED);
+    let (audits, open) = audit_payloads(&broker.url()).await;
+    let last = audits.last().unwrap().to;
+    let [stop] = open.as_slice() else { panic!("{open:?}") };
+    assert_eq!(
+        (stop.from, stop.to, stop.reason, stop.streams.len()),
+        (last, None, DowntimeReason::Stopped, 2)
+    );
+
+    let second = run_journaled(&broker.url(), &journal).await;
+    second.append(100..200);
+    assert_eq!(second.end().await, DELIVERED);
+    let (audits, downtimes) = audit_payloads(&broker.url()).await;
+    let run = audits.last().unwrap().run;
+    let of_run = audits.iter().find(|audit| audit.run == run).unwrap();
+    assert_eq!((downtimes[1].from, downtimes[1].to), (last, Some(of_run.from)), "no time in between");
+    assert_eq!(journal.read().unwrap().unwrap().unsent, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_words_that_the_broker_did_not_get_are_sent_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    create_streams(&broker.url()).await;
+    let journal = RunJournal::open(folder.path(), "e1").unwrap();
+    let first = run_journaled(&broker.url(), &journal).await;
+    first.append(0..100);
+    eventually("all events are confirmed", || async { (first.pending() == 0).then_some(()) }).await;
+    broker.kill();
+    assert_eq!(first.end().await, DELIVERED, "nothing is lost: the journal has it");
+    let kept = journal.read().unwrap().unwrap();
+    assert!(kept.stop.is_some() && kept.unsent.len() >= 2, "{kept:?}");
+
+    broker.restart().await;
+    let second = run_journaled(&broker.url(), &journal).await;
+    eventually("the journal is empty", || async {
+        journal.read().unwrap().unwrap().unsent.is_empty().then_some(())
+    })
+    .await;
+    let (_, downtimes) = audit_payloads(&broker.url()).await;
+    assert_eq!(downtimes.iter().map(|downtime| downtime.to.is_some()).collect::<Vec<_>>(), [false, true]);
+    assert!(journal.read().unwrap().unwrap().stop.is_none(), "killed from now on, this run leaves no stop");
+    assert_eq!(second.end().await, DELIVERED);
+    let (audits, _) = audit_payloads(&broker.url()).await;
+    let runs: BTreeSet<i64> = audits.iter().map(|audit| audit.run).collect();
+    assert_eq!(runs.len(), 2, "the audits of the first run arrived");
+}
+
+#[test]
+fn streams_that_are_no_longer_configured_are_reported_once_as_removed() {
+    let streams = BTreeSet::from([trades("A-B"), trades("X-Y")]);
+    let resumption = Resumption { after_clean_stop: true, streams, unsent: Vec::new() };
+    let start = 1_000 * SECOND + SECOND / 2;
+    let audited = audited_after(&resumption, start, &SYMBOLS.map(str::to_owned));
+    let removed = audited.auditor.take_downtimes();
+    let [removed] = removed.as_slice() else { panic!("{removed:?}") };
+    assert_eq!((removed.from, removed.to, removed.reason), (start, None, DowntimeReason::Removed));
+    assert_eq!(removed.streams, [trades("X-Y")]);
+    assert_eq!(audited.auditor.take_downtimes(), []);
+    let words = audited.auditor.last_words(start + 5 * SECOND);
+    assert_eq!(words.len(), 1);
+    assert_eq!((words[0].from, words[0].streams.len()), (start + 5 * SECOND, 2));
+}
