@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 {head}
     `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
+    `checksum` Nullable(Int64) CODEC(ZSTD(1)),
     `bids` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
     `asks` Array(Tuple(price Decimal(38, 18), quantity Decimal(38, 18))) CODEC(ZSTD(1)),
     `depth` UInt32 CODEC(ZSTD(1)),

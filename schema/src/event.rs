@@ -105,6 +105,8 @@ impl Trade<'_> {
 pub struct OrderBook<'a> {
     /// The venue's id of the last update in it.
     pub last_update_id: i64,
+    /// The venue's checksum of the book after that update, where it gives one.
+    pub checksum: Option<i64>,
     /// The levels, best first.
     pub levels: BookLevels<'a>,
     /// Levels a side that were asked for; the book may have fewer.
@@ -196,7 +198,7 @@ const UNIT_SEPARATOR: &[u8] = &[0x1f];
 
 /// A 128-bit hash of data type, exchange, market type, venue symbol and the venue's natural key.
 ///
-/// The natural key is the trade id, or the book's update id with its time, or time and values where a venue gives no id. Neither the edge nor the
+/// The natural key is the trade id, or the book's update id with its time and checksum, or time and values where a venue gives no id. Neither the edge nor the
 /// receive time is part of it: two edges on one venue give one id, so that JetStream and the tables can tell a copy from an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct EventId(pub u128);
@@ -235,6 +237,10 @@ fn natural_key(event: &Event<'_>, key: &mut Vec<u8>) {
             // Venues count from the start again after a maintenance, and some give no update ids.
             integer(key, book.last_update_id);
             integer(key, event.header.timestamp_us);
+            // Where a venue numbers nothing, two states may have one time.
+            if let Some(checksum) = book.checksum {
+                integer(key, checksum);
+            }
         }
         Body::FundingRate(rate) => {
             integer(key, event.header.timestamp_us);

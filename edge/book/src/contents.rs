@@ -11,6 +11,7 @@ pub(crate) struct BookContents {
     pub(crate) ladder: Ladder,
     pub(crate) last_id: i64,
     pub(crate) time_us: Option<i64>,
+    pub(crate) checksum: Option<i64>,
     pub(crate) received_at_ns: i64,
 }
 
@@ -20,6 +21,7 @@ impl BookContents {
             ladder: Ladder::from_snapshot(update, settings),
             last_id: update.last_id,
             time_us: update.time_us,
+            checksum: update.checksum,
             received_at_ns: update.received_at_ns,
         }
     }
@@ -32,6 +34,7 @@ impl BookContents {
         self.ladder.apply(update, settings)?;
         self.last_id = update.last_id;
         self.time_us = update.time_us;
+        self.checksum = update.checksum;
         self.received_at_ns = update.received_at_ns;
         Ok(())
     }
@@ -99,6 +102,11 @@ impl<'a> BookView<'a> {
 
     pub fn last_update_id(&self) -> i64 {
         self.contents.last_id
+    }
+
+    /// The venue's checksum at that update, where it gave one.
+    pub fn checksum(&self) -> Option<i64> {
+        self.contents.checksum
     }
 
     pub fn epoch(&self) -> u32 {

@@ -119,6 +119,7 @@ impl EventEncoder {
         asks.extend(view.asks().map(|(price, quantity)| [price, quantity]));
         let body = Body::OrderBook(OrderBook {
             last_update_id: view.last_update_id(),
+            checksum: view.checksum(),
             levels: BookLevels {
                 price_scale: view.price_scale(),
                 quantity_scale: view.quantity_scale(),

@@ -96,6 +96,7 @@ struct Raw<'a> {
     side: Option<Cow<'a, str>>,
     is_maker: Option<bool>,
     last_update_id: Option<i64>,
+    checksum: Option<i64>,
     bids: Option<Vec<LevelText>>,
     asks: Option<Vec<LevelText>>,
     depth: Option<u32>,
@@ -132,6 +133,7 @@ fn body<'a>(data_type: DataType, raw: &Raw<'a>) -> Result<Body<'a>, DecodeError>
         DataType::Trade => Body::Trade(trade(raw, &missing)?),
         DataType::OrderBook => Body::OrderBook(OrderBook {
             last_update_id: raw.last_update_id.ok_or_else(|| missing("last_update_id"))?,
+            checksum: raw.checksum,
             levels: levels(
                 raw.bids.as_deref().ok_or_else(|| missing("bids"))?,
                 raw.asks.as_deref().ok_or_else(|| missing("asks"))?,

@@ -54,12 +54,15 @@ fn trade<'a>(rest: &mut Rest<'a>) -> Option<Trade<'a>> {
     Some(trade)
 }
 
+const CHECKSUM: &str = ",\"checksum\":";
+
 fn order_book(rest: &mut Rest<'_>) -> Option<OrderBook<'static>> {
     let last_update_id = rest.integer(",\"last_update_id\":")?;
+    let checksum = if rest.0.starts_with(CHECKSUM) { Some(rest.integer(CHECKSUM)?) } else { None };
     let levels = levels(rest)?;
     let depth = u32::try_from(rest.integer(",\"depth\":")?).ok()?;
     let epoch = u32::try_from(rest.integer(",\"epoch\":")?).ok()?;
-    Some(OrderBook { last_update_id, levels, depth, epoch })
+    Some(OrderBook { last_update_id, checksum, levels, depth, epoch })
 }
 
 fn levels(rest: &mut Rest<'_>) -> Option<BookLevels<'static>> {
@@ -152,18 +155,18 @@ mod tests {
             let quantity = decimal(-5, 3);
             Body::Trade(Trade { trade_id: "7-a".into(), price, quantity, side })
         };
-        let book = |bids: Vec<[i64; 2]>, asks: Vec<[i64; 2]>| {
+        let book = |checksum, bids: Vec<[i64; 2]>, asks: Vec<[i64; 2]>| {
             let levels =
                 BookLevels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() };
-            Body::OrderBook(OrderBook { last_update_id: -1, levels, depth: 400, epoch: 0 })
+            Body::OrderBook(OrderBook { last_update_id: -1, checksum, levels, depth: 400, epoch: 0 })
         };
         let bodies = [
             trade(Side::Buy, decimal(6_400_010, 2)),
             trade(Side::Sell, decimal(i64::MIN, 18)),
             trade(Side::Sell, decimal(0, 0)),
-            book(vec![[6_400_001, 100_000_001], [6_400_000, 1]], vec![[6_400_100, 0]]),
-            book(vec![[1, 1]], Vec::new()),
-            book(Vec::new(), Vec::new()),
+            book(None, vec![[6_400_001, 100_000_001], [6_400_000, 1]], vec![[6_400_100, 0]]),
+            book(Some(3_414_189_729), vec![[1, 1]], Vec::new()),
+            book(None, Vec::new(), Vec::new()),
         ];
         bodies.map(|body| Event { header: header(), body }).into()
     }

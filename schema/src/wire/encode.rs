@@ -33,6 +33,7 @@ fn body(out: &mut Vec<u8>, body: &Body<'_>) {
         }
         Body::OrderBook(book) => {
             integer(out, "last_update_id", book.last_update_id);
+            optional(out, "checksum", book.checksum, integer);
             levels(out, &book.levels);
             integer(out, "depth", book.depth);
             integer(out, "epoch", book.epoch);

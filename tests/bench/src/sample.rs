@@ -115,6 +115,7 @@ fn book(number: u64) -> Body<'static> {
     let asks: Vec<[i64; 2]> = (0..BOOK_LEVELS).map(|i| [middle + 1 + i, quantity(-1 - i)]).collect();
     Body::OrderBook(OrderBook {
         last_update_id: whole(number),
+        checksum: None,
         levels: BookLevels { price_scale: 2, quantity_scale: 8, bids: bids.into(), asks: asks.into() },
         depth: 400,
         epoch: 1,

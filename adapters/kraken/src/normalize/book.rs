@@ -26,7 +26,7 @@ pub(super) fn book(
     })?;
     let checksum = i64::from(item.read("checksum", unsigned32)?);
     let time_us = item.optional("timestamp", micros)?;
-    // The venue numbers nothing. The id becomes part of the event's: states of a book differ in time, else in checksum.
+    // The venue numbers nothing. The checksum is part of the event's id: states of a book may have one time.
     let id = time_us.unwrap_or(checksum);
     let book = levels.book(index, change);
     output.event(Payload::Book(Book {

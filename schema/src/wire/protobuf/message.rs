@@ -84,6 +84,8 @@ pub struct OrderBook {
     pub ask_prices: ::prost::alloc::vec::Vec<i64>,
     #[prost(sint64, repeated, tag = "9")]
     pub ask_quantities: ::prost::alloc::vec::Vec<i64>,
+    #[prost(int64, optional, tag = "10")]
+    pub checksum: ::core::option::Option<i64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FundingRate {

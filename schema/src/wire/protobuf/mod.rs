@@ -89,6 +89,7 @@ fn write_order_book(book: &OrderBook<'_>) -> OrderBookMessage {
     let quantities = |levels: &[[i64; 2]]| levels.iter().map(|[_, quantity]| *quantity).collect();
     OrderBookMessage {
         last_update_id: book.last_update_id,
+        checksum: book.checksum,
         depth: book.depth,
         epoch: book.epoch,
         price_scale: book.levels.price_scale.into(),
@@ -204,6 +205,7 @@ fn order_book(book: &OrderBookMessage) -> Result<OrderBook<'static>, DecodeError
     };
     Ok(OrderBook {
         last_update_id: book.last_update_id,
+        checksum: book.checksum,
         levels: BookLevels {
             price_scale: scale(book.price_scale, "price_scale")?,
             quantity_scale: scale(book.quantity_scale, "quantity_scale")?,
