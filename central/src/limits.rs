@@ -127,6 +127,9 @@ pub const RECHECK_LEAST: Duration = Duration::from_millis(50);
 pub const STORED_ID_RANGES: usize = 4_096;
 /// Verdicts per insert.
 pub const VERDICTS_AN_INSERT: usize = 20_000;
+/// A duplicate is first looked up this long before and after its window: the broker recognizes one for two minutes, and two edges receive an
+/// event at about the same time.
+pub const DUPLICATES_AROUND_NS: i64 = 150_000_000_000;
 /// An ambiguous event is first looked up this long before and after its window: another edge received it at about the same time.
 pub const UNSURE_AROUND_NS: i64 = 3_600_000_000_000;
 

@@ -120,6 +120,9 @@ pub const HTTP: HttpBounds =
 /// counted, and can never be verified.
 pub const AUDIT_WINDOWS_MAX: usize = 180;
 
+/// Ids of duplicates in all open windows, 8 bytes each. Full: those beyond are counted only, and their windows cannot be verified.
+pub const AUDIT_DUPLICATE_IDS_MAX: usize = 1_000_000;
+
 /// Default of `audit.settle_ms`: least time from a window's end to its audit, for late frames to pass the pipelines.
 pub const AUDIT_SETTLE: Duration = Duration::from_secs(5);
 

@@ -45,6 +45,8 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `stored_xor` UInt64 CODEC(ZSTD(1)),
     `stored_sum` UInt64 CODEC(ZSTD(1)),
     `duplicates` UInt64 CODEC(ZSTD(1)),
+    `duplicate_ids` Array(UInt64) CODEC(ZSTD(1)),
+    `duplicates_truncated` Bool CODEC(ZSTD(1)),
     `unsure` Array(UInt128) CODEC(ZSTD(1)),
     `unsure_truncated` Bool CODEC(ZSTD(1)),
     `first_sequence` Nullable(Int64) CODEC(ZSTD(1)),

@@ -223,6 +223,12 @@ impl EventId {
         Self(hash.digest128())
     }
 
+    /// The low 64 bits: as good as unique among the events of one stream.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
+    pub const fn low_half(self) -> u64 {
+        self.0 as u64
+    }
+
     /// Reads 32 hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());

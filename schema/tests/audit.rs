@@ -23,6 +23,7 @@ fn audit() -> Audit {
     let mut found = StreamAudit::new(&stream("A-B"), NUMBERED);
     found.stored.add(EventId((5 << 64) | 3));
     found.unsure = vec![EventId(255)];
+    (found.duplicates, found.duplicate_ids, found.duplicates_truncated) = (3, vec![1, u64::MAX], true);
     (found.first_sequence, found.last_sequence) = (Some(1), Some(4));
     found.oldest_timestamp = Some(59);
     found.gaps.push(Gap {
@@ -63,7 +64,8 @@ fn the_form_is_pinned() {
         r#""from":60000000000,"to":120000000000,"part":1,"parts":1,"streams":[{"data_type":"trade","#,
         r#""exchange":"sim_spot","market_type":"spot","symbol":"A-B","#,
         r#""capability":{"numbering":"by_one","completeness":"complete"},"#,
-        r#""stored":{"count":1,"xor":"0000000000000003","sum":"0000000000000005"},"duplicates":0,"#,
+        r#""stored":{"count":1,"xor":"0000000000000003","sum":"0000000000000005"},"duplicates":3,"#,
+        r#""duplicate_ids":"AQAAAAAAAAD//////////w==","duplicates_truncated":true,"#,
         r#""unsure":["000000000000000000000000000000ff"],"first_sequence":1,"last_sequence":4,"#,
         r#""oldest_timestamp":59,"malformed":0,"conflated":0,"dropped":0,"gaps":[{"kind":"trade_ids","cause":"venue","#,
         r#""from_sequence":2,"to_sequence":3,"missing":2,"from":60000000001,"to":60000000002,"#,
@@ -96,6 +98,17 @@ fn contradictions_are_refused() {
     assert!(refused(&|audit| audit.streams[0].id.symbol = "A.B".into()).contains("A.B"));
     let many = refused(&|audit| audit.streams[0].unsure = vec![EventId(1); UNSURE_MAX + 1]);
     assert!(many.contains("unsure is 4097 ids, allowed: at most 4096"), "{many}");
+    let unnamed = refused(&|audit| {
+        let stream = &mut audit.streams[0];
+        (stream.duplicate_ids, stream.duplicates_truncated) = (Vec::new(), false);
+    });
+    assert!(unnamed.contains("duplicate_ids is 0 ids of 3 duplicates, allowed: 1 to 3"), "{unnamed}");
+    assert!(refused(&|audit| audit.streams[0].duplicates = 1).contains("2 ids of 1 duplicates"));
+    let odd = "e".repeat(5_000);
+    for edge in ["", "E 1", odd.as_str()] {
+        let edge = refused(&|audit| audit.edge = edge.to_owned());
+        assert!(edge.ends_with("allowed: 1 to 32 of a-z, 0-9 and -") && edge.len() < 200, "{edge}");
+    }
     for bytes in [&b""[..], b"{}", b"[]", b"{\"version\":1}", &vec![b' '; 2 << 20]] {
         assert!(decode_audit(bytes).is_err());
     }

@@ -48,6 +48,13 @@ pub fn subject(symbol: &str) -> StreamId {
 pub const NUMBERED: Capability =
     Capability { numbering: Numbering::ByOne, completeness: Completeness::Complete, delay_seconds: 0 };
 
+/// Ids of duplicates as an audit lists them.
+pub fn ids(events: &[Event<'_>]) -> Vec<u64> {
+    let mut ids: Vec<u64> = events.iter().map(|event| event.header.event_id.low_half()).collect();
+    ids.sort_unstable();
+    ids
+}
+
 /// Audit of a stream whose events the broker has all stored.
 pub fn stored(symbol: &str, events: &[Event<'_>]) -> StreamAudit {
     let fingerprint: Fingerprint = events.iter().map(|event| event.header.event_id).collect();

@@ -5,7 +5,7 @@ use marketprism_schema::{EventId, Gap, GapCause, GapKind};
 use marketprism_tests::wait::eventually;
 
 use crate::auditing::{
-    NUMBERED, QUICK, audit, judged, renamed, stored, subject, tell, trades, verdict, window_before,
+    NUMBERED, QUICK, audit, ids, judged, renamed, stored, subject, tell, trades, verdict, window_before,
 };
 use crate::events::{publish, publish_bytes};
 use crate::stack::Stack;
@@ -36,6 +36,8 @@ async fn what_an_edge_stored_is_verified() {
     };
     let mut of_btc = stored(A, &later);
     (of_btc.gaps, of_btc.duplicates) = (vec![gap], 4);
+    // Ids of events that are in hot, as those that another edge brought.
+    of_btc.duplicate_ids = ids(&later[..4]);
     tell(&jetstream, &audit("e1", second, vec![of_btc])).await;
 
     let whole = judged(&stack, A, "e1", first, "verified").await;

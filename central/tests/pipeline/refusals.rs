@@ -4,6 +4,7 @@ use async_nats::HeaderMap;
 use marketprism_schema::{Body, Decimal, Event, EventId, Liquidation, Side};
 use marketprism_tests::wait::eventually;
 
+use crate::auditing::{QUICK, audit, ids, judged, stored, tell, trades, window_before};
 use crate::events::{book, event, message, now_us, publish, publish_bytes, trade};
 use crate::ingest::all_acknowledged;
 use crate::stack::Stack;
@@ -118,4 +119,42 @@ async fn what_cannot_be_true_is_a_dead_letter_with_its_reason() {
     for table in ["orderbooks", "liquidations"] {
         assert_eq!(stack.counts(table).await, Some((0, 0)), "{table}");
     }
+}
+
+/// Garbage under the ids of coming trades: the broker calls the trades duplicates and drops them. Two edges on one venue give real duplicates.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_whose_events_another_message_erased_is_not_verified() {
+    const SYMBOL: &str = "BTC-USDT";
+    let Some((stack, _central, jetstream)) = Stack::ready(QUICK).await else { return };
+    let (first, second) = (window_before(3), window_before(2));
+    let taken = trades("e1", first, 0, 40);
+    for trade in &taken {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", trade.header.event_id.to_string());
+        publish_bytes(&jetstream, &message(trade).0, headers, b"garbage".to_vec()).await;
+    }
+    publish(&jetstream, taken.iter().cloned()).await;
+    let others = trades("e1", first, 40, 100);
+    publish(&jetstream, others.iter().cloned()).await;
+    let mut erased = stored(SYMBOL, &others);
+    (erased.duplicates, erased.duplicate_ids) = (40, ids(&taken));
+    tell(&jetstream, &audit("e1", first, vec![erased])).await;
+
+    let both = trades("e1", second, 100, 200);
+    publish(&jetstream, both.iter().cloned()).await;
+    tell(&jetstream, &audit("e1", second, vec![stored(SYMBOL, &both)])).await;
+    let mut doubled = stored(SYMBOL, &[]);
+    (doubled.duplicates, doubled.duplicate_ids) = (100, ids(&both));
+    tell(&jetstream, &audit("e2", second, vec![doubled])).await;
+
+    let lost = judged(&stack, SYMBOL, "e1", first, "mismatch").await;
+    assert_eq!((lost.expected, lost.found), (100, 60), "{}", lost.reason);
+    assert!(
+        lost.reason.contains("40 events that the broker called duplicates are not in hot"),
+        "{}",
+        lost.reason
+    );
+    assert_eq!(judged(&stack, SYMBOL, "e1", second, "verified").await.found, 100);
+    assert_eq!(judged(&stack, SYMBOL, "e2", second, "verified").await.duplicates, 100);
+    stack.holds_once("trades", 160).await;
 }

@@ -12,7 +12,7 @@ use marketprism_schema::{
 use super::run_journal::Resumption;
 use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry, StreamTable, SubscribedStream};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
-use crate::limits::{AUDIT_WINDOWS_MAX, START_GAP_SHORT};
+use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -53,6 +53,8 @@ struct AuditState {
     streams: StreamRegistry,
     feeds: Vec<AuditedFeed>,
     windows: BTreeMap<i64, WindowTally>,
+    /// Ids of duplicates in the open windows.
+    duplicate_ids: usize,
     trade_id_gaps: BTreeMap<AuditStream, Vec<Gap>>,
     open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     window_ns: i64,
@@ -280,8 +282,9 @@ impl AuditState {
         }
         if !self.windows.contains_key(&start_ns)
             && self.windows.len() >= AUDIT_WINDOWS_MAX
-            && let Some((oldest_ns, _)) = self.windows.pop_first()
+            && let Some((oldest_ns, window)) = self.windows.pop_first()
         {
+            self.duplicate_ids = self.duplicate_ids.saturating_sub(window.duplicate_ids());
             self.status.open_since_ns = oldest_ns.saturating_add(self.window_ns);
             self.status.dropped += 1;
         }
@@ -296,8 +299,10 @@ impl AuditState {
             let is_here =
                 |one: &&RecordOutcome| start_ns <= one.received_at_ns && one.received_at_ns < end_ns;
             let (here, later) = rest.split_at(rest.iter().take_while(is_here).count().max(1));
+            let room = AUDIT_DUPLICATE_IDS_MAX.saturating_sub(self.duplicate_ids);
             if let Some(window) = self.window(start_ns, here.len()) {
-                window.record(here);
+                let left = window.record(here, room);
+                self.duplicate_ids += room - left;
             }
             rest = later;
         }
@@ -354,6 +359,7 @@ impl AuditState {
         let start_ns = self.status.open_since_ns;
         let end_ns = start_ns.saturating_add(self.window_ns);
         let mut window = self.windows.remove(&start_ns).unwrap_or_default();
+        self.duplicate_ids = self.duplicate_ids.saturating_sub(window.duplicate_ids());
         self.status.open_since_ns = end_ns;
         let subscribed: BTreeSet<AuditStream> =
             self.feeds.iter().flat_map(|feed| feed.subscribed.iter().copied()).collect();

@@ -1,7 +1,8 @@
 //! One window of receive time: tallies of streams, counts of feeds, bounded lists of gaps.
 
 use marketprism_schema::{
-    EventId, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, StreamAudit, UNSURE_MAX,
+    DUPLICATES_MAX, EventId, FeedAudit, Fingerprint, GAPS_MAX, Gap, GapCause, GapKind, StreamAudit,
+    UNSURE_MAX,
 };
 
 use super::streams::{AuditFeed, AuditStream, AuditedFeed};
@@ -44,6 +45,8 @@ pub(super) struct StreamTally {
 
 #[derive(Debug, Default)]
 struct RareCounts {
+    duplicate_ids: Vec<u64>,
+    duplicates_truncated: bool,
     ambiguous: Vec<EventId>,
     ambiguous_truncated: bool,
     malformed: u64,
@@ -62,19 +65,21 @@ struct LossCount {
 }
 
 impl StreamTally {
-    pub(super) fn record(&mut self, record: &RecordOutcome) {
+    /// `room`: ids of duplicates that may still be kept.
+    fn record(&mut self, record: &RecordOutcome, room: &mut usize) {
         match record.outcome {
-            PublishOutcome::Stored => {
-                self.stored.add(record.event_id);
-                let oldest_us = self.oldest_us.get_or_insert(record.timestamp_us);
-                *oldest_us = record.timestamp_us.min(*oldest_us);
+            PublishOutcome::Stored => self.stored.add(record.event_id),
+            PublishOutcome::Duplicate => {
+                self.duplicates += 1;
+                self.rare().duplicate(record.event_id, room);
             }
-            PublishOutcome::Duplicate => self.duplicates += 1,
             PublishOutcome::Ambiguous => self.rare().ambiguous(record.event_id),
             PublishOutcome::Conflated => return self.conflated(1),
             PublishOutcome::Dropped => return self.rare().dropped.add(record),
             PublishOutcome::Rejected => return self.rare().rejected.add(record),
         }
+        let oldest_us = self.oldest_us.get_or_insert(record.timestamp_us);
+        *oldest_us = record.timestamp_us.min(*oldest_us);
         widen(&mut self.sequences, record.sequence);
     }
 
@@ -110,6 +115,9 @@ impl StreamTally {
         for gap in dropped.into_iter().chain(rejected).chain(gaps) {
             rare.gaps.push(gap);
         }
+        rare.duplicate_ids.sort_unstable();
+        rare.duplicate_ids.dedup();
+        (audit.duplicate_ids, audit.duplicates_truncated) = (rare.duplicate_ids, rare.duplicates_truncated);
         (audit.unsure, audit.unsure_truncated) = (rare.ambiguous, rare.ambiguous_truncated);
         (audit.malformed, audit.conflated) = (rare.malformed, rare.conflated);
         audit.dropped = rare.dropped.count;
@@ -118,6 +126,15 @@ impl StreamTally {
 }
 
 impl RareCounts {
+    fn duplicate(&mut self, id: EventId, room: &mut usize) {
+        if *room > 0 && self.duplicate_ids.len() < DUPLICATES_MAX {
+            *room -= 1;
+            self.duplicate_ids.push(id.low_half());
+        } else {
+            self.duplicates_truncated = true;
+        }
+    }
+
     fn ambiguous(&mut self, id: EventId) {
         if self.ambiguous.len() < UNSURE_MAX {
             self.ambiguous.push(id);
@@ -193,12 +210,20 @@ pub(super) struct WindowTally {
 }
 
 impl WindowTally {
-    pub(super) fn record(&mut self, records: &[RecordOutcome]) {
+    /// `room`: ids of duplicates that may be kept. Returns what is left of it.
+    pub(super) fn record(&mut self, records: &[RecordOutcome], mut room: usize) -> usize {
         for record in records {
             if let Some(tally) = record.stream.and_then(|stream| self.stream(stream)) {
-                tally.record(record);
+                tally.record(record, &mut room);
             }
         }
+        room
+    }
+
+    /// Ids of duplicates that it holds.
+    pub(super) fn duplicate_ids(&self) -> usize {
+        let rare = self.streams.iter().filter_map(|tally| tally.rare.as_deref());
+        rare.map(|rare| rare.duplicate_ids.len()).sum()
     }
 
     pub(super) fn stream(&mut self, stream: AuditStream) -> Option<&mut StreamTally> {

@@ -27,7 +27,7 @@ impl RecentIds {
     /// False for an id that is in the window.
     pub(super) fn insert(&mut self, id: EventId) -> bool {
         // Half of a hash over 128 bits: among 4,096 ids two collide by chance once in 10^12 windows.
-        let id = low_half(id);
+        let id = id.low_half();
         if !self.ids.insert(id) {
             return false;
         }
@@ -39,11 +39,6 @@ impl RecentIds {
         self.order.push_back(id);
         true
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
-const fn low_half(id: EventId) -> u64 {
-    id.0 as u64
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

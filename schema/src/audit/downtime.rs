@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, decode_audit, demand, texts};
+use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, check_edge, decode_audit, demand, texts};
 use crate::names::names;
 use crate::stream_id::StreamId;
 
@@ -90,7 +90,7 @@ impl Downtime {
         if self.version != DOWNTIME_VERSION {
             return Err(AuditError::Version { found: self.version });
         }
-        demand(!self.edge.is_empty(), "edge", &"empty", "a name")?;
+        check_edge(&self.edge)?;
         demand(self.from > 0, "from", &self.from, "a time after 1970")?;
         let to = self.to.unwrap_or(i64::MAX);
         demand(self.from < to, "to", &to, "a time after `from`")?;

@@ -8,6 +8,7 @@ use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
 use crate::event::EventId;
 use crate::stream_id::StreamId;
+use crate::validation::{EDGE_NAME_ALLOWED, is_edge_name};
 
 /// Version of the message form that this crate writes and reads.
 pub const AUDIT_VERSION: u32 = 1;
@@ -75,6 +76,12 @@ pub struct StreamAudit {
     /// Messages that the broker had already although they were sent once only: another edge's, or an earlier message's.
     #[serde(default)]
     pub duplicates: u64,
+    /// Low halves of their ids, rising: each must be in storage, or another message took its id.
+    #[serde(default, with = "super::packed_ids", skip_serializing_if = "Vec::is_empty")]
+    pub duplicate_ids: Vec<u64>,
+    /// There are more of them than are named.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub duplicates_truncated: bool,
     /// Ambiguous acknowledgements: the broker had the message already after it was sent more than once, by this edge or another one.
     #[serde(default, with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub unsure: Vec<EventId>,
@@ -87,8 +94,8 @@ pub struct StreamAudit {
     /// Greatest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sequence: Option<i64>,
-    /// Least time of the venue among the messages that the broker stored as new, microseconds: rows older than hot's keeping time do
-    /// not stay there.
+    /// Least time of the venue among the messages that the broker has, microseconds: rows older than hot's keeping time do not stay
+    /// there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_timestamp: Option<i64>,
     /// Frames of this stream that could not be read, where its connection carries no other stream.
@@ -113,6 +120,8 @@ impl StreamAudit {
             capability,
             stored: Fingerprint::default(),
             duplicates: 0,
+            duplicate_ids: Vec::new(),
+            duplicates_truncated: false,
             unsure: Vec::new(),
             unsure_truncated: false,
             first_sequence: None,
@@ -200,9 +209,14 @@ pub const AUDIT_PART_BYTES: usize = 400 * 1024;
 pub const AUDIT_BYTES_MAX: usize = 1024 * 1024;
 /// Most ids in [`StreamAudit::unsure`]. More: the rest is left out, and [`StreamAudit::unsure_truncated`] set.
 pub const UNSURE_MAX: usize = 4_096;
+/// Most ids in [`StreamAudit::duplicate_ids`], 700 KB: a thousand events a second for a minute, all from another edge first. More: the rest is left
+/// out, and [`StreamAudit::duplicates_truncated`] set.
+pub const DUPLICATES_MAX: usize = 65_536;
 
 /// Room that keys and numbers outside the lists take in a part.
 const PART_FRAME_BYTES: usize = 1_024;
+/// Characters of a refused name that an error repeats.
+const SHOWN_CHARS: usize = 48;
 
 /// Why bytes are no audit.
 #[derive(Debug, thiserror::Error)]
@@ -288,15 +302,25 @@ fn check(audit: &Audit) -> Result<(), AuditError> {
     demand(is_inside, "from..to", &format!("{from}..{to}"), "a part of the window")?;
     let is_part = 1 <= audit.part && audit.part <= audit.parts;
     demand(is_part, "part", &format!("{} of {}", audit.part, audit.parts), "1 to parts")?;
-    demand(!audit.edge.is_empty(), "edge", &"empty", "a name")?;
+    check_edge(&audit.edge)?;
     audit.streams.iter().try_for_each(check_stream)
 }
 
 fn check_stream(stream: &StreamAudit) -> Result<(), AuditError> {
     stream.id.check().map_err(|error| wrong("streams", error.to_string(), "legal subjects"))?;
     let (unsure, gaps) = (stream.unsure.len(), stream.gaps.len());
+    let (duplicates, ids) = (stream.duplicates, stream.duplicate_ids.len());
+    let most = DUPLICATES_MAX.min(usize::try_from(duplicates).unwrap_or(usize::MAX));
+    let named = ids <= most && (ids > 0 || duplicates == 0 || stream.duplicates_truncated);
+    let allowed = format!("1 to {most}, or truncated");
+    demand(named, "duplicate_ids", &format!("{ids} ids of {duplicates} duplicates"), &allowed)?;
     demand(unsure <= UNSURE_MAX, "unsure", &format!("{unsure} ids"), &format!("at most {UNSURE_MAX}"))?;
     demand(gaps <= GAPS_MAX, "gaps", &format!("{gaps} gaps"), &format!("at most {GAPS_MAX}"))
+}
+
+pub(super) fn check_edge(edge: &str) -> Result<(), AuditError> {
+    let shown: String = edge.chars().take(SHOWN_CHARS).collect();
+    demand(is_edge_name(edge), "edge", &format!("{shown:?}"), EDGE_NAME_ALLOWED)
 }
 
 pub(super) fn demand(

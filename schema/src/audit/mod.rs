@@ -5,12 +5,13 @@ mod downtime;
 mod fingerprint;
 mod gap;
 mod message;
+mod packed_ids;
 
 pub use capability::{Capability, Completeness, Numbering};
 pub use downtime::{AuditPayload, DOWNTIME_VERSION, Downtime, DowntimeReason, decode_audit_payload};
 pub use fingerprint::{FINGERPRINT_SQL, Fingerprint};
 pub use gap::{GAPS_MAX, Gap, GapCause, GapKind};
 pub use message::{
-    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, FeedAudit, SilentStreams,
-    StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
+    AUDIT_BYTES_MAX, AUDIT_PART_BYTES, AUDIT_VERSION, Audit, AuditError, DUPLICATES_MAX, FeedAudit,
+    SilentStreams, StreamAudit, UNSURE_MAX, audit_message_id, audit_subject, decode_audit, encode_audit,
 };

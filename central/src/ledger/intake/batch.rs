@@ -150,6 +150,8 @@ pub const AUDITS: &[Column] = &[
     ("stored_xor", "UInt64"),
     ("stored_sum", "UInt64"),
     ("duplicates", "UInt64"),
+    ("duplicate_ids", "Array(UInt64)"),
+    ("duplicates_truncated", "Bool"),
     ("unsure", "Array(UInt128)"),
     ("unsure_truncated", "Bool"),
     ("first_sequence", "Nullable(Int64)"),
@@ -232,6 +234,11 @@ fn encode_row(audit: &Audit, stream: &StreamAudit, out: &mut Vec<u8>) {
     for number in [count, xor, sum, stream.duplicates] {
         binary::uint64(out, number);
     }
+    binary::length(out, stream.duplicate_ids.len());
+    for id in &stream.duplicate_ids {
+        binary::uint64(out, *id);
+    }
+    out.push(u8::from(stream.duplicates_truncated));
     binary::length(out, stream.unsure.len());
     for id in &stream.unsure {
         binary::uint128(out, id.0);

@@ -21,6 +21,8 @@ pub struct WindowInputs<'a> {
     pub stored_ids: &'a [IdRange],
     /// Number of ambiguous events that are not in hot.
     pub ambiguous_missing: usize,
+    /// Number of events that the broker called duplicates and that are not in hot.
+    pub duplicates_missing: usize,
     /// Why an audit is expected.
     pub expectation: Option<Expectation>,
     /// First window that the edge reports of this stream: it need not be covered before the run's start.
@@ -67,13 +69,14 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
         ));
     };
     let stored = sum(inputs.audits);
-    let is_equal = stored == contents.ids && inputs.ambiguous_missing == 0;
-    let truncated = inputs.audits.iter().any(|audit| audit.is_ambiguous_truncated);
+    let missing = inputs.ambiguous_missing.saturating_add(inputs.duplicates_missing);
+    let is_equal = stored == contents.ids && missing == 0;
+    let truncated = truncated(inputs.audits);
     let covered = covers(inputs.audits, inputs.window);
     let edge = &inputs.edge_stream.edge;
     let is_covered =
         covered.is_ok() || inputs.is_first && covers(inputs.audits, from_first_start(inputs)).is_ok();
-    if is_equal && !truncated && is_covered {
+    if is_equal && truncated.is_none() && is_covered {
         return replace(verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)));
     }
     let (difference, event) = difference(inputs, stored, contents.ids);
@@ -91,7 +94,7 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
         }
         Arrival::Complete => {}
     }
-    let is_short = contents.ids.count < stored.count || inputs.ambiguous_missing > 0;
+    let is_short = contents.ids.count < stored.count || missing > 0;
     if is_short {
         return Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event);
     }
@@ -99,12 +102,21 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
         let reason = format!("audit of edge {edge} covers only {part}");
         return replace(verdict(inputs, VerdictState::Unverifiable, reason));
     }
-    if truncated {
+    if let Some(kind) = truncated {
         let reason =
-            format!("edge {edge}: too many ambiguous acknowledgements to list; window cannot be verified");
+            format!("edge {edge}: too many {kind} acknowledgements to list; window cannot be verified");
         return replace(verdict(inputs, VerdictState::Unverifiable, reason));
     }
     Evaluation::Replace(verdict(inputs, VerdictState::Mismatch, difference), event)
+}
+
+/// Kind of acknowledgements of which there are more than the audits list.
+fn truncated(audits: &[WindowAudit]) -> Option<&'static str> {
+    let is_any = |of: fn(&WindowAudit) -> bool| audits.iter().any(of);
+    if is_any(|audit| audit.is_ambiguous_truncated) {
+        return Some("ambiguous");
+    }
+    is_any(|audit| audit.are_duplicates_truncated).then_some("duplicate")
 }
 
 fn replace(verdict: WindowVerdict) -> Evaluation {
@@ -147,7 +159,9 @@ fn verdict(inputs: &WindowInputs<'_>, state: VerdictState, reason: impl Into<Str
     WindowVerdict {
         state,
         reason: reason.into(),
-        expected: sum(|audit| audit.stored.count).saturating_add(ambiguous),
+        expected: sum(|audit| audit.stored.count)
+            .saturating_add(ambiguous)
+            .saturating_add(count(inputs.duplicates_missing)),
         found: contents.ids.count.saturating_add(match inputs.contents {
             Some(_) => ambiguous.saturating_sub(count(inputs.ambiguous_missing)),
             None => 0,
@@ -193,6 +207,12 @@ fn difference(inputs: &WindowInputs<'_>, stored: Fingerprint, hot: Fingerprint) 
     }
     if inputs.ambiguous_missing > 0 {
         parts.push(format!("{} ambiguously acknowledged events are not in hot", inputs.ambiguous_missing));
+    }
+    if inputs.duplicates_missing > 0 {
+        let count = inputs.duplicates_missing;
+        parts.push(format!(
+            "{count} events that the broker called duplicates are not in hot: other messages took their ids"
+        ));
     }
     (parts.join("; "), event)
 }

@@ -42,6 +42,7 @@ fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'
         capability: Capability::UNNUMBERED,
         stored_ids: &[],
         ambiguous_missing: 0,
+        duplicates_missing: 0,
         expectation: None,
         is_first: false,
         is_known: true,
@@ -106,6 +107,27 @@ fn a_window_without_complete_audit_is_unverifiable_unless_rows_are_missing_for_c
     assert_eq!([part.state, state(&late, 0..5)], [Unverifiable, Mismatch]);
     let truncated = [WindowAudit { is_ambiguous_truncated: true, ..audit(0..10) }];
     assert_eq!(state(&truncated, 0..10), Unverifiable);
+}
+
+/// Another message took the id of an event: the broker called the event a duplicate and dropped it.
+#[test]
+fn events_that_the_broker_called_duplicates_must_be_in_hot_whoever_stored_them() {
+    let audits = [WindowAudit { duplicates: 3, names_duplicates: true, ..audit(0..10) }];
+    assert_eq!(state(&audits, 0..10), Verified);
+    let taken = WindowInputs { duplicates_missing: 2, ..case(&audits, Some(0..10)) };
+    let found = verdict(&taken);
+    assert_eq!((found.state, found.lost()), (Mismatch, 2));
+    assert!(
+        found.reason.contains("2 events that the broker called duplicates are not in hot"),
+        "{}",
+        found.reason
+    );
+    let early = verdict(&WindowInputs { arrival: Arrival::IngestBehind, ..taken });
+    assert_eq!(early.state, Open, "their rows may still arrive");
+    let truncated = [WindowAudit { are_duplicates_truncated: true, ..audit(0..10) }];
+    let found = verdict(&case(&truncated, Some(0..10)));
+    assert_eq!(found.state, Unverifiable);
+    assert!(found.reason.contains("too many duplicate acknowledgements to list"), "{}", found.reason);
 }
 
 #[test]

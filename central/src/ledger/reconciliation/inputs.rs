@@ -46,6 +46,8 @@ pub struct RangeInputs {
     /// Windows for which an audit is missing and may still arrive.
     pub without_audit: BTreeSet<i64>,
     pub ambiguous_missing: HashMap<WindowKey, usize>,
+    /// Events that the broker called duplicates and hot does not have.
+    pub duplicates_missing: HashMap<WindowKey, usize>,
     pub frontier: IngestFrontier,
     pub stored: HashMap<WindowKey, WindowVerdict>,
 }
@@ -96,6 +98,7 @@ impl InputReader<'_> {
             read: windows,
             without_audit,
             ambiguous_missing: HashMap::new(),
+            duplicates_missing: HashMap::new(),
             frontier,
             stored: HashMap::new(),
         };
@@ -122,6 +125,11 @@ impl InputReader<'_> {
             let audits = || of_type(&inputs.audits, table.data_type, range).flat_map(|(_, audits)| audits);
             let ambiguous: BTreeSet<u128> =
                 audits().flat_map(|audit| audit.ambiguous.iter().copied()).collect();
+            if audits().any(|audit| audit.names_duplicates) {
+                let missing = queries::duplicates_missing(self.storage, self.grid, &table, range).await;
+                let missing = missing.with_context(|| format!("cannot look up duplicates in {}", table.name));
+                inputs.duplicates_missing.extend(missing?);
+            }
             let has_copies = copied.contains(table.data_type.as_str());
             // Rows may have arrived since the occupied tables were listed: what audits report is read in any case.
             let is_reported = audits().any(|audit| audit.stored.count > 0);

@@ -191,6 +191,7 @@ impl Reconciler {
             capability: self.expected.capability(&edge_stream.stream).unwrap_or(Capability::UNNUMBERED),
             stored_ids: inputs.ids_of(key),
             ambiguous_missing: inputs.ambiguous_missing.get(key).copied().unwrap_or_default(),
+            duplicates_missing: inputs.duplicates_missing.get(key).copied().unwrap_or_default(),
             expectation: self.expected.expects(edge_stream, *window),
             is_first: self.expected.is_first(edge_stream, *window),
             is_known: self.expected.is_known_before(edge_stream, *window),
@@ -213,7 +214,10 @@ impl Reconciler {
         let reported = audits.iter().map(|audit| audit.oldest_us.map(|us| us.saturating_mul(1_000)));
         let unreported = from - UNREPORTED_AGE_NS;
         let oldest = reported.map(|oldest| oldest.unwrap_or(unreported)).min().unwrap_or(unreported);
-        let is_removed = self.removed_after_ns.is_some_and(|after| from.saturating_add(after) <= now_ns);
+        // The row of a duplicate is older than its window.
+        let names_duplicates = audits.iter().any(|audit| audit.names_duplicates);
+        let first = if names_duplicates { from - limits::DUPLICATES_AROUND_NS } else { from };
+        let is_removed = self.removed_after_ns.is_some_and(|after| first.saturating_add(after) <= now_ns);
         oldest.saturating_add(self.ttl_ns) <= now_ns + TTL_MARGIN_NS || is_removed
     }
 

@@ -1,6 +1,6 @@
 //! Verdict on one window of one stream and edge, as stored in `verdicts`.
 //!
-//! Columns: `expected` is the number of events that the edge reports as published, its ambiguous ones included; `found` those of them in hot
+//! Columns: `expected` is the number of events that the edge reports as published, its ambiguous ones and missing duplicates included; `found` those of them in hot
 //! or `copies`; `duplicates` were dropped by the broker or are in `copies`; `gaps`, `missing` and `causes` come from the edge: a verified
 //! window with gaps lost nothing in transport, and is incomplete all the same.
 

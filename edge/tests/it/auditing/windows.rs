@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use marketprism_edge::audit::{GapEvent, PublishOutcome, RecordOutcome};
 use marketprism_edge::telemetry::Coverage;
-use marketprism_schema::{Audit, Gap, GapCause, GapKind};
+use marketprism_schema::{Audit, DUPLICATES_MAX, Gap, GapCause, GapKind, decode_audit, encode_audit};
 
 use super::setup::{Audited, SECOND, audited, audited_symbols, silent};
 
@@ -35,6 +35,38 @@ fn a_window_closes_when_it_has_ended_with_all_records_settled_and_later_records_
     assert_eq!((last.len(), last[0].from, last[0].to, open), (1, second(1), second(1) + 5, 0));
     let (none, open) = auditor.close_all(second(4), second(3));
     assert_eq!((none.len(), open), (1, 1), "a record of the last window is in flight");
+}
+
+#[test]
+fn duplicates_are_listed_by_id_up_to_a_bound_beyond_which_the_list_says_that_it_is_cut() {
+    let audited = audited(1_000 * SECOND);
+    let duplicates = |ids: std::ops::Range<u64>, at_ns: i64| {
+        let coverage = Coverage::default();
+        let outcome = |id| audited.record(0, id, at_ns, &coverage).with_outcome(PublishOutcome::Duplicate);
+        audited.auditor.record(&ids.map(outcome).collect::<Vec<_>>());
+    };
+    let most = DUPLICATES_MAX as u64;
+    duplicates(0..3, 1_000 * SECOND);
+    duplicates(0..most + 1, 1_001 * SECOND);
+    let audits = audited.auditor.close(1_100 * SECOND, i64::MAX, 2);
+    let of = |audit: &Audit| {
+        let stream = &audit.streams[0];
+        (stream.duplicates, stream.duplicate_ids.len(), stream.duplicates_truncated, stream.oldest_timestamp)
+    };
+    let second_us = SECOND / 1_000;
+    assert_eq!(of(&audits[0]), (3, 3, false, Some(1_000 * second_us)));
+    assert_eq!(of(&audits[1]), (most + 1, DUPLICATES_MAX, true, Some(1_001 * second_us)));
+    assert!(audits[0].streams[0].duplicate_ids.is_sorted());
+    for audit in &audits {
+        let bytes = encode_audit(audit).unwrap();
+        assert_eq!(decode_audit(&bytes).unwrap(), *audit, "{} bytes", bytes.len());
+    }
+    // The room of closed windows is free again.
+    for window in 0..20 {
+        duplicates(0..most, (1_100 + window) * SECOND);
+        let audits = audited.auditor.close(2_000 * SECOND, (1_101 + window) * SECOND, 1_000);
+        assert!(!audits.last().unwrap().streams[0].duplicates_truncated, "window {window}");
+    }
 }
 
 #[test]

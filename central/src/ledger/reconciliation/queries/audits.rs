@@ -22,6 +22,10 @@ pub struct WindowAudit {
     pub stored: Fingerprint,
     /// Events that the broker dropped as duplicates.
     pub duplicates: u64,
+    /// Their ids are listed.
+    pub names_duplicates: bool,
+    /// There are more of them than listed.
+    pub are_duplicates_truncated: bool,
     /// Ids of events that the broker may have stored.
     pub ambiguous: Vec<u128>,
     /// There are more of them than listed.
@@ -31,7 +35,7 @@ pub struct WindowAudit {
     pub gaps: GapSummary,
     /// Gap between the run's start and the stream's first frame.
     pub start: GapSummary,
-    /// Smallest venue time of the stored events, microseconds; none when unknown.
+    /// Smallest venue time of the events that the broker has, microseconds; none when unknown.
     pub oldest_us: Option<i64>,
     /// Time at which the broker received the audit, milliseconds.
     pub received_ms: i64,
@@ -47,6 +51,8 @@ impl WindowAudit {
             to: 0,
             stored: Fingerprint::default(),
             duplicates: 0,
+            names_duplicates: false,
+            are_duplicates_truncated: false,
             ambiguous: Vec::new(),
             is_ambiguous_truncated: false,
             conflated: 0,
@@ -90,6 +96,8 @@ struct AuditRow {
     delay_seconds: u32,
     fingerprint: (u64, u64, u64),
     duplicates: u64,
+    names_duplicates: bool,
+    duplicates_truncated: bool,
     unsure: Vec<u128>,
     unsure_truncated: bool,
     conflated: u64,
@@ -137,7 +145,8 @@ pub async fn audits(
     let query = format!(
         "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, {SUBJECT} AS stream, toString(edge) AS edge, \
          covers_from, covers_to, toString(numbering) AS numbering, toString(completeness) AS completeness, \
-         delay_seconds, tuple(stored_count, stored_xor, stored_sum) AS fingerprint, duplicates, unsure, \
+         delay_seconds, tuple(stored_count, stored_xor, stored_sum) AS fingerprint, duplicates, \
+         notEmpty(duplicate_ids) = 1 AS names_duplicates, duplicates_truncated, unsure, \
          unsure_truncated, conflated, gaps.kind AS gap_kinds, gaps.cause AS gap_causes, gaps.missing AS gap_missing, \
          toUnixTimestamp64Micro(oldest_timestamp) AS oldest_us, toUnixTimestamp64Milli(created_at) AS received_ms, run \
          FROM {database}.audits FINAL WHERE {within}",
@@ -158,6 +167,8 @@ pub async fn audits(
             to: row.covers_to,
             stored: Fingerprint { count, xor, sum },
             duplicates: row.duplicates,
+            names_duplicates: row.names_duplicates,
+            are_duplicates_truncated: row.duplicates_truncated,
             ambiguous: row.unsure,
             is_ambiguous_truncated: row.unsure_truncated,
             conflated: row.conflated,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::super::verdict::IdRange;
 use super::{EdgeStream, WindowKey, fetch, within_millis, within_nanos};
 use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::sql::SUBJECT;
 use crate::storage::{Storage, StorageError};
 use crate::{limits, sql};
 
@@ -230,6 +231,63 @@ pub async fn ambiguous_in_hot(
         }
     }
     Ok(found)
+}
+
+#[derive(Debug, clickhouse::Row, Deserialize)]
+struct MissingDuplicates {
+    window_ms: i64,
+    #[serde(deserialize_with = "sql::known_stream")]
+    stream: Option<StreamId>,
+    of_edge: String,
+    events: u64,
+}
+
+/// Number of events per key that the broker called duplicates and hot does not have, whoever stored them: another message took their ids.
+/// Searched in wider and wider ranges while some are not found; the ids stay on the server.
+pub async fn duplicates_missing(
+    storage: &Storage,
+    grid: WindowGrid,
+    table: &Table,
+    range: WindowRange,
+) -> Result<HashMap<WindowKey, usize>, StorageError> {
+    let database = &storage.database;
+    let audits = format!(
+        "FROM {database}.audits FINAL WHERE {} AND data_type = '{}' AND notEmpty(duplicate_ids)",
+        within_millis("window_start", range),
+        table.data_type
+    );
+    let mut missing = HashMap::new();
+    for around in [Some(limits::DUPLICATES_AROUND_NS), Some(limits::UNSURE_AROUND_NS), None] {
+        let place = around.map(|around| {
+            let near =
+                WindowRange { from: range.from.saturating_sub(around), to: range.to.saturating_add(around) };
+            format!(" AND {}", within_nanos("received_at", near))
+        });
+        let found = format!(
+            "SELECT toUInt64(event_id) FROM {database}.{} WHERE exchange IN (SELECT exchange {audits}) AND symbol IN \
+             (SELECT symbol {audits}) AND toUInt64(event_id) IN (SELECT arrayJoin(duplicate_ids) {audits}){}",
+            table.name,
+            place.unwrap_or_default()
+        );
+        let query = format!(
+            "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, {SUBJECT} AS stream, toString(edge) AS of_edge, \
+             uniqExact(half) AS events FROM (SELECT window_start, data_type, exchange, market_type, symbol, edge, \
+             arrayJoin(duplicate_ids) AS half {audits}) WHERE half NOT IN ({found}) GROUP BY window_start, data_type, \
+             exchange, market_type, symbol, edge"
+        );
+        let rows: Vec<MissingDuplicates> = fetch(storage, &query).await?;
+        missing.clear();
+        for MissingDuplicates { window_ms, stream, of_edge, events } in rows {
+            let Some(stream) = stream else { continue };
+            let window = grid.of(window_ms.saturating_mul(1_000_000));
+            let key = (window, EdgeStream { stream, edge: of_edge });
+            *missing.entry(key).or_default() += usize::try_from(events).unwrap_or(usize::MAX);
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    Ok(missing)
 }
 
 /// Subquery: ambiguous ids that audits of a range list.
