@@ -286,7 +286,8 @@ fn log_end(context: &EdgeContext, left: StopResult) {
 }
 
 fn grace() -> anyhow::Result<Duration> {
-    let Ok(text) = std::env::var(GRACE_VARIABLE) else { return Ok(HEALTH_GRACE) };
+    let Some(text) = std::env::var_os(GRACE_VARIABLE) else { return Ok(HEALTH_GRACE) };
+    let text = text.to_string_lossy();
     let seconds = text.trim().parse();
     let seconds =
         seconds.with_context(|| format!("{GRACE_VARIABLE} is {text:?}, expected a number of seconds"))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use marketprism_config::{Document, MaskedUrl, Secret};
+use marketprism_config::{Document, MaskedUrl, Secret, environment};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -99,7 +99,7 @@ pub struct ClickHouse {
 
 impl Settings {
     pub fn from_environment() -> anyhow::Result<Self> {
-        Self::read(&std::env::vars().collect())
+        Self::read(&environment(std::env::vars_os())?)
     }
 
     /// Reads variables; one error lists every problem.

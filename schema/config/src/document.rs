@@ -1,6 +1,7 @@
 //! A configuration file with the environment laid over it. Reading does no input or output beyond the files that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use marketprism_service::{mask, read_text};
@@ -13,6 +14,35 @@ const SEPARATOR: &str = "__";
 
 /// Largest configuration file; one with thousands of symbols has some ten kilobytes.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+/// Variables without the prefix that programs of this project read.
+const OTHER_VARIABLES: [&str; 5] =
+    ["NATS_URL", "CLICKHOUSE_URL", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD", "HEALTH_GRACE_SECONDS"];
+
+/// The variables that are text in UTF-8: others are legal, and none of our business.
+///
+/// # Errors
+/// One that is ours is not UTF-8.
+pub fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let (mut texts, mut problems) = (BTreeMap::new(), Vec::new());
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(texts.insert(name, value)),
+            Err(_) if name.starts_with(PREFIX) || OTHER_VARIABLES.contains(&name.as_str()) => {
+                let (what, allowed) = ("is not UTF-8".to_owned(), "text in UTF-8".to_owned());
+                problems.push(Problem { path: name, what, allowed });
+            }
+            Err(_) => {}
+        }
+    }
+    if problems.is_empty() {
+        return Ok(texts);
+    }
+    Err(ConfigError::Invalid { path: "(environment)".to_owned(), problems })
+}
 
 /// A parsed configuration that is not validated yet.
 #[derive(Debug)]
@@ -39,7 +69,8 @@ impl Document {
         let text = read_text(path, CONFIG_BYTES_MAX)
             .map_err(|error| ConfigError::File { path: source.clone(), source: error })?;
         let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self::parse(&source, &text, directory, std::env::vars())
+        let variables = environment(std::env::vars_os())?;
+        Self::parse(&source, &text, directory, variables.into_iter())
     }
 
     /// Parses a text. Relative paths in it are looked up in the working directory and then in `directory`.

@@ -10,7 +10,7 @@ mod reference;
 mod secret;
 mod validate;
 
-pub use document::{Document, Problems};
+pub use document::{Document, Problems, environment};
 pub use duration::{millis, seconds};
 pub use masked_url::MaskedUrl;
 pub use nats::{Nats, NatsConnectError};

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use marketprism_config::{Document, Nats, Secret, key_reference};
+use marketprism_config::{Document, Nats, Secret, environment, key_reference};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -211,5 +211,20 @@ fn a_pipe_or_device_is_refused_wherever_a_file_is_named() {
     for path in [pipe.as_path(), std::path::Path::new("/dev/zero")] {
         let message = Document::load(path).unwrap_err().to_string();
         assert!(message.contains(refusal), "{message}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_an_error_only_where_it_is_ours() {
+    let raw = |bytes: &[u8]| std::os::unix::ffi::OsStringExt::from_vec(bytes.to_vec());
+    let read = |name: &[u8], value: &[u8]| {
+        environment([(raw(name), raw(value)), ("PATH".into(), "/bin".into())].into_iter())
+    };
+    for (name, value) in [(b"FOO".as_slice(), b"\xa3".as_slice()), (b"F\xa3O", b"x")] {
+        assert_eq!(read(name, value).unwrap().into_keys().collect::<Vec<_>>(), ["PATH"]);
+    }
+    for name in ["MARKETPRISM_NATS__URLS", "NATS_URL"] {
+        let refusal = read(name.as_bytes(), b"\xa3").unwrap_err().to_string();
+        assert!(refusal.contains(&format!("{name}: is not UTF-8 (allowed: text in UTF-8)")), "{refusal}");
     }
 }

@@ -91,17 +91,22 @@ pub fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// SIGTERM and SIGINT of this process.
+/// SIGTERM, SIGINT and SIGHUP of this process. SIGQUIT keeps its meaning, an end at once with a core dump for a person who
+/// looks for a fault; SIGPIPE is ignored.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// None under `nohup`, which makes a process ignore it.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// From now on these signals do not end the process by themselves.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup())).transpose()?;
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt, hangup })
     }
 
     /// Waits for the next one.
@@ -109,8 +114,25 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = received(self.hangup.as_mut()) => {}
         }
     }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// True if the process was started to ignore SIGHUP. Without `/proc` it is taken as not.
+fn ignores_hangup() -> bool {
+    const HANGUP_BIT: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & HANGUP_BIT != 0)
 }
 
 /// Calls `stop` at the first signal and ends the process at the second. Returns by error only.

@@ -48,7 +48,34 @@ async fn tls_works_with_the_written_authority_only() {
 
 #[tokio::test]
 async fn the_program_serves_and_ends_on_a_signal() {
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_marketprism-venue-sim"))
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_marketprism-venue-sim"));
+        let (mut child, address) = started(&mut command).await;
+        let mut ws = Ws::open(&format!("ws://{address}/binance_spot/ws/foousdc@trade")).await;
+        assert_eq!(ws.json().await["s"], "FOOUSDC");
+        send(signal, &child);
+        let status = timeout(Duration::from_secs(6), child.wait()).await.expect("in time").expect("waited");
+        assert!(status.success(), "{signal}: {status}");
+    }
+}
+
+/// `nohup` starts programs with SIGHUP ignored.
+#[tokio::test]
+async fn a_hangup_that_is_ignored_at_the_start_stays_ignored() {
+    let mut command = tokio::process::Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_marketprism-venue-sim"));
+    let (mut child, address) = started(&mut command).await;
+    send("HUP", &child);
+    let mut ws = Ws::open(&format!("ws://{address}/binance_spot/ws/foousdc@trade")).await;
+    assert_eq!(ws.json().await["s"], "FOOUSDC");
+    send("TERM", &child);
+    let status = timeout(Duration::from_secs(6), child.wait()).await.expect("in time").expect("waited");
+    assert!(status.success(), "{status}");
+}
+
+/// The program with its address.
+async fn started(command: &mut tokio::process::Command) -> (tokio::process::Child, String) {
+    let mut child = command
         .args(["--listen", "127.0.0.1:0", "--exchange", "binance_spot", "--symbols", "BTCUSDT,FOOUSDC"])
         .args(["--seed", "5", "--rate", "200"])
         .stdout(Stdio::piped())
@@ -58,11 +85,11 @@ async fn the_program_serves_and_ends_on_a_signal() {
     let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
     let line = timeout(SOON, lines.next_line()).await.expect("in time").expect("read").expect("line");
     let address = line.strip_prefix("listening on ").expect(&line).to_owned();
-    let mut ws = Ws::open(&format!("ws://{address}/binance_spot/ws/foousdc@trade")).await;
-    assert_eq!(ws.json().await["s"], "FOOUSDC");
+    (child, address)
+}
+
+fn send(signal: &str, child: &tokio::process::Child) {
     let id = child.id().expect("running").to_string();
-    let signalled = std::process::Command::new("kill").args(["-TERM", &id]).status().expect("kill");
-    assert!(signalled.success());
-    let status = timeout(Duration::from_secs(6), child.wait()).await.expect("in time").expect("waited");
-    assert!(status.success());
+    let sent = std::process::Command::new("kill").args([&format!("-{signal}"), &id]).status().expect("kill");
+    assert!(sent.success());
 }
