@@ -16,7 +16,11 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use stalls::PublishStalls;
+
 use crate::limits::{ACKNOWLEDGEMENTS_MAX, REPAIR_ANSWER};
+
+mod stalls;
 
 const CLOSED_IN_HANDSHAKE: &str = "nats: IO error";
 
@@ -27,6 +31,7 @@ pub struct BrokerLink {
     connects: AtomicU64,
     changed: Notify,
     ending: AtomicBool,
+    stalls: PublishStalls,
     error_lines: Mutex<LogLimit>,
 }
 
@@ -37,6 +42,10 @@ impl BrokerLink {
 
     pub fn connects(&self) -> u64 {
         self.connects.load(Ordering::Acquire)
+    }
+
+    pub const fn stalls(&self) -> &PublishStalls {
+        &self.stalls
     }
 
     pub(crate) async fn changed(&self) {

@@ -61,6 +61,9 @@ pub const REPUBLISH_BACKOFF: (Duration, Duration) = (Duration::from_millis(250),
 /// Time for acknowledgements after a reconnect. Passed: messages sent before it are published again.
 pub const REPUBLISH_AFTER_RECONNECT: Duration = Duration::from_millis(500);
 
+/// Longest time without an acknowledgement while messages wait for one. Passed: an error line and a reason in `/health`.
+pub const PUBLISH_STALL: Duration = Duration::from_secs(5);
+
 /// Interval of the check for messages to publish again.
 pub const IN_FLIGHT_SCAN: Duration = Duration::from_millis(100);
 

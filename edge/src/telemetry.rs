@@ -124,6 +124,8 @@ metrics! {
     republished: IntCounterVec = "marketprism_edge_republished_total" ["reason"],
     /// Messages without an acknowledgement.
     in_flight: IntGauge = "marketprism_edge_in_flight_messages" [],
+    /// Seconds without an acknowledgement by the stream while messages wait for one; 0 below the limit.
+    unacknowledged: IntGaugeVec = "marketprism_edge_unacknowledged_seconds" ["stream"],
     /// 1 while the broker is connected, else 0.
     nats_connected: IntGauge = "marketprism_edge_nats_connected" [],
     /// Connections made to the broker.

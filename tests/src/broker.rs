@@ -89,6 +89,17 @@ impl Broker {
         index
     }
 
+    /// Further lines of configuration from the next restart on.
+    pub fn set_settings(&mut self, settings: &str) {
+        settings.clone_into(&mut self.settings);
+    }
+
+    /// Deletes everything that the first node stores; it must not run.
+    pub fn delete_store(&self) {
+        assert!(self.nodes[0].process.is_none(), "the broker runs");
+        std::fs::remove_dir_all(self.folder.join("store-0")).unwrap();
+    }
+
     pub async fn restart(&mut self) {
         self.restart_node(0).await;
     }

@@ -82,6 +82,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
     if !state.link.is_connected() {
         reasons.push("nats is not connected, events wait in the queue".to_owned());
     }
+    reasons.extend(state.link.stalls().reasons(Instant::now()));
     for feed in &state.feeds {
         reasons.extend(feed_problem(&feed.exchange, &feed.phase()));
         if feed.report().adapter_unhealthy {

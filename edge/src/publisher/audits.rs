@@ -15,6 +15,7 @@ use marketprism_service::{Backoff, LogLimit, clock};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::events::NO_STREAM;
 use crate::audit::{Auditor, CleanStop, JournaledRun, RunJournal, UnsentMessage, encode_downtime};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::limits::{
@@ -23,6 +24,9 @@ use crate::limits::{
 };
 use crate::queue::EventQueue;
 use crate::telemetry::{Metrics, follow, gauge};
+
+/// Stream of the audits.
+const STREAM: &str = "AUDIT";
 
 enum AuditSendResult {
     Stored,
@@ -39,6 +43,8 @@ pub struct AuditSender {
     subject: String,
     outbox: AuditOutbox,
     retry_at: Instant,
+    /// First publish of the audit that is sent now.
+    first_sent: Option<Instant>,
     backoff: Backoff,
     retry_lines: LogLimit,
     loss_lines: LogLimit,
@@ -68,6 +74,7 @@ impl AuditSender {
             subject: audit_subject(edge),
             outbox: AuditOutbox::new(AUDIT_OUTBOX_MESSAGES, AUDIT_OUTBOX_BYTES),
             retry_at: Instant::now(),
+            first_sent: None,
             backoff: Backoff::new(AUDIT_BACKOFF.0, AUDIT_BACKOFF.1),
             retry_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
@@ -170,16 +177,20 @@ impl AuditSender {
     /// Sends the waiting audits until one fails.
     async fn send(&mut self) {
         while let Some(message) = self.outbox.first().cloned() {
+            self.first_sent.get_or_insert_with(Instant::now);
             match self.send_one(&message).await {
                 AuditSendResult::Stored => {
                     self.outbox.pop();
                     self.sent += 1;
+                    self.first_sent = None;
+                    self.link.stalls().acknowledged(STREAM, Instant::now());
                     self.metrics.audits_sent.inc();
                     self.backoff.reset();
                 }
                 AuditSendResult::Rejected(text) => {
                     self.outbox.pop();
                     self.sent += 1;
+                    self.first_sent = None;
                     self.metrics.audits_dropped.inc();
                     tracing::error!(
                         text,
@@ -188,6 +199,7 @@ impl AuditSender {
                     );
                 }
                 AuditSendResult::Retry(text) => {
+                    self.link.stalls().refused(STREAM, &text);
                     self.retry_at = Instant::now() + self.backoff.pause();
                     if let Some(held_back) = self.retry_lines.allow(Instant::now()) {
                         let subject = &self.subject;
@@ -226,6 +238,9 @@ impl AuditSender {
         let waiting = u64::try_from(self.outbox.len()).unwrap_or(u64::MAX);
         self.auditor.set_waiting(waiting, since_ns);
         self.metrics.audits_pending.set(gauge(waiting));
+        let sent = self.first_sent.filter(|_| self.link.is_connected());
+        let stalled = self.link.stalls().update(STREAM, sent, Instant::now());
+        self.metrics.unacknowledged.with_label_values(&[STREAM]).set(gauge(stalled));
         let status = self.auditor.status();
         follow(&self.metrics.audit_late, status.late);
         if status.dropped > self.lost_windows {
@@ -300,7 +315,7 @@ impl AuditSender {
 }
 
 fn no_stream() -> String {
-    "no stream stores audits: create it with `marketprism-central init`".to_owned()
+    NO_STREAM.to_owned()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

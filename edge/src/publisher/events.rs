@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use async_nats::{Client, HeaderMap, HeaderValue, Message, PublishErrorKind};
 use futures_util::StreamExt;
-use marketprism_schema::stream_of;
+use marketprism_schema::{Carries, STREAMS, stream_of};
 use marketprism_service::{LogLimit, clock};
 use prometheus::Histogram;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -21,6 +21,9 @@ use crate::config::PublisherLimits;
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
 use crate::queue::{EventQueue, EventRecord, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_between};
+
+/// Answer of a broker without the stream.
+pub(super) const NO_STREAM: &str = "no stream stores the subject; central or `marketprism-central init` creates it";
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 
@@ -166,6 +169,7 @@ impl Publisher {
         if connects != self.connects_seen {
             self.connects_seen = connects;
             self.window.reconnected(now);
+            self.link.stalls().reconnected(now);
         }
         if self.link.is_connected() {
             let due = self.window.due(now);
@@ -174,6 +178,18 @@ impl Publisher {
             }
         }
         self.metrics.in_flight.set(gauge(self.window.len()));
+        self.check_stalls(now);
+    }
+
+    fn check_stalls(&self, now: Instant) {
+        let oldest = self.window.oldest_sent();
+        let carry_events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
+        for stream in carry_events.map(|stream| stream.name) {
+            // While the broker is away that is the reason.
+            let oldest = oldest.get(stream).filter(|_| self.link.is_connected()).copied();
+            let seconds = self.link.stalls().update(stream, oldest, now);
+            self.metrics.unacknowledged.with_label_values(&[stream]).set(gauge(seconds));
+        }
     }
 
     async fn resend(&mut self, position: QueuePosition, again: RetryReason, now: Instant) {
@@ -233,6 +249,7 @@ impl Publisher {
     /// If the stream refused other messages before, they are due now.
     fn stored(&mut self, flight: &InFlightMessage, now: Instant) {
         let stream = stream_of(flight.record.data_type);
+        self.link.stalls().acknowledged(stream, now);
         if !self.refusing.is_empty() && self.refusing.remove(stream) {
             self.window.recovered(stream, now);
         }
@@ -240,6 +257,7 @@ impl Publisher {
 
     fn refuse(&mut self, position: QueuePosition, now: Instant, text: Option<&str>) {
         let Some(record) = self.window.get(position).map(|message| &message.record) else { return };
+        self.link.stalls().refused(stream_of(record.data_type), text.unwrap_or(NO_STREAM));
         if let Some(held_back) = self.problem_lines.allow(now) {
             let (subject, stream) = (record.subject.as_str(), stream_of(record.data_type));
             match text {

@@ -118,6 +118,16 @@ impl InFlight {
         due.map(|(position, message)| (*position, message.retry)).collect()
     }
 
+    /// First publish of the oldest message of each stream.
+    pub(super) fn oldest_sent(&self) -> BTreeMap<&'static str, Instant> {
+        let mut oldest = BTreeMap::new();
+        for message in self.messages.values() {
+            let sent = oldest.entry(stream_of(message.record.data_type)).or_insert(message.first_sent);
+            *sent = message.first_sent.min(*sent);
+        }
+        oldest
+    }
+
     /// A message was published again; the next retry is later with each try.
     pub(super) fn sent_again(&mut self, position: QueuePosition, now: Instant) {
         if let Some(message) = self.messages.get_mut(&position) {

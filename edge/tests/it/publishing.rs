@@ -1,7 +1,7 @@
 //! Every event that enters the queue is in the stream once, whatever happens to the broker.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::publisher::DrainResult;
@@ -71,12 +71,52 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
     eventually("messages are published again", || async { (refused.get() > 0).then_some(()) }).await;
     assert_eq!(edge.queue.status().confirmed, 0);
+    let reason = eventually("a reason", || async {
+        edge.link.stalls().reasons(Instant::now()).into_iter().next()
+    })
+    .await;
+    assert!(reason.contains("no stream stores the subject"), "{reason}");
     create_stream(&broker.url(), STREAM, "trade.>").await;
     eventually("everything is confirmed", || async { (edge.queue.status().confirmed == 10).then_some(()) })
         .await;
     edge.stop.cancel();
     assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
     assert_eq!(stored_ids(&broker.url()).await, (0..10).collect::<Vec<_>>());
+}
+
+/// JetStream's storage is full, then it gets room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stores_nothing_is_a_reason_after_seconds_and_loses_nothing() {
+    const COUNT: u64 = 6_000;
+    let folder = tempfile::tempdir().unwrap();
+    let room = |bytes: &str| format!("accounts {{ A {{ users [{{user: a, password: a}}], jetstream {{ max_file: {bytes} }} }} }}\nno_auth_user: a\n");
+    let mut broker = Broker::with_settings(folder.path(), &room("256KB")).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let edge = start(&broker.url(), Duration::from_secs(30)).await;
+    edge.queue.append(&mut records(&edge.coverage, 0..COUNT));
+    let reason = eventually("a reason", || async {
+        edge.link.stalls().reasons(Instant::now()).into_iter().next()
+    })
+    .await;
+    assert!(reason.contains("no publish acknowledged for") && reason.contains(STREAM), "{reason}");
+    assert!(reason.contains("the broker: ") && !reason.contains("no answer"), "{reason}");
+    let stored = edge.queue.status().confirmed;
+    assert!(stored < COUNT, "the broker had room for all");
+    let stalled = edge.metrics.unacknowledged.with_label_values(&[STREAM]);
+    eventually("the metric", || async { (stalled.get() >= 5).then_some(()) }).await;
+
+    broker.set_settings(&room("1GB"));
+    broker.restart().await;
+    eventually("everything is confirmed", || async {
+        (edge.queue.status().confirmed == COUNT).then_some(())
+    })
+    .await;
+    eventually("no reason", || async { edge.link.stalls().reasons(Instant::now()).is_empty().then_some(()) })
+        .await;
+    edge.stop.cancel();
+    assert_eq!(edge.task.await.unwrap().unwrap(), DrainResult { undelivered: 0 });
+    assert_eq!(stored_ids(&broker.url()).await, (0..u128::from(COUNT)).collect::<Vec<_>>());
+    assert_eq!(edge.queue.status().dropped.values().sum::<u64>(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
