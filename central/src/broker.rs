@@ -4,7 +4,8 @@ use std::fmt::Display;
 
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::connection::State;
-use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::{ContextBuilder, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::{Client, jetstream};
 use marketprism_config::Nats;
@@ -52,22 +53,43 @@ impl Broker {
     }
 
     /// Opens a KV bucket that keeps one value per key, creating it if needed.
-    pub async fn bucket(&self, name: &str, description: &str, replicas: usize) -> anyhow::Result<Store> {
-        let opened = within("open the bucket", self.jetstream.get_key_value(name)).await;
-        if let Ok(Ok(store)) = opened {
-            return Ok(store);
+    pub async fn bucket(&self, name: &str, description: &str, replicas: usize) -> anyhow::Result<OpenBucket> {
+        let stream = format!("KV_{name}");
+        let found = within("open the bucket", self.jetstream.get_stream(&stream)).await?;
+        match found {
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => {
+                let config = Config {
+                    bucket: name.to_owned(),
+                    description: description.to_owned(),
+                    history: 1,
+                    num_replicas: replicas,
+                    ..Config::default()
+                };
+                within("create the bucket", self.jetstream.create_key_value(config))
+                    .await?
+                    .with_context(|| format!("cannot create bucket {name}"))?;
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot open bucket {name}")),
         }
-        let config = Config {
-            bucket: name.to_owned(),
-            description: description.to_owned(),
-            history: 1,
-            num_replicas: replicas,
-            ..Config::default()
-        };
-        within("create the bucket", self.jetstream.create_key_value(config))
+        let store = within("open the bucket", self.jetstream.get_key_value(name))
             .await?
-            .with_context(|| format!("cannot create bucket {name}"))
+            .with_context(|| format!("cannot open bucket {name}"))?;
+        let created_ns = store.stream.cached_info().created.unix_timestamp_nanos();
+        Ok(OpenBucket { store, created_ns })
     }
+}
+
+/// A KV bucket, and the creation time by which a recreated one is told from the earlier one.
+#[derive(Debug, Clone)]
+pub struct OpenBucket {
+    pub store: Store,
+    pub created_ns: i128,
+}
+
+/// The stream does not exist.
+pub fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// Limits the wait for the broker; `what` completes "cannot ...".

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::coverage::Coverage;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
+use crate::server_clock::ServerClock;
 use crate::status::Status;
 use crate::storage::Storage;
 
@@ -13,6 +14,8 @@ pub struct CentralContext {
     pub broker: Broker,
     pub storage: Storage,
     pub cold: Storage,
+    pub hot_clock: ServerClock,
+    pub cold_clock: ServerClock,
     pub leases: Leases,
     pub metrics: Metrics,
     pub status: Status,

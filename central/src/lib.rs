@@ -23,6 +23,7 @@ mod report;
 mod role;
 mod row;
 mod run;
+mod server_clock;
 mod sql;
 mod status;
 mod storage;

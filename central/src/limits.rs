@@ -61,8 +61,15 @@ pub const CONFIRM_POLL: Duration = Duration::from_secs(2);
 pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 /// Inherited messages are looked up among rows this young first; only missing ones among all.
 pub const INHERITED_SINCE: Duration = Duration::from_secs(6 * 3600);
+/// Largest difference between the clocks of central, hot and cold with which windows are closed. NTP keeps milliseconds.
+pub const CLOCKS_APART: Duration = Duration::from_secs(120);
+/// A copy of hot may hold its tables as of different times, so that after a restore rows are missing below its newest position: the
+/// comparison begins this long before.
+pub const COPY_TIME: Duration = Duration::from_secs(3600);
 /// Missing sequences per query.
 pub const SEQUENCES_A_QUERY: u64 = 100_000;
+/// Sequences per insert of rows that come back from cold: 10,000 order books take up to 250 MB on their way.
+pub const SEQUENCES_A_COPY: u64 = 10_000;
 /// Broker requests per gap scan; the rest waits for the next.
 pub const MISSING_REQUESTS: usize = 64;
 /// Gaps remembered until resolved; the last one grows beyond.

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub lost: IntCounterVec,
     pub confirmed: IntGaugeVec,
     pub streams_held: IntGaugeVec,
+    pub clock_ahead_seconds: IntGaugeVec,
+    pub put_back: IntCounterVec,
     pub dead_letters: IntCounterVec,
     pub retries: IntCounterVec,
     pub ack_failures: IntCounter,
@@ -95,6 +97,18 @@ impl Metrics {
             streams_held: int_gauges!(
                 "marketprism_central_streams_held",
                 "1 while this central owns the stream",
+                &["stream"],
+                r
+            )?,
+            clock_ahead_seconds: int_gauges!(
+                "marketprism_central_clock_ahead_seconds",
+                "clock of the hot or cold server minus that of this machine",
+                &["side"],
+                r
+            )?,
+            put_back: counters!(
+                "marketprism_central_hot_put_back_total",
+                "times that hot was found put back to an earlier state",
                 &["stream"],
                 r
             )?,
@@ -224,6 +238,7 @@ pub struct ReplicationMetrics {
     pub retries: IntCounterVec,
     pub removed: IntCounterVec,
     pub published_again: IntCounterVec,
+    pub put_back: IntCounterVec,
     pub copy_seconds: HistogramVec,
     pub round_seconds: HistogramVec,
     pub recheck_seconds: Gauge,
@@ -243,7 +258,12 @@ impl ReplicationMetrics {
         let recheck = name("recheck_seconds");
         Ok(Self {
             is_active: int_gauge!(active, "1 while this process replicates", r)?,
-            lag_minutes: gauges!(lag, "age of the watermark", table, r)?,
+            lag_minutes: gauges!(
+                lag,
+                "age of the newest row that cold lacks and of the rows before it",
+                table,
+                r
+            )?,
             is_failing: gauges("replication_is_failing", "1 while rounds of the table fail")?,
             windows: counters("windows_total", "entries of the window log", &["table", "state"])?,
             unsound: gauges("windows_unsound", "windows logged as mismatch or failed")?,
@@ -252,6 +272,11 @@ impl ReplicationMetrics {
             removed: counters(
                 "rows_removed_from_hot_total",
                 "rows deleted from hot after verification",
+                table,
+            )?,
+            put_back: counters(
+                "put_back_total",
+                "times that cold was found put back to an earlier state",
                 table,
             )?,
             published_again: counters("published_again_total", "rows that cold held already", table)?,

@@ -14,10 +14,11 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::context::CentralContext;
 use crate::coverage::Coverage;
-use crate::ingest::{self, watch_consumers};
+use crate::ingest;
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::role::Role;
+use crate::server_clock::ServerClock;
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::{http, init, ledger, limits, replicator};
@@ -46,6 +47,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
         broker,
         storage: Storage::hot(&config.clickhouse),
         cold: Storage::cold(&config.clickhouse),
+        hot_clock: ServerClock::default(),
+        cold_clock: ServerClock::default(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting(parts),
         coverage: Coverage::default(),
@@ -61,7 +64,7 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
 
     let outcome = match provision_hot(&shared, role, &stop).await {
         Ok(()) => {
-            around.spawn(watch_consumers(Arc::clone(&shared), stop.clone()));
+            around.spawn(ingest::watch(Arc::clone(&shared), stop.clone()));
             around.spawn(ingest::read_history(Arc::clone(&shared), stop.clone()));
             work(&shared, role, streams, &stop, &mut around).await
         }

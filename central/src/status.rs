@@ -29,6 +29,13 @@ impl Status {
         self.lock().insert(part.to_owned(), reason).is_none()
     }
 
+    pub fn set(&self, part: &str, reason: Option<String>) {
+        match reason {
+            Some(reason) => self.fail(part, reason),
+            None => self.clear(part),
+        };
+    }
+
     /// Clears the reason of a part; true when it had one.
     pub fn clear(&self, part: &str) -> bool {
         self.lock().remove(part).is_some()

@@ -17,6 +17,9 @@ use crate::row::NativeError;
 /// <https://github.com/ClickHouse/ClickHouse/blob/master/src/Common/ErrorCodes.cpp>
 const CONTENT_CODES: [u32; 5] = [69, 131, 321, 407, 469];
 
+/// Error codes of a server that was emptied: unknown table, unknown database.
+pub const UNKNOWN: [u32; 2] = [60, 81];
+
 #[derive(Clone)]
 pub struct Storage {
     pub client: Client,
@@ -95,10 +98,6 @@ impl Storage {
             client = client.with_password(password.reveal());
         }
         Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout }
-    }
-
-    pub async fn execute(&self, sql: &str) -> Result<(), StorageError> {
-        bounded(limits::QUERY_TIMEOUT, self.client.query_raw(sql).execute()).await
     }
 
     /// Highest stored stream sequence, 0 when there is none.

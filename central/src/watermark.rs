@@ -1,13 +1,13 @@
 //! Confirmed sequences, for edges that want to know which events they may drop: KV bucket `MARKETPRISM_CONFIRMED`.
 //!
-//! Each stream's key holds the highest contiguous sequence stored in hot. It never decreases while the stream exists; a
-//! recreated stream starts again, told apart by its creation time.
+//! Each stream's key holds the highest contiguous sequence stored in hot. It decreases only when hot was put back to an
+//! earlier state; a recreated stream starts again, told apart by its creation time.
 
 use anyhow::{Context as _, anyhow};
-use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{Operation, UpdateErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{Broker, within};
+use crate::broker::{Broker, OpenBucket, within};
 use crate::clock;
 
 pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
@@ -39,7 +39,7 @@ impl WatermarkEntry {
 }
 
 #[derive(Debug, Clone)]
-pub struct Watermarks(Store);
+pub struct Watermarks(OpenBucket);
 
 impl Watermarks {
     /// Opens the bucket, creating it if needed.
@@ -50,8 +50,13 @@ impl Watermarks {
             .map(Self)
     }
 
+    /// The bucket was deleted and created again.
+    pub fn is_other(&self, earlier: &Self) -> bool {
+        self.0.created_ns != earlier.0.created_ns
+    }
+
     pub async fn read(&self, stream: &str) -> anyhow::Result<WatermarkEntry> {
-        let entry = within("read a confirmed sequence", self.0.entry(stream))
+        let entry = within("read a confirmed sequence", self.0.store.entry(stream))
             .await?
             .with_context(|| format!("cannot read key {stream} of bucket {BUCKET}"))?;
         let Some(entry) = entry else { return Ok(WatermarkEntry::default()) };
@@ -77,7 +82,7 @@ impl Watermarks {
         let value = Watermark { stream: stream.to_owned(), confirmed_seq, stream_created_ns, at };
         let bytes = serde_json::to_vec(&value)?.into();
         let updated =
-            within("write a confirmed sequence", self.0.update(stream, bytes, over.revision)).await?;
+            within("write a confirmed sequence", self.0.store.update(stream, bytes, over.revision)).await?;
         let revision = updated.map_err(|error| match error.kind() {
             UpdateErrorKind::WrongLastRevision => {
                 anyhow!("another process wrote key {stream} of bucket {BUCKET} in between: two centrals own the stream")

@@ -16,7 +16,8 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
     `stream_seq` UInt64 CODEC(Delta, ZSTD(1)),
     `found` LowCardinality(String),
     `created_at` DateTime64(3, 'UTC') CODEC(Delta, ZSTD(1)),
-    INDEX created_at_range created_at TYPE minmax GRANULARITY 1
+    INDEX created_at_range created_at TYPE minmax GRANULARITY 1,
+    INDEX stream_seq_range stream_seq TYPE minmax GRANULARITY 1
 )
 ENGINE = {ReplacingMergeTree created_at}
 PARTITION BY toYYYYMM(created_at)
@@ -153,3 +154,17 @@ CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
 )
 ENGINE = {ReplacingMergeTree moved_at}
 ORDER BY table_name
+
+-- Highest contiguous sequence of each stream that this database holds, one row an hour. The broker keeps the newest one too: a lower
+-- value here means that this database was put back to an earlier state. Old rows tell where the comparison begins.
+--! in hot for positions
+CREATE TABLE IF NOT EXISTS {database}.{table}{on_cluster}
+(
+    `stream` LowCardinality(String),
+    `stream_created_ns` Int64,
+    `hour` DateTime('UTC'),
+    `position` UInt64,
+    `written_at` DateTime64(3, 'UTC')
+)
+ENGINE = {ReplacingMergeTree written_at}
+ORDER BY (stream, stream_created_ns, hour)

@@ -93,6 +93,26 @@ impl ClickHouse {
         .await;
     }
 
+    /// SIGTERM; returns when it has ended, with everything on disk.
+    pub async fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.terminate(Duration::from_secs(60)).await;
+        }
+    }
+
+    /// Copies the data of a stopped engine; see [`Self::put_back`].
+    pub fn copy_data(&self) {
+        assert!(self.process.is_none(), "the engine runs");
+        copy_folder(&self.folder.join("data"), &self.folder.join("copy"));
+    }
+
+    /// Replaces the data of a stopped engine by its copy.
+    pub fn put_back(&self) {
+        assert!(self.process.is_none(), "the engine runs");
+        std::fs::remove_dir_all(self.folder.join("data")).unwrap();
+        copy_folder(&self.folder.join("copy"), &self.folder.join("data"));
+    }
+
     /// Rows of a query as JSON objects; 64-bit numbers are strings.
     pub async fn rows(&self, query: &str) -> Result<Vec<Value>, String> {
         let text = self.text(&format!("{query} FORMAT JSONEachRow")).await?;
@@ -113,6 +133,12 @@ impl ClickHouse {
         let text = answer.text().await.map_err(|e| e.to_string())?;
         if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
     }
+}
+
+/// With its symbolic links, as `cp` does.
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "cp -a {from:?} {to:?}");
 }
 
 /// HTTP client without proxies.

@@ -2,22 +2,29 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use marketprism_schema::Table;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::broker::is_missing;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::coverage::History;
+use crate::server_clock::{ClockReading, ClocksApart};
 use crate::status::CLICKHOUSE;
 use crate::storage::{Storage, StorageError, bounded};
 use crate::time::ticks;
 use crate::{init, limits};
 
 pub const NATS: &str = "nats";
+/// The part that fails while streams or consumers do not exist.
+const MISSING: &str = "broker";
+const LEASES: &str = "leases";
+const CLOCKS: &str = "clocks";
 
-pub async fn watch_consumers(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Watches broker, servers and clocks, for health and metrics.
+pub async fn watch(shared: Arc<CentralContext>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = ticks(limits::POLL_INTERVAL);
     let mut was_away = false;
     loop {
@@ -25,21 +32,20 @@ pub async fn watch_consumers(shared: Arc<CentralContext>, shutdown: Cancellation
             () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        if shared.broker.is_connected() {
-            shared.status.clear(NATS);
-            for stream in &shared.config.streams {
-                consumer_counts(&shared, stream).await;
-            }
-        } else {
-            shared.status.fail(NATS, format!("no connection to {}", shared.config.nats.shown_urls()));
-        }
+        watch_broker(&shared).await;
+        let limit = limits::QUERY_TIMEOUT;
+        let (hot, cold) = tokio::join!(
+            shared.hot_clock.read(&shared.storage, limit),
+            shared.cold_clock.read(&shared.cold, limit)
+        );
+        watch_clocks(&shared, hot.as_ref().ok(), cold.as_ref().ok());
         // Only inserts clear a refusal of rows: a server that answers a query may still refuse rows.
-        match shared.storage.execute("SELECT 1 FORMAT Null").await {
-            Ok(()) if was_away => {
+        match hot {
+            Ok(_) if was_away => {
                 was_away = false;
                 shared.status.clear(CLICKHOUSE);
             }
-            Ok(()) => {}
+            Ok(_) => {}
             Err(error) => {
                 was_away = true;
                 shared.status.fail(CLICKHOUSE, error.to_string());
@@ -48,22 +54,71 @@ pub async fn watch_consumers(shared: Arc<CentralContext>, shutdown: Cancellation
     }
 }
 
-async fn consumer_counts(shared: &CentralContext, stream: &Stream) {
+async fn watch_broker(shared: &CentralContext) {
+    if !shared.broker.is_connected() {
+        shared.status.fail(NATS, format!("no connection to {}", shared.config.nats.shown_urls()));
+        return;
+    }
+    shared.status.clear(NATS);
+    let mut missing = Vec::new();
+    for stream in &shared.config.streams {
+        missing.extend(consumer_counts(shared, stream).await);
+    }
+    let missing = Some(missing).filter(|missing| !missing.is_empty());
+    shared.status.set(MISSING, missing.map(|missing| format!("about to be created: {}", missing.join(", "))));
+    shared.status.set(LEASES, shared.leases.problem());
+}
+
+/// Cold may be away for long while nothing is copied: then only hot counts.
+fn watch_clocks(shared: &CentralContext, hot: Option<&ClockReading>, cold: Option<&ClockReading>) {
+    let gauge = &shared.metrics.clock_ahead_seconds;
+    for (side, reading) in [("hot", hot), ("cold", cold)] {
+        if let Some(reading) = reading {
+            gauge.with_label_values(&[side]).set(reading.ahead_ms / 1_000);
+        }
+    }
+    let Some((hot, cold)) = hot.map(|hot| (*hot, cold.copied().unwrap_or(*hot))) else { return };
+    match ClocksApart::common_now(hot, cold) {
+        Ok(_) => {
+            if shared.status.clear(CLOCKS) {
+                tracing::info!("the clocks agree again");
+            }
+        }
+        Err(apart) => {
+            let reason = apart.to_string();
+            if shared.status.fail(CLOCKS, reason.clone()) {
+                tracing::error!(reason, "clocks differ");
+            }
+        }
+    }
+}
+
+/// Returns the stream or the consumer if it does not exist. Its worker creates it.
+async fn consumer_counts(shared: &CentralContext, stream: &Stream) -> Option<String> {
     let stream_name = stream.settings.name;
     let name = init::consumer_name(stream_name);
-    let asked = shared.broker.jetstream.get_consumer_from_stream(&name, stream_name);
-    let consumer: PullConsumer = match timeout(limits::BROKER_TIMEOUT, asked).await {
-        Ok(Ok(consumer)) => consumer,
-        // The worker of the stream reports this error itself.
-        _ => return,
+    let handle = match timeout(limits::BROKER_TIMEOUT, shared.broker.jetstream.get_stream(stream_name)).await
+    {
+        Ok(Ok(handle)) => handle,
+        Ok(Err(error)) if is_missing(&error) => return Some(format!("stream {stream_name}")),
+        // The worker of the stream reports other errors itself.
+        _ => return None,
     };
-    let info = consumer.cached_info();
+    let asked = handle.consumer_info(&name);
+    let info = match timeout(limits::BROKER_TIMEOUT, asked).await {
+        Ok(Ok(info)) => info,
+        Ok(Err(error)) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+            return Some(format!("consumer {name}"));
+        }
+        _ => return None,
+    };
     let labels = &[stream_name, name.as_str()];
     let gauges = &shared.metrics.consumers;
     let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     gauges.num_pending.with_label_values(labels).set(i64::try_from(info.num_pending).unwrap_or(i64::MAX));
     gauges.num_ack_pending.with_label_values(labels).set(whole(info.num_ack_pending));
     gauges.num_redelivered.with_label_values(labels).set(whole(info.num_redelivered));
+    None
 }
 
 pub async fn read_history(shared: Arc<CentralContext>, stop: CancellationToken) -> anyhow::Result<()> {

@@ -73,6 +73,12 @@ impl Deduplicator {
         Ok(())
     }
 
+    /// Hot may lack rows of known ids. No batch may be open or in flight.
+    pub fn forget(&mut self) {
+        let now_ns = self.shared.hot_clock.now_ms().saturating_mul(1_000_000);
+        self.ids = RecentIds::new(self.shared.config.batch.recent_event_ids, now_ns);
+    }
+
     /// The stream was recreated: new batches hold messages of the new incarnation. No batch may be open or in flight.
     pub fn begin_stream(&mut self, incarnation: u64) {
         self.open.begin_stream(incarnation);

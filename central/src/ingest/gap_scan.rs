@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::Info as ConsumerInfo;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{Info, Stream};
 
-use super::losses::{self, BrokerCheck};
+use super::losses::{self, BrokerCheck, LossCause};
+use super::positions;
 use super::progress::{DeliveryProgress, SeqRange};
-use crate::broker::within;
+use crate::broker::{is_missing, within};
 use crate::context::CentralContext;
-use crate::watermark::{Watermark, WatermarkEntry, Watermarks};
+use crate::storage::{StorageError, UNKNOWN};
+use crate::watermark::{BUCKET, Watermark, WatermarkEntry, Watermarks};
 use crate::{clock, init, limits, time};
 
 #[derive(Debug, Clone)]
@@ -29,22 +32,43 @@ pub struct GapScanResult {
     pub resolved: Vec<SeqRange>,
     /// Progress with the unresolved parts of gaps.
     pub progress: DeliveryProgress,
+    pub watermarks: Watermarks,
     pub written: WatermarkEntry,
     pub newest: u64,
 }
 
-/// Finds missing sequences, records losses, then advances the confirmed sequence. `None` if the stream was recreated.
-pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<Option<GapScanResult>> {
+#[derive(Debug)]
+pub enum ScanVerdict {
+    Done(Box<GapScanResult>),
+    /// Stream or consumer were deleted: another subscription creates them.
+    Resubscribe(String),
+    /// Hot lacks rows of acknowledged messages.
+    PutBack(String),
+}
+
+/// Compares the positions of hot and broker, finds missing sequences, records losses, then advances the confirmed sequence.
+pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result<ScanVerdict> {
     let GapScan { stream, mut progress, lowest_open, watermarks, written } = input;
     // Read the stream before the consumer: a message that the consumer has not counted by then does not exist.
-    let handle = shared.broker.jetstream.get_stream(stream).await.context("cannot query the stream")?;
+    let handle = match shared.broker.jetstream.get_stream(stream).await {
+        Ok(handle) => handle,
+        Err(error) if is_missing(&error) => {
+            return Ok(ScanVerdict::Resubscribe("the stream was deleted".to_owned()));
+        }
+        Err(error) => return Err(error).context("cannot query the stream"),
+    };
     let info = handle.cached_info();
-    let consumer = consumer(&handle, stream).await?;
-    let consumer = consumer.cached_info();
+    let Some(consumer) = consumer(&handle, stream).await? else {
+        return Ok(ScanVerdict::Resubscribe("the consumer was deleted".to_owned()));
+    };
     let created_ns = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default();
     let newest = info.state.last_sequence;
     if created_ns != progress.stream_created_ns {
-        return Ok(None);
+        return Ok(ScanVerdict::Resubscribe("the stream was recreated".to_owned()));
+    }
+    let (watermarks, written) = read_written(&shared, stream, watermarks, written).await?;
+    if let Some(reason) = put_back(&shared, stream, created_ns, &written).await? {
+        return Ok(ScanVerdict::PutBack(reason));
     }
     let delivered = consumer.delivered.stream_sequence;
     let tail = undeliverable_tail(&progress, info, delivered, consumer.num_pending);
@@ -52,7 +76,12 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     progress.gaps.extend(tail);
     progress.next = tail.map_or(progress.next, |tail| tail.to.saturating_add(1));
     let acknowledged = consumer.ack_floor.stream_sequence;
-    resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
+    let held = resolve(&shared, stream, &handle, &mut progress, acknowledged, lowest_open).await?;
+    if held > 0 {
+        return Ok(ScanVerdict::PutBack(format!(
+            "hot lacks {held} acknowledged messages that the broker still has"
+        )));
+    }
     let whole = progress.contiguous_up_to(acknowledged, lowest_open);
     // A broker that lost the end of its log in a power cut assigns the same sequences to other messages.
     let confirmed = progress.confirmed.max(whole).min(newest);
@@ -61,34 +90,95 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
         tracing::warn!(stream, confirmed, before, "the broker lost the end of the stream");
     }
     progress.confirmed = confirmed;
-    let is_written =
-        |value: &Watermark| (value.confirmed_seq, value.stream_created_ns) == (confirmed, created_ns);
-    let written = if written.value.as_ref().is_some_and(is_written) {
-        written
-    } else {
-        match watermarks.write(stream, &written, confirmed, created_ns).await {
-            Ok(written) => written,
-            Err(error) => {
-                // The scan result is still valid; the next scan writes the sequence.
-                let error = format!("{error:#}");
-                tracing::warn!(
-                    stream,
-                    error,
-                    "cannot write the confirmed sequence; retried by the next scan"
-                );
-                watermarks.read(stream).await?
-            }
-        }
-    };
+    let written = write(&shared, stream, &watermarks, written, confirmed, created_ns).await?;
     shared.metrics.confirmed.with_label_values(&[stream]).set(i64::try_from(confirmed).unwrap_or(i64::MAX));
-    Ok(Some(GapScanResult { resolved, progress, written, newest }))
+    Ok(ScanVerdict::Done(Box::new(GapScanResult { resolved, progress, watermarks, written, newest })))
 }
 
-async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<PullConsumer> {
+/// What the bucket holds now. A deleted bucket is created again.
+async fn read_written(
+    shared: &CentralContext,
+    stream: &'static str,
+    watermarks: Watermarks,
+    written: WatermarkEntry,
+) -> anyhow::Result<(Watermarks, WatermarkEntry)> {
+    let found = watermarks.read(stream).await;
+    let (watermarks, found) = match found {
+        Ok(found) => (watermarks, found),
+        Err(_) => {
+            let reopened = Watermarks::open(&shared.broker, shared.config.replicas()).await?;
+            if reopened.is_other(&watermarks) {
+                tracing::error!(
+                    stream,
+                    bucket = BUCKET,
+                    "the bucket was deleted at the broker; it is created again"
+                );
+            }
+            let found = reopened.read(stream).await?;
+            (reopened, found)
+        }
+    };
+    if found.value.is_some() && found.revision != written.revision {
+        tracing::warn!(stream, "another process wrote the confirmed sequence");
+    }
+    Ok((watermarks, found))
+}
+
+/// Why hot is not as it was, if so.
+async fn put_back(
+    shared: &CentralContext,
+    stream: &str,
+    created_ns: i64,
+    written: &WatermarkEntry,
+) -> anyhow::Result<Option<String>> {
+    let confirmed = written.sequence_of(created_ns);
+    match positions::newest(&shared.storage, stream, created_ns).await {
+        Ok(position) if position < confirmed => Ok(Some(format!(
+            "hot was put back to an earlier state: its position is {position}, {confirmed} was confirmed"
+        ))),
+        Ok(_) => Ok(None),
+        Err(StorageError::Refused { code, text }) if UNKNOWN.contains(&code) => {
+            Ok(Some(format!("hot was emptied: {text}")))
+        }
+        Err(error) => Err(error).context("cannot read the position of hot"),
+    }
+}
+
+/// Writes the confirmed sequence to hot, then to the bucket.
+async fn write(
+    shared: &CentralContext,
+    stream: &'static str,
+    watermarks: &Watermarks,
+    written: WatermarkEntry,
+    confirmed: u64,
+    created_ns: i64,
+) -> anyhow::Result<WatermarkEntry> {
+    let is_written =
+        |value: &Watermark| (value.confirmed_seq, value.stream_created_ns) == (confirmed, created_ns);
+    if written.value.as_ref().is_some_and(is_written) {
+        return Ok(written);
+    }
+    positions::write(&shared.storage, stream, created_ns, confirmed)
+        .await
+        .context("cannot write the position of hot")?;
+    match watermarks.write(stream, &written, confirmed, created_ns).await {
+        Ok(written) => Ok(written),
+        Err(error) => {
+            // The scan result is still valid; the next scan writes the sequence.
+            let error = format!("{error:#}");
+            tracing::warn!(stream, error, "cannot write the confirmed sequence; retried by the next scan");
+            Ok(written)
+        }
+    }
+}
+
+async fn consumer(handle: &Stream, stream: &str) -> anyhow::Result<Option<ConsumerInfo>> {
     let name = init::consumer_name(stream);
-    within(format!("query consumer {name}"), handle.get_consumer(&name))
-        .await?
-        .map_err(|error| anyhow::anyhow!("cannot query consumer {name}: {error}"))
+    match within(format!("query consumer {name}"), handle.consumer_info(&name)).await? {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot query consumer {name}")),
+    }
 }
 
 /// Sequences at the end that will never be delivered: discarded, purged or deleted. None while deliveries are pending.
@@ -107,7 +197,7 @@ fn undeliverable_tail(
 }
 
 /// Resolves gaps and inherited sequences: each is stored, still held by the broker, or lost and recorded. Unresolved ones
-/// stay in `progress`.
+/// stay in `progress`. Returns the number of inherited sequences that are acknowledged and held by the broker, but not stored.
 async fn resolve(
     shared: &CentralContext,
     stream: &'static str,
@@ -115,7 +205,7 @@ async fn resolve(
     progress: &mut DeliveryProgress,
     acknowledged: u64,
     lowest_open: Option<u64>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     // Messages that the broker still waits for are redelivered, or are in memory.
     let inherited = progress
         .inherited
@@ -132,6 +222,9 @@ async fn resolve(
     };
     let mut requests = limits::MISSING_REQUESTS;
     let of_inherited = losses::check_broker(handle, &asked, &mut requests).await?;
+    let count = |spans: &[SeqRange]| spans.iter().map(SeqRange::len).sum::<u64>();
+    let elsewhere = count(&of_inherited.missing).saturating_add(count(&of_inherited.unchecked));
+    let held = count(&asked).saturating_sub(elsewhere);
     let is_resolved = of_inherited.unchecked.is_empty() && inherited.is_some();
     let BrokerCheck { missing: gone, unchecked: left } =
         losses::check_broker(handle, &progress.gaps, &mut requests).await?;
@@ -139,14 +232,14 @@ async fn resolve(
     let lost = losses::not_stored(shared, stream, &gone, since_ns).await?;
     let first = handle.cached_info().state.first_sequence;
     let evidence = format!("skipped by the broker; its first sequence is {first}");
-    losses::record(shared, stream, &lost, &evidence).await?;
+    losses::record(shared, stream, &lost, LossCause::Retention, &evidence).await?;
     if is_resolved {
         let evidence = format!(
             "taken by a central that ended before storing them; first sequence of the broker is {first}"
         );
-        losses::record(shared, stream, &of_inherited.missing, &evidence).await?;
+        losses::record(shared, stream, &of_inherited.missing, LossCause::Retention, &evidence).await?;
         progress.inherited = None;
     }
     progress.gaps = left;
-    Ok(())
+    Ok(held)
 }

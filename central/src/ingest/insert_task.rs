@@ -73,7 +73,7 @@ async fn store(shared: &CentralContext, guard: &InsertGuard, number: u64, mut ba
     let mut refused = Vec::new();
     let mut stored = Vec::new();
     if !batch.entries.is_empty() {
-        let sealed = batch.seal(clock::now_ns() / 1_000_000);
+        let sealed = batch.seal(shared.hot_clock.now_ms());
         let mut reasons = insert_all(shared, guard, &sealed, is_looked_up).await;
         observe_latency(shared, &sealed);
         for (i, entry) in sealed.entries.into_iter().enumerate() {

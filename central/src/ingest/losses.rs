@@ -16,6 +16,32 @@ use crate::storage::{StorageError, bounded};
 
 const LOSSES: &str = "losses";
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossCause {
+    /// The broker discarded them before they were stored.
+    Retention,
+    /// They were stored, and hot was put back to an earlier state.
+    PutBack,
+}
+
+impl LossCause {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::PutBack => "put_back",
+        }
+    }
+
+    const fn description(self) -> &'static str {
+        match self {
+            Self::Retention => "messages lost: the broker discarded them before they were stored",
+            Self::PutBack => {
+                "messages lost: hot was put back to an earlier state, neither cold nor the broker has them"
+            }
+        }
+    }
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BrokerCheck {
     pub missing: Vec<SeqRange>,
@@ -125,28 +151,23 @@ pub async fn record(
     shared: &CentralContext,
     stream: &'static str,
     lost: &[SeqRange],
+    cause: LossCause,
     evidence: &str,
 ) -> Result<(), StorageError> {
     for span in lost {
         let sql = format!(
             "INSERT INTO {}.{LOSSES} (stream, from_seq, to_seq, messages, cause, evidence, seen_at) \
-             SELECT ?, ?, ?, ?, 'retention', ?, now64(3)",
+             SELECT ?, ?, ?, ?, ?, ?, now64(3)",
             shared.storage.database
         );
         let query = shared.storage.client.query(&sql);
-        let query = query.bind(stream).bind(span.from).bind(span.to).bind(span.len()).bind(evidence);
+        let query = query.bind(stream).bind(span.from).bind(span.to).bind(span.len());
+        let query = query.bind(cause.as_str()).bind(evidence);
         bounded(limits::QUERY_TIMEOUT, query.execute()).await?;
-        shared.metrics.lost.with_label_values(&[stream, "retention"]).inc_by(span.len());
+        shared.metrics.lost.with_label_values(&[stream, cause.as_str()]).inc_by(span.len());
         let SeqRange { from, to } = *span;
         let messages = span.len();
-        tracing::error!(
-            stream,
-            from,
-            to,
-            messages,
-            evidence,
-            "messages lost: the broker discarded them before they were stored"
-        );
+        tracing::error!(stream, from, to, messages, evidence, "{}", cause.description());
     }
     Ok(())
 }

@@ -13,6 +13,10 @@
 //! 4. one central at a time takes a stream (`stream_owner`): no lookup sees an insert that another process has in flight;
 //! 5. ReplacingMergeTree merges duplicates that passed all of these.
 //!
+//! **Restored servers.** Hot keeps the confirmed position of each stream too (`positions`), written before the broker's. If hot's is
+//! lower, or hot lacks an acknowledged message, hot was put back to an earlier state: its rows come back from cold, the consumer goes back,
+//! and what nobody has is recorded in `losses` (`put_back`). Streams, consumers and buckets that were deleted are created again.
+//!
 //! **Change of owner.** An owner starts an insert, and sends each chunk, only while its lease lasts long enough for the server to drop the
 //! insert in time (`config::LeaseTimes`); with the lease it drops its connections, a second before another central may own the
 //! stream. The server drops an incomplete insert at once when the connection breaks, or after `insert_stall` when its client is suspended.
@@ -32,13 +36,16 @@ mod known_events;
 mod lookup;
 mod losses;
 mod message;
+pub mod positions;
 mod progress;
+mod put_back;
+mod running_inserts;
 mod stream_owner;
 mod stream_progress;
 mod subscription;
 mod worker;
 
-pub use background::{read_history, watch_consumers};
+pub use background::{read_history, watch};
 pub use message::{Delivery, header};
 pub use stream_owner::own_stream;
-pub use subscription::{acknowledge, open as subscribe};
+pub use subscription::{acknowledge, open as subscribe, rewind};

@@ -12,6 +12,14 @@ impl SeqRange {
         self.to.saturating_sub(self.from).saturating_add(1)
     }
 
+    /// Consecutive parts of at most so many sequences.
+    pub fn pieces(self, most: u64) -> impl Iterator<Item = SeqRange> {
+        let starts = std::iter::successors(Some(self.from), move |from| from.checked_add(most.max(1)));
+        starts
+            .take_while(move |from| *from <= self.to)
+            .map(move |from| SeqRange { from, to: self.to.min(from.saturating_add(most.max(1) - 1)) })
+    }
+
     /// The range without the given sequences, which rise.
     pub fn without(self, sequences: impl IntoIterator<Item = u64>) -> Vec<SeqRange> {
         let mut left = Vec::new();
@@ -106,6 +114,7 @@ mod tests {
         assert_eq!(of(&[9, 12, 13, 21]), [span(10, 11), span(14, 20)]);
         assert_eq!(of(&(10..=20).collect::<Vec<_>>()), []);
         assert_eq!(span(10, 20).len(), 11);
+        assert_eq!(span(10, 14).pieces(2).collect::<Vec<_>>(), [span(10, 11), span(12, 13), span(14, 14)]);
     }
 
     /// The broker may deliver older sequences again; only skipped ones are gaps, and their number is bounded.

@@ -6,8 +6,8 @@ use anyhow::anyhow;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use super::gap_scan::{GapScan, GapScanResult, scan};
-use super::losses;
+use super::gap_scan::{GapScan, GapScanResult, ScanVerdict, scan};
+use super::losses::{self, LossCause};
 use super::progress::{DeliveryProgress, SeqRange};
 use super::subscription::Subscription;
 use crate::context::CentralContext;
@@ -19,7 +19,7 @@ pub struct StreamProgress {
     stream: &'static str,
     consumer_created_ns: Option<i128>,
     owned: Option<OwnedStream>,
-    scans: JoinSet<anyhow::Result<Option<GapScanResult>>>,
+    scans: JoinSet<anyhow::Result<ScanVerdict>>,
 }
 
 struct OwnedStream {
@@ -87,22 +87,22 @@ impl StreamProgress {
     }
 
     /// Waits for the running scan; forever when there is none.
-    pub async fn scan_result(&mut self) -> Result<anyhow::Result<Option<GapScanResult>>, JoinError> {
+    pub async fn scan_result(&mut self) -> Result<anyhow::Result<ScanVerdict>, JoinError> {
         match self.scans.join_next().await {
             Some(found) => found,
             None => std::future::pending().await,
         }
     }
 
-    /// Applies the result of a scan. Returns the reason for a new subscription, if one is needed.
+    /// Applies the result of a scan. Returns what ends the subscription, if anything does.
     pub fn apply_scan(
         &mut self,
-        found: Result<anyhow::Result<Option<GapScanResult>>, JoinError>,
-    ) -> anyhow::Result<Option<String>> {
+        found: Result<anyhow::Result<ScanVerdict>, JoinError>,
+    ) -> anyhow::Result<Option<ScanVerdict>> {
         let stream = self.stream;
         match found {
-            Ok(Ok(Some(found))) => self.apply(found),
-            Ok(Ok(None)) => return Ok(Some("the stream was recreated".to_owned())),
+            Ok(Ok(ScanVerdict::Done(found))) => self.apply(*found),
+            Ok(Ok(ended)) => return Ok(Some(ended)),
             Ok(Err(error)) => {
                 tracing::debug!(
                     stream,
@@ -129,8 +129,20 @@ impl StreamProgress {
         }
         after.next = after.next.max(progress.next);
         *progress = after;
+        owned.watermarks = found.watermarks;
         owned.written = found.written;
         owned.newest = found.newest;
+    }
+
+    /// Highest sequence taken here.
+    pub fn taken(&self) -> u64 {
+        self.owned.as_ref().map_or(0, |owned| owned.progress.next.saturating_sub(1))
+    }
+
+    /// The next subscription starts from what broker and hot say.
+    pub async fn forget(&mut self) {
+        self.scans.shutdown().await;
+        (self.owned, self.consumer_created_ns) = (None, None);
     }
 
     /// The stream was deleted: messages that nobody took are lost.
@@ -140,7 +152,8 @@ impl StreamProgress {
         let never_taken = SeqRange { from: owned.progress.next, to: owned.newest };
         if never_taken.from <= never_taken.to {
             let evidence = format!("the stream was deleted; its last owned sequence was {}", owned.newest);
-            losses::record(&self.shared, self.stream, &[never_taken], &evidence).await?;
+            losses::record(&self.shared, self.stream, &[never_taken], LossCause::Retention, &evidence)
+                .await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::pull::Stream as Pull;
 use async_nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::dedup::Deduplicator;
+use super::gap_scan::ScanVerdict;
 use super::insert::InsertGuard;
 use super::insert_task::{InsertResult, store_batch};
+use super::put_back;
+use super::running_inserts::no_insert_runs;
 use super::stream_progress::StreamProgress;
-use super::subscription;
-use super::subscription::acknowledge;
+use super::subscription::{self, Subscription, acknowledge};
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::limits;
@@ -33,6 +35,8 @@ pub struct Worker {
     inserts: JoinSet<InsertResult>,
     in_flight: BTreeMap<u64, u64>,
     last_number: u64,
+    /// Hot was put back to an earlier state, and the stream is not recovered yet.
+    is_put_back: bool,
 }
 
 enum PullEnd {
@@ -56,6 +60,7 @@ impl Worker {
             inserts: JoinSet::new(),
             in_flight: BTreeMap::new(),
             last_number: 0,
+            is_put_back: false,
         }
     }
 
@@ -115,9 +120,14 @@ impl Worker {
     }
 
     async fn start(&mut self) -> anyhow::Result<Pull> {
-        let found = subscription::open(&self.shared, &self.stream).await?;
+        let mut found = subscription::open(&self.shared, &self.stream).await?;
+        self.shared.hot_clock.read(&self.shared.storage, limits::QUERY_TIMEOUT).await?;
         if self.progress.is_other_stream(&found) {
             self.begin_stream().await?;
+        }
+        if self.is_put_back {
+            self.recover(&found).await.context("hot was put back to an earlier state")?;
+            found = subscription::open(&self.shared, &self.stream).await?;
         }
         if self.progress.is_other_consumer(&found) {
             self.dedup.begin_consumer(found.stream_created_ns).await?;
@@ -132,12 +142,30 @@ impl Worker {
         tracing::warn!(stream, "the stream was deleted and recreated; sequences start at 1 again");
         let incarnation = self.guard.next_incarnation();
         self.progress.record_deleted_stream().await?;
+        self.store_all().await?;
+        self.dedup.begin_stream(incarnation);
+        Ok(())
+    }
+
+    async fn recover(&mut self, found: &Subscription) -> anyhow::Result<()> {
+        put_back::create_missing_tables(&self.shared).await?;
+        self.store_all().await?;
+        no_insert_runs(&self.shared, self.stream_name()).await;
+        let upto = self.progress.taken().max(found.delivered);
+        put_back::recover(&self.shared, &self.stream, found, upto).await?;
+        self.dedup.forget();
+        self.progress.forget().await;
+        self.is_put_back = false;
+        Ok(())
+    }
+
+    /// Stores and acknowledges what is in memory, however long that takes.
+    async fn store_all(&mut self) -> anyhow::Result<()> {
         self.close_if(|_| true);
         while let Some(result) = self.inserts.join_next().await {
             self.finish_insert(result).await?;
             self.close_if(|_| true);
         }
-        self.dedup.begin_stream(incarnation);
         Ok(())
     }
 
@@ -154,8 +182,10 @@ impl Worker {
                 () = stop.cancelled() => return Ok(PullEnd::Stopped),
                 Some(result) = self.inserts.join_next() => self.finish_insert(result).await?,
                 found = self.progress.scan_result() => {
-                    if let Some(reason) = self.progress.apply_scan(found)? {
-                        return Ok(PullEnd::Broken(reason));
+                    match self.progress.apply_scan(found)? {
+                        None | Some(ScanVerdict::Done(_)) => {}
+                        Some(ScanVerdict::Resubscribe(reason)) => return Ok(PullEnd::Broken(reason)),
+                        Some(ScanVerdict::PutBack(reason)) => return Ok(self.hot_is_put_back(reason)),
                     }
                 }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
@@ -180,6 +210,14 @@ impl Worker {
                 },
             }
         }
+    }
+
+    fn hot_is_put_back(&mut self, reason: String) -> PullEnd {
+        let stream = self.stream_name();
+        tracing::error!(stream, reason, "hot lost rows; they are taken in again from cold and the broker");
+        self.shared.metrics.put_back.with_label_values(&[stream]).inc();
+        self.is_put_back = true;
+        PullEnd::Broken(reason)
     }
 
     /// Handles the available messages, up to a bound. Returns the reason if the pull failed.

@@ -38,13 +38,17 @@ pub async fn ensure(
     stream: &Stream,
     ack_wait: Duration,
 ) -> anyhow::Result<(String, ObjectResult)> {
-    let wanted = wanted(stream, ack_wait);
+    let mut wanted = wanted(stream, ack_wait);
     let name = consumer_name(stream.settings.name);
     let stream_name = stream.settings.name;
     let found = found(jetstream, stream_name, &name).await?;
     let differences = found.as_ref().map(|found| compare(&wanted, found)).unwrap_or_default();
     if found.is_some() && (differences.is_empty() || differences.iter().any(|d| !d.changeable)) {
         return Ok((name, ObjectResult::of(differences)));
+    }
+    // The start of a rewound consumer cannot be changed.
+    if let Some(found) = &found {
+        wanted.deliver_policy = found.deliver_policy;
     }
     jetstream
         .create_consumer_on_stream(wanted, stream_name)
@@ -96,18 +100,16 @@ async fn names(jetstream: &Context, stream: &str) -> anyhow::Result<Vec<String>>
 
 fn compare(wanted: &pull::Config, found: &async_nats::jetstream::consumer::Config) -> Vec<Difference> {
     let shown = |value: &dyn std::fmt::Debug| format!("{value:?}");
+    // A consumer that was rewound starts at a sequence.
+    let is_rewound = matches!(found.deliver_policy, DeliverPolicy::ByStartSequence { .. });
+    let found_policy = if is_rewound { wanted.deliver_policy } else { found.deliver_policy };
     [
         Difference::between("ack_wait_ms", wanted.ack_wait.as_millis(), found.ack_wait.as_millis(), true),
         Difference::between("max_deliver", wanted.max_deliver, found.max_deliver, true),
         Difference::between("max_ack_pending", wanted.max_ack_pending, found.max_ack_pending, true),
         Difference::between("filter_subject", &wanted.filter_subject, &found.filter_subject, true),
         Difference::between("ack_policy", shown(&wanted.ack_policy), shown(&found.ack_policy), false),
-        Difference::between(
-            "deliver_policy",
-            shown(&wanted.deliver_policy),
-            shown(&found.deliver_policy),
-            false,
-        ),
+        Difference::between("deliver_policy", shown(&wanted.deliver_policy), shown(&found_policy), false),
         Difference::between("deliver_subject", "None", shown(&found.deliver_subject), false),
     ]
     .into_iter()

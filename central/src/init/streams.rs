@@ -1,9 +1,10 @@
 use anyhow::{Context as _, anyhow, bail};
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::{Difference, ObjectResult};
+use crate::broker::is_missing;
 use crate::config::Stream;
 
 /// On disk, oldest messages discarded first, limited by bytes and age only.
@@ -67,12 +68,8 @@ pub async fn compare_only(jetstream: &Context, stream: &Stream) -> anyhow::Resul
 async fn found(jetstream: &Context, name: &str) -> anyhow::Result<Option<Config>> {
     match jetstream.get_stream(name).await {
         Ok(found) => Ok(Some(found.cached_info().config.clone())),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                Ok(None)
-            }
-            _ => Err(error).with_context(|| format!("cannot query stream {name}")),
-        },
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot query stream {name}")),
     }
 }
 

@@ -1,12 +1,14 @@
 //! The KV bucket of the leases.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
-use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
 
-use crate::broker::{Broker, within};
+use crate::broker::{Broker, OpenBucket, within};
 
 const BUCKET: &str = "MARKETPRISM_LEASES";
 const DESCRIPTION: &str = "leases of tasks that one central does at a time";
@@ -31,23 +33,45 @@ pub(super) struct StoredClaim {
 /// New revision of a successful compare-and-swap; `None` if another process wrote in between.
 pub(super) type Swapped = Option<u64>;
 
-/// The bucket, opened on first use because the broker may start later.
+/// The bucket, opened on first use because the broker may start later, and again after a failure: it may have been deleted.
 #[derive(Debug)]
 pub(super) struct Bucket {
     broker: Broker,
     replicas: usize,
-    store: OnceCell<Store>,
+    state: Mutex<BucketState>,
+}
+
+#[derive(Debug, Default)]
+struct BucketState {
+    store: Option<Store>,
+    created_ns: Option<i128>,
+    /// When this process found another bucket than before. The claims of the earlier one are gone, but their holders may still work.
+    recreated: Option<Instant>,
+    problem: Option<String>,
 }
 
 impl Bucket {
     pub(super) fn new(broker: Broker, replicas: usize) -> Self {
-        Self { broker, replicas, store: OnceCell::new() }
+        Self { broker, replicas, state: Mutex::default() }
+    }
+
+    /// Why leases cannot be read or written now.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.lock().problem.clone()
+    }
+
+    /// Time since this process found the bucket recreated; `None` if it never was.
+    pub(super) fn since_recreation(&self) -> Option<Duration> {
+        self.lock().recreated.map(|since| since.elapsed())
     }
 
     /// The claim under a key; `None` if the lease is free.
     pub(super) async fn read(&self, key: &str) -> anyhow::Result<Option<StoredClaim>> {
-        let store = self.store().await?;
-        let entry = bounded("read a lease", store.entry(key)).await?;
+        let read = async {
+            let store = self.store().await?;
+            bounded("read a lease", store.entry(key)).await
+        };
+        let entry = self.noted(read.await)?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
         let claim = serde_json::from_slice(&entry.value)
             .with_context(|| format!("bucket {BUCKET}, key {key}: not a lease claim"))?;
@@ -57,30 +81,36 @@ impl Bucket {
 
     /// Writes a claim where there is none.
     pub(super) async fn create(&self, key: &str, claim: &Claim) -> anyhow::Result<Swapped> {
-        use async_nats::jetstream::kv::CreateErrorKind;
-        let store = self.store().await?;
-        let created = within("take a lease", store.create(key, json(claim)?)).await?;
-        match created {
-            Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error).context("cannot take a lease"),
-        }
+        let created = async {
+            let store = self.store().await?;
+            match within("take a lease", store.create(key, json(claim)?)).await? {
+                Ok(revision) => Ok(Some(revision)),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+                Err(error) => Err(error).context("cannot take a lease"),
+            }
+        };
+        self.noted(created.await)
     }
 
     /// Writes a claim over the one with the revision.
     pub(super) async fn update(&self, key: &str, claim: &Claim, revision: u64) -> anyhow::Result<Swapped> {
-        let store = self.store().await?;
-        let updated = within("renew a lease", store.update(key, json(claim)?, revision)).await?;
-        match updated {
-            Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(error).context("cannot renew a lease"),
-        }
+        let updated = async {
+            let store = self.store().await?;
+            match within("renew a lease", store.update(key, json(claim)?, revision)).await? {
+                Ok(revision) => Ok(Some(revision)),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+                Err(error) => Err(error).context("cannot renew a lease"),
+            }
+        };
+        self.noted(updated.await)
     }
 
     pub(super) async fn put(&self, key: &str, claim: &Claim) -> anyhow::Result<()> {
-        let store = self.store().await?;
-        bounded("request a lease", store.put(key, json(claim)?)).await.map(drop)
+        let put = async {
+            let store = self.store().await?;
+            bounded("request a lease", store.put(key, json(claim)?)).await
+        };
+        self.noted(put.await).map(drop)
     }
 
     /// Deletes a claim if it still has the revision.
@@ -91,14 +121,42 @@ impl Bucket {
 
     pub(super) async fn keys(&self) -> anyhow::Result<Vec<String>> {
         use futures_util::TryStreamExt as _;
-        let store = self.store().await?;
-        let listed =
-            async { store.keys().await?.try_collect::<Vec<String>>().await.map_err(anyhow::Error::from) };
-        within("list the leases", listed).await?
+        let listed = async {
+            let store = self.store().await?;
+            let listed =
+                async { store.keys().await?.try_collect::<Vec<String>>().await.map_err(anyhow::Error::from) };
+            within("list the leases", listed).await?
+        };
+        self.noted(listed.await)
     }
 
-    async fn store(&self) -> anyhow::Result<&Store> {
-        self.store.get_or_try_init(|| self.broker.bucket(BUCKET, DESCRIPTION, self.replicas)).await
+    async fn store(&self) -> anyhow::Result<Store> {
+        if let Some(store) = self.lock().store.clone() {
+            return Ok(store);
+        }
+        let OpenBucket { store, created_ns } = self.broker.bucket(BUCKET, DESCRIPTION, self.replicas).await?;
+        let mut state = self.lock();
+        if state.created_ns.replace(created_ns).is_some_and(|before| before != created_ns) {
+            state.recreated = Some(Instant::now());
+            tracing::error!(bucket = BUCKET, "the bucket was deleted at the broker; it is created again");
+        }
+        state.store = Some(store.clone());
+        Ok(store)
+    }
+
+    /// Remembers the failure of an operation, after which the bucket is opened again.
+    fn noted<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut state = self.lock();
+        state.problem = result.as_ref().err().map(|error| format!("{error:#}"));
+        if result.is_err() {
+            state.store = None;
+        }
+        result
+    }
+
+    // Every change is complete within one lock, so a panic of another holder does not matter.
+    fn lock(&self) -> MutexGuard<'_, BucketState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -85,6 +85,11 @@ impl Leases {
         }
     }
 
+    /// Why leases cannot be read or written now.
+    pub fn problem(&self) -> Option<String> {
+        self.bucket.problem()
+    }
+
     pub fn own_name(&self) -> &str {
         &self.name
     }
@@ -169,7 +174,10 @@ impl Leases {
         let found = self.bucket.read(lease).await?;
         let began = Instant::now();
         let claim = self.claim();
+        // The holder under an earlier bucket renews its claim in the new one, or stops within its expiry.
+        let may_be_held = self.bucket.since_recreation().is_some_and(|since| since < self.times.expiry);
         let swapped = match &found {
+            None if may_be_held => return Ok(None),
             None => self.bucket.create(lease, &claim).await?,
             Some(found) => {
                 let is_own = found.claim.holder == *self.name && !self.held.contains(lease);

@@ -151,6 +151,13 @@ impl RenewedLease {
                     Some(found) if found.claim == self.claim => {
                         self.set(Renewal { revision: found.revision, ..self.state() });
                     }
+                    // The bucket was deleted and recreated; others wait for the expiry.
+                    None if self.bucket.since_recreation().is_some_and(|since| since < self.times.expiry) => {
+                        match self.bucket.create(&self.key, &self.claim).await? {
+                            Some(revision) => self.set(Renewal { revision, renewed: began }),
+                            None => return Ok(false),
+                        }
+                    }
                     _ => return Ok(false),
                 },
             }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
+use futures_util::future::try_join;
 use marketprism_schema::{DataType, Table};
 
 use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
 use crate::row::columns_of;
+use crate::server_clock::{ClocksApart, ServerClock};
 use crate::storage::{Storage, StorageError, bounded};
 use crate::{limits, sql};
 
@@ -60,6 +62,18 @@ impl HotCold {
                 side.storage.client.clone().with_setting("max_threads", threads.to_string());
         }
         self
+    }
+}
+
+impl HotCold {
+    /// The time up to which rows may be copied, read from both servers.
+    pub async fn now_ms(&self) -> Result<i64, CopyError> {
+        let read = async |side: &Endpoint| {
+            let clock = ServerClock::default();
+            clock.read(&side.storage, side.limit).await.map_err(|error| side.failed(error))
+        };
+        let (hot, cold) = try_join(read(&self.hot), read(&self.cold)).await?;
+        ClocksApart::common_now(hot, cold).map_err(CopyError::from)
     }
 }
 
@@ -240,6 +254,8 @@ pub enum CopyError {
     },
     #[error("the lease is lost")]
     LeaseLost,
+    #[error(transparent)]
+    Clocks(#[from] ClocksApart),
 }
 
 impl CopyError {

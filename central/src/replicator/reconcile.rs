@@ -220,6 +220,12 @@ impl TableRecheck {
         }
     }
 
+    /// The next step begins a recheck of everything.
+    pub fn restart(&mut self, upto_ms: Option<i64>) {
+        self.left.clear();
+        (self.due, self.first_upto_ms) = (Instant::now(), upto_ms);
+    }
+
     /// Rechecks for a bounded time, at least one range. `first_ms` is the first window to compare.
     pub async fn step(&mut self, ops: &WindowOps<'_>, first_ms: i64, upto_ms: i64) -> Result<(), CopyError> {
         let now = Instant::now();

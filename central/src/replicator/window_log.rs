@@ -187,6 +187,18 @@ impl WindowLog {
         cold.ask(cold.query(&sql).fetch_all::<i64>()).await
     }
 
+    /// End of the last logged window that ends before a time; the time itself if there is none.
+    pub async fn last_end_before(self, cold: &Endpoint, before_ms: i64) -> Result<i64, CopyError> {
+        let (log, table) = (cold.table("window_log"), self.table);
+        let sql = format!(
+            "SELECT toInt64(toUnixTimestamp64Milli(max(window_start + toIntervalSecond(window_seconds)))) AS end_ms FROM {log} \
+             WHERE table_name = '{table}' AND window_start + toIntervalSecond(window_seconds) <= {}",
+            sql::millis(before_ms)
+        );
+        let end_ms = cold.ask(cold.query(&sql).fetch_one::<i64>()).await?;
+        Ok(if end_ms > 0 { end_ms } else { before_ms })
+    }
+
     pub async fn count_unsound(self, cold: &Endpoint) -> Result<u64, CopyError> {
         let (log, table) = (cold.table("window_log"), self.table);
         let sql = format!(
@@ -239,14 +251,14 @@ impl WindowLog {
         hot_newest_ms: i64,
         state: &str,
     ) -> Result<(), CopyError> {
-        let now_ms = clock::now_ns() / 1_000_000;
+        let (watermarks, table) = (cold.table("watermarks"), self.table);
+        // The newest entry counts, even if a clock was set back after the one before.
         let sql = format!(
-            "INSERT INTO {} (table_name, upto, hot_newest, state, moved_at) VALUES ('{}', {}, {}, '{state}', {})",
-            cold.table("watermarks"),
-            self.table,
+            "INSERT INTO {watermarks} (table_name, upto, hot_newest, state, moved_at) SELECT '{table}', {}, {}, '{state}', \
+             greatest(now64(3, 'UTC'), (SELECT max(moved_at) FROM {watermarks} WHERE table_name = '{table}') + \
+             toIntervalMillisecond(1))",
             sql::millis(upto_ms),
-            sql::millis(hot_newest_ms),
-            sql::millis(now_ms)
+            sql::millis(hot_newest_ms)
         );
         cold.ask(cold.query(&sql).execute()).await
     }

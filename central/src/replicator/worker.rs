@@ -30,6 +30,8 @@ pub struct TableWorker<'a> {
     /// Everything before it was copied.
     upto_ms: Option<i64>,
     recheck: TableRecheck,
+    /// Time of the servers, and when it was read.
+    now: Option<(i64, Instant)>,
     /// Time of the last scan for late rows.
     looked_back: Instant,
     /// `created_at` of the newest row of hot, and when it was queried.
@@ -57,6 +59,7 @@ impl<'a> TableWorker<'a> {
             first_ms: 0,
             upto_ms: None,
             recheck: TableRecheck::new(),
+            now: None,
             looked_back: Instant::now(),
             newest: None,
             slice_rows,
@@ -94,7 +97,7 @@ impl<'a> TableWorker<'a> {
         let mut pause = limits::COPY_RETRY_FIRST;
         for tries_left in (0..=self.context.config.replication.retries).rev() {
             let tried = self.round().await;
-            self.show_lag();
+            self.show_lag(tried.is_ok());
             let error = match tried {
                 Ok(left) => {
                     if std::mem::take(&mut self.is_failing) {
@@ -158,7 +161,10 @@ impl<'a> TableWorker<'a> {
     }
 
     async fn steps(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
-        let left = self.advance(ops).await?;
+        let now_ms = ops.pair.now_ms().await?;
+        self.now = Some((now_ms, Instant::now()));
+        self.check_watermark(ops, now_ms).await?;
+        let left = self.advance(ops, now_ms).await?;
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
         if left == RoundEnd::More && self.looked_back.elapsed() < self.context.config.replication.interval {
@@ -200,10 +206,44 @@ impl<'a> TableWorker<'a> {
         Ok(width_ms)
     }
 
+    /// Copies again from an earlier time on if cold was put back to an earlier state, or if its watermark lies beyond the servers' clock:
+    /// no window there can have been closed.
+    async fn check_watermark(&mut self, ops: &WindowOps<'_>, now_ms: i64) -> Result<(), CopyError> {
+        let (table, cold) = (ops.table.name, &ops.pair.cold);
+        let found_ms = ops.log.watermark(cold).await?;
+        if found_ms < self.upto_ms {
+            let shown = |ms: Option<i64>| ms.map_or_else(|| "none".to_owned(), |ms| Time(ms).to_string());
+            let (watermark, before) = (shown(found_ms), shown(self.upto_ms));
+            tracing::error!(
+                table,
+                watermark,
+                before,
+                "cold was put back to an earlier state; copying again from there"
+            );
+            self.context.metrics.put_back.with_label_values(&[table]).inc();
+            self.recheck.restart(found_ms);
+        }
+        self.upto_ms = found_ms;
+        if let Some(upto_ms) =
+            found_ms.filter(|upto_ms| *upto_ms > align(now_ms, ops.width_ms) + ops.width_ms)
+        {
+            let back_ms = ops.log.last_end_before(cold, align(now_ms, ops.width_ms)).await?;
+            let (watermark, back) = (Time(upto_ms).to_string(), Time(back_ms).to_string());
+            tracing::error!(
+                table,
+                watermark,
+                back,
+                "the watermark of cold was beyond the clock of the servers; it goes back"
+            );
+            self.advance_watermark(ops, back_ms).await?;
+        }
+        Ok(())
+    }
+
     /// Copies the next closed windows, oldest first, and advances the watermark.
-    async fn advance(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
+    async fn advance(&mut self, ops: &WindowOps<'_>, now_ms: i64) -> Result<RoundEnd, CopyError> {
         let lag_ms = millis(self.context.config.replication.safety_lag);
-        let closed_ms = align(clock::now_ns() / 1_000_000 - lag_ms, ops.width_ms);
+        let closed_ms = align(now_ms - lag_ms, ops.width_ms);
         let from_ms = self.upto_ms.unwrap_or(self.first_ms);
         let began = Instant::now();
         if from_ms >= closed_ms {
@@ -286,9 +326,11 @@ impl<'a> TableWorker<'a> {
         Ok(())
     }
 
-    fn show_lag(&self) {
-        let Some(upto_ms) = self.upto_ms else { return };
-        let lag_ms = clock::now_ns() / 1_000_000 - upto_ms;
+    fn show_lag(&self, has_succeeded: bool) {
+        let Some((upto_ms, (now_ms, read))) = self.upto_ms.zip(self.now) else { return };
+        // Without a newer row cold lacks nothing.
+        let lacks_rows = !has_succeeded || self.newest.is_some_and(|(newest_ms, _)| newest_ms >= upto_ms);
+        let lag_ms = if lacks_rows { (now_ms + millis(read.elapsed()) - upto_ms).max(0) } else { 0 };
         self.context.metrics.lag_minutes.with_label_values(&[self.table.name]).set(lag_ms as f64 / 60_000.0);
     }
 }

@@ -11,9 +11,9 @@ use crate::ingest::{all_acknowledged, events_consumer};
 use crate::stack::{PATIENCE, Stack};
 
 /// First and last sequence, number, cause, evidence.
-type Loss = (u64, u64, u64, String, String);
+pub type Loss = (u64, u64, u64, String, String);
 
-async fn losses(stack: &Stack) -> Vec<Loss> {
+pub async fn losses(stack: &Stack) -> Vec<Loss> {
     let sql = "SELECT from_seq, to_seq, messages, toString(cause), evidence FROM marketprism_hot.losses FINAL \
                WHERE stream = 'MARKET_DATA' ORDER BY from_seq";
     stack.hot().query_raw(sql).fetch_all().await.unwrap_or_default()

@@ -25,6 +25,7 @@ mod refusals;
 mod repair;
 mod replication;
 mod report;
+mod restores;
 mod sharing;
 mod stack;
 mod stopped;

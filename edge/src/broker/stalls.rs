@@ -22,7 +22,8 @@ struct StreamAcks {
 
 impl StreamAcks {
     fn waited(&self, now: Instant) -> Option<Duration> {
-        let since = self.counted_from.map_or(self.oldest_sent?, |from| from.max(self.oldest_sent.unwrap_or(from)));
+        let since =
+            self.counted_from.map_or(self.oldest_sent?, |from| from.max(self.oldest_sent.unwrap_or(from)));
         Some(now.saturating_duration_since(since)).filter(|waited| *waited >= PUBLISH_STALL)
     }
 
@@ -105,7 +106,10 @@ mod tests {
         stalls.refused("A", "disk full");
         assert_eq!(stalls.update("A", Some(start), at(6)), 6);
         let reasons = stalls.reasons(at(7));
-        assert_eq!(reasons, ["no publish acknowledged for 7 s by stream A, messages wait; the broker: disk full"]);
+        assert_eq!(
+            reasons,
+            ["no publish acknowledged for 7 s by stream A, messages wait; the broker: disk full"]
+        );
         stalls.acknowledged("A", at(8));
         assert_eq!(stalls.update("A", Some(at(1)), at(9)), 0, "others still wait, but one was stored");
         assert_eq!(stalls.update("A", Some(at(1)), at(13)), 5);

@@ -23,7 +23,8 @@ use crate::queue::{EventQueue, EventRecord, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_between};
 
 /// Answer of a broker without the stream.
-pub(super) const NO_STREAM: &str = "no stream stores the subject; central or `marketprism-central init` creates it";
+pub(super) const NO_STREAM: &str =
+    "no stream stores the subject; central or `marketprism-central init` creates it";
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("Content-Type");
 

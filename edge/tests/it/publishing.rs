@@ -71,10 +71,9 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
     let refused = edge.metrics.republished.with_label_values(&["refused"]);
     eventually("messages are published again", || async { (refused.get() > 0).then_some(()) }).await;
     assert_eq!(edge.queue.status().confirmed, 0);
-    let reason = eventually("a reason", || async {
-        edge.link.stalls().reasons(Instant::now()).into_iter().next()
-    })
-    .await;
+    let reason =
+        eventually("a reason", || async { edge.link.stalls().reasons(Instant::now()).into_iter().next() })
+            .await;
     assert!(reason.contains("no stream stores the subject"), "{reason}");
     create_stream(&broker.url(), STREAM, "trade.>").await;
     eventually("everything is confirmed", || async { (edge.queue.status().confirmed == 10).then_some(()) })
@@ -89,15 +88,18 @@ async fn events_without_a_stream_are_delivered_when_it_is_created() {
 async fn a_broker_that_stores_nothing_is_a_reason_after_seconds_and_loses_nothing() {
     const COUNT: u64 = 6_000;
     let folder = tempfile::tempdir().unwrap();
-    let room = |bytes: &str| format!("accounts {{ A {{ users [{{user: a, password: a}}], jetstream {{ max_file: {bytes} }} }} }}\nno_auth_user: a\n");
+    let room = |bytes: &str| {
+        format!(
+            "accounts {{ A {{ users [{{user: a, password: a}}], jetstream {{ max_file: {bytes} }} }} }}\nno_auth_user: a\n"
+        )
+    };
     let mut broker = Broker::with_settings(folder.path(), &room("256KB")).await;
     create_stream(&broker.url(), STREAM, "trade.>").await;
     let edge = start(&broker.url(), Duration::from_secs(30)).await;
     edge.queue.append(&mut records(&edge.coverage, 0..COUNT));
-    let reason = eventually("a reason", || async {
-        edge.link.stalls().reasons(Instant::now()).into_iter().next()
-    })
-    .await;
+    let reason =
+        eventually("a reason", || async { edge.link.stalls().reasons(Instant::now()).into_iter().next() })
+            .await;
     assert!(reason.contains("no publish acknowledged for") && reason.contains(STREAM), "{reason}");
     assert!(reason.contains("the broker: ") && !reason.contains("no answer"), "{reason}");
     let stored = edge.queue.status().confirmed;

@@ -11,7 +11,7 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "central",
         "cli run http diagnose report repair ledger replicator ingest context init watermark \
-         coverage lease sql storage row broker metrics status time config role limits",
+         coverage lease sql server_clock storage row broker metrics status time config role limits",
     ),
     (
         "edge/socket",

@@ -5,6 +5,7 @@
 
 mod batch;
 mod downtime_rows;
+mod position;
 mod worker;
 
 pub use batch::AUDIT;

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep};
 
 use super::batch::{AUDIT, AUDITS, AuditBatch, AuditMessage, DecodedAudits, FEED_AUDITS};
 use super::downtime_rows::DOWNTIMES;
+use super::position::AuditPosition;
 use crate::config::Stream;
 use crate::context::CentralContext;
 use crate::ingest::{acknowledge, subscribe};
@@ -33,10 +34,10 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
     let mut backoff = limits::BACKOFF;
     loop {
         let reason = match start(shared, stream).await {
-            Ok(mut messages) => {
+            Ok((mut messages, mut position)) => {
                 backoff.reset();
                 shared.status.clear(INTAKE);
-                pull(shared, stream, &mut messages, dirty).await
+                pull(shared, stream, (&mut messages, &mut position), dirty).await
             }
             Err(error) => format!("{error:#}"),
         };
@@ -47,11 +48,17 @@ pub async fn take_in(shared: &Arc<CentralContext>, dirty: &DirtyWindows) -> anyh
     }
 }
 
-async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<Pull> {
-    subscribe(shared, stream).await?.messages(AUDIT).await
+async fn start(shared: &CentralContext, stream: &Stream) -> anyhow::Result<(Pull, AuditPosition)> {
+    let position = AuditPosition::start(shared, stream).await?;
+    Ok((subscribe(shared, stream).await?.messages(AUDIT).await?, position))
 }
 
-async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, dirty: &DirtyWindows) -> String {
+async fn pull(
+    shared: &CentralContext,
+    stream: &Stream,
+    (messages, position): (&mut Pull, &mut AuditPosition),
+    dirty: &DirtyWindows,
+) -> String {
     let grid = WindowGrid::new(shared.config.ledger.window);
     loop {
         let mut sorted = DecodedAudits::default();
@@ -75,7 +82,10 @@ async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, dir
                 None => break None,
             }
         };
-        store(shared, stream, sorted, dirty).await;
+        store(shared, stream, sorted, position, dirty).await;
+        if position.is_put_back {
+            return "hot was put back to an earlier state".to_owned();
+        }
         if let Some(reason) = broken {
             return reason;
         }
@@ -83,15 +93,21 @@ async fn pull(shared: &CentralContext, stream: &Stream, messages: &mut Pull, dir
 }
 
 /// Stores and acknowledges a batch, however long that takes; meanwhile its messages are kept in progress.
-async fn store(shared: &CentralContext, stream: &Stream, mut sorted: DecodedAudits, dirty: &DirtyWindows) {
+async fn store(
+    shared: &CentralContext,
+    stream: &Stream,
+    mut sorted: DecodedAudits,
+    position: &mut AuditPosition,
+    dirty: &DirtyWindows,
+) {
     let good = std::mem::take(&mut sorted.good);
     let replies: Vec<_> = good.replies().into_iter().chain(sorted.bad.replies()).collect();
     let storing = async {
-        let refused = store_audits(shared, good, dirty).await;
+        let refused = store_audits(shared, good, position, dirty).await;
         for (entry, reason) in refused {
             sorted.refuse(entry.message, entry.delivery, &reason);
         }
-        store_dead_letters(shared, &sorted.bad).await;
+        store_dead_letters(shared, &sorted.bad, position).await;
     };
     tokio::pin!(storing);
     let every = shared.config.ack_wait / 3;
@@ -112,6 +128,7 @@ async fn store(shared: &CentralContext, stream: &Stream, mut sorted: DecodedAudi
 async fn store_audits(
     shared: &CentralContext,
     batch: AuditBatch,
+    position: &mut AuditPosition,
     dirty: &DirtyWindows,
 ) -> Vec<(AuditMessage, String)> {
     let mut refused = Vec::new();
@@ -124,7 +141,7 @@ async fn store_audits(
             Ok(()) => {
                 dirty.add(batch.entries.iter().flat_map(|entry| entry.windows.iter().copied()));
                 shared.metrics.ledger.taken.inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
-                acknowledge_batch(shared, &batch, AckKind::Ack).await;
+                acknowledge_batch(shared, &batch, position, AckKind::Ack).await;
             }
             Err(error) => match <[AuditMessage; 1]>::try_from(batch.entries) {
                 Ok([entry]) => refused.push((entry, error)),
@@ -154,7 +171,7 @@ async fn store_batch(shared: &CentralContext, batch: &AuditBatch) -> Result<(), 
     insert_with_retry(shared, TABLE, AUDITS, rows).await
 }
 
-async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch) {
+async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch, position: &mut AuditPosition) {
     if batch.entries.is_empty() {
         return;
     }
@@ -169,7 +186,7 @@ async fn store_dead_letters(shared: &CentralContext, batch: &AuditBatch) {
         .dead_letters
         .with_label_values(&["audit"])
         .inc_by(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX));
-    acknowledge_batch(shared, batch, AckKind::Term).await;
+    acknowledge_batch(shared, batch, position, AckKind::Term).await;
 }
 
 /// Retries until ClickHouse accepts the rows or refuses them for their content; returns its message then.
@@ -197,7 +214,17 @@ async fn insert_with_retry(
     }
 }
 
-async fn acknowledge_batch(shared: &CentralContext, batch: &AuditBatch, kind: AckKind) {
+async fn acknowledge_batch(
+    shared: &CentralContext,
+    batch: &AuditBatch,
+    position: &mut AuditPosition,
+    kind: AckKind,
+) {
+    let mut backoff = limits::BACKOFF;
+    while let Err(error) = position.advance(shared, batch).await {
+        shared.status.fail(INTAKE, error.to_string());
+        sleep(backoff.pause()).await;
+    }
     let replies = batch.replies();
     let failed = acknowledge(&shared.broker.client, replies.iter(), kind).await;
     shared.metrics.ack_failures.inc_by(u64::try_from(failed).unwrap_or(u64::MAX));

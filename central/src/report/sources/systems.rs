@@ -18,6 +18,7 @@ use crate::report::Time;
 use crate::report::document::{
     BrokerConsumer, BrokerStream, Disk, LeaseState, SchemaDifference, SchemaReport, ServerState,
 };
+use crate::server_clock::ahead;
 use crate::storage::Storage;
 use crate::{clock, init, limits};
 
@@ -137,11 +138,6 @@ pub async fn server(
     })
 }
 
-/// Difference of a clock that read `theirs` between two local times; 0 when they may agree.
-fn ahead(before: i64, theirs: i64, after: i64) -> i64 {
-    if theirs < before { theirs - before } else { (theirs - after).max(0) }
-}
-
 /// Newest comparison, and the one under way. A comparison creates and drops tables, so one that outlasts a request goes on, and the next
 /// request gets its result.
 #[derive(Default)]
@@ -223,14 +219,4 @@ async fn compare(sources: &Sources) -> Answer<SchemaReport> {
         as_wanted: found.equal == Some(true),
         differences: of_database.chain(of_table).collect(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_differences_beyond_the_request_time_count_as_clock_skew() {
-        assert_eq!([ahead(10, 15, 20), ahead(10, 25, 20), ahead(10, 4, 20)], [0, 5, -6]);
-    }
 }

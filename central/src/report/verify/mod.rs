@@ -21,6 +21,7 @@ use crate::context::CentralContext;
 use crate::coverage::Coverage;
 use crate::metrics::Metrics;
 use crate::replicator::CopyContext;
+use crate::server_clock::ServerClock;
 use crate::status::Status;
 
 pub use findings::findings;
@@ -65,6 +66,8 @@ fn context(sources: &Sources) -> anyhow::Result<CentralContext> {
         broker: sources.broker.clone(),
         storage: sources.hot.clone(),
         cold: sources.cold.clone(),
+        hot_clock: ServerClock::default(),
+        cold_clock: ServerClock::default(),
         leases: sources.leases.clone(),
         metrics: Metrics::new().context("cannot register the metrics")?,
         status: Status::starting([]),

@@ -1,0 +1,49 @@
+//! Table `positions` in hot: the confirmed sequences as hot itself knows them.
+//!
+//! A position is written to hot before the broker's bucket gets it, so hot is never behind unless it was put back to an earlier state.
+//! Rows may leave hot at any time without a false alarm.
+
+use crate::limits;
+use crate::storage::{Storage, StorageError, bounded};
+
+const TABLE: &str = "positions";
+
+/// Position of one incarnation of a stream; 0 without an entry.
+pub async fn newest(storage: &Storage, stream: &str, created_ns: i64) -> Result<u64, StorageError> {
+    let of = of_stream(storage);
+    let sql = format!("SELECT argMax(position, written_at) FROM {of}");
+    let query = storage.client.query(&sql).bind(stream).bind(created_ns);
+    bounded(limits::QUERY_TIMEOUT, query.fetch_one::<u64>()).await
+}
+
+/// Last position written at least `COPY_TIME` before the newest entry; 0 if there is none.
+pub async fn surely_held(storage: &Storage, stream: &str, created_ns: i64) -> Result<u64, StorageError> {
+    let of = of_stream(storage);
+    let sql = format!(
+        "SELECT argMaxIf(position, written_at, written_at <= (SELECT max(written_at) FROM {of}) - toIntervalSecond({})) FROM {of}",
+        limits::COPY_TIME.as_secs()
+    );
+    let query = storage.client.query(&sql).bind(stream).bind(created_ns).bind(stream).bind(created_ns);
+    bounded(limits::QUERY_TIMEOUT, query.fetch_one::<u64>()).await
+}
+
+/// Later entries count even if the server's clock was set back in between.
+pub async fn write(
+    storage: &Storage,
+    stream: &str,
+    created_ns: i64,
+    position: u64,
+) -> Result<(), StorageError> {
+    let (of, database) = (of_stream(storage), &storage.database);
+    let sql = format!(
+        "INSERT INTO {database}.{TABLE} (stream, stream_created_ns, hour, position, written_at) \
+         SELECT ?, ?, toStartOfHour(now('UTC')), ?, greatest(now64(3, 'UTC'), \
+         (SELECT max(written_at) FROM {of}) + toIntervalMillisecond(1))"
+    );
+    let query = storage.client.query(&sql).bind(stream).bind(created_ns).bind(position);
+    bounded(limits::QUERY_TIMEOUT, query.bind(stream).bind(created_ns).execute()).await
+}
+
+fn of_stream(storage: &Storage) -> String {
+    format!("{}.{TABLE} WHERE stream = ? AND stream_created_ns = ?", storage.database)
+}

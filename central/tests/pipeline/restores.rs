@@ -1,0 +1,164 @@
+//! Servers that are put back to an earlier state or emptied under a running central.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use marketprism_tests::wait::{eventually, until};
+
+use crate::copies::confirmed;
+use crate::events::{now_us, publish, trade};
+use crate::ingest::all_acknowledged;
+use crate::losses::losses;
+use crate::stack::Stack;
+use crate::two_sides::{QUICK, TwoSides};
+
+const SETTINGS: &str = "window_seconds = 1\n[batch]\ntrades = 500\nmax_age_ms = 50\n";
+const OLD: u64 = 3_000;
+const ALL: u64 = 9_000;
+
+fn settings() -> String {
+    format!("{QUICK}{SETTINGS}")
+}
+
+/// Publishes trades, and waits until all are confirmed.
+async fn store(stack: &Stack, jetstream: &Context, numbers: std::ops::Range<u64>, base_us: i64) {
+    let end = numbers.end;
+    publish(jetstream, numbers.map(|n| trade(n, base_us))).await;
+    confirmed(stack, end).await;
+}
+
+/// Central runs all the time; cold has some of the lost rows, the broker all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restored_hot_lost_is_taken_in_again_once() {
+    let Some(mut sides) = TwoSides::on_two_engines(&settings()).await else { return };
+    let (base, jetstream) = (now_us(), sides.stack.jetstream().await);
+    let central = sides.replicate();
+    store(&sides.stack, &jetstream, 0..OLD, base).await;
+    sides.stack.engine.stop().await;
+    sides.stack.engine.copy_data();
+    sides.stack.engine.restart().await;
+    store(&sides.stack, &jetstream, OLD..2 * OLD, base).await;
+    sides.cold_holds_once("trades", 2 * OLD).await;
+    store(&sides.stack, &jetstream, 2 * OLD..ALL, base).await;
+
+    sides.stack.engine.stop().await;
+    sides.stack.engine.put_back();
+    sides.stack.engine.restart().await;
+    sides.stack.holds_once("trades", ALL).await;
+    sides.cold_holds_once("trades", ALL).await;
+    confirmed(&sides.stack, ALL).await;
+    all_acknowledged(&sides.stack, "MARKET_DATA", ALL).await;
+    assert_eq!(losses(&sides.stack).await, []);
+    assert!(central.output().contains("hot lost rows"), "{}", central.output());
+    sides.stack.metrics_tell("marketprism_central_hot_put_back_total{stream=\"MARKET_DATA\"} 1");
+    let unsound = "SELECT count() FROM marketprism_cold.window_log FINAL WHERE state != 'verified'";
+    until("every window to be verified", Duration::from_secs(40), async || {
+        let count = sides.cold().query_raw(unsound).fetch_one::<u64>().await.unwrap();
+        if count == 0 { Ok(()) } else { Err(format!("{count} are not")) }
+    })
+    .await;
+    sides.are_the_same("trades").await;
+    sides.stack.is_ready().await;
+}
+
+/// Hot and cold go back together while central is down; the broker has discarded a part of what they lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_after_a_restore_is_in_losses() {
+    const GONE: u64 = 5_000;
+    let Some((mut stack, config)) = Stack::laid_out(&settings()).await else { return };
+    let (base, jetstream) = (now_us(), stack.jetstream().await);
+    let mut central = stack.run(&config);
+    store(&stack, &jetstream, 0..OLD, base).await;
+    stack.engine.stop().await;
+    stack.engine.copy_data();
+    stack.engine.restart().await;
+    store(&stack, &jetstream, OLD..ALL, base).await;
+    central.kill();
+    stack.engine.stop().await;
+    stack.engine.put_back();
+    stack.engine.restart().await;
+    let stream = jetstream.get_stream("MARKET_DATA").await.unwrap();
+    stream.purge().sequence(GONE + 1).await.unwrap();
+
+    let _central = stack.run(&config);
+    stack.holds_once("trades", ALL - (GONE - OLD)).await;
+    let named =
+        eventually("the loss", || async { Some(losses(&stack).await).filter(|all| !all.is_empty()) }).await;
+    let spans: Vec<_> = named.iter().map(|loss| (loss.0, loss.1, loss.2, loss.3.as_str())).collect();
+    assert_eq!(spans, [(OLD + 1, GONE, GONE - OLD, "put_back")], "{named:?}");
+    confirmed(&stack, ALL).await;
+}
+
+/// Every table of hot is dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_hot_is_set_up_and_filled_again() {
+    let Some((stack, _central, jetstream)) = Stack::ready(&settings()).await else { return };
+    let base = now_us();
+    store(&stack, &jetstream, 0..OLD, base).await;
+    stack.execute("DROP DATABASE marketprism_hot SYNC").await;
+    publish(&jetstream, (OLD..2 * OLD).map(|n| trade(n, base))).await;
+    stack.holds_once("trades", 2 * OLD).await;
+    confirmed(&stack, 2 * OLD).await;
+    assert_eq!(losses(&stack).await, []);
+    stack.is_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_cold_is_copied_to_again() {
+    // Without rechecks only the watermark tells.
+    let settings = settings().replace("recheck_seconds = 1\n", "");
+    let Some(mut sides) = TwoSides::on_two_engines(&settings).await else { return };
+    let (base, jetstream) = (now_us(), sides.stack.jetstream().await);
+    let central = sides.replicate();
+    store(&sides.stack, &jetstream, 0..OLD, base).await;
+    sides.cold_holds_once("trades", OLD).await;
+    sides.stack.cold_engine().stop().await;
+    sides.stack.cold_engine().copy_data();
+    sides.stack.cold_engine().restart().await;
+    store(&sides.stack, &jetstream, OLD..ALL, base).await;
+    sides.cold_holds_once("trades", ALL).await;
+    sides.stack.cold_engine().stop().await;
+    sides.stack.cold_engine().put_back();
+    sides.stack.cold_engine().restart().await;
+    sides.cold_holds_once("trades", ALL).await;
+    sides.are_the_same("trades").await;
+    assert!(central.output().contains("cold was put back"), "{}", central.output());
+    sides.stack.metrics_tell("marketprism_cold_put_back_total{table=\"trades\"} 1");
+}
+
+/// The store is deleted while the broker is down for a moment; then a bucket, a consumer and a stream, each alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_at_the_broker_is_created_again() {
+    let Some((mut stack, central, jetstream)) = Stack::ready(&settings()).await else { return };
+    let base = now_us();
+    store(&stack, &jetstream, 0..OLD, base).await;
+    stack.broker.kill();
+    stack.broker.delete_store();
+    stack.broker.restart().await;
+    publish(&jetstream, (OLD..2 * OLD).map(|n| trade(n, base))).await;
+    stack.holds_once("trades", 2 * OLD).await;
+    stack.is_ready().await;
+    confirmed(&stack, OLD).await;
+    let told = central.output();
+    for what in ["the stream was deleted at the broker", "MARKETPRISM_LEASES"] {
+        assert!(told.lines().any(|line| line.contains("ERROR") && line.contains(what)), "{what}: {told}");
+    }
+
+    for bucket in ["MARKETPRISM_LEASES", "MARKETPRISM_CONFIRMED"] {
+        jetstream.delete_key_value(bucket).await.unwrap();
+        eventually(&format!("bucket {bucket}"), async || jetstream.get_key_value(bucket).await.ok()).await;
+    }
+    jetstream.get_stream("AUDIT").await.unwrap().delete_consumer("central-audit").await.unwrap();
+    jetstream.delete_stream("ORDERBOOK_SNAP").await.unwrap();
+    for stream in ["ORDERBOOK_SNAP", "AUDIT"] {
+        let consumer = format!("central-{}", stream.to_lowercase().replace('_', "-"));
+        eventually(&format!("stream and consumer of {stream}"), async || {
+            jetstream.get_stream(stream).await.ok()?.consumer_info(&consumer).await.ok()
+        })
+        .await;
+    }
+    publish(&jetstream, (2 * OLD..ALL).map(|n| trade(n, base))).await;
+    stack.holds_once("trades", ALL).await;
+    confirmed(&stack, 2 * OLD).await;
+    stack.is_ready().await;
+}
