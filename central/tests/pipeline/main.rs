@@ -11,6 +11,7 @@
 )]
 
 mod auditing;
+mod clocks;
 mod copies;
 mod events;
 mod ingest;

@@ -126,8 +126,15 @@ impl Stack {
 
     /// Starts `run`.
     pub fn run(&self, config: &Path) -> Process {
+        self.run_with(config, &[])
+    }
+
+    /// Starts `run` with variables of the environment.
+    pub fn run_with(&self, config: &Path, variables: &[(&str, PathBuf)]) -> Process {
         let name = config.file_stem().unwrap().to_str().unwrap();
-        Process::start(name, &mut Self::central_command("run", config), self.folder.path())
+        let mut command = Self::central_command("run", config);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Process::start(name, &mut command, self.folder.path())
     }
 
     /// Starts `run` with a configuration, and waits until it is ready.
