@@ -95,7 +95,7 @@ pub async fn scan(shared: Arc<CentralContext>, input: GapScan) -> anyhow::Result
     Ok(ScanVerdict::Done(Box::new(GapScanResult { resolved, progress, watermarks, written, newest })))
 }
 
-/// What the bucket holds now. A deleted bucket is created again.
+/// Content of the bucket. A deleted bucket is created again.
 async fn read_written(
     shared: &CentralContext,
     stream: &'static str,
