@@ -63,6 +63,8 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(10);
 pub const INHERITED_SINCE: Duration = Duration::from_secs(6 * 3600);
 /// Largest difference between the clocks of central, hot and cold with which windows are closed. NTP keeps milliseconds.
 pub const CLOCKS_APART: Duration = Duration::from_secs(120);
+/// Interval at which a table's rounds read the clocks of the servers and the watermark.
+pub const CLOCK_FRESH: Duration = Duration::from_secs(1);
 /// A copy of hot may hold its tables as of different times, so that after a restore rows are missing below its newest position: the
 /// comparison begins this long before.
 pub const COPY_TIME: Duration = Duration::from_secs(3600);

@@ -161,9 +161,7 @@ impl<'a> TableWorker<'a> {
     }
 
     async fn steps(&mut self, ops: &WindowOps<'_>) -> Result<RoundEnd, CopyError> {
-        let now_ms = ops.pair.now_ms().await?;
-        self.now = Some((now_ms, Instant::now()));
-        self.check_watermark(ops, now_ms).await?;
+        let now_ms = self.now_ms(ops).await?;
         let left = self.advance(ops, now_ms).await?;
         let Some(upto_ms) = self.upto_ms else { return Ok(left) };
         // While behind, rounds follow each other at once; late rows and rechecks wait for the interval.
@@ -204,6 +202,21 @@ impl<'a> TableWorker<'a> {
         };
         self.width_ms = Some(width_ms);
         Ok(width_ms)
+    }
+
+    /// Time up to which rows may be copied. Read from the servers once a second and after every failure, with the watermark.
+    async fn now_ms(&mut self, ops: &WindowOps<'_>) -> Result<i64, CopyError> {
+        if let Some((now_ms, read)) = self.now
+            && read.elapsed() < limits::CLOCK_FRESH
+            && !self.is_failing
+        {
+            return Ok(now_ms + millis(read.elapsed()));
+        }
+        let read = Instant::now();
+        let now_ms = ops.pair.now_ms().await?;
+        self.check_watermark(ops, now_ms).await?;
+        self.now = Some((now_ms, read));
+        Ok(now_ms)
     }
 
     /// Copies again from an earlier time on if cold was put back to an earlier state, or if its watermark lies beyond the servers' clock:

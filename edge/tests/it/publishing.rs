@@ -96,7 +96,7 @@ async fn a_broker_that_stores_nothing_is_a_reason_after_seconds_and_loses_nothin
     let mut broker = Broker::with_settings(folder.path(), &room("256KB")).await;
     create_stream(&broker.url(), STREAM, "trade.>").await;
     let edge = start(&broker.url(), Duration::from_secs(30)).await;
-    edge.queue.append(&mut records(&edge.coverage, 0..COUNT));
+    edge.queue.append(QueueLane::default(), &mut records(&edge.coverage, 0..COUNT));
     let reason =
         eventually("a reason", || async { edge.link.stalls().reasons(Instant::now()).into_iter().next() })
             .await;
