@@ -226,8 +226,8 @@ mod tests {
         let released = [
             "822d4c4055714bab910164815951a830",
             "60166bfec829b065018407c0db176c71",
-            "5779285ad4e50b673b6aab175f0e59a4",
-            "6729940d26fe86e85086f8b79096b06e",
+            "48ddf1eaa43b6979a05adddea2f5ddbb",
+            "d49fe086dd209d9e13c58cc16267f2ee",
             "86a4cdb0534156c8521582243d9edc5f",
             "eb41d9d9f4208001498f63b7255cf6d3",
         ];
