@@ -10,7 +10,7 @@ use marketprism_book::{
     UpdateOutcome,
 };
 
-use crate::limits::BOOK_GAPS_MAX;
+use crate::limits::{BOOK_GAPS_MAX, BOOKS_PENDING_BYTES_MAX};
 
 /// Time for a requested snapshot to arrive. Passed: it is requested again.
 const RESYNC_ANSWER_NS: i64 = 30_000_000_000;
@@ -26,6 +26,8 @@ struct BookSlot {
     is_changed: bool,
     /// Receive times of the update before the latest one, and of the latest.
     updates_ns: [i64; 2],
+    /// Bytes of updates that waited for a snapshot after the latest one.
+    pending_bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,9 @@ pub struct OrderBooks {
     resyncing: Vec<InstrumentIndex>,
     /// No book is published before.
     next_due_ns: i64,
+    /// Sum over all books.
+    pending_bytes: usize,
+    pending_bytes_max: usize,
 }
 
 impl OrderBooks {
@@ -58,7 +63,8 @@ impl OrderBooks {
         let mut slots = Vec::new();
         slots.resize_with(plan.books.len(), || None);
         let (changed, resyncing) = (Vec::new(), Vec::new());
-        Self { plan, slots, changed, resyncing, next_due_ns: i64::MAX }
+        let pending_bytes_max = BOOKS_PENDING_BYTES_MAX;
+        Self { plan, slots, changed, resyncing, next_due_ns: i64::MAX, pending_bytes: 0, pending_bytes_max }
     }
 
     /// Applies one book event; `levels` are those of its batch. `each` is called with the live book after every applied update.
@@ -85,8 +91,23 @@ impl OrderBooks {
             }
             slot.gaps.push_back(gap);
         }
+        self.bound_pending(instrument);
         self.after_update(instrument, &outcome, now_ns);
         outcome
+    }
+
+    /// Hundreds of books wait for snapshots at a start: each alone is bounded in the book.
+    fn bound_pending(&mut self, instrument: InstrumentIndex) {
+        let Some(slot) = self.slots.get_mut(instrument.position()).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let others = self.pending_bytes.saturating_sub(slot.pending_bytes);
+        let above = others.saturating_add(slot.book.pending_bytes()).saturating_sub(self.pending_bytes_max);
+        if above > 0 {
+            slot.book.drop_pending(above);
+        }
+        slot.pending_bytes = slot.book.pending_bytes();
+        self.pending_bytes = others + slot.pending_bytes;
     }
 
     fn after_update(&mut self, instrument: InstrumentIndex, outcome: &UpdateOutcome, now_ns: i64) {
@@ -119,6 +140,7 @@ impl OrderBooks {
             // Whatever the action, a snapshot is requested below.
             let _action = slot.book.restart();
             slot.gate.withdraw();
+            self.bound_pending(instrument);
             self.request_snapshot(instrument, now_ns);
         }
     }
@@ -268,6 +290,7 @@ impl OrderBooks {
                 gaps: VecDeque::new(),
                 is_changed: false,
                 updates_ns: [update_ns; 2],
+                pending_bytes: 0,
             })
         });
         Some(slot)
@@ -310,5 +333,55 @@ impl BooksPlan {
             resync,
         });
         Self { books: books.collect(), publish_interval }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use marketprism_adapter_host::contract::BookChange;
+    use marketprism_book::SnapshotSource;
+
+    fn delta(instrument: u32, id: i64) -> contract::Book {
+        contract::Book {
+            instrument,
+            change: BookChange::Delta,
+            time_us: None,
+            first_id: id,
+            last_id: id,
+            previous_id: None,
+            checksum: None,
+            price_scale: 0,
+            quantity_scale: 0,
+            levels_at: 0,
+            bids: 100,
+            asks: 0,
+        }
+    }
+
+    #[test]
+    fn updates_that_wait_for_snapshots_are_bounded_over_all_books() {
+        let settings = BookSettings::new(SequenceRule::Contiguous, SnapshotSource::Request, 20);
+        let plan = BooksPlan {
+            books: (0..50_u32).map(|i| BookPlan { settings, resync: Some(i.into()) }).collect(),
+            publish_interval: Duration::from_millis(100),
+        };
+        let mut books = OrderBooks::new(plan);
+        books.pending_bytes_max = 1 << 20;
+        let levels: Vec<i64> = (1..=100).flat_map(|price| [price, 1]).collect();
+        let waiting = |books: &OrderBooks| -> usize {
+            books.slots.iter().flatten().map(|slot| slot.book.pending_bytes()).sum()
+        };
+        for id in 1..=40 {
+            for instrument in 0..50 {
+                books.apply(&delta(instrument, id), &levels, id, id, &mut |_, _| {});
+                assert!(waiting(&books) <= 1 << 20);
+            }
+        }
+        assert!(waiting(&books) > 900 << 10);
+        let dropped: u64 = books.reports().iter().map(|book| book.stats.dropped).sum();
+        assert!(dropped > 1_000, "{dropped} of 2,000 are dropped");
+        books.restart(0.into(), 100);
+        assert_eq!(waiting(&books), books.pending_bytes);
     }
 }

@@ -103,7 +103,7 @@ pub const PUBLISHER_DRAIN: Duration = Duration::from_secs(10);
 /// Default of `HEALTH_GRACE_SECONDS`: time after the start in which `/health` is healthy with `grace`.
 pub const HEALTH_GRACE: Duration = Duration::from_secs(120);
 
-/// Bytes of a recording, all feeds and files together. Full: the recording ends with an error.
+/// Bytes of a feed's recording, all files together. Full: `record` ends with an error.
 pub const RECORDING_BYTES_MAX: u64 = 64 << 30;
 
 /// Size of a recording's file. Full: the recording continues in a new file.

@@ -19,7 +19,7 @@ use tokio::time::{interval, sleep};
 use crate::audit::Auditor;
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FrameObserver, SourceMap};
-use crate::limits::{RECORDING_FILE_BYTES, RECORDING_FLUSH};
+use crate::limits::{RECORDING_BYTES_MAX, RECORDING_FILE_BYTES, RECORDING_FLUSH};
 use crate::queue::DiscardQueue;
 use crate::run::FeedTasks;
 
@@ -195,12 +195,17 @@ impl FrameObserver for Recorder {
 /// Files that may start in one second.
 const NAMES_MAX: u32 = 1_000;
 
+/// Bytes of the line's buffer that are kept for the next line.
+const LINE_KEPT_BYTES: usize = 1 << 20;
+
 /// Writes lines to `<exchange>-<utc>.jsonl`, and continues in a new file at [`RECORDING_FILE_BYTES`].
 #[derive(Debug)]
 pub(super) struct RecordingFiles {
     dir: PathBuf,
     exchange: String,
     file_bytes_max: u64,
+    bytes: u64,
+    bytes_max: u64,
     open: Option<OpenFile>,
     line: Vec<u8>,
 }
@@ -215,12 +220,28 @@ struct OpenFile {
 impl RecordingFiles {
     pub(super) fn new(dir: &Path, exchange: &str) -> Self {
         let (dir, exchange) = (dir.to_owned(), exchange.to_owned());
-        Self { dir, exchange, file_bytes_max: RECORDING_FILE_BYTES, open: None, line: Vec::new() }
+        Self {
+            dir,
+            exchange,
+            file_bytes_max: RECORDING_FILE_BYTES,
+            bytes: 0,
+            bytes_max: RECORDING_BYTES_MAX,
+            open: None,
+            line: Vec::new(),
+        }
     }
 
     pub(super) fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
         self.line.clear();
+        // A large line must not keep its memory.
+        self.line.shrink_to(LINE_KEPT_BYTES);
         line.write(&mut self.line).map_err(io::Error::other)?;
+        let bytes = u64::try_from(self.line.len()).unwrap_or_default();
+        if self.bytes.saturating_add(bytes) > self.bytes_max {
+            let (written, allowed) = (self.bytes, self.bytes_max);
+            return Err(io::Error::other(format!("{written} bytes are written, allowed are {allowed}")));
+        }
+        self.bytes += bytes;
         if self.open.as_ref().is_some_and(|open| open.bytes >= self.file_bytes_max) {
             self.flush()?;
             self.open = None;
@@ -234,7 +255,7 @@ impl RecordingFiles {
             }
         };
         open.writer.write_all(&self.line)?;
-        open.bytes += u64::try_from(self.line.len()).unwrap_or_default();
+        open.bytes += bytes;
         if open.flushed.elapsed() >= RECORDING_FLUSH { self.flush() } else { Ok(()) }
     }
 
@@ -286,6 +307,22 @@ mod tests {
         ] {
             assert_eq!(utc_text(seconds * 1_000_000_000), text);
         }
+    }
+
+    #[test]
+    fn a_recording_ends_at_its_bound_and_keeps_no_large_buffer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = RecordingFiles::new(dir.path(), "sim_spot");
+        files.bytes_max = 5 << 20;
+        let line = |bytes: usize| {
+            let data = Some("x".repeat(bytes).into());
+            Line { at: 1, kind: RecordingKind::WsIn, conn: Some(1), url: None, data }
+        };
+        files.write(&line(4 << 20)).unwrap();
+        files.write(&line(10)).unwrap();
+        assert!(files.line.capacity() <= 2 * LINE_KEPT_BYTES, "{} bytes", files.line.capacity());
+        let error = files.write(&line(1 << 20)).unwrap_err().to_string();
+        assert!(error.ends_with("bytes are written, allowed are 5242880"), "{error}");
     }
 
     #[test]

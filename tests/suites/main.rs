@@ -19,6 +19,7 @@ mod coverage;
 mod delivery;
 mod edge_audits;
 mod figures;
+mod floods;
 mod integrity;
 mod local;
 mod recordings;

@@ -109,6 +109,28 @@ impl Book {
         outcome.action
     }
 
+    /// Bytes of the deltas that wait for a snapshot.
+    pub fn pending_bytes(&self) -> usize {
+        match &self.phase {
+            BookPhase::Waiting(pending) => pending.bytes(),
+            BookPhase::Syncing(_) => 0,
+            BookPhase::Live(live) => live.refresh.as_ref().map_or(0, |refresh| refresh.pending_bytes()),
+        }
+    }
+
+    /// Frees `bytes` of them, the oldest first: the snapshot must be newer than those, else another one is requested.
+    pub fn drop_pending(&mut self, bytes: usize) {
+        match &mut self.phase {
+            BookPhase::Waiting(pending) => self.stats.dropped += pending.shrink(bytes),
+            BookPhase::Syncing(_) => {}
+            BookPhase::Live(live) => {
+                if let Some(refresh) = &mut live.refresh {
+                    refresh.drop_pending(bytes);
+                }
+            }
+        }
+    }
+
     pub fn state(&self) -> BookState {
         match self.phase {
             BookPhase::Waiting(_) => BookState::WaitSnapshot,

@@ -93,6 +93,20 @@ impl PendingDeltas {
         Some(delta)
     }
 
+    /// Drops the oldest until at least `bytes` are free, or all are gone; returns their number.
+    pub(crate) fn shrink(&mut self, bytes: usize) -> u64 {
+        let (before, mut dropped) = (self.bytes, 0);
+        while before - self.bytes < bytes && self.pop().is_some() {
+            dropped += 1;
+        }
+        self.incomplete |= dropped > 0;
+        dropped
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn push_front(&mut self, delta: PendingDelta) {
         self.bytes += delta.bytes();
         self.queue.push_front(delta);

@@ -1,12 +1,14 @@
 //! Bounded directory of the frames that made an adapter fault, for its author.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use marketprism_service::mask;
-use serde_json::json;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -84,26 +86,32 @@ impl Quarantine {
     /// Stores a frame as `<receive time>-<cause>-<digest of the frame>.json`. The same frame with the same
     /// fault is stored once.
     pub fn store(&self, suspect: &QuarantinedFrame<'_>) -> Result<PathBuf, QuarantineError> {
-        let text = recording_line(suspect);
         let digest: String =
             Sha256::digest(suspect.frame.bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let at = suspect.frame.received_at_ns;
         let name = format!("{at:019}-{}-{digest}.json", suspect.fault.cause.as_str());
         let path = self.dir.join(&name);
         let failed = |source| QuarantineError { path: path.clone(), source };
-        let bytes = text.len() as u64;
-        if bytes > self.max_bytes || self.max_files == 0 {
-            let text = format!("record has {bytes} bytes, allowed are {}", self.max_bytes);
-            return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, text)));
-        }
         let mut held = self.lock();
         if held.files.iter().any(|(known, _)| *known == name) {
             held.stored += 1;
             return Ok(path);
         }
-        self.make_room(&mut held, 1, bytes)?;
+        if self.max_files == 0 {
+            return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "no file is allowed")));
+        }
         let part = path.with_extension("part");
-        fs::write(&part, text).and_then(|()| fs::rename(&part, &path)).map_err(failed)?;
+        let written = write_line(&part, suspect, self.max_bytes).map_err(failed);
+        let stored = written.and_then(|bytes| {
+            self.make_room(&mut held, 1, bytes)?;
+            fs::rename(&part, &path).map_err(failed)?;
+            Ok(bytes)
+        });
+        if stored.is_err() {
+            // Parts would fill a disk that is nearly full; the error is the one of the write.
+            let _ = fs::remove_file(&part);
+        }
+        let bytes = stored?;
         held.files.push_back((name, bytes));
         held.bytes += bytes;
         held.stored += 1;
@@ -150,26 +158,77 @@ impl Quarantine {
 }
 
 /// A line of a recording, readable by `replay`, with the fault.
-fn recording_line(suspect: &QuarantinedFrame<'_>) -> String {
-    let mut line = json!({
-        "at": suspect.frame.received_at_ns,
-        "kind": if suspect.connection.is_some() { "ws-in" } else { "rest" },
-        "url": mask(suspect.url),
-        "data": String::from_utf8_lossy(suspect.frame.bytes),
-        "cause": suspect.fault.cause.as_str(),
-        "detail": suspect.fault.detail,
-        "adapter": suspect.adapter,
-        "exchange": suspect.exchange,
-        "source": u32::from(suspect.frame.source),
-    });
-    if let Some(fields) = line.as_object_mut() {
-        if let Some(connection) = suspect.connection {
-            fields.insert("conn".into(), json!(u32::from(connection)));
-        }
-        if std::str::from_utf8(suspect.frame.bytes).is_err() {
-            let hex: String = suspect.frame.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            fields.insert("data_hex".into(), json!(hex));
+#[derive(Serialize)]
+struct QuarantineLine<'a> {
+    at: i64,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conn: Option<u32>,
+    url: Cow<'a, str>,
+    data: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hex")]
+    data_hex: Option<&'a [u8]>,
+    cause: &'static str,
+    detail: &'a str,
+    adapter: &'a str,
+    exchange: &'a str,
+    source: u32,
+}
+
+fn hex<S: Serializer>(bytes: &Option<&[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    struct Hex<'a>(&'a [u8]);
+    impl fmt::Display for Hex<'_> {
+        fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
         }
     }
-    format!("{line}\n")
+    serializer.collect_str(&Hex(bytes.unwrap_or_default()))
+}
+
+/// Writes straight to the file: a text of it would be several times as large as the frame. Returns its bytes, at most `bytes_max`.
+fn write_line(path: &Path, suspect: &QuarantinedFrame<'_>, bytes_max: u64) -> io::Result<u64> {
+    let bytes = suspect.frame.bytes;
+    let data = String::from_utf8_lossy(bytes);
+    let line = QuarantineLine {
+        at: suspect.frame.received_at_ns,
+        kind: if suspect.connection.is_some() { "ws-in" } else { "rest" },
+        conn: suspect.connection.map(u32::from),
+        url: mask(suspect.url),
+        data_hex: matches!(data, Cow::Owned(_)).then_some(bytes),
+        data,
+        cause: suspect.fault.cause.as_str(),
+        detail: &suspect.fault.detail,
+        adapter: suspect.adapter,
+        exchange: suspect.exchange,
+        source: u32::from(suspect.frame.source),
+    };
+    let mut file = BoundedFile { file: fs::File::create(path)?, bytes: 0, bytes_max };
+    let mut writer = BufWriter::with_capacity(64 << 10, &mut file);
+    serde_json::to_writer(&mut writer, &line)?;
+    writer.write_all(b"\n")?;
+    writer.flush()?;
+    drop(writer);
+    Ok(file.bytes)
+}
+
+struct BoundedFile {
+    file: fs::File,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Write for BoundedFile {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        let bytes = self.bytes + part.len() as u64;
+        if bytes > self.bytes_max {
+            let text = format!("record has {bytes} bytes and more, allowed are {}", self.bytes_max);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        self.bytes = bytes;
+        self.file.write_all(part).map(|()| part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }

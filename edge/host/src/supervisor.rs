@@ -150,6 +150,7 @@ impl AdapterSupervisor {
 
     fn one_by_one(&mut self, batch: &FrameBatch) -> NormalizedBatch {
         let mut outcome = NormalizedBatch { normalized: empty_result(), faults: Vec::new() };
+        let mut result_bytes = 0;
         for (position, frame) in FrameIndex::enumerate(batch.iter()) {
             if self.circuit.is_open(Instant::now()) {
                 outcome.faults.push(self.skip(position, frame));
@@ -157,6 +158,12 @@ impl AdapterSupervisor {
             }
             let began = Instant::now();
             let result = self.normalize_single(frame).and_then(|part| {
+                // As in one call: repeats must not give the results of a whole batch 64 times.
+                result_bytes += result_size(&part);
+                if result_bytes > self.limits.result_bytes {
+                    let allowed = self.limits.result_bytes;
+                    return Err(Fault::invalid(format!("results of a batch have more than {allowed} bytes")));
+                }
                 add_frame(&mut outcome.normalized, part, position)
                     .ok_or_else(|| Fault::invalid("the batch has too many levels"))
             });
@@ -301,6 +308,11 @@ fn origin(plan: &Plan, source: SourceIndex) -> (Option<SourceIndex>, &str) {
 
 fn empty_result() -> Normalized {
     Normalized { events: Vec::new(), levels: Vec::new(), notes: Vec::new() }
+}
+
+/// Bytes of a result, without short texts.
+fn result_size(result: &Normalized) -> usize {
+    size_of_val(&*result.events) + size_of_val(&*result.levels) + size_of_val(&*result.notes)
 }
 
 /// Adds the result of a single frame as `frame` of the batch. `None` if the levels exceed a 32-bit index, which the result limits

@@ -27,6 +27,9 @@ use crate::{HostRule, read_file, serve_connections};
 /// Longest PEM file: a chain of certificates is some kilobytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
+/// Bytes of a connection's buffer, which the head of a request must fit into. Larger: the request is refused with 431.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
 /// Bounds of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpBounds {
@@ -82,7 +85,7 @@ pub async fn serve_http(
         async move {
             let Some(stream) = secured(stream, tls, bounds.head).await else { return };
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+            builder.timer(TokioTimer::new()).header_read_timeout(bounds.head).max_buf_size(BUFFER_BYTES_MAX);
             let service = TowerToHyperService::new(router);
             let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service));
             if let Err(error) = connection.await {

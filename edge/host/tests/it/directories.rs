@@ -100,6 +100,8 @@ fn bytes_are_bounded() {
     }
     let before = names(dir.path());
     assert!(!store(&quarantine, 11, &[b'x'; 4_000]));
+    // Six bytes each in JSON: written up to the bound, and nothing of it stays.
+    assert!(!store(&quarantine, 12, &[1; 600]));
     assert_eq!(names(dir.path()), before);
 }
 

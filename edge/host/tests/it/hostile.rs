@@ -118,6 +118,21 @@ fn good_frames_continue_around_a_bad_one() {
     }
 }
 
+/// 64 frames, each with the largest result, would be 64 times the bound of a call.
+#[test]
+fn results_of_repeated_frames_are_bounded_together() {
+    let limits = Limits { result_bytes: 12 * size_of::<Note>(), ..limits() };
+    let adapter = load(FixtureKind::Trap).unwrap();
+    let instruments = instruments(&adapter, &limits);
+    let mut adapter =
+        AdapterSupervisor::start(&adapter, &limits, FaultPolicy::default(), feed(), instruments, None)
+            .unwrap();
+    let frames: Vec<&str> = (0..40).map(|number| if number == 39 { "!" } else { "a" }).collect();
+    let outcome = adapter.normalize(&batch(&frames));
+    assert_eq!(noted(&outcome), (0..12).collect::<Vec<_>>());
+    assert_eq!(outcome.faults.len(), 28, "frames beyond are lost, and named");
+}
+
 #[test]
 fn an_adapter_that_always_faults_backs_off() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,165 @@
+//! Promise: a venue that sends more than the edge can take harms only its own feed, and nothing left behind at a stop is kept quiet.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_nats::jetstream::{self, stream};
+use futures_util::{SinkExt, StreamExt};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
+use marketprism_tests::broker::Broker;
+use marketprism_tests::edge::{Edge, Feed};
+use marketprism_tests::wait::until;
+use marketprism_venue_sim::{Sim, SimConfig};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::two_symbols;
+
+const MIB: u64 = 1 << 20;
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn adapter(folder: &Path, kind: FixtureKind) -> PathBuf {
+    let path = folder.join(format!("{kind:?}.wasm"));
+    std::fs::write(&path, component(kind)).unwrap();
+    path
+}
+
+fn hostile(folder: &Path, kind: FixtureKind, address: &str) -> Feed {
+    Feed {
+        exchange: EXCHANGE.to_owned(),
+        adapter: adapter(folder, kind),
+        symbols: vec!["BTC-USDT".to_owned()],
+        data_types: vec!["trade".to_owned()],
+        ws: format!("ws://{address}"),
+        rest: String::new(),
+        extra: String::new(),
+    }
+}
+
+/// Binary frames of 15 MiB without a pause.
+async fn flooding_venue() -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let frame = Arc::new([&[0x82, 127][..], &(15 * MIB).to_be_bytes(), &vec![b'x'; 15 << 20]].concat());
+    let serving = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+            let mut stream = socket.into_inner();
+            while stream.write_all(&frame).await.is_ok() {}
+        }
+    });
+    (address, serving)
+}
+
+/// Thousands of frames at once, of which every other makes the adapter fault.
+async fn faulting_venue() -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        for number in 0..3_000 {
+            let text = if number % 2 == 0 { "a" } else { "!" };
+            socket.send(Message::text(text)).await.unwrap();
+        }
+        while socket.next().await.is_some_and(|message| message.is_ok()) {}
+    });
+    (address, serving)
+}
+
+async fn create_streams(url: &str) -> async_nats::Client {
+    let client = async_nats::connect(url).await.unwrap();
+    let context = jetstream::new(client.clone());
+    for (name, subject) in
+        [("MARKET_DATA", "trade.>"), ("ORDERBOOK_SNAP", "orderbook.>"), ("AUDIT", "audit.>")]
+    {
+        let subjects = vec![subject.to_owned()];
+        let config = stream::Config { name: name.to_owned(), subjects, ..Default::default() };
+        context.create_stream(config).await.unwrap();
+    }
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let mut trades = create_streams(&broker.url()).await.subscribe("trade.>").await.unwrap();
+    let sim = Sim::start(SimConfig { start_paused: false, ..two_symbols(200) }).await.unwrap();
+    let (address, flooding) = flooding_venue().await;
+    let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
+    let feeds = [hostile(folder.path(), FixtureKind::WellBehaved, &address), good];
+    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
+    until("a trade arrives", LONGEST, || async {
+        let events = edge.metric("marketprism_edge_events_total", "trade").await;
+        if events > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
+    })
+    .await;
+    until("the flood waits for its pipeline", LONGEST, || async {
+        let label = "what=\"stalls\"";
+        let stalls = edge.metric("marketprism_edge_socket_events_total", label).await;
+        if stalls > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
+    })
+    .await;
+    let (mut peak, mut longest, mut count) = (0, Duration::ZERO, 0);
+    let (began, mut sampled) = (Instant::now(), Instant::now());
+    while began.elapsed() < Duration::from_secs(4) {
+        let trade = tokio::time::timeout(LONGEST, trades.next()).await.unwrap().unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&trade.payload).unwrap();
+        let at = Duration::from_micros(body["timestamp"].as_u64().unwrap());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        // Before the flood waited, the feed had its own start.
+        if count > 200 {
+            longest = longest.max(now.saturating_sub(at));
+        }
+        count += 1;
+        if sampled.elapsed() > Duration::from_millis(50) {
+            sampled = Instant::now();
+            peak = peak.max(edge.process().resident_bytes());
+        }
+    }
+    println!("peak {} MiB, longest delay of {count} trades {longest:?}", peak / MIB);
+    assert!(peak < 400 * MIB, "{} MiB resident", peak / MIB);
+    assert!(longest < Duration::from_secs(2), "a trade of the other feed came {longest:?} late");
+    assert_eq!(edge.metric("marketprism_edge_lost_events_total", "").await, 0);
+    flooding.abort();
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_and_events_left_at_a_stop_are_counted_and_the_last_line_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    create_streams(&broker.url()).await;
+    let sim = Sim::start(SimConfig { start_paused: false, ..two_symbols(200) }).await.unwrap();
+    let (address, faulting) = faulting_venue().await;
+    let good = Feed::simulated("binance_spot", &sim.addr().to_string(), &["BTC-USDT"]);
+    let feeds = [hostile(folder.path(), FixtureKind::Loop, &address), good];
+    let mut edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
+    until("events are stored and the slow adapter faults", LONGEST, || async {
+        let stored = edge.metric("marketprism_edge_acknowledged_total", "").await;
+        let faults = edge.metric("marketprism_edge_adapter_faults_total", "").await;
+        if stored > 100 && faults > 0 { Ok(()) } else { Err(edge.get("/metrics").await?) }
+    })
+    .await;
+    broker.process().suspend();
+    let status = edge.process().terminate(LONGEST).await;
+    broker.process().resume();
+    assert_eq!(status.code(), Some(4));
+    let output = edge.process().output();
+    let last = output.lines().rev().find(|line| line.contains("stopped,")).unwrap();
+    assert!(last.contains("ERROR") && last.contains("are lost"), "{last}");
+    let number = |name: &str| -> u64 {
+        let (_, rest) = last.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("{name}: {last}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    assert!(number("unprocessed") > 1_000, "{last}");
+    assert!(number("undelivered") > 0, "{last}");
+    assert!(!output.contains("all events delivered"), "{output}");
+    faulting.abort();
+    sim.stop().await;
+}
