@@ -33,6 +33,9 @@ pub const PREFETCH_MARKET_DATA: usize = 5_000;
 /// Order books are about 40 times as large.
 pub const PREFETCH_ORDER_BOOKS: usize = 400;
 
+/// Bytes of a pull request, of which at most two are open. When full the broker keeps the rest.
+pub const PREFETCH_BYTES: usize = 32 << 20;
+
 /// Lifetime of a pull request; it is renewed long before.
 pub const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// Idle heartbeat of a pull; two missed ones end the subscription, and a new one is opened.

@@ -107,6 +107,7 @@ impl Subscription {
             .consumer
             .stream()
             .max_messages_per_batch(prefetch(stream))
+            .max_bytes_per_batch(limits::PREFETCH_BYTES)
             .expires(limits::PULL_EXPIRES)
             .heartbeat(limits::PULL_HEARTBEAT)
             .messages();

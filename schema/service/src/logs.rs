@@ -72,13 +72,20 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
+/// Longest line. Texts of venues are cut where they are logged; this bounds all others.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Output without secrets. Texts come whole: a line in one call.
 struct MaskedWriter<W>(W);
 
 impl<W: Write> Write for MaskedWriter<W> {
     fn write(&mut self, text: &[u8]) -> Result<usize> {
-        let masked = String::from_utf8_lossy(text);
-        self.0.write_all(mask(&masked).as_bytes())?;
+        let line = String::from_utf8_lossy(text);
+        let masked = mask(&line);
+        match masked.split_at_checked(masked.floor_char_boundary(LINE_BYTES_MAX)) {
+            Some((head, cut)) if !cut.is_empty() => writeln!(self.0, "{head} [{} bytes cut]", cut.len())?,
+            _ => self.0.write_all(masked.as_bytes())?,
+        }
         Ok(text.len())
     }
 
@@ -100,6 +107,14 @@ mod tests {
         let (mut output, url, token) = (MaskedWriter(Vec::new()), "http://u:secret@h", "secret");
         writeln!(output, "cannot reach {url}?token={token}: refused").unwrap();
         assert_eq!(output.0, b"cannot reach http://***@h?token=***: refused\n");
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let mut output = MaskedWriter(Vec::new());
+        writeln!(output, "{}", "x".repeat(1 << 20)).unwrap();
+        assert!(output.0.len() < LINE_BYTES_MAX + 40, "{} bytes", output.0.len());
+        assert!(output.0.ends_with(b"x [983041 bytes cut]\n"));
     }
 
     #[test]

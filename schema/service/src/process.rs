@@ -23,7 +23,7 @@ impl Exit {
     pub const NOT_STARTED: Self = Self(3);
     /// `central init`: differences that `--apply` would change. `local status`: a part does not run or is not healthy.
     pub const DIFFERS: Self = Self(3);
-    /// `edge run`: events were left undelivered at the end.
+    /// `edge run`: frames or events were left behind at the end.
     pub const UNDELIVERED: Self = Self(4);
     /// Ended by a second signal, as shells report an interrupt.
     pub const INTERRUPTED: Self = Self(130);
