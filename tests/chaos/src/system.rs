@@ -170,7 +170,11 @@ impl System {
                 copy(&self.copy_of_hot(), &self.data_of_hot());
                 self.hot.restart().await;
             }
-            Action::FullDisk => self.disk.iter().for_each(SmallDisk::empty),
+            // nats-server 2.15 stores nothing after a failed write, whatever room there is, until it is started again.
+            Action::FullDisk if self.disk.is_some() => {
+                self.disk.iter().for_each(SmallDisk::empty);
+                self.broker.restart().await;
+            }
             Action::Freeze | Action::Refuse => drop(self.fault.take().map(|id| self.sim.remove_fault(id))),
             _ => {}
         }
