@@ -68,3 +68,20 @@ fn needed(path: PathBuf, command: &str) -> PathBuf {
     assert!(path.exists(), "{} is missing: run `{command}` (`make test` does)", path.display());
     path
 }
+
+/// A browser for pages; `None` after printing how to get it.
+pub fn chromium() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let given = std::env::var_os("MARKETPRISM_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let found = || {
+        let mut files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+        files.find(|file| file.is_file())
+    };
+    let chromium = given.or_else(found);
+    if chromium.is_none() {
+        eprintln!("SKIPPED: no chromium; install it or name it with MARKETPRISM_CHROMIUM");
+    }
+    chromium
+}

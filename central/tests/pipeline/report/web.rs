@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use marketprism_tests::process::Process;
+use marketprism_tests::{parts, process::Process};
 use serde_json::Value;
 
 use super::seed;
@@ -26,24 +26,11 @@ async fn running(stack: &Stack, token: bool) -> Process {
     central
 }
 
-fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os(variable) {
-        return Some(PathBuf::from(path));
-    }
-    let path = std::env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find(|file| file.is_file())
-}
-
 /// The document of headless Chromium after the first answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_fault() {
     let Some(stack) = Stack::start().await else { return };
-    let Some(chromium) = program("MARKETPRISM_CHROMIUM", &["chromium", "chromium-browser", "google-chrome"])
-    else {
-        eprintln!("SKIPPED: no chromium; install it or name it with MARKETPRISM_CHROMIUM");
-        return;
-    };
+    let Some(chromium) = parts::chromium() else { return };
     let _central = running(&stack, false).await;
     seed::healthy(&stack).await;
     stack.execute(&seed::verdict(9, "mismatch", "hot holds 3 events fewer than e1 stored")).await;

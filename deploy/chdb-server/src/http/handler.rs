@@ -183,6 +183,10 @@ impl Service {
         };
         head.content_type = PLAIN_TEXT.to_owned();
         match parsed {
+            Parsed::Result(result) if read_only && result.is_kill => Err(EngineError::new(
+                Code::READONLY,
+                "default: Cannot execute KILL with the method GET: use POST",
+            )),
             Parsed::Empty => Err(EngineError::new(Code::SYNTAX_ERROR, "Empty query")),
             Parsed::Plain { end, .. } => {
                 let statement = statement(text.get(..end).unwrap_or_default().to_vec());

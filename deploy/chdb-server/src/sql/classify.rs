@@ -29,6 +29,8 @@ pub struct ResultStatement {
     pub format: Option<String>,
     /// `KILL QUERY`, or a look at the running queries.
     pub is_control: bool,
+    /// `KILL`, which the engine allows in read-only mode.
+    pub is_kill: bool,
 }
 
 impl ResultStatement {
@@ -66,8 +68,8 @@ pub fn parse(text: &[u8]) -> Result<Parsed, EngineError> {
     if any(&RESULT_WORDS) && !scan.inserts {
         let split = scan.format.as_ref().map_or(scan.end, |(at, _)| *at);
         let format = scan.format.map(|(_, name)| name);
-        let is_control = is_control(text);
-        return Ok(Parsed::Result(ResultStatement { split, end: scan.end, format, is_control }));
+        let (is_control, is_kill) = (is_control(text), any(&["KILL"]));
+        return Ok(Parsed::Result(ResultStatement { split, end: scan.end, format, is_control, is_kill }));
     }
     let temporary = any(&["CREATE"])
         && Tokens::new(text, first.end).next().is_some_and(|t| is_word(text, &t, "TEMPORARY"));

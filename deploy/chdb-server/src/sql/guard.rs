@@ -48,8 +48,8 @@ const ENGINES: [&str; 30] = [
 const CLAUSES: [&str; 9] =
     ["AS", "COMMENT", "ORDER", "PARTITION", "PRIMARY", "SAMPLE", "SETTINGS", "TTL", "DESC"];
 
-/// Functions that read a file or connect to a host. They have no access type.
-const FUNCTIONS: [&str; 3] = ["catboostEvaluate", "file", "hasColumnInTable"];
+/// Functions that read a file or connect to a host and have no access type; `sqlite` creates its file before the engine checks the right.
+const FUNCTIONS: [&str; 4] = ["catboostEvaluate", "file", "hasColumnInTable", "sqlite"];
 
 /// Checks one statement without its data.
 pub(super) fn check(text: &[u8]) -> Result<(), EngineError> {

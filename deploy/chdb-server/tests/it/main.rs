@@ -8,6 +8,7 @@
 )]
 
 mod clients;
+mod doors;
 mod interface;
 mod load;
 mod server;
