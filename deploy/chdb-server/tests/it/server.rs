@@ -72,9 +72,7 @@ impl Server {
     pub fn send(&self, target: &str, headers: &[(&str, &str)], length: usize, part: &[u8]) -> TcpStream {
         let key = [("x-clickhouse-key", self.password.as_str())];
         let headers = [&key, headers].concat();
-        let stream = send(&self.address, "POST", target, &headers, length, part).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        stream
+        send(&self.address, "POST", target, &headers, length, part).unwrap()
     }
 
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
@@ -117,6 +115,7 @@ pub fn send(
     part: &[u8],
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n");
     let host = [("host", address)];
     let host = if headers.iter().any(|(name, _)| *name == "host") { &[][..] } else { &host[..] };
