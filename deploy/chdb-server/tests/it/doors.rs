@@ -137,7 +137,7 @@ impl Outside {
         let files: Vec<_> =
             std::fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
         assert_eq!(files, ["secret"]);
-        let error = self.listener.accept().err().expect("nothing connects to the test's listener");
+        let error = self.listener.accept().expect_err("nothing connects to the listener of the test");
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     }
 }
