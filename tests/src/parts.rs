@@ -71,17 +71,19 @@ fn needed(path: PathBuf, command: &str) -> PathBuf {
 
 /// A browser for pages; `None` after printing how to get it.
 pub fn chromium() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let given = std::env::var_os("MARKETPRISM_CHROMIUM").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let found = || {
-        let mut files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
-        files.find(|file| file.is_file())
-    };
-    let chromium = given.or_else(found);
-    if chromium.is_none() {
+    let found = program("MARKETPRISM_CHROMIUM", &["chromium", "chromium-browser", "google-chrome"]);
+    if found.is_none() {
         eprintln!("SKIPPED: no chromium; install it or name it with MARKETPRISM_CHROMIUM");
     }
-    chromium
+    found
+}
+
+/// A program of this machine: the one that the variable names, else the first of `names` on `PATH`.
+pub fn program(variable: &str, names: &[&str]) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Some(PathBuf::from(path));
+    }
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find(|file| file.is_file())
 }

@@ -108,7 +108,7 @@ async fn nothing_a_client_sends_breaks_it() {
     let Some(stack) = Stack::start().await else { return };
     let beside = std::env::var_os("MARKETPRISM_PYTHON").map(PathBuf::from);
     let beside = beside.map(|python| python.with_file_name("schemathesis")).filter(|file| file.is_file());
-    let Some(schemathesis) = program("MARKETPRISM_SCHEMATHESIS", &["schemathesis"]).or(beside) else {
+    let Some(schemathesis) = parts::program("MARKETPRISM_SCHEMATHESIS", &["schemathesis"]).or(beside) else {
         eprintln!("SKIPPED: no schemathesis; name it with MARKETPRISM_SCHEMATHESIS");
         return;
     };

@@ -1,8 +1,10 @@
-//! What an attacker tries: files, network and programs through statements; requests without the password; full servers.
+//! Attempts of an attacker: files, network and programs through statements; requests without the password; full servers.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::server::{Answer, Server, eventually};
@@ -296,12 +298,12 @@ fn the_engine_leaves_half_of_the_memory() {
     assert!(server.process().output().contains(&told), "{}", server.process().output());
 }
 
-/// Serves one page and records what is requested beside it.
-fn hostile_site(page: String) -> (u16, std::sync::mpsc::Receiver<String>) {
+/// Serves one page and records what is requested beside it, until `/done`.
+fn hostile_site(page: String) -> (u16, Receiver<String>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, requests) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let site = std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut head = [0; 8192];
@@ -318,12 +320,13 @@ fn hostile_site(page: String) -> (u16, std::sync::mpsc::Receiver<String>) {
                 "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()
             );
-            if sender.send(line).is_err() {
+            let is_over = line.starts_with("GET /done ");
+            if sender.send(line).is_err() || is_over {
                 return;
             }
         }
     });
-    (port, requests)
+    (port, requests, site)
 }
 
 fn encoded(text: &str) -> String {
@@ -358,7 +361,7 @@ fn a_page_in_chromium_takes_nothing_and_writes_nothing() {
            await fetch('/done');\
          }})();</script>"
     );
-    let (port, requests) = hostile_site(page);
+    let (port, requests, site) = hostile_site(page);
     let mut browser = std::process::Command::new(chromium)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"])
         .arg(format!("--user-data-dir={}", folder.path().join("profile").display()))
@@ -371,6 +374,7 @@ fn a_page_in_chromium_takes_nothing_and_writes_nothing() {
     while !seen.iter().any(|line: &String| line.starts_with("GET /done ")) {
         seen.push(requests.recv_timeout(Duration::from_secs(60)).expect("the page runs to its end"));
     }
+    site.join().unwrap();
     let _ = browser.kill();
     let _ = browser.wait();
     assert!(!seen.iter().any(|line| line.contains("stolen") || line.contains("canary")), "{seen:?}");
