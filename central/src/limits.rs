@@ -22,6 +22,9 @@ pub const BROKER_CONNECT_WAIT: Duration = Duration::from_secs(15);
 /// messages redelivered and recognized.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time for which a failed write to the leases is a reason in `/health`; the next try comes within the time of a lease.
+pub const LEASE_PROBLEM: Duration = Duration::from_secs(30);
+
 /// Pauses between retries.
 pub const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(5));
 /// The first of [`BACKOFF`].

@@ -66,7 +66,21 @@ async fn watch_broker(shared: &CentralContext) {
     }
     let missing = Some(missing).filter(|missing| !missing.is_empty());
     shared.status.set(MISSING, missing.map(|missing| format!("about to be created: {}", missing.join(", "))));
-    shared.status.set(LEASES, shared.leases.problem());
+    match shared.leases.problem() {
+        Some(problem) => {
+            if shared.status.fail(LEASES, problem.clone()) {
+                tracing::error!(
+                    problem,
+                    "leases cannot be read or written: tasks stop until the broker answers and stores"
+                );
+            }
+        }
+        None => {
+            if shared.status.clear(LEASES) {
+                tracing::info!("leases are read and written again");
+            }
+        }
+    }
 }
 
 /// Cold may be away for long while nothing is copied: then only hot counts.

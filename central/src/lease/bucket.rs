@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{Broker, OpenBucket, within};
+use crate::limits;
 
 const BUCKET: &str = "MARKETPRISM_LEASES";
 const DESCRIPTION: &str = "leases of tasks that one central does at a time";
@@ -47,7 +48,9 @@ struct BucketState {
     created_ns: Option<i128>,
     /// When this process found another bucket than before. The claims of the earlier one are gone, but their holders may still work.
     recreated: Option<Instant>,
-    problem: Option<String>,
+    /// Failure of the last read, and of the last write with its time: a broker with a full disk answers reads.
+    read_problem: Option<String>,
+    write_problem: Option<(String, Instant)>,
 }
 
 impl Bucket {
@@ -57,7 +60,10 @@ impl Bucket {
 
     /// Why leases cannot be read or written now.
     pub(super) fn problem(&self) -> Option<String> {
-        self.lock().problem.clone()
+        let state = self.lock();
+        // Whoever could not write tries again within seconds, unless another process has the lease meanwhile.
+        let write = state.write_problem.as_ref().filter(|(_, at)| at.elapsed() < limits::LEASE_PROBLEM);
+        write.map(|(problem, _)| problem.clone()).or_else(|| state.read_problem.clone())
     }
 
     /// Time since this process found the bucket recreated; `None` if it never was.
@@ -89,7 +95,7 @@ impl Bucket {
                 Err(error) => Err(error).context("cannot take a lease"),
             }
         };
-        self.noted(created.await)
+        self.noted_write(created.await)
     }
 
     /// Writes a claim over the one with the revision.
@@ -102,7 +108,7 @@ impl Bucket {
                 Err(error) => Err(error).context("cannot renew a lease"),
             }
         };
-        self.noted(updated.await)
+        self.noted_write(updated.await)
     }
 
     pub(super) async fn put(&self, key: &str, claim: &Claim) -> anyhow::Result<()> {
@@ -110,7 +116,7 @@ impl Bucket {
             let store = self.store().await?;
             bounded("request a lease", store.put(key, json(claim)?)).await
         };
-        self.noted(put.await).map(drop)
+        self.noted_write(put.await).map(drop)
     }
 
     /// Deletes a claim if it still has the revision.
@@ -144,10 +150,19 @@ impl Bucket {
         Ok(store)
     }
 
-    /// Remembers the failure of an operation, after which the bucket is opened again.
+    /// Remembers the failure of a read, after which the bucket is opened again.
     fn noted<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         let mut state = self.lock();
-        state.problem = result.as_ref().err().map(|error| format!("{error:#}"));
+        state.read_problem = result.as_ref().err().map(|error| format!("{error:#}"));
+        if result.is_err() {
+            state.store = None;
+        }
+        result
+    }
+
+    fn noted_write<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut state = self.lock();
+        state.write_problem = result.as_ref().err().map(|error| (format!("{error:#}"), Instant::now()));
         if result.is_err() {
             state.store = None;
         }

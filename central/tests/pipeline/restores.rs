@@ -162,3 +162,23 @@ async fn what_is_deleted_at_the_broker_is_created_again() {
     confirmed(&stack, 2 * OLD).await;
     stack.is_ready().await;
 }
+
+/// As with a full disk: the broker answers, and stores nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_the_broker_does_not_store_are_a_reason() {
+    let Some((stack, central, jetstream)) = Stack::ready("").await else { return };
+    let bucket = async |max_bytes| {
+        let found = jetstream.get_stream("KV_MARKETPRISM_LEASES").await.unwrap();
+        let config =
+            async_nats::jetstream::stream::Config { max_bytes, ..found.cached_info().config.clone() };
+        jetstream.update_stream(config).await.unwrap();
+    };
+    bucket(1).await;
+    let reason = stack.is_unready_for("leases: ").await;
+    assert!(reason.contains("lease") && reason.contains("maximum bytes exceeded"), "{reason}");
+    assert!(central.output().contains("leases cannot be read or written"), "{}", central.output());
+    bucket(-1).await;
+    stack.is_ready().await;
+    publish(&jetstream, (0..10).map(|n| trade(n, now_us()))).await;
+    stack.has_trades(10).await;
+}
