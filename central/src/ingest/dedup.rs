@@ -155,7 +155,9 @@ impl Deduplicator {
     fn expired(&self, timestamp_us: i64) -> Option<String> {
         let ttl_days = self.shared.config.clickhouse.hot_ttl_days;
         let kept = limits::DAY.saturating_mul(ttl_days).saturating_sub(limits::TTL_MARGIN);
-        let oldest_us = clock::now_ns().saturating_sub(time::nanos(kept)) / 1_000;
+        // The server deletes by its own clock.
+        let now_us = self.shared.hot_clock.now_ms().saturating_mul(1_000);
+        let oldest_us = now_us.saturating_sub(time::nanos(kept) / 1_000);
         (timestamp_us < oldest_us).then(|| {
             format!(
                 "timestamp: is {timestamp_us}, allowed: from {oldest_us} on, since hot deletes rows after {ttl_days} days"
