@@ -8,6 +8,10 @@ mod reconciliation;
 mod run;
 mod windows;
 
+#[cfg(test)]
+pub use reconciliation::model_parts;
 pub use reconciliation::{AuditComparison, ChangedWindow, VerdictState};
 pub use run::run;
+#[cfg(test)]
+pub use windows::EdgeStream;
 pub use windows::WindowRange;

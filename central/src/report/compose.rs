@@ -10,7 +10,7 @@ use super::document::{
     Level, Report, ReportVerdict, TableContents, TableReport, TruncatedList, Unanswered, VERSION, VenueState,
     WindowCounts, WindowPercent, WorstWindow,
 };
-use super::heatmap::{self, LedgerSummary};
+use super::heatmap::{self, LedgerRows, LedgerSummary};
 use super::inputs::{ReportInputs, Verified, WORST_MAX};
 use super::period::recent_window;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
@@ -32,13 +32,13 @@ pub async fn compute(
     if let Some(verified) = verified {
         inputs.replace_with(verified);
     }
-    let empty = (Vec::new(), Vec::new(), Vec::new());
-    let ledger = heatmap::add_up(
-        &inputs.buckets,
-        inputs.verdicts.as_ref().unwrap_or(&empty.0),
-        inputs.gap_groups.as_ref().unwrap_or(&empty.1),
-        inputs.copies.as_ref().unwrap_or(&empty.2),
-    );
+    let ledger_rows = LedgerRows {
+        verdicts: inputs.verdicts.as_deref().unwrap_or_default(),
+        gaps: inputs.edge_gaps.as_deref().unwrap_or_default(),
+        ids: inputs.stored_ids.as_deref().unwrap_or_default(),
+    };
+    let copies = inputs.copies.as_deref().unwrap_or_default();
+    let ledger = heatmap::add_up(&inputs.scope, &inputs.buckets, ledger_rows, copies);
     let cells = ledger.faults.get(..WORST_CELLS.min(ledger.faults.len())).unwrap_or_default();
     let worst =
         ledger::worst_windows(sources, &inputs.scope, cells, inputs.overdue_before(), WORST_MAX).await;
@@ -75,6 +75,7 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         summary,
         windows_percent: WindowPercent::of(&ledger.windows),
         windows: ledger.windows,
+        evidence: ledger.evidence,
         worst_windows: worst_windows(&inputs, &ledger, worst.unwrap_or_default()),
         findings,
         unanswered,

@@ -2,50 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::{DataType, StreamId};
+use marketprism_schema::{Completeness, DataType, StreamId};
 
-use super::Time;
-use super::document::{CELL, GapCount, HeatMap, StreamState, TableRow, WindowCounts};
+use super::completeness::{self, GapRole, StreamCompleteness, StreamFacts, TimeRuns};
+use super::document::{CELL, EvidenceCounts, GapCount, HeatMap, StreamState, TableRow, WindowCounts};
 use super::period::TimeBuckets;
-use super::sources::ledger::{GapGroup, VerdictBucket};
+use super::sources::ledger::{EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{Market, ReplicationBucket};
+use super::{ReportScope, Time};
 
 /// Most streams listed; those with the worst state come first.
 const STREAMS_MAX: usize = 300;
 
-/// Windows and gaps of one stream, edge and time bucket.
-#[derive(Debug, Clone, Copy, Default)]
-struct EdgeBucket {
-    windows: WindowCounts,
-    overdue: u64,
-    missing: u64,
-    gaps: GapCount,
-    starts: u64,
-}
-
-impl EdgeBucket {
-    /// Every window is verified and has no gap: this edge covers for another.
-    fn is_clean(&self) -> bool {
-        let others = self.windows.mismatch + self.windows.unverifiable + self.overdue;
-        self.windows.verified > 0
-            && others == 0
-            && self.missing == 0
-            && self.gaps.gaps == 0
-            && self.starts == 0
-    }
-}
-
-#[derive(Debug, Default)]
-struct StreamBuckets {
-    edges: BTreeMap<String, BTreeMap<usize, EdgeBucket>>,
-    /// First window of each edge.
-    firsts: BTreeMap<String, i64>,
-    first_ms: Option<i64>,
-    last_ms: Option<i64>,
-    window_ms: i64,
-    duplicates: u64,
-    conflated: u64,
-    gaps: BTreeMap<String, GapCount>,
+/// Windows of one stream over time, with what is certain of them.
+#[derive(Debug)]
+struct StreamBuckets<'a> {
+    rows: Vec<&'a VerdictBucket>,
+    facts: StreamFacts,
+    found: StreamCompleteness,
 }
 
 #[derive(Debug, Default)]
@@ -56,14 +30,15 @@ pub struct LedgerSummary {
     pub overdue: u64,
     /// Windows without a verdict between the first and the last of a stream.
     pub absent: u64,
-    /// Unverifiable windows that no other edge covers.
+    /// Unverifiable windows that neither another edge covers nor numbers prove.
     pub uncovered: u64,
-    /// Missing events that no other edge has.
+    /// Events that hot lacks.
     pub missing: u64,
-    /// Gaps by cause that no other edge covers.
+    /// Gaps by cause that neither another edge covers nor numbers resolve.
     pub gaps: BTreeMap<String, GapCount>,
     /// All gaps, covered ones included.
     pub gaps_total: u64,
+    pub evidence: EvidenceCounts,
     /// First starts of streams.
     pub starts: u64,
     /// Newest window of each edge.
@@ -74,13 +49,22 @@ pub struct LedgerSummary {
     pub faults: Vec<(StreamId, i64, i64)>,
 }
 
+/// Rows of the ledger's tables.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LedgerRows<'a> {
+    pub verdicts: &'a [VerdictBucket],
+    pub gaps: &'a [EdgeGap],
+    pub ids: &'a [StoredIdsRow],
+}
+
 pub fn add_up(
+    scope: &ReportScope,
     buckets: &TimeBuckets,
-    verdicts: &[VerdictBucket],
-    gaps: &[GapGroup],
+    ledger_rows: LedgerRows<'_>,
     copies: &[ReplicationBucket],
 ) -> LedgerSummary {
-    let mut streams: BTreeMap<StreamId, StreamBuckets> = BTreeMap::new();
+    let LedgerRows { verdicts, gaps, ids } = ledger_rows;
+    let mut by_stream: BTreeMap<&StreamId, Vec<&VerdictBucket>> = BTreeMap::new();
     let mut ledger = LedgerSummary::default();
     for row in verdicts {
         let newest = ledger.edges.entry(row.edge.clone()).or_insert(row.last_ms);
@@ -88,11 +72,14 @@ pub fn add_up(
         let StreamId { data_type, exchange, market_type, .. } = &row.stream;
         let market = (exchange.clone(), market_type.to_string());
         ledger.markets.entry((*data_type, market)).or_default().add(&counts(row));
-        streams.entry(row.stream.clone()).or_default().add_verdicts(row);
+        by_stream.entry(&row.stream).or_default().push(row);
     }
-    for group in gaps {
-        streams.entry(group.stream.clone()).or_default().add_gaps(group);
-    }
+    let period = (scope.from.0.div_euclid(1_000), (scope.to.0 + 999).div_euclid(1_000));
+    let streams = completeness::collect(verdicts, gaps, ids).into_iter().map(|(key, facts)| {
+        let rows = by_stream.remove(&key).unwrap_or_default();
+        let found = completeness::judge(&facts, period);
+        (key, StreamBuckets { rows, facts, found })
+    });
     let mut faults = Vec::new();
     let mut rows = Vec::new();
     for (key, stream) in streams {
@@ -122,135 +109,140 @@ fn counts(row: &VerdictBucket) -> WindowCounts {
 type StreamSeverity = [u64; 4];
 type Fault = (bool, StreamId, i64, i64);
 
-impl StreamBuckets {
-    fn add_verdicts(&mut self, row: &VerdictBucket) {
-        let first = self.firsts.entry(row.edge.clone()).or_insert(row.first_ms);
-        *first = (*first).min(row.first_ms);
-        self.first_ms = Some(self.first_ms.map_or(row.first_ms, |first| first.min(row.first_ms)));
-        self.last_ms = Some(self.last_ms.map_or(row.last_ms, |last| last.max(row.last_ms)));
-        self.window_ms = self.window_ms.max(i64::from(row.window_seconds) * 1_000);
-        self.duplicates += row.duplicates;
-        self.conflated += row.conflated;
-        let bucket = usize::try_from(row.bucket).unwrap_or(usize::MAX);
-        let cell = self.edges.entry(row.edge.clone()).or_default().entry(bucket).or_default();
-        cell.windows.add(&counts(row));
-        cell.overdue += row.overdue;
-        cell.missing += row.missing;
-    }
-
-    /// The first start of an edge is no gap. A later start is one of unknown size; the stop before it belongs to the same gap.
-    fn add_gaps(&mut self, group: &GapGroup) {
-        let is_first = self.firsts.get(&group.edge).is_none_or(|first_ms| group.first_ms <= *first_ms);
-        let bucket = usize::try_from(group.bucket).unwrap_or(usize::MAX);
-        let cell = self.edges.entry(group.edge.clone()).or_default().entry(bucket).or_default();
-        let counted = match group.class.as_str() {
-            "stop" => return,
-            "start" => {
-                let again = group.count - u64::from(is_first && group.count > 0);
-                cell.starts += group.count - again;
-                GapCount { gaps: again, missing: 0, unknown: again }
-            }
-            _ => GapCount { gaps: group.count, missing: group.missing, unknown: group.unknown },
-        };
-        if counted.gaps == 0 {
-            return;
-        }
-        cell.gaps.add(counted);
-        self.gaps.entry(group.cause.clone()).or_default().add(counted);
-    }
-
-    fn is_covered(&self, edge: &str, bucket: usize) -> bool {
-        self.edges
-            .iter()
-            .any(|(other, cells)| other != edge && cells.get(&bucket).is_some_and(EdgeBucket::is_clean))
-    }
-
+impl StreamBuckets<'_> {
     fn close(
-        self,
+        &self,
         key: &StreamId,
         buckets: &TimeBuckets,
         ledger: &mut LedgerSummary,
         faults: &mut Vec<Fault>,
     ) -> (StreamSeverity, StreamState) {
-        let mut state = StreamState {
+        let sum = |of: fn(&VerdictBucket) -> u64| self.rows.iter().map(|row| of(row)).sum::<u64>();
+        let mut windows = WindowCounts::default();
+        let mut overdue = BTreeMap::<usize, u64>::new();
+        let mut cells = BTreeMap::<usize, WindowCounts>::new();
+        for row in &self.rows {
+            let bucket = usize::try_from(row.bucket).unwrap_or(usize::MAX);
+            windows.add(&counts(row));
+            cells.entry(bucket).or_default().add(&counts(row));
+            *overdue.entry(bucket).or_default() += row.overdue;
+        }
+        let missing = self.missing_by_bucket(buckets);
+        for (bucket, counts) in &cells {
+            let overdue = overdue.get(bucket).copied().unwrap_or_default();
+            if counts.mismatch + counts.unverifiable + overdue > 0 {
+                let (begin, end) = (buckets.begin_ms(*bucket), buckets.begin_ms(*bucket + 1));
+                faults.push((counts.mismatch > 0, key.clone(), begin, end));
+            }
+        }
+        let window = self.facts.window;
+        let uncovered = self.found.uncovered.values().map(|runs| runs.windows(window)).sum::<u64>();
+        let missing_events = missing.values().sum();
+        let evidence = self.evidence();
+        let absent_windows = self.found.absent.windows(window);
+        let state = StreamState {
             stream: key.to_string(),
-            edges: self.edges.keys().cloned().collect(),
-            windows: WindowCounts::default(),
-            absent_windows: self.absent(buckets),
-            covered_by_another_edge: 0,
-            missing_events: 0,
-            duplicates: self.duplicates,
-            conflated: self.conflated,
-            gaps: self.gaps.clone(),
-            newest_window: self.last_ms.map(Time),
-            cells: Vec::new(),
+            edges: self.facts.edges.keys().cloned().collect(),
+            windows,
+            absent_windows,
+            covered_windows: windows.unverifiable.saturating_sub(uncovered),
+            missing_events,
+            evidence,
+            numbering: self.facts.capability.numbering.as_str(),
+            completeness: self.facts.capability.completeness.as_str(),
+            delay_seconds: self.facts.capability.delay_seconds,
+            duplicates: sum(|row| row.duplicates),
+            conflated: sum(|row| row.conflated),
+            gaps: self.gaps(ledger),
+            newest_window: self.rows.iter().map(|row| Time(row.last_ms)).max(),
+            cells: (0..buckets.count).map(|bucket| cell(cells.get(&bucket), missing.get(&bucket))).collect(),
         };
-        let mut uncovered = 0;
-        for bucket in 0..buckets.count {
-            let mut sum = WindowCounts::default();
-            let mut missing = None::<u64>;
-            for (edge, cells) in &self.edges {
-                let Some(cell) = cells.get(&bucket) else { continue };
-                sum.add(&cell.windows);
-                // An event that one edge misses is in hot if another edge has it.
-                let own = cell.missing.max(cell.gaps.missing);
-                missing = Some(missing.map_or(own, |other| other.min(own)));
-                ledger.overdue += cell.overdue;
-                ledger.starts += cell.starts;
-                ledger.gaps_total += cell.gaps.gaps;
-                let is_covered = self.is_covered(edge, bucket);
-                if is_covered {
-                    state.covered_by_another_edge += cell.windows.unverifiable;
-                } else {
-                    uncovered += cell.windows.unverifiable;
-                }
-                if cell.windows.mismatch + cell.windows.unverifiable + cell.overdue > 0 {
-                    let (begin, end) = (buckets.begin_ms(bucket), buckets.begin_ms(bucket + 1));
-                    faults.push((cell.windows.mismatch > 0, key.clone(), begin, end));
-                }
-            }
-            state.missing_events += missing.unwrap_or(0);
-            state.windows.add(&sum);
-            let is_empty = sum.total() == 0 && missing.unwrap_or(0) == 0;
-            let cell = sum.cell().into_iter().chain([missing.unwrap_or(0)]);
-            state.cells.push(if is_empty { Vec::new() } else { cell.collect() });
-        }
-        self.count_gaps(ledger);
-        ledger.windows.add(&state.windows);
-        ledger.absent += state.absent_windows;
+        self.unresolved_gaps(ledger);
+        ledger.windows.add(&windows);
+        ledger.overdue += sum(|row| row.overdue);
+        ledger.absent += absent_windows;
         ledger.uncovered += uncovered;
-        ledger.missing += state.missing_events;
-        let badness = [state.windows.mismatch, state.missing_events, uncovered, state.absent_windows];
-        (badness, state)
+        ledger.missing += missing_events;
+        ledger.evidence.add(&evidence);
+        ([windows.mismatch, missing_events, uncovered, absent_windows], state)
     }
 
-    /// Buckets do not keep causes, so a stream with one uncovered gap contributes all of its causes.
-    fn count_gaps(&self, ledger: &mut LedgerSummary) {
-        let has_open_gap = self.edges.iter().any(|(edge, cells)| {
-            cells.iter().any(|(bucket, cell)| cell.gaps.gaps > 0 && !self.is_covered(edge, *bucket))
-        });
-        if has_open_gap {
-            for (cause, count) in &self.gaps {
-                ledger.gaps.entry(cause.clone()).or_default().add(*count);
+    fn missing_by_bucket(&self, buckets: &TimeBuckets) -> BTreeMap<usize, u64> {
+        let last = buckets.count.saturating_sub(1);
+        let mut missing = BTreeMap::<usize, u64>::new();
+        for events in &self.found.missing {
+            let seconds = (events.at.0 - buckets.start_ms.div_euclid(1_000)).max(0);
+            let bucket = usize::try_from(seconds / buckets.seconds.max(1)).unwrap_or(last).min(last);
+            *missing.entry(bucket).or_default() += events.count;
+        }
+        missing
+    }
+
+    /// All gaps of the stream by cause.
+    fn gaps(&self, ledger: &mut LedgerSummary) -> BTreeMap<String, GapCount> {
+        let mut gaps = BTreeMap::<String, GapCount>::new();
+        for gap in self.facts.edges.values().flat_map(|edge| &edge.gaps) {
+            match gap.role {
+                GapRole::Stop => {}
+                GapRole::FirstStart => ledger.starts += 1,
+                GapRole::Loss => {
+                    ledger.gaps_total += 1;
+                    let (missing, unknown) =
+                        (gap.missing.unwrap_or_default(), u64::from(gap.missing.is_none()));
+                    gaps.entry(gap.cause.clone()).or_default().add(GapCount { gaps: 1, missing, unknown });
+                }
             }
         }
+        gaps
     }
 
-    /// Windows between the first and the last for which no edge has a verdict.
-    fn absent(&self, buckets: &TimeBuckets) -> u64 {
-        let (Some(first), Some(last)) = (self.first_ms, self.last_ms) else { return 0 };
-        let window = self.window_ms.max(1_000);
-        let mut absent = 0;
-        for bucket in 0..buckets.count {
-            let (begin, end) =
-                (buckets.begin_ms(bucket).max(first), buckets.begin_ms(bucket + 1).min(last + window));
-            let expected = u64::try_from((end - begin).max(0) / window).unwrap_or_default();
-            let cells = self.edges.values().filter_map(|cells| cells.get(&bucket));
-            let most = cells.map(|cell| cell.windows.total()).max().unwrap_or(0);
-            absent += expected.saturating_sub(most);
+    fn unresolved_gaps(&self, ledger: &mut LedgerSummary) {
+        for events in &self.found.missing {
+            let count = GapCount { gaps: 1, missing: events.count, unknown: 0 };
+            ledger.gaps.entry(events.cause.clone()).or_default().add(count);
         }
-        absent
+        for (cause, gaps) in &self.found.unknown_gaps {
+            let count = GapCount { gaps: *gaps, missing: 0, unknown: *gaps };
+            ledger.gaps.entry(cause.clone()).or_default().add(count);
+        }
     }
+
+    /// Rows are counted as proven only where every verified window of their bucket is.
+    fn evidence(&self) -> EvidenceCounts {
+        let is_lower_bound = self.facts.capability.completeness == Completeness::LowerBound;
+        let (nothing, window) = (TimeRuns::default(), self.facts.window);
+        let mut evidence = EvidenceCounts::default();
+        for (name, edge) in &self.facts.edges {
+            let proven = self.found.proven.get(name).unwrap_or(&nothing);
+            let verified = edge.verified.minus(proven).windows(window);
+            evidence.complete_windows += proven.windows(window);
+            *(if is_lower_bound {
+                &mut evidence.lower_bound_windows
+            } else {
+                &mut evidence.received_windows
+            }) += verified;
+        }
+        for row in &self.rows {
+            let proven = self.found.proven.get(&row.edge).unwrap_or(&nothing);
+            let runs: TimeRuns = row.runs.iter().map(|(from, to, _)| (*from, *to)).collect();
+            let rows = match () {
+                () if is_lower_bound => &mut evidence.lower_bound_rows,
+                () if runs.minus(proven).is_empty() => &mut evidence.complete_rows,
+                () => &mut evidence.received_rows,
+            };
+            *rows += row.rows;
+        }
+        evidence
+    }
+}
+
+/// Empty without a verdict and without a missing event.
+fn cell(windows: Option<&WindowCounts>, missing: Option<&u64>) -> Vec<u64> {
+    let (windows, missing) = (windows.copied().unwrap_or_default(), missing.copied().unwrap_or_default());
+    if windows.total() == 0 && missing == 0 {
+        return Vec::new();
+    }
+    windows.cell().into_iter().chain([missing]).collect()
 }
 
 fn copies_by_table(buckets: &TimeBuckets, copies: &[ReplicationBucket]) -> Vec<TableRow> {
@@ -267,85 +259,101 @@ fn copies_by_table(buckets: &TimeBuckets, copies: &[ReplicationBucket]) -> Vec<T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::ReportScope;
 
     const START: i64 = 1_763_769_600_000;
+    const MINUTE_MS: i64 = 60_000;
 
     fn scope(hours: i64) -> ReportScope {
-        ReportScope { from: Time(START), to: Time(START + hours * 3_600_000), table: None }
+        ReportScope { from: Time(START), to: Time(START + hours * 60 * MINUTE_MS), table: None }
     }
 
-    fn row(edge: &str, bucket: u32, numbers: [u64; 4]) -> VerdictBucket {
-        let [verified, mismatch, unverifiable, missing] = numbers;
-        let first_ms = START + i64::from(bucket) * 60_000;
+    /// One window of an unnumbered stream; `code`: see [`RunState`].
+    fn row(edge: &str, bucket: u32, code: u8) -> VerdictBucket {
+        let first_ms = START + i64::from(bucket) * MINUTE_MS;
+        let is = |wanted: &[u8]| u64::from(wanted.contains(&code));
         VerdictBucket {
             stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
             edge: edge.into(),
             bucket,
-            verified,
-            mismatch,
-            unverifiable,
-            open: 0,
+            verified: is(&[1, 2]),
+            mismatch: is(&[4]),
+            unverifiable: is(&[3]),
+            open: is(&[5]),
             overdue: 0,
-            missing,
+            rows: 10 * is(&[1]),
             duplicates: 0,
             conflated: 0,
             window_seconds: 60,
             first_ms,
             last_ms: first_ms,
+            numbering: "unnumbered".into(),
+            completeness: "complete".into(),
+            delay_seconds: 0,
+            runs: vec![(first_ms / 1_000, first_ms / 1_000 + 60, code)],
         }
     }
 
+    fn of(verdicts: &[VerdictBucket], gaps: &[EdgeGap]) -> LedgerSummary {
+        let rows = LedgerRows { verdicts, gaps, ids: &[] };
+        add_up(&scope(1), &TimeBuckets::of(&scope(1)), rows, &[])
+    }
+
     #[test]
-    fn another_edge_covers_unverifiable_windows_but_no_mismatch() {
-        let buckets = TimeBuckets::of(&scope(1));
+    fn an_edge_with_events_covers_unverifiable_windows_but_no_mismatch() {
         let rows = [
-            row("e1", 0, [0, 0, 1, 0]),
-            row("e2", 0, [1, 0, 0, 0]),
-            row("e1", 1, [0, 1, 0, 0]),
-            row("e2", 1, [1, 0, 0, 0]),
-            row("e1", 2, [1, 0, 0, 7]),
-            row("e2", 2, [1, 0, 0, 0]),
-            row("e1", 3, [0, 0, 1, 0]),
+            row("e1", 0, 3),
+            row("e2", 0, 1),
+            row("e1", 1, 4),
+            row("e2", 1, 1),
+            row("e1", 2, 3),
+            row("e2", 2, 2),
+            row("e1", 3, 3),
         ];
-        let ledger = add_up(&buckets, &rows, &[], &[]);
+        let ledger = of(&rows, &[]);
         let stream = &ledger.map.streams[0];
-        assert_eq!((stream.covered_by_another_edge, ledger.uncovered, ledger.missing), (1, 1, 0));
+        assert_eq!((stream.covered_windows, ledger.uncovered, ledger.missing), (1, 2, 0));
         assert_eq!((ledger.windows.mismatch, ledger.windows.total()), (1, 7));
         assert_eq!(stream.cells[1], [1, 1, 0, 0, 0]);
         let first = &ledger.faults[0];
-        assert_eq!((first.1, first.0.symbol.as_str()), (START + 60_000, "A-B"), "the mismatch comes first");
+        assert_eq!(
+            (first.1, first.0.symbol.as_str()),
+            (START + MINUTE_MS, "A-B"),
+            "the mismatch comes first"
+        );
+        let EvidenceCounts { complete_windows, received_windows, received_rows, .. } = ledger.evidence;
+        assert_eq!((complete_windows, received_windows, received_rows), (0, 3, 20));
     }
 
     #[test]
     fn windows_without_verdict_are_counted() {
-        let buckets = TimeBuckets::of(&scope(1));
-        let rows = [row("e1", 0, [1, 0, 0, 0]), row("e1", 1, [1, 0, 0, 0]), row("e1", 4, [1, 0, 0, 0])];
-        assert_eq!(add_up(&buckets, &rows, &[], &[]).absent, 2);
+        assert_eq!(of(&[row("e1", 0, 1), row("e1", 1, 1), row("e1", 4, 1)], &[]).absent, 2);
     }
 
     #[test]
     fn only_later_starts_are_gaps_of_unknown_size() {
-        let buckets = TimeBuckets::of(&scope(1));
-        let gap = |cause: &str, class: &str, minute: i64, missing| GapGroup {
-            stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
-            edge: "e1".into(),
-            bucket: u32::try_from(minute).unwrap(),
-            cause: cause.into(),
-            class: class.into(),
-            first_ms: START + minute * 60_000,
-            count: 1,
-            missing,
-            unknown: u64::from(missing == 0),
+        let gap = |cause: &str, kind: &str, minute: i64, missing: Option<u64>| {
+            let from_ns = (START + minute * MINUTE_MS) * 1_000_000;
+            EdgeGap {
+                stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
+                edge: "e1".into(),
+                window_ms: START + minute * MINUTE_MS,
+                run: from_ns,
+                kind: kind.into(),
+                cause: cause.into(),
+                from_ns,
+                to_ns: from_ns + 1,
+                from_sequence: None,
+                to_sequence: None,
+                missing,
+            }
         };
         let gaps = [
-            gap("ours", "start", 0, 0),
-            gap("venue", "gap", 0, 3),
-            gap("ours", "stop", 1, 0),
-            gap("ours", "start", 2, 0),
+            gap("ours", "start", 0, None),
+            gap("venue", "dropped", 0, Some(3)),
+            gap("ours", "stop", 1, None),
+            gap("ours", "start", 2, None),
         ];
-        let rows = [row("e1", 0, [1, 0, 0, 3]), row("e1", 1, [1, 0, 0, 0]), row("e1", 2, [1, 0, 0, 0])];
-        let ledger = add_up(&buckets, &rows, &gaps, &[]);
+        let ledger = of(&[row("e1", 0, 1), row("e1", 1, 1), row("e1", 2, 1)], &gaps);
         assert_eq!((ledger.starts, ledger.gaps_total, ledger.missing), (1, 2, 3));
         assert_eq!(ledger.gaps["venue"], GapCount { gaps: 1, missing: 3, unknown: 0 });
         assert_eq!(ledger.gaps["ours"], GapCount { gaps: 1, missing: 0, unknown: 1 });

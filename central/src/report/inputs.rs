@@ -10,13 +10,15 @@ use super::document::{
     TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
-use super::sources::ledger::{GapGroup, VerdictBucket};
+use super::sources::ledger::{EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
 use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
 use crate::clock;
 
 /// Time after its grace period from which an open window is overdue.
 const OVERDUE_MS: i64 = 600_000;
+/// Time after its grace period in which a window gets its verdict.
+const CLOSING_MS: i64 = 60_000;
 /// Most windows listed.
 pub const WORST_MAX: usize = 100;
 
@@ -42,7 +44,8 @@ pub struct ReportInputs {
     pub hot: Vec<TableAnswer>,
     pub cold: Vec<TableAnswer>,
     pub verdicts: Answer<Vec<VerdictBucket>>,
-    pub gap_groups: Answer<Vec<GapGroup>>,
+    pub edge_gaps: Answer<Vec<EdgeGap>>,
+    pub stored_ids: Answer<Vec<StoredIdsRow>>,
     pub gaps: Answer<Vec<ReportedGap>>,
     pub losses: Answer<TruncatedList<LostMessages>>,
     pub dead_letters: Answer<Vec<DeadLetters>>,
@@ -80,7 +83,8 @@ impl ReportInputs {
             copies_worst,
             watermarks,
             verdicts,
-            gap_groups,
+            edge_gaps,
+            stored_ids,
             gaps,
             losses,
             dead_letters,
@@ -96,7 +100,8 @@ impl ReportInputs {
             tables::worst(sources, &scope, WORST_MAX),
             tables::watermarks(sources),
             ledger::verdicts(sources, &scope, &buckets, overdue),
-            ledger::gap_groups(sources, &scope, &buckets),
+            ledger::gaps(sources, &scope, now_ms - grace_ms - CLOSING_MS),
+            ledger::stored_ids(sources, &scope, &buckets),
             ledger::newest_gaps(sources, &scope),
             ledger::losses(sources, &scope),
             ledger::dead_letters(sources, &scope),
@@ -110,7 +115,8 @@ impl ReportInputs {
             hot,
             cold,
             verdicts,
-            gap_groups,
+            edge_gaps,
+            stored_ids,
             gaps,
             losses,
             dead_letters,
@@ -166,7 +172,8 @@ impl ReportInputs {
         });
         let queries = [
             ("verdicts", self.verdicts.as_ref().err()),
-            ("gaps", self.gap_groups.as_ref().err().or(self.gaps.as_ref().err())),
+            ("gaps", self.edge_gaps.as_ref().err().or(self.gaps.as_ref().err())),
+            ("stored ids", self.stored_ids.as_ref().err()),
             ("losses", self.losses.as_ref().err()),
             ("dead letters", self.dead_letters.as_ref().err()),
             ("window log", self.copies.as_ref().err().or(self.copies_worst.as_ref().err())),

@@ -3,6 +3,7 @@
 //! Flow: `sources` query, each with its own timeout; `heatmap` adds up; `rules` evaluate, pure; `compose` writes the `document`. A source
 //! that does not answer makes whatever depends on it unknown, never fine.
 
+mod completeness;
 mod compose;
 pub mod document;
 mod heatmap;

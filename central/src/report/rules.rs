@@ -61,8 +61,10 @@ pub fn conclude(findings: &[Finding]) -> (ReportVerdict, Option<String>) {
 pub fn summary_of_whole(ledger: &LedgerSummary) -> String {
     let (verified, closed) = (ledger.windows.verified, ledger.windows.closed());
     let streams = count(ledger.map.streams_total, "stream");
-    let covered = if closed > verified { ", the others covered by another edge" } else { "" };
-    format!("{verified} of {closed} closed windows verified ({streams}){covered}")
+    let others =
+        if closed > verified { ", the others covered by another edge or by the venue's numbers" } else { "" };
+    let evidence = ledger.evidence.as_text();
+    format!("{verified} of {closed} closed windows verified ({streams}){others}; {evidence}")
 }
 
 /// Subject of findings that come from the ledger alone.
@@ -115,6 +117,10 @@ fn evaluate_ledger(
         add(Code::LedgerWindowsWithoutVerdict, Level::Unknown, text, remedy);
     }
     gaps(ledger, &mut add);
+    let evidence = ledger.evidence.as_text();
+    if !evidence.is_empty() {
+        add(Code::LedgerEvidence, Level::Info, evidence, "");
+    }
     silent_edges(inputs, ledger, findings);
     for venue in venues.iter().filter(|venue| !venue.is_judged && has_recent_rows(venue)) {
         if windows.total() > 0 {
@@ -138,7 +144,8 @@ fn gaps(ledger: &LedgerSummary, add: &mut impl FnMut(Code, Level, String, &str))
         let remedy = "run a second edge for the venue: it covers such gaps";
         add(Code::LedgerGapsOfUnknownSize, Level::Unknown, text, remedy);
     } else if ledger.gaps_total > 0 && ledger.missing == 0 {
-        let text = format!("{}, all covered by another edge", count(ledger.gaps_total, "gap"));
+        let what = count(ledger.gaps_total, "gap");
+        let text = format!("{what}, nothing missing: covered by another edge or by the venue's numbers");
         add(Code::LedgerCoveredGaps, Level::Info, text, "");
     }
     if ledger.starts > 0 {

@@ -209,11 +209,24 @@ fn streams(report: &Report, paint: Paint, out: &mut String) {
         let WindowCounts { verified, mismatch, unverifiable, open } = stream.windows;
         let causes = stream.gaps.iter().map(|(cause, gaps)| format!("{cause} {}", gaps.gaps));
         let causes = causes.collect::<Vec<_>>().join(", ");
+        let [complete, received, lower_bound] = stream.evidence.windows();
         let StreamState { stream, absent_windows, missing_events, .. } = stream;
-        cells![stream, verified, mismatch, unverifiable, open, absent_windows, missing_events, causes]
+        cells![
+            stream,
+            verified,
+            complete,
+            received,
+            lower_bound,
+            mismatch,
+            unverifiable,
+            open,
+            absent_windows,
+            missing_events,
+            causes
+        ]
     };
     let title = format!("streams ({} in all, the worst first)", map.streams_total);
-    let columns = "stream,verified,mismatch,unverifiable,open,no verdict,missing,gaps by cause";
+    let columns = "stream,verified,complete,received,lower bound,mismatch,unverifiable,open,no verdict,missing,gaps by cause";
     text_table(&title, columns, map.streams.iter().take(SHOWN).map(row), paint, out);
 }
 

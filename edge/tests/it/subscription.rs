@@ -170,3 +170,21 @@ fn a_polled_value_that_did_not_change_is_published_once_per_data_type() {
     builder.event(&later[1], &[], AT_NS, AT_NS, &mut records);
     assert_eq!(records.len(), 1);
 }
+
+#[test]
+fn audits_carry_what_the_capability_declares_and_no_more() {
+    let of = |change: &dyn Fn(&mut Capability)| {
+        let mut described = capability(Kind::Trade, &[Market::Spot]);
+        change(&mut described);
+        let audited = described.audited();
+        (audited.numbering.as_str(), audited.completeness.as_str())
+    };
+    assert_eq!(of(&|_| {}), ("unnumbered", "complete"));
+    assert_eq!(of(&|described| described.contiguous_trade_ids = true), ("by_one", "complete"));
+    assert_eq!(of(&|described| described.sequence = SequenceRule::Contiguous), ("linked", "complete"));
+    assert_eq!(of(&|described| described.sequence = SequenceRule::Chained), ("linked", "complete"));
+    assert_eq!(
+        of(&|described| described.completeness = Completeness::LowerBound),
+        ("unnumbered", "lower_bound")
+    );
+}

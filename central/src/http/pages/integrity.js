@@ -33,6 +33,9 @@ function tiles(r) {
   const of = (state) => (r.windows_percent ? `, ${percent(r.windows_percent[state])}` : '');
   put('tiles',
     tile(short(w.verified), `windows verified${of('verified')}`, 'good'),
+    tile(short(r.evidence.complete_windows), 'verified complete', 'good'),
+    tile(short(r.evidence.received_windows), 'stored = received', r.evidence.received_windows ? '' : 'soft'),
+    tile(short(r.evidence.lower_bound_windows), 'lower bound', r.evidence.lower_bound_windows ? '' : 'soft'),
     tile(short(w.mismatch), `windows mismatched${of('mismatch')}`, w.mismatch ? 'bad' : 'soft'),
     tile(short(w.unverifiable), `windows unverifiable${of('unverifiable')}`, w.unverifiable ? 'blind' : 'soft'),
     tile(short(w.open), `windows open${of('open')}`, 'open'),
@@ -54,13 +57,20 @@ function findings(r) {
   return undefined;
 }
 
+function proof(s) {
+  const e = s.evidence;
+  if (e.lower_bound_windows) return 'lower bound';
+  if (!e.received_windows) return 'verified complete';
+  return e.complete_windows ? `${short(e.complete_windows)} complete, ${short(e.received_windows)} as received` : 'stored = received';
+}
+
 function says(s) {
-  const uncovered = s.windows.unverifiable - s.covered_by_another_edge;
+  const uncovered = s.windows.unverifiable - s.covered_windows;
   if (s.windows.mismatch) return ['bad', `\u2715 ${plural(s.windows.mismatch, 'mismatch').replace('mismatchs', 'mismatches')}`];
   if (s.missing_events) return ['gap', `\u25c6 ${number(s.missing_events)} missing`];
   if (uncovered > 0) return ['blind', `? ${number(uncovered)} unverifiable`];
   if (s.absent_windows) return ['blind', `? ${number(s.absent_windows)} without verdict`];
-  if (s.windows.verified) return ['good', '\u2713 verified'];
+  if (s.windows.verified) return ['good', `\u2713 ${proof(s)}`];
   return ['open', '\u2026 open'];
 }
 

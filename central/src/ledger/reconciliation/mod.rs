@@ -22,3 +22,12 @@ pub use reconciler::{Recheck, Reconciler};
 pub use verdict::VerdictState;
 pub use verify::{AuditComparison, ChangedWindow};
 pub use write_verdicts::VerdictGauges;
+
+/// Parts of the evaluation that the model of the report runs.
+#[cfg(test)]
+pub mod model_parts {
+    pub use super::evaluate::{Arrival, Evaluation, WindowInputs, evaluate};
+    pub use super::expected_streams::ExpectedStreams;
+    pub use super::queries::{HotContents, WindowAudit};
+    pub use super::verdict::{VerdictState, WindowVerdict};
+}

@@ -72,6 +72,53 @@ impl WindowPercent {
     }
 }
 
+/// Verified windows and stored rows by what proves them. The report claims no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct EvidenceCounts {
+    /// Verified complete: the venue's numbers prove that no event is missing.
+    pub complete_windows: u64,
+    /// Stored = received: everything that an edge received is stored; the venue gives no numbers that would show more.
+    pub received_windows: u64,
+    /// Stored = received of a stream in which the venue publishes only some of the events.
+    pub lower_bound_windows: u64,
+    pub complete_rows: u64,
+    pub received_rows: u64,
+    pub lower_bound_rows: u64,
+}
+
+impl EvidenceCounts {
+    pub const fn add(&mut self, other: &Self) {
+        self.complete_windows += other.complete_windows;
+        self.received_windows += other.received_windows;
+        self.lower_bound_windows += other.lower_bound_windows;
+        self.complete_rows += other.complete_rows;
+        self.received_rows += other.received_rows;
+        self.lower_bound_rows += other.lower_bound_rows;
+    }
+
+    pub const fn windows(&self) -> [u64; 3] {
+        [self.complete_windows, self.received_windows, self.lower_bound_windows]
+    }
+
+    pub const fn rows(&self) -> [u64; 3] {
+        [self.complete_rows, self.received_rows, self.lower_bound_rows]
+    }
+
+    /// Windows with their shares in one line; empty without any.
+    pub fn as_text(&self) -> String {
+        let total: u64 = self.windows().iter().sum();
+        let rows = self.rows();
+        let named = ["verified complete", "stored = received", "lower bound"];
+        let parts = named.iter().zip(self.windows()).zip(rows).filter(|((_, windows), _)| *windows > 0);
+        let part = |((name, windows), rows): ((&&str, u64), u64)| {
+            // Rounded down: 100 % means all.
+            let tenths = u128::from(windows) * 1_000 / u128::from(total.max(1));
+            format!("{name}: {windows} windows ({}.{} %), {rows} rows", tenths / 10, tenths % 10)
+        };
+        parts.map(part).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// Windows and gaps of the streams over time.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct HeatMap {
@@ -102,10 +149,18 @@ pub struct StreamState {
     pub windows: WindowCounts,
     /// Windows between the first and the last verdict that have none.
     pub absent_windows: u64,
-    /// Unverifiable windows of one edge that another edge covers.
-    pub covered_by_another_edge: u64,
-    /// Events that edges know to be missing, and no other edge has.
+    /// Unverifiable windows that another edge covers or the venue's numbers prove.
+    pub covered_windows: u64,
+    /// Events that hot lacks: holes in the venue's ids, or losses that an edge counted and no other edge covers.
     pub missing_events: u64,
+    /// Its windows and rows by what proves them.
+    pub evidence: EvidenceCounts,
+    /// `by_one`: ids rise by one; `linked`: each update names its predecessor; `unnumbered`: a loss at the venue is visible to nobody.
+    pub numbering: &'static str,
+    /// `complete`, or `lower_bound`: the venue publishes only some of the events.
+    pub completeness: &'static str,
+    /// Events are requested this long after they happened.
+    pub delay_seconds: u32,
     /// Duplicates that the broker or ingest recognized.
     pub duplicates: u64,
     /// Order books conflated on purpose: only the newest state was published.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BrokerStream, FindingCode, HeatMap, LeaseState, LostMessages, ReportedGap, SchemaReport, ServerState,
-    TableReport, VenueState, Verification, WindowCounts, WindowPercent, WorstWindow,
+    BrokerStream, EvidenceCounts, FindingCode, HeatMap, LeaseState, LostMessages, ReportedGap, SchemaReport,
+    ServerState, TableReport, VenueState, Verification, WindowCounts, WindowPercent, WorstWindow,
 };
 use crate::report::ReportScope;
 use crate::time::{self, Time};
@@ -34,6 +34,8 @@ pub struct Report {
     /// Share of each state; absent without windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows_percent: Option<WindowPercent>,
+    /// Windows and rows of all streams by what proves them.
+    pub evidence: EvidenceCounts,
     pub tables: Vec<TableReport>,
     /// Contents of hot and of cold by exchange, market type and data type.
     pub coverage: Vec<VenueState>,

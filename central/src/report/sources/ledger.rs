@@ -1,7 +1,7 @@
 //! Verdicts of the ledger, gaps, lost messages and dead letters.
 
 use clickhouse::Row;
-use marketprism_schema::StreamId;
+use marketprism_schema::{Capability, Completeness, DataType, Numbering, StreamId};
 use serde::Deserialize;
 
 use super::{Answer, Sources, within};
@@ -9,6 +9,8 @@ use crate::report::ReportScope;
 use crate::report::document::{DeadLetters, LostMessages, ReportedGap, TruncatedList, WorstWindow};
 use crate::report::period::TimeBuckets;
 use crate::sql::{self, SUBJECT};
+
+const NO_FINAL_ACROSS: &str = "SETTINGS do_not_merge_across_partitions_select_final = 1";
 
 /// Most groups read: 5,000 streams over 120 buckets, about 100 MB while they are added up.
 const GROUPS_MAX: usize = 600_000;
@@ -26,8 +28,8 @@ pub struct VerdictBucket {
     pub open: u64,
     /// Open windows long after their grace period.
     pub overdue: u64,
-    /// Missing events that the audits' gaps name.
-    pub missing: u64,
+    /// Rows of the edge that were found in hot or `copies`.
+    pub rows: u64,
     pub duplicates: u64,
     pub conflated: u64,
     pub window_seconds: u16,
@@ -35,6 +37,42 @@ pub struct VerdictBucket {
     pub first_ms: i64,
     /// Begin of the last window.
     pub last_ms: i64,
+    pub numbering: String,
+    pub completeness: String,
+    pub delay_seconds: u32,
+    /// Consecutive windows of one state: begin and end in seconds, code of [`RunState`].
+    pub runs: Vec<(i64, i64, u8)>,
+}
+
+impl VerdictBucket {
+    /// Unknown names claim nothing.
+    pub fn capability(&self) -> Capability {
+        Capability {
+            numbering: self.numbering.parse().unwrap_or(Numbering::Unnumbered),
+            completeness: self.completeness.parse().unwrap_or(Completeness::Complete),
+            delay_seconds: self.delay_seconds,
+        }
+    }
+}
+
+/// State of consecutive windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Verified, with events of the edge.
+    Storing = 1,
+    /// Verified, without events.
+    Quiet = 2,
+    Unverifiable = 3,
+    Mismatch = 4,
+    Open = 5,
+}
+
+impl RunState {
+    pub const ALL: [Self; 5] = [Self::Storing, Self::Quiet, Self::Unverifiable, Self::Mismatch, Self::Open];
+
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
 }
 
 pub async fn verdicts(
@@ -47,26 +85,29 @@ pub async fn verdicts(
         "SELECT {SUBJECT} AS stream, toString(edge) AS edge, {bucket} AS bucket, \
          countIf(state = 'verified') AS verified, countIf(state = 'mismatch') AS mismatch, \
          countIf(state = 'unverifiable') AS unverifiable, countIf(state = 'open') AS open, \
-         countIf(state = 'open' AND window_start < {overdue}) AS overdue, sum(missing) AS missing, \
-         sum(duplicates) AS duplicates, sum(conflated) AS conflated, max(window_seconds) AS window_seconds, \
-         toUnixTimestamp64Milli(min(window_start)) AS first_ms, toUnixTimestamp64Milli(max(window_start)) AS last_ms \
+         countIf(state = 'open' AND window_start < {overdue}) AS overdue, sum(found) AS rows, \
+         sum(duplicates) AS all_duplicates, sum(conflated) AS conflated, max(window_seconds) AS longest, \
+         toUnixTimestamp64Milli(min(window_start)) AS first_ms, toUnixTimestamp64Milli(max(window_start)) AS last_ms, \
+         toString(argMax(numbering, window_start)) AS numbering, toString(argMax(completeness, window_start)) AS completeness, \
+         max(delay_seconds) AS delay_seconds, arraySort(groupArray((toInt64(toUnixTimestamp(window_start)), \
+         multiIf(state = 'verified', toUInt8(if(found + duplicates > 0, 1, 2)), state = 'unverifiable', 3, state = 'mismatch', 4, 5)))) \
+         AS windows, toInt64(longest) AS length, \
+         arrayMap(run -> (run[1].1, run[-1].1 + length, run[1].2), arraySplit((window, before) -> \
+         window.1 != before.1 + length OR window.2 != before.2, windows, arrayPopBack(arrayPushFront(windows, windows[1])))) AS runs \
          FROM {database}.verdicts FINAL WHERE {within}{only} \
          GROUP BY data_type, exchange, market_type, symbol, edge, bucket \
-         LIMIT {GROUPS_MAX} SETTINGS do_not_merge_across_partitions_select_final = 1",
+         LIMIT {GROUPS_MAX}",
         bucket = buckets.number_sql(),
         overdue = sql::millis(overdue_before_ms),
         database = sources.hot.database,
         within = within("window_start", scope.from.0, scope.to.0),
         only = scope.data_type_sql(),
     );
+    let columns = "stream, edge, bucket, verified, mismatch, unverifiable, open, overdue, rows, all_duplicates AS duplicates, conflated, longest AS window_seconds, \
+                   first_ms, last_ms, numbering, completeness, delay_seconds, runs";
+    let query = format!("SELECT {columns} FROM ({query}) {NO_FINAL_ACROSS}");
     let rows = sources.rows::<VerdictBucket>(&sources.hot, &query).await?;
-    // A truncated answer would look complete.
-    if rows.len() >= GROUPS_MAX {
-        return Err(format!(
-            "more than {GROUPS_MAX} streams times buckets; choose one table or a shorter period"
-        ));
-    }
-    Ok(rows)
+    bounded(rows, GROUPS_MAX)
 }
 
 /// Windows of the given buckets that are not verified. The table's key begins with the stream, so this reads little.
@@ -110,54 +151,111 @@ pub async fn worst_windows(
 
 /// Most gaps and losses listed.
 const LISTED_MAX: usize = 200;
-/// Most groups of gaps read.
-const GAP_GROUPS_MAX: usize = 200_000;
+/// Most gaps read, about 60 MB.
+const EDGE_GAPS_MAX: usize = 300_000;
+/// Most groups of ids read: 5,000 streams of two edges over 120 buckets.
+const IDS_MAX: usize = 1_200_000;
 
-/// Gaps of one stream, edge, bucket and cause.
+/// A gap as an edge reported it.
 #[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
-pub struct GapGroup {
+pub struct EdgeGap {
     #[serde(deserialize_with = "sql::stream_id")]
     pub stream: StreamId,
     pub edge: String,
-    pub bucket: u32,
+    /// Begin of the window that reports it.
+    pub window_ms: i64,
+    pub run: i64,
+    pub kind: String,
     pub cause: String,
-    /// `start`: before a run's first frame; `stop`: after its last, or such a start that goes on; else `gap`.
-    pub class: String,
-    /// Begin of the first window that reports one.
-    pub first_ms: i64,
-    pub count: u64,
-    pub missing: u64,
-    /// Gaps of unknown size: a broken connection of a stream without sequence.
-    pub unknown: u64,
+    pub from_ns: i64,
+    pub to_ns: i64,
+    pub from_sequence: Option<i64>,
+    pub to_sequence: Option<i64>,
+    pub missing: Option<u64>,
 }
 
-/// SQL: gaps of the period, each once; of several versions of an audit only the newest.
-fn audits(sources: &Sources, scope: &ReportScope) -> String {
+impl EdgeGap {
+    /// Its sequences are those of events: of books they are those of updates.
+    pub fn has_ids(&self) -> bool {
+        self.stream.data_type == DataType::Trade
+    }
+}
+
+/// Ids in hot of one stream and bucket, as the verdicts of one edge tell them, and its first window.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct StoredIdsRow {
+    #[serde(deserialize_with = "sql::stream_id")]
+    pub stream: StreamId,
+    pub edge: String,
+    pub first_ms: i64,
+    /// First and last id, and the windows of both in seconds.
+    pub ids: Vec<(i64, i64, i64, i64)>,
+}
+
+/// Time before and after a period in which ids are read, and gaps that reach back into it.
+fn margin_ms(scope: &ReportScope) -> i64 {
+    const HOUR_MS: i64 = 3_600_000;
+    scope.span_ms().clamp(HOUR_MS, 24 * HOUR_MS)
+}
+
+pub async fn stored_ids(
+    sources: &Sources,
+    scope: &ReportScope,
+    buckets: &TimeBuckets,
+) -> Answer<Vec<StoredIdsRow>> {
+    let margin = margin_ms(scope);
+    let query = format!(
+        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toUnixTimestamp64Milli(min(window_start)) AS first_ms, \
+         arraySort(groupArrayArray(arrayMap(range -> (range.1, range.2, toInt64(toUnixTimestamp(window_start))), stored_ids))) AS ranges, \
+         arrayMap(run -> (run[1].1, run[-1].2, run[1].3, run[-1].3), arraySplit((range, before) -> range.1 != before.2 + 1, \
+         ranges, arrayPopBack(arrayPushFront(ranges, ranges[1])))) AS ids \
+         FROM {database}.verdicts FINAL WHERE {within}{only} GROUP BY data_type, exchange, market_type, symbol, edge, \
+         toUInt32(greatest(0, intDiv(toInt64(toUnixTimestamp(window_start)) - {start}, {length}) + 1)) LIMIT {IDS_MAX}",
+        database = sources.hot.database,
+        within = within("window_start", scope.from.0 - margin, scope.to.0 + margin),
+        only = scope.data_type_sql(),
+        start = buckets.start_ms / 1_000,
+        length = buckets.seconds,
+    );
+    let query = format!("SELECT stream, edge, first_ms, ids FROM ({query}) {NO_FINAL_ACROSS}");
+    let rows = sources.rows::<StoredIdsRow>(&sources.hot, &query).await?;
+    bounded(rows, IDS_MAX)
+}
+
+/// SQL: audits with gaps, of several versions of an audit only the newest.
+fn audits(sources: &Sources, scope: &ReportScope, (from_ms, to_ms): (i64, i64)) -> String {
     let only = scope.data_type_sql();
     format!(
         "(SELECT * FROM {}.audits WHERE {}{only} AND notEmpty(gaps) ORDER BY created_at DESC \
          LIMIT 1 BY window_start, exchange, data_type, market_type, symbol, edge, run)",
         sources.hot.database,
-        within("window_start", scope.from.0, scope.to.0),
+        within("window_start", from_ms, to_ms),
     )
 }
 
-pub async fn gap_groups(
-    sources: &Sources,
-    scope: &ReportScope,
-    buckets: &TimeBuckets,
-) -> Answer<Vec<GapGroup>> {
+/// Gaps that touch the period, those that a later window noticed included, unless the grace period of that window lasts.
+pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64) -> Answer<Vec<EdgeGap>> {
+    let later = (scope.to.0 + margin_ms(scope)).min(closed_before_ms).max(scope.to.0);
     let query = format!(
-        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, {bucket} AS bucket, \
-         toString(gap.cause) AS cause, multiIf(gap.kind = 'stop' OR (gap.kind = 'start' AND \
-         run < toUnixTimestamp64Milli(window_start) * 1000000), 'stop', gap.kind = 'start', 'start', 'gap') AS class, \
-         toUnixTimestamp64Milli(min(window_start)) AS first_ms, count() AS count, \
-         toUInt64(sum(ifNull(gap.missing, 0))) AS missing, countIf(isNull(gap.missing)) AS unknown \
-         FROM {audits} ARRAY JOIN gaps AS gap GROUP BY stream, edge, bucket, cause, class LIMIT {GAP_GROUPS_MAX}",
-        bucket = buckets.number_sql(),
-        audits = audits(sources, scope),
+        "SELECT {SUBJECT} AS stream, toString(edge) AS edge, toUnixTimestamp64Milli(window_start) AS window_ms, run, \
+         toString(gap.kind) AS kind, toString(gap.cause) AS cause, least(gap.from_ns, ifNull(gap.venue_from_ns, gap.from_ns)) AS from_ns, \
+         greatest(gap.to_ns, ifNull(gap.venue_to_ns, gap.to_ns)) AS to_ns, \
+         gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, gap.missing AS missing \
+         FROM {} ARRAY JOIN gaps AS gap WHERE window_start < {to} OR from_ns < {to_ns} LIMIT {EDGE_GAPS_MAX}",
+        audits(sources, scope, (scope.from.0, later)),
+        to = sql::millis(scope.to.0),
+        to_ns = scope.to.0.saturating_mul(1_000_000),
     );
-    sources.rows::<GapGroup>(&sources.hot, &query).await
+    let rows = sources.rows::<EdgeGap>(&sources.hot, &query).await?;
+    bounded(rows, EDGE_GAPS_MAX)
+}
+
+/// A truncated answer would look complete.
+fn bounded<T>(rows: Vec<T>, most: usize) -> Answer<Vec<T>> {
+    if rows.len() >= most {
+        return Err(format!("more than {most} rows; choose one table or a shorter period"));
+    }
+    Ok(rows)
 }
 
 pub async fn newest_gaps(sources: &Sources, scope: &ReportScope) -> Answer<Vec<ReportedGap>> {
@@ -167,7 +265,7 @@ pub async fn newest_gaps(sources: &Sources, scope: &ReportScope) -> Answer<Vec<R
          gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, \
          intDiv(gap.from_ns, 1000000) AS `from`, intDiv(gap.to_ns, 1000000) AS `to`, leftUTF8(gap.evidence, 500) AS evidence FROM {} ARRAY JOIN gaps AS gap \
          ORDER BY window_start DESC, `from` DESC LIMIT {LISTED_MAX}",
-        audits(sources, scope)
+        audits(sources, scope, (scope.from.0, scope.to.0))
     );
     sources.rows::<ReportedGap>(&sources.hot, &query).await
 }

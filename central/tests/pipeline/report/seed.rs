@@ -101,14 +101,21 @@ fn audit_with(back: u64, gap: &str) -> String {
     )
 }
 
+/// SQL: begin and end of a window in nanoseconds, and no times of the venue.
+fn times(back: u64) -> String {
+    let begin = format!("toInt64(toUnixTimestamp({}))", window(back));
+    format!("{begin} * 1000000000, ({begin} + 60) * 1000000000, NULL, NULL")
+}
+
 pub fn gap_of_unknown_size(back: u64) -> String {
-    audit_with(back, "('connection', 'network', NULL, NULL, NULL, 1, 2, 'cut')")
+    audit_with(back, &format!("('connection', 'network', NULL, NULL, NULL, {}, 'cut')", times(back)))
 }
 
 /// A gap caused by the venue, with its verdict. The evidence has markup, as a hostile venue might send.
 pub async fn gap(stack: &Stack, back: u64) {
-    let gap = "('trade_ids', 'venue', 5, 9, 3, 1, 2, 'ids jump from 5 to 9 <img src=x onerror=alert(1)>')";
-    stack.execute(&audit_with(back, gap)).await;
+    let evidence = "ids jump from 5 to 9 <img src=x onerror=alert(1)>";
+    let gap = format!("('trade_ids', 'venue', 5, 9, 3, {}, '{evidence}')", times(back));
+    stack.execute(&audit_with(back, &gap)).await;
     let of_gap = "10, 10, 0, 0, 1, 3, ['venue']";
     stack.execute(&verdict(back, "verified", "").replace("10, 7, 0, 0, 0, 0, []", of_gap)).await;
 }

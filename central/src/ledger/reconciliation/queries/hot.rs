@@ -173,7 +173,7 @@ pub async fn stored_ids(
          toString(market_type) AS of_market_type, toString(symbol) AS of_symbol, \
          arraySort(groupUniqArray(assumeNotNull(toInt64OrNull(trade_id)))) AS ids, \
          arraySlice(arrayMap(run -> (run[1], run[-1]), arraySplit((id, before) -> id != before + 1, ids, \
-         arrayPushFront(arrayPopBack(ids), ids[1]))), 1, {most}) AS ranges \
+         arrayPopBack(arrayPushFront(ids, ids[1])))), 1, {most}) AS ranges \
          FROM {database}.{table} WHERE {within} AND (exchange, market_type) IN ({pairs}) AND isNotNull(toInt64OrNull(trade_id)) \
          GROUP BY window_number, exchange, market_type, symbol",
         length = grid.length_ns(),

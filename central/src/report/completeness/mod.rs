@@ -1,0 +1,270 @@
+//! Completeness of one stream in a period: events missing, time nobody can tell of, and time that the venue's numbers prove. Pure.
+//!
+//! A gap lies on every window that it touches, whichever window noticed it. Where ids rise by one, the ids in hot decide, whatever edges
+//! say: from the first to the last of them nothing is unknown, and a hole between them is missing. Elsewhere an edge covers for another
+//! only in windows that are verified, in which it has events of the stream, and that no gap of its own touches.
+
+mod facts;
+#[cfg(test)]
+mod model;
+mod runs;
+
+use std::collections::BTreeMap;
+
+use marketprism_schema::{Capability, Completeness, Numbering};
+
+pub use facts::collect;
+pub use runs::{TimeRun, TimeRuns};
+
+/// Cause of missing ids in which no edge saw a gap.
+pub const UNNOTICED: &str = "not noticed by any edge";
+
+/// Everything known of one stream. Times are seconds since 1970.
+#[derive(Debug, Clone)]
+pub struct StreamFacts {
+    pub capability: Capability,
+    /// Length of its windows.
+    pub window: i64,
+    pub edges: BTreeMap<String, EdgeFacts>,
+    /// Numbered ids in hot, also of some time around the period; sorted and disjoint.
+    pub stored: Vec<IdRun>,
+}
+
+/// Windows and gaps of one edge.
+#[derive(Debug, Clone, Default)]
+pub struct EdgeFacts {
+    /// Hot has rows of this edge: the audits of a stranger cover for nobody.
+    pub is_known: bool,
+    pub verified: TimeRuns,
+    /// Verified, with events that this edge stored or that the broker had already.
+    pub storing: TimeRuns,
+    pub unverifiable: TimeRuns,
+    /// With a verdict of any state.
+    pub judged: TimeRuns,
+    /// Not closed yet, or overdue.
+    pub open: TimeRuns,
+    /// Also such of before and after the period that touch it.
+    pub gaps: Vec<GapFact>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapFact {
+    /// Windows that it touches.
+    pub at: TimeRun,
+    pub role: GapRole,
+    pub cause: String,
+    /// First and last id, where the venue numbers them by one.
+    pub ids: Option<(i64, i64)>,
+    /// Missing events; none when unknown.
+    pub missing: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapRole {
+    /// Something may be missing.
+    Loss,
+    /// An edge's first start with this stream: nothing was to be collected before.
+    FirstStart,
+    /// Stop of a run: the start after it reports the same gap.
+    Stop,
+}
+
+/// Consecutive ids in hot, with the windows of the first and of the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRun {
+    pub first: i64,
+    pub last: i64,
+    pub first_window: i64,
+    pub last_window: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingEvents {
+    /// Windows in which they belong.
+    pub at: TimeRun,
+    pub count: u64,
+    /// First and last id; none without numbers.
+    pub ids: Option<(i64, i64)>,
+    pub cause: String,
+}
+
+/// Windows of all edges by what is certain of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamCompleteness {
+    pub missing: Vec<MissingEvents>,
+    /// Gaps of unknown size that nothing resolves, by cause.
+    pub unknown_gaps: BTreeMap<String, u64>,
+    /// Unverifiable windows that nothing resolves, per edge.
+    pub uncovered: BTreeMap<String, TimeRuns>,
+    /// Time between the first and the last verdict without any, that no numbers prove.
+    pub absent: TimeRuns,
+    /// Windows that the venue's numbers prove to be complete, per edge.
+    pub proven: BTreeMap<String, TimeRuns>,
+}
+
+impl StreamCompleteness {
+    /// Nothing is missing and nothing is unknown, apart from mismatches and open windows.
+    #[cfg(test)]
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty()
+            && self.unknown_gaps.is_empty()
+            && self.uncovered.values().all(TimeRuns::is_empty)
+            && self.absent.is_empty()
+    }
+}
+
+/// The rule. `period`: begin and end in seconds.
+pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
+    let numbers = (facts.capability.numbering == Numbering::ByOne).then(|| Numbers::of(facts));
+    let mut found = StreamCompleteness::default();
+    if let Some(numbers) = &numbers {
+        found.missing = numbers.missing(facts, period);
+    }
+    for (name, edge) in &facts.edges {
+        let resolved = match &numbers {
+            Some(numbers) => numbers.accounted.clone(),
+            None => covered(facts, name),
+        };
+        for gap in edge.gaps.iter().filter(|gap| gap.role == GapRole::Loss) {
+            unresolved_gap(gap, numbers.is_some(), &resolved, period, &mut found);
+        }
+        let uncovered = edge.unverifiable.minus(&resolved);
+        if !uncovered.is_empty() {
+            found.uncovered.insert(name.clone(), uncovered);
+        }
+        let proven = proven(facts, edge, numbers.as_ref());
+        if !proven.is_empty() {
+            found.proven.insert(name.clone(), proven);
+        }
+    }
+    found.absent = absent(facts, numbers.as_ref());
+    found
+}
+
+/// Windows in which another edge of the stream has everything that this one may lack.
+fn covered(facts: &StreamFacts, name: &str) -> TimeRuns {
+    let others = facts.edges.iter().filter(|(other, edge)| *other != name && edge.is_known);
+    others.flat_map(|(_, edge)| edge.storing.minus(&edge.touched()).iter().collect::<Vec<_>>()).collect()
+}
+
+fn unresolved_gap(
+    gap: &GapFact,
+    is_numbered: bool,
+    resolved: &TimeRuns,
+    period: TimeRun,
+    found: &mut StreamCompleteness,
+) {
+    let at: TimeRuns = [(gap.at.0.max(period.0), gap.at.1.min(period.1))].into_iter().collect();
+    if at.minus(resolved).is_empty() {
+        return;
+    }
+    match gap.missing {
+        // The ids of hot and of all gaps are compared already.
+        Some(_) if is_numbered && gap.ids.is_some() => {}
+        Some(0) => {}
+        Some(count) => {
+            found.missing.push(MissingEvents { at: gap.at, count, ids: None, cause: gap.cause.clone() });
+        }
+        None => *found.unknown_gaps.entry(gap.cause.clone()).or_default() += 1,
+    }
+}
+
+/// Windows of an edge that numbers of the venue prove: the ids in hot, or the links that the edge checked.
+fn proven(facts: &StreamFacts, edge: &EdgeFacts, numbers: Option<&Numbers>) -> TimeRuns {
+    if facts.capability.completeness == Completeness::LowerBound {
+        return TimeRuns::default();
+    }
+    match numbers {
+        Some(numbers) => {
+            let holes: TimeRuns = numbers.holes.iter().map(|hole| hole.at).collect();
+            edge.verified.union(&edge.unverifiable).within(&numbers.accounted).minus(&holes)
+        }
+        None if facts.capability.numbering == Numbering::Linked => edge.storing.minus(&edge.touched()),
+        None => TimeRuns::default(),
+    }
+}
+
+fn absent(facts: &StreamFacts, numbers: Option<&Numbers>) -> TimeRuns {
+    let judged: TimeRuns = facts.edges.values().flat_map(|edge| edge.judged.iter()).collect();
+    let span = judged.iter().next().zip(judged.iter().last()).map(|(first, last)| (first.0, last.1));
+    let absent = span.into_iter().collect::<TimeRuns>().minus(&judged);
+    match numbers {
+        Some(numbers) => absent.minus(&numbers.accounted),
+        None => absent,
+    }
+}
+
+impl EdgeFacts {
+    /// Windows that any gap touches, starts and stops included.
+    fn touched(&self) -> TimeRuns {
+        self.gaps.iter().map(|gap| gap.at).collect()
+    }
+}
+
+/// Ids of a stream that rise by one, as hot holds them.
+struct Numbers {
+    holes: Vec<MissingEvents>,
+    /// Windows between that of the first and that of the last id. Those two are known in part only.
+    accounted: TimeRuns,
+}
+
+impl Numbers {
+    fn of(facts: &StreamFacts) -> Self {
+        let window = facts.window;
+        let holes = facts.stored.windows(2).filter_map(|pair| {
+            let [before, after] = pair else { return None };
+            let (first, last) = (before.last.saturating_add(1), after.first.saturating_sub(1));
+            let at = (
+                before.last_window.min(after.first_window),
+                before.last_window.max(after.first_window) + window,
+            );
+            Some(missing_ids(facts, first, last, at))
+        });
+        let holes = holes.collect();
+        let from = facts.stored.first().map(|ids| ids.first_window + window);
+        let to = facts.stored.last().map(|ids| ids.last_window);
+        Self { holes, accounted: from.zip(to).into_iter().collect() }
+    }
+
+    /// Holes between the ids in hot, and ids beyond them that edges know to be missing.
+    fn missing(&self, facts: &StreamFacts, (from, to): TimeRun) -> Vec<MissingEvents> {
+        let mut missing = self.holes.clone();
+        let bounds = facts.stored.first().zip(facts.stored.last());
+        let mut beyond: Vec<(i64, i64, TimeRun)> = Vec::new();
+        for gap in facts.edges.values().flat_map(|edge| &edge.gaps) {
+            let Some((first, last)) = gap.ids else { continue };
+            match bounds {
+                None => beyond.push((first, last, gap.at)),
+                Some((least, greatest)) => {
+                    beyond.push((first, last.min(least.first - 1), gap.at));
+                    beyond.push((first.max(greatest.last + 1), last, gap.at));
+                }
+            }
+        }
+        beyond.retain(|(first, last, _)| first <= last);
+        beyond.sort_unstable();
+        // Two edges may miss the same ids: each counts once.
+        let mut next = i64::MIN;
+        for (first, last, at) in beyond {
+            let first = first.max(next);
+            if first <= last {
+                missing.push(missing_ids(facts, first, last, at));
+                next = last.saturating_add(1);
+            }
+        }
+        missing.retain(|missing| missing.at.0 < to && from < missing.at.1);
+        missing
+    }
+}
+
+fn missing_ids(facts: &StreamFacts, first: i64, last: i64, at: TimeRun) -> MissingEvents {
+    let overlaps =
+        |gap: &&GapFact| gap.ids.is_some_and(|(gap_first, gap_last)| gap_first <= last && first <= gap_last);
+    let cause = facts.edges.values().flat_map(|edge| &edge.gaps).find(overlaps);
+    MissingEvents {
+        at,
+        count: last.abs_diff(first).saturating_add(1),
+        ids: Some((first, last)),
+        cause: cause.map_or(UNNOTICED.to_owned(), |gap| gap.cause.clone()),
+    }
+}
