@@ -97,7 +97,8 @@ impl Schedule {
             let calm = begin + WAVE + FAULT_MAX + RECOVERY;
             let step = |at, moment| Step { at, moment, action: Action::CutVenue };
             steps.extend([step(calm, Moment::CalmBegins), step(calm + CALM, Moment::CalmEnds)]);
-            begin = calm + CALM;
+            // No window of the calm reaches into the next wave.
+            begin = calm + CALM + 4 * SECOND;
         }
         steps.sort_by_key(|step| step.at);
         Self { steps }
