@@ -181,6 +181,17 @@ async fn split_runs_hot_and_cold_on_separate_engines_and_later_commands_remember
     assert!(text.contains(".marketprism/config/token"), "{text}");
     assert_eq!(std::fs::metadata(token).unwrap().permissions().mode() & 0o777, 0o600);
 
+    // Two engines share the half of the memory that one would take.
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
+    for name in ["clickhouse", "clickhouse-cold"] {
+        let log = checkout.root.path().join(format!(".marketprism/logs/{name}.log"));
+        let log = std::fs::read_to_string(log).unwrap();
+        let limit = log.split("memory_limit_mib=").nth(1).and_then(|rest| rest.split(' ').next());
+        let limit: u64 = limit.unwrap_or_else(|| panic!("{log}")).parse().unwrap();
+        assert!(limit > 0 && limit <= (total >> 10) / 4, "{limit} MiB of {total} KiB");
+    }
+
     // Central creates the cold tables in the background.
     until("the cold tables are on the cold engine", Duration::from_secs(20), || async {
         let places = [

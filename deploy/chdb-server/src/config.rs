@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Parser;
 
-use crate::limits::MEMORY_DIVISOR;
+use crate::limits::MEMORY_PERCENT;
 use crate::memory;
 
 /// Serves ClickHouse's HTTP interface from an engine inside this process, to one user, `default`. Statements that
@@ -31,9 +31,12 @@ pub struct Arguments {
     /// Queries that wait for a free thread; more are answered with 503
     #[arg(long, default_value_t = 64)]
     pub waiting: usize,
-    /// Memory of the engine in MiB; half of the machine's or cgroup's when not given
+    /// Memory of the engine in MiB; --memory-percent of the machine's or cgroup's when not given
     #[arg(long)]
     pub memory_limit_mib: Option<u64>,
+    /// Share of the memory of the machine or of its cgroup, whichever is less
+    #[arg(long, default_value_t = MEMORY_PERCENT)]
+    pub memory_percent: u64,
     /// Seconds that running requests get to end after SIGTERM or SIGINT
     #[arg(long, default_value_t = 30)]
     pub drain_seconds: u64,
@@ -70,6 +73,9 @@ impl Arguments {
                 self.memory_limit_mib.unwrap_or_default()
             );
         }
+        if !(1..=100).contains(&self.memory_percent) {
+            bail!("--memory-percent {}: allowed are 1 to 100", self.memory_percent);
+        }
         let is_right = |right: &String| {
             right.bytes().all(|b| b.is_ascii_alphabetic() || b == b' ' || b == b'*' || b == b'.')
         };
@@ -88,7 +94,7 @@ impl Arguments {
     pub fn memory_limit(&self) -> anyhow::Result<u64> {
         match self.memory_limit_mib {
             Some(mib) => Ok(mib << 20),
-            None => Ok(memory::available()? / MEMORY_DIVISOR),
+            None => Ok(memory::available()? / 100 * self.memory_percent),
         }
     }
 

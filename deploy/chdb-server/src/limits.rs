@@ -41,9 +41,9 @@ pub const RESPONSE_BUFFER: usize = 1 << 20;
 pub const RESPONSE_CHUNK: usize = 256 << 10;
 /// Largest block of ClickHouse's compression framing that is decoded.
 pub const FRAME_BYTES: usize = 256 << 20;
-/// The engine takes half of the memory of the machine or of the cgroup, whichever is less, if `--memory-limit-mib` is not given.
+/// The engine takes half of the memory of the machine or of its cgroup, whichever is less, unless options say otherwise.
 /// The rest is for the broker, the edges with their sandboxes, central, and the page cache of all of them.
-pub const MEMORY_DIVISOR: u64 = 2;
+pub const MEMORY_PERCENT: u64 = 50;
 /// Longest first line of the password file.
 pub const PASSWORD_BYTES: u64 = 4096;
 /// Time that running queries have to end after they were cancelled at shutdown.

@@ -13,7 +13,7 @@ use super::{
 use crate::install::Installer;
 use crate::process::Program;
 use crate::settings::port_variable;
-use crate::{ClickHouse, ColdPlace, Console, Engine, Settings, StackPaths, Venues};
+use crate::{ClickHouse, ColdPlace, Console, Engine, Settings, StackPaths, Venues, limits};
 
 /// Note of a central whose cold tables are on an engine of their own.
 pub(super) const COLD_APART: &str = "cold apart";
@@ -133,12 +133,18 @@ impl<'a> Plan<'a> {
                 let listen = format!("127.0.0.1:{port}");
                 // Less than the time until SIGKILL.
                 let drain = ["--drain-seconds".into(), "10".into()];
+                let percent = match self.cold {
+                    ColdPlace::Together => limits::ENGINE_MEMORY_PERCENT,
+                    ColdPlace::Apart => limits::ENGINE_MEMORY_PERCENT / 2,
+                };
+                let memory = ["--memory-percent".into(), percent.to_string().into()];
                 let password = ["--password-file".into(), password_file.into()];
                 let arguments = ["--data".into(), embedded.into(), "--listen".into(), listen.into()];
                 let arguments = arguments
                     .into_iter()
                     .chain(["--library".into(), library.into()])
                     .chain(password)
+                    .chain(memory)
                     .chain(drain);
                 self.program(self.binary("marketprism-clickhouse"), arguments, &[])
             }
