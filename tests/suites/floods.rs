@@ -122,6 +122,8 @@ async fn frames_of_15_mib_take_bounded_memory_and_delay_no_other_feed() {
             peak = peak.max(edge.process().resident_bytes());
         }
     }
+    let queued = edge.metric("marketprism_edge_input_queue_bytes", EXCHANGE).await;
+    assert!(queued > 40 * MIB && queued <= 64 * MIB, "{queued} bytes queued");
     println!("peak {} MiB, longest delay of {count} trades {longest:?}", peak / MIB);
     assert!(peak < 400 * MIB, "{} MiB resident", peak / MIB);
     assert!(longest < Duration::from_secs(2), "a trade of the other feed came {longest:?} late");

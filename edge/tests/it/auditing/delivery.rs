@@ -12,8 +12,8 @@ use marketprism_tests::link::Link;
 use marketprism_tests::wait::eventually;
 use tokio_util::sync::CancellationToken;
 
-use super::setup::{Running, audits, compare, create_streams, run, trades};
-use crate::broker::{STREAM, messages};
+use super::setup::{Running, audits, compare, create_streams, run, run_draining, trades};
+use crate::broker::{STREAM, create_stream, messages};
 
 const DELIVERED: (DrainResult, u64) = (DrainResult { undelivered: 0 }, 0);
 
@@ -106,6 +106,25 @@ async fn events_dropped_from_the_full_queue_are_gaps_of_ours_and_the_rest_is_exa
     let gaps: Vec<_> = streams.flat_map(|stream| stream.gaps).collect();
     assert!(gaps.iter().all(|gap| (gap.kind, gap.cause) == (GapKind::Dropped, GapCause::Ours)), "{gaps:?}");
     assert_eq!(gaps.iter().filter_map(|gap| gap.missing).sum::<u64>(), 900);
+}
+
+/// The broker stores audits and no events: a stream is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_left_at_a_stop_are_in_the_last_audits() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), "AUDIT", "audit.>").await;
+    let edge = run_draining(&broker.url(), Duration::from_millis(500)).await;
+    edge.append(0..1_000);
+    let republished = edge.publishing.metrics.republished.with_label_values(&["refused"]);
+    eventually("events are refused", || async { (republished.get() > 0).then_some(()) }).await;
+    assert_eq!(edge.end().await, (DrainResult { undelivered: 1_000 }, 0), "no window is given up");
+    let audits = audits(&broker.url()).await;
+    let streams = || audits.iter().flat_map(|audit| &audit.streams);
+    let in_flight: usize = streams().map(|stream| stream.unsure.len()).sum();
+    let dropped: u64 = streams().map(|stream| stream.dropped).sum();
+    assert_eq!((in_flight, dropped), (256, 744), "sent without an answer, and never sent");
+    assert_eq!(streams().map(|stream| stream.stored.count).sum::<u64>(), 0);
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Publishing, STREAM, create_stream, event_id, limits, messages, publish, record};
 
+/// Longer than anything here takes to be acknowledged.
+const DRAIN: Duration = Duration::from_secs(60);
+
 /// Nanoseconds of a second, the length of a window here.
 pub const SECOND: i64 = 1_000_000_000;
 
@@ -85,7 +88,12 @@ pub struct Running {
 }
 
 pub async fn run(url: &str, queue_messages: usize) -> Running {
-    start(url, queue_messages, audited(clock::now_ns()), None).await
+    start(url, queue_messages, audited(clock::now_ns()), None, DRAIN).await
+}
+
+/// With a short time for the last acknowledgements.
+pub async fn run_draining(url: &str, drain: Duration) -> Running {
+    start(url, 100_000, audited(clock::now_ns()), None, drain).await
 }
 
 /// A run after the one that `journal` knows.
@@ -95,7 +103,7 @@ pub async fn run_journaled(url: &str, journal: &RunJournal) -> Running {
     let audited = audited_after(&resumption, run_ns, &SYMBOLS.map(str::to_owned));
     let run = JournaledRun { run_ns, stop: None, unsent: resumption.unsent };
     journal.write(&run).unwrap();
-    start(url, 100_000, audited, Some((journal, run))).await
+    start(url, 100_000, audited, Some((journal, run)), DRAIN).await
 }
 
 async fn start(
@@ -103,10 +111,11 @@ async fn start(
     queue_messages: usize,
     audited: Audited,
     journaled: Option<(&RunJournal, JournaledRun)>,
+    drain: Duration,
 ) -> Running {
     let mut limits = limits();
     limits.queue_messages = queue_messages;
-    let publishing = publish(url, limits, Arc::clone(&audited.auditor), Duration::from_secs(60)).await;
+    let publishing = publish(url, limits, Arc::clone(&audited.auditor), drain).await;
     let mut sender = AuditSender::new(
         publishing.client.clone(),
         Arc::clone(&publishing.link),
@@ -141,6 +150,7 @@ impl Running {
         self.audited.auditor.observe(self.audited.feed, Vec::new(), Some(i64::MAX));
         self.publishing.stop.cancel();
         let drained = self.publishing.task.await.unwrap().unwrap();
+        assert_eq!(self.publishing.queue.abandon(), drained.undelivered);
         self.audits_stop.cancel();
         (drained, self.audits.await.unwrap())
     }

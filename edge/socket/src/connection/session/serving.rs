@@ -300,7 +300,10 @@ impl Serving {
         if !matches!(sent, Ok(Ok(()))) {
             return;
         }
-        while let Ok(Some(Ok(message))) = timeout_at(deadline, self.socket.next()).await {
+        // A timeout alone does not end while messages are at hand, as in a flood.
+        while Instant::now() < deadline
+            && let Ok(Some(Ok(message))) = timeout_at(deadline, self.socket.next()).await
+        {
             if matches!(message, Message::Close(_)) || self.on_message(Some(Ok(message))).await.is_err() {
                 return;
             }
