@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use marketprism_adapter_host::contract::Connection;
@@ -54,10 +55,12 @@ fn of(url: &str, count: usize) -> Vec<Connection> {
     (0..count).map(one).collect()
 }
 
-/// Runs a server on a thread of its own, which does not compete for those of the sockets; returns its address.
-fn apart<R: Future<Output = Server>>(server: impl FnOnce() -> R + Send + 'static) -> String {
+/// Runs a server until the test ends, on a thread of its own, which does not compete for those of the sockets; returns its address.
+fn apart<R: Future<Output = Server>>(
+    server: impl FnOnce() -> R + Send + 'static,
+) -> (String, JoinHandle<()>) {
     let (started, address) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let server = server().await;
@@ -65,7 +68,7 @@ fn apart<R: Future<Output = Server>>(server: impl FnOnce() -> R + Send + 'static
             std::future::pending::<()>().await
         });
     });
-    address.recv().unwrap()
+    (address.recv().unwrap(), thread)
 }
 
 fn start_bounded(connections: Vec<Connection>, bytes: u32) -> (FeedSockets, InputReceiver) {
@@ -194,13 +197,13 @@ async fn a_queued_frame_among_pings_takes_only_its_own_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_one_feed_delays_the_frames_of_another_by_less_than_a_second() {
-    let flood = apart(|| {
+    let (flood, _flooding) = apart(|| {
         raw(|mut stream, _| async move {
             let pings = PING.repeat(MIB);
             while stream.write_all(&pings).await.is_ok() {}
         })
     });
-    let ticking = apart(|| {
+    let (ticking, _ticks) = apart(|| {
         raw(|mut stream, _| async move {
             loop {
                 let stamp = now_ns().to_be_bytes();
