@@ -208,7 +208,11 @@ fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<Journaled
     auditor.resume(&resumption);
     let (unsent, run_ns) = (resumption.unsent, origin.run_ns);
     let run = JournaledRun { run_ns, stop: None, unsent };
-    journal.write(&run).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Err(error) = journal.write(&run) {
+        // A full disk does not keep the edge from collecting; but the stop of the run before must not be taken for one of this run.
+        tracing::error!(%error, ?path, "journal of the run not written: a message that the broker does not store before a kill is lost");
+        journal.remove().with_context(|| format!("cannot replace or remove {}", path.display()))?;
+    }
     Ok(Some(JournaledStart { journal, run }))
 }
 

@@ -235,3 +235,85 @@ async fn a_gap_of_the_venue_is_reported_and_windows_of_a_killed_edge_are_unverif
         })
         .await;
 }
+
+/// Seconds since 1970 of the engines' clock.
+async fn seconds(clickhouse: &ClickHouse) -> u64 {
+    clickhouse.number("SELECT toUInt64(toUnixTimestamp(now()))").await.unwrap()
+}
+
+impl System {
+    /// Waits for whole windows without the edge.
+    async fn passes(&self, windows: u64) {
+        let until_second = seconds(&self.hot).await + windows * WINDOW_SECONDS;
+        until("windows pass", PATIENCE, || async {
+            if seconds(&self.hot).await >= until_second { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+    }
+
+    async fn restarts(&mut self) {
+        self.edge.restart().await;
+        until("the feed is ready again", PATIENCE, || self.edge.get("/ready")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_is_known_downtime_with_its_times_and_a_kill_is_not() {
+    let mut system = System::start().await;
+    let (mut stop, mut start) = ((0, 0), (0, 0));
+    let span = system
+        .collect(300, async |system| {
+            let before = seconds(&system.hot).await;
+            assert!(system.edge.process().terminate(Duration::from_secs(40)).await.success());
+            stop = (before, seconds(&system.hot).await);
+            system.passes(4).await;
+            let before = seconds(&system.hot).await;
+            system.restarts().await;
+            start = (before, seconds(&system.hot).await);
+        })
+        .await;
+    let count = |report: &Value, state: &str| report["windows"][state].as_u64().unwrap();
+    let report = system
+        .report("the stop is known downtime", &span, |code, report| {
+            let idle = report["verdict"] == "not_collected" && count(report, "open") == 0;
+            code == 1 && idle && count(report, "not_collected") > 0
+        })
+        .await;
+    assert_eq!((count(&report, "unverifiable"), count(&report, "mismatch")), (0, 0), "{report}");
+    let [downtime] = report["downtimes"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    let at = async |end: &str| {
+        let text = downtime[end].as_str().unwrap().to_owned();
+        let query = format!("SELECT toUInt64(toUnixTimestamp(parseDateTime64BestEffort('{text}')))");
+        system.hot.number(&query).await.unwrap()
+    };
+    let (from, to) = (at("from").await, at("to").await);
+    assert!(
+        (stop.0..=stop.1).contains(&from) && (start.0..=start.1).contains(&to),
+        "{downtime} {stop:?} {start:?}"
+    );
+    assert_eq!(
+        (&downtime["edge"], &downtime["reason"]),
+        (&"edge-test".into(), &"stopped by operator".into())
+    );
+    let summary = report["summary"].as_str().unwrap();
+    assert!(summary.contains("not collected") && summary.contains("stopped by operator"), "{summary}");
+
+    let first_window = stop.0 / WINDOW_SECONDS * WINDOW_SECONDS;
+    let query = format!("SELECT formatDateTime(toDateTime({first_window}, 'UTC'), '%Y-%m-%dT%H:%i:%SZ')");
+    let rest = Span { from: span.from, to: system.hot.text(&query).await.unwrap().trim().to_owned() };
+    system.complete("the rest is whole", &rest).await;
+
+    let killed = system
+        .collect(300, async |system| {
+            system.edge.kill();
+            system.passes(2).await;
+            system.restarts().await;
+        })
+        .await;
+    let report = system
+        .report("a kill leaves no last words", &killed, |code, report| {
+            code != 0 && report["verdict"] != "not_collected" && count(report, "unverifiable") > 0
+        })
+        .await;
+    assert_eq!(report["downtimes"].as_array().unwrap().len(), 0, "{report}");
+}

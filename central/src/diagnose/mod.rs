@@ -96,7 +96,7 @@ impl From<Finding> for Check {
         let found = match finding.level {
             Level::Fail => CheckStatus::Fail,
             Level::Unknown => CheckStatus::Unknown,
-            Level::Warn => CheckStatus::Warn,
+            Level::Downtime | Level::Warn => CheckStatus::Warn,
             Level::Info => CheckStatus::Ok,
         };
         Self::new(finding.code, finding.subject, found, finding.text, finding.remedy)

@@ -15,7 +15,7 @@ use super::inputs::{ReportInputs, Verified, WORST_MAX};
 use super::period::recent_window;
 use super::sources::tables::{Market, ReplicationBucket, TableAnswer};
 use super::sources::{Answer, SchemaCache, Sources, ledger};
-use super::{ReportScope, Time, rules, verify};
+use super::{ReportScope, Time, downtime, rules, verify};
 
 /// Most heatmap cells whose windows are listed.
 const WORST_CELLS: usize = 40;
@@ -51,7 +51,12 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
     let state = |(hot, cold)| table_state(&inputs, &ledger, hot, cold);
     let mut tables: Vec<TableReport> = inputs.hot.iter().zip(&inputs.cold).map(state).collect();
     let coverage = coverage(&inputs, &ledger);
-    let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage);
+    let downtimes = downtime::list(
+        inputs.downtimes.as_deref().unwrap_or_default(),
+        inputs.edge_gaps.as_deref().unwrap_or_default(),
+        &ledger.idle,
+    );
+    let mut findings = rules::evaluate(&inputs, &ledger, &tables, &coverage, &downtimes);
     let mut unanswered = inputs.unanswered();
     if let Err(reason) = &worst {
         unanswered.push(Unanswered { part: "worst windows".into(), reason: reason.clone() });
@@ -82,6 +87,7 @@ fn write(inputs: ReportInputs, ledger: LedgerSummary, worst: Answer<Vec<WorstWin
         tables,
         coverage,
         heat_map: ledger.map,
+        downtimes,
         gaps: TruncatedList { total: gaps_total, items: inputs.gaps.unwrap_or_default() },
         losses: inputs.losses.unwrap_or_default(),
         dead_letters: inputs.dead_letters.unwrap_or_default(),
@@ -151,6 +157,7 @@ fn copied(buckets: &[ReplicationBucket], table: &str) -> WindowCounts {
             mismatch: bucket.mismatch,
             unverifiable: bucket.failed,
             open: bucket.open,
+            not_collected: 0,
         });
     }
     windows
@@ -226,7 +233,7 @@ fn worst_windows(
 pub const fn exit_code(verdict: ReportVerdict) -> Exit {
     match verdict {
         ReportVerdict::Whole => Exit::SUCCESS,
-        ReportVerdict::NotWhole => Exit::FAILED,
+        ReportVerdict::NotWhole | ReportVerdict::NotCollected => Exit::FAILED,
         ReportVerdict::CannotTell => Exit::NOT_DONE,
     }
 }

@@ -39,6 +39,10 @@ pub struct LedgerSummary {
     /// All gaps, covered ones included.
     pub gaps_total: u64,
     pub evidence: EvidenceCounts,
+    /// Windows not collected on purpose that nothing resolves, of each edge's streams.
+    pub idle: BTreeMap<String, Vec<TimeRuns>>,
+    /// Events that the venue numbered meanwhile.
+    pub not_collected_events: u64,
     /// First starts of streams.
     pub starts: u64,
     /// Newest window of each edge.
@@ -101,8 +105,8 @@ pub fn add_up(
 }
 
 fn counts(row: &VerdictBucket) -> WindowCounts {
-    let VerdictBucket { verified, mismatch, unverifiable, open, .. } = *row;
-    WindowCounts { verified, mismatch, unverifiable, open }
+    let VerdictBucket { verified, mismatch, unverifiable, open, not_collected, .. } = *row;
+    WindowCounts { verified, mismatch, unverifiable, open, not_collected }
 }
 
 /// Mismatches, missing events, uncovered and absent windows.
@@ -139,6 +143,13 @@ impl StreamBuckets<'_> {
         let uncovered = self.found.uncovered.values().map(|runs| runs.windows(window)).sum::<u64>();
         let missing_events = missing.values().sum();
         let evidence = self.evidence();
+        let not_collected_windows =
+            self.found.not_collected.values().map(|runs| runs.windows(window)).sum::<u64>();
+        let not_collected_events = self.found.paused.iter().map(|events| events.count).sum::<u64>();
+        for (edge, runs) in &self.found.not_collected {
+            ledger.idle.entry(edge.clone()).or_default().push(runs.clone());
+        }
+        ledger.not_collected_events += not_collected_events;
         let absent_windows = self.found.absent.windows(window);
         let state = StreamState {
             stream: key.to_string(),
@@ -147,6 +158,8 @@ impl StreamBuckets<'_> {
             absent_windows,
             covered_windows: windows.unverifiable.saturating_sub(uncovered),
             missing_events,
+            not_collected_windows,
+            not_collected_events,
             evidence,
             numbering: self.facts.capability.numbering.as_str(),
             completeness: self.facts.capability.completeness.as_str(),
@@ -250,7 +263,7 @@ fn copies_by_table(buckets: &TimeBuckets, copies: &[ReplicationBucket]) -> Vec<T
     for row in copies {
         let cells = tables.entry(&row.table_name).or_insert_with(|| vec![Vec::new(); buckets.count]);
         if let Some(cell) = usize::try_from(row.bucket).ok().and_then(|bucket| cells.get_mut(bucket)) {
-            *cell = vec![row.verified, row.mismatch, row.failed, row.open, 0];
+            *cell = vec![row.verified, row.mismatch, row.failed, row.open, 0, 0];
         }
     }
     tables.into_iter().map(|(table, cells)| TableRow { table: table.to_owned(), cells }).collect()
@@ -278,6 +291,7 @@ mod tests {
             verified: is(&[1, 2]),
             mismatch: is(&[4]),
             unverifiable: is(&[3]),
+            not_collected: is(&[6]),
             open: is(&[5]),
             overdue: 0,
             rows: 10 * is(&[1]),
@@ -313,7 +327,7 @@ mod tests {
         let stream = &ledger.map.streams[0];
         assert_eq!((stream.covered_windows, ledger.uncovered, ledger.missing), (1, 2, 0));
         assert_eq!((ledger.windows.mismatch, ledger.windows.total()), (1, 7));
-        assert_eq!(stream.cells[1], [1, 1, 0, 0, 0]);
+        assert_eq!(stream.cells[1], [1, 1, 0, 0, 0, 0]);
         let first = &ledger.faults[0];
         assert_eq!(
             (first.1, first.0.symbol.as_str()),

@@ -10,7 +10,7 @@ use super::document::{
     TruncatedList, Unanswered, Verification, WorstWindow,
 };
 use super::period::TimeBuckets;
-use super::sources::ledger::{EdgeGap, StoredIdsRow, VerdictBucket};
+use super::sources::ledger::{EdgeDowntime, EdgeGap, StoredIdsRow, VerdictBucket};
 use super::sources::tables::{ReplicationBucket, TableAnswer, TableWatermark};
 use super::sources::{Answer, SchemaCache, Sources, ledger, systems, tables};
 use crate::clock;
@@ -47,6 +47,7 @@ pub struct ReportInputs {
     pub edge_gaps: Answer<Vec<EdgeGap>>,
     pub stored_ids: Answer<Vec<StoredIdsRow>>,
     pub gaps: Answer<Vec<ReportedGap>>,
+    pub downtimes: Answer<Vec<EdgeDowntime>>,
     pub losses: Answer<TruncatedList<LostMessages>>,
     pub dead_letters: Answer<Vec<DeadLetters>>,
     pub copies: Answer<Vec<ReplicationBucket>>,
@@ -86,6 +87,7 @@ impl ReportInputs {
             edge_gaps,
             stored_ids,
             gaps,
+            downtimes,
             losses,
             dead_letters,
         ) = tokio::join!(
@@ -103,6 +105,7 @@ impl ReportInputs {
             ledger::gaps(sources, &scope, now_ms - grace_ms - CLOSING_MS),
             ledger::stored_ids(sources, &scope, &buckets),
             ledger::newest_gaps(sources, &scope),
+            ledger::downtimes(sources, &scope),
             ledger::losses(sources, &scope),
             ledger::dead_letters(sources, &scope),
         );
@@ -118,6 +121,7 @@ impl ReportInputs {
             edge_gaps,
             stored_ids,
             gaps,
+            downtimes,
             losses,
             dead_letters,
             copies,
@@ -174,6 +178,7 @@ impl ReportInputs {
             ("verdicts", self.verdicts.as_ref().err()),
             ("gaps", self.edge_gaps.as_ref().err().or(self.gaps.as_ref().err())),
             ("stored ids", self.stored_ids.as_ref().err()),
+            ("downtimes", self.downtimes.as_ref().err()),
             ("losses", self.losses.as_ref().err()),
             ("dead letters", self.dead_letters.as_ref().err()),
             ("window log", self.copies.as_ref().err().or(self.copies_worst.as_ref().err())),

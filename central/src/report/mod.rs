@@ -6,6 +6,7 @@
 mod completeness;
 mod compose;
 pub mod document;
+mod downtime;
 mod heatmap;
 mod inputs;
 mod period;

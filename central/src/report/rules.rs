@@ -2,14 +2,14 @@
 
 use marketprism_schema::{DataType, Table};
 
-use super::Time;
 use super::document::{
-    BrokerStream, Finding, FindingCode as Code, LeaseState, Level, ReportVerdict, ServerState, TableContents,
-    TableReport, VenueState,
+    BrokerStream, Finding, FindingCode as Code, LeaseState, Level, ReportVerdict, ReportedDowntime,
+    ServerState, TableContents, TableReport, VenueState,
 };
 use super::heatmap::LedgerSummary;
 use super::inputs::ReportInputs;
 use super::period::{is_high_frequency, recent_window};
+use super::{Time, downtime};
 
 /// All findings, the most severe first.
 pub fn evaluate(
@@ -17,11 +17,14 @@ pub fn evaluate(
     ledger: &LedgerSummary,
     tables: &[TableReport],
     venues: &[VenueState],
+    downtimes: &[ReportedDowntime],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     evaluate_tables(inputs, tables, &mut findings);
     if inputs.verdicts.is_ok() {
-        evaluate_ledger(inputs, ledger, venues, &mut findings);
+        evaluate_ledger(ledger, venues, &mut findings);
+        silent_edges(inputs, ledger, downtimes, &mut findings);
+        findings.extend(downtime::findings(downtimes, &ledger.idle, ledger.not_collected_events));
     }
     evaluate_losses(inputs, &mut findings);
     evaluate_systems(inputs, &mut findings);
@@ -54,6 +57,10 @@ pub fn conclude(findings: &[Finding]) -> (ReportVerdict, Option<String>) {
     if !unknowns.is_empty() {
         return (ReportVerdict::CannotTell, sentence(&unknowns));
     }
+    let downtimes = of(Level::Downtime);
+    if !downtimes.is_empty() {
+        return (ReportVerdict::NotCollected, sentence(&downtimes));
+    }
     (ReportVerdict::Whole, None)
 }
 
@@ -73,12 +80,7 @@ pub const LEDGER: &str = "ledger";
 const SILENCE_MS: i64 = 5 * 60_000;
 pub const REPAIR: &str = "run `repair`: it asks the edges to publish the missing events again";
 
-fn evaluate_ledger(
-    inputs: &ReportInputs,
-    ledger: &LedgerSummary,
-    venues: &[VenueState],
-    findings: &mut Vec<Finding>,
-) {
+fn evaluate_ledger(ledger: &LedgerSummary, venues: &[VenueState], findings: &mut Vec<Finding>) {
     let windows = &ledger.windows;
     let mut add = |code, level, text: String, remedy: &str| {
         findings.push(Finding::new(code, level, LEDGER, text, remedy));
@@ -121,7 +123,6 @@ fn evaluate_ledger(
     if !evidence.is_empty() {
         add(Code::LedgerEvidence, Level::Info, evidence, "");
     }
-    silent_edges(inputs, ledger, findings);
     for venue in venues.iter().filter(|venue| !venue.is_judged && has_recent_rows(venue)) {
         if windows.total() > 0 {
             let VenueState { data_type, exchange, market_type, .. } = venue;
@@ -163,9 +164,15 @@ fn causes(ledger: &LedgerSummary) -> String {
     if named.is_empty() { "cause not reported by any edge".to_owned() } else { named.join(", ") }
 }
 
-fn silent_edges(inputs: &ReportInputs, ledger: &LedgerSummary, findings: &mut Vec<Finding>) {
+fn silent_edges(
+    inputs: &ReportInputs,
+    ledger: &LedgerSummary,
+    downtimes: &[ReportedDowntime],
+    findings: &mut Vec<Finding>,
+) {
     let cut = inputs.scope.to.0.min(inputs.now_ms) - inputs.grace_ms - SILENCE_MS;
-    for (edge, newest_ms) in ledger.edges.iter().filter(|(_, newest_ms)| **newest_ms < cut) {
+    let silent = ledger.edges.iter().filter(|(_, newest_ms)| **newest_ms < cut);
+    for (edge, newest_ms) in silent.filter(|(edge, _)| !downtime::is_stopped(downtimes, edge)) {
         let newest = Time(*newest_ms);
         // While another edge still reports, only redundancy is lost.
         let is_alone = ledger.edges.values().all(|other_ms| *other_ms < cut);

@@ -6,9 +6,9 @@ use std::io::IsTerminal as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::document::{
-    BrokerConsumer, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict, ReportedGap,
-    ServerState, StreamState, TableContents, TableReport, VenueState, VerifiedAudits, VerifiedTable,
-    WindowCounts, WindowPercent, WorstWindow,
+    BrokerConsumer, Finding, LeaseState, Level, LostMessages, Report, ReportVerdict, ReportedDowntime,
+    ReportedGap, ServerState, StreamState, TableContents, TableReport, VenueState, VerifiedAudits,
+    VerifiedTable, WindowCounts, WindowPercent, WorstWindow,
 };
 
 /// Most streams, windows and gaps shown; `--json` has more.
@@ -47,6 +47,7 @@ fn head(report: &Report, paint: Paint, out: &mut String) {
         ReportVerdict::Whole => ("\u{2713}", Paint::GOOD),
         ReportVerdict::NotWhole => ("\u{2715}", Paint::BAD),
         ReportVerdict::CannotTell => ("?", Paint::UNKNOWN),
+        ReportVerdict::NotCollected => ("\u{2225}", Paint::IDLE),
     };
     let verdict = paint.with(colour, &format!("{mark} {}", report.verdict.words().to_uppercase()));
     let scope = &report.scope;
@@ -64,10 +65,11 @@ fn findings(findings: &[Finding], paint: Paint, out: &mut String) {
         let colour = match finding.level {
             Level::Fail => Paint::BAD,
             Level::Unknown => Paint::UNKNOWN,
+            Level::Downtime => Paint::IDLE,
             Level::Warn => Paint::WARN,
             Level::Info => Paint::SOFT,
         };
-        let level = paint.with(colour, &format!("{:<7}", finding.level.as_str()));
+        let level = paint.with(colour, &format!("{:<8}", finding.level.as_str()));
         let code = paint.with(Paint::SOFT, &format!("[{}]", finding.code.as_str()));
         out.push_str(&format!("   {level} {}: {} {code}\n", clean(&finding.subject), clean(&finding.text)));
         if !finding.remedy.is_empty() {
@@ -89,8 +91,8 @@ fn tables(tables: &[TableReport], paint: Paint, out: &mut String) {
         let duplicates: u64 = sides.map(|side| side.recent_duplicates).sum();
         let newest = state.hot.as_ref().and_then(|hot| hot.newest);
         let lag = state.lag_minutes.map(|lag| format!("{lag:.1}"));
-        let [verified, mismatch, failed, _] = shares(&state.replication, state.replication_percent);
-        let [audited, differing, unverifiable, _] = shares(&state.audited, state.audited_percent);
+        let [verified, mismatch, failed, ..] = shares(&state.replication, state.replication_percent);
+        let [audited, differing, unverifiable, _, idle] = shares(&state.audited, state.audited_percent);
         let (hot, cold) = (of(&state.hot, |hot| hot.rows), of(&state.cold, |cold| cold.rows));
         let (fresh, copied) =
             (of(&state.hot, |hot| hot.recent_rows), of(&state.cold, |cold| cold.recent_rows));
@@ -109,16 +111,18 @@ fn tables(tables: &[TableReport], paint: Paint, out: &mut String) {
             failed,
             audited,
             differing,
-            unverifiable
+            unverifiable,
+            idle
         ]
     };
-    let columns = "table,hot,recent,newest,cold,recent,lag min,duplicates,equal,different,failed,audited,mismatch,unverifiable";
+    let columns = "table,hot,recent,newest,cold,recent,lag min,duplicates,equal,different,failed,audited,mismatch,unverifiable,not collected";
     text_table("tables", columns, tables.iter().map(row), paint, out);
 }
 
 /// Numbers of windows with their share, in the order of the heatmap's cells.
-fn shares(counts: &WindowCounts, percent: Option<WindowPercent>) -> [String; 4] {
-    let percent = percent.map_or([0.0; 4], |of| [of.verified, of.mismatch, of.unverifiable, of.open]);
+fn shares(counts: &WindowCounts, percent: Option<WindowPercent>) -> [String; 5] {
+    let of = |of: WindowPercent| [of.verified, of.mismatch, of.unverifiable, of.open, of.not_collected];
+    let percent = percent.map_or([0.0; 5], of);
     let mut shares = counts.cell().map(|count| count.to_string());
     for (share, percent) in shares.iter_mut().zip(percent).filter(|(_, percent)| *percent > 0.0) {
         share.push_str(&format!(" ({percent:.2} %)"));
@@ -151,7 +155,7 @@ fn verification(report: &Report, paint: Paint, out: &mut String) {
     let columns = "table,equal,cold only,different,waiting,failed,rows hot,rows cold,not copied yet,compared up to,stopped by";
     text_table(&title, columns, verification.tables.iter().map(row), paint, out);
     let row = |audits: &VerifiedAudits| {
-        let [verified, mismatch, unverifiable, open] =
+        let [verified, mismatch, unverifiable, open, idle] =
             shares(&audits.windows, WindowPercent::of(&audits.windows));
         let VerifiedAudits { newly_mismatched, newly_unsound, newly_verified, .. } = audits;
         cells![
@@ -159,12 +163,14 @@ fn verification(report: &Report, paint: Paint, out: &mut String) {
             mismatch,
             unverifiable,
             open,
+            idle,
             newly_mismatched,
             newly_unsound - newly_mismatched,
             newly_verified
         ]
     };
-    let columns = "verified,mismatch,unverifiable,open,new: mismatch,new: unverifiable,new: verified";
+    let columns =
+        "verified,mismatch,unverifiable,open,not collected,new: mismatch,new: unverifiable,new: verified";
     let title = "verified now: hot against audits, windows";
     text_table(title, columns, verification.audits.iter().map(row), paint, out);
 }
@@ -177,7 +183,7 @@ fn markets(markets: &[VenueState], paint: Paint, out: &mut String) {
         side.as_ref().map_or("no answer".to_owned(), |contents| contents.rows.to_string())
     };
     let row = |state: &VenueState| {
-        let [verified, mismatch, unverifiable, open] = shares(&state.windows, state.windows_percent);
+        let [verified, mismatch, unverifiable, open, idle] = shares(&state.windows, state.windows_percent);
         let VenueState { exchange, market_type, data_type, status, .. } = state;
         let newest = state.cold.as_ref().and_then(|cold| cold.newest);
         let (age, newest) = (or_dash(state.age_seconds), or_dash(newest));
@@ -194,19 +200,19 @@ fn markets(markets: &[VenueState], paint: Paint, out: &mut String) {
             verified,
             mismatch,
             unverifiable,
-            open
+            open,
+            idle
         ]
     };
     let title = format!("markets ({} in all)", markets.len());
-    let columns =
-        "exchange,market,data,hot,status,age s,cold,newest cold,verified,mismatch,unverifiable,open";
+    let columns = "exchange,market,data,hot,status,age s,cold,newest cold,verified,mismatch,unverifiable,open,not collected";
     text_table(&title, columns, markets.iter().take(MARKETS_SHOWN).map(row), paint, out);
 }
 
 fn streams(report: &Report, paint: Paint, out: &mut String) {
     let map = &report.heat_map;
     let row = |stream: &StreamState| {
-        let WindowCounts { verified, mismatch, unverifiable, open } = stream.windows;
+        let WindowCounts { verified, mismatch, unverifiable, open, not_collected } = stream.windows;
         let causes = stream.gaps.iter().map(|(cause, gaps)| format!("{cause} {}", gaps.gaps));
         let causes = causes.collect::<Vec<_>>().join(", ");
         let [complete, received, lower_bound] = stream.evidence.windows();
@@ -220,13 +226,14 @@ fn streams(report: &Report, paint: Paint, out: &mut String) {
             mismatch,
             unverifiable,
             open,
+            not_collected,
             absent_windows,
             missing_events,
             causes
         ]
     };
     let title = format!("streams ({} in all, the worst first)", map.streams_total);
-    let columns = "stream,verified,complete,received,lower bound,mismatch,unverifiable,open,no verdict,missing,gaps by cause";
+    let columns = "stream,verified,complete,received,lower bound,mismatch,unverifiable,open,not collected,no verdict,missing,gaps by cause";
     text_table(&title, columns, map.streams.iter().take(SHOWN).map(row), paint, out);
 }
 
@@ -238,12 +245,19 @@ fn windows(report: &Report, paint: Paint, out: &mut String) {
 }
 
 fn gaps(report: &Report, paint: Paint, out: &mut String) {
+    let row = |d: &ReportedDowntime| {
+        let to = d.to.map_or("lasts".to_owned(), |to| to.to_string());
+        cells![d.from, to, d.edge, d.reason, d.streams, d.uncovered_streams]
+    };
+    let columns = "from,to,edge,reason,streams,not covered";
+    text_table("not collected", columns, report.downtimes.iter().take(SHOWN).map(row), paint, out);
     let row = |gap: &ReportedGap| {
         let missing = gap.missing.map_or("unknown".to_owned(), |missing| missing.to_string());
-        cells![gap.window_start, gap.stream, gap.edge, gap.cause, gap.kind, missing, gap.evidence]
+        let (from, to) = (or_dash(gap.from), or_dash(gap.to));
+        cells![from, to, gap.clock, gap.stream, gap.edge, gap.cause, gap.kind, missing, gap.evidence]
     };
     let title = format!("gaps ({} in all, the newest first)", report.gaps.total);
-    let columns = "window,stream,edge,cause,kind,missing,evidence";
+    let columns = "from,to,clock,stream,edge,cause,kind,missing,evidence";
     text_table(&title, columns, report.gaps.items.iter().take(SHOWN).map(row), paint, out);
     let row = |loss: &LostMessages| {
         let LostMessages { seen_at, stream, messages, from_seq, to_seq, cause, evidence } = loss;
@@ -290,6 +304,7 @@ impl Paint {
     pub const GOOD: &'static str = "32;1";
     pub const BAD: &'static str = "31;1";
     pub const UNKNOWN: &'static str = "33;1";
+    pub const IDLE: &'static str = "35;1";
     pub const WARN: &'static str = "33";
     pub const SOFT: &'static str = "2";
 

@@ -335,15 +335,24 @@ impl AuditState {
         }
     }
 
+    /// A gap may begin in a window that is closed: the oldest open one reports that part.
     fn begin_gap(&mut self, stream: AuditStream, gap: Gap) {
-        self.open_gaps.entry((stream, gap.kind)).or_insert(gap);
+        let (key, open_ns) = ((stream, gap.kind), self.status.open_since_ns);
+        if self.open_gaps.contains_key(&key) {
+            return;
+        }
+        if gap.from < open_ns && !matches!(gap.kind, GapKind::Start | GapKind::Stop) {
+            let before = Gap { to: open_ns, ..gap.clone() };
+            self.tally(stream, open_ns, |tally| tally.gap(before));
+        }
+        self.open_gaps.insert(key, gap);
     }
 
     /// Each open window keeps its part of the gap.
     fn end_gap(&mut self, stream: AuditStream, kind: GapKind, at_ns: i64, venue_ns: Option<i64>) {
         let Some(mut gap) = self.open_gaps.remove(&(stream, kind)) else { return };
         gap.to = at_ns;
-        gap.set_venue_times(gap.venue_from, venue_ns);
+        gap.set_venue_times(gap.venue_from, venue_ns.filter(|_| gap.venue_from.is_some()));
         let mut start_ns = self.start_of(gap.from).max(self.status.open_since_ns);
         while start_ns <= at_ns {
             let end_ns = start_ns.saturating_add(self.window_ns);

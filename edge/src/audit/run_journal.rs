@@ -68,6 +68,13 @@ impl RunJournal {
         }
     }
 
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// After a crash of the machine the file has the old or the new content.
     pub fn write(&self, run: &JournaledRun) -> io::Result<()> {
         let part = self.path.with_extension("part");
@@ -189,6 +196,9 @@ mod tests {
         assert_eq!(other.read().unwrap(), None, "a renamed edge is another one");
         fs::write(journal.path(), "{\"run_ns\":").unwrap();
         assert!(journal.read().is_err());
+        journal.remove().unwrap();
+        journal.remove().unwrap();
+        assert_eq!(journal.read().unwrap(), None);
     }
 
     #[test]

@@ -162,7 +162,9 @@ impl GapMonitor {
         }
         state.down = Some((from_ns, kind));
         let mut gap = Gap::open(kind, cause, from_ns, format!("{}: {what}", state.name));
-        gap.venue_from = state.newest_venue_ns;
+        // Up to another moment than the last frame the connection carried everything, however long ago the last event was.
+        gap.venue_from =
+            state.newest_venue_ns.filter(|_| kind == GapKind::Connection && from_ns == state.last_ns);
         for stream in state.streams.clone() {
             self.push(GapEvent::Began(stream, gap.clone()));
         }

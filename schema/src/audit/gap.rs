@@ -24,7 +24,7 @@ pub struct Gap {
     /// Number of missing events, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<u64>,
-    /// Last receive time before it, nanoseconds since 1970 UTC; in an audit at the earliest the window's start.
+    /// Last receive time before it, nanoseconds since 1970 UTC; in an audit before the window's start only where it was noticed late.
     pub from: i64,
     /// First receive time after it, nanoseconds; in an audit at the latest the window's end. [`Gap::OPEN`] while it lasts.
     pub to: i64,

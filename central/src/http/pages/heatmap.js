@@ -4,6 +4,7 @@ const STATES = {
   mismatch: ['bad', '\u2715', 'mismatch'],
   missing: ['gap', '\u25c6', 'events missing'],
   unverifiable: ['blind', '?', 'unverifiable'],
+  not_collected: ['idle', '\u2225', 'not collected'],
   open: ['open', '\u2026', 'open'],
   verified: ['good', '\u2713', 'verified'],
   none: ['soft', '', 'no verdict'],
@@ -11,16 +12,17 @@ const STATES = {
 
 function stateOf(cell) {
   if (!cell.length) return 'none';
-  const [verified, mismatch, unverifiable, open, missing] = cell;
+  const [verified, mismatch, unverifiable, open, notCollected, missing] = cell;
   if (mismatch) return 'mismatch';
   if (missing) return 'missing';
   if (unverifiable) return 'unverifiable';
+  if (notCollected) return 'not_collected';
   if (verified) return 'verified';
   return open ? 'open' : 'none';
 }
 
 function describe(cell) {
-  const names = ['verified', 'mismatch', 'unverifiable', 'open', 'missing events'];
+  const names = ['verified', 'mismatch', 'unverifiable', 'open', 'not collected', 'missing events'];
   const parts = cell.map((count, i) => (count ? `${number(count)} ${names[i]}` : '')).filter(Boolean);
   return parts.join(', ') || 'no verdict';
 }
@@ -119,7 +121,7 @@ function hover(event, row, bin, at) {
 }
 
 function legend() {
-  const order = ['verified', 'mismatch', 'missing', 'unverifiable', 'open', 'none'];
+  const order = ['verified', 'mismatch', 'missing', 'unverifiable', 'not_collected', 'open', 'none'];
   return el('div', { class: 'legend' },
     order.map((state) => el('span', {}, el('i', { class: state }), `${STATES[state][1]} ${STATES[state][2]}`.trim())));
 }

@@ -1,5 +1,6 @@
 const SPANS = ['1h', '6h', '24h', '7d', '30d'];
-const VERDICTS = { whole: ['\u2713', 'Whole'], not_whole: ['\u2715', 'Not whole'], cannot_tell: ['?', 'Cannot tell'] };
+const VERDICTS = { whole: ['\u2713', 'Whole'], not_whole: ['\u2715', 'Not whole'], cannot_tell: ['?', 'Cannot tell'],
+  not_collected: ['\u2225', 'Whole except for known downtime'] };
 const query = new URLSearchParams(location.search);
 let showAll = false;
 let report = null;
@@ -38,6 +39,7 @@ function tiles(r) {
     tile(short(r.evidence.lower_bound_windows), 'lower bound', r.evidence.lower_bound_windows ? '' : 'soft'),
     tile(short(w.mismatch), `windows mismatched${of('mismatch')}`, w.mismatch ? 'bad' : 'soft'),
     tile(short(w.unverifiable), `windows unverifiable${of('unverifiable')}`, w.unverifiable ? 'blind' : 'soft'),
+    tile(short(w.not_collected), `windows not collected${of('not_collected')}`, w.not_collected ? 'idle' : 'soft'),
     tile(short(w.open), `windows open${of('open')}`, 'open'),
     tile(short(missing), 'missing events', missing ? 'gap' : 'soft'),
     tile(short(duplicates), 'recent duplicates', duplicates ? 'bad' : 'soft'),
@@ -70,6 +72,7 @@ function says(s) {
   if (s.missing_events) return ['gap', `\u25c6 ${number(s.missing_events)} missing`];
   if (uncovered > 0) return ['blind', `? ${number(uncovered)} unverifiable`];
   if (s.absent_windows) return ['blind', `? ${number(s.absent_windows)} without verdict`];
+  if (s.not_collected_windows) return ['idle', `\u2225 ${number(s.not_collected_windows)} not collected`];
   if (s.windows.verified) return ['good', `\u2713 ${proof(s)}`];
   return ['open', '\u2026 open'];
 }
@@ -137,9 +140,20 @@ function lists(r, now) {
     ['found', (w) => `${number(w.found)} of ${number(w.expected)}`, 'num'],
     ['reason', (w) => w.reason || '\u2013', 'wide'],
   ], runs(r.worst_windows.items), '\u2713 none'));
+  $('downtimes-card').hidden = !r.downtimes.length;
+  put('downtimes', table([
+    ['from (UTC)', (d) => clock(d.from), 'mono'],
+    ['to', (d) => (d.to ? clock(d.to) : 'lasts'), 'mono'],
+    ['edge', (d) => d.edge],
+    ['reason', (d) => d.reason],
+    ['streams', (d) => number(d.streams), 'num'],
+    ['not covered', (d) => el('span', { class: d.uncovered_streams ? 'idle' : 'good' }, number(d.uncovered_streams)), 'num'],
+  ], r.downtimes, 'none'));
   put('gaps-hint', r.gaps.total ? `${number(r.gaps.total)} in all; the newest ${number(r.gaps.items.length)} with cause and evidence.` : 'Gaps that edges detected, with cause and evidence.');
   put('gaps', table([
-    ['window (UTC)', (g) => clock(g.window_start), 'mono'],
+    ['from (UTC)', (g) => (g.from ? clock(g.from) : '\u2013'), 'mono'],
+    ['to', (g) => (g.to ? clock(g.to).slice(11) : '\u2013'), 'mono'],
+    ['clock', (g) => g.clock],
     ['stream', (g) => g.stream, 'mono'],
     ['edge', (g) => g.edge],
     ['cause', (g) => el('b', {}, g.cause)],
@@ -166,10 +180,10 @@ function lists(r, now) {
 // Share of the verified windows; the others by state.
 function share(windows, percents) {
   if (!percents) return '\u2013';
-  const kind = windows.mismatch ? 'bad' : windows.unverifiable ? 'blind' : windows.verified ? 'good' : 'open';
-  const others = ['mismatch', 'unverifiable', 'open'].filter((state) => windows[state]);
+  const kind = windows.mismatch ? 'bad' : windows.unverifiable ? 'blind' : windows.not_collected ? 'idle' : windows.verified ? 'good' : 'open';
+  const others = ['mismatch', 'unverifiable', 'not_collected', 'open'].filter((state) => windows[state]);
   return el('span', { title: states(windows) }, el('span', { class: kind }, percent(percents.verified)),
-    others.map((state) => [el('br'), el('span', { class: 'soft' }, `${percent(percents[state])} ${state}`)]));
+    others.map((state) => [el('br'), el('span', { class: 'soft' }, `${percent(percents[state])} ${state.replaceAll('_', ' ')}`)]));
 }
 
 function tables(r, now) {

@@ -59,7 +59,7 @@ function table(columns, rows, empty) {
 }
 
 const words = {
-  fail: ['bad', '\u2715 fail'], unknown: ['blind', '? unknown'], warn: ['gap', '! warning'], info: ['soft', 'i info'],
+  fail: ['bad', '\u2715 fail'], unknown: ['blind', '? unknown'], downtime: ['idle', '\u2225 downtime'], warn: ['gap', '! warning'], info: ['soft', 'i info'],
 };
 
 const level = (name) =>

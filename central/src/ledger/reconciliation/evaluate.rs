@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use marketprism_schema::{Capability, Fingerprint};
 
+use super::downtime::not_collected;
 use super::expected_streams::Expectation;
-use super::queries::{GapSummary, HotContents, WindowAudit};
+use super::queries::{DowntimeSpan, GapSummary, HotContents, WindowAudit};
 use super::verdict::{IdRange, VerdictState, WindowVerdict};
 use crate::ledger::windows::{EdgeStream, SECOND_NS, WindowRange};
 
@@ -19,6 +20,8 @@ pub struct WindowInputs<'a> {
     pub contents: Option<HotContents>,
     pub capability: Capability,
     pub stored_ids: &'a [IdRange],
+    /// Of the edge and stream, those that touch the window.
+    pub downtimes: &'a [DowntimeSpan],
     /// Number of ambiguous events that are not in hot.
     pub ambiguous_missing: usize,
     /// Number of events that the broker called duplicates and that are not in hot.
@@ -72,12 +75,15 @@ pub fn evaluate(inputs: &WindowInputs<'_>) -> Evaluation {
     let missing = inputs.ambiguous_missing.saturating_add(inputs.duplicates_missing);
     let is_equal = stored == contents.ids && missing == 0;
     let truncated = truncated(inputs.audits);
-    let covered = covers(inputs.audits, inputs.window);
+    let covered = covers(pieces(inputs), inputs.window);
     let edge = &inputs.edge_stream.edge;
     let is_covered =
-        covered.is_ok() || inputs.is_first && covers(inputs.audits, from_first_start(inputs)).is_ok();
+        covered.is_ok() || inputs.is_first && covers(pieces(inputs), from_first_start(inputs)).is_ok();
     if is_equal && truncated.is_none() && is_covered {
-        return replace(verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)));
+        return replace(match idle_time(inputs) {
+            Some(reason) => verdict(inputs, VerdictState::NotCollected, reason),
+            None => verdict(inputs, VerdictState::Verified, gaps_as_text(inputs)),
+        });
     }
     let (difference, event) = difference(inputs, stored, contents.ids);
     if inputs.is_trimmed {
@@ -125,6 +131,13 @@ fn replace(verdict: WindowVerdict) -> Evaluation {
 
 fn without_audit(inputs: &WindowInputs<'_>, rows: u64) -> Evaluation {
     let edge = &inputs.edge_stream.edge;
+    if rows == 0
+        && covers(pieces(inputs), inputs.window).is_ok()
+        && let Some(reason) = idle_time(inputs)
+    {
+        let verdict = verdict(inputs, VerdictState::NotCollected, reason);
+        return if inputs.contents.is_none() { Evaluation::Keep(verdict) } else { replace(verdict) };
+    }
     if inputs.arrival != Arrival::Complete {
         let verdict = verdict(inputs, VerdictState::Open, format!("no audit of edge {edge} yet"));
         return if inputs.contents.is_none() { Evaluation::Keep(verdict) } else { replace(verdict) };
@@ -235,6 +248,23 @@ fn gaps_of(inputs: &WindowInputs<'_>) -> GapSummary {
     sum
 }
 
+/// The time around the window that is not collected on purpose. Before an edge's first start nothing was to be collected.
+fn idle_time(inputs: &WindowInputs<'_>) -> Option<String> {
+    let pauses = inputs.audits.iter().filter(|_| !inputs.is_first).filter_map(|audit| audit.pause);
+    not_collected(inputs.downtimes, pauses, inputs.window)
+}
+
+/// Times of which everything is known: audited, or not collected on purpose.
+fn pieces(inputs: &WindowInputs<'_>) -> impl Iterator<Item = WindowRange> {
+    let WindowRange { from, to } = inputs.window;
+    let known = inputs.downtimes.iter().filter(|downtime| downtime.touches(inputs.window));
+    let known = known.map(move |downtime| WindowRange {
+        from: downtime.range.from.clamp(from, to),
+        to: downtime.range.to.clamp(from, to),
+    });
+    inputs.audits.iter().map(WindowAudit::range).chain(known)
+}
+
 /// The window without the part before the first run's start.
 fn from_first_start(inputs: &WindowInputs<'_>) -> WindowRange {
     let first = inputs.audits.iter().map(|audit| audit.from).min().unwrap_or(inputs.window.from);
@@ -245,9 +275,8 @@ fn from_first_start(inputs: &WindowInputs<'_>) -> WindowRange {
 const TOLERANCE_NS: i64 = 10_000_000;
 
 /// Ok when the audits cover the whole window; otherwise the covered parts as text.
-pub fn covers(audits: &[WindowAudit], window: WindowRange) -> Result<(), String> {
-    let mut parts: Vec<WindowRange> =
-        audits.iter().map(|audit| WindowRange { from: audit.from, to: audit.to }).collect();
+pub fn covers(parts: impl Iterator<Item = WindowRange>, window: WindowRange) -> Result<(), String> {
+    let mut parts: Vec<WindowRange> = parts.collect();
     parts.sort_unstable();
     let mut joined: Vec<WindowRange> = Vec::new();
     for part in parts {

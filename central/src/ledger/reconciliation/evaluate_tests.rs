@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use marketprism_schema::{Capability, EventId, Fingerprint, StreamId};
+use marketprism_schema::{Capability, DowntimeReason, EventId, Fingerprint, StreamId};
 
 use super::evaluate::{Arrival, Evaluation, WindowInputs, covers, evaluate};
 use super::expected_streams::Expectation;
-use super::queries::{GapSummary, HotContents, WindowAudit};
-use super::verdict::VerdictState::{self, Mismatch, Open, Unverifiable, Verified};
+use super::queries::{DowntimeSpan, GapSummary, HotContents, LASTS, WindowAudit};
+use super::verdict::VerdictState::{self, Mismatch, NotCollected, Open, Unverifiable, Verified};
 use super::verdict::WindowVerdict;
 use crate::ledger::windows::{EdgeStream, WindowRange};
 
@@ -41,6 +41,7 @@ fn case(audits: &[WindowAudit], contents: Option<Range<u128>>) -> WindowInputs<'
         contents: contents.map(|numbers| HotContents { ids: ids(numbers), copies: 0 }),
         capability: Capability::UNNUMBERED,
         stored_ids: &[],
+        downtimes: &[],
         ambiguous_missing: 0,
         duplicates_missing: 0,
         expectation: None,
@@ -200,7 +201,7 @@ fn rows_without_an_audit_are_reported() {
 fn runs_cover_a_window_in_any_order_and_holes_are_named() {
     let covered = |parts: &[(i64, i64)]| {
         let audits: Vec<WindowAudit> = parts.iter().map(|(from, to)| run(*from, *to, 0..0)).collect();
-        covers(&audits, WINDOW)
+        covers(audits.iter().map(WindowAudit::range), WINDOW)
     };
     assert_eq!(covered(&[(60_000, 120_000)]), Ok(()));
     assert_eq!(covered(&[(90_000, 120_000), (60_005, 90_000)]), Ok(()));
@@ -208,4 +209,53 @@ fn runs_cover_a_window_in_any_order_and_holes_are_named() {
     assert_eq!(covered(&[(60_000, 120_000), (70_000, 80_000)]), Ok(()), "one run within another");
     let hole = "0.000-30.000 and 30.020-60.000 s of the 60 s window";
     assert_eq!(covered(&[(60_000, 90_000), (90_020, 120_000)]).unwrap_err(), hole);
+}
+
+fn down(from: i64, to: i64) -> DowntimeSpan {
+    let to = if to == LASTS { LASTS } else { to * MILLI_NS };
+    DowntimeSpan { range: WindowRange { from: from * MILLI_NS, to }, reason: DowntimeReason::Stopped }
+}
+
+#[test]
+fn a_clean_stop_and_the_next_start_enclose_a_time_that_is_not_collected() {
+    let runs = [run(60_000, 80_000, 0..5), run(104_000, 120_000, 5..9)];
+    let stopped = [down(80_000, 104_000)];
+    let between = |downtimes: &[DowntimeSpan], contents| {
+        verdict(&WindowInputs { downtimes, ..case(&runs, Some(contents)) })
+    };
+    let known = between(&stopped, 0..9);
+    assert_eq!(known.state, NotCollected);
+    assert_eq!(known.reason, "not collected 00:01:20 to 00:01:44, stopped by operator");
+    assert_eq!(between(&stopped, 0..8).state, Mismatch, "what was collected must be there");
+    assert_eq!(between(&[], 0..9).state, Unverifiable, "a kill without last words");
+    assert_eq!(between(&[down(81_000, 104_000)], 0..9).state, Unverifiable, "audits end before the stop");
+    assert_eq!(between(&[down(80_000, 90_000)], 0..9).state, Unverifiable, "killed before its first audit");
+}
+
+#[test]
+fn a_whole_window_of_downtime_has_no_audit_and_must_have_no_rows() {
+    let without = |downtimes: &[DowntimeSpan], contents| {
+        let expectation = Some(Expectation::BetweenReports);
+        verdict(&WindowInputs { downtimes, expectation, ..case(&[], Some(contents)) })
+    };
+    let lasting = without(&[down(10_000, LASTS)], 0..0);
+    assert_eq!(lasting.state, NotCollected);
+    assert_eq!(lasting.reason, "not collected since 00:00:10, stopped by operator");
+    let days = without(&[down(10_000, 90_000_000)], 0..0);
+    assert_eq!(days.reason, "not collected 00:00:10 to 1970-01-02 01:00:00, stopped by operator");
+    assert_eq!(without(&[down(10_000, LASTS)], 0..1).state, Unverifiable);
+    assert_eq!(without(&[down(70_000, LASTS)], 0..0).state, Unverifiable);
+}
+
+#[test]
+fn the_pauses_around_a_stop_belong_to_the_time_that_is_not_collected() {
+    let mut audits = [run(60_000, 80_000, 0..5), run(104_000, 120_000, 5..9)];
+    let range = |from: i64, to: i64| WindowRange { from: from * MILLI_NS, to: to * MILLI_NS };
+    (audits[0].pause, audits[1].pause) = (Some(range(79_000, 80_000)), Some(range(104_000, 106_000)));
+    let stopped = [down(80_000, 104_000)];
+    let found = verdict(&WindowInputs { downtimes: &stopped, ..case(&audits, Some(0..9)) });
+    assert_eq!(found.reason, "not collected 00:01:19 to 00:01:46, stopped by operator");
+    let mut only_start = audit(0..9);
+    only_start.pause = Some(range(60_000, 61_000));
+    assert_eq!(state(&[only_start], 0..9), NotCollected);
 }

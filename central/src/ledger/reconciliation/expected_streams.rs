@@ -89,6 +89,11 @@ impl ExpectedStreams {
         self.streams.get(edge_stream).is_some_and(|reported| reported.first == window)
     }
 
+    /// The edge reported a window of the stream that begins later.
+    pub fn is_reported_after(&self, edge_stream: &EdgeStream, at_ns: i64) -> bool {
+        self.streams.get(edge_stream).is_some_and(|reported| reported.last > at_ns)
+    }
+
     /// Some edge reported the stream before the window.
     pub fn is_known_before(&self, edge_stream: &EdgeStream, window: i64) -> bool {
         let any_edge = EdgeStream { edge: String::new(), ..edge_stream.clone() };

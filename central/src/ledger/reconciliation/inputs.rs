@@ -8,11 +8,11 @@ use marketprism_schema::{DataType, Table};
 use tokio::time::timeout;
 
 use super::expected_streams::{Expectation, ExpectedStreams};
-use super::queries::{self, HotContents, StoredIds, WindowAudit, WindowKey};
+use super::queries::{self, DowntimeSpan, HotContents, LASTS, StoredIds, WindowAudit, WindowKey};
 use super::verdict::{IdRange, WindowVerdict};
 use crate::broker::Broker;
 use crate::ledger::intake::AUDIT;
-use crate::ledger::windows::{WindowGrid, WindowRange};
+use crate::ledger::windows::{EdgeStream, WindowGrid, WindowRange};
 use crate::storage::Storage;
 use crate::{init, limits};
 
@@ -48,6 +48,7 @@ pub struct RangeInputs {
     pub ambiguous_missing: HashMap<WindowKey, usize>,
     /// Events that the broker called duplicates and hot does not have.
     pub duplicates_missing: HashMap<WindowKey, usize>,
+    pub downtimes: HashMap<EdgeStream, Vec<DowntimeSpan>>,
     pub frontier: IngestFrontier,
     pub stored: HashMap<WindowKey, WindowVerdict>,
 }
@@ -75,6 +76,13 @@ impl InputReader<'_> {
                 expected.add(edge_stream, *window, newest.capability);
             }
         }
+        let mut downtimes = queries::downtimes(self.storage, range).await.context("cannot read downtimes")?;
+        for (edge_stream, spans) in &mut downtimes {
+            // The next start was not reported: how far the downtime reaches is unknown.
+            spans.retain(|span| {
+                span.range.to < LASTS || !expected.is_reported_after(edge_stream, span.range.from)
+            });
+        }
         let frontier = IngestFrontier::read(self.broker).await?;
         let (mut windows, mut without_audit) = (BTreeSet::new(), BTreeSet::new());
         for window in self.grid.within(range) {
@@ -99,6 +107,7 @@ impl InputReader<'_> {
             without_audit,
             ambiguous_missing: HashMap::new(),
             duplicates_missing: HashMap::new(),
+            downtimes,
             frontier,
             stored: HashMap::new(),
         };

@@ -7,6 +7,7 @@
 //! A window is evaluated when its audits have arrived and older messages are ingested; again at the end of its grace period while it is open;
 //! whenever another audit arrives; and with everything in hot every `recheck_seconds`.
 
+mod downtime;
 mod evaluate;
 #[cfg(test)]
 mod evaluate_tests;

@@ -190,6 +190,7 @@ impl Reconciler {
                 .then(|| inputs.contents.get(key).copied().unwrap_or_default()),
             capability: self.expected.capability(&edge_stream.stream).unwrap_or(Capability::UNNUMBERED),
             stored_ids: inputs.ids_of(key),
+            downtimes: inputs.downtimes.get(edge_stream).map(Vec::as_slice).unwrap_or_default(),
             ambiguous_missing: inputs.ambiguous_missing.get(key).copied().unwrap_or_default(),
             duplicates_missing: inputs.duplicates_missing.get(key).copied().unwrap_or_default(),
             expectation: self.expected.expects(edge_stream, *window),

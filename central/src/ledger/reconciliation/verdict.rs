@@ -105,10 +105,13 @@ pub enum VerdictState {
     Open,
     /// No audit covers the window, or not all of it.
     Unverifiable,
+    /// Verified, except for a time in which the edge collected nothing on purpose.
+    NotCollected,
 }
 
 impl VerdictState {
-    pub const ALL: [Self; 4] = [Self::Verified, Self::Mismatch, Self::Open, Self::Unverifiable];
+    pub const ALL: [Self; 5] =
+        [Self::Verified, Self::Mismatch, Self::Open, Self::Unverifiable, Self::NotCollected];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -116,6 +119,7 @@ impl VerdictState {
             Self::Mismatch => "mismatch",
             Self::Open => "open",
             Self::Unverifiable => "unverifiable",
+            Self::NotCollected => "not_collected",
         }
     }
 

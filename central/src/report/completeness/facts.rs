@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use marketprism_schema::{Capability, GapKind, StreamId};
+use marketprism_schema::{Capability, GapCause, GapKind, StreamId};
 
 use super::{EdgeFacts, GapFact, GapRole, IdRun, StreamFacts, TimeRun};
 use crate::report::sources::ledger::{EdgeGap, RunState, StoredIdsRow, VerdictBucket};
@@ -98,6 +98,7 @@ impl EdgeFacts {
         add(&mut self.unverifiable, of(&[RunState::Unverifiable]));
         add(&mut self.judged, of(&RunState::ALL));
         add(&mut self.open, of(&[RunState::Open]));
+        add(&mut self.not_collected, of(&[RunState::NotCollected]));
     }
 }
 
@@ -129,6 +130,8 @@ fn add_gaps(
                 if begins || first_starts.get(&key) == Some(&gap.from_ns) {
                     first_starts.insert(key, gap.to_ns);
                     GapRole::FirstStart
+                } else if gap.cause == GapCause::Operator.as_str() {
+                    GapRole::Stop
                 } else {
                     GapRole::Loss
                 }

@@ -4,6 +4,8 @@
 //! say: from the first to the last of them nothing is unknown, and a hole between them is missing. Elsewhere an edge covers for another
 //! only in windows that are verified, in which it has events of the stream, and that no gap of its own touches.
 
+#[cfg(test)]
+mod downtime_tests;
 mod facts;
 #[cfg(test)]
 mod model;
@@ -43,6 +45,8 @@ pub struct EdgeFacts {
     pub judged: TimeRuns,
     /// Not closed yet, or overdue.
     pub open: TimeRuns,
+    /// Verified, except for a time in which the edge collected nothing on purpose.
+    pub not_collected: TimeRuns,
     /// Also such of before and after the period that touch it.
     pub gaps: Vec<GapFact>,
 }
@@ -65,7 +69,7 @@ pub enum GapRole {
     Loss,
     /// An edge's first start with this stream: nothing was to be collected before.
     FirstStart,
-    /// Stop of a run: the start after it reports the same gap.
+    /// Stop of a run: the start after it reports the same gap. Also the start after a stop by an operator: its time is known.
     Stop,
 }
 
@@ -92,6 +96,10 @@ pub struct MissingEvents {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamCompleteness {
     pub missing: Vec<MissingEvents>,
+    /// Ids in hot skip them over a time in which no edge collected, on purpose.
+    pub paused: Vec<MissingEvents>,
+    /// Windows not collected on purpose that nothing resolves, per edge.
+    pub not_collected: BTreeMap<String, TimeRuns>,
     /// Gaps of unknown size that nothing resolves, by cause.
     pub unknown_gaps: BTreeMap<String, u64>,
     /// Unverifiable windows that nothing resolves, per edge.
@@ -103,13 +111,15 @@ pub struct StreamCompleteness {
 }
 
 impl StreamCompleteness {
-    /// Nothing is missing and nothing is unknown, apart from mismatches and open windows.
+    /// Nothing is missing and nothing is unknown, apart from mismatches and open windows; and everything was collected.
     #[cfg(test)]
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty()
             && self.unknown_gaps.is_empty()
             && self.uncovered.values().all(TimeRuns::is_empty)
             && self.absent.is_empty()
+            && self.paused.is_empty()
+            && self.not_collected.is_empty()
     }
 }
 
@@ -118,7 +128,11 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
     let numbers = (facts.capability.numbering == Numbering::ByOne).then(|| Numbers::of(facts));
     let mut found = StreamCompleteness::default();
     if let Some(numbers) = &numbers {
-        found.missing = numbers.missing(facts, period);
+        let idle = idle(facts);
+        let is_paused = |events: &MissingEvents| {
+            events.cause == UNNOTICED && !idle.within(&[events.at].into_iter().collect()).is_empty()
+        };
+        (found.paused, found.missing) = numbers.missing(facts, period).into_iter().partition(is_paused);
     }
     for (name, edge) in &facts.edges {
         let resolved = match &numbers {
@@ -132,6 +146,11 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
         if !uncovered.is_empty() {
             found.uncovered.insert(name.clone(), uncovered);
         }
+        let resolved = resolved.minus(&found.paused.iter().map(|events| events.at).collect());
+        let not_collected = edge.not_collected.minus(&resolved);
+        if !not_collected.is_empty() {
+            found.not_collected.insert(name.clone(), not_collected);
+        }
         let proven = proven(facts, edge, numbers.as_ref());
         if !proven.is_empty() {
             found.proven.insert(name.clone(), proven);
@@ -139,6 +158,12 @@ pub fn judge(facts: &StreamFacts, period: TimeRun) -> StreamCompleteness {
     }
     found.absent = absent(facts, numbers.as_ref());
     found
+}
+
+/// Windows that an edge did not collect on purpose and that no other one covers.
+fn idle(facts: &StreamFacts) -> TimeRuns {
+    let of = |(name, edge): (&String, &EdgeFacts)| edge.not_collected.minus(&covered(facts, name));
+    facts.edges.iter().flat_map(|edge| of(edge).iter().collect::<Vec<_>>()).collect()
 }
 
 /// Windows in which another edge of the stream has everything that this one may lack.
@@ -177,7 +202,11 @@ fn proven(facts: &StreamFacts, edge: &EdgeFacts, numbers: Option<&Numbers>) -> T
     match numbers {
         Some(numbers) => {
             let holes: TimeRuns = numbers.holes.iter().map(|hole| hole.at).collect();
-            edge.verified.union(&edge.unverifiable).within(&numbers.accounted).minus(&holes)
+            edge.verified
+                .union(&edge.unverifiable)
+                .union(&edge.not_collected)
+                .within(&numbers.accounted)
+                .minus(&holes)
         }
         None if facts.capability.numbering == Numbering::Linked => edge.storing.minus(&edge.touched()),
         None => TimeRuns::default(),

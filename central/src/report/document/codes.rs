@@ -35,6 +35,8 @@ codes! {
     LedgerNewlyVerifiedWindows "ledger.newly_verified_windows" "`--verify` verified windows that the ledger had not"
     LedgerMissingEvents "ledger.missing_events" "events that hot lacks: holes in the ids of the venue, or losses that edges counted and no other edge covers"
     LedgerUnverifiableWindows "ledger.unverifiable_windows" "windows without a complete audit, neither covered by another edge nor proven by the ids of the venue"
+    LedgerNotCollected "ledger.not_collected" "times in which an edge was stopped or a stream was not configured, not covered by another edge"
+    LedgerCoveredDowntime "ledger.covered_downtime" "such times that another edge or the venue's numbers cover"
     LedgerOverdueWindows "ledger.overdue_windows" "windows still open long after their grace period"
     LedgerWindowsWithoutVerdict "ledger.windows_without_verdict" "windows between the first and the last verdict that have none"
     LedgerNoWindows "ledger.no_windows" "no window of the period has a verdict"

@@ -20,6 +20,8 @@ pub struct WindowCounts {
     pub unverifiable: u64,
     /// Not closed yet.
     pub open: u64,
+    /// Verified, except for a time in which the edge collected nothing on purpose.
+    pub not_collected: u64,
 }
 
 impl WindowCounts {
@@ -28,7 +30,7 @@ impl WindowCounts {
     }
 
     pub const fn closed(&self) -> u64 {
-        self.verified + self.mismatch + self.unverifiable
+        self.verified + self.mismatch + self.unverifiable + self.not_collected
     }
 
     pub const fn add(&mut self, other: &Self) {
@@ -36,11 +38,12 @@ impl WindowCounts {
         self.mismatch += other.mismatch;
         self.unverifiable += other.unverifiable;
         self.open += other.open;
+        self.not_collected += other.not_collected;
     }
 
     /// Numbers of a heatmap cell, but for the last one.
-    pub const fn cell(&self) -> [u64; 4] {
-        [self.verified, self.mismatch, self.unverifiable, self.open]
+    pub const fn cell(&self) -> [u64; 5] {
+        [self.verified, self.mismatch, self.unverifiable, self.open, self.not_collected]
     }
 }
 
@@ -52,6 +55,7 @@ pub struct WindowPercent {
     pub mismatch: f64,
     pub unverifiable: f64,
     pub open: f64,
+    pub not_collected: f64,
 }
 
 impl WindowPercent {
@@ -60,15 +64,16 @@ impl WindowPercent {
         let cell = counts.cell();
         let total = cell.iter().map(|count| u128::from(*count)).sum::<u128>();
         let share = |count: u64| (u128::from(count) * 10_000).checked_div(total);
-        let mut shares = [0_i64; 4];
+        let mut shares = [0_i64; 5];
         for (slot, count) in shares.iter_mut().zip(cell) {
             *slot = i64::try_from(share(count)?).ok()?.max(i64::from(count > 0));
         }
         // What rounding left over goes to the largest share.
         let rest = 10_000 - shares.iter().sum::<i64>();
         *shares.iter_mut().max()? += rest;
-        let [verified, mismatch, unverifiable, open] = shares.map(|share| share as f64 / 100.0);
-        Some(Self { verified, mismatch, unverifiable, open })
+        let [verified, mismatch, unverifiable, open, not_collected] =
+            shares.map(|share| share as f64 / 100.0);
+        Some(Self { verified, mismatch, unverifiable, open, not_collected })
     }
 }
 
@@ -127,16 +132,17 @@ pub struct HeatMap {
     pub bin_seconds: u64,
     pub bins: usize,
     /// Names of the numbers in a cell.
-    pub cell: [&'static str; 5],
+    pub cell: [&'static str; 6],
     /// Number of streams in all; those with the worst state come first.
     pub streams_total: u64,
     pub streams: Vec<StreamState>,
-    /// Replication from hot to cold, one row per table. The fifth number of a cell is 0.
+    /// Replication from hot to cold, one row per table. The last two numbers of a cell are 0.
     pub replication: Vec<TableRow>,
 }
 
 /// Names of the numbers in a heatmap cell.
-pub const CELL: [&str; 5] = ["verified", "mismatch", "unverifiable", "open", "missing_events"];
+pub const CELL: [&str; 6] =
+    ["verified", "mismatch", "unverifiable", "open", "not_collected", "missing_events"];
 
 /// One stream: the events of one subject.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -161,11 +167,15 @@ pub struct StreamState {
     pub completeness: &'static str,
     /// Events are requested this long after they happened.
     pub delay_seconds: u32,
+    /// Windows that an edge did not collect on purpose, and that neither another edge nor the venue's numbers cover.
+    pub not_collected_windows: u64,
+    /// Events that the venue numbered meanwhile.
+    pub not_collected_events: u64,
     /// Duplicates that the broker or ingest recognized.
     pub duplicates: u64,
     /// Order books conflated on purpose: only the newest state was published.
     pub conflated: u64,
-    /// Gaps by cause (venue, network, ours, retention).
+    /// Gaps by cause (venue, network, ours, operator, retention).
     pub gaps: BTreeMap<String, GapCount>,
     /// Begin of the newest window with a verdict.
     pub newest_window: Option<Time>,
@@ -228,7 +238,7 @@ pub struct ReportedGap {
     /// Detected by: `trade_ids`, `book_sequence`, `book_checksum`, `connection`, `dropped`, `refused`, `adapter_fault`;
     /// `start` and `stop`: before a run's first and after its last frame.
     pub kind: String,
-    /// `venue`, `network`, `ours` (a part of MarketPrism) or `retention`.
+    /// `venue`, `network`, `ours` (a part of MarketPrism), `operator` (stopped on purpose) or `retention`.
     pub cause: String,
     /// Missing events; null when unknown.
     pub missing: Option<u64>,
@@ -236,12 +246,33 @@ pub struct ReportedGap {
     pub from_sequence: Option<i64>,
     /// First sequence after the gap.
     pub to_sequence: Option<i64>,
+    /// Last event before the gap.
     #[serde(deserialize_with = "time::optional")]
     pub from: Option<Time>,
+    /// First event after it.
     #[serde(deserialize_with = "time::optional")]
     pub to: Option<Time>,
+    /// Clock of `from` and `to`: `venue` for the times of the venue's events, `edge` for receive times, or `venue, edge`, `edge, venue`.
+    pub clock: String,
     /// Observation of the edge, as text.
     pub evidence: String,
+}
+
+/// Time in which an edge collected nothing on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Downtime)]
+pub struct ReportedDowntime {
+    pub edge: String,
+    /// End of the last connection.
+    pub from: Time,
+    /// First frame of the next run; absent while it lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Time>,
+    pub reason: String,
+    /// Streams that the edge collected before.
+    pub streams: u64,
+    /// Those that neither another edge nor the venue's numbers cover.
+    pub uncovered_streams: u64,
 }
 
 /// Messages that the broker discarded before they were stored.
@@ -266,8 +297,8 @@ mod tests {
     #[test]
     fn percentages_add_up_and_only_all_is_a_hundred() {
         let of = |[verified, mismatch, unverifiable, open]: [u64; 4]| {
-            let percent = WindowPercent::of(&WindowCounts { verified, mismatch, unverifiable, open })?;
-            let WindowPercent { verified, mismatch, unverifiable, open } = percent;
+            let counts = WindowCounts { verified, mismatch, unverifiable, open, not_collected: 0 };
+            let WindowPercent { verified, mismatch, unverifiable, open, .. } = WindowPercent::of(&counts)?;
             Some([verified, mismatch, unverifiable, open])
         };
         assert_eq!(of([0, 0, 0, 0]), None);

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    BrokerStream, EvidenceCounts, FindingCode, HeatMap, LeaseState, LostMessages, ReportedGap, SchemaReport,
-    ServerState, TableReport, VenueState, Verification, WindowCounts, WindowPercent, WorstWindow,
+    BrokerStream, EvidenceCounts, FindingCode, HeatMap, LeaseState, LostMessages, ReportedDowntime,
+    ReportedGap, SchemaReport, ServerState, TableReport, VenueState, Verification, WindowCounts,
+    WindowPercent, WorstWindow,
 };
 use crate::report::ReportScope;
 use crate::time::{self, Time};
@@ -43,6 +44,8 @@ pub struct Report {
     pub heat_map: HeatMap,
     /// Windows that are not verified: mismatches first, then the newest.
     pub worst_windows: TruncatedList<WorstWindow>,
+    /// Times in which edges collected nothing on purpose, the newest first.
+    pub downtimes: Vec<ReportedDowntime>,
     /// Gaps that edges detected, the newest first.
     pub gaps: TruncatedList<ReportedGap>,
     /// Messages that the broker discarded before they were stored, the newest first.
@@ -80,6 +83,8 @@ pub enum ReportVerdict {
     NotWhole,
     /// No error is known, but not everything could be checked.
     CannotTell,
+    /// As whole, except for a time in which nothing was collected on purpose.
+    NotCollected,
 }
 
 impl ReportVerdict {
@@ -88,6 +93,7 @@ impl ReportVerdict {
             Self::Whole => "whole",
             Self::NotWhole => "not whole",
             Self::CannotTell => "cannot tell",
+            Self::NotCollected => "whole except for known downtime",
         }
     }
 }
@@ -100,6 +106,8 @@ pub enum Level {
     Fail,
     /// Makes the verdict "cannot tell", unless something fails.
     Unknown,
+    /// Makes the verdict "whole except for known downtime", unless something fails or is unknown.
+    Downtime,
     /// Needs attention; does not change the verdict.
     Warn,
     Info,
@@ -110,6 +118,7 @@ impl Level {
         match self {
             Self::Fail => "fail",
             Self::Unknown => "unknown",
+            Self::Downtime => "downtime",
             Self::Warn => "warn",
             Self::Info => "info",
         }

@@ -9,6 +9,7 @@ use crate::report::ReportScope;
 use crate::report::document::{DeadLetters, LostMessages, ReportedGap, TruncatedList, WorstWindow};
 use crate::report::period::TimeBuckets;
 use crate::sql::{self, SUBJECT};
+use crate::time::Time;
 
 const NO_FINAL_ACROSS: &str = "SETTINGS do_not_merge_across_partitions_select_final = 1";
 
@@ -25,6 +26,7 @@ pub struct VerdictBucket {
     pub verified: u64,
     pub mismatch: u64,
     pub unverifiable: u64,
+    pub not_collected: u64,
     pub open: u64,
     /// Open windows long after their grace period.
     pub overdue: u64,
@@ -65,10 +67,12 @@ pub enum RunState {
     Unverifiable = 3,
     Mismatch = 4,
     Open = 5,
+    NotCollected = 6,
 }
 
 impl RunState {
-    pub const ALL: [Self; 5] = [Self::Storing, Self::Quiet, Self::Unverifiable, Self::Mismatch, Self::Open];
+    pub const ALL: [Self; 6] =
+        [Self::Storing, Self::Quiet, Self::Unverifiable, Self::Mismatch, Self::Open, Self::NotCollected];
 
     pub const fn code(self) -> u8 {
         self as u8
@@ -84,13 +88,14 @@ pub async fn verdicts(
     let query = format!(
         "SELECT {SUBJECT} AS stream, toString(edge) AS edge, {bucket} AS bucket, \
          countIf(state = 'verified') AS verified, countIf(state = 'mismatch') AS mismatch, \
-         countIf(state = 'unverifiable') AS unverifiable, countIf(state = 'open') AS open, \
+         countIf(state = 'unverifiable') AS unverifiable, \
+         countIf(state = 'not_collected') AS not_collected, countIf(state = 'open') AS open, \
          countIf(state = 'open' AND window_start < {overdue}) AS overdue, sum(found) AS rows, \
          sum(duplicates) AS all_duplicates, sum(conflated) AS conflated, max(window_seconds) AS longest, \
          toUnixTimestamp64Milli(min(window_start)) AS first_ms, toUnixTimestamp64Milli(max(window_start)) AS last_ms, \
          toString(argMax(numbering, window_start)) AS numbering, toString(argMax(completeness, window_start)) AS completeness, \
          max(delay_seconds) AS delay_seconds, arraySort(groupArray((toInt64(toUnixTimestamp(window_start)), \
-         multiIf(state = 'verified', toUInt8(if(found + duplicates > 0, 1, 2)), state = 'unverifiable', 3, state = 'mismatch', 4, 5)))) \
+         multiIf(state = 'verified', toUInt8(if(found + duplicates > 0, 1, 2)), state = 'unverifiable', 3, state = 'mismatch', 4, state = 'not_collected', 6, 5)))) \
          AS windows, toInt64(longest) AS length, \
          arrayMap(run -> (run[1].1, run[-1].1 + length, run[1].2), arraySplit((window, before) -> \
          window.1 != before.1 + length OR window.2 != before.2, windows, arrayPopBack(arrayPushFront(windows, windows[1])))) AS runs \
@@ -103,7 +108,7 @@ pub async fn verdicts(
         within = within("window_start", scope.from.0, scope.to.0),
         only = scope.data_type_sql(),
     );
-    let columns = "stream, edge, bucket, verified, mismatch, unverifiable, open, overdue, rows, all_duplicates AS duplicates, conflated, longest AS window_seconds, \
+    let columns = "stream, edge, bucket, verified, mismatch, unverifiable, not_collected, open, overdue, rows, all_duplicates AS duplicates, conflated, longest AS window_seconds, \
                    first_ms, last_ms, numbering, completeness, delay_seconds, runs";
     let query = format!("SELECT {columns} FROM ({query}) {NO_FINAL_ACROSS}");
     let rows = sources.rows::<VerdictBucket>(&sources.hot, &query).await?;
@@ -263,11 +268,41 @@ pub async fn newest_gaps(sources: &Sources, scope: &ReportScope) -> Answer<Vec<R
         "SELECT {SUBJECT} AS stream, edge, toUnixTimestamp64Milli(window_start) AS window_start, \
          toString(gap.kind) AS kind, toString(gap.cause) AS cause, gap.missing AS missing, \
          gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, \
-         intDiv(gap.from_ns, 1000000) AS `from`, intDiv(gap.to_ns, 1000000) AS `to`, leftUTF8(gap.evidence, 500) AS evidence FROM {} ARRAY JOIN gaps AS gap \
+         intDiv(ifNull(gap.venue_from_ns, gap.from_ns), 1000000) AS `from`, intDiv(ifNull(gap.venue_to_ns, gap.to_ns), 1000000) AS `to`, \
+         multiIf(isNull(gap.venue_from_ns) AND isNull(gap.venue_to_ns), 'edge', isNull(gap.venue_to_ns), 'venue, edge', \
+         isNull(gap.venue_from_ns), 'edge, venue', 'venue') AS clock, leftUTF8(gap.evidence, 500) AS evidence FROM {} ARRAY JOIN gaps AS gap \
          ORDER BY window_start DESC, `from` DESC LIMIT {LISTED_MAX}",
         audits(sources, scope, (scope.from.0, scope.to.0))
     );
     sources.rows::<ReportedGap>(&sources.hot, &query).await
+}
+
+/// A stop of an edge, or streams that its configuration no longer has.
+#[derive(Debug, Clone, PartialEq, Eq, Row, Deserialize)]
+pub struct EdgeDowntime {
+    pub edge: String,
+    pub begin_ns: i64,
+    /// 0 while it lasts.
+    pub end_ns: i64,
+    pub why: String,
+    pub streams: u64,
+}
+
+pub async fn downtimes(sources: &Sources, scope: &ReportScope) -> Answer<Vec<EdgeDowntime>> {
+    let nanos = |time: Time| time.0.saturating_mul(1_000_000);
+    let only = scope.data_type_sql();
+    let of_stream = format!(
+        "SELECT edge, from_ns, max(to_ns) AS until_ns, any(reason) AS cause FROM {}.downtimes WHERE from_ns < {}{only} \
+         GROUP BY data_type, exchange, market_type, symbol, edge, from_ns HAVING until_ns = 0 OR until_ns > {}",
+        sources.hot.database,
+        nanos(scope.to),
+        nanos(scope.from),
+    );
+    let query = format!(
+        "SELECT toString(edge) AS edge, from_ns AS begin_ns, until_ns AS end_ns, toString(cause) AS why, count() AS streams \
+         FROM ({of_stream}) GROUP BY edge, begin_ns, end_ns, why ORDER BY begin_ns DESC LIMIT {LISTED_MAX}"
+    );
+    sources.rows::<EdgeDowntime>(&sources.hot, &query).await
 }
 
 pub async fn losses(sources: &Sources, scope: &ReportScope) -> Answer<TruncatedList<LostMessages>> {

@@ -43,6 +43,7 @@ fn count(windows: &mut WindowCounts, state: VerdictState) {
         VerdictState::Mismatch => windows.mismatch += 1,
         VerdictState::Open => windows.open += 1,
         VerdictState::Unverifiable => windows.unverifiable += 1,
+        VerdictState::NotCollected => windows.not_collected += 1,
     }
 }
 

@@ -112,6 +112,21 @@ fn an_open_gap_is_in_every_window_it_touches_and_a_failed_feed_is_a_gap_of_ours(
     assert!(first.iter().all(|audit| audit.silent == silent("C-D")));
 }
 
+#[test]
+fn a_gap_that_began_in_a_closed_window_is_reported_back_to_its_begin() {
+    let audited = audited(1_000 * SECOND);
+    let (auditor, feed, stream) = (&audited.auditor, audited.feed, audited.streams[0]);
+    let second = |seconds: i64| (1_000 + seconds) * SECOND;
+    auditor.observe(feed, Vec::new(), Some(second(3)));
+    assert_eq!(auditor.close(second(9), auditor.frontier_ns(), 9).len(), 3);
+    let gap = Gap::open(GapKind::Connection, GapCause::Network, second(1) + 5, "half dead");
+    auditor.observe(feed, vec![GapEvent::Began(stream, gap)], Some(second(4)));
+    let audits = auditor.close(second(9), auditor.frontier_ns(), 9);
+    let [audit] = audits.as_slice() else { panic!("{audits:?}") };
+    let times: Vec<_> = audit.streams[0].gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+    assert_eq!(times, [(second(1) + 5, second(3)), (second(3), second(4))]);
+}
+
 /// The limit is 2 % of the 3.3 us that an event takes at 300,000 events a second; the best of many batches counts.
 #[test]
 fn the_tally_costs_at_most_two_percent_of_an_events_way_through_the_edge() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use marketprism_schema::{Capability, Fingerprint, GapKind, StreamId};
+use marketprism_schema::{Capability, Fingerprint, GapCause, GapKind, StreamId};
 use serde::Deserialize;
 
 use super::{EdgeStream, WindowKey, fetch, within_millis};
@@ -35,10 +35,19 @@ pub struct WindowAudit {
     pub gaps: GapSummary,
     /// Gap between the run's start and the stream's first frame.
     pub start: GapSummary,
+    /// Time around the run's stop and start in which an operator kept the edge from collecting.
+    pub pause: Option<WindowRange>,
     /// Smallest venue time of the events that the broker has, microseconds; none when unknown.
     pub oldest_us: Option<i64>,
     /// Time at which the broker received the audit, milliseconds.
     pub received_ms: i64,
+}
+
+impl WindowAudit {
+    /// Covered time.
+    pub const fn range(&self) -> WindowRange {
+        WindowRange { from: self.from, to: self.to }
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +67,7 @@ impl WindowAudit {
             conflated: 0,
             gaps: GapSummary::default(),
             start: GapSummary::default(),
+            pause: None,
             oldest_us: None,
             received_ms: 0,
         }
@@ -104,6 +114,7 @@ struct AuditRow {
     gap_kinds: Vec<String>,
     gap_causes: Vec<String>,
     gap_missing: Vec<Option<u64>>,
+    gap_times: Vec<(i64, i64)>,
     oldest_us: Option<i64>,
     received_ms: i64,
     run: i64,
@@ -120,11 +131,12 @@ impl AuditRow {
         }
     }
 
-    /// Gaps, and the gap of the run's start. A stop is ignored: the start after it reports the same gap.
+    /// Gaps, and the gap of the run's start. A stop is ignored: the start after it reports the same gap. Gaps of an operator are no gaps.
     fn gaps(&self) -> (GapSummary, GapSummary) {
         let (mut gaps, mut start) = (GapSummary::default(), GapSummary::default());
         for ((kind, cause), missing) in self.gap_kinds.iter().zip(&self.gap_causes).zip(&self.gap_missing) {
             let sum = match kind {
+                _ if cause == GapCause::Operator.as_str() => continue,
                 kind if kind == GapKind::Stop.as_str() => continue,
                 kind if kind == GapKind::Start.as_str() => &mut start,
                 _ => &mut gaps,
@@ -133,6 +145,13 @@ impl AuditRow {
             sum.add(&GapSummary { count: 1, missing, causes: vec![cause.clone()] });
         }
         (gaps, start)
+    }
+
+    fn pause(&self) -> Option<WindowRange> {
+        let is_operators = |cause: &String| cause == GapCause::Operator.as_str();
+        let gaps = self.gap_causes.iter().zip(&self.gap_times).filter(|(cause, _)| is_operators(cause));
+        let ranges = gaps.map(|(_, &(from, to))| WindowRange { from, to });
+        ranges.reduce(|all, one| WindowRange { from: all.from.min(one.from), to: all.to.max(one.to) })
     }
 }
 
@@ -148,6 +167,7 @@ pub async fn audits(
          delay_seconds, tuple(stored_count, stored_xor, stored_sum) AS fingerprint, duplicates, \
          notEmpty(duplicate_ids) = 1 AS names_duplicates, duplicates_truncated, unsure, \
          unsure_truncated, conflated, gaps.kind AS gap_kinds, gaps.cause AS gap_causes, gaps.missing AS gap_missing, \
+         arrayZip(gaps.from_ns, gaps.to_ns) AS gap_times, \
          toUnixTimestamp64Micro(oldest_timestamp) AS oldest_us, toUnixTimestamp64Milli(created_at) AS received_ms, run \
          FROM {database}.audits FINAL WHERE {within}",
         database = storage.database,
@@ -157,7 +177,7 @@ pub async fn audits(
     rows.sort_unstable_by_key(|row| (row.window_ms, row.run));
     let mut audits: BTreeMap<WindowKey, Vec<WindowAudit>> = BTreeMap::new();
     for row in rows {
-        let ((gaps, start), capability) = (row.gaps(), row.capability());
+        let ((gaps, start), pause, capability) = (row.gaps(), row.pause(), row.capability());
         let Some(stream) = row.stream else { continue };
         let window = grid.of(row.window_ms.saturating_mul(1_000_000));
         let (count, xor, sum) = row.fingerprint;
@@ -174,6 +194,7 @@ pub async fn audits(
             conflated: row.conflated,
             gaps,
             start,
+            pause,
             oldest_us: row.oldest_us,
             received_ms: row.received_ms,
         });

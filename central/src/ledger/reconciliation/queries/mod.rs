@@ -1,12 +1,14 @@
 //! SQL of the reconciliation: one statement per range of windows, never one per window.
 
 mod audits;
+mod downtimes;
 mod hot;
 mod verdicts;
 
 use clickhouse::{RowOwned, RowRead};
 
 pub use audits::{FeedProblemRow, GapSummary, WindowAudit, audits, feed_problems, reporting_periods};
+pub use downtimes::{DowntimeSpan, LASTS, downtimes};
 pub use hot::{
     HotContents, StoredIds, ambiguous_in_hot, contents, contents_with_copies, duplicates_missing,
     occupied_hours, stored_ids, types_with_copies,

@@ -96,6 +96,7 @@ impl Simulation {
             contents: Some(HotContents { ids: fingerprint(ids), copies: 0 }),
             capability: self.capability(),
             stored_ids: ranges,
+            downtimes: &[],
             ambiguous_missing: 0,
             duplicates_missing: 0,
             expectation: expected.expects(&source, window_ns),
@@ -152,6 +153,7 @@ const fn code(verdict: &WindowVerdict) -> RunState {
         VerdictState::Mismatch => RunState::Mismatch,
         VerdictState::Unverifiable => RunState::Unverifiable,
         VerdictState::Open => RunState::Open,
+        VerdictState::NotCollected => RunState::NotCollected,
     }
 }
 
@@ -186,6 +188,7 @@ fn bucket(
         verified: count(&[RunState::Storing, RunState::Quiet]),
         mismatch: count(&[RunState::Mismatch]),
         unverifiable: count(&[RunState::Unverifiable]),
+        not_collected: count(&[RunState::NotCollected]),
         open: count(&[RunState::Open]),
         overdue: 0,
         rows,

@@ -1,0 +1,33 @@
+//! Text that reports a time in which an edge collected nothing on purpose. Pure.
+
+use marketprism_schema::DowntimeReason;
+
+use super::queries::{DowntimeSpan, LASTS};
+use crate::ledger::windows::WindowRange;
+use crate::time::Time;
+
+/// The time that is not collected on purpose in or around a window; none if all of it is collected. `pauses` are the gaps around a stop and
+/// the next start.
+pub fn not_collected(
+    downtimes: &[DowntimeSpan],
+    pauses: impl Iterator<Item = WindowRange> + Clone,
+    window: WindowRange,
+) -> Option<String> {
+    let downtimes = downtimes.iter().filter(|downtime| downtime.touches(window));
+    let ranges = || downtimes.clone().map(|downtime| downtime.range).chain(pauses.clone());
+    let (from, to) = (ranges().map(|range| range.from).min()?, ranges().map(|range| range.to).max()?);
+    let reason = downtimes.clone().map(|downtime| downtime.reason).next().unwrap_or(DowntimeReason::Stopped);
+    let (from, words) = (moment(from, window), reason.words());
+    Some(match to {
+        LASTS => format!("not collected since {from}, {words}"),
+        to => format!("not collected {from} to {}, {words}", moment(to, window)),
+    })
+}
+
+/// Time of day in UTC, with the date if it is not the window's.
+fn moment(at_ns: i64, window: WindowRange) -> String {
+    let text = |ns: i64| Time(ns.div_euclid(1_000_000)).to_string();
+    let (at, of_window) = (text(at_ns), text(window.from));
+    let (date, time) = (at.get(..10).unwrap_or_default(), at.get(11..19).unwrap_or_default());
+    if of_window.starts_with(date) { time.to_owned() } else { format!("{date} {time}") }
+}

@@ -1,0 +1,63 @@
+//! Known downtime in the rule: what it excuses, and what it does not.
+
+use std::collections::BTreeMap;
+
+use marketprism_schema::{Capability, Completeness, Numbering};
+
+use super::{EdgeFacts, IdRun, StreamCompleteness, StreamFacts, TimeRun, TimeRuns, judge};
+
+const PERIOD: TimeRun = (0, 600);
+
+fn runs(of: &[TimeRun]) -> TimeRuns {
+    of.iter().copied().collect()
+}
+
+/// Collects the period but for these windows.
+fn stopped(idle: &[TimeRun]) -> EdgeFacts {
+    let verified = runs(&[PERIOD]).minus(&runs(idle));
+    EdgeFacts {
+        is_known: true,
+        storing: verified.clone(),
+        verified,
+        judged: runs(&[PERIOD]),
+        not_collected: runs(idle),
+        ..EdgeFacts::default()
+    }
+}
+
+fn judged(numbering: Numbering, edges: &[(&str, EdgeFacts)], stored: &[IdRun]) -> StreamCompleteness {
+    let capability = Capability { numbering, completeness: Completeness::Complete, delay_seconds: 0 };
+    let edges: BTreeMap<String, EdgeFacts> =
+        edges.iter().map(|(name, edge)| ((*name).to_owned(), edge.clone())).collect();
+    judge(&StreamFacts { capability, window: 60, edges, stored: stored.to_vec() }, PERIOD)
+}
+
+fn ids(first: i64, last: i64, first_window: i64, last_window: i64) -> IdRun {
+    IdRun { first, last, first_window, last_window }
+}
+
+#[test]
+fn ids_that_the_venue_gave_during_a_stop_are_not_collected_and_others_are_missing() {
+    let edge = [("e1", stopped(&[(120, 240)]))];
+    let stored = [ids(1, 49, 0, 120), ids(70, 90, 180, 360), ids(92, 99, 360, 540)];
+    let found = judged(Numbering::ByOne, &edge, &stored);
+    assert_eq!(found.paused.iter().map(|events| events.ids).collect::<Vec<_>>(), [Some((50, 69))]);
+    assert_eq!(found.missing.iter().map(|events| events.ids).collect::<Vec<_>>(), [Some((91, 91))]);
+    assert_eq!(found.not_collected["e1"], runs(&[(120, 240)]));
+    assert!(found.unknown_gaps.is_empty() && found.uncovered.is_empty());
+}
+
+#[test]
+fn a_stop_without_a_hole_in_the_ids_or_with_another_edge_that_stored_is_whole() {
+    let edge = [("e1", stopped(&[(120, 240)]))];
+    assert!(judged(Numbering::ByOne, &edge, &[ids(1, 99, 0, 540)]).is_whole(), "the venue was silent");
+    let two = [("e1", stopped(&[(120, 240)])), ("e2", stopped(&[]))];
+    assert!(judged(Numbering::Unnumbered, &two, &[]).is_whole(), "the other edge collected");
+    let both = [("e1", stopped(&[(120, 240)])), ("e2", stopped(&[(180, 300)]))];
+    let found = judged(Numbering::Unnumbered, &both, &[]);
+    assert_eq!(
+        (&found.not_collected["e1"], &found.not_collected["e2"]),
+        (&runs(&[(180, 240)]), &runs(&[(180, 240)]))
+    );
+    assert!(!judged(Numbering::Unnumbered, &edge, &[]).is_whole(), "nothing numbers the events");
+}

@@ -1,0 +1,215 @@
+//! Times in which edges collected nothing on purpose: listed, and reported where nothing else covers them. Pure.
+
+use std::collections::BTreeMap;
+
+use marketprism_schema::{DowntimeReason, GapCause};
+
+use super::Time;
+use super::completeness::TimeRuns;
+use super::document::{Finding, FindingCode as Code, Level, ReportedDowntime};
+use super::sources::ledger::{EdgeDowntime, EdgeGap};
+
+/// Most findings; the document lists more.
+const FINDINGS_MAX: usize = 10;
+const LASTS: i64 = i64::MAX;
+
+/// A downtime with the pauses around it: from the last connection's end to the first frame of the next run.
+#[derive(Debug, Clone)]
+struct EdgePause {
+    from: i64,
+    to: i64,
+    why: String,
+    streams: u64,
+}
+
+impl EdgePause {
+    const fn meets(&self, from: i64, to: i64) -> bool {
+        from <= self.to && self.from <= to
+    }
+
+    const fn widen(&mut self, from: i64, to: i64) {
+        if from < self.from {
+            self.from = from;
+        }
+        if to > self.to {
+            self.to = to;
+        }
+    }
+}
+
+/// Newest first. `idle`: windows that nothing covers, of each edge's streams.
+pub fn list(
+    downtimes: &[EdgeDowntime],
+    gaps: &[EdgeGap],
+    idle: &BTreeMap<String, Vec<TimeRuns>>,
+) -> Vec<ReportedDowntime> {
+    let mut edges: BTreeMap<&str, Vec<EdgePause>> = BTreeMap::new();
+    for downtime in downtimes {
+        let to = if downtime.end_ns == 0 { LASTS } else { downtime.end_ns };
+        let (from, why, streams) = (downtime.begin_ns, downtime.why.clone(), downtime.streams);
+        edges.entry(&downtime.edge).or_default().push(EdgePause { from, to, why, streams });
+    }
+    for gap in gaps.iter().filter(|gap| gap.cause == GapCause::Operator.as_str()) {
+        let pauses = edges.get_mut(gap.edge.as_str()).into_iter().flatten();
+        for pause in pauses.filter(|pause| pause.why == DowntimeReason::Stopped.as_str()) {
+            if pause.meets(gap.from_ns, gap.to_ns) {
+                pause.widen(gap.from_ns, gap.to_ns);
+            }
+        }
+    }
+    let mut listed = Vec::new();
+    for (edge, mut pauses) in edges {
+        pauses.sort_by(|a, b| (&a.why, a.from).cmp(&(&b.why, b.from)));
+        pauses.dedup_by(|next, before| {
+            let is_one = next.why == before.why && before.meets(next.from, next.to);
+            if is_one {
+                before.widen(next.from, next.to);
+                before.streams = before.streams.max(next.streams);
+            }
+            is_one
+        });
+        let uncovered = idle.get(edge).map(Vec::as_slice).unwrap_or_default();
+        listed.extend(pauses.iter().map(|pause| reported(edge, pause, uncovered)));
+    }
+    listed.sort_by_key(|downtime| std::cmp::Reverse(downtime.from));
+    listed
+}
+
+fn reported(edge: &str, pause: &EdgePause, uncovered: &[TimeRuns]) -> ReportedDowntime {
+    let seconds = (pause.from.div_euclid(1_000_000_000), pause.to.div_euclid(1_000_000_000));
+    let meets = |runs: &&TimeRuns| runs.iter().any(|(from, to)| from <= seconds.1 && seconds.0 < to);
+    let time = |ns: i64| Time(ns.div_euclid(1_000_000));
+    ReportedDowntime {
+        edge: edge.to_owned(),
+        from: time(pause.from),
+        to: (pause.to < LASTS).then(|| time(pause.to)),
+        reason: pause
+            .why
+            .parse()
+            .map_or_else(|_| pause.why.clone(), |why: DowntimeReason| why.words().to_owned()),
+        streams: pause.streams,
+        uncovered_streams: u64::try_from(uncovered.iter().filter(meets).count()).unwrap_or(u64::MAX),
+    }
+}
+
+/// `events`: numbers that the venue gave meanwhile.
+pub fn findings(
+    listed: &[ReportedDowntime],
+    idle: &BTreeMap<String, Vec<TimeRuns>>,
+    events: u64,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |code, level, edge: &str, text: String, remedy: &str| {
+        findings.push(Finding::new(code, level, format!("edge {edge}"), text, remedy));
+    };
+    for downtime in listed.iter().take(FINDINGS_MAX) {
+        let text = sentence(downtime);
+        if downtime.uncovered_streams > 0 {
+            let (open, all) = (downtime.uncovered_streams, downtime.streams);
+            let events = if events > 0 {
+                format!("; {events} events that the venue numbered meanwhile")
+            } else {
+                String::new()
+            };
+            let text = format!("{text} ({open} of {all} streams{events})");
+            let remedy = "run a second edge for the venue: it covers stops of the first";
+            add(Code::LedgerNotCollected, Level::Downtime, &downtime.edge, text, remedy);
+        } else {
+            let text = format!("{text}; covered by another edge or by the venue's numbers");
+            add(Code::LedgerCoveredDowntime, Level::Info, &downtime.edge, text, "");
+        }
+    }
+    let is_named =
+        |edge: &str| listed.iter().take(FINDINGS_MAX).any(|of| of.edge == edge && of.uncovered_streams > 0);
+    for (edge, streams) in idle.iter().filter(|(edge, _)| !is_named(edge)) {
+        let text = format!(
+            "{} streams were not collected for a time, {}",
+            streams.len(),
+            DowntimeReason::Stopped.words()
+        );
+        add(Code::LedgerNotCollected, Level::Downtime, edge, text, "");
+    }
+    findings
+}
+
+/// True if the edge does not collect at the end of the listed time, on purpose.
+pub fn is_stopped(listed: &[ReportedDowntime], edge: &str) -> bool {
+    listed.iter().any(|downtime| downtime.edge == edge && downtime.to.is_none())
+}
+
+fn sentence(downtime: &ReportedDowntime) -> String {
+    let text = |time: Time| time.to_string().get(..19).map(|text| text.replace('T', " ")).unwrap_or_default();
+    let (from, reason) = (text(downtime.from), &downtime.reason);
+    match downtime.to {
+        None => format!("not collected since {from}, {reason}"),
+        Some(to) => {
+            let to_text = text(to);
+            let to_text =
+                if to_text.get(..10) == from.get(..10) { to_text.get(11..) } else { Some(to_text.as_str()) };
+            format!("not collected {from} to {}, {reason}", to_text.unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+    /// 2026-11-28 21:21:43 UTC.
+    const STOP: i64 = 1_795_900_903 * SECOND;
+
+    fn downtime(edge: &str, end_ns: i64) -> EdgeDowntime {
+        EdgeDowntime { edge: edge.into(), begin_ns: STOP, end_ns, why: "stopped".into(), streams: 2 }
+    }
+
+    fn pause(from_ns: i64, to_ns: i64) -> EdgeGap {
+        EdgeGap {
+            stream: marketprism_schema::StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
+            edge: "e1".into(),
+            window_ms: STOP / 1_000_000,
+            run: 1,
+            kind: "start".into(),
+            cause: "operator".into(),
+            from_ns,
+            to_ns,
+            from_sequence: None,
+            to_sequence: None,
+            missing: None,
+        }
+    }
+
+    fn idle() -> BTreeMap<String, Vec<TimeRuns>> {
+        let window = STOP / SECOND / 60 * 60;
+        BTreeMap::from([("e1".to_owned(), vec![[(window, window + 60)].into_iter().collect()])])
+    }
+
+    #[test]
+    fn a_stop_is_told_from_the_last_connection_to_the_first_frame() {
+        let gaps = [pause(STOP - 2 * SECOND, STOP), pause(STOP + 46 * SECOND, STOP + 48 * SECOND)];
+        let listed = list(&[downtime("e1", STOP + 46 * SECOND)], &gaps, &idle());
+        let [finding] = &findings(&listed, &idle(), 7)[..] else { panic!("{listed:?}") };
+        assert_eq!((finding.level, finding.subject.as_str()), (Level::Downtime, "edge e1"));
+        let text = "not collected 2026-11-28 21:21:41 to 21:22:31, stopped by operator (1 of 2 streams; 7 events that the venue numbered meanwhile)";
+        assert_eq!(finding.text, text);
+    }
+
+    #[test]
+    fn a_covered_stop_is_a_note_and_one_that_lasts_has_no_end() {
+        let listed = list(&[downtime("e1", 0)], &[], &BTreeMap::new());
+        assert!(is_stopped(&listed, "e1") && !is_stopped(&listed, "e2"));
+        let [finding] = &findings(&listed, &BTreeMap::new(), 0)[..] else { panic!("{listed:?}") };
+        assert_eq!(finding.level, Level::Info);
+        assert!(
+            finding.text.starts_with("not collected since 2026-11-28 21:21:43, stopped"),
+            "{}",
+            finding.text
+        );
+    }
+
+    #[test]
+    fn idle_windows_that_no_listed_stop_names_are_told_all_the_same() {
+        let found = findings(&[], &idle(), 0);
+        assert_eq!((found.len(), found[0].level), (1, Level::Downtime));
+    }
+}
