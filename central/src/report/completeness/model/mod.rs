@@ -197,6 +197,47 @@ fn no_history_is_called_whole_with_a_trade_missing_nor_the_other_way_round() {
     }
 }
 
+/// Y drops 1,195 trades in two windows, X 238 of them in the first; Y notices them in the second one.
+#[test]
+fn trades_that_two_edges_drop_in_overlapping_times_are_missing() {
+    use Step::{Drop, Flow, Pass, Trade};
+    let mut steps = vec![Trade, Drop(1)];
+    steps.extend([Trade; 500]);
+    steps.push(Drop(0));
+    steps.extend([Trade; 238]);
+    steps.push(Flow(0));
+    steps.extend([Trade; 157]);
+    steps.push(Pass(60));
+    steps.extend([Trade; 300]);
+    steps.extend([Flow(1), Trade]);
+    let history = SimHistory { edges: 2, is_numbered: true, steps };
+    assert_eq!(history.check(), Ok(()));
+    let mut simulation = history.run();
+    simulation.close();
+    let noticed = |count| {
+        let mut gaps = simulation.audits.iter().flat_map(|audit| &audit.gaps);
+        gaps.any(|gap| gap.missing == Some(count))
+    };
+    assert!(noticed(238) && noticed(1_195));
+    let found = judged(&simulation.rows(true), simulation.period());
+    let [missing] = found.missing.as_slice() else { panic!("{found:?}") };
+    assert_eq!(missing.count, 238);
+    assert_eq!(missing.at, (simulation::BEGIN + 2 * WINDOW, simulation::BEGIN + 3 * WINDOW));
+}
+
+/// A half-dead connection is noticed a window later: until then its edge must not cover for the other one.
+#[test]
+fn a_gap_counts_in_windows_that_closed_before_it_was_noticed() {
+    use Step::{Cut, Drop, Flow, Join, Pass, Trade};
+    let in_the_first = [Trade, Drop(0), Cut(1), Trade, Join(1), Trade, Pass(60)];
+    let steps = [&in_the_first[..], &[Trade, Cut(0), Flow(0), Join(0), Trade]].concat();
+    let history = SimHistory { edges: 2, is_numbered: false, steps };
+    assert_eq!(history.check(), Ok(()));
+    let mut simulation = history.run();
+    simulation.close();
+    assert!(!judged(&simulation.rows(true), simulation.period()).is_whole());
+}
+
 #[test]
 fn a_failing_history_shrinks_to_its_cause() {
     use Step::{Drop, Flow, Kill, Late, Pass, Trade};
