@@ -168,7 +168,7 @@ impl StreamBuckets<'_> {
             conflated: sum(|row| row.conflated),
             gaps: self.gaps(ledger),
             newest_window: self.rows.iter().map(|row| Time(row.last_ms)).max(),
-            cells: (0..buckets.count).map(|bucket| cell(cells.get(&bucket), missing.get(&bucket))).collect(),
+            cells: self.cells(buckets, &cells, &missing),
         };
         self.unresolved_gaps(ledger);
         ledger.windows.add(&windows);
@@ -178,6 +178,36 @@ impl StreamBuckets<'_> {
         ledger.missing += missing_events;
         ledger.evidence.add(&evidence);
         ([windows.mismatch, missing_events, uncovered, absent_windows], state)
+    }
+
+    fn cells(
+        &self,
+        buckets: &TimeBuckets,
+        windows: &BTreeMap<usize, WindowCounts>,
+        missing: &BTreeMap<usize, u64>,
+    ) -> Vec<Vec<u64>> {
+        let complete = self.complete_by_bucket(buckets);
+        let of = |counts: &BTreeMap<usize, u64>, bucket: usize| counts.get(&bucket).copied().unwrap_or(0);
+        let numbers = |bucket: usize| {
+            let windows = windows.get(&bucket).copied().unwrap_or_default();
+            cell(&windows, of(missing, bucket), of(&complete, bucket))
+        };
+        (0..buckets.count).map(numbers).collect()
+    }
+
+    /// Windows that the venue's numbers prove to be complete.
+    fn complete_by_bucket(&self, buckets: &TimeBuckets) -> BTreeMap<usize, u64> {
+        let mut complete = BTreeMap::<usize, u64>::new();
+        for (mut from, to) in self.found.proven.values().flat_map(TimeRuns::iter) {
+            while from < to {
+                let bucket = usize::try_from(buckets.of_time(from.saturating_mul(1_000))).unwrap_or(usize::MAX);
+                let end = buckets.begin_ms(bucket.saturating_add(1)).div_euclid(1_000).clamp(from + 1, to);
+                let windows = (end - from) / self.facts.window.max(1);
+                *complete.entry(bucket).or_default() += u64::try_from(windows).unwrap_or_default();
+                from = end;
+            }
+        }
+        complete
     }
 
     fn missing_by_bucket(&self, buckets: &TimeBuckets) -> BTreeMap<usize, u64> {
@@ -250,12 +280,11 @@ impl StreamBuckets<'_> {
 }
 
 /// Empty without a verdict and without a missing event.
-fn cell(windows: Option<&WindowCounts>, missing: Option<&u64>) -> Vec<u64> {
-    let (windows, missing) = (windows.copied().unwrap_or_default(), missing.copied().unwrap_or_default());
+fn cell(windows: &WindowCounts, missing: u64, complete: u64) -> Vec<u64> {
     if windows.total() == 0 && missing == 0 {
         return Vec::new();
     }
-    windows.cell().into_iter().chain([missing]).collect()
+    windows.cell().into_iter().chain([missing, complete]).collect()
 }
 
 fn copies_by_table(buckets: &TimeBuckets, copies: &[ReplicationBucket]) -> Vec<TableRow> {
@@ -263,7 +292,7 @@ fn copies_by_table(buckets: &TimeBuckets, copies: &[ReplicationBucket]) -> Vec<T
     for row in copies {
         let cells = tables.entry(&row.table_name).or_insert_with(|| vec![Vec::new(); buckets.count]);
         if let Some(cell) = usize::try_from(row.bucket).ok().and_then(|bucket| cells.get_mut(bucket)) {
-            *cell = vec![row.verified, row.mismatch, row.failed, row.open, 0, 0];
+            *cell = vec![row.verified, row.mismatch, row.failed, row.open, 0, 0, 0];
         }
     }
     tables.into_iter().map(|(table, cells)| TableRow { table: table.to_owned(), cells }).collect()
@@ -327,7 +356,7 @@ mod tests {
         let stream = &ledger.map.streams[0];
         assert_eq!((stream.covered_windows, ledger.uncovered, ledger.missing), (1, 2, 0));
         assert_eq!((ledger.windows.mismatch, ledger.windows.total()), (1, 7));
-        assert_eq!(stream.cells[1], [1, 1, 0, 0, 0, 0]);
+        assert_eq!(stream.cells[1], [1, 1, 0, 0, 0, 0, 0]);
         let first = &ledger.faults[0];
         assert_eq!(
             (first.1, first.0.symbol.as_str()),

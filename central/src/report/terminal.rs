@@ -58,6 +58,10 @@ fn head(report: &Report, paint: Paint, out: &mut String) {
         clean(&report.summary),
         paint.with(Paint::SOFT, &period)
     ));
+    let evidence = report.evidence.as_text();
+    if report.verdict != ReportVerdict::Whole && !evidence.is_empty() {
+        out.push_str(&format!("   {}\n", paint.with(Paint::SOFT, &format!("verified windows: {evidence}"))));
+    }
 }
 
 fn findings(findings: &[Finding], paint: Paint, out: &mut String) {

@@ -6,23 +6,31 @@ const STATES = {
   unverifiable: ['blind', '?', 'unverifiable'],
   not_collected: ['idle', '\u2225', 'not collected'],
   open: ['open', '\u2026', 'open'],
-  verified: ['good', '\u2713', 'verified'],
+  lower_bound: ['held', '\u2265', 'lower bound'],
+  received: ['held', '=', 'stored = received'],
+  complete: ['good', '\u2713', 'verified complete'],
+  verified: ['good', '\u2713', 'equal'],
   none: ['soft', '', 'no verdict'],
 };
 
-function stateOf(cell) {
+// The more is proven, the higher the bar: verified time differs in more than its colour.
+const HEIGHTS = { received: 0.66, lower_bound: 0.33 };
+
+function stateOf(cell, row) {
   if (!cell.length) return 'none';
-  const [verified, mismatch, unverifiable, open, notCollected, missing] = cell;
+  const [verified, mismatch, unverifiable, open, notCollected, missing, complete] = cell;
   if (mismatch) return 'mismatch';
   if (missing) return 'missing';
   if (unverifiable) return 'unverifiable';
   if (notCollected) return 'not_collected';
-  if (verified) return 'verified';
+  if (verified && !row.evidence) return 'verified';
+  if (verified && complete >= verified) return 'complete';
+  if (verified) return row.evidence.lower_bound_windows ? 'lower_bound' : 'received';
   return open ? 'open' : 'none';
 }
 
 function describe(cell) {
-  const names = ['verified', 'mismatch', 'unverifiable', 'open', 'not collected', 'missing events'];
+  const names = ['verified', 'mismatch', 'unverifiable', 'open', 'not collected', 'missing events', 'verified complete'];
   const parts = cell.map((count, i) => (count ? `${number(count)} ${names[i]}` : '')).filter(Boolean);
   return parts.join(', ') || 'no verdict';
 }
@@ -54,7 +62,7 @@ function heat(map, rows, pick) {
     strip.addEventListener('pointerleave', () => { $('tip').hidden = true; });
     strip.addEventListener('click', (event) => pick(row, bin(event), at));
     strip.addEventListener('keydown', (event) => {
-      if (event.key === 'Enter') pick(row, worst(row.cells), at);
+      if (event.key === 'Enter') pick(row, worst(row), at);
     });
     const dot = row.name.lastIndexOf('.');
     const name = el('span', { class: 'name', title: row.name },
@@ -68,23 +76,24 @@ function heat(map, rows, pick) {
   return grid;
 }
 
-function worst(cells) {
+function worst(row) {
   const order = Object.keys(STATES);
+  const rank = (bin) => order.indexOf(stateOf(row.cells[bin], row));
   let found = 0;
-  cells.forEach((cell, bin) => {
-    if (order.indexOf(stateOf(cell)) < order.indexOf(stateOf(cells[found]))) found = bin;
+  row.cells.forEach((cell, bin) => {
+    if (rank(bin) < rank(found)) found = bin;
   });
   return found;
 }
 
 function paint(strip, row, at) {
   for (let bin = 0; bin < row.cells.length;) {
-    const state = stateOf(row.cells[bin]);
+    const state = stateOf(row.cells[bin], row);
     let end = bin + 1;
-    while (end < row.cells.length && stateOf(row.cells[end]) === state) end += 1;
+    while (end < row.cells.length && stateOf(row.cells[end], row) === state) end += 1;
     if (state !== 'none') {
       const rect = svg('rect', {
-        x: bin, width: end - bin, y: 0, height: 1, class: `state-${state}`, 'data-state': state,
+        x: bin, width: end - bin, y: 1 - (HEIGHTS[state] || 1), height: HEIGHTS[state] || 1, class: `state-${state}`, 'data-state': state,
         'data-from': new Date(at(bin)).toISOString(), 'data-to': new Date(at(end)).toISOString(),
       });
       strip.append(rect);
@@ -108,7 +117,7 @@ function axis(map, at) {
 
 function hover(event, row, bin, at) {
   const tip = $('tip');
-  const state = STATES[stateOf(row.cells[bin] || [])];
+  const state = STATES[stateOf(row.cells[bin] || [], row)];
   tip.replaceChildren(
     el('b', {}, row.name),
     el('span', { class: 'soft' }, `${clock(at(bin))} to ${clock(at(bin + 1)).slice(11)} UTC`), el('br'),
@@ -121,7 +130,7 @@ function hover(event, row, bin, at) {
 }
 
 function legend() {
-  const order = ['verified', 'mismatch', 'missing', 'unverifiable', 'not_collected', 'open', 'none'];
+  const order = ['complete', 'received', 'lower_bound', 'mismatch', 'missing', 'unverifiable', 'not_collected', 'open', 'none'];
   return el('div', { class: 'legend' },
     order.map((state) => el('span', {}, el('i', { class: state }), `${STATES[state][1]} ${STATES[state][2]}`.trim())));
 }

@@ -32,11 +32,16 @@ function tiles(r) {
   const tile = (value, text, kind) => el('div', { class: 'tile' }, el('b', { class: kind }, value), el('span', {}, text));
   const w = r.windows;
   const of = (state) => (r.windows_percent ? `, ${percent(r.windows_percent[state])}` : '');
+  const proofs = ['complete', 'received', 'lower_bound'].reduce((all, kind) => all + r.evidence[`${kind}_windows`], 0);
+  const proven = ([kind, text, color]) => {
+    const [count, rows] = [r.evidence[`${kind}_windows`], r.evidence[`${kind}_rows`]];
+    // Rounded down: 100 % means all.
+    const part = proofs ? `, ${percent(Math.floor((10000 * count) / proofs) / 100)}` : '';
+    return tile(short(count), `${text}${part}, ${short(rows)} rows`, count ? color : 'soft');
+  };
   put('tiles',
     tile(short(w.verified), `windows verified${of('verified')}`, 'good'),
-    tile(short(r.evidence.complete_windows), 'verified complete', 'good'),
-    tile(short(r.evidence.received_windows), 'stored = received', r.evidence.received_windows ? '' : 'soft'),
-    tile(short(r.evidence.lower_bound_windows), 'lower bound', r.evidence.lower_bound_windows ? '' : 'soft'),
+    ...[['complete', 'verified complete', 'good'], ['received', 'stored = received', 'held'], ['lower_bound', 'lower bound', 'held']].map(proven),
     tile(short(w.mismatch), `windows mismatched${of('mismatch')}`, w.mismatch ? 'bad' : 'soft'),
     tile(short(w.unverifiable), `windows unverifiable${of('unverifiable')}`, w.unverifiable ? 'blind' : 'soft'),
     tile(short(w.not_collected), `windows not collected${of('not_collected')}`, w.not_collected ? 'idle' : 'soft'),
@@ -73,7 +78,7 @@ function says(s) {
   if (uncovered > 0) return ['blind', `? ${number(uncovered)} unverifiable`];
   if (s.absent_windows) return ['blind', `? ${number(s.absent_windows)} without verdict`];
   if (s.not_collected_windows) return ['idle', `\u2225 ${number(s.not_collected_windows)} not collected`];
-  if (s.windows.verified) return ['good', `\u2713 ${proof(s)}`];
+  if (s.windows.verified) return [s.evidence.received_windows + s.evidence.lower_bound_windows ? 'held' : 'good', `\u2713 ${proof(s)}`];
   return ['open', '\u2026 open'];
 }
 
@@ -94,7 +99,7 @@ function detail(row, bin, at) {
 
 function heatMaps(r) {
   put('legend', legend());
-  const rows = r.heat_map.streams.map((s) => ({ name: s.stream, cells: s.cells, says: says(s) }));
+  const rows = r.heat_map.streams.map((s) => ({ name: s.stream, cells: s.cells, says: says(s), evidence: s.evidence }));
   const shown = showAll ? rows : rows.slice(0, 40);
   const more = el('button', { type: 'button' }, `Show all ${number(rows.length)} streams`);
   more.addEventListener('click', () => { showAll = true; heatMaps(report); });

@@ -132,17 +132,17 @@ pub struct HeatMap {
     pub bin_seconds: u64,
     pub bins: usize,
     /// Names of the numbers in a cell.
-    pub cell: [&'static str; 6],
+    pub cell: [&'static str; 7],
     /// Number of streams in all; those with the worst state come first.
     pub streams_total: u64,
     pub streams: Vec<StreamState>,
-    /// Replication from hot to cold, one row per table. The last two numbers of a cell are 0.
+    /// Replication from hot to cold, one row per table. The last three numbers of a cell are 0.
     pub replication: Vec<TableRow>,
 }
 
-/// Names of the numbers in a heatmap cell.
-pub const CELL: [&str; 6] =
-    ["verified", "mismatch", "unverifiable", "open", "not_collected", "missing_events"];
+/// Names of the numbers in a heatmap cell. `complete`: windows that the venue's numbers prove to be complete.
+pub const CELL: [&str; 7] =
+    ["verified", "mismatch", "unverifiable", "open", "not_collected", "missing_events", "complete"];
 
 /// One stream: the events of one subject.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -48,7 +48,7 @@ async fn the_page_shows_the_fault() {
         page.split("data-stream=\"trade.sim_spot.spot.BTC-USDT\"").nth(1).expect("the stream's strip");
     let strip = strip.split("</svg>").next().unwrap();
     assert!(
-        strip.contains("data-state=\"mismatch\"") && strip.contains("data-state=\"verified\""),
+        strip.contains("data-state=\"mismatch\"") && strip.contains("data-state=\"received\""),
         "{strip}"
     );
     assert!(strip.contains("data-state=\"missing\""), "{strip}");
