@@ -368,6 +368,21 @@ mod tests {
     }
 
     #[test]
+    fn cells_tell_how_many_windows_the_venue_proves() {
+        let linked = |bucket, code| VerdictBucket { numbering: "linked".into(), ..row("e1", bucket, code) };
+        let rows = [linked(0, 1), linked(1, 1), linked(2, 3)];
+        let day = ReportScope { to: Time(START + 24 * 60 * MINUTE_MS), ..scope(1) };
+        let buckets = TimeBuckets::of(&day);
+        let ledger = LedgerRows { verdicts: &rows, ..LedgerRows::default() };
+        let in_a_day = add_up(&day, &buckets, ledger, &[]);
+        assert_eq!(in_a_day.map.streams[0].cells[0].last(), Some(&2));
+        let ledger = of(&rows, &[]);
+        let cells = &ledger.map.streams[0].cells;
+        assert_eq!([&cells[0], &cells[2]], [&vec![1, 0, 0, 0, 0, 0, 1], &vec![0, 0, 1, 0, 0, 0, 0]]);
+        assert_eq!(of(&[row("e1", 0, 1)], &[]).map.streams[0].cells[0], [1, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
     fn windows_without_verdict_are_counted() {
         assert_eq!(of(&[row("e1", 0, 1), row("e1", 1, 1), row("e1", 4, 1)], &[]).absent, 2);
     }
