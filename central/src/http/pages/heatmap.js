@@ -7,7 +7,7 @@ const STATES = {
   not_collected: ['idle', '\u2225', 'not collected'],
   open: ['open', '\u2026', 'open'],
   lower_bound: ['held', '\u2265', 'lower bound'],
-  received: ['held', '=', 'stored = received'],
+  received: ['held', '\u25d2', 'stored = received'],
   complete: ['good', '\u2713', 'verified complete'],
   verified: ['good', '\u2713', 'equal'],
   none: ['soft', '', 'no verdict'],
