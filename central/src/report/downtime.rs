@@ -123,7 +123,7 @@ pub fn findings(
         |edge: &str| listed.iter().take(FINDINGS_MAX).any(|of| of.edge == edge && of.uncovered_streams > 0);
     for (edge, streams) in idle.iter().filter(|(edge, _)| !is_named(edge)) {
         let text = format!(
-            "{} streams were not collected for a time, {}",
+            "streams that were not collected for a time: {}, {}",
             streams.len(),
             DowntimeReason::Stopped.words()
         );
