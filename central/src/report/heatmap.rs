@@ -200,7 +200,8 @@ impl StreamBuckets<'_> {
         let mut complete = BTreeMap::<usize, u64>::new();
         for (mut from, to) in self.found.proven.values().flat_map(TimeRuns::iter) {
             while from < to {
-                let bucket = usize::try_from(buckets.of_time(from.saturating_mul(1_000))).unwrap_or(usize::MAX);
+                let bucket =
+                    usize::try_from(buckets.of_time(from.saturating_mul(1_000))).unwrap_or(usize::MAX);
                 let end = buckets.begin_ms(bucket.saturating_add(1)).div_euclid(1_000).clamp(from + 1, to);
                 let windows = (end - from) / self.facts.window.max(1);
                 *complete.entry(bucket).or_default() += u64::try_from(windows).unwrap_or_default();
