@@ -1,6 +1,6 @@
 //! Missing events and evidence in reports on audits of several edges.
 
-use marketprism_schema::{Capability, Completeness, Fingerprint, Gap, StreamAudit};
+use marketprism_schema::{Capability, Completeness, Event, Fingerprint, Gap, StreamAudit};
 use marketprism_tests::wait::eventually;
 use serde_json::Value;
 
@@ -29,8 +29,11 @@ async fn report(stack: &Stack, from: i64, to: i64, verdict: &str) -> Value {
     .await
 }
 
-fn duplicates(count: u64) -> StreamAudit {
-    StreamAudit { duplicates: count, ..stored(A, &[]) }
+/// An edge whose events the broker had already.
+fn duplicates(events: &[Event<'static>]) -> StreamAudit {
+    let mut duplicate_ids: Vec<u64> = events.iter().map(|event| event.header.event_id.low_half()).collect();
+    duplicate_ids.sort_unstable();
+    StreamAudit { duplicates: events.len() as u64, duplicate_ids, ..stored(A, &[]) }
 }
 
 /// X misses 238 ids and says so in its window; Y misses 1,195 ids around them and notices them a window later.
@@ -53,8 +56,9 @@ async fn trades_that_both_edges_miss_are_missing_whichever_window_noticed_them()
         }
         tell(&jetstream, &audit("x", window, vec![of_x])).await;
     }
-    for (window, count) in windows.into_iter().zip([100, 20, 85, 100]) {
-        let mut of_y = duplicates(count);
+    let y = [&x[0][..], &x[1][..20], &x[2][615..], &x[3][..]];
+    for (window, events) in windows.into_iter().zip(y) {
+        let mut of_y = duplicates(events);
         if window == second {
             of_y.gaps.push(Gap::trade_ids(120, 1_314, first + 5, second + 9));
         }
