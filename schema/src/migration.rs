@@ -262,7 +262,16 @@ mod tests {
         let named = |first: &[&str], more: &[&str]| -> Vec<String> {
             ["schema_migrations"].iter().chain(first).chain(more).map(|&name| name.to_owned()).collect()
         };
-        let ledger = ["dead_letters", "copies", "audits", "verdicts", "losses", "feed_audits", "downtimes"];
+        let ledger = [
+            "dead_letters",
+            "copies",
+            "audits",
+            "verdicts",
+            "losses",
+            "positions",
+            "feed_audits",
+            "downtimes",
+        ];
         let hot = named(&events, &ledger);
         assert_eq!(Migration::tables(DatabaseKind::Hot), hot);
         assert_eq!(Migration::tables(DatabaseKind::Cold), named(&events, &["window_log", "watermarks"]));
