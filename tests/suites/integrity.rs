@@ -242,7 +242,7 @@ async fn seconds(clickhouse: &ClickHouse) -> u64 {
 }
 
 impl System {
-    /// Waits for whole windows without the edge.
+    /// Waits for whole windows.
     async fn passes(&self, windows: u64) {
         let until_second = seconds(&self.hot).await + windows * WINDOW_SECONDS;
         until("windows pass", PATIENCE, || async {
@@ -263,6 +263,8 @@ async fn a_clean_stop_is_known_downtime_with_its_times_and_a_kill_is_not() {
     let (mut stop, mut start) = ((0, 0), (0, 0));
     let span = system
         .collect(300, async |system| {
+            // So that there is a rest before the stop.
+            system.passes(2).await;
             let before = seconds(&system.hot).await;
             assert!(system.edge.process().terminate(Duration::from_secs(40)).await.success());
             stop = (before, seconds(&system.hot).await);
