@@ -203,7 +203,7 @@ impl Plan {
             FaultAction::Reorder => {
                 self.hold = Some(Instant::now() + Duration::from_millis(spec.delay_ms.unwrap_or(1000)));
             }
-            FaultAction::Garbage | FaultAction::Half | FaultAction::WrongTypes => {
+            FaultAction::Garbage | FaultAction::Half | FaultAction::WrongTypes | FaultAction::Checksum => {
                 self.before.push(match spec.action {
                     FaultAction::Garbage if spec.binary == Some(true) => {
                         Out::Binary(Bytes::from_static(fault::garbage_binary()))

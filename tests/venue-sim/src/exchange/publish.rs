@@ -160,7 +160,7 @@ impl Exchange {
         }
         for event in others {
             let encoded = self.venue.encode(listed, &event, &|stream| hub.is_wanted(stream));
-            let book = matches!(event, Event::Depth(_));
+            let book = self.venue.breaks_when_lost(&event);
             self.send(&listed.instrument.symbol, encoded, book, hub, ledger);
         }
     }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::state::{Exchange, Market, lock};
 use crate::clock;
 use crate::delivery::{Connection, Counters, Frame, Hub, offer};
-use crate::ledger::{Backlog, LedgerEntry, TradeKey, TradeKind};
+use crate::ledger::{Backlog, LedgerEntry, TradeKey, TradeKind, TradeRecord};
 use crate::market::Side;
 use crate::venue::{Content, Snapshot};
+
+/// Trades that a venue repeats to a new subscriber.
+const TRADES_AGAIN: usize = 50;
 
 impl Exchange {
     pub fn join(&self, connection: &Arc<Connection>, streams: &[String]) {
@@ -71,10 +74,14 @@ impl Exchange {
         if !hub.subscribe(stream, connection) {
             return;
         }
-        if self.config.backlog
-            && let Some((symbol, Content::Trades(kind))) = content
-        {
-            self.send_backlog(connection, stream, symbol, kind);
+        match content {
+            Some((symbol, Content::Trades(kind))) if self.config.backlog => {
+                self.send_backlog(connection, stream, symbol, kind);
+            }
+            Some((symbol, Content::Trades(kind))) => {
+                self.send_newest_trades(connection, stream, (symbol, kind), &mut hub);
+            }
+            _ => {}
         }
         self.send_first(connection, stream, &mut hub);
     }
@@ -86,6 +93,24 @@ impl Exchange {
         let carries = numbers.into_iter().map(LedgerEntry::Event).collect();
         let frame = Arc::new(Frame::new(Arc::from(stream), false, carries, raw));
         hub.dispatch_to(connection, &frame, &mut self.context("", &mut ledger));
+    }
+
+    fn send_newest_trades(
+        &self,
+        connection: &Arc<Connection>,
+        stream: &str,
+        (symbol, kind): (usize, TradeKind),
+        hub: &mut Hub,
+    ) {
+        let Some(listed) = self.listed.get(symbol) else { return };
+        let mut ledger = self.ledger();
+        let records = ledger.trades.newest(symbol, kind, TRADES_AGAIN);
+        let Some(raw) = self.venue.trade_snapshot(listed, &records).filter(|_| !records.is_empty()) else {
+            return;
+        };
+        let entry = |r: &TradeRecord| LedgerEntry::Trade(TradeKey { symbol, kind, id: r.id });
+        let frame = Arc::new(Frame::new(Arc::from(stream), false, records.iter().map(entry).collect(), raw));
+        hub.dispatch_to(connection, &frame, &mut self.context(&listed.instrument.symbol, &mut ledger));
     }
 
     fn send_backlog(&self, connection: &Arc<Connection>, stream: &str, symbol: usize, kind: TradeKind) {

@@ -72,7 +72,7 @@ pub struct Faults {
 fn is_frame_action(action: FaultAction) -> bool {
     use FaultAction::*;
     is_corrupting(action)
-        || matches!(action, Drop | Duplicate | Reorder | Gap | Freeze | Close | Cut | HalfCut)
+        || matches!(action, Drop | Duplicate | Reorder | Gap | Checksum | Freeze | Close | Cut | HalfCut)
 }
 
 fn is_corrupting(action: FaultAction) -> bool {
@@ -144,7 +144,7 @@ impl Faults {
                 && equals(fault.spec.symbol.as_ref(), facts.symbol)
                 && fault.spec.path.is_none()
                 && contained(fault.spec.stream.as_ref(), facts.stream)
-                && (facts.book || fault.spec.action != FaultAction::Gap)
+                && (facts.book || !matches!(fault.spec.action, FaultAction::Gap | FaultAction::Checksum))
                 && fault.spec.connection.is_none_or(&receives);
             if matches && fault.fires() {
                 effects.push(fault.spec.clone());

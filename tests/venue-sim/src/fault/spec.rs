@@ -24,6 +24,8 @@ pub enum FaultAction {
     Half,
     /// Numbers become text and text numbers; the right frame follows when `replace` is false.
     WrongTypes,
+    /// Checksums of book updates are wrong, where the venue sends them; the right frame follows when `replace` is false.
+    Checksum,
     SlowSnapshot,
     /// Snapshots show the book of `updates` changes ago.
     StaleSnapshot,
@@ -180,9 +182,12 @@ pub fn corrupted(action: FaultAction, text: &str) -> String {
     match action {
         FaultAction::Half => half(text).to_owned(),
         FaultAction::WrongTypes => wrong_types(text),
+        FaultAction::Checksum => wrong_checksum(text),
         _ => "\u{1}\u{fffd}no frame of this venue <html>502 Bad Gateway</html>}{".to_owned(),
     }
 }
+
+const CHECKSUM: &str = "\"checksum\":";
 
 pub fn garbage_binary() -> &'static [u8] {
     &[0xff, 0xfe, 0x00, 0x80, 0xc3, 0x28, 0x7b, 0x22]
@@ -205,6 +210,19 @@ fn wrong_types(text: &str) -> String {
         }
         Err(_) => half(text).to_owned(),
     }
+}
+
+fn wrong_checksum(text: &str) -> String {
+    let mut parts = text.split(CHECKSUM);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        out.push_str(CHECKSUM);
+        out.push_str(&number.parse::<u32>().map_or(number.to_owned(), |right| (right ^ 1).to_string()));
+        out.push_str(rest);
+    }
+    out
 }
 
 fn exchange_types(value: &mut Value) {

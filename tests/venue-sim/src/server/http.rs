@@ -205,10 +205,7 @@ fn refusal(exchange: &Exchange, status: u16, used: u32, retry_after_s: Option<u6
     let mut headers = weight_header(exchange, used);
     headers.extend(retry_after_s.map(|seconds| ("retry-after", seconds.to_string())));
     let wait_ms = i64::try_from(retry_after_s.unwrap_or(0)).unwrap_or(0).saturating_mul(1000);
-    let body = match status {
-        418 | 429 => venue.rest_refusal(status, clock::now_ms().saturating_add(wait_ms)),
-        _ => format!(r#"{{"code":-1000,"msg":"status {status} on command"}}"#),
-    };
+    let (status, body) = venue.refusal(status, clock::now_ms().saturating_add(wait_ms));
     json(status, body, &headers)
 }
 

@@ -39,6 +39,7 @@ type Marks = HashMap<(usize, TradeKind), u64>;
 struct Heartbeat {
     every: Duration,
     next: Instant,
+    is_answered: bool,
 }
 
 pub struct Session {
@@ -96,6 +97,11 @@ impl Session {
 
     async fn serve(&mut self, ws: &mut WsStream, queue: &mut mpsc::Receiver<Out>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        if let Some(greeting) = self.exchange.venue.greeting(self.connection.id)
+            && !self.send(ws, Message::text(greeting)).await
+        {
+            return;
+        }
         loop {
             let timer = self.next_timer();
             tokio::select! {
@@ -212,12 +218,16 @@ impl Session {
         }
         match control.action {
             ControlAction::Nothing => {}
-            ControlAction::Subscribe(names) => self.exchange.subscribe(&self.connection, &names),
+            ControlAction::Subscribe(names) => {
+                self.exchange.subscribe(&self.connection, &names);
+                if let (None, Some(every)) = (self.heartbeat, self.exchange.venue.beat_every()) {
+                    self.beat_at(every, false);
+                }
+            }
             ControlAction::Unsubscribe(names) => self.exchange.unsubscribe(&self.connection, &names),
             ControlAction::Combined(on) => self.connection.combined.store(on, Ordering::Relaxed),
             ControlAction::Heartbeat(asked) => {
-                let every = self.exchange.config.heartbeat_ms.map_or(asked, Duration::from_millis);
-                self.heartbeat = Some(Heartbeat { every, next: now + every });
+                self.beat_at(asked, true);
                 self.answer_due = None;
             }
             ControlAction::HeartbeatAnswered => self.answer_due = None,
@@ -228,6 +238,11 @@ impl Session {
             }
         }
         true
+    }
+
+    fn beat_at(&mut self, usual: Duration, is_answered: bool) {
+        let every = self.exchange.config.heartbeat_ms.map_or(usual, Duration::from_millis);
+        self.heartbeat = Some(Heartbeat { every, next: Instant::now() + every, is_answered });
     }
 
     fn ponged(&mut self, payload: &[u8]) {
@@ -319,7 +334,9 @@ impl Session {
 
     async fn beat(&mut self, ws: &mut WsStream, heartbeat: Heartbeat, now: Instant) -> bool {
         self.heartbeat = Some(Heartbeat { next: now + heartbeat.every, ..heartbeat });
-        self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.limits.pong_within));
+        if heartbeat.is_answered {
+            self.answer_due.get_or_insert(now + heartbeat.every.min(self.exchange.limits.pong_within));
+        }
         for text in self.exchange.venue.heartbeat() {
             if !self.send(ws, Message::text(text)).await {
                 return false;

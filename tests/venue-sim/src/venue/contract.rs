@@ -261,7 +261,17 @@ pub trait Venue: Send + Sync {
 
     fn on_message(&self, text: &str, view: SessionView<'_>) -> ControlReply;
 
-    /// Messages of one heartbeat; the client must answer the last of them.
+    /// First message of a connection.
+    fn greeting(&self, _connection: u64) -> Option<String> {
+        None
+    }
+
+    /// Period of heartbeats that need no answer, from the first subscription on.
+    fn beat_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Messages of one heartbeat; the client must answer the last of them, unless there is [`Venue::beat_every`].
     fn heartbeat(&self) -> Vec<String> {
         Vec::new()
     }
@@ -273,6 +283,11 @@ pub trait Venue: Send + Sync {
         stream: &str,
         records: &[TradeRecord],
     ) -> String;
+
+    /// First frame for a new subscriber of trades, made of the newest ones.
+    fn trade_snapshot(&self, _listed: &ListedInstrument, _records: &[TradeRecord]) -> Option<String> {
+        None
+    }
 
     /// The frame of an event other than a trade.
     fn event_frame(&self, listed: &ListedInstrument, stream: &str, event: &Event) -> String;
@@ -288,6 +303,11 @@ pub trait Venue: Send + Sync {
         wanted: &dyn Fn(&str) -> bool,
     ) -> Vec<Encoded> {
         encode_event(self, listed, event, wanted)
+    }
+
+    /// A client can notice the loss of an event's frame in its book.
+    fn breaks_when_lost(&self, event: &Event) -> bool {
+        matches!(event, Event::Depth(_))
     }
 
     /// First frame for a new subscriber of a book.
@@ -331,6 +351,15 @@ pub trait Venue: Send + Sync {
 
     /// Body of a 429 or 418.
     fn rest_refusal(&self, status: u16, until_ms: i64) -> String;
+
+    /// HTTP status and body of a request refused with `status`.
+    fn refusal(&self, status: u16, until_ms: i64) -> (u16, String) {
+        let body = match status {
+            418 | 429 => self.rest_refusal(status, until_ms),
+            _ => format!(r#"{{"code":-1000,"msg":"status {status} on command"}}"#),
+        };
+        (status, body)
+    }
 
     /// True for recorded addresses of this exchange.
     fn owns_url(&self, _url: &str) -> bool {
