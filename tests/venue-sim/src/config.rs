@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::delivery::BanRules;
 use crate::venue::{Limits, PerWindow};
 
 /// A venue for tests: WebSocket and REST with the protocols of real venues, faults on command. Limits default to the venue's own.
@@ -123,11 +124,11 @@ pub struct SimConfig {
     #[arg(long)]
     pub weight_window_ms: Option<u64>,
     /// Requests that may ignore a 429 before the ban.
-    #[arg(long, default_value_t = 10)]
-    pub ban_after_ignored: u32,
+    #[arg(long)]
+    pub ban_after_ignored: Option<u32>,
     /// Length of the ban, ms.
-    #[arg(long, default_value_t = 120_000)]
-    pub ban_ms: u64,
+    #[arg(long)]
+    pub ban_ms: Option<u64>,
 }
 
 impl Default for SimConfig {
@@ -157,7 +158,10 @@ impl SimConfig {
                 max: self.weight_max.unwrap_or(own.weight.max),
                 window: ms(self.weight_window_ms).unwrap_or(own.weight.window),
             },
-            bans: own.bans,
+            bans: own.bans.map(|bans| BanRules {
+                ignored_max: self.ban_after_ignored.unwrap_or(bans.ignored_max),
+                ban: ms(self.ban_ms).unwrap_or(bans.ban),
+            }),
         }
     }
 }

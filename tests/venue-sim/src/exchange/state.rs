@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::clock;
 use crate::config::SimConfig;
-use crate::delivery::{BanRules, Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
+use crate::delivery::{Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
 use crate::fault::Faults;
 use crate::ledger::{EventData, Ledger, LedgerEntry, TradeRecord};
 use crate::market::{Event, Instrument, Pace, Side, SymbolMarket, draw_in};
@@ -94,8 +94,6 @@ impl Exchange {
         let times = (venue.profile().past_minutes, config.past_per_minute);
         let past = |l: &ListedInstrument| past_trades(&l.instrument, times, seed_of(l), first_id);
         let past = generated.iter().map(past).collect();
-        let bans =
-            BanRules { ignored_max: config.ban_after_ignored, ban: Duration::from_millis(config.ban_ms) };
         let ledger = Ledger::new(kept_per_symbol(config.ledger_trades, listed.len()), config.ledger_events);
         Exchange {
             by_name: listed.iter().map(|l| (l.instrument.symbol.clone(), l.index)).collect(),
@@ -109,7 +107,7 @@ impl Exchange {
             hub: Mutex::new(Hub::default()),
             ledger: Mutex::new(ledger),
             taken: Mutex::new(Vec::new()),
-            weights: Mutex::new(Weights::new(limits.bans.then_some(bans))),
+            weights: Mutex::new(Weights::new(limits.bans)),
             connects: Mutex::new(HashMap::new()),
             pace: Mutex::new(Pace { event_ms: config.event_ms, still_book_ms: config.still_book_ms }),
             visited: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use super::state::{Exchange, Market, lock};
 use crate::clock;
 use crate::delivery::{Connection, Counters, Frame, Hub, offer};
 use crate::ledger::{Backlog, LedgerEntry, TradeKey, TradeKind, TradeRecord};
-use crate::market::Side;
+use crate::market::{Event, SymbolMarket};
 use crate::venue::{Content, Snapshot};
 
 /// Trades that a venue repeats to a new subscriber.
@@ -32,16 +32,20 @@ impl Exchange {
                 continue;
             }
             match self.streams.get(stream.as_str()) {
-                Some(Some((symbol, Content::Book(cadence)))) => {
-                    self.subscribe_book(connection, stream, (*symbol, *cadence));
+                Some(Some((symbol, content))) if self.has_first_state(*content) => {
+                    self.subscribe_state(connection, stream, (*symbol, *content));
                 }
                 other => self.subscribe_other(connection, stream, other.copied().flatten()),
             }
         }
     }
 
-    /// Sends the current book to the new subscriber; all later updates go to all subscribers.
-    fn subscribe_book(&self, connection: &Arc<Connection>, stream: &str, (n, cadence): (usize, usize)) {
+    fn has_first_state(&self, content: Content) -> bool {
+        matches!(content, Content::Book(_)) || self.venue.first_topic(content).is_some()
+    }
+
+    /// Sends the current book or values to the new subscriber; all later updates go to all subscribers.
+    fn subscribe_state(&self, connection: &Arc<Connection>, stream: &str, (n, content): (usize, Content)) {
         let mut guard = lock(&self.market);
         let Market { symbols, events, .. } = &mut *guard;
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
@@ -52,19 +56,32 @@ impl Exchange {
             return;
         };
         self.update_wanted(symbol, n, &hub);
-        symbol.publish(cadence, now_ms, events);
+        match content {
+            Content::Book(cadence) => symbol.publish(cadence, now_ms, events),
+            _ => symbol.timed_events(now_ms, self.pace(), events),
+        }
         self.publish(n, events, &mut hub, &mut ledger);
         if !hub.subscribe(stream, connection) {
             return;
         }
-        let snapshot = Snapshot {
-            last_update_id: symbol.published_id(cadence),
-            bids: symbol.book().top(Side::Bid, usize::MAX),
-            asks: symbol.book().top(Side::Ask, usize::MAX),
-            engine_ms: symbol.engine_ms(),
+        let first = match content {
+            Content::Book(cadence) => {
+                let snapshot = snapshot_of(symbol, cadence);
+                self.venue.snapshot_frame(listed, stream, &snapshot).map(|raw| (raw, Vec::new()))
+            }
+            // Values of whole periods have even times.
+            _ => {
+                self.venue.first_topic(content).zip(symbol.reference(now_ms | 1)).map(|(topic, reference)| {
+                    let event = Event::Reference(topic, reference);
+                    let carries = self.venue.event_data(listed, &event).into_iter();
+                    let carries =
+                        carries.map(|data| LedgerEntry::Event(ledger.events.record(data))).collect();
+                    (self.venue.event_frame(listed, stream, &event), carries)
+                })
+            }
         };
-        if let Some(raw) = self.venue.snapshot_frame(listed, stream, &snapshot) {
-            let frame = Arc::new(Frame::new(Arc::from(stream), false, Vec::new(), raw));
+        if let Some((raw, carries)) = first {
+            let frame = Arc::new(Frame::new(Arc::from(stream), false, carries, raw));
             hub.dispatch_to(connection, &frame, &mut self.context(&listed.instrument.symbol, &mut ledger));
         }
     }
@@ -139,4 +156,10 @@ impl Exchange {
             ledger.trades.confirmed(TradeKey { symbol: *symbol, kind: *kind, id: *id });
         }
     }
+}
+
+fn snapshot_of(symbol: &mut SymbolMarket, cadence: usize) -> Snapshot {
+    let [bids, asks] = symbol.first_book(cadence);
+    let (last_update_id, change_id) = (symbol.published_id(cadence), symbol.last_change());
+    Snapshot { last_update_id, change_id, bids, asks, engine_ms: symbol.engine_ms() }
 }

@@ -30,6 +30,8 @@ pub struct RestEffect {
     pub delay: Duration,
     pub stale_updates: Option<u64>,
     pub status: Option<(u16, Option<u64>)>,
+    /// The venue's own error.
+    pub code: Option<u16>,
     pub corrupt: Option<FaultAction>,
     pub hang: Option<Duration>,
 }
@@ -178,6 +180,7 @@ impl Faults {
             match fault.spec.action {
                 FaultAction::SlowSnapshot => effect.delay += delay.unwrap_or_default(),
                 FaultAction::StaleSnapshot => effect.stale_updates = Some(fault.spec.updates.unwrap_or(100)),
+                FaultAction::RestStatus if fault.spec.code.is_some() => effect.code = fault.spec.code,
                 FaultAction::RestStatus => {
                     effect.status = Some((fault.spec.status.unwrap_or(500), fault.spec.retry_after_s));
                 }

@@ -29,7 +29,7 @@ pub enum FaultAction {
     SlowSnapshot,
     /// Snapshots show the book of `updates` changes ago.
     StaleSnapshot,
-    /// REST requests are answered with `status` (429, 418, 500...) and `retry_after_s`.
+    /// REST requests are answered with `status` (429, 418, 500...) and `retry_after_s`, or with the venue's own error `code`.
     RestStatus,
     /// REST requests are never answered; the connection ends after `delay_ms` (default 60,000).
     RestTimeout,
@@ -143,7 +143,9 @@ impl FaultSpec {
     pub fn validate(&self) -> Result<(), FaultError> {
         let field = |field, got: String, allowed| Err(FaultError::Field { field, got, allowed });
         match self.action {
-            FaultAction::RestStatus if !self.status.is_some_and(|s| (400..600).contains(&s)) => {
+            FaultAction::RestStatus
+                if self.code.is_none() && !self.status.is_some_and(|s| (400..600).contains(&s)) =>
+            {
                 field("status", self.status.map_or("absent".into(), |s| s.to_string()), "400 to 599")
             }
             FaultAction::SlowSnapshot if self.delay_ms.is_none() => {

@@ -62,6 +62,31 @@ impl Book {
         }
     }
 
+    pub fn best_of(&self, depth: usize) -> Book {
+        Book {
+            bids: self.top(Side::Bid, depth).into_iter().collect(),
+            asks: self.top(Side::Ask, depth).into_iter().collect(),
+        }
+    }
+
+    /// The levels that differ from those of an older book.
+    pub(super) fn since(&self, older: &Book) -> Changed {
+        let changes = |side| {
+            let (now, then) = (self.levels(side), older.levels(side));
+            let gone = then.keys().filter(|price| !now.contains_key(price)).map(|price| (*price, 0));
+            let kept = now.iter().map(|(price, quantity)| (*price, *quantity));
+            let change = |(price, quantity)| {
+                let before = older.quantity(side, price);
+                (before != quantity).then_some(LevelChange { price, quantity, before })
+            };
+            gone.chain(kept).filter_map(change).collect()
+        };
+        let mut changed = Changed { bids: changes(Side::Bid), asks: changes(Side::Ask) };
+        changed.bids.sort_unstable_by_key(|change: &LevelChange| std::cmp::Reverse(change.price));
+        changed.asks.sort_unstable_by_key(|change| change.price);
+        changed
+    }
+
     fn levels(&self, side: Side) -> &BTreeMap<i64, i64> {
         match side {
             Side::Bid => &self.bids,
@@ -169,6 +194,15 @@ impl History {
             last = change.id;
         }
         (last == id).then_some(book)
+    }
+
+    pub fn oldest(&self) -> u64 {
+        self.checkpoints.front().map_or(0, |(id, _)| *id)
+    }
+
+    /// More than ever kept, by a margin that makes reaching it rare.
+    pub fn kept_max(&self) -> usize {
+        self.capacity + 3 * self.checkpoint_every
     }
 
     /// The id of the `back`-th newest change.

@@ -1,6 +1,7 @@
 //! The synthetic market: instruments, order books with update ids, trades with ids, and derived values. Knows no venue's format.
 
 mod book;
+mod cadence;
 mod model;
 mod symbol;
 mod timed;

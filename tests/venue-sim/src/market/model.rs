@@ -69,6 +69,10 @@ pub struct DepthUpdate {
     pub previous_id: u64,
     pub bids: Vec<LevelChange>,
     pub asks: Vec<LevelChange>,
+    /// The newest change; comparable between cadences.
+    pub change_id: u64,
+    /// Best levels after the update, bids first, of a cadence of limited depth.
+    pub top: [Vec<(i64, i64)>; 2],
     pub engine_ms: i64,
     pub event_ms: i64,
 }
@@ -199,6 +203,8 @@ impl Instrument {
 pub enum UpdateIds {
     Consecutive,
     Leaping,
+    /// Each cadence numbers its updates one by one; after a restart the first, with the whole book, is 1.
+    PerUpdate,
 }
 
 #[derive(Debug, Clone)]
@@ -206,6 +212,10 @@ pub struct MarketRules {
     pub update_ids: UpdateIds,
     /// Periods of updates by cadence, ms; 0: with every book event.
     pub cadences_ms: &'static [i64],
+    /// Levels a side by cadence; none: the whole book.
+    pub depths: &'static [usize],
+    /// A level that others push out of the depth is removed explicitly.
+    pub evicts: bool,
     /// Timed content with its period in ms.
     pub topics: &'static [(Topic, i64)],
     /// Liquidations per message at most; 0: none.
@@ -226,6 +236,8 @@ impl MarketRules {
     pub const DEFAULT: MarketRules = MarketRules {
         update_ids: UpdateIds::Leaping,
         cadences_ms: &[0],
+        depths: &[],
+        evicts: false,
         topics: &[],
         liquidations_max: 0,
         still_book_ms: None,

@@ -4,21 +4,12 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::book::{Book, Change, Changed, History, first_book};
+use super::cadence::Cadence;
 use super::model::{
     BookTicker, DepthUpdate, Event, Instrument, LevelChange, MarketRules, Side, Topic, UpdateIds,
 };
 
 const CHECKPOINT_EVERY: usize = 4000;
-
-/// Progress of one cadence of book updates.
-#[derive(Debug)]
-pub(super) struct Cadence {
-    pub(super) period_ms: i64,
-    wanted: bool,
-    published_id: u64,
-    pub(super) checked_ms: i64,
-    pub(super) sent_ms: i64,
-}
 
 #[derive(Debug)]
 pub struct SymbolMarket {
@@ -51,13 +42,6 @@ impl SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
         let book = first_book(&instrument, &rules, &mut rng);
         let history = History::new(first_id, &book, rules.history_changes, CHECKPOINT_EVERY);
-        let cadence = |period_ms: &i64| Cadence {
-            period_ms: *period_ms,
-            wanted: true,
-            published_id: first_id,
-            checked_ms: 0,
-            sent_ms: 0,
-        };
         SymbolMarket {
             book,
             history,
@@ -65,7 +49,7 @@ impl SymbolMarket {
             next_trade_id: first_id + 1,
             next_aggregate_id: first_id / 2 + 1,
             engine_ms,
-            cadences: rules.cadences_ms.iter().map(cadence).collect(),
+            cadences: Cadence::all(&rules, first_id),
             ticker: Default::default(),
             timer: Timer::new(rules.topics),
             sequence: Sequence::default(),
@@ -90,13 +74,33 @@ impl SymbolMarket {
         self.sequence.printed(self.last_id)
     }
 
+    /// Number of the newest update of a cadence.
     pub fn published_id(&self, cadence: usize) -> u64 {
-        self.sequence.printed(self.cadences.get(cadence).map_or(self.last_id, |c| c.published_id))
+        let cadence = self.cadences.get(cadence);
+        match cadence.and_then(|cadence| cadence.numbers.as_ref()) {
+            Some(numbers) => numbers.last,
+            None => self.sequence.printed(cadence.map_or(self.last_id, |c| c.published_id)),
+        }
+    }
+
+    /// Bids and asks for a new subscriber of a cadence whose changes are published, best first.
+    pub fn first_book(&mut self, cadence: usize) -> [Vec<(i64, i64)>; 2] {
+        let state = self.cadences.get_mut(cadence);
+        state.map(|state| state.first_book(&self.book, &self.history)).unwrap_or_default()
+    }
+
+    pub fn last_change(&self) -> u64 {
+        self.last_id
     }
 
     /// The book at a printed id; `None` for an id without change, or an old one.
     pub fn book_at(&self, printed: u64) -> Option<Book> {
-        self.history.book_at(self.sequence.change(printed, self.last_id)?)
+        let numbered = |cadence: &Cadence| cadence.numbers.as_ref()?.change(printed);
+        let change = match self.rules.update_ids {
+            UpdateIds::PerUpdate => self.cadences.iter().find_map(numbered),
+            _ => self.sequence.change(printed, self.last_id),
+        };
+        self.history.book_at(change?)
     }
 
     pub fn book_back(&self, changes: usize) -> Option<(u64, Book)> {
@@ -133,7 +137,12 @@ impl SymbolMarket {
     /// Starts update numbers again from a smaller one, with one more change; false if none is left.
     pub fn restart_sequence(&mut self, now_ms: i64, out: &mut Vec<Event>) -> bool {
         self.flush(now_ms, out);
-        let restarted = self.sequence.restart(self.last_id, self.first_id);
+        let restarted = match self.rules.update_ids {
+            UpdateIds::PerUpdate => {
+                self.cadences.iter_mut().filter_map(|cadence| cadence.restart().then_some(())).count() > 0
+            }
+            _ => self.sequence.restart(self.last_id, self.first_id),
+        };
         if let (true, Some((price, quantity))) = (restarted, self.book.farthest(Side::Bid)) {
             self.advance_engine(now_ms);
             self.change(Side::Bid, price, quantity + 1);
@@ -153,7 +162,8 @@ impl SymbolMarket {
     pub(super) fn publish_still(&mut self, cadence: usize, now_ms: i64, out: &mut Vec<Event>) {
         let Some(state) = self.cadences.get_mut(cadence) else { return };
         state.sent_ms = now_ms;
-        let id = self.sequence.printed(state.published_id);
+        let top = state.top(&self.book);
+        let id = self.published_id(cadence);
         out.push(Event::Depth(DepthUpdate {
             cadence,
             first_id: id,
@@ -161,6 +171,8 @@ impl SymbolMarket {
             previous_id: id,
             bids: Vec::new(),
             asks: Vec::new(),
+            change_id: self.last_id,
+            top,
             engine_ms: now_ms.max(self.engine_ms),
             event_ms: now_ms.max(self.engine_ms),
         }));
@@ -175,7 +187,7 @@ impl SymbolMarket {
 
     pub(super) fn change(&mut self, side: Side, price: i64, quantity: i64) {
         let leap = match self.rules.update_ids {
-            UpdateIds::Consecutive => 1,
+            UpdateIds::Consecutive | UpdateIds::PerUpdate => 1,
             UpdateIds::Leaping => self.rng.random_range(1..200),
         };
         self.last_id += leap;
@@ -194,7 +206,7 @@ impl SymbolMarket {
             state.published_id = self.last_id;
             return;
         }
-        let mut changed = self.history.changed_after(previous);
+        let mut changed = state.changed(&self.book, &self.history, self.rules.evicts);
         if !self.rules.announces_unknown {
             drop_unknown(&mut changed);
             if changed.bids.is_empty() && changed.asks.is_empty() {
@@ -202,13 +214,22 @@ impl SymbolMarket {
             }
         }
         (state.published_id, state.sent_ms) = (self.last_id, now_ms);
+        let (previous_id, first_id, last_id) = match &mut state.numbers {
+            Some(numbers) => {
+                let id = numbers.next(self.last_id, &self.history);
+                (id - 1, id, id)
+            }
+            None => self.sequence.of_update((previous, first, self.last_id)),
+        };
         out.push(Event::Depth(DepthUpdate {
             cadence,
-            first_id: self.sequence.printed(first),
-            last_id: self.sequence.printed(self.last_id),
-            previous_id: self.sequence.printed(previous),
+            first_id,
+            last_id,
+            previous_id,
             bids: changed.bids,
             asks: changed.asks,
+            change_id: self.last_id,
+            top: state.top(&self.book),
             engine_ms: self.engine_ms,
             event_ms: now_ms.max(self.engine_ms),
         }));
@@ -244,6 +265,10 @@ impl Sequence {
     pub(super) fn printed(&self, id: u64) -> u64 {
         let era = self.eras.iter().rev().find(|(after, _)| id > *after);
         id - era.map_or(0, |(_, off)| *off)
+    }
+
+    fn of_update(&self, (previous, first, last): (u64, u64, u64)) -> (u64, u64, u64) {
+        (self.printed(previous), self.printed(first), self.printed(last))
     }
 
     pub(super) fn change(&self, printed: u64, newest: u64) -> Option<u64> {

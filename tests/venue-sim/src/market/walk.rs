@@ -152,9 +152,22 @@ impl SymbolMarket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::{Contract, Instrument, MarketRules, Pace, Sizing, Topic, UpdateIds};
+    use crate::market::{Book, Contract, Instrument, MarketRules, Pace, Sizing, Topic, UpdateIds};
 
     fn market(update_ids: UpdateIds) -> SymbolMarket {
+        market_with(MarketRules {
+            update_ids,
+            cadences_ms: &[0, 1000],
+            topics: &[(Topic::Mark(0), 1000), (Topic::Liquidation, 1000)],
+            liquidations_max: 2,
+            announces_unknown: true,
+            history_changes: 5000,
+            depth_min: 620,
+            ..MarketRules::DEFAULT
+        })
+    }
+
+    fn market_with(rules: MarketRules) -> SymbolMarket {
         let instrument = Instrument {
             symbol: "BTCUSDT".into(),
             base: "BTC".into(),
@@ -170,19 +183,6 @@ mod tests {
             step: 1000,
             start_ticks: 6_500_000,
             usual_steps: 50_000,
-        };
-        let rules = MarketRules {
-            update_ids,
-            cadences_ms: &[0, 1000],
-            topics: &[(Topic::Mark(0), 1000), (Topic::Liquidation, 1000)],
-            liquidations_max: 2,
-            still_book_ms: None,
-            announces_unknown: true,
-            funding_scale: 8,
-            interest_ms: 1000,
-            ratio_ms: 300_000,
-            history_changes: 5000,
-            depth_min: 620,
         };
         SymbolMarket::new(instrument, rules, 7, 1000, 0)
     }
@@ -237,6 +237,61 @@ mod tests {
                 assert!(market.book().len(Side::Bid) >= 600 && market.book().len(Side::Ask) >= 600);
             }
             assert!(next_trade > 4_000 && last[0] > 6_000);
+        }
+    }
+
+    #[test]
+    fn updates_of_limited_depth_keep_cut_books_equal() {
+        let depths: &[usize] = &[50, 200];
+        for evicts in [false, true] {
+            let rules = MarketRules {
+                update_ids: UpdateIds::PerUpdate,
+                cadences_ms: &[0, 100],
+                depths,
+                evicts,
+                depth_min: 210,
+                ..MarketRules::DEFAULT
+            };
+            let mut market = market_with(rules);
+            let mut replicas = [0, 1].map(|cadence| {
+                let [bids, asks] = market.first_book(cadence);
+                let mut book = Book::default();
+                bids.iter().for_each(|(price, quantity)| book.set(Side::Bid, *price, *quantity));
+                asks.iter().for_each(|(price, quantity)| book.set(Side::Ask, *price, *quantity));
+                (market.published_id(cadence), book)
+            });
+            let mut restarts = 0;
+            for n in 0..1000i64 {
+                let now = 1_700_000_000_000 + n * 10;
+                let mut events = Vec::new();
+                match n % 2 {
+                    _ if n == 500 => assert!(market.restart_sequence(now, &mut events)),
+                    0 => drop(market.book_event(now, &mut events)),
+                    _ => drop(market.trade_event(now, &mut events)),
+                }
+                market.timed_events(now, Pace::default(), &mut events);
+                for event in events {
+                    let Event::Depth(d) = event else { continue };
+                    let (last, book) = &mut replicas[d.cadence];
+                    if d.last_id == 1 {
+                        restarts += 1;
+                        *book = Book::default();
+                    } else {
+                        assert_eq!(d.last_id, *last + 1);
+                    }
+                    *last = d.last_id;
+                    d.bids.iter().for_each(|level| book.set(Side::Bid, level.price, level.quantity));
+                    d.asks.iter().for_each(|level| book.set(Side::Ask, level.price, level.quantity));
+                    let cut = book.best_of(depths[d.cadence]);
+                    assert!(!evicts || *book == cut, "a level pushed out is left");
+                    *book = cut;
+                    assert_eq!(*book, market.book().best_of(depths[d.cadence]));
+                    assert_eq!(book.top(Side::Bid, 10), d.top[0]);
+                    let first = market.book_at(d.last_id).expect("kept").best_of(50);
+                    assert!(d.cadence > 0 || restarts > 0 || first == book.best_of(50));
+                }
+            }
+            assert_eq!(restarts, 2, "both cadences");
         }
     }
 

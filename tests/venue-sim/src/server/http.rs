@@ -171,7 +171,7 @@ async fn answer_rest(
         path,
         snapshot: call.snapshot,
     };
-    let RestEffect { delay, stale_updates, status, corrupt, hang } = exchange.faults.on_rest(facts);
+    let RestEffect { delay, stale_updates, status, code, corrupt, hang } = exchange.faults.on_rest(facts);
     if let Some(hang) = hang {
         sleep(hang).await;
         switch.reset_on_drop();
@@ -182,6 +182,9 @@ async fn answer_rest(
     }
     if let Some((status, retry_after)) = status {
         return Ok(refusal(exchange, status, used, retry_after));
+    }
+    if let Some(answer) = code.and_then(|code| venue.rest_error(code)) {
+        return Ok(json(answer.status, answer.body, &weight_header(exchange, used)));
     }
     let recorded = exchange.recording.as_ref().and_then(|r| r.answer(path, request.get("symbol")));
     let answer = match recorded {
@@ -254,6 +257,7 @@ impl Source for RestView<'_> {
         };
         Some(Snapshot {
             last_update_id,
+            change_id: symbol.last_change(),
             bids: book.top(Side::Bid, depth),
             asks: book.top(Side::Ask, depth),
             engine_ms: symbol.engine_ms(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decimal::Decimal;
+use crate::delivery::BanRules;
 use crate::ledger::{DataType, EventData, EventRecord, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Ratio, RatioKind, Reference, Topic};
 
@@ -67,7 +68,7 @@ pub struct Limits {
     /// REST weight per address.
     pub weight: PerWindow,
     /// Clients that ignore a 429 are banned (418).
-    pub bans: bool,
+    pub bans: Option<BanRules>,
 }
 
 /// The fixed properties of an exchange.
@@ -192,6 +193,8 @@ pub struct Encoded {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     pub last_update_id: u64,
+    /// The newest change; comparable between depths.
+    pub change_id: u64,
     pub bids: Vec<(i64, i64)>,
     pub asks: Vec<(i64, i64)>,
     /// Time of the last change, ms.
@@ -320,6 +323,11 @@ pub trait Venue: Send + Sync {
         None
     }
 
+    /// Values that a new subscriber gets at once; `None`: it waits for the next ones.
+    fn first_topic(&self, _content: Content) -> Option<Topic> {
+        None
+    }
+
     /// The frame of a volatility index.
     fn index_frame(&self, _index: &str, _time_ms: i64, _value: Decimal) -> Option<Encoded> {
         None
@@ -359,6 +367,11 @@ pub trait Venue: Send + Sync {
             _ => format!(r#"{{"code":-1000,"msg":"status {status} on command"}}"#),
         };
         (status, body)
+    }
+
+    /// The venue's own error with this code; `None` where it has none.
+    fn rest_error(&self, _code: u16) -> Option<RestAnswer> {
+        None
     }
 
     /// True for recorded addresses of this exchange.

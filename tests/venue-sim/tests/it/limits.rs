@@ -11,8 +11,8 @@ async fn weight_is_counted_refused_and_banned() {
     let sim = start(|config| {
         config.weight_max = Some(300);
         config.weight_window_ms = Some(60_000);
-        config.ban_after_ignored = 2;
-        config.ban_ms = 500;
+        config.ban_after_ignored = Some(2);
+        config.ban_ms = Some(500);
     })
     .await;
     let depth = |limit: u32| format!("/binance_spot/api/v3/depth?symbol=BTCUSDT&limit={limit}");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub use instruments::Binance;
 
+use crate::delivery::BanRules;
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Topic, UpdateIds};
 use crate::venue::{
@@ -64,7 +65,7 @@ const SPOT: Profile = Profile {
         streams_max: 1024,
         connects: Some(PerWindow { max: 300, window: Duration::from_mins(5) }),
         weight: PerWindow { max: 6000, window: MINUTE },
-        bans: true,
+        bans: Some(BanRules { ignored_max: 10, ban: Duration::from_mins(2) }),
     },
     usual_trades: TradeKind::Trade,
     trades_per_frame: 1,

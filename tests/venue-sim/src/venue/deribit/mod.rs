@@ -44,7 +44,7 @@ const PROFILE: Profile = Profile {
         connects: None,
         // Each costs 500 of 50,000 credits, of which 10,000 return per second.
         weight: PerWindow { max: 100, window: Duration::from_secs(5) },
-        bans: false,
+        bans: None,
     },
     usual_trades: TradeKind::Trade,
     trades_per_frame: 100,

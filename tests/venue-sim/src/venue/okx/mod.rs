@@ -48,7 +48,7 @@ const SPOT: Profile = Profile {
         connects: Some(PerWindow { max: 3, window: Duration::from_secs(1) }),
         // Each endpoint has a pool of its own instead.
         weight: PerWindow { max: u32::MAX, window: Duration::from_secs(2) },
-        bans: false,
+        bans: None,
     },
     usual_trades: TradeKind::Aggregate,
     trades_per_frame: 16,
@@ -179,6 +179,10 @@ impl Venue for Okx {
 
     fn rest_refusal(&self, _status: u16, _until_ms: i64) -> String {
         rest::error("50011", "Too Many Requests").body
+    }
+
+    fn rest_error(&self, code: u16) -> Option<RestAnswer> {
+        Some(rest::error(&code.to_string(), "on command"))
     }
 
     fn owns_url(&self, url: &str) -> bool {
