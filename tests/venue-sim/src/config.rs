@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::delivery::BanRules;
-use crate::venue::{Limits, PerWindow};
+use crate::venue::{BanRules, Limits, PerWindow};
 
 /// A venue for tests: WebSocket and REST with the protocols of real venues, faults on command. Limits default to the venue's own.
 #[derive(Debug, Clone, Parser)]

@@ -4,14 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::venue::PerWindow;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BanRules {
-    /// Requests that an address may send after its first 429 before the ban.
-    pub ignored_max: u32,
-    pub ban: Duration,
-}
+use crate::venue::{BanRules, PerWindow};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

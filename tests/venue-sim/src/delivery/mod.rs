@@ -8,4 +8,4 @@ pub use connection::{
     Connection, ConnectionView, Counters, CountersView, End, Frame, Out, Socket, SocketSwitch,
 };
 pub use hub::{DeliveryContext, Hub, close_of, offer};
-pub use limits::{BanRules, Rolling, Verdict, Weights};
+pub use limits::{Rolling, Verdict, Weights};

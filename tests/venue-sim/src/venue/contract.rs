@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decimal::Decimal;
-use crate::delivery::BanRules;
 use crate::ledger::{DataType, EventData, EventRecord, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Ratio, RatioKind, Reference, Topic};
 
@@ -44,6 +43,13 @@ impl ListedInstrument {
 pub struct PerWindow {
     pub max: u32,
     pub window: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BanRules {
+    /// Requests that an address may send after its first 429 before the ban.
+    pub ignored_max: u32,
+    pub ban: Duration,
 }
 
 /// Limits and periods; `None` where the venue has none.

@@ -7,8 +7,9 @@ pub mod event_data;
 mod okx;
 
 pub use contract::{
-    Content, ControlAction, ControlReply, Encoded, Limits, ListedInstrument, Newest, Opening, PerWindow,
-    Profile, RestAnswer, RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue, encode_event,
+    BanRules, Content, ControlAction, ControlReply, Encoded, Limits, ListedInstrument, Newest, Opening,
+    PerWindow, Profile, RestAnswer, RestCall, RestRequest, SessionView, Snapshot, Source, Stream, Venue,
+    encode_event,
 };
 
 /// Exchange ids that can be simulated.

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 pub use instruments::Binance;
 
-use crate::delivery::BanRules;
 use crate::ledger::{EventData, TradeKind, TradeRecord};
 use crate::market::{Event, Instrument, MarketRules, Topic, UpdateIds};
 use crate::venue::{
-    Content, ControlReply, Encoded, Limits, ListedInstrument, Opening, PerWindow, Profile, RestAnswer,
-    RestCall, RestRequest, SessionView, Source, Stream, Venue, encode_event,
+    BanRules, Content, ControlReply, Encoded, Limits, ListedInstrument, Opening, PerWindow, Profile,
+    RestAnswer, RestCall, RestRequest, SessionView, Source, Stream, Venue, encode_event,
 };
 
 /// Liquidations of all instruments, with those of the coin-margined venue.
