@@ -45,6 +45,24 @@ pub fn delivery(text: &str) -> Option<i64> {
     Date::from_calendar_date(2000 + i32::from(two(0..2)?), month, two(4..6)?).ok().map(delivery_of)
 }
 
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+
+/// Delivery time of a `DMMMYY` or `DDMMMYY`, 08:00 UTC; `None` for no date.
+pub fn named_delivery(text: &str) -> Option<i64> {
+    let cut = text.len().checked_sub(5)?;
+    let (day, month, year) = (text.get(..cut)?, text.get(cut..cut + 3)?, text.get(cut + 3..)?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    delivery(&format!("{year}{month:02}{:02}", day.parse::<u8>().ok()?))
+}
+
+/// The day as `DMMMYY`.
+pub fn day_name(ms: i64) -> String {
+    let (year, month, day) = date(ms);
+    let name = usize::try_from(month - 1).ok().and_then(|n| MONTHS.get(n)).copied().unwrap_or("JAN");
+    format!("{day}{name}{:02}", year % 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,7 +162,8 @@ async fn answer_rest(
         Verdict::Refused { status, used, wait } => {
             Counters::add(&exchange.counters.refused_requests, 1);
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            return Ok(refusal(exchange, status, used, Some(seconds)));
+            let told = venue.profile().names_wait.then_some(seconds);
+            return Ok(refusal(exchange, status, used, told));
         }
     };
     let facts = RestFacts {

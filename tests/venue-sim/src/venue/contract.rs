@@ -92,6 +92,8 @@ pub struct Profile {
     pub indices: &'static [&'static str],
     /// Header with the used REST weight.
     pub weight_header: Option<&'static str>,
+    /// Refusals for weight say how long to wait.
+    pub names_wait: bool,
     /// Update numbers of a book may start again from a smaller one.
     pub restarts_sequence: bool,
 }

@@ -1,6 +1,7 @@
 //! Venue protocols: names, messages, limits, REST. A new venue is a folder beside `binance` and a line in [`EXCHANGES`].
 
 mod binance;
+mod bybit;
 mod contract;
 mod deribit;
 pub mod event_data;
@@ -13,8 +14,15 @@ pub use contract::{
 };
 
 /// Exchange ids that can be simulated.
-pub const EXCHANGES: [&str; 5] =
-    ["binance_spot", "binance_derivatives", "okx_spot", "okx_derivatives", "deribit_derivatives"];
+pub const EXCHANGES: [&str; 7] = [
+    "binance_spot",
+    "binance_derivatives",
+    "okx_spot",
+    "okx_derivatives",
+    "deribit_derivatives",
+    "bybit_spot",
+    "bybit_derivatives",
+];
 
 pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
     Some(match exchange {
@@ -23,6 +31,8 @@ pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
         "okx_spot" => Box::new(okx::Okx { spot: true }),
         "okx_derivatives" => Box::new(okx::Okx { spot: false }),
         "deribit_derivatives" => Box::new(deribit::Deribit),
+        "bybit_spot" => Box::new(bybit::Bybit { spot: true }),
+        "bybit_derivatives" => Box::new(bybit::Bybit { spot: false }),
         _ => return None,
     })
 }

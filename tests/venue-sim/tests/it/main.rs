@@ -10,6 +10,7 @@
 )]
 
 mod books;
+mod bybit;
 mod client;
 mod deribit;
 mod deribit_rest;

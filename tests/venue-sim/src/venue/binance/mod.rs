@@ -71,6 +71,7 @@ const SPOT: Profile = Profile {
     past_minutes: 0,
     indices: &[],
     weight_header: Some("x-mbx-used-weight-1m"),
+    names_wait: true,
     restarts_sequence: false,
 };
 

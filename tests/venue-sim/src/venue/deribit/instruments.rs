@@ -1,7 +1,7 @@
 //! Instrument names (`BTC-PERPETUAL`, `BTC_USDC-PERPETUAL`, `BTC-25DEC26`, `BTC-5JAN27-90000-P`, `XRP_USDC-25DEC26-2d5-C`), default
 //! listings, and the instrument list.
 
-use crate::clock;
+use crate::clock::{self, day_name as day};
 use crate::decimal::Decimal;
 use crate::market::{Contract, Instrument, Sizing};
 
@@ -148,9 +148,6 @@ pub(super) fn combination(i: &Instrument) -> Option<String> {
     Some(named.replace(r#""kind":"future""#, r#""kind":"future_combo""#))
 }
 
-const MONTHS: [&str; 12] =
-    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
-
 #[derive(Debug, PartialEq, Eq)]
 struct Name<'a> {
     base: &'a str,
@@ -189,21 +186,9 @@ fn strike_price(text: &str) -> Option<String> {
     (digits > 0 && digits + usize::from(plain.contains('.')) == plain.len() && !ends).then_some(plain)
 }
 
-/// Delivery time of a `DMMMYY`, 08:00 UTC; the day has no leading zero.
+/// Delivery time of a `DMMMYY`; the day has no leading zero.
 fn delivery(text: &str) -> Option<i64> {
-    let cut = text.len().checked_sub(5)?;
-    let (day, month, year) = (text.get(..cut)?, text.get(cut..cut + 3)?, text.get(cut + 3..)?);
-    if day.starts_with('0') {
-        return None;
-    }
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    clock::delivery(&format!("{year}{month:02}{:02}", day.parse::<u8>().ok()?))
-}
-
-fn day(ms: i64) -> String {
-    let (year, month, day) = clock::date(ms);
-    let name = usize::try_from(month - 1).ok().and_then(|n| MONTHS.get(n)).copied().unwrap_or("JAN");
-    format!("{day}{name}{:02}", year % 100)
+    clock::named_delivery(text).filter(|_| !text.starts_with('0'))
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ const PROFILE: Profile = Profile {
     past_minutes: 120,
     indices: &["btc_usd", "eth_usd"],
     weight_header: None,
+    names_wait: true,
     restarts_sequence: false,
 };
 

@@ -55,6 +55,7 @@ const SPOT: Profile = Profile {
     past_minutes: 0,
     indices: &[],
     weight_header: None,
+    names_wait: true,
     restarts_sequence: true,
 };
 
