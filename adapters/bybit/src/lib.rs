@@ -5,7 +5,7 @@ mod instruments;
 mod normalize;
 mod plan;
 
-use crate::normalize::ticker::TickerStates;
+use crate::normalize::SessionState;
 use marketprism_adapter_sdk::{
     Answer, Description, Endpoints, Feed, Frame, Listing, LoadedFeed, Output, ParseResult, Plan, Refusal,
     Request, VenueAdapter, VenueInstance,
@@ -15,8 +15,7 @@ pub type Bybit = VenueInstance<BybitVenue>;
 
 #[derive(Debug, Default)]
 pub struct BybitVenue {
-    /// The venue sends only the changed fields of a ticker.
-    tickers: TickerStates,
+    state: SessionState,
 }
 
 impl VenueAdapter for BybitVenue {
@@ -45,7 +44,7 @@ impl VenueAdapter for BybitVenue {
     }
 
     fn normalize(&mut self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
-        normalize::normalize(&mut self.tickers, loaded, output, frame)
+        normalize::normalize(&mut self.state, loaded, output, frame)
     }
 }
 

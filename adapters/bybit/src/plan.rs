@@ -84,12 +84,14 @@ fn levels(depth: u32) -> u32 {
 fn connection(loaded: &LoadedFeed, number: u32, topics: &[Topic]) -> Connection {
     let path = if loaded.feed.exchange == SPOT { "spot" } else { "linear" };
     let requests = (1u32..).zip(topics.chunks(TOPICS_PER_REQUEST));
-    let names = |topics: &[Topic]| topics.iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
+    let subscription = |(id, topics): (u32, &[Topic])| {
+        message("subscribe", &topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(), id)
+    };
     Connection {
         name: format!("{path}-{}", number + 1),
         url: format!("{}/v5/public/{path}", loaded.endpoints.url("ws")),
         headers: Vec::new(),
-        on_open: requests.map(|(id, part)| message("subscribe", &names(part), id)).collect(),
+        on_open: requests.map(subscription).collect(),
         heartbeat: Heartbeat::Text(TextHeartbeat { send: r#"{"op":"ping"}"#.to_owned(), every_ms: 20_000 }),
         // Three pings without an answer.
         idle_timeout_ms: 65_000,
@@ -115,8 +117,7 @@ fn streams(place: u32, topic: &Topic) -> impl Iterator<Item = DataStream> {
 fn resubscription(place: u32, topic: &Topic) -> Vec<String> {
     // The ids of the first subscriptions stay below 1000.
     let id = 1000 + 2 * place;
-    let name = std::slice::from_ref(&topic.name);
-    vec![message("unsubscribe", name, id), message("subscribe", name, id + 1)]
+    vec![message("unsubscribe", &[&topic.name], id), message("subscribe", &[&topic.name], id + 1)]
 }
 
 /// No recording of this venue tells how long its quiet streams pause, so these are generous. Rates may stay
@@ -158,6 +159,12 @@ fn budgets() -> Vec<Budget> {
     vec![budget(CONNECTS, 400, 300_000), budget(REQUESTS, 480, 5000)]
 }
 
-fn message(op: &str, topics: &[String], id: u32) -> String {
+/// The topics of a message to subscribe.
+pub(crate) fn topics_of(message: &str) -> Vec<&str> {
+    let list = message.split_once(r#""args":[""#).and_then(|(_, list)| list.strip_suffix(r#""]}"#));
+    list.map(|list| list.split(r#"",""#).collect()).unwrap_or_default()
+}
+
+pub(crate) fn message(op: &str, topics: &[&str], id: u32) -> String {
     format!(r#"{{"req_id":"{id}","op":"{op}","args":["{}"]}}"#, topics.join(r#"",""#))
 }

@@ -1,20 +1,53 @@
 //! Answers to subscriptions and pings.
 
-use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult};
+use crate::plan::{message, topics_of};
+use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult};
+use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn control(output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
-    let op = message.optional("op", Cursor::text)?.unwrap_or_default();
-    let text = message.optional("ret_msg", Cursor::text)?.unwrap_or_default();
-    let success = message.optional("success", Cursor::boolean)?;
-    // The place of `pong` depends on the address.
-    if op == "pong" || text == "pong" {
-        output.ignored(Ignored::Heartbeat);
-    } else if success == Some(false) {
-        output.venue_error(op, text);
-    } else if success == Some(true) && matches!(&*op, "subscribe" | "unsubscribe") {
-        output.ignored(Ignored::Acknowledgement);
-    } else {
-        output.ignored(Ignored::UnknownKind);
+/// Topics that the venue refused, by connection and request, until it accepts the rest of the request.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedTopics(BTreeMap<(u32, u32), BTreeSet<String>>);
+
+impl RefusedTopics {
+    pub(super) fn answer(
+        &mut self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        connection: u32,
+        message: &Object<'_>,
+    ) -> ParseResult<()> {
+        let op = message.optional("op", Cursor::text)?.unwrap_or_default();
+        let text = message.optional("ret_msg", Cursor::text)?.unwrap_or_default();
+        let success = message.optional("success", Cursor::boolean)?;
+        let id = message.optional("req_id", Cursor::text)?.and_then(|id| id.parse::<u32>().ok());
+        // The place of `pong` depends on the address.
+        if op == "pong" || text == "pong" {
+            output.ignored(Ignored::Heartbeat);
+        } else if success == Some(false) {
+            if let Some(rest) =
+                id.filter(|_| op == "subscribe").and_then(|id| self.rest(loaded, connection, id, &text))
+            {
+                output.reply(rest);
+            }
+            output.venue_error(op, text);
+        } else if success == Some(true) && matches!(&*op, "subscribe" | "unsubscribe") {
+            id.map(|id| self.0.remove(&(connection, id)));
+            output.ignored(Ignored::Acknowledgement);
+        } else {
+            output.ignored(Ignored::UnknownKind);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// One wrong topic refuses its whole request, for example that of a contract that has expired: the others are subscribed again.
+    fn rest(&mut self, loaded: &LoadedFeed, connection: u32, id: u32, text: &str) -> Option<String> {
+        let requests = &loaded.plan.connections.get(connection as usize)?.on_open;
+        let mut topics = topics_of(requests.get(id.checked_sub(1)? as usize)?);
+        let mut words = text.split([' ', ',', ':', '[', ']']);
+        let refused = words.find(|word| topics.contains(word))?;
+        let all = self.0.entry((connection, id)).or_default();
+        all.insert(refused.to_owned());
+        topics.retain(|topic| !all.contains(*topic));
+        (!topics.is_empty()).then(|| message("subscribe", &topics, id))
+    }
 }

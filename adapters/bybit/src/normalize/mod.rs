@@ -5,20 +5,29 @@ mod control;
 mod items;
 mod liquidation;
 mod ratio;
-pub(crate) mod ticker;
+mod ticker;
 mod trade;
 
+use control::RefusedTopics;
 use marketprism_adapter_sdk::{Cursor, Frame, FrameSource, Ignored, LoadedFeed, Object, Output, ParseResult};
 use ticker::TickerStates;
 
+/// State that is kept between frames.
+#[derive(Debug, Default)]
+pub(crate) struct SessionState {
+    /// The venue sends only the changed fields of a ticker.
+    tickers: TickerStates,
+    refused: RefusedTopics,
+}
+
 pub(crate) fn normalize(
-    tickers: &mut TickerStates,
+    state: &mut SessionState,
     loaded: &LoadedFeed,
     output: &mut Output,
     frame: Frame<'_>,
 ) -> ParseResult<()> {
     match loaded.source(frame.source) {
-        FrameSource::Connection(_) => message(tickers, loaded, output, frame.bytes),
+        FrameSource::Connection(connection) => message(state, loaded, output, connection, frame.bytes),
         // Only ratios are polled.
         FrameSource::Poll(_) => ratio::answer(loaded, output, frame.bytes),
         FrameSource::Resync(_) => Cursor::new(frame.bytes).expected("a source number of the plan"),
@@ -26,9 +35,10 @@ pub(crate) fn normalize(
 }
 
 fn message(
-    tickers: &mut TickerStates,
+    state: &mut SessionState,
     loaded: &LoadedFeed,
     output: &mut Output,
+    connection: u32,
     frame: &[u8],
 ) -> ParseResult<()> {
     if frame == b"pong" {
@@ -37,7 +47,7 @@ fn message(
     }
     let message = Object::whole(frame)?;
     let Some(topic) = message.optional("topic", Cursor::text)? else {
-        return control::control(output, &message);
+        return state.refused.answer(loaded, output, connection, &message);
     };
     let (kind, rest) = topic.split_once('.').unwrap_or((&topic, ""));
     match kind {
@@ -47,7 +57,7 @@ fn message(
             Some(("1", _)) | None => ignored(output, Ignored::NotNeeded),
             Some((_, symbol)) => book::book(loaded, output, &message, symbol),
         },
-        "tickers" => tickers.read(loaded, output, &message, rest),
+        "tickers" => state.tickers.read(loaded, output, &message, rest),
         "allLiquidation" => liquidation::liquidations(loaded, output, &message, rest),
         "kline" | "liquidation" => ignored(output, Ignored::NotNeeded),
         _ => ignored(output, Ignored::UnknownKind),

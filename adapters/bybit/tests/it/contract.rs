@@ -1,7 +1,8 @@
 use crate::{feed, records};
 use marketprism_adapter_bybit::Bybit;
-use marketprism_adapter_sdk::testkit::{OwnedFrame, Session, answers};
-use marketprism_adapter_sdk::{Adapter, DataType, Feed, Normalized, Payload, Side, decimal, log};
+use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Session, answers};
+use marketprism_adapter_sdk::{Adapter, DataType, Feed, Normalized, Payload, Remark, Side, decimal, log};
+use serde_json::{Value, json};
 
 fn open(feed: &Feed) -> Result<Session<Bybit>, String> {
     Session::open(feed, &records(&feed.exchange))
@@ -121,4 +122,42 @@ fn open_interest_counts_one_side() {
     assert_eq!(said(&[text("snapshot", 1, both)]), [["2000.5", "20005"]]);
     let unset = text("snapshot", 1, &format!(r#""fundingRate":null,{one}"#));
     assert_eq!(said(&[unset]), [["1000.25", "10002.5"]], "null is not set");
+}
+
+/// One wrong topic refuses its whole request: the venue says so with different words for spot and contracts.
+#[test]
+fn the_rest_of_a_refused_request_is_subscribed_again() {
+    for (exchange, says) in [
+        ("bybit_derivatives", "error:handler not found,topic:TOPIC"),
+        ("bybit_spot", "Invalid symbol :[TOPIC]"),
+    ] {
+        let whole = testkit::whole_feed::<Bybit>(exchange).unwrap();
+        let mut session = open(&whole).unwrap();
+        let first: Value = serde_json::from_str(&session.plan.connections[0].on_open[0]).unwrap();
+        let topics: Vec<&str> =
+            first["args"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+        let mut said = |success: bool, text: &str| -> Vec<Vec<String>> {
+            let answer = json!({"success": success, "ret_msg": text, "conn_id": "x", "req_id": "1", "op": "subscribe"});
+            let normalized = session.normalize(&[OwnedFrame::new(answer.to_string(), 0)], 64);
+            let replies = normalized.notes.into_iter().filter_map(|note| match note.remark {
+                Remark::Reply(text) => Some(serde_json::from_str::<Value>(&text).unwrap()),
+                _ => None,
+            });
+            let args = replies.map(|reply| {
+                assert_eq!((&reply["op"], &reply["req_id"]), (&json!("subscribe"), &json!("1")));
+                reply["args"].as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned()).collect()
+            });
+            args.collect()
+        };
+        let refusal = |topic: &str| says.replace("TOPIC", topic);
+        let without = |refused: &[&str]| -> Vec<Vec<String>> {
+            vec![topics.iter().filter(|t| !refused.contains(t)).map(|t| (*t).to_owned()).collect()]
+        };
+        assert_eq!(said(false, &refusal(topics[1])), without(&[topics[1]]));
+        assert_eq!(said(false, &refusal(topics[2])), without(&[topics[1], topics[2]]));
+        assert!(said(true, "subscribe").is_empty());
+        assert_eq!(said(false, &refusal(topics[2])), without(&[topics[2]]), "another connection later");
+        assert!(said(false, &refusal("publicTrade.NOSUCH")).is_empty(), "no topic of the request");
+        assert!(said(false, "args size >10").is_empty());
+    }
 }

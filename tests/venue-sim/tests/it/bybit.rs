@@ -66,7 +66,7 @@ async fn a_wrong_topic_refuses_its_whole_request() {
 
 #[tokio::test]
 async fn requests_and_connections_have_limits() {
-    let symbols: Vec<String> = (0..620).map(|n| format!("1000000COIN{n:03}USDT")).collect();
+    let symbols: Vec<String> = (0..700).map(|n| format!("1000000COIN{n:03}USDT")).collect();
     let topics: Vec<String> = symbols.iter().map(|symbol| format!("orderbook.200.{symbol}")).collect();
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
     for (exchange, allowed) in [(SPOT, 10), (DERIVATIVES, 20)] {
