@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter};
+use crate::dial::Dialer;
 use crate::event::SocketEvent;
 use crate::inputs::{InputRefusal, InputSender};
 use crate::limits::BEHIND_EVERY;
@@ -22,7 +23,7 @@ use crate::renewals::Renewals;
 #[derive(Debug)]
 pub(crate) struct FeedContext {
     pub(crate) options: Arc<SocketOptions>,
-    pub(crate) tls: Arc<rustls::ClientConfig>,
+    pub(crate) dialer: Arc<Dialer>,
     pub(crate) budgets: Budgets,
     pub(crate) inputs: InputSender,
     pub(crate) behind: Arc<BehindWatch>,

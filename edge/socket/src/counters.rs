@@ -22,6 +22,7 @@ counters! {
     Opened = "opened",
     ConnectFailedTcp = "connect_failed_tcp",
     ConnectFailedTls = "connect_failed_tls",
+    ConnectFailedProxy = "connect_failed_proxy",
     ConnectFailedHandshake = "connect_failed_handshake",
     /// No room in a budget.
     ConnectFailedBudget = "connect_failed_budget",
@@ -80,6 +81,7 @@ counters! {
     RetriesStatus = "retries_status",
     RetriesTimeout = "retries_timeout",
     RetriesConnect = "retries_connect",
+    RetriesProxy = "retries_proxy",
     RetriesTransport = "retries_transport",
     RetriesBudget = "retries_budget",
     /// Waits between tries, without waits for budgets.

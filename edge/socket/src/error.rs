@@ -16,8 +16,6 @@ pub enum SocketError {
     CaFile { path: PathBuf, reason: String },
     #[error("invalid TLS configuration: {0}")]
     Tls(String),
-    #[error("invalid HTTP client configuration: {0}")]
-    HttpClient(String),
     #[error("sockets need a running tokio runtime")]
     NoRuntime,
 }
@@ -32,6 +30,39 @@ pub enum BudgetError {
     Exhausted { budget: String, waited: Duration },
 }
 
+/// A connection was not established.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DialError {
+    #[error("cannot resolve {host}: {reason}")]
+    Resolve { host: String, reason: String },
+    #[error("cannot connect to {target}: {reason}")]
+    Tcp { target: String, reason: String },
+    #[error("tls with {host} failed: {reason}")]
+    Tls { host: String, reason: String },
+    /// `lasting`: the same request is refused again.
+    #[error("cannot connect to {target} through proxy {proxy}: {reason}")]
+    Proxy { target: String, proxy: String, reason: String, lasting: bool },
+}
+
+impl DialError {
+    pub(crate) fn because(mut self, text: String) -> Self {
+        match &mut self {
+            Self::Resolve { reason, .. }
+            | Self::Tcp { reason, .. }
+            | Self::Tls { reason, .. }
+            | Self::Proxy { reason, .. } => *reason = text,
+        }
+        self
+    }
+
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Resolve { .. } | Self::Tcp { .. } | Self::Tls { .. } => "connect",
+            Self::Proxy { .. } => "proxy",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RequestFailure {
     #[error("request cannot be sent: {0}")]
@@ -40,8 +71,8 @@ pub enum RequestFailure {
     Budget(#[from] BudgetError),
     #[error("no complete response within {} ms", .0.as_millis())]
     Timeout(Duration),
-    #[error("cannot connect: {0}")]
-    Connect(String),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error("connection lost: {0}")]
     Transport(String),
     /// `retry_after` is the venue's header.
@@ -56,8 +87,21 @@ impl RequestFailure {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::TooLarge { .. } | Self::Budget(BudgetError::TooLarge { .. }) => false,
-            Self::Budget(_) | Self::Timeout(_) | Self::Connect(_) | Self::Transport(_) => true,
+            Self::Dial(DialError::Proxy { lasting, .. }) => !lasting,
+            Self::Budget(_) | Self::Timeout(_) | Self::Dial(_) | Self::Transport(_) => true,
             Self::Status { status, .. } => matches!(status, 408 | 418 | 425 | 429 | 500..=599),
+        }
+    }
+
+    /// Rank among the failures of several tries: an answer tells more than none, a cause more than a time.
+    pub(crate) const fn telling(&self) -> u8 {
+        match self {
+            Self::Budget(_) => 0,
+            Self::Timeout(_) => 1,
+            Self::Transport(_) => 2,
+            Self::Dial(DialError::Proxy { .. }) => 4,
+            Self::Dial(_) => 3,
+            Self::Status { .. } | Self::Invalid(_) | Self::TooLarge { .. } => 5,
         }
     }
 
@@ -66,7 +110,7 @@ impl RequestFailure {
             Self::Invalid(_) => "invalid",
             Self::Budget(_) => "budget",
             Self::Timeout(_) => "timeout",
-            Self::Connect(_) => "connect",
+            Self::Dial(error) => error.label(),
             Self::Transport(_) => "transport",
             Self::Status { status: 418 | 429, .. } => "rate_limited",
             Self::Status { status: 403, .. } => "forbidden",

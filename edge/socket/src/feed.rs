@@ -17,6 +17,7 @@ use crate::budgets::Budgets;
 use crate::connection::{ConnectionCommand, ConnectionSupervisor, OutgoingText};
 use crate::context::{BehindWatch, FeedContext, ReferenceGate, ReferencePending};
 use crate::counters::{Counters, SocketCounter, SocketCounters};
+use crate::dial::Dialer;
 use crate::error::{CommandError, SocketError};
 use crate::inputs::{InputRoom, InputSender};
 use crate::limits::{CONNECTION_COMMANDS_MAX, LARGE_MESSAGES_AT_ONCE};
@@ -73,10 +74,11 @@ impl FeedSockets {
             return Err(SocketError::Plan(problems));
         }
         let options = Arc::new(options);
-        let tls = Arc::new(tls::client_config(&options.ca_files, &["http/1.1"])?);
+        let dialer = Arc::new(Dialer::new(&options, Arc::new(tls::client_config(&options.ca_files)?)));
         let counters = Arc::new(Counters::default());
         // Answers come to the pipeline as frames.
-        let client = RestClient::new(Arc::clone(&options), Arc::clone(&counters), options.max_frame_bytes)?;
+        let (shared, counted) = (Arc::clone(&options), Arc::clone(&counters));
+        let client = RestClient::new(Arc::clone(&dialer), shared, counted, options.max_frame_bytes);
         for budget in &plan.budgets {
             budgets.define(&budget.name, budget.units, Duration::from_millis(u64::from(budget.window_ms)));
         }
@@ -88,7 +90,7 @@ impl FeedSockets {
         let (gauge, behind) = (inputs.gauge(), Arc::new(BehindWatch::default()));
         let feed = FeedContext {
             options,
-            tls,
+            dialer,
             budgets,
             inputs,
             behind: Arc::clone(&behind),

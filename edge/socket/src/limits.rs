@@ -37,6 +37,21 @@ pub(crate) const ANSWER_HEADERS_MAX: usize = 100;
 /// Interval of the log lines about a feed whose sockets wait for its pipeline. They wait on: nothing is dropped.
 pub(crate) const BEHIND_EVERY: Duration = Duration::from_secs(10);
 
+/// Addresses of one name that are tried. More: the others are not.
+pub(crate) const ADDRESSES_MAX: usize = 16;
+
+/// Wait for an address before the next one is tried too (RFC 8305 section 5).
+pub(crate) const ADDRESS_DELAY: Duration = Duration::from_millis(250);
+
+/// The same behind a proxy, which takes several round trips.
+pub(crate) const PROXIED_ADDRESS_DELAY: Duration = Duration::from_secs(1);
+
+/// Head of a proxy's answer. More: the connect fails.
+pub(crate) const PROXY_HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Idle time after which a connection for requests is closed.
+pub(crate) const IDLE_REQUESTS: Duration = Duration::from_secs(90);
+
 /// Messages read in a row before timers and texts.
 pub(crate) const READS_IN_A_ROW: usize = 64;
 

@@ -1,9 +1,12 @@
 //! Timeouts and size limits that a caller may set.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use marketprism_service::Backoff;
+
+use crate::proxy::ProxyRules;
 
 /// Waits are random up to `base`, doubled with each failure up to `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,14 @@ pub struct SocketOptions {
     /// PEM files of certificate authorities, trusted besides the public ones.
     pub ca_files: Vec<PathBuf>,
     pub user_agent: String,
+    /// Of sockets and requests alike.
+    pub proxy: ProxyRules,
+    /// Connections start from this address.
+    pub local_address: Option<IpAddr>,
+    /// For a name and all of its addresses together.
     pub connect_timeout: Duration,
+    /// Wait for a proxy's answer.
+    pub proxy_timeout: Duration,
     pub tls_timeout: Duration,
     pub handshake_timeout: Duration,
     pub write_timeout: Duration,
@@ -69,7 +79,10 @@ impl Default for SocketOptions {
         Self {
             ca_files: Vec::new(),
             user_agent: concat!("marketprism/", env!("CARGO_PKG_VERSION")).to_owned(),
+            proxy: ProxyRules::None,
+            local_address: None,
             connect_timeout: Duration::from_secs(10),
+            proxy_timeout: Duration::from_secs(10),
             tls_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),

@@ -13,8 +13,7 @@ use crate::error::SocketError;
 /// Largest file of authorities; a system's whole list has some hundred kilobytes.
 const CA_BYTES_MAX: u64 = 16 << 20;
 
-/// `protocols` are offered by ALPN, best first.
-pub(crate) fn client_config(ca_files: &[PathBuf], protocols: &[&str]) -> Result<ClientConfig, SocketError> {
+pub(crate) fn client_config(ca_files: &[PathBuf]) -> Result<ClientConfig, SocketError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for path in ca_files {
         let refuse = |reason: String| SocketError::CaFile { path: path.clone(), reason };
@@ -34,6 +33,7 @@ pub(crate) fn client_config(ca_files: &[PathBuf], protocols: &[&str]) -> Result<
         .with_safe_default_protocol_versions()
         .map_err(|error| SocketError::Tls(error.to_string()))?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    // Websockets and requests both need it; a server takes what is offered for what is spoken.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -15,8 +15,8 @@ pub const ORDER: [(&str, &str); 10] = [
     ),
     (
         "edge/socket",
-        "feed poll request_runner connection status context renewals rest budgets tls options \
-         inputs limits event error counters",
+        "feed poll request_runner connection status context renewals rest dial budgets tls options \
+         proxy inputs limits event error counters",
     ),
     (
         "edge/host",

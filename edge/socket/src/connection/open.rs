@@ -1,4 +1,4 @@
-//! Opens a websocket: name, TCP, TLS, handshake, each with its own timeout.
+//! Opens a websocket on a dialled connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,13 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use marketprism_adapter_host::contract::Connection;
 use marketprism_service::{error_text, mask};
-use rustls_pki_types::ServerName;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WebsocketError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -24,7 +21,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::PollSemaphore;
 use url::Url;
 
-use crate::error::BudgetError;
+use crate::dial::{Dialer, Transport, late};
+use crate::error::{BudgetError, DialError};
 use crate::limits::{LARGE_MESSAGE_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::options::SocketOptions;
 use crate::rest::retry_after;
@@ -33,10 +31,8 @@ pub(crate) type Socket = WebSocketStream<WatchedTransport>;
 
 #[derive(Debug, Error)]
 pub(crate) enum OpenError {
-    #[error("cannot connect to {host}: {reason}")]
-    Tcp { host: String, reason: String },
-    #[error("tls with {host} failed: {reason}")]
-    Tls { host: String, reason: String },
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error("websocket handshake with {host} failed: {reason}")]
     Handshake { host: String, reason: String },
     #[error("websocket handshake with {host} refused: status {status}: {snippet}")]
@@ -48,7 +44,7 @@ pub(crate) enum OpenError {
 /// The caller has reserved the charges.
 pub(crate) async fn open(
     connection: &Connection,
-    tls: &Arc<rustls::ClientConfig>,
+    dialer: &Dialer,
     options: &SocketOptions,
     large_messages: &Arc<Semaphore>,
 ) -> Result<Socket, OpenError> {
@@ -56,16 +52,11 @@ pub(crate) async fn open(
     let url = Url::parse(&connection.url).map_err(|error| bad(error.to_string()))?;
     let request = handshake_request(connection, options).map_err(bad)?;
     let host = url.host_str().unwrap_or_default().to_owned();
-    let tcp = connect(&url, &host, options.connect_timeout).await?;
-    let transport = match url.scheme() {
-        "wss" => secure(tcp, &url, &host, tls, options.tls_timeout).await?,
-        _ => Box::new(tcp) as Box<dyn Transport>,
-    };
     let config = WebSocketConfig::default()
         .max_message_size(Some(options.max_frame_bytes))
         .max_frame_size(Some(options.max_frame_bytes))
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX);
-    let transport = WatchedTransport::new(transport, Arc::clone(large_messages));
+    let transport = WatchedTransport::new(dialer.dial(&url).await?, Arc::clone(large_messages));
     let handshake = tokio_tungstenite::client_async_with_config(request, transport, Some(config));
     match timeout(options.handshake_timeout, handshake).await {
         Ok(Ok((socket, _))) => Ok(socket),
@@ -87,41 +78,6 @@ fn handshake_request(connection: &Connection, options: &SocketOptions) -> Result
     Ok(request)
 }
 
-async fn connect(url: &Url, host: &str, limit: Duration) -> Result<TcpStream, OpenError> {
-    let failed = |reason: String| OpenError::Tcp { host: host.to_owned(), reason };
-    let port = url.port_or_known_default().ok_or_else(|| failed("no port".to_owned()))?;
-    // Brackets are not part of an IPv6 address.
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    let tcp = match timeout(limit, TcpStream::connect((name, port))).await {
-        Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) => return Err(failed(error.to_string())),
-        Err(_) => return Err(failed(late(limit))),
-    };
-    // Messages are small and must not wait for each other.
-    tcp.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-    Ok(tcp)
-}
-
-async fn secure(
-    tcp: TcpStream,
-    url: &Url,
-    host: &str,
-    tls: &Arc<rustls::ClientConfig>,
-    limit: Duration,
-) -> Result<Box<dyn Transport>, OpenError> {
-    let failed = |reason: String| OpenError::Tls { host: host.to_owned(), reason };
-    let name = match url.host() {
-        Some(url::Host::Ipv4(address)) => ServerName::from(std::net::IpAddr::V4(address)),
-        Some(url::Host::Ipv6(address)) => ServerName::from(std::net::IpAddr::V6(address)),
-        _ => ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?,
-    };
-    match timeout(limit, TlsConnector::from(Arc::clone(tls)).connect(name, tcp)).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(failed(error_text(&error))),
-        Err(_) => Err(failed(late(limit))),
-    }
-}
-
 fn refused(host: String, error: WebsocketError) -> OpenError {
     match error {
         WebsocketError::Http(answer) => {
@@ -137,14 +93,6 @@ fn refused(host: String, error: WebsocketError) -> OpenError {
         other => OpenError::Handshake { host, reason: error_text(&other) },
     }
 }
-
-fn late(limit: Duration) -> String {
-    format!("not done within {} ms", limit.as_millis())
-}
-
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 /// A transport that knows when it was active, and that reads on in a large message only with a slot of the feed.
 pub(crate) struct WatchedTransport {

@@ -72,7 +72,7 @@ impl Session {
         let opening = async {
             let mut permit = self.feed.budgets.reserve(&charges, self.feed.options.budget_wait_max).await?;
             permit.begin_use();
-            open(&self.plan, &self.feed.tls, &self.feed.options, &self.feed.large_messages).await
+            open(&self.plan, &self.feed.dialer, &self.feed.options, &self.feed.large_messages).await
         };
         let opened = tokio::select! {
             biased;

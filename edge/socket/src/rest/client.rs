@@ -1,21 +1,36 @@
 //! One request from budget to body.
 
+use std::error::Error;
+use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request as Message, StatusCode, Uri};
+use hyper_util::client::legacy::{Client, Error as HttpError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use marketprism_adapter_host::contract::{Charge, Method, Request};
+use marketprism_config::MaskedUrl;
 use marketprism_service::{error_text, mask};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use url::Url;
 
+use super::body::AnswerBody;
+use super::connector::RequestConnector;
 use super::{apply_refusal, charges_or_origin, retry_after};
 use crate::budgets::Budgets;
 use crate::counters::{Counters, SocketCounter, SocketCounters};
-use crate::error::{BudgetError, RequestFailure, SocketError};
-use crate::limits::{ANSWER_HEADERS_MAX, LARGE_MESSAGE_BYTES, LARGE_MESSAGES_AT_ONCE, SNIPPET_BYTES};
+use crate::dial::{Dialer, late, login_refused};
+use crate::error::{BudgetError, DialError, RequestFailure, SocketError};
+use crate::limits::{
+    ANSWER_HEADERS_MAX, IDLE_REQUESTS, LARGE_MESSAGE_BYTES, LARGE_MESSAGES_AT_ONCE, SNIPPET_BYTES,
+};
 use crate::options::SocketOptions;
+use crate::proxy::{Proxy, basic_login};
 use crate::tls;
 
 /// Changes the URL of a try just before it is sent.
@@ -35,7 +50,8 @@ type LargeSlot = Option<OwnedSemaphorePermit>;
 
 #[derive(Debug, Clone)]
 pub struct RestClient {
-    client: reqwest::Client,
+    client: Client<RequestConnector, Full<Bytes>>,
+    dialer: Arc<Dialer>,
     options: Arc<SocketOptions>,
     counters: Arc<Counters>,
     /// Decompressed.
@@ -44,27 +60,26 @@ pub struct RestClient {
 }
 
 pub fn http_client(options: &SocketOptions) -> Result<RestClient, SocketError> {
-    RestClient::new(Arc::new(options.clone()), Arc::new(Counters::default()), options.body_max_bytes)
+    let dialer = Dialer::new(options, Arc::new(tls::client_config(&options.ca_files)?));
+    let (options, counters) = (Arc::new(options.clone()), Arc::new(Counters::default()));
+    let body_bytes_max = options.body_max_bytes;
+    Ok(RestClient::new(Arc::new(dialer), options, counters, body_bytes_max))
 }
 
 impl RestClient {
     pub(crate) fn new(
+        dialer: Arc<Dialer>,
         options: Arc<SocketOptions>,
         counters: Arc<Counters>,
         body_bytes_max: usize,
-    ) -> Result<Self, SocketError> {
-        let large_answers = Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE));
-        let tls = tls::client_config(&options.ca_files, &["h2", "http/1.1"])?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(options.user_agent.as_str())
-            .connect_timeout(options.connect_timeout + options.tls_timeout)
-            // A redirect would use a host outside the charged budgets.
-            .redirect(reqwest::redirect::Policy::none())
+    ) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_REQUESTS)
             .http1_max_headers(ANSWER_HEADERS_MAX)
-            .build()
-            .map_err(|error| SocketError::HttpClient(error_text(&error)))?;
-        Ok(Self { client, options, counters, body_bytes_max, large_answers })
+            .build(RequestConnector(Arc::clone(&dialer)));
+        let large_answers = Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE));
+        Self { client, dialer, options, counters, body_bytes_max, large_answers }
     }
 
     pub fn counters(&self) -> SocketCounters {
@@ -89,6 +104,7 @@ impl RestClient {
         let prepared = self.prepare(request)?;
         let mut backoff = self.options.backoff.start();
         let mut tries = 1;
+        let mut told: Option<RequestFailure> = None;
         loop {
             let failure = match self.attempt(budgets, &prepared, turns, stamp).await {
                 Ok(answer) => return Ok(answer),
@@ -96,8 +112,12 @@ impl RestClient {
             };
             // No retries while the venue blocks us for longer than the longest wait.
             let blocked = matches!(failure, RequestFailure::Budget(BudgetError::Blocked { .. }));
-            if blocked || !failure.is_transient() || tries >= self.options.request_tries {
+            if blocked || !failure.is_transient() {
                 return Err(failure);
+            }
+            if tries >= self.options.request_tries {
+                let earlier = told.filter(|told| told.telling() > failure.telling());
+                return Err(earlier.unwrap_or(failure));
             }
             // A blocked budget waits by itself, before the next try.
             let wait = backoff.pause();
@@ -105,6 +125,9 @@ impl RestClient {
             self.counters.count(retry_of(&failure));
             self.counters
                 .add(SocketCounter::BackoffMicroseconds, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
+            if told.as_ref().is_none_or(|told| told.telling() <= failure.telling()) {
+                told = Some(failure);
+            }
             tokio::time::sleep(wait).await;
             tries += 1;
         }
@@ -147,14 +170,14 @@ impl RestClient {
         self.counters.count(SocketCounter::RequestTries);
         let mut url = request.url.clone();
         stamp(&mut url);
-        let answer = tokio::time::timeout(request.timeout, self.exchange(request, url)).await;
-        let failure = match answer {
+        let exchange = pin!(self.exchange(request, &url));
+        let failure = match tokio::time::timeout(request.timeout, exchange).await {
             Ok(Ok((body, large))) => {
                 budgets.served(&request.charges);
                 return Ok((body, RequestSlot { _turn: turn, _large: large }));
             }
             Ok(Err(failure)) => failure,
-            Err(_) => RequestFailure::Timeout(request.timeout),
+            Err(_) => self.timeout_failure(request, &url),
         };
         match &failure {
             RequestFailure::Status { status, retry_after, .. } => {
@@ -166,47 +189,103 @@ impl RestClient {
         Err(failure)
     }
 
+    /// A dial that takes too long has a cause to tell.
+    fn timeout_failure(&self, request: &PreparedRequest, url: &Url) -> RequestFailure {
+        let limit = request.timeout;
+        let dial = self.dialer.step(url);
+        dial.map_or(RequestFailure::Timeout(limit), |step| step.because(late(limit)).into())
+    }
+
     async fn exchange(
         &self,
         request: &PreparedRequest,
-        url: Url,
+        url: &Url,
     ) -> Result<(Bytes, LargeSlot), RequestFailure> {
-        let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Post => reqwest::Method::POST,
-        };
-        let mut builder = self.client.request(method, url).headers(request.headers.clone());
-        if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+        let forwarder = self.dialer.forwarder(url);
+        let answer = self.client.request(self.message(request, url, forwarder)?).await.map_err(transport)?;
+        let (head, body) = answer.into_parts();
+        let (status, headers) = (head.status, head.headers);
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && let Some(proxy) = forwarder
+        {
+            return Err(login_failure(proxy, url, &headers).into());
         }
-        let mut answer = builder.send().await.map_err(transport)?;
-        let status = answer.status();
         if !status.is_success() {
-            let retry_after = retry_after(answer.headers(), SystemTime::now());
+            let retry_after = retry_after(&headers, SystemTime::now());
             // An unreadable body must not hide the status.
-            let snippet = read_snippet(&mut answer).await.unwrap_or_default();
-            let snippet = String::from_utf8_lossy(&snippet).into_owned();
+            let mut snippet = String::from_utf8_lossy(&read_snippet(&headers, body).await).into_owned();
+            if let Some(proxy) = forwarder {
+                let _ = write!(snippet, " (through proxy {proxy})");
+            }
             return Err(RequestFailure::Status { status: status.as_u16(), snippet, retry_after });
         }
-        self.read_body(&mut answer).await
+        self.read_body(&headers, body).await
     }
 
-    async fn read_body(&self, answer: &mut reqwest::Response) -> Result<(Bytes, LargeSlot), RequestFailure> {
-        let limit = self.body_bytes_max;
-        if answer.content_length().is_some_and(|length| length > limit as u64) {
+    fn message(
+        &self,
+        request: &PreparedRequest,
+        url: &Url,
+        forwarder: Option<&Proxy>,
+    ) -> Result<Message<Full<Bytes>>, RequestFailure> {
+        let invalid = |error: String| RequestFailure::Invalid(format!("url `{}`: {error}", mask(url.as_str())));
+        let mut bare = url.clone();
+        // They belong in a header; a URL with a host has room for none.
+        let _ = (bare.set_username(""), bare.set_password(None));
+        let uri: Uri = bare.as_str().parse().map_err(|error| invalid(format!("{error}")))?;
+        let mut message = Message::new(Full::new(request.body.clone().unwrap_or_default()));
+        *message.uri_mut() = uri;
+        *message.method_mut() = match request.method {
+            Method::Get => hyper::Method::GET,
+            Method::Post => hyper::Method::POST,
+        };
+        let headers = message.headers_mut();
+        let secret = |text: String| {
+            let mut value = HeaderValue::try_from(text).map_err(|error| invalid(error.to_string()))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let agent = HeaderValue::from_str(&self.options.user_agent);
+        headers.insert(header::USER_AGENT, agent.map_err(|error| invalid(error.to_string()))?);
+        if let Some((user, password)) = MaskedUrl::from(url.as_str()).take_user_info() {
+            headers.insert(header::AUTHORIZATION, secret(basic_login(&user, &password))?);
+        }
+        if let Some(login) = forwarder.and_then(|proxy| proxy.login.as_ref()) {
+            headers.insert(header::PROXY_AUTHORIZATION, secret(login.basic())?);
+        }
+        for name in request.headers.keys() {
+            headers.remove(name);
+        }
+        headers.extend(request.headers.clone());
+        Ok(message)
+    }
+
+    async fn read_body(
+        &self,
+        headers: &HeaderMap,
+        mut body: Incoming,
+    ) -> Result<(Bytes, LargeSlot), RequestFailure> {
+        let (limit, is_packed) = (self.body_bytes_max, is_packed(headers)?);
+        if !is_packed && body.size_hint().exact().is_some_and(|length| length > limit as u64) {
             return Err(RequestFailure::TooLarge { limit });
         }
-        let (mut body, mut large) = (BytesMut::new(), None);
-        while let Some(part) = answer.chunk().await.map_err(transport)? {
-            if part.len() > limit - body.len() {
-                return Err(RequestFailure::TooLarge { limit });
+        let (mut answer, mut large) = (AnswerBody::new(is_packed, limit), None);
+        while let Some(frame) = body.frame().await {
+            let Ok(mut part) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+            while !part.is_empty() {
+                let added = answer.add(&mut part);
+                if answer.overflowed() {
+                    return Err(RequestFailure::TooLarge { limit });
+                }
+                added.map_err(|error| broken(&error))?;
+                if large.is_none() && answer.len() > LARGE_MESSAGE_BYTES {
+                    large = Arc::clone(&self.large_answers).acquire_owned().await.ok();
+                }
             }
-            if large.is_none() && body.len() + part.len() > LARGE_MESSAGE_BYTES {
-                large = Arc::clone(&self.large_answers).acquire_owned().await.ok();
-            }
-            body.extend_from_slice(&part);
         }
-        Ok((body.freeze(), large))
+        Ok((answer.finish().map_err(|error| broken(&error))?, large))
     }
 }
 
@@ -220,28 +299,54 @@ struct PreparedRequest {
     label: String,
 }
 
-/// Begin of the body of a refusal.
-async fn read_snippet(answer: &mut reqwest::Response) -> reqwest::Result<Vec<u8>> {
-    let mut snippet = Vec::new();
-    while snippet.len() < SNIPPET_BYTES
-        && let Some(part) = answer.chunk().await?
+/// Begin of the body of a refusal, as far as it can be read.
+async fn read_snippet(headers: &HeaderMap, mut body: Incoming) -> Vec<u8> {
+    let mut answer = AnswerBody::new(is_packed(headers).unwrap_or(false), LARGE_MESSAGE_BYTES);
+    while answer.len() < SNIPPET_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+        && let Ok(mut part) = frame.into_data()
     {
-        snippet.extend_from_slice(
-            part.get(..(SNIPPET_BYTES - snippet.len()).min(part.len())).unwrap_or_default(),
-        );
+        while !part.is_empty() && answer.len() < SNIPPET_BYTES && answer.add(&mut part).is_ok() {}
     }
-    Ok(snippet)
+    let whole = answer.so_far();
+    whole.get(..SNIPPET_BYTES).unwrap_or(whole).to_vec()
 }
 
-fn transport(error: reqwest::Error) -> RequestFailure {
-    let (connect, timeout) = (error.is_connect(), error.is_timeout());
-    // The URL can be long, and the caller knows it.
-    let text = error_text(&error.without_url());
-    match (connect, timeout) {
-        (true, _) => RequestFailure::Connect(text),
-        (false, true) => RequestFailure::Transport(format!("timeout: {text}")),
-        (false, false) => RequestFailure::Transport(text),
+fn is_packed(headers: &HeaderMap) -> Result<bool, RequestFailure> {
+    match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => Ok(false),
+        Some(b"gzip" | b"x-gzip") => Ok(true),
+        Some(other) => {
+            let other = String::from_utf8_lossy(other);
+            Err(RequestFailure::Transport(format!("content-encoding {other:?}, asked for: gzip")))
+        }
     }
+}
+
+fn login_failure(proxy: &Proxy, url: &Url, headers: &HeaderMap) -> DialError {
+    let offered = headers.get_all(header::PROXY_AUTHENTICATE);
+    let offered: Vec<&str> = offered.iter().filter_map(|challenge| challenge.to_str().ok()).collect();
+    DialError::Proxy {
+        target: url.host_str().unwrap_or_default().to_owned(),
+        proxy: proxy.to_string(),
+        reason: login_refused(proxy.login.is_some(), &offered),
+        lasting: true,
+    }
+}
+
+fn broken(error: &(dyn Error + 'static)) -> RequestFailure {
+    RequestFailure::Transport(error_text(error))
+}
+
+fn transport(error: HttpError) -> RequestFailure {
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        if let Some(dial) = found.downcast_ref::<DialError>() {
+            return dial.clone().into();
+        }
+        cause = found.source();
+    }
+    broken(&error)
 }
 
 fn retry_of(failure: &RequestFailure) -> SocketCounter {
@@ -250,7 +355,8 @@ fn retry_of(failure: &RequestFailure) -> SocketCounter {
         RequestFailure::Status { status: 418, .. } => SocketCounter::RetriesBanned,
         RequestFailure::Status { status: 500..=599, .. } => SocketCounter::RetriesVenueError,
         RequestFailure::Timeout(_) => SocketCounter::RetriesTimeout,
-        RequestFailure::Connect(_) => SocketCounter::RetriesConnect,
+        RequestFailure::Dial(DialError::Proxy { .. }) => SocketCounter::RetriesProxy,
+        RequestFailure::Dial(_) => SocketCounter::RetriesConnect,
         RequestFailure::Transport(_) => SocketCounter::RetriesTransport,
         RequestFailure::Budget(_) => SocketCounter::RetriesBudget,
         RequestFailure::Status { .. } | RequestFailure::Invalid(_) | RequestFailure::TooLarge { .. } => {

@@ -1,7 +1,9 @@
 //! REST requests under budgets. A refusal blocks the budgets that the request was charged to, for the time in
 //! `Retry-After` (RFC 9110 section 10.2.3) if given.
 
+mod body;
 mod client;
+mod connector;
 
 pub(crate) use client::StampUrl;
 pub use client::{RestClient, http_client};
@@ -9,7 +11,7 @@ pub use client::{RestClient, http_client};
 use std::time::{Duration, SystemTime};
 
 use marketprism_adapter_host::contract::Charge;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use hyper::header::{HeaderMap, RETRY_AFTER};
 use url::Url;
 
 use crate::budgets::Budgets;

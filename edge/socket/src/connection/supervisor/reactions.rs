@@ -17,7 +17,7 @@ use crate::connection::send_queue::OutgoingText;
 use crate::connection::session::{SessionEnd, SessionEndCause};
 use crate::connection::stream_watch::{StreamCheck, StreamWatch};
 use crate::counters::SocketCounter;
-use crate::error::{BudgetError, CloseReason};
+use crate::error::{BudgetError, CloseReason, DialError};
 use crate::event::{SilenceHint, SocketEvent};
 use crate::limits::{SILENCE_RECONNECTS_MAX, SILENCE_RETRY_MAX};
 
@@ -224,8 +224,9 @@ impl ConnectionSupervisor {
     fn not_opened(&mut self, generation: u64, error: &OpenError) {
         let mut wait = self.backoff.pause();
         let counted = match error {
-            OpenError::Tcp { .. } => SocketCounter::ConnectFailedTcp,
-            OpenError::Tls { .. } => SocketCounter::ConnectFailedTls,
+            OpenError::Dial(DialError::Resolve { .. } | DialError::Tcp { .. }) => SocketCounter::ConnectFailedTcp,
+            OpenError::Dial(DialError::Tls { .. }) => SocketCounter::ConnectFailedTls,
+            OpenError::Dial(DialError::Proxy { .. }) => SocketCounter::ConnectFailedProxy,
             OpenError::Handshake { .. } => SocketCounter::ConnectFailedHandshake,
             OpenError::Refused { retry_after, .. } => {
                 wait = wait.max(retry_after.unwrap_or_default());
