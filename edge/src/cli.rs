@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::io::BufWriter;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use clap::{Args, Parser, Subcommand};
 use marketprism_adapter_conformance::{Options, Report, golden_folder, test};
 use marketprism_adapter_host::Adapter;
 use marketprism_adapter_host::contract::Venue;
+use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataType, MarketType};
 use marketprism_service::{Exit, Failure, FailureContext as _, init_logs, print, report};
 use serde_json::{Value, json};
 
-use crate::config::{Adapters, Config};
+use crate::config::{Adapters, Config, FeedConfig};
 use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
 use crate::run::Edge;
@@ -116,7 +118,10 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             let left = runtime.block_on(edge.run())?;
             return Ok(if left.is_complete() { Exit::SUCCESS } else { Exit::UNDELIVERED });
         }
-        Command::Check(file) => print(&summary(&load(&file.config, &mut adapters)?))?,
+        Command::Check(file) => {
+            let config = load(&file.config, &mut adapters)?;
+            print(&summary(&config, &adapters))?;
+        }
         Command::Replay(arguments) => return replay(&arguments),
         Command::Record(arguments) => {
             let config = load(&arguments.config, &mut adapters)?;
@@ -208,7 +213,7 @@ fn run_suite(arguments: TestArguments) -> anyhow::Result<(String, bool)> {
     Ok((text, report.passed))
 }
 
-fn summary(config: &Config) -> String {
+fn summary(config: &Config, adapters: &Adapters) -> String {
     let mut text = String::from("configuration is valid\n");
     // Writing to a string does not fail.
     let _ = writeln!(text, "edge {} in {}, nats {}", config.name, config.region, config.nats.shown_urls());
@@ -222,9 +227,31 @@ fn summary(config: &Config) -> String {
             feed.symbols.join(", "),
             feed.adapter.display()
         );
+        let venue = adapters.get(&feed.adapter).and_then(|adapter| adapter.venue(&feed.exchange));
+        for line in venue.map(|venue| egress_lines(feed, venue)).unwrap_or_default() {
+            let _ = writeln!(text, "  {line}");
+        }
     }
     let _ = writeln!(text, "http on {}, metrics on {}", config.http.listen, config.http.metrics_listen);
     text
+}
+
+/// The way to each base address of a feed.
+fn egress_lines(feed: &FeedConfig, venue: &Venue) -> Vec<String> {
+    let from = feed.egress.local_address.map(|local| match UdpSocket::bind((local, 0)) {
+        Ok(_) => format!(" from {local}"),
+        Err(error) => format!(" from {local}, which this machine does not have now ({error})"),
+    });
+    let from = from.unwrap_or_default();
+    let addresses = venue.endpoints.iter().map(|endpoint| {
+        let default = || MaskedUrl::from(endpoint.default_url.as_str());
+        feed.endpoints.get(&endpoint.name).cloned().unwrap_or_else(default)
+    });
+    let line = |address: MaskedUrl| {
+        let url = address.parse(&["wss", "ws", "https", "http"]).ok()?;
+        Some(format!("{address} {}{from}", feed.egress.proxy.route(&url)))
+    };
+    addresses.filter_map(line).collect()
 }
 
 /// One line per feed: id of the adapter, exchange, file.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adapter::Adapters;
 use super::feed::{FeedConfig, check_overlap, check_symbols};
+use super::network::Network;
 use crate::limits;
 
 /// A validated configuration.
@@ -39,6 +40,7 @@ pub struct ConfigFile {
     wire: DataTypeMap<WireForm>,
     audit: Audits,
     http: Http,
+    network: Network,
     sandbox: Sandbox,
     #[schemars(extend("x-required" = true))]
     feed: Vec<FeedConfig>,
@@ -194,7 +196,7 @@ impl Config {
     /// Validates a document, with every problem in one error.
     pub fn read(document: &Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
         let (file, mut problems) = document.read::<ConfigFile>();
-        let ConfigFile { edge, mut nats, publisher, wire, audit, http, sandbox, feed: feeds } = file;
+        let ConfigFile { edge, mut nats, publisher, wire, audit, http, network, sandbox, feed: mut feeds } = file;
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);
@@ -205,6 +207,9 @@ impl Config {
             if !feed.adapter.as_os_str().is_empty() {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }
+        }
+        for (index, feed) in feeds.iter_mut().enumerate() {
+            feed.egress = feed.network.egress(&format!("feed[{index}]"), &network, &mut problems);
         }
         nats.check(&mut problems);
         problems.finish()?;

@@ -9,6 +9,8 @@ use marketprism_schema::{DataType, MarketType};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::network::{Egress, Network};
+
 /// Subscription of one exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -44,6 +46,11 @@ pub struct FeedConfig {
     pub ca_file: Option<PathBuf>,
     /// Base addresses that replace the adapter's, by its names for them.
     pub endpoints: BTreeMap<String, MaskedUrl>,
+    #[serde(flatten)]
+    pub network: Network,
+    /// As its keys, `[network]` and the environment say.
+    #[serde(skip)]
+    pub egress: Egress,
 }
 
 impl Default for FeedConfig {
@@ -59,6 +66,8 @@ impl Default for FeedConfig {
             reconnect_wait_max: Duration::from_secs(60),
             ca_file: None,
             endpoints: BTreeMap::new(),
+            network: Network::default(),
+            egress: Egress::default(),
         }
     }
 }

@@ -3,7 +3,9 @@
 mod adapter;
 mod edge;
 mod feed;
+mod network;
 
 pub use adapter::{Adapters, book_depth, offered};
 pub use edge::{Audits, Config, ConfigFile, Http, PublisherLimits, Sandbox};
 pub use feed::{FeedConfig, wants};
+pub use network::{Egress, Network};

@@ -198,6 +198,8 @@ fn socket_options(context: &FeedContext, config: &FeedConfig) -> SocketOptions {
     let defaults = SocketOptions::default();
     SocketOptions {
         ca_files: config.ca_file.iter().cloned().collect(),
+        proxy: config.egress.proxy.clone(),
+        local_address: config.egress.local_address,
         report_sent: context.observer.is_some(),
         backoff: BackoffOptions { cap: config.reconnect_wait_max, ..defaults.backoff },
         ..defaults

@@ -173,3 +173,43 @@ fn a_component_that_is_a_pipe_or_endless_is_refused_at_once() {
 fn the_key_table_of_the_readme_is_generated_from_the_types() {
     check_readme::<ConfigFile>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
 }
+
+#[test]
+fn a_feeds_proxy_wins_over_that_of_all_feeds_and_both_over_the_environment() {
+    let dir = folder();
+    std::fs::write(dir.path().join("password"), "hidden\n").unwrap();
+    let way = |keys: &str, table: &str, variables: &[(&str, &str)]| {
+        let text = format!("{}{keys}\n{table}", good(dir.path()));
+        let config = read(&text, dir.path(), variables)?;
+        let egress = &config.feeds[0].egress;
+        assert!(!format!("{config:?}").contains("hidden"));
+        let route = egress.proxy.route(&"wss://venue.example".parse().unwrap()).to_string();
+        Ok::<_, String>((route, egress.local_address.map(|local| local.to_string())))
+    };
+    let environment = [("HTTPS_PROXY", "env:3128"), ("NO_PROXY", ".internal")];
+    let table = "[network]\nproxy = \"socks5h://all\"\nlocal_address = \"127.0.0.1\"";
+    let keys = "proxy = \"http://own:1\"\nproxy_user = \"u\"\nproxy_password_file = \"password\"";
+    let password = [("MARKETPRISM_FEED__0__PROXY_PASSWORD", "hidden")];
+    for (keys, table, variables, wanted, local) in [
+        ("", "", &[][..], "directly", None),
+        ("", "", &environment, "through proxy http://env:3128 (HTTPS_PROXY)", None),
+        ("", table, &environment, "through proxy socks5h://all:1080 (network.proxy)", Some("127.0.0.1")),
+        (keys, table, &environment, "through proxy http://***@own:1 (feed[0].proxy)", Some("127.0.0.1")),
+        (&keys[..40], "", &password, "through proxy http://***@own:1 (feed[0].proxy)", None),
+        ("proxy = \"direct\"\nlocal_address = \"::1\"", table, &environment, "directly", Some("::1")),
+    ] {
+        let wanted = Ok((wanted.to_owned(), local.map(str::to_owned)));
+        assert_eq!(way(keys, table, variables), wanted, "{keys} {table} {variables:?}");
+    }
+    for (keys, variables, wanted) in [
+        ("proxy = \"ftp://u:hidden@h\"", &[][..], "feed[0].proxy: \"ftp://***@h\": scheme \"ftp\""),
+        ("proxy_user = \"u\"", &[], "feed[0].proxy: is missing"),
+        ("proxy = \"http://h\"\nproxy_password_file = \"password\"", &[], "feed[0].proxy_user: is missing"),
+        ("local_address = \"eth0\"", &[], "feed[0].local_address: is \"eth0\" (allowed: an IP address)"),
+        ("", &[("ALL_PROXY", "socks4://u:hidden@h")], "ALL_PROXY: \"socks4://***@h\": scheme \"socks4\""),
+        ("", &[("no_proxy", "10.0.0.0/99")], "no_proxy: holds \"10.0.0.0/99\""),
+    ] {
+        let error = way(keys, "", variables).unwrap_err();
+        assert!(error.contains(wanted) && !error.contains("hidden"), "{error} does not tell {wanted}");
+    }
+}

@@ -16,8 +16,21 @@ const SEPARATOR: &str = "__";
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
 /// Variables without the prefix that programs of this project read.
-const OTHER_VARIABLES: [&str; 5] =
-    ["NATS_URL", "CLICKHOUSE_URL", "CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD", "HEALTH_GRACE_SECONDS"];
+const OTHER_VARIABLES: [&str; 13] = [
+    "NATS_URL",
+    "CLICKHOUSE_URL",
+    "CLICKHOUSE_USER",
+    "CLICKHOUSE_PASSWORD",
+    "HEALTH_GRACE_SECONDS",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
 
 /// The variables that are text in UTF-8: others are legal, and none of our business.
 ///

@@ -94,6 +94,7 @@ pub(super) fn host(text: &str) -> Result<Host, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::race::race;
 
     fn parsed(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -118,6 +119,27 @@ mod tests {
             text,
             "1.1.1.1:443: connection refused; 2.2.2.2:443: no answer within 10000 ms; [::1]:443: network unreachable"
         );
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_packets_holds_up_the_others_for_a_moment_only() {
+        // A full backlog: further SYNs are dropped.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.3:0".parse().unwrap()).unwrap();
+        let full = socket.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut kept = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(200), connect_to(silent, None)).await
+        {
+            kept.push(stream);
+        }
+        let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = open.local_addr().unwrap();
+        let (limit, delay) = (Duration::from_secs(60), Duration::from_millis(50));
+        let raced = race(vec![silent, live], limit, delay, |address| connect_to(address, None));
+        let found = tokio::time::timeout(Duration::from_secs(20), raced).await.expect("held up");
+        assert_eq!(found.unwrap().peer_addr().unwrap(), live);
     }
 
     #[test]

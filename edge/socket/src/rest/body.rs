@@ -72,10 +72,15 @@ impl AnswerBody {
         &self.buffer().bytes
     }
 
-    pub(super) fn finish(self) -> Result<Bytes> {
-        match self {
-            Self::Plain(buffer) => Ok(buffer.bytes.into()),
-            Self::Gzip(decoder) => Ok(decoder.finish()?.bytes.into()),
-        }
+    /// Hands out the whole; a packed one must be complete.
+    pub(super) fn finish(&mut self) -> Result<Bytes> {
+        let buffer = match self {
+            Self::Plain(buffer) => buffer,
+            Self::Gzip(decoder) => {
+                decoder.try_finish()?;
+                decoder.get_mut()
+            }
+        };
+        Ok(std::mem::take(&mut buffer.bytes).into())
     }
 }

@@ -243,7 +243,7 @@ impl RestClient {
         let secret = |text: String| {
             let mut value = HeaderValue::try_from(text).map_err(|error| invalid(error.to_string()))?;
             value.set_sensitive(true);
-            Ok(value)
+            Ok::<_, RequestFailure>(value)
         };
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
@@ -285,7 +285,11 @@ impl RestClient {
                 }
             }
         }
-        Ok((answer.finish().map_err(|error| broken(&error))?, large))
+        let whole = answer.finish();
+        if answer.overflowed() {
+            return Err(RequestFailure::TooLarge { limit });
+        }
+        Ok((whole.map_err(|error| broken(&error))?, large))
     }
 }
 

@@ -8,6 +8,7 @@ mod overlap;
 mod plans;
 mod poll_answers;
 mod polls;
+mod proxies;
 mod reconnect;
 mod rest;
 mod silence;

@@ -1,5 +1,6 @@
 //! Reactions to a venue's answers.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use marketprism_adapter_host::contract::Method;
 use marketprism_socket::{
     BudgetError, Budgets, RequestFailure, RestClient, SocketCounter, SocketOptions, http_client,
 };
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -172,6 +175,53 @@ async fn large_answers_are_refused() {
         assert_eq!(server.accepted(), 1);
     }
     assert_eq!(client.counters()[SocketCounter::DiscardedAnswerTooLarge], 2);
+}
+
+#[tokio::test]
+async fn packed_answers_are_unpacked_within_the_limit() {
+    let packed = |text: &[u8]| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(text).unwrap();
+        packer.finish().unwrap()
+    };
+    let limit = quick().body_max_bytes;
+    let whole = packed(b"[1]");
+    for (encoding, body, wanted) in [
+        ("gzip", whole.clone(), Ok("[1]")),
+        ("identity", b"[2]".to_vec(), Ok("[2]")),
+        ("gzip", whole[..whole.len() - 9].to_vec(), Err("connection lost: ")),
+        ("gzip", b"[3]".to_vec(), Err("connection lost: ")),
+        ("br", b"[4]".to_vec(), Err("connection lost: content-encoding \"br\", asked for: gzip")),
+        ("gzip", packed(&vec![0; limit + 1]), Err("response is larger than")),
+    ] {
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n");
+        let bytes = [head.as_bytes(), &body].concat();
+        let server = Server::rest(move |_, head| {
+            assert!(head.contains("accept-encoding: gzip\r\n"), "{head}");
+            (NOW, bytes.clone())
+        })
+        .await;
+        let options = SocketOptions { request_tries: 1, ..quick() };
+        let client = http_client(&options).unwrap();
+        match (client.fetch(&Budgets::new(), &request(server.http("/a"))).await, wanted) {
+            (Ok(body), Ok(wanted)) => assert_eq!(body.as_ref(), wanted.as_bytes()),
+            (Err(failure), Err(wanted)) => assert!(failure.to_string().starts_with(wanted), "{failure}"),
+            (got, wanted) => panic!("{encoding}: {got:?}, wanted {wanted:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_in_an_address_becomes_a_header() {
+    let server = Server::rest(|_, head| {
+        let login = head.contains("authorization: Basic YW5uOnBAc3M=\r\n");
+        assert!(login && !head.contains('@'), "{head}");
+        (NOW, answer("200 OK", "", ""))
+    })
+    .await;
+    let url = server.http("/a").replace("://", "://ann:p%40ss@");
+    client().fetch(&Budgets::new(), &request(url)).await.unwrap();
 }
 
 #[tokio::test]

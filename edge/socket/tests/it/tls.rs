@@ -17,7 +17,7 @@ use crate::venue::{
 };
 
 /// PEM of a certificate authority, and a server configuration that it signed for `localhost` and 127.0.0.1.
-fn authority() -> (String, Arc<ServerConfig>) {
+pub fn authority() -> (String, Arc<ServerConfig>) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -50,7 +50,7 @@ async fn wss_server(config: Arc<ServerConfig>) -> Server {
     .await
 }
 
-fn trusting(pem: &str) -> (tempfile::TempDir, SocketOptions) {
+pub fn trusting(pem: &str) -> (tempfile::TempDir, SocketOptions) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.pem");
     std::fs::write(&path, pem).unwrap();
@@ -109,6 +109,29 @@ async fn https_trusts_the_same_authorities() {
     untrusting.request_tries = 1;
     let failure = http_client(&untrusting).unwrap().fetch(&Budgets::new(), &request).await.unwrap_err();
     assert!(failure.label() == "connect" && failure.to_string().contains("UnknownIssuer"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_server_that_prefers_http_2_is_offered_only_what_is_spoken() {
+    let (pem, config) = authority();
+    let mut config = Arc::unwrap_or_clone(config);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let server = Server::tcp(move |stream, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec).unwrap_or_default();
+            read_head(&mut stream).await;
+            let chosen = String::from_utf8(chosen).unwrap();
+            stream.write_all(&answer("200 OK", "", &chosen)).await.unwrap();
+        }
+    })
+    .await;
+    let (_dir, options) = trusting(&pem);
+    let request = request(format!("https://{}/a", server.address));
+    let answered = http_client(&options).unwrap().fetch(&Budgets::new(), &request).await.unwrap();
+    assert_eq!(answered.as_ref(), b"http/1.1");
 }
 
 #[test]
