@@ -196,7 +196,8 @@ impl Config {
     /// Validates a document, with every problem in one error.
     pub fn read(document: &Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
         let (file, mut problems) = document.read::<ConfigFile>();
-        let ConfigFile { edge, mut nats, publisher, wire, audit, http, network, sandbox, feed: mut feeds } = file;
+        let ConfigFile { edge, mut nats, publisher, wire, audit, http, network, sandbox, feed: mut feeds } =
+            file;
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);

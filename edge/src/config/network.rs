@@ -48,14 +48,24 @@ impl Network {
         let path = format!("{at}.proxy");
         let Some(address) = self.proxy.as_ref().filter(|address| !address.is_empty()) else {
             let has_login = self.proxy_user.is_some() || self.proxy_password.is_some();
-            problems.demand(!has_login, &path, "is missing", "a proxy beside proxy_user and proxy_password_file");
+            problems.demand(
+                !has_login,
+                &path,
+                "is missing",
+                "a proxy beside proxy_user and proxy_password_file",
+            );
             return None;
         };
         if address.reveal() == DIRECT {
             return Some(ProxyRules::None);
         }
         let has_user = self.proxy_user.is_some() || self.proxy_password.is_none();
-        problems.demand(has_user, &format!("{at}.proxy_user"), "is missing", "a user beside proxy_password_file");
+        problems.demand(
+            has_user,
+            &format!("{at}.proxy_user"),
+            "is missing",
+            "a user beside proxy_password_file",
+        );
         let login = self.proxy_user.clone().map(|user| (user, self.proxy_password.clone()));
         let proxy = Proxy::new(address, login, &path);
         let refused = |error| problems.report(&path, format!("{address:?}: {error}"), Proxy::ALLOWED);

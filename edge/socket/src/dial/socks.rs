@@ -73,7 +73,8 @@ async fn log_in(stream: &mut Box<dyn Transport>, login: &ProxyLogin) -> Result<(
 }
 
 fn push_text(message: &mut Vec<u8>, text: &str) -> Result<(), ProxyRefusal> {
-    let too_long = |_| ProxyRefusal::lasting("a name, user or password is longer than SOCKS allows (255 bytes)");
+    let too_long =
+        |_| ProxyRefusal::lasting("a name, user or password is longer than SOCKS allows (255 bytes)");
     message.push(u8::try_from(text.len()).map_err(too_long)?);
     message.extend_from_slice(text.as_bytes());
     Ok(())

@@ -33,7 +33,8 @@ pub(super) async fn open(
     let asked = format!(
         "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {user_agent}\r\n{login_line}\r\n"
     );
-    let lost = |error: std::io::Error| ProxyRefusal::passing(format!("connection to the proxy lost: {error}"));
+    let lost =
+        |error: std::io::Error| ProxyRefusal::passing(format!("connection to the proxy lost: {error}"));
     stream.write_all(asked.as_bytes()).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
     let mut received = Vec::new();
@@ -46,7 +47,8 @@ pub(super) async fn open(
             return Err(no_http(&received));
         }
         if received.len() > PROXY_HEAD_BYTES_MAX {
-            let reason = format!("the head of the proxy's answer is larger than {PROXY_HEAD_BYTES_MAX} bytes");
+            let reason =
+                format!("the head of the proxy's answer is larger than {PROXY_HEAD_BYTES_MAX} bytes");
             return Err(ProxyRefusal::passing(reason));
         }
         match stream.read_buf(&mut received).await {

@@ -248,7 +248,9 @@ mod tests {
 
     #[test]
     fn an_unusable_variable_is_named_without_its_secret() {
-        for value in ["socks4://u:secret@h", "http://u:secret@", "http://u:secret@h/path", "socks5://secret@h"] {
+        for value in
+            ["socks4://u:secret@h", "http://u:secret@", "http://u:secret@h/path", "socks5://secret@h"]
+        {
             let (_, refused) = of(&[("ALL_PROXY", value)]);
             assert!(refused.len() == 1 && refused[0].starts_with("ALL_PROXY: "), "{refused:?}");
             assert!(!refused[0].contains("secret"), "{refused:?}");

@@ -19,7 +19,10 @@ enum ExemptHost {
     Every,
     /// Also the names below it.
     Name(String),
-    Network { address: IpAddr, bits: u32 },
+    Network {
+        address: IpAddr,
+        bits: u32,
+    },
 }
 
 impl NoProxy {

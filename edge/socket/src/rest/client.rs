@@ -228,7 +228,8 @@ impl RestClient {
         url: &Url,
         forwarder: Option<&Proxy>,
     ) -> Result<Message<Full<Bytes>>, RequestFailure> {
-        let invalid = |error: String| RequestFailure::Invalid(format!("url `{}`: {error}", mask(url.as_str())));
+        let invalid =
+            |error: String| RequestFailure::Invalid(format!("url `{}`: {error}", mask(url.as_str())));
         let mut bare = url.clone();
         // They belong in a header; a URL with a host has room for none.
         let _ = (bare.set_username(""), bare.set_password(None));

@@ -10,8 +10,8 @@ pub use client::{RestClient, http_client};
 
 use std::time::{Duration, SystemTime};
 
-use marketprism_adapter_host::contract::Charge;
 use hyper::header::{HeaderMap, RETRY_AFTER};
+use marketprism_adapter_host::contract::Charge;
 use url::Url;
 
 use crate::budgets::Budgets;

@@ -266,7 +266,8 @@ async fn a_proxy_without_an_answer_is_given_up_and_named() {
     }
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = http_client(&behind(rules(&format!("socks5://{closed}")))).unwrap();
-    let failure = client.fetch(&Budgets::new(), &request("https://127.0.0.1:9/".to_owned())).await.unwrap_err();
+    let failure =
+        client.fetch(&Budgets::new(), &request("https://127.0.0.1:9/".to_owned())).await.unwrap_err();
     let text = failure.to_string();
     assert!(text.contains(&format!("cannot reach the proxy: {closed}: Connection refused")), "{text}");
 }
@@ -276,7 +277,8 @@ async fn a_refused_login_of_a_forwarded_request_is_no_answer_of_the_venue() {
     let proxy = http_proxy("127.0.0.1:9".to_owned(), Arc::default()).await;
     let options = SocketOptions { request_tries: 4, ..behind(rules(&format!("http://{}", proxy.address))) };
     let client = http_client(&options).unwrap();
-    let failure = client.fetch(&Budgets::new(), &request("http://venue.invalid/".to_owned())).await.unwrap_err();
+    let failure =
+        client.fetch(&Budgets::new(), &request("http://venue.invalid/".to_owned())).await.unwrap_err();
     assert_eq!((failure.label(), proxy.accepted()), ("proxy", 1), "{failure}");
     assert!(failure.to_string().contains("status 407"), "{failure}");
 }
@@ -300,9 +302,10 @@ async fn connections_start_from_the_local_address() {
     };
     fetch("127.0.0.5", server.http("/")).await.unwrap();
     assert_eq!(*peers.lock().unwrap(), ["127.0.0.5"]);
-    for (local, wanted) in
-        [("::1", "no IPv6 address, as the local address ::1 needs"), ("192.0.2.1", "local address 192.0.2.1: ")]
-    {
+    for (local, wanted) in [
+        ("::1", "no IPv6 address, as the local address ::1 needs"),
+        ("192.0.2.1", "local address 192.0.2.1: "),
+    ] {
         let failure = fetch(local, server.http("/")).await.unwrap_err();
         assert!(failure.to_string().contains(wanted), "{failure}");
     }

@@ -4,12 +4,12 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use marketprism_adapter_host::contract::Method;
 use marketprism_socket::{
     BudgetError, Budgets, RequestFailure, RestClient, SocketCounter, SocketOptions, http_client,
 };
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -195,7 +195,8 @@ async fn packed_answers_are_unpacked_within_the_limit() {
         ("gzip", packed(&vec![0; limit + 1]), Err("response is larger than")),
     ] {
         let length = body.len();
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n");
         let bytes = [head.as_bytes(), &body].concat();
         let server = Server::rest(move |_, head| {
             assert!(head.contains("accept-encoding: gzip\r\n"), "{head}");

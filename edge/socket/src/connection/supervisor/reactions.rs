@@ -224,7 +224,9 @@ impl ConnectionSupervisor {
     fn not_opened(&mut self, generation: u64, error: &OpenError) {
         let mut wait = self.backoff.pause();
         let counted = match error {
-            OpenError::Dial(DialError::Resolve { .. } | DialError::Tcp { .. }) => SocketCounter::ConnectFailedTcp,
+            OpenError::Dial(DialError::Resolve { .. } | DialError::Tcp { .. }) => {
+                SocketCounter::ConnectFailedTcp
+            }
             OpenError::Dial(DialError::Tls { .. }) => SocketCounter::ConnectFailedTls,
             OpenError::Dial(DialError::Proxy { .. }) => SocketCounter::ConnectFailedProxy,
             OpenError::Handshake { .. } => SocketCounter::ConnectFailedHandshake,
