@@ -125,7 +125,7 @@ pub enum ProxyRules {
     None,
     /// A configured one, for every connection.
     One(Proxy),
-    Variables(ProxyVariables),
+    Variables(Box<ProxyVariables>),
 }
 
 /// Proxies that the environment names.
@@ -219,7 +219,7 @@ mod tests {
             |name| map.get(name).map(String::as_str),
             |name, what, _| refused.push(format!("{name}: {what}")),
         );
-        (ProxyRules::Variables(read), refused)
+        (ProxyRules::Variables(Box::new(read)), refused)
     }
 
     fn way(rules: &ProxyRules, target: &str) -> String {
