@@ -41,7 +41,10 @@ impl Network {
         let own = self.proxy_rules(at, problems);
         let proxy = own.or_else(|| shared.proxy_rules("network", problems));
         let local_address = self.local(at, problems).or_else(|| shared.local("network", problems));
-        Egress { proxy: proxy.unwrap_or_else(|| ProxyRules::Variables(Box::new(variables(problems)))), local_address }
+        Egress {
+            proxy: proxy.unwrap_or_else(|| ProxyRules::Variables(Box::new(variables(problems)))),
+            local_address,
+        }
     }
 
     fn proxy_rules(&self, at: &str, problems: &mut Problems<'_>) -> Option<ProxyRules> {
