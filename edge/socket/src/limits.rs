@@ -43,7 +43,7 @@ pub(crate) const ADDRESSES_MAX: usize = 16;
 /// Wait for an address before the next one is tried too (RFC 8305 section 5).
 pub(crate) const ADDRESS_DELAY: Duration = Duration::from_millis(250);
 
-/// The same behind a proxy, which takes several round trips.
+/// Wait for an address that a proxy connects to, in several round trips.
 pub(crate) const PROXIED_ADDRESS_DELAY: Duration = Duration::from_secs(1);
 
 /// Head of a proxy's answer. More: the connect fails.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod race;
+mod refusal;
 mod socks;
 mod transport;
 mod tunnel;
@@ -22,6 +23,7 @@ use url::{Host, Url};
 
 use self::addresses::{connect_to, resolve};
 use self::race::race;
+use self::refusal::ProxyRefusal;
 use self::socks::SocksTarget;
 pub(crate) use self::transport::{Dialed, Transport};
 pub(crate) use self::tunnel::login_refused;
@@ -29,23 +31,6 @@ use crate::error::DialError;
 use crate::limits::{ADDRESS_DELAY, PROXIED_ADDRESS_DELAY};
 use crate::options::SocketOptions;
 use crate::proxy::{Proxy, ProxyProtocol, ProxyRules, Route};
-
-/// A refusal by a proxy.
-#[derive(Debug)]
-pub(crate) struct ProxyRefusal {
-    reason: String,
-    lasting: bool,
-}
-
-impl ProxyRefusal {
-    fn passing(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), lasting: false }
-    }
-
-    fn lasting(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), lasting: true }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Dialer {
@@ -197,7 +182,7 @@ impl Dial<'_> {
         let (limit, agent) = (self.dialer.proxy_timeout, self.dialer.user_agent.as_str());
         let asking = tunnel::open(&mut stream, &self.target.shown, proxy.login.as_ref(), agent);
         let answered = timeout(limit, asking).await;
-        let answered = answered.unwrap_or_else(|_| Err(no_answer(limit)));
+        let answered = answered.unwrap_or_else(|_| Err(ProxyRefusal::no_answer(limit)));
         answered.map(|()| stream).map_err(|refusal| self.failed(proxy, refusal))
     }
 
@@ -227,17 +212,13 @@ impl Dial<'_> {
             Err(failures) => failures,
         };
         let told = failures.into_iter().flatten().max_by_key(|refusal| refusal.lasting);
-        Err(self.failed(proxy, told.unwrap_or_else(|| no_answer(limit))))
+        Err(self.failed(proxy, told.unwrap_or_else(|| ProxyRefusal::no_answer(limit))))
     }
 
     fn failed(&self, proxy: &Proxy, refusal: ProxyRefusal) -> DialError {
         let ProxyRefusal { reason, lasting } = refusal;
         DialError::Proxy { target: self.target.shown.clone(), proxy: proxy.to_string(), reason, lasting }
     }
-}
-
-fn no_answer(limit: Duration) -> ProxyRefusal {
-    ProxyRefusal::passing(format!("the proxy gave no answer within {} ms", limit.as_millis()))
 }
 
 enum TcpFailure {
@@ -292,7 +273,7 @@ impl Dialer {
         let mut stream = self.proxy_stream(proxy).await?;
         let asking = socks::connect(&mut stream, &target, proxy.login.as_ref());
         let answered = timeout(self.proxy_timeout, asking).await;
-        answered.unwrap_or_else(|_| Err(no_answer(self.proxy_timeout)))?;
+        answered.unwrap_or_else(|_| Err(ProxyRefusal::no_answer(self.proxy_timeout)))?;
         Ok(stream)
     }
 

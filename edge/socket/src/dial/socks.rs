@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ProxyRefusal, Transport};
+use super::refusal::ProxyRefusal;
+use super::transport::Transport;
 use crate::proxy::ProxyLogin;
 
 const VERSION: u8 = 5;

@@ -2,7 +2,8 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ProxyRefusal, Transport};
+use super::refusal::ProxyRefusal;
+use super::transport::Transport;
 use crate::limits::{PROXY_HEAD_BYTES_MAX, SNIPPET_BYTES};
 use crate::proxy::ProxyLogin;
 
