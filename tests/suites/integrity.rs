@@ -54,6 +54,9 @@ impl System {
             Settings { cold: Some(&cold_url), more: LEDGER, ..Settings::impatient(&nats, &hot_url) };
         let central = Central::with_settings(path, &settings).await;
         let sim = Sim::start(two_symbols(200)).await.unwrap();
+        // The feed starts across the begin of a window, and a report may begin with that window.
+        let away = FaultSpec::new(FaultAction::Refuse).exchange(EXCHANGE).duration_ms(WINDOW_SECONDS * 1_000);
+        sim.fault(away).unwrap();
         let address = sim.addr().to_string();
         let feed = Feed::simulated(EXCHANGE, &address, &SYMBOLS);
         let edge = Edge::with_tables(path, &nats, AUDIT, std::slice::from_ref(&feed)).await;

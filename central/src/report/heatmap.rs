@@ -79,7 +79,7 @@ pub fn add_up(
         by_stream.entry(&row.stream).or_default().push(row);
     }
     let period = (scope.from.0.div_euclid(1_000), (scope.to.0 + 999).div_euclid(1_000));
-    let streams = completeness::collect(verdicts, gaps, ids).into_iter().map(|(key, facts)| {
+    let streams = completeness::collect(verdicts, gaps, ids, period.0).into_iter().map(|(key, facts)| {
         let rows = by_stream.remove(&key).unwrap_or_default();
         let found = completeness::judge(&facts, period);
         (key, StreamBuckets { rows, facts, found })
@@ -388,33 +388,45 @@ mod tests {
         assert_eq!(of(&[row("e1", 0, 1), row("e1", 1, 1), row("e1", 4, 1)], &[]).absent, 2);
     }
 
+    /// A gap of a minute's window by the run that began in `run`'s.
+    fn gap(cause: &str, kind: &str, minute: i64, run: i64, missing: Option<u64>) -> EdgeGap {
+        let ns = |minute: i64| (START + minute * MINUTE_MS) * 1_000_000;
+        EdgeGap {
+            stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
+            edge: "e1".into(),
+            window_ms: START + minute * MINUTE_MS,
+            run: ns(run),
+            kind: kind.into(),
+            cause: cause.into(),
+            from_ns: ns(minute),
+            to_ns: ns(minute + 1),
+            from_sequence: None,
+            to_sequence: None,
+            missing,
+        }
+    }
+
     #[test]
     fn only_later_starts_are_gaps_of_unknown_size() {
-        let gap = |cause: &str, kind: &str, minute: i64, missing: Option<u64>| {
-            let from_ns = (START + minute * MINUTE_MS) * 1_000_000;
-            EdgeGap {
-                stream: StreamId::parse("trade.sim_spot.spot.A-B").unwrap(),
-                edge: "e1".into(),
-                window_ms: START + minute * MINUTE_MS,
-                run: from_ns,
-                kind: kind.into(),
-                cause: cause.into(),
-                from_ns,
-                to_ns: from_ns + 1,
-                from_sequence: None,
-                to_sequence: None,
-                missing,
-            }
-        };
         let gaps = [
-            gap("ours", "start", 0, None),
-            gap("venue", "dropped", 0, Some(3)),
-            gap("ours", "stop", 1, None),
-            gap("ours", "start", 2, None),
+            gap("ours", "start", 0, 0, None),
+            gap("venue", "dropped", 0, 0, Some(3)),
+            gap("ours", "stop", 1, 0, None),
+            gap("ours", "start", 2, 2, None),
         ];
         let ledger = of(&[row("e1", 0, 1), row("e1", 1, 1), row("e1", 2, 1)], &gaps);
         assert_eq!((ledger.starts, ledger.gaps_total, ledger.missing), (1, 2, 3));
         assert_eq!(ledger.gaps["venue"], GapCount { gaps: 1, missing: 3, unknown: 0 });
         assert_eq!(ledger.gaps["ours"], GapCount { gaps: 1, missing: 0, unknown: 1 });
+    }
+
+    #[test]
+    fn a_first_start_that_began_before_the_period_is_no_gap() {
+        let start = |minute: i64, run: i64| gap("ours", "start", minute, run, None);
+        let rows = [row("e1", 0, 1), row("e1", 1, 1)];
+        let ledger = of(&rows, &[start(-2, -2), start(-1, -2), start(0, -2)]);
+        assert_eq!((ledger.starts, ledger.gaps_total, ledger.gaps.is_empty()), (1, 0, true));
+        let ledger = of(&rows, &[start(0, -9)]);
+        assert_eq!((ledger.starts, ledger.gaps_total), (0, 1), "its begin is unknown");
     }
 }

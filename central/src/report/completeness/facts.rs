@@ -9,11 +9,13 @@ use crate::report::sources::ledger::{EdgeGap, RunState, StoredIdsRow, VerdictBuc
 
 const SECOND_NS: i64 = 1_000_000_000;
 
-/// Facts by stream. Gaps of windows that have no final verdict yet are left out: the rows of hot may not be counted yet.
+/// Facts by stream. Gaps of windows that have no final verdict yet are left out: the rows of hot may not be counted yet. `gaps` includes
+/// starts from before the period, which tell the first start of an edge from a later one.
 pub fn collect(
     verdicts: &[VerdictBucket],
     gaps: &[EdgeGap],
     ids: &[StoredIdsRow],
+    begin: i64,
 ) -> BTreeMap<StreamId, StreamFacts> {
     let known: BTreeSet<&str> =
         verdicts.iter().filter(|row| row.rows > 0).map(|row| row.edge.as_str()).collect();
@@ -54,7 +56,7 @@ pub fn collect(
     for stream in streams.values_mut() {
         stream.stored = joined(std::mem::take(&mut stream.stored));
     }
-    add_gaps(gaps, &earliest, &mut streams);
+    add_gaps(gaps, &earliest, begin, &mut streams);
     streams
 }
 
@@ -105,6 +107,7 @@ impl EdgeFacts {
 fn add_gaps(
     gaps: &[EdgeGap],
     earliest: &HashMap<(&StreamId, &str), i64>,
+    begin: i64,
     streams: &mut BTreeMap<StreamId, StreamFacts>,
 ) {
     // End of the first start so far, per stream and edge: the parts of later windows continue it.
@@ -114,9 +117,9 @@ fn add_gaps(
     for gap in sorted {
         let Some(stream) = streams.get_mut(&gap.stream) else { continue };
         let window = stream.window;
-        let edge = stream.edges.entry(gap.edge.clone()).or_default();
         let noticed = gap.window_ms.div_euclid(1_000);
-        if edge.open.iter().any(|(from, to)| from <= noticed && noticed < to) {
+        let edge = stream.edges.get(&gap.edge);
+        if edge.into_iter().flat_map(|edge| edge.open.iter()).any(|(from, to)| from <= noticed && noticed < to) {
             continue;
         }
         let key = (&gap.stream, gap.edge.as_str());
@@ -138,7 +141,10 @@ fn add_gaps(
             }
             _ => GapRole::Loss,
         };
-        edge.gaps.push(GapFact {
+        if at.1 <= begin {
+            continue;
+        }
+        stream.edges.entry(gap.edge.clone()).or_default().gaps.push(GapFact {
             at,
             role,
             cause: gap.cause.clone(),

@@ -1,7 +1,7 @@
 //! Verdicts of the ledger, gaps, lost messages and dead letters.
 
 use clickhouse::Row;
-use marketprism_schema::{Capability, Completeness, DataType, Numbering, StreamId};
+use marketprism_schema::{Capability, Completeness, DataType, GapKind, Numbering, StreamId};
 use serde::Deserialize;
 
 use super::{Answer, Sources, within};
@@ -238,7 +238,8 @@ fn audits(sources: &Sources, scope: &ReportScope, (from_ms, to_ms): (i64, i64)) 
     )
 }
 
-/// Gaps that touch the period, those that a later window noticed included, unless the grace period of that window lasts.
+/// Gaps that touch the period, those that a later window noticed included, unless the grace period of that window lasts. Also starts
+/// shortly before the period: each window has its own part of a start.
 pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64) -> Answer<Vec<EdgeGap>> {
     let later = (scope.to.0 + margin_ms(scope)).min(closed_before_ms).max(scope.to.0);
     let query = format!(
@@ -246,8 +247,11 @@ pub async fn gaps(sources: &Sources, scope: &ReportScope, closed_before_ms: i64)
          toString(gap.kind) AS kind, toString(gap.cause) AS cause, least(gap.from_ns, ifNull(gap.venue_from_ns, gap.from_ns)) AS from_ns, \
          greatest(gap.to_ns, ifNull(gap.venue_to_ns, gap.to_ns)) AS to_ns, \
          gap.from_sequence AS from_sequence, gap.to_sequence AS to_sequence, gap.missing AS missing \
-         FROM {} ARRAY JOIN gaps AS gap WHERE window_start < {to} OR from_ns < {to_ns} LIMIT {EDGE_GAPS_MAX}",
-        audits(sources, scope, (scope.from.0, later)),
+         FROM {} ARRAY JOIN gaps AS gap WHERE (window_start < {to} OR from_ns < {to_ns}) \
+         AND (window_start >= {from} OR gap.kind = '{start}') LIMIT {EDGE_GAPS_MAX}",
+        audits(sources, scope, (scope.from.0 - margin_ms(scope), later)),
+        from = sql::millis(scope.from.0),
+        start = GapKind::Start,
         to = sql::millis(scope.to.0),
         to_ns = scope.to.0.saturating_mul(1_000_000),
     );

@@ -20,7 +20,7 @@ struct SimHistory {
 
 /// Judgement of the real code on the rows of a simulation.
 fn judged(rows: &SimRows, period: (i64, i64)) -> StreamCompleteness {
-    let facts = collect(&rows.verdicts, &rows.gaps, &rows.ids);
+    let facts = collect(&rows.verdicts, &rows.gaps, &rows.ids, period.0);
     judge(facts.values().next().expect("the first windows have verdicts"), period)
 }
 
