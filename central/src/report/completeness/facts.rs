@@ -119,7 +119,11 @@ fn add_gaps(
         let window = stream.window;
         let noticed = gap.window_ms.div_euclid(1_000);
         let edge = stream.edges.get(&gap.edge);
-        if edge.into_iter().flat_map(|edge| edge.open.iter()).any(|(from, to)| from <= noticed && noticed < to) {
+        if edge
+            .into_iter()
+            .flat_map(|edge| edge.open.iter())
+            .any(|(from, to)| from <= noticed && noticed < to)
+        {
             continue;
         }
         let key = (&gap.stream, gap.edge.as_str());
