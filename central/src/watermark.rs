@@ -5,23 +5,10 @@
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::kv::{Operation, UpdateErrorKind};
-use serde::{Deserialize, Serialize};
+pub use marketprism_schema::{CONFIRMED_BUCKET as BUCKET, Watermark};
 
 use crate::broker::{Broker, OpenBucket, within};
 use crate::clock;
-
-pub const BUCKET: &str = "MARKETPRISM_CONFIRMED";
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watermark {
-    pub stream: String,
-    /// Every message up to this sequence is stored (as event, duplicate or dead letter) or recorded in `losses`.
-    pub confirmed_seq: u64,
-    /// Creation time of the stream, nanoseconds since 1970. Another value means other messages under the same sequences.
-    pub stream_created_ns: i64,
-    /// Written at, nanoseconds since 1970.
-    pub at: i64,
-}
 
 /// A stored value and its revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

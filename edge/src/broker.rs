@@ -123,6 +123,8 @@ pub(crate) enum PublishReply<'a> {
     /// The message is in the stream; `duplicate`: it was before.
     Stored {
         duplicate: bool,
+        /// Of the message in the stream.
+        sequence: u64,
     },
     NoStream,
     /// Refused for now; worth a retry.
@@ -139,6 +141,8 @@ pub(crate) enum PublishReply<'a> {
 struct RawReply<'a> {
     #[serde(default)]
     duplicate: bool,
+    #[serde(default)]
+    seq: u64,
     #[serde(borrow, default)]
     stream: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -164,7 +168,9 @@ impl<'a> PublishReply<'a> {
                 Self::Rejected { text: error.description }
             }
             Ok(RawReply { error: Some(error), .. }) => Self::Refused { text: error.description },
-            Ok(RawReply { stream: Some(_), duplicate, error: None }) => Self::Stored { duplicate },
+            Ok(RawReply { stream: Some(_), duplicate, seq, error: None }) => {
+                Self::Stored { duplicate, sequence: seq }
+            }
             Ok(RawReply { stream: None, error: None, .. }) => {
                 Self::Refused { text: Cow::Borrowed("reply without a stream") }
             }
@@ -217,9 +223,9 @@ mod tests {
     #[test]
     fn only_a_reply_that_names_the_stream_counts_as_stored() {
         let stored = br#"{"stream":"MARKET_DATA","seq":7}"#;
-        assert_eq!(PublishReply::parse(stored, None), PublishReply::Stored { duplicate: false });
+        assert_eq!(PublishReply::parse(stored, None), PublishReply::Stored { duplicate: false, sequence: 7 });
         let copy = br#"{"stream":"MARKET_DATA","domain":"x","seq":7,"duplicate":true}"#;
-        assert_eq!(PublishReply::parse(copy, None), PublishReply::Stored { duplicate: true });
+        assert_eq!(PublishReply::parse(copy, None), PublishReply::Stored { duplicate: true, sequence: 7 });
         assert_eq!(PublishReply::parse(b"", Some(503)), PublishReply::NoStream);
         let full = br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"S","seq":0}"#;
         assert_eq!(

@@ -232,6 +232,13 @@ fn summary(config: &Config, adapters: &Adapters) -> String {
             let _ = writeln!(text, "  {line}");
         }
     }
+    let journal = &config.journal;
+    let _ = if journal.enabled {
+        let (dir, mib, sync) = (config.journal_dir(), journal.max_bytes >> 20, journal.sync_interval);
+        writeln!(text, "journal in {}, up to {mib} MiB, synced every {sync:?}", dir.display())
+    } else {
+        writeln!(text, "no journal: what the broker has not stored is lost with the process")
+    };
     let _ = writeln!(text, "http on {}, metrics on {}", config.http.listen, config.http.metrics_listen);
     text
 }

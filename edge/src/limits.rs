@@ -168,3 +168,49 @@ pub const INCIDENT_MERGE: Duration = Duration::from_secs(1);
 
 /// Time to hand the answer of a repair request to the broker's client. Passed: it is not sent.
 pub const REPAIR_ANSWER: Duration = Duration::from_secs(2);
+
+/// Default of `journal.max_bytes`. Full: segments in hot are deleted first; then the oldest, whose unsent events are lost and counted.
+pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+
+/// Default of `journal.max_age_seconds`. Passed: the segment is deleted; its unsent events are lost and counted.
+pub const JOURNAL_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// Default of `journal.keep_confirmed_seconds`: events that are in hot are kept for repair, while there is room.
+pub const JOURNAL_KEEP_CONFIRMED: Duration = Duration::from_secs(3_600);
+
+/// Default of `journal.sync_interval_ms`: with a sync that takes as long, a power cut loses 200 ms at most.
+pub const JOURNAL_SYNC_EVERY: Duration = Duration::from_millis(100);
+
+/// Size of a segment, and the number of segments of a smaller journal. Full: a new segment begins.
+pub const JOURNAL_SEGMENT_BYTES: u64 = 4 << 20;
+pub const JOURNAL_SEGMENTS: u64 = 64;
+
+/// Age of a segment. Passed: a new one begins, so that few events can be freed late.
+pub const JOURNAL_SEGMENT_AGE: Duration = Duration::from_secs(60);
+
+/// Encoded records that wait for the disk. Full (the disk hangs): events are in memory only, and counted.
+pub const JOURNAL_BUFFER_BYTES: usize = 8 << 20;
+
+/// Time without a write after a failed one, and between reads that fail.
+pub const JOURNAL_RETRY: Duration = Duration::from_secs(1);
+
+/// Failed reads of a segment. Passed: its unsent events are lost and counted.
+pub const JOURNAL_READ_RETRIES: u32 = 10;
+
+/// Interval at which segments are deleted.
+pub const JOURNAL_SWEEP: Duration = Duration::from_millis(250);
+
+/// Records and bytes that are read from the journal at once.
+pub const JOURNAL_CATCH_UP_BATCH: (usize, usize) = (256, 1 << 20);
+
+/// Part of the bounds in flight that records of the journal may take. Full: the journal is not read, live events have the rest.
+pub const JOURNAL_CATCH_UP_PART: u64 = 4;
+
+/// Stop: time to write and sync the rest of the journal. Passed: the stop does not wait for the disk.
+pub const JOURNAL_CLOSE: Duration = Duration::from_secs(5);
+
+/// Interval at which the broker's streams and central's confirmed sequences are asked for.
+pub const CONFIRMED_EVERY: Duration = Duration::from_secs(2);
+
+/// Time for an answer to that. Passed: it is asked again at the next interval.
+pub const CONFIRMED_ANSWER: Duration = Duration::from_secs(5);

@@ -15,9 +15,10 @@ use crate::broker::{BrokerLink, answer_requests, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedStatus, FrameObserver, run_feed};
 use crate::http::{EdgeState, bind};
-use crate::limits::{HEALTH_GRACE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
+use crate::journal::{DiskFiles, Journal, JournalOptions, follow_confirmations};
+use crate::limits::{HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
 use crate::publisher::{AuditSender, DrainResult, Publisher};
-use crate::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
+use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLane, QueueLimits};
 use crate::telemetry::{LossAtStop, Metrics};
 
 pub(crate) struct FeedTasks {
@@ -71,13 +72,13 @@ impl Edge {
     pub async fn start(config: Config, adapters: &Adapters) -> anyhow::Result<Self> {
         let signals = Signals::new().context("signals cannot be received")?;
         let auditor = Arc::new(auditor(&config));
-        let limits = QueueLimits {
-            messages: u64::try_from(config.publisher.queue_messages)?,
-            bytes: u64::try_from(config.publisher.queue_bytes)?,
-        };
-        let queue = Arc::new(MemoryQueue::new(limits, Arc::clone(&auditor)));
+        let journal = open_journal(&config, &auditor)?;
+        let queue = Arc::new(queue(&config, &auditor, journal.as_ref())?);
+        if let Some(journal) = &journal {
+            journal.start(Arc::clone(&queue)).context("the threads of the journal cannot start")?;
+        }
         let context = EdgeContext::new(&config, Arc::clone(&queue) as Arc<dyn EventQueue>, auditor)?;
-        let context = Arc::new(context);
+        let context = Arc::new(EdgeContext { journal, ..context });
         let bound = bind(&config.http).await?;
         let (client, link) = connect(&config.nats, &edge_connection(&config.name)).await?;
         let (edge, region, nats) = (&config.name, &config.region, config.nats.shown_urls());
@@ -135,8 +136,10 @@ impl Edge {
             publisher_stop.cancel();
             let drained = publisher.await.context("the publisher panicked")?;
             // After the publisher: the audits get an outcome of every record.
-            context.metrics.lost_at_stop(LossAtStop::Undelivered, queue.abandon());
+            let AbandonedRecords { lost, kept } = queue.abandon();
+            context.metrics.lost_at_stop(LossAtStop::Undelivered, lost);
             audits.stop().await;
+            close_journal(&context, kept).await;
             drained
         };
         tokio::select! {
@@ -176,6 +179,53 @@ impl StopResult {
 
     pub const fn is_complete(self) -> bool {
         self.unprocessed == 0 && self.undelivered == 0
+    }
+}
+
+fn queue(
+    config: &Config,
+    auditor: &Arc<Auditor>,
+    journal: Option<&Arc<Journal>>,
+) -> anyhow::Result<MemoryQueue> {
+    let limits = &config.publisher;
+    let bounds = |messages, bytes| {
+        anyhow::Ok(QueueLimits { messages: u64::try_from(messages)?, bytes: u64::try_from(bytes)? })
+    };
+    let queue = MemoryQueue::new(bounds(limits.queue_messages, limits.queue_bytes)?, Arc::clone(auditor));
+    let Some(journal) = journal else { return Ok(queue) };
+    let QueueLimits { messages, bytes } = bounds(limits.in_flight_messages, limits.in_flight_bytes)?;
+    let catch_up = QueueLimits {
+        messages: (messages / JOURNAL_CATCH_UP_PART).max(1),
+        bytes: (bytes / JOURNAL_CATCH_UP_PART).max(1),
+    };
+    Ok(queue.with_journal(Arc::clone(journal) as _, catch_up))
+}
+
+fn open_journal(config: &Config, auditor: &Arc<Auditor>) -> anyhow::Result<Option<Arc<Journal>>> {
+    if !config.journal.enabled {
+        return Ok(None);
+    }
+    let options = JournalOptions {
+        folder: config.journal_dir(),
+        run_ns: auditor.origin().map_or_else(clock::now_ns, |origin| origin.run_ns),
+        bytes: config.journal.max_bytes,
+        age: config.journal.max_age,
+        keep_confirmed: config.journal.keep_confirmed,
+        sync_every: config.journal.sync_interval,
+    };
+    Ok(Some(Arc::new(Journal::open(options, Arc::new(DiskFiles), Arc::clone(auditor))?)))
+}
+
+/// After everything that writes into it.
+async fn close_journal(context: &EdgeContext, kept: u64) {
+    let Some(journal) = context.journal.clone() else { return };
+    let waiting = kept + journal.status().waiting;
+    if waiting > 0 {
+        tracing::warn!(waiting, "events wait in the journal: the next start sends them");
+    }
+    let closed = tokio::task::spawn_blocking(move || journal.close(JOURNAL_CLOSE)).await;
+    if !matches!(closed, Ok(true)) {
+        tracing::error!(limit = ?JOURNAL_CLOSE, "journal not closed: its disk does not answer, its newest events may be lost");
     }
 }
 
@@ -221,10 +271,11 @@ struct JournaledStart {
     run: JournaledRun,
 }
 
-/// The tasks that report about the data: audits, answers to repair requests.
+/// The tasks that report about the data: audits, answers to repair requests, confirmed sequences.
 struct AuditTasks {
     audits: JoinHandle<u64>,
     repair: JoinHandle<()>,
+    confirmations: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -253,7 +304,15 @@ impl AuditTasks {
                 tracing::error!(error = format!("{error:#}"), "repair requests are no longer answered");
             }
         };
-        Self { audits: tokio::spawn(sender.run(stop.clone())), repair: tokio::spawn(repair), stop }
+        let confirmations = context.journal.clone().map(|journal| {
+            tokio::spawn(follow_confirmations(client.clone(), Arc::clone(link), journal, stop.clone()))
+        });
+        Self {
+            audits: tokio::spawn(sender.run(stop.clone())),
+            repair: tokio::spawn(repair),
+            confirmations,
+            stop,
+        }
     }
 
     async fn stop(self) {
@@ -263,6 +322,11 @@ impl AuditTasks {
         }
         if self.repair.await.is_err() {
             tracing::warn!("the repair task panicked");
+        }
+        if let Some(confirmations) = self.confirmations
+            && confirmations.await.is_err()
+        {
+            tracing::warn!("the task of confirmed sequences panicked");
         }
     }
 }

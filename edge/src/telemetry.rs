@@ -114,6 +114,26 @@ metrics! {
     queue_conflated: IntCounter = "marketprism_edge_queue_conflated_total" [],
     /// Times that a pipeline waited for room in the queue.
     queue_waits: IntCounter = "marketprism_edge_queue_waits_total" [],
+    /// Bytes of the journal on disk.
+    journal_bytes: IntGauge = "marketprism_edge_journal_bytes" [],
+    /// Files of the journal on disk.
+    journal_segments: IntGauge = "marketprism_edge_journal_segments" [],
+    /// Age of the oldest event in the journal, in seconds.
+    journal_oldest_age: IntGauge = "marketprism_edge_journal_oldest_age_seconds" [],
+    /// Events that are in the journal only and wait for the broker.
+    journal_waiting: IntGauge = "marketprism_edge_journal_waiting_events" [],
+    /// 1 while the disk does not take the journal, else 0.
+    journal_failing: IntGauge = "marketprism_edge_journal_failing" [],
+    /// Events of earlier runs that were found at the start and are sent again.
+    journal_recovered: IntCounter = "marketprism_edge_journal_recovered_events_total" [],
+    /// Stored events that are sent again, because the broker or hot lost them or central asked for them.
+    journal_sent_again: IntCounter = "marketprism_edge_journal_sent_again_events_total" [],
+    /// Stored events that left the journal for want of room before they were confirmed in hot.
+    journal_freed_unconfirmed: IntCounter = "marketprism_edge_journal_freed_unconfirmed_events_total" [],
+    /// Failed writes and reads, torn tails and damaged records of the journal.
+    journal_errors: IntCounterVec = "marketprism_edge_journal_errors_total" ["what"],
+    /// Events that were published without a place in the journal.
+    journal_skipped: IntCounterVec = "marketprism_edge_journal_skipped_events_total" ["data_type"],
     /// Messages published to the broker, including repeats.
     published: IntCounter = "marketprism_edge_published_total" [],
     /// Messages acknowledged by the broker.
@@ -232,6 +252,14 @@ pub struct CoverageIndex(u16);
 impl CoverageIndex {
     /// No row: confirmations are not noted.
     pub const NONE: Self = Self(u16::MAX);
+
+    pub(crate) const fn of_number(number: u16) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn number(self) -> u16 {
+        self.0
+    }
 }
 
 #[derive(Debug)]

@@ -1,10 +1,12 @@
 //! Users of the broker and what each may publish and subscribe, as text for nats-server's configuration.
 //!
 //! An edge may publish events of its exchanges and its own audits, and nothing else: the stranger who may publish an event can forge one, and the
-//! one who may publish under the message id of a coming event erases it. Nobody but central reaches the API of JetStream, and central may neither
-//! delete nor purge a stream.
+//! one who may publish under the message id of a coming event erases it. Of the API of JetStream an edge reaches the state of the event
+//! streams and the confirmed sequences only, to read; central may neither delete nor purge a stream.
 
-use crate::{DataType, audit_subject, repair_subject};
+use crate::{
+    Carries, DataType, STREAMS, audit_subject, confirmed_request_subject, repair_subject, stream_info_subject,
+};
 
 /// User of central.
 pub const CENTRAL_USER: &str = "central";
@@ -63,15 +65,18 @@ impl BrokerUser {
         }
     }
 
-    /// An edge that collects these exchanges.
+    /// An edge that collects these exchanges. It also reads the state of the event streams and of what central has confirmed.
     pub fn edge(edge: &str, exchanges: &[&str], password: &str) -> Self {
         let data =
             exchanges.iter().flat_map(|exchange| DataType::ALL.iter().map(move |kind| (kind, exchange)));
         let data = data.map(|(kind, exchange)| format!("{kind}.{exchange}.*.*"));
+        let events = STREAMS.iter().filter(|stream| stream.carries == Carries::Events);
+        let reads = events
+            .flat_map(|stream| [stream_info_subject(stream.name), confirmed_request_subject(stream.name)]);
         Self {
             name: edge.to_owned(),
             password: password.to_owned(),
-            publish: data.chain([audit_subject(edge)]).collect(),
+            publish: data.chain([audit_subject(edge)]).chain(reads).collect(),
             subscribe: vec![inboxes(&edge_connection(edge)), repair_subject(edge)],
             answers: true,
         }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod broker_users;
+mod confirmed;
 mod decimal;
 mod event;
 mod migration;
@@ -25,6 +26,7 @@ pub use audit::{
     audit_message_id, audit_subject, decode_audit, decode_audit_payload, encode_audit,
 };
 pub use broker_users::{BrokerUser, CENTRAL_CONNECTION, CENTRAL_USER, broker_authorization, edge_connection};
+pub use confirmed::{CONFIRMED_BUCKET, Watermark, confirmed_request_subject, stream_info_subject};
 pub use decimal::{Decimal, DecimalError, SCALE_MAX};
 pub use event::{
     Body, BookLevels, Event, EventId, FundingRate, Header, Liquidation, LongShortRatio, OpenInterest,

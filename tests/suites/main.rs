@@ -21,6 +21,7 @@ mod edge_audits;
 mod figures;
 mod floods;
 mod integrity;
+mod journal;
 mod local;
 mod recordings;
 mod sandbox;

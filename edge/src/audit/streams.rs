@@ -11,6 +11,14 @@ impl AuditStream {
     pub(super) const fn position(self) -> usize {
         self.0 as usize
     }
+
+    pub(crate) const fn of_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

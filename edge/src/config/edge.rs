@@ -23,6 +23,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub nats: Nats,
     pub publisher: PublisherLimits,
+    pub journal: JournalSettings,
     pub http: Http,
     pub sandbox: Sandbox,
     pub wire: DataTypeMap<WireForm>,
@@ -36,6 +37,7 @@ pub struct ConfigFile {
     edge: Identity,
     nats: Nats,
     publisher: PublisherLimits,
+    journal: JournalSettings,
     #[schemars(schema_with = "wire_schema")]
     wire: DataTypeMap<WireForm>,
     audit: Audits,
@@ -66,7 +68,7 @@ struct Identity {
     /// Region of this edge, stamped on every event.
     #[schemars(extend("x-required" = true, "x-allowed" = EDGE_NAME_ALLOWED))]
     region: String,
-    /// Compiled adapters, quarantined frames, and the journal of the last run.
+    /// Compiled adapters, quarantined frames, the journal, and the state of the last run.
     data_dir: PathBuf,
 }
 
@@ -112,8 +114,8 @@ pub struct PublisherLimits {
     #[serde(rename = "ack_timeout_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 100, max = 120_000))]
     pub ack_timeout: Duration,
-    /// Events queued during an outage of the broker, those in flight included. Past half of it books are conflated, past all of it the
-    /// oldest events are lost and counted.
+    /// Events in memory during an outage of the broker, those in flight included. Past half of it books are conflated, past all of it the
+    /// oldest events are on disk only; without the journal they are lost and counted.
     #[serde(rename = "queue_max_messages")]
     #[schemars(range(min = 1_000, max = 10_000_000))]
     pub queue_messages: usize,
@@ -131,6 +133,45 @@ impl Default for PublisherLimits {
             ack_timeout: limits::ACK_TIMEOUT,
             queue_messages: limits::QUEUE_MESSAGES_MAX,
             queue_bytes: limits::QUEUE_BYTES_MAX,
+        }
+    }
+}
+
+/// Events on disk until they are in hot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalSettings {
+    /// Keep every event on disk until central has confirmed that it is in hot. What a killed edge or a lost broker leaves is sent again.
+    pub enabled: bool,
+    /// Folder of the journal; in it is a folder per edge name. None given: `journal` in `edge.data_dir`.
+    pub dir: Option<PathBuf>,
+    /// Bytes on disk. Full: what is in hot goes first; past half of it, with events that wait for the broker, books are not written; then
+    /// the oldest waiting events are lost and counted.
+    #[schemars(range(min = 16_777_216, max = 1_099_511_627_776_u64))]
+    pub max_bytes: u64,
+    /// Oldest event on disk; older ones that still wait are lost and counted.
+    #[serde(rename = "max_age_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 60, max = 2_592_000))]
+    pub max_age: Duration,
+    /// Time for which events that are in hot are kept for repair, while there is room.
+    #[serde(rename = "keep_confirmed_seconds", with = "marketprism_config::seconds")]
+    #[schemars(with = "u64", range(min = 0, max = 2_592_000))]
+    pub keep_confirmed: Duration,
+    /// Time between syncs: a power cut loses what came in it and during the sync. 0: after each group of writes. A kill loses nothing
+    /// that was written.
+    #[serde(rename = "sync_interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 0, max = 60_000))]
+    pub sync_interval: Duration,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            dir: None,
+            max_bytes: limits::JOURNAL_BYTES_MAX,
+            max_age: limits::JOURNAL_AGE_MAX,
+            keep_confirmed: limits::JOURNAL_KEEP_CONFIRMED,
+            sync_interval: limits::JOURNAL_SYNC_EVERY,
         }
     }
 }
@@ -187,6 +228,12 @@ impl Sandbox {
 }
 
 impl Config {
+    /// Folder of this edge's journal.
+    pub fn journal_dir(&self) -> PathBuf {
+        let folder = self.journal.dir.clone().unwrap_or_else(|| self.data_dir.join("journal"));
+        folder.join(&self.name)
+    }
+
     /// Reads and validates a configuration: all that a start does before it touches the network. Adapter files are compiled and asked
     /// for their description; `adapters` keeps them for the start.
     pub fn load(path: &Path, adapters: &mut Adapters) -> Result<Self, ConfigError> {
@@ -196,8 +243,18 @@ impl Config {
     /// Validates a document, with every problem in one error.
     pub fn read(document: &Document, adapters: &mut Adapters) -> Result<Self, ConfigError> {
         let (file, mut problems) = document.read::<ConfigFile>();
-        let ConfigFile { edge, mut nats, publisher, wire, audit, http, network, sandbox, feed: mut feeds } =
-            file;
+        let ConfigFile {
+            edge,
+            mut nats,
+            publisher,
+            journal,
+            wire,
+            audit,
+            http,
+            network,
+            sandbox,
+            feed: mut feeds,
+        } = file;
         check_name("edge.name", &edge.name, &mut problems);
         check_name("edge.region", &edge.region, &mut problems);
         check_sections(publisher, audit, &http, &mut problems);
@@ -215,7 +272,7 @@ impl Config {
         nats.check(&mut problems);
         problems.finish()?;
         let Identity { name, region, data_dir } = edge;
-        Ok(Self { name, region, data_dir, nats, publisher, http, sandbox, wire, audit, feeds })
+        Ok(Self { name, region, data_dir, nats, publisher, journal, http, sandbox, wire, audit, feeds })
     }
 }
 

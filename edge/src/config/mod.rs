@@ -6,6 +6,6 @@ mod feed;
 mod network;
 
 pub use adapter::{Adapters, book_depth, offered};
-pub use edge::{Audits, Config, ConfigFile, Http, PublisherLimits, Sandbox};
+pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, PublisherLimits, Sandbox};
 pub use feed::{FeedConfig, wants};
 pub use network::{Egress, Network};

@@ -11,6 +11,7 @@ use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
 use crate::config::{Config, Sandbox};
+use crate::journal::Journal;
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
 use crate::telemetry::{Coverage, Metrics};
@@ -27,6 +28,8 @@ pub struct EdgeContext {
     /// Rate limits, shared by all feeds.
     pub budgets: Budgets,
     pub queue: Arc<dyn EventQueue>,
+    /// `None`: nothing is kept on disk.
+    pub journal: Option<Arc<Journal>>,
     pub coverage: Arc<Coverage>,
     pub auditor: Arc<Auditor>,
     pub metrics: Metrics,
@@ -47,6 +50,7 @@ impl EdgeContext {
             quarantine: Arc::new(quarantine),
             budgets: Budgets::new(),
             queue,
+            journal: None,
             coverage: Arc::new(Coverage::default()),
             auditor,
             metrics: Metrics::new()?,

@@ -9,6 +9,7 @@ use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::state::{EdgeState, state_text};
 use crate::feed::{FeedPhase, FeedStatus};
+use crate::journal::{JournalLoss, JournalStatus};
 use crate::telemetry::{Metrics, follow, gauge};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -40,6 +41,9 @@ pub(super) fn refresh(state: &EdgeState) {
     follow(&metrics.queue_conflated, queue.conflated);
     follow(&metrics.queue_waits, queue.waits);
     follow(&metrics.quarantine_deleted, state.context.quarantine.deleted());
+    if let Some(journal) = &state.context.journal {
+        refresh_journal(metrics, &journal.status());
+    }
     for (data_type, dropped) in queue.dropped {
         if dropped > 0 {
             follow(&metrics.lost.with_label_values(&[data_type.as_str(), "queue_full"]), dropped);
@@ -73,6 +77,36 @@ pub(super) fn refresh(state: &EdgeState) {
     }
     for ((_, labels), (family, total)) in totals.gauges {
         family.with_label_values(&borrowed(&labels)).set(gauge(total));
+    }
+}
+
+fn refresh_journal(metrics: &Metrics, journal: &JournalStatus) {
+    metrics.journal_bytes.set(gauge(journal.bytes));
+    metrics.journal_segments.set(gauge(journal.segments));
+    metrics.journal_waiting.set(gauge(journal.waiting));
+    let age_ns = journal.oldest_ns.map_or(0, |at_ns| clock::now_ns().saturating_sub(at_ns).max(0));
+    metrics.journal_oldest_age.set(age_ns / NANOS_PER_SECOND);
+    metrics.journal_failing.set(i64::from(journal.failing.is_some()));
+    follow(&metrics.journal_recovered, journal.recovered);
+    follow(&metrics.journal_sent_again, journal.sent_again);
+    follow(&metrics.journal_freed_unconfirmed, journal.freed_unconfirmed);
+    for (what, count) in [
+        ("write", journal.write_errors),
+        ("read", journal.read_errors),
+        ("torn_tail", journal.torn_tails),
+        ("damaged_record", journal.damaged),
+    ] {
+        follow(&metrics.journal_errors.with_label_values(&[what]), count);
+    }
+    for (data_type, count) in journal.unjournaled {
+        if count > 0 {
+            follow(&metrics.journal_skipped.with_label_values(&[data_type.as_str()]), count);
+        }
+    }
+    for (loss, lost) in JournalLoss::ALL.iter().zip(&journal.lost) {
+        for (data_type, count) in lost.iter().filter(|(_, count)| **count > 0) {
+            follow(&metrics.lost.with_label_values(&[data_type.as_str(), loss.as_str()]), *count);
+        }
     }
 }
 

@@ -91,6 +91,9 @@ fn problems(state: &EdgeState) -> Vec<String> {
         reasons.extend(behind_problem(feed));
     }
     reasons.extend(audit_problem(state, clock::now_ns()));
+    if let Some(journal) = &state.context.journal {
+        reasons.extend(journal.status().reasons());
+    }
     for row in state.context.coverage.rows(clock::now_ns()) {
         // Types of low frequency may be silent without a problem.
         let is_frequent = matches!(row.data_type, DataType::Trade | DataType::OrderBook);

@@ -19,7 +19,7 @@ use crate::audit::{Auditor, PublishOutcome, RecordOutcome};
 use crate::broker::{BrokerLink, PublishReply};
 use crate::config::PublisherLimits;
 use crate::limits::{IN_FLIGHT_SCAN, PUBLISH_BATCH_MAX};
-use crate::queue::{EventQueue, EventRecord, QueuePosition};
+use crate::queue::{Confirmation, EventQueue, EventRecord, QueuePosition};
 use crate::telemetry::{Coverage, CoverageIndex, Metrics, follow, gauge, seconds_between};
 
 /// Answer of a broker without the stream.
@@ -204,7 +204,7 @@ impl Publisher {
     fn take_replies(&mut self, replies: &[Message]) {
         let now = Instant::now();
         let now_ns = clock::now_ns();
-        let mut stored: Vec<QueuePosition> = Vec::with_capacity(replies.len());
+        let mut stored: Vec<Confirmation> = Vec::with_capacity(replies.len());
         let mut outcomes: Vec<RecordOutcome> = Vec::with_capacity(replies.len());
         let mut rows: Vec<CoverageIndex> = Vec::new();
         let mut duplicates = 0;
@@ -212,12 +212,12 @@ impl Publisher {
             let Some(position) = self.position_of(message) else { continue };
             let status = message.status.map(|status| status.as_u16());
             match PublishReply::parse(&message.payload, status) {
-                PublishReply::Stored { duplicate } => {
+                PublishReply::Stored { duplicate, sequence } => {
                     // The second reply to a message that was sent twice.
                     let Some(flight) = self.window.remove(position) else { continue };
                     duplicates += u64::from(duplicate);
                     self.observe(&flight, now, now_ns);
-                    stored.push(position);
+                    stored.push(Confirmation { position, sequence: Some(sequence) });
                     outcomes.push(flight.record.with_outcome(publish_outcome(duplicate, flight.tries)));
                     self.stored(&flight, now);
                     if !rows.contains(&flight.record.coverage) {
@@ -292,7 +292,7 @@ impl Publisher {
             tracing::error!(subject = %record.subject, event_id = %record.event_id, text, held_back, "event rejected by the broker, it is lost");
         }
         self.auditor.record(&[record.with_outcome(PublishOutcome::Rejected)]);
-        self.queue.confirm(&[position]);
+        self.queue.confirm(&[Confirmation { position, sequence: None }]);
     }
 }
 

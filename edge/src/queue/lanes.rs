@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use async_nats::Subject;
 use marketprism_schema::DataType;
 
-use super::memory::QueueLimits;
+use super::memory::{AbandonedRecords, QueueLimits};
 use super::pending_seconds::PendingSeconds;
-use super::record::{AppendResult, EventRecord, QueueEntry, QueueLane, QueuePosition, QueueStatus};
+use super::record::{
+    AppendResult, Confirmation, EventJournal, EventRecord, JournalPosition, QueueEntry, QueueLane,
+    QueuePosition, QueueStatus, StoredRecord,
+};
 use crate::audit::{PublishOutcome, RecordOutcome};
 
 /// Bytes read from a lane before the next has its turn.
@@ -21,6 +24,8 @@ const RESERVED_PART: u64 = 8;
 pub(super) struct Lanes {
     limits: QueueLimits,
     lanes: Vec<Lane>,
+    /// Records read back from the journal; outside the bounds of the others, and read when no other lane has any.
+    catch_up: Lane,
     in_flight: HashMap<QueuePosition, InFlightRecord>,
     next_position: u64,
     turn: usize,
@@ -44,7 +49,9 @@ struct Lane {
 
 #[derive(Debug)]
 struct InFlightRecord {
-    lane: QueueLane,
+    /// `None`: of the catch-up.
+    lane: Option<QueueLane>,
+    journal: Option<JournalPosition>,
     bytes: u64,
     /// If its acknowledgement never comes.
     outcome: RecordOutcome,
@@ -55,6 +62,7 @@ impl Lanes {
         Self {
             limits,
             lanes: Vec::new(),
+            catch_up: Lane::default(),
             in_flight: HashMap::new(),
             next_position: 0,
             turn: 0,
@@ -92,18 +100,34 @@ impl Lanes {
             || (self.status.bytes > bytes && used.1 > bytes / lanes)
     }
 
-    pub(super) fn append(&mut self, lane: QueueLane, record: EventRecord) -> AppendResult {
+    pub(super) fn append(
+        &mut self,
+        lane: QueueLane,
+        record: EventRecord,
+        journal: Option<&dyn EventJournal>,
+    ) -> AppendResult {
         let mut result = AppendResult::default();
         self.status.appended += 1;
         let is_book = record.data_type == DataType::OrderBook;
-        if is_book && self.is_behind(lane) && self.replace_book(lane, &record) {
+        // What the journal takes, the disk has room for.
+        let may_conflate = is_book && record.journal.is_none() && self.is_behind(lane);
+        if may_conflate && self.replace_book(lane, &record, journal) {
             result.conflated = 1;
             self.status.conflated += 1;
         } else {
             self.push(lane, record, is_book);
         }
-        while !self.has_room(lane, 0, 0) && self.drop_oldest() {
-            result.dropped += 1;
+        while !self.has_room(lane, 0, 0)
+            && let Some(record) = self.take_oldest()
+        {
+            if journal.zip(record.journal).is_some_and(|(journal, position)| journal.spill(position)) {
+                result.spilled += 1;
+                self.status.spilled += 1;
+            } else {
+                result.dropped += 1;
+                self.status.dropped[record.data_type] += 1;
+                self.lost.push(record.with_outcome(PublishOutcome::Dropped));
+            }
         }
         result
     }
@@ -124,7 +148,12 @@ impl Lanes {
     }
 
     /// Replaces a book's older unread state in its place: at the end of the queue it would be replaced again and again.
-    fn replace_book(&mut self, lane: QueueLane, record: &EventRecord) -> bool {
+    fn replace_book(
+        &mut self,
+        lane: QueueLane,
+        record: &EventRecord,
+        journal: Option<&dyn EventJournal>,
+    ) -> bool {
         let Some(lane) = self.lanes.get_mut(lane.position()) else { return false };
         let Some(number) = lane.books.get(&record.subject) else { return false };
         let index = usize::try_from(number.saturating_sub(lane.left)).unwrap_or(usize::MAX);
@@ -136,29 +165,47 @@ impl Lanes {
         self.pending.remove(old.received_at_ns);
         self.pending.add(record.received_at_ns);
         self.lost.push(old.with_outcome(PublishOutcome::Conflated));
+        if let (Some(journal), Some(position)) = (journal, old.journal) {
+            journal.settle(&[position]);
+        }
         true
     }
 
-    /// Drops the oldest record of the fullest lane that has any which is not in flight. False when none has.
-    fn drop_oldest(&mut self) -> bool {
+    /// The oldest record of the fullest lane that has any which is not in flight.
+    fn take_oldest(&mut self) -> Option<EventRecord> {
         let limits = self.limits;
         let used = |lane: &Lane| {
             let messages = u128::from(lane.messages) * u128::from(limits.bytes);
             messages.max(u128::from(lane.bytes) * u128::from(limits.messages))
         };
         let unread = self.lanes.iter_mut().filter(|lane| !lane.unread.is_empty());
-        let Some(lane) = unread.max_by_key(|lane| used(lane)) else { return false };
-        let Some(record) = lane.pop() else { return false };
+        let lane = unread.max_by_key(|lane| used(lane))?;
+        let record = lane.pop()?;
         let bytes = count(record.size());
         lane.free(bytes);
         self.free(record.received_at_ns, bytes);
-        self.lost.push(record.with_outcome(PublishOutcome::Dropped));
         self.status.unread = self.status.unread.saturating_sub(1);
-        self.status.dropped[record.data_type] += 1;
-        true
+        Some(record)
     }
 
-    /// Lanes have turns of [`TURN_BYTES`]; each call begins with the lane after the last one.
+    /// Records and bytes of the journal that are waiting or in flight.
+    pub(super) const fn catching_up(&self) -> (u64, u64) {
+        (self.catch_up.messages, self.catch_up.bytes)
+    }
+
+    pub(super) fn append_catch_up(&mut self, record: EventRecord) {
+        // Records of earlier runs keep no window of this one open.
+        if record.stream.is_some() {
+            self.pending.add(record.received_at_ns);
+        }
+        self.status.catch_up += 1;
+        self.status.unread += 1;
+        self.catch_up.messages += 1;
+        self.catch_up.bytes += count(record.size());
+        self.catch_up.unread.push_back(record);
+    }
+
+    /// Lanes have turns of [`TURN_BYTES`]; each call begins with the lane after the last one. The journal's records come last.
     pub(super) fn read_next(&mut self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>) {
         let (mut messages, mut bytes, mut idle) = (0_usize, 0_usize, 0);
         while messages < messages_max && idle < self.lanes.len() {
@@ -166,58 +213,100 @@ impl Lanes {
             self.turn = lane.position() + 1;
             let mut turn_bytes = 0;
             while messages < messages_max && turn_bytes < TURN_BYTES {
-                let Some(size) = self.next_size(lane) else { break };
+                let Some(size) = self.next_size(Some(lane)) else { break };
                 if bytes.saturating_add(size) > bytes_max && messages > 0 {
                     return;
                 }
-                out.extend(self.send_next(lane));
+                out.extend(self.send_next(Some(lane)));
                 messages += 1;
                 bytes += size;
                 turn_bytes += size;
             }
             idle = if turn_bytes == 0 { idle + 1 } else { 0 };
         }
+        while messages < messages_max
+            && let Some(size) = self.next_size(None)
+            && (bytes.saturating_add(size) <= bytes_max || messages == 0)
+        {
+            out.extend(self.send_next(None));
+            messages += 1;
+            bytes += size;
+        }
     }
 
-    fn next_size(&self, lane: QueueLane) -> Option<usize> {
-        self.lanes.get(lane.position())?.unread.front().map(EventRecord::size)
+    fn lane_mut(&mut self, lane: Option<QueueLane>) -> Option<&mut Lane> {
+        match lane {
+            Some(lane) => self.lanes.get_mut(lane.position()),
+            None => Some(&mut self.catch_up),
+        }
     }
 
-    fn send_next(&mut self, lane: QueueLane) -> Option<QueueEntry> {
-        let record = self.lanes.get_mut(lane.position())?.pop()?;
+    fn next_size(&mut self, lane: Option<QueueLane>) -> Option<usize> {
+        self.lane_mut(lane)?.unread.front().map(EventRecord::size)
+    }
+
+    fn send_next(&mut self, lane: Option<QueueLane>) -> Option<QueueEntry> {
+        let record = self.lane_mut(lane)?.pop()?;
         let position = QueuePosition(self.next_position);
         self.next_position += 1;
         self.status.unread = self.status.unread.saturating_sub(1);
         let outcome = record.with_outcome(PublishOutcome::Ambiguous);
-        let sent = InFlightRecord { lane, bytes: count(record.size()), outcome };
+        let sent = InFlightRecord { lane, journal: record.journal, bytes: count(record.size()), outcome };
         self.in_flight.insert(position, sent);
         Some(QueueEntry { position, record })
     }
 
-    pub(super) fn confirm(&mut self, positions: &[QueuePosition]) {
-        for position in positions {
-            let Some(InFlightRecord { lane, bytes, outcome }) = self.in_flight.remove(position) else {
-                continue;
-            };
+    pub(super) fn confirm(&mut self, confirmations: &[Confirmation], journal: Option<&dyn EventJournal>) {
+        let (mut stored, mut settled) = (Vec::new(), Vec::new());
+        for Confirmation { position, sequence } in confirmations {
+            let Some(sent) = self.in_flight.remove(position) else { continue };
+            let InFlightRecord { lane, journal, bytes, outcome } = sent;
             self.status.confirmed += 1;
-            self.free(outcome.received_at_ns, bytes);
-            if let Some(lane) = self.lanes.get_mut(lane.position()) {
+            match (journal, *sequence) {
+                (Some(position), Some(sequence)) => stored.push(StoredRecord { position, sequence }),
+                (Some(position), None) => settled.push(position),
+                (None, _) => {}
+            }
+            if let Some(lane) = self.lane_mut(lane) {
                 lane.free(bytes);
             }
+            if lane.is_some() {
+                self.free(outcome.received_at_ns, bytes);
+            } else {
+                self.status.catch_up = self.status.catch_up.saturating_sub(1);
+                if outcome.stream.is_some() {
+                    self.pending.remove(outcome.received_at_ns);
+                }
+            }
+        }
+        if let Some(journal) = journal {
+            journal.stored(&stored);
+            journal.settle(&settled);
         }
     }
 
-    /// Removes everything. What is in flight may be stored, the rest is not.
-    pub(super) fn abandon(&mut self) -> Vec<RecordOutcome> {
-        let mut outcomes: Vec<_> = self.in_flight.drain().map(|(_, sent)| sent.outcome).collect();
-        for lane in std::mem::take(&mut self.lanes) {
-            outcomes.extend(lane.unread.iter().map(|record| record.with_outcome(PublishOutcome::Dropped)));
+    /// Removes everything. What is in flight may be stored, and the next run sends what the journal has; the rest is lost.
+    pub(super) fn abandon(
+        &mut self,
+        journal: Option<&dyn EventJournal>,
+    ) -> (Vec<RecordOutcome>, AbandonedRecords) {
+        let (mut outcomes, mut result) = (Vec::new(), AbandonedRecords::default());
+        for (_, sent) in self.in_flight.drain() {
+            result.count(is_kept(sent.journal, journal));
+            outcomes.push(sent.outcome);
+        }
+        let lanes = std::mem::take(&mut self.lanes).into_iter().chain([std::mem::take(&mut self.catch_up)]);
+        for record in lanes.flat_map(|lane| lane.unread) {
+            let is_kept = is_kept(record.journal, journal);
+            result.count(is_kept);
+            let outcome = if is_kept { PublishOutcome::Ambiguous } else { PublishOutcome::Dropped };
+            outcomes.push(record.with_outcome(outcome));
         }
         // Outcomes of one window together.
         outcomes.sort_unstable_by_key(|outcome| outcome.received_at_ns);
         self.pending = PendingSeconds::default();
-        (self.status.messages, self.status.unread, self.status.bytes) = (0, 0, 0);
-        outcomes
+        (self.status.messages, self.status.unread, self.status.bytes, self.status.catch_up) = (0, 0, 0, 0);
+        (outcomes, result)
     }
 
     pub(super) fn take_lost(&mut self) -> Vec<RecordOutcome> {
@@ -251,6 +340,10 @@ impl Lane {
     }
 }
 
+fn is_kept(position: Option<JournalPosition>, journal: Option<&dyn EventJournal>) -> bool {
+    journal.zip(position).is_some_and(|(journal, position)| journal.holds(position))
+}
+
 pub(super) fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
@@ -281,13 +374,13 @@ mod tests {
     #[test]
     fn a_flood_leaves_room_for_the_others_and_loses_its_own_oldest_records() {
         let mut lanes = lanes(80);
-        (0..70).for_each(|id| assert_eq!(lanes.append(FLOODING, trade(id)).dropped, 0));
+        (0..70).for_each(|id| assert_eq!(lanes.append(FLOODING, trade(id), None).dropped, 0));
         assert!(!lanes.has_room(FLOODING, 1, 1) && lanes.has_room(QUIET, 1, 1));
-        (1_000..1_010).for_each(|id| assert_eq!(lanes.append(QUIET, trade(id)).dropped, 0));
+        (1_000..1_010).for_each(|id| assert_eq!(lanes.append(QUIET, trade(id), None).dropped, 0));
         assert!(!lanes.has_room(QUIET, 1, 1), "the queue is full");
         // The quiet feed is in its share: the flooding one loses a record for it.
-        assert_eq!(lanes.append(QUIET, trade(1_010)).dropped, 1);
-        assert!(lanes.append(FLOODING, trade(70)).dropped >= 1);
+        assert_eq!(lanes.append(QUIET, trade(1_010), None).dropped, 1);
+        assert!(lanes.append(FLOODING, trade(70), None).dropped >= 1);
         let left = read(&mut lanes, 100);
         assert!((1_000..=1_010).all(|id| left.contains(&id)), "{left:?}");
         assert!(!left.contains(&0) && !left.contains(&1) && left.contains(&70));
@@ -297,10 +390,10 @@ mod tests {
     fn a_quiet_feeds_record_is_read_after_one_turn_of_the_flood() {
         let mut lanes = lanes(100_000);
         (0..50_000).for_each(|id| {
-            lanes.append(FLOODING, trade(id));
+            lanes.append(FLOODING, trade(id), None);
         });
         read(&mut lanes, 256);
-        lanes.append(QUIET, trade(99_999));
+        lanes.append(QUIET, trade(99_999), None);
         let turn = TURN_BYTES / trade(1).size() + 1;
         let next = read(&mut lanes, 2 * turn);
         assert!(next.iter().take(turn + 1).any(|id| *id == 99_999), "{} read before", next.len());
@@ -309,13 +402,13 @@ mod tests {
     #[test]
     fn records_without_an_acknowledgement_keep_no_room_of_those_after_them() {
         let mut lanes = lanes(1_000);
-        lanes.append(FLOODING, trade(0));
+        lanes.append(FLOODING, trade(0), None);
         assert_eq!(read(&mut lanes, 1), [0]);
         for id in 1..10_000 {
-            lanes.append(FLOODING, trade(id));
+            lanes.append(FLOODING, trade(id), None);
             let mut out = Vec::new();
             lanes.read_next(1, usize::MAX, &mut out);
-            lanes.confirm(&[out[0].position]);
+            lanes.confirm(&[Confirmation { position: out[0].position, sequence: Some(1) }], None);
         }
         assert_eq!((lanes.status.messages, lanes.in_flight.len()), (1, 1));
         assert!(lanes.lanes[0].unread.capacity() < 16);
@@ -325,10 +418,11 @@ mod tests {
     fn what_is_left_at_the_end_is_dropped_or_in_flight() {
         let mut lanes = lanes(10);
         (0..4).for_each(|id| {
-            lanes.append(QUIET, trade(id));
+            lanes.append(QUIET, trade(id), None);
         });
         assert_eq!(read(&mut lanes, 1), [0]);
-        let outcomes = lanes.abandon();
+        let (outcomes, abandoned) = lanes.abandon(None);
+        assert_eq!(abandoned, AbandonedRecords { lost: 4, kept: 0 });
         let of = |outcome| outcomes.iter().filter(|one| one.outcome == outcome).count();
         assert_eq!((of(PublishOutcome::Ambiguous), of(PublishOutcome::Dropped)), (1, 3));
         assert_eq!((lanes.status.messages, lanes.oldest_pending_ns()), (0, None));

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::lanes::{Lanes, count};
 use super::record::{
-    AppendResult, EventQueue, EventRecord, QueueEntry, QueueLane, QueuePosition, QueueStatus,
+    AppendResult, Confirmation, EventJournal, EventQueue, EventRecord, QueueEntry, QueueLane, QueueStatus,
 };
 use crate::audit::Auditor;
 use crate::limits::QUEUE_ROOM_WAIT;
@@ -20,9 +20,28 @@ pub struct QueueLimits {
     pub bytes: u64,
 }
 
+/// Left in the queue at the end of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AbandonedRecords {
+    pub lost: u64,
+    /// The journal has them; the next run sends them.
+    pub kept: u64,
+}
+
+impl AbandonedRecords {
+    pub(super) const fn count(&mut self, is_kept: bool) {
+        if is_kept {
+            self.kept += 1;
+        } else {
+            self.lost += 1;
+        }
+    }
+}
+
 /// While it is full for a lane and records are still being confirmed, `append` waits: back-pressure reaches the venue and nothing is lost. Without
 /// a confirmation for [`QUEUE_ROOM_WAIT`] (an outage of the broker) the oldest records that are not in flight are dropped and counted,
-/// without a further wait until the next confirmation.
+/// without a further wait until the next confirmation. Records of the journal make nobody wait and are not lost: they are sent later, from
+/// the disk.
 #[derive(Debug)]
 pub struct MemoryQueue {
     state: Mutex<QueueState>,
@@ -31,6 +50,13 @@ pub struct MemoryQueue {
     room_wait: Duration,
     /// Counts dropped and conflated records.
     auditor: Arc<Auditor>,
+    journal: Option<JournalLink>,
+}
+
+struct JournalLink {
+    journal: Arc<dyn EventJournal>,
+    /// Records of the journal in memory.
+    catch_up: QueueLimits,
 }
 
 #[derive(Debug)]
@@ -41,6 +67,12 @@ struct QueueState {
     closed: bool,
 }
 
+impl std::fmt::Debug for JournalLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalLink").field("catch_up", &self.catch_up).finish_non_exhaustive()
+    }
+}
+
 impl MemoryQueue {
     pub fn new(limits: QueueLimits, auditor: Arc<Auditor>) -> Self {
         Self::with_room_wait(limits, auditor, QUEUE_ROOM_WAIT)
@@ -49,7 +81,46 @@ impl MemoryQueue {
     /// For tests that fill it: another wait than [`QUEUE_ROOM_WAIT`].
     pub fn with_room_wait(limits: QueueLimits, auditor: Arc<Auditor>, room_wait: Duration) -> Self {
         let state = QueueState { lanes: Lanes::new(limits), stalled: false, closed: false };
-        Self { state: Mutex::new(state), freed: Condvar::new(), readable: Notify::new(), room_wait, auditor }
+        Self {
+            state: Mutex::new(state),
+            freed: Condvar::new(),
+            readable: Notify::new(),
+            room_wait,
+            auditor,
+            journal: None,
+        }
+    }
+
+    /// `catch_up` bounds the records of the journal that are in memory, so that live ones find room in flight.
+    pub fn with_journal(mut self, journal: Arc<dyn EventJournal>, catch_up: QueueLimits) -> Self {
+        self.journal = Some(JournalLink { journal, catch_up });
+        self
+    }
+
+    fn journal(&self) -> Option<&dyn EventJournal> {
+        self.journal.as_ref().map(|link| link.journal.as_ref())
+    }
+
+    /// True if records of the journal have room; waits for it up to `limit`.
+    pub fn wait_for_catch_up(&self, limit: Duration) -> bool {
+        let Some(JournalLink { catch_up, .. }) = &self.journal else { return false };
+        let has_room = |state: &QueueState| {
+            let (messages, bytes) = state.lanes.catching_up();
+            messages < catch_up.messages && bytes < catch_up.bytes
+        };
+        let (state, _) = self
+            .freed
+            .wait_timeout_while(self.lock(), limit, |state| !has_room(state) && !state.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        has_room(&state) && !state.closed
+    }
+
+    /// Records read back from the journal.
+    pub fn append_catch_up(&self, records: Vec<EventRecord>) {
+        let mut state = self.lock();
+        records.into_iter().for_each(|record| state.lanes.append_catch_up(record));
+        drop(state);
+        self.readable.notify_one();
     }
 
     /// Ends waits for room; from now on records that do not fit are dropped at once.
@@ -60,12 +131,12 @@ impl MemoryQueue {
     }
 
     /// Gives up everything, for the end of the publisher: the audits say what was not sent, and what was sent without an
-    /// acknowledgement. Returns the number of both.
-    pub fn abandon(&self) -> u64 {
+    /// acknowledgement.
+    pub fn abandon(&self) -> AbandonedRecords {
         let mut state = self.lock();
-        let outcomes = state.lanes.abandon();
+        let (outcomes, abandoned) = state.lanes.abandon(self.journal());
         self.auditor.record(&outcomes);
-        count(outcomes.len())
+        abandoned
     }
 
     /// Each statement leaves the queue whole, so a poisoned lock (a thread that panicked) is used on.
@@ -110,16 +181,22 @@ impl EventQueue for MemoryQueue {
         if records.is_empty() {
             return result;
         }
+        let journal = self.journal();
+        if let Some(journal) = journal {
+            journal.append(records);
+        }
         let mut state = self.lock();
         for record in records.drain(..) {
             let bytes = count(record.size());
-            if !state.lanes.has_room(lane, 1, bytes) && !state.stalled && !state.closed {
+            let may_wait = record.journal.is_none() && !state.stalled && !state.closed;
+            if may_wait && !state.lanes.has_room(lane, 1, bytes) {
                 self.readable.notify_one();
                 state = self.wait_for_room(state, lane, bytes);
             }
-            let one = state.lanes.append(lane, record);
+            let one = state.lanes.append(lane, record, journal);
             result.conflated += one.conflated;
             result.dropped += one.dropped;
+            result.spilled += one.spilled;
         }
         self.count_lost(&mut state);
         drop(state);
@@ -131,19 +208,22 @@ impl EventQueue for MemoryQueue {
         self.lock().lanes.read_next(messages_max, bytes_max, out);
     }
 
-    fn confirm(&self, positions: &[QueuePosition]) {
-        if positions.is_empty() {
+    fn confirm(&self, confirmations: &[Confirmation]) {
+        if confirmations.is_empty() {
             return;
         }
         let mut state = self.lock();
-        state.lanes.confirm(positions);
+        state.lanes.confirm(confirmations, self.journal());
         state.stalled = false;
         drop(state);
         self.freed.notify_all();
     }
 
     fn oldest_pending_ns(&self) -> Option<i64> {
-        self.lock().lanes.oldest_pending_ns()
+        // The journal first, under the lock: a record that comes back is here before it leaves the journal.
+        let state = self.lock();
+        let on_disk = self.journal().and_then(EventJournal::oldest_waiting_ns);
+        on_disk.into_iter().chain(state.lanes.oldest_pending_ns()).min()
     }
 
     fn readable(&self) -> &Notify {
@@ -157,8 +237,10 @@ impl EventQueue for MemoryQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use marketprism_schema::DataType;
+
+    use super::super::record::QueuePosition;
+    use super::*;
 
     const LANE: QueueLane = QueueLane::of_feed(0);
 
@@ -181,8 +263,8 @@ mod tests {
         out.iter().map(|entry| entry.record.event_id.0).collect()
     }
 
-    fn at(position: u64) -> QueuePosition {
-        QueuePosition(position)
+    fn at(position: u64) -> Confirmation {
+        Confirmation { position: QueuePosition(position), sequence: Some(1) }
     }
 
     #[test]
@@ -207,7 +289,7 @@ mod tests {
         queue.append(LANE, &mut (0..4).map(trade).collect());
         assert_eq!(read_ids(&queue, 2), [0, 1]);
         let result = queue.append(LANE, &mut vec![trade(4), trade(5), trade(6)]);
-        assert_eq!(result, AppendResult { conflated: 0, dropped: 3 });
+        assert_eq!(result, AppendResult { dropped: 3, ..AppendResult::default() });
         assert_eq!(queue.status().dropped[DataType::Trade], 3);
         assert_eq!(read_ids(&queue, 9), [5, 6]);
         queue.confirm(&[at(0), at(1)]);
@@ -220,7 +302,7 @@ mod tests {
         let book = |id| EventRecord::fixture(id, DataType::OrderBook, "A-B");
         queue.append(LANE, &mut vec![book(100), trade(1), trade(2), trade(3), trade(4)]);
         let result = queue.append(LANE, &mut vec![book(101), trade(5), book(102)]);
-        assert_eq!(result, AppendResult { conflated: 2, dropped: 0 });
+        assert_eq!(result, AppendResult { conflated: 2, ..AppendResult::default() });
         let other = EventRecord::fixture(103, DataType::OrderBook, "C-D");
         assert_eq!(queue.append(LANE, &mut vec![other]), AppendResult::default());
         assert_eq!(read_ids(&queue, 9), [102, 1, 2, 3, 4, 5, 103]);
@@ -242,7 +324,7 @@ mod tests {
                     assert_eq!(entry.record.event_id.0, next);
                     next += 1;
                 }
-                queue.confirm(&entries.iter().map(|entry| entry.position).collect::<Vec<_>>());
+                queue.confirm(&entries.iter().map(|entry| at(entry.position.0)).collect::<Vec<_>>());
                 std::thread::yield_now();
             }
             assert_eq!(writer.join().unwrap(), AppendResult::default());

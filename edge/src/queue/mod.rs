@@ -1,11 +1,13 @@
-//! The queue between pipelines and publisher. In memory it does not survive the process; a journal on disk fits behind the same trait.
+//! The queue between pipelines and publisher, in memory. With a journal on disk ([`EventJournal`]) what does not fit is sent later from
+//! there, and survives the process.
 
 mod lanes;
 mod memory;
 mod pending_seconds;
 mod record;
 
-pub use memory::{MemoryQueue, QueueLimits};
+pub use memory::{AbandonedRecords, MemoryQueue, QueueLimits};
 pub use record::{
-    AppendResult, DiscardQueue, EventQueue, EventRecord, QueueEntry, QueueLane, QueuePosition, QueueStatus,
+    AppendResult, Confirmation, DiscardQueue, EventJournal, EventQueue, EventRecord, JournalPosition,
+    QueueEntry, QueueLane, QueuePosition, QueueStatus, StoredRecord,
 };

@@ -25,6 +25,8 @@ pub struct EventRecord {
     pub received_at_ns: i64,
     pub timestamp_us: i64,
     pub payload: Bytes,
+    /// `None`: it is in memory only.
+    pub journal: Option<JournalPosition>,
 }
 
 impl EventRecord {
@@ -60,6 +62,7 @@ impl EventRecord {
             received_at_ns: 0,
             timestamp_us: 0,
             payload: Bytes::from(id.to_string()),
+            journal: None,
         }
     }
 }
@@ -79,6 +82,46 @@ impl QueueLane {
     }
 }
 
+/// Place of a record in the journal on disk; rises with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JournalPosition(pub u64);
+
+/// A journaled record that the broker has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredRecord {
+    pub position: JournalPosition,
+    /// Of its message in the stream.
+    pub sequence: u64,
+}
+
+/// The journal on disk, as the queue uses it. No call waits for the disk.
+pub trait EventJournal: Send + Sync {
+    /// Sets the position of every record that the journal takes.
+    fn append(&self, records: &mut [EventRecord]);
+
+    /// The queue gives the record up: the journal gives it back for sending later. False: it does not have the record.
+    fn spill(&self, position: JournalPosition) -> bool;
+
+    /// True while the journal has the record.
+    fn holds(&self, position: JournalPosition) -> bool;
+
+    fn stored(&self, records: &[StoredRecord]);
+
+    /// These records will never be sent: conflated or rejected.
+    fn settle(&self, positions: &[JournalPosition]);
+
+    /// A time at or before the receive time of every spilled record of this run.
+    fn oldest_waiting_ns(&self) -> Option<i64>;
+}
+
+/// End of a record that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmation {
+    pub position: QueuePosition,
+    /// Of its message in the stream; `None`: it is not stored and will not be.
+    pub sequence: Option<u64>,
+}
+
 /// Identity of a record that was read; rises with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueuePosition(pub u64);
@@ -96,6 +139,8 @@ pub struct AppendResult {
     pub conflated: u64,
     /// Records lost because the queue was full.
     pub dropped: u64,
+    /// Records that are on disk only from now on.
+    pub spilled: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,6 +154,10 @@ pub struct QueueStatus {
     pub confirmed: u64,
     pub conflated: u64,
     pub dropped: DataTypeMap<u64>,
+    /// Records that left memory for the journal on disk.
+    pub spilled: u64,
+    /// Records of the journal that are waiting or in flight again.
+    pub catch_up: u64,
     /// Times that a pipeline waited for room.
     pub waits: u64,
 }
@@ -121,7 +170,7 @@ pub trait EventQueue: Send + Sync {
     fn read_next(&self, messages_max: usize, bytes_max: usize, out: &mut Vec<QueueEntry>);
 
     /// Frees records, in any order. Unknown positions are ignored.
-    fn confirm(&self, positions: &[QueuePosition]);
+    fn confirm(&self, confirmations: &[Confirmation]);
 
     /// A time at or before the receive time of every record that is waiting or in flight. `None`: there is no such record.
     fn oldest_pending_ns(&self) -> Option<i64>;
@@ -148,7 +197,7 @@ impl EventQueue for DiscardQueue {
 
     fn read_next(&self, _messages_max: usize, _bytes_max: usize, _out: &mut Vec<QueueEntry>) {}
 
-    fn confirm(&self, _positions: &[QueuePosition]) {}
+    fn confirm(&self, _confirmations: &[Confirmation]) {}
 
     fn oldest_pending_ns(&self) -> Option<i64> {
         None

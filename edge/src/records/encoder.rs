@@ -182,6 +182,7 @@ impl EventEncoder {
             received_at_ns,
             timestamp_us: time_us,
             payload: self.buffer.split().freeze(),
+            journal: None,
         }))
     }
 }

@@ -47,11 +47,21 @@ pub async fn publish(
     auditor: Arc<Auditor>,
     drain: Duration,
 ) -> Publishing {
-    let nats = Nats { urls: vec![url.into()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
     let bounds = QueueLimits { messages: limits.queue_messages as u64, bytes: limits.queue_bytes as u64 };
     // A small queue is there to overflow.
     let wait = Duration::from_millis(if limits.queue_messages < 1_000 { 1 } else { 2_000 });
     let queue = Arc::new(MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), wait));
+    publish_queue(url, limits, auditor, drain, queue).await
+}
+
+pub async fn publish_queue(
+    url: &str,
+    limits: PublisherLimits,
+    auditor: Arc<Auditor>,
+    drain: Duration,
+    queue: Arc<MemoryQueue>,
+) -> Publishing {
+    let nats = Nats { urls: vec![url.into()], connect_timeout: Duration::from_secs(2), ..Nats::default() };
     let (metrics, coverage) = (Metrics::new().unwrap(), Arc::new(Coverage::default()));
     let (client, link) = connect(&nats, "test").await.unwrap();
     let publisher = Publisher::new(
@@ -88,6 +98,7 @@ pub fn record(
         received_at_ns,
         timestamp_us: received_at_ns / 1_000,
         payload: Bytes::from(format!("{{\"received_at\":{received_at_ns},\"filler\":\"{filler}\"}}")),
+        journal: None,
     }
 }
 

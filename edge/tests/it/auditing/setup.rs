@@ -150,7 +150,7 @@ impl Running {
         self.audited.auditor.observe(self.audited.feed, Vec::new(), Some(i64::MAX));
         self.publishing.stop.cancel();
         let drained = self.publishing.task.await.unwrap().unwrap();
-        assert_eq!(self.publishing.queue.abandon(), drained.undelivered);
+        assert_eq!(self.publishing.queue.abandon().lost, drained.undelivered);
         self.audits_stop.cancel();
         (drained, self.audits.await.unwrap())
     }

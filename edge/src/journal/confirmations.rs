@@ -1,0 +1,113 @@
+//! Asks the broker for the state of its streams and central's confirmed sequences: what is in hot may leave the journal, what a stream or
+//! hot has lost is sent again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use marketprism_schema::{Carries, STREAMS, Watermark, confirmed_request_subject, stream_info_subject};
+use marketprism_service::LogLimit;
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::log::{Journal, StreamFacts};
+use crate::broker::BrokerLink;
+use crate::limits::{CONFIRMED_ANSWER, CONFIRMED_EVERY};
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    created: Option<String>,
+    state: Option<StreamState>,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    last_seq: u64,
+}
+
+/// Asks until `stop`.
+pub async fn follow_confirmations(
+    client: Client,
+    link: Arc<BrokerLink>,
+    journal: Arc<Journal>,
+    stop: CancellationToken,
+) {
+    let mut tick = interval(CONFIRMED_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lines = LogLimit::default();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if !link.is_connected() {
+            continue;
+        }
+        for (number, stream) in STREAMS.iter().enumerate().filter(|(_, one)| one.carries == Carries::Events) {
+            let asked = tokio::select! {
+                asked = ask(&client, &journal, number, stream.name) => asked,
+                () = stop.cancelled() => return,
+            };
+            match asked {
+                Ok(Some(facts)) => observe(&journal, facts),
+                Ok(None) => {}
+                Err(error) => {
+                    if let Some(held_back) = lines.allow(Instant::now()) {
+                        let (error, stream) = (format!("{error:#}"), stream.name);
+                        tracing::warn!(
+                            error,
+                            stream,
+                            held_back,
+                            "confirmed sequence not read: the journal is not freed"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn observe(journal: &Journal, facts: StreamFacts) {
+    if let Some((events, reason)) = journal.observe(facts) {
+        tracing::warn!(events, reason, "events are sent again from the journal");
+    }
+}
+
+/// `None`: there is no such stream, or the journal is still being read.
+async fn ask(
+    client: &Client,
+    journal: &Journal,
+    stream: usize,
+    name: &str,
+) -> anyhow::Result<Option<StreamFacts>> {
+    let Some(stored_before) = journal.stored_max(stream) else { return Ok(None) };
+    let Some(info) = request(client, stream_info_subject(name)).await? else { return Ok(None) };
+    let info: StreamInfo = serde_json::from_slice(&info.payload).context("state of a stream")?;
+    // An error in the answer: no such stream.
+    let (Some(created), Some(state)) = (info.created, info.state) else { return Ok(None) };
+    let created =
+        OffsetDateTime::parse(&created, &Rfc3339).with_context(|| format!("creation time {created:?}"))?;
+    let created_ns = i64::try_from(created.unix_timestamp_nanos())?;
+    let confirmed = request(client, confirmed_request_subject(name)).await?.and_then(|message| {
+        // Neither a missing nor a deleted key has a value.
+        let value: Watermark = serde_json::from_slice(&message.payload).ok()?;
+        (value.stream_created_ns == created_ns).then_some(value.confirmed_seq)
+    });
+    Ok(Some(StreamFacts { stream, created_ns, last_sequence: state.last_seq, stored_before, confirmed }))
+}
+
+/// `None`: nobody answers on this subject.
+async fn request(client: &Client, subject: String) -> anyhow::Result<Option<Message>> {
+    use async_nats::client::RequestErrorKind;
+    match timeout(CONFIRMED_ANSWER, client.request(subject.clone(), Bytes::new())).await {
+        Ok(Ok(message)) => Ok(Some(message)),
+        Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
+        Ok(Err(error)) => Err(error).context(subject),
+        Err(_elapsed) => bail!("{subject}: no answer within {CONFIRMED_ANSWER:?}"),
+    }
+}

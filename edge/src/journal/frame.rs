@@ -1,0 +1,438 @@
+//! Frames of a segment: a checksummed header, so that a damaged length is found, and a checksummed body. After damage the scanner goes on
+//! at the next valid frame; what has none after it is a torn tail.
+
+use marketprism_schema::{DataType, EventId, WireForm};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::audit::AuditStream;
+use crate::queue::{EventRecord, JournalPosition};
+use crate::telemetry::CoverageIndex;
+
+const MAGIC: [u8; 4] = *b"MPJ1";
+/// Magic, length of the body, checksum of the body, checksum of these.
+const HEADER_BYTES: usize = 4 + 4 + 8 + 4;
+const CHECKED_BYTES: usize = HEADER_BYTES - 4;
+/// Largest body that the scanner accepts; a message of a broker is smaller.
+const BODY_BYTES_MAX: usize = 128 << 20;
+
+const SEGMENT: u8 = 0;
+const EVENT: u8 = 1;
+const STORED: u8 = 2;
+const SETTLED: u8 = 3;
+const AGAIN: u8 = 4;
+
+/// Consecutive positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PositionRange {
+    pub(super) first: u64,
+    pub(super) count: u32,
+}
+
+impl PositionRange {
+    /// Joins sorted positions.
+    pub(super) fn join(positions: impl IntoIterator<Item = u64>) -> Vec<Self> {
+        let mut ranges: Vec<Self> = Vec::new();
+        for position in positions {
+            match ranges.last_mut() {
+                Some(last) if last.first + u64::from(last.count) == position => last.count += 1,
+                _ => ranges.push(Self { first: position, count: 1 }),
+            }
+        }
+        ranges
+    }
+
+    pub(super) fn positions(self) -> impl Iterator<Item = u64> {
+        (0..u64::from(self.count)).map(move |offset| self.first.saturating_add(offset))
+    }
+}
+
+/// Highest sequence of a stream among the messages of a [`Frame::Stored`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StreamAck {
+    /// Position in `STREAMS`.
+    pub(super) stream: u8,
+    /// Creation time of the stream; 0: not known.
+    pub(super) created_ns: i64,
+    pub(super) sequence: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Frame<'a> {
+    /// First of each segment.
+    Segment {
+        run_ns: i64,
+        first: u64,
+    },
+    Event(EventFrame<'a>),
+    Stored(Vec<StreamAck>, Vec<PositionRange>),
+    /// Never to be sent: conflated or rejected.
+    Settled(Vec<PositionRange>),
+    /// Stored before, to be sent again.
+    Again(Vec<PositionRange>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EventFrame<'a> {
+    pub(super) position: u64,
+    pub(super) received_at_ns: i64,
+    pub(super) timestamp_us: i64,
+    pub(super) event_id: EventId,
+    pub(super) data_type: DataType,
+    pub(super) sequence: Option<i64>,
+    pub(super) subject: &'a str,
+    form: WireForm,
+    coverage: u16,
+    stream: u32,
+    payload: &'a [u8],
+}
+
+/// Stands for "not audited".
+const NO_STREAM: u32 = u32::MAX;
+
+impl EventFrame<'_> {
+    /// `of_this_run`: its numbers of coverage rows and audited streams are those of this process.
+    pub(super) fn to_record(self, of_this_run: bool) -> EventRecord {
+        let stream = (of_this_run && self.stream != NO_STREAM).then(|| AuditStream::of_number(self.stream));
+        let coverage =
+            if of_this_run { CoverageIndex::of_number(self.coverage) } else { CoverageIndex::NONE };
+        EventRecord {
+            subject: self.subject.into(),
+            event_id: self.event_id,
+            data_type: self.data_type,
+            form: self.form,
+            coverage,
+            stream,
+            sequence: self.sequence,
+            received_at_ns: self.received_at_ns,
+            timestamp_us: self.timestamp_us,
+            payload: self.payload.to_vec().into(),
+            journal: Some(JournalPosition(self.position)),
+        }
+    }
+}
+
+pub(super) fn write_segment(out: &mut Vec<u8>, run_ns: i64, first: u64) {
+    write_frame(out, SEGMENT, |body| {
+        body.extend(run_ns.to_le_bytes());
+        body.extend(first.to_le_bytes());
+    });
+}
+
+pub(super) fn write_event(out: &mut Vec<u8>, position: u64, record: &EventRecord) {
+    write_frame(out, EVENT, |body| {
+        body.extend(position.to_le_bytes());
+        body.extend(record.received_at_ns.to_le_bytes());
+        body.extend(record.timestamp_us.to_le_bytes());
+        body.extend(record.event_id.0.to_le_bytes());
+        body.push(number_of(record.data_type));
+        body.push(u8::from(record.form == WireForm::Protobuf));
+        body.push(u8::from(record.sequence.is_some()));
+        body.extend(record.sequence.unwrap_or_default().to_le_bytes());
+        body.extend(record.coverage.number().to_le_bytes());
+        body.extend(record.stream.map_or(NO_STREAM, AuditStream::number).to_le_bytes());
+        let subject = record.subject.as_bytes();
+        body.extend(u32::try_from(subject.len()).unwrap_or(u32::MAX).to_le_bytes());
+        body.extend(subject);
+        body.extend_from_slice(&record.payload);
+    });
+}
+
+pub(super) fn write_stored(out: &mut Vec<u8>, acks: &[StreamAck], ranges: &[PositionRange]) {
+    write_frame(out, STORED, |body| {
+        body.push(u8::try_from(acks.len()).unwrap_or(u8::MAX));
+        for ack in acks {
+            body.push(ack.stream);
+            body.extend(ack.created_ns.to_le_bytes());
+            body.extend(ack.sequence.to_le_bytes());
+        }
+        write_ranges(body, ranges);
+    });
+}
+
+pub(super) fn write_settled(out: &mut Vec<u8>, ranges: &[PositionRange]) {
+    write_frame(out, SETTLED, |body| write_ranges(body, ranges));
+}
+
+pub(super) fn write_again(out: &mut Vec<u8>, ranges: &[PositionRange]) {
+    write_frame(out, AGAIN, |body| write_ranges(body, ranges));
+}
+
+fn write_ranges(body: &mut Vec<u8>, ranges: &[PositionRange]) {
+    for range in ranges {
+        body.extend(range.first.to_le_bytes());
+        body.extend(range.count.to_le_bytes());
+    }
+}
+
+fn write_frame(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0; HEADER_BYTES]);
+    out.push(kind);
+    write(out);
+    let Some((header, body)) = out.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut()) else {
+        return;
+    };
+    *header = header_of(body);
+}
+
+fn header_of(body: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut checked = Vec::with_capacity(HEADER_BYTES);
+    checked.extend(MAGIC);
+    checked.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
+    checked.extend(xxh3_64(body).to_le_bytes());
+    checked.extend(head_check(&checked).to_le_bytes());
+    checked.try_into().unwrap_or([0; HEADER_BYTES])
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half of the checksum is enough for 16 bytes")]
+fn head_check(checked: &[u8]) -> u32 {
+    xxh3_64(checked) as u32
+}
+
+fn number_of(data_type: DataType) -> u8 {
+    let number = DataType::ALL.iter().position(|one| *one == data_type);
+    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX)
+}
+
+/// Counts of what is no valid frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SegmentDamage {
+    /// Places with bytes that are no frame, before a valid one.
+    pub(super) places: u64,
+    /// Bytes after the last valid frame.
+    pub(super) torn_bytes: u64,
+}
+
+/// Valid frames of a segment, in order.
+#[derive(Debug)]
+pub(super) struct FrameScanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    damage: SegmentDamage,
+}
+
+impl<'a> FrameScanner<'a> {
+    pub(super) const fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, damage: SegmentDamage { places: 0, torn_bytes: 0 } }
+    }
+
+    /// End of the last valid frame.
+    pub(super) const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Complete after the last frame.
+    pub(super) const fn damage(&self) -> SegmentDamage {
+        self.damage
+    }
+
+    fn frame_at(&self, at: usize) -> Option<(Frame<'a>, usize)> {
+        let rest = self.bytes.get(at..)?;
+        let (header, after) = rest.split_first_chunk::<HEADER_BYTES>()?;
+        let mut fields = Fields(header.get(MAGIC.len()..)?);
+        let (length, body_check) = (u32::from_le_bytes(fields.take()?), u64::from_le_bytes(fields.take()?));
+        let check = u32::from_le_bytes(fields.take()?);
+        let length = usize::try_from(length).ok().filter(|length| *length <= BODY_BYTES_MAX)?;
+        if !header.starts_with(&MAGIC) || head_check(header.get(..CHECKED_BYTES)?) != check {
+            return None;
+        }
+        let body = after.get(..length).filter(|body| xxh3_64(body) == body_check)?;
+        Some((Fields(body).frame()?, at + HEADER_BYTES + length))
+    }
+
+    /// The next valid frame behind damage.
+    fn recover(&mut self) -> Option<(Frame<'a>, usize)> {
+        let from = self.at + 1;
+        let rest = self.bytes.get(from..)?;
+        let starts = rest.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
+        starts.map(|(offset, _)| from + offset).find_map(|at| self.frame_at(at))
+    }
+}
+
+impl<'a> Iterator for FrameScanner<'a> {
+    type Item = Frame<'a>;
+
+    fn next(&mut self) -> Option<Frame<'a>> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let found = self.frame_at(self.at).or_else(|| {
+            let found = self.recover();
+            self.damage.places += u64::from(found.is_some());
+            found
+        });
+        let Some((frame, end)) = found else {
+            self.damage.torn_bytes = u64::try_from(self.bytes.len() - self.at).unwrap_or(u64::MAX);
+            return None;
+        };
+        self.at = end;
+        Some(frame)
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn frame(mut self) -> Option<Frame<'a>> {
+        Some(match self.byte()? {
+            SEGMENT => Frame::Segment {
+                run_ns: i64::from_le_bytes(self.take()?),
+                first: u64::from_le_bytes(self.take()?),
+            },
+            EVENT => Frame::Event(self.event()?),
+            STORED => {
+                let acks = (0..self.byte()?).map(|_| self.ack()).collect::<Option<_>>()?;
+                Frame::Stored(acks, self.ranges()?)
+            }
+            SETTLED => Frame::Settled(self.ranges()?),
+            AGAIN => Frame::Again(self.ranges()?),
+            _ => return None,
+        })
+    }
+
+    fn ack(&mut self) -> Option<StreamAck> {
+        Some(StreamAck {
+            stream: self.byte()?,
+            created_ns: i64::from_le_bytes(self.take()?),
+            sequence: u64::from_le_bytes(self.take()?),
+        })
+    }
+
+    fn ranges(&mut self) -> Option<Vec<PositionRange>> {
+        let mut ranges = Vec::new();
+        while !self.0.is_empty() {
+            let (first, count) = (u64::from_le_bytes(self.take()?), u32::from_le_bytes(self.take()?));
+            ranges.push(PositionRange { first, count });
+        }
+        Some(ranges)
+    }
+
+    fn event(mut self) -> Option<EventFrame<'a>> {
+        let position = u64::from_le_bytes(self.take()?);
+        let (received_at_ns, timestamp_us) =
+            (i64::from_le_bytes(self.take()?), i64::from_le_bytes(self.take()?));
+        let event_id = EventId(u128::from_le_bytes(self.take()?));
+        let data_type = *DataType::ALL.get(usize::from(self.byte()?))?;
+        let form = if self.byte()? == 0 { WireForm::Json } else { WireForm::Protobuf };
+        let has_sequence = self.byte()? != 0;
+        let sequence = Some(i64::from_le_bytes(self.take()?)).filter(|_| has_sequence);
+        let (coverage, stream) = (u16::from_le_bytes(self.take()?), u32::from_le_bytes(self.take()?));
+        let subject_bytes = usize::try_from(u32::from_le_bytes(self.take()?)).ok()?;
+        let (subject, payload) = self.0.split_at_checked(subject_bytes)?;
+        let subject = std::str::from_utf8(subject).ok()?;
+        Some(EventFrame {
+            position,
+            received_at_ns,
+            timestamp_us,
+            event_id,
+            data_type,
+            sequence,
+            subject,
+            form,
+            coverage,
+            stream,
+            payload,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One frame of every kind, each with its end.
+    fn segment() -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::new();
+        let range = PositionRange { first: 7, count: 2 };
+        let ack = StreamAck { stream: 1, created_ns: 5, sequence: 99 };
+        let record = EventRecord {
+            sequence: Some(-3),
+            received_at_ns: 12,
+            ..EventRecord::fixture(41, DataType::Trade, "A-B")
+        };
+        let mut end = |bytes: &[u8]| ends.push(bytes.len());
+        write_segment(&mut bytes, 11, 7);
+        end(&bytes);
+        write_event(&mut bytes, 7, &record);
+        end(&bytes);
+        write_stored(&mut bytes, &[ack], &[range]);
+        end(&bytes);
+        write_settled(&mut bytes, &[range, range]);
+        end(&bytes);
+        write_again(&mut bytes, &[range]);
+        end(&bytes);
+        write_event(&mut bytes, 8, &record);
+        end(&bytes);
+        (bytes, ends)
+    }
+
+    fn scan(bytes: &[u8]) -> (usize, SegmentDamage, usize) {
+        let mut scanner = FrameScanner::new(bytes, 0);
+        let frames = scanner.by_ref().count();
+        (frames, scanner.damage(), scanner.position())
+    }
+
+    #[test]
+    fn every_kind_of_frame_is_read_back() {
+        let (bytes, _) = segment();
+        let frames: Vec<_> = FrameScanner::new(&bytes, 0).collect();
+        let [Frame::Segment { run_ns: 11, first: 7 }, Frame::Event(event), stored, settled, again, _] =
+            frames.as_slice()
+        else {
+            panic!("{frames:?}");
+        };
+        let range = PositionRange { first: 7, count: 2 };
+        let ack = StreamAck { stream: 1, created_ns: 5, sequence: 99 };
+        assert_eq!(*stored, Frame::Stored(vec![ack], vec![range]));
+        assert_eq!(*settled, Frame::Settled(vec![range, range]));
+        assert_eq!(*again, Frame::Again(vec![range]));
+        let record = event.to_record(true);
+        assert_eq!((record.event_id.0, record.sequence, record.received_at_ns), (41, Some(-3), 12));
+        assert_eq!((&*record.payload, record.subject.as_str()), (&b"41"[..], "trade.sim_spot.spot.A-B"));
+        assert_eq!(record.journal, Some(JournalPosition(7)));
+    }
+
+    #[test]
+    fn a_tail_cut_at_any_byte_costs_the_frames_that_it_cuts_and_no_other() {
+        let (bytes, ends) = segment();
+        for cut in 0..bytes.len() {
+            let whole = ends.iter().filter(|end| **end <= cut).count();
+            let end = ends.iter().copied().rfind(|end| *end <= cut).unwrap_or(0);
+            let torn_bytes = u64::try_from(cut - end).unwrap();
+            let damage = SegmentDamage { places: 0, torn_bytes };
+            assert_eq!(scan(&bytes[..cut]), (whole, damage, end), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_costs_its_frame_and_is_counted() {
+        let (bytes, ends) = segment();
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let (frames, damage, _) = scan(&flipped);
+            assert_eq!(frames, ends.len() - 1, "bit {bit}");
+            let is_last = bit / 8 >= ends[ends.len() - 2];
+            let places = u64::from(!is_last);
+            assert_eq!((damage.places, damage.torn_bytes > 0), (places, is_last), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn consecutive_positions_are_one_range() {
+        let ranges = PositionRange::join([1, 2, 3, 7, 9, 10]);
+        let found: Vec<_> = ranges.iter().map(|range| (range.first, range.count)).collect();
+        assert_eq!(found, [(1, 3), (7, 1), (9, 2)]);
+    }
+}

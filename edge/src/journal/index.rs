@@ -1,0 +1,433 @@
+//! The journal's segments in memory: per event its data type and state, per segment the highest sequence that the broker gave. Pure
+//! bookkeeping, without I/O.
+
+use std::collections::VecDeque;
+
+use marketprism_schema::{DataType, DataTypeMap, STREAMS, stream_of};
+
+use super::frame::{Frame, StreamAck};
+
+pub(super) const STREAM_COUNT: usize = STREAMS.len();
+
+/// A value per stream of the broker, by its position in `STREAMS`.
+pub(super) type PerStream<T> = [T; STREAM_COUNT];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventState {
+    /// In memory too: waiting or in flight.
+    Queued,
+    /// On disk only, to be sent.
+    Waiting,
+    /// As waiting, but stored, or of a closed window, before: no audit counts it.
+    Again,
+    Stored,
+    /// Not to be sent.
+    Settled,
+}
+
+impl EventState {
+    const ALL: [Self; 5] = [Self::Queued, Self::Waiting, Self::Again, Self::Stored, Self::Settled];
+}
+
+/// Data type and state of an event in one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct EventMark(u8);
+
+const MISSING: EventMark = EventMark(u8::MAX);
+
+impl EventMark {
+    fn new(data_type: DataType, state: EventState) -> Self {
+        let number = DataType::ALL.iter().position(|one| *one == data_type).unwrap_or_default();
+        Self(u8::try_from(number * EventState::ALL.len()).unwrap_or_default() + state as u8)
+    }
+
+    fn parts(self) -> Option<(DataType, EventState)> {
+        let number = usize::from(self.0);
+        let data_type = DataType::ALL.get(number / EventState::ALL.len())?;
+        Some((*data_type, *EventState::ALL.get(number % EventState::ALL.len())?))
+    }
+}
+
+pub(super) fn stream_number(data_type: DataType) -> usize {
+    let name = stream_of(data_type);
+    STREAMS.iter().position(|stream| stream.name == name).unwrap_or_default()
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct SegmentIndex {
+    pub(super) first: u64,
+    pub(super) run_ns: i64,
+    /// Written, or handed to the writer.
+    pub(super) bytes: u64,
+    /// First and last receive time.
+    pub(super) received: Option<(i64, i64)>,
+    marks: Vec<EventMark>,
+    counts: [u64; EventState::ALL.len()],
+    /// Highest sequence that the broker gave to an event of the segment.
+    pub(super) stored_max: PerStream<u64>,
+}
+
+impl SegmentIndex {
+    pub(super) const fn new(first: u64, run_ns: i64) -> Self {
+        Self {
+            first,
+            run_ns,
+            bytes: 0,
+            received: None,
+            marks: Vec::new(),
+            counts: [0; EventState::ALL.len()],
+            stored_max: [0; STREAM_COUNT],
+        }
+    }
+
+    /// Position after its last event.
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::try_from(self.marks.len()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn count(&self, state: EventState) -> u64 {
+        self.counts.get(state as usize).copied().unwrap_or_default()
+    }
+
+    pub(super) fn to_send(&self) -> u64 {
+        self.count(EventState::Waiting) + self.count(EventState::Again)
+    }
+
+    pub(super) fn has_pending(&self) -> bool {
+        self.to_send() + self.count(EventState::Queued) > 0
+    }
+
+    /// Adds an event at its position; positions that are skipped were damaged.
+    pub(super) fn insert(
+        &mut self,
+        position: u64,
+        data_type: DataType,
+        received_at_ns: i64,
+        state: EventState,
+    ) {
+        let index = usize::try_from(position.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        if position < self.end() || index > self.marks.len().saturating_add(POSITIONS_SKIPPED_MAX) {
+            return;
+        }
+        self.marks.resize(index, MISSING);
+        self.marks.push(EventMark::new(data_type, state));
+        self.add(state);
+        let (least, greatest) = self.received.get_or_insert((received_at_ns, received_at_ns));
+        *least = received_at_ns.min(*least);
+        *greatest = received_at_ns.max(*greatest);
+    }
+
+    fn add(&mut self, state: EventState) {
+        if let Some(count) = self.counts.get_mut(state as usize) {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn get(&self, position: u64) -> Option<(DataType, EventState)> {
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        self.marks.get(index)?.parts()
+    }
+
+    /// Changes a state; returns the data type and the state before.
+    pub(super) fn set(&mut self, position: u64, state: EventState) -> Option<(DataType, EventState)> {
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        let mark = self.marks.get_mut(index)?;
+        let (data_type, before) = mark.parts()?;
+        *mark = EventMark::new(data_type, state);
+        if let Some(count) = self.counts.get_mut(before as usize) {
+            *count = count.saturating_sub(1);
+        }
+        self.add(state);
+        Some((data_type, before))
+    }
+
+    pub(super) fn positions(&self) -> impl Iterator<Item = (u64, DataType, EventState)> {
+        let parts = |(position, mark): (u64, &EventMark)| {
+            mark.parts().map(|(data_type, state)| (position, data_type, state))
+        };
+        (self.first..).zip(&self.marks).filter_map(parts)
+    }
+
+    /// Events that only the journal has, by type.
+    pub(super) fn to_send_by_type(&self) -> DataTypeMap<u64> {
+        let mut counts = DataTypeMap::default();
+        for (_, data_type, state) in self.positions() {
+            counts[data_type] += u64::from(matches!(state, EventState::Waiting | EventState::Again));
+        }
+        counts
+    }
+}
+
+/// Damaged positions that one segment may skip; more mean that its numbers are damaged.
+const POSITIONS_SKIPPED_MAX: usize = 1_000_000;
+
+/// Last known facts of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct StreamMark {
+    /// 0: not known.
+    pub(super) created_ns: i64,
+    pub(super) stored_max: u64,
+    /// Highest contiguous sequence in hot.
+    pub(super) confirmed: u64,
+}
+
+/// Limits of what is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeepLimits {
+    pub(super) bytes: u64,
+    pub(super) age_ns: i64,
+    pub(super) confirmed_ns: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EvictionReason {
+    /// All is in hot.
+    Confirmed,
+    Full,
+    Expired,
+}
+
+#[derive(Debug)]
+pub(super) struct JournalIndex {
+    /// Oldest first; the last one is written to.
+    pub(super) segments: VecDeque<SegmentIndex>,
+    pub(super) next: u64,
+    pub(super) streams: PerStream<StreamMark>,
+}
+
+impl JournalIndex {
+    pub(super) fn new(next: u64) -> Self {
+        Self { segments: VecDeque::new(), next, streams: [StreamMark::default(); STREAM_COUNT] }
+    }
+
+    pub(super) fn segment_of(&mut self, position: u64) -> Option<&mut SegmentIndex> {
+        let after = self.segments.partition_point(|segment| segment.first <= position);
+        self.segments.get_mut(after.checked_sub(1)?)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Bytes of segments with events that only the journal has.
+    pub(super) fn backlog_bytes(&self) -> u64 {
+        let waiting = self.segments.iter().filter(|segment| segment.to_send() > 0);
+        waiting.map(|segment| segment.bytes).sum()
+    }
+
+    /// The message of an event is in its stream under this sequence.
+    pub(super) fn stored(&mut self, position: u64, sequence: u64) -> Option<DataType> {
+        let segment = self.segment_of(position)?;
+        let (data_type, before) = segment.get(position)?;
+        if before == EventState::Settled {
+            return None;
+        }
+        segment.set(position, EventState::Stored);
+        let stream = stream_number(data_type);
+        raise(segment.stored_max.get_mut(stream), sequence);
+        raise(self.streams.get_mut(stream).map(|mark| &mut mark.stored_max), sequence);
+        Some(data_type)
+    }
+
+    /// Applies what a segment says about events of itself and of older ones.
+    pub(super) fn replay(&mut self, frame: &Frame<'_>) {
+        match frame {
+            Frame::Segment { .. } | Frame::Event(_) => {}
+            Frame::Stored(acks, ranges) => {
+                acks.iter().for_each(|ack| self.replay_ack(*ack));
+                let sequence_of = |data_type| {
+                    let number = stream_number(data_type);
+                    acks.iter().find(|ack| usize::from(ack.stream) == number).map(|ack| ack.sequence)
+                };
+                for position in ranges.iter().flat_map(|range| range.positions()) {
+                    let Some(segment) = self.segment_of(position) else { continue };
+                    let Some((data_type, _)) = segment.set(position, EventState::Stored) else { continue };
+                    let stored_max = segment.stored_max.get_mut(stream_number(data_type));
+                    raise(stored_max, sequence_of(data_type).unwrap_or_default());
+                }
+            }
+            Frame::Settled(ranges) | Frame::Again(ranges) => {
+                let state =
+                    if matches!(frame, Frame::Again(_)) { EventState::Again } else { EventState::Settled };
+                for position in ranges.iter().flat_map(|range| range.positions()) {
+                    self.segment_of(position).and_then(|segment| segment.set(position, state));
+                }
+            }
+        }
+    }
+
+    fn replay_ack(&mut self, ack: StreamAck) {
+        let Some(mark) = self.streams.get_mut(usize::from(ack.stream)) else { return };
+        if ack.created_ns != 0 && mark.created_ns != ack.created_ns {
+            let stored_max = if mark.created_ns == 0 { mark.stored_max } else { 0 };
+            *mark = StreamMark { created_ns: ack.created_ns, stored_max, confirmed: 0 };
+        }
+        mark.stored_max = mark.stored_max.max(ack.sequence);
+    }
+
+    pub(super) fn oldest_waiting_ns(&self, run_ns: i64) -> Option<i64> {
+        let of_run = self.segments.iter().filter(|segment| segment.run_ns == run_ns);
+        let waiting = of_run.filter(|segment| segment.count(EventState::Waiting) > 0);
+        waiting.filter_map(|segment| segment.received).map(|(first, _)| first).min()
+    }
+
+    fn is_confirmed(&self, segment: &SegmentIndex) -> bool {
+        let confirmed = self.streams.iter().map(|mark| mark.confirmed);
+        !segment.has_pending()
+            && segment.stored_max.iter().zip(confirmed).all(|(stored, upto)| *stored <= upto)
+    }
+
+    /// Takes out the next segment to delete. When there is no room, confirmed segments go first, whatever their age.
+    pub(super) fn evict(
+        &mut self,
+        now_ns: i64,
+        limits: KeepLimits,
+    ) -> Option<(SegmentIndex, EvictionReason)> {
+        let closed = self.segments.len().checked_sub(1)?;
+        let age = |segment: &SegmentIndex| {
+            now_ns.saturating_sub(segment.received.map_or(segment.run_ns, |(_, last)| last))
+        };
+        let is_full = self.bytes() > limits.bytes;
+        let candidates = || self.segments.iter().take(closed).enumerate();
+        let confirmed = candidates().find(|(index, segment)| {
+            let is_due = is_full || (*index == 0 && age(segment) >= limits.confirmed_ns);
+            is_due && self.is_confirmed(segment)
+        });
+        let oldest = || candidates().next();
+        let (index, reason) = confirmed
+            .map(|(index, _)| (index, EvictionReason::Confirmed))
+            .or_else(|| oldest().filter(|_| is_full).map(|(index, _)| (index, EvictionReason::Full)))
+            .or_else(|| {
+                let expired = oldest().filter(|(_, segment)| age(segment) >= limits.age_ns);
+                expired.map(|(index, _)| (index, EvictionReason::Expired))
+            })?;
+        self.segments.remove(index).map(|segment| (segment, reason))
+    }
+
+    /// The stream counts its messages anew.
+    pub(super) fn forget_sequences(&mut self, stream: usize) {
+        for stored_max in self.segments.iter_mut().filter_map(|segment| segment.stored_max.get_mut(stream)) {
+            *stored_max = 0;
+        }
+    }
+
+    /// Stored events of a stream are lost behind `kept`: they are to be sent again. Returns their positions.
+    pub(super) fn send_again(&mut self, stream: usize, kept: u64) -> Vec<u64> {
+        let mut positions = Vec::new();
+        for segment in &mut self.segments {
+            if segment.stored_max.get(stream).is_none_or(|stored| *stored <= kept) {
+                continue;
+            }
+            let is_lost =
+                |data_type, state| state == EventState::Stored && stream_number(data_type) == stream;
+            let lost: Vec<u64> = segment
+                .positions()
+                .filter(|(_, data_type, state)| is_lost(*data_type, *state))
+                .map(|(position, ..)| position)
+                .collect();
+            for position in &lost {
+                segment.set(*position, EventState::Again);
+            }
+            if let Some(stored_max) = segment.stored_max.get_mut(stream) {
+                *stored_max = kept;
+            }
+            positions.extend(lost);
+        }
+        positions
+    }
+}
+
+fn raise(value: Option<&mut u64>, to: u64) {
+    if let Some(value) = value {
+        *value = to.max(*value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: KeepLimits = KeepLimits { bytes: 1_000, age_ns: 100, confirmed_ns: 10 };
+
+    /// Segments of 10 trades each, received at the number of the segment.
+    fn index(segments: u64) -> JournalIndex {
+        let mut index = JournalIndex::new(1 + segments * 10);
+        for number in 0..segments {
+            let mut segment = SegmentIndex::new(1 + number * 10, 0);
+            segment.bytes = 300;
+            let at_ns = i64::try_from(number).unwrap();
+            for position in segment.first..segment.first + 10 {
+                segment.insert(position, DataType::Trade, at_ns, EventState::Queued);
+            }
+            index.segments.push_back(segment);
+        }
+        index
+    }
+
+    fn store_all(index: &mut JournalIndex, segment: u64) {
+        (1 + segment * 10..11 + segment * 10).for_each(|position| {
+            index.stored(position, position).unwrap();
+        });
+    }
+
+    fn evicted(index: &mut JournalIndex, now_ns: i64) -> Vec<(u64, EvictionReason)> {
+        let next = || index.evict(now_ns, LIMITS).map(|(segment, reason)| (segment.first, reason));
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn a_segment_is_freed_behind_the_watermark_and_not_behind_the_acknowledgement() {
+        let mut index = index(3);
+        store_all(&mut index, 0);
+        assert_eq!(evicted(&mut index, 50), []);
+        index.streams[0].confirmed = 9;
+        assert_eq!(evicted(&mut index, 50), [], "one event is not in hot");
+        index.streams[0].confirmed = 10;
+        assert_eq!(evicted(&mut index, 9), [], "kept for repair");
+        assert_eq!(evicted(&mut index, 50), [(1, EvictionReason::Confirmed)]);
+        assert_eq!(
+            evicted(&mut index, 101),
+            [(11, EvictionReason::Expired)],
+            "the last one is being written"
+        );
+    }
+
+    #[test]
+    fn a_full_journal_gives_up_confirmed_segments_before_the_oldest_with_waiting_events() {
+        let mut index = index(5);
+        store_all(&mut index, 1);
+        index.streams[0].confirmed = 100;
+        assert!(index.segment_of(3).unwrap().set(3, EventState::Waiting).is_some());
+        assert_eq!(index.oldest_waiting_ns(0), Some(0));
+        let found = evicted(&mut index, 5);
+        assert_eq!(found, [(11, EvictionReason::Confirmed), (1, EvictionReason::Full)]);
+        assert_eq!((index.bytes(), index.oldest_waiting_ns(0)), (900, None));
+    }
+
+    #[test]
+    fn stored_events_behind_a_lost_sequence_are_sent_again_and_those_of_other_streams_are_not() {
+        let mut index = index(2);
+        index.segments[1].insert(21, DataType::OrderBook, 1, EventState::Queued);
+        store_all(&mut index, 0);
+        store_all(&mut index, 1);
+        index.stored(21, 500);
+        assert_eq!(index.send_again(0, 10), (11..21).collect::<Vec<_>>());
+        assert_eq!(index.segments[1].to_send(), 10);
+        assert_eq!(index.segments[1].get(21), Some((DataType::OrderBook, EventState::Stored)));
+        assert!(index.send_again(0, 10).is_empty());
+    }
+
+    #[test]
+    fn what_a_segment_says_of_older_ones_is_replayed() {
+        let mut index = index(2);
+        let range = |first, count| vec![super::super::frame::PositionRange { first, count }];
+        let ack = StreamAck { stream: 0, created_ns: 3, sequence: 77 };
+        index.replay(&Frame::Stored(vec![ack], range(1, 12)));
+        index.replay(&Frame::Settled(range(13, 1)));
+        index.replay(&Frame::Again(range(2, 1)));
+        assert_eq!(index.segments[0].count(EventState::Stored), 9);
+        assert_eq!(index.segments[0].to_send(), 1);
+        assert_eq!(index.segments[1].count(EventState::Queued), 7);
+        assert_eq!(index.streams[0], StreamMark { created_ns: 3, stored_max: 77, confirmed: 0 });
+    }
+}

@@ -1,0 +1,233 @@
+//! The journal's handle: for the queue, for what follows the broker, and for the pages.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use marketprism_schema::STREAMS;
+
+use super::files::JournalFiles;
+use super::index::{EventState, SegmentIndex, StreamMark};
+use super::reader::CatchUp;
+use super::recover;
+use super::state::{JournalOptions, JournalShared};
+use super::status::JournalStatus;
+use super::writer::{Syncer, Writer};
+use crate::audit::Auditor;
+use crate::queue::{EventJournal, EventRecord, JournalPosition, MemoryQueue, StoredRecord};
+
+/// State of a stream at the broker, and of what central has confirmed of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamFacts {
+    /// Position in `STREAMS`.
+    pub stream: usize,
+    pub created_ns: i64,
+    pub last_sequence: u64,
+    /// Highest sequence acknowledged to this edge before the stream was asked.
+    pub stored_before: u64,
+    /// Highest contiguous sequence in hot; `None`: not known.
+    pub confirmed: Option<u64>,
+}
+
+pub struct Journal {
+    shared: Arc<JournalShared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held until the end: no other process writes into the folder.
+    _lock: Option<File>,
+}
+
+impl Journal {
+    /// Reads the end of what is on disk; the rest is read by a thread. Fails when another process has the folder open.
+    pub fn open(
+        options: JournalOptions,
+        files: Arc<dyn JournalFiles>,
+        auditor: Arc<Auditor>,
+    ) -> anyhow::Result<Self> {
+        let lock = lock(&options.folder)?;
+        let next = recover::next_position(&options.folder);
+        let shared = Arc::new(JournalShared::new(options, files, auditor, next));
+        Ok(Self { shared, threads: Mutex::default(), _lock: lock })
+    }
+
+    /// Starts the threads. Before, records are only buffered.
+    pub fn start(&self, queue: Arc<MemoryQueue>) -> io::Result<()> {
+        let syncer = Arc::new(Syncer::default());
+        let writer = Writer::new(Arc::clone(&self.shared), Arc::clone(&syncer));
+        let catch_up = CatchUp::new(Arc::clone(&self.shared), queue);
+        let shared = Arc::clone(&self.shared);
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(run)
+        };
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.push(spawn("journal-write", Box::new(move || writer.run()))?);
+        threads.push(spawn("journal-sync", Box::new(move || syncer.run(&shared)))?);
+        threads.push(spawn("journal-read", Box::new(move || catch_up.run()))?);
+        Ok(())
+    }
+
+    /// Writes and syncs the rest and ends the threads, within `limit`. False: the disk did not answer in time.
+    pub fn close(&self, limit: Duration) -> bool {
+        self.shared.lock().is_closing = true;
+        self.shared.written.notify_all();
+        self.shared.waiting.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let deadline = Instant::now() + limit;
+        for thread in threads {
+            while !thread.is_finished() {
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal panicked");
+            }
+        }
+        true
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.shared.options.folder
+    }
+
+    /// True if the creation time of a stream is known.
+    pub fn knows(&self, stream: usize) -> bool {
+        self.shared.lock().index.streams.get(stream).is_some_and(|mark| mark.created_ns != 0)
+    }
+
+    pub fn status(&self) -> JournalStatus {
+        let state = self.shared.lock();
+        let segments = &state.index.segments;
+        JournalStatus {
+            bytes: state.index.bytes(),
+            segments: u64::try_from(segments.len()).unwrap_or(u64::MAX),
+            oldest_ns: segments.iter().filter_map(|segment| segment.received).map(|(first, _)| first).min(),
+            waiting: segments.iter().map(SegmentIndex::to_send).sum(),
+            ..state.status.clone()
+        }
+    }
+
+    /// Highest sequence of a stream that was acknowledged; `None` until what is on disk has been read.
+    pub fn stored_max(&self, stream: usize) -> Option<u64> {
+        let state = self.shared.lock();
+        state.index.streams.get(stream).filter(|_| state.is_recovered).map(|mark| mark.stored_max)
+    }
+
+    /// Takes the state of a stream at the broker. Stored events that the broker, or hot, has lost are sent again; returns their number and
+    /// the reason.
+    pub fn observe(&self, facts: StreamFacts) -> Option<(usize, String)> {
+        let mut state = self.shared.lock();
+        let StreamFacts { stream, created_ns, last_sequence, stored_before, confirmed } = facts;
+        let mark = *state.index.streams.get(stream)?;
+        let StreamMark { created_ns: known_ns, stored_max, confirmed: confirmed_before } = mark;
+        let name = STREAMS.get(stream)?.name;
+        let is_new = known_ns != 0 && known_ns != created_ns;
+        let confirmed = confirmed.unwrap_or(if is_new { 0 } else { confirmed_before });
+        let (kept, reason) = if is_new {
+            (confirmed_before, format!("stream {name} was created again"))
+        } else if last_sequence < stored_before {
+            (
+                last_sequence,
+                format!("stream {name} went back from sequence {stored_before} to {last_sequence}"),
+            )
+        } else if confirmed < confirmed_before {
+            let reason =
+                format!("hot went back from sequence {confirmed_before} of stream {name} to {confirmed}");
+            (confirmed, reason)
+        } else {
+            (u64::MAX, String::new())
+        };
+        let again = if kept == u64::MAX { Vec::new() } else { state.index.send_again(stream, kept) };
+        if is_new {
+            state.index.forget_sequences(stream);
+        }
+        let stored_max = match (is_new, last_sequence < stored_before) {
+            (true, _) => 0,
+            (false, true) => last_sequence,
+            (false, false) => stored_max,
+        };
+        if let Some(mark) = state.index.streams.get_mut(stream) {
+            *mark = StreamMark { created_ns, stored_max, confirmed };
+        }
+        state.again(&self.shared.options, &again);
+        drop(state);
+        self.shared.waiting.notify_all();
+        (!reason.is_empty()).then_some((again.len(), reason))
+    }
+}
+
+/// Exclusive for this process. A disk that cannot hold the lock does not keep the edge from collecting.
+fn lock(folder: &Path) -> anyhow::Result<Option<File>> {
+    let path = folder.join("lock");
+    let opened =
+        std::fs::create_dir_all(folder).and_then(|()| File::options().create(true).append(true).open(&path));
+    match opened {
+        Ok(file) => match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                bail!(
+                    "journal {}: another process uses it; an edge name runs once per data folder",
+                    folder.display()
+                )
+            }
+            Err(std::fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("cannot lock {}", path.display()))
+            }
+        },
+        Err(error) => {
+            tracing::error!(%error, ?path, "journal not locked: another edge of this name would go unnoticed");
+            Ok(None)
+        }
+    }
+}
+
+impl EventJournal for Journal {
+    fn append(&self, records: &mut [EventRecord]) {
+        let mut state = self.shared.lock();
+        for record in records {
+            state.append(&self.shared.options, record);
+        }
+        drop(state);
+        self.shared.written.notify_one();
+    }
+
+    fn spill(&self, JournalPosition(position): JournalPosition) -> bool {
+        let mut state = self.shared.lock();
+        let Some(segment) = state.index.segment_of(position) else { return false };
+        let is_held = segment.get(position).is_some_and(|(_, state)| state == EventState::Queued);
+        if is_held {
+            segment.set(position, EventState::Waiting);
+            drop(state);
+            self.shared.waiting.notify_one();
+        }
+        is_held
+    }
+
+    fn holds(&self, JournalPosition(position): JournalPosition) -> bool {
+        let mut state = self.shared.lock();
+        let event = state.index.segment_of(position).and_then(|segment| segment.get(position));
+        event.is_some_and(|(_, state)| state != EventState::Settled)
+    }
+
+    fn stored(&self, records: &[StoredRecord]) {
+        if !records.is_empty() {
+            self.shared.lock().stored(&self.shared.options, records);
+            self.shared.written.notify_one();
+        }
+    }
+
+    fn settle(&self, positions: &[JournalPosition]) {
+        if !positions.is_empty() {
+            self.shared.lock().settle(&self.shared.options, positions);
+            self.shared.written.notify_one();
+        }
+    }
+
+    fn oldest_waiting_ns(&self) -> Option<i64> {
+        self.shared.lock().index.oldest_waiting_ns(self.shared.options.run_ns)
+    }
+}

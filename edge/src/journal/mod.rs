@@ -1,0 +1,22 @@
+//! The journal on disk: an append-only log of segments between pipelines and broker. An event leaves it when central has confirmed that
+//! it is in hot, not when the broker acknowledges it; what an earlier run left is sent again under the same message ids.
+//!
+//! No crate keeps all of this: okaywal and raft-engine sync each commit, commitlog is not maintained, fjall rewrites its data and stops
+//! after a full disk; none gives up the oldest data within a bound, or goes on behind a damaged record.
+
+mod confirmations;
+mod files;
+mod frame;
+mod index;
+mod log;
+mod reader;
+mod recover;
+mod state;
+mod status;
+mod writer;
+
+pub use confirmations::follow_confirmations;
+pub use files::{DiskFiles, JournalFile, JournalFiles};
+pub use log::{Journal, StreamFacts};
+pub use state::JournalOptions;
+pub use status::{JournalLoss, JournalStatus};

@@ -1,0 +1,223 @@
+//! The reading thread: first what earlier runs left on disk, then the events that are on disk only, given back to the queue as its
+//! catch-up lane has room.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use marketprism_schema::DataTypeMap;
+use marketprism_service::LogLimit;
+
+use super::frame::{EventFrame, Frame, FrameScanner};
+use super::index::{EventState, StreamMark};
+use super::recover::recover;
+use super::state::{JournalShared, JournalState};
+use super::status::{JournalLoss, JournalStatus};
+use crate::limits::{JOURNAL_CATCH_UP_BATCH, JOURNAL_READ_RETRIES, JOURNAL_RETRY};
+use crate::queue::{EventRecord, MemoryQueue};
+
+/// Longest wait before the thread looks for its end.
+const TURN: Duration = Duration::from_millis(100);
+
+pub(super) struct CatchUp {
+    shared: Arc<JournalShared>,
+    queue: Arc<MemoryQueue>,
+    cursor: Option<Cursor>,
+    failures: u32,
+    error_lines: LogLimit,
+}
+
+/// A segment in memory, and the place of the next frame.
+struct Cursor {
+    segment: u64,
+    run_ns: i64,
+    bytes: Vec<u8>,
+    at: usize,
+    /// Events taken since its begin.
+    taken: usize,
+}
+
+impl CatchUp {
+    pub(super) fn new(shared: Arc<JournalShared>, queue: Arc<MemoryQueue>) -> Self {
+        Self { shared, queue, cursor: None, failures: 0, error_lines: LogLimit::default() }
+    }
+
+    pub(super) fn run(mut self) {
+        self.recover();
+        while let Some(next) = self.next_segment() {
+            if let Some((segment, run_ns)) = next
+                && self.queue.wait_for_catch_up(TURN)
+            {
+                self.send_from(segment, run_ns);
+            }
+        }
+    }
+
+    fn recover(&self) {
+        let started = Instant::now();
+        let upto = self.shared.first_of_run;
+        let mut found = JournalStatus::default();
+        let index = recover(&self.shared.options.folder, upto, &mut found);
+        let mut state = self.shared.lock();
+        let JournalState { index: current, status, .. } = &mut *state;
+        for segment in index.segments.into_iter().rev() {
+            current.segments.push_front(segment);
+        }
+        for (mark, before) in current.streams.iter_mut().zip(index.streams) {
+            *mark = StreamMark { stored_max: mark.stored_max.max(before.stored_max), ..before };
+        }
+        status.recovered = found.recovered;
+        status.torn_tails = found.torn_tails;
+        status.torn_bytes = found.torn_bytes;
+        status.damaged += found.damaged;
+        status.read_errors += found.read_errors;
+        state.is_recovered = true;
+        let (bytes, segments) = (state.index.bytes(), state.index.segments.len());
+        drop(state);
+        let (events, took) = (found.recovered, started.elapsed());
+        tracing::info!(
+            events,
+            segments,
+            bytes,
+            ?took,
+            "journal read; its events that are not known to be stored are sent again"
+        );
+    }
+
+    /// The oldest segment with events to send; waits for one. `None` inside: nothing to send now. `None`: the end.
+    fn next_segment(&self) -> Option<Option<(u64, i64)>> {
+        let find = |state: &JournalState| {
+            let segment = state.index.segments.iter().find(|segment| segment.to_send() > 0)?;
+            Some((segment.first, segment.run_ns))
+        };
+        let state = self.shared.lock();
+        let (state, _) = self
+            .shared
+            .waiting
+            .wait_timeout_while(state, TURN, |state| !state.is_closing && find(state).is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.is_closing { None } else { Some(find(&state)) }
+    }
+
+    /// Gives the next batch of a segment to the queue.
+    fn send_from(&mut self, segment: u64, run_ns: i64) {
+        let mut cursor = match self.cursor.take().filter(|cursor| cursor.segment == segment) {
+            Some(cursor) => cursor,
+            None => match std::fs::read(self.shared.path_of(segment)) {
+                Ok(bytes) => Cursor { segment, run_ns, bytes, at: 0, taken: 0 },
+                Err(error) => return self.read_failed(segment, &error),
+            },
+        };
+        self.failures = 0;
+        let mut scanner = FrameScanner::new(&cursor.bytes, cursor.at);
+        let of_this_run = cursor.run_ns == self.shared.options.run_ns;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut is_at_end = true;
+        while let Some(frame) = scanner.next() {
+            cursor.at = scanner.position();
+            let Frame::Event(event) = frame else { continue };
+            let Some(record) = self.record_to_send(event, of_this_run) else { continue };
+            bytes += record.size();
+            batch.push(record);
+            if batch.len() >= JOURNAL_CATCH_UP_BATCH.0 || bytes >= JOURNAL_CATCH_UP_BATCH.1 {
+                is_at_end = false;
+                break;
+            }
+        }
+        cursor.taken += batch.len();
+        self.hand_over(batch);
+        if !is_at_end {
+            self.cursor = Some(cursor);
+        } else if cursor.taken == 0 {
+            self.nothing_found(segment);
+        }
+    }
+
+    fn record_to_send(&self, event: EventFrame<'_>, of_this_run: bool) -> Option<EventRecord> {
+        let mut state = self.shared.lock();
+        let (_, event_state) = state.index.segment_of(event.position)?.get(event.position)?;
+        drop(state);
+        match event_state {
+            EventState::Waiting => Some(event.to_record(of_this_run)),
+            EventState::Again => Some(EventRecord { stream: None, ..event.to_record(of_this_run) }),
+            _ => None,
+        }
+    }
+
+    /// In the queue first: at no time is a record in neither.
+    fn hand_over(&self, batch: Vec<EventRecord>) {
+        if batch.is_empty() {
+            return;
+        }
+        let positions: Vec<u64> =
+            batch.iter().filter_map(|record| record.journal).map(|place| place.0).collect();
+        self.queue.append_catch_up(batch);
+        let mut state = self.shared.lock();
+        for position in positions {
+            let Some(segment) = state.index.segment_of(position) else { continue };
+            let before = segment.get(position).map(|(_, before)| before);
+            if matches!(before, Some(EventState::Waiting | EventState::Again)) {
+                segment.set(position, EventState::Queued);
+            }
+        }
+    }
+
+    /// A whole segment without an event to send, though it has some: they are not written yet, or damaged on disk.
+    fn nothing_found(&mut self, segment: u64) {
+        let state = self.shared.lock();
+        let is_being_written = state.index.segments.back().is_some_and(|last| last.first == segment)
+            || state.buffered + state.unwritten > 0;
+        if is_being_written {
+            let waited = self.shared.waiting.wait_timeout_while(state, TURN, |state| !state.is_closing);
+            drop(waited);
+            return;
+        }
+        drop(state);
+        self.give_up(segment, "damaged records");
+    }
+
+    fn read_failed(&mut self, segment: u64, error: &io::Error) {
+        let mut state = self.shared.lock();
+        let is_unwritten = state.buffered + state.unwritten > 0;
+        if !is_unwritten {
+            state.status.read_errors += 1;
+            self.failures += 1;
+        }
+        let waited = self.shared.waiting.wait_timeout_while(state, JOURNAL_RETRY, |state| !state.is_closing);
+        drop(waited);
+        if self.failures >= JOURNAL_READ_RETRIES {
+            self.failures = 0;
+            self.give_up(segment, &error.to_string());
+        }
+    }
+
+    fn give_up(&mut self, first: u64, reason: &str) {
+        let mut state = self.shared.lock();
+        let Some(segment) = state.index.segment_of(first) else { return };
+        let is_lost = |state| matches!(state, EventState::Waiting | EventState::Again);
+        let lost: Vec<u64> = segment
+            .positions()
+            .filter(|(.., state)| is_lost(*state))
+            .map(|(position, ..)| position)
+            .collect();
+        let mut counts = DataTypeMap::<u64>::default();
+        for position in lost {
+            if let Some((data_type, _)) = segment.set(position, EventState::Settled) {
+                counts[data_type] += 1;
+            }
+        }
+        state.status.lose(JournalLoss::Damaged, &counts);
+        drop(state);
+        let lost = counts.values().sum::<u64>();
+        if let Some(held_back) = self.error_lines.allow(Instant::now()) {
+            let path = self.shared.path_of(first);
+            tracing::error!(
+                ?path,
+                lost,
+                reason,
+                held_back,
+                "events of the journal cannot be read, they are lost"
+            );
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The segments of earlier runs: found by name, read in order, cut behind their last valid frame.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::frame::{Frame, FrameScanner, SegmentDamage};
+use super::index::{EventState, JournalIndex, SegmentIndex};
+use super::status::JournalStatus;
+
+const EXTENSION: &str = "journal";
+
+/// Positions that a segment which cannot be read may have used.
+const UNREADABLE_POSITIONS: u64 = 1 << 32;
+
+pub(super) fn path_of(folder: &Path, segment: u64) -> PathBuf {
+    folder.join(format!("{segment:020}.{EXTENSION}"))
+}
+
+/// First positions of all segments on disk, in order.
+fn segments(folder: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            found.extend(number);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Behind every position that is on disk.
+pub(super) fn next_position(folder: &Path) -> u64 {
+    let last = segments(folder).unwrap_or_else(|error| {
+        tracing::error!(%error, ?folder, "journal not readable: events of earlier runs are not sent");
+        Vec::new()
+    });
+    let Some(first) = last.last().copied() else { return 1 };
+    let Ok(bytes) = fs::read(path_of(folder, first)) else {
+        return first.saturating_add(UNREADABLE_POSITIONS);
+    };
+    let positions = FrameScanner::new(&bytes, 0).filter_map(|frame| match frame {
+        Frame::Event(event) => Some(event.position),
+        _ => None,
+    });
+    positions.max().unwrap_or(first).max(first).saturating_add(1)
+}
+
+/// Reads every segment before `upto`: what was not known to be stored is to be sent again.
+pub(super) fn recover(folder: &Path, upto: u64, status: &mut JournalStatus) -> JournalIndex {
+    let mut index = JournalIndex::new(upto);
+    let found = segments(folder).unwrap_or_else(|error| {
+        tracing::error!(%error, ?folder, "journal not readable: events of earlier runs are not sent");
+        status.read_errors += 1;
+        Vec::new()
+    });
+    for first in found.into_iter().filter(|first| *first < upto) {
+        let path = path_of(folder, first);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let damage = replay(&mut index, first, &bytes);
+                note_damage(&path, damage, bytes.len(), status);
+            }
+            Err(error) => {
+                status.read_errors += 1;
+                tracing::error!(%error, ?path, "segment of the journal not readable, its events are not sent");
+            }
+        }
+    }
+    status.recovered = index.segments.iter().map(SegmentIndex::to_send).sum();
+    index
+}
+
+/// Frames in order: a note of stored events is for events before it.
+fn replay(index: &mut JournalIndex, first: u64, bytes: &[u8]) -> SegmentDamage {
+    let mut scanner = FrameScanner::new(bytes, 0);
+    index.segments.push_back(SegmentIndex::new(first, 0));
+    for frame in scanner.by_ref() {
+        let Some(segment) = index.segments.back_mut() else { break };
+        match frame {
+            Frame::Segment { run_ns, .. } => segment.run_ns = run_ns,
+            Frame::Event(event) => {
+                segment.insert(event.position, event.data_type, event.received_at_ns, EventState::Again);
+            }
+            other => index.replay(&other),
+        }
+    }
+    let damage = scanner.damage();
+    if let Some(segment) = index.segments.back_mut() {
+        segment.bytes = u64::try_from(scanner.position()).unwrap_or(u64::MAX);
+    }
+    damage
+}
+
+fn note_damage(path: &Path, damage: SegmentDamage, length: usize, status: &mut JournalStatus) {
+    let SegmentDamage { places, torn_bytes } = damage;
+    if places > 0 {
+        status.damaged += places;
+        tracing::error!(
+            ?path,
+            places,
+            "damaged records in the journal: their events are lost if they were not sent"
+        );
+    }
+    if torn_bytes > 0 {
+        status.torn_tails += 1;
+        status.torn_bytes += torn_bytes;
+        let whole = u64::try_from(length).unwrap_or(u64::MAX).saturating_sub(torn_bytes);
+        let cut = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(whole));
+        let is_cut = cut.is_ok();
+        tracing::warn!(?path, torn_bytes, is_cut, "torn tail of a segment cut: its last write did not end");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_schema::DataType;
+
+    use super::super::frame::{PositionRange, StreamAck, write_event, write_segment, write_stored};
+    use super::*;
+    use crate::queue::EventRecord;
+
+    /// Five trades, of which the first two were stored.
+    fn segment(first: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write_segment(&mut bytes, 9, first);
+        for position in first + 1..first + 6 {
+            write_event(&mut bytes, position, &EventRecord::fixture(position, DataType::Trade, "A-B"));
+        }
+        let ack = StreamAck { stream: 0, created_ns: 4, sequence: 70 };
+        write_stored(&mut bytes, &[ack], &[PositionRange { first: first + 1, count: 2 }]);
+        bytes
+    }
+
+    #[test]
+    fn what_was_not_stored_is_sent_again_and_a_torn_tail_is_cut_and_counted_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = path_of(folder.path(), 1);
+        let whole = segment(1);
+        let torn = [&whole[..], &segment(30)[..40]].concat();
+        fs::write(&path, &torn).unwrap();
+        fs::write(path_of(folder.path(), 30), segment(30)).unwrap();
+        assert_eq!(next_position(folder.path()), 36);
+        let mut status = JournalStatus::default();
+        let index = recover(folder.path(), 36, &mut status);
+        // The header of the torn write is whole.
+        assert_eq!((status.recovered, status.torn_tails, status.damaged), (6, 1, 0));
+        assert_eq!(index.segments[0].count(EventState::Stored), 2);
+        assert_eq!((index.segments[1].run_ns, index.streams[0].stored_max), (9, 70));
+        let mut again = JournalStatus::default();
+        recover(folder.path(), 36, &mut again);
+        assert_eq!((again.recovered, again.torn_tails), (6, 0));
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_one_event_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = segment(1);
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(path_of(folder.path(), 1), &bytes).unwrap();
+        let mut status = JournalStatus::default();
+        let index = recover(folder.path(), 99, &mut status);
+        assert_eq!((status.damaged, status.torn_tails, status.recovered), (1, 0, 2));
+        assert_eq!(index.segments[0].count(EventState::Stored), 2);
+    }
+
+    #[test]
+    fn an_empty_folder_begins_at_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(next_position(&folder.path().join("none")), 1);
+        assert!(recover(folder.path(), 1, &mut JournalStatus::default()).segments.is_empty());
+    }
+}

@@ -1,0 +1,225 @@
+//! The journal's shared state. Records are encoded into a bounded buffer, which the writer thread takes; nothing here waits for the disk.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use marketprism_schema::DataType;
+
+use super::files::JournalFiles;
+use super::frame::{self, PositionRange, StreamAck};
+use super::index::{EventState, JournalIndex, KeepLimits, SegmentIndex, stream_number};
+use super::recover;
+use super::status::JournalStatus;
+use crate::audit::Auditor;
+use crate::limits::{JOURNAL_BUFFER_BYTES, JOURNAL_SEGMENT_AGE, JOURNAL_SEGMENT_BYTES, JOURNAL_SEGMENTS};
+use crate::queue::{EventRecord, JournalPosition, StoredRecord};
+
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    pub folder: PathBuf,
+    pub run_ns: i64,
+    pub bytes: u64,
+    pub age: Duration,
+    /// Time for which events that are in hot are kept for repair.
+    pub keep_confirmed: Duration,
+    /// Time between syncs; zero: after each group of writes.
+    pub sync_every: Duration,
+}
+
+impl JournalOptions {
+    fn segment_bytes(&self) -> u64 {
+        (self.bytes / JOURNAL_SEGMENTS).min(JOURNAL_SEGMENT_BYTES)
+    }
+}
+
+pub(super) struct JournalShared {
+    /// Earlier runs have the positions before.
+    pub(super) first_of_run: u64,
+    pub(super) options: JournalOptions,
+    pub(super) files: Arc<dyn JournalFiles>,
+    pub(super) auditor: Arc<Auditor>,
+    state: Mutex<JournalState>,
+    /// For the writer: something to write, or the end.
+    pub(super) written: Condvar,
+    /// For the reader: something to send, or the end.
+    pub(super) waiting: Condvar,
+}
+
+pub(super) struct JournalState {
+    pub(super) index: JournalIndex,
+    /// Encoded frames of closed segments that the writer has not taken, oldest first.
+    chunks: VecDeque<Chunk>,
+    /// Those of the segment that is written to.
+    active: Chunk,
+    /// Bytes of these.
+    pub(super) buffered: usize,
+    /// Bytes that the writer has taken and not written.
+    pub(super) unwritten: usize,
+    /// No event is taken before this time: the disk has failed.
+    pub(super) retry_at: Option<Instant>,
+    /// The last segment takes no more.
+    pub(super) is_rolled: bool,
+    opened: Instant,
+    pub(super) is_recovered: bool,
+    pub(super) is_closing: bool,
+    pub(super) status: JournalStatus,
+}
+
+/// Frames of one segment.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) segment: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl JournalShared {
+    /// `next`: behind every position that is on disk.
+    pub(super) fn new(
+        options: JournalOptions,
+        files: Arc<dyn JournalFiles>,
+        auditor: Arc<Auditor>,
+        next: u64,
+    ) -> Self {
+        let state = JournalState {
+            index: JournalIndex::new(next),
+            chunks: VecDeque::new(),
+            active: Chunk { segment: 0, bytes: Vec::new() },
+            buffered: 0,
+            unwritten: 0,
+            retry_at: None,
+            is_rolled: true,
+            opened: Instant::now(),
+            is_recovered: false,
+            is_closing: false,
+            status: JournalStatus::default(),
+        };
+        let (state, written, waiting) = (Mutex::new(state), Condvar::new(), Condvar::new());
+        Self { first_of_run: next, options, files, auditor, state, written, waiting }
+    }
+
+    /// Each change leaves the state whole, so a poisoned lock is used on.
+    pub(super) fn lock(&self) -> MutexGuard<'_, JournalState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn path_of(&self, segment: u64) -> PathBuf {
+        recover::path_of(&self.options.folder, segment)
+    }
+
+    pub(super) fn keep_limits(&self, is_failing: bool) -> KeepLimits {
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        // A full disk gets back what is in hot.
+        let confirmed_ns = if is_failing { 0 } else { nanos(self.options.keep_confirmed) };
+        KeepLimits { bytes: self.options.bytes, age_ns: nanos(self.options.age), confirmed_ns }
+    }
+}
+
+impl JournalState {
+    /// Begins a new segment where that is due.
+    fn open_segment(&mut self, options: &JournalOptions) {
+        let is_full = |segment: &SegmentIndex| segment.bytes >= options.segment_bytes();
+        let is_due = self.is_rolled
+            || self.opened.elapsed() >= JOURNAL_SEGMENT_AGE
+            || self.index.segments.back().is_none_or(is_full);
+        if !is_due {
+            return;
+        }
+        let first = self.index.next;
+        // One position is left out, so that no segment has the name of one before.
+        self.index.next += 1;
+        self.index.segments.push_back(SegmentIndex::new(first, options.run_ns));
+        (self.is_rolled, self.opened) = (false, Instant::now());
+        let closed = std::mem::replace(&mut self.active, Chunk { segment: first, bytes: Vec::new() });
+        self.chunks.push_back(closed);
+        self.write(|out| frame::write_segment(out, options.run_ns, first));
+    }
+
+    /// Adds a frame to the newest segment.
+    fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.active.bytes.len();
+        write(&mut self.active.bytes);
+        let added = self.active.bytes.len().saturating_sub(before);
+        self.buffered += added;
+        if let Some(segment) = self.index.segments.back_mut() {
+            segment.bytes += u64::try_from(added).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// Encoded frames that are not written, oldest first.
+    pub(super) fn take_chunks(&mut self) -> Vec<Chunk> {
+        let rest = Chunk { segment: self.active.segment, bytes: std::mem::take(&mut self.active.bytes) };
+        self.chunks.drain(..).chain([rest]).filter(|chunk| !chunk.bytes.is_empty()).collect()
+    }
+
+    /// True if the disk may be tried.
+    fn may_write(&self) -> bool {
+        self.retry_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    pub(super) fn append(&mut self, options: &JournalOptions, record: &mut EventRecord) {
+        // While much waits, only memory keeps books, each one's newest state.
+        let is_spared = self.status.is_tight && record.data_type == DataType::OrderBook;
+        if is_spared || self.buffered >= JOURNAL_BUFFER_BYTES || !self.may_write() {
+            self.status.unjournaled[record.data_type] += 1;
+            return;
+        }
+        self.open_segment(options);
+        let position = self.index.next;
+        self.index.next += 1;
+        self.write(|out| frame::write_event(out, position, record));
+        if let Some(segment) = self.index.segments.back_mut() {
+            segment.insert(position, record.data_type, record.received_at_ns, EventState::Queued);
+        }
+        record.journal = Some(JournalPosition(position));
+    }
+
+    /// Notes in the log that events are to be sent again.
+    pub(super) fn again(&mut self, options: &JournalOptions, positions: &[u64]) {
+        self.status.sent_again += u64::try_from(positions.len()).unwrap_or(u64::MAX);
+        if !positions.is_empty() && self.may_write() {
+            self.open_segment(options);
+            let ranges = PositionRange::join(positions.iter().copied());
+            self.write(|out| frame::write_again(out, &ranges));
+        }
+    }
+
+    pub(super) fn stored(&mut self, options: &JournalOptions, records: &[StoredRecord]) {
+        let mut acks: Vec<StreamAck> = Vec::new();
+        let mut positions = Vec::with_capacity(records.len());
+        for StoredRecord { position: JournalPosition(position), sequence } in records {
+            let Some(data_type) = self.index.stored(*position, *sequence) else { continue };
+            positions.push(*position);
+            let number = stream_number(data_type);
+            let Ok(stream) = u8::try_from(number) else { continue };
+            let created_ns = self.index.streams.get(number).map_or(0, |mark| mark.created_ns);
+            match acks.iter_mut().find(|ack| ack.stream == stream) {
+                Some(ack) => ack.sequence = ack.sequence.max(*sequence),
+                None => acks.push(StreamAck { stream, created_ns, sequence: *sequence }),
+            }
+        }
+        // Without a note of them the next run sends them again, which the message ids make harmless.
+        if !positions.is_empty() && self.may_write() && self.buffered < 2 * JOURNAL_BUFFER_BYTES {
+            positions.sort_unstable();
+            self.open_segment(options);
+            let ranges = PositionRange::join(positions);
+            self.write(|out| frame::write_stored(out, &acks, &ranges));
+        }
+    }
+
+    pub(super) fn settle(&mut self, options: &JournalOptions, positions: &[JournalPosition]) {
+        let mut settled: Vec<u64> = Vec::with_capacity(positions.len());
+        for JournalPosition(position) in positions {
+            let segment = self.index.segment_of(*position);
+            if segment.and_then(|segment| segment.set(*position, EventState::Settled)).is_some() {
+                settled.push(*position);
+            }
+        }
+        if !settled.is_empty() && self.may_write() && self.buffered < 2 * JOURNAL_BUFFER_BYTES {
+            settled.sort_unstable();
+            self.open_segment(options);
+            self.write(|out| frame::write_settled(out, &PositionRange::join(settled)));
+        }
+    }
+}

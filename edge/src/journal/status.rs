@@ -1,0 +1,83 @@
+//! Counters of the journal, for metrics and `/health`.
+
+use marketprism_schema::DataTypeMap;
+
+/// Cause of an event that was in the journal and will not be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalLoss {
+    /// The oldest segment made room.
+    Full,
+    /// Older than `journal.max_age_seconds`.
+    Expired,
+    /// The disk did not take it, and it was no longer in memory.
+    WriteFailed,
+    /// The disk does not give it back.
+    Damaged,
+}
+
+impl JournalLoss {
+    pub const ALL: [Self; 4] = [Self::Full, Self::Expired, Self::WriteFailed, Self::Damaged];
+
+    /// Label of `marketprism_edge_lost_events_total`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "journal_full",
+            Self::Expired => "journal_expired",
+            Self::WriteFailed => "journal_write_failed",
+            Self::Damaged => "journal_damaged",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JournalStatus {
+    pub bytes: u64,
+    pub segments: u64,
+    /// Receive time of the oldest event on disk.
+    pub oldest_ns: Option<i64>,
+    /// Events that are on disk only and wait for the broker.
+    pub waiting: u64,
+    /// Events published without a place on disk.
+    pub unjournaled: DataTypeMap<u64>,
+    pub lost: [DataTypeMap<u64>; JournalLoss::ALL.len()],
+    pub write_errors: u64,
+    pub read_errors: u64,
+    /// Events of earlier runs that were found at the start and are sent again.
+    pub recovered: u64,
+    pub torn_tails: u64,
+    pub torn_bytes: u64,
+    /// Damaged places between valid records.
+    pub damaged: u64,
+    /// Events that were stored by the broker and not confirmed in hot when their segment made room.
+    pub freed_unconfirmed: u64,
+    /// Stored events that are sent again.
+    pub sent_again: u64,
+    /// Begin of what is kept of this error, until a write succeeds.
+    pub failing: Option<String>,
+    /// The waiting events take more than half of the journal: order books are not written.
+    pub is_tight: bool,
+}
+
+impl JournalStatus {
+    pub(super) fn lose(&mut self, loss: JournalLoss, events: &DataTypeMap<u64>) {
+        if let Some(lost) = self.lost.get_mut(loss as usize) {
+            for (data_type, count) in events {
+                lost[data_type] += count;
+            }
+        }
+    }
+
+    /// Reasons for `/health`.
+    pub fn reasons(&self) -> Vec<String> {
+        let failing = self.failing.as_ref().map(|error| {
+            format!("journal: {error}; events are in memory only until the disk takes them again")
+        });
+        let tight = self.is_tight.then(|| {
+            format!(
+                "journal: {} events wait for the broker in more than half of its bytes; order books are not written",
+                self.waiting
+            )
+        });
+        failing.into_iter().chain(tight).collect()
+    }
+}

@@ -1,0 +1,267 @@
+//! The writing thread: takes what is buffered, appends it, deletes what may go. A second thread syncs, so that no write waits for it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use marketprism_schema::DataTypeMap;
+use marketprism_service::{LogLimit, clock};
+
+use super::files::JournalFile;
+use super::frame::{Frame, FrameScanner};
+use super::index::{EventState, EvictionReason, SegmentIndex};
+use super::state::{Chunk, JournalShared};
+use super::status::JournalLoss;
+use crate::audit::PublishOutcome;
+use crate::limits::{JOURNAL_RETRY, JOURNAL_SWEEP};
+
+pub(super) struct Writer {
+    shared: Arc<JournalShared>,
+    syncer: Arc<Syncer>,
+    current: Option<OpenSegment>,
+    swept: Instant,
+    error_lines: LogLimit,
+}
+
+struct OpenSegment {
+    first: u64,
+    file: Arc<dyn JournalFile>,
+    length: u64,
+    /// After a failure nothing more is written to it.
+    has_failed: bool,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<JournalShared>, syncer: Arc<Syncer>) -> Self {
+        Self { shared, syncer, current: None, swept: Instant::now(), error_lines: LogLimit::default() }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let (chunks, is_closing) = self.next_chunks();
+            for chunk in &chunks {
+                self.write(chunk);
+            }
+            if self.swept.elapsed() >= JOURNAL_SWEEP {
+                self.swept = Instant::now();
+                self.sweep();
+            }
+            if is_closing && chunks.is_empty() {
+                self.syncer.end();
+                return;
+            }
+        }
+    }
+
+    fn next_chunks(&self) -> (Vec<Chunk>, bool) {
+        let state = self.shared.lock();
+        let (mut state, _) = self
+            .shared
+            .written
+            .wait_timeout_while(state, JOURNAL_SWEEP, |state| state.buffered == 0 && !state.is_closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        let chunks = state.take_chunks();
+        state.buffered = 0;
+        state.unwritten = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        (chunks, state.is_closing)
+    }
+
+    fn write(&mut self, chunk: &Chunk) {
+        let written = self.append(chunk);
+        let mut state = self.shared.lock();
+        state.unwritten = state.unwritten.saturating_sub(chunk.bytes.len());
+        match written {
+            Ok(()) => {
+                let failed = state.status.failing.take();
+                state.retry_at = None;
+                drop(state);
+                if failed.is_some() {
+                    tracing::info!("the journal is written again");
+                }
+            }
+            Err(error) => {
+                drop(state);
+                self.fail(chunk, &error);
+            }
+        }
+    }
+
+    fn append(&mut self, chunk: &Chunk) -> io::Result<()> {
+        let current = match self.current.take() {
+            Some(current) if current.first == chunk.segment => current,
+            _ => OpenSegment {
+                first: chunk.segment,
+                file: self.shared.files.create(&self.shared.path_of(chunk.segment))?,
+                length: 0,
+                has_failed: false,
+            },
+        };
+        let current = self.current.insert(current);
+        if current.has_failed {
+            return Err(io::Error::other("an earlier write to this segment failed"));
+        }
+        if let Err(error) = current.file.append(&chunk.bytes) {
+            current.has_failed = true;
+            // If this fails too, the next start cuts the torn tail.
+            let _ = current.file.truncate(current.length);
+            return Err(error);
+        }
+        current.length += u64::try_from(chunk.bytes.len()).unwrap_or(u64::MAX);
+        if self.shared.options.sync_every.is_zero() {
+            return current.file.sync();
+        }
+        self.syncer.add(current.first, &current.file);
+        Ok(())
+    }
+
+    /// The chunk's events are in memory only; those that had left memory are lost.
+    fn fail(&mut self, chunk: &Chunk, error: &io::Error) {
+        let (mut lost, mut outcomes) = (DataTypeMap::<u64>::default(), Vec::new());
+        let mut state = self.shared.lock();
+        for frame in FrameScanner::new(&chunk.bytes, 0) {
+            let Frame::Event(event) = frame else { continue };
+            let segment = state.index.segment_of(event.position);
+            match segment.and_then(|segment| segment.set(event.position, EventState::Settled)) {
+                Some((data_type, EventState::Waiting)) => {
+                    lost[data_type] += 1;
+                    outcomes.push(event.to_record(true).with_outcome(PublishOutcome::Dropped));
+                }
+                Some((data_type, EventState::Queued)) => state.status.unjournaled[data_type] += 1,
+                _ => {}
+            }
+        }
+        state.status.lose(JournalLoss::WriteFailed, &lost);
+        state.status.write_errors += 1;
+        state.status.failing = Some(error.to_string());
+        (state.is_rolled, state.retry_at) = (true, Some(Instant::now() + JOURNAL_RETRY));
+        drop(state);
+        self.shared.auditor.record(&outcomes);
+        if let Some(held_back) = self.error_lines.allow(Instant::now()) {
+            let (path, lost) = (self.shared.path_of(chunk.segment), lost.values().sum::<u64>());
+            tracing::error!(%error, ?path, lost, held_back, "journal not written: events are in memory only");
+        }
+        self.sweep();
+    }
+
+    /// Deletes segments behind the watermark and beyond the bounds, and notes whether much waits.
+    fn sweep(&mut self) {
+        loop {
+            let mut state = self.shared.lock();
+            let limits = self.shared.keep_limits(state.status.failing.is_some());
+            state.status.is_tight = state.index.backlog_bytes() > limits.bytes / 2;
+            let Some((segment, reason)) = state.index.evict(clock::now_ns(), limits) else { return };
+            drop(state);
+            self.evict(&segment, reason);
+        }
+    }
+
+    fn evict(&mut self, segment: &SegmentIndex, reason: EvictionReason) {
+        let path = self.shared.path_of(segment.first);
+        let lost = segment.to_send_by_type();
+        let count: u64 = lost.values().sum();
+        if segment.count(EventState::Waiting) > 0 && segment.run_ns == self.shared.options.run_ns {
+            self.audit_lost(segment, &path);
+        }
+        let mut state = self.shared.lock();
+        if reason != EvictionReason::Confirmed {
+            state.status.freed_unconfirmed += segment.count(EventState::Stored);
+            let loss = if reason == EvictionReason::Full { JournalLoss::Full } else { JournalLoss::Expired };
+            state.status.lose(loss, &lost);
+        }
+        drop(state);
+        if count > 0
+            && let Some(held_back) = self.error_lines.allow(Instant::now())
+        {
+            let reason =
+                if reason == EvictionReason::Full { "journal.max_bytes" } else { "journal.max_age_seconds" };
+            tracing::error!(
+                lost = count,
+                reason,
+                held_back,
+                "the oldest events of the journal were lost unsent"
+            );
+        }
+        if let Err(error) = self.shared.files.remove(&path)
+            && error.kind() != io::ErrorKind::NotFound
+            && let Some(held_back) = self.error_lines.allow(Instant::now())
+        {
+            tracing::error!(%error, ?path, held_back, "segment of the journal not deleted");
+        }
+    }
+
+    /// The audits of this run get an outcome of each lost event.
+    fn audit_lost(&self, segment: &SegmentIndex, path: &std::path::Path) {
+        let Ok(bytes) = std::fs::read(path) else { return };
+        let outcome = |frame: Frame<'_>| {
+            let Frame::Event(event) = frame else { return None };
+            let (_, state) = segment.get(event.position)?;
+            let is_lost = state == EventState::Waiting;
+            is_lost.then(|| event.to_record(true).with_outcome(PublishOutcome::Dropped))
+        };
+        let outcomes: Vec<_> = FrameScanner::new(&bytes, 0).filter_map(outcome).collect();
+        self.shared.auditor.record(&outcomes);
+    }
+}
+
+/// Syncs the files that were written, at the configured interval.
+#[derive(Default)]
+pub(super) struct Syncer {
+    state: Mutex<SyncState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct SyncState {
+    dirty: VecDeque<(u64, Arc<dyn JournalFile>)>,
+    is_ending: bool,
+}
+
+impl Syncer {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SyncState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, segment: u64, file: &Arc<dyn JournalFile>) {
+        let mut state = self.lock();
+        if state.dirty.back().is_none_or(|(last, _)| *last != segment) {
+            state.dirty.push_back((segment, Arc::clone(file)));
+        }
+    }
+
+    /// After the last write.
+    fn end(&self) {
+        self.lock().is_ending = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn run(&self, shared: &JournalShared) {
+        let interval = shared.options.sync_every.max(Duration::from_millis(1));
+        let mut error_lines = LogLimit::default();
+        loop {
+            let state = self.lock();
+            let (mut state, _) = self
+                .changed
+                .wait_timeout_while(state, interval, |state| !state.is_ending)
+                .unwrap_or_else(PoisonError::into_inner);
+            let (dirty, is_ending) = (std::mem::take(&mut state.dirty), state.is_ending);
+            drop(state);
+            for (segment, file) in dirty {
+                let Err(error) = file.sync() else { continue };
+                let mut state = shared.lock();
+                state.status.write_errors += 1;
+                state.status.failing = Some(format!("sync: {error}"));
+                // What was written before may be lost in a power cut; a new file tells whether the disk works again.
+                state.is_rolled = true;
+                drop(state);
+                if let Some(held_back) = error_lines.allow(Instant::now()) {
+                    let path = shared.path_of(segment);
+                    tracing::error!(%error, ?path, held_back, "journal not synced: a power cut may lose its newest events");
+                }
+            }
+            if is_ending {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The journal between queue and a real broker: outages, lost streams, failing disks.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use marketprism_edge::audit::Auditor;
+use marketprism_edge::journal::{
+    DiskFiles, Journal, JournalFile, JournalFiles, JournalOptions, JournalStatus, follow_confirmations,
+};
+use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
+use marketprism_edge::telemetry::Coverage;
+use marketprism_schema::{CONFIRMED_BUCKET, DataType, Watermark};
+use marketprism_service::clock;
+use marketprism_tests::broker::{Broker, free_port};
+use marketprism_tests::wait::eventually;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Publishing, STREAM, create_stream, event_id, limits, messages, publish_queue, record};
+
+const CATCH_UP: QueueLimits = QueueLimits { messages: 64, bytes: 1 << 20 };
+
+/// A queue for a hundred records with a journal behind it.
+struct Journaled {
+    journal: Arc<Journal>,
+    queue: Arc<MemoryQueue>,
+    auditor: Arc<Auditor>,
+}
+
+fn options(folder: &Path) -> JournalOptions {
+    JournalOptions {
+        folder: folder.to_owned(),
+        run_ns: clock::now_ns(),
+        bytes: 16 << 20,
+        age: Duration::from_secs(3_600),
+        keep_confirmed: Duration::ZERO,
+        sync_every: Duration::from_millis(50),
+    }
+}
+
+fn journaled(options: JournalOptions, files: Arc<dyn JournalFiles>) -> Journaled {
+    let auditor = Arc::new(Auditor::off());
+    let journal = Arc::new(Journal::open(options, files, Arc::clone(&auditor)).unwrap());
+    let bounds = QueueLimits { messages: 100, bytes: 1 << 20 };
+    let queue = MemoryQueue::with_room_wait(bounds, Arc::clone(&auditor), Duration::from_millis(1));
+    let queue = Arc::new(queue.with_journal(Arc::clone(&journal) as _, CATCH_UP));
+    journal.start(Arc::clone(&queue)).unwrap();
+    Journaled { journal, queue, auditor }
+}
+
+impl Journaled {
+    fn append(&self, ids: std::ops::Range<u64>) {
+        let coverage = Coverage::default();
+        for id in ids {
+            let record = record("A-B", id.into(), None, clock::now_ns(), &coverage);
+            self.queue.append(QueueLane::default(), &mut vec![record]);
+        }
+    }
+
+    async fn publish(&self, url: &str) -> Publishing {
+        let (auditor, queue) = (Arc::clone(&self.auditor), Arc::clone(&self.queue));
+        publish_queue(url, limits(), auditor, Duration::ZERO, queue).await
+    }
+
+    fn follow(&self, edge: &Publishing) -> (CancellationToken, JoinHandle<()>) {
+        let stop = CancellationToken::new();
+        let (client, link) = (edge.client.clone(), Arc::clone(&edge.link));
+        let task = follow_confirmations(client, link, Arc::clone(&self.journal), stop.clone());
+        (stop, tokio::spawn(task))
+    }
+
+    /// Everything appended is on disk.
+    async fn written(&self, events: u64) -> JournalStatus {
+        eventually("all is written", || async {
+            let on_disk = events_on_disk(self.journal.folder());
+            if on_disk >= events { Ok(self.journal.status()) } else { Err(format!("{on_disk} events")) }
+        })
+        .await
+    }
+}
+
+/// The publisher first: it has the queue, and that the journal's lock.
+async fn end(journaled: Journaled, edge: Publishing) {
+    edge.task.abort();
+    assert!(edge.task.await.unwrap_err().is_cancelled());
+    drop(edge.queue);
+    assert!(journaled.journal.close(Duration::from_secs(20)));
+}
+
+fn files_of(folder: &Path) -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "journal")).collect()
+}
+
+fn events_on_disk(folder: &Path) -> u64 {
+    let count = |path: &std::path::PathBuf| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(12).filter(|window| window == b"\"received_at").count() as u64
+    };
+    files_of(folder).iter().map(count).sum()
+}
+
+async fn stored(url: &str) -> Vec<u128> {
+    messages(url, STREAM).await.iter().map(|message| event_id(message).0).collect()
+}
+
+async fn stored_once(url: &str, count: u64) {
+    eventually("all events are stored", || async {
+        let ids = stored(url).await;
+        let distinct: BTreeSet<u128> = ids.iter().copied().collect();
+        assert_eq!(ids.len(), distinct.len(), "an event is stored twice");
+        if distinct == (0..u128::from(count)).collect() {
+            Ok(())
+        } else {
+            Err(format!("{} events", ids.len()))
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_into_memory_and_what_a_killed_run_left_is_sent_after_the_live_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    // The first run finds no broker. It ends without a word.
+    let away = format!("nats://127.0.0.1:{}", free_port());
+    let first = journaled(options(&path), Arc::new(DiskFiles));
+    let edge = first.publish(&away).await;
+    first.append(0..2_000);
+    let status = first.written(2_000).await;
+    assert!(
+        status.waiting >= 1_900 && status.lost.iter().flatten().all(|(_, lost)| *lost == 0),
+        "{status:?}"
+    );
+    end(first, edge).await;
+
+    let second = journaled(options(&path), Arc::new(DiskFiles));
+    second.append(2_000..2_050);
+    eventually("the journal is read", || async {
+        (second.journal.status().recovered == 2_000).then_some(())
+    })
+    .await;
+    let edge = second.publish(&broker.url()).await;
+    stored_once(&broker.url(), 2_050).await;
+    let ids = stored(&broker.url()).await;
+    let live = ids.iter().position(|id| *id == 2_049).unwrap();
+    assert!(live < 1_000, "the newest live event is number {live} in the stream");
+    eventually("nothing waits", || async { (second.journal.status().waiting == 0).then_some(()) }).await;
+    end(second, edge).await;
+
+    let third = journaled(options(&path), Arc::new(DiskFiles));
+    eventually("the journal is read", || async {
+        (third.journal.stored_max(0) == Some(2_050)).then_some(())
+    })
+    .await;
+    assert_eq!(third.journal.status().recovered, 0, "what is stored is not sent again");
+}
+
+async fn confirm(url: &str, confirmed_seq: u64) {
+    let context = jetstream::new(async_nats::connect(url).await.unwrap());
+    let mut stream = context.get_stream(STREAM).await.unwrap();
+    let created = stream.info().await.unwrap().created;
+    let bucket = jetstream::kv::Config { bucket: CONFIRMED_BUCKET.to_owned(), ..Default::default() };
+    let store = context.create_key_value(bucket).await.unwrap();
+    let stream_created_ns = i64::try_from(created.unix_timestamp_nanos()).unwrap();
+    let value = Watermark { stream: STREAM.to_owned(), confirmed_seq, stream_created_ns, at: 1 };
+    store.put(STREAM, serde_json::to_vec(&value).unwrap().into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_freed_when_hot_has_them_and_not_when_the_broker_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let path = folder.path().join("journal");
+    let journaled = journaled(JournalOptions { bytes: 4 << 20, ..options(&path) }, Arc::new(DiskFiles));
+    let edge = journaled.publish(&broker.url()).await;
+    let (stop, task) = journaled.follow(&edge);
+    // Segments of 64 KiB.
+    journaled.append(0..1_000);
+    stored_once(&broker.url(), 1_000).await;
+    eventually("all is acknowledged", || async { (edge.queue.status().messages == 0).then_some(()) }).await;
+    let segments = journaled.journal.status().segments;
+    assert!(segments >= 4, "{segments} segments");
+    confirm(&broker.url(), 999).await;
+    eventually("all but the last are freed", || async {
+        let left = files_of(&path).len();
+        if left <= 2 { Ok(()) } else { Err(format!("{left} files")) }
+    })
+    .await;
+    confirm(&broker.url(), 1_000).await;
+    eventually("only the one being written is left", || async { (files_of(&path).len() == 1).then_some(()) })
+        .await;
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(journaled.journal.status().freed_unconfirmed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_the_broker_lost_are_sent_again_without_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start(folder.path()).await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
+    let edge = journaled.publish(&broker.url()).await;
+    let (stop, task) = journaled.follow(&edge);
+    journaled.append(0..50);
+    stored_once(&broker.url(), 50).await;
+    confirm(&broker.url(), 0).await;
+    eventually("the stream is known", || async { journaled.journal.knows(0).then_some(()) }).await;
+    broker.kill();
+    broker.delete_store();
+    broker.restart().await;
+    create_stream(&broker.url(), STREAM, "trade.>").await;
+    stored_once(&broker.url(), 50).await;
+    assert_eq!(journaled.journal.status().sent_again, 50);
+    stop.cancel();
+    task.await.unwrap();
+}
+
+/// A disk that is full while `full` is set: each append leaves half of its bytes.
+struct FullDisk(Arc<AtomicBool>);
+
+struct FullFile(Arc<dyn JournalFile>, Arc<AtomicBool>);
+
+impl JournalFiles for FullDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        Ok(Arc::new(FullFile(DiskFiles.create(path)?, Arc::clone(&self.0))))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.remove(path)
+    }
+}
+
+impl JournalFile for FullFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.1.load(Ordering::Acquire) {
+            self.0.append(&bytes[..bytes.len() / 2])?;
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.0.append(bytes)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_nobody_is_named_in_health_and_what_is_lost_for_it_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(true));
+    let path = folder.path().join("journal");
+    let journaled = journaled(options(&path), Arc::new(FullDisk(Arc::clone(&full))));
+    journaled.append(0..50);
+    let status = eventually("the failure is known", || async {
+        let status = journaled.journal.status();
+        status.failing.is_some().then_some(status)
+    })
+    .await;
+    assert!(status.write_errors > 0 && status.reasons()[0].contains("in memory only"), "{status:?}");
+    // Memory takes a hundred.
+    journaled.append(50..150);
+    let dropped = journaled.queue.status().dropped[DataType::Trade];
+    let lost: u64 = journaled.journal.status().lost.iter().map(|lost| lost[DataType::Trade]).sum();
+    assert_eq!(dropped + lost, 50);
+    full.store(false, Ordering::Release);
+    eventually("the disk is tried again", || async {
+        let coverage = Coverage::default();
+        let mut records: Vec<EventRecord> = vec![record("A-B", 999, None, 1, &coverage)];
+        journaled.queue.append(QueueLane::default(), &mut records);
+        journaled.journal.status().failing.is_none().then_some(())
+    })
+    .await;
+    assert!(journaled.journal.status().reasons().is_empty());
+    assert!(events_on_disk(&path) >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_half_of_its_bytes_books_stay_in_memory_and_a_full_journal_counts_its_oldest_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let journaled = journaled(JournalOptions { bytes: 1 << 20, ..options(&path) }, Arc::new(DiskFiles));
+    let coverage = Coverage::default();
+    let tight = eventually("much waits", || async {
+        journaled.append(0..200);
+        let status = journaled.journal.status();
+        status.is_tight.then_some(status)
+    })
+    .await;
+    assert!(tight.reasons()[0].contains("order books are not written"), "{tight:?}");
+    let book =
+        EventRecord { data_type: DataType::OrderBook, ..record("A-B", 1, None, clock::now_ns(), &coverage) };
+    journaled.queue.append(QueueLane::default(), &mut vec![book]);
+    assert_eq!(journaled.journal.status().unjournaled[DataType::OrderBook], 1);
+    let status = eventually("the journal is full", || async {
+        journaled.append(0..200);
+        let status = journaled.journal.status();
+        (status.lost[0][DataType::Trade] > 0).then_some(status)
+    })
+    .await;
+    assert!(status.bytes <= (1 << 20) + (1 << 18), "{status:?}");
+    assert_eq!(journaled.queue.status().dropped[DataType::Trade], 0, "what is lost, the journal counts");
+}
+
+#[test]
+fn a_second_process_does_not_write_into_the_same_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Journal::open(options(folder.path()), Arc::new(DiskFiles), Arc::new(Auditor::off()));
+    let first = open().unwrap();
+    let refused = open().err().unwrap().to_string();
+    assert!(refused.contains("another process uses it"), "{refused}");
+    drop(first);
+    open().unwrap();
+}
