@@ -145,6 +145,14 @@ impl OrderBooks {
         }
     }
 
+    /// Restarts a live book without sequence numbers.
+    pub fn restart_unnumbered(&mut self, instrument: InstrumentIndex, now_ns: i64) {
+        let is_live = |slot: &mut BookSlot| slot.book.state() == BookState::Live;
+        if self.is_unnumbered(instrument) && self.slot(instrument).is_some_and(is_live) {
+            self.restart(instrument, now_ns);
+        }
+    }
+
     /// Requests a snapshot (again), with back-off.
     pub fn request_snapshot(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         let Some(slot) = self.slot(instrument) else { return };

@@ -19,44 +19,57 @@ pub(crate) fn plan(loaded: &LoadedFeed) -> Plan {
     };
     let numbered: Vec<(u32, &str)> =
         (0u32..).zip(loaded.instruments.iter().map(|one| one.venue_symbol.as_str())).collect();
-    for (number, part) in (0u32..).zip(numbered.chunks(INSTRUMENTS_PER_CONNECTION)) {
-        let symbols: Vec<&str> = part.iter().map(|(_, symbol)| *symbol).collect();
-        let mut on_open = Vec::new();
-        let mut streams = Vec::new();
-        for data_type in &loaded.feed.data_types {
-            let message = |method: &str, symbols: &[&str]| message(method, *data_type, depth, symbols);
-            on_open.push(message("subscribe", &symbols));
-            streams.extend(part.iter().map(|(index, symbol)| DataStream {
-                data_type: *data_type,
-                instrument: Some(*index),
-                // Rare pairs trade once a day; their quotes move within minutes.
-                expected_silence_ms: if *data_type == DataType::Orderbook { 600_000 } else { 0 },
-                resubscribe: vec![message("unsubscribe", &[symbol]), message("subscribe", &[symbol])],
-            }));
+    // A message of trades that nobody can read costs no book of its connection.
+    for data_type in &loaded.feed.data_types {
+        for (number, part) in (1u32..).zip(numbered.chunks(INSTRUMENTS_PER_CONNECTION)) {
+            connect(&mut plan, loaded, (*data_type, depth), (number, part));
         }
-        let books = streams.iter().filter(|stream| stream.data_type == DataType::Orderbook);
-        plan.resyncs.extend(books.filter_map(|stream| {
-            Some(resubscribe(stream.instrument?, number, stream.resubscribe.clone(), Some(depth)))
-        }));
-        plan.connections.push(Connection {
-            name: format!("v2-{}", number + 1),
-            url: format!("{}/v2", loaded.endpoints.url("ws")),
-            headers: Vec::new(),
-            on_open,
-            heartbeat: Heartbeat::Text(TextHeartbeat {
-                send: r#"{"method":"ping"}"#.to_owned(),
-                every_ms: 15_000,
-            }),
-            // With any subscription the venue sends a heartbeat every second.
-            idle_timeout_ms: 40_000,
-            max_age_ms: 0,
-            messages_max: 2,
-            messages_window_ms: 1000,
-            charges: vec![charge(CONNECTS, 1)],
-            streams,
-        });
     }
     plan
+}
+
+/// Adds a connection with the streams of some pairs, and the resyncs of their books.
+fn connect(
+    plan: &mut Plan,
+    loaded: &LoadedFeed,
+    (data_type, depth): (DataType, u32),
+    (number, part): (u32, &[(u32, &str)]),
+) {
+    let is_book = data_type == DataType::Orderbook;
+    let message = |method: &str, symbols: &[&str]| message(method, data_type, depth, symbols);
+    let streams: Vec<DataStream> = part
+        .iter()
+        .map(|(index, symbol)| DataStream {
+            data_type,
+            instrument: Some(*index),
+            // Rare pairs trade once a day; their quotes move within minutes.
+            expected_silence_ms: if is_book { 600_000 } else { 0 },
+            resubscribe: vec![message("unsubscribe", &[symbol]), message("subscribe", &[symbol])],
+        })
+        .collect();
+    let connection = u32::try_from(plan.connections.len()).unwrap_or_default();
+    let books = streams.iter().filter(|_| is_book);
+    plan.resyncs.extend(books.filter_map(|stream| {
+        Some(resubscribe(stream.instrument?, connection, stream.resubscribe.clone(), Some(depth)))
+    }));
+    let symbols: Vec<&str> = part.iter().map(|(_, symbol)| *symbol).collect();
+    plan.connections.push(Connection {
+        name: format!("{}-{number}", if is_book { "book" } else { "trade" }),
+        url: format!("{}/v2", loaded.endpoints.url("ws")),
+        headers: Vec::new(),
+        on_open: vec![message("subscribe", &symbols)],
+        heartbeat: Heartbeat::Text(TextHeartbeat {
+            send: r#"{"method":"ping"}"#.to_owned(),
+            every_ms: 15_000,
+        }),
+        // With any subscription the venue sends a heartbeat every second.
+        idle_timeout_ms: 40_000,
+        max_age_ms: 0,
+        messages_max: 2,
+        messages_window_ms: 1000,
+        charges: vec![charge(CONNECTS, 1)],
+        streams,
+    });
 }
 
 /// Symbols are letters, digits and a slash: nothing in them needs an escape.

@@ -26,6 +26,8 @@ pub struct Output {
     frame: u32,
     /// Malformed elements of the current frame.
     malformed: usize,
+    /// See [`Output::changes_book`].
+    book: Option<u32>,
 }
 
 /// Lengths of the lists of an output.
@@ -83,6 +85,11 @@ impl Output {
         self.note(Remark::VenueError(VenueError { code: code.into(), text: text.into() }));
     }
 
+    /// The current element changes this instrument's book, which has no sequence numbers: if it cannot be read, the book restarts.
+    pub fn changes_book(&mut self, instrument: u32) {
+        self.book = Some(instrument);
+    }
+
     /// A text to send back on the frame's connection.
     pub fn reply(&mut self, text: impl Into<String>) {
         self.note(Remark::Reply(text.into()));
@@ -118,6 +125,7 @@ impl Output {
     ) -> ParseResult<usize> {
         each_element(cursor, |cursor| {
             let (start, mark) = (*cursor, self.mark());
+            self.book = None;
             match each(self, cursor) {
                 Ok(()) => Ok(()),
                 Err(error) => self.leave_out(cursor, start, mark, error),
@@ -139,6 +147,9 @@ impl Output {
         self.malformed += 1;
         if self.malformed <= MALFORMED_MAX {
             self.malformed(error);
+            if let Some(instrument) = self.book.take() {
+                self.note(Remark::RestartBook(instrument));
+            }
         }
         Ok(())
     }
@@ -188,6 +199,7 @@ pub fn each_frame<'a>(
         notes: Vec::new(),
         frame: 0,
         malformed: 0,
+        book: None,
     };
     let mut start = 0;
     for (index, end) in frames.ends.iter().enumerate() {
@@ -266,6 +278,7 @@ mod tests {
             let normalized = each_frame(&frames, |output, frame| {
                 let mut cursor = Cursor::new(frame.bytes);
                 let each = |output: &mut Output, cursor: &mut Cursor<'_>| {
+                    output.changes_book(7);
                     output.event(trade());
                     output.level(1, 2);
                     cursor.unsigned("a number").map(drop)
@@ -276,12 +289,14 @@ mod tests {
                 Remark::Malformed(malformed) => Some(malformed.at),
                 _ => None,
             });
-            (normalized.events.len(), normalized.levels.len(), places.collect::<Vec<_>>())
+            let restarts =
+                normalized.notes.iter().filter(|note| note.remark == Remark::RestartBook(7)).count();
+            (normalized.events.len(), normalized.levels.len(), places.collect::<Vec<_>>(), restarts)
         };
-        assert_eq!(run(r#"[1,"none",{"a":[2]},3]"#), (2, 4, vec![3, 10]));
-        assert_eq!(run(r#"[1,"none"#), (0, 0, vec![8]), "not JSON: the whole frame");
-        let (events, _, places) = run(&format!("[{}7]", "null,".repeat(100)));
-        assert_eq!((events, places.len()), (1, MALFORMED_MAX));
+        assert_eq!(run(r#"[1,"none",{"a":[2]},3]"#), (2, 4, vec![3, 10], 2));
+        assert_eq!(run(r#"[1,"none"#), (0, 0, vec![8], 0), "not JSON: the whole frame");
+        let (events, _, places, restarts) = run(&format!("[{}7]", "null,".repeat(100)));
+        assert_eq!((events, places.len(), restarts), (1, MALFORMED_MAX, MALFORMED_MAX));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) fn book(
     let Some((index, listed)) = loaded.subscribed(output, &symbol, DataType::Orderbook) else {
         return Ok(());
     };
+    output.changes_book(index);
     let scales = BookScales::new(listed.price_scale, listed.quantity_scale);
     // Malformed when finer than the pair's fixed places: these are the digits of the checksum.
     let levels = BookLevels::read(output, item, ["bids", "asks"], scales, |cursor| {

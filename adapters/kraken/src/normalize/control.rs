@@ -1,15 +1,21 @@
 //! Answers to subscriptions and pings, and errors.
 
-use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult};
+use marketprism_adapter_sdk::{Cursor, Ignored, Object, Output, ParseResult, Remark};
+
+const TOO_MANY_MESSAGES: &str = "Exceeded msg rate";
 
 pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
     let method = message.optional("method", Cursor::text)?.unwrap_or_else(|| "error".into());
     for key in ["error", "Error"] {
         if let Some(error) = message.optional(key, Cursor::text)? {
             let text = match message.optional("symbol", Cursor::text)? {
-                Some(symbol) => format!("{error} ({symbol})"),
-                None => error.into_owned(),
+                Some(symbol) if !error.contains(&*symbol) => format!("{error} ({symbol})"),
+                _ => error.into_owned(),
             };
+            // It names no request: whatever was asked for last is not subscribed.
+            if text == TOO_MANY_MESSAGES {
+                output.note(Remark::Closing(text.clone()));
+            }
             output.venue_error(method, text);
             return Ok(());
         }

@@ -36,7 +36,7 @@ fn books_have_the_smallest_depth_that_is_enough() {
         assert_eq!(plan.resyncs[0].depth_limit, Some(subscribed), "{asked}");
         let ResyncAction::Resubscribe(again) = &plan.resyncs[0].action else { panic!("in-band") };
         assert!(again.messages.iter().all(|text| text.contains(&format!("\"depth\":{subscribed},"))));
-        assert!(plan.connections[0].on_open[1].contains(&format!("\"depth\":{subscribed},")));
+        assert!(plan.connections[1].on_open[0].contains(&format!("\"depth\":{subscribed},")));
     }
     assert_eq!(Kraken::instrument_requests(&feed(&[], 1001), &[]).unwrap_err().field, "depth");
 }
@@ -47,7 +47,10 @@ fn messages_are_json_and_connections_share_the_pairs() {
     let one = open(&feed).instruments[0].clone();
     let many = (0..250).map(|number| Instrument { venue_symbol: format!("A{number}/USD"), ..one.clone() });
     let plan = Kraken::load(feed, many.collect()).unwrap().plan().unwrap();
-    assert_eq!(plan.connections.iter().map(|one| one.streams.len()).collect::<Vec<_>>(), [200, 200, 100]);
+    assert_eq!(
+        plan.connections.iter().map(|one| one.streams.len()).collect::<Vec<_>>(),
+        [100, 100, 50, 100, 100, 50]
+    );
     for connection in &plan.connections {
         let asked = connection.streams.iter().flat_map(|stream| &stream.resubscribe);
         for text in connection.on_open.iter().chain(asked) {
@@ -59,5 +62,5 @@ fn messages_are_json_and_connections_share_the_pairs() {
         ResyncAction::Resubscribe(again) => again.connection,
         ResyncAction::Request(_) => panic!("in-band"),
     };
-    assert_eq!([0, 99, 100, 249].map(connection_of), [0, 0, 1, 2]);
+    assert_eq!([0, 99, 100, 249].map(connection_of), [3, 3, 4, 5]);
 }

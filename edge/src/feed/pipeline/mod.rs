@@ -19,7 +19,7 @@ use prometheus::Histogram;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use self::reactions::SilentStream;
+use self::reactions::{SilentStream, hides_lost_books};
 use super::context::FrameObserver;
 use super::remark_log::RemarkLog;
 use super::sources::{PollTracker, SourceMap};
@@ -216,6 +216,9 @@ impl Pipeline {
                     let exchange = self.exchange();
                     tracing::error!(exchange, source = %frame.source, %error, held_back, "a frame is lost");
                 }
+                // Frames that came before it are processed before it.
+                self.normalize();
+                self.unnumbered_frame_lost(frame.source, clock::now_ns());
             }
         }
     }
@@ -236,6 +239,11 @@ impl Pipeline {
             }
             for note in notes {
                 self.remark(frame, &note.remark, now_ns);
+            }
+            if hides_lost_books(notes)
+                && let Some(origin) = self.origin(frame)
+            {
+                self.unnumbered_frame_lost(origin.source, now_ns);
             }
         }
         self.lost_to_faults(&result.faults, now_ns);
@@ -263,6 +271,7 @@ impl Pipeline {
                 let detail = format!("the adapter faulted: {}", fault.cause.as_str());
                 self.polls.failed(origin.source, "adapter_fault", &detail, now_ns);
                 self.snapshot_failed(origin.source, now_ns);
+                self.unnumbered_frame_lost(origin.source, now_ns);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Instant;
 
-use marketprism_adapter_host::contract::{self, Ignored, Remark};
+use marketprism_adapter_host::contract::{self, Ignored, Note, Remark};
 use marketprism_adapter_host::{FrameIndex, Health, InstrumentIndex, PlanSource, SourceIndex};
 use marketprism_schema::DataType;
 use marketprism_service::clock;
@@ -15,6 +15,13 @@ use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
 use crate::records::InvalidEvent;
 use crate::telemetry::LossAtStop;
+
+/// The notes of a frame name something unreadable that may be an update of a book, and not the book.
+pub(super) fn hides_lost_books(notes: &[Note]) -> bool {
+    let count = |is: fn(&Remark) -> bool| notes.iter().filter(|note| is(&note.remark)).count();
+    count(|remark| matches!(remark, Remark::Malformed(_)))
+        > count(|remark| matches!(remark, Remark::RestartBook(_)))
+}
 
 impl Pipeline {
     /// Publishes due books, fills the queue, requests snapshots, reports.
@@ -253,6 +260,15 @@ impl Pipeline {
             if books.is_unnumbered(instrument) {
                 books.restart(instrument, now_ns);
             }
+        }
+    }
+
+    /// Without sequence numbers no later frame shows that one of the source is lost: a checksum covers the best levels only.
+    pub(super) fn unnumbered_frame_lost(&mut self, source: SourceIndex, now_ns: i64) {
+        let instruments = self.parts.sources.books_of(source);
+        let Some(books) = self.parts.builder.books() else { return };
+        for instrument in instruments {
+            books.restart_unnumbered(instrument, now_ns);
         }
     }
 
