@@ -22,7 +22,7 @@ const SECOND: i64 = 1_000_000_000;
 /// Short windows; trades packed, books as JSON.
 const SETTINGS: &str = "[audit]\nwindow_seconds = 1\nsettle_ms = 300\n[wire]\ntrade = \"protobuf\"";
 
-async fn create_streams(broker: &Broker) {
+pub(crate) async fn create_streams(broker: &Broker) {
     let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
     for stream in STREAMS {
         let config = jetstream::stream::Config {
@@ -35,7 +35,7 @@ async fn create_streams(broker: &Broker) {
     }
 }
 
-async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Message> {
+pub(crate) async fn messages(broker: &Broker, stream: &str) -> Vec<jetstream::Message> {
     let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
     let mut stream = context.get_stream(stream).await.unwrap();
     let count = stream.info().await.unwrap().state.messages;
@@ -112,7 +112,7 @@ async fn start(broker: &Broker, folder: &std::path::Path, sim: &Sim) -> Edge {
     edge
 }
 
-async fn flows(edge: &Edge, more: u64) {
+pub(crate) async fn flows(edge: &Edge, more: u64) {
     let name = "marketprism_edge_acknowledged_total";
     let before = edge.metric(name, "").await;
     until("events are stored", Duration::from_secs(40), || async {

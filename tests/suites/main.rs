@@ -12,6 +12,7 @@
 
 mod books;
 mod broker_users;
+mod checksums;
 mod clients;
 mod configuration;
 mod conformance;

@@ -37,6 +37,16 @@ pub fn yymmdd(ms: i64) -> String {
     format!("{:02}{month:02}{day:02}", year % 100)
 }
 
+/// RFC 3339 in UTC with six places of a second; empty when out of range.
+pub fn rfc3339(us: i64) -> String {
+    let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1000) else {
+        return String::new();
+    };
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second, micros) = at.to_hms_micro();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z", u8::from(month))
+}
+
 /// Delivery time of a `YYMMDD`, 08:00 UTC; `None` for no date.
 pub fn delivery(text: &str) -> Option<i64> {
     let digits = (text.len() == 6 && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)?;
@@ -75,6 +85,7 @@ mod tests {
         // 2026-12-20: the December expiry is nearer than two weeks.
         assert_eq!(next_quarter(1_797_724_800_000).1, "270326");
         assert_eq!(delivery("261225"), Some(1_798_185_600_000));
+        assert_eq!(rfc3339(1_696_613_755_040_295), "2023-10-06T17:35:55.040295Z");
         assert_eq!((delivery("260230"), delivery("x"), delivery("2612250")), (None, None, None));
     }
 }

@@ -386,6 +386,16 @@ impl Simulation {
         Ok(exchange.push(index, data_type, count, clock::now_ms()))
     }
 
+    /// Publishes a change of the best bid with the time of the book's newest update; false where updates are not numbered by their time.
+    pub fn push_book_of_same_time(&self, exchange: &str, symbol: &str) -> Result<bool, Unknown> {
+        let _generating = lock(&self.generating);
+        let (exchange, index) = self.find(exchange, symbol)?;
+        let push = |market: &mut SymbolMarket, events: &mut Vec<Event>| {
+            market.book_of_same_time(clock::now_ms(), events)
+        };
+        Ok(exchange.with_symbol(index, push) == Some(true))
+    }
+
     /// Publishes a book update without changes, as some venues do for an unchanged book.
     pub fn push_still_book(&self, exchange: &str, symbol: &str) -> Result<(), Unknown> {
         let _generating = lock(&self.generating);

@@ -205,6 +205,8 @@ pub enum UpdateIds {
     Leaping,
     /// Each cadence numbers its updates one by one; after a restart the first, with the whole book, is 1.
     PerUpdate,
+    /// The engine's times in microseconds.
+    Micros,
 }
 
 #[derive(Debug, Clone)]

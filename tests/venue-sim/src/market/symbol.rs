@@ -40,16 +40,20 @@ impl SymbolMarket {
         engine_ms: i64,
     ) -> SymbolMarket {
         let mut rng = StdRng::seed_from_u64(seed);
+        let first_change = match rules.update_ids {
+            UpdateIds::Micros => micros(engine_ms),
+            _ => first_id,
+        };
         let book = first_book(&instrument, &rules, &mut rng);
-        let history = History::new(first_id, &book, rules.history_changes, CHECKPOINT_EVERY);
+        let history = History::new(first_change, &book, rules.history_changes, CHECKPOINT_EVERY);
         SymbolMarket {
             book,
             history,
-            last_id: first_id,
+            last_id: first_change,
             next_trade_id: first_id + 1,
             next_aggregate_id: first_id / 2 + 1,
             engine_ms,
-            cadences: Cadence::all(&rules, first_id),
+            cadences: Cadence::all(&rules, first_change),
             ticker: Default::default(),
             timer: Timer::new(rules.topics),
             sequence: Sequence::default(),
@@ -151,6 +155,20 @@ impl SymbolMarket {
         restarted
     }
 
+    /// Changes the best bid and publishes that with the time of the update before; false where updates are not numbered by their time.
+    pub fn book_of_same_time(&mut self, now_ms: i64, out: &mut Vec<Event>) -> bool {
+        self.flush(now_ms, out);
+        let Some((price, quantity)) =
+            self.book.best(Side::Bid).filter(|_| self.rules.update_ids == UpdateIds::Micros)
+        else {
+            return false;
+        };
+        self.sequence.repeat(self.last_id);
+        self.numbered_change(self.last_id + 1, Side::Bid, price, quantity + 1);
+        self.flush(now_ms, out);
+        true
+    }
+
     /// Publishes an update without changes on every cadence.
     pub fn still_book(&mut self, now_ms: i64, out: &mut Vec<Event>) {
         self.flush(now_ms, out);
@@ -186,11 +204,18 @@ impl SymbolMarket {
     }
 
     pub(super) fn change(&mut self, side: Side, price: i64, quantity: i64) {
-        let leap = match self.rules.update_ids {
-            UpdateIds::Consecutive | UpdateIds::PerUpdate => 1,
-            UpdateIds::Leaping => self.rng.random_range(1..200),
+        let id = match self.rules.update_ids {
+            UpdateIds::Consecutive | UpdateIds::PerUpdate => self.last_id + 1,
+            UpdateIds::Leaping => self.last_id + self.rng.random_range(1..200),
+            UpdateIds::Micros => {
+                (micros(self.engine_ms) + self.rng.random_range(0..1000)).max(self.last_id + 1)
+            }
         };
-        self.last_id += leap;
+        self.numbered_change(id, side, price, quantity);
+    }
+
+    fn numbered_change(&mut self, id: u64, side: Side, price: i64, quantity: i64) {
+        self.last_id = id;
         let before = self.book.quantity(side, price);
         self.book.set(side, price, quantity);
         self.history.record(Change { id: self.last_id, side, price, quantity, before }, &self.book);
@@ -249,13 +274,18 @@ impl SymbolMarket {
     }
 }
 
+fn micros(ms: i64) -> u64 {
+    ms.unsigned_abs() * 1000
+}
+
 fn drop_unknown(changed: &mut Changed) {
     let known = |level: &LevelChange| level.quantity != 0 || level.before != 0;
     changed.bids.retain(known);
     changed.asks.retain(known);
 }
 
-/// Offsets by first change. Numbers of different eras never overlap, so that each printed number identifies one book.
+/// Offsets by first change. Numbers of different eras never overlap, so that each printed number identifies one book; a repeated number
+/// identifies the newest of its books.
 #[derive(Debug, Default)]
 pub(super) struct Sequence {
     eras: Vec<(u64, u64)>,
@@ -281,6 +311,11 @@ impl Sequence {
             until = *after;
         }
         (printed <= until).then_some(printed)
+    }
+
+    /// The next change has the number of the newest one.
+    fn repeat(&mut self, newest: u64) {
+        self.eras.push((newest, newest + 1 - self.printed(newest)));
     }
 
     /// Later changes are numbered from half of the lowest start so far; false if that leaves no room.

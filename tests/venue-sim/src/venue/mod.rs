@@ -5,6 +5,7 @@ mod bybit;
 mod contract;
 mod deribit;
 pub mod event_data;
+mod kraken;
 mod okx;
 
 pub use contract::{
@@ -14,7 +15,7 @@ pub use contract::{
 };
 
 /// Exchange ids that can be simulated.
-pub const EXCHANGES: [&str; 7] = [
+pub const EXCHANGES: [&str; 8] = [
     "binance_spot",
     "binance_derivatives",
     "okx_spot",
@@ -22,6 +23,7 @@ pub const EXCHANGES: [&str; 7] = [
     "deribit_derivatives",
     "bybit_spot",
     "bybit_derivatives",
+    "kraken_spot",
 ];
 
 pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
@@ -33,6 +35,7 @@ pub fn by_exchange(exchange: &str) -> Option<Box<dyn Venue>> {
         "deribit_derivatives" => Box::new(deribit::Deribit),
         "bybit_spot" => Box::new(bybit::Bybit { spot: true }),
         "bybit_derivatives" => Box::new(bybit::Bybit { spot: false }),
+        "kraken_spot" => Box::new(kraken::Kraken),
         _ => return None,
     })
 }

@@ -16,6 +16,7 @@ mod deribit;
 mod deribit_rest;
 mod events;
 mod faults;
+mod kraken;
 mod limits;
 mod okx;
 mod protocol;
