@@ -50,6 +50,7 @@ const PROFILE: Profile = Profile {
     indices: &[],
     weight_header: None,
     restarts_sequence: false,
+    names_wait: false,
 };
 
 #[derive(Debug, Clone, Copy)]
