@@ -35,7 +35,7 @@ struct StoredBook {
 /// Price, quantity, side, venue time in microseconds.
 type StoredTrade = [String; 4];
 
-/// What the broker has, by the venue's symbol, in order.
+/// The broker's content by the venue's symbol, in order.
 #[derive(Default)]
 struct Stored {
     books: BTreeMap<String, Vec<StoredBook>>,
