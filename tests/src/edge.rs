@@ -15,6 +15,7 @@ use crate::wait::until;
 pub struct Edge {
     folder: PathBuf,
     port: u16,
+    variables: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -92,7 +93,13 @@ impl Edge {
             folder.join("data")
         );
         std::fs::write(folder.join("edge.toml"), config).unwrap();
-        Self { folder, port, process: None }
+        Self { folder, port, variables: Vec::new(), process: None }
+    }
+
+    /// Sets a variable of the process.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// SIGKILL.
@@ -106,6 +113,7 @@ impl Edge {
     pub async fn restart(&mut self) {
         self.kill();
         let mut command = command("run", &self.folder.join("edge.toml"));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("edge", &mut command, &self.folder));
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         until("the edge answers /metrics", Duration::from_secs(30), || get(url.clone())).await;
@@ -113,7 +121,7 @@ impl Edge {
 
     /// See [`check`].
     pub fn check(&self) -> (bool, String) {
-        check(&self.folder.join("edge.toml"))
+        checked(command("check", &self.folder.join("edge.toml")).envs(self.variables.iter().cloned()))
     }
 
     pub async fn get(&self, path: &str) -> Result<String, String> {
@@ -143,7 +151,11 @@ impl Edge {
 
 /// Runs `check` with a configuration: success, and what it says.
 pub fn check(config: &Path) -> (bool, String) {
-    let output = command("check", config).output().unwrap();
+    checked(&mut command("check", config))
+}
+
+fn checked(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
@@ -152,5 +164,8 @@ fn command(action: &str, config: &Path) -> Command {
     let mut command = Command::new(parts::binary("marketprism-edge"));
     command.arg(action).arg("--config").arg(config);
     command.env_remove("MARKETPRISM_NATS_URL").env_remove("NATS_URL");
+    for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
     command
 }

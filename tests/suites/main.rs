@@ -24,6 +24,7 @@ mod floods;
 mod integrity;
 mod journal;
 mod local;
+mod proxies;
 mod recordings;
 mod sandbox;
 mod scale;

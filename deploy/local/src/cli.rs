@@ -60,7 +60,7 @@ struct Install {
     /// Install everything that tests need and print its paths as NAME=value lines
     #[arg(long)]
     print_env: bool,
-    /// Also install a Python with the ClickHouse client and schemathesis
+    /// Also install a Python with the ClickHouse client, schemathesis and a proxy
     #[arg(long)]
     python: bool,
 }

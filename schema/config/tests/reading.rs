@@ -223,7 +223,7 @@ fn a_variable_that_is_not_utf8_is_an_error_only_where_it_is_ours() {
     for (name, value) in [(b"FOO".as_slice(), b"\xa3".as_slice()), (b"F\xa3O", b"x")] {
         assert_eq!(read(name, value).unwrap().into_keys().collect::<Vec<_>>(), ["PATH"]);
     }
-    for name in ["MARKETPRISM_NATS__URLS", "NATS_URL"] {
+    for name in ["MARKETPRISM_NATS__URLS", "NATS_URL", "HTTPS_PROXY", "no_proxy"] {
         let refusal = read(name.as_bytes(), b"\xa3").unwrap_err().to_string();
         assert!(refusal.contains(&format!("{name}: is not UTF-8 (allowed: text in UTF-8)")), "{refusal}");
     }

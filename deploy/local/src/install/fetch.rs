@@ -179,9 +179,9 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
-const PACKAGES: [&str; 2] = ["clickhouse-connect==1.12.0", "schemathesis==4.32.5"];
-const TITLE: &str = "python with clickhouse-connect 1.12.0 and schemathesis 4.32.5";
-const OTHERWISE: &str = "go without: only the tests with python's client and with schemathesis need it";
+const PACKAGES: [&str; 3] = ["clickhouse-connect==1.12.0", "schemathesis==4.32.5", "pproxy==2.7.9"];
+const TITLE: &str = "python with clickhouse-connect 1.12.0, schemathesis 4.32.5 and pproxy 2.7.9";
+const OTHERWISE: &str = "go without: only the tests with python's client, schemathesis and a proxy need it";
 /// Written last: without it the install was interrupted.
 const MARK: &str = "installed";
 

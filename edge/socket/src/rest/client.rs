@@ -77,6 +77,8 @@ impl RestClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_REQUESTS)
             .http1_max_headers(ANSWER_HEADERS_MAX)
+            // As HTTP/1 always wrote them: some proxies look for `Proxy-Authorization` letter by letter.
+            .http1_title_case_headers(true)
             .build(RequestConnector(Arc::clone(&dialer)));
         let large_answers = Arc::new(Semaphore::new(LARGE_MESSAGES_AT_ONCE));
         Self { client, dialer, options, counters, body_bytes_max, large_answers }
@@ -331,8 +333,9 @@ fn is_packed(headers: &HeaderMap) -> Result<bool, RequestFailure> {
 fn login_failure(proxy: &Proxy, url: &Url, headers: &HeaderMap) -> DialError {
     let offered = headers.get_all(header::PROXY_AUTHENTICATE);
     let offered: Vec<&str> = offered.iter().filter_map(|challenge| challenge.to_str().ok()).collect();
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
     DialError::Proxy {
-        target: url.host_str().unwrap_or_default().to_owned(),
+        target: format!("{host}:{port}"),
         proxy: proxy.to_string(),
         reason: login_refused(proxy.login.is_some(), &offered),
         lasting: true,

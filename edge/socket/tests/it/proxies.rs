@@ -19,7 +19,8 @@ use crate::venue::{
     Server, answer, eventually, quick, read_head, read_to_end, start_with, stop, until_frame,
 };
 
-const LOGIN: &str = "Basic YW5uOnNlY3JldA==";
+/// As some proxies look for it, letter by letter.
+const LOGIN: &str = "\r\nProxy-Authorization: Basic YW5uOnNlY3JldA==\r\n";
 
 fn rules(address: &str) -> ProxyRules {
     ProxyRules::One(Proxy::new(&MaskedUrl::from(address), None, "feed[0].proxy").unwrap())
@@ -118,7 +119,7 @@ async fn sockets_are_tunnelled_and_plain_requests_forwarded() {
     assert_eq!(seen, "GET http://venue.invalid/a?b=1 HTTP/1.1");
     let heads = heads.lock().unwrap();
     let tunnel = "CONNECT venue.invalid:81 HTTP/1.1\r\nHost: venue.invalid:81\r\n";
-    assert!(heads[0].starts_with(tunnel) && heads[1].contains("proxy-authorization: Basic "), "{heads:?}");
+    assert!(heads[0].starts_with(tunnel) && heads[1].contains("Proxy-Authorization: Basic "), "{heads:?}");
 }
 
 #[tokio::test]
@@ -342,4 +343,32 @@ async fn the_most_telling_failure_of_several_tries_is_told() {
         http_client(&quick()).unwrap().fetch(&Budgets::new(), &request(server.http("/"))).await.unwrap_err();
     assert_eq!(server.accepted(), 4);
     assert!(matches!(&failure, RequestFailure::Status { status: 503, .. }), "{failure}");
+}
+
+#[tokio::test]
+async fn odd_targets_give_errors_that_name_them() {
+    let proxy = Server::tcp(|mut stream, _| async move {
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting).await.unwrap();
+        stream.write_all(&[5, 0]).await.unwrap();
+        let mut request = [0; 512];
+        if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+            stream.write_all(&[5, 4, 0, 1]).await.unwrap();
+        }
+    })
+    .await;
+    let client = http_client(&behind(rules(&format!("socks5h://{}", proxy.address)))).unwrap();
+    let long = format!("http://{}/", vec!["a".repeat(60); 5].join("."));
+    for (url, wanted) in [
+        ("http://a..b/", "host unreachable"),
+        ("http://xn--80ak6aa92e.example:0/", "xn--80ak6aa92e.example:0 through"),
+        ("https://\u{430}\u{44f}.example/%zz?a={b}|c^", "xn--80a6d.example:443 through"),
+        ("http://[::ffff:1.2.3.4]/", "[::ffff:102:304]:80 through"),
+        ("http://h:65536/", "invalid port number"),
+        ("http://[fe80::1%25eth0]/", "invalid IPv6 address"),
+        (long.as_str(), "longer than SOCKS allows"),
+    ] {
+        let failure = client.fetch(&Budgets::new(), &request(url.to_owned())).await.unwrap_err();
+        assert!(failure.to_string().contains(wanted), "{url}: {failure}");
+    }
 }

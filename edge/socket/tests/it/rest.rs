@@ -38,7 +38,7 @@ async fn a_request_arrives_as_the_plan_says() {
     assert_eq!(client().fetch(&Budgets::new(), &post).await.unwrap().as_ref(), b"[1]");
     let head = heads.lock().unwrap().concat();
     assert!(head.starts_with("POST /info?limit=5 HTTP/1.1\r\n"), "{head}");
-    for wanted in ["x-time-unit: MICROSECOND\r\n", "content-length: 2\r\n", "user-agent: marketprism/"] {
+    for wanted in ["X-Time-Unit: MICROSECOND\r\n", "Content-Length: 2\r\n", "User-Agent: marketprism/"] {
         assert!(head.contains(wanted), "{wanted} is missing in {head}");
     }
 }
@@ -199,7 +199,7 @@ async fn packed_answers_are_unpacked_within_the_limit() {
             format!("HTTP/1.1 200 OK\r\ncontent-encoding: {encoding}\r\ncontent-length: {length}\r\n\r\n");
         let bytes = [head.as_bytes(), &body].concat();
         let server = Server::rest(move |_, head| {
-            assert!(head.contains("accept-encoding: gzip\r\n"), "{head}");
+            assert!(head.contains("Accept-Encoding: gzip\r\n"), "{head}");
             (NOW, bytes.clone())
         })
         .await;
@@ -216,7 +216,7 @@ async fn packed_answers_are_unpacked_within_the_limit() {
 #[tokio::test]
 async fn a_user_in_an_address_becomes_a_header() {
     let server = Server::rest(|_, head| {
-        let login = head.contains("authorization: Basic YW5uOnBAc3M=\r\n");
+        let login = head.contains("Authorization: Basic YW5uOnBAc3M=\r\n");
         assert!(login && !head.contains('@'), "{head}");
         (NOW, answer("200 OK", "", ""))
     })
