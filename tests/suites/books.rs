@@ -11,8 +11,13 @@ use serde_json::Value;
 
 use crate::{SYMBOLS, two_symbols};
 
-const DEPTH: usize = 400;
-const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
+/// Exchanges with the levels a side that the edge publishes.
+const EXCHANGES: [(&str, usize); 4] =
+    [("binance_spot", 400), ("binance_derivatives", 400), ("bybit_spot", 50), ("bybit_derivatives", 200)];
+
+fn depth_of(exchange: &str) -> usize {
+    EXCHANGES.iter().find(|(name, _)| *name == exchange).unwrap().1
+}
 
 async fn books(stack: &Stack, which: &str) -> Vec<Value> {
     let query = format!(
@@ -23,8 +28,8 @@ async fn books(stack: &Stack, which: &str) -> Vec<Value> {
     stack.clickhouse.rows(&query).await.unwrap()
 }
 
-fn best(side: &[[String; 2]]) -> Vec<[String; 2]> {
-    side.iter().take(DEPTH).map(|[price, quantity]| [plain(key(price)), plain(key(quantity))]).collect()
+fn best(side: &[[String; 2]], depth: usize) -> Vec<[String; 2]> {
+    side.iter().take(depth).map(|[price, quantity]| [plain(key(price)), plain(key(quantity))]).collect()
 }
 
 fn levels(row: &Value, side: &str) -> Vec<[String; 2]> {
@@ -38,8 +43,9 @@ fn compare(sim: &Sim, rows: &[Value]) {
         let id: u64 = row["id"].as_str().unwrap().parse().unwrap();
         let own = sim.book_at(exchange, symbol, id).unwrap();
         let own = own.unwrap_or_else(|| panic!("{exchange} {symbol}: the venue never had an update {id}"));
-        assert_eq!(levels(row, "b"), best(&own.bids), "{exchange} {symbol} {id}: bids");
-        assert_eq!(levels(row, "a"), best(&own.asks), "{exchange} {symbol} {id}: asks");
+        let depth = depth_of(exchange);
+        assert_eq!(levels(row, "b"), best(&own.bids, depth), "{exchange} {symbol} {id}: bids");
+        assert_eq!(levels(row, "a"), best(&own.asks, depth), "{exchange} {symbol} {id}: asks");
     }
 }
 
@@ -61,8 +67,11 @@ async fn start() -> (Stack, Sim, Edge) {
     let config = SimConfig { trade_percent: 10, start_paused: false, ..two_symbols(300) };
     let sim = Sim::start(config).await.unwrap();
     let address = sim.addr().to_string();
-    let feeds: Vec<Feed> =
-        EXCHANGES.iter().map(|exchange| Feed::simulated(exchange, &address, &SYMBOLS)).collect();
+    let feed = |(exchange, depth): (&str, usize)| Feed {
+        extra: format!("depth = {depth}"),
+        ..Feed::simulated(exchange, &address, &SYMBOLS)
+    };
+    let feeds: Vec<Feed> = EXCHANGES.map(feed).to_vec();
     let edge = stack.edge(&feeds).await;
     (stack, sim, edge)
 }
@@ -74,16 +83,39 @@ async fn every_published_book_equals_the_venues_book() {
     let rows = books(&stack, "").await;
     let kinds: std::collections::BTreeSet<String> =
         rows.iter().map(|row| format!("{}{}", row["exchange"], row["venue_symbol"])).collect();
-    assert_eq!(kinds.len(), 4, "{kinds:?}");
-    assert!(rows.iter().any(|row| levels(row, "b").len() == DEPTH), "no book has the full depth");
+    assert_eq!(kinds.len(), 2 * EXCHANGES.len(), "{kinds:?}");
+    for (exchange, depth) in EXCHANGES {
+        let full = rows.iter().any(|row| row["exchange"] == exchange && levels(row, "b").len() == depth);
+        assert!(full, "no book of {exchange} has {depth} levels");
+    }
     compare(&sim, &rows);
+}
+
+/// A restarted service of a venue begins its numbers anew with a whole book: no gap.
+async fn restarted_books_go_on(stack: &Stack, sim: &Sim, edge: &Edge) {
+    let exchange = "bybit_derivatives";
+    let gaps = edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await;
+    let restart = FaultSpec::new(FaultAction::RestartSequence).exchange(exchange).symbol("ETHUSDT");
+    sim.fault(restart).unwrap();
+    until("a book of the restarted numbers is stored", Duration::from_secs(60), || async {
+        let query = format!(
+            "SELECT count() FROM marketprism_hot.orderbooks WHERE exchange = '{exchange}' \
+             AND venue_symbol = 'ETHUSDT' AND last_update_id < 1000000"
+        );
+        match stack.clickhouse.number(&query).await? {
+            0 => Err("none".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    assert_eq!(edge.metric("marketprism_edge_orderbook_gaps_total", exchange).await, gaps);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_gap_is_recorded_and_resynchronized_without_a_wrong_book() {
     let (stack, sim, edge) = start().await;
     more_books(&stack, 50).await;
-    for exchange in EXCHANGES {
+    for (exchange, _) in EXCHANGES {
         let gap = FaultSpec::new(FaultAction::Gap).exchange(exchange).symbol("BTCUSDT");
         let id = sim.fault(gap).unwrap();
         until("the edge records the gap", Duration::from_secs(30), || async {
@@ -97,9 +129,11 @@ async fn a_sequence_gap_is_recorded_and_resynchronized_without_a_wrong_book() {
         let query = "SELECT uniqExact(exchange) FROM marketprism_hot.orderbooks WHERE venue_symbol = 'BTCUSDT' AND epoch > \
                      (SELECT min(epoch) FROM marketprism_hot.orderbooks)";
         let healed = stack.clickhouse.number(query).await?;
-        if healed == 2 { Ok(()) } else { Err(format!("{healed} of 2 books")) }
+        let all = EXCHANGES.len() as u64;
+        if healed == all { Ok(()) } else { Err(format!("{healed} of {all} books")) }
     })
     .await;
+    restarted_books_go_on(&stack, &sim, &edge).await;
     more_books(&stack, 50).await;
     compare(&sim, &books(&stack, "").await);
     let coverage = edge.get("/coverage").await.unwrap();

@@ -10,7 +10,8 @@ use serde_json::Value;
 async fn every_simulated_venue_answers_the_plan_of_its_adapter() {
     let sim = Sim::start(SimConfig { rate: 400, event_ms: Some(500), ..SimConfig::default() }).await.unwrap();
     let address = sim.addr();
-    for (adapter, exchanges) in [("binance", 2), ("okx", 2), ("deribit", 1), ("kraken", 1)] {
+    let adapters = [("binance", 2), ("okx", 2), ("deribit", 1), ("kraken", 1), ("bybit", 2)];
+    for (adapter, exchanges) in adapters {
         let mut command = Command::new(parts::binary("marketprism-edge"));
         command.args(["adapter", "test", "--json", "--mutations", "100", "--simulator"]);
         command.arg(format!("http://{address}")).arg(parts::adapter(adapter));

@@ -12,7 +12,7 @@ use marketprism_venue_sim::{Sim, SimConfig};
 
 use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
 
-const EXCHANGES: [&str; 2] = ["binance_spot", "binance_derivatives"];
+const EXCHANGES: [&str; 3] = ["binance_spot", "binance_derivatives", "bybit_derivatives"];
 
 /// Price, quantity, side, venue time in microseconds.
 type Trade = (String, String, String, i64);
@@ -30,7 +30,7 @@ fn sent(sim: &Sim) -> Trades {
                     trade.side.to_owned(),
                     trade.trade_time_ms * 1000,
                 );
-                all.insert((exchange.to_owned(), symbol.to_owned(), trade.id.to_string()), value);
+                all.insert((exchange.to_owned(), symbol.to_owned(), trade.trade_id), value);
             }
         }
     }

@@ -9,9 +9,6 @@ use marketprism_tests::wait::until;
 use marketprism_venue_sim::{DataType, EventRecord, InstrumentView, Sim};
 use serde_json::Value;
 
-/// Levels a side that an edge publishes.
-const DEPTH: usize = 400;
-
 /// Column texts by name; absent where the column is NULL.
 type Texts = BTreeMap<String, String>;
 
@@ -110,13 +107,13 @@ impl<'a> ExpectedRows<'a> {
                 set("underlying_asset", value("underlying").map(str::to_owned));
             }
             _ => {
-                let ratio = key(value("ratio").unwrap());
                 let one = 10_i128.pow(18);
-                let long = value("long").map_or_else(|| divided(ratio, one + ratio, 12), key);
+                let of_ratio = |ratio| divided(key(ratio), one + key(ratio), 12);
+                let long = value("long").map_or_else(|| of_ratio(value("ratio").unwrap()), key);
                 let short = value("short").map_or(one - long, key);
                 set("long", Some(plain(long)));
                 set("short", Some(plain(short)));
-                set("ratio", Some(plain(ratio)));
+                set("ratio", number("ratio"));
                 set("period", value("period").map(str::to_owned));
             }
         }
@@ -166,8 +163,8 @@ impl<'a> ExpectedRows<'a> {
         }
     }
 
-    /// The newest books of each instrument equal the venue's at their update ids.
-    pub async fn books(&self, stack: &Stack) {
+    /// The newest books of each instrument equal the venue's best `depth` levels at their update ids.
+    pub async fn books(&self, stack: &Stack, depth: usize) {
         let query = format!(
             "SELECT venue_symbol, toString(last_update_id) AS id, \
              arrayMap(l -> [toString(l.1), toString(l.2)], bids) AS bids, \
@@ -184,7 +181,7 @@ impl<'a> ExpectedRows<'a> {
             let instrument = &self.instruments[symbol];
             for (name, side) in [("bids", &own.bids), ("asks", &own.asks)] {
                 let expected: Vec<[String; 2]> =
-                    side.iter().take(DEPTH).map(|level| converted(instrument, level)).collect();
+                    side.iter().take(depth).map(|level| converted(instrument, level)).collect();
                 assert_eq!(levels(&row[name]), expected, "{name} of {symbol} at {id}");
             }
             *compared.entry(symbol.to_owned()).or_insert(0) += 1;

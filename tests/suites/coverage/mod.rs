@@ -23,9 +23,15 @@ const DERIVATIVES: &[&str] = &[
 ];
 
 /// Data types and market types by exchange.
-const OFFERED: [(&str, &[&str], &[&str]); 5] = [
+const OFFERED: [(&str, &[&str], &[&str]); 7] = [
     ("binance_spot", &["trade", "orderbook"], &["spot"]),
     ("binance_derivatives", DERIVATIVES, &["perpetual", "futures"]),
+    ("bybit_spot", &["trade", "orderbook"], &["spot"]),
+    (
+        "bybit_derivatives",
+        &["trade", "orderbook", "funding_rate", "open_interest", "liquidation", "lsr_all_account"],
+        &["perpetual", "futures"],
+    ),
     ("okx_spot", &["trade", "orderbook"], &["spot"]),
     ("okx_derivatives", DERIVATIVES, &["perpetual", "futures", "options"]),
     (
@@ -34,6 +40,11 @@ const OFFERED: [(&str, &[&str], &[&str]); 5] = [
         &["perpetual", "futures", "options"],
     ),
 ];
+
+/// Levels a side that an edge publishes by default.
+fn depth_of(exchange: &str) -> usize {
+    if exchange.starts_with("bybit") { 200 } else { 400 }
+}
 
 const TABLES: [(&str, &str); 8] = [
     ("trade", "trades"),
@@ -122,7 +133,7 @@ async fn every_data_type_is_stored_as_the_venue_sent_it() {
         for data_type in data_types {
             match *data_type {
                 "trade" => expected.trades(&stack).await,
-                "orderbook" => expected.books(&stack).await,
+                "orderbook" => expected.books(&stack, depth_of(exchange)).await,
                 other => expected.events(&stack, other, table(other)).await,
             }
         }
