@@ -153,6 +153,13 @@ impl OrderBooks {
         }
     }
 
+    /// Throws a book away for good: no update of it comes any more.
+    pub fn remove(&mut self, instrument: InstrumentIndex) {
+        if let Some(slot) = self.slots.get_mut(instrument.position()).and_then(Option::take) {
+            self.pending_bytes = self.pending_bytes.saturating_sub(slot.pending_bytes);
+        }
+    }
+
     /// Requests a snapshot (again), with back-off.
     pub fn request_snapshot(&mut self, instrument: InstrumentIndex, now_ns: i64) {
         let Some(slot) = self.slot(instrument) else { return };

@@ -18,6 +18,7 @@ use marketprism_service::{Exit, Failure, FailureContext as _, init_logs, print, 
 use serde_json::{Value, json};
 
 use crate::config::{Adapters, Config, FeedConfig};
+use crate::feed::check_online;
 use crate::recorder::record;
 use crate::replay::{Replay, ReplayOptions};
 use crate::run::Edge;
@@ -35,7 +36,7 @@ enum Command {
     /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered, 2 configuration, 3 start, 4 frames or events left behind.
     Run(ConfigArgument),
     /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one.
-    Check(ConfigArgument),
+    Check(CheckArguments),
     /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
     /// Record the frames of the venues without publishing anything.
@@ -50,6 +51,16 @@ struct ConfigArgument {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CheckArguments {
+    #[command(flatten)]
+    file: ConfigArgument,
+    /// Ask the venues for the symbols too, and the adapters for the plan. Exit status 2 if a venue does not list one, or does not
+    /// answer.
+    #[arg(long)]
+    online: bool,
 }
 
 #[derive(Debug, Args)]
@@ -118,9 +129,14 @@ fn run_command(command: Command) -> Result<Exit, Failure> {
             let left = runtime.block_on(edge.run())?;
             return Ok(if left.is_complete() { Exit::SUCCESS } else { Exit::UNDELIVERED });
         }
-        Command::Check(file) => {
-            let config = load(&file.config, &mut adapters)?;
+        Command::Check(arguments) => {
+            let config = load(&arguments.file.config, &mut adapters)?;
             print(&summary(&config, &adapters))?;
+            if arguments.online {
+                let check = runtime()?.block_on(check_online(&config, &adapters));
+                print(&check.text)?;
+                return Ok(if check.is_complete { Exit::SUCCESS } else { Exit::NOT_DONE });
+            }
         }
         Command::Replay(arguments) => return replay(&arguments),
         Command::Record(arguments) => {

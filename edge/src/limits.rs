@@ -85,6 +85,22 @@ pub const SNIPPET_CHARS_MAX: usize = 240;
 /// Interval at which a pipeline reports to audits, `/coverage` and metrics.
 pub const STATUS_EVERY: Duration = Duration::from_millis(500);
 
+/// Instruments of a feed, and symbols that it names. More: refused, by `check` or when the venue's lists are read.
+pub const INSTRUMENTS_MAX: usize = 5_000;
+
+/// Patterns of a feed, and its exclusions. More: the configuration is refused.
+pub const PATTERNS_MAX: usize = 64;
+
+/// Default of `feed.listing_interval_ms`.
+pub const LISTING_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Parts of a feed that collect what the venue listed later. Full: the newest part starts again with what comes, so that no other is
+/// touched.
+pub const ADDED_PARTS_MAX: usize = 8;
+
+/// Symbols that a log line or an audit names. More: the rest is counted only.
+pub const SYMBOLS_NAMED_MAX: usize = 64;
+
 /// Back-off between attempts to start a feed: doubles from the first to the last.
 pub const START_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 

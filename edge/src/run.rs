@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
 use crate::broker::{BrokerLink, answer_requests, connect};
 use crate::config::{Adapters, Config};
-use crate::feed::{EdgeContext, FeedContext, FeedStatus, FrameObserver, run_feed};
+use crate::feed::{EdgeContext, FeedContext, FeedRoster, FrameObserver, run_feed};
 use crate::http::{EdgeState, bind};
 use crate::journal::{DiskFiles, Journal, JournalOptions, follow_confirmations};
 use crate::limits::{HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
@@ -23,7 +23,7 @@ use crate::telemetry::{LossAtStop, Metrics};
 
 pub(crate) struct FeedTasks {
     tasks: JoinSet<()>,
-    statuses: Vec<Arc<FeedStatus>>,
+    roster: Arc<FeedRoster>,
 }
 
 impl FeedTasks {
@@ -34,15 +34,13 @@ impl FeedTasks {
         adapters: &Adapters,
         observer: impl Fn(usize) -> Option<Arc<dyn FrameObserver>>,
     ) -> anyhow::Result<Self> {
-        let mut feeds = Self { tasks: JoinSet::new(), statuses: Vec::new() };
+        let mut feeds = Self { tasks: JoinSet::new(), roster: Arc::default() };
         for (index, feed) in config.feeds.iter().enumerate() {
             let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?.clone();
-            let status = Arc::new(FeedStatus::new(&feed.exchange, &feed.data_types, adapter));
-            feeds.statuses.push(Arc::clone(&status));
-            let (audit_feed, lane) = (edge.auditor.feed(&feed.exchange), QueueLane::of_feed(index));
-            let context =
-                FeedContext { edge: Arc::clone(edge), audit_feed, lane, status, observer: observer(index) };
-            feeds.tasks.spawn(run_feed(context, feed.clone()));
+            let lane = QueueLane::of_feed(index);
+            let context = FeedContext::new(edge, feed, lane, adapter, observer(index))?;
+            feeds.roster.add(Arc::clone(&context.status));
+            feeds.tasks.spawn(run_feed(context, feed.clone(), Arc::clone(&feeds.roster)));
         }
         Ok(feeds)
     }
@@ -101,7 +99,7 @@ impl Edge {
             context: Arc::clone(&context),
             started: Instant::now(),
             grace: grace()?,
-            feeds: feeds.statuses.clone(),
+            feeds: Arc::clone(&feeds.roster),
             link,
         });
         let http = tokio::spawn(bound.serve(state, http_stop.clone()));
@@ -255,7 +253,7 @@ fn resume(config: &Config, auditor: &Auditor) -> anyhow::Result<Option<Journaled
     });
     let is_configured = |stream: &StreamId| config.feeds.iter().any(|feed| feed.exchange == stream.exchange);
     let resumption = Resumption::new(last, origin, is_configured)?;
-    auditor.resume(&resumption);
+    auditor.resume(&resumption, |stream| config.feeds.iter().any(|feed| feed.selects(stream)));
     let (unsent, run_ns) = (resumption.unsent, origin.run_ns);
     let run = JournaledRun { run_ns, stop: None, unsent };
     if let Err(error) = journal.write(&run) {

@@ -80,6 +80,10 @@ metrics! {
     books: IntGaugeVec = "marketprism_edge_orderbooks" ["exchange", "state"],
     /// 1 while a feed runs, 0 while it starts.
     feed_running: IntGaugeVec = "marketprism_edge_feed_running" ["exchange"],
+    /// Symbols of the configuration that the venue does not list.
+    not_listed: IntGaugeVec = "marketprism_edge_symbols_not_listed" ["exchange"],
+    /// Instruments that the venue listed or delisted while the feed ran, by change.
+    listing_changes: IntCounterVec = "marketprism_edge_listing_changes_total" ["exchange", "change"],
     /// Connections by state.
     connections: IntGaugeVec = "marketprism_edge_connections" ["exchange", "state"],
     /// Discarded, refused and repeated operations of the sockets, by kind.

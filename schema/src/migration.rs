@@ -228,7 +228,7 @@ mod tests {
             "60166bfec829b065018407c0db176c71",
             "48ddf1eaa43b6979a05adddea2f5ddbb",
             "d49fe086dd209d9e13c58cc16267f2ee",
-            "86a4cdb0534156c8521582243d9edc5f",
+            "c73f8052a2bb194012c9b82322df5d05",
             "eb41d9d9f4208001498f63b7255cf6d3",
         ];
         let checksums: Vec<String> = Migration::ALL.iter().map(Migration::checksum).collect();

@@ -154,6 +154,11 @@ pub fn check(config: &Path) -> (bool, String) {
     checked(&mut command("check", config))
 }
 
+/// See [`check`].
+pub fn check_online(config: &Path) -> (bool, String) {
+    checked(command("check", config).arg("--online"))
+}
+
 fn checked(command: &mut Command) -> (bool, String) {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();

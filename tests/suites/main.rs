@@ -23,6 +23,7 @@ mod figures;
 mod floods;
 mod integrity;
 mod journal;
+mod listings;
 mod local;
 mod proxies;
 mod recordings;

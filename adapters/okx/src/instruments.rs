@@ -14,7 +14,8 @@ use std::collections::BTreeSet;
 const OPTIONS: &str = "instruments?instType=OPTION&instFamily=";
 const UNDERLYINGS: &str = "underlying?instType=OPTION";
 
-/// The lists of the feed's market types, then the options of each underlying that the venue named.
+/// The lists of the feed's market types, then the options of each underlying that the venue names and the feed has a symbol of: one that the
+/// venue does not know would be an error.
 pub(crate) fn instrument_requests(
     exchange: Exchange,
     feed: &Feed,
@@ -27,7 +28,10 @@ pub(crate) fn instrument_requests(
     let lists = match named {
         _ if answers.is_empty() => first,
         Some(answer) if answers.iter().all(|answer| list(answer).is_some()) => {
-            let families = underlyings(&answer.body)?;
+            let named: BTreeSet<String> =
+                feed.symbols.iter().filter_map(|symbol| option_family(symbol)).collect();
+            let mut families = underlyings(&answer.body)?;
+            families.retain(|family| feed.symbols.is_empty() || named.contains(family));
             families.iter().map(|name| format!("{OPTIONS}{}", percent_encoded(name))).collect()
         }
         _ => Vec::new(),
@@ -49,12 +53,7 @@ fn first_lists(exchange: Exchange, feed: &Feed) -> Vec<String> {
         lists.push("instruments?instType=FUTURES".to_owned());
     }
     if feed.market_types.contains(&MarketType::Options) {
-        if feed.symbols.is_empty() {
-            lists.push(UNDERLYINGS.to_owned());
-        }
-        let families: BTreeSet<String> =
-            feed.symbols.iter().filter_map(|symbol| option_family(symbol)).collect();
-        lists.extend(families.iter().map(|family| format!("{OPTIONS}{}", percent_encoded(family))));
+        lists.push(UNDERLYINGS.to_owned());
     }
     lists
 }

@@ -5,12 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use marketprism_schema::{
-    AUDIT_VERSION, Audit, DataTypeMap, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamAudit,
-    StreamId,
+    AUDIT_VERSION, Audit, Downtime, DowntimeReason, Gap, GapCause, GapKind, StreamAudit, StreamId,
 };
 
 use super::run_journal::Resumption;
-use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry, StreamTable, SubscribedStream};
+use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamRegistry};
 use super::window::{GapEvent, RecordOutcome, StreamTally, WindowTally};
 use crate::limits::{AUDIT_DUPLICATE_IDS_MAX, AUDIT_WINDOWS_MAX, START_GAP_SHORT};
 
@@ -44,14 +43,14 @@ pub struct AuditStatus {
 #[derive(Debug)]
 pub struct Auditor {
     /// `None`: nothing is audited.
-    origin: Option<AuditOrigin>,
+    pub(super) origin: Option<AuditOrigin>,
     state: Mutex<AuditState>,
 }
 
 #[derive(Debug, Default)]
-struct AuditState {
-    streams: StreamRegistry,
-    feeds: Vec<AuditedFeed>,
+pub(super) struct AuditState {
+    pub(super) streams: StreamRegistry,
+    pub(super) feeds: Vec<AuditedFeed>,
     windows: BTreeMap<i64, WindowTally>,
     /// Ids of duplicates in the open windows.
     duplicate_ids: usize,
@@ -62,9 +61,13 @@ struct AuditState {
     /// Start of the run if it follows a clean stop.
     resumed_ns: Option<i64>,
     /// Streams of the run before whose feeds have not started.
-    resumed: BTreeSet<StreamId>,
+    pub(super) resumed: BTreeSet<StreamId>,
+    /// Those of them that the configuration still selects.
+    pub(super) selected: BTreeSet<StreamId>,
+    /// Streams that ended because they were delisted, with their end.
+    pub(super) delisted: BTreeMap<AuditStream, i64>,
     /// Downtimes that are not published.
-    downtimes: Vec<Downtime>,
+    pub(super) downtimes: Vec<Downtime>,
 }
 
 impl Auditor {
@@ -77,12 +80,17 @@ impl Auditor {
         Self { origin: Some(origin), state: Mutex::new(state) }
     }
 
-    /// The run before, as far as it matters to this one.
-    pub fn resume(&self, Resumption { after_clean_stop, streams, .. }: &Resumption) {
+    /// The run before, as far as it matters to this one. `is_selected`: the configuration has the stream, if the venue lists it.
+    pub fn resume(
+        &self,
+        Resumption { after_clean_stop, streams, .. }: &Resumption,
+        is_selected: impl Fn(&StreamId) -> bool,
+    ) {
         let Some(origin) = &self.origin else { return };
         let mut state = self.lock();
         state.resumed_ns = after_clean_stop.then_some(origin.run_ns);
         state.resumed.clone_from(streams);
+        state.selected = streams.iter().filter(|stream| is_selected(stream)).cloned().collect();
     }
 
     pub fn off() -> Self {
@@ -99,69 +107,8 @@ impl Auditor {
     }
 
     /// A lock is poisoned by a thread that panicked between two counts; counting continues.
-    fn lock(&self) -> MutexGuard<'_, AuditState> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, AuditState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Registers a feed that does not run yet.
-    pub fn feed(&self, exchange: &str) -> AuditFeed {
-        let mut state = self.lock();
-        state.feeds.push(AuditedFeed::new(exchange));
-        AuditFeed(state.feeds.len() - 1)
-    }
-
-    /// A feed starts with these streams, per instrument and data type.
-    pub fn subscribe(
-        &self,
-        AuditFeed(feed): AuditFeed,
-        streams: &[DataTypeMap<Option<SubscribedStream>>],
-        now_ns: i64,
-    ) -> StreamTable {
-        let Some(origin) = &self.origin else { return vec![DataTypeMap::default(); streams.len()] };
-        let mut state = self.lock();
-        let registry = &mut state.streams;
-        let mut row = |ids: &DataTypeMap<Option<SubscribedStream>>| {
-            DataTypeMap::from_fn(|kind| ids[kind].as_ref().and_then(|stream| registry.number(stream)))
-        };
-        let table: StreamTable = streams.iter().map(&mut row).collect();
-        let subscribed: BTreeSet<AuditStream> =
-            table.iter().flat_map(|row| row.values().copied().flatten()).collect();
-        let Some(feed) = state.feeds.get_mut(feed) else { return table };
-        let exchange = feed.exchange.clone();
-        feed.since_ns = if feed.last_ns == 0 { origin.run_ns } else { now_ns };
-        (feed.not_running, feed.frontier_ns, feed.last_ns) = (None, now_ns, now_ns);
-        let before = std::mem::replace(&mut feed.subscribed, subscribed.into_iter().collect());
-        for stream in before {
-            state.end_gap(stream, GapKind::AdapterFault, now_ns, None);
-        }
-        for (stream, _) in streams.iter().flat_map(DataTypeMap::values).flatten() {
-            state.resumed.remove(stream);
-        }
-        state.note_removed(origin, &exchange);
-        table
-    }
-
-    /// Start of the time for which a feed's streams are audited: the run's start, or that of the feed if it ran before.
-    pub fn since_ns(&self, AuditFeed(feed): AuditFeed) -> Option<i64> {
-        self.lock().feeds.get(feed).map(|feed| feed.since_ns)
-    }
-
-    /// A feed ended or could not start; `error` if it was not stopped on request.
-    pub fn feed_ended(&self, AuditFeed(feed): AuditFeed, error: Option<&str>) {
-        let mut state = self.lock();
-        let Some(feed) = state.feeds.get_mut(feed) else { return };
-        let ran = feed.frontier_ns != i64::MAX;
-        feed.frontier_ns = i64::MAX;
-        let Some(error) = error else { return };
-        feed.not_running = Some(error.to_owned());
-        if !ran {
-            return;
-        }
-        let evidence = format!("the feed ended: {error}");
-        let gap = Gap::open(GapKind::AdapterFault, GapCause::Ours, feed.last_ns, evidence);
-        for stream in feed.subscribed.clone() {
-            state.begin_gap(stream, gap.clone());
-        }
     }
 
     pub fn record(&self, records: &[RecordOutcome]) {
@@ -254,21 +201,6 @@ impl Auditor {
 }
 
 impl AuditState {
-    /// Once all feeds of an exchange have started: streams of the run before that none of them has are no longer configured.
-    fn note_removed(&mut self, origin: &AuditOrigin, exchange: &str) {
-        if self.feeds.iter().any(|feed| feed.exchange == exchange && feed.last_ns == 0) {
-            return;
-        }
-        let (removed, kept): (BTreeSet<_>, BTreeSet<_>) =
-            std::mem::take(&mut self.resumed).into_iter().partition(|stream| stream.exchange == exchange);
-        self.resumed = kept;
-        if !removed.is_empty() {
-            let removed = removed.into_iter().collect();
-            let downtime = origin.downtime(origin.run_ns, None, DowntimeReason::Removed, removed);
-            self.downtimes.push(downtime);
-        }
-    }
-
     fn start_of(&self, at_ns: i64) -> i64 {
         at_ns - at_ns.rem_euclid(self.window_ns)
     }
@@ -309,6 +241,10 @@ impl AuditState {
     }
 
     fn observe(&mut self, feed: AuditFeed, event: GapEvent) {
+        let has_ended = |stream| self.feeds.get(feed.0).is_some_and(|feed| feed.ended.contains(&stream));
+        if event.stream().is_some_and(has_ended) {
+            return;
+        }
         match event {
             GapEvent::TradeIds(stream, mut gaps) => {
                 gaps.retain(|gap| gap.to >= self.status.open_since_ns);
@@ -336,7 +272,7 @@ impl AuditState {
     }
 
     /// A gap may begin in a window that is closed: the oldest open one reports that part.
-    fn begin_gap(&mut self, stream: AuditStream, gap: Gap) {
+    pub(super) fn begin_gap(&mut self, stream: AuditStream, gap: Gap) {
         let (key, open_ns) = ((stream, gap.kind), self.status.open_since_ns);
         if self.open_gaps.contains_key(&key) {
             return;
@@ -349,7 +285,7 @@ impl AuditState {
     }
 
     /// Each open window keeps its part of the gap.
-    fn end_gap(&mut self, stream: AuditStream, kind: GapKind, at_ns: i64, venue_ns: Option<i64>) {
+    pub(super) fn end_gap(&mut self, stream: AuditStream, kind: GapKind, at_ns: i64, venue_ns: Option<i64>) {
         let Some(mut gap) = self.open_gaps.remove(&(stream, kind)) else { return };
         gap.to = at_ns;
         gap.set_venue_times(gap.venue_from, venue_ns.filter(|_| gap.venue_from.is_some()));
@@ -385,7 +321,7 @@ impl AuditState {
             parts: 1,
             streams: Vec::new(),
             silent: Vec::new(),
-            feeds: self.feeds.iter().enumerate().map(|(number, feed)| window.feed(number, feed)).collect(),
+            feeds: window.feeds(&self.feeds),
         };
         for (stream, id, capability) in self.streams.iter() {
             let tally = window.take(stream);

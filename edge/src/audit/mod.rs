@@ -3,6 +3,7 @@
 mod auditor;
 mod run_journal;
 mod streams;
+mod subscriptions;
 mod window;
 
 pub use auditor::{AuditOrigin, AuditStatus, Auditor};

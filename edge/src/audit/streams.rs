@@ -1,5 +1,7 @@
 //! Streams and feeds of the audits, with the numbers that stand for them.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use marketprism_schema::{Capability, DataTypeMap, StreamId};
 
@@ -41,6 +43,10 @@ impl StreamRegistry {
         u32::try_from(index).ok().map(AuditStream)
     }
 
+    pub(super) fn id(&self, stream: AuditStream) -> Option<&StreamId> {
+        self.0.get_index(stream.position()).map(|(id, _)| id)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (AuditStream, &StreamId, Capability)> {
         (0_u32..).map(AuditStream).zip(&self.0).map(|(stream, (id, capability))| (stream, id, *capability))
     }
@@ -52,6 +58,12 @@ pub(super) struct AuditedFeed {
     /// Reason why it does not run.
     pub(super) not_running: Option<String>,
     pub(super) subscribed: Vec<AuditStream>,
+    /// Streams that ended while the feed ran: it may still observe their connection.
+    pub(super) ended: BTreeSet<AuditStream>,
+    /// Symbols of its configuration that the venue does not list.
+    pub(super) not_listed: Vec<String>,
+    /// It will not run again: its number is free for another feed of the exchange.
+    pub(super) is_released: bool,
     /// Everything received before is in the queue, or reported as lost. `i64::MAX` while the feed does not run.
     pub(super) frontier_ns: i64,
     /// The last frontier while it ran; 0: it never did.
@@ -66,6 +78,9 @@ impl AuditedFeed {
             exchange: exchange.to_owned(),
             not_running: Some("it requests its instruments".to_owned()),
             subscribed: Vec::new(),
+            ended: BTreeSet::new(),
+            not_listed: Vec::new(),
+            is_released: false,
             frontier_ns: i64::MAX,
             last_ns: 0,
             since_ns: 0,

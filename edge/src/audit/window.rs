@@ -203,6 +203,20 @@ pub enum GapEvent {
     Counts(i64, FeedCounts),
 }
 
+impl GapEvent {
+    pub(super) const fn stream(&self) -> Option<AuditStream> {
+        match self {
+            Self::TradeIds(stream, _)
+            | Self::Ended(stream, _)
+            | Self::Began(stream, _)
+            | Self::Recovered(stream, ..)
+            | Self::Conflated(stream, ..)
+            | Self::Malformed(stream, _) => Some(*stream),
+            Self::Counts(..) => None,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct WindowTally {
     streams: Vec<StreamTally>,
@@ -249,15 +263,26 @@ impl WindowTally {
         }
     }
 
-    pub(super) fn feed(&self, number: usize, feed: &AuditedFeed) -> FeedAudit {
-        let counts = self.feeds.get(number).copied().unwrap_or_default();
-        FeedAudit {
-            exchange: feed.exchange.clone(),
-            malformed: counts.malformed,
-            reconnects: counts.reconnects,
-            adapter_faults: counts.adapter_faults,
-            not_running: feed.not_running.clone(),
+    /// One entry per exchange: its feeds and their parts add up.
+    pub(super) fn feeds(&self, feeds: &[AuditedFeed]) -> Vec<FeedAudit> {
+        let mut audits: Vec<FeedAudit> = Vec::new();
+        for (number, feed) in feeds.iter().enumerate() {
+            let counts = self.feeds.get(number).copied().unwrap_or_default();
+            let exchange = feed.exchange.clone();
+            let position = audits.iter().position(|audit| audit.exchange == exchange).unwrap_or(audits.len());
+            if position == audits.len() {
+                audits.push(FeedAudit { exchange, ..FeedAudit::default() });
+            }
+            let Some(audit) = audits.get_mut(position) else { continue };
+            audit.malformed += counts.malformed;
+            audit.reconnects += counts.reconnects;
+            audit.adapter_faults += counts.adapter_faults;
+            if !feed.is_released {
+                audit.not_running = audit.not_running.take().or_else(|| feed.not_running.clone());
+                audit.not_listed.extend(feed.not_listed.iter().cloned());
+            }
         }
+        audits
     }
 }
 

@@ -11,8 +11,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::adapter::Adapters;
-use super::feed::{FeedConfig, check_overlap, check_symbols};
+use super::feed::{FeedConfig, check_overlap};
 use super::network::Network;
+use super::symbols::check_symbols;
 use crate::limits;
 
 /// A validated configuration.

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use marketprism_config::{MaskedUrl, Problems, names_schema};
-use marketprism_schema::{DataType, MarketType};
+use marketprism_schema::{DataType, MarketType, StreamId};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::network::{Egress, Network};
+use super::symbols::{SymbolSelection, common};
+use crate::limits::LISTING_INTERVAL;
 
 /// Subscription of one exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,9 +23,13 @@ pub struct FeedConfig {
     /// The adapter's component.
     #[schemars(extend("x-required" = true, "x-file" = true))]
     pub adapter: PathBuf,
-    /// Normalized symbols such as BTC-USDT, BTC-USDT-261225 or BTC-USDT-261225-90000-C.
+    /// Normalized symbols such as BTC-USDT, BTC-USDT-261225 or BTC-USDT-261225-90000-C, and patterns with `*` for any characters such as
+    /// `*-USDT`, `BTC-*`, `BTC-USD-*` (an option chain) or `*`. A pattern selects what trades at the venue.
     #[schemars(extend("x-required" = true, "uniqueItems" = true))]
     pub symbols: Vec<String>,
+    /// Symbols and patterns that the patterns of `symbols` leave out.
+    #[schemars(extend("uniqueItems" = true))]
+    pub exclude: Vec<String>,
     /// Data types to collect.
     #[schemars(schema_with = "data_types")]
     pub data_types: Vec<DataType>,
@@ -41,6 +47,11 @@ pub struct FeedConfig {
     #[serde(rename = "reconnect_wait_max_ms", with = "marketprism_config::millis")]
     #[schemars(with = "u64", range(min = 250, max = 600_000))]
     pub reconnect_wait_max: Duration,
+    /// Interval at which the venue's instrument lists are read again, a tenth more or less: what `symbols` selects is collected once it is
+    /// listed, and ends once it is not.
+    #[serde(rename = "listing_interval_ms", with = "marketprism_config::millis")]
+    #[schemars(with = "u64", range(min = 1_000, max = 86_400_000))]
+    pub listing_interval: Duration,
     /// Additional certificate authority for sockets and requests of this feed.
     #[schemars(extend("x-file" = true))]
     pub ca_file: Option<PathBuf>,
@@ -59,16 +70,32 @@ impl Default for FeedConfig {
             exchange: String::new(),
             adapter: PathBuf::new(),
             symbols: Vec::new(),
+            exclude: Vec::new(),
             data_types: Vec::new(),
             market_types: Vec::new(),
             depth: None,
             publish_interval: Duration::from_millis(100),
             reconnect_wait_max: Duration::from_secs(60),
+            listing_interval: LISTING_INTERVAL,
             ca_file: None,
             endpoints: BTreeMap::new(),
             network: Network::default(),
             egress: Egress::default(),
         }
+    }
+}
+
+impl FeedConfig {
+    pub fn selection(&self) -> SymbolSelection {
+        SymbolSelection::new(&self.symbols, &self.exclude)
+    }
+
+    /// True if the feed collects the stream, provided that the venue lists its instrument.
+    pub fn selects(&self, stream: &StreamId) -> bool {
+        self.exchange == stream.exchange
+            && self.data_types.contains(&stream.data_type)
+            && wants(stream.data_type, &self.market_types, stream.market_type)
+            && self.selection().includes(&stream.symbol)
     }
 }
 
@@ -80,28 +107,6 @@ fn data_types(_: &mut SchemaGenerator) -> Schema {
 fn market_types(_: &mut SchemaGenerator) -> Schema {
     let items = names_schema(MarketType::ALL.iter().map(|market| market.as_str()));
     json_schema!({ "type": "array", "items": items, "uniqueItems": true })
-}
-
-const SYMBOL_BYTES_MAX: usize = 64;
-const SYMBOL_ALLOWED: &str =
-    "symbols such as BTC-USDT: capital letters and digits, joined by hyphens, at most 64 bytes";
-
-/// A symbol becomes a token of a subject. Coins may be named in any script.
-pub(super) fn check_symbols(at: &str, feed: &FeedConfig, problems: &mut Problems<'_>) {
-    for symbol in &feed.symbols {
-        let legal = symbol.len() <= SYMBOL_BYTES_MAX && symbol.split('-').all(is_symbol_part);
-        let what = format!("names {symbol:?}");
-        problems.demand(legal, &format!("{at}.symbols"), what, SYMBOL_ALLOWED);
-    }
-}
-
-/// Some coins have small letters beside capital ones; `d` is the point of a strike.
-fn is_symbol_part(part: &str) -> bool {
-    let is_strike = part.split_once('d').is_some_and(|(whole, rest)| {
-        [whole, rest].iter().all(|half| !half.is_empty() && half.bytes().all(|byte| byte.is_ascii_digit()))
-    });
-    let is_capital = !part.chars().any(char::is_lowercase) || part.chars().any(char::is_uppercase);
-    !part.is_empty() && part.chars().all(char::is_alphanumeric) && (is_capital || is_strike)
 }
 
 /// Two feeds that collect the same would publish every event twice.
@@ -116,13 +121,14 @@ pub(super) fn check_overlap(
             || other.market_types.is_empty()
             || feed.market_types.iter().any(|market_type| other.market_types.contains(market_type));
         let data_types_meet = feed.data_types.iter().any(|data_type| other.data_types.contains(data_type));
-        let symbol = feed.symbols.iter().find(|symbol| other.symbols.contains(symbol));
-        if let Some(symbol) = symbol
-            && feed.exchange == other.exchange
+        if feed.exchange == other.exchange
             && market_types_meet
             && data_types_meet
+            && let Some((symbol, by)) = common(feed, other)
         {
-            let what = format!("{symbol:?} is collected by feed[{index}] already, with the same data type");
+            let by = if by == symbol { String::new() } else { format!(" as {by:?}") };
+            let what =
+                format!("{symbol:?} is collected by feed[{index}] already{by}, with the same data type");
             let allowed = "each symbol and data type of an exchange in one feed";
             problems.report(&format!("{at}.symbols"), what, allowed);
         }

@@ -4,8 +4,10 @@ mod adapter;
 mod edge;
 mod feed;
 mod network;
+mod symbols;
 
 pub use adapter::{Adapters, book_depth, offered};
 pub use edge::{Audits, Config, ConfigFile, Http, JournalSettings, PublisherLimits, Sandbox};
 pub use feed::{FeedConfig, wants};
 pub use network::{Egress, Network};
+pub use symbols::SymbolSelection;

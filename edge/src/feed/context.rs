@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use marketprism_adapter_host::Quarantine;
+use marketprism_adapter_host::{Adapter, Quarantine};
 use marketprism_schema::{DataTypeMap, WireForm};
-use marketprism_socket::{Budgets, SocketEvent};
+use marketprism_socket::{BackoffOptions, Budgets, SocketEvent, SocketOptions};
 use tokio_util::sync::CancellationToken;
 
+use super::listing::{FeedListing, ListingReader};
+use super::parts::InstrumentParts;
 use super::sources::SourceMap;
 use super::status::FeedStatus;
 use crate::audit::{AuditFeed, Auditor};
-use crate::config::{Config, Sandbox};
+use crate::config::{Config, FeedConfig, Sandbox};
 use crate::journal::Journal;
 use crate::limits::QUARANTINE_BYTES_MAX;
 use crate::queue::{EventQueue, QueueLane};
@@ -66,6 +68,66 @@ pub struct FeedContext {
     pub status: Arc<FeedStatus>,
     /// Set by `record`.
     pub observer: Option<Arc<dyn FrameObserver>>,
+    /// Shared by the parts of a feed.
+    pub parts: Arc<InstrumentParts>,
+    pub reader: Arc<ListingReader>,
+    pub stop: CancellationToken,
+}
+
+impl FeedContext {
+    /// The first part of a feed.
+    pub fn new(
+        edge: &Arc<EdgeContext>,
+        config: &FeedConfig,
+        lane: QueueLane,
+        adapter: Adapter,
+        observer: Option<Arc<dyn FrameObserver>>,
+    ) -> anyhow::Result<Self> {
+        let options = socket_options(config, observer.is_some());
+        let budgets = edge.budgets.clone();
+        let reader = ListingReader::new(&adapter, edge.sandbox.limits(), budgets, options, config)?;
+        Ok(Self {
+            edge: Arc::clone(edge),
+            audit_feed: edge.auditor.feed(&config.exchange),
+            lane,
+            status: Arc::new(FeedStatus::new(&config.exchange, &config.data_types, adapter)),
+            observer,
+            parts: Arc::default(),
+            reader: Arc::new(reader),
+            stop: edge.stop.child_token(),
+        })
+    }
+
+    /// Names what the venue does not list: in `/coverage`, `/health`, the metrics, the audits and, when it changes, the log.
+    pub fn publish_not_listed(&self, FeedListing { not_listed, hint, .. }: &FeedListing) {
+        let exchange = self.status.exchange.as_str();
+        if *self.status.not_listed() != **not_listed {
+            let symbols = not_listed.join(", ");
+            match not_listed.is_empty() {
+                true => tracing::info!(exchange, "every symbol of the feed is listed now"),
+                false => tracing::warn!(
+                    exchange,
+                    symbols,
+                    allowed = hint,
+                    "the venue does not list these symbols: the others are collected, these are looked for again"
+                ),
+            }
+        }
+        self.edge.auditor.set_not_listed(self.audit_feed, not_listed);
+        self.status.set_not_listed(not_listed);
+    }
+}
+
+pub fn socket_options(config: &FeedConfig, report_sent: bool) -> SocketOptions {
+    let defaults = SocketOptions::default();
+    SocketOptions {
+        ca_files: config.ca_file.iter().cloned().collect(),
+        proxy: config.egress.proxy.clone(),
+        local_address: config.egress.local_address,
+        report_sent,
+        backoff: BackoffOptions { cap: config.reconnect_wait_max, ..defaults.backoff },
+        ..defaults
+    }
 }
 
 pub trait FrameObserver: Send + Sync {

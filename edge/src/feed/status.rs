@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use marketprism_adapter_host::contract::{Instrument, Plan};
-use marketprism_adapter_host::{Adapter, Stats};
+use marketprism_adapter_host::{Adapter, InstrumentIndex, Stats};
 use marketprism_schema::{DataType, DataTypeMap, MarketType};
 use marketprism_socket::FeedSockets;
+use tokio::sync::Notify;
 
+use super::parts::{InstrumentKey, PartNumber};
 use super::sources::PollReport;
 use crate::books::BookReport;
 use crate::records::TradeIdReport;
@@ -24,6 +26,8 @@ pub struct InstrumentName {
     pub symbol: String,
     pub venue_symbol: String,
     pub market_type: MarketType,
+    /// The venue does not list it any more: its streams have ended.
+    pub delisted: bool,
 }
 
 impl From<&Instrument> for InstrumentName {
@@ -32,6 +36,7 @@ impl From<&Instrument> for InstrumentName {
             symbol: instrument.symbol.clone(),
             venue_symbol: instrument.venue_symbol.clone(),
             market_type: instrument.market_type.into(),
+            delisted: false,
         }
     }
 }
@@ -52,7 +57,10 @@ pub struct FeedStatus {
     pub exchange: String,
     pub data_types: Vec<DataType>,
     pub adapter: Adapter,
+    pub part: PartNumber,
     state: Mutex<FeedState>,
+    /// Wakes who waits for the end of instruments.
+    ended: Notify,
 }
 
 #[derive(Debug)]
@@ -63,6 +71,9 @@ struct FeedState {
     stats: Option<Arc<Stats>>,
     report: FeedReport,
     delays_ms: DataTypeMap<u32>,
+    not_listed: Arc<[String]>,
+    /// Delisted instruments whose streams the pipeline has not ended.
+    ending: Vec<InstrumentIndex>,
 }
 
 impl FeedStatus {
@@ -74,9 +85,16 @@ impl FeedStatus {
             stats: None,
             report: FeedReport::default(),
             delays_ms: DataTypeMap::default(),
+            not_listed: Arc::default(),
+            ending: Vec::new(),
         };
         let (exchange, data_types) = (exchange.to_owned(), data_types.to_vec());
-        Self { exchange, data_types, adapter, state: Mutex::new(state) }
+        Self { exchange, data_types, adapter, part: 0, state: Mutex::new(state), ended: Notify::new() }
+    }
+
+    #[must_use]
+    pub fn with_part(self, part: PartNumber) -> Self {
+        Self { part, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, FeedState> {
@@ -88,7 +106,59 @@ impl FeedStatus {
     }
 
     pub fn set_phase(&self, phase: FeedPhase) {
-        self.lock().phase = phase;
+        let mut state = self.lock();
+        if phase != FeedPhase::Running {
+            state.ending.clear();
+            self.ended.notify_waiters();
+        }
+        state.phase = phase;
+    }
+
+    /// Symbols of the configuration that the venue does not list.
+    pub fn not_listed(&self) -> Arc<[String]> {
+        Arc::clone(&self.lock().not_listed)
+    }
+
+    pub fn set_not_listed(&self, symbols: &[String]) {
+        self.lock().not_listed = symbols.into();
+    }
+
+    /// The venue does not list these instruments any more: the pipeline of a running feed ends their streams.
+    pub fn end_instruments(&self, keys: &[InstrumentKey]) {
+        let mut state = self.lock();
+        if state.phase != FeedPhase::Running {
+            return;
+        }
+        let mut instruments = state.instruments.to_vec();
+        for (index, one) in InstrumentIndex::enumerate(&mut instruments) {
+            let is_gone = keys.iter().any(|(symbol, of)| *symbol == one.symbol && *of == one.market_type);
+            if is_gone && !one.delisted {
+                one.delisted = true;
+                state.ending.push(index);
+            }
+        }
+        state.instruments = instruments.into();
+    }
+
+    pub fn ending_instruments(&self) -> Vec<InstrumentIndex> {
+        self.lock().ending.clone()
+    }
+
+    /// The streams of these instruments have ended.
+    pub fn instruments_ended(&self, ended: &[InstrumentIndex]) {
+        self.lock().ending.retain(|instrument| !ended.contains(instrument));
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until the streams of all delisted instruments have ended, or the feed does not run.
+    pub async fn ended_instruments(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.lock().ending.is_empty() {
+                return;
+            }
+            ended.await;
+        }
     }
 
     pub fn set_running(
@@ -104,6 +174,12 @@ impl FeedStatus {
         state.instruments = instruments.iter().map(InstrumentName::from).collect();
         state.sockets = Some(sockets);
         state.stats = Some(stats);
+    }
+
+    /// The feed runs without an instrument of this part.
+    pub fn set_resting(&self) {
+        self.lock().instruments = Arc::default();
+        self.set_phase(FeedPhase::Running);
     }
 
     /// Planned delay of a data type: its polls ask for what is older. `None`: there is no delay.

@@ -1,51 +1,53 @@
-//! The owner of one feed: starts it (instruments, plan, records, sockets), restarts it after errors, stops it in order.
+//! The owner of one part of a feed: starts it (instruments, plan, records, sockets), restarts it after errors, stops it in order.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use marketprism_adapter_host::contract::{self, Answer, Feed, Instrument, Plan, Venue};
-use marketprism_adapter_host::{
-    AdapterSupervisor, FaultPolicy, InstrumentIndex, InstrumentRounds, Sandbox, Stats,
-};
-use marketprism_config::MaskedUrl;
-use marketprism_schema::{Capability, DataTypeMap, MarketType, StreamId};
-use marketprism_service::{Backoff, clock, error_text, mask};
-use marketprism_socket::{
-    BackoffOptions, FeedSockets, InputBounds, InputReceiver, SocketCounter, SocketOptions, http_client,
-    input_queue,
-};
+use anyhow::{Context, ensure};
+use marketprism_adapter_host::contract::{Feed, Instrument, Plan, Venue};
+use marketprism_adapter_host::{AdapterSupervisor, FaultPolicy, InstrumentIndex};
+use marketprism_schema::{Capability, DataTypeMap, StreamId};
+use marketprism_service::{Backoff, clock, error_text};
+use marketprism_socket::{FeedSockets, InputBounds, InputReceiver, SocketCounter, input_queue};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::context::FeedContext;
+use super::context::{FeedContext, socket_options};
 use super::pipeline::{Pipeline, PipelineParts};
 use super::sources::SourceMap;
 use super::status::{FeedPhase, planned_delays_ms};
 use crate::audit::{StreamTable, SubscribedStream};
-use crate::config::{FeedConfig, book_depth};
+use crate::config::FeedConfig;
 use crate::gaps::GapMonitor;
 use crate::limits::{FEED_INPUT_BYTES_MAX, FEED_INPUTS_MAX, PIPELINES_DRAIN, SOCKETS_STOP, START_BACKOFF};
 use crate::records::{EventEncoder, EventOrigin, RecordBuilder, RecordOptions, Subscription};
 use crate::telemetry::{CoverageIndex, LossAtStop};
 
-/// Runs one feed until the edge stops its feeds.
-pub async fn run_feed(context: FeedContext, config: FeedConfig) {
+/// Runs one part of a feed until it is stopped. `instruments`: of its first start, else the venue's lists are read.
+pub async fn run_part(context: &FeedContext, config: &FeedConfig, mut instruments: Option<Vec<Instrument>>) {
     let mut backoff = Backoff::new(START_BACKOFF.0, START_BACKOFF.1);
-    while !context.edge.stop.is_cancelled() {
-        let started = tokio::select! {
-            started = start(&context, &config) => started,
-            () = context.edge.stop.cancelled() => break,
+    while !context.stop.is_cancelled() {
+        let listing = async {
+            match instruments.take() {
+                Some(instruments) => Ok(instruments),
+                None => listed(context).await,
+            }
         };
-        let ended = match started {
+        let listed = tokio::select! {
+            listed = listing => listed,
+            () = context.stop.cancelled() => break,
+        };
+        if listed.as_ref().is_ok_and(Vec::is_empty) {
+            rest(context).await;
+            break;
+        }
+        let ended = match listed.and_then(|instruments| start(context, config, instruments)) {
             Ok(feed) => {
                 backoff.reset();
-                collect(&context, feed).await
+                collect(context, feed).await
             }
             Err(error) => Err(error),
         };
@@ -58,7 +60,7 @@ pub async fn run_feed(context: FeedContext, config: FeedConfig) {
         context.status.set_phase(FeedPhase::Starting(error));
         tokio::select! {
             () = sleep(backoff.pause()) => {}
-            () = context.edge.stop.cancelled() => break,
+            () = context.stop.cancelled() => break,
         }
     }
     context.edge.auditor.feed_ended(context.audit_feed, None);
@@ -70,6 +72,8 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
     let sockets = Arc::downgrade(&feed.sockets);
     let (stats, adapter) = (Arc::clone(feed.adapter.stats()), &feed.adapter);
     context.status.set_running(adapter.instruments(), feed.sockets, stats, adapter.plan());
+    // Delisted while the part started.
+    context.status.end_instruments(&context.parts.lost(context.status.part, adapter.instruments()));
     let abort = CancellationToken::new();
     let pipeline = Pipeline::new(PipelineParts {
         inputs: feed.inputs,
@@ -97,7 +101,7 @@ async fn collect(context: &FeedContext, feed: StartedFeed) -> anyhow::Result<()>
         .context("the pipeline's thread cannot start")?;
     let was_stopped = tokio::select! {
         _ = &mut end => false,
-        () = context.edge.stop.cancelled() => true,
+        () = context.stop.cancelled() => true,
     };
     stop_sockets(context).await;
     if was_stopped && timeout(PIPELINES_DRAIN, &mut end).await.is_err() {
@@ -144,38 +148,49 @@ struct StartedFeed {
     inputs: InputReceiver,
 }
 
-/// The configured feed as the adapter contract has it.
-fn contract_feed(config: &FeedConfig, venue: &contract::Venue) -> Feed {
-    let endpoint = |(name, url): (&String, &MaskedUrl)| contract::Endpoint {
-        name: name.clone(),
-        default_url: url.reveal().to_owned(),
-    };
-    Feed {
-        exchange: config.exchange.clone(),
-        symbols: config.symbols.clone(),
-        market_types: config.market_types.iter().copied().map(Into::into).collect(),
-        data_types: config.data_types.iter().copied().map(Into::into).collect(),
-        depth: book_depth(config.depth, venue),
-        endpoints: config.endpoints.iter().map(endpoint).collect(),
+/// The part's instruments that the venue lists at the moment.
+async fn listed(context: &FeedContext) -> anyhow::Result<Vec<Instrument>> {
+    let is_first = context.status.part == 0;
+    // A part that starts again needs what it had, whether it trades or not.
+    let listing = context.reader.read(&context.parts.symbols(), context.observer.as_deref()).await?;
+    if is_first {
+        context.publish_not_listed(&listing);
     }
+    let instruments = context.parts.begin(context.status.part, listing.instruments);
+    let others = is_first && !context.parts.symbols().is_empty();
+    ensure!(others || !instruments.is_empty(), "the venue lists no instrument of this part any more");
+    Ok(instruments)
 }
 
-async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<StartedFeed> {
-    let venue =
-        context.status.adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
-    let feed = contract_feed(config, venue);
-    let options = socket_options(context, config);
+/// Nothing of the first part is listed any more, but other parts run.
+async fn rest(context: &FeedContext) {
+    let (auditor, feed) = (&context.edge.auditor, context.audit_feed);
+    auditor.subscribe(feed, &[], clock::now_ns());
+    auditor.feed_ended(feed, None);
+    context.status.set_resting();
+    context.stop.cancelled().await;
+}
+
+fn start(
+    context: &FeedContext,
+    config: &FeedConfig,
+    instruments: Vec<Instrument>,
+) -> anyhow::Result<StartedFeed> {
+    let feed = context.reader.feed(&instruments);
+    let options = socket_options(config, context.observer.is_some());
     let (adapter, limits) = (&context.status.adapter, Arc::new(context.edge.sandbox.limits()));
-    let mut first = Sandbox::new(adapter, &limits, &Arc::new(Stats::default()))?;
-    let answers = instrument_answers(context, &mut first, &feed, &options).await?;
+    let quarantine = Some(Arc::clone(&context.edge.quarantine));
     // Calls into an adapter may compute for seconds.
     let supervisor = block_in_place(|| {
-        let instruments = listed_instruments(&mut first, &feed, &answers)?;
-        let quarantine = Some(Arc::clone(&context.edge.quarantine));
-        let (policy, feed) = (FaultPolicy::default(), feed.clone());
-        anyhow::Ok(AdapterSupervisor::start(adapter, &limits, policy, feed, instruments, quarantine)?)
+        AdapterSupervisor::start(
+            adapter,
+            &limits,
+            FaultPolicy::default(),
+            feed.clone(),
+            instruments,
+            quarantine,
+        )
     })?;
-    drop((first, answers));
     let (plan, instruments) = (supervisor.plan(), supervisor.instruments());
     let sources = SourceMap::new(plan, instruments.len());
     let (builder, streams) = record_builder(context, config, &feed, instruments, plan)?;
@@ -186,70 +201,13 @@ async fn start(context: &FeedContext, config: &FeedConfig) -> anyhow::Result<Sta
     let sockets = Arc::new(FeedSockets::start(plan, options, context.edge.budgets.clone(), sender)?);
     tracing::info!(
         exchange = config.exchange,
+        part = context.status.part,
         instruments = instruments.len(),
         connections = plan.connections.len(),
         polls = plan.polls.len(),
         "feed started"
     );
     Ok(StartedFeed { adapter: supervisor, sources, builder, gaps, sockets, inputs })
-}
-
-fn socket_options(context: &FeedContext, config: &FeedConfig) -> SocketOptions {
-    let defaults = SocketOptions::default();
-    SocketOptions {
-        ca_files: config.ca_file.iter().cloned().collect(),
-        proxy: config.egress.proxy.clone(),
-        local_address: config.egress.local_address,
-        report_sent: context.observer.is_some(),
-        backoff: BackoffOptions { cap: config.reconnect_wait_max, ..defaults.backoff },
-        ..defaults
-    }
-}
-
-async fn instrument_answers(
-    context: &FeedContext,
-    adapter: &mut Sandbox,
-    feed: &Feed,
-    options: &SocketOptions,
-) -> anyhow::Result<Vec<Answer>> {
-    let client = http_client(options)?;
-    let mut rounds = InstrumentRounds::new(&context.edge.sandbox.limits());
-    loop {
-        let requests = block_in_place(|| rounds.next(adapter, feed))?;
-        if requests.is_empty() {
-            return Ok(rounds.into_answers());
-        }
-        for (position, request) in requests.iter().enumerate() {
-            let fetched = client.fetch(&context.edge.budgets, request).await;
-            let body: Bytes = fetched.with_context(|| format!("instrument list {}", mask(&request.url)))?;
-            if let Some(observer) = &context.observer {
-                observer.answer(&request.url, &body, clock::now_ns());
-            }
-            rounds.answer(position, body.into())?;
-        }
-    }
-}
-
-/// The instruments of a feed, each of them once.
-pub fn listed_instruments(
-    adapter: &mut Sandbox,
-    feed: &Feed,
-    answers: &[Answer],
-) -> anyhow::Result<Vec<Instrument>> {
-    let instruments = adapter.instruments(feed, answers)?;
-    if instruments.is_empty() {
-        bail!(
-            "the venue lists no instrument for symbols {:?}: check `symbols` and `market_types`",
-            feed.symbols
-        );
-    }
-    let mut seen = BTreeSet::new();
-    for instrument in &instruments {
-        if !seen.insert((instrument.venue_symbol.as_str(), MarketType::from(instrument.market_type))) {
-            bail!("the adapter lists instrument {:?} twice", instrument.venue_symbol);
-        }
-    }
-    Ok(instruments)
 }
 
 fn record_builder(

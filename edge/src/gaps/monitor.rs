@@ -286,6 +286,15 @@ impl GapMonitor {
         }
     }
 
+    /// The venue does not list an instrument any more: its streams end at `at_ns`. Everything of it is in the queue.
+    pub fn end_instrument(&mut self, instrument: InstrumentIndex, at_ns: i64) {
+        self.report_events(None);
+        self.broken.remove(&instrument);
+        let Some(row) = self.streams.get_mut(instrument.position()) else { return };
+        let streams = std::mem::take(row).values().copied().flatten().collect();
+        self.auditor.end_streams(self.feed, streams, at_ns);
+    }
+
     /// The pipeline ends, and everything is in the queue.
     pub fn finish(&mut self) {
         self.report_recoveries(i64::MAX);

@@ -55,7 +55,7 @@ pub(super) fn refresh(state: &EdgeState) {
         metrics.last_success.with_label_values(&[&row.exchange, row.data_type.as_str()]).set(seconds);
     }
     let mut totals = FeedTotals { metrics, counters: BTreeMap::new(), gauges: BTreeMap::new() };
-    for feed in &state.feeds {
+    for feed in &state.feeds.list() {
         totals.add_books_and_polls(feed);
         totals.add_adapter(feed);
         totals.add_sockets(feed);
@@ -67,6 +67,7 @@ pub(super) fn refresh(state: &EdgeState) {
         &metrics.books,
         &metrics.trades_missing,
         &metrics.feed_running,
+        &metrics.not_listed,
         &metrics.adapter_memory,
         &metrics.connections,
         &metrics.last_frame_age,
@@ -122,6 +123,8 @@ impl<'a> FeedTotals<'a> {
     fn add_books_and_polls(&mut self, feed: &FeedStatus) {
         let (metrics, exchange, report) = (self.metrics, feed.exchange.as_str(), feed.report());
         self.gauge(&metrics.feed_running, &[exchange], u64::from(feed.phase() == FeedPhase::Running));
+        let not_listed = u64::try_from(feed.not_listed().len()).unwrap_or_default();
+        self.gauge(&metrics.not_listed, &[exchange], not_listed);
         let missing = report.trades.iter().map(|trades| trades.missing).sum();
         self.gauge(&metrics.trades_missing, &[exchange], missing);
         for state in [BookState::WaitSnapshot, BookState::Syncing, BookState::Live] {

@@ -15,25 +15,43 @@ use serde_json::{Value, json};
 use super::state::{EdgeState, faults_json, phase_text, state_text};
 use crate::books::BookReport;
 use crate::feed::{FeedPhase, FeedReport, FeedStatus, PollReport};
-use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND};
+use crate::limits::{AUDIT_HEALTHY, FEED_BEHIND, SYMBOLS_NAMED_MAX};
 use crate::records::TradeIdReport;
 use crate::telemetry::CoverageRow;
 
 /// Health, with the reasons where the edge is unhealthy.
 pub(super) fn health(state: &EdgeState) -> (bool, Value) {
-    let reasons = problems(state);
+    let (reasons, degraded) = (problems(state), limitations(state));
     let in_grace = Instant::now().saturating_duration_since(state.started) < state.grace;
+    let status = match (reasons.is_empty() || in_grace, degraded.is_empty()) {
+        (true, true) => "healthy",
+        (true, false) => "degraded",
+        (false, _) => "unhealthy",
+    };
     let mut body = json!({
-        "status": if reasons.is_empty() || in_grace { "healthy" } else { "unhealthy" },
+        "status": status,
         "edge": state.context.name,
         "region": state.context.region,
         "uptime_seconds": state.started.elapsed().as_secs(),
         "reasons": reasons,
+        "degraded": degraded,
     });
     if in_grace && let Some(body) = body.as_object_mut() {
         body.insert("grace".to_owned(), Value::Bool(true));
     }
     (reasons.is_empty() || in_grace, body)
+}
+
+/// Configured symbols that cannot be collected: no fault of the edge, so it stays healthy.
+fn limitations(state: &EdgeState) -> Vec<String> {
+    let text = |feed: &Arc<FeedStatus>| {
+        let symbols = feed.not_listed();
+        let (named, rest) = symbols.split_at(symbols.len().min(SYMBOLS_NAMED_MAX));
+        let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+        let symbols = named.join(", ");
+        (!named.is_empty()).then(|| format!("{}: not listed by the venue: {symbols}{more}", feed.exchange))
+    };
+    state.feeds.list().iter().filter_map(text).collect()
 }
 
 /// Readiness, with the connections that are missing.
@@ -42,7 +60,7 @@ pub(super) fn ready(state: &EdgeState) -> (bool, Value) {
     if !state.link.is_connected() {
         missing.push("nats is not connected".to_owned());
     }
-    for feed in &state.feeds {
+    for feed in &state.feeds.list() {
         missing.extend(feed_problem(&feed.exchange, &feed.phase()));
         let Some(sockets) = feed.sockets() else { continue };
         for connection in sockets.status() {
@@ -70,7 +88,7 @@ pub(super) fn adapters(state: &EdgeState) -> Value {
             "faults": faults,
         })
     };
-    Value::Array(state.feeds.iter().map(adapter).collect())
+    Value::Array(state.feeds.list().iter().map(adapter).collect())
 }
 
 fn feed_problem(exchange: &str, phase: &FeedPhase) -> Option<String> {
@@ -83,7 +101,7 @@ fn problems(state: &EdgeState) -> Vec<String> {
         reasons.push("nats is not connected, events wait in the queue".to_owned());
     }
     reasons.extend(state.link.stalls().reasons(Instant::now()));
-    for feed in &state.feeds {
+    for feed in &state.feeds.list() {
         reasons.extend(feed_problem(&feed.exchange, &feed.phase()));
         if feed.report().adapter_unhealthy {
             reasons.push(format!("{}: adapter {} faults on every frame", feed.exchange, feed.adapter.id()));
@@ -144,7 +162,7 @@ pub(super) fn coverage(state: &EdgeState) -> Value {
             "conflated": queue.conflated,
             "dropped": queue.dropped.values().sum::<u64>(),
         },
-        "feeds": state.feeds.iter().map(|feed| feed_json(feed)).collect::<Vec<_>>(),
+        "feeds": state.feeds.list().iter().map(|feed| feed_json(feed)).collect::<Vec<_>>(),
     })
 }
 
@@ -161,6 +179,7 @@ fn feed_json(feed: &FeedStatus) -> Value {
                 "symbol": instrument.symbol,
                 "venue_symbol": instrument.venue_symbol,
                 "market_type": instrument.market_type.as_str(),
+                "delisted": instrument.delisted,
                 "orderbook": books.get(&index).map(|book| book_json(book)),
                 "trade_gaps": trades.get(&index).map(|trades| trades_json(trades)),
             })
@@ -168,7 +187,9 @@ fn feed_json(feed: &FeedStatus) -> Value {
         .collect();
     json!({
         "exchange": feed.exchange,
+        "part": feed.part,
         "state": phase_text(&feed.phase()),
+        "not_listed": *feed.not_listed(),
         "adapter": feed.adapter.id(),
         "data_types": feed.data_types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "orderbook_gaps": book_gaps_json(&report),
@@ -282,8 +303,8 @@ fn connections_json(feed: &FeedStatus) -> Vec<Value> {
 
 /// The matrix: every data type of every configured exchange, offered or not.
 fn cells(state: &EdgeState, now_ns: i64) -> Vec<Value> {
-    let mut exchanges: Vec<&str> = Vec::new();
-    for feed in &state.feeds {
+    let (all, mut exchanges) = (state.feeds.list(), Vec::<&str>::new());
+    for feed in &all {
         if !exchanges.contains(&feed.exchange.as_str()) {
             exchanges.push(&feed.exchange);
         }
@@ -292,7 +313,7 @@ fn cells(state: &EdgeState, now_ns: i64) -> Vec<Value> {
     let mut cells = Vec::new();
     for exchange in exchanges {
         let feeds: Vec<&FeedStatus> =
-            state.feeds.iter().map(AsRef::as_ref).filter(|feed| feed.exchange == exchange).collect();
+            all.iter().map(AsRef::as_ref).filter(|feed| feed.exchange == exchange).collect();
         for kind in DataType::ALL {
             let row = rows.iter().find(|row| row.exchange == exchange && row.data_type == *kind);
             cells.push(cell(exchange, *kind, row, &feeds));

@@ -8,14 +8,14 @@ use marketprism_book::BookState;
 use serde_json::{Value, json};
 
 use crate::broker::BrokerLink;
-use crate::feed::{EdgeContext, FeedPhase, FeedStatus};
+use crate::feed::{EdgeContext, FeedPhase, FeedRoster};
 
 pub struct EdgeState {
     pub context: Arc<EdgeContext>,
     pub started: Instant,
     /// Time after the start in which the edge counts as healthy.
     pub grace: Duration,
-    pub feeds: Vec<Arc<FeedStatus>>,
+    pub feeds: Arc<FeedRoster>,
     pub link: Arc<BrokerLink>,
 }
 

@@ -281,6 +281,7 @@ impl AuditSender {
         let stop_ns = clock::now_ns();
         let (audits, unsettled) = self.auditor.close_all(stop_ns, self.settled_ns());
         self.enqueue(audits);
+        self.enqueue_downtimes(self.auditor.take_downtimes());
         let last_words = self.auditor.last_words(stop_ns);
         let streams = last_words.iter().flat_map(|downtime| &downtime.streams).map(ToString::to_string);
         let stop = CleanStop { at_ns: stop_ns, streams: streams.collect() };

@@ -105,6 +105,21 @@ impl RecordBuilder {
         }
     }
 
+    pub fn is_subscribed(&self, kind: DataType, instrument: InstrumentIndex) -> bool {
+        self.options.subscription.includes(kind, instrument)
+    }
+
+    /// From here on the instrument's events are outside the subscription, and it has no book and no gaps.
+    pub fn unsubscribe(&mut self, instrument: InstrumentIndex) {
+        self.options.subscription.remove(instrument);
+        if let Some(books) = &mut self.books {
+            books.remove(instrument);
+        }
+        if let Some(state) = self.instruments.get_mut(instrument.position()) {
+            *state = InstrumentState::default();
+        }
+    }
+
     /// Appends the event's records to `out`. Gives the outcome of a book update.
     pub fn event(
         &mut self,
@@ -314,6 +329,12 @@ impl Subscription {
 
     pub fn everything(instruments: usize) -> Self {
         Self { instruments: vec![DataTypeMap::from_fn(|_| true); instruments] }
+    }
+
+    fn remove(&mut self, instrument: InstrumentIndex) {
+        if let Some(kinds) = self.instruments.get_mut(instrument.position()) {
+            *kinds = DataTypeMap::default();
+        }
     }
 
     pub fn includes(&self, kind: DataType, instrument: InstrumentIndex) -> bool {

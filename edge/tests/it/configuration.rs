@@ -159,6 +159,47 @@ fn symbols_and_endpoints_that_cannot_be_are_refused_once_each_and_without_their_
 }
 
 #[test]
+fn patterns_are_refused_where_they_overlap_exclude_nothing_or_are_too_many() {
+    let dir = folder();
+    let two = |first: &str, second: &str| {
+        let one = good(dir.path());
+        let feed = one.split_once("[[feed]]").unwrap().1.replace("[\"BTC-USDT\"]", second);
+        read(&format!("{}[[feed]]{feed}", one.replace("[\"BTC-USDT\"]", first)), dir.path(), &[])
+    };
+    let apart = two("[\"BTC-*\", \"ETH-*\"]\nexclude = [\"*-USDT\"]", "[\"*-USDT\", \"XRP-USD\"]").unwrap();
+    assert!(
+        apart.feeds[0].selection().includes("ETH-USDC") && !apart.feeds[0].selection().includes("ETH-USDT")
+    );
+    let many = format!("{:?}", (0..65).map(|number| format!("A{number}-*")).collect::<Vec<_>>());
+    for (first, second, part) in [
+        (
+            "[\"BTC-*\"]",
+            "[\"*-USDT\"]",
+            "feed[1].symbols: \"*-USDT\" is collected by feed[0] already as \"BTC-*\"",
+        ),
+        (
+            "[\"BTC-*\"]",
+            "[\"BTC-EUR\"]",
+            "feed[1].symbols: \"BTC-EUR\" is collected by feed[0] already as \"BTC-*\"",
+        ),
+        (
+            "[\"B-*\"]\nexclude = [\"C-*\"]",
+            "[\"X\"]",
+            "feed[0].exclude: \"C-*\" is in no pattern of `symbols`",
+        ),
+        (
+            "[\"B-C\", \"D-*\"]\nexclude = [\"*-C\"]",
+            "[\"X\"]",
+            "feed[0].exclude: \"*-C\" excludes all of \"B-C\"",
+        ),
+        (&many, "[\"X\"]", "feed[0].symbols: has 65 patterns (allowed: at most 64 patterns a feed)"),
+    ] {
+        let error = two(first, second).unwrap_err();
+        assert!(error.contains(part) && error.contains(" has 1 error:"), "{part} is not in {error}");
+    }
+}
+
+#[test]
 fn a_component_that_is_a_pipe_or_endless_is_refused_at_once() {
     let dir = folder();
     let pipe = dir.path().join("pipe.wasm");

@@ -9,7 +9,7 @@ use marketprism_adapter_host::{Adapter, Engine, Limits};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::broker::BrokerLink;
 use marketprism_edge::config::Http;
-use marketprism_edge::feed::{EdgeContext, FeedStatus};
+use marketprism_edge::feed::{EdgeContext, FeedRoster, FeedStatus};
 use marketprism_edge::http::{EdgeState, bind};
 use marketprism_edge::queue::{EventQueue, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
@@ -54,9 +54,39 @@ fn state(grace: Duration) -> EdgeState {
         context: Arc::new(context),
         started: Instant::now(),
         grace,
-        feeds: vec![Arc::new(FeedStatus::new(EXCHANGE, &[DataType::Trade], adapter))],
+        feeds: Arc::new(FeedRoster::new(vec![Arc::new(FeedStatus::new(
+            EXCHANGE,
+            &[DataType::Trade],
+            adapter,
+        ))])),
         link: Arc::new(BrokerLink::default()),
     }
+}
+
+/// The grace time hides other reasons: nothing else runs here.
+#[tokio::test]
+async fn symbols_that_are_not_listed_degrade_the_health_and_are_named() {
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bound =
+        bind(&Http { listen: local, metrics_listen: local, allowed_hosts: Vec::new() }).await.unwrap();
+    let (main, _) = bound.addresses().unwrap();
+    let (stop, state) = (CancellationToken::new(), Arc::new(state(Duration::from_secs(60))));
+    let served = tokio::spawn(bound.serve(Arc::clone(&state), stop.clone()));
+    let feed = state.feeds.list().remove(0);
+    assert!(get(main, "/health").await.1.contains("\"status\":\"healthy\""));
+    feed.set_not_listed(&(0..66).map(|number| format!("A{number}-B")).collect::<Vec<_>>());
+    let (status, health) = get(main, "/health").await;
+    assert_eq!(status, 200);
+    let named = "sim_hostile: not listed by the venue: A0-B, A1-B";
+    assert!(health.contains("\"status\":\"degraded\"") && health.contains(named), "{health}");
+    assert!(health.contains("A63-B and 2 more"), "{health}");
+    let (_, coverage) = get(main, "/coverage").await;
+    let coverage: serde_json::Value = serde_json::from_str(&coverage).unwrap();
+    assert_eq!(coverage["feeds"][0]["not_listed"].as_array().unwrap().len(), 66);
+    let text = get(main, "/metrics").await.1;
+    assert!(text.contains("marketprism_edge_symbols_not_listed{exchange=\"sim_hostile\"} 66\n"), "{text}");
+    stop.cancel();
+    served.await.unwrap();
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ names! {
         Stopped = "stopped",
         /// The stream is no longer configured.
         Removed = "removed",
+        /// The venue does not list the stream's instrument any more.
+        Delisted = "delisted",
     }
 }
 
@@ -52,6 +54,7 @@ impl DowntimeReason {
         match self {
             Self::Stopped => "stopped by operator",
             Self::Removed => "removed from the configuration",
+            Self::Delisted => "ended: delisted",
         }
     }
 }

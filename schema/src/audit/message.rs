@@ -164,12 +164,19 @@ pub struct FeedAudit {
     /// Why the feed does not run at the end of the window: then its streams need not be known, and none of them is collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_running: Option<String>,
+    /// Configured symbols that the venue does not list: nothing of them is collected. At most 64 a feed of the exchange.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_listed: Vec<String>,
 }
 
 impl FeedAudit {
-    /// True if the feed runs and had no trouble.
+    /// True if the feed runs, collects all its symbols and had no trouble.
     pub const fn is_quiet(&self) -> bool {
-        self.malformed == 0 && self.reconnects == 0 && self.adapter_faults == 0 && self.not_running.is_none()
+        self.malformed == 0
+            && self.reconnects == 0
+            && self.adapter_faults == 0
+            && self.not_running.is_none()
+            && self.not_listed.is_empty()
     }
 }
 

@@ -63,6 +63,14 @@ fn one() -> usize {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Listing {
+    exchange: String,
+    symbol: String,
+    listed: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Burst {
     exchange: String,
     frames: u64,
@@ -106,6 +114,11 @@ fn route(sim: &Simulation, method: &Method, path: &str, query: &Query, bytes: &[
             let burst: Burst = body(bytes)?;
             sim.exchange(&burst.exchange).ok_or_else(|| refuse(404, "exchange: is not simulated"))?;
             sim.burst(&burst.exchange, burst.frames);
+            Ok(give(&json!({})))
+        }
+        "/sim/listing" if post => {
+            let Listing { exchange, symbol, listed } = body(bytes)?;
+            known(sim.set_listed(&exchange, &symbol, listed))?;
             Ok(give(&json!({})))
         }
         "/sim/pause" if post => {

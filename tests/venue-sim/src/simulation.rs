@@ -165,6 +165,14 @@ impl Simulation {
         self.exchanges.iter().map(of).collect()
     }
 
+    /// Lists an instrument, or delists it (also as expired). It flows, or rests, from here on.
+    pub fn set_listed(&self, exchange: &str, symbol: &str, listed: bool) -> Result<(), Unknown> {
+        let _generating = lock(&self.generating);
+        let (exchange, index) = self.find(exchange, symbol)?;
+        exchange.set_listed(index, listed);
+        Ok(())
+    }
+
     /// All kept trades of a symbol, of the kind that the exchange's adapter takes.
     pub fn all_trades(&self, exchange: &str, symbol: &str) -> Result<Vec<TradeView>, Unknown> {
         self.trades(&TradeQuery { exchange, symbol, kind: None, from_id: 0, limit: usize::MAX })

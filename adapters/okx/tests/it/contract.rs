@@ -49,8 +49,11 @@ fn lists_are_requested_by_type_and_family() {
     assert!(asked(&options, &[(0, "{}"), (1, named), (2, "{}")]).is_empty());
     assert!(asked(&options, &[(0, "{}")]).is_empty(), "a recording may lack the list");
     let symbols = ["BTC-USD-251226-100000-C", "BTC-USD-251226-80000-P", "ETH-USD-260327"];
-    let named = of(&[MarketType::Futures, MarketType::Options], &symbols);
-    assert_eq!(asked(&named, &[]), [futures.to_owned(), family("BTC-USD")]);
+    let of_names = of(&[MarketType::Futures, MarketType::Options], &symbols);
+    assert_eq!(asked(&of_names, &[]), [futures, "underlying?instType=OPTION"]);
+    assert_eq!(asked(&of_names, &[(0, "{}"), (1, named)]), [family("BTC-USD")]);
+    let unknown = of(&[MarketType::Options], &["OLD-USD-251226-1-C"]);
+    assert!(asked(&unknown, &[(0, named)]).is_empty(), "the venue refuses a family that it does not know");
     let refusal = Okx::instrument_requests(
         &options,
         &[Answer { request: 1, body: br#"{"code":"50013","data":[],"msg":"busy"}"#.to_vec() }],

@@ -177,6 +177,7 @@ pub const FEED_AUDITS: &[Column] = &[
     ("reconnects", "UInt64"),
     ("adapter_faults", "UInt64"),
     ("not_running", "Nullable(String)"),
+    ("not_listed", "Array(String)"),
     ("stream_seq", "UInt64"),
     ("created_at", "DateTime64(3, 'UTC')"),
 ];
@@ -202,7 +203,7 @@ pub fn encode_audit_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out:
 
 pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: &mut Vec<u8>) {
     for feed in audit.feeds.iter().filter(|feed| !feed.is_quiet()) {
-        let FeedAudit { exchange, malformed, reconnects, adapter_faults, not_running } = feed;
+        let FeedAudit { exchange, malformed, reconnects, adapter_faults, not_running, not_listed } = feed;
         binary::int64(out, audit.window_start / MILLI_NS);
         binary::uint16(out, audit.window_seconds);
         for text in [exchange, &audit.edge, &audit.region] {
@@ -213,6 +214,10 @@ pub fn encode_feed_rows(audit: &Audit, stream_seq: u64, published_ns: i64, out: 
             binary::uint64(out, number);
         }
         binary::nullable(out, not_running.as_deref(), binary::text);
+        binary::length(out, not_listed.len());
+        for symbol in not_listed {
+            binary::text(out, symbol);
+        }
         binary::uint64(out, stream_seq);
         binary::int64(out, published_ns / MILLI_NS);
     }

@@ -38,7 +38,20 @@ impl Pipeline {
             if let Some(books) = self.parts.builder.books() {
                 books.check_crossed(now_ns);
             }
+            self.end_delisted(now_ns);
             self.report();
+        }
+    }
+
+    /// Ends the streams of instruments that the venue does not list any more.
+    fn end_delisted(&mut self, now_ns: i64) {
+        let ending = self.parts.status.ending_instruments();
+        for instrument in &ending {
+            self.parts.builder.unsubscribe(*instrument);
+            self.parts.gaps.end_instrument(*instrument, now_ns);
+        }
+        if !ending.is_empty() {
+            self.parts.status.instruments_ended(&ending);
         }
     }
 
@@ -275,6 +288,9 @@ impl Pipeline {
     pub(super) fn silent(&mut self, stream: &SilentStream) {
         let SilentStream { data_type, instrument, connection, url, silence_ms, hint } = stream;
         let (exchange, kind) = (self.exchange(), DataType::from(*data_type));
+        if instrument.is_some_and(|instrument| !self.parts.builder.is_subscribed(kind, instrument)) {
+            return;
+        }
         let symbol = instrument.map(|instrument| self.symbol(instrument)).unwrap_or_default();
         let label = match hint {
             SilenceHint::WentQuiet => "went_quiet",

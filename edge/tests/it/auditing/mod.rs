@@ -1,5 +1,6 @@
 //! The audit of a window equals the broker's data of the window, whatever happens meanwhile.
 
+mod delistings;
 mod delivery;
 mod setup;
 mod stops;

@@ -58,9 +58,10 @@ pub fn audited_symbols(run_ns: i64, symbols: &[String]) -> Audited {
     audited_after(&Resumption::default(), run_ns, symbols)
 }
 
+/// Streams of the run before whose symbols begin with `GONE` are still configured.
 pub fn audited_after(resumption: &Resumption, run_ns: i64, symbols: &[String]) -> Audited {
     let auditor = Arc::new(Auditor::new(origin(run_ns)));
-    auditor.resume(resumption);
+    auditor.resume(resumption, |stream| stream.symbol.starts_with("GONE"));
     let feed = auditor.feed("sim_spot");
     let row = |symbol: &String| {
         DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades(symbol), NUMBERED)))

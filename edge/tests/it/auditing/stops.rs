@@ -69,13 +69,15 @@ async fn last_words_that_the_broker_did_not_get_are_sent_by_the_next_start() {
 }
 
 #[test]
-fn streams_that_are_no_longer_configured_are_reported_once_as_removed() {
-    let streams = BTreeSet::from([trades("A-B"), trades("X-Y")]);
+fn streams_that_are_no_longer_configured_or_listed_are_reported_once_as_removed_or_delisted() {
+    let streams = BTreeSet::from([trades("A-B"), trades("GONE-B"), trades("X-Y")]);
     let resumption = Resumption { after_clean_stop: true, streams, unsent: Vec::new() };
     let start = 1_000 * SECOND + SECOND / 2;
     let audited = audited_after(&resumption, start, &SYMBOLS.map(str::to_owned));
     let removed = audited.auditor.take_downtimes();
-    let [removed] = removed.as_slice() else { panic!("{removed:?}") };
+    let [delisted, removed] = removed.as_slice() else { panic!("{removed:?}") };
+    assert_eq!((delisted.from, delisted.to, delisted.reason), (start, None, DowntimeReason::Delisted));
+    assert_eq!(delisted.streams, [trades("GONE-B")]);
     assert_eq!((removed.from, removed.to, removed.reason), (start, None, DowntimeReason::Removed));
     assert_eq!(removed.streams, [trades("X-Y")]);
     assert_eq!(audited.auditor.take_downtimes(), []);

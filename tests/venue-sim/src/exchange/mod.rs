@@ -1,5 +1,6 @@
 //! One simulated exchange: its market, subscribers and ledger.
 
+mod listings;
 mod publish;
 mod state;
 mod subscribe;

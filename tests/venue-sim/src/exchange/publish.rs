@@ -32,6 +32,10 @@ impl Exchange {
         let (mut hub, mut ledger) = (lock(&self.hub), self.ledger());
         while made < frames {
             let chosen = dice.random_range(0..symbols.len());
+            if self.delisted.has(chosen) {
+                made += 1;
+                continue;
+            }
             let Some(symbol) = symbols.get_mut(chosen) else { break };
             self.update_wanted(symbol, chosen, &hub);
             let count = if dice.random_range(0..100) < trade_percent {
@@ -59,7 +63,8 @@ impl Exchange {
 
     fn due(&self, now_ms: i64) -> Vec<usize> {
         let market = lock(&self.market);
-        let due = market.symbols.iter().enumerate().filter(|(_, symbol)| symbol.is_due(now_ms));
+        let is_due = |(n, symbol): &(usize, &SymbolMarket)| !self.delisted.has(*n) && symbol.is_due(now_ms);
+        let due = market.symbols.iter().enumerate().filter(is_due);
         due.map(|(n, _)| n).collect()
     }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use super::listings::Delisted;
 use crate::clock;
 use crate::config::SimConfig;
 use crate::delivery::{Counters, DeliveryContext, Hub, Rolling, Verdict, Weights};
@@ -31,6 +32,7 @@ pub struct Exchange {
     pub(crate) config: SimConfig,
     pub(crate) limits: Limits,
     pub(crate) listed: Vec<ListedInstrument>,
+    pub(crate) delisted: Delisted,
     by_name: HashMap<String, usize>,
     /// Symbol and content of each stream; `None` for one that carries several instruments.
     pub(super) streams: HashMap<Arc<str>, Option<(usize, Content)>>,
@@ -117,6 +119,7 @@ impl Exchange {
             venue,
             limits,
             config: config.clone(),
+            delisted: Delisted::none(listed.len()),
             listed,
             faults,
             recording,
@@ -151,7 +154,8 @@ impl Exchange {
     }
 
     pub fn has_stream(&self, stream: &str) -> bool {
-        self.streams.contains_key(stream)
+        let listed = |of: &Option<(usize, Content)>| of.is_none_or(|(index, _)| !self.delisted.has(index));
+        self.streams.get(stream).is_some_and(listed)
     }
 
     pub(super) fn context<'a>(&'a self, symbol: &'a str, ledger: &'a mut Ledger) -> DeliveryContext<'a> {

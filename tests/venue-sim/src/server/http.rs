@@ -1,5 +1,6 @@
 //! Routes requests to the control API, a venue's REST, or a WebSocket session.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -190,7 +191,7 @@ async fn answer_rest(
     let recorded = exchange.recording.as_ref().and_then(|r| r.answer(path, request.get("symbol")));
     let answer = match recorded {
         Some(body) => RestAnswer::new(200, body),
-        None => venue.rest_answer(&request, &RestView { exchange, stale_updates }),
+        None => venue.rest_answer(&request, &RestView::new(exchange, stale_updates)),
     };
     if let Some(action) = corrupt {
         let body = fault::corrupted(action, &answer.body);
@@ -230,17 +231,24 @@ pub fn json(status: u16, body: String, headers: &[(&'static str, String)]) -> An
 
 /// REST data of an exchange, current or outdated.
 pub struct RestView<'a> {
-    pub exchange: &'a Exchange,
-    pub stale_updates: Option<u64>,
+    exchange: &'a Exchange,
+    listed: Cow<'a, [ListedInstrument]>,
+    stale_updates: Option<u64>,
+}
+
+impl<'a> RestView<'a> {
+    pub fn new(exchange: &'a Exchange, stale_updates: Option<u64>) -> RestView<'a> {
+        RestView { exchange, listed: exchange.listed_now(), stale_updates }
+    }
 }
 
 impl Source for RestView<'_> {
     fn listed(&self) -> &[ListedInstrument] {
-        &self.exchange.listed
+        &self.listed
     }
 
     fn find(&self, symbol: &str) -> Option<&ListedInstrument> {
-        self.exchange.find_symbol(symbol)
+        self.exchange.find_symbol(symbol).filter(|found| !self.exchange.delisted.has(found.index))
     }
 
     fn now_ms(&self) -> i64 {

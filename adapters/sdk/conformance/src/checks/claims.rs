@@ -125,9 +125,24 @@ pub(crate) fn refusals(subject: &TestedAdapter, venue: &Venue, market: Option<&M
         return findings
             .done(format!("{count} feeds; an unlisted symbol was not tried: {}", super::NO_MARKET));
     };
-    let feed = Feed { symbols: vec![UNLISTED.to_owned()], ..market.feed.clone() };
-    let wrong = WrongFeed { field: "symbols", value: UNLISTED.to_owned(), feed };
-    check_refusal(listed(market, &wrong.feed), &wrong, &mut findings);
+    let known = market.instruments.first().map(|one| one.symbol.clone());
+    let symbols = std::iter::once(UNLISTED.to_owned()).chain(known).collect();
+    let wrong = WrongFeed {
+        field: "symbols",
+        value: UNLISTED.to_owned(),
+        feed: Feed { symbols, ..market.feed.clone() },
+    };
+    let result = listed(market, &wrong.feed);
+    // The edge collects the others: the value must be the symbols that are not listed, and nothing else.
+    if let Err(CallError::Refused(refusal)) = &result
+        && refusal.value != UNLISTED
+    {
+        let (symbols, value) = (&wrong.feed.symbols, &refusal.value);
+        findings.cause(format!(
+            "`symbols` = {symbols:?}: the refusal's value is {value:?}, expected {UNLISTED:?}"
+        ));
+    }
+    check_refusal(result, &wrong, &mut findings);
     findings.done(format!("{} feeds", count + 1))
 }
 

@@ -257,7 +257,8 @@ pub async fn feed_problems(
 ) -> Result<Vec<FeedProblemRow>, StorageError> {
     let query = format!(
         "SELECT toUnixTimestamp64Milli(window_start) AS window_ms, toString(edge) AS edge, toString(exchange) AS exchange, \
-         malformed, reconnects, adapter_faults, not_running FROM {}.feed_audits FINAL WHERE {}",
+         malformed, reconnects, adapter_faults, not_running FROM {}.feed_audits FINAL WHERE {} \
+         AND (malformed > 0 OR reconnects > 0 OR adapter_faults > 0 OR not_running IS NOT NULL)",
         storage.database,
         within_millis("window_start", range)
     );

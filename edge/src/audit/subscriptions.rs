@@ -1,0 +1,172 @@
+//! Feeds and their streams in the audits: starts, ends, delistings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use marketprism_schema::{DataTypeMap, DowntimeReason, Gap, GapCause, GapKind, StreamId};
+
+use super::auditor::{AuditOrigin, AuditState, Auditor};
+use super::streams::{AuditFeed, AuditStream, AuditedFeed, StreamTable, SubscribedStream};
+use crate::limits::SYMBOLS_NAMED_MAX;
+
+impl Auditor {
+    /// Registers a feed that does not run yet.
+    pub fn feed(&self, exchange: &str) -> AuditFeed {
+        let mut state = self.lock();
+        state.feeds.push(AuditedFeed::new(exchange));
+        AuditFeed(state.feeds.len() - 1)
+    }
+
+    /// Registers a feed of an exchange that runs already: its streams are audited from its start.
+    pub fn added_feed(&self, exchange: &str, now_ns: i64) -> AuditFeed {
+        let mut state = self.lock();
+        let feed = AuditedFeed { last_ns: now_ns, not_running: None, ..AuditedFeed::new(exchange) };
+        let free = state.feeds.iter().position(|feed| feed.is_released && feed.exchange == exchange);
+        match free.and_then(|free| state.feeds.get_mut(free).map(|slot| (free, slot))) {
+            Some((free, slot)) => {
+                *slot = feed;
+                AuditFeed(free)
+            }
+            None => {
+                state.feeds.push(feed);
+                AuditFeed(state.feeds.len() - 1)
+            }
+        }
+    }
+
+    /// A feed has ended for good: the streams that it still has end too.
+    pub fn release(&self, feed: AuditFeed, now_ns: i64) {
+        let mut state = self.lock();
+        let Some(released) = state.feeds.get_mut(feed.0) else { return };
+        released.is_released = true;
+        let streams = std::mem::take(&mut released.subscribed);
+        if let Some(origin) = &self.origin {
+            state.end_streams(origin, streams, now_ns);
+        }
+    }
+
+    /// The venue does not list the instrument of these streams any more. All that was received of them is in the queue.
+    pub fn end_streams(&self, AuditFeed(feed): AuditFeed, streams: Vec<AuditStream>, at_ns: i64) {
+        let Some(origin) = &self.origin else { return };
+        let mut state = self.lock();
+        let Some(feed) = state.feeds.get_mut(feed) else { return };
+        feed.subscribed.retain(|stream| !streams.contains(stream));
+        feed.ended.extend(&streams);
+        state.end_streams(origin, streams, at_ns);
+    }
+
+    /// Symbols of a feed that the venue does not list; an audit names the first ones.
+    pub fn set_not_listed(&self, AuditFeed(feed): AuditFeed, symbols: &[String]) {
+        if let Some(feed) = self.lock().feeds.get_mut(feed) {
+            feed.not_listed = symbols.iter().take(SYMBOLS_NAMED_MAX).cloned().collect();
+        }
+    }
+
+    /// A feed starts with these streams, per instrument and data type.
+    pub fn subscribe(
+        &self,
+        AuditFeed(feed): AuditFeed,
+        streams: &[DataTypeMap<Option<SubscribedStream>>],
+        now_ns: i64,
+    ) -> StreamTable {
+        let Some(origin) = &self.origin else { return vec![DataTypeMap::default(); streams.len()] };
+        let mut state = self.lock();
+        let registry = &mut state.streams;
+        let mut row = |ids: &DataTypeMap<Option<SubscribedStream>>| {
+            DataTypeMap::from_fn(|kind| ids[kind].as_ref().and_then(|stream| registry.number(stream)))
+        };
+        let table: StreamTable = streams.iter().map(&mut row).collect();
+        let subscribed: BTreeSet<AuditStream> =
+            table.iter().flat_map(|row| row.values().copied().flatten()).collect();
+        let Some(feed) = state.feeds.get_mut(feed) else { return table };
+        let exchange = feed.exchange.clone();
+        feed.since_ns = if feed.last_ns == 0 { origin.run_ns } else { now_ns };
+        (feed.not_running, feed.frontier_ns, feed.last_ns) = (None, now_ns, now_ns);
+        feed.ended.clear();
+        let before = std::mem::replace(&mut feed.subscribed, subscribed.iter().copied().collect());
+        for stream in &before {
+            state.end_gap(*stream, GapKind::AdapterFault, now_ns, None);
+            state.end_gap(*stream, GapKind::Stop, now_ns, None);
+        }
+        // Within a run only a delisting takes streams from a feed.
+        let gone = before.into_iter().filter(|stream| !subscribed.contains(stream)).collect();
+        state.end_streams(origin, gone, now_ns);
+        state.resume_streams(origin, &subscribed, now_ns);
+        for (stream, _) in streams.iter().flat_map(DataTypeMap::values).flatten() {
+            state.resumed.remove(stream);
+        }
+        state.note_removed(origin, &exchange);
+        table
+    }
+
+    /// Start of the time for which a feed's streams are audited: the run's start, or that of the feed if it ran before.
+    pub fn since_ns(&self, AuditFeed(feed): AuditFeed) -> Option<i64> {
+        self.lock().feeds.get(feed).map(|feed| feed.since_ns)
+    }
+
+    /// A feed ended or could not start; `error` if it was not stopped on request.
+    pub fn feed_ended(&self, AuditFeed(feed): AuditFeed, error: Option<&str>) {
+        let mut state = self.lock();
+        let Some(feed) = state.feeds.get_mut(feed) else { return };
+        let ran = feed.frontier_ns != i64::MAX;
+        feed.frontier_ns = i64::MAX;
+        let Some(error) = error else { return };
+        feed.not_running = Some(error.to_owned());
+        if !ran {
+            return;
+        }
+        let evidence = format!("the feed ended: {error}");
+        let gap = Gap::open(GapKind::AdapterFault, GapCause::Ours, feed.last_ns, evidence);
+        for stream in feed.subscribed.clone() {
+            state.begin_gap(stream, gap.clone());
+        }
+    }
+}
+
+impl AuditState {
+    /// Once all feeds of an exchange have started: streams of the run before that none of them has are delisted, or no longer configured.
+    fn note_removed(&mut self, origin: &AuditOrigin, exchange: &str) {
+        if self.feeds.iter().any(|feed| feed.exchange == exchange && feed.last_ns == 0) {
+            return;
+        }
+        let (removed, kept): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.resumed).into_iter().partition(|stream| stream.exchange == exchange);
+        self.resumed = kept;
+        let (delisted, removed): (Vec<_>, Vec<_>) =
+            removed.into_iter().partition(|stream| self.selected.contains(stream));
+        for (reason, streams) in [(DowntimeReason::Delisted, delisted), (DowntimeReason::Removed, removed)] {
+            if !streams.is_empty() {
+                self.downtimes.push(origin.downtime(origin.run_ns, None, reason, streams));
+            }
+        }
+    }
+
+    /// Ends streams that the venue does not list any more, with their gaps.
+    fn end_streams(&mut self, origin: &AuditOrigin, streams: Vec<AuditStream>, at_ns: i64) {
+        let mut ids = Vec::new();
+        for stream in streams {
+            for kind in GapKind::ALL {
+                self.end_gap(stream, *kind, at_ns, None);
+            }
+            if self.delisted.insert(stream, at_ns).is_none() {
+                ids.extend(self.streams.id(stream).cloned());
+            }
+        }
+        if !ids.is_empty() {
+            self.downtimes.push(origin.downtime(at_ns, None, DowntimeReason::Delisted, ids));
+        }
+    }
+
+    /// Streams that are listed again.
+    fn resume_streams(&mut self, origin: &AuditOrigin, subscribed: &BTreeSet<AuditStream>, now_ns: i64) {
+        let mut resumed: BTreeMap<i64, Vec<StreamId>> = BTreeMap::new();
+        for stream in subscribed {
+            if let Some(from_ns) = self.delisted.remove(stream) {
+                resumed.entry(from_ns).or_default().extend(self.streams.id(*stream).cloned());
+            }
+        }
+        for (from_ns, ids) in resumed {
+            let to_ns = now_ns.max(from_ns.saturating_add(1));
+            self.downtimes.push(origin.downtime(from_ns, Some(to_ns), DowntimeReason::Delisted, ids));
+        }
+    }
+}

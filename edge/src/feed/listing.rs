@@ -1,0 +1,342 @@
+//! The venue's instrument lists, and the instruments of a feed in them. A symbol that is not listed costs only itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use marketprism_adapter_host::contract::{Answer, Endpoint, Feed, Instrument, Plan, Venue};
+use marketprism_adapter_host::{Adapter, CallError, InstrumentRounds, Limits, Sandbox, Stats};
+use marketprism_config::MaskedUrl;
+use marketprism_schema::MarketType;
+use marketprism_service::{clock, mask};
+use marketprism_socket::{Budgets, SocketOptions, http_client};
+use tokio::task::block_in_place;
+
+use super::context::FrameObserver;
+use crate::config::{FeedConfig, SymbolSelection, book_depth};
+use crate::limits::INSTRUMENTS_MAX;
+
+/// Reads a venue's lists for one feed.
+#[derive(Debug)]
+pub struct ListingReader {
+    adapter: Adapter,
+    limits: Arc<Limits>,
+    budgets: Budgets,
+    options: SocketOptions,
+    /// Without symbols.
+    feed: Feed,
+    selection: SymbolSelection,
+}
+
+/// The instruments of a feed that the venue lists at the moment.
+#[derive(Debug, Clone, Default)]
+pub struct FeedListing {
+    pub instruments: Vec<Instrument>,
+    /// Names that the venue does not list, and patterns without a match.
+    pub not_listed: Vec<String>,
+    /// Listed symbols that are similar to those.
+    pub hint: String,
+}
+
+impl ListingReader {
+    pub fn new(
+        adapter: &Adapter,
+        limits: Limits,
+        budgets: Budgets,
+        options: SocketOptions,
+        config: &FeedConfig,
+    ) -> anyhow::Result<Self> {
+        let venue = adapter.venue(&config.exchange).context("the adapter does not serve the exchange")?;
+        Ok(Self {
+            adapter: adapter.clone(),
+            limits: Arc::new(limits),
+            budgets,
+            options,
+            feed: contract_feed(config, venue),
+            selection: config.selection(),
+        })
+    }
+
+    /// The feed as the adapter contract has it, with these instruments.
+    pub fn feed(&self, instruments: &[Instrument]) -> Feed {
+        let symbols: BTreeSet<&String> = instruments.iter().map(|instrument| &instrument.symbol).collect();
+        Feed { symbols: symbols.into_iter().cloned().collect(), ..self.feed.clone() }
+    }
+
+    /// Instruments of the selection, and of the symbols that are `collected`: those are selected for as long as they are listed, also
+    /// while they do not trade.
+    pub async fn read(
+        &self,
+        collected: &BTreeSet<String>,
+        observer: Option<&dyn FrameObserver>,
+    ) -> anyhow::Result<FeedListing> {
+        let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &Arc::new(Stats::default()))?;
+        let mut feed = self.feed.clone();
+        if self.selection.patterns().is_empty() {
+            feed.symbols = self.selection.names().iter().chain(collected).cloned().collect();
+        }
+        let answers = self.answers(&mut sandbox, &feed, observer).await?;
+        // Calls into an adapter may compute for seconds.
+        block_in_place(|| {
+            let mut list = |symbols: &[String]| {
+                let feed = Feed { symbols: symbols.to_vec(), ..self.feed.clone() };
+                sandbox.instruments(&feed, &answers)
+            };
+            let listing = select(&self.selection, collected, &mut list)?;
+            check_unique(&listing.instruments)?;
+            Ok(listing)
+        })
+    }
+
+    async fn answers(
+        &self,
+        sandbox: &mut Sandbox,
+        feed: &Feed,
+        observer: Option<&dyn FrameObserver>,
+    ) -> anyhow::Result<Vec<Answer>> {
+        let client = http_client(&self.options)?;
+        let mut rounds = InstrumentRounds::new(&self.limits);
+        loop {
+            let requests = block_in_place(|| rounds.next(sandbox, feed))?;
+            if requests.is_empty() {
+                return Ok(rounds.into_answers());
+            }
+            for (position, request) in requests.iter().enumerate() {
+                let fetched = client.fetch(&self.budgets, request).await;
+                let body: Bytes =
+                    fetched.with_context(|| format!("instrument list {}", mask(&request.url)))?;
+                if let Some(observer) = observer {
+                    observer.answer(&request.url, &body, clock::now_ns());
+                }
+                rounds.answer(position, body.into())?;
+            }
+        }
+    }
+
+    /// The plan of these instruments: the adapter refuses more than the venue allows.
+    pub fn plan(&self, instruments: &[Instrument]) -> anyhow::Result<Plan> {
+        block_in_place(|| {
+            let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &Arc::new(Stats::default()))?;
+            sandbox.load(&self.feed(instruments), instruments)?;
+            Ok(sandbox.plan()?)
+        })
+    }
+}
+
+fn contract_feed(config: &FeedConfig, venue: &Venue) -> Feed {
+    let endpoint = |(name, url): (&String, &MaskedUrl)| Endpoint {
+        name: name.clone(),
+        default_url: url.reveal().to_owned(),
+    };
+    Feed {
+        exchange: config.exchange.clone(),
+        symbols: Vec::new(),
+        market_types: config.market_types.iter().copied().map(Into::into).collect(),
+        data_types: config.data_types.iter().copied().map(Into::into).collect(),
+        depth: book_depth(config.depth, venue),
+        endpoints: config.endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+/// Gives the listed instruments of these symbols, or, without symbols, those that trade. Refuses symbols that are not listed.
+type ListInstruments<'a> = &'a mut dyn FnMut(&[String]) -> Result<Vec<Instrument>, CallError>;
+
+fn select(
+    selection: &SymbolSelection,
+    collected: &BTreeSet<String>,
+    list: ListInstruments<'_>,
+) -> anyhow::Result<FeedListing> {
+    let mut wanted: BTreeSet<String> = selection.names().iter().chain(collected).cloned().collect();
+    let mut unmatched = Vec::new();
+    if !selection.patterns().is_empty() {
+        let trading = list(&[])?;
+        for pattern in selection.patterns() {
+            let matched = trading.iter().filter(|one| selection.matches(pattern, &one.symbol));
+            let matched: Vec<String> = matched.map(|one| one.symbol.clone()).collect();
+            if matched.is_empty() {
+                unmatched.push(pattern.clone());
+            }
+            wanted.extend(matched);
+        }
+        check_count(wanted.len())?;
+    }
+    let (instruments, missing, mut hint) = list_named(wanted.into_iter().collect(), list)?;
+    check_count(instruments.len())?;
+    let missing_names = selection.names().iter().filter(|name| missing.contains(*name)).cloned();
+    let not_listed: Vec<String> = missing_names.chain(unmatched).collect();
+    if instruments.is_empty() && collected.is_empty() {
+        if hint.is_empty() {
+            hint = similar(selection.patterns(), list);
+        }
+        bail!(
+            "symbols: the venue lists none of {not_listed:?} for the feed's market types (allowed: {hint})"
+        );
+    }
+    Ok(FeedListing { instruments, not_listed, hint })
+}
+
+fn check_count(count: usize) -> anyhow::Result<()> {
+    if count > INSTRUMENTS_MAX {
+        bail!(
+            "symbols: select {count} instruments (allowed: at most {INSTRUMENTS_MAX} a feed; use narrower patterns, `exclude`, or \
+             several feeds)"
+        );
+    }
+    Ok(())
+}
+
+/// The listed instruments of these symbols, the symbols that are not listed, and what the adapter says is similar.
+fn list_named(
+    mut symbols: Vec<String>,
+    list: ListInstruments<'_>,
+) -> anyhow::Result<(Vec<Instrument>, BTreeSet<String>, String)> {
+    let (mut missing, mut hint) = (BTreeSet::new(), String::new());
+    while !symbols.is_empty() {
+        let refusal = match list(&symbols) {
+            Ok(instruments) => return Ok((instruments, missing, hint)),
+            Err(CallError::Refused(refusal)) if refusal.field == "symbols" => refusal,
+            Err(error) => return Err(error.into()),
+        };
+        let named: BTreeSet<&str> = refusal.value.split(", ").collect();
+        let before = symbols.len();
+        symbols.retain(|symbol| {
+            let is_listed = !named.contains(symbol.as_str());
+            if !is_listed {
+                missing.insert(symbol.clone());
+            }
+            is_listed
+        });
+        if symbols.len() == before {
+            return Err(CallError::Refused(refusal).into());
+        }
+        if hint.is_empty() {
+            hint = refusal.allowed;
+        }
+    }
+    Ok((Vec::new(), missing, hint))
+}
+
+/// Listed symbols that are similar to the patterns' text, as the adapter names them.
+fn similar(patterns: &[String], list: ListInstruments<'_>) -> String {
+    let texts: Vec<String> =
+        patterns.iter().map(|pattern| pattern.replace('*', "").trim_matches('-').to_owned()).collect();
+    match list(&texts) {
+        Err(CallError::Refused(refusal)) => refusal.allowed,
+        _ => "patterns of listed symbols such as BTC-* or *-USDT".to_owned(),
+    }
+}
+
+/// Every instrument of an adapter's list, each of them once.
+pub fn listed_instruments(
+    adapter: &mut Sandbox,
+    feed: &Feed,
+    answers: &[Answer],
+) -> anyhow::Result<Vec<Instrument>> {
+    let instruments = adapter.instruments(feed, answers)?;
+    if instruments.is_empty() {
+        bail!("the venue lists no instrument of {} that trades", feed.exchange);
+    }
+    check_unique(&instruments)?;
+    Ok(instruments)
+}
+
+fn check_unique(instruments: &[Instrument]) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::new();
+    for instrument in instruments {
+        if !seen.insert((instrument.venue_symbol.as_str(), MarketType::from(instrument.market_type))) {
+            bail!("the adapter lists instrument {:?} twice", instrument.venue_symbol);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use marketprism_adapter_host::contract::{self, Refusal};
+
+    use super::*;
+
+    fn instrument(symbol: &str, trading: bool) -> Instrument {
+        Instrument {
+            symbol: symbol.to_owned(),
+            venue_symbol: symbol.replace('-', ""),
+            market_type: contract::MarketType::Spot,
+            base: String::new(),
+            quote: String::new(),
+            contract_size: None,
+            contract_value: None,
+            price_scale: 0,
+            quantity_scale: 0,
+            trading,
+        }
+    }
+
+    /// As adapters list: named symbols whether they trade or not, and a refusal that names all that are not listed.
+    fn list(symbols: &[String]) -> Result<Vec<Instrument>, CallError> {
+        let listed = [("BTC-USDT", true), ("ETH-USDT", true), ("BTC-EUR", true), ("OLD-USDT", false)];
+        let missing: Vec<&str> = symbols
+            .iter()
+            .map(String::as_str)
+            .filter(|symbol| !listed.iter().any(|(name, _)| name == symbol))
+            .collect();
+        if !missing.is_empty() {
+            let (field, allowed) = ("symbols".to_owned(), "such as LUNA-USDT".to_owned());
+            return Err(CallError::Refused(Refusal { field, value: missing.join(", "), allowed }));
+        }
+        let chosen = listed.iter().filter(|(name, trading)| {
+            if symbols.is_empty() { *trading } else { symbols.iter().any(|symbol| symbol == name) }
+        });
+        Ok(chosen.map(|(name, trading)| instrument(name, *trading)).collect())
+    }
+
+    fn chosen(
+        symbols: &[&str],
+        exclude: &[&str],
+        collected: &[&str],
+    ) -> Result<(Vec<String>, Vec<String>), String> {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let selection = SymbolSelection::new(&texts(symbols), &texts(exclude));
+        let collected = texts(collected).into_iter().collect();
+        let listing = select(&selection, &collected, &mut list).map_err(|error| error.to_string())?;
+        Ok((listing.instruments.into_iter().map(|one| one.symbol).collect(), listing.not_listed))
+    }
+
+    #[test]
+    fn what_is_not_listed_costs_only_itself_and_is_named() {
+        let of = |symbols: &[&str]| chosen(symbols, &[], &[]).unwrap();
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let (found, not_listed) = of(&["LUNA-USDT", "BTC-USDT", "FTT-USDT", "OLD-USDT"]);
+        assert_eq!(found, ["BTC-USDT", "OLD-USDT"], "a named instrument need not trade");
+        assert_eq!(not_listed, ["LUNA-USDT", "FTT-USDT"]);
+        assert_eq!(of(&["*-USDT", "DOGE-*", "BTC-EUR"]).0, ["BTC-USDT", "ETH-USDT", "BTC-EUR"]);
+        assert_eq!(of(&["*-USDT", "DOGE-*"]).1, texts(&["DOGE-*"]));
+        assert_eq!(chosen(&["*"], &["*-EUR"], &[]).unwrap().0, ["BTC-USDT", "ETH-USDT"]);
+    }
+
+    #[test]
+    fn nothing_listed_is_refused_with_similar_names() {
+        for symbols in [&["LUNA-USDT"][..], &["LUNA-*"]] {
+            let error = chosen(symbols, &[], &[]).unwrap_err();
+            assert!(error.contains(symbols[0]) && error.contains("such as LUNA-USDT"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_collected_instrument_stays_selected_while_it_is_listed_and_its_end_is_no_missing_name() {
+        assert_eq!(chosen(&["*-USDT"], &[], &["OLD-USDT"]).unwrap().0, ["BTC-USDT", "ETH-USDT", "OLD-USDT"]);
+        let (found, not_listed) = chosen(&["*-EUR"], &[], &["GONE-EUR"]).unwrap();
+        assert_eq!((found, not_listed), (vec!["BTC-EUR".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn more_instruments_than_a_feed_may_have_are_refused_with_their_number() {
+        let mut many = |symbols: &[String]| {
+            assert!(symbols.is_empty(), "no second list");
+            Ok((0..=INSTRUMENTS_MAX).map(|number| instrument(&format!("A{number}-B"), true)).collect())
+        };
+        let selection = SymbolSelection::new(&["*".to_owned()], &[]);
+        let error = select(&selection, &BTreeSet::new(), &mut many).unwrap_err().to_string();
+        assert!(error.contains("5001 instruments") && error.contains("at most 5000"), "{error}");
+    }
+}

@@ -1,0 +1,74 @@
+//! `check --online`: what the venues list of a configuration, and the plans of it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use anyhow::Context;
+use marketprism_adapter_host::contract::Plan;
+use marketprism_service::error_text;
+use marketprism_socket::Budgets;
+
+use super::context::socket_options;
+use super::listing::{FeedListing, ListingReader};
+use crate::config::{Adapters, Config, FeedConfig};
+
+/// Result of the check.
+#[derive(Debug)]
+pub struct OnlineCheck {
+    /// A line per feed, and one for what a venue does not list.
+    pub text: String,
+    /// Every venue answered, and lists everything.
+    pub is_complete: bool,
+}
+
+pub async fn check_online(config: &Config, adapters: &Adapters) -> OnlineCheck {
+    let budgets = Budgets::new();
+    let mut check = OnlineCheck { text: String::new(), is_complete: true };
+    for (index, feed) in config.feeds.iter().enumerate() {
+        match read(config, feed, adapters, budgets.clone()).await {
+            Ok((listing, plan)) => check.add(index, feed, &listing, &plan),
+            Err(error) => {
+                check.is_complete = false;
+                let error = error_text(error.as_ref());
+                // Writing to a string does not fail.
+                let _ = writeln!(check.text, "feed[{index}] {}: {error}", feed.exchange);
+            }
+        }
+    }
+    check
+}
+
+async fn read(
+    config: &Config,
+    feed: &FeedConfig,
+    adapters: &Adapters,
+    budgets: Budgets,
+) -> anyhow::Result<(FeedListing, Plan)> {
+    let adapter = adapters.get(&feed.adapter).context("the adapter is not loaded")?;
+    let options = socket_options(feed, false);
+    let reader = ListingReader::new(adapter, config.sandbox.limits(), budgets, options, feed)?;
+    let listing = reader.read(&BTreeSet::new(), None).await?;
+    let plan = reader.plan(&listing.instruments)?;
+    Ok((listing, plan))
+}
+
+impl OnlineCheck {
+    fn add(&mut self, index: usize, feed: &FeedConfig, listing: &FeedListing, plan: &Plan) {
+        let FeedListing { instruments, not_listed, hint } = listing;
+        let (connections, polls) = (plan.connections.len(), plan.polls.len());
+        let (exchange, instruments) = (&feed.exchange, instruments.len());
+        let _ = writeln!(
+            self.text,
+            "feed[{index}] {exchange}: {instruments} instruments listed, {connections} connections, {polls} polls"
+        );
+        if !not_listed.is_empty() {
+            self.is_complete = false;
+            let allowed = if hint.is_empty() { String::new() } else { format!(" (allowed: {hint})") };
+            let _ = writeln!(
+                self.text,
+                "feed[{index}].symbols: the venue does not list {}{allowed}",
+                not_listed.join(", ")
+            );
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Streams of instruments that the venue does not list any more, and symbols that it does not list.
+
+use marketprism_edge::audit::GapEvent;
+use marketprism_schema::{DataType, DataTypeMap, DowntimeReason, Gap, GapCause, GapKind};
+
+use super::setup::{NUMBERED, SECOND, audited, silent, trades};
+
+#[test]
+fn a_delisted_stream_ends_without_a_gap_and_begins_again_with_another_feed() {
+    let start = 1_000 * SECOND;
+    let audited = audited(start);
+    let (auditor, feed) = (&audited.auditor, audited.feed);
+    let &[stays, ends] = audited.streams.as_slice() else { panic!("{:?}", audited.streams) };
+    let lost = |at_ns| Gap::open(GapKind::Connection, GapCause::Network, at_ns, "lost");
+    let end = start + SECOND / 2;
+    auditor.set_not_listed(feed, &["GONE-B".to_owned()]);
+    auditor.end_streams(feed, vec![ends], end);
+    let later = vec![GapEvent::Began(ends, lost(end + 1)), GapEvent::Began(stays, lost(end + 1))];
+    auditor.observe(feed, later, Some(start + 9 * SECOND));
+    let [ended] = &auditor.take_downtimes()[..] else { panic!("one downtime") };
+    assert_eq!((ended.from, ended.to, ended.reason), (end, None, DowntimeReason::Delisted));
+    assert_eq!(ended.streams, [trades("C-D")]);
+    for audit in auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 2) {
+        let named: Vec<_> = audit.streams.iter().map(|stream| &stream.id).collect();
+        assert_eq!((named, audit.silent), (vec![&trades("A-B")], vec![]), "the other stream alone");
+        assert_eq!(audit.feeds[0].not_listed, ["GONE-B"]);
+    }
+
+    let again = start + 9 * SECOND;
+    let added = auditor.added_feed("sim_spot", again);
+    let row = DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades("C-D"), NUMBERED)));
+    auditor.subscribe(added, &[row], again);
+    assert_eq!(auditor.since_ns(added), Some(again), "not the start of the run");
+    let [resumed] = &auditor.take_downtimes()[..] else { panic!("one downtime") };
+    assert_eq!((resumed.from, resumed.to), (end, Some(again)));
+    auditor.observe(feed, Vec::new(), Some(start + 20 * SECOND));
+    auditor.observe(added, vec![GapEvent::Began(ends, lost(again))], Some(start + 20 * SECOND));
+    let audits = auditor.close(start + 20 * SECOND, auditor.frontier_ns(), 20);
+    let last = audits.last().unwrap();
+    assert_eq!(last.feeds.len(), 1, "one entry for the feeds of an exchange");
+    assert!(last.streams.iter().any(|stream| stream.id == trades("C-D") && stream.gaps.len() == 1));
+}
+
+#[test]
+fn a_released_feed_ends_its_streams_and_leaves_its_number() {
+    let start = 1_000 * SECOND;
+    let audited = audited(start);
+    let auditor = &audited.auditor;
+    let row = || DataTypeMap::from_fn(|kind| (kind == DataType::Trade).then(|| (trades("E-F"), NUMBERED)));
+    let first = auditor.added_feed("sim_spot", start);
+    auditor.subscribe(first, &[row()], start);
+    auditor.feed_ended(first, None);
+    auditor.release(first, start + 1);
+    assert_eq!(auditor.take_downtimes()[0].streams, [trades("E-F")]);
+    let second = auditor.added_feed("sim_spot", start + 2);
+    assert_eq!(second, first, "feeds that come and go take no room");
+    auditor.subscribe(second, &[row()], start + 2);
+    auditor.observe(audited.feed, Vec::new(), Some(start + 2 * SECOND));
+    auditor.observe(second, Vec::new(), Some(start + 2 * SECOND));
+    let audits = auditor.close(start + 9 * SECOND, auditor.frontier_ns(), 1);
+    let [of_pairs, ..] = audits[0].silent.as_slice() else { panic!("{audits:?}") };
+    assert_eq!(of_pairs.streams.len(), silent("A-B")[0].streams.len() + 2);
+}
