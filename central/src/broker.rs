@@ -1,14 +1,17 @@
 //! The connection to NATS.
 
 use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{ContextBuilder, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::account::Account;
+use async_nats::jetstream::context::{AccountErrorKind, ContextBuilder, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::kv::{Config, Store};
 use async_nats::{Client, jetstream};
-use marketprism_config::Nats;
+use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::CENTRAL_CONNECTION;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,36 +23,78 @@ pub struct Broker {
     pub client: Client,
     /// With a timeout on every request.
     pub jetstream: jetstream::Context,
+    problems: Arc<NatsProblems>,
 }
 
 impl Broker {
     /// Starts to connect; returns before the connection is established.
     pub async fn start(nats: &Nats) -> anyhow::Result<Self> {
+        let problems = Arc::new(NatsProblems::new(nats, CENTRAL_CONNECTION));
+        let noted = Arc::clone(&problems);
         let client = nats
             .options(CENTRAL_CONNECTION)
             .await?
+            .event_callback(move |event| {
+                let problems = Arc::clone(&noted);
+                async move { problems.note(&event).await }
+            })
             .connect(nats.addresses())
             .await
             .with_context(|| format!("cannot connect to nats at {}", nats.shown_urls()))?;
         let jetstream = ContextBuilder::new().timeout(limits::BROKER_TIMEOUT).build(client.clone());
-        Ok(Self { client, jetstream })
+        Ok(Self { client, jetstream, problems })
     }
 
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
-    /// Waits for the connection, at most `BROKER_CONNECT_WAIT`.
-    pub async fn connected(&self, nats: &Nats) -> anyhow::Result<()> {
-        let deadline = Instant::now() + limits::BROKER_CONNECT_WAIT;
+    /// Waits for the connection; not for one that is refused for good.
+    pub async fn connected(&self, nats: &Nats, wait: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + wait;
         while !self.is_connected() {
-            if Instant::now() >= deadline {
-                let wait = limits::BROKER_CONNECT_WAIT.as_secs();
-                bail!("no nats server at {} accepted a connection within {wait} s", nats.shown_urls());
+            let problem = self.problems.current().filter(|_| !self.is_connected());
+            match problem {
+                Some(problem) if self.problems.is_refused_for_good() || Instant::now() >= deadline => bail!(problem),
+                None if Instant::now() >= deadline => {
+                    bail!("no nats server at {} accepted a connection within {wait:?}", nats.shown_urls());
+                }
+                _ => sleep(limits::BACKOFF_FIRST / 4).await,
             }
-            sleep(limits::BACKOFF_FIRST / 4).await;
         }
         Ok(())
+    }
+
+    /// The server was reached and refuses the login.
+    pub fn is_refused(&self) -> bool {
+        self.problems.is_refused_for_good()
+    }
+
+    /// The failure with its cause, where the connection or a permission is one.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.problems.current() {
+            Some(problem) => error.context(problem),
+            None => error,
+        }
+    }
+
+    /// Usage and limits of the user's account.
+    pub async fn account(&self) -> anyhow::Result<Account> {
+        let queried = self.jetstream.query_account().await;
+        queried.map_err(|error| match error.kind() {
+            AccountErrorKind::JetStreamUnavailable => anyhow!(
+                "JetStream is off at the nats server; start it with a `jetstream` block in its configuration, or -js"
+            ),
+            AccountErrorKind::JetStream(answer)
+                if [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT]
+                    .contains(&answer.error_code()) =>
+            {
+                anyhow!(
+                    "JetStream is off for this user's account at the nats server; add `jetstream: enabled` to the account ({answer})"
+                )
+            }
+            _ => anyhow::Error::new(error).context("cannot query the jetstream account"),
+        })
     }
 
     /// Opens a KV bucket that keeps one value per key, creating it if needed.

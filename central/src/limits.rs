@@ -25,6 +25,11 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a failed write to the leases is a reason in `/health`; the next try comes within the time of a lease.
 pub const LEASE_PROBLEM: Duration = Duration::from_secs(30);
 
+/// Interval of probes of a quiet connection to ClickHouse.
+pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// An idle connection to ClickHouse is closed after this time, before the server closes it.
+pub const CLICKHOUSE_IDLE: Duration = Duration::from_secs(2);
+
 /// Pauses between retries.
 pub const BACKOFF: Backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(5));
 /// The first of [`BACKOFF`].

@@ -45,8 +45,8 @@ pub async fn run(config: Config, role: Role) -> anyhow::Result<()> {
     let shared = Arc::new(CentralContext {
         leases: Leases::new(&broker, &config, &name),
         broker,
-        storage: Storage::hot(&config.clickhouse),
-        cold: Storage::cold(&config.clickhouse),
+        storage: Storage::hot(&config.clickhouse)?,
+        cold: Storage::cold(&config.clickhouse)?,
         hot_clock: ServerClock::default(),
         cold_clock: ServerClock::default(),
         metrics: Metrics::new().context("cannot register the metrics")?,

@@ -3,9 +3,15 @@
 use std::future::Future;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clickhouse::{Client, Compression};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use marketprism_schema::DatabaseKind;
-use marketprism_service::{error_text, mask};
+use marketprism_service::{error_text, mask, tls_client, tls_problem};
+use rustls_pki_types::ServerName;
 
 use crate::config::{ClickHouse, Server};
 use crate::limits;
@@ -63,33 +69,34 @@ impl From<clickhouse::error::Error> for StorageError {
             clickhouse::error::Error::BadResponse(text) => {
                 Self::Refused { code: exception_code(&text), text: shorten(&mask(&text)) }
             }
-            other => Self::Unreachable(error_text(&other)),
+            other => Self::Unreachable(tls_problem(&other).unwrap_or_else(|| error_text(&other))),
         }
     }
 }
 
 impl Storage {
-    /// Does not connect.
-    pub fn hot(config: &ClickHouse) -> Self {
+    /// Does not connect. Fails on a file of certificates that cannot be used.
+    pub fn hot(config: &ClickHouse) -> anyhow::Result<Self> {
         Self::new(config, &config.hot, &config.hot_database)
     }
 
     /// The cold database, possibly on a server of its own. Does not connect.
-    pub fn cold(config: &ClickHouse) -> Self {
+    pub fn cold(config: &ClickHouse) -> anyhow::Result<Self> {
         Self::new(config, &config.cold, &config.cold_database)
     }
 
     /// Does not connect.
-    pub fn of(config: &ClickHouse, side: DatabaseKind) -> Self {
+    pub fn of(config: &ClickHouse, side: DatabaseKind) -> anyhow::Result<Self> {
         match side {
             DatabaseKind::Hot => Self::hot(config),
             DatabaseKind::Cold => Self::cold(config),
         }
     }
 
-    fn new(config: &ClickHouse, server: &Server, database: &str) -> Self {
+    fn new(config: &ClickHouse, server: &Server, database: &str) -> anyhow::Result<Self> {
         let compression = if config.compress() { Compression::Lz4 } else { Compression::None };
-        let mut client = Client::default()
+        let mut client = connecting(server)
+            .with_context(|| format!("TLS to clickhouse at {}", server.url))?
             .with_url(server.url.reveal())
             .with_user(&server.user)
             .with_compression(compression)
@@ -97,7 +104,7 @@ impl Storage {
         if let Some(password) = &server.password {
             client = client.with_password(password.reveal());
         }
-        Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout }
+        Ok(Self { client, database: database.to_owned(), insert_timeout: config.insert_timeout })
     }
 
     /// Highest stored stream sequence, 0 when there is none.
@@ -105,6 +112,23 @@ impl Storage {
         let sql = format!("SELECT max(stream_seq) FROM {}.{table}", self.database);
         bounded(limits::QUERY_TIMEOUT, self.client.query_raw(&sql).fetch_one::<u64>()).await
     }
+}
+
+/// A client with the TLS of a server, if its address asks for TLS.
+fn connecting(server: &Server) -> anyhow::Result<Client> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(limits::TCP_KEEPALIVE));
+    let tls = tls_client(server.ca_file.as_deref(), server.identity())?;
+    let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    if let Some(name) = &server.server_name {
+        let name = ServerName::try_from(name.clone()).with_context(|| format!("server_name {name:?}"))?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let connector = builder.enable_http1().wrap_connector(tcp);
+    // A server closes an idle connection after 3 s by default.
+    let pool = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(limits::CLICKHOUSE_IDLE).build(connector);
+    Ok(Client::with_http_client(pool))
 }
 
 /// Limits the wait for an answer.

@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::{Client, Event};
 use futures_util::StreamExt;
-use marketprism_config::Nats;
+use marketprism_config::{Nats, NatsProblems};
 use marketprism_schema::{REPAIR_VERSION, RepairAnswer, RepairRequest, RepairState, repair_subject};
-use marketprism_service::LogLimit;
 use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -22,20 +21,35 @@ use crate::limits::{ACKNOWLEDGEMENTS_MAX, REPAIR_ANSWER};
 
 mod stalls;
 
-const CLOSED_IN_HANDSHAKE: &str = "nats: IO error";
-
 /// State of the connection, updated by the client's events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BrokerLink {
     connected: AtomicBool,
     connects: AtomicU64,
     changed: Notify,
     ending: AtomicBool,
     stalls: PublishStalls,
-    error_lines: Mutex<LogLimit>,
+    problems: NatsProblems,
 }
 
 impl BrokerLink {
+    /// Of a client that did not connect yet.
+    pub fn new(nats: &Nats, name: &str) -> Self {
+        Self {
+            connected: AtomicBool::new(false),
+            connects: AtomicU64::new(0),
+            changed: Notify::new(),
+            ending: AtomicBool::new(false),
+            stalls: PublishStalls::default(),
+            problems: NatsProblems::new(nats, name),
+        }
+    }
+
+    /// Refused connection or subject, for `/health`.
+    pub fn problem(&self) -> Option<String> {
+        self.problems.current()
+    }
+
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
     }
@@ -57,22 +71,8 @@ impl BrokerLink {
         self.ending.store(true, Ordering::Release);
     }
 
-    fn client_error(&self, error: &str) {
-        let allowed = self.error_lines.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
-        let Some(held_back) = allowed else { return };
-        // All that the client reports of a connection that the server closes during the handshake.
-        if error == CLOSED_IN_HANDSHAKE {
-            tracing::warn!(
-                error,
-                held_back,
-                "cannot connect to nats: the server closed the connection; does it require a client certificate?"
-            );
-        } else {
-            tracing::warn!(error, held_back, "error of the nats client");
-        }
-    }
-
-    fn update(&self, event: &Event) {
+    async fn update(&self, event: Event) {
+        self.problems.note(&event).await;
         match event {
             Event::Connected => {
                 tracing::info!("connected to nats");
@@ -87,8 +87,7 @@ impl BrokerLink {
                 }
                 self.changed.notify_one();
             }
-            Event::ServerError(error) => tracing::error!(%error, "nats reports an error"),
-            Event::ClientError(error) => self.client_error(&error.to_string()),
+            Event::ServerError(_) | Event::ClientError(_) => {}
             Event::SlowConsumer(_) => {
                 tracing::warn!("acknowledgements were dropped: their messages will be published again")
             }
@@ -98,7 +97,7 @@ impl BrokerLink {
 }
 
 pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<BrokerLink>)> {
-    let link = Arc::new(BrokerLink::default());
+    let link = Arc::new(BrokerLink::new(nats, name));
     let updated = Arc::clone(&link);
     let options = nats
         .options(name)
@@ -106,8 +105,8 @@ pub async fn connect(nats: &Nats, name: &str) -> anyhow::Result<(Client, Arc<Bro
         .subscription_capacity(ACKNOWLEDGEMENTS_MAX)
         .skip_subject_validation(true)
         .event_callback(move |event| {
-            updated.update(&event);
-            std::future::ready(())
+            let link = Arc::clone(&updated);
+            async move { link.update(event).await }
         });
     let client = options.connect(nats.addresses()).await?;
     Ok((client, link))

@@ -14,7 +14,9 @@ use marketprism_adapter_host::Adapter;
 use marketprism_adapter_host::contract::Venue;
 use marketprism_config::MaskedUrl;
 use marketprism_schema::{DataType, MarketType};
-use marketprism_service::{Exit, Failure, FailureContext as _, init_logs, print, report};
+use marketprism_service::{
+    Exit, Failure, FailureContext as _, check_threads, init_logs, print, report, threads_needed,
+};
 use serde_json::{Value, json};
 
 use crate::config::{Adapters, Config, FeedConfig};
@@ -35,7 +37,8 @@ struct Cli {
 enum Command {
     /// Collect until SIGTERM or SIGINT. Exit status: 0 all events delivered, 2 configuration, 3 start, 4 frames or events left behind.
     Run(ConfigArgument),
-    /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one.
+    /// Check a configuration as `run` does before it connects. Lists every error; exit status 2 if there is one, 3 if
+    /// this host denies what adapters need.
     Check(CheckArguments),
     /// Print the normalized events of recordings as JSON lines. Exit status 2 if a frame was malformed.
     Replay(ReplayArguments),
@@ -107,7 +110,11 @@ pub fn main() -> ExitCode {
 }
 
 fn load(path: &Path, adapters: &mut Adapters) -> Result<Config, Failure> {
-    Config::load(path, adapters).or_exit(Exit::NOT_DONE)
+    let config = Config::load(path, adapters);
+    if let Some(limit) = adapters.host_limit() {
+        return Err(anyhow!("{limit}")).or_exit(Exit::NOT_STARTED);
+    }
+    config.or_exit(Exit::NOT_DONE)
 }
 
 fn load_adapter(path: &Path) -> anyhow::Result<Adapter> {
@@ -115,6 +122,7 @@ fn load_adapter(path: &Path) -> anyhow::Result<Adapter> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    check_threads(threads_needed()).map_err(|limit| anyhow!(limit)).or_exit(Exit::NOT_STARTED)?;
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("edge").build();
     built.context("the async runtime cannot start").or_exit(Exit::NOT_STARTED)
 }

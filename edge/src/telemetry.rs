@@ -92,6 +92,8 @@ metrics! {
     last_frame_age: IntGaugeVec = "marketprism_edge_last_frame_age_milliseconds" ["exchange", "connection"],
     /// Faults of adapters, by cause. Each replaces the instance.
     adapter_faults: IntCounterVec = "marketprism_edge_adapter_faults_total" ["exchange", "cause"],
+    /// Calls and starts of adapter instances that this host denied memory or addresses.
+    host_limits: IntCounterVec = "marketprism_edge_host_limits_total" ["exchange"],
     /// Adapter instances created after a fault.
     adapter_restarts: IntCounterVec = "marketprism_edge_adapter_restarts_total" ["exchange"],
     /// Calls into adapters, including those that faulted.

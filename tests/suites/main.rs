@@ -11,8 +11,11 @@
 )]
 
 mod books;
+mod broker_refusals;
 mod broker_users;
+mod certificates;
 mod checksums;
+mod clickhouse_tls;
 mod clients;
 mod configuration;
 mod conformance;
@@ -21,6 +24,7 @@ mod delivery;
 mod edge_audits;
 mod figures;
 mod floods;
+mod host_limits;
 mod integrity;
 mod journal;
 mod listings;

@@ -9,29 +9,8 @@ use marketprism_tests::clickhouse::ClickHouse;
 use marketprism_tests::edge::{Edge, Feed};
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-/// Writes a certificate authority and signed certificates: `ca.pem`, `server.pem`, `client.pem` and their keys.
-fn certificates(folder: &Path) {
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let certificate = authority.self_signed(&authority_key).unwrap();
-    std::fs::write(folder.join("ca.pem"), certificate.pem()).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    for (name, usage) in
-        [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
-    {
-        let key = KeyPair::generate().unwrap();
-        let mut params =
-            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        params.extended_key_usages = vec![usage];
-        let signed = params.signed_by(&key, &issuer).unwrap();
-        std::fs::write(folder.join(format!("{name}.pem")), signed.pem()).unwrap();
-        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-    std::fs::write(folder.join("password"), "correct horse\n").unwrap();
-}
+use crate::certificates::certificates;
 
 fn nats_table(broker: &Broker, folder: &Path, with_certificate: bool) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
@@ -54,7 +33,8 @@ fn nats_table(broker: &Broker, folder: &Path, with_certificate: bool) -> String 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_accepts_an_edge_only_with_certificate_and_password() {
     let folder = tempfile::tempdir().unwrap();
-    certificates(folder.path());
+    certificates(folder.path(), &["localhost", "127.0.0.1"]);
+    std::fs::write(folder.path().join("password"), "correct horse\n").unwrap();
     let settings = format!(
         "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\nauthorization {{ user: edge, password: \"correct horse\" }}",
         folder.path().join("server.pem"),

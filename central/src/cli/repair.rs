@@ -9,6 +9,7 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::config::Config;
 use crate::lease::Leases;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::repair::{RepairFate, RepairLog, RepairOutcome, RepairProgress, RepairQuery, repair};
 
@@ -23,7 +24,7 @@ pub async fn execute(config: &Config, query: &RepairQuery) -> anyhow::Result<Exi
 async fn run(config: &Config, query: &RepairQuery) -> anyhow::Result<RepairProgress> {
     let options = query.read(clock::now_ns() / 1_000_000)?;
     let broker = Broker::start(&config.nats).await?;
-    broker.connected(&config.nats).await?;
+    broker.connected(&config.nats, limits::BROKER_CONNECT_WAIT).await?;
     let name = format!("repair-{}-{:08x}", std::process::id(), rand::random::<u32>());
     let leases = Leases::new(&broker, config, &name);
     let metrics = Metrics::new().context("cannot register the metrics")?;

@@ -123,7 +123,7 @@ mod tests {
         let config = read("[streams]\nreplicas = 3\n[streams.market_data]\nmax_bytes = 2097152\n").unwrap();
         assert_eq!((config.streams[0].settings.max_bytes, config.streams[1].replicas), (2_097_152, 3));
 
-        let text = "[clickhouse]\nurl = \"https://x\"\ncluster = \"a'b\"\nhot_database = \"a;b\"\ninsert_timeout_ms = 40000\n\
+        let text = "[clickhouse]\nurl = \"ftp://x\"\ncluster = \"a'b\"\nhot_database = \"a;b\"\ninsert_timeout_ms = 40000\n\
                     [batch]\ntrade = 1\n[streams.marketdata]\n";
         let error = read(text).unwrap_err();
         for part in [
@@ -191,12 +191,26 @@ mod tests {
         assert_eq!(cold.password.as_ref().map(Secret::reveal), Some("hunter3"));
         let shown = format!("{config:?}{}", serde_json::to_string(&config).unwrap());
         assert!(!shown.contains("hunter"), "{shown}");
-        for url in ["https://u:hunter2@h", "ftp://u:hunter2@h", "u:hunter2@h", "http://u:hunter2@"] {
+        for url in ["ws://u:hunter2@h", "ftp://u:hunter2@h", "u:hunter2@h", "http://u:hunter2@"] {
             let error = read(&format!("[clickhouse]\nurl = {url:?}\n")).unwrap_err();
             assert!(error.contains("clickhouse.url: ") && !error.contains("hunter"), "{error}");
         }
         let error = read("[clickhouse]\nurl = \"http://ann:hunter2@h\"\nuser = \"bob\"\n").unwrap_err();
         assert!(error.contains("clickhouse.url: holds a user") && !error.contains("hunter"), "{error}");
+    }
+
+    #[test]
+    fn keys_for_tls_need_an_https_address_and_cold_on_the_same_server_takes_those_of_hot() {
+        let hot = "[clickhouse]\nurl = \"https://h:8443\"\nserver_name = \"db\"\n";
+        let named = |text: &str| read(text).map(|config| config.clickhouse.cold.server_name);
+        assert_eq!(named(hot).unwrap().as_deref(), Some("db"));
+        assert_eq!(named(&format!("{hot}[clickhouse.cold]\nuser = \"c\"\n")).unwrap().as_deref(), Some("db"));
+        assert_eq!(named(&format!("{hot}[clickhouse.cold]\nurl = \"http://c\"\n")).unwrap(), None);
+        let error = read("[clickhouse]\nserver_name = \"db\"\n").unwrap_err();
+        assert!(error.contains("clickhouse.url: has keys for TLS beside it"), "{error}");
+        let file = env!("CARGO_MANIFEST_PATH");
+        let error = read(&format!("{hot}client_cert_file = {file:?}\n")).unwrap_err();
+        assert!(error.contains("clickhouse.client_key_file: is missing"), "{error}");
     }
 
     fn replication(text: &str) -> Result<Replication, String> {

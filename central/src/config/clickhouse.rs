@@ -1,5 +1,6 @@
 //! `[clickhouse]`: the servers and databases.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use marketprism_config::{MaskedUrl, Problems, Secret};
@@ -39,10 +40,21 @@ pub struct ClickHouse {
 /// One ClickHouse server and the user there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
-    /// Address of the HTTP interface of one server, not of a balancer over several. Plain HTTP: put a TLS proxy in front of a distant
-    /// server. User and password may be part of it.
-    #[schemars(length(min = 1), extend("x-schemes" = ["http"]))]
+    /// Address of the HTTP interface of one server, not of a balancer over several; `https://` for TLS. User and password may be
+    /// part of it, with `%` escapes for special characters.
+    #[schemars(length(min = 1), extend("x-schemes" = ["http", "https"]))]
     pub url: MaskedUrl,
+    /// Additional certificate authority, for an `https://` address as the keys below.
+    #[schemars(extend("x-file" = true))]
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate.
+    #[schemars(extend("x-file" = true))]
+    pub client_cert_file: Option<PathBuf>,
+    /// Key of the client certificate.
+    #[schemars(extend("x-file" = true))]
+    pub client_key_file: Option<PathBuf>,
+    /// Name that the server's certificate must have, if it is not the host of the address.
+    pub server_name: Option<String>,
     /// User to log in as.
     #[schemars(length(min = 1))]
     pub user: String,
@@ -98,12 +110,16 @@ impl ClickHouse {
         self.hot.check("clickhouse", problems);
         if self.cold.url.is_empty() {
             self.cold.url.clone_from(&self.hot.url);
+            if !self.cold.has_tls_keys() {
+                self.cold.take_tls_keys(&self.hot);
+            }
         }
         if self.cold.user.is_empty() {
             DEFAULT_USER.clone_into(&mut self.cold.user);
         }
-        let Server { url, user, password, cluster } = &self.cold;
-        if *url == self.hot.url && user == DEFAULT_USER && password.is_none() && cluster.is_none() {
+        let Server { url, user, password, cluster, .. } = &self.cold;
+        let is_login_given = user != DEFAULT_USER || password.is_some() || cluster.is_some();
+        if *url == self.hot.url && !is_login_given && self.cold.has_tls_keys_of(&self.hot) {
             self.cold = self.hot.clone();
         } else {
             self.cold.check("clickhouse.cold", problems);
@@ -133,7 +149,39 @@ impl Server {
         }
     }
 
+    fn tls_keys(&self) -> [Option<&Path>; 3] {
+        [&self.ca_file, &self.client_cert_file, &self.client_key_file].map(Option::as_deref)
+    }
+
+    fn has_tls_keys(&self) -> bool {
+        self.tls_keys().iter().any(Option::is_some) || self.server_name.is_some()
+    }
+
+    /// Has the keys of the other, or none.
+    fn has_tls_keys_of(&self, other: &Self) -> bool {
+        !self.has_tls_keys() || self.tls_keys() == other.tls_keys() && self.server_name == other.server_name
+    }
+
+    fn take_tls_keys(&mut self, other: &Self) {
+        self.ca_file.clone_from(&other.ca_file);
+        self.client_cert_file.clone_from(&other.client_cert_file);
+        self.client_key_file.clone_from(&other.client_key_file);
+        self.server_name.clone_from(&other.server_name);
+    }
+
+    /// Certificate and key of the client.
+    pub fn identity(&self) -> Option<(&Path, &Path)> {
+        self.client_cert_file.as_deref().zip(self.client_key_file.as_deref())
+    }
+
     fn check(&self, at: &str, problems: &mut Problems<'_>) {
+        let is_tls = self.url.reveal().starts_with("https:");
+        let allowed = "an https:// address, or none of the keys for TLS";
+        problems.demand(is_tls || !self.has_tls_keys(), &format!("{at}.url"), "has keys for TLS beside it", allowed);
+        let [_, certificate, key] = self.tls_keys();
+        let missing = if certificate.is_some() { "client_key_file" } else { "client_cert_file" };
+        let allowed = "both of client_cert_file and client_key_file, or neither";
+        problems.demand(certificate.is_some() == key.is_some(), &format!("{at}.{missing}"), "is missing", allowed);
         if let Some(name) = &self.cluster {
             check_cluster(&format!("{at}.cluster"), name, problems);
         }

@@ -15,31 +15,42 @@ use crate::{clock, init, sql};
 const UNREACHABLE: &str = "check that it runs, that the address is right and that no firewall blocks it";
 
 pub async fn broker(sources: &Sources) -> Check {
-    let jetstream = &sources.broker.jetstream;
     let urls = sources.config.nats.shown_urls();
-    match sources.broker_answer(jetstream.query_account()).await {
+    match sources.broker_answer(sources.broker.account()).await {
         Ok(account) => {
             let version = sources.broker.client.server_info().version;
             let stored = account.storage >> 20;
             Check::ok("broker", format!("{urls}: nats-server {version}, JetStream stores {stored} MiB"))
         }
-        Err(reason) => Check::unavailable("broker", format!("{urls}: {reason}"), UNREACHABLE),
+        Err(reason) => {
+            let text = if reason.contains(&urls) { reason } else { format!("{urls}: {reason}") };
+            Check::unavailable("broker", text, unreachable(sources))
+        }
     }
+}
+
+/// No remedy where the reason names one: the server was reached.
+fn unreachable(sources: &Sources) -> &'static str {
+    if sources.broker.is_connected() || sources.broker.is_refused() { "" } else { UNREACHABLE }
 }
 
 /// Compares streams and consumers with the configuration; changes nothing.
 pub async fn streams(sources: &Sources) -> Vec<Check> {
     let compared = sources.broker_answer(init::compare_streams(&sources.config, &sources.broker)).await;
     let mut checks = match compared {
-        Err(reason) => vec![Check::unavailable("streams", reason, UNREACHABLE)],
+        Err(reason) => vec![Check::unavailable("streams", reason, unreachable(sources))],
         Ok(report) => {
             let differs = |(what, difference): (String, &init::Difference)| {
                 let found = if difference.changeable { CheckStatus::Warn } else { CheckStatus::Fail };
-                let remedy =
-                    "run `init` to create what is missing, `init --apply` to change what can be changed";
+                let remedy = match difference.is_taken() {
+                    true => "",
+                    false => "run `init` to create what is missing, `init --apply` to change what can be changed",
+                };
                 Check::new(Code::BrokerDrift, what, found, difference.to_string(), remedy)
             };
-            report.differences().map(differs).collect()
+            let room = sources.broker_answer(init::check_room(&sources.config, &sources.broker)).await.err();
+            let no_room = |reason| Check::new(Code::BrokerNoRoom, "room", CheckStatus::Fail, reason, "");
+            room.into_iter().map(no_room).chain(report.differences().map(differs)).collect()
         }
     };
     if checks.is_empty() {
@@ -62,7 +73,7 @@ pub async fn streams(sources: &Sources) -> Vec<Check> {
 
 pub async fn leases(sources: &Sources) -> Vec<Check> {
     let leases = match source::leases(sources).await {
-        Err(reason) => return vec![Check::unavailable("leases", reason, UNREACHABLE)],
+        Err(reason) => return vec![Check::unavailable("leases", reason, unreachable(sources))],
         Ok(leases) => leases,
     };
     let mut findings = Vec::new();

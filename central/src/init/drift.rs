@@ -41,10 +41,31 @@ impl Difference {
     }
 }
 
+const TAKEN: &str = "subject";
+
+impl Difference {
+    /// A foreign stream stores a subject of ours; the broker lets only one do so.
+    pub fn taken(subject: &str, holder: &str) -> Self {
+        Self {
+            setting: TAKEN.to_owned(),
+            wanted: subject.to_owned(),
+            found: format!(
+                "stream {holder} takes it already; delete that stream (`nats stream rm {holder}`), take the subject from \
+                 it (`nats stream edit {holder}`), or give MarketPrism an account of its own"
+            ),
+            changeable: false,
+        }
+    }
+
+    pub fn is_taken(&self) -> bool {
+        self.setting == TAKEN
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, wanted, found, changeable } = self;
-        let hint = if *changeable { "" } else { " (cannot be changed in place)" };
+        let hint = if *changeable || self.is_taken() { "" } else { " (cannot be changed in place)" };
         write!(f, "{setting}: wanted {wanted}, found {found}{hint}")
     }
 }

@@ -1,15 +1,16 @@
 use marketprism_schema::DatabaseKind;
 
-use super::{Difference, ObjectResult, ProvisionReport, consumers, databases, streams};
+use super::{ProvisionReport, consumers, databases, streams};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::lease::Leases;
+use crate::limits;
 use crate::storage::Storage;
 
 /// Connects, provisions everything and reports it. Changes differences only with `apply`.
 pub async fn once(config: &Config, apply: bool) -> anyhow::Result<ProvisionReport> {
     let broker = Broker::start(&config.nats).await?;
-    broker.connected(&config.nats).await?;
+    broker.connected(&config.nats, limits::BROKER_CONNECT_WAIT).await?;
     let name = format!("init-{}-{:016x}", std::process::id(), rand::random::<u64>());
     let leases = Leases::new(&broker, config, &name);
     ensure(config, &broker, &leases, &DatabaseKind::ALL, apply).await
@@ -26,14 +27,20 @@ pub async fn ensure(
 ) -> anyhow::Result<ProvisionReport> {
     let mut report = ProvisionReport::default();
     if sides.contains(&DatabaseKind::Hot) {
-        ensure_streams(config, broker, apply, &mut report).await?;
+        let ensured = ensure_streams(config, broker, apply, &mut report).await;
+        ensured.map_err(|error| broker.explain(error))?;
     }
     for side in sides {
-        let storage = Storage::of(&config.clickhouse, *side);
+        let storage = Storage::of(&config.clickhouse, *side)?;
         let layout = databases::layout(config, *side);
         databases::ensure(&storage, &layout, leases, apply, &mut report).await?;
     }
     Ok(report)
+}
+
+/// An error if the streams may take more than the broker's account may store.
+pub async fn check_room(config: &Config, broker: &Broker) -> anyhow::Result<()> {
+    streams::check_room(broker, &config.streams).await
 }
 
 /// Compares streams and consumers without changing them; a missing one is a difference. Fails if the broker cannot be queried.
@@ -41,8 +48,7 @@ pub async fn compare_streams(config: &Config, broker: &Broker) -> anyhow::Result
     let mut report = ProvisionReport::default();
     for stream in &config.streams {
         let name = stream.settings.name;
-        let outcome = streams::compare_only(&broker.jetstream, stream).await?;
-        let is_there = outcome != ObjectResult::of(vec![Difference::missing()]);
+        let (is_there, outcome) = streams::compare_only(&broker.jetstream, stream).await?;
         report.add("stream", name, outcome);
         if is_there {
             let (name, outcome) = consumers::compare_only(&broker.jetstream, stream, config.ack_wait).await?;
@@ -58,7 +64,7 @@ async fn ensure_streams(
     apply: bool,
     report: &mut ProvisionReport,
 ) -> anyhow::Result<()> {
-    streams::check_room(&broker.jetstream, &config.streams).await?;
+    streams::check_room(broker, &config.streams).await?;
     for stream in &config.streams {
         report.add("stream", stream.settings.name, streams::ensure(&broker.jetstream, stream, apply).await?);
         let (name, outcome) = consumers::ensure(&broker.jetstream, stream, config.ack_wait).await?;

@@ -11,6 +11,6 @@ mod streams;
 
 pub use consumers::{consumer_name, wanted as wanted_consumer};
 pub use drift::{Difference, ObjectResult, ProvisionReport};
-pub use ensure::{compare_streams, ensure, once};
+pub use ensure::{check_room, compare_streams, ensure, once};
 pub use state::schema_state;
 pub use streams::ensure as ensure_stream;

@@ -1,10 +1,10 @@
 use anyhow::{Context as _, anyhow, bail};
-use async_nats::jetstream::context::CreateStreamErrorKind;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::{Difference, ObjectResult};
-use crate::broker::is_missing;
+use crate::broker::{Broker, is_missing};
 use crate::config::Stream;
 
 /// On disk, oldest messages discarded first, limited by bytes and age only.
@@ -53,16 +53,35 @@ pub async fn ensure(jetstream: &Context, stream: &Stream, apply: bool) -> anyhow
         discard: wanted.discard,
         ..found
     };
-    jetstream.update_stream(changed).await.with_context(|| format!("cannot update stream {name}"))?;
-    Ok(ObjectResult::Updated(differences))
+    match jetstream.update_stream(&changed).await {
+        Ok(_) => Ok(ObjectResult::Updated(differences)),
+        Err(error) => Err(refused("update", jetstream, error, &changed).await),
+    }
 }
 
-pub async fn compare_only(jetstream: &Context, stream: &Stream) -> anyhow::Result<ObjectResult> {
+/// True if the stream is there, and how it differs.
+pub async fn compare_only(jetstream: &Context, stream: &Stream) -> anyhow::Result<(bool, ObjectResult)> {
+    let wanted = wanted(stream);
     let found = found(jetstream, stream.settings.name).await?;
-    Ok(ObjectResult::of(match found {
-        Some(found) => compare(&wanted(stream), &found),
-        None => vec![Difference::missing()],
-    }))
+    let differences = match &found {
+        Some(found) => compare(&wanted, found),
+        None => match holder(jetstream, &wanted).await {
+            Some((holder, subject)) => vec![Difference::taken(&subject, &holder)],
+            None => vec![Difference::missing()],
+        },
+    };
+    Ok((found.is_some(), ObjectResult::of(differences)))
+}
+
+/// Another stream that takes one of the subjects.
+async fn holder(jetstream: &Context, wanted: &Config) -> Option<(String, String)> {
+    for subject in &wanted.subjects {
+        match jetstream.stream_by_subject(subject.clone()).await {
+            Ok(holder) if holder != wanted.name => return Some((holder, subject.clone())),
+            _ => {}
+        }
+    }
+    None
 }
 
 async fn found(jetstream: &Context, name: &str) -> anyhow::Result<Option<Config>> {
@@ -107,31 +126,48 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
 }
 
 async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
-    let (name, max_bytes, replicas) = (wanted.name.clone(), wanted.max_bytes, wanted.num_replicas);
-    let Err(error) = jetstream.create_stream(wanted).await else { return Ok(()) };
-    match error.kind() {
-        // Another central created it meanwhile; the next comparison sees its stream.
-        CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-            Ok(())
-        }
-        CreateStreamErrorKind::JetStream(answer)
-            if [ErrorCode::STORAGE_RESOURCES_EXCEEDED, ErrorCode::INSUFFICIENT_RESOURCES]
-                .contains(&answer.error_code()) =>
-        {
-            Err(anyhow!(
-                "the broker has no room for stream {name}: {max_bytes} bytes with {replicas} replica(s) wanted; raise \
-                 its jetstream max_file_store or lower max_bytes of [streams.{}] ({answer})",
-                name.to_lowercase()
-            ))
-        }
-        _ => Err(error).with_context(|| format!("cannot create stream {name}")),
+    let Err(error) = jetstream.create_stream(&wanted).await else { return Ok(()) };
+    // Another central created it meanwhile; the next comparison sees its stream.
+    if matches!(error.kind(), CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST) {
+        return Ok(());
+    }
+    Err(refused("create", jetstream, error, &wanted).await)
+}
+
+/// A stream that the broker refuses, with the remedy.
+async fn refused(what: &str, jetstream: &Context, error: CreateStreamError, wanted: &Config) -> anyhow::Error {
+    let Config { name, max_bytes, num_replicas: replicas, .. } = wanted;
+    let CreateStreamErrorKind::JetStream(answer) = error.kind() else {
+        return anyhow::Error::new(error).context(format!("cannot {what} stream {name}"));
+    };
+    let section = name.to_lowercase();
+    match answer.error_code() {
+        ErrorCode::STREAM_SUBJECT_OVERLAP => match holder(jetstream, wanted).await {
+            Some((holder, subject)) => {
+                anyhow!("cannot {what} stream {name}: {}", Difference::taken(&subject, &holder))
+            }
+            None => anyhow!("cannot {what} stream {name}: another stream takes its subjects ({answer})"),
+        },
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        | ErrorCode::INSUFFICIENT_RESOURCES
+        | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => anyhow!(
+            "the broker has no room for stream {name}: {max_bytes} bytes with {replicas} replica(s) wanted; raise \
+             its jetstream max_file_store, or the limit of the account, or lower max_bytes of [streams.{section}] ({answer})"
+        ),
+        ErrorCode::MAXIMUM_STREAMS_LIMIT => anyhow!(
+            "cannot {what} stream {name}: the broker's account may have no further stream; raise its max_streams ({answer})"
+        ),
+        ErrorCode::CLUSTER_NO_PEERS => anyhow!(
+            "cannot {what} stream {name}: too few servers of the broker's cluster have room for {replicas} replica(s) of \
+             {max_bytes} bytes; add servers, or lower replicas or max_bytes of [streams.{section}] ({answer})"
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot {what} stream {name}")),
     }
 }
 
 /// Compares the total size of all streams with the storage limit of the account, if there is one.
-pub async fn check_room(jetstream: &Context, streams: &[Stream]) -> anyhow::Result<()> {
-    let account =
-        jetstream.query_account().await.context("cannot query the jetstream limits of the account")?;
+pub async fn check_room(broker: &Broker, streams: &[Stream]) -> anyhow::Result<()> {
+    let account = broker.account().await?;
     let wanted: i64 = streams
         .iter()
         .map(|stream| {

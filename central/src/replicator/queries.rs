@@ -6,6 +6,7 @@ use clickhouse::query::Query;
 use clickhouse::{Client, Compression};
 use futures_util::future::try_join;
 use marketprism_schema::{DataType, Table};
+use marketprism_service::error_text;
 
 use super::window::{Digests, TimeRange, WindowDigest};
 use crate::config::Config;
@@ -35,14 +36,16 @@ impl HotCold {
     pub async fn connect(config: &Config) -> Result<Self, CopyError> {
         let limit = config.replication.query_timeout;
         let compression = if config.replication.compress() { Compression::Lz4 } else { Compression::None };
-        let endpoint = |side, storage: Storage| Endpoint {
-            side,
-            storage: Storage { client: storage.client.clone().with_compression(compression), ..storage },
-            limit,
+        let endpoint = |side, storage: anyhow::Result<Storage>| {
+            // Its files were usable at the start.
+            let storage = storage.map_err(|error| StorageError::Unreachable(error_text(error.as_ref())));
+            let storage = storage.map_err(|error| CopyError::Storage { side, error })?;
+            let client = storage.client.clone().with_compression(compression);
+            Ok::<_, CopyError>(Endpoint { side, storage: Storage { client, ..storage }, limit })
         };
         let pair = Self {
-            hot: endpoint("hot", Storage::hot(&config.clickhouse)),
-            cold: endpoint("cold", Storage::cold(&config.clickhouse)),
+            hot: endpoint("hot", Storage::hot(&config.clickhouse))?,
+            cold: endpoint("cold", Storage::cold(&config.clickhouse))?,
         };
         let answers = async |side: &Endpoint| {
             let answer = side.storage.client.query_raw("SELECT 1").fetch_one::<u8>();

@@ -1,8 +1,13 @@
 //! HTTP client for the local parts and for the reachability test of the venues.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use marketprism_service::{tls_client, tls_problem};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+use url::Url;
 
 use crate::{ClickHouse, limits};
 
@@ -42,18 +47,45 @@ impl Client {
 
     /// Runs a query; returns its rows, split at tabs.
     pub async fn query(&self, server: &ClickHouse, sql: &str) -> anyhow::Result<Vec<Vec<String>>> {
-        let mut request = self.http.post(server.url.as_str()).timeout(limits::LOCAL_ANSWER);
+        let (http, url) = self.connecting(server).await?;
+        let host = server.url.authority().to_owned();
+        let mut request = http.post(url).header("Host", host).timeout(limits::LOCAL_ANSWER);
         request = request.header("X-ClickHouse-User", &server.user);
         if let Some(password) = &server.password {
             request = request.header("X-ClickHouse-Key", password.reveal());
         }
         let body = format!("{sql} FORMAT TabSeparated");
-        let answer = request.body(body).send().await.context("clickhouse unreachable")?;
+        let answer = request.body(body).send().await.map_err(|error| match tls_problem(&error) {
+            Some(problem) => anyhow::anyhow!("clickhouse unreachable: {problem}"),
+            None => anyhow::Error::new(error).context("clickhouse unreachable"),
+        })?;
         let status = answer.status();
         let text = answer.text().await.context("clickhouse closed the connection inside its answer")?;
         if !status.is_success() {
             anyhow::bail!("clickhouse answered a query with status {status}: {}", text.trim());
         }
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    /// For an `https://` address a client of its own, which asks for the server's name where one is given.
+    async fn connecting(&self, server: &ClickHouse) -> anyhow::Result<(reqwest::Client, Url)> {
+        let mut url = server.url.clone();
+        if url.scheme() != "https" {
+            return Ok((self.http.clone(), url));
+        }
+        let tls = &server.tls;
+        let identity = tls.client_cert_file.as_deref().zip(tls.client_key_file.as_deref());
+        let config = tls_client(tls.ca_file.as_deref(), identity)
+            .with_context(|| format!("TLS to clickhouse at {url}"))?;
+        let mut builder = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(config);
+        if let Some(name) = &tls.server_name {
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let port = url.port_or_known_default().unwrap_or_default();
+            let found = timeout(limits::LOCAL_ANSWER, lookup_host((host.clone(), port))).await;
+            let found: Vec<SocketAddr> = found.context("name lookup took too long")?.context(host)?.collect();
+            builder = builder.resolve_to_addrs(name, &found);
+            url.set_host(Some(name)).with_context(|| format!("server_name {name:?}"))?;
+        }
+        Ok((builder.build().context("cannot create the HTTP client")?, url))
     }
 }

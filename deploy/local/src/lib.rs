@@ -19,5 +19,5 @@ pub use client::Client;
 pub use console::Console;
 use paths::lock;
 pub use paths::{Engine, StackPaths};
-pub use settings::{ClickHouse, ColdPlace, Ports, Settings};
+pub use settings::{ClickHouse, ClickHouseTls, ColdPlace, Ports, Settings};
 pub use venues::{Feed, Venues};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use marketprism_config::{Document, MaskedUrl, Secret, environment};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,6 +94,31 @@ pub struct ClickHouse {
     pub password: Option<Secret>,
     /// File of the password of the stack's own server.
     pub password_file: Option<PathBuf>,
+    pub tls: ClickHouseTls,
+}
+
+/// The keys for TLS of central's `[clickhouse]`, from its variables: central reads them too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClickHouseTls {
+    pub ca_file: Option<PathBuf>,
+    pub client_cert_file: Option<PathBuf>,
+    pub client_key_file: Option<PathBuf>,
+    pub server_name: Option<String>,
+}
+
+impl ClickHouseTls {
+    fn read(variables: &BTreeMap<String, String>) -> Self {
+        let given = |key: &str| {
+            let name = format!("MARKETPRISM_CLICKHOUSE__{key}");
+            variables.get(&name).filter(|value| !value.is_empty()).cloned()
+        };
+        Self {
+            ca_file: given("CA_FILE").map(PathBuf::from),
+            client_cert_file: given("CLIENT_CERT_FILE").map(PathBuf::from),
+            client_key_file: given("CLIENT_KEY_FILE").map(PathBuf::from),
+            server_name: given("SERVER_NAME"),
+        }
+    }
 }
 
 impl Settings {
@@ -122,7 +146,8 @@ impl Settings {
         let nats_url = nats_url.map(|url| url.as_str().into());
         let clickhouse = given("CLICKHOUSE_URL")
             .map(|url| ClickHouse::parse(url, given("CLICKHOUSE_USER"), given("CLICKHOUSE_PASSWORD")))
-            .transpose()?;
+            .transpose()?
+            .map(|server| ClickHouse { tls: ClickHouseTls::read(variables), ..server });
         Ok(Self { ports, nats_url, clickhouse, cold })
     }
 }
@@ -137,24 +162,20 @@ impl ClickHouse {
     pub(crate) fn local(port: u16, (password, file): (Secret, PathBuf)) -> anyhow::Result<Self> {
         let url = Url::parse(&format!("http://127.0.0.1:{port}/"))?;
         let user = "default".to_owned();
-        Ok(Self { url, user, password: Some(password), password_file: Some(file) })
+        let tls = ClickHouseTls::default();
+        Ok(Self { url, user, password: Some(password), password_file: Some(file), tls })
     }
 
     fn parse(text: &str, user: Option<&String>, password: Option<&String>) -> anyhow::Result<Self> {
         let form =
             "CLICKHOUSE_URL must be the address of ClickHouse's HTTP interface such as http://127.0.0.1:8123";
-        let mut url = Url::parse(text).context(form)?;
-        anyhow::ensure!(
-            matches!(url.scheme(), "http" | "https"),
-            "{form}; it is of scheme {:?}",
-            url.scheme()
-        );
-        let in_url = (url.username().to_owned(), url.password().map(str::to_owned));
-        let user = user.cloned().or(Some(in_url.0).filter(|user| !user.is_empty()));
-        let password = password.cloned().or(in_url.1).map(Secret::new);
-        let cleared = url.set_username("").is_ok() && url.set_password(None).is_ok();
-        anyhow::ensure!(cleared, "{form}");
-        Ok(Self { url, user: user.unwrap_or_else(|| "default".to_owned()), password, password_file: None })
+        let mut address = MaskedUrl::from(text);
+        let (in_url_user, in_url_password) = address.take_user_info().unwrap_or_default();
+        let url = address.parse(&["http", "https"]).map_err(|error| anyhow::anyhow!("{form}: {error}"))?;
+        let user = user.cloned().or(Some(in_url_user).filter(|user| !user.is_empty()));
+        let password = password.cloned().or(Some(in_url_password).filter(|password| !password.is_empty()));
+        let (user, password) = (user.unwrap_or_else(|| "default".to_owned()), password.map(Secret::new));
+        Ok(Self { url, user, password, password_file: None, tls: ClickHouseTls::default() })
     }
 }
 
@@ -214,12 +235,12 @@ mod tests {
     #[test]
     fn a_password_in_the_address_is_taken_out() {
         let settings =
-            read(&[("CLICKHOUSE_URL", "https://ann:s3cret@db.example:8443/"), ("NATS_URL", "nats://a")])
+            read(&[("CLICKHOUSE_URL", "https://ann:s3%40cret@db.example:8443/"), ("NATS_URL", "nats://a")])
                 .unwrap();
         let server = settings.clickhouse.as_ref().unwrap();
         assert_eq!((server.url.as_str(), server.user.as_str()), ("https://db.example:8443/", "ann"));
-        assert_eq!(server.password.as_ref().unwrap().reveal(), "s3cret");
-        assert!(!format!("{settings:?}").contains("s3cret"));
+        assert_eq!(server.password.as_ref().unwrap().reveal(), "s3@cret");
+        assert!(!format!("{settings:?}").contains("cret"));
         assert!(
             read(&[("CLICKHOUSE_URL", "tcp://db:9000")]).unwrap_err().to_string().contains("HTTP interface")
         );

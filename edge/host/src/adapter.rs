@@ -10,6 +10,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::contract::{Description, Venue};
 use crate::error::{Fault, LoadError};
+use crate::host_limit::HostLimit;
 use crate::limits::Limits;
 use crate::logging::StoreState;
 use crate::runtime::Engine;
@@ -53,7 +54,7 @@ impl Adapter {
             return Err(LoadError::CoreModule);
         }
         let component = Component::from_binary(engine.inner(), bytes)
-            .map_err(|e| LoadError::NotAComponent(one_line(&format!("{e:#}"))))?;
+            .map_err(|error| host_or(&error, |detail| LoadError::NotAComponent(detail)))?;
         let contract = check_world(&component, engine)?;
         let pre = link(&component, engine, &contract)?;
         let limits = Arc::new(limits.clone());
@@ -61,9 +62,9 @@ impl Adapter {
         let mut sandbox =
             Sandbox::from_parts(&pre, "adapter".into(), limits, stats).map_err(|e| match e {
                 InstantiateError::Types(detail) => LoadError::Types { targets: contract.clone(), detail },
-                InstantiateError::Fault(fault) => LoadError::Describe(fault),
+                InstantiateError::Fault(fault) => LoadError::of_describe(fault),
             })?;
-        let description = sandbox.describe().map_err(LoadError::Describe)?;
+        let description = sandbox.describe().map_err(LoadError::of_describe)?;
         validate::description(&description).map_err(|detail| LoadError::Describe(Fault::invalid(detail)))?;
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let short = digest.get(..12).unwrap_or_default();
@@ -109,6 +110,14 @@ impl Sandbox {
     }
 }
 
+/// The host's limit if one is the cause, else the adapter's error.
+fn host_or(error: &wasmtime::Error, of_adapter: impl FnOnce(String) -> LoadError) -> LoadError {
+    match HostLimit::of(error) {
+        Some(limit) => limit.into(),
+        None => of_adapter(one_line(&format!("{error:#}"))),
+    }
+}
+
 fn one_line(text: &str) -> String {
     let mut line = text.replace(['\n', '\r'], " ");
     crate::logging::cut(&mut line, 500);
@@ -139,9 +148,8 @@ fn link(
     engine: &Engine,
     contract: &str,
 ) -> Result<v1::VenueAdapterPre<StoreState>, LoadError> {
-    let types = |error: wasmtime::Error| LoadError::Types {
-        targets: contract.to_owned(),
-        detail: one_line(&format!("{error:#}")),
+    let types = |error: wasmtime::Error| {
+        host_or(&error, |detail| LoadError::Types { targets: contract.to_owned(), detail })
     };
     let mut linker = Linker::new(engine.inner());
     v1::VenueAdapter::add_to_linker::<_, HasSelf<StoreState>>(&mut linker, |state| state).map_err(types)?;

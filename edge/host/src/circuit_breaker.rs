@@ -15,6 +15,8 @@ pub struct FaultPolicy {
     pub first_back_off: Duration,
     /// Upper bound of the doubled back-off.
     pub longest_back_off: Duration,
+    /// Longest wait of a batch for resources that the host denies; then its frames are lost.
+    pub host_wait: Duration,
 }
 
 impl Default for FaultPolicy {
@@ -24,6 +26,7 @@ impl Default for FaultPolicy {
             fault_time: Duration::from_secs(10),
             first_back_off: Duration::from_secs(1),
             longest_back_off: Duration::from_secs(60),
+            host_wait: Duration::from_secs(5),
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use marketprism_service::host_limit;
 use thiserror::Error;
 
 use crate::contract::{Refusal, SUPPORTED};
+use crate::host_limit::HostLimit;
 use crate::limits::RefusedGrowth;
 use crate::stats::FaultCause;
 
 /// Fault of an instance, which must not be called again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("adapter fault {}: {detail}", cause.as_str())]
+#[error("{}{detail}", self.prefix())]
 pub struct Fault {
     /// Kind of fault.
     pub cause: FaultCause,
@@ -23,10 +25,25 @@ impl Fault {
         Fault { cause: FaultCause::InvalidOutput, detail: detail.into() }
     }
 
+    fn prefix(&self) -> String {
+        match self.cause {
+            FaultCause::HostLimit => String::new(),
+            cause => format!("adapter fault {}: ", cause.as_str()),
+        }
+    }
+
+    /// The host is the cause: neither adapter nor frame is.
+    pub fn is_host_limit(&self) -> bool {
+        self.cause == FaultCause::HostLimit
+    }
+
     /// Errors that are neither a trap nor a refused growth come from lifting a result: text that is not UTF-8,
     /// lists outside the memory, unknown cases, too much data.
     pub(crate) fn from_runtime(error: &wasmtime::Error) -> Self {
         use wasmtime::Trap;
+        if let Some(limit) = HostLimit::of(error) {
+            return Fault { cause: FaultCause::HostLimit, detail: limit.to_string() };
+        }
         let cause = if error.is::<RefusedGrowth>() {
             FaultCause::Memory
         } else {
@@ -67,6 +84,9 @@ pub enum LoadError {
         /// Error of the system.
         source: std::io::Error,
     },
+    /// The host denies what every adapter needs.
+    #[error(transparent)]
+    Host(#[from] HostLimit),
     /// Not wrapped as a component.
     #[error("adapter is a core WebAssembly module, not a component: build it with marketprism-adapter-build")]
     CoreModule,
@@ -95,4 +115,19 @@ pub enum LoadError {
     /// `describe` failed or contradicts the contract.
     #[error("adapter cannot describe itself: {0}")]
     Describe(#[source] Fault),
+}
+
+impl LoadError {
+    pub(crate) fn of_describe(fault: Fault) -> Self {
+        if fault.is_host_limit() { Self::Host(HostLimit::of_fault(fault.detail)) } else { Self::Describe(fault) }
+    }
+
+    /// The host is the cause, not the adapter.
+    pub fn is_host_limit(&self) -> bool {
+        match self {
+            Self::Host(_) => true,
+            Self::Read { source, .. } => host_limit(source).is_some(),
+            _ => false,
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wasmtime::ResourceLimiter;
 
+use crate::host_limit::HostLimit;
 use crate::stats::Stats;
 
 /// Bounds of one adapter instance.
@@ -119,6 +120,11 @@ impl ResourceLimiter for MemoryLimiter {
         self.memory_bytes = wanted;
         self.stats.memory_grew(wanted);
         Ok(true)
+    }
+
+    /// Growth that the host denies ends the call: the adapter would take it for its own limit and trap.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        if HostLimit::of(&error).is_some() { Err(error) } else { Ok(()) }
     }
 
     fn table_growing(

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use marketprism_service::{check_threads, threads_needed};
 use thiserror::Error;
 use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
+
+use crate::host_limit::HostLimit;
 
 /// Interval of deadline checks. A shorter one is more exact but interrupts every call more often.
 const TICK: Duration = Duration::from_millis(10);
@@ -32,9 +35,9 @@ pub enum EngineError {
     /// The machine or its settings cannot run the engine.
     #[error("webassembly engine cannot start: {0}")]
     Start(String),
-    /// The deadline thread cannot start.
-    #[error("deadline thread cannot start: {0}")]
-    Thread(#[source] std::io::Error),
+    /// The host denies what every engine needs.
+    #[error(transparent)]
+    Host(#[from] HostLimit),
 }
 
 impl Engine {
@@ -43,6 +46,8 @@ impl Engine {
     /// Compiled adapters are cached in `cache_dir` by component bytes, engine version and settings. The files are
     /// machine code that the process runs, so only the owner may read and write the directory.
     pub fn new(cache_dir: Option<&Path>) -> Result<Self, EngineError> {
+        // Compiler and cache start threads by libraries that panic when one does not start.
+        check_threads(threads_needed()).map_err(|limit| HostLimit::of_threads(&limit))?;
         let mut config = Config::new();
         config
             .wasm_component_model(true)
@@ -54,7 +59,10 @@ impl Engine {
         if let Some(path) = cache_dir {
             config.cache(Some(open_cache(path)?));
         }
-        let inner = wasmtime::Engine::new(&config).map_err(|e| EngineError::Start(format!("{e:#}")))?;
+        let inner = wasmtime::Engine::new(&config).map_err(|error| match HostLimit::of(&error) {
+            Some(limit) => EngineError::Host(limit),
+            None => EngineError::Start(format!("{error:#}")),
+        })?;
         let weak = inner.weak();
         std::thread::Builder::new()
             .name("adapter-deadline".into())
@@ -65,7 +73,7 @@ impl Engine {
                     std::thread::sleep(TICK);
                 }
             })
-            .map_err(EngineError::Thread)?;
+            .map_err(|error| HostLimit::of_thread(&error))?;
         Ok(Engine { inner })
     }
 

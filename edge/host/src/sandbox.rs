@@ -50,7 +50,7 @@ impl Sandbox {
         let instance = pre
             .instance_pre()
             .instantiate(&mut store)
-            .map_err(|error| InstantiateError::Fault(Fault::from_runtime(&error)))?;
+            .map_err(|error| InstantiateError::Fault(counted(Fault::from_runtime(&error), &stats)))?;
         let exports = VenueAdapter::new(&mut store, &instance)
             .map_err(|error| InstantiateError::Types(Fault::from_runtime(&error).detail))?;
         Ok(Sandbox { store, exports, limits, stats, instruments: 0, budgets: None, broken: false })
@@ -156,7 +156,7 @@ impl Sandbox {
         self.stats.called(began.elapsed());
         result.map_err(|error| {
             self.broken = true;
-            Fault::from_runtime(&error)
+            counted(Fault::from_runtime(&error), &self.stats)
         })
     }
 
@@ -177,6 +177,13 @@ impl Sandbox {
             Fault::invalid(detail)
         })
     }
+}
+
+fn counted(fault: Fault, stats: &Stats) -> Fault {
+    if fault.is_host_limit() {
+        stats.host_limits(1);
+    }
+    fault
 }
 
 /// Collects an adapter's instrument requests round by round until it needs no more. The caller sends the requests.

@@ -55,6 +55,10 @@ counters! {
     frames_faulted,
     /// Frames skipped because the adapter faulted too often.
     frames_unseen,
+    /// Calls and starts of instances that the host denied a resource.
+    host_limits,
+    /// Frames lost because the host denied resources for too long.
+    frames_denied,
     /// Reference answers not stored: too large, or instances fault on them.
     references_dropped,
     /// Log lines written.
@@ -87,7 +91,10 @@ impl Stats {
     }
 
     pub(crate) fn faulted(&self, cause: FaultCause) {
-        self.faults[cause].fetch_add(1, Relaxed);
+        // Counted by the instance.
+        if cause != FaultCause::HostLimit {
+            self.faults[cause].fetch_add(1, Relaxed);
+        }
     }
 
     pub(crate) fn memory_grew(&self, bytes: usize) {
@@ -108,6 +115,8 @@ pub enum FaultCause {
     StackOverflow,
     /// Unreadable result, or one that contradicts the contract.
     InvalidOutput,
+    /// The host denied a resource; counted apart from faults.
+    HostLimit,
     /// No new instance, or one that refused a feed which an earlier one had accepted.
     Reload,
 }
@@ -121,6 +130,7 @@ impl FaultCause {
             FaultCause::Memory => "memory",
             FaultCause::StackOverflow => "stack_overflow",
             FaultCause::InvalidOutput => "invalid_output",
+            FaultCause::HostLimit => "host_limit",
             FaultCause::Reload => "reload",
         }
     }

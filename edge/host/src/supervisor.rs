@@ -2,10 +2,11 @@
 //! A batch that faults yields nothing, so its frames are repeated one by one on new instances: events of
 //! good frames are neither lost nor doubled, and a fault that no frame caused (a stalled machine, full
 //! memory) costs only the repeat. A frame that faults alone goes to quarantine. [`FaultPolicy`] bounds the
-//! cost: after too many faults frames go to quarantine without a call for a while.
+//! cost: after too many faults frames go to quarantine without a call for a while. Where the host denies an instance
+//! its resources, frames wait, for a bounded time; nothing of it counts as a fault.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::adapter::Adapter;
 use crate::circuit_breaker::{CircuitBreaker, FaultPolicy, Health};
@@ -23,6 +24,9 @@ use crate::stats::{FaultCause, Stats};
 /// Log lines about faults per second.
 const LINES_PER_SECOND: u32 = 5;
 
+/// Between two attempts while the host denies resources.
+const HOST_PAUSE: Duration = Duration::from_millis(50);
+
 /// Runs the adapter of one feed.
 pub struct AdapterSupervisor {
     adapter: Adapter,
@@ -38,6 +42,8 @@ pub struct AdapterSupervisor {
     quarantine: Option<Arc<Quarantine>>,
     single: FrameBatch,
     lines: LogRate,
+    host_wait: Duration,
+    host_limit: Option<String>,
 }
 
 /// Result of a batch.
@@ -56,7 +62,7 @@ pub struct FrameFault {
     pub frame: FrameIndex,
     /// Kind of fault.
     pub cause: FaultCause,
-    /// Skipped: the adapter had faulted too often before.
+    /// Skipped: the adapter had faulted too often before, or the host denied resources.
     pub skipped: bool,
 }
 
@@ -85,6 +91,8 @@ impl AdapterSupervisor {
             budgets: plan.budgets.as_slice().into(),
             plan,
             sandbox: Some(sandbox),
+            host_wait: policy.host_wait,
+            host_limit: None,
             circuit: CircuitBreaker::new(policy),
             quarantine,
             single: FrameBatch::new(),
@@ -115,6 +123,11 @@ impl AdapterSupervisor {
     /// Health of the adapter.
     pub fn health(&self) -> Health {
         self.circuit.health(Instant::now())
+    }
+
+    /// What the host denies the adapter's instances now.
+    pub fn host_limit(&self) -> Option<&str> {
+        self.host_limit.as_deref()
     }
 
     /// A further page of a poll's answer will not come.
@@ -151,13 +164,14 @@ impl AdapterSupervisor {
     fn one_by_one(&mut self, batch: &FrameBatch) -> NormalizedBatch {
         let mut outcome = NormalizedBatch { normalized: empty_result(), faults: Vec::new() };
         let mut result_bytes = 0;
+        let patience = Instant::now() + self.host_wait;
         for (position, frame) in FrameIndex::enumerate(batch.iter()) {
             if self.circuit.is_open(Instant::now()) {
                 outcome.faults.push(self.skip(position, frame));
                 continue;
             }
             let began = Instant::now();
-            let result = self.normalize_single(frame).and_then(|part| {
+            let result = self.normalize_until(frame, patience).and_then(|part| {
                 // As in one call: repeats must not give the results of a whole batch 64 times.
                 result_bytes += result_size(&part);
                 if result_bytes > self.limits.result_bytes {
@@ -169,6 +183,7 @@ impl AdapterSupervisor {
             });
             match result {
                 Ok(()) => self.circuit.good(),
+                Err(fault) if fault.is_host_limit() => outcome.faults.push(self.lose(position, frame)),
                 Err(fault) => {
                     self.discard(&fault);
                     let now = Instant::now();
@@ -182,6 +197,25 @@ impl AdapterSupervisor {
             }
         }
         outcome
+    }
+
+    /// Repeats a frame until then while the host denies resources.
+    fn normalize_until(&mut self, frame: Frame<'_>, patience: Instant) -> Result<Normalized, Fault> {
+        loop {
+            match self.normalize_single(frame) {
+                Err(fault) if fault.is_host_limit() => {
+                    self.discard(&fault);
+                    if Instant::now() >= patience {
+                        return Err(fault);
+                    }
+                    std::thread::sleep(HOST_PAUSE);
+                }
+                result => {
+                    self.host_limit = None;
+                    return result;
+                }
+            }
+        }
     }
 
     /// Runs one frame on the instance, or on a new one.
@@ -205,17 +239,21 @@ impl AdapterSupervisor {
 
     /// A new instance with the reference answers. An answer that it faults on is dropped, so that the loop ends.
     fn restart(&mut self) -> Result<Sandbox, Fault> {
-        let reload = |detail: String| Fault { cause: FaultCause::Reload, detail };
+        let reload = |error: CallError| match error {
+            CallError::Fault(fault) if fault.is_host_limit() => fault,
+            error => Fault { cause: FaultCause::Reload, detail: error.to_string() },
+        };
         loop {
             let mut sandbox = Sandbox::new(&self.adapter, &self.limits, &self.stats)
-                .map_err(|fault| reload(fault.to_string()))?;
-            sandbox.load(&self.feed, &self.instruments).map_err(|error| reload(error.to_string()))?;
+                .map_err(|fault| reload(fault.into()))?;
+            sandbox.load(&self.feed, &self.instruments).map_err(reload)?;
             sandbox.set_budgets(Arc::clone(&self.budgets));
             match self.references.replay_into(&mut sandbox) {
                 Ok(()) => {
                     self.stats.restarts(1);
                     return Ok(sandbox);
                 }
+                Err((_, fault)) if fault.is_host_limit() => return Err(fault),
                 Err((source, fault)) => {
                     self.references.remove(source);
                     self.stats.references_dropped(1);
@@ -239,6 +277,9 @@ impl AdapterSupervisor {
     fn discard(&mut self, fault: &Fault) {
         self.sandbox = None;
         self.stats.faulted(fault.cause);
+        if fault.is_host_limit() {
+            return self.report_host_limit(fault);
+        }
         if self.lines.pass() {
             let (adapter, exchange, cause) = (self.adapter.id(), &*self.feed.exchange, fault.cause.as_str());
             tracing::warn!(
@@ -249,6 +290,27 @@ impl AdapterSupervisor {
                 "adapter faulted, instance replaced"
             );
         }
+    }
+
+    fn report_host_limit(&mut self, fault: &Fault) {
+        if self.host_limit.replace(fault.detail.clone()).is_none() && self.lines.pass() {
+            let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
+            tracing::error!(adapter, exchange, limit = fault.detail, "no adapter instance: frames wait");
+        }
+    }
+
+    /// The host denied resources for too long.
+    fn lose(&mut self, position: FrameIndex, frame: Frame<'_>) -> FrameFault {
+        self.stats.frames_denied(1);
+        if self.references.is_reference(frame.source) {
+            let stored = self.references.store(frame, false);
+            self.report_stored(stored);
+        }
+        if self.lines.pass() {
+            let (adapter, exchange) = (self.adapter.id(), &*self.feed.exchange);
+            tracing::error!(adapter, exchange, wait = ?self.host_wait, "frame lost to a limit of this host");
+        }
+        FrameFault { frame: position, cause: FaultCause::HostLimit, skipped: true }
     }
 
     fn report_back_off(&self, fault: &Fault) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use marketprism_adapter_host::contract::Venue;
-use marketprism_adapter_host::{Adapter, Engine, Limits};
+use marketprism_adapter_host::{Adapter, Engine, EngineError, Limits};
 use marketprism_config::Problems;
 use marketprism_schema::{DataType, MarketType};
 use marketprism_service::error_text;
@@ -23,12 +23,18 @@ const CACHE: &str = "compiled";
 pub struct Adapters {
     engine: Option<Engine>,
     loaded: BTreeMap<PathBuf, Result<Adapter, String>>,
+    host_limit: Option<String>,
 }
 
 impl Adapters {
     /// The adapter of a file that was loaded before.
     pub fn get(&self, path: &Path) -> Option<&Adapter> {
         self.loaded.get(path)?.as_ref().ok()
+    }
+
+    /// What the host denies every adapter: no file and no key of a configuration is at fault.
+    pub fn host_limit(&self) -> Option<&str> {
+        self.host_limit.as_deref()
     }
 
     /// Loads a file once; later calls return the same adapter or error.
@@ -46,11 +52,21 @@ impl Adapters {
             Some(engine) => engine.clone(),
             None => {
                 let cache = data_dir.map(|dir| dir.join(CACHE));
-                let engine = Engine::new(cache.as_deref()).map_err(|error| error.to_string())?;
+                let engine = Engine::new(cache.as_deref()).map_err(|error| {
+                    self.note(matches!(error, EngineError::Host(_)), error_text(&error))
+                })?;
                 self.engine.insert(engine).clone()
             }
         };
-        Adapter::load(&engine, path, &Limits::default()).map_err(|error| error_text(&error))
+        Adapter::load(&engine, path, &Limits::default())
+            .map_err(|error| self.note(error.is_host_limit(), error_text(&error)))
+    }
+
+    fn note(&mut self, is_host_limit: bool, error: String) -> String {
+        if is_host_limit {
+            self.host_limit = Some(error.clone());
+        }
+        error
     }
 
     /// Reports settings of a feed that its adapter does not offer.
@@ -64,8 +80,11 @@ impl Adapters {
         let mut report = |key: &str, what: String, allowed: String| {
             problems.report(&format!("{at}.{key}"), what, allowed);
         };
-        let adapter = match self.load(&feed.adapter, Some(data_dir)) {
+        let loaded = self.load(&feed.adapter, Some(data_dir));
+        let adapter = match loaded {
             Ok(adapter) => adapter,
+            // Told once, apart from the problems of the configuration.
+            Err(error) if self.host_limit.as_ref() == Some(&error) => return,
             Err(error) => {
                 let what = format!("{:?}: {error}", feed.adapter.display().to_string());
                 return report("adapter", what, String::new());

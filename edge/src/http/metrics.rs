@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use marketprism_adapter_host::FaultCause;
 use marketprism_book::{BookGapCause, BookState};
 use marketprism_service::clock;
 use marketprism_socket::{ConnectionPhase, SocketCounter};
@@ -173,9 +174,10 @@ impl<'a> FeedTotals<'a> {
     fn add_adapter(&mut self, feed: &FeedStatus) {
         let (metrics, exchange) = (self.metrics, feed.exchange.as_str());
         let Some(stats) = feed.stats().map(|stats| stats.snapshot()) else { return };
-        for (cause, count) in stats.faults {
+        for (cause, count) in stats.faults.into_iter().filter(|(cause, _)| *cause != FaultCause::HostLimit) {
             self.count(&metrics.adapter_faults, &[exchange, cause.as_str()], count);
         }
+        self.count(&metrics.host_limits, &[exchange], stats.host_limits);
         self.count(&metrics.adapter_restarts, &[exchange], stats.restarts);
         self.count(&metrics.adapter_calls, &[exchange], stats.calls);
         self.count(&metrics.adapter_micros, &[exchange], stats.call_ns / 1_000);

@@ -100,10 +100,15 @@ fn problems(state: &EdgeState) -> Vec<String> {
     if !state.link.is_connected() {
         reasons.push("nats is not connected, events wait in the queue".to_owned());
     }
+    reasons.extend(state.link.problem());
     reasons.extend(state.link.stalls().reasons(Instant::now()));
     for feed in &state.feeds.list() {
         reasons.extend(feed_problem(&feed.exchange, &feed.phase()));
-        if feed.report().adapter_unhealthy {
+        let report = feed.report();
+        if let Some(limit) = report.host_limit {
+            reasons.push(format!("{}: no adapter instance, frames wait: {limit}", feed.exchange));
+        }
+        if report.adapter_unhealthy {
             reasons.push(format!("{}: adapter {} faults on every frame", feed.exchange, feed.adapter.id()));
         }
         reasons.extend(behind_problem(feed));

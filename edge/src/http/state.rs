@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use marketprism_adapter_host::Stats;
+use marketprism_adapter_host::{FaultCause, Stats};
 use marketprism_book::BookState;
 use serde_json::{Value, json};
 
@@ -38,12 +38,13 @@ pub(super) fn phase_text(phase: &FeedPhase) -> String {
 pub(super) fn faults_json(stats: &Stats) -> Value {
     let stats = stats.snapshot();
     let mut causes = serde_json::Map::new();
-    for (cause, count) in stats.faults {
+    for (cause, count) in stats.faults.into_iter().filter(|(cause, _)| *cause != FaultCause::HostLimit) {
         causes.insert(cause.as_str().to_owned(), json!(count));
     }
     json!({
         "total": stats.all_faults(),
         "by_cause": causes,
+        "host_limits": stats.host_limits,
         "restarts": stats.restarts,
         "frames_quarantined": stats.frames_faulted + stats.frames_unseen,
         "memory_high_water_bytes": stats.memory_high_water_bytes,

@@ -11,7 +11,7 @@ use clap::Args;
 use clap::builder::TypedValueParser as _;
 use marketprism_adapter_host::contract::{Feed, Plan, Remark, ResyncAction, Venue};
 use marketprism_adapter_host::{
-    Adapter, AdapterSupervisor, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch, PushError,
+    Adapter, AdapterSupervisor, FaultCause, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch, PushError,
     Sandbox, SourceIndex, Stats,
 };
 use marketprism_schema::{DataType, Line, RecordingKind};
@@ -256,7 +256,10 @@ impl<'a> ReplayRun<'a> {
         for fault in &faults {
             self.counts.faults += 1;
             let place = self.place(recordings, fault.frame);
-            writeln!(problems, "{place}: the adapter faulted: {}", fault.cause.as_str())?;
+            match self.adapter.host_limit() {
+                Some(limit) if fault.cause == FaultCause::HostLimit => writeln!(problems, "{place}: {limit}")?,
+                _ => writeln!(problems, "{place}: the adapter faulted: {}", fault.cause.as_str())?,
+            }
         }
         self.batch.clear();
         self.places.clear();

@@ -59,7 +59,7 @@ fn state(grace: Duration) -> EdgeState {
             &[DataType::Trade],
             adapter,
         ))])),
-        link: Arc::new(BrokerLink::default()),
+        link: Arc::new(BrokerLink::new(&marketprism_config::Nats::default(), "test")),
     }
 }
 

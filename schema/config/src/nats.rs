@@ -15,7 +15,8 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nats {
     /// Addresses of the broker (`nats://` or `tls://`); the first that answers is used. `MARKETPRISM_NATS_URL` wins over `NATS_URL`,
-    /// which wins over this key. `user:password@` or `token@` before the host is used to log in.
+    /// which wins over this key. `user:password@` or `token@` before the host is used to log in,
+    /// with `%` escapes for special characters.
     pub urls: Vec<MaskedUrl>,
     /// Refuse connections without TLS. `tls://` addresses do so without it.
     pub tls_required: bool,
@@ -141,13 +142,17 @@ impl Nats {
 
     /// Options for a connection with this name in the broker's monitoring. Does not connect.
     pub async fn options(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
+        Ok(self.options_of_one_attempt(name).await?.retry_on_initial_connect())
+    }
+
+    /// As [`Nats::options`]; connecting fails with the first error.
+    pub(crate) async fn options_of_one_attempt(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
         let mut options = ConnectOptions::new()
             .name(name)
             // The broker may allow each user its own inboxes only.
             .custom_inbox_prefix(format!("_INBOX.{name}"))
             .connection_timeout(self.connect_timeout)
-            .require_tls(self.tls_required)
-            .retry_on_initial_connect();
+            .require_tls(self.tls_required);
         if let Some(path) = &self.ca_file {
             options = options.add_root_certificates(path.clone());
         }

@@ -15,17 +15,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{HostRule, read_file, serve_connections};
-
-/// Longest PEM file: a chain of certificates is some kilobytes.
-const PEM_BYTES_MAX: u64 = 1 << 20;
+use crate::tls::{read_certificates, read_key};
+use crate::{HostRule, serve_connections};
 
 /// Bytes of a connection's buffer, which the head of a request must fit into. Larger: the request is refused with 431.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -53,14 +49,7 @@ pub struct HttpListener {
 
 /// Reads a certificate chain and its key. Later changes of the files need a restart.
 pub fn tls_acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
-    let read = |path: &Path| read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string());
-    let no_certificate = || format!("{}: no certificate in PEM form", certificate.display());
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(certificate)?)
-        .collect::<Result<_, _>>()
-        .with_context(no_certificate)?;
-    anyhow::ensure!(!chain.is_empty(), no_certificate());
-    let secret = PrivateKeyDer::from_pem_slice(&read(key)?)
-        .with_context(|| format!("{}: no private key in PEM form", key.display()))?;
+    let (chain, secret) = (read_certificates(certificate)?, read_key(key)?);
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

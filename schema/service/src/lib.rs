@@ -1,4 +1,4 @@
-//! Run-time parts that all binaries share: clock, back-off, log set-up and limits, signals, exit codes, accept loop, files that a
+//! Run-time parts that all binaries share: clock, back-off, log set-up and limits, limits of the host, signals, exit codes, accept loop, files that a
 //! user names, masks of secrets in texts, host names of listeners.
 //! Nothing here knows about market data or configuration.
 
@@ -7,20 +7,26 @@ mod backoff;
 pub mod clock;
 mod file_lock;
 mod files;
+mod host_limits;
 mod hosts;
 #[cfg(feature = "http")]
 mod http;
 mod logs;
 mod mask;
 mod process;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use accept::{accept, serve_connections};
 pub use backoff::{Backoff, jitter};
 pub use file_lock::FileLock;
 pub use files::{open_file, read_file, read_text};
+pub use host_limits::{check_threads, host_limit, thread_limit, threads_needed};
 pub use hosts::HostRule;
 #[cfg(feature = "http")]
 pub use http::{HttpBounds, HttpListener, serve_http, tls_acceptor};
 pub use logs::{LogLimit, init_logs};
 pub use mask::{MASK, error_text, mask, mask_arguments};
 pub use process::{Exit, Failure, FailureContext, Signals, cancel_on_signal, print, report};
+#[cfg(feature = "tls")]
+pub use tls::{tls_client, tls_problem};

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::host_limits::limit_among;
+
 /// Stands for a secret.
 pub const MASK: &str = "***";
 
@@ -98,8 +100,8 @@ pub fn mask_arguments(arguments: &[String]) -> String {
     masked.collect::<Vec<_>>().join(" ")
 }
 
-/// An error with its causes in one line, each text once, masked.
-pub fn error_text(error: &dyn std::error::Error) -> String {
+/// An error with its causes in one line, each text once, masked; with the limit of the host that is behind it, if one is.
+pub fn error_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -110,6 +112,10 @@ pub fn error_text(error: &dyn std::error::Error) -> String {
             text.push_str(&more);
         }
         cause = error.source();
+    }
+    if let Some(limit) = limit_among(error).filter(|limit| !text.contains(limit)) {
+        text.push_str("; ");
+        text.push_str(&limit);
     }
     mask(&text).into_owned()
 }
@@ -157,6 +163,14 @@ mod tests {
         let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
         let shown = "x --url http://***@h --password *** --api-token=*** AUTH=*** --key --port 1 token";
         assert_eq!(mask_arguments(&arguments), shown);
+    }
+
+    #[test]
+    fn an_error_tells_the_limit_of_the_host_that_is_behind_it() {
+        let files = anyhow::Error::new(std::io::Error::from_raw_os_error(24)).context("cannot connect");
+        let text = error_text(files.as_ref());
+        assert!(text.starts_with("cannot connect: Too many open files (os error 24); the process may"), "{text}");
+        assert!(text.contains("RLIMIT_NOFILE") && text.contains("LimitNOFILE="), "{text}");
     }
 
     #[test]

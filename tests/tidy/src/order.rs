@@ -21,7 +21,7 @@ pub const ORDER: [(&str, &str); 10] = [
     (
         "edge/host",
         "fixtures supervisor quarantine reference_answers mapping circuit_breaker adapter sandbox \
-         runtime validate frames error logging index contract v1 limits stats",
+         runtime validate frames error logging index contract v1 limits host_limit stats",
     ),
     ("edge/book", "sync book outcome pending pacing contents sequence ladder settings update side"),
     (

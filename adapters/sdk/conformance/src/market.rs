@@ -23,6 +23,11 @@ impl TestedAdapter {
         TestedAdapter { adapter, limits: Arc::new(limits), stats: Arc::new(Stats::default()) }
     }
 
+    /// Calls that the host denied a resource.
+    pub(crate) fn host_limits(&self) -> u64 {
+        self.stats.snapshot().host_limits
+    }
+
     pub(crate) fn instance(&self) -> Result<Sandbox, Fault> {
         Sandbox::new(&self.adapter, &self.limits, &self.stats)
     }

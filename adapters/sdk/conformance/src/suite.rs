@@ -12,7 +12,7 @@ use crate::report::{CheckOutcome, Cost, ExchangeReport, Report, VERSION};
 /// Runs every check on a component.
 ///
 /// # Errors
-/// The suite cannot run: a file that cannot be read, an exchange that the adapter does not describe. Faults of the adapter are in the
+/// The suite cannot run: a file that cannot be read, a limit of this host, an exchange that the adapter does not describe. Faults of the adapter are in the
 /// report.
 pub fn test(options: &Options) -> anyhow::Result<Report> {
     let engine = Engine::new(None)?;
@@ -29,7 +29,7 @@ pub fn test(options: &Options) -> anyhow::Result<Report> {
     };
     let adapter = match Adapter::load(&engine, &options.adapter, &limits) {
         Ok(adapter) => adapter,
-        Err(error @ LoadError::Read { .. }) => return Err(error.into()),
+        Err(error @ (LoadError::Read { .. } | LoadError::Host(_))) => return Err(error.into()),
         Err(error) => {
             report.checks.push(checks::refused(&error));
             return Ok(report);
@@ -97,6 +97,13 @@ fn exchange(
         checks::malformed(&cases, options),
         checks::simulator(&subject, venue, options),
     ];
+    if let denied @ 1.. = subject.host_limits() {
+        bail!(
+            "this host denied {denied} calls memory or addresses (`ulimit -a`): the checks of {} say nothing about \
+             the adapter",
+            venue.exchange
+        );
+    }
     Ok(ExchangeReport {
         exchange: venue.exchange.clone(),
         cost: checks::cost(&subject, &cases, BenchEffort::REPORT),

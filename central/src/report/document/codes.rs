@@ -60,6 +60,7 @@ codes! {
     IngestLag "ingest.lag" "many messages are pending"
     BrokerReplicasBehind "broker.replicas_behind" "replicas of a stream are not up to date"
     BrokerStreamFull "broker.stream_full" "a stream is nearly full while messages are pending"
+    BrokerNoRoom "broker.no_room" "the broker's account may store less than the configured streams take"
     BrokerDrift "broker.drift" "streams or consumers differ from the configuration"
     ClickhouseLowDisk "clickhouse.low_disk" "a disk has less than 10 % free"
     ClickhouseClockSkew "clickhouse.clock_skew" "the server's clock differs from this machine's"

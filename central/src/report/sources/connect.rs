@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clickhouse::{RowOwned, RowRead};
-use marketprism_service::mask;
+use marketprism_service::error_text;
 
 use crate::broker::Broker;
 use crate::config::Config;
@@ -45,8 +46,8 @@ impl Sources {
         Ok(Self {
             leases: Leases::new(&broker, config, &name),
             broker,
-            hot: Storage::hot(&config.clickhouse),
-            cold: Storage::cold(&config.clickhouse),
+            hot: Storage::hot(&config.clickhouse)?,
+            cold: Storage::cold(&config.clickhouse)?,
             config: config.clone(),
             patience,
         })
@@ -60,21 +61,22 @@ impl Sources {
         answer.map_err(|error| error.to_string())
     }
 
-    pub async fn broker_answer<T, E: std::fmt::Display>(
+    pub async fn broker_answer<T, E: Into<anyhow::Error>>(
         &self,
         answer: impl Future<Output = Result<T, E>>,
     ) -> Answer<T> {
         if !self.broker.is_connected() {
             let wait = self.patience.min(Duration::from_secs(2));
-            let connected = tokio::time::timeout(wait, self.broker.connected(&self.config.nats)).await;
-            if !matches!(connected, Ok(Ok(()))) {
-                return Err(format!("no connection to {}", self.config.nats.shown_urls()));
-            }
+            let connected = self.broker.connected(&self.config.nats, wait).await;
+            connected.map_err(|error| error_text(error.as_ref()))?;
         }
         match tokio::time::timeout(self.patience, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(mask(&error.to_string()).into_owned()),
-            Err(_) => Err(format!("the broker did not answer within {} ms", self.patience.as_millis())),
+            Ok(Err(error)) => Err(error_text(self.broker.explain(error.into()).as_ref())),
+            Err(_) => {
+                let late = anyhow!("the broker did not answer within {} ms", self.patience.as_millis());
+                Err(error_text(self.broker.explain(late).as_ref()))
+            }
         }
     }
 }

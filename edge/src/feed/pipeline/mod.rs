@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::Payload;
 use marketprism_adapter_host::{
-    AdapterSupervisor, FrameBatch, FrameFault, FrameIndex, InstrumentIndex, PushError, SourceIndex,
+    AdapterSupervisor, FaultCause, FrameBatch, FrameFault, FrameIndex, InstrumentIndex, PushError, SourceIndex,
     StreamIndex,
 };
 use marketprism_book::UpdateOutcome;
@@ -264,12 +264,20 @@ impl Pipeline {
     /// The host has logged, counted and stored the frames. A snapshot among them must be requested again.
     fn lost_to_faults(&mut self, faults: &[FrameFault], now_ns: i64) {
         for fault in faults {
-            self.remarks.count_error("adapter_fault");
+            let is_faulty = fault.cause != FaultCause::HostLimit;
+            let (error, incident) = match is_faulty {
+                true => ("adapter_fault", IncidentKind::AdapterFault),
+                false => ("host_limit", IncidentKind::FrameLost),
+            };
+            self.remarks.count_error(error);
             if let Some(origin) = self.origin(fault.frame) {
                 self.unusable.insert(fault.frame);
-                self.parts.gaps.frame_lost(IncidentKind::AdapterFault, origin.source, origin.received_at_ns);
-                let detail = format!("the adapter faulted: {}", fault.cause.as_str());
-                self.polls.failed(origin.source, "adapter_fault", &detail, now_ns);
+                self.parts.gaps.frame_lost(incident, origin.source, origin.received_at_ns);
+                let detail = match is_faulty {
+                    true => format!("the adapter faulted: {}", fault.cause.as_str()),
+                    false => "not given to the adapter: limit of this host".to_owned(),
+                };
+                self.polls.failed(origin.source, error, &detail, now_ns);
                 self.snapshot_failed(origin.source, now_ns);
                 self.unnumbered_frame_lost(origin.source, now_ns);
             }

@@ -125,6 +125,7 @@ impl Pipeline {
             trades: self.parts.builder.trade_reports(),
             polls: self.polls.reports(),
             adapter_unhealthy: matches!(self.parts.adapter.health(), Health::BackingOff { .. }),
+            host_limit: self.parts.adapter.host_limit().map(str::to_owned),
         });
     }
 

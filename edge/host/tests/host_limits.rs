@@ -1,0 +1,98 @@
+//! Frames wait while the host denies memory to an adapter's instances; no fault is counted. Alone in its process, whose limit it sets.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use marketprism_adapter_host::contract::{DataType, Endpoint, Feed};
+use marketprism_adapter_host::fixtures::{EXCHANGE, FixtureKind, component};
+use marketprism_adapter_host::{
+    Adapter, AdapterSupervisor, Engine, FaultCause, FaultPolicy, FrameBatch, FrameFault, Health, Limits,
+    LoadError, Quarantine, Sandbox, Stats,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+fn limit_addresses(bytes: Option<u64>) {
+    setrlimit(Resource::As, Rlimit { current: bytes, ..getrlimit(Resource::As) }).unwrap();
+}
+
+/// What is mapped now and 1 GiB more, too little for an instance.
+fn too_little() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096 + (1 << 30)
+}
+
+fn batch(frames: &[&str]) -> FrameBatch {
+    let mut batch = FrameBatch::new();
+    for frame in frames {
+        batch.push(frame.as_bytes(), 0, 1).unwrap();
+    }
+    batch
+}
+
+#[test]
+fn frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault() {
+    let (engine, limits) = (Engine::new(None).unwrap(), Limits::default());
+    let bytes = component(FixtureKind::Trap);
+    let adapter = Adapter::from_bytes(&engine, &bytes, &limits).unwrap();
+    let endpoint = Endpoint { name: "ws".into(), default_url: "ws://127.0.0.1:9/sim".into() };
+    let feed = Feed {
+        exchange: EXCHANGE.into(),
+        symbols: vec!["BTC-USDT".into()],
+        market_types: Vec::new(),
+        data_types: vec![DataType::Trade],
+        depth: 400,
+        endpoints: vec![endpoint],
+    };
+    let mut first = Sandbox::new(&adapter, &Arc::new(limits.clone()), &Arc::new(Stats::default())).unwrap();
+    let instruments = first.instruments(&feed, &[]).unwrap();
+    drop(first);
+    let folder = tempfile::tempdir().unwrap();
+    let quarantine = Arc::new(Quarantine::open(folder.path(), 10, 1 << 20).unwrap());
+    let start = |host_wait| {
+        let policy = FaultPolicy { host_wait, ..FaultPolicy::default() };
+        let (feed, instruments) = (feed.clone(), instruments.clone());
+        let quarantine = Some(Arc::clone(&quarantine));
+        let mut supervisor =
+            AdapterSupervisor::start(&adapter, &limits, policy, feed, instruments, quarantine).unwrap();
+        // Leaves the feed without an instance.
+        assert_eq!(supervisor.normalize(&batch(&["!"])).faults[0].cause, FaultCause::Trap);
+        supervisor
+    };
+
+    let mut patient = start(Duration::from_secs(60));
+    let before = patient.stats().snapshot();
+    let stats = Arc::clone(patient.stats());
+    let lifted = std::thread::spawn(move || {
+        while stats.snapshot().host_limits < 3 {
+            std::thread::yield_now();
+        }
+        limit_addresses(None);
+    });
+    limit_addresses(Some(too_little()));
+    let refused = Adapter::from_bytes(&engine, &bytes, &limits).unwrap_err();
+    let outcome = patient.normalize(&batch(&["a", "b"]));
+    lifted.join().unwrap();
+    assert_eq!((outcome.normalized.notes.len(), outcome.faults), (2, vec![]));
+    let after = patient.stats().snapshot();
+    assert_eq!((after.faults, after.frames_faulted), (before.faults, before.frames_faulted));
+    assert_eq!((after.frames_denied, patient.host_limit()), (0, None));
+    let LoadError::Host(limit) = refused else { panic!("{refused}") };
+    let text = limit.to_string();
+    assert!(text.starts_with("limit of this host, no fault of the adapter: "), "{text}");
+    assert!(text.contains("RLIMIT_AS") && text.contains("ulimit -v unlimited"), "{text}");
+    drop(patient);
+
+    let mut impatient = start(Duration::ZERO);
+    let (before, stored) = (impatient.stats().snapshot(), quarantine.stored());
+    limit_addresses(Some(too_little()));
+    let outcome = impatient.normalize(&batch(&["a", "b"]));
+    let lost = |frame: u32| FrameFault { frame: frame.into(), cause: FaultCause::HostLimit, skipped: true };
+    assert_eq!(outcome.faults, [lost(0), lost(1)]);
+    let after = impatient.stats().snapshot();
+    assert_eq!((after.faults, after.frames_faulted, after.frames_denied), (before.faults, before.frames_faulted, 2));
+    assert_eq!((quarantine.stored(), impatient.health()), (stored, Health::Faulting { consecutive: 1 }), "as before");
+    assert!(impatient.host_limit().unwrap().contains("RLIMIT_AS"));
+    limit_addresses(None);
+    assert_eq!(impatient.normalize(&batch(&["a"])).faults, []);
+}

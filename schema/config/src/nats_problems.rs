@@ -1,0 +1,166 @@
+//! Why a NATS server does not do what it is asked: refused connections and refused subjects, in words, with what to do.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_nats::{ConnectError, ConnectErrorKind, Event, ServerError};
+use marketprism_service::{LogLimit, error_text, tls_problem};
+
+use crate::nats::Nats;
+
+/// A refused subject is a problem for so long; who needs it asks again before.
+const DENIED_FOR: Duration = Duration::from_secs(30);
+
+/// State of one client's connection, kept by the events of the client, and logged.
+pub struct NatsProblems {
+    nats: Nats,
+    name: String,
+    state: Mutex<ProblemState>,
+}
+
+#[derive(Default)]
+struct ProblemState {
+    refusal: Option<Refusal>,
+    denied: Option<(String, Instant)>,
+    refusal_lines: LogLimit,
+    denied_lines: LogLimit,
+}
+
+#[derive(Clone)]
+struct Refusal {
+    text: String,
+    is_final: bool,
+}
+
+impl fmt::Debug for NatsProblems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsProblems").field("current", &self.current()).finish_non_exhaustive()
+    }
+}
+
+impl NatsProblems {
+    /// Of the client with this name.
+    pub fn new(nats: &Nats, name: &str) -> Self {
+        Self { nats: nats.clone(), name: name.to_owned(), state: Mutex::default() }
+    }
+
+    /// Takes an event of the client.
+    pub async fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => self.lock().refusal = None,
+            Event::ClientError(_) => self.not_connected().await,
+            Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains("permissions violation") => {
+                self.denied(text);
+            }
+            Event::ServerError(error) => tracing::error!(%error, "nats reports an error"),
+            _ => {}
+        }
+    }
+
+    /// The reason why nothing can be asked of the server now, or the newest subject that it refused.
+    pub fn current(&self) -> Option<String> {
+        let state = self.lock();
+        let refusal = state.refusal.as_ref().map(|refusal| refusal.text.clone());
+        let denied = state.denied.as_ref().filter(|(_, at)| at.elapsed() < DENIED_FOR);
+        refusal.or_else(|| denied.map(|(text, _)| text.clone()))
+    }
+
+    /// A reason that no waiting changes, such as a wrong password.
+    pub fn is_refused_for_good(&self) -> bool {
+        self.lock().refusal.as_ref().is_some_and(|refusal| refusal.is_final)
+    }
+
+    fn denied(&self, text: &str) {
+        let text = format!(
+            "nats refuses {} a subject: {text}; give it the permissions that deploy/nats lists",
+            self.nats.identity()
+        );
+        let mut state = self.lock();
+        if let Some(held_back) = state.denied_lines.allow(Instant::now()) {
+            tracing::error!(error = text, held_back, "a request or message is refused");
+        }
+        state.denied = Some((text, Instant::now()));
+    }
+
+    /// The event has only the kind of the error: one more attempt tells the cause.
+    async fn not_connected(&self) {
+        let allowed = self.lock().refusal_lines.allow(Instant::now());
+        let Some(held_back) = allowed else { return };
+        let (nats, name) = (self.nats.clone(), self.name.clone());
+        // The client wants a future that is `Sync`, which that of its own connect is not.
+        let tried = tokio::spawn(async move { nats.refusal(&name).await });
+        let Ok(Some(refusal)) = tried.await else { return };
+        tracing::warn!(reason = refusal.text, held_back, "no connection to nats");
+        self.lock().refusal = Some(refusal);
+    }
+
+    // Every change is a single assignment, so a panic of another holder does not matter.
+    fn lock(&self) -> MutexGuard<'_, ProblemState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Nats {
+    /// `None` if a connection succeeds.
+    async fn refusal(&self, name: &str) -> Option<Refusal> {
+        let options = match self.options_of_one_attempt(name).await {
+            Ok(options) => options,
+            Err(error) => return Some(Refusal { text: error_text(&error), is_final: true }),
+        };
+        let error = options.connect(self.addresses()).await.err()?;
+        let text = format!("nats at {}: {}", self.shown_urls(), self.explained(&error));
+        let is_final =
+            matches!(error.kind(), ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication);
+        Some(Refusal { text, is_final })
+    }
+
+    fn explained(&self, error: &ConnectError) -> String {
+        match error.kind() {
+            ConnectErrorKind::AuthorizationViolation => {
+                format!("the server refused {}; check name and secret, and the server's `authorization`", self.identity())
+            }
+            ConnectErrorKind::Authentication => format!("the server's nonce cannot be signed by {}", self.identity()),
+            ConnectErrorKind::TimedOut => {
+                format!("no answer within {} ms", self.connect_timeout.as_millis())
+            }
+            _ if is_closed(error) => "the server closed the connection during the handshake; does it require a \
+                                      client certificate?"
+                .to_owned(),
+            _ => tls_problem(error).unwrap_or_else(|| error_text(error)),
+        }
+    }
+
+    /// Who logs in, without the secret.
+    fn identity(&self) -> String {
+        if let Some(user) = &self.user {
+            return format!("user {user:?}");
+        }
+        if let Some(path) = &self.creds_file {
+            return format!("the credentials of {}", path.display());
+        }
+        let kind = if self.token.is_some() { "the token" } else { "the nkey" };
+        if self.token.is_some() || self.nkey.is_some() {
+            return kind.to_owned();
+        }
+        "a connection without user".to_owned()
+    }
+}
+
+/// The server closed the connection without a word.
+fn is_closed(error: &ConnectError) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(
+            kind,
+            Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+        ) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,137 @@
+//! TLS of clients: authorities, own certificate, and the errors of a handshake in words.
+
+use std::error::Error;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::read_file;
+
+/// Longest PEM file: the whole list of a system's authorities has some hundred kilobytes.
+const PEM_BYTES_MAX: u64 = 16 << 20;
+
+/// Trusts the public authorities and those of `ca_file`. `identity`: files of the client's certificate and its key. Later changes of
+/// the files need a restart.
+pub fn tls_client(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for certificate in ca_file.map(read_certificates).transpose()?.unwrap_or_default() {
+        roots.add(certificate).with_context(|| shown(ca_file))?;
+    }
+    // Explicit provider: none is installed for the process.
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    let Some((certificate, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    builder
+        .with_client_auth_cert(read_certificates(certificate)?, read_key(key)?)
+        .with_context(|| format!("{} and {}", certificate.display(), key.display()))
+}
+
+/// The certificates of a file, at least one.
+pub(crate) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let none = || format!("{}: no certificate in PEM form", path.display());
+    let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().with_context(none)?;
+    anyhow::ensure!(!found.is_empty(), none());
+    Ok(found)
+}
+
+pub(crate) fn read_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
+    PrivateKeyDer::from_pem_slice(&pem).with_context(|| format!("{}: no private key in PEM form", path.display()))
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+/// The refused handshake among the causes of an error, with the key that mends it.
+pub fn tls_problem(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref::<rustls::Error>() {
+            return Some(explained(refusal));
+        }
+        // The source of such an error is that of the error in it.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn explained(error: &rustls::Error) -> String {
+    use AlertDescription as Alert;
+    use CertificateError as Certificate;
+    use rustls::Error as Tls;
+    let remedy = match error {
+        Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
+            "the server's certificate is of no known authority; name the authority's file with ca_file"
+        }
+        Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+            "the server's certificate is for another name; connect under a name that it has, or set server_name"
+        }
+        Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "the server's certificate has expired; renew it, and compare the clocks"
+        }
+        Tls::InvalidCertificate(_) => "the server's certificate is not valid",
+        Tls::AlertReceived(Alert::CertificateRequired) => {
+            "the server requires a client certificate; set client_cert_file and client_key_file"
+        }
+        Tls::AlertReceived(
+            Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::DecryptError
+            | Alert::AccessDenied,
+        ) => "the server refuses the certificate of client_cert_file",
+        Tls::AlertReceived(Alert::UnrecognisedName) => "the server does not know this name; set server_name",
+        Tls::InvalidMessage(_) => "the server does not speak TLS at this port",
+        _ => "the TLS handshake failed",
+    };
+    format!("{remedy} ({error})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_handshake_names_the_key_that_mends_it() {
+        let of = |error: rustls::Error| {
+            let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
+            let outer = anyhow::Error::new(outer).context("connect");
+            tls_problem(outer.as_ref()).unwrap()
+        };
+        for (error, key) in [
+            (rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), "ca_file"),
+            (rustls::Error::InvalidCertificate(CertificateError::NotValidForName), "server_name"),
+            (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "client_cert_file"),
+            (rustls::Error::AlertReceived(AlertDescription::UnknownCA), "refuses the certificate"),
+        ] {
+            assert!(of(error.clone()).contains(key), "{error}");
+        }
+        assert_eq!(tls_problem(&io::Error::from(io::ErrorKind::ConnectionRefused)), None);
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, "nothing").unwrap();
+        let error = tls_client(Some(&file), None).unwrap_err().to_string();
+        assert!(error.contains("ca.pem: no certificate in PEM form"), "{error}");
+        assert!(tls_client(None, None).is_ok());
+    }
+}
