@@ -55,7 +55,9 @@ impl Broker {
         while !self.is_connected() {
             let problem = self.problems.current().filter(|_| !self.is_connected());
             match problem {
-                Some(problem) if self.problems.is_refused_for_good() || Instant::now() >= deadline => bail!(problem),
+                Some(problem) if self.problems.is_refused_for_good() || Instant::now() >= deadline => {
+                    bail!(problem)
+                }
                 None if Instant::now() >= deadline => {
                     bail!("no nats server at {} accepted a connection within {wait:?}", nats.shown_urls());
                 }

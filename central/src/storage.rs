@@ -127,7 +127,8 @@ fn connecting(server: &Server) -> anyhow::Result<Client> {
     }
     let connector = builder.enable_http1().wrap_connector(tcp);
     // A server closes an idle connection after 3 s by default.
-    let pool = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(limits::CLICKHOUSE_IDLE).build(connector);
+    let pool =
+        HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(limits::CLICKHOUSE_IDLE).build(connector);
     Ok(Client::with_http_client(pool))
 }
 

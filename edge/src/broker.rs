@@ -1,8 +1,8 @@
 //! The connection to the broker, its replies, and requests that come over it. The client reconnects by itself, without end.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;

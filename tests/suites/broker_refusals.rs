@@ -25,7 +25,7 @@ fn with_login(broker: &Broker, login: &str) -> String {
     broker.url().replace("nats://", &format!("nats://{login}@"))
 }
 
-/// What `init` says when it fails.
+/// Error of an `init` that fails.
 async fn refused_init(central: &Central) -> String {
     let (status, _, error) = central.ask(&["init"]).await;
     assert_eq!(status, Some(1), "{error}");
@@ -53,7 +53,8 @@ async fn a_login_with_special_characters_is_decoded_and_a_refused_one_is_named()
     let error = refused_init(&central(folder.path(), &with_login(&broker, ESCAPED))).await;
     assert!(error.contains("clickhouse unreachable"), "{error}");
     let feeds = [Feed::simulated("binance_spot", "127.0.0.1:9", &["BTC-USDT"])];
-    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", with_login(&broker, ESCAPED)), &feeds).await;
+    let edge =
+        Edge::start(folder.path(), &format!("urls = [{:?}]", with_login(&broker, ESCAPED)), &feeds).await;
     until("the edge is connected", PATIENCE, || async {
         let text = edge.get("/health").await.unwrap_or_else(|refused| refused);
         if text.contains("nats is not connected") { Err(text) } else { Ok(()) }
@@ -92,7 +93,8 @@ async fn a_stream_that_holds_the_subjects_is_named() {
     contains_all(&diagnosis(&central).await, &reason);
     central.start_without_waiting();
     until("run tells the stream", PATIENCE, || async {
-        let text = marketprism_tests::central::get(central.url("/ready")).await.unwrap_or_else(|refused| refused);
+        let text =
+            marketprism_tests::central::get(central.url("/ready")).await.unwrap_or_else(|refused| refused);
         if reason.iter().all(|part| text.contains(part)) { Ok(()) } else { Err(text) }
     })
     .await;
@@ -104,7 +106,8 @@ async fn a_broker_without_jetstream_room_or_permission_says_so() {
     const NOT_PERMITTED: &str = "nats refuses user \"a\" a subject: Permissions Violation";
     let folder = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(folder.path()).await;
-    let login = |limits: &str| format!("accounts {{ A {{ {limits} users: [ {{ user: a, password: b }} ] }} }}");
+    let login =
+        |limits: &str| format!("accounts {{ A {{ {limits} users: [ {{ user: a, password: b }} ] }} }}");
     let store = folder.path().join("small");
     let small = format!("jetstream {{ store_dir: {store:?}, max_file_store: 1MB }}");
     let edge_user = broker_authorization(&[BrokerUser::edge("a", &["binance_spot"], "b")]);

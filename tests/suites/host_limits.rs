@@ -25,7 +25,12 @@ fn a_limit_of_the_host_is_no_fault_of_an_adapter() {
     let suite = ["adapter".into(), "test".into(), feed.adapter.into_os_string()];
     let limited = |limit: &str, arguments: &[std::ffi::OsString]| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(&binary).args(arguments).output().unwrap()
+        shell
+            .args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")])
+            .arg(&binary)
+            .args(arguments)
+            .output()
+            .unwrap()
     };
     let mut python = Command::new(parts::python());
     let denied = python.args(["-c", NO_NEW_CODE]).arg(&binary).args(&check).output().unwrap();

@@ -177,11 +177,21 @@ impl Server {
     fn check(&self, at: &str, problems: &mut Problems<'_>) {
         let is_tls = self.url.reveal().starts_with("https:");
         let allowed = "an https:// address, or none of the keys for TLS";
-        problems.demand(is_tls || !self.has_tls_keys(), &format!("{at}.url"), "has keys for TLS beside it", allowed);
+        problems.demand(
+            is_tls || !self.has_tls_keys(),
+            &format!("{at}.url"),
+            "has keys for TLS beside it",
+            allowed,
+        );
         let [_, certificate, key] = self.tls_keys();
         let missing = if certificate.is_some() { "client_key_file" } else { "client_cert_file" };
         let allowed = "both of client_cert_file and client_key_file, or neither";
-        problems.demand(certificate.is_some() == key.is_some(), &format!("{at}.{missing}"), "is missing", allowed);
+        problems.demand(
+            certificate.is_some() == key.is_some(),
+            &format!("{at}.{missing}"),
+            "is missing",
+            allowed,
+        );
         if let Some(name) = &self.cluster {
             check_cluster(&format!("{at}.cluster"), name, problems);
         }

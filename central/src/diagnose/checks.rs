@@ -44,7 +44,9 @@ pub async fn streams(sources: &Sources) -> Vec<Check> {
                 let found = if difference.changeable { CheckStatus::Warn } else { CheckStatus::Fail };
                 let remedy = match difference.is_taken() {
                     true => "",
-                    false => "run `init` to create what is missing, `init --apply` to change what can be changed",
+                    false => {
+                        "run `init` to create what is missing, `init --apply` to change what can be changed"
+                    }
                 };
                 Check::new(Code::BrokerDrift, what, found, difference.to_string(), remedy)
             };

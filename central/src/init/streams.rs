@@ -128,14 +128,20 @@ fn compare(wanted: &Config, found: &Config) -> Vec<Difference> {
 async fn create(jetstream: &Context, wanted: Config) -> anyhow::Result<()> {
     let Err(error) = jetstream.create_stream(&wanted).await else { return Ok(()) };
     // Another central created it meanwhile; the next comparison sees its stream.
-    if matches!(error.kind(), CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST) {
+    if matches!(error.kind(), CreateStreamErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NAME_EXIST)
+    {
         return Ok(());
     }
     Err(refused("create", jetstream, error, &wanted).await)
 }
 
 /// A stream that the broker refuses, with the remedy.
-async fn refused(what: &str, jetstream: &Context, error: CreateStreamError, wanted: &Config) -> anyhow::Error {
+async fn refused(
+    what: &str,
+    jetstream: &Context,
+    error: CreateStreamError,
+    wanted: &Config,
+) -> anyhow::Error {
     let Config { name, max_bytes, num_replicas: replicas, .. } = wanted;
     let CreateStreamErrorKind::JetStream(answer) = error.kind() else {
         return anyhow::Error::new(error).context(format!("cannot {what} stream {name}"));

@@ -54,7 +54,7 @@ impl Adapter {
             return Err(LoadError::CoreModule);
         }
         let component = Component::from_binary(engine.inner(), bytes)
-            .map_err(|error| host_or(&error, |detail| LoadError::NotAComponent(detail)))?;
+            .map_err(|error| host_or(&error, LoadError::NotAComponent))?;
         let contract = check_world(&component, engine)?;
         let pre = link(&component, engine, &contract)?;
         let limits = Arc::new(limits.clone());

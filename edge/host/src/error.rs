@@ -119,7 +119,11 @@ pub enum LoadError {
 
 impl LoadError {
     pub(crate) fn of_describe(fault: Fault) -> Self {
-        if fault.is_host_limit() { Self::Host(HostLimit::of_fault(fault.detail)) } else { Self::Describe(fault) }
+        if fault.is_host_limit() {
+            Self::Host(HostLimit::of_fault(fault.detail))
+        } else {
+            Self::Describe(fault)
+        }
     }
 
     /// The host is the cause, not the adapter.

@@ -125,7 +125,7 @@ impl AdapterSupervisor {
         self.circuit.health(Instant::now())
     }
 
-    /// What the host denies the adapter's instances now.
+    /// Resource that the host denies the adapter's instances now.
     pub fn host_limit(&self) -> Option<&str> {
         self.host_limit.as_deref()
     }

@@ -16,7 +16,7 @@ fn limit_addresses(bytes: Option<u64>) {
     setrlimit(Resource::As, Rlimit { current: bytes, ..getrlimit(Resource::As) }).unwrap();
 }
 
-/// What is mapped now and 1 GiB more, too little for an instance.
+/// Addresses that are mapped now and 1 GiB more, too little for an instance.
 fn too_little() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096 + (1 << 30)
@@ -90,8 +90,15 @@ fn frames_wait_for_a_limit_of_the_host_and_nothing_counts_as_a_fault() {
     let lost = |frame: u32| FrameFault { frame: frame.into(), cause: FaultCause::HostLimit, skipped: true };
     assert_eq!(outcome.faults, [lost(0), lost(1)]);
     let after = impatient.stats().snapshot();
-    assert_eq!((after.faults, after.frames_faulted, after.frames_denied), (before.faults, before.frames_faulted, 2));
-    assert_eq!((quarantine.stored(), impatient.health()), (stored, Health::Faulting { consecutive: 1 }), "as before");
+    assert_eq!(
+        (after.faults, after.frames_faulted, after.frames_denied),
+        (before.faults, before.frames_faulted, 2)
+    );
+    assert_eq!(
+        (quarantine.stored(), impatient.health()),
+        (stored, Health::Faulting { consecutive: 1 }),
+        "as before"
+    );
     assert!(impatient.host_limit().unwrap().contains("RLIMIT_AS"));
     limit_addresses(None);
     assert_eq!(impatient.normalize(&batch(&["a"])).faults, []);

@@ -32,7 +32,7 @@ impl Adapters {
         self.loaded.get(path)?.as_ref().ok()
     }
 
-    /// What the host denies every adapter: no file and no key of a configuration is at fault.
+    /// Resource that the host denies every adapter: no file and no key of a configuration is at fault.
     pub fn host_limit(&self) -> Option<&str> {
         self.host_limit.as_deref()
     }
@@ -52,9 +52,8 @@ impl Adapters {
             Some(engine) => engine.clone(),
             None => {
                 let cache = data_dir.map(|dir| dir.join(CACHE));
-                let engine = Engine::new(cache.as_deref()).map_err(|error| {
-                    self.note(matches!(error, EngineError::Host(_)), error_text(&error))
-                })?;
+                let engine = Engine::new(cache.as_deref())
+                    .map_err(|error| self.note(matches!(error, EngineError::Host(_)), error_text(&error)))?;
                 self.engine.insert(engine).clone()
             }
         };

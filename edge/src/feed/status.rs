@@ -50,7 +50,7 @@ pub struct FeedReport {
     pub polls: Vec<(DataType, PollReport)>,
     /// The adapter faults on everything; frames are skipped for now.
     pub adapter_unhealthy: bool,
-    /// What the host denies the adapter's instances.
+    /// Resource that the host denies the adapter's instances.
     pub host_limit: Option<String>,
 }
 

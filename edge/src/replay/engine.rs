@@ -11,8 +11,8 @@ use clap::Args;
 use clap::builder::TypedValueParser as _;
 use marketprism_adapter_host::contract::{Feed, Plan, Remark, ResyncAction, Venue};
 use marketprism_adapter_host::{
-    Adapter, AdapterSupervisor, FaultCause, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch, PushError,
-    Sandbox, SourceIndex, Stats,
+    Adapter, AdapterSupervisor, FaultCause, FaultPolicy, FrameBatch, FrameIndex, Limits, NormalizedBatch,
+    PushError, Sandbox, SourceIndex, Stats,
 };
 use marketprism_schema::{DataType, Line, RecordingKind};
 
@@ -257,7 +257,9 @@ impl<'a> ReplayRun<'a> {
             self.counts.faults += 1;
             let place = self.place(recordings, fault.frame);
             match self.adapter.host_limit() {
-                Some(limit) if fault.cause == FaultCause::HostLimit => writeln!(problems, "{place}: {limit}")?,
+                Some(limit) if fault.cause == FaultCause::HostLimit => {
+                    writeln!(problems, "{place}: {limit}")?
+                }
                 _ => writeln!(problems, "{place}: the adapter faulted: {}", fault.cause.as_str())?,
             }
         }

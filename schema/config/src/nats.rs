@@ -146,7 +146,10 @@ impl Nats {
     }
 
     /// As [`Nats::options`]; connecting fails with the first error.
-    pub(crate) async fn options_of_one_attempt(&self, name: &str) -> Result<ConnectOptions, NatsConnectError> {
+    pub(crate) async fn options_of_one_attempt(
+        &self,
+        name: &str,
+    ) -> Result<ConnectOptions, NatsConnectError> {
         let mut options = ConnectOptions::new()
             .name(name)
             // The broker may allow each user its own inboxes only.

@@ -52,7 +52,9 @@ impl NatsProblems {
         match event {
             Event::Connected => self.lock().refusal = None,
             Event::ClientError(_) => self.not_connected().await,
-            Event::ServerError(ServerError::Other(text)) if text.to_lowercase().contains("permissions violation") => {
+            Event::ServerError(ServerError::Other(text))
+                if text.to_lowercase().contains("permissions violation") =>
+            {
                 self.denied(text);
             }
             Event::ServerError(error) => tracing::error!(%error, "nats reports an error"),
@@ -112,23 +114,32 @@ impl Nats {
         };
         let error = options.connect(self.addresses()).await.err()?;
         let text = format!("nats at {}: {}", self.shown_urls(), self.explained(&error));
-        let is_final =
-            matches!(error.kind(), ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication);
+        let is_final = matches!(
+            error.kind(),
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
+        );
         Some(Refusal { text, is_final })
     }
 
     fn explained(&self, error: &ConnectError) -> String {
         match error.kind() {
             ConnectErrorKind::AuthorizationViolation => {
-                format!("the server refused {}; check name and secret, and the server's `authorization`", self.identity())
+                format!(
+                    "the server refused {}; check name and secret, and the server's `authorization`",
+                    self.identity()
+                )
             }
-            ConnectErrorKind::Authentication => format!("the server's nonce cannot be signed by {}", self.identity()),
+            ConnectErrorKind::Authentication => {
+                format!("the server's nonce cannot be signed by {}", self.identity())
+            }
             ConnectErrorKind::TimedOut => {
                 format!("no answer within {} ms", self.connect_timeout.as_millis())
             }
-            _ if is_closed(error) => "the server closed the connection during the handshake; does it require a \
+            _ if is_closed(error) => {
+                "the server closed the connection during the handshake; does it require a \
                                       client certificate?"
-                .to_owned(),
+                    .to_owned()
+            }
             _ => tls_problem(error).unwrap_or_else(|| error_text(error)),
         }
     }
@@ -156,7 +167,12 @@ fn is_closed(error: &ConnectError) -> bool {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
         if matches!(
             kind,
-            Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted)
+            Some(
+                ErrorKind::UnexpectedEof
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionAborted
+            )
         ) {
             return true;
         }

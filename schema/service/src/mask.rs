@@ -169,7 +169,10 @@ mod tests {
     fn an_error_tells_the_limit_of_the_host_that_is_behind_it() {
         let files = anyhow::Error::new(std::io::Error::from_raw_os_error(24)).context("cannot connect");
         let text = error_text(files.as_ref());
-        assert!(text.starts_with("cannot connect: Too many open files (os error 24); the process may"), "{text}");
+        assert!(
+            text.starts_with("cannot connect: Too many open files (os error 24); the process may"),
+            "{text}"
+        );
         assert!(text.contains("RLIMIT_NOFILE") && text.contains("LimitNOFILE="), "{text}");
     }
 

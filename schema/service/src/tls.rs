@@ -36,15 +36,15 @@ pub fn tls_client(ca_file: Option<&Path>, identity: Option<(&Path, &Path)>) -> a
 pub(crate) fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let none = || format!("{}: no certificate in PEM form", path.display());
     let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().with_context(none)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().with_context(none)?;
     anyhow::ensure!(!found.is_empty(), none());
     Ok(found)
 }
 
 pub(crate) fn read_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
     let pem = read_file(path, PEM_BYTES_MAX).with_context(|| path.display().to_string())?;
-    PrivateKeyDer::from_pem_slice(&pem).with_context(|| format!("{}: no private key in PEM form", path.display()))
+    PrivateKeyDer::from_pem_slice(&pem)
+        .with_context(|| format!("{}: no private key in PEM form", path.display()))
 }
 
 fn shown(path: Option<&Path>) -> String {
@@ -76,7 +76,9 @@ fn explained(error: &rustls::Error) -> String {
         Tls::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => {
             "the server's certificate is of no known authority; name the authority's file with ca_file"
         }
-        Tls::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+        Tls::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => {
             "the server's certificate is for another name; connect under a name that it has, or set server_name"
         }
         Tls::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {

@@ -28,7 +28,7 @@ pub(super) struct Plan<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tables {
-    Given(ClickHouse),
+    Given(Box<ClickHouse>),
     /// A `clickhouse` binary of this machine.
     Server(PathBuf),
     Embedded,
@@ -37,7 +37,7 @@ pub(super) enum Tables {
 impl<'a> Plan<'a> {
     pub(super) fn new(paths: &'a StackPaths, settings: &'a Settings, console: &Console) -> Self {
         let tables = match &settings.clickhouse {
-            Some(given) => Tables::Given(given.clone()),
+            Some(given) => Tables::Given(Box::new(given.clone())),
             None => {
                 Installer::new(paths, console).find("clickhouse").map_or(Tables::Embedded, Tables::Server)
             }
@@ -49,7 +49,7 @@ impl<'a> Plan<'a> {
 
     pub(super) fn clickhouse(&self) -> anyhow::Result<ClickHouse> {
         match &self.tables {
-            Tables::Given(server) => Ok(server.clone()),
+            Tables::Given(server) => Ok((**server).clone()),
             _ => self.own_clickhouse(self.settings.ports.clickhouse_port),
         }
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use marketprism_adapter_host::contract::Payload;
 use marketprism_adapter_host::{
-    AdapterSupervisor, FaultCause, FrameBatch, FrameFault, FrameIndex, InstrumentIndex, PushError, SourceIndex,
-    StreamIndex,
+    AdapterSupervisor, FaultCause, FrameBatch, FrameFault, FrameIndex, InstrumentIndex, PushError,
+    SourceIndex, StreamIndex,
 };
 use marketprism_book::UpdateOutcome;
 use marketprism_schema::DataType;
