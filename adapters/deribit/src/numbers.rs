@@ -4,7 +4,7 @@
 use crate::describe::coin_of_index;
 use marketprism_adapter_sdk::{
     BookScales, Cursor, Decimal, Instrument, MarketType, ParseResult, Scale, decimal, decimal::fit,
-    micros_of_millis, unset,
+    micros_of_millis, unless_unset,
 };
 use std::borrow::Cow;
 
@@ -97,20 +97,34 @@ pub(crate) fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult
     if number.mantissa < 0 { start.expected(what) } else { Ok(number) }
 }
 
-/// A number, or none where it is not set.
+/// A number that the venue calculates (a rate, a total, a mark or index price), or none where it is not set.
 pub(crate) fn given(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {
-    if unset(cursor) { Ok(None) } else { number(cursor, what).map(Some) }
+    unless_unset(cursor, what, calculated)
 }
 
-/// A JSON number in any form: the SDK's decimals allow more than JSON does.
+/// A number that the venue calculates; digits that no decimal holds are rounded.
+pub(crate) fn calculated(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
+    let start = *cursor;
+    number(cursor, what).or_else(|_| {
+        *cursor = start;
+        json_number(cursor, what)?;
+        cursor.calculated(what)
+    })
+}
+
 #[cold]
 fn any_number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
+    json_number(cursor, what)?;
+    cursor.decimal(what)
+}
+
+/// Refuses what is no JSON number: the SDK's decimals allow more.
+fn json_number(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<()> {
     if !matches!(cursor.peek(), b'-' | b'0'..=b'9') {
         return cursor.expected(what);
     }
     let mut json = *cursor;
-    json.skip()?;
-    cursor.decimal(what)
+    json.skip()
 }
 
 /// Moves over a value of any kind, as `Cursor::skip` does; the flat objects of numbers that tickers carry faster.

@@ -1,8 +1,8 @@
 //! Prices and contracts of an instrument as exact base units, and the venue's way to write numbers: strings, empty where unset.
 
 use marketprism_adapter_sdk::{
-    BookScales, Cursor, Decimal, DecimalError, Instrument, ParseResult, Scale, amount, decimal,
-    micros_of_millis, unset, whole,
+    BookScales, Cursor, Decimal, DecimalError, Instrument, ParseResult, Scale, amount, calculated_amount,
+    decimal, micros_of_millis, unless_unset, unset, whole,
 };
 
 /// Decimal places that amounts of inverse contracts are read with at once; finer ones take the general way.
@@ -108,7 +108,12 @@ pub(crate) fn micros(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult
 
 /// An amount of at least 0; none where it is not set.
 pub(crate) fn optional_amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {
-    if unset(cursor) { Ok(None) } else { amount(cursor, what).map(Some) }
+    unless_unset(cursor, what, amount)
+}
+
+/// A total or ratio of at least 0, which the venue calculates; none where it is not set.
+pub(crate) fn optional_total(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Option<Decimal>> {
+    unless_unset(cursor, what, calculated_amount)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A cursor over the bytes of a JSON text: no tree, no copies, no allocation. Every function accepts any valid JSON form (whitespace,
 //! escapes); the form that venues send is the fast way.
 
-use crate::decimal::{self, Scale, factor};
+use crate::decimal::{self, DecimalError, Scale, factor};
 use crate::feed::refusal;
 use crate::strings;
 use crate::swar::{digit_run, digits_value, word};
@@ -331,6 +331,19 @@ impl<'a> Cursor<'a> {
 
     /// A number, quoted or not, exact.
     pub fn decimal(&mut self, what: &'static str) -> ParseResult<Decimal> {
+        self.number(what, decimal::parse)
+    }
+
+    /// A number that the venue calculated, quoted or not; see [`decimal::parse_rounded`].
+    pub fn calculated(&mut self, what: &'static str) -> ParseResult<Decimal> {
+        self.number(what, decimal::parse_rounded)
+    }
+
+    fn number(
+        &mut self,
+        what: &'static str,
+        parse: fn(&[u8]) -> Result<Decimal, DecimalError>,
+    ) -> ParseResult<Decimal> {
         self.peek();
         let start = *self;
         let text = if self.rest.first() == Some(&b'"') {
@@ -341,7 +354,7 @@ impl<'a> Cursor<'a> {
         } else {
             self.number_bytes()
         };
-        decimal::parse(text).or_else(|_| start.expected(what))
+        parse(text).or_else(|_| start.expected(what))
     }
 
     /// The bytes of the value that comes next, of any kind.

@@ -1,4 +1,4 @@
-//! Exact decimal numbers from text. Nothing here rounds: what does not fit is an error.
+//! Exact decimal numbers from text: what does not fit is an error. [`quotient`] and [`parse_rounded`] alone round, and say so.
 
 use crate::types::Decimal;
 
@@ -109,6 +109,55 @@ pub fn parse(text: &[u8]) -> Result<Decimal, DecimalError> {
     at_smallest_scale(if negative { -mantissa } else { mantissa }, places)
 }
 
+/// Most digits, and decimal places, of a number that [`parse_rounded`] rounds: every 64-bit mantissa holds them.
+const DIGITS_ROUNDED: i64 = 18;
+
+/// As [`parse`]; a number that does not fit is rounded to 18 digits and at most 18 decimal places, half to even. For values that a venue
+/// calculates in binary floating point (rates, ratios, totals), never for prices and quantities of trades and books.
+///
+/// # Errors
+/// `NotANumber`, or `Overflow` where digits before the point would be lost.
+pub fn parse_rounded(text: &[u8]) -> Result<Decimal, DecimalError> {
+    match parse(text) {
+        Err(DecimalError::Overflow | DecimalError::TooFine) => rounded(text),
+        number => number,
+    }
+}
+
+/// `text` is a number that does not fit.
+fn rounded(text: &[u8]) -> Result<Decimal, DecimalError> {
+    let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
+    let (whole, rest) = digits_of(text);
+    let (fraction, rest) = rest.strip_prefix(b".").map_or((&[][..], rest), digits_of);
+    let exponent = match rest.split_first() {
+        None => 0,
+        Some((b'e' | b'E', rest)) => exponent_of(rest)?,
+        Some(_) => return Err(DecimalError::NotANumber),
+    };
+    let digits = [whole, fraction].concat();
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let digits = digits.get(zeros..).unwrap_or_default();
+    let length = |part: &[u8]| i64::try_from(part.len()).map_err(|_| DecimalError::Overflow);
+    let (count, places) = (length(digits)?, length(fraction)? - exponent);
+    let cut = (count - DIGITS_ROUNDED).max(places - DIGITS_ROUNDED).max(0);
+    if cut > places {
+        return Err(DecimalError::Overflow);
+    }
+    let (kept, beyond) = match usize::try_from(count - cut) {
+        Ok(kept) => digits.split_at_checked(kept).ok_or(DecimalError::Overflow)?,
+        // Less than half of the last place.
+        Err(_) => return Ok(Decimal { mantissa: 0, scale: 0 }),
+    };
+    let value = accumulate(0, kept)?;
+    let up = match trim_zeros(beyond) {
+        [b'5'] => value % 2 == 1,
+        [first, ..] => *first >= b'5',
+        [] => false,
+    };
+    let mantissa = i128::from(value + u64::from(up));
+    at_smallest_scale(if negative { -mantissa } else { mantissa }, places - cut)
+}
+
 /// Reads a number at a given scale; decimal places beyond it must be zeros.
 pub fn parse_at(text: &[u8], scale: u8) -> Result<i64, DecimalError> {
     rescale(parse(text)?, scale)
@@ -146,8 +195,7 @@ pub fn product(left: Decimal, right: Decimal) -> Result<Decimal, DecimalError> {
     at_smallest_scale(wide, i64::from(left.scale) + i64::from(right.scale))
 }
 
-/// The quotient at a given scale, rounded half to even. This is the one operation that rounds, for values that the venue does not give
-/// and that no decimal holds: the base units of an inverse contract (`value / price`), the shares of a ratio.
+/// The quotient at a given scale, rounded half to even, for values that the venue does not give and that no decimal holds: the base units of an inverse contract (`value / price`), the shares of a ratio.
 ///
 /// # Errors
 /// `NotANumber` for a division by zero, `Overflow` where the result does not fit at this scale.
@@ -313,6 +361,30 @@ mod tests {
             "1e1.5",
         ] {
             assert_eq!(parse(text.as_bytes()), Err(DecimalError::NotANumber), "{text}");
+        }
+    }
+
+    #[test]
+    fn calculated_numbers_keep_every_digit_that_a_mantissa_holds_rounded_half_to_even() {
+        for (text, number) in [
+            ("88957542893.771927925084", "88957542893.7719279"),
+            ("963996.95809999716", "963996.95809999716"),
+            ("-0.00018774088690145984", "-0.00018774088690146"),
+            ("1.00000000000000000050", "1"),
+            ("99.00000000000000015", "99.0000000000000002"),
+            ("99.00000000000000025", "99.0000000000000002"),
+            ("99999999999.99999999999", "100000000000"),
+            ("0.0000000000000000005", "0"),
+            ("0.0000000000000000015", "0.000000000000000002"),
+            ("-3.123e-18", "-0.000000000000000003"),
+            ("5.1e-19", "0.000000000000000001"),
+            ("1e-999999999999999999", "0"),
+            ("123456789012345678.95e-3", "123456789012345.679"),
+        ] {
+            assert_eq!(parse_rounded(text.as_bytes()).map(to_text).as_deref(), Ok(number), "{text}");
+        }
+        for wrong in ["", "x", "99999999999999999999.5", "1e19", "1.00000000000000000000x", "1e-30x"] {
+            assert!(parse_rounded(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 

@@ -41,7 +41,7 @@ pub use plan::{budget, charge, get, json_string, numbered, percent_encoded, poll
 pub use select::select;
 pub use types::*;
 pub use values::{
-    amount, amount_at, amount_near, decimal_places, micros_of_millis, millis, once, opposite, share, side,
-    unless_unset, unset, value_text, whole,
+    amount, amount_at, amount_near, calculated_amount, decimal_places, micros_of_millis, millis, once,
+    opposite, share, side, unless_unset, unset, value_text, whole,
 };
 pub use venue::{FrameSource, LoadedFeed, VenueAdapter, VenueInstance};

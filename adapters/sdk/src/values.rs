@@ -17,6 +17,13 @@ pub fn amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decima
     if number.mantissa < 0 { start.expected(what) } else { Ok(number) }
 }
 
+/// A value of at least 0 that the venue calculated: an open interest, a ratio, a mark price; see [`decimal::parse_rounded`].
+pub fn calculated_amount(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
+    let start = *cursor;
+    let number = cursor.calculated(what)?;
+    if number.mantissa < 0 { start.expected(what) } else { Ok(number) }
+}
+
 /// As [`amount`], as the mantissa at this scale.
 pub fn amount_at(cursor: &mut Cursor<'_>, what: &'static str, scale: u8) -> ParseResult<i64> {
     let start = *cursor;
@@ -35,7 +42,7 @@ pub fn amount_near(cursor: &mut Cursor<'_>, what: &'static str, scale: Scale) ->
 /// A fraction of all, 0 to 1.
 pub fn share(cursor: &mut Cursor<'_>, what: &'static str) -> ParseResult<Decimal> {
     let start = *cursor;
-    let share = amount(cursor, what)?;
+    let share = calculated_amount(cursor, what)?;
     let whole = decimal::power_of_ten(share.scale);
     if whole.is_some_and(|whole| share.mantissa <= whole) { Ok(share) } else { start.expected(what) }
 }

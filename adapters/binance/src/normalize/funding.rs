@@ -4,8 +4,8 @@ use super::control::control;
 use super::event::{EventMarket, EventMembers, micros, other_member, symbol};
 use crate::BinanceVenue;
 use marketprism_adapter_sdk::{
-    Cursor, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload, amount,
-    each_element, each_member, key, once, unless_unset,
+    Cursor, Frame, FundingRate, Ignored, LoadedFeed, MarketType, Output, ParseResult, Payload,
+    calculated_amount, each_element, each_member, key, once, unless_unset,
 };
 
 const EVENT_TIME: u64 = key("E");
@@ -34,13 +34,17 @@ impl BinanceVenue {
             match cursor.short_key()? {
                 EVENT_TIME => once(&mut event_time, cursor.unsigned("`E`")?, cursor)?,
                 SYMBOL => symbol(loaded, cursor, &mut market)?,
-                MARK_PRICE => {
-                    once(&mut mark_price, unless_unset(cursor, "a price of at least 0", amount)?, cursor)?
-                }
-                INDEX_PRICE => {
-                    once(&mut index_price, unless_unset(cursor, "a price of at least 0", amount)?, cursor)?
-                }
-                RATE => once(&mut rate, unless_unset(cursor, "a rate", Cursor::decimal)?, cursor)?,
+                MARK_PRICE => once(
+                    &mut mark_price,
+                    unless_unset(cursor, "a price of at least 0", calculated_amount)?,
+                    cursor,
+                )?,
+                INDEX_PRICE => once(
+                    &mut index_price,
+                    unless_unset(cursor, "a price of at least 0", calculated_amount)?,
+                    cursor,
+                )?,
+                RATE => once(&mut rate, unless_unset(cursor, "a rate", Cursor::calculated)?, cursor)?,
                 NEXT_FUNDING_TIME => {
                     once(&mut next_time, unless_unset(cursor, "`T`", Cursor::unsigned)?, cursor)?
                 }

@@ -6,7 +6,7 @@ use crate::BinanceVenue;
 use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, Frame, Ignored, LoadedFeed, LongShortRatio, OpenInterest, Output, ParseResult,
-    Payload, amount, each_member, once, share, unless_unset, whole,
+    Payload, calculated_amount, each_member, once, share, unless_unset, whole,
 };
 
 impl BinanceVenue {
@@ -41,7 +41,9 @@ fn open_interest(
     let (mut symbol, mut interest, mut time, mut refused) = (None, None, None, false);
     each_member(&mut cursor, "open interest", |cursor, key| match key {
         "symbol" => once(&mut symbol, polled_symbol(loaded, cursor, instrument)?, cursor),
-        "openInterest" => once(&mut interest, amount(cursor, "`openInterest` of at least 0")?, cursor),
+        "openInterest" => {
+            once(&mut interest, calculated_amount(cursor, "`openInterest` of at least 0")?, cursor)
+        }
         "time" => once(&mut time, cursor.unsigned("`time`")?, cursor),
         key => {
             refused |= matches!(key, "code" | "error");
@@ -98,7 +100,9 @@ fn ratio(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> Parse
     let (mut symbol, mut ratio, mut long, mut short, mut time) = (None, None, None, None, None);
     each_member(cursor, "a ratio", |cursor, key| match key {
         "symbol" => once(&mut symbol, polled_symbol(loaded, cursor, instrument)?, cursor),
-        "longShortRatio" => once(&mut ratio, unless_unset(cursor, "a ratio of at least 0", amount)?, cursor),
+        "longShortRatio" => {
+            once(&mut ratio, unless_unset(cursor, "a ratio of at least 0", calculated_amount)?, cursor)
+        }
         "longAccount" => once(&mut long, account_share(cursor)?, cursor),
         "shortAccount" => once(&mut short, account_share(cursor)?, cursor),
         "timestamp" => once(&mut time, whole(cursor, "`timestamp`: a time in milliseconds")?, cursor),
@@ -120,7 +124,7 @@ fn ratio(loaded: &LoadedFeed, cursor: &mut Cursor<'_>, instrument: u32) -> Parse
 
 fn account_share(cursor: &mut Cursor<'_>) -> ParseResult<Decimal> {
     let start = *cursor;
-    amount(cursor, "a share of at least 0")?;
+    calculated_amount(cursor, "a share of at least 0")?;
     *cursor = start;
     share(cursor, "a share of at most 1")
 }

@@ -7,7 +7,7 @@ pub(super) fn each_item(
     output: &mut Output,
     message: &Object<'_>,
     symbol: &str,
-    read: impl Fn(&Object<'_>) -> ParseResult<Payload>,
+    mut read: impl FnMut(&Object<'_>) -> ParseResult<Payload>,
 ) -> ParseResult<()> {
     let count = message.read("data", |cursor, _| {
         output.each_item(cursor, |output, cursor| {

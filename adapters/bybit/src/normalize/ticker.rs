@@ -3,7 +3,7 @@
 
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, FundingRate, Ignored, LoadedFeed, MarketType, Object, OpenInterest, Output,
-    ParseResult, Payload, amount, micros_of_millis, millis, unless_unset, whole,
+    ParseResult, Payload, calculated_amount, micros_of_millis, millis, unless_unset, whole,
 };
 use std::collections::BTreeMap;
 
@@ -103,7 +103,7 @@ impl TickerState {
         let hours = whole_number("fundingIntervalHour")?;
         Ok(TickerState {
             time_us,
-            rate: number("fundingRate", |cursor, what| cursor.decimal(what))?,
+            rate: number("fundingRate", |cursor, what| cursor.calculated(what))?,
             next_funding_time_us: match next.flatten().map(micros_of_millis) {
                 Some(None) => return expected("nextFundingTime", "a time in milliseconds"),
                 time => next.map(|_| time.flatten()),
@@ -112,15 +112,15 @@ impl TickerState {
                 Some(Err(_)) => return expected("fundingIntervalHour", "a number of hours"),
                 interval => hours.map(|_| interval.and_then(Result::ok)),
             },
-            mark_price: number("markPrice", amount)?,
-            index_price: number("indexPrice", amount)?,
+            mark_price: number("markPrice", calculated_amount)?,
+            index_price: number("indexPrice", calculated_amount)?,
             interest: Interest {
-                base: number("singleOpenInterest", amount)?,
-                value: number("singleOpenInterestValue", amount)?,
+                base: number("singleOpenInterest", calculated_amount)?,
+                value: number("singleOpenInterestValue", calculated_amount)?,
             },
             both_sides: Interest {
-                base: number("openInterest", amount)?,
-                value: number("openInterestValue", amount)?,
+                base: number("openInterest", calculated_amount)?,
+                value: number("openInterestValue", calculated_amount)?,
             },
         })
     }

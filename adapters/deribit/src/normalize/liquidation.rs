@@ -128,25 +128,23 @@ impl DeribitVenue {
         cursor: &mut Cursor<'_>,
     ) -> ParseResult<Option<(i64, i64)>> {
         let mut span: Option<(i64, i64)> = None;
-        let (mut empty, mut repeated, mut other) = (true, false, false);
+        let mut empty = true;
         output.each_item(cursor, |output, cursor| {
             let row = self.row(loaded, cursor)?;
             let (first, last) = span.unwrap_or((row.time_us, row.time_us));
             span = Some((first.min(row.time_us), last.max(row.time_us)));
             let order = self.liquidation(loaded, output, cursor, &row)?;
-            empty &= order == ForcedOrder::None;
-            repeated |= order == ForcedOrder::Repeated;
-            other |= row.instrument.is_none();
+            empty &= order == ForcedOrder::None && row.instrument.is_some();
+            if order == ForcedOrder::Repeated {
+                output.ignored(Ignored::Repeated);
+            }
+            if row.instrument.is_none() {
+                output.ignored(Ignored::OtherInstrument);
+            }
             Ok(())
         })?;
-        for (found, reason) in [
-            (other, Ignored::OtherInstrument),
-            (repeated, Ignored::Repeated),
-            (empty && !other, Ignored::Empty),
-        ] {
-            if found {
-                output.ignored(reason);
-            }
+        if empty {
+            output.ignored(Ignored::Empty);
         }
         Ok(span)
     }

@@ -29,11 +29,10 @@ impl DeribitVenue {
         cursor: &mut Cursor<'_>,
     ) -> ParseResult<()> {
         let wanted = loaded.has(DataType::Trade);
-        let (mut repeated, mut other_instrument, mut other_data_type) = (false, false, false);
         let count = output.each_item(cursor, |output, cursor| {
             let row = self.row(loaded, cursor)?;
             let Some((instrument, units)) = row.instrument else {
-                other_instrument = true;
+                output.ignored(Ignored::OtherInstrument);
                 return Ok(());
             };
             if wanted {
@@ -47,21 +46,14 @@ impl DeribitVenue {
                 }));
             }
             match self.liquidation(loaded, output, cursor, &row)? {
-                ForcedOrder::None => other_data_type |= !wanted,
-                ForcedOrder::Repeated => repeated |= !wanted,
-                ForcedOrder::Published => {}
+                ForcedOrder::None if !wanted => output.ignored(Ignored::OtherDataType),
+                ForcedOrder::Repeated if !wanted => output.ignored(Ignored::Repeated),
+                _ => {}
             }
             Ok(())
         })?;
-        for (seen, reason) in [
-            (count == 0, Ignored::Empty),
-            (repeated, Ignored::Repeated),
-            (other_instrument, Ignored::OtherInstrument),
-            (other_data_type, Ignored::OtherDataType),
-        ] {
-            if seen {
-                output.ignored(reason);
-            }
+        if count == 0 {
+            output.ignored(Ignored::Empty);
         }
         Ok(())
     }

@@ -2,27 +2,27 @@
 
 use crate::channels::ChannelInstrument;
 use crate::describe::coin_of_index;
-use crate::numbers::{amount, member, micros, pass};
-use marketprism_adapter_sdk::{Cursor, Output, ParseResult, Payload, VolatilityIndex, once};
+use crate::numbers::{calculated, member, micros, pass};
+use marketprism_adapter_sdk::{Cursor, Decimal, Output, ParseResult, Payload, VolatilityIndex, once};
 
 pub(super) fn volatility(
     output: &mut Output,
     cursor: &mut Cursor<'_>,
     named: ChannelInstrument<'_>,
 ) -> ParseResult<()> {
-    let (mut time_us, mut value) = (None, None);
+    let (mut time_us, mut value) = (None, None::<Decimal>);
     let mut first = true;
     cursor.expect(b'{', "an index object")?;
     while cursor.more(b'}', &mut first)? {
         match &*member(cursor)? {
             b"timestamp" => once(&mut time_us, micros(cursor, "`timestamp`")?, cursor)?,
-            b"volatility" => once(&mut value, amount(cursor, "`volatility` of at least 0")?, cursor)?,
+            b"volatility" => once(&mut value, calculated(cursor, "`volatility` of at least 0")?, cursor)?,
             b"index_name" => named.agrees(cursor)?,
             _ => pass(cursor)?,
         }
     }
-    let (Some(time_us), Some(value)) = (time_us, value) else {
-        return cursor.expected("`timestamp` and `volatility`");
+    let (Some(time_us), Some(value)) = (time_us, value.filter(|value| value.mantissa >= 0)) else {
+        return cursor.expected("`timestamp`, and `volatility` of at least 0");
     };
     let Some(coin) = coin_of_index(named.venue_symbol) else { return cursor.expected("a known index") };
     output.event(Payload::VolatilityIndex(VolatilityIndex {

@@ -19,7 +19,7 @@ pub(super) fn funding_rate(
 ) -> ParseResult<()> {
     let (mut rate, mut next, mut after_next, mut time) = (None, None, None, None);
     each_member(cursor, "a funding rate", |cursor, key| match key {
-        "fundingRate" => once(&mut rate, unless_unset(cursor, "`fundingRate`", Cursor::decimal)?, cursor),
+        "fundingRate" => once(&mut rate, unless_unset(cursor, "`fundingRate`", Cursor::calculated)?, cursor),
         "fundingTime" => once(&mut next, micros(cursor, "`fundingTime`")?, cursor),
         "nextFundingTime" => once(&mut after_next, micros(cursor, "`nextFundingTime`")?, cursor),
         "ts" => once(&mut time, micros(cursor, "`ts`")?, cursor),

@@ -1,7 +1,7 @@
 //! Answers of the polls: long/short ratios.
 
 use crate::instruments::RestAnswer;
-use crate::numbers::{micros, optional_amount};
+use crate::numbers::{micros, optional_total};
 use crate::plan::RATIO_PERIOD;
 use marketprism_adapter_sdk::{
     Cursor, DataType, Decimal, DecimalError, Frame, FrameSource, Ignored, LoadedFeed, LongShortRatio, Output,
@@ -59,7 +59,7 @@ fn row(cursor: &mut Cursor<'_>) -> ParseResult<Option<(i64, Decimal)>> {
     cursor.expect(b'[', "a row of time and ratio")?;
     let time = micros(cursor, "a time")?;
     cursor.expect(b',', "`,` after a time")?;
-    let ratio = optional_amount(cursor, "a ratio of at least 0")?;
+    let ratio = optional_total(cursor, "a ratio of at least 0")?;
     let mut first = false;
     while cursor.more(b']', &mut first)? {
         cursor.skip()?;
@@ -70,7 +70,11 @@ fn row(cursor: &mut Cursor<'_>) -> ParseResult<Option<(i64, Decimal)>> {
 /// The shares of a ratio r: long is r / (1 + r), rounded; short is the rest of 1, exactly.
 fn shares(ratio: Decimal) -> Result<(Decimal, Decimal), DecimalError> {
     let power = |places| decimal::power_of_ten(places).ok_or(DecimalError::Overflow);
-    let mantissa = ratio.mantissa.checked_add(power(ratio.scale)?).ok_or(DecimalError::Overflow)?;
+    let Some(mantissa) = ratio.mantissa.checked_add(power(ratio.scale)?) else {
+        // The last digit of so many is far beyond the places of a share.
+        let scale = ratio.scale.checked_sub(1).ok_or(DecimalError::Overflow)?;
+        return shares(Decimal { mantissa: ratio.mantissa / 10, scale });
+    };
     let long = decimal::quotient(ratio, Decimal { mantissa, scale: ratio.scale }, SHARE_PLACES)?;
     let share = |mantissa| Decimal { mantissa, scale: SHARE_PLACES };
     Ok((share(long), share(power(SHARE_PLACES)? - long)))
@@ -88,6 +92,7 @@ mod tests {
             ("0.25", "0.2", "0.8"),
             ("0", "0", "1"),
             ("3000000000000000", "1", "0"),
+            ("8.500000000000000001", "0.894736842105", "0.105263157895"),
         ] {
             let (came_long, came_short) = shares(decimal::parse(ratio.as_bytes()).unwrap()).unwrap();
             let came = (decimal::to_text(came_long), decimal::to_text(came_short));

@@ -41,9 +41,9 @@ pub(crate) fn unexplained_events(
 fn unexplained(payload: &Payload, levels: &[i64], evidence: Evidence<'_>) -> Option<String> {
     let given =
         |field: &str, number: Decimal| (!evidence.frame.contains(atto(number))).then(|| named(field, number));
-    let held = |field: &str, number: Decimal| {
+    let calculated = |field: &str, number: Decimal| {
         let value = atto(number);
-        let known = evidence.frame.contains(value) || evidence.earlier.contains(value);
+        let known = evidence.frame.contains_calculated(value) || evidence.earlier.contains_calculated(value);
         (!known).then(|| named(field, number))
     };
     match payload {
@@ -52,12 +52,12 @@ fn unexplained(payload: &Payload, levels: &[i64], evidence: Evidence<'_>) -> Opt
         Payload::Liquidation(one) => given("liquidation.price", one.price)
             .or_else(|| quantity("liquidation.quantity", one.instrument, one.quantity, one.price, evidence)),
         Payload::Book(one) => book(one, levels, evidence),
-        Payload::FundingRate(one) => held("funding_rate.rate", one.rate)
-            .or_else(|| one.mark_price.and_then(|price| held("funding_rate.mark_price", price)))
-            .or_else(|| one.index_price.and_then(|price| held("funding_rate.index_price", price))),
+        Payload::FundingRate(one) => calculated("funding_rate.rate", one.rate)
+            .or_else(|| one.mark_price.and_then(|price| calculated("funding_rate.mark_price", price)))
+            .or_else(|| one.index_price.and_then(|price| calculated("funding_rate.index_price", price))),
         Payload::OpenInterest(one) => open_interest(one, evidence),
         Payload::LsrTopPosition(one) | Payload::LsrAllAccount(one) => shares(one, evidence),
-        Payload::VolatilityIndex(one) => given("volatility_index.value", one.value),
+        Payload::VolatilityIndex(one) => calculated("volatility_index.value", one.value),
     }
 }
 
@@ -192,9 +192,7 @@ fn interest_is_explained(number: Decimal, instrument: &Instrument, evidence: Evi
     let factors = [instrument.contract_size, instrument.contract_value];
     let mut numbers = evidence.frame.clone();
     numbers.add(evidence.earlier);
-    // Totals of a venue may have more digits than a decimal holds: they are rounded, where no decimal holds them.
-    if numbers.contains(value)
-        || numbers.contains_rounded(value)
+    if numbers.contains_calculated(value)
         || factors.iter().flatten().any(|factor| is_multiple(value, *factor, &numbers))
     {
         return true;
@@ -235,11 +233,11 @@ fn shares(one: &LongShortRatio, evidence: Evidence<'_>) -> Option<String> {
     const ONE: Atto = 10_i128.pow(18);
     let name = |field: &str, number| named(&format!("long_short_ratio.{field}"), number);
     if let Some(ratio) = one.ratio
-        && !evidence.frame.contains(atto(ratio))
+        && !evidence.frame.contains_calculated(atto(ratio))
     {
         return Some(name("ratio", ratio));
     }
-    let given = |share: Decimal| evidence.frame.contains(atto(share));
+    let given = |share: Decimal| evidence.frame.contains_calculated(atto(share));
     let unit = 10_i128.pow(u32::from(18 - SHARE_SCALE));
     let derived = |share: Decimal| {
         let ratios = evidence.frame.all().iter().filter(|ratio| **ratio > 0);
@@ -249,7 +247,7 @@ fn shares(one: &LongShortRatio, evidence: Evidence<'_>) -> Option<String> {
     };
     let rest = |share: Decimal| {
         let rest = ONE - atto(share);
-        evidence.frame.contains(rest) || decimal(rest).is_some_and(derived)
+        evidence.frame.contains_calculated(rest) || decimal(rest).is_some_and(derived)
     };
     for (field, share) in [("long", one.long), ("short", one.short)] {
         if !given(share) && !derived(share) && !rest(share) {

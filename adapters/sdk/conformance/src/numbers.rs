@@ -60,9 +60,9 @@ impl Numbers {
         self.exact.binary_search(&value).is_ok()
     }
 
-    /// True for what a number that fits no decimal of the contract is when it is rounded.
-    pub(crate) fn contains_rounded(&self, value: Atto) -> bool {
-        self.rounded.binary_search(&value).is_ok()
+    /// For what a venue calculates (rates, totals, ratios, marks): a number that fits no decimal of the contract is rounded.
+    pub(crate) fn contains_calculated(&self, value: Atto) -> bool {
+        self.contains(value) || self.rounded.binary_search(&value).is_ok()
     }
 
     pub(crate) fn all(&self) -> &[Atto] {
@@ -92,23 +92,26 @@ fn fits(value: Atto) -> bool {
     i64::try_from(value).is_ok()
 }
 
-/// A number in plain notation, rounded half to even to 18 digits.
+/// A number rounded half to even to 18 digits and 18 places.
 fn round(text: &[u8]) -> Option<Atto> {
     let text = std::str::from_utf8(text).ok()?;
-    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (sign, number) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let all: String = [whole, fraction].concat();
     let all = all.trim_start_matches('0');
-    let (kept, rest) = all.split_at_checked(SIGNIFICANT)?;
-    let mut mantissa: i128 = kept.parse().ok()?;
+    let places = i32::try_from(fraction.len()).ok()?.checked_sub(exponent.parse().ok()?)?;
+    let cut = all.len().saturating_sub(SIGNIFICANT).max(usize::try_from(places - PLACES).unwrap_or(0));
+    let Some(kept) = all.len().checked_sub(cut) else { return Some(0) };
+    let (kept, rest) = all.split_at_checked(kept)?;
+    let mut mantissa: i128 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
     let half = rest.bytes().all(|digit| digit.is_ascii_digit()).then(|| rest.trim_end_matches('0'))?;
     let up = match half {
         "5" => mantissa % 2 != 0,
         more => more >= "5",
     };
     mantissa += i128::from(up);
-    let places = i32::try_from(fraction.len()).ok()? - i32::try_from(rest.len()).ok()?;
-    parse(format!("{sign}{mantissa}e{}", -places).as_bytes())
+    parse(format!("{sign}{mantissa}e{}", i32::try_from(cut).ok()? - places).as_bytes())
 }
 
 fn scan_json(bytes: &[u8], found: &mut Numbers) {
@@ -241,13 +244,16 @@ mod tests {
     #[test]
     fn numbers_that_do_not_fit_are_known_rounded() {
         let numbers = |text: &str| Numbers::of(format!("[\"{text}\"]").as_bytes(), true);
-        let rounded = |text: &str, to: &str| numbers(text).contains_rounded(parse(to.as_bytes()).unwrap());
+        let rounded = |text: &str, to: &str| numbers(text).contains_calculated(parse(to.as_bytes()).unwrap());
         assert!(rounded("88957542893.771927925084", "88957542893.7719279"));
         assert!(rounded("-923456789012345678.5", "-923456789012345678"), "half to even");
         assert!(rounded("923456789012345677.5", "923456789012345678"), "half to even");
         assert!(rounded("923456789012345676.51", "923456789012345677"));
         assert!(rounded("0.1234567890123456789", "0.123456789012345679"));
-        assert!(!rounded("88957542893.7719279", "88957542893.7719279"), "it fits");
+        assert!(rounded("-0.00018774088690145984", "-0.00018774088690146"), "18 places");
+        assert!(
+            rounded("5.1e-19", "0.000000000000000001") && rounded("4e-30", "0") && rounded("4e-99999", "0")
+        );
         assert!(!rounded("88957542893.771927925084", "88957542893.771928"));
     }
 
