@@ -24,6 +24,8 @@ pub struct Output {
     levels: Vec<i64>,
     notes: Vec<Note>,
     frame: u32,
+    /// First note of the current frame.
+    first_note: usize,
     /// Malformed elements of the current frame.
     malformed: usize,
     /// See [`Output::changes_book`].
@@ -75,9 +77,13 @@ impl Output {
         self.levels.truncate(levels_at);
     }
 
-    /// The current frame, or a part of it, holds nothing to publish.
+    /// The current frame, or a part of it, holds nothing to publish. A reason is noted once a frame, however many parts have it.
     pub fn ignored(&mut self, reason: Ignored) {
-        self.note(Remark::Ignored(reason));
+        let remark = Remark::Ignored(reason);
+        let of_frame = self.notes.get(self.first_note..).unwrap_or_default();
+        if !of_frame.iter().any(|note| note.remark == remark) {
+            self.note(remark);
+        }
     }
 
     /// The venue reported an error.
@@ -198,13 +204,14 @@ pub fn each_frame<'a>(
         levels: Vec::with_capacity(frames.data.len() / 8),
         notes: Vec::new(),
         frame: 0,
+        first_note: 0,
         malformed: 0,
         book: None,
     };
     let mut start = 0;
     for (index, end) in frames.ends.iter().enumerate() {
         let mark = output.mark();
-        output.malformed = 0;
+        (output.first_note, output.malformed) = (mark.notes, 0);
         let end = *end as usize;
         let result = match (
             frames.data.get(start..end),
@@ -267,6 +274,19 @@ mod tests {
         assert_eq!((error.code.len(), error.text.as_str()), (1_002, "short"));
         assert_eq!(error.code, *reason);
         assert!(reason.ends_with("\u{e9}..."));
+    }
+
+    #[test]
+    fn a_frame_of_many_parts_never_has_more_notes_than_an_edge_takes() {
+        let frames =
+            Frames { data: Vec::new(), ends: vec![0, 0], sources: vec![0, 0], received_at_ns: vec![0, 0] };
+        let normalized = each_frame(&frames, |output, _| {
+            for part in 0..1_000 {
+                output.ignored(if part % 2 == 0 { Ignored::OtherInstrument } else { Ignored::Empty });
+            }
+            Ok(())
+        });
+        assert_eq!(normalized.notes.iter().map(|note| note.frame).collect::<Vec<_>>(), [0, 0, 1, 1]);
     }
 
     #[test]

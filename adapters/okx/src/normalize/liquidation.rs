@@ -9,30 +9,12 @@ use marketprism_adapter_sdk::{
     each_member, once, side, unset,
 };
 
-/// Orders of a message that give no event. Each reason is noted once: a message may hold hundreds of orders.
-#[derive(Default)]
-pub(super) struct SkippedOrders {
-    others: bool,
-    empty: bool,
-}
-
-impl SkippedOrders {
-    pub(super) fn note(&self, output: &mut Output) {
-        for (skipped, reason) in [(self.others, Ignored::OtherInstrument), (self.empty, Ignored::Empty)] {
-            if skipped {
-                output.ignored(reason);
-            }
-        }
-    }
-}
-
 impl OkxVenue {
     pub(super) fn liquidations(
         &self,
         loaded: &LoadedFeed,
         output: &mut Output,
         cursor: &mut Cursor<'_>,
-        skipped: &mut SkippedOrders,
     ) -> ParseResult<()> {
         let (mut instrument, mut details) = (None, None);
         each_member(cursor, "liquidated orders", |cursor, key| match key {
@@ -54,23 +36,18 @@ impl OkxVenue {
             instrument.is_some_and(|one| markets(DataType::Liquidation).contains(&one.market_type))
         };
         let Some(instrument) = instrument.filter(served) else {
-            skipped.others = true;
+            output.ignored(Ignored::OtherInstrument);
             return Ok(());
         };
-        let count = output.each_item(&mut details, |output, cursor| {
-            self.liquidation(output, cursor, instrument, skipped)
-        })?;
-        skipped.empty |= count == 0;
+        let count =
+            output.each_item(&mut details, |output, cursor| self.liquidation(output, cursor, instrument))?;
+        if count == 0 {
+            output.ignored(Ignored::Empty);
+        }
         Ok(())
     }
 
-    fn liquidation(
-        &self,
-        output: &mut Output,
-        cursor: &mut Cursor<'_>,
-        instrument: u32,
-        skipped: &mut SkippedOrders,
-    ) -> ParseResult<()> {
+    fn liquidation(&self, output: &mut Output, cursor: &mut Cursor<'_>, instrument: u32) -> ParseResult<()> {
         let (mut order, mut position, mut price, mut size, mut time) = (None, None, None, None, None);
         each_member(cursor, "a liquidated order", |cursor, key| match key {
             "side" => once(&mut order, side(cursor, "`side` buy or sell")?, cursor),
@@ -88,7 +65,7 @@ impl OkxVenue {
         }
         let set = |number: &Decimal| number.mantissa != 0;
         let (Some(price), Some(size), Some(time_us)) = (price.filter(set), size.filter(set), time) else {
-            skipped.empty = true;
+            output.ignored(Ignored::Empty);
             return Ok(());
         };
         let units = self.units(cursor, instrument)?;

@@ -15,7 +15,6 @@ use crate::numbers::ContractUnits;
 use book::book;
 use control::control;
 use funding::funding_rate;
-use liquidation::SkippedOrders;
 use marketprism_adapter_sdk::{
     BookChange, Cursor, DataType, Frame, Ignored, LoadedFeed, Output, ParseResult, each_member, once,
 };
@@ -196,12 +195,9 @@ impl OkxVenue {
             return Ok(());
         }
         if channel == Channel::Liquidations {
-            let mut skipped = SkippedOrders::default();
-            output.each_item(&mut data, |output, cursor| {
-                self.liquidations(loaded, output, cursor, &mut skipped)
-            })?;
-            skipped.note(output);
-            return Ok(());
+            return output
+                .each_item(&mut data, |output, cursor| self.liquidations(loaded, output, cursor))
+                .map(drop);
         }
         let Some(name) = instrument else { return arg_at.expected("`instId` in `arg`") };
         let Some(instrument) = loaded.position(name.as_bytes()) else {
