@@ -13,6 +13,9 @@ const NAMED_MAX: usize = 5;
 const ROW_BYTES: usize = 80;
 const VALUE_BYTES: usize = 32;
 
+/// Longest symbol, venue symbol, base and quote that an edge takes, in bytes.
+const NAME_BYTES: usize = 64;
+
 /// The instruments of the lists, and the rows that could not be read.
 #[derive(Debug)]
 pub struct Listing {
@@ -40,6 +43,12 @@ impl Listing {
     ) -> ParseResult<()> {
         let start = *cursor;
         match read(cursor) {
+            Ok(Some(one)) if !is_usable(&one) => {
+                let names = format!("`{}`, `{}`", shown_text(&one.symbol), shown_text(&one.venue_symbol));
+                self.left_out.push(format!(
+                    "{names} (expected names of 1 to {NAME_BYTES} bytes, the first without blanks, `.`, `*` and `>`)"
+                ));
+            }
             Ok(found) => self.instruments.extend(found),
             Err(error) => {
                 *cursor = start;
@@ -85,6 +94,17 @@ impl Listing {
     }
 }
 
+/// False for names that no subject can hold: an edge would refuse all instruments for this one.
+fn is_usable(instrument: &Instrument) -> bool {
+    let separates = |c: char| c.is_whitespace() || matches!(c, '.' | '*' | '>');
+    let Instrument { symbol, venue_symbol, base, quote, .. } = instrument;
+    let printed = |name: &String| name.len() <= NAME_BYTES && !name.contains(char::is_control);
+    [symbol, venue_symbol, base, quote].into_iter().all(printed)
+        && !symbol.is_empty()
+        && !symbol.contains(separates)
+        && !venue_symbol.is_empty()
+}
+
 /// The row's name; its beginning where it has none.
 fn name(row: &[u8], key: &str) -> String {
     let mut name = None;
@@ -107,6 +127,10 @@ fn reason(name: &str, row: &[u8], at: usize, error: ParseError) -> String {
     format!("{name} (found `{value}`, expected {})", error.expected)
 }
 
+fn shown_text(text: &str) -> String {
+    shown(text.as_bytes(), ROW_BYTES)
+}
+
 fn shown(bytes: &[u8], most: usize) -> String {
     String::from_utf8_lossy(bytes.get(..most).unwrap_or(bytes)).replace(char::is_control, " ")
 }
@@ -125,6 +149,30 @@ mod tests {
             })
         })?;
         Ok(listing)
+    }
+
+    #[test]
+    fn a_name_that_no_subject_can_hold_costs_only_its_row() {
+        let mut listing = Listing::new("name");
+        let long = "X".repeat(65);
+        for symbol in ["\u{5e01}\u{5b89}-USDT", "A.B-USDT", "A B-USDT", "A*-USDT", "", &long] {
+            let instrument = Instrument {
+                symbol: symbol.to_owned(),
+                venue_symbol: "V".to_owned(),
+                market_type: crate::types::MarketType::Spot,
+                base: String::new(),
+                quote: String::new(),
+                contract_size: None,
+                contract_value: None,
+                price_scale: 0,
+                quantity_scale: 0,
+                trading: true,
+            };
+            listing.row(&mut Cursor::new(b"{}"), |_| Ok(Some(instrument))).unwrap();
+        }
+        let (instruments, left_out) = listing.into_parts();
+        assert_eq!((instruments.len(), left_out.len()), (1, 5), "{left_out:?}");
+        assert!(left_out[0].starts_with("`A.B-USDT`, `V` (expected names"), "{}", left_out[0]);
     }
 
     #[test]
