@@ -269,10 +269,15 @@ impl ConnectionSupervisor {
     }
 
     fn request_replacement(&mut self, reason: CloseReason) {
-        if self.replacement_reason.is_none() && self.current.is_some() {
-            tracing::info!(connection = %self.plan.name, %reason, "replacing connection");
-            self.replacement_reason = Some(reason);
+        let current = self.current.and_then(|current| self.generations.get(&current));
+        let Some(current) = current.filter(|_| self.replacement_reason.is_none()) else { return };
+        tracing::info!(connection = %self.plan.name, %reason, "replacing connection");
+        let lived = current.opened_at.map(|at| at.elapsed()).unwrap_or_default();
+        if matches!(reason, CloseReason::Replaced(_)) && lived < self.feed.options.backoff.healthy_after {
+            // A venue that refuses each new connection too is not asked in a loop.
+            self.open_at = Instant::now() + self.backoff.pause();
         }
+        self.replacement_reason = Some(reason);
     }
 
     fn on_command(&mut self, command: ConnectionCommand) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use marketprism_socket::{Budgets, CloseReason, FeedSockets, SocketEvent};
@@ -168,6 +168,33 @@ async fn the_old_connection_stays_until_the_new_one_has_data() {
     assert!(data_on_new);
     assert_eq!(reason, CloseReason::Replaced("the venue is about to close".to_owned()));
     assert_eq!(server.accepted(), 2);
+    stop(sockets, &mut inputs).await;
+}
+
+#[tokio::test]
+async fn connections_that_are_to_be_replaced_at_once_are_paced() {
+    let server = Server::websocket(|mut socket, _| async move {
+        send_every(&mut socket, Duration::from_millis(2), "x").await;
+    })
+    .await;
+    let mut options = quick();
+    let pause = Duration::from_millis(400);
+    (options.overlap, options.backoff.healthy_after) = (Duration::ZERO, Duration::from_secs(60));
+    (options.backoff.base, options.backoff.cap) = (pause, pause);
+    let (sockets, mut inputs) = start_with(&plan(vec![connection(server.ws())]), options, 64);
+    let begun = Instant::now();
+    for generation in 1..=6 {
+        let serving = |input| match input {
+            SocketEvent::Frame(frame) if sockets.status()[0].generation == generation => {
+                (frame.generation == generation).then_some(())
+            }
+            _ => None,
+        };
+        until(&mut inputs, serving).await;
+        sockets.replace(0, "the venue refuses subscriptions").unwrap();
+    }
+    // Five pauses of 200 ms on average.
+    assert!(begun.elapsed() > Duration::from_millis(100), "{:?}", begun.elapsed());
     stop(sockets, &mut inputs).await;
 }
 
