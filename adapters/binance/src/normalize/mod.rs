@@ -66,8 +66,13 @@ impl BinanceVenue {
     fn any_frame(&self, loaded: &LoadedFeed, output: &mut Output, frame: Frame<'_>) -> ParseResult<()> {
         let mut cursor = Cursor::new(frame.bytes);
         let (mut stream, mut data, mut named) = (None, None, false);
-        if cursor.peek() != b'{' {
-            return control(output, frame.bytes);
+        match cursor.peek() {
+            b'{' => {}
+            b'[' => {
+                self.any_event(loaded, output, &mut cursor, None)?;
+                return cursor.end();
+            }
+            _ => return control(output, frame.bytes),
         }
         let start = cursor;
         let mut first = true;
@@ -122,8 +127,27 @@ impl BinanceVenue {
         self.any_event(loaded, output, cursor, stream)
     }
 
+    /// Streams of all symbols send arrays of events.
     #[inline(never)]
     fn any_event(
+        &self,
+        loaded: &LoadedFeed,
+        output: &mut Output,
+        cursor: &mut Cursor<'_>,
+        stream: Option<&[u8]>,
+    ) -> ParseResult<()> {
+        if cursor.peek() != b'[' {
+            return self.one_event(loaded, output, cursor, stream);
+        }
+        let count =
+            output.each_item(cursor, |output, cursor| self.one_event(loaded, output, cursor, stream))?;
+        if count == 0 {
+            output.ignored(Ignored::Empty);
+        }
+        Ok(())
+    }
+
+    fn one_event(
         &self,
         loaded: &LoadedFeed,
         output: &mut Output,

@@ -42,8 +42,8 @@ fn frames_equal_an_independent_calculation() {
                 assert!(name == "hand-made" || came[0]["note"] == "not-needed", "{name}, frame {index}");
                 assert!(came[0].get("event").is_none(), "{name}, frame {index}: {came:?}");
             } else {
-                let came: Vec<Value> = came.into_iter().map(comparable).collect();
-                assert_eq!(came, expected, "{name}, frame {index}");
+                let came = came.into_iter().filter(|line| line.get("event").is_some());
+                assert_eq!(came.map(comparable).collect::<Vec<_>>(), expected, "{name}, frame {index}");
                 count += expected.len();
             }
         }

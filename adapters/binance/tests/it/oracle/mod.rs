@@ -38,7 +38,11 @@ pub fn events(session: &Session<Binance>, intervals: Option<&Value>, frame: &Own
     let Ok(whole) = serde_json::from_slice::<Value>(&frame.bytes) else { return Vec::new() };
     let plan = &session.plan;
     let Some(answer) = (frame.source as usize).checked_sub(plan.connections.len()) else {
-        return pushed(session, intervals, &whole).into_iter().collect();
+        let wrapped = whole.get("stream").is_some() && whole.get("data").is_some();
+        let data = if wrapped { &whole["data"] } else { &whole };
+        let parts = data.as_array().map_or(std::slice::from_ref(data), Vec::as_slice);
+        let stream = if wrapped { &whole["stream"] } else { &Value::Null };
+        return parts.iter().filter_map(|part| pushed(session, intervals, stream, part)).collect();
     };
     match plan.polls.get(answer) {
         Some(poll) => polled::events(session, poll, &whole).unwrap_or_default(),
@@ -49,9 +53,12 @@ pub fn events(session: &Session<Binance>, intervals: Option<&Value>, frame: &Own
     }
 }
 
-fn pushed(session: &Session<Binance>, intervals: Option<&Value>, whole: &Value) -> Option<Value> {
-    let wrapped = whole.get("stream").is_some() && whole.get("data").is_some();
-    let data = if wrapped { &whole["data"] } else { whole };
+fn pushed(
+    session: &Session<Binance>,
+    intervals: Option<&Value>,
+    stream: &Value,
+    data: &Value,
+) -> Option<Value> {
     let order = &data["o"];
     let kind = data.get("e")?.as_str()?;
     let named = if kind == "forceOrder" { order } else { data };
@@ -61,7 +68,7 @@ fn pushed(session: &Session<Binance>, intervals: Option<&Value>, whole: &Value) 
         return None;
     }
     match kind {
-        "depthUpdate" if !wrapped || is_diff(whole["stream"].as_str()?) => {
+        "depthUpdate" if stream.is_null() || is_diff(stream.as_str()?) => {
             book(session, data, instrument, "delta")
         }
         "trade" => trade(session, data, instrument, "t"),
