@@ -1,7 +1,7 @@
 //! Answers to subscriptions and pings.
 
 use crate::plan::{message, topics_of};
-use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult};
+use marketprism_adapter_sdk::{Cursor, Ignored, LoadedFeed, Object, Output, ParseResult, value_text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Topics that the venue refused, by connection and request, until it accepts the rest of the request.
@@ -30,7 +30,11 @@ impl RefusedTopics {
                 output.reply(rest);
             }
             output.venue_error(op, text);
-        } else if success == Some(true) && matches!(&*op, "subscribe" | "unsubscribe") {
+        } else if let Some(failed) = failed_topics(message)? {
+            output.venue_error("subscribe", failed);
+        } else if success == Some(true)
+            && (matches!(&*op, "subscribe" | "unsubscribe") || message.has("data"))
+        {
             id.map(|id| self.0.remove(&(connection, id)));
             output.ignored(Ignored::Acknowledgement);
         } else {
@@ -50,4 +54,11 @@ impl RefusedTopics {
         topics.retain(|topic| !all.contains(*topic));
         (!topics.is_empty()).then(|| message("subscribe", &topics, id))
     }
+}
+
+/// The topics that an answer of the form `COMMAND_RESP` lists as failed, although it calls itself a success.
+fn failed_topics(message: &Object<'_>) -> ParseResult<Option<String>> {
+    let data = message.optional("data", |cursor, _| Object::parse(cursor))?;
+    let failed = data.map(|data| data.optional("failTopics", |cursor, _| value_text(cursor))).transpose()?;
+    Ok(failed.flatten().filter(|topics| topics != "[]"))
 }

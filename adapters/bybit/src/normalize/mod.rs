@@ -53,13 +53,16 @@ fn message(
     match kind {
         "publicTrade" => trade::trades(loaded, output, &message, rest),
         "orderbook" => match rest.split_once('.') {
-            // Level 1 is a stream of its own: it repeats ids.
-            Some(("1", _)) | None => ignored(output, Ignored::NotNeeded),
+            // Level 1 repeats ids, and levels with the orders of retail apart have another form.
+            Some(("1" | "rpi", _)) | None => ignored(output, Ignored::NotNeeded),
             Some((_, symbol)) => book::book(loaded, output, &message, symbol),
         },
         "tickers" => state.tickers.read(loaded, output, &message, rest),
         "allLiquidation" => liquidation::liquidations(loaded, output, &message, rest),
-        "kline" | "liquidation" => ignored(output, Ignored::NotNeeded),
+        "system" => ignored(output, Ignored::Status),
+        "kline" | "liquidation" | "insurance" | "priceLimit" | "adlAlert" => {
+            ignored(output, Ignored::NotNeeded)
+        }
         _ => ignored(output, Ignored::UnknownKind),
     }
 }

@@ -1,7 +1,9 @@
 use crate::{feed, records};
 use marketprism_adapter_bybit::Bybit;
 use marketprism_adapter_sdk::testkit::{self, OwnedFrame, Session, answers};
-use marketprism_adapter_sdk::{Adapter, DataType, Feed, Normalized, Payload, Remark, Side, decimal, log};
+use marketprism_adapter_sdk::{
+    Adapter, DataType, Feed, Normalized, Payload, Remark, Side, TradeId, decimal, log,
+};
 use serde_json::{Value, json};
 
 fn open(feed: &Feed) -> Result<Session<Bybit>, String> {
@@ -69,6 +71,21 @@ fn liquidated_longs_are_sales() {
         })
         .collect();
     assert_eq!(sides, [Side::Sell, Side::Buy]);
+}
+
+#[test]
+fn liquidations_that_are_alike_in_a_message_are_not_copies_of_one() {
+    let forced = r#"{"T":1739502302929,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"95307.7"}"#;
+    let text = format!(
+        r#"{{"topic":"allLiquidation.BTCUSDT","type":"snapshot","ts":1739502303204,"data":[{}]}}"#,
+        [forced, &forced.replace("0.001", "0.002"), forced].join(",")
+    );
+    let normalized = normalize(&feed("bybit_derivatives", &["BTC-USDT"]), &[text]);
+    let ids = normalized.events.iter().map(|event| match &event.payload {
+        Payload::Liquidation(forced) => forced.id.clone(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), [None, None, Some(TradeId::Number(1))]);
 }
 
 #[test]
