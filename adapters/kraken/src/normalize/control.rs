@@ -6,7 +6,7 @@ const TOO_MANY_MESSAGES: &str = "Exceeded msg rate";
 
 pub(super) fn answer(output: &mut Output, message: &Object<'_>) -> ParseResult<()> {
     let method = message.optional("method", Cursor::text)?.unwrap_or_else(|| "error".into());
-    for key in ["error", "Error"] {
+    for key in ["error", "Error", "errorMessage"] {
         if let Some(error) = message.optional(key, Cursor::text)? {
             let text = match message.optional("symbol", Cursor::text)? {
                 Some(symbol) if !error.contains(&*symbol) => format!("{error} ({symbol})"),
