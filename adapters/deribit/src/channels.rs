@@ -45,7 +45,7 @@ fn ungrouped(rest: &[u8]) -> Option<&[u8]> {
 
 fn other(name: &[u8]) -> Ignored {
     const STATUS: [&[u8]; 3] = [b"platform_state", b"instrument.state.", b"announcements"];
-    const NOT_NEEDED: [&[u8]; 9] = [
+    const NOT_NEEDED: [&[u8]; 12] = [
         b"perpetual.",
         b"quote.",
         b"incremental_ticker.",
@@ -55,6 +55,9 @@ fn other(name: &[u8]) -> Ignored {
         b"deribit_price_statistics.",
         b"markprice.options.",
         b"estimated_expiration_price.",
+        b"block_rfq.",
+        b"block_trade_confirmations",
+        b"rfq.",
     ];
     let among = |known: &[&[u8]]| known.iter().any(|start| name.starts_with(start));
     if among(&STATUS) {
@@ -117,6 +120,7 @@ mod tests {
             ("book.BTC-PERPETUAL.none.20.100ms", Ignored::NotNeeded),
             ("perpetual.BTC-PERPETUAL.100ms", Ignored::NotNeeded),
             ("quote.BTC-PERPETUAL", Ignored::NotNeeded),
+            ("block_rfq.trades.any", Ignored::NotNeeded),
             ("platform_state", Ignored::Status),
             ("instrument.state.any.any", Ignored::Status),
             ("ticker.BTC", Ignored::UnknownKind),

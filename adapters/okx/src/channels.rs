@@ -23,7 +23,7 @@ impl Channel {
             "open-interest" => Channel::OpenInterest,
             "liquidation-orders" => Channel::Liquidations,
             name if NOT_NEEDED.split(' ').any(|known| known == name)
-                || CANDLES.iter().any(|kind| name.starts_with(kind)) =>
+                || FAMILIES.iter().any(|kind| name.starts_with(kind)) =>
             {
                 Channel::NotNeeded
             }
@@ -55,12 +55,13 @@ pub(crate) fn name(data_type: DataType) -> Option<&'static str> {
     }
 }
 
-/// Beginnings of channel names that end with a period.
-const CANDLES: [&str; 3] = ["candle", "index-candle", "mark-price-candle"];
+/// Beginnings of channel names: candles end with a period, `sprd-` are spreads between two instruments.
+const FAMILIES: [&str; 4] = ["candle", "index-candle", "mark-price-candle", "sprd-"];
 
 const NOT_NEEDED: &str = "tickers books5 bbo-tbt books-l2-tbt books50-l2-tbt books-rpi books-elp trades-all \
     option-trades mark-price index-tickers instruments price-limit estimated-price \
-    opt-summary adl-warning status";
+    opt-summary adl-warning status public-block-trades public-struc-block-trades block-tickers \
+    economic-calendar call-auction-details";
 
 #[cfg(test)]
 mod tests {
@@ -79,7 +80,9 @@ mod tests {
             assert_eq!(name(data_type).and_then(|name| Channel::of(name).data_type()), Some(data_type));
         }
         assert_eq!(name(DataType::LsrTopPosition), None);
-        for other in ["tickers", "candle1m", "mark-price-candle1H", "books5", "books-l2-tbt"] {
+        let others =
+            "tickers candle1m mark-price-candle1H books5 books-l2-tbt public-block-trades sprd-books5";
+        for other in others.split(' ') {
             assert_eq!(Channel::of(other), Channel::NotNeeded, "{other}");
         }
         assert_eq!(Channel::of("books-new"), Channel::Unknown);

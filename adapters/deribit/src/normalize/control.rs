@@ -3,12 +3,16 @@
 use crate::DeribitVenue;
 use crate::plan::test_message;
 use marketprism_adapter_sdk::{
-    Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, each_element,
+    Cursor, Frame, Ignored, LoadedFeed, Object, Output, ParseResult, Remark, each_element,
 };
 use std::collections::BTreeSet;
 
 /// Channels that one note names: the SDK cuts long texts.
 const NAMED_MAX: usize = 20;
+
+/// Refusals that say "later", not "never" (too many requests, busy, maintenance): the channels would stay silent for ever, so that a new
+/// connection asks again.
+const NOT_NOW: [&str; 5] = ["10028", "10047", "11051", "13028", "13503"];
 
 impl DeribitVenue {
     /// Reads a message that does not begin as data usually does.
@@ -111,6 +115,9 @@ pub(super) fn error(
         }
         if let Some((first, others)) = requested.and_then(<[String]>::split_first) {
             text = format!("{text}; refused: {first} and {} more", others.len());
+            if NOT_NOW.contains(&code.as_str()) {
+                output.note(Remark::Closing(format!("the venue refused subscriptions for now: {text}")));
+            }
         }
         output.venue_error(code, text);
         Ok(true)

@@ -5,6 +5,10 @@ use marketprism_adapter_sdk::{Cursor, Ignored, Output, ParseResult, Remark, each
 /// The venue will close the connection for an upgrade, about a minute after it said so.
 const SERVICE_UPGRADE: &str = "64008";
 
+/// Refusals that say "later", not "never" (too many requests, busy): what the request would have subscribed stays silent for ever, so
+/// that a new connection asks again.
+const NOT_NOW: [&str; 5] = ["50001", "50011", "50013", "50026", "60014"];
+
 /// Reads an object that holds no data. The whole text must be JSON.
 pub(super) fn control(output: &mut Output, bytes: &[u8]) -> ParseResult<()> {
     let (mut event, mut code, mut text, mut arg) = (None, None, None, None);
@@ -26,7 +30,13 @@ pub(super) fn control(output: &mut Output, bytes: &[u8]) -> ParseResult<()> {
             output.note(Remark::Closing(message(text, None)));
         }
         (Some("notice" | "channel-conn-count"), _) => output.ignored(Ignored::Status),
-        (Some("error") | None, Some(code)) => output.venue_error(code, message(text, arg)),
+        (Some("error") | None, Some(code)) => {
+            if NOT_NOW.contains(&code.as_str()) {
+                output
+                    .note(Remark::Closing(format!("the venue refused a request for now, with code {code}")));
+            }
+            output.venue_error(code, message(text, arg));
+        }
         (Some("error"), None) => output.venue_error("", message(text, arg)),
         (Some(name), code) if name.ends_with("-error") => {
             output.venue_error(code.unwrap_or_else(|| name.to_owned()), message(text, arg));

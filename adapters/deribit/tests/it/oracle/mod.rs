@@ -81,7 +81,7 @@ fn book(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Opt
 
 fn ticker(session: &Session<Deribit>, instrument: &str, data: &Members<'_>) -> Option<Vec<Value>> {
     let instrument = find(session, instrument)?;
-    let given = |key: &str| data.get(key).and_then(|value| number(value));
+    let given = |key: &str| data.get(key).and_then(|value| calculated(value));
     let mut events = Vec::new();
     if let Some(rate) = given("funding_8h").filter(|_| instrument.market == MarketType::Perpetual) {
         events.push(json!({"kind": "funding_rate", "event": {
@@ -143,7 +143,7 @@ fn volatility(session: &Session<Deribit>, index: &str, data: &Members<'_>) -> Op
     session.instruments.iter().find(|known| known.venue_symbol == index)?;
     Some(json!({"kind": "volatility_index", "event": {
         "instrument": format!("options {coin}"), "time_us": time(data)?,
-        "value": number(data.get("volatility")?)?, "underlying": coin,
+        "value": calculated(data.get("volatility")?)?, "underlying": coin,
     }}))
 }
 
@@ -193,6 +193,20 @@ fn number(value: &RawValue) -> Option<String> {
     let text = value.get();
     let is_number = text.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if is_number { testkit::plain_number(text) } else { None }
+}
+
+/// As [`number`], for values that the venue calculates: what no decimal holds has at most 18 digits and places, half to even.
+fn calculated(value: &RawValue) -> Option<String> {
+    let text = number(value)?;
+    let (sign, plain) = text.strip_prefix('-').map_or(("", text.as_str()), |plain| ("-", plain));
+    let places = plain.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let digits = plain.replace('.', "").trim_start_matches('0').to_owned();
+    if places <= 18 && (digits.is_empty() || digits.parse::<i64>().is_ok()) {
+        return Some(text);
+    }
+    let cut = digits.len().saturating_sub(18).max(places.saturating_sub(18));
+    let rounded = quotient(plain, "1", u32::try_from(places.checked_sub(cut)?).ok()?)?;
+    Some(if rounded == "0" { rounded } else { format!("{sign}{rounded}") })
 }
 
 /// Amount divided by price at this scale, half to even, digit by digit as on paper.
