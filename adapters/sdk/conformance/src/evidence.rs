@@ -240,7 +240,7 @@ fn shares(one: &LongShortRatio, evidence: Evidence<'_>) -> Option<String> {
     let given = |share: Decimal| evidence.frame.contains_calculated(atto(share));
     let unit = 10_i128.pow(u32::from(18 - SHARE_SCALE));
     let derived = |share: Decimal| {
-        let ratios = evidence.frame.all().iter().filter(|ratio| **ratio > 0);
+        let ratios = evidence.frame.calculated().filter(|ratio| **ratio > 0);
         let scale = 10_i128.pow(u32::from(SHARE_SCALE));
         let share_of = |ratio: &Atto| half_even(ratio.checked_mul(scale)?, ratio.checked_add(ONE)?);
         ratios.take(PAIRS_MAX).filter_map(share_of).any(|found| found * unit == atto(share))

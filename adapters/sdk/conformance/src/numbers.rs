@@ -65,6 +65,11 @@ impl Numbers {
         self.contains(value) || self.rounded.binary_search(&value).is_ok()
     }
 
+    /// Those of `contains_calculated`.
+    pub(crate) fn calculated(&self) -> impl Iterator<Item = &Atto> {
+        self.exact.iter().chain(&self.rounded)
+    }
+
     pub(crate) fn all(&self) -> &[Atto] {
         &self.exact
     }
