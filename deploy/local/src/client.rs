@@ -11,7 +11,6 @@ use url::Url;
 
 use crate::{ClickHouse, limits};
 
-/// Ignores proxies of the environment, as the parts do.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -24,11 +23,20 @@ pub struct Answer {
 }
 
 impl Client {
+    /// Ignores proxies of the environment, as the parts do among themselves.
     pub fn new() -> anyhow::Result<Self> {
+        Self::built(reqwest::Client::builder().no_proxy())
+    }
+
+    /// Obeys proxies of the environment, as the edge does.
+    pub fn for_venues() -> anyhow::Result<Self> {
+        Self::built(reqwest::Client::builder())
+    }
+
+    fn built(builder: reqwest::ClientBuilder) -> anyhow::Result<Self> {
         // Fails if the same provider is already installed.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let http = reqwest::Client::builder()
-            .no_proxy()
+        let http = builder
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("cannot create the HTTP client")?;

@@ -215,7 +215,7 @@ async fn is_simulated(
         VenueChoice::Auto if starter.running(SIMULATOR)?.is_some() => return Ok(true),
         VenueChoice::Auto => {}
     }
-    let (reachable, unreachable) = venues.probe(&Client::new()?).await;
+    let (reachable, unreachable) = venues.probe(&Client::for_venues()?).await;
     for venue in &unreachable {
         console.say(format!("  {venue}"));
     }

@@ -3,3 +3,4 @@
 
 mod install;
 mod processes;
+mod venues;
