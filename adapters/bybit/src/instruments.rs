@@ -4,8 +4,8 @@ use crate::describe::SPOT;
 use crate::plan::get;
 use marketprism_adapter_sdk::symbol::{Expiry, dated, pair};
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Request,
-    each_element, percent_encoded, whole,
+    Answer, Cursor, Endpoints, Feed, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
+    each_element, percent_encoded, refusal, whole,
 };
 
 /// The list of the feed's category, page by page. Spot has no pages.
@@ -13,7 +13,7 @@ pub(crate) fn instrument_requests(
     feed: &Feed,
     endpoints: &Endpoints,
     answers: &[Answer],
-) -> ParseResult<Vec<Request>> {
+) -> Result<Vec<Request>, Refusal> {
     let spot = feed.exchange == SPOT;
     let url = format!("{}/v5/market/instruments-info", endpoints.url("rest"));
     let Some(last) = answers.last() else {
@@ -26,7 +26,7 @@ pub(crate) fn instrument_requests(
     Ok(next.map(request).into_iter().collect())
 }
 
-pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> ParseResult<Listing> {
+pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut listing = Listing::new("symbol");
     for answer in answers {
         page(&answer.body, feed.exchange == SPOT, &mut listing)?;
@@ -35,12 +35,14 @@ pub(crate) fn instruments(feed: &Feed, answers: &[Answer]) -> ParseResult<Listin
 }
 
 /// Reads one page: its instruments, and the cursor of the next page where there is one.
-fn page(body: &[u8], spot: bool, listing: &mut Listing) -> ParseResult<Option<String>> {
+fn page(body: &[u8], spot: bool, listing: &mut Listing) -> Result<Option<String>, Refusal> {
     let answer = Object::whole(body)?;
-    if answer.read("retCode", Cursor::integer)? != 0 {
-        return answer.read("retCode", |cursor, _| cursor.expected("no error"));
+    let code = answer.read("retCode", Cursor::integer)?;
+    if code != 0 {
+        let text = answer.optional("retMsg", Cursor::text)?.unwrap_or_default();
+        return Err(refusal("instruments", format!("code {code}: {text}"), "an answer with retCode 0"));
     }
-    answer.read("result", |cursor, _| {
+    Ok(answer.read("result", |cursor, _| {
         let result = Object::parse(cursor)?;
         let count = result.read("list", |cursor, _| {
             each_element(cursor, |cursor| {
@@ -50,7 +52,7 @@ fn page(body: &[u8], spot: bool, listing: &mut Listing) -> ParseResult<Option<St
         let next = result.optional("nextPageCursor", Cursor::text)?;
         // An empty page is the last one, also with a cursor: requests would not end.
         Ok(next.filter(|_| count > 0 && !spot).map(|cursor| cursor.into_owned()))
-    })
+    })?)
 }
 
 fn instrument(listed: &Object<'_>, spot: bool) -> ParseResult<Option<Instrument>> {

@@ -28,11 +28,11 @@ impl VenueAdapter for BybitVenue {
         endpoints: &Endpoints,
         answers: &[Answer],
     ) -> Result<Vec<Request>, Refusal> {
-        Ok(instruments::instrument_requests(feed, endpoints, answers)?)
+        instruments::instrument_requests(feed, endpoints, answers)
     }
 
     fn instruments(feed: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
-        Ok(instruments::instruments(feed, answers)?)
+        instruments::instruments(feed, answers)
     }
 
     fn load(_: &LoadedFeed) -> Result<BybitVenue, Refusal> {

@@ -48,7 +48,9 @@ fn lists_are_read_page_by_page() {
     assert!(skipped.iter().any(|line| line.contains("ODDUSDT")), "{skipped:?}");
     assert!(skipped.iter().any(|line| line.contains("NODAYUSDT")), "{skipped:?}");
     for broken in ["", "{}", "<html>", r#"{"retCode":10006,"retMsg":"Too many visits!","result":{}}"#] {
-        assert!(Bybit::instrument_requests(&contracts, &answers([broken])).is_err(), "{broken}");
+        let refusal = Bybit::instrument_requests(&contracts, &answers([broken])).unwrap_err();
+        let is_told = refusal.value == "code 10006: Too many visits!";
+        assert_eq!(is_told, broken.contains("10006"), "{refusal:?}");
     }
     let spot = Bybit::instrument_requests(&feed("bybit_spot", &[]), &[]).unwrap();
     assert!(spot[0].url.ends_with("?category=spot"));
