@@ -9,7 +9,7 @@ use marketprism_tests::wait::until;
 use serde_json::Value;
 
 use crate::report;
-use crate::system::{EXCHANGES, System, WINDOW};
+use crate::system::{EXCHANGES, System, WINDOW, normalized};
 
 /// A venue whose trades are numbered without holes: every missing one can be known.
 const NUMBERED: &str = "binance_spot";
@@ -121,9 +121,7 @@ impl Judge {
         self.check(invented == 0, || {
             format!("{exchange} {symbol}: {invented} trades that the venue never sent")
         });
-        let normalized =
-            if symbol.contains('-') { (*symbol).to_owned() } else { symbol.replace("USDT", "-USDT") };
-        let name = format!("trade.{exchange}.spot.{normalized}");
+        let name = format!("trade.{exchange}.spot.{}", normalized(symbol));
         let streams = whole["heat_map"]["streams"].as_array().unwrap();
         let said = streams.iter().find(|stream| stream["stream"] == name.as_str());
         let named = said.and_then(|stream| stream["missing_events"].as_u64()).unwrap_or(0);

@@ -14,8 +14,8 @@ use marketprism_venue_sim::{FaultAction, FaultSpec, Sim, SimConfig};
 
 use crate::schedule::{Action, Part};
 
-pub const EXCHANGES: [(&str, &[&str]); 2] =
-    [("binance_spot", &["BTCUSDT", "ETHUSDT"]), ("okx_spot", &["BTC-USDT"])];
+pub const EXCHANGES: [(&str, &[&str]); 3] =
+    [("binance_spot", &["BTCUSDT", "ETHUSDT"]), ("okx_spot", &["BTC-USDT"]), ("bybit_spot", &["BTCUSDT"])];
 const EDGES: [&str; 2] = ["edge-x", "edge-y"];
 
 /// Short windows: a run of minutes has many.
@@ -29,6 +29,11 @@ const LEDGER: &str = "[consumers]\nack_wait_ms = 4000\n\
 /// Limit for a part to end, start or connect.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DISK_MIB: u64 = 512;
+
+/// `BASE-QUOTE` of a venue's symbol.
+pub fn normalized(symbol: &str) -> String {
+    if symbol.contains('-') { symbol.to_owned() } else { symbol.replace("USDT", "-USDT") }
+}
 
 /// Dropped in the order of the fields.
 pub struct System {
@@ -77,13 +82,11 @@ impl System {
         };
         let sim = Sim::start(config).await.unwrap();
         let address = sim.addr().to_string();
-        let feeds = [
-            Feed {
-                extra: RECONNECT.to_owned(),
-                ..Feed::simulated("binance_spot", &address, &["BTC-USDT", "ETH-USDT"])
-            },
-            Feed { extra: RECONNECT.to_owned(), ..Feed::simulated("okx_spot", &address, &["BTC-USDT"]) },
-        ];
+        let feeds = EXCHANGES.map(|(exchange, symbols)| {
+            let symbols = symbols.iter().map(|symbol| normalized(symbol)).collect();
+            let extra = RECONNECT.to_owned();
+            Feed { symbols, extra, ..Feed::simulated(exchange, &address, &[]) }
+        });
         let mut edges = Vec::new();
         for (name, link) in EDGES.iter().zip(&edge_links) {
             edges.push(Edge::start_as(name, folder, &(nats(link) + AUDIT), &feeds).await);
