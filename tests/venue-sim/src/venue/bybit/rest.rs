@@ -60,9 +60,9 @@ fn listed(spot: bool, request: &RestRequest, source: &dyn Source) -> Result<Rest
     let from = match request.get("cursor").unwrap_or_default() {
         "" => 0,
         cursor => {
-            let after = cursor.rsplit_once("last=").map(|(_, symbol)| symbol);
-            let after = after.and_then(|symbol| source.find(symbol)).ok_or_else(|| invalid("cursor"))?;
-            after.index + 1
+            let last = cursor.rsplit_once("last=").map_or("", |(_, symbol)| symbol);
+            let last = all.iter().position(|listed| listed.instrument.symbol == last);
+            last.ok_or_else(|| invalid("cursor"))? + 1
         }
     };
     let count = if spot { all.len() } else { limit.min(all.len().div_ceil(2)) };
