@@ -183,6 +183,14 @@ impl FeedSockets {
         pages.request(request)
     }
 
+    /// A poll's answer was an error or unreadable: its round counts for nothing, and a window is requested again.
+    pub fn answer_unusable(&self, source: impl Into<SourceIndex>) {
+        let index = source.into().position().checked_sub(self.connections.len());
+        if let Some(poll) = index.and_then(|index| self.polls.get(index)) {
+            poll.unusable();
+        }
+    }
+
     /// Assigns a frame to its stream: acknowledgements and heartbeats do not count against silence. `at_ns`
     /// is its receive time.
     pub fn stream_received(

@@ -209,6 +209,11 @@ impl PageQueue {
         self.round.set_incomplete();
         why
     }
+
+    /// The answer of the round gave nothing.
+    pub(crate) fn unusable(&self) {
+        self.round.set_incomplete();
+    }
 }
 
 impl PollRound {
@@ -216,7 +221,7 @@ impl PollRound {
         self.incomplete.store(true, Ordering::Relaxed);
     }
 
-    /// Begins the next round; true if a page of the last one is missing.
+    /// Begins the next round; true if the last one's answer or a page of it is missing.
     pub(crate) fn begin(&self) -> bool {
         self.pages.store(0, Ordering::Relaxed);
         self.incomplete.swap(false, Ordering::Relaxed)

@@ -94,7 +94,7 @@ impl CoveredTime {
         u64::try_from(hole).ok().filter(|hole| *hole > 0).map(Duration::from_millis)
     }
 
-    /// A further page is missing: the whole window is requested again.
+    /// The answer gave nothing, or a further page is missing: the whole window is requested again.
     pub(crate) fn incomplete(&mut self) {
         self.covered = Some(self.requested.0);
     }

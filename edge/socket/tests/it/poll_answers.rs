@@ -105,6 +105,24 @@ async fn a_missing_page_makes_its_round_count_for_nothing() {
 }
 
 #[tokio::test]
+async fn a_window_whose_answer_gave_nothing_is_requested_again() {
+    let (server, asked) = venue(Duration::ZERO).await;
+    let mut plan = plan(Vec::new());
+    plan.polls = vec![poll(server.http("/list"), Duration::from_millis(200))];
+    plan.polls[0].window = window(1000, 500);
+    let (sockets, mut inputs) = start(&plan);
+    next_frame(&mut inputs).await;
+    sockets.answer_unusable(0);
+    next_frame(&mut inputs).await;
+    next_frame(&mut inputs).await;
+    stop(sockets, &mut inputs).await;
+    let asked = asked.lock().unwrap();
+    let starts: Vec<&str> = asked.iter().map(|path| path.split('&').next().unwrap()).collect();
+    assert_eq!(starts[0], starts[1]);
+    assert_ne!(starts[1], starts[2]);
+}
+
+#[tokio::test]
 async fn pages_keep_the_plans_budgets() {
     let (server, _asked) = venue(Duration::ZERO).await;
     let silent = Server::mute().await;

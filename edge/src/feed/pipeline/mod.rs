@@ -240,6 +240,9 @@ impl Pipeline {
             for note in notes {
                 self.remark(frame, &note.remark, now_ns);
             }
+            if events.is_empty() && self.unusable.contains(&frame) {
+                self.answer_unusable(frame);
+            }
             if hides_lost_books(notes)
                 && let Some(origin) = self.origin(frame)
             {

@@ -231,6 +231,13 @@ impl Pipeline {
         self.unusable.clear();
     }
 
+    /// Venues send errors and pages of their proxies with status 200 too: a time window is not answered by them.
+    pub(super) fn answer_unusable(&self, frame: FrameIndex) {
+        if let Some((origin, sockets)) = self.origin(frame).zip(self.parts.sockets.upgrade()) {
+            sockets.answer_unusable(origin.source);
+        }
+    }
+
     /// If the source is a resync, its book's snapshot is requested again.
     pub(super) fn snapshot_failed(&mut self, source: SourceIndex, now_ns: i64) {
         let Some(PlanSource::Resync(resync)) = self.parts.sources.entry(source) else { return };
