@@ -43,6 +43,9 @@ pub struct Arguments {
     /// Allow a listening address that other machines reach, and requests for any host name
     #[arg(long)]
     pub allow_remote: bool,
+    /// Origin of web pages that may send requests and read the answers, such as `https://grafana.example`; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    pub allow_origin: Vec<String>,
     /// Further right of the user, such as `READ ON REMOTE`; may be given several times
     #[arg(long, value_name = "RIGHT")]
     pub grant: Vec<String>,
@@ -84,6 +87,11 @@ impl Arguments {
                 "--grant {right:?}: allowed are ClickHouse's names of rights, `RIGHT` or `RIGHT ON OBJECT`"
             );
         }
+        if let Some(origin) = self.allow_origin.iter().find(|origin| !is_origin(origin)) {
+            bail!(
+                "--allow-origin {origin:?}: allowed is http://HOST[:PORT] or https://HOST[:PORT], without a path"
+            );
+        }
         if !self.library.is_file() {
             bail!("--library {}: there is no such file", self.library.display());
         }
@@ -101,4 +109,13 @@ impl Arguments {
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
     }
+}
+
+/// As browsers write it.
+fn is_origin(text: &str) -> bool {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    authority.is_some_and(|authority| {
+        !authority.is_empty()
+            && authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
+    })
 }

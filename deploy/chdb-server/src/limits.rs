@@ -27,6 +27,18 @@ pub const BODY_WAIT: Duration = Duration::from_secs(30);
 pub const SEND_WAIT: Duration = Duration::from_secs(60);
 /// Chunks of a body between the connection and the decoding thread; the client waits when all are taken.
 pub const BODY_CHUNKS: usize = 8;
+/// Longest address, as a server's default `http_max_uri_size`; a longer one is answered with 414.
+pub const ADDRESS_BYTES: usize = 1 << 20;
+/// Longest address that the HTTP library takes; the service gets a longer one beside its request.
+pub const LIBRARY_ADDRESS_BYTES: usize = 60_000;
+/// Headers of a request; more are answered with 431.
+pub const HEADERS: usize = 256;
+/// Bytes of the headers of a request; more are answered with 431.
+pub const HEADER_BYTES: usize = 256 << 10;
+/// Read and dropped of a head that is too long, so that its client sees the answer.
+pub const DROPPED_BYTES: usize = 64 << 20;
+/// Bytes of one read of a connection.
+pub const READ_BYTES: usize = 16 << 10;
 /// Longest query text, and longest head of an insert. The engine's own limit, `max_query_size`, is lower.
 pub const QUERY_BYTES: usize = 4 << 20;
 /// Uncompressed data of one insert; more is answered with 413.

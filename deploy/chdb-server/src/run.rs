@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::access::{Password, USER};
 use crate::config::Arguments;
 use crate::engine::{Engine, EngineOptions, Pool};
-use crate::http::{EngineInfo, Service, ServiceOptions, SpoolSpace, serve};
+use crate::http::{EngineInfo, RefusalCounts, Service, ServiceOptions, SpoolSpace, serve};
 use crate::limits::{PoolSize, STOP_WAIT};
 use crate::sandbox::{self, Folders};
 
@@ -72,6 +72,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         spool: SpoolSpace::open(&data.join("spool")).context("cannot create the directory for inserts")?,
         engine: info,
         hosts: HostRule::new(arguments.listen, if arguments.allow_remote { &any } else { &[] }),
+        origins: arguments.allow_origin.clone(),
+        refusals: RefusalCounts::default(),
         password,
     });
     let drained = runtime.block_on(async {

@@ -1,33 +1,42 @@
 use hyper::HeaderMap;
-use hyper::header::{HOST, ORIGIN};
+use hyper::header::{HOST, HeaderValue, ORIGIN};
 use marketprism_service::HostRule;
 
-/// Reason to refuse a request that a web page made a browser send. Browsers tell the relation of the page to the address
-/// (`Sec-Fetch-Site`; another port of this machine is `same-site`) and, except for simple GETs, the page's origin. A page whose host
-/// name resolves to loopback is recognized by `Host`.
-pub fn foreign_page(headers: &HeaderMap, hosts: &HostRule) -> Option<String> {
+/// Reason to refuse a request that a web page made a browser send; else the page's origin, if it is one of `allowed` and not that of
+/// this server. Browsers tell the relation of the page to the address (`Sec-Fetch-Site`; another port of this machine is `same-site`)
+/// and, except for simple GETs, the page's origin. A page whose host name resolves to loopback is recognized by `Host`.
+pub fn foreign_page(
+    headers: &HeaderMap,
+    hosts: &HostRule,
+    allowed: &[String],
+) -> Result<Option<HeaderValue>, String> {
     let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("(not text)"));
     let host = header(HOST.as_str()).unwrap_or_default();
     if !hosts.permits(Some(host)) {
-        return Some(format!(
-            "host {host:?}: only localhost and loopback addresses are answered, see --allow-remote\n"
+        return Err(format!(
+            "host {host:?}: only localhost and loopback addresses are answered, see --allow-remote"
         ));
+    }
+    let origin = header(ORIGIN.as_str());
+    if origin.is_some_and(|origin| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))) {
+        return Ok(headers.get(ORIGIN).cloned());
     }
     let relation = header("sec-fetch-site").filter(|site| !matches!(*site, "same-origin" | "none"));
     if let Some(site) = relation {
-        return Some(format!(
+        return Err(format!(
             "sec-fetch-site {site:?}: requests from web pages of another origin are refused (allowed: \
-             same-origin, none)\n"
+             same-origin, none, and the origins of --allow-origin)"
         ));
     }
-    let origin = header(ORIGIN.as_str())?;
+    let Some(origin) = origin else { return Ok(None) };
     let own = origin.split_once("://").is_some_and(|(scheme, authority)| {
         let authority = with_port(authority, scheme);
         matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(&with_port(host, scheme))
     });
-    (!own).then(|| {
-        format!("origin {origin:?}: refused, the only one allowed is that of this server, http://{host}\n")
-    })
+    if own {
+        return Ok(None);
+    }
+    Err(format!("origin {origin:?}: refused, allowed are http://{host} and the origins of --allow-origin"))
 }
 
 /// Browsers leave the scheme's own port out.
@@ -56,7 +65,7 @@ mod tests {
         let refused = |headers: &[(&'static str, &str)], any_host| {
             let map: HeaderMap =
                 headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-            foreign_page(&map, if any_host { &any } else { &local }).is_some()
+            foreign_page(&map, if any_host { &any } else { &local }, &[]).is_err()
         };
         let host = ("host", "127.0.0.1:8123");
         for (headers, any_host) in [
@@ -81,6 +90,24 @@ mod tests {
             (&[("host", "db.example"), ("origin", "http://evil.example")], true),
         ] {
             assert!(refused(headers, any_host), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_an_allowed_origin_is_answered_and_named() {
+        let hosts = HostRule::new("127.0.0.1:8123".parse().unwrap(), &[]);
+        let allowed = ["https://grafana.example".to_owned()];
+        let of = |origin: &str| {
+            let headers = [("host", "127.0.0.1:8123"), ("sec-fetch-site", "cross-site"), ("origin", origin)];
+            let map: HeaderMap =
+                headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            foreign_page(&map, &hosts, &allowed)
+        };
+        assert_eq!(of("https://grafana.example").unwrap().unwrap(), "https://grafana.example");
+        for other in
+            ["http://grafana.example", "https://grafana.example:8443", "https://x.grafana.example", "null"]
+        {
+            assert!(of(other).is_err(), "{other}");
         }
     }
 }

@@ -42,6 +42,7 @@ pub type QueryResult = Result<(Counts, Vec<u8>), EngineError>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(non_camel_case_types, reason = "ClickHouse's names, which clients see")]
 pub enum Code {
+    UNSUPPORTED_METHOD = 1,
     BAD_ARGUMENTS = 36,
     NOT_IMPLEMENTED = 48,
     SYNTAX_ERROR = 62,
@@ -59,6 +60,7 @@ pub enum Code {
     QUERY_WAS_CANCELLED = 394,
     ACCESS_DENIED = 497,
     AUTHENTICATION_FAILED = 516,
+    POCO_EXCEPTION = 1000,
     UNKNOWN_EXCEPTION = 1002,
 }
 

@@ -8,15 +8,19 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
 
 use marketprism_service::HostRule;
 
 use super::body;
 use super::compression::{Encoder, decoder};
+use super::cors;
 use super::execute::{self, PreparedStatement};
+use super::head::{CheckedHead, CheckedHeads};
 use super::native_rewriter::{NativeRewriter, REVISION_WITH_SERIALIZATION};
 use super::places::ConnectionPlace;
+use super::refusals::{Refusal, RefusalCounts, RefusalReason};
 use super::request::QueryRequest;
 use super::response::{self, Body, ResponseHead, plain};
 use super::spool::{Spool, SpoolSpace};
@@ -40,6 +44,9 @@ pub struct ServiceOptions {
     pub spool: Arc<SpoolSpace>,
     pub engine: EngineInfo,
     pub hosts: HostRule,
+    /// Of pages that may read answers.
+    pub origins: Vec<String>,
+    pub refusals: RefusalCounts,
     pub password: Password,
 }
 
@@ -52,6 +59,7 @@ pub struct Service {
 pub struct ConnectionService {
     service: Service,
     place: Arc<ConnectionPlace>,
+    heads: CheckedHeads,
 }
 
 /// A received statement, before its descriptors are known.
@@ -66,29 +74,95 @@ impl Service {
         Service { options: Arc::new(options) }
     }
 
-    pub fn at(&self, place: Arc<ConnectionPlace>) -> ConnectionService {
-        ConnectionService { service: self.clone(), place }
+    pub fn at(&self, place: Arc<ConnectionPlace>, heads: CheckedHeads) -> ConnectionService {
+        ConnectionService { service: self.clone(), place, heads }
     }
 
-    async fn route(&self, request: Request<Incoming>, place: &ConnectionPlace) -> Response<Body> {
-        if let Some(reason) = foreign_page(request.headers(), &self.options.hosts) {
-            return plain(StatusCode::FORBIDDEN, &reason);
+    pub fn count(&self, reason: RefusalReason) {
+        self.options.refusals.add(reason);
+    }
+
+    fn head(&self) -> ResponseHead {
+        let EngineInfo { timezone, version, .. } = &self.options.engine;
+        ResponseHead { timezone: timezone.clone(), version: version.clone(), ..ResponseHead::default() }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        head: CheckedHead,
+        place: &ConnectionPlace,
+    ) -> Response<Body> {
+        let long = match head {
+            CheckedHead::Refused(refusal) => return self.refused(&refusal),
+            CheckedHead::LongTarget(target) => Some(target),
+            CheckedHead::Whole => None,
+        };
+        let origin = match foreign_page(request.headers(), &self.options.hosts, &self.options.origins) {
+            Ok(origin) => origin,
+            Err(reason) => {
+                let refusal =
+                    Refusal::new(RefusalReason::Page, StatusCode::FORBIDDEN, Code::ACCESS_DENIED, reason);
+                return self.refused(&refusal);
+            }
+        };
+        let target = long
+            .unwrap_or_else(|| request.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned());
+        let mut response = if *request.method() == Method::OPTIONS {
+            cors::options(origin.as_ref())
+        } else {
+            self.route(request, &target, place).await
+        };
+        if let Some(origin) = origin {
+            cors::open_to(origin, &mut response);
         }
+        response
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Response<Body> {
+        self.count(refusal.reason);
+        self.head().failed_with(refusal.status, &refusal.error)
+    }
+
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        target: &str,
+        place: &ConnectionPlace,
+    ) -> Response<Body> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        match request.uri().path() {
+        match path {
             "/ping" | "/replicas_status" if reads => plain(StatusCode::OK, "Ok.\n"),
-            "/" | "/query" if reads && request.uri().query().is_none_or(|q| !q.contains("query=")) => {
-                plain(StatusCode::OK, "Ok.\n")
-            }
+            "/metrics" if reads => plain(StatusCode::OK, &self.options.refusals.exposed()),
+            "/" | "/query" if reads && !query.contains("query=") => plain(StatusCode::OK, "Ok.\n"),
             "/" | "/query" if reads || *request.method() == Method::POST => {
-                self.query(request, reads, place).await
+                let response = self.query(request, query, reads, place).await;
+                let code =
+                    response.headers().get(response::EXCEPTION_CODE).and_then(|code| code.to_str().ok());
+                if let Some(code) = code.and_then(|code| code.parse().ok()) {
+                    self.count(RefusalReason::of_code(code));
+                }
+                response
             }
-            "/" | "/query" => {
-                plain(StatusCode::METHOD_NOT_ALLOWED, "allowed methods are GET, HEAD and POST\n")
+            "/" | "/query" | "/ping" | "/replicas_status" | "/metrics" => {
+                let text = format!(
+                    "method {}: allowed are GET, HEAD and OPTIONS, and POST for queries",
+                    request.method()
+                );
+                let status = StatusCode::METHOD_NOT_ALLOWED;
+                self.refused(&Refusal::new(RefusalReason::Method, status, Code::UNSUPPORTED_METHOD, text))
             }
             path => {
-                let text = format!("no handler for {path}: use /?query=, /ping or /replicas_status\n");
-                plain(StatusCode::NOT_FOUND, &text)
+                let path: String = path.chars().take(100).collect();
+                let text =
+                    format!("There is no handle {path}: use /?query=, /ping, /replicas_status or /metrics");
+                self.refused(&Refusal::new(
+                    RefusalReason::Path,
+                    StatusCode::NOT_FOUND,
+                    Code::BAD_ARGUMENTS,
+                    text,
+                ))
             }
         }
     }
@@ -96,17 +170,13 @@ impl Service {
     async fn query(
         &self,
         request: Request<Incoming>,
+        query: &str,
         read_only: bool,
         place: &ConnectionPlace,
     ) -> Response<Body> {
         let options = &self.options;
-        let mut head = ResponseHead {
-            timezone: options.engine.timezone.clone(),
-            version: options.engine.version.clone(),
-            ..ResponseHead::default()
-        };
+        let mut head = self.head();
         let (parts, incoming) = request.into_parts();
-        let query = parts.uri.query().unwrap_or_default();
         // Before the body is read.
         let admitted =
             Credentials::read(query, &parts.headers).and_then(|given| given.require(&options.password));
@@ -241,12 +311,12 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (service, place) = (self.service.clone(), Arc::clone(&self.place));
+        let (service, place, head) = (self.service.clone(), Arc::clone(&self.place), self.heads.take());
         // Until the last byte of the response is given to the connection.
         let busy = place.begin();
         Box::pin(async move {
             let head_only = request.method() == Method::HEAD;
-            let mut response = service.route(request, &place).await;
+            let mut response = service.answer(request, head, &place).await;
             if head_only {
                 *response.body_mut() = response::full("");
             }

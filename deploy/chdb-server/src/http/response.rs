@@ -23,7 +23,7 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Header with the tag of an error inside the body.
 pub const EXCEPTION_TAG: HeaderName = HeaderName::from_static("x-clickhouse-exception-tag");
-const EXCEPTION_CODE: HeaderName = HeaderName::from_static("x-clickhouse-exception-code");
+pub const EXCEPTION_CODE: HeaderName = HeaderName::from_static("x-clickhouse-exception-code");
 const QUERY_ID: HeaderName = HeaderName::from_static("x-clickhouse-query-id");
 const FORMAT: HeaderName = HeaderName::from_static("x-clickhouse-format");
 const TIMEZONE: HeaderName = HeaderName::from_static("x-clickhouse-timezone");
@@ -135,8 +135,13 @@ impl ResponseHead {
 
     /// An error response.
     pub fn failed(&self, error: &EngineError) -> Response<Body> {
+        self.failed_with(error_status(error.code), error)
+    }
+
+    /// An error response with a status of its own.
+    pub fn failed_with(&self, status: StatusCode, error: &EngineError) -> Response<Body> {
         let mut response = Response::new(full(error_text(error, &self.version)));
-        *response.status_mut() = error_status(error.code);
+        *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
         ResponseHead { format: None, ..self.clone() }.apply(&mut response, None);
         set(&mut response, EXCEPTION_CODE, &error.code.to_string());

@@ -16,8 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::handler::{ConnectionService, Service};
+use super::head::{CheckedHeads, HeadReader};
 use super::places::Places;
-use crate::limits::{CONNECTIONS, EVICTED_CONNECTIONS, HEAD_WAIT, SEND_WAIT};
+use super::refusals::RefusalReason;
+use crate::limits::{CONNECTIONS, EVICTED_CONNECTIONS, HEAD_WAIT, HEADERS, SEND_WAIT};
 
 /// Serves until `stop` resolves, then gives running requests `drain` to end and closes the rest. Returns
 /// true if none had to be closed.
@@ -33,10 +35,16 @@ pub async fn serve(
     let most = CONNECTIONS + EVICTED_CONNECTIONS;
     let mut connections = serve_connections(listener, most, stop, |stream| {
         let place = places.enter();
-        let connection = graceful.watch(connection(stream, service.at(Arc::clone(&place))));
+        let heads = CheckedHeads::default();
+        let answering = service.at(Arc::clone(&place), heads.clone());
+        let connection = graceful.watch(connection(stream, heads, answering));
+        let service = service.clone();
         async move {
             tokio::select! {
                 ended = connection => if let Err(error) = ended {
+                    if error.is_timeout() {
+                        service.count(RefusalReason::HeadTimeout);
+                    }
                     tracing::debug!(%error, "connection ended");
                 },
                 () = place.evicted() => {}
@@ -53,11 +61,12 @@ pub async fn serve(
     drained
 }
 
-type Http = http1::Connection<TokioIo<WriteTimeout<TcpStream>>, ConnectionService>;
+type Http = http1::Connection<TokioIo<HeadReader<WriteTimeout<TcpStream>>>, ConnectionService>;
 
-fn connection(stream: TcpStream, service: ConnectionService) -> Http {
-    let io = TokioIo::new(WriteTimeout::new(stream, SEND_WAIT));
+fn connection(stream: TcpStream, heads: CheckedHeads, service: ConnectionService) -> Http {
+    let io = TokioIo::new(HeadReader::new(WriteTimeout::new(stream, SEND_WAIT), heads));
     http1::Builder::new()
+        .max_headers(HEADERS)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WAIT)
         .serve_connection(io, service)

@@ -11,4 +11,5 @@ mod clients;
 mod doors;
 mod interface;
 mod load;
+mod refusals;
 mod server;
