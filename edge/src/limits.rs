@@ -96,7 +96,7 @@ pub const LISTING_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Parts of a feed that collect what the venue listed later. Full: the newest part starts again with what comes, so that no other is
 /// touched.
-pub const ADDED_PARTS_MAX: usize = 8;
+pub const ADDED_PARTS_MAX: usize = 4;
 
 /// Symbols that a log line or an audit names. More: the rest is counted only.
 pub const SYMBOLS_NAMED_MAX: usize = 64;

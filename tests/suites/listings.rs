@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use marketprism_schema::{AuditPayload, DowntimeReason, GapKind, decode_audit_payload};
+use marketprism_schema::{AuditPayload, DowntimeReason, Gap, GapCause, GapKind, decode_audit_payload};
 use marketprism_tests::broker::Broker;
 use marketprism_tests::edge::{Edge, Feed, check_online};
 use marketprism_tests::wait::until;
@@ -53,6 +53,15 @@ async fn live(edge: &Edge, symbol: &str) -> (u64, u64) {
     .await
 }
 
+/// Part and epoch of BTC-USDT and of each other symbol, once all their books are live.
+async fn epochs(edge: &Edge, others: &[String]) -> Vec<(u64, u64)> {
+    let mut all = vec![live(edge, "BTC-USDT").await];
+    for symbol in others {
+        all.push(live(edge, symbol).await);
+    }
+    all
+}
+
 async fn not_listed(edge: &Edge, expected: &[&str]) {
     until("the symbols that are not listed are named", TIME, || async {
         let page = page(edge).await;
@@ -76,13 +85,16 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     create_streams(&broker).await;
-    let sim = sim(&["BTCUSDT", "SOLUSDT", "STXUSDT"]).await;
+    let others: Vec<String> = (0..20).map(|number| format!("A{number}USDT")).collect();
+    let listed = ["BTCUSDT", "SOLUSDT", "STXUSDT"].into_iter().chain(others.iter().map(String::as_str));
+    let sim = sim(&listed.collect::<Vec<_>>()).await;
     sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
     let extra = "listing_interval_ms = 1000\nexclude = [\"STX-*\"]";
-    let feed = feed(&sim, &["BTC-USDT", "GONE-USDT", "S*-USDT"], extra);
+    let feed = feed(&sim, &["BTC-USDT", "A*-USDT", "GONE-USDT", "S*-USDT"], extra);
     let nats = format!("urls = [{:?}]\n{AUDIT}", broker.url());
     let mut edge = Edge::start(folder.path(), &nats, &[feed]).await;
-    let untouched = live(&edge, "BTC-USDT").await;
+    let others: Vec<String> = others.iter().map(|symbol| symbol.replace("USDT", "-USDT")).collect();
+    let untouched = epochs(&edge, &others).await;
     let sockets = || -> BTreeSet<u64> { sim.connections().iter().map(|connection| connection.id).collect() };
     let before = sockets();
     not_listed(&edge, &["GONE-USDT", "S*-USDT"]).await;
@@ -98,7 +110,7 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
         sim.set_listed(EXCHANGE, "SOLUSDT", false).unwrap();
         alone(&edge).await;
     }
-    assert_eq!(live(&edge, "BTC-USDT").await, untouched, "part and epoch");
+    assert_eq!(epochs(&edge, &others).await, untouched, "parts and epochs");
     assert_eq!(sockets(), before, "the same sockets");
     assert!(collected(&page(&edge).await, "STX-USDT").is_none(), "excluded");
     for change in ["listed", "delisted"] {
@@ -106,6 +118,39 @@ async fn instruments_come_and_go_and_touch_no_other_stream() {
     }
     assert!(edge.process().terminate(TIME).await.success());
     check_audits(&broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_part_takes_what_comes_when_there_are_as_many_as_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let new = ["NAUSDT", "NBUSDT", "NCUSDT", "NDUSDT", "NEUSDT"];
+    let sim = sim(&[&["BTCUSDT"], &new[..]].concat()).await;
+    new.iter().for_each(|symbol| sim.set_listed(EXCHANGE, symbol, false).unwrap());
+    let feed = feed(&sim, &["*"], "listing_interval_ms = 1000");
+    let mut edge =
+        Edge::start(folder.path(), &format!("urls = [{:?}]\n{AUDIT}", broker.url()), &[feed]).await;
+    live(&edge, "BTC-USDT").await;
+    let mut parts = Vec::new();
+    for symbol in new {
+        sim.set_listed(EXCHANGE, symbol, true).unwrap();
+        parts.push(live(&edge, &symbol.replace("USDT", "-USDT")).await.0);
+    }
+    assert_eq!(parts, [1, 2, 3, 4, 5]);
+    assert_eq!(live(&edge, "ND-USDT").await.0, 5, "with the newest");
+    assert_eq!(live(&edge, "NC-USDT").await.0, 3, "untouched");
+    assert_eq!(page(&edge).await["feeds"].as_array().unwrap().len(), 5);
+    assert!(edge.process().terminate(TIME).await.success());
+    let mut restarted = BTreeSet::new();
+    for message in messages(&broker, "AUDIT").await {
+        let AuditPayload::Audit(audit) = decode_audit_payload(&message.payload).unwrap() else { continue };
+        for stream in audit.streams {
+            let of_edge = |gap: &&Gap| gap.kind == GapKind::Stop && gap.cause == GapCause::Ours;
+            restarted.extend(stream.gaps.iter().find(of_edge).map(|_| stream.id.symbol.clone()));
+        }
+    }
+    assert_eq!(restarted, ["ND-USDT".to_owned()].into());
 }
 
 /// The delisted streams end, twice, and have no gap but their starts; the others have none but start and stop.
@@ -153,4 +198,19 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
         let (passed, text) = block_in_place(|| check_online(&edge.folder().join("edge.toml")));
         assert!(passed == passes && text.contains(expected), "{symbols:?}: {text}");
     }
+
+    let exchange = "deribit_derivatives";
+    let config = SimConfig { exchanges: vec![exchange.to_owned()], ..SimConfig::default() };
+    let sim = Sim::start(config).await.unwrap();
+    let listed = sim.instruments(exchange).unwrap();
+    let is_option = |symbol: &str| symbol.starts_with("BTC-USD-") && symbol.matches('-').count() == 4;
+    let options = listed.iter().filter(|one| is_option(&one.symbol)).count();
+    let mut chain = Feed::simulated(exchange, &sim.addr().to_string(), &["BTC-USD-*"]);
+    chain.extra = "market_types = [\"options\"]".to_owned();
+    let edge = Edge::prepared(folder.path(), "", &[chain]);
+    let (passed, text) = block_in_place(|| check_online(&edge.folder().join("edge.toml")));
+    assert!(
+        options > 0 && passed && text.contains(&format!("{options} instruments listed")),
+        "{options}: {text}"
+    );
 }

@@ -55,7 +55,7 @@ pub(super) struct AuditState {
     /// Ids of duplicates in the open windows.
     duplicate_ids: usize,
     trade_id_gaps: BTreeMap<AuditStream, Vec<Gap>>,
-    open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
+    pub(super) open_gaps: BTreeMap<(AuditStream, GapKind), Gap>,
     window_ns: i64,
     status: AuditStatus,
     /// Start of the run if it follows a clean stop.

@@ -85,7 +85,7 @@ impl Auditor {
         let before = std::mem::replace(&mut feed.subscribed, subscribed.iter().copied().collect());
         for stream in &before {
             state.end_gap(*stream, GapKind::AdapterFault, now_ns, None);
-            state.end_gap(*stream, GapKind::Stop, now_ns, None);
+            state.end_restart_gap(*stream, now_ns);
         }
         // Within a run only a delisting takes streams from a feed.
         let gone = before.into_iter().filter(|stream| !subscribed.contains(stream)).collect();
@@ -154,6 +154,17 @@ impl AuditState {
         if !ids.is_empty() {
             self.downtimes.push(origin.downtime(at_ns, None, DowntimeReason::Delisted, ids));
         }
+    }
+
+    /// Ends the gap of a stop that was no stop of the edge: the feed started again with other instruments.
+    fn end_restart_gap(&mut self, stream: AuditStream, now_ns: i64) {
+        if let Some(gap) = self.open_gaps.get_mut(&(stream, GapKind::Stop)) {
+            gap.explain(
+                GapCause::Ours,
+                "the connections started again with newly listed instruments".to_owned(),
+            );
+        }
+        self.end_gap(stream, GapKind::Stop, now_ns, None);
     }
 
     /// Streams that are listed again.
