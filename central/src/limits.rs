@@ -25,6 +25,8 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for which a failed write to the leases is a reason in `/health`; the next try comes within the time of a lease.
 pub const LEASE_PROBLEM: Duration = Duration::from_secs(30);
 
+/// Wait for a connection to ClickHouse, shared by the addresses of the server's name.
+pub const CLICKHOUSE_CONNECT: Duration = Duration::from_secs(3);
 /// Interval of probes of a quiet connection to ClickHouse.
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// An idle connection to ClickHouse is closed after this time, before the server closes it.

@@ -118,6 +118,8 @@ impl Storage {
 fn connecting(server: &Server) -> anyhow::Result<Client> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
+    // The families are raced, the addresses of a family share this time.
+    tcp.set_connect_timeout(Some(limits::CLICKHOUSE_CONNECT));
     tcp.set_keepalive(Some(limits::TCP_KEEPALIVE));
     let tls = tls_client(server.ca_file.as_deref(), server.identity())?;
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
@@ -175,5 +177,21 @@ mod tests {
         }
         assert_eq!(exception_code("Code: 60. DB::Exception"), 60);
         assert!(!StorageError::TimedOut(Duration::from_secs(1)).is_content());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_swallows_packets_is_given_up_long_before_a_querys_time() {
+        // A full backlog: further SYNs are dropped.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.4:0".parse().unwrap()).unwrap();
+        let full = socket.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let connect = || std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(200));
+        let kept: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
+        let server = Server { url: format!("http://{silent}").as_str().into(), ..Server::default() };
+        let client = connecting(&server).unwrap().with_url(server.url.reveal());
+        let asked = bounded(Duration::from_secs(60), client.query("SELECT 1").execute()).await;
+        assert!(matches!(asked, Err(StorageError::Unreachable(_))), "{asked:?}");
+        drop(kept);
     }
 }

@@ -11,6 +11,9 @@ use crate::document::Problems;
 use crate::masked_url::MaskedUrl;
 use crate::secret::Secret;
 
+/// Time of a server of several: TCP, TLS and log-in take some round trips around the world.
+const SERVER_TIMEOUT_MIN: Duration = Duration::from_secs(2);
+
 /// Address of the broker and authentication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nats {
@@ -40,7 +43,7 @@ pub struct Nats {
     /// Credentials: JWT and seed.
     #[schemars(extend("x-file" = true))]
     pub creds_file: Option<PathBuf>,
-    /// Longest wait for a connection.
+    /// Longest wait for a connection; several addresses share it, with at least 2 s each.
     #[serde(rename = "connect_timeout_ms", with = "crate::millis")]
     #[schemars(with = "u64", range(min = 100, max = 600_000))]
     pub connect_timeout: Duration,
@@ -154,7 +157,7 @@ impl Nats {
             .name(name)
             // The broker may allow each user its own inboxes only.
             .custom_inbox_prefix(format!("_INBOX.{name}"))
-            .connection_timeout(self.connect_timeout)
+            .connection_timeout(self.server_timeout())
             .require_tls(self.tls_required);
         if let Some(path) = &self.ca_file {
             options = options.add_root_certificates(path.clone());
@@ -178,6 +181,12 @@ impl Nats {
         Ok(options)
     }
 
+    /// The client asks one server after the other: one that swallows packets must leave time for the rest.
+    pub(crate) fn server_timeout(&self) -> Duration {
+        let servers = u32::try_from(self.urls.len()).unwrap_or(u32::MAX).max(1);
+        (self.connect_timeout / servers).max(self.connect_timeout.min(SERVER_TIMEOUT_MIN))
+    }
+
     /// The addresses for the client, secrets included.
     pub fn addresses(&self) -> Vec<&str> {
         self.urls.iter().map(MaskedUrl::reveal).collect()
@@ -186,5 +195,21 @@ impl Nats {
     /// The addresses for logs, masked.
     pub fn shown_urls(&self) -> String {
         self.urls.iter().map(MaskedUrl::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_share_the_time_for_a_connection() {
+        let share = |servers: usize, seconds| {
+            let urls = vec!["nats://h:1".into(); servers];
+            let nats = Nats { urls, connect_timeout: Duration::from_secs(seconds), ..Nats::default() };
+            nats.server_timeout().as_millis()
+        };
+        assert_eq!([share(1, 5), share(2, 5), share(9, 5)], [5_000, 2_500, 2_000]);
+        assert_eq!(share(3, 1), 1_000, "never more than the whole");
     }
 }

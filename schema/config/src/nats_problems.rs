@@ -1,5 +1,6 @@
 //! Why a NATS server does not do what it is asked: refused connections and refused subjects, in words, with what to do.
 
+use std::cmp::Reverse;
 use std::error::Error as _;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::{ConnectError, ConnectErrorKind, Event, ServerError};
 use marketprism_service::{LogLimit, error_text, tls_problem};
+use tokio::task::JoinSet;
 
 use crate::nats::Nats;
 
@@ -106,19 +108,45 @@ impl NatsProblems {
 }
 
 impl Nats {
+    /// Asks every server at once, so that a silent one costs no more than its own time, and tells the most telling refusal first.
     /// `None` if a connection succeeds.
     async fn refusal(&self, name: &str) -> Option<Refusal> {
-        let options = match self.options_of_one_attempt(name).await {
-            Ok(options) => options,
-            Err(error) => return Some(Refusal { text: error_text(&error), is_final: true }),
-        };
+        if let Err(error) = self.options_of_one_attempt(name).await {
+            return Some(Refusal { text: error_text(&error), is_final: true });
+        }
+        let mut attempts = JoinSet::new();
+        for (index, url) in self.urls.iter().enumerate() {
+            let (alone, name) = (Self { urls: vec![url.clone()], ..self.clone() }, name.to_owned());
+            attempts.spawn(async move { (index, alone.server_refusal(&name).await) });
+        }
+        let mut told = Vec::new();
+        while let Some(Ok((index, refusal))) = attempts.join_next().await {
+            let (telling, refusal) = refusal?;
+            told.push((Reverse(telling), index, refusal));
+        }
+        told.sort_by_key(|(telling, index, _)| (*telling, *index));
+        let is_final = told.first().is_some_and(|(_, _, refusal)| refusal.is_final);
+        let texts: Vec<String> = told.into_iter().map(|(_, _, refusal)| refusal.text).collect();
+        Some(Refusal { text: format!("nats at {}", texts.join("; ")), is_final })
+    }
+
+    /// Rank and refusal of the only server. A cause tells more than silence.
+    async fn server_refusal(&self, name: &str) -> Option<(u8, Refusal)> {
+        let options = self.options_of_one_attempt(name).await.ok()?;
         let error = options.connect(self.addresses()).await.err()?;
-        let text = format!("nats at {}: {}", self.shown_urls(), self.explained(&error));
         let is_final = matches!(
             error.kind(),
             ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
         );
-        Some(Refusal { text, is_final })
+        let telling = match error.kind() {
+            _ if is_final => 3,
+            ConnectErrorKind::TimedOut => 0,
+            ConnectErrorKind::Tls => 2,
+            _ if is_closed(&error) => 2,
+            _ => 1,
+        };
+        let text = format!("{}: {}", self.shown_urls(), self.explained(&error));
+        Some((telling, Refusal { text, is_final }))
     }
 
     fn explained(&self, error: &ConnectError) -> String {
@@ -179,4 +207,39 @@ fn is_closed(error: &ConnectError) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const INFO: &[u8] =
+        b"INFO {\"server_id\":\"x\",\"version\":\"2.11.0\",\"proto\":1,\"host\":\"h\",\"port\":1,\"max_payload\":9999}\r\n";
+
+    #[tokio::test]
+    async fn the_server_that_refuses_is_told_before_the_absent_and_the_silent() {
+        let bound = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (silent, absent, refusing) = (bound().await, bound().await, bound().await);
+        let address = |listener: &TcpListener| format!("nats://{}", listener.local_addr().unwrap());
+        let [silent_at, absent_at, refusing_at] = [&silent, &absent, &refusing].map(address);
+        drop(absent);
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = refusing.accept().await.unwrap();
+            stream.write_all(INFO).await.unwrap();
+            let _ = stream.read(&mut [0; 512]).await;
+            stream.write_all(b"-ERR 'Authorization Violation'\r\n").await.unwrap();
+            stream
+        });
+        let urls = [&silent_at, &absent_at, &refusing_at].map(|url| url.as_str().into()).to_vec();
+        let nats = Nats { urls, connect_timeout: Duration::from_secs(2), ..Nats::default() };
+        let Refusal { text, is_final } = nats.refusal("test").await.unwrap();
+        drop(serving.await);
+        let first = format!("nats at {refusing_at}: the server refused a connection without user");
+        let last = format!("; {silent_at}: no answer within 2000 ms");
+        assert!(is_final && text.starts_with(&first) && text.ends_with(&last), "{text}");
+        assert!(text.contains(&format!("; {absent_at}: IO error: Connection refused")), "{text}");
+    }
 }
