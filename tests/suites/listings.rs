@@ -214,3 +214,34 @@ async fn a_check_online_names_what_a_venue_does_not_list() {
         "{options}: {text}"
     );
 }
+
+/// Bybit refuses a whole request to subscribe for one topic that has gone, and the list is not read again for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_that_expired_before_a_reconnect_costs_only_its_own_streams() {
+    const BYBIT: &str = "bybit_derivatives";
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    create_streams(&broker).await;
+    let config = SimConfig { exchanges: vec![BYBIT.to_owned()], ..crate::two_symbols(200) };
+    let sim = Sim::start(SimConfig { start_paused: false, ..config }).await.unwrap();
+    let feed = Feed::simulated(BYBIT, &sim.addr().to_string(), &crate::SYMBOLS);
+    let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &[feed]).await;
+    live(&edge, "BTC-USDT").await;
+    let subscribed = || {
+        let all = sim.connections().into_iter().flat_map(|connection| connection.subscriptions);
+        all.collect::<BTreeSet<String>>()
+    };
+    let before = subscribed();
+    sim.set_listed(BYBIT, "ETHUSDT", false).unwrap();
+    sim.cut_all();
+    let rest: BTreeSet<String> = before.iter().filter(|topic| topic.contains("BTCUSDT")).cloned().collect();
+    assert_eq!((before.len(), rest.len()), (4, 2), "{before:?}");
+    until("the other contract is subscribed again", TIME, || async {
+        let now = subscribed();
+        if now == rest { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+    live(&edge, "BTC-USDT").await;
+    let refused = edge.metric("marketprism_collector_errors_total", "venue_error").await;
+    assert_eq!(refused, 2, "each topic that has gone is told");
+}
