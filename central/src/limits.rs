@@ -193,5 +193,7 @@ pub const REPAIR_WINDOWS: usize = 1_000;
 pub const REPAIR_OUTCOMES: usize = 500;
 /// Wait of a repair for the replicator to end its current step: at most one query per side.
 pub const REPAIR_LEASE_WAIT: Duration = Duration::from_secs(150);
-/// Timeout of an edge's answer to a request for events.
-pub const EDGE_ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// Timeout of an edge's answer to a request for events: it reads its journal for them.
+pub const EDGE_ANSWER_WAIT: Duration = Duration::from_secs(15);
+/// Other edges that are asked for a range.
+pub const REPAIR_OTHER_EDGES: usize = 8;

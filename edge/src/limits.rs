@@ -222,6 +222,9 @@ pub const JOURNAL_CATCH_UP_BATCH: (usize, usize) = (256, 1 << 20);
 /// Part of the bounds in flight that records of the journal may take. Full: the journal is not read, live events have the rest.
 pub const JOURNAL_CATCH_UP_PART: u64 = 4;
 
+/// Bytes of segments read for one repair request. More: the answer says that a part is left.
+pub const JOURNAL_RESEND_BYTES: usize = 256 << 20;
+
 /// Stop: time to write and sync the rest of the journal. Passed: the stop does not wait for the disk.
 pub const JOURNAL_CLOSE: Duration = Duration::from_secs(5);
 

@@ -11,11 +11,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditOrigin, Auditor, JournaledRun, Resumption, RunJournal};
-use crate::broker::{BrokerLink, answer_requests, connect};
+use crate::broker::{BrokerLink, connect};
 use crate::config::{Adapters, Config};
 use crate::feed::{EdgeContext, FeedContext, FeedRoster, FrameObserver, run_feed};
 use crate::http::{EdgeState, bind};
-use crate::journal::{DiskFiles, Journal, JournalOptions, follow_confirmations};
+use crate::journal::{DiskFiles, Journal, JournalOptions, answer_requests, follow_confirmations};
 use crate::limits::{HEALTH_GRACE, JOURNAL_CATCH_UP_PART, JOURNAL_CLOSE, PIPELINES_DRAIN, PUBLISHER_DRAIN};
 use crate::publisher::{AuditSender, DrainResult, Publisher};
 use crate::queue::{AbandonedRecords, EventQueue, MemoryQueue, QueueLane, QueueLimits};
@@ -296,7 +296,8 @@ impl AuditTasks {
         if let Some(JournaledStart { journal, run }) = start {
             sender = sender.with_journal(journal, run.run_ns, run.unsent);
         }
-        let answers = answer_requests(client.clone(), context.name.clone(), stop.clone());
+        let answers =
+            answer_requests(client.clone(), context.name.clone(), context.journal.clone(), stop.clone());
         let repair = async move {
             if let Err(error) = answers.await {
                 tracing::error!(error = format!("{error:#}"), "repair requests are no longer answered");

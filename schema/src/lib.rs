@@ -16,6 +16,7 @@ mod repair;
 mod stream;
 mod stream_id;
 mod table;
+mod texts;
 mod validation;
 mod wire;
 

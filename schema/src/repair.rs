@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{StreamId, StreamIdError};
+use crate::texts;
+use crate::{EventId, StreamId, StreamIdError};
 
 /// Version of both forms.
 pub const REPAIR_VERSION: u32 = 1;
@@ -25,6 +26,12 @@ pub struct RepairRequest {
     pub from: i64,
     /// Last receive time, exclusive.
     pub to: i64,
+    /// Only these events; empty: all.
+    #[serde(default, with = "texts", skip_serializing_if = "Vec::is_empty")]
+    pub event_ids: Vec<EventId>,
+    /// Only events with the venue's sequence from the first to the second, inclusive: trade ids, update ids of books.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<[i64; 2]>,
 }
 
 /// Result of a request.
@@ -36,9 +43,12 @@ pub struct RepairAnswer {
     pub request_id: String,
     /// Result.
     pub state: RepairState,
-    /// Events that were sent again.
+    /// Events that are sent again.
     #[serde(default)]
     pub resent: u64,
+    /// Receive time from which on the edge has everything, nanoseconds since 1970 UTC.
+    #[serde(default)]
+    pub kept_from: Option<i64>,
     /// Why not all of them.
     #[serde(default)]
     pub reason: String,
@@ -48,7 +58,7 @@ pub struct RepairAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepairState {
-    /// Everything asked for was sent again.
+    /// Everything asked for is sent again.
     Resent,
     /// A part of it; the rest is not kept any more.
     Partly,
@@ -91,6 +101,14 @@ pub enum RepairError {
     /// No stream of this system.
     #[error("repair: {0}")]
     Stream(#[from] StreamIdError),
+    /// No sequence is in it.
+    #[error("repair: sequences {first} to {last}, the second must not be lower")]
+    Sequences {
+        /// First sequence.
+        first: i64,
+        /// Last sequence.
+        last: i64,
+    },
     /// No time is in it.
     #[error("repair: from {from} to {to}, to must be later")]
     Interval {
@@ -109,7 +127,8 @@ pub fn repair_subject(edge: &str) -> String {
 impl RepairRequest {
     /// A request for the events of a stream that were received from `from` up to `to`.
     pub fn new(request_id: String, stream: &StreamId, from: i64, to: i64) -> Self {
-        Self { version: REPAIR_VERSION, request_id, stream: stream.clone(), from, to }
+        let (version, stream) = (REPAIR_VERSION, stream.clone());
+        Self { version, request_id, stream, from, to, event_ids: Vec::new(), sequences: None }
     }
 
     /// Reads a request.
@@ -118,7 +137,11 @@ impl RepairRequest {
         check_version(request.version)?;
         request.stream.check()?;
         let (from, to) = (request.from, request.to);
-        if from >= to { Err(RepairError::Interval { from, to }) } else { Ok(request) }
+        match request.sequences {
+            _ if from >= to => Err(RepairError::Interval { from, to }),
+            Some([first, last]) if first > last => Err(RepairError::Sequences { first, last }),
+            _ => Ok(request),
+        }
     }
 
     /// The request as bytes.
@@ -166,6 +189,10 @@ mod tests {
             RepairRequest::decode(&request.encode().unwrap()).unwrap_err().to_string()
         };
         assert!(refused(RepairRequest { to: 1, ..request.clone() }).contains("from 1 to 1"));
+        assert!(refused(RepairRequest { sequences: Some([2, 1]), ..request.clone() }).contains("2 to 1"));
+        let chosen =
+            RepairRequest { event_ids: vec![EventId(7)], sequences: Some([1, 1]), ..request.clone() };
+        assert_eq!(RepairRequest::decode(&chosen.encode().unwrap()).unwrap(), chosen);
         assert!(refused(RepairRequest { version: 2, ..request.clone() }).contains("version 2"));
         let dotted = StreamId { symbol: "A.B".into(), ..stream };
         assert!(refused(RepairRequest { stream: dotted, ..request.clone() }).contains("A.B"));
@@ -176,6 +203,7 @@ mod tests {
             request_id: "r1".into(),
             state: RepairState::NotKept,
             resent: 0,
+            kept_from: Some(5),
             reason: "why".into(),
         };
         let bytes = answer.encode().unwrap();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event};
 use futures_util::StreamExt as _;
 use marketprism_schema::{
-    BrokerUser, CENTRAL_CONNECTION, DataType, MarketType, REPAIR_VERSION, RepairRequest, StreamId,
-    broker_authorization, edge_connection, repair_subject,
+    BrokerUser, CENTRAL_CONNECTION, DataType, MarketType, RepairRequest, StreamId, broker_authorization,
+    edge_connection, repair_subject,
 };
 use marketprism_tests::broker::Broker;
 use marketprism_tests::central::Central;
@@ -100,7 +100,7 @@ async fn strangers_stay_out_an_edge_publishes_only_its_own_and_everything_works(
 
     let own = Visitor::new(&broker, "central", CENTRAL_CONNECTION).await;
     let stream = StreamId::new(DataType::Trade, "binance_spot", MarketType::Spot, "BTC-USDT").unwrap();
-    let request = RepairRequest { version: REPAIR_VERSION, request_id: "r".into(), stream, from: 1, to: 2 };
+    let request = RepairRequest::new("r".into(), &stream, 1, 2);
     let answer = own.client.request(repair_subject(EDGE), request.encode().unwrap().into()).await.unwrap();
     assert!(String::from_utf8_lossy(&answer.payload).contains("not_kept"), "{answer:?}");
 

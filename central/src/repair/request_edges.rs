@@ -49,7 +49,7 @@ pub async fn request_edges(
             (RepairFate::WouldRepair, format!("would ask the edge for {} events", range.missing))
         } else {
             log.doing(format!("asking {stream}"));
-            request_edge(broker, &range).await
+            request_edges_of(broker, hot, &range).await
         };
         log.add(RepairOutcome {
             table: Table::of(*data_type).name.to_owned(),
@@ -70,16 +70,38 @@ fn hot_is_complete_from(config: &Config) -> i64 {
     clock::now_ns() / 1_000_000 - ms(kept.saturating_sub(limits::TTL_MARGIN))
 }
 
-async fn request_edge(broker: &Broker, range: &LackingRange) -> (RepairFate, String) {
-    let failed =
-        |reason: String| (RepairFate::NotRepaired, format!("{} events are missing; {reason}", range.missing));
+/// Asks the edge, and those that collect the same stream if it no longer has everything: two edges give one event the same id.
+async fn request_edges_of(broker: &Broker, hot: &Endpoint, range: &LackingRange) -> (RepairFate, String) {
+    let (is_complete, text) = request_edge(broker, range, &range.edge).await;
+    if is_complete {
+        return (RepairFate::Resent, text);
+    }
+    let mut texts = vec![text];
+    match other_edges(hot, range).await {
+        Ok(others) => {
+            for EdgeName { edge } in others {
+                let (is_complete, text) = request_edge(broker, range, &edge).await;
+                if is_complete {
+                    return (RepairFate::Resent, text);
+                }
+                texts.push(text);
+            }
+        }
+        Err(error) => texts.push(format!("other edges not asked: {error}")),
+    }
+    (RepairFate::NotRepaired, format!("{} events are missing; {}", range.missing, texts.join("; ")))
+}
+
+/// True if the edge sends all that is asked for, and its answer.
+async fn request_edge(broker: &Broker, range: &LackingRange, edge: &str) -> (bool, String) {
+    let failed = |reason: String| (false, format!("{edge}: {reason}"));
     let id = format!("{:016x}", rand::random::<u64>());
     let [from_ns, to_ns] = [range.start_ms, range.end_ms].map(|ms| ms.saturating_mul(1_000_000));
     let payload = match RepairRequest::new(id, &range.stream, from_ns, to_ns).encode() {
         Ok(payload) => payload,
         Err(error) => return failed(format!("the request cannot be encoded: {error}")),
     };
-    let sent = broker.client.request(repair_subject(&range.edge), payload.into());
+    let sent = broker.client.request(repair_subject(edge), payload.into());
     let message = match timeout(limits::EDGE_ANSWER_WAIT, sent).await {
         Ok(Ok(message)) => message,
         Ok(Err(error)) if error.kind() != async_nats::client::RequestErrorKind::NoResponders => {
@@ -89,14 +111,41 @@ async fn request_edge(broker: &Broker, range: &LackingRange) -> (RepairFate, Str
     };
     match RepairAnswer::decode(&message.payload) {
         Ok(answer) if answer.state == RepairState::Resent => {
-            (RepairFate::Resent, format!("the edge published {} events again", answer.resent))
+            (true, format!("edge {edge} sends {} events again", answer.resent))
         }
-        Ok(answer) => {
-            let (state, resent, reason) = (answer.state.as_str(), answer.resent, answer.reason);
-            failed(format!("the edge published {resent} again ({state}): {reason}"))
-        }
+        Ok(answer) => failed(incomplete(&answer, range.start_ms, clock::now_ns() / 1_000_000)),
         Err(error) => failed(format!("the edge's answer is invalid: {error}")),
     }
+}
+
+/// Where the journal begins too late: the age that it would have needed.
+fn incomplete(answer: &RepairAnswer, start_ms: i64, now_ms: i64) -> String {
+    let RepairAnswer { state, resent, kept_from, reason, .. } = answer;
+    let kept_from_ms = kept_from.map(|at_ns| at_ns / 1_000_000).filter(|from_ms| *from_ms > start_ms);
+    let age = kept_from_ms.map(|from_ms| {
+        let needed = now_ms.saturating_sub(start_ms).div_euclid(1_000);
+        format!("; its journal begins at {}, an age of {needed} s would have been needed", Time(from_ms))
+    });
+    format!("sends {resent} events again ({}): {reason}{}", state.as_str(), age.unwrap_or_default())
+}
+
+#[derive(clickhouse::Row, Deserialize)]
+struct EdgeName {
+    edge: String,
+}
+
+async fn other_edges(hot: &Endpoint, range: &LackingRange) -> Result<Vec<EdgeName>, StorageError> {
+    let query = format!(
+        "SELECT DISTINCT toString(edge) AS edge FROM {} WHERE {SUBJECT} = {} AND edge != {} AND window_start >= {} AND window_start < {} \
+         ORDER BY edge LIMIT {}",
+        hot.table("verdicts"),
+        sql::quote(&range.stream.to_string()),
+        sql::quote(&range.edge),
+        sql::millis(range.start_ms),
+        sql::millis(range.end_ms),
+        limits::REPAIR_OTHER_EDGES
+    );
+    bounded(hot.limit, hot.query(&query).fetch_all()).await
 }
 
 async fn lacking_windows(hot: &Endpoint, options: &RepairOptions) -> Result<Vec<LackingRange>, StorageError> {
@@ -141,6 +190,25 @@ fn join(windows: Vec<LackingRange>) -> Vec<LackingRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_says_which_age_of_the_journal_would_have_been_needed() {
+        let answer = |kept_from| RepairAnswer {
+            version: 1,
+            request_id: String::new(),
+            state: RepairState::NotKept,
+            resent: 0,
+            kept_from,
+            reason: "no longer kept".to_owned(),
+        };
+        let text = incomplete(&answer(Some(3_600_000_000_000)), 0, 7_200_000);
+        let end = "begins at 1970-01-01T01:00:00.000Z, an age of 7200 s would have been needed";
+        assert!(
+            text.starts_with("sends 0 events again (not_kept): no longer kept") && text.ends_with(end),
+            "{text}"
+        );
+        assert!(!incomplete(&answer(Some(-1)), 0, 5).contains("age"), "the journal has that time");
+    }
 
     #[test]
     fn only_adjacent_windows_of_one_stream_are_joined() {

@@ -167,19 +167,33 @@ async fn edges_are_asked_for_what_is_missing() {
     let nats = sides.stack.jetstream().await.client();
     let mut asked = nats.subscribe("repair.e1").await.unwrap();
     let edge = tokio::spawn(async move {
-        let message = asked.next().await.unwrap();
-        let request: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
-        let answer = serde_json::json!({
-            "version": 1, "request_id": request["request_id"], "state": "resent", "resent": 4, "reason": ""
-        });
-        nats.publish(message.reply.unwrap(), answer.to_string().into()).await.unwrap();
-        nats.flush().await.unwrap();
-        request
+        let mut requests = Vec::new();
+        // The second time in place of the other edge.
+        let kept_from = (start_ms + MINUTE_MS) * 1_000_000;
+        for (state, resent) in [("resent", 4), ("not_kept", 0)] {
+            let message = asked.next().await.unwrap();
+            let request: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+            let answer = serde_json::json!({
+                "version": 1, "request_id": request["request_id"], "state": state, "resent": resent,
+                "kept_from": kept_from, "reason": ""
+            });
+            nats.publish(message.reply.unwrap(), answer.to_string().into()).await.unwrap();
+            nats.flush().await.unwrap();
+            requests.push(request);
+        }
+        requests.remove(0)
     });
     let (code, text) = tokio::task::spawn_blocking(move || repair(&sides, &[])).await.unwrap();
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("the edge published 4 events again"), "{text}");
-    assert!(text.contains("e2 sim_spot.spot.A-B: 2 events are missing; the edge did not answer"), "{text}");
+    assert!(text.contains("edge e1 sends 4 events again"), "{text}");
+    assert!(
+        text.contains("e2 sim_spot.spot.A-B: 2 events are missing; e2: the edge did not answer"),
+        "{text}"
+    );
+    assert!(
+        text.contains("e1: sends 0 events again (not_kept)") && text.contains("would have been needed"),
+        "{text}"
+    );
     let request = edge.await.unwrap();
     let (from, to) = (start_ms * 1_000_000, (start_ms + 2 * MINUTE_MS) * 1_000_000);
     assert_eq!((request["from"].as_i64(), request["to"].as_i64()), (Some(from), Some(to)), "{request}");

@@ -90,6 +90,10 @@ impl Journal {
         true
     }
 
+    pub(super) fn shared(&self) -> &JournalShared {
+        &self.shared
+    }
+
     pub fn folder(&self) -> &Path {
         &self.shared.options.folder
     }

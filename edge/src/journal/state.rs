@@ -63,6 +63,8 @@ pub(super) struct JournalState {
     pub(super) is_rolled: bool,
     opened: Instant,
     pub(super) is_recovered: bool,
+    /// Newest receive time in a segment that was deleted.
+    pub(super) freed_to_ns: i64,
     pub(super) is_closing: bool,
     pub(super) status: JournalStatus,
 }
@@ -92,6 +94,7 @@ impl JournalShared {
             is_rolled: true,
             opened: Instant::now(),
             is_recovered: false,
+            freed_to_ns: i64::MIN,
             is_closing: false,
             status: JournalStatus::default(),
         };

@@ -40,10 +40,12 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             let (chunks, is_closing) = self.next_chunks();
+            let before = self.current.as_ref().map(|segment| segment.first);
             for chunk in &chunks {
                 self.write(chunk);
             }
-            if self.swept.elapsed() >= JOURNAL_SWEEP {
+            let has_new_segment = before != self.current.as_ref().map(|segment| segment.first);
+            if has_new_segment || self.swept.elapsed() >= JOURNAL_SWEEP {
                 self.swept = Instant::now();
                 self.sweep();
             }
@@ -164,6 +166,8 @@ impl Writer {
             self.audit_lost(segment, &path);
         }
         let mut state = self.shared.lock();
+        let last_ns = segment.received.map_or(i64::MIN, |(_, last)| last);
+        state.freed_to_ns = state.freed_to_ns.max(last_ns);
         if reason != EvictionReason::Confirmed {
             state.status.freed_unconfirmed += segment.count(EventState::Stored);
             let loss = if reason == EvictionReason::Full { JournalLoss::Full } else { JournalLoss::Expired };

@@ -1,20 +1,24 @@
 //! The journal between queue and a real broker: outages, lost streams, failing disks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, stream};
 use marketprism_edge::audit::Auditor;
 use marketprism_edge::journal::{
-    DiskFiles, Journal, JournalFile, JournalFiles, JournalOptions, JournalStatus, follow_confirmations,
+    DiskFiles, Journal, JournalFile, JournalFiles, JournalOptions, JournalStatus, answer_requests,
+    follow_confirmations,
 };
 use marketprism_edge::queue::{EventQueue, EventRecord, MemoryQueue, QueueLane, QueueLimits};
 use marketprism_edge::telemetry::Coverage;
-use marketprism_schema::{CONFIRMED_BUCKET, DataType, Watermark};
+use marketprism_schema::{
+    CONFIRMED_BUCKET, DataType, EventId, MarketType, RepairAnswer, RepairRequest, RepairState, StreamId,
+    Watermark, repair_subject,
+};
 use marketprism_service::clock;
 use marketprism_tests::broker::{Broker, free_port};
 use marketprism_tests::wait::eventually;
@@ -58,6 +62,7 @@ impl Journaled {
         let coverage = Coverage::default();
         for id in ids {
             let record = record("A-B", id.into(), None, clock::now_ns(), &coverage);
+            let record = EventRecord { sequence: i64::try_from(id).ok(), ..record };
             self.queue.append(QueueLane::default(), &mut vec![record]);
         }
     }
@@ -92,13 +97,13 @@ async fn end(journaled: Journaled, edge: Publishing) {
     assert!(journaled.journal.close(Duration::from_secs(20)));
 }
 
-fn files_of(folder: &Path) -> Vec<std::path::PathBuf> {
+fn files_of(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "journal")).collect()
 }
 
 fn events_on_disk(folder: &Path) -> u64 {
-    let count = |path: &std::path::PathBuf| {
+    let count = |path: &PathBuf| {
         let bytes = std::fs::read(path).unwrap_or_default();
         bytes.windows(12).filter(|window| window == b"\"received_at").count() as u64
     };
@@ -225,6 +230,62 @@ async fn events_that_the_broker_lost_are_sent_again_without_a_request() {
     task.await.unwrap();
 }
 
+/// Purged by an operator: the broker's sequences do not show it.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_request_events_are_sent_again_by_time_id_or_sequence_and_what_is_not_kept_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let context = jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    let config = stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec!["trade.>".to_owned()],
+        // The broker would drop what it still remembers.
+        duplicate_window: Duration::from_millis(100),
+        ..Default::default()
+    };
+    let stream = context.create_stream(config).await.unwrap();
+    let journaled = journaled(options(&folder.path().join("journal")), Arc::new(DiskFiles));
+    let began_ns = clock::now_ns();
+    let edge = journaled.publish(&broker.url()).await;
+    let stop = CancellationToken::new();
+    let journal = Some(Arc::clone(&journaled.journal));
+    let task = tokio::spawn(answer_requests(edge.client.clone(), "e1".to_owned(), journal, stop.clone()));
+    journaled.append(0..50);
+    stored_once(&broker.url(), 50).await;
+    journaled.written(50).await;
+
+    let trades = |symbol| StreamId::new(DataType::Trade, "sim_spot", MarketType::Spot, symbol).unwrap();
+    let whole = RepairRequest::new("r".to_owned(), &trades("A-B"), began_ns, clock::now_ns() + 1);
+    let ask = async |request: &RepairRequest| {
+        let asked = context.client().request(repair_subject("e1"), request.encode().unwrap().into()).await;
+        asked.ok().map(|answer| RepairAnswer::decode(&answer.payload).unwrap())
+    };
+    let some = RepairRequest { event_ids: vec![EventId(3), EventId(7), EventId(99)], ..whole.clone() };
+    let answer = eventually("the edge answers", || ask(&some)).await;
+    assert_eq!((answer.state, answer.resent, answer.reason.as_str()), (RepairState::Resent, 2, ""));
+    let some = RepairRequest { sequences: Some([40, 60]), ..whole.clone() };
+    assert_eq!(ask(&some).await.unwrap().resent, 10);
+    let earlier = RepairRequest { from: 1, ..whole.clone() };
+    let answer = ask(&earlier).await.unwrap();
+    assert_eq!((answer.state, answer.resent), (RepairState::Partly, 50));
+    assert!(answer.kept_from.unwrap() <= began_ns && answer.reason.contains("no longer kept"), "{answer:?}");
+    let other = RepairRequest::new("r".to_owned(), &trades("C-D"), began_ns, clock::now_ns());
+    let answer = ask(&other).await.unwrap();
+    assert_eq!((answer.state, answer.resent), (RepairState::NotKept, 0));
+
+    stream.purge().await.unwrap();
+    // Until the broker has forgotten the message ids.
+    eventually("all are in the stream again", || async {
+        let answer = ask(&whole).await.unwrap();
+        assert_eq!((answer.state, answer.resent), (RepairState::Resent, 50));
+        let distinct: BTreeSet<u128> = stored(&broker.url()).await.into_iter().collect();
+        if distinct.len() == 50 { Ok(()) } else { Err(format!("{} events", distinct.len())) }
+    })
+    .await;
+    stop.cancel();
+    task.await.unwrap().unwrap();
+}
+
 /// A disk that is full while `full` is set: each append leaves half of its bytes.
 struct FullDisk(Arc<AtomicBool>);
 
@@ -311,8 +372,89 @@ async fn past_half_of_its_bytes_books_stay_in_memory_and_a_full_journal_counts_i
         (status.lost[0][DataType::Trade] > 0).then_some(status)
     })
     .await;
-    assert!(status.bytes <= (1 << 20) + (1 << 18), "{status:?}");
+    assert!(status.freed_unconfirmed == 0, "{status:?}");
+    eventually("its bound is kept", || async {
+        let bytes = journaled.journal.status().bytes;
+        if bytes <= 1 << 20 { Ok(()) } else { Err(format!("{bytes} bytes")) }
+    })
+    .await;
     assert_eq!(journaled.queue.status().dropped[DataType::Trade], 0, "what is lost, the journal counts");
+}
+
+/// Remembers what was synced, until `is_stuck`.
+#[derive(Clone, Default)]
+struct SyncedDisk {
+    lengths: Arc<Mutex<BTreeMap<PathBuf, u64>>>,
+    is_stuck: Arc<AtomicBool>,
+}
+
+struct SyncedFile(Arc<dyn JournalFile>, PathBuf, SyncedDisk);
+
+impl JournalFiles for SyncedDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        Ok(Arc::new(SyncedFile(DiskFiles.create(path)?, path.to_owned(), self.clone())))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        DiskFiles.remove(path)
+    }
+}
+
+impl JournalFile for SyncedFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.append(bytes)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if !self.2.is_stuck.load(Ordering::Acquire) {
+            let length = std::fs::metadata(&self.1)?.len();
+            self.0.sync()?;
+            self.2.lengths.lock().unwrap().insert(self.1.clone(), length);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_costs_what_was_not_synced_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, cut) = (folder.path().join("journal"), folder.path().join("cut"));
+    let disk = SyncedDisk::default();
+    let first = journaled(options(&path), Arc::new(disk.clone()));
+    first.append(0..100);
+    first.written(100).await;
+    eventually("all is synced", || async {
+        let is_synced = |file: &PathBuf| {
+            disk.lengths.lock().unwrap().get(file).copied() == Some(std::fs::metadata(file).unwrap().len())
+        };
+        files_of(&path).iter().all(is_synced).then_some(())
+    })
+    .await;
+    disk.is_stuck.store(true, Ordering::Release);
+    first.append(100..200);
+    first.written(200).await;
+    // Of what was not synced, some bytes reach the disk.
+    std::fs::create_dir(&cut).unwrap();
+    for file in files_of(&path) {
+        let bytes = std::fs::read(&file).unwrap();
+        let synced = usize::try_from(disk.lengths.lock().unwrap()[&file]).unwrap();
+        assert!(synced < bytes.len());
+        std::fs::write(cut.join(file.file_name().unwrap()), &bytes[..synced + 100]).unwrap();
+    }
+    let second = journaled(options(&cut), Arc::new(DiskFiles));
+    let status = eventually("the journal is read", || async {
+        let status = second.journal.status();
+        (status.recovered > 0).then_some(status)
+    })
+    .await;
+    assert_eq!((status.recovered, status.torn_tails, status.torn_bytes, status.damaged), (100, 1, 100, 0));
+    for ended in [first, second] {
+        assert!(ended.journal.close(Duration::from_secs(20)));
+    }
 }
 
 #[test]

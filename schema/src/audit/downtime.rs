@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, check_edge, decode_audit, demand, texts};
+use super::message::{AUDIT_BYTES_MAX, Audit, AuditError, check_edge, decode_audit, demand};
 use crate::names::names;
 use crate::stream_id::StreamId;
+use crate::texts;
 
 /// Version of the message form that this crate writes and reads.
 pub const DOWNTIME_VERSION: u32 = 1;

@@ -8,6 +8,7 @@ use super::fingerprint::Fingerprint;
 use super::gap::{GAPS_MAX, Gap};
 use crate::event::EventId;
 use crate::stream_id::StreamId;
+use crate::texts;
 use crate::validation::{EDGE_NAME_ALLOWED, is_edge_name};
 
 /// Version of the message form that this crate writes and reads.
@@ -183,31 +184,6 @@ impl FeedAudit {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
-}
-
-/// Lists whose items are written as their text.
-pub(super) mod texts {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    pub(in crate::audit) fn serialize<T: Display, S: Serializer>(
-        items: &[T],
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_seq(items.iter().map(ToString::to_string))
-    }
-
-    pub(in crate::audit) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<T>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        texts
-            .iter()
-            .map(|text| text.parse().map_err(|e| D::Error::custom(format!("{text:?}: {e}"))))
-            .collect()
-    }
 }
 
 /// Most bytes of a part, as an edge cuts them: well below the 1 MiB that brokers allow a message.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use marketprism_edge::broker::answer_requests;
+use marketprism_edge::journal::answer_requests;
 use marketprism_edge::publisher::DrainResult;
 use marketprism_edge::queue::EventQueue as _;
 use marketprism_schema::{GapCause, GapKind, RepairAnswer, RepairRequest, RepairState};
@@ -128,12 +128,13 @@ async fn events_left_at_a_stop_are_in_the_last_audits() {
 }
 
 #[tokio::test]
-async fn a_repair_request_is_answered_with_not_kept_and_an_invalid_one_is_refused_with_the_reason() {
+async fn without_a_journal_a_repair_request_is_answered_with_not_kept_and_an_invalid_one_is_refused_with_the_reason()
+ {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
     let client = async_nats::connect(broker.url()).await.unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(answer_requests(client.clone(), "e1".into(), stop.clone()));
+    let task = tokio::spawn(answer_requests(client.clone(), "e1".into(), None, stop.clone()));
     let request = RepairRequest::new("r-1".into(), &trades("A-B"), 1, 2).encode().unwrap();
     let ask = async |bytes: Vec<u8>| {
         let asked = client.request("repair.e1", bytes.into()).await;
