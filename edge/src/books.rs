@@ -147,8 +147,7 @@ impl OrderBooks {
 
     /// Restarts a live book without sequence numbers.
     pub fn restart_unnumbered(&mut self, instrument: InstrumentIndex, now_ns: i64) {
-        let is_live = |slot: &mut BookSlot| slot.book.state() == BookState::Live;
-        if self.is_unnumbered(instrument) && self.slot(instrument).is_some_and(is_live) {
+        if self.is_unnumbered(instrument) && self.is_live(instrument) {
             self.restart(instrument, now_ns);
         }
     }
@@ -158,6 +157,11 @@ impl OrderBooks {
         if let Some(slot) = self.slots.get_mut(instrument.position()).and_then(Option::take) {
             self.pending_bytes = self.pending_bytes.saturating_sub(slot.pending_bytes);
         }
+    }
+
+    pub fn is_live(&self, instrument: InstrumentIndex) -> bool {
+        let slot = self.slots.get(instrument.position()).and_then(Option::as_deref);
+        slot.is_some_and(|slot| slot.book.state() == BookState::Live)
     }
 
     /// Requests a snapshot (again), with back-off.

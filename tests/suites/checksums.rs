@@ -16,8 +16,10 @@ use crate::edge_audits::{create_streams, flows, messages};
 const KRAKEN: &str = "kraken_spot";
 
 /// The venue's symbol, ours, and levels a side.
-const PAIRS: [(&str, &str, u32); 5] = [
+const PAIRS: [(&str, &str, u32); 6] = [
     ("BTC/USD", "BTC-USD", 10),
+    // On one connection with the one before: what happens to that must not touch this.
+    ("LTC/USD", "LTC-USD", 10),
     ("ETH/USD", "ETH-USD", 25),
     ("DOGE/USD", "DOGE-USD", 100),
     ("SOL/USD", "SOL-USD", 500),
@@ -118,14 +120,31 @@ async fn is_noticed(sim: &Sim, edge: &Edge, (action, symbol, reason): (FaultActi
     .await;
 }
 
+/// The connection of two books lags by one update, and is replaced because of one of them.
+async fn overlapping_connections_do_not_mix(sim: &Sim, edge: &Edge) {
+    let is_of_both = |subscriptions: &BTreeSet<String>| subscriptions.contains("book:LTC/USD:10");
+    let old = sim.connections().into_iter().find(|one| is_of_both(&one.subscriptions)).unwrap().id;
+    let lag = FaultSpec::new(FaultAction::Reorder).connection(old).stream("book:LTC").count(u64::MAX);
+    sim.fault(lag.delay_ms(60_000)).unwrap();
+    is_noticed(sim, edge, (FaultAction::Checksum, "BTC/USD", "checksum")).await;
+    until("the connection is replaced", Duration::from_secs(30), || async {
+        let both = sim.connections().into_iter().filter(|one| is_of_both(&one.subscriptions)).count();
+        if both == 2 { Ok(()) } else { Err(format!("{both} connections")) }
+    })
+    .await;
+    flows(edge, 100).await;
+    assert_eq!(resyncs(edge, "checksum").await, 1, "updates of the older connection were mixed in");
+}
+
 /// Nothing is sent while the connections are away: what was under way comes again with the first trades of the new ones.
 async fn cut(sim: &Sim) {
     sim.pause();
-    let before = sim.connections().len();
     sim.cut_all();
     until("the sockets are back", Duration::from_secs(60), || async {
-        let back = sim.connections().iter().filter(|one| !one.subscriptions.is_empty()).count();
-        if back == before { Ok(()) } else { Err(format!("{back} of {before}")) }
+        let connections = sim.connections();
+        let back: BTreeSet<&String> = connections.iter().flat_map(|one| &one.subscriptions).collect();
+        let all = 2 * PAIRS.len();
+        if back.len() == all { Ok(()) } else { Err(format!("{} of {all} subscriptions", back.len())) }
     })
     .await;
     sim.resume();
@@ -142,18 +161,24 @@ async fn books_of_every_depth_and_all_trades_are_the_venues_and_equal_times_are_
         rate: 150,
         trade_percent: 30,
         start_paused: true,
+        // The second request of a resync is one too many: the connection is replaced, and the old one overlaps the new one.
+        requests_max: Some(2),
         ..SimConfig::default()
     };
     let sim = Sim::start(config).await.unwrap();
-    let feeds = PAIRS.map(|(_, symbol, depth)| Feed {
-        extra: format!("depth = {depth}\nreconnect_wait_max_ms = 500"),
-        ..Feed::simulated(KRAKEN, &sim.addr().to_string(), &[symbol])
+    let feeds = PAIRS.chunk_by(|one, next| one.2 == next.2).map(|pairs| {
+        let symbols: Vec<&str> = pairs.iter().map(|(_, symbol, _)| *symbol).collect();
+        Feed {
+            extra: format!("depth = {}\nreconnect_wait_max_ms = 500", pairs[0].2),
+            ..Feed::simulated(KRAKEN, &sim.addr().to_string(), &symbols)
+        }
     });
+    let feeds: Vec<Feed> = feeds.collect();
     let edge = Edge::start(folder.path(), &format!("urls = [{:?}]", broker.url()), &feeds).await;
     until("the edge is ready", Duration::from_secs(30), || edge.get("/ready")).await;
     sim.resume();
     flows(&edge, 200).await;
-    is_noticed(&sim, &edge, (FaultAction::Checksum, "BTC/USD", "checksum")).await;
+    overlapping_connections_do_not_mix(&sim, &edge).await;
     is_noticed(&sim, &edge, (FaultAction::Gap, "ETH/USD", "checksum")).await;
     // Not even its symbol can be read.
     is_noticed(&sim, &edge, (FaultAction::Half, "DOGE/USD", "restart")).await;

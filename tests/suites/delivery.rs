@@ -10,9 +10,9 @@ use marketprism_tests::stack::Stack;
 use marketprism_tests::wait::until;
 use marketprism_venue_sim::{Sim, SimConfig};
 
-use crate::{SYMBOLS, VENUE_SYMBOLS, two_symbols};
+use crate::{SYMBOLS, two_symbols};
 
-const EXCHANGES: [&str; 3] = ["binance_spot", "binance_derivatives", "bybit_derivatives"];
+const EXCHANGES: [&str; 4] = ["binance_spot", "binance_derivatives", "bybit_derivatives", "kraken_spot"];
 
 /// Price, quantity, side, venue time in microseconds.
 type Trade = (String, String, String, i64);
@@ -22,15 +22,15 @@ type Trades = BTreeMap<(String, String, String), Trade>;
 fn sent(sim: &Sim) -> Trades {
     let mut all = Trades::new();
     for exchange in EXCHANGES {
-        for symbol in VENUE_SYMBOLS {
-            for trade in sim.all_trades(exchange, symbol).unwrap() {
+        for symbol in sim.instruments(exchange).unwrap().into_iter().map(|listed| listed.venue_symbol) {
+            for trade in sim.all_trades(exchange, &symbol).unwrap() {
                 let value = (
                     plain(key(&trade.price)),
                     plain(key(&trade.quantity)),
                     trade.side.to_owned(),
                     trade.trade_time_ms * 1000,
                 );
-                all.insert((exchange.to_owned(), symbol.to_owned(), trade.trade_id), value);
+                all.insert((exchange.to_owned(), symbol.clone(), trade.trade_id), value);
             }
         }
     }

@@ -45,9 +45,10 @@ use marketprism_venue_sim::SimConfig;
 const VENUE_SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 const SYMBOLS: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 
-/// A paused venue with two symbols.
+/// Paused venues with two symbols.
 fn two_symbols(rate: u64) -> SimConfig {
-    let symbols = VENUE_SYMBOLS.map(str::to_owned).to_vec();
+    let slashed = ["kraken_spot:BTC/USDT", "kraken_spot:ETH/USDT"];
+    let symbols = [VENUE_SYMBOLS, slashed].concat().into_iter().map(str::to_owned).collect();
     SimConfig { symbols, rate, start_paused: true, ..SimConfig::default() }
 }
 

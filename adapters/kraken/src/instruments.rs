@@ -2,8 +2,8 @@
 
 use marketprism_adapter_sdk::symbol::pair;
 use marketprism_adapter_sdk::{
-    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Request, decimal_places,
-    each_member, get,
+    Answer, Cursor, Endpoints, Instrument, Listing, MarketType, Object, ParseResult, Refusal, Request,
+    decimal_places, each_element, each_member, get, refusal,
 };
 
 pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> Vec<Request> {
@@ -13,11 +13,15 @@ pub(crate) fn instrument_requests(endpoints: &Endpoints, answers: &[Answer]) -> 
     vec![get(format!("{}/0/public/AssetPairs", endpoints.url("rest")), Vec::new(), 30_000)]
 }
 
-pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Listing> {
+pub(crate) fn instruments(answers: &[Answer]) -> Result<Listing, Refusal> {
     let mut listing = Listing::new("wsname");
     for answer in answers {
+        let answer = Object::whole(&answer.body)?;
         // A refused request has the status of a good one, and no `result`.
-        Object::whole(&answer.body)?.read("result", |cursor, _| {
+        if answer.has("error") && !answer.has("result") {
+            return Err(refusal("instruments", errors(&answer)?, "an answer with a result"));
+        }
+        answer.read("result", |cursor, _| {
             // A thousand members: too many for an `Object`.
             each_member(cursor, "an object of pairs", |cursor, _| {
                 listing.row(cursor, |cursor| instrument(&Object::parse(cursor)?))
@@ -25,6 +29,18 @@ pub(crate) fn instruments(answers: &[Answer]) -> ParseResult<Listing> {
         })?;
     }
     Ok(listing)
+}
+
+/// The venue's errors, such as `EGeneral:Too many requests`.
+fn errors(answer: &Object<'_>) -> ParseResult<String> {
+    let mut texts = Vec::new();
+    answer.read("error", |cursor, what| {
+        each_element(cursor, |cursor| {
+            texts.push(cursor.text(what)?.into_owned());
+            Ok(())
+        })
+    })?;
+    Ok(texts.join(", "))
 }
 
 /// None for a pair without a socket name (dark pools), or with one that no symbol can hold.

@@ -32,7 +32,7 @@ impl VenueAdapter for KrakenVenue {
     }
 
     fn instruments(_: &Feed, answers: &[Answer]) -> Result<Listing, Refusal> {
-        Ok(instruments::instruments(answers)?)
+        instruments::instruments(answers)
     }
 
     fn load(_: &LoadedFeed) -> Result<KrakenVenue, Refusal> {

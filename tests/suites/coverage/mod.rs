@@ -23,7 +23,7 @@ const DERIVATIVES: &[&str] = &[
 ];
 
 /// Data types and market types by exchange.
-const OFFERED: [(&str, &[&str], &[&str]); 7] = [
+const OFFERED: [(&str, &[&str], &[&str]); 8] = [
     ("binance_spot", &["trade", "orderbook"], &["spot"]),
     ("binance_derivatives", DERIVATIVES, &["perpetual", "futures"]),
     ("bybit_spot", &["trade", "orderbook"], &["spot"]),
@@ -32,6 +32,7 @@ const OFFERED: [(&str, &[&str], &[&str]); 7] = [
         &["trade", "orderbook", "funding_rate", "open_interest", "liquidation", "lsr_all_account"],
         &["perpetual", "futures"],
     ),
+    ("kraken_spot", &["trade", "orderbook"], &["spot"]),
     ("okx_spot", &["trade", "orderbook"], &["spot"]),
     ("okx_derivatives", DERIVATIVES, &["perpetual", "futures", "options"]),
     (

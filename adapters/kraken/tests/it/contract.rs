@@ -20,6 +20,9 @@ fn pairs_have_the_names_of_the_sockets() {
     let expected = [("BTC/USD", true), ("DOGE/USD", true), ("OLD/USD", false)];
     assert_eq!(named, expected.map(|(name, trading)| (name.to_owned(), trading)));
     assert_eq!(chosen(&["XBT-USD"]).unwrap_err().field, "symbols", "the sockets know no XBT");
+    let body = r#"{"error":["EGeneral:Temporary lockout","EService:Busy"]}"#;
+    let refused = Kraken::instruments(&feed(&[], 10), answers([body])).unwrap_err();
+    assert_eq!(refused.value, "EGeneral:Temporary lockout, EService:Busy");
     for body in [r#"{"error":["EGeneral:Temporary lockout"]}"#, r#"{"error":[],"result":[]}"#, "<html>"] {
         assert_eq!(
             Kraken::instruments(&feed(&[], 10), answers([body])).unwrap_err().field,

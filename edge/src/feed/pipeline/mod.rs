@@ -1,5 +1,6 @@
 //! The pipeline of one feed: frames in batches through the adapter, records into the queue. It owns a thread and all its state.
 
+mod handover;
 mod reactions;
 
 use std::collections::HashSet;
@@ -19,6 +20,7 @@ use prometheus::Histogram;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use self::handover::BookHandover;
 use self::reactions::{SilentStream, hides_lost_books};
 use super::context::FrameObserver;
 use super::remark_log::RemarkLog;
@@ -64,6 +66,7 @@ pub struct Pipeline {
     /// The stream of the event before: most events are of the same stream.
     last_active: Option<(SourceIndex, DataType, InstrumentIndex)>,
     polls: PollTracker,
+    handover: BookHandover,
     /// Frames of the batch that are no success of their poll.
     unusable: HashSet<FrameIndex>,
     receive_to_normalized: Histogram,
@@ -87,6 +90,7 @@ impl Pipeline {
             active: HashSet::new(),
             last_active: None,
             polls: PollTracker::new(parts.adapter.plan()),
+            handover: BookHandover::default(),
             unusable: HashSet::new(),
             gap_lines: LogLimit::default(),
             loss_lines: LogLimit::default(),
@@ -172,13 +176,13 @@ impl Pipeline {
         }
         match input {
             SocketEvent::Frame(frame) => self.push(&frame),
-            SocketEvent::Closed { source, reason, overlap, at_ns, .. } => {
+            SocketEvent::Closed { source, generation, reason, overlap, at_ns } => {
                 // Frames that came before it are processed before it.
                 self.normalize();
                 if !overlap {
                     self.parts.gaps.closed(source, &reason, at_ns);
                 }
-                self.closed(source, overlap, &reason.to_string());
+                self.closed((source, generation), overlap, &reason.to_string());
             }
             SocketEvent::Opened { source, generation, .. } => {
                 tracing::info!(exchange = self.exchange(), %source, generation, "connected");
@@ -291,6 +295,11 @@ impl Pipeline {
         let Some(origin) = self.origin(frame) else { return };
         self.mark_active(origin.source, payload);
         let received_at_ns = origin.received_at_ns;
+        if let Payload::Book(book) = payload
+            && self.is_superseded(origin, book)
+        {
+            return;
+        }
         let outcome = self.parts.builder.event(payload, levels, received_at_ns, now_ns, &mut self.records);
         self.count_invalid(Some((origin.source, received_at_ns)));
         if let Some(outcome) = outcome.filter(|outcome| outcome.gap.is_some() || outcome.rejected.is_some()) {

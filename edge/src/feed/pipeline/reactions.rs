@@ -9,7 +9,7 @@ use marketprism_schema::DataType;
 use marketprism_service::clock;
 use marketprism_socket::{CommandError, SilenceHint, SocketEvent};
 
-use super::Pipeline;
+use super::{FrameOrigin, Pipeline};
 use crate::feed::status::FeedReport;
 use crate::gaps::IncidentKind;
 use crate::limits::STATUS_EVERY;
@@ -269,19 +269,32 @@ impl Pipeline {
     }
 
     /// With sequence numbers the next update shows a loss; books without them restart.
-    pub(super) fn closed(&mut self, source: SourceIndex, overlap: bool, reason: &str) {
+    pub(super) fn closed(&mut self, (source, generation): (SourceIndex, u64), overlap: bool, reason: &str) {
         tracing::info!(exchange = self.exchange(), %source, reason, overlap, "connection closed");
-        if overlap {
-            return;
-        }
         let instruments = self.parts.sources.books_of(source);
         let now_ns = clock::now_ns();
         let Some(books) = self.parts.builder.books() else { return };
         for instrument in instruments {
-            if books.is_unnumbered(instrument) {
+            if books.is_unnumbered(instrument) && (self.handover.ended(instrument, generation) || !overlap) {
                 books.restart(instrument, now_ns);
             }
         }
+    }
+
+    /// A newer connection's snapshot has replaced the book that this update belongs to.
+    pub(super) fn is_superseded(&mut self, origin: FrameOrigin, book: &contract::Book) -> bool {
+        let instrument = InstrumentIndex::from(book.instrument);
+        let Some(books) = self.parts.builder.books() else { return false };
+        if !books.is_unnumbered(instrument) || !self.parts.sources.is_connection(origin.source) {
+            return false;
+        }
+        let kind = (book.change, books.is_live(instrument));
+        let is_superseded = !self.handover.admits(instrument, origin.generation, kind);
+        if is_superseded {
+            let labels = [self.parts.status.exchange.as_str(), "superseded"];
+            self.parts.metrics.ignored.with_label_values(&labels).inc();
+        }
+        is_superseded
     }
 
     /// Without sequence numbers no later frame shows that one of the source is lost: a checksum covers the best levels only.
