@@ -67,6 +67,7 @@ pub(super) struct TradeIdTracker {
     next: Option<i64>,
     last_ns: i64,
     last_venue_ns: i64,
+    newest_venue_ns: i64,
     open: VecDeque<Gap>,
     /// Open gaps that left the full list.
     forgotten: GapSum,
@@ -79,8 +80,17 @@ impl TradeIdTracker {
     pub(super) fn check(&mut self, id: u64, at_ns: i64, venue_ns: i64) -> TradeIdCheck {
         let Ok(id) = i64::try_from(id) else { return TradeIdCheck::InOrder };
         let next = self.next.unwrap_or(id);
+        let is_newest = venue_ns > self.newest_venue_ns;
+        self.newest_venue_ns = self.newest_venue_ns.max(venue_ns);
         if id < next {
-            return if self.fill(id) { TradeIdCheck::FillsGap } else { TradeIdCheck::InOrder };
+            if self.fill(id) {
+                return TradeIdCheck::FillsGap;
+            }
+            // Late trades are older by the venue's clock: the venue has begun to count anew, as after a relisting.
+            if is_newest {
+                (self.next, self.last_ns, self.last_venue_ns) = (Some(id + 1), at_ns, venue_ns);
+            }
+            return TradeIdCheck::InOrder;
         }
         let after_ns = std::mem::replace(&mut self.last_ns, at_ns);
         let after_venue_ns = std::mem::replace(&mut self.last_venue_ns, venue_ns);
@@ -185,6 +195,21 @@ mod tests {
         assert_eq!(tracker.check(5, 5, 50), TradeIdCheck::InOrder);
         assert_eq!((tracker.missing, tracker.open().count()), (0, 0));
         assert_eq!(tracker.check(17, 6, 60), TradeIdCheck::InOrder);
+    }
+
+    #[test]
+    fn gaps_are_found_also_after_the_venue_counts_anew() {
+        let mut tracker = TradeIdTracker::default();
+        let check = |tracker: &mut TradeIdTracker, id, venue_ns| tracker.check(id, 1, venue_ns);
+        assert_eq!(check(&mut tracker, 1_000, 50), TradeIdCheck::InOrder);
+        // Ids need not rise with the venue's time, and late trades are older.
+        assert_eq!(check(&mut tracker, 1_001, 40), TradeIdCheck::InOrder);
+        assert_eq!(check(&mut tracker, 900, 45), TradeIdCheck::InOrder);
+        assert_eq!(check(&mut tracker, 1_002, 60), TradeIdCheck::InOrder);
+        assert_eq!(check(&mut tracker, 7, 70), TradeIdCheck::InOrder, "counts anew");
+        assert_eq!(check(&mut tracker, 8, 71), TradeIdCheck::InOrder);
+        assert_eq!(check(&mut tracker, 10, 72), TradeIdCheck::Gap);
+        assert_eq!(tracker.open().map(ids).collect::<Vec<_>>(), [(9, 9)]);
     }
 
     #[test]
