@@ -141,10 +141,10 @@ fn the_venues_checksum_holds_after_every_update() {
 #[test]
 fn snapshots_of_the_venue_have_its_checksum_at_the_places_of_each_pair() {
     let frames = Path::new(env!("CARGO_MANIFEST_DIR")).join("frames/kraken_spot.snapshots.jsonl");
-    let mut session = crate::open(&crate::feed("kraken_spot", &["BTC-USD", "USDG-USD"]));
+    let mut session = crate::open(&crate::feed("kraken_spot", &["BTC-USD", "ETH-USD", "USDG-USD"]));
     let frames = session.frames(&testkit::read(&frames).unwrap());
     let normalized = session.normalize(&frames, 16);
-    assert_eq!((normalized.events.len(), normalized.notes.len()), (2, 0));
+    assert_eq!((normalized.events.len(), normalized.notes.len()), (3, 0));
     for event in &normalized.events {
         let (Payload::Book(book), mut sides) = (&event.payload, Sides::default()) else {
             panic!("{event:?}")
