@@ -1,5 +1,6 @@
 //! The whole configuration of an edge: sections, rules between keys, validation as a whole.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -267,8 +268,10 @@ impl Config {
                 adapters.verify(&at, feed, &edge.data_dir, &mut problems);
             }
         }
+        let variables = OnceCell::new();
         for (index, feed) in feeds.iter_mut().enumerate() {
-            feed.egress = feed.network.egress(&format!("feed[{index}]"), &network, &mut problems);
+            let at = format!("feed[{index}]");
+            feed.egress = feed.network.egress(&at, &network, &variables, &mut problems);
         }
         nats.check(&mut problems);
         problems.finish()?;

@@ -1,5 +1,6 @@
 //! Proxy and local address of connections to venues: a feed's keys, then `[network]`, then the usual variables.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use marketprism_config::{MaskedUrl, Problems, Secret};
@@ -37,14 +38,17 @@ pub struct Egress {
 
 impl Network {
     /// The way that these keys, those of all feeds and the environment give together.
-    pub(super) fn egress(&self, at: &str, shared: &Self, problems: &mut Problems<'_>) -> Egress {
+    pub(super) fn egress(
+        &self,
+        at: &str,
+        shared: &Self,
+        variables: &OnceCell<ProxyVariables>,
+        problems: &mut Problems<'_>,
+    ) -> Egress {
         let own = self.proxy_rules(at, problems);
         let proxy = own.or_else(|| shared.proxy_rules("network", problems));
         let local_address = self.local(at, problems).or_else(|| shared.local("network", problems));
-        Egress {
-            proxy: proxy.unwrap_or_else(|| ProxyRules::Variables(Box::new(variables(problems)))),
-            local_address,
-        }
+        Egress { proxy: proxy.unwrap_or_else(|| environment(variables, problems)), local_address }
     }
 
     fn proxy_rules(&self, at: &str, problems: &mut Problems<'_>) -> Option<ProxyRules> {
@@ -84,10 +88,12 @@ impl Network {
     }
 }
 
-fn variables(problems: &mut Problems<'_>) -> ProxyVariables {
+/// Read once, so that what is wrong with the variables is told once.
+fn environment(variables: &OnceCell<ProxyVariables>, problems: &mut Problems<'_>) -> ProxyRules {
     let document = problems.document();
-    ProxyVariables::read(
-        |name| document.variable(name),
-        |name, what, allowed| problems.report(name, what, allowed),
-    )
+    let read = || {
+        let refuse = |name: &str, what| problems.report(name, what, Proxy::ALLOWED);
+        ProxyVariables::read(|name| document.variable(name), refuse)
+    };
+    ProxyRules::Variables(Box::new(variables.get_or_init(read).clone()))
 }

@@ -140,10 +140,10 @@ pub struct ProxyVariables {
 }
 
 impl ProxyVariables {
-    /// Reads [`PROXY_VARIABLES`]. Gives each variable that cannot be used to `refuse`, with what is wrong and what is allowed.
+    /// Reads [`PROXY_VARIABLES`]. Gives each proxy that cannot be used to `refuse`: variable, and what is wrong with it.
     pub fn read<'a>(
         value_of: impl Fn(&str) -> Option<&'a str>,
-        mut refuse: impl FnMut(&str, String, &str),
+        mut refuse: impl FnMut(&str, String),
     ) -> Self {
         let find = |name: &str| {
             let lower = name.to_ascii_lowercase();
@@ -155,13 +155,17 @@ impl ProxyVariables {
             let address = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
             let address = MaskedUrl::from(address);
             Proxy::new(&address, None, &name)
-                .map_err(|error| refuse(&name, format!("{address:?}: {error}"), Proxy::ALLOWED))
+                .map_err(|error| refuse(&name, format!("{address:?}: {error}")))
                 .ok()
         };
         let (https, http, all) = (proxy("HTTPS_PROXY"), proxy("HTTP_PROXY"), proxy("ALL_PROXY"));
         let exempt = match find("NO_PROXY") {
             Some((list, name)) => NoProxy::parse(list, |entry| {
-                refuse(&name, format!("holds {entry:?}"), NoProxy::ALLOWED);
+                tracing::warn!(
+                    variable = name,
+                    entry,
+                    "entry ignored: no name, address or network such as 10.0.0.0/8"
+                );
             }),
             None => NoProxy::default(),
         };
@@ -217,7 +221,7 @@ mod tests {
         let mut refused = Vec::new();
         let read = ProxyVariables::read(
             |name| map.get(name).map(String::as_str),
-            |name, what, _| refused.push(format!("{name}: {what}")),
+            |name, what| refused.push(format!("{name}: {what}")),
         );
         (ProxyRules::Variables(Box::new(read)), refused)
     }

@@ -26,16 +26,14 @@ enum ExemptHost {
 }
 
 impl NoProxy {
-    /// Words for errors about an entry.
-    pub const ALLOWED: &str = "names, addresses and networks such as 10.0.0.0/8, separated by commas, or *";
-
-    /// Reads a list separated by commas or spaces. Gives each entry that is none of the forms to `refuse`.
-    pub fn parse(list: &str, mut refuse: impl FnMut(&str)) -> Self {
+    /// Reads a list separated by commas or spaces. Gives each entry of no form to `ignored`: programs differ in the forms that they
+    /// know, and without it a target is only reached through the proxy.
+    pub fn parse(list: &str, mut ignored: impl FnMut(&str)) -> Self {
         let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
         let read = |entry: &str| {
             let target = ExemptTarget::parse(entry);
             if target.is_none() {
-                refuse(entry);
+                ignored(entry);
             }
             target
         };
@@ -82,8 +80,8 @@ fn name(text: &str) -> Option<ExemptHost> {
     let text = text.strip_prefix('*').unwrap_or(text);
     let text = text.strip_prefix('.').unwrap_or(text).trim_end_matches('.');
     match Host::parse(text).ok()? {
-        Host::Domain(name) => Some(ExemptHost::Name(name)),
-        Host::Ipv4(_) | Host::Ipv6(_) => None,
+        Host::Domain(name) if !name.contains('*') => Some(ExemptHost::Name(name)),
+        _ => None,
     }
 }
 
@@ -148,10 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_no_form_is_refused_and_the_others_count() {
-        let mut refused = Vec::new();
-        let list = NoProxy::parse("10.0.0.0/33,h:port,a b^c,ok", |entry| refused.push(entry.to_owned()));
-        assert_eq!(refused, ["10.0.0.0/33", "h:port", "b^c"]);
+    fn an_entry_of_no_form_is_ignored_and_the_others_count() {
+        let mut ignored = Vec::new();
+        let list = NoProxy::parse("10.0.0.0/33,169.254/16,10.*,h:port,a b^c,<local>,ok", |entry| {
+            ignored.push(entry.to_owned());
+        });
+        assert_eq!(ignored, ["10.0.0.0/33", "169.254/16", "10.*", "h:port", "b^c", "<local>"]);
         assert!(list.holds(&Url::parse("http://ok").unwrap()));
     }
 }

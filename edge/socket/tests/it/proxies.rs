@@ -140,7 +140,7 @@ async fn tls_is_tunnelled_and_the_proxy_sees_no_request() {
     let (_dir, options) = trusting(&pem);
     let address = format!("http://ann:secret@{}", proxy.address);
     let value_of = |name: &str| (name == "HTTPS_PROXY").then_some(address.as_str());
-    let variables = ProxyVariables::read(value_of, |_, what, _| panic!("{what}"));
+    let variables = ProxyVariables::read(value_of, |_, what| panic!("{what}"));
     let options = SocketOptions { proxy: ProxyRules::Variables(Box::new(variables)), ..options };
     let client = http_client(&options).unwrap();
     let answered = client.fetch(&Budgets::new(), &request("https://localhost/a".to_owned())).await.unwrap();
